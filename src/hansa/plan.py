@@ -186,8 +186,8 @@ class Plan:
 
     def context(self, round: int, session: int, who: str | None = None, **more: Any) -> Context:
         """Where a client, or the server where none is named, is in one session of one round."""
-        party = ("server",) if who is None else ("client", who)
-        return Context(round, self.key.child(round, session, *party), self.spec, who or "server", **more)
+        party, key = ("server",) if who is None else ("client", who), self.key.child(round, session)
+        return Context(round, key.child(*party), self.spec, who or "server", common=key.child("all"), **more)
 
     def start(self) -> State:
         """The state before the first round."""

@@ -27,6 +27,7 @@ class Context:
     n: int = 1  # vectors in the sum; known to the server only
     population: int = 1  # clients in the roster; known to the server only
     memo: Any = None  # what the transform has learnt; public, sent to clients with the model
+    common: Key = Key(b"")  # of the same place, for all parties of the session alike: public
 
 
 class Transform:
@@ -100,7 +101,8 @@ class Pipe:
     def _at(self, i: int, at: Context) -> Context:
         # spelt out, for this runs once per client and transform, and `replace` takes three times as long
         key = at.key.child("pipe", i)
-        return Context(at.round, key, self.specs[i], at.who, at.examples, at.n, at.population, at.memo[i])
+        common = at.common.child("pipe", i)
+        return Context(at.round, key, self.specs[i], at.who, at.examples, at.n, at.population, at.memo[i], common)
 
 
 @dataclass(frozen=True)
