@@ -11,7 +11,7 @@ from .algorithms import Algorithm, Ditto, FedAvg, FedDyn, FedNova, FedProx, Scaf
 from .client import Client, Policy, Reply, Request
 from .errors import AppError, DataError, HansaError, PlanError, PolicyError, ProtocolError, RoundError, StoreError
 from .loops import Runtime, buffered, synchronous
-from .models import Drift, Model, Training, TrainResult
+from .models import Drift, Model, PerExample, Training, TrainResult
 from .models.softmax import Softmax
 from .optim import Adagrad, Adam, Momentum, Optimizer, Sgd, Yogi
 from .plan import Everyone, Plan, Poisson, Sample, State, Uniform
@@ -97,6 +97,7 @@ __all__ = [
     "MultiKrum",
     "Network",
     "Optimizer",
+    "PerExample",
     "Pipe",
     "Plan",
     "PlanError",

@@ -18,11 +18,11 @@ from typing import Any
 
 from .aggregators import Aggregator
 from .errors import AppError
-from .models import Model, Training
+from .models import Model, PerExample, Training
 from .plan import Plan, Sample
 from .transforms import Transform
 
-PIECES = (Model, Transform, Aggregator, Training, Sample, Plan)
+PIECES = (Model, Transform, Aggregator, Training, PerExample, Sample, Plan)
 WORDS = {"bool": "true or false", "dict": "a table", "float": "a number", "int": "a whole number", "str": "a text"}
 FLOORS = ("aggregators", "models", "transforms")  # where hansa's names that are imported late may lie
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -28,11 +29,44 @@ class Drift:
 
 
 @dataclass(frozen=True)
+class PerExample:
+    """DP-SGD: clip each example's gradient gᵢ, and add noise to the sum   (Abadi et al. 2016, Alg. 1).
+
+        B ∋ i with probability q = b/n, each of the n examples independently
+        g ← (Σ_{i∈B} gᵢ · min(1, C/‖gᵢ‖₂) + N(0, (zC)² I)) / b        b: `Training.batch`; min(b, n), and n for 0
+
+    C = `clip`, z = `noise`. The mean divides by the size b that is expected, for the real one would tell who is in B;
+    an empty batch is a step of noise alone. Drift and weight decay come after the noise. An epoch is n/b steps.
+
+    What it hides is one example: data with the example, or with nothing in its place. How many examples a client has
+    is no secret. Losses and scores are not hidden, so they are not told. A gradient that is not finite counts as 0.
+    Draws grow from the key, as with GaussianNoise.
+    """
+
+    clip: float
+    noise: float
+
+    def __post_init__(self) -> None:
+        for name, value in (("clip", self.clip), ("noise", self.noise)):
+            if not (number(value) and 0 < value < math.inf):
+                raise PlanError(
+                    f"PerExample({name}={value!r}) hides no example.",
+                    "`clip` bounds the norm of one example's gradient, `noise` is σ over that bound; both are positive.",
+                    "Write for example PerExample(clip=1.0, noise=1.1).",
+                )
+
+    def drawn(self, shape: tuple[int, ...], key: Key) -> Vector:
+        """N(0, (zC)²): what is added to the sum of one step."""
+        return np.asarray(self.clip * self.noise * key.normal(shape))
+
+
+@dataclass(frozen=True)
 class Training:
     """How a client trains, and what it tells of it.
 
     `steps` counts batches and takes the place of `epochs`; `validation` is the share of its examples that a client
-    keeps from training, to score the global model on; `report` adds the losses and scores to what it says.
+    keeps from training, to score the global model on; `report` adds the losses and scores to what it says. `private`
+    hides each single example by noise in every step, and takes report=False.
     """
 
     epochs: int = 1
@@ -43,6 +77,7 @@ class Training:
     steps: int | None = None
     validation: float = 0.0
     report: bool = True
+    private: PerExample | None = None
 
     def __post_init__(self) -> None:
         eta, decay, share = self.learning_rate, self.weight_decay, self.validation
@@ -55,6 +90,7 @@ class Training:
             ("steps", self.steps is None or (number(self.steps, True) and self.steps >= 1), "counts batches", "100"),
             ("validation", number(share) and 0 <= share < 1, "is a share of the examples, less than all", "0.2"),
             ("report", isinstance(self.report, bool), "is True or False", "True"),
+            ("private", isinstance(self.private, PerExample | None), "is a PerExample", "PerExample(1, 1), report=False"),
         ]
         for name, fits, what, instead in right:
             if not fits:
@@ -69,6 +105,17 @@ class Training:
                 "They are held out to score the global model on, and no client tells its score.",
                 "Leave `validation` out, or write report=True.",
             )
+        if self.private and self.report:
+            raise PlanError(
+                f"Training(private={self.private!r}, report=True) tells losses of the examples that it hides.",
+                "The noise is in the gradients; a loss or a score is computed from the examples without any.",
+                "Write report=False, and score the model on data that is nobody's secret.",
+            )
+
+    def schedule(self, examples: int) -> tuple[int, int]:
+        """How many of so many examples a batch holds, on average where they are drawn, and how many steps it takes."""
+        b = min(self.batch or examples, examples)
+        return b, self.steps or -(-self.epochs * examples // b)
 
 
 MOMENTUM = 0.9  # β of optimizer="momentum"
@@ -93,6 +140,7 @@ class Model:
 
     size: int
     metrics: Mapping[str, float] = {"loss": np.inf}  # what `score` gives → the largest value it can have
+    private: bool = False  # does `train` do what Training(private=…) says? Where it does not, a plan with it is refused
 
     @property
     def trainable(self) -> int:
