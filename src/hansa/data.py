@@ -1,6 +1,6 @@
 """A client's data, in whatever form its owner has it, and ways to deal one data set out to many clients.
 
-    arrays    (inputs, targets), or {"x": …, "y": …} where "y" is the target; NumPy, torch, pandas columns
+    arrays    (inputs, targets), or {"x": …, "y": …} where "y" or "labels" is the target; NumPy, torch, pandas columns
     dataset   has `__len__` and `__getitem__`; its items are (x, y) or a dict with "y"
     stream    batches of such arrays in their own sizes: a torch DataLoader, a list of batches, an object that can be
               read again and again, or a function without arguments that starts a new iterator
@@ -93,13 +93,14 @@ def _array(value: Any, name: str) -> Array:
 def _arrays(data: Any) -> Batch:
     """Arrays, or one batch of them, as NumPy; refused where no target can be told or the lengths differ."""
     if isinstance(data, Mapping):
-        if "y" not in data or len(data) < 2:
+        target = "y" if "y" in data else "labels"  # as Hugging Face's data and models call it
+        if target not in data or len(data) < 2:
             raise DataError(
                 f"The data has the names {', '.join(map(str, data)) or '(none)'}.",
-                "The target goes by the name 'y'; all other names are inputs, and there must be one.",
+                "The target is called 'y', or 'labels'; all other names are inputs, and there must be one.",
                 "Write {'x': inputs, 'y': targets}.",
             )
-        batch: Batch = {str(name): _array(value, str(name)) for name, value in data.items()}
+        batch: Batch = {"y" if k == target else str(k): _array(value, str(k)) for k, value in data.items()}
     elif isinstance(data, tuple | list) and len(data) >= 2:
         batch = tuple(_array(value, _name(i, len(data))) for i, value in enumerate(data))
     else:
@@ -169,8 +170,7 @@ def _stack(values: Sequence[Any]) -> Array:
 def _stream(data: Any) -> Iterator[Batch]:
     """The batches of a stream, from its start."""
     for batch in data if hasattr(type(data), "__iter__") else data():
-        arrays = _arrays(batch)
-        if _length(arrays):  # the mean loss of an empty batch is no number
+        if _length(arrays := _arrays(batch)):  # the mean loss of an empty batch is no number
             yield arrays
 
 

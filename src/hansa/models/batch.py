@@ -1,4 +1,4 @@
-"""The form in which a batch enters a network of another library: what goes in by position, by name, and the targets."""
+"""The form in which a batch enters a network of another library, by position and by name, and what comes out of it."""
 
 from __future__ import annotations
 
@@ -55,6 +55,11 @@ def pieces(batch: Batch, rows: int) -> Iterator[Batch]:
             yield {name: array[piece] for name, array in batch.items()}
         else:
             yield tuple([array[piece] for array in batch])
+
+
+def logits(net: Any, inputs: Any, outputs: Any) -> Any:
+    """What loss and metrics get of a network's outputs: their `logits`, where they have such, as Hugging Face's do."""
+    return getattr(outputs, "logits", outputs)
 
 
 def spelled(batch: Batch) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -69,6 +70,14 @@ def of_choices(buffers: Any, metrics: Any, threads: Any) -> Iterator[Fault]:
         good = isinstance(value, tuple) and len(value) == 2 and callable(value[0]) and name != "loss"
         good = good and isinstance(value[1], int | float) and value[1] > 0
         yield not good, f"metrics={{{name!r}: {value!r}}}.", why, "Write metrics={'accuracy': (function, 1.0)}."
+
+
+def fingerprint(buffers: Iterable[Any]) -> str:
+    """A digest of these bytes."""
+    digest = hashlib.blake2b(digest_size=8)
+    for buffer in buffers:
+        digest.update(buffer)
+    return digest.hexdigest()
 
 
 def explain(error: Exception) -> None:

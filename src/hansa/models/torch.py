@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -17,7 +16,7 @@ from ..errors import DataError, PlanError
 from ..rand import Key
 from ..spec import Vector
 from . import MOMENTUM, Drift, Model, Training, TrainResult, faults
-from .batch import LABELS, NUMBERS, Batch, parts, pieces, spelled, target
+from .batch import LABELS, NUMBERS, Batch, logits, parts, pieces, spelled, target
 
 try:
     import torch
@@ -90,7 +89,8 @@ class TorchModel(Model):
         adamw     λ apart from g     (Loshchilov and Hutter 2019, Alg. 2)
 
     η is the learning rate, λ the weight decay; m and Adam's moments start at 0 in each training. The vector x is
-    [trainable parameters, buffers that travel]. Parameters with requires_grad=False stay as they are.
+    [trainable parameters, buffers that travel]. Parameters with requires_grad=False stay as they are: of a PEFT model
+    the adapter alone travels. Of outputs with `logits`, such as Hugging Face's, loss and metrics get these.
 
     `buffers`: "average" sends the running statistics along, that is, floating-point buffers of the state_dict that
     start finite; all others start each training as in `net`. "local" sends none: each client keeps its own
@@ -107,8 +107,8 @@ class TorchModel(Model):
     own, whatever the process has; more are faster for large nets. Batches lie at multiples of 16 bytes, since MKL
     rounds others differently. On CUDA equal bytes need torch.use_deterministic_algorithms(True) as well.
 
-    `net` is copied: the caller's own module changes only in `load`. A plan's digest covers the architecture and the
-    loss, not the first weights, the device or the threads.
+    `net` is copied, once for all clients: the caller's own module changes only in `load`. A plan's digest covers the
+    architecture, the loss and the frozen parameters, not the first weights, the device or the threads.
     """
 
     def __init__(
@@ -132,11 +132,14 @@ class TorchModel(Model):
         self.metrics = {"loss": np.inf} | {name: float(bound) for name, (_, bound) in metrics.items()}
         self._targets = NUMBERS if self._known in ELEMENTWISE else LABELS
         self._loss = copy.deepcopy(loss).to(self.device) if isinstance(loss, nn.Module) else loss
+        frozen = (p.detach().cpu().reshape(-1) for p in net.parameters() if not p.requires_grad)
+        self._frozen = faults.fingerprint(p.view(torch.uint8).numpy() for p in frozen)
         self._flatten(_copied(net, self.device))
 
     def _flatten(self, net: nn.Module) -> None:
         """Make all trainable parameters of `net`, and their gradients, views of one tensor each."""
         self._net = net.train()
+        net.register_forward_hook(logits)
         self._weights = weights = [p for p in net.parameters() if p.requires_grad]
         self._flat = torch.cat([p.detach().reshape(-1) for p in weights])
         self._flat.grad = self._grad = torch.zeros_like(self._flat)
@@ -167,7 +170,7 @@ class TorchModel(Model):
         tensors = [*self._net.named_parameters(), *self._first.items()]
         shapes = [(name, tuple(t.shape), str(t.dtype), t.requires_grad) for name, t in tensors]
         metrics = [(name, faults.spelled(function), bound) for name, (function, bound) in self._measured.items()]
-        digest = hashlib.blake2b(repr((net, loss, shapes, metrics)).encode(), digest_size=8).hexdigest()
+        digest = faults.fingerprint([repr((net, loss, shapes, metrics, self._frozen)).encode()])
         shown = [net if len(net) <= 120 else f"{net[:100].rstrip()} …)", f"loss={loss}", f"buffers={self.buffers!r}"]
         if metrics:
             shown.append(f"metrics={', '.join(self._measured)}")
@@ -409,7 +412,8 @@ class TorchModel(Model):
 
     def load(self, x: Vector) -> nn.Module:
         """Put x into the module that was given, and return it."""
-        self.net.load_state_dict(self.state_dict(x))
+        with self._at(x, 0):
+            self.net.load_state_dict(self._net.state_dict())
         return self.net
 
 
