@@ -14,6 +14,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -148,6 +149,8 @@ def _row_bytes(batch: Batch) -> int:
 
 def _collate(dataset: Any, rows: Rows) -> Batch:
     """Items of a dataset as one batch."""
+    if not len(rows):
+        return _pick(_collate(dataset, np.arange(1)), slice(0))
     items = [dataset[int(row)] for row in rows]
     try:
         if isinstance(items[0], Mapping):
@@ -197,13 +200,27 @@ def batches(data: Any, training: Training, key: Key) -> Iterator[Any]:
 
     Arrays and datasets are shuffled afresh in each epoch e by the permutation of key.child(e), and cut into
     `training.batch` rows (0 = all); streams keep their own order and sizes. There are `training.epochs` epochs, or
-    exactly `training.steps` batches, from as many epochs as that takes.
+    exactly `training.steps` batches, from as many epochs as that takes; with `training.private`, those that it draws.
     """
+    if training.private is not None:
+        rows = training.draws(samplable(data), key)
+        return map(partial(_pick, _arrays(data)) if _kind(data) == "arrays" else partial(_collate, data), rows)
     epochs = itertools.count() if training.steps is not None else range(training.epochs)
     kind = _kind(data)
     source = _arrays(data) if kind == "arrays" else data
     every = itertools.chain.from_iterable(_epoch(source, kind, training.batch, key.child(epoch)) for epoch in epochs)
     return itertools.islice(every, training.steps)
+
+
+def samplable(data: Any) -> int:
+    """The number of examples, of data that single ones can be drawn from; DataError for a stream."""
+    if _kind(data) == "stream":
+        raise DataError(
+            f"The data is a {type(data).__name__}, a stream of batches.",
+            "Noise for single examples counts on batches that each example is in at random, whatever the others are.",
+            "Give arrays or a Dataset (for a DataLoader, its .dataset); batches are drawn from them.",
+        )
+    return count(data)
 
 
 def _epoch(data: Any, kind: str, batch: int, key: Key) -> Iterator[Batch]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import PlanError, number
 from ..rand import Key
@@ -51,7 +52,7 @@ class PerExample:
             if not (number(value) and 0 < value < math.inf):
                 raise PlanError(
                     f"PerExample({name}={value!r}) hides no example.",
-                    "`clip` bounds the norm of one example's gradient, `noise` is σ over that bound; both are positive.",
+                    "`clip` bounds the norm of one example's gradient, `noise` is σ over that bound; both positive.",
                     "Write for example PerExample(clip=1.0, noise=1.1).",
                 )
 
@@ -72,7 +73,7 @@ class Training:
     epochs: int = 1
     batch: int = 32
     learning_rate: float = 0.1
-    optimizer: Literal["sgd", "momentum", "adam", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "momentum", "adam", "adamw", "compiled"] = "sgd"
     weight_decay: float = 0.0
     steps: int | None = None
     validation: float = 0.0
@@ -90,7 +91,7 @@ class Training:
             ("steps", self.steps is None or (number(self.steps, True) and self.steps >= 1), "counts batches", "100"),
             ("validation", number(share) and 0 <= share < 1, "is a share of the examples, less than all", "0.2"),
             ("report", isinstance(self.report, bool), "is True or False", "True"),
-            ("private", isinstance(self.private, PerExample | None), "is a PerExample", "PerExample(1, 1), report=False"),
+            ("private", isinstance(self.private, PerExample | None), "is a PerExample", "PerExample(1.0, 1.1), …"),
         ]
         for name, fits, what, instead in right:
             if not fits:
@@ -114,12 +115,18 @@ class Training:
 
     def schedule(self, examples: int) -> tuple[int, int]:
         """How many of so many examples a batch holds, on average where they are drawn, and how many steps it takes."""
-        b = min(self.batch or examples, examples)
+        b = max(1, min(self.batch or examples, examples))
         return b, self.steps or -(-self.epochs * examples // b)
+
+    def draws(self, examples: int, key: Key) -> Iterator[NDArray[np.int64]]:
+        """The rows of each step's batch: each with probability b/n, independently of all others; maybe none."""
+        b, steps = self.schedule(examples)
+        for step in range(steps):
+            yield np.flatnonzero(key.child("sample", step).uniform((examples,)) < b / examples)
 
 
 MOMENTUM = 0.9  # β of optimizer="momentum"
-OPTIMIZERS: tuple[Literal["sgd", "momentum", "adam", "adamw"], ...] = ("sgd", "momentum", "adam", "adamw")
+OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "compiled")
 
 
 @dataclass(frozen=True)
@@ -149,6 +156,12 @@ class Model:
 
     def plan(self, training: Training) -> None:
         """Raise PlanError where this model cannot be trained so."""
+        if training.optimizer == "compiled":
+            raise PlanError(
+                f"{self!r} cannot train with optimizer='compiled'.",
+                "Only a Keras model is compiled with an optimizer of its own.",
+                "Write Training(optimizer='sgd', learning_rate=…).",
+            )
 
     def start(self, key: Key) -> Vector:
         """The vector [size] that the federation starts from."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from ..errors import DataError
+from ..errors import DataError, PlanError
+from .batch import spelled as described
+from .batch import target
 
 Fault = tuple[bool, str, str, str]  # is it so?  what was found, why it cannot work, what to write instead
 
@@ -72,12 +76,212 @@ def of_choices(buffers: Any, metrics: Any, threads: Any) -> Iterator[Fault]:
         yield not good, f"metrics={{{name!r}: {value!r}}}.", why, "Write metrics={'accuracy': (function, 1.0)}."
 
 
+def of_leaves(leaves: list[tuple[str, Any]]) -> Iterator[Fault]:
+    """Of the parameters of a JaxModel, by their paths."""
+    why = "JaxModel takes a pytree of arrays of float32: the numbers that are trained, and nothing else."
+    yield not leaves, "There are no parameters.", why, "Write params = net.init(key, x), say."
+    for path, leaf in leaves:
+        kind = str(getattr(leaf, "dtype", type(leaf).__name__))
+        yield (
+            kind not in ("float32", "float64"),
+            f"Of the parameters, {path or 'all'} is {'of ' if hasattr(leaf, 'dtype') else 'a '}{kind}.",
+            why,
+            "Keep the rest apart: eqx.partition(net, eqx.is_inexact_array), nnx.split(net, nnx.Param, ...), or state=….",
+        )
+
+
+def of_apply(apply: Any, loss: Any, stateful: bool, takes: bool) -> Iterator[Fault]:
+    """Of the functions of a JaxModel; `takes` says whether apply has a parameter called state."""
+    name, why = getattr(apply, "__name__", type(apply).__name__), "JaxModel calls apply(params, x)."
+    whole = hasattr(apply, "apply") or not callable(apply)
+    yield whole, f"apply is a {name}, no function of parameters and inputs.", why, "Write for example net.apply."
+    yield not callable(loss), f"The loss is {loss!r}.", "It is called with outputs and targets.", "Write cross_entropy."
+    why = "What is called so is not trained, and goes from batch to batch."
+    yield stateful and not takes, "There is a state, and apply does not take it.", why, "Write apply(params, x, state)."
+    yield takes and not stateful, "apply takes a state, and there is none.", why, "Write JaxModel(…, state=…)."
+
+
+def mixing(net: Any) -> None:
+    """Raise PlanError where a torch module normalises by batch, or keeps statistics of the examples."""
+    for name, part in net.named_modules():
+        kinds = {kind.__name__ for kind in type(part).__mro__}
+        if "_BatchNorm" in kinds or ("_NormBase" in kinds and part.track_running_stats):
+            raise PlanError(
+                f"Noise for single examples cannot train {type(part).__name__} (the layer {name or 'itself'}).",
+                "It mixes the examples of a batch, so that none has a gradient of its own to clip; and the running "
+                "statistics that it says carry no noise.",
+                "Write nn.GroupNorm, nn.LayerNorm, or InstanceNorm without running statistics.",
+            )
+
+
+@contextmanager
+def vmapped() -> Iterator[None]:
+    """Say what to do where the gradients of single examples cannot be taken at once."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise PlanError(
+            f"The gradients of single examples cannot be taken: {condensed(str(error))[:300]}",
+            "PyTorch's vmap sends many examples through net and loss at once, each as a batch of one.",
+            "Keep .item(), branches on values and writes into buffers out of net and loss; of the recurrent layers it "
+            "takes nn.LSTM, not nn.RNN or nn.GRU.",
+        ) from error
+
+
+@contextmanager
+def passing(batch: Any, who: str) -> Iterator[None]:
+    """Say whose examples do not go through a net and its loss, as DataError."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"{who}'s first {len(target(batch))} examples, {described(batch)}, do not go through the net and its "
+            f"loss: {type(error).__name__}: {condensed(str(error))[:300]}",
+            "Their shapes or types are not those that the net or the loss takes.",
+            "Give inputs as the net takes them (images as [n, channels, height, width] of float32) and "
+            "targets as the loss takes them, or change the net.",
+        ) from error
+
+
+def descent(wrong: bool, found: str) -> None:
+    """Raise PlanError for a loss that is no mean with a gradient."""
+    if wrong:
+        raise PlanError(
+            f"The loss gives a {found} that no gradient can be taken of.",
+            "Training descends the mean loss of a batch, one number computed from the net's outputs.",
+            "Let loss(outputs, targets) return a mean as a tensor, not detached, not .item().",
+        )
+
+
+def infinite(loss: float, n: int, who: str) -> None:
+    """Raise DataError for a loss that is no number, over the first n examples."""
+    if not math.isfinite(loss):
+        raise DataError(
+            f"The loss of {who}'s first {n} examples is {loss}, before any training.",
+            "No value in them is NaN or infinite, so net or loss leave the range of numbers: inputs of very large "
+            "scale, the logarithm of 0, targets outside of what the loss takes.",
+            "Standardise the inputs, and look at the loss.",
+        )
+
+
+def length(shape: tuple[int, ...], model: Any) -> None:
+    """Raise PlanError for a vector of a shape that is not the model's."""
+    if shape != (model.size,):
+        raise PlanError(
+            f"A vector of shape {shape} is no vector of {model!r}.",
+            f"It has {model.size} numbers.",
+            "Take the x of a state of the same plan.",
+        )
+
+
+def moving(wrong: bool, net: Any) -> None:
+    """Raise PlanError for a net whose parameters have left the tensor that they were views of."""
+    if wrong:
+        raise PlanError(
+            f"{type(net).__name__} moves its parameters or gradients while it computes.",
+            "They are views of one tensor, and what is moved away is trained no more.",
+            "Leave calls such as flatten_parameters(), zero_grad() or weight.data = … out of its forward.",
+        )
+
+
+def uncopied(net: Any, error: Exception) -> PlanError:
+    """What a net that cannot be copied is told."""
+    return PlanError(
+        f"{type(net).__name__} cannot be copied: {condensed(str(error))[:200]}",
+        "The federation trains a copy, so that the caller's module stays as it is.",
+        "Use torch.nn.utils.parametrizations in place of the older weight_norm, and keep no results in the module.",
+    )
+
+
+def shapes(outputs: tuple[int, ...], y: Any, who: str) -> None:
+    """Raise DataError where targets have another shape than the outputs that they are compared with."""
+    if outputs[1:] != y.shape[1:]:
+        raise DataError(
+            f"{who}'s targets have shape {('n', *y.shape[1:])}, and the net gives {('n', *outputs[1:])}.",
+            "The loss compares number with number, and would broadcast what differs in shape.",
+            "Give targets of the same shape, such as y[:, None], or end the net in nn.Flatten(0).",
+        )
+
+
+def labels(known: Any, classes: int, who: str) -> None:
+    """Raise DataError where a label lies outside of 0 … classes − 1."""
+    if known.size and (known.min() < 0 or known.max() > classes - 1):
+        more = f", or give the net {int(known.max()) + 1} outputs" if known.max() >= classes else ""
+        raise DataError(
+            f"{who}'s labels lie in {known.min()} … {known.max()}.",
+            f"The net and its loss take labels from 0 to {classes - 1}.",
+            f"Number the classes from 0{more}.",
+        )
+
+
 def fingerprint(buffers: Iterable[Any]) -> str:
     """A digest of these bytes."""
     digest = hashlib.blake2b(digest_size=8)
     for buffer in buffers:
         digest.update(buffer)
     return digest.hexdigest()
+
+
+def of_keras(net: Any, buffers: Any) -> Iterator[Fault]:
+    """Of a Keras model; each only looked at where those before it are right."""
+    name, why = getattr(net, "__name__", type(net).__name__), "KerasModel takes a compiled model, with its weights."
+    yield isinstance(net, type), f"The model is the class {name}.", why, f"Make one: KerasModel({name}(…))."
+    yield not hasattr(net, "train_step"), f"The model is a {name}, no keras.Model.", why, "Give a keras.Model."
+    unbuilt = not net.built or not all(layer.built for layer in net._flatten_layers())
+    why = "Its weights have no shapes yet, and the vector needs its length."
+    yield unbuilt, f"{name} is not built.", why, "Begin it with keras.Input((features,)), or call it on a batch once."
+    why = "Clients train it with the loss, the metrics and the optimizer that `compile` names."
+    yield not net.compiled, f"{name} is not compiled.", why, "Write model.compile(optimizer='adam', loss='mse')."
+    why = "Clients train the weights with trainable=True."
+    yield not net.trainable_variables, f"{name} has no trainable weight.", why, "Write layer.trainable = True."
+    why = "Statistics such as BatchNorm's are averaged by the server, or stay with each client."
+    bad = buffers not in ("average", "local")
+    yield bad, f"buffers={buffers!r}.", why, "Write buffers='average' or buffers='local'."
+
+
+def of_labels(losses: Sequence[Any], targets: Any, outputs: Sequence[tuple[Any, ...]], who: str) -> None:
+    """DataError where the targets do not fit Keras' own losses and the outputs of these shapes [n, …]."""
+    named = isinstance(targets, Mapping)
+    columns = list(targets.items() if named else enumerate(targets) if isinstance(targets, list) else [("", targets)])
+    if len(columns) != len(outputs):
+        raise DataError(
+            f"{who} has {len(columns)} targets, and the model gives {len(outputs)} outputs.",
+            "Each output is compared with a target of its own.",
+            "Give as many targets as outputs: (inputs, {'name of an output': …, …}).",
+        )
+    for loss, (name, y), shape in zip(losses, columns, outputs, strict=True):
+        if str(getattr(type(loss), "__module__", "")).startswith("keras") or "keras" in getattr(loss, "__module__", ""):
+            _of_label(loss, y, shape, f"{who}'s targets{f' {name!r}' if named else ''}")
+
+
+def _of_label(loss: Any, y: Any, shape: tuple[Any, ...], what: str) -> None:
+    word = str(getattr(loss, "name", getattr(loss, "__name__", ""))).lower()
+    if word.startswith(("ctc", "circle")):
+        return
+    given, wanted = list(y.shape[1:]), list(shape[1:])
+    classes = wanted[-1] if wanted else 2
+    if word.startswith("sparse"):
+        wanted.pop()
+    while given[-1:] == [1] and len(given) > len(wanted):
+        given.pop()
+    while wanted[-1:] == [1] and len(wanted) > len(given):
+        wanted.pop()
+    if given != wanted:
+        raise DataError(
+            f"{what} have shape {('n', *y.shape[1:])}, and the model gives {('n', *shape[1:])} for {word}.",
+            "The loss compares number with number, and would broadcast what differs in shape.",
+            "Give targets of the shape of the outputs; classes as whole numbers go with a sparse loss.",
+        )
+    most = classes - 1 if word.startswith("sparse") else 1 if "crossentropy" in word else None
+    known = y[y != getattr(loss, "ignore_class", None)] if getattr(loss, "ignore_class", None) is not None else y
+    if most is not None and known.size and (known.min() < 0 or known.max() > most):
+        raise DataError(
+            f"{what} lie in {known.min()} … {known.max()}.",
+            f"The model and its {word} take 0 to {most}.",
+            "Number the classes from 0, or give the model more outputs.",
+        )
 
 
 def explain(error: Exception) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ class Softmax(Model):
     features: int
     classes: int
     metrics = SCORES
+    private = True
 
     def __post_init__(self) -> None:
         counts = number(self.features, whole=True) and number(self.classes, whole=True)
@@ -55,14 +57,16 @@ class Softmax(Model):
             )
 
     def train(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult:
-        """Plain SGD on the mean loss of each batch."""
+        """Plain SGD on the mean loss of each batch; with `private`, on clipped gradients with noise."""
         W = np.array(x, np.float64).reshape(self.features + 1, self.classes)
         x0 = np.asarray(x if drift.centre is None else drift.centre).reshape(W.shape)
         shift = 0.0 if drift.shift is None else drift.shift.reshape(W.shape)
-        pull, eta, decay = drift.pull, training.learning_rate, training.weight_decay
-        losses = []
-        for batch in local.batches(data, training, key):
-            loss, g = self._gradient(W, *local.pair(batch))
+        pull, eta, decay, private = drift.pull, training.learning_rate, training.weight_decay, training.private
+        losses, b = [], training.schedule(local.count(data))[0] if private else 0
+        for step, batch in enumerate(local.batches(data, training, key)):
+            loss, g = self._gradient(W, *local.pair(batch), private.clip if private else math.inf, b)
+            if private:
+                g += private.drawn(g.shape, key.child("noise", step)) / b
             if pull:
                 g += pull * (W - x0)
             if decay:
@@ -73,12 +77,20 @@ class Softmax(Model):
             losses.append(loss)
         return TrainResult(W.ravel(), len(losses), sum(losses) / len(losses))
 
-    def _gradient(self, W: Vector, A: Vector, y: Vector) -> tuple[float, Vector]:
-        A, rows = A.reshape(len(y), -1), np.arange(len(y))
+    def _gradient(self, W: Vector, A: Vector, y: Vector, clip: float, b: int) -> tuple[float, Vector]:
+        """The mean loss, and the sum of gradients over b (0 = as many as there are), each of norm `clip` at most.
+
+        That of one example has the norm ‖p − 1_y‖·‖[a, 1]‖, and counts as 0 where it is not finite.
+        """
+        A, rows = A.reshape(len(y), self.features), np.arange(len(y))
         P = self._probabilities(W, A)
-        loss = -np.log(P[rows, y] + 1e-12).sum() / len(y)
+        loss = -np.log(P[rows, y] + 1e-12).sum() / max(len(y), 1)
         P[rows, y] -= 1
-        P /= len(y)
+        if clip < math.inf:
+            norms = np.sqrt((P**2).sum(1) * ((A**2).sum(1) + 1))
+            P *= (clip / np.maximum(norms, clip))[:, None]
+            P[~np.isfinite(norms)] = 0
+        P /= b or len(y)
         g = np.empty_like(W)
         g[:-1] = A.T @ P
         g[-1] = P.sum(0)

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from itertools import chain
+from itertools import chain, count
 from typing import Any, Literal
 
 import numpy as np
@@ -16,11 +16,12 @@ from ..errors import DataError, PlanError
 from ..rand import Key
 from ..spec import Vector
 from . import MOMENTUM, Drift, Model, Training, TrainResult, faults
-from .batch import LABELS, NUMBERS, Batch, logits, parts, pieces, spelled, target
+from .batch import LABELS, NUMBERS, Batch, logits, parts, pieces, target
 
 try:
     import torch
     from torch import Tensor, nn
+    from torch.func import functional_call, grad_and_value, vmap
     from torch.nn import functional as F
 except ModuleNotFoundError as missing:
     raise PlanError(
@@ -31,6 +32,7 @@ Loss = Callable[[Any, Tensor], Tensor]  # (outputs, targets) → mean over the b
 Metric = tuple[Callable[[Any, Tensor], Any], float]  # a function like a loss, and the largest value it can have
 
 CHECKED, SCORED = 32, 256  # rows that go through the net at once: to check it, to score it
+GRADIENTS = 2**22  # numbers in the gradients of single examples that are held at once
 ALIGNED = 16  # bytes; see TorchModel on equal bytes
 
 
@@ -111,6 +113,8 @@ class TorchModel(Model):
     architecture, the loss and the frozen parameters, not the first weights, the device or the threads.
     """
 
+    private = True
+
     def __init__(
         self,
         net: nn.Module,
@@ -181,6 +185,11 @@ class TorchModel(Model):
         """How many of the numbers are trained: all but the buffers."""
         return len(self._flat)
 
+    def plan(self, training: Training) -> None:
+        """With PerExample, no layer that mixes the examples of a batch."""
+        if training.private is not None:
+            faults.mixing(self._net)
+
     # ── the vector ──
 
     def start(self, key: Key) -> Vector:
@@ -196,12 +205,7 @@ class TorchModel(Model):
 
     def _load(self, x: Vector) -> None:
         """Set the net to x, and the buffers that do not travel to the client's own or the first ones."""
-        if np.shape(x) != (self.size,):
-            raise PlanError(
-                f"A vector of shape {np.shape(x)} is no vector of {self!r}.",
-                f"It has {self.size} numbers.",
-                "Take the x of a state of the same plan.",
-            )
+        faults.length(np.shape(x), self)
         i = self.trainable
         self._flat.copy_(torch.from_numpy(np.array(x[:i], np.float32)))
         if not self._first:
@@ -229,12 +233,7 @@ class TorchModel(Model):
                 yield
             finally:
                 torch.set_num_threads(before)
-        if self._where() != self._places:
-            raise PlanError(
-                f"{type(self.net).__name__} moves its parameters or gradients while it computes.",
-                "They are views of one tensor, and what is moved away is trained no more.",
-                "Leave calls such as flatten_parameters(), zero_grad() or weight.data = … out of its forward.",
-            )
+        faults.moving(self._where() != self._places, self.net)
 
     # ── training ──
 
@@ -244,17 +243,15 @@ class TorchModel(Model):
         with self._at(x, key.seed()), torch.enable_grad():
             net.training or net.train()
             correct, step = self._correction(x, drift), self._optimizer(training)
+            gradient = self._mean if training.private is None else self._private(training, local.count(data), key)
             total = torch.zeros((), dtype=torch.float64, device=self.device)
             try:
                 for batch in local.batches(data, training, key):
-                    inputs, named, y = self._tensors(batch)
                     grad.zero_()
-                    loss = self._loss(net(*inputs, **named), y)
-                    loss.backward()
+                    total += gradient(batch)
                     if correct is not None:
                         correct()
                     step()
-                    total += loss.detach()
                     steps += 1
             except (IndexError, ValueError) as error:
                 faults.explain(error)
@@ -264,6 +261,44 @@ class TorchModel(Model):
                 now = dict(net.named_buffers())
                 self._mine = {name: now[name].detach().clone() for name in self._first}
         return TrainResult(end, steps, float(total) / steps)
+
+    def _mean(self, batch: Batch) -> Tensor:
+        """The loss of a batch; its gradient is added to the flat one."""
+        inputs, named, y = self._tensors(batch)
+        loss = self._loss(self._net(*inputs, **named), y)
+        loss.backward()
+        return loss.detach()
+
+    def _private(self, training: Training, examples: int, key: Key) -> Callable[[Batch], Tensor]:
+        """What gives the loss of a batch, and adds PerExample's gradient to the flat one; some examples at a time."""
+        private, b, steps = training.private, training.schedule(examples)[0], count()
+        assert private is not None
+        weights = {name: p.detach() for name, p in self._net.named_parameters() if p.requires_grad}
+
+        def alone(weights: Any, inputs: Any, named: Any, y: Tensor) -> Tensor:
+            return self._loss(functional_call(self._net, weights, tuple(inputs), named), y)
+
+        each = vmap(grad_and_value(alone), in_dims=(None, 0, 0, 0), randomness="different")
+
+        def gradient(batch: Batch) -> Tensor:
+            loss = torch.zeros((), device=self.device)
+            for piece in pieces(batch, max(1, GRADIENTS // len(self._flat))):
+                inputs, named, y = self._tensors(piece)
+                with faults.vmapped():
+                    one = [a[:, None] for a in inputs], {name: a[:, None] for name, a in named.items()}, y[:, None]
+                    found, losses = each(weights, *one)
+                loss += losses.sum()
+                parts = [found[name].reshape(len(y), -1) for name in weights]
+                norms = torch.stack([g.norm(dim=1) for g in parts]).norm(dim=0)
+                scale = private.clip / norms.clamp(min=private.clip)
+                if not (good := norms.isfinite()).all():
+                    scale, parts = scale.where(good, 0), [g.where(good[:, None], 0) for g in parts]
+                self._grad += torch.cat([scale @ g for g in parts])
+            noise = private.drawn((len(self._flat),), key.child("noise", next(steps)))
+            self._grad.add_(torch.from_numpy(noise).to(self._grad)).div_(b)
+            return loss / max(1, len(target(batch)))
+
+        return gradient
 
     def _correction(self, x: Vector, drift: Drift) -> Callable[[], Any] | None:
         """What adds pull·(y − x₀) + shift to the gradient; None where there is nothing to add."""
@@ -345,57 +380,26 @@ class TorchModel(Model):
             self._net.eval()
             whole = next(iter(local.whole(data)))
             few = next(pieces(whole, CHECKED))
-            try:
+            with faults.passing(few, who):
                 inputs, named, y = self._tensors(few)
                 outputs = self._net(*inputs, **named)
                 self._check_labels(outputs, target(whole), who)
                 loss = self._loss(outputs, y)
-            except DataError:
-                raise
-            except Exception as error:
-                raise DataError(
-                    f"{who}'s first {len(target(few))} examples, {spelled(few)}, do not go through the net and its "
-                    f"loss: {type(error).__name__}: {faults.condensed(str(error))[:300]}",
-                    "Their shapes or types are not those that the net or the loss takes.",
-                    "Give inputs as the net takes them (images as [n, channels, height, width] of float32) and "
-                    "targets as the loss takes them, or change the net.",
-                ) from error
         found = f"tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-        if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
-            raise PlanError(
-                f"The loss gives a {found} that no gradient can be taken of.",
-                "Training descends the mean loss of a batch, one number computed from the net's outputs.",
-                "Let loss(outputs, targets) return a mean as a tensor, not detached, not .item().",
-            )
-        if not loss.isfinite():
-            raise DataError(
-                f"The loss of {who}'s first {len(y)} examples is {loss.item()}, before any training.",
-                "No value in them is NaN or infinite, so net or loss leave the range of numbers: inputs of very large "
-                "scale, the logarithm of 0, targets outside of what the loss takes.",
-                "Standardise the inputs, and look at the loss.",
-            )
+        faults.descent(not isinstance(loss, Tensor) or bool(loss.ndim) or not loss.requires_grad, found)
+        faults.infinite(loss.item(), len(y), who)
 
     def _check_labels(self, outputs: Any, y: Vector, who: str) -> None:
+        """Raise DataError for targets that the loss cannot compare with such outputs."""
         if not isinstance(outputs, Tensor):
             return
-        if self._known in ELEMENTWISE and outputs.shape[1:] != y.shape[1:]:
-            raise DataError(
-                f"{who}'s targets have shape {('n', *y.shape[1:])}, and the net gives {('n', *outputs.shape[1:])}.",
-                "The loss compares number with number, and would broadcast what differs in shape.",
-                "Give targets of the same shape, such as y[:, None], or end the net in nn.Flatten(0).",
-            )
+        if self._known in ELEMENTWISE:
+            faults.shapes(tuple(outputs.shape), y, who)
         measure = ACCURACY.get(self._known)
-        if measure is None or (measure is accuracy and (outputs.ndim != y.ndim + 1 or y.dtype.kind not in "biu")):
-            return
-        classes = outputs.shape[1] if measure is accuracy else 2
-        known = y[y != faults.settings(self.loss).get("ignore_index", -100)] if measure is accuracy else y
-        if known.size and (known.min() < 0 or known.max() > classes - 1):
-            more = f", or give the net {int(known.max()) + 1} outputs" if known.max() >= classes else ""
-            raise DataError(
-                f"{who}'s labels lie in {known.min()} … {known.max()}.",
-                f"The net and its loss take labels from 0 to {classes - 1}.",
-                f"Number the classes from 0{more}.",
-            )
+        if measure is accuracy and outputs.ndim == y.ndim + 1 and y.dtype.kind in "biu":
+            faults.labels(y[y != faults.settings(self.loss).get("ignore_index", -100)], outputs.shape[1], who)
+        elif measure is not None and measure is not accuracy:
+            faults.labels(y, 2, who)
 
     # ── PyTorch's own forms ──
 
@@ -441,8 +445,4 @@ def _copied(net: nn.Module, device: torch.device) -> nn.Module:
     try:
         return copy.deepcopy(net).to(device)
     except Exception as error:
-        raise PlanError(
-            f"{type(net).__name__} cannot be copied: {faults.condensed(str(error))[:200]}",
-            "The federation trains a copy, so that the caller's module stays as it is.",
-            "Use torch.nn.utils.parametrizations in place of the older weight_norm, and keep no results in the module.",
-        ) from error
+        raise faults.uncopied(net, error) from error
