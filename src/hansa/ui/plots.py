@@ -61,10 +61,11 @@ def plots(
     if rows:
         drawn["comparison"] = lambda axes: _comparison(axes, rows, paper)
         sizes["comparison"] = 0.9 + 0.32 * len(rows)
-    return {name: _png(draw, sizes[name], paper) for name, draw in drawn.items()}
+    return {name: png(draw, sizes[name], paper) for name, draw in drawn.items()}
 
 
-def _png(draw: Callable[[Any], None], height: float, paper: Paper) -> bytes:
+def png(draw: Callable[[Any], None], height: float, paper: Paper) -> bytes:
+    """A figure of so many inches' height, drawn on one pair of axes."""
     with _style(paper), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # the page beside it shows every letter
         from matplotlib.figure import Figure  # no pyplot: no global state, no window
