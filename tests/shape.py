@@ -37,6 +37,8 @@ NOT_AT_START = (*ONE_FILE, "matplotlib", "sqlalchemy", "numba", "cryptography", 
 LONGEST_FILE, LONGEST_FUNCTION, MOST_ARGUMENTS, SLOWEST_IMPORT = 450, 50, 8, 0.3
 BANNED = re.compile(r"(Manager|Handler|Helper|Factory|Base|Util|Utils|Engine)(?![a-z])")
 
+TERMS = {"Helper": "what the drafts on verifiable aggregation call every aggregator but the leader"}
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -93,7 +95,8 @@ def test_few_arguments() -> None:
 
 def test_names_say_what_things_are() -> None:
     """No class is named after the fact that it does something."""
-    assert not [f"{where(path, node)} {node.name}" for path, node in classes() if BANNED.search(node.name)]
+    named = [(path, node) for path, node in classes() if node.name not in TERMS]
+    assert not [f"{where(path, node)} {node.name}" for path, node in named if BANNED.search(node.name)]
 
 
 def test_public_names_are_documented() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .accounting import Budget, Guarantee, Ledger, Release, calibrate
 from .aggregators import Aggregator, RobustRule, Sum
 from .algorithms import Algorithm, Ditto, FedAvg, FedDyn, FedNova, FedProx, Scaffold
-from .client import Client, Policy, Reply, Request
+from .client import Client, Helper, Policy, Reply, Request
 from .errors import AppError, DataError, HansaError, PlanError, PolicyError, ProtocolError, RoundError, StoreError
 from .loops import Runtime, buffered, synchronous
 from .models import Drift, Model, PerExample, Training, TrainResult
@@ -20,7 +20,7 @@ from .rand import Key
 from .runtimes.inprocess import InProcess, Network
 from .spec import Spec
 from .sums import Total
-from .transforms import Context, Pipe, Transform
+from .transforms import Context, Pipe, Session, Transform
 from .transforms.compress import Quantize
 from .transforms.discrete import DiscreteGaussianNoise, SkellamNoise
 from .transforms.noise import GaussianNoise
@@ -28,6 +28,7 @@ from .transforms.scale import AdaptiveClip, Clip, Finite, Weigh
 
 if TYPE_CHECKING:
     from .aggregators.robust import Bulyan, CentredClipping, GeometricMedian, Krum, Median, MultiKrum, TrimmedMean
+    from .aggregators.verified import VerifiedSum
     from .app import App
     from .models.sklearn import SklearnModel
     from .models.torch import TorchModel
@@ -50,6 +51,7 @@ LAZY = {  # what needs more than NumPy is imported when it is first asked for
     "Store": "store",
     "TorchModel": "models.torch",
     "TrimmedMean": "aggregators.robust",
+    "VerifiedSum": "aggregators.verified",
 }
 
 
@@ -87,6 +89,7 @@ __all__ = [
     "GeometricMedian",
     "Guarantee",
     "HansaError",
+    "Helper",
     "InProcess",
     "Key",
     "Krum",
@@ -116,6 +119,7 @@ __all__ = [
     "Runtime",
     "Sample",
     "Scaffold",
+    "Session",
     "Sgd",
     "SkellamNoise",
     "SklearnModel",
@@ -132,6 +136,7 @@ __all__ = [
     "Transform",
     "TrimmedMean",
     "Uniform",
+    "VerifiedSum",
     "Weigh",
     "Yogi",
     "buffered",

@@ -1,10 +1,10 @@
-"""Client: holds one party's data, answers what it is asked, and refuses what its owner forbids."""
+"""The parties beside the server: clients, which hold data, and helpers, which hold shares of what clients say."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from . import data as local
 from .aggregators import Conversation
+from .crypto.keys import PrivateKey
 from .errors import DataError, HansaError, PlanError, PolicyError, ProtocolError, number
 from .optim import Memo
 from .plan import Plan
@@ -83,8 +84,8 @@ class Policy:
                 "one of " + ", ".join(sorted(self.aggregators or ())),
             ),
             (
-                plan.wire.noise.multiplier < self.min_noise,
-                f"a noise multiplier of {plan.wire.noise.multiplier:g}",
+                plan.summed.noise.multiplier < self.min_noise,
+                f"a noise multiplier of {plan.summed.noise.multiplier:g}",
                 f"at least {self.min_noise:g}",
             ),
             (bool(plan.reported) and not self.reports, f"reports of {', '.join(plan.reported)}", "no reports"),
@@ -99,18 +100,67 @@ class Policy:
 
 
 @dataclass
-class Client:
-    """One party: its name, its copy of the plan, its data, its owner's policy, and what it remembers.
+class Party:
+    """Who is asked: a name, a copy of the plan, and the conversation that is under way.
 
     A conversation is a generator, driven one exchange at a time; the first message of a session ends the one before.
     """
 
     who: str
     plan: Plan
+    _conversation: tuple[int, Conversation] | None = field(default=None, repr=False, kw_only=True)
+
+    def answer(self, request: Request) -> Any:
+        """The reply to `request.bodies[who]`."""
+        if request.plan != self.plan.digest:
+            raise ProtocolError(
+                f"{self.who} was asked to take part in plan {request.plan[:8]}… and holds {self.plan.digest[:8]}….",
+                "Server and clients must hold the same plan, or they would not mean the same by a vector.",
+                "Give both the same app, of the same version.",
+            )
+        body, now = request.bodies[self.who], self._conversation
+        if request.turn == 0:
+            now = self._conversation = request.session, self._converse(request)
+            said = next(now[1])
+            return said if body is None else now[1].send(body)
+        if now is None or now[0] != request.session:
+            raise ProtocolError(
+                f"{self.who} was asked to go on with session {request.session}, and knows nothing of it.",
+                "It was asked for another in between, or started anew.",
+            )
+        try:
+            return now[1].send(body)
+        except StopIteration:
+            raise ProtocolError(f"{self.who} has said all that session {request.session} asks of it.") from None
+
+    def _heard(self, request: Request) -> tuple[dict[str, Vector], tuple[Any, ...]]:
+        """The server's vectors, and what the transforms have learnt; ProtocolError for what this plan does not say."""
+        match request.down:
+            case (dict(vectors), tuple(memo)) if len(memo) == len(self.plan.pipe):
+                shapes = {name: v.shape for name, v in vectors.items() if isinstance(v, np.ndarray)}
+                if shapes == self.plan.told and 0 <= request.round < self.plan.rounds:
+                    return vectors, memo
+        raise ProtocolError(
+            f"{self.who} was asked for round {request.round} with what this plan does not tell its clients.",
+            f"It has {self.plan.rounds} rounds, and tells {self.plan.told} and a memo for each transform.",
+            "Look at the server: a client answers what its plan says, and nothing else.",
+        )
+
+    def _converse(self, request: Request) -> Conversation:
+        raise TypeError(f"{type(self).__name__} does not say what it answers")
+
+
+@dataclass
+class Client(Party):
+    """One owner of data: its name, its copy of the plan, its data, its policy, and what it remembers.
+
+    `keys` are the public keys of helpers, by name, and come to it by another way than through the server.
+    """
+
     data: Any
     allow: Policy = field(default_factory=Policy)
     mine: Memo = field(default_factory=dict)
-    _conversation: tuple[int, Conversation] | None = field(default=None, repr=False)
+    keys: Mapping[str, bytes] = field(default_factory=dict)
     _before: tuple[int, Memo] | None = field(default=None, repr=False)  # a session, and what was remembered before it
 
     @cached_property
@@ -147,39 +197,11 @@ class Client:
         if self._before is not None and self._before[0] == session:
             self.remember(self._before[1])
 
-    def answer(self, request: Request) -> Any:
-        """The reply to `request.bodies[who]`."""
-        if request.plan != self.plan.digest:
-            raise ProtocolError(
-                f"{self.who} was asked to take part in plan {request.plan[:8]}… and holds {self.plan.digest[:8]}….",
-                "Server and clients must hold the same plan, or they would not mean the same by a vector.",
-                "Give both the same app, of the same version.",
-            )
-        if request.turn == 0 or self._conversation is None or self._conversation[0] != request.session:
-            self._conversation = request.session, self._converse(request)
-            return next(self._conversation[1])
-        try:
-            return self._conversation[1].send(request.bodies[self.who])
-        except StopIteration:
-            raise ProtocolError(f"{self.who} has said all that session {request.session} asks of it.") from None
-
-    def _heard(self, request: Request) -> tuple[dict[str, Vector], tuple[Any, ...]]:
-        """The server's vectors, and what the transforms have learnt; ProtocolError for what this plan does not say."""
-        match request.down:
-            case (dict(vectors), tuple(memo)) if len(memo) == len(self.plan.pipe):
-                shapes = {name: v.shape for name, v in vectors.items() if isinstance(v, np.ndarray)}
-                if shapes == self.plan.told and 0 <= request.round < self.plan.rounds:
-                    return vectors, memo
-        raise ProtocolError(
-            f"{self.who} was asked for round {request.round} with what this plan does not tell its clients.",
-            f"It has {self.plan.rounds} rounds, and tells {self.plan.told} and a memo for each transform.",
-            "Look at the server: a client answers what its plan says, and nothing else.",
-        )
-
     def _converse(self, request: Request) -> Conversation:
         train, held, examples = self.parts
         (vectors, memo), session = self._heard(request), request.session
-        at = self.plan.context(request.round, request.session, self.who, examples=examples, memo=memo)
+        down = request.down if self.plan.aggregator.parties else None
+        at = self.plan.context(request.round, session, self.who, down, self.keys, examples=examples, memo=memo)
 
         def contribute() -> Vector:
             nonlocal vectors
@@ -192,4 +214,20 @@ class Client:
             self._before, self.mine = (session, self.mine), mine
             return v
 
-        return self.plan.aggregator.client(contribute, at)
+        return self.plan.aggregator.client(contribute, replace(at, spec=self.plan.wire))
+
+
+@dataclass
+class Helper(Party):
+    """One more aggregator beside the server: it holds shares of what clients say, which alone are random numbers.
+
+    Its key pair is made anew each time it starts; clients must learn the public one by another way than through the
+    server, which could else put its own in its place.
+    """
+
+    key: PrivateKey = field(default_factory=PrivateKey.fresh, repr=False)
+
+    def _converse(self, request: Request) -> Conversation:
+        self._heard(request)
+        at = self.plan.context(request.round, request.session, self.who, request.down)
+        return self.plan.aggregator.helper(self.plan.sample.quorum, self.key, replace(at, spec=self.plan.wire))

@@ -54,11 +54,19 @@ class Letters:
     def __init__(self, plan: Plan, runtime: Runtime, state: State, session: int):
         self.runtime, self.lost, self.wire = runtime, dict[str, str](), plan.wire
         self.head = Request(plan.digest, state.round, session, plan.down(state), {}, plan.sample.deadline)
+        self._turns, self._early = (
+            dict[str, int](),
+            list[Reply](),
+        )  # how often each was asked; what nobody waits for yet
 
     def ask(self, bodies: Mapping[str, Any]) -> dict[str, Any]:
         """Say something to each of many, and hear who answered what, in the order of their names."""
+        return dict(sorted(self.each(bodies)))
+
+    def each(self, bodies: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Say something to each of many, and hear who answered what, as it comes; others may be asked meanwhile."""
         self._send(bodies)
-        return dict(sorted((reply.who[0], reply.body) for reply in self._replies(set(bodies))))
+        yield from ((reply.who[0], reply.body) for reply in self._replies(set(bodies)))
 
     def total(self, cohort: Sequence[str]) -> tuple[Total, list[str]]:
         """Ask each for its vector, and hear their exact sum alone, and who is in it."""
@@ -80,19 +88,32 @@ class Letters:
         self.lost[who] = why
 
     def _send(self, bodies: Mapping[str, Any], fold: bool = False) -> None:
-        self.runtime.send(replace(self.head, bodies=bodies, fold=fold))
-        self.head = replace(self.head, turn=self.head.turn + 1)
+        turn = max((self._turns.get(who, 0) for who in bodies), default=0)
+        self._turns |= dict.fromkeys(bodies, turn + 1)
+        down = None if turn else self.head.down  # said once
+        self.runtime.send(replace(self.head, bodies=bodies, fold=fold, turn=turn, down=down))
 
     def _replies(self, waiting: set[str]) -> Iterator[Reply]:
         while waiting:
-            reply = self.runtime.receive()
-            if reply.session != self.head.session:
-                continue  # from a round that is over
+            reply = self._next(waiting)
             waiting -= set(reply.who)
             if reply.body is None:
                 self.lost |= dict.fromkeys(reply.who, reply.why)
             else:
                 yield reply
+
+    def _next(self, waiting: set[str]) -> Reply:
+        """The next reply of one of these; those of others are kept for who waits for them."""
+        for i, reply in enumerate(self._early):
+            if waiting & set(reply.who):
+                return self._early.pop(i)
+        while True:
+            reply = self.runtime.receive()
+            if reply.session != self.head.session:
+                continue  # from a round that is over
+            if waiting & set(reply.who) or not reply.who:
+                return reply
+            self._early.append(reply)
 
 
 def synchronous(plan: Plan, runtime: Runtime, state: State | None = None) -> Iterator[State]:
@@ -105,8 +126,9 @@ def synchronous(plan: Plan, runtime: Runtime, state: State | None = None) -> Ite
     state = state or _begin(plan, runtime)
     while state.round < plan.rounds:
         roster = runtime.roster()
-        at = plan.context(state.round, state.round, population=len(roster), memo=state.transforms)
         letters = Letters(plan, runtime, state, session=state.round)
+        down = letters.head.down if plan.aggregator.parties else None
+        at = plan.context(state.round, state.round, down=down, population=len(roster), memo=state.transforms)
         cohort, note = plan.sample.draw(roster, at.key.child("sample")), ""
         try:
             mean, seen = plan.aggregator.server(letters, cohort, plan.decoder(at))

@@ -18,8 +18,9 @@ from .models import Model, Training
 from .optim import Memo
 from .rand import Key
 from .spec import Spec, Vector
-from .transforms import Context, Decoder, Mean, Pipe, Transform
+from .transforms import Context, Decoder, Mean, Pipe, Session, Transform
 from .transforms.scale import Weigh
+from .wire import dumps
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,14 @@ class Plan:
                 "With fewer, the sum would carry too little noise for the guarantee.",
                 f"Write quorum={wire.noise.least} in the sample, or a smaller `least`.",
             )
-        self.aggregator.plan(wire)
+        least = self.aggregator.least
+        if least > self.sample.quorum:
+            raise PlanError(
+                f"{self.aggregator!r} hides a client among {least} or more; a round may end with {self.sample.quorum}.",
+                "The sum over a single client is what that client says.",
+                f"Write quorum={least} in the sample, or more, for example sample=Everyone(quorum={least}).",
+            )
+        _ = self.summed
         if self.sample.by == "uniform" and (why := self.aggregator.need(int(self.sample.size))):
             raise PlanError(
                 f"{self.aggregator!r} hears {self.sample.size:g} clients in a round at most.",
@@ -175,6 +183,11 @@ class Plan:
         return self.stages.specs[-1]
 
     @cached_property
+    def summed(self) -> Spec:
+        """What is known of the sum, with what the aggregator adds to it."""
+        return self.aggregator.plan(self.wire)
+
+    @cached_property
     def digest(self) -> str:
         """A fingerprint of all that the plan says; server and clients compare it."""
         return hashlib.blake2b(repr(self).encode(), digest_size=16).hexdigest()
@@ -184,10 +197,24 @@ class Plan:
         """The root of all randomness of a simulation."""
         return Key.of(self.seed)
 
-    def context(self, round: int, session: int, who: str | None = None, **more: Any) -> Context:
-        """Where a client, or the server where none is named, is in one session of one round."""
+    def context(
+        self,
+        round: int,
+        session: int,
+        who: str | None = None,
+        down: Any = None,
+        keys: Mapping[str, bytes] | None = None,
+        **more: Any,
+    ) -> Context:
+        """Where a party, or the server where none is named, is in one session of one round; `down` is what it heard."""
         party, key = ("server",) if who is None else ("client", who), self.key.child(round, session)
-        return Context(round, key.child(*party), self.spec, who or "server", common=key.child("all"), **more)
+        task = b"" if down is None else self.task(round, session, down)
+        one = Session(round, key.child("all"), task, keys or {})
+        return Context(one, key.child(*party), self.spec, who or "server", **more)
+
+    def task(self, round: int, session: int, down: Any) -> bytes:
+        """SHA-256 of the plan, the session and what a party was told in it; parties compare it."""
+        return hashlib.sha256(dumps((self.digest, round, session, down))).digest()
 
     def start(self) -> State:
         """The state before the first round."""

@@ -125,7 +125,7 @@ def _release(plan: Plan, population: int | None, n: int | None = None) -> Releas
 
     Noise by clients is there because the server is not trusted, and the server samples.
     """
-    noise, sample = plan.wire.noise, plan.sample
+    noise, sample = plan.summed.noise, plan.sample
     n = (noise.least if n is None else n) if noise.by == "all" else noise.least
     if noise.kind != "gaussian":
         draws = min(n, noise.least)
@@ -141,7 +141,7 @@ def _release(plan: Plan, population: int | None, n: int | None = None) -> Releas
 
 def _unknown(plan: Plan, population: int | None) -> str:
     """Why nothing bounds what a round of the plan gives away, if so."""
-    wire = plan.wire
+    wire = plan.summed
     if not wire.noise.multiplier:
         return "the plan adds no noise"
     if wire.unbounded:

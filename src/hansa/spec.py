@@ -27,7 +27,7 @@ class Noise:
     multiplier: float = 0.0  # z: standard deviation over what one client can change
     least: int = 1  # as many clients must be in the sum for it to be whole
     reach: Mapping[str, float] = field(default_factory=dict)  # name → a client's share may add this to a coordinate
-    by: Literal["server", "all", "each"] = "server"  # who draws it; by clients, the server need not be trusted with it
+    by: Literal["server", "all", "each", "aggregators"] = "server"  # who draws it; else the server is not trusted with it
     share: float = 0.0  # of all clients, in the sum on average; 0 where it is no secret who is in it
     kind: Literal["gaussian", "skellam", "discrete gaussian"] = "gaussian"
     parts: tuple[tuple[int, float, float], ...] = ()  # of noise in integers: each block's size, bound and σ, in steps

@@ -7,6 +7,7 @@
     an integer of 64 bits and more     {"int": in hex}
     a NumPy array                      {"array": its name}, named after the path to it
     a NumPy scalar                     {"scalar": its name}
+    bytes                              {"bytes": the name of an array that holds them}
 
 An array of a type that safetensors lacks (complex, big-endian, long double) travels as bytes, and the JSON holds "type"
 and "shape" beside its name. All values come back as they were, bit for bit; any other value is refused.
@@ -36,7 +37,7 @@ SIZE = 2**34  # bytes of a message, unless its reader expects less
 
 PLAIN = re.compile(r"\|[biu]1|<[iu][248]|<f[248]")  # what safetensors holds
 NUMERIC = re.compile(r"[<>|][biufc][0-9]{1,2}")
-VALUES = "dict with text keys, tuple, list, None, bool, int, float, str and numeric NumPy array"
+VALUES = "dict with text keys, tuple, list, None, bool, int, float, str, bytes and numeric NumPy array"
 
 
 def dumps(value: Any) -> bytes:
@@ -87,6 +88,8 @@ def _outline(value: Any, path: tuple[str, ...], arrays: dict[str, Array]) -> Any
     if kind in (np.ndarray, np.memmap) or isinstance(value, np.generic):
         word = "scalar" if isinstance(value, np.generic) else "array"
         return _name(word, np.asarray(value, order="C"), path, arrays)
+    if kind is bytes:
+        return _name("bytes", np.frombuffer(value, np.uint8), path, arrays)
     name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
     keys = " whose keys are not all text" if kind is dict else ""
     raise _unwritable(path, f"{name}{keys}")
@@ -145,6 +148,8 @@ def _value(outline: Any, left: dict[str, Array], depth: int) -> Any:
             return int(body, 16)
         case {"array": str(name), **form}:
             return _array(left.pop(name), form)
+        case {"bytes": str(name), **more} if not more:
+            return _bytes(left.pop(name))
         case {"scalar": str(name), **form}:
             return _array(left.pop(name), form).reshape(())[()]
     raise ValueError(f"no value is written {str(outline)[:80]}")
@@ -157,6 +162,12 @@ def _array(a: Array, form: dict[Any, Any]) -> Array:
         case _ if form:
             raise ValueError(f"no array has the form {form}")
     return a if a.flags.writeable else a.copy()  # what is read may be worked on, as what was written
+
+
+def _bytes(a: Array) -> bytes:
+    if a.dtype != np.uint8 or a.ndim != 1:
+        raise ValueError(f"bytes are no array of {a.dtype} and {a.ndim} dimensions")
+    return a.tobytes()
 
 
 def _constant(word: str) -> None:

@@ -23,6 +23,7 @@ from hansa import (
     PlanError,
     Quantize,
     RoundError,
+    Session,
     Spec,
     Transform,
     Weigh,
@@ -36,12 +37,12 @@ BOUNDED = LOOSE.but(bounds={"delta": 2.0, "control": 0.25, "loss": 10.0, "tau": 
 
 def encoded(pipe: Pipe, v: Any, who: str = "a", examples: Any = 1, memo: Any = None) -> Any:
     known = pipe.start() if memo is None else memo
-    return pipe.encode(v, Context(0, Key.of(1).child(who), pipe.specs[0], who, examples, memo=known))
+    return pipe.encode(v, Context(Session(0), Key.of(1).child(who), pipe.specs[0], who, examples, memo=known))
 
 
 def decoded(pipe: Pipe, total: Any, n: int, memo: Any = None) -> tuple[Any, tuple[Any, ...]]:
     known = pipe.start() if memo is None else memo
-    return pipe.decode(total, Context(0, Key.of(1).child("server"), pipe.specs[0], n=n, memo=known))
+    return pipe.decode(total, Context(Session(0), Key.of(1).child("server"), pipe.specs[0], n=n, memo=known))
 
 
 # ── the law ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -30,7 +30,7 @@ numeric = st.one_of(
 )
 arrays = numeric.flatmap(lambda kind: hnp.arrays(kind, hnp.array_shapes(min_dims=0, min_side=0, max_side=4)))
 scalars = numeric.flatmap(hnp.from_dtype).filter(lambda value: isinstance(value, np.generic))
-leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | arrays | scalars
+leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | arrays | scalars
 values = st.recursive(
     leaves,
     lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(st.text(), inner),
@@ -73,6 +73,7 @@ def test_every_value_comes_back(value: Any) -> None:
         [2**63 - 1, -(2**63), 2**63, -(2**63) - 1, 7**9000],
         [True, 1, 1.0, np.True_, np.int64(1), np.float64(1), np.float32(1), np.uint64(2**64 - 1)],
         ((), [], {}, [()], ([],), None),
+        {"empty": b"", "bytes": [b"\x00\xff", b"bytes"]},
     ],
     ids=lambda value: "",
 )
@@ -107,7 +108,7 @@ def test_what_comes_back_may_be_worked_on() -> None:
     ("value", "names"),
     [
         ({"memo": {"when": date(2026, 1, 1)}}, ["memo.when", "datetime.date"]),
-        ({"memo": [b"bytes"]}, ["memo.0", "bytes"]),
+        ({"memo": [bytearray(b"bytes")]}, ["memo.0", "bytearray"]),
         ({1: 2}, ["The value", "keys"]),
         ({"f": len}, ["f is a builtin_function_or_method"]),
         ({"a": np.array(["text"])}, ["a is a NumPy array of <U4"]),

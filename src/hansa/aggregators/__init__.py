@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from ..crypto.keys import PrivateKey
 from ..errors import PlanError, RoundError
 from ..spec import Spec, Vector
 from ..sums import Total
 from ..transforms import Context, Decoder, Mean
 
-Conversation = Generator[Any, Any, None]  # yields what it says, receives what it hears
+# Yields what it says, receives what it hears. Where the server's first message is not None, a conversation begins with
+# a yield whose value nobody gets, and receives that message there.
+Conversation = Generator[Any, Any, None]
 Contribute = Callable[[], Vector]  # train and encode; called once, when the vector is due
 
 NO_VECTOR = "what it says is no vector of this plan"  # why a client is left out
@@ -30,6 +33,10 @@ class Channel(Protocol):
         """Ask each for its vector, and hear their sum alone, and who is in it."""
         ...
 
+    def each(self, bodies: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Say something to each of many, and hear who answered what, as it comes; others may be asked meanwhile."""
+        ...
+
     def lose(self, who: str, why: str) -> None:
         """Leave out one who answered, for a reason."""
         ...
@@ -38,8 +45,16 @@ class Channel(Protocol):
 class Aggregator:
     """A client says its vector, and the server hears it; a subclass says what the server makes of it."""
 
-    def plan(self, spec: Spec) -> None:
-        """Raise PlanError where such vectors cannot be aggregated this way."""
+    least: ClassVar[int] = 1  # a round with fewer clients must not end in a sum
+
+    @property
+    def parties(self) -> tuple[str, ...]:
+        """Helpers: who takes part beside the server and the clients, by name."""
+        return ()
+
+    def plan(self, spec: Spec) -> Spec:
+        """What is known of the sum; PlanError where such vectors cannot be aggregated this way."""
+        return spec
 
     def need(self, n: int) -> str:
         """Why n clients are too few for what the aggregator promises, or nothing."""
@@ -48,6 +63,10 @@ class Aggregator:
     def client(self, contribute: Contribute, at: Context) -> Conversation:
         """One client's side of the protocol."""
         yield contribute()
+
+    def helper(self, quorum: int, key: PrivateKey, at: Context) -> Conversation:
+        """One helper's side, of a sum over `quorum` clients or more; what is sealed for it opens with its key."""
+        raise TypeError(f"{type(self).__name__} has no helpers")
 
     def server(self, channel: Channel, cohort: Sequence[str], decode: Decoder) -> tuple[Mean | None, list[str]]:
         """The server's side: the decoded mean (None where nobody is in it), and who is in it."""
@@ -97,7 +116,7 @@ class RobustRule(Aggregator):
         """As with every sum in the clear; and what liars can do."""
         return (*super().sees(), ("lying clients", "the model; they move it, but not far", self.promise()))
 
-    def plan(self, spec: Spec) -> None:
+    def plan(self, spec: Spec) -> Spec:
         """Noise and what transforms learn are made for sums."""
         name = type(self).__name__
         if spec.noise.multiplier:
@@ -112,6 +131,7 @@ class RobustRule(Aggregator):
                 f"The clip is learnt from the sum of all bits, and {name} takes no sum.",
                 "Take Clip(norm=…).",
             )
+        return spec
 
     def server(self, channel: Channel, cohort: Sequence[str], decode: Decoder) -> tuple[Mean | None, list[str]]:
         """rule(decode(v₁), …, decode(vₙ))."""

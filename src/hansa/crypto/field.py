@@ -67,6 +67,18 @@ class Field:
         """A vector of the given integers, which are reduced mod p."""
         return np.array([int(x) % self.p for x in values], self.dtype)
 
+    def integers(self, x: NDArray[np.int64]) -> Elements:
+        """The elements of integers of absolute value below p; −1 is p − 1."""
+        if self.dtype is object:
+            return np.asarray(x.astype(object) % self.p, object)
+        return np.asarray(x.view(np.uint64) + (x < 0) * np.uint64(self.p))  # mod 2⁶⁴, −1 is 2⁶⁴ − 1
+
+    def signed(self, a: Elements) -> NDArray[np.int64]:
+        """The inverse of `integers`: elements above p/2 are negative; those of 2⁶³ and more do not fit."""
+        if self.dtype is object:
+            return np.array([x - self.p if x > self.p // 2 else x for x in a.tolist()], np.int64)
+        return np.asarray((a - (a > np.uint64(self.p // 2)) * np.uint64(self.p)).view(np.int64))
+
     def zeros(self, shape: int | tuple[int, ...]) -> Elements:
         """An array of zeros."""
         return np.zeros(shape, self.dtype)

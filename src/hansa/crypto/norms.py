@@ -147,10 +147,7 @@ class Encoding:
         """x ‖ v ‖ u, for integers x of norm ≤ B."""
         u, field = self.square(x), self.field
         out = field.zeros(self.committed)
-        if field.dtype is object:
-            out[: self.dimension] = x.astype(object) % field.p
-        else:  # mod 2⁶⁴, −1 is 2⁶⁴ − 1, and adding p makes it p − 1
-            out[: self.dimension] = x.view(np.uint64) + (x < 0) * np.uint64(field.p)
+        out[: self.dimension] = field.integers(x)
         out[self.dimension :] = self.bits([self.bound**2 - u, u], self.norm_bits)
         return out
 

@@ -208,8 +208,7 @@ class Pine:
 
         Elements above p/2 are negative, so n measurements need n · bound < p/2.
         """
-        v, p = vdaf.add_encoded(self.field, totals, self.shares, self.dimension), self.field.p
-        return np.array([x - p if x > p // 2 else x for x in v.tolist()], np.int64)
+        return self.field.signed(vdaf.add_encoded(self.field, totals, self.shares, self.dimension))
 
     def unshard(self, totals: Sequence[bytes]) -> NDArray[np.float64]:
         """The sum of all measurements, from the totals of all aggregators."""

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import PlanError
 from . import circuits, vdaf
 from .circuits import Statement
-from .field import Elements, Field64, Field128
+from .field import Elements, Field, Field64, Field128
 from .flp import Proof
 from .vdaf import State
 from .xof import Bytes, XofTurboShake128, elements
@@ -56,6 +56,11 @@ class Prio3:
     def rand_size(self) -> int:
         """Bytes of randomness of a report: two seeds for each aggregator, or one where there is no joint randomness."""
         return self.shares * SEED * (2 if self.statement.shape.joint else 1)
+
+    @property
+    def field(self) -> Field:
+        """Where it computes."""
+        return self.statement.shape.field
 
     @property
     def proof(self) -> Proof:

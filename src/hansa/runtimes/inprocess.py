@@ -10,7 +10,7 @@ from itertools import count, pairwise
 from typing import Any
 
 from ..aggregators import NO_VECTOR
-from ..client import Client, Reply, Request
+from ..client import Client, Helper, Party, Reply, Request
 from ..errors import HansaError, PlanError, number
 from ..optim import Memo
 from ..rand import Key
@@ -49,11 +49,15 @@ class Network:
 
 
 class InProcess:
-    """All clients in this process; latency, dropouts and stragglers are simulated, and repeat for equal `seed`s."""
+    """All clients in this process; latency, dropouts and stragglers are simulated, and repeat for equal `seed`s.
+
+    So are the helpers that the plan's aggregator asks for; they answer at once.
+    """
 
     def __init__(self, clients: Iterable[Client], network: Network | None = None, seed: int = 0):
         self.clients = unique(clients)
         self._names = tuple(self.clients)
+        self.helpers = helpers(self.clients)
         self.network, self.key = network or Network(), Key.of(seed).child("network")
         self.now = 0.0
         self._events: list[tuple[float, int, Request, tuple[str, ...], str]] = []
@@ -67,7 +71,7 @@ class InProcess:
         """Decide at once, by the virtual clock, who will answer and when."""
         answering, end = [], self.now
         for who in request.bodies:
-            takes, dropped = self.network.fate(who, request, self.key)
+            takes, dropped = (0.0, False) if who in self.helpers else self.network.fate(who, request, self.key)
             when, late = self.now + min(takes, request.deadline), takes > request.deadline
             if dropped or late:
                 self._push(when, request, (who,), "dropped out" if dropped else "late")
@@ -92,7 +96,7 @@ class InProcess:
             for name, reason in lost.items():
                 self._push(self.now, request, (name,), reason)
             return Reply(request.session, request.round, there, total if there else None)
-        body, why = answer(self.clients[who[0]], request)
+        body, why = answer(self.clients.get(who[0]) or self.helpers[who[0]], request)
         return Reply(request.session, request.round, who, body, why)
 
     def memory(self, who: Iterable[str]) -> dict[str, Memo]:
@@ -130,7 +134,25 @@ def unique(clients: Iterable[Client]) -> dict[str, Client]:
     return found
 
 
-def answer(client: Client, request: Request) -> tuple[Any, str]:
+def helpers(clients: Mapping[str, Client]) -> dict[str, Helper]:
+    """The helpers that the clients' plan asks for, by name; every client is given their public keys."""
+    plan = next(iter(clients.values())).plan
+    found = {who: Helper(who, plan) for who in plan.aggregator.parties}
+    introduce(clients.values(), {who: one.key.public for who, one in found.items()})
+    return found
+
+
+def introduce(clients: Iterable[Client], keys: Mapping[str, bytes]) -> None:
+    """Give clients the public keys of helpers; PlanError for a helper named like a client."""
+    for client in clients:
+        if client.who in keys:
+            raise PlanError(
+                f"A client and a helper are called {client.who!r}.", "Replies are told apart by name.", "Rename one."
+            )
+        client.keys = {**client.keys, **keys}
+
+
+def answer(client: Party, request: Request) -> tuple[Any, str]:
     """A client's reply, or None and its own words on why not; any error but hansa's own is a bug, and passes."""
     try:
         return client.answer(request), ""
@@ -138,7 +160,7 @@ def answer(client: Client, request: Request) -> tuple[Any, str]:
         return None, str(error)
 
 
-def fold(clients: Iterable[Client], request: Request) -> tuple[Total, tuple[str, ...], dict[str, str]]:
+def fold(clients: Iterable[Party], request: Request) -> tuple[Total, tuple[str, ...], dict[str, str]]:
     """The exact sum of the clients' replies, who is in it, and who is not and why."""
     total, there, lost = Total(), list[str](), dict[str, str]()
     for client in clients:

@@ -20,16 +20,17 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from queue import Empty, Queue
 from threading import TIMEOUT_MAX, Thread
 from typing import Any, BinaryIO
 
 import cloudpickle
 
-from ..client import Client, Reply, Request
+from ..client import Client, Helper, Party, Reply, Request
 from ..errors import PlanError
 from ..optim import Memo
-from .inprocess import answer, fold, unique
+from .inprocess import answer, fold, introduce, unique
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 START = "from hansa.runtimes.processes import work; work()"
@@ -64,7 +65,10 @@ class Worker:
 
 
 class Processes:
-    """Clients in `workers` processes; the same bytes as in one process, whatever their number."""
+    """Clients in `workers` processes; the same bytes as in one process, whatever their number.
+
+    Each helper that the plan's aggregator asks for has a process of its own, where its private key is made and stays.
+    """
 
     def __init__(self, clients: Iterable[Client], workers: int = 2):
         found = unique(clients)
@@ -76,8 +80,14 @@ class Processes:
         self._inbox: Queue[tuple[int, Any]] = Queue()
         self._ready: deque[Reply] = deque()
         self._waiting: dict[tuple[int, int], tuple[float, set[str]]] = {}  # (session, turn) → until when, for whom
-        self._workers = [Worker(i, self._names[i::number], self._inbox) for i in range(number)]
-        self._end = weakref.finalize(self, stop, [worker.process for worker in self._workers])
+        plan = next(iter(found.values())).plan
+        named = [*(self._names[i::number] for i in range(number)), *((name,) for name in plan.aggregator.parties)]
+        self._all = [Worker(i, names, self._inbox) for i, names in enumerate(named)]
+        self._workers = self._all[:number]
+        self._end = weakref.finalize(self, stop, [worker.process for worker in self._all])
+        for worker in self._all[number:]:
+            worker.say([partial(Helper, worker.names[0], plan)])
+        introduce(found.values(), dict(self._listen()[1] for _ in plan.aggregator.parties))
         for worker in self._workers:
             worker.say([found[name] for name in worker.names])
 
@@ -89,7 +99,7 @@ class Processes:
         """Give each worker the part of the request that concerns its clients."""
         until = time.monotonic() + request.deadline
         self._waiting[request.session, request.turn] = until, set(request.bodies)
-        for worker in self._workers:
+        for worker in self._all:
             if mine := {who: request.bodies[who] for who in worker.names if who in request.bodies}:
                 worker.say(("answer", replace(request, bodies=mine)))
 
@@ -128,7 +138,7 @@ class Processes:
         if message is None:
             code = self._workers[number].process.wait()
             raise RuntimeError(
-                f"Worker {number} of {len(self._workers)} died ({'signal' if code < 0 else 'exit code'} {abs(code)}).\n"
+                f"Worker {number} of {len(self._all)} died ({'signal' if code < 0 else 'exit code'} {abs(code)}).\n"
                 "  Its clients are lost; signal 9 is most often the system running out of memory.\n"
                 "  Use fewer workers or smaller data, and resume the run."
             )
@@ -213,7 +223,12 @@ def work() -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # nor be lost when the worker ends
     inbox: Queue[tuple[int, Any]] = Queue()
     Thread(target=hear, args=(requests, inbox), daemon=True).start()
-    clients = {client.who: client for client in inbox.get()[1]}
+    clients = dict[str, Any]()
+    for client in inbox.get()[1]:
+        if isinstance(client, partial):  # a helper is made here, and tells its public key
+            client = client()
+            write(replies, pickle.dumps(("key", (client.who, client.key.public))))
+        clients[client.who] = client
     while True:
         what, body = inbox.get()[1]
         if what == "memory":
@@ -245,7 +260,7 @@ def hear(stream: BinaryIO | Any, inbox: Queue[tuple[int, Any]]) -> None:
     os._exit(0)
 
 
-def answers(clients: Mapping[str, Client], request: Request) -> Iterator[Reply]:
+def answers(clients: Mapping[str, Party], request: Request) -> Iterator[Reply]:
     """The replies of one worker's clients to one request."""
     until = time.monotonic() + request.deadline
     in_time = (clients[who] for who in request.bodies if time.monotonic() < until)  # the rest is given up as late

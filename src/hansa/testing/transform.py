@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import PlanError
 from ..spec import Spec, Vector
 from ..sums import Total
-from ..transforms import Context, Pipe, Transform
+from ..transforms import Context, Pipe, Session, Transform
 from ..transforms.scale import norm
 from .promise import KEY, demand, plain, same
 
@@ -71,7 +71,7 @@ def _vectors(spec: Spec, n: int, length: float | Vector) -> Vector:
 
 
 def _at(pipe: Pipe, memo: Any, *path: object, examples: Any = 3, n: int = 1) -> Context:
-    return Context(0, KEY.child(*path), pipe.specs[0], str(path[-1]), examples, n, n, memo)
+    return Context(Session(0), KEY.child(*path), pipe.specs[0], str(path[-1]), examples, n, n, memo)
 
 
 def _encodes(pipe: Pipe, memo: Any) -> bool:

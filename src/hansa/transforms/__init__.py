@@ -8,7 +8,8 @@ A transform is a pair of maps around a sum. On each client `encode`, in order; o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..rand import Key
@@ -16,10 +17,20 @@ from ..spec import Spec, Vector
 
 
 @dataclass(frozen=True)
-class Context:
-    """Where in a run a piece of code is: the round, the client, its key, its spec."""
+class Session:
+    """One conversation of the server with its parties, as one of them knows it."""
 
     round: int
+    common: Key = Key(b"")  # the same for all parties: public
+    task: bytes = b""  # fingerprint of plan, session and model, as this party was told them; for aggregators that ask
+    peers: Mapping[str, bytes] = field(default_factory=dict)  # public keys that this party was given beforehand
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where in a run a piece of code is: the session, the client, its key, its spec."""
+
+    session: Session
     key: Key
     spec: Spec  # what enters this piece of code
     who: str = "server"
@@ -27,7 +38,16 @@ class Context:
     n: int = 1  # vectors in the sum; known to the server only
     population: int = 1  # clients in the roster; known to the server only
     memo: Any = None  # what the transform has learnt; public, sent to clients with the model
-    common: Key = Key(b"")  # of the same place, for all parties of the session alike: public
+
+    @property
+    def round(self) -> int:
+        """Rounds done before this one."""
+        return self.session.round
+
+    @property
+    def common(self) -> Key:
+        """The key that all parties of the session share: public."""
+        return self.session.common
 
 
 class Transform:
@@ -101,8 +121,7 @@ class Pipe:
     def _at(self, i: int, at: Context) -> Context:
         # spelt out, for this runs once per client and transform, and `replace` takes three times as long
         key = at.key.child("pipe", i)
-        common = at.common.child("pipe", i)
-        return Context(at.round, key, self.specs[i], at.who, at.examples, at.n, at.population, at.memo[i], common)
+        return Context(at.session, key, self.specs[i], at.who, at.examples, at.n, at.population, at.memo[i])
 
 
 @dataclass(frozen=True)

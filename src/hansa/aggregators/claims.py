@@ -1,0 +1,208 @@
+"""What a client claims of its vector, block by block: how it becomes whole numbers, and the sum that proves the claim.
+
+a block of the update    ‖x‖₂ ≤ B steps       Pine
+all side values          |x| ≤ B steps        Prio3, x + B in 0 … 2B
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..crypto import pine, prio3, vdaf
+from ..crypto.field import Field
+from ..crypto.pine import Pine
+from ..crypto.prio3 import Prio3
+from ..errors import DataError, PlanError, RoundError
+from ..rand import Key
+from ..spec import Spec, Vector
+
+Profile = Literal["product", "compact"]
+Integers = NDArray[np.int64]
+
+PROFILES = {"product": pine.PRODUCT, "compact": pine.COMPACT}
+FINE, NOISY, COARSE = 2**24, 2**20, 2**15  # steps in a bound: alone, under noise (which hides smaller ones), compact
+SIDE = 2**20  # steps in the bound of a side value
+TRIES = 100  # of a rounding that fits with probability ≥ 1 − e^−½
+
+
+class Claim(Protocol):
+    """Blocks that are proven together."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The blocks."""
+
+    @property
+    def bound(self) -> int:
+        """In steps; of all coordinates together, or of each side value."""
+
+    @property
+    def steps(self) -> tuple[float, ...]:
+        """What one integer of each block stands for."""
+
+    @property
+    def sum(self) -> Pine | Prio3:
+        """The verified sum of such blocks."""
+
+    def round(self, v: Vector, key: Key) -> Integers:
+        """A client's blocks in steps, without bias; DataError where they cannot be within the bound."""
+
+    def measurement(self, x: Integers) -> NDArray[np.int64] | list[int]:
+        """The integers as `sum` takes them."""
+
+    def read(self, totals: Sequence[bytes], n: int, margin: float) -> Integers:
+        """The sum of n clients' integers; RoundError where with noise up to `margin` it may have wrapped around p."""
+
+
+@dataclass(frozen=True)
+class Norm:
+    """‖x‖₂ ≤ bound, for one block of `size` coordinates.
+
+    Real numbers are rounded again until they are within it (Kairouz et al. 2021, §4.2):  a vector of norm r is, with
+    probability ≥ 1 − e^−½, when  bound² = r² + d/4 + r + √d/2.  Integers are left as they are.
+    """
+
+    names: tuple[str, ...]
+    size: int
+    bound: int
+    steps: tuple[float, ...]
+    real: bool
+    profile: Profile
+    aggregators: int
+    context: bytes = b""
+
+    @cached_property
+    def sum(self) -> Pine:
+        """The verified sum of such blocks."""
+        rows = max(16, 2 ** math.ceil(math.log2(math.sqrt(self.size) / 4 + 1)))
+        chunk = -(-self.size // (rows - 1))
+        return Pine(PROFILES[self.profile], self.size, self.bound, 0, 128, chunk, self.aggregators, self.context)
+
+    def round(self, v: Vector, key: Key) -> Integers:
+        """A client's blocks in steps, without bias; DataError where they cannot be within the bound."""
+        if not self.real:
+            x = v.view(np.int64)
+            return x if self._fits(x) else self._refuse(x)
+        scaled = v / self.steps[0]
+        if not np.linalg.norm(scaled) <= radius(self.bound, self.size) * (1 + 1e-9):
+            self._refuse(scaled)
+        for i in range(TRIES):
+            x = np.floor(scaled + key.child(i).uniform(v.shape)).astype(np.int64)
+            if self._fits(x):
+                return x
+        return self._refuse(scaled)
+
+    def measurement(self, x: Integers) -> Integers:
+        """The integers as `sum` takes them."""
+        return x
+
+    def read(self, totals: Sequence[bytes], n: int, margin: float) -> Integers:
+        """The sum of n clients' integers; RoundError where it may have wrapped around p."""
+        _fits(n * self.bound + margin, self.sum.field)
+        return self.sum.total(totals)
+
+    def _fits(self, x: Integers) -> bool:
+        length = float(np.linalg.norm(x.astype(np.float64)))  # far above the bound the exact square could overflow
+        return length <= 1.01 * self.bound and int(np.dot(x, x)) <= self.bound**2
+
+    def _refuse(self, x: Vector) -> Integers:
+        length = float(np.linalg.norm(x.astype(np.float64))) * self.steps[0]
+        raise DataError(
+            f"The {self.names[0]} has norm {length:.6g}.",
+            f"What the sum takes, and has proven, is {self.bound * self.steps[0]:.6g}; nobody would accept this one.",
+            "Put Clip(norm=…) into the pipe, and Finite() before it.",
+        )
+
+
+@dataclass(frozen=True)
+class Range:
+    """|x| ≤ bound for each side value."""
+
+    names: tuple[str, ...]
+    steps: tuple[float, ...]
+    real: bool
+    bound: int
+    aggregators: int
+    context: bytes = b""
+
+    @cached_property
+    def sum(self) -> Prio3:
+        """The verified sum of such blocks."""
+        bits = len(self.names) * (2 * self.bound).bit_length()
+        chunk = math.isqrt(bits) + 1
+        return prio3.prio3_sum_vec(len(self.names), 2 * self.bound, chunk, self.aggregators, self.context)
+
+    def round(self, v: Vector, key: Key) -> Integers:
+        """A client's blocks in steps, without bias; DataError where they cannot be within the bound."""
+        x = np.floor(v / self.steps + key.uniform(v.shape)).astype(np.int64) if self.real else v.view(np.int64)
+        if (bad := np.abs(x) > self.bound).any():
+            i = int(bad.argmax())
+            raise DataError(
+                f"The {self.names[i]} is {x[i] * self.steps[i]:.6g}.",
+                f"The plan says that it is at most {self.bound * self.steps[i]:.6g}.",
+                "Clip(…, side=…) cuts what a client reports.",
+            )
+        return x
+
+    def measurement(self, x: Integers) -> list[int]:
+        """The integers as `sum` takes them."""
+        shifted: list[int] = (x + self.bound).tolist()
+        return shifted
+
+    def read(self, totals: Sequence[bytes], n: int, margin: float) -> Integers:
+        """The sum of n clients' integers; RoundError where it may have wrapped around p."""
+        field = self.sum.field
+        _fits(2 * n * self.bound + margin, field)
+        return field.signed(vdaf.add_encoded(field, totals, self.aggregators, len(self.names))) - n * self.bound
+
+
+def claims(
+    spec: Spec, aggregators: int, profile: Profile, bound: float | None, noisy: bool, context: bytes = b""
+) -> tuple[Claim, ...]:
+    """What a client claims of a vector of `spec`; PlanError where that cannot be proven."""
+    real, steps = spec.space == "real", dict(spec.noise.step)
+    found: list[Claim] = []
+    for name in spec.update:
+        size, C = spec.blocks[name], bound or spec.bounds[name]
+        B = {"product": NOISY if noisy else FINE, "compact": COARSE}[profile]
+        if real:
+            steps[name] = C / radius(B, size)
+        else:
+            B = math.ceil(C / steps[name] * (1 - 1e-12))
+        found.append(Norm((name,), size, B, (steps[name],), real, profile, aggregators, context + name.encode()))
+    side = tuple(name for name in spec.blocks if name in spec.side)
+    if side:
+        if real:
+            steps |= {name: spec.bounds[name] / SIDE for name in side}
+        B = max(SIDE if real else math.ceil(spec.bounds[name] / steps[name]) for name in side)
+        found.append(Range(side, tuple(steps[name] for name in side), real, B, aggregators, context))
+    for claim in found:
+        _ = claim.sum  # or PlanError
+    return tuple(found)
+
+
+def radius(bound: int, size: int) -> float:
+    """The largest norm r that rounding leaves within `bound`, all in steps; see `Norm`."""
+    square = bound**2 - size / 4 - math.sqrt(size) / 2
+    if square < (bound / 2) ** 2:
+        raise PlanError(
+            f"{size} numbers are too many for a bound of {bound} steps.",
+            "Rounding alone would lengthen the vector beyond it.",
+            "Write profile='product'.",
+        )
+    return (math.sqrt(1 + 4 * square) - 1) / 2
+
+
+def _fits(largest: float, field: Field) -> None:
+    if largest >= field.p / 2:
+        raise RoundError(
+            f"A sum may reach {largest:.3g} steps, and from {field.p / 2:.3g} on it would wrap around.",
+            "Sample fewer clients, or write profile='product'.",
+        )

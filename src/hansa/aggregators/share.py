@@ -1,0 +1,116 @@
+"""Share: one aggregator's side of a verified sum, which is the same for the server and for helpers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from ..crypto.bundle import Bundle
+from ..crypto.field import Elements
+from ..crypto.vdaf import State
+from ..errors import ProtocolError
+from .claims import Claim, Integers
+
+Report = tuple[
+    str, bytes, list[bytes], list[bytes] | str
+]  # who, nonce, public shares, input shares or why there are none
+
+
+class Share:
+    """What aggregator `who` knows in one session: reports under way, and its share of the sum of those that are in."""
+
+    def __init__(self, parts: Sequence[Claim], who: int, key: bytes):
+        self.parts, self.bundle = parts, Bundle(tuple(part.sum for part in parts))
+        self.seen: set[str] = set()  # who is in the sum
+        self._who, self._key = who, key
+        self._asked, self._nonces = set[str](), set[bytes]()
+        self._states: dict[str, list[State]] = {}
+        self._valid: dict[str, list[Elements]] = {}
+        self._sums: list[Elements] = []
+
+    def prepare(self, reports: Sequence[Report]) -> dict[str, list[bytes] | str]:
+        """This aggregator's part of checking reports, on all cores: verifier shares, or why there are none."""
+        said: dict[str, list[bytes] | str] = {report[0]: self._check(report) for report in reports}
+        fresh = [report for report in reports if not said[report[0]]]
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            made = list(pool.map(self._prepare, fresh))
+        for (who, *_), result in zip(fresh, made, strict=True):
+            if isinstance(result, str):
+                said[who] = result
+            else:
+                self._states[who], said[who] = result
+        return said
+
+    def _check(self, report: Report) -> str:
+        """A client has one report in a sum, and a nonce belongs to one report."""
+        who, nonce, _, shares = report
+        if who in self._asked or nonce in self._nonces:
+            return "it comes twice"
+        self._asked.add(who)
+        self._nonces.add(nonce)
+        return shares if isinstance(shares, str) else ""
+
+    def _prepare(self, report: Report) -> tuple[list[State], list[bytes]] | str:
+        _, nonce, public, shares = report
+        assert not isinstance(shares, str)
+        try:
+            return self.bundle.prepare(self._key, self._who, nonce, public, shares)
+        except ProtocolError as error:
+            return f"{error.found} {error.why}"
+
+    def decide(self, reports: Sequence[str], said: Sequence[Mapping[str, Any]]) -> tuple[Verdicts, dict[str, str]]:
+        """From what all aggregators say of reports: the verdicts on valid ones, and what is wrong with the others."""
+        verdicts, why = dict[str, list[bytes]](), dict[str, str]()
+        for who in reports:
+            row = [one.get(who, "an aggregator says nothing of it") for one in said]
+            bad = [one for one in row if not isinstance(one, list)]
+            try:
+                if bad:
+                    why[who] = str(bad[0])
+                else:
+                    verdicts[who] = self.bundle.decide(row)
+            except ProtocolError as error:
+                why[who] = f"{error.found} {error.why}"
+        return verdicts, why
+
+    def finish(self, verdicts: Mapping[str, list[bytes]]) -> list[str]:
+        """Whose verdict fits what this aggregator has seen; all other reports under way are forgotten."""
+        self._valid = {}
+        for who, messages in verdicts.items():
+            if who in self._states:
+                try:
+                    self._valid[who] = self.bundle.finish(self._states[who], messages)
+                except ProtocolError:
+                    continue  # the server hears that it is missing
+        self._states = {}
+        return sorted(self._valid)
+
+    def count(self, names: Sequence[str]) -> None:
+        """Add the shares of those who have finished everywhere to the sum; ProtocolError for others."""
+        for who in names:
+            if who not in self._valid:
+                raise ProtocolError(
+                    f"{who} has no valid report here.", "It cannot be in the sum.", "Look at the server."
+                )
+            out = self._valid.pop(who)
+            each = zip(self.parts, self._sums, out, strict=True)
+            self._sums = [part.sum.field.add(a, b) for part, a, b in each] if self._sums else out
+            self.seen.add(who)
+        self._valid = {}
+
+    def totals(self, noise: Mapping[str, Integers]) -> list[bytes]:
+        """Its share of the sum of each claim, with its own noise."""
+        said = []
+        for part, total in zip(self.parts, self._sums, strict=True):
+            field = part.sum.field
+            if noise:
+                total = field.add(total, field.integers(np.concatenate([noise[name] for name in part.names])))
+            said.append(field.encode(total))
+        return said
+
+
+Verdicts = dict[str, list[bytes]]

@@ -1,0 +1,385 @@
+"""VerifiedSum: a sum whose parts nobody sees, over clients each of which proves that its part is in bounds.
+
+server → helpers    a key to check with, and the cohort; each answers with a challenge
+server → clients    the key's hash, the challenges, and the cohort's
+client → server     a share of its vector for the server, and one sealed for each helper, with proofs
+server ↔ helpers    in batches: do the proofs hold? who is in?
+helper → server     the sum of its shares of those who are in
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import islice
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..crypto import vdaf
+from ..crypto.bundle import Bundle
+from ..crypto.keys import PrivateKey, seal
+from ..errors import PlanError, ProtocolError, RoundError, number
+from ..rand import Key
+from ..spec import Noise, Spec, Vector
+from ..transforms import Context, Decoder, Mean
+from ..transforms.discrete import LARGEST, DiscreteGaussianNoise
+from ..transforms.noise import shares
+from ..wire import dumps
+from . import Aggregator, Channel, Contribute, Conversation
+from .claims import PROFILES, Claim, Integers, Profile, claims
+from .share import Report, Share
+
+SECRET = 32  # bytes of the key that proofs are checked with, and of a challenge
+BATCH, MOST = 2**28, 256  # bytes of reports that are checked at a time, and how many
+
+
+@dataclass(frozen=True)
+class VerifiedSum(Aggregator):
+    """Σ vᵢ, split between the server and `helpers`; every client proves on the shares that its vᵢ is in bounds.
+
+        each block of the update   ‖x‖₂ ≤ B    PINE    (Rothblum, Omri, Chen, Talwar 2023)
+        each side value            |x| ≤ B     Prio3   (draft-irtf-cfrg-vdaf-18)
+
+    B comes from the pipe: from its Clip, Weigh and, where there is one, Quantize; without Quantize vectors are rounded
+    here, to 2⁻²⁴ of their bound. `bound` proves a larger norm of the update than the pipe asks for. A client whose
+    proof does not hold is left out, by name. Nobody sees more than the sum while one of the aggregators, that is, the
+    server and the helpers, keeps its shares to itself; a false proof is found while all of them do their work.
+
+    helpers: how many, or their names. noise: z; each aggregator adds discrete Gaussian noise of σₖ = z·Bₖ/√sₖ to its
+    share, with the shares sₖ of GaussianNoise, so that one honest aggregator makes the guarantee.
+    profile: "product", 8 bytes for each number; "compact", 4 bytes, with rounding to 2⁻¹⁵.
+    """
+
+    helpers: int | tuple[str, ...] = 1
+    noise: float = 0.0
+    bound: float | None = None
+    profile: Profile = "product"
+
+    least: ClassVar[int] = 2
+
+    @property
+    def parties(self) -> tuple[str, ...]:
+        """The helpers' names; one that is a client as well has a second name in this role."""
+        if isinstance(self.helpers, int):
+            return tuple(f"helper {i}" for i in range(1, self.helpers + 1))
+        return tuple(f"{name} as helper" for name in self.helpers)
+
+    def plan(self, spec: Spec) -> Spec:
+        """What is known of the sum: its noise; PlanError where nothing could be proven."""
+        self._check()
+        self._check_spec(spec)
+        if not self.noise:
+            claims(spec, self._aggregators, self.profile, self.bound, noisy=False)
+            return spec
+        parts, step = [], {}
+        for claim in claims(spec, self._aggregators, self.profile, self.bound, noisy=True):
+            for name, unit in zip(claim.names, claim.steps, strict=True):
+                sigma = self.noise * claim.bound / shares(spec)[name] ** 0.5
+                parts.append((spec.blocks[name], float(claim.bound), sigma))
+                step[name] = unit
+        if max(sigma for *_, sigma in parts) > LARGEST:
+            raise PlanError(
+                f"{self!r} would draw numbers of a standard deviation above {LARGEST:.3g} steps.",
+                "Beyond that, draws of the discrete Gaussian are no longer exact.",
+                "Write a smaller noise, or profile='compact'.",
+            )
+        order = [parts[list(step).index(name)] for name in spec.blocks]
+        return spec.but(
+            noise=Noise(self.noise, by="aggregators", kind="discrete gaussian", parts=tuple(order), step=step)
+        )
+
+    def _check(self) -> None:
+        named = isinstance(self.helpers, tuple) and all(isinstance(name, str) and name for name in self.helpers)
+        count = len(self.helpers) if isinstance(self.helpers, tuple) else self.helpers
+        right = [
+            ("helpers", (named and len(set(self.parties)) == count) or number(self.helpers, whole=True),
+             "counts helpers, or is a tuple of their names", "1"),
+            ("helpers", number(count, whole=True) and 1 <= count <= 8,
+             "are 1 to 8: alone, the server would see every vector", "1"),
+            ("noise", number(self.noise) and 0 <= self.noise < float("inf"), "is a multiplier z ≥ 0", "1.0"),
+            ("bound", self.bound is None or (number(self.bound) and 0 < self.bound < float("inf")),
+             "is a norm", "1.0"),
+            ("profile", self.profile in PROFILES, f"is one of {', '.join(PROFILES)}", "'product'"),
+        ]  # fmt: skip
+        for name, fits, what, instead in right:
+            if not fits:
+                raise PlanError(
+                    f"VerifiedSum({name}={getattr(self, name)!r}) proves nothing.",
+                    f"`{name}` {what}.",
+                    f"Write for example VerifiedSum({name}={instead}).",
+                )
+        if missing := [name for name in ("cryptography", "Crypto") if find_spec(name) is None]:
+            raise PlanError(
+                f"VerifiedSum needs a library that is not installed ({', '.join(missing)}).",
+                "It brings ciphers and hash functions.",
+                "Install it: pip install 'hansa[verified]'.",
+            )
+
+    def _check_spec(self, spec: Spec) -> None:
+        if loose := spec.unbounded:
+            side = set(loose) & spec.side - {"weight"}
+            raise PlanError(
+                f"VerifiedSum needs a bound on: {', '.join(loose)}.",
+                "A client proves that what it says is within a bound, and there is none.",
+                "Put Clip(norm=…) into the pipe, and give Weigh a cap: Weigh('examples', cap=…) or Weigh('one')."
+                + (f" For {', '.join(sorted(side))}: Clip(…, side=…) or Training(report=False)." if side else ""),
+            )
+        if spec.noise.multiplier:
+            raise PlanError(
+                "VerifiedSum comes after noise.",
+                "With noise in it, a vector is longer than any bound that would be worth proving.",
+                f"Take the noise out of the pipe, and write VerifiedSum(noise={spec.noise.multiplier:g}).",
+            )
+        longest = max((spec.bounds[name] for name in spec.update), default=0.0)
+        if self.bound is not None and longest > self.bound:
+            raise PlanError(
+                f"VerifiedSum(bound={self.bound:g}) would refuse honest clients.",
+                f"The pipe lets a vector have a norm of {longest:g}.",
+                f"Leave `bound` out, write bound={longest:g}, or clip to less.",
+            )
+        if spec.space == "integer" and not spec.noise.step:
+            raise PlanError(
+                "VerifiedSum does not know what an integer of this vector stands for.",
+                "The transform that made it integer says no step.",
+                "Leave it out: VerifiedSum rounds by itself.",
+            )
+
+    @property
+    def _aggregators(self) -> int:
+        return 1 + len(self.parties)
+
+    def _claims(self, spec: Spec, binding: bytes) -> tuple[Claim, ...]:
+        return claims(spec, self._aggregators, self.profile, self.bound, self.noise > 0, binding)
+
+    # ── a client ──
+
+    def client(self, contribute: Contribute, at: Context) -> Conversation:
+        """Hear what to bind the proofs to; say the report: shares of the vector, and proofs on them."""
+        opening = self._opening((yield), at.who)
+        keys = [at.session.peers.get(name, b"") for name in self.parties]
+        if missing := [name for name, key in zip(self.parties, keys, strict=True) if not key]:
+            raise ProtocolError(
+                f"{at.who} knows no public key of {', '.join(missing)}.",
+                "A share that is sealed for an unknown key could be read by anybody.",
+                "Who brings the helper gives its key to every client: Client(…, keys={name: key}).",
+            )
+        binding = _binding(at, opening)
+        parts, blocks = self._claims(at.spec, binding), at.spec.unpack(contribute())
+        values = [
+            part.measurement(part.round(np.concatenate([blocks[name] for name in part.names]), at.key.child(i)))
+            for i, part in enumerate(parts)
+        ]
+        nonce = vdaf.nonce()
+        public, owned = Bundle(tuple(part.sum for part in parts)).shard(values, nonce)
+        sealed = [
+            [seal(share, key, _info(binding, at.who, nonce, j, i)) for i, share in enumerate(own)]
+            for j, (key, own) in enumerate(zip(keys, owned[1:], strict=True), 1)
+        ]
+        yield {"nonce": nonce, "public": public, "leader": owned[0], "sealed": sealed}
+
+    # ── a helper ──
+
+    def helper(self, quorum: int, key: PrivateKey, at: Context) -> Conversation:
+        """Check batches of reports with the server, add up its shares of those who are in, and say their sum."""
+        match (yield):
+            case {"key": bytes(secret), "cohort": list(cohort)} if len(secret) == SECRET:
+                challenge = secrets.token_bytes(SECRET)
+            case _:
+                raise _unexpected(at.who, "a key to check with, and the cohort")
+        me, opening = self.parties.index(at.who) + 1, self._opening((yield challenge), at.who)
+        challenges = [*opening["challenges"][: me - 1], challenge, *opening["challenges"][me:]]
+        if opening != _promise(secret, challenges, cohort):
+            raise ProtocolError(
+                f"{at.who} was told another key, challenge or cohort than the clients.",
+                "Who knows the key to check with can prove what is false, so clients hear its hash beforehand.",
+                "Look at the server: its messages do not fit together.",
+            )
+        binding = _binding(at, opening)
+        share = Share(self._claims(at.spec, binding), me, secret)
+        said: Any = True
+        while True:
+            match (yield said):
+                case {"reports": list(reports), "count": list(names), **more} if not more:
+                    share.count(names)
+                    said = share.prepare([_opened(report, cohort, key, binding, me) for report in reports])
+                case {"verdicts": dict(verdicts), **more} if not more:
+                    said = share.finish(verdicts)
+                case {"close": list(names), **more} if not more:
+                    share.count(names)
+                    break
+                case _:
+                    raise _unexpected(at.who, "reports, verdicts, or the end of the round")
+        if len(share.seen) < max(quorum, self.least):
+            raise ProtocolError(
+                f"{at.who} was asked for a sum over {len(share.seen)} clients.",
+                f"It says none over fewer than {max(quorum, self.least)}.",
+                "Sample more clients, or ask for a lower quorum in the plan.",
+            )
+        yield {"totals": share.totals(self._noise(at.spec, at.key)), "seen": sorted(share.seen)}
+
+    # ── the server ──
+
+    def server(self, channel: Channel, cohort: Sequence[str], decode: Decoder) -> tuple[Mean | None, list[str]]:
+        """Collect reports, check them with the helpers, and decode the sum of those that are valid."""
+        spec, at, secret = decode.pipe.specs[-1], decode.at, secrets.token_bytes(SECRET)
+        hello = self._tell(channel, {"key": secret, "cohort": list(cohort)})
+        opening = self._opening(_promise(secret, hello, list(cohort)), "the server")
+        self._tell(channel, opening)
+        parts = self._claims(spec, _binding(at, opening))
+        share, agreed = Share(parts, 0, secret), list[str]()
+        reports = channel.each(dict.fromkeys(cohort, opening))
+        while batch := list(islice(reports, max(1, min(MOST, BATCH // (8 * spec.size))))):
+            agreed = self._check_batch(channel, share, batch, agreed)
+            share.count(agreed)
+        n = len(share.seen)
+        if n < self.least:
+            return None, sorted(share.seen)
+        ends = self._tell(channel, {"close": agreed})
+        totals = [share.totals(self._noise(spec, at.key)), *(_totals(end, share) for end in ends)]
+        margin = 40 * self._aggregators * max((sigma for *_, sigma in self.plan(spec).noise.parts), default=0.0)
+        read = [part.read(said, n, margin) for part, said in zip(parts, zip(*totals, strict=True), strict=True)]
+        return decode(_vector(spec, parts, read), n), sorted(share.seen)
+
+    def _tell(self, channel: Channel, body: Any) -> list[Any]:
+        return self._ask(channel, dict.fromkeys(self.parties, body))
+
+    def _ask(self, channel: Channel, bodies: dict[str, Any]) -> list[Any]:
+        answers = channel.ask(bodies)
+        if missing := [name for name in self.parties if name not in answers]:
+            raise RoundError(
+                f"{' and '.join(missing)} said no more.",
+                "Without the share of every helper there is no sum.",
+                "Look at the helper, and run the round again.",
+            )
+        return [answers[name] for name in self.parties]
+
+    def _check_batch(
+        self, channel: Channel, share: Share, batch: list[tuple[str, Any]], counted: list[str]
+    ) -> list[str]:
+        """Who of a batch is in the sum; the helpers count those of the one before."""
+        reports = {who: report for who, report in batch if self._fits(report)}
+        for who in dict(batch).keys() - reports.keys():
+            channel.lose(who, "what it says is no report of this plan")
+        mine = share.prepare([(who, r["nonce"], r["public"], r["leader"]) for who, r in reports.items()])
+        bodies = [
+            [(who, r["nonce"], r["public"], r["sealed"][j]) for who, r in reports.items()]
+            for j in range(len(self.parties))
+        ]
+        told = {name: {"reports": rows, "count": counted} for name, rows in zip(self.parties, bodies, strict=True)}
+        said = [mine, *self._ask(channel, told)]
+        verdicts, why = share.decide(list(reports), said)
+        ends = [share.finish(verdicts), *self._tell(channel, {"verdicts": verdicts})]
+        agreed = [who for who in verdicts if all(who in end for end in ends)]
+        why |= {who: "its aggregators used other joint randomness" for who in verdicts if who not in agreed}
+        for who, reason in why.items():
+            channel.lose(who, f"its report is refused: {reason}")
+        return agreed
+
+    def _fits(self, report: Any) -> bool:
+        match report:
+            case {"nonce": bytes(), "public": list(public), "leader": list(leader), "sealed": list(sealed), **more}:
+                rows = [public, leader, *sealed]
+                return not more and len(sealed) == len(self.parties) and all(map(_all_bytes, rows))
+        return False
+
+    def _opening(self, said: Any, who: str) -> dict[str, Any]:
+        """What binds a session's proofs: the hash of the key to check with, the challenges, the hash of the cohort."""
+        match said:
+            case {"key": key, "challenges": list(challenges), "cohort": digest, **more} if not more:
+                parts, count = [key, digest, *challenges], len(self.parties)
+                if _all_bytes(parts) and {len(part) for part in parts} == {SECRET} and len(challenges) == count:
+                    return dict(said)
+        raise _unexpected(who, "the hash of a key, a challenge of each helper, and the hash of the cohort")
+
+    def _noise(self, spec: Spec, key: Key) -> dict[str, Integers]:
+        """One aggregator's noise on each block of the sum, in steps."""
+        drawn = DiscreteGaussianNoise(self.noise)
+        each = zip(spec.blocks, self.plan(spec).noise.parts, strict=False)  # no parts without noise
+        return {name: drawn.draw(sigma, size, key.child("noise", name)) for name, (size, _, sigma) in each}
+
+    def sees(self) -> tuple[tuple[str, str, str], ...]:
+        """Who sees what, and who must be honest for it."""
+        helpers = ", ".join(self.parties)
+        one = "that one of the aggregators (the server, the helpers) keeps its shares to itself"
+        noise = f", with the noise of each aggregator (multiplier {self.noise:g})" if self.noise else ""
+        return (
+            ("server", f"random shares; the sum{noise}; who took part, and whose proof does not hold", one),
+            (helpers, "random shares; the model; who took part, and whose proof does not hold", one),
+            ("other clients", "the new model after each round", "they learn of others what the model itself tells"),
+            ("lying clients", "nothing more; each moves the sum by its bound at most, or is refused by name",
+             "that all aggregators do their work; a false proof is accepted with negligible probability"),
+            ("all aggregators together", "each client's vector", "none: choose helpers that would not collude"),
+        )  # fmt: skip
+
+
+def _promise(secret: bytes, challenges: Sequence[bytes], cohort: Sequence[str]) -> dict[str, Any]:
+    return {
+        "key": hashlib.sha256(secret).digest(),
+        "challenges": list(challenges),
+        "cohort": hashlib.sha256(dumps(list(cohort))).digest(),
+    }
+
+
+def _binding(at: Context, opening: dict[str, Any]) -> bytes:
+    """What every proof and sealed share of a session is bound to; `task` holds plan, session and model."""
+    said = ("hansa VerifiedSum 1", at.session.task, opening["key"], opening["challenges"], opening["cohort"])
+    return hashlib.sha256(dumps(said)).digest()
+
+
+def _info(binding: bytes, who: str, nonce: bytes, aggregator: int, part: int) -> bytes:
+    return hashlib.sha256(dumps((binding, who, nonce, aggregator, part))).digest()
+
+
+def _opened(report: Any, cohort: list[str], key: PrivateKey, binding: bytes, me: int) -> Report:
+    """A report as a helper gets it, with its shares opened, or why they are not."""
+    match report:
+        case (str(who), bytes(nonce), list(public), list(sealed)) if _all_bytes(public) and _all_bytes(sealed):
+            if who not in cohort:
+                return who, nonce, public, f"{who} is not in the cohort"
+            try:
+                return (
+                    who,
+                    nonce,
+                    public,
+                    [key.open(b, _info(binding, who, nonce, me, i)) for i, b in enumerate(sealed)],
+                )
+            except ProtocolError as error:
+                return who, nonce, public, f"{error.found} {error.why}"
+    raise _unexpected("a helper", "reports with a name, a nonce, public shares and sealed shares")
+
+
+def _totals(end: Any, share: Share) -> list[bytes]:
+    match end:
+        case {"totals": list(totals), "seen": list(seen)} if _all_bytes(totals) and len(totals) == len(share.parts):
+            if seen == sorted(share.seen):
+                return totals
+    raise RoundError(
+        "A helper's sum is not over the clients that the server has counted.",
+        "Shares of different sums add up to random numbers.",
+        "Look at the helper, and run the round again.",
+    )
+
+
+def _vector(spec: Spec, parts: Sequence[Claim], sums: Sequence[Integers]) -> Vector:
+    """The sum as the pipe knows it, from the sums of all claims in steps."""
+    real = spec.space == "real"
+    v: Vector = np.empty(spec.size, np.float64 if real else np.uint64)
+    for part, x in zip(parts, sums, strict=True):
+        start = 0
+        for name, step in zip(part.names, part.steps, strict=True):
+            block = x[start : start + spec.blocks[name]]
+            v[spec.at(name)] = block * step if real else block.view(np.uint64)
+            start += spec.blocks[name]
+    return v
+
+
+def _all_bytes(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, bytes) for value in values)
+
+
+def _unexpected(who: str, wanted: str) -> ProtocolError:
+    return ProtocolError(f"{who} was told something else than {wanted}.", "", "Look at the server's version.")
