@@ -24,6 +24,7 @@ from .transforms import Context, Pipe, Session, Transform
 from .transforms.compress import Quantize
 from .transforms.discrete import DiscreteGaussianNoise, SkellamNoise
 from .transforms.noise import GaussianNoise
+from .transforms.rotate import Rotate
 from .transforms.scale import AdaptiveClip, Clip, Finite, Weigh
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ __all__ = [
     "Reply",
     "Request",
     "RobustRule",
+    "Rotate",
     "RoundError",
     "Run",
     "Runtime",

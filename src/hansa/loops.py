@@ -241,6 +241,12 @@ def _bufferable(plan: Plan, size: int, busy: int) -> None:
             "A client's vector is scaled by the norm of the round in which it was asked, and the server has another.",
             "Take Clip(norm=…), or use `synchronous`.",
         )
+    if plan.wire.spread:
+        raise PlanError(
+            "buffered cannot run Rotate.",
+            "Each client is asked in a session of its own, turns its vector otherwise, and their sum means nothing.",
+            "Leave Rotate() out, or use `synchronous`.",
+        )
     if size < plan.sample.quorum:
         raise PlanError(
             f"buffered(size={size}) never reaches the quorum of {plan.sample.quorum}.",

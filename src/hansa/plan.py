@@ -17,7 +17,7 @@ from .errors import PlanError, number
 from .models import Model, Training
 from .optim import Memo
 from .rand import Key
-from .spec import Spec, Vector
+from .spec import Spec, Vector, Wire
 from .transforms import Context, Decoder, Mean, Pipe, Session, Transform
 from .transforms.scale import Weigh
 from .wire import dumps
@@ -161,7 +161,8 @@ class Plan:
     @cached_property
     def stages(self) -> Pipe:
         """The pipe with the facts that enter each transform."""
-        spec = Spec(self.algorithm.blocks(self.model.size))
+        most = int(self.sample.size) if self.sample.by == "uniform" else 0
+        spec = Spec(self.algorithm.blocks(self.model.size), wire=Wire(clients=most))
         for name, bound in (*self.algorithm.side().items(), *self.reported.items()):
             spec = spec.plus(name, bound)
         pipe = Pipe.of(self.pipe, spec)

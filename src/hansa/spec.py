@@ -35,22 +35,38 @@ class Noise:
 
 
 @dataclass(frozen=True)
+class Wire:
+    """What is known of the place where the vectors are summed: facts of the plan, and of the end of the pipe."""
+
+    bounds: Mapping[str, float] = field(default_factory=dict)  # after all transforms; what noise is sized for
+    noise: Noise = Noise()  # of the whole pipe, also what later transforms add
+    modulus: int = 64  # bits; integers are added mod 2ᵇ
+    learns: bool = False  # does a transform learn from the sum?
+    clients: int = 0  # in a sum, at most; 0 where the plan does not say
+
+
+@dataclass(frozen=True)
 class Spec:
     """Names, sizes and proven facts of the vector that one client sends."""
 
     blocks: Mapping[str, int]  # name → length, in order
     bounds: Mapping[str, float] = field(default_factory=dict)  # name → ‖block‖₂ at most this, before noise
-    wire: Mapping[str, float] = field(default_factory=dict)  # bounds after all transforms; what noise is sized for
     side: frozenset[str] = frozenset()  # scalars that ride along: weight, loss, clip bit
+    spread: frozenset[str] = frozenset()  # blocks that Rotate has spread evenly over their coordinates
     space: Literal["real", "integer"] = "real"
     weighed: bool = False  # is a sum already on its way to a mean?
-    learns: bool = False  # does a transform learn from the sum?
     noise: Noise = Noise()
+    wire: Wire = Wire()
 
     @cached_property
     def size(self) -> int:
         """Length of the whole vector."""
         return sum(self.blocks.values())
+
+    @property
+    def learns(self) -> bool:
+        """Does a transform of the pipe learn from the sum?"""
+        return self.wire.learns
 
     @cached_property
     def unbounded(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from hansa import (
     Pipe,
     PlanError,
     Quantize,
+    Rotate,
     RoundError,
     Session,
     Spec,
@@ -56,6 +57,7 @@ def decoded(pipe: Pipe, total: Any, n: int, memo: Any = None) -> tuple[Any, tupl
         Weigh("one"), Weigh("examples"), Weigh("examples", cap=4), Weigh("examples", cap=2.5),
         Finite(),
         Quantize(2), Quantize(8), Quantize(), Quantize(48),
+        Quantize(8, of="sum", clients=5), Quantize(16, of="sum", clients=1000), Rotate(),
         GaussianNoise(1.0), GaussianNoise(0.3, by="all", least=5), GaussianNoise(0.1, by="each"),
     ],
     ids=repr,
@@ -77,6 +79,10 @@ def test_every_transform_obeys_the_law(transform: Transform) -> None:
         (GaussianNoise(2.0), BOUNDED.but(weighed=True)),
         (Clip(1.0), Spec({"delta": 1})),
         (Quantize(30), Spec({"delta": 1}, {"delta": 1e6})),
+        (Quantize(12, of="sum", clients=9), BOUNDED.but(spread=frozenset({"delta", "control"}))),
+        (Rotate(), BOUNDED),
+        (Rotate(), Spec({"delta": 1})),
+        (Rotate(), Spec({"delta": 1000, "control": 64}).plus("loss")),
     ],
     ids=lambda value: repr(value)[:40],
 )
@@ -195,12 +201,12 @@ def test_weights_that_noise_has_eaten_give_no_mean(weight: float) -> None:
 
 
 def test_noise_is_sized_for_what_comes_after_it() -> None:
-    """Rounding lengthens a vector by √d·step, and the noise before it must cover that."""
+    """Rounding lengthens a vector, here to √(C² + step²·d/4 + step·(C + step·√d/2)); noise before must cover it."""
     spec = Spec({"delta": 4}, {"delta": 1.0}, weighed=True)
     fine, coarse = (Pipe.of((GaussianNoise(1.0), Quantize(bits)), spec) for bits in (40, 3))
     draws = [[decoded(p, np.zeros(4, np.uint64), 1)[0] for _ in range(1)] for p in (fine, coarse)]
     ratio = np.linalg.norm(draws[1]) / np.linalg.norm(draws[0])  # of equal draws: both have the same key
-    assert ratio == pytest.approx(1.0 + math.sqrt(4) / 3, rel=1e-6)
+    assert ratio == pytest.approx(math.sqrt(1 + 1 / 9 + (1 + 1 / 3) / 3), rel=1e-6)
 
 
 def test_a_name_that_is_taken_is_refused() -> None:
@@ -309,7 +315,7 @@ class Moody(Transform):
 
     def plan(self, spec: Spec) -> Spec:
         self.calls += 1
-        return spec.but(learns=self.calls > 1)
+        return spec.but(weighed=self.calls > 1)
 
 
 class Nameless(Transform):

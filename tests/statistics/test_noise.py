@@ -104,14 +104,17 @@ def test_weights_multiply_it_by_their_cap(noise: GaussianNoise, n: int, times: f
 @pytest.mark.parametrize("noise, n, times", WHO, ids=lambda value: str(value))
 @pytest.mark.parametrize("bits", [8, 24])
 def test_rounding_afterwards_is_covered(noise: GaussianNoise, n: int, times: float, bits: int) -> None:
-    """The noise is z·(C + √d·step)/√s, because rounding lets one client change that much; rounding adds its own."""
+    """The noise is z·Δ/√s, and Δ is what rounding lets one client change; rounding adds its own."""
     p = plan(noise, Quantize(bits))
     sums, spec = noisy_sums(p, n)
     reach = p.stages.specs[-1].noise.reach
     for name, C in (("delta", 2.0), ("loss", 5.0)):
         d = spec.blocks[name]
         step = (C + reach.get(name, 0.0)) / (2.0 ** (bits - 1) - 1)
-        sigma = times * 1.5 * (C + math.sqrt(d) * step) / math.sqrt(UPDATE if name == "delta" else SIDE)
+        longest = C + math.sqrt(d) * step
+        if noise.by == "server":
+            longest = min(longest, math.sqrt(C**2 + d / 4 * step**2 + step * (C + math.sqrt(d) / 2 * step)))
+        sigma = times * 1.5 * longest / math.sqrt(UPDATE if name == "delta" else SIDE)
         draws = sums[:, spec.at(name)]
         if noise.by == "server":  # zeros round to zero, without noise of their own
             assert close(draws, sigma)

@@ -121,6 +121,7 @@ def _law(pipe: Pipe, memo: Any, error: float, length: float | None, fixed: bool)
         if not (fixed or math.isfinite(growth)):
             continue  # how far one draw may be off is told by bounds alone
         growth = growth if math.isfinite(growth) and growth > 0 and not mean else 0.0
+        growth = max(growth, math.sqrt(spec.blocks[name]) * out.noise.step.get(name, 0.0))  # each number by a step
         worst = float(norm(E[:, spec.at(name)]).max())
         demand(
             worst <= times * (growth + error) + tiny,

@@ -90,14 +90,16 @@ class Pipe:
 
     @classmethod
     def of(cls, transforms: tuple[Transform, ...], spec: Spec) -> Pipe:
-        """Pass the facts through all transforms once."""
-        specs = [spec]
-        for transform in transforms:
-            specs.append(transform.plan(specs[-1]))
-        # Noise that is drawn early must cover what later transforms (rounding, weighing) let one client change,
-        # so each spec learns the bounds of the wire.
-        wire = specs[-1].bounds
-        return cls(transforms, tuple(spec.but(wire=wire) for spec in specs))
+        """Pass the facts through all transforms."""
+        # Twice, for what stands early must know of what stands late: noise covers what rounding and weighing let one
+        # client change, and rounding leaves room for noise.
+        for _ in range(2):
+            specs = [spec]
+            for transform in transforms:
+                specs.append(transform.plan(specs[-1]))
+            wire = replace(specs[-1].wire, bounds=specs[-1].bounds, noise=specs[-1].noise)
+            spec = spec.but(wire=wire)
+        return cls(transforms, tuple(one.but(wire=wire) for one in specs))
 
     def start(self) -> tuple[Any, ...]:
         """What the transforms know before the first round."""

@@ -4,76 +4,191 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import DataError, PlanError, RoundError, number
 from ..spec import Spec, Vector
 from . import Context, Transform
+from .noise import shares
+from .scale import norm
+
+SIGMAS = 4.0  # standard deviations of a sum that 2ᵇ integers have room for
+TRIES = 100  # at rounding; each is short enough with probability 1 − e^(−1/2) or more
 
 
 @dataclass(frozen=True)
 class Quantize(Transform):
-    """Round to integers mod 2⁶⁴, without bias:  ⌊s·v + u⌋,  u ~ U[0, 1),  s = (2^(bits−1) − 1) / bound.
+    """Round to integers mod 2⁶⁴ or less, without bias:  ⌊v/γ + u⌋,  u ~ U[0, 1),  until the result is short enough.
 
-    The scale of each block comes from its bound (and the reach of noise added before). Rounding lengthens a vector, so
-    the bound on the wire grows by √size / s. The sum of n vectors is exact while n · 2^(bits−1) < 2⁶³.
-    (Kairouz et al. 2021, §4)
+    Rounding lengthens a vector. A block of length d and norm C is rounded anew while it is longer than
+
+        Δ = γ · min(c + √d, √(c² + d/4 + c + √d/2)),      c = C/γ
+
+    which is the bound on the wire; the bias of that is less than a step in all. `bits` b are those of one vector,
+    γ = C / (2^(b−1) − 1), and sums are exact while n · 2^(b−1) < 2⁶³. Or they are `of="sum"`: integers are added mod
+    2ᵇ, and γ leaves room for n = `clients` (where the plan's sample does not say how many) and σ of the noise after it:
+
+        2^(b−1) · γ = n (C + γ) + 4σ,         or, of a block spread by Rotate,   4 √(C² n²/d + n γ²/4 + σ²)
+
+    The first holds for certain but for the noise. By the second a coordinate wraps around with probability 6·10⁻⁵ at
+    most, when all n clients say the same with norm C. Noise by clients that is drawn before does not let a result be
+    short: there nothing is rounded anew, and Δ = C + √d·γ.   (Kairouz et al. 2021, §4, with β = e^(−1/2), k = 4)
     """
 
     bits: int = 20
+    of: Literal["vector", "sum"] = "vector"
+    clients: int = 0
 
     def plan(self, spec: Spec) -> Spec:
         """The vector becomes integer, and its bounds grow by the rounding."""
-        if not (number(self.bits, whole=True) and 2 <= self.bits <= 48):
-            raise PlanError(
-                f"Quantize(bits={self.bits}) cannot be summed.",
-                "One bit holds no sign, and more than 48 leave no room in 64 for a sum of many clients.",
-                "Write a number from 2 to 48; 20 to 32 lose nothing that training notices.",
-            )
-        if spec.space != "real":
-            raise PlanError("The pipe holds two Quantizes.", "Integers need no rounding.", "Keep one, at its end.")
-        if loose := spec.unbounded:
-            side = set(loose) & spec.side - {"weight"}
-            raise PlanError(
-                f"Quantize(bits={self.bits}) needs a bound on: {', '.join(loose)}.",
-                "The bound decides what the largest integer stands for.",
-                "Put Clip(norm=…) before it, and give Weigh a cap: Weigh('examples', cap=…) or Weigh('one')."
-                + (f" For {', '.join(sorted(side))}: Clip(…, side=…) or Training(report=False)." if side else ""),
-            )
-        grown = {
-            name: bound + math.sqrt(spec.blocks[name]) / self._scale(spec, name) for name, bound in spec.bounds.items()
-        }
-        step = {name: 1 / self._scale(spec, name) for name in spec.blocks}
-        return spec.but(space="integer", bounds=grown, noise=replace(spec.noise, step=step))
+        self._check(spec)
+        step = {name: self._step(spec, name) for name in spec.blocks}
+        grown = {name: _longest(C, spec.blocks[name], step[name], _early(spec)) for name, C in spec.bounds.items()}
+        modulus = self.bits if self.of == "sum" else 64
+        return spec.but(
+            space="integer",
+            bounds=grown,
+            noise=replace(spec.noise, step=step),
+            wire=replace(spec.wire, modulus=modulus),
+        )
 
-    def _scale(self, spec: Spec, name: str) -> float:
-        return (2.0 ** (self.bits - 1) - 1) / (spec.bounds[name] + spec.noise.reach.get(name, 0.0))
+    def _check(self, spec: Spec) -> None:
+        side = set(spec.unbounded) & spec.side - {"weight"}
+        counted = number(self.clients, whole=True) and self.clients >= 0
+        wrong = [
+            (not (number(self.bits, whole=True) and 2 <= self.bits <= 48), f"{self!r} cannot be summed.",
+             "One bit holds no sign, and more than 48 leave no room in 64 for a sum of many clients.",
+             "Write a number from 2 to 48; 20 to 32 lose nothing that training notices."),
+            (self.of not in ("vector", "sum"), f"{self!r} has bits of nothing.",
+             "They are those of one client's numbers, or those of the sum.", "Write of='vector' or of='sum'."),
+            (not counted or (bool(self.clients) and self.of != "sum"), f"{self!r} counts no clients.",
+             "It is how many vectors are in a sum at most, and matters for of='sum'.",
+             "Write Quantize(16, of='sum', clients=100)."),
+            (spec.space != "real", "The pipe holds two Quantizes.", "Integers need no rounding.",
+             "Keep one, at its end."),
+            (bool(spec.unbounded), f"{self!r} needs a bound on: {', '.join(spec.unbounded)}.",
+             "The bound decides what the largest integer stands for.",
+             "Put Clip(norm=…) before it, and give Weigh a cap: Weigh('examples', cap=…) or Weigh('one')."
+             + (f" For {', '.join(sorted(side))}: Clip(…, side=…) or Training(report=False)." if side else "")),
+            (self.of == "sum" and not self._most(spec), f"{self!r} does not know how many clients a sum holds.",
+             "The more vectors are added, the larger is the sum that has to fit into its bits.",
+             f"Write Quantize({self.bits}, of='sum', clients=…) with the most that may be, or take sample=Uniform(…)."),
+            (0 < self.clients < spec.wire.clients, f"{self!r} has room for {self.clients} clients.",
+             f"The plan samples {spec.wire.clients}.", "Leave `clients` out."),
+        ]  # fmt: skip
+        for bad, found, why, instead in wrong:
+            if bad:
+                raise PlanError(found, why, instead)
+
+    def _most(self, spec: Spec) -> int:
+        return self.clients or spec.wire.clients
+
+    def _step(self, spec: Spec, name: str) -> float:
+        """γ of a block."""
+        C, d, reach = spec.bounds[name], spec.blocks[name], spec.noise.reach.get(name, 0.0)
+        if self.of == "vector":
+            return (C + reach) / (2.0 ** (self.bits - 1) - 1)
+        noise, n = spec.wire.noise, self._most(spec)
+        hands = {"all": max(n / noise.least, 1.0), "each": float(n)}.get(noise.by, 1.0)
+        z = (
+            noise.multiplier * math.sqrt(hands / shares(spec)[name])
+            if noise.kind in ("skellam", "discrete gaussian")
+            else 0
+        )
+        step = _room(C, d, reach, z, n, self.bits, name in spec.spread)
+        if not step:
+            raise PlanError(
+                f"{self!r} has no room for a sum of {n} clients' {name}.",
+                "A step would be as long as the whole vector is.",
+                "Take more bits" + ("." if name in spec.spread or d == 1 else ", or put Rotate() before it."),
+            )
+        return step
 
     def _scales(self, spec: Spec) -> Vector:
-        return spec.each({name: self._scale(spec, name) for name in spec.blocks})
+        return spec.each({name: 1 / self._step(spec, name) for name in spec.blocks})
 
     def encode(self, v: Vector, at: Context) -> Vector:
-        """⌊s·v + u⌋ mod 2⁶⁴, or DataError for what is no number."""
+        """⌊v/γ + u⌋ mod 2ᵇ, or DataError for what is no number, or longer than the plan says."""
         if not np.isfinite(v).all():
             raise DataError(
                 f"{at.who}'s vector of round {at.round} holds NaN or infinity.",
                 "No integer stands for that, so this client stays out of the round.",
                 "Lower the learning rate, or look for extreme values in its data.",
             )
-        return np.floor(v * self._scales(at.spec) + at.key.uniform(v.shape)).astype(np.int64).view(np.uint64)
+        exact = v * self._scales(at.spec)
+        rounded = np.floor(exact + at.key.uniform(v.shape))
+        for name in () if _early(at.spec) else at.spec.blocks:
+            _shorten(rounded, exact, name, self._step(at.spec, name), at)
+        return modulo(rounded.astype(np.int64).view(np.uint64), self.bits if self.of == "sum" else 64)
 
     def decode(self, total: Vector, at: Context) -> Vector:
-        """The signed sum, over s; RoundError where so many vectors may have passed ±2⁶³."""
-        if at.n > 2 ** (64 - self.bits):
+        """The signed sum, times γ; RoundError where so many vectors may have passed what integers have room for."""
+        most = self._most(at.spec) if self.of == "sum" else 2 ** (64 - self.bits)
+        if at.n > most:
             raise RoundError(
                 f"{at.n} vectors of {self.bits} bits were added up.",
-                f"The sum holds {2 ** (64 - self.bits)} of them for certain, and more may have wrapped around.",
+                f"The sum holds {most} of them for certain, and more may have wrapped around.",
                 "Sample fewer clients, or quantise to fewer bits.",
             )
-        return np.asarray(total.view(np.int64) / self._scales(at.spec))
+        unused = np.uint64(64 - self.bits if self.of == "sum" else 0)
+        return np.asarray(((total << unused).view(np.int64) >> unused.astype(np.int64)) / self._scales(at.spec))
 
     def explain(self, spec: Spec) -> str:
         """How finely."""
-        steps = ", ".join(f"{name} {1 / self._scale(spec, name):.2g}" for name in spec.blocks)
-        return f"rounds to integers of {self.bits} bits without bias (steps: {steps})"
+        steps = ", ".join(f"{name} {self._step(spec, name):.2g}" for name in spec.blocks)
+        room = f", so that the sum of {self._most(spec)} clients has as many" if self.of == "sum" else ""
+        return f"rounds to integers of {self.bits} bits without bias (steps: {steps}){room}"
+
+
+def modulo(v: Vector, bits: int) -> Vector:
+    """v mod 2ᵇ, for uint64."""
+    return v if bits == 64 else v & np.uint64(2**bits - 1)
+
+
+def _early(spec: Spec) -> bool:
+    """Have clients drawn noise already, which no bound holds for?"""
+    return bool(spec.noise.reach)
+
+
+def _longest(C: float, d: int, step: float, early: bool = False) -> float:
+    """Δ: how long what is rounded can be."""
+    c, root = C / step, math.sqrt(d)
+    return step * (c + root if early else min(c + root, math.sqrt(c * c + d / 4 + c + root / 2)))
+
+
+@lru_cache(1024)
+def _room(C: float, d: int, reach: float, z: float, n: int, bits: int, spread: bool) -> float:
+    """The least γ that leaves room for the sum of n vectors and noise of σ = z·Δ; 0 where there is none."""
+    step, half = 0.0, 2.0 ** (bits - 1) - 1
+    for _ in range(200):
+        sigma = z * (_longest(C, d, step) if step else C)
+        need = n * (C + reach + step) + SIGMAS * sigma
+        if spread and not reach:
+            need = min(need, SIGMAS * math.sqrt((C * n) ** 2 / d + n * step**2 / 4 + sigma**2))
+        before, step = step, need / half
+        if step > C + reach:
+            return 0.0
+        if step - before < 1e-12 * step:
+            break
+    return step
+
+
+def _shorten(rounded: Vector, exact: NDArray[np.float64], name: str, step: float, at: Context) -> None:
+    """Round a block anew while it is longer than Δ, in place."""
+    place, bound = at.spec.at(name), at.spec.bounds[name]
+    part, most = rounded[..., place], _longest(bound, at.spec.blocks[name], step) / step
+    for again in range(TRIES):
+        long = norm(part)[..., 0] > most
+        if not long.any():
+            return
+        draws = at.key.child("again", name, again).uniform(part.shape)
+        part[long] = np.floor(exact[..., place] + draws)[long]
+    raise DataError(
+        f"{at.who}'s {name} of round {at.round} is longer than {bound:g}.",
+        "The plan bounds it by that, and noise and bits are sized for it.",
+        "Look at the transforms before Quantize: one of them does not keep the bound that it declares.",
+    )

@@ -16,6 +16,7 @@ from ..errors import PlanError, number
 from ..rand import Key
 from ..spec import Noise, Spec, Vector
 from . import Context, Transform
+from .compress import modulo
 from .noise import drawn_by, shares
 
 Integers = NDArray[np.int64]
@@ -26,7 +27,7 @@ NEAR = 2.0**-40  # exp() in doubles is closer than that
 
 @dataclass(frozen=True)
 class IntegerNoise(Transform):
-    """Noise added mod 2⁶⁴ to each coordinate of block k:  σₖ = z·Δₖ / √sₖ,  Σ sₖ = 1, in steps of Quantize.
+    """Noise added mod 2ᵇ to each coordinate of block k:  σₖ = z·Δₖ / √sₖ,  Σ sₖ = 1, in steps of Quantize.
 
     z = `noise`, and Δₖ is what one client can change in block k, rounding included. Who draws, and the shares sₖ, are
     as with GaussianNoise.
@@ -91,11 +92,11 @@ class IntegerNoise(Transform):
         return np.concatenate(drawn, axis=-1).view(np.uint64)
 
     def encode(self, v: Vector, at: Context) -> Vector:
-        """v, with this client's share of the noise, mod 2⁶⁴."""
-        return v if self.by == "server" else v + self._all(v.shape, at)
+        """v, with this client's share of the noise, mod 2ᵇ."""
+        return v if self.by == "server" else modulo(v + self._all(v.shape, at), at.spec.wire.modulus)
 
     def decode(self, total: Vector, at: Context) -> Vector:
-        """The sum, with the server's noise, mod 2⁶⁴."""
+        """The sum, with the server's noise."""
         return total + self._all(total.shape, at) if self.by == "server" else total
 
     def explain(self, spec: Spec) -> str:

@@ -86,7 +86,7 @@ class GaussianNoise(Transform):
         return self.noise / math.sqrt(self.least) if self.by == "all" else self.noise
 
     def _draw(self, shape: tuple[int, ...], at: Context) -> Vector:
-        sigma = {name: self._part / math.sqrt(s) * at.spec.wire[name] for name, s in shares(at.spec).items()}
+        sigma = {name: self._part / math.sqrt(s) * at.spec.wire.bounds[name] for name, s in shares(at.spec).items()}
         return at.spec.each(sigma) * at.key.normal(shape)
 
     def encode(self, v: Vector, at: Context) -> Vector:
@@ -100,7 +100,7 @@ class GaussianNoise(Transform):
     def explain(self, spec: Spec) -> str:
         """Who draws how much."""
         sigma = ", ".join(
-            f"{name} ±{self.noise / math.sqrt(s) * spec.wire[name]:.3g}" for name, s in shares(spec).items()
+            f"{name} ±{self.noise / math.sqrt(s) * spec.wire.bounds[name]:.3g}" for name, s in shares(spec).items()
         )
         return (
             f"Gaussian noise of standard deviation {sigma}: {drawn_by(self.by, self.least)}; real numbers, not discrete"

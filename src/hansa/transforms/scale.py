@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -119,7 +119,8 @@ class AdaptiveClip(Transform):
                 "Keep one of them.",
             )
         spec = Clip(self.first, self.side).plan(spec)
-        return spec.but(bounds={**spec.bounds, **dict.fromkeys(spec.update, 1.0)}, learns=True).plus("under", 0.5)
+        bounds = {**spec.bounds, **dict.fromkeys(spec.update, 1.0)}
+        return spec.but(bounds=bounds, wire=replace(spec.wire, learns=True)).plus("under", 0.5)
 
     def start(self) -> float:
         """The first norm."""
