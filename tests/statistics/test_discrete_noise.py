@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,61 @@ def test_decisions_on_more_bits_have_the_same_probabilities(monkeypatch: pytest.
     monkeypatch.setattr(discrete, "NEAR", 2.0)
     draws = DiscreteGaussianNoise(1.0).draw(2.5, 4000, Key.of(6))
     assert fits(draws, *probabilities(DiscreteGaussianNoise, 2.5)) and len(usual) == 300
+
+
+@pytest.mark.parametrize("sigma", [0.02, 999.0, 1001.0])
+def test_skellam_numbers_with_and_without_a_table(sigma: float) -> None:
+    """The table ends at σ = 1000; on both sides of its end the probabilities are those of the distribution."""
+    draws = SkellamNoise(1.0).draw(sigma, 400_000, Key.of(10))
+    if sigma < 1:
+        assert fits(draws, *probabilities(SkellamNoise, sigma))
+        return
+    x, p = probabilities(SkellamNoise, sigma)
+    wide = 100  # cells of so many numbers
+    cells = [
+        np.add.reduceat(both, np.arange(0, len(x), wide)) for both in (p, np.bincount(draws - x[0], minlength=len(x)))
+    ]
+    use = cells[0] * len(draws) > 10
+    chi = float(((cells[1] - cells[0] * len(draws))[use] ** 2 / (cells[0] * len(draws))[use]).sum())
+    assert chi < use.sum() + 5 * math.sqrt(2 * use.sum())
+
+
+def test_tables_hold_exact_probabilities() -> None:
+    """Of x ≤ k, to 2⁻¹²⁰: the probabilities are symmetric, and their sums are e^(−μ) Σ Iₖ(μ)."""
+    for sigma in (0.3, 3.0, 50.0):
+        table = discrete._table(sigma)
+        below = [Fraction(bits, 2**128) for bits in table.below]
+        assert all(low <= high for low, high in pairwise(below)) and len(below) == 2 * table.n
+        for k in (1, 2, table.n // 2):  # Pr[x ≤ −k] + Pr[x ≤ k − 1] = 1
+            assert abs(below[table.n - k] + below[table.n + k - 1] - 1) <= Fraction(1, 2**120)
+        x, p = probabilities(SkellamNoise, sigma)
+        at = np.searchsorted(x, np.arange(-table.n, table.n))
+        found = np.array([float(one) for one in below])
+        np.testing.assert_allclose(
+            found, np.minimum(np.append(p.cumsum(), 1.0)[np.minimum(at, len(p))], 1.0), atol=1e-13
+        )
+
+
+class Script:
+    """Random bits that are given."""
+
+    def __init__(self, *bits: Any):
+        self.bits = list(bits)
+
+    def integers(self, low: int, high: int, size: int | None = None, dtype: Any = None) -> Any:
+        return self.bits.pop(0)
+
+
+def test_where_64_bits_leave_a_number_open_64_more_decide() -> None:
+    table = discrete._table(1.0)
+    k = table.n + 2  # Pr[x ≤ 2]
+    cut, rest = table.below[k] >> 64, table.below[k] % 2**64
+    u = np.full(3, cut, np.uint64)
+    drawn = discrete._looked_up(table, 3, Script(u, rest - 1, rest, 2**64 - 1))  # type: ignore[arg-type]
+    assert drawn.tolist() == [2, 3, 3]
+    u = np.array([cut - 1, cut + 1, 0, 2**64 - 1], np.uint64)
+    drawn = discrete._looked_up(table, 4, Script(u, 2**64 - 1, 0))  # type: ignore[arg-type]
+    assert drawn[:2].tolist() == [2, 3] and -20 < drawn[2] < -10 and 10 < drawn[3] < 20
 
 
 @pytest.mark.parametrize("name", ["2.342", "3", "9", "100", "41293847"])

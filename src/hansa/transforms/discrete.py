@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -22,6 +24,8 @@ from .noise import drawn_by, shares
 Integers = NDArray[np.int64]
 
 LARGEST = 2.0**25  # standard deviation; above, doubles no longer tell all the integers that are drawn apart
+TABLED = 1000.0  # standard deviation up to which Skellam numbers are looked up
+OPEN = -(2**15)  # what no table decides by 16 bits
 NEAR = 2.0**-40  # exp() in doubles is closer than that
 
 
@@ -113,16 +117,67 @@ class IntegerNoise(Transform):
 class SkellamNoise(IntegerNoise):
     """Add the difference of two Poisson numbers to every coordinate:  P − P′,  P, P′ ~ Poisson(σ²/2).
 
-    Sums of Skellam numbers are Skellam numbers, so the shares of clients add up to one noise of the summed variance.
-    Each is exact up to the logarithms of the Poisson sampler, which are doubles.   (Agarwal et al. 2021, §3)
+    Sums of Skellam numbers are Skellam numbers, so the shares of clients add up to one noise of the summed variance. Up
+    to σ = 1000 a number is looked up in a table of Pr[x ≤ k], computed to 60 digits: 64 random bits decide, and where
+    they leave it open 64 more, so that no probability is off by more than 2⁻¹²⁰. Above, P and P′ are NumPy's, exact up
+    to the logarithms of its sampler, which are doubles.   (Agarwal et al. 2021, §3; Devroye 1986, §III.2)
     """
 
     def draw(self, sigma: float, size: int, key: Key) -> Integers:
         """P − P′."""
         rng, rate = key.rng(), sigma**2 / 2
+        if sigma <= TABLED:
+            return _looked_up(_table(sigma), size, rng)
         drawn = rng.poisson(rate, size)
         drawn -= rng.poisson(rate, size)
         return drawn
+
+
+@dataclass(frozen=True)
+class Table:
+    """A distribution on −n … n, to draw from by inversion."""
+
+    n: int
+    below: tuple[int, ...]  # ⌊2¹²⁸ · Pr[x ≤ k]⌋, k = −n … n − 1
+    cut: NDArray[np.uint64]  # the upper 64 bits of these
+    guide: NDArray[np.int16]  # the number that 16 bits decide, or OPEN
+
+
+@lru_cache(64)
+def _table(sigma: float) -> Table:
+    """Pr[k] = e^(−μ) Iₖ(μ), μ = σ², by Miller's recurrence  Iₖ₋₁ = (2k/μ) Iₖ + Iₖ₊₁,  scaled so that all add up to 1.
+
+    Beyond n = 14σ + 60 lies less than 2⁻¹²⁸. All terms are positive, so the recurrence loses no digits downwards.
+    """
+    n = math.ceil(14 * sigma) + 60
+    with localcontext() as context:
+        context.prec = 60
+        two, later, now = 2 / Decimal(sigma) ** 2, Decimal(0), Decimal(1)
+        half = [now]
+        for k in range(n, 0, -1):
+            later, now = now, k * two * now + later
+            half.append(now)  # k = n, …, 0
+        whole, total, below = 2 * sum(half[:-1]) + half[-1], Decimal(0), list[int]()
+        for weight in half + half[-2:0:-1]:  # up to n − 1
+            total += weight
+            below.append(min(int(total / whole * 2**128), 2**128 - 1))
+    cut = np.array([bits >> 64 for bits in below], np.uint64)
+    first = np.arange(2**16, dtype=np.uint64) << np.uint64(48)
+    least, most = np.searchsorted(cut, first, "left"), np.searchsorted(cut, first + np.uint64(2**48 - 1), "right")
+    return Table(n, tuple(below), cut, np.where(least == most, least - n, OPEN).astype(np.int16))
+
+
+def _looked_up(table: Table, size: int, rng: np.random.Generator) -> Integers:
+    """Independent draws: the number of k with Pr[x ≤ k] ≤ U, less n."""
+    u = rng.integers(0, 2**64, size, dtype=np.uint64)
+    drawn = table.guide[u >> np.uint64(48)].astype(np.int64)
+    left = np.flatnonzero(drawn == OPEN)
+    place = np.searchsorted(table.cut, u[left], "right")
+    drawn[left] = place - table.n
+    tied = left[(place > 0) & (table.cut[np.maximum(place, 1) - 1] == u[left])]
+    for i in tied:  # the first 64 bits are those of a cut
+        drawn[i] = bisect_right(table.below, int(u[i]) << 64 | int(rng.integers(0, 2**64, dtype=np.uint64))) - table.n
+    return np.asarray(drawn)
 
 
 @dataclass(frozen=True)
