@@ -20,15 +20,18 @@ from hansa import (
     Everyone,
     FedNova,
     GaussianNoise,
+    Ledger,
     Pipe,
     Plan,
     Quantize,
+    Release,
     Scaffold,
     Softmax,
     Total,
     Training,
     Transform,
     Weigh,
+    planned,
 )
 from hansa.transforms.noise import SIDE_SHARE, shares
 
@@ -142,6 +145,32 @@ def test_noise_after_adaptive_clip_grows_with_the_clip() -> None:
         zero = np.zeros(p.stages.specs[-1].size)
         out = [p.decoder(p.context(r, r, memo=p.stages.start()))(zero, 4)[0][:200] for r in range(ROUNDS)]
         assert close(np.array(out), C * 0.5 * 1.0 / math.sqrt(UPDATE) / 4)
+
+
+@pytest.mark.parametrize("by, least", [("server", 1), ("all", 8), ("each", 1)])
+def test_the_bit_of_adaptive_clip_is_noised_and_counted(by: Any, least: int) -> None:
+    """z_Δ = (z⁻² − (2σ_b)⁻²)^(−1/2): of noise z in all, what is left for the update (Andrew et al. 2021, Thm 1)."""
+    z, n = 1.2, 8
+    p = plan(GaussianNoise(z, by=by, least=least), clip=AdaptiveClip(), training=Training(report=False), rounds=25)
+    sums, spec = noisy_sums(p, n)
+    assert dict(spec.blocks) == {"delta": 200, "under": 1} and p.wire.bounds == {"delta": 1.0, "under": 0.5}
+    all_at_once = math.sqrt(n) if by == "each" else 1.0
+    z_update = z / math.sqrt(UPDATE)
+    sigma_bit = 0.5 * z / math.sqrt(SIDE)
+    assert close(sums[:, :200], all_at_once * z_update) and close(sums[:, 200:], all_at_once * sigma_bit)
+    assert z_update == pytest.approx((z**-2 - (2 * sigma_bit) ** -2) ** -0.5)
+    one_by_one = Ledger().plus(Release(z_update), p.rounds).plus(Release(2 * sigma_bit), p.rounds)
+    assert planned(p).epsilon(1e-6) == pytest.approx(one_by_one.epsilon(1e-6) or 0.0, abs=1e-9)
+
+
+def test_what_adaptive_clip_learns_it_learns_from_the_noisy_bit() -> None:
+    """Nobody is below, all are, … : whatever the bits, the clip moves with the noise on their sum."""
+    p = plan(GaussianNoise(1.0), clip=AdaptiveClip(0.5, rate=0.2), training=Training(report=False))
+    total, n, shares_seen = np.zeros(p.wire.size), 200, []
+    for r in range(400):
+        _, memo = p.decoder(p.context(r, r, memo=p.stages.start()))(total, n)
+        shares_seen.append(0.5 - math.log(memo[0]) / 0.2)
+    assert close(np.array(shares_seen) - 0.5, 0.5 * 1.0 / math.sqrt(SIDE) / n)
 
 
 # ── the sensitivity ──────────────────────────────────────────────────────────────────────────────────────────────────
