@@ -1,11 +1,12 @@
 """A client's data, in whatever form its owner has it, and ways to deal one data set out to many clients.
 
-    arrays    (inputs, targets), or {"x": …, "y": …} where "y" or "labels" is the target; NumPy, torch, pandas columns
-    dataset   has `__len__` and `__getitem__`; its items are (x, y) or a dict with "y"
-    stream    batches of such arrays in their own sizes: a torch DataLoader, a list of batches, an object that can be
-              read again and again, or a function without arguments that starts a new iterator
+    arrays    (inputs, targets), or {"x": …, "y": …} where "y", "labels" or "label" is the target; NumPy, torch, pandas
+    dataset   has `__len__` and `__getitem__`; its items are (x, y) or a dict with "y"; also Hugging Face's
+    stream    batches of such arrays in their own sizes: a torch DataLoader, a tf.data pipeline, a list of batches, an
+              object that can be read again and again, or a function without arguments that starts a new iterator
 
-Whatever the form, what comes out are batches of NumPy arrays: a tuple, or a dict with the names of the data.
+Whatever the form, what comes out are batches of NumPy arrays: a tuple, or a dict with the names of the data. Several
+targets are called "y." and their name; ({"age": …}, {"price": …}) is the same as {"age": …, "y.price": …}.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .datasets.foreign import check_end, columns, reshuffles
 from .datasets.partition import dirichlet, iid, natural, numbered, quantity, shards, shifted
 from .errors import DataError
 from .models import Training
+from .models.batch import flat, is_target, named_pair, several
 from .rand import Key
 
 __all__ = [
@@ -34,6 +37,7 @@ Array = NDArray[Any]
 Rows = NDArray[np.int64]
 Batch = tuple[Array, ...] | dict[str, Array]
 
+TARGETS = ("y", "labels", "label")  # the last two as Hugging Face's data and models call it
 CHUNK_ROWS, CHUNK_BYTES = 4096, 2**26  # what is gathered or scored at once
 
 
@@ -46,7 +50,7 @@ def _kind(data: Any) -> Literal["arrays", "dataset", "stream"]:
     if isinstance(data, Mapping):
         return "arrays"
     if isinstance(data, tuple | list):
-        return "arrays" if any(hasattr(part, "__array__") for part in data) else "stream"
+        return "arrays" if any(hasattr(part, "__array__") for part in data) or named_pair(data) else "stream"
     if hasattr(form, "__array__"):
         raise DataError(
             f"The data is one {form.__name__}.",
@@ -86,19 +90,20 @@ def _array(value: Any, name: str) -> Array:
         raise DataError(
             f"{name}: a {type(value).__name__} stands where an array of examples should.",
             "Data is (inputs, targets), each with one row for each example; other tuples and lists are lists of such.",
-            "Convert it with np.asarray(…) (np.stack for a list of examples, x.toarray() for a sparse matrix).",
+            "Convert it with np.asarray(…) (np.stack for a list, x.toarray() if it is sparse; in tf.data .batch(32)).",
         )
     return array
 
 
 def _arrays(data: Any) -> Batch:
     """Arrays, or one batch of them, as NumPy; refused where no target can be told or the lengths differ."""
+    data = flat(data)
     if isinstance(data, Mapping):
-        target = "y" if "y" in data else "labels"  # as Hugging Face's data and models call it
-        if target not in data or len(data) < 2:
+        target = next((name for name in TARGETS if name in data), "y")
+        if sum(name == target or is_target(name) for name in data) in (0, len(data)):
             raise DataError(
                 f"The data has the names {', '.join(map(str, data)) or '(none)'}.",
-                "The target is called 'y', or 'labels'; all other names are inputs, and there must be one.",
+                "The target is called 'y', 'labels' or 'label'; all other names are inputs, and there must be one.",
                 "Write {'x': inputs, 'y': targets}.",
             )
         batch: Batch = {"y" if k == target else str(k): _array(value, str(k)) for k, value in data.items()}
@@ -140,7 +145,7 @@ def _pick(batch: Batch, where: Rows | slice) -> Batch:
 
 
 def _length(batch: Batch) -> int:
-    return len(batch["y"] if isinstance(batch, dict) else batch[-1])
+    return len(next(iter(batch.values())) if isinstance(batch, dict) else batch[-1])
 
 
 def _row_bytes(batch: Batch) -> int:
@@ -151,6 +156,10 @@ def _collate(dataset: Any, rows: Rows) -> Batch:
     """Items of a dataset as one batch."""
     if not len(rows):
         return _pick(_collate(dataset, np.arange(1)), slice(0))
+    if isinstance(dataset, Part):
+        return _collate(dataset.dataset, dataset.rows[rows])
+    if (read := columns(dataset, rows)) is not None:
+        return _arrays(read)
     items = [dataset[int(row)] for row in rows]
     try:
         if isinstance(items[0], Mapping):
@@ -172,6 +181,7 @@ def _stack(values: Sequence[Any]) -> Array:
 
 def _stream(data: Any) -> Iterator[Batch]:
     """The batches of a stream, from its start."""
+    check_end(data)
     for batch in data if hasattr(type(data), "__iter__") else data():
         if _length(arrays := _arrays(batch)):  # the mean loss of an empty batch is no number
             yield arrays
@@ -272,6 +282,8 @@ def pair(batch: Batch) -> tuple[Any, Array]:
     """(inputs, targets) of a batch; several inputs stay a tuple, or a dict by name, and a single one is the array."""
     if not isinstance(batch, dict):
         return (batch[0] if len(batch) == 2 else batch[:-1]), batch[-1]
+    if "y" not in batch:
+        raise several(batch)
     inputs = {name: column for name, column in batch.items() if name != "y"}
     return (inputs if len(inputs) > 1 else next(iter(inputs.values()))), batch["y"]
 
@@ -371,11 +383,12 @@ def split(data: Any, share: float, key: Key) -> tuple[Any, Any]:
 
 def _split_stream(data: Any, share: float, key: Key) -> tuple[Sieve, Sieve]:
     order = getattr(getattr(data, "batch_sampler", None) or data, "sampler", None)
-    if type(order).__name__ not in ("NoneType", "SequentialSampler", "_InfiniteConstantSampler"):
+    if type(order).__name__ not in ("NoneType", "SequentialSampler", "_InfiniteConstantSampler") or reshuffles(data):
         raise DataError(
-            f"The {type(data).__name__} shuffles (its sampler is a {type(order).__name__}).",
+            f"The {type(data).__name__} shuffles{f' (its sampler is a {type(order).__name__})' if order else ''}.",
             "Its batches are others in each epoch, so what is held out would be trained on too.",
-            "Give its .dataset, which is shuffled here, or split the dataset first and make a loader of each part.",
+            "Give its .dataset, which is shuffled here, or split first and make a loader of each part; of tf.data, "
+            "write .shuffle(…, reshuffle_each_iteration=False).",
         )
     phase = float(key.uniform((1,))[0])
     parts = Sieve(data, share, phase, False), Sieve(data, share, phase, True)

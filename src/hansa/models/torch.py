@@ -187,6 +187,7 @@ class TorchModel(Model):
 
     def plan(self, training: Training) -> None:
         """With PerExample, no layer that mixes the examples of a batch."""
+        super().plan(training)
         if training.private is not None:
             faults.mixing(self._net)
 

@@ -1,0 +1,162 @@
+"""What can be read off a Keras model without Keras: its spelling, what it measures, what may be wrong with it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from .faults import Fault
+
+# Of a serialised model: where its code lies, and how a machine runs it.
+PASSING = {"module", "registered_name", "shared_object_id", "build_config"}
+PASSING |= {"jit_compile", "run_eagerly", "steps_per_execution"}
+SHARES = re.compile("Accuracy|AUC|Precision|Recall|IoU|Sensitivity|Specificity")  # Keras' metrics between 0 and 1
+
+
+def spelled(net: Any, serialize: Callable[[Any], Any]) -> str:
+    """Architecture, loss, optimizer and metrics, without addresses, and without names that only count layers."""
+    layers, counted = list(net._flatten_layers()), dict[str, str]()
+    for i, layer in enumerate(layers):
+        kind = type(layer).__name__.lower().replace("_", "")
+        if re.fullmatch(kind + r"\d*", layer.name.lower().replace("_", "")):
+            counted[layer.name] = f"#{i}"
+    parts = [net] if hasattr(net, "operations") else layers  # what a subclassed model does with its layers is code
+    return repr([_plain(_serialized(part, serialize), counted) for part in parts] + [_compiled(net, counted)])
+
+
+def _serialized(part: Any, serialize: Callable[[Any], Any]) -> Any:
+    try:
+        config = serialize(part)
+    except (NotImplementedError, TypeError, ValueError):  # the caller's own class, that does not say how it is made
+        return type(part).__name__
+    return {key: value for key, value in config.items() if key != "compile_config"}
+
+
+def _compiled(net: Any, counted: Mapping[str, str]) -> Any:
+    config = dict(net.get_compile_config() or {})
+    if isinstance(optimizer := config.get("optimizer"), dict):
+        settings = {key: value for key, value in optimizer["config"].items() if key != "name"}
+        config["optimizer"] = {**optimizer, "config": settings}
+    return _plain(config, counted)
+
+
+def _plain(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, Mapping):
+        if value.get("class_name") == "__lambda__":  # its bytes name a file of this machine
+            return "lambda"
+        return {key: _plain(part, names) for key, part in value.items() if key not in PASSING}
+    if isinstance(value, list | tuple):
+        return [_plain(part, names) for part in value]
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, bool | int | float | None):
+        return value
+    return names.get(str(value), re.sub(r" at 0x[0-9a-f]+", "", str(value)))
+
+
+def measured(net: Any, anything: Any) -> dict[str, float]:
+    """What `evaluate` gives by its Keras names, but for each output's own loss → the largest value it can have.
+
+    Keras names its metrics when it sees the first batch; the outputs, or `anything`, stand in for it.
+    """
+    found, compiled, losses = {"loss": math.inf}, net._compile_metrics, net._compile_loss
+    if compiled is not None:
+        said = list(getattr(net, "outputs", None) or [anything])
+        given = compiled._user_metrics, compiled._user_weighted_metrics
+        named = type(compiled)(*given, output_names=compiled.output_names)
+        named.build(said, said)
+        found |= {name: _most(metric) for name, metric in zip(named.result(), named.metrics, strict=True)}
+    known = [net._loss_tracker, compiled, *(losses.metrics if losses is not None else [])]
+    return found | {metric.name: _most(metric) for metric in net.metrics if not any(metric is one for one in known)}
+
+
+def _most(metric: Any) -> float:
+    kind = type(metric)
+    return 1.0 if kind.__module__.startswith("keras") and SHARES.search(kind.__name__) else math.inf
+
+
+def own_code(net: Any) -> dict[str, Any]:
+    """Classes and functions that are not Keras' own, by name; another process may not find them by itself."""
+    found = {part.__name__: part for part in _code(net) if not part.__module__.startswith("keras.")}
+    return {name: part for name, part in found.items() if name != "<lambda>"}
+
+
+def _code(net: Any) -> Iterator[Any]:
+    for layer in net._flatten_layers():
+        yield type(layer)
+    given = [net.loss, net.optimizer, getattr(net._compile_metrics, "_user_metrics", None)]
+    while given:
+        part = given.pop()
+        if isinstance(part, Mapping):
+            given += part.values()
+        elif isinstance(part, list | tuple):
+            given += part
+        elif hasattr(part, "__name__"):
+            yield part
+        elif part is not None and not isinstance(part, str):
+            yield type(part)
+
+
+def of_keras(net: Any, buffers: Any) -> Iterator[Fault]:
+    """Of a Keras model; each only looked at where those before it are right."""
+    name, why = getattr(net, "__name__", type(net).__name__), "KerasModel takes a compiled model, with its weights."
+    yield isinstance(net, type), f"The model is the class {name}.", why, f"Make one: KerasModel({name}(…))."
+    yield not hasattr(net, "train_step"), f"The model is a {name}, no keras.Model.", why, "Give a keras.Model."
+    unbuilt = not net.built or not all(layer.built for layer in net._flatten_layers())
+    why = "Its weights have no shapes yet, and the vector needs its length."
+    yield unbuilt, f"{name} is not built.", why, "Begin it with keras.Input((features,)), or call it on a batch once."
+    why = "Clients train it with the loss, the metrics and the optimizer that `compile` names."
+    yield not net.compiled, f"{name} is not compiled.", why, "Write model.compile(optimizer='adam', loss='mse')."
+    why = "Clients train the weights with trainable=True."
+    yield not net.trainable_variables, f"{name} has no trainable weight.", why, "Write layer.trainable = True."
+    why = "Statistics such as BatchNorm's are averaged by the server, or stay with each client."
+    bad = buffers not in ("average", "local")
+    yield bad, f"buffers={buffers!r}.", why, "Write buffers='average' or buffers='local'."
+
+
+def of_labels(losses: Sequence[Any], targets: Any, outputs: Sequence[tuple[Any, ...]], who: str) -> None:
+    """DataError where the targets do not fit Keras' own losses and the outputs of these shapes [n, …]."""
+    named = isinstance(targets, Mapping)
+    columns = list(targets.items() if named else enumerate(targets) if isinstance(targets, list) else [("", targets)])
+    if len(columns) != len(outputs):
+        raise DataError(
+            f"{who} has {len(columns)} targets, and the model gives {len(outputs)} outputs.",
+            "Each output is compared with a target of its own.",
+            "Give as many targets as outputs: (inputs, {'name of an output': …, …}).",
+        )
+    for loss, (name, y), shape in zip(losses, columns, outputs, strict=True):
+        if type(loss).__module__.startswith("keras.") or str(getattr(loss, "__module__", "")).startswith("keras."):
+            _of_label(loss, y, shape, f"{who}'s targets{f' {name!r}' if named else ''}")
+
+
+def _of_label(loss: Any, y: Any, shape: tuple[Any, ...], what: str) -> None:
+    word = str(getattr(loss, "name", getattr(loss, "__name__", ""))).lower()
+    if word.startswith(("ctc", "circle")):
+        return
+    given, wanted = list(y.shape[1:]), list(shape[1:])
+    classes = wanted[-1] if wanted else 2
+    if word.startswith("sparse"):
+        wanted.pop()
+    while given[-1:] == [1] and len(given) > len(wanted):
+        given.pop()
+    while wanted[-1:] == [1] and len(wanted) > len(given):
+        wanted.pop()
+    if given != wanted:
+        raise DataError(
+            f"{what} have shape {('n', *y.shape[1:])}, and the model gives {('n', *shape[1:])} for {word}.",
+            "The loss compares number with number, and would broadcast what differs in shape.",
+            "Give targets of the shape of the outputs; classes as whole numbers go with a sparse loss.",
+        )
+    most = classes - 1 if word.startswith("sparse") else 1 if "crossentropy" in word else None
+    known = y[y != getattr(loss, "ignore_class", None)] if getattr(loss, "ignore_class", None) is not None else y
+    if most is not None and known.size and (known.min() < 0 or known.max() > most):
+        raise DataError(
+            f"{what} lie in {known.min()} … {known.max()}.",
+            f"The model and its {word} take 0 to {most}.",
+            "Number the classes from 0, or give the model more outputs.",
+        )
