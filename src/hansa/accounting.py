@@ -1,8 +1,9 @@
 """Accounting: what the rounds of a run have given away about one client, as the ε and δ of differential privacy.
 
-    Pr[M(D) ∈ S] ≤ e^ε · Pr[M(D′) ∈ S] + δ        for every S, and all D, D′ that differ in one client
+    Pr[M(D) ∈ S] ≤ e^ε · Pr[M(D′) ∈ S] + δ        for every S, and all D, D′ that differ in one unit
 
-The unit is always a whole client: all that one party says in all rounds. The sums are those of the library
+The unit is a whole client, all that one party says in all rounds; or one example of a client, where that adds noise in
+its own training. Every statement says which, and the two are never added up. The sums are those of the library
 dp-accounting: Rényi divergences (Mironov 2017) or privacy loss distributions (Koskela et al. 2020). Where no bound is
 known there is no number, but a reason.
 """
@@ -13,7 +14,7 @@ import logging
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -23,12 +24,14 @@ from numpy.typing import NDArray
 from .errors import PlanError, number
 
 Sampling = Literal["all", "poisson", "uniform"]
+Unit = Literal["client", "example"]
 
 NEIGHBOURS = {  # which two federations ε compares
     "all": "with the client's part in every sum, or with nothing in its place",
     "poisson": "with the client, or without it",
     "uniform": "with the client, or with another in its place",
 }
+EXAMPLE = "its client's data with the example, or with nothing in its place"  # how many there are is no secret
 MISSING = "the library that adds up privacy is not installed: pip install 'hansa[privacy]'"
 LARGEST = 1e6  # noise multiplier that calibration tries
 
@@ -99,7 +102,7 @@ class Guarantee:
     delta: float
     neighbours: str = ""
     why: str = ""
-    unit: str = "client"
+    unit: Unit = "client"
 
     def __str__(self) -> str:
         """The promise as a clause."""
@@ -110,7 +113,7 @@ class Guarantee:
 
 @dataclass(frozen=True)
 class Ledger:
-    """All releases of a run, and what they add up to for the client that has taken part most.
+    """All releases of a run, and what they add up to for the client that has taken part most; or for one example.
 
     A release with secret sampling counts for every client. Any other counts for those whose vectors may be in it: the
     rest are known not to be, and lose nothing.
@@ -120,6 +123,7 @@ class Ledger:
     clients: Mapping[str, Mapping[Release, int]] = field(default_factory=dict)  # who → the same, for it alone
     why: str = ""  # why nothing bounds what a client gives away, if so
     accountant: Literal["rdp", "pld"] = "rdp"
+    unit: Unit = "client"
 
     def __post_init__(self) -> None:
         if self.accountant not in ("rdp", "pld"):
@@ -157,30 +161,35 @@ class Ledger:
         return total
 
     def epsilon(self, delta: float) -> float | None:
-        """ε at δ for each client; None where there is no bound, and `guarantee` says why."""
+        """ε at δ for each unit; None where there is no bound, and `guarantee` says why."""
         return self.guarantee(delta).epsilon
 
     def guarantee(self, delta: float) -> Guarantee:
-        """What all releases together promise each client."""
+        """What all releases together promise each unit."""
         _check_delta(delta)
+        say = partial(Guarantee, delta=delta, unit=self.unit)
         why, known = self.why, bool(self.secret or self.clients)
         if not why and known and find_spec("dp_accounting") is None:
             why = MISSING
         if why:
-            return Guarantee(None, delta, why=why)
+            return say(None, why=why)
         releases = self.worst(delta)
         relations = {release.relation for release in releases}
         neighbours = NEIGHBOURS[max(relations, default="all", key=list(NEIGHBOURS).index)]
+        if self.unit == "example":  # clipped to nothing, as far as sums and samples can tell
+            neighbours = EXAMPLE
         if "uniform" in relations and len(relations) > 1:
-            return Guarantee(None, delta, why="its rounds were sampled in ways whose guarantees do not add up")
+            return Guarantee(
+                None, delta, unit=self.unit, why="its rounds were sampled in ways whose guarantees do not add up"
+            )
         if not releases:
-            return Guarantee(0.0, delta, neighbours)
+            return say(0.0, neighbours=neighbours)
         gaussian = all(release.kind == "gaussian" for release in releases)
         pld = self.accountant == "pld" and "uniform" not in relations and gaussian  # it knows no others
         found = _by_loss(releases, delta) if pld else _by_divergence(releases, delta)
         if math.isfinite(found):
-            return Guarantee(found, delta, neighbours)
-        return Guarantee(None, delta, why="so little noise gives no finite ε")
+            return say(found, neighbours=neighbours)
+        return say(None, why="so little noise gives no finite ε")
 
 
 @dataclass(frozen=True)

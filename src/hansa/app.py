@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import chain
 from pathlib import Path
@@ -16,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import data as local
+from . import privacy
 from .accounting import Budget, usual_delta
 from .aggregators import Sum
 from .algorithms import FedAvg
@@ -145,19 +149,35 @@ class App:
                 runtime.remember(run.memory())
             past, clients = run.history() if run is not None else [], len(self.data)
             ledger = spent(self.plan, past, clients)
-            if state is not None and state.round > len(past):
+            asked = Counter(who for one in past for who in {*one.seen, *one.lost})
+            if unknown := state is not None and state.round > len(past):
                 ledger = ledger.without("the rounds before the first are not known")
             states = self.loop(self.plan, runtime, state)
             if self.budget:
                 states = within(states, self.plan, self.budget, clients, past)
             for new in states:
                 ledger = after(ledger, self.plan, new, clients)
-                new = replace(new, metrics={**new.metrics, **told(ledger.guarantee(self.delta))})
+                asked.update({*new.seen, *new.lost})
+                given = told(ledger.guarantee(self.delta)) | ({} if unknown else self._of_examples(asked))
+                new = replace(new, metrics={**new.metrics, **given})
                 scores = self.score(new.x)
                 if run is not None:
                     run.commit(new, runtime.memory([*new.seen, *new.lost]), scores)
                 tested = {f"test_{name}": value for name, value in scores.items()}
                 yield replace(new, metrics={**new.metrics, **tested})
+
+    def _of_examples(self, asked: Mapping[str, int]) -> dict[str, float]:
+        """ε of the example that has been told most of, where clients hide single ones: their numbers are known here."""
+        if not self.plan.training.private:
+            return {}
+        delta = usual_delta(max(self._sizes.values()))
+        clients = {(self._sizes[who], times) for who, times in asked.items()}
+        found = [privacy.examples(self.plan, n, times).guarantee(delta) for n, times in clients]
+        return told(max(found, key=lambda one: math.inf if one.epsilon is None else one.epsilon)) if found else {}
+
+    @cached_property
+    def _sizes(self) -> dict[str, int]:
+        return {str(who): local.count(data) for who, data in self.data.items()}
 
     def compare(self, state: State) -> Iterator[Row]:
         """Rows of the comparison on `test`: each client alone, the federation's model, one model on all data.

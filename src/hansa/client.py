@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from . import data as local
+from . import privacy
+from .accounting import Guarantee, Unit
 from .aggregators import Conversation
 from .crypto.keys import PrivateKey
 from .errors import DataError, HansaError, PlanError, PolicyError, ProtocolError, number
@@ -60,21 +62,27 @@ class Policy:
     aggregators: frozenset[str] | None = None  # names, such as {"MaskedSum"}; None allows all
     min_noise: float = 0.0  # noise multiplier z
     reports: bool = True  # may losses and scores be told?
+    epsilon: float = math.inf  # no plan whose rounds together could give away more, or nobody knows how much
+    delta: float = 1e-6
+    unit: Unit = "client"  # what ε is about: the whole client, or one "example" of it
 
     def __post_init__(self) -> None:
         limits = {"min_cohort": self.min_cohort, "max_rounds": self.max_rounds, "min_noise": self.min_noise}
+        limits["epsilon"] = self.epsilon
         wrong = [name for name, value in limits.items() if not number(value) or not value >= 0]
+        wrong += ["delta"] if not number(self.delta) or not 0 < self.delta < 1 else []
+        wrong += ["unit"] if self.unit not in ("client", "example") else []
         wrong += ["aggregators"] if not isinstance(self.aggregators, set | frozenset | None) else []
         if wrong:
             raise PlanError(
                 f"Policy({wrong[0]}={getattr(self, wrong[0])!r}) allows and forbids nothing.",
-                "Limits are numbers ≥ 0, and aggregators a set of their names.",
+                "Limits are numbers ≥ 0, δ a probability, the unit client or example, and aggregators a set of names.",
                 "Write for example Policy(min_cohort=4, aggregators=frozenset({'MaskedSum'})).",
             )
 
-    def check(self, plan: Plan, who: str) -> None:
-        """Raise PolicyError where the plan asks for more than this."""
-        name = type(plan.aggregator).__name__
+    def check(self, plan: Plan, who: str, examples: int | None = None) -> None:
+        """Raise PolicyError where the plan asks for more than this of who has so many examples, if that is known."""
+        name, promise = type(plan.aggregator).__name__, self._promise(plan, examples)
         wrong = [
             (plan.sample.quorum < self.min_cohort, f"a quorum of {plan.sample.quorum}", f"at least {self.min_cohort}"),
             (plan.rounds > self.max_rounds, f"{plan.rounds} rounds", f"at most {self.max_rounds:g}"),
@@ -89,6 +97,11 @@ class Policy:
                 f"at least {self.min_noise:g}",
             ),
             (bool(plan.reported) and not self.reports, f"reports of {', '.join(plan.reported)}", "no reports"),
+            (
+                promise is not None and (promise.epsilon is None or promise.epsilon > self.epsilon),
+                f"{promise}, after {plan.rounds} rounds",
+                f"at most ε = {self.epsilon:g} at δ = {self.delta:g} for each {self.unit}",
+            ),
         ]
         for bad, found, allowed in wrong:
             if bad:
@@ -97,6 +110,16 @@ class Policy:
                     f"Its owner allows {allowed}.",
                     "Change the plan, or ask the owner to change the policy.",
                 )
+
+    def _promise(self, plan: Plan, examples: int | None) -> Guarantee | None:
+        """What the plan promises; None where no promise is asked for, or examples must be counted first."""
+        if math.isinf(self.epsilon):
+            return None
+        if self.unit == "client":
+            return privacy.planned(plan).guarantee(self.delta)
+        if examples is None and plan.training.private:
+            return None
+        return privacy.examples(plan, examples or 0).guarantee(self.delta)
 
 
 @dataclass
@@ -162,13 +185,16 @@ class Client(Party):
     mine: Memo = field(default_factory=dict)
     keys: Mapping[str, bytes] = field(default_factory=dict)
     _before: tuple[int, Memo] | None = field(default=None, repr=False)  # a session, and what was remembered before it
+    _trained = -1  # the last round that it trained in
 
     @cached_property
     def parts(self) -> tuple[Any, Any, int]:
         """Examples to train on, examples held out (or None), and how many the first are; looked at once, then kept."""
         self.allow.check(self.plan, self.who)
         try:
-            local.check(self.data, self.who)
+            n = local.check(self.data, self.who)
+            if self.plan.training.private:
+                local.samplable(self.data, self.who)
         except HansaError:
             raise
         except Exception as error:
@@ -177,6 +203,7 @@ class Client(Party):
                 "Its own reader failed before any training.",
                 "Look at the files and the code that this client reads its data with.",
             ) from error
+        self.allow.check(self.plan, self.who, n)
         self.plan.model.check(self.data, self.who)
         share = self.plan.training.validation
         train, held = (
@@ -190,12 +217,22 @@ class Client(Party):
 
     def remember(self, memo: Memo) -> None:
         """Remember this, and nothing else."""
-        self.mine, self._before, self._conversation = memo, None, None
+        self.mine, self._before, self._conversation, self._trained = memo, None, None, -1
 
     def forget(self, session: int) -> None:
         """Remember what was remembered before the session, for it did not count."""
         if self._before is not None and self._before[0] == session:
-            self.remember(self._before[1])
+            self.mine, self._before, self._conversation = self._before[1], None, None  # what was told stays told
+
+    def _once(self, round: int) -> None:
+        """Raise ProtocolError where ε of its examples, stated for one training in each round, would be passed."""
+        if round <= self._trained:
+            raise ProtocolError(
+                f"{self.who} was asked to train in round {round}, and has trained in round {self._trained}.",
+                "Its examples are hidden by noise that is sized for one training in each round, one after another.",
+                "Look at the server; or start the run again from its beginning.",
+            )
+        self._trained = round
 
     def _converse(self, request: Request) -> Conversation:
         train, held, examples = self.parts
@@ -205,6 +242,8 @@ class Client(Party):
 
         def contribute() -> Vector:
             nonlocal vectors
+            if self.plan.training.private:
+                self._once(at.round)
             down, vectors = vectors, {}  # a conversation may rest for many rounds; the model of its round need not
             try:
                 v, mine = self.plan.contribute(down, self.mine, train, held, at)

@@ -222,11 +222,11 @@ def batches(data: Any, training: Training, key: Key) -> Iterator[Any]:
     return itertools.islice(every, training.steps)
 
 
-def samplable(data: Any) -> int:
+def samplable(data: Any, who: str = "This client") -> int:
     """The number of examples, of data that single ones can be drawn from; DataError for a stream."""
     if _kind(data) == "stream":
         raise DataError(
-            f"The data is a {type(data).__name__}, a stream of batches.",
+            f"{who}'s data is a {type(data).__name__}, a stream of batches.",
             "Noise for single examples counts on batches that each example is in at random, whatever the others are.",
             "Give arrays or a Dataset (for a DataLoader, its .dataset); batches are drawn from them.",
         )

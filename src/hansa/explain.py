@@ -11,7 +11,7 @@ from itertools import pairwise
 from .accounting import usual_delta
 from .aggregators import RobustRule, Sum
 from .plan import Plan, Sample
-from .privacy import planned
+from .privacy import examples, planned
 from .spec import Spec
 from .transforms.noise import GaussianNoise
 
@@ -25,6 +25,9 @@ BLOCKS = {  # what the blocks of hansa's own algorithms and transforms mean
     "weight": "how much the client counts: 1, or with Weigh('examples') how many examples it has",
     "under": "one bit: was the update shorter than the clip?",
 }
+
+
+SIZES = (100, 1_000, 10_000)  # of clients, whose examples ε is told for
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,8 @@ class Explanation:
 def explain(plan: Plan, population: int | None = None, delta: float | None = None) -> Explanation:
     """What `plan` asks of a client, in words; ε is told for that many clients, at δ."""
     delta = delta or usual_delta(population or 1)
-    sections = (_learnt(plan), _said(plan), _pipe(plan), _sees(plan), _privacy(plan, population, delta), _rounds(plan))
-    return Explanation(sections, tuple(_warnings(plan)))
+    first = (_learnt(plan), _said(plan), _pipe(plan), _sees(plan), _privacy(plan, population, delta))
+    return Explanation((*first, *_examples(plan), _rounds(plan)), tuple(_warnings(plan)))
 
 
 def _learnt(plan: Plan) -> Section:
@@ -122,7 +125,7 @@ def _sees(plan: Plan) -> Section:
 def _privacy(plan: Plan, population: int | None, delta: float) -> Section:
     promise = planned(plan, population).guarantee(delta)
     if promise.epsilon is None:
-        return Section("Differential privacy", f"There is no ε: {promise.why}.", ("", ""), ())
+        return Section("Differential privacy", f"There is no ε for a client: {promise.why}.", ("", ""), ())
     noise, odds = plan.wire.noise, math.exp(promise.epsilon)
     text = (
         "Whoever sees the models of all rounds hardly learns whether one client took part, or what it holds: any "
@@ -137,6 +140,24 @@ def _privacy(plan: Plan, population: int | None, delta: float) -> Section:
         ("noise", f"multiplier {noise.multiplier:g} a round, drawn by {who[noise.by]}"),
     )
     return Section("Differential privacy", text, ("", ""), rows)
+
+
+def _examples(plan: Plan) -> Iterator[Section]:
+    if private := plan.training.private:
+        text = (
+            f"Each example's gradient is clipped to norm {private.clip:g}, and each local step draws noise of "
+            f"multiplier {private.noise:g}. So what a client says hides each of its examples, from the server too; it "
+            "does not hide the client. Compared are its data with the example, or with nothing in its place: how many "
+            "examples it has is no secret."
+        )
+        rows = []
+        for n in SIZES:
+            promise = examples(plan, n).guarantee(usual_delta(n))
+            batch, steps = plan.training.schedule(n)
+            epsilon = f"at δ = {promise.delta:.2g}: ε = {promise.epsilon:.4g}" if promise.epsilon else promise.why
+            rows.append((f"{_many(n)} examples", f"{steps} steps a round, on {batch} examples on average", epsilon))
+        head = ("a client of", "trains", f"for each example, after {_count(plan.rounds, 'round', 'rounds')}")
+        yield Section("Differential privacy of an example", text, head, tuple(rows))
 
 
 def _rounds(plan: Plan) -> Section:
@@ -159,15 +180,19 @@ def _warnings(plan: Plan) -> Iterator[str]:
     wire, aggregator = plan.wire, plan.aggregator
     clear = isinstance(aggregator, Sum | RobustRule)
     if isinstance(aggregator, Sum):
-        yield "The server can see every client's update, by name, and an update can reveal training examples."
+        yield "The server can see every client's update, by name" + (
+            "." if plan.training.private else ", and an update can reveal training examples."
+        )
     if isinstance(aggregator, RobustRule):
         yield "A robust rule looks at each update by itself, so the server sees every one of them, by name."
     noises = [step for step in plan.pipe if isinstance(step, GaussianNoise)]
-    if not wire.noise.multiplier:
+    if not wire.noise.multiplier and plan.training.private:
+        yield "Single examples are hidden; what is common to a client's examples, and so says much of it, is not."
+    elif not wire.noise.multiplier:
         yield "No noise is added, so there is no differential privacy: the model itself may tell of single examples."
     elif wire.noise.by == "server" and plan.sample.by != "all" and noises:
         yield "ε rests on a sample that stays secret; a run's history names who took part, so keep it to yourself."
-    if noises:
+    if noises or plan.training.private:
         yield "The noise is drawn as real numbers; one who sees every bit of a float may see through it (Mironov 2012)."
     if wire.noise.multiplier and wire.noise.by == "server":
         yield "The server draws the noise and sees the sum without it: this protects from others, not from the server."

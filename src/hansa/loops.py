@@ -11,12 +11,11 @@ from .aggregators import NO_VECTOR, Sum
 from .client import Reply, Request
 from .errors import PlanError, RoundError
 from .optim import Memo
-from .plan import Plan, State
+from .plan import FAILED, Plan, State
 from .sums import Total
 from .transforms import Decoder, Mean
 
 PATIENCE = 100  # requests for each client that a buffer may lose in a row
-FAILED = "the round failed"  # why a client is lost whose vector was in a sum that could not be used
 FAULTS = ("dropped out", "late")  # what a network does; every other reason is somebody's mistake
 
 
@@ -234,6 +233,12 @@ def _bufferable(plan: Plan, size: int, busy: int) -> None:
             f"buffered cannot run noise (multiplier {plan.wire.noise.multiplier:g}).",
             "A fast client may be twice in one buffer, and the noise is sized for once.",
             "Leave GaussianNoise out, or use `synchronous`.",
+        )
+    if plan.training.private:
+        raise PlanError(
+            f"buffered cannot run noise for single examples ({plan.training.private!r}).",
+            "A fast client trains more often than there are rounds, and ε is stated for one training in each.",
+            "Leave `private` out of the Training, or use `synchronous`.",
         )
     if plan.wire.learns:
         raise PlanError(

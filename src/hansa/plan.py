@@ -37,6 +37,9 @@ class State:
     note: str = ""  # why the last round changed nothing, if so
 
 
+FAILED = "the round failed"  # why a client is lost whose vector was in a sum that could not be used
+
+
 @dataclass(frozen=True)
 class Sample:
     """Who is asked in a round, how many must answer, and how long the round may take.
@@ -114,6 +117,12 @@ class Plan:
     def __post_init__(self) -> None:
         object.__setattr__(self, "pipe", tuple(self.pipe) if isinstance(self.pipe, (list, tuple)) else (self.pipe,))
         _check_pieces(self)
+        if self.training.private and not self.model.private:
+            raise PlanError(
+                f"{type(self.model).__name__} cannot train with {self.training.private!r}.",
+                "It does not give the gradient of each example, and its update would tell of them without noise.",
+                "Take Softmax or TorchModel, or leave `private` out of the Training.",
+            )
         self.model.plan(self.training)
         self.algorithm.plan(self.training)
         wire = self.wire

@@ -10,10 +10,10 @@ from typing import Protocol
 
 from .accounting import Budget, Guarantee, Ledger, Release, calibrate, usual_delta
 from .errors import AppError, PlanError
-from .loops import FAILED
-from .plan import Plan, State
+from .plan import FAILED, Plan, State
 
-SPENT = "epsilon at delta "  # what ε is called among the metrics of a round; its δ follows
+SPENT = "epsilon at delta "  # what ε of a client is called among the metrics of a round; its δ follows
+EXAMPLES = "epsilon of an example at delta "  # and that of an example
 
 
 class Happened(Protocol):
@@ -34,6 +34,27 @@ def planned(plan: Plan, population: int | None = None, rounds: int | None = None
     """What the plan's rounds give away about a client that is in all of them, among `population` clients."""
     ledger = Ledger(why=_unknown(plan, population))
     return ledger if ledger.why else ledger.plus(_release(plan, population), plan.rounds if rounds is None else rounds)
+
+
+def examples(plan: Plan, n: int, rounds: int | None = None) -> Ledger:
+    """What the plan's rounds, or so many, give away about one of the n examples of a client that trains in each once.
+
+    It counts the noise of Training(private=PerExample(…)), which the client draws itself: every step of every training
+    is one release, with each example in it with probability b/n. What the server's noise and its sample of clients add
+    to the protection is not counted.
+    """
+    ledger, training = Ledger(unit="example"), plan.training
+    if training.private is None:
+        return ledger.without("local training adds no noise")
+    if n < 1:
+        return ledger.without("how many examples the client has is not known")
+    (b, steps), times = training.schedule(n), plan.rounds if rounds is None else rounds
+    return ledger.plus(Release(training.private.noise, "poisson", b / n), steps * times) if times else ledger
+
+
+def trainings(who: str, rounds: Iterable[Happened]) -> int:
+    """In how many of these rounds a client was asked, and may have trained; also those that changed nothing."""
+    return sum(who in happened.seen or who in happened.lost for happened in rounds)
 
 
 def spent(plan: Plan, rounds: Iterable[Happened], population: int | None = None) -> Ledger:
@@ -61,8 +82,9 @@ def after(ledger: Ledger, plan: Plan, happened: Happened, population: int | None
 
 
 def told(guarantee: Guarantee) -> dict[str, float]:
-    """ε as a metric, named after its δ; nothing where there is none."""
-    return {} if guarantee.epsilon is None else {f"{SPENT}{guarantee.delta:.2g}": guarantee.epsilon}
+    """ε as a metric, named after its unit and its δ; nothing where there is none."""
+    name = SPENT if guarantee.unit == "client" else EXAMPLES
+    return {} if guarantee.epsilon is None else {f"{name}{guarantee.delta:.2g}": guarantee.epsilon}
 
 
 def within(

@@ -132,7 +132,7 @@ def test_explain_says_why_there_is_none() -> None:
 def test_epsilon_is_no_score() -> None:
     metrics = {"loss": 1.0, f"{SPENT}1e-05": 2.5}
     assert scores(metrics) == {"loss": 1.0}
-    assert private(metrics) == "ε 2.5 at δ 1e-05" and private({"loss": 1.0}) == ""
+    assert private(metrics) == "ε 2.5 at δ 1e-05 for each client" and private({"loss": 1.0}) == ""
     assert witness({f"{SPENT}1e-05": 2.5}) == "" and witness(metrics) == "training examples"
     assert Round(1, metrics).metrics == metrics
 

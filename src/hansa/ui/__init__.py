@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..plan import State
-from ..privacy import SPENT
+from ..privacy import EXAMPLES, SPENT
 
 if TYPE_CHECKING:
     from .. import store
@@ -59,13 +59,19 @@ def witness(metrics: Mapping[str, float]) -> str:
 
 
 def private(metrics: Mapping[str, float]) -> str:
-    """What has been given away of a client, where it is known: ε and its δ."""
-    return next((f"ε {value:.3g} at δ {name[len(SPENT) :]}" for name, value in metrics.items() if SPENT in name), "")
+    """What has been given away, where it is known: ε, its δ, and of whom."""
+    found = [
+        f"ε {value:.3g} at δ {name[len(word) :]} for each {unit}"
+        for word, unit in ((SPENT, "client"), (EXAMPLES, "example"))
+        for name, value in metrics.items()
+        if name.startswith(word)
+    ]
+    return "; ".join(found)
 
 
 def _side(name: str) -> str | None:
     """Whose score this is; None for what is none."""
-    return None if name.startswith(SPENT) else next(side for side in SIDES if name.startswith(side))
+    return None if name.startswith((SPENT, EXAMPLES)) else next(side for side in SIDES if name.startswith(side))
 
 
 def curves(rounds: Sequence[Round]) -> dict[str, dict[str, list[tuple[int, float]]]]:

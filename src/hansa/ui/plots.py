@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..app import Row
-from ..privacy import SPENT
+from ..privacy import EXAMPLES, SPENT
 from . import SIDES, Round, curves, figure, scores
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ def plots(
     for score, lines in curves(rounds).items():
         drawn[score] = lambda axes, score=score, lines=lines: _curve(axes, score, lines, paper)  # type: ignore[misc]
         sizes[score] = 2.9
-    spent = [(one.number, value) for one in rounds for name, value in one.metrics.items() if SPENT in name]
-    if spent:
-        drawn["privacy"] = lambda axes: _spent(axes, spent, paper)
-        sizes["privacy"] = 2.4
+    for name, word, unit in (("privacy", SPENT, "client"), ("privacy of examples", EXAMPLES, "example")):
+        if spent := [(one.number, v) for one in rounds for key, v in one.metrics.items() if key.startswith(word)]:
+            drawn[name] = lambda axes, spent=spent, unit=unit: _spent(axes, spent, unit, paper)  # type: ignore[misc]
+            sizes[name] = 2.4
     if rounds:
         few = len(clients) <= MOST_CLIENTS and len(rounds) <= MOST_ROUNDS
         drawn["participation"] = lambda axes: (_strip if few else _numbers)(axes, rounds, clients, paper)
@@ -109,9 +109,9 @@ def _curve(axes: Axes, score: str, lines: Mapping[str, list[tuple[int, float]]],
     _legend(axes, reverse=True)
 
 
-def _spent(axes: Axes, points: Sequence[tuple[int, float]], paper: Paper) -> None:
+def _spent(axes: Axes, points: Sequence[tuple[int, float]], unit: str, paper: Paper) -> None:
     axes.plot(*np.array(points).T, color=paper.lines[0], marker="o" if len(points) == 1 else None)
-    axes.set_title("ε spent, for each client")
+    axes.set_title(f"ε spent, for each {unit}")
     axes.set_xlabel("round")
     axes.grid(axis="y")
     axes.margins(x=0.01)

@@ -87,7 +87,7 @@ def summary(story: Story) -> str:
         when = "After the last round it has" if after else "In the last round it had"
         text.append(f"{when} {told} on {witness(last)}.")
     if story.rounds and (spent := private(story.rounds[-1].metrics)):
-        text.append(f"What it has given away of any one client is bounded: {spent}.")
+        text.append(f"What it has given away is bounded: {spent}.")
     if void := [one for one in story.rounds if one.note]:
         why = void[-1].note.split("\n")[0]
         text.append(f"In {len(void)} of the rounds the model stayed as it was, the last time because: {why}.")

@@ -111,7 +111,7 @@ class Progress:
                 Text(figure(name, value), style="bold"),
                 Text(sparkline(course), style="cyan"),
             )
-        spent = [Text(f"  {words} for each client")] if (words := private(self.past[-1].metrics)) else []
+        spent = [Text(f"  {words}")] if (words := private(self.past[-1].metrics)) else []
         return Group(grid, *([Text(f"  on {witness(last)}", style="dim")] if last else []), *spent)
 
     def _strip(self) -> RenderableType:
