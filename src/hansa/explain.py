@@ -74,16 +74,15 @@ def _learnt(plan: Plan) -> Section:
         else _count(training.epochs, "pass", "passes") + " over its examples"
     )
     batch = f"batches of {training.batch}" if training.batch else "all examples at once"
+    named = f"{training.optimizer}, learning rate {training.learning_rate:g}"
+    optimizer = "the optimizer that the model is compiled with" if training.optimizer == "compiled" else named
     kept = (
         f"{training.validation:.0%} of its examples, to score the global model on" if training.validation else "nothing"
     )
     rows = [
         ("model", f"{type(model).__name__}, {_many(model.size)} numbers{also}"),
         ("algorithm", f"{plan.algorithm!r}"),
-        (
-            "local training",
-            f"{amount} a round, {batch}, {training.optimizer}, learning rate {training.learning_rate:g}",
-        ),
+        ("local training", f"{amount} a round, {batch}, {optimizer}"),
         ("kept from training", kept),
     ]
     text = (
