@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .aggregators.robust import Bulyan, CentredClipping, GeometricMedian, Krum, Median, MultiKrum, TrimmedMean
     from .aggregators.verified import VerifiedSum
     from .app import App
+    from .models.keras import KerasModel
     from .models.sklearn import SklearnModel
     from .models.torch import TorchModel
     from .runtimes.processes import Processes
@@ -43,6 +44,7 @@ LAZY = {  # what needs more than NumPy is imported when it is first asked for
     "Bulyan": "aggregators.robust",
     "CentredClipping": "aggregators.robust",
     "GeometricMedian": "aggregators.robust",
+    "KerasModel": "models.keras",
     "Krum": "aggregators.robust",
     "Median": "aggregators.robust",
     "MultiKrum": "aggregators.robust",
@@ -92,6 +94,7 @@ __all__ = [
     "HansaError",
     "Helper",
     "InProcess",
+    "KerasModel",
     "Key",
     "Krum",
     "Ledger",
