@@ -1,0 +1,78 @@
+"""What guesses prove: a lower bound on ε from how many of them were right, and the curve of a score."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..errors import AppError
+from ..spec import Vector
+
+CONFIDENCE = 0.95
+SHARES = (0.05, 0.1, 0.2, 0.4)  # of the canaries, how many are guessed at; the others are abstained from
+CLOSE = 1e-4  # how closely ε is found
+
+
+def p_value(m: int, r: int, v: int, epsilon: float, delta: float) -> float:
+    """The chance that an (ε, δ)-private mechanism lets v of r guesses or more be right, of m fair coins:
+
+        f(v) + 2mδ · max_{1≤i≤v} (f(v − i) − f(v)) / i,    f(k) = Pr[Binomial(r, e^ε / (1 + e^ε)) ≥ k]
+
+    (Steinke, Nasr and Jagielski 2023, Thm 5.2 and Cor. 5.4)
+    """
+    if not 0 <= v <= r <= m:
+        raise AppError(
+            f"{v} of {r} guesses about {m} canaries cannot be right.",
+            "Each canary is guessed at once at most, and a guess is right or wrong.",
+            "Write 0 ≤ v ≤ r ≤ m.",
+        )
+    at_least = np.append(np.cumsum(_binomial(r, epsilon)[::-1])[::-1], 0.0)  # [r + 2] f
+    slope = (at_least[:v][::-1] - at_least[v]) / np.arange(1, v + 1)
+    return float(min(1.0, at_least[v] + 2 * m * delta * slope.max(initial=0.0)))
+
+
+def lower_bound(m: int, r: int, v: int, delta: float, confidence: float = CONFIDENCE) -> float:
+    """The largest ε that v right guesses of r refute, at δ and at this confidence; 0 where they refute none."""
+    level, high = 1 - confidence, 1.0
+    if p_value(m, r, v, 0.0, delta) >= level:
+        return 0.0
+    while p_value(m, r, v, high, delta) < level:
+        high *= 2
+    low = 0.0
+    while high - low > CLOSE:
+        middle = (low + high) / 2
+        low, high = (middle, high) if p_value(m, r, v, middle, delta) < level else (low, middle)
+    return low
+
+
+def guessed(scores: Vector, truth: Vector, share: float) -> tuple[int, int]:
+    """(guesses, right ones): "in" for the highest scores, "out" for as many of the lowest, nothing in between."""
+    k, order = max(1, int(len(scores) * share / 2)), np.argsort(scores, kind="stable")
+    return 2 * k, int(truth[order[-k:]].sum() + (~truth[order[:k]]).sum())
+
+
+def curve(scores: Vector, truth: Vector) -> tuple[Vector, Vector]:
+    """(false positive rates, true positive rates) of guessing "in" above each threshold; ties together."""
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.diff(scores[order]) != 0, True)
+    hits, misses = np.cumsum(truth[order])[last], np.cumsum(~truth[order])[last]
+    return np.append(0.0, misses / max(1, misses[-1])), np.append(0.0, hits / max(1, hits[-1]))
+
+
+def area(false: Vector, true: Vector) -> float:
+    """The area under a curve, by trapezoids: ½ for a coin."""
+    return float(np.sum(np.diff(false) * (true[1:] + true[:-1]) / 2))
+
+
+def rate_at(false: Vector, true: Vector, limit: float) -> float:
+    """The highest true positive rate with at most so many false positives."""
+    return float(true[false <= limit].max())
+
+
+def _binomial(n: int, epsilon: float) -> Vector:
+    """Pr[Binomial(n, q) = k] for k = 0 … n, q = e^ε / (1 + e^ε)."""
+    k = np.arange(n + 1)
+    factorial = np.array([math.lgamma(i + 1) for i in k])
+    wrong = -math.log1p(math.exp(epsilon))  # log(1 − q)
+    return np.asarray(np.exp(factorial[n] - factorial - factorial[::-1] + k * (wrong + epsilon) + (n - k) * wrong))

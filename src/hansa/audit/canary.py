@@ -1,0 +1,319 @@
+"""The canary audit: clients that say what is easily recognised take part or not, by a coin, and are guessed at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..accounting import Guarantee
+from ..aggregators import RobustRule, Sum
+from ..app import App
+from ..client import Client, Reply, Request
+from ..errors import AppError, RoundError
+from ..models import Drift, Model, Training, TrainResult
+from ..plan import Plan, State
+from ..privacy import planned, spent, within
+from ..rand import Key
+from ..runtimes.inprocess import InProcess
+from ..spec import Vector
+from ..sums import Total
+from ..transforms import Context, Transform
+from ..transforms.discrete import IntegerNoise
+from ..transforms.noise import GaussianNoise
+from .bounds import CONFIDENCE, SHARES, guessed, lower_bound
+
+MARK = "canary"  # the name of a canary's data
+LONG = 1e9  # a canary's update is cut by every clip
+LOOKED_AT = 10  # clients whose updates tell how long one is that nothing clips
+
+
+@dataclass(frozen=True)
+class Directions:
+    """m orthogonal unit vectors of which each has ±√(m/d) on coordinates of its own, drawn without replacement."""
+
+    where: Vector  # [m, d // m] coordinates
+    signs: Vector  # [m, d // m]
+
+    @classmethod
+    def of(cls, m: int, d: int, key: Key) -> Directions:
+        """Draw them."""
+        rng, width = key.rng(), d // m
+        where = rng.permutation(d)[: m * width].reshape(m, width)
+        return cls(where, rng.choice([-1.0, 1.0], where.shape) / math.sqrt(width))
+
+    def along(self, i: int, size: int) -> Vector:
+        """uᵢ [size]."""
+        u = np.zeros(size)
+        u[self.where[i]] = self.signs[i]
+        return u
+
+    def scores(self, v: Vector) -> Vector:
+        """⟨v, uᵢ⟩ for all i."""
+        return np.asarray((v[self.where] * self.signs).sum(1))
+
+
+@dataclass(frozen=True)
+class Crafted(Model):
+    """Another model; but whose data is a canary's moves along the canary's direction, instead of training.
+
+    So a canary is a client like all others: its algorithm, clip, weight, noise and aggregator are those of the plan.
+    """
+
+    model: Model
+    steps: Vector = field(repr=False)  # [m] how far each goes: length, 0, or −length
+    directions: Directions = field(repr=False)
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        """That of the model."""
+        return self.model.size
+
+    @property
+    def metrics(self) -> Mapping[str, float]:  # type: ignore[override]
+        """Those of the model."""
+        return self.model.metrics
+
+    @property
+    def trainable(self) -> int:
+        """As the model."""
+        return self.model.trainable
+
+    def plan(self, training: Training) -> None:
+        """As the model."""
+        self.model.plan(training)
+
+    def start(self, key: Key) -> Vector:
+        """As the model."""
+        return self.model.start(key)
+
+    def train(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult:
+        """x + sᵢ·uᵢ for canary i, and what the model learns for everybody else."""
+        if (i := _canary(data)) is None:
+            return self.model.train(x, data, training, drift, key)
+        return TrainResult(x + self.steps[i] * self.directions.along(i, self.size), 1, 0.0)
+
+    def score(self, x: Vector, data: Any) -> dict[str, float]:
+        """As the model; zeros for a canary."""
+        return dict.fromkeys(self.metrics, 0.0) if _canary(data) is not None else self.model.score(x, data)
+
+    def check(self, data: Any, who: str) -> None:
+        """As the model; a canary's data is always right."""
+        if _canary(data) is None:
+            self.model.check(data, who)
+
+    def tensors(self, x: Vector) -> dict[str, Vector]:
+        """As the model."""
+        return self.model.tensors(x)
+
+    def keep(self, memo: dict[str, Any]) -> None:
+        """As the model."""
+        self.model.keep(memo)
+
+    def kept(self) -> dict[str, Any]:
+        """As the model."""
+        return self.model.kept()
+
+
+@dataclass(frozen=True)
+class Overhear(Transform):
+    """Remember the mean as it was decoded last: all that is published of a round, whatever the server makes of it."""
+
+    def learn(self, total: Vector, at: Context) -> Vector:
+        """The mean."""
+        return total
+
+
+class Tap(InProcess):
+    """All clients in this process, and an ear at the wire: what each has said in this round, by name."""
+
+    def __init__(self, clients: Iterable[Client], seed: int):
+        super().__init__(clients, seed=seed)
+        self.said = dict[str, Vector]()
+
+    def send(self, request: Request) -> None:
+        """Ask that each be heard alone."""
+        self.said = {}
+        super().send(replace(request, fold=False))
+
+    def receive(self) -> Reply:
+        """The next reply; it is noted."""
+        reply = super().receive()
+        if isinstance(reply.body, np.ndarray):
+            self.said[reply.who[0]] = reply.body
+        return reply
+
+
+@dataclass(frozen=True)
+class Canaries:
+    """What the canary audit found."""
+
+    scores: Vector  # [m]
+    truth: Vector  # [m] bool: did its coin let it take part?
+    delta: float
+    promise: Guarantee  # of the audited rounds, by the ledger
+    rounds: int
+    seen: str  # what the attacker saw
+    confidence: float = CONFIDENCE
+
+    @cached_property
+    def best(self) -> tuple[float, int, int]:
+        """(ε, guesses, right ones) of the share guessed at that proves most; each has a part of the doubt."""
+        doubt = (1 - self.confidence) / len(SHARES)
+        tried = [guessed(self.scores, self.truth, share) for share in SHARES]
+        return max((lower_bound(len(self.truth), r, v, self.delta, 1 - doubt), r, v) for r, v in tried)
+
+    @property
+    def epsilon(self) -> float:
+        """The lower bound on ε."""
+        return self.best[0]
+
+    @property
+    def most(self) -> float:
+        """The bound that the audit would have found with all guesses right: what is larger it cannot show."""
+        m, doubt = len(self.truth), (1 - self.confidence) / len(SHARES)
+        every = [2 * max(1, int(m * share / 2)) for share in SHARES]
+        return max(lower_bound(m, r, r, self.delta, 1 - doubt) for r in every)
+
+    @property
+    def broken(self) -> bool:
+        """Does the lower bound contradict what the ledger promises?"""
+        return self.promise.epsilon is not None and self.epsilon > self.promise.epsilon
+
+
+def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canaries:
+    """Run the app's plan once, with m more clients that are canaries, and guess which of them took part.
+
+    Client i of them has a direction uᵢ. A fair coin decides whether it says uᵢ, as long as every clip lets it, or
+    nothing (with a uniform sample, whose ε is about another in its place: −uᵢ). The attacker knows all directions and
+    sees what the plan's ε is stated against: each mean that is published, or each vector where each client adds its
+    own noise. Its score is Σ ⟨mean, uᵢ⟩ over the rounds.
+
+    What the other clients say is known to it as well, and taken out where it can be told apart.
+
+    (Steinke, Nasr and Jagielski 2023, Alg. 1, white box, with clients as examples)
+    """
+    trainable = app.plan.model.trainable
+    m = min(1000, trainable) if m is None else m
+    if not 10 <= m <= trainable:
+        raise AppError(
+            f"{m} canaries cannot be told apart in a model of {trainable} trained numbers.",
+            "Each has coordinates of its own, and fewer than 10 prove nothing.",
+            f"Write a number from 10 to {trainable}, or audit a larger model.",
+        )
+    key, population = app.plan.key.child("audit"), len(app.data) + m
+    truth = key.child("coins").rng().random(m) < 0.5
+    swapped = any(release.relation == "uniform" for release in planned(app.plan, population).secret)
+    length = _length(app)
+    directions = Directions.of(m, trainable, key.child("directions"))
+    plan = replace(
+        app.plan,
+        model=Crafted(app.plan.model, np.where(truth, length, -length if swapped else 0.0), directions),
+        pipe=(Overhear(), *app.plan.pipe),
+        rounds=min(rounds or app.plan.rounds, app.plan.rounds),
+    )
+    clear, noise = isinstance(plan.aggregator, Sum | RobustRule), plan.wire.noise
+    alone = clear and (noise.by == "each" or not noise.multiplier)
+    tap = Tap(_clients(app, plan, m), plan.seed)
+    scores, past, before = np.zeros(m), list[State](), plan.start()
+    for state in _rounds(app, plan, tap, population):
+        if not state.note:
+            ear = Ear(plan, tap, before, directions)
+            heard = ear.each() if alone else directions.scores(state.transforms[0][plan.spec.at("delta")])
+            if clear and noise.by == "server" and noise.multiplier and not swapped:
+                heard = _apart(heard, ear.others())
+            scores += heard / (heard.std() or 1.0)  # rounds count alike, also where a learnt clip changes their scale
+        past, before = [*past, replace(state, x=state.x[:0], memo={}, transforms=())], state
+    promise = spent(plan, past, population).guarantee(app.delta)
+    seen = "each client's vector, as it is sent" if alone else "the mean that each round publishes"
+    return Canaries(scores, truth, app.delta, promise, len(past), seen)
+
+
+def _rounds(app: App, plan: Plan, tap: Tap, population: int) -> Iterator[State]:
+    states = app.loop(plan, tap, None)
+    return within(states, plan, app.budget, population) if app.budget else states
+
+
+def _apart(heard: Vector, known: Vector) -> Vector:
+    """What of `heard` has nothing to do with what is known:  h − k·⟨h, k⟩/⟨k, k⟩."""
+    square = float(known @ known)
+    return heard - known * (float(heard @ known) / square) if square else heard
+
+
+@dataclass(frozen=True)
+class Ear:
+    """What can be made of the vectors of one round."""
+
+    plan: Plan
+    tap: Tap
+    before: State  # the round
+    directions: Directions
+
+    def each(self) -> Vector:
+        """⟨vᵢ, uᵢ⟩ of what canary i has said; 0 where it was not asked."""
+        found = np.zeros(len(self.directions.where))
+        for i in range(len(found)):
+            v = self._delta(self.plan, [_name(i)])
+            found[i] = (v[self.directions.where[i]] * self.directions.signs[i]).sum() if v is not None else 0.0
+        return found
+
+    def others(self) -> Vector:
+        """⟨v, uᵢ⟩ for all i, of the mean v of those who are no canaries, without the server's noise."""
+        v = self._delta(without_server_noise(self.plan), [who for who in self.tap.said if not who.startswith(MARK)])
+        return np.zeros(len(self.directions.where)) if v is None else self.directions.scores(v)
+
+    def _delta(self, plan: Plan, who: Iterable[str]) -> Vector | None:
+        total = Total()
+        for name in who:
+            if (said := self.tap.said.get(name)) is not None:
+                total.add(said)
+        if not total.count:
+            return None
+        round, memo = self.before.round, self.before.transforms[: len(plan.pipe)]  # what learns comes before the noise
+        at = plan.context(round, round, population=len(self.tap.roster()), memo=memo)
+        try:
+            return np.asarray(plan.decoder(at)(total.value(), total.count)[0][plan.spec.at("delta")])
+        except RoundError:  # noise outweighs the weights: nothing is learnt of them
+            return None
+
+
+def without_server_noise(plan: Plan) -> Plan:
+    """The plan as its server sees a sum: before it adds its own noise."""
+    noisy = (GaussianNoise, IntegerNoise)
+    return replace(plan, pipe=tuple(one for one in plan.pipe if not (isinstance(one, noisy) and one.by == "server")))
+
+
+def _length(app: App) -> float:
+    """How far a canary goes: beyond every clip; where there is none, as far as the clients do."""
+    plan = app.plan
+    if math.isfinite(plan.wire.bounds.get("delta", math.inf)):
+        return LONG
+    x, norms = plan.start().x, list[float]()
+    for client in app.clients()[:LOOKED_AT]:
+        moved = plan.model.train(x, client.parts[0], plan.training, Drift(), plan.key.child("length", client.who)).x - x
+        norms.append(float(np.linalg.norm(moved)))
+    return float(np.median(norms)) or 1.0
+
+
+def _clients(app: App, plan: Plan, m: int) -> list[Client]:
+    """The app's clients and the canaries, which weigh as much as any client can."""
+    real = [replace(client, plan=plan) for client in app.clients()]
+    cap = plan.wire.bounds.get("weight", math.inf)
+    n = math.ceil(cap) if math.isfinite(cap) else max(client.parts[2] for client in real)
+    if plan.training.validation:
+        n = math.ceil((n + 1) / (1 - plan.training.validation))
+    nothing = np.broadcast_to(0, n)
+    return real + [Client(_name(i), plan, {MARK: np.broadcast_to(i, n), "y": nothing}) for i in range(m)]
+
+
+def _name(i: int) -> str:
+    return f"{MARK}-{i:06d}"
+
+
+def _canary(data: Any) -> int | None:
+    """Which canary's data this is; None for a client's."""
+    return int(data[MARK][0]) if isinstance(data, Mapping) and MARK in data else None

@@ -1,0 +1,128 @@
+"""Membership inference: was this record trained on? Asked of the final model, with shadow runs to compare with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .. import data as local
+from ..app import App, pooled
+from ..errors import AppError
+from ..spec import Vector
+from .bounds import area, curve, rate_at
+
+LIMIT = 0.01  # false positives
+SURE = 1e-12  # a confidence closer to 1 than that is not told apart
+LEAST_RUNS = 4
+
+
+@dataclass(frozen=True)
+class Membership:
+    """What membership inference found: each run in turn was attacked, with the others as its shadows."""
+
+    scores: Vector  # [runs · records] log-likelihood ratios
+    truth: Vector  # [runs · records] bool: was the record in that run?
+    runs: int
+    records: int
+
+    @cached_property
+    def curve(self) -> tuple[Vector, Vector]:
+        """(false positive rates, true positive rates)."""
+        return curve(self.scores, self.truth)
+
+    @property
+    def area(self) -> float:
+        """Area under that curve: ½ for an attack that learns nothing."""
+        return area(*self.curve)
+
+    @property
+    def rate(self) -> float:
+        """True positive rate where one false alarm in a hundred is allowed."""
+        return rate_at(*self.curve, LIMIT)
+
+
+def membership(app: App, runs: int = 9, records: int = 500, rounds: int | None = None) -> Membership:
+    """Run the plan several times, each time on a random half of every client's records, and tell the halves apart.
+
+        φ = log p − log(1 − p),  p = exp(−loss),      score = log N(φ; μ_in, σ²_in) − log N(φ; μ_out, σ²_out)
+
+    φ of a record under the final model that is attacked; μ its means over the shadow runs with and without it; σ² over
+    all records, since few runs say nothing of one. The attacker knows all records but not the coins, and can run the
+    plan itself.   (Carlini et al. 2022, Alg. 1, with the global variance of §VI)
+    """
+    _possible(app, runs)
+    whole = {who: pooled([client.parts[0]]) for client in app.clients() for who in [client.who]}
+    counts = {who: local.count(data) for who, data in whole.items()}
+    key = app.plan.key.child("membership")
+    chosen = _chosen(counts, records, key)
+    inside, values = list[Vector](), list[Vector]()
+    for run in range(runs):
+        halves = {who: _half(n, key.child("half", run, who)) for who, n in counts.items()}
+        data = {who: local.take(whole[who], half) for who, half in halves.items()}
+        x = _trained(app, data, run, rounds)
+        inside.append(np.array([halves[who][row] for who, row in chosen]))
+        values.append(np.array([_logit(app, x, local.take(whole[who], [row])) for who, row in chosen]))
+    members, logits = np.array(inside), np.array(values)  # [runs, records]
+    scores = [_ratio(logits, members, run) for run in range(runs)]
+    return Membership(np.concatenate(scores), members.ravel(), runs, len(chosen))
+
+
+def _possible(app: App, runs: int) -> None:
+    lonely = [who for who, data in app.data.items() if local.count(data) < 2]
+    wrong = [
+        (runs < LEAST_RUNS, f"{runs} runs leave too few shadows.", "Each record must be in some and out of others.",
+         "Write 9 runs, say."),
+        ("loss" not in app.plan.model.metrics, f"{app.plan.model!r} tells no loss.",
+         "The attack reads off it how sure the model is of a record.", "Leave out the attack `membership`."),
+        (bool(lonely), f"{', '.join(map(str, lonely[:3]))} has a single record.",
+         "The attack runs the plan on half of every client's records.", "Leave out the attack `membership`."),
+    ]  # fmt: skip
+    for bad, found, why, instead in wrong:
+        if bad:
+            raise AppError(found, why, instead)
+
+
+def _chosen(counts: dict[str, int], records: int, key: Any) -> list[tuple[str, int]]:
+    """The records that are guessed at: all, or so many of them at random."""
+    every = [(who, row) for who, n in counts.items() for row in range(n)]
+    if len(every) <= records:
+        return every
+    return [every[i] for i in np.sort(key.child("records").rng().choice(len(every), records, replace=False))]
+
+
+def _half(n: int, key: Any) -> Vector:
+    """A random half of n records; no client is left without any."""
+    return np.asarray(key.rng().permutation(n) < max(1, n // 2))
+
+
+def _trained(app: App, data: dict[str, Any], run: int, rounds: int | None) -> Vector:
+    plan = app.plan
+    training = replace(plan.training, validation=0.0)
+    plan = replace(plan, training=training, rounds=rounds or plan.rounds, seed=plan.key.child("run", run).seed())
+    for state in replace(app, plan=plan, data=data, test=None, budget=None).run():
+        x = state.x
+    return x
+
+
+def _logit(app: App, x: Vector, record: Any) -> float:
+    """φ of one record."""
+    loss = min(max(app.plan.model.score(x, record)["loss"], SURE), -math.log(SURE))
+    return -loss - math.log(-math.expm1(-loss))
+
+
+def _ratio(logits: Vector, members: Vector, run: int) -> Vector:
+    """The score of each record in one run, by the others."""
+    others, value = np.arange(len(logits)) != run, logits[run]
+    parts = []
+    for side in (True, False):
+        there = (members == side) & others[:, None]
+        n = there.sum(0)
+        total = np.where(there, logits, 0.0).sum(0)
+        mean = np.where(n, total / np.maximum(n, 1), logits[others].mean(0))
+        variance = (np.where(there, logits - mean, 0.0) ** 2).sum() / max(1, (n - 1).clip(0).sum()) + 1e-12
+        parts.append(-((value - mean) ** 2) / (2 * variance) - math.log(variance) / 2)
+    return np.asarray(parts[0] - parts[1])

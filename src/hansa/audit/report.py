@@ -1,0 +1,187 @@
+"""The report of an audit: text, plots and numbers, with the strength of each attack."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..app import App
+from ..errors import AppError, HansaError, StoreError
+from ..explain import Explanation, Section, expression
+from .canary import Canaries, canaries
+from .inverse import Inversion, inversion
+from .members import LIMIT, Membership, membership
+from .plots import canary_plot, inversion_plot, membership_plot
+
+ATTACKS = ("canary", "membership", "inversion")
+WARNINGS = (
+    "An attack shows what can be done, never what cannot: one that fails proves nothing, since a better one may not. "
+    "Its ε is a lower bound; the ledger's is an upper bound. The truth lies between.",
+    "A lower bound above the ledger's ε says that noise, clip or accounting is not what the plan says. One run in "
+    "twenty may say so by chance; repeat it with another --seed.",
+    "The attackers know the plan, the first weights, and all data but what they guess at. Their coins, directions and "
+    "the noise grow from the plan's seed: an audit repeats.",
+)
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What the attacks on a plan have found; None for one that was not made, and why in `missing`."""
+
+    title: str
+    plan: str  # the expression that builds it
+    canary: Canaries | None = None
+    membership: Membership | None = None
+    inversion: Inversion | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)  # attack → why it cannot be made
+
+    @property
+    def broken(self) -> bool:
+        """Has an attack shown a larger ε than the ledger promises?"""
+        return self.canary is not None and self.canary.broken
+
+    def told(self) -> Explanation:
+        """All of it as text and tables, for a terminal; `str` makes plain text of it."""
+        made = (
+            self.canary and _canary(self.canary),
+            self.membership and _membership(self.membership),
+            self.inversion and _inversion(self.inversion),
+        )
+        left = [Section(name, f"Not made. {why}") for name, why in self.missing.items()]
+        return Explanation((*(section for section in made if section), *left), WARNINGS)
+
+    def __str__(self) -> str:
+        return f"{self.title}\n{self.plan}\n\n{self.told()}"
+
+    def plots(self) -> dict[str, bytes]:
+        """name → PNG."""
+        drawn = {
+            "canary": self.canary and canary_plot(self.canary),
+            "membership": self.membership and membership_plot(self.membership),
+            "inversion": self.inversion and inversion_plot(self.inversion),
+        }
+        return {name: image for name, image in drawn.items() if image}
+
+    def numbers(self) -> dict[str, Any]:
+        """All of it as JSON can hold it."""
+        found: dict[str, Any] = {"title": self.title, "plan": self.plan, "missing": dict(self.missing)}
+        if (one := self.canary) is not None:
+            _, guesses, right = one.best
+            found["canary"] = {
+                "canaries": len(one.truth), "rounds": one.rounds, "guesses": guesses, "right": right,
+                "epsilon_at_least": one.epsilon, "epsilon_promised": one.promise.epsilon, "delta": one.delta,
+                "confidence": one.confidence, "epsilon_at_most_shown": one.most, "broken": one.broken, "sees": one.seen,
+            }  # fmt: skip
+        if (who := self.membership) is not None:
+            found["membership"] = {
+                "runs": who.runs, "records": who.records, "area": who.area, "false_positive_rate": LIMIT,
+                "true_positive_rate": who.rate,
+            }  # fmt: skip
+        if (back := self.inversion) is not None:
+            views = [
+                {"seen": view.name, "likeness": view.likeness, "mse": view.mse, "psnr": view.psnr(back.span)}
+                for view in back.views
+            ]
+            found["inversion"] = {"client": back.who, "how": back.how, "views": views}
+        return found
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write audit.txt, audit.json and a PNG for each attack into a folder; gives their paths."""
+        images = {f"audit-{name}.png": image for name, image in self.plots().items()}
+        numbers = json.dumps(self.numbers(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        texts = {"audit.txt": f"{self}\n", "audit.json": numbers}
+        whole = {name: text.encode() for name, text in texts.items()} | images
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, content in whole.items():
+                (folder / name).write_bytes(content)
+        except OSError as error:
+            raise StoreError(
+                f"The audit cannot be written: {error}.", "Its files belong into a folder.", "Name another with --out."
+            ) from None
+        return [folder / name for name in whole]
+
+
+def audit(
+    app: App, attacks: Sequence[str] = ATTACKS, m: int | None = None, rounds: int | None = None, title: str = "Audit"
+) -> AuditReport:
+    """Make these attacks on an app's plan, with m canaries and over its first `rounds` rounds.
+
+    An attack that the app leaves no room for is named in the report, with the reason; AppError where none is left.
+    """
+    if strange := [name for name in attacks if name not in ATTACKS]:
+        raise AppError(f"There is no attack {strange[0]!r}.", f"There is {', '.join(ATTACKS)}.", "Name some of them.")
+    ways: dict[str, Any] = {
+        "canary": lambda: canaries(app, m, rounds),
+        "membership": lambda: membership(app, rounds=rounds),
+        "inversion": lambda: inversion(app),
+    }
+    found, missing = dict[str, Any](), dict[str, str]()
+    for name in dict.fromkeys(attacks):
+        try:
+            found[name] = ways[name]()
+        except HansaError as error:
+            missing[name] = f"{error.found} {error.why} {error.instead}"
+    if not found:
+        raise AppError(
+            "No attack could be made.", " ".join(missing.values()) or "None was named.", "Look at these reasons."
+        )
+    return AuditReport(title, expression(app.plan), **found, missing=missing)
+
+
+def _canary(found: Canaries) -> Section:
+    epsilon, r, v = found.best
+    if found.broken:
+        verdict = "Broken: the attack shows more than the ledger promises. Look at noise, clip and accounting."
+    elif found.promise.epsilon is None:
+        verdict = "The ledger promises nothing, so there is nothing to contradict."
+    else:
+        verdict = "The attack does not contradict the ledger."
+    text = (
+        f"In one run of {_many(found.rounds, 'round')}, {len(found.truth)} canary clients took part or not, each by a "
+        f"fair coin. The attacker knows their updates, saw {found.seen}, and guessed at those it was surest of. "
+        f"{verdict}"
+    )
+    rows = (
+        ("guesses, right", f"{r}, {v}"),
+        (f"shown, at {100 * found.confidence:g} % confidence", f"ε ≥ {epsilon:.3g} at δ = {found.delta:.2g}"),
+        ("promised, by the ledger for this run", str(found.promise)),
+        ("the most that so many canaries can show", f"ε ≥ {found.most:.3g}"),
+    )
+    return Section("Canary clients (Steinke, Nasr and Jagielski 2023)", text, ("", ""), rows)
+
+
+def _membership(found: Membership) -> Section:
+    text = (
+        f"{found.runs} runs, each on a random half of every client's records; each run's final model was attacked with "
+        f"the {found.runs - 1} others to compare with. {found.records} records were guessed at in each. The unit is a "
+        "record, not a client."
+    )
+    rows = (
+        ("area under the curve", f"{found.area:.3f} (a coin: 0.5)"),
+        (
+            f"members found, with {100 * LIMIT:g} % false alarms",
+            f"{100 * found.rate:.2f} % (a coin: {100 * LIMIT:g} %)",
+        ),
+    )
+    return Section("Membership of a record (Carlini et al. 2022)", text, ("", ""), rows)
+
+
+def _inversion(found: Inversion) -> Section:
+    text = (
+        f"The first record of {found.who}, computed back {found.how}, from one round at the first weights. The "
+        "attacker knows its label and its range. Likeness is the correlation with the record: 1 is the record itself."
+    )
+    rows = tuple(
+        (view.name, f"{view.likeness:.3f}", f"{view.mse:.3g}", f"{view.psnr(found.span):.1f} dB")
+        for view in found.views
+    )
+    head = ("what is seen", "likeness", "MSE", "PSNR")
+    return Section("A record from an update (Zhu et al. 2019; Geiping et al. 2020)", text, head, rows)
+
+
+def _many(n: int, word: str) -> str:
+    return f"{n} {word}{'s' * (n != 1)}"

@@ -1,0 +1,302 @@
+"""The command line: `hansa run`, `explain`, `check`, `audit`, `calibrate`, `runs`, `show`, `export`, `new`.
+
+Exit codes: 0 done; 1 failed (bad data, a plan that cannot mean anything, no such run); 2 wrong usage; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .. import __version__
+from ..errors import AppError
+from .options import File, Id, Place, Set, Target, command, commands, usage
+from .target import app_of, config_of, kept, same_plan, settings_of
+
+if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
+    from ..app import App
+    from ..store import Run
+
+
+def main() -> None:
+    """The console entry `hansa`."""
+    commands(prog_name="hansa")
+
+
+@command
+def run(
+    place: Place,
+    target: Target = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, max=10**9, help="Rounds in all, instead of the plan's.", show_default=False)
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed, instead of the plan's.", show_default=False)] = None,
+    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with this run.", show_default=False)] = None,
+    set_: Set = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Train in so many processes; 0 is this one.", show_default=False)
+    ] = None,
+    compare: Annotated[
+        bool | None,
+        typer.Option(
+            "--compare/--no-compare",
+            help="Train each client alone, and all data pooled; by default for up to 20 clients.",
+        ),
+    ] = None,
+) -> None:
+    """Train the app's model over all its clients, round by round, and write a report.
+
+    Each round is stored before it is shown; a run that was stopped or killed goes on with --resume.
+
+    Examples: hansa run hospitals.py --rounds 50 --set pipe.1.norm=2, then hansa run --resume 20260102
+    """
+    settings = settings_of(set_) | {
+        name: value for name, value in (("rounds", rounds), ("seed", seed)) if value is not None
+    }
+    if resume is None and target is None:
+        raise typer.BadParameter("name an app file, or a run to --resume", param_hint="APP.py")
+    app, stored, path = _resumed(place, resume, target, settings) if resume else _begun(place, target, settings)
+    if workers is not None:
+        app = replace(app, workers=workers)
+    from ..ui.live import follow
+
+    raise typer.Exit(follow(app, stored, path.stem, compare, f"hansa run --resume {stored.id}{place.words()}"))
+
+
+def _begun(place: Place, target: Path | None, settings: Mapping[str, Any]) -> tuple[App, Run, Path]:
+    """A new run."""
+    from ..explain import expression
+
+    assert target is not None
+    config = config_of(target)
+    app = app_of(config, settings)
+    path, how = Path(config.app).resolve(), kept(replace(config, set={**config.set, **settings}))
+    return app, place.open(new=True).new(expression(app.plan), app.plan.digest, str(path), how, app.plan.rounds), path
+
+
+def _resumed(place: Place, resume: str, target: Path | None, settings: Mapping[str, Any]) -> tuple[App, Run, Path]:
+    """A run that was stopped, with the plan that it began with; only the number of rounds may be another."""
+    from ..config import Config
+
+    store = place.open()
+    stored = store.open(resume)
+    config = config_of(target) if target else Config(stored.app)
+    if set(settings) - {"rounds"}:
+        with usage():
+            raise AppError(
+                f"Run {stored.id} cannot go on with another {' and '.join(sorted(set(settings) - {'rounds'}))}.",
+                "A run has one plan; only the number of rounds can be another.",
+                "Leave it out, or start a new run.",
+            )
+    app = app_of(replace(config, **stored.settings))
+    same_plan(app, stored, config.app)
+    done = len(stored.history())
+    rounds = settings.get("rounds") or max(done, stored.planned or app.plan.rounds)
+    if rounds < done:
+        with usage():
+            raise AppError(
+                f"Run {stored.id} has {done} rounds, and cannot go on to {rounds}.",
+                "--rounds counts from the first round of the run.",
+                f"Write {done + 10}, say, or leave it out.",
+            )
+    app = replace(app, plan=replace(app.plan, rounds=rounds))
+    return app, store.resume(stored.id, rounds), Path(config.app)
+
+
+@command
+def explain(target: File, set_: Set = None) -> None:
+    """Say in words what the app's plan asks of a client, and who sees what.
+
+    Example: hansa explain hospitals.py --set 'pipe.1={use = "Clip", norm = 1.0}'
+    """
+    from ..explain import explain
+    from ..ui.terminal import explanation, out
+
+    console = out()
+    app = app_of(config_of(target), settings_of(set_))
+    for part in explanation(explain(app.plan, len(app.data), app.delta)):
+        console.print(part)
+
+
+@command
+def check(target: File, set_: Set = None) -> None:
+    """Build the plan, and look at every client's data and policy, without training; every problem is told.
+
+    Example: hansa check hospitals.py
+    """
+    from ..ui.terminal import complain, out
+
+    app = app_of(config_of(target), settings_of(set_))
+    problems = list(app.problems())
+    for problem in problems:
+        complain(problem)
+    if problems:
+        raise typer.Exit(1)
+    out().print(f"{target}: the plan holds together, and all {len(app.data)} clients can take part.")
+
+
+@command
+def audit(
+    place: Place,
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="APP.py|CONFIG.toml|RUN", help="An app file, a run's config, or a run.", show_default=False
+        ),
+    ],
+    attacks: Annotated[
+        str, typer.Option(metavar="NAMES", help="Which attacks, with commas between them.")
+    ] = "canary,membership,inversion",
+    canaries: Annotated[
+        int | None,
+        typer.Option(min=10, help="Canary clients; by default 1000, if the model has room.", show_default=False),
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Only the first rounds.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed, instead of the plan's.", show_default=False)] = None,
+    set_: Set = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Where to write; by default the run's folder, or `audit`.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Attack the app's plan, and say what came of it.
+
+    Everything happens on this machine, in runs of the audit's own. Exit code 1 where an attack refutes the promised ε.
+
+    Example: hansa audit hospitals.py --attacks canary,inversion
+    """
+    from ..audit import audit as attack
+    from ..ui.terminal import explanation
+    from ..ui.terminal import out as console
+
+    settings = settings_of(set_) | ({"seed": seed} if seed is not None else {})
+    app, title, folder = _audited(place, target, settings)
+    found = attack(app, [name.strip() for name in attacks.split(",")], canaries, rounds, title)
+    written = found.write(out or folder)
+    for part in explanation(found.told()):
+        console().print(part)
+    console().print(f"audit  {written[0].parent}: {', '.join(path.name for path in written)}", soft_wrap=True)
+    raise typer.Exit(int(found.broken))
+
+
+def _audited(place: Place, target: str, settings: Mapping[str, Any]) -> tuple[App, str, Path]:
+    """The app of a file or of a stored run, what to call it, and where its audit belongs."""
+    from ..config import Config
+
+    path = Path(target)
+    if path.suffix in (".py", ".toml") or path.exists():
+        return app_of(config_of(path), settings), f"Audit of {path.name}", Path("audit")
+    stored = place.open().open(target)
+    app = app_of(replace(Config(stored.app), **stored.settings))
+    same_plan(app, stored, stored.app)
+    return app_of(replace(Config(stored.app), **stored.settings), settings), f"Audit of run {stored.id}", stored.folder
+
+
+@command
+def calibrate(
+    epsilon: Annotated[float, typer.Option(help="What all rounds together may give away of a client: ε.")],
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds in all.")],
+    population: Annotated[int, typer.Option(min=1, help="Clients in all.")],
+    cohort: Annotated[int | None, typer.Option(min=1, help="Clients in a round; all, if left out.")] = None,
+    delta: Annotated[float | None, typer.Option(help="δ; by default 1/N^1.1, at most 1e-5.")] = None,
+    uniform: Annotated[bool, typer.Option("--uniform", help="Draw exactly so many, not so many on average.")] = False,
+) -> None:
+    """Say how much noise keeps a run within ε at δ, for each client.
+
+    Example: hansa calibrate --epsilon 4 --delta 1e-6 --rounds 200 --population 10000 --cohort 100
+    """
+    from ..privacy import advice
+    from ..ui.terminal import out
+
+    out().print(advice(epsilon, delta, rounds, (population, cohort or population), uniform), soft_wrap=True)
+
+
+@command
+def runs(place: Place) -> None:
+    """List all runs, the latest last.
+
+    Example: hansa runs
+    """
+    from ..ui.terminal import listed, out
+
+    out().print(listed(place.open().runs()))
+
+
+@command
+def show(run: Id, place: Place) -> None:
+    """Show a run: its plan, its last rounds, its files.
+
+    Example: hansa show 20260102
+    """
+    from ..ui.terminal import out, shown
+
+    store = place.open()
+    found = store.open(run)
+    status = next(one.status for one in store.runs() if one.id == found.id)
+    for part in shown(found, status):
+        out().print(part)
+
+
+@command
+def export(
+    run: Id,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.safetensors", help="Where to write the weights.", show_default=False)
+    ],
+    place: Place,
+    raw: Annotated[bool, typer.Option("--raw", help="One flat vector x, without loading the app.")] = False,
+) -> None:
+    """Write the weights of a run as safetensors: those of a PyTorch model as its state_dict.
+
+    Example: hansa export 20260102 model.safetensors
+    """
+    from ..config import Config
+    from ..store import export
+    from ..ui.terminal import out
+
+    stored = place.open().open(run)
+    state = stored.state()
+    if state is None:
+        raise AppError(
+            f"Run {stored.id} has no round yet.", "Weights are stored with each round.", "Let it run for a round."
+        )
+    export(state.x, file, None if raw else app_of(replace(Config(stored.app), **stored.settings)).plan.model)
+    out().print(f"{file}: the weights of run {stored.id} after round {state.round}.")
+
+
+@command
+def new(
+    template: Annotated[str, typer.Argument(metavar="TEMPLATE", help="Which app: hospitals.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for it.", show_default=False)],
+) -> None:
+    """Make a folder with an app that runs, to put your own data into.
+
+    Example: hansa new hospitals my-app
+    """
+    from ..app import sprout
+    from ..ui.terminal import out
+
+    with usage():
+        made = sprout(template, folder)
+    out().print(f"{folder}: {', '.join(path.name for path in made)}. Run it: hansa run {made[0]}")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"hansa {__version__}")
+        raise typer.Exit
+
+
+@commands.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say the version.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """Private and verifiable federated learning: many parties train one model, and none shows its data."""

@@ -1,0 +1,142 @@
+"""What commands share: their options, where runs are stored, and how errors are told."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from ..errors import AppError, HansaError
+
+if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
+    from ..store import Store
+
+commands = typer.Typer(
+    name="hansa",
+    help="Private and verifiable federated learning: many parties train one model, and none shows its data.",
+    epilog="Begin with: hansa new hospitals my-app, then hansa run my-app/hospitals.py",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None if os.environ.get("NO_COLOR") else "rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+File = Annotated[
+    Path, typer.Argument(metavar="APP.py|CONFIG.toml", help="An app file, or a run's config.", show_default=False)
+]
+Target = Annotated[
+    Path | None,
+    typer.Argument(metavar="APP.py|CONFIG.toml", help="An app file, or a run's config; may be left out with --resume."),
+]
+Id = Annotated[str, typer.Argument(metavar="RUN", help="A run, as `hansa runs` lists it.", show_default=False)]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="Change the plan: pipe.0.norm=2, training.optimizer=adam, …",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs are stored; two options that several commands share."""
+
+    folder: Annotated[Path, typer.Option(help="The folder of all runs.", envvar="HANSA_FOLDER")] = Path("runs")
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="A database instead of SQLite in the folder: postgresql://…", envvar="HANSA_STORE"
+        ),
+    ] = None
+
+    def open(self, new: bool = False) -> Store:
+        """The store there; a `new` one is made where there is none."""
+        from ..store import Store
+
+        if not (new or self.store or (self.folder / "hansa.sqlite").is_file()):
+            raise AppError(
+                f"There are no runs in {self.folder.resolve()}.",
+                "Runs are looked for in a folder `runs` of where you are.",
+                "Name another with --folder, or start a run with: hansa run APP.py",
+            )
+        return Store(self.folder, self.store)
+
+    def words(self) -> str:
+        """The options that lead here, for a command to copy."""
+        folder = "" if self.folder == Path("runs") else f" --folder {quote(str(self.folder))}"
+        if not self.store:
+            return folder
+        from sqlalchemy.engine import make_url
+
+        shown = make_url(self.store).render_as_string()  # without the password: a report holds these words
+        return f"{folder} --store {quote(shown)}"
+
+
+def command(body: Callable[..., None]) -> Callable[..., None]:
+    """A command: a dataclass among its arguments stands for options, its errors are told in one paragraph."""
+    hints, groups, parameters = get_type_hints(body, include_extras=True), dict[str, Any](), list[inspect.Parameter]()
+    for one in inspect.signature(body).parameters.values():
+        if not is_dataclass(kind := hints[one.name]):
+            parameters.append(one.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        groups[one.name], inner = kind, get_type_hints(kind, include_extras=True)
+        for f in fields(kind):
+            parameters.append(
+                inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=inner[f.name])
+            )
+
+    @wraps(body)
+    def call(**given: Any) -> None:
+        for name, kind in groups.items():
+            given[name] = kind(**{f.name: given.pop(f.name) for f in fields(kind)})
+        with _told():
+            body(**given)
+
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {one.name: one.annotation for one in parameters}
+    del call.__wrapped__
+    return commands.command(name=body.__name__.rstrip("_"))(call)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell an error in one paragraph: a user's mistake without traceback, a bug with the frames of their own code."""
+    try:
+        yield
+    except HansaError as error:
+        from ..ui.terminal import complain
+
+        complain(error)
+        raise typer.Exit(1) from None
+    except (BrokenPipeError, typer.Exit, typer.Abort, KeyboardInterrupt, typer.BadParameter):
+        raise
+    except Exception as error:
+        from ..ui.terminal import bug
+
+        bug(error)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def usage() -> Iterator[None]:
+    """What is wrong in here is wrong on the command line."""
+    try:
+        yield
+    except AppError as error:
+        from ..ui.terminal import complain
+
+        complain(error)
+        raise typer.Exit(2) from None

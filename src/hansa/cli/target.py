@@ -1,0 +1,89 @@
+"""From the command line to an app: what a target says, and what --set changes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import AppError
+from .options import usage
+
+if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
+    from ..app import App
+    from ..config import Config
+    from ..store import Run
+
+
+def config_of(target: Path) -> Config:
+    """What a target says: an app file says nothing but itself."""
+    from ..config import Config, read
+
+    if not target.is_file():
+        with usage():
+            raise _missing(target)
+    return read(target) if target.suffix == ".toml" else Config(str(target))
+
+
+def _missing(path: Path) -> AppError:
+    if path.is_dir():
+        return AppError(
+            f"{path} is a folder.", "An app is a Python file, a run's config a TOML file.", "Name a file in it."
+        )
+    folder = path.parent
+    near = (
+        sorted(str(other) for kind in ("*.py", "*.toml") for other in folder.glob(kind))[:5] if folder.is_dir() else []
+    )
+    there = f"In {folder.resolve()} there is {', '.join(near)}." if near else f"There is no app in {folder.resolve()}."
+    return AppError(f"There is no file {path}.", there, "Name an app file; `hansa new hospitals DIR` makes one.")
+
+
+def app_of(config: Config, settings: Mapping[str, Any] | None = None) -> App:
+    """The app of a config, with the plan as the config has it, and then as the command line's `settings` have it."""
+    from ..app import MODULE, load
+    from ..config import Pieces, set_
+
+    app = load(config.app)
+    own = Pieces(vars(sys.modules[MODULE + Path(config.app).stem]))
+    plan = config.apply(app.plan, own)
+    with usage():
+        for path, value in (settings or {}).items():
+            plan = set_(plan, path, value, own)
+    return replace(app, plan=plan)
+
+
+def settings_of(given: list[str] | None) -> dict[str, Any]:
+    """path → value, of --set PATH=VALUE."""
+    from ..config import value_of
+
+    found = {}
+    with usage():
+        for setting in given or []:
+            path, equals, text = setting.partition("=")
+            if not equals or not path:
+                raise AppError(
+                    f"--set {setting} sets nothing.",
+                    "It takes a path and a value.",
+                    "Write for example --set pipe.0.norm=2.",
+                )
+            found[path.strip()] = value_of(text.strip())
+    return found
+
+
+def kept(config: Config) -> dict[str, Any]:
+    """A config as a run keeps it."""
+    return {"rounds": config.rounds, "seed": config.seed, "set": dict(config.set), "plan": dict(config.plan)}
+
+
+def same_plan(app: App, stored: Run, path: str) -> None:
+    """Raise AppError where the plan of the app at `path` is not the one that the run began with."""
+    from ..explain import difference, expression
+
+    if app.plan.digest != stored.digest:
+        raise AppError(
+            f"The plan of {path} is not the one that run {stored.id} began with.",
+            difference(stored.plan, expression(app.plan)),
+            "Put the file back as it was, or start a new run.",
+        )
