@@ -19,7 +19,7 @@ SOURCE = ROOT / "src" / "hansa"
 FLOORS = (
     ("errors", "spec", "rand", "sums", "wire"),
     ("transforms", "models", "crypto", "optim", "data", "datasets", "accounting"),
-    ("algorithms", "aggregators"),
+    ("algorithms", "aggregators", "trees"),
     ("plan",),
     ("client", "loops", "config", "privacy", "explain"),
     ("runtimes", "store"),
@@ -30,7 +30,7 @@ ROOF = ("__init__", "__main__")  # they may look down on everything
 UPWARD: dict[tuple[str, str], str] = {}  # (importer, imported) → why it cannot point down
 
 # Slow or optional libraries, each imported only in the file named after it; and who else may, inside a function.
-ONE_FILE = ("torch", "keras", "jax", "sklearn", "ray", "grpc")
+ONE_FILE = ("torch", "keras", "jax", "sklearn", "ray", "grpc", "xgboost")
 LAZILY = {("datasets", "sklearn"): "reads the records that come with the library, when they are asked for"}
 NOT_AT_START = (*ONE_FILE, "matplotlib", "sqlalchemy", "numba", "cryptography", "Crypto")
 

@@ -14,7 +14,7 @@ from .loops import Runtime, buffered, synchronous
 from .models import Drift, Model, PerExample, Training, TrainResult
 from .models.softmax import Softmax
 from .optim import Adagrad, Adam, Momentum, Optimizer, Sgd, Yogi
-from .plan import Everyone, Plan, Poisson, Sample, State, Uniform
+from .plan import Everyone, InTurn, Plan, Poisson, Sample, State, Uniform
 from .privacy import planned, spent, within
 from .rand import Key
 from .runtimes.inprocess import InProcess, Network
@@ -26,6 +26,7 @@ from .transforms.discrete import DiscreteGaussianNoise, SkellamNoise
 from .transforms.noise import GaussianNoise
 from .transforms.rotate import Rotate
 from .transforms.scale import AdaptiveClip, Clip, Finite, Weigh
+from .trees import Boosting, Ensemble
 
 if TYPE_CHECKING:
     from .aggregators.robust import Bulyan, CentredClipping, GeometricMedian, Krum, Median, MultiKrum, TrimmedMean
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from .models.keras import KerasModel
     from .models.sklearn import SklearnModel
     from .models.torch import TorchModel
+    from .models.xgboost import XgboostModel
     from .runtimes.processes import Processes
     from .store import Run, Store
 
@@ -54,6 +56,7 @@ LAZY = {  # what needs more than NumPy is imported when it is first asked for
     "Store": "store",
     "TorchModel": "models.torch",
     "TrimmedMean": "aggregators.robust",
+    "XgboostModel": "models.xgboost",
     "VerifiedSum": "aggregators.verified",
 }
 
@@ -72,6 +75,7 @@ __all__ = [
     "Algorithm",
     "App",
     "AppError",
+    "Boosting",
     "Budget",
     "Bulyan",
     "CentredClipping",
@@ -82,6 +86,7 @@ __all__ = [
     "DiscreteGaussianNoise",
     "Ditto",
     "Drift",
+    "Ensemble",
     "Everyone",
     "FedAvg",
     "FedDyn",
@@ -94,6 +99,7 @@ __all__ = [
     "HansaError",
     "Helper",
     "InProcess",
+    "InTurn",
     "KerasModel",
     "Key",
     "Krum",
@@ -143,6 +149,7 @@ __all__ = [
     "Uniform",
     "VerifiedSum",
     "Weigh",
+    "XgboostModel",
     "Yogi",
     "buffered",
     "calibrate",

@@ -200,12 +200,14 @@ class App:
 
     def _alone(self, who: str, data: Any) -> dict[str, float]:
         training = replace(self.plan.training, validation=0.0, report=False)
-        plan = replace(
-            self.plan, algorithm=FedAvg(), pipe=(Weigh("one"),), aggregator=Sum(), training=training, sample=Everyone()
-        )
+        plan = replace(self.plan, pipe=(Weigh("one"),), training=training, sample=Everyone(), **self._lone())
         for state in synchronous(plan, InProcess([Client(who, plan, data)])):
             x = state.x
         return self.score(x)
+
+    def _lone(self) -> dict[str, Any]:
+        """What trains a single client: no federated algorithm; trees are appended whoever grows them."""
+        return {} if self.plan.model.grows else {"algorithm": FedAvg(), "aggregator": Sum()}
 
     def problems(self) -> Iterator[HansaError]:
         """What keeps each client from taking part, if anything does; and what is wrong with the test data."""
@@ -309,7 +311,7 @@ def _message(error: BaseException) -> str:
 
 def _advice(path: Path, error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
-        extras = {"torch": "hansa[torch]", "sklearn": "hansa[sklearn]"}
+        extras = {"torch": "hansa[torch]", "sklearn": "hansa[sklearn]", "xgboost": "hansa[xgboost]"}
         package = extras.get(error.name.split(".")[0], error.name.split(".")[0])
         return f"Install it: pip install '{package}'."
     return f"Mend that line; `{Path(sys.executable).name} {path}` shows the way that led there."

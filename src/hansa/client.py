@@ -161,7 +161,7 @@ class Party:
         match request.down:
             case (dict(vectors), tuple(memo)) if len(memo) == len(self.plan.pipe):
                 shapes = {name: v.shape for name, v in vectors.items() if isinstance(v, np.ndarray)}
-                if shapes == self.plan.told and 0 <= request.round < self.plan.rounds:
+                if self.plan.tells(shapes) and 0 <= request.round < self.plan.rounds:
                     return vectors, memo
         raise ProtocolError(
             f"{self.who} was asked for round {request.round} with what this plan does not tell its clients.",

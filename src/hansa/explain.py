@@ -14,12 +14,15 @@ from .plan import Plan, Sample
 from .privacy import examples, planned
 from .spec import Spec
 from .transforms.noise import GaussianNoise
+from .trees import Ensemble
 
 Row = tuple[str, ...]
 
 BLOCKS = {  # what the blocks of hansa's own algorithms and transforms mean
     "delta": "the update: how far local training moved each number of the model",
     "control": "SCAFFOLD's control variate: how the client's own gradient differs from the others'",
+    "trees": "the trees that it has grown: splits and leaves",
+    "share": "how much its trees count among those of the round; the server writes it, and a client says 1",
     "tau": "how much local training the update stands for",
     "loss": "mean loss while it trained",
     "weight": "how much the client counts: 1, or with Weigh('examples') how many examples it has",
@@ -68,6 +71,7 @@ def _learnt(plan: Plan) -> Section:
     model, training = plan.model, plan.training
     carried = model.size - model.trainable
     also = f", of which {_many(carried)} are running statistics that are averaged and not trained" if carried else ""
+    also = " more by each client of each round" if model.grows else also
     amount = (
         f"{training.steps} batches"
         if training.steps
@@ -177,10 +181,15 @@ def _rounds(plan: Plan) -> Section:
 
 def _warnings(plan: Plan) -> Iterator[str]:
     wire, aggregator = plan.wire, plan.aggregator
-    clear = isinstance(aggregator, Sum | RobustRule)
+    clear = isinstance(aggregator, Sum | RobustRule | Ensemble)
     if isinstance(aggregator, Sum):
         yield "The server can see every client's update, by name" + (
             "." if plan.training.private else ", and an update can reveal training examples."
+        )
+    if isinstance(aggregator, Ensemble):
+        yield (
+            "Trees are no sum of vectors, so no secret sum can hide them: the server sees each client's trees by name. "
+            "A threshold is a value of its data or lies next to one; a leaf tells of the few examples that reach it."
         )
     if isinstance(aggregator, RobustRule):
         yield "A robust rule looks at each update by itself, so the server sees every one of them, by name."
@@ -189,7 +198,7 @@ def _warnings(plan: Plan) -> Iterator[str]:
         yield "Single examples are hidden; what is common to a client's examples, and so says much of it, is not."
     elif not wire.noise.multiplier:
         yield "No noise is added, so there is no differential privacy: the model itself may tell of single examples."
-    elif wire.noise.by == "server" and plan.sample.by != "all" and noises:
+    elif wire.noise.by == "server" and plan.sample.by in ("uniform", "poisson") and noises:
         yield "ε rests on a sample that stays secret; a run's history names who took part, so keep it to yourself."
     if noises or plan.training.private:
         yield "The noise is drawn as real numbers; one who sees every bit of a float may see through it (Mironov 2012)."
@@ -233,6 +242,8 @@ def difference(old: str, new: str) -> str:
 def _asked(sample: Sample) -> str:
     if sample.by == "uniform":
         return f"{int(sample.size)} clients, drawn anew each round, each set equally likely"
+    if sample.by == "turns":
+        return "one client, each in its turn"
     if sample.by == "poisson":
         return f"each client with probability {sample.size:g}, independently of the others"
     return "every client, in every round"

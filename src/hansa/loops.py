@@ -128,7 +128,7 @@ def synchronous(plan: Plan, runtime: Runtime, state: State | None = None) -> Ite
         letters = Letters(plan, runtime, state, session=state.round)
         down = letters.head.down if plan.aggregator.parties else None
         at = plan.context(state.round, state.round, down=down, population=len(roster), memo=state.transforms)
-        cohort, note = plan.sample.draw(roster, at.key.child("sample")), ""
+        cohort, note = plan.sample.draw(roster, at.key.child("sample"), state.round), ""
         try:
             mean, seen = plan.aggregator.server(letters, cohort, plan.decoder(at))
         except RoundError as error:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from . import trees
 from .aggregators import Aggregator, Sum
 from .algorithms import Algorithm, FedAvg
 from .errors import PlanError, number
@@ -45,10 +46,11 @@ class Sample:
     """Who is asked in a round, how many must answer, and how long the round may take.
 
     by "all": everyone; "uniform": `size` clients, each set equally likely; "poisson": each with probability `size`,
-    independently (the sampling that amplifies privacy). Fewer than `quorum` answers, and the model stays as it was.
+    independently (the sampling that amplifies privacy); "turns": one client after another, in the order of the roster.
+    Fewer than `quorum` answers, and the model stays as it was.
     """
 
-    by: Literal["all", "uniform", "poisson"] = "all"
+    by: Literal["all", "uniform", "poisson", "turns"] = "all"
     size: float = 0.0
     quorum: int = 1
     deadline: float = math.inf  # seconds
@@ -57,13 +59,14 @@ class Sample:
         real = number(self.size) and math.isfinite(self.size)
         whole, counted = real and self.size == int(self.size), number(self.quorum, whole=True)
         wrong = [
-            (self.by not in ("all", "uniform", "poisson"), "nobody can be drawn that way", "Everyone()"),
+            (self.by not in ("all", "uniform", "poisson", "turns"), "nobody can be drawn that way", "Everyone()"),
+            (self.by == "turns" and self.size != 1, "one client has its turn", "InTurn()"),
             (self.by == "all" and self.size != 0, "everyone is asked, whatever the size", "Uniform(10)"),
             (self.by == "uniform" and not (whole and self.size >= 1), "the size counts clients", "Uniform(10)"),
             (self.by == "poisson" and not (real and 0 < self.size <= 1), "the rate is a probability", "Poisson(0.1)"),
             (not counted or self.quorum < 1, "a round needs at least one client", "quorum=1"),
             (
-                self.by == "uniform" and whole and counted and self.quorum > self.size,
+                self.by in ("uniform", "turns") and whole and counted and self.quorum > self.size,
                 "more must answer than are asked",
                 "a lower quorum",
             ),
@@ -73,10 +76,17 @@ class Sample:
             if bad:
                 raise PlanError(f"{self!r} cannot sample.", f"{why.capitalize()}.", f"Write for example {instead}.")
 
-    def draw(self, roster: Sequence[str], key: Key) -> list[str]:
+    @property
+    def most(self) -> int:
+        """How many clients a round asks at most, where that is known without the roster; else 0."""
+        return int(self.size) if self.by in ("uniform", "turns") else 0
+
+    def draw(self, roster: Sequence[str], key: Key, round: int = 0) -> list[str]:
         """The cohort of one round, in the order of the roster; its cost does not grow with the roster."""
         if self.by == "all":
             return list(roster)
+        if self.by == "turns":
+            return [roster[round % len(roster)]]
         rng, population = key.rng(), len(roster)
         size = int(self.size) if self.by == "uniform" else int(rng.binomial(population, self.size))
         rows = rng.choice(population, min(size, population), replace=False, shuffle=False)
@@ -98,6 +108,11 @@ def Poisson(rate: float, quorum: int = 1, deadline: float = math.inf) -> Sample:
     return Sample("poisson", rate, quorum, deadline)
 
 
+def InTurn(deadline: float = math.inf) -> Sample:
+    """Ask one client in a round, one after another: the model wanders from client to client   (Chang et al. 2018)."""
+    return Sample("turns", 1.0, 1, deadline)
+
+
 @dataclass(frozen=True)
 class Plan:
     """A model, an algorithm, the transforms around a sum, and the way the sum is taken.
@@ -117,6 +132,7 @@ class Plan:
     def __post_init__(self) -> None:
         object.__setattr__(self, "pipe", tuple(self.pipe) if isinstance(self.pipe, (list, tuple)) else (self.pipe,))
         _check_pieces(self)
+        trees.check(self.model, self.algorithm, self.pipe, self.aggregator)
         if self.training.private and not self.model.private:
             raise PlanError(
                 f"{type(self.model).__name__} cannot train with {self.training.private!r}.",
@@ -152,7 +168,7 @@ class Plan:
                 f"Write quorum={least} in the sample, or more, for example sample=Everyone(quorum={least}).",
             )
         _ = self.summed
-        if self.sample.by == "uniform" and (why := self.aggregator.need(int(self.sample.size))):
+        if self.sample.most and (why := self.aggregator.need(self.sample.most)):
             raise PlanError(
                 f"{self.aggregator!r} hears {self.sample.size:g} clients in a round at most.",
                 why,
@@ -170,8 +186,7 @@ class Plan:
     @cached_property
     def stages(self) -> Pipe:
         """The pipe with the facts that enter each transform."""
-        most = int(self.sample.size) if self.sample.by == "uniform" else 0
-        spec = Spec(self.algorithm.blocks(self.model.size), wire=Wire(clients=most))
+        spec = Spec(self.algorithm.blocks(self.model.size), wire=Wire(clients=self.sample.most))
         for name, bound in (*self.algorithm.side().items(), *self.reported.items()):
             spec = spec.plus(name, bound)
         pipe = Pipe.of(self.pipe, spec)
@@ -240,9 +255,15 @@ class Plan:
         """The vectors that every client of a round is told: name → shape."""
         return {name: np.shape(v) for name, v in self.down(self.start())[0].items()}
 
+    def tells(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+        """Do clients get vectors of these shapes? A model that grows may have any number of rows."""
+        if self.model.grows:
+            shapes = {name: tuple(n % self.model.size for n in shape) for name, shape in shapes.items()}
+        return shapes == self.told
+
     def decoder(self, at: Context) -> Decoder:
         """The server's half of the pipe."""
-        return Decoder(self.stages, at)
+        return Decoder(self.stages, at, self.model.fault)
 
     def contribute(self, down: dict[str, Vector], mine: Memo, data: Any, held: Any, at: Context) -> tuple[Vector, Memo]:
         """The client's half of a round: score the model on the held-out examples, train, pack, encode."""
@@ -267,7 +288,7 @@ class Plan:
         x, memo = self.algorithm.step(state.x, state.memo, mean, at)
         if (trained := self.model.trainable) < self.model.size:
             x = np.concatenate([x[:trained], state.x[trained:] + mean["delta"][trained:]])
-        metrics = {name: float(mean[name][0]) for name in self.reported}
+        metrics = {name: float(mean[name].flat[0]) for name in self.reported}
         return State(state.round + 1, x, memo, transforms, metrics, tuple(seen), **told)
 
     def _void(self, heard: Mean | None, seen: Sequence[str]) -> str:

@@ -137,7 +137,7 @@ class RobustRule(Aggregator):
         """rule(decode(v₁), …, decode(vₙ))."""
         answers, heard = channel.ask(dict.fromkeys(cohort)), dict[str, Vector]()
         for who, said in answers.items():
-            v, why = _decoded(said, decode)
+            v, why = decoded(said, decode)
             if why:
                 channel.lose(who, why)
             else:
@@ -152,7 +152,7 @@ class RobustRule(Aggregator):
         return (np.concatenate([rest.rule(V[:, :size]), np.median(V[:, size:], axis=0)]), memo), list(heard)
 
 
-def _decoded(said: Any, decode: Decoder) -> tuple[Vector, str]:
+def decoded(said: Any, decode: Decoder) -> tuple[Vector, str]:
     """One client's vector, or why it has none: whatever a liar says, the round goes on without it."""
     none = np.empty(0)
     if not decode.pipe.specs[-1].fits(said):

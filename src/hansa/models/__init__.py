@@ -147,6 +147,7 @@ class Model:
 
     size: int
     metrics: Mapping[str, float] = {"loss": np.inf}  # what `score` gives → the largest value it can have
+    grows: bool = False  # does training add `size` numbers behind those of x, and leave these as they are? see `trees`
     private: bool = False  # does `train` do what Training(private=…) says? Where it does not, a plan with it is refused
 
     @property
@@ -181,6 +182,10 @@ class Model:
     def tensors(self, x: Vector) -> dict[str, Vector]:
         """The numbers of x as the model's own library names and shapes them; "x" alone where it has no names."""
         return {"x": x}
+
+    def fault(self, parts: dict[str, Vector]) -> str:
+        """Why no client can honestly say this of the model, or nothing; asked where the server sees what each says."""
+        return ""
 
     def keep(self, memo: dict[str, Any]) -> None:
         """Take up the numbers that a client keeps to itself (local statistics); {} for the first ones."""

@@ -8,7 +8,7 @@ A transform is a pair of maps around a sum. On each client `encode`, in order; o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -132,6 +132,7 @@ class Decoder:
 
     pipe: Pipe
     at: Context
+    fault: Callable[[dict[str, Vector]], str] = lambda parts: ""  # the model's: why nobody can honestly say this
 
     @property
     def spec(self) -> Spec:
