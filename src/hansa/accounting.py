@@ -107,7 +107,7 @@ class Guarantee:
     def __str__(self) -> str:
         """The promise as a clause."""
         if self.epsilon is None:
-            return f"no ε for a {self.unit}: {self.why}"
+            return f"no ε for {'an' if self.unit == 'example' else 'a'} {self.unit}: {self.why}"
         return f"ε = {self.epsilon:.4g} at δ = {self.delta:.2g} for each {self.unit} ({self.neighbours})"
 
 
