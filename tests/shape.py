@@ -23,7 +23,7 @@ FLOORS = (
     ("plan",),
     ("client", "loops", "config", "privacy", "explain"),
     ("runtimes", "store"),
-    ("app", "cli", "ui", "testing", "audit"),
+    ("analytics", "app", "audit", "cli", "ui", "testing"),
 )
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 ROOF = ("__init__", "__main__")  # they may look down on everything

@@ -16,7 +16,7 @@ import numpy as np
 from .errors import PlanError, number
 from .models import MOMENTUM, Drift, Model, Training
 from .optim import Memo, Optimizer, Sgd
-from .spec import Vector
+from .spec import Counts, Vector
 from .transforms import Context
 
 Parts = dict[str, Any]  # block name → vector or number; "loss" is always among them
@@ -33,8 +33,8 @@ class Algorithm(Protocol):
         """What a client says of a model of size d: name → length."""
         ...
 
-    def side(self) -> Mapping[str, float]:
-        """Scalars that it says beside them: name → bound, infinite where there is none."""
+    def side(self) -> Mapping[str, float | Counts]:
+        """What it says beside them: name → bound, infinite where there is none; scalars, but for `Counts`."""
         ...
 
     def start(self, x: Vector) -> Memo:

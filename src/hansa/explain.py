@@ -129,13 +129,18 @@ def _privacy(plan: Plan, population: int | None, delta: float) -> Section:
     promise = planned(plan, population).guarantee(delta)
     if promise.epsilon is None:
         return Section("Differential privacy", f"There is no ε for a client: {promise.why}.", ("", ""), ())
-    noise, odds = plan.wire.noise, math.exp(promise.epsilon)
+    noise, odds = plan.summed.noise, math.exp(promise.epsilon)
     text = (
         "Whoever sees the models of all rounds hardly learns whether one client took part, or what it holds: any "
         f"conclusion about it is at most e^ε = {odds:.3g} times as likely as {promise.neighbours.split(' or ')[-1]}, "
         f"but for a chance of δ = {promise.delta:.2g}."
     )
-    who = {"server": "the server", "all": f"all clients together, {noise.least} at least", "each": "each client"}
+    who = {
+        "server": "the server",
+        "all": f"all clients together, {noise.least} at least",
+        "each": "each client",
+        "aggregators": "each aggregator, in full; one that keeps its draws to itself is enough",
+    }
     rows = (
         (f"after {_count(plan.rounds, 'round', 'rounds')}", f"ε = {promise.epsilon:.4g} at δ = {promise.delta:.2g}"),
         ("unit of privacy", f"one {promise.unit}, and all it says in all rounds"),
@@ -180,7 +185,7 @@ def _rounds(plan: Plan) -> Section:
 
 
 def _warnings(plan: Plan) -> Iterator[str]:
-    wire, aggregator = plan.wire, plan.aggregator
+    wire, aggregator = plan.summed, plan.aggregator
     clear = isinstance(aggregator, Sum | RobustRule | Ensemble)
     if isinstance(aggregator, Sum):
         yield "The server can see every client's update, by name" + (

@@ -27,7 +27,7 @@ class Noise:
     multiplier: float = 0.0  # z: standard deviation over what one client can change
     least: int = 1  # as many clients must be in the sum for it to be whole
     reach: Mapping[str, float] = field(default_factory=dict)  # name → a client's share may add this to a coordinate
-    by: Literal["server", "all", "each", "aggregators"] = "server"  # who draws it; else the server is not trusted with it
+    by: Literal["server", "all", "each", "aggregators"] = "server"  # who draws it
     share: float = 0.0  # of all clients, in the sum on average; 0 where it is no secret who is in it
     kind: Literal["gaussian", "skellam", "discrete gaussian"] = "gaussian"
     parts: tuple[tuple[int, float, float], ...] = ()  # of noise in integers: each block's size, bound and σ, in steps
@@ -45,14 +45,26 @@ class Wire:
     clients: int = 0  # in a sum, at most; 0 where the plan does not say
 
 
+# side: rides along (weight, loss, clip bit); counts: a side value that is `Counts`; spread: a part of the update that
+# Rotate has spread evenly over its coordinates
+Kind = Literal["side", "counts", "spread"]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The bound of a side value that is a list of whole numbers ≥ 0 which add up to `most` at most."""
+
+    size: int
+    most: int
+
+
 @dataclass(frozen=True)
 class Spec:
     """Names, sizes and proven facts of the vector that one client sends."""
 
     blocks: Mapping[str, int]  # name → length, in order
     bounds: Mapping[str, float] = field(default_factory=dict)  # name → ‖block‖₂ at most this, before noise
-    side: frozenset[str] = frozenset()  # scalars that ride along: weight, loss, clip bit
-    spread: frozenset[str] = frozenset()  # blocks that Rotate has spread evenly over their coordinates
+    kinds: Mapping[str, Kind] = field(default_factory=dict)  # name → what it is, other than a part of the update
     space: Literal["real", "integer"] = "real"
     weighed: bool = False  # is a sum already on its way to a mean?
     noise: Noise = Noise()
@@ -62,6 +74,21 @@ class Spec:
     def size(self) -> int:
         """Length of the whole vector."""
         return sum(self.blocks.values())
+
+    @cached_property
+    def side(self) -> frozenset[str]:
+        """Names of what rides along."""
+        return self._of("side", "counts")
+
+    @cached_property
+    def counts(self) -> frozenset[str]:
+        """Names of the side values that are `Counts`."""
+        return self._of("counts")
+
+    @cached_property
+    def spread(self) -> frozenset[str]:
+        """Names of the blocks that Rotate has spread."""
+        return self._of("spread")
 
     @property
     def learns(self) -> bool:
@@ -107,7 +134,7 @@ class Spec:
         """This spec with other facts."""
         return replace(self, **facts)
 
-    def plus(self, name: str, bound: float = math.inf) -> Self:
+    def plus(self, name: str, bound: float | Counts = math.inf) -> Self:
         """This spec with one more side value at its end; PlanError where the name is taken."""
         if name in self.blocks:
             raise PlanError(
@@ -115,8 +142,13 @@ class Spec:
                 "A part is found by its name, so one of them would be lost.",
                 "Rename the algorithm's block or side value of that name.",
             )
-        bounds = {**self.bounds, name: bound} if math.isfinite(bound) else self.bounds
-        return replace(self, blocks={**self.blocks, name: 1}, bounds=bounds, side=self.side | {name})
+        kind: Kind = "counts" if isinstance(bound, Counts) else "side"
+        size, bound = (bound.size, bound.most) if isinstance(bound, Counts) else (1, bound)
+        bounds = {**self.bounds, name: float(bound)} if math.isfinite(bound) else self.bounds
+        return replace(self, blocks={**self.blocks, name: size}, bounds=bounds, kinds={**self.kinds, name: kind})
+
+    def _of(self, *kinds: Kind) -> frozenset[str]:
+        return frozenset(name for name in self.blocks if self.kinds.get(name) in kinds)
 
     def each(self, values: Mapping[str, float], default: float = math.inf) -> NDArray[np.float64]:
         """One number per block, spread over its coordinates."""

@@ -79,7 +79,7 @@ def test_every_transform_obeys_the_law(transform: Transform) -> None:
         (GaussianNoise(2.0), BOUNDED.but(weighed=True)),
         (Clip(1.0), Spec({"delta": 1})),
         (Quantize(30), Spec({"delta": 1}, {"delta": 1e6})),
-        (Quantize(12, of="sum", clients=9), BOUNDED.but(spread=frozenset({"delta", "control"}))),
+        (Quantize(12, of="sum", clients=9), BOUNDED.but(kinds={**BOUNDED.kinds, "delta": "spread", "control": "spread"})),
         (Rotate(), BOUNDED),
         (Rotate(), Spec({"delta": 1})),
         (Rotate(), Spec({"delta": 1000, "control": 64}).plus("loss")),
@@ -116,7 +116,7 @@ def test_weights_make_a_weighted_mean(rows: list[list[float]], weigh: Weigh, rng
 def test_whole_pipes_obey_it_too(rows: list[list[float]], bits: int, adaptive: bool) -> None:
     """Vectors short enough come back as their mean, within one step of the quantiser for each of them."""
     spec, V = (
-        LOOSE.but(blocks={"delta": 5, "control": 3, "loss": 1}, side=frozenset({"loss"}), bounds={}),
+        LOOSE.but(blocks={"delta": 5, "control": 3, "loss": 1}, kinds={"loss": "side"}, bounds={}),
         np.array(rows),
     )
     clip = AdaptiveClip(first=2.0, side=1.0) if adaptive else Clip(2.0, side=1.0)

@@ -1,7 +1,8 @@
 """What a client claims of its vector, block by block: how it becomes whole numbers, and the sum that proves the claim.
 
 a block of the update    ‖x‖₂ ≤ B steps       Pine
-all side values          |x| ≤ B steps        Prio3, x + B in 0 … 2B
+a list of counts         x ≥ 0, Σ x ≤ B       Prio3
+all other side values    |x| ≤ B steps        Prio3, x + B in 0 … 2B
 """
 
 from __future__ import annotations
@@ -163,6 +164,49 @@ class Range:
         return field.signed(vdaf.add_encoded(field, totals, self.aggregators, len(self.names))) - n * self.bound
 
 
+@dataclass(frozen=True)
+class Tally:
+    """Whole numbers ≥ 0 that add up to at most `bound`."""
+
+    names: tuple[str, ...]
+    size: int
+    bound: int
+    aggregators: int
+    context: bytes = b""
+
+    @property
+    def steps(self) -> tuple[float, ...]:
+        """One."""
+        return (1.0,)
+
+    @cached_property
+    def sum(self) -> Prio3:
+        """The verified sum of such blocks."""
+        chunk = math.isqrt((self.size + 1) * self.bound.bit_length()) + 1
+        return prio3.prio3_l1_bound_sum(self.size, self.bound, chunk, self.aggregators, self.context)
+
+    def round(self, v: Vector, key: Key) -> Integers:
+        """The numbers as they are; DataError for what are no such counts."""
+        x = np.rint(v).astype(np.int64)
+        if (x != v).any() or (x < 0).any() or x.sum() > self.bound:
+            raise DataError(
+                f"The {self.names[0]} are no counts of at most {self.bound} records.",
+                "They are whole, not negative, and add up to that at most.",
+                "Look at what computes them.",
+            )
+        return x
+
+    def measurement(self, x: Integers) -> list[int]:
+        """The integers as `sum` takes them."""
+        listed: list[int] = x.tolist()
+        return listed
+
+    def read(self, totals: Sequence[bytes], n: int, margin: float) -> Integers:
+        """The sum of n clients' integers; RoundError where it may have wrapped around p."""
+        _fits(n * self.bound + margin, self.sum.field)
+        return self.sum.field.signed(vdaf.add_encoded(self.sum.field, totals, self.aggregators, self.size))
+
+
 def claims(
     spec: Spec, aggregators: int, profile: Profile, bound: float | None, noisy: bool, context: bytes = b""
 ) -> tuple[Claim, ...]:
@@ -177,7 +221,9 @@ def claims(
         else:
             B = math.ceil(C / steps[name] * (1 - 1e-12))
         found.append(Norm((name,), size, B, (steps[name],), real, profile, aggregators, context + name.encode()))
-    side = tuple(name for name in spec.blocks if name in spec.side)
+    counts = sorted(spec.counts) if real else []
+    found += [Tally((n,), spec.blocks[n], int(spec.bounds[n]), aggregators, context + n.encode()) for n in counts]
+    side = tuple(name for name in spec.blocks if name in spec.side and name not in counts)
     if side:
         if real:
             steps |= {name: spec.bounds[name] / SIDE for name in side}

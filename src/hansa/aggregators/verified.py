@@ -43,6 +43,7 @@ class VerifiedSum(Aggregator):
 
         each block of the update   ‖x‖₂ ≤ B    PINE    (Rothblum, Omri, Chen, Talwar 2023)
         each side value            |x| ≤ B     Prio3   (draft-irtf-cfrg-vdaf-18)
+        each list of counts        Σ x ≤ B     Prio3
 
     B comes from the pipe: from its Clip, Weigh and, where there is one, Quantize; without Quantize vectors are rounded
     here, to 2⁻²⁴ of their bound. `bound` proves a larger norm of the update than the pipe asks for. A client whose

@@ -39,7 +39,7 @@ class Rotate(Transform):
                 "The pipe holds two Rotates.", "One spreads a vector as evenly as two.", "Keep one of them."
             )
         blocks = {name: 1 << (n - 1).bit_length() if name in spec.update else n for name, n in spec.blocks.items()}
-        return spec.but(blocks=blocks, spread=frozenset(spec.update))
+        return spec.but(blocks=blocks, kinds={**spec.kinds, **dict.fromkeys(spec.update, "spread")})
 
     def encode(self, v: Vector, at: Context) -> Vector:
         """H·D·(v, 0), block by block."""

@@ -1,0 +1,427 @@
+"""Analytics: what all clients' data is like together, from one sum over which no party sees another's part.
+
+    answers = ask({"age": Mean(0, 120), "cholesterol": Histogram((0, 150, 200, 400))}, data, most=500)
+
+A survey is a plan of one round: its questions take the place of model and algorithm. Clients say sums and counts over
+their records, as side values of a vector; so any aggregator can add them up, noise and ledger apply, and every runtime
+will do. With VerifiedSum, the default, Prio3 proves them: that no sum is larger than `most` records can make it, and
+that the counts of a histogram add up to at most that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from . import data as local
+from .aggregators import Aggregator
+from .aggregators.verified import VerifiedSum
+from .algorithms import Parts
+from .client import Client
+from .errors import DataError, PlanError, RoundError, number
+from .loops import synchronous
+from .models import Model, Training
+from .optim import Memo
+from .plan import Everyone, Plan, State
+from .rand import Key
+from .runtimes.inprocess import InProcess
+from .spec import Counts, Vector
+from .transforms import Context, Transform
+from .transforms.scale import Weigh
+
+Column = int | str | None  # of (X, y): a column of X, "y", or None for all of X; of a dict: a name
+RECORDS = "records"  # the side value that every survey asks for: how many records count
+
+
+class Question(Protocol):
+    """What is asked of the values [n] or [n, k] of a column."""
+
+    column: Column
+
+    def side(self, name: str, most: int, width: int) -> dict[str, float | Counts]:
+        """The side values that it needs, with what `most` records can make of them at most."""
+
+    def client(self, name: str, values: Vector) -> Parts:
+        """A client's part of them."""
+
+    def answer(self, name: str, sums: Mapping[str, Vector], records: float, width: int) -> Any:
+        """The answer, from the sums over all clients."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many records there are."""
+
+    column: Column = None
+
+    def side(self, name: str, most: int, width: int) -> dict[str, float | Counts]:
+        """Nothing beyond the number of records."""
+        return {}
+
+    def client(self, name: str, values: Vector) -> Parts:
+        """Nothing beyond it."""
+        return {}
+
+    def answer(self, name: str, sums: Mapping[str, Vector], records: float, width: int) -> float:
+        """The number; with noise it need not be whole."""
+        return records
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of values, each cut to low … high:  c + Σ (v − c) / n,  c the middle; of each column alone."""
+
+    low: float
+    high: float
+    column: Column = None
+
+    def __post_init__(self) -> None:
+        _check_range(self, self.low, self.high)
+
+    @property
+    def _half(self) -> float:
+        return (self.high - self.low) / 2
+
+    def side(self, name: str, most: int, width: int) -> dict[str, float | Counts]:
+        """A sum for each column."""
+        return {f"{name}.sum.{i}": most * self._half for i in range(width)}
+
+    def client(self, name: str, values: Vector) -> Parts:
+        """Σ (v − c)."""
+        sums = self._centred(values).sum(axis=0)
+        return {f"{name}.sum.{i}": total for i, total in enumerate(sums)}
+
+    def answer(self, name: str, sums: Mapping[str, Vector], records: float, width: int) -> Any:
+        """One mean, or one for each column."""
+        means = np.array([sums[f"{name}.sum.{i}"][0] for i in range(width)]) / _some(records)
+        return _alone(means + self.low + self._half)
+
+    def _centred(self, values: Vector) -> Vector:
+        return np.clip(values, self.low, self.high).reshape(len(values), -1) - self.low - self._half
+
+
+@dataclass(frozen=True)
+class Variance(Mean):
+    """The variance of values, each cut to low … high:  Σ (v − c)² / n − (Σ (v − c) / n)²; of each column alone."""
+
+    def side(self, name: str, most: int, width: int) -> dict[str, float | Counts]:
+        """A sum, and one of squares, for each column."""
+        return super().side(name, most, width) | {f"{name}.square.{i}": most * self._half**2 for i in range(width)}
+
+    def client(self, name: str, values: Vector) -> Parts:
+        """Σ (v − c) and Σ (v − c)²."""
+        squares = (self._centred(values) ** 2).sum(axis=0)
+        return super().client(name, values) | {f"{name}.square.{i}": total for i, total in enumerate(squares)}
+
+    def answer(self, name: str, sums: Mapping[str, Vector], records: float, width: int) -> Any:
+        """One variance, or one for each column; never below 0, whatever noise there is."""
+        squares = np.array([sums[f"{name}.square.{i}"][0] for i in range(width)]) / _some(records)
+        means = np.array([sums[f"{name}.sum.{i}"][0] for i in range(width)]) / _some(records)
+        return _alone(np.maximum(squares - means**2, 0.0))
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How many values lie between each two neighbours of `edges`; those beyond the ends count at the ends."""
+
+    edges: tuple[float, ...]
+    column: Column = None
+
+    def __post_init__(self) -> None:
+        if len(self.edges) < 2 or not all(map(number, self.edges)) or (np.diff(self.edges) <= 0).any():
+            raise PlanError(
+                f"Histogram(edges={self.edges!r}) has no buckets.",
+                "Each bucket lies between two edges, which rise.",
+                "Write for example Histogram((0, 10, 20)).",
+            )
+
+    def side(self, name: str, most: int, width: int) -> dict[str, float | Counts]:
+        """The counts of all buckets, of one column."""
+        if width > 1:
+            raise PlanError(
+                f"The question {name!r} is about {width} columns at once.",
+                "Values are counted for one column at a time.",
+                f"Name it: {type(self).__name__}(…, column=0).",
+            )
+        return {f"{name}.counts": Counts(len(self.edges) - 1, most)}
+
+    def client(self, name: str, values: Vector) -> Parts:
+        """Its own counts."""
+        inner = np.digitize(values.reshape(-1), self.edges[1:-1])
+        return {f"{name}.counts": np.bincount(inner, minlength=len(self.edges) - 1)}
+
+    def answer(self, name: str, sums: Mapping[str, Vector], records: float, width: int) -> Any:
+        """The counts; with noise they need be neither whole nor positive."""
+        return sums[f"{name}.counts"]
+
+
+@dataclass(frozen=True)
+class Quantiles:
+    """The values that shares `at` of all values lie below, from a histogram of `bins` equal buckets, to within one."""
+
+    low: float
+    high: float
+    at: tuple[float, ...] = (0.25, 0.5, 0.75)
+    bins: int = 256
+    column: Column = None
+
+    def __post_init__(self) -> None:
+        _check_range(self, self.low, self.high)
+        if not self.at or not all(number(q) and 0 <= q <= 1 for q in self.at):
+            raise PlanError(f"{self!r}: quantiles lie in 0 … 1.", "They are shares of all values.", "Write at=(0.5,).")
+        if not (number(self.bins, whole=True) and self.bins >= 1):
+            raise PlanError(f"{self!r} has no buckets.", "`bins` counts them.", "Write bins=256.")
+
+    @property
+    def _histogram(self) -> Histogram:
+        return Histogram(tuple(np.linspace(self.low, self.high, self.bins + 1).tolist()), self.column)
+
+    def side(self, name: str, most: int, width: int) -> dict[str, float | Counts]:
+        """The counts of all buckets."""
+        return self._histogram.side(name, most, width)
+
+    def client(self, name: str, values: Vector) -> Parts:
+        """Its own counts."""
+        return self._histogram.client(name, values)
+
+    def answer(self, name: str, sums: Mapping[str, Vector], records: float, width: int) -> Any:
+        """One value for each share, as if values lay evenly in their bucket."""
+        below = np.concatenate([[0.0], np.cumsum(np.maximum(sums[f"{name}.counts"], 0.0))])
+        return np.interp(np.array(self.at) * below[-1], below, self._histogram.edges)
+
+
+@dataclass(frozen=True)
+class TopK:
+    """The k values `among` these that are met most often, with their counts, the most frequent first."""
+
+    k: int
+    among: tuple[Any, ...]
+    column: Column = None
+
+    def __post_init__(self) -> None:
+        if len(set(self.among)) < len(self.among) or not (number(self.k, True) and 1 <= self.k <= len(self.among)):
+            raise PlanError(
+                f"TopK({self.k!r}) among {len(self.among)} values.",
+                "The values are given, each once, for what nobody has named nobody can count in secret.",
+                "Write for example TopK(3, among=('a', 'b', 'c', 'd')).",
+            )
+
+    def side(self, name: str, most: int, width: int) -> dict[str, float | Counts]:
+        """A count for each value, of one column."""
+        return Histogram(tuple(range(len(self.among) + 1)), self.column).side(name, most, width)
+
+    def client(self, name: str, values: Vector) -> Parts:
+        """Its own counts; values that are not asked for do not count."""
+        listed = values.reshape(-1).tolist()
+        return {f"{name}.counts": np.array([listed.count(value) for value in self.among])}
+
+    def answer(self, name: str, sums: Mapping[str, Vector], records: float, width: int) -> list[tuple[Any, float]]:
+        """[(value, count), …]."""
+        counts = sums[f"{name}.counts"]
+        order = np.argsort(-counts, kind="stable")[: self.k]
+        return [(self.among[i], float(counts[i])) for i in order]
+
+
+# ── a survey as a plan ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Survey(Model):
+    """What is asked, in the place of a model: its vector [size] holds the sums of the last round.
+
+    questions: name → question. most: records of one client that count; of more, so many are drawn anew each round.
+    columns: of X, for questions that name none.
+    """
+
+    questions: Mapping[str, Question]
+    most: int
+    columns: int = 1
+
+    def __post_init__(self) -> None:
+        wrong = [name for name, one in self.questions.items() if not hasattr(one, "answer") or isinstance(one, type)]
+        if wrong or not self.questions:
+            raise PlanError(
+                f"The survey asks {', '.join(map(repr, wrong)) or 'nothing'}.",
+                "Each name stands for a question.",
+                "Write for example {'age': Mean(0, 120, column=0)}.",
+            )
+        for name, value in (("most", self.most), ("columns", self.columns)):
+            if not (number(value, whole=True) and value >= 1):
+                raise PlanError(f"{name}={value!r}", "It counts something, and there is one.", f"Write {name}=100.")
+
+    @property
+    def side(self) -> dict[str, float | Counts]:
+        """All side values, with their bounds."""
+        found: dict[str, float | Counts] = {RECORDS: Counts(1, self.most)}
+        for name, question in self.questions.items():
+            found |= question.side(name, self.most, self._width(question))
+        return found
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many numbers each side value has."""
+        return {name: bound.size if isinstance(bound, Counts) else 1 for name, bound in self.side.items()}
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        """How many numbers there are in all."""
+        return sum(self.sizes.values())
+
+    def start(self, key: Key) -> Vector:
+        """Nothing is known."""
+        return np.zeros(self.size)
+
+    def check(self, data: Any, who: str) -> None:
+        """Raise DataError where a question cannot be asked of this data."""
+        for name, question in self.questions.items():
+            for batch in local.whole(data):
+                values = column(batch, question.column, who)
+                width = 1 if values.ndim == 1 else int(np.prod(values.shape[1:]))
+                if width != self._width(question):
+                    raise DataError(
+                        f"{who} has {width} columns, and the question {name!r} is about {self._width(question)}.",
+                        "A sum adds like to like.",
+                        "Name a column in the question, or give the survey the right number of columns.",
+                    )
+
+    def answers(self, state: State) -> dict[str, Any]:
+        """The answers that a state holds; RoundError where its round changed nothing."""
+        if state.note:
+            raise RoundError("The survey has no answers.", state.note, "Ask again, or ask fewer to answer.")
+        ends = np.cumsum([0, *self.sizes.values()]).tolist()
+        sums = {name: state.x[ends[i] : ends[i + 1]] for i, name in enumerate(self.sizes)}
+        records = float(sums[RECORDS][0])
+        each = self.questions.items()
+        return {name: question.answer(name, sums, records, self._width(question)) for name, question in each}
+
+    def _width(self, question: Question) -> int:
+        return self.columns if question.column is None else 1
+
+
+@dataclass(frozen=True)
+class Ask:
+    """The algorithm of a survey: each client says its sums, and their sum is the answer."""
+
+    survey: Survey
+
+    def plan(self, training: Training) -> None:
+        """Nothing is trained."""
+
+    def blocks(self, d: int) -> dict[str, int]:
+        """No update."""
+        return {}
+
+    def side(self) -> Mapping[str, float | Counts]:
+        """Sums and counts."""
+        return self.survey.side
+
+    def start(self, x: Vector) -> Memo:
+        """Nothing."""
+        return {}
+
+    def down(self, x: Vector, memo: Memo) -> dict[str, Vector]:
+        """Nothing: the questions are in the plan."""
+        return {}
+
+    def client(
+        self, model: Model, down: dict[str, Vector], mine: Memo, data: Any, training: Training, at: Context
+    ) -> tuple[Parts, Memo]:
+        """Sums and counts over the client's records, or over `most` of them."""
+        batches = list(local.whole(data))
+        total = sum(len(column(batch, None, at.who)) for batch in batches)
+        most, parts = self.survey.most, dict[str, Any]()
+        chosen = np.sort(at.key.child("records").rng().permutation(total)[:most])
+        for name, question in self.survey.questions.items():
+            values = np.concatenate([column(batch, question.column, at.who) for batch in batches])
+            parts |= question.client(name, values[chosen] if total > most else values)
+        return {**parts, RECORDS: len(chosen)}, mine
+
+    def step(self, x: Vector, memo: Memo, mean: dict[str, Vector], at: Context) -> tuple[Vector, Memo]:
+        """The sums: n times the mean."""
+        n = at.spec.noise.share * at.population or at.n
+        return n * np.concatenate([mean[name] for name in self.survey.sizes]), memo
+
+
+def survey(
+    questions: Mapping[str, Question],
+    most: int,
+    columns: int = 1,
+    aggregator: Aggregator | None = None,
+    pipe: Iterable[Transform] = (),
+    quorum: int = 2,
+    seed: int = 0,
+) -> Plan:
+    """The plan of a survey, for any runtime: `plan.model.answers(state)` reads the state after its one round.
+
+    pipe: noise, where the aggregator adds none; it comes after Weigh('one').
+    """
+    asked = Survey(dict(questions), most, columns)
+    return Plan(
+        asked,
+        Ask(asked),
+        pipe=(Weigh("one"), *pipe),
+        aggregator=VerifiedSum() if aggregator is None else aggregator,
+        training=Training(report=False),
+        sample=Everyone(quorum=quorum),
+        rounds=1,
+        seed=seed,
+    )
+
+
+def ask(questions: Mapping[str, Question], data: Mapping[str, Any], most: int, **more: Any) -> dict[str, Any]:
+    """The answers to questions about the records of all clients, who are simulated in this process.
+
+    data: client → records. most: records of one client that count. more: as `survey` has it.
+    """
+    if not data:
+        raise DataError("There is nobody to ask.", "A survey is a sum over clients.", "Give data={'north': (X, y), …}.")
+    first = np.shape(column(next(iter(local.whole(next(iter(data.values()))))), None, "the first client"))
+    plan = survey(questions, most, **{"columns": math.prod(first[1:]), **more})
+    (state,) = synchronous(plan, InProcess([Client(who, plan, records) for who, records in data.items()]))
+    asked = plan.model
+    assert isinstance(asked, Survey)
+    return asked.answers(state)
+
+
+def column(batch: Any, name: Column, who: str) -> Vector:
+    """The values [n] or [n, k] of a column in a batch of records; DataError where there is none."""
+    parts = batch if isinstance(batch, dict) else {"x": batch[0], "y": batch[-1]}
+    if name is None:
+        return np.asarray(next(iter(parts.values())))
+    if isinstance(name, str) and name in parts:
+        return np.asarray(parts[name])
+    x = np.asarray(next(iter(parts.values())))
+    if not isinstance(name, str) and number(name, whole=True) and x.ndim == 2 and 0 <= name < x.shape[1]:
+        return np.asarray(x[:, int(name)])
+    raise DataError(
+        f"{who} has no column {name!r}.",
+        f"There is {', '.join(map(repr, parts))}" + (f", and columns 0 to {x.shape[1] - 1}." if x.ndim == 2 else "."),
+        "Name one of these in the question.",
+    )
+
+
+def _alone(values: Vector) -> Any:
+    return float(values[0]) if len(values) == 1 else values
+
+
+def _some(records: float) -> float:
+    if not records > 0:
+        raise RoundError(
+            "The survey counts no records, so there is no mean.",
+            "Nobody has any, or noise outweighs them.",
+            "Ask more clients, or with less noise.",
+        )
+    return records
+
+
+def _check_range(question: Any, low: float, high: float) -> None:
+    if not (number(low) and number(high) and -math.inf < low < high < math.inf):
+        raise PlanError(
+            f"{question!r} has no range.",
+            "What one record can change has a bound because values are cut to low … high.",
+            "Write for example Mean(0, 120).",
+        )

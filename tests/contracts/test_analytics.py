@@ -1,0 +1,149 @@
+"""Surveys: right answers through every secure and open sum, bounds that hold, and wrong questions refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hansa import (
+    Client,
+    DataError,
+    GaussianNoise,
+    InProcess,
+    PlanError,
+    Processes,
+    Sum,
+    VerifiedSum,
+    explain,
+    planned,
+    synchronous,
+)
+from hansa.analytics import Count, Histogram, Mean, Quantiles, TopK, Variance, ask, survey
+
+rng = np.random.default_rng(5)
+DATA = {f"site {i}": (rng.normal(i - 1, 1, (30 + 20 * i, 3)), rng.integers(0, 4, 30 + 20 * i)) for i in range(4)}
+X, Y = (np.concatenate(columns) for columns in zip(*DATA.values(), strict=True))
+ALL: dict[str, Any] = {
+    "records": Count(),
+    "mean": Mean(-3, 3),
+    "variance": Variance(-3, 3, column=1),
+    "histogram": Histogram((-9, -1, 0, 1, 9), column=0),
+    "quantiles": Quantiles(-4, 6, at=(0.1, 0.5), bins=200, column=2),
+    "top": TopK(2, among=(0, 1, 2, 3), column="y"),
+}
+
+
+def check(answers: dict[str, Any], close: float = 1e-4) -> None:
+    """Are these the answers of who sees all records?"""
+    cut, counts = np.clip(X, -3, 3), np.bincount(Y)
+    assert answers["records"] == len(X)
+    assert np.abs(answers["mean"] - cut.mean(axis=0)).max() < close
+    assert abs(answers["variance"] - cut[:, 1].var()) < close
+    assert answers["histogram"].tolist() == np.histogram(X[:, 0], (-9, -1, 0, 1, 9))[0].tolist()
+    assert np.abs(answers["quantiles"] - np.quantile(X[:, 2], (0.1, 0.5))).max() < 2 * 10 / 200
+    assert answers["top"] == [(i, counts[i]) for i in np.argsort(-counts, kind="stable")[:2]]
+
+
+@pytest.mark.parametrize("aggregator", [Sum(), VerifiedSum(), VerifiedSum(("site 1", "auditor"))], ids=repr)
+def test_answers_are_those_of_who_sees_all(aggregator: Any) -> None:
+    check(ask(ALL, DATA, most=200, aggregator=aggregator))
+
+
+def test_a_survey_runs_in_any_runtime() -> None:
+    plan = survey(ALL, most=200, columns=3)
+    runtime = Processes([Client(who, plan, records) for who, records in DATA.items()], workers=2)
+    (state,) = synchronous(plan, runtime)
+    runtime.close()
+    check(plan.model.answers(state))  # type: ignore[attr-defined]
+
+
+def test_who_has_more_records_than_count_draws_some() -> None:
+    answers = ask({"n": Count(), "mean": Mean(-3, 3, column=0)}, DATA, most=40)
+    assert answers["n"] == 30 + 3 * 40
+    few = [ask({"mean": Mean(-3, 3, column=0)}, DATA, most=5, seed=seed)["mean"] for seed in range(3)]
+    assert len(set(few)) == 3  # others each time
+
+
+def test_noise_is_sized_for_a_whole_client() -> None:
+    """One client can change each sum by its bound, so 200 answers spread by z times that over the shares' root."""
+    questions = {"h": Histogram((-9, 0, 9), column=0)}
+    plan = survey(questions, most=100, columns=3, aggregator=VerifiedSum(noise=0.5))
+    told = planned(plan).guarantee(1e-5)
+    assert told.epsilon is not None and told.unit == "client"
+    noisy = VerifiedSum(noise=0.5)
+    answers = [ask(questions, DATA, most=100, aggregator=noisy, seed=seed)["h"] for seed in range(100)]
+    spread = (np.array(answers) - ask(questions, DATA, most=100)["h"]).std()
+    assert abs(spread / (0.5 * 100 * 2**0.5 * 2**0.5) - 1) < 0.2  # two blocks share it, two aggregators draw
+    server = survey(questions, most=100, columns=3, aggregator=Sum(), pipe=(GaussianNoise(0.5),))
+    assert planned(server).guarantee(1e-5).epsilon == pytest.approx(told.epsilon, rel=0.02)
+
+
+def test_a_client_that_counts_more_than_it_may_is_refused() -> None:
+    """Its own code would not say so; a liar's proof does not hold."""
+
+    class Stuffed(Client):
+        """Says a count beyond the bound, with the range of its shares forged to fit."""
+
+        def _converse(self, request: Any) -> Any:
+            plan = self.plan
+            rich = survey(plan.model.questions, most=1000, columns=3)  # type: ignore[attr-defined]
+            inner = Client(self.who, rich, self.data, keys=self.keys)
+            return inner._converse(request)
+
+    questions = {"h": Histogram((-9, 0, 9), column=0)}
+    plan = survey(questions, most=50, columns=3)
+    people = [Client(who, plan, records) for who, records in list(DATA.items())[:3]]
+    liar = Stuffed("liar", plan, (np.zeros((900, 3)), np.zeros(900)))
+    (state,) = synchronous(plan, InProcess([*people, liar]))
+    assert "liar" in state.lost and "refused" in state.lost["liar"]
+    assert plan.model.answers(state)["h"].sum() == 30 + 50 + 50  # type: ignore[attr-defined]
+
+
+def test_dicts_can_be_asked() -> None:
+    data = {
+        "a": {"age": np.array([30.0, 40.0]), "colour": np.array([1, 0]), "y": np.zeros(2)},
+        "b": {"age": np.array([50.0]), "colour": np.array([1]), "y": np.zeros(1)},
+    }
+    asked = {"age": Mean(0, 100, column="age"), "top": TopK(1, among=(0, 1), column="colour")}
+    answers = ask(asked, data, most=10, aggregator=Sum())
+    assert answers["age"] == pytest.approx(40) and answers["top"] == [(1, 2.0)]
+
+
+def test_it_explains_itself() -> None:
+    text = str(explain.explain(survey(ALL, most=200, columns=3)))
+    assert "helper 1" in text and "histogram.counts" in text
+
+
+WRONG: dict[str, Any] = {
+    "no questions": lambda: ask({}, DATA, 10),
+    "a class": lambda: ask({"n": Count}, DATA, 10),
+    "no range": lambda: Mean(3, 3),
+    "an infinite range": lambda: Mean(0, np.inf),
+    "falling edges": lambda: Histogram((1, 0)),
+    "one edge": lambda: Histogram((1,)),
+    "a histogram of all columns": lambda: ask({"h": Histogram((0, 1))}, DATA, 10),
+    "a share above one": lambda: Quantiles(0, 1, at=(1.5,)),
+    "no bins": lambda: Quantiles(0, 1, bins=0),
+    "too many of the top": lambda: TopK(3, among=("a", "b")),
+    "a value twice": lambda: TopK(1, among=("a", "a")),
+    "no records count": lambda: ask({"n": Count()}, DATA, 0),
+    "one client is enough": lambda: survey({"n": Count()}, 10, quorum=1),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_questions_are_refused_before_they_are_asked(name: str) -> None:
+    with pytest.raises(PlanError) as error:
+        WRONG[name]()
+    assert error.value.instead
+
+
+def test_data_without_the_column_stays_out() -> None:
+    with pytest.raises(DataError, match="nobody"):
+        ask({"n": Count()}, {}, 10)
+    asked = {"m": Mean(0, 1, column=7)}
+    client = Client("a", survey(asked, 10, columns=3), DATA["site 0"])
+    with pytest.raises(DataError, match="no column 7"):
+        client.check()
