@@ -23,7 +23,7 @@ from .sums import Total
 from .transforms import Context, Pipe, Session, Transform
 from .transforms.compress import Quantize
 from .transforms.discrete import DiscreteGaussianNoise, SkellamNoise
-from .transforms.noise import GaussianNoise
+from .transforms.noise import GaussianNoise, LaplaceNoise
 from .transforms.rotate import Rotate
 from .transforms.scale import AdaptiveClip, Clip, Finite, Weigh
 from .trees import Boosting, Ensemble
@@ -103,6 +103,7 @@ __all__ = [
     "KerasModel",
     "Key",
     "Krum",
+    "LaplaceNoise",
     "Ledger",
     "Median",
     "Model",

@@ -13,7 +13,7 @@ from .aggregators import RobustRule, Sum
 from .plan import Plan, Sample
 from .privacy import examples, planned
 from .spec import Spec
-from .transforms.noise import GaussianNoise
+from .transforms.noise import RealNoise
 from .trees import Ensemble
 
 Row = tuple[str, ...]
@@ -198,12 +198,12 @@ def _warnings(plan: Plan) -> Iterator[str]:
         )
     if isinstance(aggregator, RobustRule):
         yield "A robust rule looks at each update by itself, so the server sees every one of them, by name."
-    noises = [step for step in plan.pipe if isinstance(step, GaussianNoise)]
+    noises = [step for step in plan.pipe if isinstance(step, RealNoise)]
     if not wire.noise.multiplier and plan.training.private:
         yield "Single examples are hidden; what is common to a client's examples, and so says much of it, is not."
     elif not wire.noise.multiplier:
         yield "No noise is added, so there is no differential privacy: the model itself may tell of single examples."
-    elif wire.noise.by == "server" and plan.sample.by in ("uniform", "poisson") and noises:
+    elif wire.noise.by == "server" and plan.sample.by in ("uniform", "poisson") and wire.noise.kind == "gaussian":
         yield "ε rests on a sample that stays secret; a run's history names who took part, so keep it to yourself."
     if noises or plan.training.private:
         yield "The noise is drawn as real numbers; one who sees every bit of a float may see through it (Mironov 2012)."

@@ -78,6 +78,9 @@ def after(ledger: Ledger, plan: Plan, happened: Happened, population: int | None
         return ledger.plus(release)
     asked = {*happened.seen, *happened.lost}
     n = len(set(happened.seen)) or sum(why == FAILED for why in happened.lost.values())
+    noise = plan.summed.noise
+    if noise.kind == "laplace" and noise.by == "all" and 0 < n < noise.least:
+        return ledger.without(f"in a round {n} clients drew Laplace noise, and less than {noise.least} make it whole")
     return ledger.plus(_release(plan, population, n) if n else release, who=asked)
 
 
@@ -149,6 +152,8 @@ def _release(plan: Plan, population: int | None, n: int | None = None) -> Releas
     """
     noise, sample = plan.summed.noise, plan.sample
     n = (noise.least if n is None else n) if noise.by == "all" else noise.least
+    if noise.kind == "laplace":
+        return Release(noise.multiplier, kind="laplace")
     if noise.kind != "gaussian":
         draws = min(n, noise.least)
         parts = tuple((size, bound, sigma / noise.least**0.5) for size, bound, sigma in noise.parts)
@@ -168,7 +173,7 @@ def _unknown(plan: Plan, population: int | None) -> str:
         return "the plan adds no noise"
     if wire.unbounded:
         return f"nothing bounds {', '.join(wire.unbounded)}"
-    if wire.noise.kind != "gaussian":
+    if wire.noise.kind in ("skellam", "discrete gaussian"):
         bounds = [wire.bounds[name] / wire.noise.step.get(name, math.inf) for name in wire.blocks]
         sized = [bound * (1 + 1e-9) for _, bound, _ in wire.noise.parts]
         if len(sized) != len(bounds) or any(map(gt, bounds, sized)):

@@ -19,6 +19,7 @@ from hansa import (
     Finite,
     GaussianNoise,
     Key,
+    LaplaceNoise,
     Pipe,
     PlanError,
     Quantize,
@@ -59,6 +60,7 @@ def decoded(pipe: Pipe, total: Any, n: int, memo: Any = None) -> tuple[Any, tupl
         Quantize(2), Quantize(8), Quantize(), Quantize(48),
         Quantize(8, of="sum", clients=5), Quantize(16, of="sum", clients=1000), Rotate(),
         GaussianNoise(1.0), GaussianNoise(0.3, by="all", least=5), GaussianNoise(0.1, by="each"),
+        LaplaceNoise(1.0), LaplaceNoise(0.3, by="all", least=5), LaplaceNoise(0.1, by="each"),
     ],
     ids=repr,
 )  # fmt: skip

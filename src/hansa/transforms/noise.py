@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from ..errors import PlanError, number
+from ..rand import Key
 from ..spec import Noise, Spec, Vector
 from . import Context, Transform
 
@@ -14,80 +16,47 @@ SIDE_SHARE = 0.05  # of the privacy that one round spends, what all side values 
 
 
 @dataclass(frozen=True)
-class GaussianNoise(Transform):
-    """Add N(0, σₖ²) to every coordinate of block k of the sum:  σₖ = z·Cₖ / √sₖ,  Σ sₖ = 1.
+class RealNoise(Transform):
+    """Noise added to each coordinate of block k of the sum; what one client can change there, Cₖ, is inferred.
 
-    z = `noise`. Cₖ is what one client can change in block k of the sum; it is no argument, but inferred from all
-    transforms of the pipe, also from those after this one, such as the rounding of Quantize. The shares sₖ split the
-    sensitivity, Σ (Cₖ/σₖ)² = 1/z²: equal ones for the blocks of the update, and a small one for all side values.
-    Drawn by the server (central DP), in shares by `least` clients or more together (distributed DP: the sum is private,
-    one vector alone is not, so the server must see nothing but the sum), or in full by each client (local DP). One
-    client is one who is there or not. Draws grow from the plan's seed, as all of a simulation does: they show what
-    noise does to learning, and hide nothing from who knows the seed. Real-valued noise is not private against an
-    attacker who sees every bit of a float (Mironov 2012); discrete noise on quantised vectors is.
-    (Dwork et al. 2006; McMahan et al. 2018, Alg. 1)
+    It is no argument: it follows from all transforms of the pipe, also from those after this one, such as the rounding
+    of Quantize. Drawn by the server (central DP), in shares by `least` clients or more together (distributed DP: the
+    sum is private, one vector alone is not, so the server must see nothing but the sum), or in full by each client
+    (local DP). One client is one who is there or not. Draws grow from the plan's seed, as all of a simulation does:
+    they show what noise does to learning, and hide nothing from who knows the seed. Real-valued noise is not private
+    against an attacker who sees every bit of a float (Mironov 2012); discrete noise on quantised vectors is.
     """
 
     noise: float
     by: Literal["server", "all", "each"] = "server"
     least: int = 1
 
+    kind: ClassVar[Literal["gaussian", "laplace"]]
+    tail: ClassVar[float]  # no draw is as many times its scale
+
     def plan(self, spec: Spec) -> Spec:
         """The noise is known; by clients, it reaches beyond the bounds."""
-        if not (number(self.noise) and 0 < self.noise < math.inf):
-            raise PlanError(
-                f"GaussianNoise(noise={self.noise}) is no noise.",
-                "The multiplier z is the standard deviation over what one client can change.",
-                "Write a positive number, for example GaussianNoise(1.0), or leave it out.",
-            )
-        if self.by not in ("server", "all", "each"):
-            raise PlanError(
-                f"GaussianNoise(by={self.by!r}): nobody of that name can draw it.",
-                "Noise is drawn by the server, by all clients together, or by each in full.",
-                "Write by='server', by='all' or by='each'.",
-            )
-        if not number(self.least, whole=True) or self.least < 1 or (self.least > 1 and self.by != "all"):
-            raise PlanError(
-                f"GaussianNoise(by={self.by!r}, least={self.least}) cannot be shared out.",
-                "`least` is how many clients together make the whole noise, and only by='all' shares it.",
-                "Write by='all' with a positive least, or leave `least` out.",
-            )
-        if spec.noise.multiplier:
-            raise PlanError(
-                "The pipe holds two noises.",
-                "The guarantee is stated for one; two would be counted as one.",
-                "Keep one of them, with the larger multiplier.",
-            )
-        if loose := spec.unbounded:
-            side = set(loose) & spec.side - {"weight"}
-            raise PlanError(
-                f"{self!r} needs a bound on: {', '.join(loose)}.",
-                "Without one, no amount of noise gives a privacy guarantee.",
-                "Put Clip(norm=…) before it, and give Weigh a cap: Weigh('examples', cap=…) or Weigh('one')."
-                + (f" For {', '.join(sorted(side))}: Clip(…, side=…) or Training(report=False)." if side else ""),
-            )
-        if not spec.weighed:
-            raise PlanError(
-                f"{self!r} comes before Weigh.",
-                "Its noise is sized for what one client changes in the weighted sum.",
-                "Put it after Weigh(…).",
-            )
-        if spec.space != "real":
-            raise PlanError(
-                f"{self!r} comes after Quantize.",
-                "It draws real numbers, and after Quantize the vector holds integers mod 2⁶⁴.",
-                "Put it before Quantize(…).",
-            )
-        tails = {name: 10 * self._part / math.sqrt(s) * spec.bounds[name] for name, s in shares(spec).items()}
-        return spec.but(noise=Noise(self.noise, int(self.least), {} if self.by == "server" else tails, self.by))
+        _check(self, spec)
+        part = self._part if self.by == "all" else 1.0
+        tails = {name: self.tail * part * scale for name, scale in self.scales(spec, spec.bounds).items()}
+        reach = {} if self.by == "server" else tails
+        return spec.but(noise=Noise(self.noise, int(self.least), reach, self.by, kind=self.kind))
+
+    def scales(self, spec: Spec, bounds: Mapping[str, float]) -> dict[str, float]:
+        """The scale of the noise on each block, for what one client can change in it."""
+        raise TypeError(f"{type(self).__name__} does not say how much it draws")
+
+    def draw(self, shape: tuple[int, ...], key: Key) -> Vector:
+        """Independent draws of scale 1; by all, of one client's share of it."""
+        raise TypeError(f"{type(self).__name__} does not say how it draws")
 
     @property
     def _part(self) -> float:
-        return self.noise / math.sqrt(self.least) if self.by == "all" else self.noise
+        """A share's scale over that of the whole."""
+        return 1.0
 
     def _draw(self, shape: tuple[int, ...], at: Context) -> Vector:
-        sigma = {name: self._part / math.sqrt(s) * at.spec.wire.bounds[name] for name, s in shares(at.spec).items()}
-        return at.spec.each(sigma) * at.key.normal(shape)
+        return at.spec.each(self.scales(at.spec, at.spec.wire.bounds)) * self.draw(shape, at.key)
 
     def encode(self, v: Vector, at: Context) -> Vector:
         """v, with this client's share of the noise."""
@@ -99,12 +68,92 @@ class GaussianNoise(Transform):
 
     def explain(self, spec: Spec) -> str:
         """Who draws how much."""
-        sigma = ", ".join(
-            f"{name} ±{self.noise / math.sqrt(s) * spec.wire.bounds[name]:.3g}" for name, s in shares(spec).items()
-        )
-        return (
-            f"Gaussian noise of standard deviation {sigma}: {drawn_by(self.by, self.least)}; real numbers, not discrete"
-        )
+        scales = ", ".join(f"{name} ±{scale:.3g}" for name, scale in self.scales(spec, spec.wire.bounds).items())
+        return f"{self.kind} noise of {scales}: {drawn_by(self.by, self.least)}; real numbers, not discrete"
+
+
+@dataclass(frozen=True)
+class GaussianNoise(RealNoise):
+    """Add N(0, σₖ²) to every coordinate of block k of the sum:  σₖ = z·Cₖ / √sₖ,  Σ sₖ = 1.
+
+    z = `noise`, and Cₖ is what one client can change in block k of the sum (see RealNoise). The shares sₖ split the
+    sensitivity, Σ (Cₖ/σₖ)² = 1/z²: equal ones for the blocks of the update, and a small one for all side values. By
+    all, each of `least` clients draws σₖ/√least.   (Dwork et al. 2006; McMahan et al. 2018, Alg. 1)
+    """
+
+    kind = "gaussian"
+    tail = 10.0
+
+    def scales(self, spec: Spec, bounds: Mapping[str, float]) -> dict[str, float]:
+        """σₖ."""
+        return {name: self.noise / math.sqrt(s) * bounds[name] for name, s in shares(spec).items()}
+
+    @property
+    def _part(self) -> float:
+        return 1 / math.sqrt(self.least)
+
+    def draw(self, shape: tuple[int, ...], key: Key) -> Vector:
+        """N(0, 1), or N(0, 1/least)."""
+        return key.normal(shape) * self._part
+
+
+@dataclass(frozen=True)
+class LaplaceNoise(RealNoise):
+    """Add Laplace numbers to every coordinate of block k of the sum:  bₖ = z·√dₖ·Cₖ / sₖ,  Σ sₖ = 1.
+
+    z = `noise`. A block of length d and norm C has Σ|v| ≤ √d·C, so that one round is ε-differentially private with
+    ε = Σ √dₖ·Cₖ/bₖ = 1/z, and δ = 0: for small models, as σ = √2·b grows with √d. The shares sₖ are those of
+    GaussianNoise. By all, each of `least` clients draws the difference of two Gamma(1/least, bₖ) numbers, and as many
+    of these add up to one Laplace number.   (Dwork et al. 2006, Prop. 1; Kotz et al. 2001, Prop. 2.4.1)
+    """
+
+    kind = "laplace"
+    tail = 40.0
+
+    def scales(self, spec: Spec, bounds: Mapping[str, float]) -> dict[str, float]:
+        """bₖ."""
+        return {name: self.noise / s * math.sqrt(spec.blocks[name]) * bounds[name] for name, s in shares(spec).items()}
+
+    def draw(self, shape: tuple[int, ...], key: Key) -> Vector:
+        """Laplace(1), or one of `least` numbers that add up to it."""
+        rng = key.rng()
+        if self.by != "all":
+            return rng.laplace(size=shape)
+        drawn = rng.standard_gamma(1 / self.least, shape)
+        drawn -= rng.standard_gamma(1 / self.least, shape)
+        return drawn
+
+
+def _check(noise: RealNoise, spec: Spec) -> None:
+    """Raise PlanError where such noise would mean nothing."""
+    name, side = type(noise).__name__, set(spec.unbounded) & spec.side - {"weight"}
+    shared = number(noise.least, whole=True) and noise.least >= 1 and (noise.least == 1 or noise.by == "all")
+    wrong = [
+        (not (number(noise.noise) and 0 < noise.noise < math.inf), f"{name}(noise={noise.noise}) is no noise.",
+         "The multiplier z is the scale of the noise over what one client can change.",
+         f"Write a positive number, for example {name}(1.0), or leave it out."),
+        (noise.by not in ("server", "all", "each"), f"{name}(by={noise.by!r}): nobody of that name can draw it.",
+         "Noise is drawn by the server, by all clients together, or by each in full.",
+         "Write by='server', by='all' or by='each'."),
+        (not shared, f"{name}(by={noise.by!r}, least={noise.least}) cannot be shared out.",
+         "`least` is how many clients together make the whole noise, and only by='all' shares it.",
+         "Write by='all' with a positive least, or leave `least` out."),
+        (bool(spec.noise.multiplier), "The pipe holds two noises.",
+         "The guarantee is stated for one; two would be counted as one.",
+         "Keep one of them, with the larger multiplier."),
+        (bool(spec.unbounded), f"{noise!r} needs a bound on: {', '.join(spec.unbounded)}.",
+         "Without one, no amount of noise gives a privacy guarantee.",
+         "Put Clip(norm=…) before it, and give Weigh a cap: Weigh('examples', cap=…) or Weigh('one')."
+         + (f" For {', '.join(sorted(side))}: Clip(…, side=…) or Training(report=False)." if side else "")),
+        (not spec.weighed, f"{noise!r} comes before Weigh.",
+         "Its noise is sized for what one client changes in the weighted sum.", "Put it after Weigh(…)."),
+        (spec.space != "real", f"{noise!r} comes after Quantize.",
+         "It draws real numbers, and after Quantize the vector holds integers mod 2⁶⁴.",
+         "Put it before Quantize(…)."),
+    ]  # fmt: skip
+    for bad, found, why, instead in wrong:
+        if bad:
+            raise PlanError(found, why, instead)
 
 
 def drawn_by(by: str, least: int) -> str:
