@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .aggregators.robust import Bulyan, CentredClipping, GeometricMedian, Krum, Median, MultiKrum, TrimmedMean
     from .aggregators.verified import VerifiedSum
     from .app import App
+    from .models.jax import JaxModel
     from .models.keras import KerasModel
     from .models.sklearn import SklearnModel
     from .models.torch import TorchModel
@@ -46,6 +47,7 @@ LAZY = {  # what needs more than NumPy is imported when it is first asked for
     "Bulyan": "aggregators.robust",
     "CentredClipping": "aggregators.robust",
     "GeometricMedian": "aggregators.robust",
+    "JaxModel": "models.jax",
     "KerasModel": "models.keras",
     "Krum": "aggregators.robust",
     "Median": "aggregators.robust",
@@ -100,6 +102,7 @@ __all__ = [
     "Helper",
     "InProcess",
     "InTurn",
+    "JaxModel",
     "KerasModel",
     "Key",
     "Krum",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from ..errors import DataError, PlanError
+from ..errors import DataError, HansaError, PlanError
 from .batch import spelled as described
 from .batch import target
 
@@ -86,7 +87,7 @@ def of_leaves(leaves: list[tuple[str, Any]]) -> Iterator[Fault]:
             kind not in ("float32", "float64"),
             f"Of the parameters, {path or 'all'} is {'of ' if hasattr(leaf, 'dtype') else 'a '}{kind}.",
             why,
-            "Keep the rest apart: eqx.partition(net, eqx.is_inexact_array), nnx.split(net, nnx.Param, ...), or state=….",
+            "Keep the rest apart: eqx.partition(net, eqx.is_inexact_array), nnx.split(net, nnx.Param, ...), state=….",
         )
 
 
@@ -99,6 +100,46 @@ def of_apply(apply: Any, loss: Any, stateful: bool, takes: bool) -> Iterator[Fau
     why = "What is called so is not trained, and goes from batch to batch."
     yield stateful and not takes, "There is a state, and apply does not take it.", why, "Write apply(params, x, state)."
     yield takes and not stateful, "apply takes a state, and there is none.", why, "Write JaxModel(…, state=…)."
+
+
+def names(function: Any) -> set[str]:
+    """What a function has names for; none where Python cannot tell."""
+    try:
+        found = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return set()
+    return {one.name for one in found if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+
+
+def unlike(wrong: bool) -> None:
+    """Raise PlanError for an apply that does not return a state like the one that it takes."""
+    if wrong:
+        raise PlanError(
+            "apply takes a state, and does not return one like it.",
+            "The state after a batch is that of the next one: the same tree, shapes and types.",
+            "Let apply(params, x, state) return (outputs, state).",
+        )
+
+
+def unmeasured(wrong: bool, losses: Any, n: int) -> None:
+    """Raise PlanError for a loss that is neither a number for each of n examples nor one for all."""
+    if wrong:
+        form = f"{losses.dtype} of shape {losses.shape}" if hasattr(losses, "shape") else type(losses).__name__
+        raise PlanError(
+            f"The loss gives {form}, for {n} examples.",
+            "Training descends the mean loss of a batch.",
+            "Let loss(outputs, targets) return one float for each example, as optax's losses do, or their mean.",
+        )
+
+
+def mixed(wrong: bool) -> None:
+    """Raise PlanError for examples that change each other's losses."""
+    if wrong:
+        raise PlanError(
+            "An example's loss depends on what other examples are in its batch.",
+            "Short batches are filled up, and what fills them must not count; batch statistics do mix examples.",
+            "Give such statistics as state=…, or let the loss return the mean of the batch.",
+        )
 
 
 def mixing(net: Any) -> None:
@@ -133,7 +174,7 @@ def passing(batch: Any, who: str) -> Iterator[None]:
     """Say whose examples do not go through a net and its loss, as DataError."""
     try:
         yield
-    except DataError:
+    except HansaError:
         raise
     except Exception as error:
         raise DataError(
@@ -224,66 +265,6 @@ def fingerprint(buffers: Iterable[Any]) -> str:
     return digest.hexdigest()
 
 
-def of_keras(net: Any, buffers: Any) -> Iterator[Fault]:
-    """Of a Keras model; each only looked at where those before it are right."""
-    name, why = getattr(net, "__name__", type(net).__name__), "KerasModel takes a compiled model, with its weights."
-    yield isinstance(net, type), f"The model is the class {name}.", why, f"Make one: KerasModel({name}(…))."
-    yield not hasattr(net, "train_step"), f"The model is a {name}, no keras.Model.", why, "Give a keras.Model."
-    unbuilt = not net.built or not all(layer.built for layer in net._flatten_layers())
-    why = "Its weights have no shapes yet, and the vector needs its length."
-    yield unbuilt, f"{name} is not built.", why, "Begin it with keras.Input((features,)), or call it on a batch once."
-    why = "Clients train it with the loss, the metrics and the optimizer that `compile` names."
-    yield not net.compiled, f"{name} is not compiled.", why, "Write model.compile(optimizer='adam', loss='mse')."
-    why = "Clients train the weights with trainable=True."
-    yield not net.trainable_variables, f"{name} has no trainable weight.", why, "Write layer.trainable = True."
-    why = "Statistics such as BatchNorm's are averaged by the server, or stay with each client."
-    bad = buffers not in ("average", "local")
-    yield bad, f"buffers={buffers!r}.", why, "Write buffers='average' or buffers='local'."
-
-
-def of_labels(losses: Sequence[Any], targets: Any, outputs: Sequence[tuple[Any, ...]], who: str) -> None:
-    """DataError where the targets do not fit Keras' own losses and the outputs of these shapes [n, …]."""
-    named = isinstance(targets, Mapping)
-    columns = list(targets.items() if named else enumerate(targets) if isinstance(targets, list) else [("", targets)])
-    if len(columns) != len(outputs):
-        raise DataError(
-            f"{who} has {len(columns)} targets, and the model gives {len(outputs)} outputs.",
-            "Each output is compared with a target of its own.",
-            "Give as many targets as outputs: (inputs, {'name of an output': …, …}).",
-        )
-    for loss, (name, y), shape in zip(losses, columns, outputs, strict=True):
-        if str(getattr(type(loss), "__module__", "")).startswith("keras") or "keras" in getattr(loss, "__module__", ""):
-            _of_label(loss, y, shape, f"{who}'s targets{f' {name!r}' if named else ''}")
-
-
-def _of_label(loss: Any, y: Any, shape: tuple[Any, ...], what: str) -> None:
-    word = str(getattr(loss, "name", getattr(loss, "__name__", ""))).lower()
-    if word.startswith(("ctc", "circle")):
-        return
-    given, wanted = list(y.shape[1:]), list(shape[1:])
-    classes = wanted[-1] if wanted else 2
-    if word.startswith("sparse"):
-        wanted.pop()
-    while given[-1:] == [1] and len(given) > len(wanted):
-        given.pop()
-    while wanted[-1:] == [1] and len(wanted) > len(given):
-        wanted.pop()
-    if given != wanted:
-        raise DataError(
-            f"{what} have shape {('n', *y.shape[1:])}, and the model gives {('n', *shape[1:])} for {word}.",
-            "The loss compares number with number, and would broadcast what differs in shape.",
-            "Give targets of the shape of the outputs; classes as whole numbers go with a sparse loss.",
-        )
-    most = classes - 1 if word.startswith("sparse") else 1 if "crossentropy" in word else None
-    known = y[y != getattr(loss, "ignore_class", None)] if getattr(loss, "ignore_class", None) is not None else y
-    if most is not None and known.size and (known.min() < 0 or known.max() > most):
-        raise DataError(
-            f"{what} lie in {known.min()} … {known.max()}.",
-            f"The model and its {word} take 0 to {most}.",
-            "Number the classes from 0, or give the model more outputs.",
-        )
-
-
 def explain(error: Exception) -> None:
     """Raise DataError for what PyTorch can only see in training; return where it is something else."""
     text = condensed(str(error))
@@ -318,7 +299,10 @@ def settings(function: Any) -> dict[str, Any]:
 
 
 def spelled(function: Any) -> str:
-    """A function's or module's name, with its settings."""
+    """A function's or module's name, with its settings; a method's behind the object that it belongs to."""
+    owner = getattr(function, "__self__", None)
+    if owner is not None and hasattr(function, "__func__"):
+        return f"{condensed(repr(owner))}.{function.__name__}"
     name = spelled(function.func) if isinstance(function, partial) else type(function).__qualname__
     chosen = ", ".join(f"{key}={value!r}" for key, value in sorted(settings(function).items()))
     return getattr(function, "__qualname__", name) + (f"({condensed(chosen)})" if chosen else "")

@@ -1,0 +1,196 @@
+"""Local training as a few blocks of equal batches, for models whose whole training is one compiled loop."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import data as local
+from ..rand import Key
+from ..spec import Vector
+from . import Training
+from .batch import Batch, target
+
+MOST, LEAST, ALIGNED = 2**26, 16, 64  # bytes in a block, batches it has room for; where XLA reads arrays in place
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Batches one behind the other: arrays [room, rows, …], of which the first `steps` are batches.
+
+    Batch i has `sizes[i]` examples; the rows behind them repeat its last one. `room` is a power of two, 16 or more, so
+    that clients of different size share a compiled program; what lies behind the steps is never read.
+    """
+
+    arrays: Batch
+    sizes: NDArray[np.int32]
+    steps: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where arrays of these shapes lie in a vector, one behind the other."""
+
+    shapes: tuple[tuple[int, ...], ...]
+
+    @cached_property
+    def places(self) -> list[slice]:
+        """The part of the vector that each array has."""
+        ends = itertools.accumulate(map(math.prod, self.shapes))
+        return [slice(end - math.prod(shape), end) for shape, end in zip(self.shapes, ends, strict=True)]
+
+    def split(self, x: Vector) -> list[Vector]:
+        """The arrays of x, copied to float32."""
+        found = [aligned(shape) for shape in self.shapes]
+        for array, place in zip(found, self.places, strict=True):
+            array.reshape(-1)[:] = x[place]
+        return found
+
+    def join(self, found: Iterable[Any]) -> Vector:
+        """The vector of such arrays."""
+        x = np.empty(self.places[-1].stop)
+        for place, array in zip(self.places, found, strict=True):
+            x[place] = np.asarray(array).ravel()
+        return x
+
+
+def power(n: int) -> int:
+    """The least power of two that is n or more."""
+    return 1 << max(0, n - 1).bit_length()
+
+
+def blocks(data: Any, training: Training, key: Key, padded: bool) -> Iterator[Block]:
+    """The batches of `hansa.data.batches`, in the same order, as blocks of at most 64 MB.
+
+    `padded`: a batch that is shorter than the others is filled up with copies of its last row; otherwise it makes a
+    block of its own, of its own shape.
+    """
+    whole = arrays(data)
+    if whole is None or not len(target(whole)):
+        yield from _stacked(local.batches(data, training, key), padded)
+        return
+    row = sum(math.prod(array.shape[1:]) * array.itemsize for array in _columns(whole))
+    for rows, sizes in _plan(len(target(whole)), training, key, padded):
+        most = _room(row * rows.shape[1])
+        for i in range(0, len(rows), most):
+            yield _gathered(whole, rows[i : i + most], sizes[i : i + most])
+
+
+def arrays(data: Any) -> Batch | None:
+    """`data` in NumPy and not copied, where it is arrays; None where it must be read batch by batch."""
+    return local._arrays(data) if local._kind(data) == "arrays" else None
+
+
+def lengthened(batch: Batch, rows: int) -> Batch:
+    """The batch with copies of its last row behind it."""
+    which = np.minimum(np.arange(rows), len(target(batch)) - 1)
+    if isinstance(batch, Mapping):
+        return {name: array[which] for name, array in batch.items()}
+    return tuple([array[which] for array in batch])
+
+
+def _columns(batch: Batch) -> Sequence[Vector]:
+    return list(batch.values()) if isinstance(batch, Mapping) else batch
+
+
+def _room(batch_bytes: int) -> int:
+    """How many batches a block may have, a power of two."""
+    return 1 << (max(1, MOST // max(1, batch_bytes)).bit_length() - 1)
+
+
+def _plan(n: int, training: Training, key: Key, padded: bool) -> Iterator[tuple[Ints, Ints]]:
+    """The rows of batches [batches, rows], and how many of them count; all at once where batches are padded."""
+    size = training.batch if 0 < training.batch < n else n
+    each = -(-n // size)  # batches in an epoch
+    left = training.steps or training.epochs * each
+    orders = (key.child(epoch).rng().permutation(n) for epoch in range(-(-left // each)))
+    if padded:
+        width = size if size < n else min(power(n), training.batch or power(n))
+        places = np.minimum(np.arange(each * width), n - 1)
+        sizes = np.full(each, size)
+        sizes[-1] = n - (each - 1) * size
+        rows = np.concatenate([order[places] for order in orders]).reshape(-1, width)
+        yield rows[:left], np.tile(sizes, len(rows) // each)[:left]
+        return
+    for order in orders:
+        for part in np.split(order, [n - n % size]):
+            if len(part) and left:
+                rows = part.reshape(-1, min(size, len(part)))[:left]
+                left -= len(rows)
+                yield rows, np.full(len(rows), rows.shape[1])
+
+
+def _gathered(whole: Batch, rows: Ints, sizes: Ints) -> Block:
+    """Rows of the data, copied once: to where they will be read."""
+
+    def gather(array: Vector) -> Vector:
+        block = aligned((max(LEAST, power(len(rows))), rows.shape[1], *array.shape[1:]), array.dtype)
+        if block.dtype == array.dtype:
+            np.take(array, rows, axis=0, out=block[: len(rows)], mode="clip")
+        else:
+            block[: len(rows)] = array[rows]
+        return block
+
+    arrays = {name: gather(a) for name, a in whole.items()} if isinstance(whole, Mapping) else tuple(map(gather, whole))
+    return Block(arrays, _sizes(sizes), len(rows))
+
+
+def aligned(shape: tuple[int, ...], dtype: Any = np.float32) -> Vector:
+    """An empty array that XLA reads in place; of float32 where the type is another float."""
+    dtype = np.dtype(np.float32) if np.dtype(dtype).kind == "f" else np.dtype(dtype).newbyteorder("=")
+    length = math.prod(shape) * dtype.itemsize
+    raw = np.empty(length + ALIGNED, np.uint8)
+    start = -raw.ctypes.data % ALIGNED
+    return np.asarray(raw[start : start + length].view(dtype).reshape(shape))
+
+
+def _sizes(sizes: Any) -> NDArray[np.int32]:
+    """Sizes of batches, filled up to a power of two."""
+    filled = np.ones(max(LEAST, power(len(sizes))), np.int32)
+    filled[: len(sizes)] = sizes
+    return filled
+
+
+def _stacked(batches: Iterator[Batch], padded: bool) -> Iterator[Block]:
+    """Batches that come one by one, as blocks: each of batches that are alike in shape, or no larger than the first."""
+    held: list[Batch] = []
+    for batch in batches:
+        row = sum(array.nbytes for array in _columns(batch)) // len(target(batch)) or 1
+        if held and not (_alike(held[0], batch, padded) and len(held) < _room(row * len(target(held[0])))):
+            yield _stack(held)
+            held = []
+        held.append(batch)
+    if held:
+        yield _stack(held)
+
+
+def _alike(first: Batch, batch: Batch, padded: bool) -> bool:
+    """May `batch` lie in one block with `first`?"""
+    n, m = len(target(first)), len(target(batch))
+    pairs = zip(_columns(first), _columns(batch), strict=True)
+    return (m <= n if padded else m == n) and all(a.shape[1:] == b.shape[1:] and a.dtype == b.dtype for a, b in pairs)
+
+
+def _stack(held: list[Batch]) -> Block:
+    """All as long as the first."""
+    sizes = [len(target(batch)) for batch in held]
+
+    def stack(parts: list[Vector]) -> Vector:
+        block = aligned((max(LEAST, power(len(parts))), *parts[0].shape), parts[0].dtype)
+        for place, part in zip(block, parts, strict=False):
+            place[: len(part)], place[len(part) :] = part, part[-1:]
+        return block
+
+    first = held[0]
+    if isinstance(first, Mapping):
+        return Block({name: stack([b[name] for b in held]) for name in first}, _sizes(sizes), len(held))  # type: ignore[call-overload]
+    return Block(tuple([stack(list(column)) for column in zip(*held, strict=True)]), _sizes(sizes), len(held))
