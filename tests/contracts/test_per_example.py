@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -245,7 +245,7 @@ def net(*layers: nn.Module) -> TorchModel:
     return TorchModel(nn.Sequential(*layers), F.cross_entropy)
 
 
-WRONG = {
+WRONG: dict[str, Callable[[], object]] = {
     "losses told": lambda: replace(SEEN, report=True),
     "scores told": lambda: replace(SEEN, report=True, validation=0.2),
     "held out": lambda: replace(SEEN, validation=0.2),
@@ -430,7 +430,7 @@ def test_an_owner_bounds_what_is_told_of_an_example() -> None:
             Client("c0", asked, records(60, 0), allow).check()
     for wrong in ({"epsilon": -1.0}, {"delta": 0.0}, {"unit": "record"}):
         with pytest.raises(PlanError):
-            Policy(**wrong)  # type: ignore[arg-type]
+            Policy(**wrong)
 
 
 def test_it_travels_as_text() -> None:
