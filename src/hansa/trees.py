@@ -95,7 +95,8 @@ class Ensemble(Aggregator):
         for who, said in channel.ask(dict.fromkeys(cohort)).items():
             v, why = decoded(said, decode)
             if not why:
-                v[:size] = np.float32(v[:size])  # as trees have them: Weigh may have moved the last bits of 64
+                with np.errstate(over="ignore"):  # as trees have them: Weigh may have moved the last bits of 64
+                    v[:size] = np.float32(v[:size])
                 why = decode.fault(spec.unpack(v))
             if why:
                 channel.lose(who, why)
