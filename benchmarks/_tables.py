@@ -32,6 +32,41 @@ OVERHEAD = """## The framework's own share of a round
 `benchmarks/overhead.py`: the time outside `model.train` over the whole round; 1,000 clients of 100 examples, softmax
 regression with 7,850 numbers, batches of 10, cohort 100, in one process and on one thread. Medians of 200 rounds.
 """
+ACCOUNTANTS = """## The same ε by other accountants
+
+`benchmarks/accountants.py`: 50 schedules of Gaussian noise z on Poisson samples of rate q, δ = 10⁻⁶; hansa's ledger
+beside dp-accounting 0.6 called directly, Opacus 1.6 and pfl 0.6. First the largest differences over all schedules, then
+some of the schedules; the others are in `benchmarks/results/accountants.json`. The RDP bounds depend on the orders that
+are tried: Opacus tries fractions between 1 and 11 and nothing above 63, so its bound is a little lower in most places,
+and much higher where ε is small. Its PRV accountant tells the upper end of an error of 0.01, pfl's the middle of one of
+0.07.
+"""
+VERIFIED = """## Sums of proven vectors
+
+`benchmarks/verified.py`: one report of d numbers, on one core, all variants in turns. "× prototype" is the median, within
+a turn, of the time over that of a script which was written to see how fast the draft's variant can be; `draft02` sends
+the same bytes as it does. *verify*: the server, one helper, and the verdict. The helper gets its bytes in a sealed box,
+with the nonce and what is public; a verifier share goes from each aggregator to the server.
+"""
+FIRST = """
+The first use compiles: {processor_s:.1f} s of the processor ({seconds:.1f} s passed), and says so; the next takes
+{second_use_s:.1f} s. While a report of 10⁶ numbers is checked, a helper holds {helper:.1f} MB for it, and the server
+what it was sent.
+"""
+BATCHES = """## Many reports at once
+
+`benchmarks/verified.py batches`: how much sooner a batch is checked on two cores than on one. Other programs ran on
+this machine, so turns count in which two processes that share nothing, with half of the work each, have shown that there
+were two cores; and over all turns, the time is compared with theirs.
+"""
+ROUNDS = """## A round with sums that hide what they add
+
+`benchmarks/secure_rounds.py`: ten clients, everything on one core, processor seconds of a round, medians; every
+aggregator sums the same work. Bytes are those of one client, and those to and from one helper for one client, as they
+are written; the model goes to each of them besides.
+
+![Whose seconds a round takes](secure_rounds.svg)
+"""
 
 
 def read(name: str) -> dict[str, Any]:
@@ -105,11 +140,99 @@ def overhead() -> Iterator[str]:
     yield made(result)
 
 
+def accountants() -> Iterator[str]:
+    """Differences, and every fifth schedule."""
+    result = read("accountants")
+    rows, columns = result["rows"], [name for name in result["rows"][0] if "_" in name]
+    others = {"hansa_rdp": ("rdp",), "hansa_pld": ("pld", "prv")}
+    lines = []
+    for ours, kinds in others.items():
+        for name in (name for name in columns if name != ours and name.endswith(kinds)):
+            least, most = (choose(row[name] - row[ours] for row in rows) for choose in (min, max))
+            lines.append((_library(name), f"{least:+.2g}", f"{most:+.2g}"))
+    yield ACCOUNTANTS
+    yield from table(("accountant", "ε less hansa's, least", "most"), lines)
+    some = [row for i, row in enumerate(rows) if i % 10 in (1, 4, 7)]
+    yield from table(
+        ("z", "q", "steps", *map(_library, columns)),
+        ((r["noise"], r["rate"], r["steps"], *(f"{r[name]:.4f}" for name in columns)) for r in some),
+    )
+    yield made(result)
+
+
+def _library(column: str) -> str:
+    library, kind = column.split("_")
+    return f"{'dp-accounting' if library == 'direct' else library}, {kind.upper()}"
+
+
+def verified() -> Iterator[str]:
+    """One line for each variant and length; then what else was measured, and batches."""
+    result = read("verified")
+    rows = [row for row in result["rows"] if row["what"] == "report"]
+    head = (
+        "d",
+        "variant",
+        "shard",
+        "× prototype",
+        "verify",
+        "× prototype",
+        "bytes a number",
+        "helper",
+        "verifier share",
+    )
+    yield VERIFIED
+    yield from table(head, (_report(row) for row in rows))
+    first, memory = (next(r for r in result["rows"] if r["what"] == what) for what in ("first use", "memory"))
+    yield FIRST.format(**first, helper=memory["helper_bytes"] / 1e6)
+    yield made(result)
+    yield BATCHES
+    result = read("verified_batches")
+    head = ("d", "who", "reports", "two cores", "control", "time over control", "turns that count")
+    yield from table(head, (_batch(row) for row in result["rows"]))
+    yield made(result)
+
+
+def _report(row: dict[str, Any]) -> tuple[str, ...]:
+    times = [f"{1e3 * row[f'{step}_s']:.0f} ms" for step in ("shard", "verify")]
+    shard, verify = (f"{row[name]:.2f}" if name in row else "–" for name in ("shard_ratio", "verify_ratio"))
+    size = f"{row['verifier_bytes'] / 1e3:.1f} kB" if "verifier_bytes" in row else "–"
+    sent = f"{row['leader_bytes_per_number']:.3f}", f"{row['helper_bytes']} B", size
+    return f"10{'⁵⁶⁷'[len(str(row['d'])) - 6]}", row["variant"], times[0], shard, times[1], verify, *sent
+
+
+def _batch(row: dict[str, Any]) -> tuple[str, ...]:
+    gains = (f"{row[name]:.2f}" if row[name] else "–" for name in ("speed_up", "speed_up_of_control"))
+    many = str(row["reports"]), *gains, f"{row['seconds_over_control']:.2f}", f"{row['quiet']} of {row['turns']}"
+    return f"10{'⁵⁶⁷'[len(str(row['d'])) - 6]}", row["who"], *many
+
+
+def secure_rounds() -> Iterator[str]:
+    """One line for each model and aggregator."""
+    result = read("secure_rounds")
+    who = ("training", "clients", "helpers", "server", "round")
+    head = ("model", "aggregator", *(f"{name}, s" for name in who), "× Sum", "× Sum, without training")
+    lines, bytes_ = [], []
+    for row in result["rows"]:
+        name = f"{row['model']}, {row['numbers']:,}"
+        seconds = (f"{row[f'{one}_s']:.3f}" for one in who)
+        ratios = f"{row['over_sum']:.2f}", f"{row['without_training_over_sum']:.1f}"
+        lines.append((name, f"`{row['aggregator']}`", *seconds, *ratios))
+        up, there, back = (
+            row["bytes"].get(line, 0) / row["clients"]
+            for line in ("clients → server", "server → helpers", "helpers → server")
+        )
+        bytes_.append((name, f"`{row['aggregator']}`", f"{up:,.0f}", f"{there:,.0f}", f"{back:,.0f}"))
+    yield ROUNDS
+    yield from table(head, lines)
+    yield from table(("model", "aggregator", "client → server", "server → helpers", "helpers → server"), bytes_)
+    yield made(result)
+
+
 def page() -> str:
     """The whole page."""
     head = "# Measured\n\nWritten by `benchmarks/_tables.py` from `benchmarks/results/`. Robust rules under attack: "
     head += "[the robust page](how-to/robust.md).\n"
-    return "\n".join((head, *heart(), *mnist(), *overhead()))
+    return "\n".join((head, *heart(), *mnist(), *overhead(), *accountants()))
 
 
 if __name__ == "__main__":
