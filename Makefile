@@ -39,7 +39,7 @@ clean:
 	@touch $@
 
 .venv/demo: .venv/made pyproject.toml constraints.txt
-	$(INSTALL) '.[torch,sklearn]'
+	$(INSTALL) '.[torch,sklearn,verified]'
 	@touch $@
 
 .venv/test: .venv/made pyproject.toml constraints.txt

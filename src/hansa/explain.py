@@ -101,6 +101,8 @@ def _said(plan: Plan) -> Section:
     blocks = {**spec.blocks, **{name: n for name, n in wire.blocks.items() if name not in spec.blocks}}
     rows = tuple((name, _many(n), _meaning(name), _bound(wire, name)) for name, n in blocks.items())
     form = "integers modulo 2⁶⁴" if wire.space == "integer" else "real numbers"
+    if plan.aggregator.parties:
+        form = "split into shares, each of which alone is random numbers"
     text = (
         f"In a round a client says one vector of {_many(wire.size)} numbers, and nothing else; on the wire they are "
         f"{form}. The last column bounds what one client can change in the sum, after all steps of the next table."
