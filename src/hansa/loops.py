@@ -240,6 +240,12 @@ def _bufferable(plan: Plan, size: int, busy: int) -> None:
             "A fast client trains more often than there are rounds, and ε is stated for one training in each.",
             "Leave `private` out of the Training, or use `synchronous`.",
         )
+    if plan.sample.by == "turns":
+        raise PlanError(
+            "buffered cannot let clients take turns.",
+            "Many train at the same time, whoever is free.",
+            "Take another sample, or use `synchronous`.",
+        )
     if plan.wire.learns:
         raise PlanError(
             "buffered cannot run a clip that is learnt.",

@@ -26,6 +26,8 @@ from .spec import Spec, Vector
 from .transforms import Context, Decoder, Mean, Transform
 from .transforms.scale import Finite, Weigh
 
+MOST = 2.0**53  # examples that a client may count for where Weigh has no cap; up to here floats count
+
 
 @dataclass(frozen=True)
 class Boosting:
@@ -91,18 +93,21 @@ class Ensemble(Aggregator):
         """Rows [shareₖ, Tₖ, Σ shareₖ reportₖ]."""
         wire, spec = decode.pipe.specs[-1], decode.spec
         size = sum(spec.blocks[name] for name in spec.update)  # the side values follow the update
-        heard, weights = dict[str, Vector](), list[float]()
+        heard, weights, most = dict[str, Vector](), list[float](), wire.bounds.get("weight", MOST)
         for who, said in channel.ask(dict.fromkeys(cohort)).items():
             v, why = decoded(said, decode)
             if not why:
                 with np.errstate(over="ignore"):  # as trees have them: Weigh may have moved the last bits of 64
                     v[:size] = np.float32(v[:size])
                 why = decode.fault(spec.unpack(v))
+            weight = float(said[wire.at("weight")][0]) if "weight" in wire.blocks and not why else 1.0
+            if weight > most:
+                why = f"it counts for more than {most:g} examples"
             if why:
                 channel.lose(who, why)
             else:
                 heard[who] = v
-                weights.append(float(said[wire.at("weight")][0]) if "weight" in wire.blocks else 1.0)
+                weights.append(weight)
         if not heard:
             return None, []
         V, shares = np.stack(list(heard.values())), np.array(weights) / sum(weights)

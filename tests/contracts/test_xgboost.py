@@ -250,6 +250,9 @@ def test_taking_turns_hides_nobody() -> None:
     assert [h.InTurn().draw("abc", KEY, i) for i in range(4)] == [["a"], ["b"], ["c"], ["a"]]
     with pytest.raises(h.PlanError, match="More must answer"):
         h.Sample("turns", 1, quorum=2)
+    plan = h.Plan(h.Softmax(3, 2), sample=h.InTurn())
+    with pytest.raises(h.PlanError, match="take turns"):
+        next(h.buffered(plan, h.InProcess([h.Client("a", plan, (np.zeros((4, 3)), np.zeros(4, int)))]), size=1, busy=1))
 
 
 # --- what cannot be ---
@@ -349,6 +352,7 @@ LIES: list[tuple[Lie, str]] = [
     (put("share", 0, 5.0), "share is not one"),
     (put("weight", 0, -3.0), "add up to nothing"),
     (put("weight", 0, np.inf), ""),
+    (lambda v, plan: v * 2.0**60, "more than 9.0072e+15 examples"),
     (lambda v, plan: v[:-1], "no vector"),
     (lambda v, plan: np.concatenate([v, v]), "no vector"),
     (lambda v, plan: "trees", "no vector"),
@@ -370,6 +374,17 @@ def test_a_liar_is_left_out_by_name(lie: Lie, words: str) -> None:
     state = run(plan, {**honest, "liar": points(BINARY, seed=5)}, Liar)
     assert state.seen == ("a", "b") and words in state.lost["liar"]
     np.testing.assert_array_equal(state.x, run(plan, honest).x)
+
+
+def test_nobody_counts_for_more_than_the_cap() -> None:
+    class Liar(h.Client):
+        def answer(self, request: h.Request) -> Any:
+            return super().answer(request) * (2.0 if self.who == "liar" else 1.0)  # as if it had twice the examples
+
+    data = {who: points(BINARY, seed=i) for i, who in enumerate(("a", "b", "liar"))}
+    assert run(planned_for(BINARY), data, Liar).seen == ("a", "b", "liar")
+    state = run(planned_for(BINARY, pipe=(h.Weigh("examples", cap=100),)), data, Liar)
+    assert state.seen == ("a", "b") and "more than 100 examples" in state.lost["liar"]
 
 
 def test_trees_of_a_server_are_looked_at_as_well() -> None:
