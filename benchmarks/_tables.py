@@ -43,10 +43,10 @@ and much higher where ε is small. Its PRV accountant tells the upper end of an 
 """
 VERIFIED = """## Sums of proven vectors
 
-`benchmarks/verified.py`: one report of d numbers, on one core, all variants in turns. "× prototype" is the median, within
-a turn, of the time over that of a script which was written to see how fast the draft's variant can be; `draft02` sends
-the same bytes as it does. *verify*: the server, one helper, and the verdict. The helper gets its bytes in a sealed box,
-with the nonce and what is public; a verifier share goes from each aggregator to the server.
+`benchmarks/verified.py`: one report of d numbers, on one core, all variants in turns. "× prototype" is the median,
+within a turn, of the time over that of a script which was written to see how fast the draft's variant can be;
+`draft02` sends the same bytes as it does. *verify*: the server, one helper, and the verdict. The helper gets its bytes
+in a sealed box, with the nonce and what is public; a verifier share goes from each aggregator to the server.
 """
 FIRST = """
 The first use compiles: {processor_s:.1f} s of the processor ({seconds:.1f} s passed), and says so; the next takes
@@ -56,8 +56,8 @@ what it was sent.
 BATCHES = """## Many reports at once
 
 `benchmarks/verified.py batches`: how much sooner a batch is checked on two cores than on one. Other programs ran on
-this machine, so turns count in which two processes that share nothing, with half of the work each, have shown that there
-were two cores; and over all turns, the time is compared with theirs.
+this machine, so turns count in which two processes that share nothing, with half of the work each, have shown that
+there were two cores; and over all turns, the time is compared with theirs.
 """
 ROUNDS = """## A round with sums that hide what they add
 

@@ -108,10 +108,10 @@ class Watched(h.InProcess):
 def work(name: str) -> tuple[h.Model, dict[str, tuple[Any, Any]]]:
     """A model, and every client's data."""
     rng, (n, _) = np.random.default_rng(0), EXAMPLES[name]
-    inputs, classes = (30, 2) if name == "MLP" else (784, 10)
+    shape, classes = {"MLP": ((30,), 2), "2NN": ((784,), 10), "CNN": ((28, 28), 10)}[name]
     net = nn.Sequential(nn.Linear(30, 32), nn.ReLU(), nn.Linear(32, 2)) if name == "MLP" else network(name.lower(), 0)
     data = {
-        f"client {i}": (rng.random((n, inputs), dtype=np.float32), rng.integers(0, classes, n)) for i in range(CLIENTS)
+        f"client {i}": (rng.random((n, *shape), dtype=np.float32), rng.integers(0, classes, n)) for i in range(CLIENTS)
     }
     return h.TorchModel(net, cross_entropy), data
 
