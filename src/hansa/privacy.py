@@ -10,6 +10,7 @@ from typing import Protocol
 
 from .accounting import Budget, Guarantee, Ledger, Release, calibrate, usual_delta
 from .errors import AppError, PlanError
+from .models import Training
 from .plan import FAILED, Plan, State
 
 SPENT = "epsilon at delta "  # what ε of a client is called among the metrics of a round; its δ follows
@@ -142,6 +143,19 @@ def advice(epsilon: float, delta: float | None, rounds: int, clients: tuple[int,
     return (
         f"GaussianNoise({z:g}) with sample={sample}: {found} after {rounds} rounds. A mean over {cohort} clients then "
         f"carries noise of {z / cohort:.3g} times what one client can change in the sum."
+    )
+
+
+def advice_of_examples(epsilon: float, delta: float | None, rounds: int, n: int, training: Training) -> str:
+    """In words, how much noise in local training keeps so many rounds within ε at δ, for each of n examples."""
+    b, steps = training.schedule(n)
+    budget = Budget(epsilon, usual_delta(n) if delta is None else delta)
+    release = Release(1.0, "poisson", b / n)
+    z = calibrate(budget, release, rounds * steps)
+    found = Ledger(unit="example").plus(replace(release, noise=z), rounds * steps).guarantee(budget.delta)
+    return (
+        f"PerExample(clip, {z:g}) in a client of {n} examples: {found} after {rounds} rounds of {steps} steps each, on "
+        f"batches of {b} on average. The mean gradient of a step then carries noise of {z / b:.3g} times the clip."
     )
 
 

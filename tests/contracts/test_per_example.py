@@ -14,6 +14,7 @@ from dp_accounting import rdp
 from sklearn.linear_model import SGDClassifier
 from torch import nn
 from torch.nn import functional as F
+from typer.testing import CliRunner
 
 from hansa import (
     App,
@@ -45,6 +46,7 @@ from hansa import (
 )
 from hansa import data as local
 from hansa.accounting import EXAMPLE, Ledger, Release
+from hansa.cli import commands
 from hansa.config import build, set_, table
 from hansa.explain import explain
 from hansa.privacy import EXAMPLES, SPENT, examples, trainings
@@ -382,6 +384,18 @@ def test_it_is_the_number_of_dp_accounting(n: int, batch: int, epochs: int, z: f
     found = examples(plan, n).guarantee(1e-6)
     assert found.epsilon == pytest.approx(want, rel=1e-6, abs=1e-6)
     assert (found.unit, found.neighbours) == ("example", EXAMPLE) and "for each example" in str(found)
+
+
+def test_calibrate_gives_noise_that_hides_an_example() -> None:
+    words = ["calibrate", "--epsilon", "2", "--delta", "1e-6", "--rounds", "20", "--examples", "500", "--batch", "10"]
+    told = CliRunner().invoke(commands, words).output
+    z = float(told.split("PerExample(clip, ")[1].split(")")[0])
+    plan = two(20, training=replace(SEEN, batch=10, private=PerExample(1.0, z)))
+    assert 1.99 < (examples(plan, 500).epsilon(1e-6) or 0.0) <= 2.0
+    assert "for each example" in told and "client (" not in told
+    for more in (["--population", "9"], ["--examples", "0"]):
+        assert CliRunner().invoke(commands, [*words, *more]).exit_code
+    assert CliRunner().invoke(commands, words[:-4]).exit_code
 
 
 def test_the_rounds_that_were_are_counted() -> None:

@@ -200,20 +200,34 @@ def _audited(place: Place, target: str, settings: Mapping[str, Any]) -> tuple[Ap
 
 @command
 def calibrate(
-    epsilon: Annotated[float, typer.Option(help="What all rounds together may give away of a client: ε.")],
+    epsilon: Annotated[float, typer.Option(help="What all rounds together may give away: ε.")],
     rounds: Annotated[int, typer.Option(min=1, help="Rounds in all.")],
-    population: Annotated[int, typer.Option(min=1, help="Clients in all.")],
+    population: Annotated[int | None, typer.Option(min=1, help="Clients in all, each of which is hidden.")] = None,
     cohort: Annotated[int | None, typer.Option(min=1, help="Clients in a round; all, if left out.")] = None,
     delta: Annotated[float | None, typer.Option(help="δ; by default 1/N^1.1, at most 1e-5.")] = None,
     uniform: Annotated[bool, typer.Option("--uniform", help="Draw exactly so many, not so many on average.")] = False,
+    examples: Annotated[int | None, typer.Option(min=1, help="Examples of a client, each of which is hidden.")] = None,
+    batch: Annotated[int, typer.Option(min=0, help="Examples in a local batch on average, with --examples.")] = 32,
 ) -> None:
-    """Say how much noise keeps a run within ε at δ, for each client.
+    """Say how much noise keeps a run within ε at δ, for each client; with --examples, for each example of a client.
 
     Example: hansa calibrate --epsilon 4 --delta 1e-6 --rounds 200 --population 10000 --cohort 100
     """
-    from ..privacy import advice
+    from ..models import Training
+    from ..privacy import advice, advice_of_examples
     from ..ui.terminal import out
 
+    if (population is None) == (examples is None):
+        raise AppError(
+            "Noise hides clients, or examples, and one of the two must be named.",
+            "They are hidden by different noise, and their ε is not the same.",
+            "Write --population N for clients, or --examples N for those of one client, in one pass a round.",
+        )
+    if examples is not None:
+        told = advice_of_examples(epsilon, delta, rounds, examples, Training(batch=batch))
+        out().print(told, soft_wrap=True)
+        return
+    assert population is not None
     out().print(advice(epsilon, delta, rounds, (population, cohort or population), uniform), soft_wrap=True)
 
 
