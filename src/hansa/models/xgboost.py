@@ -132,7 +132,7 @@ class XgboostModel(Model):
         """x, a share of 1, and the trees of `iterations` iterations."""
         self.plan(training)
         A, y = self._arrays(data)
-        examples, booster, losses = self._matrix(A, y), self.booster(x), list[float]()
+        examples, booster, losses = self._matrix(A, y), self._held(x), list[float]()
         before = booster.num_boosted_rounds()
         for i in range(self.iterations):
             losses.append(float(self._losses(booster.predict(examples, output_margin=True), y).mean()))
@@ -159,6 +159,13 @@ class XgboostModel(Model):
         """A booster without trees, as JSON."""
         nothing = self._matrix(np.zeros((1, self.features), np.float32), np.zeros(1))
         return bytes(xgb.train(self._params, nothing, 0).save_raw("json")).decode()
+
+    def _held(self, x: Vector) -> Any:
+        """`booster(x)`, kept until another is asked for: all clients of a round begin with the same."""
+        held = self.__dict__.get("_last")
+        if held is None or not np.array_equal(held[0], x):
+            held = self.__dict__["_last"] = np.array(x), self.booster(x)
+        return held[1]
 
     def booster(self, x: Vector) -> Any:
         """The xgboost.Booster that x describes, ready to predict and to save; ProtocolError where x holds no trees."""
@@ -216,7 +223,7 @@ class XgboostModel(Model):
 
     def score(self, x: Vector, data: Any) -> dict[str, float]:
         """The mean loss, and the accuracy."""
-        booster, n, sums = self.booster(x), 0, dict.fromkeys(self.metrics, 0.0)
+        booster, n, sums = self._held(x), 0, dict.fromkeys(self.metrics, 0.0)
         for batch in local.whole(data):
             A, y = local.pair(batch)
             margin = booster.predict(self._matrix(np.asarray(A, np.float32), y), output_margin=True)
