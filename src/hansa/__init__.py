@@ -22,6 +22,7 @@ from .spec import Spec
 from .sums import Total
 from .transforms import Context, Pipe, Session, Transform
 from .transforms.compress import Quantize
+from .transforms.correlated import CorrelatedNoise
 from .transforms.discrete import DiscreteGaussianNoise, SkellamNoise
 from .transforms.noise import GaussianNoise, LaplaceNoise
 from .transforms.rotate import Rotate
@@ -84,6 +85,7 @@ __all__ = [
     "Client",
     "Clip",
     "Context",
+    "CorrelatedNoise",
     "DataError",
     "DiscreteGaussianNoise",
     "Ditto",

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import PlanError, number
+from .transforms.correlated import Matrix, reach
 
 Sampling = Literal["all", "poisson", "uniform"]
 Unit = Literal["client", "example"]
@@ -37,6 +38,18 @@ LARGEST = 1e6  # noise multiplier that calibration tries
 
 
 @dataclass(frozen=True)
+class Rounds:
+    """Rounds that a client took part in, of a run whose noise is correlated over rounds by a matrix."""
+
+    matrix: Matrix
+    taken: tuple[int, ...]  # 0 for the first
+
+    def length(self) -> float:
+        """How far it can move what is released, over how far in one round without correlation."""
+        return reach(self.matrix, self.taken)
+
+
+@dataclass(frozen=True)
 class Release:
     """What one round gives away: a sum over a cohort, with noise of σ = z·C on what one client changes by C.
 
@@ -44,16 +57,18 @@ class Release:
     probability `size`; by "uniform", `size` clients out of `population`, each set equally likely. By "all" it hides
     nothing, and so does a uniform sample of everybody. The noise is Gaussian; or Laplace, of scale z over what one
     client changes in Σ|v|; or in whole numbers, `draws` of it in the sum, with each block's size, bound and σ of one
-    draw in `parts`. Of these two no amplification is known here.
+    draw in `parts`. Of these two no amplification is known here. Or it is "correlated" over all rounds of a run, and
+    what counts is in which of them the client took part.
     """
 
     noise: float
     by: Sampling = "all"
     size: float = 0.0
     population: int = 0
-    kind: Literal["gaussian", "laplace", "skellam", "discrete gaussian"] = "gaussian"
+    kind: Literal["gaussian", "laplace", "correlated", "skellam", "discrete gaussian"] = "gaussian"
     parts: tuple[tuple[int, float, float], ...] = ()
     draws: int = 1
+    rounds: Rounds | None = None
 
     def __post_init__(self) -> None:
         real = number(self.noise) and number(self.size) and number(self.population, whole=True)
@@ -68,12 +83,29 @@ class Release:
              "only Gaussian noise is amplified by sampling", "Release(1.0)"),
             (self.kind in ("skellam", "discrete gaussian") and (not self.parts or self.draws < 1),
              "noise in whole numbers is accounted for by its parts", "Release(1.0)"),
+            ((self.kind == "correlated") != (self.rounds is not None),
+             "correlated noise is accounted for by the rounds that a client took part in", "Release(1.0)"),
         ]  # fmt: skip
         for bad, why, instead in wrong:
             if bad:
                 raise PlanError(
                     f"{self!r} cannot be accounted for.", f"{why[0].upper()}{why[1:]}.", f"Write for example {instead}."
                 )
+
+    @property
+    def gaussian(self) -> float:
+        """The multiplier of the Gaussian noise that gives as much away, without sampling; 0 where there is none."""
+        if self.rounds is not None:
+            return self.noise / self.rounds.length()
+        return self.noise if self.kind == "gaussian" else 0.0
+
+    def beside(self, other: Release) -> Release | None:
+        """Both at once, where both are parts of one release over many rounds."""
+        if self.rounds is None or other.rounds is None:
+            return None
+        both = replace(self.rounds, taken=tuple(sorted({*self.rounds.taken, *other.rounds.taken})))
+        together = replace(self, rounds=both)
+        return together if together == replace(other, rounds=replace(both, matrix=other.rounds.matrix)) else None
 
     @property
     def relation(self) -> Sampling:
@@ -94,7 +126,7 @@ class Release:
             case "uniform":
                 swap = dp_event.GaussianDpEvent(self.noise / 2)
                 return dp_event.SampledWithoutReplacementDpEvent(self.population, int(self.size), swap)
-        return dp_event.GaussianDpEvent(self.noise)
+        return dp_event.GaussianDpEvent(self.gaussian)
 
 
 @dataclass(frozen=True)
@@ -150,11 +182,11 @@ class Ledger:
     def worst(self, delta: float) -> dict[Release, int]:
         """The releases that count for the client that has given away most, at δ."""
         histories = list({frozenset(own.items()): own for own in self.clients.values()}.values())
-        gaussian = all(release.kind == "gaussian" for own in histories for release in own)
+        gaussian = all(release.gaussian for own in histories for release in own)
 
         def cost(own: Mapping[Release, int]) -> float:
             if gaussian:  # their 1/z² add up to that of one Gaussian
-                return sum(times / release.noise**2 for release, times in own.items())
+                return sum(times / release.gaussian**2 for release, times in own.items())
             return _by_divergence(own, delta)
 
         own = max(histories, key=cost) if len(histories) > 1 else histories[0] if histories else {}
@@ -187,7 +219,7 @@ class Ledger:
             )
         if not releases:
             return say(0.0, neighbours=neighbours)
-        gaussian = all(release.kind == "gaussian" for release in releases)
+        gaussian = all(release.gaussian for release in releases)
         pld = self.accountant == "pld" and "uniform" not in relations and gaussian  # it knows no others
         found = _by_loss(releases, delta) if pld else _by_divergence(releases, delta)
         if math.isfinite(found):
@@ -256,6 +288,9 @@ def calibrate(budget: Budget, release: Release, rounds: int, accountant: Literal
 
 
 def _and(own: Mapping[Release, int], release: Release, times: int) -> dict[Release, int]:
+    for held in own:
+        if both := held.beside(release):
+            return {both if one is held else one: many for one, many in own.items()}
     return {**own, release: own.get(release, 0) + times}
 
 
@@ -292,7 +327,7 @@ def _curve(release: Release) -> NDArray[np.float64]:
     orders = np.array(DEFAULT_RDP_ORDERS, np.float64)
     if release.kind == "laplace":
         return laplace(orders, release.noise)
-    if release.kind != "gaussian":
+    if not release.gaussian:
         bound = skellam if release.kind == "skellam" else discrete_gaussian
         curve = sum(bound(orders, *part, release.draws) for part in release.parts)  # blocks have noise of their own
         return np.where((orders == np.floor(orders)) & (orders >= 2), curve, np.inf)

@@ -250,7 +250,7 @@ def _asked(sample: Sample) -> str:
     if sample.by == "uniform":
         return f"{int(sample.size)} clients, drawn anew each round, each set equally likely"
     if sample.by == "turns":
-        return "one client, each in its turn"
+        return "one client, each in its turn" if sample.size == 1 else f"{int(sample.size)} clients, each in its turn"
     if sample.by == "poisson":
         return f"each client with probability {sample.size:g}, independently of the others"
     return "every client, in every round"

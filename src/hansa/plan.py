@@ -46,7 +46,7 @@ class Sample:
     """Who is asked in a round, how many must answer, and how long the round may take.
 
     by "all": everyone; "uniform": `size` clients, each set equally likely; "poisson": each with probability `size`,
-    independently (the sampling that amplifies privacy); "turns": one client after another, in the order of the roster.
+    independently (the sampling that amplifies privacy); "turns": `size` clients, then the next, in the roster's order.
     Fewer than `quorum` answers, and the model stays as it was.
     """
 
@@ -60,9 +60,12 @@ class Sample:
         whole, counted = real and self.size == int(self.size), number(self.quorum, whole=True)
         wrong = [
             (self.by not in ("all", "uniform", "poisson", "turns"), "nobody can be drawn that way", "Everyone()"),
-            (self.by == "turns" and self.size != 1, "one client has its turn", "InTurn()"),
             (self.by == "all" and self.size != 0, "everyone is asked, whatever the size", "Uniform(10)"),
-            (self.by == "uniform" and not (whole and self.size >= 1), "the size counts clients", "Uniform(10)"),
+            (
+                self.by in ("uniform", "turns") and not (whole and self.size >= 1),
+                "the size counts clients",
+                "Uniform(10)",
+            ),
             (self.by == "poisson" and not (real and 0 < self.size <= 1), "the rate is a probability", "Poisson(0.1)"),
             (not counted or self.quorum < 1, "a round needs at least one client", "quorum=1"),
             (
@@ -86,7 +89,8 @@ class Sample:
         if self.by == "all":
             return list(roster)
         if self.by == "turns":
-            return [roster[round % len(roster)]]
+            first, many = round * int(self.size), min(int(self.size), len(roster))
+            return [roster[i] for i in sorted((first + i) % len(roster) for i in range(many))]
         rng, population = key.rng(), len(roster)
         size = int(self.size) if self.by == "uniform" else int(rng.binomial(population, self.size))
         rows = rng.choice(population, min(size, population), replace=False, shuffle=False)
@@ -108,9 +112,9 @@ def Poisson(rate: float, quorum: int = 1, deadline: float = math.inf) -> Sample:
     return Sample("poisson", rate, quorum, deadline)
 
 
-def InTurn(deadline: float = math.inf) -> Sample:
-    """Ask one client in a round, one after another: the model wanders from client to client   (Chang et al. 2018)."""
-    return Sample("turns", 1.0, 1, deadline)
+def InTurn(size: int = 1, quorum: int = 1, deadline: float = math.inf) -> Sample:
+    """Ask `size` clients in a round, and the next ones in the next; with one, cyclic training (Chang et al. 2018)."""
+    return Sample("turns", size, quorum, deadline)
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,7 @@ class Plan:
     @cached_property
     def stages(self) -> Pipe:
         """The pipe with the facts that enter each transform."""
-        spec = Spec(self.algorithm.blocks(self.model.size), wire=Wire(clients=self.sample.most))
+        spec = Spec(self.algorithm.blocks(self.model.size), wire=Wire(clients=self.sample.most, rounds=self.rounds))
         for name, bound in (*self.algorithm.side().items(), *self.reported.items()):
             spec = spec.plus(name, bound)
         pipe = Pipe.of(self.pipe, spec)
@@ -234,7 +238,7 @@ class Plan:
         """Where a party, or the server where none is named, is in one session of one round; `down` is what it heard."""
         party, key = ("server",) if who is None else ("client", who), self.key.child(round, session)
         task = b"" if down is None else self.task(round, session, down)
-        one = Session(round, key.child("all"), task, keys or {})
+        one = Session(round, key.child("all"), self.key.child("own", *party), task, keys or {})
         return Context(one, key.child(*party), self.spec, who or "server", **more)
 
     def task(self, round: int, session: int, down: Any) -> bytes:

@@ -8,10 +8,11 @@ from dataclasses import replace
 from operator import gt
 from typing import Protocol
 
-from .accounting import Budget, Guarantee, Ledger, Release, calibrate, usual_delta
+from .accounting import Budget, Guarantee, Ledger, Release, Rounds, calibrate, usual_delta
 from .errors import AppError, PlanError
 from .models import Training
 from .plan import FAILED, Plan, State
+from .transforms.correlated import CorrelatedNoise
 
 SPENT = "epsilon at delta "  # what ε of a client is called among the metrics of a round; its δ follows
 EXAMPLES = "epsilon of an example at delta "  # and that of an example
@@ -19,6 +20,11 @@ EXAMPLES = "epsilon of an example at delta "  # and that of an example
 
 class Happened(Protocol):
     """What is known of a round that is over: a `State`, or a row of a run's history."""
+
+    @property
+    def round(self) -> int:
+        """1 for the first."""
+        ...
 
     @property
     def seen(self) -> Collection[str]:
@@ -33,8 +39,12 @@ class Happened(Protocol):
 
 def planned(plan: Plan, population: int | None = None, rounds: int | None = None) -> Ledger:
     """What the plan's rounds give away about a client that is in all of them, among `population` clients."""
-    ledger = Ledger(why=_unknown(plan, population))
-    return ledger if ledger.why else ledger.plus(_release(plan, population), plan.rounds if rounds is None else rounds)
+    ledger, rounds = Ledger(why=_unknown(plan, population)), plan.rounds if rounds is None else rounds
+    if ledger.why or not rounds:
+        return ledger
+    if noise := _correlated(plan):
+        return ledger.plus(_taken(noise, plan, *range(0, rounds, _apart(plan, population))))
+    return ledger.plus(_release(plan, population), rounds)
 
 
 def examples(plan: Plan, n: int, rounds: int | None = None) -> Ledger:
@@ -74,10 +84,12 @@ def after(ledger: Ledger, plan: Plan, happened: Happened, population: int | None
     """
     if ledger.why:
         return ledger
+    asked = {*happened.seen, *happened.lost}
+    if correlated := _correlated(plan):
+        return ledger.plus(_taken(correlated, plan, happened.round - 1), who=asked)
     release = _release(plan, population)
     if release.relation != "all":
         return ledger.plus(release)
-    asked = {*happened.seen, *happened.lost}
     n = len(set(happened.seen)) or sum(why == FAILED for why in happened.lost.values())
     noise = plan.summed.noise
     if noise.kind == "laplace" and noise.by == "all" and 0 < n < noise.least:
@@ -101,25 +113,25 @@ def within(
     `past` are the rounds before. A round that fewer joined than its noise by all needs counts with the noise it had.
     PlanError where nothing bounds what a round gives away.
     """
-    ledger = spent(plan, past, population)
+    past = list(past)
+    ledger, done = spent(plan, past, population), max((happened.round for happened in past), default=0)
     if why := ledger.why or planned(plan, population).guarantee(budget.delta).why:
         raise PlanError(
             f"A budget of ε = {budget.epsilon:g} cannot be kept.",
             f"There is no ε for this plan: {why}.",
             "Mend that, or leave the budget out.",
         )
-    one = _release(plan, population)
-    if not budget.allows(first := Ledger().plus(one)):
+    if not budget.allows(first := _next(Ledger(), plan, budget, done, population)):
         raise PlanError(
             f"Not one round fits into a budget of ε = {budget.epsilon:g}.",
             f"One round alone gives {first.guarantee(budget.delta)}.",
             "Add noise (`hansa calibrate` says how much), or allow a larger ε.",
         )
-    while budget.allows(Ledger(ledger.worst(budget.delta)).plus(one)):
+    while budget.allows(_next(ledger, plan, budget, done, population)):
         state = next(states, None)
         if state is None:
             return
-        ledger = after(ledger, plan, state, population)
+        ledger, done = after(ledger, plan, state, population), state.round
         yield state
 
 
@@ -180,6 +192,34 @@ def _release(plan: Plan, population: int | None, n: int | None = None) -> Releas
     return Release(noise.multiplier, "uniform", min(sample.size, population), population)
 
 
+def _next(ledger: Ledger, plan: Plan, budget: Budget, done: int, population: int | None) -> Ledger:
+    """The ledger after one more round, for all who may be in it."""
+    if (noise := _correlated(plan)) and done < plan.rounds:
+        latest = done - _apart(plan, population)
+        last = {
+            who: max(r for one in own if one.rounds for r in one.rounds.taken) for who, own in ledger.clients.items()
+        }
+        may = [who for who, r in last.items() if r <= latest]
+        return ledger.plus(_taken(noise, plan, done), who=[*may, "somebody new"])
+    return ledger if noise else Ledger(ledger.worst(budget.delta)).plus(_release(plan, population))
+
+
+def _correlated(plan: Plan) -> CorrelatedNoise | None:
+    """The noise that is one release over all rounds, where the plan has such."""
+    return next((step for step in plan.pipe if isinstance(step, CorrelatedNoise)), None)
+
+
+def _apart(plan: Plan, population: int | None) -> int:
+    """How many rounds lie between a client's parts, at least."""
+    return max(population // int(plan.sample.size), 1) if plan.sample.by == "turns" and population else 1
+
+
+def _taken(noise: CorrelatedNoise, plan: Plan, *rounds: int) -> Release:
+    """A client's part in these rounds (0 for the first) of that one release."""
+    taken = Rounds(noise.matrix(plan.rounds), rounds)
+    return Release(noise.whole(plan.rounds), kind="correlated", rounds=taken)
+
+
 def _unknown(plan: Plan, population: int | None) -> str:
     """Why nothing bounds what a round of the plan gives away, if so."""
     wire = plan.summed
@@ -193,6 +233,11 @@ def _unknown(plan: Plan, population: int | None) -> str:
         if len(sized) != len(bounds) or any(map(gt, bounds, sized)):
             return "a transform after the noise lets a client change more than it is sized for"
         return ""
-    if plan.sample.by == "uniform" and wire.noise.by == "server" and population is None:
+    if (
+        plan.sample.by == "uniform"
+        and wire.noise.kind == "gaussian"
+        and wire.noise.by == "server"
+        and population is None
+    ):
         return "how many clients the cohorts are drawn from is not known"
     return ""

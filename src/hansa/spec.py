@@ -29,7 +29,7 @@ class Noise:
     reach: Mapping[str, float] = field(default_factory=dict)  # name → a client's share may add this to a coordinate
     by: Literal["server", "all", "each", "aggregators"] = "server"  # who draws it
     share: float = 0.0  # of all clients, in the sum on average; 0 where it is no secret who is in it
-    kind: Literal["gaussian", "laplace", "skellam", "discrete gaussian"] = "gaussian"
+    kind: Literal["gaussian", "laplace", "correlated", "skellam", "discrete gaussian"] = "gaussian"
     parts: tuple[tuple[int, float, float], ...] = ()  # of noise in integers: each block's size, bound and σ, in steps
     step: Mapping[str, float] = field(default_factory=dict)  # name → what one integer stands for
 
@@ -43,6 +43,7 @@ class Wire:
     modulus: int = 64  # bits; integers are added mod 2ᵇ
     learns: bool = False  # does a transform learn from the sum?
     clients: int = 0  # in a sum, at most; 0 where the plan does not say
+    rounds: int = 0  # of the plan; 0 where there is none
 
 
 # side: rides along (weight, loss, clip bit); counts: a side value that is `Counts`; spread: a part of the update that

@@ -22,6 +22,7 @@ class Session:
 
     round: int
     common: Key = Key(b"")  # the same for all parties: public
+    own: Key = Key(b"")  # of this party, the same in all sessions of a run: secret
     task: bytes = b""  # fingerprint of plan, session and model, as this party was told them; for aggregators that ask
     peers: Mapping[str, bytes] = field(default_factory=dict)  # public keys that this party was given beforehand
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 from ..errors import PlanError, number
 from ..rand import Key
@@ -36,7 +36,7 @@ class RealNoise(Transform):
 
     def plan(self, spec: Spec) -> Spec:
         """The noise is known; by clients, it reaches beyond the bounds."""
-        _check(self, spec)
+        check(self, spec)
         part = self._part if self.by == "all" else 1.0
         tails = {name: self.tail * part * scale for name, scale in self.scales(spec, spec.bounds).items()}
         reach = {} if self.by == "server" else tails
@@ -124,7 +124,26 @@ class LaplaceNoise(RealNoise):
         return drawn
 
 
-def _check(noise: RealNoise, spec: Spec) -> None:
+class Drawn(Protocol):
+    """Noise in real numbers."""
+
+    @property
+    def noise(self) -> float:
+        """z."""
+        ...
+
+    @property
+    def by(self) -> str:
+        """Who draws it."""
+        ...
+
+    @property
+    def least(self) -> int:
+        """As many make it whole."""
+        ...
+
+
+def check(noise: Drawn, spec: Spec) -> None:
     """Raise PlanError where such noise would mean nothing."""
     name, side = type(noise).__name__, set(spec.unbounded) & spec.side - {"weight"}
     shared = number(noise.least, whole=True) and noise.least >= 1 and (noise.least == 1 or noise.by == "all")

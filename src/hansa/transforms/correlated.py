@@ -1,0 +1,150 @@
+"""Noise that later rounds take back in part: for deployments that cannot sample their clients at random."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import PlanError, number
+from ..spec import Noise, Spec, Vector
+from . import Context, Transform
+from .noise import check, drawn_by, shares
+
+MOST = 64  # bands that are tried; each takes a vector of draws in every round
+
+
+@dataclass(frozen=True)
+class CorrelatedNoise(Transform):
+    """Add row t of C⁻¹Z to the sum of round t: DP-FTRL, by a factorisation A = (A C⁻¹) C of the sums A over rounds.
+
+        wₜ = Σⱼ eⱼ zₜ₋ⱼ,  j < bands,     eⱼ = (−1)ʲ (½ choose j) = 1, −½, −⅛, −1/16, …,     zₜ ~ N(0, σₖ²)
+
+    C⁻¹ is banded: the first coefficients of √(1 − x). Each eⱼ but the first is negative, so a round takes part of the
+    noise of those before it back, and the model, which is the sum of all rounds, has less of it. What a client says in
+    all its rounds is one vector to one Gaussian mechanism, with σₖ = z·S·Cₖ/√sₖ:  z = `noise`, Cₖ and sₖ are as with
+    GaussianNoise, and S is the norm of the sum of the columns of C for a client that takes part every `separation`
+    rounds, from the first on: no client gives more away that keeps at least so many rounds between its parts (Kalinin
+    and Lampert 2024, Thm 2, as the entries of C are positive and fall). ε is counted for the rounds that a client was
+    asked in, and so no sample has to be secret. `bands` is what makes the model's error least, where it is 0.
+    The server draws; it draws zₜ of past rounds again, from its key, and keeps none.
+    (Kairouz et al. 2021, "Practical and private (deep) learning"; Denisov et al. 2022; Choquette-Choo et al. 2023;
+    Kalinin et al. 2025, "Back to square roots", for a banded inverse)
+    """
+
+    noise: float
+    separation: int = 1
+    bands: int = 0
+
+    by: ClassVar[Literal["server"]] = "server"
+    least: ClassVar[int] = 1
+
+    def plan(self, spec: Spec) -> Spec:
+        """The noise is known."""
+        wrong = [
+            (not number(self.separation, whole=True) or self.separation < 1, f"{self!r} separates no rounds.",
+             "A client is in a round once, and again one round later or more.",
+             "Write for example CorrelatedNoise(2.0, separation=10)."),
+            (not number(self.bands, whole=True) or self.bands < 0, f"{self!r} has no bands.",
+             "They count the rounds whose draws one round's noise is made of.",
+             "Leave `bands` out, or write a positive number."),
+            (spec.learns, f"{self!r} with AdaptiveClip takes nothing back.",
+             "The noise of a round is scaled by the norm that was learnt, and what later rounds take back by another.",
+             "Take Clip(norm=…), or GaussianNoise."),
+        ]  # fmt: skip
+        for bad, found, why, instead in wrong:
+            if bad:
+                raise PlanError(found, why, instead)
+        check(self, spec)
+        return spec.but(noise=Noise(self.noise, kind="correlated"))
+
+    def matrix(self, rounds: int) -> Matrix:
+        """C, for so many rounds."""
+        return Matrix(rounds, min(self.bands, rounds) or best(rounds, self.separation))
+
+    def whole(self, rounds: int) -> float:
+        """z·S: standard deviation of the draws over what a client changes in one round."""
+        return self.noise * self.matrix(rounds).sensitivity(self.separation)
+
+    def decode(self, total: Vector, at: Context) -> Vector:
+        """The sum, with this round's noise."""
+        rounds, key = at.spec.wire.rounds or 1, at.session.own
+        noise = np.zeros(total.shape)
+        for j, e in enumerate(self.matrix(rounds).inverse()[: at.round + 1]):
+            noise += e * key.child("noise", at.round - j).normal(total.shape)
+        return np.asarray(total + at.spec.each(self._sigma(at.spec)) * noise)
+
+    def _sigma(self, spec: Spec) -> dict[str, float]:
+        whole = self.whole(spec.wire.rounds or 1)
+        return {name: whole / math.sqrt(s) * spec.wire.bounds[name] for name, s in shares(spec).items()}
+
+    def explain(self, spec: Spec) -> str:
+        """Who draws how much."""
+        rounds = spec.wire.rounds or 1
+        sigma = ", ".join(f"{name} ±{one:.3g}" for name, one in self._sigma(spec).items())
+        return (
+            f"gaussian noise of {sigma}, of which later rounds take a part back ({self.matrix(rounds).bands} bands): "
+            f"{drawn_by('server', 1)}; real numbers, not discrete"
+        )
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """C: what the rounds of a run mean to the noise; lower triangular, and the same along each diagonal."""
+
+    rounds: int
+    bands: int  # of its inverse
+
+    def inverse(self) -> NDArray[np.float64]:
+        """e: the first column of C⁻¹, as far as it is not zero."""
+        j = np.arange(1, self.bands)
+        return np.concatenate([[1.0], np.cumprod((j - 1.5) / j)])
+
+    def column(self) -> NDArray[np.float64]:
+        """c: the first column of C, 1/e(x) as a power series; positive, and falling, as −e₁ − e₂ − … < 1."""
+        return _column(self)
+
+    def sensitivity(self, separation: int) -> float:
+        """S: the reach of who takes part as often as it may."""
+        return reach(self, tuple(range(0, self.rounds, separation)))
+
+    def error(self, separation: int) -> float:
+        """Root mean square, over rounds, of the noise in the sum of all rounds so far, for z·C = 1.
+
+        Row t of B = A C⁻¹ holds the running sums bₙ = Σ eⱼ, j ≤ n ≤ t.
+        """
+        e = np.zeros(self.rounds)
+        e[: self.bands] = self.inverse()
+        return self.sensitivity(separation) * math.sqrt(float(np.mean(np.cumsum(np.cumsum(e) ** 2))))
+
+
+@lru_cache(64)
+def _column(matrix: Matrix) -> NDArray[np.float64]:
+    e, c = matrix.inverse()[1:], np.zeros(matrix.rounds)
+    c[0] = 1.0
+    for n in range(1, matrix.rounds):
+        k = min(n, len(e))
+        c[n] = -(e[:k] @ c[n - k : n][::-1])
+    return c
+
+
+@lru_cache(4096)
+def reach(matrix: Matrix, taken: tuple[int, ...]) -> float:
+    """‖Σ C₍ᵣ₎‖₂ over the columns of the rounds r (0 for the first) that a client took part in: how far it can move C·X.
+
+    That is if all it says points the same way, which is the worst, for no entry of CᵀC is negative.
+    """
+    c, moved = matrix.column(), np.zeros(matrix.rounds)
+    for r in taken:
+        moved[r:] += c[: matrix.rounds - r]
+    return float(np.linalg.norm(moved))
+
+
+@lru_cache(64)
+def best(rounds: int, separation: int) -> int:
+    """The number of bands with the least error; with clients in every round that is one: independent noise."""
+    return min(range(1, min(rounds, MOST) + 1), key=lambda bands: Matrix(rounds, bands).error(separation))
