@@ -50,7 +50,7 @@ def plots(
     for score, lines in curves(rounds).items():
         drawn[score] = lambda axes, score=score, lines=lines: _curve(axes, score, lines, paper)  # type: ignore[misc]
         sizes[score] = 2.9
-    for name, word, unit in (("privacy", SPENT, "client"), ("privacy of examples", EXAMPLES, "example")):
+    for name, word, unit in (("privacy", SPENT, "client"), ("privacy-examples", EXAMPLES, "example")):
         if spent := [(one.number, v) for one in rounds for key, v in one.metrics.items() if key.startswith(word)]:
             drawn[name] = lambda axes, spent=spent, unit=unit: _spent(axes, spent, unit, paper)  # type: ignore[misc]
             sizes[name] = 2.4
