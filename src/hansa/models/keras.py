@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,7 +56,8 @@ class KerasModel(Model):
 
     `net` is lent, not copied: while it trains, checks or scores, the caller's object has other weights and another
     optimizer, and has its own again when the call is over. It changes in `load` alone. A plan's digest covers the
-    architecture, the loss and the compiled optimizer, not the first weights and not the backend.
+    architecture, the loss, the compiled optimizer and the bytes of frozen layers, not the first weights and not the
+    backend.
     """
 
     def __init__(self, net: Any, buffers: Literal["average", "local"] = "average"):
@@ -84,7 +86,9 @@ class KerasModel(Model):
     def _spelled(self) -> str:
         shapes = [(v.name, tuple(v.shape), str(v.dtype), bool(v.trainable)) for v in self.net.weights]
         built = architecture.spelled(self.net, keras.saving.serialize_keras_object)
-        digest = hashlib.blake2b(repr((built, shapes)).encode(), digest_size=8).hexdigest()
+        moving = {id(v) for v in (*self._vectored, *(v for _, v in self._staying))}
+        base = faults.fingerprint(value(v).tobytes() for v in self.net.weights if id(v) not in moving)
+        digest = hashlib.blake2b(repr((built, shapes, base)).encode(), digest_size=8).hexdigest()
         words = ", ".join(map(_word, keras.tree.flatten(self.net.loss)))
         shown = [type(self.net).__name__, f"loss={words or None}", f"buffers={self.buffers!r}"]
         if own := self.net.optimizer:
@@ -277,6 +281,9 @@ class KerasModel(Model):
         """The shapes of the outputs of a few rows; DataError where they do not go through."""
         try:
             x, y = self._data(few)
+            takes = len(getattr(self.net, "inputs", None) or ()) or None
+            if takes and takes != (has := len(x) if isinstance(x, list | dict) else 1):
+                raise ValueError(f"the model takes {takes} inputs, not {has}")
             said = self.net(x, training=False) if self.net._call_has_training_arg else self.net(x)
             names = getattr(self.net, "output_names", None) or ()
             listed = [said[name] for name in names] if isinstance(said, Mapping) and set(names) == said.keys() else said
@@ -427,7 +434,8 @@ def _differences(own: Any, training: Training) -> str:
 
 
 def _arrived(load: Callable[..., Any], file: Any, code: Mapping[str, Any], buffers: Any) -> KerasModel:
-    with keras.saving.custom_object_scope(dict(code)):
+    with keras.saving.custom_object_scope(dict(code)), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the optimizer's variables are not loaded: it starts anew
         return KerasModel(load(*file), buffers)
 
 

@@ -17,8 +17,10 @@ Values = Sequence[tuple[Variable, Vector]]
 
 
 def value(v: Variable) -> Vector:
-    """A copy of what it holds."""
-    return np.array(v.numpy())
+    """A copy of what it holds; torch's bfloat16 as float32."""
+    held = v.value.detach().cpu() if hasattr(v.value, "detach") else v.value
+    held = held.float() if str(held.dtype) == "torch.bfloat16" else held
+    return np.array(held.numpy() if hasattr(held, "numpy") else held)
 
 
 def plain(v: Variable) -> Vector:
