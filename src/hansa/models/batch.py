@@ -76,8 +76,9 @@ def spelled(batch: Batch) -> str:
 
 
 def named_pair(data: Any) -> bool:
-    """Is it ({"age": …, …}, {"price": …, …}): inputs by name, targets by name?"""
-    return len(data) == 2 and all(isinstance(part, Mapping) and not any(map(is_target, part)) for part in data)
+    """Is it ({"age": …, …}, {"price": …, …}): inputs and targets, several of each, and either by name?"""
+    named = [isinstance(part, Mapping) and not any(map(is_target, part)) for part in data]
+    return len(data) == 2 and any(named) and all(so or _several(part) for so, part in zip(named, data, strict=True))
 
 
 def is_target(name: Any) -> bool:
