@@ -260,13 +260,30 @@ class Client(Party):
 class Helper(Party):
     """One more aggregator beside the server: it holds shares of what clients say, which alone are random numbers.
 
+    It says one sum in a round, whatever the server asks: two over other clients would differ by what single ones say,
+    and noise is sized for one.
+
     Its key pair is made anew each time it starts; clients must learn the public one by another way than through the
     server, which could else put its own in its place.
     """
 
     key: PrivateKey = field(default_factory=PrivateKey.fresh, repr=False)
+    _summed = -1  # the last round that it said a sum of
+
+    def remember(self, memo: Memo) -> None:
+        """Start anew, for a run that does; what clients remember is not for it."""
+        self._conversation, self._summed = None, -1
 
     def _converse(self, request: Request) -> Conversation:
         self._heard(request)
         at = self.plan.context(request.round, request.session, self.who, request.down)
-        return self.plan.aggregator.helper(self.plan.sample.quorum, self.key, replace(at, spec=self.plan.wire))
+        work = self.plan.aggregator.helper(self.plan.sample.quorum, self.key, replace(at, spec=self.plan.wire))
+        total = yield from work
+        if at.round <= self._summed:
+            raise ProtocolError(
+                f"{self.who} was asked for a sum in round {at.round}, and has said that of round {self._summed}.",
+                "Sums of one round over other clients differ by what single clients say, and noise is sized for one.",
+                "Look at the server; or start the run again from its beginning.",
+            )
+        self._summed = at.round
+        yield total

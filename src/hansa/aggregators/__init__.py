@@ -16,7 +16,7 @@ from ..transforms import Context, Decoder, Mean
 
 # Yields what it says, receives what it hears. Where the server's first message is not None, a conversation begins with
 # a yield whose value nobody gets, and receives that message there.
-Conversation = Generator[Any, Any, None]
+Conversation = Generator[Any, Any, Any]
 Contribute = Callable[[], Vector]  # train and encode; called once, when the vector is due
 
 NO_VECTOR = "what it says is no vector of this plan"  # why a client is left out
@@ -65,7 +65,7 @@ class Aggregator:
         yield contribute()
 
     def helper(self, quorum: int, key: PrivateKey, at: Context) -> Conversation:
-        """One helper's side, of a sum over `quorum` clients or more; what is sealed for it opens with its key."""
+        """One helper's side, of a sum over `quorum` clients or more, which it returns; its key opens what is sealed."""
         raise TypeError(f"{type(self).__name__} has no helpers")
 
     def server(self, channel: Channel, cohort: Sequence[str], decode: Decoder) -> tuple[Mean | None, list[str]]:

@@ -66,11 +66,11 @@ class Share:
         """From what all aggregators say of reports: the verdicts on valid ones, and what is wrong with the others."""
         verdicts, why = dict[str, list[bytes]](), dict[str, str]()
         for who in reports:
-            row = [one.get(who, "an aggregator says nothing of it") for one in said]
+            row: list[Any] = [one.get(who) for one in said]
             bad = [one for one in row if not isinstance(one, list)]
             try:
                 if bad:
-                    why[who] = str(bad[0])
+                    why[who] = bad[0] if isinstance(bad[0], str) else "an aggregator says nothing of it"
                 else:
                     verdicts[who] = self.bundle.decide(row)
             except ProtocolError as error:

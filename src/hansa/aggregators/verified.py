@@ -35,6 +35,7 @@ from .share import Report, Share
 
 SECRET = 32  # bytes of the key that proofs are checked with, and of a challenge
 BATCH, MOST = 2**28, 256  # bytes of reports that are checked at a time, and how many
+SEEDS = 2**10  # bytes; no public share, and no share of a helper, has as many
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ class VerifiedSum(Aggregator):
         nonce = vdaf.nonce()
         public, owned = Bundle(tuple(part.sum for part in parts)).shard(values, nonce)
         sealed = [
-            [seal(share, key, _info(binding, at.who, nonce, j, i)) for i, share in enumerate(own)]
+            [seal(share, key, _info(binding, at.who, nonce, public, j, i)) for i, share in enumerate(own)]
             for j, (key, own) in enumerate(zip(keys, owned[1:], strict=True), 1)
         ]
         yield {"nonce": nonce, "public": public, "leader": owned[0], "sealed": sealed}
@@ -185,9 +186,9 @@ class VerifiedSum(Aggregator):
     # ── a helper ──
 
     def helper(self, quorum: int, key: PrivateKey, at: Context) -> Conversation:
-        """Check batches of reports with the server, add up its shares of those who are in, and say their sum."""
+        """Check batches of reports with the server, add up its shares of those who are in, and return their sum."""
         match (yield):
-            case {"key": bytes(secret), "cohort": list(cohort)} if len(secret) == SECRET:
+            case {"key": bytes(secret), "cohort": list(cohort)} if len(secret) == SECRET and _all(cohort, str):
                 challenge = secrets.token_bytes(SECRET)
             case _:
                 raise _unexpected(at.who, "a key to check with, and the cohort")
@@ -204,12 +205,12 @@ class VerifiedSum(Aggregator):
         said: Any = True
         while True:
             match (yield said):
-                case {"reports": list(reports), "count": list(names), **more} if not more:
+                case {"reports": list(reports), "count": list(names), **more} if not more and _all(names, str):
                     share.count(names)
                     said = share.prepare([_opened(report, cohort, key, binding, me) for report in reports])
                 case {"verdicts": dict(verdicts), **more} if not more:
                     said = share.finish(verdicts)
-                case {"close": list(names), **more} if not more:
+                case {"close": list(names), **more} if not more and _all(names, str):
                     share.count(names)
                     break
                 case _:
@@ -220,16 +221,22 @@ class VerifiedSum(Aggregator):
                 f"It says none over fewer than {max(quorum, self.least)}.",
                 "Sample more clients, or ask for a lower quorum in the plan.",
             )
-        yield {"totals": share.totals(self._noise(at.spec, at.key)), "seen": sorted(share.seen)}
+        return {"totals": share.totals(self._noise(at.spec, at.key)), "seen": sorted(share.seen)}
 
     # ── the server ──
 
     def server(self, channel: Channel, cohort: Sequence[str], decode: Decoder) -> tuple[Mean | None, list[str]]:
         """Collect reports, check them with the helpers, and decode the sum of those that are valid."""
+        try:
+            return self._serve(channel, cohort, decode)
+        except ProtocolError as error:  # a helper's; that of a client is its own end
+            raise RoundError(f"A helper does not keep to the protocol: {error.found}", error.why) from error
+
+    def _serve(self, channel: Channel, cohort: Sequence[str], decode: Decoder) -> tuple[Mean | None, list[str]]:
         spec, at, secret = decode.pipe.specs[-1], decode.at, secrets.token_bytes(SECRET)
-        hello = self._tell(channel, {"key": secret, "cohort": list(cohort)})
+        hello = self._tell(channel, {"key": secret, "cohort": list(cohort)}, bytes)
         opening = self._opening(_promise(secret, hello, list(cohort)), "the server")
-        self._tell(channel, opening)
+        self._tell(channel, opening, bool)
         parts = self._claims(spec, _binding(at, opening))
         share, agreed = Share(parts, 0, secret), list[str]()
         reports = channel.each(dict.fromkeys(cohort, opening))
@@ -239,16 +246,19 @@ class VerifiedSum(Aggregator):
         n = len(share.seen)
         if n < self.least:
             return None, sorted(share.seen)
-        ends = self._tell(channel, {"close": agreed})
+        ends = self._tell(channel, {"close": agreed}, dict)
         totals = [share.totals(self._noise(spec, at.key)), *(_totals(end, share) for end in ends)]
-        margin = 40 * self._aggregators * max((sigma for *_, sigma in self.plan(spec).noise.parts), default=0.0)
-        read = [part.read(said, n, margin) for part, said in zip(parts, zip(*totals, strict=True), strict=True)]
+        tail = self._tail(spec)
+        read = [
+            part.read(said, n, max(tail[name] for name in part.names))
+            for part, said in zip(parts, zip(*totals, strict=True), strict=True)
+        ]
         return decode(_vector(spec, parts, read), n), sorted(share.seen)
 
-    def _tell(self, channel: Channel, body: Any) -> list[Any]:
-        return self._ask(channel, dict.fromkeys(self.parties, body))
+    def _tell(self, channel: Channel, body: Any, kind: type) -> list[Any]:
+        return self._ask(channel, dict.fromkeys(self.parties, body), kind)
 
-    def _ask(self, channel: Channel, bodies: dict[str, Any]) -> list[Any]:
+    def _ask(self, channel: Channel, bodies: dict[str, Any], kind: type) -> list[Any]:
         answers = channel.ask(bodies)
         if missing := [name for name in self.parties if name not in answers]:
             raise RoundError(
@@ -256,14 +266,16 @@ class VerifiedSum(Aggregator):
                 "Without the share of every helper there is no sum.",
                 "Look at the helper, and run the round again.",
             )
+        if wrong := [name for name in self.parties if not isinstance(answers[name], kind)]:
+            raise _unexpected("the server", f"a {kind.__name__} by {' and '.join(wrong)}")
         return [answers[name] for name in self.parties]
 
     def _check_batch(
         self, channel: Channel, share: Share, batch: list[tuple[str, Any]], counted: list[str]
     ) -> list[str]:
         """Who of a batch is in the sum; the helpers count those of the one before."""
-        reports = {who: report for who, report in batch if self._fits(report)}
-        for who in dict(batch).keys() - reports.keys():
+        reports = {who: report for who, report in batch if self._fits(report, len(share.parts))}
+        for who in sorted(dict(batch).keys() - reports.keys()):
             channel.lose(who, "what it says is no report of this plan")
         mine = share.prepare([(who, r["nonce"], r["public"], r["leader"]) for who, r in reports.items()])
         bodies = [
@@ -271,20 +283,22 @@ class VerifiedSum(Aggregator):
             for j in range(len(self.parties))
         ]
         told = {name: {"reports": rows, "count": counted} for name, rows in zip(self.parties, bodies, strict=True)}
-        said = [mine, *self._ask(channel, told)]
+        said = [mine, *self._ask(channel, told, dict)]
         verdicts, why = share.decide(list(reports), said)
-        ends = [share.finish(verdicts), *self._tell(channel, {"verdicts": verdicts})]
+        ends = [share.finish(verdicts), *self._tell(channel, {"verdicts": verdicts}, list)]
         agreed = [who for who in verdicts if all(who in end for end in ends)]
         why |= {who: "its aggregators used other joint randomness" for who in verdicts if who not in agreed}
         for who, reason in why.items():
             channel.lose(who, f"its report is refused: {reason}")
         return agreed
 
-    def _fits(self, report: Any) -> bool:
+    def _fits(self, report: Any, parts: int) -> bool:
+        """Is this a report, and small where helpers get it or something of it is kept?"""
         match report:
-            case {"nonce": bytes(), "public": list(public), "leader": list(leader), "sealed": list(sealed), **more}:
-                rows = [public, leader, *sealed]
-                return not more and len(sealed) == len(self.parties) and all(map(_all_bytes, rows))
+            case {"nonce": bytes(nonce), "public": public, "leader": leader, "sealed": list(sealed), **more}:
+                if not more and len(nonce) == vdaf.NONCE and len(sealed) == len(self.parties):
+                    right = all(_all(row, bytes) for row in (public, leader, *sealed))
+                    return right and all(len(row) == parts and max(map(len, row)) < SEEDS for row in (public, *sealed))
         return False
 
     def _opening(self, said: Any, who: str) -> dict[str, Any]:
@@ -292,7 +306,7 @@ class VerifiedSum(Aggregator):
         match said:
             case {"key": key, "challenges": list(challenges), "cohort": digest, **more} if not more:
                 parts, count = [key, digest, *challenges], len(self.parties)
-                if _all_bytes(parts) and {len(part) for part in parts} == {SECRET} and len(challenges) == count:
+                if _all(parts, bytes) and {len(part) for part in parts} == {SECRET} and len(challenges) == count:
                     return dict(said)
         raise _unexpected(who, "the hash of a key, a challenge of each helper, and the hash of the cohort")
 
@@ -301,6 +315,11 @@ class VerifiedSum(Aggregator):
         drawn = DiscreteGaussianNoise(self.noise)
         each = zip(spec.blocks, self.plan(spec).noise.parts, strict=False)  # no parts without noise
         return {name: drawn.draw(sigma, size, key.child("noise", name)) for name, (size, _, sigma) in each}
+
+    def _tail(self, spec: Spec) -> dict[str, float]:
+        """What the noise of all aggregators on a block does not reach, in steps."""
+        sigmas = [sigma for *_, sigma in self.plan(spec).noise.parts] or [0.0] * len(spec.blocks)
+        return {name: 40 * self._aggregators * sigma for name, sigma in zip(spec.blocks, sigmas, strict=True)}
 
     def sees(self) -> tuple[tuple[str, str, str], ...]:
         """Who sees what, and who must be honest for it."""
@@ -331,23 +350,20 @@ def _binding(at: Context, opening: dict[str, Any]) -> bytes:
     return hashlib.sha256(dumps(said)).digest()
 
 
-def _info(binding: bytes, who: str, nonce: bytes, aggregator: int, part: int) -> bytes:
-    return hashlib.sha256(dumps((binding, who, nonce, aggregator, part))).digest()
+def _info(binding: bytes, who: str, nonce: bytes, public: list[bytes], aggregator: int, part: int) -> bytes:
+    return hashlib.sha256(dumps((binding, who, nonce, public, aggregator, part))).digest()
 
 
 def _opened(report: Any, cohort: list[str], key: PrivateKey, binding: bytes, me: int) -> Report:
     """A report as a helper gets it, with its shares opened, or why they are not."""
     match report:
-        case (str(who), bytes(nonce), list(public), list(sealed)) if _all_bytes(public) and _all_bytes(sealed):
+        case (str(who), bytes(nonce), list(public), list(sealed)) if _all(public, bytes) and _all(sealed, bytes):
             if who not in cohort:
                 return who, nonce, public, f"{who} is not in the cohort"
             try:
-                return (
-                    who,
-                    nonce,
-                    public,
-                    [key.open(b, _info(binding, who, nonce, me, i)) for i, b in enumerate(sealed)],
-                )
+                boxes = enumerate(sealed)
+                own = [key.open(box, _info(binding, who, nonce, public, me, i)) for i, box in boxes]
+                return who, nonce, public, own
             except ProtocolError as error:
                 return who, nonce, public, f"{error.found} {error.why}"
     raise _unexpected("a helper", "reports with a name, a nonce, public shares and sealed shares")
@@ -355,7 +371,7 @@ def _opened(report: Any, cohort: list[str], key: PrivateKey, binding: bytes, me:
 
 def _totals(end: Any, share: Share) -> list[bytes]:
     match end:
-        case {"totals": list(totals), "seen": list(seen)} if _all_bytes(totals) and len(totals) == len(share.parts):
+        case {"totals": list(totals), "seen": list(seen)} if _all(totals, bytes) and len(totals) == len(share.parts):
             if seen == sorted(share.seen):
                 return totals
     raise RoundError(
@@ -378,8 +394,8 @@ def _vector(spec: Spec, parts: Sequence[Claim], sums: Sequence[Integers]) -> Vec
     return v
 
 
-def _all_bytes(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(value, bytes) for value in values)
+def _all(values: Any, kind: type) -> bool:
+    return isinstance(values, list) and all(isinstance(value, kind) for value in values)
 
 
 def _unexpected(who: str, wanted: str) -> ProtocolError:

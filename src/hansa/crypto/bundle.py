@@ -31,20 +31,28 @@ class Bundle:
         self, key: bytes, who: int, nonce: bytes, public: Sequence[bytes], shares: Sequence[bytes]
     ) -> tuple[list[State], list[bytes]]:
         """Aggregator `who` checks its shares: what it keeps, and its verifier shares; ProtocolError refuses."""
-        for what, said in (("public shares", public), ("input shares", shares)):
-            if len(said) != len(self.parts):
-                raise vdaf.refuse(f"A report of {len(said)} {what}.", f"It must have {len(self.parts)}.")
+        _check(public, len(self.parts), "public shares")
+        _check(shares, len(self.parts), "input shares")
         each = zip(self.parts, public, shares, strict=True)
         states, said = zip(*(part.prepare(key, who, nonce, p, s) for part, p, s in each), strict=True)
         return list(states), list(said)
 
     def decide(self, verifier_shares: Sequence[Sequence[bytes]]) -> list[bytes]:
         """The messages that a report is valid, from the verifier shares of all aggregators; else ProtocolError."""
+        for said in verifier_shares:
+            _check(said, len(self.parts), "verifier shares")
         columns = zip(*verifier_shares, strict=True)
         return [part.decide(list(said)) for part, said in zip(self.parts, columns, strict=True)]
 
     def finish(self, states: Sequence[State], messages: Sequence[bytes]) -> list[Elements]:
         """The output shares of a valid report; ProtocolError unless all used the same joint randomness."""
-        if len(messages) != len(self.parts):
-            raise vdaf.refuse(f"A verdict of {len(messages)} messages.", f"It must have {len(self.parts)}.")
+        _check(messages, len(self.parts), "messages")
         return [part.finish(s, m) for part, s, m in zip(self.parts, states, messages, strict=True)]
+
+
+def _check(said: Any, count: int, what: str) -> None:
+    """ProtocolError unless this is a list of so many bytes objects."""
+    if not isinstance(said, list) or not all(isinstance(one, bytes) for one in said):
+        raise vdaf.refuse(f"A message that holds no {what}.", "It must hold bytes.")
+    if len(said) != count:
+        raise vdaf.refuse(f"{len(said)} {what}.", f"There must be {count}.")

@@ -107,6 +107,8 @@ class InProcess:
         """Let each client remember this, and those that are not named nothing."""
         for name, client in self.clients.items():
             client.remember(memos.get(name, {}))
+        for helper in self.helpers.values():
+            helper.remember({})
 
     def forget(self, session: int, who: Iterable[str]) -> None:
         """Let these clients remember what they did before the session, for it did not count."""

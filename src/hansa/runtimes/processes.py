@@ -136,10 +136,11 @@ class Processes:
         except Empty:
             return None
         if message is None:
-            code = self._workers[number].process.wait()
+            code = self._all[number].process.wait()
             raise RuntimeError(
                 f"Worker {number} of {len(self._all)} died ({'signal' if code < 0 else 'exit code'} {abs(code)}).\n"
-                "  Its clients are lost; signal 9 is most often the system running out of memory.\n"
+                f"  {', '.join(self._all[number].names[:3])} and so on are lost.\n"
+                "  Signal 9 is most often the system running out of memory.\n"
                 "  Use fewer workers or smaller data, and resume the run."
             )
         if message[0] == "bug":
@@ -166,7 +167,7 @@ class Processes:
 
     def remember(self, memos: Mapping[str, Memo]) -> None:
         """Let each client remember this, and those that are not named nothing."""
-        for worker in self._workers:
+        for worker in self._all:
             worker.say(("remember", {name: memos.get(name, {}) for name in worker.names}))
 
     def forget(self, session: int, who: Iterable[str]) -> None:
