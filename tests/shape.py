@@ -21,7 +21,7 @@ FLOORS = (
     ("transforms", "models", "crypto", "optim", "data", "datasets", "accounting"),
     ("algorithms", "aggregators", "trees"),
     ("plan",),
-    ("client", "loops", "config", "privacy", "explain"),
+    ("client", "population", "loops", "config", "privacy", "explain"),
     ("runtimes", "store"),
     ("analytics", "app", "audit", "cli", "ui", "testing"),
 )

@@ -15,6 +15,7 @@ from .models import Drift, Model, PerExample, Training, TrainResult
 from .models.softmax import Softmax
 from .optim import Adagrad, Adam, Momentum, Optimizer, Sgd, Yogi
 from .plan import Everyone, InTurn, Plan, Poisson, Sample, State, Uniform
+from .population import Population
 from .privacy import planned, spent, within
 from .rand import Key
 from .runtimes.inprocess import InProcess, Network
@@ -123,6 +124,7 @@ __all__ = [
     "Poisson",
     "Policy",
     "PolicyError",
+    "Population",
     "Processes",
     "ProtocolError",
     "Quantize",

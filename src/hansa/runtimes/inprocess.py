@@ -6,13 +6,14 @@ import heapq
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count, pairwise
+from itertools import count
 from typing import Any
 
 from ..aggregators import NO_VECTOR
 from ..client import Client, Helper, Party, Reply, Request
 from ..errors import HansaError, PlanError, number
 from ..optim import Memo
+from ..population import Clients, Population, gathered
 from ..rand import Key
 from ..sums import Total
 
@@ -54,9 +55,8 @@ class InProcess:
     So are the helpers that the plan's aggregator asks for; they answer at once.
     """
 
-    def __init__(self, clients: Iterable[Client], network: Network | None = None, seed: int = 0):
-        self.clients = unique(clients)
-        self._names = tuple(self.clients)
+    def __init__(self, clients: Iterable[Client] | Population, network: Network | None = None, seed: int = 0):
+        self.clients = gathered(clients)
         self.helpers = helpers(self.clients)
         self.network, self.key = network or Network(), Key.of(seed).child("network")
         self.now = 0.0
@@ -65,10 +65,12 @@ class InProcess:
 
     def roster(self) -> Sequence[str]:
         """Names of all clients, sorted."""
-        return self._names
+        return self.clients.names
 
     def send(self, request: Request) -> None:
         """Decide at once, by the virtual clock, who will answer and when."""
+        if request.turn == 0:
+            self.clients.rest()
         answering, end = [], self.now
         for who in request.bodies:
             takes, dropped = (0.0, False) if who in self.helpers else self.network.fate(who, request, self.key)
@@ -96,62 +98,39 @@ class InProcess:
             for name, reason in lost.items():
                 self._push(self.now, request, (name,), reason)
             return Reply(request.session, request.round, there, total if there else None)
-        body, why = answer(self.clients.get(who[0]) or self.helpers[who[0]], request)
+        body, why = answer(self.helpers.get(who[0]) or self.clients[who[0]], request)
         return Reply(request.session, request.round, who, body, why)
 
     def memory(self, who: Iterable[str]) -> dict[str, Memo]:
         """What these clients remember between rounds."""
-        return {name: self.clients[name].mine for name in who if self.clients[name].mine}
+        return self.clients.memory(who)
 
     def remember(self, memos: Mapping[str, Memo]) -> None:
         """Let each client remember this, and those that are not named nothing."""
-        for name, client in self.clients.items():
-            client.remember(memos.get(name, {}))
+        self.clients.remember(memos)
         for helper in self.helpers.values():
             helper.remember({})
 
     def forget(self, session: int, who: Iterable[str]) -> None:
         """Let these clients remember what they did before the session, for it did not count."""
-        for name in who:
-            self.clients[name].forget(session)
+        self.clients.forget(session, who)
 
 
-def unique(clients: Iterable[Client]) -> dict[str, Client]:
-    """Clients by name, sorted; PlanError where there are none, two of one name, or two plans."""
-    listed = sorted(clients, key=lambda client: client.who)
-    found = {client.who: client for client in listed}
-    if not listed:
-        raise PlanError(
-            "There are no clients.", "A federation is a sum over clients.", "Give the runtime at least one Client."
-        )
-    if len(found) < len(listed):
-        twice = next(a.who for a, b in pairwise(listed) if a.who == b.who)
-        raise PlanError(
-            f"Two clients are called {twice!r}.", "Replies are told apart by name.", "Give each its own name."
-        )
-    if len(plans := {client.plan.digest for client in listed}) > 1:
-        raise PlanError(
-            f"The clients hold {len(plans)} different plans.", "A sum adds like to like.", "Give all the same plan."
-        )
-    return found
-
-
-def helpers(clients: Mapping[str, Client]) -> dict[str, Helper]:
+def helpers(clients: Clients) -> dict[str, Helper]:
     """The helpers that the clients' plan asks for, by name; every client is given their public keys."""
-    plan = next(iter(clients.values())).plan
-    found = {who: Helper(who, plan) for who in plan.aggregator.parties}
-    introduce(clients.values(), {who: one.key.public for who, one in found.items()})
+    found = {who: Helper(who, clients.plan) for who in clients.plan.aggregator.parties}
+    introduce(clients, {who: one.key.public for who, one in found.items()})
     return found
 
 
-def introduce(clients: Iterable[Client], keys: Mapping[str, bytes]) -> None:
+def introduce(clients: Clients, keys: Mapping[str, bytes]) -> None:
     """Give clients the public keys of helpers; PlanError for a helper named like a client."""
-    for client in clients:
-        if client.who in keys:
-            raise PlanError(
-                f"A client and a helper are called {client.who!r}.", "Replies are told apart by name.", "Rename one."
-            )
-        client.keys = {**client.keys, **keys}
+    if twice := [name for name in keys if name in clients.names]:
+        raise PlanError(
+            f"A client and a helper are called {twice[0]!r}.", "Replies are told apart by name.", "Rename one."
+        )
+    if keys:
+        clients.introduce(keys)
 
 
 def answer(client: Party, request: Request) -> tuple[Any, str]:
