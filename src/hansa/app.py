@@ -311,7 +311,7 @@ def _message(error: BaseException) -> str:
 
 def _advice(path: Path, error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
-        extras = {"torch": "hansa[torch]", "sklearn": "hansa[sklearn]", "xgboost": "hansa[xgboost]"}
+        extras = {name: f"hansa[{name}]" for name in ("torch", "keras", "sklearn", "xgboost")}
         package = extras.get(error.name.split(".")[0], error.name.split(".")[0])
         return f"Install it: pip install '{package}'."
     return f"Mend that line; `{Path(sys.executable).name} {path}` shows the way that led there."
