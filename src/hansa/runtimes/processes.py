@@ -30,7 +30,8 @@ import cloudpickle
 from ..client import Client, Helper, Party, Reply, Request
 from ..errors import PlanError
 from ..optim import Memo
-from .inprocess import answer, fold, introduce, unique
+from ..population import Listed
+from .inprocess import answer, fold, introduce
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 START = "from hansa.runtimes.processes import work; work()"
@@ -71,7 +72,7 @@ class Processes:
     """
 
     def __init__(self, clients: Iterable[Client], workers: int = 2):
-        found = unique(clients)
+        found = Listed(clients)
         if workers < 1:
             raise PlanError(
                 f"Processes(workers={workers}) has nobody to work.", "One is the least.", "Write workers=2."
@@ -80,14 +81,14 @@ class Processes:
         self._inbox: Queue[tuple[int, Any]] = Queue()
         self._ready: deque[Reply] = deque()
         self._waiting: dict[tuple[int, int], tuple[float, set[str]]] = {}  # (session, turn) → until when, for whom
-        plan = next(iter(found.values())).plan
+        plan = found.plan
         named = [*(self._names[i::number] for i in range(number)), *((name,) for name in plan.aggregator.parties)]
         self._all = [Worker(i, names, self._inbox) for i, names in enumerate(named)]
         self._workers = self._all[:number]
         self._end = weakref.finalize(self, stop, [worker.process for worker in self._all])
         for worker in self._all[number:]:
             worker.say([partial(Helper, worker.names[0], plan)])
-        introduce(found.values(), dict(self._listen()[1] for _ in plan.aggregator.parties))
+        introduce(found, dict(self._listen()[1] for _ in plan.aggregator.parties))
         for worker in self._workers:
             worker.say([found[name] for name in worker.names])
 
