@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .. import data as local
 from ..rand import Key
 from ..spec import Vector
-from . import Training
+from . import PerExample, Training
 from .batch import Batch, target
 
 MOST, LEAST, ALIGNED = 2**26, 16, 64  # bytes in a block, batches it has room for; where XLA reads arrays in place
@@ -68,19 +68,24 @@ def power(n: int) -> int:
     return 1 << max(0, n - 1).bit_length()
 
 
-def blocks(data: Any, training: Training, key: Key, padded: bool) -> Iterator[Block]:
+def blocks(data: Any, training: Training, key: Key, padded: bool, more: int = 0) -> Iterator[Block]:
     """The batches of `hansa.data.batches`, in the same order, as blocks of at most 64 MB.
 
     `padded`: a batch that is shorter than the others is filled up with copies of its last row; otherwise it makes a
-    block of its own, of its own shape.
+    block of its own, of its own shape. `more`: bytes that each batch takes besides. Samples for PerExample are always
+    padded.
     """
     whole = arrays(data)
+    if training.private is not None:
+        local.samplable(data)
+        whole = whole or _joined(list(local.whole(data)))
     if whole is None or not len(target(whole)):
         yield from _stacked(local.batches(data, training, key), padded)
         return
     row = sum(math.prod(array.shape[1:]) * array.itemsize for array in _columns(whole))
-    for rows, sizes in _plan(len(target(whole)), training, key, padded):
-        most = _room(row * rows.shape[1])
+    plan = _plan if training.private is None else _sampled
+    for rows, sizes in plan(len(target(whole)), training, key, padded):
+        most = _room(row * rows.shape[1] + more)
         for i in range(0, len(rows), most):
             yield _gathered(whole, rows[i : i + most], sizes[i : i + most])
 
@@ -127,6 +132,31 @@ def _plan(n: int, training: Training, key: Key, padded: bool) -> Iterator[tuple[
                 rows = part.reshape(-1, min(size, len(part)))[:left]
                 left -= len(rows)
                 yield rows, np.full(len(rows), rows.shape[1])
+
+
+def _sampled(n: int, training: Training, key: Key, padded: bool) -> Iterator[tuple[Ints, Ints]]:
+    """The rows that `hansa.data.batches` draws for PerExample, and how many of each step; the rest is row 0."""
+    b, steps = training.schedule(n)
+    drawn = [np.flatnonzero(key.child("sample", step).uniform((n,)) < b / n) for step in range(steps)]
+    rows = np.zeros((steps, power(max(map(len, drawn)))), np.int64)
+    for place, part in zip(rows, drawn, strict=True):
+        place[: len(part)] = part
+    yield rows, np.array([len(part) for part in drawn])
+
+
+def noises(block: Block, private: PerExample, size: int, key: Key, first: int) -> Vector:
+    """What PerExample adds in each step of a block [room, size], of which `first` steps came before."""
+    noise = aligned((len(block.sizes), size))
+    for i in range(block.steps):
+        noise[i] = private.drawn((size,), key.child("noise", first + i))
+    return noise
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    """Pieces of a client's examples in one."""
+    if isinstance(parts[0], Mapping):
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}  # type: ignore[call-overload]
+    return tuple([np.concatenate(column) for column in zip(*parts, strict=True)])
 
 
 def _gathered(whole: Batch, rows: Ints, sizes: Ints) -> Block:

@@ -142,6 +142,16 @@ def mixed(wrong: bool) -> None:
         )
 
 
+def stateful(wrong: bool) -> None:
+    """Raise PlanError for noise for single examples in a model that has a state."""
+    if wrong:
+        raise PlanError(
+            "Noise for single examples cannot train a model with a state.",
+            "Batch statistics mix the examples of a batch, and what the state says of them carries no noise.",
+            "Take layers without statistics, such as GroupNorm or LayerNorm, and leave state=… out.",
+        )
+
+
 def mixing(net: Any) -> None:
     """Raise PlanError where a torch module normalises by batch, or keeps statistics of the examples."""
     for name, part in net.named_modules():

@@ -16,8 +16,8 @@ from ..rand import Key
 from ..spec import Vector
 from . import MOMENTUM, Drift, Model, Training, TrainResult, faults
 from .batch import LABELS, parts, pieces, target
-from .blocks import Block, Layout, arrays, blocks, lengthened, power
-from .measures import ACCURACY, accuracy, binary, known
+from .blocks import Layout, arrays, blocks, lengthened, noises, power
+from .measures import ACCURACY, fit, known
 
 try:
     import jax
@@ -33,7 +33,9 @@ Loss = Callable[[Any, Array], Array]  # (outputs, targets) → one number for ea
 Metric = tuple[Loss, float]  # a function like a loss, and the largest value it can have
 
 CHECKED, SCORED = 32, 256  # rows that go through at once: to check them, to score them
+GRADIENTS = 2**24  # numbers in the gradients of single examples that are held at once
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # of Adam
+MOMENTS = {"sgd": 0, "momentum": 1}  # and Adam's two
 OPTIONS = {"xla_cpu_multi_thread_eigen": False}
 
 
@@ -63,19 +65,12 @@ def _stepped(name: str, y: Tree, g: Tree, moments: Tree, t: Any, eta: Any, decay
     if name == "sgd":
         return each(lambda y, g: y - eta * g, y, g), ()
     if name == "momentum":
-        m = each(lambda m, g: MOMENTUM * m + g, moments, g)
-        return each(lambda y, m: y - eta * m, y, m), m
+        m = each(lambda m, g: MOMENTUM * m + g, moments[0], g)
+        return each(lambda y, m: y - eta * m, y, m), (m,)
     m = each(lambda m, g: BETA1 * m + (1 - BETA1) * g, moments[0], g)
     v = each(lambda v, g: BETA2 * v + (1 - BETA2) * g * g, moments[1], g)
     a, b = (-jnp.expm1(t * np.float32(np.log(beta))) for beta in (BETA1, BETA2))  # 1 − βᵗ
     return each(lambda y, m, v: y - eta / a * m / (jnp.sqrt(v) / jnp.sqrt(b) + EPSILON), y, m, v), (m, v)
-
-
-def _moments(name: str, params: Tree) -> Tree:
-    def zeros() -> Tree:
-        return jax.tree.map(np.zeros_like, params)
-
-    return {"sgd": tuple, "momentum": zeros}.get(name, lambda: (zeros(), zeros()))()
 
 
 class Facts(NamedTuple):
@@ -123,6 +118,8 @@ class JaxModel(Model):
     The digest covers the shapes of parameters and state, the names of `apply`, loss and metrics, and the module that
     `apply` is a method of; not the first values, and not what else a function does.
     """
+
+    private = True
 
     def __init__(
         self,
@@ -198,6 +195,11 @@ class JaxModel(Model):
         """How many of the numbers are trained: all but the state."""
         return self._trained
 
+    def plan(self, training: Training) -> None:
+        """With PerExample, no state."""
+        super().plan(training)
+        faults.stateful(training.private is not None and bool(self._first))
+
     # ── the vector ──
 
     def start(self, key: Key) -> Vector:
@@ -232,14 +234,20 @@ class JaxModel(Model):
         """Train from x, with the local optimizer that `training` names."""
         params, state = self._trees(x, self._mine)
         facts = self._look(data)
-        hyper = np.array([training.learning_rate, training.weight_decay, drift.pull], np.float32)
+        private, b = training.private, training.private and training.schedule(local.count(data))[0]
+        given = training.learning_rate, training.weight_decay, drift.pull, *((private.clip, b) if private else (0, 1))
         centre = (x if drift.centre is None else drift.centre) if drift.pull else None
         drifts = [None if v is None else self._trees(v, {})[0] for v in (centre, drift.shift)]
-        given = hyper, drifts, _words(key)
-        carry, losses = (params, _moments(training.optimizer, params), state, np.int32(0)), []
-        for block in blocks(data, training, key, facts.padded):
-            run = self._looped if facts.fused else self._walked
-            carry, found = run(training.optimizer, block, carry, given)
+        how = training.optimizer, private is not None
+        moments = tuple([jax.tree.map(np.zeros_like, params) for _ in range(MOMENTS.get(training.optimizer, 2))])
+        carry, losses = (params, moments, state, np.int32(0)), [np.zeros(0)]
+        for block in blocks(data, training, key, facts.padded, more=4 * self.size if private else 0):
+            noise = None if private is None else noises(block, private, self.size, key, sum(map(len, losses)))
+            batches = *parts(block.arrays, LABELS), block.sizes, noise
+            run = self._fit if facts.fused else self._walk
+            carry, found = run(
+                how, np.int32(block.steps), carry, batches, (np.array(given, np.float32), drifts, _words(key))
+            )
             losses.append(np.asarray(found, np.float64)[: block.steps])
         after = dict(zip(self._first, jax.tree.leaves(carry[2]), strict=True))
         if self.buffers == "local":
@@ -248,45 +256,71 @@ class JaxModel(Model):
         end = self._layout.join([*jax.tree.leaves(carry[0]), *(after[name] for name in self._moving)])
         return TrainResult(end, len(total), float(total.mean()))
 
-    def _looped(self, optimizer: str, block: Block, carry: Tree, given: Tree) -> Any:
-        """All steps of a block in one call."""
-        batches = *parts(block.arrays, LABELS), block.sizes
-        return self._fit(optimizer, np.int32(block.steps), carry, batches, given)
-
-    def _walked(self, optimizer: str, block: Block, carry: Tree, given: Tree) -> tuple[Tree, Any]:
-        """One call for each step of a block."""
-        batches, given = jax.device_put(((*parts(block.arrays, LABELS), block.sizes), given))
-        losses = []
-        for i in range(block.steps):
-            carry, loss = self._one(optimizer, np.int32(i), carry, batches, given)
+    def _walk(self, how: Any, steps: Any, carry: Tree, batches: Tree, given: Tree) -> tuple[Tree, Any]:
+        """All steps of a block, one call for each."""
+        carry, losses = jax.tree.map(jnp.array, carry), []  # a copy, as each step writes over what it is given
+        batches, given = jax.device_put((batches, given))
+        for i in range(steps):
+            carry, loss = self._one(how, np.int32(i), carry, batches, given)
             losses.append(loss)
         return carry, losses
 
-    def _loop(self, optimizer: str, steps: Any, carry: Tree, batches: Tree, given: Tree) -> Any:
+    def _loop(self, how: Any, steps: Any, carry: Tree, batches: Tree, given: Tree) -> Any:
+        """All steps of a block, compiled as one loop."""
+
         def step(i: Any, now: tuple[Tree, Array]) -> tuple[Tree, Array]:
-            carry, loss = self._step(optimizer, i, now[0], batches, given)
+            carry, loss = self._step(how, i, now[0], batches, given)
             return carry, now[1].at[i].set(loss)
 
-        return lax.fori_loop(0, steps, step, (carry, jnp.zeros(len(batches[-1]))))
+        return lax.fori_loop(0, steps, step, (carry, jnp.zeros(len(batches[3]))))
 
-    def _step(self, optimizer: str, i: Any, carry: Tree, batches: Tree, given: Tree) -> tuple[Tree, Array]:
+    def _step(self, how: Any, i: Any, carry: Tree, batches: Tree, given: Tree) -> tuple[Tree, Array]:
         """Step i of a block: traced once for each shape, and compiled."""
         self.compiled += 1
-        (params, moments, state, t), ((eta, decay, pull), (centre, shift), words) = carry, given
-        inputs, named, y, size = jax.tree.map(lambda a: a[i], batches)
+        (optimizer, private), (params, moments, state, t) = how, carry
+        (eta, decay, pull, *private_to), (centre, shift), words = given
+        inputs, named, y, size, _ = batch = jax.tree.map(lambda a: a[i], batches)
         key = jax.random.fold_in(_key(words), t)
 
         def loss(params: Tree) -> tuple[Array, Tree]:
             outputs, after = self._call(params, state, inputs, named, key, True)
             return _mean(self._losses(outputs, y), size), after
 
-        (value, after), g = jax.value_and_grad(loss, has_aux=True)(params)
+        if private:
+            value, g, after = *self._clipped(params, batch, key, *private_to), state
+        else:
+            (value, after), g = jax.value_and_grad(loss, has_aux=True)(params)
         if centre is not None:
             g = jax.tree.map(lambda g, y, c: g + pull * (y - c), g, params, centre)
         if shift is not None:
             g = jax.tree.map(jnp.add, g, shift)
         params, moments = _stepped(optimizer, params, g, moments, t + 1, eta, decay)
         return (params, moments, after, t + 1), value
+
+    def _clipped(self, params: Tree, batch: Tree, key: Array, clip: Any, b: Any) -> tuple[Array, Tree]:
+        """The mean loss of a sample, and PerExample's gradient: some examples at a time, added to the noise."""
+        *parts, size, noise = batch
+        rows = len(parts[-1])
+        few = min(rows, power(max(1, GRADIENTS // self.size)))
+
+        def alone(params: Tree, inputs: Any, named: Any, y: Array, key: Array) -> Any:
+            inputs, named, y = jax.tree.map(lambda a: a[None], (inputs, named, y))
+            return _mean(self._losses(self._call(params, None, inputs, named, key, True)[0], y), 1)
+
+        def add(total: Tree, some: Tree) -> tuple[Tree, Array]:
+            *one, there = some
+            values, g = jax.vmap(jax.value_and_grad(alone), (None, 0, 0, 0, 0))(params, *one)
+            norms = jnp.sqrt(sum((leaf.reshape(few, -1) ** 2).sum(1) for leaf in jax.tree.leaves(g)))
+            good = there & jnp.isfinite(norms)
+            scale = jnp.where(good, clip / jnp.maximum(norms, clip), 0)
+            found = [jnp.where(good[:, None], leaf.reshape(few, -1), 0) for leaf in jax.tree.leaves(g)]
+            return [t + scale @ leaf for t, leaf in zip(total, found, strict=True)], jnp.where(there, values, 0).sum()
+
+        each = *parts, jax.random.split(key, rows), jnp.arange(rows) < size
+        each = jax.tree.map(lambda a: a.reshape(-1, few, *a.shape[1:]), each)
+        total, values = lax.scan(add, [noise[place] for place in self._layout.places], each)
+        g = [leaf.reshape(shape) / b for leaf, shape in zip(total, self._shapes, strict=True)]
+        return values.sum() / jnp.maximum(1, size), self._form.unflatten(g)
 
     def _call(self, params: Tree, state: Tree, inputs: Any, named: Any, key: Array, train: bool) -> Any:
         """Outputs and new state."""
@@ -365,7 +399,7 @@ class JaxModel(Model):
             given = parts(lengthened(few, CHECKED if padded else n), LABELS)
             outputs, loss, apart = self._tried(*self._trees(self._start, {}), *given, np.int32(n))
         for batch in local.whole(data) if whole is None else [whole]:
-            self._check_labels(outputs, target(batch), who)
+            fit(self._known, outputs, target(batch), who)
         faults.mixed(padded and abs(float(apart)) > 1e-3 * (1 + abs(float(loss))))
         faults.infinite(float(loss), n, who)
 
@@ -381,14 +415,6 @@ class JaxModel(Model):
             return outputs, found, jnp.zeros(())
         _, alone = losses(*jax.tree.map(lambda a: jnp.broadcast_to(a[:1], a.shape), (inputs, named, y)))
         return outputs, _mean(found, size), _mean(found, 1) - _mean(alone, 1)
-
-    def _check_labels(self, outputs: Any, y: Vector, who: str) -> None:
-        measure = ACCURACY.get(self._known)
-        if measure is accuracy and outputs.ndim == y.ndim + 1:
-            faults.labels(y, outputs.shape[-1], who)
-        elif measure is binary:
-            faults.shapes(outputs.shape, y, who)
-            faults.labels(y, 2, who)
 
 
 # ── trees, names, keys ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from ..spec import Vector
+from . import faults
+
 
 def accuracy(outputs: Any, targets: Any) -> Any:
     """1 where the target is the largest of the outputs [n, …, classes], for labels [n, …] and one-hot targets."""
@@ -29,3 +32,13 @@ def known(loss: Any) -> str:
     plain = loss.func if isinstance(loss, partial) else loss
     home = str(getattr(plain, "__module__", ""))
     return str(getattr(plain, "__name__", "")) if home.split(".")[0] == "optax" or home == "hansa.models.jax" else ""
+
+
+def fit(loss: str, outputs: Any, y: Vector, who: str) -> None:
+    """Raise DataError for targets that a known loss cannot compare with such outputs."""
+    measure = ACCURACY.get(loss)
+    if measure is accuracy and outputs.ndim == y.ndim + 1:
+        faults.labels(y, outputs.shape[-1], who)
+    elif measure is binary:
+        faults.shapes(outputs.shape, y, who)
+        faults.labels(y, 2, who)
