@@ -52,4 +52,4 @@ if __name__ == "__main__":
         print(state.round, state.metrics["test_accuracy"])
     for row in app.compare(state):
         print(f"{row.name:16} {row.examples:5} {row.scores['accuracy']:.3f}")
-    adapted = plan.model.load(state.x)
+    plan.model.load(state.x)  # into `net`; net.save_pretrained(…) writes the adapter
