@@ -43,5 +43,6 @@ clean:
 	@touch $@
 
 .venv/test: .venv/made pyproject.toml constraints.txt
-	$(INSTALL) '.[torch,sklearn,privacy,postgres,verified,dev,docs]'
+	$(INSTALL) '.[torch,keras,jax,sklearn,xgboost,privacy,postgres,verified,zoo,dev,docs]'
+	@du -sh .venv | sed 's/\t.*/ of packages are installed/'
 	@touch $@ .venv/demo
