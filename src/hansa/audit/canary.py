@@ -23,8 +23,6 @@ from ..runtimes.inprocess import InProcess
 from ..spec import Vector
 from ..sums import Total
 from ..transforms import Context, Transform
-from ..transforms.discrete import IntegerNoise
-from ..transforms.noise import GaussianNoise
 from .bounds import CONFIDENCE, SHARES, guessed, lower_bound
 
 MARK = "canary"  # the name of a canary's data
@@ -128,6 +126,19 @@ class Overhear(Transform):
         return total
 
 
+@dataclass(frozen=True)
+class Known(Transform):
+    """Add up what those say who are no canaries, before any noise: somebody who knows their data can compute it."""
+
+    totals: dict[int, Total] = field(default_factory=dict, repr=False, compare=False)  # by round
+
+    def encode(self, v: Vector, at: Context) -> Vector:
+        """v, noted."""
+        if not at.who.startswith(MARK):
+            self.totals.setdefault(at.round, Total()).add(v)
+        return v
+
+
 class Tap(InProcess):
     """All clients in this process, and an ear at the wire: what each has said in this round, by name."""
 
@@ -193,7 +204,7 @@ def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canar
     sees what the plan's ε is stated against: each mean that is published, or each vector where each client adds its
     own noise. Its score is Σ ⟨mean, uᵢ⟩ over the rounds.
 
-    What the other clients say is known to it as well, and taken out where it can be told apart.
+    What the other clients say, but for noise, it knows as well, and takes out.
 
     (Steinke, Nasr and Jagielski 2023, Alg. 1, white box, with clients as examples)
     """
@@ -210,22 +221,24 @@ def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canar
     swapped = any(release.relation == "uniform" for release in planned(app.plan, population).secret)
     length = _length(app)
     directions = Directions.of(m, trainable, key.child("directions"))
+    known, noisy = Known(), noise_at(app.plan)
     plan = replace(
         app.plan,
         model=Crafted(app.plan.model, np.where(truth, length, -length if swapped else 0.0), directions),
-        pipe=(Overhear(), *app.plan.pipe),
+        pipe=(Overhear(), *app.plan.pipe[:noisy], known, *app.plan.pipe[noisy:]),
         rounds=min(rounds or app.plan.rounds, app.plan.rounds),
     )
-    clear, noise = isinstance(plan.aggregator, Sum | RobustRule), plan.wire.noise
-    alone = clear and (noise.by == "each" or not noise.multiplier)
+    noise = plan.wire.noise
+    alone = isinstance(plan.aggregator, Sum | RobustRule) and (noise.by == "each" or not noise.multiplier)
     tap = Tap(_clients(app, plan, m), plan.seed)
     scores, past, before = np.zeros(m), list[State](), plan.start()
     for state in _rounds(app, plan, tap, population):
         if not state.note:
-            ear = Ear(plan, tap, before, directions)
-            heard = ear.each() if alone else directions.scores(state.transforms[0][plan.spec.at("delta")])
-            if clear and noise.by == "server" and noise.multiplier and not swapped:
-                heard = _apart(heard, ear.others())
+            ear = Ear(plan, before, directions, population)
+            heard = ear.each(tap.said) if alone else directions.scores(state.transforms[0][plan.spec.at("delta")])
+            if not alone and not swapped:  # in a sample of fixed size, who else is in it says something of the canaries
+                heard = _apart(heard, ear.others(known, noisy))
+            known.totals.clear()
             scores += heard / (heard.std() or 1.0)  # rounds count alike, also where a learnt clip changes their scale
         past, before = [*past, replace(state, x=state.x[:0], memo={}, transforms=())], state
     promise = spent(plan, past, population).guarantee(app.delta)
@@ -249,42 +262,46 @@ class Ear:
     """What can be made of the vectors of one round."""
 
     plan: Plan
-    tap: Tap
     before: State  # the round
     directions: Directions
+    population: int
 
-    def each(self) -> Vector:
+    def each(self, said: Mapping[str, Vector]) -> Vector:
         """⟨vᵢ, uᵢ⟩ of what canary i has said; 0 where it was not asked."""
         found = np.zeros(len(self.directions.where))
         for i in range(len(found)):
-            v = self._delta(self.plan, [_name(i)])
-            found[i] = (v[self.directions.where[i]] * self.directions.signs[i]).sum() if v is not None else 0.0
+            if (one := said.get(_name(i))) is not None:
+                v = self._delta(self.plan, one, 1)
+                found[i] = (v[self.directions.where[i]] * self.directions.signs[i]).sum()
         return found
 
-    def others(self) -> Vector:
-        """⟨v, uᵢ⟩ for all i, of the mean v of those who are no canaries, without the server's noise."""
-        v = self._delta(without_server_noise(self.plan), [who for who in self.tap.said if not who.startswith(MARK)])
-        return np.zeros(len(self.directions.where)) if v is None else self.directions.scores(v)
+    def others(self, known: Known, noisy: int) -> Vector:
+        """⟨v, uᵢ⟩ for all i, of the mean v of those who are no canaries, without noise."""
+        total = known.totals.get(self.before.round)
+        if total is None or not total.count:
+            return np.zeros(len(self.directions.where))
+        quiet = replace(self.plan, pipe=self.plan.pipe[: noisy + 1])  # Overhear, and what comes before the noise
+        return self.directions.scores(self._delta(quiet, total.value(), total.count))
 
-    def _delta(self, plan: Plan, who: Iterable[str]) -> Vector | None:
-        total = Total()
-        for name in who:
-            if (said := self.tap.said.get(name)) is not None:
-                total.add(said)
-        if not total.count:
-            return None
-        round, memo = self.before.round, self.before.transforms[: len(plan.pipe)]  # what learns comes before the noise
-        at = plan.context(round, round, population=len(self.tap.roster()), memo=memo)
+    def _delta(self, plan: Plan, total: Vector, n: int) -> Vector:
+        round, memo = self.before.round, self.before.transforms[: len(plan.pipe)]
+        at = plan.context(round, round, population=self.population, memo=memo)
         try:
-            return np.asarray(plan.decoder(at)(total.value(), total.count)[0][plan.spec.at("delta")])
-        except RoundError:  # noise outweighs the weights: nothing is learnt of them
-            return None
+            return np.asarray(plan.decoder(at)(total, n)[0][plan.spec.at("delta")])
+        except RoundError:  # noise outweighs the weights: nothing is learnt of it
+            return np.zeros(plan.spec.blocks["delta"])
+
+
+def noise_at(plan: Plan) -> int:
+    """Where in the pipe the noise comes; its length where there is none."""
+    noises = [spec.noise.multiplier > 0 for spec in plan.stages.specs]
+    return noises.index(True) - 1 if True in noises else len(plan.pipe)
 
 
 def without_server_noise(plan: Plan) -> Plan:
     """The plan as its server sees a sum: before it adds its own noise."""
-    noisy = (GaussianNoise, IntegerNoise)
-    return replace(plan, pipe=tuple(one for one in plan.pipe if not (isinstance(one, noisy) and one.by == "server")))
+    i = noise_at(plan)
+    return replace(plan, pipe=plan.pipe[:i] + plan.pipe[i + 1 :]) if plan.wire.noise.by == "server" else plan
 
 
 def _length(app: App) -> float:
