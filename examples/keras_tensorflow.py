@@ -36,9 +36,7 @@ loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 net.compile(optimizer=keras.optimizers.Adam(0.003), loss=loss, metrics=["accuracy"])
 
 plan = hansa.Plan(
-    model=hansa.KerasModel(net),
-    training=hansa.Training(epochs=2, optimizer="compiled", validation=0.1),
-    rounds=10,
+    model=hansa.KerasModel(net), training=hansa.Training(epochs=2, optimizer="compiled", validation=0.1), rounds=10
 )
 parts = hansa.data.dirichlet(labels, 3, alpha=0.3, key=hansa.Key.of(3))
 app = hansa.App(
