@@ -183,7 +183,8 @@ def plot(rows: list[dict[str, Any]]) -> None:
 def main() -> None:
     """Measure, print, save, draw."""
     warnings.simplefilter("ignore")
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(cores)[:1])
     torch.set_num_threads(1)
     rows = []
     for name in ROUNDS:
@@ -191,6 +192,7 @@ def main() -> None:
             rows.append(row)
             seconds = ", ".join(f"{who} {row[f'{who}_s']:.3f}" for who in (*WHO, "round"))
             print(f"{name} {row['aggregator']:30} {seconds} s, ×{row['over_sum']:.2f}", row["bytes"], flush=True)
+    os.sched_setaffinity(0, cores)
     save("secure_rounds", rows)
     plot(rows)
 

@@ -164,7 +164,7 @@ def batch(d: int, count: int, most: int, wanted: int = 9) -> Iterator[dict[str, 
         while len(turns) < most and sum(one / ideal >= TWO for one, _, ideal in turns) < wanted:
             one, two = checked(bound, who, rows, CORES[:1]), checked(bound, who, rows, CORES[:2])
             turns.append((one, two, apart(bound, who, rows)))
-        os.sched_setaffinity(0, CORES[:1])
+        os.sched_setaffinity(0, CORES)
         quiet = [turn for turn in turns if turn[0] / turn[2] >= TWO]
         yield {"what": "batch", "d": d, "who": name, "reports": count, "turns": len(turns), "quiet": len(quiet)} | {
             "one_core_s": statistics.median(one for one, *_ in turns),
@@ -286,7 +286,9 @@ def main() -> None:
     if sys.argv[1:] == ["batches"]:
         save("verified_batches", batches())
     else:
-        save("verified", alone([int(float(word)) for word in sys.argv[1:]] or [10**5, 10**6, 10**7]))
+        rows = alone([int(float(word)) for word in sys.argv[1:]] or [10**5, 10**6, 10**7])
+        os.sched_setaffinity(0, CORES)
+        save("verified", rows)
 
 
 if __name__ == "__main__":
