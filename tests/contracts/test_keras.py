@@ -494,9 +494,8 @@ def test_wrong_data() -> None:
 def test_keras_missing() -> None:
     """Where there is no Keras, hansa says what to install."""
     program = (
-        "import sys; sys.modules['keras'] = None; import hansa\n"
+        "import sys, hansa; sys.modules['keras'] = None\ntry: hansa.KerasModel\nexcept hansa.PlanError as e: print(e)"
     )
-    program += "try: hansa.KerasModel\nexcept hansa.PlanError as e: print(e)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "hansa[keras]" in done.stdout
 
