@@ -13,7 +13,6 @@ from .aggregators import RobustRule, Sum
 from .plan import Plan, Sample
 from .privacy import examples, planned
 from .spec import Spec
-from .transforms.noise import RealNoise
 from .trees import Ensemble
 
 Row = tuple[str, ...]
@@ -100,7 +99,7 @@ def _said(plan: Plan) -> Section:
     spec, wire = plan.spec, plan.wire
     blocks = {**spec.blocks, **{name: n for name, n in wire.blocks.items() if name not in spec.blocks}}
     rows = tuple((name, _many(n), _meaning(name), _bound(wire, name)) for name, n in blocks.items())
-    form = "integers modulo 2⁶⁴" if wire.space == "integer" else "real numbers"
+    form = f"integers of {wire.wire.modulus} bits" if wire.space == "integer" else "real numbers"
     if plan.aggregator.parties:
         form = "split into shares, each of which alone is random numbers"
     text = (
@@ -143,11 +142,12 @@ def _privacy(plan: Plan, population: int | None, delta: float) -> Section:
         "each": "each client",
         "aggregators": "each aggregator, in full; one that keeps its draws to itself is enough",
     }
+    span = "in all rounds together" if noise.kind == "correlated" else "a round"
     rows = (
         (f"after {_count(plan.rounds, 'round', 'rounds')}", f"ε = {promise.epsilon:.4g} at δ = {promise.delta:.2g}"),
         ("unit of privacy", f"one {promise.unit}, and all it says in all rounds"),
         ("what is compared", f"the federation {promise.neighbours}"),
-        ("noise", f"multiplier {noise.multiplier:g} a round, drawn by {who[noise.by]}"),
+        ("noise", f"multiplier {noise.multiplier:g} {span}, drawn by {who[noise.by]}"),
     )
     return Section("Differential privacy", text, ("", ""), rows)
 
@@ -200,14 +200,14 @@ def _warnings(plan: Plan) -> Iterator[str]:
         )
     if isinstance(aggregator, RobustRule):
         yield "A robust rule looks at each update by itself, so the server sees every one of them, by name."
-    noises = [step for step in plan.pipe if isinstance(step, RealNoise)]
+    real = bool(wire.noise.multiplier) and wire.noise.kind in ("gaussian", "laplace", "correlated")
     if not wire.noise.multiplier and plan.training.private:
         yield "Single examples are hidden; what is common to a client's examples, and so says much of it, is not."
     elif not wire.noise.multiplier:
         yield "No noise is added, so there is no differential privacy: the model itself may tell of single examples."
     elif wire.noise.by == "server" and plan.sample.by in ("uniform", "poisson") and wire.noise.kind == "gaussian":
         yield "ε rests on a sample that stays secret; a run's history names who took part, so keep it to yourself."
-    if noises or plan.training.private:
+    if real or plan.training.private:
         yield "The noise is drawn as real numbers; one who sees every bit of a float may see through it (Mironov 2012)."
     if wire.noise.multiplier and wire.noise.by == "server":
         yield "The server draws the noise and sees the sum without it: this protects from others, not from the server."
@@ -277,7 +277,8 @@ def _facts(before: Spec, after: Spec) -> str:
     ]
     new += ["a mean can be taken"] * (after.weighed and not before.weighed)
     new += [f"noise multiplier {after.noise.multiplier:g}"] * (after.noise.multiplier != before.noise.multiplier)
-    new += ["integers mod 2⁶⁴"] * (after.space != before.space)
+    new += [f"integers of {after.wire.modulus} bits"] * (after.space != before.space)
+    new += ["spread evenly"] * (after.spread != before.spread)
     return "; ".join(new) or "nothing new"
 
 

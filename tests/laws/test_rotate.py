@@ -33,6 +33,7 @@ from hansa import (
     Total,
     Training,
     Uniform,
+    VerifiedSum,
     Weigh,
     planned,
     synchronous,
@@ -253,6 +254,9 @@ WRONG: dict[str, Callable[[], Any]] = {
     "half a client": lambda: plan(*ROTATED, Quantize(16, of="sum", clients=2.5)),  # type: ignore[arg-type]
     "no room": lambda: plan(Clip(1.0), Weigh("one"), Quantize(8, of="sum"), sample=Uniform(1000)),
     "no room for noise": lambda: plan(*ROTATED, Quantize(3, of="sum"), SkellamNoise(5.0), sample=Uniform(10)),
+    "a proof of norms that have wrapped around": lambda: plan(
+        *ROTATED, Quantize(16, of="sum"), aggregator=VerifiedSum(), sample=Uniform(10, quorum=2)
+    ),
     "integer noise before Rotate": lambda: plan(Clip(1.0), Weigh("one"), SkellamNoise(1.0), Rotate(), Quantize(16)),
 }
 

@@ -81,7 +81,10 @@ def test_every_transform_obeys_the_law(transform: Transform) -> None:
         (GaussianNoise(2.0), BOUNDED.but(weighed=True)),
         (Clip(1.0), Spec({"delta": 1})),
         (Quantize(30), Spec({"delta": 1}, {"delta": 1e6})),
-        (Quantize(12, of="sum", clients=9), BOUNDED.but(kinds={**BOUNDED.kinds, "delta": "spread", "control": "spread"})),
+        (
+            Quantize(12, of="sum", clients=9),
+            BOUNDED.but(kinds={**BOUNDED.kinds, "delta": "spread", "control": "spread"}),
+        ),
         (Rotate(), BOUNDED),
         (Rotate(), Spec({"delta": 1})),
         (Rotate(), Spec({"delta": 1000, "control": 64}).plus("loss")),

@@ -143,6 +143,12 @@ class VerifiedSum(Aggregator):
                 f"The pipe lets a vector have a norm of {longest:g}.",
                 f"Leave `bound` out, write bound={longest:g}, or clip to less.",
             )
+        if spec.wire.modulus < 64:
+            raise PlanError(
+                f"VerifiedSum cannot prove a norm of integers mod 2^{spec.wire.modulus}.",
+                "Of a number that has wrapped around nobody can tell how large it was.",
+                "Leave of='sum' out of Quantize.",
+            )
         if spec.space == "integer" and not spec.noise.step:
             raise PlanError(
                 "VerifiedSum does not know what an integer of this vector stands for.",
