@@ -5,7 +5,8 @@ of examples/hospitals.py), and the 2NN and the CNN of McMahan et al. (2017). Eve
 by round in turns, on one core; seconds are those of the processor, medians over the rounds. Whoever brings another
 aggregator adds a line to AGGREGATORS.
 
-    python benchmarks/secure_rounds.py
+    python benchmarks/secure_rounds.py          measures, and draws
+    python benchmarks/secure_rounds.py plot     draws what was measured
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import os
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", NUMBA_NUM_THREADS="1")
 
+import json
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -23,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import ROOT, save
+from common import RESULTS, ROOT, save
 from mnist_rounds import network
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -175,13 +178,13 @@ def plot(rows: list[dict[str, Any]]) -> None:
         ax.set_title(f"{name}, {here[0]['numbers']:,} numbers, {CLIENTS} clients", loc="left", fontsize=9)
         ax.spines[["top", "right"]].set_visible(False)
     np.atleast_1d(axes)[-1].set_xlabel("seconds of one core in a round")
-    np.atleast_1d(axes)[0].legend(frameon=False, ncols=4, loc="lower right", bbox_to_anchor=(1, 1))
+    figure.legend(*ax.get_legend_handles_labels(), frameon=False, ncols=4, loc="outside upper right")
     figure.savefig(PLOT, metadata={"Date": None})
     pyplot.close(figure)
 
 
-def main() -> None:
-    """Measure, print, save, draw."""
+def measure() -> None:
+    """Every model, every aggregator."""
     warnings.simplefilter("ignore")
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(cores)[:1])
@@ -194,7 +197,13 @@ def main() -> None:
             print(f"{name} {row['aggregator']:30} {seconds} s, ×{row['over_sum']:.2f}", row["bytes"], flush=True)
     os.sched_setaffinity(0, cores)
     save("secure_rounds", rows)
-    plot(rows)
+
+
+def main() -> None:
+    """Measure, print and save; draw."""
+    if sys.argv[1:] != ["plot"]:
+        measure()
+    plot(json.loads((RESULTS / "secure_rounds.json").read_text("utf-8"))["rows"])
 
 
 if __name__ == "__main__":

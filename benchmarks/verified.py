@@ -241,16 +241,18 @@ print(time.perf_counter() - begin, time.process_time() - used)
 
 
 def first() -> dict[str, Any]:
-    """The first use, in a copy of the package that holds nothing compiled, and the second."""
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(ROOT / "src", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-        env = os.environ | {"PYTHONPATH": folder}
-        runs = [
-            subprocess.run([sys.executable, "-c", FIRST], env=env, capture_output=True, text=True, check=True)
-            for _ in range(2)
-        ]
-    (seconds, used), (again, _) = ([float(word) for word in run.stdout.split()] for run in runs)
-    return {"what": "first use", "seconds": seconds, "processor_s": used, "second_use_s": again, "says": runs[0].stderr}
+    """The first use, in a copy of the package that holds nothing compiled, and the second; medians of three."""
+    fresh, again, says = [], [], ""
+    for _ in range(3):
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copytree(ROOT / "src", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+            for took in (fresh, again):
+                env = os.environ | {"PYTHONPATH": folder}
+                run = subprocess.run([sys.executable, "-c", FIRST], env=env, capture_output=True, text=True, check=True)
+                took.append([float(word) for word in run.stdout.split()])
+                says += run.stderr
+    (passed, used), (later, _) = (map(statistics.median, zip(*took, strict=True)) for took in (fresh, again))
+    return {"what": "first use", "seconds": passed, "processor_s": used, "second_use_s": later, "says": says}
 
 
 def batches() -> list[dict[str, Any]]:
@@ -267,8 +269,8 @@ def batches() -> list[dict[str, Any]]:
 
 def alone(sizes: list[int]) -> list[dict[str, Any]]:
     """All that is measured on one core."""
-    os.sched_setaffinity(0, CORES[:1])
     rows = [first(), memory(10**6, 16)]
+    os.sched_setaffinity(0, CORES[:1])
     print(*rows, sep="\n", flush=True)
     if not PROTOTYPE.is_file():
         print(f"There is no prototype in {PROTOTYPE.parent}, and so there are no ratios to it.")
