@@ -37,6 +37,7 @@ def test_arithmetic(field: Field) -> None:
     assert field.total(x) == sum(a) % field.p
     assert field.dot(x, x) == sum(c * c for c in a) % field.p
     assert all(c * field.inverse(c) % field.p == 1 for c in a if c)
+    assert field.inverses([c for c in a if c]).tolist() == [field.inverse(c) for c in a if c]
     assert field.powers(a[9], 21).tolist() == [pow(a[9], i, field.p) for i in range(21)]
     assert field.array([-1]).tolist() == [field.p - 1]
 
