@@ -419,6 +419,11 @@ def unbuilt() -> Any:
     return net
 
 
+def vectors() -> KerasModel:
+    """With a metric that is one number for each class."""
+    return KerasModel(deep(loss="mse", metrics=[keras.metrics.F1Score()]))
+
+
 def frozen() -> Any:
     net = deep()
     net.trainable = False
@@ -435,6 +440,7 @@ def frozen() -> Any:
         (lambda: KerasModel(frozen()), "no trainable weight"),
         (lambda: KerasModel(deep(), buffers="mine"), "buffers='mine'"),
         (lambda: KerasModel(deep()).score(np.zeros(3), points()), "shape"),
+        (lambda: vectors().score(vectors().start(KEY), (points()[0], np.eye(3)[points()[1]])), "no number f1_score"),
         (lambda: h.Plan(KerasModel(deep()), training=COMPILED), "optimizer=None"),
         (lambda: h.Plan(KerasModel(deep(optimizer="adam"))), "its kind, SGD"),
         (lambda: h.Plan(KerasModel(deep(optimizer="sgd"))), "learning_rate (0.1"),

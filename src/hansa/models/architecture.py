@@ -70,7 +70,9 @@ def measured(net: Any, anything: Any) -> dict[str, float]:
         given = compiled._user_metrics, compiled._user_weighted_metrics
         named = type(compiled)(*given, output_names=compiled.output_names)
         named.build(said, said)
-        found |= {name: _most(metric) for name, metric in zip(named.result(), named.metrics, strict=True)}
+        for group in filter(None, (*named._flat_metrics, *named._flat_weighted_metrics)):
+            output = f"{group.output_name}_" if group.output_name else ""
+            found |= {f"{output}{metric.name}": _most(metric) for metric in group.metrics}
     known = [net._loss_tracker, compiled, *(losses.metrics if losses is not None else [])]
     return found | {metric.name: _most(metric) for metric in net.metrics if not any(metric is one for one in known)}
 
