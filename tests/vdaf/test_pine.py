@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.vdaf.liars import Liar, squares
 
 from hansa.crypto import vdaf
 from hansa.crypto.field import Elements, Field64
@@ -100,27 +101,6 @@ def test_a_measurement_of_another_shape_is_never_sent(x: Any) -> None:
 # --- clients that lie ---
 
 
-class Liar(Pine):
-    """Sends any integers, and claims about their norm and their dots what it likes; the proofs are of its claims."""
-
-    def _encode(self, measurement: Any) -> Elements:
-        x = [int(v) for v in measurement]
-        v = sum(i * i for i in x) % self.field.p
-        return np.concatenate([self.field.array(x), self.norm_claim(v)])
-
-    def norm_claim(self, v: int) -> Elements:
-        n = 2**self.encoding.norm_bits
-        return self.encoding.bits([v % n, (self.bound**2 - v) % n], self.encoding.norm_bits)
-
-    def _claim(self, dots: Elements) -> Elements:
-        e, p = self.encoding, self.field.p
-        shifted = [(dot + e.range - 1) % p for dot in dots.tolist()]
-        return e.bits([self.dot_claim(v, v < 2 * e.range) for v in shifted], e.dot_bits + 1)
-
-    def dot_claim(self, v: int, holds: bool) -> int:
-        return v | 1 << self.encoding.dot_bits if holds else 0
-
-
 HONEST = [(-1) ** i * 7 * i for i in range(D)]
 DOUBLE = [B, B] + [0] * (D - 2)
 
@@ -133,17 +113,6 @@ def refused(kind: type[Liar], x: list[int], **change: Any) -> bool:
         assert "proof does not hold" in str(error)
         return True
     return False
-
-
-def squares(n: int) -> list[int]:
-    """Four whole numbers whose squares add up to n."""
-    draw = np.random.Generator(np.random.PCG64(1))
-    while True:
-        a, b = (int(math.isqrt(n) * draw.random() * 0.7) for _ in range(2))
-        rest = n - a * a - b * b
-        for c in range(math.isqrt(rest), math.isqrt(rest) - 50, -1):
-            if math.isqrt(rest - c * c) ** 2 == rest - c * c:
-                return [a, b, c, math.isqrt(rest - c * c)]
 
 
 WRAPPED = squares(Field64.p + 12345) + [0] * (D - 4)  # ‖x‖² ≡ 12345, far below B²
@@ -248,13 +217,14 @@ def test_one_success_too_few_or_too_many_is_refused() -> None:
     assert refused(Liar, HONEST, profile=replace(SMALL, wraparound=Wraparound(40, 39)))  # it claims 40
 
 
-def test_success_is_a_bit() -> None:
-    """g₁ = 2 and g₂ = 0 are two successes, and both dots are small."""
+@pytest.mark.parametrize("halves", [(4, 0), (1, 3)])
+def test_success_is_a_bit(halves: tuple[int, int]) -> None:
+    """g₁ = 2 and g₂ = 0, or ½ and 3/2, are two successes, and both dots are small."""
 
     class Claims(Liar):
         def _claim(self, dots: Elements) -> Elements:
-            claim, n = super()._claim(dots), self.encoding.dot_bits
-            claim[n], claim[2 * n + 1] = 2, 0
+            claim, n, half = super()._claim(dots), self.encoding.dot_bits, self.field.inverse(2)
+            claim[n], claim[2 * n + 1] = self.field.array([half * g for g in halves])
             return claim
 
     assert refused(Claims, HONEST)

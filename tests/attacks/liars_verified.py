@@ -1,0 +1,298 @@
+"""Parties of a VerifiedSum that lie: clients that prove what is false, helpers and servers that do as they like."""
+
+from __future__ import annotations
+
+import inspect
+import secrets
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.vdaf.liars import Liar, squares
+
+import hansa as h
+from hansa.aggregators.claims import FINE, Claim, Integers
+from hansa.aggregators.share import Share
+from hansa.aggregators.verified import SECRET, _binding, _promise
+from hansa.client import Helper, Request
+from hansa.crypto.circuits import SumVec
+from hansa.crypto.field import Elements, Field64
+from hansa.crypto.pine import Pine
+from hansa.crypto.prio3 import Prio3
+from hansa.loops import Letters
+from hansa.testing.algorithm import MODEL, federation
+
+B, P, D = FINE, Field64.p, MODEL.size  # the bound in steps, the modulus, the length of an update
+HELPER = "helper 1"
+
+
+def plan_of(aggregator: h.Aggregator | None = None, **more: Any) -> h.Plan:
+    """Rounds of softmax regression, one full-batch step each, every client counts once; or as `more` says."""
+    pieces = {
+        "pipe": (h.Clip(1.0, side=10.0), h.Weigh("one")),
+        "training": h.Training(batch=0, learning_rate=0.05),
+        "sample": h.Everyone(quorum=2),
+        "rounds": 1,
+        **more,
+    }
+    return h.Plan(MODEL, aggregator=aggregator or h.VerifiedSum(), **pieces)
+
+
+def honest(plan: h.Plan, n: int = 3) -> list[h.Client]:
+    """n clients that follow the plan."""
+    return [h.Client(who, plan, data) for who, data in federation(n).items()]
+
+
+def liar(make: Callable[..., h.Client], plan: h.Plan, **more: Any) -> h.Client:
+    """One that does not, called liar."""
+    return make("liar", plan, federation(1)["client-0"], **more)
+
+
+def states(
+    plan: h.Plan, clients: Iterable[h.Client], network: h.Network | None = None, **crafted: Any
+) -> list[h.State]:
+    """The states of a run; a helper with `crafted` arguments does not keep to the protocol."""
+    runtime = h.InProcess(clients, network)
+    if crafted:
+        runtime.helpers[HELPER] = Deceiver(HELPER, plan, key=runtime.helpers[HELPER].key, **crafted)
+    return list(h.synchronous(plan, runtime))
+
+
+# ── clients ──
+
+
+@dataclass
+class Crafted(h.Client):
+    """Says what `craft` makes of its honest report."""
+
+    craft: Callable[[Any], Any] = lambda report: report
+
+    def answer(self, request: Request) -> Any:
+        return self.craft(super().answer(request))
+
+
+@dataclass
+class Forger(h.Client):
+    """Skips every check of its own, and proves of the integers `x`, in steps, what `kind` claims of them.
+
+    Without x, of its own update, `times` as long.
+    """
+
+    x: Sequence[int] = ()
+    kind: type[Pine] | type[SumVec] = Liar
+    times: float = 1.0
+
+    def _converse(self, request: Request) -> Any:
+        down, memo = self._heard(request)
+        train, held, examples = self.parts
+        at = self.plan.context(
+            request.round, request.session, self.who, request.down, self.keys, examples=examples, memo=memo
+        )
+        own = {each.name: getattr(self.plan.aggregator, each.name) for each in fields(h.VerifiedSum)}
+        lying = Lying(**own, x=tuple(self.x), kind=self.kind, times=self.times)
+        return lying.client(
+            lambda: self.plan.contribute(down, {}, train, held, at)[0], replace(at, spec=self.plan.wire)
+        )
+
+
+@dataclass(frozen=True)
+class Lying(h.VerifiedSum):
+    """The client's half, with a lie about the update, or about the side values."""
+
+    x: tuple[int, ...] = ()
+    kind: Any = Liar
+    times: float = 1.0
+
+    def _claims(self, spec: h.Spec, binding: bytes) -> tuple[Claim, ...]:
+        update, side = super()._claims(spec, binding)
+        if issubclass(self.kind, Pine):
+            return Lie(update, self.x, self.kind(**facts(update.sum)), self.times), side
+        assert isinstance(side.sum, Prio3)
+        return update, Lie(side, self.x, replace(side.sum, statement=self.kind(**facts(side.sum.statement))))
+
+
+def facts(value: Any) -> dict[str, Any]:
+    """The arguments that build a dataclass."""
+    return {each.name: getattr(value, each.name) for each in fields(value)}
+
+
+@dataclass(frozen=True)
+class Lie:
+    """A claim that says `x`, whatever the vector; or without x, the vector, `times` as long."""
+
+    claim: Claim
+    x: tuple[int, ...]
+    sum: Any
+    times: float = 1.0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.claim.names
+
+    @property
+    def bound(self) -> int:
+        return self.claim.bound
+
+    @property
+    def steps(self) -> tuple[float, ...]:
+        return self.claim.steps
+
+    def round(self, v: h.Vector, key: h.Key) -> Any:
+        return list(self.x) or [int(self.times * x) for x in v / self.steps[0]]
+
+    def measurement(self, x: Any) -> Any:
+        return x
+
+    def read(self, totals: Sequence[bytes], n: int, margin: float) -> Integers:
+        raise NotImplementedError
+
+
+class FalseSquare(Liar):
+    """Only Σ xⱼ² = v is false."""
+
+    def norm_claim(self, v: int) -> Elements:
+        return super().norm_claim(self.bound**2)
+
+
+class FalseRest(Liar):
+    """Only v + u = B² is false."""
+
+    def norm_claim(self, v: int) -> Elements:
+        return self.encoding.bits([v, 0], self.encoding.norm_bits)
+
+
+class NoBit(Liar):
+    """Only that all are bits is false: the two lowest of u are written as u + 2 and −1."""
+
+    def norm_claim(self, v: int) -> Elements:
+        claim, n = super().norm_claim(v), self.encoding.norm_bits
+        claim[n : n + 2] = self.field.array([int(claim[n]) + 2 * int(claim[n + 1]) + 2, -1])
+        return claim
+
+
+class Zero(Liar):
+    """Claims success of every check: where a dot is large, it says that it is the smallest."""
+
+    def dot_claim(self, v: int, holds: bool) -> int:
+        return (v if holds else 0) | 1 << self.encoding.dot_bits
+
+
+class Cut(Liar):
+    """Claims success of every check: where a dot is large, it says its lowest bits."""
+
+    def dot_claim(self, v: int, holds: bool) -> int:
+        return v % (2 * self.encoding.range) | 1 << self.encoding.dot_bits
+
+
+class Fewer(Liar):
+    """Claims one success too few."""
+
+    def _claim(self, dots: Elements) -> Elements:
+        claim = super()._claim(dots)
+        claim[self.encoding.dot_bits] = 0
+        return claim
+
+
+class Loud(SumVec):
+    """Writes any number into the place of its lowest bit."""
+
+    def encode(self, measurement: Any) -> Elements:
+        bits = super().encode([0] * len(measurement))
+        bits[0] = measurement[0] % self.shape.field.p
+        return bits
+
+
+def vector(*first: int) -> list[int]:
+    """These coordinates, and zeros."""
+    return [*first, *[0] * (D - len(first))]
+
+
+def wrapped(t: int) -> list[int]:
+    """All coordinates large, of about the same size, and Σ xⱼ² = p + t: small mod p."""
+    draw, size = np.random.Generator(np.random.PCG64(2)), int((P / D) ** 0.5)
+    x = [size - int(draw.integers(size // 100)) for _ in range(D - 4)]
+    return [*x, *squares(P + t - sum(v * v for v in x))]
+
+
+# ── helpers and servers ──
+
+
+@dataclass
+class Deceiver(Helper):
+    """Says what `craft` makes of what it is asked and of its honest answer."""
+
+    craft: Callable[[Any, Any], Any] = lambda asked, said: said
+
+    def answer(self, request: Request) -> Any:
+        return self.craft(request.bodies[self.who], super().answer(request))
+
+
+@dataclass
+class Server:
+    """A server that says what it likes to real clients and a real helper, one session at a time."""
+
+    plan: h.Plan
+    clients: list[h.Client]
+    runtime: Any = None
+    secret: bytes = field(default_factory=lambda: secrets.token_bytes(SECRET))
+    opening: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.cohort = sorted(one.who for one in self.clients)
+        self.runtime = self.runtime or h.InProcess(self.clients)
+        self.session(0)
+
+    def session(self, session: int, round: int = 0) -> None:
+        """Begin another session."""
+        self.letters = Letters(self.plan, self.runtime, replace(self.plan.start(), round=round), session)
+
+    def ask(self, body: Any) -> Any:
+        """What the helper answers; None where it refuses."""
+        return self.letters.ask({HELPER: body}).get(HELPER)
+
+    def open(self, cohort: list[str] | None = None, key: bytes | None = None) -> Any:
+        """Tell the helper this cohort and key, and then what all clients are told."""
+        challenge = self.ask({"key": key or self.secret, "cohort": self.cohort if cohort is None else cohort})
+        self.opening = _promise(self.secret, [challenge], self.cohort)
+        return self.ask(self.opening)
+
+    def hear(self, who: list[str]) -> dict[str, Any]:
+        """The reports of clients."""
+        head = self.letters.head
+        at = self.plan.context(head.round, head.session, down=head.down)
+        assert isinstance(self.plan.aggregator, h.VerifiedSum)
+        claims = self.plan.aggregator._claims(self.plan.wire, _binding(at, self.opening))
+        self.share = Share(claims, 0, self.secret)
+        return self.letters.ask(dict.fromkeys(who, self.opening))
+
+    def pass_on(self, reports: dict[str, Any], count: Sequence[str] = ()) -> Any:
+        """What the helper says of reports."""
+        rows = [(who, r["nonce"], r["public"], r["sealed"][0]) for who, r in reports.items()]
+        return self.ask({"reports": rows, "count": list(count)})
+
+    def check(self, reports: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
+        """Verify with the helper, as an honest server would: who is in, and why others are not."""
+        mine = self.share.prepare([(who, r["nonce"], r["public"], r["leader"]) for who, r in reports.items()])
+        verdicts, why = self.share.decide(list(reports), [mine, self.pass_on(reports)])
+        return self.ask({"verdicts": verdicts}), why
+
+    def why(self) -> str:
+        """Why the helper has refused."""
+        return self.letters.lost.get(HELPER, "")
+
+
+def without(patch: pytest.MonkeyPatch, owner: Any, name: str, check: str, instead: str) -> None:
+    """Delete one check from the source of a function, which must hold it."""
+    function = vars(owner)[name]
+    source = textwrap.dedent(inspect.getsource(function))
+    assert source.count(check) == 1, f"{name} does not say {check!r} once"
+    found: dict[str, Any] = {}
+    exec(
+        compile("from __future__ import annotations\n" + source.replace(check, instead), name, "exec"),
+        function.__globals__,
+        found,
+    )
+    patch.setattr(owner, name, found[name])
