@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..crypto import pine, prio3, vdaf
-from ..crypto.field import Field
+from ..crypto.field import Elements, Field
 from ..crypto.pine import Pine
 from ..crypto.prio3 import Prio3
 from ..errors import DataError, PlanError, RoundError
@@ -29,7 +29,7 @@ Integers = NDArray[np.int64]
 
 PROFILES = {"product": pine.PRODUCT, "compact": pine.COMPACT}
 FINE, NOISY, COARSE = 2**24, 2**20, 2**15  # steps in a bound: alone, under noise (which hides smaller ones), compact
-SIDE = 2**20  # steps in the bound of a side value
+SIDE, NOISY_SIDE = 2**20, 2**16  # steps in the bound of a side value, whose noise is a few times as large
 TRIES = 100  # of a rounding that fits with probability ≥ 1 − e^−½
 
 
@@ -106,8 +106,8 @@ class Norm:
 
     def read(self, totals: Sequence[bytes], n: int, margin: float) -> Integers:
         """The sum of n clients' integers; RoundError where it may have wrapped around p."""
-        _fits(n * self.bound + margin, self.sum.field)
-        return self.sum.total(totals)
+        total = vdaf.add_encoded(self.sum.field, totals, self.aggregators, self.size)
+        return _read(total, self.sum.field, n * self.bound, margin)
 
     def _fits(self, x: Integers) -> bool:
         length = float(np.linalg.norm(x.astype(np.float64)))  # far above the bound the exact square could overflow
@@ -159,9 +159,9 @@ class Range:
 
     def read(self, totals: Sequence[bytes], n: int, margin: float) -> Integers:
         """The sum of n clients' integers; RoundError where it may have wrapped around p."""
-        field = self.sum.field
-        _fits(2 * n * self.bound + margin, field)
-        return field.signed(vdaf.add_encoded(field, totals, self.aggregators, len(self.names))) - n * self.bound
+        field, shift = self.sum.field, n * self.bound
+        total = vdaf.add_encoded(field, totals, self.aggregators, len(self.names))
+        return _read(field.sub(total, field.array([shift] * len(self.names))), field, shift, margin)
 
 
 @dataclass(frozen=True)
@@ -203,8 +203,8 @@ class Tally:
 
     def read(self, totals: Sequence[bytes], n: int, margin: float) -> Integers:
         """The sum of n clients' integers; RoundError where it may have wrapped around p."""
-        _fits(n * self.bound + margin, self.sum.field)
-        return self.sum.field.signed(vdaf.add_encoded(self.sum.field, totals, self.aggregators, self.size))
+        total = vdaf.add_encoded(self.sum.field, totals, self.aggregators, self.size)
+        return _read(total, self.sum.field, n * self.bound, margin)
 
 
 def claims(
@@ -224,10 +224,11 @@ def claims(
     counts = sorted(spec.counts) if real else []
     found += [Tally((n,), spec.blocks[n], int(spec.bounds[n]), aggregators, context + n.encode()) for n in counts]
     side = tuple(name for name in spec.blocks if name in spec.side and name not in counts)
+    fine = NOISY_SIDE if noisy else SIDE
     if side:
         if real:
-            steps |= {name: spec.bounds[name] / SIDE for name in side}
-        B = max(SIDE if real else math.ceil(spec.bounds[name] / steps[name]) for name in side)
+            steps |= {name: spec.bounds[name] / fine for name in side}
+        B = max(fine if real else math.ceil(spec.bounds[name] / steps[name]) for name in side)
         found.append(Range(side, tuple(steps[name] for name in side), real, B, aggregators, context))
     for claim in found:
         _ = claim.sum  # or PlanError
@@ -246,9 +247,18 @@ def radius(bound: int, size: int) -> float:
     return (math.sqrt(1 + 4 * square) - 1) / 2
 
 
-def _fits(largest: float, field: Field) -> None:
-    if largest >= field.p / 2:
+def _read(total: Elements, field: Field, largest: float, margin: float) -> Integers:
+    """Integers in ±largest, with noise up to `margin`; RoundError where they may have wrapped around, or are none."""
+    if (largest := largest + margin) >= field.p / 2:
         raise RoundError(
             f"A sum may reach {largest:.3g} steps, and from {field.p / 2:.3g} on it would wrap around.",
             "Sample fewer clients, or write profile='product'.",
         )
+    far = field.p - math.ceil(largest)
+    if ((total > math.ceil(largest)) & (total < far)).any():
+        raise RoundError(
+            "The sum is farther out than clients and noise can bring it.",
+            "What an aggregator says is not its share of this sum.",
+            "Look at the helpers, and run the round again.",
+        )
+    return field.signed(total)
