@@ -126,7 +126,8 @@ class Training:
 
 
 MOMENTUM = 0.9  # β of optimizer="momentum"
-OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "compiled")
+Word = Literal["sgd", "momentum", "adam", "adamw", "compiled"]  # the last: as a Keras model is compiled
+OPTIMIZERS: tuple[Word, ...] = ("sgd", "momentum", "adam", "adamw", "compiled")
 
 
 @dataclass(frozen=True)
