@@ -289,10 +289,7 @@ def without(patch: pytest.MonkeyPatch, owner: Any, name: str, check: str, instea
     function = vars(owner)[name]
     source = textwrap.dedent(inspect.getsource(function))
     assert source.count(check) == 1, f"{name} does not say {check!r} once"
+    code = compile("from __future__ import annotations\n" + source.replace(check, instead), name, "exec")
     found: dict[str, Any] = {}
-    exec(
-        compile("from __future__ import annotations\n" + source.replace(check, instead), name, "exec"),
-        function.__globals__,
-        found,
-    )
+    exec(code, function.__globals__, found)  # noqa: S102
     patch.setattr(owner, name, found[name])
