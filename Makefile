@@ -43,6 +43,6 @@ clean:
 	@touch $@
 
 .venv/test: .venv/made pyproject.toml constraints.txt
-	$(INSTALL) '.[torch,keras,jax,sklearn,xgboost,privacy,postgres,verified,zoo,dev,docs]'
+	$(INSTALL) '.[torch,keras,jax,sklearn,xgboost,ray,privacy,postgres,verified,zoo,dev,docs]'
 	@du -sh .venv | sed 's/\t.*/ of packages are installed/'
 	@touch $@ .venv/demo

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .models.torch import TorchModel
     from .models.xgboost import XgboostModel
     from .runtimes.processes import Processes
+    from .runtimes.ray import RayCluster
     from .store import Run, Store
 
 __version__ = "0.1.0"
@@ -55,6 +56,7 @@ LAZY = {  # what needs more than NumPy is imported when it is first asked for
     "Median": "aggregators.robust",
     "MultiKrum": "aggregators.robust",
     "Processes": "runtimes.processes",
+    "RayCluster": "runtimes.ray",
     "Run": "store",
     "SklearnModel": "models.sklearn",
     "Store": "store",
@@ -128,6 +130,7 @@ __all__ = [
     "Processes",
     "ProtocolError",
     "Quantize",
+    "RayCluster",
     "Release",
     "Reply",
     "Request",

@@ -1,0 +1,174 @@
+"""RayCluster: clients in Ray actors on many machines; each sums its own clients, and what a lost one did is done anew.
+
+What clients remember stays with the caller and travels with each request, so that it is lost with no machine.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..client import Client, Reply, Request
+from ..errors import PlanError, number
+from ..optim import Memo
+from ..population import Listed
+from .inprocess import answer, helpers
+from .processes import answers
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a library does not phone home for its user
+
+try:
+    import ray
+    from ray.exceptions import RayActorError, RayTaskError
+except ModuleNotFoundError as missing:
+    raise PlanError(
+        "Ray is not installed.", "RayCluster runs clients on its machines.", "Install it: pip install 'hansa[ray]'."
+    ) from missing
+
+LOST = "its machine was lost in the middle of a conversation"  # why a client is lost that cannot be asked anew
+ATTEMPTS = 5  # to do what was lost, before the machines are held to be at fault
+
+
+Asked = tuple[int, Request, Any, float, int]  # actor, request, model, until when, attempts that are left
+
+
+class Actor:
+    """Some clients on one machine, each with its memory of the moment."""
+
+    def __init__(self, clients: list[Client]):
+        self.clients = {client.who: client for client in clients}
+
+    def answer(self, request: Request, down: Any, memos: Mapping[str, Memo]) -> tuple[list[Reply], dict[str, Memo]]:
+        """The replies to a request, and what those asked remember now."""
+        if request.turn == 0:
+            for who in request.bodies:
+                self.clients[who].mine = memos.get(who, {})
+        replies = list(answers(self.clients, replace(request, down=down)))
+        mine = {who: self.clients[who].mine for who in request.bodies}
+        return replies, {who: memo for who, memo in mine.items() if memo}
+
+    def start(self) -> None:
+        """Begin anew: no client remembers anything."""
+        for client in self.clients.values():
+            client.remember({})
+
+
+class RayCluster:
+    """Clients in `workers` actors of a Ray cluster; the same bytes as in one process, whatever their number.
+
+    `address` joins a cluster ("auto", or ray://head:10001); without one, Ray is started on this machine, with a CPU for
+    each worker. When an actor or its machine is lost, Ray starts it elsewhere, and what it had been asked is asked
+    again; only a client in the middle of a longer conversation is lost for the round. Helpers live with the caller.
+    """
+
+    def __init__(self, clients: Iterable[Client], workers: int = 2, address: str | None = None):
+        if not (number(workers, whole=True) and workers >= 1):
+            raise PlanError(
+                f"RayCluster(workers={workers!r}) has nobody to work.", "One is the least.", "Write workers=2."
+            )
+        self._clients = Listed(clients)
+        self.helpers = helpers(self._clients)
+        self._started = not ray.is_initialized()
+        if self._started:
+            more = {} if address else {"num_cpus": workers}
+            ray.init(address=address, include_dashboard=False, logging_level="error", log_to_driver=False, **more)
+        count = min(workers, len(self._clients))
+        kind = ray.remote(max_restarts=-1, num_cpus=1)(Actor)
+        self._names = [self._clients.names[i::count] for i in range(count)]
+        self._actors = [kind.remote([self._clients[who] for who in names]) for names in self._names]
+        self._memos: dict[str, Memo] = {}
+        self._before: dict[str, tuple[int, Memo]] = {}  # a session, and what was remembered before it
+        self._asked: dict[Any, Asked] = {}  # by the call that will answer
+        self._ready: deque[Reply] = deque()
+
+    def roster(self) -> Sequence[str]:
+        """Names of all clients, sorted."""
+        return self._clients.names
+
+    def send(self, request: Request) -> None:
+        """Give each actor the part of the request that concerns its clients; the model goes once to each machine."""
+        until, down = time.monotonic() + request.deadline, ray.put(request.down)
+        for who, helper in self.helpers.items():
+            if who in request.bodies:
+                body, why = answer(helper, request)
+                self._ready.append(Reply(request.session, request.round, (who,), body, why))
+        for i, names in enumerate(self._names):
+            if mine := {who: request.bodies[who] for who in names if who in request.bodies}:
+                self._ask(i, replace(request, bodies=mine, down=None), down, until, ATTEMPTS)
+
+    def _ask(self, i: int, request: Request, down: Any, until: float, tries: int) -> None:
+        memos = {who: self._memos[who] for who in request.bodies if who in self._memos}
+        self._asked[self._actors[i].answer.remote(request, down, memos)] = i, request, down, until, tries
+
+    def receive(self) -> Reply:
+        """The next reply; clients that pass the deadline are lost as late."""
+        while not self._ready:
+            now, until = time.monotonic(), min(end for *_, end, _ in self._asked.values())
+            done, _ = ray.wait(list(self._asked), timeout=None if math.isinf(until) else max(0.0, until - now))
+            for call in done or [call for call, asked in self._asked.items() if asked[3] <= time.monotonic()]:
+                self._take(call, late=not done)
+        return self._ready.popleft()
+
+    def _take(self, call: Any, late: bool) -> None:
+        i, request, down, until, tries = self._asked.pop(call)
+        if late:
+            self._lose(request, "late")
+            return
+        try:
+            replies, memos = ray.get(call)
+        except RayTaskError as error:
+            raise RuntimeError(f"A client's code failed in actor {i}:\n{error}") from None
+        except RayActorError as error:
+            if tries == 0:
+                raise RuntimeError(
+                    f"Actor {i} was lost {ATTEMPTS + 1} times with one request.\n"
+                    "  Its machine may run out of memory.\n"
+                    "  Use fewer workers or smaller data, and resume the run."
+                ) from error
+            if request.turn:
+                self._lose(request, LOST)
+            else:
+                self._ask(i, request, down, until, tries - 1)
+            return
+        for who in request.bodies if request.turn == 0 else ():
+            self._before[who] = request.session, self._memos.get(who, {})
+        self._memos |= memos
+        self._ready += replies
+        if missing := request.bodies.keys() - {who for reply in replies for who in reply.who}:
+            self._lose(replace(request, bodies=dict.fromkeys(missing)), "late")
+
+    def _lose(self, request: Request, why: str) -> None:
+        self._ready.append(Reply(request.session, request.round, tuple(sorted(request.bodies)), None, why))
+
+    def memory(self, who: Iterable[str]) -> dict[str, Memo]:
+        """What these clients remember between rounds."""
+        return {name: self._memos[name] for name in who if name in self._memos}
+
+    def remember(self, memos: Mapping[str, Memo]) -> None:
+        """Let each client remember this, and those that are not named nothing."""
+        self._memos, self._before = {who: memo for who, memo in memos.items() if memo}, {}
+        for actor in self._actors:
+            actor.start.remote()  # calls of an actor are done in order
+        for helper in self.helpers.values():
+            helper.remember({})
+
+    def forget(self, session: int, who: Iterable[str]) -> None:
+        """Let these clients remember what they did before the session, for it did not count."""
+        for name in who:
+            before, memo = self._before.get(name, (-1, {}))
+            if before == session:
+                self._memos.pop(name, None)
+                self._memos |= {name: memo} if memo else {}
+
+    def close(self) -> None:
+        """End the actors, and Ray where it was started here."""
+        for actor in self._actors:
+            ray.kill(actor)
+        self._actors = []
+        if self._started:
+            ray.shutdown()

@@ -1,0 +1,127 @@
+"""RayCluster, on a real Ray: the bytes of one process, whatever dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+
+from hansa import (
+    Client,
+    Clip,
+    Everyone,
+    InProcess,
+    Model,
+    Plan,
+    PlanError,
+    RayCluster,
+    Scaffold,
+    Softmax,
+    Training,
+    TrainResult,
+    VerifiedSum,
+    Weigh,
+    synchronous,
+)
+from hansa.testing import check_runtime
+from hansa.testing.promise import same
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    """One Ray for all tests of this file; each RayCluster joins it."""
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def people(plan: Plan, n: int = 5) -> list[Client]:
+    found = []
+    for i in range(n):
+        rng = np.random.default_rng(i)
+        X = rng.normal(size=(20, 4))
+        found.append(Client(f"c{i}", plan, (X, (X[:, 0] > 0).astype(np.int64))))
+    return found
+
+
+def plan(**more: Any) -> Plan:
+    return Plan(Softmax(4, 2), **{"training": Training(batch=5, report=False), "rounds": 6, **more})
+
+
+def kill(runtime: RayCluster, i: int) -> None:
+    """End the process of an actor as the kernel would."""
+    actor = runtime._actors[i]
+    pid = ray.get(actor.__ray_call__.remote(lambda self: os.getpid()))
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_it_is_a_runtime() -> None:
+    check_runtime(lambda clients: RayCluster(clients, 2))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_bytes_of_one_process_survive_the_loss_of_actors(workers: int) -> None:
+    p = plan(algorithm=Scaffold())
+    runtime, alone = RayCluster(people(p), workers), InProcess(people(p))
+    for a, b in zip(synchronous(p, runtime), synchronous(p, alone), strict=True):
+        assert same(a.x, b.x) and a.seen == b.seen and not a.lost
+        assert same(runtime.memory(runtime.roster()), alone.memory(alone.roster()))
+        if a.round in (2, 4):
+            kill(runtime, a.round % workers)
+    runtime.close()
+
+
+def test_a_secure_sum_survives_too() -> None:
+    p = plan(pipe=(Clip(5.0), Weigh("one")), aggregator=VerifiedSum(), sample=Everyone(quorum=2), rounds=3)
+    runtime, alone = RayCluster(people(p), 2), InProcess(people(p))
+    for a, b in zip(synchronous(p, runtime), synchronous(p, alone), strict=True):
+        assert same(a.x, b.x) and a.seen == b.seen
+        kill(runtime, 0)
+    runtime.close()
+
+
+class Deadly(Model):
+    """Takes its process along whenever it is trained."""
+
+    size = 1
+
+    def start(self, key: Any) -> Any:
+        return np.zeros(1)
+
+    def train(self, x: Any, *more: Any) -> TrainResult:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+class Faulty(Deadly):
+    """Fails with a bug of its own."""
+
+    def train(self, x: Any, *more: Any) -> TrainResult:
+        raise ZeroDivisionError("of my own")
+
+
+def test_what_always_kills_its_actor_ends_with_a_reason() -> None:
+    p = Plan(Deadly(), training=Training(report=False), rounds=1)
+    runtime = RayCluster(people(p, 2), 1)
+    with pytest.raises(RuntimeError, match="was lost 6 times"):
+        next(synchronous(p, runtime))
+    runtime.close()
+
+
+def test_a_bug_of_a_client_comes_back() -> None:
+    p = Plan(Faulty(), training=Training(report=False), rounds=1)
+    runtime = RayCluster(people(p, 2), 1)
+    with pytest.raises(RuntimeError, match="of my own"):
+        next(synchronous(p, runtime))
+    runtime.close()
+
+
+@pytest.mark.parametrize("workers", [0, 1.5, "2"])
+def test_nobody_to_work_is_refused(workers: Any) -> None:
+    with pytest.raises(PlanError, match="nobody to work"):
+        RayCluster(people(plan()), workers)
