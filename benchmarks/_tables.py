@@ -210,13 +210,12 @@ def secure_rounds() -> Iterator[str]:
     """One line for each model and aggregator."""
     result = read("secure_rounds")
     who = ("training", "clients", "helpers", "server", "round")
-    head = ("model", "aggregator", *(f"{name}, s" for name in who), "× Sum", "× Sum, without training")
+    head = ("model", "aggregator", *(f"{name}, s" for name in who), "× Sum")
     lines, bytes_ = [], []
     for row in result["rows"]:
         name = f"{row['model']}, {row['numbers']:,}"
         seconds = (f"{row[f'{one}_s']:.3f}" for one in who)
-        ratios = f"{row['over_sum']:.2f}", f"{row['without_training_over_sum']:.1f}"
-        lines.append((name, f"`{row['aggregator']}`", *seconds, *ratios))
+        lines.append((name, f"`{row['aggregator']}`", *seconds, f"{row['over_sum']:.2f}"))
         up, there, back = (
             row["bytes"].get(line, 0) / row["clients"]
             for line in ("clients → server", "server → helpers", "helpers → server")

@@ -150,12 +150,8 @@ def rounds(name: str) -> Iterator[dict[str, Any]]:
         plain = took["Sum()"]
         row: dict[str, Any] = {"model": name, "numbers": model.size, "aggregator": title, "clients": CLIENTS}
         row |= {f"{who}_s": statistics.median(one[who] for one in took[title]) for who in (*WHO, "round")}
-        pairs = list(zip(took[title], plain, strict=True))
-        row["over_sum"] = statistics.median(a["round"] / b["round"] for a, b in pairs)
-        row["without_training_over_sum"] = statistics.median(
-            (a["round"] - a["training"]) / (b["round"] - b["training"]) for a, b in pairs
-        )
-        yield row | {"rounds": len(pairs), "bytes": runtime.watch.sent}
+        row["over_sum"] = statistics.median(a["round"] / b["round"] for a, b in zip(took[title], plain, strict=True))
+        yield row | {"rounds": len(plain), "bytes": runtime.watch.sent}
 
 
 def plot(rows: list[dict[str, Any]]) -> None:
