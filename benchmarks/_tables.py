@@ -41,6 +41,11 @@ are tried: Opacus tries fractions between 1 and 11 and nothing above 63, so its 
 and much higher where ε is small. Its PRV accountant tells the upper end of an error of 0.01, pfl's the middle of one of
 0.07.
 """
+NOISE = """## Noise and few bits
+
+`benchmarks/noise.py`: what one client pays for a step of the pipe on d numbers: processor time on one core, the best of
+seven. Skellam numbers are looked up in a table up to σ = 1000; the first draw of a σ makes it.
+"""
 VERIFIED = """## Sums of proven vectors
 
 `benchmarks/verified.py`: one report of d numbers, on one core, all variants in turns. "× prototype" is the median,
@@ -160,6 +165,18 @@ def accountants() -> Iterator[str]:
     yield made(result)
 
 
+def noise() -> Iterator[str]:
+    """One line for each step, and each standard deviation."""
+    result = read("noise")
+    lines = []
+    for r in result["rows"]:
+        sigma, first = (f"{r[name]:g}" if name in r else "" for name in ("sigma", "first_ms"))
+        lines.append((f"`{r['step']}`", sigma, f"{r['d']:,}", f"{r['ms']:.1f}", first))
+    yield NOISE
+    yield from table(("step", "σ, in steps", "d", "ms", "ms, first draw"), lines)
+    yield made(result)
+
+
 def _library(column: str) -> str:
     library, kind = column.split("_")
     return f"{'dp-accounting' if library == 'direct' else library}, {kind.upper()}"
@@ -231,7 +248,7 @@ def page() -> str:
     """The whole page."""
     head = "# Measured\n\nWritten by `benchmarks/_tables.py` from `benchmarks/results/`. Robust rules under attack: "
     head += "[the robust page](how-to/robust.md).\n"
-    return "\n".join((head, *heart(), *mnist(), *overhead(), *accountants()))
+    return "\n".join((head, *heart(), *mnist(), *overhead(), *accountants(), *noise()))
 
 
 if __name__ == "__main__":
