@@ -13,7 +13,7 @@ from ..rand import Key
 from ..spec import Spec, Vector
 from . import Context, Transform
 
-FACTOR = 4  # log₂ of the size of the matrices that H is put together from; 3 and 5 take longer
+FACTOR = 3  # log₂ of the size of the matrices that H is put together from; 2 and 4 take longer
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class Rotate(Transform):
         for name, d in self.plan(at.spec).blocks.items():
             part = v[..., at.spec.at(name)]
             if name in at.spec.update:
-                padded = np.zeros((*part.shape[:-1], d))
-                padded[..., : part.shape[-1]] = part
-                part = hadamard(padded * _signs(at.common, name, d))
+                n, padded = part.shape[-1], np.zeros((*part.shape[:-1], d))
+                np.multiply(part, _signs(at.common, name, d)[:n], out=padded[..., :n])
+                part = hadamard(padded)
             parts.append(part)
-        return np.concatenate(parts, axis=-1)
+        return np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
 
     def decode(self, total: Vector, at: Context) -> Vector:
         """D·H·x, without the padding."""
@@ -59,7 +59,7 @@ class Rotate(Transform):
         for name, n in at.spec.blocks.items():
             part = total[..., spread.at(name)]
             if name in at.spec.update:
-                part = (hadamard(part) * _signs(at.common, name, part.shape[-1]))[..., :n]
+                part = hadamard(part)[..., :n] * _signs(at.common, name, part.shape[-1])[:n]
             parts.append(part)
         return np.concatenate(parts, axis=-1)
 
