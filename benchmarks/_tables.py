@@ -248,7 +248,7 @@ def page() -> str:
     """The whole page."""
     head = "# Measured\n\nWritten by `benchmarks/_tables.py` from `benchmarks/results/`. Robust rules under attack: "
     head += "[the robust page](how-to/robust.md).\n"
-    return "\n".join((head, *heart(), *mnist(), *overhead(), *accountants()))
+    return "\n".join((head, *heart(), *mnist(), *overhead(), *accountants(), *noise()))
 
 
 if __name__ == "__main__":
