@@ -23,7 +23,7 @@ from hansa.audit.canary import Directions
 from hansa.audit.plots import picture
 from hansa.cli import commands
 
-FEATURES, CLASSES, CANARIES, MANY = 300, 10, 2000, 1500
+FEATURES, CLASSES, CANARIES, MANY = 200, 10, 2000, 1500
 CLIP, WEIGH = hansa.Clip(1.0), hansa.Weigh("one")
 QUIET = hansa.Training(report=False, learning_rate=0.01)
 
@@ -53,7 +53,7 @@ def audited(name: str, gaussian: Any = hansa.GaussianNoise, skellam: Any = hansa
     everyone = hansa.Everyone(quorum=MANY)
     settings: dict[str, dict[str, Any]] = {
         "server": {"pipe": (CLIP, WEIGH, gaussian(2.6)), "rounds": 2},
-        "all": {"pipe": (CLIP, WEIGH, gaussian(2.6, by="all", least=MANY)), "rounds": 4, "sample": everyone},
+        "all": {"pipe": (CLIP, WEIGH, gaussian(2.0, by="all", least=MANY)), "rounds": 2, "sample": everyone},
         "each": {"pipe": (CLIP, WEIGH, gaussian(2.6, by="each")), "rounds": 2},
         "skellam": {
             "pipe": (CLIP, WEIGH, hansa.Quantize(16), skellam(2.5, by="all", least=MANY)),
