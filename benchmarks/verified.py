@@ -43,7 +43,6 @@ from hansa.crypto.pine import DRAFT02, Pine
 PROTOTYPE = DATA.parent / "design" / "prototypes" / "pine_nb2.py"
 KEY, CONTEXT = bytes(32), bytes(32)
 STEPS = ("shard", "leader", "helper", "decide")
-TWO = 1.85  # by how much two processes must be faster than one, for two cores to be there
 CORES = sorted(os.sched_getaffinity(0))
 Integers = NDArray[np.int64]
 
@@ -147,11 +146,10 @@ def reports(d: int, turns: int) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def batch(d: int, count: int, most: int, wanted: int = 9) -> Iterator[dict[str, Any]]:
-    """Checking `count` reports at once on one core and on two; in seconds that pass.
+def batch(d: int, count: int, wanted: int = 25, patience: float = 120.0) -> Iterator[dict[str, Any]]:
+    """Checking `count` reports at once on one core and on two: the least seconds that pass, as others use the cores.
 
-    Where other programs run, a second core is not there for the asking. So two processes that share nothing do half of
-    the work each as a control, and turns count in which they have shown that there are two cores.
+    As a control, two processes that share nothing do half of the work each: no threads can be faster.
     """
     bound = Norm(("delta",), d, FINE, (1.0,), True, "product", 2, CONTEXT)
     x, made = vector(d, FINE), []
@@ -160,18 +158,32 @@ def batch(d: int, count: int, most: int, wanted: int = 9) -> Iterator[dict[str, 
         made.append((str(i), nonce, [public], shares))
     for who, name in enumerate(("leader", "helper")):
         rows = [(client, nonce, public, [shares[who]]) for client, nonce, public, shares in made]
-        turns = list[tuple[float, float, float]]()
-        while len(turns) < most and sum(one / ideal >= TWO for one, _, ideal in turns) < wanted:
-            one, two = checked(bound, who, rows, CORES[:1]), checked(bound, who, rows, CORES[:2])
-            turns.append((one, two, apart(bound, who, rows)))
+        turns, end = list[tuple[float, float, float]](), time.monotonic() + patience
+        while len(turns) < wanted and (time.monotonic() < end or not turns):
+            if free() or time.monotonic() > end:
+                one, two = checked(bound, who, rows, CORES[:1]), checked(bound, who, rows, CORES[:2])
+                turns.append((one, two, apart(bound, who, rows)))
         os.sched_setaffinity(0, CORES)
-        quiet = [turn for turn in turns if turn[0] / turn[2] >= TWO]
-        yield {"what": "batch", "d": d, "who": name, "reports": count, "turns": len(turns), "quiet": len(quiet)} | {
-            "one_core_s": statistics.median(one for one, *_ in turns),
-            "speed_up": statistics.median(one / two for one, two, _ in quiet) if quiet else None,
-            "speed_up_of_control": statistics.median(one / ideal for one, _, ideal in quiet) if quiet else None,
-            "seconds_over_control": statistics.median(two / ideal for _, two, ideal in turns),
+        one, two, control = (min(took) for took in zip(*turns, strict=True))
+        yield {"what": "batch", "d": d, "who": name, "reports": count, "turns": len(turns)} | {
+            "one_core_s": one,
+            "speed_up": one / two,
+            "speed_up_of_control": one / control,
+            "over_control": statistics.median(b / c for _, b, c in turns),
         }
+
+
+def free(span: float = 0.03) -> bool:
+    """Are two cores to be had at this moment?"""
+    child = os.fork()
+    os.sched_setaffinity(0, [CORES[0 if child else 1]])
+    begin, used = time.perf_counter(), time.process_time()
+    while (passed := time.perf_counter() - begin) < span:
+        pass
+    ours = time.process_time() - used > 0.95 * passed
+    if not child:
+        os._exit(not ours)
+    return os.waitpid(child, 0)[1] == 0 and ours
 
 
 def checked(bound: Norm, who: int, rows: list[Any], cores: list[int]) -> float:
@@ -261,7 +273,7 @@ def batches() -> list[dict[str, Any]]:
         raise SystemExit("Here is one core; to compare one with two takes two.")
     rows = []
     for d, count in ((10**5, 32), (10**6, 6)):
-        for row in batch(d, count, most=150):
+        for row in batch(d, count):
             rows.append(row)
             print(row, flush=True)
     return rows
