@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BENCH ?= $(filter-out benchmarks/common.py,$(wildcard benchmarks/*.py))
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt --editable
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --no-compile --constraint constraints.txt --editable
 
 .PHONY: demo test lint docs bench clean
 
@@ -44,5 +44,5 @@ clean:
 
 .venv/test: .venv/made pyproject.toml constraints.txt
 	$(INSTALL) '.[torch,keras,jax,sklearn,xgboost,ray,privacy,postgres,verified,zoo,dev,docs]'
-	@du -sh .venv | sed 's/\t.*/ of packages are installed/'
+	@du -s --si --apparent-size .venv | sed 's/\t.*/B of packages are installed/'
 	@touch $@ .venv/demo

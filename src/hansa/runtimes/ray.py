@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..client import Client, Reply, Request
-from ..errors import PlanError, number
+from ..errors import PlanError
 from ..optim import Memo
 from ..population import Listed
 from .inprocess import answer, helpers
@@ -67,7 +67,7 @@ class RayCluster:
     """
 
     def __init__(self, clients: Iterable[Client], workers: int = 2, address: str | None = None):
-        if not (number(workers, whole=True) and workers >= 1):
+        if not isinstance(workers, int) or workers < 1:
             raise PlanError(
                 f"RayCluster(workers={workers!r}) has nobody to work.", "One is the least.", "Write workers=2."
             )
@@ -75,12 +75,12 @@ class RayCluster:
         self.helpers = helpers(self._clients)
         self._started = not ray.is_initialized()
         if self._started:
-            more = {} if address else {"num_cpus": workers}
-            ray.init(address=address, include_dashboard=False, logging_level="error", log_to_driver=False, **more)
+            more: dict[str, Any] = {"include_dashboard": False, "logging_level": "error", "log_to_driver": False}
+            ray.init(address=address, num_cpus=None if address else workers, **more)
         count = min(workers, len(self._clients))
         kind = ray.remote(max_restarts=-1, num_cpus=1)(Actor)
         self._names = [self._clients.names[i::count] for i in range(count)]
-        self._actors = [kind.remote([self._clients[who] for who in names]) for names in self._names]
+        self._actors: list[Any] = [kind.remote([self._clients[who] for who in names]) for names in self._names]
         self._memos: dict[str, Memo] = {}
         self._before: dict[str, tuple[int, Memo]] = {}  # a session, and what was remembered before it
         self._asked: dict[Any, Asked] = {}  # by the call that will answer

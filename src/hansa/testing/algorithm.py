@@ -17,7 +17,7 @@ from ..optim import Memo
 from ..plan import Plan
 from ..rand import Key
 from ..runtimes.inprocess import InProcess
-from ..spec import Vector
+from ..spec import Counts, Vector
 from .promise import KEY, demand, plain, same
 
 MODEL = Softmax(4, 3)
@@ -73,7 +73,7 @@ def _declares(algorithm: Algorithm) -> None:
     )
     side = algorithm.side()
     demand(
-        all(bound > 0 for bound in side.values()),
+        all((bound.most if isinstance(bound, Counts) else bound) > 0 for bound in side.values()),
         f"{algorithm!r}: a bound in side() is positive, or infinite: {side!r}.",
     )
     taken = (small.keys() | {"loss", "weight", "under"}) & side.keys()
