@@ -12,7 +12,7 @@ from ..client import Client
 from ..errors import PlanError
 from ..loops import FAULTS, synchronous
 from ..models import Training
-from ..plan import Plan, State
+from ..plan import Everyone, Plan, State
 from ..runtimes.inprocess import InProcess, Network
 from ..transforms import Transform
 from ..transforms.compress import Quantize
@@ -21,6 +21,7 @@ from .algorithm import MODEL, federation
 from .promise import demand, same
 
 REAL: tuple[Transform, ...] = (Weigh("one"),)
+BOUNDED: tuple[Transform, ...] = (Clip(10.0, side=10.0), Weigh("one"))
 INTEGER: tuple[Transform, ...] = (Clip(10.0, side=10.0), Weigh("one"), Quantize(32))
 TRAINING = Training(batch=0, learning_rate=0.05)
 
@@ -33,7 +34,7 @@ def check_aggregator(
     Where all clients say the same, it gives the plain mean, to within `close`, also when some drop out or cannot take
     part; the order of clients and of arrival changes no byte; whoever is asked is in the sum, or lost with a reason.
 
-    pipe      around it; else Weigh('one') alone, or with Clip and Quantize where plan() wants integers
+    pipe      around it; else Weigh('one') alone, with Clip where plan() wants bounds, and with Quantize for integers
     clients   of whom a quarter is lost; as many as it needs for its promise
     """
     name = repr(aggregator)
@@ -50,9 +51,10 @@ def check_aggregator(
 
 
 def _plan(aggregator: Aggregator, pipe: Iterable[Transform] | None) -> Plan:
-    for tried in [tuple(pipe)] if pipe is not None else [REAL, INTEGER]:
+    for tried in [tuple(pipe)] if pipe is not None else [REAL, BOUNDED, INTEGER]:
         try:
-            return Plan(MODEL, pipe=tried, aggregator=aggregator, training=TRAINING, rounds=3)
+            quorum = Everyone(quorum=aggregator.least)
+            return Plan(MODEL, pipe=tried, aggregator=aggregator, training=TRAINING, sample=quorum, rounds=3)
         except PlanError as error:
             refused = error
     raise AssertionError(f"{aggregator!r}: plan() refuses what is tried; give a pipe.\n  {refused}") from refused

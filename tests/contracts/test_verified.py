@@ -1,0 +1,263 @@
+"""VerifiedSum in a plan, a config and every runtime: the same bytes everywhere, and plans that could prove nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hansa as h
+from hansa.config import build, overlay, set_, table, toml
+from hansa.testing import check_aggregator
+from hansa.testing.algorithm import MODEL, federation
+
+PIPE = (h.Clip(1.0, side=10.0), h.Weigh("one"))
+DATA = federation(5)
+
+
+def plan_of(aggregator: h.Aggregator | None = None, **more: Any) -> h.Plan:
+    pieces = {
+        "pipe": PIPE,
+        "training": h.Training(batch=0, learning_rate=0.05),
+        "sample": h.Everyone(quorum=2),
+        "rounds": 3,
+    }
+    return h.Plan(MODEL, aggregator=aggregator or h.VerifiedSum(), **{**pieces, **more})
+
+
+def clients(plan: h.Plan) -> list[h.Client]:
+    return [h.Client(who, plan, data) for who, data in DATA.items()]
+
+
+def run(plan: h.Plan, runtime: Any, state: h.State | None = None) -> list[h.State]:
+    return list(h.synchronous(plan, runtime, state))
+
+
+def alike(some: list[h.State], others: list[h.State]) -> bool:
+    return [facts(state) for state in some] == [facts(state) for state in others]
+
+
+def facts(state: h.State) -> Any:
+    return state.round, state.x.tobytes(), state.metrics, state.seen, list(state.lost.items()), state.note
+
+
+# ── promises ──
+
+
+@pytest.mark.parametrize(
+    ("aggregator", "pipe", "close"),
+    [
+        (h.VerifiedSum(), None, 1e-5),
+        (h.VerifiedSum(("client-00", "b")), (h.Clip(10.0, side=10.0), h.Weigh("one"), h.Quantize(32)), 1e-5),
+        (h.VerifiedSum(profile="compact"), None, 1e-2),
+    ],
+)
+def test_it_is_an_aggregator(aggregator: h.Aggregator, pipe: Any, close: float) -> None:
+    check_aggregator(aggregator, pipe, clients=5, close=close)
+
+
+@pytest.mark.parametrize(
+    "aggregator",
+    [h.VerifiedSum(1), h.VerifiedSum(("a", "client-1"), noise=0.1), h.VerifiedSum(profile="compact", noise=0.5)],
+    ids=["one helper", "two, noise", "compact, noise"],
+)
+def test_same_bytes_in_one_process_and_in_many(aggregator: h.Aggregator) -> None:
+    """Helpers in processes of their own; after a resumption; with the roster turned around."""
+    plan = plan_of(aggregator)
+    want = run(plan, h.InProcess(clients(plan)))
+    assert [state.note for state in want] == [""] * 3 and want[-1].seen == tuple(DATA)
+    assert alike(run(plan, h.InProcess(clients(plan)[::-1])), want)
+    assert alike(run(plan, h.InProcess(clients(plan)), want[0]), want[1:])
+    for workers in (1, 2) if aggregator == h.VerifiedSum(1) else (2,):
+        runtime = h.Processes(clients(plan), workers)
+        try:
+            assert alike(run(plan, runtime), want)
+            assert workers == 1 or alike(run(plan, runtime), want)  # from the beginning, with the same helpers
+        finally:
+            runtime.close()
+
+
+def test_same_bytes_with_dropouts_and_after_a_resumption() -> None:
+    plan = plan_of(h.VerifiedSum(("a", "b"), noise=0.1), rounds=4)
+    network = h.Network(latency=1.0, drop=0.3)
+    want = run(plan, h.InProcess(clients(plan), network))
+    assert any("dropped out" in state.lost.values() for state in want)
+    for i in range(3):
+        assert alike(run(plan, h.InProcess(clients(plan), network), want[i]), want[i + 1 :])
+
+
+def test_a_run_can_be_broken_off_and_go_on_in_the_same_runtime() -> None:
+    plan = plan_of()
+    want = run(plan, h.InProcess(clients(plan)))
+    runtime = h.InProcess(clients(plan))
+    first = next(iter(h.synchronous(plan, runtime)))
+    assert alike([first, *run(plan, runtime, first)], want)
+    assert alike(run(plan, runtime), want)  # and from the beginning
+
+
+def test_a_helper_does_not_go_back() -> None:
+    """An earlier state in a runtime that has gone on: the helper has said that round's sum, and says no second."""
+    plan = plan_of()
+    runtime = h.InProcess(clients(plan))
+    first, *_ = run(plan, runtime)
+    again = run(plan, runtime, first)
+    assert all("helper 1 said no more" in state.note for state in again)
+
+
+def test_the_order_of_arrival_changes_nothing() -> None:
+    plan = plan_of()
+    slow = h.InProcess(clients(plan), h.Network(latency=1.0, stragglers=0.5))
+    assert alike(run(plan, slow), run(plan, h.InProcess(clients(plan))))
+
+
+def test_it_is_the_plain_sum_up_to_its_rounding() -> None:
+    plan, plain = plan_of(), plan_of(h.Sum())
+    (*_, a), (*_, b) = run(plan, h.InProcess(clients(plan))), run(plain, h.InProcess(clients(plain)))
+    assert a.seen == b.seen
+    assert np.abs(a.x - b.x).max() < 3 * 2**-23
+    pipe = (*PIPE, h.Quantize(24))
+    same, exact = plan_of(pipe=pipe), plan_of(h.Sum(), pipe=pipe)
+    (*_, a), (*_, b) = run(same, h.InProcess(clients(same))), run(exact, h.InProcess(clients(exact)))
+    assert a.x.tobytes() == b.x.tobytes()  # integers are proven as they are
+
+
+# ── helpers that are away ──
+
+
+def helper_of(runtime: h.Processes) -> int:
+    (found,) = (worker.process.pid for worker in runtime._all if worker.names == ("helper 1",))
+    return found
+
+
+def test_a_helper_that_is_silent_voids_the_round() -> None:
+    plan = plan_of(rounds=1, sample=h.Everyone(quorum=2, deadline=1.0))
+    runtime = h.Processes(clients(plan), 1)
+    try:
+        os.kill(helper_of(runtime), signal.SIGSTOP)
+        (state,) = run(plan, runtime)
+        assert "helper 1 said no more" in state.note and not state.seen
+        assert np.array_equal(state.x, plan.start().x)
+    finally:
+        os.kill(helper_of(runtime), signal.SIGCONT)
+        runtime.close()
+
+
+def test_a_helper_that_dies_ends_the_run_by_name() -> None:
+    plan = plan_of()
+    runtime = h.Processes(clients(plan), 1)
+    try:
+        os.kill(helper_of(runtime), signal.SIGKILL)
+        with pytest.raises(RuntimeError, match=r"died \(signal 9\)(.|\n)*helper 1"):
+            run(plan, runtime)
+    finally:
+        runtime.close()
+
+
+# ── plans and configs ──
+
+PLANS = [
+    plan_of(),
+    plan_of(h.VerifiedSum(("a", "b"), noise=0.5, profile="compact")),
+    plan_of(h.VerifiedSum(2, bound=3.0), pipe=(h.Clip(1.0, side=4.0), h.Weigh("examples", cap=3))),
+    plan_of(h.VerifiedSum(3), pipe=(*PIPE, h.Quantize(20)), sample=h.Uniform(3, quorum=2)),
+]
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: repr(plan.aggregator))
+def test_a_plan_survives_the_trip_through_toml(plan: h.Plan) -> None:
+    document = toml({"plan": {name: value for name, value in table(plan).items() if name != "use"}})
+    back = build({"use": "Plan"} | tomllib.loads(document)["plan"])
+    assert back == plan and back.digest == plan.digest and repr(back) == repr(plan)
+
+
+def test_digests_tell_plans_apart() -> None:
+    assert len({plan.digest for plan in PLANS}) == len(PLANS)
+    assert plan_of(h.VerifiedSum(2)).digest != plan_of(h.VerifiedSum(("1", "2"))).digest
+
+
+def test_settings_change_it() -> None:
+    plan = plan_of()
+    assert set_(plan, "aggregator.noise", 0.5) == plan_of(h.VerifiedSum(noise=0.5))
+    assert set_(plan, "aggregator.helpers", 2) == plan_of(h.VerifiedSum(2))
+    assert set_(plan, "aggregator.profile", "compact") == plan_of(h.VerifiedSum(profile="compact"))
+    named = overlay(plan_of(h.Sum()), {"aggregator": {"use": "VerifiedSum", "helpers": ["a", "b"]}})
+    assert named == plan_of(h.VerifiedSum(("a", "b")))
+    with pytest.raises(h.PlanError, match="1 to 8"):
+        set_(plan, "aggregator.helpers", 0)
+
+
+WRONG: dict[str, tuple[Callable[[], Any], str]] = {
+    "no clip": (lambda: plan_of(pipe=(h.Weigh("one"),)), "needs a bound on: delta, loss"),
+    "no side": (lambda: plan_of(pipe=(h.Clip(1.0), h.Weigh("one"))), "needs a bound on: loss"),
+    "no cap": (lambda: plan_of(pipe=(h.Clip(1.0, side=1.0), h.Weigh("examples"))), "needs a bound on"),
+    "no helper": (lambda: plan_of(h.VerifiedSum(0)), "1 to 8"),
+    "no helper's name": (lambda: plan_of(h.VerifiedSum(())), "1 to 8"),
+    "an empty name": (lambda: plan_of(h.VerifiedSum(("a", ""))), "counts helpers, or is a tuple"),
+    "a name twice": (lambda: plan_of(h.VerifiedSum(("a", "a"))), "counts helpers, or is a tuple"),
+    "a name alone": (lambda: plan_of(h.VerifiedSum("clinic")), "counts helpers, or is a tuple"),  # type: ignore[arg-type]
+    "nine helpers": (lambda: plan_of(h.VerifiedSum(9)), "1 to 8"),
+    "one and a half": (lambda: plan_of(h.VerifiedSum(1.5)), "counts helpers"),  # type: ignore[arg-type]
+    "true": (lambda: plan_of(h.VerifiedSum(True)), "counts helpers"),
+    "negative noise": (lambda: plan_of(h.VerifiedSum(noise=-1.0)), "z ≥ 0"),
+    "endless noise": (lambda: plan_of(h.VerifiedSum(noise=float("inf"))), "z ≥ 0"),
+    "no number for noise": (lambda: plan_of(h.VerifiedSum(noise=float("nan"))), "z ≥ 0"),
+    "too much noise": (lambda: plan_of(h.VerifiedSum(noise=1e4)), "no longer exact"),
+    "a bound of nothing": (lambda: plan_of(h.VerifiedSum(bound=0.0)), "is a norm"),
+    "a bound below the clip": (lambda: plan_of(h.VerifiedSum(bound=0.5)), "refuse honest clients"),
+    "an unknown profile": (lambda: plan_of(h.VerifiedSum(profile="fast")), "product, compact"),  # type: ignore[arg-type]
+    "a quorum of one": (lambda: plan_of(sample=h.Everyone()), "quorum=2"),
+    "one in turn": (lambda: plan_of(sample=h.InTurn()), "2 or more"),
+    "noise of the server before it": (
+        lambda: plan_of(pipe=(*PIPE, h.GaussianNoise(1.0))),
+        "VerifiedSum(noise=1)",
+    ),
+    "noise of clients before it": (
+        lambda: plan_of(pipe=(*PIPE, h.Quantize(20), h.SkellamNoise(1.0, by="all", least=2))),
+        "comes after noise",
+    ),
+    "too many numbers for compact": (
+        lambda: h.Plan(h.Softmax(2**26, 64), pipe=PIPE, aggregator=h.VerifiedSum(profile="compact"),
+                       sample=h.Everyone(quorum=2)).wire,
+        "too many",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_plan_that_could_prove_nothing_is_refused(wrong: str) -> None:
+    make, words = WRONG[wrong]
+    with pytest.raises(h.PlanError) as caught:
+        make()
+    error = caught.value
+    assert words in str(error)
+    for part in (error.found, error.why, error.instead):
+        assert part.strip() and part.endswith((".", "…")), part
+
+
+def test_buffers_cannot_hold_shares() -> None:
+    plan = plan_of()
+    with pytest.raises(h.PlanError, match="buffered cannot run VerifiedSum"):
+        next(h.buffered(plan, h.InProcess(clients(plan))))
+
+
+def test_a_helper_and_a_client_have_names_of_their_own() -> None:
+    plan = plan_of()
+    twin = h.Client("helper 1", plan, DATA["client-0"])
+    with pytest.raises(h.PlanError, match="A client and a helper are called 'helper 1'"):
+        h.InProcess([*clients(plan), twin])
+
+
+def test_an_owner_can_insist_on_it() -> None:
+    plan = plan_of(h.VerifiedSum(noise=0.7), rounds=1)
+    allow = h.Policy(aggregators=frozenset({"VerifiedSum"}), min_noise=0.7, min_cohort=2)
+    (state,) = run(plan, h.InProcess([h.Client(who, plan, data, allow=allow) for who, data in DATA.items()]))
+    assert state.seen == tuple(DATA)
+    strict = [h.Client(who, plan, data, allow=replace(allow, min_noise=0.8)) for who, data in DATA.items()]
+    with pytest.raises(h.RoundError, match="None of the 5"):
+        run(plan, h.InProcess(strict))
