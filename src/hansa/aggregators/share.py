@@ -36,7 +36,7 @@ class Share:
         """This aggregator's part of checking reports, on all cores: verifier shares, or why there are none."""
         said: dict[str, list[bytes] | str] = {report[0]: self._check(report) for report in reports}
         fresh = [report for report in reports if not said[report[0]]]
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        with ThreadPoolExecutor(_cores()) as pool:
             made = list(pool.map(self._prepare, fresh))
         for (who, *_), result in zip(fresh, made, strict=True):
             if isinstance(result, str):
@@ -111,6 +111,11 @@ class Share:
                 total = field.add(total, field.integers(np.concatenate([noise[name] for name in part.names])))
             said.append(field.encode(total))
         return said
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 Verdicts = dict[str, list[bytes]]
