@@ -297,7 +297,7 @@ class Reversed(InProcess):
     """List clients from the end."""
 
     def roster(self) -> Sequence[str]:
-        return self._names[::-1]
+        return self.clients.names[::-1]
 
 
 class Forgetful(InProcess):
