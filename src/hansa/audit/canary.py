@@ -77,6 +77,11 @@ class Crafted(Model):
         return self.model.metrics
 
     @property
+    def private(self) -> bool:  # type: ignore[override]
+        """As the model."""
+        return self.model.private
+
+    @property
     def trainable(self) -> int:
         """As the model."""
         return self.model.trainable
@@ -210,11 +215,12 @@ def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canar
     """
     trainable = app.plan.model.trainable
     m = min(1000, trainable) if m is None else m
-    if not 10 <= m <= trainable:
+    if app.plan.model.grows or not 10 <= m <= trainable:
+        found = "that grows" if app.plan.model.grows else f"of {trainable} trained numbers"
         raise AppError(
-            f"{m} canaries cannot be told apart in a model of {trainable} trained numbers.",
-            "Each has coordinates of its own, and fewer than 10 prove nothing.",
-            f"Write a number from 10 to {trainable}, or audit a larger model.",
+            f"{m} canaries cannot be told apart in a model {found}.",
+            "Each has coordinates of its own for all rounds, and fewer than 10 prove nothing.",
+            f"Write a number from 10 to {trainable}, or audit another model.",
         )
     key, population = app.plan.key.child("audit"), len(app.data) + m
     truth = key.child("coins").rng().random(m) < 0.5
