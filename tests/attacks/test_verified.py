@@ -185,6 +185,23 @@ def test_whatever_a_client_says_the_round_goes_on(value: Any, name: str, place: 
     assert list(state.lost) == ["liar"]
 
 
+def test_a_liar_who_is_asked_alone_does_not_end_the_run() -> None:
+    plan = plan_of(sample=h.Poisson(0.3, quorum=2), rounds=20)
+    run = states(plan, [*honest(plan), liar(Crafted, plan, craft=CHANGES["leader"])])
+    assert len(run) == 20
+    assert any(list(state.lost) == ["liar"] and "0 answered, 2 needed" in state.note for state in run)
+    assert any(len(state.seen) >= 2 and not state.note for state in run)
+    assert all("liar" not in state.seen for state in run)
+
+
+def test_one_liar_and_the_helpers_who_refuse_do_not_end_the_run() -> None:
+    """A quorum of three is missed, both helpers say so, and the next round is no worse for it."""
+    plan = plan_of(h.VerifiedSum(2), sample=h.Everyone(quorum=3), rounds=2)
+    run = states(plan, [*honest(plan, 2), liar(Crafted, plan, craft=CHANGES["public"])])
+    assert [bool(state.note) for state in run] == [True, True]
+    assert "refused" in run[0].lost["liar"] and "fewer than 3" in run[0].lost[HELPER]
+
+
 def test_a_pickle_is_never_opened() -> None:
     class Opened:
         def __reduce__(self) -> Any:
@@ -197,10 +214,11 @@ def test_a_pickle_is_never_opened() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
-def test_an_honest_client_with_a_broken_vector_says_so_and_nothing_else(value: float) -> None:
+@pytest.mark.parametrize("place, words", [(3, "The delta has norm"), (-1, "The loss is")])
+def test_an_honest_client_with_a_broken_vector_says_so_and_nothing_else(value: float, place: int, words: str) -> None:
     def train(down: Any, mine: Any, data: Any, held: Any, at: Context) -> Any:
         v = np.zeros(PLAN.wire.size)
-        v[3] = value
+        v[place] = value
         return v, mine
 
     (one, *others), seen = honest(PLAN), list[Any]()
@@ -210,7 +228,7 @@ def test_an_honest_client_with_a_broken_vector_says_so_and_nothing_else(value: f
     with np.errstate(all="ignore"):
         (state,) = states(PLAN, [broken, *others])
     assert state.seen == HONEST[1:] and not seen
-    assert "has norm" in state.lost["client-0"]
+    assert words in state.lost["client-0"]
 
 
 # ── replay ──
@@ -478,6 +496,20 @@ def test_a_client_without_the_helpers_key_says_nothing() -> None:
     clients[0].keys = {}
     (state,) = h.synchronous(PLAN, runtime)
     assert "knows no public key of helper 1" in state.lost["client-0"]
+
+
+def test_a_server_that_speaks_for_clients_sees_the_one_that_is_real() -> None:
+    """No helper can notice, while clients do not sign what they say: a quorum counts names. Noise is what is left."""
+    server = Server(PLAN, honest(PLAN))
+    server.open()
+    reports = server.hear(["client-0"])
+    request = replace(server.letters.head, bodies=dict.fromkeys(server.cohort, server.opening))
+    for who in ("client-1", "client-2"):
+        invented = h.Client(who, PLAN, server.clients[0].data, keys=server.clients[0].keys)
+        reports[who] = invented.answer(request)
+    said, why = server.check(reports)
+    assert said == server.cohort and not why
+    assert server.ask({"close": said})["seen"] == server.cohort
 
 
 @settings(max_examples=60, deadline=None)

@@ -142,15 +142,15 @@ class Range:
 
     def round(self, v: Vector, key: Key) -> Integers:
         """A client's blocks in steps, without bias; DataError where they cannot be within the bound."""
-        x = np.floor(v / self.steps + key.uniform(v.shape)).astype(np.int64) if self.real else v.view(np.int64)
-        if (bad := np.abs(x) > self.bound).any():
+        x = np.floor(v / self.steps + key.uniform(v.shape)) if self.real else v.view(np.int64)
+        if (bad := ~(np.abs(x) <= self.bound)).any():  # NaN too
             i = int(bad.argmax())
             raise DataError(
                 f"The {self.names[i]} is {x[i] * self.steps[i]:.6g}.",
                 f"The plan says that it is at most {self.bound * self.steps[i]:.6g}.",
                 "Clip(…, side=…) cuts what a client reports.",
             )
-        return x
+        return x.astype(np.int64)
 
     def measurement(self, x: Integers) -> list[int]:
         """The integers as `sum` takes them."""
