@@ -720,6 +720,31 @@ def test_memory_does_not_grow_with_invalid_reports(monkeypatch: pytest.MonkeyPat
     assert many < 1.4 * few
 
 
+def test_memory_does_not_grow_with_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report is gone when it is in the sum, at its client too."""
+    monkeypatch.setattr(verified, "MOST", 4)
+    peaks = []
+    for n in (2, 8, 40):
+        plan = h.Plan(
+            h.Softmax(1000, 10),
+            pipe=(h.Clip(1.0, side=10.0), h.Weigh("one")),
+            aggregator=h.VerifiedSum(),
+            training=h.Training(batch=0),
+            sample=h.Everyone(quorum=2),
+            rounds=1,
+        )
+        data = np.zeros((2, 1000)), np.zeros(2, int)
+        runtime = h.InProcess([h.Client(f"client-{i:02d}", plan, data) for i in range(n)])
+        tracemalloc.start()
+        try:
+            (state,) = h.synchronous(plan, runtime)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+        assert len(state.seen) == n
+    assert peaks[2] < 1.5 * peaks[1]
+
+
 def test_one_report_of_a_batch_does_not_harm_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """In batches of two, with liars in between."""
     monkeypatch.setattr(verified, "MOST", 2)

@@ -175,7 +175,9 @@ class VerifiedSum(Aggregator):
                 "A share that is sealed for an unknown key could be read by anybody.",
                 "Who brings the helper gives its key to every client: Client(…, keys={name: key}).",
             )
-        binding = _binding(at, opening)
+        yield self._report(contribute, keys, _binding(at, opening), at)  # which is not kept while others speak
+
+    def _report(self, contribute: Contribute, keys: Sequence[bytes], binding: bytes, at: Context) -> dict[str, Any]:
         parts, blocks = self._claims(at.spec, binding), at.spec.unpack(contribute())
         values = [
             part.measurement(part.round(np.concatenate([blocks[name] for name in part.names]), at.key.child(i)))
@@ -187,7 +189,7 @@ class VerifiedSum(Aggregator):
             [seal(share, key, _info(binding, at.who, nonce, public, j, i)) for i, share in enumerate(own)]
             for j, (key, own) in enumerate(zip(keys, owned[1:], strict=True), 1)
         ]
-        yield {"nonce": nonce, "public": public, "leader": owned[0], "sealed": sealed}
+        return {"nonce": nonce, "public": public, "leader": owned[0], "sealed": sealed}
 
     # ── a helper ──
 

@@ -15,7 +15,10 @@ from ..errors import HansaError, PlanError, number
 from ..optim import Memo
 from ..population import Clients, Population, gathered
 from ..rand import Key
+from ..spec import Spec
 from ..sums import Total
+
+Said = tuple[str, Any, str]  # who, its reply or None, why not
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class InProcess:
         self.helpers = helpers(self.clients)
         self.network, self.key = network or Network(), Key.of(seed).child("network")
         self.now = 0.0
-        self._events: list[tuple[float, int, Request, tuple[str, ...], str]] = []
+        self._events: list[tuple[float, bool, int, Request, tuple[str, ...], str]] = []
         self._order = count()
 
     def roster(self) -> Sequence[str]:
@@ -86,15 +89,17 @@ class InProcess:
             self._push(end, request, tuple(answering), "")
 
     def _push(self, when: float, request: Request, who: tuple[str, ...], why: str) -> None:
-        heapq.heappush(self._events, (when, next(self._order), request, who, why))
+        after = who[0] not in self.helpers  # else many clients' replies would wait for one helper's
+        heapq.heappush(self._events, (when, after, next(self._order), request, who, why))
 
     def receive(self) -> Reply:
         """Let the earliest reply arrive; its client trains now."""
-        self.now, _, request, who, why = heapq.heappop(self._events)
+        self.now, _, _, request, who, why = heapq.heappop(self._events)
         if why:
             return Reply(request.session, request.round, who, None, why)
         if request.fold:
-            total, there, lost = fold((self.clients[name] for name in who), request)
+            said = ((name, *answer(self.clients[name], request)) for name in who)
+            total, there, lost = fold(said, self.clients.plan.wire)
             for name, reason in lost.items():
                 self._push(self.now, request, (name,), reason)
             return Reply(request.session, request.round, there, total if there else None)
@@ -141,14 +146,13 @@ def answer(client: Party, request: Request) -> tuple[Any, str]:
         return None, str(error)
 
 
-def fold(clients: Iterable[Party], request: Request) -> tuple[Total, tuple[str, ...], dict[str, str]]:
-    """The exact sum of the clients' replies, who is in it, and who is not and why."""
+def fold(said: Iterable[Said], wire: Spec) -> tuple[Total, tuple[str, ...], dict[str, str]]:
+    """The exact sum of what clients say, who is in it, and who is not and why."""
     total, there, lost = Total(), list[str](), dict[str, str]()
-    for client in clients:
-        body, why = answer(client, request)
-        if body is None or not client.plan.wire.fits(body):
-            lost[client.who] = why or NO_VECTOR
+    for who, body, why in said:
+        if body is None or not wire.fits(body):
+            lost[who] = why or NO_VECTOR
         else:
             total.add(body)
-            there.append(client.who)
+            there.append(who)
     return total, tuple(there), lost
