@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 from tests.vdaf.liars import Liar, squares
 
 import hansa as h
@@ -217,6 +218,44 @@ def wrapped(t: int) -> list[int]:
     return [*x, *squares(P + t - sum(v * v for v in x))]
 
 
+# ── what they say ──
+
+PLAN = plan_of()
+HONEST = ("client-0", "client-1", "client-2")
+
+LIES: dict[str, tuple[Any, list[int]]] = {
+    "twice the bound": (Liar, vector(B, B)),
+    "the bound and one": (Liar, vector(B, 1)),
+    "v and u shifted": (Liar, vector(B, B, B, B)),
+    "half of p": (Liar, vector(P // 2, P - 3)),
+    "false square": (FalseSquare, vector(B, B)),
+    "false rest": (FalseRest, vector(B, 100)),
+    "no bit": (NoBit, vector(B // 2)),
+    "one success too few": (Fewer, vector(B)),
+    "wrapped, four": (Liar, vector(*squares(P + 12345))),
+    "wrapped, all": (Liar, wrapped(12345)),
+    "wrapped, zero": (Zero, vector(*squares(P + 12345))),
+    "wrapped, cut": (Cut, wrapped(B**2)),
+    "a side value": (Loud, [5]),
+    "a negative side value": (Loud, [-1]),
+}
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=50),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.sampled_from(["nonce", "public", "leader", "sealed"]) | st.text(max_size=3), inner)
+    ),
+    max_leaves=8,
+)
+
+
+def flip(data: bytes, i: int = 0) -> bytes:
+    """With one bit changed."""
+    return data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :]
+
+
 # ── helpers and servers ──
 
 
@@ -293,3 +332,10 @@ def without(patch: pytest.MonkeyPatch, owner: Any, name: str, check: str, instea
     found: dict[str, Any] = {}
     exec(code, function.__globals__, found)  # noqa: S102
     patch.setattr(owner, name, found[name])
+
+
+def verified_one() -> tuple[Server, dict[str, Any]]:
+    """A session in which all three clients have said their reports."""
+    server = Server(PLAN, honest(PLAN))
+    assert server.open() is True
+    return server, server.hear(server.cohort)

@@ -1,0 +1,439 @@
+"""The aggregators of a VerifiedSum under attack: servers and helpers that do as they like, and checks that are deleted.
+
+Which attack is tested where stands in test_verified.py.
+"""
+
+from __future__ import annotations
+
+import secrets
+import tracemalloc
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.attacks.liars_verified import (
+    HELPER,
+    HONEST,
+    LIES,
+    PLAN,
+    VALUES,
+    B,
+    Forger,
+    P,
+    Server,
+    honest,
+    liar,
+    plan_of,
+    states,
+    verified_one,
+    without,
+)
+
+import hansa as h
+from hansa.aggregators import verified
+from hansa.aggregators.share import Share
+from hansa.client import Helper
+from hansa.crypto import vdaf
+from hansa.crypto.keys import PrivateKey
+from hansa.crypto.norms import Claims
+from hansa.crypto.pine import Pine
+
+# ── servers that do as they like ──
+
+
+def counts_a_refused_client() -> bool:
+    """The helper is told that a report is valid, with a random message in place of the seeds."""
+    server, reports = verified_one()
+    said = server.pass_on(reports)
+    message = [secrets.token_bytes(64), secrets.token_bytes(32)]
+    server.ask({"verdicts": dict.fromkeys(said, message)})
+    return server.ask({"close": list(said)}) is not None
+
+
+def changes_the_key() -> bool:
+    """The helper checks with a key that clients have not heard the hash of: it may have been told to a liar."""
+    server = Server(PLAN, honest(PLAN))
+    return server.open(key=bytes(32)) is True
+
+
+def changes_the_cohort() -> bool:
+    server = Server(PLAN, honest(PLAN))
+    return server.open(cohort=[*server.cohort, "an invention"]) is True
+
+
+def brings_a_stranger() -> bool:
+    """Who is not in the cohort was asked in secret."""
+    server = Server(PLAN, honest(PLAN))
+    server.cohort = ["client-0", "client-1"]
+    server.open()
+    return isinstance(server.pass_on(server.hear(["client-2"]))["client-2"], list)
+
+
+def counts_a_client_twice() -> bool:
+    server, reports = verified_one()
+    server.check(reports)
+    said = server.pass_on({"client-0": reports["client-0"]}, count=list(reports))
+    return isinstance(said["client-0"], list)
+
+
+def sums_one_client() -> bool:
+    server, reports = verified_one()
+    server.check({"client-0": reports["client-0"]})
+    return server.ask({"close": ["client-0"]}) is not None
+
+
+def sums_twice() -> bool:
+    """All, and all but one, in two sessions of one round: the difference is what one client says."""
+    server, reports = verified_one()
+    server.check(reports)
+    assert server.ask({"close": server.cohort})
+    server.session(1)
+    server.open()
+    server.check(server.hear(["client-0", "client-1"]))
+    return server.ask({"close": ["client-0", "client-1"]}) is not None
+
+
+def proves(lie: str) -> Callable[[], bool]:
+    def attack() -> bool:
+        kind, x = LIES[lie]
+        (state,) = states(PLAN, [*honest(PLAN), liar(Forger, PLAN, x=x, kind=kind)])
+        return "proof does not hold" not in state.lost.get("liar", "")  # though such a sum may be too large to read
+
+    return attack
+
+
+HELP = (h.VerifiedSum, "helper")
+OUTPUT = (Claims, "output")
+DELETED: dict[str, tuple[Any, str, str, str, Callable[[], bool]]] = {
+    "all are bits": (*OUTPUT, "field.total(bits) + ", "", proves("no bit")),
+    "v + u = B²": (*OUTPUT, "s * norm + ", "", proves("false rest")),
+    "dots are as claimed": (*OUTPUT, "s**2 * field.total(checks) + ", "", proves("wrapped, zero")),
+    "enough successes": (*OUTPUT, " + s**3 * count", "", proves("wrapped, four")),
+    "the norm": (Pine, "decide", "if not proof", "if proof is not self.norm and not proof", proves("false square")),
+    "any proof": (Pine, "decide", "if not proof", "if False and proof", proves("wrapped, all")),
+    "the seeds": (vdaf, "check_seed", "not hmac.compare_digest(ours, theirs)", "False", counts_a_refused_client),
+    "the key": (*HELP, "opening != _promise(secret, challenges, cohort)", "False", changes_the_key),
+    "the cohort": (*HELP, "opening != _promise(secret, challenges, cohort)", "False", changes_the_cohort),
+    "strangers": (verified, "_opened", "who not in cohort", "False", brings_a_stranger),
+    "twice": (Share, "_check", "who in self._asked or nonce in self._nonces", "False", counts_a_client_twice),
+    "least": (*HELP, "len(share.seen) < max(quorum, self.least)", "False", sums_one_client),
+    "one sum a round": (Helper, "_converse", "at.round <= self._summed", "False", sums_twice),
+}
+
+
+@pytest.mark.parametrize("check", DELETED)
+def test_a_deleted_check_is_missed(check: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attack fails; without this one check it succeeds."""
+    owner, name, source, instead, attack = DELETED[check]
+    assert not attack()
+    without(monkeypatch, owner, name, source, instead)
+    assert attack()
+
+
+def test_a_helper_says_why_it_refuses() -> None:
+    server, reports = verified_one()
+    server.check({"client-0": reports["client-0"]})
+    assert server.ask({"close": ["client-0"]}) is None
+    assert "It says none over fewer than 2" in server.why()
+    assert server.ask({"close": ["client-0"]}) is None  # what it has refused is over
+
+
+def test_a_helper_sums_once_in_a_session() -> None:
+    server, reports = verified_one()
+    assert server.check(reports) == (server.cohort, {})
+    end = server.ask({"close": server.cohort})
+    assert end["seen"] == server.cohort
+    assert server.ask({"close": server.cohort}) is None
+    assert server.ask({"reports": [], "count": []}) is None
+    server.session(1)
+    server.open()
+    server.check(server.hear(server.cohort))
+    assert server.ask({"close": server.cohort}) is None
+    assert "has said that of round 0" in server.why()
+
+
+def test_a_higher_quorum_binds_the_helper() -> None:
+    plan = plan_of(sample=h.Everyone(quorum=3))
+    server = Server(plan, honest(plan))
+    server.open()
+    two = dict(list(server.hear(server.cohort).items())[:2])
+    server.check(two)
+    assert server.ask({"close": list(two)}) is None
+    assert "fewer than 3" in server.why()
+
+
+def test_the_same_session_again_needs_new_reports() -> None:
+    """A helper's challenge is new each time, so what it was sent before does not open."""
+    server, reports = verified_one()
+    server.session(0)
+    server.open()
+    server.hear([])
+    assert all("does not open" in said for said in server.pass_on(reports).values())
+
+
+def test_a_server_cannot_put_its_own_key_in_place_of_a_helpers() -> None:
+    clients = honest(PLAN)
+    runtime = h.InProcess(clients)  # which gives clients the key of the true helper
+    runtime.helpers[HELPER] = Helper(HELPER, PLAN, key=PrivateKey.fresh())
+    server = Server(PLAN, clients, runtime)
+    server.open()
+    assert all("does not open" in said for said in server.pass_on(server.hear(server.cohort)).values())
+
+
+def test_a_client_without_the_helpers_key_says_nothing() -> None:
+    clients = honest(PLAN)
+    runtime = h.InProcess(clients)
+    clients[0].keys = {}
+    (state,) = h.synchronous(PLAN, runtime)
+    assert "knows no public key of helper 1" in state.lost["client-0"]
+
+
+def test_a_server_that_speaks_for_clients_sees_the_one_that_is_real() -> None:
+    """No helper can notice, while clients do not sign what they say: a quorum counts names. Noise is what is left."""
+    server = Server(PLAN, honest(PLAN))
+    server.open()
+    reports = server.hear(["client-0"])
+    request = replace(server.letters.head, bodies=dict.fromkeys(server.cohort, server.opening))
+    for who in ("client-1", "client-2"):
+        invented = h.Client(who, PLAN, server.clients[0].data, keys=server.clients[0].keys)
+        reports[who] = invented.answer(request)
+    said, why = server.check(reports)
+    assert said == server.cohort and not why
+    assert server.ask({"close": said})["seen"] == server.cohort
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(VALUES, min_size=1, max_size=3), st.integers(0, 3))
+def test_whatever_a_server_says_a_helper_answers_or_refuses(said: list[Any], right: int) -> None:
+    server = Server(PLAN, honest(PLAN, 2))
+    if right:
+        server.open()
+    if right > 1:
+        reports = server.hear(server.cohort)
+        server.pass_on(reports)
+    names = ("reports", "count", "verdicts", "close", "key", "cohort")
+    for value in said:
+        server.ask(value)
+        for name in names:
+            server.ask({name: value})
+        server.ask({"reports": [value], "count": []})
+        server.ask({"reports": [], "count": [value]})
+        server.ask({"verdicts": {"client-0": value}})
+    assert server.ask({"close": ["client-0", "client-1"]}) is None
+
+
+# ── helpers that do as they like ──
+
+
+def after(word: str, what: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+    """What it says where it is asked for `word`; all else is honest."""
+    return lambda asked, said: what(said) if isinstance(asked, dict) and word in asked else said
+
+
+def silent(said: Any) -> Any:
+    raise h.ProtocolError("It has gone.", "", "")
+
+
+def other_sum(said: Any) -> Any:
+    return {**said, "totals": [bytes(len(total)) for total in said["totals"]]}
+
+
+DECEITS: dict[str, Callable[[Any, Any], Any]] = {
+    "silent at once": after("cohort", silent),
+    "silent in the middle": after("reports", silent),
+    "silent at the end": after("close", silent),
+    "no challenge": after("cohort", lambda said: b""),
+    "a word for a challenge": after("cohort", lambda said: "challenge"),
+    "nonsense for verifier shares": after("reports", lambda said: 7),
+    "nonsense for verdicts": after("verdicts", lambda said: {"client-0": 1}),
+    "other clients": after("close", lambda said: {**said, "seen": said["seen"][1:]}),
+    "a short sum": after("close", lambda said: {**said, "totals": [t[:-8] for t in said["totals"]]}),
+    "fewer sums": after("close", lambda said: {**said, "totals": said["totals"][:1]}),
+    "no element": after("close", lambda said: {**said, "totals": [b"\xff" * len(t) for t in said["totals"]]}),
+    "another sum": after("close", other_sum),
+    "nonsense for a sum": after("close", lambda said: None if said is None else 3),
+}
+
+
+@pytest.mark.parametrize("deceit", DECEITS)
+def test_a_helper_that_breaks_the_protocol_voids_the_round_and_not_the_run(deceit: str) -> None:
+    plan = plan_of(rounds=2)
+    begun = list[Any]()
+
+    def first(asked: Any, said: Any) -> Any:
+        if isinstance(asked, dict) and isinstance(asked.get("cohort"), list):
+            begun.append(asked)
+        return DECEITS[deceit](asked, said) if len(begun) == 1 else said
+
+    void, good = states(plan, honest(plan), craft=first)
+    assert void.note and np.array_equal(void.x, plan.start().x) and not void.seen
+    assert good.seen == HONEST and not good.note
+
+
+@pytest.mark.parametrize("wrong", [7, None, "valid", [], [b""], [b"", b""], [1, 2], {"a": 1}, [b"x" * 2000] * 2])
+def test_a_helper_that_says_nonsense_of_a_report_costs_that_report_only(wrong: Any) -> None:
+    """A helper can refuse whom it likes, and is told apart from a client that lies by nobody."""
+    craft = after("reports", lambda said: {**said, "client-1": wrong})
+    (state,) = states(PLAN, honest(PLAN), craft=craft)
+    assert state.seen == ("client-0", "client-2") and "client-1" in state.lost
+
+
+def test_a_helper_that_does_not_finish_loses_the_client() -> None:
+    craft = after("verdicts", lambda said: [who for who in said if who != "client-1"])
+    (state,) = states(PLAN, honest(PLAN), craft=craft)
+    assert state.seen == ("client-0", "client-2")
+    assert "other joint randomness" in state.lost["client-1"]
+
+
+def test_a_helper_can_spoil_a_sum_undetected_and_learns_nothing_by_it() -> None:
+    """Which is why false proofs are only found while all aggregators do their work."""
+
+    def moved(said: Any) -> Any:
+        first, *more = said["totals"]
+        x = (int.from_bytes(first[:8], "little") + B) % P
+        return {**said, "totals": [x.to_bytes(8, "little") + first[8:], *more]}
+
+    (state,) = states(PLAN, honest(PLAN), craft=after("close", moved))
+    (right,) = states(PLAN, honest(PLAN))
+    assert state.seen == HONEST and not state.note
+    assert state.x[0] - right.x[0] == pytest.approx(1 / 3, rel=1e-5)
+    assert np.array_equal(state.x[1:], right.x[1:])
+
+
+# ── noise ──
+
+
+@pytest.mark.parametrize("helpers", [1, 2])
+def test_each_aggregator_adds_the_whole_noise_to_its_share(helpers: int) -> None:
+    """σ² each, independent; whole steps; the plan counts on one of them."""
+    pieces: Any = {"pipe": (h.Clip(1.0), h.Weigh("one")), "training": h.Training(batch=0, report=False), "rounds": 3}
+    pieces |= {"sample": h.Everyone(quorum=2)}
+    plain, noisy = (
+        h.Plan(h.Softmax(300, 10), aggregator=h.VerifiedSum(helpers, noise=z), **pieces) for z in (0.0, 2.0)
+    )
+    ((d, bound, sigma),) = noisy.summed.noise.parts
+    assert sigma == pytest.approx(2.0 * bound) and d == 3010
+    aggregator = noisy.aggregator
+    assert isinstance(aggregator, h.VerifiedSum)
+    key = noisy.key.child("test")
+    draws = np.stack([aggregator._noise(noisy.wire, key.child(i))["delta"] for i in range(4)])
+    assert draws.dtype == np.int64
+    assert np.std(draws) == pytest.approx(sigma, rel=0.03)
+    data = {f"client-{i}": (np.zeros((2, 300)), np.zeros(2, int)) for i in range(2)}
+    start = plain.start()
+    sums = []
+    for state in h.synchronous(noisy, h.InProcess([h.Client(who, noisy, one) for who, one in data.items()])):
+        sums.append((state.x - start.x) * 2 / noisy.summed.noise.step["delta"])
+        start = state
+    drawn = np.stack(sums)[:, 600:]  # coordinates whose gradient is 0: no example has that feature, or it is equal
+    assert np.std(drawn) == pytest.approx(sigma * (1 + helpers) ** 0.5, rel=0.06)
+    assert abs(np.corrcoef(drawn)[0, 1]) < 0.1
+
+
+def test_the_plan_counts_on_one_honest_aggregator() -> None:
+    for helpers in (1, 3):
+        plan = plan_of(h.VerifiedSum(helpers, noise=1.5), rounds=10)
+        server = plan_of(
+            pipe=(h.Clip(1.0, side=10.0), h.Weigh("one"), h.Quantize(16), h.DiscreteGaussianNoise(1.5)),
+            aggregator=h.Sum(),
+            rounds=10,
+        )
+        told = [h.privacy.planned(one).guarantee(1e-6).epsilon for one in (plan, server)]
+        assert told[0] == pytest.approx(told[1], rel=1e-3)
+        sigmas = {
+            name: sigma / bound
+            for name, (_, bound, sigma) in zip(plan.wire.blocks, plan.summed.noise.parts, strict=True)
+        }
+        assert sum(ratio**-2 for ratio in sigmas.values()) == pytest.approx(1.5**-2)
+
+
+def test_a_sum_that_could_wrap_around_is_no_sum() -> None:
+    """Compact: n·B + noise must stay below p/2."""
+    for noise, fits in ((100.0, True), (900.0, False)):
+        quiet = h.Training(batch=0, report=False)
+        plan = plan_of(
+            h.VerifiedSum(noise=noise, profile="compact"), pipe=(h.Clip(1.0), h.Weigh("one")), training=quiet
+        )
+        (state,) = states(plan, honest(plan))
+        assert bool(state.note) is not fits
+        assert fits or "it would wrap around" in state.note
+
+
+# ── many at once ──
+
+
+class Flood:
+    """A letterbox into which n reports fall that are invalid in different ways, and a real helper behind it."""
+
+    def __init__(self, n: int):
+        self.n, self.lost = n, 0
+        self.server, reports = verified_one()
+        self.report, self.helper = reports["client-0"], self.server.runtime.helpers[HELPER]
+        self.server.session(1)
+
+    def ask(self, bodies: Any) -> Any:
+        return self.server.letters.ask(bodies)
+
+    def lose(self, who: str, why: str) -> None:
+        self.lost += 1
+
+    def each(self, bodies: Any) -> Iterator[tuple[str, Any]]:
+        sizes = {name: [len(one) for one in self.report[name]] for name in ("public", "leader")}
+        for i in range(self.n):
+            leader = [bytes(size - (i % 20 > 0)) for size in sizes["leader"]]
+            sealed = [[bytes([i % 251]) * len(box) for box in row] for row in self.report["sealed"]]
+            report = {"nonce": vdaf.nonce(), "public": [bytes(size) for size in sizes["public"]], "leader": leader}
+            yield f"{i}", {**report, "sealed": sealed}
+
+    def total(self, cohort: Any) -> Any:
+        raise NotImplementedError
+
+
+def flooded(n: int) -> int:
+    """Bytes at the peak."""
+    flood = Flood(n)
+    head = flood.server.letters.head
+    at = PLAN.context(0, head.session, down=head.down, memo=PLAN.start().transforms)
+    tracemalloc.start()
+    try:
+        mean, seen = PLAN.aggregator.server(flood, [str(i) for i in range(n)], PLAN.decoder(at))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert mean is None and not seen and flood.lost == n
+    return peak
+
+
+def test_memory_does_not_grow_with_invalid_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verified, "MOST", 64)
+    few, many = flooded(200), flooded(2000)
+    assert many < 1.4 * few
+
+
+def test_memory_does_not_grow_with_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report is gone when it is in the sum, at its client too."""
+    monkeypatch.setattr(verified, "MOST", 4)
+    peaks = []
+    for n in (2, 8, 40):
+        plan = h.Plan(
+            h.Softmax(1000, 10),
+            pipe=(h.Clip(1.0, side=10.0), h.Weigh("one")),
+            aggregator=h.VerifiedSum(),
+            training=h.Training(batch=0),
+            sample=h.Everyone(quorum=2),
+            rounds=1,
+        )
+        data = np.zeros((2, 1000)), np.zeros(2, int)
+        runtime = h.InProcess([h.Client(f"client-{i:02d}", plan, data) for i in range(n)])
+        tracemalloc.start()
+        try:
+            (state,) = h.synchronous(plan, runtime)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+        assert len(state.seen) == n
+    assert peaks[2] < 1.5 * peaks[1]
