@@ -53,10 +53,8 @@ class Letters:
     def __init__(self, plan: Plan, runtime: Runtime, state: State, session: int):
         self.runtime, self.lost, self.wire = runtime, dict[str, str](), plan.wire
         self.head = Request(plan.digest, state.round, session, plan.down(state), {}, plan.sample.deadline)
-        self._turns, self._early = (
-            dict[str, int](),
-            list[Reply](),
-        )  # how often each was asked; what nobody waits for yet
+        self._turns = dict[str, int]()  # how often each was asked
+        self._early = list[Reply]()  # what nobody waits for yet
 
     def ask(self, bodies: Mapping[str, Any]) -> dict[str, Any]:
         """Say something to each of many, and hear who answered what, in the order of their names."""
