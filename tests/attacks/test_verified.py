@@ -1,25 +1,25 @@
 """VerifiedSum under attack: who lies is refused by name, the round goes on, and each check is missed when deleted.
 
-Which attack is tested where; those without a file are here or in test_verified_aggregators.py, through whole rounds:
+Which attack is tested where; without a file: here, or in test_verified_aggregators.py, through whole rounds.
 
-proofs    changed, random: test_any_changed_byte…, test_a_changed_proof… (tests/vdaf); test_a_changed_report…
-          of another vector, swapped: test_a_changed_report…, test_two_reports_cannot_be_mixed (tests/vdaf)
-          each element of a share, a verifier share, a gadget: test_any_changed_element… (tests/vdaf)
-claims    forged success (zero, cut), no bits, one success too few or many, v and u shifted by 2ⁿ, above the bound by
-          one, wrapped around p in four and in all coordinates, p/2: test_a_lie_is_refused…
-          success of ½: test_success_is_a_bit; no bits that balance: test_what_is_no_bit… (tests/vdaf)
-          limits of parameters, t a root of unity: test_parameters_that_cannot_be…, test_a_query_at_a_root… (tests/vdaf)
-deleted   each of these checks, and those of helpers: test_a_deleted_check_is_missed
-decoding  elements ≥ p, lengths, types, pickles: test_a_changed_report…, test_whatever_a_client_says…
-          NaN, infinity, subnormals: test_a_measurement_that_is_not_allowed… (tests/vdaf), test_an_honest_client_with…
-          other parameters of the same lengths: test_every_parameter_is_bound (tests/vdaf)
-replay    nonces, other rounds, names, plans, models; another public share for the helper: test_a_replayed_report…,
-          test_one_who_was_told_another_model…, test_a_nonce_belongs…, test_the_helper_must_get_the_same_public_share
-aggregators  key, cohort, challenge changed; a refused client counted; one client; two sums: test_a_deleted_check…
-          another public key: test_a_server_cannot_put_its_own_key…; wrong sums, silence: test_a_helper_that…
-          clients that are invented: not noticed, test_a_server_that_speaks_for_clients…
-noise     variance and independence: test_each_aggregator_adds…; sum below p/2: test_a_sum_that_could_wrap…
-load      many reports, invalid ones: test_memory_does_not_grow…; time of acceptance and refusal: benchmarks/byzantine.py
+T1–T5    proofs that are random, of another vector, changed in any element, swapped: test_a_changed_report…,
+         test_any_changed_byte…, test_any_changed_element…, test_a_changed_proof…, test_two_reports… (tests/vdaf)
+T6–T13   forged success (zero, cut), no bits, ½, one success too few or many, v and u shifted by 2ⁿ, the bound and one
+         more, wrapped in four and in all coordinates, p/2: test_a_lie_is_refused…, test_success_is_a_bit,
+         test_what_is_no_bit…, test_one_success…, test_the_bound_itself… (tests/vdaf)
+T14–T15  limits of parameters, t a root of unity: test_parameters…, test_a_query_at_a_root… (tests/vdaf)
+T16      every term, proof and comparison deleted, and those of helpers: test_a_deleted_check_is_missed
+T17–T18  elements ≥ p, lengths, types, NaN, other parameters: test_a_changed_report…, test_whatever_a_client_says…,
+         test_an_honest_client_with…, test_every_parameter_is_bound (tests/vdaf)
+T19      nonces, rounds, names, plans, models, public shares: test_a_replayed_report…, test_a_report_of_an_earlier…,
+         test_a_report_of_another…, test_one_who_was_told…, test_clients_who_were_told…, test_a_nonce_belongs…,
+         test_the_helper_must_get…
+T20      key, cohort, challenge changed, refused clients counted, one client, two sums, another public key, helpers that
+         do not finish or say another sum: test_a_deleted_check…, test_a_server…, test_a_helper…
+T21–T22  order: test_the_order_of_arrival… (tests/contracts); randomness used twice: test_reports_have_fresh… (tests/vdaf)
+T42 T47  noise of each aggregator, sums below p/2: test_each_aggregator_adds…, test_a_sum_that_could_wrap…
+T48      many reports, invalid ones: test_memory_does_not_grow…; T49 time of each verdict: benchmarks/byzantine.py
+T50      pickles: test_a_pickle_is_never_opened
 """
 
 from __future__ import annotations
