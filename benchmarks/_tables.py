@@ -53,8 +53,7 @@ within a turn, of the time over that of a script which was written to see how fa
 `draft02` sends the same bytes as it does. *verify*: the server, one helper, and the verdict. The helper gets its bytes
 in a sealed box, with the nonce and what is public; a verifier share goes from each aggregator to the server.
 """
-FIRST = """
-From the first length to the last, `product` takes {spent} ns for each number, of client and aggregators together.
+FIRST = """From the first length to the last, `product` takes {spent} ns for each number, of client and aggregators together.
 The first use compiles: {processor_s:.1f} s of the processor ({seconds:.1f} s passed), and says so; the next takes
 {second_use_s:.1f} s. While a report of 10⁶ numbers is checked, a helper holds {helper:.1f} MB for it, and the server
 what it was sent.
@@ -63,14 +62,14 @@ BATCHES = """## Many reports at once
 
 `benchmarks/verified.py batches`: how much sooner a batch is checked on two cores than on one. Other programs ran on
 this machine, so the least times of all turns are compared, and turns begin when two cores are to be had. *Control*: two
-processes that share nothing, with half of the work each, which no threads can beat; and the median, over all turns, of
-the threads' time over theirs.
+processes that share nothing, forked for half of the work each; and the median, over all turns, of the threads' time
+over theirs. Where there are few turns, two cores were seldom free, and the row says little.
 """
 ROUNDS = """## A round with sums that hide what they add
 
 `benchmarks/secure_rounds.py`: ten clients, everything on one core, processor seconds of a round, medians; every
-aggregator sums the same work. Bytes are those of one client, and those to and from one helper for one client, as they
-are written; the model goes to each of them besides.
+aggregator sums the same work. Bytes are those of a round over the number of clients, as they are written; the model goes
+to clients and helpers besides, and a helper's share of the sum comes once in a round.
 
 ![Whose seconds a round takes](secure_rounds.svg)
 """
@@ -306,7 +305,9 @@ def page() -> str:
     """The whole page."""
     head = "# Measured\n\nWritten by `benchmarks/_tables.py` from `benchmarks/results/`. Robust rules under attack: "
     head += "[the robust page](how-to/robust.md).\n"
-    return "\n".join((head, *heart(), *mnist(), *overhead(), *accountants(), *noise(), *audits()))
+    return "\n".join(
+        (head, *heart(), *mnist(), *overhead(), *accountants(), *noise(), *audits(), *verified(), *secure_rounds())
+    )
 
 
 if __name__ == "__main__":

@@ -149,7 +149,7 @@ def reports(d: int, turns: int) -> Iterator[dict[str, Any]]:
 def batch(d: int, count: int, wanted: int = 25, patience: float = 120.0) -> Iterator[dict[str, Any]]:
     """Checking `count` reports at once on one core and on two: the least seconds that pass, as others use the cores.
 
-    As a control, two processes that share nothing do half of the work each: no threads can be faster.
+    As a control, two processes that share nothing are forked to do half of the work each.
     """
     bound = Norm(("delta",), d, FINE, (1.0,), True, "product", 2, CONTEXT)
     x, made = vector(d, FINE), []
