@@ -53,10 +53,10 @@ within a turn, of the time over that of a script which was written to see how fa
 `draft02` sends the same bytes as it does. *verify*: the server, one helper, and the verdict. The helper gets its bytes
 in a sealed box, with the nonce and what is public; a verifier share goes from each aggregator to the server.
 """
-FIRST = """From the first length to the last, `product` takes {spent} ns for each number, of client and aggregators together.
-The first use compiles: {processor_s:.1f} s of the processor ({seconds:.1f} s passed), and says so; the next takes
-{second_use_s:.1f} s. While a report of 10⁶ numbers is checked, a helper holds {helper:.1f} MB for it, and the server
-what it was sent.
+FIRST = """From the first length to the last, `product` takes {spent} ns for each number, of client and aggregators
+together. The first use compiles: {processor_s:.1f} s of the processor ({seconds:.1f} s passed), and says so; the next
+takes {second_use_s:.1f} s. While a report of 10⁶ numbers is checked, a helper holds {helper:.1f} MB for it, and the
+server what it was sent.
 """
 BATCHES = """## Many reports at once
 
@@ -68,8 +68,8 @@ over theirs. Where there are few turns, two cores were seldom free, and the row 
 ROUNDS = """## A round with sums that hide what they add
 
 `benchmarks/secure_rounds.py`: ten clients, everything on one core, processor seconds of a round, medians; every
-aggregator sums the same work. Bytes are those of a round over the number of clients, as they are written; the model goes
-to clients and helpers besides, and a helper's share of the sum comes once in a round.
+aggregator sums the same work. Bytes are those of a round over the number of clients, as they are written; the model
+goes to clients and helpers besides, and a helper's share of the sum comes once in a round.
 
 ![Whose seconds a round takes](secure_rounds.svg)
 """
