@@ -15,7 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-PACKAGES = ("hansa", "numpy", "scipy", "scikit-learn", "torch")
+PACKAGES = ("hansa", "numpy", "scipy", "scikit-learn", "torch", "jax")
 
 DATA = Path(os.environ.setdefault("HANSA_DATA", str(ROOT.parent / "shared" / "data")))  # read by hansa.datasets too
 
