@@ -189,7 +189,17 @@ class Client(Party):
 
     @cached_property
     def parts(self) -> tuple[Any, Any, int]:
-        """Examples to train on, examples held out (or None), and how many the first are; looked at once, then kept."""
+        """Examples to train on, examples held out (or None), and how many the first are."""
+        _ = self._seen
+        share = self.plan.training.validation
+        train, held = (
+            local.split(self.data, share, self.plan.key.child("split", self.who)) if share else (self.data, None)
+        )
+        return train, held, local.count(train)
+
+    @cached_property
+    def _seen(self) -> int:
+        """How many examples there are; all are looked at, once."""
         self.allow.check(self.plan, self.who)
         try:
             n = local.check(self.data, self.who)
@@ -205,11 +215,7 @@ class Client(Party):
             ) from error
         self.allow.check(self.plan, self.who, n)
         self.plan.model.check(self.data, self.who)
-        share = self.plan.training.validation
-        train, held = (
-            local.split(self.data, share, self.plan.key.child("split", self.who)) if share else (self.data, None)
-        )
-        return train, held, local.count(train)
+        return n
 
     def check(self) -> None:
         """Raise DataError or PolicyError where this client could not take part."""
@@ -219,17 +225,22 @@ class Client(Party):
         """Remember this, and nothing else."""
         self.mine, self._before, self._conversation, self._trained = memo, None, None, -1
 
+    def rest(self) -> None:
+        """Let go of what can be had again, or is kept elsewhere; a conversation ends."""
+        self.mine, self._before, self._conversation = {}, None, None
+        self.__dict__.pop("parts", None)
+
     def forget(self, session: int) -> None:
         """Remember what was remembered before the session, for it did not count."""
         if self._before is not None and self._before[0] == session:
             self.mine, self._before, self._conversation = self._before[1], None, None  # what was told stays told
 
     def _once(self, round: int) -> None:
-        """Raise ProtocolError where ε of its examples, stated for one training in each round, would be passed."""
+        """Raise ProtocolError where ε of noise that it draws itself, stated for one training a round, would be passed."""
         if round <= self._trained:
             raise ProtocolError(
                 f"{self.who} was asked to train in round {round}, and has trained in round {self._trained}.",
-                "Its examples are hidden by noise that is sized for one training in each round, one after another.",
+                "The noise that it draws itself is sized for one training in each round, one after another.",
                 "Look at the server; or start the run again from its beginning.",
             )
         self._trained = round
@@ -242,7 +253,7 @@ class Client(Party):
 
         def contribute() -> Vector:
             nonlocal vectors
-            if self.plan.training.private:
+            if self.plan.training.private or self.plan.wire.noise.by in ("all", "each"):
                 self._once(at.round)
             down, vectors = vectors, {}  # a conversation may rest for many rounds; the model of its round need not
             try:

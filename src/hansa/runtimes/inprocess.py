@@ -15,7 +15,10 @@ from ..errors import HansaError, PlanError, number
 from ..optim import Memo
 from ..population import Clients, Population, gathered
 from ..rand import Key
+from ..spec import Spec
 from ..sums import Total
+
+Said = tuple[str, Any, str]  # who, its reply or None, why not
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ class InProcess:
         if why:
             return Reply(request.session, request.round, who, None, why)
         if request.fold:
-            total, there, lost = fold((self.clients[name] for name in who), request)
+            said = ((name, *answer(self.clients[name], request)) for name in who)
+            total, there, lost = fold(said, self.clients.plan.wire)
             for name, reason in lost.items():
                 self._push(self.now, request, (name,), reason)
             return Reply(request.session, request.round, there, total if there else None)
@@ -142,14 +146,13 @@ def answer(client: Party, request: Request) -> tuple[Any, str]:
         return None, str(error)
 
 
-def fold(clients: Iterable[Party], request: Request) -> tuple[Total, tuple[str, ...], dict[str, str]]:
-    """The exact sum of the clients' replies, who is in it, and who is not and why."""
+def fold(said: Iterable[Said], wire: Spec) -> tuple[Total, tuple[str, ...], dict[str, str]]:
+    """The exact sum of what clients say, who is in it, and who is not and why."""
     total, there, lost = Total(), list[str](), dict[str, str]()
-    for client in clients:
-        body, why = answer(client, request)
-        if body is None or not client.plan.wire.fits(body):
-            lost[client.who] = why or NO_VECTOR
+    for who, body, why in said:
+        if body is None or not wire.fits(body):
+            lost[who] = why or NO_VECTOR
         else:
             total.add(body)
-            there.append(client.who)
+            there.append(who)
     return total, tuple(there), lost

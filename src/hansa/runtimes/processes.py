@@ -1,277 +1,301 @@
-"""Processes: clients in worker processes of this machine; each worker sums its own clients and returns one vector.
+"""Processes: clients on all cores of this machine; each worker trains whoever is next, and returns one sum.
 
 A worker is a fresh interpreter, so no script needs an `if __name__ == "__main__"`, and it computes on one thread: more
-cores are more workers. Parent and worker are one program of one user and speak pickle over the worker's own pipes;
-nothing that comes from another party is unpickled.
+cores are more workers. Parent and worker are one program of one user, and speak pickle in shared memory; nothing that
+comes from another party is unpickled.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import pickle
-import struct
+import selectors
+import socket
 import subprocess
 import sys
 import time
-import traceback
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
-from queue import Empty, Queue
-from threading import TIMEOUT_MAX, Thread
-from typing import Any, BinaryIO
+from itertools import count
+from typing import Any
 
-import cloudpickle
+import numpy as np
 
-from ..client import Client, Helper, Party, Reply, Request
+from ..client import Client, Reply, Request
 from ..errors import PlanError
 from ..optim import Memo
-from ..population import Listed
-from .inprocess import answer, fold, introduce
+from ..population import Clients, Population, gathered
+from .inprocess import introduce
+from .shared import put, receive, send, take
+from .worker import Task
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-START = "from hansa.runtimes.processes import work; work()"
+LONGEST = 1e6  # seconds that are waited at once; systems count milliseconds in 32 bits
+START = "from hansa.runtimes.worker import work; work()"
 
 
 @dataclass
 class Worker:
-    """A worker process and the names of its clients; a thread puts what it says into `inbox`."""
+    """A worker process; `names` are the parties that live nowhere else."""
 
     number: int
     names: tuple[str, ...]
-    inbox: Queue[tuple[int, Any]]
+    link: socket.socket = field(init=False)
     process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.link, its = socket.socketpair()
         paths = os.pathsep.join(filter(None, sys.path))
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", START],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **ONE_THREAD, "PYTHONPATH": paths},
-            process_group=0,  # Ctrl-C is for the parent, which ends its workers itself
-        )
-        assert self.process.stdout is not None
-        Thread(target=listen, args=(self.process.stdout, self.number, self.inbox), daemon=True).start()
+        with its:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", START, str(its.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=2,  # what a client's code prints is not what the program says
+                env={**os.environ, **ONE_THREAD, "PYTHONPATH": paths},
+                pass_fds=[its.fileno()],
+                process_group=0,  # Ctrl-C is for the parent, which ends its workers itself
+            )
 
-    def say(self, message: Any) -> None:
-        """Write one message to the worker; one that is dead is noticed when it is listened to."""
-        assert self.process.stdin is not None
-        with suppress(BrokenPipeError):
-            write(self.process.stdin, cloudpickle.dumps(message))
+
+def tell(workers: Iterable[Worker], message: Any) -> None:
+    """Send one message to some workers; one that is dead is noticed when it is listened to."""
+    memory = put(message)
+    for worker in workers:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            send(worker.link, memory)
+    os.close(memory)
+
+
+@dataclass
+class Memory:
+    """What clients remember between rounds: it stays with the parent, and travels with each request."""
+
+    now: dict[str, Memo]
+    before: dict[str, tuple[int, Memo]] = field(default_factory=dict)  # a session, and what was remembered before it
+
+    def of(self, who: Iterable[str]) -> dict[str, Memo]:
+        """What these remember, where it is anything."""
+        return {name: self.now[name] for name in who if self.now.get(name)}
+
+    def learn(self, session: int, memos: Mapping[str, Memo]) -> None:
+        """Remember this from now on."""
+        for who, memo in memos.items():
+            self.before[who] = session, self.now.get(who, {})
+            self.now[who] = memo
+
+    def forget(self, session: int, who: Iterable[str]) -> None:
+        """Let these remember what they did before the session."""
+        for name in who:
+            if self.before.get(name, (None,))[0] == session:
+                self.now[name] = self.before.pop(name)[1]
+
+
+@dataclass
+class Waiting:
+    """A request under way: whose, until when, and for whom."""
+
+    request: Request
+    until: float
+    who: set[str]
 
 
 class Processes:
     """Clients in `workers` processes; the same bytes as in one process, whatever their number.
 
+    The model and all clients' arrays lie in shared memory, once, and any worker trains any client: the longest first,
+    and each for the worker that is free. What clients remember is kept here and travels to where they train. Only
+    data in other forms (a Dataset, a stream), and clients that count what they tell, stay with one worker. Of a
+    `Population` the workers make the data themselves.
+
     Each helper that the plan's aggregator asks for has a process of its own, where its private key is made and stays.
     """
 
-    def __init__(self, clients: Iterable[Client], workers: int = 2):
-        found = Listed(clients)
+    def __init__(self, clients: Iterable[Client] | Population, workers: int = 2):
+        found = gathered(clients)
         if workers < 1:
             raise PlanError(
                 f"Processes(workers={workers}) has nobody to work.", "One is the least.", "Write workers=2."
             )
-        self._names, number = tuple(found), min(workers, len(found))
-        self._inbox: Queue[tuple[int, Any]] = Queue()
+        self._names, number, parties = found.names, min(workers, len(found)), found.plan.aggregator.parties
+        self._home, self._sizes = _homes(found, number), _sizes(found)
+        self._memory = Memory({} if isinstance(found, Population) else found.memory(found))
+        self._at = dict[str, int]()  # who is in a conversation, and with which worker
+        self._tasks, self._waiting = count(), dict[int, Waiting]()
         self._ready: deque[Reply] = deque()
-        self._waiting: dict[tuple[int, int], tuple[float, set[str]]] = {}  # (session, turn) → until when, for whom
-        plan = found.plan
-        named = [*(self._names[i::number] for i in range(number)), *((name,) for name in plan.aggregator.parties)]
-        self._all = [Worker(i, names, self._inbox) for i, names in enumerate(named)]
+        homes = [tuple(who for who, i in self._home.items() if i == worker) for worker in range(number)]
+        self._all = [Worker(i, names) for i, names in enumerate([*homes, *((name,) for name in parties)])]
         self._workers = self._all[:number]
-        self._end = weakref.finalize(self, stop, [worker.process for worker in self._all])
+        self._end = weakref.finalize(self, stop, self._all)
+        self._home |= {worker.names[0]: worker.number for worker in self._all[number:]}
+        self._starting = set(range(number))
+        self._inbox = selectors.PollSelector()
+        for worker in self._all:
+            self._inbox.register(worker.link, selectors.EVENT_READ, worker)
         for worker in self._all[number:]:
-            worker.say([partial(Helper, worker.names[0], plan)])
-        introduce(found, dict(self._listen()[1] for _ in plan.aggregator.parties))
-        for worker in self._workers:
-            worker.say([found[name] for name in worker.names])
+            tell([worker], (worker.names[0], found.plan))
+        introduce(found, dict(self._hear()[1][1:] for _ in parties))
+        _settle(self._workers, found, self._home)
 
     def roster(self) -> Sequence[str]:
         """Names of all clients, sorted."""
         return self._names
 
     def send(self, request: Request) -> None:
-        """Give each worker the part of the request that concerns its clients."""
+        """Lay the request out for all workers; each takes the next client when it is free, the longest first."""
+        while self._starting:  # an interpreter's start is no part of a round
+            self._starting.discard(self._hear()[0].number)
         until = time.monotonic() + request.deadline
-        self._waiting[request.session, request.turn] = until, set(request.bodies)
-        for worker in self._all:
-            if mine := {who: request.bodies[who] for who in worker.names if who in request.bodies}:
-                worker.say(("answer", replace(request, bodies=mine)))
+        if request.turn == 0 and not self._sizes:
+            self._at.clear()  # a population's clients keep no conversation beyond the next round
+        fixed, free = dict[int, list[str]](), list[str]()
+        for who in request.bodies:
+            worker = self._home.get(who, self._at.get(who) if request.turn else None)
+            (free if worker is None else fixed.setdefault(worker, [])).append(who)
+        for number, names in fixed.items():
+            self._ask([self._all[number]], replace(request, bodies={who: request.bodies[who] for who in names}), until)
+        if free:
+            free.sort(key=lambda who: -self._sizes.get(who, 0))
+            self._ask(self._workers, replace(request, bodies={who: request.bodies[who] for who in free}), until, True)
+
+    def _ask(self, workers: list[Worker], request: Request, until: float, open: bool = False) -> None:
+        number, memos = next(self._tasks), {} if request.turn else self._memory.of(request.bodies)
+        self._waiting[number] = Waiting(replace(request, down=None), until, set(request.bodies))
+        tell(workers, Task(number, request, until, open, memos))
 
     def receive(self) -> Reply:
         """The next reply; clients that pass the deadline are lost as late."""
         while not self._ready:
-            until = min(end for end, _ in self._waiting.values())
-            message = self._listen(until)
-            if message is None:
+            heard = self._listen(min(one.until for one in self._waiting.values()))
+            if heard is None:
                 self._give_up(time.monotonic())
-            elif message[0] == "reply":
-                self._take(*message[1:])
+            else:
+                worker, (_, task, replies, memos) = heard
+                self._take(worker.number, task, replies, memos)
         return self._ready.popleft()
 
-    def _take(self, turn: tuple[int, int], reply: Reply) -> None:
-        waiting = self._waiting.get(turn, (0.0, set[str]()))[1]
-        if waiting >= set(reply.who):  # and otherwise it comes after its deadline
-            waiting -= set(reply.who)
+    def _take(self, worker: int, task: int, replies: list[Reply], memos: Mapping[str, Memo]) -> None:
+        waiting = self._waiting.get(task)
+        if waiting is None:  # it comes after its deadline
+            return
+        self._memory.learn(waiting.request.session, memos)
+        for reply in replies:
+            waiting.who -= set(reply.who)
             self._ready.append(reply)
-        if not waiting:
-            self._waiting.pop(turn, None)
+            if not waiting.request.fold:
+                self._at |= dict.fromkeys(reply.who, worker)
+        if not waiting.who:
+            del self._waiting[task]
 
     def _give_up(self, now: float) -> None:
-        for (session, turn), (until, who) in list(self._waiting.items()):
-            if until <= now:
-                del self._waiting[session, turn]
-                self._ready.append(Reply(session, -1, tuple(sorted(who)), None, "late"))
+        for task, waiting in list(self._waiting.items()):
+            if waiting.until <= now:
+                del self._waiting[task]
+                head = waiting.request
+                self._ready.append(Reply(head.session, head.round, tuple(sorted(waiting.who)), None, "late"))
 
-    def _listen(self, until: float = math.inf) -> Any:
-        """What a worker says next; None when it is too late."""
-        left = min(max(0.0, until - time.monotonic()), TIMEOUT_MAX / 2)
-        try:
-            number, message = self._inbox.get(timeout=left)
-        except Empty:
-            return None
-        if message is None:
-            code = self._all[number].process.wait()
+    def _listen(self, until: float = math.inf) -> tuple[Worker, Any] | None:
+        """A worker, and what it says next; None when it is too late."""
+        left = None if math.isinf(until) else min(max(0.0, until - time.monotonic()), LONGEST)
+        return self._hear(ready[0][0].data) if (ready := self._inbox.select(left)) else None
+
+    def _hear(self, worker: Worker | None = None) -> tuple[Worker, Any]:
+        """What this worker says next, or any; waits."""
+        worker = worker or self._inbox.select()[0][0].data
+        memory = receive(worker.link)
+        if memory is None:
+            code = worker.process.wait()
+            lost = f"{', '.join(worker.names[:3])} and so on are" if worker.names else "The clients it was training are"
             raise RuntimeError(
-                f"Worker {number} of {len(self._all)} died ({'signal' if code < 0 else 'exit code'} {abs(code)}).\n"
-                f"  {', '.join(self._all[number].names[:3])} and so on are lost.\n"
+                f"Worker {worker.number} of {len(self._all)} died ({'signal' if code < 0 else 'exit code'} "
+                f"{abs(code)}).\n"
+                f"  {lost} lost.\n"
                 "  Signal 9 is most often the system running out of memory.\n"
                 "  Use fewer workers or smaller data, and resume the run."
             )
+        message = take(memory, copy=True)
+        os.close(memory)
         if message[0] == "bug":
-            error = RuntimeError(f"A client's code failed in worker {number}:\n{message[1]}")
+            error = RuntimeError(f"A client's code failed in worker {worker.number}:\n{message[1]}")
             for note in message[2]:
                 error.add_note(note)
             raise error
-        return message
+        return worker, message
 
     def memory(self, who: Iterable[str]) -> dict[str, Memo]:
         """What these clients remember between rounds."""
-        asked, memos = set(who), dict[str, Memo]()
-        workers = [(worker, names) for worker in self._workers if (names := asked & set(worker.names))]
-        for worker, names in workers:
-            worker.say(("memory", names))
-        while workers:
-            message = self._listen()
-            if message[0] == "reply":
-                self._take(*message[1:])
-            else:
-                memos |= message[1]
-                workers.pop()
-        return {name: memos[name] for name in self._names if name in memos}
+        return self._memory.of(who)
 
     def remember(self, memos: Mapping[str, Memo]) -> None:
         """Let each client remember this, and those that are not named nothing."""
-        for worker in self._all:
-            worker.say(("remember", {name: memos.get(name, {}) for name in worker.names}))
+        self._memory = Memory({who: memo for who, memo in memos.items() if memo})
+        self._waiting.clear()
+        self._ready.clear()
+        self._at.clear()
+        tell(self._all, "remember")
 
     def forget(self, session: int, who: Iterable[str]) -> None:
         """Let these clients remember what they did before the session, for it did not count."""
-        names = set(who)
-        for worker in self._workers:
-            if mine := names & set(worker.names):
-                worker.say(("forget", (session, mine)))
+        self._memory.forget(session, who)
 
     def close(self) -> None:
         """End the workers; also happens when this object is forgotten."""
         self._end()
 
 
-def stop(processes: list[subprocess.Popen[bytes]]) -> None:
+def stop(workers: list[Worker]) -> None:
     """End worker processes."""
-    for process in processes:
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with suppress(BrokenPipeError):  # what it had not read goes with it
-                    stream.close()
+    for worker in workers:
+        worker.process.kill()
+        worker.process.wait()
+        worker.link.close()
 
 
-def write(stream: BinaryIO | Any, message: bytes) -> None:
-    """One frame: its length in eight bytes, then the message."""
-    stream.write(struct.pack("<Q", len(message)))
-    stream.write(message)
-    stream.flush()
+def _homes(clients: Clients, workers: int) -> dict[str, int]:
+    """Who stays with which worker: clients whose data cannot be shared, and those that count what they tell."""
+    if isinstance(clients, Population):
+        return {}
+    counting = clients.plan.training.private is not None
+    return {who: i % workers for i, who in enumerate(clients) if counting or not _arrays(clients[who].data)}
 
 
-def read(stream: BinaryIO | Any) -> Any:
-    """The next frame's message; None at the end of the stream."""
-    head = stream.read(8)
-    if len(head) < 8:
-        return None
-    (length,) = struct.unpack("<Q", head)
-    body = stream.read(length)
-    return pickle.loads(body) if len(body) == length else None  # noqa: S301  (our own child's pipe)
+def _arrays(data: Any) -> bool:
+    """Is this made of NumPy arrays alone?"""
+    if type(data) in (dict, tuple, list):
+        return all(map(_arrays, data.values() if isinstance(data, dict) else data))
+    return type(data) is np.ndarray and not data.dtype.hasobject
 
 
-def listen(stream: BinaryIO | Any, number: int, inbox: Queue[tuple[int, Any]]) -> None:
-    """Put every message of a stream into `inbox`, and None at its end."""
-    while (message := read(stream)) is not None:
-        inbox.put((number, message))
-    inbox.put((number, None))
+def _sizes(clients: Clients) -> dict[str, int]:
+    """How much work each client is, as far as can be told without reading its data."""
+    if isinstance(clients, Population):
+        return {}
+    return {who: _rows(client.data) for who, client in clients.items()}
 
 
-def work() -> None:
-    """A worker's whole life: hear a message, say the answer; it ends with its parent."""
-    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a client's code prints must not look like a reply
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # nor be lost when the worker ends
-    inbox: Queue[tuple[int, Any]] = Queue()
-    Thread(target=hear, args=(requests, inbox), daemon=True).start()
-    clients = dict[str, Any]()
-    for client in inbox.get()[1]:
-        if isinstance(client, partial):  # a helper is made here, and tells its public key
-            client = client()
-            write(replies, pickle.dumps(("key", (client.who, client.key.public))))
-        clients[client.who] = client
-    while True:
-        what, body = inbox.get()[1]
-        if what == "memory":
-            write(replies, pickle.dumps(("memory", {who: clients[who].mine for who in body if clients[who].mine})))
-        elif what == "remember":
-            for who, memo in body.items():
-                clients[who].remember(memo)
-        elif what == "forget":
-            for who in body[1]:
-                clients[who].forget(body[0])
-        else:
-            try:
-                for reply in answers(clients, body):
-                    write(replies, pickle.dumps(("reply", (body.session, body.turn), reply)))
-            except Exception as error:
-                notes = error.__dict__.pop("__notes__", [])  # the parent's own error carries them on
-                write(replies, pickle.dumps(("bug", traceback.format_exc(), notes)))
+def _rows(data: Any) -> int:
+    if isinstance(data, Mapping | tuple | list):
+        return max(map(_rows, data.values() if isinstance(data, Mapping) else data), default=0)
+    return len(data) if hasattr(data, "__len__") else 0
 
 
-def hear(stream: BinaryIO | Any, inbox: Queue[tuple[int, Any]]) -> None:
-    """Read on while the clients train, so that neither side ever waits for the other to read; end with the parent."""
-    try:
-        while (message := read(stream)) is not None:
-            inbox.put((0, message))
-    except Exception:
-        traceback.print_exc()  # a thread's own report would come too late
-        sys.stderr.flush()
-        os._exit(1)
-    os._exit(0)
+def _settle(workers: list[Worker], clients: Clients, home: Mapping[str, int]) -> None:
+    """Give the workers their clients, and the arrays of all that are free in memory that they share."""
+    if isinstance(clients, Population):
+        tell(workers, clients)
+        return
+    bare = {who: replace(client, data=None) for who, client in clients.items() if who not in home}
+    for worker in workers:
+        tell([worker], bare | {who: clients[who] for who in worker.names})
+    tell(workers, {who: _dense(clients[who].data) for who in bare})
 
 
-def answers(clients: Mapping[str, Party], request: Request) -> Iterator[Reply]:
-    """The replies of one worker's clients to one request."""
-    until = time.monotonic() + request.deadline
-    in_time = (clients[who] for who in request.bodies if time.monotonic() < until)  # the rest is given up as late
-    if request.fold and request.deadline == math.inf:  # else one who is late would take all the others along
-        total, there, lost = fold(in_time, request)
-        yield Reply(request.session, request.round, there, total if there else None)
-        for who, why in lost.items():
-            yield Reply(request.session, request.round, (who,), None, why)
-    else:
-        for client in in_time:
-            body, why = answer(client, request)
-            yield Reply(request.session, request.round, (client.who,), body, why)
+def _dense(data: Any) -> Any:
+    """The same arrays without gaps, for only these are shared."""
+    if isinstance(data, dict):
+        return {name: _dense(part) for name, part in data.items()}
+    if isinstance(data, tuple | list):
+        return type(data)(map(_dense, data))
+    return data if data.flags.f_contiguous else np.ascontiguousarray(data)

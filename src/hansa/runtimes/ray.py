@@ -18,7 +18,7 @@ from ..errors import PlanError
 from ..optim import Memo
 from ..population import Listed
 from .inprocess import answer, helpers
-from .processes import answers
+from .worker import answers
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a library does not phone home for its user
 
@@ -48,7 +48,11 @@ class Actor:
         if request.turn == 0:
             for who in request.bodies:
                 self.clients[who].mine = memos.get(who, {})
-        replies = list(answers(self.clients, replace(request, down=down)))
+        asked, until = replace(request, down=down), time.monotonic() + request.deadline
+        names = (who for who in request.bodies if time.monotonic() < until)  # the rest is given up as late
+        said = ((who, *answer(self.clients[who], asked)) for who in names)
+        wire = next(iter(self.clients.values())).plan.wire
+        replies = [reply for some in answers(said, asked, wire) for reply in some]
         mine = {who: self.clients[who].mine for who in request.bodies}
         return replies, {who: memo for who, memo in mine.items() if memo}
 
