@@ -1,7 +1,7 @@
 """What share of a round the noise is: 20 clients that train a network of 1,003,810 numbers, on one core.
 
-Each client has 100 examples and trains on them once, in batches of 10. Timed are whole rounds in one process, in seconds
-of the processor, and in the same rounds what draws and adds the noise, of all who do; medians.
+Each client has 100 examples and trains on them once, in batches of 10. Timed are whole rounds in one process, and in
+the same rounds what draws and adds the noise, of all who do; seconds of the processor, medians.
 """
 
 from __future__ import annotations
