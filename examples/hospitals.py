@@ -44,3 +44,5 @@ app = hansa.App(plan=plan, data={who: scaled(*records) for who, records in data.
 if __name__ == "__main__":
     for state in app.run():
         print(state.round, state.metrics["test_accuracy"])
+    for row in app.compare(state):
+        print(f"{row.name:22} {row.examples:4} {row.scores['accuracy']:.3f}")

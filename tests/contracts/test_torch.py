@@ -107,19 +107,6 @@ def test_training_is_the_plain_loop(optimizer: str, drifts: bool, decay: float) 
     assert np.abs(fit.x - x).max() > 1e-3
 
 
-def test_one_full_step_at_each_client_is_the_central_gradient() -> None:
-    """The mean of full-batch steps, weighed by examples, is one step on all examples together."""
-    net = deep()
-    model = TorchModel(net, F.cross_entropy)
-    parts = {"a": points(20, 1), "b": points(50, 2), "c": points(33, 3)}
-    plan = h.Plan(model, training=h.Training(batch=0, learning_rate=0.5), rounds=1)
-    (state,) = h.synchronous(plan, h.InProcess(h.Client(who, plan, data) for who, data in parts.items()))
-    A, y = (torch.tensor(np.concatenate(column)) for column in zip(*parts.values(), strict=True))
-    F.cross_entropy(net(A), y).backward()
-    gradient = torch.cat([p.grad.reshape(-1) for p in net.parameters()]).numpy()
-    assert np.abs(state.x - (model.start(KEY) - 0.5 * gradient)).max() < 1e-6
-
-
 @pytest.mark.parametrize(
     ("net", "more"),
     [
