@@ -92,7 +92,7 @@ def train(params: Params, data: Any, test: Any, z: float, seed: int) -> dict[str
 
 
 def peer(python: str, work: Path, epsilon: float) -> subprocess.Popen[str]:
-    """The same by pfl, which begins at once."""
+    """The same by pfl, begun."""
     return subprocess.Popen([python, str(PEER), str(work), str(epsilon)], stdout=subprocess.PIPE, text=True)
 
 
@@ -106,7 +106,7 @@ def write(path: Path, params: Params, data: Any, test: Any, seed: int) -> None:
 
 
 def main() -> None:
-    """Each ε, in each seed; both libraries at the same time."""
+    """Each seed: by pfl all ε at once, in processes of their own, while hansa takes one after the other."""
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--seeds", type=int, default=1)
     seeds, python = range(ask.parse_args().seeds), os.environ.get("HANSA_PFL_PYTHON", "")
@@ -118,13 +118,14 @@ def main() -> None:
             data, test = mnist_clients("iid", CLIENTS, h.Key.of(seed))
             params, work = start(h.Key.of(seed).child("start")), Path(folder) / f"{seed}.npz"
             write(work, params, data, test, seed)
+            beside = {epsilon: peer(python, work, epsilon) for epsilon in EPSILONS} if python else {}
             for epsilon, found in multipliers.items():
-                beside = peer(python, work, epsilon) if python else None
                 row = {"epsilon": epsilon if epsilon < math.inf else None, "delta": DELTA, "seed": seed, **found}
                 row |= train(params, data, test, found["hansa_pld"], seed)
-                if beside:
-                    row |= json.loads(beside.communicate()[0])
                 rows.append(row)
+                print(row, flush=True)
+            for row, process in zip(rows[-len(EPSILONS) :], beside.values(), strict=False):
+                row |= json.loads(process.communicate()[0])
                 print(row, flush=True)
     print(save("dp_mnist", rows))
 
