@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,169 @@ def test_what_clients_remember_goes_back_to_them() -> None:
     second.remember(memory)
     assert last(plan, second, half).x.tobytes() == whole.x.tobytes()
     second.close()
+
+
+# ── any worker, any client ──
+
+
+def ragged() -> dict[str, tuple[Any, Any]]:
+    rng = h.Key.of(3).rng()
+    sizes = (1500, 3, 700, 1, 40, 40, 2, 300)
+    return {
+        f"c{i}": (rng.normal(size=(n, FEATURES)).astype(np.float32), rng.integers(0, CLASSES, n))
+        for i, n in enumerate(sizes)
+    }
+
+
+class Dataset:
+    """Data that no two workers share."""
+
+    def __init__(self, data: Any):
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data[1])
+
+    def __getitem__(self, i: int) -> Any:
+        return self.data[0][i], self.data[1][i]
+
+
+def test_same_bytes_for_clients_of_all_sizes_and_kinds() -> None:
+    data: dict[str, Any] = ragged()
+    data["c2"], data["c5"] = Dataset(data["c2"]), dict(zip(("x", "y"), data["c5"], strict=True))
+    data["c4"] = data["c4"][0][::-1, ::-1], data["c4"][1]  # has gaps in memory
+    for aggregator in (h.Sum(), h.Median()):
+        plan = h.Plan(MODEL, h.Scaffold(), aggregator=aggregator, rounds=3)
+        expected = last(plan, h.InProcess(clients(plan, data)))
+        for workers in (1, 2, 4) if aggregator == h.Sum() else (3,):
+            runtime = h.Processes(clients(plan, data), workers)
+            assert last(plan, runtime).x.tobytes() == expected.x.tobytes()
+            assert last(plan, runtime).x.tobytes() == expected.x.tobytes()  # and again from the beginning
+            runtime.close()
+
+
+@dataclass(frozen=True)
+class Noted(h.Softmax):
+    """Writes down who trains what, in which order; one of 1,500 examples waits for all others."""
+
+    file: str = ""
+    wait: bool = False
+
+    def train(self, x: Any, data: Any, training: Any, drift: Any, key: Any) -> h.TrainResult:
+        until = time.monotonic() + 60
+        while self.wait and len(data[1]) == 1500 and len(trained(self.file)) < 7:
+            assert time.monotonic() < until, "nobody else trains"
+            time.sleep(0.01)
+        with open(self.file, "a") as file:
+            file.write(f"{os.getpid()} {len(data[1])}\n")
+        return super().train(x, data, training, drift, key)
+
+
+def trained(path: str) -> list[tuple[int, int]]:
+    """(process, examples) in the order of their ends."""
+    if not os.path.exists(path):
+        return []
+    return [(int(line.split()[0]), int(line.split()[1])) for line in open(path).read().splitlines()]
+
+
+def test_the_longest_first_and_the_rest_to_who_is_free(tmp_path: Path) -> None:
+    plan = h.Plan(Noted(FEATURES, CLASSES, file=str(tmp_path / "notes"), wait=True), rounds=1)
+    runtime = h.Processes(clients(plan, ragged()), 2)
+    assert len(last(plan, runtime).seen) == 8
+    *others, (alone, longest) = trained(plan.model.file)  # type: ignore[attr-defined]
+    assert longest == 1500 and {pid for pid, _ in others} == {w.process.pid for w in runtime._workers} - {alone}
+    assert [n for _, n in others] == [700, 300, 40, 40, 3, 2, 1]
+    runtime.close()
+
+
+def test_memory_moves_with_the_client(tmp_path: Path) -> None:
+    """In each round one of two workers is stopped, so all clients train where they did not train before."""
+    plan = h.Plan(Noted(FEATURES, CLASSES, file=str(tmp_path / "notes")), h.Scaffold(), rounds=5)
+    runtime = h.Processes(clients(plan, ragged()), 2)
+    states, pids = h.synchronous(plan, runtime), [worker.process.pid for worker in runtime._workers]
+    next(states)
+    for i in (0, 1, 0, 1):
+        os.kill(pids[i], signal.SIGSTOP)
+        state = next(states)
+        os.kill(pids[i], signal.SIGCONT)
+    assert [pid for pid, _ in trained(plan.model.file)[8:]] == [pids[i] for i in (1, 0, 1, 0) for _ in range(8)]  # type: ignore[attr-defined]
+    one = h.InProcess(clients(plan, ragged()))
+    assert state.x.tobytes() == last(plan, one).x.tobytes()
+    ours, theirs = runtime.memory(runtime.roster()), one.memory(one.roster())
+    assert {who: memo["c"].tobytes() for who, memo in ours.items()} == {
+        who: memo["c"].tobytes() for who, memo in theirs.items()
+    }
+    runtime.close()
+
+
+@pytest.mark.parametrize("more", [{}, {"algorithm": h.Scaffold()}, {"aggregator": h.Median()}], ids=str)
+def test_a_population_is_made_in_the_workers(more: dict[str, Any]) -> None:
+    parent = os.getpid()
+
+    def data(i: int) -> Any:
+        assert os.getpid() != parent or here, "made in the parent"
+        rng = np.random.default_rng(i)
+        return rng.normal(size=(1 + i % 50, FEATURES)), rng.integers(0, CLASSES, 1 + i % 50)
+
+    plan = h.Plan(MODEL, sample=h.Uniform(12), rounds=3, **more)
+    here = False
+    runtime = h.Processes(h.Population(plan, 1_000_000, data), 2)
+    state = last(plan, runtime)
+    memory = runtime.memory(state.seen)
+    runtime.close()
+    here = True
+    one = h.InProcess(h.Population(plan, 1_000_000, data))
+    assert state.x.tobytes() == last(plan, one).x.tobytes()
+    assert memory.keys() == one.memory(state.seen).keys()
+
+
+# ── what it costs, and leaves ──
+
+
+@dataclass(frozen=True)
+class Writing(h.Softmax):
+    def train(self, x: Any, data: Any, *rest: Any) -> h.TrainResult:
+        data[0][0] = 0.0
+        return super().train(x, data, *rest)
+
+
+def test_nobody_writes_into_what_all_share() -> None:
+    plan = h.Plan(Writing(FEATURES, CLASSES), rounds=1)
+    runtime = h.Processes(clients(plan), 1)
+    with pytest.raises(RuntimeError, match="read-only"):
+        last(plan, runtime)
+    runtime.close()
+
+
+def settled(wanted: list[int], runtime: h.Processes) -> None:
+    """Workers close what they have read: so many descriptors stay open in each."""
+    until = time.monotonic() + 30
+    while (found := [len(os.listdir(f"/proc/{w.process.pid}/fd")) for w in runtime._workers]) != wanted:
+        assert time.monotonic() < until, f"workers have {found} open files, not {wanted}"
+        time.sleep(0.02)
+
+
+def test_data_is_in_memory_once_and_no_message_stays() -> None:
+    rng = h.Key.of(4).rng()
+    data = {f"c{i:02}": (rng.normal(size=(1000, 128)), rng.integers(0, CLASSES, 1000)) for i in range(100)}
+    training = h.Training(steps=1, validation=0.2)
+    plan = h.Plan(h.Softmax(128, CLASSES), training=training, rounds=4)  # 100 MB
+    before, there = set(os.listdir("/dev/shm")), len(os.listdir("/proc/self/fd"))
+    runtime = h.Processes(clients(plan, data), 2)
+    states = h.synchronous(plan, runtime)
+    next(states)
+    settled([3 + 2] * 2, runtime)  # the standard ones, the link, the data
+    list(states)
+    settled([3 + 2] * 2, runtime)
+    for worker in runtime._workers:
+        with open(f"/proc/{worker.process.pid}/smaps_rollup") as file:
+            mine = {line.split()[0]: int(line.split()[1]) / 1024 for line in file if "Pss" in line}
+        assert mine["Pss_Anon:"] < 60 < mine["Pss_Anon:"] + 2 * mine["Pss_Shmem:"]
+    runtime.close()
+    assert set(os.listdir("/dev/shm")) <= before and len(os.listdir("/proc/self/fd")) <= there
+
+
+# ── who does not answer ──
 
 
 @dataclass(frozen=True)
@@ -236,6 +400,7 @@ def test_workers_end_with_their_parent(tmp_path: Any) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     """)
     )
+    before = set(os.listdir("/dev/shm"))
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
     pids = [int(pid) for pid in done.stdout.split()]
     assert len(pids) == 2
@@ -243,6 +408,7 @@ def test_workers_end_with_their_parent(tmp_path: Any) -> None:
     while any(alive(pid) for pid in pids):
         assert time.monotonic() < until, "workers outlive their parent"
         time.sleep(0.05)
+    assert set(os.listdir("/dev/shm")) <= before
 
 
 def alive(pid: int) -> bool:
