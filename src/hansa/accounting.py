@@ -29,7 +29,7 @@ Unit = Literal["client", "example"]
 
 NEIGHBOURS = {  # which two federations ε compares
     "all": "with the client's part in every sum, or with nothing in its place",
-    "poisson": "with the client, or without it",
+    "poisson": "with the client, or with nothing in its place",  # N is no secret: means are over the number expected
     "uniform": "with the client, or with another in its place",
 }
 EXAMPLE = "its client's data with the example, or with nothing in its place"  # how many there are is no secret

@@ -152,6 +152,12 @@ class App:
             asked = Counter(who for one in past for who in {*one.seen, *one.lost})
             if unknown := state is not None and state.round > len(past):
                 ledger = ledger.without("the rounds before the first are not known")
+                if self.budget:
+                    raise AppError(
+                        f"A budget of ε = {self.budget.epsilon:g} cannot be kept from round {state.round + 1} on.",
+                        "What the rounds before have given away is not known.",
+                        "Resume the run that holds them, or leave the budget out.",
+                    )
             states = self.loop(self.plan, runtime, state)
             if self.budget:
                 states = within(states, self.plan, self.budget, clients, past)

@@ -211,6 +211,8 @@ def _warnings(plan: Plan) -> Iterator[str]:
         yield "The noise is drawn as real numbers; one who sees every bit of a float may see through it (Mironov 2012)."
     if wire.noise.multiplier and wire.noise.by == "server":
         yield "The server draws the noise and sees the sum without it: this protects from others, not from the server."
+    if clear and wire.noise.by == "all":
+        yield "A client adds a share of the noise, which hides the sum; the server sees each vector, and hardly hidden."
     yield from _unbounded(plan, set(wire.unbounded))
     if plan.reported and clear and not wire.noise.multiplier:
         yield f"Clients report {_list(list(plan.reported))} beside the update; Training(report=False) stops that."

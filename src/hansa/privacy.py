@@ -201,7 +201,7 @@ def _next(ledger: Ledger, plan: Plan, budget: Budget, done: int, population: int
         }
         may = [who for who, r in last.items() if r <= latest]
         return ledger.plus(_taken(noise, plan, done), who=[*may, "somebody new"])
-    return ledger if noise else Ledger(ledger.worst(budget.delta)).plus(_release(plan, population))
+    return ledger if noise else Ledger(ledger.worst(budget.delta), why=ledger.why).plus(_release(plan, population))
 
 
 def _correlated(plan: Plan) -> CorrelatedNoise | None:

@@ -142,7 +142,8 @@ def test_without_the_library_there_is_no_number(monkeypatch: pytest.MonkeyPatch)
 def test_a_guarantee_says_client() -> None:
     guarantee = Ledger().plus(Release(5.0, "poisson", 0.1)).guarantee(1e-6)
     assert isinstance(guarantee, Guarantee) and guarantee.unit == "client"
-    assert str(guarantee).startswith("ε = ") and "for each client (with the client, or without it)" in str(guarantee)
+    assert str(guarantee).startswith("ε = ")
+    assert "for each client (with the client, or with nothing in its place)" in str(guarantee)
 
 
 # ── what happened ────────────────────────────────────────────────────────────────────────────────────────────────────

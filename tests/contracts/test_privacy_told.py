@@ -109,7 +109,7 @@ def test_explain_says_it_before(here: Path) -> None:
 
     promise = hansa.planned(load("kept.py").plan, 12).guarantee(1e-5)
     assert f"after 9 rounds ε = {promise.epsilon:.4g} at δ = 1e-05" in out
-    assert "one client, and all it says in all rounds" in out and "with the client, or without it" in out
+    assert "one client, and all it says in all rounds" in out and "with the client, or with nothing in its place" in out
     assert "sample that stays secret" in out
 
 

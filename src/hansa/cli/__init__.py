@@ -103,6 +103,13 @@ def _resumed(place: Place, resume: str, target: Path | None, settings: Mapping[s
                 "--rounds counts from the first round of the run.",
                 f"Write {done + 10}, say, or leave it out.",
             )
+    if app.plan.wire.noise.kind == "correlated" and rounds != (stored.planned or app.plan.rounds):
+        with usage():
+            raise AppError(
+                f"Run {stored.id} cannot go on to {rounds} rounds.",
+                "Its noise is one release over all its rounds, and was sized for as many as were planned.",
+                "Leave --rounds out, or start a new run.",
+            )
     app = replace(app, plan=replace(app.plan, rounds=rounds))
     return app, store.resume(stored.id, rounds), Path(config.app)
 

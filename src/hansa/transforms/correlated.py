@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import PlanError, number
 from ..spec import Noise, Spec, Vector
 from . import Context, Transform
-from .noise import check, drawn_by, shares
+from .noise import check, drawn_by, hideable, shares
 
 MOST = 64  # bands that are tried; each takes a vector of draws in every round
 
@@ -69,6 +69,10 @@ class CorrelatedNoise(Transform):
     def whole(self, rounds: int) -> float:
         """z·S: standard deviation of the draws over what a client changes in one round."""
         return self.noise * self.matrix(rounds).sensitivity(self.separation)
+
+    def encode(self, v: Vector, at: Context) -> Vector:
+        """v, or nothing where it is not finite."""
+        return hideable(v)
 
     def decode(self, total: Vector, at: Context) -> Vector:
         """The sum, with this round's noise."""

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
+import numpy as np
+
 from ..errors import PlanError, number
 from ..rand import Key
 from ..spec import Noise, Spec, Vector
 from . import Context, Transform
+from .scale import norm
 
 SIDE_SHARE = 0.05  # of the privacy that one round spends, what all side values together get
 
@@ -22,9 +25,10 @@ class RealNoise(Transform):
     It is no argument: it follows from all transforms of the pipe, also from those after this one, such as the rounding
     of Quantize. Drawn by the server (central DP), in shares by `least` clients or more together (distributed DP: the
     sum is private, one vector alone is not, so the server must see nothing but the sum), or in full by each client
-    (local DP). One client is one who is there or not. Draws grow from the plan's seed, as all of a simulation does:
-    they show what noise does to learning, and hide nothing from who knows the seed. Real-valued noise is not private
-    against an attacker who sees every bit of a float (Mironov 2012); discrete noise on quantised vectors is.
+    (local DP). One client is one who is there or not; a vector that is not finite counts as nothing. Draws grow from
+    the plan's seed, as all of a simulation does: they show what noise does to learning, and hide nothing from who knows
+    the seed. Real-valued noise is not private against an attacker who sees every bit of a float (Mironov 2012);
+    discrete noise on quantised vectors is.
     """
 
     noise: float
@@ -59,7 +63,8 @@ class RealNoise(Transform):
         return at.spec.each(self.scales(at.spec, at.spec.wire.bounds)) * self.draw(shape, at.key)
 
     def encode(self, v: Vector, at: Context) -> Vector:
-        """v, with this client's share of the noise."""
+        """v, or nothing where it is not finite, with this client's share of the noise."""
+        v = hideable(v)
         return v if self.by == "server" else v + self._draw(v.shape, at)
 
     def decode(self, total: Vector, at: Context) -> Vector:
@@ -173,6 +178,12 @@ def check(noise: Drawn, spec: Spec) -> None:
     for bad, found, why, instead in wrong:
         if bad:
             raise PlanError(found, why, instead)
+
+
+def hideable(v: Vector) -> Vector:
+    """v, or zeros where it is not finite: no noise hides NaN, and a round that it spoils tells of its client."""
+    good = np.isfinite(norm(v))
+    return v if good.all() else np.where(good, v, 0.0)
 
 
 def drawn_by(by: str, least: int) -> str:

@@ -22,20 +22,19 @@ def norm(v: Vector) -> Vector:
 
 
 def _cut(v: Vector, cap: float | None, spec: Spec) -> None:
-    """Cut the side values that have no bound of their own to ±cap, in place."""
-    if cap is not None:
-        for name in spec.unbounded:
-            if name in spec.side:
-                part = v[..., spec.at(name)]
-                np.maximum(np.minimum(part, cap, out=part), -cap, out=part)  # np.clip takes four times as long
+    """Cut the side values to the bounds that they declare, and those that have none to ±cap, in place."""
+    for name in spec.side:
+        if (most := spec.bounds.get(name, cap)) is not None:
+            part = v[..., spec.at(name)]
+            np.maximum(np.minimum(part, most, out=part), -most, out=part)  # np.clip takes four times as long
 
 
 @dataclass(frozen=True)
 class Clip(Transform):
     """Scale each block of the update down to norm C:  v ← v · min(1, C / ‖v‖₂).
 
-    Side values (a loss, a step count) keep their meaning; those without a bound of their own are cut to ±`side`
-    where it is given.   (McMahan et al. 2018, §3.1; Abadi et al. 2016, Alg. 1)
+    Side values (a loss, a step count) keep their meaning; they are cut to the bound that they declare, and those
+    without one to ±`side` where it is given.   (McMahan et al. 2018, §3.1; Abadi et al. 2016, Alg. 1)
     """
 
     norm: float

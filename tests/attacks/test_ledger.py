@@ -1,0 +1,157 @@
+"""What gives away more than the ledger counts: numbers no noise hides, questions asked twice, rounds left out."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from typer.testing import CliRunner
+
+from hansa import (
+    App,
+    AppError,
+    Budget,
+    Client,
+    Clip,
+    CorrelatedNoise,
+    Everyone,
+    GaussianNoise,
+    InProcess,
+    LaplaceNoise,
+    Plan,
+    Poisson,
+    Policy,
+    ProtocolError,
+    Softmax,
+    State,
+    TorchModel,
+    Training,
+    Weigh,
+    synchronous,
+    within,
+)
+from hansa.cli import commands
+from hansa.client import Request
+from hansa.explain import explain
+
+QUIET = Training(report=False)
+RNG = np.random.default_rng(0)
+DATA = {f"c{i}": (RNG.normal(size=(8, 3)), RNG.integers(0, 2, 8)) for i in range(6)}
+
+
+def plan(*noise: Any, **more: Any) -> Plan:
+    pipe = (Clip(1.0), Weigh("one"), *noise)
+    return Plan(**{"model": Softmax(3, 2), "pipe": pipe, "training": QUIET, "rounds": 3, **more})
+
+
+def clients(plan: Plan) -> list[Client]:
+    return [Client(who, plan, data) for who, data in DATA.items()]
+
+
+class Diverging(Softmax):
+    """A model that ends at NaN with one client's data."""
+
+    def train(self, x: Any, data: Any, *more: Any) -> Any:
+        found = super().train(x, data, *more)
+        return replace(found, x=found.x * np.nan) if np.array_equal(data[0], DATA["c0"][0]) else found
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [GaussianNoise(1.0), GaussianNoise(1.0, "all", 2), LaplaceNoise(1.0, "each"), CorrelatedNoise(1.0)],
+    ids=["server", "all", "each", "correlated"],
+)
+def test_a_vector_that_is_not_finite_is_hidden_like_any_other(noise: Any) -> None:
+    """It would end the round, for all to see: one bit about one client, without any noise."""
+    p = plan(noise, model=Diverging(3, 2), sample=Everyone(quorum=2), rounds=1)
+    (state,) = synchronous(p, InProcess(clients(p)))
+    assert not state.note and len(state.seen) == len(DATA) and np.isfinite(state.x).all()
+
+
+def test_a_metric_is_cut_to_the_bound_that_it_declares() -> None:
+    """Noise is sized for that bound, and nobody else looks whether it is kept."""
+    torch.manual_seed(0)
+    loud = (lambda outputs, y: 1000 + outputs.sum(), 1.0)
+    model = TorchModel(nn.Linear(3, 2), cross_entropy, metrics={"loud": loud})
+    p = Plan(model, pipe=(Clip(1.0, side=2.0), Weigh("one")), training=Training(validation=0.25), rounds=1)
+    (state,) = synchronous(p, InProcess(clients(p)))
+    assert state.metrics["val_loud"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("noise", [GaussianNoise(5.0, "each"), GaussianNoise(5.0, "all", 2)], ids=["each", "all"])
+def test_noise_of_one_round_is_not_drawn_again_and_again(noise: GaussianNoise) -> None:
+    """A server that asks in many sessions of one round would average the client's own noise away."""
+    p = plan(noise, sample=Everyone(quorum=2), rounds=1)
+    client = Client("c0", p, DATA["c0"], Policy(epsilon=10.0))
+
+    def ask(session: int) -> Any:
+        return client.answer(Request(p.digest, 0, session, p.down(p.start()), {"c0": None}))
+
+    ask(0)
+    for session in (0, 1):
+        with pytest.raises(ProtocolError, match="one training"):
+            ask(session)
+
+
+def test_a_share_of_the_noise_is_told_to_hide_no_single_vector() -> None:
+    shared = explain(plan(GaussianNoise(1.0, "all", 2), sample=Everyone(quorum=2))).warnings
+    whole = explain(plan(GaussianNoise(1.0, "each"), sample=Everyone(quorum=2))).warnings
+    assert any("a share of the noise" in warning for warning in shared)
+    assert not any("a share of the noise" in warning for warning in whole)
+
+
+def test_a_budget_ends_with_a_round_of_which_nobody_knows_what_it_gave_away() -> None:
+    p = plan(LaplaceNoise(8.0, "all", 4), sample=Everyone(quorum=4), rounds=30)
+
+    def rounds() -> Iterator[State]:
+        for r in range(1, 31):
+            yield replace(p.start(), round=r, seen=("c0", "c1") if r == 2 else tuple(DATA))
+
+    assert [state.round for state in within(rounds(), p, Budget(1e3, 1e-6), len(DATA))] == [1, 2]
+
+
+def test_a_budget_is_not_begun_anew_from_a_state_whose_history_is_gone() -> None:
+    p = plan(GaussianNoise(4.0), sample=Poisson(0.5))
+    app = App(p, DATA, budget=Budget(4.0, 1e-5))
+    first, *_ = app.run()
+    with pytest.raises(AppError, match="rounds before have given away is not known"):
+        next(app.run(state=first))
+
+
+CORRELATED = """
+import numpy as np
+import hansa
+
+rng = np.random.default_rng(0)
+data = {f"c{i}": (rng.normal(size=(8, 3)), rng.integers(0, 2, 8)) for i in range(6)}
+pipe = (hansa.Clip(1.0), hansa.Weigh("one"), hansa.CorrelatedNoise(2.0, separation=2))
+quiet = hansa.Training(report=False)
+app = hansa.App(hansa.Plan(hansa.Softmax(3, 2), pipe=pipe, training=quiet, sample=hansa.InTurn(3), rounds=2), data)
+"""
+
+
+def test_noise_that_is_one_release_over_a_run_is_not_stretched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """σ of two rounds is a sixth of what it is for forty, and the ledger would charge the first as the last."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("turns.py").write_text(CORRELATED)
+    noise = CorrelatedNoise(2.0, separation=2)
+    assert noise.whole(2) < noise.whole(40) / 5
+
+    def call(*arguments: str) -> Any:
+        return CliRunner().invoke(commands, [*arguments, "--no-compare"], prog_name="hansa")
+
+    done = call("run", "turns.py")
+    run = re.findall(r"run (\S+)  ", done.stdout)[0]
+    refused = call("run", "--resume", run, "--rounds", "40")
+    assert refused.exit_code == 2 and "one release over all its rounds" in re.sub(r"\s+", " ", refused.stderr)
+    assert call("run", "--resume", run, "--rounds", "2").exit_code == 0
