@@ -236,7 +236,7 @@ class Client(Party):
             self.mine, self._before, self._conversation = self._before[1], None, None  # what was told stays told
 
     def _once(self, round: int) -> None:
-        """Raise ProtocolError where ε of noise that it draws itself, stated for one training a round, would be passed."""
+        """Raise ProtocolError where ε, stated for noise of its own in one training of each round, would be passed."""
         if round <= self._trained:
             raise ProtocolError(
                 f"{self.who} was asked to train in round {round}, and has trained in round {self._trained}.",
