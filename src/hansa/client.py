@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,12 @@ from .accounting import Guarantee, Unit
 from .aggregators import Conversation
 from .crypto.keys import PrivateKey
 from .errors import DataError, HansaError, PlanError, PolicyError, ProtocolError, number
+from .models import Foretold, Job, TrainResult, Undone
 from .optim import Memo
 from .plan import Plan
+from .rand import Key
 from .spec import Vector
+from .transforms import Context
 
 
 @dataclass(frozen=True)
@@ -186,6 +191,7 @@ class Client(Party):
     keys: Mapping[str, bytes] = field(default_factory=dict)
     _before: tuple[int, Memo] | None = field(default=None, repr=False)  # a session, and what was remembered before it
     _trained = -1  # the last round that it trained in
+    _done = MappingProxyType[Key, TrainResult]({})  # trainings that the next answer asks for
 
     @cached_property
     def parts(self) -> tuple[Any, Any, int]:
@@ -245,11 +251,34 @@ class Client(Party):
             )
         self._trained = round
 
+    def job(self, request: Request) -> Job | None:
+        """What its model will have to train for this request, and has not yet; None for nothing, and for a refusal."""
+        plan = self.plan
+        try:
+            train, _, examples = self.parts
+            vectors, memo = self._heard(request)
+            at, model = self._context(request, examples, memo), Foretold(plan.model, self._done, now=False)
+            plan.algorithm.client(model, vectors, self.mine, train, plan.training, at)
+        except Undone as asked:
+            return asked.job
+        except HansaError:  # it will be said where the client answers
+            pass
+        return None
+
+    def foretell(self, key: Key, result: TrainResult) -> None:
+        """Take up the result of a training that the next answer will ask for."""
+        self._done = MappingProxyType({**self._done, key: result})
+
+    def _context(self, request: Request, examples: int, memo: tuple[Any, ...]) -> Context:
+        down = request.down if self.plan.aggregator.parties else None
+        return self.plan.context(
+            request.round, request.session, self.who, down, self.keys, examples=examples, memo=memo
+        )
+
     def _converse(self, request: Request) -> Conversation:
         train, held, examples = self.parts
         (vectors, memo), session = self._heard(request), request.session
-        down = request.down if self.plan.aggregator.parties else None
-        at = self.plan.context(request.round, session, self.who, down, self.keys, examples=examples, memo=memo)
+        at = self._context(request, examples, memo)
 
         def contribute() -> Vector:
             nonlocal vectors
@@ -257,14 +286,36 @@ class Client(Party):
                 self._once(at.round)
             down, vectors = vectors, {}  # a conversation may rest for many rounds; the model of its round need not
             try:
-                v, mine = self.plan.contribute(down, self.mine, train, held, at)
+                v, mine = self.plan.contribute(down, self.mine, train, held, at, self._done)
             except Exception as error:
                 error.add_note(f"This happened when {self.who} trained in round {at.round}.")
                 raise
+            finally:
+                self._done = Client._done
             self._before, self.mine = (session, self.mine), mine
             return v
 
         return self.plan.aggregator.client(contribute, replace(at, spec=self.plan.wire))
+
+
+def together(parties: Iterable[Party], request: Request) -> Iterator[Party]:
+    """The parties in their order; where their model trains many at once, each is ready to say what it made of its own.
+
+    So many at a time as the model takes. What each says is the same as if it were asked alone.
+    """
+    coming = iter(parties)
+    for first in coming:
+        model, training = first.plan.model, first.plan.training
+        some = [first, *islice(coming, model.cohort - 1)]
+        clients = [one for one in some if isinstance(one, Client)] if model.cohort > 1 and request.turn == 0 else []
+        while jobs := [(client, job) for client in clients if (job := client.job(request)) is not None]:
+            try:
+                results = model.train_all([job for _, job in jobs], training)
+            except DataError:  # whose data it is shows when each trains alone
+                break
+            for (client, job), result in zip(jobs, results, strict=True):
+                client.foretell(job.key, result)
+        yield from some
 
 
 @dataclass

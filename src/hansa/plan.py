@@ -15,7 +15,7 @@ from . import trees
 from .aggregators import Aggregator, Sum
 from .algorithms import Algorithm, FedAvg
 from .errors import PlanError, number
-from .models import Model, Training
+from .models import Foretold, Model, Training, TrainResult
 from .optim import Memo
 from .rand import Key
 from .spec import Spec, Vector, Wire
@@ -269,14 +269,28 @@ class Plan:
         """The server's half of the pipe."""
         return Decoder(self.stages, at, self.model.fault)
 
-    def contribute(self, down: dict[str, Vector], mine: Memo, data: Any, held: Any, at: Context) -> tuple[Vector, Memo]:
-        """The client's half of a round: score the model on the held-out examples, train, pack, encode."""
+    def contribute(
+        self,
+        down: dict[str, Vector],
+        mine: Memo,
+        data: Any,
+        held: Any,
+        at: Context,
+        done: Mapping[Key, TrainResult] | None = None,
+    ) -> tuple[Vector, Memo]:
+        """The client's half of a round: score the model on the held-out examples, train, pack, encode.
+
+        `done`: trainings that need not be done any more, by their keys.
+        """
+        model = self.model if not done else Foretold(self.model, done, now=True)
         self.model.keep(mine.get("model", {}))
+        self.model.expect(self.rounds * max(self.sample.most, self.sample.quorum))
         try:
             scores = self.model.score(down["x"], held) if held is not None and self.training.report else {}
-            parts, mine = self.algorithm.client(self.model, down, mine, data, self.training, at)
+            parts, mine = self.algorithm.client(model, down, mine, data, self.training, at)
         finally:  # a client that fails leaves nothing of its own in the model
             kept = self.model.kept()
+            self.model.expect(1)
         if kept:
             mine = {**mine, "model": kept}
         parts |= {f"val_{name}": value for name, value in scores.items()}

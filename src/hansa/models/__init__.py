@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,6 +139,15 @@ class TrainResult:
     loss: float
 
 
+class Job(NamedTuple):
+    """One client's training: what `Model.train` takes besides a `Training`."""
+
+    x: Vector
+    data: Any
+    drift: Drift
+    key: Key
+
+
 class Model:
     """All that the framework asks of torch, keras, jax or scikit-learn: a flat vector, and training from it.
 
@@ -149,6 +158,7 @@ class Model:
     size: int
     metrics: Mapping[str, float] = {"loss": np.inf}  # what `score` gives → the largest value it can have
     grows: bool = False  # does training add `size` numbers behind those of x, and leave these as they are? see `trees`
+    cohort: int = 1  # how many clients `train_all` trains at once, each to the same bytes as `train`
     private: bool = False  # does `train` do what Training(private=…) says? Where it does not, a plan with it is refused
 
     @property
@@ -173,6 +183,10 @@ class Model:
         """Train from x on one client's data."""
         raise TypeError(f"{type(self).__name__} does not say how it trains")
 
+    def train_all(self, jobs: Sequence[Job], training: Training) -> list[TrainResult]:
+        """Train many clients; what `train` gives for each."""
+        return [self.train(x, data, training, drift, key) for x, data, drift, key in jobs]
+
     def score(self, x: Vector, data: Any) -> dict[str, float]:
         """The `metrics` of x on `data`, as means over its examples."""
         raise TypeError(f"{type(self).__name__} does not say how it scores")
@@ -188,9 +202,47 @@ class Model:
         """Why no client can honestly say this of the model, or nothing; asked where the server sees what each says."""
         return ""
 
+    def expect(self, trainings: int) -> None:
+        """Hear, before a training, how many like it the plan asks for at least; 1 where nobody says."""
+
     def keep(self, memo: dict[str, Any]) -> None:
         """Take up the numbers that a client keeps to itself (local statistics); {} for the first ones."""
 
     def kept(self) -> dict[str, Any]:
         """The numbers that a client keeps to itself after training."""
         return {}
+
+
+@dataclass(frozen=True)
+class Foretold(Model):
+    """A model some of whose trainings are done already, by their keys; the others are done now, or raise Undone."""
+
+    model: Model
+    done: Mapping[Key, TrainResult] = field(repr=False)
+    now: bool
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        """That of the model."""
+        return self.model.size
+
+    @property
+    def trainable(self) -> int:
+        """That of the model."""
+        return self.model.trainable
+
+    def train(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult:
+        """What is done, or what the model makes of it now."""
+        if key in self.done:
+            return self.done[key]
+        if not self.now:
+            raise Undone(Job(x, data, drift, key))
+        return self.model.train(x, data, training, drift, key)
+
+
+class Undone(Exception):
+    """A training that is not done yet: the way out of an algorithm that asks for it."""
+
+    def __init__(self, job: Job):
+        super().__init__()
+        self.job = job

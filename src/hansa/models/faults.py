@@ -77,6 +77,14 @@ def of_choices(buffers: Any, metrics: Any, threads: Any) -> Iterator[Fault]:
         yield not good, f"metrics={{{name!r}: {value!r}}}.", why, "Write metrics={'accuracy': (function, 1.0)}."
 
 
+def of_speed(compile: Any, cohort: Any) -> Iterator[Fault]:
+    """Of TorchModel's arguments on how it computes."""
+    bad = cohort is not None and (not isinstance(cohort, int) or cohort < 1)
+    yield bad, f"cohort={cohort!r}.", "So many clients train as one batch.", "Write cohort=50, or None."
+    why = "Local training is compiled, or not, or where a plan asks for enough of it."
+    yield compile not in (True, False, "auto"), f"compile={compile!r}.", why, "Write compile='auto', True or False."
+
+
 def of_leaves(leaves: list[tuple[str, Any]]) -> Iterator[Fault]:
     """Of the parameters of a JaxModel, by their paths."""
     why = "JaxModel takes a pytree of arrays of float32: the numbers that are trained, and nothing else."
@@ -167,13 +175,17 @@ def mixing(net: Any) -> None:
 
 @contextmanager
 def vmapped() -> Iterator[None]:
-    """Say what to do where the gradients of single examples cannot be taken at once."""
+    """Say what to do where the gradients of single examples, or of many clients, cannot be taken at once."""
     try:
         yield
+    except (IndexError, ValueError) as error:
+        explain(error)
+        raise
     except RuntimeError as error:
+        explain(error)
         raise PlanError(
-            f"The gradients of single examples cannot be taken: {condensed(str(error))[:300]}",
-            "PyTorch's vmap sends many examples through net and loss at once, each as a batch of one.",
+            f"The gradients of single examples or clients cannot be taken: {condensed(str(error))[:300]}",
+            "PyTorch's vmap sends many through net and loss at once, each as if it were alone.",
             "Keep .item(), branches on values and writes into buffers out of net and loss; of the recurrent layers it "
             "takes nn.LSTM, not nn.RNN or nn.GRU.",
         ) from error

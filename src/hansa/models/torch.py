@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain, count
@@ -15,67 +15,28 @@ from .. import data as local
 from ..errors import DataError, PlanError
 from ..rand import Key
 from ..spec import Vector
-from . import MOMENTUM, Drift, Model, Training, TrainResult, faults
+from . import MOMENTUM, Drift, Job, Model, Training, TrainResult, faults
 from .batch import LABELS, NUMBERS, Batch, logits, parts, pieces, target
+from .blocks import arrays, blocks
 
 try:
     import torch
     from torch import Tensor, nn
     from torch.func import functional_call, grad_and_value, vmap
-    from torch.nn import functional as F
 except ModuleNotFoundError as missing:
     raise PlanError(
         "PyTorch is not installed.", "TorchModel trains with it.", "Install it: pip install 'hansa[torch]'."
     ) from missing
 
-Loss = Callable[[Any, Tensor], Tensor]  # (outputs, targets) → mean over the batch
-Metric = tuple[Callable[[Any, Tensor], Any], float]  # a function like a loss, and the largest value it can have
+from .cohort.torch import Lane, Lanes, device_of, placed, width  # behind the message on what is missing
+from .fused.torch import Programs, Step, log
+from .losses.torch import ACCURACY, ELEMENTWISE, Loss, Metric, fit, known
+from .losses.torch import accuracy as accuracy
 
 CHECKED, SCORED = 32, 256  # rows that go through the net at once: to check it, to score it
+LONG = 300_000  # steps to come that are worth a compilation: see docs/decisions
 GRADIENTS = 2**22  # numbers in the gradients of single examples that are held at once
 ALIGNED = 16  # bytes; see TorchModel on equal bytes
-
-
-# ── what is measured ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Share of targets [n, …] that are the largest of outputs [n, classes, …]; a negative target does not count."""
-    if outputs.ndim == targets.ndim:  # probabilities [n, classes, …]
-        targets = targets.argmax(1)
-    return (outputs.argmax(1) == targets).sum().double() / (targets >= 0).sum()
-
-
-def _binary(threshold: float, outputs: Tensor, targets: Tensor) -> Tensor:
-    return ((outputs > threshold).reshape(targets.shape) == (targets > 0.5)).double().mean()
-
-
-ACCURACY: dict[Any, Callable[[Any, Tensor], Any]] = {
-    **dict.fromkeys((F.cross_entropy, F.nll_loss, nn.CrossEntropyLoss, nn.NLLLoss), accuracy),
-    **dict.fromkeys((F.binary_cross_entropy_with_logits, nn.BCEWithLogitsLoss), partial(_binary, 0.0)),
-    **dict.fromkeys((F.binary_cross_entropy, nn.BCELoss), partial(_binary, 0.5)),
-}
-ELEMENTWISE = {  # losses of a number against a number: targets are floating, and shaped as the outputs are
-    F.binary_cross_entropy_with_logits,
-    nn.BCEWithLogitsLoss,
-    F.binary_cross_entropy,
-    nn.BCELoss,
-    F.mse_loss,
-    nn.MSELoss,
-    F.l1_loss,
-    nn.L1Loss,
-    F.smooth_l1_loss,
-    nn.SmoothL1Loss,
-    F.huber_loss,
-    nn.HuberLoss,
-}
-
-
-def _known(loss: Any) -> Any:
-    """What PyTorch calls the loss: a function of torch.nn.functional or a class of torch.nn; None for any other."""
-    plain = loss.func if isinstance(loss, partial) else loss
-    names = (*ACCURACY, *ELEMENTWISE)
-    return next((name for name in names if plain is name or (isinstance(name, type) and isinstance(loss, name))), None)
 
 
 # ── the model ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -109,6 +70,13 @@ class TorchModel(Model):
     own, whatever the process has; more are faster for large nets. Batches lie at multiples of 16 bytes, since MKL
     rounds others differently. On CUDA equal bytes need torch.use_deterministic_algorithms(True) as well.
 
+    `compile`: five steps at a time run as one native program, and agree with others up to rounding. True, False, or
+    "auto": where a plan asks for so many steps (LONG) that the compiler's minute is worth it. It takes arrays, a CPU,
+    a C++ compiler and a net that draws no random numbers; else nothing is compiled, and the log "hansa" says why.
+
+    `cohort`: so many clients of a round train as one batch, each with dropout of its own key; its bytes are the same in
+    any company. None: many on CUDA, one on a CPU. It takes arrays, a net without buffers, and layers that vmap knows.
+
     `net` is copied, once for all clients: the caller's own module changes only in `load`. A plan's digest covers the
     architecture, the loss and the frozen parameters, not the first weights, the device or the threads.
     """
@@ -123,13 +91,16 @@ class TorchModel(Model):
         device: str | None = "cpu",
         metrics: Mapping[str, Metric] | None = None,
         threads: int = 1,
+        compile: bool | Literal["auto"] = "auto",
+        cohort: int | None = None,
     ):
-        rest = faults.of_choices(buffers, metrics, threads)
+        rest = chain(faults.of_choices(buffers, metrics, threads), faults.of_speed(compile, cohort))
         for wrong, *words in chain(faults.of_net(net), faults.of_loss(loss), rest):
             if wrong:
                 raise PlanError(*words)
-        self.net, self.loss, self.buffers, self.threads, self.device = net, loss, buffers, threads, _device(device)
-        self._known = _known(loss)
+        self.net, self.loss, self.buffers, self.threads, self.device = net, loss, buffers, threads, device_of(device)
+        self.compile, self._trainings = compile, 1
+        self._known = known(loss)
         if metrics is None:
             metrics = {"accuracy": (ACCURACY[self._known], 1.0)} if self._known in ACCURACY else {}
         self._measured = metrics
@@ -138,7 +109,10 @@ class TorchModel(Model):
         self._loss = copy.deepcopy(loss).to(self.device) if isinstance(loss, nn.Module) else loss
         frozen = (p.detach().cpu().reshape(-1) for p in net.parameters() if not p.requires_grad)
         self._frozen = faults.fingerprint(p.view(torch.uint8).numpy() for p in frozen)
-        self._flatten(_copied(net, self.device))
+        self._flatten(placed(net, self.device))
+        self._programs, self._cohort = Programs(self._net, self._loss, threads), cohort
+        self.cohort = 1 if self._first else cohort or width(self.trainable, self.device)
+        self._lanes = Lanes(self._net, self._loss, self.cohort) if self.cohort > 1 else None
 
     def _flatten(self, net: nn.Module) -> None:
         """Make all trainable parameters of `net`, and their gradients, views of one tensor each."""
@@ -167,7 +141,8 @@ class TorchModel(Model):
         """A new model from the weights of the start: views do not survive being sent elsewhere."""
         with self._at(self._start, 0):
             net = copy.deepcopy(self._net).cpu()
-        return type(self), (net, self.loss, self.buffers, str(self.device), self._measured, self.threads)
+        how = str(self.device), self._measured, self.threads, self.compile, self._cohort
+        return type(self), (net, self.loss, self.buffers, *how)
 
     def __repr__(self) -> str:
         net, loss = faults.condensed(str(self._net)), faults.spelled(self.loss)
@@ -240,28 +215,88 @@ class TorchModel(Model):
 
     def train(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult:
         """Train from x, with the local optimizer that `training` names."""
-        net, grad, steps = self._net, self._grad, 0
+        if self._lanes and not training.private and arrays(data) is not None:
+            return self._side_by_side([Job(x, data, drift, key)], training)[0]
         with self._at(x, key.seed()), torch.enable_grad():
-            net.training or net.train()
-            correct, step = self._correction(x, drift), self._optimizer(training)
-            gradient = self._mean if training.private is None else self._private(training, local.count(data), key)
-            total = torch.zeros((), dtype=torch.float64, device=self.device)
+            self._net.training or self._net.train()
             try:
-                for batch in local.batches(data, training, key):
-                    grad.zero_()
-                    total += gradient(batch)
-                    if correct is not None:
-                        correct()
-                    step()
-                    steps += 1
+                found = self._compiled(x, data, training, drift, key) or self._stepped(x, data, training, drift, key)
             except (IndexError, ValueError) as error:
                 faults.explain(error)
                 raise
-            end = self._vector()
+            end, (steps, total) = self._vector(), found
             if self.buffers == "local":
-                now = dict(net.named_buffers())
+                now = dict(self._net.named_buffers())
                 self._mine = {name: now[name].detach().clone() for name in self._first}
-        return TrainResult(end, steps, float(total) / steps)
+        return TrainResult(end, steps, total / steps)
+
+    def _stepped(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> tuple[int, float]:
+        """Train step by step; how many steps, and the sum of their losses."""
+        correct, step, steps = self._correction(self._step(x, training, drift)), self._optimizer(training), 0
+        gradient = self._mean if training.private is None else self._private(training, local.count(data), key)
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for batch in local.batches(data, training, key):
+            self._grad.zero_()
+            total += gradient(batch)
+            if correct is not None:
+                correct()
+            step()
+            steps += 1
+        return steps, float(total)
+
+    def _compiled(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> tuple[int, float] | None:
+        """Train with several steps in one program; None where it is not asked for, not worth it or not possible."""
+        if not self.compile or training.private or self.device.type != "cpu" or (whole := arrays(data)) is None:
+            return None
+        if self.compile == "auto" and self._trainings * training.schedule(len(target(whole)))[1] < LONG:
+            return None
+        inputs, named, _ = parts(next(pieces(whole, 1)), self._targets)
+        takes = *[""] * len(inputs), *named
+        return self._programs.train(self._step(x, training, drift), takes, self._rows(data, training, key))
+
+    def train_all(self, jobs: Sequence[Job], training: Training) -> list[TrainResult]:
+        """Train many clients, as many at once as `cohort` says; each ends with the bytes that it has alone."""
+        if not self._lanes or training.private or any(arrays(job.data) is None for job in jobs):
+            return super().train_all(jobs, training)
+        tops = range(0, len(jobs), self.cohort)
+        return [one for i in tops for one in self._side_by_side(jobs[i : i + self.cohort], training)]
+
+    def _side_by_side(self, jobs: Sequence[Job], training: Training) -> list[TrainResult]:
+        """At most `cohort` clients, as one batch."""
+        whole = arrays(jobs[0].data)
+        assert self._lanes and whole is not None
+        with self._at(self._start, 0), torch.enable_grad():
+            inputs, named, _ = parts(next(pieces(whole, 1)), self._targets)
+            lanes = [
+                Lane(self._here(x), self._rows(data, training, key), self._step(x, training, drift), key.seed())
+                for x, data, drift, key in jobs
+            ]
+            try:
+                with faults.vmapped():
+                    found = self._lanes.train(lanes, len(inputs), tuple(named))
+            except PlanError as error:
+                if self._cohort:
+                    raise
+                log.warning("Clients train one by one: %s", error.found)
+                self.cohort, self._lanes = 1, None
+                return super().train_all(jobs, training)
+        return [TrainResult(y.double().cpu().numpy(), steps, total / steps) for y, steps, total in found]
+
+    def _step(self, x: Vector, training: Training, drift: Drift) -> Step:
+        shift = None if drift.shift is None else self._here(drift.shift)
+        centre = self._here(x if drift.centre is None else drift.centre) if drift.pull else None
+        return Step(training.optimizer, training.learning_rate, training.weight_decay, drift.pull, centre, shift)
+
+    def _rows(self, data: Any, training: Training, key: Key) -> Iterator[list[Tensor]]:
+        """The tensors of each batch: inputs by position, inputs by name, targets."""
+        for block in blocks(data, training, key, padded=False):
+            inputs, named, y = self._tensors(next(pieces(block.arrays, block.steps)))
+            for row in zip(*(whole.unbind() for whole in (*inputs, *named.values(), y)), strict=True):
+                yield [part.clone() if part.data_ptr() % ALIGNED else part for part in row]
+
+    def expect(self, trainings: int) -> None:
+        """With compile="auto", whether a compilation is worth it depends on this."""
+        self._trainings = trainings
 
     def _mean(self, batch: Batch) -> Tensor:
         """The loss of a batch; its gradient is added to the flat one."""
@@ -301,25 +336,23 @@ class TorchModel(Model):
 
         return gradient
 
-    def _correction(self, x: Vector, drift: Drift) -> Callable[[], Any] | None:
+    def _correction(self, step: Step) -> Callable[[], Any] | None:
         """What adds pull·(y − x₀) + shift to the gradient; None where there is nothing to add."""
-        y, g, trainable = self._flat, self._grad, slice(self.trainable)
-
-        def here(v: Vector) -> Tensor:
-            return torch.from_numpy(np.array(v[trainable], np.float32)).to(self.device)
-
-        shift = None if drift.shift is None else here(drift.shift)
-        if not drift.pull:
+        y, g, centre, shift = self._flat, self._grad, step.centre, step.shift
+        if centre is None:
             return None if shift is None else partial(g.add_, shift)
-        centre, apart = here(x if drift.centre is None else drift.centre), torch.empty_like(y)
+        apart = torch.empty_like(y)
 
         def correct() -> None:
             torch.sub(y, centre, out=apart)
-            g.add_(apart, alpha=drift.pull)
+            g.add_(apart, alpha=step.pull)
             if shift is not None:
                 g.add_(shift)
 
         return correct
+
+    def _here(self, v: Vector) -> Tensor:
+        return torch.from_numpy(np.array(v[: self.trainable], np.float32)).to(self.device)
 
     def _optimizer(self, training: Training) -> Callable[[], Any]:
         """One step of the local optimizer, in place on the flat tensor."""
@@ -384,23 +417,11 @@ class TorchModel(Model):
             with faults.passing(few, who):
                 inputs, named, y = self._tensors(few)
                 outputs = self._net(*inputs, **named)
-                self._check_labels(outputs, target(whole), who)
+                fit(self.loss, outputs, target(whole), who)
                 loss = self._loss(outputs, y)
         found = f"tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         faults.descent(not isinstance(loss, Tensor) or bool(loss.ndim) or not loss.requires_grad, found)
         faults.infinite(loss.item(), len(y), who)
-
-    def _check_labels(self, outputs: Any, y: Vector, who: str) -> None:
-        """Raise DataError for targets that the loss cannot compare with such outputs."""
-        if not isinstance(outputs, Tensor):
-            return
-        if self._known in ELEMENTWISE:
-            faults.shapes(tuple(outputs.shape), y, who)
-        measure = ACCURACY.get(self._known)
-        if measure is accuracy and outputs.ndim == y.ndim + 1 and y.dtype.kind in "biu":
-            faults.labels(y[y != faults.settings(self.loss).get("ignore_index", -100)], outputs.shape[1], who)
-        elif measure is not None and measure is not accuracy:
-            faults.labels(y, 2, who)
 
     # ── PyTorch's own forms ──
 
@@ -420,30 +441,3 @@ class TorchModel(Model):
         with self._at(x, 0):
             self.net.load_state_dict(self._net.state_dict())
         return self.net
-
-
-def _device(name: str | None) -> torch.device:
-    """The device of that name; PlanError where there is none."""
-    try:
-        device = torch.get_default_device() if name is None else torch.device(name)
-    except (RuntimeError, TypeError):
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
-        raise PlanError(f"device={name!r}.", "Models train on CPUs and CUDA.", "Write device='cpu' or device='cuda:0'.")
-    if device.type == "cpu":
-        return device
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if (device.index or 0) >= count:
-        raise PlanError(
-            f"device={name!r} is asked for, and PyTorch sees {count} CUDA devices here.",
-            "It needs a GPU, its driver, and a build of PyTorch for CUDA.",
-            "Write device='cpu', or see what torch.cuda.device_count() says.",
-        )
-    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
-
-
-def _copied(net: nn.Module, device: torch.device) -> nn.Module:
-    try:
-        return copy.deepcopy(net).to(device)
-    except Exception as error:
-        raise faults.uncopied(net, error) from error

@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 from ..aggregators import NO_VECTOR
-from ..client import Client, Helper, Party, Reply, Request
+from ..client import Client, Helper, Party, Reply, Request, together
 from ..errors import HansaError, PlanError, number
 from ..optim import Memo
 from ..population import Clients, Population, gathered
@@ -98,7 +98,8 @@ class InProcess:
         if why:
             return Reply(request.session, request.round, who, None, why)
         if request.fold:
-            said = ((name, *answer(self.clients[name], request)) for name in who)
+            asked = together((self.clients[name] for name in who), request)
+            said = ((client.who, *answer(client, request)) for client in asked)
             total, there, lost = fold(said, self.clients.plan.wire)
             for name, reason in lost.items():
                 self._push(self.now, request, (name,), reason)

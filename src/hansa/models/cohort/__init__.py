@@ -1,0 +1,1 @@
+"""Many clients' local training as one batch."""

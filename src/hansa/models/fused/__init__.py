@@ -1,0 +1,1 @@
+"""Local training without Python between its steps."""
