@@ -14,9 +14,8 @@ import argparse
 import time
 
 import numpy as np
-import torch
 from common import save
-from torch import nn
+from networks import network
 from torch.nn.functional import cross_entropy
 
 import hansa as h
@@ -32,28 +31,6 @@ PAPER = {  # (model, split, epochs) → rounds, Table 1 (2NN: E = 1; CNN: E = 5)
 }
 TABLE_1 = {("cnn", "iid", 5): 18, ("cnn", "shards", 5): 206}  # the same cell as printed in Table 1
 TARGET = {"2nn": 0.97, "cnn": 0.99}
-
-
-def network(name: str, seed: int) -> nn.Module:
-    """2NN: 199,210 numbers; CNN: 1,663,370 (McMahan et al. 2017, §3)."""
-    torch.manual_seed(seed)
-    if name == "2nn":
-        return nn.Sequential(
-            nn.Flatten(), nn.Linear(784, 200), nn.ReLU(), nn.Linear(200, 200), nn.ReLU(), nn.Linear(200, 10)
-        )
-    return nn.Sequential(
-        nn.Unflatten(1, (1, 28)),
-        nn.Conv2d(1, 32, 5, padding=2),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 5, padding=2),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(3136, 512),
-        nn.ReLU(),
-        nn.Linear(512, 10),
-    )
 
 
 def crossing(curve: list[float], target: float) -> float | None:

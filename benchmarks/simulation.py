@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -193,11 +194,21 @@ def versions(library: str) -> str:
 # ── measuring ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def measure(setting: str, blocks: int, rounds: int, only: list[str], data: Path) -> Iterator[dict[str, Any]]:
+def chosen(setting: str, only: list[str], without: list[str]) -> dict[str, Any]:
+    """The programs of a setting by title; those of peers that are not installed are left out."""
+    found: dict[str, Any] = {}
+    for title, words in ((CNN if setting == "cnn" else MLP) | OTHERS).items():
+        if not any(one in title for one in only) or any(one in title for one in without):
+            continue
+        if words[0] in ("pfl", "flower") and not (PEERS / words[0]).exists():
+            print(f"{title} is left out: benchmarks/peers.sh {words[0]} installs it.")
+        else:
+            found[title] = words
+    return found
+
+
+def measure(setting: str, wanted: dict[str, Any], blocks: int, rounds: int, data: Path) -> Iterator[dict[str, Any]]:
     """One row for each program."""
-    wanted: dict[str, Any] = (CNN if setting == "cnn" else MLP) | OTHERS
-    if only:
-        wanted = {title: words for title, words in wanted.items() if any(one in title for one in only)}
     with ExitStack() as ends:
         programs = []
         for title, words in wanted.items():
@@ -269,11 +280,14 @@ def main() -> None:
     ask.add_argument("--blocks", type=int, default=4, help="turns of each program")
     ask.add_argument("--rounds", type=int, help="in each turn")
     ask.add_argument("--only", nargs="*", default=[], help="programs with one of these words; nothing is saved then")
+    ask.add_argument("--without", nargs="*", default=[], help="no programs with one of these words")
     it = ask.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which ends what was started, too
     for setting in [] if it.settings == ["plot"] else it.settings or SETTINGS:
         with tempfile.TemporaryDirectory() as folder:
             made(Path(folder))
-            rows = list(measure(setting, it.blocks, it.rounds or ROUNDS[setting], it.only, Path(folder)))
+            wanted = chosen(setting, it.only or [""], it.without)
+            rows = list(measure(setting, wanted, it.blocks, it.rounds or ROUNDS[setting], Path(folder)))
         print("\n".join(compare(rows)), flush=True)
         if not it.only:
             save(f"simulation_{setting}", rows)
