@@ -13,6 +13,7 @@ from .aggregators import RobustRule, Sum
 from .plan import Plan, Sample
 from .privacy import examples, planned
 from .spec import Spec
+from .transforms.noise import shares
 from .trees import Ensemble
 
 Row = tuple[str, ...]
@@ -132,7 +133,7 @@ def _privacy(plan: Plan, population: int | None, delta: float) -> Section:
         return Section("Differential privacy", f"There is no ε for a client: {promise.why}.", ("", ""), ())
     noise, odds = plan.summed.noise, math.exp(promise.epsilon)
     text = (
-        "Whoever sees the models of all rounds hardly learns whether one client took part, or what it holds: any "
+        "What the models of all rounds tell of one client, whether it took part or what it holds, is bounded: any "
         f"conclusion about it is at most e^ε = {odds:.3g} times as likely as {promise.neighbours.split(' or ')[-1]}, "
         f"but for a chance of δ = {promise.delta:.2g}."
     )
@@ -213,6 +214,13 @@ def _warnings(plan: Plan) -> Iterator[str]:
         yield "The server draws the noise and sees the sum without it: this protects from others, not from the server."
     if clear and wire.noise.by == "all":
         yield "A client adds a share of the noise, which hides the sum; the server sees each vector, and hardly hidden."
+    if wire.noise.multiplier and "weight" in wire.side:
+        share = shares(wire)["weight"]
+        drowned = wire.noise.multiplier / (share if wire.noise.kind == "laplace" else math.sqrt(share))
+        yield (
+            f"The sum of the weights has noise too, as much as {drowned:.3g} clients weigh that weigh most: with few "
+            "clients there is no good mean. Weigh('one') has no weight to hide."
+        )
     yield from _unbounded(plan, set(wire.unbounded))
     if plan.reported and clear and not wire.noise.multiplier:
         yield f"Clients report {_list(list(plan.reported))} beside the update; Training(report=False) stops that."

@@ -113,6 +113,15 @@ def test_explain_says_it_before(here: Path) -> None:
     assert "sample that stays secret" in out
 
 
+def test_explain_says_what_noise_does_to_weights() -> None:
+    """Their share of the sensitivity is 5 %, so σ = z·cap/√0.05."""
+    quiet = hansa.Training(report=False)
+    for weigh, told in ((hansa.Weigh("examples", cap=10), True), (hansa.Weigh("one"), False)):
+        pipe = (hansa.Clip(1.0), weigh, hansa.GaussianNoise(2.0))
+        found = explain(hansa.Plan(hansa.Softmax(2, 2), pipe=pipe, training=quiet)).warnings
+        assert any("as much as 8.94 clients weigh" in warning for warning in found) is told
+
+
 def test_explain_says_why_there_is_none() -> None:
     for plan, why in (
         (hansa.Plan(hansa.Softmax(2, 2)), "adds no noise"),

@@ -219,7 +219,7 @@ class Weigh(Transform):
         if not total[-1] > 0:  # only noise can do this: every client weighs at least one example
             raise RoundError(
                 "The weights of this round add up to nothing, so there is no mean.",
-                "Noise outweighed them, or a client says NaN for its own.",
+                "Noise outweighed them (Weigh('one') has none to outweigh), or a client says NaN for its own.",
             )
         return np.asarray(total[..., :-1] / total[..., -1:])
 

@@ -89,7 +89,7 @@ def summary(story: Story) -> str:
     if story.rounds and (spent := private(story.rounds[-1].metrics)):
         text.append(f"What it has given away is bounded: {spent}.")
     if void := [one for one in story.rounds if one.note]:
-        why = void[-1].note.split("\n")[0]
+        why = void[-1].note.split("\n")[0].rstrip(".")
         text.append(f"In {len(void)} of the rounds the model stayed as it was, the last time because: {why}.")
     if story.rows:
         by = next((name for name in scores(story.rows[0].scores) if name != "loss"), None)
