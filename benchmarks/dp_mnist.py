@@ -127,7 +127,7 @@ def main() -> None:
             for row, process in zip(rows[-len(EPSILONS) :], beside.values(), strict=False):
                 row |= json.loads(process.communicate()[0])
                 print(row, flush=True)
-    print(save("dp_mnist", rows))
+            save("dp_mnist", rows)
 
 
 if __name__ == "__main__":

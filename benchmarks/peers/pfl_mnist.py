@@ -7,6 +7,7 @@ line of JSON: the noise multipliers that pfl's accountants find, and the test ac
 from __future__ import annotations
 
 import json
+import logging
 import math
 import sys
 from importlib import metadata
@@ -30,6 +31,7 @@ from pfl.privacy import (
 )
 
 torch.set_num_threads(1)
+logging.getLogger("absl").setLevel(logging.ERROR)  # of orders that do not converge; the others count
 
 
 class Poisson(HyperParam[int]):
