@@ -95,19 +95,8 @@ def test_everywhere_training_is_keras_own() -> None:
 
 def test_training_with_other_optimizers_is_keras_own() -> None:
     decay = keras.optimizers.schedules.ExponentialDecay(0.05, decay_steps=2, decay_rate=0.5)
-    for optimizer in (keras.optimizers.RMSprop(decay), keras.optimizers.Lion(0.01), keras.optimizers.Nadam(0.01)):
+    for optimizer in (keras.optimizers.RMSprop(decay), keras.optimizers.Lion(0.01)):
         as_keras(optimizer)
-
-
-def test_everywhere_one_full_step_at_each_client_is_the_central_gradient() -> None:
-    """The mean of full-batch steps, weighed by examples, is one step of Keras' SGD on all examples together."""
-    net = deep()
-    model = KerasModel(net)
-    parts = {"a": points(20, 1), "b": points(50, 2), "c": points(33, 3)}
-    state = federated(h.Plan(model, training=h.Training(batch=0, learning_rate=0.5), rounds=1), parts)
-    net.compile(optimizer=keras.optimizers.SGD(0.5), loss=CROSS)
-    net.train_on_batch(*(np.concatenate(column) for column in zip(*parts.values(), strict=True)))
-    assert np.abs(state.x - weights(net)).max() < 1e-6
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
@@ -118,20 +107,6 @@ def test_weight_decay_goes_into_the_gradient(optimizer: Any) -> None:
         model.train(x, points(), h.Training(1, 0, 0.1, optimizer, decay), NONE, KEY).x - x for decay in (0.0, 0.5)
     )
     assert np.abs(decayed - plain + 0.1 * 0.5 * x).max() < 1e-6
-
-
-@pytest.mark.parametrize(
-    "algorithm", [h.FedAvg(), h.FedProx(0.1), h.FedAvg(h.Adam(0.03)), h.Scaffold(), h.FedNova(), h.FedDyn(alpha=0.1)]
-)
-def test_every_algorithm_learns(algorithm: Any) -> None:
-    """Four clients with few examples each; the test examples are nobody's."""
-    model = KerasModel(deep())
-    weigh = "one" if isinstance(algorithm, h.FedDyn) else "examples"
-    training = h.Training(epochs=4, batch=10, learning_rate=0.3)
-    plan = h.Plan(model, algorithm, pipe=(h.Weigh(weigh),), training=training, rounds=6)
-    state = federated(plan, {f"c{i}": points(40, i) for i in range(4)})
-    before, after = (model.score(x, points(300, 99)) for x in (model.start(KEY), state.x))
-    assert after["accuracy"] > 0.85 > 0.6 > before["accuracy"]
 
 
 # --- what moves, what stays ---
@@ -199,7 +174,7 @@ def test_everywhere_the_callers_object() -> None:
 # --- repeatable ---
 
 
-def test_everywhere_randomness_comes_from_the_key() -> None:
+def test_randomness_comes_from_the_key() -> None:
     """Equal keys give equal bytes, with dropout and shuffling, whatever was drawn before."""
     model = KerasModel(deep(layers.Dropout(0.5), layers.GaussianNoise(0.1)))
     x = model.start(KEY)
@@ -313,7 +288,7 @@ def test_forms_of_data_train_alike() -> None:
     assert model.train(x, train, training, NONE, KEY).steps == 6 and h.data.count(held) == 12
 
 
-def test_everywhere_two_inputs_and_two_outputs() -> None:
+def test_two_inputs_and_two_outputs() -> None:
     """By name, in one dict, by position, and as Keras' own pair of dicts; validation scores by Keras' names."""
     rng = np.random.default_rng(0)
     age, image = rng.normal(size=(80, 1)).astype(np.float32), rng.normal(size=(80, 4, 4)).astype(np.float32)
@@ -509,9 +484,11 @@ def test_keras_missing() -> None:
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="this is the other backend")
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends(backend: str) -> None:
-    """The tests called everywhere hold on JAX and PyTorch too."""
-    chosen = ["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "-k", "everywhere", __file__]
-    env = {**os.environ, "KERAS_BACKEND": backend, "OMP_NUM_THREADS": "1"}
+    """The tests called everywhere hold on JAX and PyTorch too, and so does Keras' part beside other backends."""
+    files = __file__, str(Path(__file__).with_name("test_backends.py"))
+    chosen = ["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "-k", "everywhere or central and compiled", *files]
+    quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiled more than run
+    env = {**os.environ, "KERAS_BACKEND": backend, "OMP_NUM_THREADS": "1", "XLA_FLAGS": quick}
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-m", "pytest", *chosen], capture_output=True, text=True, env=env, cwd=root)
     assert done.returncode == 0 and "passed" in done.stdout, done.stdout[-3000:] + done.stderr[-1000:]
