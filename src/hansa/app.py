@@ -20,20 +20,20 @@ import numpy as np
 
 from . import data as local
 from . import privacy
-from .accounting import Budget, usual_delta
+from .accounting import Budget, Ledger, usual_delta
 from .aggregators import Sum
 from .algorithms import FedAvg
 from .client import Client, Policy
 from .errors import AppError, DataError, HansaError
 from .loops import Runtime, synchronous
 from .plan import Everyone, Plan, State
-from .privacy import after, planned, spent, told, within
+from .privacy import after, outdone, planned, spent, told, within
 from .runtimes.inprocess import InProcess, Network
 from .spec import Vector
 from .transforms.scale import Weigh
 
 if TYPE_CHECKING:
-    from .store import Run
+    from .store import Round, Run
 
 MODULE = "hansa-app:"  # what the modules of loaded app files are called, with the file's name after it
 
@@ -150,14 +150,8 @@ class App:
             past, clients = run.history() if run is not None else [], len(self.data)
             ledger = spent(self.plan, past, clients)
             asked = Counter(who for one in past for who in {*one.seen, *one.lost})
-            if unknown := state is not None and state.round > len(past):
-                ledger = ledger.without("the rounds before the first are not known")
-                if self.budget:
-                    raise AppError(
-                        f"A budget of ε = {self.budget.epsilon:g} cannot be kept from round {state.round + 1} on.",
-                        "What the rounds before have given away is not known.",
-                        "Resume the run that holds them, or leave the budget out.",
-                    )
+            if unknown := self._unknown(past, state, ledger):
+                ledger = ledger.without(unknown)
             states = self.loop(self.plan, runtime, state)
             if self.budget:
                 states = within(states, self.plan, self.budget, clients, past)
@@ -171,6 +165,19 @@ class App:
                     run.commit(new, runtime.memory([*new.seen, *new.lost]), scores)
                 tested = {f"test_{name}": value for name, value in scores.items()}
                 yield replace(new, metrics={**new.metrics, **tested})
+
+    def _unknown(self, past: Sequence[Round], state: State | None, ledger: Ledger) -> str:
+        """Why the rounds before are not what the ledger says, if so; AppError where a budget rests on it."""
+        why = "the rounds before the first are not known" if state is not None and state.round > len(past) else ""
+        if past and outdone(ledger, past[-1].metrics):
+            why = "the rounds before were told to have given away more: they had another plan, or other clients"
+        if why and self.budget:
+            raise AppError(
+                f"A budget of ε = {self.budget.epsilon:g} cannot be kept in the rounds that are left.",
+                f"{why[0].upper()}{why[1:]}.",
+                "Resume the run that holds them with the app that it began with, or leave the budget out.",
+            )
+        return why
 
     def _of_examples(self, asked: Mapping[str, int]) -> dict[str, float]:
         """ε of the example that has been told most of, where clients hide single ones: their numbers are known here."""

@@ -103,6 +103,16 @@ def told(guarantee: Guarantee) -> dict[str, float]:
     return {} if guarantee.epsilon is None else {f"{name}{guarantee.delta:.2g}": guarantee.epsilon}
 
 
+def outdone(ledger: Ledger, metrics: Mapping[str, float]) -> bool:
+    """Did these metrics tell of a larger ε, by more than the two digits of their δ, than the ledger knows?"""
+    for name, epsilon in metrics.items():
+        if name.startswith(SPENT):
+            found = ledger.epsilon(float(name.removeprefix(SPENT)))
+            if found is None or found < 0.99 * epsilon:
+                return True
+    return False
+
+
 def within(
     states: Iterator[State], plan: Plan, budget: Budget, population: int | None = None, past: Iterable[Happened] = ()
 ) -> Iterator[State]:

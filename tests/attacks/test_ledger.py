@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from hansa import (
     ProtocolError,
     Softmax,
     State,
+    Store,
     TorchModel,
     Training,
     Weigh,
@@ -123,8 +125,25 @@ def test_a_budget_is_not_begun_anew_from_a_state_whose_history_is_gone() -> None
     p = plan(GaussianNoise(4.0), sample=Poisson(0.5))
     app = App(p, DATA, budget=Budget(4.0, 1e-5))
     first, *_ = app.run()
-    with pytest.raises(AppError, match="rounds before have given away is not known"):
+    with pytest.raises(AppError, match="ounds before the first are not known"):
         next(app.run(state=first))
+
+
+@pytest.mark.parametrize("more", [{}, {"budget": Budget(100.0, 1e-5)}], ids=["told", "with a budget"])
+def test_rounds_of_another_plan_are_not_counted_as_if_they_were_of_this_one(more: Any, tmp_path: Path) -> None:
+    """Four rounds with little noise, and four with a hundred times as much."""
+    loud, quiet = (App(plan(GaussianNoise(z), rounds=8), DATA, **more) for z in (0.5, 50.0))
+    run = Store(tmp_path).new(repr(loud.plan), loud.plan.digest, "app.py", {}, 8)
+    before = list(islice(loud.run(run), 4))[-1].metrics
+    assert min(before.values()) > 20
+    run.finish("stopped")
+    run = Store(tmp_path).resume(run.id)
+    if quiet.budget:
+        with pytest.raises(AppError, match="another plan"):
+            next(quiet.run(run))
+    else:
+        assert not any(state.metrics for state in quiet.run(run))
+    run.finish("stopped")
 
 
 CORRELATED = """

@@ -308,11 +308,11 @@ def test_an_explanation_names_all_that_a_client_says_with_its_bounds() -> None:
         assert fact in text
 
 
-SERVER, NO_NOISE, EPSILON, REAL, CENTRAL, MOVE, TOLD, REPORT, ONE, EACH = (
+SERVER, NO_NOISE, EPSILON, REAL, CENTRAL, MOVE, TOLD, REPORT, ONE, EACH, SHARE, WEIGHTS = (
     "server can see every client's update", "no differential privacy", "sample that stays secret",
     "real numbers; one who",
     "sees the sum without it", "could move the model as far", "what is reported meaningless", "Clients report",
-    "end with one client", "looks at each update by itself",
+    "end with one client", "looks at each update by itself", "a share of the noise", "no good mean",
 )  # fmt: skip
 TIGHT = (Clip(1.0, side=5.0), Weigh("examples", cap=64))
 
@@ -322,8 +322,14 @@ TIGHT = (Clip(1.0, side=5.0), Weigh("examples", cap=64))
     [
         ({}, {SERVER, NO_NOISE, MOVE, TOLD, REPORT, ONE}),
         ({"pipe": TIGHT, "sample": Everyone(quorum=2)}, {SERVER, NO_NOISE, REPORT}),
-        ({"pipe": (*TIGHT, GaussianNoise(1.0)), "sample": hansa.Poisson(0.5)}, {SERVER, EPSILON, REAL, CENTRAL, ONE}),
-        ({"pipe": (*TIGHT, GaussianNoise(1.0, by="all", least=2)), "sample": Everyone(quorum=2)}, {SERVER, REAL}),
+        (
+            {"pipe": (*TIGHT, GaussianNoise(1.0)), "sample": hansa.Poisson(0.5)},
+            {SERVER, EPSILON, REAL, CENTRAL, ONE, WEIGHTS},
+        ),
+        (
+            {"pipe": (*TIGHT, GaussianNoise(1.0, by="all", least=2)), "sample": Everyone(quorum=2)},
+            {SERVER, REAL, SHARE, WEIGHTS},
+        ),
         (
             {"aggregator": hansa.Median(), "pipe": (Weigh("one"),), "training": Training(report=False)},
             {EACH, NO_NOISE, MOVE, ONE},
@@ -334,7 +340,7 @@ def test_an_explanation_warns_of_what_the_plan_does_not_protect(change: dict[str
     told = explain(replace(PLAN, **change)).warnings
     found = {
         one
-        for one in (SERVER, NO_NOISE, EPSILON, REAL, CENTRAL, MOVE, TOLD, REPORT, ONE, EACH)
+        for one in (SERVER, NO_NOISE, EPSILON, REAL, CENTRAL, MOVE, TOLD, REPORT, ONE, EACH, SHARE, WEIGHTS)
         if one in " ".join(told)
     }
     assert found == expected

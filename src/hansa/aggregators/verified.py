@@ -52,7 +52,8 @@ class VerifiedSum(Aggregator):
     server and the helpers, keeps its shares to itself; a false proof is found while all of them do their work.
 
     helpers: how many, or their names. noise: z; each aggregator adds discrete Gaussian noise of σₖ = z·Bₖ/√sₖ to its
-    share, with the shares sₖ of GaussianNoise, so that one honest aggregator makes the guarantee.
+    share, with the shares sₖ of GaussianNoise, so that one honest aggregator makes the guarantee. Draws grow from the
+    plan's seed, which every party of a simulation knows: they hide nothing from who is one.
     profile: "product", 8 bytes for each number; "compact", 4 bytes, with rounding to 2⁻¹⁵.
     """
 
