@@ -173,6 +173,45 @@ def test_settings_come_from_the_command_line_and_from_a_config(here: Path) -> No
     assert ran("--resume", c[:-1], "--no-compare") == c  # the run remembers what the config said
 
 
+def test_a_profile_changes_nothing_and_says_where_time_goes(here: Path) -> None:
+    plain = ran("mine.py", "--no-compare")
+    for workers in (0, 2):
+        code, out, err = call("run", "mine.py", "--no-compare", "--profile", "--workers", workers)
+        assert code == 0, err
+        run = re.findall(r"run (\S+)  ", out)[0]
+        assert weights(run) == weights(plain)
+        parts = dict(re.findall(r"^ (\w+) +(\d+\.\d) ", out, re.MULTILINE))
+        assert list(parts) == [
+            "send", "train", "encode", "wait", "aggregate", "decode", "step", "score", "commit", "rest"
+        ]  # fmt: skip
+        notes = Path("runs", run, "profile.txt").read_text().split()
+        # as many as there were rounds, and two clients in each
+        assert [notes.count(part) for part in ("round", "commit", "step", "train", "encode")] == [6, 6, 6, 12, 12]
+
+
+NOISY = APP.replace('hansa.Weigh("one"))', 'hansa.Weigh("one"), hansa.GaussianNoise(1.0))').replace(
+    "training=training, sample=hansa.Uniform(2, quorum=2)", "sample=hansa.Everyone(quorum=3)"
+)
+
+
+def test_a_budget_ends_the_run(here: Path) -> None:
+    Path("noisy.py").write_text(NOISY.replace("hansa.Scaffold()", "hansa.FedAvg()").replace("side=9.0", "side=1.0"))
+    code, out, err = call("run", "noisy.py", "--no-compare", "--budget", "9@1e-3")
+    assert code == 0, err
+    assert "one more could pass ε = 9 at δ = 0.001" in out and "round 1/6" in out and "round 6/6" not in out
+
+
+@pytest.mark.parametrize("budget, why", [("much", "ε@δ"), ("4@", "ε@δ"), ("0", "positive"), ("4@2", "probability")])
+def test_wrong_budgets_are_refused(here: Path, budget: str, why: str) -> None:
+    code, _, err = call("run", "mine.py", "--budget", budget)
+    assert code == 2 and why in err and not Path("runs").exists()
+
+
+def test_a_budget_needs_noise(here: Path) -> None:
+    code, _, err = call("run", "mine.py", "--budget", "4")
+    assert code == 2 and "cannot be kept" in err
+
+
 def test_workers_compute_the_same_bytes(here: Path) -> None:
     assert weights(ran("mine.py", "--no-compare")) == weights(ran("mine.py", "--no-compare", "--workers", 2))
 

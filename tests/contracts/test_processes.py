@@ -49,7 +49,7 @@ def test_same_bytes_with_any_number_of_workers(algorithm: h.Algorithm, pipe: tup
     plan = h.Plan(MODEL, algorithm, pipe, sample=h.Uniform(6), training=h.Training(validation=0.2), rounds=4)
     one = h.InProcess(clients(plan)[::-1])
     expected = last(plan, one)
-    for workers in (1, 2, 4):
+    for workers in (1, 3):
         runtime = h.Processes(clients(plan), workers)
         state = last(plan, runtime)
         assert state.x.tobytes() == expected.x.tobytes()
@@ -68,12 +68,11 @@ def test_same_bytes_for_a_torch_model() -> None:
     net = torch.nn.Sequential(torch.nn.Linear(FEATURES, 64), torch.nn.Dropout(0.3), torch.nn.Linear(64, CLASSES))
     model = h.TorchModel(net, lambda z, y: torch.nn.functional.cross_entropy(z, y))
     plan = h.Plan(model, rounds=2)
-    states = []
-    for workers in (1, 2, 4):
+    expected = last(plan, h.InProcess(clients(plan))).x.tobytes()
+    for workers in (1, 2):
         runtime = h.Processes(clients(plan), workers)
-        states.append(last(plan, runtime).x.tobytes())
+        assert last(plan, runtime).x.tobytes() == expected
         runtime.close()
-    assert states[0] == states[1] == states[2]
 
 
 def test_a_robust_rule_hears_every_vector() -> None:
@@ -307,11 +306,9 @@ class Undone:
 
 def test_what_a_worker_cannot_read_is_told(capfd: pytest.CaptureFixture[str]) -> None:
     plan = h.Plan(MODEL, rounds=1)
-    runtime = h.Processes([h.Client("anna", plan, DATA["client-0"], mine={"odd": Undone()})], 1)
     with pytest.raises(RuntimeError, match="exit code 1"):
-        last(plan, runtime)
+        h.Processes([h.Client("anna", plan, DATA["client-0"], mine={"odd": Undone()})], 1)
     assert "no number" in capfd.readouterr().err
-    runtime.close()
 
 
 def test_a_refusal_and_bad_data_are_counted_with_their_reasons() -> None:

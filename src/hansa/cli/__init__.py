@@ -14,8 +14,8 @@ import typer
 
 from .. import __version__
 from ..errors import AppError
-from .options import File, Id, Place, Set, Target, command, commands, usage
-from .target import app_of, config_of, kept, same_plan, settings_of
+from .options import File, Id, Place, Set, Target, Way, command, commands, usage
+from .target import app_of, budgeted, config_of, kept, same_plan, settings_of
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
     from ..app import App
@@ -30,6 +30,7 @@ def main() -> None:
 @command
 def run(
     place: Place,
+    way: Way,
     target: Target = None,
     rounds: Annotated[
         int | None, typer.Option(min=1, max=10**9, help="Rounds in all, instead of the plan's.", show_default=False)
@@ -37,16 +38,6 @@ def run(
     seed: Annotated[int | None, typer.Option(help="The seed, instead of the plan's.", show_default=False)] = None,
     resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with this run.", show_default=False)] = None,
     set_: Set = None,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Train in so many processes; 0 is this one.", show_default=False)
-    ] = None,
-    compare: Annotated[
-        bool | None,
-        typer.Option(
-            "--compare/--no-compare",
-            help="Train each client alone, and all data pooled; by default for up to 20 clients.",
-        ),
-    ] = None,
 ) -> None:
     """Train the app's model over all its clients, round by round, and write a report.
 
@@ -59,26 +50,31 @@ def run(
     }
     if resume is None and target is None:
         raise typer.BadParameter("name an app file, or a run to --resume", param_hint="APP.py")
-    app, stored, path = _resumed(place, resume, target, settings) if resume else _begun(place, target, settings)
-    if workers is not None:
-        app = replace(app, workers=workers)
+    app, stored, path = (
+        _resumed(place, way, resume, target, settings) if resume else _begun(place, way, target, settings)
+    )
+    if way.workers is not None:
+        app = replace(app, workers=way.workers)
     from ..ui.live import follow
 
-    raise typer.Exit(follow(app, stored, path.stem, compare, f"hansa run --resume {stored.id}{place.words()}"))
+    again = f"hansa run --resume {stored.id}{place.words()}{way.words()}"
+    raise typer.Exit(follow(app, stored, path.stem, way.compare, again, way.profile))
 
 
-def _begun(place: Place, target: Path | None, settings: Mapping[str, Any]) -> tuple[App, Run, Path]:
+def _begun(place: Place, way: Way, target: Path | None, settings: Mapping[str, Any]) -> tuple[App, Run, Path]:
     """A new run."""
     from ..explain import expression
 
     assert target is not None
     config = config_of(target)
-    app = app_of(config, settings)
+    app = budgeted(app_of(config, settings), way.budget)
     path, how = Path(config.app).resolve(), kept(replace(config, set={**config.set, **settings}))
     return app, place.open(new=True).new(expression(app.plan), app.plan.digest, str(path), how, app.plan.rounds), path
 
 
-def _resumed(place: Place, resume: str, target: Path | None, settings: Mapping[str, Any]) -> tuple[App, Run, Path]:
+def _resumed(
+    place: Place, way: Way, resume: str, target: Path | None, settings: Mapping[str, Any]
+) -> tuple[App, Run, Path]:
     """A run that was stopped, with the plan that it began with; only the number of rounds may be another."""
     from ..config import Config
 
@@ -92,7 +88,7 @@ def _resumed(place: Place, resume: str, target: Path | None, settings: Mapping[s
                 "A run has one plan; only the number of rounds can be another.",
                 "Leave it out, or start a new run.",
             )
-    app = app_of(replace(config, **stored.settings))
+    app = budgeted(app_of(replace(config, **stored.settings)), way.budget)
     same_plan(app, stored, config.app)
     done = len(stored.history())
     rounds = settings.get("rounds") or max(done, stored.planned or app.plan.rounds)

@@ -85,6 +85,33 @@ class Place:
         return f"{folder} --store {quote(shown)}"
 
 
+@dataclass(frozen=True)
+class Way:
+    """How a run goes, whatever its plan; options of `run`."""
+
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Train in so many processes; 0 is this one.", show_default=False)
+    ] = None
+    compare: Annotated[
+        bool | None,
+        typer.Option(
+            "--compare/--no-compare",
+            help="Train each client alone, and all data pooled; by default for up to 20 clients.",
+        ),
+    ] = None
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="EPSILON[@DELTA]", help="End before a round that could give away more.", show_default=False
+        ),
+    ] = None
+    profile: Annotated[bool, typer.Option("--profile", help="Say at the end where a round's time goes.")] = False
+
+    def words(self) -> str:
+        """The options that a resumed run needs again, for a command to copy."""
+        return f" --budget {self.budget}" if self.budget else ""
+
+
 def command(body: Callable[..., None]) -> Callable[..., None]:
     """A command: a dataclass among its arguments stands for options, its errors are told in one paragraph."""
     hints, groups, parameters = get_type_hints(body, include_extras=True), dict[str, Any](), list[inspect.Parameter]()

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import AppError
+from ..errors import AppError, PlanError
 from .options import usage
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
@@ -70,6 +70,24 @@ def settings_of(given: list[str] | None) -> dict[str, Any]:
                 )
             found[path.strip()] = value_of(text.strip())
     return found
+
+
+def budgeted(app: App, budget: str | None) -> App:
+    """The app with a budget of ε or ε@δ; without δ it is that of the app."""
+    if budget is None:
+        return app
+    from ..accounting import Budget
+
+    epsilon, at, delta = budget.partition("@")
+    with usage():
+        try:
+            return replace(app, budget=Budget(float(epsilon), float(delta) if at else app.delta))
+        except ValueError:
+            raise AppError(
+                f"--budget {budget} is no budget.", "It takes ε, or ε@δ.", "Write for example --budget 4@1e-6."
+            ) from None
+        except PlanError as error:
+            raise AppError(error.found, error.why, "Write for example --budget 4@1e-6.") from None
 
 
 def kept(config: Config) -> dict[str, Any]:

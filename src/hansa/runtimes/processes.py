@@ -130,7 +130,6 @@ class Processes:
         self._workers = self._all[:number]
         self._end = weakref.finalize(self, stop, self._all)
         self._home |= {worker.names[0]: worker.number for worker in self._all[number:]}
-        self._starting = set(range(number))
         self._inbox = selectors.PollSelector()
         for worker in self._all:
             self._inbox.register(worker.link, selectors.EVENT_READ, worker)
@@ -138,6 +137,8 @@ class Processes:
             tell([worker], (worker.names[0], found.plan))
         introduce(found, dict(self._hear()[1][1:] for _ in parties))
         _settle(self._workers, found, self._home)
+        for _ in self._workers:  # an interpreter's start is no part of a round
+            self._hear()
 
     def roster(self) -> Sequence[str]:
         """Names of all clients, sorted."""
@@ -145,8 +146,6 @@ class Processes:
 
     def send(self, request: Request) -> None:
         """Lay the request out for all workers; each takes the next client when it is free, the longest first."""
-        while self._starting:  # an interpreter's start is no part of a round
-            self._starting.discard(self._hear()[0].number)
         until = time.monotonic() + request.deadline
         if request.turn == 0 and not self._sizes:
             self._at.clear()  # a population's clients keep no conversation beyond the next round

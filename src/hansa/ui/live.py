@@ -12,6 +12,7 @@ from ..app import App, Row
 from ..errors import HansaError, StoreError
 from ..explain import explain, expression
 from . import Round
+from .profile import Clock, rounds, table
 from .report import Story, write
 from .terminal import Progress, comparison, complain, out, say
 
@@ -22,20 +23,24 @@ if TYPE_CHECKING:
 MOST_ALONE = 20  # clients that are trained alone for the comparison, where nobody asks for it
 
 
-def follow(app: App, run: Run, title: str, compare: bool | None, again: str) -> int:
+def follow(app: App, run: Run, title: str, compare: bool | None, again: str, profile: bool = False) -> int:
     """Run what is left of a run, and give the exit code; `again` is the command that goes on with it."""
-    console, rounds = out(), app.plan.rounds
+    console, planned = out(), app.plan.rounds
     clients = sorted(map(str, app.data))
-    progress = Progress(console, rounds, clients, [Round.stored(one) for one in run.history()])
-    console.print(f"[bold]{title}[/]  run {run.id}  {len(clients)} clients, {rounds} rounds")
+    progress = Progress(console, planned, clients, [Round.stored(one) for one in run.history()])
+    clock = Clock(run.folder / "profile.txt")
+    console.print(f"[bold]{title}[/]  run {run.id}  {len(clients)} clients, {planned} rounds")
     try:
         with progress:
-            for state in app.run(run):
+            for state in rounds(app, run, clock) if profile else app.run(run):
                 progress.show(state)
         run.finish("done")
-        if app.budget and len(progress.past) < rounds:
+        if app.budget and len(progress.past) < planned:
             budget = f"ε = {app.budget.epsilon:g} at δ = {app.budget.delta:g}"
-            console.print(f"Ended after {len(progress.past)} of {rounds} rounds: one more could pass {budget}.")
+            console.print(f"Ended after {len(progress.past)} of {planned} rounds: one more could pass {budget}.")
+        if profile:
+            console.print()
+            console.print(table(clock, len(progress.past) - progress.first, app.workers))
         rows = _rows(app, run.state(), compare, console)
         if rows:
             console.print()
@@ -44,12 +49,12 @@ def follow(app: App, run: Run, title: str, compare: bool | None, again: str) -> 
         console.print(f"report  {write(story, run.folder)}", soft_wrap=True)
         return 0
     except KeyboardInterrupt:
-        done = _ended(run, "stopped", rounds, progress)
-        say(f"Stopped after {done} of {rounds} rounds, all of them stored. Go on with: {again}")
+        done = _ended(run, "stopped", planned, progress)
+        say(f"Stopped after {done} of {planned} rounds, all of them stored. Go on with: {again}")
         return 130
     except BaseException as error:
-        if done := _ended(run, "failed", rounds, progress):
-            error.add_note(f"{done} of {rounds} rounds are stored. When the cause is gone, go on with: {again}")
+        if done := _ended(run, "failed", planned, progress):
+            error.add_note(f"{done} of {planned} rounds are stored. When the cause is gone, go on with: {again}")
         raise
 
 

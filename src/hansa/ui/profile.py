@@ -1,0 +1,137 @@
+"""Where a round's time goes. The mathematics holds no timer: pieces of a run are copied with some methods timed."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rich import box
+from rich.table import Table
+
+from ..app import App
+from ..plan import State
+
+if TYPE_CHECKING:
+    from ..store import Run
+
+Thing = TypeVar("Thing")
+
+PARTS = {  # in the order of a round
+    "send": "lay the model and the requests out for the clients",
+    "train": "clients: score the model on kept examples, train",
+    "encode": "clients: the transforms of the pipe",
+    "wait": "for the clients; in one process, what they do besides",
+    "aggregate": "add up, and what else the aggregator does itself",
+    "decode": "the transforms of the pipe, on the sum",
+    "step": "the algorithm's next model",
+    "score": "the model on the test data",
+    "commit": "write the round to disk",
+    "rest": "sample, account for ε, and so on",
+}
+CLIENTS = ("train", "encode")
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Seconds that parts of a run took, noted in a file that all its processes append to."""
+
+    path: Path
+
+    def note(self, part: str, seconds: float) -> None:
+        """Note that a part took so many seconds."""
+        with open(self.path, "a") as file:
+            file.write(f"{part} {seconds:.9f}\n")  # so short a line is written in one piece
+
+    def sums(self) -> dict[str, float]:
+        """All seconds of each part."""
+        found = defaultdict[str, float](float)
+        if self.path.exists():
+            for line in self.path.read_text().splitlines():
+                part, seconds = line.split()
+                found[part] += float(seconds)
+        return found
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A method of a thing, which notes how long it takes."""
+
+    clock: Clock
+    part: str
+    thing: Any
+    name: str
+
+    def __call__(self, *arguments: Any, **more: Any) -> Any:
+        begin = time.perf_counter()
+        try:
+            return getattr(type(self.thing), self.name)(self.thing, *arguments, **more)
+        finally:
+            self.clock.note(self.part, time.perf_counter() - begin)
+
+
+def timed(thing: Thing, clock: Clock, **parts: str) -> Thing:
+    """The same thing, whose methods named here note their time: method = what it is called in the table."""
+    vars(thing).update({name: Timed(clock, part, thing, name) for name, part in parts.items()})
+    return thing
+
+
+def profiled(app: App, clock: Clock) -> App:
+    """The same app, with a plan of the same digest, which notes the time of its parts wherever they are computed."""
+    plan = copy.copy(app.plan)
+    stages = timed(copy.copy(plan.stages), clock, encode="encode", decode="decode")
+    vars(plan).update(stages=stages, aggregator=timed(copy.copy(plan.aggregator), clock, server="aggregate"))
+    return timed(_with(app, timed(plan, clock, contribute="train", absorb="step")), clock, score="score")
+
+
+def rounds(app: App, run: Run, clock: Clock) -> Iterator[State]:
+    """The rounds of an app, each of which notes its time."""
+    clock.path.unlink(missing_ok=True)
+    app = profiled(app, clock)
+    runtime = timed(app.runtime(), clock, send="send", receive="wait")
+    vars(app)["runtime"] = lambda: runtime
+    states = app.run(timed(run, clock, commit="commit"))
+    begin = time.perf_counter()
+    for state in states:
+        clock.note("round", time.perf_counter() - begin)
+        yield state
+        begin = time.perf_counter()
+
+
+def _with(app: App, plan: Any) -> App:
+    new = copy.copy(app)
+    vars(new)["plan"] = plan
+    return new
+
+
+def table(clock: Clock, done: int, workers: int) -> Table:
+    """Seconds of each part in a round, as a mean over the rounds done here, and their share of it."""
+    spent = _parts(clock.sums(), workers)
+    whole = spent.pop("round", 0.0) or 1e-9
+    title = f"{done} rounds, {1e3 * whole / max(1, done):.1f} ms each" + (f", {workers} workers" if workers else "")
+    found = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    for name in ("part", "ms a round", "share", "what"):
+        found.add_column(name, justify="left" if name in ("part", "what") else "right")
+    for part, what in PARTS.items():
+        seconds = spent.get(part, 0.0)
+        share = seconds / whole / (max(1, workers) if part in CLIENTS else 1)
+        beside = "; of all workers' time" if workers and part in CLIENTS else ""
+        found.add_row(part, f"{1e3 * seconds / max(1, done):.1f}", f"{share:.1%}", what + beside)
+    return found
+
+
+def _parts(sums: Mapping[str, float], workers: int) -> dict[str, float]:
+    """Each second once: what was measured around other parts is left with its own share."""
+    spent = defaultdict[str, float](float, sums)
+    in_here = 0.0 if workers else spent["train"]
+    spent["train"] -= spent["encode"]
+    spent["wait"] = max(0.0, spent["wait"] - in_here)
+    inside = in_here + sum(spent[part] for part in ("send", "wait", "decode"))
+    spent["aggregate"] = max(0.0, spent["aggregate"] - inside)
+    known = inside + sum(spent[part] for part in ("aggregate", "step", "score", "commit"))
+    spent["rest"] = max(0.0, spent["round"] - known)
+    return spent
