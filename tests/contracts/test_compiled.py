@@ -104,7 +104,7 @@ def test_compiled_training_is_the_plain_one(programs: Path) -> None:
     training = h.Training(epochs=2, batch=8, learning_rate=0.05, optimizer="momentum", weight_decay=0.05)
     x = plain.start(KEY)
     expected, found = (one.train(x, points(), training, drift(x), KEY) for one in (plain, model))
-    assert model._programs.compiled == 1 and len(list(programs.glob("*.so"))) == 1
+    assert model.compiled == 1 and len(list(programs.glob("*.so"))) == 1
     assert expected.steps == found.steps == 16
     assert abs(expected.loss - found.loss) < 1e-5 and np.abs(expected.x - found.x).max() < 1e-5
     again = model.train(x, points(), training, drift(x), KEY)
@@ -119,10 +119,10 @@ def test_one_program_for_a_shape(programs: Path) -> None:
         training = h.Training(batch=8, learning_rate=eta)
         expected, found = (one.train(x, points(n), training, NONE, KEY) for one in (plain, model))
         assert np.abs(expected.x - found.x).max() < 1e-5 and expected.steps == found.steps
-    assert model._programs.compiled == 1 and len(set(programs.glob("*.so")) - before) == 1
+    assert model.compiled == 1 and len(set(programs.glob("*.so")) - before) == 1
     other = TorchModel(linear(), F.cross_entropy, compile=True)
     assert (other.train(x, points(99), training, NONE, KEY).x == found.x).all()
-    assert other._programs.compiled == 0
+    assert other.compiled == 0
 
 
 def test_a_wrong_label_is_told() -> None:

@@ -75,10 +75,11 @@ class TorchModel(Model):
     a C++ compiler and a net that draws no random numbers; else nothing is compiled, and the log "hansa" says why.
 
     `cohort`: so many clients of a round train as one batch, each with dropout of its own key; its bytes are the same in
-    any company. None: many on CUDA, one on a CPU. It takes arrays, a net without buffers, and layers that vmap knows.
+    any company, and alone it takes as long as all. None: many on CUDA, one on a CPU. It takes arrays, a net without
+    buffers, and layers that vmap knows.
 
     `net` is copied, once for all clients: the caller's own module changes only in `load`. A plan's digest covers the
-    architecture, the loss and the frozen parameters, not the first weights, the device or the threads.
+    architecture, the loss and the frozen parameters, not the first weights and not how it computes.
     """
 
     private = True
@@ -159,6 +160,11 @@ class TorchModel(Model):
     def trainable(self) -> int:
         """How many of the numbers are trained: all but the buffers."""
         return len(self._flat)
+
+    @property
+    def compiled(self) -> int:
+        """How many programs were compiled here; others were found on disk."""
+        return self._programs.compiled
 
     def plan(self, training: Training) -> None:
         """With PerExample, no layer that mixes the examples of a batch."""
