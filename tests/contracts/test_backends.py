@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from functools import cache
 from itertools import combinations
 from typing import Any
@@ -141,3 +143,25 @@ def test_the_algorithms_differ() -> None:
 def test_linear_models_learn_as_well(make: Any, algorithm: Any) -> None:
     """The classes lie around corners, so a linear model tells them apart as well as a network, within noise."""
     assert abs(learnt(make, algorithm)[1] - learnt(pytorch, algorithm)[1]) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("model", "library"),
+    [
+        ("TorchModel", "torch"),
+        ("KerasModel", "keras"),
+        ("JaxModel", "jax"),
+        ("SklearnModel", "sklearn"),
+        ("XgboostModel", "xgboost"),
+    ],
+)
+def test_a_missing_library(model: str, library: str) -> None:
+    """Where it is not installed, hansa says what to install."""
+    program = f"""
+import sys, hansa
+sys.modules[{library!r}] = None
+try: hansa.{model}
+except hansa.PlanError as error: print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert f"pip install 'hansa[{library}]'" in done.stdout

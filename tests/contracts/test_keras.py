@@ -472,15 +472,6 @@ def test_wrong_data() -> None:
         h.data.split(shuffled, 0.2, KEY)
 
 
-def test_keras_missing() -> None:
-    """Where there is no Keras, hansa says what to install."""
-    program = (
-        "import sys, hansa; sys.modules['keras'] = None\ntry: hansa.KerasModel\nexcept hansa.PlanError as e: print(e)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert "hansa[keras]" in done.stdout
-
-
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="this is the other backend")
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends(backend: str) -> None:
