@@ -87,6 +87,21 @@ Membership of a digit in the training data of the final model; 20 clients of 20 
 INVERSION = """
 Likeness (correlation) of one digit with what is computed back from an update.
 """
+SIMULATION = """## Simulated rounds beside others
+
+`benchmarks/simulation.py`: hansa, a plain loop in PyTorch, pfl-research and Flower (`benchmarks/peers.sh` installs
+them) in turns on the same data. `lr`: softmax regression; `2nn`, `cnn`: the networks of McMahan et al. (2017); 10
+clients of 600 examples in a round. `small`: the 2NN with 100 clients of 100 examples. Batches of 10, one epoch. Seconds
+of a round, median, and in brackets those of the processor, which matter where other programs ran on this machine;
+memory of all processes of a program while it trains, what they share counted once.
+
+![Seconds of a round](simulation.svg)
+"""
+FASTEST = """
+The fastest of hansa's programs: how many times the fastest others take, pfl in one process and in two. Memory is that
+of hansa in one process with PyTorch, over the plain loop. Efficiency: of two workers beside one, the best that a
+program shows, by the least times.
+"""
 
 
 def read(name: str) -> dict[str, Any]:
@@ -295,6 +310,40 @@ def audits() -> Iterator[str]:
         ((seen, *(f"{likeness[model, seen]:.2f}" for model in ("dense", "convolutional"))) for seen in views),
     )
     yield made(result)
+
+
+def simulation() -> Iterator[str]:
+    """One line for each program and setting; then how they compare."""
+    results = {file.stem.removeprefix("simulation_"): read(file.stem) for file in RESULTS.glob("simulation_*.json")}
+    results = {name: results[name] for name in ("lr", "2nn", "small", "cnn") if name in results}
+    lines, ratios, others = [], [], ("pfl", "pfl, 2 processes", "flower", "plain")
+    for name, result in results.items():
+        rows = {row["program"]: row for row in result["rows"]}
+        for row in rows.values():
+            seconds, spent = (f"{row[part]:.3g}" for part in ("seconds", "processor_s"))
+            memory = f"{row['memory_mib']:,.0f}", f"{row['start_s']:.0f}"
+            lines.append((name, row["program"], f"{seconds} ({spent})", row["rounds"], *memory))
+        best = dict[str, float]()
+        for title, row in rows.items():
+            kind = title if title == "pfl, 2 processes" else row["library"]
+            best[kind] = min(row["seconds"], best.get(kind, row["seconds"]))
+        ours = next(title for title, row in rows.items() if row["seconds"] == best["hansa"])
+        times = (f"{best[k] / best['hansa']:.1f}" if k in best else "–" for k in others)
+        memory = rows["hansa, PyTorch"]["memory_mib"] / rows["plain PyTorch"]["memory_mib"]
+        ratios.append((name, ours, *times, f"{memory:.2f}", f"{_efficiency(rows):.0%}"))
+    yield SIMULATION
+    yield from table(("setting", "program", "seconds", "rounds", "MiB", "start, s"), lines)
+    yield FASTEST
+    yield from table(("setting", "fastest", "pfl", "pfl, two", "Flower", "plain loop", "memory", "efficiency"), ratios)
+    yield made(*results.values())
+    made_of = {row["library"]: row["versions"] for result in results.values() for row in result["rows"]}
+    yield f"*hansa: {made_of['hansa']}; pfl: {made_of.get('pfl', '–')}; Flower: {made_of.get('flower', '–')}.*\n"
+
+
+def _efficiency(rows: dict[str, Any]) -> float:
+    """The least time of one worker over twice that of two; of the program where it is largest."""
+    pairs = ((row, rows.get(title.replace("(2)", "(1)"))) for title, row in rows.items() if "(2)" in title)
+    return max((one["least"] / two["least"] / 2 for two, one in pairs if one), default=0.0)
 
 
 def _span(values: list[float]) -> str:

@@ -139,8 +139,9 @@ class Program:
 
     def end(self) -> None:
         """End it, and all that it has started."""
-        tree = self.tree()
-        for pid in tree[::-1]:
+        if self.process.poll() is not None:
+            return
+        for pid in self.tree()[::-1]:
             with suppress(ProcessLookupError):
                 os.kill(pid, 9)
         self.process.wait()
