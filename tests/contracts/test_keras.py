@@ -444,6 +444,8 @@ def test_wrong_data() -> None:
     wrong = [
         (model, (A[:, :7], y), "do not go through"),
         (model, (A, y[:, None].repeat(3, 1)), "('n', 3)"),
+        (model, (A, np.eye(3)[y]), "one-hot"),
+        (model, (A, y / 2), "whole numbers"),
         (model, (A, y + 1), "1 … 3"),
         (model, (A, y - 1), "-1 … 1"),
         (model, (A, y, np.ones(60)), "do not go through"),

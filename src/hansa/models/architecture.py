@@ -142,7 +142,7 @@ def _of_label(loss: Any, y: Any, shape: tuple[Any, ...], what: str) -> None:
         return
     given, wanted = list(y.shape[1:]), list(shape[1:])
     classes = wanted[-1] if wanted else 2
-    if word.startswith("sparse"):
+    if sparse := word.startswith("sparse"):
         wanted.pop()
     while given[-1:] == [1] and len(given) > len(wanted):
         given.pop()
@@ -151,14 +151,24 @@ def _of_label(loss: Any, y: Any, shape: tuple[Any, ...], what: str) -> None:
     if given != wanted:
         raise DataError(
             f"{what} have shape {('n', *y.shape[1:])}, and the model gives {('n', *shape[1:])} for {word}.",
-            "The loss compares number with number, and would broadcast what differs in shape.",
-            "Give targets of the shape of the outputs; classes as whole numbers go with a sparse loss.",
+            "The loss takes one whole number, the class, for each row of outputs."
+            if sparse
+            else "The loss compares number with number, and would broadcast what differs in shape.",
+            "Give the numbers of the classes; one-hot targets go with loss='categorical_crossentropy'."
+            if sparse
+            else "Give targets of the shape of the outputs; classes as whole numbers go with a sparse loss.",
         )
-    most = classes - 1 if word.startswith("sparse") else 1 if "crossentropy" in word else None
+    most = classes - 1 if sparse else 1 if "crossentropy" in word else None
     known = y[y != getattr(loss, "ignore_class", None)] if getattr(loss, "ignore_class", None) is not None else y
     if most is not None and known.size and (known.min() < 0 or known.max() > most):
         raise DataError(
             f"{what} lie in {known.min()} … {known.max()}.",
             f"The model and its {word} take 0 to {most}.",
             "Number the classes from 0, or give the model more outputs.",
+        )
+    if sparse and (known != np.round(known)).any():
+        raise DataError(
+            f"{what} are not all whole numbers, for {word}.",
+            "They number classes, and the loss would cut the fractions off.",
+            "Number the classes from 0; for targets that are measured take loss='mse'.",
         )

@@ -305,8 +305,8 @@ def explain(error: Exception) -> None:
 
 
 def condensed(text: str) -> str:
-    """Text on one line, without addresses in memory."""
-    return re.sub(r"(?<=\() | (?=\))", "", " ".join(re.sub(r" at 0x[0-9a-f]+", "", text).split()))
+    """Text on one line, without addresses in memory and colours."""
+    return re.sub(r"(?<=\() | (?=\))", "", " ".join(re.sub(r" at 0x[0-9a-f]+|\x1b\[\d*m", "", text).split()))
 
 
 def settings(function: Any) -> dict[str, Any]:
