@@ -18,6 +18,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
@@ -179,10 +180,10 @@ class Processes:
         waiting = self._waiting.get(task)
         if waiting is None:  # it comes after its deadline
             return
-        self._memory.learn(waiting.request.session, memos)
+        self._memory.learn(waiting.request.session, deepcopy(memos))  # a memo must not keep all of its message alive
         for reply in replies:
             waiting.who -= set(reply.who)
-            self._ready.append(reply)
+            self._ready.append(reply if waiting.request.fold else replace(reply, body=deepcopy(reply.body)))
             if not waiting.request.fold:
                 self._at |= dict.fromkeys(reply.who, worker)
         if not waiting.who:
@@ -214,7 +215,7 @@ class Processes:
                 "  Signal 9 is most often the system running out of memory.\n"
                 "  Use fewer workers or smaller data, and resume the run."
             )
-        message = take(memory, copy=True)
+        message = take(memory)
         os.close(memory)
         if message[0] == "bug":
             error = RuntimeError(f"A client's code failed in worker {worker.number}:\n{message[1]}")
