@@ -206,6 +206,11 @@ def _warnings(plan: Plan) -> Iterator[str]:
         yield "Single examples are hidden; what is common to a client's examples, and so says much of it, is not."
     elif not wire.noise.multiplier:
         yield "No noise is added, so there is no differential privacy: the model itself may tell of single examples."
+    elif (wire.noise.by, wire.noise.kind, plan.sample.by) == ("server", "gaussian", "poisson") and not wire.noise.share:
+        yield (
+            "A round that misses its quorum shows that few came, so the sample is no secret, and ε takes it as known; "
+            "Poisson(…) without a quorum keeps it secret, and ε smaller."
+        )
     elif wire.noise.by == "server" and plan.sample.by in ("uniform", "poisson") and wire.noise.kind == "gaussian":
         yield "ε rests on a sample that stays secret; a run's history names who took part, so keep it to yourself."
     if real or plan.training.private:

@@ -194,11 +194,12 @@ class Plan:
         for name, bound in (*self.algorithm.side().items(), *self.reported.items()):
             spec = spec.plus(name, bound)
         pipe = Pipe.of(self.pipe, spec)
-        noise = pipe.specs[-1].noise
-        if self.sample.by != "poisson" or not noise.multiplier or (noise.by, noise.kind) != ("server", "gaussian"):
+        noise, sample = pipe.specs[-1].noise, self.sample
+        if (sample.by, sample.quorum, noise.by, noise.kind) != ("poisson", 1, "server", "gaussian"):
             return pipe
-        # A mean over those who came would tell, of each client, whether it was sampled; privacy rests on that too.
-        share = self.sample.size
+        # A mean over those who came would tell, of each client, whether it was sampled, and so would a round without
+        # effect because few came; privacy rests on that too.
+        share = sample.size if noise.multiplier else 0.0
         return replace(pipe, specs=tuple(one.but(noise=replace(one.noise, share=share)) for one in pipe.specs))
 
     @property
@@ -311,7 +312,8 @@ class Plan:
 
     def _void(self, heard: Mean | None, seen: Sequence[str]) -> str:
         """Why a round changes nothing, if so; one that made the model NaN would be the end of the run."""
-        if heard is None or len(set(seen)) < self.sample.quorum:
+        few = len(set(seen)) < self.sample.quorum and not self.wire.noise.share  # a round told to be void would tell
+        if heard is None or few:
             return f"{len(set(seen))} answered, {self.sample.quorum} needed"
         mean = self.spec.unpack(heard[0])
         bad = [name for name, part in mean.items() if name not in self.reported and not np.isfinite(part).all()]

@@ -194,10 +194,10 @@ def _release(plan: Plan, population: int | None, n: int | None = None) -> Releas
         draws = min(n, noise.least)
         parts = tuple((size, bound, sigma / noise.least**0.5) for size, bound, sigma in noise.parts)
         return Release(noise.multiplier * (draws / noise.least) ** 0.5, kind=noise.kind, parts=parts, draws=draws)
-    if noise.by != "server" or sample.by in ("all", "turns"):
-        return Release(noise.multiplier * (n / noise.least) ** 0.5)
-    if sample.by == "poisson":
+    if sample.by == "poisson" and noise.share:
         return Release(noise.multiplier, "poisson", sample.size)
+    if noise.by != "server" or sample.by != "uniform":
+        return Release(noise.multiplier * (n / noise.least) ** 0.5)
     assert population is not None  # _unknown says so otherwise
     return Release(noise.multiplier, "uniform", min(sample.size, population), population)
 

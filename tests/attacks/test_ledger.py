@@ -38,6 +38,7 @@ from hansa import (
     TorchModel,
     Training,
     Weigh,
+    planned,
     synchronous,
     within,
 )
@@ -174,3 +175,20 @@ def test_noise_that_is_one_release_over_a_run_is_not_stretched(tmp_path: Path, m
     refused = call("run", "--resume", run, "--rounds", "40")
     assert refused.exit_code == 2 and "one release over all its rounds" in re.sub(r"\s+", " ", refused.stderr)
     assert call("run", "--resume", run, "--rounds", "2").exit_code == 0
+
+
+def test_a_poisson_round_steps_whoever_came() -> None:
+    """A round without effect would show that few were sampled, and no noise hides that."""
+    p = plan(GaussianNoise(1.0), sample=Poisson(0.02), rounds=60)
+    states = list(synchronous(p, InProcess(clients(p))))
+    empty = [i for i, state in enumerate(states) if not state.seen]
+    assert len(empty) > 30 and not any(state.note for state in states)
+    assert all((states[i].x != states[i - 1].x).all() for i in empty if i)
+
+
+def test_a_poisson_sample_that_a_quorum_shows_is_counted_as_known() -> None:
+    secret, shown = (planned(plan(GaussianNoise(1.0), sample=Poisson(0.1, quorum=q))).guarantee(1e-5) for q in (1, 2))
+    known = planned(plan(GaussianNoise(1.0))).guarantee(1e-5)
+    assert shown.epsilon == known.epsilon and secret.epsilon is not None and secret.epsilon < 0.5 * known.epsilon
+    text = str(explain(plan(GaussianNoise(1.0), sample=Poisson(0.1, quorum=2))))
+    assert "misses its quorum shows" in text

@@ -90,7 +90,10 @@ class Sum(Aggregator):
     def server(self, channel: Channel, cohort: Sequence[str], decode: Decoder) -> tuple[Mean | None, list[str]]:
         """decode(Σ vᵢ)."""
         total, seen = channel.total(cohort)
-        return (decode(total.value(), len(seen)) if total.count else None), seen
+        if total.count:
+            return decode(total.value(), len(seen)), seen
+        wire = decode.pipe.specs[-1]  # where noise hides who was sampled, it hides that nobody was
+        return (decode(np.zeros(wire.size), 0) if wire.noise.share else None), seen
 
 
 class RobustRule(Aggregator):
