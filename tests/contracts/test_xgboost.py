@@ -308,8 +308,8 @@ def test_bad_data_is_refused() -> None:
         ((A[:, :4], y), "5 columns"),
         ({"a": A, "b": A, "y": y}, "2 arrays"),
         ((A, y[:, None]), "one number for each"),
-        ((A, y + 1), "labels 0 to 1"),
-        ((A, y - 0.5), "labels 0 to 1"),
+        ((A, y + 1), "whole numbers 0 to 1"),
+        ((A, y - 0.5), "with fractions"),
     ):
         with pytest.raises(h.DataError, match=words):
             model.check(data, "north")

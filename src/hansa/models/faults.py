@@ -204,7 +204,7 @@ def passing(batch: Any, who: str) -> Iterator[None]:
             f"loss: {type(error).__name__}: {condensed(str(error))[:300]}",
             "Their shapes or types are not those that the net or the loss takes.",
             "Give inputs as the net takes them (images as [n, channels, height, width] of float32) and "
-            "targets as the loss takes them, or change the net.",
+            "targets as the loss takes them (classes as whole numbers: y.astype(np.int64)), or change the net.",
         ) from error
 
 

@@ -251,8 +251,8 @@ class XgboostModel(Model):
             classes = max(2, self._groups)
             if "accuracy" in self.metrics and (np.any(y % 1 != 0) or y.min() < 0 or y.max() >= classes):
                 raise DataError(
-                    f"{who}'s labels lie in {y.min()} … {y.max()}.",
-                    f"The objective takes the labels 0 to {classes - 1}.",
+                    f"{who}'s labels lie in {y.min()} … {y.max()}{', with fractions' * bool(np.any(y % 1))}.",
+                    f"The objective takes the whole numbers 0 to {classes - 1}.",
                     "Number the classes from 0, or give params another num_class.",
                 )
 
