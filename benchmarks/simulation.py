@@ -6,8 +6,9 @@ with 600 clients of 100 examples, 100 in a round.
 
 Each program is started once and stays alive; then all run some rounds each, one program at a time, block after block,
 so that whatever else this machine does meets all of them. A round counts from its beginning to the next within the
-program; starting, importing and compiling are in the first round, which is told apart. Where others compute on the same
-cores, seconds of the processor say more than those of the clock.
+program; starting, importing and compiling are in the first round, which is told apart, and after it come others that do
+not count, until most clients have been met once. Where others compute on the same cores, seconds of the processor say
+more than those of the clock.
 
     benchmarks/peers.sh                                             makes the peers' environments; once
     python benchmarks/simulation.py                                 everything
@@ -41,6 +42,7 @@ HERE = Path(__file__).resolve().parent
 PEERS = Path(os.environ.get("HANSA_PEERS", HERE / ".peers"))
 PLOT = ROOT / "docs" / "simulation.svg"
 ROUNDS = {"lr": 5, "2nn": 3, "small": 3, "cnn": 1}  # in one turn
+WARM = {"lr": 50, "2nn": 30, "small": 20, "cnn": 2}  # before the first: hansa and pfl look at a client's data only once
 COLOURS = {"hansa": "#0b6e99", "plain": "#8a94a0", "pfl": "#d1762b", "flower": "#1d2733"}
 PACKAGES = {"hansa": ("torch", "jax"), "plain": ("torch",), "pfl": ("pfl", "torch"), "flower": ("flwr", "ray", "torch")}
 MLP = {
@@ -89,9 +91,13 @@ class Program:
             stderr=self.log,
             text=True,
         )
-        begin = time.perf_counter()
+        self.begin = time.perf_counter()
+
+    def warm(self, rounds: int) -> None:
+        """Wait for the first round, and run some more."""
         self.ask(1)
-        self.start = time.perf_counter() - begin
+        self.start = time.perf_counter() - self.begin
+        self.ask(rounds)
 
     def ask(self, what: Any) -> dict[str, Any]:
         """Its answer; SystemExit with its last words where it has ended."""
@@ -215,6 +221,7 @@ def measure(setting: str, wanted: dict[str, Any], blocks: int, rounds: int, data
         for title, words in wanted.items():
             programs.append(Program(title, setting, words, data))
             ends.callback(programs[-1].end)
+            programs[-1].warm(WARM[setting])
             print(f"{setting} {title} is ready after {programs[-1].start:.1f} s", flush=True)
         for _ in range(blocks):
             for program in programs:
