@@ -243,11 +243,8 @@ def _unknown(plan: Plan, population: int | None) -> str:
         if len(sized) != len(bounds) or any(map(gt, bounds, sized)):
             return "a transform after the noise lets a client change more than it is sized for"
         return ""
-    if (
-        plan.sample.by == "uniform"
-        and wire.noise.kind == "gaussian"
-        and wire.noise.by == "server"
-        and population is None
-    ):
+    if wire.noise.by == "all" and wire.space == "integer":
+        return "each client rounds its share of the noise, for which no bound is known; SkellamNoise has one"
+    if (plan.sample.by, wire.noise.kind, wire.noise.by) == ("uniform", "gaussian", "server") and population is None:
         return "how many clients the cohorts are drawn from is not known"
     return ""

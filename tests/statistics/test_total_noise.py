@@ -93,6 +93,9 @@ def test_the_ledger_counts_those_who_stayed(kind: Any, name: str, by: str) -> No
         1, start.x, start.memo, seen=tuple(f"c{i}" for i in range(STAYED)), lost={f"c{i}": "late" for i in range(8, 12)}
     )
     found, wanted = (ledger.epsilon(1e-6) for ledger in (spent(p, [state], 500), planned(p, 500, 1)))
+    if (name, by) == ("rounded", "all"):  # each rounds its own share of real noise, and no bound is known for that
+        assert found is None and wanted is None and "SkellamNoise" in planned(p, 500).guarantee(1e-6).why
+        return
     assert found is not None and wanted is not None
     if (kind, by) == (GaussianNoise, "all"):
         assert found < wanted  # two more shares than were needed
