@@ -290,16 +290,8 @@ def test_forms_of_data_train_alike() -> None:
 
 def test_two_inputs_and_two_outputs() -> None:
     """By name, in one dict, by position, and as Keras' own pair of dicts; validation scores by Keras' names."""
-    rng = np.random.default_rng(0)
-    age, image = rng.normal(size=(80, 1)).astype(np.float32), rng.normal(size=(80, 4, 4)).astype(np.float32)
-    price, kind = age[:, 0] * 2, (image.mean((1, 2)) > 0).astype(np.int64)
-    keras.utils.set_random_seed(0)
-    inputs = [keras.Input((1,), name="age"), keras.Input((4, 4), name="image")]
-    both = layers.Concatenate()([inputs[0], layers.Flatten()(inputs[1])])
-    outputs = [layers.Dense(1, name="price")(both), layers.Dense(2, name="kind", activation="softmax")(both)]
-    net = keras.Model(inputs, outputs)
-    losses = {"price": "mse", "kind": "sparse_categorical_crossentropy"}
-    net.compile(optimizer=keras.optimizers.Adam(0.02), loss=losses, metrics={"kind": ["accuracy"], "price": ["mae"]})
+    net, (inputs, targets) = branched()
+    (age, image), (price, kind) = inputs.values(), targets.values()
     model = KerasModel(net)
     assert model.metrics == {"loss": np.inf, "price_mae": np.inf, "kind_accuracy": 1.0}
     x, fits = model.start(KEY), []
@@ -359,7 +351,22 @@ def normalised() -> tuple[Any, Any]:
     return deep(layers.BatchNormalization(), layers.Dropout(0.2), optimizer="adam"), points()
 
 
-@pytest.mark.parametrize("make", [recurrent, embedded, mixed, normalised])
+def branched() -> tuple[Any, Any]:
+    """Two inputs and two outputs."""
+    rng = np.random.default_rng(0)
+    age, image = rng.normal(size=(80, 1)).astype(np.float32), rng.normal(size=(80, 4, 4)).astype(np.float32)
+    price, kind = age[:, 0] * 2, (image.mean((1, 2)) > 0).astype(np.int64)
+    keras.utils.set_random_seed(0)
+    inputs = [keras.Input((1,), name="age"), keras.Input((4, 4), name="image")]
+    both = layers.Concatenate()([inputs[0], layers.Flatten()(inputs[1])])
+    outputs = [layers.Dense(1, name="price")(both), layers.Dense(2, name="kind", activation="softmax")(both)]
+    net = keras.Model(inputs, outputs)
+    losses = {"price": "mse", "kind": "sparse_categorical_crossentropy"}
+    net.compile(optimizer=keras.optimizers.Adam(0.02), loss=losses, metrics={"kind": ["accuracy"], "price": ["mae"]})
+    return net, ({"age": age, "image": image}, {"price": price, "kind": kind})
+
+
+@pytest.mark.parametrize("make", [recurrent, embedded, mixed, normalised, branched])
 def test_saved_loaded_and_exported(make: Any, tmp_path: Path) -> None:
     """The same object holds the federated weights; saved and read again it says the same, and can be given again."""
     keras.utils.set_random_seed(0)
