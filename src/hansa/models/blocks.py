@@ -19,6 +19,7 @@ from . import PerExample, Training
 from .batch import Batch, target
 
 MOST, LEAST, ALIGNED = 2**26, 16, 64  # bytes in a block, batches it has room for; where XLA reads arrays in place
+KEPT = 2**23  # bytes of an array that is worth keeping: new memory costs more than filling it
 
 Ints = NDArray[np.int64]
 
@@ -68,11 +69,14 @@ def power(n: int) -> int:
     return 1 << max(0, n - 1).bit_length()
 
 
-def blocks(data: Any, training: Training, key: Key, padded: bool, more: int = 0) -> Iterator[Block]:
+def blocks(
+    data: Any, training: Training, key: Key, padded: bool, more: int = 0, kept: dict[Any, Vector] | None = None
+) -> Iterator[Block]:
     """The batches of `hansa.data.batches`, in the same order, as blocks of at most 64 MB.
 
     `padded`: a batch that is shorter than the others is filled up with copies of its last row; otherwise it makes a
-    block of its own, of its own shape. `more`: bytes that each batch takes besides. Samples for PerExample are always
+    block of its own, of its own shape. `more`: bytes that each batch takes besides. `kept`: arrays of earlier blocks,
+    to be written over, where each block is done with before the next is asked for. Samples for PerExample are always
     padded.
     """
     whole = arrays(data)
@@ -87,7 +91,7 @@ def blocks(data: Any, training: Training, key: Key, padded: bool, more: int = 0)
     for rows, sizes in plan(len(target(whole)), training, key, padded):
         most = _room(row * rows.shape[1] + more)
         for i in range(0, len(rows), most):
-            yield _gathered(whole, rows[i : i + most], sizes[i : i + most])
+            yield _gathered(whole, rows[i : i + most], sizes[i : i + most], {} if kept is None else kept)
 
 
 def arrays(data: Any) -> Batch | None:
@@ -159,18 +163,26 @@ def _joined(parts: list[Batch]) -> Batch:
     return tuple([np.concatenate(column) for column in zip(*parts, strict=True)])
 
 
-def _gathered(whole: Batch, rows: Ints, sizes: Ints) -> Block:
+def _gathered(whole: Batch, rows: Ints, sizes: Ints, kept: dict[Any, Vector]) -> Block:
     """Rows of the data, copied once: to where they will be read."""
 
-    def gather(array: Vector) -> Vector:
-        block = aligned((max(LEAST, power(len(rows))), rows.shape[1], *array.shape[1:]), array.dtype)
+    def gather(name: Any, array: Vector) -> Vector:
+        shape = max(LEAST, power(len(rows))), rows.shape[1], *array.shape[1:]
+        block = kept.get(which := (name, shape, array.dtype.str))
+        if block is None:
+            block = aligned(shape, array.dtype)
+            if block.nbytes <= KEPT:
+                kept[which] = block
         if block.dtype == array.dtype:
             np.take(array, rows, axis=0, out=block[: len(rows)], mode="clip")
         else:
             block[: len(rows)] = array[rows]
         return block
 
-    arrays = {name: gather(a) for name, a in whole.items()} if isinstance(whole, Mapping) else tuple(map(gather, whole))
+    if isinstance(whole, Mapping):
+        arrays: Batch = {name: gather(name, array) for name, array in whole.items()}
+    else:
+        arrays = tuple([gather(i, array) for i, array in enumerate(whole)])
     return Block(arrays, _sizes(sizes), len(rows))
 
 

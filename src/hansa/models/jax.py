@@ -146,6 +146,7 @@ class JaxModel(Model):
         self.metrics = {"loss": np.inf} | {name: float(bound) for name, (_, bound) in metrics.items()}
         self._flatten(params, state)
         self._facts: Facts | None = None
+        self._kept = dict[Any, Vector]()  # memory for batches; free again when a block's losses are there
         compiled = partial(jax.jit, compiler_options=OPTIONS if jax.default_backend() == "cpu" else None)
         self._fit = compiled(self._loop, static_argnums=0)
         self._one = compiled(self._step, static_argnums=0, donate_argnums=2)
@@ -241,7 +242,7 @@ class JaxModel(Model):
         how = training.optimizer, private is not None
         moments = tuple([jax.tree.map(np.zeros_like, params) for _ in range(MOMENTS.get(training.optimizer, 2))])
         carry, losses = (params, moments, state, np.int32(0)), [np.zeros(0)]
-        for block in blocks(data, training, key, facts.padded, more=4 * self.size if private else 0):
+        for block in blocks(data, training, key, facts.padded, 4 * self.size if private else 0, self._kept):
             noise = None if private is None else noises(block, private, self.size, key, sum(map(len, losses)))
             batches = *parts(block.arrays, LABELS), block.sizes, noise
             run = self._fit if facts.fused else self._walk
