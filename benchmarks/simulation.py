@@ -221,7 +221,7 @@ def measure(setting: str, wanted: dict[str, Any], blocks: int, rounds: int, data
         for title, words in wanted.items():
             programs.append(Program(title, setting, words, data))
             ends.callback(programs[-1].end)
-            programs[-1].warm(WARM[setting])
+            programs[-1].warm(2 if programs[-1].library == "flower" else WARM[setting])  # Flower has nothing to warm
             print(f"{setting} {title} is ready after {programs[-1].start:.1f} s", flush=True)
         for _ in range(blocks):
             for program in programs:
