@@ -118,7 +118,8 @@ SIMULATION = """## Simulated rounds beside others
 them) in turns on the same data. `lr`: softmax regression; `2nn`, `cnn`: the networks of McMahan et al. (2017); 10
 clients of 600 examples in a round. `small`: the 2NN with 100 clients of 100 examples. Batches of 10, one epoch. Seconds
 of a round, median, and in brackets those of the processor, which matter where other programs ran on this machine;
-memory of all processes of a program while it trains, what they share counted once.
+memory of all processes of a program while it trains, what they share counted once. The first rounds, in which clients
+are met for the first time, do not count.
 
 ![Seconds of a round](simulation.svg)
 """
@@ -407,7 +408,7 @@ def simulation() -> Iterator[str]:
         ours = next(title for title, row in rows.items() if row["seconds"] == best["hansa"])
         times = (f"{best[k] / best['hansa']:.1f}" if k in best else "–" for k in others)
         memory = rows["hansa, PyTorch"]["memory_mib"] / rows["plain PyTorch"]["memory_mib"]
-        ratios.append((name, ours, *times, f"{memory:.2f}", f"{_efficiency(rows):.0%}"))
+        ratios.append((name, ours, *times, f"{memory:.2f}", _efficiency(rows)))
     yield SIMULATION
     yield from table(("setting", "program", "seconds", "rounds", "MiB", "start, s"), lines)
     yield FASTEST
@@ -417,10 +418,11 @@ def simulation() -> Iterator[str]:
     yield f"*hansa: {made_of['hansa']}; pfl: {made_of.get('pfl', '–')}; Flower: {made_of.get('flower', '–')}.*\n"
 
 
-def _efficiency(rows: dict[str, Any]) -> float:
+def _efficiency(rows: dict[str, Any]) -> str:
     """The least time of one worker over twice that of two; of the program where it is largest."""
-    pairs = ((row, rows.get(title.replace("(2)", "(1)"))) for title, row in rows.items() if "(2)" in title)
-    return max((one["least"] / two["least"] / 2 for two, one in pairs if one), default=0.0)
+    pairs = [(row, rows.get(title.replace("(2)", "(1)"))) for title, row in rows.items() if "(2)" in title]
+    found = [one["least"] / two["least"] / 2 for two, one in pairs if one]
+    return f"{max(found):.0%}" if found else "–"
 
 
 def _span(values: list[float]) -> str:
@@ -431,7 +433,7 @@ def page() -> str:
     """The whole page."""
     head = "# Measured\n\nWritten by `benchmarks/_tables.py` from `benchmarks/results/`. Robust rules under attack: "
     head += "[the robust page](how-to/robust.md).\n"
-    parts = heart, mnist, overhead, backends, accountants, noise, dp_mnist, audits, verified, secure_rounds
+    parts = heart, mnist, simulation, overhead, backends, accountants, noise, dp_mnist, audits, verified, secure_rounds
     return "\n".join((head, *chain.from_iterable(part() for part in parts)))
 
 
