@@ -271,8 +271,7 @@ def plot(results: dict[str, list[dict[str, Any]]]) -> None:
         names, seconds = [row["program"] for row in rows][::-1], [row["seconds"] for row in rows][::-1]
         bars = ax.barh(names, seconds, color=[COLOURS[row["library"]] for row in rows][::-1])
         ax.bar_label(bars, [f"{one:.3g}" for one in seconds], padding=3)
-        ax.set_xscale("log")
-        ax.set_xlim(min(seconds) / 2, 2 * max(seconds))
+        ax.set_xlim(0, 1.12 * max(seconds))
         net, clients, examples, cohort = SETTINGS[setting]
         ax.set_title(f"{setting}: {net.upper()}, {cohort} of {clients} clients, {examples} examples each", loc="left")
         ax.spines[["top", "right"]].set_visible(False)
