@@ -75,6 +75,8 @@ class Turns(TrainingProcessCallback):
     def _next(self) -> None:
         if self.turns is not None:
             next(self.turns)
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()  # else the others would work on the next round while this program must wait
 
 
 @cache
