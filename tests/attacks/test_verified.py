@@ -175,7 +175,7 @@ def test_a_pickle_is_never_opened() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
 @pytest.mark.parametrize("place, words", [(3, "The delta has norm"), (-1, "The loss is")])
 def test_an_honest_client_with_a_broken_vector_says_so_and_nothing_else(value: float, place: int, words: str) -> None:
-    def train(down: Any, mine: Any, data: Any, held: Any, at: Context) -> Any:
+    def train(down: Any, mine: Any, data: Any, held: Any, at: Context, *more: Any) -> Any:
         v = np.zeros(PLAN.wire.size)
         v[place] = value
         return v, mine
