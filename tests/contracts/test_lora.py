@@ -195,7 +195,7 @@ def test_a_base_in_half_precision_stays_so() -> None:
 def test_gradients_of_single_examples_need_inputs_without_a_mask() -> None:
     model, data = TorchModel(adapted(), F.cross_entropy), sentences()
     private = h.Training(batch=16, private=h.PerExample(1.0, 0.5), report=False)
-    with pytest.raises(h.PlanError, match="single examples .*cannot be taken"):
+    with pytest.raises(h.PlanError, match=r"single examples .*cannot be taken"):
         model.train(model.start(KEY), data, private, NONE, KEY)
     del data["attention_mask"]
     fit = model.train(model.start(KEY), data, private, NONE, KEY)

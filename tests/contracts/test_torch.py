@@ -594,3 +594,10 @@ def test_cuda_trains_as_the_cpu_does() -> None:
     assert torch.equal(torch.cuda.get_rng_state(), before)
     check_model(models[1], (A, y))
     assert (sent(models[1]).start(KEY) == x).all()
+
+
+def test_layers_of_keras_are_refused() -> None:
+    """On its PyTorch backend they are modules, but functions of their weights they are not: gradients would be zero."""
+    Dense = type("Dense", (nn.Linear,), {"__module__": "keras.src.layers.core.dense"})
+    with pytest.raises(h.PlanError, match="Keras layers"):
+        h.TorchModel(nn.Sequential(Dense(2, 2)), F.cross_entropy)

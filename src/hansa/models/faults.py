@@ -28,6 +28,9 @@ def of_net(net: Any) -> Iterator[Fault]:
         why,
         "Write nn.Linear(30, 2), say.",
     )
+    foreign = any(type(part).__module__.split(".")[0] == "keras" for part in net.modules())
+    why = "Its layers keep their weights beside what PyTorch sees, so gradients of single examples would be lost."
+    yield foreign, f"{name} is made of Keras layers.", why, "Write KerasModel(model), with its loss from compile()."
     lazy = any(type(part).__name__.startswith("Uninitialized") for part in (*net.parameters(), *net.buffers()))
     yield (
         lazy,
