@@ -85,7 +85,7 @@ def prototype() -> Any:
 def product(d: int, profile: Profile = "product") -> Pine:
     """The sum that `VerifiedSum` takes for one block of d numbers."""
     bound = {"product": FINE, "compact": COARSE}[profile]
-    return Norm(("delta",), d, bound, (1.0,), True, profile, 2, CONTEXT).sum
+    return Norm(("delta",), d, bound, (1.0,), True, 2, CONTEXT, profile).sum
 
 
 def variants(d: int) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def batch(d: int, count: int, wanted: int = 25, patience: float = 120.0) -> Iter
 
     As a control, two processes that share nothing are forked to do half of the work each.
     """
-    bound = Norm(("delta",), d, FINE, (1.0,), True, "product", 2, CONTEXT)
+    bound = Norm(("delta",), d, FINE, (1.0,), True, 2, CONTEXT)
     x, made = vector(d, FINE), []
     for i in range(count):
         public, shares = bound.sum.shard(x, nonce := vdaf.nonce())
@@ -219,7 +219,7 @@ print(*verified.grown({d}, {count}))
 
 def grown(d: int, count: int) -> list[float]:
     """By how much this process grows when it checks reports as a leader and as a helper, in bytes for each."""
-    bound, said = Norm(("delta",), d, FINE, (1.0,), True, "product", 2, CONTEXT), []
+    bound, said = Norm(("delta",), d, FINE, (1.0,), True, 2, CONTEXT), []
     made = [(str(i), bytes([i]) * 16, bound.sum.shard(vector(d, FINE), bytes([i]) * 16)) for i in range(count)]
     for j in (0, 1):
         share, rows = Share((bound,), j, KEY), [(who, nonce, [public], [own[j]]) for who, nonce, (public, own) in made]

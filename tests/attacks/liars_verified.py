@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.vdaf.liars import Liar, squares
 
 import hansa as h
-from hansa.aggregators.claims import FINE, Claim, Integers
+from hansa.aggregators.claims import FINE, Claim
 from hansa.aggregators.share import Share
 from hansa.aggregators.verified import SECRET, _binding, _promise
 from hansa.client import Helper, Request
@@ -146,9 +146,6 @@ class Lie:
 
     def measurement(self, x: Any) -> Any:
         return x
-
-    def read(self, totals: Sequence[bytes], n: int, margin: float) -> Integers:
-        raise NotImplementedError
 
 
 class FalseSquare(Liar):

@@ -389,9 +389,6 @@ class Flood:
             report = {"nonce": vdaf.nonce(), "public": [bytes(size) for size in sizes["public"]], "leader": leader}
             yield f"{i}", {**report, "sealed": sealed}
 
-    def total(self, cohort: Any) -> Any:
-        raise NotImplementedError
-
 
 def flooded(n: int) -> int:
     """Bytes at the peak."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.attacks.liars_verified import Lie, facts
 
 from hansa import (
     Client,
@@ -21,6 +23,7 @@ from hansa import (
     synchronous,
 )
 from hansa.analytics import Count, Histogram, Mean, Quantiles, TopK, Variance, ask, survey
+from hansa.crypto.circuits import L1BoundSum, bits
 
 rng = np.random.default_rng(5)
 DATA = {f"site {i}": (rng.normal(i - 1, 1, (30 + 20 * i, 3)), rng.integers(0, 4, 30 + 20 * i)) for i in range(4)}
@@ -80,25 +83,44 @@ def test_noise_is_sized_for_a_whole_client() -> None:
     assert planned(server).guarantee(1e-5).epsilon == pytest.approx(told.epsilon, rel=0.02)
 
 
-def test_a_client_that_counts_more_than_it_may_is_refused() -> None:
-    """Its own code would not say so; a liar's proof does not hold."""
+@dataclass(frozen=True)
+class Stuffed(L1BoundSum):
+    """Counts that add up to anything, said to add up to the bound."""
 
-    class Stuffed(Client):
-        """Says a count beyond the bound, with the range of its shares forged to fit."""
+    def encode(self, measurement: Any) -> Any:
+        return self.field.array(b for value in (*measurement, self.most) for b in bits(int(value), self.most))
 
-        def _converse(self, request: Any) -> Any:
-            plan = self.plan
-            rich = survey(plan.model.questions, most=1000, columns=3)  # type: ignore[attr-defined]
-            inner = Client(self.who, rich, self.data, keys=self.keys)
-            return inner._converse(request)
 
+@dataclass(frozen=True)
+class Stuffing(VerifiedSum):
+    """The half of a client that says 50 in each bucket, each within the bound, and the sum not."""
+
+    def _claims(self, spec: Any, binding: bytes) -> Any:
+        counts, *others = super()._claims(spec, binding)
+        return Lie(counts, (50, 50), replace(counts.sum, statement=Stuffed(**facts(counts.sum.statement)))), *others
+
+
+@dataclass
+class Liar(Client):
+    """Answers honestly, but for its half of the sum."""
+
+    def _converse(self, request: Any) -> Any:
+        self.plan.__dict__["aggregator"] = Stuffing()
+        return super()._converse(request)
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_counts_that_add_up_to_more_than_the_bound_are_refused(checked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the proof alone: without the one equation that looks at their sum they would be counted."""
+    if not checked:
+        monkeypatch.setattr(L1BoundSum, "also", lambda self, x, one: [0])
     questions = {"h": Histogram((-9, 0, 9), column=0)}
     plan = survey(questions, most=50, columns=3)
     people = [Client(who, plan, records) for who, records in list(DATA.items())[:3]]
-    liar = Stuffed("liar", plan, (np.zeros((900, 3)), np.zeros(900)))
+    liar = Liar("liar", replace(plan), DATA["site 0"])
     (state,) = synchronous(plan, InProcess([*people, liar]))
-    assert "liar" in state.lost and "refused" in state.lost["liar"]
-    assert plan.model.answers(state)["h"].sum() == 30 + 50 + 50  # type: ignore[attr-defined]
+    assert ("A proof does not hold" in state.lost.get("liar", "")) == checked
+    assert plan.model.answers(state)["h"].sum() == 30 + 50 + 50 + (0 if checked else 100)  # type: ignore[attr-defined]
 
 
 def test_dicts_can_be_asked() -> None:

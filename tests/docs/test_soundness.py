@@ -19,7 +19,7 @@ EXPONENTS = {"10⁵": 5, "10⁶": 6, "10⁷": 7}
 
 def pine(profile: Profile, d: int) -> Pine:
     bound = {"product": FINE, "compact": COARSE}[profile]
-    return Norm(("delta",), d, bound, (1.0,), True, profile, 2).sum
+    return Norm(("delta",), d, bound, (1.0,), True, 2, b"", profile).sum
 
 
 def point(proof: Proof) -> float:
@@ -83,7 +83,7 @@ def test_wraparound_checks_are_all_needed_and_rest_on_a_power_of_two() -> None:
 def test_what_is_said_of_a_false_side_value() -> None:
     for (count, calls), (said,) in table("false side values").items():
         names = tuple(f"side {i}" for i in range(int(count)))
-        s = Range(names, (1.0,) * len(names), True, SIDE, 2).sum
+        s = Range(names, len(names), SIDE, (1.0,) * len(names), True, 2).sum
         shape = s.statement.shape
         joint = shape.gadget.arity / 2 / shape.field.p  # a polynomial of degree ≤ chunk for each call
         assert [str(shape.calls), bits(survives(s.proofs, joint, point(s.proof)))] == [calls, said]

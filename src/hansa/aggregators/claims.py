@@ -11,13 +11,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..crypto import pine, prio3, vdaf
-from ..crypto.field import Elements, Field
 from ..crypto.pine import Pine
 from ..crypto.prio3 import Prio3
 from ..errors import DataError, PlanError, RoundError
@@ -33,61 +32,78 @@ SIDE, NOISY_SIDE = 2**20, 2**16  # steps in the bound of a side value, whose noi
 TRIES = 100  # of a rounding that fits with probability ≥ 1 − e^−½
 
 
-class Claim(Protocol):
-    """Blocks that are proven together."""
+@dataclass(frozen=True)
+class Claim:
+    """Blocks that are proven together: `size` whole numbers, of which `bound` and a subclass say what holds.
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The blocks."""
+    steps: what one integer of each block stands for. real: are vectors rounded here? context: what proofs are bound to.
+    """
 
-    @property
-    def bound(self) -> int:
-        """In steps; of all coordinates together, or of each side value."""
+    names: tuple[str, ...]
+    size: int
+    bound: int  # in steps; of all numbers together, or of each side value
+    steps: tuple[float, ...]
+    real: bool
+    aggregators: int
+    context: bytes = b""
 
-    @property
-    def steps(self) -> tuple[float, ...]:
-        """What one integer of each block stands for."""
+    shift: ClassVar[bool] = False  # is `bound` added to every number, so that none is negative?
 
     @property
     def sum(self) -> Pine | Prio3:
-        """The verified sum of such blocks."""
+        """The verified sum of such numbers."""
+        raise TypeError(f"{type(self).__name__} does not say what proves it")
 
     def round(self, v: Vector, key: Key) -> Integers:
         """A client's blocks in steps, without bias; DataError where they cannot be within the bound."""
+        raise TypeError(f"{type(self).__name__} does not say how it rounds")
 
-    def measurement(self, x: Integers) -> NDArray[np.int64] | list[int]:
+    def measurement(self, x: Integers) -> Integers:
         """The integers as `sum` takes them."""
+        return x + self.bound if self.shift else x
 
     def read(self, totals: Sequence[bytes], n: int, margin: float) -> Integers:
-        """The sum of n clients' integers; RoundError where with noise up to `margin` it may have wrapped around p."""
+        """The sum of n clients' integers.
+
+        RoundError where with noise up to `margin` it may have wrapped around p, or is farther out than that.
+        """
+        field = self.sum.field
+        total, largest = vdaf.add_encoded(field, totals, self.aggregators, self.size), n * self.bound + margin
+        if largest >= field.p / 2:
+            raise RoundError(
+                f"A sum may reach {largest:.3g} steps, and from {field.p / 2:.3g} on it would wrap around.",
+                "Sample fewer clients, or write profile='product'.",
+            )
+        if self.shift:
+            total = field.sub(total, field.array([n * self.bound] * self.size))
+        if ((total > math.ceil(largest)) & (total < field.p - math.ceil(largest))).any():
+            raise RoundError(
+                "The sum is farther out than clients and noise can bring it.",
+                "What an aggregator says is not its share of this sum.",
+                "Look at the helpers, and run the round again.",
+            )
+        return field.signed(total)
 
 
 @dataclass(frozen=True)
-class Norm:
-    """‖x‖₂ ≤ bound, for one block of `size` coordinates.
+class Norm(Claim):
+    """‖x‖₂ ≤ bound, for one block.
 
     Real numbers are rounded again until they are within it (Kairouz et al. 2021, §4.2):  a vector of norm r is, with
     probability ≥ 1 − e^−½, when  bound² = r² + d/4 + r + √d/2.  Integers are left as they are.
     """
 
-    names: tuple[str, ...]
-    size: int
-    bound: int
-    steps: tuple[float, ...]
-    real: bool
-    profile: Profile
-    aggregators: int
-    context: bytes = b""
+    profile: Profile = "product"
 
     @cached_property
     def sum(self) -> Pine:
-        """The verified sum of such blocks."""
+        """PINE, in about √size/4 rows."""
         rows = max(16, 2 ** math.ceil(math.log2(math.sqrt(self.size) / 4 + 1)))
         chunk = -(-self.size // (rows - 1))
         return Pine(PROFILES[self.profile], self.size, self.bound, 0, 128, chunk, self.aggregators, self.context)
 
     def round(self, v: Vector, key: Key) -> Integers:
-        """A client's blocks in steps, without bias; DataError where they cannot be within the bound."""
+        """x, or DataError."""
         if not self.real:
             x = v.view(np.int64)
             return x if self._fits(x) else self._refuse(x)
@@ -99,15 +115,6 @@ class Norm:
             if self._fits(x):
                 return x
         return self._refuse(scaled)
-
-    def measurement(self, x: Integers) -> Integers:
-        """The integers as `sum` takes them."""
-        return x
-
-    def read(self, totals: Sequence[bytes], n: int, margin: float) -> Integers:
-        """The sum of n clients' integers; RoundError where it may have wrapped around p."""
-        total = vdaf.add_encoded(self.sum.field, totals, self.aggregators, self.size)
-        return _read(total, self.sum.field, n * self.bound, margin)
 
     def _fits(self, x: Integers) -> bool:
         length = float(np.linalg.norm(x.astype(np.float64)))  # far above the bound the exact square could overflow
@@ -123,25 +130,19 @@ class Norm:
 
 
 @dataclass(frozen=True)
-class Range:
+class Range(Claim):
     """|x| ≤ bound for each side value."""
 
-    names: tuple[str, ...]
-    steps: tuple[float, ...]
-    real: bool
-    bound: int
-    aggregators: int
-    context: bytes = b""
+    shift: ClassVar[bool] = True
 
     @cached_property
     def sum(self) -> Prio3:
-        """The verified sum of such blocks."""
-        bits = len(self.names) * (2 * self.bound).bit_length()
-        chunk = math.isqrt(bits) + 1
-        return prio3.prio3_sum_vec(len(self.names), 2 * self.bound, chunk, self.aggregators, self.context)
+        """Prio3 SumVec, of x + bound in 0 … 2·bound."""
+        chunk = math.isqrt(self.size * (2 * self.bound).bit_length()) + 1
+        return prio3.prio3_sum_vec(self.size, 2 * self.bound, chunk, self.aggregators, self.context)
 
     def round(self, v: Vector, key: Key) -> Integers:
-        """A client's blocks in steps, without bias; DataError where they cannot be within the bound."""
+        """x, or DataError."""
         x = np.floor(v / self.steps + key.uniform(v.shape)) if self.real else v.view(np.int64)
         if (bad := ~(np.abs(x) <= self.bound)).any():  # NaN too
             i = int(bad.argmax())
@@ -152,41 +153,19 @@ class Range:
             )
         return x.astype(np.int64)
 
-    def measurement(self, x: Integers) -> list[int]:
-        """The integers as `sum` takes them."""
-        shifted: list[int] = (x + self.bound).tolist()
-        return shifted
-
-    def read(self, totals: Sequence[bytes], n: int, margin: float) -> Integers:
-        """The sum of n clients' integers; RoundError where it may have wrapped around p."""
-        field, shift = self.sum.field, n * self.bound
-        total = vdaf.add_encoded(field, totals, self.aggregators, len(self.names))
-        return _read(field.sub(total, field.array([shift] * len(self.names))), field, shift, margin)
-
 
 @dataclass(frozen=True)
-class Tally:
+class Tally(Claim):
     """Whole numbers ≥ 0 that add up to at most `bound`."""
-
-    names: tuple[str, ...]
-    size: int
-    bound: int
-    aggregators: int
-    context: bytes = b""
-
-    @property
-    def steps(self) -> tuple[float, ...]:
-        """One."""
-        return (1.0,)
 
     @cached_property
     def sum(self) -> Prio3:
-        """The verified sum of such blocks."""
+        """Prio3 L1BoundSum."""
         chunk = math.isqrt((self.size + 1) * self.bound.bit_length()) + 1
         return prio3.prio3_l1_bound_sum(self.size, self.bound, chunk, self.aggregators, self.context)
 
     def round(self, v: Vector, key: Key) -> Integers:
-        """The numbers as they are; DataError for what are no such counts."""
+        """The numbers as they are, or DataError."""
         x = np.rint(v).astype(np.int64)
         if (x != v).any() or (x < 0).any() or x.sum() > self.bound:
             raise DataError(
@@ -195,16 +174,6 @@ class Tally:
                 "Look at what computes them.",
             )
         return x
-
-    def measurement(self, x: Integers) -> list[int]:
-        """The integers as `sum` takes them."""
-        listed: list[int] = x.tolist()
-        return listed
-
-    def read(self, totals: Sequence[bytes], n: int, margin: float) -> Integers:
-        """The sum of n clients' integers; RoundError where it may have wrapped around p."""
-        total = vdaf.add_encoded(self.sum.field, totals, self.aggregators, self.size)
-        return _read(total, self.sum.field, n * self.bound, margin)
 
 
 def claims(
@@ -220,16 +189,18 @@ def claims(
             steps[name] = C / radius(B, size)
         else:
             B = math.ceil(C / steps[name] * (1 - 1e-12))
-        found.append(Norm((name,), size, B, (steps[name],), real, profile, aggregators, context + name.encode()))
+        found.append(Norm((name,), size, B, (steps[name],), real, aggregators, context + name.encode(), profile))
     counts = sorted(spec.counts) if real else []
-    found += [Tally((n,), spec.blocks[n], int(spec.bounds[n]), aggregators, context + n.encode()) for n in counts]
+    for name in counts:
+        most = int(spec.bounds[name])
+        found.append(Tally((name,), spec.blocks[name], most, (1.0,), real, aggregators, context + name.encode()))
     side = tuple(name for name in spec.blocks if name in spec.side and name not in counts)
     fine = NOISY_SIDE if noisy else SIDE
     if side:
         if real:
             steps |= {name: spec.bounds[name] / fine for name in side}
         B = max(fine if real else math.ceil(spec.bounds[name] / steps[name]) for name in side)
-        found.append(Range(side, tuple(steps[name] for name in side), real, B, aggregators, context))
+        found.append(Range(side, len(side), B, tuple(steps[name] for name in side), real, aggregators, context))
     for claim in found:
         _ = claim.sum  # or PlanError
     return tuple(found)
@@ -245,20 +216,3 @@ def radius(bound: int, size: int) -> float:
             "Write profile='product'.",
         )
     return (math.sqrt(1 + 4 * square) - 1) / 2
-
-
-def _read(total: Elements, field: Field, largest: float, margin: float) -> Integers:
-    """Integers in ±largest, with noise up to `margin`; RoundError where they may have wrapped around, or are none."""
-    if (largest := largest + margin) >= field.p / 2:
-        raise RoundError(
-            f"A sum may reach {largest:.3g} steps, and from {field.p / 2:.3g} on it would wrap around.",
-            "Sample fewer clients, or write profile='product'.",
-        )
-    far = field.p - math.ceil(largest)
-    if ((total > math.ceil(largest)) & (total < far)).any():
-        raise RoundError(
-            "The sum is farther out than clients and noise can bring it.",
-            "What an aggregator says is not its share of this sum.",
-            "Look at the helpers, and run the round again.",
-        )
-    return field.signed(total)
