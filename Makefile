@@ -3,7 +3,8 @@
 # make lint    make docs    make bench    make clean
 
 PYTHON ?= python3
-BENCH ?= $(filter-out benchmarks/common.py,$(wildcard benchmarks/*.py))
+# No benchmarks by themselves: what others import, the tables, and what takes hours without a GPU.
+BENCH ?= $(filter-out $(addprefix benchmarks/,_tables.py common.py networks.py gpu_cifar.py),$(wildcard benchmarks/*.py))
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --no-compile --constraint constraints.txt --editable
 
@@ -24,7 +25,7 @@ docs: .venv/test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: .venv/test
-	for file in $(BENCH); do $(BIN)/python $$file || exit 1; done
+	for file in $(BENCH) benchmarks/_tables.py; do $(BIN)/python $$file || exit 1; done
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist site

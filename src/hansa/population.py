@@ -111,6 +111,12 @@ class Listed(dict[str, Client]):
     """A population whose clients are all there already, sorted by name; PlanError where two have one name."""
 
     def __init__(self, clients: Iterable[Client]):
+        if isinstance(clients, Population):
+            raise PlanError(
+                f"A Population of {len(clients)} clients cannot be listed.",
+                "They are made when they are asked, and here all would have to be there.",
+                "Give it to InProcess or Processes, or make a list of Clients.",
+            )
         ordered = sorted(clients, key=lambda client: client.who)
         if not ordered:
             raise PlanError(

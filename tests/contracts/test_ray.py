@@ -19,6 +19,7 @@ from hansa import (
     Model,
     Plan,
     PlanError,
+    Population,
     RayCluster,
     Scaffold,
     Softmax,
@@ -119,6 +120,13 @@ def test_a_bug_of_a_client_comes_back() -> None:
     with pytest.raises(RuntimeError, match="of my own"):
         next(synchronous(p, runtime))
     runtime.close()
+
+
+def test_what_would_never_start_is_refused() -> None:
+    with pytest.raises(PlanError, match="wait for ever"):
+        RayCluster(people(plan(), 50), 50)
+    with pytest.raises(PlanError, match="cannot be listed"):
+        RayCluster(Population(plan(), 9, lambda i: None), 2)
 
 
 @pytest.mark.parametrize("workers", [0, 1.5, "2"])

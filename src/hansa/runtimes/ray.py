@@ -82,6 +82,13 @@ class RayCluster:
             more: dict[str, Any] = {"include_dashboard": False, "logging_level": "error", "log_to_driver": False}
             ray.init(address=address, num_cpus=None if address else workers, **more)
         count = min(workers, len(self._clients))
+        cores = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
+        if cores < count:
+            raise PlanError(
+                f"RayCluster(workers={count}) would wait for ever.",
+                f"Each takes a CPU of the cluster, and it has {cores}.",
+                f"Write workers={cores or 1}, or bring machines to the cluster first.",
+            )
         kind = ray.remote(max_restarts=-1, num_cpus=1)(Actor)
         self._names = [self._clients.names[i::count] for i in range(count)]
         self._actors: list[Any] = [kind.remote([self._clients[who] for who in names]) for names in self._names]
