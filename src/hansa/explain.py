@@ -69,6 +69,12 @@ def explain(plan: Plan, population: int | None = None, delta: float | None = Non
 
 def _learnt(plan: Plan) -> Section:
     model, training = plan.model, plan.training
+    if not plan.spec.update:
+        text = (
+            "No model is trained. Each client computes sums and counts over its examples, which never leave it, and "
+            "says what the next table lists; the answers are their sums over all clients."
+        )
+        return Section("What is learnt", text, ("", ""), (("what is asked", repr(plan.algorithm)),))
     carried = model.size - model.trainable
     also = f", of which {_many(carried)} are running statistics that are averaged and not trained" if carried else ""
     also = " more by each client of each round" if model.grows else also

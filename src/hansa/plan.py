@@ -141,7 +141,7 @@ class Plan:
             raise PlanError(
                 f"{type(self.model).__name__} cannot train with {self.training.private!r}.",
                 "It does not give the gradient of each example, and its update would tell of them without noise.",
-                "Take Softmax or TorchModel, or leave `private` out of the Training.",
+                "Take Softmax, TorchModel or JaxModel, or leave `private` out of the Training.",
             )
         self.model.plan(self.training)
         self.algorithm.plan(self.training)

@@ -136,6 +136,7 @@ def test_dicts_can_be_asked() -> None:
 def test_it_explains_itself() -> None:
     text = str(explain.explain(survey(ALL, most=200, columns=3)))
     assert "helper 1" in text and "histogram.counts" in text
+    assert "No model is trained" in text and "local training" not in text
 
 
 WRONG: dict[str, Any] = {
