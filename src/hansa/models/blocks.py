@@ -87,7 +87,7 @@ def blocks(
         yield from _stacked(local.batches(data, training, key), padded)
         return
     row = sum(math.prod(array.shape[1:]) * array.itemsize for array in _columns(whole))
-    plan = _plan if training.private is None else _sampled
+    plan = picked if training.private is None else _sampled
     for rows, sizes in plan(len(target(whole)), training, key, padded):
         most = _room(row * rows.shape[1] + more)
         for i in range(0, len(rows), most):
@@ -116,7 +116,7 @@ def _room(batch_bytes: int) -> int:
     return 1 << (max(1, MOST // max(1, batch_bytes)).bit_length() - 1)
 
 
-def _plan(n: int, training: Training, key: Key, padded: bool) -> Iterator[tuple[Ints, Ints]]:
+def picked(n: int, training: Training, key: Key, padded: bool) -> Iterator[tuple[Ints, Ints]]:
     """The rows of batches [batches, rows], and how many of them count; all at once where batches are padded."""
     size = training.batch if 0 < training.batch < n else n
     each = -(-n // size)  # batches in an epoch

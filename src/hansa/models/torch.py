@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from itertools import chain, count
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ from .. import data as local
 from ..errors import DataError, PlanError
 from ..rand import Key
 from ..spec import Vector
-from . import MOMENTUM, Drift, Job, Model, Training, TrainResult, faults
+from . import Drift, Job, Model, Training, TrainResult, faults
 from .batch import LABELS, NUMBERS, Batch, logits, parts, pieces, target
 from .blocks import arrays, blocks
 
@@ -29,12 +28,15 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 from .cohort.torch import Lane, Lanes, device_of, placed, width  # behind the message on what is missing
+from .dense.program import Program
+from .dense.torch import dense
 from .fused.torch import Programs, Step, log
 from .losses.torch import ACCURACY, ELEMENTWISE, Loss, Metric, fit, known
 from .losses.torch import accuracy as accuracy
+from .steps.torch import correction, stepper
 
 CHECKED, SCORED = 32, 256  # rows that go through the net at once: to check it, to score it
-LONG = 300_000  # steps to come that are worth a compilation: see docs/decisions
+LONG, SHORT = 300_000, 10_000  # steps to come that are worth a compilation; of a dense net: see docs/decisions
 GRADIENTS = 2**22  # numbers in the gradients of single examples that are held at once
 ALIGNED = 16  # bytes; see TorchModel on equal bytes
 
@@ -73,6 +75,8 @@ class TorchModel(Model):
     `compile`: five steps at a time run as one native program, and agree with others up to rounding. True, False, or
     "auto": where a plan asks for so many steps (LONG) that the compiler's minute is worth it. It takes arrays, a CPU,
     a C++ compiler and a net that draws no random numbers; else nothing is compiled, and the log "hansa" says why.
+    Of layers that are Linear, with ReLU, Tanh or Sigmoid between them, and a plain cross_entropy, mse_loss or
+    binary_cross_entropy_with_logits, a whole training is one call (from SHORT steps), on one thread.
 
     `cohort`: so many clients of a round train as one batch, each with dropout of its own key; its bytes are the same in
     any company, and alone it takes as long as all. None: many on CUDA, one on a CPU. It takes arrays, a net without
@@ -110,6 +114,8 @@ class TorchModel(Model):
         self._loss = copy.deepcopy(loss).to(self.device) if isinstance(loss, nn.Module) else loss
         frozen = (p.detach().cpu().reshape(-1) for p in net.parameters() if not p.requires_grad)
         self._frozen = faults.fingerprint(p.view(torch.uint8).numpy() for p in frozen)
+        layers = dense(net, loss) if self.device.type == "cpu" and threads == 1 else None
+        self._dense = Program(layers) if layers else None
         self._flatten(placed(net, self.device))
         self._programs, self._cohort = Programs(self._net, self._loss, threads), cohort
         self.cohort = 1 if self._first else cohort or width(self.trainable, self.device)
@@ -223,6 +229,8 @@ class TorchModel(Model):
         """Train from x, with the local optimizer that `training` names."""
         if self._lanes and not training.private and arrays(data) is not None:
             return self._side_by_side([Job(x, data, drift, key)], training)[0]
+        if (result := self._natively(x, data, training, drift, key)) is not None:
+            return result
         with self._at(x, key.seed()), torch.enable_grad():
             self._net.training or self._net.train()
             try:
@@ -238,7 +246,7 @@ class TorchModel(Model):
 
     def _stepped(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> tuple[int, float]:
         """Train step by step; how many steps, and the sum of their losses."""
-        correct, step, steps = self._correction(self._step(x, training, drift)), self._optimizer(training), 0
+        correct, step, steps = correction(self._flat, self._step(x, training, drift)), stepper(self._flat, training), 0
         gradient = self._mean if training.private is None else self._private(training, local.count(data), key)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for batch in local.batches(data, training, key):
@@ -250,11 +258,24 @@ class TorchModel(Model):
             steps += 1
         return steps, float(total)
 
-    def _compiled(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> tuple[int, float] | None:
-        """Train with several steps in one program; None where it is not asked for, not worth it or not possible."""
+    def _natively(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult | None:
+        """Train a dense net in one call; None where the net is none, or as with `_compiled`."""
+        if self._dense is None or (whole := self._worth(SHORT, data, training)) is None:
+            return None
+        faults.length(np.shape(x), self)
+        return self._dense.train(x, whole, training, drift, key)
+
+    def _worth(self, steps: int, data: Any, training: Training) -> Batch | None:
+        """The data's arrays, where it is such and a program may train on them, which so many steps are worth."""
         if not self.compile or training.private or self.device.type != "cpu" or (whole := arrays(data)) is None:
             return None
-        if self.compile == "auto" and self._trainings * training.schedule(len(target(whole)))[1] < LONG:
+        coming = self._trainings * training.schedule(len(target(whole)))[1]
+        return None if self.compile == "auto" and coming < steps else whole
+
+    def _compiled(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> tuple[int, float] | None:
+        """Train with several steps in one program; None where it is not asked for, not worth it or not possible."""
+        whole = self._worth(LONG, data, training)
+        if whole is None:
             return None
         inputs, named, _ = parts(next(pieces(whole, 1)), self._targets)
         takes = *[""] * len(inputs), *named
@@ -342,36 +363,8 @@ class TorchModel(Model):
 
         return gradient
 
-    def _correction(self, step: Step) -> Callable[[], Any] | None:
-        """What adds pull·(y − x₀) + shift to the gradient; None where there is nothing to add."""
-        y, g, centre, shift = self._flat, self._grad, step.centre, step.shift
-        if centre is None:
-            return None if shift is None else partial(g.add_, shift)
-        apart = torch.empty_like(y)
-
-        def correct() -> None:
-            torch.sub(y, centre, out=apart)
-            g.add_(apart, alpha=step.pull)
-            if shift is not None:
-                g.add_(shift)
-
-        return correct
-
     def _here(self, v: Vector) -> Tensor:
         return torch.from_numpy(np.array(v[: self.trainable], np.float32)).to(self.device)
-
-    def _optimizer(self, training: Training) -> Callable[[], Any]:
-        """One step of the local optimizer, in place on the flat tensor."""
-        y, g, rate, decay = self._flat, self._grad, training.learning_rate, training.weight_decay
-        if training.optimizer == "momentum":
-            return torch.optim.SGD([y], rate, momentum=MOMENTUM, weight_decay=decay, fused=True).step
-        if training.optimizer == "adam":
-            return torch.optim.Adam([y], rate, weight_decay=decay, fused=True).step
-        if training.optimizer == "adamw":
-            return torch.optim.AdamW([y], rate, weight_decay=decay, fused=True).step
-        if decay:
-            return lambda: y.add_(g.add_(y, alpha=decay), alpha=-rate)
-        return partial(y.add_, g, alpha=-rate)
 
     def _tensors(self, batch: Batch) -> tuple[list[Tensor], dict[str, Tensor], Tensor]:
         """What the net takes by position, what by name, and the targets."""

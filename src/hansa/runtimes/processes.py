@@ -34,6 +34,8 @@ from .shared import put, receive, send, take
 from .worker import Task
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+# A client's arrays come and go: glibc would hand their memory back, and have new pages cleared for the next client's.
+KEEPING = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**28)}
 LONGEST = 1e6  # seconds that are waited at once; systems count milliseconds in 32 bits
 START = "from hansa.runtimes.worker import work; work()"
 
@@ -55,7 +57,7 @@ class Worker:
                 [sys.executable, "-c", START, str(its.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # what a client's code prints is not what the program says
-                env={**os.environ, **ONE_THREAD, "PYTHONPATH": paths},
+                env={**KEEPING, **os.environ, **ONE_THREAD, "PYTHONPATH": paths},
                 pass_fds=[its.fileno()],
                 process_group=0,  # Ctrl-C is for the parent, which ends its workers itself
             )

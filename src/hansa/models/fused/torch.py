@@ -6,14 +6,12 @@ import copy
 import hashlib
 import logging
 import math
-import os
-import platform
 import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,9 +21,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._filelock import FileLock
 
-from .. import MOMENTUM
+from .. import MOMENTUM, native
 from ..losses.torch import Loss
 
 STEPS = 5  # in one program; more take longer to compile, fewer longer to call
@@ -204,18 +201,17 @@ class Programs:
         if drawn := [node.name for node in graph.graph.nodes if torch.Tag.nondeterministic_seeded in _tags(node)]:
             return f"the net draws random numbers ({drawn[0]})."
         examples = [one for some in tensors for one in some]
-        file = folder() / f"{fingerprint(graph, examples, self.threads)}.so"
-        with FileLock(file.with_suffix(".lock")):
-            failed = file.with_suffix(".failed")
-            if not file.exists() and not failed.exists():
-                log.info("Compiling %d steps of local training to %s.", STEPS, file)
-                if why := compiled(graph, examples, self.threads, file):
-                    failed.write_text(why, encoding="utf-8")
-                self.compiled += not why
-            if failed.exists():
-                return f"the compiler said: {failed.read_text(encoding='utf-8')} (delete {failed} to try again)."
+        file = native.kept(fingerprint(graph, examples, self.threads), partial(self._compile, graph, examples))
+        if isinstance(file, str):
+            return file
         runner = torch._C._aoti.AOTIModelContainerRunnerCpu(str(file), 1)
         return lambda flat: list(runner.run(flat))
+
+    def _compile(self, graph: GraphModule, examples: Tensors, file: Path) -> str:
+        log.info("Compiling %d steps of local training to %s.", STEPS, file)
+        why = compiled(graph, examples, self.threads, file)
+        self.compiled += not why
+        return why
 
 
 def uncompiled() -> str:
@@ -257,30 +253,12 @@ def compiled(graph: GraphModule, examples: Tensors, threads: int, file: Path) ->
 def fingerprint(graph: GraphModule, examples: Tensors, threads: int) -> str:
     """A digest of what the program computes, from which tensors, and what compiles and runs it."""
     forms = [(tuple(t.shape), t.stride(), str(t.dtype), str(t.device)) for t in examples]
-    digest = hashlib.blake2b(repr((graph.code, forms, threads, STEPS, machine())).encode(), digest_size=16)
+    made = torch.__version__, torch.backends.cpu.get_cpu_capability(), native.processor()
+    digest = hashlib.blake2b(repr((graph.code, forms, threads, STEPS, made)).encode(), digest_size=16)
     for name, value in sorted(graph.named_buffers()):  # class weights, say
         digest.update(repr((name, tuple(value.shape), str(value.dtype))).encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-@cache
-def machine() -> str:
-    """What a native program is made for."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
-    return repr((torch.__version__, torch.backends.cpu.get_cpu_capability(), platform.platform(), names))
-
-
-def folder() -> Path:
-    """Where programs are kept: beside Inductor's own, where it is told a folder; else in hansa's cache."""
-    told, home = os.environ.get("TORCHINDUCTOR_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME")
-    place = Path(told) / "hansa" if told else Path(home or Path.home() / ".cache") / "hansa" / "programs"
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return place
 
 
 def _tags(node: Any) -> Sequence[Any]:

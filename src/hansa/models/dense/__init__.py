@@ -1,0 +1,1 @@
+"""Dense networks, trained by a native program of ours: a whole training in one call."""

@@ -1,0 +1,1 @@
+"""One step of local training at a time."""
