@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 import hansa as h
+from hansa.runtimes.shared import LARGEST, Sender, receive, take
 
 FEATURES, CLASSES = 12, 3
 
@@ -245,9 +247,9 @@ def test_data_is_in_memory_once_and_no_message_stays() -> None:
     runtime = h.Processes(clients(plan, data), 2)
     states = h.synchronous(plan, runtime)
     next(states)
-    settled([3 + 2] * 2, runtime)  # the standard ones, the link, the data
+    settled([3 + 1 + 2 + 2] * 2, runtime)  # the standard ones, the link; the data, to read and to let go; two replies
     list(states)
-    settled([3 + 2] * 2, runtime)
+    settled([3 + 1 + 2 + 2] * 2, runtime)
     for worker in runtime._workers:
         with open(f"/proc/{worker.process.pid}/smaps_rollup") as file:
             mine = {line.split()[0]: int(line.split()[1]) / 1024 for line in file if "Pss" in line}
@@ -422,3 +424,54 @@ def test_wrong_numbers_of_workers() -> None:
         h.Processes(clients(plan), 0)
     with pytest.raises(h.PlanError, match="no clients"):
         h.Processes([], 2)
+
+
+# --- messages ---
+
+
+def received(link: socket.socket) -> tuple[Any, int]:
+    """The next message, and the memory that it lies in."""
+    memory = receive(link)
+    assert memory is not None
+    message, which = take(memory), os.fstat(memory).st_ino
+    os.close(memory)
+    return message, which
+
+
+def test_a_sender_writes_over_what_nobody_reads_any_more() -> None:
+    """And over nothing else: an array that a reader still holds stays as it is, whatever comes after it."""
+    sender, ends = Sender(), [socket.socketpair() for _ in range(2)]
+    links, readers = zip(*ends, strict=True)
+    rng, used = np.random.default_rng(0), list[int]()
+    held: list[Any] = [None, None]
+    for i in range(40):
+        v = rng.normal(size=int(rng.integers(5_000, 9_000)))
+        sender.send(links, ("round", i, v))
+        for who, link in enumerate(readers):
+            before = None if held[who] is None else held[who].copy()
+            (word, number, array), which = received(link)
+            assert (word, number) == ("round", i) and (array == v).all() and not array.flags.writeable
+            assert before is None or (held[who] == before).all()
+            if rng.random() < 0.5:  # this reader goes on with the new one, or keeps the old
+                held[who] = array
+            del array
+        used.append(which)
+    assert len(set(used)) < 20  # it was written over often,
+    held = []
+    sender.send(links, v)
+    assert {received(link)[1] for link in readers} <= set(used)  # and is once more
+    sender.close()
+
+
+def test_large_and_much_smaller_messages_take_memory_of_their_own() -> None:
+    sender, (link, reader) = Sender(), socket.socketpair()
+    sizes = (LARGEST // 8 + 1000, 1000, LARGEST // 8 + 1000, 100_000, 1000, 100_000)
+    places = []
+    for size in sizes:
+        sender.send([link], np.full(size, float(size)))
+        found, which = received(reader)
+        assert found.shape == (size,) and (found == size).all()
+        places.append(which)
+        del found
+    assert places[4] == places[1] and places[5] == places[3] and len(sender._sent) == 2
+    sender.close()

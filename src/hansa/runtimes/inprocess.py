@@ -17,6 +17,7 @@ from ..population import Clients, Population, gathered
 from ..rand import Key
 from ..spec import Spec
 from ..sums import Total
+from .kept import keep
 
 Said = tuple[str, Any, str]  # who, its reply or None, why not
 
@@ -59,6 +60,7 @@ class InProcess:
     """
 
     def __init__(self, clients: Iterable[Client] | Population, network: Network | None = None, seed: int = 0):
+        keep()
         self.clients = gathered(clients)
         self.helpers = helpers(self.clients)
         self.network, self.key = network or Network(), Key.of(seed).child("network")

@@ -17,7 +17,6 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -30,12 +29,11 @@ from ..errors import PlanError
 from ..optim import Memo
 from ..population import Clients, Population, gathered
 from .inprocess import introduce
-from .shared import put, receive, send, take
+from .kept import keep
+from .shared import Sender, receive, take
 from .worker import Task
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-# A client's arrays come and go: glibc would hand their memory back, and have new pages cleared for the next client's.
-KEEPING = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**28)}
 LONGEST = 1e6  # seconds that are waited at once; systems count milliseconds in 32 bits
 START = "from hansa.runtimes.worker import work; work()"
 
@@ -57,19 +55,10 @@ class Worker:
                 [sys.executable, "-c", START, str(its.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # what a client's code prints is not what the program says
-                env={**KEEPING, **os.environ, **ONE_THREAD, "PYTHONPATH": paths},
+                env={**os.environ, **ONE_THREAD, "PYTHONPATH": paths},
                 pass_fds=[its.fileno()],
                 process_group=0,  # Ctrl-C is for the parent, which ends its workers itself
             )
-
-
-def tell(workers: Iterable[Worker], message: Any) -> None:
-    """Send one message to some workers; one that is dead is noticed when it is listened to."""
-    memory = put(message)
-    for worker in workers:
-        with suppress(BrokenPipeError, ConnectionResetError):
-            send(worker.link, memory)
-    os.close(memory)
 
 
 @dataclass
@@ -117,6 +106,7 @@ class Processes:
     """
 
     def __init__(self, clients: Iterable[Client] | Population, workers: int = 2):
+        keep()
         found = gathered(clients)
         if workers < 1:
             raise PlanError(
@@ -131,17 +121,30 @@ class Processes:
         homes = [tuple(who for who, i in self._home.items() if i == worker) for worker in range(number)]
         self._all = [Worker(i, names) for i, names in enumerate([*homes, *((name,) for name in parties)])]
         self._workers = self._all[:number]
-        self._end = weakref.finalize(self, stop, self._all)
         self._home |= {worker.names[0]: worker.number for worker in self._all[number:]}
-        self._inbox = selectors.PollSelector()
+        self._inbox, self._sender = selectors.PollSelector(), Sender()
+        self._end = weakref.finalize(self, stop, self._all, self._sender)
         for worker in self._all:
             self._inbox.register(worker.link, selectors.EVENT_READ, worker)
         for worker in self._all[number:]:
-            tell([worker], (worker.names[0], found.plan))
+            self._tell([worker], (worker.names[0], found.plan))
         introduce(found, dict(self._hear()[1][1:] for _ in parties))
-        _settle(self._workers, found, self._home)
+        self._settle(found)
         for _ in self._workers:  # an interpreter's start is no part of a round
             self._hear()
+
+    def _settle(self, clients: Clients) -> None:
+        """Give the workers their clients, and the arrays of all that are free in memory that they share."""
+        if isinstance(clients, Population):
+            self._tell(self._workers, clients)
+            return
+        bare = {who: replace(client, data=None) for who, client in clients.items() if who not in self._home}
+        for worker in self._workers:
+            self._tell([worker], bare | {who: clients[who] for who in worker.names})
+        self._tell(self._workers, {who: _dense(clients[who].data) for who in bare})
+
+    def _tell(self, workers: Iterable[Worker], message: Any) -> None:
+        self._sender.send([worker.link for worker in workers], message)
 
     def roster(self) -> Sequence[str]:
         """Names of all clients, sorted."""
@@ -165,7 +168,7 @@ class Processes:
     def _ask(self, workers: list[Worker], request: Request, until: float, open: bool = False) -> None:
         number, memos = next(self._tasks), {} if request.turn else self._memory.of(request.bodies)
         self._waiting[number] = Waiting(replace(request, down=None), until, set(request.bodies))
-        tell(workers, Task(number, request, until, open, memos))
+        self._tell(workers, Task(number, request, until, open, memos))
 
     def receive(self) -> Reply:
         """The next reply; clients that pass the deadline are lost as late."""
@@ -236,7 +239,7 @@ class Processes:
         self._waiting.clear()
         self._ready.clear()
         self._at.clear()
-        tell(self._all, "remember")
+        self._tell(self._all, "remember")
 
     def forget(self, session: int, who: Iterable[str]) -> None:
         """Let these clients remember what they did before the session, for it did not count."""
@@ -247,8 +250,9 @@ class Processes:
         self._end()
 
 
-def stop(workers: list[Worker]) -> None:
-    """End worker processes."""
+def stop(workers: list[Worker], sender: Sender) -> None:
+    """End worker processes, and what was sent to them."""
+    sender.close()
     for worker in workers:
         worker.process.kill()
         worker.process.wait()
@@ -281,17 +285,6 @@ def _rows(data: Any) -> int:
     if isinstance(data, Mapping | tuple | list):
         return max(map(_rows, data.values() if isinstance(data, Mapping) else data), default=0)
     return len(data) if hasattr(data, "__len__") else 0
-
-
-def _settle(workers: list[Worker], clients: Clients, home: Mapping[str, int]) -> None:
-    """Give the workers their clients, and the arrays of all that are free in memory that they share."""
-    if isinstance(clients, Population):
-        tell(workers, clients)
-        return
-    bare = {who: replace(client, data=None) for who, client in clients.items() if who not in home}
-    for worker in workers:
-        tell([worker], bare | {who: clients[who] for who in worker.names})
-    tell(workers, {who: _dense(clients[who].data) for who in bare})
 
 
 def _dense(data: Any) -> Any:

@@ -2,10 +2,13 @@
 
 A message is a piece of memory without a name, and what travels is its descriptor. So nothing is left behind when a
 process is killed, whichever and whenever: the system frees the memory with the last descriptor and the last array.
+Once all who got a message have let go of its arrays, its sender writes the next one over it: new memory costs more than
+what is written into it.
 
     0    how many of its tasks are claimed     8 bytes
-    8    how many parts follow, n              8 bytes
-    16   their lengths                         8n bytes
+    8    how many readers have let go          8 bytes
+    16   how many parts follow, n              8 bytes
+    24   their lengths                         8n bytes
     …    the pickle, then each array           each at a multiple of 64 bytes
 """
 
@@ -19,53 +22,90 @@ import pickle
 import socket
 import struct
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import cloudpickle
 
 ALIGNED = 64
+SPARE, LARGEST = 8, 2**26  # messages whose memory a sender looks at again, and how many bytes each may have
 
 
-def put(message: Any) -> int:
-    """Write a message into new memory, and give its descriptor."""
-    pickled, arrays = io.BytesIO(), list[pickle.PickleBuffer]()
-    cloudpickle.Pickler(pickled, protocol=5, buffer_callback=arrays.append).dump(message)
-    parts = [pickled.getbuffer(), *(array.raw() for array in arrays)]
-    sizes = [part.nbytes for part in parts]
-    memory = _nameless()
-    _write(memory, memoryview(struct.pack(f"<{2 + len(parts)}Q", 0, len(parts), *sizes)), 0)
-    places = _places(sizes)
-    for part, place in zip(parts, places, strict=False):
-        _write(memory, part, place)
-    os.ftruncate(memory, places[-1])
-    return memory
+class Sender:
+    """One who sends messages, and the memories that the last ones lie in."""
+
+    def __init__(self) -> None:
+        self._sent = list[tuple[int, int, int]]()  # descriptor, bytes, readers
+
+    def send(self, links: Sequence[socket.socket], message: Any) -> None:
+        """Write a message once, for all; one that is dead is noticed when it is listened to."""
+        pickled, arrays = io.BytesIO(), list[pickle.PickleBuffer]()
+        cloudpickle.Pickler(pickled, protocol=5, buffer_callback=arrays.append).dump(message)
+        parts = [pickled.getbuffer(), *(array.raw() for array in arrays)]
+        sizes = [part.nbytes for part in parts]
+        places = _places(sizes)
+        memory, length = self._spare(places[-1])
+        _write(memory, memoryview(struct.pack(f"<{3 + len(parts)}Q", 0, 0, len(parts), *sizes)), 0)
+        for part, place in zip(parts, places, strict=False):
+            _write(memory, part, place)
+        if length < places[-1]:
+            os.ftruncate(memory, length := places[-1])
+        for link in links:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                socket.send_fds(link, [b"."], [memory])
+        if length > LARGEST:
+            os.close(memory)
+            return
+        self._sent.append((memory, length, len(links)))
+        if len(self._sent) > SPARE:
+            os.close(self._sent.pop(0)[0])
+
+    def close(self) -> None:
+        """Let go of all memories; who reads one still has it."""
+        while self._sent:
+            os.close(self._sent.pop()[0])
+
+    def _spare(self, length: int) -> tuple[int, int]:
+        """Memory that nobody reads any more, with room for so many bytes and not far more; or new memory."""
+        for i, (memory, size, readers) in enumerate(self._sent):
+            if length <= size <= 2 * length and struct.unpack("<Q", os.pread(memory, 8, 8)) == (readers,):
+                del self._sent[i]
+                return memory, size
+        return _nameless(), 0
 
 
 def take(memory: int, copy: bool = False) -> Any:
     """The message in some memory: its arrays are shared and read-only, or with `copy` one's own."""
-    whole = memoryview(mmap.mmap(memory, 0, access=mmap.ACCESS_COPY))  # what reads no flags writes to its own pages
-    (n,) = struct.unpack_from("<Q", whole, 8)
-    sizes = struct.unpack_from(f"<{n}Q", whole, 16)
+    mapped = mmap.mmap(memory, 0, access=mmap.ACCESS_COPY)  # what reads no flags writes to its own pages
+    weakref.finalize(mapped, _let_go, os.dup(memory)).atexit = False
+    whole = memoryview(mapped)
+    (n,) = struct.unpack_from("<Q", whole, 16)
+    sizes = struct.unpack_from(f"<{n}Q", whole, 24)
     pickled, *arrays = (whole[i : i + size].toreadonly() for i, size in zip(_places(sizes), sizes, strict=False))
     return pickle.loads(pickled, buffers=map(bytearray, arrays) if copy else arrays)  # noqa: S301  (our own program's)
 
 
+def _let_go(memory: int) -> None:
+    """Say that one reader less needs what lies in it."""
+    _raised(memory, 8)
+    os.close(memory)
+
+
+def _raised(memory: int, place: int) -> int:
+    """A number in some memory, which is then one more."""
+    fcntl.lockf(memory, fcntl.LOCK_EX, 8, place)
+    (i,) = struct.unpack("<Q", os.pread(memory, 8, place))
+    os.pwrite(memory, struct.pack("<Q", i + 1), place)
+    fcntl.lockf(memory, fcntl.LOCK_UN, 8, place)
+    return int(i)
+
+
 def claims(memory: int, tasks: Sequence[str]) -> Iterator[str]:
     """Of the tasks of a message those that are still free, each for the one process that comes first."""
-    while True:
-        fcntl.lockf(memory, fcntl.LOCK_EX, 8)
-        (i,) = struct.unpack("<Q", os.pread(memory, 8, 0))
-        os.pwrite(memory, struct.pack("<Q", i + 1), 0)
-        fcntl.lockf(memory, fcntl.LOCK_UN, 8)
-        if i >= len(tasks):
-            return
+    while (i := _raised(memory, 0)) < len(tasks):
         yield tasks[i]
-
-
-def send(link: socket.socket, memory: int) -> None:
-    """Pass a message on."""
-    socket.send_fds(link, [b"."], [memory])
 
 
 def receive(link: socket.socket) -> int | None:
@@ -86,7 +126,7 @@ def _nameless() -> int:
 
 def _places(sizes: Sequence[int]) -> list[int]:
     """Where each part begins, and where the last one ends."""
-    places, end = [], 16 + 8 * len(sizes)
+    places, end = [], 24 + 8 * len(sizes)
     for size in sizes:
         places.append(-(-end // ALIGNED) * ALIGNED)
         end = places[-1] + size

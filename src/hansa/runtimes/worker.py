@@ -9,8 +9,9 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any
@@ -20,7 +21,8 @@ from ..optim import Memo
 from ..population import Population
 from ..spec import Spec
 from .inprocess import Said, answer, fold
-from .shared import claims, put, receive, send, take
+from .kept import keep
+from .shared import Sender, claims, receive, take
 
 
 @dataclass(frozen=True)
@@ -36,22 +38,24 @@ class Task:
 
 def work() -> None:
     """A worker's whole life; it ends with its parent."""
+    keep()
     link = socket.socket(fileno=int(sys.argv[1]))
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what clients print is not lost at the end
     warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # PyTorch's, of data that all share
     inbox = SimpleQueue[int]()
     Thread(target=hear, args=(link, inbox), daemon=True).start()
-    parties = _parties(link, inbox)
+    say = partial(Sender().send, [link])
+    parties = _parties(say, inbox)
     while True:
         memory = inbox.get()
         task = take(memory)
         if isinstance(task, Task):
             try:
                 for replies, memos in _done(parties, task, memory):
-                    say(link, ("reply", task.number, replies, memos))
+                    say(("reply", task.number, replies, memos))
             except Exception as error:
                 notes = error.__dict__.pop("__notes__", [])  # the parent's own error carries them on
-                say(link, ("bug", traceback.format_exc(), notes))
+                say(("bug", traceback.format_exc(), notes))
         elif isinstance(parties, Population):
             parties.remember({})
         else:
@@ -61,13 +65,6 @@ def work() -> None:
         del task  # and with it the model
 
 
-def say(link: socket.socket, message: Any) -> None:
-    """Send a message."""
-    memory = put(message)
-    send(link, memory)
-    os.close(memory)
-
-
 def hear(link: socket.socket, inbox: SimpleQueue[int]) -> None:
     """Receive while the clients train, so that the parent never waits for a worker to listen; end with the parent."""
     while (memory := receive(link)) is not None:
@@ -75,21 +72,21 @@ def hear(link: socket.socket, inbox: SimpleQueue[int]) -> None:
     os._exit(0)
 
 
-def _parties(link: socket.socket, inbox: SimpleQueue[int]) -> Population | Mapping[str, Any]:
+def _parties(say: Callable[[Any], None], inbox: SimpleQueue[int]) -> Population | Mapping[str, Any]:
     """Who lives here: a helper, made here, which tells its public key; a population; or clients and their data."""
     memory = inbox.get()
     said = take(memory, copy=True)
     os.close(memory)
     if isinstance(said, tuple):
         helper = Helper(*said)
-        say(link, ("key", helper.who, helper.key.public))
+        say(("key", helper.who, helper.key.public))
         return {helper.who: helper}
     if not isinstance(said, Population):
         memory = inbox.get()
         for who, data in take(memory).items():
             said[who].data = data
         os.close(memory)
-    say(link, ("ready",))
+    say(("ready",))
     return said  # type: ignore[no-any-return]
 
 
