@@ -14,7 +14,9 @@ COMPILERS = ("g++", "clang++", "c++")
 
 
 def compiler() -> str:
-    """The C++ compiler's path; "" where none is installed."""
+    """The C++ compiler's path; "" where none is installed, and on Windows."""
+    if os.name != "posix":
+        return ""
     named = os.environ.get("CXX", "").split()[:1]
     return next((path for one in (*named, *COMPILERS) if (path := shutil.which(one))), "")
 

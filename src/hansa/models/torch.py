@@ -269,8 +269,9 @@ class TorchModel(Model):
         """The data's arrays, where it is such and a program may train on them, which so many steps are worth."""
         if not self.compile or training.private or self.device.type != "cpu" or (whole := arrays(data)) is None:
             return None
-        coming = self._trainings * training.schedule(len(target(whole)))[1]
-        return None if self.compile == "auto" and coming < steps else whole
+        examples = len(target(whole))
+        coming = self._trainings * training.schedule(examples)[1]
+        return None if not examples or (self.compile == "auto" and coming < steps) else whole
 
     def _compiled(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> tuple[int, float] | None:
         """Train with several steps in one program; None where it is not asked for, not worth it or not possible."""

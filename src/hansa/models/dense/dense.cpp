@@ -96,12 +96,10 @@ void dots(const float* x, const float* w, const float* b, float* z, int64_t widt
         for (int j = 0; j < J; j++) z[i * next + j] = b[j] + total<LANES>(reinterpret_cast<float*>(&sums[i][j]));
 }
 
-// first + Σₚ a[r·row + p·step] b[p, ·] for R rows r and V vectors; `then` gets each vector of the sum.
-template <int R, int V, class First, class Then>
-void outer(const float* a, int64_t row, int64_t step, const float* b, int64_t width, int64_t n, First first, Then then) {
-    Vec sums[R][V];
-    for (int r = 0; r < R; r++)
-        for (int v = 0; v < V; v++) sums[r][v] = first(r, v * LANES);
+// Σₚ a[r·row + p·step] b[p, ·] for R rows r and V vectors; `then` gets each vector of the sum.
+template <int R, int V, class Then>
+void outer(const float* a, int64_t row, int64_t step, const float* b, int64_t width, int64_t n, Then then) {
+    Vec sums[R][V] = {};
     for (int64_t p = 0; p < n; p++, a += step, b += width) {
         Vec bs[V];
         for (int v = 0; v < V; v++) bs[v] = at(b + v * LANES);
@@ -174,7 +172,8 @@ void stepped(const Net& net, int64_t i, Vec g) {
     at(net.y + i) = y;
 }
 
-// A step of SGD is a sum itself, over −η δ, that begins with y where nothing corrects the gradient.
+// A step of SGD adds a sum over −η δ to y, and before that what corrects the gradient. (The sum begins with 0: what one
+// example of many adds would be lost beside y.)
 void begun(const Net& net, int64_t l, int64_t n) {
     int64_t place = weights(net, l), end = weights(net, l + 1);
     for (int64_t i = 0; i < n * filled(net.layers[l].out); i += LANES) at(net.delta + i) *= -net.rate;
@@ -189,23 +188,20 @@ void update(const Net& net, int64_t l, int64_t n) {
     int64_t width = filled(layer.in), out = filled(layer.out), some = std::max<int64_t>(NEAR / n / (WIDE * LANES), 1);
     int64_t place = weights(own, l);
     const float* a = own.a + activations(own, l);
-    auto first = [=](int64_t i) { return OPTIMIZER == SGD ? at(own.y + i) : Vec{}; };
     auto then = [=](int64_t i, Vec g) {
-        if constexpr (OPTIMIZER == SGD) at(own.y + i) = g;
+        if constexpr (OPTIMIZER == SGD) at(own.y + i) += g;
         else stepped<OPTIMIZER>(own, i, g);
     };
     if (OPTIMIZER == SGD) begun(own, l, n);
     for (int64_t begin = 0, many = some * WIDE * LANES; begin < width; begin += many)
         tiled<ROWS, WIDE>(layer.out, std::min(many, width - begin), LANES, [=]<int R, int V>(int64_t j, int64_t k) {
             int64_t corner = place + j * width + begin + k;
-            outer<R, V>(
-                own.delta + j, 1, out, a + begin + k, width, n,
-                [=](int r, int c) { return first(corner + r * width + c); },
-                [=](int r, int c, Vec g) { then(corner + r * width + c, g); });
+            outer<R, V>(own.delta + j, 1, out, a + begin + k, width, n,
+                        [=](int r, int c, Vec g) { then(corner + r * width + c, g); });
         });
     if (layer.bias < 0) return;
     for (int64_t j = 0, corner = place + layer.out * width; j < out; j += LANES) {
-        Vec g = first(corner + j);
+        Vec g = {};
         for (int64_t i = 0; i < n; i++) g += at(own.delta + i * out + j);
         then(corner + j, g);
     }
@@ -237,8 +233,7 @@ void backward(const Net& net, int64_t l, int64_t n) {
     const float *w = net.y + weights(net, l), *a = net.a + activations(net, l), *delta = net.delta;
     float* before = net.before;
     tiled<ROWS, WIDE>(n, width, LANES, [=]<int R, int V>(int64_t i, int64_t k) {
-        auto none = [](int, int) { return Vec{}; };
-        outer<R, V>(delta + i * out, out, 1, w + k, width, layer.out, none, [=](int r, int c, Vec sum) {
+        outer<R, V>(delta + i * out, out, 1, w + k, width, layer.out, [=](int r, int c, Vec sum) {
             int64_t place = (i + r) * width + k + c;
             Vec f = at(a + place);
             if (activation == RELU) sum = f <= 0 ? Vec{} : sum;

@@ -50,7 +50,7 @@ class Net(NamedTuple):
     def examples(self, whole: Batch) -> tuple[Vector, Vector] | None:
         """Inputs [n, …] and targets as the program reads them; None where it cannot, and PyTorch will say why."""
         if isinstance(whole, Mapping):
-            inputs, y = [array for name, array in whole.items() if name != "y"], whole["y"]
+            inputs, y = [array for name, array in whole.items() if name != "y"], whole.get("y", np.empty(0))
         else:
             *inputs, y = whole
         if len(inputs) != 1 or not len(y) or inputs[0].dtype.kind != "f" or inputs[0].ndim < 2:
@@ -80,7 +80,8 @@ class Program:
     def train(self, x: Vector, data: Batch, training: Training, drift: Drift, key: Key) -> TrainResult | None:
         """What `Model.train` gives for arrays; None for such as the program cannot read, or without a compiler."""
         library, found = loaded(), self.net.examples(data)
-        if found is None or not isinstance(library, ctypes.CDLL):
+        moved = [v for v in (drift.centre, drift.shift) if v is not None]
+        if found is None or not isinstance(library, ctypes.CDLL) or any(np.shape(v) != x.shape for v in moved):
             return None
         inputs, targets = found
         some = [(rows.reshape(-1), sizes) for rows, sizes in picked(len(targets), training, key, padded=False)]
@@ -128,11 +129,15 @@ def loaded() -> ctypes.CDLL | str:
         return f"no C++ compiler is installed ({', '.join(native.COMPILERS)})."
     source = SOURCE.read_bytes()
     made = hashlib.blake2b(repr((source, FLAGS, native.processor())).encode(), digest_size=16)
-    file = native.kept(f"dense-{made.hexdigest()}", lambda file: compiled(compiler, file))
-    if isinstance(file, str):
-        log.warning("Dense networks train without our own program: %s", file)
-        return file
-    library, place, whole = ctypes.CDLL(str(file)), ctypes.c_void_p, ctypes.c_int64
+    try:
+        file = native.kept(f"dense-{made.hexdigest()}", lambda file: compiled(compiler, file))
+        library = file if isinstance(file, str) else ctypes.CDLL(str(file))
+    except OSError as error:  # the folder cannot be written, or programs in it may not run
+        library = f"{error}."
+    if isinstance(library, str):
+        log.warning("Dense networks train without our own program: %s", library)
+        return library
+    place, whole = ctypes.c_void_p, ctypes.c_int64
     net: list[Any] = [place, whole, whole, place]
     library.room.argtypes, library.room.restype = net, whole
     library.train.argtypes, library.train.restype = [*net, whole, *[place] * 6, whole, place], ctypes.c_double

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import operator
 from collections.abc import Iterator
@@ -35,12 +36,9 @@ def dense(net: nn.Module, loss: Any) -> Net | None:
         return None
     if not all(p.requires_grad and p.dtype == torch.float32 for p in net.parameters()) or list(net.buffers()):
         return None
-    try:
-        nodes = list(fx.symbolic_trace(net).graph.nodes)
-    except Exception:  # whatever a net's own code does with a symbol
-        return None
+    whole = nn.Sequential(net)  # so that a single layer is traced as a layer
     layers, flattens = list[Layer](), False
-    for what in _chain(net, nodes):
+    for what in _chain(whole, _operations(whole)):
         if isinstance(what, Layer):
             layers.append(what)
         elif what == "flat" and not layers:
@@ -49,15 +47,31 @@ def dense(net: nn.Module, loss: Any) -> Net | None:
             layers[-1] = layers[-1]._replace(activation=what if what != "identity" else layers[-1].activation)
         else:
             return None
-    whole = sum(one.inputs * one.outputs + (one.bias >= 0) * one.outputs for one in layers)
     fits = all(one.outputs == two.inputs for one, two in itertools.pairwise(layers))
     fits = fits and bool(layers) and layers[-1].activation == "identity"
-    return Net(tuple(layers), name, flattens) if fits and whole == sum(p.numel() for p in net.parameters()) else None
+    used = sorted(place for one in layers for place in (one.weights, one.bias) if place >= 0)
+    return Net(tuple(layers), name, flattens) if fits and used == sorted(_places(net).values()) else None
+
+
+def _operations(net: nn.Module) -> list[fx.Node]:
+    """What a net's code does with its input; nothing where that cannot be told, or is drawn.
+
+    It runs on a copy of all but the tensors, for it may keep what it gets.
+    """
+    copied = copy.deepcopy(net, {id(p): p for p in net.parameters()}).train()
+    next(copied.children())._forward_hooks.clear()  # TorchModel's own
+    with torch.random.fork_rng(devices=[]):
+        before = torch.get_rng_state()
+        try:
+            nodes = list(fx.symbolic_trace(copied).graph.nodes)
+        except Exception:  # whatever a net's own code does with a symbol
+            return []
+        return nodes if torch.equal(before, torch.get_rng_state()) else []
 
 
 def _chain(net: nn.Module, nodes: list[fx.Node]) -> Iterator[Layer | str]:
     """What each operation of a graph is: a layer, a function's name, "flat", or "" for all that a dense net has not."""
-    places, before = _places(net), nodes[0]
+    places, before = _places(net), nodes[0] if nodes else None
     for node in nodes[1:]:
         if node.target in SHAPES:
             continue
@@ -68,12 +82,11 @@ def _chain(net: nn.Module, nodes: list[fx.Node]) -> Iterator[Layer | str]:
         elif node.op == "call_module":
             one = net.get_submodule(str(node.target))
             if isinstance(one, nn.Linear):
-                w, b = places.get(id(one.weight), -1), -1 if one.bias is None else places[id(one.bias)]
-                yield Layer(one.in_features, one.out_features, w, b, "identity") if w >= 0 else ""
+                yield _linear(one, places)
             elif isinstance(one, nn.Flatten):
                 yield "flat" if (one.start_dim, one.end_dim) == (1, -1) else ""
             else:
-                yield FUNCTIONS[type(one)]
+                yield FUNCTIONS.get(type(one), "")
         elif node.target in ("flatten", torch.flatten):
             yield "flat" if (*node.args[1:], *node.kwargs.values()) == (1,) else ""
         elif node.target in ("view", "reshape"):
@@ -84,7 +97,17 @@ def _chain(net: nn.Module, nodes: list[fx.Node]) -> Iterator[Layer | str]:
         before = node
 
 
-def _counts(rows: Any, batch: fx.Node) -> bool:
+def _linear(one: nn.Linear, places: dict[int, int]) -> Layer | str:
+    """The layer, of its tensors' own shapes; "" where one is computed, or of another form."""
+    w, b = one.weight, one.bias
+    if id(w) not in places or w.ndim != 2 or not w.numel():
+        return ""
+    if b is not None and (id(b) not in places or b.shape != w.shape[:1]):
+        return ""
+    return Layer(w.shape[1], w.shape[0], places[id(w)], -1 if b is None else places[id(b)], "identity")
+
+
+def _counts(rows: Any, batch: fx.Node | None) -> bool:
     """Is this x.size(0), x.size()[0] or x.shape[0] of the batch x?"""
     if not isinstance(rows, fx.Node) or rows.args[1:] != (0,):
         return False
@@ -111,6 +134,7 @@ def _plain(loss: Any, name: str, kind: type[nn.Module]) -> bool:
 
 
 def _hooked(module: nn.Module) -> bool:
-    """Does something happen when it is called that is not in its code? TorchModel's own hook changes no tensor."""
+    """Does something happen when it is called that is not in its class? TorchModel's own hook changes no tensor."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return any(hook is not logits for kind in kinds for hook in getattr(module, kind).values())
+    found = any(hook is not logits for kind in kinds for hook in getattr(module, kind).values())
+    return found or "forward" in vars(module)
