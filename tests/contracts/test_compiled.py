@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 import hansa as h
 from hansa.models.fused.torch import STEPS, Programs, Step, advanced, traced
+from hansa.models.product.torch import loaded, replaced
 from hansa.models.torch import LONG, TorchModel
 
 KEY, NONE = h.Key.of(1), h.Drift()
@@ -130,6 +131,57 @@ def test_a_wrong_label_is_told() -> None:
     model = TorchModel(linear(), F.cross_entropy, compile=True)
     with pytest.raises(h.DataError, match="too large or negative"):
         model.train(model.start(KEY), (A, np.where(y == 2, 7, y)), SHORT, NONE, KEY)
+
+
+# --- our own products ---
+
+
+def test_our_products_train_as_the_libraries_do(programs: Path) -> None:
+    """Two large layers, one without a bias; of plain descent, W − η δᵀa is one product."""
+    torch.manual_seed(0)
+    large = nn.Linear(8, 128), nn.ReLU(), nn.Linear(128, 512), nn.Tanh(), nn.Linear(512, 128, bias=False)
+    plain, model = pair(nn.Sequential(*large, nn.Linear(128, 3), nn.LogSoftmax(1)))
+    x = plain.start(KEY)
+    expected, found = (one.train(x, points(), SHORT, NONE, KEY) for one in (plain, model))
+    assert model.compiled == 1 and len(list(programs.glob("product-*.so"))) == 1
+    assert np.abs(expected.x - found.x).max() < 1e-5 < np.abs(expected.x - x).max()
+    assert (model.train(x, points(), SHORT, NONE, KEY).x == found.x).all()
+
+
+def products(state: list[Any], given: list[Any], batches: list[Any]) -> list[Any]:
+    """A large layer forward, backward, its step, and a gradient that is no step's; then a small layer."""
+    (w,), (eta, small, bias), (x, d) = state, given, batches
+    back = d.t() @ x
+    return [torch.addmm(bias, x, w.t()), d @ w, w - eta * back, 2 * w - back.t().t(), x @ small.t()]
+
+
+def drawn(rows: int) -> list[list[Any]]:
+    """What `products` takes."""
+    shapes = [(512, 128)], [(), (9, 128), (512,)], [(rows, 128), (rows, 512)]
+    return [[torch.randn(shape) for shape in some] for some in shapes]
+
+
+def test_which_products_are_ours() -> None:
+    """Large ones with few rows; they are what they replace."""
+    given = drawn(8)
+    graph, flat = traced(products, given), [*chain(*given)]
+    ours = replaced(graph)
+    assert ours is not None and replaced(traced(products, drawn(65))) is None
+    assert ours.graph.code.count("hansa.product") == 4 and ours.graph.code.count("aten.mm") == 1
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(graph(*flat), ours.graph(*flat), strict=True))
+
+
+def test_without_our_products(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where they cannot be compiled, nothing is replaced, and one line says so."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("CXX", "false")  # a compiler that always fails
+    loaded.cache_clear()
+    graph = traced(products, drawn(8))
+    assert replaced(graph) is None and replaced(graph) is None
+    assert caplog.text.count("without our own products") == 1
+    loaded.cache_clear()
 
 
 # --- equal bytes ---

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
+import hashlib
+import logging
 import os
 import platform
 import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 COMPILERS = ("g++", "clang++", "c++")
+FLAGS = ("-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+
+log = logging.getLogger("hansa")
 
 
 def compiler() -> str:
@@ -53,6 +61,37 @@ def kept(name: str, make: Callable[[Path], str]) -> Path | str:
     if failed.exists():
         return f"the compiler said: {failed.read_text(encoding='utf-8')} (delete {failed} to try again)."
     return file
+
+
+def loaded(
+    source: Path, *headers: Path, links: tuple[str, ...] = (), mode: int = ctypes.RTLD_LOCAL
+) -> ctypes.CDLL | str:
+    """What a C++ file of ours makes for this very processor, with the headers that it includes; or why there is none.
+
+    Programs that come later find its functions with mode=RTLD_GLOBAL.
+    """
+    if not (found := compiler()):
+        return f"no C++ compiler is installed ({', '.join(COMPILERS)})."
+    made = [path.read_bytes() for path in (source, *headers)], FLAGS, links, processor()
+    name = f"{source.stem}-{hashlib.blake2b(repr(made).encode(), digest_size=16).hexdigest()}"
+    try:
+        file = kept(name, lambda file: _compiled([found, *FLAGS, str(source), *links], file))
+        return file if isinstance(file, str) else ctypes.CDLL(str(file), mode)
+    except OSError as error:  # the folder cannot be written, or programs in it may not run
+        return f"{error}."
+
+
+def _compiled(command: list[str], file: Path) -> str:
+    """Compile to the file, written aside and then renamed; why it failed, or nothing."""
+    log.info("Compiling %s.", file)
+    with tempfile.TemporaryDirectory(dir=file.parent) as aside:
+        part = Path(aside) / file.name
+        for tuned in ("-march=native", "-mcpu=native"):  # x86, and ARM by some compilers
+            done = subprocess.run([*command, tuned, "-o", str(part)], capture_output=True, text=True, check=False)
+            if not done.returncode:
+                part.replace(file)
+                return ""
+    return " ".join(done.stderr.split())[:300]
 
 
 @contextmanager

@@ -4,9 +4,10 @@
 //     δₙ = ∂loss/∂zₙ,   δₗ₋₁ = (Wₗᵀ δₗ) · f′(aₗ₋₁)               backward; f′ is a function of f's value
 //     Wₗ ← step(Wₗ, Σ δₗ aₗ₋₁ᵀ),   bₗ ← step(bₗ, Σ δₗ)           at once: no gradient is ever written to memory
 //
-// In a step of ten examples the time goes into reading and writing W, so each product keeps a tile of its result in
-// registers and runs along W. Rows are filled up with zeros to whole vectors of the processor, which stay zero or are
-// never read. Sums run in one order, so equal inputs give equal bytes.
+// Rows are filled up with zeros to whole vectors of the processor, which stay zero or are never read. Sums run in one
+// order, so equal inputs give equal bytes.
+
+#include "../product/products.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -15,22 +16,6 @@
 
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int LANES = 16, ROWS = 5, WIDE = 4;  // a vector's numbers; a tile's rows and vectors: its sums in registers
-#elif defined(__AVX__)
-constexpr int LANES = 8, ROWS = 6, WIDE = 2;
-#else
-constexpr int LANES = 4, ROWS = 5, WIDE = 4;
-#endif
-constexpr int64_t NEAR = 1 << 17;  // floats that stay near the core
-
-#if defined(__AVX512F__) && defined(__GNUC__)
-#define HELD(vector) asm("" : "+v"(vector))  // read once: GCC would else read it again for each product
-#else
-#define HELD(vector)
-#endif
-
-typedef float Vec __attribute__((vector_size(4 * LANES), may_alias));
 typedef int32_t Int __attribute__((vector_size(4 * LANES), may_alias));
 
 enum { IDENTITY, RELU, TANH, SIGMOID };
@@ -48,20 +33,8 @@ struct Step {
     const double *centre, *shift;  // null for none
 };
 
-Vec& at(float* p) { return *reinterpret_cast<Vec*>(p); }
-const Vec& at(const float* p) { return *reinterpret_cast<const Vec*>(p); }
 int64_t filled(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
 Vec every(float x) { return x - Vec{}; }
-
-template <int N>
-float total(const float* p) {
-    if constexpr (N == 1) return *p;
-    else {
-        typedef float Half __attribute__((vector_size(2 * N), aligned(4), may_alias));
-        Half sum = *reinterpret_cast<const Half*>(p) + *reinterpret_cast<const Half*>(p + N / 2);
-        return total<N / 2>(reinterpret_cast<const float*>(&sum));
-    }
-}
 
 Vec exponential(Vec x) {  // as in Cephes' expf: 2ⁿ eʳ with |r| ≤ ln 2 / 2
     constexpr float MAGIC = 12582912.0f;  // 1.5 · 2²³ rounds what is added to it to a whole number
@@ -81,56 +54,6 @@ Vec tangent(Vec x) {  // tanh: near 0 by its series, where 1 − … would leave
     Vec square = x * x, odd = every(0.0218694885f);
     for (float c : {-0.0539682540f, 0.1333333333f, -0.3333333333f, 1.0f}) odd = odd * square + c;
     return square < 0.04f ? x * odd : 1 - 2 / (exponential(2 * x) + 1);
-}
-
-// ── products ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-// z[i, j] = b[j] + Σₖ x[i, k] w[j, k] for I rows of x and J of w; width is a whole number of vectors.
-template <int I, int J>
-void dots(const float* x, const float* w, const float* b, float* z, int64_t width, int64_t next) {
-    Vec sums[I][J] = {};
-    for (int64_t k = 0; k < width; k += LANES) {
-        Vec ws[J];
-        for (int j = 0; j < J; j++) ws[j] = at(w + j * width + k);
-        for (int i = 0; i < I; i++) {
-            Vec one = at(x + i * width + k);
-            HELD(one);
-            for (int j = 0; j < J; j++) sums[i][j] += one * ws[j];
-        }
-    }
-    for (int i = 0; i < I; i++)
-        for (int j = 0; j < J; j++) z[i * next + j] = b[j] + total<LANES>(reinterpret_cast<float*>(&sums[i][j]));
-}
-
-// Σₚ a[r·row + p·step] b[p, ·] for R rows r and V vectors; `then` gets each vector of the sum.
-template <int R, int V, class Then>
-void outer(const float* a, int64_t row, int64_t step, const float* b, int64_t width, int64_t n, Then then) {
-    Vec sums[R][V] = {};
-    for (int64_t p = 0; p < n; p++, a += step, b += width) {
-        Vec bs[V];
-        for (int v = 0; v < V; v++) bs[v] = at(b + v * LANES);
-        for (int r = 0; r < R; r++)
-            for (int v = 0; v < V; v++) sums[r][v] += a[r * row] * bs[v];
-    }
-    for (int r = 0; r < R; r++)
-        for (int v = 0; v < V; v++) then(r, v * LANES, sums[r][v]);
-}
-
-// Calls tile<rows, columns>(row, column) until the whole is covered; columns in units of `unit`.
-template <int R, int C, class Tile>
-void tiled(int64_t rows, int64_t columns, int64_t unit, Tile tile) {
-    for (int64_t r = 0; r < rows;) {
-        bool many = rows - r >= R;
-        for (int64_t c = 0; c < columns;) {
-            bool wide = columns - c >= C * unit;
-            if (many && wide) tile.template operator()<R, C>(r, c);
-            else if (many) tile.template operator()<R, 1>(r, c);
-            else if (wide) tile.template operator()<1, C>(r, c);
-            else tile.template operator()<1, 1>(r, c);
-            c += wide ? C * unit : unit;
-        }
-        r += many ? R : 1;
-    }
 }
 
 // ── one step ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -191,20 +114,15 @@ template <int OPTIMIZER>
 void update(const Net& net, int64_t l, int64_t n) {
     const Net own = net;  // nothing that is written can be in it, so its numbers stay in registers
     const Layer layer = own.layers[l];
-    int64_t width = filled(layer.in), out = filled(layer.out), some = std::max<int64_t>(NEAR / n / (WIDE * LANES), 1);
-    int64_t place = weights(own, l);
+    int64_t width = filled(layer.in), out = filled(layer.out), place = weights(own, l);
     const float* a = own.a + activations(own, l);
     auto then = [=](int64_t i, Vec g) {
         if constexpr (OPTIMIZER == SGD) at(own.y + i) += g;
         else stepped<OPTIMIZER>(own, i, g);
     };
     if (OPTIMIZER == SGD) begun(own, l, n);
-    for (int64_t begin = 0, many = some * WIDE * LANES; begin < width; begin += many)
-        tiled<ROWS, WIDE>(layer.out, std::min(many, width - begin), LANES, [=]<int R, int V>(int64_t j, int64_t k) {
-            int64_t corner = place + j * width + begin + k;
-            outer<R, V>(own.delta + j, 1, out, a + begin + k, width, n,
-                        [=](int r, int c, Vec g) { then(corner + r * width + c, g); });
-        });
+    summed(own.delta, 1, out, a, width, n, layer.out,
+           [=](int64_t j, int64_t k, Vec g) { then(place + j * width + k, g); });
     if (layer.bias < 0) return;
     for (int64_t j = 0, corner = place + layer.out * width; j < out; j += LANES) {
         Vec g = {};
@@ -215,13 +133,10 @@ void update(const Net& net, int64_t l, int64_t n) {
 
 void forward(const Net& net, int64_t l, int64_t n) {
     const Layer& layer = net.layers[l];
-    int64_t width = filled(layer.in), out = filled(layer.out), some = std::max<int64_t>(NEAR / 2 / width / ROWS, 1);
+    int64_t width = filled(layer.in), out = filled(layer.out);
     float *w = net.y + weights(net, l), *b = w + layer.out * width;
     float *a = net.a + activations(net, l), *z = net.a + activations(net, l + 1);
-    for (int64_t begin = 0, many = some * ROWS; begin < n; begin += many)
-        tiled<WIDE, ROWS>(layer.out, std::min(many, n - begin), 1, [&]<int J, int I>(int64_t j, int64_t i) {
-            dots<I, J>(a + (begin + i) * width, w + j * width, b + j, z + (begin + i) * out + j, width, out);
-        });
+    dotted(a, w, b, z, n, layer.out, width, out);
     if (layer.activation == IDENTITY) return;
     for (int64_t i = 0; i < n * out; i += LANES) {
         Vec& one = at(z + i);
@@ -238,15 +153,12 @@ void backward(const Net& net, int64_t l, int64_t n) {
     int64_t width = filled(layer.in), out = filled(layer.out), activation = net.layers[l - 1].activation;
     const float *w = net.y + weights(net, l), *a = net.a + activations(net, l), *delta = net.delta;
     float* before = net.before;
-    tiled<ROWS, WIDE>(n, width, LANES, [=]<int R, int V>(int64_t i, int64_t k) {
-        outer<R, V>(delta + i * out, out, 1, w + k, width, layer.out, [=](int r, int c, Vec sum) {
-            int64_t place = (i + r) * width + k + c;
-            Vec f = at(a + place);
-            if (activation == RELU) sum = f <= 0 ? Vec{} : sum;
-            else if (activation == TANH) sum *= 1 - f * f;
-            else if (activation == SIGMOID) sum *= f * (1 - f);
-            at(before + place) = sum;
-        });
+    summed(delta, out, 1, w, width, layer.out, n, [=](int64_t i, int64_t k, Vec sum) {
+        Vec f = at(a + i * width + k);
+        if (activation == RELU) sum = f <= 0 ? Vec{} : sum;
+        else if (activation == TANH) sum *= 1 - f * f;
+        else if (activation == SIGMOID) sum *= f * (1 - f);
+        at(before + i * width + k) = sum;
     });
 }
 

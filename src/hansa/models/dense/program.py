@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import logging
-import subprocess
-import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -21,7 +18,7 @@ from ..batch import Batch
 from ..blocks import aligned, picked
 
 SOURCE = Path(__file__).with_name("dense.cpp")
-FLAGS = ("-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+HEADER = SOURCE.parents[1] / "product" / "products.hpp"
 
 ACTIVATIONS = ("identity", "relu", "tanh", "sigmoid")  # by their numbers in dense.cpp, as are the others
 LOSSES = ("cross_entropy", "mse_loss", "binary_cross_entropy_with_logits")
@@ -125,15 +122,7 @@ def _place(array: Vector | None) -> Any:
 @cache
 def loaded() -> ctypes.CDLL | str:
     """The native program of this machine, or why there is none, which is said once."""
-    if not (compiler := native.compiler()):
-        return f"no C++ compiler is installed ({', '.join(native.COMPILERS)})."
-    source = SOURCE.read_bytes()
-    made = hashlib.blake2b(repr((source, FLAGS, native.processor())).encode(), digest_size=16)
-    try:
-        file = native.kept(f"dense-{made.hexdigest()}", lambda file: compiled(compiler, file))
-        library = file if isinstance(file, str) else ctypes.CDLL(str(file))
-    except OSError as error:  # the folder cannot be written, or programs in it may not run
-        library = f"{error}."
+    library = native.loaded(SOURCE, HEADER)
     if isinstance(library, str):
         log.warning("Dense networks train without our own program: %s", library)
         return library
@@ -142,17 +131,3 @@ def loaded() -> ctypes.CDLL | str:
     library.room.argtypes, library.room.restype = net, whole
     library.train.argtypes, library.train.restype = [*net, whole, *[place] * 6, whole, place], ctypes.c_double
     return library
-
-
-def compiled(compiler: str, file: Path) -> str:
-    """Compile dense.cpp for this very processor, written aside and then renamed; why it failed, or nothing."""
-    log.info("Compiling the training of dense networks to %s.", file)
-    with tempfile.TemporaryDirectory(dir=file.parent) as aside:
-        part = Path(aside) / file.name
-        for tuned in ("-march=native", "-mcpu=native"):  # x86, and ARM by some compilers
-            command = [compiler, *FLAGS, tuned, str(SOURCE), "-o", str(part)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if not done.returncode:
-                part.replace(file)
-                return ""
-    return " ".join(done.stderr.split())[:300]

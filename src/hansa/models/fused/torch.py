@@ -24,6 +24,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from .. import MOMENTUM, native
 from ..losses.torch import Loss
+from ..product.torch import Ours, replaced
 
 STEPS = 5  # in one program; more take longer to compile, fewer longer to call
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # of Adam
@@ -201,15 +202,23 @@ class Programs:
         if drawn := [node.name for node in graph.graph.nodes if torch.Tag.nondeterministic_seeded in _tags(node)]:
             return f"the net draws random numbers ({drawn[0]})."
         examples = [one for some in tensors for one in some]
-        file = native.kept(fingerprint(graph, examples, self.threads), partial(self._compile, graph, examples))
+        plain = Ours(graph, "", {})
+        ours = (replaced(graph) if self.threads == 1 else None) or plain
+        file = self._kept(ours, examples)
+        if isinstance(file, str) and ours is not plain:
+            log.warning("A compiled program goes without our own products: %s", file)
+            file = self._kept(plain, examples)
         if isinstance(file, str):
             return file
         runner = torch._C._aoti.AOTIModelContainerRunnerCpu(str(file), 1)
         return lambda flat: list(runner.run(flat))
 
-    def _compile(self, graph: GraphModule, examples: Tensors, file: Path) -> str:
+    def _kept(self, ours: Ours, examples: Tensors) -> Path | str:
+        return native.kept(fingerprint(ours, examples, self.threads), partial(self._compile, ours, examples))
+
+    def _compile(self, ours: Ours, examples: Tensors, file: Path) -> str:
         log.info("Compiling %d steps of local training to %s.", STEPS, file)
-        why = compiled(graph, examples, self.threads, file)
+        why = compiled(ours, examples, self.threads, file)
         self.compiled += not why
         return why
 
@@ -235,14 +244,14 @@ def traced(function: Callable[[Tensors, Tensors, Tensors], Tensors], tensors: Se
         return made(*(one for some in tensors for one in some))
 
 
-def compiled(graph: GraphModule, examples: Tensors, threads: int, file: Path) -> str:
+def compiled(ours: Ours, examples: Tensors, threads: int, file: Path) -> str:
     """Compile the graph to a native library, written aside and then renamed; why it failed, or nothing."""
     with tempfile.TemporaryDirectory(dir=file.parent) as aside, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         part = Path(aside) / "part.so"
-        options = {"aot_inductor.output_path": str(part), "cpp.threads": threads}
+        options = {"aot_inductor.output_path": str(part), "cpp.threads": threads, **ours.options}
         try:
-            torch._inductor.aot_compile(graph, tuple(examples), options=options)
+            torch._inductor.aot_compile(ours.graph, tuple(examples), options=options)
             torch._C._aoti.AOTIModelContainerRunnerCpu(str(part), 1)
             part.replace(file)
         except Exception as error:  # inductor's own, the compiler's, the linker's
@@ -250,12 +259,12 @@ def compiled(graph: GraphModule, examples: Tensors, threads: int, file: Path) ->
     return ""
 
 
-def fingerprint(graph: GraphModule, examples: Tensors, threads: int) -> str:
+def fingerprint(ours: Ours, examples: Tensors, threads: int) -> str:
     """A digest of what the program computes, from which tensors, and what compiles and runs it."""
     forms = [(tuple(t.shape), t.stride(), str(t.dtype), str(t.device)) for t in examples]
-    made = torch.__version__, torch.backends.cpu.get_cpu_capability(), native.processor()
-    digest = hashlib.blake2b(repr((graph.code, forms, threads, STEPS, made)).encode(), digest_size=16)
-    for name, value in sorted(graph.named_buffers()):  # class weights, say
+    made = torch.__version__, torch.backends.cpu.get_cpu_capability(), native.processor(), ours.library
+    digest = hashlib.blake2b(repr((ours.graph.code, forms, threads, STEPS, made)).encode(), digest_size=16)
+    for name, value in sorted(ours.graph.named_buffers()):  # class weights, say
         digest.update(repr((name, tuple(value.shape), str(value.dtype))).encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

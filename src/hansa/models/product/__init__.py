@@ -1,0 +1,1 @@
+"""Products of matrices with few rows, by kernels of ours, inside the programs that PyTorch compiles."""
