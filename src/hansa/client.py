@@ -231,6 +231,11 @@ class Client(Party):
         """Remember this, and nothing else."""
         self.mine, self._before, self._conversation, self._trained = memo, None, None, -1
 
+    def hand_over(self) -> Memo:
+        """What it remembers, which is kept elsewhere from now on; a conversation goes on."""
+        mine, self.mine, self._before = self.mine, {}, None
+        return mine
+
     def rest(self) -> None:
         """Let go of what can be had again, or is kept elsewhere; a conversation ends."""
         self.mine, self._before, self._conversation = {}, None, None

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import hansa as h
-from hansa.runtimes.shared import LARGEST, Sender, receive, take
+from hansa.runtimes.shared import LARGEST, Sender, claims, receive, take
 
 FEATURES, CLASSES = 12, 3
 
@@ -81,6 +81,15 @@ def test_a_robust_rule_hears_every_vector() -> None:
     plan = h.Plan(MODEL, aggregator=h.Median(), rounds=2)
     runtime = h.Processes(clients(plan), 3)
     assert last(plan, runtime).x.tobytes() == last(plan, h.InProcess(clients(plan))).x.tobytes()
+    runtime.close()
+
+
+def test_what_clients_remember_stays_in_no_worker() -> None:
+    data = {f"c{i:02}": DATA["client-0"] for i in range(40)}
+    plan = h.Plan(MODEL, h.Scaffold(), aggregator=h.Median(), sample=h.Uniform(3, quorum=3), rounds=60)
+    runtime = h.Processes(clients(plan, data), 1)
+    last(plan, runtime)
+    assert len(os.listdir(f"/proc/{runtime._workers[0].process.pid}/fd")) < 25  # of 40, each in another message
     runtime.close()
 
 
@@ -247,9 +256,9 @@ def test_data_is_in_memory_once_and_no_message_stays() -> None:
     runtime = h.Processes(clients(plan, data), 2)
     states = h.synchronous(plan, runtime)
     next(states)
-    settled([3 + 1 + 2 + 2] * 2, runtime)  # the standard ones, the link; the data, to read and to let go; two replies
+    settled([3 + 1 + 2 + 1] * 2, runtime)  # the standard ones, the link; the data, to read and to let go; a reply
     list(states)
-    settled([3 + 1 + 2 + 2] * 2, runtime)
+    settled([3 + 1 + 2 + 1] * 2, runtime)
     for worker in runtime._workers:
         with open(f"/proc/{worker.process.pid}/smaps_rollup") as file:
             mine = {line.split()[0]: int(line.split()[1]) / 1024 for line in file if "Pss" in line}
@@ -463,9 +472,36 @@ def test_a_sender_writes_over_what_nobody_reads_any_more() -> None:
     sender.close()
 
 
+def test_a_forked_process_lets_go_of_nothing_for_its_reader() -> None:
+    sender, (link, reader) = Sender(), socket.socketpair()
+    v = np.arange(1000.0)
+    sender.send([link], v)
+    held, _ = received(reader)
+    if not (child := os.fork()):
+        del held
+        os._exit(0)
+    os.waitpid(child, 0)
+    sender.send([link], -v)
+    assert (held == v).all()
+    sender.close()
+
+
+def test_tasks_of_a_message_without_arrays_are_claimed_once() -> None:
+    sender, (link, reader) = Sender(), socket.socketpair()
+    sender.send([link], "a task")
+    memory = receive(reader)
+    assert memory is not None and take(memory) == "a task"
+    tasks = claims(memory, "abc")
+    assert next(tasks) == "a"
+    sender.send([link], "b task")  # while it is at work
+    assert list(tasks) == ["b", "c"]
+    os.close(memory)
+    sender.close()
+
+
 def test_large_and_much_smaller_messages_take_memory_of_their_own() -> None:
     sender, (link, reader) = Sender(), socket.socketpair()
-    sizes = (LARGEST // 8 + 1000, 1000, LARGEST // 8 + 1000, 100_000, 1000, 100_000)
+    sizes = (LARGEST // 8 + 1000, 1000, LARGEST // 8 + 1000, 100_000, 1100, 100_000)
     places = []
     for size in sizes:
         sender.send([link], np.full(size, float(size)))

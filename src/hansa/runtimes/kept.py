@@ -16,7 +16,7 @@ def keep() -> bool:
 
     Whether it could: only glibc is asked, and only where the environment (MALLOC_…) has not said otherwise.
     """
-    if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
+    if os.name != "posix" or any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and bool(mallopt(TRIM, MOST)) and bool(mallopt(MAPPED, LARGEST))

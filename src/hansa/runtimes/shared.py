@@ -31,6 +31,7 @@ import cloudpickle
 
 ALIGNED = 64
 SPARE, LARGEST = 8, 2**26  # messages whose memory a sender looks at again, and how many bytes each may have
+GRAIN = 2**16  # bytes; messages of one kind differ by a few
 
 
 class Sender:
@@ -46,16 +47,14 @@ class Sender:
         parts = [pickled.getbuffer(), *(array.raw() for array in arrays)]
         sizes = [part.nbytes for part in parts]
         places = _places(sizes)
-        memory, length = self._spare(places[-1])
+        memory, length = self._spare(-(-places[-1] // GRAIN) * GRAIN)
         _write(memory, memoryview(struct.pack(f"<{3 + len(parts)}Q", 0, 0, len(parts), *sizes)), 0)
         for part, place in zip(parts, places, strict=False):
             _write(memory, part, place)
-        if length < places[-1]:
-            os.ftruncate(memory, length := places[-1])
         for link in links:
             with suppress(BrokenPipeError, ConnectionResetError):
                 socket.send_fds(link, [b"."], [memory])
-        if length > LARGEST:
+        if length > LARGEST or not arrays:  # without an array nobody says when its tasks are claimed
             os.close(memory)
             return
         self._sent.append((memory, length, len(links)))
@@ -73,13 +72,15 @@ class Sender:
             if length <= size <= 2 * length and struct.unpack("<Q", os.pread(memory, 8, 8)) == (readers,):
                 del self._sent[i]
                 return memory, size
-        return _nameless(), 0
+        memory = _nameless()
+        os.ftruncate(memory, length)
+        return memory, length
 
 
 def take(memory: int, copy: bool = False) -> Any:
     """The message in some memory: its arrays are shared and read-only, or with `copy` one's own."""
     mapped = mmap.mmap(memory, 0, access=mmap.ACCESS_COPY)  # what reads no flags writes to its own pages
-    weakref.finalize(mapped, _let_go, os.dup(memory)).atexit = False
+    weakref.finalize(mapped, _let_go, os.dup(memory), os.getpid()).atexit = False
     whole = memoryview(mapped)
     (n,) = struct.unpack_from("<Q", whole, 16)
     sizes = struct.unpack_from(f"<{n}Q", whole, 24)
@@ -87,9 +88,10 @@ def take(memory: int, copy: bool = False) -> Any:
     return pickle.loads(pickled, buffers=map(bytearray, arrays) if copy else arrays)  # noqa: S301  (our own program's)
 
 
-def _let_go(memory: int) -> None:
-    """Say that one reader less needs what lies in it."""
-    _raised(memory, 8)
+def _let_go(memory: int, reader: int) -> None:
+    """Say that one reader less needs what lies in it; a process that the reader forked does not speak for it."""
+    if os.getpid() == reader:
+        _raised(memory, 8)
     os.close(memory)
 
 

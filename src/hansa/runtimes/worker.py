@@ -116,7 +116,7 @@ def _said(parties: Population | Mapping[str, Any], who: str, task: Task, new: di
     before = party.mine
     body, why = answer(party, task.request)
     if party.mine is not before:
-        new[who] = party.mine
+        new[who] = party.hand_over()
     if task.request.fold and isinstance(parties, Population):
         parties.remember({})
     elif task.request.fold and task.open:

@@ -58,13 +58,13 @@ def _operations(net: nn.Module) -> list[fx.Node]:
 
     It runs on a copy of all but the tensors, for it may keep what it gets.
     """
-    copied = copy.deepcopy(net, {id(p): p for p in net.parameters()}).train()
-    next(copied.children())._forward_hooks.clear()  # TorchModel's own
     with torch.random.fork_rng(devices=[]):
         before = torch.get_rng_state()
         try:
+            copied = copy.deepcopy(net, {id(p): p for p in net.parameters()}).train()
+            next(copied.children())._forward_hooks.clear()  # TorchModel's own
             nodes = list(fx.symbolic_trace(copied).graph.nodes)
-        except Exception:  # whatever a net's own code does with a symbol
+        except Exception:  # whatever a net's own code does when it is copied, or with a symbol
             return []
         return nodes if torch.equal(before, torch.get_rng_state()) else []
 
