@@ -91,13 +91,14 @@ def take(memory: int, copy: bool = False) -> Any:
 def _let_go(memory: int, reader: int) -> None:
     """Say that one reader less needs what lies in it; a process that the reader forked does not speak for it."""
     if os.getpid() == reader:
-        _raised(memory, 8)
+        with suppress(OSError):  # where another does so at this instant, nobody waits: it is not written over
+            _raised(memory, 8, fcntl.LOCK_NB)
     os.close(memory)
 
 
-def _raised(memory: int, place: int) -> int:
+def _raised(memory: int, place: int, how: int = 0) -> int:
     """A number in some memory, which is then one more."""
-    fcntl.lockf(memory, fcntl.LOCK_EX, 8, place)
+    fcntl.lockf(memory, fcntl.LOCK_EX | how, 8, place)
     (i,) = struct.unpack("<Q", os.pread(memory, 8, place))
     os.pwrite(memory, struct.pack("<Q", i + 1), place)
     fcntl.lockf(memory, fcntl.LOCK_UN, 8, place)
