@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -472,6 +473,33 @@ def test_a_sender_writes_over_what_nobody_reads_any_more() -> None:
     sender.close()
 
 
+CLAIMS = """
+import sys
+from hansa.runtimes.shared import claims
+print(*claims(int(sys.argv[1]), [str(i) for i in range(3000)]))
+"""
+
+
+def test_each_task_is_claimed_once_and_a_stopped_process_holds_up_no_other() -> None:
+    sender, (link, reader) = Sender(), socket.socketpair()
+    sender.send([link], "tasks", 3000)
+    memory = receive(reader)
+    assert memory is not None
+    first = os.fstat(memory).st_size - 3000
+    if not (child := os.fork()):  # as if it were stopped while it claims task 7
+        fcntl.lockf(memory, fcntl.LOCK_EX, 1, first + 7)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        os._exit(0)
+    os.waitpid(child, os.WUNTRACED)
+    command = [sys.executable, "-c", CLAIMS, str(memory)]
+    workers = [subprocess.Popen(command, pass_fds=[memory], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    claimed = [int(task) for worker in workers for task in worker.communicate(timeout=60)[0].split()]
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(memory)
+    assert sorted(claimed) == [i for i in range(3000) if i != 7]
+
+
 def test_a_forked_process_lets_go_of_nothing_for_its_reader() -> None:
     sender, (link, reader) = Sender(), socket.socketpair()
     v = np.arange(1000.0)
@@ -505,12 +533,12 @@ def test_a_reader_that_stops_while_it_lets_go_holds_up_no_other() -> None:
 
 def test_tasks_of_a_message_without_arrays_are_claimed_once() -> None:
     sender, (link, reader) = Sender(), socket.socketpair()
-    sender.send([link], "a task")
+    sender.send([link], "a task", 3)
     memory = receive(reader)
     assert memory is not None and take(memory) == "a task"
     tasks = claims(memory, "abc")
     assert next(tasks) == "a"
-    sender.send([link], "b task")  # while it is at work
+    sender.send([link], "b task", 3)  # while it is at work
     assert list(tasks) == ["b", "c"]
     os.close(memory)
     sender.close()

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -21,12 +22,10 @@ FLAGS = ("-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared"
 log = logging.getLogger("hansa")
 
 
-def compiler() -> str:
-    """The C++ compiler's path; "" where none is installed, and on Windows."""
-    if os.name != "posix":
-        return ""
-    named = os.environ.get("CXX", "").split()[:1]
-    return next((path for one in (*named, *COMPILERS) if (path := shutil.which(one))), "")
+def compiler() -> list[str]:
+    """The words that call the C++ compiler; none where none is installed, and on Windows."""
+    named = [shlex.split(os.environ.get("CXX", "")), *([one] for one in COMPILERS)]
+    return next((words for words in named if words and shutil.which(words[0])), []) if os.name == "posix" else []
 
 
 @cache
@@ -75,7 +74,7 @@ def loaded(
     made = [path.read_bytes() for path in (source, *headers)], FLAGS, links, processor()
     name = f"{source.stem}-{hashlib.blake2b(repr(made).encode(), digest_size=16).hexdigest()}"
     try:
-        file = kept(name, lambda file: _compiled([found, *FLAGS, str(source), *links], file))
+        file = kept(name, lambda file: _compiled([*found, *FLAGS, str(source), *links], file))
         return file if isinstance(file, str) else ctypes.CDLL(str(file), mode)
     except OSError as error:  # the folder cannot be written, or programs in it may not run
         return f"{error}."

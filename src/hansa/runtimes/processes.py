@@ -143,8 +143,8 @@ class Processes:
             self._tell([worker], bare | {who: clients[who] for who in worker.names})
         self._tell(self._workers, {who: _dense(clients[who].data) for who in bare})
 
-    def _tell(self, workers: Iterable[Worker], message: Any) -> None:
-        self._sender.send([worker.link for worker in workers], message)
+    def _tell(self, workers: Iterable[Worker], message: Any, tasks: int = 0) -> None:
+        self._sender.send([worker.link for worker in workers], message, tasks)
 
     def roster(self) -> Sequence[str]:
         """Names of all clients, sorted."""
@@ -168,7 +168,7 @@ class Processes:
     def _ask(self, workers: list[Worker], request: Request, until: float, open: bool = False) -> None:
         number, memos = next(self._tasks), {} if request.turn else self._memory.of(request.bodies)
         self._waiting[number] = Waiting(replace(request, down=None), until, set(request.bodies))
-        self._tell(workers, Task(number, request, until, open, memos))
+        self._tell(workers, Task(number, request, until, open, memos), len(request.bodies) if open else 0)
 
     def receive(self) -> Reply:
         """The next reply; clients that pass the deadline are lost as late."""

@@ -5,11 +5,11 @@ process is killed, whichever and whenever: the system frees the memory with the 
 Once all who got a message have let go of its arrays, its sender writes the next one over it: new memory costs more than
 what is written into it.
 
-    0    how many of its tasks are claimed     8 bytes
-    8    how many readers have let go          8 bytes
-    16   how many parts follow, n              8 bytes
-    24   their lengths                         8n bytes
+    0    how many readers have let go          8 bytes
+    8    how many parts follow, n              8 bytes
+    16   their lengths                         8n bytes
     …    the pickle, then each array           each at a multiple of 64 bytes
+    …    which of its tasks are claimed        1 byte each, up to the end
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Sender:
     def __init__(self) -> None:
         self._sent = list[tuple[int, int, int]]()  # descriptor, bytes, readers
 
-    def send(self, links: Sequence[socket.socket], message: Any) -> None:
+    def send(self, links: Sequence[socket.socket], message: Any, tasks: int = 0) -> None:
         """Write a message once, for all; one that is dead is noticed when it is listened to."""
         pickled, arrays = io.BytesIO(), list[pickle.PickleBuffer]()
         cloudpickle.Pickler(pickled, protocol=5, buffer_callback=arrays.append).dump(message)
@@ -48,9 +48,11 @@ class Sender:
         sizes = [part.nbytes for part in parts]
         places = _places(sizes)
         memory, length = self._spare(-(-places[-1] // GRAIN) * GRAIN)
-        _write(memory, memoryview(struct.pack(f"<{3 + len(parts)}Q", 0, 0, len(parts), *sizes)), 0)
+        _write(memory, memoryview(struct.pack(f"<{2 + len(parts)}Q", 0, len(parts), *sizes)), 0)
         for part, place in zip(parts, places, strict=False):
             _write(memory, part, place)
+        os.ftruncate(memory, length)
+        os.ftruncate(memory, length + tasks)  # with zeros
         for link in links:
             with suppress(BrokenPipeError, ConnectionResetError):
                 socket.send_fds(link, [b"."], [memory])
@@ -69,12 +71,10 @@ class Sender:
     def _spare(self, length: int) -> tuple[int, int]:
         """Memory that nobody reads any more, with room for so many bytes and not far more; or new memory."""
         for i, (memory, size, readers) in enumerate(self._sent):
-            if length <= size <= 2 * length and struct.unpack("<Q", os.pread(memory, 8, 8)) == (readers,):
+            if length <= size <= 2 * length and struct.unpack("<Q", os.pread(memory, 8, 0)) == (readers,):
                 del self._sent[i]
                 return memory, size
-        memory = _nameless()
-        os.ftruncate(memory, length)
-        return memory, length
+        return _nameless(), length
 
 
 def take(memory: int, copy: bool = False) -> Any:
@@ -82,8 +82,8 @@ def take(memory: int, copy: bool = False) -> Any:
     mapped = mmap.mmap(memory, 0, access=mmap.ACCESS_COPY)  # what reads no flags writes to its own pages
     weakref.finalize(mapped, _let_go, os.dup(memory), os.getpid()).atexit = False
     whole = memoryview(mapped)
-    (n,) = struct.unpack_from("<Q", whole, 16)
-    sizes = struct.unpack_from(f"<{n}Q", whole, 24)
+    (n,) = struct.unpack_from("<Q", whole, 8)
+    sizes = struct.unpack_from(f"<{n}Q", whole, 16)
     pickled, *arrays = (whole[i : i + size].toreadonly() for i, size in zip(_places(sizes), sizes, strict=False))
     return pickle.loads(pickled, buffers=map(bytearray, arrays) if copy else arrays)  # noqa: S301  (our own program's)
 
@@ -92,23 +92,31 @@ def _let_go(memory: int, reader: int) -> None:
     """Say that one reader less needs what lies in it; a process that the reader forked does not speak for it."""
     if os.getpid() == reader:
         with suppress(OSError):  # where another does so at this instant, nobody waits: it is not written over
-            _raised(memory, 8, fcntl.LOCK_NB)
+            fcntl.lockf(memory, fcntl.LOCK_EX | fcntl.LOCK_NB, 8)
+            (i,) = struct.unpack("<Q", os.pread(memory, 8, 0))
+            os.pwrite(memory, struct.pack("<Q", i + 1), 0)
+            fcntl.lockf(memory, fcntl.LOCK_UN, 8)
     os.close(memory)
-
-
-def _raised(memory: int, place: int, how: int = 0) -> int:
-    """A number in some memory, which is then one more."""
-    fcntl.lockf(memory, fcntl.LOCK_EX | how, 8, place)
-    (i,) = struct.unpack("<Q", os.pread(memory, 8, place))
-    os.pwrite(memory, struct.pack("<Q", i + 1), place)
-    fcntl.lockf(memory, fcntl.LOCK_UN, 8, place)
-    return int(i)
 
 
 def claims(memory: int, tasks: Sequence[str]) -> Iterator[str]:
     """Of the tasks of a message those that are still free, each for the one process that comes first."""
-    while (i := _raised(memory, 0)) < len(tasks):
-        yield tasks[i]
+    first = os.fstat(memory).st_size - len(tasks)
+    for place, task in enumerate(tasks, first):
+        if _claimed(memory, place):
+            yield task
+
+
+def _claimed(memory: int, place: int) -> bool:
+    """Is this task free, and from now on ours? Nobody waits: one who is stopped in between holds up no other task."""
+    try:
+        fcntl.lockf(memory, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+    except OSError:  # another claims it at this instant
+        return False
+    if free := os.pread(memory, 1, place) == b"\0":
+        os.pwrite(memory, b"\1", place)
+    fcntl.lockf(memory, fcntl.LOCK_UN, 1, place)
+    return free
 
 
 def receive(link: socket.socket) -> int | None:
@@ -129,7 +137,7 @@ def _nameless() -> int:
 
 def _places(sizes: Sequence[int]) -> list[int]:
     """Where each part begins, and where the last one ends."""
-    places, end = [], 24 + 8 * len(sizes)
+    places, end = [], 16 + 8 * len(sizes)
     for size in sizes:
         places.append(-(-end // ALIGNED) * ALIGNED)
         end = places[-1] + size
