@@ -17,7 +17,7 @@ constexpr int LANES = 4, ROWS = 5, WIDE = 4;
 #endif
 constexpr int64_t NEAR = 1 << 17;  // floats that stay near the core
 
-#if defined(__AVX512F__) && defined(__GNUC__)
+#if defined(__AVX__) && defined(__GNUC__)
 #define HELD(vector) asm("" : "+v"(vector))  // read once: GCC would else read it again for each product
 #else
 #define HELD(vector)
@@ -69,30 +69,33 @@ void outer(const float* a, int64_t row, int64_t step, const float* b, int64_t wi
         for (int v = 0; v < V; v++) then(r, v * LANES, sums[r][v]);
 }
 
+// Calls then<N> with the largest N that is no more than n; n is positive.
+template <int MOST, class Then>
+void at_most(int64_t n, Then then) {
+    if constexpr (MOST > 1)
+        if (n < MOST) return at_most<MOST - 1>(n, then);
+    then.template operator()<MOST>();
+}
+
 // Calls tile<rows, columns>(row, column) until the whole is covered; columns in units of `unit`.
 template <int R, int C, class Tile>
 void tiled(int64_t rows, int64_t columns, int64_t unit, Tile tile) {
-    for (int64_t r = 0; r < rows;) {
-        bool many = rows - r >= R;
-        for (int64_t c = 0; c < columns;) {
-            bool wide = columns - c >= C * unit;
-            if (many && wide) tile.template operator()<R, C>(r, c);
-            else if (many) tile.template operator()<R, 1>(r, c);
-            else if (wide) tile.template operator()<1, C>(r, c);
-            else tile.template operator()<1, 1>(r, c);
-            c += wide ? C * unit : unit;
-        }
-        r += many ? R : 1;
-    }
+    for (int64_t r = 0; r < rows; r += R)
+        at_most<R>(rows - r, [&]<int I>() {
+            int64_t c = 0;
+            for (; c + C * unit <= columns; c += C * unit) tile.template operator()<I, C>(r, c);
+            for (; c < columns; c += unit) tile.template operator()<I, 1>(r, c);
+        });
 }
 
 // z[i, ·] = b + W x[i, ·]: x has `rows` rows, W `columns`, each of `width` numbers; z's begin `next` numbers apart.
 void dotted(const float* x, const float* w, const float* b, float* z, int64_t rows, int64_t columns, int64_t width,
             int64_t next) {
-    int64_t many = std::max<int64_t>(NEAR / 2 / width / ROWS, 1) * ROWS;
-    for (int64_t begin = 0; begin < rows; begin += many)
-        tiled<WIDE, ROWS>(columns, std::min(many, rows - begin), 1, [=]<int J, int I>(int64_t j, int64_t i) {
-            dots<I, J>(x + (begin + i) * width, w + j * width, b + j, z + (begin + i) * next + j, width, next);
+    int64_t many = std::max<int64_t>(NEAR / 2 / width / WIDE, 1) * WIDE;
+    for (int64_t begin = 0; begin < columns; begin += many)
+        tiled<ROWS, WIDE>(rows, std::min(many, columns - begin), 1, [=]<int I, int J>(int64_t i, int64_t j) {
+            j += begin;
+            dots<I, J>(x + i * width, w + j * width, b + j, z + i * next + j, width, next);
         });
 }
 

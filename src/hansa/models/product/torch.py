@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from .. import native
+from ... import native
 
 SOURCE = Path(__file__).with_name("product.cpp")
 HEADER = SOURCE.with_name("products.hpp")
