@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hansa import Total, sums
+from hansa import Total, native, sums
 
 # of every magnitude up to 10⁹, of which 100 stay below the 2³⁷ that a sum may reach
 numbers = st.one_of(
@@ -121,6 +121,43 @@ def test_integers_add_up_modulo_2_to_the_64(rows: list[list[int]], groups: int) 
     value = t.value()
     assert value is not None and value.dtype == np.uint64 and t.count == len(rows)
     assert value.tolist() == [sum(row[i] for row in rows) % 2**64 for i in range(2)]
+
+
+def test_long_vectors_are_added_natively_to_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all magnitudes, on the grids and between them; and what cannot be read in place goes through NumPy."""
+    rng, n = np.random.default_rng(0), 3 * sums.LONG + 5  # no whole number of the processor's vectors
+    rows = np.ldexp(rng.uniform(-1, 1, (7, n)), rng.integers(-80, 30, (7, n)))
+    rows[:, :8] = [0.0, -0.0, 5e-324, 2.0**-17, 2.0**-57, -(2.0**-56) - 2.0**-57, 1e9, 0.1]
+    given = [*rows, np.asfortranarray(rows.T)[:, 3], rows[0].astype(np.float32), np.repeat(rows[1], 2)[::2]]
+    assert sums.loaded() is not None and not given[-1].flags.c_contiguous
+    before = [v.copy() for v in given]
+    natively, plainly = Total(), Total()
+    for v in given:
+        natively.add(v)
+    monkeypatch.setattr(sums, "LONG", n + 1)
+    monkeypatch.setattr(sums, "loaded", None)
+    for v in given[::-1]:
+        plainly.add(v)
+    assert bits(natively) == bits(plainly)
+    assert all((v == old).all() for v, old in zip(given, before, strict=True))
+
+
+def test_where_there_is_no_compiler_numpy_adds(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same bytes, and the log says so once."""
+    v = np.random.default_rng(0).standard_normal(sums.LONG)
+    want = bits(total_of(v))
+    monkeypatch.setattr(native, "compiler", list)
+    sums.loaded.cache_clear()
+    try:
+        with caplog.at_level("INFO", "hansa"):
+            assert bits(total_of(v)) == bits(total_of(v)) == want
+    finally:
+        sums.loaded.cache_clear()
+    assert [record.message for record in caplog.records if "NumPy" in record.message] == [
+        "Sums are taken in NumPy: no C++ compiler is installed (g++, clang++, c++)."
+    ]
 
 
 def test_nothing_added_is_nothing() -> None:

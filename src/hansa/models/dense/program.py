@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ... import native
 from ...rand import Key
 from ...spec import Vector
-from .. import Drift, Training, TrainResult, native
+from .. import Drift, Training, TrainResult
 from ..batch import Batch
 from ..blocks import aligned, picked
 

@@ -22,7 +22,8 @@ from torch.func import functional_call
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from .. import MOMENTUM, native
+from ... import native
+from .. import MOMENTUM
 from ..losses.torch import Loss
 from ..product.torch import Ours, replaced
 
