@@ -22,7 +22,6 @@ from typing import Self
 
 import numpy as np
 
-from . import native
 from .spec import Vector
 
 COARSE = 1.5 * 2.0 ** (52 - 16)
@@ -96,6 +95,8 @@ class Total:
 @cache
 def loaded() -> ctypes.CDLL | None:
     """sums.cpp as this machine's own program; None where it cannot be made, and the log says why."""
+    from . import native  # subprocess and the like are no part of `import hansa`
+
     library = native.loaded(Path(__file__).with_suffix(".cpp"))
     if isinstance(library, str):
         log.info("Sums are taken in NumPy: %s", library)
