@@ -126,7 +126,7 @@ are met for the first time, do not count.
 FASTEST = """
 The fastest of hansa's programs: how many times the fastest others take, pfl in one process and in two. Memory is that
 of hansa in one process with PyTorch, over the plain loop. Efficiency: of two workers beside one, the best that a
-program shows, by the least times.
+program shows, by the least times; two alone: the same of two plain loops at once that share nothing but the machine.
 """
 CIFAR = """## CIFAR-10 among 1,000 users
 
@@ -414,11 +414,12 @@ def simulation() -> Iterator[str]:
         ours = next(title for title, row in rows.items() if row["seconds"] == best["hansa"])
         times = (f"{best[k] / best['hansa']:.1f}" if k in best else "–" for k in others)
         memory = rows["hansa, PyTorch"]["memory_mib"] / rows["plain PyTorch"]["memory_mib"]
-        ratios.append((name, ours, *times, f"{memory:.2f}", _efficiency(rows)))
+        ratios.append((name, ours, *times, f"{memory:.2f}", _efficiency(rows), _machine(rows)))
     yield SIMULATION
     yield from table(("setting", "program", "seconds", "rounds", "MiB", "start, s"), lines)
     yield FASTEST
-    yield from table(("setting", "fastest", "pfl", "pfl, two", "Flower", "plain loop", "memory", "efficiency"), ratios)
+    names = ("setting", "fastest", "pfl", "pfl, two", "Flower", "plain loop", "memory", "efficiency", "two alone")
+    yield from table(names, ratios)
     yield made(*results.values())
     made_of = {row["library"]: row["versions"] for result in results.values() for row in result["rows"]}
     yield f"*hansa: {made_of['hansa']}; pfl: {made_of.get('pfl', '–')}; Flower: {made_of.get('flower', '–')}.*\n"
@@ -439,6 +440,12 @@ def _efficiency(rows: dict[str, Any]) -> str:
     pairs = [(row, rows.get(title.replace("(2)", "(1)"))) for title, row in rows.items() if "(2)" in title]
     found = [one["least"] / two["least"] / 2 for two, one in pairs if one]
     return f"{max(found):.0%}" if found else "–"
+
+
+def _machine(rows: dict[str, Any]) -> str:
+    """The least time of a plain loop over that of two at once: what two cores give to those who share nothing."""
+    one, two = (rows.get(f"plain PyTorch{more}") for more in ("", ", twice at once"))
+    return f"{one['least'] / two['least']:.0%}" if one and two else "–"
 
 
 def _span(values: list[float]) -> str:

@@ -43,8 +43,9 @@ PEERS = Path(os.environ.get("HANSA_PEERS", HERE / ".peers"))
 PLOT = ROOT / "docs" / "simulation.svg"
 ROUNDS = {"lr": 100, "2nn": 20, "small": 10, "cnn": 2}  # in one turn: long enough that its beginning counts for little
 WARM = {"lr": 50, "2nn": 30, "small": 20, "cnn": 2}  # before the first: hansa and pfl look at a client's data only once
-COLOURS = {"hansa": "#0b6e99", "plain": "#8a94a0", "pfl": "#d1762b", "flower": "#1d2733"}
-PACKAGES = {"hansa": ("torch", "jax"), "plain": ("torch",), "pfl": ("pfl", "torch"), "flower": ("flwr", "ray", "torch")}
+COLOURS = {"hansa": "#0b6e99", "plain": "#8a94a0", "twice": "#c3c9cf", "pfl": "#d1762b", "flower": "#1d2733"}
+TORCH = dict.fromkeys(("plain", "twice"), ("torch",))
+PACKAGES = {"hansa": ("torch", "jax"), **TORCH, "pfl": ("pfl", "torch"), "flower": ("flwr", "ray", "torch")}
 MLP = {
     **{f"hansa, JAX{where}": ("hansa", "jax", workers) for workers, where in enumerate(("", ", Processes(1)"))},
     "hansa, JAX, Processes(2)": ("hansa", "jax", 2),
@@ -53,6 +54,7 @@ MLP = {
     "hansa, PyTorch compiled, Processes(1)": ("hansa", "compiled", 1),
     "hansa, PyTorch compiled, Processes(2)": ("hansa", "compiled", 2),
     "plain PyTorch": ("plain", 1),
+    "plain PyTorch, twice at once": ("twice",),
 }
 CNN = {
     "hansa, JAX": ("hansa", "jax", 0),
@@ -62,6 +64,7 @@ CNN = {
     "hansa, PyTorch compiled": ("hansa", "compiled", 0),
     "hansa, PyTorch compiled, Processes(2)": ("hansa", "compiled", 2),
     "plain PyTorch": ("plain", 1),
+    "plain PyTorch, twice at once": ("twice",),
     "plain PyTorch, 2 threads": ("plain", 2),
 }
 TWO = "pfl, 2 processes"
@@ -253,6 +256,10 @@ def compare(rows: list[dict[str, Any]]) -> Iterator[str]:
         if title.endswith("Processes(2)") and (one := found.get(title.replace("(2)", "(1)"))):
             median, least = (one[name] / row[name] / 2 for name in ("seconds", "least"))
             yield f"  {title}: efficiency {median:.0%}, of the least times {least:.0%}"
+    if {"plain", "twice"} <= {row["library"] for row in rows}:
+        plain, twice = found["plain PyTorch"], found["plain PyTorch, twice at once"]
+        median, least = (plain[name] / twice[name] for name in ("seconds", "least"))
+        yield f"  two that share nothing: {median:.0%}, of the least times {least:.0%}"
 
 
 def plot(results: dict[str, list[dict[str, Any]]]) -> None:
