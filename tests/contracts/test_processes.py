@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.contracts.running import gone, group, pids, zygote
 
 import hansa as h
 from hansa.runtimes.shared import LARGEST, Sender, claims, receive, take
@@ -90,7 +91,7 @@ def test_what_clients_remember_stays_in_no_worker() -> None:
     plan = h.Plan(MODEL, h.Scaffold(), aggregator=h.Median(), sample=h.Uniform(3, quorum=3), rounds=60)
     runtime = h.Processes(clients(plan, data), 1)
     last(plan, runtime)
-    assert len(os.listdir(f"/proc/{runtime._workers[0].process.pid}/fd")) < 25  # of 40, each in another message
+    assert len(os.listdir(f"/proc/{pids(runtime)[0]}/fd")) < 25  # of 40, each in another message
     runtime.close()
 
 
@@ -176,7 +177,7 @@ def test_the_longest_first_and_the_rest_to_who_is_free(tmp_path: Path) -> None:
     runtime = h.Processes(clients(plan, ragged()), 2)
     assert len(last(plan, runtime).seen) == 8
     *others, (alone, longest) = trained(plan.model.file)  # type: ignore[attr-defined]
-    assert longest == 1500 and {pid for pid, _ in others} == {w.process.pid for w in runtime._workers} - {alone}
+    assert longest == 1500 and {pid for pid, _ in others} == set(pids(runtime)) - {alone}
     assert [n for _, n in others] == [700, 300, 40, 40, 3, 2, 1]
     runtime.close()
 
@@ -185,13 +186,13 @@ def test_memory_moves_with_the_client(tmp_path: Path) -> None:
     """In each round one of two workers is stopped, so all clients train where they did not train before."""
     plan = h.Plan(Noted(FEATURES, CLASSES, file=str(tmp_path / "notes")), h.Scaffold(), rounds=5)
     runtime = h.Processes(clients(plan, ragged()), 2)
-    states, pids = h.synchronous(plan, runtime), [worker.process.pid for worker in runtime._workers]
+    states, ours = h.synchronous(plan, runtime), pids(runtime)
     next(states)
     for i in (0, 1, 0, 1):
-        os.kill(pids[i], signal.SIGSTOP)
+        os.kill(ours[i], signal.SIGSTOP)
         state = next(states)
-        os.kill(pids[i], signal.SIGCONT)
-    assert [pid for pid, _ in trained(plan.model.file)[8:]] == [pids[i] for i in (1, 0, 1, 0) for _ in range(8)]  # type: ignore[attr-defined]
+        os.kill(ours[i], signal.SIGCONT)
+    assert [pid for pid, _ in trained(plan.model.file)[8:]] == [ours[i] for i in (1, 0, 1, 0) for _ in range(8)]  # type: ignore[attr-defined]
     one = h.InProcess(clients(plan, ragged()))
     assert state.x.tobytes() == last(plan, one).x.tobytes()
     ours, theirs = runtime.memory(runtime.roster()), one.memory(one.roster())
@@ -243,9 +244,15 @@ def test_nobody_writes_into_what_all_share() -> None:
 def settled(most: int, runtime: h.Processes) -> None:
     """Workers close what they have read: so many descriptors stay open in each, fewer where others did its work."""
     until = time.monotonic() + 30
-    while max(found := [len(os.listdir(f"/proc/{w.process.pid}/fd")) for w in runtime._workers]) > most:
+    while max(found := [len(os.listdir(f"/proc/{pid}/fd")) for pid in pids(runtime)]) > most:
         assert time.monotonic() < until, f"workers have {found} open files, not {most}"
         time.sleep(0.02)
+
+
+def memory(pid: int) -> dict[str, float]:
+    """MiB of a process by kind: what it shares counts in part (Pss…), or in whole."""
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        return {line.split()[0]: int(line.split()[1]) / 1024 for line in file if line.endswith("kB\n")}
 
 
 def test_data_is_in_memory_once_and_no_message_stays() -> None:
@@ -260,12 +267,85 @@ def test_data_is_in_memory_once_and_no_message_stays() -> None:
     settled(3 + 1 + 2 + 1, runtime)  # the standard ones, the link; the data, to read and to let go; a reply
     list(states)
     settled(3 + 1 + 2 + 1, runtime)
-    for worker in runtime._workers:
-        with open(f"/proc/{worker.process.pid}/smaps_rollup") as file:
-            mine = {line.split()[0]: int(line.split()[1]) / 1024 for line in file if "Pss" in line}
+    for pid in pids(runtime):
+        mine = memory(pid)
         assert mine["Pss_Anon:"] < 60 < mine["Pss_Anon:"] + 2 * mine["Pss_Shmem:"]
     runtime.close()
     assert set(os.listdir("/dev/shm")) <= before and len(os.listdir("/proc/self/fd")) <= there
+
+
+def net(**more: Any) -> h.TorchModel:
+    import torch
+
+    torch.manual_seed(0)
+    layers = torch.nn.Linear(FEATURES, 64), torch.nn.ReLU(), torch.nn.Linear(64, CLASSES)
+    return h.TorchModel(torch.nn.Sequential(*layers), torch.nn.functional.cross_entropy, **more)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forks only on Linux")
+def test_what_workers_import_is_in_memory_once() -> None:
+    plan = h.Plan(net(), rounds=5)
+    runtime = h.Processes(clients(plan), 3)
+    last(plan, runtime)
+    for pid in pids(runtime):
+        mine = memory(pid)
+        assert mine["Pss_Anon:"] < 0.7 * mine["Anonymous:"] and mine["Pss:"] < 0.5 * mine["Rss:"]
+    runtime.close()
+
+
+def test_forks_may_compute_on_more_threads() -> None:
+    plan = h.Plan(net(threads=2, compile=False), rounds=2)
+    runtime = h.Processes(clients(plan), 2)
+    assert last(plan, runtime).x.tobytes() == last(plan, h.InProcess(clients(plan))).x.tobytes()
+    runtime.close()
+
+
+@dataclass(frozen=True)
+class Drawing(h.Softmax):
+    """Writes down what its process draws from generators that nobody seeds."""
+
+    folder: str = ""
+
+    def train(self, *rest: Any) -> h.TrainResult:
+        import random
+        import tempfile
+        import uuid
+
+        file = Path(self.folder, str(os.getpid()))
+        names = tempfile._get_candidate_names()  # type: ignore[attr-defined]
+        if not file.exists():
+            numpy = np.random.random(), np.random.default_rng().random()  # noqa: NPY002
+            drawn = random.random(), *numpy, uuid.uuid4(), next(names)
+            file.write_text(" ".join(map(str, (*drawn, h.Key.fresh().secret.hex()))))
+        return super().train(*rest)
+
+
+def test_no_two_workers_draw_the_same(tmp_path: Path) -> None:
+    plan = h.Plan(Drawing(FEATURES, CLASSES, folder=str(tmp_path)), rounds=9)
+    runtime = h.Processes(clients(plan), 3)
+    last(plan, runtime)
+    runtime.close()
+    drawn = [file.read_text().split() for file in tmp_path.iterdir()]
+    assert len(drawn) > 1 and all(len(set(kind)) == len(drawn) for kind in zip(*drawn, strict=True))
+
+
+def test_a_library_with_threads_is_not_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n"
+    )
+    plan = h.Plan(MODEL, rounds=2)
+    expected, found = last(plan, h.InProcess(clients(plan))), {}
+    for threads in (False, True):
+        if threads:
+            monkeypatch.syspath_prepend(tmp_path)
+        runtime = h.Processes(clients(plan), 2)
+        assert last(plan, runtime).x.tobytes() == expected.x.tobytes()
+        found[threads] = [Path(f"/proc/{pid}/cmdline").read_text() for pid in (zygote(runtime), *pids(runtime))]
+        os.kill(pids(runtime)[1], signal.SIGKILL)
+        with pytest.raises(RuntimeError, match=r"Worker 1 of 2 died \(signal 9"):
+            last(plan, runtime)
+        runtime.close()
+    assert len(set(found[False])) == (1 if sys.platform == "linux" else 3) and len(set(found[True])) == 3
 
 
 # ── who does not answer ──
@@ -345,7 +425,7 @@ def test_a_dead_worker_is_named() -> None:
     runtime = h.Processes(clients(plan), 2)
     states = h.synchronous(plan, runtime)
     next(states)
-    os.kill(runtime._workers[1].process.pid, signal.SIGKILL)
+    os.kill(pids(runtime)[1], signal.SIGKILL)
     with pytest.raises(RuntimeError, match=r"Worker 1 of 2 died \(signal 9"):
         list(states)
     runtime.close()
@@ -393,39 +473,70 @@ def test_a_plain_script_needs_no_guard_and_may_print(tmp_path: Any) -> None:
     assert done.stderr.count("training") == 8
 
 
-def test_workers_end_with_their_parent(tmp_path: Any) -> None:
-    script = tmp_path / "parent.py"
-    script.write_text(
-        textwrap.dedent("""
-        import os, signal
-        import numpy as np
-        import hansa as h
+PARENT = """
+import os, signal, sys
+import numpy as np
+import hansa as h
+from tests.contracts.running import pids, zygote
 
-        plan = h.Plan(h.Softmax(4, 2), rounds=1)
-        people = [h.Client(f"c{i}", plan, (np.ones((9, 4)), np.arange(9) % 2)) for i in range(4)]
-        runtime = h.Processes(people, 2)
-        next(h.synchronous(plan, runtime))
-        print(*(worker.process.pid for worker in runtime._workers), flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
-    """)
-    )
-    before = set(os.listdir("/dev/shm"))
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
-    pids = [int(pid) for pid in done.stdout.split()]
-    assert len(pids) == 2
-    until = time.monotonic() + 30
-    while any(alive(pid) for pid in pids):
-        assert time.monotonic() < until, "workers outlive their parent"
-        time.sleep(0.05)
-    assert set(os.listdir("/dev/shm")) <= before
+plan = h.Plan(h.Softmax(4, 2), rounds=1)
+people = [h.Client(f"c{i}", plan, (np.ones((9, 4)), np.arange(9) % 2)) for i in range(4)]
+runtime = h.Processes(people, 2)
+next(h.synchronous(plan, runtime))
+print(zygote(runtime), *pids(runtime), flush=True)
+who = {"zygote": zygote(runtime), "worker": pids(runtime)[0]}
+for one in sys.argv[2:]:
+    os.kill(who[one], getattr(signal, sys.argv[1]))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
-def alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+@pytest.mark.parametrize(
+    "before",
+    [(), ("SIGKILL", "zygote"), ("SIGKILL", "worker"), ("SIGKILL", "zygote", "worker"), ("SIGSTOP", "worker")],
+    ids=" ".join,
+)
+def test_workers_end_with_their_parent(before: tuple[str, ...]) -> None:
+    """By `kill -9`, whoever was killed or stopped before it."""
+    shared = set(os.listdir("/dev/shm"))
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
+    command = [sys.executable, "-c", PARENT, *before]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | {"PYTHONPATH": paths})
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    leader, *workers = map(int, done.stdout.split())
+    assert len(workers) == 2 and gone(leader), f"{group(leader)} outlive their parent"
+    assert set(os.listdir("/dev/shm")) <= shared
+
+
+def test_the_death_of_who_started_the_workers_is_told_and_takes_them_along() -> None:
+    plan = h.Plan(MODEL, rounds=50)
+    runtime = h.Processes(clients(plan), 2)
+    states = h.synchronous(plan, runtime)
+    next(states)
+    leader = zygote(runtime)
+    os.kill(leader, signal.SIGKILL)
+    with pytest.raises(RuntimeError, match=r"The process that started the workers died \(signal 9\)"):
+        list(states)
+    assert gone(leader)
+    runtime.close()
+
+
+def test_closing_ends_stopped_workers_and_what_clients_started(tmp_path: Path) -> None:
+    plan = h.Plan(Starting(FEATURES, CLASSES), rounds=1)
+    runtime = h.Processes(clients(plan), 2)
+    last(plan, runtime)
+    leader = zygote(runtime)
+    assert len(group(leader)) == 3 + len(DATA)
+    os.kill(pids(runtime)[1], signal.SIGSTOP)
+    runtime.close()
+    assert gone(leader)
+
+
+@dataclass(frozen=True)
+class Starting(h.Softmax):
+    def train(self, *rest: Any) -> h.TrainResult:
+        subprocess.Popen(["sleep", "1000"])
+        return super().train(*rest)
 
 
 def test_wrong_numbers_of_workers() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.contracts.running import pids
 
 import hansa as h
 from hansa.config import build, overlay, set_, table, toml
@@ -131,8 +132,8 @@ def test_it_is_the_plain_sum_up_to_its_rounding() -> None:
 
 
 def helper_of(runtime: h.Processes) -> int:
-    (found,) = (worker.process.pid for worker in runtime._all if worker.names == ("helper 1",))
-    return found
+    (found,) = (worker.number for worker in runtime._all if worker.names == ("helper 1",))
+    return pids(runtime)[found]
 
 
 def test_a_helper_that_is_silent_voids_the_round() -> None:

@@ -1,8 +1,8 @@
 """Processes: clients on all cores of this machine; each worker trains whoever is next, and returns one sum.
 
-A worker is a fresh interpreter, so no script needs an `if __name__ == "__main__"`, and it computes on one thread: more
-cores are more workers. Parent and worker are one program of one user, and speak pickle in shared memory; nothing that
-comes from another party is unpickled.
+No script needs an `if __name__ == "__main__"`, and a worker computes on one thread: more cores are more workers. Parent
+and worker are one program of one user, and speak pickle in shared memory; nothing that comes from another party is
+unpickled.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import math
 import os
 import selectors
 import socket
-import subprocess
-import sys
 import time
 import weakref
 from collections import deque
@@ -32,33 +30,18 @@ from .inprocess import introduce
 from .kept import keep
 from .shared import Sender, receive, take
 from .worker import Task
+from .zygote import Zygote
 
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 LONGEST = 1e6  # seconds that are waited at once; systems count milliseconds in 32 bits
-START = "from hansa.runtimes.worker import work; work()"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Worker:
     """A worker process; `names` are the parties that live nowhere else."""
 
     number: int
     names: tuple[str, ...]
-    link: socket.socket = field(init=False)
-    process: subprocess.Popen[bytes] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.link, its = socket.socketpair()
-        paths = os.pathsep.join(filter(None, sys.path))
-        with its:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", START, str(its.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=2,  # what a client's code prints is not what the program says
-                env={**os.environ, **ONE_THREAD, "PYTHONPATH": paths},
-                pass_fds=[its.fileno()],
-                process_group=0,  # Ctrl-C is for the parent, which ends its workers itself
-            )
+    link: socket.socket
 
 
 @dataclass
@@ -119,13 +102,16 @@ class Processes:
         self._tasks, self._waiting = count(), dict[int, Waiting]()
         self._ready: deque[Reply] = deque()
         homes = [tuple(who for who, i in self._home.items() if i == worker) for worker in range(number)]
-        self._all = [Worker(i, names) for i, names in enumerate([*homes, *((name,) for name in parties)])]
+        homes += [(name,) for name in parties]
+        self._zygote = Zygote(found.plan.model, len(homes))
+        self._all = [Worker(i, *one) for i, one in enumerate(zip(homes, self._zygote.links, strict=True))]
         self._workers = self._all[:number]
         self._home |= {worker.names[0]: worker.number for worker in self._all[number:]}
         self._inbox, self._sender = selectors.PollSelector(), Sender()
-        self._end = weakref.finalize(self, stop, self._all, self._sender)
+        self._end = weakref.finalize(self, stop, self._zygote, self._sender)
         for worker in self._all:
             self._inbox.register(worker.link, selectors.EVENT_READ, worker)
+        self._inbox.register(self._zygote.link, selectors.EVENT_READ)
         for worker in self._all[number:]:
             self._tell([worker], (worker.names[0], found.plan))
         introduce(found, dict(self._hear()[1][1:] for _ in parties))
@@ -209,17 +195,9 @@ class Processes:
     def _hear(self, worker: Worker | None = None) -> tuple[Worker, Any]:
         """What this worker says next, or any; waits."""
         worker = worker or self._inbox.select()[0][0].data
-        memory = receive(worker.link)
-        if memory is None:
-            code = worker.process.wait()
-            lost = f"{', '.join(worker.names[:3])} and so on are" if worker.names else "The clients it was training are"
-            raise RuntimeError(
-                f"Worker {worker.number} of {len(self._all)} died ({'signal' if code < 0 else 'exit code'} "
-                f"{abs(code)}).\n"
-                f"  {lost} lost.\n"
-                "  Signal 9 is most often the system running out of memory.\n"
-                "  Use fewer workers or smaller data, and resume the run."
-            )
+        memory = receive(worker.link) if worker else None
+        if worker is None or memory is None:
+            raise RuntimeError(self._death(worker))
         message = take(memory)
         os.close(memory)
         if message[0] == "bug":
@@ -228,6 +206,21 @@ class Processes:
                 error.add_note(note)
             raise error
         return worker, message
+
+    def _death(self, worker: Worker | None) -> str:
+        """Who has died, of what, and what to do."""
+        code = self._zygote.code(worker.number) if worker else None
+        if worker is None or code is None:
+            code, who, lost = self._zygote.end(), "The process that started the workers", "They"
+        else:
+            who = f"Worker {worker.number} of {len(self._all)}"
+            lost = f"{', '.join(worker.names[:3])} and so on" if worker.names else "The clients it was training"
+        return (
+            f"{who} died ({'signal' if code < 0 else 'exit code'} {abs(code)}).\n"
+            f"  {lost} are lost.\n"
+            "  Signal 9 is most often the system running out of memory.\n"
+            "  Use fewer workers or smaller data, and resume the run."
+        )
 
     def memory(self, who: Iterable[str]) -> dict[str, Memo]:
         """What these clients remember between rounds."""
@@ -250,13 +243,12 @@ class Processes:
         self._end()
 
 
-def stop(workers: list[Worker], sender: Sender) -> None:
+def stop(zygote: Zygote, sender: Sender) -> None:
     """End worker processes, and what was sent to them."""
     sender.close()
-    for worker in workers:
-        worker.process.kill()
-        worker.process.wait()
-        worker.link.close()
+    zygote.end()
+    for link in (zygote.link, *zygote.links):
+        link.close()
 
 
 def _homes(clients: Clients, workers: int) -> dict[str, int]:

@@ -36,10 +36,10 @@ class Task:
     memos: Mapping[str, Memo]  # what its clients remember
 
 
-def work() -> None:
-    """A worker's whole life; it ends with its parent."""
+def work(end: int) -> None:
+    """A worker's whole life, at its end of a link; it ends with its parent."""
     keep()
-    link = socket.socket(fileno=int(sys.argv[1]))
+    link = socket.socket(fileno=end)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what clients print is not lost at the end
     warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # PyTorch's, of data that all share
     inbox = SimpleQueue[int]()

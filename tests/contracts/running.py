@@ -1,0 +1,41 @@
+"""Which processes of a runtime are running, as Linux tells."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+
+def zygote(runtime: Any) -> int:
+    """The process that has started the workers, and leads their group."""
+    return int(runtime._zygote._process.pid)
+
+
+def pids(runtime: Any) -> list[int]:
+    """The workers, in their order."""
+    parent = zygote(runtime)
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def group(leader: int) -> list[int]:
+    """Who is alive in a group of processes."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, its, *_ = file.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(its) == leader and state != "Z":
+            found.append(int(file.parent.name))
+    return found
+
+
+def gone(leader: int, seconds: float = 30.0) -> bool:
+    """Does a group come to its end?"""
+    until = time.monotonic() + seconds
+    while group(leader):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
