@@ -82,7 +82,7 @@ class TorchModel(Model):
 
     `cohort`: so many clients of a round train as one batch, each with dropout of its own key; its bytes are the same in
     any company, and alone it takes as long as all. None: many on CUDA, one on a CPU. It takes arrays, a net without
-    buffers, and layers that vmap knows.
+    buffers, and layers that vmap knows. On CUDA steps that come often are CUDA graphs, unless `compile` is False.
 
     `net` is copied, once for all clients: the caller's own module changes only in `load`. A plan's digest covers the
     architecture, the loss and the frozen parameters, not the first weights and not how it computes.
@@ -172,8 +172,8 @@ class TorchModel(Model):
 
     @property
     def compiled(self) -> int:
-        """How many programs were compiled here; others were found on disk."""
-        return self._programs.compiled
+        """How many programs were compiled and CUDA graphs captured here; other programs were found on disk."""
+        return self._programs.compiled + (self._lanes.graphs.captured if self._lanes else 0)
 
     def plan(self, training: Training) -> None:
         """With PerExample, no layer that mixes the examples of a batch."""
@@ -311,10 +311,9 @@ class TorchModel(Model):
 
     def _lane(self, start: Tensor, job: Job, training: Training) -> Lane:
         x, data, drift, key = job
-        whole = arrays(data)
+        whole, rows, step = arrays(data), ordered(data, training, key), self._step(x, training, drift)
         assert whole is not None
-        draws, step = math.prod(training.schedule(len(target(whole)))), self._step(x, training, drift)
-        return Lane(start, whole, ordered(data, training, key), draws, step, key.seed())
+        return Lane(start, whole, rows, math.prod(training.schedule(len(target(whole)))), step, key.seed())
 
     def _step(self, x: Vector, training: Training, drift: Drift) -> Step:
         shift = None if drift.shift is None else self._here(drift.shift)

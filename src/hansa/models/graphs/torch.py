@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class Graphs:
 
     def find(self, which: Hashable) -> Ready | None:
         """The step of that name, if it is captured."""
-        return self._kept.find(which) if self._wanted else None
+        return self._kept.find(which)
 
     def due(self, which: Hashable, steps: int) -> bool:
         """Is it worth a capture, with so many steps to come?"""
@@ -88,7 +89,8 @@ class Graphs:
 def _unsynchronised() -> Iterator[None]:
     """An error where the CPU would wait for the GPU."""
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings(action="ignore"):  # that this way of looking does not find all
+        torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:
