@@ -1,10 +1,12 @@
 """CIFAR-10 among 1,000 users of 50 images, as pfl-research times it: cohort 50, one local epoch of batches of 10.
 
-The network is theirs, of 1,626,442 numbers; SGD at 0.1, no augmentation, 10,000 test images scored every 10 rounds. On
-CUDA a cohort trains as one batch. Images are those packed as JPEG in $HANSA_DATA/cifar10_jpeg (which needs Pillow);
-without them, random ones of their shape, and the result says so: then only the seconds mean anything.
+The network is theirs, of 1,626,442 numbers; SGD at 0.1, no augmentation, 10,000 test images scored every 10 rounds.
+Three ways in turn: a cohort's clients one after another; as one batch; as one batch, its step a CUDA graph. The first
+two stop after a few rounds, and a CPU knows no graphs. Images are those packed as JPEG in $HANSA_DATA/cifar10_jpeg
+(which needs Pillow); without them, random ones of their shape, and the result says so: then only the seconds mean
+anything.
 
-    python benchmarks/gpu_cifar.py                             1,500 rounds on CUDA
+    python benchmarks/gpu_cifar.py --save                      all ways on CUDA, the last for 1,500 rounds
     python benchmarks/gpu_cifar.py --rounds 1 --cohort 2       a look at whether it runs, on any machine
 """
 
@@ -66,47 +68,57 @@ def images(split: str, n: int, seed: int) -> tuple[Any, Any, str]:
 
 
 def main() -> None:
-    """Train, and save how long rounds take and how good the model is."""
+    """Train in each way, and save how long rounds take and how good the model is."""
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument("--rounds", type=int, default=1500)
+    ask.add_argument("--rounds", type=int, default=1500, help="of the last way")
+    ask.add_argument("--few", type=int, default=20, help="rounds of the others")
     ask.add_argument("--cohort", type=int, default=50, help="clients in a round")
-    ask.add_argument("--together", type=int, default=None, help="of these, as one batch; 1 for one by one")
+    ask.add_argument("--together", type=int, nargs="*", help="of these, as one batch, in each way; 1 for one by one")
     ask.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     ask.add_argument("--save", action="store_true", help="write benchmarks/results/gpu_cifar.json")
     given = ask.parse_args()
-    together = given.together or (given.cohort if given.device != "cpu" else None)
 
-    A, y, source = images("train", USERS * IMAGES, 1)
-    test = images("test", TEST, 2)[:2]
-    model = h.TorchModel(network(), nn.functional.cross_entropy, device=given.device, cohort=together)
-    training = h.Training(batch=10, learning_rate=0.1)
-    plan = h.Plan(model, training=training, sample=h.Uniform(given.cohort), rounds=given.rounds)
-    parts = h.data.iid(USERS * IMAGES, USERS, h.Key.of(0))
-    runtime = h.InProcess(h.Client(who, plan, data) for who, data in h.data.clients((A, y), parts).items())
+    ways = []
+    for n in given.together or (1, given.cohort):
+        ways += [(n, False), (n, True)] if n > 1 and given.device != "cpu" else [(n, False)]
+    train, test, rows = images("train", USERS * IMAGES, 1), images("test", TEST, 2)[:2], []
+    for together, graphs in ways:
+        rounds = given.rounds if (together, graphs) == ways[-1] else min(given.few, given.rounds)
+        net, loss = network(), nn.functional.cross_entropy
+        model = h.TorchModel(net, loss, device=given.device, cohort=together, compile="auto" if graphs else False)
+        rows.append(trained(model, train, test, rounds, given.cohort))
+        print(rows[-1], flush=True)
+        if given.save:
+            save("gpu_cifar", rows)
 
-    rounds, scores, begin = [], {}, time.perf_counter()
+
+def trained(model: h.TorchModel, train: tuple[Any, Any, str], test: Any, rounds: int, cohort: int) -> dict[str, Any]:
+    """A run's row of the table."""
+    plan = h.Plan(model, training=h.Training(batch=10, learning_rate=0.1), sample=h.Uniform(cohort), rounds=rounds)
+    users = h.data.clients(train[:2], h.data.iid(USERS * IMAGES, USERS, h.Key.of(0)))
+    runtime = h.InProcess(h.Client(who, plan, data) for who, data in users.items())
+
+    seconds, scores, begin = [], {}, time.perf_counter()
     last = begin
     for state in h.synchronous(plan, runtime):
         now = time.perf_counter()
-        rounds.append(now - last)
+        seconds.append(now - last)
         if state.round % SCORED == 0 or state.round == plan.rounds:
             scores = model.score(state.x, test)
-            print(f"round {state.round}: {statistics.median(rounds):.3f} s each, {scores}", flush=True)
+            print(f"round {state.round}: {statistics.median(seconds):.3f} s each, {scores}", flush=True)
         last = time.perf_counter()
-    row = {
-        "device": torch.cuda.get_device_name() if given.device != "cpu" else "cpu",
-        "images": source,
+    return {
+        "device": torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else "cpu",
+        "images": train[2],
         "numbers": model.size,
         "rounds": plan.rounds,
-        "cohort": given.cohort,
+        "cohort": cohort,
         "together": model.cohort,
-        "round_s": statistics.median(rounds),
+        "graphs": model.compiled,  # a net with dropout, or on CUDA, has no programs
+        "round_s": statistics.median(seconds),
         "all_s": last - begin,
         **scores,
     }
-    print(row)
-    if given.save:
-        save("gpu_cifar", [row])
 
 
 if __name__ == "__main__":

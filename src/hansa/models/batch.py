@@ -54,11 +54,14 @@ def target(batch: Batch) -> Vector:
 def pieces(batch: Batch, rows: int) -> Iterator[Batch]:
     """The batch in pieces of at most `rows` examples, as views."""
     for i in range(0, len(target(batch)), rows):
-        piece = slice(i, i + rows)
-        if isinstance(batch, Mapping):
-            yield {name: array[piece] for name, array in batch.items()}
-        else:
-            yield tuple([array[piece] for array in batch])
+        yield taken(batch, slice(i, i + rows))
+
+
+def taken(batch: Batch, rows: Any) -> Batch:
+    """Rows of the batch: views for a slice, copies for indices."""
+    if isinstance(batch, Mapping):
+        return {name: array[rows] for name, array in batch.items()}
+    return tuple([array[rows] for array in batch])
 
 
 def logits(net: Any, inputs: Any, outputs: Any) -> Any:

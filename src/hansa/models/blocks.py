@@ -16,7 +16,7 @@ from .. import data as local
 from ..rand import Key
 from ..spec import Vector
 from . import PerExample, Training
-from .batch import Batch, target
+from .batch import Batch, taken, target
 
 MOST, LEAST, ALIGNED = 2**26, 16, 64  # bytes in a block, batches it has room for; where XLA reads arrays in place
 KEPT = 2**23  # bytes of an array that is worth keeping: new memory costs more than filling it
@@ -101,10 +101,7 @@ def arrays(data: Any) -> Batch | None:
 
 def lengthened(batch: Batch, rows: int) -> Batch:
     """The batch with copies of its last row behind it."""
-    which = np.minimum(np.arange(rows), len(target(batch)) - 1)
-    if isinstance(batch, Mapping):
-        return {name: array[which] for name, array in batch.items()}
-    return tuple([array[which] for array in batch])
+    return taken(batch, np.minimum(np.arange(rows), len(target(batch)) - 1))
 
 
 def _columns(batch: Batch) -> Sequence[Vector]:
@@ -114,6 +111,14 @@ def _columns(batch: Batch) -> Sequence[Vector]:
 def _room(batch_bytes: int) -> int:
     """How many batches a block may have, a power of two."""
     return 1 << (max(1, MOST // max(1, batch_bytes)).bit_length() - 1)
+
+
+def ordered(data: Any, training: Training, key: Key) -> Iterator[Ints]:
+    """The rows of `hansa.data.batches` [batches, rows], some batches of one size at a time, of data that is arrays."""
+    n = local.count(data)
+    if not n:
+        next(local.batches(data, training, key))  # raises DataError, for there are none
+    yield from (rows for rows, _ in picked(n, training, key, padded=False))
 
 
 def picked(n: int, training: Training, key: Key, padded: bool) -> Iterator[tuple[Ints, Ints]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, count
@@ -16,7 +17,7 @@ from ..rand import Key
 from ..spec import Vector
 from . import Drift, Job, Model, Training, TrainResult, faults
 from .batch import LABELS, NUMBERS, Batch, logits, parts, pieces, target
-from .blocks import arrays, blocks
+from .blocks import arrays, blocks, ordered
 
 try:
     import torch
@@ -31,6 +32,7 @@ from .cohort.torch import Lane, Lanes, device_of, placed, width  # behind the me
 from .dense.program import Program
 from .dense.torch import dense
 from .fused.torch import Programs, Step, log
+from .graphs.torch import Graphs
 from .losses.torch import ACCURACY, ELEMENTWISE, Loss, Metric, fit, known
 from .losses.torch import accuracy as accuracy
 from .steps.torch import correction, stepper
@@ -80,7 +82,7 @@ class TorchModel(Model):
 
     `cohort`: so many clients of a round train as one batch, each with dropout of its own key; its bytes are the same in
     any company, and alone it takes as long as all. None: many on CUDA, one on a CPU. It takes arrays, a net without
-    buffers, and layers that vmap knows.
+    buffers, and layers that vmap knows. On CUDA steps that come often are CUDA graphs, unless `compile` is False.
 
     `net` is copied, once for all clients: the caller's own module changes only in `load`. A plan's digest covers the
     architecture, the loss and the frozen parameters, not the first weights and not how it computes.
@@ -119,7 +121,8 @@ class TorchModel(Model):
         self._flatten(placed(net, self.device))
         self._programs, self._cohort = Programs(self._net, self._loss, threads), cohort
         self.cohort = 1 if self._first else cohort or width(self.trainable, self.device)
-        self._lanes = Lanes(self._net, self._loss, self.cohort) if self.cohort > 1 else None
+        graphs = Graphs(self.device, wanted=bool(compile))
+        self._lanes = Lanes(self._net, self._loss, self.cohort, self._targets, graphs) if self.cohort > 1 else None
 
     def _flatten(self, net: nn.Module) -> None:
         """Make all trainable parameters of `net`, and their gradients, views of one tensor each."""
@@ -169,8 +172,8 @@ class TorchModel(Model):
 
     @property
     def compiled(self) -> int:
-        """How many programs were compiled here; others were found on disk."""
-        return self._programs.compiled
+        """How many programs were compiled and CUDA graphs captured here; other programs were found on disk."""
+        return self._programs.compiled + (self._lanes.graphs.captured if self._lanes else 0)
 
     def plan(self, training: Training) -> None:
         """With PerExample, no layer that mixes the examples of a batch."""
@@ -291,24 +294,26 @@ class TorchModel(Model):
 
     def _side_by_side(self, jobs: Sequence[Job], training: Training) -> list[TrainResult]:
         """At most `cohort` clients, as one batch."""
-        whole = arrays(jobs[0].data)
-        assert self._lanes and whole is not None
+        assert self._lanes
         with self._at(self._start, 0), torch.enable_grad():
-            inputs, named, _ = parts(next(pieces(whole, 1)), self._targets)
-            lanes = [
-                Lane(self._here(x), self._rows(data, training, key), self._step(x, training, drift), key.seed())
-                for x, data, drift, key in jobs
-            ]
+            here = {i: self._here(x) for i, x in {id(job.x): job.x for job in jobs}.items()}  # mostly one x for all
+            lanes = [self._lane(here[id(job.x)], job, training) for job in jobs]
             try:
                 with faults.vmapped():
-                    found = self._lanes.train(lanes, len(inputs), tuple(named))
+                    found = self._lanes.train(lanes)
             except PlanError as error:
                 if self._cohort:
                     raise
                 log.warning("Clients train one by one: %s", error.found)
                 self.cohort, self._lanes = 1, None
                 return super().train_all(jobs, training)
-        return [TrainResult(y.double().cpu().numpy(), steps, total / steps) for y, steps, total in found]
+        return [TrainResult(y.numpy(), steps, total / steps) for y, steps, total in found]
+
+    def _lane(self, start: Tensor, job: Job, training: Training) -> Lane:
+        x, data, drift, key = job
+        whole, rows, step = arrays(data), ordered(data, training, key), self._step(x, training, drift)
+        assert whole is not None
+        return Lane(start, whole, rows, math.prod(training.schedule(len(target(whole)))), step, key.seed())
 
     def _step(self, x: Vector, training: Training, drift: Drift) -> Step:
         shift = None if drift.shift is None else self._here(drift.shift)

@@ -6,19 +6,26 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from ...errors import PlanError
+from ...spec import Vector
 from .. import faults
+from ..batch import Batch, Types, parts, taken, target
 from ..fused.torch import MOMENTS, Step, stepped
+from ..graphs.torch import Graphs, Ready
 from ..losses.torch import Loss
+from .turns import Ints, Kind, Turn, kind, turns
 
 MOST, NUMBERS = 64, 2**27  # clients at once, and numbers in their parameters together
+HELD, TURN, ROWS = 2**30, 2**26, 2**22  # bytes of examples on a device in a training, or else in a turn; rows in a turn
 GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15 - 2**64, 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
 
 
@@ -70,61 +77,190 @@ def keyed(net: nn.Module) -> nn.Module:
     return found
 
 
-# ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── what a step reads and writes ─────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
 class Lane:
-    """One client among many: where it starts, its batches (inputs by position and name, targets), how, its seed."""
+    """One client among many: where it starts, its arrays, the rows of its batches, how it steps, its seed.
+
+    `draws` is the number of examples in all its batches.
+    """
 
     start: Tensor
-    rows: Iterator[list[Tensor]]
+    data: Batch
+    rows: Iterator[Ints]
+    draws: int
     step: Step
     seed: int
 
 
-class Lanes:
-    """A net and its loss, for `width` clients at once; fewer are filled up, so that no bits depend on how many."""
+class Form(NamedTuple):
+    """What a step is made of; all else are numbers that enter it."""
 
-    def __init__(self, net: nn.Module, loss: Loss, width: int):
-        self.net, self.loss, self.width = keyed(net).train(), loss, width
+    optimizer: str
+    decays: bool
+    pulls: bool
+    shifts: bool
+
+
+@dataclass(frozen=True)
+class State:
+    """Tensors that steps read and write where they lie, a row for each client.
+
+    y, moments, drift  [width, d]; the drift is centre and shift, None where there is none
+    rates              η, λ and the drift's pull
+    seeds, t, total    [width]: of dropout, the steps done, the sum of their losses
+    on                 [width], who steps
+    """
+
+    y: Tensor
+    moments: list[Tensor]
+    drift: tuple[Tensor | None, Tensor | None]
+    rates: Tensor
+    seeds: Tensor
+    t: Tensor
+    total: Tensor
+    on: Tensor
+
+
+class Examples:
+    """The examples of many clients on a device: all of them at once, or those of each turn.
+
+    All at once where they take at most HELD bytes and are not more than the batches draw.
+    """
+
+    def __init__(self, lanes: Sequence[Lane], targets: Types, device: torch.device):
+        self.lanes, self.targets, self.device = lanes, targets, device
+        self.kinds = [kind(lane.data, targets) for lane in lanes]
+        counts = [len(target(lane.data)) for lane in lanes]
+        held = sum(n * one.nbytes for n, one in zip(counts, self.kinds, strict=True))
+        whole = held <= HELD and sum(counts) <= sum(lane.draws for lane in lanes)
+        self.most = ROWS if whole else max(1, min(ROWS, TURN // max(1, *(one.nbytes for one in self.kinds))))
+        self._tops = np.zeros(len(lanes), np.int64)  # where each one's examples begin among those of its kind
+        self._whole: dict[Kind, list[Tensor]] = {}
+        for one in set(self.kinds) if whole else ():
+            alike = [i for i, other in enumerate(self.kinds) if other == one]
+            self._tops[alike] = np.cumsum([0, *(counts[i] for i in alike[:-1])])
+            self._whole[one] = self._joined([lanes[i].data for i in alike])
+
+    def find(self, turn: Turn) -> tuple[list[Tensor], Tensor]:
+        """Tensors of examples, and which of these the turn's steps are on [steps, width·batch]."""
+        steps, _, size = turn.rows.shape
+        if whole := self._whole.get(turn.kind):
+            rows = turn.rows + self._tops[turn.whose][:, None]
+            return whole, sent(rows.reshape(steps, -1), self.device)
+        now = np.flatnonzero(turn.on)
+        some = self._joined([taken(self.lanes[i].data, turn.rows[:, i].ravel()) for i in now.tolist()])
+        tops = np.searchsorted(now, turn.whose) * (steps * size)
+        rows = tops[:, None] + np.arange(steps * size).reshape(steps, 1, size)
+        return some, sent(rows.reshape(steps, -1), self.device)
+
+    def _joined(self, some: Sequence[Batch]) -> list[Tensor]:
+        """Inputs by position, inputs by name and targets, each of all one behind the other."""
+        each = [parts(batch, self.targets) for batch in some]
+        columns = zip(*((*inputs, *named.values(), y) for inputs, named, y in each), strict=True)
+        return [sent(np.concatenate(column), self.device) for column in columns]
+
+
+def sent(array: Vector, device: torch.device) -> Tensor:
+    """The array on a device, which the caller does not wait for."""
+    tensor = torch.from_numpy(array)
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+# ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Lanes:
+    """A net and its loss, for `width` clients at once; fewer are filled up, so that no bits depend on how many.
+
+    What steps write into is made once, so that a step can be captured as a CUDA graph (`graphs`) and replayed in all
+    later trainings.
+    """
+
+    def __init__(self, net: nn.Module, loss: Loss, width: int, targets: Types, graphs: Graphs):
+        self.net, self.loss, self.width, self.targets, self.graphs = keyed(net).train(), loss, width, targets, graphs
         self._drops = [part for part in self.net.modules() if isinstance(part, Drop)]
         self._params = {name: p.shape for name, p in self.net.named_parameters() if p.requires_grad}
+        self._made: dict[str, Tensor] = {}
 
-    def train(self, lanes: Sequence[Lane], inputs: int, named: tuple[str, ...]) -> list[tuple[Tensor, int, float]]:
-        """Where each client ends, in how many steps, and the sum of their losses; all step alike.
+    def train(self, lanes: Sequence[Lane]) -> list[tuple[Tensor, int, float]]:
+        """Where each client ends, in how many steps, and the sum of their losses; all step alike."""
+        form, state = self._begin(lanes)
+        examples = Examples(lanes, self.targets, state.y.device)
+        for turn in turns(examples.kinds, [lane.rows for lane in lanes], self.width, examples.most):
+            self._go(form, state, turn, *examples.find(turn))
+        done = zip(state.y.cpu(), state.t.tolist(), state.total.tolist(), strict=True)
+        return [(y.to(torch.double, copy=True), int(steps), loss) for y, steps, loss in islice(done, len(lanes))]
 
-        In each turn those whose next batch has the largest shape go on; the others wait, so that any loss is right.
-        """
+    def _begin(self, lanes: Sequence[Lane]) -> tuple[Form, State]:
+        """The form of their steps, and the state before the first."""
         each, how = [*lanes, *[lanes[0]] * (self.width - len(lanes))], lanes[0].step
-        y = torch.stack([lane.start for lane in each])
-        state = y, [torch.zeros_like(y) for _ in range(MOMENTS.get(how.optimizer, 2))]
-        t, total = torch.zeros((2, self.width), dtype=torch.double, device=y.device)
-        seeds = torch.tensor([lane.seed for lane in each], device=y.device)
-        centre, shift = (_stacked([getattr(lane.step, name) for lane in each]) for name in ("centre", "shift"))
-        ahead = {i: row for i, lane in enumerate(lanes) if (row := next(lane.rows, None)) is not None}
-        while ahead:
-            shape = max(map(_shape, ahead.values()))
-            now = {i: row for i, row in ahead.items() if _shape(row) == shape}
-            filled = next(iter(now.values()))
-            batch = [torch.stack(part) for part in zip(*(now.get(i, filled) for i in range(self.width)), strict=True)]
-            g, values = self._gradients(state[0], batch, inputs, named, seeds + t.long() * FIRST)
-            if centre is not None:
-                g = g + how.pull * (state[0] - centre)
-            if shift is not None:
-                g = g + shift
-            on = torch.tensor([i in now for i in range(self.width)]).to(y.device)
-            t = t + on
-            after = stepped(how.optimizer, state[0], g, state[1], t[:, None].to(y), how.eta, how.decay or None)
-            state = after if len(now) == self.width else _where(on[:, None], after, state)
-            total = total + values.double().where(on, 0.0)
-            later = {i: next(lanes[i].rows, None) for i in now}
-            ahead = {i: row for i, old in ahead.items() if (row := later.get(i) if i in now else old) is not None}
-        done = zip(state[0], t.tolist(), total.tolist(), strict=True)
-        return [(y, int(steps), loss) for y, steps, loss in islice(done, len(lanes))]
+        form = Form(how.optimizer, bool(how.decay), how.centre is not None, how.shift is not None)
+        state = self.state(form, lanes[0].start.numel(), lanes[0].start.device)
+        for i, lane in enumerate(each):
+            state.y[i] = lane.start
+            for matrix, row in zip(state.drift, (lane.step.centre, lane.step.shift), strict=True):
+                if matrix is not None and row is not None:
+                    matrix[i] = row
+        for tensor in (*state.moments, state.t, state.total):
+            tensor.zero_()
+        state.rates.copy_(torch.tensor([how.eta, how.decay, how.pull], dtype=torch.double))
+        state.seeds.copy_(torch.tensor([lane.seed for lane in each]))
+        return form, state
 
-    def _gradients(self, y: Tensor, batch: list[Tensor], count: int, named: tuple[str, ...], seeds: Tensor) -> Any:
+    def state(self, form: Form, size: int, device: torch.device) -> State:
+        """Where such steps read and write; the same places in each training."""
+
+        def made(name: str, *shape: int, dtype: torch.dtype = torch.double) -> Tensor:
+            if name not in self._made:
+                self._made[name] = torch.empty(shape, dtype=dtype, device=device)
+            return self._made[name]
+
+        def matrix(name: str) -> Tensor:
+            return made(name, self.width, size, dtype=torch.float32)
+
+        moments = [matrix(f"moment {i}") for i in range(MOMENTS.get(form.optimizer, 2))]
+        drift = matrix("centre") if form.pulls else None, matrix("shift") if form.shifts else None
+        seeds, on = (made(one, self.width, dtype=t) for one, t in (("seeds", torch.int64), ("on", torch.bool)))
+        t, total = (made(name, self.width) for name in ("t", "total"))
+        return State(matrix("y"), moments, drift, made("rates", 3), seeds, t, total, on)
+
+    def _go(self, form: Form, state: State, turn: Turn, data: list[Tensor], rows: Tensor) -> None:
+        """The steps of a turn."""
+        which = form, turn.kind, turn.rows.shape[2]
+        ready = self.graphs.find(which)
+        if ready is None:
+            batch = [one.new_empty((self.width, turn.rows.shape[2], *one.shape[1:])) for one in data]
+            ready = Ready(batch, partial(self.step, form, state, batch, turn.kind.takes))
+            if self.graphs.due(which, len(rows)):
+                state.on.zero_()  # a step of nobody changes nothing
+                _gather(data, rows[0], batch)
+                ready = self.graphs.capture(which, ready)
+        state.on.copy_(sent(turn.on, state.on.device))
+        for row in rows:
+            _gather(data, row, ready.batch)
+            ready.go()
+
+    def step(self, form: Form, state: State, batch: list[Tensor], takes: tuple[str, ...]) -> None:
+        """A step of those who are on, written over their state; nothing here waits for a value."""
+        g, values = self._gradients(state.y, batch, takes, state.seeds + state.t.long() * FIRST)
+        (eta, decay, pull), (centre, shift) = state.rates.unbind(), state.drift
+        if centre is not None:
+            g = g + pull * (state.y - centre)
+        if shift is not None:
+            g = g + shift
+        state.t.add_(state.on)
+        t, decays = state.t[:, None].to(state.y), decay if form.decays else None
+        y, moments = stepped(form.optimizer, state.y, g, state.moments, t, eta, decays)
+        for old, new in zip((state.y, *state.moments), (y, *moments), strict=True):
+            torch.where(state.on[:, None], new, old, out=old)
+        state.total.add_(values.double().where(state.on, 0.0))
+
+    def _gradients(self, y: Tensor, batch: list[Tensor], takes: tuple[str, ...], seeds: Tensor) -> Any:
         """Each client's gradient [width, d] and loss [width]."""
+        count = takes[:-1].count("")
 
         def alone(y: Tensor, parts: list[Tensor], seed: Tensor) -> Tensor:
             *inputs, target = parts
@@ -132,26 +268,16 @@ class Lanes:
                 drop.seed = seed + i * SECOND
             cut = torch.split(y, [math.prod(shape) for shape in self._params.values()])
             tensors = {name: v.view(shape) for (name, shape), v in zip(self._params.items(), cut, strict=True)}
-            by_name = dict(zip(named, inputs[count:], strict=True))
+            by_name = dict(zip(takes[count:-1], inputs[count:], strict=True))
             return self.loss(functional_call(self.net, tensors, tuple(inputs[:count]), by_name), target)
 
         return vmap(grad_and_value(alone), randomness="error")(y, batch, seeds)
 
 
-def _stacked(some: list[Tensor | None]) -> Tensor | None:
-    given = [one for one in some if one is not None]
-    return torch.stack(given) if given else None
-
-
-def _where(
-    on: Tensor, new: tuple[Tensor, list[Tensor]], old: tuple[Tensor, list[Tensor]]
-) -> tuple[Tensor, list[Tensor]]:
-    """The new state of those who are on."""
-    return new[0].where(on, old[0]), [m.where(on, before) for m, before in zip(new[1], old[1], strict=True)]
-
-
-def _shape(row: list[Tensor]) -> tuple[Any, ...]:
-    return len(row[-1]), *(tuple(part.shape) for part in row)
+def _gather(data: list[Tensor], rows: Tensor, batch: list[Tensor]) -> None:
+    """Write these rows of the data into a batch [width, rows of each, …]."""
+    for one, part in zip(data, batch, strict=True):
+        torch.index_select(one, 0, rows, out=part.flatten(0, 1))
 
 
 def placed(net: nn.Module, device: torch.device) -> nn.Module:

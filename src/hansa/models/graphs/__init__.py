@@ -1,0 +1,1 @@
+"""Steps that are replayed as CUDA graphs."""
