@@ -79,13 +79,15 @@ def main() -> None:
     given = ask.parse_args()
 
     ways = []
-    for n in given.together or (1, given.cohort):
+    for n in given.together or ((1, given.cohort) if given.device != "cpu" else (1,)):
         ways += [(n, False), (n, True)] if n > 1 and given.device != "cpu" else [(n, False)]
     train, test, rows = images("train", USERS * IMAGES, 1), images("test", TEST, 2)[:2], []
     for together, graphs in ways:
         rounds = given.rounds if (together, graphs) == ways[-1] else min(given.few, given.rounds)
         net, loss = network(), nn.functional.cross_entropy
-        model = h.TorchModel(net, loss, device=given.device, cohort=together, compile="auto" if graphs else False)
+        model = h.TorchModel(
+            net, loss, device=given.device, cohort=together, compile="auto" if graphs or together == 1 else False
+        )
         rows.append(trained(model, train, test, rounds, given.cohort))
         print(rows[-1], flush=True)
         if given.save:

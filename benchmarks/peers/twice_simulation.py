@@ -24,3 +24,7 @@ for line in sys.stdin:
     if "seconds" in first:
         first["seconds"] = [max(pair) for pair in zip(first["seconds"], second["seconds"], strict=True)]
     print(json.dumps(first), flush=True)
+for one in both:
+    assert one.stdin
+    one.stdin.close()
+    one.wait()

@@ -17,7 +17,16 @@ from functools import cache
 from pathlib import Path
 
 COMPILERS = ("g++", "clang++", "c++")
-FLAGS = ("-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+FLAGS = (
+    "-std=c++20",
+    "-O3",
+    "-fno-fast-math",
+    "-fno-associative-math",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-shared",
+    "-fPIC",
+)
 
 log = logging.getLogger("hansa")
 
@@ -69,14 +78,14 @@ def loaded(
 
     Programs that come later find its functions with mode=RTLD_GLOBAL.
     """
-    if not (found := compiler()):
-        return f"no C++ compiler is installed ({', '.join(COMPILERS)})."
     made = [path.read_bytes() for path in (source, *headers)], FLAGS, links, processor()
     name = f"{source.stem}-{hashlib.blake2b(repr(made).encode(), digest_size=16).hexdigest()}"
     try:
+        if not (found := compiler()):
+            return f"no C++ compiler is installed ({', '.join(COMPILERS)})."
         file = kept(name, lambda file: _compiled([*found, *FLAGS, str(source), *links], file))
         return file if isinstance(file, str) else ctypes.CDLL(str(file), mode)
-    except OSError as error:  # the folder cannot be written, or programs in it may not run
+    except (OSError, RuntimeError, ValueError) as error:  # no folder to write or run programs in; no words in CXX
         return f"{error}."
 
 

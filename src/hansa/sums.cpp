@@ -1,8 +1,12 @@
 // One vector more in a running sum of reals; what the parts are is said in sums.py, which does the same in NumPy.
 //
-// Compiled without leave to reorder sums (no -ffast-math), so (v + M) − M stays the cut that it is.
+// (v + M) − M is the cut only where a compiler takes it as it is written.
 
 #include <cstdint>
+
+#ifdef __FAST_MATH__
+#error "sums would not be exact"
+#endif
 
 extern "C" void add(const double* __restrict v, double* __restrict coarse, double* __restrict fine, int64_t n,
                     double to_coarse, double to_fine) {

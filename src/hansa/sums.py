@@ -9,7 +9,7 @@ Adding multiples of a quantum q is exact while |sum| ≤ 2⁵³·q: here |Σv| <
 The cut is (v + M) − M with M = 1.5·2⁵²·q   (Demmel and Nguyen 2015, "Parallel reproducible summation").
 
 In NumPy that is eight passes over arrays that no cache holds; where there is a C++ compiler, long vectors are added in
-one, by sums.cpp, to the same bytes.
+one, by sums.cpp, to the same bytes (but for the sign of what is not a number).
 """
 
 from __future__ import annotations
@@ -49,10 +49,12 @@ class Total:
             return
         if self._coarse is None or self._fine is None:
             self._coarse, self._fine = np.zeros(v.shape), np.zeros(v.shape)
-        if v.size >= LONG and v.dtype == np.float64 and v.flags.c_contiguous and (library := loaded()) is not None:
+        plain = v.dtype == np.float64 and v.flags.c_contiguous and v.flags.aligned and v.shape == self._coarse.shape
+        written = self._coarse.flags.writeable and self._fine.flags.writeable
+        if v.size >= LONG and plain and written and (library := loaded()) is not None:
             places = (array.ctypes.data for array in (v, self._coarse, self._fine))
             library.add(*places, v.size, COARSE, FINE)
-        else:
+        else:  # also for what cannot be added, about which NumPy says why
             part = np.add(v, COARSE, dtype=np.float64)  # one array for h, then l: what is summed should stay in cache
             part -= COARSE
             self._coarse += part

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -140,6 +141,28 @@ def test_long_vectors_are_added_natively_to_the_same_bytes(monkeypatch: pytest.M
         plainly.add(v)
     assert bits(natively) == bits(plainly)
     assert all((v == old).all() for v, old in zip(given, before, strict=True))
+
+
+@pytest.mark.parametrize("n", [2 * sums.LONG, sums.LONG + 8, sums.LONG - 8])
+def test_vectors_of_another_length_are_refused(n: int) -> None:
+    """Also of one that would be added natively."""
+    t = total_of(np.ones(sums.LONG))
+    with pytest.raises(ValueError, match="broadcast"):
+        t.add(np.ones(n))
+
+
+def test_a_compiler_told_to_be_fast_is_exact(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What CXX says besides the compiler's name changes no bit; nor does a CXX that cannot be read, or no home."""
+    v = np.random.default_rng(0).standard_normal(sums.LONG)
+    want = bits(total_of(v))
+    for words, made in (("g++ -ffast-math", True), ("g++ -funsafe-math-optimizations", True), ("g++ 'x", False)):
+        monkeypatch.setenv("CXX", words)
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / words))
+        sums.loaded.cache_clear()
+        try:
+            assert bits(total_of(v)) == want and (sums.loaded() is not None) == made
+        finally:
+            sums.loaded.cache_clear()
 
 
 def test_where_there_is_no_compiler_numpy_adds(

@@ -82,7 +82,8 @@ class TorchModel(Model):
 
     `cohort`: so many clients of a round train as one batch, each with dropout of its own key; its bytes are the same in
     any company, and alone it takes as long as all. None: many on CUDA, one on a CPU. It takes arrays, a net without
-    buffers, and layers that vmap knows. On CUDA steps that come often are CUDA graphs, unless `compile` is False.
+    buffers, and layers that vmap knows. On CUDA steps that come often are CUDA graphs, which hold Python's own values
+    (a counter, a temperature) as they were when captured: for a net or loss with such, write compile=False.
 
     `net` is copied, once for all clients: the caller's own module changes only in `load`. A plan's digest covers the
     architecture, the loss and the frozen parameters, not the first weights and not how it computes.
@@ -295,7 +296,7 @@ class TorchModel(Model):
     def _side_by_side(self, jobs: Sequence[Job], training: Training) -> list[TrainResult]:
         """At most `cohort` clients, as one batch."""
         assert self._lanes
-        with self._at(self._start, 0), torch.enable_grad():
+        with self._at(self._start, 0), torch.inference_mode(False), torch.enable_grad():  # its tensors serve again
             here = {i: self._here(x) for i, x in {id(job.x): job.x for job in jobs}.items()}  # mostly one x for all
             lanes = [self._lane(here[id(job.x)], job, training) for job in jobs]
             try:

@@ -26,7 +26,7 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 IMPORTED = ("hansa.models.torch", "hansa.models.jax")  # TensorFlow and PyArrow (in scikit-learn) start threads
 START = "from hansa.runtimes.zygote import live; live()"
 FRESH = "from hansa.runtimes.worker import work; work({})"
-GRACE = 5.0  # seconds to end the workers in order
+GRACE = 0.5  # seconds to end the workers in order
 
 
 class Zygote:
@@ -61,18 +61,21 @@ class Zygote:
     def end(self) -> int:
         """End all workers, what they have started, and the zygote; its own exit code."""
         if self._process.returncode is None and self._owner == os.getpid():  # not a process that the program forked
-            with suppress(OSError):  # it may have ended, or be stopped
-                self.link.shutdown(socket.SHUT_WR)
-                self.link.settimeout(GRACE)
-                self.link.recv(4)  # nothing, once no worker is left: not every system waits for what others leave
-            with suppress(PermissionError):  # macOS: nobody is left
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()  # only now may another group get its number
+            try:
+                with suppress(OSError):  # it may have ended, be stopped, or still import
+                    self.link.shutdown(socket.SHUT_WR)
+                    self.link.settimeout(GRACE)
+                    self.link.recv(4)  # nothing, once no worker is left: not every system waits for what others leave
+            finally:
+                with suppress(PermissionError, ProcessLookupError):  # nobody is left
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()  # only now may another group get its number
         return self._process.returncode or 0
 
 
 def live() -> None:
     """The life of a zygote, and of each worker after it."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a program may ignore it, and then nobody can be waited for
     module, own, *ends = sys.argv[1], *map(int, sys.argv[2:])
     if module:
         importlib.import_module(module)

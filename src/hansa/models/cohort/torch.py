@@ -229,7 +229,7 @@ class Lanes:
 
     def _go(self, form: Form, state: State, turn: Turn, data: list[Tensor], rows: Tensor) -> None:
         """The steps of a turn."""
-        which = form, turn.kind, turn.rows.shape[2]
+        which = form, turn.kind, turn.rows.shape[2], torch.are_deterministic_algorithms_enabled()
         ready = self.graphs.find(which)
         if ready is None:
             batch = [one.new_empty((self.width, turn.rows.shape[2], *one.shape[1:])) for one in data]
