@@ -420,15 +420,21 @@ def test_a_refusal_and_bad_data_are_counted_with_their_reasons() -> None:
     runtime.close()
 
 
-def test_a_dead_worker_is_named() -> None:
-    plan = h.Plan(MODEL, rounds=50)
-    runtime = h.Processes(clients(plan), 2)
-    states = h.synchronous(plan, runtime)
-    next(states)
-    os.kill(pids(runtime)[1], signal.SIGKILL)
-    with pytest.raises(RuntimeError, match=r"Worker 1 of 2 died \(signal 9"):
-        list(states)
-    runtime.close()
+@pytest.mark.parametrize("children", [signal.SIG_DFL, signal.SIG_IGN], ids=repr)
+def test_a_dead_worker_is_named(children: signal.Handlers) -> None:
+    """Also where the program does not want to hear of its children, which the workers' parent must."""
+    before, plan = signal.signal(signal.SIGCHLD, children), h.Plan(MODEL, rounds=50)
+    try:
+        runtime = h.Processes(clients(plan), 2)
+        states, leader = h.synchronous(plan, runtime), zygote(runtime)
+        next(states)
+        os.kill(pids(runtime)[1], signal.SIGKILL)
+        with pytest.raises(RuntimeError, match=r"Worker 1 of 2 died \(signal 9"):
+            list(states)
+        runtime.close()
+        assert gone(leader)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 @dataclass(frozen=True)
