@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 # No benchmarks by themselves: what others import, the tables, and what takes hours without a GPU.
-BENCH ?= $(filter-out $(addprefix benchmarks/,_tables.py common.py networks.py gpu_cifar.py),$(wildcard benchmarks/*.py))
+BENCH ?= $(filter-out $(addprefix benchmarks/,_tables.py common.py gpu_cifar.py),$(wildcard benchmarks/*.py))
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --no-compile --constraint constraints.txt --editable
 

@@ -15,7 +15,7 @@ import time
 
 import numpy as np
 from common import save
-from networks import network
+from peers.networks import network
 from torch.nn.functional import cross_entropy
 
 import hansa as h

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from common import RESULTS, ROOT, save
-from networks import network
+from peers.networks import network
 from torch import nn
 from torch.nn.functional import cross_entropy
 

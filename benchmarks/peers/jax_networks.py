@@ -1,4 +1,4 @@
-"""The networks of benchmarks/networks.py in JAX."""
+"""The networks of networks.py in JAX."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ COMPILERS = ("g++", "clang++", "c++")
 FLAGS = (
     "-std=c++20",
     "-O3",
-    "-fno-fast-math",
+    "-fno-fast-math",  # whatever else CXX says: sums are exact as they are written
     "-fno-associative-math",
     "-fno-math-errno",
     "-fno-trapping-math",

@@ -100,6 +100,15 @@ def test_dropout_is_of_the_clients_own_key() -> None:
     assert type(model.net[2]) is nn.Dropout
 
 
+def test_a_first_training_without_gradients_spoils_no_later_one() -> None:
+    """Where the caller has switched them off: what steps write into outlasts the training."""
+    model, training = TorchModel(net(), F.cross_entropy, cohort=3), h.Training(batch=8)
+    with torch.inference_mode():
+        first = model.train_all(jobs(model, False), training)
+    for one, again in zip(first, model.train_all(jobs(model, False), training), strict=True):
+        assert (one.x == again.x).all()
+
+
 def test_draws_of_dropout() -> None:
     """Each number is kept with probability 1 − p, independently of its neighbour and of other seeds; means are kept."""
     drop, ones = Drop(0.3), torch.ones(200_000)
