@@ -14,26 +14,23 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 COMPILERS = ("g++", "clang++", "c++")
-FLAGS = (
-    "-std=c++20",
-    "-O3",
-    "-fno-fast-math",  # whatever else CXX says: sums are exact as they are written
-    "-fno-associative-math",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-shared",
-    "-fPIC",
-)
+FLAGS = ("-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 
 log = logging.getLogger("hansa")
 
 
 def compiler() -> list[str]:
-    """The words that call the C++ compiler; none where none is installed, and on Windows."""
-    named = [shlex.split(os.environ.get("CXX", "")), *([one] for one in COMPILERS)]
+    """The words that call the C++ compiler; none where none is installed, and on Windows.
+
+    Of CXX without its options: -ffast-math and its like make sums inexact, and by some compilers the whole
+    process flush subnormal numbers to zero.
+    """
+    told = takewhile(lambda word: not word.startswith("-"), shlex.split(os.environ.get("CXX", "")))
+    named = [list(told), *([one] for one in COMPILERS)]
     return next((words for words in named if words and shutil.which(words[0])), []) if os.name == "posix" else []
 
 

@@ -161,6 +161,7 @@ def test_a_compiler_told_to_be_fast_is_exact(monkeypatch: pytest.MonkeyPatch, tm
         sums.loaded.cache_clear()
         try:
             assert bits(total_of(v)) == want and (sums.loaded() is not None) == made
+            assert np.float64(5e-324) * 2 > 0  # and the process still has subnormal numbers
         finally:
             sums.loaded.cache_clear()
 
