@@ -90,24 +90,32 @@ template <int OPTIMIZER>
 void stepped(const Net& net, int64_t i, Vec g) {
     Vec y = at(net.y + i);
     g = corrected(net, i, y, g);
-    if constexpr (OPTIMIZER == MOMENTUM) y -= net.rate * (at(net.m + i) = BETA * at(net.m + i) + g);
-    else {
-        Vec m = at(net.m + i) = BETA1 * at(net.m + i) + (1 - BETA1) * g;
-        Vec v = at(net.v + i) = BETA2 * at(net.v + i) + (1 - BETA2) * g * g, root = v / net.second;
+    if constexpr (OPTIMIZER == MOMENTUM) {
+        Vec m = BETA * at(net.m + i) + g;
+        put(net.m + i, m);
+        y -= net.rate * m;
+    } else {
+        Vec m = BETA1 * at(net.m + i) + (1 - BETA1) * g;
+        Vec v = BETA2 * at(net.v + i) + (1 - BETA2) * g * g, root = v / net.second;
+        put(net.m + i, m);
+        put(net.v + i, v);
         for (int l = 0; l < LANES; l++) root[l] = std::sqrt(root[l]);
         if (OPTIMIZER == ADAMW) y -= net.rate * net.decay * y;
         y -= net.rate / net.first * m / (root + EPSILON);
     }
-    at(net.y + i) = y;
+    put(net.y + i, y);
 }
 
 // A step of SGD adds a sum over −η δ to y, and before that what corrects the gradient. (The sum begins with 0: what one
 // example of many adds would be lost beside y.)
 void begun(const Net& net, int64_t l, int64_t n) {
     int64_t place = weights(net, l), end = weights(net, l + 1);
-    for (int64_t i = 0; i < n * filled(net.layers[l].out); i += LANES) at(net.delta + i) *= -net.rate;
+    for (int64_t i = 0; i < n * filled(net.layers[l].out); i += LANES) put(net.delta + i, -net.rate * at(net.delta + i));
     if (!net.centre && !net.shift && net.decay == 0) return;
-    for (int64_t i = place; i < end; i += LANES) at(net.y + i) -= net.rate * corrected(net, i, at(net.y + i), Vec{});
+    for (int64_t i = place; i < end; i += LANES) {
+        Vec y = at(net.y + i);
+        put(net.y + i, y - net.rate * corrected(net, i, y, Vec{}));
+    }
 }
 
 template <int OPTIMIZER>
@@ -117,7 +125,7 @@ void update(const Net& net, int64_t l, int64_t n) {
     int64_t width = filled(layer.in), out = filled(layer.out), place = weights(own, l);
     const float* a = own.a + activations(own, l);
     auto then = [=](int64_t i, Vec g) {
-        if constexpr (OPTIMIZER == SGD) at(own.y + i) += g;
+        if constexpr (OPTIMIZER == SGD) put(own.y + i, at(own.y + i) + g);
         else stepped<OPTIMIZER>(own, i, g);
     };
     if (OPTIMIZER == SGD) begun(own, l, n);
@@ -139,10 +147,10 @@ void forward(const Net& net, int64_t l, int64_t n) {
     dotted(a, w, b, z, n, layer.out, width, out);
     if (layer.activation == IDENTITY) return;
     for (int64_t i = 0; i < n * out; i += LANES) {
-        Vec& one = at(z + i);
-        if (layer.activation == RELU) one = one < 0 ? Vec{} : one;
-        else if (layer.activation == TANH) one = tangent(one);
-        else one = 1 / (1 + exponential(-one));
+        Vec one = at(z + i);
+        if (layer.activation == RELU) put(z + i, one < 0 ? Vec{} : one);
+        else if (layer.activation == TANH) put(z + i, tangent(one));
+        else put(z + i, 1 / (1 + exponential(-one)));
     }
     if (layer.activation == SIGMOID)  // its value at 0 is not 0
         for (int64_t i = 0; i < n; i++) std::fill(z + i * out + layer.out, z + (i + 1) * out, 0.0f);
@@ -158,7 +166,7 @@ void backward(const Net& net, int64_t l, int64_t n) {
         if (activation == RELU) sum = f <= 0 ? Vec{} : sum;
         else if (activation == TANH) sum *= 1 - f * f;
         else if (activation == SIGMOID) sum *= f * (1 - f);
-        at(before + i * width + k) = sum;
+        put(before + i * width + k, sum);
     });
 }
 
@@ -171,7 +179,7 @@ double compared(const Net& net, int64_t loss, int64_t n, const void* targets, co
         if (loss == CROSS_ENTROPY) {
             int64_t right = static_cast<const int64_t*>(targets)[rows[i]];
             float most = *std::max_element(z, z + k), all = 0;
-            for (int64_t j = 0; j < width; j += LANES) at(d + j) = exponential(at(z + j) - most);
+            for (int64_t j = 0; j < width; j += LANES) put(d + j, exponential(at(z + j) - most));
             for (int64_t j = 0; j < k; j++) all += d[j];
             for (int64_t j = 0; j < k; j++) d[j] /= all * n;
             std::fill(d + k, d + width, 0.0f);

@@ -50,7 +50,7 @@ extern "C" int32_t aoti_torch_cpu_product(AtenTensorHandle* first, AtenTensorHan
         return 0;
     }
     auto run = [&](auto then) { summed(x.at, x.down, x.right, w.at, width, n, rows, then); };
-    if (first) run([=](int64_t r, int64_t c, Vec sum) { at(z.at + r * width + c) = at(f.at + r * f.down + c) + sum; });
-    else run([=](int64_t r, int64_t c, Vec sum) { at(z.at + r * width + c) = sum; });
+    if (first) run([=](int64_t r, int64_t c, Vec sum) { put(z.at + r * width + c, at(f.at + r * f.down + c) + sum); });
+    else run([=](int64_t r, int64_t c, Vec sum) { put(z.at + r * width + c, sum); });
     return 0;
 }

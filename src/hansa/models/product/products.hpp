@@ -25,8 +25,9 @@ constexpr int64_t NEAR = 1 << 17;  // floats that stay near the core
 
 typedef float Vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
-Vec& at(float* p) { return *reinterpret_cast<Vec*>(p); }
-const Vec& at(const float* p) { return *reinterpret_cast<const Vec*>(p); }
+// By value: what a reference to a vector names, Clang takes to lie at a multiple of its size.
+Vec at(const float* p) { return *reinterpret_cast<const Vec*>(p); }
+void put(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
 
 template <int N>
 float total(const float* p) {
