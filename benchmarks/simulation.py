@@ -41,7 +41,7 @@ from peers.setting import SETTINGS, made
 HERE = Path(__file__).resolve().parent
 PEERS = Path(os.environ.get("HANSA_PEERS", HERE / ".peers"))
 PLOT = ROOT / "docs" / "simulation.svg"
-ROUNDS = {"lr": 100, "2nn": 20, "small": 10, "cnn": 2}  # in one turn: long enough that its beginning counts for little
+ROUNDS = {"lr": 100, "2nn": 20, "small": 10, "cnn": 3}  # in one turn: long enough that its beginning counts for little
 WARM = {"lr": 50, "2nn": 30, "small": 20, "cnn": 2}  # before the first: hansa and pfl look at a client's data only once
 COLOURS = {"hansa": "#0b6e99", "plain": "#8a94a0", "twice": "#c3c9cf", "pfl": "#d1762b", "flower": "#1d2733"}
 TORCH = dict.fromkeys(("plain", "twice"), ("torch",))
