@@ -119,8 +119,8 @@ them) in turns on the same data. `lr`: softmax regression; `2nn`, `cnn`: the net
 clients of 600 examples in a round. `small`: the 2NN with 100 clients of 100 examples. Batches of 10, one epoch. Seconds
 of a round, median, and in brackets those of the processor, which matter where other programs ran on this machine;
 memory of all processes of a program while it trains, what they share counted once. The first rounds, in which clients
-are met for the first time, do not count. A setting is one run; those of different commits ran on different machines of
-one name, so seconds compare within a setting alone.
+are met for the first time, do not count. A setting is one run, and machines of one name
+differ, so seconds compare within a setting alone.
 
 ![Seconds of a round](simulation.svg)
 """

@@ -9,8 +9,9 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import settings
@@ -31,9 +32,14 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
+def absent() -> Callable[[str], NoReturn]:
+    """Says what is not installed: a reason to skip; in CI, which installs it, to fail."""
+    return pytest.fail if os.environ.get("CI") else pytest.skip
+
+
+@pytest.fixture(scope="session")
+def postgres_url(absent: Callable[[str], NoReturn]) -> Iterator[str]:
     """The URL of an empty database on a private server, which listens on a socket in a temporary folder only."""
-    absent = pytest.fail if os.environ.get("CI") else pytest.skip  # .ci/run installs what is needed here
     binaries = _postgres_binaries()
     if binaries is None:
         absent("no PostgreSQL server: initdb and pg_ctl are neither on PATH nor in /usr/lib/postgresql/*/bin")

@@ -2,17 +2,16 @@
 
 import ctypes
 import itertools
-import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 
 from hansa import native
 from hansa.models.dense.program import HEADER
-
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="native programs are made on POSIX systems")
 
 PROGRAM = f"""
 #include "{HEADER}"
@@ -28,9 +27,11 @@ extern "C" void sum(const float* a, const float* b, float* z, int64_t rows, int6
 
 
 @pytest.fixture(params=["g++", "clang++"])
-def products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ctypes.CDLL:
+def products(
+    request: pytest.FixtureRequest, absent: Callable[[str], NoReturn], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> ctypes.CDLL:
     if not shutil.which(request.param):
-        pytest.skip(f"{request.param} is not installed")
+        absent(f"{request.param} is not installed")
     monkeypatch.setenv("CXX", request.param)
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     (source := tmp_path / "products.cpp").write_text(PROGRAM)

@@ -148,9 +148,10 @@ void forward(const Net& net, int64_t l, int64_t n) {
     if (layer.activation == IDENTITY) return;
     for (int64_t i = 0; i < n * out; i += LANES) {
         Vec one = at(z + i);
-        if (layer.activation == RELU) put(z + i, one < 0 ? Vec{} : one);
-        else if (layer.activation == TANH) put(z + i, tangent(one));
-        else put(z + i, 1 / (1 + exponential(-one)));
+        if (layer.activation == RELU) one = one < 0 ? Vec{} : one;
+        else if (layer.activation == TANH) one = tangent(one);
+        else one = 1 / (1 + exponential(-one));
+        put(z + i, one);
     }
     if (layer.activation == SIGMOID)  // its value at 0 is not 0
         for (int64_t i = 0; i < n; i++) std::fill(z + i * out + layer.out, z + (i + 1) * out, 0.0f);
