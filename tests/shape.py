@@ -36,7 +36,12 @@ NOT_AT_START = (*ONE_FILE, "matplotlib", "sqlalchemy", "numba", "cryptography", 
 
 LONGEST_FILE, LONGEST_FUNCTION, MOST_ARGUMENTS, SLOWEST_IMPORT = 450, 50, 8, 0.25
 BANNED = re.compile(r"(Manager|Handler|Helper|Factory|Base|Util|Utils|Engine)(?![a-z])")
-WIDE = {"Training": "how a client trains is one table of a config, and half of it is left out mostly"}
+WIDE = {
+    "Training": "how a client trains is one table of a config, and half of it is left out mostly",
+    "App": "an app file says all of a federation in one value, and most of it is left out mostly",
+    "Request": "a message names all that its answer is bound to",
+    "State": "all that passes from one round to the next, in one value",
+}
 
 TERMS = {"Helper": "what the drafts on verifiable aggregation call every aggregator but the leader"}
 

@@ -33,6 +33,7 @@ NEIGHBOURS = {  # which two federations ε compares
     "uniform": "with the client, or with another in its place",
 }
 EXAMPLE = "its client's data with the example, or with nothing in its place"  # how many there are is no secret
+NAMED = "not against who knows the secret that the simulation names: it takes the noise off again"
 MISSING = "the library that adds up privacy is not installed: pip install 'hansa[privacy]'"
 LARGEST = 1e6  # noise multiplier that calibration tries
 
@@ -138,12 +139,14 @@ class Guarantee:
     neighbours: str = ""
     why: str = ""
     unit: Unit = "client"
+    named: bool = False  # does the noise grow from a secret that a simulation names?
 
     def __str__(self) -> str:
         """The promise as a clause."""
         if self.epsilon is None:
             return f"no ε for {'an' if self.unit == 'example' else 'a'} {self.unit}: {self.why}"
-        return f"ε = {self.epsilon:.4g} at δ = {self.delta:.2g} for each {self.unit} ({self.neighbours})"
+        but = f", but {NAMED}" if self.named else ""
+        return f"ε = {self.epsilon:.4g} at δ = {self.delta:.2g} for each {self.unit} ({self.neighbours}){but}"
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,7 @@ class Ledger:
     why: str = ""  # why nothing bounds what a client gives away, if so
     accountant: Literal["rdp", "pld"] = "rdp"
     unit: Unit = "client"
+    named: bool = False  # does noise of a round grow from a secret that a simulation names?
 
     def __post_init__(self) -> None:
         if self.accountant not in ("rdp", "pld"):
@@ -202,7 +206,7 @@ class Ledger:
     def guarantee(self, delta: float) -> Guarantee:
         """What all releases together promise each unit."""
         _check_delta(delta)
-        say = partial(Guarantee, delta=delta, unit=self.unit)
+        say = partial(Guarantee, delta=delta, unit=self.unit, named=self.named)
         why, known = self.why, bool(self.secret or self.clients)
         if not why and known and find_spec("dp_accounting") is None:
             why = MISSING

@@ -28,6 +28,7 @@ from .errors import AppError, DataError, HansaError
 from .loops import Runtime, synchronous
 from .plan import Everyone, Plan, State
 from .privacy import after, outdone, planned, spent, told, within
+from .rand import Key
 from .runtimes.inprocess import InProcess, Network
 from .spec import Vector
 from .transforms.scale import Weigh
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 MODULE = "hansa-app:"  # what the modules of loaded app files are called, with the file's name after it
 
-Loop = Callable[[Plan, Runtime, State | None], Iterator[State]]
+Loop = Callable[[Plan, Runtime, State | None, Key | None], Iterator[State]]
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class App:
 
     The model is scored on `test` after every round. `policies` are the owners' vetoes, by client; `network` simulates
     latency and dropouts; `workers` counts processes, 0 trains in this one. With a `budget` the run ends before a round
-    that could pass it.
+    that could pass it. Noise grows from a secret that nobody knows, unless a simulation wants noise that repeats and
+    names one: secret=Key.of(7). Then no ε holds against who knows it, and everything that tells ε says so.
     """
 
     plan: Plan
@@ -66,6 +68,7 @@ class App:
     workers: int = 0
     loop: Loop = synchronous  # for FedBuff: functools.partial(buffered, size=…, busy=…)
     budget: Budget | None = None
+    secret: Key | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         names = [str(who) for who in self.data] if isinstance(self.data, Mapping) else []
@@ -88,6 +91,8 @@ class App:
             (not isinstance(self.budget, Budget | None), f"App(budget={self.budget!r})",
              "a budget is ε at δ", "budget=Budget(epsilon=4.0, delta=1e-6)"),
             (self.workers < 0, f"App(workers={self.workers})", "it counts processes", "workers=0"),
+            (not isinstance(self.secret, Key | None), f"App(secret=…) of type {type(self.secret).__name__}",
+             "what hides grows from a Key", "secret=Key.of(7), or leave it out"),
             (bool(self.workers and self.network), f"App(workers={self.workers}, network=…)",
              "only clients in one process live on a simulated clock", "one of the two"),
         ]  # fmt: skip
@@ -106,14 +111,23 @@ class App:
         """The δ at which ε is told: the budget's, or the usual one for so many clients."""
         return self.budget.delta if self.budget else usual_delta(len(self.data))
 
-    def clients(self) -> list[Client]:
-        """One client for each owner of data."""
-        return [Client(str(who), self.plan, data, self.policies.get(who, Policy())) for who, data in self.data.items()]
+    @property
+    def named(self) -> bool:
+        """Does noise grow from a secret that the simulation names?"""
+        return self.secret is not None and not self.secret.hides
 
-    def runtime(self) -> Any:
+    def clients(self, secret: Key | None = None) -> list[Client]:
+        """One client for each owner of data; what they hide grows from `secret`, each on a branch of its own."""
+        secret = secret or self.secret or Key.fresh()
+        return [
+            Client(str(who), self.plan, data, self.policies.get(who, Policy()), secret=secret)
+            for who, data in self.data.items()
+        ]
+
+    def runtime(self, secret: Key) -> Any:
         """Where the clients live: in this process, or in `workers` others."""
         if not self.workers:
-            return InProcess(self.clients(), self.network, self.plan.seed)
+            return InProcess(self.clients(secret), self.network, self.plan.seed, secret)
         import cloudpickle
 
         from .runtimes.processes import Processes
@@ -121,7 +135,7 @@ class App:
         for name, module in list(sys.modules.items()):
             if name.startswith(MODULE):  # a worker cannot import it, so its classes travel with the clients
                 cloudpickle.register_pickle_by_value(module)
-        return Processes(self.clients(), self.workers)
+        return Processes(self.clients(secret), self.workers, secret)
 
     def score(self, x: Vector) -> dict[str, float]:
         """The scores of a model on the test data; none without test data."""
@@ -134,8 +148,9 @@ class App:
         """
         for problem in self._untestable():
             raise problem
+        secret = self.secret or (Key.fresh() if run is None else run.secret())
         with ExitStack() as stack:
-            runtime = self.runtime()
+            runtime = self.runtime(secret)
             if hasattr(runtime, "close"):
                 stack.callback(runtime.close)
             if run is not None:
@@ -152,7 +167,7 @@ class App:
             asked = Counter(who for one in past for who in {*one.seen, *one.lost})
             if unknown := self._unknown(past, state, ledger):
                 ledger = ledger.without(unknown)
-            states = self.loop(self.plan, runtime, state)
+            states = self.loop(self.plan, runtime, state, secret)
             if self.budget:
                 states = within(states, self.plan, self.budget, clients, past)
             for new in states:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from .plan import Plan
 from .rand import Key
 from .spec import Vector
 from .transforms import Context
+from .wire import dumps
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,12 @@ class Request:
     deadline: float = math.inf  # seconds
     turn: int = 0  # how many messages of its session came before
     fold: bool = False
+    run: str = ""  # which run of the plan, by a name that no other has
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """SHA-256 of what all are told; computed once for all who are asked in one process."""
+        return hashlib.sha256(dumps(self.down)).digest()
 
 
 @dataclass(frozen=True)
@@ -129,14 +137,19 @@ class Policy:
 
 @dataclass
 class Party:
-    """Who is asked: a name, a copy of the plan, and the conversation that is under way.
+    """Who is asked: a name, a copy of the plan, a secret, and the conversation that is under way.
 
     A conversation is a generator, driven one exchange at a time; the first message of a session ends the one before.
+    What hides grows from the secret: noise, rounding, and the draws of noisy training. It is a fresh one, unless a
+    simulation wants noise that repeats, and names one: secret=Key.of(7). Then ε does not hold against who knows it.
     """
 
     who: str
     plan: Plan
-    _conversation: tuple[int, Conversation] | None = field(default=None, repr=False, kw_only=True)
+    secret: Key = field(default_factory=Key.fresh, repr=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        self._conversation: tuple[int, Conversation] | None = None
 
     def answer(self, request: Request) -> Any:
         """The reply to `request.bodies[who]`."""
@@ -174,6 +187,12 @@ class Party:
             "Look at the server: a client answers what its plan says, and nothing else.",
         )
 
+    def _at(self, request: Request, secret: Key, **more: Any) -> Context:
+        fingerprint = request.fingerprint if self.plan.binds else b""
+        return self.plan.context(
+            request.round, request.session, self.who, secret=secret, run=request.run, fingerprint=fingerprint, **more
+        )
+
     def _converse(self, request: Request) -> Conversation:
         raise TypeError(f"{type(self).__name__} does not say what it answers")
 
@@ -189,9 +208,12 @@ class Client(Party):
     allow: Policy = field(default_factory=Policy)
     mine: Memo = field(default_factory=dict)
     keys: Mapping[str, bytes] = field(default_factory=dict)
-    _before: tuple[int, Memo] | None = field(default=None, repr=False)  # a session, and what was remembered before it
     _trained = -1  # the last round that it trained in
     _done = MappingProxyType[Key, TrainResult]({})  # trainings that the next answer asks for
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._before: tuple[int, Memo] | None = None  # a session, and what was remembered before it
 
     @cached_property
     def parts(self) -> tuple[Any, Any, int]:
@@ -263,7 +285,7 @@ class Client(Party):
             train, _, examples = self.parts
             vectors, memo = self._heard(request)
             at, model = self._context(request, examples, memo), Foretold(plan.model, self._done, now=False)
-            plan.algorithm.client(model, vectors, self.mine, train, plan.training, at)
+            plan.algorithm.client(model, vectors, self.mine, train, plan.training, plan.training_context(at))
         except Undone as asked:
             return asked.job
         except HansaError:  # it will be said where the client answers
@@ -275,10 +297,17 @@ class Client(Party):
         self._done = MappingProxyType({**self._done, key: result})
 
     def _context(self, request: Request, examples: int, memo: tuple[Any, ...]) -> Context:
-        down = request.down if self.plan.aggregator.parties else None
-        return self.plan.context(
-            request.round, request.session, self.who, down, self.keys, examples=examples, memo=memo
-        )
+        return self._at(request, self._secret, keys=self.keys, examples=examples, memo=memo)
+
+    @cached_property
+    def _secret(self) -> Key:
+        """Where noisy training adds noise to what it computes from the data, another secret for other data."""
+        if not self.plan.training.private:
+            return self.secret
+        seen = hashlib.sha256()
+        for batch in local.whole(self.data):
+            seen.update(dumps(batch))
+        return self.secret.child("data", seen.hexdigest())
 
     def _converse(self, request: Request) -> Conversation:
         train, held, examples = self.parts
@@ -343,7 +372,7 @@ class Helper(Party):
 
     def _converse(self, request: Request) -> Conversation:
         self._heard(request)
-        at = self.plan.context(request.round, request.session, self.who, request.down)
+        at = self._at(request, self.secret)
         work = self.plan.aggregator.helper(self.plan.sample.quorum, self.key, replace(at, spec=self.plan.wire))
         total = yield from work
         if at.round <= self._summed:

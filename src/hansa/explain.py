@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from difflib import ndiff
 from itertools import pairwise
 
-from .accounting import usual_delta
+from .accounting import NAMED, usual_delta
 from .aggregators import RobustRule, Sum
 from .plan import Plan, Sample
 from .privacy import examples, planned
@@ -60,11 +60,14 @@ class Explanation:
         return "\n".join([*lines, "Mind", "====", *(f"- {warning}" for warning in self.warnings)])
 
 
-def explain(plan: Plan, population: int | None = None, delta: float | None = None) -> Explanation:
-    """What `plan` asks of a client, in words; ε is told for that many clients, at δ."""
+def explain(plan: Plan, population: int | None = None, delta: float | None = None, named: bool = False) -> Explanation:
+    """What `plan` asks of a client, in words; ε is told for that many clients, at δ.
+
+    named: does noise grow from a secret that the simulation names?
+    """
     delta = delta or usual_delta(population or 1)
     first = (_learnt(plan), _said(plan), _pipe(plan), _sees(plan), _privacy(plan, population, delta))
-    return Explanation((*first, *_examples(plan), _rounds(plan)), tuple(_warnings(plan)))
+    return Explanation((*first, *_examples(plan), _rounds(plan)), tuple(_warnings(plan, named)))
 
 
 def _learnt(plan: Plan) -> Section:
@@ -187,14 +190,16 @@ def _rounds(plan: Plan) -> Section:
         ("who must answer", f"{_count(sample.quorum, 'client', 'clients')}; with fewer the model stays as it was"),
         ("deadline", deadline),
         ("reported beside the update", reported),
-        ("seed", f"{plan.seed}"),
+        ("seed", f"{plan.seed}: first weights, shuffles and all else that is public; no noise grows from it"),
     )
     text = f"The plan's fingerprint is {plan.digest}; server and clients compare it, and a client refuses another plan."
     return Section("Rounds", text, ("", ""), rows)
 
 
-def _warnings(plan: Plan) -> Iterator[str]:
+def _warnings(plan: Plan, named: bool) -> Iterator[str]:
     wire, aggregator = plan.summed, plan.aggregator
+    if named and plan.hides:
+        yield f"ε holds {NAMED}."
     clear = isinstance(aggregator, Sum | RobustRule | Ensemble)
     if isinstance(aggregator, Sum):
         yield "The server can see every client's update, by name" + (

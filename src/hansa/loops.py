@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from .client import Reply, Request
 from .errors import PlanError, RoundError
 from .optim import Memo
 from .plan import FAILED, Plan, State
+from .rand import Key
 from .sums import Total
 from .transforms import Decoder, Mean
 
@@ -21,6 +22,11 @@ FAULTS = ("dropped out", "late")  # what a network does; every other reason is s
 
 class Runtime(Protocol):
     """Where clients live. Every client of a request is answered for once: by a reply, or as lost, with a reason."""
+
+    @property
+    def named(self) -> bool:
+        """Does a party draw from a secret that the simulation names, not from one of its own?"""
+        ...
 
     def roster(self) -> Sequence[str]:
         """Names of all clients, in an order that does not change."""
@@ -50,9 +56,10 @@ class Runtime(Protocol):
 class Letters:
     """The server's letterbox for one session: say something to many, wait, hear who answered."""
 
-    def __init__(self, plan: Plan, runtime: Runtime, state: State, session: int):
+    def __init__(self, plan: Plan, runtime: Runtime, state: State, session: int, secret: Key):
         self.runtime, self.lost, self.wire = runtime, dict[str, str](), plan.wire
         self.head = Request(plan.digest, state.round, session, plan.down(state), {}, plan.sample.deadline)
+        self.head = replace(self.head, run=secret.child("name").secret.hex())  # a run is called what its secret says
         self._turns = dict[str, int]()  # how often each was asked
         self._early = list[Reply]()  # what nobody waits for yet
 
@@ -113,20 +120,28 @@ class Letters:
             self._early.append(reply)
 
 
-def synchronous(plan: Plan, runtime: Runtime, state: State | None = None) -> Iterator[State]:
+def synchronous(plan: Plan, runtime: Runtime, state: State | None = None, secret: Key | None = None) -> Iterator[State]:
     """Rounds one after another: sample, broadcast, train, encode, aggregate, decode, step.
 
     Without a state it starts from the beginning, and clients from nothing. Who was asked and does not count forgets the
     round: what clients and server remember (a control variate, its mean) stays in step.
+
+    The server's noise, and its sample where ε rests on it, grow from `secret`: a fresh one, unless a simulation names
+    one so that they repeat; then ε does not hold against who knows it. Who resumes a run of noise gives its secret.
     """
+    secret = secret or Key.fresh()
     _check_roster(plan, len(runtime.roster()))
     state = state or _begin(plan, runtime)
+    named = runtime.named or not secret.hides
     while state.round < plan.rounds:
         roster = runtime.roster()
-        letters = Letters(plan, runtime, state, session=state.round)
-        down = letters.head.down if plan.aggregator.parties else None
-        at = plan.context(state.round, state.round, down=down, population=len(roster), memo=state.transforms)
-        cohort, note = plan.sample.draw(roster, at.key.child("sample"), state.round), ""
+        letters = Letters(plan, runtime, state, session=state.round, secret=secret)
+        fingerprint = letters.head.fingerprint if plan.binds else b""
+        more: dict[str, Any] = {"population": len(roster), "memo": state.transforms}
+        at = plan.context(
+            state.round, state.round, secret=secret, run=letters.head.run, fingerprint=fingerprint, **more
+        )
+        cohort, note = plan.cohort(roster, at), ""
         try:
             mean, seen = plan.aggregator.server(letters, cohort, plan.decoder(at))
         except RoundError as error:
@@ -134,14 +149,14 @@ def synchronous(plan: Plan, runtime: Runtime, state: State | None = None) -> Ite
         if len(cohort) >= plan.sample.quorum:  # else a single liar, asked alone, could end the run
             _all_mistaken(len(cohort), {who: why for who, why in letters.lost.items() if who in cohort})
         lost = dict.fromkeys(cohort, FAILED) | letters.lost if note else letters.lost
-        state = plan.absorb(state, mean, seen, replace(at, n=len(seen)), lost=lost, note=note)
+        state = plan.absorb(state, mean, seen, replace(at, n=len(seen)), lost=lost, note=note, named=named)
         if missing := cohort if state.note else list(lost):
             runtime.forget(letters.head.session, missing)
         yield state
 
 
 def buffered(
-    plan: Plan, runtime: Runtime, state: State | None = None, size: int = 10, busy: int = 30
+    plan: Plan, runtime: Runtime, state: State | None = None, secret: Key | None = None, size: int = 10, busy: int = 30
 ) -> Iterator[State]:
     """FedBuff: `busy` clients train at any time; the model steps when `size` vectors are in.
 
@@ -150,6 +165,7 @@ def buffered(
     K = `size`.  (Nguyen et al. 2022, Alg. 1 and §5)   Only Δ is scaled by s: no weight, report or control variate. A
     resumed run asks its clients afresh.
     """
+    secret = secret or Key.fresh()
     _bufferable(plan, size, busy)
     _check_roster(plan, len(runtime.roster()))
     state = state or _begin(plan, runtime)
@@ -158,12 +174,11 @@ def buffered(
     asked, working = dict[int, int](), set[str]()  # session → round; who trains
 
     def ask(state: State, session: int) -> None:
-        rng = plan.context(state.round, session).key.child("sample").rng()
-        drawn = (roster[int(rng.integers(len(roster)))] for _ in count())
-        who = next(name for name in drawn if name not in working)
+        at = plan.context(state.round, session, secret=secret)
+        who = _idle(roster, working, at.session.repeats.child("sample"))
         working.add(who)
         asked[session] = state.round
-        runtime.send(replace(Letters(plan, runtime, state, session).head, bodies={who: None}))
+        runtime.send(replace(Letters(plan, runtime, state, session, secret).head, bodies={who: None}))
 
     while state.round < plan.rounds:
         total, seen, lost, idle = Total(), list[str](), dict[str, str](), 0
@@ -185,11 +200,20 @@ def buffered(
             else:
                 total.add(reply.body * plan.wire.each({"delta": (1 + staleness) ** -0.5}, 1.0))
                 seen, idle = [*seen, *reply.who], 0
-        at = plan.context(state.round, state.round, population=len(roster), memo=state.transforms, n=size)
+        at = plan.context(
+            state.round, state.round, secret=secret, population=len(roster), memo=state.transforms, n=size
+        )
         mean, note = _decoded(plan.decoder(at), total)
         lost = {who: why for who, why in lost.items() if who not in seen}  # asked again, they may have answered
         state = plan.absorb(state, mean, sorted(seen), at, lost=lost, note=note)
         yield state
+
+
+def _idle(roster: Sequence[str], working: Collection[str], key: Key) -> str:
+    """Somebody at random who does not train now."""
+    rng = key.rng()
+    drawn = (roster[int(rng.integers(len(roster)))] for _ in count())
+    return next(name for name in drawn if name not in working)
 
 
 def _begin(plan: Plan, runtime: Runtime) -> State:

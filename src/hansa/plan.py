@@ -36,6 +36,7 @@ class State:
     seen: tuple[str, ...] = ()  # who is in the last sum
     lost: Mapping[str, str] = field(default_factory=dict)  # who was asked and is not in it → why
     note: str = ""  # why the last round changed nothing, if so
+    named: bool = False  # did what hides grow from a secret that the simulation names?
 
 
 FAILED = "the round failed"  # why a client is lost whose vector was in a sum that could not be used
@@ -224,27 +225,51 @@ class Plan:
 
     @cached_property
     def key(self) -> Key:
-        """The root of all randomness of a simulation."""
+        """The root of all randomness that is public: first weights, shuffles, dropout, the hold-out, rotations."""
         return Key.of(self.seed)
+
+    @cached_property
+    def hides(self) -> bool:
+        """Does anybody add noise, so that something rests on secrets?"""
+        return bool(self.summed.noise.multiplier or self.training.private)
+
+    @cached_property
+    def binds(self) -> bool:
+        """Must parties know that they were told the same, or never draw the same for two models?"""
+        return self.hides or bool(self.aggregator.parties)
 
     def context(
         self,
         round: int,
         session: int,
         who: str | None = None,
-        down: Any = None,
+        *,
+        secret: Key,
+        run: str = "",
+        fingerprint: bytes = b"",
         keys: Mapping[str, bytes] | None = None,
         **more: Any,
     ) -> Context:
-        """Where a party, or the server where none is named, is in one session of one round; `down` is what it heard."""
-        party, key = ("server",) if who is None else ("client", who), self.key.child(round, session)
-        task = b"" if down is None else self.task(round, session, down)
-        one = Session(round, key.child("all"), self.key.child("own", *party), task, keys or {})
-        return Context(one, key.child(*party), self.spec, who or "server", **more)
+        """Where a party, or the server where none is named, is in one session of one round of a run.
 
-    def task(self, round: int, session: int, down: Any) -> bytes:
-        """SHA-256 of the plan, the session and what a party was told in it; parties compare it."""
-        return hashlib.sha256(dumps((self.digest, round, session, down))).digest()
+        `secret` is the party's own, and `fingerprint` is SHA-256 of what the server broadcast, where the plan `binds`.
+        The path of what the party draws holds all of this, so no draw ever answers two questions.
+        """
+        party, public = ("server",) if who is None else ("client", who), self.key.child(round, session)
+        own = secret.child("run", run).child(*party)
+        task = hashlib.sha256(dumps((self.digest, run, round, session, fingerprint))).digest() if self.binds else b""
+        key = own.child(round, session).child("task", task.hex())
+        one = Session(round, public.child("all"), public.child(*party), own, task, keys or {})
+        return Context(one, key, self.spec, who or "server", **more)
+
+    def training_context(self, at: Context) -> Context:
+        """The same for local training, whose draws repeat with the plan's seed where they hide nothing."""
+        return at if self.training.private else replace(at, key=at.session.repeats)
+
+    def cohort(self, roster: Sequence[str], at: Context) -> list[str]:
+        """Who is asked in a round: drawn in secret where noise hides who, and else from the plan's seed."""
+        key = at.key if self.hides else at.session.repeats
+        return self.sample.draw(roster, key.child("sample"), at.round)
 
     def start(self) -> State:
         """The state before the first round."""
@@ -288,7 +313,8 @@ class Plan:
         self.model.expect(self.rounds * max(self.sample.most, self.sample.quorum))
         try:
             scores = self.model.score(down["x"], held) if held is not None and self.training.report else {}
-            parts, mine = self.algorithm.client(model, down, mine, data, self.training, at)
+            there = self.training_context(at)
+            parts, mine = self.algorithm.client(model, down, mine, data, self.training, there)
         finally:  # a client that fails leaves nothing of its own in the model
             kept = self.model.kept()
             self.model.expect(1)

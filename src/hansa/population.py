@@ -11,6 +11,7 @@ from .client import Client, Policy
 from .errors import PlanError, number
 from .optim import Memo
 from .plan import Plan
+from .rand import Key
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,12 @@ class Population(Mapping[str, Client]):
     """`size` clients of a plan; client i has the examples data(i), read or made each time that it is asked.
 
     Only those of the present session are in memory, and what clients remember between rounds, where it is anything.
+    What they hide grows from `secret`, or from a fresh one; each has a branch of its own.
     """
 
-    def __init__(self, plan: Plan, size: int, data: Callable[[int], Any], allow: Policy | None = None):
+    def __init__(
+        self, plan: Plan, size: int, data: Callable[[int], Any], allow: Policy | None = None, secret: Key | None = None
+    ):
         if not number(size, whole=True) or size < 1 or not callable(data):
             raise PlanError(
                 f"Population(size={size!r}, data={data!r}) has no clients.",
@@ -60,6 +64,7 @@ class Population(Mapping[str, Client]):
                 "Write for example Population(plan, 1_000_000, data=lambda i: load(i)).",
             )
         self.plan, self.names, self.data, self.allow = plan, Names(int(size)), data, allow or Policy()
+        self.secret = secret or Key.fresh()
         self._keys: Mapping[str, bytes] = {}
         self._awake = dict[str, Client]()
         self._memos: dict[str, Memo] = {}
@@ -75,8 +80,13 @@ class Population(Mapping[str, Client]):
             if who not in self.names:
                 raise KeyError(who)
             data, mine = self.data(self.names.index(who)), self._memos.get(who, {})
-            self._awake[who] = Client(who, self.plan, data, self.allow, mine, self._keys)
+            self._awake[who] = Client(who, self.plan, data, self.allow, mine, self._keys, secret=self.secret)
         return self._awake[who]
+
+    @property
+    def named(self) -> bool:
+        """Does what they hide grow from a secret that the simulation names?"""
+        return not self.secret.hides
 
     def rest(self) -> None:
         """Let all clients go; what they remember is kept."""
@@ -132,6 +142,11 @@ class Listed(dict[str, Client]):
             )
         super().__init__((client.who, client) for client in ordered)
         self.plan, self.names = ordered[0].plan, tuple(self)
+
+    @property
+    def named(self) -> bool:
+        """Does what one of them hides grow from a secret that the simulation names?"""
+        return not all(client.secret.hides for client in self.values())
 
     def rest(self) -> None:
         """All stay where they are."""

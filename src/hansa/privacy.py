@@ -36,6 +36,11 @@ class Happened(Protocol):
         """Who was asked and is not in it → why."""
         ...
 
+    @property
+    def named(self) -> bool:
+        """Did its noise grow from a secret that a simulation names?"""
+        ...
+
 
 def planned(plan: Plan, population: int | None = None, rounds: int | None = None) -> Ledger:
     """What the plan's rounds give away about a client that is in all of them, among `population` clients."""
@@ -84,6 +89,8 @@ def after(ledger: Ledger, plan: Plan, happened: Happened, population: int | None
     """
     if ledger.why:
         return ledger
+    if happened.named:
+        ledger = replace(ledger, named=True)
     asked = {*happened.seen, *happened.lost}
     if correlated := _correlated(plan):
         return ledger.plus(_taken(correlated, plan, happened.round - 1), who=asked)

@@ -9,36 +9,50 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from randomgen import AESCounter
+
+from .spec import Vector
 
 
 @dataclass(frozen=True)
 class Key:
-    """A node of the tree seed → round → client → transform; equal paths give equal draws.
+    """A node of a tree of keys; equal paths give equal draws.
 
-    child = BLAKE2b(label, key=secret), draws = Philox(secret)   (Salmon et al. 2011; RFC 7693)
+        child = BLAKE2b(label, key=secret)
 
-    Draws repeat, so they are for simulation and for what is public. Secrets of a deployment start at `Key.fresh()`.
+    What is public grows from `Key.of(seed)`:    draws = Philox(secret)               (Salmon et al. 2011)
+    What hides grows from `Key.fresh()`:         draws = AES-128(secret, 0, 1, 2, …)  (FIPS 197)
+
+    The first is made for simulation: who sees enough of its draws computes all others. Of the second, which the
+    operating system has drawn, nobody can without the secret.
     """
 
     secret: bytes = field(repr=False)
+    hides: bool = False  # did the operating system draw it?
 
     @classmethod
     def fresh(cls) -> Self:
         """A key from the operating system's generator."""
-        return cls(secrets.token_bytes(32))
+        return cls(secrets.token_bytes(32), hides=True)
 
     @classmethod
     def of(cls, seed: int) -> Self:
-        """The root of all draws of a simulation."""
+        """The root of draws that repeat, for whoever knows the seed."""
         return cls(hashlib.blake2b(str(seed).encode(), digest_size=32).digest())
 
     def child(self, *path: object) -> Self:
         """The key at `path` below this one; a path is a sequence of words and numbers."""
         label = "/".join(map(str, path)).encode()
-        return type(self)(hashlib.blake2b(label, key=self.secret, digest_size=32).digest())
+        return type(self)(hashlib.blake2b(label, key=self.secret, digest_size=32).digest(), self.hides)
+
+    def beside(self, v: Vector) -> Self:
+        """The key of what is shown together with `v` alone: beside other data it draws something else."""
+        return self.child("beside", hashlib.sha256(np.ascontiguousarray(v).data).hexdigest())
 
     def rng(self) -> np.random.Generator:
         """A NumPy generator, fresh at each call: two calls draw the same."""
+        if self.hides:
+            return np.random.Generator(AESCounter(key=int.from_bytes(self.secret[:16], "little")))
         return np.random.Generator(np.random.Philox(key=int.from_bytes(self.secret[:16], "big")))
 
     def seed(self, bits: int = 63) -> int:

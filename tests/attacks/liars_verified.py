@@ -26,6 +26,7 @@ from hansa.crypto.prio3 import Prio3
 from hansa.loops import Letters
 from hansa.testing.algorithm import MODEL, federation
 
+KEY = h.Key.of(0)  # a secret, so that two runs can be compared
 B, P, D = FINE, Field64.p, MODEL.size  # the bound in steps, the modulus, the length of an update
 HELPER = "helper 1"
 
@@ -44,7 +45,7 @@ def plan_of(aggregator: h.Aggregator | None = None, **more: Any) -> h.Plan:
 
 def honest(plan: h.Plan, n: int = 3) -> list[h.Client]:
     """n clients that follow the plan."""
-    return [h.Client(who, plan, data) for who, data in federation(n).items()]
+    return [h.Client(who, plan, data, secret=KEY) for who, data in federation(n).items()]
 
 
 def liar(make: Callable[..., h.Client], plan: h.Plan, **more: Any) -> h.Client:
@@ -56,10 +57,10 @@ def states(
     plan: h.Plan, clients: Iterable[h.Client], network: h.Network | None = None, **crafted: Any
 ) -> list[h.State]:
     """The states of a run; a helper with `crafted` arguments does not keep to the protocol."""
-    runtime = h.InProcess(clients, network)
+    runtime = h.InProcess(clients, network, secret=KEY)
     if crafted:
         runtime.helpers[HELPER] = Deceiver(HELPER, plan, key=runtime.helpers[HELPER].key, **crafted)
-    return list(h.synchronous(plan, runtime))
+    return list(h.synchronous(plan, runtime, secret=KEY))
 
 
 # ── clients ──
@@ -89,9 +90,7 @@ class Forger(h.Client):
     def _converse(self, request: Request) -> Any:
         down, memo = self._heard(request)
         train, held, examples = self.parts
-        at = self.plan.context(
-            request.round, request.session, self.who, request.down, self.keys, examples=examples, memo=memo
-        )
+        at = self._context(request, examples, memo)
         own = {each.name: getattr(self.plan.aggregator, each.name) for each in fields(h.VerifiedSum)}
         lying = Lying(**own, x=tuple(self.x), kind=self.kind, times=self.times)
         return lying.client(
@@ -283,7 +282,7 @@ class Server:
 
     def session(self, session: int, round: int = 0) -> None:
         """Begin another session."""
-        self.letters = Letters(self.plan, self.runtime, replace(self.plan.start(), round=round), session)
+        self.letters = Letters(self.plan, self.runtime, replace(self.plan.start(), round=round), session, h.Key.fresh())
 
     def ask(self, body: Any) -> Any:
         """What the helper answers; None where it refuses."""
@@ -298,7 +297,9 @@ class Server:
     def hear(self, who: list[str]) -> dict[str, Any]:
         """The reports of clients."""
         head = self.letters.head
-        at = self.plan.context(head.round, head.session, down=head.down)
+        at = self.plan.context(
+            head.round, head.session, secret=h.Key.fresh(), run=head.run, fingerprint=head.fingerprint
+        )
         assert isinstance(self.plan.aggregator, h.VerifiedSum)
         claims = self.plan.aggregator._claims(self.plan.wire, _binding(at, self.opening))
         self.share = Share(claims, 0, self.secret)

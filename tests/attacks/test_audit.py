@@ -31,8 +31,8 @@ QUIET = hansa.Training(report=False, learning_rate=0.01)
 class QuarterGaussian(hansa.GaussianNoise):
     """Sabotage: a quarter of the noise that it says."""
 
-    def _draw(self, shape: tuple[int, ...], at: hansa.Context) -> Any:
-        return super()._draw(shape, at) / 4
+    def _beside(self, v: Any, at: hansa.Context) -> Any:
+        return super()._beside(v, at) / 4
 
 
 class QuarterSkellam(hansa.SkellamNoise):
@@ -70,7 +70,8 @@ def audited(name: str, gaussian: Any = hansa.GaussianNoise, skellam: Any = hansa
     }
     plan = hansa.Plan(hansa.Softmax(FEATURES, CLASSES), training=QUIET, **settings[name])
     many = name in ("all", "skellam")
-    return canaries(hansa.App(plan, federation(MANY if many else 40)), CANARIES // 2 if many else CANARIES)
+    app = hansa.App(plan, federation(MANY if many else 40), secret=hansa.Key.of(1))
+    return canaries(app, CANARIES // 2 if many else CANARIES)
 
 
 PLANS = ("server", "all", "each", "skellam", "poisson", "uniform", "learnt clip")
@@ -272,8 +273,8 @@ def test_a_refuted_promise_is_said_and_fails_the_command(tmp_path: Path, monkeyp
     monkeypatch.setattr("sys.path", list(sys.path))
     weak = """
 class Weak(hansa.GaussianNoise):
-    def _draw(self, shape, at):
-        return super()._draw(shape, at) / 4
+    def _beside(self, v, at):
+        return super()._beside(v, at) / 4
 """
     text = APP.replace("64", "400").replace("import hansa\n", "import hansa\n" + weak)
     text = text.replace("hansa.GaussianNoise(4.0))", "Weak(3.0))")

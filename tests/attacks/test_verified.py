@@ -37,6 +37,7 @@ from hypothesis import strategies as st
 from tests.attacks.liars_verified import (
     HELPER,
     HONEST,
+    KEY,
     LIES,
     PLAN,
     VALUES,
@@ -339,8 +340,9 @@ def test_byzantine_clients_destroy_the_plain_sum_and_are_refused_by_the_verified
 
     def last(aggregator: h.Aggregator, make: Any, who: list[str], **more: Any) -> tuple[float, h.State]:
         plan = plan_of(aggregator, rounds=8, training=h.Training(batch=0, epochs=3, learning_rate=0.3))
-        liars = [make(name, plan, parties[name], **more) for name in who if name in lying]
-        *_, state = states(plan, [*liars, *(h.Client(name, plan, parties[name]) for name in who if name not in lying)])
+        liars = [make(name, plan, parties[name], secret=KEY, **more) for name in who if name in lying]
+        others = [h.Client(name, plan, parties[name], secret=KEY) for name in who if name not in lying]
+        *_, state = states(plan, [*liars, *others])
         return plan.model.score(state.x, everyone)["accuracy"], state
 
     plain, _ = last(h.Sum(), Louder, names)

@@ -319,8 +319,8 @@ def test_each_aggregator_adds_the_whole_noise_to_its_share(helpers: int) -> None
     assert sigma == pytest.approx(2.0 * bound) and d == 3010
     aggregator = noisy.aggregator
     assert isinstance(aggregator, h.VerifiedSum)
-    key = noisy.key.child("test")
-    draws = np.stack([aggregator._noise(noisy.wire, key.child(i))["delta"] for i in range(4)])
+    key, share = h.Key.fresh(), Share(aggregator._claims(noisy.wire, b""), 0, b"")
+    draws = np.stack([aggregator._noise(noisy.wire, key.child(i), share)["delta"] for i in range(4)])
     assert draws.dtype == np.int64
     assert np.std(draws) == pytest.approx(sigma, rel=0.03)
     data = {f"client-{i}": (np.zeros((2, 300)), np.zeros(2, int)) for i in range(2)}
@@ -394,7 +394,8 @@ def flooded(n: int) -> int:
     """Bytes at the peak."""
     flood = Flood(n)
     head = flood.server.letters.head
-    at = PLAN.context(0, head.session, down=head.down, memo=PLAN.start().transforms)
+    secret, memo = h.Key.fresh(), PLAN.start().transforms
+    at = PLAN.context(0, head.session, secret=secret, run=head.run, fingerprint=head.fingerprint, memo=memo)
     tracemalloc.start()
     try:
         mean, seen = PLAN.aggregator.server(flood, [str(i) for i in range(n)], PLAN.decoder(at))

@@ -27,7 +27,10 @@ from hansa import (
     Training,
     Yogi,
 )
+from hansa.rand import Key
 from hansa.testing import check_algorithm
+
+KEY = Key.of(0)  # a secret that repeats
 
 ALGORITHMS = [
     FedAvg(),
@@ -246,5 +249,7 @@ def test_scaffold_keeps_no_control_for_what_no_gradient_moves() -> None:
     plan = Plan(model, Scaffold())
     data = rng.normal(size=(9, 2)), rng.integers(0, 3, 9)
     x = model.start(plan.key)
-    parts, _ = Scaffold().client(model, {"x": x, "c": 0 * x}, {}, data, plan.training, plan.context(0, 0, "anna"))
+    parts, _ = Scaffold().client(
+        model, {"x": x, "c": 0 * x}, {}, data, plan.training, plan.context(0, 0, "anna", secret=KEY)
+    )
     assert parts["delta"][-3:].any() and not parts["control"][-3:].any() and parts["control"][:-3].all()

@@ -120,7 +120,10 @@ def test_averaged_statistics_travel() -> None:
     parts = {"a": points(30, 1), "b": points(60, 2)}
     plan = h.Plan(model, h.FedAvg(h.Adam(0.5)), training=training, rounds=1)
     state = federated(plan, parts)
-    alone = [model.train(model.start(KEY), d, training, NONE, plan.context(0, 0, w).key).x for w, d in parts.items()]
+    alone = [
+        model.train(model.start(KEY), d, training, NONE, plan.context(0, 0, w, secret=KEY).session.repeats).x
+        for w, d in parts.items()
+    ]
     assert np.abs(state.x - (30 * alone[0] + 60 * alone[1]) / 90)[model.trainable :].max() < 1e-9
     assert np.abs(alone[0] - alone[1])[model.trainable :].max() > 0.01
 

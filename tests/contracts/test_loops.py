@@ -50,6 +50,8 @@ from hansa import data as local
 from hansa.testing.algorithm import federation
 from hansa.testing.promise import same
 
+KEY = Key.of(0)  # a secret that repeats
+
 MODEL = Softmax(4, 3)
 PARTIES = federation(8)
 SECURE = (
@@ -613,7 +615,7 @@ def test_a_buffer_that_nobody_fills_gives_up() -> None:
 
 def test_a_client_may_be_called_server() -> None:
     p = plan()
-    assert p.context(0, 0).key != p.context(0, 0, "server").key
+    assert p.context(0, 0, secret=KEY).key != p.context(0, 0, "server", secret=KEY).key
 
 
 def test_a_reader_that_fails_costs_one_client_and_a_failing_training_names_it() -> None:

@@ -186,8 +186,9 @@ def test_averaged_buffers_travel() -> None:
     state, clients = federation(model, rounds=1)
     assert not clients["a"].mine and not clients["b"].mine
     alone = [
-        model.train(model.start(KEY), c.data, c.plan.training, NONE, c.plan.context(0, 0, c.who).key).x
+        model.train(model.start(KEY), c.data, c.plan.training, NONE, at.session.repeats).x
         for c in clients.values()
+        for at in [c.plan.context(0, 0, c.who, secret=KEY)]
     ]
     expected = (30 * alone[0] + 60 * alone[1]) / 90
     assert np.abs(state.x - expected)[model.trainable :].max() < 1e-9

@@ -41,9 +41,11 @@ from hansa import (
 from hansa.transforms.compress import _longest, _room
 from hansa.transforms.rotate import hadamard
 
+KEY = Key.of(0)  # a secret that repeats
+
 QUIET = Training(report=False)
 MODEL = Softmax(249, 4)  # 1000 numbers, padded to 1024
-BARE = Plan(MODEL).context(0, 0)
+BARE = Plan(MODEL).context(0, 0, secret=KEY)
 
 
 def plan(*pipe: Any, **more: Any) -> Plan:
@@ -51,7 +53,7 @@ def plan(*pipe: Any, **more: Any) -> Plan:
 
 
 def at(p: Plan, round: int, who: str | None = None, n: int = 1) -> Context:
-    return p.context(round, round, who, n=n, population=n, memo=p.stages.start())
+    return p.context(round, round, who, n=n, population=n, memo=p.stages.start(), secret=KEY)
 
 
 # ── Rotate ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -31,6 +31,9 @@ from hansa import (
     buffered,
     synchronous,
 )
+from hansa.rand import Key
+
+KEY = Key.of(0)  # a secret that repeats
 
 D = 3
 APART = {  # curvatures from 0.2 to 2, minima far apart
@@ -126,7 +129,7 @@ def test_fedprox_shrinks_drift_and_dissimilarity() -> None:
 
     def spread(mu: float) -> tuple[float, float]:
         plan = Plan(Quadratic((0.0,) * D), FedProx(mu), (Weigh("one"),), training=TEN_STEPS)
-        down, at = {"x": BEST}, plan.context(0, 0)
+        down, at = {"x": BEST}, plan.context(0, 0, secret=KEY)
         said = [
             plan.algorithm.client(plan.model, down, {}, data, plan.training, at)[0]["delta"] for data in APART.values()
         ]

@@ -39,8 +39,11 @@ from hansa import (
     synchronous,
     within,
 )
+from hansa.rand import Key
 from hansa.transforms.correlated import Matrix, best, reach
 from hansa.transforms.noise import SIDE_SHARE
+
+KEY = Key.of(0)  # a secret that repeats
 
 QUIET = Training(report=False)
 SHAPES = [Matrix(rounds, bands) for rounds in (1, 2, 7, 12) for bands in (1, 2, 3, 12) if bands <= rounds]
@@ -127,12 +130,12 @@ def test_at_equal_epsilon_the_model_has_less_noise_than_of_independent_draws() -
 # ── the draws ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def noise_of_rounds(p: Plan, n: int = 4) -> Any:
+def noise_of_rounds(p: Plan, n: int = 4, secret: Key = KEY) -> Any:
     """[rounds, size] on the sums of all rounds."""
-    zero, found = np.zeros(p.wire.size), []
+    zero, found, memo = np.zeros(p.wire.size), [], p.stages.start()
     for r in range(p.rounds):
-        at = p.context(r, r, n=n, population=n, memo=p.stages.start())
-        found.append(n * p.decoder(at)(zero, n)[0])
+        mean, memo = p.decoder(p.context(r, r, n=n, population=n, memo=memo, secret=secret))(zero, n)
+        found.append(n * mean)
     return np.array(found)
 
 
@@ -166,18 +169,19 @@ def test_the_model_has_the_error_that_is_promised() -> None:
     assert promised < 0.6 * independent
 
 
-def run(p: Plan, state: State | None = None) -> list[State]:
+def run(p: Plan, state: State | None = None, secret: Key = KEY) -> list[State]:
     rng = np.random.default_rng(0)
     data = {f"c{i}": (rng.normal(size=(6, 49)), rng.integers(0, 4, 6)) for i in range(12)}
-    return list(synchronous(p, InProcess([Client(who, p, own) for who, own in data.items()]), state))
+    return list(synchronous(p, InProcess([Client(who, p, own) for who, own in data.items()]), state, secret))
 
 
-def test_a_resumed_run_draws_the_same_and_another_seed_another() -> None:
+def test_a_resumed_run_draws_the_same_and_another_secret_another() -> None:
     p = plan(CorrelatedNoise(1.0, separation=3), rounds=8, sample=InTurn(4))
     states = run(p)
     assert [state.x.tobytes() for state in run(p, states[3])] == [state.x.tobytes() for state in states[4:]]
-    assert states[0].transforms == (None, None, None)  # nothing that clients could be told
-    other = noise_of_rounds(replace(p, seed=1))
+    with pytest.raises(PlanError, match="from another secret"):
+        run(p, states[3], Key.fresh())
+    other = noise_of_rounds(p, secret=Key.fresh())
     assert abs(np.corrcoef(other.ravel(), noise_of_rounds(p).ravel())[0, 1]) < 0.15
 
 

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from hansa import Clip, Drift, Key, Model, PerExample, Plan, Softmax, TorchModel, Training, Weigh
 from hansa.spec import Vector
 
+KEY = Key.of(0)  # a secret that repeats
+
 FEATURES, CLASSES, N, B = 1999, 4, 6, 2
 SILENT = PerExample(1e-9, 1e9)  # noise of σ = 1, and gradients of nothing beside it
 TRAINING = Training(batch=B, steps=1, learning_rate=1.0, private=SILENT, report=False)
@@ -46,7 +48,7 @@ def test_the_noise_is_gaussian_of_the_size_that_is_named(name: str) -> None:
 
 def test_steps_rounds_clients_and_coordinates_draw_apart() -> None:
     plan = Plan(Softmax(FEATURES, CLASSES), pipe=(Clip(1.0), Weigh("one")), training=TRAINING)
-    keys = [plan.context(round, round, who).key for round in range(2) for who in ("a", "b")]
+    keys = [plan.context(round, round, who, secret=KEY).key for round in range(2) for who in ("a", "b")]
     private = plan.training.private
     assert private is not None
     shape = (plan.model.size,)

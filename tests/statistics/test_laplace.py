@@ -34,7 +34,10 @@ from hansa import (
     synchronous,
 )
 from hansa.accounting import laplace
+from hansa.rand import Key
 from hansa.transforms.noise import SIDE_SHARE
+
+KEY = Key.of(0)  # a secret that repeats
 
 QUIET = Training(report=False)
 MODEL = Softmax(49, 4)  # 200 numbers
@@ -51,8 +54,8 @@ def noise_on_sums(p: Plan, n: int, rounds: int) -> Any:
     for r in range(rounds):
         total, memo = Total(), p.stages.start()
         for i in range(n):
-            total.add(p.stages.encode(np.zeros(p.spec.size), p.context(r, r, f"c{i}", memo=memo)))
-        found.append(n * p.decoder(p.context(r, r, n=n, population=n, memo=memo))(total.value(), n)[0])
+            total.add(p.stages.encode(np.zeros(p.spec.size), p.context(r, r, f"c{i}", memo=memo, secret=KEY)))
+        found.append(n * p.decoder(p.context(r, r, n=n, population=n, memo=memo, secret=KEY))(total.value(), n)[0])
     return np.array(found)
 
 
@@ -93,7 +96,7 @@ def test_clients_rounds_and_numbers_are_independent() -> None:
     p, zero = plan(LaplaceNoise(1.0, by="each"), training=QUIET), np.zeros(200)
 
     def said(r: int, who: str) -> Any:
-        return p.stages.encode(zero, p.context(r, r, who, memo=p.stages.start()))
+        return p.stages.encode(zero, p.context(r, r, who, memo=p.stages.start(), secret=KEY))
 
     np.testing.assert_array_equal(said(0, "anna"), said(0, "anna"))
     for draws in ([said(0, f"c{i}") for i in range(40)], [said(r, "anna") for r in range(40)]):

@@ -33,7 +33,10 @@ from hansa import (
     Weigh,
     planned,
 )
+from hansa.rand import Key
 from hansa.transforms.noise import SIDE_SHARE, shares
+
+KEY = Key.of(0)  # a secret that repeats
 
 MODEL = Softmax(49, 4)  # 200 numbers
 ROUNDS = 40
@@ -61,11 +64,11 @@ def noisy_sums(p: Plan, n: int) -> tuple[Any, Any]:
     for round in range(ROUNDS):
         total = Total()
         for i in range(n):
-            at = p.context(round, round, f"client-{i}", memo=pipe.start())
+            at = p.context(round, round, f"client-{i}", memo=pipe.start(), secret=KEY)
             total.add(pipe.encode(np.zeros(spec.size), at))
         value = total.value()
         assert value is not None
-        sums.append(pipe.decode(value, p.context(round, round, n=n, memo=pipe.start()))[0])
+        sums.append(pipe.decode(value, p.context(round, round, n=n, memo=pipe.start(), secret=KEY))[0])
     return np.array(sums), spec
 
 
@@ -143,7 +146,7 @@ def test_noise_after_adaptive_clip_grows_with_the_clip() -> None:
     for C in (0.1, 10.0):
         p = plan(GaussianNoise(0.5), clip=AdaptiveClip(first=C, side=5.0))
         zero = np.zeros(p.stages.specs[-1].size)
-        out = [p.decoder(p.context(r, r, memo=p.stages.start()))(zero, 4)[0][:200] for r in range(ROUNDS)]
+        out = [p.decoder(p.context(r, r, memo=p.stages.start(), secret=KEY))(zero, 4)[0][:200] for r in range(ROUNDS)]
         assert close(np.array(out), C * 0.5 * 1.0 / math.sqrt(UPDATE) / 4)
 
 
@@ -168,7 +171,7 @@ def test_what_adaptive_clip_learns_it_learns_from_the_noisy_bit() -> None:
     p = plan(GaussianNoise(1.0), clip=AdaptiveClip(0.5, rate=0.2), training=Training(report=False))
     total, n, shares_seen = np.zeros(p.wire.size), 200, []
     for r in range(400):
-        _, memo = p.decoder(p.context(r, r, memo=p.stages.start()))(total, n)
+        _, memo = p.decoder(p.context(r, r, memo=p.stages.start(), secret=KEY))(total, n)
         shares_seen.append(0.5 - math.log(memo[0]) / 0.2)
     assert close(np.array(shares_seen) - 0.5, 0.5 * 1.0 / math.sqrt(SIDE) / n)
 
@@ -219,7 +222,7 @@ def test_no_client_changes_more_than_the_noise_is_sized_for(p: Plan) -> None:
                 v[p.spec.at(name)] = p.algorithm.side()[name]
             if p.training.validation:
                 v[p.spec.at("val_accuracy")] = 1.0
-            at = p.context(0, i, "anna", examples=1000, memo=pipe.start())
+            at = p.context(0, i, "anna", examples=1000, memo=pipe.start(), secret=KEY)
             said = pipe.encode(v, at)
             if p.wire.space == "integer":
                 said = pipe.transforms[-1].decode(said, at_of(pipe, at))
@@ -237,7 +240,7 @@ def test_equal_contexts_draw_equal_noise_and_others_draw_another() -> None:
     zero, memo = np.zeros(p.spec.size), p.stages.start()
 
     def draw(round: int, who: str) -> Any:
-        return p.stages.encode(zero, p.context(round, round, who, memo=memo))
+        return p.stages.encode(zero, p.context(round, round, who, memo=memo, secret=KEY))
 
     np.testing.assert_array_equal(draw(0, "anna"), draw(0, "anna"))
     draws = np.stack([draw(0, "anna"), draw(0, "bert"), draw(1, "anna")])[:, :200]

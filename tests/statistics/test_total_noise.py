@@ -30,7 +30,10 @@ from hansa import (
     planned,
     spent,
 )
+from hansa.rand import Key
 from hansa.transforms.noise import SIDE_SHARE
+
+KEY = Key.of(0)  # a secret that repeats
 
 MODEL = Softmax(63, 4)  # 256 numbers
 ASKED, STAYED, ROUNDS = 12, 8, 30
@@ -65,8 +68,8 @@ def test_the_noise_on_the_sum(kind: Any, name: str, by: str, weigh: Any) -> None
     for r in range(ROUNDS):
         total = Total()
         for i in range(STAYED):
-            total.add(after.encode(zero, p.context(r, r, f"c{i}", memo=memo)))
-        sums.append(after.decode(total.value(), p.context(r, r, n=STAYED, population=50, memo=memo))[0])
+            total.add(after.encode(zero, p.context(r, r, f"c{i}", memo=memo, secret=KEY)))
+        sums.append(after.decode(total.value(), p.context(r, r, n=STAYED, population=50, memo=memo, secret=KEY))[0])
     draws = np.array(sums)[:, :256]
     share, bound = 1.0 if weigh.by == "one" else 1 - SIDE_SHARE, p.wire.bounds["delta"]
     sigma = 0.9 * bound / math.sqrt(share)
@@ -108,7 +111,7 @@ def test_draws_of_gaussian_noise_are_independent() -> None:
     zero = np.zeros(p.spec.size)
 
     def said(r: int, who: str) -> Any:
-        return p.stages.encode(zero, p.context(r, r, who, memo=p.stages.start()))
+        return p.stages.encode(zero, p.context(r, r, who, memo=p.stages.start(), secret=KEY))
 
     np.testing.assert_array_equal(said(0, "anna"), said(0, "anna"))
     for draws in (np.stack([said(0, f"c{i}") for i in range(60)]), np.stack([said(r, "anna") for r in range(60)])):

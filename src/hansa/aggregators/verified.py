@@ -52,8 +52,8 @@ class VerifiedSum(Aggregator):
     server and the helpers, keeps its shares to itself; a false proof is found while all of them do their work.
 
     helpers: how many, or their names. noise: z; each aggregator adds discrete Gaussian noise of σₖ = z·Bₖ/√sₖ to its
-    share, with the shares sₖ of GaussianNoise, so that one honest aggregator makes the guarantee. Draws grow from the
-    plan's seed, which every party of a simulation knows: they hide nothing from who is one.
+    share, with the shares sₖ of GaussianNoise, so that one honest aggregator makes the guarantee. Draws grow from each
+    aggregator's own secret.
     profile: "product", 8 bytes for each number; "compact", 4 bytes, with rounding to 2⁻¹⁵.
     """
 
@@ -230,7 +230,7 @@ class VerifiedSum(Aggregator):
                 f"It says none over fewer than {max(quorum, self.least)}.",
                 "Sample more clients, or ask for a lower quorum in the plan.",
             )
-        return {"totals": share.totals(self._noise(at.spec, at.key)), "seen": sorted(share.seen)}
+        return {"totals": share.totals(self._noise(at.spec, at.key, share)), "seen": sorted(share.seen)}
 
     # ── the server ──
 
@@ -256,7 +256,7 @@ class VerifiedSum(Aggregator):
         if n < self.least:
             return None, sorted(share.seen)
         ends = self._tell(channel, {"close": agreed}, dict)
-        totals = [share.totals(self._noise(spec, at.key)), *(_totals(end, share) for end in ends)]
+        totals = [share.totals(self._noise(spec, at.key, share)), *(_totals(end, share) for end in ends)]
         tail = self._tail(spec)
         read = [
             part.read(said, n, max(tail[name] for name in part.names))
@@ -319,11 +319,12 @@ class VerifiedSum(Aggregator):
                     return dict(said)
         raise _unexpected(who, "the hash of a key, a challenge of each helper, and the hash of the cohort")
 
-    def _noise(self, spec: Spec, key: Key) -> dict[str, Integers]:
-        """One aggregator's noise on each block of the sum, in steps."""
-        drawn = DiscreteGaussianNoise(self.noise)
+    def _noise(self, spec: Spec, key: Key, share: Share) -> dict[str, Integers]:
+        """One aggregator's noise on each block of the sum, in steps: other noise for another company."""
+        drawn, company = DiscreteGaussianNoise(self.noise), hashlib.sha256(dumps(sorted(share.seen)))
+        key = key.child("noise", company.hexdigest())
         each = zip(spec.blocks, self.plan(spec).noise.parts, strict=False)  # no parts without noise
-        return {name: drawn.draw(sigma, size, key.child("noise", name)) for name, (size, _, sigma) in each}
+        return {name: drawn.draw(sigma, size, key.child(name)) for name, (size, _, sigma) in each}
 
     def _tail(self, spec: Spec) -> dict[str, float]:
         """What the noise of all aggregators on a block does not reach, in steps."""

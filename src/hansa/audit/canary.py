@@ -236,9 +236,10 @@ def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canar
     )
     noise = plan.wire.noise
     alone = isinstance(plan.aggregator, Sum | RobustRule) and (noise.by == "each" or not noise.multiplier)
-    tap = Tap(_clients(app, plan, m), plan.seed)
+    secret = app.secret or Key.fresh()
+    tap = Tap(_clients(app, plan, m, secret), plan.seed)
     scores, past, before = np.zeros(m), list[State](), plan.start()
-    for state in _rounds(app, plan, tap, population):
+    for state in _rounds(app, plan, tap, population, secret):
         if not state.note:
             ear = Ear(plan, before, directions, population)
             heard = ear.each(tap.said) if alone else directions.scores(state.transforms[0][plan.spec.at("delta")])
@@ -252,8 +253,8 @@ def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canar
     return Canaries(scores, truth, app.delta, promise, len(past), seen)
 
 
-def _rounds(app: App, plan: Plan, tap: Tap, population: int) -> Iterator[State]:
-    states = app.loop(plan, tap, None)
+def _rounds(app: App, plan: Plan, tap: Tap, population: int, secret: Key) -> Iterator[State]:
+    states = app.loop(plan, tap, None, secret)
     return within(states, plan, app.budget, population) if app.budget else states
 
 
@@ -291,7 +292,7 @@ class Ear:
 
     def _delta(self, plan: Plan, total: Vector, n: int) -> Vector:
         round, memo = self.before.round, self.before.transforms[: len(plan.pipe)]
-        at = plan.context(round, round, population=self.population, memo=memo)
+        at = plan.context(round, round, secret=Key.fresh(), population=self.population, memo=memo)
         try:
             return np.asarray(plan.decoder(at)(total, n)[0][plan.spec.at("delta")])
         except RoundError:  # noise outweighs the weights: nothing is learnt of it
@@ -322,15 +323,16 @@ def _length(app: App) -> float:
     return float(np.median(norms)) or 1.0
 
 
-def _clients(app: App, plan: Plan, m: int) -> list[Client]:
+def _clients(app: App, plan: Plan, m: int, secret: Key) -> list[Client]:
     """The app's clients and the canaries, which weigh as much as any client can."""
-    real = [replace(client, plan=plan) for client in app.clients()]
+    real = [replace(client, plan=plan) for client in app.clients(secret)]
     cap = plan.wire.bounds.get("weight", math.inf)
     n = math.ceil(cap) if math.isfinite(cap) else max(client.parts[2] for client in real)
     if plan.training.validation:
         n = math.ceil((n + 1) / (1 - plan.training.validation))
     nothing = np.broadcast_to(0, n)
-    return real + [Client(_name(i), plan, {MARK: np.broadcast_to(i, n), "y": nothing}) for i in range(m)]
+    data = ({MARK: np.broadcast_to(i, n), "y": nothing} for i in range(m))
+    return real + [Client(_name(i), plan, one, secret=secret) for i, one in enumerate(data)]
 
 
 def _name(i: int) -> str:

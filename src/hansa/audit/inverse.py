@@ -19,6 +19,7 @@ from ..loops import synchronous
 from ..models import Drift, Model, Training
 from ..models.softmax import Softmax
 from ..plan import Everyone, Plan
+from ..rand import Key
 from ..spec import Vector
 from ..transforms.noise import GaussianNoise
 from ..transforms.scale import Clip, Weigh
@@ -134,7 +135,7 @@ def _closed(model: Model, x: Vector, g: Vector, true: Vector, y: Vector) -> Vect
 
 def _seen(app: App, client: Client, others: Sequence[Client]) -> list[tuple[str, Vector]]:
     """(who sees it, the update as it is seen), from one record in the clear to what the plan publishes."""
-    plan, whole = app.plan, pooled([client.parts[0]])
+    plan, whole, secret = app.plan, pooled([client.parts[0]]), app.secret or Key.fresh()
     record, rest = local.take(whole, [0]), [local.take(pooled([one.parts[0]]), [0]) for one in others]
     step = Training(learning_rate=plan.training.learning_rate, batch=0, report=False)
     clip = Clip(_norm(plan, record, step))
@@ -142,15 +143,15 @@ def _seen(app: App, client: Client, others: Sequence[Client]) -> list[tuple[str,
     bare = Plan(plan.model, FedAvg(), (Weigh("one"),), Sum(), step, Everyone(), 1, plan.seed)
     cut, noisy = replace(bare, pipe=(clip, Weigh("one"))), replace(bare, pipe=(clip, Weigh("one"), noise))
     found = [
-        ("one record, Sum", _published(bare, [record])),
-        (f"one record, Clip({clip.norm:.3g})", _published(cut, [record])),
-        (f"one record, Clip, GaussianNoise({noise.noise:.3g})", _published(noisy, [record])),
+        ("one record, Sum", _published(bare, secret, [record])),
+        (f"one record, Clip({clip.norm:.3g})", _published(cut, secret, [record])),
+        (f"one record, Clip, GaussianNoise({noise.noise:.3g})", _published(noisy, secret, [record])),
     ]
     found += [
-        (f"one record of each of {n}, a sum that hides its parts", _published(bare, [record, *rest[: n - 1]]))
+        (f"one record of each of {n}, a sum that hides its parts", _published(bare, secret, [record, *rest[: n - 1]]))
         for n in sorted({min(COHORT, 1 + len(rest)), min(COHORT**2, 1 + len(rest))} - {1})
     ]
-    found.append((f"one step on all its {local.count(whole)} records, Sum", _published(bare, [whole])))
+    found.append((f"one step on all its {local.count(whole)} records, Sum", _published(bare, secret, [whole])))
     return [*found, *_planned(app, client, others)]
 
 
@@ -164,27 +165,29 @@ def _norm(plan: Plan, record: Any, step: Training) -> float:
 
 def _planned(app: App, client: Client, others: Sequence[Client]) -> list[tuple[str, Vector]]:
     """What is seen of the client in one round of the plan itself: by its server, and by all who get the model."""
-    plan, n = app.plan, 1 + len(others)
+    plan, n, secret = app.plan, 1 + len(others), app.secret or Key.fresh()
     asked = {"all": n, "uniform": plan.sample.size, "poisson": max(plan.sample.quorum, plan.sample.size * n)}
     cohort = [client, *others][: round(asked[plan.sample.by])]
     plan = replace(plan, sample=Everyone(quorum=min(plan.sample.quorum, len(cohort))), rounds=1)
     quiet = without_server_noise(plan)
     parties = {one.who: one.data for one in cohort}
     many = f"{len(cohort)} clients"
-    found = [(f"this plan: the mean of {many} that is published", _published(plan, parties))]
+    found = [(f"this plan: the mean of {many} that is published", _published(plan, secret, parties))]
     if isinstance(plan.aggregator, Sum | RobustRule):
-        return [("this plan: the client's vector, to its server", _published(quiet, parties, client.who)), *found]
-    return [(f"this plan: the sum of {many}, to its server", _published(quiet, parties)), *found]
+        own = _published(quiet, secret, parties, client.who)
+        return [("this plan: the client's vector, to its server", own), *found]
+    return [(f"this plan: the sum of {many}, to its server", _published(quiet, secret, parties)), *found]
 
 
-def _published(plan: Plan, data: Any, who: str | None = None) -> Vector:
+def _published(plan: Plan, secret: Key, data: Any, who: str | None = None) -> Vector:
     """The mean update of a round with these clients; or what the server decodes of what one of them says."""
     parties = data if isinstance(data, dict) else {f"client {i}": one for i, one in enumerate(data)}
     plan = replace(plan, pipe=(Overhear(), *plan.pipe))
-    tap, before = Tap([Client(name, plan, one) for name, one in parties.items()], plan.seed), plan.start()
-    state = next(iter(synchronous(plan, tap)))
+    clients = [Client(name, plan, one, secret=secret) for name, one in parties.items()]
+    tap, before = Tap(clients, plan.seed), plan.start()
+    state = next(iter(synchronous(plan, tap, secret=secret)))
     if who is not None and who in tap.said:
-        at = plan.context(0, 0, population=len(parties), memo=before.transforms)
+        at = plan.context(0, 0, secret=secret, population=len(parties), memo=before.transforms)
         return np.asarray(plan.decoder(at)(tap.said[who], 1)[0][plan.spec.at("delta")])
     if state.transforms[0] is None:  # a robust rule takes no sum
         return np.asarray(state.x - before.x)

@@ -121,7 +121,7 @@ def explain(target: File, set_: Set = None) -> None:
 
     console = out()
     app = app_of(config_of(target), settings_of(set_))
-    for part in explanation(explain(app.plan, len(app.data), app.delta)):
+    for part in explanation(explain(app.plan, len(app.data), app.delta, app.named)):
         console.print(part)
 
 

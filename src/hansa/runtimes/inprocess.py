@@ -56,13 +56,21 @@ class Network:
 class InProcess:
     """All clients in this process; latency, dropouts and stragglers are simulated, and repeat for equal `seed`s.
 
-    So are the helpers that the plan's aggregator asks for; they answer at once.
+    So are the helpers that the plan's aggregator asks for; they answer at once, and their noise grows from `secret`,
+    or from a fresh one of each.
     """
 
-    def __init__(self, clients: Iterable[Client] | Population, network: Network | None = None, seed: int = 0):
+    def __init__(
+        self,
+        clients: Iterable[Client] | Population,
+        network: Network | None = None,
+        seed: int = 0,
+        secret: Key | None = None,
+    ):
         keep()
         self.clients = gathered(clients)
-        self.helpers = helpers(self.clients)
+        self.helpers = helpers(self.clients, secret)
+        self.named = self.clients.named or (secret is not None and not secret.hides)
         self.network, self.key = network or Network(), Key.of(seed).child("network")
         self.now = 0.0
         self._events: list[tuple[float, bool, int, Request, tuple[str, ...], str]] = []
@@ -124,9 +132,9 @@ class InProcess:
         self.clients.forget(session, who)
 
 
-def helpers(clients: Clients) -> dict[str, Helper]:
+def helpers(clients: Clients, secret: Key | None) -> dict[str, Helper]:
     """The helpers that the clients' plan asks for, by name; every client is given their public keys."""
-    found = {who: Helper(who, clients.plan) for who in clients.plan.aggregator.parties}
+    found = {who: Helper(who, clients.plan, secret=secret or Key.fresh()) for who in clients.plan.aggregator.parties}
     introduce(clients, {who: one.key.public for who, one in found.items()})
     return found
 

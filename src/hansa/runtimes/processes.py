@@ -26,6 +26,7 @@ from ..client import Client, Reply, Request
 from ..errors import PlanError
 from ..optim import Memo
 from ..population import Clients, Population, gathered
+from ..rand import Key
 from .inprocess import introduce
 from .kept import keep
 from .shared import Sender, receive, take
@@ -86,11 +87,13 @@ class Processes:
     `Population` the workers make the data themselves.
 
     Each helper that the plan's aggregator asks for has a process of its own, where its private key is made and stays.
+    Its noise grows from `secret`, or from a fresh one of its own.
     """
 
-    def __init__(self, clients: Iterable[Client] | Population, workers: int = 2):
+    def __init__(self, clients: Iterable[Client] | Population, workers: int = 2, secret: Key | None = None):
         keep()
         found = gathered(clients)
+        self.named = found.named or (secret is not None and not secret.hides)
         if workers < 1:
             raise PlanError(
                 f"Processes(workers={workers}) has nobody to work.", "One is the least.", "Write workers=2."
@@ -113,7 +116,7 @@ class Processes:
             self._inbox.register(worker.link, selectors.EVENT_READ, worker)
         self._inbox.register(self._zygote.link, selectors.EVENT_READ)
         for worker in self._all[number:]:
-            self._tell([worker], (worker.names[0], found.plan))
+            self._tell([worker], (worker.names[0], found.plan, secret))
         introduce(found, dict(self._hear()[1][1:] for _ in parties))
         self._settle(found)
         for _ in self._workers:  # an interpreter's start is no part of a round

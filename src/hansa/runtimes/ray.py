@@ -17,6 +17,7 @@ from ..client import Client, Reply, Request
 from ..errors import PlanError
 from ..optim import Memo
 from ..population import Listed
+from ..rand import Key
 from .inprocess import answer, helpers
 from .worker import answers
 
@@ -70,13 +71,16 @@ class RayCluster:
     again; only a client in the middle of a longer conversation is lost for the round. Helpers live with the caller.
     """
 
-    def __init__(self, clients: Iterable[Client], workers: int = 2, address: str | None = None):
+    def __init__(
+        self, clients: Iterable[Client], workers: int = 2, address: str | None = None, secret: Key | None = None
+    ):
         if not isinstance(workers, int) or workers < 1:
             raise PlanError(
                 f"RayCluster(workers={workers!r}) has nobody to work.", "One is the least.", "Write workers=2."
             )
         self._clients = Listed(clients)
-        self.helpers = helpers(self._clients)
+        self.helpers = helpers(self._clients, secret)
+        self.named = self._clients.named or (secret is not None and not secret.hides)
         self._started = not ray.is_initialized()
         if self._started:
             more: dict[str, Any] = {"include_dashboard": False, "logging_level": "error", "log_to_driver": False}

@@ -19,6 +19,7 @@ from typing import Any
 from ..client import Client, Helper, Party, Reply, Request
 from ..optim import Memo
 from ..population import Population
+from ..rand import Key
 from ..spec import Spec
 from .inprocess import Said, answer, fold
 from .kept import keep
@@ -78,7 +79,8 @@ def _parties(say: Callable[[Any], None], inbox: SimpleQueue[int]) -> Population 
     said = take(memory, copy=True)
     os.close(memory)
     if isinstance(said, tuple):
-        helper = Helper(*said)
+        who, plan, secret = said
+        helper = Helper(who, plan, secret=secret or Key.fresh())
         say(("key", helper.who, helper.key.public))
         return {helper.who: helper}
     if not isinstance(said, Population):

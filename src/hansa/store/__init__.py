@@ -34,11 +34,13 @@ from ..errors import ProtocolError, StoreError
 from ..models import Model
 from ..optim import Memo
 from ..plan import State
+from ..rand import Key
 from ..spec import Vector
 from . import database as db
 from . import files
 
 KEEP = 2  # checkpoints of a run; the last one counts, the others are for who wants to look back
+SECRET = "secret"  # the file of a run that holds what its noise grows from
 LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none looks like another
 
 
@@ -49,11 +51,14 @@ class Summary:
     id: str
     app: str
     started: datetime
-    done: int  # rounds
     planned: int | None  # rounds, where the plan says so
     status: str  # "running", "interrupted" (its process died), or what `Run.finish` was told
-    metrics: Mapping[str, float]  # of the last round
-    scores: Mapping[str, float]
+    last: Round | None  # the last that is committed
+
+    @property
+    def done(self) -> int:
+        """Rounds."""
+        return self.last.round if self.last else 0
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Round:
     lost: Mapping[str, str]
     note: str
     seconds: float  # since the commit before it
+    named: bool  # did noise grow from a secret that the simulation names?
 
 
 class Store:
@@ -150,7 +156,7 @@ class Store:
         """All runs, the latest last."""
         last = select(db.rounds.c.run, func.max(db.rounds.c.round).label("done")).group_by(db.rounds.c.run).subquery()
         query = (
-            select(db.runs, last.c.done, db.rounds.c.metrics, db.rounds.c.scores)
+            select(db.runs, db.rounds)
             .join_from(db.runs, last, last.c.run == db.runs.c.id, isouter=True)
             .join(db.rounds, and_(db.rounds.c.run == last.c.run, db.rounds.c.round == last.c.done), isouter=True)
             .order_by(db.runs.c.started)
@@ -161,8 +167,7 @@ class Store:
     def _summary(self, row: Any) -> Summary:
         alive = row.status != "running" or files.held(self.folder / row.id / "lock")
         started, status = datetime.fromisoformat(row.started), row.status if alive else "interrupted"
-        numbers = _numbers(row.metrics or "{}"), _numbers(row.scores or "{}")
-        return Summary(row.id, row.app, started, row.done or 0, row.planned, status, *numbers)
+        return Summary(row.id, row.app, started, row.planned, status, None if row.round is None else _round(row))
 
 
 class Run:
@@ -200,6 +205,14 @@ class Run:
         files.sweep(self.folder, named)
         self._clock = time.perf_counter()
 
+    def secret(self) -> Key:
+        """What the noise of the rounds to come grows from: in this run's folder until it is done, and nowhere else.
+
+        With it a run that was stopped goes on to the same bytes. Whoever has it takes the noise off the models.
+        """
+        self.hold()
+        return Key(files.secret(self.folder / SECRET), hides=True)
+
     def commit(
         self, state: State, memos: Mapping[str, Memo] | None = None, scores: Mapping[str, float] | None = None
     ) -> None:
@@ -216,8 +229,8 @@ class Run:
                 "Rounds are committed one after the other, each once.",
                 f"Go on from `run.state()`, which is that of round {done}." if done else "Start with round 1.",
             )
-        row = {"metrics": _text(state.metrics), "scores": _text(scores or {}), "note": state.note}
-        row |= {"seen": json.dumps(state.seen), "lost": json.dumps(dict(state.lost))}
+        row: dict[str, Any] = {"metrics": _text(state.metrics), "scores": _text(scores or {}), "note": state.note}
+        row |= {"named": state.named, "seen": json.dumps(state.seen), "lost": json.dumps(dict(state.lost))}
         written = [self._write("state", state.round, {f.name: getattr(state, f.name) for f in fields(State)})]
         if memos:
             written.append(self._write("memory", state.round, dict(memos)))
@@ -318,19 +331,15 @@ class Run:
         """All committed rounds."""
         with self.database.read() as c:
             rows = c.execute(select(db.rounds).where(db.rounds.c.run == self.id).order_by(db.rounds.c.round)).all()
-        return [
-            Round(
-                row.round, _numbers(row.metrics), _numbers(row.scores), tuple(json.loads(row.seen)),
-                json.loads(row.lost), row.note, row.seconds,
-            )
-            for row in rows
-        ]  # fmt: skip
+        return [_round(row) for row in rows]
 
     def finish(self, status: str) -> None:
         """Say how the run ended ("done", "stopped", "failed"), and let other processes go on with it."""
         self.hold()
         with self.database.write() as c:
             c.execute(update(db.runs).where(db.runs.c.id == self.id).values(status=status))
+        if status == "done":
+            files.discard(self.folder / SECRET)
         if self._held is not None:
             self._held.close()
             self._held = None
@@ -348,6 +357,11 @@ def export(x: Vector, path: str | Path, model: Model | None = None) -> None:
     data = safetensors.save({name: np.array(tensor, order="C") for name, tensor in tensors.items()})
     files.write(Path(path), data)
     files.settle(Path(path).parent)
+
+
+def _round(row: Any) -> Round:
+    seen, lost = tuple(json.loads(row.seen)), json.loads(row.lost)
+    return Round(row.round, _numbers(row.metrics), _numbers(row.scores), seen, lost, row.note, row.seconds, row.named)
 
 
 def _either(names: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    Boolean,
     Column,
     Connection,
     Double,
@@ -29,7 +30,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
 from ..errors import StoreError
 
-SCHEMA = "0001"  # the newest file in migrations/versions
+SCHEMA = "0002"  # the newest file in migrations/versions
 MIGRATIONS = Path(__file__).parent / "migrations"
 UPGRADE = 0x68616E7361  # PostgreSQL's name for the lock under which one process upgrades: "hansa"
 ANSWER = 10  # seconds in which PostgreSQL answers, where the URL names no connect_timeout
@@ -59,6 +60,7 @@ rounds = Table(
     Column("lost", Text, nullable=False),
     Column("note", Text, nullable=False),
     Column("seconds", Double, nullable=False),
+    Column("named", Boolean, nullable=False),  # did noise grow from a secret that a simulation names?
 )
 files = Table(  # the files that count; all others in a run's folder are leftovers
     "files",

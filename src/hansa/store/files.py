@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import secrets
 import socket
 import sys
 import time
@@ -17,6 +18,7 @@ from typing import IO
 from ..errors import StoreError
 
 NAME = "{round:06d}-{kind}-{sha256:.12}.safetensors"  # never the same for two contents
+LENGTH = 32  # bytes of a secret
 OURS = re.compile(r"\d{6,}-(state|memory)-[0-9a-f]{12}\.safetensors(\.part)?")
 
 if sys.platform == "win32":
@@ -55,6 +57,34 @@ def write(path: Path, data: bytes) -> None:
             f"{error.strerror or error}.",
             "Make room, or see who may write there; rounds that are committed are safe.",
         ) from error
+
+
+def secret(path: Path) -> bytes:
+    """32 bytes of the operating system's at `path`, drawn where there are none yet; for the owner's eyes alone."""
+    part = path.with_name(path.name + ".part")
+    try:
+        if not path.exists():
+            part.unlink(missing_ok=True)
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(secrets.token_bytes(LENGTH))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+            settle(path.parent)
+        drawn = path.read_bytes()
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be kept.",
+            f"{error.strerror}. The noise of a run that is stopped and resumed grows from it.",
+            "See who may write there, or name another folder for the runs.",
+        ) from error
+    if len(drawn) != LENGTH:
+        raise StoreError(
+            f"{path} holds {len(drawn)} bytes.",
+            f"The secret of a run has {LENGTH}: this one is damaged.",
+            "Put it back from a backup, or delete it: the rounds to come then have other noise, as private as before.",
+        )
+    return drawn
 
 
 def settle(folder: Path) -> None:

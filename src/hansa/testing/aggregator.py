@@ -18,7 +18,7 @@ from ..transforms import Transform
 from ..transforms.compress import Quantize
 from ..transforms.scale import Clip, Weigh
 from .algorithm import MODEL, federation
-from .promise import demand, same
+from .promise import KEY, demand, same
 
 REAL: tuple[Transform, ...] = (Weigh("one"),)
 BOUNDED: tuple[Transform, ...] = (Clip(10.0, side=10.0), Weigh("one"))
@@ -62,9 +62,10 @@ def _plan(aggregator: Aggregator, pipe: Iterable[Transform] | None) -> Plan:
 
 def _run(plan: Plan, parties: dict[str, Any], network: Network | None = None, backwards: bool = False) -> State:
     """The last state, after a look at each that nobody got lost without a reason."""
-    clients, aggregator = [Client(who, plan, data) for who, data in parties.items()], plan.aggregator
-    state = plan.start()
-    for state in synchronous(plan, InProcess(clients[::-1] if backwards else clients, network)):
+    clients = [Client(who, plan, data, secret=KEY) for who, data in parties.items()]
+    runtime = InProcess(clients[::-1] if backwards else clients, network, secret=KEY)
+    state, aggregator = plan.start(), plan.aggregator
+    for state in synchronous(plan, runtime, secret=KEY):
         both = set(state.seen) & state.lost.keys()
         demand(not both, f"{aggregator!r}: {sorted(both)} are in the sum, and lost as well.")
         gone = parties.keys() - set(state.seen) - state.lost.keys()

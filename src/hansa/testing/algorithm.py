@@ -86,7 +86,8 @@ def _client(plan: Plan, x: Vector, memo: Memo, mine: Memo, data: Any, round: int
     given = copy.deepcopy((x, memo, mine))
     down = algorithm.down(x, memo)
     sent = copy.deepcopy(down)
-    at = plan.context(round, round, who, examples=len(data[1]))
+    at = plan.context(round, round, who, secret=KEY, examples=len(data[1]))
+    at = plan.training_context(at)
     parts, new = algorithm.client(plan.model, down, mine, data, plan.training, at)
     again, anew = algorithm.client(plan.model, down, mine, data, plan.training, at)
     demand(same(sent, down), f"{algorithm!r}: client() modifies what came down; make new arrays.")
@@ -120,7 +121,7 @@ def _step(plan: Plan, x: Vector, memo: Memo, said: list[Parts], round: int) -> t
     """The server's step with the plain mean, twice."""
     algorithm = plan.algorithm
     mean = plan.spec.unpack(np.mean([plan.spec.pack(parts) for parts in said], axis=0))
-    at = plan.context(round, round, n=len(said), population=6)
+    at = plan.context(round, round, secret=KEY, n=len(said), population=6)
     given = copy.deepcopy((x, memo, mean))
     new, known = algorithm.step(x, memo, mean, at)
     again = algorithm.step(x, memo, mean, at)

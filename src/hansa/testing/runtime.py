@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from ..algorithms import FedAvg, Scaffold
+from ..algorithms import Scaffold
 from ..client import Client, Policy, Reply, Request
 from ..loops import synchronous
 from ..models import Training
 from ..plan import Plan, State, Uniform
 from ..runtimes.inprocess import InProcess
 from ..sums import Total
+from ..transforms.noise import GaussianNoise
+from ..transforms.scale import Clip, Weigh
 from .algorithm import MODEL, federation
-from .promise import demand, same
+from .promise import KEY, demand, same
 
 Make = Callable[[list[Client]], Any]
 
@@ -41,9 +43,9 @@ def _clients(plan: Plan) -> list[Client]:
     """Six that can take part; one whose data is bad, one whose owner refuses."""
     parties = federation()
     X, y = parties["client-0"]
-    bad = Client("client-bad", plan, (np.where(X > 1, np.nan, X), y))
-    shy = Client("client-shy", plan, (X, y), allow=Policy(max_rounds=1))
-    return [shy, bad, *(Client(who, plan, data) for who, data in parties.items())]
+    bad = Client("client-bad", plan, (np.where(X > 1, np.nan, X), y), secret=KEY)
+    shy = Client("client-shy", plan, (X, y), allow=Policy(max_rounds=1), secret=KEY)
+    return [shy, bad, *(Client(who, plan, data, secret=KEY) for who, data in parties.items())]
 
 
 def _plan(**more: Any) -> Plan:
@@ -130,7 +132,7 @@ def _two_at_once(make_runtime: Make) -> None:
 
 
 def _states(plan: Plan, runtime: Any, state: State | None = None) -> list[State]:
-    return list(synchronous(plan, runtime, state))
+    return list(synchronous(plan, runtime, state, KEY))
 
 
 def _equal(a: State, b: State) -> bool:
@@ -139,14 +141,13 @@ def _equal(a: State, b: State) -> bool:
 
 def _same_bytes(make_runtime: Make) -> None:
     """Whole runs are those of InProcess, to the last byte of every state."""
-    for plan in (_plan(algorithm=FedAvg(), sample=Uniform(5)), _plan(algorithm=Scaffold())):
+    noisy = (Clip(1.0, side=10.0), Weigh("one"), GaussianNoise(0.1, by="each"))
+    plans = _plan(sample=Uniform(5)), _plan(algorithm=Scaffold()), _plan(pipe=noisy, sample=Uniform(5))
+    for plan in plans:
         with _open(make_runtime, _clients(plan)) as runtime:
             states = _states(plan, runtime)
         for state, want in zip(states, _states(plan, InProcess(_clients(plan))), strict=True):
-            demand(
-                _equal(state, want),
-                f"{make_runtime!r}: round {state.round} of {plan.algorithm!r} differs from InProcess.",
-            )
+            demand(_equal(state, want), f"{make_runtime!r}: round {state.round} of {plan!r} differs from InProcess.")
 
 
 def _memory(make_runtime: Make) -> None:

@@ -22,14 +22,19 @@ class Session:
 
     round: int
     common: Key = Key(b"")  # the same for all parties: public
+    repeats: Key = Key(b"")  # of this party, and grown from the plan's seed: shuffles, dropout; public
     own: Key = Key(b"")  # of this party, the same in all sessions of a run: secret
-    task: bytes = b""  # fingerprint of plan, session and model, as this party was told them; for aggregators that ask
+    task: bytes = b""  # fingerprint of plan, session and model, as this party was told them; where something hides
     peers: Mapping[str, bytes] = field(default_factory=dict)  # public keys that this party was given beforehand
 
 
 @dataclass(frozen=True)
 class Context:
-    """Where in a run a piece of code is: the session, the client, its key, its spec."""
+    """Where in a run a piece of code is: the session, the client, its key, its spec.
+
+    `key` is secret: it grows from what this party alone knows. Training alone draws from one that everybody can grow
+    again, where it hides nothing.
+    """
 
     session: Session
     key: Key

@@ -16,6 +16,9 @@ from . import Context, Transform
 from .noise import check, drawn_by, hideable, shares
 
 MOST = 64  # bands that are tried; each takes a vector of draws in every round
+OWNER = -1  # the round that stands for all: what its name names is the secret
+
+Past = tuple[tuple[int, bytes], ...]  # (round, the name of its sum)
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class CorrelatedNoise(Transform):
     rounds, from the first on: no client gives more away that keeps at least so many rounds between its parts (Kalinin
     and Lampert 2024, Thm 2, as the entries of C are positive and fall). ε is counted for the rounds that a client was
     asked in, and so no sample has to be secret. `bands` is what makes the model's error least, where it is 0.
-    The server draws; it draws zₜ of past rounds again, from its key, and keeps none.
+    The server draws. It keeps no zₜ: it draws those of past rounds again, each from its secret and from what names the
+    sum that it was added to; these names are its memo, tell nothing without the secret, and are public.
     (Kairouz et al. 2021, "Practical and private (deep) learning"; Denisov et al. 2022; Choquette-Choo et al. 2023;
     Kalinin et al. 2025, "Back to square roots", for a banded inverse)
     """
@@ -70,17 +74,35 @@ class CorrelatedNoise(Transform):
         """z·S: standard deviation of the draws over what a client changes in one round."""
         return self.noise * self.matrix(rounds).sensitivity(self.separation)
 
+    def start(self) -> Past:
+        """No round is past."""
+        return ()
+
     def encode(self, v: Vector, at: Context) -> Vector:
         """v, or nothing where it is not finite."""
         return hideable(v)
 
     def decode(self, total: Vector, at: Context) -> Vector:
-        """The sum, with this round's noise."""
-        rounds, key = at.spec.wire.rounds or 1, at.session.own
+        """The sum, with this round's noise; PlanError where the secret is not that of the rounds before."""
+        if at.memo and at.memo[0][1] != _owner(at):
+            raise PlanError(
+                f"{self!r} cannot take back the noise of the rounds before.",
+                "It grew from another secret than this round's does.",
+                "Go on with the secret that the run began with: synchronous(…, secret=…); or start a new run.",
+            )
+        rounds, names = at.spec.wire.rounds or 1, dict(self.learn(total, at))
         noise = np.zeros(total.shape)
         for j, e in enumerate(self.matrix(rounds).inverse()[: at.round + 1]):
-            noise += e * key.child("noise", at.round - j).normal(total.shape)
+            drawn = at.session.own.child("noise", at.round - j, names.get(at.round - j, b"").hex())
+            noise += e * drawn.normal(total.shape)
         return np.asarray(total + at.spec.each(self._sigma(at.spec)) * noise)
+
+    def learn(self, total: Vector, at: Context) -> Past:
+        """What the secret is called, then this round's sum and those before, as far as noise is still taken back."""
+        first = at.round - self.matrix(at.spec.wire.rounds or 1).bands
+        name = at.key.beside(total).child("name").secret
+        before = at.memo or ((OWNER, _owner(at)),)
+        return (before[0], *(one for one in before[1:] if one[0] > first), (at.round, name))
 
     def _sigma(self, spec: Spec) -> dict[str, float]:
         whole = self.whole(spec.wire.rounds or 1)
@@ -94,6 +116,10 @@ class CorrelatedNoise(Transform):
             f"gaussian noise of {sigma}, of which later rounds take a part back ({self.matrix(rounds).bands} bands): "
             f"{drawn_by('server', 1)}; real numbers, not discrete"
         )
+
+
+def _owner(at: Context) -> bytes:
+    return at.session.own.child("name").secret
 
 
 @dataclass(frozen=True)

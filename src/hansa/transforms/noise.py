@@ -26,9 +26,9 @@ class RealNoise(Transform):
     of Quantize. Drawn by the server (central DP), in shares by `least` clients or more together (distributed DP: the
     sum is private, one vector alone is not, so the server must see nothing but the sum), or in full by each client
     (local DP). One client is one who is there or not; a vector that is not finite counts as nothing. Draws grow from
-    the plan's seed, as all of a simulation does: they show what noise does to learning, and hide nothing from who knows
-    the seed. Real-valued noise is not private against an attacker who sees every bit of a float (Mironov 2012);
-    discrete noise on quantised vectors is.
+    the secret of who draws, and from what they hide: the same noise is never seen beside another vector. Real-valued
+    noise is not private against an attacker who sees every bit of a float (Mironov 2012); discrete noise on quantised
+    vectors is.
     """
 
     noise: float
@@ -59,17 +59,17 @@ class RealNoise(Transform):
         """A share's scale over that of the whole."""
         return 1.0
 
-    def _draw(self, shape: tuple[int, ...], at: Context) -> Vector:
-        return at.spec.each(self.scales(at.spec, at.spec.wire.bounds)) * self.draw(shape, at.key)
+    def _beside(self, v: Vector, at: Context) -> Vector:
+        return at.spec.each(self.scales(at.spec, at.spec.wire.bounds)) * self.draw(v.shape, at.key.beside(v))
 
     def encode(self, v: Vector, at: Context) -> Vector:
         """v, or nothing where it is not finite, with this client's share of the noise."""
         v = hideable(v)
-        return v if self.by == "server" else v + self._draw(v.shape, at)
+        return v if self.by == "server" else v + self._beside(v, at)
 
     def decode(self, total: Vector, at: Context) -> Vector:
         """The sum, with the server's noise."""
-        return total + self._draw(total.shape, at) if self.by == "server" else total
+        return total + self._beside(total, at) if self.by == "server" else total
 
     def explain(self, spec: Spec) -> str:
         """Who draws how much."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..accounting import NAMED
 from ..plan import State
 from ..privacy import EXAMPLES, SPENT
 
@@ -26,16 +27,17 @@ class Round:
     seen: tuple[str, ...] = ()
     lost: Mapping[str, str] = field(default_factory=dict)  # who → why
     note: str = ""
+    named: bool = False  # did noise grow from a secret that the simulation names?
 
     @classmethod
     def of(cls, state: State) -> Round:
         """The round that led to this state."""
-        return cls(state.round, dict(state.metrics), state.seen, dict(state.lost), state.note)
+        return cls(state.round, dict(state.metrics), state.seen, dict(state.lost), state.note, state.named)
 
     @classmethod
     def stored(cls, one: store.Round) -> Round:
         """A round as the store has it."""
-        return cls(one.round, tested(one.metrics, one.scores), one.seen, one.lost, one.note)
+        return cls(one.round, tested(one.metrics, one.scores), one.seen, one.lost, one.note, one.named)
 
 
 def tested(metrics: Mapping[str, float], scores: Mapping[str, float]) -> dict[str, float]:
@@ -58,15 +60,15 @@ def witness(metrics: Mapping[str, float]) -> str:
     return next((words for side, words in SIDES.items() if side in map(_side, metrics)), "")
 
 
-def private(metrics: Mapping[str, float]) -> str:
-    """What has been given away, where it is known: ε, its δ, and of whom."""
+def private(metrics: Mapping[str, float], named: bool = False) -> str:
+    """What has been given away, where it is known: ε, its δ, of whom; and against whom it does not hold."""
     found = [
         f"ε {value:.3g} at δ {name[len(word) :]} for each {unit}"
         for word, unit in ((SPENT, "client"), (EXAMPLES, "example"))
         for name, value in metrics.items()
         if name.startswith(word)
     ]
-    return "; ".join(found)
+    return "; ".join(found) + (f" ({NAMED})" if found and named else "")
 
 
 def _side(name: str) -> str | None:

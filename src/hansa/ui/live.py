@@ -82,7 +82,7 @@ def _story(app: App, run: Run, title: str, rounds: Sequence[Round], rows: Sequen
         tuple(rounds),
         app.plan.rounds,
         clients,
-        explain(app.plan, len(clients), app.delta),
+        explain(app.plan, len(clients), app.delta, app.named),
         tuple(rows),
         settings,
     )

@@ -86,7 +86,7 @@ def summary(story: Story) -> str:
         after = any(name.startswith("test_") for name in last)  # clients score the model that they were given
         when = "After the last round it has" if after else "In the last round it had"
         text.append(f"{when} {told} on {witness(last)}.")
-    if story.rounds and (spent := private(story.rounds[-1].metrics)):
+    if story.rounds and (spent := private(story.rounds[-1].metrics, story.rounds[-1].named)):
         text.append(f"What it has given away is bounded: {spent}.")
     if void := [one for one in story.rounds if one.note]:
         why = void[-1].note.split("\n")[0].rstrip(".")

@@ -80,7 +80,7 @@ class Progress:
         parts = [
             f"round {last.number:>{len(str(self.rounds))}}/{self.rounds}",
             values,
-            private(last.metrics),
+            private(last.metrics, last.named),
             f"took part: {', '.join(last.seen) if len(last.seen) <= MOST_CLIENTS else f'{len(last.seen)} clients'}",
             f"lost: {lost}" if len(last.lost) <= MOST_CLIENTS and lost else f"lost: {len(last.lost)}" if lost else "",
             f"no step: {_first(last.note)}" if last.note else "",
@@ -111,7 +111,7 @@ class Progress:
                 Text(figure(name, value), style="bold"),
                 Text(sparkline(course), style="cyan"),
             )
-        spent = [Text(f"  {words}")] if (words := private(self.past[-1].metrics)) else []
+        spent = [Text(f"  {words}")] if (words := private(self.past[-1].metrics, self.past[-1].named)) else []
         return Group(grid, *([Text(f"  on {witness(last)}", style="dim")] if last else []), *spent)
 
     def _strip(self) -> RenderableType:
@@ -196,7 +196,7 @@ def listed(runs: Sequence[Summary]) -> RenderableType:
             f"{one.started.astimezone():%Y-%m-%d %H:%M}",
             f"{one.done}/{one.planned or '?'}",
             Text(one.status, STATUS.get(one.status, "")),
-            _told(tested(one.metrics, one.scores)),
+            _told(tested(one.last.metrics, one.last.scores), one.last.named) if one.last else "",
         )
     return table
 
@@ -222,18 +222,18 @@ def shown(run: Run, status: str) -> Iterator[RenderableType]:
         table.add_column(name, justify="right" if name == "round" else "left", overflow="fold")
     for one in rounds[-LAST:]:
         lost = ", ".join(f"{who} ({_first(why)})" for who, why in one.lost.items())
-        table.add_row(f"{one.number}", _told(one.metrics), Text(names(one.seen, 3)), Text(lost))
+        table.add_row(f"{one.number}", _told(one.metrics, one.named), Text(names(one.seen, 3)), Text(lost))
     if rounds:
         yield table
     yield Text(
         f"files  {run.folder}: "
-        + ", ".join(sorted(path.name for path in run.folder.glob("[!0-9.]*") if path.name != "lock"))
+        + ", ".join(sorted(path.name for path in run.folder.glob("[!0-9.]*") if path.name not in ("lock", "secret")))
     )
 
 
-def _told(metrics: Mapping[str, float]) -> str:
+def _told(metrics: Mapping[str, float], named: bool) -> str:
     told = [f"{name} {figure(name, value)}" for name, value in scores(metrics).items()]
-    return "  ".join([*told, private(metrics)]).rstrip()
+    return "  ".join([*told, private(metrics, named)]).rstrip()
 
 
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
