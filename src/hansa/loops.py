@@ -162,15 +162,13 @@ def buffered(
 
         x ← x + η_g · (1/K) Σ s(τᵢ) Δᵢ,      s(τ) = 1/√(1 + τ),      τ = rounds since client i got its model
 
-    K = `size`.  (Nguyen et al. 2022, Alg. 1 and §5)   Only Δ is scaled by s: no weight, report or control variate. A
-    resumed run asks its clients afresh.
+    K = `size` (Nguyen et al. 2022, Alg. 1 and §5). Only Δ is scaled by s. A resumed run asks its clients afresh.
     """
     secret = secret or Key.fresh()
     _bufferable(plan, size, busy)
     _check_roster(plan, len(runtime.roster()))
     state = state or _begin(plan, runtime)
-    sessions = count(state.round << 32)  # never those of an earlier run
-    roster = runtime.roster()
+    sessions, roster = count(state.round << 32), runtime.roster()  # never the sessions of an earlier run
     asked, working = dict[int, int](), set[str]()  # session → round; who trains
 
     def ask(state: State, session: int) -> None:

@@ -41,12 +41,15 @@ KILLS = int(os.environ.get("HANSA_KILLS", "6"))
 PATIENCE = 120  # seconds until a child that says nothing counts as stuck
 
 # Everything that must survive is in this plan: the server's memory (Adam's and SCAFFOLD's), that of a transform (the
-# clip), that of clients, of whom each round changes another few, and a network that loses replies.
+# clip), that of clients, of whom each round changes another few, a network that loses replies, and the secret that
+# noise, rounding and the cohorts grow from: it is drawn before the first round, by a generator that fails later.
 PROGRAM = """
 import os, random, shutil, signal, sys
 from pathlib import Path
-from hansa import Adam, AdaptiveClip, Client, InProcess, Key, Network, Plan, Quantize, Scaffold, Softmax, Store
-from hansa import Training, Uniform, Weigh, synchronous
+from types import SimpleNamespace
+from hansa import Adam, AdaptiveClip, Client, InProcess, Key, Network, Plan, Quantize, Scaffold, SkellamNoise, Softmax
+from hansa import Store, Training, Uniform, Weigh, synchronous
+from hansa.store import files
 
 KEY = Key.of(5)
 W = KEY.child("W").normal((12, 4))
@@ -56,7 +59,8 @@ def examples(who):
     return A, (A @ W).argmax(1)
 
 plan = Plan(
-    Softmax(12, 4), Scaffold(Adam(0.05)), pipe=(AdaptiveClip(0.5, side=10.0), Weigh("examples", cap=20), Quantize(24)),
+    Softmax(12, 4), Scaffold(Adam(0.05)), pipe=(AdaptiveClip(0.5, side=10.0), Weigh("examples", cap=20), Quantize(24),
+    SkellamNoise(0.05)),
     training=Training(epochs=1, batch=8, validation=0.2), sample=Uniform(4, quorum=3), rounds=ROUNDS, seed=3,
 )
 
@@ -67,16 +71,19 @@ def life(folder, url, stop=plan.rounds, mark=lambda what: None):
     mark("resume")
     run = store.resume(found[0]) if found else store.new(repr(plan), plan.digest, folder, {}, plan.rounds)
     assert run.digest == plan.digest
-    runtime = InProcess([Client(who, plan, examples(who)) for who in "abcdefghij"], Network(drop=0.2))
+    files.secrets = SimpleNamespace(token_bytes=lambda n: bytes(n) if run.state() is None else None)
+    secret = run.secret()
+    clients = [Client(who, plan, examples(who), secret=secret) for who in "abcdefghij"]
+    runtime = InProcess(clients, Network(drop=0.2))
     runtime.remember(run.memory())
-    for state in synchronous(plan, runtime, run.state()):
+    for state in synchronous(plan, runtime, run.state(), secret):
         mark("commit")
         run.commit(state, runtime.memory([*state.seen, *state.lost]), {"who": len(state.seen)})
         mark("")
         if state.round == stop:
             break
     assert [row.round for row in run.history()] == list(range(1, stop + 1))
-    run.finish("done")
+    run.finish("done" if stop == plan.rounds else "stopped")
 """
 
 RUN = PROGRAM.replace("ROUNDS", "25") + "print('ready', flush=True)\nlife(*sys.argv[1:])\n"
@@ -172,7 +179,7 @@ def doomed(folder, line):
     assert line is None
     Path(folder, "lines").write_text(str(passed))
 
-def files(folder):
+def left(folder):
     (run,) = (path for path in Path(folder).iterdir() if path.is_dir())
     return {path.name: path.read_bytes() for path in run.iterdir() if path.name != "lock"}
 
@@ -190,7 +197,7 @@ def main(here, kills):
         shutil.copytree(base, place)
         assert not fork(doomed, place, line), line
         assert fork(life, place, "")
-        assert files(place) == files(whole), line
+        assert left(place) == left(whole), line
     print(lines)
 
 main(*sys.argv[1:])

@@ -68,11 +68,11 @@ def plan(**given: Any) -> Plan:
 
 
 def clients(p: Plan, parties: Any = PARTIES, **allow: Any) -> list[Client]:
-    return [Client(who, p, data, allow=Policy(**allow)) for who, data in parties.items()]
+    return [Client(who, p, data, allow=Policy(**allow), secret=KEY) for who, data in parties.items()]
 
 
 def states(p: Plan, parties: Any = PARTIES, network: Any = None, seed: int = 0, **more: Any) -> list[State]:
-    return list(synchronous(p, InProcess(clients(p, parties), network, seed), **more))
+    return list(synchronous(p, InProcess(clients(p, parties), network, seed, KEY), secret=KEY, **more))
 
 
 def equal(a: Sequence[State], b: Sequence[State]) -> bool:
@@ -136,13 +136,13 @@ def test_a_run_goes_on_from_any_state_as_if_it_had_never_stopped(kind: dict[str,
     """In fresh clients, that are given back what they remembered."""
     p, network = plan(**kind), Network(1.0, drop=0.1)
     runtime, memories, whole = InProcess(clients(p), network), [], []
-    for state in synchronous(p, runtime):
+    for state in synchronous(p, runtime, secret=KEY):
         whole.append(state)
         memories.append({who: dict(memo) for who, memo in runtime.memory(PARTIES).items()})
     for i, state in enumerate(whole):
         fresh = InProcess(clients(p), network)
         fresh.remember(memories[i])
-        assert equal(whole[i + 1 :], list(synchronous(p, fresh, state)))
+        assert equal(whole[i + 1 :], list(synchronous(p, fresh, state, KEY)))
 
 
 def test_a_run_can_be_repeated_on_the_same_runtime() -> None:

@@ -25,8 +25,11 @@ from hansa import (
     synchronous,
 )
 from hansa.population import Names
+from hansa.rand import Key
 from hansa.testing.promise import same
 from hansa.transforms.scale import Clip
+
+KEY = Key.of(0)  # a secret that repeats
 
 
 def data(i: int) -> Any:
@@ -46,9 +49,9 @@ SECRET = {"pipe": (Clip(5.0), Weigh("one")), "aggregator": VerifiedSum(), "sampl
 @pytest.mark.parametrize("more", [{}, {"algorithm": Scaffold()}, SECRET], ids=["FedAvg", "Scaffold", "VerifiedSum"])
 def test_it_gives_the_bytes_of_a_list(more: dict[str, Any]) -> None:
     p = plan(**more)
-    listed = [Client(name, p, data(i)) for i, name in enumerate(Names(9))]
-    here, there = InProcess(Population(p, 9, data)), InProcess(listed)
-    for a, b in zip(synchronous(p, here), synchronous(p, there), strict=True):
+    listed = [Client(name, p, data(i), secret=KEY) for i, name in enumerate(Names(9))]
+    here, there = InProcess(Population(p, 9, data, secret=KEY)), InProcess(listed)
+    for a, b in zip(synchronous(p, here, secret=KEY), synchronous(p, there, secret=KEY), strict=True):
         assert same(a.x, b.x) and a.seen == b.seen and not a.lost
         assert same(here.memory(here.roster()), there.memory(there.roster()))
 
