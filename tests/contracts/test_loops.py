@@ -126,7 +126,7 @@ def test_what_a_network_does_repeats(loop: Any) -> None:
     assert equal(one, again) and now == then > 0
     assert not same(one[-1].x, other[-1].x)
     reasons = {why for state in one for why in state.lost.values()}
-    assert reasons == {"dropped out", "late"}
+    assert reasons == {"absent", "late"}
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -163,7 +163,7 @@ def test_a_loop_does_nothing_after_the_last_round() -> None:
 
 def test_everybody_asked_is_in_the_sum_or_lost_with_a_reason() -> None:
     p = plan(sample=Uniform(6, deadline=2.0), rounds=20)
-    counts = dict.fromkeys(("seen", "dropped out", "late"), 0)
+    counts = dict.fromkeys(("seen", "absent", "late"), 0)
     for state in states(p, network=Network(1.0, drop=0.2)):
         assert len(state.seen) + len(state.lost) == 6 and not set(state.seen) & state.lost.keys()
         assert list(state.seen) == sorted(state.seen)
@@ -172,7 +172,7 @@ def test_everybody_asked_is_in_the_sum_or_lost_with_a_reason() -> None:
             counts[why] += 1
     assert sum(counts.values()) == 120
     # a reply takes Exp(1) s; late with e⁻² = 0.135, unless dropped, with 0.2
-    assert counts["dropped out"] == pytest.approx(24, abs=15) and counts["late"] == pytest.approx(13, abs=12)
+    assert counts["absent"] == pytest.approx(24, abs=15) and counts["late"] == pytest.approx(13, abs=12)
 
 
 def test_time_passes_to_the_slowest_or_to_the_deadline() -> None:
@@ -516,7 +516,7 @@ def flow(p: Plan, parties: Any = PARTIES, network: Any = None, **more: Any) -> l
 def test_a_buffer_steps_with_as_many_vectors_as_it_holds() -> None:
     for state in flow(plan(rounds=8), network=Network(1.0, drop=0.1, stragglers=0.2)):
         assert len(state.seen) == 4 and not state.note
-        assert not set(state.seen) & state.lost.keys() and set(state.lost.values()) <= {"dropped out"}
+        assert not set(state.seen) & state.lost.keys() and set(state.lost.values()) <= {"absent"}
 
 
 def test_a_buffer_learns() -> None:
