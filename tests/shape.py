@@ -36,7 +36,10 @@ NOT_AT_START = (*ONE_FILE, "matplotlib", "sqlalchemy", "numba", "cryptography", 
 
 LONGEST_FILE, LONGEST_FUNCTION, MOST_ARGUMENTS, SLOWEST_IMPORT = 450, 50, 8, 0.25
 BANNED = re.compile(r"(Manager|Handler|Helper|Factory|Base|Util|Utils|Engine)(?![a-z])")
-WIDE = {"Training": "how a client trains is one table of a config, and half of it is left out mostly"}
+WIDE = {
+    "Training": "how a client trains is one table of a config, and half of it is left out mostly",
+    "App": "an app file says all of a federation in one value, and most of it is left out mostly",
+}
 
 TERMS = {"Helper": "what the drafts on verifiable aggregation call every aggregator but the leader"}
 

@@ -17,7 +17,18 @@ from . import privacy
 from .accounting import Guarantee, Unit
 from .aggregators import Conversation
 from .crypto.keys import PrivateKey
-from .errors import KINDS, DataError, HansaError, Kind, PlanError, PolicyError, ProtocolError, RestartedError, number, tell
+from .errors import (
+    KINDS,
+    DataError,
+    HansaError,
+    Kind,
+    PlanError,
+    PolicyError,
+    ProtocolError,
+    RestartedError,
+    number,
+    tell,
+)
 from .models import Foretold, Job, TrainResult, Undone
 from .optim import Memo
 from .plan import Plan
@@ -155,7 +166,7 @@ class Party:
         """Say here why it does not take part, and give the kind of it, which is all that a server hears."""
         if str(error) != self._told:
             self._told = str(error)
-            tell(f"{self.who}: {error}")
+            tell(str(error) if self.who in error.found else f"{self.who}: {error}")
         return error.kind
 
     def answer(self, request: Request) -> Any:

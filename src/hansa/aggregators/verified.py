@@ -96,7 +96,9 @@ class VerifiedSum(Aggregator):
         )
 
     def _check(self) -> None:
-        named = isinstance(self.helpers, tuple) and all(isinstance(name, str) and name.isprintable() and name for name in self.helpers)
+        named = isinstance(self.helpers, tuple) and all(
+            isinstance(name, str) and name.strip() and name.isprintable() for name in self.helpers
+        )
         count = len(self.helpers) if isinstance(self.helpers, tuple) else self.helpers
         right = [
             ("helpers", (named and len(set(self.parties)) == count) or number(self.helpers, whole=True),

@@ -26,7 +26,7 @@ class Drift:
 
     pull: float = 0.0
     shift: Vector | None = field(default=None, repr=False)  # [size]
-    centre: Vector | None = field(default=None, repr=False)  # [size] x₀; the start of the training where it is not given
+    centre: Vector | None = field(default=None, repr=False)  # [size] x₀; where not given, the start of the training
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..errors import printable
 from ..plan import State
 from ..privacy import EXAMPLES, SPENT
 
@@ -30,12 +31,20 @@ class Round:
     @classmethod
     def of(cls, state: State) -> Round:
         """The round that led to this state."""
-        return cls(state.round, dict(state.metrics), state.seen, dict(state.lost), state.note)
+        return cls._shown(state.round, state.metrics, state.seen, state.lost, state.note)
 
     @classmethod
     def stored(cls, one: store.Round) -> Round:
         """A round as the store has it."""
-        return cls(one.round, tested(one.metrics, one.scores), one.seen, one.lost, one.note)
+        return cls._shown(one.round, tested(one.metrics, one.scores), one.seen, one.lost, one.note)
+
+    @classmethod
+    def _shown(
+        cls, number: int, metrics: Mapping[str, float], seen: Iterable[str], lost: Mapping[str, str], note: str
+    ) -> Round:
+        """A round whose names, reasons and note command no terminal."""
+        gone = {printable(who): printable(why) for who, why in lost.items()}
+        return cls(number, dict(metrics), tuple(map(printable, seen)), gone, printable(note))
 
 
 def tested(metrics: Mapping[str, float], scores: Mapping[str, float]) -> dict[str, float]:
