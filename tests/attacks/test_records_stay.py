@@ -134,6 +134,16 @@ class _quiet:
     def __exit__(self, *_: object) -> None: ...
 
 
+def test_an_actor_of_ray_answers_with_kinds_and_its_words_come_to_the_caller_alone() -> None:
+    ray = pytest.importorskip("hansa.runtimes.ray", exc_type=(ImportError, h.PlanError))
+    clients = parties(PLAN)
+    request = Request(PLAN.digest, 0, 0, None, dict.fromkeys(one.who for one in clients), fold=True)
+    replies, _, words = ray.Actor(clients).answer(request, PLAN.down(PLAN.start()), {})
+    lost = {reply.who[0]: reply.why for reply in replies if reply.body is None}
+    assert lost == dict.fromkeys(BAD, "data") and clean(repr(replies))
+    assert any(CANARY in text for text in words) and len(words) == len(BAD)
+
+
 def test_a_buffer_keeps_no_word_of_a_client() -> None:
     plan = replace(PLAN, rounds=8)
     with pytest.warns(LeftOut, match=CANARY):
