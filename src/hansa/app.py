@@ -23,7 +23,8 @@ from . import privacy
 from .accounting import Budget, Ledger, usual_delta
 from .aggregators import Sum
 from .algorithms import FedAvg
-from .client import Client, Policy
+from .analytics import surveys
+from .client import Client, Policy, counted
 from .errors import AppError, DataError, HansaError
 from .loops import Runtime, synchronous
 from .plan import Everyone, Plan, State
@@ -50,32 +51,41 @@ class Row:
     scores: Mapping[str, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class App:
     """What an app file calls `app`: a plan, each client's data by name, and examples that no client has.
 
     The model is scored on `test` after every round. `policies` are the owners' vetoes, by client; `network` simulates
     latency and dropouts; `workers` counts processes, 0 trains in this one. With a `budget` the run ends before a round
-    that could pass it. Noise grows from a secret that nobody knows, unless a simulation wants noise that repeats and
-    names one: secret=Key.of(7). Then no ε holds against who knows it, and everything that tells ε says so.
+    that could pass it. `surveys`: what clients were asked beside the plan; `load` notes those that the app file makes.
+    Noise grows from a secret that nobody knows, unless a simulation wants noise that repeats and names one:
+    secret=Key.of(7). Then no ε holds against who knows it, and everything that tells ε says so.
     """
 
     plan: Plan
-    data: Mapping[str, Any]
-    test: Any = None
+    data: Mapping[str, Any] = field(repr=False)
+    test: Any = field(default=None, repr=False)
     policies: Mapping[str, Policy] = field(default_factory=dict)
     network: Network | None = None
     workers: int = 0
     loop: Loop = synchronous  # for FedBuff: functools.partial(buffered, size=…, busy=…)
     budget: Budget | None = None
+    surveys: tuple[Plan, ...] = ()
     secret: Key | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        """How many clients and examples; never what they hold."""
+        data = self.data if isinstance(self.data, Mapping) else {}
+        there = counted(data.values())
+        return f"<{type(self).__name__}: {len(data)} clients{', ' if there else ''}{there}>"
 
     def __post_init__(self) -> None:
         names = [str(who) for who in self.data] if isinstance(self.data, Mapping) else []
         odd = [name for name in names if not name.strip() or not name.isprintable()]
         strangers = [who for who in self.policies if who not in self.data] if isinstance(self.data, Mapping) else []
         wrong = [
-            (not isinstance(self.plan, Plan), f"App(plan={self.plan!r})", "`plan` takes a Plan", "plan=hansa.Plan(…)"),
+            (not isinstance(self.plan, Plan), f"App(plan=…) with a {type(self.plan).__name__}",
+             "`plan` takes a Plan", "plan=hansa.Plan(…)"),
             (not isinstance(self.data, Mapping), f"App(data=…) with a {type(self.data).__name__}",
              "`data` takes each client's data by the client's name", "data={'north': (X, y), 'south': (X, y)}"),
             (not self.data, "App(data={})", "a federation is a sum over clients", "data={'north': (X, y), …}"),
@@ -87,9 +97,11 @@ class App:
              f"App(data=…) with {len(names)} clients", "every round of its plan needs more: its quorum",
              f"sample=Everyone(quorum={len(names)})"),
             (bool(strangers), f"A policy for {', '.join(strangers)}", "no client has that name",
-             f"names among {', '.join(map(str, self.data))}"),
+             f"names among {', '.join(names)}"),
             (not isinstance(self.budget, Budget | None), f"App(budget={self.budget!r})",
              "a budget is ε at δ", "budget=Budget(epsilon=4.0, delta=1e-6)"),
+            (not all(isinstance(one, Plan) for one in self.surveys), "App(surveys=…)",
+             "it lists the plans of surveys", "surveys=(hansa.analytics.survey(…),)"),
             (self.workers < 0, f"App(workers={self.workers})", "it counts processes", "workers=0"),
             (not isinstance(self.secret, Key | None), f"App(secret=…) of type {type(self.secret).__name__}",
              "what hides grows from a Key", "secret=Key.of(7), or leave it out"),
@@ -99,6 +111,9 @@ class App:
         for bad, found, why, instead in wrong:
             if bad:
                 raise AppError(f"{found} cannot run.", f"{why[0].upper()}{why[1:]}.", f"Write for example {instead}.")
+        for survey in self.surveys:
+            for who, policy in self.policies.items():
+                policy.check(survey, str(who))
         if self.budget and (missing := planned(self.plan, len(names)).why):
             raise AppError(
                 f"App(budget={self.budget!r}) cannot be kept.",
@@ -287,7 +302,8 @@ def load(path: str | Path) -> App:
         raise AppError(
             f"There is no file {path}.", "An app is a Python file.", "Name one; `hansa new hospitals DIR` makes one."
         )
-    module = _module(path)
+    with surveys() as made:
+        module = _module(path)
     app = getattr(module, "app", None)
     if not isinstance(app, App):
         found = "defines no `app`" if not hasattr(module, "app") else f"defines an `app` of type {type(app).__name__}"
@@ -296,7 +312,7 @@ def load(path: str | Path) -> App:
             "A command takes the plan and the data from the App that the file calls `app`.",
             "Write app = hansa.App(plan=…, data={…}, test=…).",
         )
-    return app
+    return replace(app, surveys=tuple({one.digest: one for one in (*app.surveys, *made)}.values()))
 
 
 def _module(path: Path) -> ModuleType:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,7 +18,18 @@ from . import privacy
 from .accounting import Guarantee, Unit
 from .aggregators import Conversation
 from .crypto.keys import PrivateKey
-from .errors import DataError, HansaError, PlanError, PolicyError, ProtocolError, number
+from .errors import (
+    KINDS,
+    DataError,
+    HansaError,
+    Kind,
+    PlanError,
+    PolicyError,
+    ProtocolError,
+    RestartedError,
+    number,
+    tell,
+)
 from .models import Foretold, Job, TrainResult, Undone
 from .optim import Memo
 from .plan import Plan
@@ -38,8 +49,8 @@ class Request:
     plan: str  # digest
     round: int
     session: int  # one conversation with each of the clients
-    down: Any
-    bodies: Mapping[str, Any]  # who → message; None opens the conversation
+    down: Any = field(repr=False)
+    bodies: Mapping[str, Any] = field(repr=False)  # who → message; None opens the conversation
     deadline: float = math.inf  # seconds
     turn: int = 0  # how many messages of its session came before
     fold: bool = False
@@ -53,13 +64,21 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back from `who`: a message, a `Total` over all of them, or None and the reason why not."""
+    """What came back from `who`: a message, a `Total` over all of them, or None and of what kind the reason is."""
 
     session: int
     round: int
     who: tuple[str, ...]
-    body: Any
-    why: str = ""
+    body: Any = field(repr=False)
+    why: Kind | Literal[""] = ""
+
+    def __post_init__(self) -> None:
+        if self.why not in ("", *KINDS):
+            raise ProtocolError(
+                f"A reply of {', '.join(self.who)} gives a reason in words.",
+                "Words of a client may quote its records; they stay where it lives.",
+                f"Give its kind: {', '.join(KINDS)}.",
+            )
 
 
 @dataclass(frozen=True)
@@ -135,7 +154,7 @@ class Policy:
         return privacy.examples(plan, examples or 0).guarantee(self.delta)
 
 
-@dataclass
+@dataclass(repr=False)
 class Party:
     """Who is asked: a name, a copy of the plan, a secret, and the conversation that is under way.
 
@@ -148,8 +167,21 @@ class Party:
     plan: Plan
     secret: Key = field(default_factory=Key.fresh, repr=False, kw_only=True)
 
+    _told = ""  # its last words on why it does not take part, which are said once
+
     def __post_init__(self) -> None:
         self._conversation: tuple[int, Conversation] | None = None
+
+    def __repr__(self) -> str:
+        """Who it is; what it holds is nobody's business."""
+        return f"<{type(self).__name__} {self.who}>"
+
+    def told(self, error: HansaError) -> Kind:
+        """Say here why it does not take part, and give the kind of it, which is all that a server hears."""
+        if str(error) != self._told:
+            self._told = str(error)
+            tell(str(error) if self.who in error.found else f"{self.who}: {error}")
+        return error.kind
 
     def answer(self, request: Request) -> Any:
         """The reply to `request.bodies[who]`."""
@@ -165,7 +197,7 @@ class Party:
             said = next(now[1])
             return said if body is None else now[1].send(body)
         if now is None or now[0] != request.session:
-            raise ProtocolError(
+            raise RestartedError(
                 f"{self.who} was asked to go on with session {request.session}, and knows nothing of it.",
                 "It was asked for another in between, or started anew.",
             )
@@ -197,16 +229,16 @@ class Party:
         raise TypeError(f"{type(self).__name__} does not say what it answers")
 
 
-@dataclass
+@dataclass(repr=False)
 class Client(Party):
     """One owner of data: its name, its copy of the plan, its data, its policy, and what it remembers.
 
     `keys` are the public keys of helpers, by name, and come to it by another way than through the server.
     """
 
-    data: Any
+    data: Any = field(repr=False)  # nor in that of a subclass
     allow: Policy = field(default_factory=Policy)
-    mine: Memo = field(default_factory=dict)
+    mine: Memo = field(default_factory=dict, repr=False)
     keys: Mapping[str, bytes] = field(default_factory=dict)
     _trained = -1  # the last round that it trained in
     _done = MappingProxyType[Key, TrainResult]({})  # trainings that the next answer asks for
@@ -214,6 +246,11 @@ class Client(Party):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._before: tuple[int, Memo] | None = None  # a session, and what was remembered before it
+
+    def __repr__(self) -> str:
+        """Who it is, and how many examples it has."""
+        there = counted([self.data])
+        return f"<{type(self).__name__} {self.who}{': ' if there else ''}{there}>"
 
     @cached_property
     def parts(self) -> tuple[Any, Any, int]:
@@ -332,6 +369,17 @@ class Client(Party):
         return self.plan.aggregator.client(contribute, replace(at, spec=self.plan.wire))
 
 
+def counted(parts: Iterable[Any]) -> str:
+    """So many examples, of all parts; nothing where that cannot be seen at a glance, for no data is read to tell it."""
+    total = 0
+    for data in parts:
+        columns = list(data.values()) if type(data) is dict else data if type(data) in (tuple, list) else [data]
+        if not columns or not all(type(column) is np.ndarray and column.ndim for column in columns):
+            return ""
+        total += max(map(len, columns))
+    return f"{total} examples"
+
+
 def together(parties: Iterable[Party], request: Request) -> Iterator[Party]:
     """The parties in their order; where their model trains many at once, each is ready to say what it made of its own.
 
@@ -352,7 +400,7 @@ def together(parties: Iterable[Party], request: Request) -> Iterator[Party]:
         yield from some
 
 
-@dataclass
+@dataclass(repr=False)
 class Helper(Party):
     """One more aggregator beside the server: it holds shares of what clients say, which alone are random numbers.
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -408,8 +408,8 @@ def _split_stream(data: Any, share: float, key: Key) -> tuple[Sieve, Sieve]:
 class Part:
     """Some rows of a dataset, itself a dataset."""
 
-    dataset: Any
-    rows: Rows
+    dataset: Any = field(repr=False)
+    rows: Rows = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -422,7 +422,7 @@ class Part:
 class Sieve:
     """Some batches of a stream, itself a stream: those held out by `split`, or the others."""
 
-    data: Any
+    data: Any = field(repr=False)
     share: float
     phase: float
     held: bool

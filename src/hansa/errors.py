@@ -5,19 +5,38 @@ HansaError
 ├── DataError       a client's data cannot be trained on
 ├── PolicyError     a client refuses a plan that its owner does not allow
 ├── ProtocolError   a peer said something that the protocol does not allow
+│   └── RestartedError  a party was asked to go on with what it knows nothing of
 ├── RoundError      a round cannot end; the state stays as it was
 ├── StoreError      a run store cannot be read or written
 └── AppError        an app file, a setting or a command cannot be used
+
+The words of an error may quote what was read, so those of a client stay where its data is. A server hears a `Kind`.
 """
 
 from __future__ import annotations
 
 import numbers
-from typing import TypeGuard
+import warnings
+from collections.abc import Mapping
+from typing import ClassVar, Literal, TypeGuard
+
+Kind = Literal["late", "absent", "restarted", "refused", "data", "invalid", "bug"]
+
+KINDS: Mapping[str, str] = {  # why a party is left out: all that a server hears, keeps and shows of it
+    "late": "its answer did not come in time",
+    "absent": "it did not answer",
+    "restarted": "it knows nothing of what it was asked to go on with",
+    "refused": "it refuses what it was asked",
+    "data": "its data cannot be trained on",
+    "invalid": "what it says is no vector of this plan",
+    "bug": "its own code failed",
+}
 
 
 class HansaError(Exception):
     """What was `found`, `why` it cannot work, and what to write `instead`."""
+
+    kind: ClassVar[Kind] = "bug"  # all that a server hears of it
 
     def __init__(self, found: str, why: str = "", instead: str = ""):
         super().__init__(found, why, instead)
@@ -34,13 +53,25 @@ class PlanError(HansaError):
 class DataError(HansaError):
     """A client's data cannot be trained on."""
 
+    kind = "data"
+
 
 class PolicyError(HansaError):
     """The plan asks for more than this client's owner permits."""
 
+    kind = "refused"
+
 
 class ProtocolError(HansaError):
     """A message arrived that the protocol does not allow here."""
+
+    kind: ClassVar[Kind] = "refused"
+
+
+class RestartedError(ProtocolError):
+    """A party was asked to go on with a conversation that it knows nothing of."""
+
+    kind = "restarted"
 
 
 class RoundError(HansaError):
@@ -58,3 +89,20 @@ class AppError(HansaError):
 def number(value: object, whole: bool = False) -> TypeGuard[float]:
     """Is `value` a real number, or a whole one? What is compared with a bound must be; "3" and True are not."""
     return isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(value, bool)
+
+
+class LeftOut(UserWarning):
+    """Why a party is left out, in its own words: for who sits at its machine, and for nobody else."""
+
+
+warnings.filterwarnings("always", category=LeftOut, append=True)  # else a second run in one process would be silent
+
+
+def tell(words: str) -> None:
+    """Say a party's own words where it lives; in a simulation that is the developer's terminal."""
+    warnings.warn(LeftOut(printable(words)), stacklevel=3)
+
+
+def printable(text: str) -> str:
+    """The text, with what would command a terminal written out: a line break stays, an escape becomes \\x1b."""
+    return "".join(c if c.isprintable() or c in "\n\t\u00a0" else c.encode("unicode_escape").decode() for c in text)

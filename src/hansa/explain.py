@@ -30,6 +30,7 @@ BLOCKS = {  # what the blocks of hansa's own algorithms and transforms mean
 }
 
 
+BEFORE = "Surveys that were made before"
 SIZES = (100, 1_000, 10_000)  # of clients, whose examples ε is told for
 
 
@@ -60,14 +61,21 @@ class Explanation:
         return "\n".join([*lines, "Mind", "====", *(f"- {warning}" for warning in self.warnings)])
 
 
-def explain(plan: Plan, population: int | None = None, delta: float | None = None, named: bool = False) -> Explanation:
+def explain(
+    plan: Plan,
+    population: int | None = None,
+    delta: float | None = None,
+    surveys: Sequence[Plan] = (),
+    named: bool = False,
+) -> Explanation:
     """What `plan` asks of a client, in words; ε is told for that many clients, at δ.
 
-    named: does noise grow from a secret that the simulation names?
+    surveys: made before it. named: does noise grow from a secret that the simulation names?
     """
     delta = delta or usual_delta(population or 1)
-    first = (_learnt(plan), _said(plan), _pipe(plan), _sees(plan), _privacy(plan, population, delta))
-    return Explanation((*first, *_examples(plan), _rounds(plan)), tuple(_warnings(plan, named)))
+    first = (_learnt(plan), _said(plan, surveys), _pipe(plan), _sees(plan), _privacy(plan, population, delta))
+    before = _before(surveys, population, delta)
+    return Explanation((*first, *_examples(plan), _rounds(plan), *before), tuple(_warnings(plan, named)))
 
 
 def _learnt(plan: Plan) -> Section:
@@ -105,7 +113,7 @@ def _learnt(plan: Plan) -> Section:
     return Section("What is learnt", text, ("", ""), tuple(rows))
 
 
-def _said(plan: Plan) -> Section:
+def _said(plan: Plan, surveys: Sequence[Plan]) -> Section:
     spec, wire = plan.spec, plan.wire
     blocks = {**spec.blocks, **{name: n for name, n in wire.blocks.items() if name not in spec.blocks}}
     rows = tuple((name, _many(n), _meaning(name), _bound(wire, name)) for name, n in blocks.items())
@@ -118,6 +126,8 @@ def _said(plan: Plan) -> Section:
     )
     if wire.learns:
         text += " The update is said as a multiple of the norm that AdaptiveClip has learnt."
+    if surveys:
+        text += f" Before the first round it has said more: see “{BEFORE}”."
     return Section("What a client says", text, ("part", "numbers", "what it is", "at most"), rows)
 
 
@@ -194,6 +204,31 @@ def _rounds(plan: Plan) -> Section:
     )
     text = f"The plan's fingerprint is {plan.digest}; server and clients compare it, and a client refuses another plan."
     return Section("Rounds", text, ("", ""), rows)
+
+
+def _before(surveys: Sequence[Plan], population: int | None, delta: float) -> Iterator[Section]:
+    rows = list[Row]()
+    for number, survey in enumerate(surveys, 1):
+        promise, most = planned(survey, population).guarantee(delta), getattr(survey.model, "most", "all")
+        told = (
+            f"ε = {promise.epsilon:.4g} at δ = {delta:.2g}" if promise.epsilon is not None else f"no ε: {promise.why}"
+        )
+        said = [*(("question", one, "") for one in asked(survey)), ("of each client", f"{most} records at most", "")]
+        said += [("aggregator", repr(survey.aggregator), ""), *survey.aggregator.sees(), ("of one client", told, "")]
+        rows += [(str(number), *row) for row in said]
+    if rows:
+        text = (
+            "The app asks clients for more than this plan: while its file was read it made these surveys, and their "
+            "answers may be in the plan and in how data is prepared. What they give away comes on top of the rest. "
+            "Where a plan has a model, a survey has its answers."
+        )
+        yield Section(BEFORE, text, ("survey", "", "is, or sees", "what this rests on"), tuple(rows))
+
+
+def asked(survey: Plan) -> list[str]:
+    """The questions of a survey, each as name: question; the algorithm of a plan that asks none."""
+    questions = getattr(survey.model, "questions", {"": survey.algorithm})
+    return [f"{name}: {one!r}" if name else repr(one) for name, one in questions.items()]
 
 
 def _warnings(plan: Plan, named: bool) -> Iterator[str]:

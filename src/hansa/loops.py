@@ -9,15 +9,17 @@ from typing import Any, Protocol
 
 from .aggregators import NO_VECTOR, Sum
 from .client import Reply, Request
-from .errors import PlanError, RoundError
+from .errors import PlanError, RoundError, printable
 from .optim import Memo
 from .plan import FAILED, Plan, State
 from .rand import Key
 from .sums import Total
 from .transforms import Decoder, Mean
 
+SHOWN = 5  # clients that an error names
+LOOK = "Each has said why where its data is: on this terminal if that is here; `hansa check APP` says it again."
 PATIENCE = 100  # requests for each client that a buffer may lose in a row
-FAULTS = ("dropped out", "late")  # what a network does; every other reason is somebody's mistake
+FAULTS = ("absent", "late", "restarted")  # what networks and machines do; every other reason is somebody's mistake
 
 
 class Runtime(Protocol):
@@ -89,7 +91,7 @@ class Letters:
 
     def lose(self, who: str, why: str) -> None:
         """Leave out one who answered, for a reason."""
-        self.lost[who] = why
+        self.lost[who] = printable(why)
 
     def _send(self, bodies: Mapping[str, Any], fold: bool = False) -> None:
         turn = max((self._turns.get(who, 0) for who in bodies), default=0)
@@ -145,7 +147,7 @@ def synchronous(plan: Plan, runtime: Runtime, state: State | None = None, secret
         try:
             mean, seen = plan.aggregator.server(letters, cohort, plan.decoder(at))
         except RoundError as error:
-            mean, seen, note = None, [], str(error)
+            mean, seen, note = None, [], printable(str(error))
         if len(cohort) >= plan.sample.quorum:  # else a single liar, asked alone, could end the run
             _all_mistaken(len(cohort), {who: why for who, why in letters.lost.items() if who in cohort})
         lost = dict.fromkeys(cohort, FAILED) | letters.lost if note else letters.lost
@@ -194,7 +196,7 @@ def buffered(
                 if not seen and len(lost) >= min(size, len(roster)):
                     _all_mistaken(len(lost), lost)
                 if idle > PATIENCE * len(roster):
-                    raise RoundError(f"None of the last {idle} requests was answered.", *set(lost.values()))
+                    raise RoundError(f"None of the last {idle} requests was answered.", _named(lost), LOOK)
             else:
                 total.add(reply.body * plan.wire.each({"delta": (1 + staleness) ** -0.5}, 1.0))
                 seen, idle = [*seen, *reply.who], 0
@@ -224,7 +226,7 @@ def _decoded(decode: Decoder, total: Total) -> tuple[Mean | None, str]:
     try:
         return decode(total.value(), total.count), ""
     except RoundError as error:
-        return None, str(error)
+        return None, printable(str(error))
 
 
 def _check_roster(plan: Plan, clients: int) -> None:
@@ -297,5 +299,10 @@ def _all_mistaken(asked: int, lost: Mapping[str, str]) -> None:
     """When nobody took part and not by the network's fault, the next round will be no better: stop."""
     mistakes = {who: why for who, why in lost.items() if why not in FAULTS}
     if mistakes and len(mistakes) == asked:
-        who, why = next(iter(mistakes.items()))
-        raise RoundError(f"None of the {asked} clients asked could take part.", f"{who}: {why}")
+        raise RoundError(f"None of the {asked} clients asked could take part.", _named(mistakes), LOOK)
+
+
+def _named(lost: Mapping[str, str]) -> str:
+    """Who was lost and of what kind the reason is; of many, the first."""
+    some = [f"{who} ({why})" for who, why in lost.items()]
+    return f"{', '.join(some[:SHOWN])}{f' and {len(some) - SHOWN} more' if len(some) > SHOWN else ''}."

@@ -59,7 +59,7 @@ class Population(Mapping[str, Client]):
     ):
         if not number(size, whole=True) or size < 1 or not callable(data):
             raise PlanError(
-                f"Population(size={size!r}, data={data!r}) has no clients.",
+                f"Population(size={size!r}, data=…) with a {type(data).__name__} as data has no clients.",
                 "`size` counts them, and `data` is a function of their number that gives the examples of one.",
                 "Write for example Population(plan, 1_000_000, data=lambda i: load(i)).",
             )
@@ -68,6 +68,9 @@ class Population(Mapping[str, Client]):
         self._keys: Mapping[str, bytes] = {}
         self._awake = dict[str, Client]()
         self._memos: dict[str, Memo] = {}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {len(self)} clients>"
 
     def __len__(self) -> int:
         return len(self.names)
@@ -136,6 +139,12 @@ class Listed(dict[str, Client]):
             raise PlanError(
                 f"Two clients are called {twice[0]!r}.", "Replies are told apart by name.", "Give each its own name."
             )
+        if odd := [client.who for client in ordered if not client.who.strip() or not client.who.isprintable()]:
+            raise PlanError(
+                f"A client is called {odd[0]!r}.",
+                "Names are shown, and a name is one line of text that can be.",
+                "Name it otherwise.",
+            )
         if len(plans := {client.plan.digest for client in ordered}) > 1:
             raise PlanError(
                 f"The clients hold {len(plans)} different plans.", "A sum adds like to like.", "Give all the same plan."
@@ -147,6 +156,9 @@ class Listed(dict[str, Client]):
     def named(self) -> bool:
         """Does what one of them hides grow from a secret that the simulation names?"""
         return not all(client.secret.hides for client in self.values())
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {len(self)} clients>"
 
     def rest(self) -> None:
         """All stay where they are."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import secrets
 import textwrap
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -23,6 +24,7 @@ from hansa.crypto.circuits import SumVec
 from hansa.crypto.field import Elements, Field64
 from hansa.crypto.pine import Pine
 from hansa.crypto.prio3 import Prio3
+from hansa.errors import LeftOut
 from hansa.loops import Letters
 from hansa.testing.algorithm import MODEL, federation
 
@@ -274,6 +276,7 @@ class Server:
     runtime: Any = None
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(SECRET))
     opening: dict[str, Any] = field(default_factory=dict)
+    words: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.cohort = sorted(one.who for one in self.clients)
@@ -286,7 +289,10 @@ class Server:
 
     def ask(self, body: Any) -> Any:
         """What the helper answers; None where it refuses."""
-        return self.letters.ask({HELPER: body}).get(HELPER)
+        with warnings.catch_warnings(record=True) as heard:
+            answer = self.letters.ask({HELPER: body}).get(HELPER)
+        self.words = [str(one.message) for one in heard if one.category is LeftOut] or self.words
+        return answer
 
     def open(self, cohort: list[str] | None = None, key: bytes | None = None) -> Any:
         """Tell the helper this cohort and key, and then what all clients are told."""
@@ -317,8 +323,9 @@ class Server:
         return self.ask({"verdicts": verdicts}), why
 
     def why(self) -> str:
-        """Why the helper has refused."""
-        return self.letters.lost.get(HELPER, "")
+        """Why the helper has refused, in its own words, which this server would not hear."""
+        assert self.letters.lost.get(HELPER) == "refused"
+        return self.words[-1]
 
 
 def without(patch: pytest.MonkeyPatch, owner: Any, name: str, check: str, instead: str) -> None:

@@ -306,8 +306,8 @@ def test_a_budget_knows_the_rounds_before() -> None:
 
 def test_a_budget_that_is_no_limit_changes_nothing() -> None:
     p = plan(8.0)
-    free = list(synchronous(p, InProcess(clients(p))))
-    kept = list(within(synchronous(p, InProcess(clients(p))), p, Budget(1e3)))
+    free = list(synchronous(p, InProcess(clients(p)), secret=KEY))
+    kept = list(within(synchronous(p, InProcess(clients(p)), secret=KEY), p, Budget(1e3)))
     assert [state.x.tobytes() for state in kept] == [state.x.tobytes() for state in free]
 
 

@@ -15,6 +15,7 @@ from hansa import (
     GaussianNoise,
     InProcess,
     PlanError,
+    Policy,
     Processes,
     Sum,
     VerifiedSum,
@@ -27,6 +28,7 @@ from hansa.crypto.circuits import L1BoundSum, bits
 
 rng = np.random.default_rng(5)
 DATA = {f"site {i}": (rng.normal(i - 1, 1, (30 + 20 * i, 3)), rng.integers(0, 4, 30 + 20 * i)) for i in range(4)}
+FREE = dict.fromkeys(DATA, Policy())
 X, Y = (np.concatenate(columns) for columns in zip(*DATA.values(), strict=True))
 ALL: dict[str, Any] = {
     "records": Count(),
@@ -51,7 +53,7 @@ def check(answers: dict[str, Any], close: float = 1e-4) -> None:
 
 @pytest.mark.parametrize("aggregator", [Sum(), VerifiedSum(), VerifiedSum(("site 1", "auditor"))], ids=repr)
 def test_answers_are_those_of_who_sees_all(aggregator: Any) -> None:
-    check(ask(ALL, DATA, most=200, aggregator=aggregator))
+    check(ask(ALL, DATA, most=200, policies=FREE, aggregator=aggregator))
 
 
 def test_a_survey_runs_in_any_runtime() -> None:
@@ -63,9 +65,9 @@ def test_a_survey_runs_in_any_runtime() -> None:
 
 
 def test_who_has_more_records_than_count_draws_some() -> None:
-    answers = ask({"n": Count(), "mean": Mean(-3, 3, column=0)}, DATA, most=40)
+    answers = ask({"n": Count(), "mean": Mean(-3, 3, column=0)}, DATA, most=40, policies=FREE)
     assert answers["n"] == 30 + 3 * 40
-    few = [ask({"mean": Mean(-3, 3, column=0)}, DATA, most=5, seed=seed)["mean"] for seed in range(3)]
+    few = [ask({"mean": Mean(-3, 3, column=0)}, DATA, most=5, policies=FREE, seed=seed)["mean"] for seed in range(3)]
     assert len(set(few)) == 3  # others each time
 
 
@@ -76,8 +78,8 @@ def test_noise_is_sized_for_a_whole_client() -> None:
     told = planned(plan).guarantee(1e-5)
     assert told.epsilon is not None and told.unit == "client"
     noisy = VerifiedSum(noise=0.5)
-    answers = [ask(questions, DATA, most=100, aggregator=noisy, seed=seed)["h"] for seed in range(100)]
-    spread = (np.array(answers) - ask(questions, DATA, most=100)["h"]).std()
+    answers = [ask(questions, DATA, most=100, policies=FREE, aggregator=noisy, seed=seed)["h"] for seed in range(100)]
+    spread = (np.array(answers) - ask(questions, DATA, most=100, policies=FREE)["h"]).std()
     assert abs(spread / (0.5 * 100 * 2**0.5 * 2**0.5) - 1) < 0.2  # two blocks share it, two aggregators draw
     server = survey(questions, most=100, columns=3, aggregator=Sum(), pipe=(GaussianNoise(0.5),))
     assert planned(server).guarantee(1e-5).epsilon == pytest.approx(told.epsilon, rel=0.02)
@@ -129,7 +131,7 @@ def test_dicts_can_be_asked() -> None:
         "b": {"age": np.array([50.0]), "colour": np.array([1]), "y": np.zeros(1)},
     }
     asked = {"age": Mean(0, 100, column="age"), "top": TopK(1, among=(0, 1), column="colour")}
-    answers = ask(asked, data, most=10, aggregator=Sum())
+    answers = ask(asked, data, most=10, policies=dict.fromkeys(data, Policy()), aggregator=Sum())
     assert answers["age"] == pytest.approx(40) and answers["top"] == [(1, 2.0)]
 
 
@@ -140,18 +142,18 @@ def test_it_explains_itself() -> None:
 
 
 WRONG: dict[str, Any] = {
-    "no questions": lambda: ask({}, DATA, 10),
-    "a class": lambda: ask({"n": Count}, DATA, 10),
+    "no questions": lambda: ask({}, DATA, 10, policies=FREE),
+    "a class": lambda: ask({"n": Count}, DATA, 10, policies=FREE),
     "no range": lambda: Mean(3, 3),
     "an infinite range": lambda: Mean(0, np.inf),
     "falling edges": lambda: Histogram((1, 0)),
     "one edge": lambda: Histogram((1,)),
-    "a histogram of all columns": lambda: ask({"h": Histogram((0, 1))}, DATA, 10),
+    "a histogram of all columns": lambda: ask({"h": Histogram((0, 1))}, DATA, 10, policies=FREE),
     "a share above one": lambda: Quantiles(0, 1, at=(1.5,)),
     "no bins": lambda: Quantiles(0, 1, bins=0),
     "too many of the top": lambda: TopK(3, among=("a", "b")),
     "a value twice": lambda: TopK(1, among=("a", "a")),
-    "no records count": lambda: ask({"n": Count()}, DATA, 0),
+    "no records count": lambda: ask({"n": Count()}, DATA, 0, policies=FREE),
     "one client is enough": lambda: survey({"n": Count()}, 10, quorum=1),
 }
 

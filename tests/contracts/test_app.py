@@ -70,7 +70,7 @@ def last(app: App, **more: Any) -> State:
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda: App(None, DATA), ["App(plan=None)", "takes a Plan"]),
+        (lambda: App(None, DATA), ["App(plan=…) with a NoneType", "takes a Plan"]),
         (lambda: App(PLAN, list(DATA.values())), ["a list", "by the client's name"]),
         (lambda: App(PLAN, {}), ["App(data={})"]),
         (lambda: App(PLAN, {1: TEST, "1": TEST}), ["two clients of one name"]),
@@ -254,7 +254,7 @@ def test_an_app_file_imports_its_neighbours_and_its_classes_travel_to_workers(ap
             PlanError,
             ["line 3", "not a mean", "Weigh"],
         ),
-        ("import hansa\nhansa.App(None, {})\n", AppError, ["line 2", "App(plan=None)"]),
+        ("import hansa\nhansa.App(None, {})\n", AppError, ["line 2", "App(plan=…) with a NoneType"]),
         ("raise ValueError\n", AppError, ["line 1", "ValueError: (no message)."]),
     ],
 )

@@ -334,11 +334,11 @@ class Rounds(InProcess):
 
 
 class Vague(InProcess):
-    """Keep a client's reasons to itself."""
+    """Give one kind of reason for all."""
 
     def receive(self) -> Reply:
         reply = super().receive()
-        return replace(reply, why="error") if reply.why else reply
+        return replace(reply, why="bug") if reply.why else reply
 
 
 class Wordless(InProcess):

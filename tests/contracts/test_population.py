@@ -16,6 +16,7 @@ from hansa import (
     PlanError,
     Policy,
     Population,
+    RoundError,
     Scaffold,
     Softmax,
     Training,
@@ -24,6 +25,7 @@ from hansa import (
     Weigh,
     synchronous,
 )
+from hansa.errors import LeftOut
 from hansa.population import Names
 from hansa.rand import Key
 from hansa.testing.promise import same
@@ -93,7 +95,7 @@ def test_memory_and_reads_do_not_grow_with_the_population() -> None:
 
 def test_a_policy_holds_for_all_of_them() -> None:
     p = plan(sample=Uniform(3), rounds=1)
-    with pytest.raises(Exception, match="at least 5"):
+    with pytest.raises(RoundError, match="refused"), pytest.warns(LeftOut, match="at least 5"):
         next(synchronous(p, InProcess(Population(p, 50, data, Policy(min_cohort=5)))))
 
 

@@ -403,7 +403,7 @@ def test_what_a_worker_cannot_read_is_told(capfd: pytest.CaptureFixture[str]) ->
     assert "no number" in capfd.readouterr().err
 
 
-def test_a_refusal_and_bad_data_are_counted_with_their_reasons() -> None:
+def test_a_refusal_and_bad_data_are_counted_with_their_reasons(capfd: pytest.CaptureFixture[str]) -> None:
     data = {
         **DATA,
         "bad": (np.full((5, FEATURES), np.nan), np.zeros(5, int)),
@@ -414,8 +414,9 @@ def test_a_refusal_and_bad_data_are_counted_with_their_reasons() -> None:
     people[0] = h.Client(people[0].who, plan, people[0].data, allow=h.Policy(min_cohort=5))
     runtime = h.Processes(people, 2)
     state = last(plan, runtime)
-    assert set(state.lost) == {"bad", "none", people[0].who}
-    assert "NaN" in state.lost["bad"] and "no examples" in state.lost["none"] and "owner" in state.lost[people[0].who]
+    assert state.lost == {"bad": "data", "none": "data", people[0].who: "refused"}
+    told = capfd.readouterr().err  # the workers' own words
+    assert "bad: 5 of 5 rows" in told and "none: There are no examples." in told and "Its owner allows" in told
     assert set(state.seen) == set(data) - set(state.lost)
     runtime.close()
 

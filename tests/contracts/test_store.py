@@ -54,7 +54,7 @@ def state(number: int, **more: Any) -> State:
     x = rng.normal(size=7)
     memo = {"opt": {"m": rng.normal(size=7), "v": np.full(7, np.nan)}, "c": np.float64(-0.0), "steps": 3, "none": None}
     metrics = {"loss": float("nan"), "val_loss": float("inf"), "val_accuracy": 0.1 + 0.2}
-    return State(number, x, memo, (None, 0.3, {"C": x[:2]}), metrics, ("a", "b"), {"c": "dropped out"}, **more)
+    return State(number, x, memo, (None, 0.3, {"C": x[:2]}), metrics, ("a", "b"), {"c": "absent"}, **more)
 
 
 def same(a: Any, b: Any) -> bool:
@@ -103,7 +103,7 @@ def test_history_has_a_row_for_each_round(store: Store) -> None:
     assert np.isnan(rows[3].scores["accuracy"]) and rows[3].scores["loss"] == 0.5
     assert np.isnan(rows[0].metrics["loss"]) and rows[0].metrics["val_loss"] == np.inf
     assert rows[0].metrics["val_accuracy"] == 0.1 + 0.2
-    assert (rows[3].seen, rows[3].lost, rows[3].note) == (("a", "b"), {"c": "dropped out"}, "1 answered, 2 needed")
+    assert (rows[3].seen, rows[3].lost, rows[3].note) == (("a", "b"), {"c": "absent"}, "1 answered, 2 needed")
     assert all(row.seconds > 0 for row in rows)
 
 

@@ -345,13 +345,13 @@ LIES: list[tuple[Lie, str]] = [
     (put("leaf", 0, 8.0), "max_delta_step"),
     (put("threshold", 0, np.nan), "NaN"),
     (put("share", 0, 5.0), "share is not one"),
-    (put("weight", 0, -3.0), "add up to nothing"),
+    (put("weight", 0, -3.0), "cannot be decoded"),
     (put("weight", 0, np.inf), ""),
     (lambda v, plan: v * 2.0**60, "more than 9.0072e+15 examples"),
-    (lambda v, plan: v[:-1], "no vector"),
-    (lambda v, plan: np.concatenate([v, v]), "no vector"),
-    (lambda v, plan: "trees", "no vector"),
-    (lambda v, plan: v.astype(object), "no vector"),
+    (lambda v, plan: v[:-1], "invalid"),
+    (lambda v, plan: np.concatenate([v, v]), "invalid"),
+    (lambda v, plan: "trees", "invalid"),
+    (lambda v, plan: v.astype(object), "invalid"),
 ]
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from ..crypto.keys import PrivateKey
-from ..errors import PlanError, RoundError
+from ..errors import Kind, PlanError, RoundError
 from ..spec import Spec, Vector
 from ..sums import Total
 from ..transforms import Context, Decoder, Mean
@@ -19,7 +19,7 @@ from ..transforms import Context, Decoder, Mean
 Conversation = Generator[Any, Any, Any]
 Contribute = Callable[[], Vector]  # train and encode; called once, when the vector is due
 
-NO_VECTOR = "what it says is no vector of this plan"  # why a client is left out
+NO_VECTOR: Kind = "invalid"  # why a client is left out that says no vector of the plan
 
 
 class Channel(Protocol):
@@ -163,6 +163,6 @@ def decoded(said: Any, decode: Decoder) -> tuple[Vector, str]:
     try:
         with np.errstate(all="ignore"):
             v, _ = decode(said, 1)
-    except RoundError as error:
-        return none, f"its vector cannot be decoded: {error.found}"
+    except RoundError:  # whose words are about this one vector
+        return none, "its vector cannot be decoded"
     return (v, "") if np.isfinite(v).all() else (none, "its vector holds NaN or infinity")

@@ -15,6 +15,9 @@ from ..crypto.vdaf import State
 from ..errors import ProtocolError
 from .claims import Claim, Integers
 
+TWICE, UNOPENED = "it comes twice", "a sealed share of it does not open"
+SAID = (TWICE, UNOPENED)  # what a helper may say of a report; other words of its own are not repeated
+
 Report = tuple[
     str, bytes, list[bytes], list[bytes] | str
 ]  # who, nonce, public shares, input shares or why there are none
@@ -49,7 +52,7 @@ class Share:
         """A client has one report in a sum, and a nonce belongs to one report."""
         who, nonce, _, shares = report
         if who in self._asked or nonce in self._nonces:
-            return "it comes twice"
+            return TWICE
         self._asked.add(who)
         self._nonces.add(nonce)
         return shares if isinstance(shares, str) else ""
@@ -67,10 +70,11 @@ class Share:
         verdicts, why = dict[str, list[bytes]](), dict[str, str]()
         for who in reports:
             row: list[Any] = [one.get(who) for one in said]
-            bad = [one for one in row if not isinstance(one, list)]
+            own, *others = row
+            bad = [own] if isinstance(own, str) else [_words(one) for one in others if not isinstance(one, list)]
             try:
                 if bad:
-                    why[who] = bad[0] if isinstance(bad[0], str) else "an aggregator says nothing of it"
+                    why[who] = bad[0]
                 else:
                     verdicts[who] = self.bundle.decide(row)
             except ProtocolError as error:
@@ -111,6 +115,13 @@ class Share:
                 total = field.add(total, field.integers(np.concatenate([noise[name] for name in part.names])))
             said.append(field.encode(total))
         return said
+
+
+def _words(said: Any) -> str:
+    """What is repeated of another aggregator's words on a report."""
+    if not isinstance(said, str):
+        return "an aggregator says nothing of it"
+    return said if said in SAID else "a helper refuses it"
 
 
 def _cores() -> int:

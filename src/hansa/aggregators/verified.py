@@ -31,7 +31,7 @@ from ..transforms.noise import shares
 from ..wire import dumps
 from . import Aggregator, Channel, Contribute, Conversation
 from .claims import PROFILES, Claim, Integers, Profile, claims
-from .share import Report, Share
+from .share import UNOPENED, Report, Share
 
 SECRET = 32  # bytes of the key that proofs are checked with, and of a challenge
 BATCH, MOST = 2**28, 256  # bytes of reports that are checked at a time, and how many
@@ -96,7 +96,9 @@ class VerifiedSum(Aggregator):
         )
 
     def _check(self) -> None:
-        named = isinstance(self.helpers, tuple) and all(isinstance(name, str) and name for name in self.helpers)
+        named = isinstance(self.helpers, tuple) and all(
+            isinstance(name, str) and name.strip() and name.isprintable() for name in self.helpers
+        )
         count = len(self.helpers) if isinstance(self.helpers, tuple) else self.helpers
         right = [
             ("helpers", (named and len(set(self.parties)) == count) or number(self.helpers, whole=True),
@@ -374,8 +376,8 @@ def _opened(report: Any, cohort: list[str], key: PrivateKey, binding: bytes, me:
                 boxes = enumerate(sealed)
                 own = [key.open(box, _info(binding, who, nonce, public, me, i)) for i, box in boxes]
                 return who, nonce, public, own
-            except ProtocolError as error:
-                return who, nonce, public, f"{error.found} {error.why}"
+            except ProtocolError:
+                return who, nonce, public, UNOPENED
     raise _unexpected("a helper", "reports with a name, a nonce, public shares and sealed shares")
 
 

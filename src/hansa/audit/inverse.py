@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ class View:
     """What an attacker saw, and the record that came of it."""
 
     name: str
-    record: Vector
+    record: Vector = field(repr=False)
     likeness: float  # correlation with the true record, at most 1
     mse: float
 
@@ -50,7 +50,7 @@ class Inversion:
     """What gradient inversion found of one record of one client."""
 
     who: str
-    record: Vector
+    record: Vector = field(repr=False)
     views: tuple[View, ...]
     how: str
 

@@ -17,6 +17,7 @@ from .members import LIMIT, Membership, membership
 from .plots import canary_plot, inversion_plot, membership_plot
 
 ATTACKS = ("canary", "membership", "inversion")
+DATA = "A client's data cannot be trained on; `hansa check` says whose, and why."  # its words are not for a file
 WARNINGS = (
     "An attack shows what can be done, never what cannot: one that fails proves nothing, since a better one may not. "
     "Its ε is a lower bound; the ledger's is an upper bound. The truth lies between.",
@@ -124,7 +125,7 @@ def audit(
         try:
             found[name] = ways[name]()
         except HansaError as error:
-            missing[name] = f"{error.found} {error.why} {error.instead}"
+            missing[name] = f"{error.found} {error.why} {error.instead}" if error.kind != "data" else DATA
     if not found:
         raise AppError(
             "No attack could be made.", " ".join(missing.values()) or "None was named.", "Look at these reasons."

@@ -121,7 +121,7 @@ def explain(target: File, set_: Set = None) -> None:
 
     console = out()
     app = app_of(config_of(target), settings_of(set_))
-    for part in explanation(explain(app.plan, len(app.data), app.delta, app.named)):
+    for part in explanation(explain(app.plan, len(app.data), app.delta, app.surveys, app.named)):
         console.print(part)
 
 
@@ -131,6 +131,7 @@ def check(target: File, set_: Set = None) -> None:
 
     Example: hansa check hospitals.py
     """
+    from ..explain import asked
     from ..ui.terminal import complain, out
 
     app = app_of(config_of(target), settings_of(set_))
@@ -140,6 +141,8 @@ def check(target: File, set_: Set = None) -> None:
     if problems:
         raise typer.Exit(1)
     out().print(f"{target}: the plan holds together, and all {len(app.data)} clients can take part.")
+    for survey in app.surveys:
+        out().print(f"It asks a survey beside it, by {survey.aggregator!r}: {'; '.join(asked(survey))}.")
 
 
 @command

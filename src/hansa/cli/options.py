@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from ..errors import AppError, HansaError
+from ..errors import AppError, HansaError, LeftOut
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
     from ..store import Store
@@ -30,6 +31,8 @@ commands = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+USUAL = warnings.formatwarning
 
 File = Annotated[
     Path, typer.Argument(metavar="APP.py|CONFIG.toml", help="An app file, or a run's config.", show_default=False)
@@ -141,6 +144,7 @@ def command(body: Callable[..., None]) -> Callable[..., None]:
 @contextmanager
 def _told() -> Iterator[None]:
     """Tell an error in one paragraph: a user's mistake without traceback, a bug with the frames of their own code."""
+    usual, warnings.formatwarning = warnings.formatwarning, _as_it_is
     try:
         yield
     except HansaError as error:
@@ -155,6 +159,13 @@ def _told() -> Iterator[None]:
 
         bug(error)
         raise typer.Exit(1) from None
+    finally:
+        warnings.formatwarning = usual
+
+
+def _as_it_is(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
+    """What a client says of itself, without the line of hansa's code that heard it; other warnings as ever."""
+    return f"{message}\n" if category is LeftOut else USUAL(message, category, *where, **more)
 
 
 @contextmanager

@@ -25,8 +25,8 @@ class Drift:
     """
 
     pull: float = 0.0
-    shift: Vector | None = None  # [size]
-    centre: Vector | None = None  # [size] x₀; the start of the training where it is not given
+    shift: Vector | None = field(default=None, repr=False)  # [size]
+    centre: Vector | None = field(default=None, repr=False)  # [size] x₀; where not given, the start of the training
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ OPTIMIZERS: tuple[Word, ...] = ("sgd", "momentum", "adam", "adamw", "compiled")
 class TrainResult:
     """What training gave: the new vector [size], the number of steps taken, the mean loss over them."""
 
-    x: Vector
+    x: Vector = field(repr=False)
     steps: int
     loss: float
 
@@ -146,6 +146,9 @@ class Job(NamedTuple):
     data: Any
     drift: Drift
     key: Key
+
+    def __repr__(self) -> str:
+        return "<Job>"
 
 
 class Model:

@@ -7,11 +7,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, Literal
 
 from ..aggregators import NO_VECTOR
 from ..client import Client, Helper, Party, Reply, Request, together
-from ..errors import HansaError, PlanError, number
+from ..errors import HansaError, Kind, PlanError, number
 from ..optim import Memo
 from ..population import Clients, Population, gathered
 from ..rand import Key
@@ -19,7 +19,8 @@ from ..spec import Spec
 from ..sums import Total
 from .kept import keep
 
-Said = tuple[str, Any, str]  # who, its reply or None, why not
+Why = Kind | Literal[""]
+Said = tuple[str, Any, Why]  # who, its reply or None, why not
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class InProcess:
         self.named = self.clients.named or (secret is not None and not secret.hides)
         self.network, self.key = network or Network(), Key.of(seed).child("network")
         self.now = 0.0
-        self._events: list[tuple[float, bool, int, Request, tuple[str, ...], str]] = []
+        self._events: list[tuple[float, bool, int, Request, tuple[str, ...], Why]] = []
         self._order = count()
 
     def roster(self) -> Sequence[str]:
@@ -89,7 +90,7 @@ class InProcess:
             takes, dropped = (0.0, False) if who in self.helpers else self.network.fate(who, request, self.key)
             when, late = self.now + min(takes, request.deadline), takes > request.deadline
             if dropped or late:
-                self._push(when, request, (who,), "dropped out" if dropped else "late")
+                self._push(when, request, (who,), "absent" if dropped else "late")
             elif request.fold:
                 answering.append(who)
                 end = max(end, when)
@@ -98,7 +99,7 @@ class InProcess:
         if answering:
             self._push(end, request, tuple(answering), "")
 
-    def _push(self, when: float, request: Request, who: tuple[str, ...], why: str) -> None:
+    def _push(self, when: float, request: Request, who: tuple[str, ...], why: Why) -> None:
         after = who[0] not in self.helpers  # else many clients' replies would wait for one helper's
         heapq.heappush(self._events, (when, after, next(self._order), request, who, why))
 
@@ -149,17 +150,20 @@ def introduce(clients: Clients, keys: Mapping[str, bytes]) -> None:
         clients.introduce(keys)
 
 
-def answer(client: Party, request: Request) -> tuple[Any, str]:
-    """A client's reply, or None and its own words on why not; any error but hansa's own is a bug, and passes."""
+def answer(client: Party, request: Request) -> tuple[Any, Why]:
+    """A party's reply, or None and the kind of why not, whose words stay here; a bug of its code passes, and ends all.
+
+    Any error but hansa's own is one. In a simulation the developer sees where it came from.
+    """
     try:
         return client.answer(request), ""
     except HansaError as error:
-        return None, str(error)
+        return None, client.told(error)
 
 
-def fold(said: Iterable[Said], wire: Spec) -> tuple[Total, tuple[str, ...], dict[str, str]]:
+def fold(said: Iterable[Said], wire: Spec) -> tuple[Total, tuple[str, ...], dict[str, Kind]]:
     """The exact sum of what clients say, who is in it, and who is not and why."""
-    total, there, lost = Total(), list[str](), dict[str, str]()
+    total, there, lost = Total(), list[str](), dict[str, Kind]()
     for who, body, why in said:
         if body is None or not wire.fits(body):
             lost[who] = why or NO_VECTOR

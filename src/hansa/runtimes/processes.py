@@ -49,8 +49,8 @@ class Worker:
 class Memory:
     """What clients remember between rounds: it stays with the parent, and travels with each request."""
 
-    now: dict[str, Memo]
-    before: dict[str, tuple[int, Memo]] = field(default_factory=dict)  # a session, and what was remembered before it
+    now: dict[str, Memo] = field(repr=False)
+    before: dict[str, tuple[int, Memo]] = field(default_factory=dict, repr=False)  # a session, and what was before it
 
     def of(self, who: Iterable[str]) -> dict[str, Memo]:
         """What these remember, where it is anything."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 import os
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ..client import Client, Reply, Request
-from ..errors import PlanError
+from ..errors import Kind, LeftOut, PlanError, tell
 from ..optim import Memo
 from ..population import Listed
 from ..rand import Key
@@ -31,7 +32,7 @@ except ModuleNotFoundError as missing:
         "Ray is not installed.", "RayCluster runs clients on its machines.", "Install it: pip install 'hansa[ray]'."
     ) from missing
 
-LOST = "its machine was lost in the middle of a conversation"  # why a client is lost that cannot be asked anew
+LOST: Kind = "restarted"  # why a client is lost whose machine was, in the middle of a conversation
 ATTEMPTS = 5  # to do what was lost, before the machines are held to be at fault
 
 
@@ -44,8 +45,10 @@ class Actor:
     def __init__(self, clients: list[Client]):
         self.clients = {client.who: client for client in clients}
 
-    def answer(self, request: Request, down: Any, memos: Mapping[str, Memo]) -> tuple[list[Reply], dict[str, Memo]]:
-        """The replies to a request, and what those asked remember now."""
+    def answer(
+        self, request: Request, down: Any, memos: Mapping[str, Memo]
+    ) -> tuple[list[Reply], dict[str, Memo], list[str]]:
+        """The replies to a request, what those asked remember now, and their own words on why they are left out."""
         if request.turn == 0:
             for who in request.bodies:
                 self.clients[who].mine = memos.get(who, {})
@@ -53,9 +56,12 @@ class Actor:
         names = (who for who in request.bodies if time.monotonic() < until)  # the rest is given up as late
         said = ((who, *answer(self.clients[who], asked)) for who in names)
         wire = next(iter(self.clients.values())).plan.wire
-        replies = [reply for some in answers(said, asked, wire) for reply in some]
+        with warnings.catch_warnings(record=True) as heard:  # what is said here nobody sees
+            warnings.simplefilter("always", LeftOut)
+            replies = [reply for some in answers(said, asked, wire) for reply in some]
         mine = {who: self.clients[who].mine for who in request.bodies}
-        return replies, {who: memo for who, memo in mine.items() if memo}
+        words = [str(one.message) for one in heard if one.category is LeftOut]
+        return replies, {who: memo for who, memo in mine.items() if memo}, words
 
     def start(self) -> None:
         """Begin anew: no client remembers anything."""
@@ -135,7 +141,7 @@ class RayCluster:
             self._lose(request, "late")
             return
         try:
-            replies, memos = ray.get(call)
+            replies, memos, words = ray.get(call)
         except RayTaskError as error:
             raise RuntimeError(f"A client's code failed in actor {i}:\n{error}") from None
         except RayActorError as error:
@@ -153,11 +159,13 @@ class RayCluster:
         for who in request.bodies if request.turn == 0 else ():
             self._before[who] = request.session, self._memos.get(who, {})
         self._memos |= memos
+        for text in words:
+            tell(text)
         self._ready += replies
         if missing := request.bodies.keys() - {who for reply in replies for who in reply.who}:
             self._lose(replace(request, bodies=dict.fromkeys(missing)), "late")
 
-    def _lose(self, request: Request, why: str) -> None:
+    def _lose(self, request: Request, why: Kind) -> None:
         self._ready.append(Reply(request.session, request.round, tuple(sorted(request.bodies)), None, why))
 
     def memory(self, who: Iterable[str]) -> dict[str, Memo]:

@@ -10,7 +10,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
@@ -34,7 +34,7 @@ class Task:
     request: Request
     until: float  # on the machine's monotonic clock
     open: bool
-    memos: Mapping[str, Memo]  # what its clients remember
+    memos: Mapping[str, Memo] = field(repr=False)  # what its clients remember
 
 
 def work(end: int) -> None:
@@ -43,6 +43,7 @@ def work(end: int) -> None:
     link = socket.socket(fileno=end)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what clients print is not lost at the end
     warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # PyTorch's, of data that all share
+    warnings.formatwarning = lambda message, *_: f"{message}\n"  # a client's words, without a line of hansa's code
     inbox = SimpleQueue[int]()
     Thread(target=hear, args=(link, inbox), daemon=True).start()
     say = partial(Sender().send, [link])

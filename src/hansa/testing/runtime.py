@@ -27,8 +27,8 @@ Make = Callable[[list[Client]], Any]
 def check_runtime(make_runtime: Make) -> None:
     """Hold a runtime to its promises; `make_runtime` makes one from a list of clients.
 
-    Every client of a request is answered for exactly once: by its reply, in a sum, or as lost with its own words. The
-    bytes are those of InProcess. memory() and remember() carry what clients remember from one runtime into another,
+    Every client of a request is answered for exactly once: by its reply, in a sum, or as lost with the kind of reason.
+    The bytes are those of InProcess. memory() and remember() carry what clients remember from one runtime into another,
     and forget() takes back what did not count.
     Where it has a close(), that is called at the end.
     """

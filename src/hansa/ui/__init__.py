@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..accounting import NAMED
+from ..errors import printable
 from ..plan import State
 from ..privacy import EXAMPLES, SPENT
 
@@ -32,12 +33,19 @@ class Round:
     @classmethod
     def of(cls, state: State) -> Round:
         """The round that led to this state."""
-        return cls(state.round, dict(state.metrics), state.seen, dict(state.lost), state.note, state.named)
+        return cls._shown(state, state.round, state.metrics)
 
     @classmethod
     def stored(cls, one: store.Round) -> Round:
         """A round as the store has it."""
-        return cls(one.round, tested(one.metrics, one.scores), one.seen, one.lost, one.note, one.named)
+        return cls._shown(one, one.round, tested(one.metrics, one.scores))
+
+    @classmethod
+    def _shown(cls, one: State | store.Round, number: int, metrics: Mapping[str, float]) -> Round:
+        """A round whose names, reasons and note command no terminal."""
+        seen, note = tuple(map(printable, one.seen)), printable(one.note)
+        lost = {printable(who): printable(why) for who, why in one.lost.items()}
+        return cls(number, dict(metrics), seen, lost, note, one.named)
 
 
 def tested(metrics: Mapping[str, float], scores: Mapping[str, float]) -> dict[str, float]:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
 
 from ..app import App, Row
 from ..errors import HansaError, StoreError
@@ -29,7 +30,7 @@ def follow(app: App, run: Run, title: str, compare: bool | None, again: str, pro
     clients = sorted(map(str, app.data))
     progress = Progress(console, planned, clients, [Round.stored(one) for one in run.history()])
     clock = Clock(run.folder / "profile.txt")
-    console.print(f"[bold]{title}[/]  run {run.id}  {len(clients)} clients, {planned} rounds")
+    console.print(Text.assemble((title, "bold"), f"  run {run.id}  {len(clients)} clients, {planned} rounds"))
     try:
         with progress:
             for state in rounds(app, run, clock) if profile else app.run(run):
@@ -82,7 +83,7 @@ def _story(app: App, run: Run, title: str, rounds: Sequence[Round], rows: Sequen
         tuple(rounds),
         app.plan.rounds,
         clients,
-        explain(app.plan, len(clients), app.delta, app.named),
+        explain(app.plan, len(clients), app.delta, app.surveys, app.named),
         tuple(rows),
         settings,
     )

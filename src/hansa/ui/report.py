@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import __version__
 from ..app import Row
-from ..errors import StoreError
+from ..errors import KINDS, StoreError
 from ..explain import Explanation
 from . import Round, figure, private, scores, witness
 from .plots import DARK, LIGHT, plots
@@ -110,7 +110,7 @@ def lost(rounds: Sequence[Round]) -> list[tuple[str, int, str]]:
     for one in rounds:
         for who, why in one.lost.items():
             count[who] = count.get(who, (0, ""))[0] + 1, why.split("\n")[0]
-    return [(who, n, why) for who, (n, why) in sorted(count.items())]
+    return [(who, n, f"{why}: {KINDS[why]}" if why in KINDS else why) for who, (n, why) in sorted(count.items())]
 
 
 def comparison(rows: Sequence[Row]) -> tuple[list[str], list[tuple[str, list[str]]]]:

@@ -24,7 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..app import Row
-from ..errors import AppError, HansaError
+from ..errors import AppError, HansaError, printable
 from ..explain import Explanation
 from ..plan import State
 from . import Round, figure, names, private, scores, tested, witness
@@ -40,8 +40,8 @@ WIDEST = 40  # rounds in a strip or a sparkline
 
 
 def out() -> Console:
-    """Where results go."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    """Where results go; as they are, for a name may look like markup."""
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 140)
 
 
 class Progress:
@@ -192,7 +192,7 @@ def listed(runs: Sequence[Summary]) -> RenderableType:
     for one in runs:
         table.add_row(
             one.id,
-            escape(Path(one.app).name),
+            Path(one.app).name,
             f"{one.started.astimezone():%Y-%m-%d %H:%M}",
             f"{one.done}/{one.planned or '?'}",
             Text(one.status, STATUS.get(one.status, "")),
@@ -241,7 +241,7 @@ def _told(metrics: Mapping[str, float], named: bool) -> str:
 
 def say(text: str) -> None:
     """Some lines on stderr, as they are."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+    Console(stderr=True, highlight=False, soft_wrap=True).print(printable(text), markup=False)
 
 
 def complain(error: HansaError) -> None:
@@ -252,7 +252,7 @@ def complain(error: HansaError) -> None:
     console = Console(
         stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty()
     )  # whole lines for what reads them
-    console.print(f"[bold red]error:[/] {escape(text)}")
+    console.print(f"[bold red]error:[/] {escape(printable(text))}")
 
 
 def bug(error: Exception) -> None:

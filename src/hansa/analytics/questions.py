@@ -1,40 +1,19 @@
-"""Analytics: what all clients' data is like together, from one sum over which no party sees another's part.
-
-    answers = ask({"age": Mean(0, 120), "cholesterol": Histogram((0, 150, 200, 400))}, data, most=500)
-
-A survey is a plan of one round: its questions take the place of model and algorithm. Clients say sums and counts over
-their records, as side values of a vector; so any aggregator can add them up, noise and ledger apply, and every runtime
-will do. With VerifiedSum, the default, Prio3 proves them: that no sum is larger than `most` records can make it, and
-that the counts of a histogram add up to at most that.
-"""
+"""Questions of a survey: what each asks of a column of records, in sums and counts, and its answer from their sums."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from . import data as local
-from .aggregators import Aggregator
-from .aggregators.verified import VerifiedSum
-from .algorithms import Parts
-from .client import Client
-from .errors import DataError, PlanError, RoundError, number
-from .loops import synchronous
-from .models import Model, Training
-from .optim import Memo
-from .plan import Everyone, Plan, State
-from .rand import Key
-from .runtimes.inprocess import InProcess
-from .spec import Counts, Vector
-from .transforms import Context, Transform
-from .transforms.scale import Weigh
+from ..algorithms import Parts
+from ..errors import DataError, PlanError, RoundError, number
+from ..spec import Counts, Vector
 
 Column = int | str | None  # of (X, y): a column of X, "y", or None for all of X; of a dict: a name
-RECORDS = "records"  # the side value that every survey asks for: how many records count
 
 
 class Question(Protocol):
@@ -224,167 +203,6 @@ class TopK:
         counts = sums[f"{name}.counts"]
         order = np.argsort(-counts, kind="stable")[: self.k]
         return [(self.among[i], float(counts[i])) for i in order]
-
-
-# ── a survey as a plan ───────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class Survey(Model):
-    """What is asked, in the place of a model: its vector [size] holds the sums of the last round.
-
-    questions: name → question. most: records of one client that count; of more, so many are drawn anew each round.
-    columns: of X, for questions that name none.
-    """
-
-    questions: Mapping[str, Question]
-    most: int
-    columns: int = 1
-
-    def __post_init__(self) -> None:
-        wrong = [name for name, one in self.questions.items() if not hasattr(one, "answer") or isinstance(one, type)]
-        if wrong or not self.questions:
-            raise PlanError(
-                f"The survey asks {', '.join(map(repr, wrong)) or 'nothing'}.",
-                "Each name stands for a question.",
-                "Write for example {'age': Mean(0, 120, column=0)}.",
-            )
-        for name, value in (("most", self.most), ("columns", self.columns)):
-            if not (number(value, whole=True) and value >= 1):
-                raise PlanError(f"{name}={value!r}", "It counts something, and there is one.", f"Write {name}=100.")
-
-    @property
-    def side(self) -> dict[str, float | Counts]:
-        """All side values, with their bounds."""
-        found: dict[str, float | Counts] = {RECORDS: Counts(1, self.most)}
-        for name, question in self.questions.items():
-            found |= question.side(name, self.most, self._width(question))
-        return found
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """How many numbers each side value has."""
-        return {name: bound.size if isinstance(bound, Counts) else 1 for name, bound in self.side.items()}
-
-    @property
-    def size(self) -> int:  # type: ignore[override]
-        """How many numbers there are in all."""
-        return sum(self.sizes.values())
-
-    def start(self, key: Key) -> Vector:
-        """Nothing is known."""
-        return np.zeros(self.size)
-
-    def check(self, data: Any, who: str) -> None:
-        """Raise DataError where a question cannot be asked of this data."""
-        for name, question in self.questions.items():
-            for batch in local.whole(data):
-                values = column(batch, question.column, who)
-                width = 1 if values.ndim == 1 else int(np.prod(values.shape[1:]))
-                if width != self._width(question):
-                    raise DataError(
-                        f"{who} has {width} columns, and the question {name!r} is about {self._width(question)}.",
-                        "A sum adds like to like.",
-                        "Name a column in the question, or give the survey the right number of columns.",
-                    )
-
-    def answers(self, state: State) -> dict[str, Any]:
-        """The answers that a state holds; RoundError where its round changed nothing."""
-        if state.note:
-            raise RoundError("The survey has no answers.", state.note, "Ask again, or ask fewer to answer.")
-        ends = np.cumsum([0, *self.sizes.values()]).tolist()
-        sums = {name: state.x[ends[i] : ends[i + 1]] for i, name in enumerate(self.sizes)}
-        records = float(sums[RECORDS][0])
-        each = self.questions.items()
-        return {name: question.answer(name, sums, records, self._width(question)) for name, question in each}
-
-    def _width(self, question: Question) -> int:
-        return self.columns if question.column is None else 1
-
-
-@dataclass(frozen=True)
-class Ask:
-    """The algorithm of a survey: each client says its sums, and their sum is the answer."""
-
-    survey: Survey
-
-    def plan(self, training: Training) -> None:
-        """Nothing is trained."""
-
-    def blocks(self, d: int) -> dict[str, int]:
-        """No update."""
-        return {}
-
-    def side(self) -> Mapping[str, float | Counts]:
-        """Sums and counts."""
-        return self.survey.side
-
-    def start(self, x: Vector) -> Memo:
-        """Nothing."""
-        return {}
-
-    def down(self, x: Vector, memo: Memo) -> dict[str, Vector]:
-        """Nothing: the questions are in the plan."""
-        return {}
-
-    def client(
-        self, model: Model, down: dict[str, Vector], mine: Memo, data: Any, training: Training, at: Context
-    ) -> tuple[Parts, Memo]:
-        """Sums and counts over the client's records, or over `most` of them."""
-        batches = list(local.whole(data))
-        total = sum(len(column(batch, None, at.who)) for batch in batches)
-        most, parts = self.survey.most, dict[str, Any]()
-        chosen = np.sort(at.key.child("records").rng().permutation(total)[:most])
-        for name, question in self.survey.questions.items():
-            values = np.concatenate([column(batch, question.column, at.who) for batch in batches])
-            parts |= question.client(name, values[chosen] if total > most else values)
-        return {**parts, RECORDS: len(chosen)}, mine
-
-    def step(self, x: Vector, memo: Memo, mean: dict[str, Vector], at: Context) -> tuple[Vector, Memo]:
-        """The sums: n times the mean."""
-        n = at.spec.noise.share * at.population or at.n
-        return n * np.concatenate([mean[name] for name in self.survey.sizes]), memo
-
-
-def survey(
-    questions: Mapping[str, Question],
-    most: int,
-    columns: int = 1,
-    aggregator: Aggregator | None = None,
-    pipe: Iterable[Transform] = (),
-    quorum: int = 2,
-    seed: int = 0,
-) -> Plan:
-    """The plan of a survey, for any runtime: `plan.model.answers(state)` reads the state after its one round.
-
-    pipe: noise, where the aggregator adds none; it comes after Weigh('one').
-    """
-    asked = Survey(dict(questions), most, columns)
-    return Plan(
-        asked,
-        Ask(asked),
-        pipe=(Weigh("one"), *pipe),
-        aggregator=VerifiedSum() if aggregator is None else aggregator,
-        training=Training(report=False),
-        sample=Everyone(quorum=quorum),
-        rounds=1,
-        seed=seed,
-    )
-
-
-def ask(questions: Mapping[str, Question], data: Mapping[str, Any], most: int, **more: Any) -> dict[str, Any]:
-    """The answers to questions about the records of all clients, who are simulated in this process.
-
-    data: client → records. most: records of one client that count. more: as `survey` has it.
-    """
-    if not data:
-        raise DataError("There is nobody to ask.", "A survey is a sum over clients.", "Give data={'north': (X, y), …}.")
-    first = np.shape(column(next(iter(local.whole(next(iter(data.values()))))), None, "the first client"))
-    plan = survey(questions, most, **{"columns": math.prod(first[1:]), **more})
-    (state,) = synchronous(plan, InProcess([Client(who, plan, records) for who, records in data.items()]))
-    asked = plan.model
-    assert isinstance(asked, Survey)
-    return asked.answers(state)
 
 
 def column(batch: Any, name: Column, who: str) -> Vector:

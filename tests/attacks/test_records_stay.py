@@ -1,0 +1,496 @@
+"""What leaves a site: a record that a client's code quotes in an error stays where the data is, and so does its repr.
+
+Each client here has the same secret, `CANARY`, in its data or in what its code says when it fails. The server's state,
+its database, all files of a run, its report and its exports must not hold it; the developer's terminal may.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+import hansa as h
+from hansa import data as local
+from hansa.aggregators import Channel
+from hansa.analytics import Count, ask, survey
+from hansa.app import load
+from hansa.audit.inverse import Inversion, View
+from hansa.cli import commands
+from hansa.client import Helper, Reply, Request
+from hansa.errors import KINDS, HansaError, LeftOut, printable
+from hansa.explain import explain
+from hansa.loops import buffered
+from hansa.models import Job, TrainResult
+from hansa.plan import FAILED
+from hansa.runtimes.processes import Memory
+from hansa.runtimes.worker import Task
+from hansa.store import Store
+from hansa.testing.algorithm import MODEL, federation
+from hansa.ui import Round
+from hansa.ui.live import follow
+
+CANARY = "Anna Meier, F32.1"
+NUMBER = 4711.0815  # a measurement that must not be told either
+MARKS = (CANARY, "Anna Meier", "4711.08", "first in row", "lie in 1")  # long enough to be in no image by chance
+DATA = federation()
+PLAN = h.Plan(MODEL, training=h.Training(batch=8), rounds=2)
+VERIFIED = replace(
+    PLAN, pipe=(h.Clip(1.0, side=10.0), h.Weigh("one")), aggregator=h.VerifiedSum(), sample=h.Everyone(quorum=2)
+)
+X, y = DATA["client-0"]
+
+
+class Quoting:
+    """A Dataset that fails on its third record, and quotes it."""
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, i: int) -> Any:
+        if i == 2:
+            raise KeyError(f"no diagnosis in {CANARY}")
+        return X[i], y[i]
+
+
+class Numbers(Quoting):
+    """A Dataset whose reader meets a cell that is no number."""
+
+    def __getitem__(self, i: int) -> Any:
+        return np.array([float(cell) for cell in ("1", "2", "3", CANARY)]), 0
+
+
+def stream() -> Iterator[Any]:
+    """A function that reads, and fails in the middle."""
+    yield X, y
+    raise ValueError(f"could not convert string to float: {CANARY!r}")
+
+
+BAD: dict[str, Any] = {
+    "quoting": Quoting(),
+    "numbers": Numbers(),
+    "stream": stream,
+    "label": (X, np.where(np.arange(len(y)) == 3, 4711, y)),
+    "nan": (np.where(np.arange(len(X))[:, None] == 3, np.nan, X), y),
+    "text": (np.full(X.shape, CANARY), y),
+    "no data": CANARY,
+}
+
+
+class Loud(h.Softmax):
+    """A model whose loss refuses a batch, and quotes it, with an error of hansa's."""
+
+    def train(self, x: Any, data: Any, *more: Any) -> TrainResult:
+        if local.count(data) == len(y) - 1:
+            raise h.DataError(f"The loss of {CANARY} is {NUMBER}.", f"It stands in {data!r}.")
+        return super().train(x, data, *more)
+
+
+class Broken(h.Softmax):
+    """A model whose loss fails with an error of Python's."""
+
+    def train(self, x: Any, data: Any, *more: Any) -> TrainResult:
+        raise ArithmeticError(f"{CANARY} overflows")
+
+
+def parties(plan: h.Plan) -> list[h.Client]:
+    return [h.Client(who, plan, data) for who, data in (DATA | BAD).items()]
+
+
+def clean(text: str) -> bool:
+    return not any(mark in text for mark in MARKS)
+
+
+# ── item: words of an error ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("runtime", [h.InProcess, partial(h.Processes, workers=2)], ids=["in process", "processes"])
+def test_a_state_holds_the_kind_of_a_reason_and_no_word_of_a_client(runtime: Any, capfd: Any) -> None:
+    home = runtime(parties(PLAN))
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        states = list(h.synchronous(PLAN, home))
+    told = "".join(str(one.message) for one in heard) + capfd.readouterr().err  # workers say it themselves
+    for state in states:
+        assert clean(repr(state)) and dict(state.lost) == dict.fromkeys(BAD, "data")
+    assert CANARY in told and "first in row 3" in told  # whose data it is learns why
+    if hasattr(home, "close"):
+        home.close()
+
+
+class _quiet:
+    """Workers say it themselves, on their own terminal."""
+
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+def test_an_actor_of_ray_answers_with_kinds_and_its_words_come_to_the_caller_alone() -> None:
+    ray = pytest.importorskip("hansa.runtimes.ray", exc_type=(ImportError, h.PlanError))
+    clients = parties(PLAN)
+    request = Request(PLAN.digest, 0, 0, None, dict.fromkeys(one.who for one in clients), fold=True)
+    replies, _, words = ray.Actor(clients).answer(request, PLAN.down(PLAN.start()), {})
+    lost = {reply.who[0]: reply.why for reply in replies if reply.body is None}
+    assert lost == dict.fromkeys(BAD, "data") and clean(repr(replies))
+    assert any(CANARY in text for text in words) and len(words) == len(BAD)
+
+
+def test_a_buffer_keeps_no_word_of_a_client() -> None:
+    plan = replace(PLAN, rounds=8)
+    with pytest.warns(LeftOut, match=CANARY):
+        states = list(buffered(plan, h.InProcess(parties(plan)), size=3, busy=12))
+    assert any(state.lost for state in states)
+    assert all(clean(repr(state)) and set(state.lost.values()) <= {"data"} for state in states)
+
+
+def test_a_loss_that_quotes_its_batch_is_a_kind_too() -> None:
+    plan = replace(PLAN, model=Loud(MODEL.features, MODEL.classes))
+    clients = [h.Client("loud", plan, (X[1:], y[1:])), *(h.Client(who, plan, data) for who, data in DATA.items())]
+    with pytest.warns(LeftOut, match=CANARY):
+        *_, state = h.synchronous(plan, h.InProcess(clients))
+    assert state.lost == {"loud": "data"} and clean(repr(state))
+
+
+@pytest.mark.parametrize("aggregator", [h.Sum(), h.Median()], ids=repr)
+def test_a_run_that_nobody_can_take_part_in_ends_with_names_and_kinds(aggregator: Any) -> None:
+    plan = replace(PLAN, aggregator=aggregator)
+    clients = [h.Client(who, plan, data) for who, data in BAD.items()]
+    with pytest.raises(h.RoundError) as caught, pytest.warns(LeftOut, match=CANARY):
+        list(h.synchronous(plan, h.InProcess(clients)))
+    assert clean(str(caught.value)) and "label (data)" in str(caught.value) and "hansa check" in str(caught.value)
+
+
+def test_a_buffer_that_gives_up_names_kinds() -> None:
+    clients = [h.Client(who, PLAN, data) for who, data in BAD.items()]
+    with pytest.raises(h.RoundError) as caught, pytest.warns(LeftOut, match=CANARY):
+        list(buffered(PLAN, h.InProcess(clients), size=2, busy=3))
+    assert clean(str(caught.value)) and "(data)" in str(caught.value)
+
+
+def test_a_runtime_cannot_pass_words_on() -> None:
+    with pytest.raises(h.ProtocolError, match="a reason in words") as caught:
+        Reply(0, 0, ("anna",), None, f"could not convert {CANARY}")  # type: ignore[arg-type]
+    assert clean(str(caught.value))
+    assert FAILED not in KINDS  # which only the server says; the ledger counts on it
+
+
+def test_every_error_of_hansas_has_a_kind() -> None:
+    def below(kind: type[HansaError]) -> Iterator[type[HansaError]]:
+        yield kind
+        for one in kind.__subclasses__():
+            yield from below(one)
+
+    assert all(one.kind in KINDS for one in below(HansaError))
+    assert (h.DataError.kind, h.PolicyError.kind, HansaError.kind) == ("data", "refused", "bug")
+
+
+def test_a_party_that_started_anew_is_nobodys_mistake() -> None:
+    client = h.Client("anna", PLAN, DATA["client-0"])
+    request = Request(PLAN.digest, 0, 5, PLAN.down(PLAN.start()), {"anna": "go on"}, turn=1)
+    runtime = h.InProcess([client])
+    runtime.send(request)
+    with pytest.warns(LeftOut, match="knows nothing of it"):
+        assert runtime.receive().why == "restarted"
+
+
+class Chatty(h.VerifiedSum):
+    """An aggregator whose helper says of a report what it likes."""
+
+    def helper(self, quorum: int, key: Any, at: Any) -> Any:
+        conversation = super().helper(quorum, key, at)
+        said = next(conversation)
+        while True:
+            heard = yield said
+            try:
+                said = conversation.send(heard)
+            except StopIteration as end:
+                return end.value
+            if isinstance(heard, dict) and "reports" in heard:
+                said = {who: f"\x1b[2J{CANARY}" if who == "client-0" else answer for who, answer in said.items()}
+
+
+def test_words_of_a_helper_are_not_repeated() -> None:
+    plan = replace(VERIFIED, aggregator=Chatty(), rounds=1)
+    (state,) = h.synchronous(plan, h.InProcess([h.Client(who, plan, data) for who, data in DATA.items()]))
+    assert state.lost == {"client-0": "its report is refused: a helper refuses it"}
+
+
+class Gossip(h.Sum):
+    """An aggregator of a stranger that writes to the terminal in its reasons and its note."""
+
+    def server(self, channel: Channel, cohort: Any, decode: Any) -> Any:
+        channel.lose("client-1", "\x1b[2J\x07[red]gone")
+        raise h.RoundError("\x1b]0;owned\x07 [bold]void")
+
+
+def test_reasons_and_notes_command_no_terminal() -> None:
+    plan = replace(PLAN, aggregator=Gossip(), rounds=1)
+    (state,) = h.synchronous(plan, h.InProcess([h.Client(who, plan, data) for who, data in DATA.items()]))
+    assert state.lost["client-1"] == "\\x1b[2J\\x07[red]gone"
+    assert state.note == "\\x1b]0;owned\\x07 [bold]void"
+    shown = Round(1, {}, (), {"\x1bx": "late"}, "")
+    assert "\x1b" not in repr(Round.of(replace(state, lost=shown.lost, note="\x1b")))
+    assert printable("é, 名, a\nb\tc \u202e\x9b") == "é, 名, a\nb\tc \\u202e\\x9b"
+
+
+@pytest.mark.parametrize("name", ["\x1b[2Janna", "anna\nround 2", " ", "anna\u202e"])
+def test_a_name_is_one_line_that_can_be_shown(name: str) -> None:
+    with pytest.raises(h.PlanError, match="called"):
+        h.InProcess([h.Client(name, PLAN, DATA["client-0"])])
+    with pytest.raises(h.PlanError, match="proves nothing"):
+        replace(VERIFIED, aggregator=h.VerifiedSum((name,)))
+
+
+# ── through app, store, report ───────────────────────────────────────────────────────────────────────────────────────
+
+APP = f'''
+import numpy as np
+import hansa
+from hansa.testing.algorithm import MODEL, federation
+
+def read():
+    for X, y in [DATA["client-0"]]:
+        yield X, y
+    raise ValueError("could not convert string to float: {CANARY!r}")
+
+class Quoting:
+    def __len__(self):
+        return 6
+    def __getitem__(self, i):
+        raise KeyError("no diagnosis in {CANARY}")
+
+DATA = federation()
+X, y = DATA["client-0"]
+BAD = {{
+    "stream": read, "quoting": Quoting(), "text": (np.full(X.shape, "{CANARY}"), y),
+    "label": (X, np.where(np.arange(len(y)) == 3, 4711, y)),
+    "[red]<b>$x_{{": (np.where(np.arange(len(X))[:, None] == 3, np.nan, X), y),
+}}
+app = hansa.App(
+    hansa.Plan(MODEL, training=hansa.Training(batch=8), rounds=2), GOOD | BAD, test=DATA["client-1"], workers=WORKERS
+)
+'''
+
+
+def call(*words: Any) -> Any:
+    return CliRunner().invoke(commands, [str(word) for word in words])
+
+
+def everything(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    yield from ((path, path.read_bytes()) for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+@pytest.mark.parametrize("good, workers", [("DATA", 0), ("DATA", 2), ("{}", 0)], ids=["app", "workers", "nobody"])
+def test_no_file_of_a_run_holds_a_word_of_a_client(
+    tmp_path: Path, good: str, workers: int, recwarn: Any, capfd: Any
+) -> None:
+    (tmp_path / "mine.py").write_text(APP.replace("GOOD", good).replace("WORKERS", str(workers)))
+    folder = tmp_path / "runs"
+    done = call("run", tmp_path / "mine.py", "--folder", folder, "--no-compare")
+    assert done.exit_code == (0 if good == "DATA" else 1)
+    assert clean(done.stdout), "what a run prints may be kept; the words go to stderr"
+    (run,) = Store(folder).runs()
+    if good == "DATA":
+        assert "label (data)" in done.stdout and "lost: " in done.stdout
+        report = (folder / run.id / "report.html").read_text()
+        assert "its data cannot be trained on" in report and "<b>$x" not in report and "&lt;b&gt;$x" in report
+        assert call("export", run.id, folder / "out.safetensors", "--raw", "--folder", folder).exit_code == 0
+        assert clean(call("show", run.id, "--folder", folder).stdout)
+    call("audit", tmp_path / "mine.py", "--attacks", "canary,membership", "--out", folder / "audit", "--rounds", 1)
+    for path, held in everything(folder):
+        assert clean(held.decode("latin-1")), path
+        assert not any(mark.encode("utf-16-le") in held for mark in MARKS[:2]), path
+    told = done.stderr + "".join(str(one.message) for one in recwarn) + capfd.readouterr().err
+    assert CANARY in told  # the developer learns it
+    checked = call("check", tmp_path / "mine.py")
+    assert checked.exit_code == 1 and CANARY in checked.stderr and "first in row 3" in checked.stderr
+
+
+def test_a_bug_ends_a_simulation_and_leaves_no_word_in_the_store(tmp_path: Path) -> None:
+    plan = replace(PLAN, model=Broken(MODEL.features, MODEL.classes))
+    run = Store(tmp_path).new(repr(plan), plan.digest, "app.py", {}, plan.rounds)
+    with pytest.raises(ArithmeticError, match=CANARY):
+        follow(h.App(plan, DATA), run, "app", False, "again")
+    assert Store(tmp_path).runs()[0].status == "failed"
+    for path, held in everything(tmp_path):
+        assert clean(held.decode("latin-1")), path
+
+
+# ── surveys ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+ONLY = h.Policy(aggregators=frozenset({"VerifiedSum"}))
+
+
+def test_no_survey_without_a_policy_of_each_owner() -> None:
+    for given in (None, {}, dict.fromkeys(list(DATA)[1:], h.Policy()), dict.fromkeys(DATA)):
+        with pytest.raises(h.PolicyError, match="client-0") as caught:
+            ask({"n": Count()}, DATA, most=50, policies=given, aggregator=h.Sum())
+        assert "policies=" in caught.value.instead
+    assert ask({"n": Count()}, DATA, most=50, policies=dict.fromkeys(DATA, h.Policy()), aggregator=h.Sum())["n"] > 0
+
+
+@pytest.mark.parametrize(
+    "policy, found",
+    [(ONLY, "aggregator Sum"), (h.Policy(min_cohort=3), "a quorum of 2"), (h.Policy(epsilon=1.0), "no ε")],
+    ids=["aggregator", "cohort", "epsilon"],
+)
+def test_a_policy_stops_a_survey(policy: h.Policy, found: str) -> None:
+    """One owner who forbids it is enough, and nobody has been asked then."""
+    with pytest.raises(h.PolicyError, match=found):
+        ask({"n": Count()}, DATA, most=50, policies=dict.fromkeys(DATA, h.Policy()) | {"client-3": policy},
+            aggregator=h.Sum())  # fmt: skip
+
+
+SURVEYS = """
+import hansa
+from hansa.analytics import Count, Mean, ask
+from hansa.testing.algorithm import MODEL, federation
+DATA = federation()
+ALL = dict.fromkeys(DATA, hansa.Policy())
+ask({"age": Mean(0, 120, column=0)}, DATA, most=50, policies=ALL, aggregator=hansa.Sum())
+def later():
+    noise = (hansa.GaussianNoise(2.0),)
+    return ask({"many": Count()}, DATA, most=50, policies=ALL, aggregator=hansa.Sum(), pipe=noise)
+later()
+app = hansa.App(hansa.Plan(MODEL, rounds=1), DATA, policies={})
+"""
+
+
+def test_every_survey_of_an_app_is_told(tmp_path: Path) -> None:
+    """Its author lists none; `explain`, `check` and the report name both, with aggregator, who sees what, and ε."""
+    path = tmp_path / "mine.py"
+    path.write_text(SURVEYS)
+    app = load(path)
+    assert len(app.surveys) == 2
+    told = str(explain(app.plan, len(app.data), app.delta, app.surveys))
+    for words in ("Surveys that were made before", "age: Mean(low=0, high=120, column=0)", "many: Count(column=None)",
+                  "1 | aggregator | Sum()", "1 | server | each client's encoded vector, by name",
+                  "1 | of one client | no ε",
+                  "2 | of one client | ε = "):  # fmt: skip
+        assert words in told, words
+    assert "Before the first round it has said more" in told
+    assert "Surveys" not in str(explain(app.plan, len(app.data), app.delta))
+    checked, explained = call("check", path).stdout, call("explain", path).stdout
+    assert "age: Mean" in checked and "many: Count" in checked and "Sum()" in checked
+    assert "Surveys that were made before" in explained and "age: Mean" in explained
+    assert call("run", path, "--folder", tmp_path / "runs", "--no-compare").exit_code == 0
+    (report,) = (tmp_path / "runs").rglob("report.html")
+    assert "Surveys that were made before" in report.read_text() and "age: Mean" in report.read_text()
+
+
+def test_an_owner_of_the_app_who_forbids_its_survey_stops_the_app(tmp_path: Path) -> None:
+    """The survey was asked with a policy that allows all; the one of the app is what counts in the end."""
+    path = tmp_path / "mine.py"
+    verified = "hansa.Policy(aggregators=frozenset({'VerifiedSum'}))"
+    path.write_text(SURVEYS.replace("policies={})", f"policies={{'client-0': {verified}}})"))
+    for command in ("run", "check", "explain"):
+        done = call(command, path)
+        assert done.exit_code == 1 and "client-0 does not take part" in done.stderr and "aggregator Sum" in done.stderr
+    with pytest.raises(h.PolicyError):
+        h.App(PLAN, DATA, policies={"client-0": ONLY}, surveys=(survey({"n": Count()}, 5, aggregator=h.Sum()),))
+
+
+# ── what prints ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Own(h.Client):
+    """A client of a stranger: a dataclass that writes its own repr."""
+
+    ward: str = "3a"
+
+
+SECRET = np.full((5, 4), NUMBER)
+RECORDS: tuple[Any, Any] = (SECRET, np.zeros(5, int))
+
+
+def things() -> Iterator[Any]:
+    """Everything that holds what a client has, or says."""
+    plan = replace(PLAN, algorithm=h.Scaffold())
+    client, helper = h.Client("anna", plan, RECORDS, mine={"c": SECRET[0]}), Helper("helper", plan)
+    down = ({"x": SECRET[0]}, (SECRET,))
+    request = Request(plan.digest, 0, 0, down, {"anna": SECRET})
+    data = {"anna": RECORDS, "ben": {"x": SECRET, "y": RECORDS[1]}}
+    yield from (client, helper, request, Reply(0, 0, ("anna",), SECRET[0]), h.App(plan, data, test=RECORDS))
+    yield from (local.take(Items(), [0, 1]), local.split(lambda: iter([RECORDS] * 3), 0.5, h.Key.of(0)))
+    yield from (Job(SECRET[0], RECORDS, None, h.Key.of(0)), TrainResult(SECRET[0], 1, 0.5))  # type: ignore[arg-type]
+    yield from (
+        Memory({"anna": {"c": SECRET}}, {"anna": (1, {"c": SECRET})}),
+        Task(0, request, 1.0, True, {"anna": down}),
+    )
+    yield from (h.Population(plan, 3, lambda i: RECORDS), h.InProcess([client]), h.InProcess([client]).clients)
+    yield from (Inversion("anna", SECRET, (View("sum", SECRET, 1.0, 0.0),), "by hand"),)
+    yield Own("anna", plan, RECORDS)
+
+
+class Items:
+    """A Dataset whose repr shows what it holds, as those of pandas and Hugging Face do."""
+
+    def __repr__(self) -> str:
+        return str(SECRET)
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, i: int) -> Any:
+        return SECRET[i], 0
+
+
+def test_no_repr_shows_a_record() -> None:
+    for thing in things():
+        for text in (repr(thing), str(thing), f"{[thing]}"):
+            assert clean(text), (type(thing), text)
+        page = StringIO()
+        Console(file=page).print(thing)
+        assert clean(page.getvalue()), type(thing)
+
+
+def test_an_app_and_a_client_print_how_many() -> None:
+    sizes = sum(len(labels) for _, labels in DATA.values())
+    assert repr(h.App(PLAN, DATA)) == f"<App: {len(DATA)} clients, {sizes} examples>"
+    assert repr(h.Client("anna", PLAN, DATA["client-0"])) == f"<Client anna: {len(y)} examples>"
+    assert repr(h.Population(PLAN, 7, lambda i: RECORDS)) == "<Population: 7 clients>"
+    assert repr(Helper("helper 1", PLAN)) == "<Helper helper 1>"
+
+
+def test_a_repr_reads_no_data() -> None:
+    """Nor does it fail where reading would."""
+
+    def read() -> Any:
+        raise AssertionError("a repr has read the data")
+
+    class Deaf(Items):
+        def __len__(self) -> int:
+            raise AssertionError("a repr has asked for the length")
+
+    for data in (read, Deaf(), None, CANARY, (), {}, (1, 2), (SECRET, np.array(0))):
+        assert repr(h.Client("anna", PLAN, data)) == "<Client anna>"
+        assert repr(h.App(PLAN, {"anna": data, "ben": RECORDS})) == "<App: 2 clients>"
+
+
+def test_a_plan_still_prints_all_that_it_says() -> None:
+    """Its repr is its fingerprint."""
+    plan = replace(PLAN, model=h.Softmax(MODEL.features, MODEL.classes))
+    assert replace(plan, seed=1).digest != plan.digest and "Softmax(" in repr(plan)
+
+
+def test_arguments_in_the_wrong_order_print_no_record() -> None:
+    with pytest.raises(h.AppError) as caught:
+        h.App({"anna": RECORDS}, PLAN)  # type: ignore[arg-type]
+    assert clean(str(caught.value)) and "with a dict" in str(caught.value)
+    with pytest.raises(h.PlanError) as twisted:
+        h.Population(PLAN, 3, RECORDS)  # type: ignore[arg-type]
+    assert clean(str(twisted.value))
+
+
+def test_tracebacks_of_the_command_line_show_no_local_variables() -> None:
+    assert commands.pretty_exceptions_enable is False
