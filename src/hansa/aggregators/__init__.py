@@ -93,7 +93,7 @@ class Sum(Aggregator):
         if total.count:
             return decode(total.value(), len(seen)), seen
         wire = decode.pipe.specs[-1]  # where noise hides who was sampled, it hides that nobody was
-        return (decode(np.zeros(wire.size), 0) if wire.noise.share else None), seen
+        return (decode(np.zeros(wire.size), 0) if wire.hidden else None), seen
 
 
 class RobustRule(Aggregator):

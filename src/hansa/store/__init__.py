@@ -19,7 +19,7 @@ import math
 import secrets
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -67,6 +67,7 @@ class Round:
     lost: Mapping[str, str]
     note: str
     seconds: float  # since the commit before it
+    hidden: bool = False  # is who took part not kept, because ε rests on nobody knowing it?
 
 
 class Store:
@@ -206,8 +207,10 @@ class Run:
         """Make a round count: its state, the memories of the clients that it changed, and the scores of its model.
 
         Those are the clients that were asked, seen or lost: one that answered and was left out has changed as well.
+        Where ε rests on nobody knowing who took part, that is not kept.
         """
         self.hold()
+        state = replace(state, seen=(), lost={}) if state.hidden else state
         with self.database.read() as c:
             done = self._done(c)
         if state.round != done + 1:
@@ -217,7 +220,7 @@ class Run:
                 f"Go on from `run.state()`, which is that of round {done}." if done else "Start with round 1.",
             )
         row = {"metrics": _text(state.metrics), "scores": _text(scores or {}), "note": state.note}
-        row |= {"seen": json.dumps(state.seen), "lost": json.dumps(dict(state.lost))}
+        row |= {"seen": json.dumps(None if state.hidden else state.seen), "lost": json.dumps(dict(state.lost))}
         written = [self._write("state", state.round, {f.name: getattr(state, f.name) for f in fields(State)})]
         if memos:
             written.append(self._write("memory", state.round, dict(memos)))
@@ -320,8 +323,8 @@ class Run:
             rows = c.execute(select(db.rounds).where(db.rounds.c.run == self.id).order_by(db.rounds.c.round)).all()
         return [
             Round(
-                row.round, _numbers(row.metrics), _numbers(row.scores), tuple(json.loads(row.seen)),
-                json.loads(row.lost), row.note, row.seconds,
+                row.round, _numbers(row.metrics), _numbers(row.scores), tuple(json.loads(row.seen) or ()),
+                json.loads(row.lost), row.note, row.seconds, hidden=json.loads(row.seen) is None,
             )
             for row in rows
         ]  # fmt: skip

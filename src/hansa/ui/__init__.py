@@ -13,6 +13,8 @@ from ..privacy import EXAMPLES, SPENT
 if TYPE_CHECKING:
     from .. import store
 
+HIDDEN = "who took part is a secret that ε rests on"
+
 # The same score may be taken on the test data, on what clients kept from training, and while they trained.
 SIDES = {"test_": "held-out examples", "val_": "clients' kept examples", "": "training examples"}
 
@@ -26,16 +28,18 @@ class Round:
     seen: tuple[str, ...] = ()
     lost: Mapping[str, str] = field(default_factory=dict)  # who → why
     note: str = ""
+    hidden: bool = False  # is who took part not told, because ε rests on nobody knowing it?
 
     @classmethod
     def of(cls, state: State) -> Round:
         """The round that led to this state."""
-        return cls(state.round, dict(state.metrics), state.seen, dict(state.lost), state.note)
+        seen, lost = ((), {}) if state.hidden else (state.seen, dict(state.lost))
+        return cls(state.round, dict(state.metrics), seen, lost, state.note, state.hidden)
 
     @classmethod
     def stored(cls, one: store.Round) -> Round:
         """A round as the store has it."""
-        return cls(one.round, tested(one.metrics, one.scores), one.seen, one.lost, one.note)
+        return cls(one.round, tested(one.metrics, one.scores), one.seen, one.lost, one.note, one.hidden)
 
 
 def tested(metrics: Mapping[str, float], scores: Mapping[str, float]) -> dict[str, float]:
