@@ -25,6 +25,7 @@ from hansa import (
     LaplaceNoise,
     Plan,
     Poisson,
+    Quantize,
     RoundError,
     Sample,
     Softmax,
@@ -72,6 +73,12 @@ def test_a_round_whose_only_client_has_bad_data_steps_with_noise_alone(sample: S
         assert (found[i].x != (found[i - 1] if i else p.start()).x).all()
     with pytest.raises(RoundError, match="doris"):  # as it does where nothing rests on the sample
         states(plan(Uniform(1), LaplaceNoise(1.0), rounds=40), BAD)
+
+
+def test_a_sum_of_whole_numbers_over_nobody_steps_too() -> None:
+    p = plan(Poisson(0.01), GaussianNoise(1.0), Quantize(20), rounds=5)
+    found = states(p, DATA)
+    assert any(not one.seen for one in found) and not any(one.note for one in found)
 
 
 @pytest.mark.parametrize("sample", [Poisson(0.5), Uniform(2)], ids=IDS)
