@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "hansa"
 
 FLOORS = (
-    ("errors", "spec", "rand", "native", "sums", "wire"),
+    ("errors", "known", "spec", "rand", "native", "sums", "wire"),
     ("transforms", "models", "crypto", "optim", "data", "datasets", "accounting"),
     ("algorithms", "aggregators", "trees"),
     ("plan",),

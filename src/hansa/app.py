@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import chain
 from pathlib import Path
@@ -26,6 +26,7 @@ from .algorithms import FedAvg
 from .analytics import surveys
 from .client import Client, Policy, counted
 from .errors import AppError, DataError, HansaError
+from .known import own
 from .loops import Runtime, synchronous
 from .plan import Everyone, Plan, State
 from .privacy import after, outdone, planned, spent, told, within
@@ -37,6 +38,10 @@ from .transforms.scale import Weigh
 if TYPE_CHECKING:
     from .store import Round, Run
 
+OUTSIDE = (
+    "Outside ε: these numbers are computed from each client's own examples, without the noise of the sums, and ε does "
+    "not count them. Keep them where the examples are."
+)
 MODULE = "hansa-app:"  # what the modules of loaded app files are called, with the file's name after it
 
 Loop = Callable[[Plan, Runtime, State | None, Key | None], Iterator[State]]
@@ -49,13 +54,15 @@ class Row:
     name: str
     examples: int
     scores: Mapping[str, float]
+    outside: bool = False  # do noise or a budget hide the examples? ε does not count what is told of them here
 
 
 @dataclass(frozen=True, repr=False)
 class App:
     """What an app file calls `app`: a plan, each client's data by name, and examples that no client has.
 
-    The model is scored on `test` after every round. `policies` are the owners' vetoes, by client; `network` simulates
+    The model is scored on `test` after every round, without noise: its examples are held out, and are those of nobody
+    whom ε protects. `policies` are the owners' vetoes, by client; `network` simulates
     latency and dropouts; `workers` counts processes, 0 trains in this one. With a `budget` the run ends before a round
     that could pass it. `surveys`: what clients were asked beside the plan; `load` notes those that the app file makes.
     Noise grows from a secret that nobody knows, unless a simulation wants noise that repeats and names one:
@@ -114,7 +121,7 @@ class App:
         for survey in self.surveys:
             for who, policy in self.policies.items():
                 policy.check(survey, str(who))
-        if self.budget and (missing := planned(self.plan, len(names)).why):
+        if self.budget and (missing := planned(self.plan, len(names)).why or self._strange()):
             raise AppError(
                 f"App(budget={self.budget!r}) cannot be kept.",
                 f"There is no ε for this plan: {missing}.",
@@ -130,6 +137,11 @@ class App:
     def named(self) -> bool:
         """Does noise grow from a secret that the simulation names?"""
         return self.secret is not None and not self.secret.hides
+
+    @property
+    def hides(self) -> bool:
+        """Do noise or a budget hide what clients hold? What is computed from it without noise is outside ε."""
+        return bool(self.plan.hides or self.budget)
 
     def clients(self, secret: Key | None = None) -> list[Client]:
         """One client for each owner of data; what they hide grows from `secret`, each on a branch of its own."""
@@ -179,6 +191,8 @@ class App:
                 runtime.remember(run.memory())
             past, clients = run.history() if run is not None else [], len(self.data)
             ledger = spent(self.plan, past, clients)
+            if why := self._strange():
+                ledger = ledger.without(why)
             asked = Counter(who for one in past for who in {*one.seen, *one.lost})
             if unknown := self._unknown(past, state, ledger):
                 ledger = ledger.without(unknown)
@@ -188,7 +202,8 @@ class App:
             for new in states:
                 ledger = after(ledger, self.plan, new, clients)
                 asked.update({*new.seen, *new.lost})
-                given = told(ledger.guarantee(self.delta)) | ({} if unknown else self._of_examples(asked))
+                given = told(ledger.guarantee(self.delta))
+                given |= {} if unknown or self._strange() else self._of_examples(asked)
                 new = replace(new, metrics={**new.metrics, **given})
                 scores = self.score(new.x)
                 if run is not None:
@@ -209,9 +224,17 @@ class App:
             )
         return why
 
+    def _strange(self) -> str:
+        """Why nobody knows what the rounds give away, if so: they are those of a loop that is not hansa's own."""
+        loop = self.loop.func if isinstance(self.loop, partial) else self.loop
+        return "" if own(loop) else f"nobody has stated what the loop {getattr(loop, '__name__', loop)!s} gives away"
+
     def _of_examples(self, asked: Mapping[str, int]) -> dict[str, float]:
-        """ε of the example that has been told most of, where clients hide single ones: their numbers are known here."""
-        if not self.plan.training.private:
+        """ε of the example that has been told most of, where clients hide single ones: their numbers are known here.
+
+        It tells how many examples a client has. Where noise hides whole clients it hides that too, and nothing is told.
+        """
+        if not self.plan.training.private or self.plan.summed.noise.multiplier:
             return {}
         delta = usual_delta(max(self._sizes.values()))
         clients = {(self._sizes[who], times) for who, times in asked.items()}
@@ -226,7 +249,8 @@ class App:
         """Rows of the comparison on `test`: each client alone, the federation's model, one model on all data.
 
         Alone and pooled train the same model on the same examples with as many local epochs as there are in all rounds,
-        by the code that trains the federation: a plan with a single client.
+        by the code that trains the federation: a plan with a single client, and no noise. Each row says whether that is
+        outside the ε of this app.
         """
         if self.test is None:
             raise AppError(
@@ -234,12 +258,12 @@ class App:
                 "The comparison scores every model on examples that none of them has seen.",
                 "Give App(test=…), or run with --no-compare.",
             )
-        parts = {client.who: client.parts for client in self.clients()}
+        parts, outside = {client.who: client.parts for client in self.clients()}, self.hides
         for who, (train, _, examples) in parts.items():
-            yield Row(f"{who} alone", examples, self._alone(who, train))
-        total = sum(examples for _, _, examples in parts.values())
-        yield Row("federated", total, self.score(state.x))
-        yield Row("all data pooled", total, self._alone("pooled", pooled([train for train, _, _ in parts.values()])))
+            yield Row(f"{who} alone", examples, self._alone(who, train), outside)
+        total, whole = sum(examples for _, _, examples in parts.values()), pooled([part[0] for part in parts.values()])
+        yield Row("federated", total, self.score(state.x), outside)
+        yield Row("all data pooled", total, self._alone("pooled", whole), outside)
 
     def _alone(self, who: str, data: Any) -> dict[str, float]:
         training = replace(self.plan.training, validation=0.0, report=False)

@@ -30,6 +30,7 @@ from .errors import (
     number,
     tell,
 )
+from .known import own
 from .models import Foretold, Job, TrainResult, Undone
 from .optim import Memo
 from .plan import Plan
@@ -91,7 +92,7 @@ class Policy:
 
     min_cohort: int = 1  # no plan whose rounds may end with fewer clients
     max_rounds: float = math.inf
-    aggregators: frozenset[str] | None = None  # names, such as {"MaskedSum"}; None allows all
+    aggregators: frozenset[str] | None = None  # names of hansa's own, such as {"VerifiedSum"}; None allows all
     min_noise: float = 0.0  # noise multiplier z
     reports: bool = True  # may losses and scores be told?
     epsilon: float = math.inf  # no plan whose rounds together could give away more, or nobody knows how much
@@ -115,17 +116,19 @@ class Policy:
     def check(self, plan: Plan, who: str, examples: int | None = None) -> None:
         """Raise PolicyError where the plan asks for more than this of who has so many examples, if that is known."""
         name, promise = type(plan.aggregator).__name__, self._promise(plan, examples)
+        strange = "" if own(plan.aggregator) else ", which is not hansa's own"
+        why = privacy.unstated(plan) if self.min_noise else ""
         wrong = [
             (plan.sample.quorum < self.min_cohort, f"a quorum of {plan.sample.quorum}", f"at least {self.min_cohort}"),
             (plan.rounds > self.max_rounds, f"{plan.rounds} rounds", f"at most {self.max_rounds:g}"),
             (
-                self.aggregators is not None and name not in self.aggregators,
-                f"aggregator {name}",
+                self.aggregators is not None and (name not in self.aggregators or bool(strange)),
+                f"aggregator {name}{strange}",
                 "one of " + ", ".join(sorted(self.aggregators or ())),
             ),
             (
-                plan.summed.noise.multiplier < self.min_noise,
-                f"a noise multiplier of {plan.summed.noise.multiplier:g}",
+                plan.summed.noise.multiplier < self.min_noise or bool(why),
+                f"a noise multiplier of {plan.summed.noise.multiplier:g}" + (f", but {why}" if why else ""),
                 f"at least {self.min_noise:g}",
             ),
             (bool(plan.reported) and not self.reports, f"reports of {', '.join(plan.reported)}", "no reports"),

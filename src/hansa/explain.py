@@ -10,8 +10,9 @@ from itertools import pairwise
 
 from .accounting import NAMED, usual_delta
 from .aggregators import RobustRule, Sum
+from .known import own
 from .plan import Plan, Sample
-from .privacy import examples, planned
+from .privacy import examples, planned, unstated
 from .spec import Spec
 from .transforms.noise import shares
 from .trees import Ensemble
@@ -31,6 +32,11 @@ BLOCKS = {  # what the blocks of hansa's own algorithms and transforms mean
 
 
 BEFORE = "Surveys that were made before"
+HIDDEN = (  # who is in a secret sample
+    ("server", "who took part in a round, by name", "none: ε counts on the sample being a secret, and not from it"),
+    ("each client", "whether it was asked itself", "that clients do not tell each other"),
+    ("who reads history, report or terminal", "neither who took part nor how many", "that the server keeps it secret"),
+)
 SIZES = (100, 1_000, 10_000)  # of clients, whose examples ε is told for
 
 
@@ -143,7 +149,10 @@ def _pipe(plan: Plan) -> Section:
 
 def _sees(plan: Plan) -> Section:
     text = f"The aggregator is {plan.aggregator!r}."
-    return Section("Who sees what", text, ("who", "sees", "what this rests on"), tuple(plan.aggregator.sees()))
+    if not own(plan.aggregator):
+        text += " It is not hansa's own: the table is what it says of itself."
+    rows = (*plan.aggregator.sees(), *HIDDEN) if plan.wire.hidden else tuple(plan.aggregator.sees())
+    return Section("Who sees what", text, ("who", "sees", "what this rests on"), rows)
 
 
 def _privacy(plan: Plan, population: int | None, delta: float) -> Section:
@@ -247,18 +256,33 @@ def _warnings(plan: Plan, named: bool) -> Iterator[str]:
         )
     if isinstance(aggregator, RobustRule):
         yield "A robust rule looks at each update by itself, so the server sees every one of them, by name."
+    yield from _noise(plan, clear)
+    yield from _unbounded(plan, set(wire.unbounded))
+    if plan.reported and clear and not wire.noise.multiplier:
+        yield f"Clients report {_list(list(plan.reported))} beside the update; Training(report=False) stops that."
+    if plan.sample.quorum == 1:
+        yield "A round may end with one client in it, and then the sum is that client's update; set a higher quorum."
+
+
+def _noise(plan: Plan, clear: bool) -> Iterator[str]:
+    wire = plan.summed
     real = bool(wire.noise.multiplier) and wire.noise.kind in ("gaussian", "laplace", "correlated")
     if not wire.noise.multiplier and plan.training.private:
         yield "Single examples are hidden; what is common to a client's examples, and so says much of it, is not."
     elif not wire.noise.multiplier:
         yield "No noise is added, so there is no differential privacy: the model itself may tell of single examples."
-    elif (wire.noise.by, wire.noise.kind, plan.sample.by) == ("server", "gaussian", "poisson") and not wire.noise.share:
+    elif why := unstated(plan):
+        yield f"{why[0].upper()}{why[1:]}: there is no ε, and policies and budgets that ask for one refuse this plan."
+    elif wire.hidden:
+        yield (
+            "ε rests on a sample that stays secret: the server sees who took part, and history, report and terminal do "
+            "not tell. No round is void and no error names a client: look at each one's data before, by hansa check."
+        )
+    elif (wire.noise.by, wire.noise.kind) == ("server", "gaussian") and plan.sample.by in ("uniform", "poisson"):
         yield (
             "A round that misses its quorum shows that few came, so the sample is no secret, and ε takes it as known; "
-            "Poisson(…) without a quorum keeps it secret, and ε smaller."
+            f"{plan.sample.by.capitalize()}(…) without a quorum keeps it secret, and ε smaller."
         )
-    elif wire.noise.by == "server" and plan.sample.by in ("uniform", "poisson") and wire.noise.kind == "gaussian":
-        yield "ε rests on a sample that stays secret; a run's history names who took part, so keep it to yourself."
     if real or plan.training.private:
         yield "The noise is drawn as real numbers; one who sees every bit of a float may see through it (Mironov 2012)."
     if wire.noise.multiplier and wire.noise.by == "server":
@@ -272,11 +296,6 @@ def _warnings(plan: Plan, named: bool) -> Iterator[str]:
             f"The sum of the weights has noise too, as much as {drowned:.3g} clients weigh that weigh most: with few "
             "clients there is no good mean. Weigh('one') has no weight to hide."
         )
-    yield from _unbounded(plan, set(wire.unbounded))
-    if plan.reported and clear and not wire.noise.multiplier:
-        yield f"Clients report {_list(list(plan.reported))} beside the update; Training(report=False) stops that."
-    if plan.sample.quorum == 1:
-        yield "A round may end with one client in it, and then the sum is that client's update; set a higher quorum."
 
 
 def _unbounded(plan: Plan, loose: set[str]) -> Iterator[str]:

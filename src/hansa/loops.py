@@ -148,7 +148,8 @@ def synchronous(plan: Plan, runtime: Runtime, state: State | None = None, secret
             mean, seen = plan.aggregator.server(letters, cohort, plan.decoder(at))
         except RoundError as error:
             mean, seen, note = None, [], printable(str(error))
-        if len(cohort) >= plan.sample.quorum:  # else a single liar, asked alone, could end the run
+        # a single liar, asked alone, could end the run; and its end would tell who was in a secret sample
+        if len(cohort) >= plan.sample.quorum and not plan.wire.hidden:
             _all_mistaken(len(cohort), {who: why for who, why in letters.lost.items() if who in cohort})
         lost = dict.fromkeys(cohort, FAILED) | letters.lost if note else letters.lost
         state = plan.absorb(state, mean, seen, replace(at, n=len(seen)), lost=lost, note=note, named=named)

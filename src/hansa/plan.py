@@ -19,7 +19,7 @@ from .models import Foretold, Model, Training, TrainResult
 from .optim import Memo
 from .rand import Key
 from .spec import Spec, Vector, Wire
-from .transforms import Context, Decoder, Mean, Pipe, Session, Transform
+from .transforms import Context, Decoder, Mean, Pipe, Session, Transform, counted
 from .transforms.scale import Weigh
 from .wire import dumps
 
@@ -37,6 +37,7 @@ class State:
     lost: Mapping[str, str] = field(default_factory=dict)  # who was asked and is not in it → why, in no word of its own
     note: str = ""  # why the last round changed nothing, if so
     named: bool = False  # did what hides grow from a secret that the simulation names?
+    hidden: bool = False  # does ε rest on nobody but the server knowing who took part?
 
 
 FAILED = "the round failed"  # why a client is lost whose vector was in a sum that could not be used
@@ -196,12 +197,14 @@ class Plan:
             spec = spec.plus(name, bound)
         pipe = Pipe.of(self.pipe, spec)
         noise, sample = pipe.specs[-1].noise, self.sample
-        if (sample.by, sample.quorum, noise.by, noise.kind) != ("poisson", 1, "server", "gaussian"):
+        random = sample.by in ("poisson", "uniform") and sample.quorum == 1
+        if not random or (noise.by, noise.kind) != ("server", "gaussian"):
             return pipe
         # A mean over those who came would tell, of each client, whether it was sampled, and so would a round without
         # effect because few came; privacy rests on that too.
-        share = sample.size if noise.multiplier else 0.0
-        return replace(pipe, specs=tuple(one.but(noise=replace(one.noise, share=share)) for one in pipe.specs))
+        share = sample.size if sample.by == "poisson" else 0.0
+        specs = [one.but(noise=replace(one.noise, share=share)) for one in pipe.specs]
+        return replace(pipe, specs=tuple(one.but(wire=replace(one.wire, hidden=True)) for one in specs))
 
     @property
     def spec(self) -> Spec:
@@ -325,20 +328,28 @@ class Plan:
 
     def absorb(self, state: State, heard: Mean | None, seen: Sequence[str], at: Context, **told: Any) -> State:
         """The server's half: step with the mean, or say why not."""
-        note = told.pop("note", "") or self._void(heard, seen)
+        note, told["hidden"] = told.pop("note", "") or self._void(heard, seen), self.wire.hidden
         if heard is None or note:
             return replace(state, round=state.round + 1, metrics={}, seen=tuple(seen), note=note, **told)
         vector, transforms = heard
         mean = self.spec.unpack(vector)
-        x, memo = self.algorithm.step(state.x, state.memo, mean, at)
+        x, memo = self.algorithm.step(state.x, state.memo, mean, counted(at, self.wire, at.n))
         if (trained := self.model.trainable) < self.model.size:
             x = np.concatenate([x[:trained], state.x[trained:] + mean["delta"][trained:]])
-        metrics = {name: float(mean[name].flat[0]) for name in self.reported}
+        metrics = {name: self._report(name, float(mean[name].flat[0])) for name in self.reported}
         return State(state.round + 1, x, memo, transforms, metrics, tuple(seen), **told)
+
+    def _report(self, name: str, value: float) -> float:
+        """A mean that clients report; where noise carries it out of its range, its nearest end, which costs no ε."""
+        if not self.summed.noise.multiplier:
+            return value
+        high = self.reported[name]
+        low = 0.0 if name.endswith(("loss", "accuracy")) else -high
+        return min(max(value, low), high)
 
     def _void(self, heard: Mean | None, seen: Sequence[str]) -> str:
         """Why a round changes nothing, if so; one that made the model NaN would be the end of the run."""
-        few = len(set(seen)) < self.sample.quorum and not self.wire.noise.share  # a round told to be void would tell
+        few = len(set(seen)) < self.sample.quorum and not self.wire.hidden  # a round told to be void would tell
         if heard is None or few:
             return f"{len(set(seen))} answered, {self.sample.quorum} needed"
         mean = self.spec.unpack(heard[0])

@@ -6,13 +6,15 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from operator import gt
-from typing import Protocol
+from typing import Any, Protocol
 
-from .accounting import Budget, Guarantee, Ledger, Release, Rounds, calibrate, usual_delta
+from .accounting import Budget, Guarantee, Ledger, Release, Rounds, Unit, calibrate, usual_delta
 from .errors import AppError, PlanError
+from .known import own
 from .models import Training
 from .plan import FAILED, Plan, State
 from .transforms.correlated import CorrelatedNoise
+from .transforms.scale import AdaptiveClip, Clip
 
 SPENT = "epsilon at delta "  # what ε of a client is called among the metrics of a round; its δ follows
 EXAMPLES = "epsilon of an example at delta "  # and that of an example
@@ -41,6 +43,11 @@ class Happened(Protocol):
         """Did its noise grow from a secret that a simulation names?"""
         ...
 
+    @property
+    def hidden(self) -> bool:
+        """Does ε rest on nobody knowing who took part? A history does not hold it then."""
+        ...
+
 
 def planned(plan: Plan, population: int | None = None, rounds: int | None = None) -> Ledger:
     """What the plan's rounds give away about a client that is in all of them, among `population` clients."""
@@ -50,6 +57,37 @@ def planned(plan: Plan, population: int | None = None, rounds: int | None = None
     if noise := _correlated(plan):
         return ledger.plus(_taken(noise, plan, *range(0, rounds, _apart(plan, population))))
     return ledger.plus(_release(plan, population), rounds)
+
+
+def unstated(plan: Plan, unit: Unit = "client") -> str:
+    """Why nobody knows what the plan gives away, if so: ε rests on a piece that is not hansa's own.
+
+    What stands before a clip is believed, for the clip bounds whatever comes; as long as it leaves the facts alone that
+    noise is sized by. What stands behind it may lengthen a vector, and what a server's piece does there nobody knows.
+    ε of an example rests on what trains, and on nothing that sees but the trained model.
+    """
+    pieces = _trained(plan) if unit == "example" else _summed(plan)
+    strange = next((piece for piece in pieces if not own(piece)), None)
+    if strange is not None:
+        return f"nobody has stated what {type(strange).__name__} gives away"
+    nameless = unit == "client" and plan.summed.noise.kind == "unknown"
+    return "nobody has stated what its noise gives away" if nameless else ""
+
+
+def _trained(plan: Plan) -> Iterator[Any]:
+    yield from (plan, plan.algorithm, plan.model, plan.training, *filter(None, [plan.training.private]))
+
+
+def _summed(plan: Plan) -> Iterator[Any]:
+    yield from (plan, plan.sample, plan.aggregator)
+    clips = [i for i, step in enumerate(plan.pipe) if type(step) in (Clip, AdaptiveClip)]
+    last, specs = max(clips, default=0), plan.stages.specs
+    for step, before in zip(plan.pipe[:last], specs, strict=False):
+        if not own(step) and (step.plan(before) != before or before.wire.rounds != plan.rounds):
+            yield step
+    yield from plan.pipe[last:]
+    if not clips or specs[last].counts:  # nothing cuts what they say to what they declare
+        yield from (plan.algorithm, plan.model, *getattr(plan.model, "questions", {}).values())
 
 
 def examples(plan: Plan, n: int, rounds: int | None = None) -> Ledger:
@@ -62,6 +100,8 @@ def examples(plan: Plan, n: int, rounds: int | None = None) -> Ledger:
     ledger, training = Ledger(unit="example"), plan.training
     if training.private is None:
         return ledger.without("local training adds no noise")
+    if why := unstated(plan, "example"):
+        return ledger.without(why)
     if n < 1:
         return ledger.without("how many examples the client has is not known")
     (b, steps), times = training.schedule(n), plan.rounds if rounds is None else rounds
@@ -69,8 +109,16 @@ def examples(plan: Plan, n: int, rounds: int | None = None) -> Ledger:
 
 
 def trainings(who: str, rounds: Iterable[Happened]) -> int:
-    """In how many of these rounds a client was asked, and may have trained; also those that changed nothing."""
-    return sum(who in happened.seen or who in happened.lost for happened in rounds)
+    """In how many of these rounds a client was asked, and may have trained; also those that changed nothing.
+
+    A round whose history does not hold who took part counts.
+    """
+    return sum(_asked(who, happened) for happened in rounds)
+
+
+def _asked(who: str, happened: Happened) -> bool:
+    kept = bool(happened.seen or happened.lost)
+    return who in happened.seen or who in happened.lost or (happened.hidden and not kept)
 
 
 def spent(plan: Plan, rounds: Iterable[Happened], population: int | None = None) -> Ledger:
@@ -95,7 +143,7 @@ def after(ledger: Ledger, plan: Plan, happened: Happened, population: int | None
     if correlated := _correlated(plan):
         return ledger.plus(_taken(correlated, plan, happened.round - 1), who=asked)
     release = _release(plan, population)
-    if release.relation != "all":
+    if release.relation != "all" or happened.hidden:
         return ledger.plus(release)
     n = len(set(happened.seen)) or sum(why == FAILED for why in happened.lost.values())
     noise = plan.summed.noise
@@ -195,6 +243,7 @@ def _release(plan: Plan, population: int | None, n: int | None = None) -> Releas
     """
     noise, sample = plan.summed.noise, plan.sample
     n = (noise.least if n is None else n) if noise.by == "all" else noise.least
+    assert noise.kind != "unknown"  # _unknown says so otherwise
     if noise.kind == "laplace":
         return Release(noise.multiplier, kind="laplace")
     if noise.kind != "gaussian":
@@ -203,7 +252,7 @@ def _release(plan: Plan, population: int | None, n: int | None = None) -> Releas
         return Release(noise.multiplier * (draws / noise.least) ** 0.5, kind=noise.kind, parts=parts, draws=draws)
     if sample.by == "poisson" and noise.share:
         return Release(noise.multiplier, "poisson", sample.size)
-    if noise.by != "server" or sample.by != "uniform":
+    if sample.by != "uniform" or not plan.wire.hidden:
         return Release(noise.multiplier * (n / noise.least) ** 0.5)
     assert population is not None  # _unknown says so otherwise
     return Release(noise.multiplier, "uniform", min(sample.size, population), population)
@@ -242,6 +291,8 @@ def _unknown(plan: Plan, population: int | None) -> str:
     wire = plan.summed
     if not wire.noise.multiplier:
         return "the plan adds no noise"
+    if why := unstated(plan):
+        return why
     if wire.unbounded:
         return f"nothing bounds {', '.join(wire.unbounded)}"
     if wire.noise.kind in ("skellam", "discrete gaussian"):
@@ -252,6 +303,6 @@ def _unknown(plan: Plan, population: int | None) -> str:
         return ""
     if wire.noise.by == "all" and wire.space == "integer":
         return "each client rounds its share of the noise, for which no bound is known; SkellamNoise has one"
-    if (plan.sample.by, wire.noise.kind, wire.noise.by) == ("uniform", "gaussian", "server") and population is None:
+    if plan.sample.by == "uniform" and wire.hidden and population is None:
         return "how many clients the cohorts are drawn from is not known"
     return ""

@@ -28,8 +28,8 @@ class Noise:
     least: int = 1  # as many clients must be in the sum for it to be whole
     reach: Mapping[str, float] = field(default_factory=dict)  # name → a client's share may add this to a coordinate
     by: Literal["server", "all", "each", "aggregators"] = "server"  # who draws it
-    share: float = 0.0  # of all clients, in the sum on average; 0 where it is no secret who is in it
-    kind: Literal["gaussian", "laplace", "correlated", "skellam", "discrete gaussian"] = "gaussian"
+    share: float = 0.0  # of all clients, in the sum on average, where that is a secret; 0 where it is not, or is fixed
+    kind: Literal["gaussian", "laplace", "correlated", "skellam", "discrete gaussian", "unknown"] = "unknown"
     parts: tuple[tuple[int, float, float], ...] = ()  # of noise in integers: each block's size, bound and σ, in steps
     step: Mapping[str, float] = field(default_factory=dict)  # name → what one integer stands for
 
@@ -44,6 +44,7 @@ class Wire:
     learns: bool = False  # does a transform learn from the sum?
     clients: int = 0  # in a sum, at most; 0 where the plan does not say
     rounds: int = 0  # of the plan; 0 where there is none
+    hidden: bool = False  # does ε rest on nobody but the server knowing who is in the sum, and so how many are?
 
 
 # side: rides along (weight, loss, clip bit); counts: a side value that is `Counts`; spread: a part of the update that
@@ -95,6 +96,11 @@ class Spec:
     def learns(self) -> bool:
         """Does a transform of the pipe learn from the sum?"""
         return self.wire.learns
+
+    @property
+    def hidden(self) -> bool:
+        """Does ε rest on nobody but the server knowing who is in the sum?"""
+        return self.wire.hidden
 
     @cached_property
     def unbounded(self) -> tuple[str, ...]:

@@ -92,8 +92,9 @@ class Sum(Aggregator):
         total, seen = channel.total(cohort)
         if total.count:
             return decode(total.value(), len(seen)), seen
-        wire = decode.pipe.specs[-1]  # where noise hides who was sampled, it hides that nobody was
-        return (decode(np.zeros(wire.size), 0) if wire.noise.share else None), seen
+        wire = decode.pipe.specs[-1]
+        nothing = np.zeros(wire.size, np.uint64 if wire.space == "integer" else np.float64)
+        return (decode(nothing, 0) if wire.hidden else None), seen  # where noise hides the sample, also an empty one
 
 
 class RobustRule(Aggregator):

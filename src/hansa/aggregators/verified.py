@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from ..crypto import vdaf
 from ..crypto.bundle import Bundle
 from ..crypto.keys import PrivateKey, seal
 from ..errors import PlanError, ProtocolError, RoundError, number
+from ..known import own
 from ..rand import Key
 from ..spec import Noise, Spec, Vector
 from ..transforms import Context, Decoder, Mean
@@ -91,9 +92,8 @@ class VerifiedSum(Aggregator):
                 "Write a smaller noise, or profile='compact'.",
             )
         order = [parts[list(step).index(name)] for name in spec.blocks]
-        return spec.but(
-            noise=Noise(self.noise, by="aggregators", kind="discrete gaussian", parts=tuple(order), step=step)
-        )
+        kind: Literal["discrete gaussian", "unknown"] = "discrete gaussian" if own(self) else "unknown"
+        return spec.but(noise=Noise(self.noise, by="aggregators", kind=kind, parts=tuple(order), step=step))
 
     def _check(self) -> None:
         named = isinstance(self.helpers, tuple) and all(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..app import App
+from ..app import OUTSIDE, App
 from ..errors import AppError, HansaError, StoreError
 from ..explain import Explanation, Section, expression
 from .canary import Canaries, canaries
@@ -25,6 +25,7 @@ WARNINGS = (
     "twenty may say so by chance; repeat it with another --seed.",
     "The attackers know the plan, the first weights, and all data but what they guess at. Their coins, directions and "
     "the noise grow from the plan's seed: an audit repeats.",
+    f"What an attack shows of clients and records is no part of the run. {OUTSIDE}",
 )
 
 

@@ -131,11 +131,14 @@ def check(target: File, set_: Set = None) -> None:
 
     Example: hansa check hospitals.py
     """
+    from ..app import OUTSIDE
     from ..explain import asked
-    from ..ui.terminal import complain, out
+    from ..ui.terminal import complain, out, say
 
     app = app_of(config_of(target), settings_of(set_))
     problems = list(app.problems())
+    if problems and app.hides:
+        say(OUTSIDE)
     for problem in problems:
         complain(problem)
     if problems:

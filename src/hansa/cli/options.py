@@ -99,7 +99,7 @@ class Way:
         bool | None,
         typer.Option(
             "--compare/--no-compare",
-            help="Train each client alone, and all data pooled; by default for up to 20 clients.",
+            help="Train each client alone, and all data pooled; by default for up to 20 clients, and no noise.",
         ),
     ] = None
     budget: Annotated[

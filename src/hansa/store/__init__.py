@@ -19,7 +19,7 @@ import math
 import secrets
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -73,6 +73,7 @@ class Round:
     note: str
     seconds: float  # since the commit before it
     named: bool  # did noise grow from a secret that the simulation names?
+    hidden: bool = False  # is who took part not kept, because ε rests on nobody knowing it?
 
 
 class Store:
@@ -219,8 +220,10 @@ class Run:
         """Make a round count: its state, the memories of the clients that it changed, and the scores of its model.
 
         Those are the clients that were asked, seen or lost: one that answered and was left out has changed as well.
+        Where ε rests on nobody knowing who took part, that is not kept.
         """
         self.hold()
+        state = replace(state, seen=(), lost={}) if state.hidden else state
         with self.database.read() as c:
             done = self._done(c)
         if state.round != done + 1:
@@ -230,7 +233,8 @@ class Run:
                 f"Go on from `run.state()`, which is that of round {done}." if done else "Start with round 1.",
             )
         row: dict[str, Any] = {"metrics": _text(state.metrics), "scores": _text(scores or {}), "note": state.note}
-        row |= {"named": state.named, "seen": json.dumps(state.seen), "lost": json.dumps(dict(state.lost))}
+        seen = None if state.hidden else state.seen
+        row |= {"named": state.named, "seen": json.dumps(seen), "lost": json.dumps(dict(state.lost))}
         written = [self._write("state", state.round, {f.name: getattr(state, f.name) for f in fields(State)})]
         if memos:
             written.append(self._write("memory", state.round, dict(memos)))
@@ -360,8 +364,9 @@ def export(x: Vector, path: str | Path, model: Model | None = None) -> None:
 
 
 def _round(row: Any) -> Round:
-    seen, lost = tuple(json.loads(row.seen)), json.loads(row.lost)
-    return Round(row.round, _numbers(row.metrics), _numbers(row.scores), seen, lost, row.note, row.seconds, row.named)
+    seen, lost = json.loads(row.seen), json.loads(row.lost)
+    numbers = _numbers(row.metrics), _numbers(row.scores)
+    return Round(row.round, *numbers, tuple(seen or ()), lost, row.note, row.seconds, row.named, seen is None)
 
 
 def _either(names: Iterable[str]) -> str:

@@ -41,7 +41,7 @@ class Context:
     spec: Spec  # what enters this piece of code
     who: str = "server"
     examples: Any = 1  # of this client; an array when many clients are encoded at once
-    n: int = 1  # vectors in the sum; known to the server only
+    n: int = 1  # vectors in the sum, or as many as are expected where that is a secret; known to the server only
     population: int = 1  # clients in the roster; known to the server only
     memo: Any = None  # what the transform has learnt; public, sent to clients with the model
 
@@ -147,4 +147,11 @@ class Decoder:
 
     def __call__(self, total: Vector, n: int) -> Mean:
         """The decoded mean of `n` vectors that add up to `total`."""
-        return self.pipe.decode(total, replace(self.at, n=n))
+        return self.pipe.decode(total, counted(self.at, self.pipe.specs[-1], n))
+
+
+def counted(at: Context, wire: Spec, n: int) -> Context:
+    """`at`, with n vectors in the sum; or with as many as are expected, where that n is a secret."""
+    if wire.hidden:
+        n = max(1, round(wire.noise.share * at.population)) if wire.noise.share else wire.wire.clients
+    return replace(at, n=n)

@@ -94,11 +94,7 @@ class Quantize(Transform):
             return (C + reach) / (2.0 ** (self.bits - 1) - 1)
         noise, n = spec.wire.noise, self._most(spec)
         hands = {"all": max(n / noise.least, 1.0), "each": float(n)}.get(noise.by, 1.0)
-        z = (
-            noise.multiplier * math.sqrt(hands / shares(spec)[name])
-            if noise.kind in ("skellam", "discrete gaussian")
-            else 0
-        )
+        z = noise.multiplier * math.sqrt(hands / shares(spec)[name]) if noise.parts else 0  # in whole numbers
         step = _room(C, d, reach, z, n, self.bits, name in spec.spread)
         if not step:
             raise PlanError(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError, number
+from ..known import own
 from ..spec import Noise, Spec, Vector
 from . import Context, Transform
 from .noise import check, drawn_by, hideable, shares
@@ -64,7 +65,7 @@ class CorrelatedNoise(Transform):
             if bad:
                 raise PlanError(found, why, instead)
         check(self, spec)
-        return spec.but(noise=Noise(self.noise, kind="correlated"))
+        return spec.but(noise=Noise(self.noise, kind="correlated" if own(self) else "unknown"))
 
     def matrix(self, rounds: int) -> Matrix:
         """C, for so many rounds."""
@@ -110,10 +111,10 @@ class CorrelatedNoise(Transform):
 
     def explain(self, spec: Spec) -> str:
         """Who draws how much."""
-        rounds = spec.wire.rounds or 1
+        rounds, kind = spec.wire.rounds or 1, "gaussian" if own(self) else "unknown"
         sigma = ", ".join(f"{name} ±{one:.3g}" for name, one in self._sigma(spec).items())
         return (
-            f"gaussian noise of {sigma}, of which later rounds take a part back ({self.matrix(rounds).bands} bands): "
+            f"{kind} noise of {sigma}, of which later rounds take a part back ({self.matrix(rounds).bands} bands): "
             f"{drawn_by('server', 1)}; real numbers, not discrete"
         )
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from functools import lru_cache
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError, number
+from ..known import own
 from ..rand import Key
 from ..spec import Noise, Spec, Vector
 from . import Context, Transform
@@ -41,6 +42,8 @@ class IntegerNoise(Transform):
     by: Literal["server", "all", "each"] = "server"
     least: int = 1
 
+    kind: ClassVar[Literal["skellam", "discrete gaussian", "unknown"]] = "unknown"  # believed of hansa's own alone
+
     def plan(self, spec: Spec) -> Spec:
         """The noise is known, in steps."""
         self._check(spec)
@@ -54,9 +57,7 @@ class IntegerNoise(Transform):
                 f"Above {LARGEST:.3g} steps its draws are no longer exact.",
                 "Quantise to fewer bits: 16 to 20 lose nothing beside such noise.",
             )
-        kind: Literal["skellam", "discrete gaussian"] = (
-            "skellam" if isinstance(self, SkellamNoise) else "discrete gaussian"
-        )
+        kind = self.kind if own(self) else "unknown"
         found = Noise(self.noise, int(self.least), by=self.by, kind=kind, parts=tuple(parts), step=step)
         return spec.but(noise=found)
 
@@ -123,6 +124,8 @@ class SkellamNoise(IntegerNoise):
     to the logarithms of its sampler, which are doubles.   (Agarwal et al. 2021, §3; Devroye 1986, §III.2)
     """
 
+    kind = "skellam"
+
     def draw(self, sigma: float, size: int, key: Key) -> Integers:
         """P − P′."""
         rng, rate = key.rng(), sigma**2 / 2
@@ -187,6 +190,8 @@ class DiscreteGaussianNoise(IntegerNoise):
     One draw has the privacy of a Gaussian of the same σ. A sum of n of them is only close to a discrete Gaussian, and
     the ledger charges the difference (Kairouz et al. 2021, Thm 1).   (Canonne, Kamath and Steinke 2020, Alg. 3)
     """
+
+    kind = "discrete gaussian"
 
     def draw(self, sigma: float, size: int, key: Key) -> Integers:
         """Draws of the discrete Laplace of scale t = ⌊σ⌋ + 1, kept with probability exp(−(|y| − σ²/t)² / 2σ²)."""

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, Protocol
 import numpy as np
 
 from ..errors import PlanError, number
+from ..known import own
 from ..rand import Key
 from ..spec import Noise, Spec, Vector
 from . import Context, Transform
@@ -35,7 +36,7 @@ class RealNoise(Transform):
     by: Literal["server", "all", "each"] = "server"
     least: int = 1
 
-    kind: ClassVar[Literal["gaussian", "laplace"]]
+    kind: ClassVar[Literal["gaussian", "laplace", "unknown"]] = "unknown"  # a subclass's own word, believed of ours
     tail: ClassVar[float]  # no draw is as many times its scale
 
     def plan(self, spec: Spec) -> Spec:
@@ -44,7 +45,7 @@ class RealNoise(Transform):
         part = self._part if self.by == "all" else 1.0
         tails = {name: self.tail * part * scale for name, scale in self.scales(spec, spec.bounds).items()}
         reach = {} if self.by == "server" else tails
-        return spec.but(noise=Noise(self.noise, int(self.least), reach, self.by, kind=self.kind))
+        return spec.but(noise=Noise(self.noise, int(self.least), reach, self.by, kind=self._known))
 
     def scales(self, spec: Spec, bounds: Mapping[str, float]) -> dict[str, float]:
         """The scale of the noise on each block, for what one client can change in it."""
@@ -53,6 +54,11 @@ class RealNoise(Transform):
     def draw(self, shape: tuple[int, ...], key: Key) -> Vector:
         """Independent draws of scale 1; by all, of one client's share of it."""
         raise TypeError(f"{type(self).__name__} does not say how it draws")
+
+    @property
+    def _known(self) -> Literal["gaussian", "laplace", "unknown"]:
+        """What is known of the draws; of a stranger's nothing is, whatever it inherits."""
+        return self.kind if own(self) else "unknown"
 
     @property
     def _part(self) -> float:
@@ -74,7 +80,7 @@ class RealNoise(Transform):
     def explain(self, spec: Spec) -> str:
         """Who draws how much."""
         scales = ", ".join(f"{name} ±{scale:.3g}" for name, scale in self.scales(spec, spec.wire.bounds).items())
-        return f"{self.kind} noise of {scales}: {drawn_by(self.by, self.least)}; real numbers, not discrete"
+        return f"{self._known} noise of {scales}: {drawn_by(self.by, self.least)}; real numbers, not discrete"
 
 
 @dataclass(frozen=True)

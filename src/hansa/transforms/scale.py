@@ -70,8 +70,8 @@ class Clip(Transform):
         """v · min(1, C / ‖v‖₂), block by block."""
         v = v.copy()
         for name in at.spec.update:
-            part = v[..., at.spec.at(name)]
-            scale = np.minimum(1.0, self.norm / np.maximum(norm(part), TINY))
+            part, most = v[..., at.spec.at(name)], min(self.norm, at.spec.bounds.get(name, math.inf))
+            scale = np.minimum(1.0, most / np.maximum(norm(part), TINY))
             if (scale < 1).any():  # most are short enough, and a pass over a vector costs
                 part *= scale
         _cut(v, self.side, at.spec)

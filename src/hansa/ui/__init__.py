@@ -15,6 +15,8 @@ from ..privacy import EXAMPLES, SPENT
 if TYPE_CHECKING:
     from .. import store
 
+HIDDEN = "who took part is a secret that ε rests on"
+
 # The same score may be taken on the test data, on what clients kept from training, and while they trained.
 SIDES = {"test_": "held-out examples", "val_": "clients' kept examples", "": "training examples"}
 
@@ -29,6 +31,7 @@ class Round:
     lost: Mapping[str, str] = field(default_factory=dict)  # who → why
     note: str = ""
     named: bool = False  # did noise grow from a secret that the simulation names?
+    hidden: bool = False  # is who took part not told, because ε rests on nobody knowing it?
 
     @classmethod
     def of(cls, state: State) -> Round:
@@ -42,10 +45,12 @@ class Round:
 
     @classmethod
     def _shown(cls, one: State | store.Round, number: int, metrics: Mapping[str, float]) -> Round:
-        """A round whose names, reasons and note command no terminal."""
-        seen, note = tuple(map(printable, one.seen)), printable(one.note)
+        """A round without who took part where that is a secret; names, reasons and note command no terminal."""
+        note = printable(one.note)
+        if one.hidden:
+            return cls(number, dict(metrics), note=note, named=one.named, hidden=True)
         lost = {printable(who): printable(why) for who, why in one.lost.items()}
-        return cls(number, dict(metrics), seen, lost, note, one.named)
+        return cls(number, dict(metrics), tuple(map(printable, one.seen)), lost, note, one.named)
 
 
 def tested(metrics: Mapping[str, float], scores: Mapping[str, float]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from ..app import App, Row
+from ..app import OUTSIDE, App, Row
 from ..errors import HansaError, StoreError
 from ..explain import explain, expression
 from . import Round
@@ -40,7 +40,7 @@ def follow(app: App, run: Run, title: str, compare: bool | None, again: str, pro
             budget = f"ε = {app.budget.epsilon:g} at δ = {app.budget.delta:g}"
             console.print(f"Ended after {len(progress.past)} of {planned} rounds: one more could pass {budget}.")
         if profile:
-            console.print()
+            console.print(f"\n{OUTSIDE}\n" if app.hides else "")
             console.print(table(clock, len(progress.past) - progress.first, app.workers))
         rows = _rows(app, run.state(), compare, console)
         if rows:
@@ -90,8 +90,12 @@ def _story(app: App, run: Run, title: str, rounds: Sequence[Round], rows: Sequen
 
 
 def _rows(app: App, state: State | None, compare: bool | None, console: Console) -> list[Row]:
-    """The rows of the comparison; a model that cannot be trained alone spoils the comparison, not the run."""
-    if state is None or not (compare if compare is not None else app.test is not None and len(app.data) <= MOST_ALONE):
+    """The rows of the comparison; a model that cannot be trained alone spoils the comparison, not the run.
+
+    Nobody who hides what clients hold gets it unasked.
+    """
+    unasked = app.test is not None and len(app.data) <= MOST_ALONE and not app.hides
+    if state is None or not (unasked if compare is None else compare):
         return []
     try:
         with console.status("Comparing: each client alone, and all data pooled"):

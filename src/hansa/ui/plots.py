@@ -54,7 +54,7 @@ def plots(
         if spent := [(one.number, v) for one in rounds for key, v in one.metrics.items() if key.startswith(word)]:
             drawn[name] = lambda axes, spent=spent, unit=unit: _spent(axes, spent, unit, paper)  # type: ignore[misc]
             sizes[name] = 2.4
-    if rounds:
+    if rounds and not any(one.hidden for one in rounds):
         few = len(clients) <= MOST_CLIENTS and len(rounds) <= MOST_ROUNDS
         drawn["participation"] = lambda axes: (_strip if few else _numbers)(axes, rounds, clients, paper)
         sizes["participation"] = 0.9 + 0.24 * len(clients) if few else 2.4
@@ -179,4 +179,4 @@ def _comparison(axes: Axes, rows: Sequence[Row], paper: Paper) -> None:
     axes.spines["left"].set_visible(False)
     if scale == 100:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} %")
-    axes.set_title(f"{by} on held-out examples")
+    axes.set_title(f"{by} on held-out examples" + (", outside ε" if rows[0].outside else ""))

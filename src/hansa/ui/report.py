@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..app import Row
+from ..app import OUTSIDE, Row
 from ..errors import KINDS, StoreError
 from ..explain import Explanation
-from . import Round, figure, private, scores, witness
+from . import HIDDEN, Round, figure, private, scores, witness
 from .plots import DARK, LIGHT, plots
 
 PACKAGES = ("numpy", "torch", "scikit-learn")
@@ -64,6 +64,8 @@ def html(story: Story, light: Mapping[str, bytes], dark: Mapping[str, bytes]) ->
     return pages.get_template("report.html.j2").render(
         story=story, images=images, facts=facts(story), summary=summary(story), lost=lost(story.rounds), head=table[0],
         rows=table[1], versions=versions(), made=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
+        outside=OUTSIDE if story.rows and story.rows[0].outside else "",
+        hidden=HIDDEN if any(one.hidden for one in story.rounds) else "",
     )  # fmt: skip
 
 
@@ -91,7 +93,7 @@ def summary(story: Story) -> str:
     if void := [one for one in story.rounds if one.note]:
         why = void[-1].note.split("\n")[0].rstrip(".")
         text.append(f"In {len(void)} of the rounds the model stayed as it was, the last time because: {why}.")
-    if story.rows:
+    if story.rows and not story.rows[0].outside:
         by = next((name for name in scores(story.rows[0].scores) if name != "loss"), None)
         alone = [row for row in story.rows if row.name.endswith(" alone")]
         if by and alone:

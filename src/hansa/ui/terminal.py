@@ -23,11 +23,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ..app import Row
+from ..app import OUTSIDE, Row
 from ..errors import AppError, HansaError, printable
 from ..explain import Explanation
 from ..plan import State
-from . import Round, figure, names, private, scores, tested, witness
+from . import HIDDEN, Round, figure, names, private, scores, tested, witness
 
 if TYPE_CHECKING:
     from ..store import Run, Summary
@@ -77,11 +77,12 @@ class Progress:
         last = self.past[-1]
         values = "  ".join(f"{name} {figure(name, value)}" for name, value in scores(last.metrics).items())
         lost = ", ".join(f"{who} ({_first(why)})" for who, why in last.lost.items())
+        there = ", ".join(last.seen) if len(last.seen) <= MOST_CLIENTS else f"{len(last.seen)} clients"
         parts = [
             f"round {last.number:>{len(str(self.rounds))}}/{self.rounds}",
             values,
             private(last.metrics, last.named),
-            f"took part: {', '.join(last.seen) if len(last.seen) <= MOST_CLIENTS else f'{len(last.seen)} clients'}",
+            "" if last.hidden else f"took part: {there}",
             f"lost: {lost}" if len(last.lost) <= MOST_CLIENTS and lost else f"lost: {len(last.lost)}" if lost else "",
             f"no step: {_first(last.note)}" if last.note else "",
             f"{time.monotonic() - self.began:.1f} s",
@@ -115,8 +116,10 @@ class Progress:
         return Group(grid, *([Text(f"  on {witness(last)}", style="dim")] if last else []), *spent)
 
     def _strip(self) -> RenderableType:
+        last = self.past[-1] if self.past else Round(0)
+        if last.hidden:
+            return Text(f"  {HIDDEN}", style="dim")
         if len(self.clients) > MOST_CLIENTS:
-            last = self.past[-1] if self.past else Round(0)
             return Text(
                 f"  {len(last.seen)} of {len(self.clients)} clients took part, {len(last.lost)} were lost", style="dim"
             )
@@ -150,9 +153,8 @@ def comparison(rows: Sequence[Row]) -> RenderableType:
     by = next((name for name in columns if name != "loss"), columns[0])
     place = [value if math.isfinite(value := scores(row.scores)[by]) else 0.0 for row in rows]
     low, wide = min(place), (max(place) - min(place)) or 1.0
-    table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, title="On held-out examples", title_justify="left", title_style="bold"
-    )
+    title = "On held-out examples" + (f". {OUTSIDE}" if rows[0].outside else "")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
     for name in ("trained on", "examples", *columns, ""):
         table.add_column(name, justify="left" if name in ("trained on", "") else "right")
     for row, value in zip(rows, place, strict=True):
@@ -222,7 +224,8 @@ def shown(run: Run, status: str) -> Iterator[RenderableType]:
         table.add_column(name, justify="right" if name == "round" else "left", overflow="fold")
     for one in rounds[-LAST:]:
         lost = ", ".join(f"{who} ({_first(why)})" for who, why in one.lost.items())
-        table.add_row(f"{one.number}", _told(one.metrics, one.named), Text(names(one.seen, 3)), Text(lost))
+        took_part = "(secret)" if one.hidden else names(one.seen, 3)
+        table.add_row(f"{one.number}", _told(one.metrics, one.named), Text(took_part), Text(lost))
     if rounds:
         yield table
     yield Text(

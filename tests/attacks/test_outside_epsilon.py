@@ -1,0 +1,181 @@
+"""Nothing that is computed from clients' examples without noise stands beside ε, unless it is asked for and says so."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from hansa import (
+    App,
+    Budget,
+    Clip,
+    GaussianNoise,
+    PerExample,
+    Plan,
+    Poisson,
+    Quantize,
+    SkellamNoise,
+    Softmax,
+    Store,
+    Training,
+    VerifiedSum,
+    Weigh,
+)
+from hansa.app import OUTSIDE
+from hansa.audit.report import AuditReport
+from hansa.cli import commands
+from hansa.plan import Everyone
+from hansa.privacy import EXAMPLES
+
+RNG = np.random.default_rng(0)
+DATA = {f"clinic {i}": (RNG.normal(size=(8 + i, 3)), RNG.integers(0, 2, 8 + i)) for i in range(4)}
+TEST = (RNG.normal(size=(40, 3)), RNG.integers(0, 2, 40))
+QUIET = Training(report=False)
+TIGHT = (Clip(1.0), Weigh("one"))
+PLANS = {
+    "noise": Plan(Softmax(3, 2), pipe=(*TIGHT, GaussianNoise(2.0)), training=QUIET, rounds=2),
+    "noise in whole numbers": Plan(
+        Softmax(3, 2), pipe=(*TIGHT, Quantize(16), SkellamNoise(2.0)), training=QUIET, rounds=2
+    ),
+    "noise of the aggregators": Plan(
+        Softmax(3, 2), pipe=TIGHT, aggregator=VerifiedSum(noise=2.0), training=QUIET,
+        sample=Everyone(quorum=2), rounds=2,
+    ),
+    "noise of the clients": Plan(
+        Softmax(3, 2), training=Training(report=False, private=PerExample(1.0, 2.0)), rounds=2
+    ),
+}  # fmt: skip
+
+APP = """
+import numpy as np
+import hansa
+
+rng = np.random.default_rng(0)
+data = {f"clinic {i}": (rng.normal(size=(8 + i, 3)), rng.integers(0, 2, 8 + i)) for i in range(4)}
+pipe = (hansa.Clip(1.0), hansa.Weigh("one"), *NOISE)
+plan = hansa.Plan(hansa.Softmax(3, 2), pipe=pipe, training=hansa.Training(report=False), rounds=2)
+app = hansa.App(plan, data, (rng.normal(size=(40, 3)), rng.integers(0, 2, 40)), budget=BUDGET)
+"""
+BROKEN = APP.replace("for i in range(4)}", "for i in range(4)}\ndata['clinic 2'] = ([[float('nan')] * 3], [0])")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    noisy = "[hansa.GaussianNoise(2.0)]"
+    for name, text, noise, budget in (
+        ("noisy", APP, noisy, "None"), ("kept", APP, noisy, "hansa.Budget(9.0)"),
+        ("plain", APP, "[]", "None"), ("broken", BROKEN, noisy, "None"), ("bare", BROKEN, "[]", "None"),
+    ):  # fmt: skip
+        Path(f"{name}.py").write_text(text.replace("NOISE", noise).replace("BUDGET", budget))
+    yield tmp_path
+
+
+def call(*arguments: object, code: int = 0) -> tuple[str, str]:
+    done = CliRunner().invoke(commands, [str(one) for one in arguments], prog_name="hansa")
+    assert done.exit_code == code, done.stderr
+    return _one_line(done.stdout), _one_line(done.stderr)
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text)
+
+
+def report(out: str) -> tuple[str, set[str]]:
+    """The page of a run, and the names of the files beside it."""
+    folder = Path("runs") / re.findall(r"run (\S+) ", out)[0]
+    return _one_line((folder / "report.html").read_text()), {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["noisy", "kept"])
+def test_a_run_that_hides_its_clients_trains_none_of_them_alone(here: Path, name: str) -> None:
+    out, _ = call("run", f"{name}.py")
+    page, files = report(out)
+    for told in (out, page):
+        assert "clinic 0 alone" not in told and "pooled" not in told and "trains alone" not in told
+    assert "comparison.png" not in files and "ε" in out
+    plain, _ = call("run", "plain.py")
+    assert "clinic 0 alone" in plain and "clinic 0 alone" in report(plain)[0]
+    assert "Outside ε" not in plain and "Outside ε" not in report(plain)[0]
+
+
+def test_numbers_outside_epsilon_say_so_where_they_are_asked_for(here: Path) -> None:
+    out, _ = call("run", "noisy.py", "--compare")
+    page, files = report(out)
+    for told in (out, page):
+        assert (
+            "clinic 0 alone" in told and "Outside ε" in told and told.index("Outside ε") < told.index("clinic 0 alone")
+        )
+    assert OUTSIDE in page.replace("&#39;", "'") and "trains alone reaches" not in page and "comparison.png" in files
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_every_row_of_a_comparison_says_whether_it_is_outside_epsilon(name: str) -> None:
+    app = App(PLANS[name], DATA, TEST)
+    *_, state = app.run()
+    assert app.hides and all(row.outside for row in app.compare(state))
+    bare = App(replace(PLANS[name], pipe=TIGHT, aggregator=Plan(Softmax(3, 2)).aggregator, training=QUIET), DATA, TEST)
+    assert not bare.hides and not any(row.outside for row in bare.compare(state))
+
+
+def test_what_is_read_off_the_data_is_told_to_be_outside_epsilon(here: Path) -> None:
+    """`check` names the client and what it found; a profile's times tell how much each has."""
+    _, errors = call("check", "broken.py", code=1)
+    assert "clinic 2" in errors and OUTSIDE in errors and errors.index(OUTSIDE) < errors.index("clinic 2")
+    assert "Outside ε" not in call("check", "bare.py", code=1)[1]
+    out, _ = call("run", "noisy.py", "--profile")
+    assert OUTSIDE in out and out.index(OUTSIDE) < out.index("ms each")
+    assert "Outside ε" not in call("run", "plain.py", "--profile", "--no-compare")[0]
+    assert OUTSIDE in str(AuditReport("Audit", "Plan()"))
+
+
+def test_how_many_examples_a_client_has_is_not_told_where_noise_hides_clients() -> None:
+    """ε of an example is a function of that number; beside noise on the sum it is the client's secret."""
+    private = Training(report=False, private=PerExample(1.0, 2.0))
+    both = Plan(Softmax(3, 2), pipe=(*TIGHT, GaussianNoise(2.0)), training=private, rounds=2)
+    (first, *_), (alone, *_) = App(both, DATA).run(), App(PLANS["noise of the clients"], DATA).run()
+    assert any(name.startswith(EXAMPLES) for name in alone.metrics)
+    assert first.metrics and not any(name.startswith(EXAMPLES) for name in first.metrics)
+
+
+@pytest.mark.parametrize("noise", [GaussianNoise(5.0), GaussianNoise(5.0, by="each")], ids=["server", "each"])
+def test_a_noised_report_is_within_its_range(noise: GaussianNoise, tmp_path: Path) -> None:
+    """Noise carries an accuracy below 0 and above 1; to cut it back costs no ε."""
+    plan = Plan(
+        Softmax(3, 2), pipe=(Clip(1.0, side=5.0), Weigh("one"), noise),
+        training=Training(validation=0.25), rounds=12,
+    )  # fmt: skip
+    app = App(plan, DATA)
+    run = Store(tmp_path).new(repr(plan), plan.digest, "app.py", {}, 12)
+    states = list(app.run(run))
+    for told in (states, run.history()):
+        rates = [state.metrics["val_accuracy"] for state in told]  # type: ignore[attr-defined]
+        assert all(0 <= rate <= 1 for rate in rates) and {0.0, 1.0} & set(rates)
+        for name in ("loss", "val_loss"):
+            assert all(0 <= state.metrics[name] < math.inf for state in told)  # type: ignore[attr-defined]
+    run.finish("done")
+
+
+def test_a_report_without_noise_is_what_clients_say() -> None:
+    """Whoever trains with a loss below zero reads it."""
+    plan = Plan(Softmax(3, 2), pipe=(Weigh("one"),))
+    spec = plan.spec
+    heard = spec.pack({"delta": np.zeros(spec.blocks["delta"]), "loss": -3.5})
+    at = plan.context(0, 0, memo=plan.stages.start())
+    state: Any = plan.absorb(plan.start(), (heard, plan.stages.start()), ("a",), at)
+    assert state.metrics["loss"] == -3.5
+
+
+def test_a_budget_hides_what_the_plan_hides() -> None:
+    app = App(PLANS["noise"], DATA, TEST, budget=Budget(50.0, 1e-5))
+    assert app.hides and not App(Plan(Softmax(3, 2), sample=Poisson(0.5)), DATA, TEST).hides

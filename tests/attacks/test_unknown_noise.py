@@ -1,0 +1,373 @@
+"""What hansa does not know has no ε: noise, transforms, samples, sums, models of strangers, whatever they declare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hansa import (
+    AdaptiveClip,
+    App,
+    AppError,
+    Budget,
+    Client,
+    Clip,
+    CorrelatedNoise,
+    DiscreteGaussianNoise,
+    Everyone,
+    FedAvg,
+    Finite,
+    GaussianNoise,
+    InProcess,
+    LaplaceNoise,
+    PerExample,
+    Plan,
+    PlanError,
+    Poisson,
+    Policy,
+    PolicyError,
+    Quantize,
+    Rotate,
+    Sample,
+    SkellamNoise,
+    Softmax,
+    Sum,
+    Training,
+    Transform,
+    VerifiedSum,
+    Weigh,
+    planned,
+    spent,
+    synchronous,
+    within,
+)
+from hansa.explain import explain
+from hansa.privacy import examples
+from hansa.spec import Noise
+from hansa.transforms.discrete import IntegerNoise
+
+QUIET = Training(report=False)
+RNG = np.random.default_rng(0)
+DATA = {f"c{i}": (RNG.normal(size=(8, 3)), RNG.integers(0, 2, 8)) for i in range(6)}
+DELTA = 1e-5
+
+
+@dataclass(frozen=True)
+class Zeros(IntegerNoise):
+    """Noise in whole numbers, all of which are zero."""
+
+    def draw(self, sigma: float, size: int, key: Any) -> Any:
+        return np.zeros(size, np.int64)
+
+
+@dataclass(frozen=True)
+class Quiet(GaussianNoise):
+    """Gaussian noise by its name and its plan, of which nothing is drawn."""
+
+    def draw(self, shape: tuple[int, ...], key: Any) -> Any:
+        return np.zeros(shape)
+
+
+@dataclass(frozen=True)
+class Forgotten(LaplaceNoise):
+    """Laplace noise that is taken off again where the sum is decoded."""
+
+    def decode(self, total: Any, at: Any) -> Any:
+        return total
+
+
+@dataclass(frozen=True)
+class Steps(SkellamNoise):
+    """Skellam noise whose encode adds none."""
+
+    def encode(self, v: Any, at: Any) -> Any:
+        return v
+
+
+@dataclass(frozen=True)
+class Flat(CorrelatedNoise):
+    """Correlated noise of a thousandth of its size."""
+
+    def whole(self, rounds: int) -> float:
+        return super().whole(rounds) / 1000
+
+
+@dataclass(frozen=True)
+class Claims(Transform):
+    """Says that there is noise, and of which kind, and adds none."""
+
+    kind: str = "gaussian"
+
+    def plan(self, spec: Any) -> Any:
+        return spec.but(noise=Noise(5.0, kind=self.kind))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Louder(Transform):
+    """A vector a thousand times as long, and undone on the sum; its bounds stay what they are."""
+
+    def encode(self, v: Any, at: Any) -> Any:
+        return 1000 * v
+
+    def decode(self, total: Any, at: Any) -> Any:
+        return total / 1000
+
+
+@dataclass(frozen=True)
+class Smaller(Transform):
+    """Declares that the update is short, and does nothing about it."""
+
+    def plan(self, spec: Any) -> Any:
+        return spec.but(bounds={**spec.bounds, "delta": 1e-6})
+
+
+@dataclass(frozen=True)
+class Rounds(Transform):
+    """Says that the run is one of a single round."""
+
+    def plan(self, spec: Any) -> Any:
+        return spec.but(wire=replace(spec.wire, rounds=1))
+
+
+class Same(Sample):
+    """A Poisson sample by its fields, that always draws the first."""
+
+    def draw(self, roster: Any, key: Any, round: int = 0) -> list[str]:
+        return list(roster[:1])
+
+
+class Loud(Sum):
+    """A sum, that declares noise of its own."""
+
+    def plan(self, spec: Any) -> Any:
+        return spec.but(noise=Noise(9.0, kind="gaussian"))
+
+
+class Peeps(Sum):
+    """A sum like ours, as far as its plan says."""
+
+
+class Nosy(Plan):
+    """A plan whose clients say what they like."""
+
+
+def stranger(name: str, *kinds: type, **more: Any) -> Any:
+    """An object of a class that takes hansa's name, module and all."""
+    real = kinds[0]
+    return type(name, kinds, {"__module__": real.__module__, "__qualname__": real.__qualname__, **more})
+
+
+def plan(*pipe: Any, **more: Any) -> Plan:
+    found = {"model": Softmax(3, 2), "pipe": pipe, "training": QUIET, "rounds": 3, **more}
+    return Plan(**found)
+
+
+TIGHT = (Clip(1.0), Weigh("one"))
+WHOLE = (*TIGHT, Quantize(16))
+UNKNOWN: dict[str, tuple[Callable[[], Plan], str]] = {
+    "zeros for whole numbers": (lambda: plan(*WHOLE, Zeros(3.0)), "Zeros"),
+    "zeros for normals": (lambda: plan(*TIGHT, Quiet(3.0)), "Quiet"),
+    "noise that is undone": (lambda: plan(*TIGHT, Forgotten(8.0)), "Forgotten"),
+    "noise that is not added": (lambda: plan(*WHOLE, Steps(3.0, by="each")), "Steps"),
+    "less than it says over a run": (lambda: plan(*TIGHT, Flat(3.0)), "Flat"),
+    "noise that is only declared": (lambda: plan(*TIGHT, Claims()), "Claims"),
+    "noise of no kind": (lambda: plan(*TIGHT, Claims("unknown")), "Claims"),
+    "noise declared before the clip": (lambda: plan(Claims(), *TIGHT), "Claims"),
+    "a longer vector behind the clip": (lambda: plan(Clip(1.0), Louder(), Weigh("one"), GaussianNoise(3.0)), "Louder"),
+    "a longer vector behind the noise": (lambda: plan(*TIGHT, GaussianNoise(3.0), Louder()), "Louder"),
+    "a bound before the clip that nothing keeps": (lambda: plan(Smaller(), *TIGHT, GaussianNoise(3.0)), "Smaller"),
+    "a run told to be shorter": (lambda: plan(Rounds(), *TIGHT, CorrelatedNoise(3.0), rounds=9), "Rounds"),
+    "a sample that is none": (
+        lambda: plan(*TIGHT, GaussianNoise(3.0), sample=Same("poisson", 0.1)), "Same",
+    ),
+    "an aggregator's own noise": (lambda: plan(*TIGHT, aggregator=Loud()), "Loud"),
+    "a sum of a stranger": (lambda: plan(*TIGHT, GaussianNoise(3.0), aggregator=Peeps()), "Peeps"),
+    "a plan of a stranger": (
+        lambda: Nosy(Softmax(3, 2), pipe=(*TIGHT, GaussianNoise(3.0)), training=QUIET), "Nosy",
+    ),
+    "a class that says it is ours": (
+        lambda: plan(*TIGHT, stranger("GaussianNoise", GaussianNoise)(3.0)), "GaussianNoise",
+    ),
+    "a verified sum of a stranger": (
+        lambda: plan(*TIGHT, aggregator=stranger("VerifiedSum", VerifiedSum)(noise=3.0), sample=Everyone(quorum=2)),
+        "VerifiedSum",
+    ),
+    "an integer noise without a draw": (lambda: plan(*WHOLE, IntegerNoise(3.0)), "its noise"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNKNOWN, ids=lambda case: case.replace(" ", "-"))
+def test_what_hansa_does_not_know_has_no_epsilon(case: str) -> None:
+    build, name = UNKNOWN[case]
+    p = build()
+    for ledger in (planned(p, 6), spent(p, [replace(p.start(), round=1, seen=tuple(DATA))], 6)):
+        promise = ledger.guarantee(DELTA)
+        assert promise.epsilon is None and promise.why == f"nobody has stated what {name} gives away"
+    told = str(explain(p, 6))
+    assert f"There is no ε for a client: nobody has stated what {name} gives away." in told
+
+
+@pytest.mark.parametrize("case", UNKNOWN, ids=lambda case: case.replace(" ", "-"))
+def test_a_policy_and_a_budget_refuse_what_hansa_does_not_know(case: str) -> None:
+    p = UNKNOWN[case][0]()
+    for policy in (Policy(epsilon=1e6), Policy(min_noise=0.1)):
+        with pytest.raises(PolicyError, match="nobody has stated"):
+            policy.check(p, "c0")
+    with pytest.raises(AppError, match="nobody has stated"):
+        App(p, DATA, budget=Budget(1e6, DELTA))
+    with pytest.raises(PlanError, match="nobody has stated"):
+        next(within(iter(()), p, Budget(1e6, DELTA), 6))
+
+
+def test_the_noise_of_a_stranger_is_of_no_kind() -> None:
+    """Neither is it guessed by what it inherits, nor by what is left over."""
+    for p in (plan(*WHOLE, Zeros(3.0)), plan(*WHOLE, Steps(3.0)), plan(*TIGHT, Quiet(3.0)), plan(*TIGHT, Flat(3.0))):
+        assert p.summed.noise.kind == "unknown" and "gaussian noise" not in str(explain(p))
+    kinds = {
+        SkellamNoise: "skellam", DiscreteGaussianNoise: "discrete gaussian", GaussianNoise: "gaussian",
+        LaplaceNoise: "laplace", CorrelatedNoise: "correlated",
+    }  # fmt: skip
+    for noise, kind in kinds.items():
+        pipe = WHOLE if issubclass(noise, IntegerNoise) else TIGHT
+        assert plan(*pipe, noise(3.0)).summed.noise.kind == kind  # type: ignore[call-arg]
+
+
+KNOWN = {
+    "ours": lambda: plan(Finite(), AdaptiveClip(), Weigh("examples", cap=9), GaussianNoise(3.0)),
+    "in whole numbers": lambda: plan(Clip(1.0), Weigh("one"), Rotate(), Quantize(16), SkellamNoise(3.0)),
+    "verified": lambda: plan(*TIGHT, aggregator=VerifiedSum(noise=3.0), sample=Everyone(quorum=2)),
+    "sampled": lambda: plan(*TIGHT, GaussianNoise(3.0), sample=Poisson(0.2)),
+    "a stranger before the clip": lambda: plan(Louder(), *TIGHT, GaussianNoise(3.0)),
+    "a stranger between two clips": lambda: plan(Clip(1.0), Louder(), *TIGHT, GaussianNoise(3.0)),
+    "a stranger's model and algorithm": lambda: plan(
+        *TIGHT, GaussianNoise(3.0), model=Far(3, 2), algorithm=Farther()
+    ),
+}  # fmt: skip
+
+
+class Far(Softmax):
+    """A model that moves as far as it can."""
+
+    def train(self, x: Any, *more: Any) -> Any:
+        found = super().train(x, *more)
+        return replace(found, x=x + 1e6)
+
+
+class Farther(FedAvg):
+    """An algorithm whose update is a million times as long."""
+
+    def client(self, *more: Any) -> Any:
+        parts, mine = super().client(*more)
+        return {**parts, "delta": 1e6 * parts["delta"]}, mine
+
+
+@pytest.mark.parametrize("case", KNOWN, ids=lambda case: case.replace(" ", "-"))
+def test_what_a_clip_bounds_may_be_a_strangers(case: str) -> None:
+    p = KNOWN[case]()
+    promise = planned(p, 6).guarantee(DELTA)
+    assert promise.epsilon is not None and promise.epsilon > 0
+    Policy(epsilon=promise.epsilon * 1.01, delta=DELTA, min_noise=3.0).check(p, "c0")
+
+
+@pytest.mark.parametrize(
+    "pipe",
+    [(Louder(), Clip(1.0)), (Clip(1.0), Louder(), Clip(2.0)), (AdaptiveClip(), Louder(), Clip(9.0)),
+     (Clip(5.0), Louder(), AdaptiveClip())],
+    ids=["one", "two", "learnt and fixed", "fixed and learnt"],
+)  # fmt: skip
+def test_the_last_clip_keeps_the_bound_that_it_states(pipe: tuple[Transform, ...]) -> None:
+    """Noise is sized by the tighter of two clips, so the looser one behind a stranger cuts to that as well."""
+    p = plan(*pipe, Weigh("one"), model=Far(3, 2))
+    client = Client("c0", p, DATA["c0"])
+    (state,) = synchronous(replace(p, rounds=1), InProcess([replace(client, plan=replace(p, rounds=1))]))
+    at = p.context(0, 0, "c0", examples=8, memo=p.stages.start())
+    v = p.stages.encode(p.spec.pack({name: np.full(n, 1e6) for name, n in p.spec.blocks.items()}), at)
+    said = np.linalg.norm(v[p.wire.at("delta")])
+    assert said <= p.wire.bounds["delta"] * (1 + 1e-9)
+    assert np.isfinite(state.x).all()
+
+
+def test_a_policy_that_names_an_aggregator_means_hansas_own() -> None:
+    """Any class may be called VerifiedSum."""
+    allowed = Policy(aggregators=frozenset({"VerifiedSum"}))
+    quorum = {"sample": Everyone(quorum=2)}
+    allowed.check(plan(*TIGHT, aggregator=VerifiedSum(), **quorum), "c0")
+    shown = type("VerifiedSum", (Sum,), {})()
+    for one in (shown, stranger("VerifiedSum", VerifiedSum)(), stranger("VerifiedSum", Sum)()):
+        p = plan(*TIGHT, aggregator=one, **quorum)
+        with pytest.raises(PolicyError, match="not hansa's own"):
+            allowed.check(p, "c0")
+        with pytest.raises(PolicyError, match="not hansa's own"):
+            Client("c0", p, DATA["c0"], allowed).check()
+        assert "It is not hansa's own: the table is what it says of itself." in str(explain(p))
+
+
+@dataclass(frozen=True)
+class Plain(Softmax):
+    """Says that it hides its examples, and trains as ever."""
+
+    def train(self, x: Any, data: Any, training: Any, *more: Any) -> Any:
+        return super().train(x, data, replace(training, private=None, report=True), *more)
+
+
+@dataclass(frozen=True)
+class Tame(PerExample):
+    """Noise for single examples, of zero."""
+
+    def drawn(self, shape: tuple[int, ...], key: Any) -> Any:
+        return np.zeros(shape)
+
+
+@dataclass(frozen=True)
+class All(Training):
+    """A training on all examples in each step."""
+
+    def draws(self, examples: int, key: Any) -> Any:
+        yield from [np.arange(examples)] * self.schedule(examples)[1]
+
+
+PRIVATE = Training(report=False, private=PerExample(1.0, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ({"model": Plain(3, 2)}, "Plain"),
+        ({"algorithm": Farther()}, "Farther"),
+        ({"training": Training(report=False, private=Tame(1.0, 2.0))}, "Tame"),
+        ({"training": All(report=False, private=PerExample(1.0, 2.0))}, "All"),
+    ],
+    ids=["model", "algorithm", "noise", "batches"],
+)
+def test_a_strangers_training_hides_no_example_that_anybody_knows_of(more: Any, name: str) -> None:
+    p = Plan(**{"model": Softmax(3, 2), "training": PRIVATE, "rounds": 3, **more})
+    why = f"nobody has stated what {name} gives away"
+    promise = examples(p, 100).guarantee(DELTA)
+    assert promise.epsilon is None and promise.why == why and why in str(explain(p))
+    with pytest.raises(PolicyError, match=why):
+        Client("c0", p, DATA["c0"], Policy(epsilon=1e6, unit="example")).check()
+    assert not any("epsilon" in name for state in App(p, DATA).run() for name in state.metrics)
+
+
+def test_what_sees_but_the_trained_model_may_be_a_strangers() -> None:
+    """A transform and an aggregator get what the noise has been added to already."""
+    ours = examples(Plan(Softmax(3, 2), training=PRIVATE), 100).epsilon(DELTA)
+    p = Plan(Softmax(3, 2), pipe=(Louder(), Weigh("one")), aggregator=Peeps(), training=PRIVATE)
+    assert ours is not None and examples(p, 100).epsilon(DELTA) == ours
+
+
+def test_rounds_of_a_strangers_loop_have_no_epsilon() -> None:
+    """It may hand on whatever it likes, as often as it likes."""
+
+    def twice(plan: Plan, runtime: Any, state: Any) -> Any:
+        yield from synchronous(plan, runtime, state)
+
+    p = plan(*TIGHT, GaussianNoise(3.0))
+    assert all(state.metrics for state in App(p, DATA).run())
+    assert not any(state.metrics for state in App(p, DATA, loop=twice).run())
+    with pytest.raises(AppError, match="the loop"):
+        App(p, DATA, loop=twice, budget=Budget(1e6, DELTA))
