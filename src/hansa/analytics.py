@@ -29,7 +29,7 @@ from .optim import Memo
 from .plan import Everyone, Plan, State
 from .rand import Key
 from .runtimes.inprocess import InProcess
-from .spec import Counts, Vector
+from .spec import Bound, Counts, Interval, Vector
 from .transforms import Context, Transform
 from .transforms.scale import Weigh
 
@@ -42,7 +42,7 @@ class Question(Protocol):
 
     column: Column
 
-    def side(self, name: str, most: int, width: int) -> dict[str, float | Counts]:
+    def side(self, name: str, most: int, width: int) -> dict[str, Bound]:
         """The side values that it needs, with what `most` records can make of them at most."""
 
     def client(self, name: str, values: Vector) -> Parts:
@@ -58,7 +58,7 @@ class Count:
 
     column: Column = None
 
-    def side(self, name: str, most: int, width: int) -> dict[str, float | Counts]:
+    def side(self, name: str, most: int, width: int) -> dict[str, Bound]:
         """Nothing beyond the number of records."""
         return {}
 
@@ -86,7 +86,7 @@ class Mean:
     def _half(self) -> float:
         return (self.high - self.low) / 2
 
-    def side(self, name: str, most: int, width: int) -> dict[str, float | Counts]:
+    def side(self, name: str, most: int, width: int) -> dict[str, Bound]:
         """A sum for each column."""
         return {f"{name}.sum.{i}": most * self._half for i in range(width)}
 
@@ -108,9 +108,10 @@ class Mean:
 class Variance(Mean):
     """The variance of values, each cut to low … high:  Σ (v − c)² / n − (Σ (v − c) / n)²; of each column alone."""
 
-    def side(self, name: str, most: int, width: int) -> dict[str, float | Counts]:
+    def side(self, name: str, most: int, width: int) -> dict[str, Bound]:
         """A sum, and one of squares, for each column."""
-        return super().side(name, most, width) | {f"{name}.square.{i}": most * self._half**2 for i in range(width)}
+        square = Interval(0.0, most * self._half**2)
+        return super().side(name, most, width) | {f"{name}.square.{i}": square for i in range(width)}
 
     def client(self, name: str, values: Vector) -> Parts:
         """Σ (v − c) and Σ (v − c)²."""
@@ -139,7 +140,7 @@ class Histogram:
                 "Write for example Histogram((0, 10, 20)).",
             )
 
-    def side(self, name: str, most: int, width: int) -> dict[str, float | Counts]:
+    def side(self, name: str, most: int, width: int) -> dict[str, Bound]:
         """The counts of all buckets, of one column."""
         if width > 1:
             raise PlanError(
@@ -180,7 +181,7 @@ class Quantiles:
     def _histogram(self) -> Histogram:
         return Histogram(tuple(np.linspace(self.low, self.high, self.bins + 1).tolist()), self.column)
 
-    def side(self, name: str, most: int, width: int) -> dict[str, float | Counts]:
+    def side(self, name: str, most: int, width: int) -> dict[str, Bound]:
         """The counts of all buckets."""
         return self._histogram.side(name, most, width)
 
@@ -210,7 +211,7 @@ class TopK:
                 "Write for example TopK(3, among=('a', 'b', 'c', 'd')).",
             )
 
-    def side(self, name: str, most: int, width: int) -> dict[str, float | Counts]:
+    def side(self, name: str, most: int, width: int) -> dict[str, Bound]:
         """A count for each value, of one column."""
         return Histogram(tuple(range(len(self.among) + 1)), self.column).side(name, most, width)
 
@@ -254,9 +255,9 @@ class Survey(Model):
                 raise PlanError(f"{name}={value!r}", "It counts something, and there is one.", f"Write {name}=100.")
 
     @property
-    def side(self) -> dict[str, float | Counts]:
+    def side(self) -> dict[str, Bound]:
         """All side values, with their bounds."""
-        found: dict[str, float | Counts] = {RECORDS: Counts(1, self.most)}
+        found: dict[str, Bound] = {RECORDS: Counts(1, self.most)}
         for name, question in self.questions.items():
             found |= question.side(name, self.most, self._width(question))
         return found
@@ -315,7 +316,7 @@ class Ask:
         """No update."""
         return {}
 
-    def side(self) -> Mapping[str, float | Counts]:
+    def side(self) -> Mapping[str, Bound]:
         """Sums and counts."""
         return self.survey.side
 

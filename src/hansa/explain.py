@@ -233,6 +233,7 @@ def _warnings(plan: Plan) -> Iterator[str]:
             "clients there is no good mean. Weigh('one') has no weight to hide."
         )
     yield from _unbounded(plan, set(wire.unbounded))
+    yield from _moved(plan)
     if plan.reported and clear and not wire.noise.multiplier:
         yield f"Clients report {_list(list(plan.reported))} beside the update; Training(report=False) stops that."
     if plan.sample.quorum == 1:
@@ -245,6 +246,27 @@ def _unbounded(plan: Plan, loose: set[str]) -> Iterator[str]:
         yield f"Nothing bounds {_list(update)}{cause}: a single client could move the model as far as it likes."
     if told := [name for name in plan.reported if name in loose]:
         yield f"Nothing bounds {_list(told)}: a single client could make what is reported meaningless."
+
+
+def _moved(plan: Plan) -> Iterator[str]:
+    """How far one client can move the mean of what is proven, beside as few others as a round may end with."""
+    wire, others = plan.wire, max(plan.sample.quorum, plan.aggregator.least) - 1
+    least, most = (wire.low("weight"), wire.bounds["weight"]) if "weight" in wire.blocks else (1.0, 1.0)
+    where = (
+        {least: f" where they weigh {least:.4g} each", most: f" where they weigh {most:.4g}"} if least < most else {}
+    )
+    told = [
+        _list([f"{name} by {far:.3g}" for name, far in moved.items()]) + where.get(weight, "")
+        for weight in sorted({least, most})
+        if (moved := plan.aggregator.moved(wire, others * weight))
+    ]
+    unit = " (times the norm that AdaptiveClip has learnt)" if wire.learns else ""
+    apart = ": its update and its weight are proven, but not that they belong together" if where else ""
+    if told:
+        yield (
+            f"A client that lies within its bounds stays in the sum. Beside {_count(others, 'other', 'others')} it "
+            f"moves the mean of {', and '.join(told)} at most{unit}{apart}."
+        )
 
 
 def expression(plan: Plan) -> str:
@@ -286,8 +308,10 @@ def _meaning(name: str) -> str:
 def _bound(spec: Spec, name: str) -> str:
     bound = spec.bounds.get(name, math.inf)
     if not math.isfinite(bound):
-        return "no bound"
-    return f"norm\u00a0≤\u00a0{bound:.4g}" if spec.blocks[name] > 1 else f"±\u00a0{bound:.4g}"
+        return f"no bound above {spec.lows[name]:.4g}" if name in spec.lows else "no bound"
+    if spec.blocks[name] > 1:
+        return f"norm\u00a0≤\u00a0{bound:.4g}"
+    return f"{spec.lows[name]:.4g}\u00a0…\u00a0{bound:.4g}" if name in spec.lows else f"±\u00a0{bound:.4g}"
 
 
 def _facts(before: Spec, after: Spec) -> str:

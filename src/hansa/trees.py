@@ -22,7 +22,7 @@ from .aggregators import Aggregator, Channel, decoded
 from .errors import PlanError
 from .models import Drift, Model, Training
 from .optim import Memo
-from .spec import Spec, Vector
+from .spec import Bound, Spec, Vector
 from .transforms import Context, Decoder, Mean, Transform
 from .transforms.scale import Finite, Weigh
 
@@ -45,7 +45,7 @@ class Boosting:
         """The new trees, and how much they count: one as the client says it."""
         return {"share": 1, "trees": d - 1}
 
-    def side(self) -> Mapping[str, float]:
+    def side(self) -> Mapping[str, Bound]:
         """Nothing."""
         return {}
 

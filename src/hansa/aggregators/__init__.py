@@ -72,6 +72,10 @@ class Aggregator:
         """The server's side: the decoded mean (None where nobody is in it), and who is in it."""
         raise TypeError(f"{type(self).__name__} does not say what the server does")
 
+    def moved(self, spec: Spec, others: float, liars: int = 1) -> dict[str, float]:
+        """How far so many liars move the mean of each block of the update; nothing where nothing they say is proven."""
+        return {}
+
     def sees(self) -> tuple[tuple[str, str, str], ...]:
         """Who sees what, under which assumption."""
         return (
@@ -94,6 +98,11 @@ class Sum(Aggregator):
             return decode(total.value(), len(seen)), seen
         wire = decode.pipe.specs[-1]  # where noise hides who was sampled, it hides that nobody was
         return (decode(np.zeros(wire.size), 0) if wire.noise.share else None), seen
+
+    def sees(self) -> tuple[tuple[str, str, str], ...]:
+        """As with every sum in the clear; and what liars can do."""
+        lies = "nothing: a sum shows nobody's lie; the plan's bounds hold for those who follow it"
+        return (*super().sees(), ("lying clients", "the model; one of them moves it as far as it likes", lies))
 
 
 class RobustRule(Aggregator):
