@@ -251,21 +251,22 @@ def _unbounded(plan: Plan, loose: set[str]) -> Iterator[str]:
 def _moved(plan: Plan) -> Iterator[str]:
     """How far one client can move the mean of what is proven, beside as few others as a round may end with."""
     wire, others = plan.wire, max(plan.sample.quorum, plan.aggregator.least) - 1
-    least, most = (wire.low("weight"), wire.bounds["weight"]) if "weight" in wire.blocks else (1.0, 1.0)
-    where = (
-        {least: f" where they weigh {least:.4g} each", most: f" where they weigh {most:.4g}"} if least < most else {}
-    )
+    if not all(type(step).__module__.startswith("hansa.transforms.") for step in plan.pipe):
+        return  # what another transform makes of a sum is not known
+    weights, where, apart = [1.0], "", ""
+    if "weight" in wire.blocks:
+        weights, where = [wire.low("weight"), wire.bounds.get("weight", math.inf)], " where they weigh {:.4g} each"
+        apart = ": its update and its weight are proven, but not that they belong together"
     told = [
-        _list([f"{name} by {far:.3g}" for name, far in moved.items()]) + where.get(weight, "")
-        for weight in sorted({least, most})
+        _list([f"{name} by {far:.3g}" for name, far in moved.items()]) + where.format(weight)
+        for weight in weights
         if (moved := plan.aggregator.moved(wire, others * weight))
     ]
     unit = " (times the norm that AdaptiveClip has learnt)" if wire.learns else ""
-    apart = ": its update and its weight are proven, but not that they belong together" if where else ""
     if told:
         yield (
             f"A client that lies within its bounds stays in the sum. Beside {_count(others, 'other', 'others')} it "
-            f"moves the mean of {', and '.join(told)} at most{unit}{apart}."
+            f"moves the mean of {', and '.join(told)}, at most{unit}{apart}."
         )
 
 

@@ -200,9 +200,19 @@ def test_finite_refuses_a_sum_that_is_not() -> None:
 
 @pytest.mark.parametrize("weight", [0.0, -3.0, math.nan])
 def test_weights_that_noise_has_eaten_give_no_mean(weight: float) -> None:
-    pipe = Pipe.of((Weigh("examples"),), Spec({"delta": 1}))
+    spec = Spec({"delta": 1}, {"delta": 1.0})
+    pipe = Pipe.of((Weigh("examples", cap=5), GaussianNoise(1e-300)), spec)
     with pytest.raises(RoundError, match="add up to nothing"):
         decoded(pipe, np.array([1.0, weight]), 3)
+
+
+@pytest.mark.parametrize("weight", [0.0, -3.0, math.nan, 2.9, 15.1])
+def test_weights_that_no_clients_have_give_no_mean(weight: float) -> None:
+    pipe = Pipe.of((Weigh("examples", cap=5),), Spec({"delta": 1}))
+    with pytest.raises(RoundError, match="weights of 3 clients add up to"):
+        decoded(pipe, np.array([1.0, weight]), 3)
+    for right in (3.0, 15.0):
+        assert decoded(pipe, np.array([1.0, right]), 3)[0] == pytest.approx(1 / right)
 
 
 def test_noise_is_sized_for_what_comes_after_it() -> None:
@@ -336,6 +346,17 @@ class Hoards(Transform):
 
 
 @dataclass(frozen=True)
+class Halves(Transform):
+    """Say half of it, and still that nothing is below what it was."""
+
+    def encode(self, v: Any, at: Context) -> Any:
+        return v / 2
+
+    def decode(self, total: Any, at: Context) -> Any:
+        return total * 2
+
+
+@dataclass(frozen=True)
 class Refuses(Transform):
     """Accept nothing."""
 
@@ -359,6 +380,7 @@ class Refuses(Transform):
         (Moody(), "called again"),
         (Nameless(), "repr"),
         (Hoards(), "learn"),
+        (Halves(), r"'loss' of 0.25; plan\(\) declares 0.5 or more"),
         (Refuses(), "accepts none"),
     ],
     ids=lambda value: type(value).__name__,

@@ -10,6 +10,7 @@ helper → server     the sum of its shares of those who are in
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -176,17 +177,19 @@ class VerifiedSum(Aggregator):
 
         where a = b = 1 with Weigh('one'). Up to the rounding of others; of all clients lying, B/a.
         """
-        parts, weights, f = self._claims(spec, b""), {1.0}, liars
+        parts, weights, f = self._claims(spec, b""), (1.0, 1.0), liars
         for part in parts:
             if isinstance(part, Range) and "weight" in part.names:
                 i = part.names.index("weight")
-                weights = {x * part.steps[i] for x in (part.lows[i], part.lows[i] + part.bound)}
+                weights = part.lows[i] * part.steps[i], (part.lows[i] + part.bound) * part.steps[i]
         longest = {part.names[0]: part.bound * part.steps[0] for part in parts if isinstance(part, Norm)}
-        most = max(weights)
-        return {
-            name: max(f * B * (1 + w / most) / (others + f * w) if others else B / min(weights) for w in weights)
-            for name, B in longest.items()
-        }
+        least, most = weights
+        if others + f * least <= 0:
+            return dict.fromkeys(longest, math.inf)
+        if not others:
+            return {name: B / least for name, B in longest.items()}
+        far = max(f * (1 + w / most) / (others + f * w) for w in weights)
+        return {name: B * far for name, B in longest.items()}
 
     # ── a client ──
 

@@ -239,9 +239,11 @@ class Weigh(Transform):
         wire, cap = at.spec.wire, self.cap or math.inf
         slack = wire.noise.step.get("weight", 0.0) + 1e-9 * (self.cap or 1.0)  # rounding, of each
         if not wire.noise.multiplier and not at.n * (1 - slack) <= weight <= at.n * (cap + slack):
+            alone = f"A client weighs {weight:g}, not 1 … {cap:g}."
+            together = f"The weights of {at.n} clients add up to {weight:g}, not to {at.n} … {at.n * cap:g}."
             raise RoundError(
-                f"The weights of {at.n} clients add up to {weight:g}.",
-                f"Each weighs 1 … {cap:g}, so one of them lies, or says NaN; a mean could be moved as far as it likes.",
+                alone if at.n == 1 else together,
+                "One of them lies, or says NaN; a mean over such weights could be of any length, and of either sign.",
             )
         if not weight > 0:
             raise RoundError(
