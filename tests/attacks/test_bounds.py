@@ -12,7 +12,7 @@ from tests.attacks.liars_verified import facts, states
 
 import hansa as h
 from hansa.aggregators.claims import Claim, Range
-from hansa.analytics import Variance, survey
+from hansa.analytics import Mean, Survey, Variance, survey
 from hansa.crypto.circuits import SumVec, bits
 from hansa.crypto.field import Elements
 from hansa.crypto.prio3 import Prio3
@@ -245,6 +245,43 @@ def test_nothing_that_is_proven_moves_the_mean_farther() -> None:
         farthest = max(farthest, ratio)
     assert 0.8 < farthest <= 1
     assert plan.aggregator.moved(plan.wire, 0.0)["delta"] == pytest.approx(CAP, rel=1e-5)  # where all lie
+
+
+def test_a_liar_moves_both_means_that_fednova_multiplies() -> None:
+    """Beside one honest client of weight 1 that says one step: (c·most + 1)/2 · (c·C + C)/2, where others say 1·C."""
+    plan = plan_of(h.VerifiedSum(), algorithm=h.FedNova(most=40.0), training=h.Training(batch=0, report=False))
+    data = federation(1)["client-0"]
+    one = Says("client-0", plan, data, values={"delta": along(1.0), "tau": 1.0})
+    longest = CAP * (1 - 1e-6)
+    liar = Says("liar", plan, data, values={"delta": along(longest), "tau": 40.0 * CAP, "weight": 1.0})
+    (state,) = states(plan, [one, liar])
+    told = (CAP * 40 + 1) / 2 * (longest + 1) / 2
+    assert not state.lost and np.linalg.norm(state.x - plan.start().x) == pytest.approx(told, rel=1e-5)
+    assert told < CAP * 40 * CAP
+
+
+def test_a_liar_has_the_votes_of_cap_clients_for_the_clip() -> None:
+    """And moves it by a factor of e^(rate·quantile) at most in a round."""
+    clip = h.AdaptiveClip(0.5, first=1.0, rate=0.2)
+    pipe = (clip, h.Weigh("examples", cap=CAP))
+    plan = plan_of(h.VerifiedSum(), pipe=pipe, training=h.Training(batch=0, report=False))
+    data = federation(1)["client-0"]
+    others = [Says(f"client-{i}", plan, data, values={"under": 0.5}) for i in range(5)]
+    (alone,) = states(plan, others)
+    (state,) = states(plan, [*others, Says("liar", plan, data, values={"under": -CAP / 2})])
+    assert alone.transforms[0] == pytest.approx(np.exp(-0.1)) and state.transforms[0] == pytest.approx(np.exp(0.1))
+
+
+def test_a_liar_moves_the_mean_of_a_survey_by_most_over_the_records_of_others() -> None:
+    plan = survey({"v": Mean(-2.0, 2.0, column=0)}, most=50, columns=4)
+    clients = [h.Client(who, plan, one) for who, one in federation(2).items()]
+    liar = Says("liar", plan, federation(1)["client-0"], values={"v.sum.0": 100.0})
+    (before,), (after,) = (states(plan, who) for who in (clients, [*clients, liar]))
+    model = plan.model
+    assert isinstance(model, Survey) and not after.lost
+    records = sum(len(y) for _, y in federation(2).values())
+    moved = model.answers(after)["v"] - model.answers(before)["v"]
+    assert moved == pytest.approx(50 * 2.0 / records, rel=1e-4)
 
 
 def test_the_plan_in_words_tells_it() -> None:

@@ -368,7 +368,8 @@ class VerifiedSum(Aggregator):
         noise = f", with the noise of each aggregator (multiplier {self.noise:g})" if self.noise else ""
         return (
             ("server", f"random shares; the sum{noise}; who took part, and whose proof does not hold", one + more),
-            (helpers, "random shares; the model; who took part, and whose proof does not hold", one),
+            (helpers, "random shares; the model, and by its change the mean; who took part, and whose proof does not "
+             "hold", one),
             ("other clients", "the new model after each round, and by its change the mean of all updates",
              "they learn of others what the model itself tells; of two clients, each learns the other's update"),
             ("lying clients", "nothing more; each moves the sum by its bounds at most, or is refused by name; the mean "
