@@ -235,20 +235,18 @@ class Weigh(Transform):
         return np.asarray(total[..., :-1] / total[..., -1:])
 
     def _check(self, weight: float, at: Context) -> None:
-        """Raise RoundError where the clients of a sum cannot weigh so much: one alone, or all of them together."""
+        """Raise RoundError where a client alone says a weight that none has, or all together say nothing."""
         wire, cap = at.spec.wire, self.cap or math.inf
-        slack = wire.noise.step.get("weight", 0.0) + 1e-9 * (self.cap or 1.0)  # rounding, of each
-        if not wire.noise.multiplier and not at.n * (1 - slack) <= weight <= at.n * (cap + slack):
-            alone = f"A client weighs {weight:g}, not 1 … {cap:g}."
-            together = f"The weights of {at.n} clients add up to {weight:g}, not to {at.n} … {at.n * cap:g}."
+        slack = wire.noise.step.get("weight", 0.0) + 1e-9 * (self.cap or 1.0)  # rounding
+        if at.n == 1 and not wire.noise.multiplier and not 1 - slack <= weight <= cap + slack:
             raise RoundError(
-                alone if at.n == 1 else together,
-                "One of them lies, or says NaN; a mean over such weights could be of any length, and of either sign.",
+                f"A client weighs {weight:g}, not 1 … {cap:g}.",
+                "Over such a weight its vector could be of any length, and point the other way.",
             )
         if not weight > 0:
             raise RoundError(
                 "The weights of this round add up to nothing, so there is no mean.",
-                "Noise or rounding outweighed them; Weigh('one') has none to outweigh.",
+                "Noise or rounding outweighed them (Weigh('one') has none to outweigh), or a client lies about it.",
             )
 
     def explain(self, spec: Spec) -> str:
