@@ -1,4 +1,4 @@
-"""hansa: private and verifiable federated learning."""
+"""hansa: federated learning, simulated on machines of one owner, with sums that hide and prove what is in them."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import numpy as np
 from .errors import PlanError, number
 from .models import MOMENTUM, Drift, Model, Training
 from .optim import Memo, Optimizer, Sgd
-from .spec import Counts, Vector
+from .spec import Bound, Interval, Vector
 from .transforms import Context
 
 Parts = dict[str, Any]  # block name → vector or number; "loss" is always among them
@@ -33,7 +33,7 @@ class Algorithm(Protocol):
         """What a client says of a model of size d: name → length."""
         ...
 
-    def side(self) -> Mapping[str, float | Counts]:
+    def side(self) -> Mapping[str, Bound]:
         """What it says beside them: name → bound, infinite where there is none; scalars, but for `Counts`."""
         ...
 
@@ -88,7 +88,7 @@ class FedAvg:
         """The update."""
         return {"delta": d}
 
-    def side(self) -> Mapping[str, float]:
+    def side(self) -> Mapping[str, Bound]:
         """Nothing."""
         return {}
 
@@ -174,10 +174,10 @@ class FedNova(FedAvg):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (number(self.most) and self.most >= 1):
+        if not (number(self.most) and self.most > 1):
             raise PlanError(
                 f"FedNova(most={self.most}) leaves no step.",
-                "It bounds τ, the number of local steps, and there is at least one.",
+                "It bounds τ, the number of local steps: with one alone there is nothing to normalise.",
                 "Write for example FedNova(most=100), or leave it out.",
             )
 
@@ -191,9 +191,9 @@ class FedNova(FedAvg):
                 "Write Training(optimizer='sgd' or 'momentum', weight_decay=0.0) and no pull, or take FedAvg.",
             )
 
-    def side(self) -> Mapping[str, float]:
-        """τᵢ."""
-        return {"tau": self.most}
+    def side(self) -> Mapping[str, Bound]:
+        """τᵢ, of one step at least."""
+        return {"tau": Interval(1.0, self.most)}
 
     def client(
         self, model: Model, down: dict[str, Vector], mine: Memo, data: Any, training: Training, at: Context

@@ -258,6 +258,7 @@ def _warnings(plan: Plan, named: bool) -> Iterator[str]:
         yield "A robust rule looks at each update by itself, so the server sees every one of them, by name."
     yield from _noise(plan, clear)
     yield from _unbounded(plan, set(wire.unbounded))
+    yield from _moved(plan)
     if plan.reported and clear and not wire.noise.multiplier:
         yield f"Clients report {_list(list(plan.reported))} beside the update; Training(report=False) stops that."
     if plan.sample.quorum == 1:
@@ -306,6 +307,28 @@ def _unbounded(plan: Plan, loose: set[str]) -> Iterator[str]:
         yield f"Nothing bounds {_list(told)}: a single client could make what is reported meaningless."
 
 
+def _moved(plan: Plan) -> Iterator[str]:
+    """How far one client can move the mean of what is proven, beside as few others as a round may end with."""
+    wire, others = plan.wire, max(plan.sample.quorum, plan.aggregator.least) - 1
+    if not all(map(own, plan.pipe)):
+        return  # what another transform makes of a sum is not known
+    weights, where, apart = [1.0], "", ""
+    if "weight" in wire.blocks:
+        weights, where = [wire.low("weight"), wire.bounds.get("weight", math.inf)], " where they weigh {:.4g} each"
+        apart = ": its update and its weight are proven, but not that they belong together"
+    told = [
+        _list([f"{name} by {far:.3g}" for name, far in moved.items()]) + where.format(weight)
+        for weight in weights
+        if (moved := plan.aggregator.moved(wire, others * weight))
+    ]
+    unit = " (times the norm that AdaptiveClip has learnt)" if wire.learns else ""
+    if told:
+        yield (
+            f"A client that lies within its bounds stays in the sum. Beside {_count(others, 'other', 'others')} it "
+            f"moves the mean of {', and '.join(told)}, at most{unit}{apart}."
+        )
+
+
 def expression(plan: Plan) -> str:
     """The expression that builds the plan, one argument in a line."""
     lines = []
@@ -345,8 +368,10 @@ def _meaning(name: str) -> str:
 def _bound(spec: Spec, name: str) -> str:
     bound = spec.bounds.get(name, math.inf)
     if not math.isfinite(bound):
-        return "no bound"
-    return f"norm\u00a0≤\u00a0{bound:.4g}" if spec.blocks[name] > 1 else f"±\u00a0{bound:.4g}"
+        return f"no bound above {spec.lows[name]:.4g}" if name in spec.lows else "no bound"
+    if spec.blocks[name] > 1:
+        return f"norm\u00a0≤\u00a0{bound:.4g}"
+    return f"{spec.lows[name]:.4g}\u00a0…\u00a0{bound:.4g}" if name in spec.lows else f"±\u00a0{bound:.4g}"
 
 
 def _facts(before: Spec, after: Spec) -> str:

@@ -18,7 +18,7 @@ from .errors import PlanError, number
 from .models import Foretold, Model, Training, TrainResult
 from .optim import Memo
 from .rand import Key
-from .spec import Spec, Vector, Wire
+from .spec import Bound, Interval, Spec, Vector, Wire, ends
 from .transforms import Context, Decoder, Mean, Pipe, Session, Transform, counted
 from .transforms.scale import Weigh
 from .wire import dumps
@@ -182,12 +182,13 @@ class Plan:
             )
 
     @cached_property
-    def reported(self) -> dict[str, float]:
-        """The side values that clients report: name → bound."""
+    def reported(self) -> dict[str, Bound]:
+        """The side values that clients report: name → bound. A loss is ≥ 0 where the model says that its own is."""
         if not self.training.report:
             return {}
         held = {f"val_{name}": bound for name, bound in self.model.metrics.items()} if self.training.validation else {}
-        return {"loss": math.inf} | held
+        positive = ends(self.model.metrics.get("loss", math.inf))[0] >= 0
+        return {"loss": Interval(0.0) if positive else math.inf} | held
 
     @cached_property
     def stages(self) -> Pipe:
@@ -343,8 +344,7 @@ class Plan:
         """A mean that clients report; where noise carries it out of its range, its nearest end, which costs no ε."""
         if not self.summed.noise.multiplier:
             return value
-        high = self.reported[name]
-        low = 0.0 if name.endswith(("loss", "accuracy")) else -high
+        low, high = ends(self.reported[name])
         return min(max(value, low), high)
 
     def _void(self, heard: Mean | None, seen: Sequence[str]) -> str:

@@ -61,11 +61,38 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Interval:
+    """The bound of a side value x with  low ≤ x ≤ high;  |low| ≤ high, for high is what noise is sized for."""
+
+    low: float
+    high: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not (-self.high <= self.low < self.high) or math.isinf(self.low):
+            raise PlanError(
+                f"{self!r} bounds nothing.",
+                "A value lies between two different numbers, and `high` bounds how large it is, with either sign.",
+                "Write for example Interval(0.0, 1.0), Interval(-5.0, 5.0), or Interval(0.0) for what has no end.",
+            )
+
+
+Bound = float | Interval | Counts  # of a side value; of a number b alone −b … b, and infinite where there is none
+
+
+def ends(bound: Bound) -> tuple[float, float]:
+    """The least and the largest number that a bound allows."""
+    if isinstance(bound, Counts):
+        return 0.0, float(bound.most)
+    return (bound.low, bound.high) if isinstance(bound, Interval) else (-float(bound), float(bound))
+
+
+@dataclass(frozen=True)
 class Spec:
     """Names, sizes and proven facts of the vector that one client sends."""
 
     blocks: Mapping[str, int]  # name → length, in order
     bounds: Mapping[str, float] = field(default_factory=dict)  # name → ‖block‖₂ at most this, before noise
+    lows: Mapping[str, float] = field(default_factory=dict)  # name → the least a side value can be, where not −bound
     kinds: Mapping[str, Kind] = field(default_factory=dict)  # name → what it is, other than a part of the update
     space: Literal["real", "integer"] = "real"
     weighed: bool = False  # is a sum already on its way to a mean?
@@ -107,6 +134,10 @@ class Spec:
         """Names of the blocks without a bound."""
         return tuple(name for name in self.blocks if not math.isfinite(self.bounds.get(name, math.inf)))
 
+    def low(self, name: str) -> float:
+        """The least that a side value can be: −bound, where nothing says otherwise."""
+        return self.lows.get(name, -self.bounds.get(name, math.inf))
+
     @cached_property
     def update(self) -> tuple[str, ...]:
         """Names of the blocks that make the update: all but the side values."""
@@ -141,7 +172,7 @@ class Spec:
         """This spec with other facts."""
         return replace(self, **facts)
 
-    def plus(self, name: str, bound: float | Counts = math.inf) -> Self:
+    def plus(self, name: str, bound: Bound = math.inf) -> Self:
         """This spec with one more side value at its end; PlanError where the name is taken."""
         if name in self.blocks:
             raise PlanError(
@@ -150,9 +181,11 @@ class Spec:
                 "Rename the algorithm's block or side value of that name.",
             )
         kind: Kind = "counts" if isinstance(bound, Counts) else "side"
-        size, bound = (bound.size, bound.most) if isinstance(bound, Counts) else (1, bound)
-        bounds = {**self.bounds, name: float(bound)} if math.isfinite(bound) else self.bounds
-        return replace(self, blocks={**self.blocks, name: size}, bounds=bounds, kinds={**self.kinds, name: kind})
+        size, (low, high) = bound.size if isinstance(bound, Counts) else 1, ends(bound)
+        bounds = {**self.bounds, name: high} if math.isfinite(high) else self.bounds
+        lows = {**self.lows, name: low} if low > -high else self.lows
+        kinds = {**self.kinds, name: kind}
+        return replace(self, blocks={**self.blocks, name: size}, bounds=bounds, lows=lows, kinds=kinds)
 
     def _of(self, *kinds: Kind) -> frozenset[str]:
         return frozenset(name for name in self.blocks if self.kinds.get(name) in kinds)

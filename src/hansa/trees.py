@@ -22,7 +22,7 @@ from .aggregators import Aggregator, Channel, decoded
 from .errors import PlanError
 from .models import Drift, Model, Training
 from .optim import Memo
-from .spec import Spec, Vector
+from .spec import Bound, Spec, Vector
 from .transforms import Context, Decoder, Mean, Transform
 from .transforms.scale import Finite, Weigh
 
@@ -45,7 +45,7 @@ class Boosting:
         """The new trees, and how much they count: one as the client says it."""
         return {"share": 1, "trees": d - 1}
 
-    def side(self) -> Mapping[str, float]:
+    def side(self) -> Mapping[str, Bound]:
         """Nothing."""
         return {}
 
@@ -93,7 +93,7 @@ class Ensemble(Aggregator):
         """Rows [shareₖ, Tₖ, Σ shareₖ reportₖ]."""
         wire, spec = decode.pipe.specs[-1], decode.spec
         size = sum(spec.blocks[name] for name in spec.update)  # the side values follow the update
-        heard, weights, most = dict[str, Vector](), list[float](), wire.bounds.get("weight", MOST)
+        heard, weights = dict[str, Vector](), list[float]()
         for who, said in channel.ask(dict.fromkeys(cohort)).items():
             v, why = decoded(said, decode)
             if not why:
@@ -101,8 +101,8 @@ class Ensemble(Aggregator):
                     v[:size] = np.float32(v[:size])
                 why = decode.fault(spec.unpack(v))
             weight = float(said[wire.at("weight")][0]) if "weight" in wire.blocks and not why else 1.0
-            if weight > most:
-                why = f"it counts for more than {most:g} examples"
+            if weight > MOST:
+                why = f"it counts for more than {MOST:g} examples"
             if why:
                 channel.lose(who, why)
             else:

@@ -190,7 +190,7 @@ class Nameless(FedAvg):
     [
         (Mute(), "says no loss"),
         (Short(), "says 14 numbers"),
-        (Overshoots(), "at most 1"),
+        (Overshoots(), "declares -1 … 1"),
         (Scribbles(), "modifies"),
         (StepsInPlace(), "modifies its arguments"),
         (RemembersItself(), "function of its arguments"),

@@ -345,7 +345,8 @@ LIES: list[tuple[Lie, str]] = [
     (put("leaf", 0, 8.0), "max_delta_step"),
     (put("threshold", 0, np.nan), "NaN"),
     (put("share", 0, 5.0), "share is not one"),
-    (put("weight", 0, -3.0), "cannot be decoded"),
+    (put("weight", 0, -3.0), "A client weighs -3"),
+    (put("weight", 0, 1e-9), "A client weighs 1e-09"),
     (put("weight", 0, np.inf), ""),
     (lambda v, plan: v * 2.0**60, "more than 9.0072e+15 examples"),
     (lambda v, plan: v[:-1], "invalid"),
@@ -379,7 +380,7 @@ def test_nobody_counts_for_more_than_the_cap() -> None:
     data = {who: points(BINARY, seed=i) for i, who in enumerate(("a", "b", "liar"))}
     assert run(planned_for(BINARY), data, Liar).seen == ("a", "b", "liar")
     state = run(planned_for(BINARY, pipe=(h.Weigh("examples", cap=100),)), data, Liar)
-    assert state.seen == ("a", "b") and "more than 100 examples" in state.lost["liar"]
+    assert state.seen == ("a", "b") and "weighs 160, not 1 … 100" in state.lost["liar"]
 
 
 def test_trees_of_a_server_are_looked_at_as_well() -> None:

@@ -205,6 +205,16 @@ def test_weights_that_noise_has_eaten_give_no_mean(weight: float) -> None:
         decoded(pipe, np.array([1.0, weight]), 3)
 
 
+@pytest.mark.parametrize("weight", [0.0, -3.0, math.nan, 0.9, 5.1])
+def test_a_weight_that_no_client_has_makes_no_vector(weight: float) -> None:
+    """Of one alone, as a robust rule decodes it; a sum of many may have noise in it that no transform knows of."""
+    pipe = Pipe.of((Weigh("examples", cap=5),), Spec({"delta": 1}))
+    with pytest.raises(RoundError, match="A client weighs"):
+        decoded(pipe, np.array([1.0, weight]), 1)
+    for right, n in ((1.0, 1), (5.0, 1), (0.5, 3), (16.0, 3)):
+        assert decoded(pipe, np.array([1.0, right]), n)[0] == pytest.approx(1 / right)
+
+
 def test_noise_is_sized_for_what_comes_after_it() -> None:
     """Rounding lengthens a vector, here to √(C² + step²·d/4 + step·(C + step·√d/2)); noise before must cover it."""
     spec = Spec({"delta": 4}, {"delta": 1.0}, weighed=True)
@@ -336,6 +346,17 @@ class Hoards(Transform):
 
 
 @dataclass(frozen=True)
+class Halves(Transform):
+    """Say half of it, and still that nothing is below what it was."""
+
+    def encode(self, v: Any, at: Context) -> Any:
+        return v / 2
+
+    def decode(self, total: Any, at: Context) -> Any:
+        return total * 2
+
+
+@dataclass(frozen=True)
 class Refuses(Transform):
     """Accept nothing."""
 
@@ -359,6 +380,7 @@ class Refuses(Transform):
         (Moody(), "called again"),
         (Nameless(), "repr"),
         (Hoards(), "learn"),
+        (Halves(), r"'loss' of 0.25; plan\(\) declares 0.5 or more"),
         (Refuses(), "accepts none"),
     ],
     ids=lambda value: type(value).__name__,

@@ -219,7 +219,7 @@ def test_no_client_changes_more_than_the_noise_is_sized_for(p: Plan) -> None:
             for name in set(p.spec.side) & set(
                 p.algorithm.side()
             ):  # an algorithm keeps the bounds of its own side values
-                v[p.spec.at(name)] = p.algorithm.side()[name]
+                v[p.spec.at(name)] = p.spec.bounds[name]
             if p.training.validation:
                 v[p.spec.at("val_accuracy")] = 1.0
             at = p.context(0, i, "anna", examples=1000, memo=pipe.start(), secret=KEY)

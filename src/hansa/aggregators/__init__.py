@@ -72,6 +72,10 @@ class Aggregator:
         """The server's side: the decoded mean (None where nobody is in it), and who is in it."""
         raise TypeError(f"{type(self).__name__} does not say what the server does")
 
+    def moved(self, spec: Spec, others: float, liars: int = 1) -> dict[str, float]:
+        """How far so many liars move the mean of each block of the update; nothing where nothing they say is proven."""
+        return {}
+
     def sees(self) -> tuple[tuple[str, str, str], ...]:
         """Who sees what, under which assumption."""
         return (
@@ -95,6 +99,11 @@ class Sum(Aggregator):
         wire = decode.pipe.specs[-1]
         nothing = np.zeros(wire.size, np.uint64 if wire.space == "integer" else np.float64)
         return (decode(nothing, 0) if wire.hidden else None), seen  # where noise hides the sample, also an empty one
+
+    def sees(self) -> tuple[tuple[str, str, str], ...]:
+        """As with every sum in the clear; and what liars can do."""
+        lies = "nothing: a sum shows nobody's lie; the plan's bounds hold for those who follow it"
+        return (*super().sees(), ("lying clients", "the model; one of them moves it as far as it likes", lies))
 
 
 class RobustRule(Aggregator):

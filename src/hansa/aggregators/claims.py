@@ -2,7 +2,7 @@
 
 a block of the update    ‖x‖₂ ≤ B steps       Pine
 a list of counts         x ≥ 0, Σ x ≤ B       Prio3
-all other side values    |x| ≤ B steps        Prio3, x + B in 0 … 2B
+all other side values    a ≤ x ≤ b steps      Prio3, x − a in 0 … b − a, for those of the same b − a together
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ Integers = NDArray[np.int64]
 
 PROFILES = {"product": pine.PRODUCT, "compact": pine.COMPACT}
 FINE, NOISY, COARSE = 2**24, 2**20, 2**15  # steps in a bound: alone, under noise (which hides smaller ones), compact
-SIDE, NOISY_SIDE = 2**20, 2**16  # steps in the bound of a side value, whose noise is a few times as large
+SIDE, NOISY_SIDE = 2**21, 2**17  # steps from end to end of a side value, whose noise is a few times as large
 TRIES = 100  # of a rounding that fits with probability ≥ 1 − e^−½
 
 
@@ -41,13 +41,11 @@ class Claim:
 
     names: tuple[str, ...]
     size: int
-    bound: int  # in steps; of all numbers together, or of each side value
+    bound: int  # in steps; of all numbers together, or of each side value, from end to end
     steps: tuple[float, ...]
     real: bool
     aggregators: int
     context: bytes = b""
-
-    shift: ClassVar[bool] = False  # is `bound` added to every number, so that none is negative?
 
     @property
     def sum(self) -> Pine | Prio3:
@@ -60,7 +58,11 @@ class Claim:
 
     def measurement(self, x: Integers) -> Integers:
         """The integers as `sum` takes them."""
-        return x + self.bound if self.shift else x
+        return x
+
+    def most(self, i: int) -> float:
+        """How far a client who is there or not can change the sum of its i-th block, in steps."""
+        return float(self.bound)
 
     def read(self, totals: Sequence[bytes], n: int, margin: float) -> Integers:
         """The sum of n clients' integers.
@@ -74,8 +76,6 @@ class Claim:
                 f"A sum may reach {largest:.3g} steps, and from {field.p / 2:.3g} on it would wrap around.",
                 "Sample fewer clients, or write profile='product'.",
             )
-        if self.shift:
-            total = field.sub(total, field.array([n * self.bound] * self.size))
         if ((total > math.ceil(largest)) & (total < field.p - math.ceil(largest))).any():
             raise RoundError(
                 "The sum is farther out than clients and noise can bring it.",
@@ -131,27 +131,45 @@ class Norm(Claim):
 
 @dataclass(frozen=True)
 class Range(Claim):
-    """|x| ≤ bound for each side value."""
+    """a ≤ x ≤ a + bound for the numbers of side values, each with its own a."""
 
-    shift: ClassVar[bool] = True
+    lows: tuple[int, ...] = ()  # a of each number, in steps
 
     @cached_property
     def sum(self) -> Prio3:
-        """Prio3 SumVec, of x + bound in 0 … 2·bound."""
-        chunk = math.isqrt(self.size * (2 * self.bound).bit_length()) + 1
-        return prio3.prio3_sum_vec(self.size, 2 * self.bound, chunk, self.aggregators, self.context)
+        """Prio3 SumVec, of x − a in 0 … bound."""
+        chunk = math.isqrt(self.size * self.bound.bit_length()) + 1
+        return prio3.prio3_sum_vec(self.size, self.bound, chunk, self.aggregators, self.context)
 
     def round(self, v: Vector, key: Key) -> Integers:
         """x, or DataError."""
-        x = np.floor(v / self.steps + key.uniform(v.shape)) if self.real else v.view(np.int64)
-        if (bad := ~(np.abs(x) <= self.bound)).any():  # NaN too
+        of = np.repeat(np.arange(len(self.names)), self.size // len(self.names))  # the block of each number
+        low, steps = np.array(self.lows), np.array(self.steps)[of]
+        exact = v / steps if self.real else v.view(np.int64)
+        slack = 1e-9 * np.maximum(np.abs(low), self.bound) if self.real else 0  # of the division
+        if (bad := ~((exact >= low - slack) & (exact <= low + self.bound + slack))).any():  # NaN too
             i = int(bad.argmax())
+            least, most = low[i] * steps[i], (low[i] + self.bound) * steps[i]
             raise DataError(
-                f"The {self.names[i]} is {x[i] * self.steps[i]:.6g}.",
-                f"The plan says that it is at most {self.bound * self.steps[i]:.6g}.",
+                f"The {self.names[of[i]]} is {exact[i] * steps[i]:.6g}.",
+                f"The plan says that it lies in {least:.6g} … {most:.6g}.",
                 "Clip(…, side=…) cuts what a client reports.",
             )
-        return x.astype(np.int64)
+        x = np.floor(exact + key.uniform(v.shape)) if self.real else exact
+        return np.clip(x, low, low + self.bound).astype(np.int64)
+
+    def measurement(self, x: Integers) -> Integers:
+        """x − a."""
+        return x - np.array(self.lows, np.int64)
+
+    def most(self, i: int) -> float:
+        """max(|a|, |a + bound|), not the bound: who is not there adds 0."""
+        low = self.lows[i * (self.size // len(self.names))]
+        return float(max(abs(low), abs(low + self.bound)))
+
+    def read(self, totals: Sequence[bytes], n: int, margin: float) -> Integers:
+        """Σ x = Σ (x − a) + n·a."""
+        return super().read(totals, n, margin) + n * np.array(self.lows, np.int64)
 
 
 @dataclass(frozen=True)
@@ -194,16 +212,37 @@ def claims(
     for name in counts:
         most = int(spec.bounds[name])
         found.append(Tally((name,), spec.blocks[name], most, (1.0,), real, aggregators, context + name.encode()))
-    side = tuple(name for name in spec.blocks if name in spec.side and name not in counts)
-    fine = NOISY_SIDE if noisy else SIDE
-    if side:
+    widths: dict[tuple[int, int], dict[str, int]] = {}  # (b − a, numbers) → name → a
+    for name in (name for name in spec.blocks if name in spec.side and name not in counts):
         if real:
-            steps |= {name: spec.bounds[name] / fine for name in side}
-        B = max(fine if real else math.ceil(spec.bounds[name] / steps[name]) for name in side)
-        found.append(Range(side, len(side), B, tuple(steps[name] for name in side), real, aggregators, context))
+            steps[name] = _step(spec.low(name), spec.bounds[name], NOISY_SIDE if noisy else SIDE)
+        low, high = _ends(spec, name, steps[name])
+        widths.setdefault((high - low, spec.blocks[name]), {})[name] = low
+    for (width, size), lows in widths.items():
+        each, n = tuple(steps[name] for name in lows), size * len(lows)
+        more = context + f"{width} {size}".encode()
+        least = tuple(np.repeat(list(lows.values()), size).tolist())
+        found.append(Range(tuple(lows), n, width, each, real, aggregators, more, least))
     for claim in found:
         _ = claim.sum  # or PlanError
     return tuple(found)
+
+
+def _step(low: float, high: float, steps: int) -> float:
+    """γ, of which about so many go from low to high, and a whole number into low: then no client is rounded below."""
+    step = 2 * high / steps if low < 0 else high / steps
+    return low / math.ceil(low / step) if low > 0 else step
+
+
+def _ends(spec: Spec, name: str, step: float) -> tuple[int, int]:
+    """a and b of a side value, in steps: what is rounded from within its bounds lies between them.
+
+    Of integers, those within the bounds; a hair's breadth is what floats may be off.
+    """
+    low, high, hair = spec.low(name) / step, spec.bounds[name] / step, 1e-14
+    if spec.space == "integer":
+        return math.ceil(low - hair * abs(low)), math.floor(high + hair * abs(high))
+    return math.floor(low + hair * abs(low)), math.ceil(high - hair * abs(high))
 
 
 def radius(bound: int, size: int) -> float:

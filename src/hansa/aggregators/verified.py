@@ -10,6 +10,7 @@ helper → server     the sum of its shares of those who are in
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from ..transforms.discrete import LARGEST, DiscreteGaussianNoise
 from ..transforms.noise import shares
 from ..wire import dumps
 from . import Aggregator, Channel, Contribute, Conversation
-from .claims import PROFILES, Claim, Integers, Profile, claims
+from .claims import PROFILES, Claim, Integers, Norm, Profile, Range, claims
 from .share import UNOPENED, Report, Share
 
 SECRET = 32  # bytes of the key that proofs are checked with, and of a challenge
@@ -44,13 +45,16 @@ class VerifiedSum(Aggregator):
     """Σ vᵢ, split between the server and `helpers`; every client proves on the shares that its vᵢ is in bounds.
 
         each block of the update   ‖x‖₂ ≤ B    PINE    (Rothblum, Omri, Chen, Talwar 2023)
-        each side value            |x| ≤ B     Prio3   (draft-irtf-cfrg-vdaf-18)
+        each side value            a ≤ x ≤ b   Prio3   (draft-irtf-cfrg-vdaf-18)
         each list of counts        Σ x ≤ B     Prio3
 
-    B comes from the pipe: from its Clip, Weigh and, where there is one, Quantize; without Quantize vectors are rounded
-    here, to 2⁻²⁴ of their bound. `bound` proves a larger norm of the update than the pipe asks for. A client whose
-    proof does not hold is left out, by name. Nobody sees more than the sum while one of the aggregators, that is, the
-    server and the helpers, keeps its shares to itself; a false proof is found while all of them do their work.
+    They come from the pipe: from its Clip, Weigh and, where there is one, Quantize; without Quantize vectors are
+    rounded here, to 2⁻²⁴ of their bound. `bound` proves a larger norm of the update than the pipe asks for. A client
+    whose proof does not hold is left out, by name. Nobody sees more than the sum while one of the aggregators, that is,
+    the server and the helpers, keeps its shares to itself; a false proof is found while all of them do their work.
+
+    Update and weight are proven apart, so a client may say the longest update and the least weight: `moved` tells how
+    far that goes. Noise is sized for max(|a|, |b|), since a client who is not there adds nothing.
 
     helpers: how many, or their names. noise: z; each aggregator adds discrete Gaussian noise of σₖ = z·Bₖ/√sₖ to its
     share, with the shares sₖ of GaussianNoise, so that one honest aggregator makes the guarantee. Draws grow from each
@@ -81,9 +85,9 @@ class VerifiedSum(Aggregator):
             return spec
         parts, step = [], {}
         for claim in claims(spec, self._aggregators, self.profile, self.bound, noisy=True):
-            for name, unit in zip(claim.names, claim.steps, strict=True):
-                sigma = self.noise * claim.bound / shares(spec)[name] ** 0.5
-                parts.append((spec.blocks[name], float(claim.bound), sigma))
+            for i, (name, unit) in enumerate(zip(claim.names, claim.steps, strict=True)):
+                bound = max(claim.most(i), spec.bounds[name] / unit)
+                parts.append((spec.blocks[name], bound, self.noise * bound / shares(spec)[name] ** 0.5))
                 step[name] = unit
         if max(sigma for *_, sigma in parts) > LARGEST:
             raise PlanError(
@@ -165,6 +169,29 @@ class VerifiedSum(Aggregator):
 
     def _claims(self, spec: Spec, binding: bytes) -> tuple[Claim, ...]:
         return claims(spec, self._aggregators, self.profile, self.bound, self.noise > 0, binding)
+
+    def moved(self, spec: Spec, others: float, liars: int = 1) -> dict[str, float]:
+        """How far liars move the mean of each block of the update, where the others weigh so much in all.
+
+        Proven of each are ‖u‖ ≤ B and a ≤ w ≤ b, apart; others keep to ‖u‖ ≤ w·B/b, so their mean m has ‖m‖ ≤ B/b, and
+
+            ‖m′ − m‖ = ‖Σ u − Σ w·m‖ / (W + Σ w) ≤ f·B·(1 + w/b) / (W + f·w)      over f liars, at w = a or w = b
+
+        where a = b = 1 with Weigh('one'). Up to the rounding of others; of all clients lying, B/a.
+        """
+        parts, weights, f = self._claims(spec, b""), (1.0, 1.0), liars
+        for part in parts:
+            if isinstance(part, Range) and "weight" in part.names:
+                i = part.names.index("weight")
+                weights = part.lows[i] * part.steps[i], (part.lows[i] + part.bound) * part.steps[i]
+        longest = {part.names[0]: part.bound * part.steps[0] for part in parts if isinstance(part, Norm)}
+        least, most = weights
+        if others + f * least <= 0:
+            return dict.fromkeys(longest, math.inf)
+        if not others:
+            return {name: B / least for name, B in longest.items()}
+        far = max(f * (1 + w / most) / (others + f * w) for w in weights)
+        return {name: B * far for name, B in longest.items()}
 
     # ── a client ──
 
@@ -337,12 +364,19 @@ class VerifiedSum(Aggregator):
         """Who sees what, and who must be honest for it."""
         helpers = ", ".join(self.parties)
         one = "that one of the aggregators (the server, the helpers) keeps its shares to itself"
+        more = (
+            "; that the reports are those of the clients named, for clients are not authenticated yet; and that enough "
+            "honest clients are in the sum, for who knows all other vectors of a sum knows the last"
+        )
         noise = f", with the noise of each aggregator (multiplier {self.noise:g})" if self.noise else ""
         return (
-            ("server", f"random shares; the sum{noise}; who took part, and whose proof does not hold", one),
-            (helpers, "random shares; the model; who took part, and whose proof does not hold", one),
-            ("other clients", "the new model after each round", "they learn of others what the model itself tells"),
-            ("lying clients", "nothing more; each moves the sum by its bound at most, or is refused by name",
+            ("server", f"random shares; the sum{noise}; who took part, and whose proof does not hold", one + more),
+            (helpers, "random shares; the model, and by its change the mean; who took part, and whose proof does not "
+             "hold", one),
+            ("other clients", "the new model after each round, and by its change the mean of all updates",
+             "they learn of others what the model itself tells; of two clients, each learns the other's update"),
+            ("lying clients", "nothing more; each moves the sum by its bounds at most, or is refused by name; the mean "
+             "by the longest update over the least weight, for the two are proven apart",
              "that all aggregators do their work; a false proof is accepted with negligible probability"),
             ("all aggregators together", "each client's vector", "none: choose helpers that would not collude"),
         )  # fmt: skip

@@ -32,7 +32,7 @@ from ..optim import Memo
 from ..plan import Everyone, Plan, State
 from ..rand import Key
 from ..runtimes.inprocess import InProcess
-from ..spec import Counts, Vector
+from ..spec import Bound, Counts, Vector
 from ..transforms import Context, Transform
 from ..transforms.scale import Weigh
 from .questions import Count, Histogram, Mean, Quantiles, Question, TopK, Variance, column
@@ -70,9 +70,9 @@ class Survey(Model):
                 raise PlanError(f"{name}={value!r}", "It counts something, and there is one.", f"Write {name}=100.")
 
     @property
-    def side(self) -> dict[str, float | Counts]:
+    def side(self) -> dict[str, Bound]:
         """All side values, with their bounds."""
-        found: dict[str, float | Counts] = {RECORDS: Counts(1, self.most)}
+        found: dict[str, Bound] = {RECORDS: Counts(1, self.most)}
         for name, question in self.questions.items():
             found |= question.side(name, self.most, self._width(question))
         return found
@@ -131,7 +131,7 @@ class Ask:
         """No update."""
         return {}
 
-    def side(self) -> Mapping[str, float | Counts]:
+    def side(self) -> Mapping[str, Bound]:
         """Sums and counts."""
         return self.survey.side
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..algorithms import Parts
 from ..errors import DataError, PlanError, RoundError, number
-from ..spec import Counts, Vector
+from ..spec import Bound, Counts, Interval, Vector
 
 Column = int | str | None  # of (X, y): a column of X, "y", or None for all of X; of a dict: a name
 
@@ -21,7 +21,7 @@ class Question(Protocol):
 
     column: Column
 
-    def side(self, name: str, most: int, width: int) -> dict[str, float | Counts]:
+    def side(self, name: str, most: int, width: int) -> dict[str, Bound]:
         """The side values that it needs, with what `most` records can make of them at most."""
 
     def client(self, name: str, values: Vector) -> Parts:
@@ -37,7 +37,7 @@ class Count:
 
     column: Column = None
 
-    def side(self, name: str, most: int, width: int) -> dict[str, float | Counts]:
+    def side(self, name: str, most: int, width: int) -> dict[str, Bound]:
         """Nothing beyond the number of records."""
         return {}
 
@@ -65,7 +65,7 @@ class Mean:
     def _half(self) -> float:
         return (self.high - self.low) / 2
 
-    def side(self, name: str, most: int, width: int) -> dict[str, float | Counts]:
+    def side(self, name: str, most: int, width: int) -> dict[str, Bound]:
         """A sum for each column."""
         return {f"{name}.sum.{i}": most * self._half for i in range(width)}
 
@@ -87,9 +87,10 @@ class Mean:
 class Variance(Mean):
     """The variance of values, each cut to low … high:  Σ (v − c)² / n − (Σ (v − c) / n)²; of each column alone."""
 
-    def side(self, name: str, most: int, width: int) -> dict[str, float | Counts]:
+    def side(self, name: str, most: int, width: int) -> dict[str, Bound]:
         """A sum, and one of squares, for each column."""
-        return super().side(name, most, width) | {f"{name}.square.{i}": most * self._half**2 for i in range(width)}
+        square = Interval(0.0, most * self._half**2)
+        return super().side(name, most, width) | {f"{name}.square.{i}": square for i in range(width)}
 
     def client(self, name: str, values: Vector) -> Parts:
         """Σ (v − c) and Σ (v − c)²."""
@@ -118,7 +119,7 @@ class Histogram:
                 "Write for example Histogram((0, 10, 20)).",
             )
 
-    def side(self, name: str, most: int, width: int) -> dict[str, float | Counts]:
+    def side(self, name: str, most: int, width: int) -> dict[str, Bound]:
         """The counts of all buckets, of one column."""
         if width > 1:
             raise PlanError(
@@ -159,7 +160,7 @@ class Quantiles:
     def _histogram(self) -> Histogram:
         return Histogram(tuple(np.linspace(self.low, self.high, self.bins + 1).tolist()), self.column)
 
-    def side(self, name: str, most: int, width: int) -> dict[str, float | Counts]:
+    def side(self, name: str, most: int, width: int) -> dict[str, Bound]:
         """The counts of all buckets."""
         return self._histogram.side(name, most, width)
 
@@ -189,7 +190,7 @@ class TopK:
                 "Write for example TopK(3, among=('a', 'b', 'c', 'd')).",
             )
 
-    def side(self, name: str, most: int, width: int) -> dict[str, float | Counts]:
+    def side(self, name: str, most: int, width: int) -> dict[str, Bound]:
         """A count for each value, of one column."""
         return Histogram(tuple(range(len(self.among) + 1)), self.column).side(name, most, width)
 

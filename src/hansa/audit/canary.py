@@ -20,7 +20,7 @@ from ..plan import Plan, State
 from ..privacy import planned, spent, within
 from ..rand import Key
 from ..runtimes.inprocess import InProcess
-from ..spec import Vector
+from ..spec import Bound, Vector
 from ..sums import Total
 from ..transforms import Context, Transform
 from .bounds import CONFIDENCE, SHARES, guessed, lower_bound
@@ -72,7 +72,7 @@ class Crafted(Model):
         return self.model.size
 
     @property
-    def metrics(self) -> Mapping[str, float]:  # type: ignore[override]
+    def metrics(self) -> Mapping[str, Bound]:  # type: ignore[override]
         """Those of the model."""
         return self.model.metrics
 

@@ -322,4 +322,4 @@ def _common(
         bool, typer.Option("--version", help="Say the version.", is_eager=True, callback=_version)
     ] = False,
 ) -> None:
-    """Private and verifiable federated learning: many parties train one model, and none shows its data."""
+    """Federated learning, simulated on machines of one owner: sums that hide and prove what is in them, and noise."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --he
 
 commands = typer.Typer(
     name="hansa",
-    help="Private and verifiable federated learning: many parties train one model, and none shows its data.",
+    help="Federated learning, simulated on machines of one owner: sums that hide and prove what is in them, and noise.",
     epilog="Begin with: hansa new hospitals my-app, then hansa run my-app/hospitals.py",
     no_args_is_help=True,
     add_completion=False,

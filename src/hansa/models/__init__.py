@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import PlanError, number
 from ..rand import Key
-from ..spec import Vector
+from ..spec import Bound, Vector
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Model:
     """
 
     size: int
-    metrics: Mapping[str, float] = {"loss": np.inf}  # what `score` gives → the largest value it can have
+    metrics: Mapping[str, Bound] = {"loss": np.inf}  # what `score` gives → its bound; is the loss ever negative?
     grows: bool = False  # does training add `size` numbers behind those of x, and leave these as they are? see `trees`
     cohort: int = 1  # how many clients `train_all` trains at once, each to the same bytes as `train`
     private: bool = False  # does `train` do what Training(private=…) says? Where it does not, a plan with it is refused

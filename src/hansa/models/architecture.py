@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
+from ..spec import Bound
 from .faults import Fault
+from .measures import RATE
 
 # Of a serialised model: where its code lies, and how a machine runs it.
 PASSING = {"module", "registered_name", "shared_object_id", "build_config"}
@@ -59,12 +61,13 @@ def _plain(value: Any, names: Mapping[str, str]) -> Any:
     return names.get(str(value), re.sub(r" at 0x[0-9a-f]+", "", str(value)))
 
 
-def measured(net: Any, anything: Any) -> dict[str, float]:
-    """What `evaluate` gives by its Keras names, but for each output's own loss → the largest value it can have.
+def measured(net: Any, anything: Any) -> dict[str, Bound]:
+    """What `evaluate` gives by its Keras names, but for each output's own loss → its bound.
 
     Keras names its metrics when it sees the first batch; the outputs, or `anything`, stand in for it.
     """
-    found, compiled, losses = {"loss": math.inf}, net._compile_metrics, net._compile_loss
+    compiled, losses = net._compile_metrics, net._compile_loss
+    found: dict[str, Bound] = {"loss": math.inf}
     if compiled is not None:
         said = list(getattr(net, "outputs", None) or [anything])
         given = compiled._user_metrics, compiled._user_weighted_metrics
@@ -72,14 +75,14 @@ def measured(net: Any, anything: Any) -> dict[str, float]:
         named.build(said, said)
         for group in filter(None, (*named._flat_metrics, *named._flat_weighted_metrics)):
             output = f"{group.output_name}_" if group.output_name else ""
-            found |= {f"{output}{metric.name}": _most(metric) for metric in group.metrics}
+            found |= {f"{output}{metric.name}": _bound(metric) for metric in group.metrics}
     known = [net._loss_tracker, compiled, *(losses.metrics if losses is not None else [])]
-    return found | {metric.name: _most(metric) for metric in net.metrics if not any(metric is one for one in known)}
+    return found | {metric.name: _bound(metric) for metric in net.metrics if not any(metric is one for one in known)}
 
 
-def _most(metric: Any) -> float:
+def _bound(metric: Any) -> Bound:
     kind = type(metric)
-    return 1.0 if kind.__module__.startswith("keras") and SHARES.search(kind.__name__) else math.inf
+    return RATE if kind.__module__.startswith("keras") and SHARES.search(kind.__name__) else math.inf
 
 
 def own_code(net: Any) -> dict[str, Any]:

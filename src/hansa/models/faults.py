@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import DataError, HansaError, PlanError
+from ..spec import Interval
 from .batch import spelled as described
 from .batch import target
 
@@ -76,7 +77,7 @@ def of_choices(buffers: Any, metrics: Any, threads: Any) -> Iterator[Fault]:
     yield not named, f"metrics={metrics!r}.", why, "Write metrics={'accuracy': (function, 1.0)}."
     for name, value in (metrics or {}).items():
         good = isinstance(value, tuple) and len(value) == 2 and callable(value[0]) and name != "loss"
-        good = good and isinstance(value[1], int | float) and value[1] > 0
+        good = good and (isinstance(value[1], Interval) or (isinstance(value[1], int | float) and value[1] > 0))
         yield not good, f"metrics={{{name!r}: {value!r}}}.", why, "Write metrics={'accuracy': (function, 1.0)}."
 
 

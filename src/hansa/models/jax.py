@@ -13,11 +13,11 @@ import numpy as np
 from .. import data as local
 from ..errors import DataError, PlanError
 from ..rand import Key
-from ..spec import Vector
+from ..spec import Bound, Vector
 from . import MOMENTUM, Drift, Model, Training, TrainResult, faults
 from .batch import LABELS, parts, pieces, target
 from .blocks import Layout, arrays, blocks, lengthened, noises, power
-from .measures import ACCURACY, fit, known
+from .measures import ACCURACY, RATE, bounds, fit, known
 
 try:
     import jax
@@ -30,7 +30,7 @@ except ModuleNotFoundError as missing:
 
 Tree = Any  # a pytree of arrays
 Loss = Callable[[Any, Array], Array]  # (outputs, targets) → one number for each example [n, …], or their mean
-Metric = tuple[Loss, float]  # a function like a loss, and the largest value it can have
+Metric = tuple[Loss, Bound]  # a function like a loss, and its bound
 
 CHECKED, SCORED = 32, 256  # rows that go through at once: to check them, to score them
 GRADIENTS = 2**24  # numbers in the gradients of single examples that are held at once
@@ -107,7 +107,7 @@ class JaxModel(Model):
     each training as given. "local" sends none: each client keeps its own (Li et al. 2021, "FedBN"), and `score`
     outside of a client has the one given.
 
-    `metrics`: name → (function like a loss, its largest value), besides the loss. Where it is not given there is an
+    `metrics`: name → (function like a loss, its bound), besides the loss. Where it is not given there is an
     accuracy for `cross_entropy` of this module and for optax's cross-entropies; else the loss alone.
 
     Equal bytes: batches and `key` come from the plan's key. XLA's kernels run on one thread here, since a matrix
@@ -141,9 +141,9 @@ class JaxModel(Model):
         self._takes = [name for name in ("state", "key", "train") if name in takes]
         self._known = known(loss)
         if metrics is None:
-            metrics = {"accuracy": (ACCURACY[self._known], 1.0)} if self._known in ACCURACY else {}
+            metrics = {"accuracy": (ACCURACY[self._known], RATE)} if self._known in ACCURACY else {}
         self._measured = metrics
-        self.metrics = {"loss": np.inf} | {name: float(bound) for name, (_, bound) in metrics.items()}
+        self.metrics = bounds(self._known in ACCURACY, metrics)
         self._flatten(params, state)
         self._facts: Facts | None = None
         self._kept = dict[Any, Vector]()  # memory for batches; free again when a block's losses are there

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from ..spec import Vector
+from ..spec import Bound, Interval, Vector
 from . import faults
+
+RATE, LOSS = Interval(0.0, 1.0), Interval(0.0)  # the bounds of a share, and of a cross-entropy or a mean square
 
 
 def accuracy(outputs: Any, targets: Any) -> Any:
@@ -25,6 +28,11 @@ ACCURACY: dict[str, Callable[[Any, Any], Any]] = {  # by the names that optax gi
     **dict.fromkeys(("softmax_cross_entropy_with_integer_labels", "softmax_cross_entropy", "cross_entropy"), accuracy),
     "sigmoid_binary_cross_entropy": binary,
 }
+
+
+def bounds(loss: bool, metrics: Mapping[str, tuple[Any, Bound]]) -> dict[str, Bound]:
+    """Of metrics name → (function, bound), the bounds, with that of the loss: is it one that is never negative?"""
+    return {"loss": LOSS if loss else math.inf} | {name: bound for name, (_, bound) in metrics.items()}
 
 
 def known(loss: Any) -> str:

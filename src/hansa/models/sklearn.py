@@ -13,8 +13,9 @@ import numpy as np
 from .. import data as local
 from ..errors import DataError, PlanError
 from ..rand import Key
-from ..spec import Vector
+from ..spec import Bound, Vector
 from . import Drift, Model, Training, TrainResult
+from .measures import LOSS, RATE
 
 try:
     from sklearn.base import clone
@@ -110,9 +111,9 @@ class SklearnModel(Model):
         return (self.features + 1) * self._rows
 
     @property
-    def metrics(self) -> Mapping[str, float]:  # type: ignore[override]
+    def metrics(self) -> Mapping[str, Bound]:  # type: ignore[override]
         """The loss, and a classifier's accuracy."""
-        return {"loss": np.inf} if self.classes is None else {"loss": np.inf, "accuracy": 1.0}
+        return {"loss": LOSS} if self.classes is None else {"loss": LOSS, "accuracy": RATE}
 
     @property
     def _rows(self) -> int:

@@ -13,8 +13,9 @@ from ..errors import DataError, PlanError, number
 from ..rand import Key
 from ..spec import Vector
 from . import Drift, Model, Training, TrainResult
+from .measures import LOSS, RATE
 
-SCORES = {"loss": np.inf, "accuracy": 1.0}
+SCORES = {"loss": LOSS, "accuracy": RATE}
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,9 @@ from .dense.program import Program
 from .dense.torch import dense
 from .fused.torch import Programs, Step, log
 from .graphs.torch import Graphs
-from .losses.torch import ACCURACY, ELEMENTWISE, Loss, Metric, fit, known
+from .losses.torch import ACCURACY, ELEMENTWISE, POSITIVE, Loss, Metric, fit, known
 from .losses.torch import accuracy as accuracy
+from .measures import RATE, bounds
 from .steps.torch import correction, stepper
 
 CHECKED, SCORED = 32, 256  # rows that go through the net at once: to check it, to score it
@@ -63,7 +64,7 @@ class TorchModel(Model):
     start finite; all others start each training as in `net`. "local" sends none: each client keeps its own
     (Li et al. 2021, "FedBN"; Andreux et al. 2020), and `score` outside of a client has those of `net`.
 
-    `metrics`: name → (function of outputs and targets to a mean, its largest value), besides the loss. Where it is
+    `metrics`: name → (function of outputs and targets to a mean, its bound), besides the loss. Where it is
     not given there is an accuracy for cross_entropy, nll_loss and binary_cross_entropy(_with_logits), and for their
     modules; else the loss alone. Means are weighed by the number of examples in a batch.
 
@@ -110,9 +111,9 @@ class TorchModel(Model):
         self.compile, self._trainings = compile, 1
         self._known = known(loss)
         if metrics is None:
-            metrics = {"accuracy": (ACCURACY[self._known], 1.0)} if self._known in ACCURACY else {}
+            metrics = {"accuracy": (ACCURACY[self._known], RATE)} if self._known in ACCURACY else {}
         self._measured = metrics
-        self.metrics = {"loss": np.inf} | {name: float(bound) for name, (_, bound) in metrics.items()}
+        self.metrics = bounds(self._known in POSITIVE, metrics)
         self._targets = NUMBERS if self._known in ELEMENTWISE else LABELS
         self._loss = copy.deepcopy(loss).to(self.device) if isinstance(loss, nn.Module) else loss
         frozen = (p.detach().cpu().reshape(-1) for p in net.parameters() if not p.requires_grad)

@@ -13,8 +13,9 @@ import numpy as np
 from .. import data as local
 from ..errors import DataError, PlanError, ProtocolError, number
 from ..rand import Key
-from ..spec import Vector
+from ..spec import Bound, Vector
 from . import Drift, Model, Training, TrainResult
+from .measures import LOSS, RATE
 
 try:
     import xgboost as xgb
@@ -104,9 +105,9 @@ class XgboostModel(Model):
         return 1 + self.iterations * self._groups * int(2 ** (self._depth + 2) - 3)
 
     @property
-    def metrics(self) -> Mapping[str, float]:  # type: ignore[override]
+    def metrics(self) -> Mapping[str, Bound]:  # type: ignore[override]
         """The loss, and a classifier's accuracy."""
-        return {"loss": np.inf} | ({} if self.params["objective"].startswith("reg:") else {"accuracy": 1.0})
+        return {"loss": LOSS} | ({} if self.params["objective"].startswith("reg:") else {"accuracy": RATE})
 
     def plan(self, training: Training) -> None:
         """An iteration of boosting sees all examples at once."""

@@ -17,7 +17,7 @@ from ..optim import Memo
 from ..plan import Plan
 from ..rand import Key
 from ..runtimes.inprocess import InProcess
-from ..spec import Counts, Vector
+from ..spec import Vector, ends
 from .promise import KEY, demand, plain, same
 
 MODEL = Softmax(4, 3)
@@ -73,7 +73,7 @@ def _declares(algorithm: Algorithm) -> None:
     )
     side = algorithm.side()
     demand(
-        all((bound.most if isinstance(bound, Counts) else bound) > 0 for bound in side.values()),
+        all(ends(bound)[1] > 0 for bound in side.values()),
         f"{algorithm!r}: a bound in side() is positive, or infinite: {side!r}.",
     )
     taken = (small.keys() | {"loss", "weight", "under"}) & side.keys()
@@ -109,10 +109,10 @@ def _client(plan: Plan, x: Vector, memo: Memo, mine: Memo, data: Any, round: int
             part.size == length, f"{algorithm!r}: client() says {part.size} numbers as {name!r}; {length} are declared."
         )
         demand(np.isfinite(part).all(), f"{algorithm!r}: client() says NaN or infinity as {name!r}.")
-        bound = algorithm.side().get(name, np.inf)
+        low, high = ends(algorithm.side().get(name, np.inf))
         demand(
-            (np.abs(part) <= bound).all(),
-            f"{algorithm!r}: {name!r} is {part[0]:g}, and side() declares at most {bound:g}.",
+            ((part >= low) & (part <= high)).all(),
+            f"{algorithm!r}: {name!r} is {part[0]:g}, and side() declares {low:g} … {high:g}.",
         )
     return parts, new
 

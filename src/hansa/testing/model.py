@@ -12,7 +12,7 @@ import numpy as np
 from .. import data as local
 from ..errors import DataError, PlanError
 from ..models import OPTIMIZERS, Drift, Model, Training, TrainResult
-from ..spec import Vector
+from ..spec import Vector, ends
 from .promise import KEY, demand, plain, same
 
 TRAINING = Training(epochs=2, batch=8, learning_rate=0.05)
@@ -144,8 +144,8 @@ def _scores(model: Model, x: Vector, data: Any, training: Training) -> None:
     )
     demand(score == again, f"{model!r}: score() gives something else when it is called again.")
     for metric, bound in model.metrics.items():
-        value = score[metric]
-        demand(abs(value) <= bound, f"{model!r}: {metric} is {value}, and `metrics` declares at most {bound}.")
+        value, (low, high) = score[metric], ends(bound)
+        demand(low - 1e-9 <= value <= high, f"{model!r}: {metric} is {value}; `metrics` declares {low:g} … {high:g}.")
     batches = _copies(data)
     sizes = [local.count(batch) for batch in batches]
     if len(batches) == 1 and sizes[0] > 2:

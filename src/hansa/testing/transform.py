@@ -45,7 +45,8 @@ def _planned(transform: Transform, spec: Spec | None) -> list[Spec]:
     """The specs to try that the transform accepts."""
     loose = Spec({"delta": 6, "control": 4}).plus("loss")
     bounded, accepted = loose.but(bounds=dict.fromkeys(loose.blocks, 1.0)), []
-    for entering in [spec] if spec else [loose, bounded, bounded.but(weighed=True)]:
+    sided = [bounded.but(lows={"loss": low}) for low in (0.5, -0.5)]
+    for entering in [spec] if spec else [loose, bounded, bounded.but(weighed=True), *sided]:
         before = repr(entering)
         try:
             out, again = transform.plan(entering), transform.plan(entering)
@@ -62,11 +63,12 @@ def _planned(transform: Transform, spec: Spec | None) -> list[Spec]:
 
 
 def _vectors(spec: Spec, n: int, length: float | Vector) -> Vector:
-    """n vectors [n, size] whose blocks have this norm (a number, or [n, 1]), or their bound where that is less."""
+    """n vectors [n, size] whose blocks have this norm (a number, or [n, 1]), as far as their bounds allow."""
     V = KEY.child("vectors").normal((n, spec.size))
     for name in spec.blocks:
         part = V[:, spec.at(name)]
         part *= np.minimum(length, spec.bounds.get(name, math.inf)) / norm(part)
+        np.maximum(part, spec.lows.get(name, -math.inf), out=part)
     return V
 
 
@@ -180,4 +182,11 @@ def _bounded(pipe: Pipe, memo: Any, scale: float) -> None:
                 demand(
                     long <= bound * (1 + 1e-9),
                     f"{transform!r}: it gives a {name!r} of norm {long:.6g}; plan() declares a bound of {bound:.6g}.",
+                )
+        for name, low in out.lows.items():
+            if name in seen.blocks:
+                least = float(said[seen.at(name)].min())
+                demand(
+                    least >= low - 1e-9 * abs(low),
+                    f"{transform!r}: it gives a {name!r} of {least:.6g}; plan() declares {low:.6g} or more.",
                 )

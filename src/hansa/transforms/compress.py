@@ -48,10 +48,12 @@ class Quantize(Transform):
         self._check(spec)
         step = {name: self._step(spec, name) for name in spec.blocks}
         grown = {name: _longest(C, spec.blocks[name], step[name], _early(spec)) for name, C in spec.bounds.items()}
+        lows = {name: _lowest(low, step[name]) for name, low in spec.lows.items()}
         modulus = self.bits if self.of == "sum" else 64
         return spec.but(
             space="integer",
             bounds=grown,
+            lows=lows,
             noise=replace(spec.noise, step=step),
             wire=replace(spec.wire, modulus=modulus),
         )
@@ -154,6 +156,11 @@ def _longest(C: float, d: int, step: float, early: bool = False) -> float:
     """Δ: how long what is rounded can be."""
     c, root = C / step, math.sqrt(d)
     return step * (c + root if early else min(c + root, math.sqrt(c * c + d / 4 + c + root / 2)))
+
+
+def _lowest(low: float, step: float) -> float:
+    """How far down what is rounded can be."""
+    return math.floor(low / step - 1e-14 * abs(low / step)) * step
 
 
 @lru_cache(1024)

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import DataError, PlanError, RoundError, number
-from ..spec import Spec, Vector
+from ..spec import Interval, Spec, Vector
 from . import Context, Transform
 
 TINY = 1e-300  # keeps 0/0 out of a division by a norm; no real update is as short
@@ -22,19 +22,28 @@ def norm(v: Vector) -> Vector:
 
 
 def _cut(v: Vector, cap: float | None, spec: Spec) -> None:
-    """Cut the side values to the bounds that they declare, and those that have none to ±cap, in place."""
+    """Cut the side values to the bounds that they declare, and at the cap those that have none above, in place."""
     for name in spec.side:
         if (most := spec.bounds.get(name, cap)) is not None:
-            part = v[..., spec.at(name)]
-            np.maximum(np.minimum(part, most, out=part), -most, out=part)  # np.clip takes four times as long
+            part, least = v[..., spec.at(name)], spec.lows.get(name, -most)
+            np.maximum(np.minimum(part, most, out=part), least, out=part)  # np.clip takes four times as long
+
+
+def _told(spec: Spec, cap: float | None) -> str:
+    """Which side values a cap cuts, and to what, in words."""
+    names = [name for name in spec.unbounded if name in spec.side and cap]
+    return "".join(
+        f", {name} to {spec.lows[name]:g} … {cap:g}" if name in spec.lows else f", {name} to ±{cap:g}" for name in names
+    )
 
 
 @dataclass(frozen=True)
 class Clip(Transform):
     """Scale each block of the update down to norm C:  v ← v · min(1, C / ‖v‖₂).
 
-    Side values (a loss, a step count) keep their meaning; they are cut to the bound that they declare, and those
-    without one to ±`side` where it is given.   (McMahan et al. 2018, §3.1; Abadi et al. 2016, Alg. 1)
+    Side values (a loss, a step count) keep their meaning; they are cut to the bounds that they declare, and those
+    without one to ±`side` where it is given; to 0 … `side` where they say that they are never negative, as a
+    cross-entropy does.   (McMahan et al. 2018, §3.1; Abadi et al. 2016, Alg. 1)
     """
 
     norm: float
@@ -64,6 +73,12 @@ class Clip(Transform):
         bounds = {name: min(self.norm, spec.bounds.get(name, math.inf)) for name in spec.update}
         if self.side is not None:
             bounds |= dict.fromkeys(set(spec.unbounded) & spec.side, self.side)
+            if above := [name for name in spec.lows if bounds.get(name, math.inf) <= spec.lows[name]]:
+                raise PlanError(
+                    f"Clip(side={self.side:g}) leaves nothing of {', '.join(above)}.",
+                    f"Its least value is {spec.lows[above[0]]:g}.",
+                    "Cut at a larger number.",
+                )
         return spec.but(bounds={**spec.bounds, **bounds})
 
     def encode(self, v: Vector, at: Context) -> Vector:
@@ -79,9 +94,7 @@ class Clip(Transform):
 
     def explain(self, spec: Spec) -> str:
         """What is cut."""
-        names = [name for name in spec.unbounded if name in spec.side]
-        side = f", and {', '.join(names)} to ±{self.side:g}" if names and self.side else ""
-        return f"cuts {', '.join(spec.update)} to norm {self.norm:g}{side}"
+        return f"cuts {', '.join(spec.update)} to norm {self.norm:g}{_told(spec, self.side)}"
 
 
 @dataclass(frozen=True)
@@ -149,7 +162,7 @@ class AdaptiveClip(Transform):
         """What is cut, and what is told."""
         return (
             f"cuts the update to a norm that {self.quantile:.0%} of the clients stay below, learnt from a bit of each "
-            f"(first {self.first:g})"
+            f"(first {self.first:g}){_told(spec, self.side)}"
         )
 
 
@@ -157,7 +170,7 @@ class AdaptiveClip(Transform):
 class Weigh(Transform):
     """Turn a sum into a mean:  encode (w·v, w),  decode (Σ w·v) / (Σ w).
 
-    w is 1, or the client's number of examples, at most `cap`. The weight is a block, so it stays as hidden as the rest.
+    w is 1, or the client's number of examples, in 1 … `cap`. The weight is a block, so it stays as hidden as the rest.
     Σ w of Weigh('one') is the number of clients; where noise hides who was sampled, the number expected.
     (McMahan et al. 2017, Alg. 1)
     """
@@ -166,7 +179,7 @@ class Weigh(Transform):
     cap: float | None = None
 
     def plan(self, spec: Spec) -> Spec:
-        """The vector is weighed; bounds grow by the cap."""
+        """The vector is weighed; bounds grow by the cap: what lies in a … b, and weighs 1 … c, in min(a, a·c) … b·c."""
         if self.by not in ("one", "examples"):
             raise PlanError(
                 f"Weigh({self.by!r}) is no way to weigh.",
@@ -179,11 +192,11 @@ class Weigh(Transform):
                 "A sum becomes a mean once.",
                 "Keep one of Weigh('one') and Weigh('examples', cap=…).",
             )
-        if self.cap is not None and not (number(self.cap) and 0 < self.cap < math.inf):
+        if self.cap is not None and not (number(self.cap) and 1 < self.cap < math.inf):
             raise PlanError(
-                f"Weigh(cap={self.cap}) leaves no weight.",
-                "The cap is the largest number of examples that counts.",
-                "Write a positive number, for example Weigh('examples', cap=64).",
+                f"Weigh(cap={self.cap}) weighs nobody.",
+                "The cap is the largest number of examples that counts, and every client has one at least.",
+                "Write a number above 1, for example Weigh('examples', cap=64), or Weigh('one').",
             )
         if self.by == "one" and self.cap is not None:
             raise PlanError(
@@ -199,8 +212,10 @@ class Weigh(Transform):
             )
         if self.by == "one":
             return spec.but(weighed=True)
-        bounds = {name: bound * self.cap for name, bound in spec.bounds.items()} if self.cap else {}
-        return spec.but(bounds=bounds, weighed=True).plus("weight", self.cap or math.inf)
+        cap = self.cap or math.inf
+        bounds = {name: bound * cap for name, bound in spec.bounds.items()} if self.cap else {}
+        lows = {name: low * cap if low < 0 else low for name, low in spec.lows.items() if self.cap or low >= 0}
+        return spec.but(bounds=bounds, lows=lows, weighed=True).plus("weight", Interval(1.0, cap))
 
     def encode(self, v: Vector, at: Context) -> Vector:
         """(w·v, w)."""
@@ -216,12 +231,23 @@ class Weigh(Transform):
         """(Σ w·v) / (Σ w)."""
         if self.by == "one":
             return total / (at.spec.noise.share * at.population or at.n)
-        if not total[-1] > 0:  # only noise can do this: every client weighs at least one example
+        self._check(float(total[-1]), at)
+        return np.asarray(total[..., :-1] / total[..., -1:])
+
+    def _check(self, weight: float, at: Context) -> None:
+        """Raise RoundError where a client alone says a weight that none has, or all together say nothing."""
+        wire, cap = at.spec.wire, self.cap or math.inf
+        slack = wire.noise.step.get("weight", 0.0) + 1e-9 * (self.cap or 1.0)  # rounding
+        if at.n == 1 and not wire.noise.multiplier and not 1 - slack <= weight <= cap + slack:
+            raise RoundError(
+                f"A client weighs {weight:g}, not 1 … {cap:g}.",
+                "Over such a weight its vector could be of any length, and point the other way.",
+            )
+        if not weight > 0:
             raise RoundError(
                 "The weights of this round add up to nothing, so there is no mean.",
-                "Noise outweighed them (Weigh('one') has none to outweigh), or a client says NaN for its own.",
+                "Noise or rounding outweighed them (Weigh('one') has none to outweigh), or a client lies about it.",
             )
-        return np.asarray(total[..., :-1] / total[..., -1:])
 
     def explain(self, spec: Spec) -> str:
         """How a client counts."""

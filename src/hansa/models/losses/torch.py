@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...spec import Vector
+from ...spec import Bound, Vector
 from .. import faults
 
 Loss = Callable[[Any, Tensor], Tensor]  # (outputs, targets) → mean over the batch
-Metric = tuple[Callable[[Any, Tensor], Any], float]  # a function like a loss, and the largest value it can have
+Metric = tuple[Callable[[Any, Tensor], Any], Bound]  # a function like a loss, and its bound
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -46,6 +46,9 @@ ELEMENTWISE = {  # losses of a number against a number: targets are floating, an
     F.huber_loss,
     nn.HuberLoss,
 }
+
+
+POSITIVE = {F.cross_entropy, nn.CrossEntropyLoss, *ELEMENTWISE}  # never negative, as nll_loss of a density can be
 
 
 def known(loss: Any) -> Any:

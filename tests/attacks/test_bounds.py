@@ -1,0 +1,384 @@
+"""Side values have two bounds, and liars prove both: a weight that is no weight would move a mean without end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.attacks.liars_verified import facts, states
+
+import hansa as h
+from hansa.aggregators.claims import Claim, Range
+from hansa.analytics import Mean, Survey, Variance, survey
+from hansa.crypto.circuits import SumVec, bits
+from hansa.crypto.field import Elements
+from hansa.crypto.prio3 import Prio3
+from hansa.explain import explain
+from hansa.models.measures import RATE
+from hansa.spec import Interval, Spec, ends
+from hansa.testing.algorithm import MODEL, federation
+from hansa.transforms.compress import Quantize
+
+CAP, SIDE, D = 200.0, 10.0, MODEL.size
+
+
+def plan_of(aggregator: h.Aggregator, *more: h.Transform, **pieces: Any) -> h.Plan:
+    """Rounds in which clients weigh by their examples, and report a loss and an accuracy."""
+    steps = {
+        "pipe": (h.Clip(1.0, side=SIDE), h.Weigh("examples", cap=CAP), *more),
+        "training": h.Training(batch=0, learning_rate=0.05, validation=0.2),
+        "sample": h.Everyone(quorum=2),
+        "rounds": 1,
+        **pieces,
+    }
+    return h.Plan(MODEL, aggregator=aggregator, **steps)
+
+
+# ── who says any numbers, and proves of them what can be proven ──
+
+
+class Any128(SumVec):
+    """Writes a number that is out of range into the place of its lowest bit."""
+
+    def encode(self, measurement: Any) -> Elements:
+        width = self.most.bit_length()
+        told = [bits(x, self.most) if 0 <= x <= self.most else [x, *[0] * (width - 1)] for x in map(int, measurement)]
+        return self.field.array(b for one in told for b in one)
+
+
+@dataclass(frozen=True)
+class Unchecked:
+    """A claim on side values whose client looks at nothing."""
+
+    claim: Claim
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.claim.names
+
+    @property
+    def sum(self) -> Prio3:
+        right = self.claim.sum
+        assert isinstance(right, Prio3)
+        return replace(right, statement=Any128(**facts(right.statement)))
+
+    def round(self, v: h.Vector, key: h.Key) -> Any:
+        return np.rint(v / self.claim.steps).astype(np.int64) if self.claim.real else v.view(np.int64)
+
+    def measurement(self, x: Any) -> Any:
+        return self.claim.measurement(x)
+
+
+@dataclass(frozen=True)
+class Lenient(h.VerifiedSum):
+    """The client's half, without its own checks of side values."""
+
+    def _claims(self, spec: Spec, binding: bytes) -> tuple[Any, ...]:
+        parts = super()._claims(spec, binding)
+        return tuple(Unchecked(part) if isinstance(part, Range) else part for part in parts)
+
+
+@dataclass
+class Says(h.Client):
+    """Says these values in place of what training gives, as the plan's integers where it has such."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def said(self) -> h.Vector:
+        wire = self.plan.wire
+        named: dict[str, Any] = {name: np.zeros(n) for name, n in wire.blocks.items()}
+        named["weight"] = 1.0
+        named = {**named, **self.values}
+        if wire.space == "real":
+            return wire.pack(named)
+        exact = [np.rint(np.ravel(named[name]) / wire.noise.step[name]) for name in wire.blocks]
+        return np.concatenate(exact).astype(np.int64).view(np.uint64)
+
+    def answer(self, request: h.Request) -> Any:
+        return super().answer(request) if isinstance(self.plan.aggregator, h.VerifiedSum) else self.said()
+
+    def _converse(self, request: h.Request) -> Any:
+        _, memo = self._heard(request)
+        at = self.plan.context(request.round, request.session, self.who, request.down, self.keys, memo=memo)
+        own = {each.name: getattr(self.plan.aggregator, each.name) for each in fields(h.VerifiedSum)}
+        return Lenient(**own).client(self.said, replace(at, spec=self.plan.wire))
+
+
+def run(plan: h.Plan, *liars: Mapping[str, Any], honest: int = 3) -> h.State:
+    """The state after one round with such liars."""
+    data = federation(honest)
+    clients = [h.Client(who, plan, one) for who, one in data.items()]
+    clients += [Says(f"liar-{i}", plan, data["client-0"], values=values) for i, values in enumerate(liars)]
+    *_, state = states(plan, clients)
+    return state
+
+
+HONEST = ("client-0", "client-1", "client-2")
+SPACES: dict[str, tuple[h.Aggregator, tuple[h.Transform, ...]]] = {  # with noise that does not outweigh the weights
+    "real": (h.VerifiedSum(), ()),
+    "integer": (h.VerifiedSum(), (Quantize(24),)),
+    "real, noise": (h.VerifiedSum(noise=0.001), ()),
+    "integer, noise": (h.VerifiedSum(noise=0.001), (Quantize(20),)),
+}
+OUTSIDE = {
+    "a weight of −150": {"weight": -150.0},
+    "a weight of −200": {"weight": -CAP},
+    "a weight of 0": {"weight": 0.0},
+    "a weight of 0.9": {"weight": 0.9},
+    "a weight of cap + 1": {"weight": CAP + 1},
+    "a negative loss": {"loss": -1.0},
+    "a loss above its cut": {"loss": SIDE * CAP + 1},
+    "a negative accuracy": {"val_accuracy": -0.1},
+    "an accuracy above 1": {"val_accuracy": CAP + 0.1},
+}
+
+
+@pytest.mark.parametrize("lie", OUTSIDE)
+@pytest.mark.parametrize("space", SPACES)
+def test_what_lies_outside_two_bounds_is_refused_by_name(space: str, lie: str) -> None:
+    aggregator, more = SPACES[space]
+    state = run(plan_of(aggregator, *more), OUTSIDE[lie])
+    assert state.seen == HONEST and list(state.lost) == ["liar-0"]
+    assert "A proof does not hold" in state.lost["liar-0"]
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_both_ends_of_each_interval_are_in(space: str) -> None:
+    """The largest and the least values that a client may say; so nobody honest is refused."""
+    aggregator, more = SPACES[space]
+    low = {"loss": 0.0, "val_loss": 0.0, "val_accuracy": 0.0, "weight": 1.0}
+    high = {"loss": SIDE * CAP, "val_loss": SIDE * CAP, "val_accuracy": CAP, "weight": CAP}
+    state = run(plan_of(aggregator, *more), low, high)
+    assert state.seen == (*HONEST, "liar-0", "liar-1") and not state.lost
+
+
+@pytest.mark.parametrize("tau", [0.0, -5.0, 1e-3, 41.0 * CAP])
+def test_a_number_of_steps_is_positive_and_has_an_end(tau: float) -> None:
+    state = run(plan_of(h.VerifiedSum(), algorithm=h.FedNova(most=40.0)), {"tau": tau})
+    assert state.seen == HONEST and "A proof does not hold" in state.lost["liar-0"]
+
+
+@pytest.mark.parametrize("bit", [0.51, -0.51])
+def test_the_bit_of_an_adaptive_clip_is_one_half(bit: float) -> None:
+    plan = plan_of(h.VerifiedSum(), pipe=(h.AdaptiveClip(side=SIDE), h.Weigh("examples", cap=CAP)))
+    state = run(plan, {"under": bit * CAP})
+    assert state.seen == HONEST and "A proof does not hold" in state.lost["liar-0"]
+
+
+def test_sums_of_squares_are_not_negative() -> None:
+    plan = survey({"v": Variance(-2.0, 2.0, column=0)}, most=50, columns=4)
+    assert plan.wire.low("v.square.0") == 0.0 and plan.wire.low("v.sum.0") == -100.0
+    clients: list[h.Client] = [h.Client(who, plan, one) for who, one in federation(2).items()]
+    liar = Says("liar", plan, federation(1)["client-0"], values={"v.square.0": -1.0})
+    (state,) = h.synchronous(plan, h.InProcess([*clients, liar]))
+    assert state.seen == ("client-0", "client-1") and "A proof does not hold" in state.lost["liar"]
+
+
+@pytest.mark.parametrize("space", ["real, noise", "integer, noise"])
+def test_noise_is_sized_for_the_farther_end_and_not_for_the_width(space: str) -> None:
+    """A client who is there or not changes the sum of weights by up to cap, though weights differ by less."""
+    aggregator, more = SPACES[space]
+    plan = plan_of(aggregator, *more)
+    noise = plan.summed.noise
+    ratios = []
+    for name, (_, bound, sigma) in zip(plan.wire.blocks, noise.parts, strict=True):
+        ratios.append(bound / sigma)
+        assert plan.wire.bounds[name] * (1 - 1e-9) <= bound * noise.step[name]
+        assert bound * noise.step[name] <= plan.wire.bounds[name] * 1.0001 + noise.step[name]
+    assert sum(ratio**2 for ratio in ratios) == pytest.approx(noise.multiplier**-2)
+
+
+# ── what a liar can do to the model ──
+
+
+def along(norm: float) -> h.Vector:
+    """An update of this norm, or of −norm the other way."""
+    return norm * np.full(D, D**-0.5)
+
+
+def test_a_negative_weight_does_not_take_the_others_weights_away() -> None:
+    """Update 200, and a weight that leaves 0.001 of those of four hospitals: the mean would be 200,000 long."""
+    plan = plan_of(h.VerifiedSum(), training=h.Training(batch=0, learning_rate=0.05))
+    left = sum(len(y) for _, y in federation(4).values()) - 0.001
+    state = run(plan, {"delta": along(CAP), "weight": -left}, honest=4)
+    assert list(state.lost) == ["liar-0"] and np.linalg.norm(state.x - plan.start().x) <= 1.0
+
+
+def test_two_negative_weights_do_not_void_the_round() -> None:
+    state = run(plan_of(h.VerifiedSum()), {"weight": -CAP}, {"weight": -CAP})
+    assert not state.note and state.seen == HONEST and set(state.lost) == {"liar-0", "liar-1"}
+
+
+@pytest.mark.parametrize("more", [(), (Quantize(24),)], ids=["real", "integer"])
+@pytest.mark.parametrize(("others", "weight"), [((1.0, 1.0), 1.0), ((CAP, CAP), CAP), ((20.0, 30.0), 1.0)])
+def test_a_liar_reaches_what_is_told_and_never_passes_it(
+    others: tuple[float, ...], weight: float, more: tuple[h.Transform, ...]
+) -> None:
+    """Honest updates all point one way with norm 1, and the liar's the other way with norm C·cap."""
+    plan = plan_of(h.VerifiedSum(), *more, training=h.Training(batch=0, report=False))
+    data = federation(1)["client-0"]
+    honest = [Says(f"client-{i}", plan, data, values={"delta": along(w), "weight": w}) for i, w in enumerate(others)]
+    liar = Says("liar", plan, data, values={"delta": along(-CAP * (1 - 1e-6)), "weight": weight})
+    (before,), (after,) = states(plan, honest), states(plan, [*honest, liar])
+    assert not after.lost
+    told = plan.aggregator.moved(plan.wire, sum(others))["delta"]
+    assert told == pytest.approx((CAP + weight) / (sum(others) + weight), rel=1e-5)
+    assert 1 - 1e-5 < np.linalg.norm(after.x - before.x) / told <= 1
+
+
+def test_nothing_that_is_proven_moves_the_mean_farther() -> None:
+    """Two of five lie, with updates and weights of any size within the bounds."""
+    rng, plan = np.random.default_rng(0), plan_of(h.VerifiedSum(), training=h.Training(batch=0, report=False))
+    farthest, W = 0.0, 0.0
+    for _ in range(2000):
+        w = np.exp(rng.uniform(0, np.log(CAP), 3))
+        V = rng.normal(size=(5, D)) + rng.choice([0.0, 30.0]) * along(1.0)
+        V /= np.linalg.norm(V, axis=1)[:, None]
+        V[3:] *= -1
+        lying = np.exp(rng.uniform(0, np.log(CAP), 2))
+        m, W = w @ V[:3] / w.sum(), float(w.sum())
+        moved = (w @ V[:3] + CAP * V[3:].sum(0)) / (W + lying.sum()) - m
+        ratio = float(np.linalg.norm(moved)) / plan.aggregator.moved(plan.wire, W, 2)["delta"]
+        farthest = max(farthest, ratio)
+    assert 0.8 < farthest <= 1
+    assert plan.aggregator.moved(plan.wire, 0.0)["delta"] == pytest.approx(CAP, rel=1e-5)  # where all lie
+
+
+def test_a_liar_moves_both_means_that_fednova_multiplies() -> None:
+    """Beside one honest client of weight 1 that says one step: (c·most + 1)/2 · (c·C + C)/2, where others say 1·C."""
+    plan = plan_of(h.VerifiedSum(), algorithm=h.FedNova(most=40.0), training=h.Training(batch=0, report=False))
+    data = federation(1)["client-0"]
+    one = Says("client-0", plan, data, values={"delta": along(1.0), "tau": 1.0})
+    longest = CAP * (1 - 1e-6)
+    liar = Says("liar", plan, data, values={"delta": along(longest), "tau": 40.0 * CAP, "weight": 1.0})
+    (state,) = states(plan, [one, liar])
+    told = (CAP * 40 + 1) / 2 * (longest + 1) / 2
+    assert not state.lost and np.linalg.norm(state.x - plan.start().x) == pytest.approx(told, rel=1e-5)
+    assert told < CAP * 40 * CAP
+
+
+def test_a_liar_has_the_votes_of_cap_clients_for_the_clip() -> None:
+    """And moves it by a factor of e^(rate·quantile) at most in a round."""
+    clip = h.AdaptiveClip(0.5, first=1.0, rate=0.2)
+    pipe = (clip, h.Weigh("examples", cap=CAP))
+    plan = plan_of(h.VerifiedSum(), pipe=pipe, training=h.Training(batch=0, report=False))
+    data = federation(1)["client-0"]
+    others = [Says(f"client-{i}", plan, data, values={"under": 0.5}) for i in range(5)]
+    (alone,) = states(plan, others)
+    (state,) = states(plan, [*others, Says("liar", plan, data, values={"under": -CAP / 2})])
+    assert alone.transforms[0] == pytest.approx(np.exp(-0.1)) and state.transforms[0] == pytest.approx(np.exp(0.1))
+
+
+def test_a_liar_moves_the_mean_of_a_survey_by_most_over_the_records_of_others() -> None:
+    plan = survey({"v": Mean(-2.0, 2.0, column=0)}, most=50, columns=4)
+    clients = [h.Client(who, plan, one) for who, one in federation(2).items()]
+    liar = Says("liar", plan, federation(1)["client-0"], values={"v.sum.0": 100.0})
+    (before,), (after,) = (states(plan, who) for who in (clients, [*clients, liar]))
+    model = plan.model
+    assert isinstance(model, Survey) and not after.lost
+    records = sum(len(y) for _, y in federation(2).values())
+    moved = model.answers(after)["v"] - model.answers(before)["v"]
+    assert moved == pytest.approx(50 * 2.0 / records, rel=1e-4)
+
+
+def test_the_plan_in_words_tells_it() -> None:
+    plan = plan_of(h.VerifiedSum(), training=h.Training(batch=0), sample=h.Everyone(quorum=3))
+    told = str(explain(plan))
+    assert "how many examples it has | 1\u00a0…\u00a0200" in told
+    assert "delta by 67 where they weigh 1 each, and delta by 0.667 where they weigh 200 each" in told
+    one = str(explain(replace(plan, pipe=(h.Clip(1.0, side=SIDE), h.Weigh("one")))))
+    assert "Beside 2 others it moves the mean of delta by 0.667, at most." in one
+    assert "the mean by the longest update over the least weight" in plan.aggregator.sees()[-2][1]
+
+
+def test_of_a_strangers_transform_no_number_is_told() -> None:
+    @dataclass(frozen=True)
+    class Louder(h.Transform):
+        """Makes what comes out a thousand times as long."""
+
+        def decode(self, total: h.Vector, at: h.Context) -> h.Vector:
+            return 1000 * total
+
+    plan = plan_of(h.VerifiedSum(), Louder(), training=h.Training(batch=0))
+    assert "lies within its bounds" not in str(explain(plan))
+
+
+# ── without proofs ──
+
+
+@pytest.mark.parametrize("more", [(), (Quantize(24),)], ids=["real", "integer"])
+@pytest.mark.parametrize("weight", [-150.0, 0.0, 1e-9, 0.9, CAP + 1])
+def test_a_robust_rule_leaves_out_who_has_no_weight(weight: float, more: tuple[h.Transform, ...]) -> None:
+    """A vector over such a weight would be of any length, or point the other way."""
+    plan = plan_of(h.Median(), *more)
+    state = run(plan, {"delta": along(1.0), "weight": weight})
+    assert state.seen == HONEST and "weigh" in state.lost["liar-0"]
+    assert run(plan, {"delta": along(1.0), "weight": 1.0}).seen == (*HONEST, "liar-0")
+
+
+def test_a_plain_sum_says_that_it_checks_nothing() -> None:
+    plan = plan_of(h.Sum())
+    assert np.linalg.norm(run(plan, {"delta": along(1e6), "weight": 1.0}).x) > 1e4
+    (row,) = (row for row in plan.aggregator.sees() if row[0] == "lying clients")
+    assert "as far as it likes" in row[1]
+
+
+# ── bounds flow through a plan ──
+
+
+def test_two_ends_flow_through_all_transforms() -> None:
+    """A weighed value of a … b lies in min(a, a·cap) … b·cap, and rounding goes down by less than a step."""
+    spec = Spec({"delta": 4}, {"delta": 1.0})
+    named = {"tau": Interval(1.0, 5.0), "rate": RATE, "low": Interval(-2.0, 3.0), "both": 4.0, "open": Interval(0.0)}
+    for name, bound in named.items():
+        spec = spec.plus(name, bound)
+    pipe = h.Pipe.of((h.Clip(1.0, side=7.0), h.Weigh("examples", cap=8), h.Rotate(), Quantize(16)), spec)
+    clipped, weighed, rotated, integer = pipe.specs[1:]
+    assert (clipped.low("open"), clipped.bounds["open"]) == (0.0, 7.0)
+    lows = {"tau": 1.0, "rate": 0.0, "low": -16.0, "both": -32.0, "open": 0.0, "weight": 1.0}
+    assert {name: weighed.low(name) for name in lows} == {name: rotated.low(name) for name in lows} == lows
+    for name, low in lows.items():
+        step = integer.noise.step[name]
+        assert low - step < integer.low(name) <= low or name == "both"
+        assert integer.low(name) / step == pytest.approx(round(integer.low(name) / step)) or name == "both"
+
+
+@pytest.mark.parametrize("low, high", [(1.0, 1.0), (2.0, 1.0), (-5.0, 2.0), (-np.inf, 1.0), (np.nan, 1.0)])
+def test_an_interval_has_two_ends(low: float, high: float) -> None:
+    with pytest.raises(h.PlanError, match="bounds nothing"):
+        Interval(low, high)
+
+
+def test_a_clip_below_the_least_value_is_refused() -> None:
+    with pytest.raises(h.PlanError, match="leaves nothing of tau"):
+        plan_of(h.Sum(), algorithm=h.FedNova(), pipe=(h.Clip(1.0, side=0.5), h.Weigh("one")))
+
+
+@dataclass(frozen=True)
+class Density(h.Softmax):
+    """A model whose loss may be anything, such as −log of a density."""
+
+    metrics = {"loss": np.inf}  # noqa: RUF012
+
+    def train(self, *args: Any) -> Any:
+        return replace(super().train(*args), loss=-3.0)
+
+    def score(self, x: h.Vector, data: Any) -> dict[str, float]:
+        return {"loss": -2.0}
+
+
+def test_a_loss_that_may_be_negative_is_neither_refused_nor_cut_at_0() -> None:
+    """What a model does not say of its loss, a plan does not take for granted."""
+    plan = replace(plan_of(h.VerifiedSum()), model=Density(MODEL.features, MODEL.classes))
+    assert plan.wire.low("loss") == -SIDE * CAP and "loss to ±10" in str(explain(plan))
+    state = run(plan)
+    assert state.seen == HONEST and state.metrics["loss"] == pytest.approx(-3.0, rel=1e-4)
+    assert state.metrics["val_loss"] == pytest.approx(-2.0, rel=1e-4)
+    assert "loss to 0 … 10" in str(explain(plan_of(h.VerifiedSum())))  # of a cross-entropy it is said
+
+
+def test_an_interval_is_what_a_metric_may_state() -> None:
+    assert ends(RATE) == (0.0, 1.0) and ends(3.0) == (-3.0, 3.0) and ends(Interval(0.0)) == (0.0, np.inf)

@@ -1,0 +1,91 @@
+"""What a verified sum does not hide: each thing that it says to rest on is needed, for here it is taken away.
+
+A server that speaks for clients, clients that collude, and one client out of two learn an update; and what is said of
+who sees what names that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.attacks.liars_verified import HELPER, Server, honest, plan_of, states
+
+import hansa as h
+from hansa.aggregators.verified import _vector
+
+PLAN = plan_of(training=h.Training(batch=0, learning_rate=0.5))
+FIVE = tuple(f"client-{i}" for i in range(5))
+
+
+def update(plan: h.Plan, state: h.State, client: h.Client) -> h.Vector:
+    """What a client's training adds to the model of a state, as it alone knows it."""
+    train, held, examples = client.parts
+    at = plan.context(state.round, state.round, client.who, examples=examples, memo=state.transforms)
+    said, _ = plan.contribute(plan.down(state)[0], {}, train, held, at)
+    return said[plan.wire.at("delta")]
+
+
+def summed(server: Server, reports: dict[str, Any]) -> h.Vector:
+    """The sum that the server and an honest helper make of these reports."""
+    share, helped = server.share, server.pass_on(reports)
+    own = share.prepare([(who, r["nonce"], r["public"], r["leader"]) for who, r in reports.items()])
+    verdicts, why = share.decide(list(reports), [own, helped])
+    agreed = share.finish(verdicts)
+    assert not why and server.ask({"verdicts": verdicts}) == agreed == sorted(reports)
+    share.count(agreed)
+    end = server.ask({"close": agreed})
+    each = zip(share.parts, zip(share.totals({}), end["totals"], strict=True), strict=True)
+    return _vector(server.plan.wire, share.parts, [part.read(both, len(agreed), 0.0) for part, both in each])
+
+
+def nothing(server: Server, who: str) -> Any:
+    """A report of zeros under the name of a client, which anybody can make who knows the helper's public key."""
+    plan, head = server.plan, server.letters.head
+    keys = {HELPER: server.runtime.helpers[HELPER].key.public}
+    at = plan.context(head.round, head.session, who, head.down, keys)
+    zeros = plan.aggregator.client(lambda: np.zeros(plan.wire.size), replace(at, spec=plan.wire))
+    next(zeros)
+    return zeros.send(server.opening)
+
+
+def test_a_server_that_speaks_for_four_of_five_clients_sees_the_fifths_update() -> None:
+    """With an honest helper. That reports are those of the clients named is assumed, and said."""
+    clients = honest(PLAN, 5)
+    server = Server(PLAN, clients)
+    server.open()
+    reports = server.hear(["client-4"]) | {who: nothing(server, who) for who in FIVE[:4]}
+    seen, own = summed(server, reports)[PLAN.wire.at("delta")], update(PLAN, PLAN.start(), clients[4])
+    assert np.abs(seen - own).max() < 1e-6 < 1e-2 < np.abs(own).max()
+
+
+def test_of_a_sum_with_one_honest_client_the_others_know_that_client() -> None:
+    """Four that tell each other, and whoever sees the sum."""
+    clients = honest(PLAN, 5)
+    (state,) = states(PLAN, clients)
+    known = sum(update(PLAN, PLAN.start(), one) for one in clients[:4])
+    seen, own = 5 * (state.x - PLAN.start().x) - known, update(PLAN, PLAN.start(), clients[4])
+    assert np.abs(seen - own).max() < 1e-6 < 1e-2 < np.abs(own).max()
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_two_models_in_a_row_tell_a_hospital_the_sum_of_all_others(n: int) -> None:
+    """It subtracts its own part of the mean; of two hospitals, each sees the other's update."""
+    plan = replace(PLAN, rounds=3)
+    clients = honest(plan, n)
+    before = plan.start()
+    for state in states(plan, clients):
+        mine, *others = (update(plan, before, one) for one in clients)
+        seen = n * (state.x - before.x) - mine
+        assert np.abs(seen - sum(others)).max() < 1e-6 < 1e-3 < np.abs(sum(others)).max()
+        before = state
+
+
+def test_who_sees_what_names_these_assumptions() -> None:
+    rows = {who: (sees, rests) for who, sees, rests in h.VerifiedSum().sees()}
+    for said in ("keeps its shares to itself", "those of the clients named", "not authenticated", "enough honest"):
+        assert said in rows["server"][1]
+    assert "the mean of all updates" in rows["other clients"][0]
+    assert "of two clients, each learns the other's" in rows["other clients"][1]
