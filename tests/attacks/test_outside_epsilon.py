@@ -35,6 +35,7 @@ from hansa.audit.report import AuditReport
 from hansa.cli import commands
 from hansa.plan import Everyone
 from hansa.privacy import EXAMPLES
+from hansa.rand import Key
 
 RNG = np.random.default_rng(0)
 DATA = {f"clinic {i}": (RNG.normal(size=(8 + i, 3)), RNG.integers(0, 2, 8 + i)) for i in range(4)}
@@ -171,7 +172,7 @@ def test_a_report_without_noise_is_what_clients_say() -> None:
     plan = Plan(Softmax(3, 2), pipe=(Weigh("one"),))
     spec = plan.spec
     heard = spec.pack({"delta": np.zeros(spec.blocks["delta"]), "loss": -3.5})
-    at = plan.context(0, 0, memo=plan.stages.start())
+    at = plan.context(0, 0, secret=Key.fresh(), memo=plan.stages.start())
     state: Any = plan.absorb(plan.start(), (heard, plan.stages.start()), ("a",), at)
     assert state.metrics["loss"] == -3.5
 

@@ -23,7 +23,8 @@ FIVE = tuple(f"client-{i}" for i in range(5))
 def update(plan: h.Plan, state: h.State, client: h.Client) -> h.Vector:
     """What a client's training adds to the model of a state, as it alone knows it."""
     train, held, examples = client.parts
-    at = plan.context(state.round, state.round, client.who, examples=examples, memo=state.transforms)
+    more: Any = {"secret": h.Key.fresh(), "examples": examples, "memo": state.transforms}
+    at = plan.context(state.round, state.round, client.who, **more)
     said, _ = plan.contribute(plan.down(state)[0], {}, train, held, at)
     return said[plan.wire.at("delta")]
 
@@ -45,7 +46,8 @@ def nothing(server: Server, who: str) -> Any:
     """A report of zeros under the name of a client, which anybody can make who knows the helper's public key."""
     plan, head = server.plan, server.letters.head
     keys = {HELPER: server.runtime.helpers[HELPER].key.public}
-    at = plan.context(head.round, head.session, who, head.down, keys)
+    more: Any = {"secret": h.Key.fresh(), "run": head.run, "fingerprint": head.fingerprint, "keys": keys}
+    at = plan.context(head.round, head.session, who, **more)
     zeros = plan.aggregator.client(lambda: np.zeros(plan.wire.size), replace(at, spec=plan.wire))
     next(zeros)
     return zeros.send(server.opening)

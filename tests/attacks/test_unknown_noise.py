@@ -47,6 +47,7 @@ from hansa import (
 )
 from hansa.explain import explain
 from hansa.privacy import examples
+from hansa.rand import Key
 from hansa.spec import Noise
 from hansa.transforms.discrete import IntegerNoise
 
@@ -284,7 +285,7 @@ def test_the_last_clip_keeps_the_bound_that_it_states(pipe: tuple[Transform, ...
     p = plan(*pipe, Weigh("one"), model=Far(3, 2))
     client = Client("c0", p, DATA["c0"])
     (state,) = synchronous(replace(p, rounds=1), InProcess([replace(client, plan=replace(p, rounds=1))]))
-    at = p.context(0, 0, "c0", examples=8, memo=p.stages.start())
+    at = p.context(0, 0, "c0", secret=Key.fresh(), examples=8, memo=p.stages.start())
     v = p.stages.encode(p.spec.pack({name: np.full(n, 1e6) for name, n in p.spec.blocks.items()}), at)
     said = np.linalg.norm(v[p.wire.at("delta")])
     assert said <= p.wire.bounds["delta"] * (1 + 1e-9)
@@ -363,8 +364,8 @@ def test_what_sees_but_the_trained_model_may_be_a_strangers() -> None:
 def test_rounds_of_a_strangers_loop_have_no_epsilon() -> None:
     """It may hand on whatever it likes, as often as it likes."""
 
-    def twice(plan: Plan, runtime: Any, state: Any) -> Any:
-        yield from synchronous(plan, runtime, state)
+    def twice(plan: Plan, runtime: Any, state: Any, secret: Any) -> Any:
+        yield from synchronous(plan, runtime, state, secret)
 
     p = plan(*TIGHT, GaussianNoise(3.0))
     assert all(state.metrics for state in App(p, DATA).run())
