@@ -30,7 +30,7 @@ from ..transforms.discrete import LARGEST, DiscreteGaussianNoise
 from ..transforms.noise import shares
 from ..wire import dumps
 from . import Aggregator, Channel, Contribute, Conversation
-from .claims import PROFILES, Claim, Integers, Profile, claims
+from .claims import Claim, Integers, claims
 from .share import Report, Share
 
 SECRET = 32  # bytes of the key that proofs are checked with, and of a challenge
@@ -54,13 +54,11 @@ class VerifiedSum(Aggregator):
     helpers: how many, or their names. noise: z; each aggregator adds discrete Gaussian noise of σₖ = z·Bₖ/√sₖ to its
     share, with the shares sₖ of GaussianNoise, so that one honest aggregator makes the guarantee. Draws grow from the
     plan's seed, which every party of a simulation knows: they hide nothing from who is one.
-    profile: "product", 8 bytes for each number; "compact", 4 bytes, with rounding to 2⁻¹⁵.
     """
 
     helpers: int | tuple[str, ...] = 1
     noise: float = 0.0
     bound: float | None = None
-    profile: Profile = "product"
 
     least: ClassVar[int] = 2
 
@@ -76,19 +74,19 @@ class VerifiedSum(Aggregator):
         self._check()
         self._check_spec(spec)
         if not self.noise:
-            claims(spec, self._aggregators, self.profile, self.bound, noisy=False)
+            claims(spec, self._aggregators, self.bound, noisy=False)
             return spec
         parts, step = [], {}
-        for claim in claims(spec, self._aggregators, self.profile, self.bound, noisy=True):
+        for claim in claims(spec, self._aggregators, self.bound, noisy=True):
             for name, unit in zip(claim.names, claim.steps, strict=True):
                 sigma = self.noise * claim.bound / shares(spec)[name] ** 0.5
                 parts.append((spec.blocks[name], float(claim.bound), sigma))
                 step[name] = unit
-        if max(sigma for *_, sigma in parts) > LARGEST:
+        if (largest := max(sigma for *_, sigma in parts)) > LARGEST:
             raise PlanError(
                 f"{self!r} would draw numbers of a standard deviation above {LARGEST:.3g} steps.",
                 "Beyond that, draws of the discrete Gaussian are no longer exact.",
-                "Write a smaller noise, or profile='compact'.",
+                f"Write a noise of at most {self.noise * LARGEST / largest:.3g}, or quantise to fewer bits.",
             )
         order = [parts[list(step).index(name)] for name in spec.blocks]
         return spec.but(
@@ -106,7 +104,6 @@ class VerifiedSum(Aggregator):
             ("noise", number(self.noise) and 0 <= self.noise < float("inf"), "is a multiplier z ≥ 0", "1.0"),
             ("bound", self.bound is None or (number(self.bound) and 0 < self.bound < float("inf")),
              "is a norm", "1.0"),
-            ("profile", self.profile in PROFILES, f"is one of {', '.join(PROFILES)}", "'product'"),
         ]  # fmt: skip
         for name, fits, what, instead in right:
             if not fits:
@@ -162,7 +159,7 @@ class VerifiedSum(Aggregator):
         return 1 + len(self.parties)
 
     def _claims(self, spec: Spec, binding: bytes) -> tuple[Claim, ...]:
-        return claims(spec, self._aggregators, self.profile, self.bound, self.noise > 0, binding)
+        return claims(spec, self._aggregators, self.bound, self.noise > 0, binding)
 
     # ── a client ──
 
