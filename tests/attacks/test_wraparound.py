@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.attacks.liars_verified import HONEST, Forger, honest, liar, plan_of, states
 from tests.vdaf.liars import Liar
-from tests.vdaf.wrapped import P, accepted, closed, largest, measured, rate, scaled, shapes, width
+from tests.vdaf.wrapped import P, accepted, largest, measured, scaled, search, shapes, width
 
 import hansa as h
 from hansa.crypto.field import Field, Field64
@@ -131,21 +131,6 @@ def concentration(x: h.Vector, p: int, width: int) -> float:
 
 def test_a_search_finds_no_shape_that_passes_more_often() -> None:
     """Two to six coordinates near fractions of p, multiples of w and of √p, climbing from the best."""
-    draw = np.random.Generator(np.random.PCG64(6))
-    best = (0.0, [0])
-    for i in range(300):
-        x = few(draw, W) if i < 150 else moved(draw, best[1], W)
-        best = max(best, (rate(x, W), x))
-    assert 0.25 < best[0] <= passes(Field64, W)
-
-
-def few(draw: np.random.Generator, w: int) -> list[int]:
-    """One to five coordinates, and one that closes them."""
-    scales = [w, 2 * w, math.isqrt(P), P // 2, P // 3, P // 8]
-    return closed([scales[draw.integers(6)] // int(draw.integers(1, 5)) for _ in range(draw.integers(1, 6))])
-
-
-def moved(draw: np.random.Generator, x: list[int], w: int) -> list[int]:
-    """One like it."""
-    near = [v + int(draw.integers(-w, w + 1)) if draw.random() < 0.5 else v for v in x[:-1]]
-    return closed([min(max(v, -(P // 2)), P // 2) for v in near])
+    best, x = search(W, tries=300)
+    assert 0.25 < best <= passes(Field64, W)
+    assert sum(v * v for v in x) >= P

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from tests.vdaf.liars import Liar, squares
 
 from hansa.crypto import vdaf
-from hansa.crypto.field import Elements, Field32, Field64, Field128
-from hansa.crypto.norms import Encoding, Wraparound, passes
+from hansa.crypto.field import Elements, Field32, Field64
+from hansa.crypto.norms import Encoding, Wraparound
 from hansa.crypto.pine import DRAFT02, PRODUCT, Pine, Profile, fitted
 from hansa.errors import DataError, PlanError, ProtocolError
 
@@ -493,7 +493,9 @@ def test_parameters_that_cannot_be_are_refused_at_once(change: dict[str, Any]) -
         pine(**change)
 
 
-@pytest.mark.parametrize("change", [{"bound": PRODUCT.largest}, {"profile": DRAFT02["Pine64"], "bound": 2**31}, {"shares": 255}])
+@pytest.mark.parametrize(
+    "change", [{"bound": PRODUCT.largest}, {"profile": DRAFT02["Pine64"], "bound": 2**31}, {"shares": 255}]
+)
 def test_the_largest_parameters_are_allowed(change: dict[str, Any]) -> None:
     pine(**change)
 

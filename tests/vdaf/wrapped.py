@@ -111,9 +111,32 @@ def rate(x: Sequence[int], w: int) -> float:
     return sum(n for total, n in ways.items() if (total + w - 1) % P < 2 * w) / 4 ** len(x)
 
 
-def measured(x: Sequence[int], bound: int, checks: int, seed: bytes) -> float:
+def search(w: int, tries: int) -> tuple[float, list[int]]:
+    """The largest `rate` of so many vectors of few coordinates, half of them near the best so far; and that vector."""
+    draw, best = np.random.Generator(np.random.PCG64(6)), (0.0, [0])
+    for i in range(tries):
+        x = few(draw, w) if 2 * i < tries else moved(draw, best[1], w)
+        best = max(best, (rate(x, w), x))
+    return best
+
+
+def few(draw: np.random.Generator, w: int) -> list[int]:
+    """One to five coordinates near fractions of p, w and √p, and one that closes them."""
+    scales = [w, 2 * w, math.isqrt(P), P // 2, P // 3, P // 8]
+    return closed([scales[draw.integers(6)] // int(draw.integers(1, 5)) for _ in range(draw.integers(1, 6))])
+
+
+def moved(draw: np.random.Generator, x: list[int], w: int) -> list[int]:
+    """One like it."""
+    near = [v + int(draw.integers(-w, w + 1)) if draw.random() < 0.5 else v for v in x[:-1]]
+    return closed([min(max(v, -(P // 2)), P // 2) for v in near])
+
+
+def measured(
+    x: Sequence[int], bound: int, checks: int, seed: bytes, wraparound: Wraparound = PRODUCT.wraparound
+) -> float:
     """The share of so many checks, as clients draw them, that hold."""
-    e = Encoding(Field64, len(x), bound, replace(PRODUCT.wraparound, checks=checks, successes=1))
+    e = Encoding(Field64, len(x), bound, replace(wraparound, checks=checks, successes=1))
     dots = e.dots(Field64.array(x), XofHmacSha256Aes128(seed, b"wrapped"))
     return float(np.mean((dots.astype(object) + e.range - 1) % P < 2 * e.range))
 

@@ -46,10 +46,11 @@ class VerifiedSum(Aggregator):
         each side value            |x| ≤ B     Prio3   (draft-irtf-cfrg-vdaf-18)
         each list of counts        Σ x ≤ B     Prio3
 
-    B comes from the pipe: from its Clip, Weigh and, where there is one, Quantize; without Quantize vectors are rounded
-    here, to 2⁻²⁴ of their bound. `bound` proves a larger norm of the update than the pipe asks for. A client whose
-    proof does not hold is left out, by name. Nobody sees more than the sum while one of the aggregators, that is, the
-    server and the helpers, keeps its shares to itself; a false proof is found while all of them do their work.
+    B comes from the pipe: from its Clip, Weigh and, where there is one, Quantize, of 26 bits at most; without Quantize
+    vectors are rounded here, to 2⁻²⁴ of their bound. `bound` proves a larger norm of the update than the pipe asks for.
+    A client whose proof does not hold is left out, by name. Nobody sees more than the sum while one of the aggregators,
+    that is, the server and the helpers, keeps its shares to itself; a false proof is found while all of them do their
+    work.
 
     helpers: how many, or their names. noise: z; each aggregator adds discrete Gaussian noise of σₖ = z·Bₖ/√sₖ to its
     share, with the shares sₖ of GaussianNoise, so that one honest aggregator makes the guarantee. Draws grow from the
