@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from math import comb, erf, log, log2, pi, sqrt
 from pathlib import Path
 
 import pytest
+from tests.vdaf.wrapped import shapes
 
 from hansa.aggregators.claims import FINE, SIDE, Norm, Range
 from hansa.crypto.flp import Proof
@@ -101,6 +103,17 @@ def test_what_is_said_of_a_sum_that_has_wrapped_around() -> None:
     assert (2**40 - 2**24 - 2**8) ** 2 % p == 2
     often = erf(2.0)  # a normal number of variance p/2 within w = 2√p
     assert f"{often:.3f}" in said and round(1 / often**128) == 2
+
+
+def test_provers_have_cheated_at_the_largest_bound_with_every_shape() -> None:
+    """And none was accepted, in 1,000 reports of each; tests/evidence/wraparound.py has written it down."""
+    rows = json.loads((PAGE.parents[2] / "benchmarks" / "results" / "wraparound.json").read_text())["rows"]
+    reports = {row["shape"]: row for row in rows if row["what"] == "reports"}
+    assert reports.keys() == shapes(2**29).keys() and len(reports) == 30
+    for row in reports.values():
+        assert (row["bound"], row["w"], row["accepted"]) == (PRODUCT.largest, 2**29, 0) and row["tries"] >= 1000
+        assert row["rate"] <= row["proven"] + 4.5 * (row["proven"] / row["checks"] / 2) ** 0.5
+        assert row["proven"] == passes(PRODUCT.field, row["w"])
 
 
 def test_what_is_said_of_a_false_side_value() -> None:
