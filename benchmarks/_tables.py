@@ -356,7 +356,7 @@ def _batch(row: dict[str, Any]) -> tuple[str, ...]:
 def wraparound() -> Iterator[str]:
     """One line for each shape; then for larger bounds."""
     result = read("wraparound")
-    names = ("reports", "search", "the draft's condition")
+    names = ("reports", "search", "control")
     reports, (best,), larger = ([row for row in result["rows"] if row["what"] == name] for name in names)
     first = reports[0]
     about = {"w": first["w"].bit_length() - 1, "searched": best["tries"], "rate": best["rate"]}
