@@ -100,7 +100,7 @@ def measure(name: str, liars: int) -> dict[str, Any]:
 def reports(d: int) -> tuple[Any, dict[str, tuple[bytes, bytes, list[bytes]]]]:
     """PINE for d numbers, and reports (nonce, public share, input shares) of each kind."""
     spec = h.Spec({"delta": d}, bounds={"delta": 1.0})
-    one = claims(spec, 2, "product", None, False, b"task")[0].sum
+    one = claims(spec, 2, None, False, b"task")[0].sum
     made = {}
     for name, sharded in (("valid", one), ("norm above the bound", Liar(**facts(one)))):
         x = np.zeros(d, np.int64)

@@ -35,12 +35,7 @@ import hansa as h
 from hansa.client import Reply, Request
 from hansa.wire import dumps
 
-AGGREGATORS = {
-    "Sum()": h.Sum(),
-    "VerifiedSum()": h.VerifiedSum(),
-    "VerifiedSum(profile='compact')": h.VerifiedSum(profile="compact"),
-    "VerifiedSum(helpers=2)": h.VerifiedSum(helpers=2),
-}
+AGGREGATORS = {"Sum()": h.Sum(), "VerifiedSum()": h.VerifiedSum(), "VerifiedSum(helpers=2)": h.VerifiedSum(helpers=2)}
 CLIENTS, ROUNDS = 10, {"MLP": 15, "2NN": 5, "CNN": 3}
 EXAMPLES = {"MLP": (200, 16), "2NN": (600, 10), "CNN": (600, 10)}  # of a client, and how many are in a batch
 PLOT = ROOT / "docs" / "secure_rounds.svg"

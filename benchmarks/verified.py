@@ -4,7 +4,7 @@ Each variant is timed in turns with the others, in seconds of processor time, so
 on all alike; what counts is the median of the ratios within a turn. The prototype is pine_nb2.py, a script that was
 written to see how fast the draft's Pine64HmacSha256Aes128 can be; it is looked for beside the public data, and its
 column is missing where it is not there. draft02 takes the prototype's chunks, so both send the same bytes, which is
-checked; product and compact are what `VerifiedSum` uses. Then the first use, with nothing compiled, and memory.
+checked; product is what `VerifiedSum` uses. Then the first use, with nothing compiled, and memory.
 
     python benchmarks/verified.py             d = 1e5, 1e6, 1e7
     python benchmarks/verified.py 1e5         another d
@@ -34,7 +34,7 @@ import numpy as np
 from common import DATA, ROOT, save
 from numpy.typing import NDArray
 
-from hansa.aggregators.claims import COARSE, FINE, Norm, Profile
+from hansa.aggregators.claims import FINE, Norm
 from hansa.aggregators.share import Share
 from hansa.crypto import vdaf
 from hansa.crypto.keys import SEALED
@@ -82,10 +82,9 @@ def prototype() -> Any:
     return module
 
 
-def product(d: int, profile: Profile = "product") -> Pine:
+def product(d: int) -> Pine:
     """The sum that `VerifiedSum` takes for one block of d numbers."""
-    bound = {"product": FINE, "compact": COARSE}[profile]
-    return Norm(("delta",), d, bound, (1.0,), True, 2, CONTEXT, profile).sum
+    return Norm(("delta",), d, FINE, (1.0,), True, 2, CONTEXT).sum
 
 
 def variants(d: int) -> dict[str, Any]:
@@ -94,7 +93,7 @@ def variants(d: int) -> dict[str, Any]:
     found: dict[str, Any] = {"draft02": Pine(DRAFT02["Pine64HmacSha256Aes128"], d, FINE, 0, 128, chunk)}
     if theirs := prototype():
         found["prototype"] = Prototype(theirs.Pine64(FINE, 0, d, 128, chunk))
-    return found | {"product": product(d), "compact": product(d, "compact")}
+    return found | {"product": product(d)}
 
 
 def vector(d: int, bound: int) -> Integers:
@@ -128,11 +127,11 @@ def reports(d: int, turns: int) -> Iterator[dict[str, Any]]:
     found, rng = variants(d), np.random.default_rng(1)
     took: dict[str, list[dict[str, float]]] = {name: [] for name in found}
     sizes: dict[str, dict[str, int]] = {}
-    xs = {name: vector(d, COARSE if name == "compact" else FINE) for name in found}
+    x = vector(d, FINE)
     for i in range(turns + 1):
         nonce, rand, sent = rng.bytes(16), rng.bytes(32 * 16), dict[str, bytes]()
         for name, one in found.items():
-            seconds, sizes[name], sent[name] = turn(one, xs[name], nonce, rand)
+            seconds, sizes[name], sent[name] = turn(one, x, nonce, rand)
             if i:  # the first turn compiles
                 took[name].append(seconds | {"verify": sum(seconds[step] for step in STEPS[1:])})
         assert "prototype" not in sent or sent["prototype"] == sent["draft02"]

@@ -7,6 +7,7 @@ T1–T5    proofs that are random, of another vector, changed in any element, sw
 T6–T13   forged success (zero, cut), no bits, ½, one success too few or many, v and u shifted by 2ⁿ, the bound and one
          more, wrapped in four and in all coordinates, p/2: test_a_lie_is_refused…, test_success_is_a_bit,
          test_what_is_no_bit…, test_one_success…, test_the_bound_itself… (tests/vdaf)
+         wrapped in thirty shapes at the largest bound: test_wraparound.py
 T14–T15  limits of parameters, t a root of unity: test_parameters…, test_a_query_at_a_root… (tests/vdaf)
 T16      every term, proof and comparison deleted, and those of helpers: test_a_deleted_check_is_missed
 T17–T18  elements ≥ p, lengths, types, NaN, other parameters: test_a_changed_report…, test_whatever_a_client_says…,

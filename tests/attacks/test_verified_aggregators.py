@@ -35,13 +35,15 @@ from tests.attacks.liars_verified import (
 
 import hansa as h
 from hansa.aggregators import verified
+from hansa.aggregators.claims import Norm
 from hansa.aggregators.share import Share
 from hansa.client import Helper
 from hansa.crypto import vdaf
 from hansa.crypto.keys import PrivateKey
 from hansa.crypto.norms import Claims
-from hansa.crypto.pine import Pine
+from hansa.crypto.pine import PRODUCT, Pine
 from hansa.errors import LeftOut
+from hansa.transforms.discrete import LARGEST
 
 # ── servers that do as they like ──
 
@@ -354,15 +356,14 @@ def test_the_plan_counts_on_one_honest_aggregator() -> None:
 
 
 def test_a_sum_that_could_wrap_around_is_no_sum() -> None:
-    """Compact: n·B + noise must stay below p/2."""
-    for noise, fits in ((100.0, True), (900.0, False)):
-        quiet = h.Training(batch=0, report=False)
-        plan = plan_of(
-            h.VerifiedSum(noise=noise, profile="compact"), pipe=(h.Clip(1.0), h.Weigh("one")), training=quiet
-        )
-        (state,) = states(plan, honest(plan))
-        assert bool(state.note) is not fits
-        assert fits or "it would wrap around" in state.note
+    """n·B, and the noise of all aggregators, must stay below p/2; at the largest bound and noise, billions do."""
+    claim = Norm(("delta",), 2, PRODUCT.largest, (1.0,), False, 9)
+    nothing = [bytes(2 * claim.sum.field.size)] * 9
+    most, margin = 2**36, 40 * 9 * LARGEST
+    assert claim.read(nothing, most, margin).tolist() == [0, 0]
+    for n, noise in ((4 * most, margin), (most, 2.0**63)):
+        with pytest.raises(h.RoundError, match="it would wrap around"):
+            claim.read(nothing, n, noise)
 
 
 # ── many at once ──

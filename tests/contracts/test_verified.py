@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import tomllib
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from tests.contracts.running import pids
 
 import hansa as h
 from hansa.config import build, overlay, set_, table, toml
+from hansa.errors import AppError
 from hansa.testing import check_aggregator
 from hansa.testing.algorithm import MODEL, federation
 
@@ -55,8 +57,7 @@ def facts(state: h.State) -> Any:
     ("aggregator", "pipe", "close"),
     [
         (h.VerifiedSum(), None, 1e-5),
-        (h.VerifiedSum(("client-00", "b")), (h.Clip(10.0, side=10.0), h.Weigh("one"), h.Quantize(32)), 1e-5),
-        (h.VerifiedSum(profile="compact"), None, 1e-2),
+        (h.VerifiedSum(("client-00", "b")), (h.Clip(10.0, side=10.0), h.Weigh("one"), h.Quantize(26)), 1e-5),
     ],
 )
 def test_it_is_an_aggregator(aggregator: h.Aggregator, pipe: Any, close: float) -> None:
@@ -64,9 +65,7 @@ def test_it_is_an_aggregator(aggregator: h.Aggregator, pipe: Any, close: float) 
 
 
 @pytest.mark.parametrize(
-    "aggregator",
-    [h.VerifiedSum(1), h.VerifiedSum(("a", "client-1"), noise=0.1), h.VerifiedSum(profile="compact", noise=0.5)],
-    ids=["one helper", "two, noise", "compact, noise"],
+    "aggregator", [h.VerifiedSum(1), h.VerifiedSum(("a", "client-1"), noise=0.1)], ids=["one helper", "two, noise"]
 )
 def test_same_bytes_in_one_process_and_in_many(aggregator: h.Aggregator) -> None:
     """Helpers in processes of their own; after a resumption; with the roster turned around."""
@@ -164,7 +163,7 @@ def test_a_helper_that_dies_ends_the_run_by_name() -> None:
 
 PLANS = [
     plan_of(),
-    plan_of(h.VerifiedSum(("a", "b"), noise=0.5, profile="compact")),
+    plan_of(h.VerifiedSum(("a", "b"), noise=0.5)),
     plan_of(h.VerifiedSum(2, bound=3.0), pipe=(h.Clip(1.0, side=4.0), h.Weigh("examples", cap=3))),
     plan_of(h.VerifiedSum(3), pipe=(*PIPE, h.Quantize(20)), sample=h.Uniform(3, quorum=2)),
 ]
@@ -186,7 +185,6 @@ def test_settings_change_it() -> None:
     plan = plan_of()
     assert set_(plan, "aggregator.noise", 0.5) == plan_of(h.VerifiedSum(noise=0.5))
     assert set_(plan, "aggregator.helpers", 2) == plan_of(h.VerifiedSum(2))
-    assert set_(plan, "aggregator.profile", "compact") == plan_of(h.VerifiedSum(profile="compact"))
     named = overlay(plan_of(h.Sum()), {"aggregator": {"use": "VerifiedSum", "helpers": ["a", "b"]}})
     assert named == plan_of(h.VerifiedSum(("a", "b")))
     with pytest.raises(h.PlanError, match="1 to 8"):
@@ -211,7 +209,20 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "too much noise": (lambda: plan_of(h.VerifiedSum(noise=1e4)), "no longer exact"),
     "a bound of nothing": (lambda: plan_of(h.VerifiedSum(bound=0.0)), "is a norm"),
     "a bound below the clip": (lambda: plan_of(h.VerifiedSum(bound=0.5)), "refuse honest clients"),
-    "an unknown profile": (lambda: plan_of(h.VerifiedSum(profile="fast")), "product, compact"),  # type: ignore[arg-type]
+    "more bits than can be proven": (lambda: plan_of(pipe=(*PIPE, h.Quantize(27))), "Write Quantize(26)"),
+    "many more bits": (lambda: plan_of(pipe=(*PIPE, h.Quantize(40))), "Write Quantize(26)"),
+    "more bits under noise": (
+        lambda: plan_of(h.VerifiedSum(noise=0.1), pipe=(*PIPE, h.Quantize(27))), "Write Quantize(26)",
+    ),
+    "a bound of too many steps": (
+        lambda: plan_of(h.VerifiedSum(bound=3.0), pipe=(*PIPE, h.Quantize(26))), "Write Quantize(25)",
+    ),
+    "a bound of too many steps, whatever a step is": (
+        lambda: plan_of(h.VerifiedSum(bound=1e9), pipe=(*PIPE, h.Quantize(20))), "without bound=",
+    ),
+    "bits that noise has no room for": (
+        lambda: plan_of(h.VerifiedSum(noise=8.0), pipe=(*PIPE, h.Quantize(26))), "quantise to fewer bits",
+    ),
     "a quorum of one": (lambda: plan_of(sample=h.Everyone()), "quorum=2"),
     "one in turn": (lambda: plan_of(sample=h.InTurn()), "2 or more"),
     "noise of the server before it": (
@@ -221,11 +232,6 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "noise of clients before it": (
         lambda: plan_of(pipe=(*PIPE, h.Quantize(20), h.SkellamNoise(1.0, by="all", least=2))),
         "comes after noise",
-    ),
-    "too many numbers for compact": (
-        lambda: h.Plan(h.Softmax(2**26, 64), pipe=PIPE, aggregator=h.VerifiedSum(profile="compact"),
-                       sample=h.Everyone(quorum=2)).wire,
-        "too many",
     ),
 }  # fmt: skip
 
@@ -239,6 +245,29 @@ def test_a_plan_that_could_prove_nothing_is_refused(wrong: str) -> None:
     assert words in str(error)
     for part in (error.found, error.why, error.instead):
         assert part.strip() and part.endswith((".", "…")), part
+
+
+@pytest.mark.parametrize("bound", [None, 1.5, 7.0, 100.0])
+@pytest.mark.parametrize("model", [MODEL, h.Softmax(30_000, 10)], ids=["few numbers", "many numbers"])
+def test_the_bits_that_are_named_are_the_most_that_fit(bound: float | None, model: h.Model) -> None:
+    def plan(bits: int) -> h.Plan:
+        pipe = (*PIPE, h.Quantize(bits))
+        return replace(plan_of(), model=model, pipe=pipe, aggregator=h.VerifiedSum(bound=bound))
+
+    with pytest.raises(h.PlanError) as caught:
+        plan(40)
+    (said,) = re.findall(r"Write Quantize\((\d+)\)", str(caught.value))
+    assert plan(int(said)).wire
+    with pytest.raises(h.PlanError):
+        plan(int(said) + 1)
+
+
+def test_there_is_one_profile() -> None:
+    """A field of 32 bits is too small for it to be found out who wraps around."""
+    with pytest.raises(TypeError):
+        h.VerifiedSum(profile="compact")  # type: ignore[call-arg]
+    with pytest.raises(AppError, match="profile"):
+        set_(plan_of(), "aggregator.profile", "compact")
 
 
 def test_buffers_cannot_hold_shares() -> None:

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from tests.vdaf.liars import Liar, squares
 
 from hansa.crypto import vdaf
-from hansa.crypto.field import Elements, Field64
+from hansa.crypto.field import Elements, Field32, Field64
 from hansa.crypto.norms import Encoding, Wraparound
-from hansa.crypto.pine import COMPACT, DRAFT02, PRODUCT, Pine, Profile, fitted
+from hansa.crypto.pine import DRAFT02, PRODUCT, Pine, Profile, fitted
 from hansa.errors import DataError, PlanError, ProtocolError
 
 KEY = secrets.token_bytes(32)
 D, B = 16, 2**10
-PROFILES = {"product": PRODUCT, "compact": COMPACT, **DRAFT02}
+PROFILES = {"product": PRODUCT, **DRAFT02}
 SMALL = replace(PRODUCT, wraparound=Wraparound(40, 40))  # fewer checks, so that tests are quick
 
 
@@ -257,7 +257,7 @@ class Given:
 @pytest.mark.parametrize("d", [1, 6, 8200])
 def test_dots_are_those_of_the_draft(name: str, d: int) -> None:
     field, r = PROFILES[name].field, 3
-    e, data = Encoding(field, d, B, Wraparound(r, r)), secrets.token_bytes(r * -(-d // 4))
+    e, data = Encoding(field, d, B, Wraparound(r, r, proven=False)), secrets.token_bytes(r * -(-d // 4))
     x = field.array([secrets.randbelow(field.p) for _ in range(d)])
     width, expected = len(data) // r, []
     for k in range(r):
@@ -422,22 +422,18 @@ def test_reports_have_fresh_randomness_and_states_do_not_print_shares() -> None:
     assert str(state.share[0]) not in repr(state)
 
 
-GOLDEN = {
-    "product": "3c26da8f81a01e7a0de789a2a46c65a3ce6f385ce6dae611c61c7e5b54d6bb18",
-    "compact": "037ba2b393a6c44667e036e7f761e3de02134e9f5c443b9b92f482bfff9c4b4a",
-}
+GOLDEN = "3c26da8f81a01e7a0de789a2a46c65a3ce6f385ce6dae611c61c7e5b54d6bb18"
 
 
-@pytest.mark.parametrize("name", GOLDEN)
-def test_the_bytes_of_our_own_profiles_do_not_change(name: str) -> None:
+def test_the_bytes_of_our_own_profile_do_not_change() -> None:
     """Reports of one version are verified by the next; a change of bytes needs a new number."""
-    one = pine(PROFILES[name], shares=3)
+    one = pine(PRODUCT, shares=3)
     nonce, rand = bytes(range(16)), bytes(i % 251 for i in range(one.rand_size))
     public, shares = one.shard(np.array(HONEST), nonce, rand)
     said = [one.prepare(bytes(range(32)), who, nonce, public, share) for who, share in enumerate(shares)]
     message = one.decide([verifier for _, verifier in said])
     everything = hashlib.sha256(b"".join([public, *shares, *(verifier for _, verifier in said), message]))
-    assert everything.hexdigest() == GOLDEN[name]
+    assert everything.hexdigest() == GOLDEN
 
 
 def test_a_report_is_hardly_larger_than_its_vector() -> None:
@@ -463,9 +459,9 @@ def test_chunks_that_fit(d: int) -> None:
 def test_the_product_profile_is_as_strong_as_it_says() -> None:
     assert (PRODUCT.field, PRODUCT.proofs, PRODUCT.xof.seed_size) == (Field64, 3, 32)
     assert PRODUCT.wraparound == Wraparound(128, 128, 8.7)
-    assert PRODUCT.bound and COMPACT.bound
-    numbers = [profile.number for profile in (PRODUCT, COMPACT)]
-    assert len({*numbers, *(profile.number for profile in DRAFT02.values())}) == 2 + 4  # two of the draft share one
+    assert PRODUCT.bound and PRODUCT.wraparound.proven
+    numbers = {PRODUCT.number, *(profile.number for profile in DRAFT02.values())}
+    assert len(numbers) == 1 + 4  # two of the draft share one
 
 
 @pytest.mark.parametrize(
@@ -480,10 +476,14 @@ def test_the_product_profile_is_as_strong_as_it_says() -> None:
         {"chunk": 0},
         {"norm_chunk": 0},
         {"fraction": -1},
-        {"profile": COMPACT, "bound": 2**16},
+        {"bound": PRODUCT.largest + 1},
+        {"bound": 2**31},
+        {"profile": replace(PRODUCT, field=Field32), "bound": Wraparound().largest(Field32) + 1},
+        {"profile": DRAFT02["Pine32HmacSha256Aes128"], "bound": 2**16},
         {"profile": replace(SMALL, wraparound=Wraparound(10, 11))},
         {"profile": replace(SMALL, wraparound=Wraparound(0, 0))},
-        {"profile": replace(COMPACT, wraparound=Wraparound(10, 10, 60.0)), "bound": 2**15},
+        {"profile": replace(PRODUCT, field=Field32, wraparound=Wraparound(10, 10, 60.0))},
+        {"profile": replace(SMALL, wraparound=Wraparound(10, 10, 150.0, proven=False)), "bound": 2**31},
         {"profile": replace(SMALL, wraparound=Wraparound(10, 10, 150.0)), "bound": 2**31},
         {"profile": DRAFT02["Pine64"], "context": b"x"},
     ],
@@ -493,7 +493,9 @@ def test_parameters_that_cannot_be_are_refused_at_once(change: dict[str, Any]) -
         pine(**change)
 
 
-@pytest.mark.parametrize("change", [{"bound": 2**31}, {"profile": COMPACT, "bound": 2**15}, {"shares": 255}])
+@pytest.mark.parametrize(
+    "change", [{"bound": PRODUCT.largest}, {"profile": DRAFT02["Pine64"], "bound": 2**31}, {"shares": 255}]
+)
 def test_the_largest_parameters_are_allowed(change: dict[str, Any]) -> None:
     pine(**change)
 

@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +22,9 @@ from ..errors import DataError, PlanError, RoundError
 from ..rand import Key
 from ..spec import Spec, Vector
 
-Profile = Literal["product", "compact"]
 Integers = NDArray[np.int64]
 
-PROFILES = {"product": pine.PRODUCT, "compact": pine.COMPACT}
-FINE, NOISY, COARSE = 2**24, 2**20, 2**15  # steps in a bound: alone, under noise (which hides smaller ones), compact
+FINE, NOISY = 2**24, 2**20  # steps in a bound: alone, and under noise, which hides smaller ones
 SIDE, NOISY_SIDE = 2**21, 2**17  # steps from end to end of a side value, whose noise is a few times as large
 TRIES = 100  # of a rounding that fits with probability ≥ 1 − e^−½
 
@@ -74,7 +71,7 @@ class Claim:
         if largest >= field.p / 2:
             raise RoundError(
                 f"A sum may reach {largest:.3g} steps, and from {field.p / 2:.3g} on it would wrap around.",
-                "Sample fewer clients, or write profile='product'.",
+                "Sample fewer clients.",
             )
         if ((total > math.ceil(largest)) & (total < field.p - math.ceil(largest))).any():
             raise RoundError(
@@ -93,14 +90,12 @@ class Norm(Claim):
     probability ≥ 1 − e^−½, when  bound² = r² + d/4 + r + √d/2.  Integers are left as they are.
     """
 
-    profile: Profile = "product"
-
     @cached_property
     def sum(self) -> Pine:
         """PINE, in about √size/4 rows."""
         rows = max(16, 2 ** math.ceil(math.log2(math.sqrt(self.size) / 4 + 1)))
         chunk = -(-self.size // (rows - 1))
-        return Pine(PROFILES[self.profile], self.size, self.bound, 0, 128, chunk, self.aggregators, self.context)
+        return Pine(pine.PRODUCT, self.size, self.bound, 0, 128, chunk, self.aggregators, self.context)
 
     def round(self, v: Vector, key: Key) -> Integers:
         """x, or DataError."""
@@ -194,20 +189,19 @@ class Tally(Claim):
         return x
 
 
-def claims(
-    spec: Spec, aggregators: int, profile: Profile, bound: float | None, noisy: bool, context: bytes = b""
-) -> tuple[Claim, ...]:
+def claims(spec: Spec, aggregators: int, bound: float | None, noisy: bool, context: bytes = b"") -> tuple[Claim, ...]:
     """What a client claims of a vector of `spec`; PlanError where that cannot be proven."""
     real, steps = spec.space == "real", dict(spec.noise.step)
     found: list[Claim] = []
     for name in spec.update:
         size, C = spec.blocks[name], bound or spec.bounds[name]
-        B = {"product": NOISY if noisy else FINE, "compact": COARSE}[profile]
+        B = NOISY if noisy else FINE
         if real:
             steps[name] = C / radius(B, size)
         else:
             B = math.ceil(C / steps[name] * (1 - 1e-12))
-        found.append(Norm((name,), size, B, (steps[name],), real, aggregators, context + name.encode(), profile))
+            _check_steps(spec, bound, name, B)
+        found.append(Norm((name,), size, B, (steps[name],), real, aggregators, context + name.encode()))
     counts = sorted(spec.counts) if real else []
     for name in counts:
         most = int(spec.bounds[name])
@@ -245,13 +239,32 @@ def _ends(spec: Spec, name: str, step: float) -> tuple[int, int]:
     return math.floor(low + hair * abs(low)), math.ceil(high - hair * abs(high))
 
 
-def radius(bound: int, size: int) -> float:
-    """The largest norm r that rounding leaves within `bound`, all in steps; see `Norm`."""
+def _check_steps(spec: Spec, bound: float | None, name: str, B: int) -> None:
+    """PlanError where a block has more steps than can be proven."""
+    most = pine.PRODUCT.largest
+    if most >= B:
+        return
+    bits = min(fitting(spec, bound, each) for each in spec.update)
+    less = f"Write Quantize({bits})" if bits > 1 else "Write VerifiedSum() without bound=…"
+    raise PlanError(
+        f"The {name} has a norm of up to {B} steps.",
+        f"Only up to {most} steps is it proven that a vector that wraps around the modulus is found out.",
+        f"{less}, or leave Quantize out of the pipe: VerifiedSum rounds by itself.",
+    )
+
+
+def fitting(spec: Spec, bound: float | None, name: str) -> int:
+    """The most bits b of Quantize with which a block's bound has no more steps than can be proven.
+
+    With γ = C/(2^(b−1) − 1) the block has c = C/γ steps before it is rounded, and is longer afterwards; see `radius`.
+    """
+    most, size, step = pine.PRODUCT.largest, spec.blocks[name], spec.noise.step[name]
+    before = radius(spec.bounds[name] / step, size)
+    c = radius(most, size) if bound is None else most * step * before / bound
+    return int(math.log2(c + 1)) + 1
+
+
+def radius(bound: float, size: int) -> float:
+    """The largest norm r that rounding leaves within `bound`, all in steps; see `Norm`, and Quantize."""
     square = bound**2 - size / 4 - math.sqrt(size) / 2
-    if square < (bound / 2) ** 2:
-        raise PlanError(
-            f"{size} numbers are too many for a bound of {bound} steps.",
-            "Rounding alone would lengthen the vector beyond it.",
-            "Write profile='product'.",
-        )
     return (math.sqrt(1 + 4 * square) - 1) / 2

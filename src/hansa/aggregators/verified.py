@@ -32,7 +32,7 @@ from ..transforms.discrete import LARGEST, DiscreteGaussianNoise
 from ..transforms.noise import shares
 from ..wire import dumps
 from . import Aggregator, Channel, Contribute, Conversation
-from .claims import PROFILES, Claim, Integers, Norm, Profile, Range, claims
+from .claims import Claim, Integers, Norm, Range, claims
 from .share import UNOPENED, Report, Share
 
 SECRET = 32  # bytes of the key that proofs are checked with, and of a challenge
@@ -48,10 +48,11 @@ class VerifiedSum(Aggregator):
         each side value            a ≤ x ≤ b   Prio3   (draft-irtf-cfrg-vdaf-18)
         each list of counts        Σ x ≤ B     Prio3
 
-    They come from the pipe: from its Clip, Weigh and, where there is one, Quantize; without Quantize vectors are
-    rounded here, to 2⁻²⁴ of their bound. `bound` proves a larger norm of the update than the pipe asks for. A client
-    whose proof does not hold is left out, by name. Nobody sees more than the sum while one of the aggregators, that is,
-    the server and the helpers, keeps its shares to itself; a false proof is found while all of them do their work.
+    They come from the pipe: from its Clip, Weigh and, where there is one, Quantize, of 26 bits at most; without
+    Quantize vectors are rounded here, to 2⁻²⁴ of their bound. `bound` proves a larger norm of the update than the pipe
+    asks for. A client whose proof does not hold is left out, by name. Nobody sees more than the sum while one of the
+    aggregators, that is, the server and the helpers, keeps its shares to itself; a false proof is found while all of
+    them do their work.
 
     Update and weight are proven apart, so a client may say the longest update and the least weight: `moved` tells how
     far that goes. Noise is sized for max(|a|, |b|), since a client who is not there adds nothing.
@@ -59,13 +60,11 @@ class VerifiedSum(Aggregator):
     helpers: how many, or their names. noise: z; each aggregator adds discrete Gaussian noise of σₖ = z·Bₖ/√sₖ to its
     share, with the shares sₖ of GaussianNoise, so that one honest aggregator makes the guarantee. Draws grow from each
     aggregator's own secret.
-    profile: "product", 8 bytes for each number; "compact", 4 bytes, with rounding to 2⁻¹⁵.
     """
 
     helpers: int | tuple[str, ...] = 1
     noise: float = 0.0
     bound: float | None = None
-    profile: Profile = "product"
 
     least: ClassVar[int] = 2
 
@@ -81,19 +80,19 @@ class VerifiedSum(Aggregator):
         self._check()
         self._check_spec(spec)
         if not self.noise:
-            claims(spec, self._aggregators, self.profile, self.bound, noisy=False)
+            claims(spec, self._aggregators, self.bound, noisy=False)
             return spec
         parts, step = [], {}
-        for claim in claims(spec, self._aggregators, self.profile, self.bound, noisy=True):
+        for claim in claims(spec, self._aggregators, self.bound, noisy=True):
             for i, (name, unit) in enumerate(zip(claim.names, claim.steps, strict=True)):
                 bound = max(claim.most(i), spec.bounds[name] / unit)
                 parts.append((spec.blocks[name], bound, self.noise * bound / shares(spec)[name] ** 0.5))
                 step[name] = unit
-        if max(sigma for *_, sigma in parts) > LARGEST:
+        if (largest := max(sigma for *_, sigma in parts)) > LARGEST:
             raise PlanError(
                 f"{self!r} would draw numbers of a standard deviation above {LARGEST:.3g} steps.",
                 "Beyond that, draws of the discrete Gaussian are no longer exact.",
-                "Write a smaller noise, or profile='compact'.",
+                f"Write a noise of at most {self.noise * LARGEST / largest:.3g}, or quantise to fewer bits.",
             )
         order = [parts[list(step).index(name)] for name in spec.blocks]
         kind: Literal["discrete gaussian", "unknown"] = "discrete gaussian" if own(self) else "unknown"
@@ -112,7 +111,6 @@ class VerifiedSum(Aggregator):
             ("noise", number(self.noise) and 0 <= self.noise < float("inf"), "is a multiplier z ≥ 0", "1.0"),
             ("bound", self.bound is None or (number(self.bound) and 0 < self.bound < float("inf")),
              "is a norm", "1.0"),
-            ("profile", self.profile in PROFILES, f"is one of {', '.join(PROFILES)}", "'product'"),
         ]  # fmt: skip
         for name, fits, what, instead in right:
             if not fits:
@@ -168,7 +166,7 @@ class VerifiedSum(Aggregator):
         return 1 + len(self.parties)
 
     def _claims(self, spec: Spec, binding: bytes) -> tuple[Claim, ...]:
-        return claims(spec, self._aggregators, self.profile, self.bound, self.noise > 0, binding)
+        return claims(spec, self._aggregators, self.bound, self.noise > 0, binding)
 
     def moved(self, spec: Spec, others: float, liars: int = 1) -> dict[str, float]:
         """How far liars move the mean of each block of the update, where the others weigh so much in all.

@@ -6,8 +6,9 @@ of squares has wrapped around p:
     the norm        Σⱼ xⱼ² = v  and  v + u = B²,  where v and u are given in bits
     no wraparound   for random z ∈ {−1, 0, 1}ᵈ, ⟨z, x⟩ is small, in −w+1 … w, in enough of r independent checks
 
-Entries of z are 0 with probability ½. If ‖x‖² ≥ p, a check fails with probability ≥ ½; if ‖x‖ ≤ B it fails with
-probability ≤ 2 exp(−α²), with w ≥ αB.   (Rothblum, Omri, Chen, Talwar 2023, §4; draft-chen-cfrg-vdaf-pine-02)
+Entries of z are 0 with probability ½. If ‖x‖ ≤ B, a check fails with probability ≤ 2 exp(−α²), with w ≥ αB. If
+‖x‖² ≥ p it fails with probability ≥ ½, while w is small beside √p: up to about √p/8; see `passes`.
+(Rothblum, Omri, Chen, Talwar 2023, §4; draft-chen-cfrg-vdaf-pine-02)
 """
 
 from __future__ import annotations
@@ -38,12 +39,37 @@ class Wraparound:
     """How often it is checked that no sum has wrapped around p.
 
     checks: r. successes: how many of them must hold, all if a false vector shall pass with probability 2⁻ʳ.
-    alpha: α, by which a correct vector fails a check with probability ≤ 2 exp(−α²).
+    alpha: α, by which a correct vector fails a check with probability ≤ 2 exp(−α²). proven: is w so small that a false
+    vector is proven to fail one with probability ≥ ½? Else the draft's own condition is asked for, w² ≤ 4000 p, under
+    which false vectors may pass nearly always: it is there for the draft's test vectors, and for nothing else.
     """
 
     checks: int = 100
     successes: int = 100
     alpha: float = 8.7
+    proven: bool = True
+
+    def range(self, bound: int) -> int:
+        """w, the least power of two above αB."""
+        return 1 << math.ceil(self.alpha * bound).bit_length()
+
+    def largest(self, field: Field) -> int:
+        """The largest bound B, of which it is proven that a false vector fails a check with probability ≥ ½."""
+        w = 1
+        while passes(field, 2 * w) <= 0.5:
+            w *= 2
+        return int((w - 1) / self.alpha)
+
+
+def passes(field: Field, w: int) -> float:
+    """A bound on the probability that one check holds for an x with ‖x‖² ≥ p, whatever x is.
+
+        max(½, π²/8 · (1 + √(p/π)) / N),    N = ⌊p / (2·(2w − 1))⌋
+
+    The first is for an x with one |xⱼ| ≥ 2w, the second for all others. Proven in docs/verified/for-cryptographers.md.
+    """
+    n = field.p // (2 * (2 * w - 1))
+    return max(0.5, math.pi**2 / 8 * (1 + math.sqrt(field.p / math.pi)) / n) if n else 1.0
 
 
 @dataclass(frozen=True)
@@ -71,12 +97,18 @@ class Encoding:
                 "A vector has 1 to 2³⁰ − 1 coordinates, a positive whole bound, and no more successes than checks.",
                 "Write for example bound=2**24.",
             )
+        if w.proven and passes(self.field, self.range) > 0.5:
+            raise PlanError(
+                f"bound={self.bound} in a field of {self.field.size} bytes.",
+                "Vectors whose squares have wrapped around the modulus would pass the checks that are to find them.",
+                f"Write a bound of at most {w.largest(self.field)}, with fewer fractional bits.",
+            )
         # v + u < 4B², so that v + u = B² holds mod p only if it holds.
         if 3 * self.bound**2 >= p - 2 or p < 2600 * self.range or self.range**2 > 4000 * p or 2 * r > p:
             raise PlanError(
                 f"bound={self.bound} in a field of {self.field.size} bytes.",
-                "Squares of norms up to the bound must not wrap around the modulus, which PINE's analysis needs.",
-                "Write a lower bound (up to 2**31 with 8 bytes, 2**15 with 4), with fewer fractional bits.",
+                "Squares of norms up to the bound must not wrap around the modulus.",
+                "Write a lower bound, with fewer fractional bits.",
             )
 
     @cached_property
@@ -86,8 +118,8 @@ class Encoding:
 
     @cached_property
     def range(self) -> int:
-        """w, the least power of two above αB."""
-        return 1 << math.ceil(self.wraparound.alpha * self.bound).bit_length()
+        """w."""
+        return self.wraparound.range(self.bound)
 
     @cached_property
     def dot_bits(self) -> int:
