@@ -1,0 +1,262 @@
+"""What hides grows from secrets, and no draw is ever seen beside two answers.
+
+An attacker here has the plan, its seed, all models, and what it can make the parties do: run again, go on from a copied
+folder without one client, be asked twice. It must never see one noise beside two vectors, for then it takes it off.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hansa as h
+from hansa.client import Request
+from hansa.explain import explain
+from hansa.privacy import spent
+from hansa.store.files import secret as kept
+from hansa.ui.live import follow
+
+FEATURES, CLASSES, COHORT = 20, 3, 5
+NAMES = [f"clinic {i}" for i in range(COHORT)]
+BOUND = (h.Clip(1.0), h.Weigh("one"))
+EVERYONE = h.Everyone(quorum=2)
+QUIET = h.Training(batch=0, report=False)
+SERVER: dict[str, dict[str, Any]] = {  # noise on the sum
+    "gaussian": {"pipe": (*BOUND, h.GaussianNoise(4.0))},
+    "laplace": {"pipe": (*BOUND, h.LaplaceNoise(4.0))},
+    "skellam": {"pipe": (*BOUND, h.Quantize(16), h.SkellamNoise(4.0))},
+    "discrete gaussian": {"pipe": (*BOUND, h.Quantize(16), h.DiscreteGaussianNoise(4.0))},
+    "correlated": {"pipe": (*BOUND, h.CorrelatedNoise(4.0, separation=2, bands=3))},
+    "aggregators": {"pipe": BOUND, "aggregator": h.VerifiedSum(noise=4.0)},
+}
+CLIENTS: dict[str, dict[str, Any]] = {  # noise on each vector
+    "by all": {"pipe": (*BOUND, h.GaussianNoise(4.0, by="all", least=2))},
+    "by each": {"pipe": (*BOUND, h.GaussianNoise(4.0, by="each"))},
+    "skellam by all": {"pipe": (*BOUND, h.Quantize(16), h.SkellamNoise(4.0, by="all", least=2))},
+    "examples": {"pipe": BOUND, "training": h.Training(batch=4, report=False, private=h.PerExample(1.0, 4.0))},
+}
+NOISES = SERVER | CLIENTS
+
+
+def plan_of(kind: dict[str, Any], rounds: int = 3, **more: Any) -> h.Plan:
+    settings = {"training": QUIET, "sample": EVERYONE, "rounds": rounds, **kind, **more}
+    return h.Plan(h.Softmax(FEATURES, CLASSES), **settings)
+
+
+def data_of(names: list[str] = NAMES) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    every = {who: (rng.normal(size=(8, FEATURES)), rng.integers(0, CLASSES, 8)) for who in NAMES}
+    return {who: every[who] for who in names}
+
+
+def run(plan: h.Plan, secret: h.Key | None = None, data: Any = None, state: h.State | None = None) -> list[h.State]:
+    """A whole run; of one that shares a secret, everything that hides grows from it."""
+    some = {} if secret is None else {"secret": secret}
+    clients = [h.Client(who, plan, one, **some) for who, one in (data or data_of()).items()]
+    return list(h.synchronous(plan, h.InProcess(clients, **some), state, **some))
+
+
+def quiet(plan: h.Plan) -> h.Plan:
+    """The same without noise."""
+    pipe = tuple(step for step in plan.pipe if "Noise" not in type(step).__name__)
+    aggregator = replace(plan.aggregator, noise=0.0) if isinstance(plan.aggregator, h.VerifiedSum) else plan.aggregator
+    return replace(plan, pipe=pipe, aggregator=aggregator, training=replace(plan.training, private=None))
+
+
+@pytest.mark.parametrize("name", NOISES)
+def test_who_has_the_plan_has_not_the_noise(name: str) -> None:
+    """It runs the plan on the same data as often as it likes, and what it gets has noise of its own."""
+    plan = plan_of(NOISES[name], rounds=1)
+    (true,), (mine,), (bare,) = run(plan), run(plan), run(quiet(plan))
+    noise, guess = true.x - bare.x, mine.x - bare.x
+    left = np.std(noise - guess)
+    assert left > np.std(noise) and abs(np.corrcoef(noise, guess)[0, 1]) < 0.6
+
+
+@pytest.mark.parametrize("name", SERVER)
+def test_two_runs_that_differ_by_one_client_do_not_tell_its_update(name: str) -> None:
+    """The same secret, as in a folder that was copied: one client withdraws, and the sums are subtracted."""
+    plan, secret = plan_of(SERVER[name], rounds=2), h.Key.fresh()
+    whole = run(plan, secret)
+    for first in (None, whole[0]):
+        with_it, without = (run(plan, secret, data_of(names), first)[0] for names in (NAMES, NAMES[:-1]))
+        before = plan.start().x if first is None else first.x
+        apart = COHORT * (with_it.x - before) - (COHORT - 1) * (without.x - before)  # its update, and two noises
+        assert np.linalg.norm(apart) > 5.0, "an update has norm 1 at most: it would stand alone"
+
+
+def test_who_is_asked_twice_adds_other_noise_to_another_answer() -> None:
+    """A server tells one client two models in one session, and subtracts what it says."""
+    for name in ("by each", "examples"):
+        plan = plan_of(CLIENTS[name])
+        said = []
+        for shift in (0.0, 1e-3):
+            client = h.Client("north", plan, data_of()[NAMES[0]], secret=h.Key(b"a secret of the client", True))
+            broadcast, memo = plan.down(plan.start())
+            request = Request(plan.digest, 0, 0, ({"x": broadcast["x"] + shift}, memo), {"north": None})
+            said.append(client.answer(request)[:63])
+        assert np.std(said[0] - said[1]) > 0.1
+
+
+def test_another_row_of_data_has_other_noise() -> None:
+    """What training adds to gradients is not added to those of other data."""
+    plan, secret, data = plan_of(CLIENTS["examples"], rounds=1), h.Key.fresh(), data_of()
+    X, y = data[NAMES[0]]
+    X = X.copy()
+    X[3] += 1e-9
+    (one,), (other,) = run(plan, secret, data), run(plan, secret, data | {NAMES[0]: (X, y)})
+    assert np.std(one.x - other.x) > 1e-3
+
+
+@pytest.mark.parametrize("name", NOISES)
+def test_with_its_secret_a_run_repeats(name: str) -> None:
+    """From the beginning, and from any state."""
+    plan, secret = plan_of(NOISES[name]), h.Key.fresh()
+    first, again = run(plan, secret), run(plan, secret)
+    rest = run(plan, secret, state=first[0])
+    assert [one.x.tobytes() for one in first] == [one.x.tobytes() for one in again]
+    assert [one.x.tobytes() for one in rest] == [one.x.tobytes() for one in first[1:]]
+
+
+def test_who_has_the_plan_has_not_the_sample() -> None:
+    noisy = plan_of(SERVER["gaussian"], rounds=30, sample=h.Poisson(0.5))
+    assert [one.seen for one in run(noisy)] != [one.seen for one in run(noisy)]
+    public = quiet(noisy)  # nothing rests on it
+    assert [one.seen for one in run(public)] == [one.seen for one in run(public)]
+
+
+def test_what_a_strangers_transform_draws_is_secret() -> None:
+    plan = plan_of({"pipe": (h.Weigh("one"), Shaken())}, rounds=1)
+    (one,), (other,) = run(plan), run(plan)
+    assert np.std(one.x - other.x) > 0.1
+
+
+class Shaken(h.Transform):
+    """Draws from the key that it is given."""
+
+    def __repr__(self) -> str:
+        return "Shaken()"
+
+    def decode(self, total: h.Vector, at: h.Context) -> h.Vector:
+        return total + at.key.normal(total.shape)
+
+
+def test_helpers_of_a_sum_over_others_add_other_noise() -> None:
+    plan = plan_of(SERVER["aggregators"], rounds=1)
+    secret = h.Key.fresh()
+    (five,), (four,) = run(plan, secret), run(plan, secret, data_of(NAMES[:-1]))
+    (bare,), (less,) = run(quiet(plan), secret), run(quiet(plan), secret, data_of(NAMES[:-1]))
+    noises = COHORT * (five.x - bare.x), (COHORT - 1) * (four.x - less.x)
+    assert abs(np.corrcoef(*noises)[0, 1]) < 0.6
+
+
+# ── a run in a store ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def stored(folder: Path, plan: h.Plan, rounds: int, id: str = "") -> Any:
+    """A run that is stopped after so many rounds, or goes on to them."""
+    store, app = h.Store(folder), h.App(plan, data_of())
+    held = store.resume(id) if id else store.new(repr(plan), plan.digest, "clinics.py", {}, plan.rounds)
+    for state in app.run(held):
+        if state.round == rounds:
+            break
+    held.finish("done" if rounds == plan.rounds else "stopped")
+    return held
+
+
+def test_the_secret_of_a_run_is_its_owners_until_it_is_done(tmp_path: Path) -> None:
+    plan = plan_of(SERVER["gaussian"])
+    held = stored(tmp_path, plan, 1)
+    path = held.folder / "secret"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600 and len(path.read_bytes()) == 32
+    secret = path.read_bytes()
+    others = [one for one in tmp_path.rglob("*") if one.is_file() and one != path]
+    assert others and not any(secret in one.read_bytes() or secret.hex() in one.read_text("latin1") for one in others)
+    assert secret.hex() not in repr(h.Key(secret, True)) and repr(secret) not in repr(h.Key(secret, True))
+    stored(tmp_path, plan, plan.rounds, held.id)
+    assert not path.exists() and not list(held.folder.glob("secret*"))
+
+
+@pytest.mark.parametrize("name", NOISES)
+def test_a_stopped_run_goes_on_to_the_same_bytes(name: str, tmp_path: Path) -> None:
+    plan = plan_of(NOISES[name])
+    held = stored(tmp_path / "one", plan, 1)
+    shutil.copytree(tmp_path / "one", tmp_path / "other")
+    ends = [stored(tmp_path / place, plan, plan.rounds, held.id).state().x for place in ("one", "other")]
+    assert ends[0].tobytes() == ends[1].tobytes()
+
+
+def test_a_run_that_lost_its_secret_goes_on_with_other_noise(tmp_path: Path) -> None:
+    plan = plan_of(SERVER["gaussian"])
+    held = stored(tmp_path / "one", plan, 1)
+    shutil.copytree(tmp_path / "one", tmp_path / "other")
+    (tmp_path / "other" / held.id / "secret").unlink()
+    ends = [stored(tmp_path / place, plan, plan.rounds, held.id).state().x for place in ("one", "other")]
+    assert np.std(ends[0] - ends[1]) > 0.1
+
+
+def test_noise_that_later_rounds_take_back_needs_the_secret_of_the_earlier(tmp_path: Path) -> None:
+    plan = plan_of(SERVER["correlated"])
+    held = stored(tmp_path, plan, 1)
+    (held.folder / "secret").unlink()
+    with pytest.raises(h.PlanError, match="from another secret"):
+        stored(tmp_path, plan, plan.rounds, held.id)
+
+
+def test_a_damaged_secret_is_refused_with_words(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    first = kept(path)
+    assert kept(path) == first
+    path.write_bytes(first[:-1])
+    with pytest.raises(h.StoreError, match="holds 31 bytes"):
+        kept(path)
+    path.unlink()
+    (tmp_path / "secret.part").write_bytes(b"half of it, from a process that died")
+    assert len(kept(path)) == 32 and not (tmp_path / "secret.part").exists()
+
+
+# ── who names a secret is told ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_guarantee_over_a_named_secret_says_against_whom_it_does_not_hold(tmp_path: Path, capsys: Any) -> None:
+    plan = plan_of(SERVER["gaussian"])
+    app = h.App(plan, data_of(), secret=h.Key.of(7))
+    fresh = replace(app, secret=None)
+    told = "not against who knows the secret"
+    for one, named in ((app, True), (fresh, False)):
+        states = list(one.run())
+        assert all(state.named == named for state in states)
+        assert (told in str(spent(plan, states, COHORT).guarantee(1e-5))) == named
+        assert (told in str(explain(plan, COHORT, named=one.named))) == named
+        store = h.Store(tmp_path / str(named))
+        held = store.new(repr(plan), plan.digest, "clinics.py", {}, plan.rounds)
+        follow(one, held, "clinics", False, "hansa run")
+        printed = re.sub(r"\s+", " ", capsys.readouterr().out)
+        assert (told in printed) == named, printed
+        assert (told in (held.folder / "report.html").read_text()) == named
+        assert all(row.named == named for row in store.open(held.id).history())
+        assert store.runs()[0].last is not None and store.runs()[0].last.named == named
+
+
+@pytest.mark.parametrize("make", [
+    lambda plan, data: h.InProcess([h.Client("a", plan, data, secret=h.Key.of(1)), h.Client("b", plan, data)]),
+    lambda plan, data: h.InProcess([h.Client("a", plan, data), h.Client("b", plan, data)], secret=h.Key.of(1)),
+    lambda plan, data: h.InProcess(h.Population(plan, 2, lambda i: data, secret=h.Key.of(1))),
+])  # fmt: skip
+def test_one_party_with_a_named_secret_is_enough_to_say_so(make: Callable[[h.Plan, Any], Any]) -> None:
+    plan = plan_of(CLIENTS["by each"], rounds=1)
+    (state,) = h.synchronous(plan, make(plan, data_of()[NAMES[0]]))
+    assert state.named
+
+
+def test_what_is_no_key_is_no_secret() -> None:
+    with pytest.raises(h.AppError, match="secret"):
+        h.App(plan_of({"pipe": BOUND}), data_of(), secret=7)  # type: ignore[arg-type]
