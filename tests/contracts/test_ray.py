@@ -96,7 +96,7 @@ def test_an_actor_that_is_being_started_again_is_waited_for_and_not_counted_as_l
     kill(runtime, 0)
     with pytest.raises(ray.exceptions.RayActorError):  # it is known to have died
         ray.get(runtime._actors[0].start.options(max_task_retries=0).remote())
-    (state,), (expected,) = synchronous(p, runtime), synchronous(p, alone)
+    state, expected = next(synchronous(p, runtime)), next(synchronous(p, alone))
     assert same(state.x, expected.x) and state.seen == expected.seen and not state.lost
     runtime.close()
 
