@@ -64,7 +64,7 @@ class Policy:
 
     min_cohort: int = 1  # no plan whose rounds may end with fewer clients
     max_rounds: float = math.inf
-    aggregators: frozenset[str] | None = None  # names, such as {"MaskedSum"}; None allows all
+    aggregators: frozenset[str] | None = None  # names, such as {"VerifiedSum"}; None allows all
     min_noise: float = 0.0  # noise multiplier z
     reports: bool = True  # may losses and scores be told?
     epsilon: float = math.inf  # no plan whose rounds together could give away more, or nobody knows how much
@@ -82,7 +82,7 @@ class Policy:
             raise PlanError(
                 f"Policy({wrong[0]}={getattr(self, wrong[0])!r}) allows and forbids nothing.",
                 "Limits are numbers ≥ 0, δ a probability, the unit client or example, and aggregators a set of names.",
-                "Write for example Policy(min_cohort=4, aggregators=frozenset({'MaskedSum'})).",
+                "Write for example Policy(min_cohort=4, aggregators=frozenset({'VerifiedSum'})).",
             )
 
     def check(self, plan: Plan, who: str, examples: int | None = None) -> None:
