@@ -27,19 +27,20 @@ NAMED = re.compile(
     r"(?<![\w.])([A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*)(?=\()"  # Clip(…)
     r"|(?<![\w./-])([A-Z][a-z0-9]+(?:[A-Z][a-z0-9]+)+)\b"  # FedAvg
 )
-FOREIGN = set(
-    # of the field
-    "BLAKE2b Bernoulli Binomial Dir Dirichlet Exp FedAdagrad FedAdam FedBuff FedExP FedYogi Gamma Laplace LeCun McMahan Philox "
-    "SplitMix64 "
-    # of others' libraries
-    "AtenTensorHandle BatchNorm BatchNormalization BertConfig BertForSequenceClassification DataLoader DejaVu "
-    "GroupNorm InstanceNorm LayerNorm LoraConfig LossScaleOptimizer NoneType NumPy PeftModel PyArrow PyTorch "
-    "SequentialSampler TensorFlow "
-    # of the drafts whose vectors are checked
-    "Pine32HmacSha256Aes128 Pine40HmacSha256Aes128 Pine64HmacSha256Aes128 Prio3Count Prio3Histogram Prio3L1BoundSum "
-    "Prio3MultihotCountVec Prio3Sum Prio3SumVec Prio3SumVecWithMultiproof".split()
-)
-PLURALS = {"AdaptiveClips"}
+FIELD = """
+BLAKE2b Bernoulli Binomial Dir Dirichlet Exp FedAdagrad FedAdam FedBuff FedExP FedYogi Gamma Laplace LeCun McMahan
+Philox SplitMix64
+"""
+OTHERS = """
+AtenTensorHandle BatchNorm BatchNormalization BertConfig BertForSequenceClassification DataLoader DejaVu GroupNorm
+InstanceNorm LayerNorm LoraConfig LossScaleOptimizer NoneType NumPy PeftModel PyArrow PyTorch SequentialSampler
+TensorFlow
+"""
+DRAFTS = """
+Pine32HmacSha256Aes128 Pine40HmacSha256Aes128 Pine64HmacSha256Aes128 Prio3Count Prio3Histogram Prio3L1BoundSum
+Prio3MultihotCountVec Prio3Sum Prio3SumVec Prio3SumVecWithMultiproof
+"""
+FOREIGN = {*FIELD.split(), *OTHERS.split(), *DRAFTS.split(), "AdaptiveClips"}
 
 
 @cache
@@ -60,7 +61,7 @@ def pieces() -> frozenset[str]:
 def unknown(text: str) -> set[str]:
     """Names in a text that are no piece of hansa's, nor defined in the text itself."""
     own = set(re.findall(r"class (\w+)", text))
-    return {name for pair in NAMED.findall(text) for name in pair if name} - pieces() - FOREIGN - PLURALS - own
+    return {name for pair in NAMED.findall(text) for name in pair if name} - pieces() - FOREIGN - own
 
 
 def texts(file: Path) -> Iterator[str]:
