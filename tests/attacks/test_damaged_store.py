@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from hansa import Key, State, Store, StoreError
+from hansa.cli import commands
 
 TABLES = {
     "runs": ("id", "app", "plan", "digest", "settings", "planned", "started", "status"),
@@ -194,3 +196,30 @@ def test_a_name_that_no_run_has_is_told(whole: Path, name: Any) -> None:
 def test_a_folder_that_cannot_be_is_told(name: str) -> None:
     with pytest.raises(StoreError, match="cannot be made a folder"):
         Store(name)
+
+
+def called(*words: str) -> str:
+    """What the command line says, when it fails as it should."""
+    done = CliRunner().invoke(commands, [*words])
+    assert done.exit_code == 1, (done.output, done.exception)
+    return done.output
+
+
+@pytest.mark.parametrize("name", ["\ud800", "\udcff", "\0"], ids=ascii)
+def test_the_command_line_tells_of_a_name_that_no_run_has(
+    whole: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(whole.parent)
+    for command in (("show", name), ("export", name, "x"), ("run", "--resume", name)):
+        assert "There is no run" in called(*command, "--folder", str(whole))
+
+
+@pytest.mark.parametrize("change", ["'{\"rouods\": 9}'", "'{\"set\": []}'"])
+def test_the_command_line_tells_of_damaged_settings(whole: Path, tmp_path: Path, change: str) -> None:
+    folder = copied(whole, tmp_path / "runs")
+    with sqlite3.connect(folder / "hansa.sqlite") as database:
+        database.execute(f"UPDATE runs SET settings = {change}")
+    database.close()
+    name = Store(folder).runs()[0].id
+    for command in (("export", name, "x"), ("run", "--resume", name)):
+        assert "has kept" in called(*command, "--folder", str(folder))
