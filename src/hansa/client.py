@@ -110,7 +110,7 @@ class Policy:
             raise PlanError(
                 f"Policy({wrong[0]}={getattr(self, wrong[0])!r}) allows and forbids nothing.",
                 "Limits are numbers ≥ 0, δ a probability, the unit client or example, and aggregators a set of names.",
-                "Write for example Policy(min_cohort=4, aggregators=frozenset({'MaskedSum'})).",
+                "Write for example Policy(min_cohort=4, aggregators=frozenset({'VerifiedSum'})).",
             )
 
     def check(self, plan: Plan, who: str, examples: int | None = None) -> None:

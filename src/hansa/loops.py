@@ -233,9 +233,9 @@ def _decoded(decode: Decoder, total: Total) -> tuple[Mean | None, str]:
 def _check_roster(plan: Plan, clients: int) -> None:
     """A plan that these clients can never fulfil fails before the first round."""
     sample = plan.sample
-    asked = int(sample.size) if sample.by == "uniform" else clients
+    fewer = f"{'InTurn' if sample.by == 'turns' else 'Uniform'}({clients})"
     wrong = [
-        (asked > clients, f"The plan samples {asked} of {clients} clients.", f"Uniform({clients})"),
+        (sample.most > clients, f"The plan samples {sample.most} of {clients} clients.", fewer),
         (sample.quorum > clients, f"The plan wants {sample.quorum} answers from {clients} clients.", "a lower quorum"),
     ]
     for bad, found, instead in wrong:

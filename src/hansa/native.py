@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import hashlib
 import logging
@@ -9,6 +10,7 @@ import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -46,11 +48,53 @@ def processor() -> str:
 
 
 def folder() -> Path:
-    """Where programs are kept: beside Inductor's own, where it is told a folder; else in hansa's cache."""
+    """Where programs are kept: beside Inductor's own, where it is told a folder; else in hansa's cache.
+
+    Where others could put programs there, in a private folder of this process.
+    """
     told, home = os.environ.get("TORCHINDUCTOR_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME")
     place = Path(told) / "hansa" if told else Path(home or Path.home() / ".cache") / "hansa" / "programs"
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return place
+    place = place.resolve()
+    if _own(place) and all(map(_safe, place.parents)):
+        return place
+    return _private(place)
+
+
+@cache
+def _private(place: Path) -> Path:
+    log.warning("Others than you can write to %s: native programs are compiled anew, in a private folder.", place)
+    made, maker = Path(tempfile.mkdtemp(prefix="hansa-")), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == maker:  # no forked child
+            shutil.rmtree(made, ignore_errors=True)
+
+    atexit.register(remove)
+    return made
+
+
+def _own(path: Path) -> bool:
+    """Can nobody but this user write to it?"""
+    found = path.lstat()
+    return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _safe(folder: Path) -> bool:
+    """Can nobody but this user and root put another folder in the place of one that lies in this one?"""
+    found = folder.lstat()
+    written = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
+    return found.st_uid in (0, os.geteuid()) and not written
+
+
+def _ours(file: Path) -> bool:
+    """Is there such a file, which nobody but this user can have written? One of another kind is taken away."""
+    if not os.path.lexists(file):
+        return False
+    if own := stat.S_ISREG(file.lstat().st_mode) and _own(file):
+        return own
+    file.unlink()
+    return False
 
 
 def kept(name: str, make: Callable[[Path], str]) -> Path | str:
@@ -61,10 +105,12 @@ def kept(name: str, make: Callable[[Path], str]) -> Path | str:
     file = folder() / f"{name}.so"
     failed = file.with_suffix(".failed")
     with _locked(file.with_suffix(".lock")):
-        if not file.exists() and not failed.exists() and (why := make(file)):
-            failed.write_text(why, encoding="utf-8")
-    if failed.exists():
-        return f"the compiler said: {failed.read_text(encoding='utf-8')} (delete {failed} to try again)."
+        if not _ours(file) and not _ours(failed):
+            if why := make(file):
+                failed.write_text(why, encoding="utf-8")
+            (failed if why else file).chmod(0o700)  # whatever the umask
+        if _ours(failed):
+            return f"the compiler said: {failed.read_text(encoding='utf-8')} (delete {failed} to try again)."
     return file
 
 
@@ -104,6 +150,10 @@ def _locked(file: Path) -> Iterator[None]:
     """Alone, among the processes of this machine."""
     import fcntl  # not on Windows, where `kept` is never asked
 
-    with file.open("w") as lock:
+    _ours(file)
+    lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)

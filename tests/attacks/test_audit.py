@@ -223,6 +223,15 @@ def test_a_convolution_gives_it_away_to_descent() -> None:
     assert likeness["one record, Clip, GaussianNoise(1)"] < 0.6
 
 
+@pytest.mark.parametrize("sample", [hansa.Everyone(), hansa.Uniform(3), hansa.Poisson(0.5), hansa.InTurn(3)], ids=repr)
+def test_every_sample_can_be_audited(sample: hansa.Sample) -> None:
+    app = hansa.App(hansa.Plan(hansa.Softmax(64, 4), training=QUIET, sample=sample, rounds=2), pictures((64,)))
+    asked = sample.most or round(sample.size * 12) or 12
+    report = audit(app, m=40)
+    assert not report.missing and report.inversion is not None
+    assert f"this plan: the mean of {asked} clients that is published" in {one.name for one in report.inversion.views}
+
+
 def test_what_cannot_be_inverted_is_said() -> None:
     class Odd(hansa.Softmax):
         def tensors(self, x: Any) -> dict[str, Any]:

@@ -11,7 +11,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.attacks.liars import CLIENTS, MODEL, TRAINING, accuracy, clients_of, last, noisy, plan_of, score, z_max
+from tests.attacks.liars import (
+    ATTACKS,
+    CLIENTS,
+    MODEL,
+    TRAINING,
+    Constant,
+    Scene,
+    Spies,
+    accuracy,
+    clients_of,
+    last,
+    noisy,
+    plan_of,
+    score,
+    z_max,
+)
 
 import hansa as h
 
@@ -128,14 +143,52 @@ class Odd(h.Client):
 
 
 def test_what_cannot_be_read_is_left_out_and_noted() -> None:
-    plan = plan_of(h.Krum(9), pipe=(h.Weigh("examples"),), rounds=3)
+    plan = plan_of(h.Krum(6), pipe=(h.Weigh("examples"),), rounds=3)
     honest = clients_of(plan)
     odd = [Odd(it.who, plan, it.data) for it in honest[:9]]
     state = last(plan, odd + honest[9:])
     assert state.seen == tuple(it.who for it in honest[9:])
     assert set(state.lost) == {it.who for it in odd} and all(state.lost.values())
-    others = replace(plan, aggregator=h.Krum(0))  # nine have shown themselves, so none is left among the others
-    assert np.array_equal(state.x, last(others, [replace(it, plan=others) for it in honest[9:]]).x)
+    alone = last(plan, honest[9:])  # of the same rule, for the nine may be as honest as they are odd
+    assert np.array_equal(state.x, alone.x)
+
+
+SMALLEST = [  # rule, the least number of clients that it takes, as many liars as it promises
+    *((h.Krum(f), 2 * f + 3, f) for f in (1, 2, 5)),
+    *((h.MultiKrum(f, f + 1), 2 * f + 3, f) for f in (1, 2, 5)),
+    *((h.MultiKrum(f, 2 * f + 3), 3 * f + 5, f) for f in (1, 2, 5)),
+    *((h.Bulyan(f), 4 * f + 3, f) for f in (1, 2, 5)),
+    *((h.TrimmedMean(0.2), 5 * f, f) for f in (1, 2, 5)),
+    (h.TrimmedMean(0.4), 10, 4),
+    *((h.Median(), 2 * f + 2, f) for f in (1, 2, 5)),
+    *((h.GeometricMedian(), 2 * f + 2, f) for f in (1, 2, 5)),
+]
+
+
+@pytest.mark.parametrize("attack", ["norm 1e12", "sign-flip, strong"])
+@pytest.mark.parametrize(("rule", "n", "f"), SMALLEST, ids=lambda it: repr(it))
+def test_an_honest_client_that_diverges_takes_no_defence_away(rule: h.RobustRule, n: int, f: int, attack: str) -> None:
+    """Its NaN is left out, at the least number of clients, and as many others lie as the rule promises to withstand."""
+    plan = plan_of(rule, rounds=1)
+    honest = clients_of(plan)[: n - f]
+    diverged = Constant(honest[0].who, plan, honest[0].data, value=math.nan)
+    liar = ATTACKS[attack](Scene(n, f, Spies(honest)))
+    liars = [liar(f"liar-{i}", plan, honest[i].data) for i in range(f)]
+    state, start = last(plan, [diverged, *honest[1:], *liars]), plan.start().x
+    alone = plan_of(h.Sum(), rounds=1)
+    updates = [last(alone, [replace(one, plan=alone)]).x - start for one in honest[1:]]
+    far = max(map(np.linalg.norm, updates))
+    assert not state.note and set(state.lost) == {diverged.who}
+    assert 0 < np.linalg.norm(state.x - start) <= 2 * far
+
+
+@pytest.mark.parametrize(("rule", "n", "f"), SMALLEST, ids=lambda it: repr(it))
+def test_liars_that_say_nan_neither_break_a_rule_nor_stop_the_rounds(rule: h.RobustRule, n: int, f: int) -> None:
+    plan = plan_of(rule, rounds=1)
+    people = clients_of(plan)[:n]
+    people[:f] = [Constant(one.who, plan, one.data, value=math.nan) for one in people[:f]]
+    state = last(plan, people)
+    assert not state.note and len(state.seen) == n - f and (state.x != plan.start().x).any()
 
 
 def test_too_few_leave_the_model_as_it_was() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,17 @@ def group(leader: int) -> list[int]:
         if int(its) == leader and state != "Z":
             found.append(int(file.parent.name))
     return found
+
+
+def shared(who: Iterable[int]) -> set[str]:
+    """Files of shared memory by name that these processes have open or mapped; other programs have theirs."""
+    found = set[str]()
+    for pid in who:
+        found |= {line.split(maxsplit=5)[-1].strip() for line in Path(f"/proc/{pid}/maps").read_text().splitlines()}
+        for file in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(FileNotFoundError):  # closed in the meantime
+                found.add(os.readlink(f"/proc/{pid}/fd/{file}"))
+    return {path for path in found if path.startswith("/dev/shm/")}
 
 
 def gone(leader: int, seconds: float = 30.0) -> bool:

@@ -25,6 +25,7 @@ from hansa import (
     Finite,
     GaussianNoise,
     InProcess,
+    InTurn,
     Key,
     Krum,
     Momentum,
@@ -601,9 +602,10 @@ def test_a_runtime_used_again_starts_again() -> None:
     [
         ({"sample": Everyone(quorum=10)}, "10 answers from 8"),
         ({"sample": Uniform(50)}, "samples 50 of 8"),
+        ({"sample": InTurn(50)}, r"samples 50 of 8(?s:.*)InTurn\(8\)"),
         ({"aggregator": Krum(f=4)}, "has 8 clients"),
     ],
-    ids=["quorum", "size", "krum"],
+    ids=["quorum", "size", "turns", "krum"],
 )
 def test_a_plan_that_the_roster_cannot_fulfil(given: dict[str, Any], words: str, loop: Any) -> None:
     p = plan(**given)

@@ -11,12 +11,13 @@ import sys
 import textwrap
 import time
 from dataclasses import dataclass
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.contracts.running import gone, group, pids, zygote
+from tests.contracts.running import gone, group, pids, shared, zygote
 
 import hansa as h
 from hansa.runtimes.shared import LARGEST, Sender, claims, receive, take
@@ -260,7 +261,7 @@ def test_data_is_in_memory_once_and_no_message_stays() -> None:
     data = {f"c{i:02}": (rng.normal(size=(1000, 128)), rng.integers(0, CLASSES, 1000)) for i in range(100)}
     training = h.Training(steps=1, validation=0.2)
     plan = h.Plan(h.Softmax(128, CLASSES), training=training, rounds=4)  # 100 MB
-    before, there = set(os.listdir("/dev/shm")), len(os.listdir("/proc/self/fd"))
+    there = len(os.listdir("/proc/self/fd"))
     runtime = h.Processes(clients(plan, data), 2)
     states = h.synchronous(plan, runtime)
     next(states)
@@ -270,8 +271,9 @@ def test_data_is_in_memory_once_and_no_message_stays() -> None:
     for pid in pids(runtime):
         mine = memory(pid)
         assert mine["Pss_Anon:"] < 60 < mine["Pss_Anon:"] + 2 * mine["Pss_Shmem:"]
+    ours = shared([os.getpid(), zygote(runtime), *pids(runtime)])
     runtime.close()
-    assert set(os.listdir("/dev/shm")) <= before and len(os.listdir("/proc/self/fd")) <= there
+    assert not any(map(os.path.exists, ours)) and len(os.listdir("/proc/self/fd")) <= there
 
 
 def net(**more: Any) -> h.TorchModel:
@@ -484,13 +486,14 @@ PARENT = """
 import os, signal, sys
 import numpy as np
 import hansa as h
-from tests.contracts.running import pids, zygote
+from tests.contracts.running import pids, shared, zygote
 
 plan = h.Plan(h.Softmax(4, 2), rounds=1)
 people = [h.Client(f"c{i}", plan, (np.ones((9, 4)), np.arange(9) % 2)) for i in range(4)]
 runtime = h.Processes(people, 2)
 next(h.synchronous(plan, runtime))
-print(zygote(runtime), *pids(runtime), flush=True)
+print(zygote(runtime), *pids(runtime))
+print(*shared([os.getpid(), zygote(runtime), *pids(runtime)]), flush=True)
 who = {"zygote": zygote(runtime), "worker": pids(runtime)[0]}
 for one in sys.argv[2:]:
     os.kill(who[one], getattr(signal, sys.argv[1]))
@@ -505,14 +508,27 @@ os.kill(os.getpid(), signal.SIGKILL)
 )
 def test_workers_end_with_their_parent(before: tuple[str, ...]) -> None:
     """By `kill -9`, whoever was killed or stopped before it."""
-    shared = set(os.listdir("/dev/shm"))
     paths = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
     command = [sys.executable, "-c", PARENT, *before]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | {"PYTHONPATH": paths})
     assert done.returncode == -signal.SIGKILL, done.stderr
-    leader, *workers = map(int, done.stdout.split())
+    processes, memory = done.stdout.splitlines()
+    leader, *workers = map(int, processes.split())
     assert len(workers) == 2 and gone(leader), f"{group(leader)} outlive their parent"
-    assert set(os.listdir("/dev/shm")) <= shared
+    assert not any(map(os.path.exists, memory.split()))
+
+
+def test_shared_memory_is_looked_for_where_processes_are() -> None:
+    """Open or mapped it is found; what another program has is not."""
+    memory = SharedMemory(create=True, size=8)
+    try:
+        assert shared([os.getpid()]) >= {f"/dev/shm/{memory.name}"}
+        with subprocess.Popen(["sleep", "60"]) as other:
+            assert shared([other.pid]) == set()
+            other.kill()
+    finally:
+        memory.close()
+        memory.unlink()
 
 
 def test_the_death_of_who_started_the_workers_is_told_and_takes_them_along() -> None:

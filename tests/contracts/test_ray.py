@@ -35,8 +35,12 @@ from hansa.testing.promise import same
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    """One Ray for all tests of this file; each RayCluster joins it."""
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+    """One Ray for all tests of this file; each RayCluster joins it.
+
+    What it refuses it refuses at once, so that whoever counts refusals instead of losses has no time to get through.
+    """
+    at_once = {"timeout_ms_task_wait_for_death_info": 0}
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, _system_config=at_once)
     yield
     ray.shutdown()
 
@@ -83,6 +87,17 @@ def test_a_secure_sum_survives_too() -> None:
     for a, b in zip(synchronous(p, runtime), synchronous(p, alone), strict=True):
         assert same(a.x, b.x) and a.seen == b.seen
         kill(runtime, 0)
+    runtime.close()
+
+
+def test_an_actor_that_is_being_started_again_is_waited_for_and_not_counted_as_lost() -> None:
+    p = plan(rounds=1)
+    runtime, alone = RayCluster(people(p), 1), InProcess(people(p))
+    kill(runtime, 0)
+    with pytest.raises(ray.exceptions.RayActorError):  # it is known to have died
+        ray.get(runtime._actors[0].start.options(max_task_retries=0).remote())
+    state, expected = next(synchronous(p, runtime)), next(synchronous(p, alone))
+    assert same(state.x, expected.x) and state.seen == expected.seen and not state.lost
     runtime.close()
 
 

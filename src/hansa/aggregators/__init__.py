@@ -117,8 +117,12 @@ class RobustRule(Aggregator):
         """The n updates [n, d] become one [d]."""
         raise TypeError(f"{type(self).__name__} does not say its rule")
 
-    def known(self, liars: int) -> RobustRule:
-        """The rule for the others, when so many have shown that they lie and are left out."""
+    def left(self, n: int, answered: int) -> RobustRule:
+        """The rule for the n vectors that those who answered have said; RoundError where they are too few.
+
+        Who said none may be honest, with a training that diverged: there need not be fewer liars among the others.
+        """
+        enough(self, n)
         return self
 
     def promise(self) -> str:
@@ -157,12 +161,17 @@ class RobustRule(Aggregator):
                 heard[who] = v
         if not heard:
             return None, []
-        rest = self.known(len(answers) - len(heard))
-        if why := rest.need(len(heard)):
-            raise RoundError(f"{self!r} heard {len(heard)} clients.", why, "Sample more, or expect fewer liars.")
+        enough(self, len(answers))
+        rest = self.left(len(heard), len(answers))
         V, memo = np.stack(list(heard.values())), decode.at.memo
         size = sum(decode.spec.blocks[name] for name in decode.spec.update)  # the side values follow the update
         return (np.concatenate([rest.rule(V[:, :size]), np.median(V[:, size:], axis=0)]), memo), list(heard)
+
+
+def enough(rule: RobustRule, n: int) -> None:
+    """Raise RoundError where n vectors are too few for what the rule promises."""
+    if why := rule.need(n):
+        raise RoundError(f"{rule!r} heard {n} clients.", why, "Sample more, or expect fewer liars.")
 
 
 def decoded(said: Any, decode: Decoder) -> tuple[Vector, str]:

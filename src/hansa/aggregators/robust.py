@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import PlanError, number
 from ..spec import Vector
-from . import RobustRule
+from . import RobustRule, enough
 
 COLUMNS = 2**12  # coordinates sorted at once, so that memory does not grow with their number
 SETTLED = 1e-6  # GeometricMedian stops when it moves by less than this share of the median distance
@@ -73,6 +73,11 @@ class TrimmedMean(RobustRule):
     def _cut(self, n: int) -> int:
         return min(math.floor(self.share * n + 1e-9), (n - 1) // 2)  # 0.29·100 is 28.999… in floating point
 
+    def left(self, n: int, answered: int) -> Self:
+        """The rule that cuts as many as of all who answered, or all but the median."""
+        enough(Median(), n)
+        return replace(self, share=min(self._cut(answered), (n - 1) // 2) / n)
+
     def need(self, n: int) -> str:
         """As many as make k ≥ 1: with fewer nothing is cut, and this is the plain mean."""
         return _few(self, n, math.ceil(1 / self.share - 1e-9))
@@ -100,9 +105,10 @@ class Krum(RobustRule):
         """The row of V with the smallest score [d]."""
         return np.asarray(V[_ranks(_distances(V), self.f)[0]])
 
-    def known(self, liars: int) -> Self:
-        """The rule with f − `liars`."""
-        return replace(self, f=max(0, self.f - liars))
+    def left(self, n: int, answered: int) -> Self:
+        """The rule with the same f, or the largest with n ≥ 2f+2: then each liar's score counts an honest vector."""
+        enough(replace(self, f=0), n)
+        return replace(self, f=min(self.f, (n - 2) // 2))
 
     def need(self, n: int) -> str:
         """2f + 3."""
@@ -136,9 +142,11 @@ class MultiKrum(RobustRule):
     def _least(self) -> int:
         return max(2 * self.f + 3, self.m + self.f + 2)
 
-    def known(self, liars: int) -> Self:
-        """The rule with f − `liars`."""
-        return replace(self, f=max(0, self.f - liars))
+    def left(self, n: int, answered: int) -> Self:
+        """The rule with the same f, or the largest with n ≥ 2f+2; and the same m, or the largest with n ≥ m+f+2."""
+        enough(replace(self, f=0, m=1), n)
+        f = min(self.f, (n - 2) // 2)
+        return replace(self, f=f, m=max(1, min(self.m, n - f - 2)))
 
     def need(self, n: int) -> str:
         """2f + 3, and m + f + 2."""
@@ -251,9 +259,10 @@ class Bulyan(RobustRule):
 
         return _coordinates(V, near, chosen)
 
-    def known(self, liars: int) -> Self:
-        """The rule with f − `liars`."""
-        return replace(self, f=max(0, self.f - liars))
+    def left(self, n: int, answered: int) -> Self:
+        """The rule with the same f, or the largest with n ≥ 4f+1: then θ > 2f, and every median is an honest one's."""
+        enough(replace(self, f=0), n)
+        return replace(self, f=min(self.f, (n - 1) // 4))
 
     def need(self, n: int) -> str:
         """4f + 3."""

@@ -166,8 +166,8 @@ def _norm(plan: Plan, record: Any, step: Training) -> float:
 def _planned(app: App, client: Client, others: Sequence[Client]) -> list[tuple[str, Vector]]:
     """What is seen of the client in one round of the plan itself: by its server, and by all who get the model."""
     plan, n, secret = app.plan, 1 + len(others), app.secret or Key.fresh()
-    asked = {"all": n, "uniform": plan.sample.size, "poisson": max(plan.sample.quorum, plan.sample.size * n)}
-    cohort = [client, *others][: round(asked[plan.sample.by])]
+    expected = max(plan.sample.quorum, plan.sample.size * n) if plan.sample.by == "poisson" else n
+    cohort = [client, *others][: plan.sample.most or round(expected)]
     plan = replace(plan, sample=Everyone(quorum=min(plan.sample.quorum, len(cohort))), rounds=1)
     quiet = without_server_noise(plan)
     parties = {one.who: one.data for one in cohort}

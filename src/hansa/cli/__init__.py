@@ -15,7 +15,7 @@ import typer
 from .. import __version__
 from ..errors import AppError
 from .options import File, Id, Place, Set, Target, Way, command, commands, usage
-from .target import app_of, budgeted, config_of, kept, same_plan, settings_of
+from .target import app_of, budgeted, config_of, kept, resumed, same_plan, settings_of
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
     from ..app import App
@@ -88,7 +88,7 @@ def _resumed(
                 "A run has one plan; only the number of rounds can be another.",
                 "Leave it out, or start a new run.",
             )
-    app = budgeted(app_of(replace(config, **stored.settings)), way.budget)
+    app = budgeted(app_of(resumed(config, stored)), way.budget)
     same_plan(app, stored, config.app)
     done = len(stored.history())
     rounds = settings.get("rounds") or max(done, stored.planned or app.plan.rounds)
@@ -202,9 +202,9 @@ def _audited(place: Place, target: str, settings: Mapping[str, Any]) -> tuple[Ap
     if path.suffix in (".py", ".toml") or path.exists():
         return app_of(config_of(path), settings), f"Audit of {path.name}", Path("audit")
     stored = place.open().open(target)
-    app = app_of(replace(Config(stored.app), **stored.settings))
+    app = app_of(resumed(Config(stored.app), stored))
     same_plan(app, stored, stored.app)
-    return app_of(replace(Config(stored.app), **stored.settings), settings), f"Audit of run {stored.id}", stored.folder
+    return app_of(resumed(Config(stored.app), stored), settings), f"Audit of run {stored.id}", stored.folder
 
 
 @command
@@ -289,7 +289,7 @@ def export(
         raise AppError(
             f"Run {stored.id} has no round yet.", "Weights are stored with each round.", "Let it run for a round."
         )
-    export(state.x, file, None if raw else app_of(replace(Config(stored.app), **stored.settings)).plan.model)
+    export(state.x, file, None if raw else app_of(resumed(Config(stored.app), stored)).plan.model)
     out().print(f"{file}: the weights of run {stored.id} after round {state.round}.")
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import AppError, PlanError
+from ..errors import AppError, PlanError, StoreError
 from .options import usage
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
@@ -93,6 +93,24 @@ def budgeted(app: App, budget: str | None) -> App:
 def kept(config: Config) -> dict[str, Any]:
     """A config as a run keeps it."""
     return {"rounds": config.rounds, "seed": config.seed, "set": dict(config.set), "plan": dict(config.plan)}
+
+
+def resumed(config: Config, stored: Run) -> Config:
+    """The config with the settings that a run has kept; StoreError where it cannot have kept them."""
+    found = stored.settings
+    if strangers := sorted(found.keys() - kept(config).keys()):
+        raise StoreError(
+            f"Run {stored.id} has kept the setting {strangers[0]!r}.",
+            f"A run keeps {', '.join(kept(config))}: another version of hansa wrote it, or the database is damaged.",
+            "Go on with that version, or put the database back from a backup.",
+        )
+    if not all(isinstance(found.get(name, {}), dict) for name in ("set", "plan")):
+        raise StoreError(
+            f"Run {stored.id} has kept {found!r}.",
+            "`set` and `plan` are tables: the database is damaged.",
+            "Put it back from a backup.",
+        )
+    return replace(config, **found)
 
 
 def same_plan(app: App, stored: Run, path: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import DataError
+from ..errors import DataError, number
 from ..rand import Key
 
 Rows = NDArray[np.int64]
@@ -53,9 +53,9 @@ def shards(labels: ArrayLike, clients: int, per_client: int, key: Key) -> list[R
     With s = `per_client` = 2 most clients see two classes. (McMahan et al. 2017, §3: "pathological non-IID")
     """
     y = _column(labels, "labels")
+    _enough(len(y), clients, per_client)
     if per_client < 1:
         raise DataError(f"per_client={per_client} shards.", "Every client needs one.", "Write per_client=2.")
-    _enough(len(y), clients, per_client)
     dealt = key.rng().permutation(clients * per_client) // per_client  # shard → client
     owner = np.empty(len(y), np.int64)
     owner[np.argsort(y, kind="stable")] = dealt[np.arange(len(y)) * len(dealt) // len(y)]
@@ -105,7 +105,14 @@ def shifted(data: Any, clients: int, key: Key, gain: float = 0.1, offset: float 
     is (inputs, …, targets) or a dict with "y"; targets and inputs that are not floating stay as they are.
     (Kairouz et al. 2021, §3.1, covariate shift; Li et al. 2021, FedBN)
     """
+    _finite(gain=gain, offset=offset)
     named = isinstance(data, Mapping)
+    if not named and not isinstance(data, list | tuple):
+        raise DataError(
+            f"The data to shift is a {type(data).__name__}.",
+            "Inputs are told from targets by their place or name.",
+            "Give (inputs, targets), or a dict with the targets under 'y'.",
+        )
     columns = {name: np.asarray(column) for name, column in (data.items() if named else enumerate(data))}
     inputs = [name for name in columns if name != ("y" if named else len(columns) - 1)]
     floating = [name for name in inputs if columns[name].dtype.kind == "f"]
@@ -139,6 +146,13 @@ def _dealt(owner: Rows, clients: int) -> list[Rows]:
 
 
 def _enough(n: int, clients: int, each: int = 1) -> None:
+    for value, what in ((n, "examples"), (clients, "clients"), (each, "examples for each at least")):
+        if not number(value, whole=True) or value < 0:
+            raise DataError(
+                f"{value!r} {what}.",
+                "They are counted.",
+                "Write a whole number, such as iid(1000, clients=10, key=key).",
+            )
     if clients < 1 or n < clients * max(each, 1):
         raise DataError(
             f"{n} examples for {clients} clients, {each} for each at least.",
@@ -148,12 +162,22 @@ def _enough(n: int, clients: int, each: int = 1) -> None:
 
 
 def _positive(alpha: float) -> None:
-    if not 0 < alpha < np.inf:
+    if not number(alpha) or not 0 < alpha < np.inf:
         raise DataError(
-            f"alpha={alpha} is no parameter of a Dirichlet distribution.",
-            "It must be positive and finite.",
+            f"alpha={alpha!r} is no parameter of a Dirichlet distribution.",
+            "It must be positive and finite, one number for all clients.",
             "Write alpha=0.1 for strong skew, 1 for some, 100 for hardly any.",
         )
+
+
+def _finite(**given: float) -> None:
+    for name, value in given.items():
+        if not number(value) or not np.isfinite(value):
+            raise DataError(
+                f"{name}={value!r} shifts nothing.",
+                "It is the standard deviation of what the instruments differ by: one finite number.",
+                f"Write for example {name}=0.1.",
+            )
 
 
 def _column(values: ArrayLike, name: str) -> NDArray[np.generic]:

@@ -35,8 +35,7 @@ except ModuleNotFoundError as missing:
 LOST: Kind = "restarted"  # why a client is lost whose machine was, in the middle of a conversation
 ATTEMPTS = 5  # to do what was lost, before the machines are held to be at fault
 
-
-Asked = tuple[int, Request, Any, float, int]  # actor, request, model, until when, attempts that are left
+Asked = tuple[int, Request, float]  # actor, request, until when
 
 
 class Actor:
@@ -99,7 +98,8 @@ class RayCluster:
                 f"Each takes a CPU of the cluster, and it has {cores}.",
                 f"Write workers={cores or 1}, or bring machines to the cluster first.",
             )
-        kind = ray.remote(max_restarts=-1, num_cpus=1)(Actor)
+        # Without retries of its own, Ray refuses all calls for as long as an actor is being started again.
+        kind = ray.remote(max_restarts=-1, max_task_retries=ATTEMPTS, num_cpus=1)(Actor)
         self._names = [self._clients.names[i::count] for i in range(count)]
         self._actors: list[Any] = [kind.remote([self._clients[who] for who in names]) for names in self._names]
         self._memos: dict[str, Memo] = {}
@@ -120,23 +120,25 @@ class RayCluster:
                 self._ready.append(Reply(request.session, request.round, (who,), body, why))
         for i, names in enumerate(self._names):
             if mine := {who: request.bodies[who] for who in names if who in request.bodies}:
-                self._ask(i, replace(request, bodies=mine, down=None), down, until, ATTEMPTS)
+                self._ask(i, replace(request, bodies=mine, down=None), down, until)
 
-    def _ask(self, i: int, request: Request, down: Any, until: float, tries: int) -> None:
+    def _ask(self, i: int, request: Request, down: Any, until: float) -> None:
         memos = {who: self._memos[who] for who in request.bodies if who in self._memos}
-        self._asked[self._actors[i].answer.remote(request, down, memos)] = i, request, down, until, tries
+        again = 0 if request.turn else ATTEMPTS  # a conversation is lost with its actor
+        call = self._actors[i].answer.options(max_task_retries=again).remote(request, down, memos)
+        self._asked[call] = i, request, until
 
     def receive(self) -> Reply:
         """The next reply; clients that pass the deadline are lost as late."""
         while not self._ready:
-            now, until = time.monotonic(), min(end for *_, end, _ in self._asked.values())
+            now, until = time.monotonic(), min(end for *_, end in self._asked.values())
             done, _ = ray.wait(list(self._asked), timeout=None if math.isinf(until) else max(0.0, until - now))
-            for call in done or [call for call, asked in self._asked.items() if asked[3] <= time.monotonic()]:
+            for call in done or [call for call, asked in self._asked.items() if asked[-1] <= time.monotonic()]:
                 self._take(call, late=not done)
         return self._ready.popleft()
 
     def _take(self, call: Any, late: bool) -> None:
-        i, request, down, until, tries = self._asked.pop(call)
+        i, request, _ = self._asked.pop(call)
         if late:
             self._lose(request, "late")
             return
@@ -145,17 +147,14 @@ class RayCluster:
         except RayTaskError as error:
             raise RuntimeError(f"A client's code failed in actor {i}:\n{error}") from None
         except RayActorError as error:
-            if tries == 0:
-                raise RuntimeError(
-                    f"Actor {i} was lost {ATTEMPTS + 1} times with one request.\n"
-                    "  Its machine may run out of memory.\n"
-                    "  Use fewer workers or smaller data, and resume the run."
-                ) from error
             if request.turn:
                 self._lose(request, LOST)
-            else:
-                self._ask(i, request, down, until, tries - 1)
-            return
+                return
+            raise RuntimeError(
+                f"Actor {i} was lost {ATTEMPTS + 1} times with one request.\n"
+                "  Its machine may run out of memory.\n"
+                "  Use fewer workers or smaller data, and resume the run."
+            ) from error
         for who in request.bodies if request.turn == 0 else ():
             self._before[who] = request.session, self._memos.get(who, {})
         self._memos |= memos

@@ -83,10 +83,9 @@ class Store:
         self.folder = Path(folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"{self.folder} cannot be made a folder.", f"{error.strerror}.", "Name another one."
-            ) from error
+        except (OSError, ValueError) as error:  # ValueError: a name that no file system has
+            why = getattr(error, "strerror", None) or error
+            raise StoreError(f"{str(folder)!r} cannot be made a folder.", f"{why}.", "Name another one.") from error
         self.database = db.Database(db.address(self.folder, url))
 
     def new(self, plan_text: str, digest: str, app: str, settings: Mapping[str, Any], rounds: int | None = None) -> Run:
@@ -122,16 +121,15 @@ class Store:
     def open(self, id: str) -> Run:
         """The run whose name begins with `id`, to be read; StoreError where there is none, or more than one."""
         with self.database.read() as c:
-            found = c.execute(select(db.runs).where(db.runs.c.id.startswith(id, autoescape=True))).all()
             names = list(c.scalars(select(db.runs.c.id).order_by(db.runs.c.started)))
-        exact = [row for row in found if row.id == id] or found
-        if len(exact) == 1:
-            return Run(self, exact[0]._asdict())
+            exact = [id] if id in names else [name for name in names if name.startswith(id)]
+            if len(exact) == 1:
+                return Run(self, c.execute(select(db.runs).where(db.runs.c.id == exact[0])).one()._asdict())
         if exact:
             raise StoreError(
                 f"{len(exact)} runs begin with {id!r}.",
                 "One is needed.",
-                f"Write more of its name: {_either(row.id for row in exact[-3:])}.",
+                f"Write more of its name: {_either(exact[-3:])}.",
             )
         near = get_close_matches(id, names, 3, 0.5) or names[-3:]
         raise StoreError(
@@ -155,20 +153,18 @@ class Store:
 
     def runs(self) -> list[Summary]:
         """All runs, the latest last."""
-        last = select(db.rounds.c.run, func.max(db.rounds.c.round).label("done")).group_by(db.rounds.c.run).subquery()
-        query = (
-            select(db.runs, db.rounds)
-            .join_from(db.runs, last, last.c.run == db.runs.c.id, isouter=True)
-            .join(db.rounds, and_(db.rounds.c.run == last.c.run, db.rounds.c.round == last.c.done), isouter=True)
-            .order_by(db.runs.c.started)
-        )
+        of = db.rounds.c
+        last = select(of.run, func.max(of.round).label("done")).group_by(of.run).subquery()
+        latest = select(db.rounds).join(last, and_(of.run == last.c.run, of.round == last.c.done))
         with self.database.read() as c:
-            return [self._summary(row) for row in c.execute(query)]
+            done = {row.run: _round(row) for row in c.execute(latest)}
+            return [
+                self._summary(row, done.get(row.id)) for row in c.execute(select(db.runs).order_by(db.runs.c.started))
+            ]
 
-    def _summary(self, row: Any) -> Summary:
+    def _summary(self, row: Any, last: Round | None) -> Summary:
         alive = row.status != "running" or files.held(self.folder / row.id / "lock")
-        started, status = datetime.fromisoformat(row.started), row.status if alive else "interrupted"
-        return Summary(row.id, row.app, started, row.planned, status, None if row.round is None else _round(row))
+        return Summary(row.id, row.app, row.started, row.planned, row.status if alive else "interrupted", last)
 
 
 class Run:
@@ -179,9 +175,9 @@ class Run:
         self.app: str = row["app"]
         self.plan: str = row["plan"]  # the expression that builds it
         self.digest: str = row["digest"]
-        self.settings: dict[str, Any] = json.loads(row["settings"])
+        self.settings: dict[str, Any] = row["settings"]
         self.planned: int | None = row["planned"]
-        self.started = datetime.fromisoformat(row["started"])
+        self.started: datetime = row["started"]
         self.folder = store.folder / self.id
         self.database = store.database
         self._held: IO[str] | None = None
@@ -203,7 +199,8 @@ class Run:
         with self.database.write() as c:
             c.execute(update(db.runs).where(db.runs.c.id == self.id).values(status="running"))
             named = set(c.scalars(select(db.files.c.name).where(db.files.c.run == self.id)))
-        files.sweep(self.folder, named)
+        if all((self.folder / name).exists() for name in named):  # else the database is damaged, or another folder's
+            files.sweep(self.folder, named)
         self._clock = time.perf_counter()
 
     def secret(self) -> Key:
@@ -301,12 +298,15 @@ class Run:
         instead = f"Put it back from a backup, or start a new run{f'; {others} can still be read' if others else ''}."
         found = self._read(kept[round].name, kept[round].sha256, instead)
         try:
-            return State(**found)
+            state = State(**found)
         except TypeError as error:
             why = f"{error}: another version of hansa wrote it."
             raise StoreError(
                 f"{kept[round].name} holds another kind of state.", why, "Go on with that version."
             ) from None
+        if state.round != round:
+            raise self._damaged(f"{kept[round].name} holds the state of round {state.round}, not of round {round}")
+        return state
 
     def memory(self) -> dict[str, Memo]:
         """What each client remembers after the last committed round."""
@@ -319,7 +319,11 @@ class Run:
         for who, file in where:
             held.setdefault(file, []).append(who)
         for file, names in held.items():
+            if file not in named:
+                raise self._damaged(f"{names[0]!r} has its memory in {file}, which is no file of the run")
             found = self._read(file, named[file], "Put it back from a backup, or start a new run.")
+            if missing := [who for who in names if who not in found]:
+                raise self._damaged(f"{file} does not hold the memory of {missing[0]!r}")
             memos |= {who: found[who] for who in names}
         return {who: memos[who] for who, _ in where}
 
@@ -335,7 +339,16 @@ class Run:
         """All committed rounds."""
         with self.database.read() as c:
             rows = c.execute(select(db.rounds).where(db.rounds.c.run == self.id).order_by(db.rounds.c.round)).all()
+        if [row.round for row in rows] != list(range(1, len(rows) + 1)):
+            raise self._damaged(f"its {len(rows)} rounds are not numbered from 1 to {len(rows)}")
         return [_round(row) for row in rows]
+
+    def _damaged(self, why: str) -> StoreError:
+        return StoreError(
+            f"What {self.database.name} says of run {self.id} is damaged.",
+            f"{why[0].upper()}{why[1:]}.",
+            "Put the database back from a backup, or start a new run.",
+        )
 
     def finish(self, status: str) -> None:
         """Say how the run ended ("done", "stopped", "failed"), and let other processes go on with it."""
@@ -349,7 +362,8 @@ class Run:
             self._held = None
 
     def _done(self, c: Connection) -> int:
-        return c.scalar(select(func.max(db.rounds.c.round)).where(db.rounds.c.run == self.id)) or 0
+        of = db.rounds.c
+        return c.scalar(select(of.round).where(of.run == self.id).order_by(of.round.desc()).limit(1)) or 0
 
 
 def export(x: Vector, path: str | Path, model: Model | None = None) -> None:
@@ -364,9 +378,8 @@ def export(x: Vector, path: str | Path, model: Model | None = None) -> None:
 
 
 def _round(row: Any) -> Round:
-    seen, lost = json.loads(row.seen), json.loads(row.lost)
-    numbers = _numbers(row.metrics), _numbers(row.scores)
-    return Round(row.round, *numbers, tuple(seen or ()), lost, row.note, row.seconds, row.named, seen is None)
+    hidden = row.seen is None
+    return Round(row.round, row.metrics, row.scores, row.seen or (), row.lost, row.note, row.seconds, row.named, hidden)
 
 
 def _either(names: Iterable[str]) -> str:
@@ -382,7 +395,3 @@ def _text(numbers: Mapping[str, float]) -> str:
             f"The scores {numbers!r} cannot be kept.", "They are numbers by name.", 'Write {"accuracy": 0.9}.'
         ) from None
     return json.dumps({name: v if math.isfinite(v) else str(v) for name, v in values.items()})
-
-
-def _numbers(text: str) -> dict[str, float]:
-    return {name: float(value) for name, value in json.loads(text).items()}

@@ -8,16 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
-    Boolean,
     Column,
     Connection,
-    Double,
     ForeignKey,
     Index,
-    Integer,
     MetaData,
     Table,
-    Text,
     create_engine,
     event,
     func,
@@ -29,6 +25,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
 from ..errors import StoreError
+from .columns import Damaged, Flag, Json, Moment, Name, Real, Whole, Words, numbers, participants, reasons, table
 
 SCHEMA = "0002"  # the newest file in migrations/versions
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -40,43 +37,43 @@ tables = MetaData()
 runs = Table(
     "runs",
     tables,
-    Column("id", Text, primary_key=True),
-    Column("app", Text, nullable=False),
-    Column("plan", Text, nullable=False),  # the expression that builds it
-    Column("digest", Text, nullable=False),
-    Column("settings", Text, nullable=False),  # JSON
-    Column("planned", Integer),  # rounds
-    Column("started", Text, nullable=False),  # ISO 8601, UTC
-    Column("status", Text, nullable=False),
+    Column("id", Name(), primary_key=True),
+    Column("app", Words(), nullable=False),
+    Column("plan", Words(), nullable=False),  # the expression that builds it
+    Column("digest", Words(), nullable=False),
+    Column("settings", Json(table), nullable=False),
+    Column("planned", Whole(missing=True)),  # rounds
+    Column("started", Moment(), nullable=False),  # UTC
+    Column("status", Words(), nullable=False),
 )
 rounds = Table(
     "rounds",
     tables,
-    Column("run", Text, ForeignKey("runs.id"), primary_key=True),
-    Column("round", Integer, primary_key=True),
-    Column("metrics", Text, nullable=False),  # JSON; what is no finite number is text in it
-    Column("scores", Text, nullable=False),
-    Column("seen", Text, nullable=False),
-    Column("lost", Text, nullable=False),
-    Column("note", Text, nullable=False),
-    Column("seconds", Double, nullable=False),
-    Column("named", Boolean, nullable=False),  # did noise grow from a secret that a simulation names?
+    Column("run", Name(), ForeignKey("runs.id"), primary_key=True),
+    Column("round", Whole(), primary_key=True),
+    Column("metrics", Json(numbers), nullable=False),
+    Column("scores", Json(numbers), nullable=False),
+    Column("seen", Json(participants), nullable=False),
+    Column("lost", Json(reasons), nullable=False),
+    Column("note", Words(), nullable=False),
+    Column("seconds", Real(), nullable=False),
+    Column("named", Flag(), nullable=False),  # did noise grow from a secret that a simulation names?
 )
 files = Table(  # the files that count; all others in a run's folder are leftovers
     "files",
     tables,
-    Column("run", Text, ForeignKey("runs.id"), primary_key=True),
-    Column("name", Text, primary_key=True),
-    Column("kind", Text, nullable=False),  # "state" or "memory"
-    Column("round", Integer, nullable=False),
-    Column("sha256", Text, nullable=False),
+    Column("run", Name(), ForeignKey("runs.id"), primary_key=True),
+    Column("name", Name(), primary_key=True),
+    Column("kind", Words(), nullable=False),  # "state" or "memory"
+    Column("round", Whole(), nullable=False),
+    Column("sha256", Words(), nullable=False),
 )
 memories = Table(  # where each client's latest memory lies
     "memories",
     tables,
-    Column("run", Text, ForeignKey("runs.id"), primary_key=True),
-    Column("who", Text, primary_key=True),
-    Column("file", Text, nullable=False),
+    Column("run", Name(), ForeignKey("runs.id"), primary_key=True),
+    Column("who", Words(), primary_key=True),
+    Column("file", Name(), nullable=False),
     Index("memories_file", "run", "file"),
 )
 
@@ -129,13 +126,19 @@ class Database:
                 connection = connection.execution_options(write=write)
                 with connection.begin():
                     yield connection
+        except Damaged as error:
+            raise StoreError(
+                f"The run store {self.name} is damaged.",
+                f"{error}.",
+                "Put it back from a backup, or start new runs in another folder.",
+            ) from None
         except IntegrityError as error:
             raise StoreError(
                 f"{self.name} already holds what was to be recorded.",
                 _first(error),
                 "Another process has gone on with this run: let it, or resume the run when it has ended.",
             ) from error
-        except (SQLAlchemyError, OverflowError) as error:
+        except (SQLAlchemyError, OverflowError, UnicodeError) as error:
             raise StoreError(
                 f"The run store {self.name} cannot be used.",
                 _first(error),

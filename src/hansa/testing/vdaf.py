@@ -14,7 +14,7 @@ from ..crypto import pine, prio3, xof
 from ..crypto.field import Elements, Field128
 from ..crypto.norms import Wraparound
 from ..crypto.vdaf import State
-from ..errors import HansaError
+from ..errors import DataError, HansaError
 
 Vector = dict[str, Any]  # a file of test vectors
 
@@ -27,6 +27,8 @@ PRIO3: dict[str, Callable[[Vector], prio3.Prio3]] = {
     "Prio3L1BoundSum": lambda v: prio3.prio3_l1_bound_sum(*sizes(v, "max_measurement", "max_value")),
     "Prio3SumVecWithMultiproof": lambda v: prio3.prio3_sum_vec_multiproof(*sizes(v, "max_measurement")),
 }
+OPERATIONS = ("shard", "verify_init", "verifier_shares_to_message", "verify_next", "aggregate", "unshard")
+MALFORMED = (OSError, LookupError, TypeError, ValueError, AttributeError, OverflowError)  # of a file that lacks entries
 XOFS: dict[str, Callable[[bytes, bytes, list[bytes]], xof.Xof]] = {
     "XofHmacSha256Aes128": xof.XofHmacSha256Aes128,
     "XofTurboShake128": xof.XofTurboShake128,
@@ -38,9 +40,20 @@ def check_vdaf_vector(path: str | Path) -> None:
 
     path: a JSON file as published with draft-irtf-cfrg-vdaf (wire version 18) for Prio3 or an XOF, or with
     draft-chen-cfrg-vdaf-pine-02. It bears its published name: what stands before "_" or ".json" is the algorithm.
+    DataError where the file is none.
     """
     path = Path(path)
-    vector, name = json.loads(path.read_text(encoding="utf-8")), path.stem
+    try:
+        _check(path.stem, json.loads(path.read_text(encoding="utf-8")))
+    except MALFORMED as error:
+        raise DataError(
+            f"{path} is no test vector: {type(error).__name__}: {error}.",
+            "It cannot be read, lacks an entry, or holds one of another kind.",
+            "Take the file anew from where it was published.",
+        ) from error
+
+
+def _check(name: str, vector: Vector) -> None:
     algorithm = name.split("_")[0]
     if algorithm in XOFS:
         check_xof(algorithm, vector)
@@ -135,12 +148,14 @@ class Replay:
     def run(self, name: str) -> None:
         """AssertionError names the first step that went otherwise than the file says."""
         for number, step in enumerate(self.vector["operations"]):
-            refused = None
+            refused, operation = None, step["operation"]
+            if operation not in OPERATIONS:
+                raise ValueError(f"{operation!r} is no operation")
             try:
-                getattr(self, step["operation"])(step)
+                getattr(self, operation)(step)
             except HansaError as error:
                 refused = error
-            where = f"{name}, step {number} ({step['operation']})"
+            where = f"{name}, step {number} ({operation})"
             assert refused is None or not step["success"], f"{where} was refused: {refused}"
             assert refused is not None or step["success"], f"{where} must be refused, and was not"
 
