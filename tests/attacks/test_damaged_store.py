@@ -147,7 +147,7 @@ def test_a_flipped_bit_in_the_database_file_is_told_in_words(whole: Path, tmp_pa
         ("UPDATE rounds SET round = 7 WHERE round = 2", "not numbered"),
         ("UPDATE rounds SET lost = '[]'", "reasons"),
         ("UPDATE rounds SET metrics = '{\"loss\": null}'", "numbers"),
-        ("UPDATE rounds SET seen = '[\"\\ud800\"]'", "names"),
+        ("UPDATE rounds SET seen = '[\"\\ud800\"]'", "participants"),
         ("UPDATE runs SET settings = '{'", "table"),
         ("UPDATE runs SET started = 'yesterday'", "stands where a time was written"),
         ("UPDATE runs SET id = 'a/b' WHERE rowid = 1", "stands where a name was written"),

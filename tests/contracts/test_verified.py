@@ -24,6 +24,9 @@ PIPE = (h.Clip(1.0, side=10.0), h.Weigh("one"))
 DATA = federation(5)
 
 
+KEY = h.Key.of(0)  # a secret that repeats
+
+
 def plan_of(aggregator: h.Aggregator | None = None, **more: Any) -> h.Plan:
     pieces = {
         "pipe": PIPE,
@@ -35,11 +38,11 @@ def plan_of(aggregator: h.Aggregator | None = None, **more: Any) -> h.Plan:
 
 
 def clients(plan: h.Plan) -> list[h.Client]:
-    return [h.Client(who, plan, data) for who, data in DATA.items()]
+    return [h.Client(who, plan, data, secret=KEY) for who, data in DATA.items()]
 
 
 def run(plan: h.Plan, runtime: Any, state: h.State | None = None) -> list[h.State]:
-    return list(h.synchronous(plan, runtime, state))
+    return list(h.synchronous(plan, runtime, state, KEY))
 
 
 def alike(some: list[h.State], others: list[h.State]) -> bool:
@@ -70,12 +73,12 @@ def test_it_is_an_aggregator(aggregator: h.Aggregator, pipe: Any, close: float) 
 def test_same_bytes_in_one_process_and_in_many(aggregator: h.Aggregator) -> None:
     """Helpers in processes of their own; after a resumption; with the roster turned around."""
     plan = plan_of(aggregator)
-    want = run(plan, h.InProcess(clients(plan)))
+    want = run(plan, h.InProcess(clients(plan), secret=KEY))
     assert [state.note for state in want] == [""] * 3 and want[-1].seen == tuple(DATA)
-    assert alike(run(plan, h.InProcess(clients(plan)[::-1])), want)
-    assert alike(run(plan, h.InProcess(clients(plan)), want[0]), want[1:])
+    assert alike(run(plan, h.InProcess(clients(plan)[::-1], secret=KEY)), want)
+    assert alike(run(plan, h.InProcess(clients(plan), secret=KEY), want[0]), want[1:])
     for workers in (1, 2) if aggregator == h.VerifiedSum(1) else (2,):
-        runtime = h.Processes(clients(plan), workers)
+        runtime = h.Processes(clients(plan), workers, KEY)
         try:
             assert alike(run(plan, runtime), want)
             assert workers == 1 or alike(run(plan, runtime), want)  # from the beginning, with the same helpers
@@ -86,17 +89,17 @@ def test_same_bytes_in_one_process_and_in_many(aggregator: h.Aggregator) -> None
 def test_same_bytes_with_dropouts_and_after_a_resumption() -> None:
     plan = plan_of(h.VerifiedSum(("a", "b"), noise=0.1), rounds=4)
     network = h.Network(latency=1.0, drop=0.3)
-    want = run(plan, h.InProcess(clients(plan), network))
+    want = run(plan, h.InProcess(clients(plan), network, secret=KEY))
     assert any("absent" in state.lost.values() for state in want)
     for i in range(3):
-        assert alike(run(plan, h.InProcess(clients(plan), network), want[i]), want[i + 1 :])
+        assert alike(run(plan, h.InProcess(clients(plan), network, secret=KEY), want[i]), want[i + 1 :])
 
 
 def test_a_run_can_be_broken_off_and_go_on_in_the_same_runtime() -> None:
     plan = plan_of()
-    want = run(plan, h.InProcess(clients(plan)))
-    runtime = h.InProcess(clients(plan))
-    first = next(iter(h.synchronous(plan, runtime)))
+    want = run(plan, h.InProcess(clients(plan), secret=KEY))
+    runtime = h.InProcess(clients(plan), secret=KEY)
+    first = next(iter(h.synchronous(plan, runtime, secret=KEY)))
     assert alike([first, *run(plan, runtime, first)], want)
     assert alike(run(plan, runtime), want)  # and from the beginning
 
@@ -104,7 +107,7 @@ def test_a_run_can_be_broken_off_and_go_on_in_the_same_runtime() -> None:
 def test_a_helper_does_not_go_back() -> None:
     """An earlier state in a runtime that has gone on: the helper has said that round's sum, and says no second."""
     plan = plan_of()
-    runtime = h.InProcess(clients(plan))
+    runtime = h.InProcess(clients(plan), secret=KEY)
     first, *_ = run(plan, runtime)
     again = run(plan, runtime, first)
     assert all("helper 1 said no more" in state.note for state in again)
@@ -113,14 +116,15 @@ def test_a_helper_does_not_go_back() -> None:
 def test_the_order_of_arrival_changes_nothing() -> None:
     plan = plan_of()
     slow = h.InProcess(clients(plan), h.Network(latency=1.0, stragglers=0.5))
-    assert alike(run(plan, slow), run(plan, h.InProcess(clients(plan))))
+    assert alike(run(plan, slow), run(plan, h.InProcess(clients(plan), secret=KEY)))
 
 
-def test_it_is_the_plain_sum_up_to_its_rounding() -> None:
+def test_it_is_the_plain_sum_up_to_its_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
     plan, plain = plan_of(), plan_of(h.Sum())
-    (*_, a), (*_, b) = run(plan, h.InProcess(clients(plan))), run(plain, h.InProcess(clients(plain)))
+    (*_, a), (*_, b) = run(plan, h.InProcess(clients(plan), secret=KEY)), run(plain, h.InProcess(clients(plain)))
     assert a.seen == b.seen
     assert np.abs(a.x - b.x).max() < 3 * 2**-23
+    monkeypatch.setattr(h.Key, "uniform", lambda key, shape: np.full(shape, 0.5))  # two plans round alike
     pipe = (*PIPE, h.Quantize(24))
     same, exact = plan_of(pipe=pipe), plan_of(h.Sum(), pipe=pipe)
     (*_, a), (*_, b) = run(same, h.InProcess(clients(same))), run(exact, h.InProcess(clients(exact)))
@@ -273,7 +277,7 @@ def test_there_is_one_profile() -> None:
 def test_buffers_cannot_hold_shares() -> None:
     plan = plan_of()
     with pytest.raises(h.PlanError, match="buffered cannot run VerifiedSum"):
-        next(h.buffered(plan, h.InProcess(clients(plan))))
+        next(h.buffered(plan, h.InProcess(clients(plan), secret=KEY)))
 
 
 def test_a_helper_and_a_client_have_names_of_their_own() -> None:
