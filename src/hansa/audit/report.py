@@ -23,8 +23,8 @@ WARNINGS = (
     "Its ε is a lower bound; the ledger's is an upper bound. The truth lies between.",
     "A lower bound above the ledger's ε says that noise, clip or accounting is not what the plan says. One run in "
     "twenty may say so by chance; repeat it with another --seed.",
-    "The attackers know the plan, the first weights, and all data but what they guess at. Their coins, directions and "
-    "the noise grow from the plan's seed: an audit repeats.",
+    "The attackers know the plan, the first weights, and all data but what they guess at. Their coins and directions "
+    "grow from the plan's seed, the noise from secrets that they do not know.",
     f"What an attack shows of clients and records is no part of the run. {OUTSIDE}",
 )
 

@@ -41,7 +41,7 @@ class PerExample:
 
     What it hides is one example: data with the example, or with nothing in its place. How many examples a client has
     is no secret. Losses and scores are not hidden, so they are not told. A gradient that is not finite counts as 0.
-    Draws grow from the key, as with GaussianNoise.
+    Draws grow from the key, which is secret: other data, or another model, has other noise.
     """
 
     clip: float

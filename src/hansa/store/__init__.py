@@ -6,8 +6,8 @@ does not count, and a file whose SHA-256 is not the recorded one is refused. So 
 run ends with the bytes of one that was never interrupted.
 
     run = store.new(repr(plan), plan.digest, "hospitals.py", {}, plan.rounds)      # or store.resume("20261019-0815")
-    runtime.remember(run.memory())
-    for state in synchronous(plan, runtime, run.state()):
+    runtime.remember(run.memory())                                        # of clients with the secret run.secret()
+    for state in synchronous(plan, runtime, run.state(), run.secret()):
         run.commit(state, runtime.memory([*state.seen, *state.lost]), model.score(state.x, test))
     run.finish("done")
 """
