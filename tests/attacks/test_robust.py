@@ -36,6 +36,7 @@ def name(rule: h.RobustRule) -> str:
     return type(rule).__name__
 
 
+@pytest.mark.promise("P66")
 @pytest.mark.parametrize("attack", BREAKING)
 @pytest.mark.parametrize("rule", STANDING, ids=name)
 def test_a_rule_stands_where_the_mean_breaks(rule: h.RobustRule, attack: str) -> None:
@@ -74,6 +75,7 @@ def test_beyond_its_promise_a_rule_breaks(rule: h.RobustRule, f: int) -> None:
     assert accuracy(rule, "norm 1e12", f) < BROKEN
 
 
+@pytest.mark.promise("P66")
 def test_centred_clipping_is_bounded_even_beyond_its_promise() -> None:
     """Liars with 10¹² times the norm pull no farther than iterations·radius·f/n a round."""
     plan = plan_of(rule := h.CentredClipping(2.0), rounds=1)
@@ -127,6 +129,7 @@ class Odd(h.Client):
         ][i]
 
 
+@pytest.mark.promise("P68")
 def test_what_cannot_be_read_is_left_out_and_noted() -> None:
     plan = plan_of(h.Krum(9), pipe=(h.Weigh("examples"),), rounds=3)
     honest = clients_of(plan)
@@ -151,6 +154,7 @@ def test_too_few_leave_the_model_as_it_was() -> None:
         before = state
 
 
+@pytest.mark.promise("P67")
 def test_a_client_counts_once_whatever_its_weight() -> None:
     """With Weigh("examples") the mean follows who claims most; a rule does not."""
     heavy = partial_weights(factor=1e6)
@@ -208,6 +212,7 @@ def test_the_order_of_clients_changes_no_byte() -> None:
 # ── what a plan says and refuses ─────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.promise("P62")
 @pytest.mark.parametrize(
     ("build", "found"),
     [
@@ -268,6 +273,7 @@ def test_the_least_number_of_vectors(rule: h.RobustRule, least: int) -> None:
     plan_of(rule, sample=h.Uniform(least))
 
 
+@pytest.mark.promise("P9")
 def test_a_rule_says_who_sees_what_and_up_to_which_share_it_holds() -> None:
     told = {
         h.Median(): "fewer than half",

@@ -66,6 +66,7 @@ from hansa.transforms import Context
 # ── clients that prove what is false ──
 
 
+@pytest.mark.promise("P12")
 @pytest.mark.parametrize("lie", LIES)
 def test_a_lie_is_refused_by_name_and_the_others_are_summed(lie: str) -> None:
     kind, x = LIES[lie]
@@ -76,6 +77,7 @@ def test_a_lie_is_refused_by_name_and_the_others_are_summed(lie: str) -> None:
     assert state.x.tobytes() == alone.x.tobytes()
 
 
+@pytest.mark.promise("P15")
 @pytest.mark.parametrize("kind, x", [(Liar, vector(B)), (Liar, vector(P - 1, P - B // 2)), (Loud, [1])])
 def test_a_liar_who_does_not_lie_is_in(kind: Any, x: list[int]) -> None:
     (state,) = states(PLAN, [*honest(PLAN), liar(Forger, PLAN, x=x, kind=kind)])
@@ -121,6 +123,7 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.promise("P12", "P18")
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_report_is_refused_and_the_round_goes_on(change: str) -> None:
     (state,) = states(PLAN, [*honest(PLAN), liar(Crafted, PLAN, craft=CHANGES[change])])
@@ -131,6 +134,7 @@ def test_a_changed_report_is_refused_and_the_round_goes_on(change: str) -> None:
 FIELDS = st.sampled_from(["nonce", "public", "leader", "sealed"])
 
 
+@pytest.mark.promise("P12")
 @settings(max_examples=40, deadline=None)
 @given(value=VALUES, name=FIELDS, place=st.sampled_from(["whole", "field", "entry"]))
 def test_whatever_a_client_says_the_round_goes_on(value: Any, name: str, place: str) -> None:
@@ -161,6 +165,7 @@ def test_one_liar_and_the_helpers_who_refuse_do_not_end_the_run() -> None:
     assert "refused" in run[0].lost["liar"] and "fewer than 3" in run[0].lost[HELPER]
 
 
+@pytest.mark.promise("P56")
 def test_a_pickle_is_never_opened() -> None:
     class Opened:
         def __reduce__(self) -> Any:
@@ -172,6 +177,7 @@ def test_a_pickle_is_never_opened() -> None:
     assert state.seen == HONEST
 
 
+@pytest.mark.promise("P15")
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
 @pytest.mark.parametrize("place, words", [(3, "The delta has norm"), (-1, "The loss is")])
 def test_an_honest_client_with_a_broken_vector_says_so_and_nothing_else(value: float, place: int, words: str) -> None:
@@ -206,6 +212,7 @@ def kept(plan: h.Plan, who: str = "liar", **more: Any) -> list[Any]:
     return reports
 
 
+@pytest.mark.promise("P16")
 @pytest.mark.parametrize(
     "plan",
     [PLAN, plan_of(seed=1), plan_of(rounds=2), plan_of(h.VerifiedSum(bound=2.0))],
@@ -220,6 +227,7 @@ def test_a_replayed_report_is_refused(plan: h.Plan) -> None:
     assert "does not open" in state.lost["liar"]
 
 
+@pytest.mark.promise("P16")
 def test_a_report_of_an_earlier_round_is_refused() -> None:
     plan, reports = plan_of(rounds=3), list[Any]()
 
@@ -233,6 +241,7 @@ def test_a_report_of_an_earlier_round_is_refused() -> None:
         assert state.seen == HONEST and "does not open" in state.lost["liar"]
 
 
+@pytest.mark.promise("P16")
 def test_a_report_of_another_client_is_refused() -> None:
     reports = list[Any]()
 
@@ -249,6 +258,7 @@ def test_a_report_of_another_client_is_refused() -> None:
     assert "does not open" in server.pass_on(own)["client-1"]
 
 
+@pytest.mark.promise("P18")
 def test_a_nonce_belongs_to_one_report() -> None:
     nonces = list[bytes]()
 
@@ -262,6 +272,7 @@ def test_a_nonce_belongs_to_one_report() -> None:
     assert "it comes twice" in state.lost["y"]
 
 
+@pytest.mark.promise("P16")
 def test_one_who_was_told_another_model_is_refused() -> None:
     """So a server cannot look at one client by a model of its own."""
     server = Server(PLAN, honest(PLAN))
@@ -276,6 +287,7 @@ def test_one_who_was_told_another_model_is_refused() -> None:
     assert said == ["client-0", "client-1"] and "does not open" in why["client-2"]
 
 
+@pytest.mark.promise("P16")
 def test_clients_who_were_told_otherwise_are_refused() -> None:
     """Another key, challenge or cohort than the helper: their proofs are bound to what they heard."""
     for name in ("key", "challenges", "cohort"):
@@ -289,6 +301,7 @@ def test_clients_who_were_told_otherwise_are_refused() -> None:
         assert said == ["client-0", "client-1"] and "does not open" in why["client-2"]
 
 
+@pytest.mark.promise("P17")
 def test_the_helper_must_get_the_same_public_share() -> None:
     """Joint randomness follows from it; a server that could choose it would choose what the helper computes."""
     server, reports = verified_one()
@@ -304,6 +317,7 @@ def test_the_helper_must_get_the_same_public_share() -> None:
 # ── many at once ──
 
 
+@pytest.mark.promise("P18")
 def test_one_report_of_a_batch_does_not_harm_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """In batches of two, with liars in between."""
     monkeypatch.setattr(verified, "MOST", 2)
@@ -330,6 +344,7 @@ class Louder(h.Client):
         return -1000 * super().answer(request)
 
 
+@pytest.mark.promise("P12")
 def test_byzantine_clients_destroy_the_plain_sum_and_are_refused_by_the_verified_one() -> None:
     """A fifth of ten clients say their update times 1000."""
     parties = federation(10)

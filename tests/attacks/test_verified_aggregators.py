@@ -134,6 +134,7 @@ def test_a_deleted_check_is_missed(check: str, monkeypatch: pytest.MonkeyPatch) 
     assert attack()
 
 
+@pytest.mark.promise("P20")
 def test_a_helper_says_why_it_refuses() -> None:
     server, reports = verified_one()
     server.check({"client-0": reports["client-0"]})
@@ -142,6 +143,7 @@ def test_a_helper_says_why_it_refuses() -> None:
     assert server.ask({"close": ["client-0"]}) is None  # what it has refused is over
 
 
+@pytest.mark.promise("P20")
 def test_a_helper_sums_once_in_a_session() -> None:
     server, reports = verified_one()
     assert server.check(reports) == (server.cohort, {})
@@ -156,6 +158,7 @@ def test_a_helper_sums_once_in_a_session() -> None:
     assert "has said that of round 0" in server.why()
 
 
+@pytest.mark.promise("P20")
 def test_a_higher_quorum_binds_the_helper() -> None:
     plan = plan_of(sample=h.Everyone(quorum=3))
     server = Server(plan, honest(plan))
@@ -166,6 +169,7 @@ def test_a_higher_quorum_binds_the_helper() -> None:
     assert "fewer than 3" in server.why()
 
 
+@pytest.mark.promise("P16")
 def test_the_same_session_again_needs_new_reports() -> None:
     """A helper's challenge is new each time, so what it was sent before does not open."""
     server, reports = verified_one()
@@ -175,6 +179,7 @@ def test_the_same_session_again_needs_new_reports() -> None:
     assert all("does not open" in said for said in server.pass_on(reports).values())
 
 
+@pytest.mark.promise("P17")
 def test_a_server_cannot_put_its_own_key_in_place_of_a_helpers() -> None:
     clients = honest(PLAN)
     runtime = h.InProcess(clients)  # which gives clients the key of the true helper
@@ -184,6 +189,7 @@ def test_a_server_cannot_put_its_own_key_in_place_of_a_helpers() -> None:
     assert all("does not open" in said for said in server.pass_on(server.hear(server.cohort)).values())
 
 
+@pytest.mark.promise("P17")
 def test_a_client_without_the_helpers_key_says_nothing() -> None:
     clients = honest(PLAN)
     runtime = h.InProcess(clients)
@@ -192,6 +198,7 @@ def test_a_client_without_the_helpers_key_says_nothing() -> None:
     assert "knows no public key of helper 1" in state.lost["client-0"]
 
 
+@pytest.mark.promise("P11")
 def test_a_server_that_speaks_for_clients_sees_the_one_that_is_real() -> None:
     """No helper can notice, while clients do not sign what they say: a quorum counts names. Noise is what is left."""
     server = Server(PLAN, honest(PLAN))
@@ -206,6 +213,7 @@ def test_a_server_that_speaks_for_clients_sees_the_one_that_is_real() -> None:
     assert server.ask({"close": said})["seen"] == server.cohort
 
 
+@pytest.mark.promise("P10")
 @settings(max_examples=60, deadline=None)
 @given(st.lists(VALUES, min_size=1, max_size=3), st.integers(0, 3))
 def test_whatever_a_server_says_a_helper_answers_or_refuses(said: list[Any], right: int) -> None:
@@ -259,6 +267,7 @@ DECEITS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
+@pytest.mark.promise("P21")
 @pytest.mark.parametrize("deceit", DECEITS)
 def test_a_helper_that_breaks_the_protocol_voids_the_round_and_not_the_run(deceit: str) -> None:
     plan = plan_of(rounds=2)
@@ -274,6 +283,7 @@ def test_a_helper_that_breaks_the_protocol_voids_the_round_and_not_the_run(decei
     assert good.seen == HONEST and not good.note
 
 
+@pytest.mark.promise("P21")
 @pytest.mark.parametrize("wrong", [7, None, "valid", [], [b""], [b"", b""], [1, 2], {"a": 1}, [b"x" * 2000] * 2])
 def test_a_helper_that_says_nonsense_of_a_report_costs_that_report_only(wrong: Any) -> None:
     """A helper can refuse whom it likes, and is told apart from a client that lies by nobody."""
@@ -282,6 +292,7 @@ def test_a_helper_that_says_nonsense_of_a_report_costs_that_report_only(wrong: A
     assert state.seen == ("client-0", "client-2") and "client-1" in state.lost
 
 
+@pytest.mark.promise("P19")
 def test_a_helper_that_does_not_finish_loses_the_client() -> None:
     craft = after("verdicts", lambda said: [who for who in said if who != "client-1"])
     (state,) = states(PLAN, honest(PLAN), craft=craft)
@@ -289,6 +300,7 @@ def test_a_helper_that_does_not_finish_loses_the_client() -> None:
     assert "other joint randomness" in state.lost["client-1"]
 
 
+@pytest.mark.promise("P10")
 def test_a_helper_can_spoil_a_sum_undetected_and_learns_nothing_by_it() -> None:
     """Which is why false proofs are only found while all aggregators do their work."""
 
@@ -307,6 +319,7 @@ def test_a_helper_can_spoil_a_sum_undetected_and_learns_nothing_by_it() -> None:
 # ── noise ──
 
 
+@pytest.mark.promise("P24")
 @pytest.mark.parametrize("helpers", [1, 2])
 def test_each_aggregator_adds_the_whole_noise_to_its_share(helpers: int) -> None:
     """σ² each, independent; whole steps; the plan counts on one of them."""
@@ -334,6 +347,7 @@ def test_each_aggregator_adds_the_whole_noise_to_its_share(helpers: int) -> None
     assert abs(np.corrcoef(drawn)[0, 1]) < 0.1
 
 
+@pytest.mark.promise("P24")
 def test_the_plan_counts_on_one_honest_aggregator() -> None:
     for helpers in (1, 3):
         plan = plan_of(h.VerifiedSum(helpers, noise=1.5), rounds=10)
@@ -351,6 +365,7 @@ def test_the_plan_counts_on_one_honest_aggregator() -> None:
         assert sum(ratio**-2 for ratio in sigmas.values()) == pytest.approx(1.5**-2)
 
 
+@pytest.mark.promise("P25")
 def test_a_sum_that_could_wrap_around_is_no_sum() -> None:
     """Compact: n·B + noise must stay below p/2."""
     for noise, fits in ((100.0, True), (900.0, False)):

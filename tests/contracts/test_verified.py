@@ -63,6 +63,7 @@ def test_it_is_an_aggregator(aggregator: h.Aggregator, pipe: Any, close: float) 
     check_aggregator(aggregator, pipe, clients=5, close=close)
 
 
+@pytest.mark.promise("P47")
 @pytest.mark.parametrize(
     "aggregator",
     [h.VerifiedSum(1), h.VerifiedSum(("a", "client-1"), noise=0.1), h.VerifiedSum(profile="compact", noise=0.5)],
@@ -84,6 +85,7 @@ def test_same_bytes_in_one_process_and_in_many(aggregator: h.Aggregator) -> None
             runtime.close()
 
 
+@pytest.mark.promise("P55")
 def test_same_bytes_with_dropouts_and_after_a_resumption() -> None:
     plan = plan_of(h.VerifiedSum(("a", "b"), noise=0.1), rounds=4)
     network = h.Network(latency=1.0, drop=0.3)
@@ -102,6 +104,7 @@ def test_a_run_can_be_broken_off_and_go_on_in_the_same_runtime() -> None:
     assert alike(run(plan, runtime), want)  # and from the beginning
 
 
+@pytest.mark.promise("P20")
 def test_a_helper_does_not_go_back() -> None:
     """An earlier state in a runtime that has gone on: the helper has said that round's sum, and says no second."""
     plan = plan_of()
@@ -117,6 +120,7 @@ def test_the_order_of_arrival_changes_nothing() -> None:
     assert alike(run(plan, slow), run(plan, h.InProcess(clients(plan))))
 
 
+@pytest.mark.promise("P22")
 def test_it_is_the_plain_sum_up_to_its_rounding() -> None:
     plan, plain = plan_of(), plan_of(h.Sum())
     (*_, a), (*_, b) = run(plan, h.InProcess(clients(plan))), run(plain, h.InProcess(clients(plain)))
@@ -136,6 +140,7 @@ def helper_of(runtime: h.Processes) -> int:
     return pids(runtime)[found]
 
 
+@pytest.mark.promise("P21")
 def test_a_helper_that_is_silent_voids_the_round() -> None:
     plan = plan_of(rounds=1, sample=h.Everyone(quorum=2, deadline=1.0))
     runtime = h.Processes(clients(plan), 1)
@@ -230,6 +235,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.promise("P23")
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_plan_that_could_prove_nothing_is_refused(wrong: str) -> None:
     make, words = WRONG[wrong]
@@ -254,6 +260,7 @@ def test_a_helper_and_a_client_have_names_of_their_own() -> None:
         h.InProcess([*clients(plan), twin])
 
 
+@pytest.mark.promise("P4")
 def test_an_owner_can_insist_on_it() -> None:
     plan = plan_of(h.VerifiedSum(noise=0.7), rounds=1)
     allow = h.Policy(aggregators=frozenset({"VerifiedSum"}), min_noise=0.7, min_cohort=2)

@@ -65,6 +65,7 @@ def table(mark: str) -> dict[tuple[str, ...], list[str]]:
     return {(row[0], row[1]): row[2:] for row in rows}
 
 
+@pytest.mark.promise("P14")
 @pytest.mark.parametrize(("profile", "d"), list(product(("product", "compact"), EXPONENTS)))
 def test_what_is_said_of_a_false_norm(profile: Profile, d: str) -> None:
     p = pine(profile, 10 ** EXPONENTS[d])
@@ -72,6 +73,7 @@ def test_what_is_said_of_a_false_norm(profile: Profile, d: str) -> None:
     assert table("false norms")[f"`{profile}`", d] == [str(p.norm.points), *said]
 
 
+@pytest.mark.promise("P14")
 def test_wraparound_checks_are_all_needed_and_rest_on_a_power_of_two() -> None:
     for profile in ("product", "compact"):
         p = pine(profile, 10**5)
@@ -80,6 +82,7 @@ def test_wraparound_checks_are_all_needed_and_rest_on_a_power_of_two() -> None:
         assert p.encoding.range >= p.profile.wraparound.alpha * p.bound
 
 
+@pytest.mark.promise("P14")
 def test_what_is_said_of_a_false_side_value() -> None:
     for (count, calls), (said,) in table("false side values").items():
         names = tuple(f"side {i}" for i in range(int(count)))
@@ -89,6 +92,7 @@ def test_what_is_said_of_a_false_side_value() -> None:
         assert [str(shape.calls), bits(survives(s.proofs, joint, point(s.proof)))] == [calls, said]
 
 
+@pytest.mark.promise("P14")
 def test_the_plain_page_promises_no_more() -> None:
     assert "less than once in 10¹⁵" in (PAGE.parent / "for-data-protection.md").read_text()
     assert all(norm(pine("product", 10**e)) < 1e-15 for e in EXPONENTS.values())

@@ -82,6 +82,7 @@ def test_what_comes_out_is_the_sum(name: str, shares: int, data: st.DataObject) 
     assert run(make(shares), measurements) == total(measurements)
 
 
+@pytest.mark.promise("P15")
 @pytest.mark.parametrize(
     "prio, wrong",
     [
@@ -130,6 +131,7 @@ INVALID: list[tuple[Statement, list[list[int]]]] = [
 ]
 
 
+@pytest.mark.promise("P13")
 @pytest.mark.parametrize("circuit, wrong", INVALID, ids=lambda v: type(v).__name__ if not isinstance(v, list) else "")
 def test_an_honest_proof_of_a_false_statement_is_refused(circuit: Statement, wrong: list[list[int]]) -> None:
     for x in wrong:
@@ -146,6 +148,7 @@ VALID: list[tuple[Statement, Any]] = [
 ]
 
 
+@pytest.mark.promise("P13")
 @pytest.mark.parametrize("circuit, measurement", VALID, ids=lambda v: type(v).__name__)
 def test_a_changed_proof_is_refused(circuit: Statement, measurement: Any) -> None:
     field, x = circuit.shape.field, circuit.encode(measurement)
@@ -243,6 +246,7 @@ def test_an_element_above_the_modulus_is_refused() -> None:
             COUNT.prepare(KEY, 0, nonce, public, changed)
 
 
+@pytest.mark.promise("P16")
 @pytest.mark.parametrize("prio, measurement", [(HISTOGRAM, 2), (COUNT, 1)], ids=["histogram", "count"])
 def test_a_report_belongs_to_one_nonce_key_context_and_place(prio: Prio3, measurement: int) -> None:
     nonce = vdaf.nonce()
@@ -268,6 +272,7 @@ def test_two_reports_cannot_be_mixed() -> None:
         prepared(HISTOGRAM, nonce, public, [first[0], *second[1:]])
 
 
+@pytest.mark.promise("P19")
 def test_a_message_of_another_report_is_refused() -> None:
     said = []
     for _ in range(2):
@@ -280,6 +285,7 @@ def test_a_message_of_another_report_is_refused() -> None:
         HISTOGRAM.finish(said[1][0][0], message)
 
 
+@pytest.mark.promise("P10")
 def test_shares_alone_say_nothing_that_repeats() -> None:
     """Two reports of one measurement have nothing in common: fresh randomness for each."""
     nonce = vdaf.nonce()

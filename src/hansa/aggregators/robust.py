@@ -42,6 +42,7 @@ class Median(RobustRule):
 
     def promise(self) -> str:
         """Up to which share of liars it holds."""
+        # P66
         return "fewer than half of the clients heard lie"
 
 
@@ -79,6 +80,7 @@ class TrimmedMean(RobustRule):
 
     def promise(self) -> str:
         """Up to which share of liars it holds."""
+        # P66
         return f"at most {100 * self.share:.3g}% of the clients heard lie"
 
 
@@ -110,6 +112,7 @@ class Krum(RobustRule):
 
     def promise(self) -> str:
         """Up to which number of liars it holds."""
+        # P66
         return f"at most {self.f} of the clients heard lie, and {2 * self.f + 3} or more are heard"
 
 
@@ -146,6 +149,7 @@ class MultiKrum(RobustRule):
 
     def promise(self) -> str:
         """Up to which number of liars it holds."""
+        # P66
         return f"at most {self.f} of the clients heard lie, and {self._least()} or more are heard"
 
 
@@ -185,6 +189,7 @@ class GeometricMedian(RobustRule):
 
     def promise(self) -> str:
         """Up to which share of liars it holds."""
+        # P66
         return "fewer than half of the clients heard lie"
 
 
@@ -219,6 +224,7 @@ class CentredClipping(RobustRule):
     def promise(self) -> str:
         """Up to which share of liars it holds, and what bounds them beyond it."""
         far = self.iterations * self.radius
+        # P66
         return f"at most 10% of the clients heard lie; any share s of liars moves the update by s·{far:g} at most"
 
 
@@ -261,6 +267,7 @@ class Bulyan(RobustRule):
 
     def promise(self) -> str:
         """Up to which number of liars it holds."""
+        # P66
         return f"at most {self.f} of the clients heard lie, and {4 * self.f + 3} or more are heard"
 
 

@@ -336,11 +336,16 @@ class VerifiedSum(Aggregator):
         one = "that one of the aggregators (the server, the helpers) keeps its shares to itself"
         noise = f", with the noise of each aggregator (multiplier {self.noise:g})" if self.noise else ""
         return (
+            # P10
             ("server", f"random shares; the sum{noise}; who took part, and whose proof does not hold", one),
+            # P10
             (helpers, "random shares; the model; who took part, and whose proof does not hold", one),
+            # P9
             ("other clients", "the new model after each round", "they learn of others what the model itself tells"),
+            # P12
             ("lying clients", "nothing more; each moves the sum by its bound at most, or is refused by name",
              "that all aggregators do their work; a false proof is accepted with negligible probability"),
+            # P11
             ("all aggregators together", "each client's vector", "none: choose helpers that would not collude"),
         )  # fmt: skip
 

@@ -89,6 +89,7 @@ class CorrelatedNoise(Transform):
     def explain(self, spec: Spec) -> str:
         """Who draws how much."""
         rounds = spec.wire.rounds or 1
+        # P27
         sigma = ", ".join(f"{name} ±{one:.3g}" for name, one in self._sigma(spec).items())
         return (
             f"gaussian noise of {sigma}, of which later rounds take a part back ({self.matrix(rounds).bands} bands): "

@@ -80,6 +80,7 @@ class Clip(Transform):
     def explain(self, spec: Spec) -> str:
         """What is cut."""
         names = [name for name in spec.unbounded if name in spec.side]
+        # P44
         side = f", and {', '.join(names)} to ±{self.side:g}" if names and self.side else ""
         return f"cuts {', '.join(spec.update)} to norm {self.norm:g}{side}"
 
@@ -148,6 +149,7 @@ class AdaptiveClip(Transform):
     def explain(self, spec: Spec) -> str:
         """What is cut, and what is told."""
         return (
+            # P44
             f"cuts the update to a norm that {self.quantile:.0%} of the clients stay below, learnt from a bit of each "
             f"(first {self.first:g})"
         )
@@ -227,6 +229,7 @@ class Weigh(Transform):
         """How a client counts."""
         if self.by == "one":
             return "every client counts once"
+        # P44
         return "a client counts by its examples" + (f", at most {self.cap:g}" if self.cap else "")
 
 
@@ -266,4 +269,5 @@ class Finite(Transform):
 
     def explain(self, spec: Spec) -> str:
         """Who stays out."""
+        # P50
         return "a client whose numbers are not finite stays out of the round"
