@@ -72,6 +72,14 @@ def audited(name: str, gaussian: Any = hansa.GaussianNoise, skellam: Any = hansa
 PLANS = ("server", "all", "each", "skellam", "poisson", "uniform", "learnt clip")
 
 
+@pytest.mark.guards(
+    "the server draws Gaussian noise",
+    "clients draw real noise",
+    "clients draw whole numbers",
+    "the update is clipped",
+    "an adaptive clip cuts",
+    "a weight is capped",
+)
 @pytest.mark.promise("P27")
 @pytest.mark.parametrize("name", PLANS)
 def test_an_honest_plan_is_not_refuted(name: str) -> None:
@@ -80,6 +88,7 @@ def test_an_honest_plan_is_not_refuted(name: str) -> None:
     assert 0.2 < found.epsilon <= found.promise.epsilon < found.most and not found.broken
 
 
+@pytest.mark.guards("an audit refutes")
 @pytest.mark.promise("P71")
 @pytest.mark.parametrize("name", PLANS)
 def test_a_quarter_of_the_noise_is_noticed(name: str) -> None:
@@ -88,6 +97,7 @@ def test_a_quarter_of_the_noise_is_noticed(name: str) -> None:
     assert found.epsilon > found.promise.epsilon
 
 
+@pytest.mark.guards("the update is clipped", "a weight is capped")
 @pytest.mark.promise("P44")
 def test_a_canary_is_clipped_and_weighed_like_everybody() -> None:
     """Its vector on the wire is as long as the bound that the plan infers, and no longer."""
@@ -124,6 +134,7 @@ def clinics(pipe: tuple[hansa.Transform, ...]) -> hansa.App:
     return hansa.App(hansa.Plan(hansa.Softmax(60, 2), pipe=pipe, training=training, rounds=10), data)
 
 
+@pytest.mark.guards("the server draws Gaussian noise")
 def test_membership_is_seen_where_records_are_learnt_by_heart_and_not_behind_noise() -> None:
     bare = membership(clinics((hansa.Weigh("one"),)))
     assert bare.area > 0.75 and bare.rate > 0.03 and bare.records == 160 and bare.runs == 9
@@ -147,6 +158,7 @@ def seen(app: hansa.App) -> dict[str, float]:
     return {view.name: view.likeness for view in inversion(app).views}
 
 
+@pytest.mark.guards("the server draws Gaussian noise")
 @pytest.mark.promise("P72")
 def test_a_dense_layer_gives_its_record_away() -> None:
     noise = (hansa.Clip(0.5), hansa.Weigh("one"), hansa.GaussianNoise(4.0))
@@ -160,6 +172,7 @@ def test_a_dense_layer_gives_its_record_away() -> None:
         assert found["this plan: the client's vector, to its server"] > 0.5  # it sees what comes before its own noise
 
 
+@pytest.mark.guards("the server draws Gaussian noise")
 def test_a_convolution_gives_it_away_to_descent() -> None:
     torch.manual_seed(1)
     net = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(6 * 64, 4))
@@ -184,6 +197,7 @@ app = hansa.App(plan, data)
 """
 
 
+@pytest.mark.guards("an audit refutes", "a refuted plan fails the command")
 @pytest.mark.promise("P71")
 def test_a_refuted_promise_is_said_and_fails_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from typer.testing import CliRunner

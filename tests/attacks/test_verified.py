@@ -61,11 +61,19 @@ from hansa import wire
 from hansa.aggregators import verified
 from hansa.crypto import vdaf
 from hansa.testing.algorithm import federation
-from hansa.transforms import Context
 
 # ── clients that prove what is false ──
 
 
+@pytest.mark.guards(
+    "all are bits",
+    "v + u = B²",
+    "dots are as claimed",
+    "enough checks succeed",
+    "the norm is proven",
+    "proofs are decided",
+    "side values are bits",
+)
 @pytest.mark.promise("P12")
 @pytest.mark.parametrize("lie", LIES)
 def test_a_lie_is_refused_by_name_and_the_others_are_summed(lie: str) -> None:
@@ -77,6 +85,7 @@ def test_a_lie_is_refused_by_name_and_the_others_are_summed(lie: str) -> None:
     assert state.x.tobytes() == alone.x.tobytes()
 
 
+@pytest.mark.control("it is the lie that is refused, not how the liar speaks")
 @pytest.mark.promise("P15")
 @pytest.mark.parametrize("kind, x", [(Liar, vector(B)), (Liar, vector(P - 1, P - B // 2)), (Loud, [1])])
 def test_a_liar_who_does_not_lie_is_in(kind: Any, x: list[int]) -> None:
@@ -123,6 +132,13 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.guards(
+    "proofs are decided",
+    "joint randomness is compared",
+    "elements are below the modulus",
+    "a public share is sealed in",
+    "a report is no more than a report",
+)
 @pytest.mark.promise("P12", "P18")
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_report_is_refused_and_the_round_goes_on(change: str) -> None:
@@ -134,6 +150,7 @@ def test_a_changed_report_is_refused_and_the_round_goes_on(change: str) -> None:
 FIELDS = st.sampled_from(["nonce", "public", "leader", "sealed"])
 
 
+@pytest.mark.guards("a report is read before it is used")
 @pytest.mark.promise("P12")
 @settings(max_examples=40, deadline=None)
 @given(value=VALUES, name=FIELDS, place=st.sampled_from(["whole", "field", "entry"]))
@@ -148,6 +165,7 @@ def test_whatever_a_client_says_the_round_goes_on(value: Any, name: str, place: 
     assert list(state.lost) == ["liar"]
 
 
+@pytest.mark.guards("a lone liar ends no run")
 def test_a_liar_who_is_asked_alone_does_not_end_the_run() -> None:
     plan = plan_of(sample=h.Poisson(0.3, quorum=2), rounds=20)
     run = states(plan, [*honest(plan), liar(Crafted, plan, craft=CHANGES["leader"])])
@@ -157,6 +175,7 @@ def test_a_liar_who_is_asked_alone_does_not_end_the_run() -> None:
     assert all("liar" not in state.seen for state in run)
 
 
+@pytest.mark.guards("helpers are no clients")
 def test_one_liar_and_the_helpers_who_refuse_do_not_end_the_run() -> None:
     """A quorum of three is missed, both helpers say so, and the next round is no worse for it."""
     plan = plan_of(h.VerifiedSum(2), sample=h.Everyone(quorum=3), rounds=2)
@@ -165,35 +184,28 @@ def test_one_liar_and_the_helpers_who_refuse_do_not_end_the_run() -> None:
     assert "refused" in run[0].lost["liar"] and "fewer than 3" in run[0].lost[HELPER]
 
 
+OPENED = list[int]()
+
+
+def opened() -> None:
+    """Somebody has executed what a pickle says."""
+    OPENED.append(1)
+
+
+class Opened:
+    """Says so when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return opened, ()
+
+
+@pytest.mark.guards("nothing is unpickled")
 @pytest.mark.promise("P56")
 def test_a_pickle_is_never_opened() -> None:
-    class Opened:
-        def __reduce__(self) -> Any:
-            return exec, ("raise SystemExit('a pickle was opened')",)
-
     with pytest.raises(h.ProtocolError, match="no safetensors file"):
         wire.loads(pickle.dumps(Opened()))
     (state,) = states(PLAN, [*honest(PLAN), liar(Crafted, PLAN, craft=lambda report: [pickle.dumps(Opened())])])
-    assert state.seen == HONEST
-
-
-@pytest.mark.promise("P15")
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
-@pytest.mark.parametrize("place, words", [(3, "The delta has norm"), (-1, "The loss is")])
-def test_an_honest_client_with_a_broken_vector_says_so_and_nothing_else(value: float, place: int, words: str) -> None:
-    def train(down: Any, mine: Any, data: Any, held: Any, at: Context, *more: Any) -> Any:
-        v = np.zeros(PLAN.wire.size)
-        v[place] = value
-        return v, mine
-
-    (one, *others), seen = honest(PLAN), list[Any]()
-    plan = replace(PLAN)
-    object.__setattr__(plan, "contribute", train)
-    broken = Crafted(one.who, plan, one.data, craft=lambda report: seen.append(report))
-    with np.errstate(all="ignore"):
-        (state,) = states(PLAN, [broken, *others])
-    assert state.seen == HONEST[1:] and not seen
-    assert words in state.lost["client-0"]
+    assert state.seen == HONEST and not OPENED
 
 
 # ── replay ──
@@ -212,6 +224,7 @@ def kept(plan: h.Plan, who: str = "liar", **more: Any) -> list[Any]:
     return reports
 
 
+@pytest.mark.guards("a report is bound to its session")
 @pytest.mark.promise("P16")
 @pytest.mark.parametrize(
     "plan",
@@ -227,6 +240,7 @@ def test_a_replayed_report_is_refused(plan: h.Plan) -> None:
     assert "does not open" in state.lost["liar"]
 
 
+@pytest.mark.guards("a report is bound to its session")
 @pytest.mark.promise("P16")
 def test_a_report_of_an_earlier_round_is_refused() -> None:
     plan, reports = plan_of(rounds=3), list[Any]()
@@ -241,6 +255,7 @@ def test_a_report_of_an_earlier_round_is_refused() -> None:
         assert state.seen == HONEST and "does not open" in state.lost["liar"]
 
 
+@pytest.mark.guards("a report is sealed with its client")
 @pytest.mark.promise("P16")
 def test_a_report_of_another_client_is_refused() -> None:
     reports = list[Any]()
@@ -258,20 +273,18 @@ def test_a_report_of_another_client_is_refused() -> None:
     assert "does not open" in server.pass_on(own)["client-1"]
 
 
+@pytest.mark.guards("a nonce belongs to one report")
 @pytest.mark.promise("P18")
-def test_a_nonce_belongs_to_one_report() -> None:
-    nonces = list[bytes]()
-
-    def craft(report: Any) -> Any:
-        nonces.append(report["nonce"])
-        return {**report, "nonce": nonces[0]}
-
-    twins = [Crafted(who, PLAN, honest(PLAN)[0].data, craft=craft) for who in ("x", "y")]
-    (state,) = states(PLAN, [*honest(PLAN), *twins])
-    assert state.seen == (*HONEST, "x")
-    assert "it comes twice" in state.lost["y"]
+def test_a_nonce_belongs_to_one_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two clients agree on one, and make all else as they should."""
+    nonce = vdaf.nonce()
+    monkeypatch.setattr(vdaf, "nonce", lambda: nonce)
+    (state,) = states(PLAN, [h.Client(who, PLAN, honest(PLAN)[0].data) for who in ("x", "y", "z")])
+    assert len(state.seen) < 2
+    assert all("it comes twice" in state.lost[who] for who in ("y", "z"))
 
 
+@pytest.mark.guards("a report is bound to the model")
 @pytest.mark.promise("P16")
 def test_one_who_was_told_another_model_is_refused() -> None:
     """So a server cannot look at one client by a model of its own."""
@@ -287,6 +300,9 @@ def test_one_who_was_told_another_model_is_refused() -> None:
     assert said == ["client-0", "client-1"] and "does not open" in why["client-2"]
 
 
+@pytest.mark.guards(
+    "a report is bound to the key", "a report is bound to the challenges", "a report is bound to the cohort"
+)
 @pytest.mark.promise("P16")
 def test_clients_who_were_told_otherwise_are_refused() -> None:
     """Another key, challenge or cohort than the helper: their proofs are bound to what they heard."""
@@ -301,6 +317,7 @@ def test_clients_who_were_told_otherwise_are_refused() -> None:
         assert said == ["client-0", "client-1"] and "does not open" in why["client-2"]
 
 
+@pytest.mark.guards("a public share is sealed in")
 @pytest.mark.promise("P17")
 def test_the_helper_must_get_the_same_public_share() -> None:
     """Joint randomness follows from it; a server that could choose it would choose what the helper computes."""
@@ -317,6 +334,7 @@ def test_the_helper_must_get_the_same_public_share() -> None:
 # ── many at once ──
 
 
+@pytest.mark.guards("a refusal is of one report")
 @pytest.mark.promise("P18")
 def test_one_report_of_a_batch_does_not_harm_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """In batches of two, with liars in between."""
@@ -344,6 +362,7 @@ class Louder(h.Client):
         return -1000 * super().answer(request)
 
 
+@pytest.mark.guards("proofs are decided")
 @pytest.mark.promise("P12")
 def test_byzantine_clients_destroy_the_plain_sum_and_are_refused_by_the_verified_one() -> None:
     """A fifth of ten clients say their update times 1000."""

@@ -187,6 +187,7 @@ def test_time_passes_to_the_slowest_or_to_the_deadline() -> None:
             assert runtime.now > 0.5 * (state.round - 1)
 
 
+@pytest.mark.guards("a round has its quorum")
 @pytest.mark.promise("P50")
 def test_fewer_than_the_quorum_leave_the_model_as_it_was() -> None:
     p = plan(sample=Everyone(quorum=7), pipe=(AdaptiveClip(), Weigh("one")), algorithm=FedAvg(Momentum()), rounds=12)
@@ -297,6 +298,7 @@ def test_a_rule_that_hears_too_few_does_not_blame_those_who_answered() -> None:
 NOISY = plan(pipe=(Clip(1.0, side=5.0), Weigh("one"), GaussianNoise(0.5)), sample=Everyone(quorum=3))
 
 
+@pytest.mark.guards("a policy is checked")
 @pytest.mark.promise("P4", "P5")
 @pytest.mark.parametrize(
     "allow, found, allowed",
@@ -328,6 +330,7 @@ def test_an_owner_who_allows_just_this_takes_part() -> None:
     assert not last.lost and last.metrics == {}
 
 
+@pytest.mark.guards("digests are compared")
 @pytest.mark.promise("P3")
 def test_server_and_clients_must_hold_the_same_plan() -> None:
     mine, theirs = plan(), plan(seed=1)
@@ -348,6 +351,7 @@ WHAT: dict[str, Any] = {
 }
 
 
+@pytest.mark.guards("a client reads what it is told")
 @pytest.mark.promise("P3")
 @pytest.mark.parametrize("down", WHAT.values(), ids=WHAT)
 def test_a_client_answers_only_what_its_plan_tells(down: Any) -> None:
@@ -375,6 +379,7 @@ class Mumbler(Client):
         return self.said
 
 
+@pytest.mark.guards("a sum is of vectors of the plan")
 @pytest.mark.promise("P2")
 @pytest.mark.parametrize("said", [np.ones(1), np.float64(1.0), np.ones(18), np.ones(17, int), "hi"], ids=repr)
 @pytest.mark.parametrize("loop", [synchronous, partial(buffered, size=4, busy=9)], ids=["synchronous", "buffered"])

@@ -246,6 +246,7 @@ def swap(path: Path) -> None:
     shutil.copy(next(other for other in path.parent.glob("*state*") if other != path), path)
 
 
+@pytest.mark.guards("files have their fingerprint")
 @pytest.mark.promise("P58")
 @pytest.mark.parametrize("damage", [flip, cut, swap, Path.unlink])
 def test_damage_is_noticed(tmp_path: Path, damage: Any) -> None:
@@ -310,6 +311,7 @@ def another(program: str, *arguments: object) -> Iterator[subprocess.Popen[str]]
             process.kill()
 
 
+@pytest.mark.guards("a run is locked")
 @pytest.mark.promise("P59")
 def test_one_process_at_a_time_goes_on_with_a_run(tmp_path: Path) -> None:
     store = Store(tmp_path)

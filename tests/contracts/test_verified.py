@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.attacks.liars_verified import HONEST, PLAN, Crafted, honest, states
 from tests.contracts.running import pids
 
 import hansa as h
 from hansa.config import build, overlay, set_, table, toml
 from hansa.testing import check_aggregator
 from hansa.testing.algorithm import MODEL, federation
+from hansa.transforms import Context
 
 PIPE = (h.Clip(1.0, side=10.0), h.Weigh("one"))
 DATA = federation(5)
@@ -269,3 +271,31 @@ def test_an_owner_can_insist_on_it() -> None:
     strict = [h.Client(who, plan, data, allow=replace(allow, min_noise=0.8)) for who, data in DATA.items()]
     with pytest.raises(h.RoundError, match="None of the 5"):
         run(plan, h.InProcess(strict))
+
+
+@pytest.mark.promise("P15")
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+@pytest.mark.parametrize("place, words", [(3, "The delta has norm"), (-1, "The loss is")])
+def test_an_honest_client_with_a_broken_vector_says_so_and_nothing_else(value: float, place: int, words: str) -> None:
+    def train(down: Any, mine: Any, data: Any, held: Any, at: Context, *more: Any) -> Any:
+        v = np.zeros(PLAN.wire.size)
+        v[place] = value
+        return v, mine
+
+    (one, *others), seen = honest(PLAN), list[Any]()
+    plan = replace(PLAN)
+    object.__setattr__(plan, "contribute", train)
+    broken = Crafted(one.who, plan, one.data, craft=lambda report: seen.append(report))
+    with np.errstate(all="ignore"):
+        (state,) = states(PLAN, [broken, *others])
+    assert state.seen == HONEST[1:] and not seen
+    assert words in state.lost["client-0"]
+
+
+@pytest.mark.promise("P17")
+def test_a_client_without_the_helpers_key_says_nothing() -> None:
+    clients = honest(PLAN)
+    runtime = h.InProcess(clients)
+    clients[0].keys = {}
+    (state,) = h.synchronous(PLAN, runtime)
+    assert "knows no public key of helper 1" in state.lost["client-0"]

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from tests.marked import marked
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "promises.md"
@@ -70,27 +71,6 @@ def said() -> dict[str, set[str]]:
     return found
 
 
-def marks(function: ast.FunctionDef, name: str) -> list[str]:
-    """What a test's marks of that name say."""
-    calls = [one for one in function.decorator_list if isinstance(one, ast.Call)]
-    return [
-        ast.literal_eval(word) for one in calls if ast.unparse(one.func) == f"pytest.mark.{name}" for word in one.args
-    ]
-
-
-@cache
-def tried() -> dict[str, set[str]]:
-    """Number → the tests that are marked with it."""
-    found = dict[str, set[str]]()
-    for file in sorted((ROOT / "tests").rglob("*.py")):
-        for node in ast.parse(file.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.FunctionDef):
-                for number in marks(node, "promise"):
-                    assert node.name.startswith("test_"), f"{file.name}: {node.name} is no test"
-                    found.setdefault(number, set()).add(f"{file.relative_to(ROOT)}::{node.name}")
-    return found
-
-
 def test_every_promise_is_on_the_page_and_none_is_on_the_page_alone() -> None:
     assert promises()
     assert said().keys() == promises().keys()
@@ -101,7 +81,7 @@ def test_every_promise_is_on_the_page_and_none_is_on_the_page_alone() -> None:
 
 def test_every_promise_has_a_test_and_every_marked_test_is_on_the_page() -> None:
     assert all(one.tests for one in promises().values())
-    assert {number: sorted(tests) for number, tests in tried().items()} == {
+    assert {number: sorted(tests) for number, tests in marked("promise").items()} == {
         one.number: sorted(one.tests) for one in promises().values()
     }
 

@@ -134,6 +134,7 @@ def deep(levels: int) -> list[Any]:
     return [deep(levels - 1)] if levels else []
 
 
+@pytest.mark.guards("a message is not too deep")
 @pytest.mark.promise("P57")
 def test_depth_has_a_limit_on_both_sides() -> None:
     assert same(loads(dumps(deep(DEPTH))), deep(DEPTH))
@@ -145,6 +146,7 @@ def test_depth_has_a_limit_on_both_sides() -> None:
         decode("[" * 10**6 + "]" * 10**6, {})  # deeper than the parser itself can go
 
 
+@pytest.mark.guards("a message is not too long")
 @pytest.mark.promise("P57")
 def test_size_has_a_limit_on_both_sides() -> None:
     with pytest.raises(ProtocolError, match="characters"):
@@ -157,6 +159,7 @@ def test_size_has_a_limit_on_both_sides() -> None:
     assert loads(data, size=len(data)).shape == (1000,)
 
 
+@pytest.mark.guards("every array is named")
 @pytest.mark.promise("P57")
 @pytest.mark.parametrize(
     "text",
