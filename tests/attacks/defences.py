@@ -1,6 +1,6 @@
 """Each defence, and how the source reads without it: attacks that are marked with its name must then succeed.
 
-`python -m tests.attacks.remove_defences` takes them away, one at a time; test_defences.py looks that all can be.
+`python -m tests.evidence.remove_defences` takes them away, one at a time; test_defences.py looks that all can be.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Take each defence away, and see that the attacks on it succeed: a test that passes without its defence is a sham.
 
-    python -m tests.attacks.remove_defences            all of them; writes benchmarks/results/defences.json
-    python -m tests.attacks.remove_defences NAME …     some, to look at
+    python -m tests.evidence.remove_defences            all of them; writes benchmarks/results/defences.json
+    python -m tests.evidence.remove_defences NAME …     some, to look at
 
 The source is copied, one defence is taken out of the copy, and the tests that are marked with its name run on it in a
 process of their own. Each test function must fail for one of its parameters at least, and by what it asserts: an error
@@ -40,19 +40,25 @@ def main(names: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="hansa-defences-") as folder:
         copy = Path(folder) / "hansa"
         shutil.copytree(ROOT / "src" / "hansa", copy, ignore=shutil.ignore_patterns("__pycache__"))
-        guards = sorted({test for one in chosen for test in marked("guards")[one.name]})
-        standing = _run(copy, guards) if not os.environ.get("QUICK") else {}
-        if wrong := [test for test in guards if standing and set(standing.get(test, ["did not run"])) != {"passed"}]:
-            raise SystemExit(f"With all defences these do not pass: {', '.join(wrong)}")
+        if not names:
+            _all_stand(copy)
         for defence in chosen:
             for row in _without(copy, defence):
                 rows.append(row)
-                print(f"{row['outcome']:>28}  {row['defence']:<40}  {row['test'].split('::')[1]}", flush=True)
+                print(f"{row['outcome']:<24} {row['defence']}: {row['test'].split('::')[1]}  {row['by']}", flush=True)
     shams = [row for row in rows if row["outcome"] != "fails"]
     print(f"{len(rows)} attacks on {len(chosen)} defences, {len(shams)} shams")
     if not names:
         save("defences", rows)
     return len(shams)
+
+
+def _all_stand(copy: Path) -> None:
+    """With all defences every attack fails; else it would prove nothing that one succeeds without."""
+    tests = sorted(set().union(*marked("guards").values()))
+    found = _run(copy, tests)
+    if wrong := [test for test in tests if set(found.get(test, ["did not run"])) != {"passed"}]:
+        raise SystemExit(f"With all defences these tests do not pass: {', '.join(wrong)}")
 
 
 def _without(copy: Path, defence: Defence) -> Iterator[dict[str, Any]]:
