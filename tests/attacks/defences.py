@@ -178,10 +178,11 @@ ROUNDS = (
     ),
     Defence(
         "a sum is of vectors of the plan",
-        "loops.py",
-        "elif self.wire.fits(reply.body):",
-        "elif True:",
+        "spec.py",
+        " or said.shape != (self.size,):",
+        ":",
         ends="ValueError",
+        only=r"array\(\[1",
     ),
     Defence(
         "a round has its quorum",
@@ -342,7 +343,6 @@ LIARS = (
     Defence(
         "who has shown itself counts as a liar", RULES, "rest = self.known(len(answers) - len(heard))", "rest = self"
     ),
-    Defence("only vectors of the plan are read", RULES, "if not decode.pipe.specs[-1].fits(said):", NEVER, ends=""),
     Defence("a rule needs its numbers", RULES, "if why := rest.need(len(heard)):", NEVER),
 )
 

@@ -140,7 +140,7 @@ class Odd(h.Client):
         ][i]
 
 
-@pytest.mark.guards("who has shown itself counts as a liar", "only vectors of the plan are read")
+@pytest.mark.guards("who has shown itself counts as a liar")
 @pytest.mark.promise("P68")
 def test_what_cannot_be_read_is_left_out_and_noted() -> None:
     plan = plan_of(h.Krum(9), pipe=(h.Weigh("examples"),), rounds=3)

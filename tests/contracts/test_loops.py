@@ -335,7 +335,9 @@ def test_an_owner_who_allows_just_this_takes_part() -> None:
 def test_server_and_clients_must_hold_the_same_plan() -> None:
     mine, theirs = plan(), plan(seed=1)
     with pytest.raises(ProtocolError, match="and holds"):
-        Client("anna", mine, PARTIES["client-0"]).answer(Request(theirs.digest, 0, 0, None, {"anna": None}))
+        Client("anna", mine, PARTIES["client-0"]).answer(
+            Request(theirs.digest, 0, 0, mine.down(mine.start()), {"anna": None})
+        )
     with pytest.raises(RoundError) as caught:
         next(synchronous(mine, InProcess(clients(theirs))))
     assert mine.digest[:8] in caught.value.why and theirs.digest[:8] in caught.value.why

@@ -320,7 +320,7 @@ def test_any_changed_byte_is_refused(report: tuple[bytes, bytes, list[bytes]]) -
 def test_what_is_too_short_or_too_long_is_refused(report: tuple[bytes, bytes, list[bytes]]) -> None:
     (nonce, public, shares), one = report, pine(shares=3)
     for who, share in enumerate(shares):
-        for wrong in (b"", share[:-1], share + b"\0", share[:-8], share[:-32], share + bytes(32)):
+        for wrong in (share + b"\0", b"", share[:-1], share[:-8], share[:-32], share + bytes(32)):
             with pytest.raises(ProtocolError, match="share of"):
                 one.prepare(KEY, who, nonce, public, wrong)
     for wrong in (b"", public[:-1], public[:-32], public + bytes(32)):

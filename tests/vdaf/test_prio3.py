@@ -219,7 +219,7 @@ def test_what_is_too_short_or_too_long_is_refused(prio: Prio3, measurement: int)
     nonce = vdaf.nonce()
     public, shares = prio.shard(measurement, nonce)
     for who, share in enumerate(shares):
-        for wrong in (b"", share[:-1], share + b"\0", share[: -prio.statement.shape.field.size]):
+        for wrong in (share + b"\0", b"", share[:-1], share[: -prio.statement.shape.field.size]):
             with pytest.raises(ProtocolError, match="share of"):
                 prio.prepare(KEY, who, nonce, public, wrong)
         for wrong in {public[:-1], public + b"\0", public + bytes(32)} - {public}:
