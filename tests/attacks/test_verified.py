@@ -59,7 +59,9 @@ from tests.vdaf.liars import Liar
 import hansa as h
 from hansa import wire
 from hansa.aggregators import verified
+from hansa.client import Helper
 from hansa.crypto import vdaf
+from hansa.crypto.keys import PrivateKey
 from hansa.testing.algorithm import federation
 
 # ── clients that prove what is false ──
@@ -205,7 +207,16 @@ def test_a_pickle_is_never_opened() -> None:
 # ── replay ──
 
 
-def kept(plan: h.Plan, who: str = "liar", **more: Any) -> list[Any]:
+def runtime_of(plan: h.Plan, clients: list[h.Client], key: PrivateKey) -> h.InProcess:
+    """One whose helper has this key."""
+    runtime = h.InProcess(clients)
+    runtime.helpers[HELPER] = Helper(HELPER, plan, key=key)
+    for client in clients:
+        client.keys = {HELPER: key.public}
+    return runtime
+
+
+def kept(plan: h.Plan, key: PrivateKey) -> list[Any]:
     """The reports of one client in a whole run."""
     reports = list[Any]()
 
@@ -213,8 +224,8 @@ def kept(plan: h.Plan, who: str = "liar", **more: Any) -> list[Any]:
         reports.append(report)
         return report
 
-    one = Crafted(who, plan, honest(plan)[0].data, craft=keep)
-    states(plan, [*honest(plan), one], **more)
+    one = Crafted("liar", plan, honest(plan)[0].data, craft=keep)
+    list(h.synchronous(plan, runtime_of(plan, [*honest(plan), one], key)))
     return reports
 
 
@@ -227,9 +238,10 @@ def kept(plan: h.Plan, who: str = "liar", **more: Any) -> list[Any]:
 )
 def test_a_replayed_report_is_refused(plan: h.Plan) -> None:
     """Of an earlier run, with the same helper's key even; or of another plan with vectors of the same length."""
-    (report, *_), runtime = kept(plan), h.InProcess([*honest(PLAN), liar(Crafted, PLAN)])
-    runtime.clients["liar"].craft = lambda own: report  # type: ignore[attr-defined]
-    (state,) = h.synchronous(PLAN, runtime)
+    key = PrivateKey.fresh()
+    report, *_ = kept(plan, key)
+    clients = [*honest(PLAN), liar(Crafted, PLAN, craft=lambda own: report)]
+    (state,) = h.synchronous(PLAN, runtime_of(PLAN, clients, key))
     assert state.seen == HONEST
     assert "does not open" in state.lost["liar"]
 

@@ -39,6 +39,7 @@ from hansa.crypto.keys import PrivateKey
 
 
 @pytest.mark.guards("joint randomness is compared")
+@pytest.mark.promise("P19")
 def test_a_refused_client_is_not_counted_with_a_made_up_verdict() -> None:
     """The helper is told that a report is valid, with a random message in place of the seeds."""
     server, reports = verified_one()
@@ -49,18 +50,21 @@ def test_a_refused_client_is_not_counted_with_a_made_up_verdict() -> None:
 
 
 @pytest.mark.guards("a helper compares the opening")
+@pytest.mark.promise("P16")
 def test_a_helper_checks_with_the_key_that_clients_were_promised() -> None:
     """Another may have been told to a liar."""
     assert Server(PLAN, honest(PLAN)).open(key=bytes(32)) is not True
 
 
 @pytest.mark.guards("a helper compares the opening")
+@pytest.mark.promise("P16")
 def test_a_helper_hears_of_the_same_cohort_as_the_clients() -> None:
     server = Server(PLAN, honest(PLAN))
     assert server.open(cohort=[*server.cohort, "an invention"]) is not True
 
 
 @pytest.mark.guards("a report is of the cohort")
+@pytest.mark.promise("P16")
 def test_a_stranger_is_not_in_the_sum() -> None:
     """Who is not in the cohort was asked in secret."""
     server = Server(PLAN, honest(PLAN))
@@ -70,6 +74,7 @@ def test_a_stranger_is_not_in_the_sum() -> None:
 
 
 @pytest.mark.guards("a client has one report")
+@pytest.mark.promise("P18")
 def test_a_client_counts_once_however_many_reports_it_has() -> None:
     """The second is a new one, with a nonce of its own."""
     server, reports = verified_one()
@@ -81,6 +86,7 @@ def test_a_client_counts_once_however_many_reports_it_has() -> None:
 
 
 @pytest.mark.guards("a sum holds enough clients")
+@pytest.mark.promise("P20")
 def test_a_helper_says_no_sum_over_one_client() -> None:
     server, reports = verified_one()
     server.check({"client-0": reports["client-0"]})
@@ -88,6 +94,7 @@ def test_a_helper_says_no_sum_over_one_client() -> None:
 
 
 @pytest.mark.guards("a helper says one sum in a round")
+@pytest.mark.promise("P20")
 def test_a_helper_says_no_two_sums_of_one_round() -> None:
     """All, and all but one, in two sessions of one round: the difference is what one client says."""
     server, reports = verified_one()
