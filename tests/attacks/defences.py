@@ -12,9 +12,9 @@ from dataclasses import dataclass
 class Defence:
     """What stands in the source once, and what stands there without the defence.
 
-    also: further texts of the same file, where a defence stands in two places. ends: the error with which an attack
+    also: further texts of the same file, where a defence stands in two places. ends: the errors with which an attack
     ends a run, where that is its success; everywhere else a test must fail by what it asserts. only: which parameters
-    of the tests attack this defence, as a regular expression for their names.
+    of the tests attack this defence. Both are regular expressions, for the names.
     """
 
     name: str
@@ -118,14 +118,14 @@ AGGREGATORS = (
         VERIFIED,
         "right = all(_all(row, bytes) for row in (public, leader, *sealed))",
         "right = True",
-        ends="TypeError",
+        ends="TypeError|ValueError|AttributeError|KeyError|IndexError",
     ),
     Defence(
-        "a helper reads names",
+        "a helper reads a report before it opens it",
         VERIFIED,
-        '{"close": list(names), **more} if not more and _all(names, str)',
-        '{"close": list(names), **more} if not more',
-        ends="TypeError",
+        "list(sealed)) if _all(public, bytes) and _all(sealed, bytes):",
+        "list(sealed)):",
+        ends="TypeError|AttributeError|ValueError",
     ),
     Defence(
         "a refusal is of one report",
@@ -142,7 +142,14 @@ AGGREGATORS = (
     Defence(
         "sums are over the same clients", VERIFIED, "if seen == sorted(share.seen):", "if seen:", only="other clients"
     ),
-    Defence("a sum is within reach", CLAIMS, "if ((total >", "if False and ((total >", only="another sum"),
+    Defence(
+        "a sum is within reach",
+        CLAIMS,
+        "if ((total >",
+        "if False and ((total >",
+        ends="OverflowError",
+        only="another sum",
+    ),
     Defence("a sum does not wrap around", CLAIMS, "if largest >= field.p / 2:", NEVER),
     Defence(
         "a helper adds its noise",

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import secrets
-import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import strategies as st
 from tests.vdaf.liars import Liar, squares
 
@@ -318,17 +315,6 @@ class Server:
     def why(self) -> str:
         """Why the helper has refused."""
         return self.letters.lost.get(HELPER, "")
-
-
-def without(patch: pytest.MonkeyPatch, owner: Any, name: str, check: str, instead: str) -> None:
-    """Delete one check from the source of a function, which must hold it."""
-    function = vars(owner)[name]
-    source = textwrap.dedent(inspect.getsource(function))
-    assert source.count(check) == 1, f"{name} does not say {check!r} once"
-    code = compile("from __future__ import annotations\n" + source.replace(check, instead), name, "exec")
-    found: dict[str, Any] = {}
-    exec(code, function.__globals__, found)  # noqa: S102
-    patch.setattr(owner, name, found[name])
 
 
 def verified_one() -> tuple[Server, dict[str, Any]]:

@@ -8,14 +8,14 @@ T6–T13   forged success (zero, cut), no bits, ½, one success too few or many,
          more, wrapped in four and in all coordinates, p/2: test_a_lie_is_refused…, test_success_is_a_bit,
          test_what_is_no_bit…, test_one_success…, test_the_bound_itself… (tests/vdaf)
 T14–T15  limits of parameters, t a root of unity: test_parameters…, test_a_query_at_a_root… (tests/vdaf)
-T16      every term, proof and comparison deleted, and those of helpers: test_a_deleted_check_is_missed
+T16      every term, proof and comparison deleted, and those of helpers: defences.py
 T17–T18  elements ≥ p, lengths, types, NaN, other parameters: test_a_changed_report…, test_whatever_a_client_says…,
          test_an_honest_client_with…, test_every_parameter_is_bound (tests/vdaf)
 T19      nonces, rounds, names, plans, models, public shares: test_a_replayed_report…, test_a_report_of_an_earlier…,
          test_a_report_of_another…, test_one_who_was_told…, test_clients_who_were_told…, test_a_nonce_belongs…,
          test_the_helper_must_get…
 T20      key, cohort, challenge changed, refused clients counted, one client, two sums, another public key, helpers that
-         do not finish or say another sum: test_a_deleted_check…, test_a_server…, test_a_helper…
+         do not finish or say another sum: test_a_refused_client…, test_a_client_counts…, test_a_server…, test_a_helper…
 T21–T22  order: test_the_order_of_arrival… (tests/contracts); randomness twice: test_reports_have_fresh… (tests/vdaf)
 T42 T47  noise of each aggregator, sums below p/2: test_each_aggregator_adds…, test_a_sum_that_could_wrap…
 T48      many reports, invalid ones: test_memory_does_not_grow…; T49 time of each verdict: benchmarks/byzantine.py

@@ -182,10 +182,18 @@ def test_a_server_that_speaks_for_clients_sees_the_one_that_is_real() -> None:
     assert server.ask({"close": said})["seen"] == server.cohort
 
 
-@pytest.mark.guards("a helper reads names")
+ROWS = st.tuples(  # nearly reports
+    st.sampled_from(["client-0", "a stranger"]),
+    st.binary(min_size=16, max_size=16),
+    st.lists(VALUES, max_size=2),
+    st.lists(VALUES, max_size=2),
+)
+
+
+@pytest.mark.guards("a helper reads a report before it opens it")
 @pytest.mark.promise("P10")
 @settings(max_examples=60, deadline=None)
-@given(st.lists(VALUES, min_size=1, max_size=3), st.integers(0, 3))
+@given(st.lists(VALUES | ROWS, min_size=1, max_size=3), st.integers(0, 3))
 def test_whatever_a_server_says_a_helper_answers_or_refuses(said: list[Any], right: int) -> None:
     server = Server(PLAN, honest(PLAN, 2))
     if right:

@@ -151,14 +151,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def _fault(error: BaseException) -> str:
     """Did the attack succeed: by an assertion, by a refusal that did not come, or by the end that it wants?"""
     if isinstance(error, BaseExceptionGroup):
-        said = {_fault(one) for one in error.exceptions}
-        return said.pop() if len(said) == 1 else "fails in several ways"
-    defence = DEFENCES.get(os.environ[NAME])
+        said = [_fault(one) for one in error.exceptions]
+        return next((one for one in said if not one.startswith("fails")), said[0])
     if str(error).startswith("Regex pattern did not match"):
         return "refused for another reason"
-    if isinstance(error, AssertionError | pytest.fail.Exception) or (defence and defence.ends == type(error).__name__):
+    defence, name = DEFENCES.get(os.environ[NAME]), type(error).__name__
+    wanted = bool(defence) and re.fullmatch(defence.ends, name)
+    if wanted or isinstance(error, AssertionError | pytest.fail.Exception):
         return f"fails: {' '.join(str(error).split())[:120]}"
-    return f"ends with {type(error).__name__}"
+    return f"ends with {name}"
 
 
 def _name(item: pytest.Item) -> str:
