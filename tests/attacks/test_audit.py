@@ -78,7 +78,6 @@ PLANS = ("server", "all", "each", "skellam", "poisson", "uniform", "learnt clip"
     "clients draw whole numbers",
     "the update is clipped",
     "an adaptive clip cuts",
-    "a weight is capped",
 )
 @pytest.mark.promise("P27")
 @pytest.mark.parametrize("name", PLANS)
