@@ -301,7 +301,6 @@ def flip(data: bytes, i: int) -> bytes:
     return data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :]
 
 
-@pytest.mark.guards("joint randomness is compared")
 def test_any_changed_byte_is_refused(report: tuple[bytes, bytes, list[bytes]]) -> None:
     (nonce, public, shares), one = report, pine(shares=3)
     prepared(one, nonce, public, shares)
