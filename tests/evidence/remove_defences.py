@@ -127,7 +127,9 @@ def pytest_sessionstart() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Only the parameters that attack this defence."""
     if (defence := DEFENCES.get(os.environ[NAME])) and defence.only:
-        items[:] = [one for one in items if "[" not in one.nodeid or re.search(defence.only, one.nodeid.split("[")[1])]
+        items[:] = [
+            one for one in items if "[" not in one.nodeid or re.search(defence.only, one.nodeid.partition("[")[2])
+        ]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
