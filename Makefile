@@ -1,14 +1,17 @@
 # make demo    four hospitals train one model, on this machine
 # make test    everything that CI runs: lint, types, docs, tests
+# make evidence    what takes too long for that: attacks without the defences that they test
 # make lint    make docs    make bench    make clean
 
 PYTHON ?= python3
 # No benchmarks by themselves: what others import, the tables, and what takes hours without a GPU.
 BENCH ?= $(filter-out $(addprefix benchmarks/,_tables.py common.py gpu_cifar.py),$(wildcard benchmarks/*.py))
+# What is run by hand before a release, or where something that it shows has changed: modules, one after another.
+EVIDENCE ?= tests.evidence.remove_defences
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --no-compile --constraint constraints.txt --editable
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test lint docs evidence bench clean
 
 demo: .venv/demo
 	$(BIN)/hansa run examples/hospitals.py
@@ -23,6 +26,9 @@ lint: .venv/test
 
 docs: .venv/test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+evidence: .venv/test
+	for module in $(EVIDENCE); do $(BIN)/python -m $$module || exit 1; done
 
 bench: .venv/test
 	for file in $(BENCH) benchmarks/_tables.py; do $(BIN)/python $$file || exit 1; done

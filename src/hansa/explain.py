@@ -9,7 +9,7 @@ from difflib import ndiff
 from itertools import pairwise
 
 from .accounting import NAMED, usual_delta
-from .aggregators import RobustRule, Sum
+from .aggregators import Aggregator, RobustRule, Sum
 from .known import own
 from .plan import Plan, Sample
 from .privacy import examples, planned, unstated
@@ -88,6 +88,7 @@ def _learnt(plan: Plan) -> Section:
     model, training = plan.model, plan.training
     if not plan.spec.update:
         text = (
+            # P1
             "No model is trained. Each client computes sums and counts over its examples, which never leave it, and "
             "says what the next table lists; the answers are their sums over all clients."
         )
@@ -113,6 +114,7 @@ def _learnt(plan: Plan) -> Section:
         ("kept from training", kept),
     ]
     text = (
+        # P1
         "One model is trained over all clients. A client's examples never leave it: it gets the model, trains it on "
         "them, and says what the next table lists."
     )
@@ -125,8 +127,10 @@ def _said(plan: Plan, surveys: Sequence[Plan]) -> Section:
     rows = tuple((name, _many(n), _meaning(name), _bound(wire, name)) for name, n in blocks.items())
     form = f"integers of {wire.wire.modulus} bits" if wire.space == "integer" else "real numbers"
     if plan.aggregator.parties:
+        # P10
         form = "split into shares, each of which alone is random numbers"
     text = (
+        # P2
         f"In a round a client says one vector of {_many(wire.size)} numbers, and nothing else; on the wire they are "
         f"{form}. The last column bounds what one client can change in the sum, after all steps of the next table."
     )
@@ -158,9 +162,11 @@ def _sees(plan: Plan) -> Section:
 def _privacy(plan: Plan, population: int | None, delta: float) -> Section:
     promise = planned(plan, population).guarantee(delta)
     if promise.epsilon is None:
+        # P29
         return Section("Differential privacy", f"There is no ε for a client: {promise.why}.", ("", ""), ())
     noise, odds = plan.summed.noise, math.exp(promise.epsilon)
     text = (
+        # P26
         "What the models of all rounds tell of one client, whether it took part or what it holds, is bounded: any "
         f"conclusion about it is at most e^ε = {odds:.3g} times as likely as {promise.neighbours.split(' or ')[-1]}, "
         f"but for a chance of δ = {promise.delta:.2g}."
@@ -169,6 +175,7 @@ def _privacy(plan: Plan, population: int | None, delta: float) -> Section:
         "server": "the server",
         "all": f"all clients together, {noise.least} at least",
         "each": "each client",
+        # P24
         "aggregators": "each aggregator, in full; one that keeps its draws to itself is enough",
     }
     span = "in all rounds together" if noise.kind == "correlated" else "a round"
@@ -184,6 +191,7 @@ def _privacy(plan: Plan, population: int | None, delta: float) -> Section:
 def _examples(plan: Plan) -> Iterator[Section]:
     if private := plan.training.private:
         text = (
+            # P36
             f"Each example's gradient is clipped to norm {private.clip:g}, and each local step draws noise of "
             f"multiplier {private.noise:g}. So what a client says hides each of its examples, from the server too; it "
             "does not hide the client. Compared are its data with the example, or with nothing in its place: how many "
@@ -202,15 +210,18 @@ def _examples(plan: Plan) -> Iterator[Section]:
 def _rounds(plan: Plan) -> Section:
     sample = plan.sample
     reported = ", ".join(f"{name} ({_meaning(name)})" for name in plan.reported) or "nothing"
+    # P50
     deadline = "none" if math.isinf(sample.deadline) else f"{sample.deadline:g} seconds; who is later is left out"
     rows = (
         ("rounds", f"{plan.rounds}"),
         ("who is asked", _asked(sample)),
+        # P50
         ("who must answer", f"{_count(sample.quorum, 'client', 'clients')}; with fewer the model stays as it was"),
         ("deadline", deadline),
         ("reported beside the update", reported),
         ("seed", f"{plan.seed}: first weights, shuffles and all else that is public; no noise grows from it"),
     )
+    # P3
     text = f"The plan's fingerprint is {plan.digest}; server and clients compare it, and a client refuses another plan."
     return Section("Rounds", text, ("", ""), rows)
 
@@ -243,25 +254,18 @@ def asked(survey: Plan) -> list[str]:
 def _warnings(plan: Plan, named: bool) -> Iterator[str]:
     wire, aggregator = plan.summed, plan.aggregator
     if named and plan.hides:
+        # P85
         yield f"ε holds {NAMED}."
     clear = isinstance(aggregator, Sum | RobustRule | Ensemble)
-    if isinstance(aggregator, Sum):
-        yield "The server can see every client's update, by name" + (
-            "." if plan.training.private else ", and an update can reveal training examples."
-        )
-    if isinstance(aggregator, Ensemble):
-        yield (
-            "Trees are no sum of vectors, so no secret sum can hide them: the server sees each client's trees by name. "
-            "A threshold is a value of its data or lies next to one; a leaf tells of the few examples that reach it."
-        )
-    if isinstance(aggregator, RobustRule):
-        yield "A robust rule looks at each update by itself, so the server sees every one of them, by name."
+    yield from _in_the_clear(aggregator, bool(plan.training.private))
     yield from _noise(plan, clear)
     yield from _unbounded(plan, set(wire.unbounded))
     yield from _moved(plan)
     if plan.reported and clear and not wire.noise.multiplier:
+        # P6
         yield f"Clients report {_list(list(plan.reported))} beside the update; Training(report=False) stops that."
     if plan.sample.quorum == 1:
+        # P9
         yield "A round may end with one client in it, and then the sum is that client's update; set a higher quorum."
 
 
@@ -269,41 +273,69 @@ def _noise(plan: Plan, clear: bool) -> Iterator[str]:
     wire = plan.summed
     real = bool(wire.noise.multiplier) and wire.noise.kind in ("gaussian", "laplace", "correlated")
     if not wire.noise.multiplier and plan.training.private:
+        # P36
         yield "Single examples are hidden; what is common to a client's examples, and so says much of it, is not."
     elif not wire.noise.multiplier:
+        # P9
         yield "No noise is added, so there is no differential privacy: the model itself may tell of single examples."
     elif why := unstated(plan):
+        # P84
         yield f"{why[0].upper()}{why[1:]}: there is no ε, and policies and budgets that ask for one refuse this plan."
     elif wire.hidden:
         yield (
+            # P80
             "ε rests on a sample that stays secret: the server sees who took part, and history, report and terminal do "
             "not tell. No round is void and no error names a client: look at each one's data before, by hansa check."
         )
     elif (wire.noise.by, wire.noise.kind) == ("server", "gaussian") and plan.sample.by in ("uniform", "poisson"):
         yield (
+            # P32
             "A round that misses its quorum shows that few came, so the sample is no secret, and ε takes it as known; "
             f"{plan.sample.by.capitalize()}(…) without a quorum keeps it secret, and ε smaller."
         )
     if real or plan.training.private:
+        # P9
         yield "The noise is drawn as real numbers; one who sees every bit of a float may see through it (Mironov 2012)."
     if wire.noise.multiplier and wire.noise.by == "server":
+        # P9
         yield "The server draws the noise and sees the sum without it: this protects from others, not from the server."
     if clear and wire.noise.by == "all":
+        # P9
         yield "A client adds a share of the noise, which hides the sum; the server sees each vector, and hardly hidden."
     if wire.noise.multiplier and "weight" in wire.side:
         share = shares(wire)["weight"]
         drowned = wire.noise.multiplier / (share if wire.noise.kind == "laplace" else math.sqrt(share))
         yield (
+            # P35
             f"The sum of the weights has noise too, as much as {drowned:.3g} clients weigh that weigh most: with few "
             "clients there is no good mean. Weigh('one') has no weight to hide."
         )
 
 
+def _in_the_clear(aggregator: Aggregator, private: bool) -> Iterator[str]:
+    if isinstance(aggregator, Sum):
+        # P9
+        yield "The server can see every client's update, by name" + (
+            "." if private else ", and an update can reveal training examples."
+        )
+    if isinstance(aggregator, Ensemble):
+        yield (
+            # P8
+            "Trees are no sum of vectors, so no secret sum can hide them: the server sees each client's trees by name. "
+            "A threshold is a value of its data or lies next to one; a leaf tells of the few examples that reach it."
+        )
+    if isinstance(aggregator, RobustRule):
+        # P9
+        yield "A robust rule looks at each update by itself, so the server sees every one of them, by name."
+
+
 def _unbounded(plan: Plan, loose: set[str]) -> Iterator[str]:
     if update := [name for name in plan.wire.update if name in loose]:
         cause = " (a client may count for any number of examples)" if "weight" in loose else ""
+        # P9
         yield f"Nothing bounds {_list(update)}{cause}: a single client could move the model as far as it likes."
     if told := [name for name in plan.reported if name in loose]:
+        # P9
         yield f"Nothing bounds {_list(told)}: a single client could make what is reported meaningless."
 
 
@@ -324,6 +356,7 @@ def _moved(plan: Plan) -> Iterator[str]:
     unit = " (times the norm that AdaptiveClip has learnt)" if wire.learns else ""
     if told:
         yield (
+            # P83
             f"A client that lies within its bounds stays in the sum. Beside {_count(others, 'other', 'others')} it "
             f"moves the mean of {', and '.join(told)}, at most{unit}{apart}."
         )

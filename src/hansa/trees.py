@@ -118,7 +118,9 @@ class Ensemble(Aggregator):
     def sees(self) -> tuple[tuple[str, str, str], ...]:
         """Trees are in the clear."""
         return (
+            # P8
             ("server", "each client's new trees, by name: splits and leaves", "none: trees are no sum to hide in"),
+            # P8
             ("other clients", "all trees of all rounds, without names", "they may guess whose a tree is"),
         )
 

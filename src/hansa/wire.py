@@ -12,6 +12,7 @@
 An array of a type that safetensors lacks (complex, big-endian, long double) travels as bytes, and the JSON holds "type"
 and "shape" beside its name. All values come back as they were, bit for bit; any other value is refused.
 """
+# P57
 
 from __future__ import annotations
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import secrets
-import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import strategies as st
 from tests.vdaf.liars import Liar, squares
 
@@ -326,17 +323,6 @@ class Server:
         """Why the helper has refused, in its own words, which this server would not hear."""
         assert self.letters.lost.get(HELPER) == "refused"
         return self.words[-1]
-
-
-def without(patch: pytest.MonkeyPatch, owner: Any, name: str, check: str, instead: str) -> None:
-    """Delete one check from the source of a function, which must hold it."""
-    function = vars(owner)[name]
-    source = textwrap.dedent(inspect.getsource(function))
-    assert source.count(check) == 1, f"{name} does not say {check!r} once"
-    code = compile("from __future__ import annotations\n" + source.replace(check, instead), name, "exec")
-    found: dict[str, Any] = {}
-    exec(code, function.__globals__, found)  # noqa: S102
-    patch.setattr(owner, name, found[name])
 
 
 def verified_one() -> tuple[Server, dict[str, Any]]:

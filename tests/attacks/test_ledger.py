@@ -68,6 +68,8 @@ class Diverging(Softmax):
         return replace(found, x=found.x * np.nan) if np.array_equal(data[0], DATA["c0"][0]) else found
 
 
+@pytest.mark.guards("NaN is hidden", "NaN is hidden by correlated noise")
+@pytest.mark.promise("P34")
 @pytest.mark.parametrize(
     "noise",
     [GaussianNoise(1.0), GaussianNoise(1.0, "all", 2), LaplaceNoise(1.0, "each"), CorrelatedNoise(1.0)],
@@ -80,6 +82,8 @@ def test_a_vector_that_is_not_finite_is_hidden_like_any_other(noise: Any) -> Non
     assert not state.note and len(state.seen) == len(DATA) and np.isfinite(state.x).all()
 
 
+@pytest.mark.guards("side values are cut")
+@pytest.mark.promise("P44")
 def test_a_metric_is_cut_to_the_bound_that_it_declares() -> None:
     """Noise is sized for that bound, and nobody else looks whether it is kept."""
     torch.manual_seed(0)
@@ -90,6 +94,8 @@ def test_a_metric_is_cut_to_the_bound_that_it_declares() -> None:
     assert state.metrics["val_loud"] == pytest.approx(1.0)
 
 
+@pytest.mark.guards("a client trains once in a round")
+@pytest.mark.promise("P38")
 @pytest.mark.parametrize("noise", [GaussianNoise(5.0, "each"), GaussianNoise(5.0, "all", 2)], ids=["each", "all"])
 def test_noise_of_one_round_is_not_drawn_again_and_again(noise: GaussianNoise) -> None:
     """A server that asks in many sessions of one round would average the client's own noise away."""
@@ -105,6 +111,8 @@ def test_noise_of_one_round_is_not_drawn_again_and_again(noise: GaussianNoise) -
             ask(session)
 
 
+@pytest.mark.guards("a share of the noise is told")
+@pytest.mark.promise("P9")
 def test_a_share_of_the_noise_is_told_to_hide_no_single_vector() -> None:
     shared = explain(plan(GaussianNoise(1.0, "all", 2), sample=Everyone(quorum=2))).warnings
     whole = explain(plan(GaussianNoise(1.0, "each"), sample=Everyone(quorum=2))).warnings
@@ -112,6 +120,8 @@ def test_a_share_of_the_noise_is_told_to_hide_no_single_vector() -> None:
     assert not any("a share of the noise" in warning for warning in whole)
 
 
+@pytest.mark.guards("too few hands leave no ε")
+@pytest.mark.promise("P31")
 def test_a_budget_ends_with_a_round_of_which_nobody_knows_what_it_gave_away() -> None:
     p = plan(LaplaceNoise(8.0, "all", 4), sample=Everyone(quorum=4), rounds=30)
 
@@ -122,6 +132,8 @@ def test_a_budget_ends_with_a_round_of_which_nobody_knows_what_it_gave_away() ->
     assert [state.round for state in within(rounds(), p, Budget(1e3, 1e-6), len(DATA))] == [1, 2]
 
 
+@pytest.mark.guards("lost history is noticed")
+@pytest.mark.promise("P31")
 def test_a_budget_is_not_begun_anew_from_a_state_whose_history_is_gone() -> None:
     p = plan(GaussianNoise(4.0), sample=Poisson(0.5))
     app = App(p, DATA, budget=Budget(4.0, 1e-5))
@@ -130,6 +142,8 @@ def test_a_budget_is_not_begun_anew_from_a_state_whose_history_is_gone() -> None
         next(app.run(state=first))
 
 
+@pytest.mark.guards("another past is noticed")
+@pytest.mark.promise("P31")
 @pytest.mark.parametrize("more", [{}, {"budget": Budget(100.0, 1e-5)}], ids=["told", "with a budget"])
 def test_rounds_of_another_plan_are_not_counted_as_if_they_were_of_this_one(more: Any, tmp_path: Path) -> None:
     """Four rounds with little noise, and four with a hundred times as much."""
@@ -159,6 +173,8 @@ app = hansa.App(hansa.Plan(hansa.Softmax(3, 2), pipe=pipe, training=quiet, sampl
 """
 
 
+@pytest.mark.guards("correlated noise is not stretched")
+@pytest.mark.promise("P40")
 def test_noise_that_is_one_release_over_a_run_is_not_stretched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """σ of two rounds is a sixth of what it is for forty, and the ledger would charge the first as the last."""
     monkeypatch.chdir(tmp_path)
@@ -177,6 +193,8 @@ def test_noise_that_is_one_release_over_a_run_is_not_stretched(tmp_path: Path, m
     assert call("run", "--resume", run, "--rounds", "2").exit_code == 0
 
 
+@pytest.mark.guards("a small sample does not show")
+@pytest.mark.promise("P32")
 def test_a_poisson_round_steps_whoever_came() -> None:
     """A round without effect would show that few were sampled, and no noise hides that."""
     p = plan(GaussianNoise(1.0), sample=Poisson(0.02), rounds=60)
@@ -186,6 +204,8 @@ def test_a_poisson_round_steps_whoever_came() -> None:
     assert all((states[i].x != states[i - 1].x).all() for i in empty if i)
 
 
+@pytest.mark.guards("a quorum shows the sample")
+@pytest.mark.promise("P32")
 def test_a_poisson_sample_that_a_quorum_shows_is_counted_as_known() -> None:
     secret, shown = (planned(plan(GaussianNoise(1.0), sample=Poisson(0.1, quorum=q))).guarantee(1e-5) for q in (1, 2))
     known = planned(plan(GaussianNoise(1.0))).guarantee(1e-5)

@@ -18,19 +18,15 @@ from hypothesis import strategies as st
 from tests.attacks.liars_verified import (
     HELPER,
     HONEST,
-    LIES,
     PLAN,
     VALUES,
     B,
-    Forger,
     P,
     Server,
     honest,
-    liar,
     plan_of,
     states,
     verified_one,
-    without,
 )
 
 import hansa as h
@@ -40,56 +36,70 @@ from hansa.aggregators.share import Share
 from hansa.client import Helper
 from hansa.crypto import vdaf
 from hansa.crypto.keys import PrivateKey
-from hansa.crypto.norms import Claims
-from hansa.crypto.pine import PRODUCT, Pine
-from hansa.errors import LeftOut
+from hansa.crypto.pine import PRODUCT
 from hansa.transforms.discrete import LARGEST
 
 # ── servers that do as they like ──
 
 
-def counts_a_refused_client() -> bool:
+@pytest.mark.guards("joint randomness is compared")
+@pytest.mark.promise("P19")
+def test_a_refused_client_is_not_counted_with_a_made_up_verdict() -> None:
     """The helper is told that a report is valid, with a random message in place of the seeds."""
     server, reports = verified_one()
     said = server.pass_on(reports)
     message = [secrets.token_bytes(64), secrets.token_bytes(32)]
     server.ask({"verdicts": dict.fromkeys(said, message)})
-    return server.ask({"close": list(said)}) is not None
+    assert server.ask({"close": list(said)}) is None
 
 
-def changes_the_key() -> bool:
-    """The helper checks with a key that clients have not heard the hash of: it may have been told to a liar."""
+@pytest.mark.guards("a helper compares the opening")
+@pytest.mark.promise("P16")
+def test_a_helper_checks_with_the_key_that_clients_were_promised() -> None:
+    """Another may have been told to a liar."""
+    assert Server(PLAN, honest(PLAN)).open(key=bytes(32)) is not True
+
+
+@pytest.mark.guards("a helper compares the opening")
+@pytest.mark.promise("P16")
+def test_a_helper_hears_of_the_same_cohort_as_the_clients() -> None:
     server = Server(PLAN, honest(PLAN))
-    return server.open(key=bytes(32)) is True
+    assert server.open(cohort=[*server.cohort, "an invention"]) is not True
 
 
-def changes_the_cohort() -> bool:
-    server = Server(PLAN, honest(PLAN))
-    return server.open(cohort=[*server.cohort, "an invention"]) is True
-
-
-def brings_a_stranger() -> bool:
+@pytest.mark.guards("a report is of the cohort")
+@pytest.mark.promise("P16")
+def test_a_stranger_is_not_in_the_sum() -> None:
     """Who is not in the cohort was asked in secret."""
     server = Server(PLAN, honest(PLAN))
     server.cohort = ["client-0", "client-1"]
     server.open()
-    return isinstance(server.pass_on(server.hear(["client-2"]))["client-2"], list)
+    assert not isinstance(server.pass_on(server.hear(["client-2"]))["client-2"], list)
 
 
-def counts_a_client_twice() -> bool:
+@pytest.mark.guards("a client has one report")
+@pytest.mark.promise("P18")
+def test_a_client_counts_once_however_many_reports_it_has() -> None:
+    """The second is a new one, with a nonce of its own."""
     server, reports = verified_one()
     server.check(reports)
-    said = server.pass_on({"client-0": reports["client-0"]}, count=list(reports))
-    return isinstance(said["client-0"], list)
+    twin = h.Client("client-0", PLAN, server.clients[0].data, keys=server.clients[0].keys)
+    again = twin.answer(replace(server.letters.head, bodies={"client-0": server.opening}))
+    said = server.pass_on({"client-0": again}, count=list(reports))
+    assert not isinstance(said["client-0"], list)
 
 
-def sums_one_client() -> bool:
+@pytest.mark.guards("a sum holds enough clients")
+@pytest.mark.promise("P20")
+def test_a_helper_says_no_sum_over_one_client() -> None:
     server, reports = verified_one()
     server.check({"client-0": reports["client-0"]})
-    return server.ask({"close": ["client-0"]}) is not None
+    assert server.ask({"close": ["client-0"]}) is None
 
 
-def sums_twice() -> bool:
+@pytest.mark.guards("a helper says one sum in a round")
+@pytest.mark.promise("P20")
+def test_a_helper_says_no_two_sums_of_one_round() -> None:
     """All, and all but one, in two sessions of one round: the difference is what one client says."""
     server, reports = verified_one()
     server.check(reports)
@@ -97,46 +107,11 @@ def sums_twice() -> bool:
     server.session(1)
     server.open()
     server.check(server.hear(["client-0", "client-1"]))
-    return server.ask({"close": ["client-0", "client-1"]}) is not None
+    assert server.ask({"close": ["client-0", "client-1"]}) is None
 
 
-def proves(lie: str) -> Callable[[], bool]:
-    def attack() -> bool:
-        kind, x = LIES[lie]
-        (state,) = states(PLAN, [*honest(PLAN), liar(Forger, PLAN, x=x, kind=kind)])
-        return "proof does not hold" not in state.lost.get("liar", "")  # though such a sum may be too large to read
-
-    return attack
-
-
-HELP = (h.VerifiedSum, "helper")
-OUTPUT = (Claims, "output")
-DELETED: dict[str, tuple[Any, str, str, str, Callable[[], bool]]] = {
-    "all are bits": (*OUTPUT, "field.total(bits) + ", "", proves("no bit")),
-    "v + u = B²": (*OUTPUT, "s * norm + ", "", proves("false rest")),
-    "dots are as claimed": (*OUTPUT, "s**2 * field.total(checks) + ", "", proves("wrapped, zero")),
-    "enough successes": (*OUTPUT, " + s**3 * count", "", proves("wrapped, four")),
-    "the norm": (Pine, "decide", "if not proof", "if proof is not self.norm and not proof", proves("false square")),
-    "any proof": (Pine, "decide", "if not proof", "if False and proof", proves("wrapped, all")),
-    "the seeds": (vdaf, "check_seed", "not hmac.compare_digest(ours, theirs)", "False", counts_a_refused_client),
-    "the key": (*HELP, "opening != _promise(secret, challenges, cohort)", "False", changes_the_key),
-    "the cohort": (*HELP, "opening != _promise(secret, challenges, cohort)", "False", changes_the_cohort),
-    "strangers": (verified, "_opened", "who not in cohort", "False", brings_a_stranger),
-    "twice": (Share, "_check", "who in self._asked or nonce in self._nonces", "False", counts_a_client_twice),
-    "least": (*HELP, "len(share.seen) < max(quorum, self.least)", "False", sums_one_client),
-    "one sum a round": (Helper, "_converse", "at.round <= self._summed", "False", sums_twice),
-}
-
-
-@pytest.mark.parametrize("check", DELETED)
-def test_a_deleted_check_is_missed(check: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The attack fails; without this one check it succeeds."""
-    owner, name, source, instead, attack = DELETED[check]
-    assert not attack()
-    without(monkeypatch, owner, name, source, instead)
-    assert attack()
-
-
+@pytest.mark.guards("a sum holds enough clients")
+@pytest.mark.promise("P20")
 def test_a_helper_says_why_it_refuses() -> None:
     server, reports = verified_one()
     server.check({"client-0": reports["client-0"]})
@@ -145,6 +120,8 @@ def test_a_helper_says_why_it_refuses() -> None:
     assert server.ask({"close": ["client-0"]}) is None  # what it has refused is over
 
 
+@pytest.mark.guards("a helper says one sum in a round")
+@pytest.mark.promise("P20")
 def test_a_helper_sums_once_in_a_session() -> None:
     server, reports = verified_one()
     assert server.check(reports) == (server.cohort, {})
@@ -159,6 +136,8 @@ def test_a_helper_sums_once_in_a_session() -> None:
     assert "has said that of round 0" in server.why()
 
 
+@pytest.mark.guards("a helper knows the quorum")
+@pytest.mark.promise("P20")
 def test_a_higher_quorum_binds_the_helper() -> None:
     plan = plan_of(sample=h.Everyone(quorum=3))
     server = Server(plan, honest(plan))
@@ -169,6 +148,8 @@ def test_a_higher_quorum_binds_the_helper() -> None:
     assert "fewer than 3" in server.why()
 
 
+@pytest.mark.guards("a report is bound to the challenges")
+@pytest.mark.promise("P16")
 def test_the_same_session_again_needs_new_reports() -> None:
     """A helper's challenge is new each time, so what it was sent before does not open."""
     server, reports = verified_one()
@@ -178,6 +159,8 @@ def test_the_same_session_again_needs_new_reports() -> None:
     assert all("does not open" in said for said in server.pass_on(reports).values())
 
 
+@pytest.mark.guards("shares are sealed for the helper")
+@pytest.mark.promise("P17")
 def test_a_server_cannot_put_its_own_key_in_place_of_a_helpers() -> None:
     clients = honest(PLAN)
     runtime = h.InProcess(clients)  # which gives clients the key of the true helper
@@ -187,15 +170,8 @@ def test_a_server_cannot_put_its_own_key_in_place_of_a_helpers() -> None:
     assert all("does not open" in said for said in server.pass_on(server.hear(server.cohort)).values())
 
 
-def test_a_client_without_the_helpers_key_says_nothing() -> None:
-    clients = honest(PLAN)
-    runtime = h.InProcess(clients)
-    clients[0].keys = {}
-    with pytest.warns(LeftOut, match="client-0 knows no public key of helper 1"):
-        (state,) = h.synchronous(PLAN, runtime)
-    assert state.lost == {"client-0": "refused"}
-
-
+@pytest.mark.control("no helper can notice")
+@pytest.mark.promise("P11")
 def test_a_server_that_speaks_for_clients_sees_the_one_that_is_real() -> None:
     """No helper can notice, while clients do not sign what they say: a quorum counts names. Noise is what is left."""
     server = Server(PLAN, honest(PLAN))
@@ -210,23 +186,30 @@ def test_a_server_that_speaks_for_clients_sees_the_one_that_is_real() -> None:
     assert server.ask({"close": said})["seen"] == server.cohort
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(VALUES, min_size=1, max_size=3), st.integers(0, 3))
-def test_whatever_a_server_says_a_helper_answers_or_refuses(said: list[Any], right: int) -> None:
+NAMES = st.sampled_from(["client-0", "client-1", "a stranger"])
+LISTS = st.lists(VALUES, max_size=2)
+ROWS = st.tuples(NAMES, st.binary(min_size=16, max_size=16), LISTS, LISTS)  # nearly reports
+MESSAGES = st.one_of(
+    VALUES,
+    st.fixed_dictionaries({"reports": st.lists(ROWS | VALUES, max_size=2), "count": LISTS}),
+    st.fixed_dictionaries({"verdicts": st.dictionaries(NAMES, VALUES, max_size=2)}),
+    st.fixed_dictionaries({"close": st.lists(NAMES | VALUES, max_size=3)}),
+    st.fixed_dictionaries({"key": st.binary(min_size=32, max_size=32) | VALUES, "cohort": VALUES}),
+)
+
+
+@pytest.mark.guards("a helper reads a report before it opens it")
+@pytest.mark.promise("P10")
+@settings(max_examples=150, deadline=None)
+@given(MESSAGES, st.integers(0, 2))
+def test_whatever_a_server_says_a_helper_answers_or_refuses(said: Any, right: int) -> None:
+    """After nothing, the opening or a batch of reports that were in order."""
     server = Server(PLAN, honest(PLAN, 2))
     if right:
         server.open()
     if right > 1:
-        reports = server.hear(server.cohort)
-        server.pass_on(reports)
-    names = ("reports", "count", "verdicts", "close", "key", "cohort")
-    for value in said:
-        server.ask(value)
-        for name in names:
-            server.ask({name: value})
-        server.ask({"reports": [value], "count": []})
-        server.ask({"reports": [], "count": [value]})
-        server.ask({"verdicts": {"client-0": value}})
+        server.pass_on(server.hear(server.cohort))
+    server.ask(said)
     assert server.ask({"close": ["client-0", "client-1"]}) is None
 
 
@@ -263,6 +246,8 @@ DECEITS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
+@pytest.mark.guards("sums are over the same clients", "a sum is within reach")
+@pytest.mark.promise("P21")
 @pytest.mark.parametrize("deceit", DECEITS)
 def test_a_helper_that_breaks_the_protocol_voids_the_round_and_not_the_run(deceit: str) -> None:
     plan = plan_of(rounds=2)
@@ -278,6 +263,8 @@ def test_a_helper_that_breaks_the_protocol_voids_the_round_and_not_the_run(decei
     assert good.seen == HONEST and not good.note
 
 
+@pytest.mark.guards("a refusal is of one report")
+@pytest.mark.promise("P21")
 @pytest.mark.parametrize("wrong", [7, None, "valid", [], [b""], [b"", b""], [1, 2], {"a": 1}, [b"x" * 2000] * 2])
 def test_a_helper_that_says_nonsense_of_a_report_costs_that_report_only(wrong: Any) -> None:
     """A helper can refuse whom it likes, and is told apart from a client that lies by nobody."""
@@ -286,6 +273,8 @@ def test_a_helper_that_says_nonsense_of_a_report_costs_that_report_only(wrong: A
     assert state.seen == ("client-0", "client-2") and "client-1" in state.lost
 
 
+@pytest.mark.guards("all aggregators finish")
+@pytest.mark.promise("P19")
 def test_a_helper_that_does_not_finish_loses_the_client() -> None:
     craft = after("verdicts", lambda said: [who for who in said if who != "client-1"])
     (state,) = states(PLAN, honest(PLAN), craft=craft)
@@ -293,6 +282,8 @@ def test_a_helper_that_does_not_finish_loses_the_client() -> None:
     assert "other joint randomness" in state.lost["client-1"]
 
 
+@pytest.mark.control("proofs hold against clients only")
+@pytest.mark.promise("P10")
 def test_a_helper_can_spoil_a_sum_undetected_and_learns_nothing_by_it() -> None:
     """Which is why false proofs are only found while all aggregators do their work."""
 
@@ -311,6 +302,8 @@ def test_a_helper_can_spoil_a_sum_undetected_and_learns_nothing_by_it() -> None:
 # ── noise ──
 
 
+@pytest.mark.guards("a helper adds its noise", "the server adds its noise")
+@pytest.mark.promise("P24")
 @pytest.mark.parametrize("helpers", [1, 2])
 def test_each_aggregator_adds_the_whole_noise_to_its_share(helpers: int) -> None:
     """σ² each, independent; whole steps; the plan counts on one of them."""
@@ -338,6 +331,8 @@ def test_each_aggregator_adds_the_whole_noise_to_its_share(helpers: int) -> None
     assert abs(np.corrcoef(drawn)[0, 1]) < 0.1
 
 
+@pytest.mark.guards("an aggregator's noise covers all blocks")
+@pytest.mark.promise("P24")
 def test_the_plan_counts_on_one_honest_aggregator() -> None:
     for helpers in (1, 3):
         plan = plan_of(h.VerifiedSum(helpers, noise=1.5), rounds=10)
@@ -355,6 +350,8 @@ def test_the_plan_counts_on_one_honest_aggregator() -> None:
         assert sum(ratio**-2 for ratio in sigmas.values()) == pytest.approx(1.5**-2)
 
 
+@pytest.mark.guards("a sum does not wrap around")
+@pytest.mark.promise("P25")
 def test_a_sum_that_could_wrap_around_is_no_sum() -> None:
     """n·B, and the noise of all aggregators, must stay below p/2; at the largest bound and noise, billions do."""
     claim = Norm(("delta",), 2, PRODUCT.largest, (1.0,), False, 9)
@@ -409,12 +406,14 @@ def flooded(n: int) -> int:
     return peak
 
 
+@pytest.mark.guards("reports are checked in batches")
 def test_memory_does_not_grow_with_invalid_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verified, "MOST", 64)
     few, many = flooded(200), flooded(2000)
     assert many < 1.4 * few
 
 
+@pytest.mark.guards("reports are checked in batches")
 def test_memory_does_not_grow_with_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     """A report is gone when it is in the sum, at its client too."""
     monkeypatch.setattr(verified, "MOST", 4)

@@ -77,6 +77,7 @@ GRID = [
 ]
 
 
+@pytest.mark.promise("P26")
 @pytest.mark.parametrize("z, by, size, rounds", GRID)
 @pytest.mark.parametrize("delta", [1e-5, 1e-8])
 def test_it_is_the_number_of_dp_accounting(z: float, by: Any, size: float, rounds: int, delta: float) -> None:
@@ -111,6 +112,7 @@ def test_unlike_rounds_add_up_in_any_order() -> None:
     assert there.epsilon(1e-6) == pytest.approx(Ledger().plus(Release(together)).epsilon(1e-6) or 0, abs=1e-9)
 
 
+@pytest.mark.promise("P30")
 def test_the_worst_client_counts_where_who_took_part_is_known() -> None:
     ledger = Ledger().plus(Release(3.0), who=["a", "b"]).plus(Release(3.0), who=["b", "c"]).plus(Release(9.0), who="c")
     assert ledger.worst(1e-6) == {Release(3.0): 2}
@@ -124,6 +126,7 @@ def test_orders_that_do_not_converge_are_left_out_without_a_word(caplog: pytest.
     assert not caplog.records
 
 
+@pytest.mark.promise("P29")
 def test_nothing_given_away_is_nothing_and_unknown_is_no_number() -> None:
     assert Ledger().epsilon(1e-6) == 0.0
     unknown = Ledger().plus(Release(1.0)).without("it rained").plus(Release(1.0))
@@ -152,6 +155,7 @@ def test_a_guarantee_says_client() -> None:
 # ── what happened ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.promise("P26")
 def test_everybody_in_every_round() -> None:
     p = plan(5.0)
     states = list(synchronous(p, InProcess(clients(p))))
@@ -161,6 +165,7 @@ def test_everybody_in_every_round() -> None:
     assert spent(p, states[:2]).epsilon(1e-6) == planned(p, rounds=2).epsilon(1e-6)
 
 
+@pytest.mark.promise("P32")
 def test_secret_samples_are_amplified_and_for_everybody() -> None:
     for sample, event, swaps in [
         (Poisson(0.3), dp.PoissonSampledDpEvent(0.3, dp.GaussianDpEvent(2.0)), False),
@@ -178,6 +183,7 @@ def test_a_sample_of_everybody_is_none() -> None:
     assert planned(plan(2.0, Poisson(1.0)), CLIENTS).epsilon(1e-6) == alone
 
 
+@pytest.mark.promise("P32")
 @pytest.mark.parametrize("by", ["all", "each"])
 def test_a_sample_that_the_server_knows_is_not_amplified(by: Any) -> None:
     """Clients draw noise where the server is not trusted, and the server samples: the worst client's rounds count."""
@@ -191,6 +197,7 @@ def test_a_sample_that_the_server_knows_is_not_amplified(by: Any) -> None:
     assert spent(p, states).epsilon(1e-6) == pytest.approx(wanted, abs=1e-9)
 
 
+@pytest.mark.promise("P28")
 def test_noise_by_all_is_what_those_who_came_have_added() -> None:
     """Each adds z/√least: n of them together z·√(n/least). Too few count too, with the little they had."""
     p = plan(3.0, by="all", least=4)
@@ -207,6 +214,7 @@ def test_noise_by_all_is_what_those_who_came_have_added() -> None:
     assert spent(p, rounds).epsilon(1e-6) == pytest.approx(wanted, abs=1e-9)
 
 
+@pytest.mark.promise("P30")
 def test_rounds_that_change_nothing_count() -> None:
     p = plan(3.0, Everyone(quorum=CLIENTS))
     states = list(synchronous(p, InProcess(clients(p), Network(drop=0.5), 0)))
@@ -221,6 +229,7 @@ UNBOUNDED: dict[str, tuple[Plan, str]] = {
 }
 
 
+@pytest.mark.promise("P29")
 @pytest.mark.parametrize("p, why", UNBOUNDED.values(), ids=UNBOUNDED)
 def test_no_bound_no_number(p: Plan, why: str) -> None:
     for ledger in (planned(p), spent(p, [p.start()])):
@@ -232,6 +241,7 @@ def test_no_bound_no_number(p: Plan, why: str) -> None:
 # ── the divisor ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.promise("P33")
 def test_how_many_were_sampled_does_not_show_in_the_mean() -> None:
     """Σ vᵢ is divided by the number expected: the number that came tells of each client whether it was there."""
     for sample, expected in ((Poisson(0.25), 10.0), (Everyone(), 0.0), (Uniform(4), 4.0)):
@@ -281,6 +291,7 @@ def test_a_budget_ends_the_run_before_it_is_passed(p: Plan) -> None:
     assert not budget.allows(planned(p, CLIENTS, len(states) + (20 if p.wire.noise.by == "all" else 5)))
 
 
+@pytest.mark.promise("P31")
 def test_the_round_that_would_pass_it_is_never_begun() -> None:
     p, begun = plan(8.0, rounds=60), []
     trained = clients(p)
@@ -296,6 +307,7 @@ def test_the_round_that_would_pass_it_is_never_begun() -> None:
     assert len(kept) == fits
 
 
+@pytest.mark.promise("P31")
 def test_a_budget_knows_the_rounds_before() -> None:
     p = plan(8.0, rounds=60)
     states: list[State] = list(within(synchronous(p, InProcess(clients(p))), p, Budget(3.0, 1e-5)))
@@ -340,6 +352,7 @@ def test_what_means_nothing_is_refused(wrong: Callable[[], Any]) -> None:
 # ── calibration ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.promise("P43")
 @pytest.mark.parametrize("release", [Release(1.0, "poisson", 0.01), Release(1.0, "uniform", 10, 200), Release(1.0)])
 @pytest.mark.parametrize("epsilon", [0.5, 8.0])
 def test_calibrated_noise_is_enough_and_hardly_more(release: Release, epsilon: float) -> None:

@@ -51,6 +51,7 @@ def check(answers: dict[str, Any], close: float = 1e-4) -> None:
     assert answers["top"] == [(i, counts[i]) for i in np.argsort(-counts, kind="stable")[:2]]
 
 
+@pytest.mark.promise("P69")
 @pytest.mark.parametrize("aggregator", [Sum(), VerifiedSum(), VerifiedSum(("site 1", "auditor"))], ids=repr)
 def test_answers_are_those_of_who_sees_all(aggregator: Any) -> None:
     check(ask(ALL, DATA, most=200, policies=FREE, aggregator=aggregator))
@@ -64,6 +65,7 @@ def test_a_survey_runs_in_any_runtime() -> None:
     check(plan.model.answers(state))  # type: ignore[attr-defined]
 
 
+@pytest.mark.promise("P70")
 def test_who_has_more_records_than_count_draws_some() -> None:
     answers = ask({"n": Count(), "mean": Mean(-3, 3, column=0)}, DATA, most=40, policies=FREE)
     assert answers["n"] == 30 + 3 * 40
@@ -111,6 +113,7 @@ class Liar(Client):
         return super()._converse(request)
 
 
+@pytest.mark.promise("P13")
 @pytest.mark.parametrize("checked", [True, False])
 def test_counts_that_add_up_to_more_than_the_bound_are_refused(checked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the proof alone: without the one equation that looks at their sum they would be counted."""
@@ -158,6 +161,7 @@ WRONG: dict[str, Any] = {
 }
 
 
+@pytest.mark.promise("P70")
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_questions_are_refused_before_they_are_asked(name: str) -> None:
     with pytest.raises(PlanError) as error:

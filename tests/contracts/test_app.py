@@ -116,11 +116,13 @@ def test_the_seed_of_the_plan_decides_what_the_network_does() -> None:
     assert lost[0] == lost[1] != lost[2]
 
 
+@pytest.mark.promise("P4")
 def test_policies_reach_their_clients() -> None:
     app = App(PLAN, DATA, policies={"south": Policy(max_rounds=2)})
     assert [set(state.lost) for state in app.run()] == [{"south"}] * PLAN.rounds
 
 
+@pytest.mark.promise("P60")
 @pytest.mark.parametrize("algorithm", [FedAvg(), Scaffold(), Ditto()], ids=lambda one: type(one).__name__)
 def test_a_round_is_stored_before_it_is_told_and_a_stopped_run_goes_on(algorithm: Any, tmp_path: Path) -> None:
     app = App(replace(PLAN, algorithm=algorithm, sample=Uniform(2)), DATA, TEST)
@@ -287,6 +289,7 @@ def words_of(plan: Plan) -> str:
     return str(explain(plan)).replace("\u00a0", " ")
 
 
+@pytest.mark.promise("P2")
 def test_an_explanation_names_all_that_a_client_says_with_its_bounds() -> None:
     plan = replace(
         PLAN,
@@ -320,6 +323,7 @@ SERVER, NO_NOISE, EPSILON, REAL, CENTRAL, MOVE, TOLD, REPORT, ONE, EACH, SHARE, 
 TIGHT = (Clip(1.0, side=5.0), Weigh("examples", cap=64))
 
 
+@pytest.mark.promise("P9", "P39", "P74")
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

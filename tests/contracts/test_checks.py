@@ -268,6 +268,7 @@ class Secretive(Sum):
         return ()
 
 
+@pytest.mark.promise("P49")
 @pytest.mark.parametrize(
     "aggregator, sentence",
     [
@@ -355,6 +356,7 @@ class Mixed(InProcess):
         return replace(super().receive(), session=7)
 
 
+@pytest.mark.promise("P49")
 @pytest.mark.parametrize(
     "runtime, sentence",
     [

@@ -173,6 +173,7 @@ def test_settings_come_from_the_command_line_and_from_a_config(here: Path) -> No
     assert ran("--resume", c[:-1], "--no-compare") == c  # the run remembers what the config said
 
 
+@pytest.mark.promise("P47")
 def test_a_profile_changes_nothing_and_says_where_time_goes(here: Path) -> None:
     plain = ran("mine.py", "--no-compare")
     for workers in (0, 2):
@@ -212,6 +213,7 @@ def test_a_budget_needs_noise(here: Path) -> None:
     assert code == 2 and "cannot be kept" in err
 
 
+@pytest.mark.promise("P47")
 def test_workers_compute_the_same_bytes(here: Path) -> None:
     assert weights(ran("mine.py", "--no-compare")) == weights(ran("mine.py", "--no-compare", "--workers", 2))
 
@@ -239,6 +241,7 @@ def slow(here: Path) -> bytes:
     return whole
 
 
+@pytest.mark.promise("P55")
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
 def test_a_stopped_run_goes_on_to_the_same_bytes(here: Path, slow: bytes, how: signal.Signals, workers: int) -> None:

@@ -99,6 +99,7 @@ def test_what_is_compiled_is_the_plain_training(optimizer: str, decay: float, dr
     assert np.abs(expected.x - x).max() > 1e-2
 
 
+@pytest.mark.promise("P52")
 def test_compiled_training_is_the_plain_one(programs: Path) -> None:
     """Convolution, statistics, momentum, decay, all of a drift; 7 batches of 8 and one of 4 in each of two epochs."""
     plain, model = pair(layers())
@@ -238,6 +239,7 @@ class Branches(nn.Linear):
         return 2 * out if float(out.detach().sum()) < 1 else out
 
 
+@pytest.mark.promise("P52")
 @pytest.mark.parametrize(
     ("net", "says"),
     [(nn.Sequential(nn.Dropout(0.2), nn.Linear(8, 3)), "random numbers"), (Branches(8, 3), "cannot be traced")],
@@ -261,6 +263,7 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureF
     assert (expected.x == found.x).all() and "no C++ compiler" in caplog.text
 
 
+@pytest.mark.promise("P52")
 def test_a_compiler_that_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -95,6 +95,7 @@ def test_an_epoch_has_every_example_once(form: str) -> None:
     np.testing.assert_array_equal(y, Y[(x[:, 0] // 3).astype(int)])
 
 
+@pytest.mark.promise("P47")
 @pytest.mark.parametrize("form", SHUFFLED)
 def test_arrays_and_datasets_are_shuffled_by_the_key_of_the_epoch(form: str) -> None:
     """Epoch e has the order key.child(e).rng().permutation(n), cut into rows of 8, the last with what is left."""
@@ -270,6 +271,7 @@ BAD: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.promise("P63")
 @pytest.mark.parametrize("kind", BAD)
 def test_bad_data_is_refused_by_the_clients_name(kind: str) -> None:
     """Every refusal names the client, says why it cannot be used, and what to do."""
@@ -280,6 +282,7 @@ def test_bad_data_is_refused_by_the_clients_name(kind: str) -> None:
     assert error.value.instead
 
 
+@pytest.mark.promise("P63")
 @pytest.mark.parametrize("once", [iter(Again()), (b for b in Again()), zip(X, Y, strict=True), iter(loader())])
 def test_what_can_be_read_once_is_refused_before_it_is_read(once: Any) -> None:
     """A generator would train the first epoch and leave nothing to the second; it is left untouched."""
@@ -356,6 +359,7 @@ def test_a_share_that_leaves_a_part_empty_is_refused(share: float) -> None:
         data.split((X, Y), share, KEY)
 
 
+@pytest.mark.promise("P63")
 def test_what_cannot_be_split_says_so() -> None:
     """One example, one batch, or a loader that deals its batches anew in each epoch."""
     with pytest.raises(DataError, match="1 examples cannot be split"):
@@ -405,6 +409,7 @@ def same(parts: list[np.ndarray], others: list[np.ndarray]) -> bool:
     return len(parts) == len(others) and all(map(np.array_equal, parts, others))
 
 
+@pytest.mark.promise("P64")
 @given(n=st.integers(12, 200), m=clients, seed=seeds)
 def test_iid(n: int, m: int, seed: int) -> None:
     """Every row once, in parts of equal size but for one."""
@@ -414,6 +419,7 @@ def test_iid(n: int, m: int, seed: int) -> None:
     assert same(parts, data.iid(n, m, Key.of(seed)))
 
 
+@pytest.mark.promise("P64")
 @given(y=labelled, m=st.integers(1, 6), alpha=alphas, least=st.integers(0, 2), seed=seeds)
 def test_dirichlet(y: np.ndarray, m: int, alpha: float, least: int, seed: int) -> None:
     """Every row once, and nobody below `least`, for any α."""
@@ -424,6 +430,7 @@ def test_dirichlet(y: np.ndarray, m: int, alpha: float, least: int, seed: int) -
     assert same(parts, data.dirichlet(y, m, alpha, Key.of(seed), least))
 
 
+@pytest.mark.promise("P64")
 @given(y=labelled, m=st.integers(1, 6), per_client=st.integers(1, 2), seed=seeds)
 def test_shards(y: np.ndarray, m: int, per_client: int, seed: int) -> None:
     """Every row once, in parts of equal size but for one row per shard."""
@@ -434,6 +441,7 @@ def test_shards(y: np.ndarray, m: int, per_client: int, seed: int) -> None:
     assert same(parts, data.shards(y, m, per_client, Key.of(seed)))
 
 
+@pytest.mark.promise("P64")
 @given(n=st.integers(12, 200), m=clients, alpha=alphas, seed=seeds)
 def test_quantity(n: int, m: int, alpha: float, seed: int) -> None:
     """Every row once, and at least one row for everybody."""

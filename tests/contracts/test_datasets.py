@@ -88,6 +88,7 @@ def test_an_empty_folder_of_ones_own_does_not_stand_in_the_way(
     assert folder("study", FILES, [site[1]]) == cache
 
 
+@pytest.mark.promise("P65")
 @pytest.mark.parametrize(
     "content",
     [b"tampered", gzip.compress(b"tampered", mtime=0), gzip.compress(PACKED, mtime=0)[:-9], b""],
@@ -104,6 +105,7 @@ def test_another_file_under_the_same_name_is_not_kept(
     assert [path.name for path in cache.iterdir()] == ["table.csv"]
 
 
+@pytest.mark.promise("P65")
 def test_a_file_that_changed_on_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one's own folder as in the cache."""
     monkeypatch.setenv("HANSA_DATA", str(tmp_path))

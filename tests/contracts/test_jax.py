@@ -369,6 +369,7 @@ print(hashlib.sha256(fit.x.tobytes()).hexdigest())
 """
 
 
+@pytest.mark.promise("P47")
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core here")
 def test_bytes_do_not_depend_on_cores() -> None:
     """Large matrix products come out alike on one core and on all."""

@@ -129,6 +129,7 @@ def test_averaged_statistics_travel() -> None:
     assert np.abs(alone[0] - alone[1])[model.trainable :].max() > 0.01
 
 
+@pytest.mark.promise("P7")
 def test_local_statistics_stay_with_their_client() -> None:
     model = KerasModel(deep(layers.BatchNormalization()), buffers="local")
     assert model.size == model.trainable
@@ -416,6 +417,7 @@ def frozen() -> Any:
     return net
 
 
+@pytest.mark.promise("P62")
 @pytest.mark.parametrize(
     ("make", "says"),
     [

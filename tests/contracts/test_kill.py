@@ -134,6 +134,7 @@ def kill_and_compare(folder: Path, url: str, kills: int) -> None:
     assert {(row.done, row.status) for row in runs} == {(25, "done")}
 
 
+@pytest.mark.promise("P55")
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_killed_at_random_instants(tmp_path: Path) -> None:
     kill_and_compare(tmp_path, "", KILLS)
@@ -205,6 +206,7 @@ main(*sys.argv[1:])
 )
 
 
+@pytest.mark.promise("P55")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_killed_at_any_line_of_a_commit(tmp_path: Path) -> None:
     with start(LINES, tmp_path, 5 * KILLS) as child:
@@ -236,6 +238,7 @@ def plan_of(**pieces: Any) -> Plan:
     return Plan(Softmax(5, 3), Scaffold(Adam(0.1)), (Weigh("one"),), training=Training(batch=5), rounds=8, **pieces)
 
 
+@pytest.mark.promise("P55")
 def test_clients_forget_a_round_that_failed(tmp_path: Path) -> None:
     plan, network = plan_of(aggregator=Fussy()), Network(drop=0.4)
     *_, whole = synchronous(plan, whole_runtime := InProcess(hospital(plan), network))

@@ -97,6 +97,7 @@ KINDS = {
 # ── the same bytes ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.promise("P46")
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_the_same_seed_gives_the_same_bytes_in_any_order(kind: dict[str, Any]) -> None:
     """Of the list of clients, and of the arrival of their replies: four networks without loss, four orders."""
@@ -167,6 +168,7 @@ def test_a_loop_does_nothing_after_the_last_round() -> None:
 # ── who is in, who is lost ───────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.promise("P49")
 def test_everybody_asked_is_in_the_sum_or_lost_with_a_reason() -> None:
     p = plan(sample=Uniform(6, deadline=2.0), rounds=20)
     counts = dict.fromkeys(("seen", "absent", "late"), 0)
@@ -181,6 +183,7 @@ def test_everybody_asked_is_in_the_sum_or_lost_with_a_reason() -> None:
     assert counts["absent"] == pytest.approx(24, abs=15) and counts["late"] == pytest.approx(13, abs=12)
 
 
+@pytest.mark.promise("P50")
 def test_time_passes_to_the_slowest_or_to_the_deadline() -> None:
     p = plan(sample=Everyone(deadline=0.5), rounds=10)
     runtime = InProcess(clients(p), Network(latency=1.0))
@@ -190,6 +193,8 @@ def test_time_passes_to_the_slowest_or_to_the_deadline() -> None:
             assert runtime.now > 0.5 * (state.round - 1)
 
 
+@pytest.mark.guards("a round has its quorum")
+@pytest.mark.promise("P50")
 def test_fewer_than_the_quorum_leave_the_model_as_it_was() -> None:
     p = plan(sample=Everyone(quorum=7), pipe=(AdaptiveClip(), Weigh("one")), algorithm=FedAvg(Momentum()), rounds=12)
     before, failed, stepped = p.start(), 0, 0
@@ -253,6 +258,7 @@ def test_bad_data_keeps_its_client_out_and_its_own_words_stay_with_it(how: str, 
         assert same(state.x, without.x)  # and nobody else notices
 
 
+@pytest.mark.promise("P63")
 def test_bad_data_among_many_rows_or_held_out_is_found_before_training() -> None:
     """Also behind the first 4096 rows, and among those that are held out."""
     rng = np.random.default_rng(0)
@@ -265,6 +271,7 @@ def test_bad_data_among_many_rows_or_held_out_is_found_before_training() -> None
             Client("anna", plan(training=Training(validation=0.5), seed=seed), (X[4990:], y[4990:])).check()
 
 
+@pytest.mark.promise("P50")
 def test_a_client_that_diverges_stays_out_and_the_others_go_on() -> None:
     far = {who: (1e200 * X if who == "client-2" else X, y) for who, (X, y) in PARTIES.items()}
     with np.errstate(all="ignore"):
@@ -300,6 +307,8 @@ def test_a_rule_that_hears_too_few_does_not_blame_those_who_answered() -> None:
 NOISY = plan(pipe=(Clip(1.0, side=5.0), Weigh("one"), GaussianNoise(0.5)), sample=Everyone(quorum=3))
 
 
+@pytest.mark.guards("a policy is checked")
+@pytest.mark.promise("P4", "P5")
 @pytest.mark.parametrize(
     "allow, found, allowed",
     [
@@ -329,10 +338,14 @@ def test_an_owner_who_allows_just_this_takes_part() -> None:
     assert not last.lost and last.metrics == {}
 
 
+@pytest.mark.guards("digests are compared")
+@pytest.mark.promise("P3")
 def test_server_and_clients_must_hold_the_same_plan() -> None:
     mine, theirs = plan(), plan(seed=1)
     with pytest.raises(ProtocolError, match="and holds"):
-        Client("anna", mine, PARTIES["client-0"]).answer(Request(theirs.digest, 0, 0, None, {"anna": None}))
+        Client("anna", mine, PARTIES["client-0"]).answer(
+            Request(theirs.digest, 0, 0, mine.down(mine.start()), {"anna": None})
+        )
     with pytest.raises(RoundError, match="None of the"), pytest.warns(LeftOut, match=theirs.digest[:8]):
         next(synchronous(mine, InProcess(clients(theirs))))
 
@@ -347,6 +360,8 @@ WHAT: dict[str, Any] = {
 }
 
 
+@pytest.mark.guards("a client reads what it is told")
+@pytest.mark.promise("P3")
 @pytest.mark.parametrize("down", WHAT.values(), ids=WHAT)
 def test_a_client_answers_only_what_its_plan_tells(down: Any) -> None:
     p = plan(pipe=(Weigh("one"),))
@@ -356,6 +371,7 @@ def test_a_client_answers_only_what_its_plan_tells(down: Any) -> None:
         anna.answer(Request(p.digest, 0, 1, down, {"anna": None}))
 
 
+@pytest.mark.promise("P3")
 @pytest.mark.parametrize("number", [-1, 4])
 def test_a_client_answers_in_no_other_round_than_the_plan_has(number: int) -> None:
     p = plan(rounds=4)
@@ -372,6 +388,8 @@ class Mumbler(Client):
         return self.said
 
 
+@pytest.mark.guards("a sum is of vectors of the plan")
+@pytest.mark.promise("P2")
 @pytest.mark.parametrize("said", [np.ones(1), np.float64(1.0), np.ones(18), np.ones(17, int), "hi"], ids=repr)
 @pytest.mark.parametrize("loop", [synchronous, partial(buffered, size=4, busy=9)], ids=["synchronous", "buffered"])
 def test_what_is_no_vector_stays_out_of_the_sum(said: Any, loop: Any) -> None:
@@ -437,6 +455,7 @@ def test_reports_are_weighted_means(weigh: Weigh) -> None:
         x = state.x
 
 
+@pytest.mark.promise("P6")
 def test_what_is_not_reported_is_not_on_the_wire() -> None:
     assert list(plan().wire.blocks) == ["delta", "loss", "weight"]
     assert list(plan(training=Training(report=False)).wire.blocks) == ["delta", "weight"]
@@ -576,6 +595,7 @@ def test_a_buffer_goes_on_from_a_state() -> None:
 # ── what does not count is not remembered ────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.promise("P60")
 @pytest.mark.parametrize("algorithm", [Scaffold(), FedDyn(alpha=0.1)], ids=["scaffold", "feddyn"])
 def test_clients_and_server_stay_in_step_when_rounds_fail(algorithm: Any) -> None:
     """c = mean cᵢ, and h = −α·mean of what gₖ took up, although half of the rounds miss their quorum."""

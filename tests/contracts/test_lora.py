@@ -78,6 +78,7 @@ def run(model: TorchModel, rounds: int = 2) -> h.State:
     return state
 
 
+@pytest.mark.promise("P7", "P61")
 def test_nothing_but_the_adapter_moves() -> None:
     net = adapted()
     model = TorchModel(net, F.cross_entropy)
@@ -163,6 +164,7 @@ def test_a_frozen_base_is_there_once_for_all_clients() -> None:
     assert sent.score(state.x, sentences()) == model.score(state.x, sentences())
 
 
+@pytest.mark.promise("P3")
 def test_the_digest_tells_other_frozen_weights_apart_and_not_other_adapters() -> None:
     """Adapters of different bases do not add up, so clients with another base must not take part."""
     same, other = TorchModel(adapted(), F.cross_entropy), TorchModel(adapted(seed=1), F.cross_entropy)

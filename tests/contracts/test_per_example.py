@@ -134,6 +134,7 @@ def clipped(model: Model, data: Any, rows: Any = range(N), clip: float = EXACT.c
 # ── gradients and sums ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.promise("P36")
 @pytest.mark.parametrize("name", ["softmax", "mlp", "cnn", "lstm", "attention", "named"])
 def test_gradients_are_those_of_single_examples(name: str) -> None:
     model, data = case(name)
@@ -150,6 +151,7 @@ def test_gradients_in_pieces_are_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     np.testing.assert_allclose(moved(model, data, replace(QUIET, private=EXACT)), whole, atol=1e-6)
 
 
+@pytest.mark.promise("P36")
 @pytest.mark.parametrize("name", ["softmax", "mlp", "cnn"])
 @pytest.mark.parametrize("scale", [1.0, 1e3, 1e18, 1e30])
 def test_one_example_moves_the_sum_by_the_clip_at_most(name: str, scale: float) -> None:
@@ -267,6 +269,7 @@ WRONG: dict[str, Callable[[], object]] = {
 }
 
 
+@pytest.mark.promise("P36")
 @pytest.mark.parametrize("what", WRONG)
 def test_it_is_refused_when_it_is_built(what: str) -> None:
     with pytest.raises(PlanError):
@@ -282,6 +285,7 @@ def stream() -> Iterator[Any]:
     yield np.zeros((4, 5)), np.zeros(4, int)
 
 
+@pytest.mark.promise("P36")
 @pytest.mark.parametrize("data", [stream, [next(stream())], torch.utils.data.DataLoader(Items(case("softmax")[1]))])
 def test_batches_that_come_as_they_are_hide_nobody(data: Any) -> None:
     with pytest.raises(DataError, match=r"c0's data is a .*, a stream of batches"):
@@ -294,6 +298,7 @@ def test_what_vmap_cannot_do_is_said() -> None:
         model.train(model.start(KEY), case("lstm")[1], SEEN, Drift(), KEY)
 
 
+@pytest.mark.promise("P36")
 def test_buffered_is_refused() -> None:
     plan = Plan(Softmax(5, CLASSES), training=SEEN)
     with pytest.raises(PlanError, match="single examples"):
@@ -347,6 +352,7 @@ def test_workers_and_a_restart_change_no_byte() -> None:
     assert last(synchronous(plan, again, state)).x.tobytes() == want.x.tobytes()
 
 
+@pytest.mark.promise("P36")
 def test_a_client_trains_once_in_each_round() -> None:
     plan = two()
     client = clients(plan)[0]
@@ -398,6 +404,7 @@ def test_calibrate_gives_noise_that_hides_an_example() -> None:
     assert CliRunner().invoke(commands, words[:-4]).exit_code
 
 
+@pytest.mark.promise("P30")
 def test_the_rounds_that_were_are_counted() -> None:
     plan = two(10)
     one = [State(i, np.zeros(1), {}, seen=("a", "b"), lost={"c": "late"}) for i in range(3)]
@@ -406,6 +413,7 @@ def test_the_rounds_that_were_are_counted() -> None:
     assert examples(plan, 60).epsilon(1e-6) > examples(plan, 60, 3).epsilon(1e-6)  # type: ignore[operator]
 
 
+@pytest.mark.promise("P37")
 def test_clients_and_examples_are_not_mixed() -> None:
     plan, bare = two(), two(training=QUIET)
     assert "no ε for a client" in str(planned(plan).guarantee(1e-6))
@@ -420,6 +428,7 @@ def test_clients_and_examples_are_not_mixed() -> None:
     assert metrics[-1][name] == pytest.approx(worst)
 
 
+@pytest.mark.promise("P36")
 def test_an_explanation_says_what_is_hidden() -> None:
     told, bare = str(explain(two(), 6)), str(explain(two(training=QUIET), 6))
     assert "Differential privacy of an example" in told and "for each example, after 4 rounds" in told
@@ -427,6 +436,7 @@ def test_an_explanation_says_what_is_hidden() -> None:
     assert "of an example" not in bare and "No noise is added" in bare
 
 
+@pytest.mark.promise("P5")
 def test_an_owner_bounds_what_is_told_of_an_example() -> None:
     plan = two()
     need = examples(plan, 60).epsilon(1e-6)

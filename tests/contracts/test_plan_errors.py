@@ -211,6 +211,7 @@ STALE: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.promise("P62")
 @pytest.mark.parametrize("build", WRONG.values(), ids=WRONG)
 def test_a_wrong_plan_fails_when_it_is_built(build: Callable[[], Any]) -> None:
     with pytest.raises(PlanError) as caught:
@@ -218,6 +219,7 @@ def test_a_wrong_plan_fails_when_it_is_built(build: Callable[[], Any]) -> None:
     tells(caught.value)
 
 
+@pytest.mark.promise("P62")
 @pytest.mark.parametrize("loop", STALE.values(), ids=STALE)
 def test_a_loop_that_cannot_run_a_plan_says_so_before_the_first_round(loop: Callable[[], Any]) -> None:
     with pytest.raises(PlanError) as caught:
@@ -232,6 +234,7 @@ def tells(error: PlanError) -> None:
     assert str(error) == f"{error.found}\n  {error.why}\n  {error.instead}"
 
 
+@pytest.mark.promise("P42")
 def test_the_error_names_what_is_unbounded_and_how_to_bound_it() -> None:
     with pytest.raises(PlanError) as caught:
         plan(Weigh("examples"), GaussianNoise(1.0))

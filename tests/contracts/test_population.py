@@ -71,6 +71,7 @@ def test_what_clients_remember_comes_back() -> None:
     assert same(list(synchronous(p, second, state))[-1].x, states[-1].x)
 
 
+@pytest.mark.promise("P54")
 def test_memory_and_reads_do_not_grow_with_the_population() -> None:
     read: list[int] = []
 
@@ -93,6 +94,7 @@ def test_memory_and_reads_do_not_grow_with_the_population() -> None:
     assert len(read) == 3 * 20
 
 
+@pytest.mark.promise("P4")
 def test_a_policy_holds_for_all_of_them() -> None:
     p = plan(sample=Uniform(3), rounds=1)
     with pytest.raises(RoundError, match="refused"), pytest.warns(LeftOut, match="at least 5"):

@@ -103,6 +103,7 @@ def test_show_and_report_tell_it(here: Path) -> None:
     assert (here / "runs" / run / "privacy.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.promise("P26")
 def test_explain_says_it_before(here: Path) -> None:
     out = re.sub(r"\s+", " ", call("explain", "kept.py"))
     from hansa.app import load
@@ -113,6 +114,7 @@ def test_explain_says_it_before(here: Path) -> None:
     assert "sample that stays secret" in out
 
 
+@pytest.mark.promise("P35")
 def test_explain_says_what_noise_does_to_weights() -> None:
     """Their share of the sensitivity is 5 %, so σ = z·cap/√0.05."""
     quiet = hansa.Training(report=False)
@@ -122,6 +124,7 @@ def test_explain_says_what_noise_does_to_weights() -> None:
         assert any("as much as 8.94 clients weigh" in warning for warning in found) is told
 
 
+@pytest.mark.promise("P29")
 def test_explain_says_why_there_is_none() -> None:
     for plan, why in (
         (hansa.Plan(hansa.Softmax(2, 2)), "adds no noise"),
@@ -157,6 +160,7 @@ def test_a_budget_needs_a_plan_with_noise() -> None:
 CALIBRATE = ("calibrate", "--epsilon", 4, "--rounds", 200, "--population", 10000)
 
 
+@pytest.mark.promise("P43")
 def test_calibrate_gives_noise_that_keeps_the_budget() -> None:
     for more, release in [
         (("--cohort", 100), lambda z: hansa.Release(z, "poisson", 0.01)),

@@ -48,6 +48,7 @@ def last(plan: h.Plan, runtime: Any, state: h.State | None = None) -> h.State:
     return end
 
 
+@pytest.mark.promise("P47")
 @pytest.mark.parametrize("algorithm", [h.FedAvg(h.Adam(0.1)), h.Scaffold(), h.Ditto()], ids=lambda a: type(a).__name__)
 @pytest.mark.parametrize("pipe", [(h.Weigh("examples"),), (h.Clip(3.0, 10.0), h.Weigh("examples", 40), h.Quantize(30))])
 def test_same_bytes_with_any_number_of_workers(algorithm: h.Algorithm, pipe: tuple[h.Transform, ...]) -> None:
@@ -87,6 +88,7 @@ def test_a_robust_rule_hears_every_vector() -> None:
     runtime.close()
 
 
+@pytest.mark.promise("P7")
 def test_what_clients_remember_stays_in_no_worker() -> None:
     data = {f"c{i:02}": DATA["client-0"] for i in range(40)}
     plan = h.Plan(MODEL, h.Scaffold(), aggregator=h.Median(), sample=h.Uniform(3, quorum=3), rounds=60)
@@ -173,6 +175,7 @@ def trained(path: str) -> list[tuple[int, int]]:
     return [(int(line.split()[0]), int(line.split()[1])) for line in open(path).read().splitlines()]
 
 
+@pytest.mark.promise("P75")
 def test_the_longest_first_and_the_rest_to_who_is_free(tmp_path: Path) -> None:
     plan = h.Plan(Noted(FEATURES, CLASSES, file=str(tmp_path / "notes"), wait=True), rounds=1)
     runtime = h.Processes(clients(plan, ragged()), 2)
@@ -234,6 +237,7 @@ class Writing(h.Softmax):
         return super().train(x, data, *rest)
 
 
+@pytest.mark.promise("P53")
 def test_nobody_writes_into_what_all_share() -> None:
     plan = h.Plan(Writing(FEATURES, CLASSES), rounds=1)
     runtime = h.Processes(clients(plan), 1)

@@ -69,6 +69,7 @@ def test_it_is_a_runtime() -> None:
     check_runtime(lambda clients: RayCluster(clients, 2))
 
 
+@pytest.mark.promise("P47")
 @pytest.mark.parametrize("workers", [1, 3])
 def test_the_bytes_of_one_process_survive_the_loss_of_actors(workers: int) -> None:
     p = plan(algorithm=Scaffold())

@@ -76,6 +76,7 @@ def begin(store: Store, rounds: int = 0, clients: int = 3) -> Any:
 # --- what is committed comes back ---
 
 
+@pytest.mark.promise("P60")
 def test_what_is_committed_comes_back(tmp_path: Path, url: str | None) -> None:
     run = begin(Store(tmp_path, url))
     assert run.state() is None
@@ -123,6 +124,7 @@ def test_runs_are_listed_with_their_last_round(store: Store) -> None:
     assert rows[0].app == "app.py" and rows[0].started <= rows[1].started
 
 
+@pytest.mark.promise("P56")
 def test_a_checkpoint_is_a_plain_safetensors_file(store: Store) -> None:
     run = begin(store, rounds=1)
     (path,) = run.folder.glob("*state*")
@@ -180,6 +182,7 @@ def test_rounds_are_committed_in_order_and_once(store: Store) -> None:
     assert run.state().round == 3
 
 
+@pytest.mark.promise("P60")
 def test_what_cannot_be_written_is_refused_and_nothing_is_committed(store: Store) -> None:
     run = begin(store, rounds=1)
     for memos, scores, name in (
@@ -243,6 +246,8 @@ def swap(path: Path) -> None:
     shutil.copy(next(other for other in path.parent.glob("*state*") if other != path), path)
 
 
+@pytest.mark.guards("files have their fingerprint")
+@pytest.mark.promise("P58")
 @pytest.mark.parametrize("damage", [flip, cut, swap, Path.unlink])
 def test_damage_is_noticed(tmp_path: Path, damage: Any) -> None:
     run = begin(Store(tmp_path), rounds=3)
@@ -269,6 +274,7 @@ def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
     assert error.value.why and error.value.instead
 
 
+@pytest.mark.promise("P58")
 def test_a_state_of_another_version_is_refused(tmp_path: Path) -> None:
     run = begin(Store(tmp_path), rounds=1)
     data = dumps({"round": 1, "weights": np.ones(3)})
@@ -305,6 +311,8 @@ def another(program: str, *arguments: object) -> Iterator[subprocess.Popen[str]]
             process.kill()
 
 
+@pytest.mark.guards("a run is locked")
+@pytest.mark.promise("P59")
 def test_one_process_at_a_time_goes_on_with_a_run(tmp_path: Path) -> None:
     store = Store(tmp_path)
     run = begin(store, rounds=2)
@@ -327,6 +335,7 @@ def test_one_process_at_a_time_goes_on_with_a_run(tmp_path: Path) -> None:
     assert store.runs()[0].status == "running"
 
 
+@pytest.mark.promise("P59")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_children_of_a_dead_process_hold_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)

@@ -207,6 +207,7 @@ def test_adaptive_servers_leave_statistics_alone() -> None:
     assert (state.x[-16:] > 0).all()
 
 
+@pytest.mark.promise("P7")
 def test_local_buffers_stay_with_their_client() -> None:
     """Each client goes on with its own statistics, and they are those of training it alone."""
     model = TorchModel(deep(nn.BatchNorm1d(16)), F.cross_entropy, buffers="local")

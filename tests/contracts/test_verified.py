@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.attacks.liars_verified import HONEST, PLAN, Crafted, honest, states
 from tests.contracts.running import pids
 
 import hansa as h
 from hansa.config import build, overlay, set_, table, toml
-from hansa.errors import AppError
+from hansa.errors import AppError, LeftOut
 from hansa.testing import check_aggregator
 from hansa.testing.algorithm import MODEL, federation
+from hansa.transforms import Context
 
 PIPE = (h.Clip(1.0, side=10.0), h.Weigh("one"))
 DATA = federation(5)
@@ -67,6 +69,7 @@ def test_it_is_an_aggregator(aggregator: h.Aggregator, pipe: Any, close: float) 
     check_aggregator(aggregator, pipe, clients=5, close=close)
 
 
+@pytest.mark.promise("P47")
 @pytest.mark.parametrize(
     "aggregator", [h.VerifiedSum(1), h.VerifiedSum(("a", "client-1"), noise=0.1)], ids=["one helper", "two, noise"]
 )
@@ -86,6 +89,7 @@ def test_same_bytes_in_one_process_and_in_many(aggregator: h.Aggregator) -> None
             runtime.close()
 
 
+@pytest.mark.promise("P55")
 def test_same_bytes_with_dropouts_and_after_a_resumption() -> None:
     plan = plan_of(h.VerifiedSum(("a", "b"), noise=0.1), rounds=4)
     network = h.Network(latency=1.0, drop=0.3)
@@ -104,6 +108,7 @@ def test_a_run_can_be_broken_off_and_go_on_in_the_same_runtime() -> None:
     assert alike(run(plan, runtime), want)  # and from the beginning
 
 
+@pytest.mark.promise("P20")
 def test_a_helper_does_not_go_back() -> None:
     """An earlier state in a runtime that has gone on: the helper has said that round's sum, and says no second."""
     plan = plan_of()
@@ -119,6 +124,7 @@ def test_the_order_of_arrival_changes_nothing() -> None:
     assert alike(run(plan, slow), run(plan, h.InProcess(clients(plan), secret=KEY)))
 
 
+@pytest.mark.promise("P22")
 def test_it_is_the_plain_sum_up_to_its_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
     plan, plain = plan_of(), plan_of(h.Sum())
     (*_, a), (*_, b) = run(plan, h.InProcess(clients(plan), secret=KEY)), run(plain, h.InProcess(clients(plain)))
@@ -139,6 +145,7 @@ def helper_of(runtime: h.Processes) -> int:
     return pids(runtime)[found]
 
 
+@pytest.mark.promise("P21")
 def test_a_helper_that_is_silent_voids_the_round() -> None:
     plan = plan_of(rounds=1, sample=h.Everyone(quorum=2, deadline=1.0))
     runtime = h.Processes(clients(plan), 1)
@@ -240,6 +247,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.promise("P23")
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_plan_that_could_prove_nothing_is_refused(wrong: str) -> None:
     make, words = WRONG[wrong]
@@ -287,6 +295,7 @@ def test_a_helper_and_a_client_have_names_of_their_own() -> None:
         h.InProcess([*clients(plan), twin])
 
 
+@pytest.mark.promise("P4")
 def test_an_owner_can_insist_on_it() -> None:
     plan = plan_of(h.VerifiedSum(noise=0.7), rounds=1)
     allow = h.Policy(aggregators=frozenset({"VerifiedSum"}), min_noise=0.7, min_cohort=2)
@@ -295,3 +304,32 @@ def test_an_owner_can_insist_on_it() -> None:
     strict = [h.Client(who, plan, data, allow=replace(allow, min_noise=0.8)) for who, data in DATA.items()]
     with pytest.raises(h.RoundError, match="None of the 5"):
         run(plan, h.InProcess(strict))
+
+
+@pytest.mark.promise("P15")
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+@pytest.mark.parametrize("place, words", [(3, "The delta has norm"), (-1, "The loss is")])
+def test_an_honest_client_with_a_broken_vector_says_so_and_nothing_else(value: float, place: int, words: str) -> None:
+    def train(down: Any, mine: Any, data: Any, held: Any, at: Context, *more: Any) -> Any:
+        v = np.zeros(PLAN.wire.size)
+        v[place] = value
+        return v, mine
+
+    (one, *others), seen = honest(PLAN), list[Any]()
+    plan = replace(PLAN)
+    object.__setattr__(plan, "contribute", train)
+    broken = Crafted(one.who, plan, one.data, craft=lambda report: seen.append(report))
+    with np.errstate(all="ignore"), pytest.warns(LeftOut, match=words):
+        (state,) = states(PLAN, [broken, *others])
+    assert state.seen == HONEST[1:] and not seen
+    assert state.lost == {"client-0": "data"}
+
+
+@pytest.mark.promise("P17")
+def test_a_client_without_the_helpers_key_says_nothing() -> None:
+    clients = honest(PLAN)
+    runtime = h.InProcess(clients)
+    clients[0].keys = {}
+    with pytest.warns(LeftOut, match="client-0 knows no public key of helper 1"):
+        (state,) = h.synchronous(PLAN, runtime)
+    assert state.lost == {"client-0": "refused"}

@@ -70,6 +70,7 @@ def margins(booster: Any, A: Any) -> Any:
 # --- XGBoost's own trees ---
 
 
+@pytest.mark.promise("P51")
 @KINDS
 @pytest.mark.parametrize("sample", [h.Everyone(), h.InTurn()], ids=["bagging", "cyclic"])
 @pytest.mark.parametrize("weigh", [h.Weigh("one"), h.Weigh("examples"), h.Weigh("examples", cap=33.3)], ids=repr)
@@ -134,6 +135,7 @@ def test_every_float_survives() -> None:
     np.testing.assert_array_equal(back.view(np.uint32), np.stack([values, values, -values], axis=1).view(np.uint32))
 
 
+@pytest.mark.promise("P8")
 def test_what_only_a_client_knows_stays_with_it() -> None:
     """Gains and covers tell how many examples reached a node; they are zero in what travels."""
     plan = planned_for(BINARY)
@@ -224,6 +226,7 @@ def test_it_is_exported_as_arrays_and_as_xgboosts_own_file(tmp_path: Path) -> No
     np.testing.assert_array_equal(margins(loaded, data[0]), margins(plan.model.booster(x), data[0]))
 
 
+@pytest.mark.promise("P8")
 def test_explain_says_that_trees_are_no_sum() -> None:
     text = str(explain(planned_for(BINARY, sample=h.InTurn())))
     for words in (
@@ -253,6 +256,7 @@ def test_taking_turns_hides_nobody() -> None:
 # --- what cannot be ---
 
 
+@pytest.mark.promise("P8")
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
@@ -356,6 +360,7 @@ LIES: list[tuple[Lie, str]] = [
 ]
 
 
+@pytest.mark.promise("P56")
 @pytest.mark.parametrize(("lie", "words"), LIES)
 def test_a_liar_is_left_out_by_name(lie: Lie, words: str) -> None:
     """What is no tree never comes to XGBoost; the round goes on without it, as if the client were not there."""

@@ -15,6 +15,7 @@ def test_there_are_fifty_schedules() -> None:
     assert len({(row["noise"], row["rate"], row["steps"]) for row in ROWS}) == 50
 
 
+@pytest.mark.promise("P26")
 @pytest.mark.parametrize(
     "ours, theirs, below, above",
     [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from hansa.app import load
 from hansa.explain import explain
 
@@ -11,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "verified" / "for-data-protection.md"
 
 
+@pytest.mark.promise("P9")
 def test_the_example_is_explained_like_that() -> None:
     app = load(ROOT / "examples" / "hospitals.py")
     said = [line.rstrip() for line in str(explain(app.plan, len(app.data), surveys=app.surveys)).splitlines()]

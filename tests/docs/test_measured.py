@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.promise("P73")
 def test_the_page_is_written_from_the_results() -> None:
     spec = importlib.util.spec_from_file_location("tables", ROOT / "benchmarks" / "_tables.py")
     assert spec is not None and spec.loader is not None

@@ -66,6 +66,7 @@ def table(mark: str) -> dict[tuple[str, ...], list[str]]:
     return {row[0]: row[1:] for row in rows}
 
 
+@pytest.mark.promise("P14")
 @pytest.mark.parametrize("d", EXPONENTS)
 def test_what_is_said_of_a_false_norm(d: str) -> None:
     p = pine(10 ** EXPONENTS[d])
@@ -76,6 +77,7 @@ def test_what_is_said_of_a_false_norm(d: str) -> None:
     assert shown(largest) < -101
 
 
+@pytest.mark.promise("P14")
 def test_wraparound_checks_are_all_needed_and_rest_on_a_power_of_two() -> None:
     p = pine(10**5)
     assert p.profile.wraparound.successes == p.profile.wraparound.checks == 128
@@ -116,6 +118,7 @@ def test_provers_have_cheated_at_the_largest_bound_with_every_shape() -> None:
         assert row["proven"] == passes(PRODUCT.field, row["w"])
 
 
+@pytest.mark.promise("P14")
 def test_what_is_said_of_a_false_side_value() -> None:
     for count, (calls, said) in table("false side values").items():
         names = tuple(f"side {i}" for i in range(int(count)))
@@ -125,6 +128,7 @@ def test_what_is_said_of_a_false_side_value() -> None:
         assert [str(shape.calls), bits(survives(s.proofs, joint, point(s.proof)))] == [calls, said]
 
 
+@pytest.mark.promise("P14")
 def test_the_plain_page_promises_no_more() -> None:
     assert "less than once in 10¹⁵" in (PAGE.parent / "for-data-protection.md").read_text()
     assert all(norm(pine(10**e)) < 1e-15 for e in EXPONENTS.values())

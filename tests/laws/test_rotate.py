@@ -100,6 +100,7 @@ def test_what_stands_in_one_number_is_spread_over_all() -> None:
 # ── conditional rounding ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.promise("P45")
 @pytest.mark.parametrize("kind", ["halves", "anything", "one number", "the bound in every number"])
 def test_rounding_never_passes_its_bound(kind: str) -> None:
     """10⁵ trials at full length, where plain rounding passes the bound now and then."""

@@ -43,6 +43,7 @@ def bits(t: Total) -> bytes:
     return value.tobytes()
 
 
+@pytest.mark.promise("P46")
 @given(lists, st.randoms(use_true_random=False), st.integers(1, 9))
 def test_any_order_and_any_grouping_give_the_same_bits(values: list[float], rng: random.Random, groups: int) -> None:
     shuffled = rng.sample(values, len(values))
@@ -124,6 +125,7 @@ def test_integers_add_up_modulo_2_to_the_64(rows: list[list[int]], groups: int) 
     assert value.tolist() == [sum(row[i] for row in rows) % 2**64 for i in range(2)]
 
 
+@pytest.mark.promise("P46")
 def test_long_vectors_are_added_natively_to_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of all magnitudes, on the grids and between them; and what cannot be read in place goes through NumPy."""
     rng, n = np.random.default_rng(0), 3 * sums.LONG + 5  # no whole number of the processor's vectors

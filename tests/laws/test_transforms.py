@@ -50,6 +50,7 @@ def decoded(pipe: Pipe, total: Any, n: int, memo: Any = None) -> tuple[Any, tupl
 # ── the law ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.promise("P48")
 @pytest.mark.parametrize(
     "transform",
     [
@@ -137,6 +138,7 @@ def test_whole_pipes_obey_it_too(rows: list[list[float]], bits: int, adaptive: b
 # ── what each adds ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.promise("P44")
 def test_clip_cuts_each_block_by_itself() -> None:
     """‖(3, 4)‖ = 5 becomes 1; ‖(0.3, 0.4)‖ = 0.5 stays; a side value stays too, or is cut to ±side."""
     spec = Spec({"delta": 2, "control": 2}).plus("loss").plus("tau", 9.0)
@@ -146,6 +148,7 @@ def test_clip_cuts_each_block_by_itself() -> None:
     np.testing.assert_array_equal(encoded(Pipe.of((Clip(1.0),), spec), np.zeros(6)), np.zeros(6))
 
 
+@pytest.mark.promise("P44")
 def test_adaptive_clip_cuts_the_whole_update_and_tells_one_bit() -> None:
     """C = 2: (3, 4) has norm 5 > 2, is said as v/5 with bit −½, and comes back as 2·v/5; (0.6, 0.8) as v/2 with +½."""
     pipe = Pipe.of((AdaptiveClip(first=2.0),), Spec({"delta": 1, "control": 1}).plus("loss"))
@@ -175,6 +178,7 @@ def test_adaptive_clip_finds_the_quantile(quantile: float) -> None:
     assert memo[0] == pytest.approx(np.quantile(norms, quantile), abs=0.03)
 
 
+@pytest.mark.promise("P45")
 def test_quantize_is_unbiased_and_its_integers_add_up_exactly() -> None:
     pipe = Pipe.of((Quantize(4),), Spec({"delta": 1}, {"delta": 7.0}))
     v = np.full((4000, 1), 2.3)  # 4 bits and a bound of 7: steps of 1, so 2 or 3
@@ -364,6 +368,7 @@ class Refuses(Transform):
         raise PlanError("No.", "Never.", "Give up.")
 
 
+@pytest.mark.promise("P48")
 @pytest.mark.parametrize(
     "transform, sentence",
     [

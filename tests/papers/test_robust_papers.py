@@ -212,6 +212,7 @@ def test_memory_stays_flat(rule: h.RobustRule) -> None:
 numbers = st.floats(-1e6, 1e6)
 
 
+@pytest.mark.promise("P66")
 @given(arrays(float, (7, 3), elements=numbers), arrays(float, (6, 3), elements=st.floats(-1e200, 1e200)))
 def test_a_minority_cannot_leave_the_honest_range(honest: np.ndarray, liars: np.ndarray) -> None:
     """Yin et al. 2018: less than half for the median, a share β for the trimmed mean; here 6 of 13 lie as they like."""
@@ -256,6 +257,7 @@ def test_krum_is_byzantine_resilient(lie: str) -> None:
     assert v @ g > 0
 
 
+@pytest.mark.promise("P66")
 def test_bulyan_closes_the_gap_that_krum_leaves_in_one_coordinate() -> None:
     """El Mhamdi et al. 2018: under Krum a liar moves one coordinate by Ω(√d·σ); under Bulyan by O(σ)."""
     n, f, d = 23, 5, 2500

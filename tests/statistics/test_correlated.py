@@ -188,6 +188,7 @@ def test_a_resumed_run_draws_the_same_and_another_secret_another() -> None:
 # ── what it is worth ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.promise("P40")
 def test_a_whole_run_is_one_gaussian_release() -> None:
     once = Ledger().plus(Release(1.5)).epsilon(1e-6)
     everyone = plan(CorrelatedNoise(1.5))
@@ -198,6 +199,7 @@ def test_a_whole_run_is_one_gaussian_release() -> None:
     assert planned(everyone).epsilon(1e-6) == pytest.approx(planned(twenty).epsilon(1e-6) or 0, abs=1e-9)
 
 
+@pytest.mark.promise("P40")
 def test_who_comes_more_often_than_it_is_made_for_gives_more_away() -> None:
     """Also as planned: with 40 clients each has its turn every second round, and where nobody knows, each round."""
     p = plan(CorrelatedNoise(1.5, separation=5), sample=InTurn(20))

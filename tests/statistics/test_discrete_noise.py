@@ -170,6 +170,7 @@ def test_reference_samples_are_of_the_same_distribution(name: str) -> None:
     assert apart.max() < math.sqrt(-math.log(1e-5 / 2) / 2 * (1 / len(theirs) + 1 / len(ours)))
 
 
+@pytest.mark.promise("P28")
 @pytest.mark.parametrize("kind", KINDS)
 def test_sums_of_shares(kind: Any) -> None:
     """Nine shares of variance σ²/9 have σ² together; those of Skellam numbers are Skellam again, exactly."""
@@ -216,6 +217,7 @@ WHO: list[tuple[dict[str, Any], int, float]] = [
 ]
 
 
+@pytest.mark.promise("P27")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("who, n, times", WHO, ids=lambda value: str(value))
 @pytest.mark.parametrize("weigh", [Weigh("one"), Weigh("examples", cap=8)], ids=["one", "examples"])
@@ -357,6 +359,7 @@ class Louder(Finite):
         return total
 
 
+@pytest.mark.promise("P29")
 def test_what_changes_more_than_the_noise_is_sized_for_has_no_number() -> None:
     pipe = (Clip(1.0), Weigh("one"), Quantize(16), SkellamNoise(2.0), Louder())
     p = Plan(Softmax(4, 2), pipe=pipe, training=QUIET)
@@ -384,6 +387,7 @@ WRONG: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.promise("P42")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_wrong_plans_fail_when_they_are_built(kind: Any, wrong: Callable[[Any], Any]) -> None:

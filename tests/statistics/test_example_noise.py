@@ -34,6 +34,7 @@ def noise(name: str, key: Key, training: Training = TRAINING) -> Vector:
     return np.asarray((x - of.train(x, data, training, Drift(), key).x) * B)
 
 
+@pytest.mark.promise("P36")
 @pytest.mark.parametrize("name", ["softmax", "torch"])
 def test_the_noise_is_gaussian_of_the_size_that_is_named(name: str) -> None:
     draws = np.concatenate([noise(name, Key.of(seed)) for seed in range(8)])  # 64,000
@@ -58,6 +59,7 @@ def test_steps_rounds_clients_and_coordinates_draw_apart() -> None:
     assert np.abs(correlation).max() < 5 / np.sqrt(shape[0])
 
 
+@pytest.mark.promise("P36")
 def test_batches_are_poisson_samples() -> None:
     n, b, steps = 40, 8, 6000
     training = Training(batch=b, steps=steps, private=SILENT, report=False)

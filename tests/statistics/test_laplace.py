@@ -127,6 +127,7 @@ def test_it_is_the_number_of_dp_accounting_or_the_pure_one(z: float, rounds: int
     assert found == pytest.approx(wanted, abs=1e-6)
 
 
+@pytest.mark.promise("P41")
 def test_one_round_has_epsilon_one_over_z_at_any_delta() -> None:
     p = plan(LaplaceNoise(2.0), rounds=1)
     for delta in (1e-3, 1e-9, 1e-100):
@@ -153,6 +154,7 @@ def test_a_change_of_many_numbers_gives_no_more_away_than_that_of_one() -> None:
             assert (parts * laplace(orders, z * parts) <= laplace(orders, z) * (1 + 1e-9)).all()
 
 
+@pytest.mark.promise("P28")
 def test_too_few_hands_leave_no_number() -> None:
     """What less than `least` shares add up to is no Laplace noise, and nothing is known of it."""
     p = plan(LaplaceNoise(2.0, by="all", least=5), training=QUIET)
@@ -180,6 +182,7 @@ def test_a_federation_learns_with_it() -> None:
     assert spent(p, states).epsilon(1e-6) == planned(p).epsilon(1e-6)
 
 
+@pytest.mark.promise("P42")
 @pytest.mark.parametrize(
     "pipe",
     [

@@ -88,6 +88,7 @@ WHO = [  # by, least, clients → standard deviation of the sum over z·C/√s
 ]
 
 
+@pytest.mark.promise("P27")
 @pytest.mark.parametrize("noise, n, times", WHO, ids=lambda value: str(value))
 def test_standard_deviation_of_the_sum(noise: GaussianNoise, n: int, times: float) -> None:
     """delta is clipped to 2, loss to 5; delta alone has 95 % of the privacy, the one side value 5 %."""
@@ -97,6 +98,7 @@ def test_standard_deviation_of_the_sum(noise: GaussianNoise, n: int, times: floa
     assert close(sums[:, 200:], times * 1.5 * 5.0 / math.sqrt(SIDE))
 
 
+@pytest.mark.promise("P35")
 @pytest.mark.parametrize("noise, n, times", WHO, ids=lambda value: str(value))
 def test_weights_multiply_it_by_their_cap(noise: GaussianNoise, n: int, times: float) -> None:
     """A client of 8 examples or more changes the sum by 8·2 in delta, by 8·5 in loss, by 8 in weight."""
@@ -107,6 +109,7 @@ def test_weights_multiply_it_by_their_cap(noise: GaussianNoise, n: int, times: f
     assert close(sums[:, 201:], times * 1.5 * 8.0 / math.sqrt(SIDE / 2))
 
 
+@pytest.mark.promise("P27", "P62")
 @pytest.mark.parametrize("noise, n, times", WHO, ids=lambda value: str(value))
 @pytest.mark.parametrize("bits", [8, 24])
 def test_rounding_afterwards_is_covered(noise: GaussianNoise, n: int, times: float, bits: int) -> None:
@@ -130,6 +133,7 @@ def test_rounding_afterwards_is_covered(noise: GaussianNoise, n: int, times: flo
             assert low * (1 - slack) < draws.std() < high * (1 + slack)
 
 
+@pytest.mark.promise("P28")
 def test_dropouts_leave_the_noise_whole_down_to_least() -> None:
     """Shares are sized for `least` clients: with exactly as many σ is whole, and a plan wants as many."""
     noise = GaussianNoise(1.0, by="all", least=5)
@@ -191,6 +195,7 @@ PLANS: dict[str, Plan] = {
 }
 
 
+@pytest.mark.promise("P27")
 @pytest.mark.parametrize("p", PLANS.values(), ids=PLANS)
 def test_all_blocks_together_spend_what_z_says(p: Plan) -> None:
     """Σ (Cₖ/σₖ)² = 1/z², with σ measured and C from the bounds on the wire; so the whole is one Gaussian mechanism."""
@@ -207,6 +212,7 @@ def test_all_blocks_together_spend_what_z_says(p: Plan) -> None:
         assert abs(draws.std() - sigma[name]) < 5 / math.sqrt(2 * draws.size) * sigma[name] + rounding
 
 
+@pytest.mark.promise("P2")
 @pytest.mark.parametrize("p", PLANS.values(), ids=PLANS)
 def test_no_client_changes_more_than_the_noise_is_sized_for(p: Plan) -> None:
     """Whatever a client says, its encoded vector is within the bounds on the wire, block by block."""

@@ -57,6 +57,7 @@ def plan(kind: Any, name: str, by: str, weigh: Any) -> Plan:
     return Plan(MODEL, pipe=pipe, sample=sample, training=Training(report=False))
 
 
+@pytest.mark.promise("P27")
 @pytest.mark.parametrize("weigh", [Weigh("one"), Weigh("examples", cap=5)], ids=["one", "examples"])
 @pytest.mark.parametrize("by", BY)
 @pytest.mark.parametrize("kind, name", CASES, ids=lambda value: getattr(value, "__name__", value))

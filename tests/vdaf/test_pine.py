@@ -74,6 +74,7 @@ def test_reals_are_rounded_to_even_steps() -> None:
     assert result.tolist() == [0.0, 0.5, 0.0, -0.5, 1.0, -1.0] + [0.0] * 10
 
 
+@pytest.mark.promise("P15")
 def test_the_bound_itself_is_in_and_one_more_is_out() -> None:
     at = np.zeros(D, int)
     at[3] = -B
@@ -123,6 +124,8 @@ def test_a_liar_who_does_not_lie_is_accepted() -> None:
     assert not refused(Liar, [B] + [0] * (D - 1))
 
 
+@pytest.mark.guards("v + u = B²", "proofs are decided")
+@pytest.mark.promise("P13")
 def test_a_norm_above_the_bound_is_refused() -> None:
     assert refused(Liar, DOUBLE)
     assert refused(Liar, [B, 1] + [0] * (D - 2))
@@ -130,6 +133,8 @@ def test_a_norm_above_the_bound_is_refused() -> None:
     assert not refused(Liar, [Field64.p - 1] * D)  # −1, which is small
 
 
+@pytest.mark.guards("the norm is proven")
+@pytest.mark.promise("P13")
 def test_a_false_claim_about_the_norm_is_refused() -> None:
     """v + u = B² holds, all are bits, and all dots are small: only Σ xⱼ² = v is false."""
 
@@ -140,6 +145,8 @@ def test_a_false_claim_about_the_norm_is_refused() -> None:
     assert refused(Claims, DOUBLE)
 
 
+@pytest.mark.guards("v + u = B²")
+@pytest.mark.promise("P13")
 def test_bits_of_the_norm_must_add_up_to_the_bound() -> None:
     """v is the true square, in bits: only v + u = B² is false."""
 
@@ -150,6 +157,8 @@ def test_bits_of_the_norm_must_add_up_to_the_bound() -> None:
     assert refused(Claims, [B, 100] + [0] * (D - 2))
 
 
+@pytest.mark.guards("all are bits")
+@pytest.mark.promise("P13")
 @pytest.mark.parametrize("u", [0, 1, 2, 3])
 def test_what_is_no_bit_is_refused(u: int) -> None:
     """The two lowest bits of B² − ‖x‖² ≡ u (mod 4) are written as u + 2 and −1: the number is right."""
@@ -165,6 +174,8 @@ def test_what_is_no_bit_is_refused(u: int) -> None:
     assert refused(Claims, [B // 2, *([1] * (-u % 4)), *([0] * (D - 1 - -u % 4))])
 
 
+@pytest.mark.guards("bits are weighed apart")
+@pytest.mark.promise("P13")
 def test_what_is_no_bit_cannot_be_balanced_by_others() -> None:
     """u = 0 is written as a + 2b + 4c = 0 with a² − a + b² − b + c² − c = 0: each bit has a weight of its own."""
 
@@ -179,6 +190,8 @@ def test_what_is_no_bit_cannot_be_balanced_by_others() -> None:
     assert refused(Claims, [B] + [0] * (D - 1))
 
 
+@pytest.mark.guards("dots are weighed apart")
+@pytest.mark.promise("P13")
 def test_a_false_dot_cannot_be_balanced_by_another() -> None:
     class Claims(Liar):
         def _claim(self, dots: Elements) -> Elements:
@@ -188,12 +201,15 @@ def test_a_false_dot_cannot_be_balanced_by_another() -> None:
     assert refused(Claims, HONEST)
 
 
+@pytest.mark.guards("enough checks succeed")
+@pytest.mark.promise("P13")
 def test_a_wrapped_norm_is_refused() -> None:
     """‖x‖² = p + 12345: honest about every check, so that only their number is too small."""
     assert sum(v * v for v in WRAPPED) == Field64.p + 12345
     assert refused(Liar, WRAPPED)
 
 
+@pytest.mark.guards("dots are as claimed")
 @pytest.mark.parametrize("claimed", ["zero", "cut"])
 def test_a_wrapped_norm_that_claims_success_is_refused(claimed: str) -> None:
     """All is right but the values of those dots that are claimed to be small."""
@@ -206,6 +222,8 @@ def test_a_wrapped_norm_that_claims_success_is_refused(claimed: str) -> None:
     assert refused(Claims, WRAPPED)
 
 
+@pytest.mark.guards("enough checks succeed")
+@pytest.mark.promise("P13")
 def test_one_success_too_few_or_too_many_is_refused() -> None:
     class Fewer(Liar):
         def _claim(self, dots: Elements) -> Elements:
@@ -217,6 +235,8 @@ def test_one_success_too_few_or_too_many_is_refused() -> None:
     assert refused(Liar, HONEST, profile=replace(SMALL, wraparound=Wraparound(40, 39)))  # it claims 40
 
 
+@pytest.mark.guards("all are bits")
+@pytest.mark.promise("P13")
 @pytest.mark.parametrize("halves", [(4, 0), (1, 3)])
 def test_success_is_a_bit(halves: tuple[int, int]) -> None:
     """g₁ = 2 and g₂ = 0, or ½ and 3/2, are two successes, and both dots are small."""
@@ -295,10 +315,11 @@ def test_any_changed_byte_is_refused(report: tuple[bytes, bytes, list[bytes]]) -
         prepared(one, nonce, public, [shares[0], shares[2], shares[1]])
 
 
+@pytest.mark.guards("lengths are compared")
 def test_what_is_too_short_or_too_long_is_refused(report: tuple[bytes, bytes, list[bytes]]) -> None:
     (nonce, public, shares), one = report, pine(shares=3)
     for who, share in enumerate(shares):
-        for wrong in (b"", share[:-1], share + b"\0", share[:-8], share[:-32], share + bytes(32)):
+        for wrong in (share + b"\0", b"", share[:-1], share[:-8], share[:-32], share + bytes(32)):
             with pytest.raises(ProtocolError, match="share of"):
                 one.prepare(KEY, who, nonce, public, wrong)
     for wrong in (b"", public[:-1], public[:-32], public + bytes(32)):
@@ -324,6 +345,7 @@ def test_what_is_too_short_or_too_long_is_refused(report: tuple[bytes, bytes, li
             one.unshard([bytes(D * 8), bytes(D * 8), wrong])
 
 
+@pytest.mark.guards("elements are below the modulus")
 def test_an_element_above_the_modulus_is_refused(report: tuple[bytes, bytes, list[bytes]]) -> None:
     (nonce, public, shares), one = report, pine(shares=3)
     for start in (0, 8 * (one.encoding.length + 3)):
@@ -335,6 +357,7 @@ def test_an_element_above_the_modulus_is_refused(report: tuple[bytes, bytes, lis
         one.decide([b"\xff" * 8 + verifiers[0][8:], *verifiers[1:]])
 
 
+@pytest.mark.guards("the output is zero", "the gadget is right")
 def test_any_changed_element_of_a_verifier_share_is_refused(report: tuple[bytes, bytes, list[bytes]]) -> None:
     """Among them v, the wires and the gadget of every proof: each proof must hold."""
     (nonce, public, shares), one = report, pine(shares=3)
@@ -347,6 +370,8 @@ def test_any_changed_element_of_a_verifier_share_is_refused(report: tuple[bytes,
             one.decide([said[0], flip(said[1], i), said[2]])
 
 
+@pytest.mark.guards("joint randomness is compared")
+@pytest.mark.promise("P19")
 def test_both_seeds_must_be_those_that_were_used(report: tuple[bytes, bytes, list[bytes]]) -> None:
     (nonce, public, shares), one = report, pine(shares=3)
     said = [one.prepare(KEY, who, nonce, public, share) for who, share in enumerate(shares)]
@@ -360,6 +385,8 @@ def test_both_seeds_must_be_those_that_were_used(report: tuple[bytes, bytes, lis
         one.finish(said[0][0], one.decide([ends[0], *(verifier for _, verifier in said[1:])]))
 
 
+@pytest.mark.guards("PINE binds the nonce", "PINE binds the context", "PINE binds the sizes")
+@pytest.mark.promise("P16")
 def test_a_report_belongs_to_one_nonce_context_and_set_of_parameters(report: tuple[bytes, bytes, list[bytes]]) -> None:
     """So it cannot be replayed in another round, nor be read with another bound."""
     (nonce, public, shares), one = report, pine(shares=3)
@@ -384,6 +411,8 @@ def test_a_report_belongs_to_one_nonce_context_and_set_of_parameters(report: tup
             [one.finish(state, message) for state, _ in mixed]
 
 
+@pytest.mark.guards("PINE binds the context", "PINE binds the sizes")
+@pytest.mark.promise("P16")
 def test_every_parameter_is_bound() -> None:
     """No two sets of parameters share a domain."""
     w = SMALL.wraparound
@@ -413,6 +442,8 @@ def test_an_aggregator_with_another_key_spoils_the_report(report: tuple[bytes, b
         one.decide(said)
 
 
+@pytest.mark.guards("randomness is fresh", "a share is not printed")
+@pytest.mark.promise("P10")
 def test_reports_have_fresh_randomness_and_states_do_not_print_shares() -> None:
     nonce, one = vdaf.nonce(), pine()
     reports = [one.shard(np.array(HONEST), nonce) for _ in range(2)]

@@ -82,6 +82,7 @@ def test_what_comes_out_is_the_sum(name: str, shares: int, data: st.DataObject) 
     assert run(make(shares), measurements) == total(measurements)
 
 
+@pytest.mark.promise("P15")
 @pytest.mark.parametrize(
     "prio, wrong",
     [
@@ -130,6 +131,15 @@ INVALID: list[tuple[Statement, list[list[int]]]] = [
 ]
 
 
+@pytest.mark.guards(
+    "the output is zero",
+    "a histogram has one bucket",
+    "a multihot counts its ones",
+    "a tally adds up",
+    "side values are bits",
+    "each bit has a weight",
+)
+@pytest.mark.promise("P13")
 @pytest.mark.parametrize("circuit, wrong", INVALID, ids=lambda v: type(v).__name__ if not isinstance(v, list) else "")
 def test_an_honest_proof_of_a_false_statement_is_refused(circuit: Statement, wrong: list[list[int]]) -> None:
     for x in wrong:
@@ -146,6 +156,8 @@ VALID: list[tuple[Statement, Any]] = [
 ]
 
 
+@pytest.mark.guards("the gadget is right")
+@pytest.mark.promise("P13")
 @pytest.mark.parametrize("circuit, measurement", VALID, ids=lambda v: type(v).__name__)
 def test_a_changed_proof_is_refused(circuit: Statement, measurement: Any) -> None:
     field, x = circuit.shape.field, circuit.encode(measurement)
@@ -158,6 +170,7 @@ def test_a_changed_proof_is_refused(circuit: Statement, measurement: Any) -> Non
         assert not accepted(circuit, x, change), i
 
 
+@pytest.mark.guards("the gadget is right")
 def test_a_proof_that_only_makes_the_output_zero_is_refused() -> None:
     """x = 2 is no bit; the gadget's output is sent as if it were 2, not 2² = 4."""
     arity = Count().shape.gadget.arity
@@ -169,6 +182,7 @@ def test_a_proof_that_only_makes_the_output_zero_is_refused() -> None:
     assert not accepted(Count(), Field64.array([2]), change)
 
 
+@pytest.mark.guards("a query shows no input")
 def test_a_query_at_a_root_of_unity_is_refused() -> None:
     proof, x = Proof(Count(), "values"), Field64.array([1])
     π = Field64.zeros(proof.length)
@@ -199,12 +213,13 @@ def test_any_changed_byte_is_refused(prio: Prio3, measurement: int) -> None:
                 prepared(prio, nonce, public, [*shares[:who], flip(share, i), *shares[who + 1 :]])
 
 
+@pytest.mark.guards("lengths are compared")
 @pytest.mark.parametrize("prio, measurement", [(HISTOGRAM, 2), (COUNT, 1)], ids=["histogram", "count"])
 def test_what_is_too_short_or_too_long_is_refused(prio: Prio3, measurement: int) -> None:
     nonce = vdaf.nonce()
     public, shares = prio.shard(measurement, nonce)
     for who, share in enumerate(shares):
-        for wrong in (b"", share[:-1], share + b"\0", share[: -prio.statement.shape.field.size]):
+        for wrong in (share + b"\0", b"", share[:-1], share[: -prio.statement.shape.field.size]):
             with pytest.raises(ProtocolError, match="share of"):
                 prio.prepare(KEY, who, nonce, public, wrong)
         for wrong in {public[:-1], public + b"\0", public + bytes(32)} - {public}:
@@ -230,6 +245,7 @@ def test_what_is_too_short_or_too_long_is_refused(prio: Prio3, measurement: int)
             prio.prepare(KEY, who, nonce, public, shares[0])
 
 
+@pytest.mark.guards("elements are below the modulus")
 def test_an_element_above_the_modulus_is_refused() -> None:
     """0 and p are the same element, so a report could be sent in two forms."""
     nonce = vdaf.nonce()
@@ -243,6 +259,8 @@ def test_an_element_above_the_modulus_is_refused() -> None:
             COUNT.prepare(KEY, 0, nonce, public, changed)
 
 
+@pytest.mark.guards("Prio3 binds the nonce", "Prio3 binds the context")
+@pytest.mark.promise("P16")
 @pytest.mark.parametrize("prio, measurement", [(HISTOGRAM, 2), (COUNT, 1)], ids=["histogram", "count"])
 def test_a_report_belongs_to_one_nonce_key_context_and_place(prio: Prio3, measurement: int) -> None:
     nonce = vdaf.nonce()
@@ -268,6 +286,8 @@ def test_two_reports_cannot_be_mixed() -> None:
         prepared(HISTOGRAM, nonce, public, [first[0], *second[1:]])
 
 
+@pytest.mark.guards("joint randomness is compared")
+@pytest.mark.promise("P19")
 def test_a_message_of_another_report_is_refused() -> None:
     said = []
     for _ in range(2):
@@ -280,6 +300,8 @@ def test_a_message_of_another_report_is_refused() -> None:
         HISTOGRAM.finish(said[1][0][0], message)
 
 
+@pytest.mark.guards("randomness is fresh")
+@pytest.mark.promise("P10")
 def test_shares_alone_say_nothing_that_repeats() -> None:
     """Two reports of one measurement have nothing in common: fresh randomness for each."""
     nonce = vdaf.nonce()
@@ -291,6 +313,7 @@ def test_shares_alone_say_nothing_that_repeats() -> None:
     assert not pieces[0] & pieces[1]
 
 
+@pytest.mark.guards("a share is not printed")
 def test_a_state_does_not_print_its_share() -> None:
     nonce = vdaf.nonce()
     public, shares = COUNT.shard(1, nonce)
@@ -332,6 +355,7 @@ def test_the_bytes_do_not_change() -> None:
     assert everything.hexdigest() == "3e882d4aac433bcb246954fccd0844b214b54b88afdd70bf8d9675c8fc514e4f"
 
 
+@pytest.mark.guards("each proof is decided")
 def test_each_of_several_proofs_must_hold() -> None:
     prio, nonce = prio3_sum_vec_multiproof(3, 5, 4, 2, b"task"), vdaf.nonce()
     public, shares = prio.shard([1, 2, 3], nonce)

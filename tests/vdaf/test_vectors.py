@@ -20,11 +20,13 @@ FILES = sorted(path for room in ("xof", "vdaf", "pine") for path in FOLDER.glob(
 ABSENT = pytest.mark.skip(reason="no published vectors: HANSA_VECTORS is not set and shared/vectors is absent")
 
 
+@pytest.mark.promise("P22")
 @pytest.mark.parametrize("path", FILES or [pytest.param(FOLDER, marks=ABSENT)], ids=lambda path: path.stem)
 def test_a_published_vector(path: Path) -> None:
     check_vdaf_vector(path)
 
 
+@pytest.mark.promise("P22")
 @pytest.mark.parametrize("name", ["Prio3Histogram_0", "Prio3Sum_1", "XofTurboShake128"])
 def test_a_changed_vector_is_noticed(name: str, tmp_path: Path) -> None:
     found = [path for path in FILES if path.stem == name]

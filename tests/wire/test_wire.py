@@ -53,6 +53,7 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
+@pytest.mark.promise("P57")
 @given(values)
 def test_every_value_comes_back(value: Any) -> None:
     assert same(decode(*encode(value)), value)
@@ -104,6 +105,7 @@ def test_what_comes_back_may_be_worked_on() -> None:
     assert a["a"].sum() == a["b"].sum() == 6
 
 
+@pytest.mark.promise("P57")
 @pytest.mark.parametrize(
     ("value", "names"),
     [
@@ -132,6 +134,8 @@ def deep(levels: int) -> list[Any]:
     return [deep(levels - 1)] if levels else []
 
 
+@pytest.mark.guards("a message is not too deep")
+@pytest.mark.promise("P57")
 def test_depth_has_a_limit_on_both_sides() -> None:
     assert same(loads(dumps(deep(DEPTH))), deep(DEPTH))
     with pytest.raises(ProtocolError, match="levels deep"):
@@ -142,6 +146,8 @@ def test_depth_has_a_limit_on_both_sides() -> None:
         decode("[" * 10**6 + "]" * 10**6, {})  # deeper than the parser itself can go
 
 
+@pytest.mark.guards("a message is not too long")
+@pytest.mark.promise("P57")
 def test_size_has_a_limit_on_both_sides() -> None:
     with pytest.raises(ProtocolError, match="characters"):
         encode("a" * TEXT)
@@ -153,6 +159,8 @@ def test_size_has_a_limit_on_both_sides() -> None:
     assert loads(data, size=len(data)).shape == (1000,)
 
 
+@pytest.mark.guards("every array is named")
+@pytest.mark.promise("P57")
 @pytest.mark.parametrize(
     "text",
     [
@@ -172,6 +180,7 @@ def test_json_of_a_stranger_is_refused(text: str) -> None:
         decode(text, {"a": np.zeros(16, np.uint8)})
 
 
+@pytest.mark.promise("P56")
 def test_bytes_of_a_stranger_are_refused() -> None:
     from safetensors.numpy import save
 
@@ -184,6 +193,7 @@ def test_bytes_of_a_stranger_are_refused() -> None:
             loads(data)
 
 
+@pytest.mark.promise("P56")
 @given(st.binary(max_size=200), st.integers(0, 10**6))
 def test_no_byte_brings_the_reader_down(noise: bytes, where: int) -> None:
     good = dumps({"x": np.ones(3), "y": (1, 2.5, np.ones(2, ">c16"))})

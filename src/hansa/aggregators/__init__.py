@@ -79,7 +79,9 @@ class Aggregator:
     def sees(self) -> tuple[tuple[str, str, str], ...]:
         """Who sees what, under which assumption."""
         return (
+            # P9
             ("server", "each client's encoded vector, by name", "none: the server must be trusted with every update"),
+            # P9
             ("other clients", "the new model after each round", "they learn of others what the model itself tells"),
         )
 
@@ -131,6 +133,7 @@ class RobustRule(Aggregator):
 
     def sees(self) -> tuple[tuple[str, str, str], ...]:
         """As with every sum in the clear; and what liars can do."""
+        # P66
         return (*super().sees(), ("lying clients", "the model; they move it, but not far", self.promise()))
 
     def plan(self, spec: Spec) -> Spec:

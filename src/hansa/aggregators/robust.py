@@ -42,6 +42,7 @@ class Median(RobustRule):
 
     def promise(self) -> str:
         """Up to which share of liars it holds."""
+        # P66
         return "fewer than half of the clients heard lie"
 
 
@@ -84,6 +85,7 @@ class TrimmedMean(RobustRule):
 
     def promise(self) -> str:
         """Up to which share of liars it holds."""
+        # P66
         return f"at most {100 * self.share:.3g}% of the clients heard lie"
 
 
@@ -116,6 +118,7 @@ class Krum(RobustRule):
 
     def promise(self) -> str:
         """Up to which number of liars it holds."""
+        # P66
         return f"at most {self.f} of the clients heard lie, and {2 * self.f + 3} or more are heard"
 
 
@@ -154,6 +157,7 @@ class MultiKrum(RobustRule):
 
     def promise(self) -> str:
         """Up to which number of liars it holds."""
+        # P66
         return f"at most {self.f} of the clients heard lie, and {self._least()} or more are heard"
 
 
@@ -193,6 +197,7 @@ class GeometricMedian(RobustRule):
 
     def promise(self) -> str:
         """Up to which share of liars it holds."""
+        # P66
         return "fewer than half of the clients heard lie"
 
 
@@ -227,6 +232,7 @@ class CentredClipping(RobustRule):
     def promise(self) -> str:
         """Up to which share of liars it holds, and what bounds them beyond it."""
         far = self.iterations * self.radius
+        # P66
         return f"at most 10% of the clients heard lie; any share s of liars moves the update by s·{far:g} at most"
 
 
@@ -270,6 +276,7 @@ class Bulyan(RobustRule):
 
     def promise(self) -> str:
         """Up to which number of liars it holds."""
+        # P66
         return f"at most {self.f} of the clients heard lie, and {4 * self.f + 3} or more are heard"
 
 

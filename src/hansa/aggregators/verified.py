@@ -368,14 +368,19 @@ class VerifiedSum(Aggregator):
         )
         noise = f", with the noise of each aggregator (multiplier {self.noise:g})" if self.noise else ""
         return (
+            # P10, P11
             ("server", f"random shares; the sum{noise}; who took part, and whose proof does not hold", one + more),
+            # P10, P82
             (helpers, "random shares; the model, and by its change the mean; who took part, and whose proof does not "
              "hold", one),
+            # P9, P82
             ("other clients", "the new model after each round, and by its change the mean of all updates",
              "they learn of others what the model itself tells; of two clients, each learns the other's update"),
+            # P12, P83
             ("lying clients", "nothing more; each moves the sum by its bounds at most, or is refused by name; the mean "
              "by the longest update over the least weight, for the two are proven apart",
              "that all aggregators do their work; a false proof is accepted with negligible probability"),
+            # P11
             ("all aggregators together", "each client's vector", "none: choose helpers that would not collude"),
         )  # fmt: skip
 

@@ -137,6 +137,7 @@ class Quantize(Transform):
 
     def explain(self, spec: Spec) -> str:
         """How finely."""
+        # P45
         steps = ", ".join(f"{name} {self._step(spec, name):.2g}" for name in spec.blocks)
         room = f", so that the sum of {self._most(spec)} clients has as many" if self.of == "sum" else ""
         return f"rounds to integers of {self.bits} bits without bias (steps: {steps}){room}"

@@ -112,6 +112,7 @@ class CorrelatedNoise(Transform):
     def explain(self, spec: Spec) -> str:
         """Who draws how much."""
         rounds, kind = spec.wire.rounds or 1, "gaussian" if own(self) else "unknown"
+        # P27
         sigma = ", ".join(f"{name} ±{one:.3g}" for name, one in self._sigma(spec).items())
         return (
             f"{kind} noise of {sigma}, of which later rounds take a part back ({self.matrix(rounds).bands} bands): "

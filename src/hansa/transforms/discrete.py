@@ -107,6 +107,7 @@ class IntegerNoise(Transform):
     def explain(self, spec: Spec) -> str:
         """Who draws how much."""
         noise = self.plan(spec).noise
+        # P27
         sigma = ", ".join(
             f"{name} ±{sigma * noise.step[name]:.3g}"
             for name, (_, _, sigma) in zip(spec.blocks, noise.parts, strict=True)

@@ -79,6 +79,7 @@ class RealNoise(Transform):
 
     def explain(self, spec: Spec) -> str:
         """Who draws how much."""
+        # P27
         scales = ", ".join(f"{name} ±{scale:.3g}" for name, scale in self.scales(spec, spec.wire.bounds).items())
         return f"{self._known} noise of {scales}: {drawn_by(self.by, self.least)}; real numbers, not discrete"
 
@@ -195,8 +196,11 @@ def hideable(v: Vector) -> Vector:
 def drawn_by(by: str, least: int) -> str:
     """Who draws the noise, in words."""
     return {
+        # P39
         "server": "the server adds it to the sum (it sees the sum without)",
+        # P28
         "all": f"the clients add it in shares; it is whole when {least} of them take part",
+        # P38
         "each": "each client adds all of it",
     }[by]
 

@@ -65,6 +65,7 @@ class Rotate(Transform):
 
     def explain(self, spec: Spec) -> str:
         """What for."""
+        # P45
         return "turns the update at random, which spreads its length over all its numbers; anyone can turn it back"
 
 

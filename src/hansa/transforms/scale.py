@@ -94,6 +94,7 @@ class Clip(Transform):
 
     def explain(self, spec: Spec) -> str:
         """What is cut."""
+        # P44
         return f"cuts {', '.join(spec.update)} to norm {self.norm:g}{_told(spec, self.side)}"
 
 
@@ -161,6 +162,7 @@ class AdaptiveClip(Transform):
     def explain(self, spec: Spec) -> str:
         """What is cut, and what is told."""
         return (
+            # P44
             f"cuts the update to a norm that {self.quantile:.0%} of the clients stay below, learnt from a bit of each "
             f"(first {self.first:g}){_told(spec, self.side)}"
         )
@@ -253,6 +255,7 @@ class Weigh(Transform):
         """How a client counts."""
         if self.by == "one":
             return "every client counts once"
+        # P44
         return "a client counts by its examples" + (f", at most {self.cap:g}" if self.cap else "")
 
 
@@ -292,4 +295,5 @@ class Finite(Transform):
 
     def explain(self, spec: Spec) -> str:
         """Who stays out."""
+        # P50
         return "a client whose numbers are not finite stays out of the round"

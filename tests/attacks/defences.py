@@ -1,0 +1,356 @@
+"""Each defence, and how the source reads without it: attacks that are marked with its name must then succeed.
+
+`python -m tests.evidence.remove_defences` takes them away, one at a time; test_defences.py looks that all can be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Defence:
+    """What stands in the source once, and what stands there without the defence.
+
+    also: further texts of the same file, where a defence stands in two places. ends: the errors with which an attack
+    ends a run, where that is its success; everywhere else a test must fail by what it asserts. only: which parameters
+    of the tests attack this defence. Both are regular expressions, for the names.
+    """
+
+    name: str
+    file: str  # under src/hansa
+    old: str
+    new: str
+    also: tuple[tuple[str, str], ...] = ()
+    ends: str = ""
+    only: str = ""
+
+    @property
+    def edits(self) -> tuple[tuple[str, str], ...]:
+        """(text, text without the defence)."""
+        return ((self.old, self.new), *self.also)
+
+
+NORMS, PINE, PRIO3, FLP = "crypto/norms.py", "crypto/pine.py", "crypto/prio3.py", "crypto/flp.py"
+CIRCUITS, VDAF, FIELD, KEYS = "crypto/circuits.py", "crypto/vdaf.py", "crypto/field.py", "crypto/keys.py"
+VERIFIED, SHARE, CLAIMS = "aggregators/verified.py", "aggregators/share.py", "aggregators/claims.py"
+RULES, ROBUST = "aggregators/__init__.py", "aggregators/robust.py"
+NOISE, DISCRETE, SCALE = "transforms/noise.py", "transforms/discrete.py", "transforms/scale.py"
+CORRELATED = "transforms/correlated.py"
+NEVER = "if False:"
+
+PROOFS = (
+    Defence("all are bits", NORMS, "field.total(bits) + s * norm", "s * norm"),
+    Defence("v + u = B²", NORMS, "s * norm + ", ""),
+    Defence("dots are as claimed", NORMS, "s**2 * field.total(checks) + ", ""),
+    Defence("enough checks succeed", NORMS, " + s**3 * count", ""),
+    Defence("bits are weighed apart", NORMS, "field.mul(b, field.powers(r, len(b)))", "b"),
+    Defence("dots are weighed apart", NORMS, "field.mul(difference, field.powers(t, len(g)))", "difference"),
+    Defence("the norm is proven", PINE, "if not proof.decide", "if proof is not self.norm and not proof.decide"),
+    Defence("proofs are decided", PINE, "if not proof.decide(verifier):", NEVER),
+    Defence("each proof is decided", PRIO3, "for k in range(self.proofs)):", "for k in range(1)):"),
+    Defence("the output is zero", FLP, "bool(v == 0) and ", ""),
+    Defence(
+        "the gadget is right",
+        FLP,
+        "bool(v == 0) and bool(self.shape.gadget.rows(self.shape.field, f[None, :])[0] == g)",
+        "bool(v == 0)",
+    ),
+    Defence("a query shows no input", FLP, "if pow(t, n, field.p) == 1:", NEVER),
+    Defence(
+        "side values are bits", CIRCUITS, "[self.field.total(gates), *self.also(x, one)]", "[0, *self.also(x, one)]"
+    ),
+    Defence("each bit has a weight", CIRCUITS, "field.powers(rₖ, self.chunk + 1)[1:]", "field.powers(1, self.chunk)"),
+    Defence("a histogram has one bucket", CIRCUITS, "return [self.field.total(x) - one]", "return [0]"),
+    Defence(
+        "a multihot counts its ones", CIRCUITS, "[self.field.total(x[: self.length]) - int(n[0])]", "[0 * int(n[0])]"
+    ),
+    Defence("a tally adds up", CIRCUITS, "return [sum(values) - claimed]", "return [0 * claimed]"),
+    Defence("joint randomness is compared", VDAF, "if not hmac.compare_digest(ours, theirs):", NEVER),
+    Defence("lengths are compared", VDAF, "if len(data) != size:", NEVER),
+    Defence("randomness is fresh", VDAF, "return secrets.token_bytes(size)", "return bytes(size)"),
+    Defence("a share is not printed", VDAF, "share: Elements = attribute(repr=False)", "share: Elements"),
+    Defence(
+        "elements are below the modulus", FIELD, "if not good.all():\n            raise", f"{NEVER}\n            raise"
+    ),
+    Defence("PINE binds the nonce", PINE, "[bytes([j]), nonce, data]", "[bytes([j]), data]"),
+    Defence("PINE binds the context", PINE, r' + b"\0" + self.context', ""),
+    Defence("PINE binds the sizes", PINE, "{numbers} {sizes}", "{numbers}"),
+    Defence("Prio3 binds the nonce", PRIO3, "[bytes([j]), nonce, self.statement", "[bytes([j]), self.statement"),
+    Defence("Prio3 binds the context", PRIO3, 'usage.to_bytes(2, "big") + self.context', 'usage.to_bytes(2, "big")'),
+)
+
+AGGREGATORS = (
+    Defence("a helper compares the opening", VERIFIED, "if opening != _promise(secret, challenges, cohort):", NEVER),
+    Defence("a report is of the cohort", VERIFIED, "if who not in cohort:", NEVER),
+    Defence("a client has one report", SHARE, "who in self._asked or ", ""),
+    Defence("a nonce belongs to one report", SHARE, " or nonce in self._nonces", ""),
+    Defence("a sum holds enough clients", VERIFIED, "if len(share.seen) < max(quorum, self.least):", NEVER),
+    Defence("a helper knows the quorum", VERIFIED, "< max(quorum, self.least):", "< self.least:"),
+    Defence("a helper says one sum in a round", "client.py", "if at.round <= self._summed:", NEVER),
+    Defence(
+        "a report is bound to its session",
+        VERIFIED,
+        'said = ("hansa VerifiedSum 1", at.session.task, opening["key"], opening["challenges"], opening["cohort"])',
+        'said = ("hansa VerifiedSum 1",)',
+    ),
+    Defence("a report is bound to the model", VERIFIED, "at.session.task, opening", "opening"),
+    Defence("a report is bound to the key", VERIFIED, 'opening["key"], ', ""),
+    Defence("a report is bound to the challenges", VERIFIED, 'opening["key"], opening["challenges"]', 'opening["key"]'),
+    Defence("a report is bound to the cohort", VERIFIED, ', opening["cohort"])', ")"),
+    Defence("a report is sealed with its client", VERIFIED, "dumps((binding, who, nonce,", "dumps((binding, nonce,"),
+    Defence(
+        "a public share is sealed in",
+        VERIFIED,
+        "who, nonce, public, aggregator, part)",
+        "who, nonce, aggregator, part)",
+    ),
+    Defence(
+        "shares are sealed for the helper",
+        KEYS,
+        "bytes(_suite().decrypt(box, self._key, info))",
+        "box",
+        also=(("bytes(_suite().encrypt(data, X25519PublicKey.from_public_bytes(public), info))", "data"),),
+    ),
+    Defence("a report is no more than a report", VERIFIED, "if not more and len(nonce)", "if len(nonce)"),
+    Defence(
+        "a report is read before it is used",
+        VERIFIED,
+        "right = all(_all(row, bytes) for row in (public, leader, *sealed))",
+        "right = True",
+        ends="TypeError|ValueError|AttributeError|KeyError|IndexError",
+    ),
+    Defence(
+        "a helper reads a report before it opens it",
+        VERIFIED,
+        "list(sealed)) if _all(public, bytes) and _all(sealed, bytes):",
+        "list(sealed)):",
+        ends="TypeError|AttributeError|ValueError",
+    ),
+    Defence(
+        "a refusal is of one report",
+        SHARE,
+        "            except ProtocolError as error:\n                why[who]",
+        "            except ZeroDivisionError as error:\n                why[who]",
+    ),
+    Defence(
+        "all aggregators finish",
+        VERIFIED,
+        "for who in verdicts if all(who in end for end in ends)]",
+        "for who in verdicts]",
+    ),
+    Defence(
+        "sums are over the same clients", VERIFIED, "if seen == sorted(share.seen):", "if seen:", only="other clients"
+    ),
+    Defence(
+        "a sum is within reach",
+        CLAIMS,
+        "if ((total >",
+        "if False and ((total >",
+        ends="OverflowError",
+        only="another sum",
+    ),
+    Defence("a sum does not wrap around", CLAIMS, "if largest >= field.p / 2:", NEVER),
+    Defence(
+        "a helper adds its noise",
+        VERIFIED,
+        'share.totals(self._noise(at.spec, at.key)), "seen"',
+        'share.totals({}), "seen"',
+    ),
+    Defence("the server adds its noise", VERIFIED, "[share.totals(self._noise(spec, at.key)), ", "[share.totals({}), "),
+    Defence(
+        "an aggregator's noise covers all blocks",
+        VERIFIED,
+        "self.noise * claim.bound / shares(spec)[name] ** 0.5",
+        "self.noise * claim.bound",
+    ),
+    Defence(
+        "reports are checked in batches",
+        VERIFIED,
+        "islice(reports, max(1, min(MOST, BATCH // (8 * spec.size))))",
+        "reports",
+    ),
+)
+
+ROUNDS = (
+    Defence(
+        "a lone liar ends no run", "loops.py", "if len(cohort) >= plan.sample.quorum:", "if True:", ends="RoundError"
+    ),
+    Defence(
+        "helpers are no clients",
+        "loops.py",
+        "{who: why for who, why in letters.lost.items() if who in cohort}",
+        "letters.lost",
+        ends="RoundError",
+    ),
+    Defence(
+        "a sum is of vectors of the plan",
+        "spec.py",
+        " or said.shape != (self.size,):",
+        ":",
+        ends="ValueError",
+        only=r"array\(\[1",
+    ),
+    Defence(
+        "a round has its quorum",
+        "plan.py",
+        "few = len(set(seen)) < self.sample.quorum and not self.wire.noise.share",
+        "few = False",
+    ),
+    Defence("a small sample does not show", "plan.py", " and not self.wire.noise.share  #", "  #"),
+    Defence(
+        "a quorum shows the sample",
+        "plan.py",
+        '(sample.by, sample.quorum, noise.by, noise.kind) != ("poisson", 1, ',
+        '(sample.by, noise.by, noise.kind) != ("poisson", ',
+    ),
+    Defence("digests are compared", "client.py", "if request.plan != self.plan.digest:", NEVER),
+    Defence(
+        "a client reads what it is told",
+        "client.py",
+        "if self.plan.tells(shapes) and 0 <= request.round < self.plan.rounds:",
+        "if True:",
+        ends="",
+    ),
+    Defence(
+        "a policy is checked",
+        "client.py",
+        "            if bad:\n                raise PolicyError(",
+        "            if False:\n                raise PolicyError(",
+    ),
+    Defence("a client trains once in a round", "client.py", "if round <= self._trained:", NEVER),
+    Defence(
+        "nothing is unpickled",
+        "wire.py",
+        "arrays = safetensors.load(data)",
+        'arrays = __import__("pickle").loads(data)',
+    ),
+    Defence("a message is not too deep", "wire.py", "if depth > DEPTH:", NEVER),
+    Defence("a message is not too long", "wire.py", "if len(data) > size:", NEVER),
+    Defence("every array is named", "wire.py", "if left:\n", "if False:\n"),
+    Defence("files have their fingerprint", "store/files.py", "if fingerprint(data) == sha256:", "if True:"),
+    Defence(
+        "a run is locked",
+        "store/files.py",
+        "    except (BlockingIOError, PermissionError):\n        file.close()\n        return None\n",
+        "    except (BlockingIOError, PermissionError):\n        return file\n",
+    ),
+)
+
+PRIVACY = (
+    Defence(
+        "the server draws Gaussian noise",
+        NOISE,
+        "return total + self._draw(total.shape, at) if self.by",
+        "return total if self.by",
+    ),
+    Defence(
+        "clients draw real noise", NOISE, 'return v if self.by == "server" else v + self._draw(v.shape, at)', "return v"
+    ),
+    Defence(
+        "clients draw whole numbers",
+        DISCRETE,
+        "modulo(v + self._all(v.shape, at), at.spec.wire.modulus)",
+        "modulo(v, at.spec.wire.modulus)",
+    ),
+    Defence("NaN is hidden", NOISE, "        v = hideable(v)\n", ""),
+    Defence("NaN is hidden by correlated noise", CORRELATED, "return hideable(v)", "return v"),
+    Defence(
+        "the update is clipped",
+        SCALE,
+        "np.minimum(1.0, self.norm / np.maximum(norm(part), TINY))",
+        "np.ones((*part.shape[:-1], 1))",
+    ),
+    Defence("an adaptive clip cuts", SCALE, "v / np.maximum(at.memo, length), v)", "v / at.memo, v)"),
+    Defence(
+        "a weight is capped",
+        SCALE,
+        "np.minimum(np.asarray(at.examples, np.float64), self.cap or np.inf)",
+        "np.asarray(at.examples, np.float64)",
+    ),
+    Defence(
+        "side values are cut",
+        SCALE,
+        "                part *= scale\n        _cut(v, self.side, at.spec)",
+        "                part *= scale",
+    ),
+    Defence("a share of the noise is told", "explain.py", 'if clear and wire.noise.by == "all":', NEVER),
+    Defence(
+        "too few hands leave no ε",
+        "privacy.py",
+        'if noise.kind == "laplace" and noise.by == "all" and 0 < n < noise.least:',
+        NEVER,
+    ),
+    Defence(
+        "lost history is noticed",
+        "app.py",
+        'if state is not None and state.round > len(past) else ""',
+        'if False else ""',
+    ),
+    Defence("another past is noticed", "app.py", "if past and outdone(ledger, past[-1].metrics):", NEVER),
+    Defence(
+        "correlated noise is not stretched",
+        "cli/__init__.py",
+        'if app.plan.wire.noise.kind == "correlated" and rounds != (stored.planned or app.plan.rounds):',
+        NEVER,
+    ),
+    Defence(
+        "an audit refutes",
+        "audit/canary.py",
+        "self.promise.epsilon is not None and self.epsilon > self.promise.epsilon",
+        "False",
+    ),
+    Defence(
+        "a refuted plan fails the command",
+        "cli/__init__.py",
+        "raise typer.Exit(int(found.broken))",
+        "raise typer.Exit(0)",
+    ),
+)
+
+LIARS = (
+    Defence(
+        "Median",
+        ROBUST,
+        '        """median over clients [d]."""\n        return _coordinates(V, _middle)',
+        "        return V.mean(axis=0)",
+        only=r"\bMedian\b",
+    ),
+    Defence("TrimmedMean", ROBUST, "S[:, k : len(V) - k].mean(axis=1)", "S.mean(axis=1)", only="TrimmedMean"),
+    Defence(
+        "GeometricMedian",
+        ROBUST,
+        "        v = _coordinates(V, _middle)\n",
+        "        return V.mean(axis=0)\n",
+        only="GeometricMedian",
+    ),
+    Defence("Krum", ROBUST, "np.asarray(V[_ranks(_distances(V), self.f)[0]])", "V.mean(axis=0)", only=r"\bKrum\b"),
+    Defence(
+        "MultiKrum",
+        ROBUST,
+        "chosen = _ranks(_distances(V), self.f)[: self.m]",
+        "chosen = range(len(V))",
+        only="MultiKrum",
+    ),
+    Defence(
+        "Bulyan",
+        ROBUST,
+        "D, theta = _distances(V), len(V) - 2 * self.f\n",
+        "return V.mean(axis=0)\n        theta = len(V)\n",
+        only="Bulyan",
+    ),
+    Defence("CentredClipping", ROBUST, "np.minimum(1.0, self.radius / np.maximum(_away(V, v), TINY))", "np.ones(n)"),
+    Defence(
+        "NaN is left out",
+        RULES,
+        '(v, "") if np.isfinite(v).all() else (none, "its vector holds NaN or infinity")',
+        '(v, "")',
+        only="NaN|infinity",
+    ),
+    Defence(
+        "who has shown itself counts as a liar", RULES, "rest = self.known(len(answers) - len(heard))", "rest = self"
+    ),
+    Defence("a rule needs its numbers", RULES, "if why := rest.need(len(heard)):", NEVER),
+)
+
+DEFENCES = {one.name: one for one in (*PROOFS, *AGGREGATORS, *ROUNDS, *PRIVACY, *LIARS)}
