@@ -124,6 +124,7 @@ def test_a_store_that_is_whole_can_be_used(whole: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.guards("damage ends in words")
+@pytest.mark.promise("P58")
 def test_a_damaged_cell_is_told_in_words(whole: Path, tmp_path: Path) -> None:
     found = []
     for damage in cells(Key.of(0).rng()):
@@ -153,6 +154,7 @@ def test_a_flipped_bit_in_the_database_file_is_told_in_words(whole: Path, tmp_pa
     "a memory lies in a file of its run",
     "a memory is in its file",
 )
+@pytest.mark.promise("P58")
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -183,6 +185,7 @@ def test_damage_is_named(whole: Path, tmp_path: Path, change: str, told: str) ->
 
 
 @pytest.mark.guards("a state is of its round")
+@pytest.mark.promise("P58")
 def test_a_round_that_is_swapped_for_another_is_refused(whole: Path, tmp_path: Path) -> None:
     folder = copied(whole, tmp_path / "runs")
     with sqlite3.connect(folder / "hansa.sqlite") as database:

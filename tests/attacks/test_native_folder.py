@@ -46,6 +46,7 @@ def test_a_program_is_made_once_whatever_the_umask(cache: Path) -> None:
 
 
 @pytest.mark.guards("a folder of others holds no program")
+@pytest.mark.promise("P110")
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770])
 def test_nothing_is_loaded_from_a_folder_that_others_can_write_to(
     cache: Path, mode: int, caplog: pytest.LogCaptureFixture
@@ -58,6 +59,7 @@ def test_nothing_is_loaded_from_a_folder_that_others_can_write_to(
 
 
 @pytest.mark.guards("no other can swap the folder")
+@pytest.mark.promise("P110")
 def test_nothing_is_loaded_where_others_can_swap_the_folder_itself(cache: Path) -> None:
     (cache / f"{NAME}.so").write_bytes(b"planted")
     cache.parent.chmod(0o777)
@@ -76,6 +78,7 @@ def test_a_link_to_a_folder_of_others_is_seen_through(cache: Path, tmp_path: Pat
 
 
 @pytest.mark.guards("a program is its user's own", "the folders above are its user's own")
+@pytest.mark.promise("P110")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 @pytest.mark.parametrize("what", ["folder", "above", "program", "failed"])
 def test_nothing_is_loaded_that_belongs_to_another_user(cache: Path, what: str) -> None:
@@ -86,6 +89,7 @@ def test_nothing_is_loaded_that_belongs_to_another_user(cache: Path, what: str) 
 
 
 @pytest.mark.guards("nobody else can write to a program", "a link is no program")
+@pytest.mark.promise("P110")
 @pytest.mark.parametrize("plant", ["link", "open"])
 def test_a_program_that_others_wrote_is_made_anew(cache: Path, tmp_path: Path, plant: str) -> None:
     """One that all may write to, or a link to one elsewhere, which stays as it is."""
