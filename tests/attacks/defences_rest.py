@@ -134,13 +134,6 @@ STORES = (
         "select(db.runs.c.id).where(db.runs.c.id.startswith(id)).order_by(",
     ),
     Defence(
-        "a name that no database takes is told",
-        DATABASE,
-        "(SQLAlchemyError, OverflowError, UnicodeError)",
-        "SQLAlchemyError",
-        ends="UnicodeEncodeError",
-    ),
-    Defence(
         "a folder that no system has is told",
         STORE,
         "except (OSError, ValueError) as error:",

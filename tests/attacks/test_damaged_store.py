@@ -209,12 +209,13 @@ def test_resuming_over_a_damaged_database_deletes_no_file(whole: Path, tmp_path:
     assert sorted(path.name for path in folder.rglob("*.safetensors")) == before
 
 
-@pytest.mark.guards("a name that no database takes is told")
+@pytest.mark.guards("a name is looked up among names")
 @pytest.mark.parametrize("name", ["\ud800", "\0", "../", "%", ""], ids=ascii)
 def test_a_name_that_no_run_has_is_told(whole: Path, name: Any) -> None:
     with pytest.raises(StoreError) as error:
         Store(whole).open(name)
-    assert error.value.found and error.value.why and error.value.instead
+    assert error.value.found.startswith("There is no run" if name else "2 runs begin with")
+    assert error.value.why and error.value.instead
 
 
 @pytest.mark.guards("a folder that no system has is told")
