@@ -160,7 +160,7 @@ def _fault(error: BaseException) -> str:
     defence, name = DEFENCES.get(os.environ[NAME]), type(error).__name__
     wanted = bool(defence) and re.fullmatch(defence.ends, name)
     if wanted or isinstance(error, AssertionError | pytest.fail.Exception):
-        return f"fails: {' '.join(str(error).split())[:120]}"
+        return f"fails: {' '.join(str(error).split())[:60]}"
     return f"ends with {name}"
 
 
