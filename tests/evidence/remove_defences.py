@@ -104,7 +104,7 @@ def _run(copy: Path, tests: Sequence[str], defence: Defence | None = None) -> di
         return {test: ["takes too long"] for test in tests}
     if not outcomes.exists():
         print(done.stdout[-3000:], done.stderr[-3000:], file=sys.stderr)
-        return {}
+        return {test: [f"pytest ends with {done.returncode}"] for test in tests}
     found = dict[str, list[str]]()
     for line in outcomes.read_text(encoding="utf-8").splitlines():
         test, outcome = json.loads(line)
