@@ -62,7 +62,7 @@ def audited(name: str, gaussian: Any = hansa.GaussianNoise) -> Canaries:
             "sample": everyone,
         },
         "poisson": {"pipe": (CLIP, WEIGH, gaussian(2.4)), "rounds": 6, "sample": hansa.Poisson(0.5)},
-        "uniform": {"pipe": (CLIP, WEIGH, gaussian(8.0)), "rounds": 4, "sample": hansa.Uniform(1900)},
+        "uniform": {"pipe": (CLIP, WEIGH, gaussian(5.0)), "rounds": 4, "sample": hansa.Uniform(1900)},
         "learnt clip": {
             "pipe": (hansa.AdaptiveClip(), hansa.Weigh("examples", cap=4), gaussian(2.6)),
             "rounds": 2,
@@ -71,7 +71,8 @@ def audited(name: str, gaussian: Any = hansa.GaussianNoise) -> Canaries:
     }
     plan = hansa.Plan(hansa.Softmax(FEATURES, CLASSES), training=QUIET, **settings[name])
     many = name in ("all", "skellam")
-    app = hansa.App(plan, federation(MANY if many else 40), secret=hansa.Key.of(1))
+    n = {"all": MANY, "skellam": MANY, "uniform": 1900}.get(name, 40)
+    app = hansa.App(plan, federation(n), secret=hansa.Key.of(1))
     return canaries(app, CANARIES // 2 if many else CANARIES)
 
 

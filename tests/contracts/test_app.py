@@ -301,11 +301,11 @@ def test_an_explanation_names_all_that_a_client_says_with_its_bounds() -> None:
     said = {row[0]: (row[1], row[3].replace("\u00a0", " ")) for row in sections["What a client says"].rows}
     assert said == {
         "delta": ("8", "norm ≤ 64"),
-        "loss": ("1", "± 640"),
-        "val_loss": ("1", "± 640"),
-        "val_accuracy": ("1", "± 64"),
+        "loss": ("1", "0 … 640"),
+        "val_loss": ("1", "0 … 640"),
+        "val_accuracy": ("1", "0 … 64"),
         "under": ("1", "± 32"),
-        "weight": ("1", "± 64"),
+        "weight": ("1", "1 … 64"),
     }
     assert [row[1] for row in sections["What is done to it"].rows] == [repr(step) for step in plan.pipe]
     assert sections["Who sees what"].rows == plan.aggregator.sees()
