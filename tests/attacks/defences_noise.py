@@ -187,7 +187,6 @@ OUTSIDE = (
     Defence(
         "noise on the sum hides", PLAN, "self.summed.noise.multiplier or self.training.private", "self.training.private"
     ),
-    Defence("a budget hides", APP, "self.plan.hides or self.budget", "self.plan.hides"),
     Defence(
         "a comparison on the terminal says outside ε", TERMINAL, 'if rows[0].outside else "")', 'if False else "")'
     ),
