@@ -40,6 +40,12 @@ SECRETS = (
     Defence("an app has a secret of its own", APP, "(Key.fresh() if run is None", "(Key.of(0) if run is None"),
     Defence("what hides grows from the secret", PLAN, "key = own.child(round, session)", "key = public.child(*party)"),
     Defence(
+        "a transform draws from the secret",
+        TRANSFORMS,
+        'key = at.key.child("pipe", i)',
+        'key = at.session.repeats.child("pipe", i)',
+    ),
+    Defence(
         "a secret sample grows from the secret",
         PLAN,
         "key = at.key if self.hides else at.session.repeats",
@@ -97,6 +103,22 @@ SECRETS = (
     Defence("a guarantee tells of a named secret", ACCOUNTING, "if self.named else", "if False else"),
     Defence("an explanation tells of a named secret", EXPLAIN, "if named and plan.hides:", NEVER),
     Defence("ε is shown with a named secret", SHOWN, "if found and named else", "if False else"),
+    Defence("a report tells of a named secret", REPORT, ".metrics, story.rounds[-1].named))", ".metrics, False))"),
+    Defence("a report's explanation knows of a named secret", LIVE, "app.surveys, app.named),", "app.surveys, False),"),
+    Defence("hansa explain knows of a named secret", COMMANDS, "app.surveys, app.named)", "app.surveys, False)"),
+    Defence(
+        "a line of a round tells of a named secret",
+        TERMINAL,
+        "private(last.metrics, last.named)",
+        "private(last.metrics)",
+    ),
+    Defence("a live view tells of a named secret", TERMINAL, ".metrics, self.past[-1].named)", ".metrics)"),
+    Defence(
+        "hansa show tells of a named secret", TERMINAL, "_told(one.metrics, one.named)", "_told(one.metrics, False)"
+    ),
+    Defence(
+        "hansa runs tells of a named secret", TERMINAL, "one.last.scores), one.last.named)", "one.last.scores), False)"
+    ),
     Defence("a history tells of a named secret", STORE, '"named": state.named', '"named": False'),
 )
 
@@ -165,7 +187,6 @@ OUTSIDE = (
     Defence(
         "noise on the sum hides", PLAN, "self.summed.noise.multiplier or self.training.private", "self.training.private"
     ),
-    Defence("a budget hides", APP, "self.plan.hides or self.budget", "self.plan.hides"),
     Defence(
         "a comparison on the terminal says outside ε", TERMINAL, 'if rows[0].outside else "")', 'if False else "")'
     ),
@@ -246,6 +267,7 @@ STRANGERS = (
         PRIVACY,
         'unit == "client" and plan.summed.noise.kind == "unknown"',
         "False",
+        also=(('    assert noise.kind != "unknown"  # _unknown says so otherwise\n', ""),),
         only="without-a-draw",
     ),
     Defence(
@@ -278,6 +300,8 @@ STRANGERS = (
         PRIVACY,
         "if why := ledger.why or planned(plan, population).guarantee(budget.delta).why:",
         NEVER,
+        ends="StopIteration",
+        only="only-declared",
     ),
     Defence(
         "a clip keeps the bound that it states",

@@ -195,7 +195,7 @@ def test_a_report_without_noise_is_what_clients_say() -> None:
     assert state.metrics["loss"] == -3.5
 
 
-@pytest.mark.guards("a budget hides")
+@pytest.mark.control("a budget needs noise, which hides already")
 @pytest.mark.promise("P77")
 def test_a_budget_hides_what_the_plan_hides() -> None:
     app = App(PLANS["noise"], DATA, TEST, budget=Budget(50.0, 1e-5))

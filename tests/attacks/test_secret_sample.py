@@ -63,7 +63,7 @@ def states(p: Plan, data: Any) -> list[Any]:
 
 
 @pytest.mark.guards("nobody in a secret sample ends the run", "a sum over nobody steps", "a small sample does not show")
-@pytest.mark.promise("P95")
+@pytest.mark.promise("P80", "P95")
 @pytest.mark.parametrize("sample", SECRET, ids=IDS)
 def test_a_round_whose_only_client_has_bad_data_steps_with_noise_alone(sample: Sample) -> None:
     """To stop, or to name it, would tell that it was sampled; so would a model that stays as it was."""
@@ -247,8 +247,8 @@ def test_a_sample_that_a_quorum_shows_is_counted_as_known() -> None:
 def test_explain_says_who_sees_the_sample(sample: Sample) -> None:
     seen = next(one for one in explain(plan(sample), 5).sections if one.title == "Who sees what")
     told = {row[0]: row[1] for row in seen.rows}
-    assert told["each client"] == "whether it was asked itself"
+    assert told.get("each client") == "whether it was asked itself"
     assert ("server", "who took part in a round, by name") in [row[:2] for row in seen.rows]
-    assert told["who reads history, report or terminal"] == "neither who took part nor how many"
+    assert told.get("who reads history, report or terminal") == "neither who took part nor how many"
     known = next(one for one in explain(plan(Everyone()), 5).sections if one.title == "Who sees what")
     assert len(known.rows) == len(seen.rows) - 3

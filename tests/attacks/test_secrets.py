@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import stat
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +17,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
+from typer.testing import CliRunner
 
 import hansa as h
+from hansa.cli import commands
 from hansa.client import Request
 from hansa.explain import explain
-from hansa.privacy import spent
+from hansa.privacy import SPENT, spent
 from hansa.store.files import secret as kept
+from hansa.ui import Round
 from hansa.ui.live import follow
+from hansa.ui.terminal import Progress
 
 FEATURES, CLASSES, COHORT = 20, 3, 5
 NAMES = [f"clinic {i}" for i in range(COHORT)]
@@ -71,7 +77,7 @@ def quiet(plan: h.Plan) -> h.Plan:
     return replace(plan, pipe=pipe, aggregator=aggregator, training=replace(plan.training, private=None))
 
 
-@pytest.mark.guards("the server has a secret of its own", "what hides grows from the secret")
+@pytest.mark.guards("the server has a secret of its own", "a transform draws from the secret")
 @pytest.mark.promise("P76")
 @pytest.mark.parametrize("name", NOISES)
 def test_who_has_the_plan_has_not_the_noise(name: str) -> None:
@@ -84,7 +90,10 @@ def test_who_has_the_plan_has_not_the_noise(name: str) -> None:
 
 
 @pytest.mark.guards(
-    "a client has a secret of its own", "clients of a population have a secret", "a helper has a secret of its own"
+    "a client has a secret of its own",
+    "clients of a population have a secret",
+    "a helper has a secret of its own",
+    "what hides grows from the secret",
 )
 @pytest.mark.promise("P76")
 @pytest.mark.parametrize("name", [*CLIENTS, "aggregators", "population"])
@@ -104,6 +113,14 @@ def test_who_has_the_servers_secret_has_not_the_noise_of_others(name: str) -> No
 
     noise, guess = (served(plan) - served(quiet(plan)) for _ in range(2))
     assert np.std(noise - guess) > np.std(noise) / 2
+
+
+@pytest.mark.guards("an app has a secret of its own")
+@pytest.mark.promise("P76")
+def test_who_has_the_app_has_not_its_noise() -> None:
+    app = h.App(plan_of(SERVER["gaussian"], rounds=1), data_of())
+    (one,), (other,) = app.run(), app.run()
+    assert np.std(one.x - other.x) > 0.1
 
 
 @pytest.mark.guards("noise is bound to what it hides", "an aggregator's noise is bound to who is in the sum")
@@ -168,7 +185,7 @@ def test_who_has_the_plan_has_not_the_sample() -> None:
     assert [one.seen for one in run(public)] == [one.seen for one in run(public)]
 
 
-@pytest.mark.guards("what hides grows from the secret")
+@pytest.mark.guards("what hides grows from the secret", "a transform draws from the secret")
 @pytest.mark.promise("P76")
 def test_what_a_strangers_transform_draws_is_secret() -> None:
     plan = plan_of({"pipe": (h.Weigh("one"), Shaken())}, rounds=1)
@@ -280,6 +297,8 @@ def test_a_damaged_secret_is_refused_with_words(tmp_path: Path) -> None:
     "a ledger tells of a named secret",
     "a guarantee tells of a named secret",
     "an explanation tells of a named secret",
+    "a report tells of a named secret",
+    "a report's explanation knows of a named secret",
     "ε is shown with a named secret",
     "a history tells of a named secret",
 )
@@ -299,9 +318,51 @@ def test_a_guarantee_over_a_named_secret_says_against_whom_it_does_not_hold(tmp_
         follow(one, held, "clinics", False, "hansa run")
         printed = re.sub(r"\s+", " ", capsys.readouterr().out)
         assert (told in printed) == named, printed
-        assert (told in (held.folder / "report.html").read_text()) == named
+        page = re.sub(r"\s+", " ", (held.folder / "report.html").read_text())
+        assert page.count(told) == 2 * named, "in its summary, and in what to mind"
         assert all(row.named == named for row in store.open(held.id).history())
         assert store.runs()[0].last is not None and store.runs()[0].last.named == named
+
+
+@pytest.mark.guards(
+    "hansa explain knows of a named secret",
+    "a line of a round tells of a named secret",
+    "a live view tells of a named secret",
+    "hansa show tells of a named secret",
+    "hansa runs tells of a named secret",
+)
+@pytest.mark.promise("P85")
+@pytest.mark.parametrize("named", [True, False])
+def test_the_command_line_says_it_wherever_it_tells_of_epsilon(
+    named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("clinics.py").write_text(APP.replace("SECRET", "hansa.Key.of(7)" if named else "None"))
+    for words in (["explain", "clinics.py"], ["run", "clinics.py"], ["show", RUN], ["runs"]):
+        id = next((path.name for path in Path("runs").glob("2*")), "")
+        done = CliRunner().invoke(commands, [id if word == RUN else word for word in words], prog_name="hansa")
+        said = re.sub(r"[\s│]+", " ", done.stdout)
+        assert done.exit_code == 0 and "ε" in said
+        assert ("not against who knows the secret" in said) == named, words[0]
+    console = Console(record=True, width=400, force_terminal=False)
+    progress = Progress(console, 3, NAMES)
+    progress.past.append(Round(1, {f"{SPENT}1e-05": 1.0}, named=named))
+    console.print(progress.view())
+    assert ("not against who knows the secret" in console.export_text()) == named
+
+
+RUN = "the run"
+APP = """
+import numpy as np
+import hansa
+
+rng = np.random.default_rng(0)
+data = {f"clinic {i}": (rng.normal(size=(8, 3)), rng.integers(0, 2, 8)) for i in range(4)}
+pipe = (hansa.Clip(1.0), hansa.Weigh("one"), hansa.GaussianNoise(4.0))
+plan = hansa.Plan(hansa.Softmax(3, 2), pipe=pipe, training=hansa.Training(report=False), rounds=2)
+app = hansa.App(plan, data, secret=SECRET)
+"""
 
 
 @pytest.mark.guards(
