@@ -5,31 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Defence:
-    """What stands in the source once, and what stands there without the defence.
-
-    also: further texts of the same file, where a defence stands in two places. ends: the errors with which an attack
-    ends a run, where that is its success; everywhere else a test must fail by what it asserts. only: which parameters
-    of the tests attack this defence. Both are regular expressions, for the names.
-    """
-
-    name: str
-    file: str  # under src/hansa
-    old: str
-    new: str
-    also: tuple[tuple[str, str], ...] = ()
-    ends: str = ""
-    only: str = ""
-
-    @property
-    def edits(self) -> tuple[tuple[str, str], ...]:
-        """(text, text without the defence)."""
-        return ((self.old, self.new), *self.also)
-
+from tests.attacks.defence import Defence
+from tests.attacks.defences_bounds import BOUNDS, RECORDS
 
 NORMS, PINE, PRIO3, FLP = "crypto/norms.py", "crypto/pine.py", "crypto/prio3.py", "crypto/flp.py"
 CIRCUITS, VDAF, FIELD, KEYS = "crypto/circuits.py", "crypto/vdaf.py", "crypto/field.py", "crypto/keys.py"
@@ -353,4 +330,4 @@ LIARS = (
     Defence("a rule needs its numbers", RULES, "if why := rest.need(len(heard)):", NEVER),
 )
 
-DEFENCES = {one.name: one for one in (*PROOFS, *AGGREGATORS, *ROUNDS, *PRIVACY, *LIARS)}
+DEFENCES = {one.name: one for one in (*PROOFS, *AGGREGATORS, *ROUNDS, *PRIVACY, *LIARS, *BOUNDS, *RECORDS)}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 
 import pytest
-from tests.attacks.defences import AGGREGATORS, DEFENCES, LIARS, PRIVACY, PROOFS, ROUNDS, Defence
+from tests.attacks.defence import Defence
+from tests.attacks.defences import AGGREGATORS, DEFENCES, LIARS, PRIVACY, PROOFS, ROUNDS
+from tests.attacks.defences_bounds import BOUNDS, RECORDS
 from tests.marked import ROOT, functions, marked
 
 SOURCE = ROOT / "src" / "hansa"
@@ -23,7 +25,8 @@ def test_every_attack_names_its_defence() -> None:
 
 def test_every_defence_is_attacked_and_every_guarded_one_is_known() -> None:
     assert marked("guards").keys() == DEFENCES.keys()
-    assert len(DEFENCES) == sum(map(len, (PROOFS, AGGREGATORS, ROUNDS, PRIVACY, LIARS))), "two have one name"
+    every = (PROOFS, AGGREGATORS, ROUNDS, PRIVACY, LIARS, BOUNDS, RECORDS)
+    assert len(DEFENCES) == sum(map(len, every)), "two have one name"
 
 
 @pytest.mark.parametrize("defence", DEFENCES.values(), ids=DEFENCES)

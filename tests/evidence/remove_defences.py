@@ -24,7 +24,8 @@ from typing import Any
 
 import pytest
 from benchmarks.common import save
-from tests.attacks.defences import DEFENCES, Defence
+from tests.attacks.defence import Defence
+from tests.attacks.defences import DEFENCES
 from tests.marked import ROOT, marked
 
 LIMIT = 900  # seconds that the tests of one defence may take
