@@ -169,7 +169,7 @@ RECORDS = (
     ),
     Defence("an owner decides on a survey", ASK, "        allowed[who].check(plan, str(who))\n", "        pass\n"),
     Defence("an owner decides on the surveys of an app", APP, "policy.check(survey, str(who))", "pass"),
-    Defence("an app's surveys are noted", APP, "for one in (*app.surveys, *made)}", "for one in app.surveys}"),
+    Defence("an app's surveys are noted", APP, "surveys=(*listed, *made))", "surveys=(*listed,))"),
     Defence(
         "surveys are explained", EXPLAIN, "    before = _before(surveys, population, delta)\n", "    before = ()\n"
     ),
@@ -178,6 +178,12 @@ RECORDS = (
         COMMANDS,
         "len(app.data), app.delta, app.surveys, app.named",
         "len(app.data), app.delta, (), app.named",
+    ),
+    Defence(
+        "a survey that is made twice is told twice",
+        APP,
+        "(*listed, *made)",
+        "(*listed, *{one.digest: one for one in made}.values())",
     ),
     Defence("surveys are checked", COMMANDS, "for survey in app.surveys:", "for survey in app.surveys[:0]:"),
     Defence("surveys are reported", LIVE, "app.delta, app.surveys, app.named", "app.delta, (), app.named"),

@@ -402,7 +402,7 @@ ask({"age": Mean(0, 120, column=0)}, DATA, most=50, policies=ALL, aggregator=han
 def later():
     noise = (hansa.GaussianNoise(2.0),)
     return ask({"many": Count()}, DATA, most=50, policies=ALL, aggregator=hansa.Sum(), pipe=noise)
-later()
+later(), later()
 app = hansa.App(hansa.Plan(MODEL, rounds=1), DATA, policies={})
 """
 
@@ -410,6 +410,7 @@ app = hansa.App(hansa.Plan(MODEL, rounds=1), DATA, policies={})
 @pytest.mark.promise("P78")
 @pytest.mark.guards(
     "an app's surveys are noted",
+    "a survey that is made twice is told twice",
     "surveys are explained",
     "surveys are explained by the command",
     "surveys are checked",
@@ -420,12 +421,12 @@ def test_every_survey_of_an_app_is_told(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(SURVEYS)
     app = load(path)
-    assert len(app.surveys) == 2
+    assert len(app.surveys) == 3  # what is asked twice is told twice
     told = str(explain(app.plan, len(app.data), app.delta, app.surveys))
     for words in ("Surveys that were made before", "age: Mean(low=0, high=120, column=0)", "many: Count(column=None)",
                   "1 | aggregator | Sum()", "1 | server | each client's encoded vector, by name",
                   "1 | of one client | no ε",
-                  "2 | of one client | ε = "):  # fmt: skip
+                  "2 | of one client | ε = ", "3 | of one client | ε = "):  # fmt: skip
         assert words in told, words
     assert "Before the first round it has said more" in told
     assert "Surveys" not in str(explain(app.plan, len(app.data), app.delta))
