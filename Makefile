@@ -1,13 +1,15 @@
 # make demo    four hospitals train one model, on this machine
 # make test    everything that CI runs: lint, types, docs, tests
-# make evidence    what takes too long for that: attacks without the defences that they test
+# make evidence    what takes too long for that: provers that cheat, attacks without the defences that they test, kills
 # make lint    make docs    make bench    make clean
 
 PYTHON ?= python3
 # No benchmarks by themselves: what others import, the tables, and what takes hours without a GPU.
 BENCH ?= $(filter-out $(addprefix benchmarks/,_tables.py common.py gpu_cifar.py),$(wildcard benchmarks/*.py))
 # What is run by hand before a release, or where something that it shows has changed: modules, one after another.
-EVIDENCE ?= tests.evidence.remove_defences
+EVIDENCE ?= tests.evidence.wraparound tests.evidence.remove_defences
+# How many times a run is killed, for that.
+KILLS ?= 300
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --no-compile --constraint constraints.txt --editable
 
@@ -29,6 +31,7 @@ docs: .venv/test
 
 evidence: .venv/test
 	for module in $(EVIDENCE); do $(BIN)/python -m $$module || exit 1; done
+	OMP_NUM_THREADS=1 HANSA_KILLS=$(KILLS) $(BIN)/python -m pytest -q tests/contracts/test_kill.py
 
 bench: .venv/test
 	for file in $(BENCH) benchmarks/_tables.py; do $(BIN)/python $$file || exit 1; done

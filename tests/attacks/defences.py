@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from tests.attacks.defence import Defence
 from tests.attacks.defences_bounds import BOUNDS, RECORDS
+from tests.attacks.defences_noise import HIDING
+from tests.attacks.defences_rest import REST
 
 NORMS, PINE, PRIO3, FLP = "crypto/norms.py", "crypto/pine.py", "crypto/prio3.py", "crypto/flp.py"
 CIRCUITS, VDAF, FIELD, KEYS = "crypto/circuits.py", "crypto/vdaf.py", "crypto/field.py", "crypto/keys.py"
@@ -131,15 +133,20 @@ AGGREGATORS = (
     Defence(
         "a helper adds its noise",
         VERIFIED,
-        'share.totals(self._noise(at.spec, at.key)), "seen"',
+        'share.totals(self._noise(at.spec, at.key, share)), "seen"',
         'share.totals({}), "seen"',
     ),
-    Defence("the server adds its noise", VERIFIED, "[share.totals(self._noise(spec, at.key)), ", "[share.totals({}), "),
+    Defence(
+        "the server adds its noise",
+        VERIFIED,
+        "[share.totals(self._noise(spec, at.key, share)), ",
+        "[share.totals({}), ",
+    ),
     Defence(
         "an aggregator's noise covers all blocks",
         VERIFIED,
-        "self.noise * claim.bound / shares(spec)[name] ** 0.5",
-        "self.noise * claim.bound",
+        "self.noise * bound / shares(spec)[name] ** 0.5",
+        "self.noise * bound",
     ),
     Defence(
         "reports are checked in batches",
@@ -150,9 +157,7 @@ AGGREGATORS = (
 )
 
 ROUNDS = (
-    Defence(
-        "a lone liar ends no run", "loops.py", "if len(cohort) >= plan.sample.quorum:", "if True:", ends="RoundError"
-    ),
+    Defence("a lone liar ends no run", "loops.py", "if len(cohort) >= plan.sample.quorum and", "if", ends="RoundError"),
     Defence(
         "helpers are no clients",
         "loops.py",
@@ -171,15 +176,15 @@ ROUNDS = (
     Defence(
         "a round has its quorum",
         "plan.py",
-        "few = len(set(seen)) < self.sample.quorum and not self.wire.noise.share",
+        "few = len(set(seen)) < self.sample.quorum and not self.wire.hidden",
         "few = False",
     ),
-    Defence("a small sample does not show", "plan.py", " and not self.wire.noise.share  #", "  #"),
+    Defence("a small sample does not show", "plan.py", " and not self.wire.hidden  #", "  #"),
     Defence(
         "a quorum shows the sample",
         "plan.py",
-        '(sample.by, sample.quorum, noise.by, noise.kind) != ("poisson", 1, ',
-        '(sample.by, noise.by, noise.kind) != ("poisson", ',
+        'sample.by in ("poisson", "uniform") and sample.quorum == 1',
+        'sample.by in ("poisson", "uniform")',
     ),
     Defence("digests are compared", "client.py", "if request.plan != self.plan.digest:", NEVER),
     Defence(
@@ -218,16 +223,16 @@ PRIVACY = (
     Defence(
         "the server draws Gaussian noise",
         NOISE,
-        "return total + self._draw(total.shape, at) if self.by",
+        "return total + self._beside(total, at) if self.by",
         "return total if self.by",
     ),
     Defence(
-        "clients draw real noise", NOISE, 'return v if self.by == "server" else v + self._draw(v.shape, at)', "return v"
+        "clients draw real noise", NOISE, 'return v if self.by == "server" else v + self._beside(v, at)', "return v"
     ),
     Defence(
         "clients draw whole numbers",
         DISCRETE,
-        "modulo(v + self._all(v.shape, at), at.spec.wire.modulus)",
+        "modulo(v + self._beside(v, at), at.spec.wire.modulus)",
         "modulo(v, at.spec.wire.modulus)",
     ),
     Defence("NaN is hidden", NOISE, "        v = hideable(v)\n", ""),
@@ -235,7 +240,7 @@ PRIVACY = (
     Defence(
         "the update is clipped",
         SCALE,
-        "np.minimum(1.0, self.norm / np.maximum(norm(part), TINY))",
+        "np.minimum(1.0, most / np.maximum(norm(part), TINY))",
         "np.ones((*part.shape[:-1], 1))",
     ),
     Defence("an adaptive clip cuts", SCALE, "v / np.maximum(at.memo, length), v)", "v / at.memo, v)"),
@@ -325,9 +330,21 @@ LIARS = (
         only="NaN|infinity",
     ),
     Defence(
-        "who has shown itself counts as a liar", RULES, "rest = self.known(len(answers) - len(heard))", "rest = self"
+        "a vector that cannot be decoded is left out",
+        RULES,
+        "    except RoundError:  # whose",
+        "    except ZeroDivisionError:  # whose",
     ),
-    Defence("a rule needs its numbers", RULES, "if why := rest.need(len(heard)):", NEVER),
+    Defence(
+        "who is left out may be honest",
+        ROBUST,
+        "return replace(self, f=min(self.f, (n - 1) // 4))",
+        "return replace(self, f=max(0, self.f - answered + n))",
+        only="Bulyan",
+    ),
+    Defence("a rule goes on with who is left", RULES, "rest = self.left(", "rest = RobustRule.left(self, "),
+    Defence("a rule needs its numbers", RULES, "if why := rule.need(n):", NEVER),
 )
 
-DEFENCES = {one.name: one for one in (*PROOFS, *AGGREGATORS, *ROUNDS, *PRIVACY, *LIARS, *BOUNDS, *RECORDS)}
+EVERY = (PROOFS, AGGREGATORS, ROUNDS, PRIVACY, LIARS, BOUNDS, RECORDS, HIDING, REST)
+DEFENCES = {one.name: one for part in EVERY for one in part}

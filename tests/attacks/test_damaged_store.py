@@ -17,7 +17,7 @@ from hansa.cli import commands
 
 TABLES = {
     "runs": ("id", "app", "plan", "digest", "settings", "planned", "started", "status"),
-    "rounds": ("run", "round", "metrics", "scores", "seen", "lost", "note", "seconds"),
+    "rounds": ("run", "round", "metrics", "scores", "seen", "lost", "note", "seconds", "named"),
     "files": ("run", "name", "kind", "round", "sha256"),
     "memories": ("run", "who", "file"),
 }
@@ -118,10 +118,13 @@ def page(rng: np.random.Generator) -> Callable[[Path], None]:
     return damage
 
 
+@pytest.mark.control("what is damaged here is whole before")
 def test_a_store_that_is_whole_can_be_used(whole: Path, tmp_path: Path) -> None:
     assert tried(copied(whole, tmp_path / "runs")) == ""
 
 
+@pytest.mark.guards("damage ends in words")
+@pytest.mark.promise("P58")
 def test_a_damaged_cell_is_told_in_words(whole: Path, tmp_path: Path) -> None:
     found = []
     for damage in cells(Key.of(0).rng()):
@@ -130,6 +133,7 @@ def test_a_damaged_cell_is_told_in_words(whole: Path, tmp_path: Path) -> None:
     assert sum(map(bool, found)) > len(found) / 2
 
 
+@pytest.mark.guards("damage ends in words")
 def test_a_flipped_bit_in_the_database_file_is_told_in_words(whole: Path, tmp_path: Path) -> None:
     rng = Key.of(1).rng()
     for _ in range(300):
@@ -138,6 +142,19 @@ def test_a_flipped_bit_in_the_database_file_is_told_in_words(whole: Path, tmp_pa
         tried(tmp_path / "runs")
 
 
+@pytest.mark.guards(
+    "texts are texts",
+    "whole numbers are whole",
+    "yes is 1 and no is 0",
+    "real numbers are real",
+    "a name leads to no other folder",
+    "times are times",
+    "JSON means what was written",
+    "rounds are numbered",
+    "a memory lies in a file of its run",
+    "a memory is in its file",
+)
+@pytest.mark.promise("P58")
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -151,6 +168,10 @@ def test_a_flipped_bit_in_the_database_file_is_told_in_words(whole: Path, tmp_pa
         ("UPDATE runs SET settings = '{'", "table"),
         ("UPDATE runs SET started = 'yesterday'", "stands where a time was written"),
         ("UPDATE runs SET id = 'a/b' WHERE rowid = 1", "stands where a name was written"),
+        ("UPDATE runs SET plan = X'00'", "stands where a text was written"),
+        ("UPDATE runs SET planned = 'nine'", "stands where a whole number was written"),
+        ("UPDATE rounds SET seconds = 'long'", "stands where a number was written"),
+        ("UPDATE rounds SET named = 7", "stands where yes or no was written"),
     ],
 )
 def test_damage_is_named(whole: Path, tmp_path: Path, change: str, told: str) -> None:
@@ -163,6 +184,8 @@ def test_damage_is_named(whole: Path, tmp_path: Path, change: str, told: str) ->
     assert told in error.value.why and "backup" in error.value.instead
 
 
+@pytest.mark.guards("a state is of its round")
+@pytest.mark.promise("P58")
 def test_a_round_that_is_swapped_for_another_is_refused(whole: Path, tmp_path: Path) -> None:
     folder = copied(whole, tmp_path / "runs")
     with sqlite3.connect(folder / "hansa.sqlite") as database:
@@ -173,6 +196,7 @@ def test_a_round_that_is_swapped_for_another_is_refused(whole: Path, tmp_path: P
         store.open(store.runs()[0].id).state()
 
 
+@pytest.mark.guards("nothing is swept away where files are missing")
 def test_resuming_over_a_damaged_database_deletes_no_file(whole: Path, tmp_path: Path) -> None:
     folder = copied(whole, tmp_path / "runs")
     before = sorted(path.name for path in folder.rglob("*.safetensors"))
@@ -185,13 +209,16 @@ def test_resuming_over_a_damaged_database_deletes_no_file(whole: Path, tmp_path:
     assert sorted(path.name for path in folder.rglob("*.safetensors")) == before
 
 
+@pytest.mark.guards("a name is looked up among names")
 @pytest.mark.parametrize("name", ["\ud800", "\0", "../", "%", ""], ids=ascii)
 def test_a_name_that_no_run_has_is_told(whole: Path, name: Any) -> None:
     with pytest.raises(StoreError) as error:
         Store(whole).open(name)
-    assert error.value.found and error.value.why and error.value.instead
+    assert error.value.found.startswith("There is no run" if name else "2 runs begin with")
+    assert error.value.why and error.value.instead
 
 
+@pytest.mark.guards("a folder that no system has is told")
 @pytest.mark.parametrize("name", ["\ud800", "a\0b"], ids=ascii)
 def test_a_folder_that_cannot_be_is_told(name: str) -> None:
     with pytest.raises(StoreError, match="cannot be made a folder"):
@@ -205,6 +232,7 @@ def called(*words: str) -> str:
     return done.output
 
 
+@pytest.mark.guards("a name is looked up among names")
 @pytest.mark.parametrize("name", ["\ud800", "\udcff", "\0"], ids=ascii)
 def test_the_command_line_tells_of_a_name_that_no_run_has(
     whole: Path, name: str, monkeypatch: pytest.MonkeyPatch
@@ -214,6 +242,7 @@ def test_the_command_line_tells_of_a_name_that_no_run_has(
         assert "There is no run" in called(*command, "--folder", str(whole))
 
 
+@pytest.mark.guards("a setting is one that a run keeps", "settings of a plan are tables")
 @pytest.mark.parametrize("change", ["'{\"rouods\": 9}'", "'{\"set\": []}'"])
 def test_the_command_line_tells_of_damaged_settings(whole: Path, tmp_path: Path, change: str) -> None:
     folder = copied(whole, tmp_path / "runs")

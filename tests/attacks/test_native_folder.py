@@ -32,6 +32,7 @@ def asked() -> Path:
     return found
 
 
+@pytest.mark.guards("programs are private whatever the umask")
 def test_a_program_is_made_once_whatever_the_umask(cache: Path) -> None:
     before = os.umask(0)
     try:
@@ -44,6 +45,8 @@ def test_a_program_is_made_once_whatever_the_umask(cache: Path) -> None:
     assert all(file.stat().st_mode & 0o077 == 0 for file in cache.iterdir())
 
 
+@pytest.mark.guards("a folder of others holds no program")
+@pytest.mark.promise("P110")
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770])
 def test_nothing_is_loaded_from_a_folder_that_others_can_write_to(
     cache: Path, mode: int, caplog: pytest.LogCaptureFixture
@@ -55,12 +58,15 @@ def test_nothing_is_loaded_from_a_folder_that_others_can_write_to(
     assert asked() == found and caplog.text.count("Others than you can write to") == 1
 
 
+@pytest.mark.guards("no other can swap the folder")
+@pytest.mark.promise("P110")
 def test_nothing_is_loaded_where_others_can_swap_the_folder_itself(cache: Path) -> None:
     (cache / f"{NAME}.so").write_bytes(b"planted")
     cache.parent.chmod(0o777)
     assert asked().read_bytes() == b"ours" and asked().parent != cache
 
 
+@pytest.mark.guards("a folder of others holds no program")
 def test_a_link_to_a_folder_of_others_is_seen_through(cache: Path, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()
@@ -71,6 +77,8 @@ def test_a_link_to_a_folder_of_others_is_seen_through(cache: Path, tmp_path: Pat
     assert asked().read_bytes() == b"ours" and theirs not in asked().parents
 
 
+@pytest.mark.guards("a program is its user's own", "the folders above are its user's own")
+@pytest.mark.promise("P110")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 @pytest.mark.parametrize("what", ["folder", "above", "program", "failed"])
 def test_nothing_is_loaded_that_belongs_to_another_user(cache: Path, what: str) -> None:
@@ -80,6 +88,8 @@ def test_nothing_is_loaded_that_belongs_to_another_user(cache: Path, what: str) 
     assert asked().read_bytes() == b"ours"
 
 
+@pytest.mark.guards("nobody else can write to a program", "a link is no program")
+@pytest.mark.promise("P110")
 @pytest.mark.parametrize("plant", ["link", "open"])
 def test_a_program_that_others_wrote_is_made_anew(cache: Path, tmp_path: Path, plant: str) -> None:
     """One that all may write to, or a link to one elsewhere, which stays as it is."""
@@ -94,11 +104,13 @@ def test_a_program_that_others_wrote_is_made_anew(cache: Path, tmp_path: Path, p
     assert elsewhere.read_bytes() == b"planted"
 
 
+@pytest.mark.guards("a lock is no link", "no note is written through a link")
 @pytest.mark.parametrize("suffix", [".lock", ".failed"])
 def test_no_file_is_emptied_that_a_planted_link_points_to(cache: Path, tmp_path: Path, suffix: str) -> None:
     diary = tmp_path / "diary"
     diary.write_text("dear diary")
     (cache / f"{NAME}{suffix}").symlink_to(diary)
+    said = native.kept(NAME, lambda file: "the compiler's words")
+    assert diary.read_text() == "dear diary" and isinstance(said, str)
+    (cache / f"{NAME}.failed").unlink()
     assert asked().read_bytes() == b"ours"
-    assert isinstance(native.kept(NAME + "2", lambda file: "the compiler's words"), str)
-    assert diary.read_text() == "dear diary"

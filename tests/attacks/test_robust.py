@@ -153,7 +153,7 @@ class Odd(h.Client):
         ][i]
 
 
-@pytest.mark.guards("who has shown itself counts as a liar")
+@pytest.mark.guards("a vector that cannot be decoded is left out")
 @pytest.mark.promise("P68")
 def test_what_cannot_be_read_is_left_out_and_noted() -> None:
     plan = plan_of(h.Krum(6), pipe=(h.Weigh("examples"),), rounds=3)
@@ -178,6 +178,8 @@ SMALLEST = [  # rule, the least number of clients that it takes, as many liars a
 ]
 
 
+@pytest.mark.guards("who is left out may be honest")
+@pytest.mark.promise("P68")
 @pytest.mark.parametrize("attack", ["norm 1e12", "sign-flip, strong"])
 @pytest.mark.parametrize(("rule", "n", "f"), SMALLEST, ids=lambda it: repr(it))
 def test_an_honest_client_that_diverges_takes_no_defence_away(rule: h.RobustRule, n: int, f: int, attack: str) -> None:
@@ -195,6 +197,8 @@ def test_an_honest_client_that_diverges_takes_no_defence_away(rule: h.RobustRule
     assert 0 < np.linalg.norm(state.x - start) <= 2 * far
 
 
+@pytest.mark.guards("a rule goes on with who is left")
+@pytest.mark.promise("P68")
 @pytest.mark.parametrize(("rule", "n", "f"), SMALLEST, ids=lambda it: repr(it))
 def test_liars_that_say_nan_neither_break_a_rule_nor_stop_the_rounds(rule: h.RobustRule, n: int, f: int) -> None:
     plan = plan_of(rule, rounds=1)

@@ -1,0 +1,159 @@
+"""Defences of what is kept on disk: native programs, and the stores of runs."""
+
+from __future__ import annotations
+
+from tests.attacks.defence import Defence
+
+NATIVE, STORE, COLUMNS, DATABASE = "native.py", "store/__init__.py", "store/columns.py", "store/database.py"
+NEVER = "if False:"
+RAW = "TypeError|ValueError|AttributeError|KeyError|OverflowError|Damaged|JSONDecodeError|UnicodeEncodeError"
+
+PROGRAMS = (
+    Defence("programs are private whatever the umask", NATIVE, ".chmod(0o700)  # whatever", ".exists()  # whatever"),
+    Defence("a folder of others holds no program", NATIVE, "if _own(place) and all(", "if all("),
+    Defence(
+        "no other can swap the folder", NATIVE, "if _own(place) and all(map(_safe, place.parents)):", "if _own(place):"
+    ),
+    Defence(
+        "a program is its user's own",
+        NATIVE,
+        "return found.st_uid == os.geteuid() and not",
+        "return not",
+        only="folder|program|failed",
+    ),
+    Defence(
+        "the folders above are its user's own",
+        NATIVE,
+        "return found.st_uid in (0, os.geteuid()) and not written",
+        "return not written",
+        only="above",
+    ),
+    Defence(
+        "nobody else can write to a program",
+        NATIVE,
+        "return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)",
+        "return found.st_uid == os.geteuid()",
+    ),
+    Defence(
+        "a link is no program",
+        NATIVE,
+        "stat.S_ISREG(file.lstat().st_mode) and _own(file)",
+        "_own(file.resolve())",
+        only="link",
+    ),
+    Defence(
+        "a lock is no link",
+        NATIVE,
+        "    _ours(file)\n    lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)",
+        "    lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)",
+        only="lock",
+    ),
+    Defence(
+        "no note is written through a link",
+        NATIVE,
+        "if not _ours(file) and not _ours(failed):",
+        "if not _ours(file):",
+        only="failed",
+    ),
+)
+
+STORES = (
+    Defence(
+        "damage ends in words",
+        DATABASE,
+        "except Damaged as error:",
+        "except ZeroDivisionError as error:",
+        ends="Damaged",
+    ),
+    Defence("texts are texts", COLUMNS, "if not isinstance(value, str):", NEVER, ends=RAW, only="a text was"),
+    Defence(
+        "whole numbers are whole",
+        COLUMNS,
+        "if not (isinstance(value, int) and value >= 0) and not (value is None and self.missing):",
+        NEVER,
+        ends=RAW,
+        only="a whole number was",
+    ),
+    Defence(
+        "yes is 1 and no is 0",
+        COLUMNS,
+        "if not isinstance(value, int) or value not in (0, 1):",
+        NEVER,
+        ends=RAW,
+        only="yes or no was",
+    ),
+    Defence(
+        "real numbers are real", COLUMNS, "if not isinstance(value, float | int):", NEVER, ends=RAW, only="a number was"
+    ),
+    Defence(
+        "a name leads to no other folder", COLUMNS, "if not FILE.fullmatch(text):", NEVER, ends=RAW, only="a name was"
+    ),
+    Defence(
+        "times are times",
+        COLUMNS,
+        'raise Damaged(f"{text!r} stands where a time was written") from None',
+        "raise",
+        ends=RAW,
+        only="a time was",
+    ),
+    Defence(
+        "JSON means what was written",
+        COLUMNS,
+        'raise Damaged(f"{text[:80]!r} stands where a {self.meaning.__name__} was written") from None',
+        "raise",
+        ends=RAW,
+        only="reasons|numbers|participants|table",
+    ),
+    Defence(
+        "rounds are numbered",
+        STORE,
+        "if [row.round for row in rows] != list(range(1, len(rows) + 1)):",
+        NEVER,
+        only="not numbered",
+    ),
+    Defence("a memory lies in a file of its run", STORE, "if file not in named:", NEVER, ends=RAW, only="no file of"),
+    Defence(
+        "a memory is in its file",
+        STORE,
+        "if missing := [who for who in names if who not in found]:",
+        NEVER,
+        ends=RAW,
+        only="does not hold",
+    ),
+    Defence("a state is of its round", STORE, "if state.round != round:", NEVER),
+    Defence(
+        "nothing is swept away where files are missing",
+        STORE,
+        "if all((self.folder / name).exists() for name in named):",
+        "if True:",
+    ),
+    Defence(
+        "a name is looked up among names",
+        STORE,
+        "select(db.runs.c.id).order_by(",
+        "select(db.runs.c.id).where(db.runs.c.id.startswith(id)).order_by(",
+    ),
+    Defence(
+        "a folder that no system has is told",
+        STORE,
+        "except (OSError, ValueError) as error:",
+        "except OSError as error:",
+        ends="ValueError|UnicodeEncodeError",
+    ),
+    Defence(
+        "a setting is one that a run keeps",
+        "cli/target.py",
+        "if strangers := sorted(found.keys() - kept(config).keys()):",
+        NEVER,
+        only="rouods",
+    ),
+    Defence(
+        "settings of a plan are tables",
+        "cli/target.py",
+        'if not all(isinstance(found.get(name, {}), dict) for name in ("set", "plan")):',
+        NEVER,
+        only="set",
+    ),
+)
+
+REST = (*PROGRAMS, *STORES)
