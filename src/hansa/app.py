@@ -339,7 +339,9 @@ def load(path: str | Path) -> App:
             "A command takes the plan and the data from the App that the file calls `app`.",
             "Write app = hansa.App(plan=…, data={…}, test=…).",
         )
-    return replace(app, surveys=tuple({one.digest: one for one in (*app.surveys, *made)}.values()))
+    noted = {one.digest for one in made}
+    listed = [one for one in app.surveys if one.digest not in noted]
+    return replace(app, surveys=(*listed, *made))  # one that is made twice gives away twice as much
 
 
 def _module(path: Path) -> ModuleType:

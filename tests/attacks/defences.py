@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from tests.attacks.defence import Defence
+from tests.attacks.defences_bounds import BOUNDS, RECORDS
 from tests.attacks.defences_noise import HIDING
 from tests.attacks.defences_rest import REST
 
@@ -345,4 +346,5 @@ LIARS = (
     Defence("a rule needs its numbers", RULES, "if why := rule.need(n):", NEVER),
 )
 
-DEFENCES = {one.name: one for one in (*PROOFS, *AGGREGATORS, *ROUNDS, *PRIVACY, *LIARS, *HIDING, *REST)}
+EVERY = (PROOFS, AGGREGATORS, ROUNDS, PRIVACY, LIARS, BOUNDS, RECORDS, HIDING, REST)
+DEFENCES = {one.name: one for part in EVERY for one in part}

@@ -113,6 +113,8 @@ def clean(text: str) -> bool:
 # ── item: words of an error ──────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.promise("P79")
+@pytest.mark.guards("words stay where they are said", "bad data is a kind of its own")
 @pytest.mark.parametrize("runtime", [h.InProcess, partial(h.Processes, workers=2)], ids=["in process", "processes"])
 def test_a_state_holds_the_kind_of_a_reason_and_no_word_of_a_client(runtime: Any, capfd: Any) -> None:
     home = runtime(parties(PLAN))
@@ -134,6 +136,8 @@ class _quiet:
     def __exit__(self, *_: object) -> None: ...
 
 
+@pytest.mark.promise("P79")
+@pytest.mark.guards("words stay where they are said")
 def test_an_actor_of_ray_answers_with_kinds_and_its_words_come_to_the_caller_alone() -> None:
     ray = pytest.importorskip("hansa.runtimes.ray", exc_type=(ImportError, h.PlanError))
     clients = parties(PLAN)
@@ -144,6 +148,8 @@ def test_an_actor_of_ray_answers_with_kinds_and_its_words_come_to_the_caller_alo
     assert any(CANARY in text for text in words) and len(words) == len(BAD)
 
 
+@pytest.mark.promise("P79")
+@pytest.mark.guards("words stay where they are said")
 def test_a_buffer_keeps_no_word_of_a_client() -> None:
     plan = replace(PLAN, rounds=8)
     with pytest.warns(LeftOut, match=CANARY):
@@ -152,6 +158,8 @@ def test_a_buffer_keeps_no_word_of_a_client() -> None:
     assert all(clean(repr(state)) and set(state.lost.values()) <= {"data"} for state in states)
 
 
+@pytest.mark.promise("P79")
+@pytest.mark.guards("words stay where they are said")
 def test_a_loss_that_quotes_its_batch_is_a_kind_too() -> None:
     plan = replace(PLAN, model=Loud(MODEL.features, MODEL.classes))
     clients = [h.Client("loud", plan, (X[1:], y[1:])), *(h.Client(who, plan, data) for who, data in DATA.items())]
@@ -160,6 +168,8 @@ def test_a_loss_that_quotes_its_batch_is_a_kind_too() -> None:
     assert state.lost == {"loud": "data"} and clean(repr(state))
 
 
+@pytest.mark.promise("P79")
+@pytest.mark.guards("words stay where they are said")
 @pytest.mark.parametrize("aggregator", [h.Sum(), h.Median()], ids=repr)
 def test_a_run_that_nobody_can_take_part_in_ends_with_names_and_kinds(aggregator: Any) -> None:
     plan = replace(PLAN, aggregator=aggregator)
@@ -169,6 +179,8 @@ def test_a_run_that_nobody_can_take_part_in_ends_with_names_and_kinds(aggregator
     assert clean(str(caught.value)) and "label (data)" in str(caught.value) and "hansa check" in str(caught.value)
 
 
+@pytest.mark.promise("P79")
+@pytest.mark.guards("words stay where they are said")
 def test_a_buffer_that_gives_up_names_kinds() -> None:
     clients = [h.Client(who, PLAN, data) for who, data in BAD.items()]
     with pytest.raises(h.RoundError) as caught, pytest.warns(LeftOut, match=CANARY):
@@ -176,6 +188,8 @@ def test_a_buffer_that_gives_up_names_kinds() -> None:
     assert clean(str(caught.value)) and "(data)" in str(caught.value)
 
 
+@pytest.mark.promise("P79")
+@pytest.mark.guards("a reply gives a kind")
 def test_a_runtime_cannot_pass_words_on() -> None:
     with pytest.raises(h.ProtocolError, match="a reason in words") as caught:
         Reply(0, 0, ("anna",), None, f"could not convert {CANARY}")  # type: ignore[arg-type]
@@ -183,6 +197,8 @@ def test_a_runtime_cannot_pass_words_on() -> None:
     assert FAILED not in KINDS  # which only the server says; the ledger counts on it
 
 
+@pytest.mark.promise("P79")
+@pytest.mark.guards("bad data is a kind of its own")
 def test_every_error_of_hansas_has_a_kind() -> None:
     def below(kind: type[HansaError]) -> Iterator[type[HansaError]]:
         yield kind
@@ -193,6 +209,8 @@ def test_every_error_of_hansas_has_a_kind() -> None:
     assert (h.DataError.kind, h.PolicyError.kind, HansaError.kind) == ("data", "refused", "bug")
 
 
+@pytest.mark.promise("P79")
+@pytest.mark.guards("who started anew is no liar")
 def test_a_party_that_started_anew_is_nobodys_mistake() -> None:
     client = h.Client("anna", PLAN, DATA["client-0"])
     request = Request(PLAN.digest, 0, 5, PLAN.down(PLAN.start()), {"anna": "go on"}, turn=1)
@@ -218,6 +236,8 @@ class Chatty(h.VerifiedSum):
                 said = {who: f"\x1b[2J{CANARY}" if who == "client-0" else answer for who, answer in said.items()}
 
 
+@pytest.mark.promise("P79")
+@pytest.mark.guards("a helper's words are not repeated")
 def test_words_of_a_helper_are_not_repeated() -> None:
     plan = replace(VERIFIED, aggregator=Chatty(), rounds=1)
     (state,) = h.synchronous(plan, h.InProcess([h.Client(who, plan, data) for who, data in DATA.items()]))
@@ -232,20 +252,34 @@ class Gossip(h.Sum):
         raise h.RoundError("\x1b]0;owned\x07 [bold]void")
 
 
+@pytest.mark.promise("P102")
+@pytest.mark.guards(
+    "reasons command no terminal",
+    "notes command no terminal",
+    "what is stored commands no terminal",
+    "a note that is stored commands no terminal",
+    "escapes are written out",
+)
 def test_reasons_and_notes_command_no_terminal() -> None:
     plan = replace(PLAN, aggregator=Gossip(), rounds=1)
     (state,) = h.synchronous(plan, h.InProcess([h.Client(who, plan, data) for who, data in DATA.items()]))
     assert state.lost["client-1"] == "\\x1b[2J\\x07[red]gone"
     assert state.note == "\\x1b]0;owned\\x07 [bold]void"
-    shown = Round(1, {}, (), {"\x1bx": "late"}, "")
-    assert "\x1b" not in repr(Round.of(replace(state, lost=shown.lost, note="\x1b")))
+    told = Round.of(replace(state, lost={"\x1bx": "\x1bgone"}, note="\x1bvoid"))
+    assert told.lost == {"\\x1bx": "\\x1bgone"} and told.note == "\\x1bvoid"
     assert printable("é, 名, a\nb\tc \u202e\x9b") == "é, 名, a\nb\tc \\u202e\\x9b"
 
 
+@pytest.mark.promise("P102")
+@pytest.mark.guards(
+    "a client's name is one line", "an app's client has a name of one line", "a helper's name is one line"
+)
 @pytest.mark.parametrize("name", ["\x1b[2Janna", "anna\nround 2", " ", "anna\u202e"])
 def test_a_name_is_one_line_that_can_be_shown(name: str) -> None:
     with pytest.raises(h.PlanError, match="called"):
         h.InProcess([h.Client(name, PLAN, DATA["client-0"])])
+    with pytest.raises(h.AppError, match="called"):
+        h.App(PLAN, {name: DATA["client-0"]})
     with pytest.raises(h.PlanError, match="proves nothing"):
         replace(VERIFIED, aggregator=h.VerifiedSum((name,)))
 
@@ -289,6 +323,8 @@ def everything(folder: Path) -> Iterator[tuple[Path, bytes]]:
     yield from ((path, path.read_bytes()) for path in sorted(folder.rglob("*")) if path.is_file())
 
 
+@pytest.mark.promise("P79", "P102")
+@pytest.mark.guards("words stay where they are said", "no name is part of a page")
 @pytest.mark.parametrize("good, workers", [("DATA", 0), ("DATA", 2), ("{}", 0)], ids=["app", "workers", "nobody"])
 def test_no_file_of_a_run_holds_a_word_of_a_client(
     tmp_path: Path, good: str, workers: int, recwarn: Any, capfd: Any
@@ -300,7 +336,7 @@ def test_no_file_of_a_run_holds_a_word_of_a_client(
     assert clean(done.stdout), "what a run prints may be kept; the words go to stderr"
     (run,) = Store(folder).runs()
     if good == "DATA":
-        assert "label (data)" in done.stdout and "lost: " in done.stdout
+        assert "label (data)" in done.stdout and "lost: " in done.stdout and "[red]<b>$x_{ (data)" in done.stdout
         report = (folder / run.id / "report.html").read_text()
         assert "its data cannot be trained on" in report and "<b>$x" not in report and "&lt;b&gt;$x" in report
         assert call("export", run.id, folder / "out.safetensors", "--raw", "--folder", folder).exit_code == 0
@@ -315,6 +351,8 @@ def test_no_file_of_a_run_holds_a_word_of_a_client(
     assert checked.exit_code == 1 and CANARY in checked.stderr and "first in row 3" in checked.stderr
 
 
+@pytest.mark.promise("P79")
+@pytest.mark.control("no defence: nothing stores what a bug says")
 def test_a_bug_ends_a_simulation_and_leaves_no_word_in_the_store(tmp_path: Path) -> None:
     plan = replace(PLAN, model=Broken(MODEL.features, MODEL.classes))
     run = Store(tmp_path).new(repr(plan), plan.digest, "app.py", {}, plan.rounds)
@@ -330,6 +368,8 @@ def test_a_bug_ends_a_simulation_and_leaves_no_word_in_the_store(tmp_path: Path)
 ONLY = h.Policy(aggregators=frozenset({"VerifiedSum"}))
 
 
+@pytest.mark.promise("P103")
+@pytest.mark.guards("an owner who has said nothing is not asked")
 def test_no_survey_without_a_policy_of_each_owner() -> None:
     for given in (None, {}, dict.fromkeys(list(DATA)[1:], h.Policy()), dict.fromkeys(DATA)):
         with pytest.raises(h.PolicyError, match="client-0") as caught:
@@ -338,6 +378,8 @@ def test_no_survey_without_a_policy_of_each_owner() -> None:
     assert ask({"n": Count()}, DATA, most=50, policies=dict.fromkeys(DATA, h.Policy()), aggregator=h.Sum())["n"] > 0
 
 
+@pytest.mark.promise("P103")
+@pytest.mark.guards("an owner decides on a survey")
 @pytest.mark.parametrize(
     "policy, found",
     [(ONLY, "aggregator Sum"), (h.Policy(min_cohort=3), "a quorum of 2"), (h.Policy(epsilon=1.0), "no ε")],
@@ -359,34 +401,46 @@ ALL = dict.fromkeys(DATA, hansa.Policy())
 ask({"age": Mean(0, 120, column=0)}, DATA, most=50, policies=ALL, aggregator=hansa.Sum())
 def later():
     noise = (hansa.GaussianNoise(2.0),)
-    return ask({"many": Count()}, DATA, most=50, policies=ALL, aggregator=hansa.Sum(), pipe=noise)
-later()
+    return ask({"[many]": Count()}, DATA, most=50, policies=ALL, aggregator=hansa.Sum(), pipe=noise)
+later(), later()
 app = hansa.App(hansa.Plan(MODEL, rounds=1), DATA, policies={})
 """
 
 
+@pytest.mark.promise("P78")
+@pytest.mark.guards(
+    "an app's surveys are noted",
+    "a survey that is made twice is told twice",
+    "surveys are explained",
+    "surveys are explained by the command",
+    "surveys are checked",
+    "surveys are reported",
+    "no name is markup",
+)
 def test_every_survey_of_an_app_is_told(tmp_path: Path) -> None:
     """Its author lists none; `explain`, `check` and the report name both, with aggregator, who sees what, and ε."""
     path = tmp_path / "mine.py"
     path.write_text(SURVEYS)
     app = load(path)
-    assert len(app.surveys) == 2
+    assert len(app.surveys) == 3  # what is asked twice is told twice
     told = str(explain(app.plan, len(app.data), app.delta, app.surveys))
-    for words in ("Surveys that were made before", "age: Mean(low=0, high=120, column=0)", "many: Count(column=None)",
+    for words in ("Surveys that were made before", "age: Mean(low=0, high=120, column=0)", "[many]: Count(column=None)",
                   "1 | aggregator | Sum()", "1 | server | each client's encoded vector, by name",
                   "1 | of one client | no ε",
-                  "2 | of one client | ε = "):  # fmt: skip
+                  "2 | of one client | ε = ", "3 | of one client | ε = "):  # fmt: skip
         assert words in told, words
     assert "Before the first round it has said more" in told
     assert "Surveys" not in str(explain(app.plan, len(app.data), app.delta))
     checked, explained = call("check", path).stdout, call("explain", path).stdout
-    assert "age: Mean" in checked and "many: Count" in checked and "Sum()" in checked
-    assert "Surveys that were made before" in explained and "age: Mean" in explained
+    assert "age: Mean" in checked and "[many]: Count" in checked and "Sum()" in checked
+    assert "Surveys that were made before" in explained and "[many]: Count" in explained
     assert call("run", path, "--folder", tmp_path / "runs", "--no-compare").exit_code == 0
     (report,) = (tmp_path / "runs").rglob("report.html")
     assert "Surveys that were made before" in report.read_text() and "age: Mean" in report.read_text()
 
 
+@pytest.mark.promise("P103")
+@pytest.mark.guards("an owner decides on the surveys of an app")
 def test_an_owner_of_the_app_who_forbids_its_survey_stops_the_app(tmp_path: Path) -> None:
     """The survey was asked with a policy that allows all; the one of the app is what counts in the end."""
     path = tmp_path / "mine.py"
@@ -421,7 +475,7 @@ def things() -> Iterator[Any]:
     request = Request(plan.digest, 0, 0, down, {"anna": SECRET})
     data = {"anna": RECORDS, "ben": {"x": SECRET, "y": RECORDS[1]}}
     yield from (client, helper, request, Reply(0, 0, ("anna",), SECRET[0]), h.App(plan, data, test=RECORDS))
-    yield from (local.take(Items(), [0, 1]), local.split(lambda: iter([RECORDS] * 3), 0.5, h.Key.of(0)))
+    yield from (local.take(Items(), [0, 1]), local.split(Reader(), 0.5, h.Key.of(0)))
     yield from (Job(SECRET[0], RECORDS, None, h.Key.of(0)), TrainResult(SECRET[0], 1, 0.5))  # type: ignore[arg-type]
     yield from (
         Memory({"anna": {"c": SECRET}}, {"anna": (1, {"c": SECRET})}),
@@ -429,7 +483,7 @@ def things() -> Iterator[Any]:
     )
     yield from (h.Population(plan, 3, lambda i: RECORDS), h.InProcess([client]), h.InProcess([client]).clients)
     yield from (Inversion("anna", SECRET, (View("sum", SECRET, 1.0, 0.0),), "by hand"),)
-    yield Own("anna", plan, RECORDS)
+    yield Own("anna", plan, RECORDS, mine={"c": SECRET[0]})
 
 
 class Items:
@@ -445,6 +499,35 @@ class Items:
         return SECRET[i], 0
 
 
+class Reader:
+    """A stream whose repr shows what it reads."""
+
+    def __repr__(self) -> str:
+        return str(SECRET)
+
+    def __call__(self) -> Iterator[Any]:
+        return iter([RECORDS] * 3)
+
+
+@pytest.mark.promise("P101")
+@pytest.mark.guards(
+    "an app does not print its data",
+    "a client does not print its data",
+    "a client of a stranger does not print its data",
+    "a client does not print what it remembers",
+    "a request does not print the model",
+    "a request does not print what is said",
+    "a reply does not print what is said",
+    "a part does not print its dataset",
+    "a stream does not print what it reads",
+    "a result does not print its vector",
+    "a job does not print its data",
+    "a task does not print what clients remember",
+    "what clients remember does not print",
+    "what clients remembered does not print",
+    "an inversion does not print its record",
+    "a view does not print its record",
+)
 def test_no_repr_shows_a_record() -> None:
     for thing in things():
         for text in (repr(thing), str(thing), f"{[thing]}"):
@@ -454,6 +537,8 @@ def test_no_repr_shows_a_record() -> None:
         assert clean(page.getvalue()), type(thing)
 
 
+@pytest.mark.promise("P101")
+@pytest.mark.guards("an app does not print its data", "a client does not print its data")
 def test_an_app_and_a_client_print_how_many() -> None:
     sizes = sum(len(labels) for _, labels in DATA.values())
     assert repr(h.App(PLAN, DATA)) == f"<App: {len(DATA)} clients, {sizes} examples>"
@@ -462,6 +547,8 @@ def test_an_app_and_a_client_print_how_many() -> None:
     assert repr(Helper("helper 1", PLAN)) == "<Helper helper 1>"
 
 
+@pytest.mark.promise("P101")
+@pytest.mark.guards("a repr reads no data")
 def test_a_repr_reads_no_data() -> None:
     """Nor does it fail where reading would."""
 
@@ -477,12 +564,15 @@ def test_a_repr_reads_no_data() -> None:
         assert repr(h.App(PLAN, {"anna": data, "ben": RECORDS})) == "<App: 2 clients>"
 
 
+@pytest.mark.control("what holds no record prints as it is")
 def test_a_plan_still_prints_all_that_it_says() -> None:
     """Its repr is its fingerprint."""
     plan = replace(PLAN, model=h.Softmax(MODEL.features, MODEL.classes))
     assert replace(plan, seed=1).digest != plan.digest and "Softmax(" in repr(plan)
 
 
+@pytest.mark.promise("P101")
+@pytest.mark.guards("an error prints no plan in the wrong place", "an error prints no data in the wrong place")
 def test_arguments_in_the_wrong_order_print_no_record() -> None:
     with pytest.raises(h.AppError) as caught:
         h.App({"anna": RECORDS}, PLAN)  # type: ignore[arg-type]
@@ -492,5 +582,7 @@ def test_arguments_in_the_wrong_order_print_no_record() -> None:
     assert clean(str(twisted.value))
 
 
+@pytest.mark.promise("P101")
+@pytest.mark.guards("a traceback prints no local variables")
 def test_tracebacks_of_the_command_line_show_no_local_variables() -> None:
     assert commands.pretty_exceptions_enable is False

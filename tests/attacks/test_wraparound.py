@@ -34,6 +34,7 @@ def takes(bits: int, **more: float) -> bool:
 BITS = max(bits for bits in range(2, 49) if takes(bits))
 
 
+@pytest.mark.control("the shapes are as long as they are said to be")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_it_is_long_and_looks_short(shape: str) -> None:
     """So that only the checks tell: ‖x‖² ≥ p, and ‖x‖² mod p ≤ B²."""
@@ -43,11 +44,15 @@ def test_it_is_long_and_looks_short(shape: str) -> None:
     assert sum(v * v for v in x) % P <= 2 * math.isqrt(P) + 1 <= B**2
 
 
+@pytest.mark.promise("P81")
+@pytest.mark.guards("the range of a check is small", "how often a false vector passes is bounded")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_wrapped_vector_is_refused_at_the_largest_bound(shape: str) -> None:
     assert accepted(SHAPES[shape], B, tries=3) == 0
 
 
+@pytest.mark.promise("P81")
+@pytest.mark.guards("how often a false vector passes is bounded")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_one_check_holds_no_more_often_than_is_proven(shape: str) -> None:
     x, checks = SHAPES[shape], 4000
@@ -55,6 +60,8 @@ def test_one_check_holds_no_more_often_than_is_proven(shape: str) -> None:
     assert measured(x, B, checks, bytes(32)) <= bound + 4.5 * (bound / checks) ** 0.5 / 2**0.5
 
 
+@pytest.mark.promise("P81")
+@pytest.mark.guards("how often a false vector passes is bounded")
 @pytest.mark.parametrize("shape", ["spread", "constant", "one", "8 alike"])
 def test_a_wrapped_vector_in_a_federation_is_refused_by_name(shape: str) -> None:
     """With Quantize of as many bits as VerifiedSum takes."""
@@ -67,6 +74,14 @@ def test_a_wrapped_vector_in_a_federation_is_refused_by_name(shape: str) -> None
     assert list(state.lost) == ["liar"] and "A proof does not hold" in state.lost["liar"]
 
 
+@pytest.mark.promise("P81")
+@pytest.mark.guards("a plan has no more steps than are proven")
+def test_a_plan_with_more_steps_is_refused_with_the_bits_that_fit() -> None:
+    with pytest.raises(h.PlanError) as caught:
+        plan_of(pipe=(*PIPE, h.Quantize(BITS + 1)))
+    assert f"Write Quantize({BITS})" in caught.value.instead
+
+
 def short(size: int) -> dict[str, list[int]]:
     """Those of at most `size` coordinates."""
     draw = np.random.Generator(np.random.PCG64(4)).normal(size=size - 1).tolist()
@@ -74,6 +89,7 @@ def short(size: int) -> dict[str, list[int]]:
     return {**{name: list(x) for name, x in SHAPES.items() if len(x) <= size}, **spread}
 
 
+@pytest.mark.control("the vectors are strong: a wider range lets them pass")
 def test_under_the_drafts_own_condition_it_is_accepted() -> None:
     """Which is the defence that this file guards."""
     unproven = replace(PRODUCT.wraparound, proven=False)
@@ -84,17 +100,21 @@ def test_under_the_drafts_own_condition_it_is_accepted() -> None:
 # ── the proof, in numbers ──
 
 
+@pytest.mark.promise("P81")
+@pytest.mark.guards("the range of a check is small", "how often a false vector passes is bounded")
 def test_what_is_allowed_is_what_is_proven() -> None:
     assert PRODUCT.largest == B
     assert passes(Field64, W) == 0.5 < passes(Field64, 2 * W)
     assert W == 2**29 == round(P**0.5 / 8)
 
 
+@pytest.mark.promise("P81")
+@pytest.mark.guards("how often a false vector passes is bounded")
 @pytest.mark.parametrize("p", [1009, 4099, 10007])
 def test_no_interval_holds_more_of_a_long_vectors_sum_than_is_proven(p: int) -> None:
     """Exactly, by the Fourier transform on ℤ/p; wherever the interval lies, and however small w is beside √p."""
     draw = np.random.Generator(np.random.PCG64(5))
-    for w in (1, *(int(p**0.5 / part) for part in (16, 8, 6))):
+    for w in (1, *(int(p**0.5 / part) for part in (16, 8, 6, 3))):
         for kind in range(12):
             x = long_vector(draw, p, w, kind)
             assert int(np.dot(x, x)) >= p
@@ -129,6 +149,8 @@ def concentration(x: h.Vector, p: int, width: int) -> float:
     return float((sums[width:] - sums[:-width]).max())
 
 
+@pytest.mark.promise("P81")
+@pytest.mark.guards("how often a false vector passes is bounded")
 def test_a_search_finds_no_shape_that_passes_more_often() -> None:
     """Two to six coordinates near fractions of p, multiples of w and of √p, climbing from the best."""
     best, x = search(W, tries=300)

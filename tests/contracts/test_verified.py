@@ -16,7 +16,9 @@ from tests.attacks.liars_verified import HONEST, PLAN, Crafted, honest, states
 from tests.contracts.running import pids
 
 import hansa as h
+from hansa.aggregators.claims import Norm
 from hansa.config import build, overlay, set_, table, toml
+from hansa.crypto.pine import DRAFT02, PRODUCT
 from hansa.errors import AppError, LeftOut
 from hansa.testing import check_aggregator
 from hansa.testing.algorithm import MODEL, federation
@@ -248,6 +250,16 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 @pytest.mark.promise("P23")
+@pytest.mark.parametrize("aggregator", [h.VerifiedSum(), h.VerifiedSum(3, noise=0.5), h.VerifiedSum(bound=7.0)])
+def test_norms_are_proven_by_the_profile_that_binds_its_parameters(aggregator: h.VerifiedSum) -> None:
+    plan = plan_of(aggregator)
+    norms = [part.sum for part in aggregator._claims(plan.wire, b"") if isinstance(part, Norm)]
+    assert norms and all(one.profile == PRODUCT for one in norms)
+    assert PRODUCT.bound and PRODUCT.wraparound.proven
+    assert not any(one.bound or one.wraparound.proven for one in DRAFT02.values())
+
+
+@pytest.mark.promise("P81")
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_plan_that_could_prove_nothing_is_refused(wrong: str) -> None:
     make, words = WRONG[wrong]
@@ -259,6 +271,7 @@ def test_a_plan_that_could_prove_nothing_is_refused(wrong: str) -> None:
         assert part.strip() and part.endswith((".", "…")), part
 
 
+@pytest.mark.promise("P81")
 @pytest.mark.parametrize("bound", [None, 1.5, 7.0, 100.0])
 @pytest.mark.parametrize("model", [MODEL, h.Softmax(30_000, 10)], ids=["few numbers", "many numbers"])
 def test_the_bits_that_are_named_are_the_most_that_fit(bound: float | None, model: h.Model) -> None:

@@ -105,6 +105,7 @@ class Sum(Aggregator):
     def sees(self) -> tuple[tuple[str, str, str], ...]:
         """As with every sum in the clear; and what liars can do."""
         lies = "nothing: a sum shows nobody's lie; the plan's bounds hold for those who follow it"
+        # P9
         return (*super().sees(), ("lying clients", "the model; one of them moves it as far as it likes", lies))
 
 

@@ -360,7 +360,6 @@ class VerifiedSum(Aggregator):
 
     def sees(self) -> tuple[tuple[str, str, str], ...]:
         """Who sees what, and who must be honest for it."""
-        helpers = ", ".join(self.parties)
         one = "that one of the aggregators (the server, the helpers) keeps its shares to itself"
         more = (
             "; that the reports are those of the clients named, for clients are not authenticated yet; and that enough "
@@ -371,8 +370,8 @@ class VerifiedSum(Aggregator):
             # P10, P11
             ("server", f"random shares; the sum{noise}; who took part, and whose proof does not hold", one + more),
             # P10, P82
-            (helpers, "random shares; the model, and by its change the mean; who took part, and whose proof does not "
-             "hold", one),
+            (", ".join(self.parties), "random shares; the model, and by its change the mean; who took part, and whose "
+             "proof does not hold", one),
             # P9, P82
             ("other clients", "the new model after each round, and by its change the mean of all updates",
              "they learn of others what the model itself tells; of two clients, each learns the other's update"),

@@ -1,0 +1,283 @@
+"""Defences of what is proven of a vector, and of what leaves a client."""
+
+from __future__ import annotations
+
+from tests.attacks.defence import Defence
+
+NORMS, CLAIMS = "crypto/norms.py", "aggregators/claims.py"
+VERIFIED, SHARE = "aggregators/verified.py", "aggregators/share.py"
+RULES, SCALE, COMPRESS, SPEC = "aggregators/__init__.py", "transforms/scale.py", "transforms/compress.py", "spec.py"
+PLAN, EXPLAIN, CLIENT, ERRORS, LOOPS = "plan.py", "explain.py", "client.py", "errors.py", "loops.py"
+APP, ASK, POPULATION = "app.py", "analytics/__init__.py", "population.py"
+MODELS, DATA, INVERSE = "models/__init__.py", "data.py", "audit/inverse.py"
+WORKER, PROCESSES = "runtimes/worker.py", "runtimes/processes.py"
+COMMANDS, OPTIONS, LIVE, TERMINAL = "cli/__init__.py", "cli/options.py", "ui/live.py", "ui/terminal.py"
+NEVER = "if False:"
+A_KIND = 'if self.why not in ("", *KINDS):'
+
+BOUNDS = (
+    # ── vectors that have wrapped around ──
+    Defence("the range of a check is small", NORMS, "if w.proven and passes(self.field, self.range) > 0.5:", NEVER),
+    Defence(
+        "how often a false vector passes is bounded",
+        NORMS,
+        "return max(0.5, math.pi**2 / 8 * (1 + math.sqrt(field.p / math.pi)) / n) if n else 1.0",
+        "return 0.5 if n else 1.0",
+    ),
+    Defence("a plan has no more steps than are proven", CLAIMS, "if most >= B:", "if True:"),
+    # ── two ends of a side value ──
+    Defence(
+        "a side value has a low end",
+        CLAIMS,
+        "low, high = _ends(spec, name, steps[name])",
+        "high = _ends(spec, name, steps[name])[1]\n        low = -high",
+    ),
+    Defence(
+        "a side value has a high end",
+        CLAIMS,
+        "widths.setdefault((high - low, spec.blocks[name]), {})",
+        "widths.setdefault((4 * high - low, spec.blocks[name]), {})",
+    ),
+    Defence("a weight is 1 at least", SCALE, '.plus("weight", Interval(1.0, cap))', '.plus("weight", cap)'),
+    Defence(
+        "a weighed value keeps its low end",
+        SCALE,
+        "return spec.but(bounds=bounds, lows=lows, weighed=True)",
+        "return spec.but(bounds=bounds, lows={}, weighed=True)",
+    ),
+    Defence(
+        "a rounded value keeps its low end",
+        COMPRESS,
+        "            lows=lows,\n",
+        "            lows={},\n",
+        only="integer",
+    ),
+    Defence("a clip leaves a value its range", SCALE, "if above := [", "if above := [] and ["),
+    Defence(
+        "an interval has two ends", SPEC, "if not (-self.high <= self.low < self.high) or math.isinf(self.low):", NEVER
+    ),
+    Defence("a loss may be negative", PLAN, 'ends(self.model.metrics.get("loss", math.inf))[0] >= 0', "True"),
+    Defence(
+        "noise is sized for the farther end",
+        VERIFIED,
+        "bound = max(claim.most(i), spec.bounds[name] / unit)",
+        "bound = claim.bound",
+    ),
+    # ── what a liar makes of a mean ──
+    Defence(
+        "a weight alone is within its bounds",
+        SCALE,
+        "if at.n == 1 and not wire.noise.multiplier and not 1 - slack <= weight <= cap + slack:",
+        NEVER,
+    ),
+    Defence(
+        "a liar may say the least weight",
+        VERIFIED,
+        "far = max(f * (1 + w / most) / (others + f * w) for w in weights)",
+        "far = f * 2 / (others + f * most)",
+    ),
+    Defence(
+        "a clip moves by its rate at most",
+        SCALE,
+        "share = min(1.0, max(0.0, float(total[-1]) + 0.5))",
+        "share = float(total[-1]) + 0.5",
+    ),
+    Defence("how far a liar moves the mean is told", EXPLAIN, "    yield from _moved(plan)\n", ""),
+    Defence("of what is not hansa's no number is told", EXPLAIN, "if not all(map(own, plan.pipe)):", NEVER),
+    Defence("a plain sum tells that it checks nothing", RULES, "moves it as far as it likes", "moves it hardly"),
+    # ── what a sum tells ──
+    Defence(
+        "who sees a sum rests on who is in it",
+        VERIFIED,
+        'who took part, and whose proof does not hold", one + more),',
+        'who took part, and whose proof does not hold", one),',
+    ),
+    Defence(
+        "the other clients see the mean",
+        VERIFIED,
+        '"the new model after each round, and by its change the mean of all updates"',
+        '"the new model after each round"',
+    ),
+    Defence("two clients see each other", VERIFIED, "; of two clients, each learns the other's update", ""),
+)
+
+RECORDS = (
+    # ── reasons ──
+    Defence(
+        "words stay where they are said",
+        CLIENT,
+        "        return error.kind",
+        "        return str(error)  # type: ignore[return-value]",
+        also=((A_KIND, NEVER),),
+    ),
+    Defence("a reply gives a kind", CLIENT, A_KIND, NEVER),
+    Defence("bad data is a kind of its own", ERRORS, '    kind = "data"\n', ""),
+    Defence("who started anew is no liar", ERRORS, '    kind = "restarted"\n', ""),
+    Defence(
+        "a helper's words are not repeated",
+        SHARE,
+        'return said if said in SAID else "a helper refuses it"',
+        "return said",
+    ),
+    Defence("reasons command no terminal", LOOPS, "self.lost[who] = printable(why)", "self.lost[who] = why"),
+    Defence(
+        "notes command no terminal",
+        LOOPS,
+        "mean, seen, note = None, [], printable(str(error))",
+        "mean, seen, note = None, [], str(error)",
+    ),
+    Defence(
+        "what is stored commands no terminal",
+        "ui/__init__.py",
+        "lost = {printable(who): printable(why) for who, why in one.lost.items()}",
+        "lost = dict(one.lost)",
+    ),
+    Defence(
+        "a note that is stored commands no terminal", "ui/__init__.py", "note = printable(one.note)", "note = one.note"
+    ),
+    Defence(
+        "escapes are written out", ERRORS, 'c.isprintable() or c in "\\n\\t\\u00a0"', 'True or c in "\\n\\t\\u00a0"'
+    ),
+    Defence(
+        "a client's name is one line",
+        POPULATION,
+        "if odd := [client.who for client in ordered if not client.who.strip() or not client.who.isprintable()]:",
+        "if odd := []:",
+    ),
+    Defence(
+        "an app's client has a name of one line",
+        APP,
+        "odd = [name for name in names if not name.strip() or not name.isprintable()]",
+        "odd = list[str]()",
+    ),
+    Defence(
+        "a helper's name is one line",
+        VERIFIED,
+        "isinstance(name, str) and name.strip() and name.isprintable() for",
+        "isinstance(name, str) for",
+    ),
+    Defence(
+        "no name is markup", TERMINAL, "Console(highlight=False, markup=False, width", "Console(highlight=False, width"
+    ),
+    Defence("no name is part of a page", "ui/report.py", "autoescape=True", "autoescape=False"),
+    # ── surveys ──
+    Defence(
+        "an owner who has said nothing is not asked",
+        ASK,
+        "    allowed = policies or {}\n",
+        "    allowed = {str(who): Policy() for who in data}\n",
+    ),
+    Defence("an owner decides on a survey", ASK, "        allowed[who].check(plan, str(who))\n", "        pass\n"),
+    Defence("an owner decides on the surveys of an app", APP, "policy.check(survey, str(who))", "pass"),
+    Defence("an app's surveys are noted", APP, "surveys=(*listed, *made))", "surveys=(*listed,))"),
+    Defence(
+        "surveys are explained", EXPLAIN, "    before = _before(surveys, population, delta)\n", "    before = ()\n"
+    ),
+    Defence(
+        "surveys are explained by the command",
+        COMMANDS,
+        "len(app.data), app.delta, app.surveys, app.named",
+        "len(app.data), app.delta, (), app.named",
+    ),
+    Defence(
+        "a survey that is made twice is told twice",
+        APP,
+        "(*listed, *made)",
+        "(*listed, *{one.digest: one for one in made}.values())",
+    ),
+    Defence("surveys are checked", COMMANDS, "for survey in app.surveys:", "for survey in app.surveys[:0]:"),
+    Defence("surveys are reported", LIVE, "app.delta, app.surveys, app.named", "app.delta, (), app.named"),
+    # ── what prints ──
+    Defence("an app does not print its data", APP, "{len(data)} clients{', '", "{len(data)} clients {data}{', '"),
+    Defence(
+        "a client does not print its data",
+        CLIENT,
+        "{self.who}{': ' if there else ''}{there}>",
+        "{self.who}{': ' if there else ''}{there or self.data}>",
+        also=(("there = counted([self.data])", "there = str(self.data)"),),
+    ),
+    Defence(
+        "a client of a stranger does not print its data",
+        CLIENT,
+        "data: Any = field(repr=False)  # nor in that of a subclass",
+        "data: Any",
+    ),
+    Defence(
+        "a client does not print what it remembers",
+        CLIENT,
+        "mine: Memo = field(default_factory=dict, repr=False)",
+        "mine: Memo = field(default_factory=dict)",
+    ),
+    Defence("a request does not print the model", CLIENT, "down: Any = field(repr=False)", "down: Any"),
+    Defence(
+        "a request does not print what is said",
+        CLIENT,
+        "bodies: Mapping[str, Any] = field(repr=False)",
+        "bodies: Mapping[str, Any]",
+    ),
+    Defence("a reply does not print what is said", CLIENT, "body: Any = field(repr=False)\n", "body: Any\n"),
+    Defence("a part does not print its dataset", DATA, "dataset: Any = field(repr=False)", "dataset: Any"),
+    Defence(
+        "a stream does not print what it reads",
+        DATA,
+        "    data: Any = field(repr=False)\n    share",
+        "    data: Any\n    share",
+    ),
+    Defence("a result does not print its vector", MODELS, "x: Vector = field(repr=False)", "x: Vector"),
+    Defence("a job does not print its data", MODELS, 'return "<Job>"', 'return f"<Job {self.x} {self.data}>"'),
+    Defence(
+        "a task does not print what clients remember",
+        WORKER,
+        "memos: Mapping[str, Memo] = field(repr=False)",
+        "memos: Mapping[str, Memo]",
+    ),
+    Defence(
+        "what clients remember does not print",
+        PROCESSES,
+        "now: dict[str, Memo] = field(repr=False)",
+        "now: dict[str, Memo]",
+    ),
+    Defence(
+        "what clients remembered does not print",
+        PROCESSES,
+        "field(default_factory=dict, repr=False)  # a session",
+        "field(default_factory=dict)  # a session",
+    ),
+    Defence(
+        "an inversion does not print its record",
+        INVERSE,
+        "who: str\n    record: Vector = field(repr=False)",
+        "who: str\n    record: Vector",
+    ),
+    Defence(
+        "a view does not print its record",
+        INVERSE,
+        "name: str\n    record: Vector = field(repr=False)",
+        "name: str\n    record: Vector",
+    ),
+    Defence(
+        "a repr reads no data",
+        CLIENT,
+        "if not columns or not all(type(column) is np.ndarray and column.ndim for column in columns):",
+        NEVER,
+        ends="TypeError|AttributeError",
+    ),
+    Defence(
+        "an error prints no plan in the wrong place",
+        APP,
+        "App(plan=…) with a {type(self.plan).__name__}",
+        "App(plan=…) with {self.plan!r}",
+    ),
+    Defence(
+        "an error prints no data in the wrong place",
+        POPULATION,
+        "data=…) with a {type(data).__name__}",
+        "data=…) with {data!r}",
+    ),
+    Defence(
+        "a traceback prints no local variables",
+        OPTIONS,
+        "pretty_exceptions_enable=False",
+        "pretty_exceptions_enable=True",
+    ),
+)
