@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from tests.attacks.defence import Defence
+from tests.attacks.defences_noise import HIDING
 from tests.attacks.defences_rest import REST
 
 NORMS, PINE, PRIO3, FLP = "crypto/norms.py", "crypto/pine.py", "crypto/prio3.py", "crypto/flp.py"
@@ -344,4 +345,4 @@ LIARS = (
     Defence("a rule needs its numbers", RULES, "if why := rule.need(n):", NEVER),
 )
 
-DEFENCES = {one.name: one for one in (*PROOFS, *AGGREGATORS, *ROUNDS, *PRIVACY, *LIARS, *REST)}
+DEFENCES = {one.name: one for one in (*PROOFS, *AGGREGATORS, *ROUNDS, *PRIVACY, *LIARS, *HIDING, *REST)}

@@ -7,6 +7,7 @@ import ast
 import pytest
 from tests.attacks.defence import Defence
 from tests.attacks.defences import AGGREGATORS, DEFENCES, LIARS, PRIVACY, PROOFS, ROUNDS
+from tests.attacks.defences_noise import HIDING
 from tests.attacks.defences_rest import REST
 from tests.marked import ROOT, functions, marked
 
@@ -25,7 +26,8 @@ def test_every_attack_names_its_defence() -> None:
 
 def test_every_defence_is_attacked_and_every_guarded_one_is_known() -> None:
     assert marked("guards").keys() == DEFENCES.keys()
-    assert len(DEFENCES) == sum(map(len, (PROOFS, AGGREGATORS, ROUNDS, PRIVACY, LIARS, REST))), "two have one name"
+    parts = (PROOFS, AGGREGATORS, ROUNDS, PRIVACY, LIARS, HIDING, REST)
+    assert len(DEFENCES) == sum(map(len, parts)), "two have one name"
 
 
 @pytest.mark.parametrize("defence", DEFENCES.values(), ids=DEFENCES)

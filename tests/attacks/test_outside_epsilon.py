@@ -98,6 +98,8 @@ def report(out: str) -> tuple[str, set[str]]:
     return _one_line((folder / "report.html").read_text()), {path.name for path in folder.iterdir()}
 
 
+@pytest.mark.guards("no client of a plan that hides is trained alone")
+@pytest.mark.promise("P77")
 @pytest.mark.parametrize("name", ["noisy", "kept"])
 def test_a_run_that_hides_its_clients_trains_none_of_them_alone(here: Path, name: str) -> None:
     out, _ = call("run", f"{name}.py")
@@ -110,6 +112,12 @@ def test_a_run_that_hides_its_clients_trains_none_of_them_alone(here: Path, name
     assert "Outside ε" not in plain and "Outside ε" not in report(plain)[0]
 
 
+@pytest.mark.guards(
+    "a comparison on the terminal says outside ε",
+    "a comparison in a report says outside ε",
+    "a summary holds nothing outside ε",
+)
+@pytest.mark.promise("P77")
 def test_numbers_outside_epsilon_say_so_where_they_are_asked_for(here: Path) -> None:
     out, _ = call("run", "noisy.py", "--compare")
     page, files = report(out)
@@ -120,6 +128,8 @@ def test_numbers_outside_epsilon_say_so_where_they_are_asked_for(here: Path) -> 
     assert OUTSIDE in page.replace("&#39;", "'") and "trains alone reaches" not in page and "comparison.png" in files
 
 
+@pytest.mark.guards("a comparison knows that it is outside ε", "noise in training hides", "noise on the sum hides")
+@pytest.mark.promise("P77")
 @pytest.mark.parametrize("name", PLANS)
 def test_every_row_of_a_comparison_says_whether_it_is_outside_epsilon(name: str) -> None:
     app = App(PLANS[name], DATA, TEST)
@@ -129,6 +139,8 @@ def test_every_row_of_a_comparison_says_whether_it_is_outside_epsilon(name: str)
     assert not bare.hides and not any(row.outside for row in bare.compare(state))
 
 
+@pytest.mark.guards("a check says outside ε", "a profile says outside ε", "an audit says outside ε")
+@pytest.mark.promise("P77")
 def test_what_is_read_off_the_data_is_told_to_be_outside_epsilon(here: Path) -> None:
     """`check` names the client and what it found; a profile's times tell how much each has."""
     _, errors = call("check", "broken.py", code=1)
@@ -140,6 +152,8 @@ def test_what_is_read_off_the_data_is_told_to_be_outside_epsilon(here: Path) -> 
     assert OUTSIDE in str(AuditReport("Audit", "Plan()"))
 
 
+@pytest.mark.guards("noise on the sum hides how many examples")
+@pytest.mark.promise("P77")
 def test_how_many_examples_a_client_has_is_not_told_where_noise_hides_clients() -> None:
     """ε of an example is a function of that number; beside noise on the sum it is the client's secret."""
     private = Training(report=False, private=PerExample(1.0, 2.0))
@@ -149,6 +163,8 @@ def test_how_many_examples_a_client_has_is_not_told_where_noise_hides_clients() 
     assert first.metrics and not any(name.startswith(EXAMPLES) for name in first.metrics)
 
 
+@pytest.mark.guards("a noised report is cut")
+@pytest.mark.promise("P93")
 @pytest.mark.parametrize("noise", [GaussianNoise(5.0), GaussianNoise(5.0, by="each")], ids=["server", "each"])
 def test_a_noised_report_is_within_its_range(noise: GaussianNoise, tmp_path: Path) -> None:
     """Noise carries an accuracy below 0 and above 1; to cut it back costs no ε."""
@@ -167,6 +183,8 @@ def test_a_noised_report_is_within_its_range(noise: GaussianNoise, tmp_path: Pat
     run.finish("done")
 
 
+@pytest.mark.control("only noise carries a report out of its range")
+@pytest.mark.promise("P93")
 def test_a_report_without_noise_is_what_clients_say() -> None:
     """Whoever trains with a loss below zero reads it."""
     plan = Plan(Softmax(3, 2), pipe=(Weigh("one"),))
@@ -177,6 +195,8 @@ def test_a_report_without_noise_is_what_clients_say() -> None:
     assert state.metrics["loss"] == -3.5
 
 
+@pytest.mark.guards("a budget hides")
+@pytest.mark.promise("P77")
 def test_a_budget_hides_what_the_plan_hides() -> None:
     app = App(PLANS["noise"], DATA, TEST, budget=Budget(50.0, 1e-5))
     assert app.hides and not App(Plan(Softmax(3, 2), sample=Poisson(0.5)), DATA, TEST).hides

@@ -62,6 +62,8 @@ def states(p: Plan, data: Any) -> list[Any]:
     return list(synchronous(p, InProcess([Client(who, p, one) for who, one in data.items()])))
 
 
+@pytest.mark.guards("nobody in a secret sample ends the run", "a sum over nobody steps", "a small sample does not show")
+@pytest.mark.promise("P95")
 @pytest.mark.parametrize("sample", SECRET, ids=IDS)
 def test_a_round_whose_only_client_has_bad_data_steps_with_noise_alone(sample: Sample) -> None:
     """To stop, or to name it, would tell that it was sampled; so would a model that stays as it was."""
@@ -75,12 +77,16 @@ def test_a_round_whose_only_client_has_bad_data_steps_with_noise_alone(sample: S
         states(plan(Uniform(1), LaplaceNoise(1.0), rounds=40), BAD)
 
 
+@pytest.mark.guards("a sum over nobody steps")
+@pytest.mark.promise("P95")
 def test_a_sum_of_whole_numbers_over_nobody_steps_too() -> None:
     p = plan(Poisson(0.01), GaussianNoise(1.0), Quantize(20), rounds=5)
     found = states(p, DATA)
     assert any(not one.seen for one in found) and not any(one.note for one in found)
 
 
+@pytest.mark.guards("a mean is over those expected")
+@pytest.mark.promise("P33")
 @pytest.mark.parametrize("sample", [Poisson(0.5), Uniform(2)], ids=IDS)
 def test_how_many_took_part_does_not_show_in_the_noise(sample: Sample) -> None:
     """With all data bad and with nobody's, a round adds as much noise to the model: over the number expected."""
@@ -116,6 +122,8 @@ class Steps(FedAvg):
         return x + at.n, memo
 
 
+@pytest.mark.guards("a mean is over those expected", "an algorithm steps for those expected")
+@pytest.mark.promise("P33")
 @pytest.mark.parametrize("sample", [Poisson(0.5), Uniform(2)], ids=IDS)
 def test_no_piece_of_the_server_gets_to_know_how_many_there_were(sample: Sample) -> None:
     """A stranger's algorithm, or a transform before the clip, would put it into the model."""
@@ -158,6 +166,16 @@ def call(*arguments: object) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.guards(
+    "a round knows that its sample is secret",
+    "a checkpoint names no one in a secret sample",
+    "a history knows that its sample is secret",
+    "no one in a secret sample is shown",
+    "a line of a round shows no secret sample",
+    "no secret sample is drawn",
+    "a report says that its sample is secret",
+)
+@pytest.mark.promise("P80")
 @pytest.mark.parametrize("name", ["poisson", "uniform"])
 def test_nothing_that_a_run_leaves_behind_names_who_took_part(here: Path, name: str) -> None:
     """Terminal, `show`, report, history, checkpoints, the database's own bytes; and the run that is resumed."""
@@ -180,6 +198,8 @@ def test_nothing_that_a_run_leaves_behind_names_who_took_part(here: Path, name: 
     assert "took part: anouk, bruno, carla, edgar" in known and "doris" in known
 
 
+@pytest.mark.guards("no one in a secret sample is shown", "the live view shows no secret sample")
+@pytest.mark.promise("P80")
 def test_the_live_view_shows_no_client(here: Path) -> None:
     shown = []
     for p in (plan(SECRET[0]), plan(Everyone())):
@@ -193,6 +213,8 @@ def test_the_live_view_shows_no_client(here: Path) -> None:
     assert all(who in shown[1] for who in NAMES)
 
 
+@pytest.mark.guards("rounds of a secret sample count for all", "rounds without names count as known ones")
+@pytest.mark.promise("P30")
 @pytest.mark.parametrize("sample", SECRET, ids=IDS)
 def test_a_history_without_names_counts_every_round_for_every_client(sample: Sample, tmp_path: Path) -> None:
     p = plan(sample)
@@ -207,6 +229,8 @@ def test_a_history_without_names_counts_every_round_for_every_client(sample: Sam
     assert files.held(run.folder / "lock") is False
 
 
+@pytest.mark.guards("a quorum shows the sample")
+@pytest.mark.promise("P32")
 def test_a_sample_that_a_quorum_shows_is_counted_as_known() -> None:
     for by in (Poisson, Uniform):
         size = 0.1 if by is Poisson else 2
@@ -217,6 +241,8 @@ def test_a_sample_that_a_quorum_shows_is_counted_as_known() -> None:
         assert not plan(by(size, quorum=2)).wire.hidden
 
 
+@pytest.mark.guards("who sees a secret sample is told")
+@pytest.mark.promise("P80")
 @pytest.mark.parametrize("sample", SECRET, ids=IDS)
 def test_explain_says_who_sees_the_sample(sample: Sample) -> None:
     seen = next(one for one in explain(plan(sample), 5).sections if one.title == "Who sees what")

@@ -71,6 +71,8 @@ def quiet(plan: h.Plan) -> h.Plan:
     return replace(plan, pipe=pipe, aggregator=aggregator, training=replace(plan.training, private=None))
 
 
+@pytest.mark.guards("the server has a secret of its own", "what hides grows from the secret")
+@pytest.mark.promise("P76")
 @pytest.mark.parametrize("name", NOISES)
 def test_who_has_the_plan_has_not_the_noise(name: str) -> None:
     """It runs the plan on the same data as often as it likes, and what it gets has noise of its own."""
@@ -81,6 +83,31 @@ def test_who_has_the_plan_has_not_the_noise(name: str) -> None:
     assert left > np.std(noise) and abs(np.corrcoef(noise, guess)[0, 1]) < 0.6
 
 
+@pytest.mark.guards(
+    "a client has a secret of its own", "clients of a population have a secret", "a helper has a secret of its own"
+)
+@pytest.mark.promise("P76")
+@pytest.mark.parametrize("name", [*CLIENTS, "aggregators", "population"])
+def test_who_has_the_servers_secret_has_not_the_noise_of_others(name: str) -> None:
+    """Clients and helpers draw from secrets of their own, and the server, which runs them again, has other noise."""
+    plan, secret, data = (
+        plan_of((NOISES | {"population": CLIENTS["by each"]})[name], rounds=1),
+        h.Key.fresh(),
+        data_of(),
+    )
+
+    def served(plan: h.Plan) -> h.Vector:
+        clients = [h.Client(who, plan, one) for who, one in data.items()]
+        many = h.Population(plan, COHORT, lambda i: data[NAMES[i]]) if name == "population" else clients
+        (state,) = h.synchronous(plan, h.InProcess(many), secret=secret)
+        return state.x
+
+    noise, guess = (served(plan) - served(quiet(plan)) for _ in range(2))
+    assert np.std(noise - guess) > np.std(noise) / 2
+
+
+@pytest.mark.guards("noise is bound to what it hides", "an aggregator's noise is bound to who is in the sum")
+@pytest.mark.promise("P90")
 @pytest.mark.parametrize("name", SERVER)
 def test_two_runs_that_differ_by_one_client_do_not_tell_its_update(name: str) -> None:
     """The same secret, as in a folder that was copied: one client withdraws, and the sums are subtracted."""
@@ -93,6 +120,8 @@ def test_two_runs_that_differ_by_one_client_do_not_tell_its_update(name: str) ->
         assert np.linalg.norm(apart) > 5.0, "an update has norm 1 at most: it would stand alone"
 
 
+@pytest.mark.guards("what hides is bound to the model")
+@pytest.mark.promise("P90")
 def test_who_is_asked_twice_adds_other_noise_to_another_answer() -> None:
     """A server tells one client two models in one session, and subtracts what it says."""
     for name in ("by each", "examples"):
@@ -106,6 +135,8 @@ def test_who_is_asked_twice_adds_other_noise_to_another_answer() -> None:
         assert np.std(said[0] - said[1]) > 0.1
 
 
+@pytest.mark.guards("noisy training is bound to its data")
+@pytest.mark.promise("P90")
 def test_another_row_of_data_has_other_noise() -> None:
     """What training adds to gradients is not added to those of other data."""
     plan, secret, data = plan_of(CLIENTS["examples"], rounds=1), h.Key.fresh(), data_of()
@@ -116,6 +147,8 @@ def test_another_row_of_data_has_other_noise() -> None:
     assert np.std(one.x - other.x) > 1e-3
 
 
+@pytest.mark.control("the secret is all that an attacker lacks")
+@pytest.mark.promise("P91")
 @pytest.mark.parametrize("name", NOISES)
 def test_with_its_secret_a_run_repeats(name: str) -> None:
     """From the beginning, and from any state."""
@@ -126,6 +159,8 @@ def test_with_its_secret_a_run_repeats(name: str) -> None:
     assert [one.x.tobytes() for one in rest] == [one.x.tobytes() for one in first[1:]]
 
 
+@pytest.mark.guards("a secret sample grows from the secret")
+@pytest.mark.promise("P76")
 def test_who_has_the_plan_has_not_the_sample() -> None:
     noisy = plan_of(SERVER["gaussian"], rounds=30, sample=h.Poisson(0.5))
     assert [one.seen for one in run(noisy)] != [one.seen for one in run(noisy)]
@@ -133,6 +168,8 @@ def test_who_has_the_plan_has_not_the_sample() -> None:
     assert [one.seen for one in run(public)] == [one.seen for one in run(public)]
 
 
+@pytest.mark.guards("what hides grows from the secret")
+@pytest.mark.promise("P76")
 def test_what_a_strangers_transform_draws_is_secret() -> None:
     plan = plan_of({"pipe": (h.Weigh("one"), Shaken())}, rounds=1)
     (one,), (other,) = run(plan), run(plan)
@@ -149,6 +186,8 @@ class Shaken(h.Transform):
         return total + at.key.normal(total.shape)
 
 
+@pytest.mark.guards("an aggregator's noise is bound to who is in the sum")
+@pytest.mark.promise("P90")
 def test_helpers_of_a_sum_over_others_add_other_noise() -> None:
     plan = plan_of(SERVER["aggregators"], rounds=1)
     secret = h.Key.fresh()
@@ -172,6 +211,8 @@ def stored(folder: Path, plan: h.Plan, rounds: int, id: str = "") -> Any:
     return held
 
 
+@pytest.mark.guards("a run's secret is for its owner alone", "a run's secret ends with it", "a secret is not printed")
+@pytest.mark.promise("P92")
 def test_the_secret_of_a_run_is_its_owners_until_it_is_done(tmp_path: Path) -> None:
     plan = plan_of(SERVER["gaussian"])
     held = stored(tmp_path, plan, 1)
@@ -185,6 +226,8 @@ def test_the_secret_of_a_run_is_its_owners_until_it_is_done(tmp_path: Path) -> N
     assert not path.exists() and not list(held.folder.glob("secret*"))
 
 
+@pytest.mark.guards("a run goes on with its secret")
+@pytest.mark.promise("P91")
 @pytest.mark.parametrize("name", NOISES)
 def test_a_stopped_run_goes_on_to_the_same_bytes(name: str, tmp_path: Path) -> None:
     plan = plan_of(NOISES[name])
@@ -194,6 +237,8 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(name: str, tmp_path: Path) -> N
     assert ends[0].tobytes() == ends[1].tobytes()
 
 
+@pytest.mark.guards("a run's secret is drawn")
+@pytest.mark.promise("P92")
 def test_a_run_that_lost_its_secret_goes_on_with_other_noise(tmp_path: Path) -> None:
     plan = plan_of(SERVER["gaussian"])
     held = stored(tmp_path / "one", plan, 1)
@@ -203,6 +248,8 @@ def test_a_run_that_lost_its_secret_goes_on_with_other_noise(tmp_path: Path) -> 
     assert np.std(ends[0] - ends[1]) > 0.1
 
 
+@pytest.mark.guards("correlated noise knows whose it is")
+@pytest.mark.promise("P40")
 def test_noise_that_later_rounds_take_back_needs_the_secret_of_the_earlier(tmp_path: Path) -> None:
     plan = plan_of(SERVER["correlated"])
     held = stored(tmp_path, plan, 1)
@@ -211,6 +258,8 @@ def test_noise_that_later_rounds_take_back_needs_the_secret_of_the_earlier(tmp_p
         stored(tmp_path, plan, plan.rounds, held.id)
 
 
+@pytest.mark.guards("a secret is whole", "a half-written secret is none")
+@pytest.mark.promise("P92")
 def test_a_damaged_secret_is_refused_with_words(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     first = kept(path)
@@ -226,6 +275,15 @@ def test_a_damaged_secret_is_refused_with_words(tmp_path: Path) -> None:
 # ── who names a secret is told ───────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.guards(
+    "rounds tell of a named secret",
+    "a ledger tells of a named secret",
+    "a guarantee tells of a named secret",
+    "an explanation tells of a named secret",
+    "ε is shown with a named secret",
+    "a history tells of a named secret",
+)
+@pytest.mark.promise("P85")
 def test_a_guarantee_over_a_named_secret_says_against_whom_it_does_not_hold(tmp_path: Path, capsys: Any) -> None:
     plan = plan_of(SERVER["gaussian"])
     app = h.App(plan, data_of(), secret=h.Key.of(7))
@@ -246,6 +304,10 @@ def test_a_guarantee_over_a_named_secret_says_against_whom_it_does_not_hold(tmp_
         assert store.runs()[0].last is not None and store.runs()[0].last.named == named
 
 
+@pytest.mark.guards(
+    "one client's named secret is told", "a population's named secret is told", "a helper's named secret is told"
+)
+@pytest.mark.promise("P85")
 @pytest.mark.parametrize("make", [
     lambda plan, data: h.InProcess([h.Client("a", plan, data, secret=h.Key.of(1)), h.Client("b", plan, data)]),
     lambda plan, data: h.InProcess([h.Client("a", plan, data), h.Client("b", plan, data)], secret=h.Key.of(1)),
@@ -257,6 +319,7 @@ def test_one_party_with_a_named_secret_is_enough_to_say_so(make: Callable[[h.Pla
     assert state.named
 
 
+@pytest.mark.guards("a secret is a key")
 def test_what_is_no_key_is_no_secret() -> None:
     with pytest.raises(h.AppError, match="secret"):
         h.App(plan_of({"pipe": BOUND}), data_of(), secret=7)  # type: ignore[arg-type]

@@ -201,6 +201,18 @@ UNKNOWN: dict[str, tuple[Callable[[], Plan], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.guards(
+    "hansa's own is the class itself",
+    "unknown noise has no ε",
+    "a stranger's plan has no ε",
+    "a stranger's sample has no ε",
+    "a stranger's aggregator has no ε",
+    "what stands behind the clip is hansa's own",
+    "what stands before the clip states no bounds",
+    "what stands before the clip states no rounds",
+    "noise of no kind has no ε",
+)
+@pytest.mark.promise("P84")
 @pytest.mark.parametrize("case", UNKNOWN, ids=lambda case: case.replace(" ", "-"))
 def test_what_hansa_does_not_know_has_no_epsilon(case: str) -> None:
     build, name = UNKNOWN[case]
@@ -212,6 +224,13 @@ def test_what_hansa_does_not_know_has_no_epsilon(case: str) -> None:
     assert f"There is no ε for a client: nobody has stated what {name} gives away." in told
 
 
+@pytest.mark.guards(
+    "unknown noise has no ε",
+    "a policy takes no stranger's noise",
+    "a budget needs an ε",
+    "a loop with a budget needs an ε",
+)
+@pytest.mark.promise("P84")
 @pytest.mark.parametrize("case", UNKNOWN, ids=lambda case: case.replace(" ", "-"))
 def test_a_policy_and_a_budget_refuse_what_hansa_does_not_know(case: str) -> None:
     p = UNKNOWN[case][0]()
@@ -224,6 +243,12 @@ def test_a_policy_and_a_budget_refuse_what_hansa_does_not_know(case: str) -> Non
         next(within(iter(()), p, Budget(1e6, DELTA), 6))
 
 
+@pytest.mark.guards(
+    "real noise of a stranger has no kind",
+    "whole noise of a stranger has no kind",
+    "correlated noise of a stranger has no kind",
+)
+@pytest.mark.promise("P84")
 def test_the_noise_of_a_stranger_is_of_no_kind() -> None:
     """Neither is it guessed by what it inherits, nor by what is left over."""
     for p in (plan(*WHOLE, Zeros(3.0)), plan(*WHOLE, Steps(3.0)), plan(*TIGHT, Quiet(3.0)), plan(*TIGHT, Flat(3.0))):
@@ -266,6 +291,8 @@ class Farther(FedAvg):
         return {**parts, "delta": 1e6 * parts["delta"]}, mine
 
 
+@pytest.mark.control("a clip bounds whatever comes, so strangers before it are believed")
+@pytest.mark.promise("P96")
 @pytest.mark.parametrize("case", KNOWN, ids=lambda case: case.replace(" ", "-"))
 def test_what_a_clip_bounds_may_be_a_strangers(case: str) -> None:
     p = KNOWN[case]()
@@ -274,6 +301,8 @@ def test_what_a_clip_bounds_may_be_a_strangers(case: str) -> None:
     Policy(epsilon=promise.epsilon * 1.01, delta=DELTA, min_noise=3.0).check(p, "c0")
 
 
+@pytest.mark.guards("a clip keeps the bound that it states")
+@pytest.mark.promise("P96")
 @pytest.mark.parametrize(
     "pipe",
     [(Louder(), Clip(1.0)), (Clip(1.0), Louder(), Clip(2.0)), (AdaptiveClip(), Louder(), Clip(9.0)),
@@ -292,6 +321,8 @@ def test_the_last_clip_keeps_the_bound_that_it_states(pipe: tuple[Transform, ...
     assert np.isfinite(state.x).all()
 
 
+@pytest.mark.guards("a policy's aggregator is hansa's own", "a stranger's aggregator is told")
+@pytest.mark.promise("P94")
 def test_a_policy_that_names_an_aggregator_means_hansas_own() -> None:
     """Any class may be called VerifiedSum."""
     allowed = Policy(aggregators=frozenset({"VerifiedSum"}))
@@ -334,6 +365,14 @@ class All(Training):
 PRIVATE = Training(report=False, private=PerExample(1.0, 2.0))
 
 
+@pytest.mark.guards(
+    "a stranger's training has no ε",
+    "a stranger's model hides no example",
+    "a stranger's algorithm hides no example",
+    "a stranger's noise hides no example",
+    "a stranger's batches hide no example",
+)
+@pytest.mark.promise("P84")
 @pytest.mark.parametrize(
     ("more", "name"),
     [
@@ -354,6 +393,8 @@ def test_a_strangers_training_hides_no_example_that_anybody_knows_of(more: Any, 
     assert not any("epsilon" in name for state in App(p, DATA).run() for name in state.metrics)
 
 
+@pytest.mark.control("a stranger's piece that sees but noise tells no more")
+@pytest.mark.promise("P96")
 def test_what_sees_but_the_trained_model_may_be_a_strangers() -> None:
     """A transform and an aggregator get what the noise has been added to already."""
     ours = examples(Plan(Softmax(3, 2), training=PRIVATE), 100).epsilon(DELTA)
@@ -361,6 +402,8 @@ def test_what_sees_but_the_trained_model_may_be_a_strangers() -> None:
     assert ours is not None and examples(p, 100).epsilon(DELTA) == ours
 
 
+@pytest.mark.guards("a stranger's loop has no ε")
+@pytest.mark.promise("P84")
 def test_rounds_of_a_strangers_loop_have_no_epsilon() -> None:
     """It may hand on whatever it likes, as often as it likes."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.attacks.liars_verified import (
     HELPER,
@@ -201,6 +201,8 @@ MESSAGES = st.one_of(
 @pytest.mark.guards("a helper reads a report before it opens it")
 @pytest.mark.promise("P10")
 @settings(max_examples=150, deadline=None)
+@example({"reports": [("client-0", bytes(16), [], [None])], "count": []}, 1)
+@example({"reports": [("client-0", bytes(16), [7], [b""])], "count": []}, 1)
 @given(MESSAGES, st.integers(0, 2))
 def test_whatever_a_server_says_a_helper_answers_or_refuses(said: Any, right: int) -> None:
     """After nothing, the opening or a batch of reports that were in order."""

@@ -105,7 +105,7 @@ def _run(copy: Path, tests: Sequence[str], defence: Defence | None = None) -> di
         return {test: ["takes too long"] for test in tests}
     if not outcomes.exists():
         print(done.stdout[-3000:], done.stderr[-3000:], file=sys.stderr)
-        return {}
+        return {test: [f"pytest ends with {done.returncode}"] for test in tests}
     found = dict[str, list[str]]()
     for line in outcomes.read_text(encoding="utf-8").splitlines():
         test, outcome = json.loads(line)
@@ -161,7 +161,7 @@ def _fault(error: BaseException) -> str:
     defence, name = DEFENCES.get(os.environ[NAME]), type(error).__name__
     wanted = bool(defence) and re.fullmatch(defence.ends, name)
     if wanted or isinstance(error, AssertionError | pytest.fail.Exception):
-        return f"fails: {' '.join(str(error).split())[:120]}"
+        return f"fails: {' '.join(str(error).split())[:60]}"
     return f"ends with {name}"
 
 

@@ -11,6 +11,7 @@ from hansa import Key
 SECRET = Key(bytes(range(32)), hides=True)
 
 
+@pytest.mark.promise("P76")
 def test_a_secret_draws_aes_128_of_a_counter() -> None:
     """Compared with another library's AES: block i is AES(key, i), read as two little-endian words."""
     for key in (SECRET, Key.fresh(), Key.fresh().child("round", 3)):
@@ -19,12 +20,14 @@ def test_a_secret_draws_aes_128_of_a_counter() -> None:
         assert drawn == b"".join(aes.update(i.to_bytes(16, "little")) for i in range(2**11))
 
 
+@pytest.mark.promise("P76")
 def test_a_block_is_that_of_the_standard() -> None:
     """FIPS 197, appendix C.1, which the other library passes."""
     aes = Cipher(algorithms.AES(bytes(range(16))), modes.ECB()).encryptor()
     assert aes.update(bytes(17 * i for i in range(16))).hex() == "69c4e0d86a7b0430d8cdb78070b4c55a"
 
 
+@pytest.mark.promise("P76", "P85")
 def test_only_what_the_system_has_drawn_hides() -> None:
     fresh, seeded = Key.fresh(), Key.of(1)
     assert fresh.hides and fresh.child("a").hides and fresh.beside(np.ones(2)).hides
@@ -33,6 +36,7 @@ def test_only_what_the_system_has_drawn_hides() -> None:
     assert Key.fresh() != fresh and repr(fresh.secret) not in repr(fresh)
 
 
+@pytest.mark.promise("P91")
 @pytest.mark.parametrize("key", [SECRET, Key.of(0)], ids=["secret", "seed"])
 def test_equal_paths_draw_alike_and_others_apart(key: Key) -> None:
     n = 50_000
@@ -44,6 +48,7 @@ def test_equal_paths_draw_alike_and_others_apart(key: Key) -> None:
     assert abs(a.uniform((n,)).mean() - 0.5) < 5 / np.sqrt(12 * n)
 
 
+@pytest.mark.promise("P90")
 @pytest.mark.parametrize("key", [SECRET, Key.of(0)], ids=["secret", "seed"])
 def test_what_differs_in_one_bit_has_other_draws(key: Key) -> None:
     v = np.random.default_rng(0).normal(size=100)

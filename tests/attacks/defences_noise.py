@@ -1,0 +1,323 @@
+"""Defences of what hides: where noise comes from, who was sampled, what stands beside ε, and who has stated it."""
+
+from __future__ import annotations
+
+from tests.attacks.defence import Defence
+
+NEVER = "if False:"
+RAND, KNOWN, PLAN, CLIENT, LOOPS = "rand.py", "known.py", "plan.py", "client.py", "loops.py"
+APP, PRIVACY, ACCOUNTING, EXPLAIN = "app.py", "privacy.py", "accounting.py", "explain.py"
+NOISE, DISCRETE, CORRELATED = "transforms/noise.py", "transforms/discrete.py", "transforms/correlated.py"
+SCALE, TRANSFORMS, RULES = "transforms/scale.py", "transforms/__init__.py", "aggregators/__init__.py"
+STORE, FILES, TERMINAL, REPORT = "store/__init__.py", "store/files.py", "ui/terminal.py", "ui/report.py"
+SHOWN, LIVE, PLOTS, COMMANDS = "ui/__init__.py", "ui/live.py", "ui/plots.py", "cli/__init__.py"
+
+SECRETS = (
+    Defence(
+        "the server has a secret of its own",
+        LOOPS,
+        "secret = secret or Key.fresh()\n    _check_roster",
+        "secret = secret or Key.of(plan.seed)\n    _check_roster",
+    ),
+    Defence(
+        "a client has a secret of its own",
+        CLIENT,
+        "secret: Key = field(default_factory=Key.fresh,",
+        "secret: Key = field(default_factory=lambda: Key.of(0),",
+    ),
+    Defence(
+        "clients of a population have a secret",
+        "population.py",
+        "self.secret = secret or Key.fresh()",
+        "self.secret = secret or Key.of(plan.seed)",
+    ),
+    Defence(
+        "a helper has a secret of its own",
+        "runtimes/inprocess.py",
+        "secret=secret or Key.fresh())",
+        "secret=secret or Key.of(0))",
+    ),
+    Defence("an app has a secret of its own", APP, "(Key.fresh() if run is None", "(Key.of(0) if run is None"),
+    Defence("what hides grows from the secret", PLAN, "key = own.child(round, session)", "key = public.child(*party)"),
+    Defence(
+        "a secret sample grows from the secret",
+        PLAN,
+        "key = at.key if self.hides else at.session.repeats",
+        "key = at.session.repeats",
+    ),
+    Defence(
+        "noise is bound to what it hides",
+        RAND,
+        'return self.child("beside", hashlib.sha256(np.ascontiguousarray(v).data).hexdigest())',
+        "return self",
+    ),
+    Defence("what hides is bound to the model", PLAN, '.child("task", task.hex())', ""),
+    Defence(
+        "noisy training is bound to its data",
+        CLIENT,
+        'return self.secret.child("data", seen.hexdigest())',
+        "return self.secret",
+    ),
+    Defence(
+        "an aggregator's noise is bound to who is in the sum",
+        "aggregators/verified.py",
+        'key = key.child("noise", company.hexdigest())',
+        'key = key.child("noise")',
+    ),
+    Defence("correlated noise knows whose it is", CORRELATED, "if at.memo and at.memo[0][1] != _owner(at):", NEVER),
+    Defence("a run goes on with its secret", APP, "Key.fresh() if run is None else run.secret()", "Key.fresh()"),
+    Defence("a run's secret is drawn", FILES, "secrets.token_bytes(LENGTH)", "bytes(LENGTH)"),
+    Defence("a run's secret is for its owner alone", FILES, "0o600", "0o644"),
+    Defence("a run's secret ends with it", STORE, 'if status == "done":', NEVER),
+    Defence("a secret is not printed", RAND, "secret: bytes = field(repr=False)", "secret: bytes"),
+    Defence("a secret is whole", FILES, "if len(drawn) != LENGTH:", NEVER),
+    Defence(
+        "a half-written secret is none",
+        FILES,
+        "            part.unlink(missing_ok=True)\n            with",
+        "            with",
+        ends="StoreError",
+    ),
+    Defence("a secret is a key", APP, "(not isinstance(self.secret, Key | None), f", "(False, f"),
+    Defence("rounds tell of a named secret", LOOPS, "named = runtime.named or not secret.hides", "named = False"),
+    Defence(
+        "one client's named secret is told",
+        "population.py",
+        "return not all(client.secret.hides for client in self.values())",
+        "return False",
+    ),
+    Defence("a population's named secret is told", "population.py", "return not self.secret.hides", "return False"),
+    Defence(
+        "a helper's named secret is told",
+        "runtimes/inprocess.py",
+        "self.clients.named or (secret is not None and not secret.hides)",
+        "self.clients.named",
+    ),
+    Defence("a ledger tells of a named secret", PRIVACY, "if happened.named:", NEVER),
+    Defence("a guarantee tells of a named secret", ACCOUNTING, "if self.named else", "if False else"),
+    Defence("an explanation tells of a named secret", EXPLAIN, "if named and plan.hides:", NEVER),
+    Defence("ε is shown with a named secret", SHOWN, "if found and named else", "if False else"),
+    Defence("a history tells of a named secret", STORE, '"named": state.named', '"named": False'),
+)
+
+SAMPLES = (
+    Defence(
+        "nobody in a secret sample ends the run",
+        LOOPS,
+        "plan.sample.quorum and not plan.wire.hidden:",
+        "plan.sample.quorum:",
+        ends="RoundError",
+    ),
+    Defence("a sum over nobody steps", RULES, "(decode(nothing, 0) if wire.hidden else None), seen", "None, seen"),
+    Defence("a mean is over those expected", TRANSFORMS, "if wire.hidden:", NEVER, ends="ZeroDivisionError"),
+    Defence("an algorithm steps for those expected", PLAN, "mean, counted(at, self.wire, at.n))", "mean, at)"),
+    Defence(
+        "a round knows that its sample is secret",
+        PLAN,
+        "self._void(heard, seen), self.wire.hidden",
+        "self._void(heard, seen), False",
+    ),
+    Defence(
+        "a checkpoint names no one in a secret sample",
+        STORE,
+        "state = replace(state, seen=(), lost={}) if state.hidden else state",
+        "state = replace(state)",
+    ),
+    Defence("a history knows that its sample is secret", STORE, "hidden = row.seen is None", "hidden = False"),
+    Defence("no one in a secret sample is shown", SHOWN, "if one.hidden:", NEVER),
+    Defence("a line of a round shows no secret sample", TERMINAL, '"" if last.hidden else f"took', 'f"took'),
+    Defence("the live view shows no secret sample", TERMINAL, "if last.hidden:", NEVER),
+    Defence("no secret sample is drawn", PLOTS, "if rounds and not any(one.hidden for one in rounds):", "if rounds:"),
+    Defence(
+        "a report says that its sample is secret",
+        REPORT,
+        'hidden=HIDDEN if any(one.hidden for one in story.rounds) else ""',
+        'hidden=""',
+    ),
+    Defence("rounds of a secret sample count for all", PRIVACY, "or (happened.hidden and not kept)", ""),
+    Defence(
+        "rounds without names count as known ones",
+        PRIVACY,
+        'if release.relation != "all" or happened.hidden:',
+        'if release.relation != "all":',
+    ),
+    Defence(
+        "who sees a secret sample is told", EXPLAIN, "(*plan.aggregator.sees(), *HIDDEN) if plan.wire.hidden else", ""
+    ),
+)
+
+OUTSIDE = (
+    Defence(
+        "no client of a plan that hides is trained alone", LIVE, "<= MOST_ALONE and not app.hides", "<= MOST_ALONE"
+    ),
+    Defence(
+        "a comparison knows that it is outside ε",
+        APP,
+        "for client in self.clients()}, self.hides",
+        "for client in self.clients()}, False",
+    ),
+    Defence(
+        "noise in training hides",
+        PLAN,
+        "self.summed.noise.multiplier or self.training.private",
+        "self.summed.noise.multiplier",
+    ),
+    Defence(
+        "noise on the sum hides", PLAN, "self.summed.noise.multiplier or self.training.private", "self.training.private"
+    ),
+    Defence("a budget hides", APP, "self.plan.hides or self.budget", "self.plan.hides"),
+    Defence(
+        "a comparison on the terminal says outside ε", TERMINAL, 'if rows[0].outside else "")', 'if False else "")'
+    ),
+    Defence("a comparison in a report says outside ε", REPORT, "outside=OUTSIDE if", "outside=OUTSIDE if False and"),
+    Defence(
+        "a summary holds nothing outside ε", REPORT, "if story.rows and not story.rows[0].outside:", "if story.rows:"
+    ),
+    Defence("a check says outside ε", COMMANDS, "if problems and app.hides:", NEVER),
+    Defence("a profile says outside ε", LIVE, 'if app.hides else ""', 'if False else ""'),
+    Defence("an audit says outside ε", "audit/report.py", "no part of the run. {OUTSIDE}", "no part of the run."),
+    Defence(
+        "noise on the sum hides how many examples",
+        APP,
+        "if not self.plan.training.private or self.plan.summed.noise.multiplier:",
+        "if not self.plan.training.private:",
+    ),
+    Defence("a noised report is cut", PLAN, "return min(max(value, low), high)", "return value"),
+)
+
+STRANGERS = (
+    Defence(
+        "hansa's own is the class itself",
+        KNOWN,
+        "return getattr(home, kind.__qualname__, None) is kind",
+        "return hasattr(home, kind.__qualname__)",
+        only="says-it-is-ours|verified-sum-of-a-stranger",
+    ),
+    Defence(
+        "unknown noise has no ε",
+        PRIVACY,
+        "strange = next((piece for piece in pieces if not own(piece)), None)",
+        "strange = None",
+    ),
+    Defence(
+        "a stranger's plan has no ε",
+        PRIVACY,
+        "yield from (plan, plan.sample, plan.aggregator)",
+        "yield from (plan.sample, plan.aggregator)",
+        only="a-plan-of-a-stranger",
+    ),
+    Defence(
+        "a stranger's sample has no ε",
+        PRIVACY,
+        "yield from (plan, plan.sample, plan.aggregator)",
+        "yield from (plan, plan.aggregator)",
+        only="a-sample-that-is-none",
+    ),
+    Defence(
+        "a stranger's aggregator has no ε",
+        PRIVACY,
+        "yield from (plan, plan.sample, plan.aggregator)",
+        "yield from (plan, plan.sample)",
+        only="a-sum-of-a-stranger",
+    ),
+    Defence(
+        "what stands behind the clip is hansa's own",
+        PRIVACY,
+        "yield from plan.pipe[last:]",
+        "yield from plan.pipe[last:last]",
+        only="behind|undone|-",
+    ),
+    Defence(
+        "what stands before the clip states no bounds",
+        PRIVACY,
+        "(step.plan(before) != before or before.wire.rounds != plan.rounds)",
+        "before.wire.rounds != plan.rounds",
+        only="before-the-clip",
+    ),
+    Defence(
+        "what stands before the clip states no rounds",
+        PRIVACY,
+        "(step.plan(before) != before or before.wire.rounds != plan.rounds)",
+        "step.plan(before) != before",
+        only="shorter",
+    ),
+    Defence(
+        "noise of no kind has no ε",
+        PRIVACY,
+        'unit == "client" and plan.summed.noise.kind == "unknown"',
+        "False",
+        only="without-a-draw",
+    ),
+    Defence(
+        "real noise of a stranger has no kind",
+        NOISE,
+        'return self.kind if own(self) else "unknown"',
+        "return self.kind",
+    ),
+    Defence(
+        "whole noise of a stranger has no kind",
+        DISCRETE,
+        'kind = self.kind if own(self) else "unknown"',
+        "kind = self.kind",
+    ),
+    Defence(
+        "correlated noise of a stranger has no kind",
+        CORRELATED,
+        'kind="correlated" if own(self) else "unknown"',
+        'kind="correlated"',
+    ),
+    Defence(
+        "a policy takes no stranger's noise",
+        CLIENT,
+        'why = privacy.unstated(plan) if self.min_noise else ""',
+        'why = ""',
+    ),
+    Defence("a budget needs an ε", APP, "if self.budget and (missing :=", "if False and (missing :="),
+    Defence(
+        "a loop with a budget needs an ε",
+        PRIVACY,
+        "if why := ledger.why or planned(plan, population).guarantee(budget.delta).why:",
+        NEVER,
+    ),
+    Defence(
+        "a clip keeps the bound that it states",
+        SCALE,
+        "most = v[..., at.spec.at(name)], min(self.norm, at.spec.bounds.get(name, math.inf))",
+        "most = v[..., at.spec.at(name)], self.norm",
+    ),
+    Defence(
+        "a policy's aggregator is hansa's own",
+        CLIENT,
+        "name not in self.aggregators or bool(strange)",
+        "name not in self.aggregators",
+    ),
+    Defence("a stranger's aggregator is told", EXPLAIN, "if not own(plan.aggregator):", NEVER),
+    Defence("a stranger's training has no ε", PRIVACY, 'if why := unstated(plan, "example"):', NEVER),
+    Defence(
+        "a stranger's model hides no example",
+        PRIVACY,
+        "plan.algorithm, plan.model, plan.training, *filter",
+        "plan.algorithm, plan.training, *filter",
+        only="model",
+    ),
+    Defence(
+        "a stranger's algorithm hides no example",
+        PRIVACY,
+        "(plan, plan.algorithm, plan.model, plan.training, *filter",
+        "(plan, plan.model, plan.training, *filter",
+        only="algorithm",
+    ),
+    Defence(
+        "a stranger's noise hides no example", PRIVACY, ", *filter(None, [plan.training.private]))", ")", only="noise"
+    ),
+    Defence(
+        "a stranger's batches hide no example",
+        PRIVACY,
+        "plan.model, plan.training, *filter",
+        "plan.model, *filter",
+        only="batches",
+    ),
+    Defence("a stranger's loop has no ε", APP, 'return "" if own(loop) else f"', 'return "" if True else f"'),
+)
+
+HIDING = (*SECRETS, *SAMPLES, *OUTSIDE, *STRANGERS)
