@@ -1,4 +1,4 @@
-"""Defences of what is kept on disk: native programs, and the stores of runs."""
+"""Defences of native programs, of the stores of runs, and of what workers hold."""
 
 from __future__ import annotations
 
@@ -156,4 +156,13 @@ STORES = (
     ),
 )
 
-REST = (*PROGRAMS, *STORES)
+WORKERS = (
+    Defence(
+        "who draws noise stays with one worker",
+        "runtimes/processes.py",
+        'plan.training.private is not None or plan.wire.noise.by in ("all", "each")',
+        "plan.training.private is not None",
+    ),
+)
+
+REST = (*PROGRAMS, *STORES, *WORKERS)

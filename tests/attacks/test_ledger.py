@@ -31,6 +31,7 @@ from hansa import (
     Plan,
     Poisson,
     Policy,
+    Processes,
     ProtocolError,
     Softmax,
     State,
@@ -109,6 +110,20 @@ def test_noise_of_one_round_is_not_drawn_again_and_again(noise: GaussianNoise) -
     for session in (0, 1):
         with pytest.raises(ProtocolError, match="one training"):
             ask(session)
+
+
+@pytest.mark.guards("who draws noise stays with one worker")
+@pytest.mark.promise("P38")
+def test_noise_of_one_round_is_not_drawn_by_one_worker_after_another() -> None:
+    """Each worker has a copy of a client that is free, and none of them knows in what the others have trained."""
+    p = plan(GaussianNoise(5.0, "each"), sample=Everyone(quorum=2), rounds=1)
+    runtime = Processes([Client(who, p, data) for who, data in DATA.items()], workers=3)
+    said = []
+    for session in range(30):
+        runtime.send(Request(p.digest, 0, session, p.down(p.start()), {"c0": None}))
+        said.append(runtime.receive().why)
+    runtime.close()
+    assert said == ["", *["refused"] * 29]
 
 
 @pytest.mark.guards("a share of the noise is told")

@@ -37,14 +37,15 @@ def federation(n: int = 9) -> dict[str, tuple[Any, Any]]:
 
 DATA = federation()
 MODEL = h.Softmax(FEATURES, CLASSES)
+SECRET = h.Key.fresh()  # of all parties, for rounding grows from it
 
 
 def clients(plan: h.Plan, data: dict[str, Any] = DATA) -> list[h.Client]:
-    return [h.Client(who, plan, d) for who, d in data.items()]
+    return [h.Client(who, plan, d, secret=SECRET) for who, d in data.items()]
 
 
 def last(plan: h.Plan, runtime: Any, state: h.State | None = None) -> h.State:
-    *_, end = h.synchronous(plan, runtime, state)
+    *_, end = h.synchronous(plan, runtime, state, SECRET)
     return end
 
 

@@ -258,7 +258,8 @@ def _homes(clients: Clients, workers: int) -> dict[str, int]:
     """Who stays with which worker: clients whose data cannot be shared, and those that count what they tell."""
     if isinstance(clients, Population):
         return {}
-    counting = clients.plan.training.private is not None
+    plan = clients.plan
+    counting = plan.training.private is not None or plan.wire.noise.by in ("all", "each")
     return {who: i % workers for i, who in enumerate(clients) if counting or not _arrays(clients[who].data)}
 
 
