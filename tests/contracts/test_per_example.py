@@ -318,8 +318,11 @@ def federation(n: int = 6, size: int = 60) -> dict[str, Any]:
     return {f"c{i}": records(size + i, i) for i in range(n)}
 
 
-def clients(plan: Plan, allow: Policy | None = None) -> list[Client]:
-    return [Client(who, plan, data, allow or Policy()) for who, data in federation().items()]
+SECRET = Key.fresh()  # of all parties
+
+
+def clients(plan: Plan, allow: Policy | None = None, **secret: Key) -> list[Client]:
+    return [Client(who, plan, data, allow or Policy(), **secret) for who, data in federation().items()]
 
 
 def two(rounds: int = 4, algorithm: Any = None, training: Training = SEEN) -> Plan:
@@ -342,14 +345,14 @@ def last(states: Iterator[State]) -> State:
 
 def test_workers_and_a_restart_change_no_byte() -> None:
     plan = two(algorithm=Scaffold())
-    want = last(synchronous(plan, InProcess(clients(plan))))
-    assert last(App(plan, federation(), workers=2).run()).x.tobytes() == want.x.tobytes()
+    want = last(synchronous(plan, InProcess(clients(plan, secret=SECRET)), secret=SECRET))
+    assert last(App(plan, federation(), workers=2, secret=SECRET).run()).x.tobytes() == want.x.tobytes()
 
-    first, again = InProcess(clients(plan)), InProcess(clients(plan))
-    states = synchronous(plan, first)
+    first, again = InProcess(clients(plan, secret=SECRET)), InProcess(clients(plan, secret=SECRET))
+    states = synchronous(plan, first, secret=SECRET)
     state = [next(states), next(states)][-1]
     again.remember(first.memory(first.roster()))
-    assert last(synchronous(plan, again, state)).x.tobytes() == want.x.tobytes()
+    assert last(synchronous(plan, again, state, SECRET)).x.tobytes() == want.x.tobytes()
 
 
 @pytest.mark.promise("P36")
