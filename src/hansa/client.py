@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from types import MappingProxyType
@@ -174,6 +174,13 @@ class Party:
 
     def __post_init__(self) -> None:
         self._conversation: tuple[int, Conversation] | None = None
+        self._latest = dict[str, int]()  # run → the last round in which it drew noise
+
+    def _begin_anew(self) -> None:
+        """What was drawn stays drawn, whoever says that a run begins; but a simulation may repeat what it has named."""
+        self._conversation = None
+        if not self.secret.hides:
+            self._latest = {}
 
     def __repr__(self) -> str:
         """Who it is; what it holds is nobody's business."""
@@ -243,7 +250,6 @@ class Client(Party):
     allow: Policy = field(default_factory=Policy)
     mine: Memo = field(default_factory=dict, repr=False)
     keys: Mapping[str, bytes] = field(default_factory=dict)
-    _trained = -1  # the last round that it trained in
     _done = MappingProxyType[Key, TrainResult]({})  # trainings that the next answer asks for
 
     def __post_init__(self) -> None:
@@ -291,7 +297,9 @@ class Client(Party):
 
     def remember(self, memo: Memo) -> None:
         """Remember this, and nothing else."""
-        self.mine, self._before, self._conversation, self._trained = memo, None, None, -1
+        self.mine, self._before = memo, None
+        self.__dict__.pop("_seen_data", None)
+        self._begin_anew()
 
     def hand_over(self) -> Memo:
         """What it remembers, which is kept elsewhere from now on; a conversation goes on."""
@@ -302,21 +310,23 @@ class Client(Party):
         """Let go of what can be had again, or is kept elsewhere; a conversation ends."""
         self.mine, self._before, self._conversation = {}, None, None
         self.__dict__.pop("parts", None)
+        self.__dict__.pop("_seen_data", None)
 
     def forget(self, session: int) -> None:
         """Remember what was remembered before the session, for it did not count."""
         if self._before is not None and self._before[0] == session:
             self.mine, self._before, self._conversation = self._before[1], None, None  # what was told stays told
 
-    def _once(self, round: int) -> None:
+    def _once(self, request: Request) -> None:
         """Raise ProtocolError where ε, stated for noise of its own in one training of each round, would be passed."""
-        if round <= self._trained:
+        latest = self._latest.get(request.run, -1)
+        if request.round <= latest:
             raise ProtocolError(
-                f"{self.who} was asked to train in round {round}, and has trained in round {self._trained}.",
+                f"{self.who} was asked to train in round {request.round}, and has trained in round {latest}.",
                 "The noise that it draws itself is sized for one training in each round, one after another.",
-                "Look at the server; or start the run again from its beginning.",
+                "Look at the server; or start another run.",
             )
-        self._trained = round
+        self._latest[request.run] = request.round
 
     def job(self, request: Request) -> Job | None:
         """What its model will have to train for this request, and has not yet; None for nothing, and for a refusal."""
@@ -339,15 +349,19 @@ class Client(Party):
     def _context(self, request: Request, examples: int, memo: tuple[Any, ...]) -> Context:
         return self._at(request, self._secret, keys=self.keys, examples=examples, memo=memo)
 
-    @cached_property
+    @property
     def _secret(self) -> Key:
-        """Where noisy training adds noise to what it computes from the data, another secret for other data."""
+        """Where training is noisy, another secret for other data, and for other things remembered."""
         if not self.plan.training.private:
             return self.secret
-        seen = hashlib.sha256()
-        for batch in local.whole(self.data):
-            seen.update(dumps(batch))
-        return self.secret.child("data", seen.hexdigest())
+        remembered = hashlib.sha256(dumps(sorted(self.mine.items())))
+        return self.secret.child("data", self._seen_data).child("memory", remembered.hexdigest())
+
+    @cached_property
+    def _seen_data(self) -> str:
+        """SHA-256 of the data."""
+        parts = [hashlib.sha256(dumps(batch)).digest() for batch in local.whole(self.data)]
+        return hashlib.sha256(b"".join(parts)).hexdigest()
 
     def _converse(self, request: Request) -> Conversation:
         train, held, examples = self.parts
@@ -357,7 +371,7 @@ class Client(Party):
         def contribute() -> Vector:
             nonlocal vectors
             if self.plan.training.private or self.plan.wire.noise.by in ("all", "each"):
-                self._once(at.round)
+                self._once(request)
             down, vectors = vectors, {}  # a conversation may rest for many rounds; the model of its round need not
             try:
                 v, mine = self.plan.contribute(down, self.mine, train, held, at, self._done)
@@ -369,7 +383,7 @@ class Client(Party):
             self._before, self.mine = (session, self.mine), mine
             return v
 
-        return self.plan.aggregator.client(contribute, replace(at, spec=self.plan.wire))
+        return self.plan.aggregator.client(contribute, self.plan.aggregator_context(at))
 
 
 def counted(parts: Iterable[Any]) -> str:
@@ -407,30 +421,30 @@ def together(parties: Iterable[Party], request: Request) -> Iterator[Party]:
 class Helper(Party):
     """One more aggregator beside the server: it holds shares of what clients say, which alone are random numbers.
 
-    It says one sum in a round, whatever the server asks: two over other clients would differ by what single ones say,
-    and noise is sized for one.
+    It says one sum in a round of a run, whatever the server asks, and whoever says that the run begins: two over other
+    clients would differ by what single ones say, and noise is sized for one.
 
     Its key pair is made anew each time it starts; clients must learn the public one by another way than through the
     server, which could else put its own in its place.
     """
 
     key: PrivateKey = field(default_factory=PrivateKey.fresh, repr=False)
-    _summed = -1  # the last round that it said a sum of
 
     def remember(self, memo: Memo) -> None:
         """Start anew, for a run that does; what clients remember is not for it."""
-        self._conversation, self._summed = None, -1
+        self._begin_anew()
 
     def _converse(self, request: Request) -> Conversation:
         self._heard(request)
         at = self._at(request, self.secret)
-        work = self.plan.aggregator.helper(self.plan.sample.quorum, self.key, replace(at, spec=self.plan.wire))
-        total = yield from work
-        if at.round <= self._summed:
+        there = self.plan.aggregator_context(at)
+        total = yield from self.plan.aggregator.helper(self.plan.sample.quorum, self.key, there)
+        latest = self._latest.get(request.run, -1)
+        if at.round <= latest:
             raise ProtocolError(
-                f"{self.who} was asked for a sum in round {at.round}, and has said that of round {self._summed}.",
+                f"{self.who} was asked for a sum in round {at.round}, and has said that of round {latest}.",
                 "Sums of one round over other clients differ by what single clients say, and noise is sized for one.",
-                "Look at the server; or start the run again from its beginning.",
+                "Look at the server; or start another run.",
             )
-        self._summed = at.round
+        self._latest[request.run] = at.round
         yield total

@@ -15,6 +15,7 @@ from . import trees
 from .aggregators import Aggregator, Sum
 from .algorithms import Algorithm, FedAvg
 from .errors import PlanError, number
+from .known import own
 from .models import Foretold, Model, Training, TrainResult
 from .optim import Memo
 from .rand import Key
@@ -239,8 +240,11 @@ class Plan:
 
     @cached_property
     def binds(self) -> bool:
-        """Must parties know that they were told the same, or never draw the same for two models?"""
-        return self.hides or bool(self.aggregator.parties)
+        """Must parties know that they were told the same, or never draw the same for two models?
+
+        Of a stranger's piece nobody knows what it draws for.
+        """
+        return self.hides or bool(self.aggregator.parties) or not all(map(own, (*self.pipe, self.aggregator)))
 
     def context(
         self,
@@ -267,8 +271,17 @@ class Plan:
         return Context(one, key, self.spec, who or "server", **more)
 
     def training_context(self, at: Context) -> Context:
-        """The same for local training, whose draws repeat with the plan's seed where they hide nothing."""
-        return at if self.training.private else replace(at, key=at.session.repeats)
+        """The same for the algorithm, which may be anybody's: no noise but that of training follows from its key.
+
+        Where that hides nothing either, draws repeat with the plan's seed.
+        """
+        key = at.key.child("training") if self.training.private else at.session.repeats
+        return replace(at, session=at.session.outside(), key=key)
+
+    def aggregator_context(self, at: Context) -> Context:
+        """The same for a party's half of the aggregator: no noise of training or the pipe follows from its key."""
+        session = at.session if own(self.aggregator) else at.session.outside()
+        return replace(at, session=session, key=at.key.child("aggregator"), spec=self.wire)
 
     def cohort(self, roster: Sequence[str], at: Context) -> list[str]:
         """Who is asked in a round: drawn in secret where noise hides who, and else from the plan's seed."""
@@ -334,7 +347,8 @@ class Plan:
             return replace(state, round=state.round + 1, metrics={}, seen=tuple(seen), note=note, **told)
         vector, transforms = heard
         mean = self.spec.unpack(vector)
-        x, memo = self.algorithm.step(state.x, state.memo, mean, counted(at, self.wire, at.n))
+        outside = replace(counted(at, self.wire, at.n), session=at.session.outside(), key=at.session.repeats)
+        x, memo = self.algorithm.step(state.x, state.memo, mean, outside)
         if (trained := self.model.trainable) < self.model.size:
             x = np.concatenate([x[:trained], state.x[trained:] + mean["delta"][trained:]])
         metrics = {name: self._report(name, float(mean[name].flat[0])) for name in self.reported}

@@ -68,6 +68,7 @@ class Population(Mapping[str, Client]):
         self._keys: Mapping[str, bytes] = {}
         self._awake = dict[str, Client]()
         self._memos: dict[str, Memo] = {}
+        self._drawn = dict[str, dict[str, int]]()  # who → in which rounds it drew noise, where it did
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {len(self)} clients>"
@@ -83,7 +84,9 @@ class Population(Mapping[str, Client]):
             if who not in self.names:
                 raise KeyError(who)
             data, mine = self.data(self.names.index(who)), self._memos.get(who, {})
-            self._awake[who] = Client(who, self.plan, data, self.allow, mine, self._keys, secret=self.secret)
+            client = Client(who, self.plan, data, self.allow, mine, self._keys, secret=self.secret)
+            client._latest = self._drawn.get(who, {})
+            self._awake[who] = client
         return self._awake[who]
 
     @property
@@ -97,6 +100,10 @@ class Population(Mapping[str, Client]):
             self._memos[who] = client.mine
             if not client.mine:
                 del self._memos[who]
+        self._sleep()
+
+    def _sleep(self) -> None:
+        self._drawn |= {who: client._latest for who, client in self._awake.items() if client._latest}
         self._awake = {}
 
     def introduce(self, keys: Mapping[str, bytes]) -> None:
@@ -111,7 +118,10 @@ class Population(Mapping[str, Client]):
 
     def remember(self, memos: Mapping[str, Memo]) -> None:
         """Let each remember this, and those that are not named nothing."""
-        self._awake, self._memos = {}, {who: memo for who, memo in memos.items() if memo and who in self.names}
+        self._sleep()
+        self._memos = {who: memo for who, memo in memos.items() if memo and who in self.names}
+        if self.named:
+            self._drawn = {}
 
     def forget(self, session: int, who: Iterable[str]) -> None:
         """Let these remember what they did before the session, for it did not count."""

@@ -66,7 +66,7 @@ AGGREGATORS = (
     Defence("a nonce belongs to one report", SHARE, " or nonce in self._nonces", ""),
     Defence("a sum holds enough clients", VERIFIED, "if len(share.seen) < max(quorum, self.least):", NEVER),
     Defence("a helper knows the quorum", VERIFIED, "< max(quorum, self.least):", "< self.least:"),
-    Defence("a helper says one sum in a round", "client.py", "if at.round <= self._summed:", NEVER),
+    Defence("a helper says one sum in a round", "client.py", "if at.round <= latest:", NEVER),
     Defence(
         "a report is bound to its session",
         VERIFIED,
@@ -200,7 +200,7 @@ ROUNDS = (
         "            if bad:\n                raise PolicyError(",
         "            if False:\n                raise PolicyError(",
     ),
-    Defence("a client trains once in a round", "client.py", "if round <= self._trained:", NEVER),
+    Defence("a client trains once in a round", "client.py", "if request.round <= latest:", NEVER),
     Defence(
         "nothing is unpickled",
         "wire.py",

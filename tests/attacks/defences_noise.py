@@ -12,6 +12,49 @@ SCALE, TRANSFORMS, RULES = "transforms/scale.py", "transforms/__init__.py", "agg
 STORE, FILES, TERMINAL, REPORT = "store/__init__.py", "store/files.py", "ui/terminal.py", "ui/report.py"
 SHOWN, LIVE, PLOTS, COMMANDS = "ui/__init__.py", "ui/live.py", "ui/plots.py", "cli/__init__.py"
 
+STRANGE = (
+    Defence(
+        "who is not hansa's own gets no party's secret",
+        "transforms/__init__.py",
+        'return replace(self, own=Key(b""))',
+        "return self",
+    ),
+    Defence(
+        "no noise follows from the key of an algorithm",
+        "plan.py",
+        'key = at.key.child("training") if self.training.private else at.session.repeats',
+        "key = at.key",
+        also=(("session=at.session.outside(), key=key)", "key=key)"),),
+    ),
+    Defence(
+        "a population remembers who drew noise",
+        "population.py",
+        "client._latest = self._drawn.get(who, {})",
+        "client._latest = {}",
+    ),
+    Defence(
+        "noise of training is bound to what is remembered", "client.py", '.child("memory", remembered.hexdigest())', ""
+    ),
+    Defence(
+        "what was drawn stays drawn",
+        "client.py",
+        "if not self.secret.hides:\n            self._latest = {}",
+        "self._latest = {}",
+    ),
+    Defence(
+        "what a stranger's piece draws for is bound",
+        "plan.py",
+        " or not all(map(own, (*self.pipe, self.aggregator)))",
+        "",
+    ),
+    Defence(
+        "a secret that others can read is refused",
+        "store/files.py",
+        'if os.name == "posix" and (about.st_uid != os.geteuid() or about.st_mode & 0o077):',
+        "if False:",
+    ),
+)
+
 SECRETS = (
     Defence(
         "the server has a secret of its own",
@@ -42,8 +85,8 @@ SECRETS = (
     Defence(
         "a transform draws from the secret",
         TRANSFORMS,
-        'key = at.key.child("pipe", i)',
-        'key = at.session.repeats.child("pipe", i)',
+        'key, session = at.key.child("pipe", i), ',
+        'key, session = at.session.repeats.child("pipe", i), ',
     ),
     Defence(
         "a secret sample grows from the secret",
@@ -58,12 +101,7 @@ SECRETS = (
         "return self",
     ),
     Defence("what hides is bound to the model", PLAN, '.child("task", task.hex())', ""),
-    Defence(
-        "noisy training is bound to its data",
-        CLIENT,
-        'return self.secret.child("data", seen.hexdigest())',
-        "return self.secret",
-    ),
+    Defence("noisy training is bound to its data", CLIENT, 'self.secret.child("data", self._seen_data)', "self.secret"),
     Defence(
         "an aggregator's noise is bound to who is in the sum",
         "aggregators/verified.py",
@@ -132,7 +170,12 @@ SAMPLES = (
     ),
     Defence("a sum over nobody steps", RULES, "(decode(nothing, 0) if wire.hidden else None), seen", "None, seen"),
     Defence("a mean is over those expected", TRANSFORMS, "if wire.hidden:", NEVER, ends="ZeroDivisionError"),
-    Defence("an algorithm steps for those expected", PLAN, "mean, counted(at, self.wire, at.n))", "mean, at)"),
+    Defence(
+        "an algorithm steps for those expected",
+        PLAN,
+        "replace(counted(at, self.wire, at.n), session",
+        "replace(at, session",
+    ),
     Defence(
         "a round knows that its sample is secret",
         PLAN,
@@ -344,4 +387,4 @@ STRANGERS = (
     Defence("a stranger's loop has no ε", APP, 'return "" if own(loop) else f"', 'return "" if True else f"'),
 )
 
-HIDING = (*SECRETS, *SAMPLES, *OUTSIDE, *STRANGERS)
+HIDING = (*SECRETS, *SAMPLES, *OUTSIDE, *STRANGERS, *STRANGE)

@@ -384,3 +384,148 @@ def test_one_party_with_a_named_secret_is_enough_to_say_so(make: Callable[[h.Pla
 def test_what_is_no_key_is_no_secret() -> None:
     with pytest.raises(h.AppError, match="secret"):
         h.App(plan_of({"pipe": BOUND}), data_of(), secret=7)  # type: ignore[arg-type]
+
+
+# ── pieces of strangers, and parties that are made to begin anew ─────────────────────────────────────────────────────
+
+
+class Spy(h.FedAvg):
+    """An algorithm that keeps what it is given."""
+
+    given: list[h.Context] = []  # noqa: RUF012
+
+    def __repr__(self) -> str:
+        return "Spy()"
+
+    def client(self, model: Any, down: Any, mine: Any, data: Any, training: Any, at: h.Context) -> Any:
+        Spy.given.append(at)
+        return super().client(model, down, mine, data, training, at)
+
+    def step(self, x: Any, memo: Any, mean: Any, at: h.Context) -> Any:
+        Spy.given.append(at)
+        return super().step(x, memo, mean, at)
+
+
+class Peeping(h.Sum):
+    """An aggregator that keeps what a client gives it."""
+
+    given: list[h.Context] = []  # noqa: RUF012
+
+    def client(self, contribute: Any, at: h.Context) -> Any:
+        Peeping.given.append(at)
+        return super().client(contribute, at)
+
+
+class Looking(Shaken):
+    """A transform that keeps what it is given."""
+
+    given: list[h.Context] = []  # noqa: RUF012
+
+    def encode(self, v: h.Vector, at: h.Context) -> h.Vector:
+        Looking.given.append(at)
+        return v
+
+
+@pytest.mark.guards("who is not hansa's own gets no party's secret", "no noise follows from the key of an algorithm")
+@pytest.mark.promise("P97")
+def test_a_strangers_piece_gets_no_key_that_noise_follows_from() -> None:
+    """An algorithm tries vectors until the noise that will come has the sign it wants, or guesses at a sum."""
+    secret = h.Key.fresh()
+    for kind in (CLIENTS["by each"], CLIENTS["examples"], SERVER["gaussian"]):
+        pipe = (Looking(), *kind["pipe"])
+        plan = plan_of({**kind, "pipe": pipe}, rounds=1, algorithm=Spy(), aggregator=Peeping())
+        for piece in (Spy, Peeping, Looking):
+            piece.given.clear()
+        run(plan, secret)
+        assert Spy.given and Peeping.given and Looking.given
+        name = secret.child("name").secret.hex()
+        roots = {
+            who: secret.child("run", name).child(*who) for who in [("server",), *(("client", one) for one in NAMES)]
+        }
+        for at in (*Spy.given, *Peeping.given, *Looking.given):
+            assert at.session.own == h.Key(b"") and at.session.own not in roots.values()
+            assert at.key not in roots.values()
+        for at in Spy.given:
+            assert at.key.child("pipe", 3).secret not in {one.key.secret for one in Looking.given}
+            assert not any(at.key.child("pipe", i) == one.key for i in range(5) for one in Looking.given)
+
+
+@pytest.mark.guards("a population remembers who drew noise")
+@pytest.mark.promise("P38")
+@pytest.mark.parametrize("name", ["by each", "examples"])
+def test_a_client_of_a_population_draws_once_in_a_round(name: str) -> None:
+    """However many sessions the server opens, and whatever it says begins."""
+    plan = plan_of(CLIENTS[name])
+    runtime = h.InProcess(h.Population(plan, 4, lambda i: data_of()[NAMES[i]]))
+    answers = 0
+    for session in range(6):
+        request = Request(plan.digest, 0, session, plan.down(plan.start()), dict.fromkeys(runtime.roster()[:2]))
+        runtime.send(request)
+        answers += sum(runtime.receive().body is not None for _ in range(2))
+        runtime.remember({})
+    assert answers == 2
+
+
+@pytest.mark.guards("noise of training is bound to what is remembered")
+@pytest.mark.promise("P90")
+def test_who_remembers_something_else_adds_other_noise() -> None:
+    """A server hands a client two memories in one round, and subtracts what it says."""
+    plan = plan_of({**CLIENTS["examples"], "algorithm": h.Scaffold()})
+    said = []
+    for c in (0.0, 1e-3):
+        client = h.Client("north", plan, data_of()[NAMES[0]], secret=h.Key(b"a secret of the client", True))
+        client.remember({"c": np.full(63, c)})
+        request = Request(plan.digest, 0, 0, plan.down(plan.start()), {"north": None})
+        said.append(client.answer(request)[:63])
+    assert np.std(said[0] - said[1]) > 0.1
+
+
+@pytest.mark.guards("what was drawn stays drawn")
+@pytest.mark.promise("P38")
+def test_a_helper_that_is_made_to_begin_anew_says_no_second_sum_of_a_round() -> None:
+    """A server that runs the round again, with its own report in a client's place, would take the noise off."""
+    plan, secret = plan_of(SERVER["aggregators"], rounds=1), h.Key.fresh()
+    runtime = h.InProcess([h.Client(who, plan, one) for who, one in data_of().items()])
+    (first,), (again,) = (list(h.synchronous(plan, runtime, secret=secret)) for _ in range(2))
+    assert not first.note and "said no more" in again.note
+    (other,) = h.synchronous(plan, runtime)  # another run
+    assert not other.note
+
+
+@pytest.mark.guards("what a stranger's piece draws for is bound")
+@pytest.mark.promise("P90")
+def test_what_a_stranger_draws_for_another_model_is_something_else() -> None:
+    plan = plan_of({"pipe": (h.Weigh("one"), Dithered())})
+    said = []
+    for shift in (0.0, 1e-3):
+        client = h.Client("north", plan, data_of()[NAMES[0]], secret=h.Key(b"a secret of the client", True))
+        broadcast, memo = plan.down(plan.start())
+        request = Request(plan.digest, 0, 0, ({"x": broadcast["x"] + shift}, memo), {"north": None})
+        said.append(client.answer(request)[:63])
+    assert np.std(said[0] - said[1]) > 0.1
+
+
+class Dithered(Shaken):
+    """Draws on the client, from the key that it is given."""
+
+    def __repr__(self) -> str:
+        return "Dithered()"
+
+    def encode(self, v: h.Vector, at: h.Context) -> h.Vector:
+        return v + at.key.normal(v.shape)
+
+
+@pytest.mark.guards("a secret that others can read is refused")
+@pytest.mark.promise("P92")
+def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    kept(path)
+    for mode in (0o644, 0o606, 0o660):
+        path.chmod(mode)
+        with pytest.raises(h.StoreError, match="read by others"):
+            kept(path)
+    path.chmod(0o600)
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(h.StoreError, match="cannot be kept"):
+        kept(path)

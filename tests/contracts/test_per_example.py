@@ -360,8 +360,8 @@ def test_a_client_trains_once_in_each_round() -> None:
     plan = two()
     client = clients(plan)[0]
 
-    def ask(round: int, session: int) -> Any:
-        return client.answer(Request(plan.digest, round, session, plan.down(plan.start()), {"c0": None}))
+    def ask(round: int, session: int, run: str = "") -> Any:
+        return client.answer(Request(plan.digest, round, session, plan.down(plan.start()), {"c0": None}, run=run))
 
     ask(0, 0)
     client.forget(0)
@@ -371,7 +371,9 @@ def test_a_client_trains_once_in_each_round() -> None:
         with pytest.raises(ProtocolError, match="one training"):
             ask(round, 7)
     client.remember({})
-    ask(0, 0)
+    with pytest.raises(ProtocolError, match="one training"):  # whoever says that the run begins
+        ask(0, 0)
+    ask(0, 0, "another")
 
 
 # ── the numbers ──────────────────────────────────────────────────────────────────────────────────────────────────────

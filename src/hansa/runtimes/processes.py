@@ -25,6 +25,7 @@ import numpy as np
 from ..client import Client, Reply, Request
 from ..errors import PlanError
 from ..optim import Memo
+from ..plan import Plan
 from ..population import Clients, Population, gathered
 from ..rand import Key
 from .inprocess import introduce
@@ -100,6 +101,7 @@ class Processes:
             )
         self._names, number, parties = found.names, min(workers, len(found)), found.plan.aggregator.parties
         self._home, self._sizes = _homes(found, number), _sizes(found)
+        self._counting = _counts(found.plan)
         self._memory = Memory({} if isinstance(found, Population) else found.memory(found))
         self._at = dict[str, int]()  # who is in a conversation, and with which worker
         self._tasks, self._waiting = count(), dict[int, Waiting]()
@@ -147,6 +149,8 @@ class Processes:
         fixed, free = dict[int, list[str]](), list[str]()
         for who in request.bodies:
             worker = self._home.get(who, self._at.get(who) if request.turn else None)
+            if worker is None and self._counting:  # of a population, whose clients are not listed
+                worker = self._names.index(who) % len(self._workers)
             (free if worker is None else fixed.setdefault(worker, [])).append(who)
         for number, names in fixed.items():
             self._ask([self._all[number]], replace(request, bodies={who: request.bodies[who] for who in names}), until)
@@ -254,12 +258,16 @@ def stop(zygote: Zygote, sender: Sender) -> None:
         link.close()
 
 
+def _counts(plan: Plan) -> bool:
+    """Do clients count in which rounds they draw noise?"""
+    return plan.training.private is not None or plan.wire.noise.by in ("all", "each")
+
+
 def _homes(clients: Clients, workers: int) -> dict[str, int]:
     """Who stays with which worker: clients whose data cannot be shared, and those that count what they tell."""
     if isinstance(clients, Population):
         return {}
-    plan = clients.plan
-    counting = plan.training.private is not None or plan.wire.noise.by in ("all", "each")
+    counting = _counts(clients.plan)
     return {who: i % workers for i, who in enumerate(clients) if counting or not _arrays(clients[who].data)}
 
 

@@ -353,10 +353,10 @@ class Run:
     def finish(self, status: str) -> None:
         """Say how the run ended ("done", "stopped", "failed"), and let other processes go on with it."""
         self.hold()
+        if status == "done":
+            files.forget(self.folder / SECRET)  # first, for what is killed in between is resumed, and ends anew
         with self.database.write() as c:
             c.execute(update(db.runs).where(db.runs.c.id == self.id).values(status=status))
-        if status == "done":
-            files.discard(self.folder / SECRET)
         if self._held is not None:
             self._held.close()
             self._held = None

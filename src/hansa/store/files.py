@@ -71,13 +71,20 @@ def secret(path: Path) -> bytes:
                 os.fsync(file.fileno())
             os.replace(part, path)
             settle(path.parent)
-        drawn = path.read_bytes()
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
+            about, drawn = os.fstat(file.fileno()), file.read()
     except OSError as error:
         raise StoreError(
             f"{path} cannot be kept.",
             f"{error.strerror}. The noise of a run that is stopped and resumed grows from it.",
             "See who may write there, or name another folder for the runs.",
         ) from error
+    if os.name == "posix" and (about.st_uid != os.geteuid() or about.st_mode & 0o077):
+        raise StoreError(
+            f"{path} can be read by others.",
+            "Who has the secret of a run takes the noise off its models.",
+            "Delete it, if others may have: the rounds to come then have other noise. Else: chmod 600.",
+        )
     if len(drawn) != LENGTH:
         raise StoreError(
             f"{path} holds {len(drawn)} bytes.",
@@ -85,6 +92,19 @@ def secret(path: Path) -> bytes:
             "Put it back from a backup, or delete it: the rounds to come then have other noise, as private as before.",
         )
     return drawn
+
+
+def forget(path: Path) -> None:
+    """Delete a secret that is over; StoreError where it stays."""
+    try:
+        path.unlink(missing_ok=True)
+        path.with_name(path.name + ".part").unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be deleted.",
+            f"{error.strerror}. Who has it takes the noise off the models of this run.",
+            "Delete it by hand, and finish the run again.",
+        ) from error
 
 
 def settle(folder: Path) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
+from ..known import own
 from ..rand import Key
 from ..spec import Spec, Vector
 
@@ -27,13 +29,17 @@ class Session:
     task: bytes = b""  # fingerprint of plan, session and model, as this party was told them; where something hides
     peers: Mapping[str, bytes] = field(default_factory=dict)  # public keys that this party was given beforehand
 
+    def outside(self) -> Session:
+        """The same for who is not to know the party's secret, from which the noise of all pieces grows."""
+        return replace(self, own=Key(b""))
+
 
 @dataclass(frozen=True)
 class Context:
     """Where in a run a piece of code is: the session, the client, its key, its spec.
 
-    `key` is secret: it grows from what this party alone knows. Training alone draws from one that everybody can grow
-    again, where it hides nothing.
+    `key` is secret: it grows from what this party alone knows, and no other piece's follows from it. Training alone
+    draws from one that everybody can grow again, where it hides nothing.
     """
 
     session: Session
@@ -126,10 +132,14 @@ class Pipe:
             total = self.transforms[i].decode(total, here)
         return total, tuple(memo)
 
+    @cached_property
+    def _own(self) -> tuple[bool, ...]:
+        return tuple(map(own, self.transforms))
+
     def _at(self, i: int, at: Context) -> Context:
         # spelt out, for this runs once per client and transform, and `replace` takes three times as long
-        key = at.key.child("pipe", i)
-        return Context(at.session, key, self.specs[i], at.who, at.examples, at.n, at.population, at.memo[i])
+        key, session = at.key.child("pipe", i), at.session if self._own[i] else at.session.outside()
+        return Context(session, key, self.specs[i], at.who, at.examples, at.n, at.population, at.memo[i])
 
 
 @dataclass(frozen=True)
