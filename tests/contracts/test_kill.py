@@ -71,7 +71,8 @@ def life(folder, url, stop=plan.rounds, mark=lambda what: None):
     mark("resume")
     run = store.resume(found[0]) if found else store.new(repr(plan), plan.digest, folder, {}, plan.rounds)
     assert run.digest == plan.digest
-    files.secrets = SimpleNamespace(token_bytes=lambda n: bytes(n) if run.state() is None else None)
+    over = len(run.history()) in (0, plan.rounds)  # killed in its end, a run is ended once more
+    files.secrets = SimpleNamespace(token_bytes=lambda n: bytes(n) if over else None)
     secret = run.secret()
     clients = [Client(who, plan, examples(who), secret=secret) for who in "abcdefghij"]
     runtime = InProcess(clients, Network(drop=0.2))

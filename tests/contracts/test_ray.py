@@ -29,6 +29,7 @@ from hansa import (
     Weigh,
     synchronous,
 )
+from hansa.rand import Key
 from hansa.testing import check_runtime
 from hansa.testing.promise import same
 
@@ -45,12 +46,15 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
+KEY = Key.of(0)  # a secret that repeats
+
+
 def people(plan: Plan, n: int = 5) -> list[Client]:
     found = []
     for i in range(n):
         rng = np.random.default_rng(i)
         X = rng.normal(size=(20, 4))
-        found.append(Client(f"c{i}", plan, (X, (X[:, 0] > 0).astype(np.int64))))
+        found.append(Client(f"c{i}", plan, (X, (X[:, 0] > 0).astype(np.int64)), secret=KEY))
     return found
 
 
@@ -84,8 +88,8 @@ def test_the_bytes_of_one_process_survive_the_loss_of_actors(workers: int) -> No
 
 def test_a_secure_sum_survives_too() -> None:
     p = plan(pipe=(Clip(5.0), Weigh("one")), aggregator=VerifiedSum(), sample=Everyone(quorum=2), rounds=3)
-    runtime, alone = RayCluster(people(p), 2), InProcess(people(p))
-    for a, b in zip(synchronous(p, runtime), synchronous(p, alone), strict=True):
+    runtime, alone = RayCluster(people(p), 2, secret=KEY), InProcess(people(p), secret=KEY)
+    for a, b in zip(synchronous(p, runtime, secret=KEY), synchronous(p, alone, secret=KEY), strict=True):
         assert same(a.x, b.x) and a.seen == b.seen
         kill(runtime, 0)
     runtime.close()

@@ -45,7 +45,8 @@ def test_pages_say_what_a_liar_does_to_the_mean() -> None:
 
 
 def test_the_plain_page_says_who_knows_the_sum_and_what_is_kept() -> None:
-    rows = [line for line in PLAIN.read_text("utf-8").splitlines() if line.startswith("| other hospitals |")]
+    text = re.sub(r" <!--.*?-->", "", PLAIN.read_text("utf-8"))
+    rows = [line for line in text.splitlines() if line.startswith("| other hospitals |")]
     assert rows == [
         "| other hospitals | no | no, if there are enough of you | yes, from the model | yes | no, unless told |"
     ]

@@ -363,7 +363,7 @@ class Louder(Finite):
 def test_what_changes_more_than_the_noise_is_sized_for_has_no_number() -> None:
     pipe = (Clip(1.0), Weigh("one"), Quantize(16), SkellamNoise(2.0), Louder())
     p = Plan(Softmax(4, 2), pipe=pipe, training=QUIET)
-    assert planned(p).epsilon(1e-6) is None and "after the noise" in planned(p).guarantee(1e-6).why
+    assert planned(p).epsilon(1e-6) is None and "what Louder gives away" in planned(p).guarantee(1e-6).why
 
 
 CLIP, ONE, ROUND = Clip(1.0, side=5.0), Weigh("one"), Quantize(16)
