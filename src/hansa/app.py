@@ -24,10 +24,11 @@ from .accounting import Budget, Ledger, usual_delta
 from .aggregators import Sum
 from .algorithms import FedAvg
 from .analytics import surveys
-from .client import Client, Policy, counted
+from .client import Client, Policy
 from .errors import AppError, DataError, HansaError
 from .known import own
 from .loops import Runtime, synchronous
+from .models.measures import counted
 from .plan import Everyone, Plan, State
 from .privacy import after, outdone, planned, spent, told, within
 from .rand import Key

@@ -32,6 +32,7 @@ from .errors import (
 )
 from .known import own
 from .models import Foretold, Job, TrainResult, Undone
+from .models.measures import counted
 from .optim import Memo
 from .plan import Plan
 from .rand import Key
@@ -174,11 +175,17 @@ class Party:
 
     def __post_init__(self) -> None:
         self._conversation: tuple[int, Conversation] | None = None
+        self._run: str | None = None  # that is under way
         self._latest = dict[str, int]()  # run → the last round in which it drew noise
+
+    def _drew(self, run: str) -> int:
+        """The last round in which it drew noise: in this run, or in all, if this one has a new name and never began."""
+        self._run = run if self._run is None else self._run
+        return self._latest.get(run, -1) if run == self._run else max(self._latest.values(), default=-1)
 
     def _begin_anew(self) -> None:
         """What was drawn stays drawn, whoever says that a run begins; but a simulation may repeat what it has named."""
-        self._conversation = None
+        self._conversation, self._run = None, None
         if not self.secret.hides:
             self._latest = {}
 
@@ -317,16 +324,16 @@ class Client(Party):
         if self._before is not None and self._before[0] == session:
             self.mine, self._before, self._conversation = self._before[1], None, None  # what was told stays told
 
-    def _once(self, request: Request) -> None:
+    def _once(self, run: str, round: int) -> None:
         """Raise ProtocolError where ε, stated for noise of its own in one training of each round, would be passed."""
-        latest = self._latest.get(request.run, -1)
-        if request.round <= latest:
+        latest = self._drew(run)
+        if round <= latest:
             raise ProtocolError(
-                f"{self.who} was asked to train in round {request.round}, and has trained in round {latest}.",
+                f"{self.who} was asked to train in round {round}, and has trained in round {latest}.",
                 "The noise that it draws itself is sized for one training in each round, one after another.",
                 "Look at the server; or start another run.",
             )
-        self._latest[request.run] = request.round
+        self._latest[run] = round
 
     def job(self, request: Request) -> Job | None:
         """What its model will have to train for this request, and has not yet; None for nothing, and for a refusal."""
@@ -365,13 +372,13 @@ class Client(Party):
 
     def _converse(self, request: Request) -> Conversation:
         train, held, examples = self.parts
-        (vectors, memo), session = self._heard(request), request.session
+        (vectors, memo), session, run = self._heard(request), request.session, request.run
         at = self._context(request, examples, memo)
 
         def contribute() -> Vector:
             nonlocal vectors
             if self.plan.training.private or self.plan.wire.noise.by in ("all", "each"):
-                self._once(request)
+                self._once(run, at.round)
             down, vectors = vectors, {}  # a conversation may rest for many rounds; the model of its round need not
             try:
                 v, mine = self.plan.contribute(down, self.mine, train, held, at, self._done)
@@ -384,17 +391,6 @@ class Client(Party):
             return v
 
         return self.plan.aggregator.client(contribute, self.plan.aggregator_context(at))
-
-
-def counted(parts: Iterable[Any]) -> str:
-    """So many examples, of all parts; nothing where that cannot be seen at a glance, for no data is read to tell it."""
-    total = 0
-    for data in parts:
-        columns = list(data.values()) if type(data) is dict else data if type(data) in (tuple, list) else [data]
-        if not columns or not all(type(column) is np.ndarray and column.ndim for column in columns):
-            return ""
-        total += max(map(len, columns))
-    return f"{total} examples"
 
 
 def together(parties: Iterable[Party], request: Request) -> Iterator[Party]:
@@ -439,7 +435,7 @@ class Helper(Party):
         at = self._at(request, self.secret)
         there = self.plan.aggregator_context(at)
         total = yield from self.plan.aggregator.helper(self.plan.sample.quorum, self.key, there)
-        latest = self._latest.get(request.run, -1)
+        latest = self._drew(request.run)
         if at.round <= latest:
             raise ProtocolError(
                 f"{self.who} was asked for a sum in round {at.round}, and has said that of round {latest}.",

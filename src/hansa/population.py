@@ -68,7 +68,7 @@ class Population(Mapping[str, Client]):
         self._keys: Mapping[str, bytes] = {}
         self._awake = dict[str, Client]()
         self._memos: dict[str, Memo] = {}
-        self._drawn = dict[str, dict[str, int]]()  # who → in which rounds it drew noise, where it did
+        self._drawn = dict[str, tuple[str | None, dict[str, int]]]()  # who → its run, and where it drew noise
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {len(self)} clients>"
@@ -85,7 +85,7 @@ class Population(Mapping[str, Client]):
                 raise KeyError(who)
             data, mine = self.data(self.names.index(who)), self._memos.get(who, {})
             client = Client(who, self.plan, data, self.allow, mine, self._keys, secret=self.secret)
-            client._latest = self._drawn.get(who, {})
+            client._run, client._latest = self._drawn.get(who, (None, {}))
             self._awake[who] = client
         return self._awake[who]
 
@@ -103,7 +103,8 @@ class Population(Mapping[str, Client]):
         self._sleep()
 
     def _sleep(self) -> None:
-        self._drawn |= {who: client._latest for who, client in self._awake.items() if client._latest}
+        drew = ((who, (one._run, one._latest)) for who, one in self._awake.items() if one._latest)
+        self._drawn.update(drew)
         self._awake = {}
 
     def introduce(self, keys: Mapping[str, bytes]) -> None:
@@ -120,8 +121,7 @@ class Population(Mapping[str, Client]):
         """Let each remember this, and those that are not named nothing."""
         self._sleep()
         self._memos = {who: memo for who, memo in memos.items() if memo and who in self.names}
-        if self.named:
-            self._drawn = {}
+        self._drawn = {} if self.named else {who: (None, latest) for who, (_, latest) in self._drawn.items()}
 
     def forget(self, session: int, who: Iterable[str]) -> None:
         """Let these remember what they did before the session, for it did not count."""

@@ -200,7 +200,7 @@ ROUNDS = (
         "            if bad:\n                raise PolicyError(",
         "            if False:\n                raise PolicyError(",
     ),
-    Defence("a client trains once in a round", "client.py", "if request.round <= latest:", NEVER),
+    Defence("a client trains once in a round", "client.py", "if round <= latest:", NEVER),
     Defence(
         "nothing is unpickled",
         "wire.py",

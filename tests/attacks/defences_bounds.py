@@ -257,7 +257,7 @@ RECORDS = (
     ),
     Defence(
         "a repr reads no data",
-        CLIENT,
+        "models/measures.py",
         "if not columns or not all(type(column) is np.ndarray and column.ndim for column in columns):",
         NEVER,
         ends="TypeError|AttributeError",

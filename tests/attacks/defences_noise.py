@@ -29,7 +29,7 @@ STRANGE = (
     Defence(
         "a population remembers who drew noise",
         "population.py",
-        "client._latest = self._drawn.get(who, {})",
+        "client._run, client._latest = self._drawn.get(who, (None, {}))",
         "client._latest = {}",
     ),
     Defence(

@@ -67,10 +67,10 @@ def states(p: Plan, data: Any) -> list[Any]:
 @pytest.mark.parametrize("sample", SECRET, ids=IDS)
 def test_a_round_whose_only_client_has_bad_data_steps_with_noise_alone(sample: Sample) -> None:
     """To stop, or to name it, would tell that it was sampled; so would a model that stays as it was."""
-    p = plan(sample, rounds=40)
+    p = plan(sample, rounds=400)
     found = states(p, BAD)
     alone = [i for i, one in enumerate(found) if one.lost.keys() == {"doris"} and not one.seen]
-    assert alone and len(found) == 40 and not any(one.note for one in found)
+    assert alone and len(found) == 400 and not any(one.note for one in found)
     for i in alone:
         assert (found[i].x != (found[i - 1] if i else p.start()).x).all()
     with pytest.raises(RoundError, match="doris"):  # as it does where nothing rests on the sample

@@ -373,7 +373,10 @@ def test_a_client_trains_once_in_each_round() -> None:
     client.remember({})
     with pytest.raises(ProtocolError, match="one training"):  # whoever says that the run begins
         ask(0, 0)
+    client.remember({})
     ask(0, 0, "another")
+    with pytest.raises(ProtocolError, match="one training"):  # which never began
+        ask(0, 0, "a third")
 
 
 # ── the numbers ──────────────────────────────────────────────────────────────────────────────────────────────────────
