@@ -142,11 +142,6 @@ class App:
         """Does noise grow from a secret that the simulation names?"""
         return self.secret is not None and not self.secret.hides
 
-    @property
-    def hides(self) -> bool:
-        """Do noise or a budget hide what clients hold? What is computed from it without noise is outside ε."""
-        return bool(self.plan.hides or self.budget)
-
     def clients(self, secret: Key | None = None) -> list[Client]:
         """One client for each owner of data; what they hide grows from `secret`, each on a branch of its own."""
         secret = secret or self.secret or Key.fresh()
@@ -262,7 +257,7 @@ class App:
                 "The comparison scores every model on examples that none of them has seen.",
                 "Give App(test=…), or run with --no-compare.",
             )
-        parts, outside = {client.who: client.parts for client in self.clients()}, self.hides
+        parts, outside = {client.who: client.parts for client in self.clients()}, self.plan.hides
         for who, (train, _, examples) in parts.items():
             yield Row(f"{who} alone", examples, self._alone(who, train), outside)
         total, whole = sum(examples for _, _, examples in parts.values()), pooled([part[0] for part in parts.values()])

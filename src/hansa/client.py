@@ -377,7 +377,7 @@ class Client(Party):
 
         def contribute() -> Vector:
             nonlocal vectors
-            if self.plan.training.private or self.plan.wire.noise.by in ("all", "each"):
+            if self.plan.clients_draw:
                 self._once(run, at.round)
             down, vectors = vectors, {}  # a conversation may rest for many rounds; the model of its round need not
             try:

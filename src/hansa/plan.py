@@ -238,6 +238,11 @@ class Plan:
         """Does anybody add noise, so that something rests on secrets?"""
         return bool(self.summed.noise.multiplier or self.training.private)
 
+    @property
+    def clients_draw(self) -> bool:
+        """Does a client draw noise itself, so that it may answer once in a round?"""
+        return bool(self.training.private) or self.wire.noise.by in ("all", "each")
+
     @cached_property
     def binds(self) -> bool:
         """Must parties know that they were told the same, or never draw the same for two models?

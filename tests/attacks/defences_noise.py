@@ -213,12 +213,12 @@ SAMPLES = (
 
 OUTSIDE = (
     Defence(
-        "no client of a plan that hides is trained alone", LIVE, "<= MOST_ALONE and not app.hides", "<= MOST_ALONE"
+        "no client of a plan that hides is trained alone", LIVE, "<= MOST_ALONE and not app.plan.hides", "<= MOST_ALONE"
     ),
     Defence(
         "a comparison knows that it is outside ε",
         APP,
-        "for client in self.clients()}, self.hides",
+        "for client in self.clients()}, self.plan.hides",
         "for client in self.clients()}, False",
     ),
     Defence(
@@ -237,8 +237,8 @@ OUTSIDE = (
     Defence(
         "a summary holds nothing outside ε", REPORT, "if story.rows and not story.rows[0].outside:", "if story.rows:"
     ),
-    Defence("a check says outside ε", COMMANDS, "if problems and app.hides:", NEVER),
-    Defence("a profile says outside ε", LIVE, 'if app.hides else ""', 'if False else ""'),
+    Defence("a check says outside ε", COMMANDS, "if problems and app.plan.hides:", NEVER),
+    Defence("a profile says outside ε", LIVE, 'if app.plan.hides else ""', 'if False else ""'),
     Defence("an audit says outside ε", "audit/report.py", "no part of the run. {OUTSIDE}", "no part of the run."),
     Defence(
         "noise on the sum hides how many examples",

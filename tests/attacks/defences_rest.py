@@ -160,8 +160,8 @@ WORKERS = (
     Defence(
         "who draws noise stays with one worker",
         "runtimes/processes.py",
-        'plan.training.private is not None or plan.wire.noise.by in ("all", "each")',
-        "plan.training.private is not None",
+        "counting = clients.plan.clients_draw",
+        "counting = clients.plan.training.private is not None",
     ),
 )
 

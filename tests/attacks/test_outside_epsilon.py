@@ -134,9 +134,9 @@ def test_numbers_outside_epsilon_say_so_where_they_are_asked_for(here: Path) -> 
 def test_every_row_of_a_comparison_says_whether_it_is_outside_epsilon(name: str) -> None:
     app = App(PLANS[name], DATA, TEST)
     *_, state = app.run()
-    assert app.hides and all(row.outside for row in app.compare(state))
+    assert app.plan.hides and all(row.outside for row in app.compare(state))
     bare = App(replace(PLANS[name], pipe=TIGHT, aggregator=Plan(Softmax(3, 2)).aggregator, training=QUIET), DATA, TEST)
-    assert not bare.hides and not any(row.outside for row in bare.compare(state))
+    assert not bare.plan.hides and not any(row.outside for row in bare.compare(state))
 
 
 @pytest.mark.guards("a check says outside ε", "a profile says outside ε", "an audit says outside ε")
@@ -199,4 +199,4 @@ def test_a_report_without_noise_is_what_clients_say() -> None:
 @pytest.mark.promise("P77")
 def test_a_budget_hides_what_the_plan_hides() -> None:
     app = App(PLANS["noise"], DATA, TEST, budget=Budget(50.0, 1e-5))
-    assert app.hides and not App(Plan(Softmax(3, 2), sample=Poisson(0.5)), DATA, TEST).hides
+    assert app.plan.hides and not App(Plan(Softmax(3, 2), sample=Poisson(0.5)), DATA, TEST).plan.hides

@@ -139,7 +139,8 @@ class _quiet:
 @pytest.mark.promise("P79")
 @pytest.mark.guards("words stay where they are said")
 def test_an_actor_of_ray_answers_with_kinds_and_its_words_come_to_the_caller_alone() -> None:
-    ray = pytest.importorskip("hansa.runtimes.ray", exc_type=(ImportError, h.PlanError))
+    from hansa.runtimes import ray
+
     clients = parties(PLAN)
     request = Request(PLAN.digest, 0, 0, None, dict.fromkeys(one.who for one in clients), fold=True)
     replies, _, words = ray.Actor(clients).answer(request, PLAN.down(PLAN.start()), {})

@@ -70,6 +70,15 @@ def run(plan: h.Plan, secret: h.Key | None = None, data: Any = None, state: h.St
     return list(h.synchronous(plan, h.InProcess(clients, **some), state, **some))
 
 
+def asked(plan: h.Plan, shift: float = 0.0, remembers: Any = None) -> h.Vector:
+    """The update that one client says in round 0, of a model that is moved by `shift`; always with one secret."""
+    client = h.Client("north", plan, data_of()[NAMES[0]], secret=h.Key(b"a secret of the client", True))
+    client.remember(remembers or {})
+    down, memo = plan.down(plan.start())
+    request = Request(plan.digest, 0, 0, ({**down, "x": down["x"] + shift}, memo), {"north": None})
+    return client.answer(request)[:63]
+
+
 def quiet(plan: h.Plan) -> h.Plan:
     """The same without noise."""
     pipe = tuple(step for step in plan.pipe if "Noise" not in type(step).__name__)
@@ -143,12 +152,7 @@ def test_who_is_asked_twice_adds_other_noise_to_another_answer() -> None:
     """A server tells one client two models in one session, and subtracts what it says."""
     for name in ("by each", "examples"):
         plan = plan_of(CLIENTS[name])
-        said = []
-        for shift in (0.0, 1e-3):
-            client = h.Client("north", plan, data_of()[NAMES[0]], secret=h.Key(b"a secret of the client", True))
-            broadcast, memo = plan.down(plan.start())
-            request = Request(plan.digest, 0, 0, ({"x": broadcast["x"] + shift}, memo), {"north": None})
-            said.append(client.answer(request)[:63])
+        said = [asked(plan, shift=shift) for shift in (0.0, 1e-3)]
         assert np.std(said[0] - said[1]) > 0.1
 
 
@@ -471,12 +475,7 @@ def test_a_client_of_a_population_draws_once_in_a_round(name: str) -> None:
 def test_who_remembers_something_else_adds_other_noise() -> None:
     """A server hands a client two memories in one round, and subtracts what it says."""
     plan = plan_of({**CLIENTS["examples"], "algorithm": h.Scaffold()})
-    said = []
-    for c in (0.0, 1e-3):
-        client = h.Client("north", plan, data_of()[NAMES[0]], secret=h.Key(b"a secret of the client", True))
-        client.remember({"c": np.full(63, c)})
-        request = Request(plan.digest, 0, 0, plan.down(plan.start()), {"north": None})
-        said.append(client.answer(request)[:63])
+    said = [asked(plan, remembers={"c": np.full(63, c)}) for c in (0.0, 1e-3)]
     assert np.std(said[0] - said[1]) > 0.1
 
 
@@ -496,12 +495,7 @@ def test_a_helper_that_is_made_to_begin_anew_says_no_second_sum_of_a_round() -> 
 @pytest.mark.promise("P90")
 def test_what_a_stranger_draws_for_another_model_is_something_else() -> None:
     plan = plan_of({"pipe": (h.Weigh("one"), Dithered())})
-    said = []
-    for shift in (0.0, 1e-3):
-        client = h.Client("north", plan, data_of()[NAMES[0]], secret=h.Key(b"a secret of the client", True))
-        broadcast, memo = plan.down(plan.start())
-        request = Request(plan.digest, 0, 0, ({"x": broadcast["x"] + shift}, memo), {"north": None})
-        said.append(client.answer(request)[:63])
+    said = [asked(plan, shift=shift) for shift in (0.0, 1e-3)]
     assert np.std(said[0] - said[1]) > 0.1
 
 

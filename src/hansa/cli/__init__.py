@@ -137,7 +137,7 @@ def check(target: File, set_: Set = None) -> None:
 
     app = app_of(config_of(target), settings_of(set_))
     problems = list(app.problems())
-    if problems and app.hides:
+    if problems and app.plan.hides:
         say(OUTSIDE)
     for problem in problems:
         complain(problem)

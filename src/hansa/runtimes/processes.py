@@ -25,7 +25,6 @@ import numpy as np
 from ..client import Client, Reply, Request
 from ..errors import PlanError
 from ..optim import Memo
-from ..plan import Plan
 from ..population import Clients, Population, gathered
 from ..rand import Key
 from .inprocess import introduce
@@ -101,7 +100,7 @@ class Processes:
             )
         self._names, number, parties = found.names, min(workers, len(found)), found.plan.aggregator.parties
         self._home, self._sizes = _homes(found, number), _sizes(found)
-        self._counting = _counts(found.plan)
+        self._counting = found.plan.clients_draw
         self._memory = Memory({} if isinstance(found, Population) else found.memory(found))
         self._at = dict[str, int]()  # who is in a conversation, and with which worker
         self._tasks, self._waiting = count(), dict[int, Waiting]()
@@ -258,16 +257,11 @@ def stop(zygote: Zygote, sender: Sender) -> None:
         link.close()
 
 
-def _counts(plan: Plan) -> bool:
-    """Do clients count in which rounds they draw noise?"""
-    return plan.training.private is not None or plan.wire.noise.by in ("all", "each")
-
-
 def _homes(clients: Clients, workers: int) -> dict[str, int]:
     """Who stays with which worker: clients whose data cannot be shared, and those that count what they tell."""
     if isinstance(clients, Population):
         return {}
-    counting = _counts(clients.plan)
+    counting = clients.plan.clients_draw
     return {who: i % workers for i, who in enumerate(clients) if counting or not _arrays(clients[who].data)}
 
 

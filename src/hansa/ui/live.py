@@ -40,7 +40,7 @@ def follow(app: App, run: Run, title: str, compare: bool | None, again: str, pro
             budget = f"ε = {app.budget.epsilon:g} at δ = {app.budget.delta:g}"
             console.print(f"Ended after {len(progress.past)} of {planned} rounds: one more could pass {budget}.")
         if profile:
-            console.print(f"\n{OUTSIDE}\n" if app.hides else "")
+            console.print(f"\n{OUTSIDE}\n" if app.plan.hides else "")
             console.print(table(clock, len(progress.past) - progress.first, app.workers))
         rows = _rows(app, run.state(), compare, console)
         if rows:
@@ -94,7 +94,7 @@ def _rows(app: App, state: State | None, compare: bool | None, console: Console)
 
     Nobody who hides what clients hold gets it unasked.
     """
-    unasked = app.test is not None and len(app.data) <= MOST_ALONE and not app.hides
+    unasked = app.test is not None and len(app.data) <= MOST_ALONE and not app.plan.hides
     if state is None or not (unasked if compare is None else compare):
         return []
     try:
