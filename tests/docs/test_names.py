@@ -29,7 +29,7 @@ NAMED = re.compile(
 )
 FIELD = """
 BLAKE2b Bernoulli Binomial Dir Dirichlet Exp FedAdagrad FedAdam FedBuff FedExP FedYogi Gamma Laplace LeCun McMahan
-Philox SplitMix64
+Philox SecAgg SplitMix64
 """
 OTHERS = """
 AtenTensorHandle BatchNorm BatchNormalization BertConfig BertForSequenceClassification DataLoader DejaVu GroupNorm
