@@ -132,7 +132,8 @@ SIMULATION = """## Simulated rounds beside others
 
 `benchmarks/simulation.py`: hansa, a plain loop in PyTorch, pfl-research and Flower (`benchmarks/peers.sh` installs
 them) in turns on the same data. `lr`: softmax regression; `2nn`, `cnn`: the networks of McMahan et al. (2017); 10
-clients of 600 examples in a round. `small`: the 2NN with 100 clients of 100 examples. Batches of 10, one epoch. Seconds
+clients of 600 examples in a round. `small`: the 2NN with 100 clients of 100 examples. Batches of 10, one epoch.
+`PyTorch compiled`: `TorchModel` as it is, for a dense network; `PyTorch`: with compile=False, and for the CNN. Seconds
 of a round, median, and in brackets those of the processor, which matter where other programs ran on this machine;
 memory of all processes of a program while it trains, what they share counted once. The first rounds, in which clients
 are met for the first time, do not count. A setting is one run, and machines of one name
@@ -148,11 +149,10 @@ program shows, by the least times; two alone: the same of two plain loops at onc
 CIFAR = """## CIFAR-10 among 1,000 users
 
 `benchmarks/gpu_cifar.py`: the setting in which pfl-research compares frameworks on a GPU; 50 users of 50 images in a
-round, a network of 1,626,442 numbers; a round's clients one after another, as one batch, and as one batch whose step
-is a CUDA graph.
+round, a network of 1,626,442 numbers; a round's clients one after another, and as one batch.
 """
 UNSEEN = """It is written for a GPU, and **was run on none yet**: what is below shows only that it runs on a CPU, for a
-few rounds. No CUDA graph was captured anywhere so far.
+few rounds.
 """
 
 LIBRARIES = ("hansa", "pfl")
@@ -479,10 +479,9 @@ def cifar() -> Iterator[str]:
     yield CIFAR
     if all(row["device"] == "cpu" for row in result["rows"]):
         yield UNSEEN
-    names = ("device", "images", "cohort", "together", "graphs", "rounds", "round_s", "accuracy")
-    head = "device", "images", "cohort", "trained together", "CUDA graphs", "rounds", "seconds a round", "accuracy"
-    rows = [{"graphs": 0, **row} for row in result["rows"]]  # older results know of none
-    lines = [[f"{v:.3g}" if isinstance(v := row[name], float) else v for name in names] for row in rows]
+    names = ("device", "images", "cohort", "together", "rounds", "round_s", "accuracy")
+    head = "device", "images", "cohort", "trained together", "rounds", "seconds a round", "accuracy"
+    lines = [[f"{v:.3g}" if isinstance(v := row[name], float) else v for name in names] for row in result["rows"]]
     yield from table(head, lines)
     yield made(result)
 

@@ -1,12 +1,11 @@
 """CIFAR-10 among 1,000 users of 50 images, as pfl-research times it: cohort 50, one local epoch of batches of 10.
 
 The network is theirs, of 1,626,442 numbers; SGD at 0.1, no augmentation, 10,000 test images scored every 10 rounds.
-Three ways in turn: a cohort's clients one after another; as one batch; as one batch, its step a CUDA graph. The first
-two stop after a few rounds, and a CPU knows no graphs. Images are those packed as JPEG in $HANSA_DATA/cifar10_jpeg
-(which needs Pillow); without them, random ones of their shape, and the result says so: then only the seconds mean
-anything.
+Two ways in turn: a cohort's clients one after another, which stops after a few rounds; as one batch. Images are those
+packed as JPEG in $HANSA_DATA/cifar10_jpeg (which needs Pillow); without them, random ones of their shape, and the
+result says so: then only the seconds mean anything.
 
-    python benchmarks/gpu_cifar.py --save                      all ways on CUDA, the last for 1,500 rounds
+    python benchmarks/gpu_cifar.py --save                      both ways on CUDA, the last for 1,500 rounds
     python benchmarks/gpu_cifar.py --rounds 1 --cohort 2       a look at whether it runs, on any machine
 """
 
@@ -78,16 +77,11 @@ def main() -> None:
     ask.add_argument("--save", action="store_true", help="write benchmarks/results/gpu_cifar.json")
     given = ask.parse_args()
 
-    ways = []
-    for n in given.together or ((1, given.cohort) if given.device != "cpu" else (1,)):
-        ways += [(n, False), (n, True)] if n > 1 and given.device != "cpu" else [(n, False)]
+    ways = given.together or ([1, given.cohort] if given.device != "cpu" else [1])
     train, test, rows = images("train", USERS * IMAGES, 1), images("test", TEST, 2)[:2], []
-    for together, graphs in ways:
-        rounds = given.rounds if (together, graphs) == ways[-1] else min(given.few, given.rounds)
-        net, loss = network(), nn.functional.cross_entropy
-        model = h.TorchModel(
-            net, loss, device=given.device, cohort=together, compile="auto" if graphs or together == 1 else False
-        )
+    for i, together in enumerate(ways, 1):
+        rounds = given.rounds if i == len(ways) else min(given.few, given.rounds)
+        model = h.TorchModel(network(), nn.functional.cross_entropy, device=given.device, cohort=together)
         rows.append(trained(model, train, test, rounds, given.cohort))
         print(rows[-1], flush=True)
         if given.save:
@@ -116,7 +110,6 @@ def trained(model: h.TorchModel, train: tuple[Any, Any, str], test: Any, rounds:
         "rounds": plan.rounds,
         "cohort": cohort,
         "together": model.cohort,
-        "graphs": model.compiled,  # a net with dropout, or on CUDA, has no programs
         "round_s": statistics.median(seconds),
         "all_s": last - begin,
         **scores,

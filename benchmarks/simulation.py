@@ -61,8 +61,6 @@ CNN = {
     "hansa, PyTorch": ("hansa", "torch", 0),
     "hansa, PyTorch, Processes(1)": ("hansa", "torch", 1),
     "hansa, PyTorch, Processes(2)": ("hansa", "torch", 2),
-    "hansa, PyTorch compiled": ("hansa", "compiled", 0),
-    "hansa, PyTorch compiled, Processes(2)": ("hansa", "compiled", 2),
     "plain PyTorch": ("plain", 1),
     "plain PyTorch, twice at once": ("twice",),
     "plain PyTorch, 2 threads": ("plain", 2),

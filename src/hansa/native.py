@@ -48,12 +48,8 @@ def processor() -> str:
 
 
 def folder() -> Path:
-    """Where programs are kept: beside Inductor's own, where it is told a folder; else in hansa's cache.
-
-    Where others could put programs there, in a private folder of this process.
-    """
-    told, home = os.environ.get("TORCHINDUCTOR_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME")
-    place = Path(told) / "hansa" if told else Path(home or Path.home() / ".cache") / "hansa" / "programs"
+    """Where programs are kept: in hansa's cache, or in a private folder of this process where others could put some."""
+    place = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hansa" / "programs"
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     place = place.resolve()
     if _own(place) and all(map(_safe, place.parents)):
@@ -114,20 +110,15 @@ def kept(name: str, make: Callable[[Path], str]) -> Path | str:
     return file
 
 
-def loaded(
-    source: Path, *headers: Path, links: tuple[str, ...] = (), mode: int = ctypes.RTLD_LOCAL
-) -> ctypes.CDLL | str:
-    """What a C++ file of ours makes for this very processor, with the headers that it includes; or why there is none.
-
-    Programs that come later find its functions with mode=RTLD_GLOBAL.
-    """
-    made = [path.read_bytes() for path in (source, *headers)], FLAGS, links, processor()
+def loaded(source: Path, *headers: Path) -> ctypes.CDLL | str:
+    """The program that a C++ file of ours, with its headers, makes for this very processor; or why there is none."""
+    made = [path.read_bytes() for path in (source, *headers)], FLAGS, processor()
     name = f"{source.stem}-{hashlib.blake2b(repr(made).encode(), digest_size=16).hexdigest()}"
     try:
         if not (found := compiler()):
             return f"no C++ compiler is installed ({', '.join(COMPILERS)})."
-        file = kept(name, lambda file: _compiled([*found, *FLAGS, str(source), *links], file))
-        return file if isinstance(file, str) else ctypes.CDLL(str(file), mode)
+        file = kept(name, lambda file: _compiled([*found, *FLAGS, str(source)], file))
+        return file if isinstance(file, str) else ctypes.CDLL(str(file))
     except (OSError, RuntimeError, ValueError) as error:  # no folder to write or run programs in; no words in CXX
         return f"{error}."
 

@@ -332,14 +332,12 @@ class Plan:
         """
         model = self.model if not done else Foretold(self.model, done, now=True)
         self.model.keep(mine.get("model", {}))
-        self.model.expect(self.rounds * max(self.sample.most, self.sample.quorum))
         try:
             scores = self.model.score(down["x"], held) if held is not None and self.training.report else {}
             there = self.training_context(at)
             parts, mine = self.algorithm.client(model, down, mine, data, self.training, there)
         finally:  # a client that fails leaves nothing of its own in the model
             kept = self.model.kept()
-            self.model.expect(1)
         if kept:
             mine = {**mine, "model": kept}
         parts |= {f"val_{name}": value for name, value in scores.items()}

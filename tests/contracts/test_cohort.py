@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,11 @@ from torch.nn import functional as F
 
 import hansa as h
 from hansa.models import Job
-from hansa.models.cohort.torch import Drop, width
+from hansa.models.batch import LABELS
+from hansa.models.blocks import ordered
+from hansa.models.cohort import torch as cohort
+from hansa.models.cohort.torch import Drop, Form, Lanes, width
+from hansa.models.cohort.turns import Kind, kind, turns
 from hansa.models.torch import TorchModel
 
 KEY = h.Key.of(1)
@@ -137,6 +142,100 @@ def test_who_trains_one_by_one() -> None:
     for data, training in (((A, y), noised), ([(A[:20], y[:20]), (A[20:], y[20:])], h.Training())):
         todo = [Job(plain.start(KEY), data, h.Drift(), KEY)]
         assert (model.train_all(todo, training)[0].x == plain.train_all(todo, training)[0].x).all()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adamw"])
+def test_a_step_moves_those_alone_who_are_on(optimizer: str) -> None:
+    """Of the others not one bit changes."""
+    lanes, form = Lanes(net(), F.cross_entropy, 3, LABELS), Form(optimizer, True, True, True)
+    state = lanes._state(form, sum(p.numel() for p in net().parameters() if p.requires_grad), torch.device("cpu"))
+    moving = [state.y, *state.moments, state.t, state.total]
+    rng = torch.Generator().manual_seed(0)
+    for tensor in (*moving, *state.drift, state.rates):
+        assert tensor is not None
+        tensor.copy_(torch.rand(tensor.shape, generator=rng))
+    batch = [torch.ones(3, 4, 8), torch.ones(3, 4, dtype=torch.int64)]
+    for on in ([False] * 3, [True, False, True]):
+        state.on.copy_(torch.tensor(on))
+        before = [one.clone() for one in moving]
+        lanes.step(form, state, batch, ("", ""))
+        for old, new in zip(before, moving, strict=True):
+            assert [bool((new[i] != old[i]).any()) for i in range(3)] == on
+
+
+def test_trainings_leave_nothing_to_the_next() -> None:
+    """Whatever was trained before, the bytes are the same; earlier results stay as they are."""
+    model = TorchModel(net(), F.cross_entropy, cohort=3)
+    todo, optimizers = jobs(model, True), ("sgd", "momentum", "adam", "adamw")
+    ways = [h.Training(epochs=2, batch=8, optimizer=one) for one in optimizers]
+    first = [model.train_all(todo, training) for training in ways]
+    kept = [[one.x.copy() for one in some] for some in first]
+    for training, some, before in reversed(list(zip(ways, first, kept, strict=True))):
+        for one, other, old in zip(some, model.train_all(todo, training), before, strict=True):
+            assert (one.x == other.x).all() and (one.x == old).all() and one.loss == other.loss
+
+
+@pytest.mark.parametrize(("name", "value"), [("HELD", 0), ("TURN", 600), ("ROWS", 30)])
+def test_bytes_do_not_hang_on_how_examples_are_held(name: str, value: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All on the device or those of a turn, in long turns or in short ones."""
+    model, training = TorchModel(net(), F.cross_entropy, cohort=3), h.Training(epochs=2, batch=8)
+    expected = model.train_all(jobs(model, True), training)
+    if name == "TURN":
+        monkeypatch.setattr(cohort, "HELD", 0)
+    monkeypatch.setattr(cohort, name, value)
+    for one, other in zip(expected, model.train_all(jobs(model, True), training), strict=True):
+        assert (one.x == other.x).all() and one.loss == other.loss
+
+
+class Mean(nn.Linear):
+    """Takes rows of any length, of numbers of any type; a second array is added, by its name."""
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Of the mean over the length."""
+        return super().forward(a.float().mean(1) - b)
+
+
+@pytest.mark.parametrize("held", [2**30, 0])
+def test_clients_whose_examples_differ(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In length, in type, in the order of their names: each ends where it ends alone."""
+    monkeypatch.setattr(cohort, "HELD", held)
+    rng, alone = np.random.default_rng(0), TorchModel(Mean(4, 3), F.cross_entropy)
+    model, training = TorchModel(alone.net, F.cross_entropy, cohort=5), h.Training(epochs=2, batch=4, learning_rate=0.1)
+    some: list[Any] = []
+    for length, type in ((2, np.float32), (3, np.float64), (2, np.uint8), (3, np.float32)):
+        a, b, y = rng.integers(0, 9, (10, length, 4)).astype(type), rng.normal(size=(10, 4)), rng.integers(0, 3, 10)
+        some.append({"b": b, "a": a, "y": y} if length == 3 else {"y": y, "a": a, "b": b})
+    todo = [Job(model.start(KEY), data, h.Drift(), KEY.child(i)) for i, data in enumerate(some)]
+    for job, one in zip(todo, model.train_all(todo, training), strict=True):
+        assert np.abs(alone.train(*job[:2], training, *job[2:]).x - one.x).max() < 1e-6
+        assert (model.train(*job[:2], training, *job[2:]).x == one.x).all()
+
+
+@pytest.mark.parametrize("training", [h.Training(epochs=3, batch=8), h.Training(steps=7, batch=8), h.Training(batch=0)])
+@pytest.mark.parametrize("most", [1, 60, 10**6])
+def test_turns(training: h.Training, most: int) -> None:
+    """Each client has its own batches in their order, as `hansa.data.batches` has them, whoever steps beside it."""
+    data: list[Any] = [points(n, i) for i, n in enumerate(SIZES)]
+    kinds: list[Kind] = [kind(one, LABELS) for one in data]
+    rows: list[Iterator[Any]] = [ordered(one, training, KEY.child(i)) for i, one in enumerate(data)]
+    expected = [list(h.data.batches(one, training, KEY.child(i))) for i, one in enumerate(data)]
+    for turn in turns(kinds, rows, 5, most):
+        left = [len(some[0][1]) if some else 0 for some in expected]
+        assert turn.on.any() and turn.on.tolist() == [n == max(left) for n in (*left, 0)]
+        assert turn.whose[turn.on].tolist() == np.flatnonzero(turn.on).tolist() and turn.on[turn.whose].all()
+        assert len(turn.rows) == 1 or turn.rows.size <= most
+        for step in turn.rows:
+            for i in np.flatnonzero(turn.on):
+                A, y = expected[i].pop(0)
+                assert all((a == b[step[i]]).all() for a, b in zip((A, y), data[i], strict=True))
+    assert not any(expected)
+
+
+def test_an_empty_client_is_named() -> None:
+    """As where it trains alone."""
+    model = TorchModel(net(), F.cross_entropy, cohort=2)
+    with pytest.raises(h.DataError, match="no examples"):
+        model.train(model.start(KEY), points(0), h.Training(), h.Drift(), KEY)
 
 
 class Branches(nn.Linear):

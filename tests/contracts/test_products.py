@@ -33,7 +33,7 @@ def products(
     if not shutil.which(request.param):
         absent(f"{request.param} is not installed")
     monkeypatch.setenv("CXX", request.param)
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (source := tmp_path / "products.cpp").write_text(PROGRAM)
     library = native.loaded(source, HEADER)
     assert isinstance(library, ctypes.CDLL), library

@@ -342,7 +342,7 @@ def test_digests() -> None:
 def test_forms_of_data_train_alike() -> None:
     """Arrays, a dict of them, a Dataset and a DataLoader hold the same examples."""
     A, y = points()
-    model, training = TorchModel(deep(), F.cross_entropy), h.Training(batch=16, epochs=2)
+    model, training = TorchModel(deep(), F.cross_entropy, compile=False), h.Training(batch=16, epochs=2)
     x = model.start(KEY)
     expected = model.train(x, (A, y), training, NONE, KEY).x
     dataset = TensorDataset(torch.tensor(A), torch.tensor(y))

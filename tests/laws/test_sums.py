@@ -159,7 +159,7 @@ def test_a_compiler_told_to_be_fast_is_exact(monkeypatch: pytest.MonkeyPatch, tm
     want = bits(total_of(v))
     for words, made in (("g++ -ffast-math", True), ("g++ -funsafe-math-optimizations", True), ("g++ 'x", False)):
         monkeypatch.setenv("CXX", words)
-        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / words))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / words))
         sums.loaded.cache_clear()
         try:
             assert bits(total_of(v)) == want and (sums.loaded() is not None) == made

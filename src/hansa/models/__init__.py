@@ -205,9 +205,6 @@ class Model:
         """Why no client can honestly say this of the model, or nothing; asked where the server sees what each says."""
         return ""
 
-    def expect(self, trainings: int) -> None:
-        """Hear, before a training, how many like it the plan asks for at least; 1 where nobody says."""
-
     def keep(self, memo: dict[str, Any]) -> None:
         """Take up the numbers that a client keeps to itself (local statistics); {} for the first ones."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from ..rand import Key
 from ..spec import Vector
 from . import Drift, Job, Model, Training, TrainResult, faults
 from .batch import LABELS, NUMBERS, Batch, logits, parts, pieces, target
-from .blocks import arrays, blocks, ordered
+from .blocks import arrays, ordered
 
 try:
     import torch
@@ -31,17 +32,16 @@ except ModuleNotFoundError as missing:
 from .cohort.torch import Lane, Lanes, device_of, placed, width  # behind the message on what is missing
 from .dense.program import Program
 from .dense.torch import dense
-from .fused.torch import Programs, Step, log
-from .graphs.torch import Graphs
 from .losses.torch import ACCURACY, ELEMENTWISE, POSITIVE, Loss, Metric, fit, known
 from .losses.torch import accuracy as accuracy
 from .measures import RATE, bounds
-from .steps.torch import correction, stepper
+from .steps.torch import Step, correction, stepper
 
 CHECKED, SCORED = 32, 256  # rows that go through the net at once: to check it, to score it
-LONG, SHORT = 300_000, 10_000  # steps to come that are worth a compilation; of a dense net: see docs/decisions
 GRADIENTS = 2**22  # numbers in the gradients of single examples that are held at once
 ALIGNED = 16  # bytes; see TorchModel on equal bytes
+
+log = logging.getLogger("hansa")
 
 
 # ── the model ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -75,16 +75,14 @@ class TorchModel(Model):
     own, whatever the process has; more are faster for large nets. Batches lie at multiples of 16 bytes, since MKL
     rounds others differently. On CUDA equal bytes need torch.use_deterministic_algorithms(True) as well.
 
-    `compile`: five steps at a time run as one native program, and agree with others up to rounding. True, False, or
-    "auto": where a plan asks for so many steps (LONG) that the compiler's minute is worth it. It takes arrays, a CPU,
-    a C++ compiler and a net that draws no random numbers; else nothing is compiled, and the log "hansa" says why.
-    Of layers that are Linear, with ReLU, Tanh or Sigmoid between them, and a plain cross_entropy, mse_loss or
-    binary_cross_entropy_with_logits, a whole training is one call (from SHORT steps), on one thread.
+    `compile`: a dense net trains in one call of a native program, which agrees with PyTorch up to rounding: Linear
+    layers, all trained, with ReLU, Tanh or Sigmoid between them; a plain cross_entropy, mse_loss or
+    binary_cross_entropy_with_logits; arrays, on a CPU, one thread, no PerExample. The machine's C++ compiler makes it
+    once, in seconds; where there is none, PyTorch trains, and the log "hansa" says so. Any other net is PyTorch's.
 
     `cohort`: so many clients of a round train as one batch, each with dropout of its own key; its bytes are the same in
     any company, and alone it takes as long as all. None: many on CUDA, one on a CPU. It takes arrays, a net without
-    buffers, and layers that vmap knows. On CUDA steps that come often are CUDA graphs, which hold Python's own values
-    (a counter, a temperature) as they were when captured: for a net or loss with such, write compile=False.
+    buffers, and layers that vmap knows.
 
     `net` is copied, once for all clients: the caller's own module changes only in `load`. A plan's digest covers the
     architecture, the loss and the frozen parameters, not the first weights and not how it computes.
@@ -100,7 +98,7 @@ class TorchModel(Model):
         device: str | None = "cpu",
         metrics: Mapping[str, Metric] | None = None,
         threads: int = 1,
-        compile: bool | Literal["auto"] = "auto",
+        compile: bool = True,
         cohort: int | None = None,
     ):
         rest = chain(faults.of_choices(buffers, metrics, threads), faults.of_speed(compile, cohort))
@@ -108,7 +106,7 @@ class TorchModel(Model):
             if wrong:
                 raise PlanError(*words)
         self.net, self.loss, self.buffers, self.threads, self.device = net, loss, buffers, threads, device_of(device)
-        self.compile, self._trainings = compile, 1
+        self.compile = compile
         self._known = known(loss)
         if metrics is None:
             metrics = {"accuracy": (ACCURACY[self._known], RATE)} if self._known in ACCURACY else {}
@@ -118,13 +116,12 @@ class TorchModel(Model):
         self._loss = copy.deepcopy(loss).to(self.device) if isinstance(loss, nn.Module) else loss
         frozen = (p.detach().cpu().reshape(-1) for p in net.parameters() if not p.requires_grad)
         self._frozen = faults.fingerprint(p.view(torch.uint8).numpy() for p in frozen)
-        layers = dense(net, loss) if self.device.type == "cpu" and threads == 1 else None
+        layers = dense(net, loss) if compile and self.device.type == "cpu" and threads == 1 else None
         self._dense = Program(layers) if layers else None
         self._flatten(placed(net, self.device))
-        self._programs, self._cohort = Programs(self._net, self._loss, threads), cohort
+        self._cohort = cohort
         self.cohort = 1 if self._first else cohort or width(self.trainable, self.device)
-        graphs = Graphs(self.device, wanted=bool(compile))
-        self._lanes = Lanes(self._net, self._loss, self.cohort, self._targets, graphs) if self.cohort > 1 else None
+        self._lanes = Lanes(self._net, self._loss, self.cohort, self._targets) if self.cohort > 1 else None
 
     def _flatten(self, net: nn.Module) -> None:
         """Make all trainable parameters of `net`, and their gradients, views of one tensor each."""
@@ -171,11 +168,6 @@ class TorchModel(Model):
     def trainable(self) -> int:
         """How many of the numbers are trained: all but the buffers."""
         return len(self._flat)
-
-    @property
-    def compiled(self) -> int:
-        """How many programs were compiled and CUDA graphs captured here; other programs were found on disk."""
-        return self._programs.compiled + (self._lanes.graphs.captured if self._lanes else 0)
 
     def plan(self, training: Training) -> None:
         """With PerExample, no layer that mixes the examples of a batch."""
@@ -239,11 +231,11 @@ class TorchModel(Model):
         with self._at(x, key.seed()), torch.enable_grad():
             self._net.training or self._net.train()
             try:
-                found = self._compiled(x, data, training, drift, key) or self._stepped(x, data, training, drift, key)
+                steps, total = self._stepped(x, data, training, drift, key)
             except (IndexError, ValueError) as error:
                 faults.explain(error)
                 raise
-            end, (steps, total) = self._vector(), found
+            end = self._vector()
             if self.buffers == "local":
                 now = dict(self._net.named_buffers())
                 self._mine = {name: now[name].detach().clone() for name in self._first}
@@ -264,28 +256,11 @@ class TorchModel(Model):
         return steps, float(total)
 
     def _natively(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult | None:
-        """Train a dense net in one call; None where the net is none, or as with `_compiled`."""
-        if self._dense is None or (whole := self._worth(SHORT, data, training)) is None:
+        """Train a dense net in one call; None for any other, and where PyTorch must."""
+        if self._dense is None or training.private or (whole := arrays(data)) is None:
             return None
         faults.length(np.shape(x), self)
         return self._dense.train(x, whole, training, drift, key)
-
-    def _worth(self, steps: int, data: Any, training: Training) -> Batch | None:
-        """The data's arrays, where it is such and a program may train on them, which so many steps are worth."""
-        if not self.compile or training.private or self.device.type != "cpu" or (whole := arrays(data)) is None:
-            return None
-        examples = len(target(whole))
-        coming = self._trainings * training.schedule(examples)[1]
-        return None if not examples or (self.compile == "auto" and coming < steps) else whole
-
-    def _compiled(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> tuple[int, float] | None:
-        """Train with several steps in one program; None where it is not asked for, not worth it or not possible."""
-        whole = self._worth(LONG, data, training)
-        if whole is None:
-            return None
-        inputs, named, _ = parts(next(pieces(whole, 1)), self._targets)
-        takes = *[""] * len(inputs), *named
-        return self._programs.train(self._step(x, training, drift), takes, self._rows(data, training, key))
 
     def train_all(self, jobs: Sequence[Job], training: Training) -> list[TrainResult]:
         """Train many clients, as many at once as `cohort` says; each ends with the bytes that it has alone."""
@@ -297,7 +272,7 @@ class TorchModel(Model):
     def _side_by_side(self, jobs: Sequence[Job], training: Training) -> list[TrainResult]:
         """At most `cohort` clients, as one batch."""
         assert self._lanes
-        with self._at(self._start, 0), torch.inference_mode(False), torch.enable_grad():  # its tensors serve again
+        with self._at(self._start, 0), torch.inference_mode(False), torch.enable_grad():
             here = {i: self._here(x) for i, x in {id(job.x): job.x for job in jobs}.items()}  # mostly one x for all
             lanes = [self._lane(here[id(job.x)], job, training) for job in jobs]
             try:
@@ -321,17 +296,6 @@ class TorchModel(Model):
         shift = None if drift.shift is None else self._here(drift.shift)
         centre = self._here(x if drift.centre is None else drift.centre) if drift.pull else None
         return Step(training.optimizer, training.learning_rate, training.weight_decay, drift.pull, centre, shift)
-
-    def _rows(self, data: Any, training: Training, key: Key) -> Iterator[list[Tensor]]:
-        """The tensors of each batch: inputs by position, inputs by name, targets."""
-        for block in blocks(data, training, key, padded=False):
-            inputs, named, y = self._tensors(next(pieces(block.arrays, block.steps)))
-            for row in zip(*(whole.unbind() for whole in (*inputs, *named.values(), y)), strict=True):
-                yield [part.clone() if part.data_ptr() % ALIGNED else part for part in row]
-
-    def expect(self, trainings: int) -> None:
-        """With compile="auto", whether a compilation is worth it depends on this."""
-        self._trainings = trainings
 
     def _mean(self, batch: Batch) -> Tensor:
         """The loss of a batch; its gradient is added to the flat one."""

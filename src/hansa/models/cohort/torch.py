@@ -6,7 +6,6 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -19,9 +18,8 @@ from ...errors import PlanError
 from ...spec import Vector
 from .. import faults
 from ..batch import Batch, Types, parts, taken, target
-from ..fused.torch import MOMENTS, Step, stepped
-from ..graphs.torch import Graphs, Ready
 from ..losses.torch import Loss
+from ..steps.torch import MOMENTS, Step, stepped
 from .turns import Ints, Kind, Turn, kind, turns
 
 MOST, NUMBERS = 64, 2**27  # clients at once, and numbers in their parameters together
@@ -173,24 +171,23 @@ def sent(array: Vector, device: torch.device) -> Tensor:
 
 
 class Lanes:
-    """A net and its loss, for `width` clients at once; fewer are filled up, so that no bits depend on how many.
+    """A net and its loss, for `width` clients at once; fewer are filled up, so that no bits depend on how many."""
 
-    What steps write into is made once, so that a step can be captured as a CUDA graph (`graphs`) and replayed in all
-    later trainings.
-    """
-
-    def __init__(self, net: nn.Module, loss: Loss, width: int, targets: Types, graphs: Graphs):
-        self.net, self.loss, self.width, self.targets, self.graphs = keyed(net).train(), loss, width, targets, graphs
+    def __init__(self, net: nn.Module, loss: Loss, width: int, targets: Types):
+        self.net, self.loss, self.width, self.targets = keyed(net).train(), loss, width, targets
         self._drops = [part for part in self.net.modules() if isinstance(part, Drop)]
         self._params = {name: p.shape for name, p in self.net.named_parameters() if p.requires_grad}
-        self._made: dict[str, Tensor] = {}
 
     def train(self, lanes: Sequence[Lane]) -> list[tuple[Tensor, int, float]]:
         """Where each client ends, in how many steps, and the sum of their losses; all step alike."""
         form, state = self._begin(lanes)
         examples = Examples(lanes, self.targets, state.y.device)
         for turn in turns(examples.kinds, [lane.rows for lane in lanes], self.width, examples.most):
-            self._go(form, state, turn, *examples.find(turn))
+            data, rows = examples.find(turn)
+            state.on.copy_(sent(turn.on, state.on.device))
+            for row in rows:
+                batch = [one[row].view(self.width, -1, *one.shape[1:]) for one in data]
+                self.step(form, state, batch, turn.kind.takes)
         done = zip(state.y.cpu(), state.t.tolist(), state.total.tolist(), strict=True)
         return [(y.to(torch.double, copy=True), int(steps), loss) for y, steps, loss in islice(done, len(lanes))]
 
@@ -198,50 +195,29 @@ class Lanes:
         """The form of their steps, and the state before the first."""
         each, how = [*lanes, *[lanes[0]] * (self.width - len(lanes))], lanes[0].step
         form = Form(how.optimizer, bool(how.decay), how.centre is not None, how.shift is not None)
-        state = self.state(form, lanes[0].start.numel(), lanes[0].start.device)
+        state = self._state(form, lanes[0].start.numel(), lanes[0].start.device)
         for i, lane in enumerate(each):
             state.y[i] = lane.start
             for matrix, row in zip(state.drift, (lane.step.centre, lane.step.shift), strict=True):
                 if matrix is not None and row is not None:
                     matrix[i] = row
-        for tensor in (*state.moments, state.t, state.total):
-            tensor.zero_()
         state.rates.copy_(torch.tensor([how.eta, how.decay, how.pull], dtype=torch.double))
         state.seeds.copy_(torch.tensor([lane.seed for lane in each]))
         return form, state
 
-    def state(self, form: Form, size: int, device: torch.device) -> State:
-        """Where such steps read and write; the same places in each training."""
+    def _state(self, form: Form, size: int, device: torch.device) -> State:
+        """Zeros, where such steps read and write."""
 
-        def made(name: str, *shape: int, dtype: torch.dtype = torch.double) -> Tensor:
-            if name not in self._made:
-                self._made[name] = torch.empty(shape, dtype=dtype, device=device)
-            return self._made[name]
+        def made(*shape: int, dtype: torch.dtype = torch.double) -> Tensor:
+            return torch.zeros(shape, dtype=dtype, device=device)
 
-        def matrix(name: str) -> Tensor:
-            return made(name, self.width, size, dtype=torch.float32)
+        def matrix() -> Tensor:
+            return made(self.width, size, dtype=torch.float32)
 
-        moments = [matrix(f"moment {i}") for i in range(MOMENTS.get(form.optimizer, 2))]
-        drift = matrix("centre") if form.pulls else None, matrix("shift") if form.shifts else None
-        seeds, on = (made(one, self.width, dtype=t) for one, t in (("seeds", torch.int64), ("on", torch.bool)))
-        t, total = (made(name, self.width) for name in ("t", "total"))
-        return State(matrix("y"), moments, drift, made("rates", 3), seeds, t, total, on)
-
-    def _go(self, form: Form, state: State, turn: Turn, data: list[Tensor], rows: Tensor) -> None:
-        """The steps of a turn."""
-        which = form, turn.kind, turn.rows.shape[2], torch.are_deterministic_algorithms_enabled()
-        ready = self.graphs.find(which)
-        if ready is None:
-            batch = [one.new_empty((self.width, turn.rows.shape[2], *one.shape[1:])) for one in data]
-            ready = Ready(batch, partial(self.step, form, state, batch, turn.kind.takes))
-            if self.graphs.due(which, len(rows)):
-                state.on.zero_()  # a step of nobody changes nothing
-                _gather(data, rows[0], batch)
-                ready = self.graphs.capture(which, ready)
-        state.on.copy_(sent(turn.on, state.on.device))
-        for row in rows:
-            _gather(data, row, ready.batch)
-            ready.go()
+        moments = [matrix() for _ in range(MOMENTS.get(form.optimizer, 2))]
+        drift = matrix() if form.pulls else None, matrix() if form.shifts else None
+        seeds, on = made(self.width, dtype=torch.int64), made(self.width, dtype=torch.bool)
+        return State(matrix(), moments, drift, made(3), seeds, made(self.width), made(self.width), on)
 
     def step(self, form: Form, state: State, batch: list[Tensor], takes: tuple[str, ...]) -> None:
         """A step of those who are on, written over their state; nothing here waits for a value."""
@@ -272,12 +248,6 @@ class Lanes:
             return self.loss(functional_call(self.net, tensors, tuple(inputs[:count]), by_name), target)
 
         return vmap(grad_and_value(alone), randomness="error")(y, batch, seeds)
-
-
-def _gather(data: list[Tensor], rows: Tensor, batch: list[Tensor]) -> None:
-    """Write these rows of the data into a batch [width, rows of each, …]."""
-    for one, part in zip(data, batch, strict=True):
-        torch.index_select(one, 0, rows, out=part.flatten(0, 1))
 
 
 def placed(net: nn.Module, device: torch.device) -> nn.Module:

@@ -7,7 +7,7 @@
 // Rows are filled up with zeros to whole vectors of the processor, which stay zero or are never read. Sums run in one
 // order, so equal inputs give equal bytes.
 
-#include "../product/products.hpp"
+#include "products.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -21,7 +21,7 @@ typedef int32_t Int __attribute__((vector_size(4 * LANES), may_alias));
 enum { IDENTITY, RELU, TANH, SIGMOID };
 enum { CROSS_ENTROPY, SQUARED, BINARY };
 enum { SGD, MOMENTUM, ADAM, ADAMW };
-constexpr float BETA = 0.9f, BETA1 = 0.9f, BETA2 = 0.999f, EPSILON = 1e-8f;  // as in fused/torch.py
+constexpr float BETA = 0.9f, BETA1 = 0.9f, BETA2 = 0.999f, EPSILON = 1e-8f;  // as in steps/torch.py
 
 struct Layer {
     int64_t in, out, weights, bias, activation;  // places in the caller's vector; bias −1 for none

@@ -19,7 +19,7 @@ from ..batch import Batch
 from ..blocks import aligned, picked
 
 SOURCE = Path(__file__).with_name("dense.cpp")
-HEADER = SOURCE.parents[1] / "product" / "products.hpp"
+HEADER = SOURCE.with_name("products.hpp")
 
 ACTIVATIONS = ("identity", "relu", "tanh", "sigmoid")  # by their numbers in dense.cpp, as are the others
 LOSSES = ("cross_entropy", "mse_loss", "binary_cross_entropy_with_logits")

@@ -1,1 +1,0 @@
-"""Local training without Python between its steps."""

@@ -1,1 +1,0 @@
-"""Steps that are replayed as CUDA graphs."""

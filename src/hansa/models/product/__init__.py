@@ -1,1 +1,0 @@
-"""Products of matrices with few rows, by kernels of ours, inside the programs that PyTorch compiles."""
