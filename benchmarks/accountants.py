@@ -21,7 +21,8 @@ import dp_accounting as dp
 from common import save
 from dp_accounting import pld, rdp
 
-from hansa.accounting import Ledger, Release
+from hansa.privacy.ledger import Ledger
+from hansa.privacy.mechanisms import Release
 
 DELTA = 1e-6
 NOISES = (0.6, 0.8, 1.1, 2.0, 5.0)

@@ -32,8 +32,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import hansa as h
-from hansa.client import Reply, Request
-from hansa.wire import dumps
+from hansa.codec import dumps
+from hansa.messages import Reply, Request
 
 AGGREGATORS = {"Sum()": h.Sum(), "VerifiedSum()": h.VerifiedSum(), "VerifiedSum(helpers=2)": h.VerifiedSum(helpers=2)}
 CLIENTS, ROUNDS = 10, {"MLP": 15, "2NN": 5, "CNN": 3}

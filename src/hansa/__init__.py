@@ -5,22 +5,35 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .accounting import Budget, Guarantee, Ledger, Release, calibrate
 from .aggregators import Aggregator, RobustRule, Sum
-from .algorithms import Algorithm, Ditto, FedAvg, FedDyn, FedNova, FedProx, Scaffold
-from .client import Client, Helper, Policy, Reply, Request
+from .aggregators.trees import Ensemble
+from .algorithms import Algorithm, FedAvg, FedDyn, FedNova, FedProx, Scaffold
+from .algorithms.personal import Ditto
+from .algorithms.trees import Boosting
 from .errors import AppError, DataError, HansaError, PlanError, PolicyError, ProtocolError, RoundError, StoreError
-from .loops import Runtime, buffered, synchronous
-from .models import Drift, Model, PerExample, Training, TrainResult
+from .loops.buffered import buffered
+from .loops.channel import Runtime
+from .loops.synchronous import synchronous
+from .messages import Reply, Request
+from .models import Drift, Model, TrainResult
 from .models.softmax import Softmax
 from .optim import Adagrad, Adam, Momentum, Optimizer, Sgd, Yogi
-from .plan import Everyone, InTurn, Plan, Poisson, Sample, State, Uniform
-from .population import Population
+from .parties.client import Client
+from .parties.helper import Helper
+from .parties.policy import Policy
+from .parties.population import Population
+from .plan import Plan
 from .privacy import planned, spent, within
+from .privacy.calibrate import calibrate
+from .privacy.ledger import Budget, Guarantee, Ledger
+from .privacy.mechanisms import Release
 from .rand import Key
 from .runtimes.inprocess import InProcess, Network
+from .sample import Everyone, InTurn, Poisson, Sample, Uniform
 from .spec import Spec
+from .state import State
 from .sums import Total
+from .training import PerExample, Training
 from .transforms import Context, Pipe, Session, Transform
 from .transforms.compress import Quantize
 from .transforms.correlated import CorrelatedNoise
@@ -28,7 +41,6 @@ from .transforms.discrete import DiscreteGaussianNoise, SkellamNoise
 from .transforms.noise import GaussianNoise, LaplaceNoise
 from .transforms.rotate import Rotate
 from .transforms.scale import AdaptiveClip, Clip, Finite, Weigh
-from .trees import Boosting, Ensemble
 
 if TYPE_CHECKING:
     from .aggregators.robust import Bulyan, CentredClipping, GeometricMedian, Krum, Median, MultiKrum, TrimmedMean

@@ -18,8 +18,10 @@ from typing import Any
 
 from .aggregators import Aggregator
 from .errors import AppError
-from .models import Model, PerExample, Training
-from .plan import Plan, Sample
+from .models import Model
+from .plan import Plan
+from .sample import Sample
+from .training import PerExample, Training
 from .transforms import Transform
 
 PIECES = (Model, Transform, Aggregator, Training, PerExample, Sample, Plan)

@@ -8,14 +8,15 @@ from dataclasses import dataclass, fields
 from difflib import ndiff
 from itertools import pairwise
 
-from .accounting import NAMED, usual_delta
 from .aggregators import Aggregator, RobustRule, Sum
+from .aggregators.trees import Ensemble
 from .known import own
-from .plan import Plan, Sample
+from .plan import Plan
 from .privacy import examples, planned, unstated
+from .privacy.ledger import NAMED, usual_delta
+from .sample import Sample
 from .spec import Spec
 from .transforms.noise import shares
-from .trees import Ensemble
 
 Row = tuple[str, ...]
 

@@ -99,7 +99,7 @@ def loaded() -> ctypes.CDLL | None:
     """sums.cpp as this machine's own program; None where it cannot be made, and the log says why."""
     from . import native  # subprocess and the like are no part of `import hansa`
 
-    library = native.loaded(Path(__file__).with_suffix(".cpp"))
+    library = native.loaded(Path(native.__file__).with_name("sums.cpp"))
     if isinstance(library, str):
         log.info("Sums are taken in NumPy: %s", library)
         return None

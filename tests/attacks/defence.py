@@ -9,20 +9,22 @@ from dataclasses import dataclass
 class Defence:
     """What stands in the source once, and what stands there without the defence.
 
-    also: further texts of the same file, where a defence stands in two places. ends: the errors with which an attack
-    ends a run, where that is its success; everywhere else a test must fail by what it asserts. only: which parameters
-    of the tests attack this defence. Both are regular expressions, for the names.
+    also: further texts, where a defence stands in two places, with their file where it is another.
+    ends: the errors with which an attack ends a run, where that is its success; everywhere else a test must fail by
+    what it asserts. only: which parameters of the tests attack this defence. Both are regular expressions, for the
+    names.
     """
 
     name: str
     file: str  # under src/hansa
     old: str
     new: str
-    also: tuple[tuple[str, str], ...] = ()
+    also: tuple[tuple[str, str] | tuple[str, str, str], ...] = ()
     ends: str = ""
     only: str = ""
 
     @property
-    def edits(self) -> tuple[tuple[str, str], ...]:
-        """(text, text without the defence)."""
-        return ((self.old, self.new), *self.also)
+    def edits(self) -> tuple[tuple[str, str, str], ...]:
+        """(file, text, text without the defence)."""
+        every = ((self.old, self.new, self.file), *((*one, self.file)[:3] for one in self.also))
+        return tuple((file, old, new) for old, new, file in every)

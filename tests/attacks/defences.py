@@ -66,7 +66,7 @@ AGGREGATORS = (
     Defence("a nonce belongs to one report", SHARE, " or nonce in self._nonces", ""),
     Defence("a sum holds enough clients", VERIFIED, "if len(share.seen) < max(quorum, self.least):", NEVER),
     Defence("a helper knows the quorum", VERIFIED, "< max(quorum, self.least):", "< self.least:"),
-    Defence("a helper says one sum in a round", "client.py", "if at.round <= latest:", NEVER),
+    Defence("a helper says one sum in a round", "parties/helper.py", "if at.round <= latest:", NEVER),
     Defence(
         "a report is bound to its session",
         VERIFIED,
@@ -157,10 +157,16 @@ AGGREGATORS = (
 )
 
 ROUNDS = (
-    Defence("a lone liar ends no run", "loops.py", "if len(cohort) >= plan.sample.quorum and", "if", ends="RoundError"),
+    Defence(
+        "a lone liar ends no run",
+        "loops/synchronous.py",
+        "if len(cohort) >= plan.sample.quorum and",
+        "if",
+        ends="RoundError",
+    ),
     Defence(
         "helpers are no clients",
-        "loops.py",
+        "loops/synchronous.py",
         "{who: why for who, why in letters.lost.items() if who in cohort}",
         "letters.lost",
         ends="RoundError",
@@ -186,30 +192,30 @@ ROUNDS = (
         'sample.by in ("poisson", "uniform") and sample.quorum == 1',
         'sample.by in ("poisson", "uniform")',
     ),
-    Defence("digests are compared", "client.py", "if request.plan != self.plan.digest:", NEVER),
+    Defence("digests are compared", "parties/__init__.py", "if request.plan != self.plan.digest:", NEVER),
     Defence(
         "a client reads what it is told",
-        "client.py",
+        "parties/__init__.py",
         "if self.plan.tells(shapes) and 0 <= request.round < self.plan.rounds:",
         "if True:",
         ends="",
     ),
     Defence(
         "a policy is checked",
-        "client.py",
+        "parties/policy.py",
         "            if bad:\n                raise PolicyError(",
         "            if False:\n                raise PolicyError(",
     ),
-    Defence("a client trains once in a round", "client.py", "if round <= latest:", NEVER),
+    Defence("a client trains once in a round", "parties/client.py", "if round <= latest:", NEVER),
     Defence(
         "nothing is unpickled",
-        "wire.py",
+        "codec.py",
         "arrays = safetensors.load(data)",
         'arrays = __import__("pickle").loads(data)',
     ),
-    Defence("a message is not too deep", "wire.py", "if depth > DEPTH:", NEVER),
-    Defence("a message is not too long", "wire.py", "if len(data) > size:", NEVER),
-    Defence("every array is named", "wire.py", "if left:\n", "if False:\n"),
+    Defence("a message is not too deep", "codec.py", "if depth > DEPTH:", NEVER),
+    Defence("a message is not too long", "codec.py", "if len(data) > size:", NEVER),
+    Defence("every array is named", "codec.py", "if left:\n", "if False:\n"),
     Defence("files have their fingerprint", "store/files.py", "if fingerprint(data) == sha256:", "if True:"),
     Defence(
         "a run is locked",
@@ -259,17 +265,17 @@ PRIVACY = (
     Defence("a share of the noise is told", "explain.py", 'if clear and wire.noise.by == "all":', NEVER),
     Defence(
         "too few hands leave no ε",
-        "privacy.py",
+        "privacy/__init__.py",
         'if noise.kind == "laplace" and noise.by == "all" and 0 < n < noise.least:',
         NEVER,
     ),
     Defence(
         "lost history is noticed",
-        "app.py",
+        "app/__init__.py",
         'if state is not None and state.round > len(past) else ""',
         'if False else ""',
     ),
-    Defence("another past is noticed", "app.py", "if past and outdone(ledger, past[-1].metrics):", NEVER),
+    Defence("another past is noticed", "app/__init__.py", "if past and outdone(ledger, past[-1].metrics):", NEVER),
     Defence(
         "correlated noise is not stretched",
         "cli/__init__.py",

@@ -7,10 +7,10 @@ from tests.attacks.defence import Defence
 NORMS, CLAIMS = "crypto/norms.py", "aggregators/claims.py"
 VERIFIED, SHARE = "aggregators/verified.py", "aggregators/share.py"
 RULES, SCALE, COMPRESS, SPEC = "aggregators/__init__.py", "transforms/scale.py", "transforms/compress.py", "spec.py"
-PLAN, EXPLAIN, CLIENT, ERRORS, LOOPS = "plan.py", "explain.py", "client.py", "errors.py", "loops.py"
-APP, ASK, POPULATION = "app.py", "analytics/__init__.py", "population.py"
-MODELS, DATA, INVERSE = "models/__init__.py", "data.py", "audit/inverse.py"
-WORKER, PROCESSES = "runtimes/worker.py", "runtimes/processes.py"
+PLAN, EXPLAIN, CLIENT, ERRORS, LOOPS = "plan.py", "explain.py", "parties/client.py", "errors.py", "loops/channel.py"
+APP, ASK, POPULATION = "app/__init__.py", "analytics/__init__.py", "parties/population.py"
+MODELS, DATA, INVERSE = "models/__init__.py", "data/batches.py", "audit/inversion.py"
+WORKER, PROCESSES = "runtimes/processes/worker.py", "runtimes/processes/__init__.py"
 COMMANDS, OPTIONS, LIVE, TERMINAL = "cli/__init__.py", "cli/options.py", "ui/live.py", "ui/terminal.py"
 NEVER = "if False:"
 A_KIND = 'if self.why not in ("", *KINDS):'
@@ -105,12 +105,12 @@ RECORDS = (
     # ── reasons ──
     Defence(
         "words stay where they are said",
-        CLIENT,
+        "parties/__init__.py",
         "        return error.kind",
         "        return str(error)  # type: ignore[return-value]",
-        also=((A_KIND, NEVER),),
+        also=((A_KIND, NEVER, "messages.py"),),
     ),
-    Defence("a reply gives a kind", CLIENT, A_KIND, NEVER),
+    Defence("a reply gives a kind", "messages.py", A_KIND, NEVER),
     Defence("bad data is a kind of its own", ERRORS, '    kind = "data"\n', ""),
     Defence("who started anew is no liar", ERRORS, '    kind = "restarted"\n', ""),
     Defence(
@@ -122,7 +122,7 @@ RECORDS = (
     Defence("reasons command no terminal", LOOPS, "self.lost[who] = printable(why)", "self.lost[who] = why"),
     Defence(
         "notes command no terminal",
-        LOOPS,
+        "loops/synchronous.py",
         "mean, seen, note = None, [], printable(str(error))",
         "mean, seen, note = None, [], str(error)",
     ),
@@ -169,7 +169,7 @@ RECORDS = (
     ),
     Defence("an owner decides on a survey", ASK, "        allowed[who].check(plan, str(who))\n", "        pass\n"),
     Defence("an owner decides on the surveys of an app", APP, "policy.check(survey, str(who))", "pass"),
-    Defence("an app's surveys are noted", APP, "surveys=(*listed, *made))", "surveys=(*listed,))"),
+    Defence("an app's surveys are noted", "app/load.py", "surveys=(*listed, *made))", "surveys=(*listed,))"),
     Defence(
         "surveys are explained", EXPLAIN, "    before = _before(surveys, population, delta)\n", "    before = ()\n"
     ),
@@ -181,7 +181,7 @@ RECORDS = (
     ),
     Defence(
         "a survey that is made twice is told twice",
-        APP,
+        "app/load.py",
         "(*listed, *made)",
         "(*listed, *{one.digest: one for one in made}.values())",
     ),
@@ -194,7 +194,7 @@ RECORDS = (
         CLIENT,
         "{self.who}{': ' if there else ''}{there}>",
         "{self.who}{': ' if there else ''}{there or self.data}>",
-        also=(("there = counted([self.data])", "there = str(self.data)"),),
+        also=(("there = examples_at_a_glance([self.data])", "there = str(self.data)"),),
     ),
     Defence(
         "a client of a stranger does not print its data",
@@ -208,18 +208,18 @@ RECORDS = (
         "mine: Memo = field(default_factory=dict, repr=False)",
         "mine: Memo = field(default_factory=dict)",
     ),
-    Defence("a request does not print the model", CLIENT, "down: Any = field(repr=False)", "down: Any"),
+    Defence("a request does not print the model", "messages.py", "down: Any = field(repr=False)", "down: Any"),
     Defence(
         "a request does not print what is said",
-        CLIENT,
+        "messages.py",
         "bodies: Mapping[str, Any] = field(repr=False)",
         "bodies: Mapping[str, Any]",
     ),
-    Defence("a reply does not print what is said", CLIENT, "body: Any = field(repr=False)\n", "body: Any\n"),
+    Defence("a reply does not print what is said", "messages.py", "body: Any = field(repr=False)\n", "body: Any\n"),
     Defence("a part does not print its dataset", DATA, "dataset: Any = field(repr=False)", "dataset: Any"),
     Defence(
         "a stream does not print what it reads",
-        DATA,
+        "data/split.py",
         "    data: Any = field(repr=False)\n    share",
         "    data: Any\n    share",
     ),
@@ -257,7 +257,7 @@ RECORDS = (
     ),
     Defence(
         "a repr reads no data",
-        "models/measures.py",
+        "data/batches.py",
         "if not columns or not all(type(column) is np.ndarray and column.ndim for column in columns):",
         NEVER,
         ends="TypeError|AttributeError",

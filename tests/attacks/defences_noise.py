@@ -5,8 +5,8 @@ from __future__ import annotations
 from tests.attacks.defence import Defence
 
 NEVER = "if False:"
-RAND, KNOWN, PLAN, CLIENT, LOOPS = "rand.py", "known.py", "plan.py", "client.py", "loops.py"
-APP, PRIVACY, ACCOUNTING, EXPLAIN = "app.py", "privacy.py", "accounting.py", "explain.py"
+RAND, KNOWN, PLAN, CLIENT, LOOPS = "rand.py", "known.py", "plan.py", "parties/client.py", "loops/synchronous.py"
+APP, PRIVACY, ACCOUNTING, EXPLAIN = "app/__init__.py", "privacy/__init__.py", "privacy/ledger.py", "explain.py"
 NOISE, DISCRETE, CORRELATED = "transforms/noise.py", "transforms/discrete.py", "transforms/correlated.py"
 SCALE, TRANSFORMS, RULES = "transforms/scale.py", "transforms/__init__.py", "aggregators/__init__.py"
 STORE, FILES, TERMINAL, REPORT = "store/__init__.py", "store/files.py", "ui/terminal.py", "ui/report.py"
@@ -28,16 +28,19 @@ STRANGE = (
     ),
     Defence(
         "a population remembers who drew noise",
-        "population.py",
+        "parties/population.py",
         "client._run, client._latest = self._drawn.get(who, (None, {}))",
         "client._latest = {}",
     ),
     Defence(
-        "noise of training is bound to what is remembered", "client.py", '.child("memory", remembered.hexdigest())', ""
+        "noise of training is bound to what is remembered",
+        "parties/client.py",
+        '.child("memory", remembered.hexdigest())',
+        "",
     ),
     Defence(
         "what was drawn stays drawn",
-        "client.py",
+        "parties/__init__.py",
         "if not self.secret.hides:\n            self._latest = {}",
         "self._latest = {}",
     ),
@@ -59,18 +62,18 @@ SECRETS = (
     Defence(
         "the server has a secret of its own",
         LOOPS,
-        "secret = secret or Key.fresh()\n    _check_roster",
-        "secret = secret or Key.of(plan.seed)\n    _check_roster",
+        "secret = secret or Key.fresh()\n    check_roster",
+        "secret = secret or Key.of(plan.seed)\n    check_roster",
     ),
     Defence(
         "a client has a secret of its own",
-        CLIENT,
+        "parties/__init__.py",
         "secret: Key = field(default_factory=Key.fresh,",
         "secret: Key = field(default_factory=lambda: Key.of(0),",
     ),
     Defence(
         "clients of a population have a secret",
-        "population.py",
+        "parties/population.py",
         "self.secret = secret or Key.fresh()",
         "self.secret = secret or Key.of(plan.seed)",
     ),
@@ -123,14 +126,21 @@ SECRETS = (
         ends="StoreError",
     ),
     Defence("a secret is a key", APP, "(not isinstance(self.secret, Key | None), f", "(False, f"),
-    Defence("rounds tell of a named secret", LOOPS, "named = runtime.named or not secret.hides", "named = False"),
+    Defence(
+        "rounds tell of a named secret",
+        "loops/synchronous.py",
+        "named = runtime.named or not secret.hides",
+        "named = False",
+    ),
     Defence(
         "one client's named secret is told",
-        "population.py",
+        "parties/population.py",
         "return not all(client.secret.hides for client in self.values())",
         "return False",
     ),
-    Defence("a population's named secret is told", "population.py", "return not self.secret.hides", "return False"),
+    Defence(
+        "a population's named secret is told", "parties/population.py", "return not self.secret.hides", "return False"
+    ),
     Defence(
         "a helper's named secret is told",
         "runtimes/inprocess.py",
@@ -163,7 +173,7 @@ SECRETS = (
 SAMPLES = (
     Defence(
         "nobody in a secret sample ends the run",
-        LOOPS,
+        "loops/synchronous.py",
         "plan.sample.quorum and not plan.wire.hidden:",
         "plan.sample.quorum:",
         ends="RoundError",
@@ -333,7 +343,7 @@ STRANGERS = (
     ),
     Defence(
         "a policy takes no stranger's noise",
-        CLIENT,
+        "parties/policy.py",
         'why = privacy.unstated(plan) if self.min_noise else ""',
         'why = ""',
     ),
@@ -354,7 +364,7 @@ STRANGERS = (
     ),
     Defence(
         "a policy's aggregator is hansa's own",
-        CLIENT,
+        "parties/policy.py",
         "name not in self.aggregators or bool(strange)",
         "name not in self.aggregators",
     ),

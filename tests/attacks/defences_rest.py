@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.attacks.defence import Defence
 
-NATIVE, STORE, COLUMNS, DATABASE = "native.py", "store/__init__.py", "store/columns.py", "store/database.py"
+NATIVE, STORE, COLUMNS, DATABASE = "native/__init__.py", "store/__init__.py", "store/columns.py", "store/database.py"
 NEVER = "if False:"
 RAW = "TypeError|ValueError|AttributeError|KeyError|OverflowError|Damaged|JSONDecodeError|UnicodeEncodeError"
 
@@ -159,7 +159,7 @@ STORES = (
 WORKERS = (
     Defence(
         "who draws noise stays with one worker",
-        "runtimes/processes.py",
+        "runtimes/processes/__init__.py",
         "counting = clients.plan.clients_draw",
         "counting = clients.plan.training.private is not None",
     ),

@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 import hansa as h
-from hansa.datasets import partition
+from hansa.data import partition
 
 CLIENTS, ROUNDS = 25, 15
 MODEL = h.Softmax(64, 10)

@@ -16,13 +16,14 @@ import hansa as h
 from hansa.aggregators.claims import FINE, Claim
 from hansa.aggregators.share import Share
 from hansa.aggregators.verified import SECRET, _binding, _promise
-from hansa.client import Helper, Request
 from hansa.crypto.circuits import SumVec
 from hansa.crypto.field import Elements, Field64
 from hansa.crypto.pine import Pine
 from hansa.crypto.prio3 import Prio3
 from hansa.errors import LeftOut
-from hansa.loops import Letters
+from hansa.loops.channel import Letters
+from hansa.messages import Request
+from hansa.parties.helper import Helper
 from hansa.testing.algorithm import MODEL, federation
 
 KEY = h.Key.of(0)  # a secret, so that two runs can be compared

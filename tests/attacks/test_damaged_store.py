@@ -34,7 +34,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     store = Store(folder)
     for _ in range(2):
-        run = store.new("Plan()", "d1ge57", "app.py", {"rounds": 9, "set": {"pipe.0.norm": 2.0}}, 9)
+        run = store.new("Plan()", "d1ge57", "app/__init__.py", {"rounds": 9, "set": {"pipe.0.norm": 2.0}}, 9)
         for number in (1, 2, 3):
             run.commit(state(number), {f"client {number % 2}": {"c": np.ones(2)}}, {"accuracy": number / 9})
         run.finish("stopped")

@@ -44,8 +44,8 @@ from hansa import (
     within,
 )
 from hansa.cli import commands
-from hansa.client import Request
 from hansa.explain import explain
+from hansa.messages import Request
 
 QUIET = Training(report=False)
 RNG = np.random.default_rng(0)
@@ -163,7 +163,7 @@ def test_a_budget_is_not_begun_anew_from_a_state_whose_history_is_gone() -> None
 def test_rounds_of_another_plan_are_not_counted_as_if_they_were_of_this_one(more: Any, tmp_path: Path) -> None:
     """Four rounds with little noise, and four with a hundred times as much."""
     loud, quiet = (App(plan(GaussianNoise(z), rounds=8), DATA, **more) for z in (0.5, 50.0))
-    run = Store(tmp_path).new(repr(loud.plan), loud.plan.digest, "app.py", {}, 8)
+    run = Store(tmp_path).new(repr(loud.plan), loud.plan.digest, "app/__init__.py", {}, 8)
     before = list(islice(loud.run(run), 4))[-1].metrics
     assert min(before.values()) > 20
     run.finish("stopped")

@@ -33,9 +33,9 @@ from hansa import (
 from hansa.app import OUTSIDE
 from hansa.audit.report import AuditReport
 from hansa.cli import commands
-from hansa.plan import Everyone
 from hansa.privacy import EXAMPLES
 from hansa.rand import Key
+from hansa.sample import Everyone
 
 RNG = np.random.default_rng(0)
 DATA = {f"clinic {i}": (RNG.normal(size=(8 + i, 3)), RNG.integers(0, 2, 8 + i)) for i in range(4)}
@@ -173,7 +173,7 @@ def test_a_noised_report_is_within_its_range(noise: GaussianNoise, tmp_path: Pat
         training=Training(validation=0.25), rounds=12,
     )  # fmt: skip
     app = App(plan, DATA)
-    run = Store(tmp_path).new(repr(plan), plan.digest, "app.py", {}, 12)
+    run = Store(tmp_path).new(repr(plan), plan.digest, "app/__init__.py", {}, 12)
     states = list(app.run(run))
     for told in (states, run.history()):
         rates = [state.metrics["val_accuracy"] for state in told]  # type: ignore[attr-defined]

@@ -23,17 +23,18 @@ import hansa as h
 from hansa import data as local
 from hansa.aggregators import Channel
 from hansa.analytics import Count, ask, survey
-from hansa.app import load
-from hansa.audit.inverse import Inversion, View
+from hansa.app.load import load
+from hansa.audit.inversion import Inversion, View
 from hansa.cli import commands
-from hansa.client import Helper, Reply, Request
 from hansa.errors import KINDS, HansaError, LeftOut, printable
 from hansa.explain import explain
-from hansa.loops import buffered
+from hansa.loops.buffered import buffered
+from hansa.messages import Reply, Request
 from hansa.models import Job, TrainResult
-from hansa.plan import FAILED
+from hansa.parties.helper import Helper
 from hansa.runtimes.processes import Memory
-from hansa.runtimes.worker import Task
+from hansa.runtimes.processes.worker import Task
+from hansa.state import FAILED
 from hansa.store import Store
 from hansa.testing.algorithm import MODEL, federation
 from hansa.ui import Round
@@ -356,7 +357,7 @@ def test_no_file_of_a_run_holds_a_word_of_a_client(
 @pytest.mark.control("no defence: nothing stores what a bug says")
 def test_a_bug_ends_a_simulation_and_leaves_no_word_in_the_store(tmp_path: Path) -> None:
     plan = replace(PLAN, model=Broken(MODEL.features, MODEL.classes))
-    run = Store(tmp_path).new(repr(plan), plan.digest, "app.py", {}, plan.rounds)
+    run = Store(tmp_path).new(repr(plan), plan.digest, "app/__init__.py", {}, plan.rounds)
     with pytest.raises(ArithmeticError, match=CANARY):
         follow(h.App(plan, DATA), run, "app", False, "again")
     assert Store(tmp_path).runs()[0].status == "failed"

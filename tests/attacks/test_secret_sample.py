@@ -218,7 +218,7 @@ def test_the_live_view_shows_no_client(here: Path) -> None:
 @pytest.mark.parametrize("sample", SECRET, ids=IDS)
 def test_a_history_without_names_counts_every_round_for_every_client(sample: Sample, tmp_path: Path) -> None:
     p = plan(sample)
-    run = Store(tmp_path).new(repr(p), p.digest, "app.py", {}, 12)
+    run = Store(tmp_path).new(repr(p), p.digest, "app/__init__.py", {}, 12)
     live = list(App(p, DATA).run(run))
     for past in (live, run.history()):
         assert spent(p, past, 5).guarantee(1e-5) == planned(p, 5).guarantee(1e-5)

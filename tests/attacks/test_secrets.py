@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 
 import hansa as h
 from hansa.cli import commands
-from hansa.client import Request
 from hansa.explain import explain
+from hansa.messages import Request
 from hansa.privacy import SPENT, spent
 from hansa.store.files import secret as kept
 from hansa.ui import Round

@@ -121,7 +121,7 @@ class Wired(h.App):
 @pytest.mark.control("no defence: nothing stores a report, and none could be taken away")
 def test_no_file_of_a_run_holds_a_share(tmp_path: Path) -> None:
     app = Wired(PLAN, federation(3))
-    run = Store(tmp_path).new(repr(PLAN), PLAN.digest, "app.py", {}, PLAN.rounds)
+    run = Store(tmp_path).new(repr(PLAN), PLAN.digest, "app/__init__.py", {}, PLAN.rounds)
     *_, state = app.run(run)
     files = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"client-2" in files and state.x.tobytes() in files

@@ -59,12 +59,12 @@ from tests.attacks.liars_verified import (
 from tests.vdaf.liars import Liar
 
 import hansa as h
-from hansa import wire
+from hansa import codec as wire
 from hansa.aggregators import verified
-from hansa.client import Helper
 from hansa.crypto import vdaf
 from hansa.crypto.keys import PrivateKey
 from hansa.errors import LeftOut
+from hansa.parties.helper import Helper
 from hansa.testing.algorithm import federation
 
 # ── clients that prove what is false ──

@@ -33,10 +33,10 @@ import hansa as h
 from hansa.aggregators import verified
 from hansa.aggregators.claims import Norm
 from hansa.aggregators.share import Share
-from hansa.client import Helper
 from hansa.crypto import vdaf
 from hansa.crypto.keys import PrivateKey
 from hansa.crypto.pine import PRODUCT
+from hansa.parties.helper import Helper
 from hansa.transforms.discrete import LARGEST
 
 # ── servers that do as they like ──

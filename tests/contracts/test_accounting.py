@@ -41,8 +41,8 @@ from hansa import (
     synchronous,
     within,
 )
-from hansa.accounting import usual_delta
-from hansa.client import Client
+from hansa.parties.client import Client
+from hansa.privacy.ledger import usual_delta
 from hansa.rand import Key
 
 KEY = Key.of(0)  # a secret that repeats
@@ -137,7 +137,7 @@ def test_nothing_given_away_is_nothing_and_unknown_is_no_number() -> None:
 
 
 def test_without_the_library_there_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hansa.accounting.find_spec", lambda name: None)
+    monkeypatch.setattr("hansa.privacy.ledger.find_spec", lambda name: None)
     ledger = Ledger().plus(Release(1.0))
     assert ledger.epsilon(1e-6) is None and "hansa[privacy]" in ledger.guarantee(1e-6).why
     assert not Budget(100.0).allows(ledger)

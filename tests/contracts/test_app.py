@@ -42,7 +42,8 @@ from hansa import (
     Weigh,
     buffered,
 )
-from hansa.app import load, pooled
+from hansa.app import pooled
+from hansa.app.load import load
 from hansa.explain import difference, explain, expression
 
 Records = tuple[Any, Any]

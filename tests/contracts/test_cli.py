@@ -219,7 +219,7 @@ def test_workers_compute_the_same_bytes(here: Path) -> None:
 
 
 def test_the_example_beats_every_hospital_alone() -> None:
-    from hansa.app import load
+    from hansa.app.load import load
 
     app = load(ROOT / "examples" / "hospitals.py")
     *_, state = app.run()
@@ -485,7 +485,7 @@ def test_show_and_export_know_a_run_by_the_beginning_of_its_name(here: Path) -> 
 def test_exported_weights_go_back_into_the_net(here: Path) -> None:
     import torch
 
-    from hansa.app import load
+    from hansa.app.load import load
 
     assert call("new", "hospitals", "app")[0] == 0
     run = ran("app/hospitals.py", "--rounds", 2, "--no-compare")

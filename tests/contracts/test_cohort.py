@@ -13,13 +13,13 @@ from torch import nn
 from torch.nn import functional as F
 
 import hansa as h
+from hansa.data.blocks import ordered
+from hansa.data.inputs import LABELS
 from hansa.models import Job
-from hansa.models.batch import LABELS
-from hansa.models.blocks import ordered
-from hansa.models.cohort import torch as cohort
-from hansa.models.cohort.torch import Drop, Form, Lanes, width
-from hansa.models.cohort.turns import Kind, kind, turns
 from hansa.models.torch import TorchModel
+from hansa.models.torch import cohort as cohort
+from hansa.models.torch.cohort import Drop, Form, Lanes, width
+from hansa.models.torch.turns import Kind, kind, turns
 
 KEY = h.Key.of(1)
 SIZES = (20, 33, 16, 5)

@@ -20,9 +20,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import hansa as h
-from hansa.models.dense.program import Program, loaded
-from hansa.models.dense.torch import dense
+from hansa.models.dense import Program, loaded
 from hansa.models.torch import TorchModel
+from hansa.models.torch.dense import dense
 
 KEY, NONE = h.Key.of(1), h.Drift()
 ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.Sigmoid)

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 import hansa as h
 from hansa import data as local
-from hansa.models.blocks import blocks
+from hansa.data.blocks import blocks
 from hansa.models.jax import OPTIONS, JaxModel, cross_entropy
 from hansa.testing import check_model
 
@@ -258,7 +258,7 @@ def test_blocks_are_the_batches(training: h.Training, padded: bool, monkeypatch:
             return rows[i]
 
     for most in (2**26, 1500):
-        monkeypatch.setattr("hansa.models.blocks.MOST", most)
+        monkeypatch.setattr("hansa.data.blocks.MOST", most)
         for data in ((A, y), (A.astype(np.float64), y), Rows(), stream):
             expected = list(local.batches(data, training, KEY))
             found = batches(blocks(data, training, KEY, padded))

@@ -25,7 +25,7 @@ from safetensors.numpy import load_file
 
 import hansa as h
 from hansa.models.keras import KerasModel
-from hansa.models.measures import RATE
+from hansa.models.metrics import RATE
 from hansa.store import export
 from hansa.testing import check_model
 

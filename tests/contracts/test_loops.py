@@ -50,9 +50,9 @@ from hansa import (
 )
 from hansa import data as local
 from hansa.errors import LeftOut
-from hansa.plan import FAILED
+from hansa.state import FAILED
 from hansa.testing.algorithm import federation
-from hansa.testing.promise import same
+from hansa.testing.asserts import same
 
 KEY = Key.of(0)  # a secret that repeats
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hansa import DataError, Key
-from hansa.datasets import partition
+from hansa.data import partition
 
 KEY, LABELS = Key.of(0), np.arange(20) % 3
 DATA = np.ones((20, 2)), LABELS

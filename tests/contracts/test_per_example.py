@@ -45,11 +45,12 @@ from hansa import (
     synchronous,
 )
 from hansa import data as local
-from hansa.accounting import EXAMPLE, Ledger, Release
 from hansa.cli import commands
 from hansa.config import build, set_, table
 from hansa.explain import explain
 from hansa.privacy import EXAMPLES, SPENT, examples, trainings
+from hansa.privacy.ledger import EXAMPLE, Ledger
+from hansa.privacy.mechanisms import Release
 from hansa.spec import Vector
 
 N, CLASSES, KEY = 12, 3, Key.of(5)

@@ -26,9 +26,9 @@ from hansa import (
     synchronous,
 )
 from hansa.errors import LeftOut
-from hansa.population import Names
+from hansa.parties.population import Names
 from hansa.rand import Key
-from hansa.testing.promise import same
+from hansa.testing.asserts import same
 from hansa.transforms.scale import Clip
 
 KEY = Key.of(0)  # a secret that repeats

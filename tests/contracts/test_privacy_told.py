@@ -11,10 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 import hansa
-from hansa.accounting import usual_delta
 from hansa.cli import commands
 from hansa.explain import explain
 from hansa.privacy import SPENT
+from hansa.privacy.ledger import usual_delta
 from hansa.ui import Round, private, scores, witness
 
 APP = """
@@ -50,7 +50,7 @@ def epsilons(states: object) -> list[float]:
 
 
 def test_each_state_tells_what_is_spent(here: Path) -> None:
-    from hansa.app import load
+    from hansa.app.load import load
 
     app = load(here / "free.py")
     states = list(app.run())
@@ -60,7 +60,7 @@ def test_each_state_tells_what_is_spent(here: Path) -> None:
 
 
 def test_a_run_with_a_budget_ends_before_it_and_says_so(here: Path) -> None:
-    from hansa.app import load
+    from hansa.app.load import load
 
     out = call("run", "kept.py", "--no-compare")
     fits = max(t for t in range(1, 10) if hansa.Budget(1.0, 1e-5).allows(hansa.planned(load("kept.py").plan, 12, t)))
@@ -82,7 +82,7 @@ def test_a_resumed_run_remembers_what_it_has_spent(here: Path) -> None:
 
 
 def test_without_the_rounds_before_there_is_no_number(here: Path) -> None:
-    from hansa.app import load
+    from hansa.app.load import load
 
     app = load(here / "free.py")
     first, *_ = app.run()
@@ -106,7 +106,7 @@ def test_show_and_report_tell_it(here: Path) -> None:
 @pytest.mark.promise("P26")
 def test_explain_says_it_before(here: Path) -> None:
     out = re.sub(r"\s+", " ", call("explain", "kept.py"))
-    from hansa.app import load
+    from hansa.app.load import load
 
     promise = hansa.planned(load("kept.py").plan, 12).guarantee(1e-5)
     assert f"after 9 rounds ε = {promise.epsilon:.4g} at δ = 1e-05" in out

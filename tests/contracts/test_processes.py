@@ -20,7 +20,7 @@ import pytest
 from tests.contracts.running import gone, group, pids, shared, zygote
 
 import hansa as h
-from hansa.runtimes.shared import LARGEST, Sender, claims, receive, take
+from hansa.runtimes.processes.sharedmemory import LARGEST, Sender, claims, receive, take
 
 FEATURES, CLASSES = 12, 3
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hansa import native
-from hansa.models.dense.program import HEADER
+from hansa.models.dense import HEADER
 
 PROGRAM = f"""
 #include "{HEADER}"

@@ -31,7 +31,7 @@ from hansa import (
 )
 from hansa.rand import Key
 from hansa.testing import check_runtime
-from hansa.testing.promise import same
+from hansa.testing.asserts import same
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -25,8 +25,8 @@ from safetensors.numpy import load_file
 from sqlalchemy import create_engine, make_url, text
 
 from hansa import Key, Softmax, State, Store, StoreError
+from hansa.codec import dumps
 from hansa.store import KEEP, database, export
-from hansa.wire import dumps
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

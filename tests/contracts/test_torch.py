@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import hansa as h
 from hansa import data as local
-from hansa.models.measures import LOSS
+from hansa.models.metrics import LOSS
 from hansa.models.torch import TorchModel, accuracy
 from hansa.testing import check_model
 

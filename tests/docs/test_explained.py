@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hansa.app import load
+from hansa.app.load import load
 from hansa.explain import explain
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -64,16 +64,16 @@ def _all_stand(copy: Path) -> None:
 
 def _without(copy: Path, defence: Defence) -> Iterator[dict[str, Any]]:
     """What each test that guards the defence says without it."""
-    file, tests, begin = copy / defence.file, sorted(marked("guards")[defence.name]), time.monotonic()
-    whole = file.read_text(encoding="utf-8")
-    part = whole
-    for old, new in defence.edits:
-        part = part.replace(old, new)
-    file.write_text(part, encoding="utf-8")
+    tests, begin = sorted(marked("guards")[defence.name]), time.monotonic()
+    whole = {file: (copy / file).read_text(encoding="utf-8") for file, _, _ in defence.edits}
+    for file, old, new in defence.edits:
+        text = (copy / file).read_text(encoding="utf-8")
+        (copy / file).write_text(text.replace(old, new), encoding="utf-8")
     try:
         found = _run(copy, tests, defence)
     finally:
-        file.write_text(whole, encoding="utf-8")
+        for file, text in whole.items():
+            (copy / file).write_text(text, encoding="utf-8")
     seconds = round(time.monotonic() - begin, 1)
     for test in tests:
         said = found.get(test, ["did not run"])

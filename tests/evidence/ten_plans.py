@@ -163,7 +163,7 @@ def main() -> int:
     if "--write" in sys.argv:
         save("ten_plans", [{"plan": name, "weights": digest} for name, digest in found.items()])
         return 0
-    before = {row["plan"]: row["weights"] for row in json.loads((RESULTS / "ten_plans.json").read_text())["results"]}
+    before = {row["plan"]: row["weights"] for row in json.loads((RESULTS / "ten_plans.json").read_text())["rows"]}
     changed = [name for name in before.keys() | found.keys() if before.get(name) != found.get(name)]
     print(f"{len(found) - len(changed)} of {len(found)} plans end with the same bytes")
     for name in sorted(changed):

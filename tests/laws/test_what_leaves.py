@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import hansa as h
-from hansa import wire
-from hansa.client import Reply, Request
+from hansa import codec as wire
+from hansa.messages import Reply, Request
 
 PIPE = (h.Clip(1.0, side=10.0), h.Weigh("examples", cap=50))
 PLANS = {"sum": h.Sum(), "verified": h.VerifiedSum(), "median": h.Median()}

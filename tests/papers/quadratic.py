@@ -9,7 +9,7 @@ import numpy as np
 
 from hansa import Client, Drift, InProcess, Key, Model, Plan, State, Training, TrainResult, synchronous
 from hansa import data as local
-from hansa.models import MOMENTUM
+from hansa.training import MOMENTUM
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ from hansa import (
     spent,
     synchronous,
 )
-from hansa.accounting import discrete_gaussian, skellam
+from hansa.privacy.mechanisms import discrete_gaussian, skellam
 from hansa.spec import Noise
 from hansa.transforms import discrete
 from hansa.transforms.noise import SIDE_SHARE

@@ -33,7 +33,7 @@ from hansa import (
     spent,
     synchronous,
 )
-from hansa.accounting import laplace
+from hansa.privacy.mechanisms import laplace
 from hansa.rand import Key
 from hansa.transforms.noise import SIDE_SHARE
 

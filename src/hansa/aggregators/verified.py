@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from ..codec import dumps
 from ..crypto import vdaf
 from ..crypto.bundle import Bundle
 from ..crypto.keys import PrivateKey, seal
@@ -30,7 +31,6 @@ from ..spec import Noise, Spec, Vector
 from ..transforms import Context, Decoder, Mean
 from ..transforms.discrete import LARGEST, DiscreteGaussianNoise
 from ..transforms.noise import shares
-from ..wire import dumps
 from . import Aggregator, Channel, Contribute, Conversation
 from .claims import Claim, Integers, Norm, Range, claims
 from .share import UNOPENED, Report, Share

@@ -24,15 +24,19 @@ from .. import data as local
 from ..aggregators import Aggregator
 from ..aggregators.verified import VerifiedSum
 from ..algorithms import Parts
-from ..client import Client, Policy
 from ..errors import DataError, PlanError, PolicyError, RoundError, number
-from ..loops import synchronous
-from ..models import Model, Training
+from ..loops.synchronous import synchronous
+from ..models import Model
 from ..optim import Memo
-from ..plan import Everyone, Plan, State
+from ..parties.client import Client
+from ..parties.policy import Policy
+from ..plan import Plan
 from ..rand import Key
 from ..runtimes.inprocess import InProcess
+from ..sample import Everyone
 from ..spec import Bound, Counts, Vector
+from ..state import State
+from ..training import Training
 from ..transforms import Context, Transform
 from ..transforms.scale import Weigh
 from .questions import Count, Histogram, Mean, Quantiles, Question, TopK, Variance, column
@@ -195,7 +199,7 @@ _made: ContextVar[list[Plan] | None] = ContextVar("surveys that are made while s
 def surveys() -> Iterator[list[Plan]]:
     """The surveys that `ask` makes meanwhile, as they come; not those of other threads.
 
-    So `hansa.app.load` knows what an app makes clients say beside its plan, whether or not its author says so.
+    So `hansa.app.load.load` knows what an app makes clients say beside its plan, whether or not its author says so.
     """
     made = list[Plan]()
     token = _made.set(made)

@@ -11,8 +11,8 @@ shows that it is not.
 """
 
 from .canary import Canaries, canaries
-from .inverse import Inversion, inversion
-from .members import Membership, membership
+from .inversion import Inversion, inversion
+from .membership import Membership, membership
 from .report import ATTACKS, AuditReport, audit
 
 __all__ = [

@@ -10,18 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from ..accounting import Guarantee
 from ..aggregators import RobustRule, Sum
 from ..app import App
-from ..client import Client, Reply, Request
 from ..errors import AppError, RoundError
-from ..models import Drift, Model, Training, TrainResult
-from ..plan import Plan, State
+from ..messages import Reply, Request
+from ..models import Drift, Model, TrainResult
+from ..parties.client import Client
+from ..plan import Plan
 from ..privacy import planned, spent, within
+from ..privacy.ledger import Guarantee
 from ..rand import Key
 from ..runtimes.inprocess import InProcess
 from ..spec import Bound, Vector
+from ..state import State
 from ..sums import Total
+from ..training import Training
 from ..transforms import Context, Transform
 from .bounds import CONFIDENCE, SHARES, guessed, lower_bound
 

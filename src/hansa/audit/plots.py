@@ -11,8 +11,8 @@ import numpy as np
 from ..spec import Vector
 from ..ui.plots import LIGHT, png
 from .canary import Canaries
-from .inverse import Inversion
-from .members import LIMIT, Membership
+from .inversion import Inversion
+from .membership import LIMIT, Membership
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,8 +12,8 @@ from ..app import OUTSIDE, App
 from ..errors import AppError, HansaError, StoreError
 from ..explain import Explanation, Section, expression
 from .canary import Canaries, canaries
-from .inverse import Inversion, inversion
-from .members import LIMIT, Membership, membership
+from .inversion import Inversion, inversion
+from .membership import LIMIT, Membership, membership
 from .plots import canary_plot, inversion_plot, membership_plot
 
 ATTACKS = ("canary", "membership", "inversion")

@@ -222,8 +222,8 @@ def calibrate(
 
     Example: hansa calibrate --epsilon 4 --delta 1e-6 --rounds 200 --population 10000 --cohort 100
     """
-    from ..models import Training
     from ..privacy import advice, advice_of_examples
+    from ..training import Training
     from ..ui.terminal import out
 
     if (population is None) == (examples is None):
@@ -302,7 +302,7 @@ def new(
 
     Example: hansa new hospitals my-app
     """
-    from ..app import sprout
+    from ..app.templates import sprout
     from ..ui.terminal import out
 
     with usage():

@@ -42,7 +42,8 @@ def _missing(path: Path) -> AppError:
 
 def app_of(config: Config, settings: Mapping[str, Any] | None = None) -> App:
     """The app of a config, with the plan as the config has it, and then as the command line's `settings` have it."""
-    from ..app import MODULE, load
+    from ..app import MODULE
+    from ..app.load import load
     from ..config import Pieces, set_
 
     app = load(config.app)
@@ -76,7 +77,7 @@ def budgeted(app: App, budget: str | None) -> App:
     """The app with a budget of ε or ε@δ; without δ it is that of the app."""
     if budget is None:
         return app
-    from ..accounting import Budget
+    from ..privacy.ledger import Budget
 
     epsilon, at, delta = budget.partition("@")
     with usage():

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.partition import iid, numbered, shards
 from ..errors import DataError
 from ..rand import Key
 from . import folder
-from .partition import iid, numbered, shards
 
 FILES = {  # SHA-256 of the files before packing
     "train-images-idx3-ubyte.gz": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",

@@ -14,8 +14,9 @@ from .. import data as local
 from ..errors import DataError, PlanError
 from ..rand import Key
 from ..spec import Bound, Vector
-from . import Drift, Model, Training, TrainResult
-from .measures import LOSS, RATE
+from ..training import Training
+from . import Drift, Model, TrainResult
+from .metrics import LOSS, RATE
 
 try:
     from sklearn.base import clone

@@ -12,8 +12,9 @@ from .. import data as local
 from ..errors import DataError, PlanError, number
 from ..rand import Key
 from ..spec import Vector
-from . import Drift, Model, Training, TrainResult
-from .measures import LOSS, RATE
+from ..training import Training
+from . import Drift, Model, TrainResult
+from .metrics import LOSS, RATE
 
 SCORES = {"loss": LOSS, "accuracy": RATE}
 

@@ -10,14 +10,17 @@ from itertools import count
 from typing import Any, Literal
 
 from ..aggregators import NO_VECTOR
-from ..client import Client, Helper, Party, Reply, Request, together
 from ..errors import HansaError, Kind, PlanError, number
+from ..messages import Reply, Request
 from ..optim import Memo
-from ..population import Clients, Population, gathered
+from ..parties import Party
+from ..parties.client import Client, together
+from ..parties.helper import Helper
+from ..parties.population import Clients, Population, gathered
 from ..rand import Key
 from ..spec import Spec
 from ..sums import Total
-from .kept import keep
+from .allocator import keep
 
 Why = Kind | Literal[""]
 Said = tuple[str, Any, Why]  # who, its reply or None, why not

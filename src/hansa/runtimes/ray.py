@@ -14,13 +14,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..client import Client, Reply, Request
 from ..errors import Kind, LeftOut, PlanError, tell
+from ..messages import Reply, Request
 from ..optim import Memo
-from ..population import Listed
+from ..parties.client import Client
+from ..parties.population import Listed
 from ..rand import Key
 from .inprocess import answer, helpers
-from .worker import answers
+from .processes.worker import answers
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a library does not phone home for its user
 

@@ -29,13 +29,13 @@ import numpy as np
 from safetensors import numpy as safetensors
 from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
-from .. import wire
+from .. import codec as wire
 from ..errors import ProtocolError, StoreError
 from ..models import Model
 from ..optim import Memo
-from ..plan import State
 from ..rand import Key
 from ..spec import Vector
+from ..state import State
 from . import database as db
 from . import files
 

@@ -8,17 +8,20 @@ from typing import Any
 import numpy as np
 
 from ..aggregators import Aggregator, Sum
-from ..client import Client
 from ..errors import PlanError
-from ..loops import FAULTS, synchronous
-from ..models import Training
-from ..plan import Everyone, Plan, State
+from ..loops.checks import FAULTS
+from ..loops.synchronous import synchronous
+from ..parties.client import Client
+from ..plan import Plan
 from ..runtimes.inprocess import InProcess, Network
+from ..sample import Everyone
+from ..state import State
+from ..training import Training
 from ..transforms import Transform
 from ..transforms.compress import Quantize
 from ..transforms.scale import Clip, Weigh
 from .algorithm import MODEL, federation
-from .promise import KEY, demand, same
+from .asserts import KEY, demand, same
 
 REAL: tuple[Transform, ...] = (Weigh("one"),)
 BOUNDED: tuple[Transform, ...] = (Clip(10.0, side=10.0), Weigh("one"))

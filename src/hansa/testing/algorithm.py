@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 
 from ..algorithms import Algorithm, Parts
-from ..client import Client
 from ..errors import PlanError
-from ..loops import synchronous
-from ..models import Training
+from ..loops.synchronous import synchronous
 from ..models.softmax import Softmax
 from ..optim import Memo
+from ..parties.client import Client
 from ..plan import Plan
 from ..rand import Key
 from ..runtimes.inprocess import InProcess
 from ..spec import Vector, ends
-from .promise import KEY, demand, plain, same
+from ..training import Training
+from .asserts import KEY, demand, plain, same
 
 MODEL = Softmax(4, 3)
 TRAINING = Training(epochs=2, batch=8, learning_rate=0.2)

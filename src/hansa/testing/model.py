@@ -11,9 +11,10 @@ import numpy as np
 
 from .. import data as local
 from ..errors import DataError, PlanError
-from ..models import OPTIMIZERS, Drift, Model, Training, TrainResult
+from ..models import Drift, Model, TrainResult
 from ..spec import Vector, ends
-from .promise import KEY, demand, plain, same
+from ..training import OPTIMIZERS, Training
+from .asserts import KEY, demand, plain, same
 
 TRAINING = Training(epochs=2, batch=8, learning_rate=0.05)
 

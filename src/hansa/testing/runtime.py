@@ -10,16 +10,20 @@ from typing import Any
 import numpy as np
 
 from ..algorithms import Scaffold
-from ..client import Client, Policy, Reply, Request
-from ..loops import synchronous
-from ..models import Training
-from ..plan import Plan, State, Uniform
+from ..loops.synchronous import synchronous
+from ..messages import Reply, Request
+from ..parties.client import Client
+from ..parties.policy import Policy
+from ..plan import Plan
 from ..runtimes.inprocess import InProcess
+from ..sample import Uniform
+from ..state import State
 from ..sums import Total
+from ..training import Training
 from ..transforms.noise import GaussianNoise
 from ..transforms.scale import Clip, Weigh
 from .algorithm import MODEL, federation
-from .promise import KEY, demand, same
+from .asserts import KEY, demand, same
 
 Make = Callable[[list[Client]], Any]
 

@@ -12,7 +12,7 @@ from ..spec import Spec, Vector
 from ..sums import Total
 from ..transforms import Context, Pipe, Session, Transform
 from ..transforms.scale import norm
-from .promise import KEY, demand, plain, same
+from .asserts import KEY, demand, plain, same
 
 KEYS = 64  # draws over which random errors are averaged
 SIGMAS = 6.0  # how far such an average may lie from nothing

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..accounting import NAMED
 from ..errors import printable
-from ..plan import State
 from ..privacy import EXAMPLES, SPENT
+from ..privacy.ledger import NAMED
+from ..state import State
 
 if TYPE_CHECKING:
     from .. import store

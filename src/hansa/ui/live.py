@@ -18,7 +18,7 @@ from .report import Story, write
 from .terminal import Progress, comparison, complain, out, say
 
 if TYPE_CHECKING:
-    from ..plan import State
+    from ..state import State
     from ..store import Run
 
 MOST_ALONE = 20  # clients that are trained alone for the comparison, where nobody asks for it

@@ -14,7 +14,7 @@ from rich import box
 from rich.table import Table
 
 from ..app import App
-from ..plan import State
+from ..state import State
 
 if TYPE_CHECKING:
     from ..store import Run

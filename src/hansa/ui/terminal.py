@@ -26,7 +26,7 @@ from rich.text import Text
 from ..app import OUTSIDE, Row
 from ..errors import AppError, HansaError, printable
 from ..explain import Explanation
-from ..plan import State
+from ..state import State
 from . import HIDDEN, Round, figure, names, private, scores, tested, witness
 
 if TYPE_CHECKING:

@@ -1,0 +1,275 @@
+"""Algorithms: what a client computes, and what the server does with the mean of what clients say.
+
+Each says some blocks of the model's length (`blocks`) and some side values (`side`, with their bounds). Masks,
+encryption, proofs, clipping and noise apply to all of them unchanged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import PlanError, number
+from ..models import Drift, Model
+from ..optim import Memo, Optimizer, Sgd
+from ..spec import Bound, Interval, Vector
+from ..training import MOMENTUM, Training
+from ..transforms import Context
+
+Parts = dict[str, Any]  # block name → vector or number; "loss" is always among them
+
+
+class Algorithm(Protocol):
+    """A federated algorithm: six functions between values, and no state of its own."""
+
+    def plan(self, training: Training) -> None:
+        """Raise PlanError where the algorithm's mathematics does not hold for this training."""
+        ...
+
+    def blocks(self, d: int) -> dict[str, int]:
+        """What a client says of a model of size d: name → length."""
+        ...
+
+    def side(self) -> Mapping[str, Bound]:
+        """What it says beside them: name → bound, infinite where there is none; scalars, but for `Counts`."""
+        ...
+
+    def start(self, x: Vector) -> Memo:
+        """What the server remembers before the first round."""
+        ...
+
+    def down(self, x: Vector, memo: Memo) -> dict[str, Vector]:
+        """What the server tells every client."""
+        ...
+
+    def client(
+        self, model: Model, down: dict[str, Vector], mine: Memo, data: Any, training: Training, at: Context
+    ) -> tuple[Parts, Memo]:
+        """One client's round: what it says, and what it remembers itself."""
+        ...
+
+    def step(self, x: Vector, memo: Memo, mean: dict[str, Vector], at: Context) -> tuple[Vector, Memo]:
+        """The next model from the mean of `at.n` clients out of `at.population`."""
+        ...
+
+
+@dataclass(frozen=True)
+class FedAvg:
+    """Say Δ = y − x; step with the mean:  x ← x + Σ (nₖ/n) Δₖ   (McMahan et al. 2017, Alg. 1).
+
+    `server` steps otherwise than by plain addition (FedAvgM, FedAdam, FedYogi, FedAdagrad: Reddi et al. 2021).
+    `pull` = μ > 0 adds μ/2 ‖y − x‖² to every client's loss, which makes it FedProx (Li et al. 2020, Alg. 2).
+    """
+
+    server: Optimizer = field(default_factory=Sgd)
+    pull: float = 0.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.server, type) or not (hasattr(self.server, "start") and hasattr(self.server, "step")):
+            raise PlanError(
+                f"{type(self).__name__}(server={self.server!r}) cannot step.",
+                "The server steps with an optimizer: a value with `start` and `step`.",
+                "Write Sgd(), Momentum(), Adam(), Yogi() or Adagrad().",
+            )
+        if not (number(self.pull) and 0 <= self.pull < math.inf):
+            raise PlanError(
+                f"{type(self).__name__}(pull={self.pull}) pushes clients away from the model.",
+                "μ ≥ 0 weighs ‖y − x‖² in the local loss.",
+                "Write 0 for FedAvg, or a small positive number such as 0.01 for FedProx.",
+            )
+
+    def plan(self, training: Training) -> None:
+        """Any training will do."""
+
+    def blocks(self, d: int) -> dict[str, int]:
+        """The update."""
+        return {"delta": d}
+
+    def side(self) -> Mapping[str, Bound]:
+        """Nothing."""
+        return {}
+
+    def start(self, x: Vector) -> Memo:
+        """The server optimizer's memory."""
+        return {"opt": self.server.start(x)}
+
+    def down(self, x: Vector, memo: Memo) -> dict[str, Vector]:
+        """The model."""
+        return {"x": x}
+
+    def client(
+        self, model: Model, down: dict[str, Vector], mine: Memo, data: Any, training: Training, at: Context
+    ) -> tuple[Parts, Memo]:
+        """Train from x, with the pull; say the change."""
+        fit = model.train(down["x"], data, training, Drift(self.pull), at.key)
+        return {"delta": fit.x - down["x"], "loss": fit.loss}, mine
+
+    def step(self, x: Vector, memo: Memo, mean: dict[str, Vector], at: Context) -> tuple[Vector, Memo]:
+        """The server optimizer's step along the mean update."""
+        x, opt = self.server.step(x, mean["delta"], memo["opt"])
+        return x, {**memo, "opt": opt}
+
+
+def FedProx(mu: float, server: Optimizer | None = None) -> FedAvg:
+    """FedAvg whose clients minimise F_k(y) + μ/2 ‖y − x‖²   (Li et al. 2020, eq. 2)."""
+    return FedAvg(server or Sgd(), pull=mu)
+
+
+@dataclass(frozen=True)
+class Scaffold(FedAvg):
+    """SCAFFOLD, option II   (Karimireddy et al. 2020, Alg. 1).
+
+        y  ← y − η (g(y) + c − cᵢ)                     K times
+        cᵢ⁺ = cᵢ − c + (x − y) / (K η)
+        x  ← x + η_g · mean (y − x),      c ← c + (S/N) · mean (cᵢ⁺ − cᵢ)
+
+    S clients of N take part. The client remembers cᵢ.
+    """
+
+    def plan(self, training: Training) -> None:
+        """Option II divides by K·η, which is right for plain SGD alone."""
+        _plain("Scaffold", training)
+
+    def blocks(self, d: int) -> dict[str, int]:
+        """The update and the change of the control variate."""
+        return {"delta": d, "control": d}
+
+    def start(self, x: Vector) -> Memo:
+        """c = 0."""
+        return {**super().start(x), "c": np.zeros_like(x)}
+
+    def down(self, x: Vector, memo: Memo) -> dict[str, Vector]:
+        """The model and c."""
+        return {"x": x, "c": memo["c"]}
+
+    def client(
+        self, model: Model, down: dict[str, Vector], mine: Memo, data: Any, training: Training, at: Context
+    ) -> tuple[Parts, Memo]:
+        """Train with drift c − cᵢ; renew cᵢ."""
+        x, c = down["x"], down["c"]
+        ci = mine.get("c", np.zeros_like(c))
+        fit = model.train(x, data, training, Drift(self.pull, shift=c - ci), at.key)
+        new = ci - c + (x - fit.x) / (fit.steps * training.learning_rate)
+        new[model.trainable :] = 0.0  # what no gradient moves needs no control
+        return {"delta": fit.x - x, "control": new - ci, "loss": fit.loss}, {**mine, "c": new}
+
+    def step(self, x: Vector, memo: Memo, mean: dict[str, Vector], at: Context) -> tuple[Vector, Memo]:
+        """Step x, and move c by the share of the clients that took part."""
+        x, memo = super().step(x, memo, mean, at)
+        return x, {**memo, "c": memo["c"] + (at.spec.noise.share or at.n / at.population) * mean["control"]}
+
+
+@dataclass(frozen=True)
+class FedNova(FedAvg):
+    """Normalised averaging:  x ← x + (Σ pᵢ τᵢ) · Σ pᵢ Δᵢ/τᵢ   (Wang et al. 2020, eq. 6).
+
+    τᵢ = ‖aᵢ‖₁ weighs client i's gradients: the number of steps K for SGD, Σₛ (1 − βˢ)/(1 − β), s = 1 … K, for local
+    momentum β = 0.9 (ibid., §4). `most` bounds τᵢ, which noise and integers need.
+    """
+
+    most: float = math.inf
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (number(self.most) and self.most > 1):
+            raise PlanError(
+                f"FedNova(most={self.most}) leaves no step.",
+                "It bounds τ, the number of local steps: with one alone there is nothing to normalise.",
+                "Write for example FedNova(most=100), or leave it out.",
+            )
+
+    def plan(self, training: Training) -> None:
+        """τᵢ is known for SGD, with and without momentum."""
+        if training.optimizer not in ("sgd", "momentum") or training.weight_decay or self.pull:
+            raise PlanError(
+                f"FedNova cannot normalise optimizer={training.optimizer!r}, weight_decay={training.weight_decay:g}, "
+                f"pull={self.pull:g}.",
+                "It divides by how much the local optimizer adds up its gradients, known here for SGD and momentum.",
+                "Write Training(optimizer='sgd' or 'momentum', weight_decay=0.0) and no pull, or take FedAvg.",
+            )
+
+    def side(self) -> Mapping[str, Bound]:
+        """τᵢ, of one step at least."""
+        return {"tau": Interval(1.0, self.most)}
+
+    def client(
+        self, model: Model, down: dict[str, Vector], mine: Memo, data: Any, training: Training, at: Context
+    ) -> tuple[Parts, Memo]:
+        """Say Δ/τ and τ."""
+        fit = model.train(down["x"], data, training, Drift(), at.key)
+        tau = min(steps_weight(fit.steps, training), self.most)
+        delta = fit.x - down["x"]
+        delta[: model.trainable] /= tau
+        return {"delta": delta, "tau": tau, "loss": fit.loss}, mine
+
+    def step(self, x: Vector, memo: Memo, mean: dict[str, Vector], at: Context) -> tuple[Vector, Memo]:
+        """The mean τ times the mean normalised update."""
+        return super().step(x, memo, {**mean, "delta": mean["tau"] * mean["delta"]}, at)
+
+
+def steps_weight(steps: int, training: Training) -> float:
+    """‖a‖₁ of K local steps: K for SGD, Σₛ (1 − βˢ)/(1 − β) for momentum β   (Wang et al. 2020, §4)."""
+    if training.optimizer != "momentum":
+        return float(steps)
+    beta = MOMENTUM
+    return (steps - beta * (1 - beta**steps) / (1 - beta)) / (1 - beta)
+
+
+@dataclass(frozen=True)
+class FedDyn(FedAvg):
+    """Dynamic regularisation   (Acar et al. 2021, Alg. 1).
+
+        yₖ ≈ argmin_y Lₖ(y) − ⟨gₖ, y⟩ + α/2 ‖y − x‖²,      gₖ ← gₖ − α (yₖ − x)
+        h  ← h − α (S/N) · mean (yₖ − x),                  x ← x + mean (yₖ − x) − h/α
+
+    S clients of N take part; the client remembers gₖ. With Weigh('one') the mean is the paper's; with
+    Weigh('examples') it minimises Σ (nₖ/n) Lₖ instead of Σ Lₖ/N.
+    """
+
+    alpha: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (number(self.alpha) and 0 < self.alpha < math.inf):
+            raise PlanError(
+                f"FedDyn(alpha={self.alpha}) cannot regularise.",
+                "α weighs ‖y − x‖² and divides h, so it must be positive.",
+                "Write for example FedDyn(alpha=0.01).",
+            )
+        if self.pull or not isinstance(self.server, Sgd) or self.server.lr != 1:
+            raise PlanError(
+                f"{self!r} is not FedDyn.",
+                "Its pull is α, and its server adds the mean and −h/α as they are.",
+                "Leave `server` and `pull` out: FedDyn(alpha=…).",
+            )
+
+    def start(self, x: Vector) -> Memo:
+        """h = 0."""
+        return {**super().start(x), "h": np.zeros_like(x)}
+
+    def client(
+        self, model: Model, down: dict[str, Vector], mine: Memo, data: Any, training: Training, at: Context
+    ) -> tuple[Parts, Memo]:
+        """Train with drift α(y − x) − gₖ; renew gₖ."""
+        x = down["x"]
+        g = mine.get("g", np.zeros_like(x))
+        fit = model.train(x, data, training, Drift(self.alpha, shift=-g), at.key)
+        return {"delta": fit.x - x, "loss": fit.loss}, {**mine, "g": g - self.alpha * (fit.x - x)}
+
+    def step(self, x: Vector, memo: Memo, mean: dict[str, Vector], at: Context) -> tuple[Vector, Memo]:
+        """Move h, then x."""
+        h = memo["h"] - self.alpha * (at.spec.noise.share or at.n / at.population) * mean["delta"]
+        return x + mean["delta"] - h / self.alpha, {**memo, "h": h}
+
+
+def _plain(name: str, training: Training) -> None:
+    if training.optimizer != "sgd" or training.weight_decay:
+        raise PlanError(
+            f"{name} cannot use optimizer={training.optimizer!r}, weight_decay={training.weight_decay:g}.",
+            "It reads a client's mean gradient off the distance it moved, (x − y)/(K·η): right for plain SGD alone.",
+            "Write Training(optimizer='sgd', weight_decay=0.0), or take FedAvg.",
+        )

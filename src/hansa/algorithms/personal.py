@@ -1,0 +1,45 @@
+"""Algorithms that give each client a model of its own."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import PlanError, number
+from ..models import Drift, Model
+from ..optim import Memo
+from ..spec import Vector
+from ..training import Training
+from ..transforms import Context
+from . import FedAvg, Parts
+
+
+@dataclass(frozen=True)
+class Ditto(FedAvg):
+    """FedAvg, and beside it one personal model vₖ for each client   (Li et al. 2021, Alg. 1).
+
+        vₖ ← vₖ − η (∇Fₖ(vₖ) + λ (vₖ − x))
+
+    λ → 0 is training alone, λ → ∞ the global model. The client remembers vₖ and never says it.
+    """
+
+    lam: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (number(self.lam) and 0 <= self.lam < math.inf):
+            raise PlanError(
+                f"Ditto(lam={self.lam}) pushes personal models away from the global one.",
+                "λ ≥ 0 weighs ‖v − x‖² in the personal loss.",
+                "Write a number from 0 (alone) upwards, for example Ditto(lam=0.1).",
+            )
+
+    def client(
+        self, model: Model, down: dict[str, Vector], mine: Memo, data: Any, training: Training, at: Context
+    ) -> tuple[Parts, Memo]:
+        """FedAvg's round, then the personal model's, pulled to the x that came down."""
+        parts, mine = super().client(model, down, mine, data, training, at)
+        x, key = down["x"], at.key.child("personal")
+        fit = model.train(mine.get("personal", x), data, training, Drift(self.lam, centre=x), key)
+        return parts, {**mine, "personal": fit.x}

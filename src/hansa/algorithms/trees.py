@@ -1,0 +1,57 @@
+"""Boosting: trees that many clients grow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..models import Drift, Model
+from ..optim import Memo
+from ..spec import Bound, Vector
+from ..training import Training
+from ..transforms import Context
+
+
+@dataclass(frozen=True)
+class Boosting:
+    """Each client boosts the model on its own data and says the new trees; the server appends them all.
+
+        x ← [x, share₁, T₁, share₂, T₂, …],      shareₖ = nₖ/n, or 1/K with Weigh('one')
+
+    K clients are in the round. The model is one that grows, such as `XgboostModel`, and the aggregator is `Ensemble`.
+    """
+
+    def plan(self, training: Training) -> None:
+        """The model says which training will do."""
+
+    def blocks(self, d: int) -> dict[str, int]:
+        """The new trees, and how much they count: one as the client says it."""
+        return {"share": 1, "trees": d - 1}
+
+    def side(self) -> Mapping[str, Bound]:
+        """Nothing."""
+        return {}
+
+    def start(self, x: Vector) -> Memo:
+        """Nothing."""
+        return {}
+
+    def down(self, x: Vector, memo: Memo) -> dict[str, Vector]:
+        """The trees so far."""
+        return {"x": x}
+
+    def client(
+        self, model: Model, down: dict[str, Vector], mine: Memo, data: Any, training: Training, at: Context
+    ) -> tuple[dict[str, Any], Memo]:
+        """Grow trees; say what stands behind x afterwards."""
+        fit = model.train(down["x"], data, training, Drift(), at.key)
+        share, trees = np.split(fit.x[len(down["x"]) :], [1])
+        return {"share": share, "trees": trees, "loss": fit.loss}, mine
+
+    def step(self, x: Vector, memo: Memo, mean: dict[str, Vector], at: Context) -> tuple[Vector, Memo]:
+        """Append the shares and trees of all clients, which come as rows."""
+        rows = np.concatenate([mean["share"], mean["trees"]], axis=-1)
+        return np.concatenate([x, rows.ravel()]), memo

@@ -1,0 +1,202 @@
+"""Gradient inversion: what one record looks like when it is computed back from what a client says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from .. import data as local
+from ..aggregators import RobustRule, Sum
+from ..algorithms import FedAvg
+from ..app import App, pooled
+from ..errors import AppError
+from ..loops.synchronous import synchronous
+from ..models import Drift, Model
+from ..models.softmax import Softmax
+from ..parties.client import Client
+from ..plan import Plan
+from ..rand import Key
+from ..sample import Everyone
+from ..spec import Vector
+from ..training import Training
+from ..transforms.noise import GaussianNoise
+from ..transforms.scale import Clip, Weigh
+from .canary import Overhear, Tap, without_server_noise
+
+COHORT = 10  # clients in the sums beside which a single vector is put
+NOISE = 1.0  # multiplier where the plan has none
+TINY = 1e-30
+LARGEST = 1e4  # length of a record that is believed
+
+
+@dataclass(frozen=True)
+class View:
+    """What an attacker saw, and the record that came of it."""
+
+    name: str
+    record: Vector = field(repr=False)
+    likeness: float  # correlation with the true record, at most 1
+    mse: float
+
+    def psnr(self, span: float) -> float:
+        """10·log₁₀(span² / MSE) in dB, for a record whose numbers span so much."""
+        return 10 * math.log10(span**2 / max(self.mse, TINY))
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """What gradient inversion found of one record of one client."""
+
+    who: str
+    record: Vector = field(repr=False)
+    views: tuple[View, ...]
+    how: str
+
+    @property
+    def span(self) -> float:
+        """How far apart the largest and the smallest number of the record are."""
+        return float(np.ptp(self.record)) or 1.0
+
+
+def inversion(app: App) -> Inversion:
+    """Recover the first record of the app's first client, from what the server or others see of it.
+
+    Of a layer W·a + b that sees the record a itself, row k gives it in closed form:
+
+        a = ∂loss/∂Wₖ / ∂loss/∂bₖ
+
+    (Phong et al. 2017, §3; of all rows the one whose record is nearest counts, as if the attacker could tell.) For
+    other PyTorch models a is sought by descent, see `hansa.audit.torch`. The attacker knows the model, its first
+    weights, the record's label, its least and its largest number; the model is that of the first round, which tells
+    most.
+    """
+    client = app.clients()[0]
+    record = local.take(pooled([client.parts[0]]), [0])
+    inputs, y = local.pair(record)
+    if not isinstance(inputs, np.ndarray) or inputs.dtype.kind not in "fu":
+        raise AppError(
+            f"A record of {client.who} is {'several arrays' if isinstance(inputs, tuple | dict) else inputs.dtype}.",
+            "What is computed back is one array of real numbers.",
+            "Leave out the attack `inversion`.",
+        )
+    true = np.asarray(inputs[0], np.float64)
+    model, x, attack = app.plan.model, app.plan.start().x, _attack(app.plan.model, true)
+    others = [one for one in app.clients() if one.who != client.who]
+    found = {name: attack(model, x, -delta, true, y) for name, delta in _seen(app, client, others)}
+    if others:
+        few = [local.pair(local.take(pooled([one.parts[0]]), [0]))[0][0] for one in others[: COHORT**2]]
+        found[f"no update: the mean record of {len(few)} others"] = np.mean(few, axis=0)
+    seen = []
+    for name, guess in found.items():
+        guess = np.clip(guess, true.min(), true.max())
+        seen.append(View(name, guess, _likeness(guess, true), float(np.mean((guess - true) ** 2))))
+    how = "in closed form, from the first layer" if attack is _closed else "by descent on the distance of gradients"
+    return Inversion(client.who, true, tuple(seen), how)
+
+
+def _attack(model: Model, true: Vector) -> Any:
+    """How records are computed back from a gradient of this model."""
+    if _dense(model, np.zeros(model.size), true.size) is not None:
+        return _closed
+    if hasattr(model, "net"):  # any module of PyTorch
+        from .torch import descended
+
+        return descended
+    raise AppError(
+        f"Nothing is known that inverts a gradient of {type(model).__name__}.",
+        "Closed forms are known for dense first layers, and descent needs PyTorch.",
+        "Leave out the attack `inversion`.",
+    )
+
+
+def _dense(model: Model, g: Vector, features: int) -> tuple[Vector, Vector] | None:
+    """The gradients (W [rows, features], b [rows]) of a first layer that sees the record itself, if there is one."""
+    if isinstance(model, Softmax):
+        W = g.reshape(model.features + 1, model.classes)
+        return W[:-1].T, W[-1]
+    tensors = model.tensors(g)
+    first = next((name for name, tensor in tensors.items() if tensor.ndim > 1), "")
+    b = tensors.get(first.removesuffix("weight") + "bias")
+    if b is None or tensors[first].shape != (len(b), features):
+        return None
+    return tensors[first], b
+
+
+def _closed(model: Model, x: Vector, g: Vector, true: Vector, y: Vector) -> Vector:
+    dense = _dense(model, g, true.size)
+    assert dense is not None
+    W, b = (np.asarray(part, np.float64) for part in dense)
+    least = np.linalg.norm(W, axis=1) / LARGEST  # where b is less, rows cancel out and the length is lost
+    rows = W / np.where(np.abs(b) > least, b, np.where(least > 0, least * LARGEST, 1.0))[:, None]
+    return np.asarray(max(rows, key=lambda row: _likeness(row, true))).reshape(true.shape)
+
+
+def _seen(app: App, client: Client, others: Sequence[Client]) -> list[tuple[str, Vector]]:
+    """(who sees it, the update as it is seen), from one record in the clear to what the plan publishes."""
+    plan, whole, secret = app.plan, pooled([client.parts[0]]), app.secret or Key.fresh()
+    record, rest = local.take(whole, [0]), [local.take(pooled([one.parts[0]]), [0]) for one in others]
+    step = Training(learning_rate=plan.training.learning_rate, batch=0, report=False)
+    clip = Clip(_norm(plan, record, step))
+    noise = GaussianNoise(plan.wire.noise.multiplier or NOISE)
+    bare = Plan(plan.model, FedAvg(), (Weigh("one"),), Sum(), step, Everyone(), 1, plan.seed)
+    cut, noisy = replace(bare, pipe=(clip, Weigh("one"))), replace(bare, pipe=(clip, Weigh("one"), noise))
+    found = [
+        ("one record, Sum", _published(bare, secret, [record])),
+        (f"one record, Clip({clip.norm:.3g})", _published(cut, secret, [record])),
+        (f"one record, Clip, GaussianNoise({noise.noise:.3g})", _published(noisy, secret, [record])),
+    ]
+    found += [
+        (f"one record of each of {n}, a sum that hides its parts", _published(bare, secret, [record, *rest[: n - 1]]))
+        for n in sorted({min(COHORT, 1 + len(rest)), min(COHORT**2, 1 + len(rest))} - {1})
+    ]
+    found.append((f"one step on all its {local.count(whole)} records, Sum", _published(bare, secret, [whole])))
+    return [*found, *_planned(app, client, others)]
+
+
+def _norm(plan: Plan, record: Any, step: Training) -> float:
+    """The plan's own clip; where it has none, half of what the record moves the model."""
+    own = [float(one.norm) for one in plan.pipe if isinstance(one, Clip)]
+    x = plan.start().x
+    moved = plan.model.train(x, record, step, Drift(), plan.key).x - x
+    return own[0] if own else float(np.linalg.norm(moved)) / 2 or 1.0
+
+
+def _planned(app: App, client: Client, others: Sequence[Client]) -> list[tuple[str, Vector]]:
+    """What is seen of the client in one round of the plan itself: by its server, and by all who get the model."""
+    plan, n, secret = app.plan, 1 + len(others), app.secret or Key.fresh()
+    expected = max(plan.sample.quorum, plan.sample.size * n) if plan.sample.by == "poisson" else n
+    cohort = [client, *others][: plan.sample.most or round(expected)]
+    plan = replace(plan, sample=Everyone(quorum=min(plan.sample.quorum, len(cohort))), rounds=1)
+    quiet = without_server_noise(plan)
+    parties = {one.who: one.data for one in cohort}
+    many = f"{len(cohort)} clients"
+    found = [(f"this plan: the mean of {many} that is published", _published(plan, secret, parties))]
+    if isinstance(plan.aggregator, Sum | RobustRule):
+        own = _published(quiet, secret, parties, client.who)
+        return [("this plan: the client's vector, to its server", own), *found]
+    return [(f"this plan: the sum of {many}, to its server", _published(quiet, secret, parties)), *found]
+
+
+def _published(plan: Plan, secret: Key, data: Any, who: str | None = None) -> Vector:
+    """The mean update of a round with these clients; or what the server decodes of what one of them says."""
+    parties = data if isinstance(data, dict) else {f"client {i}": one for i, one in enumerate(data)}
+    plan = replace(plan, pipe=(Overhear(), *plan.pipe))
+    clients = [Client(name, plan, one, secret=secret) for name, one in parties.items()]
+    tap, before = Tap(clients, plan.seed), plan.start()
+    state = next(iter(synchronous(plan, tap, secret=secret)))
+    if who is not None and who in tap.said:
+        at = plan.context(0, 0, secret=secret, population=len(parties), memo=before.transforms)
+        return np.asarray(plan.decoder(at)(tap.said[who], 1)[0][plan.spec.at("delta")])
+    if state.transforms[0] is None:  # a robust rule takes no sum
+        return np.asarray(state.x - before.x)
+    return np.asarray(state.transforms[0][plan.spec.at("delta")])
+
+
+def _likeness(a: Vector, b: Vector) -> float:
+    """The correlation of two records, which does not depend on their lengths and means."""
+    a, b = np.ravel(a) - np.mean(a), np.ravel(b) - np.mean(b)
+    return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), TINY))

@@ -1,0 +1,246 @@
+"""Local training as a few blocks of equal batches, for models whose whole training is one compiled loop."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..rand import Key
+from ..spec import Vector
+from ..training import PerExample, Training
+from .batches import as_arrays, kind_of, samplable
+from .batches import batches as read_batches
+from .batches import count as count_examples
+from .batches import whole as read_whole
+from .inputs import Batch, taken, target
+
+MOST, LEAST, ALIGNED = 2**26, 16, 64  # bytes in a block, batches it has room for; where XLA reads arrays in place
+KEPT = 2**23  # bytes of an array that is worth keeping: new memory costs more than filling it
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Batches one behind the other: arrays [room, rows, …], of which the first `steps` are batches.
+
+    Batch i has `sizes[i]` examples; the rows behind them repeat its last one. `room` is a power of two, 16 or more, so
+    that clients of different size share a compiled program; what lies behind the steps is never read.
+    """
+
+    arrays: Batch
+    sizes: NDArray[np.int32]
+    steps: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where arrays of these shapes lie in a vector, one behind the other."""
+
+    shapes: tuple[tuple[int, ...], ...]
+
+    @cached_property
+    def places(self) -> list[slice]:
+        """The part of the vector that each array has."""
+        ends = itertools.accumulate(map(math.prod, self.shapes))
+        return [slice(end - math.prod(shape), end) for shape, end in zip(self.shapes, ends, strict=True)]
+
+    def split(self, x: Vector) -> list[Vector]:
+        """The arrays of x, copied to float32."""
+        found = [aligned(shape) for shape in self.shapes]
+        for array, place in zip(found, self.places, strict=True):
+            array.reshape(-1)[:] = x[place]
+        return found
+
+    def join(self, found: Iterable[Any]) -> Vector:
+        """The vector of such arrays."""
+        x = np.empty(self.places[-1].stop)
+        for place, array in zip(self.places, found, strict=True):
+            x[place] = np.asarray(array).ravel()
+        return x
+
+
+def power(n: int) -> int:
+    """The least power of two that is n or more."""
+    return 1 << max(0, n - 1).bit_length()
+
+
+def blocks(
+    data: Any, training: Training, key: Key, padded: bool, more: int = 0, kept: dict[Any, Vector] | None = None
+) -> Iterator[Block]:
+    """The batches of `hansa.data.batches`, in the same order, as blocks of at most 64 MB.
+
+    `padded`: a batch that is shorter than the others is filled up with copies of its last row; otherwise it makes a
+    block of its own, of its own shape. `more`: bytes that each batch takes besides. `kept`: arrays of earlier blocks,
+    to be written over, where each block is done with before the next is asked for. Samples for PerExample are always
+    padded.
+    """
+    whole = arrays(data)
+    if training.private is not None:
+        samplable(data)
+        whole = whole or _joined(list(read_whole(data)))
+    if whole is None or not len(target(whole)):
+        yield from _stacked(read_batches(data, training, key), padded)
+        return
+    row = sum(math.prod(array.shape[1:]) * array.itemsize for array in _columns(whole))
+    plan = picked if training.private is None else _sampled
+    for rows, sizes in plan(len(target(whole)), training, key, padded):
+        most = _room(row * rows.shape[1] + more)
+        for i in range(0, len(rows), most):
+            yield _gathered(whole, rows[i : i + most], sizes[i : i + most], {} if kept is None else kept)
+
+
+def arrays(data: Any) -> Batch | None:
+    """`data` in NumPy and not copied, where it is arrays; None where it must be read batch by batch."""
+    return as_arrays(data) if kind_of(data) == "arrays" else None
+
+
+def lengthened(batch: Batch, rows: int) -> Batch:
+    """The batch with copies of its last row behind it."""
+    return taken(batch, np.minimum(np.arange(rows), len(target(batch)) - 1))
+
+
+def _columns(batch: Batch) -> Sequence[Vector]:
+    return list(batch.values()) if isinstance(batch, Mapping) else batch
+
+
+def _room(batch_bytes: int) -> int:
+    """How many batches a block may have, a power of two."""
+    return 1 << (max(1, MOST // max(1, batch_bytes)).bit_length() - 1)
+
+
+def ordered(data: Any, training: Training, key: Key) -> Iterator[Ints]:
+    """The rows of `hansa.data.batches` [batches, rows], some batches of one size at a time, of data that is arrays."""
+    n = count_examples(data)
+    if not n:
+        next(read_batches(data, training, key))  # raises DataError, for there are none
+    yield from (rows for rows, _ in picked(n, training, key, padded=False))
+
+
+def picked(n: int, training: Training, key: Key, padded: bool) -> Iterator[tuple[Ints, Ints]]:
+    """The rows of batches [batches, rows], and how many of them count; all at once where batches are padded."""
+    size = training.batch if 0 < training.batch < n else n
+    each = -(-n // size)  # batches in an epoch
+    left = training.steps or training.epochs * each
+    orders = (key.child(epoch).rng().permutation(n) for epoch in range(-(-left // each)))
+    if padded:
+        width = size if size < n else min(power(n), training.batch or power(n))
+        places = np.minimum(np.arange(each * width), n - 1)
+        sizes = np.full(each, size)
+        sizes[-1] = n - (each - 1) * size
+        rows = np.concatenate([order[places] for order in orders]).reshape(-1, width)
+        yield rows[:left], np.tile(sizes, len(rows) // each)[:left]
+        return
+    for order in orders:
+        for part in np.split(order, [n - n % size]):
+            if len(part) and left:
+                rows = part.reshape(-1, min(size, len(part)))[:left]
+                left -= len(rows)
+                yield rows, np.full(len(rows), rows.shape[1])
+
+
+def _sampled(n: int, training: Training, key: Key, padded: bool) -> Iterator[tuple[Ints, Ints]]:
+    """The rows that `hansa.data.batches` draws for PerExample, and how many of each step; the rest is row 0."""
+    b, steps = training.schedule(n)
+    drawn = [np.flatnonzero(key.child("sample", step).uniform((n,)) < b / n) for step in range(steps)]
+    rows = np.zeros((steps, power(max(map(len, drawn)))), np.int64)
+    for place, part in zip(rows, drawn, strict=True):
+        place[: len(part)] = part
+    yield rows, np.array([len(part) for part in drawn])
+
+
+def noises(block: Block, private: PerExample, size: int, key: Key, first: int) -> Vector:
+    """What PerExample adds in each step of a block [room, size], of which `first` steps came before."""
+    noise = aligned((len(block.sizes), size))
+    for i in range(block.steps):
+        noise[i] = private.drawn((size,), key.child("noise", first + i))
+    return noise
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    """Pieces of a client's examples in one."""
+    if isinstance(parts[0], Mapping):
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}  # type: ignore[call-overload]
+    return tuple([np.concatenate(column) for column in zip(*parts, strict=True)])
+
+
+def _gathered(whole: Batch, rows: Ints, sizes: Ints, kept: dict[Any, Vector]) -> Block:
+    """Rows of the data, copied once: to where they will be read."""
+
+    def gather(name: Any, array: Vector) -> Vector:
+        shape = max(LEAST, power(len(rows))), rows.shape[1], *array.shape[1:]
+        block = kept.get(which := (name, shape, array.dtype.str))
+        if block is None:
+            block = aligned(shape, array.dtype)
+            if block.nbytes <= KEPT:
+                kept[which] = block
+        if block.dtype == array.dtype:
+            np.take(array, rows, axis=0, out=block[: len(rows)], mode="clip")
+        else:
+            block[: len(rows)] = array[rows]
+        return block
+
+    if isinstance(whole, Mapping):
+        arrays: Batch = {name: gather(name, array) for name, array in whole.items()}
+    else:
+        arrays = tuple([gather(i, array) for i, array in enumerate(whole)])
+    return Block(arrays, _sizes(sizes), len(rows))
+
+
+def aligned(shape: tuple[int, ...], dtype: Any = np.float32) -> Vector:
+    """An empty array that XLA reads in place; of float32 where the type is another float."""
+    dtype = np.dtype(np.float32) if np.dtype(dtype).kind == "f" else np.dtype(dtype).newbyteorder("=")
+    length = math.prod(shape) * dtype.itemsize
+    raw = np.empty(length + ALIGNED, np.uint8)
+    start = -raw.ctypes.data % ALIGNED
+    return np.asarray(raw[start : start + length].view(dtype).reshape(shape))
+
+
+def _sizes(sizes: Any) -> NDArray[np.int32]:
+    """Sizes of batches, filled up to a power of two."""
+    filled = np.ones(max(LEAST, power(len(sizes))), np.int32)
+    filled[: len(sizes)] = sizes
+    return filled
+
+
+def _stacked(batches: Iterator[Batch], padded: bool) -> Iterator[Block]:
+    """Batches that come one by one, as blocks: each of batches that are alike in shape, or no larger than the first."""
+    held: list[Batch] = []
+    for batch in batches:
+        row = sum(array.nbytes for array in _columns(batch)) // len(target(batch)) or 1
+        if held and not (_alike(held[0], batch, padded) and len(held) < _room(row * len(target(held[0])))):
+            yield _stack(held)
+            held = []
+        held.append(batch)
+    if held:
+        yield _stack(held)
+
+
+def _alike(first: Batch, batch: Batch, padded: bool) -> bool:
+    """May `batch` lie in one block with `first`?"""
+    n, m = len(target(first)), len(target(batch))
+    pairs = zip(_columns(first), _columns(batch), strict=True)
+    return (m <= n if padded else m == n) and all(a.shape[1:] == b.shape[1:] and a.dtype == b.dtype for a, b in pairs)
+
+
+def _stack(held: list[Batch]) -> Block:
+    """All as long as the first."""
+    sizes = [len(target(batch)) for batch in held]
+
+    def stack(parts: list[Vector]) -> Vector:
+        block = aligned((max(LEAST, power(len(parts))), *parts[0].shape), parts[0].dtype)
+        for place, part in zip(block, parts, strict=False):
+            place[: len(part)], place[len(part) :] = part, part[-1:]
+        return block
+
+    first = held[0]
+    if isinstance(first, Mapping):
+        return Block({name: stack([b[name] for b in held]) for name in first}, _sizes(sizes), len(held))  # type: ignore[call-overload]
+    return Block(tuple([stack(list(column)) for column in zip(*held, strict=True)]), _sizes(sizes), len(held))

@@ -1,0 +1,135 @@
+"""FedBuff: clients train at their own pace, and the model steps when a buffer is full."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from itertools import count
+
+from ..aggregators import NO_VECTOR, Sum
+from ..errors import PlanError, RoundError, printable
+from ..plan import Plan
+from ..rand import Key
+from ..state import State
+from ..sums import Total
+from ..transforms import Decoder, Mean
+from .channel import Letters, Runtime, begin
+from .checks import LOOK, PATIENCE, _named, check_mistakes, check_roster
+
+
+def buffered(
+    plan: Plan, runtime: Runtime, state: State | None = None, secret: Key | None = None, size: int = 10, busy: int = 30
+) -> Iterator[State]:
+    """FedBuff: `busy` clients train at any time; the model steps when `size` vectors are in.
+
+        x ← x + η_g · (1/K) Σ s(τᵢ) Δᵢ,      s(τ) = 1/√(1 + τ),      τ = rounds since client i got its model
+
+    K = `size` (Nguyen et al. 2022, Alg. 1 and §5). Only Δ is scaled by s. A resumed run asks its clients afresh.
+    """
+    secret = secret or Key.fresh()
+    _bufferable(plan, size, busy)
+    check_roster(plan, len(runtime.roster()))
+    state = state or begin(plan, runtime)
+    sessions, roster = count(state.round << 32), runtime.roster()  # never the sessions of an earlier run
+    asked, working = dict[int, int](), set[str]()  # session → round; who trains
+
+    def ask(state: State, session: int) -> None:
+        at = plan.context(state.round, session, secret=secret)
+        who = _idle(roster, working, at.session.repeats.child("sample"))
+        working.add(who)
+        asked[session] = state.round
+        runtime.send(replace(Letters(plan, runtime, state, session, secret).head, bodies={who: None}))
+
+    while state.round < plan.rounds:
+        total, seen, lost, idle = Total(), list[str](), dict[str, str](), 0
+        while total.count < size:
+            while len(working) < min(busy, len(roster)):
+                ask(state, next(sessions))
+            reply = runtime.receive()
+            if reply.session not in asked:
+                continue
+            staleness = state.round - asked.pop(reply.session)
+            working -= set(reply.who)
+            if reply.body is None or not plan.wire.fits(reply.body):
+                lost |= dict.fromkeys(reply.who, reply.why or NO_VECTOR)
+                idle += 1
+                if not seen and len(lost) >= min(size, len(roster)):
+                    check_mistakes(len(lost), lost)
+                if idle > PATIENCE * len(roster):
+                    raise RoundError(f"None of the last {idle} requests was answered.", _named(lost), LOOK)
+            else:
+                total.add(reply.body * plan.wire.each({"delta": (1 + staleness) ** -0.5}, 1.0))
+                seen, idle = [*seen, *reply.who], 0
+        at = plan.context(
+            state.round, state.round, secret=secret, population=len(roster), memo=state.transforms, n=size
+        )
+        mean, note = _decoded(plan.decoder(at), total)
+        lost = {who: why for who, why in lost.items() if who not in seen}  # asked again, they may have answered
+        state = plan.absorb(state, mean, sorted(seen), at, lost=lost, note=note)
+        yield state
+
+
+def _idle(roster: Sequence[str], working: Collection[str], key: Key) -> str:
+    """Somebody at random who does not train now."""
+    rng = key.rng()
+    drawn = (roster[int(rng.integers(len(roster)))] for _ in count())
+    return next(name for name in drawn if name not in working)
+
+
+def _decoded(decode: Decoder, total: Total) -> tuple[Mean | None, str]:
+    """The mean of all that is in a total, or why there is none."""
+    try:
+        return decode(total.value(), total.count), ""
+    except RoundError as error:
+        return None, printable(str(error))
+
+
+def _bufferable(plan: Plan, size: int, busy: int) -> None:
+    if not isinstance(plan.aggregator, Sum) or plan.wire.space != "real":
+        raise PlanError(
+            f"buffered cannot run {plan.aggregator!r} on {plan.wire.space} vectors.",
+            "It weighs each vector by its staleness as it comes in, which needs the plain sum of real numbers.",
+            "Take Sum() and leave Quantize out, or use `synchronous`.",
+        )
+    if plan.wire.noise.multiplier:
+        raise PlanError(
+            f"buffered cannot run noise (multiplier {plan.wire.noise.multiplier:g}).",
+            "A fast client may be twice in one buffer, and the noise is sized for once.",
+            "Leave GaussianNoise out, or use `synchronous`.",
+        )
+    if plan.training.private:
+        raise PlanError(
+            f"buffered cannot run noise for single examples ({plan.training.private!r}).",
+            "A fast client trains more often than there are rounds, and ε is stated for one training in each.",
+            "Leave `private` out of the Training, or use `synchronous`.",
+        )
+    if plan.sample.by == "turns":
+        raise PlanError(
+            "buffered cannot let clients take turns.",
+            "Many train at the same time, whoever is free.",
+            "Take another sample, or use `synchronous`.",
+        )
+    if plan.wire.learns:
+        raise PlanError(
+            "buffered cannot run a clip that is learnt.",
+            "A client's vector is scaled by the norm of the round in which it was asked, and the server has another.",
+            "Take Clip(norm=…), or use `synchronous`.",
+        )
+    if plan.wire.spread:
+        raise PlanError(
+            "buffered cannot run Rotate.",
+            "Each client is asked in a session of its own, turns its vector otherwise, and their sum means nothing.",
+            "Leave Rotate() out, or use `synchronous`.",
+        )
+    if size < plan.sample.quorum:
+        raise PlanError(
+            f"buffered(size={size}) never reaches the quorum of {plan.sample.quorum}.",
+            "The model steps with `size` vectors, and the plan wants more.",
+            f"Write size={plan.sample.quorum}, or a lower quorum.",
+        )
+    if not 1 <= size <= busy:
+        raise PlanError(
+            f"buffered(size={size}, busy={busy}) would wait for ever.",
+            "A buffer fills from the clients that train at the same time.",
+            "Write 1 ≤ size ≤ busy, for example size=10, busy=30.",
+        )

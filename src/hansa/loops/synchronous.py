@@ -1,0 +1,50 @@
+"""Rounds one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from ..errors import RoundError, printable
+from ..plan import Plan
+from ..rand import Key
+from ..state import FAILED, State
+from .channel import Letters, Runtime, begin
+from .checks import check_mistakes, check_roster
+
+
+def synchronous(plan: Plan, runtime: Runtime, state: State | None = None, secret: Key | None = None) -> Iterator[State]:
+    """Rounds one after another: sample, broadcast, train, encode, aggregate, decode, step.
+
+    Without a state it starts from the beginning, and clients from nothing. Who was asked and does not count forgets the
+    round: what clients and server remember (a control variate, its mean) stays in step.
+
+    The server's noise, and its sample where ε rests on it, grow from `secret`: a fresh one, unless a simulation names
+    one so that they repeat; then ε does not hold against who knows it. Who resumes a run of noise gives its secret.
+    """
+    secret = secret or Key.fresh()
+    check_roster(plan, len(runtime.roster()))
+    state = state or begin(plan, runtime)
+    named = runtime.named or not secret.hides
+    while state.round < plan.rounds:
+        roster = runtime.roster()
+        letters = Letters(plan, runtime, state, session=state.round, secret=secret)
+        fingerprint = letters.head.fingerprint if plan.binds else b""
+        more: dict[str, Any] = {"population": len(roster), "memo": state.transforms}
+        at = plan.context(
+            state.round, state.round, secret=secret, run=letters.head.run, fingerprint=fingerprint, **more
+        )
+        cohort, note = plan.cohort(roster, at), ""
+        try:
+            mean, seen = plan.aggregator.server(letters, cohort, plan.decoder(at))
+        except RoundError as error:
+            mean, seen, note = None, [], printable(str(error))
+        # a single liar, asked alone, could end the run; and its end would tell who was in a secret sample
+        if len(cohort) >= plan.sample.quorum and not plan.wire.hidden:
+            check_mistakes(len(cohort), {who: why for who, why in letters.lost.items() if who in cohort})
+        lost = dict.fromkeys(cohort, FAILED) | letters.lost if note else letters.lost
+        state = plan.absorb(state, mean, seen, replace(at, n=len(seen)), lost=lost, note=note, named=named)
+        if missing := cohort if state.note else list(lost):
+            runtime.forget(letters.head.session, missing)
+        yield state

@@ -1,1 +1,0 @@
-"""Many clients' local training as one batch."""

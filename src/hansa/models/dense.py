@@ -1,0 +1,135 @@
+"""What `dense.cpp` trains, and the call: a client's whole training, on one core, straight from its arrays."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import native
+from ..data.blocks import aligned, picked
+from ..data.inputs import Batch
+from ..rand import Key
+from ..spec import Vector
+from ..training import Training
+from . import Drift, TrainResult
+
+SOURCE = Path(native.__file__).with_name("dense.cpp")
+HEADER = SOURCE.with_name("products.hpp")
+
+ACTIVATIONS = ("identity", "relu", "tanh", "sigmoid")  # by their numbers in dense.cpp, as are the others
+LOSSES = ("cross_entropy", "mse_loss", "binary_cross_entropy_with_logits")
+OPTIMIZERS = ("sgd", "momentum", "adam", "adamw")
+
+log = logging.getLogger("hansa")
+
+
+class Layer(NamedTuple):
+    """a ↦ f(W a + b): sizes, places of W [outputs, inputs] and b in the vector of parameters (−1: no b), and f."""
+
+    inputs: int
+    outputs: int
+    weights: int
+    bias: int
+    activation: str
+
+
+class Net(NamedTuple):
+    """Layers one after the other, and a mean loss; does it lay each example out flat first?"""
+
+    layers: tuple[Layer, ...]
+    loss: str
+    flattens: bool
+
+    def examples(self, whole: Batch) -> tuple[Vector, Vector] | None:
+        """Inputs [n, …] and targets as the program reads them; None where it cannot, and PyTorch will say why."""
+        if isinstance(whole, Mapping):
+            inputs, y = [array for name, array in whole.items() if name != "y"], whole.get("y", np.empty(0))
+        else:
+            *inputs, y = whole
+        if len(inputs) != 1 or not len(y) or inputs[0].dtype.kind != "f" or inputs[0].ndim < 2:
+            return None
+        width, outputs = self.layers[0].inputs, self.layers[-1].outputs
+        if inputs[0][0].size != width or not (self.flattens or inputs[0].ndim == 2):
+            return None
+        if self.loss == "cross_entropy":
+            if y.ndim != 1 or y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= outputs:
+                return None
+            y = np.ascontiguousarray(y, np.int64)
+        elif y.shape != (len(y), outputs) or y.dtype.kind not in "fiub":
+            return None
+        else:
+            y = np.ascontiguousarray(y, np.float32)
+        return np.ascontiguousarray(inputs[0], np.float32), y
+
+
+class Program:
+    """The native training of one net."""
+
+    def __init__(self, net: Net):
+        self.net = net
+        self._layers = np.array([(*one[:4], ACTIVATIONS.index(one.activation)) for one in net.layers], np.int64)
+        self._work = aligned((0,))  # new memory for each client would cost more than its arithmetic
+
+    def train(self, x: Vector, data: Batch, training: Training, drift: Drift, key: Key) -> TrainResult | None:
+        """What `Model.train` gives for arrays; None for such as the program cannot read, or without a compiler."""
+        library, found = loaded(), self.net.examples(data)
+        moved = [v for v in (drift.centre, drift.shift) if v is not None]
+        if found is None or not isinstance(library, ctypes.CDLL) or any(np.shape(v) != x.shape for v in moved):
+            return None
+        inputs, targets = found
+        some = [(rows.reshape(-1), sizes) for rows, sizes in picked(len(targets), training, key, padded=False)]
+        rows, sizes = (np.concatenate(parts) for parts in zip(*some, strict=True))
+        centre = x if drift.centre is None else drift.centre
+        told = [None if v is None else np.ascontiguousarray(v, np.float64) for v in (centre, drift.shift)]
+        step = Step(
+            OPTIMIZERS.index(training.optimizer),
+            training.learning_rate,
+            training.weight_decay,
+            drift.pull,
+            _place(told[0] if drift.pull else None),
+            _place(told[1]),
+        )
+        net = _place(self._layers), len(self._layers), int(sizes.max()), ctypes.byref(step)
+        if (room := library.room(*net)) > len(self._work):
+            self._work = aligned((room,))
+        start, end = np.ascontiguousarray(x, np.float64), np.empty(len(x))
+        arrays = map(_place, (start, end, inputs, targets, rows, sizes))
+        loss = library.train(*net, LOSSES.index(self.net.loss), *arrays, len(sizes), _place(self._work))
+        return TrainResult(end, len(sizes), loss / len(sizes))
+
+
+class Step(ctypes.Structure):
+    """`Step` of dense.cpp."""
+
+    _fields_ = (
+        ("optimizer", ctypes.c_int64),
+        ("rate", ctypes.c_double),
+        ("decay", ctypes.c_double),
+        ("pull", ctypes.c_double),
+        ("centre", ctypes.c_void_p),
+        ("shift", ctypes.c_void_p),
+    )
+
+
+def _place(array: Vector | None) -> Any:
+    return None if array is None else array.ctypes.data
+
+
+@cache
+def loaded() -> ctypes.CDLL | str:
+    """The native program of this machine, or why there is none, which is said once."""
+    library = native.loaded(SOURCE, HEADER)
+    if isinstance(library, str):
+        log.warning("Dense networks train without our own program: %s", library)
+        return library
+    place, whole = ctypes.c_void_p, ctypes.c_int64
+    net: list[Any] = [place, whole, whole, place]
+    library.room.argtypes, library.room.restype = net, whole
+    library.train.argtypes, library.train.restype = [*net, whole, *[place] * 6, whole, place], ctypes.c_double
+    return library

@@ -1,1 +1,0 @@
-"""Dense networks, trained by a native program of ours: a whole training in one call."""

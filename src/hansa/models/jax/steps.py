@@ -1,0 +1,33 @@
+"""Steps: how each local optimizer moves a pytree of parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+
+from ...training import MOMENTUM
+from .pytrees import Tree
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # of Adam
+MOMENTS = {"sgd": 0, "momentum": 1}  # and Adam's two
+
+
+def stepped(name: str, y: Tree, g: Tree, moments: Tree, t: Any, eta: Any, decay: Any) -> tuple[Tree, Tree]:
+    """The t-th step of an optimizer, from y along g; and its moments."""
+    each = jax.tree.map
+    if name == "adamw":
+        y = each(lambda y: y * (1 - eta * decay), y)
+    else:
+        g = each(lambda g, y: g + decay * y, g, y)
+    if name == "sgd":
+        return each(lambda y, g: y - eta * g, y, g), ()
+    if name == "momentum":
+        m = each(lambda m, g: MOMENTUM * m + g, moments[0], g)
+        return each(lambda y, m: y - eta * m, y, m), (m,)
+    m = each(lambda m, g: BETA1 * m + (1 - BETA1) * g, moments[0], g)
+    v = each(lambda v, g: BETA2 * v + (1 - BETA2) * g * g, moments[1], g)
+    a, b = (-jnp.expm1(t * np.float32(np.log(beta))) for beta in (BETA1, BETA2))  # 1 − βᵗ
+    return each(lambda y, m, v: y - eta / a * m / (jnp.sqrt(v) / jnp.sqrt(b) + EPSILON), y, m, v), (m, v)

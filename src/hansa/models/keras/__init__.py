@@ -1,0 +1,446 @@
+"""Keras 3: any compiled model, trained by its own `train_step`, on TensorFlow, JAX or PyTorch."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ... import data as local
+from ...data.inputs import Batch, pieces, sides, spelled
+from ...errors import DataError, PlanError
+from ...rand import Key
+from ...spec import Vector
+from ...training import MOMENTUM, Training
+from .. import Drift, Model, TrainResult
+from ..checks import condensed, fingerprint
+from . import checks, inspect
+from .variables import Values, Variable, cut, generator, given, joined, plain, put, size, value
+
+try:
+    import keras  # type: ignore[import-untyped]
+except ModuleNotFoundError as missing:
+    raise PlanError(
+        f"Keras is not installed, or has no backend here ({missing}).",
+        "KerasModel trains with it.",
+        "Install it: pip install 'hansa[keras]', which brings TensorFlow; for another backend set KERAS_BACKEND.",
+    ) from missing
+
+CHECKED, SCORED = 32, 256  # rows that go through the model at once: to check it, to score it
+LENT = ("optimizer", "train_function", "test_function")  # what of the caller's model is replaced while it trains
+
+
+class KerasModel(Model):
+    """Any compiled Keras model; the federation starts from the weights that it has when it is given.
+
+        g ← ∂loss/∂y + pull·(y − x₀) + shift          each batch, over the trainable weights alone
+
+    One optimizer has the word, and g goes into it:
+
+    compiled       Training(optimizer="compiled"): that of `compile`, as it is: its learning rate or schedule, its
+                   clipping, its weight decay. The rate and the decay of `Training` are not used.
+    sgd … adamw    Training(optimizer=…): Keras' SGD, SGD(momentum=0.9), Adam or AdamW with its rate η and decay λ;
+                   g + λy goes into the first three. Refused where `compile` named another, as one of the two words
+                   would be passed over in silence; compile(optimizer=None) leaves the word to the plan.
+
+    Either starts anew in each training: moments at 0, schedules at their first step. Loss, metrics and `train_step`
+    are the model's own. The vector x is [trainable weights, statistics that travel]; frozen layers stay as they are.
+
+    `buffers`: "average" sends the statistics along: the floating-point weights of trainable layers that no optimizer
+    moves, such as BatchNorm's. "local" sends none: each client keeps its own, and `score` outside of a client has those
+    of `net`. Seed generators stay where they are, and are set from the key before each training.
+
+    `metrics` are the loss and those of `compile`, by their Keras names; with several outputs NAME_metric.
+
+    `net` is lent, not copied: while it trains, checks or scores, the caller's object has other weights and another
+    optimizer, and has its own again when the call is over. It changes in `load` alone. A plan's digest covers the
+    architecture, the loss, the compiled optimizer and the bytes of frozen layers, not the first weights and not the
+    backend.
+    """
+
+    def __init__(self, net: Any, buffers: Literal["average", "local"] = "average"):
+        for wrong, *words in checks.check_net(net, buffers):
+            if wrong:
+                raise PlanError(*words)
+        self.net, self.buffers = net, buffers
+        self._weights: list[Variable] = list(net.trainable_variables)
+        layers = [layer for layer in net._flatten_layers() if layer.trainable]
+        moving = {id(v): v for layer in layers for v in layer._non_trainable_variables}.values()
+        real = [v for v in moving if keras.backend.is_float_dtype(v.dtype)]
+        self._vectored = self._weights + (real if buffers == "average" else [])
+        travels = set(map(id, self._vectored))
+        self._staying = [(f"{i}/{v.name}", v) for i, v in enumerate(moving) if id(v) not in travels]
+        self._seeds = [v for v in net.variables if v.name == "seed_generator_state"]
+        self._first = {name: value(v) for name, v in self._staying}
+        self._mine: dict[str, Vector] = {}  # what the present client keeps; {} for the statistics as given
+        self._steps: dict[tuple[Any, ...], _Step] = {}  # one compiled step for each optimizer, with and without drift
+        self._scorer: Any = None
+        self._known = False  # are the metrics built?
+        self._start = joined(self._vectored)
+        self.size, self._trainable = len(self._start), sum(size(v) for v in self._weights)
+        self.metrics = inspect.measured(net, keras.KerasTensor((None, 1)))
+        self._name = self._spelled()
+
+    def _spelled(self) -> str:
+        shapes = [(v.name, tuple(v.shape), str(v.dtype), bool(v.trainable)) for v in self.net.weights]
+        built = inspect.spelled(self.net, keras.saving.serialize_keras_object)
+        moving = {id(v) for v in (*self._vectored, *(v for _, v in self._staying))}
+        base = fingerprint(value(v).tobytes() for v in self.net.weights if id(v) not in moving)
+        digest = hashlib.blake2b(repr((built, shapes, base)).encode(), digest_size=8).hexdigest()
+        words = ", ".join(map(_word, keras.tree.flatten(self.net.loss)))
+        shown = [type(self.net).__name__, f"loss={words or None}", f"buffers={self.buffers!r}"]
+        if own := self.net.optimizer:
+            shown.insert(2, f"optimizer={type(_inner(own)).__name__}")
+        return f"KerasModel({', '.join(shown)}, {self.size} numbers, {digest})"
+
+    def __repr__(self) -> str:
+        return self._name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A new model from the weights of the start, through Keras' own format."""
+        with self._at(self._start, Key.of(0)):
+            load, file = self.net.__reduce__()
+        return _arrived, (load, file, inspect.own_code(self.net), self.buffers)
+
+    @property
+    def trainable(self) -> int:
+        """How many of the numbers are trained: all but the statistics."""
+        return self._trainable
+
+    def plan(self, training: Training) -> None:
+        """Refuse what `compile` contradicts."""
+        own = self.net.optimizer
+        if training.optimizer == "compiled":
+            if own is None:
+                raise PlanError(
+                    "Training(optimizer='compiled') asks for the optimizer of `compile`, and there is none.",
+                    "The model was compiled with optimizer=None.",
+                    "Write model.compile(optimizer='adam', …), or name one in the plan: Training(optimizer='sgd').",
+                )
+            return
+        if own is not None and (unlike := _differences(_inner(own), training)):
+            raise PlanError(
+                f"The model is compiled with {type(_inner(own)).__name__}, and Training(optimizer="
+                f"{training.optimizer!r}, learning_rate={training.learning_rate:g}) differs in {unlike}.",
+                "One of the two would be passed over in silence.",
+                "Write Training(optimizer='compiled') to train as compiled, or compile(optimizer=None, …) to leave it "
+                "to the plan.",
+            )
+
+    # ── the vector ──
+
+    def start(self, key: Key) -> Vector:
+        """The weights that `net` had when it was given: the caller's seed decides, not the plan's."""
+        return self._start.copy()
+
+    def _load(self, x: Vector) -> None:
+        """Set the net to x, and the statistics that do not travel to the client's own or the first ones."""
+        if np.shape(x) != (self.size,):
+            raise PlanError(
+                f"A vector of shape {np.shape(x)} is no vector of {self!r}.",
+                f"It has {self.size} numbers.",
+                "Take the x of a state of the same plan.",
+            )
+        put(zip(self._vectored, cut(x, self._vectored), strict=True))
+        put((v, self._mine.get(name, self._first[name])) for name, v in self._staying)
+
+    @contextmanager
+    def _at(self, x: Vector, key: Key) -> Iterator[None]:
+        """The net at x, with random numbers from the key; all that the caller's net had is given back."""
+        net = self.net
+        had = [(v, value(v)) for v in (*net.variables, *net.metrics_variables)]
+        held = {name: getattr(net, name, None) for name in LENT}
+        try:
+            with generator(keras.backend.backend(), key):
+                self._load(x)
+                put((v, np.array([key.child("seed", i).seed(31), 0])) for i, v in enumerate(self._seeds))
+                yield
+        finally:
+            put(had)
+            for name, own in held.items():
+                object.__setattr__(net, name, own)  # past Keras' trackers, which need not know
+
+    # ── training ──
+
+    def train(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult:
+        """Train from x with the model's own `train_step`; the loss is Keras': the mean over the examples seen."""
+        decay = 0.0 if training.optimizer in ("adamw", "compiled") else training.weight_decay
+        with self._at(x, key):
+            step = self._step(training, bool(drift.pull or drift.shift is not None or decay))
+            object.__setattr__(self.net, "optimizer", step.optimizer)
+            put(step.first)
+            if step.correction is not None:
+                step.correction.put(drift, x, decay)
+            steps, logs = self._run(step.function, local.batches(data, training, key), training=True)
+            end = joined(self._vectored)
+            if self.buffers == "local":
+                self._mine = {name: value(v) for name, v in self._staying}
+        return TrainResult(end, steps, logs["loss"])
+
+    def _step(self, training: Training, corrected: bool) -> _Step:
+        """The compiled step of that optimizer, made once."""
+        named = training.optimizer != "compiled"
+        rates = (training.learning_rate, training.weight_decay) if named else ()
+        which = (training.optimizer, *rates, corrected)
+        if which not in self._steps:
+            own = self.net.optimizer
+            inner = _named(training) if named else _copied(_inner(own))
+            correction = _Corrected(inner) if corrected else None
+            optimizer = correction or inner
+            if self.net.dtype_policy.name == "mixed_float16":
+                scale = {"initial_scale": own.initial_scale} if hasattr(own, "initial_scale") else {}
+                optimizer = keras.optimizers.LossScaleOptimizer(optimizer, **scale)
+            optimizer.build(self._weights)
+            object.__setattr__(self.net, "optimizer", optimizer)
+            self.net.make_train_function(force=True)
+            first = [(v, value(v)) for v in optimizer.variables]
+            self._steps[which] = _Step(optimizer, correction, first, self.net.train_function)
+        return self._steps[which]
+
+    def _run(self, function: Any, batches: Iterable[Batch], training: bool) -> tuple[int, dict[str, float]]:
+        """Put batches through Keras' own compiled function; how many, and what the metrics say after the last."""
+        net, steps, logs, state = self.net, 0, {}, None
+        pure = keras.backend.backend() == "jax"  # there the function takes the state and gives the next
+        for batch in batches:
+            xy = self._data(batch)
+            if not steps:
+                self._build_metrics(xy)
+                net.reset_metrics()
+                groups = [net.trainable_variables, net.non_trainable_variables, net.metrics_variables]
+                if training:
+                    groups.insert(2, net.optimizer.variables)
+                state = tuple([v.value for v in group] for group in groups) if pure else None
+            if pure:
+                logs, state = function(state, iter((xy,)))
+            else:
+                logs = function([xy])
+            steps += 1
+        for group, values in zip(groups, state, strict=True) if state else ():
+            put(zip(group, values, strict=True))
+        found = {name: np.asarray(keras.ops.convert_to_numpy(said)) for name, said in logs.items()}
+        missing = [
+            name for name in (["loss"] if training else self.metrics) if found and np.size(found.get(name, ())) != 1
+        ]
+        if missing:
+            raise PlanError(
+                f"{type(net).__name__} gives no number {', '.join(missing)} after a step.",
+                "The loss is told to the server, and each metric is one number.",
+                "Let train_step and test_step return get_metrics_result(), and give metrics that are one number each.",
+            )
+        return steps, {name: float(said) for name, said in found.items() if not said.ndim}
+
+    def _build_metrics(self, xy: tuple[Any, Any]) -> None:
+        if not self._known:
+            self.net._symbolic_build(data_batch=xy)
+            self._known = True
+
+    def _data(self, batch: Batch) -> tuple[Any, Any]:
+        """Inputs and targets as Keras takes them: one array, several by position, or several by name."""
+        inputs, targets = sides(batch, len(getattr(self.net, "outputs", None) or "1"))
+        names = getattr(self.net, "output_names", None) or ()
+        if isinstance(targets, Mapping) and targets.keys() == set(names):
+            targets = {name: targets[name] for name in names}
+        return given(inputs), given(targets)
+
+    def keep(self, memo: dict[str, Any]) -> None:
+        """Take up a client's own statistics; {} for those that `net` came with."""
+        self._mine = {name: np.asarray(memo[name]) for name, _ in self._staying if name in memo}
+
+    def kept(self) -> dict[str, Any]:
+        """The client's own statistics, handed over: the model has those of `net` again."""
+        mine, self._mine = self._mine, {}
+        return mine
+
+    # ── scoring ──
+
+    def score(self, x: Vector, data: Any) -> dict[str, float]:
+        """The loss and the compiled metrics, as `evaluate` gives them."""
+        with self._at(x, Key.of(0)):
+            if self._scorer is None:
+                self.net.make_test_function(force=True)
+                self._scorer = self.net.test_function
+            batches = (batch for whole in local.whole(data) for batch in pieces(whole, SCORED))
+            n, logs = self._run(self._scorer, batches, training=False)
+        if not n:
+            raise DataError("There are no examples to score.", "A mean of none is not defined.", "Give it test data.")
+        return {name: logs[name] for name in self.metrics}
+
+    def check(self, data: Any, who: str) -> None:
+        """Send the first rows through net and loss, and compare all labels with the outputs."""
+        with self._at(self._start, Key.of(0)):
+            outputs: list[Any] = []
+            for whole in local.whole(data):
+                if not outputs:
+                    few = next(pieces(whole, CHECKED))
+                    outputs = self._first_rows(few, who)
+                self._check_labels(self._data(whole)[1], outputs, who)
+
+    def _first_rows(self, few: Batch, who: str) -> list[Any]:
+        """The shapes of the outputs of a few rows; DataError where they do not go through."""
+        try:
+            x, y = self._data(few)
+            takes = len(getattr(self.net, "inputs", None) or ()) or None
+            if takes and takes != (has := len(x) if isinstance(x, list | dict) else 1):
+                raise ValueError(f"the model takes {takes} inputs, not {has}")
+            said = self.net(x, training=False) if self.net._call_has_training_arg else self.net(x)
+            names = getattr(self.net, "output_names", None) or ()
+            listed = [said[name] for name in names] if isinstance(said, Mapping) and set(names) == said.keys() else said
+            outputs = [tuple(one.shape) for one in keras.tree.flatten(listed)]
+            self._check_labels(y, outputs, who)
+            if self.net.loss is None and type(self.net).train_step is not keras.Model.train_step:
+                return outputs  # its own step has a loss of its own
+            loss = float(keras.ops.convert_to_numpy(self.net.compute_loss(x=x, y=y, y_pred=said)))
+        except DataError:
+            raise
+        except Exception as error:
+            raise DataError(
+                f"{who}'s first examples, {spelled(few)}, do not go through the model and its loss: "
+                f"{type(error).__name__}: {condensed(str(error))[:300]}",
+                "Their number, shapes or types are not those that the model or the loss takes.",
+                "Give (inputs, targets) as model.fit takes them: several of them as dicts, by the names of the model's "
+                "inputs and outputs, and no weights of examples.",
+            ) from error
+        if not np.isfinite(loss):
+            raise DataError(
+                f"The loss of {who}'s first examples is {loss}, before any training.",
+                "No value in them is NaN or infinite, so model or loss leave the range of numbers.",
+                "Standardise the inputs, and look at the loss.",
+            )
+        return outputs
+
+    def _check_labels(self, y: Any, outputs: list[Any], who: str) -> None:
+        if (loss := self.net.loss) is None:
+            return
+        if isinstance(loss, Mapping):
+            loss = [loss.get(name) for name in self.net.output_names]
+        each = list(loss) if isinstance(loss, list | tuple) else [loss] * len(outputs)
+        each = [
+            keras.losses.get(one) if isinstance(one, str) and one not in ("ce", "crossentropy") else one for one in each
+        ]
+        checks.check_labels(each, y, outputs, who)
+
+    # ── Keras' own forms ──
+
+    def tensors(self, x: Vector) -> dict[str, Vector]:
+        """All weights as NumPy arrays, by their path in the model, such as "sequential/dense/kernel"."""
+        with self._at(x, Key.of(0)):
+            found: dict[str, Vector] = {}
+            for v in self.net.weights:
+                same = sum(name.split(":")[0] == v.path for name in found)
+                found[f"{v.path}:{same}" if same else v.path] = plain(v)
+        return found
+
+    def load(self, x: Vector) -> Any:
+        """Put x into the model that was given, and return it, ready for `save`, `evaluate` and `predict`."""
+        with self._at(x, Key.of(0)):
+            values = [(v, value(v)) for v in self._vectored]
+        put(values)
+        return self.net
+
+
+# ── the optimizer ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One optimizer, the values that its variables start from, and Keras' training function compiled with it."""
+
+    optimizer: Any
+    correction: _Corrected | None
+    first: Values
+    function: Callable[..., Any]
+
+
+class _Corrected(keras.optimizers.Optimizer):  # type: ignore[misc]
+    """Hands g + pull·(y − centre) + shift + λy to another optimizer; the four are variables, so nothing recompiles."""
+
+    def __init__(self, inner: Any):
+        super().__init__(learning_rate=0.0, name="corrected")
+        self.inner = inner
+
+    def build(self, variables: list[Variable]) -> None:
+        """Make the variables of both."""
+        self.inner.build(variables)
+        super().build(variables)
+        self.pull, self.decay = self.add_variable((), name="pull"), self.add_variable((), name="decay")
+        self.centre = [self.add_variable_from_reference(v, "centre") for v in variables]
+        self.shift = [self.add_variable_from_reference(v, "shift") for v in variables]
+
+    def put(self, drift: Drift, x: Vector, decay: float) -> None:
+        """Take up a drift, and a decay λ."""
+        put([(self.pull, np.float32(drift.pull)), (self.decay, np.float32(decay))])
+        put(zip(self.centre, cut(x if drift.centre is None else drift.centre, self.centre), strict=True))
+        shift = cut(np.zeros_like(x) if drift.shift is None else drift.shift, self.shift)
+        put(zip(self.shift, shift, strict=True))
+
+    @property
+    def variables(self) -> list[Variable]:
+        """Those of both optimizers."""
+        return [*self._variables, *self.inner.variables]
+
+    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Variable] | None = None) -> None:
+        """One step along the corrected gradient."""
+        ys = list(trainable_variables or self._trainable_variables)
+        self.inner.apply([self._correct(g, y) for g, y in zip(grads, ys, strict=True)], trainable_variables)
+
+    def _correct(self, g: Any, y: Variable) -> Any:
+        i, type_ = self._get_variable_index(y), y.dtype
+        pull, decay = keras.ops.cast(self.pull, type_), keras.ops.cast(self.decay, type_)
+        more = pull * (y - self.centre[i]) + self.shift[i] + decay * y
+        scale = self.inner.loss_scale_factor
+        more = more * scale if scale else more  # the inner one divides by it
+        return more if g is None else keras.ops.convert_to_tensor(g) + more
+
+    def scale_loss(self, loss: Any) -> Any:
+        """As the inner one does."""
+        return self.inner.scale_loss(loss)
+
+
+def _inner(optimizer: Any) -> Any:
+    """The optimizer below a LossScaleOptimizer."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def _copied(optimizer: Any) -> Any:
+    return type(optimizer).from_config(optimizer.get_config())
+
+
+def _named(training: Training) -> Any:
+    """The optimizer that `Training` names; λ of the first three is added to the gradient, before it."""
+    rate, optimizers = training.learning_rate, keras.optimizers
+    if training.optimizer == "momentum":
+        return optimizers.SGD(float(rate), momentum=MOMENTUM)
+    if training.optimizer == "adam":
+        return optimizers.Adam(float(rate))
+    if training.optimizer == "adamw":
+        return optimizers.AdamW(float(rate), weight_decay=training.weight_decay)
+    return optimizers.SGD(float(rate))
+
+
+def _differences(own: Any, training: Training) -> str:
+    """In which settings the compiled optimizer and that of the plan differ, in words."""
+    other = _named(training)
+    if type(own) is not type(other):
+        return f"its kind, {type(other).__name__}"
+    a, b = ({k: v for k, v in optimizer.get_config().items() if k != "name"} for optimizer in (own, other))
+    if training.weight_decay and training.optimizer != "adamw":  # which goes into the gradient
+        b["weight_decay"] = training.weight_decay
+    return ", ".join(f"{k} ({b.get(k)!r}, compiled: {a[k]!r})" for k in a if a[k] != b.get(k))
+
+
+# ── small things ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _arrived(load: Callable[..., Any], file: Any, code: Mapping[str, Any], buffers: Any) -> KerasModel:
+    with keras.saving.custom_object_scope(dict(code)), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the optimizer's variables are not loaded: it starts anew
+        return KerasModel(load(*file), buffers)
+
+
+def _word(loss: Any) -> str:
+    return loss if isinstance(loss, str) else str(getattr(loss, "__name__", type(loss).__name__))

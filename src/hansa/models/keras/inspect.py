@@ -1,0 +1,105 @@
+"""What can be read off a Keras model without Keras: its spelling, what it measures, what may be wrong with it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ...spec import Bound
+from ..metrics import RATE
+
+# Of a serialised model: where its code lies, and how a machine runs it.
+PASSING = {"module", "registered_name", "shared_object_id", "build_config"}
+PASSING |= {"jit_compile", "run_eagerly", "steps_per_execution"}
+SHARES = re.compile("Accuracy|AUC|Precision|Recall|IoU|Sensitivity|Specificity")  # Keras' metrics between 0 and 1
+
+
+def spelled(net: Any, serialize: Callable[[Any], Any]) -> str:
+    """Architecture, loss, optimizer and metrics, without addresses, and without names that only count layers."""
+    layers, counted = list(net._flatten_layers()), dict[str, str]()
+    for i, layer in enumerate(layers):
+        kind = type(layer).__name__.lower().replace("_", "")
+        if re.fullmatch(kind + r"\d*", layer.name.lower().replace("_", "")):
+            counted[layer.name] = f"#{i}"
+    parts = [net] if hasattr(net, "operations") else layers  # what a subclassed model does with its layers is code
+    return repr([_plain(_serialized(part, serialize), counted) for part in parts] + [_compiled(net, counted)])
+
+
+def _serialized(part: Any, serialize: Callable[[Any], Any]) -> Any:
+    try:
+        config = serialize(part)
+    except (NotImplementedError, TypeError, ValueError):  # the caller's own class, that does not say how it is made
+        return type(part).__name__
+    return {key: value for key, value in config.items() if key != "compile_config"}
+
+
+def _compiled(net: Any, counted: Mapping[str, str]) -> Any:
+    config = dict(net.get_compile_config() or {})
+    if isinstance(optimizer := config.get("optimizer"), dict):
+        settings = {key: value for key, value in optimizer["config"].items() if key != "name"}
+        config["optimizer"] = {**optimizer, "config": settings}
+    return _plain(config, counted)
+
+
+def _plain(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, Mapping):
+        if value.get("class_name") == "__lambda__":  # its bytes name a file of this machine
+            return "lambda"
+        return {key: _plain(part, names) for key, part in value.items() if key not in PASSING}
+    if isinstance(value, list | tuple):
+        return [_plain(part, names) for part in value]
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, bool | int | float | None):
+        return value
+    return names.get(str(value), re.sub(r" at 0x[0-9a-f]+", "", str(value)))
+
+
+def measured(net: Any, anything: Any) -> dict[str, Bound]:
+    """What `evaluate` gives by its Keras names, but for each output's own loss → its bound.
+
+    Keras names its metrics when it sees the first batch; the outputs, or `anything`, stand in for it.
+    """
+    compiled, losses = net._compile_metrics, net._compile_loss
+    found: dict[str, Bound] = {"loss": math.inf}
+    if compiled is not None:
+        said = list(getattr(net, "outputs", None) or [anything])
+        given = compiled._user_metrics, compiled._user_weighted_metrics
+        named = type(compiled)(*given, output_names=compiled.output_names)
+        named.build(said, said)
+        for group in filter(None, (*named._flat_metrics, *named._flat_weighted_metrics)):
+            output = f"{group.output_name}_" if group.output_name else ""
+            found |= {f"{output}{metric.name}": _bound(metric) for metric in group.metrics}
+    known = [net._loss_tracker, compiled, *(losses.metrics if losses is not None else [])]
+    return found | {metric.name: _bound(metric) for metric in net.metrics if not any(metric is one for one in known)}
+
+
+def _bound(metric: Any) -> Bound:
+    kind = type(metric)
+    return RATE if kind.__module__.startswith("keras") and SHARES.search(kind.__name__) else math.inf
+
+
+def own_code(net: Any) -> dict[str, Any]:
+    """Classes and functions that are not Keras' own, by name; another process may not find them by itself."""
+    found = {part.__name__: part for part in _code(net) if not part.__module__.startswith("keras.")}
+    return {name: part for name, part in found.items() if name != "<lambda>"}
+
+
+def _code(net: Any) -> Iterator[Any]:
+    for layer in net._flatten_layers():
+        yield type(layer)
+    given = [net.loss, net.optimizer, getattr(net._compile_metrics, "_user_metrics", None)]
+    while given:
+        part = given.pop()
+        if isinstance(part, Mapping):
+            given += part.values()
+        elif isinstance(part, list | tuple):
+            given += part
+        elif hasattr(part, "__name__"):
+            yield part
+        elif part is not None and not isinstance(part, str):
+            yield type(part)

@@ -1,1 +1,0 @@
-"""Losses of PyTorch that are known by name, and what is measured beside them."""

@@ -1,1 +1,0 @@
-"""One step of local training at a time."""

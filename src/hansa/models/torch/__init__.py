@@ -1,0 +1,417 @@
+"""PyTorch: any module and any loss, trained through one flat tensor that all its parameters are views of."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain, count
+from typing import Any, Literal
+
+import numpy as np
+
+from ... import data as local
+from ...data.blocks import arrays, ordered
+from ...data.inputs import LABELS, NUMBERS, Batch, logits, parts, pieces, target
+from ...errors import DataError, PlanError
+from ...rand import Key
+from ...spec import Vector
+from ...training import Training
+from .. import Drift, Job, Model, TrainResult
+from ..checks import check_choices, check_descent, check_finite, check_length, condensed, fingerprint, passing, spell
+from . import checks
+
+try:
+    import torch
+    from torch import Tensor, nn
+    from torch.func import functional_call, grad_and_value, vmap
+except ModuleNotFoundError as missing:
+    raise PlanError(
+        "PyTorch is not installed.", "TorchModel trains with it.", "Install it: pip install 'hansa[torch]'."
+    ) from missing
+
+from ..dense import Program
+from ..metrics import RATE, bounds
+from .cohort import Lane, Lanes, device_of, placed, width  # behind the message on what is missing
+from .dense import dense
+from .losses import ACCURACY, ELEMENTWISE, POSITIVE, Loss, Metric, fit, known
+from .losses import accuracy as accuracy
+from .steps import Step, correction, stepper
+
+CHECKED, SCORED = 32, 256  # rows that go through the net at once: to check it, to score it
+GRADIENTS = 2**22  # numbers in the gradients of single examples that are held at once
+ALIGNED = 16  # bytes; see TorchModel on equal bytes
+
+log = logging.getLogger("hansa")
+
+
+# ── the model ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class TorchModel(Model):
+    """Any module and any mean loss; the federation starts from the weights that the module has when it is given.
+
+        g ← ∂loss/∂y + pull·(y − x₀) + shift          each batch, over the trainable part alone
+        sgd       y ← y − η (g + λy)
+        momentum  m ← βm + g + λy,  y ← y − ηm        β = MOMENTUM
+        adam      Adam with g + λy   (Kingma and Ba 2015, Alg. 1)
+        adamw     λ apart from g     (Loshchilov and Hutter 2019, Alg. 2)
+
+    η is the learning rate, λ the weight decay; m and Adam's moments start at 0 in each training. The vector x is
+    [trainable parameters, buffers that travel]. Parameters with requires_grad=False stay as they are: of a PEFT model
+    the adapter alone travels. Of outputs with `logits`, such as Hugging Face's, loss and metrics get these.
+
+    `buffers`: "average" sends the running statistics along, that is, floating-point buffers of the state_dict that
+    start finite; all others start each training as in `net`. "local" sends none: each client keeps its own
+    (Li et al. 2021, "FedBN"; Andreux et al. 2020), and `score` outside of a client has those of `net`.
+
+    `metrics`: name → (function of outputs and targets to a mean, its bound), besides the loss. Where it is
+    not given there is an accuracy for cross_entropy, nll_loss and binary_cross_entropy(_with_logits), and for their
+    modules; else the loss alone. Means are weighed by the number of examples in a batch.
+
+    `device`: "cpu", "cuda" or "cuda:1"; None is torch.get_default_device(), the CPU if nobody says otherwise.
+
+    Equal bytes: dropout and shuffling loaders draw from torch's generator, seeded here by the key and given back as
+    it was. A matrix product depends in its last bits on how many threads share it, so a training has `threads` of its
+    own, whatever the process has; more are faster for large nets. Batches lie at multiples of 16 bytes, since MKL
+    rounds others differently. On CUDA equal bytes need torch.use_deterministic_algorithms(True) as well.
+
+    `compile`: a dense net trains in one call of a native program, which agrees with PyTorch up to rounding: Linear
+    layers, all trained, with ReLU, Tanh or Sigmoid between them; a plain cross_entropy, mse_loss or
+    binary_cross_entropy_with_logits; arrays, on a CPU, one thread, no PerExample. The machine's C++ compiler makes it
+    once, in seconds; where there is none, PyTorch trains, and the log "hansa" says so. Any other net is PyTorch's.
+
+    `cohort`: so many clients of a round train as one batch, each with dropout of its own key; its bytes are the same in
+    any company, and alone it takes as long as all. None: many on CUDA, one on a CPU. It takes arrays, a net without
+    buffers, and layers that vmap knows.
+
+    `net` is copied, once for all clients: the caller's own module changes only in `load`. A plan's digest covers the
+    architecture, the loss and the frozen parameters, not the first weights and not how it computes.
+    """
+
+    private = True
+
+    def __init__(
+        self,
+        net: nn.Module,
+        loss: Loss,
+        buffers: Literal["average", "local"] = "average",
+        device: str | None = "cpu",
+        metrics: Mapping[str, Metric] | None = None,
+        threads: int = 1,
+        compile: bool = True,
+        cohort: int | None = None,
+    ):
+        rest = chain(check_choices(buffers, metrics, threads), checks.check_speed(compile, cohort))
+        for wrong, *words in chain(checks.check_net(net), checks.check_loss(loss), rest):
+            if wrong:
+                raise PlanError(*words)
+        self.net, self.loss, self.buffers, self.threads, self.device = net, loss, buffers, threads, device_of(device)
+        self.compile = compile
+        self._known = known(loss)
+        if metrics is None:
+            metrics = {"accuracy": (ACCURACY[self._known], RATE)} if self._known in ACCURACY else {}
+        self._measured = metrics
+        self.metrics = bounds(self._known in POSITIVE, metrics)
+        self._targets = NUMBERS if self._known in ELEMENTWISE else LABELS
+        self._loss = copy.deepcopy(loss).to(self.device) if isinstance(loss, nn.Module) else loss
+        frozen = (p.detach().cpu().reshape(-1) for p in net.parameters() if not p.requires_grad)
+        self._frozen = fingerprint(p.view(torch.uint8).numpy() for p in frozen)
+        layers = dense(net, loss) if compile and self.device.type == "cpu" and threads == 1 else None
+        self._dense = Program(layers) if layers else None
+        self._flatten(placed(net, self.device))
+        self._cohort = cohort
+        self.cohort = 1 if self._first else cohort or width(self.trainable, self.device)
+        self._lanes = Lanes(self._net, self._loss, self.cohort, self._targets) if self.cohort > 1 else None
+
+    def _flatten(self, net: nn.Module) -> None:
+        """Make all trainable parameters of `net`, and their gradients, views of one tensor each."""
+        self._net = net.train()
+        net.register_forward_hook(logits)
+        self._weights = weights = [p for p in net.parameters() if p.requires_grad]
+        self._flat = torch.cat([p.detach().reshape(-1) for p in weights])
+        self._flat.grad = self._grad = torch.zeros_like(self._flat)
+        i = 0
+        for p in weights:
+            p.data, p.grad = (whole[i : i + p.numel()].view(p.shape) for whole in (self._flat, self._grad))
+            i += p.numel()
+        self._places = self._where()
+        lasting = net.state_dict(keep_vars=True)
+        self._first = {name: b.clone() for name, b in net.named_buffers() if name in lasting}
+        moving = [name for name, b in self._first.items() if b.is_floating_point() and b.isfinite().all()]
+        self._carried = {name: self._first[name].numel() for name in moving if self.buffers == "average"}
+        self._mine: dict[str, Tensor] = {}  # what the present client keeps; {} for the buffers as given
+        self._start = self._vector()
+        self.size = len(self._start)
+
+    def _where(self) -> list[int]:
+        return [0 if t is None else t.data_ptr() for p in self._weights for t in (p, p.grad)]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A new model from the weights of the start: views do not survive being sent elsewhere."""
+        with self._at(self._start, 0):
+            net = copy.deepcopy(self._net).cpu()
+        how = str(self.device), self._measured, self.threads, self.compile, self._cohort
+        return type(self), (net, self.loss, self.buffers, *how)
+
+    def __repr__(self) -> str:
+        net, loss = condensed(str(self._net)), spell(self.loss)
+        tensors = [*self._net.named_parameters(), *self._first.items()]
+        shapes = [(name, tuple(t.shape), str(t.dtype), t.requires_grad) for name, t in tensors]
+        metrics = [(name, spell(function), bound) for name, (function, bound) in self._measured.items()]
+        digest = fingerprint([repr((net, loss, shapes, metrics, self._frozen)).encode()])
+        shown = [net if len(net) <= 120 else f"{net[:100].rstrip()} …)", f"loss={loss}", f"buffers={self.buffers!r}"]
+        if metrics:
+            shown.append(f"metrics={', '.join(self._measured)}")
+        return f"TorchModel({', '.join(shown)}, {self.size} numbers, {digest})"
+
+    @property
+    def trainable(self) -> int:
+        """How many of the numbers are trained: all but the buffers."""
+        return len(self._flat)
+
+    def plan(self, training: Training) -> None:
+        """With PerExample, no layer that mixes the examples of a batch."""
+        super().plan(training)
+        if training.private is not None:
+            checks.check_mixing(self._net)
+
+    # ── the vector ──
+
+    def start(self, key: Key) -> Vector:
+        """The weights that `net` had when it was given: the caller's seed decides, not the plan's."""
+        return self._start.copy()
+
+    def _vector(self) -> Vector:
+        parts = [self._flat]
+        if self._carried:
+            now = dict(self._net.named_buffers())
+            parts += [now[name].reshape(-1) for name in self._carried]
+        return np.concatenate([part.detach().double().cpu().numpy() for part in parts])
+
+    def _load(self, x: Vector) -> None:
+        """Set the net to x, and the buffers that do not travel to the client's own or the first ones."""
+        check_length(np.shape(x), self)
+        i = self.trainable
+        self._flat.copy_(torch.from_numpy(np.array(x[:i], np.float32)))
+        if not self._first:
+            return
+        now = dict(self._net.named_buffers())
+        for name, first in self._first.items():
+            if name in self._carried:
+                part = np.array(x[i : i + self._carried[name]])
+                now[name].detach().copy_(torch.from_numpy(part).view(first.shape))
+                i += part.size
+            else:
+                now[name].detach().copy_(self._mine.get(name, first))
+
+    @contextmanager
+    def _at(self, x: Vector, seed: int) -> Iterator[None]:
+        """The net at x, with its own random numbers and threads; the caller's are given back."""
+        before, cuda = torch.get_num_threads(), [self.device.index] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):
+            torch.set_num_threads(self.threads)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed takes 20 times as long
+            for index in cuda:
+                torch.cuda.default_generators[index].manual_seed(seed)
+            try:
+                self._load(x)
+                yield
+            finally:
+                torch.set_num_threads(before)
+        checks.check_moving(self._where() != self._places, self.net)
+
+    # ── training ──
+
+    def train(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult:
+        """Train from x, with the local optimizer that `training` names."""
+        if self._lanes and not training.private and arrays(data) is not None:
+            return self._side_by_side([Job(x, data, drift, key)], training)[0]
+        if (result := self._natively(x, data, training, drift, key)) is not None:
+            return result
+        with self._at(x, key.seed()), torch.enable_grad():
+            self._net.training or self._net.train()
+            try:
+                steps, total = self._stepped(x, data, training, drift, key)
+            except (IndexError, ValueError) as error:
+                checks.explain(error)
+                raise
+            end = self._vector()
+            if self.buffers == "local":
+                now = dict(self._net.named_buffers())
+                self._mine = {name: now[name].detach().clone() for name in self._first}
+        return TrainResult(end, steps, total / steps)
+
+    def _stepped(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> tuple[int, float]:
+        """Train step by step; how many steps, and the sum of their losses."""
+        correct, step, steps = correction(self._flat, self._step(x, training, drift)), stepper(self._flat, training), 0
+        gradient = self._mean if training.private is None else self._private(training, local.count(data), key)
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for batch in local.batches(data, training, key):
+            self._grad.zero_()
+            total += gradient(batch)
+            if correct is not None:
+                correct()
+            step()
+            steps += 1
+        return steps, float(total)
+
+    def _natively(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult | None:
+        """Train a dense net in one call; None for any other, and where PyTorch must."""
+        if self._dense is None or training.private or (whole := arrays(data)) is None:
+            return None
+        check_length(np.shape(x), self)
+        return self._dense.train(x, whole, training, drift, key)
+
+    def train_all(self, jobs: Sequence[Job], training: Training) -> list[TrainResult]:
+        """Train many clients, as many at once as `cohort` says; each ends with the bytes that it has alone."""
+        if not self._lanes or training.private or any(arrays(job.data) is None for job in jobs):
+            return super().train_all(jobs, training)
+        tops = range(0, len(jobs), self.cohort)
+        return [one for i in tops for one in self._side_by_side(jobs[i : i + self.cohort], training)]
+
+    def _side_by_side(self, jobs: Sequence[Job], training: Training) -> list[TrainResult]:
+        """At most `cohort` clients, as one batch."""
+        assert self._lanes
+        with self._at(self._start, 0), torch.inference_mode(False), torch.enable_grad():
+            here = {i: self._here(x) for i, x in {id(job.x): job.x for job in jobs}.items()}  # mostly one x for all
+            lanes = [self._lane(here[id(job.x)], job, training) for job in jobs]
+            try:
+                with checks.vmapped():
+                    found = self._lanes.train(lanes)
+            except PlanError as error:
+                if self._cohort:
+                    raise
+                log.warning("Clients train one by one: %s", error.found)
+                self.cohort, self._lanes = 1, None
+                return super().train_all(jobs, training)
+        return [TrainResult(y.numpy(), steps, total / steps) for y, steps, total in found]
+
+    def _lane(self, start: Tensor, job: Job, training: Training) -> Lane:
+        x, data, drift, key = job
+        whole, rows, step = arrays(data), ordered(data, training, key), self._step(x, training, drift)
+        assert whole is not None
+        return Lane(start, whole, rows, math.prod(training.schedule(len(target(whole)))), step, key.seed())
+
+    def _step(self, x: Vector, training: Training, drift: Drift) -> Step:
+        shift = None if drift.shift is None else self._here(drift.shift)
+        centre = self._here(x if drift.centre is None else drift.centre) if drift.pull else None
+        return Step(training.optimizer, training.learning_rate, training.weight_decay, drift.pull, centre, shift)
+
+    def _mean(self, batch: Batch) -> Tensor:
+        """The loss of a batch; its gradient is added to the flat one."""
+        inputs, named, y = self._tensors(batch)
+        loss = self._loss(self._net(*inputs, **named), y)
+        loss.backward()
+        return loss.detach()
+
+    def _private(self, training: Training, examples: int, key: Key) -> Callable[[Batch], Tensor]:
+        """What gives the loss of a batch, and adds PerExample's gradient to the flat one; some examples at a time."""
+        private, b, steps = training.private, training.schedule(examples)[0], count()
+        assert private is not None
+        weights = {name: p.detach() for name, p in self._net.named_parameters() if p.requires_grad}
+
+        def alone(weights: Any, inputs: Any, named: Any, y: Tensor) -> Tensor:
+            return self._loss(functional_call(self._net, weights, tuple(inputs), named), y)
+
+        each = vmap(grad_and_value(alone), in_dims=(None, 0, 0, 0), randomness="different")
+
+        def gradient(batch: Batch) -> Tensor:
+            loss = torch.zeros((), device=self.device)
+            for piece in pieces(batch, max(1, GRADIENTS // len(self._flat))):
+                inputs, named, y = self._tensors(piece)
+                with checks.vmapped():
+                    one = [a[:, None] for a in inputs], {name: a[:, None] for name, a in named.items()}, y[:, None]
+                    found, losses = each(weights, *one)
+                loss += losses.sum()
+                parts = [found[name].reshape(len(y), -1) for name in weights]
+                norms = torch.stack([g.norm(dim=1) for g in parts]).norm(dim=0)
+                scale = private.clip / norms.clamp(min=private.clip)
+                if not (good := norms.isfinite()).all():
+                    scale, parts = scale.where(good, 0), [g.where(good[:, None], 0) for g in parts]
+                self._grad += torch.cat([scale @ g for g in parts])
+            noise = private.drawn((len(self._flat),), key.child("noise", next(steps)))
+            self._grad.add_(torch.from_numpy(noise).to(self._grad)).div_(b)
+            return loss / max(1, len(target(batch)))
+
+        return gradient
+
+    def _here(self, v: Vector) -> Tensor:
+        return torch.from_numpy(np.array(v[: self.trainable], np.float32)).to(self.device)
+
+    def _tensors(self, batch: Batch) -> tuple[list[Tensor], dict[str, Tensor], Tensor]:
+        """What the net takes by position, what by name, and the targets."""
+        inputs, named, y = parts(batch, self._targets)
+        return [self._tensor(a) for a in inputs], {name: self._tensor(a) for name, a in named.items()}, self._tensor(y)
+
+    def _tensor(self, array: Vector) -> Tensor:
+        tensor = torch.from_numpy(array)
+        if self.device.type != "cpu":
+            return tensor.to(self.device, non_blocking=True)
+        return tensor.clone() if tensor.data_ptr() % ALIGNED else tensor
+
+    def keep(self, memo: dict[str, Any]) -> None:
+        """Take up a client's own buffers; {} for those that `net` came with."""
+        self._mine = {
+            name: torch.from_numpy(np.array(memo[name])).to(self.device) for name in self._first if name in memo
+        }
+
+    def kept(self) -> dict[str, Any]:
+        """The client's own buffers, handed over: the model has those of `net` again."""
+        mine, self._mine = self._mine, {}
+        return {name: b.cpu().numpy() for name, b in mine.items()}
+
+    # ── scoring ──
+
+    def score(self, x: Vector, data: Any) -> dict[str, float]:
+        """The mean loss and the other metrics, with the net in eval mode."""
+        measured = {"loss": self._loss} | {name: function for name, (function, _) in self._measured.items()}
+        n, sums = 0, dict.fromkeys(measured, torch.zeros((), dtype=torch.float64, device=self.device))
+        with self._at(x, 0), torch.no_grad():  # not inference_mode: what a net caches must be fit for training
+            self._net.training and self._net.eval()
+            for whole in local.whole(data):
+                for batch in pieces(whole, SCORED):
+                    inputs, named, y = self._tensors(batch)
+                    outputs = self._net(*inputs, **named)
+                    n += len(y)
+                    for name, function in measured.items():
+                        sums[name] = sums[name] + len(y) * torch.as_tensor(function(outputs, y)).double()
+        if not n:
+            raise DataError("There are no examples to score.", "A mean of none is not defined.", "Give it test data.")
+        return {name: float(value) / n for name, value in sums.items()}
+
+    def check(self, data: Any, who: str) -> None:
+        """Send the first rows through net and loss, as they would be scored, and compare labels with outputs."""
+        with self._at(self._start, 0), torch.enable_grad():
+            self._net.eval()
+            whole = next(iter(local.whole(data)))
+            few = next(pieces(whole, CHECKED))
+            with passing(few, who):
+                inputs, named, y = self._tensors(few)
+                outputs = self._net(*inputs, **named)
+                fit(self.loss, outputs, target(whole), who)
+                loss = self._loss(outputs, y)
+        found = f"tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        check_descent(not isinstance(loss, Tensor) or bool(loss.ndim) or not loss.requires_grad, found)
+        check_finite(loss.item(), len(y), who)
+
+    # ── PyTorch's own forms ──
+
+    def state_dict(self, x: Vector) -> dict[str, Tensor]:
+        """The net's state_dict with the weights and travelling buffers of x; all else as it was given. On the CPU."""
+        with self._at(x, 0):
+            state = self._net.state_dict()
+            return {k: v.detach().clone().cpu() if isinstance(v, Tensor) else v for k, v in state.items()}
+
+    def tensors(self, x: Vector) -> dict[str, Vector]:
+        """The tensors of `state_dict` as NumPy arrays."""
+        found = {name: part for name, part in self.state_dict(x).items() if isinstance(part, Tensor)}
+        return {k: (v.float() if v.dtype == torch.bfloat16 else v).numpy() for k, v in found.items()}
+
+    def load(self, x: Vector) -> nn.Module:
+        """Put x into the module that was given, and return it."""
+        with self._at(x, 0):
+            self.net.load_state_dict(self._net.state_dict())
+        return self.net

@@ -1,0 +1,278 @@
+"""Many clients at once: their parameters are the rows of one matrix, and a step moves all of them."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+
+from ...data.inputs import Batch, Types, parts, taken, target
+from ...errors import PlanError
+from ...spec import Vector
+from . import checks
+from .losses import Loss
+from .steps import MOMENTS, Step, stepped
+from .turns import Ints, Kind, Turn, kind, turns
+
+MOST, NUMBERS = 64, 2**27  # clients at once, and numbers in their parameters together
+HELD, TURN, ROWS = 2**30, 2**26, 2**22  # bytes of examples on a device in a training, or else in a turn; rows in a turn
+GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15 - 2**64, 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
+
+
+def width(size: int, device: torch.device) -> int:
+    """How many clients of so many numbers train at once where nobody says: one on a CPU, many on a GPU."""
+    return 1 if device.type == "cpu" else max(1, min(MOST, NUMBERS // size))
+
+
+# ── random numbers of each client's own ──────────────────────────────────────────────────────────────────────────────
+
+
+class Drop(nn.Module):
+    """Dropout whose draws are a function of `seed` and of the place of the number, on every device.
+
+    u = mix(mix(seed) + i·γ), mix that of SplitMix64   (Steele, Lea and Flood 2014)
+    """
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p, self.seed = p, torch.zeros((), dtype=torch.int64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x/(1 − p) where u ≥ p, else 0."""
+        if not self.training or not self.p:
+            return x
+        places = torch.arange(x.numel(), device=x.device)
+        u = _mixed(_mixed(self.seed) + places * GOLDEN) >> 40 & 0xFFFFFF
+        return torch.where(u.reshape(x.shape) >= self.p * 2**24, x / (1 - self.p), 0.0)
+
+
+def _mixed(z: Tensor) -> Tensor:
+    """SplitMix64's finaliser, modulo 2⁶⁴."""
+    z = (z ^ _right(z, 30)) * FIRST
+    z = (z ^ _right(z, 27)) * SECOND
+    return z ^ _right(z, 31)
+
+
+def _right(z: Tensor, n: int) -> Tensor:
+    return z >> n & (1 << 64 - n) - 1
+
+
+def keyed(net: nn.Module) -> nn.Module:
+    """A copy of the net whose dropout is drawn by `Drop`."""
+    found = copy.deepcopy(net)
+    for part in list(found.modules()):
+        for name, child in part.named_children():
+            if type(child) is nn.Dropout:
+                setattr(part, name, Drop(child.p))
+    return found
+
+
+# ── what a step reads and writes ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One client among many: where it starts, its arrays, the rows of its batches, how it steps, its seed.
+
+    `draws` is the number of examples in all its batches.
+    """
+
+    start: Tensor
+    data: Batch
+    rows: Iterator[Ints]
+    draws: int
+    step: Step
+    seed: int
+
+
+class Form(NamedTuple):
+    """What a step is made of; all else are numbers that enter it."""
+
+    optimizer: str
+    decays: bool
+    pulls: bool
+    shifts: bool
+
+
+@dataclass(frozen=True)
+class State:
+    """Tensors that steps read and write where they lie, a row for each client.
+
+    y, moments, drift  [width, d]; the drift is centre and shift, None where there is none
+    rates              η, λ and the drift's pull
+    seeds, t, total    [width]: of dropout, the steps done, the sum of their losses
+    on                 [width], who steps
+    """
+
+    y: Tensor
+    moments: list[Tensor]
+    drift: tuple[Tensor | None, Tensor | None]
+    rates: Tensor
+    seeds: Tensor
+    t: Tensor
+    total: Tensor
+    on: Tensor
+
+
+class Examples:
+    """The examples of many clients on a device: all of them at once, or those of each turn.
+
+    All at once where they take at most HELD bytes and are not more than the batches draw.
+    """
+
+    def __init__(self, lanes: Sequence[Lane], targets: Types, device: torch.device):
+        self.lanes, self.targets, self.device = lanes, targets, device
+        self.kinds = [kind(lane.data, targets) for lane in lanes]
+        counts = [len(target(lane.data)) for lane in lanes]
+        held = sum(n * one.nbytes for n, one in zip(counts, self.kinds, strict=True))
+        whole = held <= HELD and sum(counts) <= sum(lane.draws for lane in lanes)
+        self.most = ROWS if whole else max(1, min(ROWS, TURN // max(1, *(one.nbytes for one in self.kinds))))
+        self._tops = np.zeros(len(lanes), np.int64)  # where each one's examples begin among those of its kind
+        self._whole: dict[Kind, list[Tensor]] = {}
+        for one in set(self.kinds) if whole else ():
+            alike = [i for i, other in enumerate(self.kinds) if other == one]
+            self._tops[alike] = np.cumsum([0, *(counts[i] for i in alike[:-1])])
+            self._whole[one] = self._joined([lanes[i].data for i in alike])
+
+    def find(self, turn: Turn) -> tuple[list[Tensor], Tensor]:
+        """Tensors of examples, and which of these the turn's steps are on [steps, width·batch]."""
+        steps, _, size = turn.rows.shape
+        if whole := self._whole.get(turn.kind):
+            rows = turn.rows + self._tops[turn.whose][:, None]
+            return whole, sent(rows.reshape(steps, -1), self.device)
+        now = np.flatnonzero(turn.on)
+        some = self._joined([taken(self.lanes[i].data, turn.rows[:, i].ravel()) for i in now.tolist()])
+        tops = np.searchsorted(now, turn.whose) * (steps * size)
+        rows = tops[:, None] + np.arange(steps * size).reshape(steps, 1, size)
+        return some, sent(rows.reshape(steps, -1), self.device)
+
+    def _joined(self, some: Sequence[Batch]) -> list[Tensor]:
+        """Inputs by position, inputs by name and targets, each of all one behind the other."""
+        each = [parts(batch, self.targets) for batch in some]
+        columns = zip(*((*inputs, *named.values(), y) for inputs, named, y in each), strict=True)
+        return [sent(np.concatenate(column), self.device) for column in columns]
+
+
+def sent(array: Vector, device: torch.device) -> Tensor:
+    """The array on a device, which the caller does not wait for."""
+    tensor = torch.from_numpy(array)
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+# ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Lanes:
+    """A net and its loss, for `width` clients at once; fewer are filled up, so that no bits depend on how many."""
+
+    def __init__(self, net: nn.Module, loss: Loss, width: int, targets: Types):
+        self.net, self.loss, self.width, self.targets = keyed(net).train(), loss, width, targets
+        self._drops = [part for part in self.net.modules() if isinstance(part, Drop)]
+        self._params = {name: p.shape for name, p in self.net.named_parameters() if p.requires_grad}
+
+    def train(self, lanes: Sequence[Lane]) -> list[tuple[Tensor, int, float]]:
+        """Where each client ends, in how many steps, and the sum of their losses; all step alike."""
+        form, state = self._begin(lanes)
+        examples = Examples(lanes, self.targets, state.y.device)
+        for turn in turns(examples.kinds, [lane.rows for lane in lanes], self.width, examples.most):
+            data, rows = examples.find(turn)
+            state.on.copy_(sent(turn.on, state.on.device))
+            for row in rows:
+                batch = [one[row].view(self.width, -1, *one.shape[1:]) for one in data]
+                self.step(form, state, batch, turn.kind.takes)
+        done = zip(state.y.cpu(), state.t.tolist(), state.total.tolist(), strict=True)
+        return [(y.to(torch.double, copy=True), int(steps), loss) for y, steps, loss in islice(done, len(lanes))]
+
+    def _begin(self, lanes: Sequence[Lane]) -> tuple[Form, State]:
+        """The form of their steps, and the state before the first."""
+        each, how = [*lanes, *[lanes[0]] * (self.width - len(lanes))], lanes[0].step
+        form = Form(how.optimizer, bool(how.decay), how.centre is not None, how.shift is not None)
+        state = self._state(form, lanes[0].start.numel(), lanes[0].start.device)
+        for i, lane in enumerate(each):
+            state.y[i] = lane.start
+            for matrix, row in zip(state.drift, (lane.step.centre, lane.step.shift), strict=True):
+                if matrix is not None and row is not None:
+                    matrix[i] = row
+        state.rates.copy_(torch.tensor([how.eta, how.decay, how.pull], dtype=torch.double))
+        state.seeds.copy_(torch.tensor([lane.seed for lane in each]))
+        return form, state
+
+    def _state(self, form: Form, size: int, device: torch.device) -> State:
+        """Zeros, where such steps read and write."""
+
+        def made(*shape: int, dtype: torch.dtype = torch.double) -> Tensor:
+            return torch.zeros(shape, dtype=dtype, device=device)
+
+        def matrix() -> Tensor:
+            return made(self.width, size, dtype=torch.float32)
+
+        moments = [matrix() for _ in range(MOMENTS.get(form.optimizer, 2))]
+        drift = matrix() if form.pulls else None, matrix() if form.shifts else None
+        seeds, on = made(self.width, dtype=torch.int64), made(self.width, dtype=torch.bool)
+        return State(matrix(), moments, drift, made(3), seeds, made(self.width), made(self.width), on)
+
+    def step(self, form: Form, state: State, batch: list[Tensor], takes: tuple[str, ...]) -> None:
+        """A step of those who are on, written over their state; nothing here waits for a value."""
+        g, values = self._gradients(state.y, batch, takes, state.seeds + state.t.long() * FIRST)
+        (eta, decay, pull), (centre, shift) = state.rates.unbind(), state.drift
+        if centre is not None:
+            g = g + pull * (state.y - centre)
+        if shift is not None:
+            g = g + shift
+        state.t.add_(state.on)
+        t, decays = state.t[:, None].to(state.y), decay if form.decays else None
+        y, moments = stepped(form.optimizer, state.y, g, state.moments, t, eta, decays)
+        for old, new in zip((state.y, *state.moments), (y, *moments), strict=True):
+            torch.where(state.on[:, None], new, old, out=old)
+        state.total.add_(values.double().where(state.on, 0.0))
+
+    def _gradients(self, y: Tensor, batch: list[Tensor], takes: tuple[str, ...], seeds: Tensor) -> Any:
+        """Each client's gradient [width, d] and loss [width]."""
+        count = takes[:-1].count("")
+
+        def alone(y: Tensor, parts: list[Tensor], seed: Tensor) -> Tensor:
+            *inputs, target = parts
+            for i, drop in enumerate(self._drops):
+                drop.seed = seed + i * SECOND
+            cut = torch.split(y, [math.prod(shape) for shape in self._params.values()])
+            tensors = {name: v.view(shape) for (name, shape), v in zip(self._params.items(), cut, strict=True)}
+            by_name = dict(zip(takes[count:-1], inputs[count:], strict=True))
+            return self.loss(functional_call(self.net, tensors, tuple(inputs[:count]), by_name), target)
+
+        return vmap(grad_and_value(alone), randomness="error")(y, batch, seeds)
+
+
+def placed(net: nn.Module, device: torch.device) -> nn.Module:
+    """A copy of the net on a device."""
+    try:
+        return copy.deepcopy(net).to(device)
+    except Exception as error:
+        raise checks.uncopied(net, error) from error
+
+
+def device_of(name: str | None) -> torch.device:
+    """The device of that name; PlanError where there is none."""
+    try:
+        device = torch.get_default_device() if name is None else torch.device(name)
+    except (RuntimeError, TypeError):
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise PlanError(f"device={name!r}.", "Models train on CPUs and CUDA.", "Write device='cpu' or device='cuda:0'.")
+    if device.type == "cpu":
+        return device
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if (device.index or 0) >= count:
+        raise PlanError(
+            f"device={name!r} is asked for, and PyTorch sees {count} CUDA devices here.",
+            "It needs a GPU, its driver, and a build of PyTorch for CUDA.",
+            "Write device='cpu', or see what torch.cuda.device_count() says.",
+        )
+    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)

@@ -1,0 +1,104 @@
+"""Parties: who is asked beside the server, and holds a secret of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..aggregators import Conversation
+from ..errors import HansaError, Kind, ProtocolError, RestartedError, tell
+from ..messages import Request
+from ..plan import Plan
+from ..rand import Key
+from ..spec import Vector
+from ..transforms import Context
+
+
+@dataclass(repr=False)
+class Party:
+    """Who is asked: a name, a copy of the plan, a secret, and the conversation that is under way.
+
+    A conversation is a generator, driven one exchange at a time; the first message of a session ends the one before.
+    What hides grows from the secret: noise, rounding, and the draws of noisy training. It is a fresh one, unless a
+    simulation wants noise that repeats, and names one: secret=Key.of(7). Then ε does not hold against who knows it.
+    """
+
+    who: str
+    plan: Plan
+    secret: Key = field(default_factory=Key.fresh, repr=False, kw_only=True)
+
+    _told = ""  # its last words on why it does not take part, which are said once
+
+    def __post_init__(self) -> None:
+        self._conversation: tuple[int, Conversation] | None = None
+        self._run: str | None = None  # that is under way
+        self._latest = dict[str, int]()  # run → the last round in which it drew noise
+
+    def _drew(self, run: str) -> int:
+        """The last round in which it drew noise: in this run, or in all, if this one has a new name and never began."""
+        self._run = run if self._run is None else self._run
+        return self._latest.get(run, -1) if run == self._run else max(self._latest.values(), default=-1)
+
+    def _begin_anew(self) -> None:
+        """What was drawn stays drawn, whoever says that a run begins; but a simulation may repeat what it has named."""
+        self._conversation, self._run = None, None
+        if not self.secret.hides:
+            self._latest = {}
+
+    def __repr__(self) -> str:
+        """Who it is; what it holds is nobody's business."""
+        return f"<{type(self).__name__} {self.who}>"
+
+    def told(self, error: HansaError) -> Kind:
+        """Say here why it does not take part, and give the kind of it, which is all that a server hears."""
+        if str(error) != self._told:
+            self._told = str(error)
+            tell(str(error) if self.who in error.found else f"{self.who}: {error}")
+        return error.kind
+
+    def answer(self, request: Request) -> Any:
+        """The reply to `request.bodies[who]`."""
+        if request.plan != self.plan.digest:
+            raise ProtocolError(
+                f"{self.who} was asked to take part in plan {request.plan[:8]}… and holds {self.plan.digest[:8]}….",
+                "Server and clients must hold the same plan, or they would not mean the same by a vector.",
+                "Give both the same app, of the same version.",
+            )
+        body, now = request.bodies[self.who], self._conversation
+        if request.turn == 0:
+            now = self._conversation = request.session, self._converse(request)
+            said = next(now[1])
+            return said if body is None else now[1].send(body)
+        if now is None or now[0] != request.session:
+            raise RestartedError(
+                f"{self.who} was asked to go on with session {request.session}, and knows nothing of it.",
+                "It was asked for another in between, or started anew.",
+            )
+        try:
+            return now[1].send(body)
+        except StopIteration:
+            raise ProtocolError(f"{self.who} has said all that session {request.session} asks of it.") from None
+
+    def _heard(self, request: Request) -> tuple[dict[str, Vector], tuple[Any, ...]]:
+        """The server's vectors, and what the transforms have learnt; ProtocolError for what this plan does not say."""
+        match request.down:
+            case (dict(vectors), tuple(memo)) if len(memo) == len(self.plan.pipe):
+                shapes = {name: v.shape for name, v in vectors.items() if isinstance(v, np.ndarray)}
+                if self.plan.tells(shapes) and 0 <= request.round < self.plan.rounds:
+                    return vectors, memo
+        raise ProtocolError(
+            f"{self.who} was asked for round {request.round} with what this plan does not tell its clients.",
+            f"It has {self.plan.rounds} rounds, and tells {self.plan.told} and a memo for each transform.",
+            "Look at the server: a client answers what its plan says, and nothing else.",
+        )
+
+    def _at(self, request: Request, secret: Key, **more: Any) -> Context:
+        fingerprint = request.fingerprint if self.plan.binds else b""
+        return self.plan.context(
+            request.round, request.session, self.who, secret=secret, run=request.run, fingerprint=fingerprint, **more
+        )
+
+    def _converse(self, request: Request) -> Conversation:
+        raise TypeError(f"{type(self).__name__} does not say what it answers")

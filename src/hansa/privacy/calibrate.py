@@ -1,0 +1,47 @@
+"""How much noise a budget takes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Literal
+
+from ..errors import PlanError
+from .ledger import MISSING, Budget, Ledger
+from .mechanisms import Release
+
+LARGEST = 1e6  # noise multiplier that calibration tries
+
+
+def calibrate(budget: Budget, release: Release, rounds: int, accountant: Literal["rdp", "pld"] = "rdp") -> float:
+    """The least noise multiplier z, to four digits, with which `rounds` releases stay within the budget.
+
+    `release` says the sampling; its noise does not count. ε falls as z grows, so halving an interval finds it.
+    """
+    if find_spec("dp_accounting") is None:
+        raise PlanError("The noise cannot be calibrated.", f"{MISSING[0].upper()}{MISSING[1:].split(': ')[0]}.",
+                        "Install it: pip install 'hansa[privacy]'.")  # fmt: skip
+    if not isinstance(rounds, int) or rounds < 1:
+        raise PlanError(f"{rounds!r} rounds need no noise.", "It counts rounds.", "Write for example rounds=200.")
+
+    def enough(z: float) -> bool:
+        return budget.allows(Ledger(accountant=accountant).plus(replace(release, noise=z), rounds))
+
+    high = 1.0
+    while not enough(high):
+        high *= 2
+        if high > LARGEST:
+            raise PlanError(
+                f"No noise keeps {rounds} rounds within ε = {budget.epsilon:g} at δ = {budget.delta:g}.",
+                f"Not even a multiplier of {LARGEST:g} does, by this accountant.",
+                "Allow a larger ε or δ.",
+            )
+    low = high / 2
+    while low > 1e-3 and enough(low):
+        low, high = low / 2, low
+    while high / low > 1 + 1e-5:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    unit = 10.0 ** (math.floor(math.log10(high)) - 3)
+    return float(f"{math.ceil(high / unit) * unit:.4g}")

@@ -1,0 +1,185 @@
+"""Ledger: what has been given away about a client, as ε at δ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from importlib.util import find_spec
+from typing import Literal
+
+from ..errors import PlanError, number
+from .mechanisms import NEIGHBOURS, Release, curve
+
+Unit = Literal["client", "example"]
+EXAMPLE = "its client's data with the example, or with nothing in its place"  # how many there are is no secret
+NAMED = "not against who knows the secret that the simulation names: it takes the noise off again"
+MISSING = "the library that adds up privacy is not installed: pip install 'hansa[privacy]'"
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """What a run promises each client: ε at δ; or no ε, and why not."""
+
+    epsilon: float | None
+    delta: float
+    neighbours: str = ""
+    why: str = ""
+    unit: Unit = "client"
+    named: bool = False  # does the noise grow from a secret that a simulation names?
+
+    def __str__(self) -> str:
+        """The promise as a clause."""
+        if self.epsilon is None:
+            return f"no ε for {'an' if self.unit == 'example' else 'a'} {self.unit}: {self.why}"
+        but = f", but {NAMED}" if self.named else ""
+        return f"ε = {self.epsilon:.4g} at δ = {self.delta:.2g} for each {self.unit} ({self.neighbours}){but}"
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All releases of a run, and what they add up to for the client that has taken part most; or for one example.
+
+    A release with secret sampling counts for every client. Any other counts for those whose vectors may be in it: the
+    rest are known not to be, and lose nothing.
+    """
+
+    secret: Mapping[Release, int] = field(default_factory=dict)  # release → how often
+    clients: Mapping[str, Mapping[Release, int]] = field(default_factory=dict)  # who → the same, for it alone
+    why: str = ""  # why nothing bounds what a client gives away, if so
+    accountant: Literal["rdp", "pld"] = "rdp"
+    unit: Unit = "client"
+    named: bool = False  # does noise of a round grow from a secret that a simulation names?
+
+    def __post_init__(self) -> None:
+        if self.accountant not in ("rdp", "pld"):
+            raise PlanError(
+                f"Ledger(accountant={self.accountant!r}) cannot add up.",
+                "There are Rényi divergences and privacy loss distributions.",
+                "Write 'rdp' (quick, and for every sampling) or 'pld' (tighter, and slow).",
+            )
+
+    def plus(self, release: Release, times: int = 1, who: Iterable[str] | None = None) -> Ledger:
+        """This ledger with one more release, for all clients or for those named."""
+        if who is None:
+            return replace(self, secret={**self.secret, release: self.secret.get(release, 0) + times})
+        added = {name: _and(self.clients.get(name, {}), release, times) for name in who}
+        return replace(self, clients={**self.clients, **added})
+
+    def without(self, why: str) -> Ledger:
+        """This ledger with something in it that nothing bounds."""
+        return replace(self, why=self.why or why)
+
+    def worst(self, delta: float) -> dict[Release, int]:
+        """The releases that count for the client that has given away most, at δ."""
+        histories = list({frozenset(own.items()): own for own in self.clients.values()}.values())
+        gaussian = all(release.gaussian for own in histories for release in own)
+
+        def cost(own: Mapping[Release, int]) -> float:
+            if gaussian:  # their 1/z² add up to that of one Gaussian
+                return sum(times / release.gaussian**2 for release, times in own.items())
+            return _by_divergence(own, delta)
+
+        own = max(histories, key=cost) if len(histories) > 1 else histories[0] if histories else {}
+        total = dict(self.secret)
+        for release, times in own.items():
+            total[release] = total.get(release, 0) + times
+        return total
+
+    def epsilon(self, delta: float) -> float | None:
+        """ε at δ for each unit; None where there is no bound, and `guarantee` says why."""
+        return self.guarantee(delta).epsilon
+
+    def guarantee(self, delta: float) -> Guarantee:
+        """What all releases together promise each unit."""
+        _check_delta(delta)
+        say = partial(Guarantee, delta=delta, unit=self.unit, named=self.named)
+        why, known = self.why, bool(self.secret or self.clients)
+        if not why and known and find_spec("dp_accounting") is None:
+            why = MISSING
+        if why:
+            return say(None, why=why)
+        releases = self.worst(delta)
+        relations = {release.relation for release in releases}
+        neighbours = NEIGHBOURS[max(relations, default="all", key=list(NEIGHBOURS).index)]
+        if self.unit == "example":  # clipped to nothing, as far as sums and samples can tell
+            neighbours = EXAMPLE
+        if "uniform" in relations and len(relations) > 1:
+            return Guarantee(
+                None, delta, unit=self.unit, why="its rounds were sampled in ways whose guarantees do not add up"
+            )
+        if not releases:
+            return say(0.0, neighbours=neighbours)
+        gaussian = all(release.gaussian for release in releases)
+        pld = self.accountant == "pld" and "uniform" not in relations and gaussian  # it knows no others
+        found = _by_loss(releases, delta) if pld else _by_divergence(releases, delta)
+        if math.isfinite(found):
+            return say(found, neighbours=neighbours)
+        return say(None, why="so little noise gives no finite ε")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that a run may give away about a client: ε at δ. A run with a budget ends before it is passed."""
+
+    epsilon: float
+    delta: float = 1e-6
+
+    def __post_init__(self) -> None:
+        _check_delta(self.delta)
+        if not number(self.epsilon) or not 0 < self.epsilon < math.inf:
+            raise PlanError(
+                f"Budget(epsilon={self.epsilon!r}) bounds nothing.",
+                "ε is positive: at 0 nothing could be learnt, and without a bound there is no budget.",
+                "Write for example Budget(epsilon=4.0, delta=1e-6).",
+            )
+
+    def allows(self, ledger: Ledger) -> bool:
+        """Is ε within the budget? What has no ε is not."""
+        epsilon = ledger.epsilon(self.delta)
+        return epsilon is not None and epsilon <= self.epsilon
+
+
+def usual_delta(population: int) -> float:
+    """δ where nobody names one: 1/N^1.1 for N clients (Ponomareva et al. 2023, §5.3), and at most 10⁻⁵."""
+    return float(min(1e-5, max(population, 1) ** -1.1))
+
+
+def _and(own: Mapping[Release, int], release: Release, times: int) -> dict[Release, int]:
+    for held in own:
+        if both := held.beside(release):
+            return {both if one is held else one: many for one, many in own.items()}
+    return {**own, release: own.get(release, 0) + times}
+
+
+def _by_divergence(releases: Mapping[Release, int], delta: float) -> float:
+    from dp_accounting.rdp import compute_epsilon
+    from dp_accounting.rdp.rdp_privacy_accountant import DEFAULT_RDP_ORDERS
+
+    curve = sum(times * curve(release) for release, times in releases.items())
+    found = float(compute_epsilon(DEFAULT_RDP_ORDERS, curve, delta)[0])
+    pure = {release: times for release, times in releases.items() if release.kind == "laplace"}
+    if not pure:
+        return found
+    rest = {release: times for release, times in releases.items() if release not in pure}
+    added = sum(times / release.noise for release, times in pure.items())  # their ε hold at δ = 0, and add up
+    return min(found, added + (_by_divergence(rest, delta) if rest else 0.0))
+
+
+def _by_loss(releases: Mapping[Release, int], delta: float) -> float:
+    from dp_accounting.pld import PLDAccountant
+
+    total = PLDAccountant()
+    for release, times in releases.items():
+        total.compose(release.event(), times)
+    return float(total.get_epsilon(delta))
+
+
+def _check_delta(delta: float) -> None:
+    if not number(delta) or not 0 < delta < 1:
+        raise PlanError(
+            f"δ = {delta!r} is no probability that a guarantee may fail with.",
+            "It lies between 0 and 1, well below one in the number of clients.",
+            "Write for example delta=1e-6.",
+        )

@@ -1,0 +1,121 @@
+"""The zygote: a fresh interpreter that imports once what workers need, and whose forks they are.
+
+It runs no code of the user's, computes nothing and has one thread, so that no lock, pool or GPU is inherited; what it
+has imported lies in memory once for all. Where that cannot be, its children are fresh interpreters.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from contextlib import suppress
+from glob import glob
+from typing import Any
+
+import numpy as np
+
+from .worker import work
+
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+IMPORTED = ("hansa.models.torch", "hansa.models.jax")  # TensorFlow and PyArrow (in scikit-learn) start threads
+START = "from hansa.runtimes.processes.forkserver import live; live()"
+FRESH = "from hansa.runtimes.processes.worker import work; work({})"
+GRACE = 0.5  # seconds to end the workers in order
+
+
+class Zygote:
+    """The process that starts the workers of a model, each with the other end of one of `links`, and outlives them."""
+
+    def __init__(self, model: Any, workers: int):
+        found = (one.__module__ for one in type(model).__mro__ if one.__module__ in IMPORTED)
+        module = next(found, "hansa.runtimes.processes.worker") if sys.platform == "linux" else ""
+        pairs = [socket.socketpair() for _ in range(1 + workers)]
+        self.link, *self.links = (ours for ours, _ in pairs)
+        ends = [its.fileno() for _, its in pairs]
+        self._owner = os.getpid()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", START, module, *map(str, ends)],
+            stdin=subprocess.DEVNULL,
+            stdout=2,  # what a client's code prints is not what the program says
+            env={**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            pass_fds=ends,
+            process_group=0,  # Ctrl-C is for the program, which ends its workers itself
+        )
+        for _, its in pairs:
+            its.close()
+
+    def code(self, worker: int) -> int | None:
+        """How this worker has ended: with an exit code, or a signal below 0; None where the zygote has ended, too."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.link.send(struct.pack("<i", worker))
+            if answer := self.link.recv(4):
+                return int(struct.unpack("<i", answer)[0])
+        return None
+
+    def end(self) -> int:
+        """End all workers, what they have started, and the zygote; its own exit code."""
+        if self._process.returncode is None and self._owner == os.getpid():  # not a process that the program forked
+            try:
+                with suppress(OSError):  # it may have ended, be stopped, or still import
+                    self.link.shutdown(socket.SHUT_WR)
+                    self.link.settimeout(GRACE)
+                    self.link.recv(4)  # nothing, once no worker is left: not every system waits for what others leave
+            finally:
+                with suppress(PermissionError, ProcessLookupError):  # nobody is left
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()  # only now may another group get its number
+        return self._process.returncode or 0
+
+
+def live() -> None:
+    """The life of a zygote, and of each worker after it."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a program may ignore it, and then nobody can be waited for
+    module, own, *ends = sys.argv[1], *map(int, sys.argv[2:])
+    if module:
+        importlib.import_module(module)
+        if len(glob("/proc/self/task/*")) != 1:  # a fork has none of the others, and the locks that they hold
+            os.execv(sys.executable, [sys.executable, "-c", START, "", *sys.argv[2:]])
+        gc.collect()
+        gc.freeze()  # a collection would write to every object, and so copy it
+    pids = []
+    while ends:
+        end, others = ends.pop(0), (own, *ends)
+        pid = os.fork() if module else fresh(end, others)
+        if pid == 0:
+            for other in others:
+                os.close(other)
+            np.random.seed()  # noqa: NPY002  (seeded at import, for code of the user's that draws from it)
+            work(end)
+        os.close(end)
+        pids.append(pid)
+    wait(socket.socket(fileno=own), pids)
+
+
+def fresh(end: int, others: tuple[int, ...]) -> int:
+    """Start a worker that inherits nothing but its end of a link."""
+    actions = [(os.POSIX_SPAWN_CLOSE, other) for other in others]
+    command = [sys.executable, "-c", FRESH.format(end)]
+    return os.posix_spawn(sys.executable, command, os.environ, file_actions=actions)
+
+
+def wait(program: socket.socket, pids: list[int]) -> None:
+    """Say how workers have ended, when asked; end with the program, and before it all that are left."""
+    codes = dict[int, int]()  # a process can be waited for once
+    with suppress(ConnectionResetError, BrokenPipeError):
+        while asked := program.recv(4):
+            (worker,) = struct.unpack("<i", asked)
+            if worker not in codes:
+                codes[worker] = os.waitstatus_to_exitcode(os.waitpid(pids[worker], 0)[1])
+            program.send(struct.pack("<i", codes[worker]))
+    left = [pid for worker, pid in enumerate(pids) if worker not in codes]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    for pid in left:
+        os.waitpid(pid, 0)
+    os.killpg(0, signal.SIGKILL)  # what workers have started, and this process

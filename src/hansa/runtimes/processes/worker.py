@@ -1,0 +1,141 @@
+"""The life of a worker process: hear a request, train the clients that are still free, say their sum."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+from ...messages import Reply, Request
+from ...optim import Memo
+from ...parties import Party
+from ...parties.client import Client
+from ...parties.helper import Helper
+from ...parties.population import Population
+from ...rand import Key
+from ...spec import Spec
+from ..allocator import keep
+from ..inprocess import Said, answer, fold
+from .sharedmemory import Sender, claims, receive, take
+
+
+@dataclass(frozen=True)
+class Task:
+    """A request as workers get it: `open` to all of them, each client for the first who is free; or for one."""
+
+    number: int
+    request: Request
+    until: float  # on the machine's monotonic clock
+    open: bool
+    memos: Mapping[str, Memo] = field(repr=False)  # what its clients remember
+
+
+def work(end: int) -> None:
+    """A worker's whole life, at its end of a link; it ends with its parent."""
+    keep()
+    link = socket.socket(fileno=end)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what clients print is not lost at the end
+    warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # PyTorch's, of data that all share
+    warnings.formatwarning = lambda message, *_: f"{message}\n"  # a client's words, without a line of hansa's code
+    inbox = SimpleQueue[int]()
+    Thread(target=hear, args=(link, inbox), daemon=True).start()
+    say = partial(Sender().send, [link])
+    parties = _parties(say, inbox)
+    while True:
+        memory = inbox.get()
+        task = take(memory)
+        if isinstance(task, Task):
+            try:
+                for replies, memos in _done(parties, task, memory):
+                    say(("reply", task.number, replies, memos))
+            except Exception as error:
+                notes = error.__dict__.pop("__notes__", [])  # the parent's own error carries them on
+                say(("bug", traceback.format_exc(), notes))
+        elif isinstance(parties, Population):
+            parties.remember({})
+        else:
+            for one in parties.values():
+                one.remember({})
+        os.close(memory)
+        del task  # and with it the model
+
+
+def hear(link: socket.socket, inbox: SimpleQueue[int]) -> None:
+    """Receive while the clients train, so that the parent never waits for a worker to listen; end with the parent."""
+    while (memory := receive(link)) is not None:
+        inbox.put(memory)
+    os._exit(0)
+
+
+def _parties(say: Callable[[Any], None], inbox: SimpleQueue[int]) -> Population | Mapping[str, Any]:
+    """Who lives here: a helper, made here, which tells its public key; a population; or clients and their data."""
+    memory = inbox.get()
+    said = take(memory, copy=True)
+    os.close(memory)
+    if isinstance(said, tuple):
+        who, plan, secret = said
+        helper = Helper(who, plan, secret=secret or Key.fresh())
+        say(("key", helper.who, helper.key.public))
+        return {helper.who: helper}
+    if not isinstance(said, Population):
+        memory = inbox.get()
+        for who, data in take(memory).items():
+            said[who].data = data
+        os.close(memory)
+    say(("ready",))
+    return said  # type: ignore[no-any-return]
+
+
+def _done(
+    parties: Population | Mapping[str, Any], task: Task, memory: int
+) -> Iterator[tuple[list[Reply], dict[str, Memo]]]:
+    """The replies to one request, and what those who answered remember now, where it is something new."""
+    request, new = task.request, dict[str, Memo]()
+    names = list(request.bodies)
+    if isinstance(parties, Population) and request.turn == 0:
+        parties.remember({})
+    some = claims(memory, names) if task.open else names
+    said = (_said(parties, who, task, new) for who in some if time.monotonic() < task.until)  # the rest is late
+    plan = parties.plan if isinstance(parties, Population) else parties[names[0]].plan
+    for replies in answers(said, request, plan.wire):
+        yield replies, dict(new)
+        new.clear()
+
+
+def _said(parties: Population | Mapping[str, Any], who: str, task: Task, new: dict[str, Memo]) -> Said:
+    """What one party says; a client remembers what it did wherever it trained before."""
+    party: Party = parties[who]
+    if not isinstance(party, Client):
+        return who, *answer(party, task.request)
+    if task.request.turn == 0:
+        party.mine = dict(task.memos.get(who, {}))
+    before = party.mine
+    body, why = answer(party, task.request)
+    if party.mine is not before:
+        new[who] = party.hand_over()
+    if task.request.fold and isinstance(parties, Population):
+        parties.remember({})
+    elif task.request.fold and task.open:
+        party.rest()
+    return who, body, why
+
+
+def answers(said: Iterable[Said], request: Request, wire: Spec) -> Iterator[list[Reply]]:
+    """Replies to a request as they are sent: all at once, or one by one where who is late would hold up the others."""
+    head = request.session, request.round
+    if request.fold and request.deadline == math.inf:
+        total, there, lost = fold(said, wire)
+        yield [Reply(*head, there, total if there else None), *(Reply(*head, (who,), None, lost[who]) for who in lost)]
+    else:
+        for who, body, why in said:
+            yield [Reply(*head, (who,), body, why)]
