@@ -435,7 +435,7 @@ def audits() -> Iterator[str]:
         ),
     )
     likeness = {(r["model"], r["seen"]): r["likeness"] for r in result["rows"] if r["what"] == "inversion"}
-    views = dict.fromkeys(seen for model, seen in likeness if model == "dense")
+    views = dict.fromkeys(participants for model, participants in likeness if model == "dense")
     yield INVERSION
     yield from table(
         ("seen", "dense, closed form", "convolutional, descent"),

@@ -60,14 +60,14 @@ def plan_of(aggregator: h.Aggregator, seed: int) -> h.Plan:
     )
 
 
-def run(aggregator: h.Aggregator, seed: int, liars: int, there: bool = True) -> tuple[float, h.State]:
+def run(aggregator: h.Aggregator, seed: int, attackers: int, there: bool = True) -> tuple[float, h.State]:
     """Accuracy after the last round, and its state."""
     plan = plan_of(aggregator, seed)
     parts, (X, y) = mnist_clients(clients=100, key=h.Key.of(seed))
     names, clients = sorted(parts)[:CLIENTS], []
     for i, name in enumerate(names):
         data = parts[name][0].reshape(-1, 784), parts[name][1]
-        if i >= liars:
+        if i >= attackers:
             clients.append(h.Client(name, plan, data))
         elif there and isinstance(aggregator, h.VerifiedSum):
             clients.append(Forger(name, plan, data, times=-1000.0))
@@ -77,22 +77,22 @@ def run(aggregator: h.Aggregator, seed: int, liars: int, there: bool = True) -> 
     return plan.model.score(state.x, (X.reshape(-1, 784), y))["accuracy"], state
 
 
-def measure(name: str, liars: int) -> dict[str, Any]:
+def measure(name: str, attackers: int) -> dict[str, Any]:
     """One line: the mean over the seeds, and each of them."""
-    runs = [run(AGGREGATORS[name], seed, liars) for seed in SEEDS]
-    alone = [run(AGGREGATORS[name], seed, liars, there=False) for seed in SEEDS]
-    lost = [state.lost for _, state in runs]
+    runs = [run(AGGREGATORS[name], seed, attackers) for seed in SEEDS]
+    alone = [run(AGGREGATORS[name], seed, attackers, there=False) for seed in SEEDS]
+    excluded = [state.excluded for _, state in runs]
     return {
         "aggregator": name,
-        "liars": liars,
+        "liars": attackers,
         "clients": CLIENTS,
         "accuracy": statistics.mean(score for score, _ in runs),
         "honest_alone": statistics.mean(score for score, _ in alone),
         "same_bytes_as_honest_alone": all(
             a.x.tobytes() == b.x.tobytes() for (_, a), (_, b) in zip(runs, alone, strict=True)
         ),
-        "refused": sorted({len(one) for one in lost}),
-        "reasons": sorted({why for one in lost for why in one.values()}),
+        "refused": sorted({len(one) for one in excluded}),
+        "reasons": sorted({why for one in excluded for why in one.values()}),
         "seeds": [score for score, _ in runs],
     }
 
@@ -122,8 +122,8 @@ def clocked(d: int) -> list[dict[str, Any]]:
             theirs = one.prepare(key, 1, nonce, public, shares[1])[1]
             start = time.perf_counter()
             try:
-                state, said = one.prepare(key, 0, nonce, public, shares[0])
-                one.finish(state, one.decide([said, theirs]))
+                state, reply = one.prepare(key, 0, nonce, public, shares[0])
+                one.finish(state, one.decide([reply, theirs]))
                 valid = True
             except ProtocolError:
                 valid = False
@@ -139,8 +139,8 @@ def main() -> None:
     """Measure, print, save."""
     rows = []
     for name in AGGREGATORS:
-        for liars in LIARS:
-            rows.append(measure(name, liars))
+        for attackers in LIARS:
+            rows.append(measure(name, attackers))
             print(rows[-1], flush=True)
     for d in (7_850, 100_000):
         for row in clocked(d):

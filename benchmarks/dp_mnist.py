@@ -87,7 +87,7 @@ def train(params: Params, data: Any, test: Any, z: float, seed: int) -> dict[str
         seed=seed,
     )
     states = list(h.synchronous(plan, h.InProcess([h.Client(who, plan, d) for who, d in data.items()])))
-    spent = replace(h.spent(plan, states, CLIENTS), accountant="pld").epsilon(DELTA)
+    spent = replace(h.spent_privacy(plan, states, CLIENTS), accountant="pld").epsilon(DELTA)
     return {"spent": spent, "accuracy": plan.model.score(states[-1].x, test)["accuracy"]}
 
 

@@ -51,7 +51,7 @@ def transforms() -> Iterator[dict[str, Any]]:
     for ends in ((GaussianNoise(1.0, by="each"),), (LaplaceNoise(1.0, by="each"),), rounded):
         pipe = (Clip(1.0), Weigh("one"), *ends)
         model, quiet = Softmax(2**17 - 1, 8), Training(report=False)
-        stages = (plan := Plan(model, pipe=pipe, training=quiet, sample=Uniform(100, quorum=50))).stages
+        stages = (plan := Plan(model, pipe=pipe, training=quiet, sample=Uniform(100, quorum=50))).pipeline
         at = plan.context(0, 0, "a client", memo=stages.start())
         v = Key.of(0).normal((plan.spec.size,))
         for i, step in enumerate(stages.transforms):

@@ -58,8 +58,8 @@ def measure(rule: h.Aggregator, f: int, setting: str, attack: str) -> dict:
 
 def written(rule: h.Aggregator) -> str:
     """A rule as one would write it: without what it has by default."""
-    said = [repr(getattr(rule, field.name)) for field in fields(rule) if getattr(rule, field.name) != field.default]
-    return f"{type(rule).__name__}({', '.join(said)})"
+    reply = [repr(getattr(rule, field.name)) for field in fields(rule) if getattr(rule, field.name) != field.default]
+    return f"{type(rule).__name__}({', '.join(reply)})"
 
 
 def main() -> None:

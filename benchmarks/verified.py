@@ -64,9 +64,9 @@ class Prototype:
         made: tuple[Any, Any] = self.it.prep_init(key, who, nonce, public, share)
         return made
 
-    def decide(self, said: list[Any]) -> bytes:
+    def decide(self, reply: list[Any]) -> bytes:
         """Both aggregators' seeds."""
-        return b"".join(self.it.finish(said))
+        return b"".join(self.it.finish(reply))
 
 
 def prototype() -> Any:
@@ -113,12 +113,12 @@ def turn(one: Any, x: Integers, nonce: bytes, rand: bytes) -> tuple[dict[str, fl
     """One report, from the client to the verdict: seconds, bytes, and what the aggregators get."""
     took = dict[str, float]()
     took["shard"], (public, shares) = timed(one.shard, x, nonce, rand[: one.rand_size])
-    took["leader"], (_, mine) = timed(one.prepare, KEY, 0, nonce, public, shares[0])
+    took["leader"], (_, own) = timed(one.prepare, KEY, 0, nonce, public, shares[0])
     took["helper"], (_, theirs) = timed(one.prepare, KEY, 1, nonce, public, shares[1])
-    took["decide"], _ = timed(one.decide, [mine, theirs])
+    took["decide"], _ = timed(one.decide, [own, theirs])
     sizes = {"leader_bytes": len(shares[0]), "helper_bytes": len(public) + len(shares[1]) + SEALED + len(nonce)}
-    if isinstance(mine, bytes):
-        sizes["verifier_bytes"] = len(mine)
+    if isinstance(own, bytes):
+        sizes["verifier_bytes"] = len(own)
     return took, sizes, public + b"".join(shares)
 
 
@@ -189,9 +189,9 @@ def checked(bound: Norm, who: int, rows: list[Any], cores: list[int]) -> float:
     """Seconds in which a batch is checked."""
     os.sched_setaffinity(0, cores)
     share, begin = Share((bound,), who, KEY), time.perf_counter()
-    said = share.prepare(rows)
+    reply = share.prepare(rows)
     took = time.perf_counter() - begin
-    assert all(isinstance(one, list) for one in said.values())
+    assert all(isinstance(one, list) for one in reply.values())
     return took
 
 
@@ -218,15 +218,15 @@ print(*verified.grown({d}, {count}))
 
 def grown(d: int, count: int) -> list[float]:
     """By how much this process grows when it checks reports as a leader and as a helper, in bytes for each."""
-    bound, said = Norm(("delta",), d, FINE, (1.0,), True, 2, CONTEXT), []
+    bound, reply = Norm(("delta",), d, FINE, (1.0,), True, 2, CONTEXT), []
     made = [(str(i), bytes([i]) * 16, bound.sum.shard(vector(d, FINE), bytes([i]) * 16)) for i in range(count)]
     for j in (0, 1):
         share, rows = Share((bound,), j, KEY), [(who, nonce, [public], [own[j]]) for who, nonce, (public, own) in made]
         Share((bound,), j, KEY).prepare(rows[:1])
         before = resident()
         share.prepare(rows)
-        said.append((resident() - before) / count)
-    return said
+        reply.append((resident() - before) / count)
+    return reply
 
 
 def resident() -> int:
@@ -237,8 +237,8 @@ def resident() -> int:
 def memory(d: int, count: int) -> dict[str, Any]:
     """What a report takes in memory while it is checked, beside its own bytes."""
     code = MEMORY.format(path=str(ROOT / "benchmarks"), d=d, count=count)
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    leader, helper = map(float, said.stdout.split())
+    reply = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    leader, helper = map(float, reply.stdout.split())
     return {"what": "memory", "d": d, "reports": count, "leader_bytes": leader, "helper_bytes": helper}
 
 

@@ -59,10 +59,10 @@ class Strict(FedAvg):
     """FedAvg that ends where a client has failed; else a round without any would be the fastest."""
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Any:
-        heard = list(replies)
-        if len(heard) != setting.cohort or any(reply.has_error() for reply in heard):
-            raise SystemExit(f"Round {server_round} failed: {len(heard)} replies, {heard[:1]}")
-        return super().aggregate_train(server_round, heard)
+        received = list(replies)
+        if len(received) != setting.cohort or any(reply.has_error() for reply in received):
+            raise SystemExit(f"Round {server_round} failed: {len(received)} replies, {received[:1]}")
+        return super().aggregate_train(server_round, received)
 
 
 @server.main()

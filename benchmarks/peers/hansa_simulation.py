@@ -46,8 +46,8 @@ def main() -> None:
     next(clock)
     for state in h.synchronous(plan, runtime):
         now[0] = state
-        if state.note or len(state.seen) != setting.cohort:
-            raise SystemExit(f"Round {state.round} failed: {state.note} {state.lost}")
+        if state.skipped or len(state.participants) != setting.cohort:
+            raise SystemExit(f"Round {state.round} failed: {state.skipped} {state.excluded}")
         next(clock)
 
 

@@ -23,7 +23,7 @@ from .parties.helper import Helper
 from .parties.policy import Policy
 from .parties.population import Population
 from .plan import Plan
-from .privacy import planned, spent, within
+from .privacy import planned_privacy, spent_privacy, stop_at_budget
 from .privacy.calibrate import calibrate
 from .privacy.ledger import Budget, Guarantee, Ledger
 from .privacy.mechanisms import Release
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from .runtimes.ray import RayCluster
     from .store import Run, Store
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 LAZY = {  # what needs more than NumPy is imported when it is first asked for
     "App": "app",
@@ -176,8 +176,8 @@ __all__ = [
     "Yogi",
     "buffered",
     "calibrate",
-    "planned",
-    "spent",
+    "planned_privacy",
+    "spent_privacy",
+    "stop_at_budget",
     "synchronous",
-    "within",
 ]

@@ -12,8 +12,8 @@ from .aggregators import Aggregator, RobustRule, Sum
 from .aggregators.trees import Ensemble
 from .known import own
 from .plan import Plan
-from .privacy import examples, planned, unstated
-from .privacy.ledger import NAMED, usual_delta
+from .privacy import examples, planned_privacy, unstated
+from .privacy.ledger import NAMED, default_delta
 from .sample import Sample
 from .spec import Spec
 from .transforms.noise import shares
@@ -79,7 +79,7 @@ def explain(
 
     surveys: made before it. named: does noise grow from a secret that the simulation names?
     """
-    delta = delta or usual_delta(population or 1)
+    delta = delta or default_delta(population or 1)
     first = (_learnt(plan), _said(plan, surveys), _pipe(plan), _sees(plan), _privacy(plan, population, delta))
     before = _before(surveys, population, delta)
     return Explanation((*first, *_examples(plan), _rounds(plan), *before), tuple(_warnings(plan, named)))
@@ -123,19 +123,19 @@ def _learnt(plan: Plan) -> Section:
 
 
 def _said(plan: Plan, surveys: Sequence[Plan]) -> Section:
-    spec, wire = plan.spec, plan.wire
-    blocks = {**spec.blocks, **{name: n for name, n in wire.blocks.items() if name not in spec.blocks}}
-    rows = tuple((name, _many(n), _meaning(name), _bound(wire, name)) for name, n in blocks.items())
-    form = f"integers of {wire.wire.modulus} bits" if wire.space == "integer" else "real numbers"
+    spec, encoded = plan.spec, plan.encoded_spec
+    blocks = {**spec.blocks, **{name: n for name, n in encoded.blocks.items() if name not in spec.blocks}}
+    rows = tuple((name, _many(n), _meaning(name), _bound(encoded, name)) for name, n in blocks.items())
+    form = f"integers of {encoded.sum_facts.modulus} bits" if encoded.space == "integer" else "real numbers"
     if plan.aggregator.parties:
         # P10
         form = "split into shares, each of which alone is random numbers"
     text = (
         # P2
-        f"In a round a client says one vector of {_many(wire.size)} numbers, and nothing else; on the wire they are "
+        f"In a round a client says one vector of {_many(encoded.size)} numbers, and nothing else; on the wire they are "
         f"{form}. The last column bounds what one client can change in the sum, after all steps of the next table."
     )
-    if wire.learns:
+    if encoded.learns:
         text += " The update is said as a multiple of the norm that AdaptiveClip has learnt."
     if surveys:
         text += f" Before the first round it has said more: see “{BEFORE}”."
@@ -143,7 +143,7 @@ def _said(plan: Plan, surveys: Sequence[Plan]) -> Section:
 
 
 def _pipe(plan: Plan) -> Section:
-    specs = pairwise(plan.stages.specs)
+    specs = pairwise(plan.pipeline.specs)
     rows = tuple(
         (str(i), repr(transform), transform.explain(before), _facts(before, after))
         for i, (transform, (before, after)) in enumerate(zip(plan.pipe, specs, strict=True), 1)
@@ -156,16 +156,16 @@ def _sees(plan: Plan) -> Section:
     text = f"The aggregator is {plan.aggregator!r}."
     if not own(plan.aggregator):
         text += " It is not hansa's own: the table is what it says of itself."
-    rows = (*plan.aggregator.sees(), *HIDDEN) if plan.wire.hidden else tuple(plan.aggregator.sees())
+    rows = (*plan.aggregator.visibility(), *HIDDEN) if plan.encoded_spec.hidden else tuple(plan.aggregator.visibility())
     return Section("Who sees what", text, ("who", "sees", "what this rests on"), rows)
 
 
 def _privacy(plan: Plan, population: int | None, delta: float) -> Section:
-    promise = planned(plan, population).guarantee(delta)
+    promise = planned_privacy(plan, population).guarantee(delta)
     if promise.epsilon is None:
         # P29
         return Section("Differential privacy", f"There is no ε for a client: {promise.why}.", ("", ""), ())
-    noise, odds = plan.summed.noise, math.exp(promise.epsilon)
+    noise, odds = plan.sum_spec.noise, math.exp(promise.epsilon)
     text = (
         # P26
         "What the models of all rounds tell of one client, whether it took part or what it holds, is bounded: any "
@@ -200,7 +200,7 @@ def _examples(plan: Plan) -> Iterator[Section]:
         )
         rows = []
         for n in SIZES:
-            promise = examples(plan, n).guarantee(usual_delta(n))
+            promise = examples(plan, n).guarantee(default_delta(n))
             batch, steps = plan.training.schedule(n)
             epsilon = f"at δ = {promise.delta:.2g}: ε = {promise.epsilon:.4g}" if promise.epsilon else promise.why
             rows.append((f"{_many(n)} examples", f"{steps} steps a round, on {batch} examples on average", epsilon))
@@ -230,13 +230,17 @@ def _rounds(plan: Plan) -> Section:
 def _before(surveys: Sequence[Plan], population: int | None, delta: float) -> Iterator[Section]:
     rows = list[Row]()
     for number, survey in enumerate(surveys, 1):
-        promise, most = planned(survey, population).guarantee(delta), getattr(survey.model, "most", "all")
+        promise, most = planned_privacy(survey, population).guarantee(delta), getattr(survey.model, "most", "all")
         told = (
             f"ε = {promise.epsilon:.4g} at δ = {delta:.2g}" if promise.epsilon is not None else f"no ε: {promise.why}"
         )
-        said = [*(("question", one, "") for one in asked(survey)), ("of each client", f"{most} records at most", "")]
-        said += [("aggregator", repr(survey.aggregator), ""), *survey.aggregator.sees(), ("of one client", told, "")]
-        rows += [(str(number), *row) for row in said]
+        reply = [*(("question", one, "") for one in asked(survey)), ("of each client", f"{most} records at most", "")]
+        reply += [
+            ("aggregator", repr(survey.aggregator), ""),
+            *survey.aggregator.visibility(),
+            ("of one client", told, ""),
+        ]
+        rows += [(str(number), *row) for row in reply]
     if rows:
         text = (
             "The app asks clients for more than this plan: while its file was read it made these surveys, and their "
@@ -253,16 +257,16 @@ def asked(survey: Plan) -> list[str]:
 
 
 def _warnings(plan: Plan, named: bool) -> Iterator[str]:
-    wire, aggregator = plan.summed, plan.aggregator
+    encoded, aggregator = plan.sum_spec, plan.aggregator
     if named and plan.hides:
         # P85
         yield f"ε holds {NAMED}."
     clear = isinstance(aggregator, Sum | RobustRule | Ensemble)
     yield from _in_the_clear(aggregator, bool(plan.training.private))
     yield from _noise(plan, clear)
-    yield from _unbounded(plan, set(wire.unbounded))
+    yield from _unbounded(plan, set(encoded.unbounded))
     yield from _moved(plan)
-    if plan.reported and clear and not wire.noise.multiplier:
+    if plan.reported and clear and not encoded.noise.multiplier:
         # P6
         yield f"Clients report {_list(list(plan.reported))} beside the update; Training(report=False) stops that."
     if plan.sample.quorum == 1:
@@ -271,24 +275,24 @@ def _warnings(plan: Plan, named: bool) -> Iterator[str]:
 
 
 def _noise(plan: Plan, clear: bool) -> Iterator[str]:
-    wire = plan.summed
-    real = bool(wire.noise.multiplier) and wire.noise.kind in ("gaussian", "laplace", "correlated")
-    if not wire.noise.multiplier and plan.training.private:
+    encoded = plan.sum_spec
+    real = bool(encoded.noise.multiplier) and encoded.noise.kind in ("gaussian", "laplace", "correlated")
+    if not encoded.noise.multiplier and plan.training.private:
         # P36
         yield "Single examples are hidden; what is common to a client's examples, and so says much of it, is not."
-    elif not wire.noise.multiplier:
+    elif not encoded.noise.multiplier:
         # P9
         yield "No noise is added, so there is no differential privacy: the model itself may tell of single examples."
     elif why := unstated(plan):
         # P84
         yield f"{why[0].upper()}{why[1:]}: there is no ε, and policies and budgets that ask for one refuse this plan."
-    elif wire.hidden:
+    elif encoded.hidden:
         yield (
             # P80
             "ε rests on a sample that stays secret: the server sees who took part, and history, report and terminal do "
             "not tell. No round is void and no error names a client: look at each one's data before, by hansa check."
         )
-    elif (wire.noise.by, wire.noise.kind) == ("server", "gaussian") and plan.sample.by in ("uniform", "poisson"):
+    elif (encoded.noise.by, encoded.noise.kind) == ("server", "gaussian") and plan.sample.by in ("uniform", "poisson"):
         yield (
             # P32
             "A round that misses its quorum shows that few came, so the sample is no secret, and ε takes it as known; "
@@ -297,15 +301,15 @@ def _noise(plan: Plan, clear: bool) -> Iterator[str]:
     if real or plan.training.private:
         # P9
         yield "The noise is drawn as real numbers; one who sees every bit of a float may see through it (Mironov 2012)."
-    if wire.noise.multiplier and wire.noise.by == "server":
+    if encoded.noise.multiplier and encoded.noise.by == "server":
         # P9
         yield "The server draws the noise and sees the sum without it: this protects from others, not from the server."
-    if clear and wire.noise.by == "all":
+    if clear and encoded.noise.by == "all":
         # P9
         yield "A client adds a share of the noise, which hides the sum; the server sees each vector, and hardly hidden."
-    if wire.noise.multiplier and "weight" in wire.side:
-        share = shares(wire)["weight"]
-        drowned = wire.noise.multiplier / (share if wire.noise.kind == "laplace" else math.sqrt(share))
+    if encoded.noise.multiplier and "weight" in encoded.side:
+        share = shares(encoded)["weight"]
+        drowned = encoded.noise.multiplier / (share if encoded.noise.kind == "laplace" else math.sqrt(share))
         yield (
             # P35
             f"The sum of the weights has noise too, as much as {drowned:.3g} clients weigh that weigh most: with few "
@@ -331,7 +335,7 @@ def _in_the_clear(aggregator: Aggregator, private: bool) -> Iterator[str]:
 
 
 def _unbounded(plan: Plan, loose: set[str]) -> Iterator[str]:
-    if update := [name for name in plan.wire.update if name in loose]:
+    if update := [name for name in plan.encoded_spec.update if name in loose]:
         cause = " (a client may count for any number of examples)" if "weight" in loose else ""
         # P9
         yield f"Nothing bounds {_list(update)}{cause}: a single client could move the model as far as it likes."
@@ -342,19 +346,22 @@ def _unbounded(plan: Plan, loose: set[str]) -> Iterator[str]:
 
 def _moved(plan: Plan) -> Iterator[str]:
     """How far one client can move the mean of what is proven, beside as few others as a round may end with."""
-    wire, others = plan.wire, max(plan.sample.quorum, plan.aggregator.least) - 1
+    encoded, others = plan.encoded_spec, max(plan.sample.quorum, plan.aggregator.min_clients) - 1
     if not all(map(own, plan.pipe)):
         return  # what another transform makes of a sum is not known
     weights, where, apart = [1.0], "", ""
-    if "weight" in wire.blocks:
-        weights, where = [wire.low("weight"), wire.bounds.get("weight", math.inf)], " where they weigh {:.4g} each"
+    if "weight" in encoded.blocks:
+        weights, where = (
+            [encoded.low("weight"), encoded.bounds.get("weight", math.inf)],
+            " where they weigh {:.4g} each",
+        )
         apart = ": its update and its weight are proven, but not that they belong together"
     told = [
         _list([f"{name} by {far:.3g}" for name, far in moved.items()]) + where.format(weight)
         for weight in weights
-        if (moved := plan.aggregator.moved(wire, others * weight))
+        if (moved := plan.aggregator.moved(encoded, others * weight))
     ]
-    unit = " (times the norm that AdaptiveClip has learnt)" if wire.learns else ""
+    unit = " (times the norm that AdaptiveClip has learnt)" if encoded.learns else ""
     if told:
         yield (
             # P83
@@ -416,8 +423,8 @@ def _facts(before: Spec, after: Spec) -> str:
     ]
     new += ["a mean can be taken"] * (after.weighed and not before.weighed)
     new += [f"noise multiplier {after.noise.multiplier:g}"] * (after.noise.multiplier != before.noise.multiplier)
-    new += [f"integers of {after.wire.modulus} bits"] * (after.space != before.space)
-    new += ["spread evenly"] * (after.spread != before.spread)
+    new += [f"integers of {after.sum_facts.modulus} bits"] * (after.space != before.space)
+    new += ["spread evenly"] * (after.rotated != before.rotated)
     return "; ".join(new) or "nothing new"
 
 

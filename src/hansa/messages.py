@@ -23,7 +23,7 @@ class Request:
     plan: str  # digest
     round: int
     session: int  # one conversation with each of the clients
-    down: Any = field(repr=False)
+    broadcast: Any = field(repr=False)
     bodies: Mapping[str, Any] = field(repr=False)  # who → message; None opens the conversation
     deadline: float = math.inf  # seconds
     turn: int = 0  # how many messages of its session came before
@@ -33,7 +33,7 @@ class Request:
     @cached_property
     def fingerprint(self) -> bytes:
         """SHA-256 of what all are told; computed once for all who are asked in one process."""
-        return hashlib.sha256(dumps(self.down)).digest()
+        return hashlib.sha256(dumps(self.broadcast)).digest()
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from .models import Foretold, Model, TrainResult
 from .optim import Memo
 from .rand import Key
 from .sample import Everyone, Sample
-from .spec import Bound, Interval, Spec, Vector, Wire, ends
+from .spec import Bound, Interval, Spec, SumFacts, Vector, ends
 from .state import State
 from .training import Training
 from .transforms import Context, Decoder, Mean, Pipe, Session, Transform, counted
@@ -55,34 +55,34 @@ class Plan:
             )
         self.model.plan(self.training)
         self.algorithm.plan(self.training)
-        wire = self.wire
+        encoded = self.encoded_spec
         if self.model.trainable < self.model.size and self.spec.blocks.get("delta") != self.model.size:
             raise PlanError(
                 f"{self.algorithm!r} says no `delta`, and the model carries statistics that no optimizer moves.",
                 "They are averaged as part of the block `delta`, the change of the whole vector.",
                 "Take an algorithm that says `delta`, such as FedAvg(), or a model without such statistics.",
             )
-        if not wire.weighed:
+        if not encoded.weighed:
             raise PlanError(
                 "The server would get a sum, not a mean.",
                 "Nothing in the pipe says how much a client counts.",
                 "Add Weigh('examples') or Weigh('one') to the pipe.",
             )
-        if wire.noise.least > self.sample.quorum:
+        if encoded.noise.least > self.sample.quorum:
             raise PlanError(
-                f"The noise is whole with {wire.noise.least} clients, and a round may end with {self.sample.quorum}.",
+                f"The noise is whole with {encoded.noise.least} clients; a round may end with {self.sample.quorum}.",
                 "With fewer, the sum would carry too little noise for the guarantee.",
-                f"Write quorum={wire.noise.least} in the sample, or a smaller `least`.",
+                f"Write quorum={encoded.noise.least} in the sample, or a smaller `least`.",
             )
-        least = self.aggregator.least
+        least = self.aggregator.min_clients
         if least > self.sample.quorum:
             raise PlanError(
                 f"{self.aggregator!r} hides a client among {least} or more; a round may end with {self.sample.quorum}.",
                 "The sum over a single client is what that client says.",
                 f"Write quorum={least} in the sample, or more, for example sample=Everyone(quorum={least}).",
             )
-        _ = self.summed
-        if self.sample.most and (why := self.aggregator.need(self.sample.most)):
+        _ = self.sum_spec
+        if self.sample.most and (why := self.aggregator.shortfall(self.sample.most)):
             raise PlanError(
                 f"{self.aggregator!r} hears {self.sample.size:g} clients in a round at most.",
                 why,
@@ -99,11 +99,13 @@ class Plan:
         return {"loss": Interval(0.0) if positive else math.inf} | held
 
     @cached_property
-    def stages(self) -> Pipe:
+    def pipeline(self) -> Pipe:
         """The pipe with the facts that enter each transform."""
-        spec = Spec(self.algorithm.blocks(self.model.size), wire=Wire(clients=self.sample.most, rounds=self.rounds))
+        spec = Spec(
+            self.algorithm.blocks(self.model.size), sum_facts=SumFacts(clients=self.sample.most, rounds=self.rounds)
+        )
         for name, bound in (*self.algorithm.side().items(), *self.reported.items()):
-            spec = spec.plus(name, bound)
+            spec = spec.with_side(name, bound)
         pipe = Pipe.of(self.pipe, spec)
         noise, sample = pipe.specs[-1].noise, self.sample
         random = sample.by in ("poisson", "uniform") and sample.quorum == 1
@@ -112,23 +114,23 @@ class Plan:
         # A mean over those who came would tell, of each client, whether it was sampled, and so would a round without
         # effect because few came; privacy rests on that too.
         share = sample.size if sample.by == "poisson" else 0.0
-        specs = [one.but(noise=replace(one.noise, share=share)) for one in pipe.specs]
-        return replace(pipe, specs=tuple(one.but(wire=replace(one.wire, hidden=True)) for one in specs))
+        specs = [one.replace(noise=replace(one.noise, share=share)) for one in pipe.specs]
+        return replace(pipe, specs=tuple(one.replace(sum_facts=replace(one.sum_facts, hidden=True)) for one in specs))
 
     @property
     def spec(self) -> Spec:
         """What a client says before any transform."""
-        return self.stages.specs[0]
+        return self.pipeline.specs[0]
 
     @property
-    def wire(self) -> Spec:
+    def encoded_spec(self) -> Spec:
         """What is summed in the end."""
-        return self.stages.specs[-1]
+        return self.pipeline.specs[-1]
 
     @cached_property
-    def summed(self) -> Spec:
+    def sum_spec(self) -> Spec:
         """What is known of the sum, with what the aggregator adds to it."""
-        return self.aggregator.plan(self.wire)
+        return self.aggregator.plan(self.encoded_spec)
 
     @cached_property
     def digest(self) -> str:
@@ -143,12 +145,12 @@ class Plan:
     @cached_property
     def hides(self) -> bool:
         """Does anybody add noise, so that something rests on secrets?"""
-        return bool(self.summed.noise.multiplier or self.training.private)
+        return bool(self.sum_spec.noise.multiplier or self.training.private)
 
     @property
     def clients_draw(self) -> bool:
         """Does a client draw noise itself, so that it may answer once in a round?"""
-        return bool(self.training.private) or self.wire.noise.by in ("all", "each")
+        return bool(self.training.private) or self.encoded_spec.noise.by in ("all", "each")
 
     @cached_property
     def binds(self) -> bool:
@@ -193,7 +195,7 @@ class Plan:
     def aggregator_context(self, at: Context) -> Context:
         """The same for a party's half of the aggregator: no noise of training or the pipe follows from its key."""
         session = at.session if own(self.aggregator) else at.session.outside()
-        return replace(at, session=session, key=at.key.child("aggregator"), spec=self.wire)
+        return replace(at, session=session, key=at.key.child("aggregator"), spec=self.encoded_spec)
 
     def cohort(self, roster: Sequence[str], at: Context) -> list[str]:
         """Who is asked in a round: drawn in secret where noise hides who, and else from the plan's seed."""
@@ -203,31 +205,31 @@ class Plan:
     def start(self) -> State:
         """The state before the first round."""
         x = np.asarray(self.model.start(self.key.child("start")), np.float64)
-        return State(0, x, self.algorithm.start(x), self.stages.start())
+        return State(0, x, self.algorithm.start(x), self.pipeline.start())
 
-    def down(self, state: State) -> tuple[dict[str, Vector], tuple[Any, ...]]:
+    def broadcast(self, state: State) -> tuple[dict[str, Vector], tuple[Any, ...]]:
         """What every client of a round is told: the algorithm's vectors, and what the transforms have learnt."""
-        return self.algorithm.down(state.x, state.memo), state.transforms
+        return self.algorithm.broadcast(state.x, state.memo), state.transforms
 
     @cached_property
-    def told(self) -> dict[str, tuple[int, ...]]:
+    def broadcast_shapes(self) -> dict[str, tuple[int, ...]]:
         """The vectors that every client of a round is told: name → shape."""
-        return {name: np.shape(v) for name, v in self.down(self.start())[0].items()}
+        return {name: np.shape(v) for name, v in self.broadcast(self.start())[0].items()}
 
-    def tells(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    def accepts(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
         """Do clients get vectors of these shapes? A model that grows may have any number of rows."""
         if self.model.grows:
             shapes = {name: tuple(n % self.model.size for n in shape) for name, shape in shapes.items()}
-        return shapes == self.told
+        return shapes == self.broadcast_shapes
 
     def decoder(self, at: Context) -> Decoder:
         """The server's half of the pipe."""
-        return Decoder(self.stages, at, self.model.fault)
+        return Decoder(self.pipeline, at, self.model.fault)
 
     def contribute(
         self,
-        down: dict[str, Vector],
-        mine: Memo,
+        broadcast: dict[str, Vector],
+        client_state: Memo,
         data: Any,
         held: Any,
         at: Context,
@@ -238,45 +240,53 @@ class Plan:
         `done`: trainings that need not be done any more, by their keys.
         """
         model = self.model if not done else Foretold(self.model, done, now=True)
-        self.model.keep(mine.get("model", {}))
+        self.model.keep(client_state.get("model", {}))
         try:
-            scores = self.model.score(down["x"], held) if held is not None and self.training.report else {}
+            scores = self.model.score(broadcast["x"], held) if held is not None and self.training.report else {}
             there = self.training_context(at)
-            parts, mine = self.algorithm.client(model, down, mine, data, self.training, there)
+            parts, client_state = self.algorithm.client(model, broadcast, client_state, data, self.training, there)
         finally:  # a client that fails leaves nothing of its own in the model
             kept = self.model.kept()
         if kept:
-            mine = {**mine, "model": kept}
+            client_state = {**client_state, "model": kept}
         parts |= {f"val_{name}": value for name, value in scores.items()}
-        return self.stages.encode(self.spec.pack(parts), at), mine
+        return self.pipeline.encode(self.spec.pack(parts), at), client_state
 
-    def absorb(self, state: State, heard: Mean | None, seen: Sequence[str], at: Context, **told: Any) -> State:
+    def absorb(
+        self, state: State, received: Mean | None, participants: Sequence[str], at: Context, **told: Any
+    ) -> State:
         """The server's half: step with the mean, or say why not."""
-        note, told["hidden"] = told.pop("note", "") or self._void(heard, seen), self.wire.hidden
-        if heard is None or note:
-            return replace(state, round=state.round + 1, metrics={}, seen=tuple(seen), note=note, **told)
-        vector, transforms = heard
+        skipped, told["hidden"] = (
+            told.pop("skipped", "") or self._void(received, participants),
+            self.encoded_spec.hidden,
+        )
+        if received is None or skipped:
+            return replace(
+                state, round=state.round + 1, metrics={}, participants=tuple(participants), skipped=skipped, **told
+            )
+        vector, transforms = received
         mean = self.spec.unpack(vector)
-        outside = replace(counted(at, self.wire, at.n), session=at.session.outside(), key=at.session.repeats)
+        outside = replace(counted(at, self.encoded_spec, at.n), session=at.session.outside(), key=at.session.repeats)
         x, memo = self.algorithm.step(state.x, state.memo, mean, outside)
         if (trained := self.model.trainable) < self.model.size:
             x = np.concatenate([x[:trained], state.x[trained:] + mean["delta"][trained:]])
         metrics = {name: self._report(name, float(mean[name].flat[0])) for name in self.reported}
-        return State(state.round + 1, x, memo, transforms, metrics, tuple(seen), **told)
+        return State(state.round + 1, x, memo, transforms, metrics, tuple(participants), **told)
 
     def _report(self, name: str, value: float) -> float:
         """A mean that clients report; where noise carries it out of its range, its nearest end, which costs no ε."""
-        if not self.summed.noise.multiplier:
+        if not self.sum_spec.noise.multiplier:
             return value
         low, high = ends(self.reported[name])
         return min(max(value, low), high)
 
-    def _void(self, heard: Mean | None, seen: Sequence[str]) -> str:
+    def _void(self, received: Mean | None, participants: Sequence[str]) -> str:
         """Why a round changes nothing, if so; one that made the model NaN would be the end of the run."""
-        few = len(set(seen)) < self.sample.quorum and not self.wire.hidden  # a round told to be void would tell
-        if heard is None or few:
-            return f"{len(set(seen))} answered, {self.sample.quorum} needed"
-        mean = self.spec.unpack(heard[0])
+        few = len(set(participants)) < self.sample.quorum
+        told = few and not self.encoded_spec.hidden  # that a round is void would tell who was sampled
+        if received is None or told:
+            return f"{len(set(participants))} answered, {self.sample.quorum} needed"
+        mean = self.spec.unpack(received[0])
         bad = [name for name, part in mean.items() if name not in self.reported and not np.isfinite(part).all()]
         return f"the mean {' and '.join(bad)} holds NaN or infinity; Finite() keeps who says so out" if bad else ""
 
@@ -288,7 +298,7 @@ EXAMPLES = {
     "training": "Training(epochs=1)",
     "sample": "Uniform(10)",
 }
-ALGORITHM = ("plan", "blocks", "side", "start", "down", "client", "step")
+ALGORITHM = ("plan", "blocks", "side", "start", "broadcast", "client", "step")
 
 
 def _check_pieces(plan: Plan) -> None:

@@ -35,7 +35,7 @@ class Noise:
 
 
 @dataclass(frozen=True)
-class Wire:
+class SumFacts:
     """What is known of the place where the vectors are summed: facts of the plan, and of the end of the pipe."""
 
     bounds: Mapping[str, float] = field(default_factory=dict)  # after all transforms; what noise is sized for
@@ -97,7 +97,7 @@ class Spec:
     space: Literal["real", "integer"] = "real"
     weighed: bool = False  # is a sum already on its way to a mean?
     noise: Noise = Noise()
-    wire: Wire = Wire()
+    sum_facts: SumFacts = SumFacts()
 
     @cached_property
     def size(self) -> int:
@@ -115,19 +115,19 @@ class Spec:
         return self._of("counts")
 
     @cached_property
-    def spread(self) -> frozenset[str]:
+    def rotated(self) -> frozenset[str]:
         """Names of the blocks that Rotate has spread."""
         return self._of("spread")
 
     @property
     def learns(self) -> bool:
         """Does a transform of the pipe learn from the sum?"""
-        return self.wire.learns
+        return self.sum_facts.learns
 
     @property
     def hidden(self) -> bool:
         """Does ε rest on nobody but the server knowing who is in the sum?"""
-        return self.wire.hidden
+        return self.sum_facts.hidden
 
     @cached_property
     def unbounded(self) -> tuple[str, ...]:
@@ -148,7 +148,7 @@ class Spec:
         ends = np.cumsum([0, *self.blocks.values()]).tolist()
         return {name: slice(*ends[i : i + 2]) for i, name in enumerate(self.blocks)}
 
-    def at(self, name: str) -> slice:
+    def slice(self, name: str) -> slice:
         """Where block `name` lies in the vector."""
         if name not in self._places:
             raise KeyError(f"no block {name!r}; this vector has {', '.join(self.blocks)}")
@@ -160,19 +160,19 @@ class Spec:
 
     def unpack(self, v: Vector) -> dict[str, Vector]:
         """Named views of the last axis of `v`."""
-        return {name: v[..., self.at(name)] for name in self.blocks}
+        return {name: v[..., self.slice(name)] for name in self.blocks}
 
-    def fits(self, said: Any) -> bool:
+    def fits(self, reply: Any) -> bool:
         """Is what a peer says one vector of this spec? A shorter one would be spread over all coordinates of a sum."""
-        if not isinstance(said, np.ndarray) or said.shape != (self.size,):
+        if not isinstance(reply, np.ndarray) or reply.shape != (self.size,):
             return False
-        return bool(said.dtype == np.uint64 if self.space == "integer" else said.dtype.kind == "f")
+        return bool(reply.dtype == np.uint64 if self.space == "integer" else reply.dtype.kind == "f")
 
-    def but(self, **facts: Any) -> Self:
+    def replace(self, **facts: Any) -> Self:
         """This spec with other facts."""
         return replace(self, **facts)
 
-    def plus(self, name: str, bound: Bound = math.inf) -> Self:
+    def with_side(self, name: str, bound: Bound = math.inf) -> Self:
         """This spec with one more side value at its end; PlanError where the name is taken."""
         if name in self.blocks:
             raise PlanError(
@@ -190,6 +190,6 @@ class Spec:
     def _of(self, *kinds: Kind) -> frozenset[str]:
         return frozenset(name for name in self.blocks if self.kinds.get(name) in kinds)
 
-    def each(self, values: Mapping[str, float], default: float = math.inf) -> NDArray[np.float64]:
+    def spread(self, values: Mapping[str, float], default: float = math.inf) -> NDArray[np.float64]:
         """One number per block, spread over its coordinates."""
         return np.repeat([values.get(name, default) for name in self.blocks], list(self.blocks.values()))

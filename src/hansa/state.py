@@ -19,9 +19,11 @@ class State:
     memo: Memo  # what the algorithm remembers
     transforms: tuple[Any, ...] = ()  # what each transform has learnt
     metrics: Mapping[str, float] = field(default_factory=dict)  # means of what clients report
-    seen: tuple[str, ...] = ()  # who is in the last sum
-    lost: Mapping[str, str] = field(default_factory=dict)  # who was asked and is not in it → why, in no word of its own
-    note: str = ""  # why the last round changed nothing, if so
+    participants: tuple[str, ...] = ()  # who is in the last sum
+    excluded: Mapping[str, str] = field(
+        default_factory=dict
+    )  # who was asked and is not in it → why, in no word of its own
+    skipped: str = ""  # why the last round changed nothing, if so
     named: bool = False  # did what hides grow from a secret that the simulation names?
     hidden: bool = False  # does ε rest on nobody but the server knowing who took part?
 

@@ -64,14 +64,14 @@ AGGREGATORS = (
     Defence("a report is of the cohort", VERIFIED, "if who not in cohort:", NEVER),
     Defence("a client has one report", SHARE, "who in self._asked or ", ""),
     Defence("a nonce belongs to one report", SHARE, " or nonce in self._nonces", ""),
-    Defence("a sum holds enough clients", VERIFIED, "if len(share.seen) < max(quorum, self.least):", NEVER),
-    Defence("a helper knows the quorum", VERIFIED, "< max(quorum, self.least):", "< self.least:"),
+    Defence("a sum holds enough clients", VERIFIED, "if len(share.seen) < max(quorum, self.min_clients):", NEVER),
+    Defence("a helper knows the quorum", VERIFIED, "< max(quorum, self.min_clients):", "< self.min_clients:"),
     Defence("a helper says one sum in a round", "parties/helper.py", "if at.round <= latest:", NEVER),
     Defence(
         "a report is bound to its session",
         VERIFIED,
-        'said = ("hansa VerifiedSum 1", at.session.task, opening["key"], opening["challenges"], opening["cohort"])',
-        'said = ("hansa VerifiedSum 1",)',
+        'reply = ("hansa VerifiedSum 1", at.session.task, opening["key"], opening["challenges"], opening["cohort"])',
+        'reply = ("hansa VerifiedSum 1",)',
     ),
     Defence("a report is bound to the model", VERIFIED, "at.session.task, opening", "opening"),
     Defence("a report is bound to the key", VERIFIED, 'opening["key"], ', ""),
@@ -174,18 +174,13 @@ ROUNDS = (
     Defence(
         "a sum is of vectors of the plan",
         "spec.py",
-        " or said.shape != (self.size,):",
+        " or reply.shape != (self.size,):",
         ":",
         ends="ValueError",
         only=r"array\(\[1",
     ),
-    Defence(
-        "a round has its quorum",
-        "plan.py",
-        "few = len(set(seen)) < self.sample.quorum and not self.wire.hidden",
-        "few = False",
-    ),
-    Defence("a small sample does not show", "plan.py", " and not self.wire.hidden  #", "  #"),
+    Defence("a round has its quorum", "plan.py", "few = len(set(participants)) < self.sample.quorum", "few = False"),
+    Defence("a small sample does not show", "plan.py", "told = few and not self.encoded_spec.hidden", "told = few"),
     Defence(
         "a quorum shows the sample",
         "plan.py",
@@ -196,7 +191,7 @@ ROUNDS = (
     Defence(
         "a client reads what it is told",
         "parties/__init__.py",
-        "if self.plan.tells(shapes) and 0 <= request.round < self.plan.rounds:",
+        "if self.plan.accepts(shapes) and 0 <= request.round < self.plan.rounds:",
         "if True:",
         ends="",
     ),
@@ -238,8 +233,8 @@ PRIVACY = (
     Defence(
         "clients draw whole numbers",
         DISCRETE,
-        "modulo(v + self._beside(v, at), at.spec.wire.modulus)",
-        "modulo(v, at.spec.wire.modulus)",
+        "modulo(v + self._beside(v, at), at.spec.sum_facts.modulus)",
+        "modulo(v, at.spec.sum_facts.modulus)",
     ),
     Defence("NaN is hidden", NOISE, "        v = hideable(v)\n", ""),
     Defence("NaN is hidden by correlated noise", CORRELATED, "return hideable(v)", "return v"),
@@ -262,7 +257,7 @@ PRIVACY = (
         "                part *= scale\n        _cut(v, self.side, at.spec)",
         "                part *= scale",
     ),
-    Defence("a share of the noise is told", "explain.py", 'if clear and wire.noise.by == "all":', NEVER),
+    Defence("a share of the noise is told", "explain.py", 'if clear and encoded.noise.by == "all":', NEVER),
     Defence(
         "too few hands leave no ε",
         "privacy/__init__.py",
@@ -275,11 +270,11 @@ PRIVACY = (
         'if state is not None and state.round > len(past) else ""',
         'if False else ""',
     ),
-    Defence("another past is noticed", "app/__init__.py", "if past and outdone(ledger, past[-1].metrics):", NEVER),
+    Defence("another past is noticed", "app/__init__.py", "if past and understates(ledger, past[-1].metrics):", NEVER),
     Defence(
         "correlated noise is not stretched",
         "cli/__init__.py",
-        'if app.plan.wire.noise.kind == "correlated" and rounds != (stored.planned or app.plan.rounds):',
+        'if app.plan.encoded_spec.noise.kind == "correlated" and rounds != (stored.planned or app.plan.rounds):',
         NEVER,
     ),
     Defence(
@@ -348,8 +343,8 @@ LIARS = (
         "return replace(self, f=max(0, self.f - answered + n))",
         only="Bulyan",
     ),
-    Defence("a rule goes on with who is left", RULES, "rest = self.left(", "rest = RobustRule.left(self, "),
-    Defence("a rule needs its numbers", RULES, "if why := rule.need(n):", NEVER),
+    Defence("a rule goes on with who is left", RULES, "rest = self.without(", "rest = RobustRule.without(self, "),
+    Defence("a rule needs its numbers", RULES, "if why := rule.shortfall(n):", NEVER),
 )
 
 EVERY = (PROOFS, AGGREGATORS, ROUNDS, PRIVACY, LIARS, BOUNDS, RECORDS, HIDING, REST)

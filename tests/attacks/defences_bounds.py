@@ -38,12 +38,12 @@ BOUNDS = (
         "widths.setdefault((high - low, spec.blocks[name]), {})",
         "widths.setdefault((4 * high - low, spec.blocks[name]), {})",
     ),
-    Defence("a weight is 1 at least", SCALE, '.plus("weight", Interval(1.0, cap))', '.plus("weight", cap)'),
+    Defence("a weight is 1 at least", SCALE, '.with_side("weight", Interval(1.0, cap))', '.with_side("weight", cap)'),
     Defence(
         "a weighed value keeps its low end",
         SCALE,
-        "return spec.but(bounds=bounds, lows=lows, weighed=True)",
-        "return spec.but(bounds=bounds, lows={}, weighed=True)",
+        "return spec.replace(bounds=bounds, lows=lows, weighed=True)",
+        "return spec.replace(bounds=bounds, lows={}, weighed=True)",
     ),
     Defence(
         "a rounded value keeps its low end",
@@ -67,7 +67,7 @@ BOUNDS = (
     Defence(
         "a weight alone is within its bounds",
         SCALE,
-        "if at.n == 1 and not wire.noise.multiplier and not 1 - slack <= weight <= cap + slack:",
+        "if at.n == 1 and not encoded.noise.multiplier and not 1 - slack <= weight <= cap + slack:",
         NEVER,
     ),
     Defence(
@@ -116,24 +116,27 @@ RECORDS = (
     Defence(
         "a helper's words are not repeated",
         SHARE,
-        'return said if said in SAID else "a helper refuses it"',
-        "return said",
+        'return reply if reply in SAID else "a helper refuses it"',
+        "return reply",
     ),
     Defence("reasons command no terminal", LOOPS, "self.lost[who] = printable(why)", "self.lost[who] = why"),
     Defence(
         "notes command no terminal",
         "loops/synchronous.py",
-        "mean, seen, note = None, [], printable(str(error))",
-        "mean, seen, note = None, [], str(error)",
+        "mean, participants, skipped = None, [], printable(str(error))",
+        "mean, participants, skipped = None, [], str(error)",
     ),
     Defence(
         "what is stored commands no terminal",
         "ui/__init__.py",
-        "lost = {printable(who): printable(why) for who, why in one.lost.items()}",
-        "lost = dict(one.lost)",
+        "excluded = {printable(who): printable(why) for who, why in one.excluded.items()}",
+        "excluded = dict(one.excluded)",
     ),
     Defence(
-        "a note that is stored commands no terminal", "ui/__init__.py", "note = printable(one.note)", "note = one.note"
+        "a note that is stored commands no terminal",
+        "ui/__init__.py",
+        "skipped = printable(one.skipped)",
+        "skipped = one.skipped",
     ),
     Defence(
         "escapes are written out", ERRORS, 'c.isprintable() or c in "\\n\\t\\u00a0"', 'True or c in "\\n\\t\\u00a0"'
@@ -205,10 +208,12 @@ RECORDS = (
     Defence(
         "a client does not print what it remembers",
         CLIENT,
-        "mine: Memo = field(default_factory=dict, repr=False)",
-        "mine: Memo = field(default_factory=dict)",
+        "client_state: Memo = field(default_factory=dict, repr=False)",
+        "client_state: Memo = field(default_factory=dict)",
     ),
-    Defence("a request does not print the model", "messages.py", "down: Any = field(repr=False)", "down: Any"),
+    Defence(
+        "a request does not print the model", "messages.py", "broadcast: Any = field(repr=False)", "broadcast: Any"
+    ),
     Defence(
         "a request does not print what is said",
         "messages.py",

@@ -174,31 +174,31 @@ SAMPLES = (
     Defence(
         "nobody in a secret sample ends the run",
         "loops/synchronous.py",
-        "plan.sample.quorum and not plan.wire.hidden:",
+        "plan.sample.quorum and not plan.encoded_spec.hidden:",
         "plan.sample.quorum:",
         ends="RoundError",
     ),
-    Defence("a sum over nobody steps", RULES, "(decode(nothing, 0) if wire.hidden else None), seen", "None, seen"),
-    Defence("a mean is over those expected", TRANSFORMS, "if wire.hidden:", NEVER, ends="ZeroDivisionError"),
+    Defence("a sum over nobody steps", RULES, "mean = decode(nothing, 0) if encoded.hidden else None", "mean = None"),
+    Defence("a mean is over those expected", TRANSFORMS, "if encoded.hidden:", NEVER, ends="ZeroDivisionError"),
     Defence(
         "an algorithm steps for those expected",
         PLAN,
-        "replace(counted(at, self.wire, at.n), session",
+        "replace(counted(at, self.encoded_spec, at.n), session",
         "replace(at, session",
     ),
     Defence(
         "a round knows that its sample is secret",
         PLAN,
-        "self._void(heard, seen), self.wire.hidden",
-        "self._void(heard, seen), False",
+        "self._void(received, participants), self.encoded_spec.hidden",
+        "self._void(received, participants), False",
     ),
     Defence(
         "a checkpoint names no one in a secret sample",
         STORE,
-        "state = replace(state, seen=(), lost={}) if state.hidden else state",
+        "state = replace(state, participants=(), excluded={}) if state.hidden else state",
         "state = replace(state)",
     ),
-    Defence("a history knows that its sample is secret", STORE, "hidden = row.seen is None", "hidden = False"),
+    Defence("a history knows that its sample is secret", STORE, "hidden=row.participants is None", "hidden=False"),
     Defence("no one in a secret sample is shown", SHOWN, "if one.hidden:", NEVER),
     Defence("a line of a round shows no secret sample", TERMINAL, '"" if last.hidden else f"took', 'f"took'),
     Defence("the live view shows no secret sample", TERMINAL, "if last.hidden:", NEVER),
@@ -217,7 +217,10 @@ SAMPLES = (
         'if release.relation != "all":',
     ),
     Defence(
-        "who sees a secret sample is told", EXPLAIN, "(*plan.aggregator.sees(), *HIDDEN) if plan.wire.hidden else", ""
+        "who sees a secret sample is told",
+        EXPLAIN,
+        "(*plan.aggregator.visibility(), *HIDDEN) if plan.encoded_spec.hidden else",
+        "",
     ),
 )
 
@@ -234,11 +237,14 @@ OUTSIDE = (
     Defence(
         "noise in training hides",
         PLAN,
-        "self.summed.noise.multiplier or self.training.private",
-        "self.summed.noise.multiplier",
+        "self.sum_spec.noise.multiplier or self.training.private",
+        "self.sum_spec.noise.multiplier",
     ),
     Defence(
-        "noise on the sum hides", PLAN, "self.summed.noise.multiplier or self.training.private", "self.training.private"
+        "noise on the sum hides",
+        PLAN,
+        "self.sum_spec.noise.multiplier or self.training.private",
+        "self.training.private",
     ),
     Defence(
         "a comparison on the terminal says outside ε", TERMINAL, 'if rows[0].outside else "")', 'if False else "")'
@@ -253,7 +259,7 @@ OUTSIDE = (
     Defence(
         "noise on the sum hides how many examples",
         APP,
-        "if not self.plan.training.private or self.plan.summed.noise.multiplier:",
+        "if not self.plan.training.private or self.plan.sum_spec.noise.multiplier:",
         "if not self.plan.training.private:",
     ),
     Defence("a noised report is cut", PLAN, "return min(max(value, low), high)", "return value"),
@@ -304,21 +310,21 @@ STRANGERS = (
     Defence(
         "what stands before the clip states no bounds",
         PRIVACY,
-        "(step.plan(before) != before or before.wire.rounds != plan.rounds)",
-        "before.wire.rounds != plan.rounds",
+        "(step.plan(before) != before or before.sum_facts.rounds != plan.rounds)",
+        "before.sum_facts.rounds != plan.rounds",
         only="before-the-clip",
     ),
     Defence(
         "what stands before the clip states no rounds",
         PRIVACY,
-        "(step.plan(before) != before or before.wire.rounds != plan.rounds)",
+        "(step.plan(before) != before or before.sum_facts.rounds != plan.rounds)",
         "step.plan(before) != before",
         only="shorter",
     ),
     Defence(
         "noise of no kind has no ε",
         PRIVACY,
-        'unit == "client" and plan.summed.noise.kind == "unknown"',
+        'unit == "client" and plan.sum_spec.noise.kind == "unknown"',
         "False",
         also=(('    assert noise.kind != "unknown"  # _unknown says so otherwise\n', ""),),
         only="without-a-draw",
@@ -351,7 +357,7 @@ STRANGERS = (
     Defence(
         "a loop with a budget needs an ε",
         PRIVACY,
-        "if why := ledger.why or planned(plan, population).guarantee(budget.delta).why:",
+        "if why := ledger.why or planned_privacy(plan, population).guarantee(budget.delta).why:",
         NEVER,
         ends="StopIteration",
         only="only-declared",
@@ -359,7 +365,7 @@ STRANGERS = (
     Defence(
         "a clip keeps the bound that it states",
         SCALE,
-        "most = v[..., at.spec.at(name)], min(self.norm, at.spec.bounds.get(name, math.inf))",
+        "most = v[..., at.spec.slice(name)], min(self.norm, at.spec.bounds.get(name, math.inf))",
         "most = v[..., at.spec.at(name)], self.norm",
     ),
     Defence(

@@ -171,7 +171,7 @@ def clients_of(plan: h.Plan, attack: str = "", f: int = 0, alpha: float | None =
     )
     data = {f"client-{i:02d}": (x[part], y[part]) for i, part in enumerate(rows)}
     lying = set(key.child("liars").rng().permutation(sorted(data))[:f].tolist())
-    honest = [h.Client(who, plan, mine) for who, mine in data.items() if who not in lying]
+    honest = [h.Client(who, plan, part) for who, part in data.items() if who not in lying]
     if not lying:
         return honest
     make = ATTACKS[attack](Scene(CLIENTS, f, Spies(honest)))

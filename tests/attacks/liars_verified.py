@@ -21,7 +21,7 @@ from hansa.crypto.field import Elements, Field64
 from hansa.crypto.pine import Pine
 from hansa.crypto.prio3 import Prio3
 from hansa.errors import LeftOut
-from hansa.loops.channel import Letters
+from hansa.loops.channel import ServerChannel
 from hansa.messages import Request
 from hansa.parties.helper import Helper
 from hansa.testing.algorithm import MODEL, federation
@@ -88,13 +88,13 @@ class Forger(h.Client):
     times: float = 1.0
 
     def _converse(self, request: Request) -> Any:
-        down, memo = self._heard(request)
+        broadcast, memo = self._heard(request)
         train, held, examples = self.parts
         at = self._context(request, examples, memo)
         own = {each.name: getattr(self.plan.aggregator, each.name) for each in fields(h.VerifiedSum)}
         lying = Lying(**own, x=tuple(self.x), kind=self.kind, times=self.times)
         return lying.client(
-            lambda: self.plan.contribute(down, {}, train, held, at)[0], replace(at, spec=self.plan.wire)
+            lambda: self.plan.contribute(broadcast, {}, train, held, at)[0], replace(at, spec=self.plan.encoded_spec)
         )
 
 
@@ -259,7 +259,7 @@ def flip(data: bytes, i: int = 0) -> bytes:
 class Deceiver(Helper):
     """Says what `craft` makes of what it is asked and of its honest answer."""
 
-    craft: Callable[[Any, Any], Any] = lambda asked, said: said
+    craft: Callable[[Any, Any], Any] = lambda asked, reply: reply
 
     def answer(self, request: Request) -> Any:
         return self.craft(request.bodies[self.who], super().answer(request))
@@ -283,13 +283,15 @@ class Server:
 
     def session(self, session: int, round: int = 0) -> None:
         """Begin another session."""
-        self.letters = Letters(self.plan, self.runtime, replace(self.plan.start(), round=round), session, h.Key.fresh())
+        self.letters = ServerChannel(
+            self.plan, self.runtime, replace(self.plan.start(), round=round), session, h.Key.fresh()
+        )
 
     def ask(self, body: Any) -> Any:
         """What the helper answers; None where it refuses."""
-        with warnings.catch_warnings(record=True) as heard:
-            answer = self.letters.ask({HELPER: body}).get(HELPER)
-        self.words = [str(one.message) for one in heard if one.category is LeftOut] or self.words
+        with warnings.catch_warnings(record=True) as received:
+            answer = self.letters.gather({HELPER: body}).get(HELPER)
+        self.words = [str(one.message) for one in received if one.category is LeftOut] or self.words
         return answer
 
     def open(self, cohort: list[str] | None = None, key: bytes | None = None) -> Any:
@@ -305,9 +307,9 @@ class Server:
             head.round, head.session, secret=h.Key.fresh(), run=head.run, fingerprint=head.fingerprint
         )
         assert isinstance(self.plan.aggregator, h.VerifiedSum)
-        claims = self.plan.aggregator._claims(self.plan.wire, _binding(at, self.opening))
+        claims = self.plan.aggregator._claims(self.plan.encoded_spec, _binding(at, self.opening))
         self.share = Share(claims, 0, self.secret)
-        return self.letters.ask(dict.fromkeys(who, self.opening))
+        return self.letters.gather(dict.fromkeys(who, self.opening))
 
     def pass_on(self, reports: dict[str, Any], count: Sequence[str] = ()) -> Any:
         """What the helper says of reports."""
@@ -316,8 +318,8 @@ class Server:
 
     def check(self, reports: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
         """Verify with the helper, as an honest server would: who is in, and why others are not."""
-        mine = self.share.prepare([(who, r["nonce"], r["public"], r["leader"]) for who, r in reports.items()])
-        verdicts, why = self.share.decide(list(reports), [mine, self.pass_on(reports)])
+        own = self.share.prepare([(who, r["nonce"], r["public"], r["leader"]) for who, r in reports.items()])
+        verdicts, why = self.share.decide(list(reports), [own, self.pass_on(reports)])
         return self.ask({"verdicts": verdicts}), why
 
     def why(self) -> str:

@@ -116,7 +116,7 @@ def test_of_a_strangers_noise_only_the_attack_tells() -> None:
 @pytest.mark.promise("P44")
 def test_a_canary_is_clipped_and_weighed_like_everybody() -> None:
     """Its vector on the wire is as long as the bound that the plan infers, and no longer."""
-    from hansa.audit.canary import Crafted, Tap
+    from hansa.audit.canary import CanaryModel, RecordingRuntime
 
     plan = hansa.Plan(
         hansa.Softmax(5, 2),
@@ -127,15 +127,15 @@ def test_a_canary_is_clipped_and_weighed_like_everybody() -> None:
     )
     directions = Directions.of(2, 12, plan.key)
     plan = hansa.Plan(
-        Crafted(plan.model, np.array([1e9, 0.0]), directions), plan.algorithm, plan.pipe, training=QUIET, rounds=1
+        CanaryModel(plan.model, np.array([1e9, 0.0]), directions), plan.algorithm, plan.pipe, training=QUIET, rounds=1
     )
     data = [{"canary": np.full(8, i), "y": np.zeros(8, int)} for i in range(2)]
-    tap = Tap([hansa.Client(f"c{i}", plan, one) for i, one in enumerate(data)], 0)
+    tap = RecordingRuntime([hansa.Client(f"c{i}", plan, one) for i, one in enumerate(data)], 0)
     list(hansa.synchronous(plan, tap))
-    said, silent = plan.wire.unpack(tap.said["c0"]), plan.wire.unpack(tap.said["c1"])
-    np.testing.assert_allclose(said["delta"], 3 * 0.7 * directions.along(0, 12), atol=1e-6)
-    assert math.isclose(float(np.linalg.norm(said["control"])), 2.1, rel_tol=1e-6)
-    assert said["weight"] == silent["weight"] == 3 and not silent["delta"].any()
+    reply, silent = plan.encoded_spec.unpack(tap.said["c0"]), plan.encoded_spec.unpack(tap.said["c1"])
+    np.testing.assert_allclose(reply["delta"], 3 * 0.7 * directions.along(0, 12), atol=1e-6)
+    assert math.isclose(float(np.linalg.norm(reply["control"])), 2.1, rel_tol=1e-6)
+    assert reply["weight"] == silent["weight"] == 3 and not silent["delta"].any()
 
 
 # ── membership ───────────────────────────────────────────────────────────────────────────────────────────────────────

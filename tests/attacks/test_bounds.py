@@ -88,13 +88,13 @@ class Says(h.Client):
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def said(self) -> h.Vector:
-        wire = self.plan.wire
-        named: dict[str, Any] = {name: np.zeros(n) for name, n in wire.blocks.items()}
+        encoded = self.plan.encoded_spec
+        named: dict[str, Any] = {name: np.zeros(n) for name, n in encoded.blocks.items()}
         named["weight"] = 1.0
         named = {**named, **self.values}
-        if wire.space == "real":
-            return wire.pack(named)
-        exact = [np.rint(np.ravel(named[name]) / wire.noise.step[name]) for name in wire.blocks]
+        if encoded.space == "real":
+            return encoded.pack(named)
+        exact = [np.rint(np.ravel(named[name]) / encoded.noise.step[name]) for name in encoded.blocks]
         return np.concatenate(exact).astype(np.int64).view(np.uint64)
 
     def answer(self, request: h.Request) -> Any:
@@ -104,7 +104,7 @@ class Says(h.Client):
         _, memo = self._heard(request)
         at = self._context(request, 1, memo)
         own = {each.name: getattr(self.plan.aggregator, each.name) for each in fields(h.VerifiedSum)}
-        return Lenient(**own).client(self.said, replace(at, spec=self.plan.wire))
+        return Lenient(**own).client(self.said, replace(at, spec=self.plan.encoded_spec))
 
 
 def run(plan: h.Plan, *liars: Mapping[str, Any], honest: int = 3) -> h.State:
@@ -149,8 +149,8 @@ OUTSIDE = {
 def test_what_lies_outside_two_bounds_is_refused_by_name(space: str, lie: str) -> None:
     aggregator, more = SPACES[space]
     state = run(plan_of(aggregator, *more), OUTSIDE[lie])
-    assert state.seen == HONEST and list(state.lost) == ["liar-0"]
-    assert "A proof does not hold" in state.lost["liar-0"]
+    assert state.participants == HONEST and list(state.excluded) == ["liar-0"]
+    assert "A proof does not hold" in state.excluded["liar-0"]
 
 
 @pytest.mark.promise("P15")
@@ -162,7 +162,7 @@ def test_both_ends_of_each_interval_are_in(space: str) -> None:
     low = {"loss": 0.0, "val_loss": 0.0, "val_accuracy": 0.0, "weight": 1.0}
     high = {"loss": SIDE * CAP, "val_loss": SIDE * CAP, "val_accuracy": CAP, "weight": CAP}
     state = run(plan_of(aggregator, *more), low, high)
-    assert state.seen == (*HONEST, "liar-0", "liar-1") and not state.lost
+    assert state.participants == (*HONEST, "liar-0", "liar-1") and not state.excluded
 
 
 @pytest.mark.promise("P100")
@@ -170,7 +170,7 @@ def test_both_ends_of_each_interval_are_in(space: str) -> None:
 @pytest.mark.parametrize("tau", [0.0, -5.0, 1e-3, 41.0 * CAP])
 def test_a_number_of_steps_is_positive_and_has_an_end(tau: float) -> None:
     state = run(plan_of(h.VerifiedSum(), algorithm=h.FedNova(most=40.0)), {"tau": tau})
-    assert state.seen == HONEST and "A proof does not hold" in state.lost["liar-0"]
+    assert state.participants == HONEST and "A proof does not hold" in state.excluded["liar-0"]
 
 
 @pytest.mark.promise("P100")
@@ -179,18 +179,18 @@ def test_a_number_of_steps_is_positive_and_has_an_end(tau: float) -> None:
 def test_the_bit_of_an_adaptive_clip_is_one_half(bit: float) -> None:
     plan = plan_of(h.VerifiedSum(), pipe=(h.AdaptiveClip(side=SIDE), h.Weigh("examples", cap=CAP)))
     state = run(plan, {"under": bit * CAP})
-    assert state.seen == HONEST and "A proof does not hold" in state.lost["liar-0"]
+    assert state.participants == HONEST and "A proof does not hold" in state.excluded["liar-0"]
 
 
 @pytest.mark.promise("P100")
 @pytest.mark.guards("a side value has a low end")
 def test_sums_of_squares_are_not_negative() -> None:
     plan = survey({"v": Variance(-2.0, 2.0, column=0)}, most=50, columns=4)
-    assert plan.wire.low("v.square.0") == 0.0 and plan.wire.low("v.sum.0") == -100.0
+    assert plan.encoded_spec.low("v.square.0") == 0.0 and plan.encoded_spec.low("v.sum.0") == -100.0
     clients: list[h.Client] = [h.Client(who, plan, one) for who, one in federation(2).items()]
     liar = Says("liar", plan, federation(1)["client-0"], values={"v.square.0": -1.0})
     (state,) = h.synchronous(plan, h.InProcess([*clients, liar]))
-    assert state.seen == ("client-0", "client-1") and "A proof does not hold" in state.lost["liar"]
+    assert state.participants == ("client-0", "client-1") and "A proof does not hold" in state.excluded["liar"]
 
 
 @pytest.mark.promise("P100")
@@ -200,12 +200,12 @@ def test_noise_is_sized_for_the_farther_end_and_not_for_the_width(space: str) ->
     """A client who is there or not changes the sum of weights by up to cap, though weights differ by less."""
     aggregator, more = SPACES[space]
     plan = plan_of(aggregator, *more)
-    noise = plan.summed.noise
+    noise = plan.sum_spec.noise
     ratios = []
-    for name, (_, bound, sigma) in zip(plan.wire.blocks, noise.parts, strict=True):
+    for name, (_, bound, sigma) in zip(plan.encoded_spec.blocks, noise.parts, strict=True):
         ratios.append(bound / sigma)
-        assert plan.wire.bounds[name] * (1 - 1e-9) <= bound * noise.step[name]
-        assert bound * noise.step[name] <= plan.wire.bounds[name] * 1.0001 + noise.step[name]
+        assert plan.encoded_spec.bounds[name] * (1 - 1e-9) <= bound * noise.step[name]
+        assert bound * noise.step[name] <= plan.encoded_spec.bounds[name] * 1.0001 + noise.step[name]
     assert sum(ratio**2 for ratio in ratios) == pytest.approx(noise.multiplier**-2)
 
 
@@ -224,14 +224,14 @@ def test_a_negative_weight_does_not_take_the_others_weights_away() -> None:
     plan = plan_of(h.VerifiedSum(), training=h.Training(batch=0, learning_rate=0.05))
     left = sum(len(y) for _, y in federation(4).values()) - 0.001
     state = run(plan, {"delta": along(CAP), "weight": -left}, honest=4)
-    assert list(state.lost) == ["liar-0"] and np.linalg.norm(state.x - plan.start().x) <= 1.0
+    assert list(state.excluded) == ["liar-0"] and np.linalg.norm(state.x - plan.start().x) <= 1.0
 
 
 @pytest.mark.promise("P100")
 @pytest.mark.guards("a side value has a low end", "a weight is 1 at least")
 def test_two_negative_weights_do_not_void_the_round() -> None:
     state = run(plan_of(h.VerifiedSum()), {"weight": -CAP}, {"weight": -CAP})
-    assert not state.note and state.seen == HONEST and set(state.lost) == {"liar-0", "liar-1"}
+    assert not state.skipped and state.participants == HONEST and set(state.excluded) == {"liar-0", "liar-1"}
 
 
 @pytest.mark.promise("P83")
@@ -247,8 +247,8 @@ def test_a_liar_reaches_what_is_told_and_never_passes_it(
     honest = [Says(f"client-{i}", plan, data, values={"delta": along(w), "weight": w}) for i, w in enumerate(others)]
     liar = Says("liar", plan, data, values={"delta": along(-CAP * (1 - 1e-6)), "weight": weight})
     (before,), (after,) = states(plan, honest), states(plan, [*honest, liar])
-    assert not after.lost
-    told = plan.aggregator.moved(plan.wire, sum(others))["delta"]
+    assert not after.excluded
+    told = plan.aggregator.moved(plan.encoded_spec, sum(others))["delta"]
     assert told == pytest.approx((CAP + weight) / (sum(others) + weight), rel=1e-5)
     assert 1 - 1e-5 < np.linalg.norm(after.x - before.x) / told <= 1
 
@@ -267,10 +267,10 @@ def test_nothing_that_is_proven_moves_the_mean_farther() -> None:
         lying = np.exp(rng.uniform(0, np.log(CAP), 2))
         m, W = w @ V[:3] / w.sum(), float(w.sum())
         moved = (w @ V[:3] + CAP * V[3:].sum(0)) / (W + lying.sum()) - m
-        ratio = float(np.linalg.norm(moved)) / plan.aggregator.moved(plan.wire, W, 2)["delta"]
+        ratio = float(np.linalg.norm(moved)) / plan.aggregator.moved(plan.encoded_spec, W, 2)["delta"]
         farthest = max(farthest, ratio)
     assert 0.8 < farthest <= 1
-    assert plan.aggregator.moved(plan.wire, 0.0)["delta"] == pytest.approx(CAP, rel=1e-5)  # where all lie
+    assert plan.aggregator.moved(plan.encoded_spec, 0.0)["delta"] == pytest.approx(CAP, rel=1e-5)  # where all lie
 
 
 @pytest.mark.promise("P83")
@@ -284,7 +284,7 @@ def test_a_liar_moves_both_means_that_fednova_multiplies() -> None:
     liar = Says("liar", plan, data, values={"delta": along(longest), "tau": 40.0 * CAP, "weight": 1.0})
     (state,) = states(plan, [one, liar])
     told = (CAP * 40 + 1) / 2 * (longest + 1) / 2
-    assert not state.lost and np.linalg.norm(state.x - plan.start().x) == pytest.approx(told, rel=1e-5)
+    assert not state.excluded and np.linalg.norm(state.x - plan.start().x) == pytest.approx(told, rel=1e-5)
     assert told < CAP * 40 * CAP
 
 
@@ -311,7 +311,7 @@ def test_a_liar_moves_the_mean_of_a_survey_by_most_over_the_records_of_others() 
     liar = Says("liar", plan, federation(1)["client-0"], values={"v.sum.0": 100.0})
     (before,), (after,) = (states(plan, who) for who in (clients, [*clients, liar]))
     model = plan.model
-    assert isinstance(model, Survey) and not after.lost
+    assert isinstance(model, Survey) and not after.excluded
     records = sum(len(y) for _, y in federation(2).values())
     moved = model.answers(after)["v"] - model.answers(before)["v"]
     assert moved == pytest.approx(50 * 2.0 / records, rel=1e-4)
@@ -326,7 +326,7 @@ def test_the_plan_in_words_tells_it() -> None:
     assert "delta by 67 where they weigh 1 each, and delta by 0.667 where they weigh 200 each" in told
     one = str(explain(replace(plan, pipe=(h.Clip(1.0, side=SIDE), h.Weigh("one")))))
     assert "Beside 2 others it moves the mean of delta by 0.667, at most." in one
-    assert "the mean by the longest update over the least weight" in plan.aggregator.sees()[-2][1]
+    assert "the mean by the longest update over the least weight" in plan.aggregator.visibility()[-2][1]
 
 
 @pytest.mark.promise("P83")
@@ -353,8 +353,8 @@ def test_a_robust_rule_leaves_out_who_has_no_weight(weight: float, more: tuple[h
     """A vector over such a weight would be of any length, or point the other way."""
     plan = plan_of(h.Median(), *more)
     state = run(plan, {"delta": along(1.0), "weight": weight})
-    assert state.seen == HONEST and "cannot be decoded" in state.lost["liar-0"]
-    assert run(plan, {"delta": along(1.0), "weight": 1.0}).seen == (*HONEST, "liar-0")
+    assert state.participants == HONEST and "cannot be decoded" in state.excluded["liar-0"]
+    assert run(plan, {"delta": along(1.0), "weight": 1.0}).participants == (*HONEST, "liar-0")
 
 
 @pytest.mark.promise("P9")
@@ -362,7 +362,7 @@ def test_a_robust_rule_leaves_out_who_has_no_weight(weight: float, more: tuple[h
 def test_a_plain_sum_says_that_it_checks_nothing() -> None:
     plan = plan_of(h.Sum())
     assert np.linalg.norm(run(plan, {"delta": along(1e6), "weight": 1.0}).x) > 1e4
-    (row,) = (row for row in plan.aggregator.sees() if row[0] == "lying clients")
+    (row,) = (row for row in plan.aggregator.visibility() if row[0] == "lying clients")
     assert "as far as it likes" in row[1]
 
 
@@ -377,7 +377,7 @@ def test_two_ends_flow_through_all_transforms() -> None:
     spec = Spec({"delta": 4}, {"delta": 1.0})
     named = {"tau": Interval(1.0, 5.0), "rate": RATE, "low": Interval(-2.0, 3.0), "both": 4.0, "open": Interval(0.0)}
     for name, bound in named.items():
-        spec = spec.plus(name, bound)
+        spec = spec.with_side(name, bound)
     pipe = h.Pipe.of((h.Clip(1.0, side=7.0), h.Weigh("examples", cap=8), h.Rotate(), Quantize(16)), spec)
     clipped, weighed, rotated, integer = pipe.specs[1:]
     assert (clipped.low("open"), clipped.bounds["open"]) == (0.0, 7.0)
@@ -419,8 +419,8 @@ class Density(h.Softmax):
 def test_a_loss_that_may_be_negative_is_neither_refused_nor_cut_at_0() -> None:
     """What a model does not say of its loss, a plan does not take for granted."""
     plan = replace(plan_of(h.VerifiedSum()), model=Density(MODEL.features, MODEL.classes))
-    assert plan.wire.low("loss") == -SIDE * CAP and "loss to ±10" in str(explain(plan))
+    assert plan.encoded_spec.low("loss") == -SIDE * CAP and "loss to ±10" in str(explain(plan))
     state = run(plan)
-    assert state.seen == HONEST and state.metrics["loss"] == pytest.approx(-3.0, rel=1e-4)
+    assert state.participants == HONEST and state.metrics["loss"] == pytest.approx(-3.0, rel=1e-4)
     assert state.metrics["val_loss"] == pytest.approx(-2.0, rel=1e-4)
     assert "loss to 0 … 10" in str(explain(plan_of(h.VerifiedSum())))  # of a cross-entropy it is said

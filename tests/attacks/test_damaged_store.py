@@ -17,7 +17,7 @@ from hansa.cli import commands
 
 TABLES = {
     "runs": ("id", "app", "plan", "digest", "settings", "planned", "started", "status"),
-    "rounds": ("run", "round", "metrics", "scores", "seen", "lost", "note", "seconds", "named"),
+    "rounds": ("run", "round", "metrics", "scores", "participants", "excluded", "skipped", "seconds", "named"),
     "files": ("run", "name", "kind", "round", "sha256"),
     "memories": ("run", "who", "file"),
 }
@@ -55,7 +55,7 @@ def used(folder: Path) -> None:
         assert set(run.memory()) <= {"client 0", "client 1"}
         told = [f"{run.started.astimezone():%Y-%m-%d %H:%M:%S}"]
         for one in rounds:
-            told += [*one.seen, *one.lost, *one.lost.values(), one.note.strip()]
+            told += [*one.participants, *one.excluded, *one.excluded.values(), one.skipped.strip()]
             told += [f"{number:.3f}" for number in (*one.metrics.values(), *one.scores.values(), one.seconds)]
         " ".join(told).encode()
         run = store.resume(name, 10)

@@ -39,9 +39,9 @@ from hansa import (
     TorchModel,
     Training,
     Weigh,
-    planned,
+    planned_privacy,
+    stop_at_budget,
     synchronous,
-    within,
 )
 from hansa.cli import commands
 from hansa.explain import explain
@@ -80,7 +80,7 @@ def test_a_vector_that_is_not_finite_is_hidden_like_any_other(noise: Any) -> Non
     """It would end the round, for all to see: one bit about one client, without any noise."""
     p = plan(noise, model=Diverging(3, 2), sample=Everyone(quorum=2), rounds=1)
     (state,) = synchronous(p, InProcess(clients(p)))
-    assert not state.note and len(state.seen) == len(DATA) and np.isfinite(state.x).all()
+    assert not state.skipped and len(state.participants) == len(DATA) and np.isfinite(state.x).all()
 
 
 @pytest.mark.guards("side values are cut")
@@ -104,7 +104,7 @@ def test_noise_of_one_round_is_not_drawn_again_and_again(noise: GaussianNoise) -
     client = Client("c0", p, DATA["c0"], Policy(epsilon=10.0))
 
     def ask(session: int) -> Any:
-        return client.answer(Request(p.digest, 0, session, p.down(p.start()), {"c0": None}))
+        return client.answer(Request(p.digest, 0, session, p.broadcast(p.start()), {"c0": None}))
 
     ask(0)
     for session in (0, 1):
@@ -118,12 +118,12 @@ def test_noise_of_one_round_is_not_drawn_by_one_worker_after_another() -> None:
     """Each worker has a copy of a client that is free, and none of them knows in what the others have trained."""
     p = plan(GaussianNoise(5.0, "each"), sample=Everyone(quorum=2), rounds=1)
     runtime = Processes([Client(who, p, data) for who, data in DATA.items()], workers=3)
-    said = []
+    reply = []
     for session in range(30):
-        runtime.send(Request(p.digest, 0, session, p.down(p.start()), {"c0": None}))
-        said.append(runtime.receive().why)
+        runtime.send(Request(p.digest, 0, session, p.broadcast(p.start()), {"c0": None}))
+        reply.append(runtime.receive().why)
     runtime.close()
-    assert said == ["", *["refused"] * 29]
+    assert reply == ["", *["refused"] * 29]
 
 
 @pytest.mark.guards("a share of the noise is told")
@@ -142,9 +142,9 @@ def test_a_budget_ends_with_a_round_of_which_nobody_knows_what_it_gave_away() ->
 
     def rounds() -> Iterator[State]:
         for r in range(1, 31):
-            yield replace(p.start(), round=r, seen=("c0", "c1") if r == 2 else tuple(DATA))
+            yield replace(p.start(), round=r, participants=("c0", "c1") if r == 2 else tuple(DATA))
 
-    assert [state.round for state in within(rounds(), p, Budget(1e3, 1e-6), len(DATA))] == [1, 2]
+    assert [state.round for state in stop_at_budget(rounds(), p, Budget(1e3, 1e-6), len(DATA))] == [1, 2]
 
 
 @pytest.mark.guards("lost history is noticed")
@@ -214,16 +214,18 @@ def test_a_poisson_round_steps_whoever_came() -> None:
     """A round without effect would show that few were sampled, and no noise hides that."""
     p = plan(GaussianNoise(1.0), sample=Poisson(0.02), rounds=60)
     states = list(synchronous(p, InProcess(clients(p))))
-    empty = [i for i, state in enumerate(states) if not state.seen]
-    assert len(empty) > 30 and not any(state.note for state in states)
+    empty = [i for i, state in enumerate(states) if not state.participants]
+    assert len(empty) > 30 and not any(state.skipped for state in states)
     assert all((states[i].x != states[i - 1].x).all() for i in empty if i)
 
 
 @pytest.mark.guards("a quorum shows the sample")
 @pytest.mark.promise("P32")
 def test_a_poisson_sample_that_a_quorum_shows_is_counted_as_known() -> None:
-    secret, shown = (planned(plan(GaussianNoise(1.0), sample=Poisson(0.1, quorum=q))).guarantee(1e-5) for q in (1, 2))
-    known = planned(plan(GaussianNoise(1.0))).guarantee(1e-5)
+    secret, shown = (
+        planned_privacy(plan(GaussianNoise(1.0), sample=Poisson(0.1, quorum=q))).guarantee(1e-5) for q in (1, 2)
+    )
+    known = planned_privacy(plan(GaussianNoise(1.0))).guarantee(1e-5)
     assert shown.epsilon == known.epsilon and secret.epsilon is not None and secret.epsilon < 0.5 * known.epsilon
     text = str(explain(plan(GaussianNoise(1.0), sample=Poisson(0.1, quorum=2))))
     assert "misses its quorum shows" in text

@@ -110,7 +110,7 @@ def test_no_file_is_emptied_that_a_planted_link_points_to(cache: Path, tmp_path:
     diary = tmp_path / "diary"
     diary.write_text("dear diary")
     (cache / f"{NAME}{suffix}").symlink_to(diary)
-    said = native.kept(NAME, lambda file: "the compiler's words")
-    assert diary.read_text() == "dear diary" and isinstance(said, str)
+    reply = native.kept(NAME, lambda file: "the compiler's words")
+    assert diary.read_text() == "dear diary" and isinstance(reply, str)
     (cache / f"{NAME}.failed").unlink()
     assert asked().read_bytes() == b"ours"

@@ -189,9 +189,9 @@ def test_a_report_without_noise_is_what_clients_say() -> None:
     """Whoever trains with a loss below zero reads it."""
     plan = Plan(Softmax(3, 2), pipe=(Weigh("one"),))
     spec = plan.spec
-    heard = spec.pack({"delta": np.zeros(spec.blocks["delta"]), "loss": -3.5})
-    at = plan.context(0, 0, secret=Key.fresh(), memo=plan.stages.start())
-    state: Any = plan.absorb(plan.start(), (heard, plan.stages.start()), ("a",), at)
+    received = spec.pack({"delta": np.zeros(spec.blocks["delta"]), "loss": -3.5})
+    at = plan.context(0, 0, secret=Key.fresh(), memo=plan.pipeline.start())
+    state: Any = plan.absorb(plan.start(), (received, plan.pipeline.start()), ("a",), at)
     assert state.metrics["loss"] == -3.5
 
 

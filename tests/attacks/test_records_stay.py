@@ -119,12 +119,12 @@ def clean(text: str) -> bool:
 @pytest.mark.parametrize("runtime", [h.InProcess, partial(h.Processes, workers=2)], ids=["in process", "processes"])
 def test_a_state_holds_the_kind_of_a_reason_and_no_word_of_a_client(runtime: Any, capfd: Any) -> None:
     home = runtime(parties(PLAN))
-    with warnings.catch_warnings(record=True) as heard:
+    with warnings.catch_warnings(record=True) as received:
         warnings.simplefilter("always")
         states = list(h.synchronous(PLAN, home))
-    told = "".join(str(one.message) for one in heard) + capfd.readouterr().err  # workers say it themselves
+    told = "".join(str(one.message) for one in received) + capfd.readouterr().err  # workers say it themselves
     for state in states:
-        assert clean(repr(state)) and dict(state.lost) == dict.fromkeys(BAD, "data")
+        assert clean(repr(state)) and dict(state.excluded) == dict.fromkeys(BAD, "data")
     assert CANARY in told and "first in row 3" in told  # whose data it is learns why
     if hasattr(home, "close"):
         home.close()
@@ -144,9 +144,9 @@ def test_an_actor_of_ray_answers_with_kinds_and_its_words_come_to_the_caller_alo
 
     clients = parties(PLAN)
     request = Request(PLAN.digest, 0, 0, None, dict.fromkeys(one.who for one in clients), fold=True)
-    replies, _, words = ray.Actor(clients).answer(request, PLAN.down(PLAN.start()), {})
-    lost = {reply.who[0]: reply.why for reply in replies if reply.body is None}
-    assert lost == dict.fromkeys(BAD, "data") and clean(repr(replies))
+    replies, _, words = ray.Actor(clients).answer(request, PLAN.broadcast(PLAN.start()), {})
+    excluded = {reply.who[0]: reply.why for reply in replies if reply.body is None}
+    assert excluded == dict.fromkeys(BAD, "data") and clean(repr(replies))
     assert any(CANARY in text for text in words) and len(words) == len(BAD)
 
 
@@ -156,8 +156,8 @@ def test_a_buffer_keeps_no_word_of_a_client() -> None:
     plan = replace(PLAN, rounds=8)
     with pytest.warns(LeftOut, match=CANARY):
         states = list(buffered(plan, h.InProcess(parties(plan)), size=3, busy=12))
-    assert any(state.lost for state in states)
-    assert all(clean(repr(state)) and set(state.lost.values()) <= {"data"} for state in states)
+    assert any(state.excluded for state in states)
+    assert all(clean(repr(state)) and set(state.excluded.values()) <= {"data"} for state in states)
 
 
 @pytest.mark.promise("P79")
@@ -167,7 +167,7 @@ def test_a_loss_that_quotes_its_batch_is_a_kind_too() -> None:
     clients = [h.Client("loud", plan, (X[1:], y[1:])), *(h.Client(who, plan, data) for who, data in DATA.items())]
     with pytest.warns(LeftOut, match=CANARY):
         *_, state = h.synchronous(plan, h.InProcess(clients))
-    assert state.lost == {"loud": "data"} and clean(repr(state))
+    assert state.excluded == {"loud": "data"} and clean(repr(state))
 
 
 @pytest.mark.promise("P79")
@@ -215,7 +215,7 @@ def test_every_error_of_hansas_has_a_kind() -> None:
 @pytest.mark.guards("who started anew is no liar")
 def test_a_party_that_started_anew_is_nobodys_mistake() -> None:
     client = h.Client("anna", PLAN, DATA["client-0"])
-    request = Request(PLAN.digest, 0, 5, PLAN.down(PLAN.start()), {"anna": "go on"}, turn=1)
+    request = Request(PLAN.digest, 0, 5, PLAN.broadcast(PLAN.start()), {"anna": "go on"}, turn=1)
     runtime = h.InProcess([client])
     runtime.send(request)
     with pytest.warns(LeftOut, match="knows nothing of it"):
@@ -227,15 +227,15 @@ class Chatty(h.VerifiedSum):
 
     def helper(self, quorum: int, key: Any, at: Any) -> Any:
         conversation = super().helper(quorum, key, at)
-        said = next(conversation)
+        reply = next(conversation)
         while True:
-            heard = yield said
+            received = yield reply
             try:
-                said = conversation.send(heard)
+                reply = conversation.send(received)
             except StopIteration as end:
                 return end.value
-            if isinstance(heard, dict) and "reports" in heard:
-                said = {who: f"\x1b[2J{CANARY}" if who == "client-0" else answer for who, answer in said.items()}
+            if isinstance(received, dict) and "reports" in received:
+                reply = {who: f"\x1b[2J{CANARY}" if who == "client-0" else answer for who, answer in reply.items()}
 
 
 @pytest.mark.promise("P79")
@@ -243,14 +243,14 @@ class Chatty(h.VerifiedSum):
 def test_words_of_a_helper_are_not_repeated() -> None:
     plan = replace(VERIFIED, aggregator=Chatty(), rounds=1)
     (state,) = h.synchronous(plan, h.InProcess([h.Client(who, plan, data) for who, data in DATA.items()]))
-    assert state.lost == {"client-0": "its report is refused: a helper refuses it"}
+    assert state.excluded == {"client-0": "its report is refused: a helper refuses it"}
 
 
 class Gossip(h.Sum):
     """An aggregator of a stranger that writes to the terminal in its reasons and its note."""
 
     def server(self, channel: Channel, cohort: Any, decode: Any) -> Any:
-        channel.lose("client-1", "\x1b[2J\x07[red]gone")
+        channel.exclude("client-1", "\x1b[2J\x07[red]gone")
         raise h.RoundError("\x1b]0;owned\x07 [bold]void")
 
 
@@ -265,10 +265,10 @@ class Gossip(h.Sum):
 def test_reasons_and_notes_command_no_terminal() -> None:
     plan = replace(PLAN, aggregator=Gossip(), rounds=1)
     (state,) = h.synchronous(plan, h.InProcess([h.Client(who, plan, data) for who, data in DATA.items()]))
-    assert state.lost["client-1"] == "\\x1b[2J\\x07[red]gone"
-    assert state.note == "\\x1b]0;owned\\x07 [bold]void"
-    told = Round.of(replace(state, lost={"\x1bx": "\x1bgone"}, note="\x1bvoid"))
-    assert told.lost == {"\\x1bx": "\\x1bgone"} and told.note == "\\x1bvoid"
+    assert state.excluded["client-1"] == "\\x1b[2J\\x07[red]gone"
+    assert state.skipped == "\\x1b]0;owned\\x07 [bold]void"
+    told = Round.of(replace(state, excluded={"\x1bx": "\x1bgone"}, skipped="\x1bvoid"))
+    assert told.excluded == {"\\x1bx": "\\x1bgone"} and told.skipped == "\\x1bvoid"
     assert printable("é, 名, a\nb\tc \u202e\x9b") == "é, 名, a\nb\tc \\u202e\\x9b"
 
 
@@ -472,20 +472,20 @@ RECORDS: tuple[Any, Any] = (SECRET, np.zeros(5, int))
 def things() -> Iterator[Any]:
     """Everything that holds what a client has, or says."""
     plan = replace(PLAN, algorithm=h.Scaffold())
-    client, helper = h.Client("anna", plan, RECORDS, mine={"c": SECRET[0]}), Helper("helper", plan)
-    down = ({"x": SECRET[0]}, (SECRET,))
-    request = Request(plan.digest, 0, 0, down, {"anna": SECRET})
+    client, helper = h.Client("anna", plan, RECORDS, client_state={"c": SECRET[0]}), Helper("helper", plan)
+    broadcast = ({"x": SECRET[0]}, (SECRET,))
+    request = Request(plan.digest, 0, 0, broadcast, {"anna": SECRET})
     data = {"anna": RECORDS, "ben": {"x": SECRET, "y": RECORDS[1]}}
     yield from (client, helper, request, Reply(0, 0, ("anna",), SECRET[0]), h.App(plan, data, test=RECORDS))
     yield from (local.take(Items(), [0, 1]), local.split(Reader(), 0.5, h.Key.of(0)))
     yield from (Job(SECRET[0], RECORDS, None, h.Key.of(0)), TrainResult(SECRET[0], 1, 0.5))  # type: ignore[arg-type]
     yield from (
         Memory({"anna": {"c": SECRET}}, {"anna": (1, {"c": SECRET})}),
-        Task(0, request, 1.0, True, {"anna": down}),
+        Task(0, request, 1.0, True, {"anna": broadcast}),
     )
     yield from (h.Population(plan, 3, lambda i: RECORDS), h.InProcess([client]), h.InProcess([client]).clients)
     yield from (Inversion("anna", SECRET, (View("sum", SECRET, 1.0, 0.0),), "by hand"),)
-    yield Own("anna", plan, RECORDS, mine={"c": SECRET[0]})
+    yield Own("anna", plan, RECORDS, client_state={"c": SECRET[0]})
 
 
 class Items:

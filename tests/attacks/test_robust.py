@@ -100,8 +100,8 @@ def test_beyond_its_promise_a_rule_breaks(rule: h.RobustRule, f: int) -> None:
 def test_centred_clipping_is_bounded_even_beyond_its_promise() -> None:
     """Liars with 10¹² times the norm pull no farther than iterations·radius·f/n a round."""
     plan = plan_of(rule := h.CentredClipping(2.0), rounds=1)
-    liars, alone = clients_of(plan, "norm 1e12", 12), clients_of(plan)
-    moved = last(plan, liars).x - last(plan, alone).x
+    attackers, alone = clients_of(plan, "norm 1e12", 12), clients_of(plan)
+    moved = last(plan, attackers).x - last(plan, alone).x
     assert 0.1 < np.linalg.norm(moved) <= 2 * rule.iterations * rule.radius * 12 / CLIENTS
 
 
@@ -160,8 +160,8 @@ def test_what_cannot_be_read_is_left_out_and_noted() -> None:
     honest = clients_of(plan)
     odd = [Odd(it.who, plan, it.data) for it in honest[:9]]
     state = last(plan, odd + honest[9:])
-    assert state.seen == tuple(it.who for it in honest[9:])
-    assert set(state.lost) == {it.who for it in odd} and all(state.lost.values())
+    assert state.participants == tuple(it.who for it in honest[9:])
+    assert set(state.excluded) == {it.who for it in odd} and all(state.excluded.values())
     alone = last(plan, honest[9:])  # of the same rule, for the nine may be as honest as they are odd
     assert np.array_equal(state.x, alone.x)
 
@@ -188,12 +188,12 @@ def test_an_honest_client_that_diverges_takes_no_defence_away(rule: h.RobustRule
     honest = clients_of(plan)[: n - f]
     diverged = Constant(honest[0].who, plan, honest[0].data, value=math.nan)
     liar = ATTACKS[attack](Scene(n, f, Spies(honest)))
-    liars = [liar(f"liar-{i}", plan, honest[i].data) for i in range(f)]
-    state, start = last(plan, [diverged, *honest[1:], *liars]), plan.start().x
+    attackers = [liar(f"liar-{i}", plan, honest[i].data) for i in range(f)]
+    state, start = last(plan, [diverged, *honest[1:], *attackers]), plan.start().x
     alone = plan_of(h.Sum(), rounds=1)
     updates = [last(alone, [replace(one, plan=alone)]).x - start for one in honest[1:]]
     far = max(map(np.linalg.norm, updates))
-    assert not state.note and set(state.lost) == {diverged.who}
+    assert not state.skipped and set(state.excluded) == {diverged.who}
     assert 0 < np.linalg.norm(state.x - start) <= 2 * far
 
 
@@ -205,7 +205,7 @@ def test_liars_that_say_nan_neither_break_a_rule_nor_stop_the_rounds(rule: h.Rob
     people = clients_of(plan)[:n]
     people[:f] = [Constant(one.who, plan, one.data, value=math.nan) for one in people[:f]]
     state = last(plan, people)
-    assert not state.note and len(state.seen) == n - f and (state.x != plan.start().x).any()
+    assert not state.skipped and len(state.participants) == n - f and (state.x != plan.start().x).any()
 
 
 @pytest.mark.guards("a rule needs its numbers")
@@ -215,10 +215,10 @@ def test_too_few_leave_the_model_as_it_was() -> None:
     runtime = h.InProcess(clients_of(plan)[:8], h.Network(drop=0.4), seed=3)
     before = plan.start()
     states = list(h.synchronous(plan, runtime))
-    assert {len(state.seen) for state in states} >= {0}
+    assert {len(state.participants) for state in states} >= {0}
     for state in states:
-        if not state.seen:
-            assert np.array_equal(state.x, before.x) and "7 vectors" in state.note
+        if not state.participants:
+            assert np.array_equal(state.x, before.x) and "7 vectors" in state.skipped
         before = state
 
 
@@ -260,7 +260,7 @@ def test_a_rule_stands_over_quantized_vectors(rule: h.RobustRule) -> None:
     for aggregator in (h.Sum(), rule):
         plan = plan_of(aggregator, pipe=pipe)
         clients = clients_of(plan)
-        liars = [Garbage(it.who, plan, it.data) for it in clients[: STANDING[rule]]]
-        scores[aggregator] = score(plan, liars + clients[len(liars) :])
+        attackers = [Garbage(it.who, plan, it.data) for it in clients[: STANDING[rule]]]
+        scores[aggregator] = score(plan, attackers + clients[len(attackers) :])
     assert scores[h.Sum()] < BROKEN
     assert scores[rule] > accuracy(rule) - LOST

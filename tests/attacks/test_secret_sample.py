@@ -34,8 +34,8 @@ from hansa import (
     Transform,
     Uniform,
     Weigh,
-    planned,
-    spent,
+    planned_privacy,
+    spent_privacy,
     synchronous,
 )
 from hansa.cli import commands
@@ -133,7 +133,7 @@ def test_no_piece_of_the_server_gets_to_know_how_many_there_were(sample: Sample)
     assert (
         len({one.transforms[0] for one in found}) == 1 and len({float(x) for x in np.diff([s.x[0] for s in found])}) < 3
     )
-    assert planned(p, 5).epsilon(1e-5) is not None
+    assert planned_privacy(p, 5).epsilon(1e-5) is not None
 
 
 APP = """
@@ -186,8 +186,8 @@ def test_nothing_that_a_run_leaves_behind_names_who_took_part(here: Path, name: 
     page = (folder / "report.html").read_text()
     run = Store("runs").open(id)
     history, last = run.history(), run.state()
-    assert len(history) == 9 and all(one.hidden and not one.seen and not one.lost for one in history)
-    assert last is not None and last.hidden and last.seen == () and not last.lost
+    assert len(history) == 9 and all(one.hidden and not one.participants and not one.excluded for one in history)
+    assert last is not None and last.hidden and last.participants == () and not last.excluded
     held = [path.read_bytes() for path in [Path("runs/hansa.sqlite"), *folder.iterdir()] if path.is_file()]
     for who in NAMES:
         assert who not in out and who not in page and not any(who.encode() in one for one in held)
@@ -221,10 +221,10 @@ def test_a_history_without_names_counts_every_round_for_every_client(sample: Sam
     run = Store(tmp_path).new(repr(p), p.digest, "app/__init__.py", {}, 12)
     live = list(App(p, DATA).run(run))
     for past in (live, run.history()):
-        assert spent(p, past, 5).guarantee(1e-5) == planned(p, 5).guarantee(1e-5)
+        assert spent_privacy(p, past, 5).guarantee(1e-5) == planned_privacy(p, 5).guarantee(1e-5)
     assert trainings("anouk", run.history()) == 12 > trainings("anouk", live)
     known = replace(p, sample=Everyone())  # whoever reads that history as another plan's still counts all of it
-    assert spent(known, run.history(), 5).epsilon(1e-5) == planned(known, 5).epsilon(1e-5)
+    assert spent_privacy(known, run.history(), 5).epsilon(1e-5) == planned_privacy(known, 5).epsilon(1e-5)
     run.finish("done")
     assert files.held(run.folder / "lock") is False
 
@@ -234,21 +234,21 @@ def test_a_history_without_names_counts_every_round_for_every_client(sample: Sam
 def test_a_sample_that_a_quorum_shows_is_counted_as_known() -> None:
     for by in (Poisson, Uniform):
         size = 0.1 if by is Poisson else 2
-        secret, shown = (planned(plan(by(size, quorum=q)), 40).epsilon(1e-5) for q in (1, 2))
-        assert shown == planned(plan(Everyone()), 40).epsilon(1e-5) and secret is not None and shown is not None
+        secret, shown = (planned_privacy(plan(by(size, quorum=q)), 40).epsilon(1e-5) for q in (1, 2))
+        assert shown == planned_privacy(plan(Everyone()), 40).epsilon(1e-5) and secret is not None and shown is not None
         assert secret < 0.8 * shown
         assert "misses its quorum shows" in str(explain(plan(by(size, quorum=2)), 40))
-        assert not plan(by(size, quorum=2)).wire.hidden
+        assert not plan(by(size, quorum=2)).encoded_spec.hidden
 
 
 @pytest.mark.guards("who sees a secret sample is told")
 @pytest.mark.promise("P80")
 @pytest.mark.parametrize("sample", SECRET, ids=IDS)
 def test_explain_says_who_sees_the_sample(sample: Sample) -> None:
-    seen = next(one for one in explain(plan(sample), 5).sections if one.title == "Who sees what")
-    told = {row[0]: row[1] for row in seen.rows}
+    participants = next(one for one in explain(plan(sample), 5).sections if one.title == "Who sees what")
+    told = {row[0]: row[1] for row in participants.rows}
     assert told.get("each client") == "whether it was asked itself"
-    assert ("server", "who took part in a round, by name") in [row[:2] for row in seen.rows]
+    assert ("server", "who took part in a round, by name") in [row[:2] for row in participants.rows]
     assert told.get("who reads history, report or terminal") == "neither who took part nor how many"
     known = next(one for one in explain(plan(Everyone()), 5).sections if one.title == "Who sees what")
-    assert len(known.rows) == len(seen.rows) - 3
+    assert len(known.rows) == len(participants.rows) - 3

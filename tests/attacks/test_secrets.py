@@ -24,7 +24,7 @@ import hansa as h
 from hansa.cli import commands
 from hansa.explain import explain
 from hansa.messages import Request
-from hansa.privacy import SPENT, spent
+from hansa.privacy import SPENT, spent_privacy
 from hansa.store.files import secret as kept
 from hansa.ui import Round
 from hansa.ui.live import follow
@@ -73,9 +73,9 @@ def run(plan: h.Plan, secret: h.Key | None = None, data: Any = None, state: h.St
 def asked(plan: h.Plan, shift: float = 0.0, remembers: Any = None) -> h.Vector:
     """The update that one client says in round 0, of a model that is moved by `shift`; always with one secret."""
     client = h.Client("north", plan, data_of()[NAMES[0]], secret=h.Key(b"a secret of the client", True))
-    client.remember(remembers or {})
-    down, memo = plan.down(plan.start())
-    request = Request(plan.digest, 0, 0, ({**down, "x": down["x"] + shift}, memo), {"north": None})
+    client.load(remembers or {})
+    broadcast, memo = plan.broadcast(plan.start())
+    request = Request(plan.digest, 0, 0, ({**broadcast, "x": broadcast["x"] + shift}, memo), {"north": None})
     return client.answer(request)[:63]
 
 
@@ -92,8 +92,8 @@ def quiet(plan: h.Plan) -> h.Plan:
 def test_who_has_the_plan_has_not_the_noise(name: str) -> None:
     """It runs the plan on the same data as often as it likes, and what it gets has noise of its own."""
     plan = plan_of(NOISES[name], rounds=1)
-    (true,), (mine,), (bare,) = run(plan), run(plan), run(quiet(plan))
-    noise, guess = true.x - bare.x, mine.x - bare.x
+    (true,), (other,), (bare,) = run(plan), run(plan), run(quiet(plan))
+    noise, guess = true.x - bare.x, other.x - bare.x
     left = np.std(noise - guess)
     assert left > np.std(noise) and abs(np.corrcoef(noise, guess)[0, 1]) < 0.6
 
@@ -152,8 +152,8 @@ def test_who_is_asked_twice_adds_other_noise_to_another_answer() -> None:
     """A server tells one client two models in one session, and subtracts what it says."""
     for name in ("by each", "examples"):
         plan = plan_of(CLIENTS[name])
-        said = [asked(plan, shift=shift) for shift in (0.0, 1e-3)]
-        assert np.std(said[0] - said[1]) > 0.1
+        reply = [asked(plan, shift=shift) for shift in (0.0, 1e-3)]
+        assert np.std(reply[0] - reply[1]) > 0.1
 
 
 @pytest.mark.guards("noisy training is bound to its data")
@@ -184,9 +184,9 @@ def test_with_its_secret_a_run_repeats(name: str) -> None:
 @pytest.mark.promise("P76")
 def test_who_has_the_plan_has_not_the_sample() -> None:
     noisy = plan_of(SERVER["gaussian"], rounds=30, sample=h.Poisson(0.5))
-    assert [one.seen for one in run(noisy)] != [one.seen for one in run(noisy)]
+    assert [one.participants for one in run(noisy)] != [one.participants for one in run(noisy)]
     public = quiet(noisy)  # nothing rests on it
-    assert [one.seen for one in run(public)] == [one.seen for one in run(public)]
+    assert [one.participants for one in run(public)] == [one.participants for one in run(public)]
 
 
 @pytest.mark.guards("what hides grows from the secret", "a transform draws from the secret")
@@ -315,7 +315,7 @@ def test_a_guarantee_over_a_named_secret_says_against_whom_it_does_not_hold(tmp_
     for one, named in ((app, True), (fresh, False)):
         states = list(one.run())
         assert all(state.named == named for state in states)
-        assert (told in str(spent(plan, states, COHORT).guarantee(1e-5))) == named
+        assert (told in str(spent_privacy(plan, states, COHORT).guarantee(1e-5))) == named
         assert (told in str(explain(plan, COHORT, named=one.named))) == named
         store = h.Store(tmp_path / str(named))
         held = store.new(repr(plan), plan.digest, "clinics.py", {}, plan.rounds)
@@ -346,9 +346,9 @@ def test_the_command_line_says_it_wherever_it_tells_of_epsilon(
     for words in (["explain", "clinics.py"], ["run", "clinics.py"], ["show", RUN], ["runs"]):
         id = next((path.name for path in Path("runs").glob("2*")), "")
         done = CliRunner().invoke(commands, [id if word == RUN else word for word in words], prog_name="hansa")
-        said = re.sub(r"[\s│]+", " ", done.stdout)
-        assert done.exit_code == 0 and "ε" in said
-        assert ("not against who knows the secret" in said) == named, words[0]
+        reply = re.sub(r"[\s│]+", " ", done.stdout)
+        assert done.exit_code == 0 and "ε" in reply
+        assert ("not against who knows the secret" in reply) == named, words[0]
     console = Console(record=True, width=400, force_terminal=False)
     progress = Progress(console, 3, NAMES)
     progress.past.append(Round(1, {f"{SPENT}1e-05": 1.0}, named=named))
@@ -401,9 +401,9 @@ class Spy(h.FedAvg):
     def __repr__(self) -> str:
         return "Spy()"
 
-    def client(self, model: Any, down: Any, mine: Any, data: Any, training: Any, at: h.Context) -> Any:
+    def client(self, model: Any, broadcast: Any, client_state: Any, data: Any, training: Any, at: h.Context) -> Any:
         Spy.given.append(at)
-        return super().client(model, down, mine, data, training, at)
+        return super().client(model, broadcast, client_state, data, training, at)
 
     def step(self, x: Any, memo: Any, mean: Any, at: h.Context) -> Any:
         Spy.given.append(at)
@@ -463,10 +463,10 @@ def test_a_client_of_a_population_draws_once_in_a_round(name: str) -> None:
     runtime = h.InProcess(h.Population(plan, 4, lambda i: data_of()[NAMES[i]]))
     answers = 0
     for session in range(6):
-        request = Request(plan.digest, 0, session, plan.down(plan.start()), dict.fromkeys(runtime.roster()[:2]))
+        request = Request(plan.digest, 0, session, plan.broadcast(plan.start()), dict.fromkeys(runtime.roster()[:2]))
         runtime.send(request)
         answers += sum(runtime.receive().body is not None for _ in range(2))
-        runtime.remember({})
+        runtime.load({})
     assert answers == 2
 
 
@@ -475,8 +475,8 @@ def test_a_client_of_a_population_draws_once_in_a_round(name: str) -> None:
 def test_who_remembers_something_else_adds_other_noise() -> None:
     """A server hands a client two memories in one round, and subtracts what it says."""
     plan = plan_of({**CLIENTS["examples"], "algorithm": h.Scaffold()})
-    said = [asked(plan, remembers={"c": np.full(63, c)}) for c in (0.0, 1e-3)]
-    assert np.std(said[0] - said[1]) > 0.1
+    reply = [asked(plan, remembers={"c": np.full(63, c)}) for c in (0.0, 1e-3)]
+    assert np.std(reply[0] - reply[1]) > 0.1
 
 
 @pytest.mark.guards("what was drawn stays drawn")
@@ -486,17 +486,17 @@ def test_a_helper_that_is_made_to_begin_anew_says_no_second_sum_of_a_round() -> 
     plan, secret = plan_of(SERVER["aggregators"], rounds=1), h.Key.fresh()
     runtime = h.InProcess([h.Client(who, plan, one) for who, one in data_of().items()])
     (first,), (again,) = (list(h.synchronous(plan, runtime, secret=secret)) for _ in range(2))
-    assert not first.note and "said no more" in again.note
+    assert not first.skipped and "said no more" in again.skipped
     (other,) = h.synchronous(plan, runtime)  # another run
-    assert not other.note
+    assert not other.skipped
 
 
 @pytest.mark.guards("what a stranger's piece draws for is bound")
 @pytest.mark.promise("P90")
 def test_what_a_stranger_draws_for_another_model_is_something_else() -> None:
     plan = plan_of({"pipe": (h.Weigh("one"), Dithered())})
-    said = [asked(plan, shift=shift) for shift in (0.0, 1e-3)]
-    assert np.std(said[0] - said[1]) > 0.1
+    reply = [asked(plan, shift=shift) for shift in (0.0, 1e-3)]
+    assert np.std(reply[0] - reply[1]) > 0.1
 
 
 class Dithered(Shaken):

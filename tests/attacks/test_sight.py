@@ -29,8 +29,8 @@ def update(plan: h.Plan, state: h.State, client: h.Client) -> h.Vector:
     train, held, examples = client.parts
     more: Any = {"secret": h.Key.fresh(), "examples": examples, "memo": state.transforms}
     at = plan.context(state.round, state.round, client.who, **more)
-    said, _ = plan.contribute(plan.down(state)[0], {}, train, held, at)
-    return said[plan.wire.at("delta")]
+    reply, _ = plan.contribute(plan.broadcast(state)[0], {}, train, held, at)
+    return reply[plan.encoded_spec.slice("delta")]
 
 
 def summed(server: Server, reports: dict[str, Any]) -> h.Vector:
@@ -43,7 +43,7 @@ def summed(server: Server, reports: dict[str, Any]) -> h.Vector:
     share.count(agreed)
     end = server.ask({"close": agreed})
     each = zip(share.parts, zip(share.totals({}), end["totals"], strict=True), strict=True)
-    return _vector(server.plan.wire, share.parts, [part.read(both, len(agreed), 0.0) for part, both in each])
+    return _vector(server.plan.encoded_spec, share.parts, [part.read(both, len(agreed), 0.0) for part, both in each])
 
 
 def nothing(server: Server, who: str) -> Any:
@@ -52,7 +52,7 @@ def nothing(server: Server, who: str) -> Any:
     keys = {HELPER: server.runtime.helpers[HELPER].key.public}
     more: Any = {"secret": h.Key.fresh(), "run": head.run, "fingerprint": head.fingerprint, "keys": keys}
     at = plan.context(head.round, head.session, who, **more)
-    zeros = plan.aggregator.client(lambda: np.zeros(plan.wire.size), replace(at, spec=plan.wire))
+    zeros = plan.aggregator.client(lambda: np.zeros(plan.encoded_spec.size), replace(at, spec=plan.encoded_spec))
     next(zeros)
     return zeros.send(server.opening)
 
@@ -65,8 +65,11 @@ def test_a_server_that_speaks_for_four_of_five_clients_sees_the_fifths_update() 
     server = Server(PLAN, clients)
     server.open()
     reports = server.hear(["client-4"]) | {who: nothing(server, who) for who in FIVE[:4]}
-    seen, own = summed(server, reports)[PLAN.wire.at("delta")], update(PLAN, PLAN.start(), clients[4])
-    assert np.abs(seen - own).max() < STEP < 1e-2 < np.abs(own).max()
+    participants, own = (
+        summed(server, reports)[PLAN.encoded_spec.slice("delta")],
+        update(PLAN, PLAN.start(), clients[4]),
+    )
+    assert np.abs(participants - own).max() < STEP < 1e-2 < np.abs(own).max()
 
 
 @pytest.mark.promise("P11")
@@ -76,8 +79,8 @@ def test_of_a_sum_with_one_honest_client_the_others_know_that_client() -> None:
     clients = honest(PLAN, 5)
     (state,) = states(PLAN, clients)
     known = sum(update(PLAN, PLAN.start(), one) for one in clients[:4])
-    seen, own = 5 * (state.x - PLAN.start().x) - known, update(PLAN, PLAN.start(), clients[4])
-    assert np.abs(seen - own).max() < 1e-6 < 1e-2 < np.abs(own).max()
+    participants, own = 5 * (state.x - PLAN.start().x) - known, update(PLAN, PLAN.start(), clients[4])
+    assert np.abs(participants - own).max() < 1e-6 < 1e-2 < np.abs(own).max()
 
 
 @pytest.mark.promise("P82")
@@ -89,9 +92,9 @@ def test_two_models_in_a_row_tell_a_hospital_the_sum_of_all_others(n: int) -> No
     clients = honest(plan, n)
     before = plan.start()
     for state in states(plan, clients):
-        mine, *others = (update(plan, before, one) for one in clients)
-        seen = n * (state.x - before.x) - mine
-        assert np.abs(seen - sum(others)).max() < 1e-6 < 1e-3 < np.abs(sum(others)).max()
+        own, *others = (update(plan, before, one) for one in clients)
+        participants = n * (state.x - before.x) - own
+        assert np.abs(participants - sum(others)).max() < 1e-6 < 1e-3 < np.abs(sum(others)).max()
         before = state
 
 
@@ -102,9 +105,9 @@ class Wiretapped(h.Client):
     heard: list[bytes] = field(default_factory=list)
 
     def answer(self, request: h.Request) -> Any:
-        said = super().answer(request)
-        self.heard += [said["nonce"], *said["public"], *said["leader"], *said["sealed"][0]]
-        return said
+        reply = super().answer(request)
+        self.heard += [reply["nonce"], *reply["public"], *reply["leader"], *reply["sealed"][0]]
+        return reply
 
 
 @dataclass(frozen=True, repr=False)
@@ -134,8 +137,8 @@ def test_no_file_of_a_run_holds_a_share(tmp_path: Path) -> None:
     "who sees a sum rests on who is in it", "the other clients see the mean", "two clients see each other"
 )
 def test_who_sees_what_names_these_assumptions() -> None:
-    rows = {who: (sees, rests) for who, sees, rests in h.VerifiedSum().sees()}
-    for said in ("keeps its shares to itself", "those of the clients named", "not authenticated", "enough honest"):
-        assert said in rows["server"][1]
+    rows = {who: (sees, rests) for who, sees, rests in h.VerifiedSum().visibility()}
+    for reply in ("keeps its shares to itself", "those of the clients named", "not authenticated", "enough honest"):
+        assert reply in rows["server"][1]
     assert "the mean of all updates" in rows["other clients"][0]
     assert "of two clients, each learns the other's" in rows["other clients"][1]

@@ -40,10 +40,10 @@ from hansa import (
     Transform,
     VerifiedSum,
     Weigh,
-    planned,
-    spent,
+    planned_privacy,
+    spent_privacy,
+    stop_at_budget,
     synchronous,
-    within,
 )
 from hansa.explain import explain
 from hansa.privacy import examples
@@ -104,7 +104,7 @@ class Claims(Transform):
     kind: str = "gaussian"
 
     def plan(self, spec: Any) -> Any:
-        return spec.but(noise=Noise(5.0, kind=self.kind))  # type: ignore[arg-type]
+        return spec.replace(noise=Noise(5.0, kind=self.kind))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Smaller(Transform):
     """Declares that the update is short, and does nothing about it."""
 
     def plan(self, spec: Any) -> Any:
-        return spec.but(bounds={**spec.bounds, "delta": 1e-6})
+        return spec.replace(bounds={**spec.bounds, "delta": 1e-6})
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Rounds(Transform):
     """Says that the run is one of a single round."""
 
     def plan(self, spec: Any) -> Any:
-        return spec.but(wire=replace(spec.wire, rounds=1))
+        return spec.replace(sum_facts=replace(spec.wire, rounds=1))
 
 
 class Same(Sample):
@@ -145,7 +145,7 @@ class Loud(Sum):
     """A sum, that declares noise of its own."""
 
     def plan(self, spec: Any) -> Any:
-        return spec.but(noise=Noise(9.0, kind="gaussian"))
+        return spec.replace(noise=Noise(9.0, kind="gaussian"))
 
 
 class Peeps(Sum):
@@ -217,7 +217,7 @@ UNKNOWN: dict[str, tuple[Callable[[], Plan], str]] = {
 def test_what_hansa_does_not_know_has_no_epsilon(case: str) -> None:
     build, name = UNKNOWN[case]
     p = build()
-    for ledger in (planned(p, 6), spent(p, [replace(p.start(), round=1, seen=tuple(DATA))], 6)):
+    for ledger in (planned_privacy(p, 6), spent_privacy(p, [replace(p.start(), round=1, participants=tuple(DATA))], 6)):
         promise = ledger.guarantee(DELTA)
         assert promise.epsilon is None and promise.why == f"nobody has stated what {name} gives away"
     told = str(explain(p, 6))
@@ -240,7 +240,7 @@ def test_a_policy_and_a_budget_refuse_what_hansa_does_not_know(case: str) -> Non
     with pytest.raises(AppError, match="nobody has stated"):
         App(p, DATA, budget=Budget(1e6, DELTA))
     with pytest.raises(PlanError, match="nobody has stated"):
-        next(within(iter(()), p, Budget(1e6, DELTA), 6))
+        next(stop_at_budget(iter(()), p, Budget(1e6, DELTA), 6))
 
 
 @pytest.mark.guards(
@@ -252,14 +252,14 @@ def test_a_policy_and_a_budget_refuse_what_hansa_does_not_know(case: str) -> Non
 def test_the_noise_of_a_stranger_is_of_no_kind() -> None:
     """Neither is it guessed by what it inherits, nor by what is left over."""
     for p in (plan(*WHOLE, Zeros(3.0)), plan(*WHOLE, Steps(3.0)), plan(*TIGHT, Quiet(3.0)), plan(*TIGHT, Flat(3.0))):
-        assert p.summed.noise.kind == "unknown" and "gaussian noise" not in str(explain(p))
+        assert p.sum_spec.noise.kind == "unknown" and "gaussian noise" not in str(explain(p))
     kinds = {
         SkellamNoise: "skellam", DiscreteGaussianNoise: "discrete gaussian", GaussianNoise: "gaussian",
         LaplaceNoise: "laplace", CorrelatedNoise: "correlated",
     }  # fmt: skip
     for noise, kind in kinds.items():
         pipe = WHOLE if issubclass(noise, IntegerNoise) else TIGHT
-        assert plan(*pipe, noise(3.0)).summed.noise.kind == kind  # type: ignore[call-arg]
+        assert plan(*pipe, noise(3.0)).sum_spec.noise.kind == kind  # type: ignore[call-arg]
 
 
 KNOWN = {
@@ -287,8 +287,8 @@ class Farther(FedAvg):
     """An algorithm whose update is a million times as long."""
 
     def client(self, *more: Any) -> Any:
-        parts, mine = super().client(*more)
-        return {**parts, "delta": 1e6 * parts["delta"]}, mine
+        parts, client_state = super().client(*more)
+        return {**parts, "delta": 1e6 * parts["delta"]}, client_state
 
 
 @pytest.mark.control("a clip bounds whatever comes, so strangers before it are believed")
@@ -296,7 +296,7 @@ class Farther(FedAvg):
 @pytest.mark.parametrize("case", KNOWN, ids=lambda case: case.replace(" ", "-"))
 def test_what_a_clip_bounds_may_be_a_strangers(case: str) -> None:
     p = KNOWN[case]()
-    promise = planned(p, 6).guarantee(DELTA)
+    promise = planned_privacy(p, 6).guarantee(DELTA)
     assert promise.epsilon is not None and promise.epsilon > 0
     Policy(epsilon=promise.epsilon * 1.01, delta=DELTA, min_noise=3.0).check(p, "c0")
 
@@ -314,10 +314,10 @@ def test_the_last_clip_keeps_the_bound_that_it_states(pipe: tuple[Transform, ...
     p = plan(*pipe, Weigh("one"), model=Far(3, 2))
     client = Client("c0", p, DATA["c0"])
     (state,) = synchronous(replace(p, rounds=1), InProcess([replace(client, plan=replace(p, rounds=1))]))
-    at = p.context(0, 0, "c0", secret=Key.fresh(), examples=8, memo=p.stages.start())
-    v = p.stages.encode(p.spec.pack({name: np.full(n, 1e6) for name, n in p.spec.blocks.items()}), at)
-    said = np.linalg.norm(v[p.wire.at("delta")])
-    assert said <= p.wire.bounds["delta"] * (1 + 1e-9)
+    at = p.context(0, 0, "c0", secret=Key.fresh(), examples=8, memo=p.pipeline.start())
+    v = p.pipeline.encode(p.spec.pack({name: np.full(n, 1e6) for name, n in p.spec.blocks.items()}), at)
+    reply = np.linalg.norm(v[p.encoded_spec.slice("delta")])
+    assert reply <= p.encoded_spec.bounds["delta"] * (1 + 1e-9)
     assert np.isfinite(state.x).all()
 
 

@@ -84,8 +84,8 @@ from hansa.testing.algorithm import federation
 def test_a_lie_is_refused_by_name_and_the_others_are_summed(lie: str) -> None:
     kind, x = LIES[lie]
     (state,) = states(PLAN, [*honest(PLAN), liar(Forger, PLAN, x=x, kind=kind)])
-    assert state.seen == HONEST and not state.note
-    assert list(state.lost) == ["liar"] and "A proof does not hold" in state.lost["liar"]
+    assert state.participants == HONEST and not state.skipped
+    assert list(state.excluded) == ["liar"] and "A proof does not hold" in state.excluded["liar"]
     (alone,) = states(PLAN, honest(PLAN))
     assert state.x.tobytes() == alone.x.tobytes()
 
@@ -95,7 +95,7 @@ def test_a_lie_is_refused_by_name_and_the_others_are_summed(lie: str) -> None:
 @pytest.mark.parametrize("kind, x", [(Liar, vector(B)), (Liar, vector(P - 1, P - B // 2)), (Loud, [1])])
 def test_a_liar_who_does_not_lie_is_in(kind: Any, x: list[int]) -> None:
     (state,) = states(PLAN, [*honest(PLAN), liar(Forger, PLAN, x=x, kind=kind)])
-    assert state.seen == (*HONEST, "liar") and not state.lost
+    assert state.participants == (*HONEST, "liar") and not state.excluded
 
 
 # ── reports that are changed on their way ──
@@ -132,7 +132,7 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
     "nothing": lambda report: {},
     "no report": lambda report: report["leader"][0],
     "one word more": lambda report: {**report, "more": 1},
-    "a vector": lambda report: np.zeros(PLAN.wire.size),
+    "a vector": lambda report: np.zeros(PLAN.encoded_spec.size),
     "a pickle": lambda report: pickle.dumps(report),
 }
 
@@ -142,8 +142,8 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_report_is_refused_and_the_round_goes_on(change: str) -> None:
     (state,) = states(PLAN, [*honest(PLAN), liar(Crafted, PLAN, craft=CHANGES[change])])
-    assert state.seen == HONEST and not state.note
-    assert list(state.lost) == ["liar"] and "report" in state.lost["liar"]
+    assert state.participants == HONEST and not state.skipped
+    assert list(state.excluded) == ["liar"] and "report" in state.excluded["liar"]
 
 
 FIELDS = st.sampled_from(["nonce", "public", "leader", "sealed"])
@@ -160,8 +160,8 @@ def test_whatever_a_client_says_the_round_goes_on(value: Any, name: str, place: 
         return {**report, name: value if place == "field" else [value, *report[name][1:]] if name != "nonce" else value}
 
     (state,) = states(PLAN, [*honest(PLAN, 2), liar(Crafted, PLAN, craft=craft)])
-    assert state.seen == HONEST[:2] and not state.note
-    assert list(state.lost) == ["liar"]
+    assert state.participants == HONEST[:2] and not state.skipped
+    assert list(state.excluded) == ["liar"]
 
 
 @pytest.mark.guards("a lone liar ends no run")
@@ -169,9 +169,9 @@ def test_a_liar_who_is_asked_alone_does_not_end_the_run() -> None:
     plan = plan_of(sample=h.Poisson(0.3, quorum=2), rounds=20)
     run = states(plan, [*honest(plan), liar(Crafted, plan, craft=CHANGES["leader"])])
     assert len(run) == 20
-    assert any(list(state.lost) == ["liar"] and "0 answered, 2 needed" in state.note for state in run)
-    assert any(len(state.seen) >= 2 and not state.note for state in run)
-    assert all("liar" not in state.seen for state in run)
+    assert any(list(state.excluded) == ["liar"] and "0 answered, 2 needed" in state.skipped for state in run)
+    assert any(len(state.participants) >= 2 and not state.skipped for state in run)
+    assert all("liar" not in state.participants for state in run)
 
 
 @pytest.mark.guards("helpers are no clients")
@@ -180,8 +180,8 @@ def test_one_liar_and_the_helpers_who_refuse_do_not_end_the_run() -> None:
     plan = plan_of(h.VerifiedSum(2), sample=h.Everyone(quorum=3), rounds=2)
     with pytest.warns(LeftOut, match="fewer than 3"):
         run = states(plan, [*honest(plan, 2), liar(Crafted, plan, craft=CHANGES["public"])])
-    assert [bool(state.note) for state in run] == [True, True]
-    assert "refused" in run[0].lost["liar"] and run[0].lost[HELPER] == "refused"
+    assert [bool(state.skipped) for state in run] == [True, True]
+    assert "refused" in run[0].excluded["liar"] and run[0].excluded[HELPER] == "refused"
 
 
 OPENED = list[int]()
@@ -205,7 +205,7 @@ def test_a_pickle_is_never_opened() -> None:
     with pytest.raises(h.ProtocolError, match="no safetensors file"):
         wire.loads(pickle.dumps(Opened()))
     (state,) = states(PLAN, [*honest(PLAN), liar(Crafted, PLAN, craft=lambda report: [pickle.dumps(Opened())])])
-    assert state.seen == HONEST and not OPENED
+    assert state.participants == HONEST and not OPENED
 
 
 # ── replay ──
@@ -246,8 +246,8 @@ def test_a_replayed_report_is_refused(plan: h.Plan) -> None:
     report, *_ = kept(plan, key)
     clients = [*honest(PLAN), liar(Crafted, PLAN, craft=lambda own: report)]
     (state,) = h.synchronous(PLAN, runtime_of(PLAN, clients, key))
-    assert state.seen == HONEST
-    assert "does not open" in state.lost["liar"]
+    assert state.participants == HONEST
+    assert "does not open" in state.excluded["liar"]
 
 
 @pytest.mark.guards("a report is bound to its session")
@@ -260,9 +260,9 @@ def test_a_report_of_an_earlier_round_is_refused() -> None:
         return reports[0]
 
     first, *others = states(plan, [*honest(plan), liar(Crafted, plan, craft=craft)])
-    assert first.seen == (*HONEST, "liar") and not first.lost
+    assert first.participants == (*HONEST, "liar") and not first.excluded
     for state in others:
-        assert state.seen == HONEST and "does not open" in state.lost["liar"]
+        assert state.participants == HONEST and "does not open" in state.excluded["liar"]
 
 
 @pytest.mark.guards("a report is sealed with its client")
@@ -276,8 +276,8 @@ def test_a_report_of_another_client_is_refused() -> None:
 
     clients = [Crafted(who, PLAN, honest(PLAN)[0].data, craft=craft) for who in ("victim", "zzz")]
     (state,) = states(PLAN, [*honest(PLAN), *clients])
-    assert state.seen == (*HONEST, "victim")
-    assert "it comes twice" in state.lost["zzz"]
+    assert state.participants == (*HONEST, "victim")
+    assert "it comes twice" in state.excluded["zzz"]
     server, own = verified_one()
     own["client-1"] = own.pop("client-0")
     assert "does not open" in server.pass_on(own)["client-1"]
@@ -290,8 +290,8 @@ def test_a_nonce_belongs_to_one_report(monkeypatch: pytest.MonkeyPatch) -> None:
     nonce = vdaf.nonce()
     monkeypatch.setattr(vdaf, "nonce", lambda: nonce)
     (state,) = states(PLAN, [h.Client(who, PLAN, honest(PLAN)[0].data) for who in ("x", "y", "z")])
-    assert len(state.seen) < 2
-    assert all("it comes twice" in state.lost[who] for who in ("y", "z"))
+    assert len(state.participants) < 2
+    assert all("it comes twice" in state.excluded[who] for who in ("y", "z"))
 
 
 @pytest.mark.guards("a report is bound to the model")
@@ -301,13 +301,13 @@ def test_one_who_was_told_another_model_is_refused() -> None:
     server = Server(PLAN, honest(PLAN))
     server.open()
     reports = server.hear(["client-0", "client-1"])
-    x = server.letters.head.down[0]["x"]
-    other = replace(server.letters.head, down=({"x": x + 1}, server.letters.head.down[1]))
+    x = server.letters.head.broadcast[0]["x"]
+    other = replace(server.letters.head, broadcast=({"x": x + 1}, server.letters.head.broadcast[1]))
     server.runtime.send(replace(other, bodies={"client-2": server.opening}))
     reports["client-2"] = server.runtime.receive().body
     assert set(reports["client-2"]) == {"nonce", "public", "leader", "sealed"}
-    said, why = server.check(reports)
-    assert said == ["client-0", "client-1"] and "does not open" in why["client-2"]
+    reply, why = server.check(reports)
+    assert reply == ["client-0", "client-1"] and "does not open" in why["client-2"]
 
 
 @pytest.mark.guards(
@@ -322,9 +322,9 @@ def test_clients_who_were_told_otherwise_are_refused() -> None:
         right, random = server.opening, secrets.token_bytes(32)
         reports = server.hear(["client-0", "client-1"])
         server.opening = {**right, name: [random] if name == "challenges" else random}
-        reports |= server.letters.ask({"client-2": server.opening})
-        said, why = server.check(reports)
-        assert said == ["client-0", "client-1"] and "does not open" in why["client-2"]
+        reports |= server.letters.gather({"client-2": server.opening})
+        reply, why = server.check(reports)
+        assert reply == ["client-0", "client-1"] and "does not open" in why["client-2"]
 
 
 @pytest.mark.guards("a public share is sealed in")
@@ -336,9 +336,9 @@ def test_the_helper_must_get_the_same_public_share() -> None:
         public = list(reports[who]["public"])
         public[i] = flip(public[i])
         reports[who] = {**reports[who], "public": public}
-    said = server.pass_on(reports)
-    assert "does not open" in said["client-0"] and "does not open" in said["client-1"]
-    assert isinstance(said["client-2"], list)
+    reply = server.pass_on(reports)
+    assert "does not open" in reply["client-0"] and "does not open" in reply["client-1"]
+    assert isinstance(reply["client-2"], list)
 
 
 # ── many at once ──
@@ -349,14 +349,14 @@ def test_the_helper_must_get_the_same_public_share() -> None:
 def test_one_report_of_a_batch_does_not_harm_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """In batches of two, with liars in between."""
     monkeypatch.setattr(verified, "MOST", 2)
-    liars = [
+    attackers = [
         Forger(f"client-{i}x", PLAN, honest(PLAN)[0].data, x=vector(B, B)) if i % 2 else
         Crafted(f"client-{i}x", PLAN, honest(PLAN)[0].data, craft=CHANGES["leader, short"])
         for i in range(4)
     ]  # fmt: skip
-    (state,) = states(PLAN, [*honest(PLAN, 5), *liars])
-    assert state.seen == tuple(f"client-{i}" for i in range(5))
-    assert set(state.lost) == {f"client-{i}x" for i in range(4)}
+    (state,) = states(PLAN, [*honest(PLAN, 5), *attackers])
+    assert state.participants == tuple(f"client-{i}" for i in range(5))
+    assert set(state.excluded) == {f"client-{i}x" for i in range(4)}
     (alone,) = states(PLAN, honest(PLAN, 5))
     assert state.x.tobytes() == alone.x.tobytes()
 
@@ -383,14 +383,14 @@ def test_byzantine_clients_destroy_the_plain_sum_and_are_refused_by_the_verified
 
     def last(aggregator: h.Aggregator, make: Any, who: list[str], **more: Any) -> tuple[float, h.State]:
         plan = plan_of(aggregator, rounds=8, training=h.Training(batch=0, epochs=3, learning_rate=0.3))
-        liars = [make(name, plan, parties[name], secret=KEY, **more) for name in who if name in lying]
+        attackers = [make(name, plan, parties[name], secret=KEY, **more) for name in who if name in lying]
         others = [h.Client(name, plan, parties[name], secret=KEY) for name in who if name not in lying]
-        *_, state = states(plan, [*liars, *others])
+        *_, state = states(plan, [*attackers, *others])
         return plan.model.score(state.x, everyone)["accuracy"], state
 
     plain, _ = last(h.Sum(), Louder, names)
     good, state = last(h.VerifiedSum(), Forger, names, times=-1000.0)
     alone, want = last(h.VerifiedSum(), h.Client, rest)
     assert plain < 0.5 < good == alone
-    assert state.x.tobytes() == want.x.tobytes() and set(state.lost) == lying
-    assert all("A proof does not hold" in why for why in state.lost.values())
+    assert state.x.tobytes() == want.x.tobytes() and set(state.excluded) == lying
+    assert all("A proof does not hold" in why for why in state.excluded.values())

@@ -47,10 +47,10 @@ from hansa.transforms.discrete import LARGEST
 def test_a_refused_client_is_not_counted_with_a_made_up_verdict() -> None:
     """The helper is told that a report is valid, with a random message in place of the seeds."""
     server, reports = verified_one()
-    said = server.pass_on(reports)
+    reply = server.pass_on(reports)
     message = [secrets.token_bytes(64), secrets.token_bytes(32)]
-    server.ask({"verdicts": dict.fromkeys(said, message)})
-    assert server.ask({"close": list(said)}) is None
+    server.ask({"verdicts": dict.fromkeys(reply, message)})
+    assert server.ask({"close": list(reply)}) is None
 
 
 @pytest.mark.guards("a helper compares the opening")
@@ -85,8 +85,8 @@ def test_a_client_counts_once_however_many_reports_it_has() -> None:
     server.check(reports)
     twin = h.Client("client-0", PLAN, server.clients[0].data, keys=server.clients[0].keys)
     again = twin.answer(replace(server.letters.head, bodies={"client-0": server.opening}))
-    said = server.pass_on({"client-0": again}, count=list(reports))
-    assert not isinstance(said["client-0"], list)
+    reply = server.pass_on({"client-0": again}, count=list(reports))
+    assert not isinstance(reply["client-0"], list)
 
 
 @pytest.mark.guards("a sum holds enough clients")
@@ -156,7 +156,7 @@ def test_the_same_session_again_needs_new_reports() -> None:
     server.session(0)
     server.open()
     server.hear([])
-    assert all("does not open" in said for said in server.pass_on(reports).values())
+    assert all("does not open" in reply for reply in server.pass_on(reports).values())
 
 
 @pytest.mark.guards("shares are sealed for the helper")
@@ -167,7 +167,7 @@ def test_a_server_cannot_put_its_own_key_in_place_of_a_helpers() -> None:
     runtime.helpers[HELPER] = Helper(HELPER, PLAN, key=PrivateKey.fresh())
     server = Server(PLAN, clients, runtime)
     server.open()
-    assert all("does not open" in said for said in server.pass_on(server.hear(server.cohort)).values())
+    assert all("does not open" in reply for reply in server.pass_on(server.hear(server.cohort)).values())
 
 
 @pytest.mark.control("no helper can notice")
@@ -181,9 +181,9 @@ def test_a_server_that_speaks_for_clients_sees_the_one_that_is_real() -> None:
     for who in ("client-1", "client-2"):
         invented = h.Client(who, PLAN, server.clients[0].data, keys=server.clients[0].keys)
         reports[who] = invented.answer(request)
-    said, why = server.check(reports)
-    assert said == server.cohort and not why
-    assert server.ask({"close": said})["seen"] == server.cohort
+    reply, why = server.check(reports)
+    assert reply == server.cohort and not why
+    assert server.ask({"close": reply})["seen"] == server.cohort
 
 
 NAMES = st.sampled_from(["client-0", "client-1", "a stranger"])
@@ -204,14 +204,14 @@ MESSAGES = st.one_of(
 @example({"reports": [("client-0", bytes(16), [], [None])], "count": []}, 1)
 @example({"reports": [("client-0", bytes(16), [7], [b""])], "count": []}, 1)
 @given(MESSAGES, st.integers(0, 2))
-def test_whatever_a_server_says_a_helper_answers_or_refuses(said: Any, right: int) -> None:
+def test_whatever_a_server_says_a_helper_answers_or_refuses(reply: Any, right: int) -> None:
     """After nothing, the opening or a batch of reports that were in order."""
     server = Server(PLAN, honest(PLAN, 2))
     if right:
         server.open()
     if right > 1:
         server.pass_on(server.hear(server.cohort))
-    server.ask(said)
+    server.ask(reply)
     assert server.ask({"close": ["client-0", "client-1"]}) is None
 
 
@@ -220,31 +220,31 @@ def test_whatever_a_server_says_a_helper_answers_or_refuses(said: Any, right: in
 
 def after(word: str, what: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     """What it says where it is asked for `word`; all else is honest."""
-    return lambda asked, said: what(said) if isinstance(asked, dict) and word in asked else said
+    return lambda asked, reply: what(reply) if isinstance(asked, dict) and word in asked else reply
 
 
-def silent(said: Any) -> Any:
+def silent(reply: Any) -> Any:
     raise h.ProtocolError("It has gone.", "", "")
 
 
-def other_sum(said: Any) -> Any:
-    return {**said, "totals": [bytes(len(total)) for total in said["totals"]]}
+def other_sum(reply: Any) -> Any:
+    return {**reply, "totals": [bytes(len(total)) for total in reply["totals"]]}
 
 
 DECEITS: dict[str, Callable[[Any, Any], Any]] = {
     "silent at once": after("cohort", silent),
     "silent in the middle": after("reports", silent),
     "silent at the end": after("close", silent),
-    "no challenge": after("cohort", lambda said: b""),
-    "a word for a challenge": after("cohort", lambda said: "challenge"),
-    "nonsense for verifier shares": after("reports", lambda said: 7),
-    "nonsense for verdicts": after("verdicts", lambda said: {"client-0": 1}),
-    "other clients": after("close", lambda said: {**said, "seen": said["seen"][1:]}),
-    "a short sum": after("close", lambda said: {**said, "totals": [t[:-8] for t in said["totals"]]}),
-    "fewer sums": after("close", lambda said: {**said, "totals": said["totals"][:1]}),
-    "no element": after("close", lambda said: {**said, "totals": [b"\xff" * len(t) for t in said["totals"]]}),
+    "no challenge": after("cohort", lambda reply: b""),
+    "a word for a challenge": after("cohort", lambda reply: "challenge"),
+    "nonsense for verifier shares": after("reports", lambda reply: 7),
+    "nonsense for verdicts": after("verdicts", lambda reply: {"client-0": 1}),
+    "other clients": after("close", lambda reply: {**reply, "seen": reply["seen"][1:]}),
+    "a short sum": after("close", lambda reply: {**reply, "totals": [t[:-8] for t in reply["totals"]]}),
+    "fewer sums": after("close", lambda reply: {**reply, "totals": reply["totals"][:1]}),
+    "no element": after("close", lambda reply: {**reply, "totals": [b"\xff" * len(t) for t in reply["totals"]]}),
     "another sum": after("close", other_sum),
-    "nonsense for a sum": after("close", lambda said: None if said is None else 3),
+    "nonsense for a sum": after("close", lambda reply: None if reply is None else 3),
 }
 
 
@@ -255,14 +255,14 @@ def test_a_helper_that_breaks_the_protocol_voids_the_round_and_not_the_run(decei
     plan = plan_of(rounds=2)
     begun = list[Any]()
 
-    def first(asked: Any, said: Any) -> Any:
+    def first(asked: Any, reply: Any) -> Any:
         if isinstance(asked, dict) and isinstance(asked.get("cohort"), list):
             begun.append(asked)
-        return DECEITS[deceit](asked, said) if len(begun) == 1 else said
+        return DECEITS[deceit](asked, reply) if len(begun) == 1 else reply
 
     void, good = states(plan, honest(plan), craft=first)
-    assert void.note and np.array_equal(void.x, plan.start().x) and not void.seen
-    assert good.seen == HONEST and not good.note
+    assert void.skipped and np.array_equal(void.x, plan.start().x) and not void.participants
+    assert good.participants == HONEST and not good.skipped
 
 
 @pytest.mark.guards("a refusal is of one report")
@@ -270,18 +270,18 @@ def test_a_helper_that_breaks_the_protocol_voids_the_round_and_not_the_run(decei
 @pytest.mark.parametrize("wrong", [7, None, "valid", [], [b""], [b"", b""], [1, 2], {"a": 1}, [b"x" * 2000] * 2])
 def test_a_helper_that_says_nonsense_of_a_report_costs_that_report_only(wrong: Any) -> None:
     """A helper can refuse whom it likes, and is told apart from a client that lies by nobody."""
-    craft = after("reports", lambda said: {**said, "client-1": wrong})
+    craft = after("reports", lambda reply: {**reply, "client-1": wrong})
     (state,) = states(PLAN, honest(PLAN), craft=craft)
-    assert state.seen == ("client-0", "client-2") and "client-1" in state.lost
+    assert state.participants == ("client-0", "client-2") and "client-1" in state.excluded
 
 
 @pytest.mark.guards("all aggregators finish")
 @pytest.mark.promise("P19")
 def test_a_helper_that_does_not_finish_loses_the_client() -> None:
-    craft = after("verdicts", lambda said: [who for who in said if who != "client-1"])
+    craft = after("verdicts", lambda reply: [who for who in reply if who != "client-1"])
     (state,) = states(PLAN, honest(PLAN), craft=craft)
-    assert state.seen == ("client-0", "client-2")
-    assert "other joint randomness" in state.lost["client-1"]
+    assert state.participants == ("client-0", "client-2")
+    assert "other joint randomness" in state.excluded["client-1"]
 
 
 @pytest.mark.control("proofs hold against clients only")
@@ -289,14 +289,14 @@ def test_a_helper_that_does_not_finish_loses_the_client() -> None:
 def test_a_helper_can_spoil_a_sum_undetected_and_learns_nothing_by_it() -> None:
     """Which is why false proofs are only found while all aggregators do their work."""
 
-    def moved(said: Any) -> Any:
-        first, *more = said["totals"]
+    def moved(reply: Any) -> Any:
+        first, *more = reply["totals"]
         x = (int.from_bytes(first[:8], "little") + B) % P
-        return {**said, "totals": [x.to_bytes(8, "little") + first[8:], *more]}
+        return {**reply, "totals": [x.to_bytes(8, "little") + first[8:], *more]}
 
     (state,) = states(PLAN, honest(PLAN), craft=after("close", moved))
     (right,) = states(PLAN, honest(PLAN))
-    assert state.seen == HONEST and not state.note
+    assert state.participants == HONEST and not state.skipped
     assert state.x[0] - right.x[0] == pytest.approx(1 / 3, rel=1e-5)
     assert np.array_equal(state.x[1:], right.x[1:])
 
@@ -314,19 +314,19 @@ def test_each_aggregator_adds_the_whole_noise_to_its_share(helpers: int) -> None
     plain, noisy = (
         h.Plan(h.Softmax(300, 10), aggregator=h.VerifiedSum(helpers, noise=z), **pieces) for z in (0.0, 2.0)
     )
-    ((d, bound, sigma),) = noisy.summed.noise.parts
+    ((d, bound, sigma),) = noisy.sum_spec.noise.parts
     assert sigma == pytest.approx(2.0 * bound) and d == 3010
     aggregator = noisy.aggregator
     assert isinstance(aggregator, h.VerifiedSum)
-    key, share = h.Key.fresh(), Share(aggregator._claims(noisy.wire, b""), 0, b"")
-    draws = np.stack([aggregator._noise(noisy.wire, key.child(i), share)["delta"] for i in range(4)])
+    key, share = h.Key.fresh(), Share(aggregator._claims(noisy.encoded_spec, b""), 0, b"")
+    draws = np.stack([aggregator._noise(noisy.encoded_spec, key.child(i), share)["delta"] for i in range(4)])
     assert draws.dtype == np.int64
     assert np.std(draws) == pytest.approx(sigma, rel=0.03)
     data = {f"client-{i}": (np.zeros((2, 300)), np.zeros(2, int)) for i in range(2)}
     start = plain.start()
     sums = []
     for state in h.synchronous(noisy, h.InProcess([h.Client(who, noisy, one) for who, one in data.items()])):
-        sums.append((state.x - start.x) * 2 / noisy.summed.noise.step["delta"])
+        sums.append((state.x - start.x) * 2 / noisy.sum_spec.noise.step["delta"])
         start = state
     drawn = np.stack(sums)[:, 600:]  # coordinates whose gradient is 0: no example has that feature, or it is equal
     assert np.std(drawn) == pytest.approx(sigma * (1 + helpers) ** 0.5, rel=0.06)
@@ -343,11 +343,11 @@ def test_the_plan_counts_on_one_honest_aggregator() -> None:
             aggregator=h.Sum(),
             rounds=10,
         )
-        told = [h.privacy.planned(one).guarantee(1e-6).epsilon for one in (plan, server)]
+        told = [h.privacy.planned_privacy(one).guarantee(1e-6).epsilon for one in (plan, server)]
         assert told[0] == pytest.approx(told[1], rel=1e-3)
         sigmas = {
             name: sigma / bound
-            for name, (_, bound, sigma) in zip(plan.wire.blocks, plan.summed.noise.parts, strict=True)
+            for name, (_, bound, sigma) in zip(plan.encoded_spec.blocks, plan.sum_spec.noise.parts, strict=True)
         }
         assert sum(ratio**-2 for ratio in sigmas.values()) == pytest.approx(1.5**-2)
 
@@ -378,7 +378,7 @@ class Flood:
         self.server.session(1)
 
     def ask(self, bodies: Any) -> Any:
-        return self.server.letters.ask(bodies)
+        return self.server.letters.gather(bodies)
 
     def lose(self, who: str, why: str) -> None:
         self.lost += 1
@@ -400,11 +400,11 @@ def flooded(n: int) -> int:
     at = PLAN.context(0, head.session, secret=secret, run=head.run, fingerprint=head.fingerprint, memo=memo)
     tracemalloc.start()
     try:
-        mean, seen = PLAN.aggregator.server(flood, [str(i) for i in range(n)], PLAN.decoder(at))
+        mean, participants = PLAN.aggregator.server(flood, [str(i) for i in range(n)], PLAN.decoder(at))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert mean is None and not seen and flood.lost == n
+    assert mean is None and not participants and flood.lost == n
     return peak
 
 
@@ -437,5 +437,5 @@ def test_memory_does_not_grow_with_clients(monkeypatch: pytest.MonkeyPatch) -> N
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()
-        assert len(state.seen) == n
+        assert len(state.participants) == n
     assert peaks[2] < 1.5 * peaks[1]

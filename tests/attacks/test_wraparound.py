@@ -66,12 +66,12 @@ def test_one_check_holds_no_more_often_than_is_proven(shape: str) -> None:
 def test_a_wrapped_vector_in_a_federation_is_refused_by_name(shape: str) -> None:
     """With Quantize of as many bits as VerifiedSum takes."""
     plan = plan_of(pipe=(*PIPE, h.Quantize(BITS)))
-    size = plan.wire.blocks["delta"]
+    size = plan.encoded_spec.blocks["delta"]
     x = short(size)[shape]
     x += [0] * (size - len(x))
     (state,) = states(plan, [*honest(plan), liar(Forger, plan, x=x, kind=Liar)])
-    assert state.seen == HONEST and not state.note
-    assert list(state.lost) == ["liar"] and "A proof does not hold" in state.lost["liar"]
+    assert state.participants == HONEST and not state.skipped
+    assert list(state.excluded) == ["liar"] and "A proof does not hold" in state.excluded["liar"]
 
 
 @pytest.mark.promise("P81")

@@ -36,13 +36,13 @@ from hansa import (
     Uniform,
     Weigh,
     calibrate,
-    planned,
-    spent,
+    planned_privacy,
+    spent_privacy,
+    stop_at_budget,
     synchronous,
-    within,
 )
 from hansa.parties.client import Client
-from hansa.privacy.ledger import usual_delta
+from hansa.privacy.ledger import default_delta
 from hansa.rand import Key
 
 KEY = Key.of(0)  # a secret that repeats
@@ -160,9 +160,9 @@ def test_everybody_in_every_round() -> None:
     p = plan(5.0)
     states = list(synchronous(p, InProcess(clients(p))))
     wanted = direct(dp.SelfComposedDpEvent(dp.GaussianDpEvent(5.0), 5), 1e-6)
-    assert spent(p, states, CLIENTS).epsilon(1e-6) == pytest.approx(wanted, abs=1e-9)
-    assert planned(p).epsilon(1e-6) == pytest.approx(wanted, abs=1e-9)
-    assert spent(p, states[:2]).epsilon(1e-6) == planned(p, rounds=2).epsilon(1e-6)
+    assert spent_privacy(p, states, CLIENTS).epsilon(1e-6) == pytest.approx(wanted, abs=1e-9)
+    assert planned_privacy(p).epsilon(1e-6) == pytest.approx(wanted, abs=1e-9)
+    assert spent_privacy(p, states[:2]).epsilon(1e-6) == planned_privacy(p, rounds=2).epsilon(1e-6)
 
 
 @pytest.mark.promise("P32")
@@ -174,13 +174,13 @@ def test_secret_samples_are_amplified_and_for_everybody() -> None:
         p = plan(2.0, sample)
         states = list(synchronous(p, InProcess(clients(p))))
         wanted = direct(dp.SelfComposedDpEvent(event, 5), 1e-6, swaps=swaps)
-        assert spent(p, states, CLIENTS).epsilon(1e-6) == pytest.approx(wanted, abs=1e-9)
+        assert spent_privacy(p, states, CLIENTS).epsilon(1e-6) == pytest.approx(wanted, abs=1e-9)
 
 
 def test_a_sample_of_everybody_is_none() -> None:
-    alone = planned(plan(2.0)).epsilon(1e-6)
-    assert planned(plan(2.0, Uniform(CLIENTS)), CLIENTS).epsilon(1e-6) == alone
-    assert planned(plan(2.0, Poisson(1.0)), CLIENTS).epsilon(1e-6) == alone
+    alone = planned_privacy(plan(2.0)).epsilon(1e-6)
+    assert planned_privacy(plan(2.0, Uniform(CLIENTS)), CLIENTS).epsilon(1e-6) == alone
+    assert planned_privacy(plan(2.0, Poisson(1.0)), CLIENTS).epsilon(1e-6) == alone
 
 
 @pytest.mark.promise("P32")
@@ -189,12 +189,12 @@ def test_a_sample_that_the_server_knows_is_not_amplified(by: Any) -> None:
     """Clients draw noise where the server is not trusted, and the server samples: the worst client's rounds count."""
     p = plan(4.0, Poisson(0.5), by)
     states = list(synchronous(p, InProcess(clients(p))))
-    asked = [sum(f"c{i}" in {*state.seen, *state.lost} for state in states) for i in range(CLIENTS)]
+    asked = [sum(f"c{i}" in {*state.participants, *state.excluded} for state in states) for i in range(CLIENTS)]
     assert max(asked) > 0 and min(asked) < 5
-    z = {state.round: 4.0 * (len(state.seen) ** 0.5 if by == "all" else 1.0) for state in states}
-    of_each = [[z[state.round] for state in states if f"c{i}" in state.seen] for i in range(CLIENTS)]
+    z = {state.round: 4.0 * (len(state.participants) ** 0.5 if by == "all" else 1.0) for state in states}
+    of_each = [[z[state.round] for state in states if f"c{i}" in state.participants] for i in range(CLIENTS)]
     wanted = max(direct(dp.ComposedDpEvent([dp.GaussianDpEvent(one) for one in own]), 1e-6) for own in of_each if own)
-    assert spent(p, states).epsilon(1e-6) == pytest.approx(wanted, abs=1e-9)
+    assert spent_privacy(p, states).epsilon(1e-6) == pytest.approx(wanted, abs=1e-9)
 
 
 @pytest.mark.promise("P28")
@@ -204,22 +204,27 @@ def test_noise_by_all_is_what_those_who_came_have_added() -> None:
     names = [f"c{i}" for i in range(9)]
     start = p.start()
     rounds = [
-        replace(start, seen=tuple(names)),
-        replace(start, seen=tuple(names[:4]), lost=dict.fromkeys(names[4:], "late")),
-        replace(start, seen=tuple(names[:1]), lost=dict.fromkeys(names[1:], "late"), note="1 answered, 4 needed"),
-        replace(start, lost=dict.fromkeys(names[:6], "the round failed") | {"c8": "late"}, note="weights"),
+        replace(start, participants=tuple(names)),
+        replace(start, participants=tuple(names[:4]), excluded=dict.fromkeys(names[4:], "late")),
+        replace(
+            start,
+            participants=tuple(names[:1]),
+            excluded=dict.fromkeys(names[1:], "late"),
+            skipped="1 answered, 4 needed",
+        ),
+        replace(start, excluded=dict.fromkeys(names[:6], "the round failed") | {"c8": "late"}, skipped="weights"),
     ]
     noises = [3.0 * math.sqrt(n / 4) for n in (9, 4, 1, 6)]
     wanted = direct(dp.ComposedDpEvent([dp.GaussianDpEvent(z) for z in noises]), 1e-6)
-    assert spent(p, rounds).epsilon(1e-6) == pytest.approx(wanted, abs=1e-9)
+    assert spent_privacy(p, rounds).epsilon(1e-6) == pytest.approx(wanted, abs=1e-9)
 
 
 @pytest.mark.promise("P30")
 def test_rounds_that_change_nothing_count() -> None:
     p = plan(3.0, Everyone(quorum=CLIENTS))
     states = list(synchronous(p, InProcess(clients(p), Network(drop=0.5), 0)))
-    assert all(state.note for state in states)
-    assert spent(p, states).epsilon(1e-6) == planned(p).epsilon(1e-6)
+    assert all(state.skipped for state in states)
+    assert spent_privacy(p, states).epsilon(1e-6) == planned_privacy(p).epsilon(1e-6)
 
 
 UNBOUNDED: dict[str, tuple[Plan, str]] = {
@@ -232,10 +237,10 @@ UNBOUNDED: dict[str, tuple[Plan, str]] = {
 @pytest.mark.promise("P29")
 @pytest.mark.parametrize("p, why", UNBOUNDED.values(), ids=UNBOUNDED)
 def test_no_bound_no_number(p: Plan, why: str) -> None:
-    for ledger in (planned(p), spent(p, [p.start()])):
+    for ledger in (planned_privacy(p), spent_privacy(p, [p.start()])):
         assert ledger.epsilon(1e-6) is None and why in ledger.guarantee(1e-6).why
     with pytest.raises(PlanError, match=why):
-        next(within(iter([p.start()]), p, Budget(4.0)))
+        next(stop_at_budget(iter([p.start()]), p, Budget(4.0)))
 
 
 # ── the divisor ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -246,16 +251,16 @@ def test_how_many_were_sampled_does_not_show_in_the_mean() -> None:
     """Σ vᵢ is divided by the number expected: the number that came tells of each client whether it was there."""
     for sample, expected in ((Poisson(0.25), 10.0), (Everyone(), 0.0), (Uniform(4), 4.0)):
         p = plan(1e-9, sample)
-        at = p.context(0, 0, population=40, memo=p.stages.start(), secret=KEY)
-        total = np.full(p.wire.size, 30.0)
+        at = p.context(0, 0, population=40, memo=p.pipeline.start(), secret=KEY)
+        total = np.full(p.encoded_spec.size, 30.0)
         mean, _ = p.decoder(at)(total, 6)
         np.testing.assert_allclose(mean, 30.0 / (expected or 6), rtol=1e-6)
 
 
 def test_without_noise_a_mean_is_a_mean() -> None:
     p = Plan(Softmax(2, 2), pipe=(Weigh("one"),), sample=Poisson(0.25), training=QUIET)
-    at = p.context(0, 0, population=40, memo=p.stages.start(), secret=KEY)
-    np.testing.assert_array_equal(p.decoder(at)(np.full(p.wire.size, 30.0), 6)[0], 5.0)
+    at = p.context(0, 0, population=40, memo=p.pipeline.start(), secret=KEY)
+    np.testing.assert_array_equal(p.decoder(at)(np.full(p.encoded_spec.size, 30.0), 6)[0], 5.0)
 
 
 def test_control_variates_move_by_the_share_expected() -> None:
@@ -284,11 +289,11 @@ KEPT: dict[str, Plan] = {
 @pytest.mark.parametrize("p", KEPT.values(), ids=KEPT)
 def test_a_budget_ends_the_run_before_it_is_passed(p: Plan) -> None:
     budget = Budget(3.0, 1e-5)
-    states = list(within(synchronous(p, InProcess(clients(p))), p, budget, CLIENTS))
-    found = spent(p, states, CLIENTS).epsilon(1e-5)
+    states = list(stop_at_budget(synchronous(p, InProcess(clients(p))), p, budget, CLIENTS))
+    found = spent_privacy(p, states, CLIENTS).epsilon(1e-5)
     assert found is not None and found <= 3.0
     assert 0 < len(states) < 60
-    assert not budget.allows(planned(p, CLIENTS, len(states) + (20 if p.wire.noise.by == "all" else 5)))
+    assert not budget.allows(planned_privacy(p, CLIENTS, len(states) + (20 if p.encoded_spec.noise.by == "all" else 5)))
 
 
 @pytest.mark.promise("P31")
@@ -301,25 +306,25 @@ def test_the_round_that_would_pass_it_is_never_begun() -> None:
             begun.append(state.round)
             yield state
 
-    kept = list(within(counted(synchronous(p, InProcess(trained))), p, Budget(3.0, 1e-5)))
+    kept = list(stop_at_budget(counted(synchronous(p, InProcess(trained))), p, Budget(3.0, 1e-5)))
     assert len(begun) == len(kept)
-    fits = max(t for t in range(60) if Budget(3.0, 1e-5).allows(planned(p, rounds=t)))
+    fits = max(t for t in range(60) if Budget(3.0, 1e-5).allows(planned_privacy(p, rounds=t)))
     assert len(kept) == fits
 
 
 @pytest.mark.promise("P31")
 def test_a_budget_knows_the_rounds_before() -> None:
     p = plan(8.0, rounds=60)
-    states: list[State] = list(within(synchronous(p, InProcess(clients(p))), p, Budget(3.0, 1e-5)))
+    states: list[State] = list(stop_at_budget(synchronous(p, InProcess(clients(p))), p, Budget(3.0, 1e-5)))
     loop = synchronous(p, InProcess(clients(p)), states[3])
-    rest = list(within(loop, p, Budget(3.0, 1e-5), past=states[:4]))
+    rest = list(stop_at_budget(loop, p, Budget(3.0, 1e-5), past=states[:4]))
     assert [state.round for state in rest] == [state.round for state in states[4:]]
 
 
 def test_a_budget_that_is_no_limit_changes_nothing() -> None:
     p = plan(8.0)
     free = list(synchronous(p, InProcess(clients(p)), secret=KEY))
-    kept = list(within(synchronous(p, InProcess(clients(p)), secret=KEY), p, Budget(1e3)))
+    kept = list(stop_at_budget(synchronous(p, InProcess(clients(p)), secret=KEY), p, Budget(1e3)))
     assert [state.x.tobytes() for state in kept] == [state.x.tobytes() for state in free]
 
 
@@ -336,7 +341,7 @@ WRONG: dict[str, Callable[[], Any]] = {
     "a rate above one": lambda: Release(1.0, "poisson", 1.5),
     "more drawn than there are": lambda: Release(1.0, "uniform", 10, 5),
     "an accountant of no name": lambda: Ledger(accountant="abacus"),  # type: ignore[arg-type]
-    "a budget below one round": lambda: next(within(iter([]), plan(0.1), Budget(0.1))),
+    "a budget below one round": lambda: next(stop_at_budget(iter([]), plan(0.1), Budget(0.1))),
     "noise for no rounds": lambda: calibrate(Budget(4.0), Release(1.0), 0),
     "a budget that no noise keeps": lambda: calibrate(Budget(1e-9), Release(1.0), 100),
 }
@@ -362,4 +367,4 @@ def test_calibrated_noise_is_enough_and_hardly_more(release: Release, epsilon: f
 
 
 def test_usual_delta() -> None:
-    assert usual_delta(4) == 1e-5 and usual_delta(10**6) == pytest.approx(10**-6.6)
+    assert default_delta(4) == 1e-5 and default_delta(10**6) == pytest.approx(10**-6.6)

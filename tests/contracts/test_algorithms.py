@@ -80,8 +80,8 @@ class Mute(FedAvg):
     """Say no loss."""
 
     def client(self, *given: Any) -> Any:
-        parts, mine = super().client(*given)
-        return {"delta": parts["delta"]}, mine
+        parts, client_state = super().client(*given)
+        return {"delta": parts["delta"]}, client_state
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class Short(FedAvg):
     """Say fewer numbers than declared."""
 
     def client(self, *given: Any) -> Any:
-        parts, mine = super().client(*given)
-        return {**parts, "delta": parts["delta"][:-1]}, mine
+        parts, client_state = super().client(*given)
+        return {**parts, "delta": parts["delta"][:-1]}, client_state
 
 
 @dataclass(frozen=True)
@@ -101,18 +101,18 @@ class Overshoots(FedAvg):
         return {"steps": 1.0}
 
     def client(self, *given: Any) -> Any:
-        parts, mine = super().client(*given)
-        return {**parts, "steps": 2.0}, mine
+        parts, client_state = super().client(*given)
+        return {**parts, "steps": 2.0}, client_state
 
 
 @dataclass(frozen=True)
 class Scribbles(FedAvg):
     """Train in the array that came down."""
 
-    def client(self, model: Any, down: Any, *given: Any) -> Any:
-        parts, mine = super().client(model, down, *given)
-        down["x"] += parts["delta"]
-        return parts, mine
+    def client(self, model: Any, broadcast: Any, *given: Any) -> Any:
+        parts, client_state = super().client(model, broadcast, *given)
+        broadcast["x"] += parts["delta"]
+        return parts, client_state
 
 
 @dataclass(frozen=True)
@@ -132,17 +132,17 @@ class RemembersItself(FedAvg):
 
     def client(self, *given: Any) -> Any:
         self.count.append(1)
-        parts, mine = super().client(*given)
-        return {**parts, "delta": parts["delta"] / len(self.count)}, mine
+        parts, client_state = super().client(*given)
+        return {**parts, "delta": parts["delta"] / len(self.count)}, client_state
 
 
 @dataclass(frozen=True)
 class NeedsMemory(FedAvg):
     """Expect what no client has in its first round."""
 
-    def client(self, model: Any, down: Any, mine: Any, *given: Any) -> Any:
-        parts, new = super().client(model, down, mine, *given)
-        return {**parts, "delta": parts["delta"] + mine.get("last", np.nan)}, {**new, "last": parts["delta"]}
+    def client(self, model: Any, broadcast: Any, client_state: Any, *given: Any) -> Any:
+        parts, new = super().client(model, broadcast, client_state, *given)
+        return {**parts, "delta": parts["delta"] + client_state.get("last", np.nan)}, {**new, "last": parts["delta"]}
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,8 @@ class Hoards(FedAvg):
     """Remember what no checkpoint can hold."""
 
     def client(self, *given: Any) -> Any:
-        parts, mine = super().client(*given)
-        return parts, {**mine, "model": object}
+        parts, client_state = super().client(*given)
+        return parts, {**client_state, "model": object}
 
 
 @dataclass(frozen=True)
@@ -223,8 +223,8 @@ def test_a_model_with_statistics_needs_an_algorithm_that_says_delta() -> None:
             return {"update": d}
 
         def client(self, *given: Any) -> Any:
-            parts, mine = super().client(*given)
-            return {"update": parts["delta"], "loss": parts["loss"]}, mine
+            parts, client_state = super().client(*given)
+            return {"update": parts["delta"], "loss": parts["loss"]}, client_state
 
         def step(self, x: Any, memo: Any, mean: Any, at: Any) -> Any:
             return super().step(x, memo, {"delta": mean["update"]}, at)

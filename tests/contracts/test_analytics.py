@@ -20,7 +20,7 @@ from hansa import (
     Sum,
     VerifiedSum,
     explain,
-    planned,
+    planned_privacy,
     synchronous,
 )
 from hansa.analytics import Count, Histogram, Mean, Quantiles, TopK, Variance, ask, survey
@@ -77,14 +77,14 @@ def test_noise_is_sized_for_a_whole_client() -> None:
     """One client can change each sum by its bound, so 200 answers spread by z times that over the shares' root."""
     questions = {"h": Histogram((-9, 0, 9), column=0)}
     plan = survey(questions, most=100, columns=3, aggregator=VerifiedSum(noise=0.5))
-    told = planned(plan).guarantee(1e-5)
+    told = planned_privacy(plan).guarantee(1e-5)
     assert told.epsilon is not None and told.unit == "client"
     noisy = VerifiedSum(noise=0.5)
     answers = [ask(questions, DATA, most=100, policies=FREE, aggregator=noisy, seed=seed)["h"] for seed in range(100)]
     spread = (np.array(answers) - ask(questions, DATA, most=100, policies=FREE)["h"]).std()
     assert abs(spread / (0.5 * 100 * 2**0.5 * 2**0.5) - 1) < 0.2  # two blocks share it, two aggregators draw
     server = survey(questions, most=100, columns=3, aggregator=Sum(), pipe=(GaussianNoise(0.5),))
-    assert planned(server).guarantee(1e-5).epsilon == pytest.approx(told.epsilon, rel=0.02)
+    assert planned_privacy(server).guarantee(1e-5).epsilon == pytest.approx(told.epsilon, rel=0.02)
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def test_counts_that_add_up_to_more_than_the_bound_are_refused(checked: bool, mo
     people = [Client(who, plan, records) for who, records in list(DATA.items())[:3]]
     liar = Liar("liar", replace(plan), DATA["site 0"])
     (state,) = synchronous(plan, InProcess([*people, liar]))
-    assert ("A proof does not hold" in state.lost.get("liar", "")) == checked
+    assert ("A proof does not hold" in state.excluded.get("liar", "")) == checked
     assert plan.model.answers(state)["h"].sum() == 30 + 50 + 50 + (0 if checked else 100)  # type: ignore[attr-defined]
 
 

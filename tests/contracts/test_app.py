@@ -110,17 +110,17 @@ def test_an_app_runs_the_loop_that_it_names_and_scores_each_round() -> None:
 
 
 def test_the_seed_of_the_plan_decides_what_the_network_does() -> None:
-    lost = [
-        [state.lost for state in App(replace(PLAN, seed=seed), DATA, network=Network(1.0, drop=0.4)).run()]
+    excluded = [
+        [state.excluded for state in App(replace(PLAN, seed=seed), DATA, network=Network(1.0, drop=0.4)).run()]
         for seed in (0, 0, 1)
     ]
-    assert lost[0] == lost[1] != lost[2]
+    assert excluded[0] == excluded[1] != excluded[2]
 
 
 @pytest.mark.promise("P4")
 def test_policies_reach_their_clients() -> None:
     app = App(PLAN, DATA, policies={"south": Policy(max_rounds=2)})
-    assert [set(state.lost) for state in app.run()] == [{"south"}] * PLAN.rounds
+    assert [set(state.excluded) for state in app.run()] == [{"south"}] * PLAN.rounds
 
 
 @pytest.mark.promise("P60")
@@ -299,8 +299,8 @@ def test_an_explanation_names_all_that_a_client_says_with_its_bounds() -> None:
         sample=Uniform(2, quorum=2, deadline=9.0),
     )
     sections = {section.title: section for section in explain(plan).sections}
-    said = {row[0]: (row[1], row[3].replace("\u00a0", " ")) for row in sections["What a client says"].rows}
-    assert said == {
+    reply = {row[0]: (row[1], row[3].replace("\u00a0", " ")) for row in sections["What a client says"].rows}
+    assert reply == {
         "delta": ("8", "norm ≤ 64"),
         "loss": ("1", "0 … 640"),
         "val_loss": ("1", "0 … 640"),
@@ -309,7 +309,7 @@ def test_an_explanation_names_all_that_a_client_says_with_its_bounds() -> None:
         "weight": ("1", "1 … 64"),
     }
     assert [row[1] for row in sections["What is done to it"].rows] == [repr(step) for step in plan.pipe]
-    assert sections["Who sees what"].rows == plan.aggregator.sees()
+    assert sections["Who sees what"].rows == plan.aggregator.visibility()
     text = words_of(plan)
     for fact in ("2 clients, drawn anew", "9 seconds", "20% of its examples", "integers of 64 bits", plan.digest):
         assert fact in text

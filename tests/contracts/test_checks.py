@@ -215,8 +215,8 @@ class Fives(Aggregator):
     """Add up five, and forget the others."""
 
     def server(self, channel: Any, cohort: Sequence[str], decode: Any) -> Any:
-        heard = channel.ask(dict.fromkeys(cohort[:5]))
-        return decode(sum(heard.values()), len(heard)), list(heard)
+        received = channel.ask(dict.fromkeys(cohort[:5]))
+        return decode(sum(received.values()), len(received)), list(received)
 
 
 @dataclass(frozen=True)
@@ -224,8 +224,8 @@ class Doubles(Aggregator):
     """Divide by too few."""
 
     def server(self, channel: Any, cohort: Sequence[str], decode: Any) -> Any:
-        total, seen = channel.total(cohort)
-        return decode(2 * total.value(), len(seen)), seen
+        total, participants = channel.total(cohort)
+        return decode(2 * total.value(), len(participants)), participants
 
 
 @dataclass(frozen=True)
@@ -254,17 +254,17 @@ class Hushes(Aggregator):
     """Leave one out without a word."""
 
     def server(self, channel: Any, cohort: Sequence[str], decode: Any) -> Any:
-        heard = channel.ask(dict.fromkeys(cohort))
+        received = channel.ask(dict.fromkeys(cohort))
         channel.lose(cohort[0], "")
-        heard.pop(cohort[0])
-        return decode(sum(heard.values()), len(heard)), list(heard)
+        received.pop(cohort[0])
+        return decode(sum(received.values()), len(received)), list(received)
 
 
 @dataclass(frozen=True)
 class Secretive(Sum):
     """Say nothing of who sees what."""
 
-    def sees(self) -> Any:
+    def visibility(self) -> Any:
         return ()
 
 
@@ -277,7 +277,7 @@ class Secretive(Sum):
         (AllThere(), "off from the mean|lost as well"),
         (AsItComes(), "order of clients or arrival"),
         (Hushes(), "without a reason"),
-        (Secretive(), "sees"),
+        (Secretive(), "visibility"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -304,14 +304,14 @@ class Reversed(InProcess):
 class Forgetful(InProcess):
     """Remember nothing."""
 
-    def remember(self, memos: Any) -> None:
+    def load(self, memos: Any) -> None:
         pass
 
 
 class Stubborn(InProcess):
     """Never take back what did not count."""
 
-    def forget(self, session: int, who: Any) -> None:
+    def rollback(self, session: int, who: Any) -> None:
         pass
 
 
@@ -361,8 +361,8 @@ class Mixed(InProcess):
     "runtime, sentence",
     [
         (Reversed, "sorted"),
-        (Forgetful, "remember"),
-        (Stubborn, "forget"),
+        (Forgetful, "load"),
+        (Stubborn, "rollback"),
         (Twice, "again, or unasked"),
         (Rounds, "other bytes"),
         (Vague, "it said"),

@@ -137,15 +137,15 @@ def test_a_run_is_followed_live_in_a_terminal(here: Path) -> None:
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
     live = subprocess.Popen([*HANSA, "run", "mine.py"], stdout=theirs, stderr=theirs, stdin=theirs, env=environment)
     os.close(theirs)
-    seen = b""
+    participants = b""
     try:
         while part := os.read(ours, 65536):
-            seen += part
+            participants += part
     except OSError:  # how Linux says that the other side is closed
         pass
     os.close(ours)
-    assert live.wait() == 0, seen.decode()
-    screen = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode())
+    assert live.wait() == 0, participants.decode()
+    screen = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", participants.decode())
     for words in ("round 6 of 6", "━━━━", "accuracy", "on held-out examples", "■", "federated", "report.html"):
         assert words in screen, words
 
@@ -419,7 +419,7 @@ plan = hansa.Plan"""
     code, out, err = call("run", "bug.py", "--workers", workers)
     assert code == 1
     frames = re.findall(r'File "(.+?)", line \d+, in (\w+)', err)
-    assert frames == [(str(here / "bug.py"), "encode"), (str(here / "bug.py"), "forget")]
+    assert frames == [(str(here / "bug.py"), "encode"), (str(here / "bug.py"), "rollback")]
     paragraph, run = err.strip().split("\n")[-1], re.findall(r"run (\S+)  ", out)[0]
     assert paragraph.startswith("error: NameError: name 'undefined' is not defined.")
     assert f"2 of 6 rounds are stored. When the cause is gone, go on with: hansa run --resume {run}" in paragraph

@@ -18,7 +18,7 @@ from hansa.data.inputs import LABELS
 from hansa.models import Job
 from hansa.models.torch import TorchModel
 from hansa.models.torch import cohort as cohort
-from hansa.models.torch.cohort import Drop, Form, Lanes, width
+from hansa.models.torch.cohort import ClientBatch, Form, KeyedDropout, width
 from hansa.models.torch.turns import Kind, kind, turns
 
 KEY = h.Key.of(1)
@@ -76,7 +76,7 @@ def last(algorithm: h.Algorithm, runtime: Any = h.InProcess, **more: Any) -> Any
                   training=h.Training(batch=8, learning_rate=0.05), rounds=2)  # fmt: skip
     clients = [h.Client(f"c{i}", plan, points(n, i)) for i, n in enumerate(SIZES)]
     *_, state = h.synchronous(plan, runtime(clients))
-    assert not state.lost
+    assert not state.excluded
     return state.x
 
 
@@ -116,7 +116,7 @@ def test_a_first_training_without_gradients_spoils_no_later_one() -> None:
 
 def test_draws_of_dropout() -> None:
     """Each number is kept with probability 1 − p, independently of its neighbour and of other seeds; means are kept."""
-    drop, ones = Drop(0.3), torch.ones(200_000)
+    drop, ones = KeyedDropout(0.3), torch.ones(200_000)
     kept = []
     for seed in (1, 2, -(2**63)):
         drop.seed = torch.tensor(seed)
@@ -147,7 +147,7 @@ def test_who_trains_one_by_one() -> None:
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adamw"])
 def test_a_step_moves_those_alone_who_are_on(optimizer: str) -> None:
     """Of the others not one bit changes."""
-    lanes, form = Lanes(net(), F.cross_entropy, 3, LABELS), Form(optimizer, True, True, True)
+    lanes, form = ClientBatch(net(), F.cross_entropy, 3, LABELS), Form(optimizer, True, True, True)
     state = lanes._state(form, sum(p.numel() for p in net().parameters() if p.requires_grad), torch.device("cpu"))
     moving = [state.y, *state.moments, state.t, state.total]
     rng = torch.Generator().manual_seed(0)

@@ -65,8 +65,8 @@ def test_data_of_ones_own_comes_first(tmp_path: Path, cache: Path, monkeypatch: 
     """$HANSA_DATA/name is used as it lies there, however its files were packed; nothing is fetched."""
     monkeypatch.setenv("HANSA_DATA", str(tmp_path / "mine"))
     for level in (1, 9):
-        mine = publish(tmp_path / "mine" / "study", level)
-        assert folder("study", FILES, []) == mine
+        own = publish(tmp_path / "mine" / "study", level)
+        assert folder("study", FILES, []) == own
     assert not cache.exists()
 
 

@@ -137,7 +137,7 @@ def test_local_statistics_stay_with_their_client() -> None:
     (A, y), (B, z) = points(30, 1), points(60, 2)
     clients = {"a": h.Client("a", plan, (A, y)), "b": h.Client("b", plan, (3 * B + 1, z))}
     *_, state = h.synchronous(plan, h.InProcess(clients.values()))
-    kept = [client.mine["model"] for client in clients.values()]
+    kept = [client.client_state["model"] for client in clients.values()]
     assert max(np.abs(kept[0][name] - kept[1][name]).max() for name in kept[0]) > 0.1
     plain = model.score(state.x, points(50, 5))
     model.keep(kept[0])

@@ -76,7 +76,7 @@ def life(folder, url, stop=plan.rounds, mark=lambda what: None):
     secret = run.secret()
     clients = [Client(who, plan, examples(who), secret=secret) for who in "abcdefghij"]
     runtime = InProcess(clients, Network(drop=0.2))
-    runtime.remember(run.memory())
+    runtime.load(run.memory())
     for state in synchronous(plan, runtime, run.state(), secret):
         mark("commit")
         run.commit(state, runtime.memory([*state.seen, *state.lost]), {"who": len(state.seen)})
@@ -223,10 +223,10 @@ class Fussy(Sum):
     """A sum that fails when it is too small, after the clients have trained for it."""
 
     def server(self, channel: Any, cohort: Sequence[str], decode: Any) -> Any:
-        mean, seen = super().server(channel, cohort, decode)
-        if len(seen) < 4:
-            raise RoundError(f"{len(seen)} are too few.")
-        return mean, seen
+        mean, participants = super().server(channel, cohort, decode)
+        if len(participants) < 4:
+            raise RoundError(f"{len(participants)} are too few.")
+        return mean, participants
 
 
 def hospital(plan: Plan) -> list[Client]:
@@ -246,11 +246,11 @@ def test_clients_forget_a_round_that_failed(tmp_path: Path) -> None:
     run, failed = Store(tmp_path).new("", plan.digest, "", {}), 0
     for _ in range(plan.rounds):  # each round in another life
         runtime = InProcess(hospital(plan), network)
-        runtime.remember(run.memory())
+        runtime.load(run.memory())
         state = next(synchronous(plan, runtime, run.state()))
-        assert {*state.seen, *state.lost} == set("abcdef")
-        run.commit(state, runtime.memory([*state.seen, *state.lost]))
-        failed += bool(state.note)
+        assert {*state.participants, *state.excluded} == set("abcdef")
+        run.commit(state, runtime.memory([*state.participants, *state.excluded]))
+        failed += bool(state.skipped)
     assert 0 < failed < plan.rounds
     assert run.state().x.tobytes() == whole.x.tobytes()
     for who, memo in whole_runtime.memory("abcdef").items():
@@ -262,11 +262,11 @@ def test_a_run_may_move_from_processes_into_one(tmp_path: Path) -> None:
     *_, whole = synchronous(plan, InProcess(hospital(plan)))
     run, runtime = Store(tmp_path).new("", plan.digest, "", {}), Processes(hospital(plan), workers=2)
     for state in synchronous(plan, runtime):
-        run.commit(state, runtime.memory([*state.seen, *state.lost]))
+        run.commit(state, runtime.memory([*state.participants, *state.excluded]))
         if state.round == 4:
             break
     runtime.close()
     runtime = InProcess(hospital(plan))
-    runtime.remember(run.memory())
+    runtime.load(run.memory())
     *_, resumed = synchronous(plan, runtime, run.state())
     assert resumed.x.tobytes() == whole.x.tobytes()

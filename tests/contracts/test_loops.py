@@ -52,7 +52,7 @@ from hansa import data as local
 from hansa.errors import LeftOut
 from hansa.state import FAILED
 from hansa.testing.algorithm import federation
-from hansa.testing.asserts import same
+from hansa.testing.asserts import equal
 
 KEY = Key.of(0)  # a secret that repeats
 
@@ -79,8 +79,8 @@ def states(p: Plan, parties: Any = PARTIES, network: Any = None, seed: int = 0, 
     return list(synchronous(p, InProcess(clients(p, parties), network, seed, KEY), secret=KEY, **more))
 
 
-def equal(a: Sequence[State], b: Sequence[State]) -> bool:
-    return len(a) == len(b) and all(same(vars(one), vars(other)) for one, other in zip(a, b, strict=True))
+def alike(a: Sequence[State], b: Sequence[State]) -> bool:
+    return len(a) == len(b) and all(equal(vars(one), vars(other)) for one, other in zip(a, b, strict=True))
 
 
 KINDS = {
@@ -104,10 +104,10 @@ def test_the_same_seed_gives_the_same_bytes_in_any_order(kind: dict[str, Any]) -
     p = plan(**kind)
     first = states(p)
     backwards = dict(reversed(PARTIES.items()))
-    assert equal(first, states(p, backwards))
+    assert alike(first, states(p, backwards))
     for seed in range(4):
-        assert equal(first, states(p, backwards, Network(latency=1.0, stragglers=0.3), seed))
-    assert not same(first[-1].x, states(replace(p, seed=1))[-1].x)
+        assert alike(first, states(p, backwards, Network(latency=1.0, stragglers=0.3), seed))
+    assert not equal(first[-1].x, states(replace(p, seed=1))[-1].x)
 
 
 def test_replies_do_arrive_in_different_orders() -> None:
@@ -115,7 +115,7 @@ def test_replies_do_arrive_in_different_orders() -> None:
     p, orders = plan(aggregator=Krum(f=2), sample=Everyone(quorum=7)), set()
     for seed in range(4):
         runtime = InProcess(clients(p), Network(latency=1.0), seed)
-        runtime.send(Request(p.digest, 0, 0, p.down(p.start()), dict.fromkeys(PARTIES)))
+        runtime.send(Request(p.digest, 0, 0, p.broadcast(p.start()), dict.fromkeys(PARTIES)))
         orders.add(tuple(runtime.receive().who[0] for _ in PARTIES))
     assert len(orders) == 4
 
@@ -130,9 +130,9 @@ def test_what_a_network_does_repeats(loop: Any) -> None:
         return list(loop(p, runtime, **more)), runtime.now
 
     (one, now), (again, then), (other, _) = go(0), go(0), go(1)
-    assert equal(one, again) and now == then > 0
-    assert not same(one[-1].x, other[-1].x)
-    reasons = {why for state in one for why in state.lost.values()}
+    assert alike(one, again) and now == then > 0
+    assert not equal(one[-1].x, other[-1].x)
+    reasons = {why for state in one for why in state.excluded.values()}
     assert reasons == {"absent", "late"}
 
 
@@ -146,8 +146,8 @@ def test_a_run_goes_on_from_any_state_as_if_it_had_never_stopped(kind: dict[str,
         memories.append({who: dict(memo) for who, memo in runtime.memory(PARTIES).items()})
     for i, state in enumerate(whole):
         fresh = InProcess(clients(p), network)
-        fresh.remember(memories[i])
-        assert equal(whole[i + 1 :], list(synchronous(p, fresh, state, KEY)))
+        fresh.load(memories[i])
+        assert alike(whole[i + 1 :], list(synchronous(p, fresh, state, KEY)))
 
 
 def test_a_run_can_be_repeated_on_the_same_runtime() -> None:
@@ -156,7 +156,7 @@ def test_a_run_can_be_repeated_on_the_same_runtime() -> None:
     runtime = InProcess(clients(p))
     first = list(synchronous(p, runtime))
     again = list(synchronous(p, runtime))
-    assert equal(first, again) and not again[-1].lost
+    assert alike(first, again) and not again[-1].excluded
 
 
 def test_a_loop_does_nothing_after_the_last_round() -> None:
@@ -173,10 +173,12 @@ def test_everybody_asked_is_in_the_sum_or_lost_with_a_reason() -> None:
     p = plan(sample=Uniform(6, deadline=2.0), rounds=20)
     counts = dict.fromkeys(("seen", "absent", "late"), 0)
     for state in states(p, network=Network(1.0, drop=0.2)):
-        assert len(state.seen) + len(state.lost) == 6 and not set(state.seen) & state.lost.keys()
-        assert list(state.seen) == sorted(state.seen)
-        counts["seen"] += len(state.seen)
-        for why in state.lost.values():
+        assert (
+            len(state.participants) + len(state.excluded) == 6 and not set(state.participants) & state.excluded.keys()
+        )
+        assert list(state.participants) == sorted(state.participants)
+        counts["seen"] += len(state.participants)
+        for why in state.excluded.values():
             counts[why] += 1
     assert sum(counts.values()) == 120
     # a reply takes Exp(1) s; late with e⁻² = 0.135, unless dropped, with 0.2
@@ -189,7 +191,7 @@ def test_time_passes_to_the_slowest_or_to_the_deadline() -> None:
     runtime = InProcess(clients(p), Network(latency=1.0))
     for state in synchronous(p, runtime):
         assert runtime.now <= 0.5 * state.round + 1e-9
-        if "late" in state.lost.values():
+        if "late" in state.excluded.values():
             assert runtime.now > 0.5 * (state.round - 1)
 
 
@@ -199,15 +201,15 @@ def test_fewer_than_the_quorum_leave_the_model_as_it_was() -> None:
     p = plan(sample=Everyone(quorum=7), pipe=(AdaptiveClip(), Weigh("one")), algorithm=FedAvg(Momentum()), rounds=12)
     before, failed, stepped = p.start(), 0, 0
     for state in states(p, network=Network(drop=0.15)):
-        assert state.round == before.round + 1 and len(state.seen) + len(state.lost) == 8
-        if len(state.seen) < 7:
+        assert state.round == before.round + 1 and len(state.participants) + len(state.excluded) == 8
+        if len(state.participants) < 7:
             failed += 1
-            assert state.note == f"{len(state.seen)} answered, 7 needed"
-            assert same((state.x, state.memo, state.transforms), (before.x, before.memo, before.transforms))
+            assert state.skipped == f"{len(state.participants)} answered, 7 needed"
+            assert equal((state.x, state.memo, state.transforms), (before.x, before.memo, before.transforms))
             assert state.metrics == {}
         else:
             stepped += 1
-            assert not state.note and not same(state.x, before.x)
+            assert not state.skipped and not equal(state.x, before.x)
         before = state
     assert failed and stepped
 
@@ -215,7 +217,9 @@ def test_fewer_than_the_quorum_leave_the_model_as_it_was() -> None:
 def test_a_round_that_asks_nobody_changes_nothing() -> None:
     p = plan(sample=Poisson(1e-9))
     (*_, last) = states(p)
-    assert same(last.x, p.start().x) and last.round == 4 and last.note == "0 answered, 1 needed" and not last.lost
+    assert (
+        equal(last.x, p.start().x) and last.round == 4 and last.skipped == "0 answered, 1 needed" and not last.excluded
+    )
 
 
 def spoilt(who: str, how: str) -> dict[str, Any]:
@@ -250,12 +254,12 @@ def spoilt(who: str, how: str) -> dict[str, Any]:
 def test_bad_data_keeps_its_client_out_and_its_own_words_stay_with_it(how: str, words: str) -> None:
     parties = spoilt("client-3", how)
     others = {who: data for who, data in parties.items() if who != "client-3"}
-    with pytest.warns(LeftOut, match=rf"client-3(.|\n)*{re.escape(words)}") as heard:
+    with pytest.warns(LeftOut, match=rf"client-3(.|\n)*{re.escape(words)}") as received:
         run = states(plan(), parties)
-    assert len(heard) == 1  # not once a round
+    assert len(received) == 1  # not once a round
     for state, without in zip(run, states(plan(), others), strict=True):
-        assert state.lost == {"client-3": "data"}
-        assert same(state.x, without.x)  # and nobody else notices
+        assert state.excluded == {"client-3": "data"}
+        assert equal(state.x, without.x)  # and nobody else notices
 
 
 @pytest.mark.promise("P63")
@@ -276,21 +280,21 @@ def test_a_client_that_diverges_stays_out_and_the_others_go_on() -> None:
     far = {who: (1e200 * X if who == "client-2" else X, y) for who, (X, y) in PARTIES.items()}
     with np.errstate(all="ignore"):
         state = states(plan(pipe=(Finite(), Weigh("examples"))), far)[-1]
-    assert state.lost == {"client-2": "data"}
+    assert state.excluded == {"client-2": "data"}
     assert np.isfinite(state.x).all() and MODEL.score(state.x, PARTIES["client-7"])["accuracy"] > 0.5
 
 
 def test_when_nobody_can_take_part_the_loop_stops_and_says_why() -> None:
     nothing = {who: (X[:0], y[:0]) for who, (X, y) in PARTIES.items()}
-    with pytest.raises(RoundError, match="None of the 8 clients") as caught, pytest.warns(LeftOut) as heard:
+    with pytest.raises(RoundError, match="None of the 8 clients") as caught, pytest.warns(LeftOut) as received:
         states(plan(), nothing)
     assert caught.value.why.startswith("client-0 (data), client-1 (data)") and "and 3 more" in caught.value.why
-    assert "client-0: There are no examples." in str(heard[0].message)
+    assert "client-0: There are no examples." in str(received[0].message)
 
 
 def test_when_the_network_loses_all_the_loop_goes_on() -> None:
     *_, last = states(plan(sample=Everyone(deadline=1e-9)), network=Network(latency=1.0))
-    assert last.round == 4 and set(last.lost.values()) == {"late"} and last.note == "0 answered, 1 needed"
+    assert last.round == 4 and set(last.excluded.values()) == {"late"} and last.skipped == "0 answered, 1 needed"
 
 
 def test_a_rule_that_hears_too_few_does_not_blame_those_who_answered() -> None:
@@ -298,8 +302,8 @@ def test_a_rule_that_hears_too_few_does_not_blame_those_who_answered() -> None:
     parties = dict(list(spoilt("client-3", "NaN").items())[:5])
     p = plan(aggregator=Krum(f=1), sample=Everyone(quorum=1))
     for state in states(p, parties):
-        assert "4" in state.note and same(state.x, p.start().x) and set(state.lost) == set(parties)
-        assert state.lost == dict.fromkeys(parties, FAILED) | {"client-3": "data"}
+        assert "4" in state.skipped and equal(state.x, p.start().x) and set(state.excluded) == set(parties)
+        assert state.excluded == dict.fromkeys(parties, FAILED) | {"client-3": "data"}
 
 
 # ── what an owner forbids ────────────────────────────────────────────────────────────────────────────────────────────
@@ -324,7 +328,7 @@ def test_an_owner_refuses_and_says_why(allow: dict[str, Any], found: str, allowe
     shy = Client("shy", NOISY, PARTIES["client-0"], allow=Policy(**allow))
     with pytest.warns(LeftOut, match=rf"shy(.|\n)*{re.escape(found)}(.|\n)*{re.escape(allowed)}"):
         for state in synchronous(NOISY, InProcess([*clients(NOISY), shy])):
-            assert state.lost == {"shy": "refused"} and len(state.seen) == 8
+            assert state.excluded == {"shy": "refused"} and len(state.participants) == 8
     with pytest.raises(RoundError, match="None of the 8") as caught:
         list(synchronous(NOISY, InProcess(clients(NOISY, **allow))))
     assert "client-0 (refused)" in caught.value.why
@@ -332,22 +336,22 @@ def test_an_owner_refuses_and_says_why(allow: dict[str, Any], found: str, allowe
 
 def test_an_owner_who_allows_just_this_takes_part() -> None:
     kind = {"min_cohort": 3, "max_rounds": 4, "aggregators": frozenset({"Sum"}), "min_noise": 0.5}
-    assert not list(synchronous(NOISY, InProcess(clients(NOISY, **kind))))[-1].lost
+    assert not list(synchronous(NOISY, InProcess(clients(NOISY, **kind))))[-1].excluded
     quiet = plan(training=Training(report=False))
     *_, last = synchronous(quiet, InProcess(clients(quiet, reports=False)))
-    assert not last.lost and last.metrics == {}
+    assert not last.excluded and last.metrics == {}
 
 
 @pytest.mark.guards("digests are compared")
 @pytest.mark.promise("P3")
 def test_server_and_clients_must_hold_the_same_plan() -> None:
-    mine, theirs = plan(), plan(seed=1)
+    own, theirs = plan(), plan(seed=1)
     with pytest.raises(ProtocolError, match="and holds"):
-        Client("anna", mine, PARTIES["client-0"]).answer(
-            Request(theirs.digest, 0, 0, mine.down(mine.start()), {"anna": None})
+        Client("anna", own, PARTIES["client-0"]).answer(
+            Request(theirs.digest, 0, 0, own.broadcast(own.start()), {"anna": None})
         )
     with pytest.raises(RoundError, match="None of the"), pytest.warns(LeftOut, match=theirs.digest[:8]):
-        next(synchronous(mine, InProcess(clients(theirs))))
+        next(synchronous(own, InProcess(clients(theirs))))
 
 
 WHAT: dict[str, Any] = {
@@ -362,13 +366,15 @@ WHAT: dict[str, Any] = {
 
 @pytest.mark.guards("a client reads what it is told")
 @pytest.mark.promise("P3")
-@pytest.mark.parametrize("down", WHAT.values(), ids=WHAT)
-def test_a_client_answers_only_what_its_plan_tells(down: Any) -> None:
+@pytest.mark.parametrize("broadcast", WHAT.values(), ids=WHAT)
+def test_a_client_answers_only_what_its_plan_tells(broadcast: Any) -> None:
     p = plan(pipe=(Weigh("one"),))
     anna = Client("anna", p, PARTIES["client-0"])
-    assert anna.answer(Request(p.digest, 0, 0, ({"x": np.zeros(15)}, (None,)), {"anna": None})).shape == (p.wire.size,)
+    assert anna.answer(Request(p.digest, 0, 0, ({"x": np.zeros(15)}, (None,)), {"anna": None})).shape == (
+        p.encoded_spec.size,
+    )
     with pytest.raises(ProtocolError, match="does not tell"):
-        anna.answer(Request(p.digest, 0, 1, down, {"anna": None}))
+        anna.answer(Request(p.digest, 0, 1, broadcast, {"anna": None}))
 
 
 @pytest.mark.promise("P3")
@@ -376,7 +382,9 @@ def test_a_client_answers_only_what_its_plan_tells(down: Any) -> None:
 def test_a_client_answers_in_no_other_round_than_the_plan_has(number: int) -> None:
     p = plan(rounds=4)
     with pytest.raises(ProtocolError, match=f"round {number}"):
-        Client("anna", p, PARTIES["client-0"]).answer(Request(p.digest, number, 0, p.down(p.start()), {"anna": None}))
+        Client("anna", p, PARTIES["client-0"]).answer(
+            Request(p.digest, number, 0, p.broadcast(p.start()), {"anna": None})
+        )
 
 
 class Mumbler(Client):
@@ -392,24 +400,24 @@ class Mumbler(Client):
 @pytest.mark.promise("P2")
 @pytest.mark.parametrize("said", [np.ones(1), np.float64(1.0), np.ones(18), np.ones(17, int), "hi"], ids=repr)
 @pytest.mark.parametrize("loop", [synchronous, partial(buffered, size=4, busy=9)], ids=["synchronous", "buffered"])
-def test_what_is_no_vector_stays_out_of_the_sum(said: Any, loop: Any) -> None:
+def test_what_is_no_vector_stays_out_of_the_sum(reply: Any, loop: Any) -> None:
     """One number would be added to every coordinate, as NumPy does it."""
     p = plan()
     liar = Mumbler("aaron", p, PARTIES["client-0"])
-    liar.said, lost = said, dict[str, str]()
+    liar.said, excluded = reply, dict[str, str]()
     for state in loop(p, InProcess([liar, *clients(p)])):
         assert "aaron" not in state.seen
-        lost |= state.lost
-    assert lost == {"aaron": "invalid"}
+        excluded |= state.lost
+    assert excluded == {"aaron": "invalid"}
 
 
 @pytest.mark.parametrize("loop", [synchronous, partial(buffered, size=9, busy=9)], ids=["synchronous", "buffered"])
 def test_what_is_not_finite_leaves_the_model_as_it_was(loop: Any) -> None:
     p = plan(pipe=(Weigh("one"),))
     liar = Mumbler("aaron", p, PARTIES["client-0"])
-    liar.said = np.full(p.wire.size, np.nan)
+    liar.said = np.full(p.encoded_spec.size, np.nan)
     first = next(loop(p, InProcess([liar, *clients(p)])))
-    assert same(first.x, p.start().x) and "NaN" in first.note and "Finite()" in first.note
+    assert equal(first.x, p.start().x) and "NaN" in first.note and "Finite()" in first.note
 
 
 def test_clients_do_not_hold_the_models_of_past_rounds() -> None:
@@ -457,8 +465,8 @@ def test_reports_are_weighted_means(weigh: Weigh) -> None:
 
 @pytest.mark.promise("P6")
 def test_what_is_not_reported_is_not_on_the_wire() -> None:
-    assert list(plan().wire.blocks) == ["delta", "loss", "weight"]
-    assert list(plan(training=Training(report=False)).wire.blocks) == ["delta", "weight"]
+    assert list(plan().encoded_spec.blocks) == ["delta", "loss", "weight"]
+    assert list(plan(training=Training(report=False)).encoded_spec.blocks) == ["delta", "weight"]
     assert states(plan(training=Training(report=False)))[-1].metrics == {}
 
 
@@ -524,8 +532,8 @@ def test_poisson_draws_are_independent() -> None:
 def test_draws_differ_from_round_to_round_and_repeat_with_the_seed() -> None:
     p = plan(sample=Uniform(3), rounds=12)
     one, again, other = states(p), states(p), states(replace(p, seed=5))
-    assert [s.seen for s in one] == [s.seen for s in again] != [s.seen for s in other]
-    assert len({s.seen for s in one}) > 6
+    assert [s.participants for s in one] == [s.participants for s in again] != [s.participants for s in other]
+    assert len({s.participants for s in one}) > 6
 
 
 def test_a_sample_larger_than_the_roster_is_the_roster() -> None:
@@ -541,8 +549,8 @@ def flow(p: Plan, parties: Any = PARTIES, network: Any = None, **more: Any) -> l
 
 def test_a_buffer_steps_with_as_many_vectors_as_it_holds() -> None:
     for state in flow(plan(rounds=8), network=Network(1.0, drop=0.1, stragglers=0.2)):
-        assert len(state.seen) == 4 and not state.note
-        assert not set(state.seen) & state.lost.keys() and set(state.lost.values()) <= {"absent"}
+        assert len(state.participants) == 4 and not state.skipped
+        assert not set(state.participants) & state.excluded.keys() and set(state.excluded.values()) <= {"absent"}
 
 
 def test_a_buffer_learns() -> None:
@@ -566,11 +574,11 @@ def test_a_buffer_stops_when_nobody_can_take_part() -> None:
 
 def test_a_buffer_leaves_those_out_who_cannot_take_part() -> None:
     parties = spoilt("client-3", "NaN")
-    seen: set[str] = set()
+    participants: set[str] = set()
     for state in flow(plan(rounds=12), parties, Network(1.0)):
-        seen |= set(state.seen)
-        assert set(state.lost) <= {"client-3"}
-    assert seen == PARTIES.keys() - {"client-3"}
+        participants |= set(state.participants)
+        assert set(state.excluded) <= {"client-3"}
+    assert participants == PARTIES.keys() - {"client-3"}
 
 
 def test_a_buffer_of_few_clients_counts_each_once_for_the_quorum() -> None:
@@ -578,8 +586,8 @@ def test_a_buffer_of_few_clients_counts_each_once_for_the_quorum() -> None:
     three, before, void = dict(list(PARTIES.items())[:3]), plan().start(), 0
     network = Network(1.0, stragglers=0.4)
     for state in flow(plan(sample=Everyone(quorum=3), rounds=20), three, network, size=4, busy=6):
-        few = (n := len(set(state.seen))) < 3
-        assert state.note == (f"{n} answered, 3 needed" if few else "") and same(state.x, before.x) == few
+        few = (n := len(set(state.participants))) < 3
+        assert state.skipped == (f"{n} answered, 3 needed" if few else "") and equal(state.x, before.x) == few
         before, void = state, void + few
     assert 0 < void < 20
 
@@ -589,7 +597,7 @@ def test_a_buffer_goes_on_from_a_state() -> None:
     third = flow(p)[2]
     rest = list(buffered(p, InProcess(clients(p)), third, size=4, busy=6))
     assert [state.round for state in rest] == [4, 5, 6]
-    assert all(len(state.seen) == 4 for state in rest)
+    assert all(len(state.participants) == 4 for state in rest)
 
 
 # ── what does not count is not remembered ────────────────────────────────────────────────────────────────────────────
@@ -603,7 +611,7 @@ def test_clients_and_server_stay_in_step_when_rounds_fail(algorithm: Any) -> Non
     runtime = InProcess(clients(p), Network(drop=0.15))
     void = 0
     for state in synchronous(p, runtime):
-        void += bool(state.note)
+        void += bool(state.skipped)
         memos, name = runtime.memory(PARTIES), "c" if isinstance(algorithm, Scaffold) else "g"
         mean = sum((memo[name] for memo in memos.values()), np.zeros(MODEL.size)) / len(PARTIES)
         np.testing.assert_allclose(state.memo["c" if name == "c" else "h"], mean, atol=1e-12)
@@ -652,7 +660,7 @@ def test_a_reader_that_fails_costs_one_client_and_a_failing_training_names_it() 
     p = plan(rounds=1)
     with pytest.warns(LeftOut, match="zoe's data(.|\n)*FileNotFoundError: records.csv"):
         state = next(synchronous(p, InProcess([*clients(p), Client("zoe", p, missing)])))
-    assert state.lost == {"zoe": "data"}
+    assert state.excluded == {"zoe": "data"}
 
     class Fails(Softmax):
         def train(self, *_: Any) -> Any:

@@ -41,7 +41,7 @@ from hansa import (
     Training,
     TrainResult,
     buffered,
-    planned,
+    planned_privacy,
     synchronous,
 )
 from hansa import data as local
@@ -352,7 +352,7 @@ def test_workers_and_a_restart_change_no_byte() -> None:
     first, again = InProcess(clients(plan, secret=SECRET)), InProcess(clients(plan, secret=SECRET))
     states = synchronous(plan, first, secret=SECRET)
     state = [next(states), next(states)][-1]
-    again.remember(first.memory(first.roster()))
+    again.load(first.memory(first.roster()))
     assert last(synchronous(plan, again, state, SECRET)).x.tobytes() == want.x.tobytes()
 
 
@@ -362,19 +362,19 @@ def test_a_client_trains_once_in_each_round() -> None:
     client = clients(plan)[0]
 
     def ask(round: int, session: int, run: str = "") -> Any:
-        return client.answer(Request(plan.digest, round, session, plan.down(plan.start()), {"c0": None}, run=run))
+        return client.answer(Request(plan.digest, round, session, plan.broadcast(plan.start()), {"c0": None}, run=run))
 
     ask(0, 0)
-    client.forget(0)
+    client.rollback(0)
     for round in (0, 1):
         if round:
             ask(round, 1)
         with pytest.raises(ProtocolError, match="one training"):
             ask(round, 7)
-    client.remember({})
+    client.load({})
     with pytest.raises(ProtocolError, match="one training"):  # whoever says that the run begins
         ask(0, 0)
-    client.remember({})
+    client.load({})
     ask(0, 0, "another")
     with pytest.raises(ProtocolError, match="one training"):  # which never began
         ask(0, 0, "a third")
@@ -416,7 +416,7 @@ def test_calibrate_gives_noise_that_hides_an_example() -> None:
 @pytest.mark.promise("P30")
 def test_the_rounds_that_were_are_counted() -> None:
     plan = two(10)
-    one = [State(i, np.zeros(1), {}, seen=("a", "b"), lost={"c": "late"}) for i in range(3)]
+    one = [State(i, np.zeros(1), {}, participants=("a", "b"), excluded={"c": "late"}) for i in range(3)]
     assert [trainings(who, one) for who in "acx"] == [3, 3, 0]
     assert examples(plan, 60, 3) == examples(two(3), 60) and examples(plan, 60, 0).epsilon(1e-6) == 0.0
     assert examples(plan, 60).epsilon(1e-6) > examples(plan, 60, 3).epsilon(1e-6)  # type: ignore[operator]
@@ -425,7 +425,7 @@ def test_the_rounds_that_were_are_counted() -> None:
 @pytest.mark.promise("P37")
 def test_clients_and_examples_are_not_mixed() -> None:
     plan, bare = two(), two(training=QUIET)
-    assert "no ε for a client" in str(planned(plan).guarantee(1e-6))
+    assert "no ε for a client" in str(planned_privacy(plan).guarantee(1e-6))
     assert "no ε for an example" in str(examples(bare, 60).guarantee(1e-6))
     assert examples(bare, 60).epsilon(1e-6) is None and examples(plan, 0).epsilon(1e-6) is None
     release = Release(1.0)

@@ -28,7 +28,7 @@ from hansa import (
 from hansa.errors import LeftOut
 from hansa.parties.population import Names
 from hansa.rand import Key
-from hansa.testing.asserts import same
+from hansa.testing.asserts import equal
 from hansa.transforms.scale import Clip
 
 KEY = Key.of(0)  # a secret that repeats
@@ -54,8 +54,8 @@ def test_it_gives_the_bytes_of_a_list(more: dict[str, Any]) -> None:
     listed = [Client(name, p, data(i), secret=KEY) for i, name in enumerate(Names(9))]
     here, there = InProcess(Population(p, 9, data, secret=KEY)), InProcess(listed)
     for a, b in zip(synchronous(p, here, secret=KEY), synchronous(p, there, secret=KEY), strict=True):
-        assert same(a.x, b.x) and a.seen == b.seen and not a.lost
-        assert same(here.memory(here.roster()), there.memory(there.roster()))
+        assert equal(a.x, b.x) and a.participants == b.participants and not a.excluded
+        assert equal(here.memory(here.roster()), there.memory(there.roster()))
 
 
 def test_what_clients_remember_comes_back() -> None:
@@ -67,8 +67,8 @@ def test_what_clients_remember_comes_back() -> None:
     for state in synchronous(p, halfway):
         if state.round == 2:
             break
-    second.remember(halfway.memory(halfway.roster()))
-    assert same(list(synchronous(p, second, state))[-1].x, states[-1].x)
+    second.load(halfway.memory(halfway.roster()))
+    assert equal(list(synchronous(p, second, state))[-1].x, states[-1].x)
 
 
 @pytest.mark.promise("P54")

@@ -14,7 +14,7 @@ import hansa
 from hansa.cli import commands
 from hansa.explain import explain
 from hansa.privacy import SPENT
-from hansa.privacy.ledger import usual_delta
+from hansa.privacy.ledger import default_delta
 from hansa.ui import Round, private, scores, witness
 
 APP = """
@@ -54,16 +54,18 @@ def test_each_state_tells_what_is_spent(here: Path) -> None:
 
     app = load(here / "free.py")
     states = list(app.run())
-    wanted = [hansa.planned(app.plan, 12, t).epsilon(1e-5) for t in range(1, 10)]
+    wanted = [hansa.planned_privacy(app.plan, 12, t).epsilon(1e-5) for t in range(1, 10)]
     assert epsilons(states) == pytest.approx(wanted, abs=1e-9)
-    assert app.delta == usual_delta(12) == 1e-5
+    assert app.delta == default_delta(12) == 1e-5
 
 
 def test_a_run_with_a_budget_ends_before_it_and_says_so(here: Path) -> None:
     from hansa.app.load import load
 
     out = call("run", "kept.py", "--no-compare")
-    fits = max(t for t in range(1, 10) if hansa.Budget(1.0, 1e-5).allows(hansa.planned(load("kept.py").plan, 12, t)))
+    fits = max(
+        t for t in range(1, 10) if hansa.Budget(1.0, 1e-5).allows(hansa.planned_privacy(load("kept.py").plan, 12, t))
+    )
     assert 0 < fits < 9
     assert f"Ended after {fits} of 9 rounds: one more could pass ε = 1 at δ = 1e-05." in out
     run = re.findall(r"run (\S+)  ", out)[0]
@@ -108,7 +110,7 @@ def test_explain_says_it_before(here: Path) -> None:
     out = re.sub(r"\s+", " ", call("explain", "kept.py"))
     from hansa.app.load import load
 
-    promise = hansa.planned(load("kept.py").plan, 12).guarantee(1e-5)
+    promise = hansa.planned_privacy(load("kept.py").plan, 12).guarantee(1e-5)
     assert f"after 9 rounds ε = {promise.epsilon:.4g} at δ = 1e-05" in out
     assert "one client, and all it says in all rounds" in out and "with the client, or with nothing in its place" in out
     assert "sample that stays secret" in out

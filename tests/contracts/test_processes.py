@@ -60,7 +60,11 @@ def test_same_bytes_with_any_number_of_workers(algorithm: h.Algorithm, pipe: tup
         runtime = h.Processes(clients(plan), workers)
         state = last(plan, runtime)
         assert state.x.tobytes() == expected.x.tobytes()
-        assert (state.metrics, state.seen, state.lost) == (expected.metrics, expected.seen, expected.lost)
+        assert (state.metrics, state.participants, state.excluded) == (
+            expected.metrics,
+            expected.participants,
+            expected.excluded,
+        )
         ours, theirs = runtime.memory(DATA), one.memory(DATA)
         assert ours.keys() == theirs.keys()
         for who, memo in ours.items():
@@ -108,7 +112,7 @@ def test_what_clients_remember_goes_back_to_them() -> None:
     half, memory = next(states), first.memory(DATA)
     first.close()
     second = h.Processes(clients(plan), 3)
-    second.remember(memory)
+    second.load(memory)
     assert last(plan, second, half).x.tobytes() == whole.x.tobytes()
     second.close()
 
@@ -180,7 +184,7 @@ def trained(path: str) -> list[tuple[int, int]]:
 def test_the_longest_first_and_the_rest_to_who_is_free(tmp_path: Path) -> None:
     plan = h.Plan(Noted(FEATURES, CLASSES, file=str(tmp_path / "notes"), wait=True), rounds=1)
     runtime = h.Processes(clients(plan, ragged()), 2)
-    assert len(last(plan, runtime).seen) == 8
+    assert len(last(plan, runtime).participants) == 8
     *others, (alone, longest) = trained(plan.model.file)  # type: ignore[attr-defined]
     assert longest == 1500 and {pid for pid, _ in others} == set(pids(runtime)) - {alone}
     assert [n for _, n in others] == [700, 300, 40, 40, 3, 2, 1]
@@ -220,12 +224,12 @@ def test_a_population_is_made_in_the_workers(more: dict[str, Any]) -> None:
     here = False
     runtime = h.Processes(h.Population(plan, 1_000_000, data), 2)
     state = last(plan, runtime)
-    memory = runtime.memory(state.seen)
+    memory = runtime.memory(state.participants)
     runtime.close()
     here = True
     one = h.InProcess(h.Population(plan, 1_000_000, data))
     assert state.x.tobytes() == last(plan, one).x.tobytes()
-    assert memory.keys() == one.memory(state.seen).keys()
+    assert memory.keys() == one.memory(state.participants).keys()
 
 
 # ── what it costs, and leaves ──
@@ -274,8 +278,8 @@ def test_data_is_in_memory_once_and_no_message_stays() -> None:
     list(states)
     settled(3 + 1 + 2 + 1, runtime)
     for pid in pids(runtime):
-        mine = memory(pid)
-        assert mine["Pss_Anon:"] < 60 < mine["Pss_Anon:"] + 2 * mine["Pss_Shmem:"]
+        own = memory(pid)
+        assert own["Pss_Anon:"] < 60 < own["Pss_Anon:"] + 2 * own["Pss_Shmem:"]
     ours = shared([os.getpid(), zygote(runtime), *pids(runtime)])
     runtime.close()
     assert not any(map(os.path.exists, ours)) and len(os.listdir("/proc/self/fd")) <= there
@@ -295,8 +299,8 @@ def test_what_workers_import_is_in_memory_once() -> None:
     runtime = h.Processes(clients(plan), 3)
     last(plan, runtime)
     for pid in pids(runtime):
-        mine = memory(pid)
-        assert mine["Pss_Anon:"] < 0.7 * mine["Anonymous:"] and mine["Pss:"] < 0.5 * mine["Rss:"]
+        own = memory(pid)
+        assert own["Pss_Anon:"] < 0.7 * own["Anonymous:"] and own["Pss:"] < 0.5 * own["Rss:"]
     runtime.close()
 
 
@@ -377,7 +381,7 @@ def test_who_is_late_is_lost_and_the_next_round_goes_on(aggregator: h.Aggregator
     begin = time.monotonic()
     state = last(plan, runtime)
     assert time.monotonic() - begin < 20
-    assert state.lost["a-slow"] == "late" and state.seen and not state.note
+    assert state.excluded["a-slow"] == "late" and state.participants and not state.skipped
     runtime.close()
 
 
@@ -387,14 +391,14 @@ def test_who_is_late_takes_nobody_along_from_the_same_worker() -> None:
     plan = h.Plan(Slow(FEATURES, CLASSES, 30.0), sample=h.Everyone(deadline=5.0), rounds=1)
     runtime = h.Processes(clients(plan, data), 1)
     state = last(plan, runtime)
-    assert state.lost == {"z-slow": "late"} and state.seen == tuple(sorted(DATA))
+    assert state.excluded == {"z-slow": "late"} and state.participants == tuple(sorted(DATA))
     runtime.close()
 
 
 def test_a_deadline_may_be_longer_than_clocks_count() -> None:
     plan = h.Plan(MODEL, sample=h.Everyone(deadline=1e15), rounds=1)
     runtime = h.Processes(clients(plan), 1)
-    assert len(last(plan, runtime).seen) == len(DATA)
+    assert len(last(plan, runtime).participants) == len(DATA)
     runtime.close()
 
 
@@ -406,7 +410,7 @@ class Undone:
 def test_what_a_worker_cannot_read_is_told(capfd: pytest.CaptureFixture[str]) -> None:
     plan = h.Plan(MODEL, rounds=1)
     with pytest.raises(RuntimeError, match="exit code 1"):
-        h.Processes([h.Client("anna", plan, DATA["client-0"], mine={"odd": Undone()})], 1)
+        h.Processes([h.Client("anna", plan, DATA["client-0"], client_state={"odd": Undone()})], 1)
     assert "no number" in capfd.readouterr().err
 
 
@@ -421,10 +425,10 @@ def test_a_refusal_and_bad_data_are_counted_with_their_reasons(capfd: pytest.Cap
     people[0] = h.Client(people[0].who, plan, people[0].data, allow=h.Policy(min_cohort=5))
     runtime = h.Processes(people, 2)
     state = last(plan, runtime)
-    assert state.lost == {"bad": "data", "none": "data", people[0].who: "refused"}
+    assert state.excluded == {"bad": "data", "none": "data", people[0].who: "refused"}
     told = capfd.readouterr().err  # the workers' own words
     assert "bad: 5 of 5 rows" in told and "none: There are no examples." in told and "Its owner allows" in told
-    assert set(state.seen) == set(data) - set(state.lost)
+    assert set(state.participants) == set(data) - set(state.excluded)
     runtime.close()
 
 

@@ -31,7 +31,7 @@ from hansa import (
 )
 from hansa.rand import Key
 from hansa.testing import check_runtime
-from hansa.testing.asserts import same
+from hansa.testing.asserts import equal
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -79,8 +79,8 @@ def test_the_bytes_of_one_process_survive_the_loss_of_actors(workers: int) -> No
     p = plan(algorithm=Scaffold())
     runtime, alone = RayCluster(people(p), workers), InProcess(people(p))
     for a, b in zip(synchronous(p, runtime), synchronous(p, alone), strict=True):
-        assert same(a.x, b.x) and a.seen == b.seen and not a.lost
-        assert same(runtime.memory(runtime.roster()), alone.memory(alone.roster()))
+        assert equal(a.x, b.x) and a.participants == b.participants and not a.excluded
+        assert equal(runtime.memory(runtime.roster()), alone.memory(alone.roster()))
         if a.round in (2, 4):
             kill(runtime, a.round % workers)
     runtime.close()
@@ -90,7 +90,7 @@ def test_a_secure_sum_survives_too() -> None:
     p = plan(pipe=(Clip(5.0), Weigh("one")), aggregator=VerifiedSum(), sample=Everyone(quorum=2), rounds=3)
     runtime, alone = RayCluster(people(p), 2, secret=KEY), InProcess(people(p), secret=KEY)
     for a, b in zip(synchronous(p, runtime, secret=KEY), synchronous(p, alone, secret=KEY), strict=True):
-        assert same(a.x, b.x) and a.seen == b.seen
+        assert equal(a.x, b.x) and a.participants == b.participants
         kill(runtime, 0)
     runtime.close()
 
@@ -102,7 +102,7 @@ def test_an_actor_that_is_being_started_again_is_waited_for_and_not_counted_as_l
     with pytest.raises(ray.exceptions.RayActorError):  # it is known to have died
         ray.get(runtime._actors[0].start.options(max_task_retries=0).remote())
     state, expected = next(synchronous(p, runtime)), next(synchronous(p, alone))
-    assert same(state.x, expected.x) and state.seen == expected.seen and not state.lost
+    assert equal(state.x, expected.x) and state.participants == expected.participants and not state.excluded
     runtime.close()
 
 

@@ -83,7 +83,7 @@ def test_wrong_plans_are_refused_when_built(build: Any, found: str) -> None:
     ],
 )
 def test_the_least_number_of_vectors(rule: h.RobustRule, least: int) -> None:
-    assert rule.need(least) == "" and all(str(least) in rule.need(n) for n in range(1, least))
+    assert rule.shortfall(least) == "" and all(str(least) in rule.shortfall(n) for n in range(1, least))
     plan_of(rule, sample=h.Uniform(least))
 
 
@@ -99,6 +99,6 @@ def test_a_rule_says_who_sees_what_and_up_to_which_share_it_holds() -> None:
         h.Bulyan(2): "at most 2 of the clients heard lie, and 11 or more",
     }
     for rule, promise in told.items():
-        rows = {who: (what, rests) for who, what, rests in rule.sees()}
+        rows = {who: (what, rests) for who, what, rests in rule.visibility()}
         assert "each client's encoded vector, by name" in rows["server"][0] and "trusted" in rows["server"][1]
         assert promise in rows["lying clients"][1]

@@ -349,7 +349,16 @@ def test_children_of_a_dead_process_hold_nothing(tmp_path: Path) -> None:
 
 def test_who_lost_the_race_for_a_round_is_told(tmp_path: Path, url: str | None) -> None:
     run = begin(Store(tmp_path, url), rounds=1)
-    row = {"run": run.id, "round": 1, "metrics": "", "scores": "", "seen": "", "lost": "", "note": "", "seconds": 0.0}
+    row = {
+        "run": run.id,
+        "round": 1,
+        "metrics": "",
+        "scores": "",
+        "participants": "",
+        "excluded": "",
+        "skipped": "",
+        "seconds": 0.0,
+    }
     with pytest.raises(StoreError, match="already holds"), run.database.write() as connection:
         connection.execute(database.rounds.insert().values(row))
     assert len(run.history()) == 1
@@ -384,6 +393,15 @@ def test_an_old_database_is_upgraded_and_a_new_one_refused(
     with pytest.raises(StoreError) as error:
         Store(tmp_path / "runs", url)
     assert "version next" in error.value.found and "upgrade" in error.value.instead
+
+
+def test_a_store_of_an_earlier_release_is_refused_by_its_name(tmp_path: Path, url: str | None) -> None:
+    begin(Store(tmp_path / "runs", url), rounds=2)
+    with Store(tmp_path / "runs", url).database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+    with pytest.raises(StoreError, match="version 0002") as error:
+        Store(tmp_path / "runs", url)
+    assert "hansa 0.1" in error.value.why and "hansa 0.1" in error.value.instead
 
 
 FIRST_USE = """

@@ -185,7 +185,7 @@ def test_averaged_buffers_travel() -> None:
     model = TorchModel(net, F.cross_entropy)
     assert model.size == model.trainable + 32
     state, clients = federation(model, rounds=1)
-    assert not clients["a"].mine and not clients["b"].mine
+    assert not clients["a"].client_state and not clients["b"].client_state
     alone = [
         model.train(model.start(KEY), c.data, c.plan.training, NONE, at.session.repeats).x
         for c in clients.values()
@@ -213,7 +213,7 @@ def test_local_buffers_stay_with_their_client() -> None:
     model = TorchModel(deep(nn.BatchNorm1d(16)), F.cross_entropy, buffers="local")
     assert model.size == model.trainable
     state, clients = federation(model)
-    kept = {who: client.mine["model"] for who, client in clients.items()}
+    kept = {who: client.client_state["model"] for who, client in clients.items()}
     assert kept["a"]["1.num_batches_tracked"] == 9 and kept["b"]["1.num_batches_tracked"] == 18
     assert np.abs(kept["b"]["1.running_var"] - kept["a"]["1.running_var"]).max() > 0.1
     held = points(50, 5)

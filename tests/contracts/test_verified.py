@@ -54,7 +54,14 @@ def alike(some: list[h.State], others: list[h.State]) -> bool:
 
 
 def facts(state: h.State) -> Any:
-    return state.round, state.x.tobytes(), state.metrics, state.seen, list(state.lost.items()), state.note
+    return (
+        state.round,
+        state.x.tobytes(),
+        state.metrics,
+        state.participants,
+        list(state.excluded.items()),
+        state.skipped,
+    )
 
 
 # ── promises ──
@@ -79,7 +86,7 @@ def test_same_bytes_in_one_process_and_in_many(aggregator: h.Aggregator) -> None
     """Helpers in processes of their own; after a resumption; with the roster turned around."""
     plan = plan_of(aggregator)
     want = run(plan, h.InProcess(clients(plan), secret=KEY))
-    assert [state.note for state in want] == [""] * 3 and want[-1].seen == tuple(DATA)
+    assert [state.skipped for state in want] == [""] * 3 and want[-1].participants == tuple(DATA)
     assert alike(run(plan, h.InProcess(clients(plan)[::-1], secret=KEY)), want)
     assert alike(run(plan, h.InProcess(clients(plan), secret=KEY), want[0]), want[1:])
     for workers in (1, 2) if aggregator == h.VerifiedSum(1) else (2,):
@@ -96,7 +103,7 @@ def test_same_bytes_with_dropouts_and_after_a_resumption() -> None:
     plan = plan_of(h.VerifiedSum(("a", "b"), noise=0.1), rounds=4)
     network = h.Network(latency=1.0, drop=0.3)
     want = run(plan, h.InProcess(clients(plan), network, secret=KEY))
-    assert any("absent" in state.lost.values() for state in want)
+    assert any("absent" in state.excluded.values() for state in want)
     for i in range(3):
         assert alike(run(plan, h.InProcess(clients(plan), network, secret=KEY), want[i]), want[i + 1 :])
 
@@ -117,7 +124,7 @@ def test_a_helper_does_not_go_back() -> None:
     runtime = h.InProcess(clients(plan), secret=KEY)
     first, *_ = run(plan, runtime)
     again = run(plan, runtime, first)
-    assert all("helper 1 said no more" in state.note for state in again)
+    assert all("helper 1 said no more" in state.skipped for state in again)
 
 
 def test_the_order_of_arrival_changes_nothing() -> None:
@@ -130,7 +137,7 @@ def test_the_order_of_arrival_changes_nothing() -> None:
 def test_it_is_the_plain_sum_up_to_its_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
     plan, plain = plan_of(), plan_of(h.Sum())
     (*_, a), (*_, b) = run(plan, h.InProcess(clients(plan), secret=KEY)), run(plain, h.InProcess(clients(plain)))
-    assert a.seen == b.seen
+    assert a.participants == b.participants
     assert np.abs(a.x - b.x).max() < 3 * 2**-23
     monkeypatch.setattr(h.Key, "uniform", lambda key, shape: np.full(shape, 0.5))  # two plans round alike
     pipe = (*PIPE, h.Quantize(24))
@@ -154,7 +161,7 @@ def test_a_helper_that_is_silent_voids_the_round() -> None:
     try:
         os.kill(helper_of(runtime), signal.SIGSTOP)
         (state,) = run(plan, runtime)
-        assert "helper 1 said no more" in state.note and not state.seen
+        assert "helper 1 said no more" in state.skipped and not state.participants
         assert np.array_equal(state.x, plan.start().x)
     finally:
         os.kill(helper_of(runtime), signal.SIGCONT)
@@ -253,7 +260,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
 @pytest.mark.parametrize("aggregator", [h.VerifiedSum(), h.VerifiedSum(3, noise=0.5), h.VerifiedSum(bound=7.0)])
 def test_norms_are_proven_by_the_profile_that_binds_its_parameters(aggregator: h.VerifiedSum) -> None:
     plan = plan_of(aggregator)
-    norms = [part.sum for part in aggregator._claims(plan.wire, b"") if isinstance(part, Norm)]
+    norms = [part.sum for part in aggregator._claims(plan.encoded_spec, b"") if isinstance(part, Norm)]
     assert norms and all(one.profile == PRODUCT for one in norms)
     assert PRODUCT.bound and PRODUCT.wraparound.proven
     assert not any(one.bound or one.wraparound.proven for one in DRAFT02.values())
@@ -281,10 +288,10 @@ def test_the_bits_that_are_named_are_the_most_that_fit(bound: float | None, mode
 
     with pytest.raises(h.PlanError) as caught:
         plan(40)
-    (said,) = re.findall(r"Write Quantize\((\d+)\)", str(caught.value))
-    assert plan(int(said)).wire
+    (reply,) = re.findall(r"Write Quantize\((\d+)\)", str(caught.value))
+    assert plan(int(reply)).encoded_spec
     with pytest.raises(h.PlanError):
-        plan(int(said) + 1)
+        plan(int(reply) + 1)
 
 
 def test_there_is_one_profile() -> None:
@@ -313,7 +320,7 @@ def test_an_owner_can_insist_on_it() -> None:
     plan = plan_of(h.VerifiedSum(noise=0.7), rounds=1)
     allow = h.Policy(aggregators=frozenset({"VerifiedSum"}), min_noise=0.7, min_cohort=2)
     (state,) = run(plan, h.InProcess([h.Client(who, plan, data, allow=allow) for who, data in DATA.items()]))
-    assert state.seen == tuple(DATA)
+    assert state.participants == tuple(DATA)
     strict = [h.Client(who, plan, data, allow=replace(allow, min_noise=0.8)) for who, data in DATA.items()]
     with pytest.raises(h.RoundError, match="None of the 5"):
         run(plan, h.InProcess(strict))
@@ -323,19 +330,19 @@ def test_an_owner_can_insist_on_it() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
 @pytest.mark.parametrize("place, words", [(3, "The delta has norm"), (-1, "The loss is")])
 def test_an_honest_client_with_a_broken_vector_says_so_and_nothing_else(value: float, place: int, words: str) -> None:
-    def train(down: Any, mine: Any, data: Any, held: Any, at: Context, *more: Any) -> Any:
-        v = np.zeros(PLAN.wire.size)
+    def train(broadcast: Any, client_state: Any, data: Any, held: Any, at: Context, *more: Any) -> Any:
+        v = np.zeros(PLAN.encoded_spec.size)
         v[place] = value
-        return v, mine
+        return v, client_state
 
-    (one, *others), seen = honest(PLAN), list[Any]()
+    (one, *others), participants = honest(PLAN), list[Any]()
     plan = replace(PLAN)
     object.__setattr__(plan, "contribute", train)
-    broken = Crafted(one.who, plan, one.data, craft=lambda report: seen.append(report))
+    broken = Crafted(one.who, plan, one.data, craft=lambda report: participants.append(report))
     with np.errstate(all="ignore"), pytest.warns(LeftOut, match=words):
         (state,) = states(PLAN, [broken, *others])
-    assert state.seen == HONEST[1:] and not seen
-    assert state.lost == {"client-0": "data"}
+    assert state.participants == HONEST[1:] and not participants
+    assert state.excluded == {"client-0": "data"}
 
 
 @pytest.mark.promise("P17")
@@ -345,4 +352,4 @@ def test_a_client_without_the_helpers_key_says_nothing() -> None:
     clients[0].keys = {}
     with pytest.warns(LeftOut, match="client-0 knows no public key of helper 1"):
         (state,) = h.synchronous(PLAN, runtime)
-    assert state.lost == {"client-0": "refused"}
+    assert state.excluded == {"client-0": "refused"}

@@ -15,7 +15,7 @@ import hansa as h
 from hansa.app import pooled
 from hansa.explain import explain
 from hansa.models.xgboost import XgboostModel
-from hansa.privacy import planned
+from hansa.privacy import planned_privacy
 
 BINARY = {"objective": "binary:logistic", "max_depth": 3}
 SEVERAL = {"objective": "multi:softprob", "num_class": 3, "max_depth": 2}
@@ -153,10 +153,10 @@ def test_scores_are_xgboosts_own() -> None:
         for name in names:
             booster.set_param({"eval_metric": name})
             scores.append(float(booster.eval(xgb.DMatrix(data[0], label=data[1])).split(f"{name}:")[1].split()[0]))
-        mine = plan.model.score(x, data)
-        assert mine["loss"] == pytest.approx(scores[0] ** 2 if params is REAL else scores[0], rel=1e-4)
+        own = plan.model.score(x, data)
+        assert own["loss"] == pytest.approx(scores[0] ** 2 if params is REAL else scores[0], rel=1e-4)
         if params is not REAL:
-            assert mine["accuracy"] == pytest.approx(1 - scores[1], abs=1e-4)
+            assert own["accuracy"] == pytest.approx(1 - scores[1], abs=1e-4)
 
 
 def test_row_sampling_differs_between_rounds_and_clients_and_repeats() -> None:
@@ -243,7 +243,9 @@ def test_explain_says_that_trees_are_no_sum() -> None:
 def test_taking_turns_hides_nobody() -> None:
     """Who is asked is no secret, so noise counts as if everyone were asked; and one client is all that answers."""
     pipe = (h.Clip(1.0, side=1.0), h.Weigh("one"), h.GaussianNoise(2.0))
-    turns, all_ = (planned(h.Plan(h.Softmax(3, 2), pipe=pipe, sample=s), 10) for s in (h.InTurn(), h.Everyone()))
+    turns, all_ = (
+        planned_privacy(h.Plan(h.Softmax(3, 2), pipe=pipe, sample=s), 10) for s in (h.InTurn(), h.Everyone())
+    )
     assert turns.guarantee(1e-5) == all_.guarantee(1e-5)
     assert [h.InTurn().draw("abc", KEY, i) for i in range(4)] == [["a"], ["b"], ["c"], ["a"]]
     with pytest.raises(h.PlanError, match="More must answer"):
@@ -373,7 +375,7 @@ def test_a_liar_is_left_out_by_name(lie: Lie, words: str) -> None:
     plan = planned_for({**BINARY, "max_delta_step": 7.0}, rounds=2)
     honest = {who: points(BINARY, seed=i) for i, who in enumerate("ab")}
     state = run(plan, {**honest, "liar": points(BINARY, seed=5)}, Liar)
-    assert state.seen == ("a", "b") and words in state.lost["liar"]
+    assert state.participants == ("a", "b") and words in state.excluded["liar"]
     np.testing.assert_array_equal(state.x, run(plan, honest).x)
 
 
@@ -383,9 +385,9 @@ def test_nobody_counts_for_more_than_the_cap() -> None:
             return super().answer(request) * (2.0 if self.who == "liar" else 1.0)  # as if it had twice the examples
 
     data = {who: points(BINARY, seed=i) for i, who in enumerate(("a", "b", "liar"))}
-    assert run(planned_for(BINARY), data, Liar).seen == ("a", "b", "liar")
+    assert run(planned_for(BINARY), data, Liar).participants == ("a", "b", "liar")
     state = run(planned_for(BINARY, pipe=(h.Weigh("examples", cap=100),)), data, Liar)
-    assert state.seen == ("a", "b") and state.lost["liar"] == "its vector cannot be decoded"
+    assert state.participants == ("a", "b") and state.excluded["liar"] == "its vector cannot be decoded"
 
 
 def test_trees_of_a_server_are_looked_at_as_well() -> None:
@@ -399,6 +401,6 @@ def test_trees_of_a_server_are_looked_at_as_well() -> None:
     with pytest.raises(h.ProtocolError, match="adds 30"):
         plan.model.booster(x[:-1])
     client = h.Client("a", plan, data)
-    for down in ({"x": x[:-1]}, {"x": x.reshape(4, -1)}, {"x": x, "y": x}, {}):
+    for broadcast in ({"x": x[:-1]}, {"x": x.reshape(4, -1)}, {"x": x, "y": x}, {}):
         with pytest.raises(h.ProtocolError, match="does not tell"):
-            client.answer(h.Request(plan.digest, 0, 0, (down, (None,)), {"a": None}))
+            client.answer(h.Request(plan.digest, 0, 0, (broadcast, (None,)), {"a": None}))

@@ -38,7 +38,7 @@ def test_pages_say_what_a_liar_does_to_the_mean() -> None:
         h.Softmax(4, 3), pipe=pipe, aggregator=h.VerifiedSum(), training=h.Training(report=False),
         sample=h.Everyone(quorum=3),
     )  # fmt: skip
-    near, far = (plan.aggregator.moved(plan.wire, others)["delta"] for others in (2.0, 400.0))
+    near, far = (plan.aggregator.moved(plan.encoded_spec, others)["delta"] for others in (2.0, 400.0))
     assert f"{near:.0f}" == "67" and "moves the mean by up to 67" in said(PLAIN)
     assert f"{far:.2f}" == "0.67" and "of 200 examples by up to 0.67" in said(PLAIN)
     assert "≤ f·C·(c + w) / (W + f·w)" in said(DEEP)

@@ -161,9 +161,9 @@ def told(path: Path) -> Iterator[ast.expr | ast.stmt]:
         if not isinstance(node, ast.FunctionDef):
             continue
         body = [one for line in node.body for one in ast.walk(line)]
-        if node.name == "sees":
+        if node.name == "visibility":
             yield from (one for one in body if isinstance(one, ast.Tuple) and len(one.elts) == 3)
-        if node.name == "promise" and path.name == "robust.py":
+        if node.name == "tolerance" and path.name == "robust.py":
             yield from (one for one in body if isinstance(one, ast.Return))
         if node.name == "explain" and path.parent.name == "transforms" and not abstract(node):
             yield node

@@ -70,10 +70,10 @@ def table(mark: str) -> dict[tuple[str, ...], list[str]]:
 @pytest.mark.parametrize("d", EXPONENTS)
 def test_what_is_said_of_a_false_norm(d: str) -> None:
     p = pine(10 ** EXPONENTS[d])
-    said = [bits(x) for x in (norm(p), claims(p), wrapped(p))]
-    assert table("false norms")[d] == [str(p.norm.points), *said, f"2^−{-shown(p):.0f}"]
+    reply = [bits(x) for x in (norm(p), claims(p), wrapped(p))]
+    assert table("false norms")[d] == [str(p.norm.points), *reply, f"2^−{-shown(p):.0f}"]
     largest = pine(10 ** EXPONENTS[d], PRODUCT.largest)
-    assert [bits(x) for x in (norm(largest), claims(largest), wrapped(largest))] == said
+    assert [bits(x) for x in (norm(largest), claims(largest), wrapped(largest))] == reply
     assert shown(largest) < -101
 
 
@@ -92,19 +92,19 @@ def second(w: int) -> float:
 
 
 def test_what_is_said_of_a_sum_that_has_wrapped_around() -> None:
-    said, p = " ".join(PAGE.read_text().split()), PRODUCT.field.p
+    reply, p = " ".join(PAGE.read_text().split()), PRODUCT.field.p
     assert pine(10**5).encoding.range == 2**28
     assert [pine(10**5, PRODUCT.largest).encoding.range, PRODUCT.wraparound.range(PRODUCT.largest + 1)] == [
         2**29,
         2**30,
     ]
-    assert f"is {second(2**28):.2f} for B = 2²⁴, w = 2²⁸, and {second(2**29):.2f} for w = 2²⁹" in said
-    assert f"For w = 2³⁰ it would be {second(2**30):.2f}" in said
+    assert f"is {second(2**28):.2f} for B = 2²⁴, w = 2²⁸, and {second(2**29):.2f} for w = 2²⁹" in reply
+    assert f"For w = 2³⁰ it would be {second(2**30):.2f}" in reply
     assert passes(PRODUCT.field, 2**29) == 0.5 and passes(PRODUCT.field, 2**30) == second(2**30)
-    assert said.count(f"{PRODUCT.largest:,}") == 2
+    assert reply.count(f"{PRODUCT.largest:,}") == 2
     assert (2**40 - 2**24 - 2**8) ** 2 % p == 2
     often = erf(2.0)  # a normal number of variance p/2 within w = 2√p
-    assert f"{often:.3f}" in said and round(1 / often**128) == 2
+    assert f"{often:.3f}" in reply and round(1 / often**128) == 2
 
 
 def test_provers_have_cheated_at_the_largest_bound_with_every_shape() -> None:
@@ -120,12 +120,12 @@ def test_provers_have_cheated_at_the_largest_bound_with_every_shape() -> None:
 
 @pytest.mark.promise("P14")
 def test_what_is_said_of_a_false_side_value() -> None:
-    for count, (calls, said) in table("false side values").items():
+    for count, (calls, reply) in table("false side values").items():
         names = tuple(f"side {i}" for i in range(int(count)))
         s = Range(names, len(names), SIDE, (1.0,) * len(names), True, 2).sum
         shape = s.statement.shape
         joint = shape.gadget.arity / 2 / shape.field.p  # a polynomial of degree ≤ chunk for each call
-        assert [str(shape.calls), bits(survives(s.proofs, joint, point(s.proof)))] == [calls, said]
+        assert [str(shape.calls), bits(survives(s.proofs, joint, point(s.proof)))] == [calls, reply]
 
 
 @pytest.mark.promise("P14")

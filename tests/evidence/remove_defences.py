@@ -76,9 +76,9 @@ def _without(copy: Path, defence: Defence) -> Iterator[dict[str, Any]]:
             (copy / file).write_text(text, encoding="utf-8")
     seconds = round(time.monotonic() - begin, 1)
     for test in tests:
-        said = found.get(test, ["did not run"])
-        outcome = next((one for one in said if one.startswith("fails")), "") or next(
-            (one for one in said if one != "passed"), "passes"
+        reply = found.get(test, ["did not run"])
+        outcome = next((one for one in reply if one.startswith("fails")), "") or next(
+            (one for one in reply if one != "passed"), "passes"
         )
         outcome, _, by = outcome.partition(": ")
         yield {
@@ -154,8 +154,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def _fault(error: BaseException) -> str:
     """Did the attack succeed: by an assertion, by a refusal that did not come, or by the end that it wants?"""
     if isinstance(error, BaseExceptionGroup):
-        said = [_fault(one) for one in error.exceptions]
-        return next((one for one in said if not one.startswith("fails")), said[0])
+        reply = [_fault(one) for one in error.exceptions]
+        return next((one for one in reply if not one.startswith("fails")), reply[0])
     if str(error).startswith("Regex pattern did not match"):
         return "refused for another reason"
     defence, name = DEFENCES.get(os.environ[NAME]), type(error).__name__

@@ -35,7 +35,7 @@ from hansa import (
     Uniform,
     VerifiedSum,
     Weigh,
-    planned,
+    planned_privacy,
     synchronous,
 )
 from hansa.transforms.compress import _longest, _room
@@ -53,7 +53,7 @@ def plan(*pipe: Any, **more: Any) -> Plan:
 
 
 def at(p: Plan, round: int, who: str | None = None, n: int = 1) -> Context:
-    return p.context(round, round, who, n=n, population=n, memo=p.stages.start(), secret=KEY)
+    return p.context(round, round, who, n=n, population=n, memo=p.pipeline.start(), secret=KEY)
 
 
 # ── Rotate ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -80,7 +80,7 @@ def test_all_parties_of_a_session_turn_alike_and_another_session_otherwise() -> 
     p = plan(Clip(1.0), Rotate(), Weigh("one"))
     v = Key.of(2).normal((p.spec.size,))
     v /= np.linalg.norm(v)
-    anna, bert, later = (p.stages.encode(v, at(p, r, who)) for r, who in ((0, "anna"), (0, "bert"), (1, "anna")))
+    anna, bert, later = (p.pipeline.encode(v, at(p, r, who)) for r, who in ((0, "anna"), (0, "bert"), (1, "anna")))
     np.testing.assert_array_equal(anna, bert)
     assert anna.shape == (1024,) and abs(float(anna @ later)) < 0.2
     assert np.linalg.norm(anna) == pytest.approx(1.0)
@@ -91,9 +91,9 @@ def test_what_stands_in_one_number_is_spread_over_all() -> None:
     p = plan(Clip(1.0), Rotate(), Weigh("one"))
     v = np.zeros(p.spec.size)
     v[17] = 1.0
-    np.testing.assert_allclose(np.abs(p.stages.encode(v, at(p, 0, "anna"))), 1 / 32)
+    np.testing.assert_allclose(np.abs(p.pipeline.encode(v, at(p, 0, "anna"))), 1 / 32)
     rough = np.where(np.arange(1000) % 2, 1.0, -1.0) / math.sqrt(1000)
-    spread = p.stages.encode(rough, at(p, 0, "anna"))
+    spread = p.pipeline.encode(rough, at(p, 0, "anna"))
     assert np.abs(spread).max() < 6 / 32 and np.mean((spread * 32) ** 4) == pytest.approx(3.0, abs=0.8)
 
 
@@ -117,16 +117,16 @@ def test_rounding_never_passes_its_bound(kind: str) -> None:
     v *= min(1.0, 1 / float(np.linalg.norm(v)))
     V = np.tile(v, (100_000, 1))
     out = q.plan(spec)
-    said = q.encode(V, replace(BARE, key=Key.of(4), spec=spec)).view(np.int64) * step
-    assert np.linalg.norm(said, axis=1).max() <= out.bounds["delta"] * (1 + 1e-12)
+    reply = q.encode(V, replace(BARE, key=Key.of(4), spec=spec)).view(np.int64) * step
+    assert np.linalg.norm(reply, axis=1).max() <= out.bounds["delta"] * (1 + 1e-12)
     assert out.bounds["delta"] < 1.0 + math.sqrt(d) * step
-    assert np.abs(said - v).max() <= step * (1 + 1e-9)
+    assert np.abs(reply - v).max() <= step * (1 + 1e-9)
     plain = np.linalg.norm(np.floor(V / step + rng.random(V.shape)) * step, axis=1)
     passes = np.mean(plain > out.bounds["delta"] * (1 + 1e-12))
     assert passes < 1 - math.exp(-0.5)
     if kind in ("anything", "the bound in every number"):
         assert passes > 0  # so a second rounding was needed
-    bias = float(np.linalg.norm(said.mean(0) - v))
+    bias = float(np.linalg.norm(reply.mean(0) - v))
     assert bias < step + 5 * step * math.sqrt(d / len(V))
 
 
@@ -139,10 +139,10 @@ def test_what_is_longer_than_its_bound_is_no_vector_of_the_plan() -> None:
 def test_noise_by_clients_is_not_rounded_anew() -> None:
     """It lengthens a vector as it likes; the bound grows by √d·γ instead."""
     p = plan(Clip(1.0), Weigh("one"), GaussianNoise(1.0, by="each"), Quantize(20))
-    step = p.wire.noise.step["delta"]
-    assert p.wire.bounds["delta"] == pytest.approx(1.0 + math.sqrt(1000) * step)
-    said = p.stages.encode(np.zeros(p.spec.size), at(p, 0, "anna")).view(np.int64) * step
-    assert np.linalg.norm(said) > 20 * p.wire.bounds["delta"]
+    step = p.encoded_spec.noise.step["delta"]
+    assert p.encoded_spec.bounds["delta"] == pytest.approx(1.0 + math.sqrt(1000) * step)
+    reply = p.pipeline.encode(np.zeros(p.spec.size), at(p, 0, "anna")).view(np.int64) * step
+    assert np.linalg.norm(reply) > 20 * p.encoded_spec.bounds["delta"]
 
 
 # ── sums of few bits ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -180,15 +180,15 @@ def test_forty_clients_who_say_the_same_fit_into_sixteen_bits(kind: Any, who: di
     p = plan(*ROTATED, Quantize(16, of="sum"), kind(1.0, **who), sample=Uniform(n, quorum=n))
     v = Key.of(6).normal((p.spec.size,))
     v /= np.linalg.norm(v)
-    step, sigma = p.wire.noise.step["delta"], p.wire.noise.parts[0][2]
+    step, sigma = p.encoded_spec.noise.step["delta"], p.encoded_spec.noise.parts[0][2]
     hands = {"all": n / who.get("least", 1), "each": n}.get(who.get("by", ""), 1)
     errors = []
     for r in range(rounds):
         total = Total()
         for i in range(n):
-            said = p.stages.encode(v, at(p, r, f"c{i}"))
-            assert said.dtype == np.uint64 and said.max() < 2**16
-            total.add(said)
+            reply = p.pipeline.encode(v, at(p, r, f"c{i}"))
+            assert reply.dtype == np.uint64 and reply.max() < 2**16
+            total.add(reply)
         errors.append(p.decoder(at(p, r, n=n))(total.value(), n)[0] * n - n * v)
     errors = np.array(errors)
     wanted = step * math.sqrt(hands * sigma**2 + n / 6)
@@ -224,11 +224,13 @@ def test_the_ledger_knows_of_all_of_it(kind: Any) -> None:
     """ε is that of the same z without rounding, but for the little that numbers in whole steps cost."""
     real = plan(Clip(1.0), Weigh("one"), GaussianNoise(3.0))
     p = plan(*ROTATED, Quantize(16, of="sum"), kind(3.0, by="all", least=30), sample=Uniform(40, quorum=30))
-    size, bound, sigma = p.wire.noise.parts[0]
+    size, bound, sigma = p.encoded_spec.noise.parts[0]
     assert size == 1024 and sigma == pytest.approx(3.0 * bound)
-    assert bound * p.wire.noise.step["delta"] == pytest.approx(p.wire.bounds["delta"])
-    assert bound == pytest.approx(_longest(1.0, 1024, p.wire.noise.step["delta"]) / p.wire.noise.step["delta"])
-    found, ideal = planned(p).epsilon(1e-6), planned(real).epsilon(1e-6)
+    assert bound * p.encoded_spec.noise.step["delta"] == pytest.approx(p.encoded_spec.bounds["delta"])
+    assert bound == pytest.approx(
+        _longest(1.0, 1024, p.encoded_spec.noise.step["delta"]) / p.encoded_spec.noise.step["delta"]
+    )
+    found, ideal = planned_privacy(p).epsilon(1e-6), planned_privacy(real).epsilon(1e-6)
     assert found is not None and ideal is not None and 0.995 * ideal < found < 1.02 * ideal
 
 
@@ -243,7 +245,7 @@ def test_a_federation_learns_with_it(noise: Any) -> None:
     )
     *_, last = synchronous(p, InProcess([Client(who, p, own) for who, own in data.items()]))
     X = rng.normal(size=(500, 4))
-    assert p.model.score(last.x, (X, (X @ w > 0).astype(int)))["accuracy"] > 0.8 and not last.note
+    assert p.model.score(last.x, (X, (X @ w > 0).astype(int)))["accuracy"] > 0.8 and not last.skipped
 
 
 WRONG: dict[str, Callable[[], Any]] = {
@@ -273,5 +275,5 @@ def test_wrong_plans_fail_when_they_are_built(wrong: Callable[[], Any]) -> None:
 
 def test_room_for_clients_whose_number_the_plan_does_not_say() -> None:
     for sample in (Everyone(), Poisson(0.5)):
-        assert plan(*ROTATED, Quantize(16, of="sum", clients=50), sample=sample).wire.wire.modulus == 16
-    assert plan(*ROTATED, Quantize(16)).wire.wire.modulus == 64
+        assert plan(*ROTATED, Quantize(16, of="sum", clients=50), sample=sample).encoded_spec.sum_facts.modulus == 16
+    assert plan(*ROTATED, Quantize(16)).encoded_spec.sum_facts.modulus == 64

@@ -33,8 +33,8 @@ from hansa import (
 from hansa.spec import Noise
 from hansa.testing import check_transform
 
-LOOSE = Spec({"delta": 5, "control": 3}).plus("loss").plus("tau", 9.0)
-BOUNDED = LOOSE.but(bounds={"delta": 2.0, "control": 0.25, "loss": 10.0, "tau": 9.0})
+LOOSE = Spec({"delta": 5, "control": 3}).with_side("loss").with_side("tau", 9.0)
+BOUNDED = LOOSE.replace(bounds={"delta": 2.0, "control": 0.25, "loss": 10.0, "tau": 9.0})
 
 
 def encoded(pipe: Pipe, v: Any, who: str = "a", examples: Any = 1, memo: Any = None) -> Any:
@@ -76,19 +76,19 @@ def test_every_transform_obeys_the_law(transform: Transform) -> None:
         (AdaptiveClip(first=3.0), BOUNDED),
         (Weigh("one"), BOUNDED),
         (Weigh("examples", cap=7), BOUNDED),
-        (Finite(), BOUNDED.but(weighed=True)),
+        (Finite(), BOUNDED.replace(weighed=True)),
         (Quantize(12), BOUNDED),
-        (Quantize(12), BOUNDED.but(weighed=True, noise=Noise(1.0, 3, dict.fromkeys(BOUNDED.blocks, 4.0)))),
-        (GaussianNoise(2.0), BOUNDED.but(weighed=True)),
+        (Quantize(12), BOUNDED.replace(weighed=True, noise=Noise(1.0, 3, dict.fromkeys(BOUNDED.blocks, 4.0)))),
+        (GaussianNoise(2.0), BOUNDED.replace(weighed=True)),
         (Clip(1.0), Spec({"delta": 1})),
         (Quantize(30), Spec({"delta": 1}, {"delta": 1e6})),
         (
             Quantize(12, of="sum", clients=9),
-            BOUNDED.but(kinds={**BOUNDED.kinds, "delta": "spread", "control": "spread"}),
+            BOUNDED.replace(kinds={**BOUNDED.kinds, "delta": "spread", "control": "spread"}),
         ),
         (Rotate(), BOUNDED),
         (Rotate(), Spec({"delta": 1})),
-        (Rotate(), Spec({"delta": 1000, "control": 64}).plus("loss")),
+        (Rotate(), Spec({"delta": 1000, "control": 64}).with_side("loss")),
     ],
     ids=lambda value: repr(value)[:40],
 )
@@ -106,7 +106,7 @@ def test_a_transform_scaled_far_down_obeys_it_for_short_vectors() -> None:
     st.randoms(use_true_random=False),
 )
 def test_weights_make_a_weighted_mean(rows: list[list[float]], weigh: Weigh, rng: Any) -> None:
-    spec, V = Spec({"delta": 7}).plus("loss"), np.array(rows)
+    spec, V = Spec({"delta": 7}).with_side("loss"), np.array(rows)
     pipe, examples = Pipe.of((weigh,), spec), np.array([rng.randint(1, 9) for _ in rows])
     total = sum(encoded(pipe, v, examples=int(m)) for v, m in zip(V, examples, strict=True))
     weights = np.ones(len(V)) if weigh.by == "one" else np.minimum(examples, weigh.cap or np.inf)
@@ -122,7 +122,7 @@ def test_weights_make_a_weighted_mean(rows: list[list[float]], weigh: Weigh, rng
 def test_whole_pipes_obey_it_too(rows: list[list[float]], bits: int, adaptive: bool) -> None:
     """Vectors short enough come back as their mean, within one step of the quantiser for each of them."""
     spec, V = (
-        LOOSE.but(blocks={"delta": 5, "control": 3, "loss": 1}, kinds={"loss": "side"}, bounds={}),
+        LOOSE.replace(blocks={"delta": 5, "control": 3, "loss": 1}, kinds={"loss": "side"}, bounds={}),
         np.array(rows),
     )
     clip = AdaptiveClip(first=2.0, side=1.0) if adaptive else Clip(2.0, side=1.0)
@@ -141,7 +141,7 @@ def test_whole_pipes_obey_it_too(rows: list[list[float]], bits: int, adaptive: b
 @pytest.mark.promise("P44")
 def test_clip_cuts_each_block_by_itself() -> None:
     """‖(3, 4)‖ = 5 becomes 1; ‖(0.3, 0.4)‖ = 0.5 stays; a side value stays too, or is cut to ±side."""
-    spec = Spec({"delta": 2, "control": 2}).plus("loss").plus("tau", 9.0)
+    spec = Spec({"delta": 2, "control": 2}).with_side("loss").with_side("tau", 9.0)
     v = np.array([3.0, 4.0, 0.3, 0.4, -7.0, 8.0])
     np.testing.assert_allclose(encoded(Pipe.of((Clip(1.0),), spec), v), [0.6, 0.8, 0.3, 0.4, -7.0, 8.0])
     np.testing.assert_allclose(encoded(Pipe.of((Clip(1.0, side=5.0),), spec), v), [0.6, 0.8, 0.3, 0.4, -5.0, 8.0])
@@ -151,7 +151,7 @@ def test_clip_cuts_each_block_by_itself() -> None:
 @pytest.mark.promise("P44")
 def test_adaptive_clip_cuts_the_whole_update_and_tells_one_bit() -> None:
     """C = 2: (3, 4) has norm 5 > 2, is said as v/5 with bit −½, and comes back as 2·v/5; (0.6, 0.8) as v/2 with +½."""
-    pipe = Pipe.of((AdaptiveClip(first=2.0),), Spec({"delta": 1, "control": 1}).plus("loss"))
+    pipe = Pipe.of((AdaptiveClip(first=2.0),), Spec({"delta": 1, "control": 1}).with_side("loss"))
     np.testing.assert_allclose(encoded(pipe, np.array([3.0, 4.0, 9.0])), [0.6, 0.8, 9.0, -0.5])
     np.testing.assert_allclose(encoded(pipe, np.array([0.6, 0.8, 9.0])), [0.3, 0.4, 9.0, 0.5])
     np.testing.assert_allclose(decoded(pipe, np.array([0.6, 0.8, 9.0, -0.5]), 1)[0], [1.2, 1.6, 9.0])
@@ -182,11 +182,11 @@ def test_adaptive_clip_finds_the_quantile(quantile: float) -> None:
 def test_quantize_is_unbiased_and_its_integers_add_up_exactly() -> None:
     pipe = Pipe.of((Quantize(4),), Spec({"delta": 1}, {"delta": 7.0}))
     v = np.full((4000, 1), 2.3)  # 4 bits and a bound of 7: steps of 1, so 2 or 3
-    said = encoded(pipe, v)
-    assert set(said.ravel().tolist()) == {2, 3}
-    assert said.astype(float).mean() == pytest.approx(2.3, abs=5 * math.sqrt(0.21 / 4000))
+    reply = encoded(pipe, v)
+    assert set(reply.ravel().tolist()) == {2, 3}
+    assert reply.astype(float).mean() == pytest.approx(2.3, abs=5 * math.sqrt(0.21 / 4000))
     minus = encoded(pipe, -v)
-    assert decoded(pipe, (said + minus).sum(0), 8000)[0][0] == said.sum() + minus.view(np.int64).sum()
+    assert decoded(pipe, (reply + minus).sum(0), 8000)[0][0] == reply.sum() + minus.view(np.int64).sum()
 
 
 @pytest.mark.parametrize("transform", [Finite(), Quantize(8)], ids=repr)
@@ -289,7 +289,7 @@ class Boasts(Transform):
     """Declare a bound, and do nothing for it."""
 
     def plan(self, spec: Spec) -> Spec:
-        return spec.but(bounds={**spec.bounds, "delta": 1.0})
+        return spec.replace(bounds={**spec.bounds, "delta": 1.0})
 
 
 @dataclass(frozen=True)
@@ -297,7 +297,7 @@ class Silent(Transform):
     """Declare noise, and draw none."""
 
     def plan(self, spec: Spec) -> Spec:
-        return spec.but(noise=Noise(1.0))
+        return spec.replace(noise=Noise(1.0))
 
 
 @dataclass(frozen=True)
@@ -334,7 +334,7 @@ class Moody(Transform):
 
     def plan(self, spec: Spec) -> Spec:
         self.calls += 1
-        return spec.but(weighed=self.calls > 1)
+        return spec.replace(weighed=self.calls > 1)
 
 
 class Nameless(Transform):

@@ -52,6 +52,6 @@ def test_a_client_says_one_vector_of_its_plan_and_no_record(name: str) -> None:
     cells = {float(x).hex(): x for one, _ in data.values() for x in one.ravel()}
     for body, sent in post.said:
         if name != "verified":
-            assert plan.wire.fits(body)
+            assert plan.encoded_spec.fits(body)
             assert not {float(x).hex() for x in body} & cells.keys()
         assert not any(np.float64(x).tobytes() in sent or np.float32(x).tobytes() in sent for x in cells.values())

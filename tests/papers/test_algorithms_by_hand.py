@@ -132,7 +132,7 @@ def test_scaffold() -> None:
     assert models(states) == [near(2.5625), near(2.662109375)]
     assert [float(state.memo["c"][0]) for state in states] == [near(-0.5625), near(-0.099609375)]
     memory = runtime.memory(["anna", "bert"])
-    assert {who: float(mine["c"][0]) for who, mine in memory.items()} == {
+    assert {who: float(client_state["c"][0]) for who, client_state in memory.items()} == {
         "anna": near(2.4375),
         "bert": near(-2.63671875),
     }
@@ -141,7 +141,7 @@ def test_scaffold() -> None:
 def test_scaffold_moves_c_by_the_share_that_took_part() -> None:
     # One of two: x₁ = y of the one, cᵢ⁺ = x − yᵢ, c = ½ · 1/1 · cᵢ⁺.
     (state,), _ = go(Scaffold(), 1, sample=Uniform(1))
-    x1, c = {("anna",): (0.5, 0.75), ("bert",): (4.625, -1.3125)}[state.seen]
+    x1, c = {("anna",): (0.5, 0.75), ("bert",): (4.625, -1.3125)}[state.participants]
     assert (float(state.x[0]), float(state.memo["c"][0])) == (near(x1), near(c))
 
 
@@ -176,7 +176,7 @@ def test_feddyn() -> None:
     assert models(states) == [near(2.875), near(2.8046875)]
     assert [float(state.memo["h"][0]) for state in states] == [near(-0.4375), near(-0.18359375)]
     memory = runtime.memory(["anna", "bert"])
-    assert {who: float(mine["g"][0]) for who, mine in memory.items()} == {
+    assert {who: float(client_state["g"][0]) for who, client_state in memory.items()} == {
         "anna": near(1.9375),
         "bert": near(-2.3046875),
     }
@@ -185,7 +185,7 @@ def test_feddyn() -> None:
 def test_feddyn_moves_h_by_the_share_that_took_part() -> None:
     # One of two: h = −½ Δ, x₁ = 2 + Δ + ½ Δ, with Δ = −1 or 1.875.
     (state,), _ = go(FedDyn(alpha=1.0), 1, sample=Uniform(1))
-    delta = {("anna",): -1.0, ("bert",): 1.875}[state.seen]
+    delta = {("anna",): -1.0, ("bert",): 1.875}[state.participants]
     assert (float(state.x[0]), float(state.memo["h"][0])) == (near(2 + 1.5 * delta), near(-0.5 * delta))
 
 
@@ -197,5 +197,5 @@ def test_ditto() -> None:
     states, runtime = go(Ditto(lam=1.0), 2)
     assert models(states) == [near(2.5625), near(2.791015625)]
     memory = runtime.memory(["anna", "bert"])
-    personal = {who: float(mine["personal"][0]) for who, mine in memory.items()}
+    personal = {who: float(client_state["personal"][0]) for who, client_state in memory.items()}
     assert personal == {"anna": near(1.28125), "bert": near(4.34375)}

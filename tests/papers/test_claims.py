@@ -129,11 +129,12 @@ def test_fedprox_shrinks_drift_and_dissimilarity() -> None:
 
     def spread(mu: float) -> tuple[float, float]:
         plan = Plan(Quadratic((0.0,) * D), FedProx(mu), (Weigh("one"),), training=TEN_STEPS)
-        down, at = {"x": BEST}, plan.context(0, 0, secret=KEY)
-        said = [
-            plan.algorithm.client(plan.model, down, {}, data, plan.training, at)[0]["delta"] for data in APART.values()
+        broadcast, at = {"x": BEST}, plan.context(0, 0, secret=KEY)
+        reply = [
+            plan.algorithm.client(plan.model, broadcast, {}, data, plan.training, at)[0]["delta"]
+            for data in APART.values()
         ]
-        return float(np.mean([np.linalg.norm(v) for v in said])), float(np.linalg.norm(np.std(said, axis=0)))
+        return float(np.mean([np.linalg.norm(v) for v in reply])), float(np.linalg.norm(np.std(reply, axis=0)))
 
     lengths, spreads = zip(*(spread(mu) for mu in (0.0, 0.5, 1.0, 4.0)), strict=True)
     assert all(a > 1.2 * b for a, b in pairwise(lengths))
@@ -180,7 +181,7 @@ def test_momentum_on_the_server_damps_the_change_of_cohorts() -> None:
 def personal(lam: float, rounds: int = 60) -> tuple[State, dict[str, Any]]:
     plan = Plan(Quadratic((0.0,) * D), Ditto(lam=lam), (Weigh("one"),), training=TEN_STEPS, rounds=rounds)
     states, runtime = run(plan, APART)
-    return states[-1], {who: mine["personal"] for who, mine in runtime.memory(APART).items()}
+    return states[-1], {who: client_state["personal"] for who, client_state in runtime.memory(APART).items()}
 
 
 def test_dittos_personal_models_fit_each_client_better() -> None:

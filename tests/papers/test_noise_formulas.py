@@ -26,7 +26,7 @@ from hansa import (
     Softmax,
     Training,
     Weigh,
-    planned,
+    planned_privacy,
 )
 
 DELTA = 1e-6
@@ -70,15 +70,15 @@ def test_noise_in_whole_numbers(kind: Any, z: float, bits: int, who: dict[str, A
     noise = kind(z, **who)
     pipe = (Clip(2.0), Weigh("one"), Quantize(bits), noise)
     plan = Plan(Softmax(9, 5), pipe=pipe, training=Training(report=False), sample=Everyone(quorum=noise.least))
-    wire = plan.wire.wire
-    two = wire.bounds["delta"] / wire.noise.step["delta"]  # what one client changes, in steps
+    encoded = plan.encoded_spec.sum_facts
+    two = encoded.bounds["delta"] / encoded.noise.step["delta"]  # what one client changes, in steps
     sigma = z * two / math.sqrt(noise.least)  # of one draw
     bound = {
         SkellamNoise: lambda a: rounds * skellam(a, 50, two, noise.least * sigma**2),
         DiscreteGaussianNoise: lambda a: rounds * discrete_gaussian(a, 50, two, sigma, noise.least),
     }[kind]
     assert two > 2.0 and plan.spec.blocks == {"delta": 50}
-    assert planned(plan, rounds=rounds).epsilon(DELTA) == pytest.approx(epsilon(bound), abs=1e-6)
+    assert planned_privacy(plan, rounds=rounds).epsilon(DELTA) == pytest.approx(epsilon(bound), abs=1e-6)
 
 
 @pytest.mark.parametrize("sigma, shift, rounds", list(product((4.0, 25.0), (1, 5), (1, 20))))
@@ -121,14 +121,14 @@ def test_all_rounds_are_one_gaussian_release(rounds: int, separation: int, bands
     noise = CorrelatedNoise(1.3, separation, bands)
     pipe = (Clip(2.0), Weigh("one"), noise)
     plan = Plan(Softmax(3, 2), pipe=pipe, training=Training(report=False), sample=InTurn(10), rounds=rounds)
-    assert planned(plan, 10 * separation).epsilon(DELTA) == pytest.approx(gaussian(1.3), abs=1e-6)
+    assert planned_privacy(plan, 10 * separation).epsilon(DELTA) == pytest.approx(gaussian(1.3), abs=1e-6)
     e = [1.0]
     for j in range(1, min(bands, rounds)):
         e.append(e[-1] * (j - 1.5) / j)
     inverse = np.array([[e[i - j] if 0 <= i - j < len(e) else 0.0 for j in range(rounds)] for i in range(rounds)])
     C = np.linalg.inv(inverse)
     made_for, in_all = (np.linalg.norm(C[:, ::s].sum(1)) for s in (separation, 1))
-    assert planned(plan, 10).epsilon(DELTA) == pytest.approx(gaussian(1.3 * made_for / in_all), abs=1e-6)
+    assert planned_privacy(plan, 10).epsilon(DELTA) == pytest.approx(gaussian(1.3 * made_for / in_all), abs=1e-6)
 
 
 def gaussian(z: float) -> float:

@@ -214,9 +214,9 @@ numbers = st.floats(-1e6, 1e6)
 
 @pytest.mark.promise("P66")
 @given(arrays(float, (7, 3), elements=numbers), arrays(float, (6, 3), elements=st.floats(-1e200, 1e200)))
-def test_a_minority_cannot_leave_the_honest_range(honest: np.ndarray, liars: np.ndarray) -> None:
+def test_a_minority_cannot_leave_the_honest_range(honest: np.ndarray, attackers: np.ndarray) -> None:
     """Yin et al. 2018: less than half for the median, a share β for the trimmed mean; here 6 of 13 lie as they like."""
-    V = np.concatenate([liars, honest])
+    V = np.concatenate([attackers, honest])
     for rule in (h.Median(), h.TrimmedMean(0.47)):
         v = rule.rule(V)
         assert (honest.min(0) <= v).all() and (v <= honest.max(0)).all()
@@ -282,13 +282,13 @@ def test_the_geometric_median_stays_within_its_bound(f: int) -> None:
 
 
 @given(arrays(float, (3, 4), elements=st.floats(-1e150, 1e150)), st.integers(1, 5))
-def test_liars_pull_centred_clipping_no_farther_than_their_share(liars: np.ndarray, iterations: int) -> None:
+def test_liars_pull_centred_clipping_no_farther_than_their_share(attackers: np.ndarray, iterations: int) -> None:
     """Karimireddy et al. 2021: each vector moves the centre by τ/n in an iteration, so 3 of 10 move it by 0.3·τ·l.
 
     Two runs that differ in the liars alone: v ↦ v + mean of clipped differences brings no two centres farther apart.
     """
     honest, rule = normal(7, 4), h.CentredClipping(0.5, iterations)
-    one, other = (rule.rule(np.concatenate([lies, honest])) for lies in (liars, np.zeros((3, 4))))
+    one, other = (rule.rule(np.concatenate([lies, honest])) for lies in (attackers, np.zeros((3, 4))))
     assert np.linalg.norm(one - other) <= 2 * 0.3 * 0.5 * iterations + 1e-9
 
 

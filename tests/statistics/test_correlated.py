@@ -34,10 +34,10 @@ from hansa import (
     Uniform,
     Weigh,
     buffered,
-    planned,
-    spent,
+    planned_privacy,
+    spent_privacy,
+    stop_at_budget,
     synchronous,
-    within,
 )
 from hansa.rand import Key
 from hansa.transforms.correlated import Matrix, best, reach
@@ -132,7 +132,7 @@ def test_at_equal_epsilon_the_model_has_less_noise_than_of_independent_draws() -
 
 def noise_of_rounds(p: Plan, n: int = 4, secret: Key = KEY) -> Any:
     """[rounds, size] on the sums of all rounds."""
-    zero, found, memo = np.zeros(p.wire.size), [], p.stages.start()
+    zero, found, memo = np.zeros(p.encoded_spec.size), [], p.pipeline.start()
     for r in range(p.rounds):
         mean, memo = p.decoder(p.context(r, r, n=n, population=n, memo=memo, secret=secret))(zero, n)
         found.append(n * mean)
@@ -194,22 +194,24 @@ def test_a_whole_run_is_one_gaussian_release() -> None:
     everyone = plan(CorrelatedNoise(1.5))
     turns = plan(CorrelatedNoise(1.5, separation=5), sample=InTurn(20))
     for p, population in ((everyone, None), (turns, 100), (turns, 119)):
-        assert planned(p, population).epsilon(1e-6) == pytest.approx(once or 0, abs=1e-9)
+        assert planned_privacy(p, population).epsilon(1e-6) == pytest.approx(once or 0, abs=1e-9)
     twenty = plan(GaussianNoise(1.5 * math.sqrt(20)))
-    assert planned(everyone).epsilon(1e-6) == pytest.approx(planned(twenty).epsilon(1e-6) or 0, abs=1e-9)
+    assert planned_privacy(everyone).epsilon(1e-6) == pytest.approx(
+        planned_privacy(twenty).epsilon(1e-6) or 0, abs=1e-9
+    )
 
 
 @pytest.mark.promise("P40")
 def test_who_comes_more_often_than_it_is_made_for_gives_more_away() -> None:
     """Also as planned: with 40 clients each has its turn every second round, and where nobody knows, each round."""
     p = plan(CorrelatedNoise(1.5, separation=5), sample=InTurn(20))
-    once, matrix = planned(p, 100).epsilon(1e-6), p.pipe[2].matrix(20)
+    once, matrix = planned_privacy(p, 100).epsilon(1e-6), p.pipe[2].matrix(20)
     for population, taken in ((40, range(0, 20, 2)), (None, range(20)), (10, range(20))):
         z = 1.5 * matrix.sensitivity(5) / reach(matrix, tuple(taken))
-        found = planned(p, population).epsilon(1e-6)
+        found = planned_privacy(p, population).epsilon(1e-6)
         assert found == pytest.approx(Ledger().plus(Release(z)).epsilon(1e-6) or 0) and found > (once or 0)
     poisson = plan(CorrelatedNoise(1.5, separation=5), sample=Poisson(0.1))
-    assert planned(poisson, 1000).epsilon(1e-6) == planned(p).epsilon(1e-6)
+    assert planned_privacy(poisson, 1000).epsilon(1e-6) == planned_privacy(p).epsilon(1e-6)
 
 
 def test_what_is_spent_counts_the_rounds_of_each_client() -> None:
@@ -217,11 +219,11 @@ def test_what_is_spent_counts_the_rounds_of_each_client() -> None:
     start, matrix = p.start(), p.pipe[2].matrix(12)
     parts = {"a": (0, 4, 8), "b": (1, 2), "c": (5,)}
     rounds = [
-        replace(start, round=r + 1, seen=tuple(who for who in parts if r in parts[who] and who != "c"),
-                lost={"c": "late"} if r == 5 else {})
+        replace(start, round=r + 1, participants=tuple(who for who in parts if r in parts[who] and who != "c"),
+                excluded={"c": "late"} if r == 5 else {})
         for r in range(12)
     ]  # fmt: skip
-    ledger = spent(p, rounds)
+    ledger = spent_privacy(p, rounds)
     assert {who: {release.rounds.taken for release in own} for who, own in ledger.clients.items() if own} == {
         who: {taken} for who, taken in parts.items()
     }
@@ -235,23 +237,23 @@ def test_what_is_spent_counts_the_rounds_of_each_client() -> None:
 def test_a_run_in_turn_spends_what_was_planned() -> None:
     p = plan(CorrelatedNoise(2.0, separation=3), rounds=9, sample=InTurn(4))
     states = run(p)
-    assert [len(state.seen) for state in states] == [4] * 9 and not any(state.note for state in states)
-    assert states[0].seen != states[1].seen and states[0].seen == states[3].seen
-    assert spent(p, states, 12).epsilon(1e-6) == pytest.approx(planned(p, 12).epsilon(1e-6) or 0)
-    assert (spent(p, states[:4], 12).epsilon(1e-6) or 0) < (planned(p, 12).epsilon(1e-6) or 0)
+    assert [len(state.participants) for state in states] == [4] * 9 and not any(state.skipped for state in states)
+    assert states[0].participants != states[1].participants and states[0].participants == states[3].participants
+    assert spent_privacy(p, states, 12).epsilon(1e-6) == pytest.approx(planned_privacy(p, 12).epsilon(1e-6) or 0)
+    assert (spent_privacy(p, states[:4], 12).epsilon(1e-6) or 0) < (planned_privacy(p, 12).epsilon(1e-6) or 0)
 
 
 def test_a_budget_ends_such_a_run_in_time() -> None:
     p = plan(CorrelatedNoise(2.0, separation=3), rounds=9, sample=InTurn(4))
-    whole, states = planned(p, 12).epsilon(1e-5) or 0, run(p)
-    assert len(list(within(iter(states), p, Budget(whole * 1.001, 1e-5), 12))) == 9
+    whole, states = planned_privacy(p, 12).epsilon(1e-5) or 0, run(p)
+    assert len(list(stop_at_budget(iter(states), p, Budget(whole * 1.001, 1e-5), 12))) == 9
     tight = Budget(whole * 0.9, 1e-5)
-    kept = list(within(iter(states), p, tight, 12))
-    assert 0 < len(kept) < 9 and (spent(p, kept, 12).epsilon(1e-5) or 9) <= tight.epsilon
-    again = list(within(iter(states[2:]), p, tight, 12, past=states[:2]))
+    kept = list(stop_at_budget(iter(states), p, tight, 12))
+    assert 0 < len(kept) < 9 and (spent_privacy(p, kept, 12).epsilon(1e-5) or 9) <= tight.epsilon
+    again = list(stop_at_budget(iter(states[2:]), p, tight, 12, past=states[:2]))
     assert [state.round for state in again] == [state.round for state in kept[2:]]
     with pytest.raises(PlanError, match="Not one round"):
-        next(within(iter(states), p, Budget(0.01, 1e-5), 12))
+        next(stop_at_budget(iter(states), p, Budget(0.01, 1e-5), 12))
 
 
 CLIP, ONE = Clip(1.0), Weigh("one")

@@ -39,8 +39,8 @@ from hansa import (
     Total,
     Training,
     Weigh,
-    planned,
-    spent,
+    planned_privacy,
+    spent_privacy,
     synchronous,
 )
 from hansa.privacy.mechanisms import discrete_gaussian, skellam
@@ -70,7 +70,7 @@ def fits(draws: NDArray[Any], x: NDArray[Any], p: NDArray[Any]) -> bool:
     """Pearson's test, with cells of less than ten expected draws put together on either side."""
     wide = p * len(draws) >= 10
     low, high = x[wide].min(), x[wide].max()
-    seen = np.array(
+    participants = np.array(
         [
             (draws < low).sum(),
             *(np.bincount(draws[(draws >= low) & (draws <= high)] - low, minlength=wide.sum())),
@@ -79,8 +79,8 @@ def fits(draws: NDArray[Any], x: NDArray[Any], p: NDArray[Any]) -> bool:
     )
     want = np.array([p[x < low].sum(), *p[wide], p[x > high].sum()]) * len(draws)
     use = want > 1e-3
-    chi, cells = float(((seen - want)[use] ** 2 / want[use]).sum()), int(use.sum())
-    return chi < cells + 5 * math.sqrt(2 * cells) + 10 and not seen[~use].any()
+    chi, cells = float(((participants - want)[use] ** 2 / want[use]).sum()), int(use.sum())
+    return chi < cells + 5 * math.sqrt(2 * cells) + 10 and not participants[~use].any()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -193,7 +193,7 @@ def plan(noise: Any, weigh: Any = None, **more: Any) -> Plan:
 
 def sums(p: Plan, n: int) -> Any:
     """[ROUNDS, size] noise on the sum of n clients who say zero, in the units of the sum as Weigh gets it."""
-    spec, pipe, found = p.stages.specs[2], p.stages, []
+    spec, pipe, found = p.pipeline.specs[2], p.pipeline, []
     for r in range(ROUNDS):
         total = Total()
         for i in range(n):
@@ -206,7 +206,7 @@ def sums(p: Plan, n: int) -> Any:
         for step in (3, 2):
             value = pipe.transforms[step].decode(value, pipe._at(step, at))
         found.append(value)
-    return np.array(found), p.stages.specs[2], p.wire.bounds
+    return np.array(found), p.pipeline.specs[2], p.encoded_spec.bounds
 
 
 WHO: list[tuple[dict[str, Any], int, float]] = [
@@ -234,11 +234,11 @@ def test_standard_deviation_of_the_sum(kind: Any, who: dict[str, Any], n: int, t
 @pytest.mark.parametrize("kind", KINDS)
 def test_clients_rounds_and_coordinates_are_independent(kind: Any) -> None:
     p = plan(kind(1.0, by="each"), training=QUIET)
-    zero = np.zeros(p.wire.size, np.uint64)
+    zero = np.zeros(p.encoded_spec.size, np.uint64)
 
     def said(round: int, who: str) -> Any:
-        at = p.context(round, round, who, memo=p.stages.start(), secret=KEY)
-        return p.pipe[3].encode(zero, p.stages._at(3, at)).view(np.int64).astype(float)
+        at = p.context(round, round, who, memo=p.pipeline.start(), secret=KEY)
+        return p.pipe[3].encode(zero, p.pipeline._at(3, at)).view(np.int64).astype(float)
 
     np.testing.assert_array_equal(said(0, "anna"), said(0, "anna"))
     of_clients = np.stack([said(0, f"c{i}") for i in range(40)])
@@ -258,9 +258,9 @@ def test_the_sum_comes_back_with_its_sign(kind: Any, who: dict[str, Any]) -> Non
     for r in range(200):
         total = Total()
         for i, v in enumerate(V):
-            total.add(p.stages.encode(v, p.context(r, r, f"c{i}", memo=p.stages.start(), secret=KEY)))
+            total.add(p.pipeline.encode(v, p.context(r, r, f"c{i}", memo=p.pipeline.start(), secret=KEY)))
         assert total.value().dtype == np.uint64
-        found.append(p.decoder(p.context(r, r, memo=p.stages.start(), secret=KEY))(total.value(), 6)[0])
+        found.append(p.decoder(p.context(r, r, memo=p.pipeline.start(), secret=KEY))(total.value(), 6)[0])
     off = np.array(found) - V.mean(0)
     assert (np.abs(off.mean(0)) < 5 * off.std(0) / math.sqrt(200)).all() and (off.std(0) > 0).all()
 
@@ -277,7 +277,7 @@ def test_a_federation_learns_with_it() -> None:
         states = list(synchronous(p, InProcess([Client(who, p, own) for who, own in data.items()])))
         X = rng.normal(size=(500, 4))
         assert p.model.score(states[-1].x, (X, (X @ w > 0).astype(int)))["accuracy"] > 0.8
-        assert spent(p, states).epsilon(1e-5) == pytest.approx(planned(p).epsilon(1e-5) or 0)
+        assert spent_privacy(p, states).epsilon(1e-5) == pytest.approx(planned_privacy(p).epsilon(1e-5) or 0)
 
 
 # ── what it is worth ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -325,10 +325,10 @@ def test_epsilon_is_close_to_that_of_gaussian_noise(kind: Any) -> None:
         noise = kind(4.0, **who)
         pipe = (Clip(2.0, side=5.0), Weigh("one"), Quantize(16), noise)
         p = Plan(Softmax(49, 4), pipe=pipe, sample=Everyone(quorum=noise.least))
-        found, ideal = planned(p).epsilon(1e-6), planned(real).epsilon(1e-6)
+        found, ideal = planned_privacy(p).epsilon(1e-6), planned_privacy(real).epsilon(1e-6)
         assert found is not None and ideal is not None and 0.99 * ideal < found < 1.05 * ideal
         few = [p.start()]
-        assert spent(p, few).epsilon(1e-6) is not None
+        assert spent_privacy(p, few).epsilon(1e-6) is not None
 
 
 def test_fewer_clients_give_away_more_and_samples_are_not_amplified() -> None:
@@ -336,21 +336,24 @@ def test_fewer_clients_give_away_more_and_samples_are_not_amplified() -> None:
     start = p.start()
     epsilon = {}
     for n in (2, 8, 16):
-        state = type(start)(1, start.x, start.memo, seen=tuple(f"c{i}" for i in range(n)))
-        epsilon[n] = spent(p, [state]).epsilon(1e-6)
+        state = type(start)(1, start.x, start.memo, participants=tuple(f"c{i}" for i in range(n)))
+        epsilon[n] = spent_privacy(p, [state]).epsilon(1e-6)
     assert epsilon[2] > epsilon[8] == epsilon[16]
-    rounds = [type(start)(r, start.x, start.memo, seen=seen) for r, seen in enumerate((("a", "b"), ("c",), ("c",) * 2))]
-    alone = [spent(p, rounds[:1]).epsilon(1e-6), spent(p, rounds[1:]).epsilon(1e-6)]
-    assert spent(p, rounds).epsilon(1e-6) == max(one or 0.0 for one in alone)
+    rounds = [
+        type(start)(r, start.x, start.memo, participants=participants)
+        for r, participants in enumerate((("a", "b"), ("c",), ("c",) * 2))
+    ]
+    alone = [spent_privacy(p, rounds[:1]).epsilon(1e-6), spent_privacy(p, rounds[1:]).epsilon(1e-6)]
+    assert spent_privacy(p, rounds).epsilon(1e-6) == max(one or 0.0 for one in alone)
     sampled = plan(SkellamNoise(3.0), sample=Poisson(0.01))
-    assert planned(sampled, 1000).epsilon(1e-6) == planned(plan(SkellamNoise(3.0))).epsilon(1e-6)
+    assert planned_privacy(sampled, 1000).epsilon(1e-6) == planned_privacy(plan(SkellamNoise(3.0))).epsilon(1e-6)
 
 
 class Louder(Finite):
     """A transform of somebody's own, after the noise, that lets a client change twice as much."""
 
     def plan(self, spec: Spec) -> Spec:
-        return spec.but(bounds={name: 2 * bound for name, bound in spec.bounds.items()})
+        return spec.replace(bounds={name: 2 * bound for name, bound in spec.bounds.items()})
 
     def encode(self, v: Any, at: Any) -> Any:
         return v
@@ -363,7 +366,9 @@ class Louder(Finite):
 def test_what_changes_more_than_the_noise_is_sized_for_has_no_number() -> None:
     pipe = (Clip(1.0), Weigh("one"), Quantize(16), SkellamNoise(2.0), Louder())
     p = Plan(Softmax(4, 2), pipe=pipe, training=QUIET)
-    assert planned(p).epsilon(1e-6) is None and "what Louder gives away" in planned(p).guarantee(1e-6).why
+    assert (
+        planned_privacy(p).epsilon(1e-6) is None and "what Louder gives away" in planned_privacy(p).guarantee(1e-6).why
+    )
 
 
 CLIP, ONE, ROUND = Clip(1.0, side=5.0), Weigh("one"), Quantize(16)
@@ -404,5 +409,5 @@ def test_robust_rules_take_no_noise(kind: Any) -> None:
 
 def test_an_adaptive_clip_goes_with_it() -> None:
     p = Plan(Softmax(4, 2), pipe=(AdaptiveClip(), ONE, ROUND, SkellamNoise(1.0)), training=QUIET)
-    assert p.wire.noise.kind == "skellam" and len(p.wire.noise.parts) == 2
-    assert isinstance(p.wire.noise, Noise) and "skellam noise" in p.pipe[3].explain(p.stages.specs[3])
+    assert p.encoded_spec.noise.kind == "skellam" and len(p.encoded_spec.noise.parts) == 2
+    assert isinstance(p.encoded_spec.noise, Noise) and "skellam noise" in p.pipe[3].explain(p.pipeline.specs[3])

@@ -70,9 +70,9 @@ def test_batches_are_poisson_samples() -> None:
     sizes = drawn.sum(1).astype(int)
     want = stats.binom(n, q).pmf(np.arange(n + 1))
     low, high = 2, 15
-    seen = np.bincount(np.clip(sizes, low, high), minlength=high + 1)[low:]
+    participants = np.bincount(np.clip(sizes, low, high), minlength=high + 1)[low:]
     expected = np.r_[want[: low + 1].sum(), want[low + 1 : high], want[high:].sum()] * steps
-    assert stats.chisquare(seen, expected).pvalue > 1e-4
+    assert stats.chisquare(participants, expected).pvalue > 1e-4
     assert np.abs(drawn.mean(0) - q).max() < 5 * np.sqrt(q * (1 - q) / steps)  # each example as often as any other
     pairs = np.corrcoef(drawn.T) - np.eye(n)
     assert np.abs(pairs).max() < 5 / np.sqrt(steps)  # and whatever the others do

@@ -29,8 +29,8 @@ from hansa import (
     Total,
     Training,
     Weigh,
-    planned,
-    spent,
+    planned_privacy,
+    spent_privacy,
     synchronous,
 )
 from hansa.privacy.mechanisms import laplace
@@ -52,9 +52,9 @@ def noise_on_sums(p: Plan, n: int, rounds: int) -> Any:
     """[rounds, size] of n clients who say zero, in the units of the sum."""
     found = []
     for r in range(rounds):
-        total, memo = Total(), p.stages.start()
+        total, memo = Total(), p.pipeline.start()
         for i in range(n):
-            total.add(p.stages.encode(np.zeros(p.spec.size), p.context(r, r, f"c{i}", memo=memo, secret=KEY)))
+            total.add(p.pipeline.encode(np.zeros(p.spec.size), p.context(r, r, f"c{i}", memo=memo, secret=KEY)))
         found.append(n * p.decoder(p.context(r, r, n=n, population=n, memo=memo, secret=KEY))(total.value(), n)[0])
     return np.array(found)
 
@@ -63,8 +63,10 @@ def far(draws: Any, scale: float) -> float:
     """How far apart, at most, the shares of draws and of Laplace(scale) below any number are, in 1/√n."""
     x = np.sort(draws.ravel()) / scale
     below = np.where(x < 0, np.exp(np.minimum(x, 0)) / 2, 1 - np.exp(-np.maximum(x, 0)) / 2)
-    seen = np.arange(1, x.size + 1) / x.size
-    return float(max(np.abs(seen - below).max(), np.abs(seen - 1 / x.size - below).max()) * math.sqrt(x.size))
+    participants = np.arange(1, x.size + 1) / x.size
+    return float(
+        max(np.abs(participants - below).max(), np.abs(participants - 1 / x.size - below).max()) * math.sqrt(x.size)
+    )
 
 
 KOLMOGOROV = math.sqrt(-math.log(1e-6 / 2) / 2)  # passed once in 10⁶ cases
@@ -96,7 +98,7 @@ def test_clients_rounds_and_numbers_are_independent() -> None:
     p, zero = plan(LaplaceNoise(1.0, by="each"), training=QUIET), np.zeros(200)
 
     def said(r: int, who: str) -> Any:
-        return p.stages.encode(zero, p.context(r, r, who, memo=p.stages.start(), secret=KEY))
+        return p.pipeline.encode(zero, p.context(r, r, who, memo=p.pipeline.start(), secret=KEY))
 
     np.testing.assert_array_equal(said(0, "anna"), said(0, "anna"))
     for draws in ([said(0, f"c{i}") for i in range(40)], [said(r, "anna") for r in range(40)]):
@@ -109,10 +111,10 @@ def test_clients_rounds_and_numbers_are_independent() -> None:
 def test_it_covers_what_comes_after_it() -> None:
     """Rotation pads 200 numbers to 256, and rounding lengthens: the noise is for both."""
     p = plan(LaplaceNoise(1.0), Quantize(6), training=QUIET)
-    b = math.sqrt(200) * p.wire.bounds["delta"]
-    assert p.wire.bounds["delta"] > 2.05 and far(noise_on_sums(p, 1, 100), b) < KOLMOGOROV
+    b = math.sqrt(200) * p.encoded_spec.bounds["delta"]
+    assert p.encoded_spec.bounds["delta"] > 2.05 and far(noise_on_sums(p, 1, 100), b) < KOLMOGOROV
     pipe = (Clip(2.0), Weigh("one"), Rotate(), LaplaceNoise(1.0))
-    assert Plan(MODEL, pipe=pipe, training=QUIET).stages.specs[3].blocks == {"delta": 256}
+    assert Plan(MODEL, pipe=pipe, training=QUIET).pipeline.specs[3].blocks == {"delta": 256}
 
 
 # ── what it is worth ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -131,9 +133,9 @@ def test_it_is_the_number_of_dp_accounting_or_the_pure_one(z: float, rounds: int
 def test_one_round_has_epsilon_one_over_z_at_any_delta() -> None:
     p = plan(LaplaceNoise(2.0), rounds=1)
     for delta in (1e-3, 1e-9, 1e-100):
-        found = planned(p).epsilon(delta)
+        found = planned_privacy(p).epsilon(delta)
         assert found is not None and found <= 0.5 + 1e-12
-    assert planned(p).epsilon(1e-100) == pytest.approx(0.5)
+    assert planned_privacy(p).epsilon(1e-100) == pytest.approx(0.5)
 
 
 def test_with_gaussian_rounds_the_pure_part_is_added() -> None:
@@ -158,16 +160,16 @@ def test_a_change_of_many_numbers_gives_no_more_away_than_that_of_one() -> None:
 def test_too_few_hands_leave_no_number() -> None:
     """What less than `least` shares add up to is no Laplace noise, and nothing is known of it."""
     p = plan(LaplaceNoise(2.0, by="all", least=5), training=QUIET)
-    whole, few = (replace(p.start(), seen=tuple(f"c{i}" for i in range(n))) for n in (7, 3))
-    assert spent(p, [whole]).epsilon(1e-6) == planned(p, rounds=1).epsilon(1e-6)
-    told = spent(p, [whole, few]).guarantee(1e-6)
+    whole, few = (replace(p.start(), participants=tuple(f"c{i}" for i in range(n))) for n in (7, 3))
+    assert spent_privacy(p, [whole]).epsilon(1e-6) == planned_privacy(p, rounds=1).epsilon(1e-6)
+    told = spent_privacy(p, [whole, few]).guarantee(1e-6)
     assert told.epsilon is None and "3 clients drew Laplace noise" in told.why
 
 
 def test_samples_do_not_amplify_it_and_a_mean_is_over_those_who_came() -> None:
     p = plan(LaplaceNoise(2.0), sample=Poisson(0.1))
-    assert planned(p, 100).epsilon(1e-6) == planned(plan(LaplaceNoise(2.0))).epsilon(1e-6)
-    assert p.wire.noise.share == 0.0
+    assert planned_privacy(p, 100).epsilon(1e-6) == planned_privacy(plan(LaplaceNoise(2.0))).epsilon(1e-6)
+    assert p.encoded_spec.noise.share == 0.0
 
 
 def test_a_federation_learns_with_it() -> None:
@@ -179,7 +181,7 @@ def test_a_federation_learns_with_it() -> None:
     states = list(synchronous(p, InProcess([Client(who, p, own) for who, own in data.items()])))
     X = rng.normal(size=(500, 3))
     assert p.model.score(states[-1].x, (X, (X @ w > 0).astype(int)))["accuracy"] > 0.8
-    assert spent(p, states).epsilon(1e-6) == planned(p).epsilon(1e-6)
+    assert spent_privacy(p, states).epsilon(1e-6) == planned_privacy(p).epsilon(1e-6)
 
 
 @pytest.mark.promise("P42")

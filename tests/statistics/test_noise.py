@@ -31,7 +31,7 @@ from hansa import (
     Training,
     Transform,
     Weigh,
-    planned,
+    planned_privacy,
 )
 from hansa.rand import Key
 from hansa.transforms.noise import SIDE_SHARE, shares
@@ -58,8 +58,8 @@ def noisy_sums(p: Plan, n: int) -> tuple[Any, Any]:
     Everything after Weigh is applied to vectors that are zero, so that what is left is noise and rounding.
     """
     first = before_weigh(p) + 1
-    spec = p.stages.specs[first]
-    pipe = Pipe(p.pipe[first:], p.stages.specs[first:])
+    spec = p.pipeline.specs[first]
+    pipe = Pipe(p.pipe[first:], p.pipeline.specs[first:])
     sums = []
     for round in range(ROUNDS):
         total = Total()
@@ -116,7 +116,7 @@ def test_rounding_afterwards_is_covered(noise: GaussianNoise, n: int, times: flo
     """The noise is z·Δ/√s, and Δ is what rounding lets one client change; rounding adds its own."""
     p = plan(noise, Quantize(bits))
     sums, spec = noisy_sums(p, n)
-    reach = p.stages.specs[-1].noise.reach
+    reach = p.pipeline.specs[-1].noise.reach
     for name, C in (("delta", 2.0), ("loss", 5.0)):
         d = spec.blocks[name]
         step = (C + reach.get(name, 0.0)) / (2.0 ** (bits - 1) - 1)
@@ -149,8 +149,8 @@ def test_noise_after_adaptive_clip_grows_with_the_clip() -> None:
     """On the wire the bound is 1; decode multiplies by C, and the noise with it."""
     for C in (0.1, 10.0):
         p = plan(GaussianNoise(0.5), clip=AdaptiveClip(first=C, side=5.0))
-        zero = np.zeros(p.stages.specs[-1].size)
-        out = [p.decoder(p.context(r, r, memo=p.stages.start(), secret=KEY))(zero, 4)[0][:200] for r in range(ROUNDS)]
+        zero = np.zeros(p.pipeline.specs[-1].size)
+        out = [p.decoder(p.context(r, r, memo=p.pipeline.start(), secret=KEY))(zero, 4)[0][:200] for r in range(ROUNDS)]
         assert close(np.array(out), C * 0.5 * 1.0 / math.sqrt(UPDATE) / 4)
 
 
@@ -160,22 +160,22 @@ def test_the_bit_of_adaptive_clip_is_noised_and_counted(by: Any, least: int) -> 
     z, n = 1.2, 8
     p = plan(GaussianNoise(z, by=by, least=least), clip=AdaptiveClip(), training=Training(report=False), rounds=25)
     sums, spec = noisy_sums(p, n)
-    assert dict(spec.blocks) == {"delta": 200, "under": 1} and p.wire.bounds == {"delta": 1.0, "under": 0.5}
+    assert dict(spec.blocks) == {"delta": 200, "under": 1} and p.encoded_spec.bounds == {"delta": 1.0, "under": 0.5}
     all_at_once = math.sqrt(n) if by == "each" else 1.0
     z_update = z / math.sqrt(UPDATE)
     sigma_bit = 0.5 * z / math.sqrt(SIDE)
     assert close(sums[:, :200], all_at_once * z_update) and close(sums[:, 200:], all_at_once * sigma_bit)
     assert z_update == pytest.approx((z**-2 - (2 * sigma_bit) ** -2) ** -0.5)
     one_by_one = Ledger().plus(Release(z_update), p.rounds).plus(Release(2 * sigma_bit), p.rounds)
-    assert planned(p).epsilon(1e-6) == pytest.approx(one_by_one.epsilon(1e-6) or 0.0, abs=1e-9)
+    assert planned_privacy(p).epsilon(1e-6) == pytest.approx(one_by_one.epsilon(1e-6) or 0.0, abs=1e-9)
 
 
 def test_what_adaptive_clip_learns_it_learns_from_the_noisy_bit() -> None:
     """Nobody is below, all are, … : whatever the bits, the clip moves with the noise on their sum."""
     p = plan(GaussianNoise(1.0), clip=AdaptiveClip(0.5, rate=0.2), training=Training(report=False))
-    total, n, shares_seen = np.zeros(p.wire.size), 200, []
+    total, n, shares_seen = np.zeros(p.encoded_spec.size), 200, []
     for r in range(400):
-        _, memo = p.decoder(p.context(r, r, memo=p.stages.start(), secret=KEY))(total, n)
+        _, memo = p.decoder(p.context(r, r, memo=p.pipeline.start(), secret=KEY))(total, n)
         shares_seen.append(0.5 - math.log(memo[0]) / 0.2)
     assert close(np.array(shares_seen) - 0.5, 0.5 * 1.0 / math.sqrt(SIDE) / n)
 
@@ -200,7 +200,7 @@ PLANS: dict[str, Plan] = {
 def test_all_blocks_together_spend_what_z_says(p: Plan) -> None:
     """Σ (Cₖ/σₖ)² = 1/z², with σ measured and C from the bounds on the wire; so the whole is one Gaussian mechanism."""
     noise = next(transform for transform in p.pipe if isinstance(transform, GaussianNoise))
-    spec, C = p.stages.specs[p.pipe.index(noise)], p.wire.bounds
+    spec, C = p.pipeline.specs[p.pipe.index(noise)], p.encoded_spec.bounds
     s = shares(spec)
     assert sum(s.values()) == pytest.approx(1.0) and s.keys() == spec.blocks.keys() == C.keys()
     sigma = {name: noise.noise * C[name] / math.sqrt(s[name]) for name in s}
@@ -216,24 +216,24 @@ def test_all_blocks_together_spend_what_z_says(p: Plan) -> None:
 @pytest.mark.parametrize("p", PLANS.values(), ids=PLANS)
 def test_no_client_changes_more_than_the_noise_is_sized_for(p: Plan) -> None:
     """Whatever a client says, its encoded vector is within the bounds on the wire, block by block."""
-    rng, stages = np.random.default_rng(0), p.stages
+    rng, stages = np.random.default_rng(0), p.pipeline
     quiet = [i for i, transform in enumerate(p.pipe) if not isinstance(transform, GaussianNoise)]
-    pipe = Pipe(tuple(p.pipe[i] for i in quiet), (*(stages.specs[i] for i in quiet), p.wire))
+    pipe = Pipe(tuple(p.pipe[i] for i in quiet), (*(stages.specs[i] for i in quiet), p.encoded_spec))
     for scale in (1e-3, 1.0, 1e3):
         for i in range(20):
             v = scale * rng.standard_cauchy(p.spec.size)
             for name in set(p.spec.side) & set(
                 p.algorithm.side()
             ):  # an algorithm keeps the bounds of its own side values
-                v[p.spec.at(name)] = p.spec.bounds[name]
+                v[p.spec.slice(name)] = p.spec.bounds[name]
             if p.training.validation:
-                v[p.spec.at("val_accuracy")] = 1.0
+                v[p.spec.slice("val_accuracy")] = 1.0
             at = p.context(0, i, "anna", examples=1000, memo=pipe.start(), secret=KEY)
-            said = pipe.encode(v, at)
-            if p.wire.space == "integer":
-                said = pipe.transforms[-1].decode(said, at_of(pipe, at))
-            for name, part in p.wire.unpack(said).items():
-                assert np.linalg.norm(part) <= p.wire.bounds[name] * (1 + 1e-9), name
+            reply = pipe.encode(v, at)
+            if p.encoded_spec.space == "integer":
+                reply = pipe.transforms[-1].decode(reply, at_of(pipe, at))
+            for name, part in p.encoded_spec.unpack(reply).items():
+                assert np.linalg.norm(part) <= p.encoded_spec.bounds[name] * (1 + 1e-9), name
 
 
 def at_of(pipe: Pipe, at: Any) -> Any:
@@ -243,10 +243,10 @@ def at_of(pipe: Pipe, at: Any) -> Any:
 
 def test_equal_contexts_draw_equal_noise_and_others_draw_another() -> None:
     p = plan(GaussianNoise(1.0, by="each"))
-    zero, memo = np.zeros(p.spec.size), p.stages.start()
+    zero, memo = np.zeros(p.spec.size), p.pipeline.start()
 
     def draw(round: int, who: str) -> Any:
-        return p.stages.encode(zero, p.context(round, round, who, memo=memo, secret=KEY))
+        return p.pipeline.encode(zero, p.context(round, round, who, memo=memo, secret=KEY))
 
     np.testing.assert_array_equal(draw(0, "anna"), draw(0, "anna"))
     draws = np.stack([draw(0, "anna"), draw(0, "bert"), draw(1, "anna")])[:, :200]

@@ -27,8 +27,8 @@ from hansa import (
     Training,
     Uniform,
     Weigh,
-    planned,
-    spent,
+    planned_privacy,
+    spent_privacy,
 )
 from hansa.rand import Key
 from hansa.transforms.noise import SIDE_SHARE
@@ -64,7 +64,7 @@ def plan(kind: Any, name: str, by: str, weigh: Any) -> Plan:
 def test_the_noise_on_the_sum(kind: Any, name: str, by: str, weigh: Any) -> None:
     """Twelve are asked, and four of them drop out."""
     p = plan(kind, name, by, weigh)
-    after = Pipe(p.pipe[2:], p.stages.specs[2:])
+    after = Pipe(p.pipe[2:], p.pipeline.specs[2:])
     zero, memo, sums = np.zeros(after.specs[0].size), after.start(), []
     for r in range(ROUNDS):
         total = Total()
@@ -72,13 +72,13 @@ def test_the_noise_on_the_sum(kind: Any, name: str, by: str, weigh: Any) -> None
             total.add(after.encode(zero, p.context(r, r, f"c{i}", memo=memo, secret=KEY)))
         sums.append(after.decode(total.value(), p.context(r, r, n=STAYED, population=50, memo=memo, secret=KEY))[0])
     draws = np.array(sums)[:, :256]
-    share, bound = 1.0 if weigh.by == "one" else 1 - SIDE_SHARE, p.wire.bounds["delta"]
+    share, bound = 1.0 if weigh.by == "one" else 1 - SIDE_SHARE, p.encoded_spec.bounds["delta"]
     sigma = 0.9 * bound / math.sqrt(share)
     if kind is LaplaceNoise:
         sigma = math.sqrt(2) * 0.9 * math.sqrt(256) * bound / share
     assert bound == pytest.approx(2.0 * (weigh.cap or 1), rel=0.01)
     hands = {"server": 1.0, "all": STAYED / 6, "each": STAYED}[by]
-    rounding = 0.25 * STAYED * p.wire.noise.step.get("delta", 0.0) ** 2
+    rounding = 0.25 * STAYED * p.encoded_spec.noise.step.get("delta", 0.0) ** 2
     slack = (12 if kind is LaplaceNoise else 5) / math.sqrt(2 * draws.size)
     low, high = math.sqrt(hands) * sigma * (1 - slack), math.sqrt(hands * sigma**2 + rounding) * (1 + slack)
     assert low < draws.std() < high
@@ -94,11 +94,15 @@ def test_the_ledger_counts_those_who_stayed(kind: Any, name: str, by: str) -> No
     p = plan(kind, name, by, Weigh("one"))
     start = p.start()
     state = type(start)(
-        1, start.x, start.memo, seen=tuple(f"c{i}" for i in range(STAYED)), lost={f"c{i}": "late" for i in range(8, 12)}
+        1,
+        start.x,
+        start.memo,
+        participants=tuple(f"c{i}" for i in range(STAYED)),
+        excluded={f"c{i}": "late" for i in range(8, 12)},
     )
-    found, wanted = (ledger.epsilon(1e-6) for ledger in (spent(p, [state], 500), planned(p, 500, 1)))
+    found, wanted = (ledger.epsilon(1e-6) for ledger in (spent_privacy(p, [state], 500), planned_privacy(p, 500, 1)))
     if (name, by) == ("rounded", "all"):  # each rounds its own share of real noise, and no bound is known for that
-        assert found is None and wanted is None and "SkellamNoise" in planned(p, 500).guarantee(1e-6).why
+        assert found is None and wanted is None and "SkellamNoise" in planned_privacy(p, 500).guarantee(1e-6).why
         return
     assert found is not None and wanted is not None
     if (kind, by) == (GaussianNoise, "all"):
@@ -112,7 +116,7 @@ def test_draws_of_gaussian_noise_are_independent() -> None:
     zero = np.zeros(p.spec.size)
 
     def said(r: int, who: str) -> Any:
-        return p.stages.encode(zero, p.context(r, r, who, memo=p.stages.start(), secret=KEY))
+        return p.pipeline.encode(zero, p.context(r, r, who, memo=p.pipeline.start(), secret=KEY))
 
     np.testing.assert_array_equal(said(0, "anna"), said(0, "anna"))
     for draws in (np.stack([said(0, f"c{i}") for i in range(60)]), np.stack([said(r, "anna") for r in range(60)])):

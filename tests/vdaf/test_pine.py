@@ -37,9 +37,9 @@ def pine(profile: Profile = SMALL, kind: type[Pine] = Pine, **change: Any) -> Pi
 def prepared(one: Pine, nonce: bytes, public: bytes, shares: list[bytes]) -> list[Elements]:
     """The output shares of a report; ProtocolError where it is refused."""
     key = KEY[: one.verify_key_size]
-    said = [one.prepare(key, who, nonce, public, share) for who, share in enumerate(shares)]
-    message = one.decide([verifier for _, verifier in said])
-    return [one.finish(state, message) for state, _ in said]
+    reply = [one.prepare(key, who, nonce, public, share) for who, share in enumerate(shares)]
+    message = one.decide([verifier for _, verifier in reply])
+    return [one.finish(state, message) for state, _ in reply]
 
 
 def total(one: Pine, measurements: list[Any]) -> list[int]:
@@ -361,28 +361,28 @@ def test_an_element_above_the_modulus_is_refused(report: tuple[bytes, bytes, lis
 def test_any_changed_element_of_a_verifier_share_is_refused(report: tuple[bytes, bytes, list[bytes]]) -> None:
     """Among them v, the wires and the gadget of every proof: each proof must hold."""
     (nonce, public, shares), one = report, pine(shares=3)
-    said = [one.prepare(KEY, who, nonce, public, share)[1] for who, share in enumerate(shares)]
-    size = len(said[1]) - 64
+    reply = [one.prepare(KEY, who, nonce, public, share)[1] for who, share in enumerate(shares)]
+    size = len(reply[1]) - 64
     first = [0, 8, 8 * (one.norm.verifier_length - 1)]
     claims = [8 * (one.norm.verifier_length + k * one.claims.verifier_length) for k in range(3)]
     for i in (*first, *claims, *(i + 8 for i in claims), size - 8):
         with pytest.raises(ProtocolError, match="proof does not hold"):
-            one.decide([said[0], flip(said[1], i), said[2]])
+            one.decide([reply[0], flip(reply[1], i), reply[2]])
 
 
 @pytest.mark.guards("joint randomness is compared")
 @pytest.mark.promise("P19")
 def test_both_seeds_must_be_those_that_were_used(report: tuple[bytes, bytes, list[bytes]]) -> None:
     (nonce, public, shares), one = report, pine(shares=3)
-    said = [one.prepare(KEY, who, nonce, public, share) for who, share in enumerate(shares)]
-    message = one.decide([verifier for _, verifier in said])
-    one.finish(said[0][0], message)
+    reply = [one.prepare(KEY, who, nonce, public, share) for who, share in enumerate(shares)]
+    message = one.decide([verifier for _, verifier in reply])
+    one.finish(reply[0][0], message)
     for wrong in (flip(message, 0), flip(message, 63), message[:-1], message + b"\0", message[32:] + message[:32]):
         with pytest.raises(ProtocolError):
-            one.finish(said[0][0], wrong)
-    ends = [verifier[:-1] + bytes([verifier[-1] ^ 1]) for _, verifier in said]
+            one.finish(reply[0][0], wrong)
+    ends = [verifier[:-1] + bytes([verifier[-1] ^ 1]) for _, verifier in reply]
     with pytest.raises(ProtocolError, match="joint randomness"):
-        one.finish(said[0][0], one.decide([ends[0], *(verifier for _, verifier in said[1:])]))
+        one.finish(reply[0][0], one.decide([ends[0], *(verifier for _, verifier in reply[1:])]))
 
 
 @pytest.mark.guards("PINE binds the nonce", "PINE binds the context", "PINE binds the sizes")
@@ -437,9 +437,9 @@ def test_every_parameter_is_bound() -> None:
 
 def test_an_aggregator_with_another_key_spoils_the_report(report: tuple[bytes, bytes, list[bytes]]) -> None:
     (nonce, public, shares), one = report, pine(shares=3)
-    said = [one.prepare(KEY if who else bytes(32), who, nonce, public, share)[1] for who, share in enumerate(shares)]
+    reply = [one.prepare(KEY if who else bytes(32), who, nonce, public, share)[1] for who, share in enumerate(shares)]
     with pytest.raises(ProtocolError):
-        one.decide(said)
+        one.decide(reply)
 
 
 @pytest.mark.guards("randomness is fresh", "a share is not printed")
@@ -461,9 +461,9 @@ def test_the_bytes_of_our_own_profile_do_not_change() -> None:
     one = pine(PRODUCT, shares=3)
     nonce, rand = bytes(range(16)), bytes(i % 251 for i in range(one.rand_size))
     public, shares = one.shard(np.array(HONEST), nonce, rand)
-    said = [one.prepare(bytes(range(32)), who, nonce, public, share) for who, share in enumerate(shares)]
-    message = one.decide([verifier for _, verifier in said])
-    everything = hashlib.sha256(b"".join([public, *shares, *(verifier for _, verifier in said), message]))
+    reply = [one.prepare(bytes(range(32)), who, nonce, public, share) for who, share in enumerate(shares)]
+    message = one.decide([verifier for _, verifier in reply])
+    everything = hashlib.sha256(b"".join([public, *shares, *(verifier for _, verifier in reply), message]))
     assert everything.hexdigest() == GOLDEN
 
 

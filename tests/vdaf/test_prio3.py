@@ -44,9 +44,9 @@ def run(prio: Prio3, measurements: list[Any], others: dict[str, Prio3] | None = 
 
 def prepared(prio: Prio3, nonce: bytes, public: bytes, shares: list[bytes]) -> list[Elements]:
     """The output shares of a report; ProtocolError where it is refused."""
-    said = [prio.prepare(KEY, who, nonce, public, share) for who, share in enumerate(shares)]
-    message = prio.decide([verifier for _, verifier in said])
-    return [prio.finish(state, message) for state, _ in said]
+    reply = [prio.prepare(KEY, who, nonce, public, share) for who, share in enumerate(shares)]
+    message = prio.decide([verifier for _, verifier in reply])
+    return [prio.finish(state, message) for state, _ in reply]
 
 
 def columns(lists: list[list[int]]) -> list[int]:
@@ -228,8 +228,8 @@ def test_what_is_too_short_or_too_long_is_refused(prio: Prio3, measurement: int)
         for key, other in ((KEY[:-1], nonce), (KEY, nonce + b"\0")):
             with pytest.raises(ProtocolError, match="must have"):
                 prio.prepare(key, who, other, public, share)
-    said = [prio.prepare(KEY, who, nonce, public, share) for who, share in enumerate(shares)]
-    verifiers = [verifier for _, verifier in said]
+    reply = [prio.prepare(KEY, who, nonce, public, share) for who, share in enumerate(shares)]
+    verifiers = [verifier for _, verifier in reply]
     for wrongs in (verifiers[:-1], [*verifiers, verifiers[0]], [verifiers[0][:-1], *verifiers[1:]]):
         with pytest.raises(ProtocolError):
             prio.decide(wrongs)
@@ -237,7 +237,7 @@ def test_what_is_too_short_or_too_long_is_refused(prio: Prio3, measurement: int)
     for wrong in (message + b"\0", bytes(32)[: len(message)] + b"" * 2):
         if wrong != message:
             with pytest.raises(ProtocolError):
-                prio.finish(said[0][0], wrong)
+                prio.finish(reply[0][0], wrong)
     with pytest.raises(ProtocolError):
         prio.shard(measurement, nonce[:-1])
     for who in (-1, prio.shares):
@@ -271,10 +271,10 @@ def test_a_report_belongs_to_one_nonce_key_context_and_place(prio: Prio3, measur
     for other in (replace(prio, context=b"another task"), replace(prio, number=prio.number + 1)):
         with pytest.raises(ProtocolError):
             prepared(other, nonce, public, shares)
-    said = [prio.prepare(KEY, who, nonce, public, share)[1] for who, share in enumerate(shares)]
-    said[1] = prio.prepare(bytes(32), 1, nonce, public, shares[1])[1]
+    reply = [prio.prepare(KEY, who, nonce, public, share)[1] for who, share in enumerate(shares)]
+    reply[1] = prio.prepare(bytes(32), 1, nonce, public, shares[1])[1]
     with pytest.raises(ProtocolError):
-        prio.decide(said)
+        prio.decide(reply)
     with pytest.raises(ProtocolError):
         prepared(HISTOGRAM, nonce, public, [shares[0], *reversed(shares[1:])] if prio is HISTOGRAM else shares)
 
@@ -289,15 +289,15 @@ def test_two_reports_cannot_be_mixed() -> None:
 @pytest.mark.guards("joint randomness is compared")
 @pytest.mark.promise("P19")
 def test_a_message_of_another_report_is_refused() -> None:
-    said = []
+    reply = []
     for _ in range(2):
         nonce = vdaf.nonce()
         public, shares = HISTOGRAM.shard(1, nonce)
-        said.append([HISTOGRAM.prepare(KEY, who, nonce, public, share) for who, share in enumerate(shares)])
-    message = HISTOGRAM.decide([verifier for _, verifier in said[0]])
-    HISTOGRAM.finish(said[0][0][0], message)
+        reply.append([HISTOGRAM.prepare(KEY, who, nonce, public, share) for who, share in enumerate(shares)])
+    message = HISTOGRAM.decide([verifier for _, verifier in reply[0]])
+    HISTOGRAM.finish(reply[0][0][0], message)
     with pytest.raises(ProtocolError, match="joint randomness"):
-        HISTOGRAM.finish(said[1][0][0], message)
+        HISTOGRAM.finish(reply[1][0][0], message)
 
 
 @pytest.mark.guards("randomness is fresh")
@@ -350,8 +350,8 @@ def test_the_bytes_do_not_change() -> None:
     """Those of the published vectors, in an instance of our own."""
     nonce, rand = bytes(range(16)), bytes(i % 251 for i in range(HISTOGRAM.rand_size))
     public, shares = HISTOGRAM.shard(2, nonce, rand)
-    said = [HISTOGRAM.prepare(bytes(range(32)), who, nonce, public, share)[1] for who, share in enumerate(shares)]
-    everything = hashlib.sha256(b"".join([public, *shares, *said, HISTOGRAM.decide(said)]))
+    reply = [HISTOGRAM.prepare(bytes(range(32)), who, nonce, public, share)[1] for who, share in enumerate(shares)]
+    everything = hashlib.sha256(b"".join([public, *shares, *reply, HISTOGRAM.decide(reply)]))
     assert everything.hexdigest() == "3e882d4aac433bcb246954fccd0844b214b54b88afdd70bf8d9675c8fc514e4f"
 
 
@@ -359,11 +359,11 @@ def test_the_bytes_do_not_change() -> None:
 def test_each_of_several_proofs_must_hold() -> None:
     prio, nonce = prio3_sum_vec_multiproof(3, 5, 4, 2, b"task"), vdaf.nonce()
     public, shares = prio.shard([1, 2, 3], nonce)
-    said = [prio.prepare(KEY, who, nonce, public, share)[1] for who, share in enumerate(shares)]
-    prio.decide(said)
+    reply = [prio.prepare(KEY, who, nonce, public, share)[1] for who, share in enumerate(shares)]
+    prio.decide(reply)
     for k in range(3):
         for i in (0, 8, 8 * (prio.proof.verifier_length - 1)):
             start = 8 * prio.proof.verifier_length * k + i
-            changed = said[0][:start] + bytes([said[0][start] ^ 1]) + said[0][start + 1 :]
+            changed = reply[0][:start] + bytes([reply[0][start] ^ 1]) + reply[0][start + 1 :]
             with pytest.raises(ProtocolError, match="proof does not hold"):
-                prio.decide([changed, said[1]])
+                prio.decide([changed, reply[1]])

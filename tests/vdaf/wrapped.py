@@ -153,11 +153,11 @@ def accepts(one: Pine, liar: Liar, x: list[int]) -> bool:
     """Do two aggregators take a liar's report?"""
     key, nonce = secrets.token_bytes(one.verify_key_size), vdaf.nonce()
     public, shares = liar.shard(x, nonce)  # type: ignore[arg-type]
-    said = [one.prepare(key, who, nonce, public, share) for who, share in enumerate(shares)]
+    reply = [one.prepare(key, who, nonce, public, share) for who, share in enumerate(shares)]
     try:
-        message = one.decide([verifier for _, verifier in said])
+        message = one.decide([verifier for _, verifier in reply])
     except ProtocolError:
         return False
-    for state, _ in said:
+    for state, _ in reply:
         one.finish(state, message)
     return True

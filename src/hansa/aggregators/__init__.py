@@ -25,19 +25,19 @@ NO_VECTOR: Kind = "invalid"  # why a client is left out that says no vector of t
 class Channel(Protocol):
     """The server's letterbox for one round; who does not answer is noted, with the reason."""
 
-    def ask(self, bodies: Mapping[str, Any]) -> dict[str, Any]:
+    def gather(self, bodies: Mapping[str, Any]) -> dict[str, Any]:
         """Say something to each of many, and hear who answered what, in the order of their names."""
         ...
 
-    def total(self, cohort: Sequence[str]) -> tuple[Total, list[str]]:
+    def sum(self, cohort: Sequence[str]) -> tuple[Total, list[str]]:
         """Ask each for its vector, and hear their sum alone, and who is in it."""
         ...
 
-    def each(self, bodies: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    def as_completed(self, bodies: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         """Say something to each of many, and hear who answered what, as it comes; others may be asked meanwhile."""
         ...
 
-    def lose(self, who: str, why: str) -> None:
+    def exclude(self, who: str, why: str) -> None:
         """Leave out one who answered, for a reason."""
         ...
 
@@ -45,7 +45,7 @@ class Channel(Protocol):
 class Aggregator:
     """A client says its vector, and the server hears it; a subclass says what the server makes of it."""
 
-    least: ClassVar[int] = 1  # a round with fewer clients must not end in a sum
+    min_clients: ClassVar[int] = 1  # a round with fewer clients must not end in a sum
 
     @property
     def parties(self) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ class Aggregator:
         """What is known of the sum; PlanError where such vectors cannot be aggregated this way."""
         return spec
 
-    def need(self, n: int) -> str:
+    def shortfall(self, n: int) -> str:
         """Why n clients are too few for what the aggregator promises, or nothing."""
         return ""
 
@@ -72,11 +72,11 @@ class Aggregator:
         """The server's side: the decoded mean (None where nobody is in it), and who is in it."""
         raise TypeError(f"{type(self).__name__} does not say what the server does")
 
-    def moved(self, spec: Spec, others: float, liars: int = 1) -> dict[str, float]:
+    def moved(self, spec: Spec, others: float, attackers: int = 1) -> dict[str, float]:
         """How far so many liars move the mean of each block of the update; nothing where nothing they say is proven."""
         return {}
 
-    def sees(self) -> tuple[tuple[str, str, str], ...]:
+    def visibility(self) -> tuple[tuple[str, str, str], ...]:
         """Who sees what, under which assumption."""
         return (
             # P9
@@ -95,18 +95,19 @@ class Sum(Aggregator):
 
     def server(self, channel: Channel, cohort: Sequence[str], decode: Decoder) -> tuple[Mean | None, list[str]]:
         """decode(Σ vᵢ)."""
-        total, seen = channel.total(cohort)
+        total, participants = channel.sum(cohort)
         if total.count:
-            return decode(total.value(), len(seen)), seen
-        wire = decode.pipe.specs[-1]
-        nothing = np.zeros(wire.size, np.uint64 if wire.space == "integer" else np.float64)
-        return (decode(nothing, 0) if wire.hidden else None), seen  # where noise hides the sample, also an empty one
+            return decode(total.value(), len(participants)), participants
+        encoded = decode.pipe.specs[-1]
+        nothing = np.zeros(encoded.size, np.uint64 if encoded.space == "integer" else np.float64)
+        mean = decode(nothing, 0) if encoded.hidden else None  # where noise hides the sample, also an empty one
+        return mean, participants
 
-    def sees(self) -> tuple[tuple[str, str, str], ...]:
+    def visibility(self) -> tuple[tuple[str, str, str], ...]:
         """As with every sum in the clear; and what liars can do."""
         lies = "nothing: a sum shows nobody's lie; the plan's bounds hold for those who follow it"
         # P9
-        return (*super().sees(), ("lying clients", "the model; one of them moves it as far as it likes", lies))
+        return (*super().visibility(), ("lying clients", "the model; one of them moves it as far as it likes", lies))
 
 
 class RobustRule(Aggregator):
@@ -120,7 +121,7 @@ class RobustRule(Aggregator):
         """The n updates [n, d] become one [d]."""
         raise TypeError(f"{type(self).__name__} does not say its rule")
 
-    def left(self, n: int, answered: int) -> RobustRule:
+    def without(self, n: int, answered: int) -> RobustRule:
         """The rule for the n vectors that those who answered have said; RoundError where they are too few.
 
         Who said none may be honest, with a training that diverged: there need not be fewer liars among the others.
@@ -128,14 +129,14 @@ class RobustRule(Aggregator):
         enough(self, n)
         return self
 
-    def promise(self) -> str:
+    def tolerance(self) -> str:
         """Up to which share of liars the rule holds, as a clause."""
         return "the rule states no share of liars that it withstands"
 
-    def sees(self) -> tuple[tuple[str, str, str], ...]:
+    def visibility(self) -> tuple[tuple[str, str, str], ...]:
         """As with every sum in the clear; and what liars can do."""
         # P66
-        return (*super().sees(), ("lying clients", "the model; they move it, but not far", self.promise()))
+        return (*super().visibility(), ("lying clients", "the model; they move it, but not far", self.tolerance()))
 
     def plan(self, spec: Spec) -> Spec:
         """Noise and what transforms learn are made for sums."""
@@ -156,36 +157,36 @@ class RobustRule(Aggregator):
 
     def server(self, channel: Channel, cohort: Sequence[str], decode: Decoder) -> tuple[Mean | None, list[str]]:
         """rule(decode(v₁), …, decode(vₙ))."""
-        answers, heard = channel.ask(dict.fromkeys(cohort)), dict[str, Vector]()
-        for who, said in answers.items():
-            v, why = decoded(said, decode)
+        answers, received = channel.gather(dict.fromkeys(cohort)), dict[str, Vector]()
+        for who, reply in answers.items():
+            v, why = decoded(reply, decode)
             if why:
-                channel.lose(who, why)
+                channel.exclude(who, why)
             else:
-                heard[who] = v
-        if not heard:
+                received[who] = v
+        if not received:
             return None, []
         enough(self, len(answers))
-        rest = self.left(len(heard), len(answers))
-        V, memo = np.stack(list(heard.values())), decode.at.memo
+        rest = self.without(len(received), len(answers))
+        V, memo = np.stack(list(received.values())), decode.at.memo
         size = sum(decode.spec.blocks[name] for name in decode.spec.update)  # the side values follow the update
-        return (np.concatenate([rest.rule(V[:, :size]), np.median(V[:, size:], axis=0)]), memo), list(heard)
+        return (np.concatenate([rest.rule(V[:, :size]), np.median(V[:, size:], axis=0)]), memo), list(received)
 
 
 def enough(rule: RobustRule, n: int) -> None:
     """Raise RoundError where n vectors are too few for what the rule promises."""
-    if why := rule.need(n):
+    if why := rule.shortfall(n):
         raise RoundError(f"{rule!r} heard {n} clients.", why, "Sample more, or expect fewer liars.")
 
 
-def decoded(said: Any, decode: Decoder) -> tuple[Vector, str]:
+def decoded(reply: Any, decode: Decoder) -> tuple[Vector, str]:
     """One client's vector, or why it has none: whatever a liar says, the round goes on without it."""
     none = np.empty(0)
-    if not decode.pipe.specs[-1].fits(said):
+    if not decode.pipe.specs[-1].fits(reply):
         return none, NO_VECTOR
     try:
         with np.errstate(all="ignore"):
-            v, _ = decode(said, 1)
+            v, _ = decode(reply, 1)
     except RoundError:  # whose words are about this one vector
         return none, "its vector cannot be decoded"
     return (v, "") if np.isfinite(v).all() else (none, "its vector holds NaN or infinity")

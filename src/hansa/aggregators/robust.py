@@ -36,11 +36,11 @@ class Median(RobustRule):
         """median over clients [d]."""
         return _coordinates(V, _middle)
 
-    def need(self, n: int) -> str:
+    def shortfall(self, n: int) -> str:
         """Three, the least number with a minority in it."""
         return _few(self, n, 3)
 
-    def promise(self) -> str:
+    def tolerance(self) -> str:
         """Up to which share of liars it holds."""
         # P66
         return "fewer than half of the clients heard lie"
@@ -74,16 +74,16 @@ class TrimmedMean(RobustRule):
     def _cut(self, n: int) -> int:
         return min(math.floor(self.share * n + 1e-9), (n - 1) // 2)  # 0.29·100 is 28.999… in floating point
 
-    def left(self, n: int, answered: int) -> Self:
+    def without(self, n: int, answered: int) -> Self:
         """The rule that cuts as many as of all who answered, or all but the median."""
         enough(Median(), n)
         return replace(self, share=min(self._cut(answered), (n - 1) // 2) / n)
 
-    def need(self, n: int) -> str:
+    def shortfall(self, n: int) -> str:
         """As many as make k ≥ 1: with fewer nothing is cut, and this is the plain mean."""
         return _few(self, n, math.ceil(1 / self.share - 1e-9))
 
-    def promise(self) -> str:
+    def tolerance(self) -> str:
         """Up to which share of liars it holds."""
         # P66
         return f"at most {100 * self.share:.3g}% of the clients heard lie"
@@ -107,16 +107,16 @@ class Krum(RobustRule):
         """The row of V with the smallest score [d]."""
         return np.asarray(V[_ranks(_distances(V), self.f)[0]])
 
-    def left(self, n: int, answered: int) -> Self:
+    def without(self, n: int, answered: int) -> Self:
         """The rule with the same f, or the largest with n ≥ 2f+2: then each liar's score counts an honest vector."""
         enough(replace(self, f=0), n)
         return replace(self, f=min(self.f, (n - 2) // 2))
 
-    def need(self, n: int) -> str:
+    def shortfall(self, n: int) -> str:
         """2f + 3."""
         return _few(self, n, 2 * self.f + 3)
 
-    def promise(self) -> str:
+    def tolerance(self) -> str:
         """Up to which number of liars it holds."""
         # P66
         return f"at most {self.f} of the clients heard lie, and {2 * self.f + 3} or more are heard"
@@ -145,17 +145,17 @@ class MultiKrum(RobustRule):
     def _least(self) -> int:
         return max(2 * self.f + 3, self.m + self.f + 2)
 
-    def left(self, n: int, answered: int) -> Self:
+    def without(self, n: int, answered: int) -> Self:
         """The rule with the same f, or the largest with n ≥ 2f+2; and the same m, or the largest with n ≥ m+f+2."""
         enough(replace(self, f=0, m=1), n)
         f = min(self.f, (n - 2) // 2)
         return replace(self, f=f, m=max(1, min(self.m, n - f - 2)))
 
-    def need(self, n: int) -> str:
+    def shortfall(self, n: int) -> str:
         """2f + 3, and m + f + 2."""
         return _few(self, n, self._least())
 
-    def promise(self) -> str:
+    def tolerance(self) -> str:
         """Up to which number of liars it holds."""
         # P66
         return f"at most {self.f} of the clients heard lie, and {self._least()} or more are heard"
@@ -191,11 +191,11 @@ class GeometricMedian(RobustRule):
                 break
         return v
 
-    def need(self, n: int) -> str:
+    def shortfall(self, n: int) -> str:
         """Three, the least number with a minority in it."""
         return _few(self, n, 3)
 
-    def promise(self) -> str:
+    def tolerance(self) -> str:
         """Up to which share of liars it holds."""
         # P66
         return "fewer than half of the clients heard lie"
@@ -229,7 +229,7 @@ class CentredClipping(RobustRule):
             v = v + (scale @ V - scale.sum() * v) / n
         return v
 
-    def promise(self) -> str:
+    def tolerance(self) -> str:
         """Up to which share of liars it holds, and what bounds them beyond it."""
         far = self.iterations * self.radius
         # P66
@@ -265,16 +265,16 @@ class Bulyan(RobustRule):
 
         return _coordinates(V, near, chosen)
 
-    def left(self, n: int, answered: int) -> Self:
+    def without(self, n: int, answered: int) -> Self:
         """The rule with the same f, or the largest with n ≥ 4f+1: then θ > 2f, and every median is an honest one's."""
         enough(replace(self, f=0), n)
         return replace(self, f=min(self.f, (n - 1) // 4))
 
-    def need(self, n: int) -> str:
+    def shortfall(self, n: int) -> str:
         """4f + 3."""
         return _few(self, n, 4 * self.f + 3)
 
-    def promise(self) -> str:
+    def tolerance(self) -> str:
         """Up to which number of liars it holds."""
         # P66
         return f"at most {self.f} of the clients heard lie, and {4 * self.f + 3} or more are heard"

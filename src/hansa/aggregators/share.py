@@ -37,16 +37,16 @@ class Share:
 
     def prepare(self, reports: Sequence[Report]) -> dict[str, list[bytes] | str]:
         """This aggregator's part of checking reports, on all cores: verifier shares, or why there are none."""
-        said: dict[str, list[bytes] | str] = {report[0]: self._check(report) for report in reports}
-        fresh = [report for report in reports if not said[report[0]]]
+        reply: dict[str, list[bytes] | str] = {report[0]: self._check(report) for report in reports}
+        fresh = [report for report in reports if not reply[report[0]]]
         with ThreadPoolExecutor(_cores()) as pool:
             made = list(pool.map(self._prepare, fresh))
         for (who, *_), result in zip(fresh, made, strict=True):
             if isinstance(result, str):
-                said[who] = result
+                reply[who] = result
             else:
-                self._states[who], said[who] = result
-        return said
+                self._states[who], reply[who] = result
+        return reply
 
     def _check(self, report: Report) -> str:
         """A client has one report in a sum, and a nonce belongs to one report."""
@@ -65,11 +65,11 @@ class Share:
         except ProtocolError as error:
             return f"{error.found} {error.why}"
 
-    def decide(self, reports: Sequence[str], said: Sequence[Mapping[str, Any]]) -> tuple[Verdicts, dict[str, str]]:
+    def decide(self, reports: Sequence[str], reply: Sequence[Mapping[str, Any]]) -> tuple[Verdicts, dict[str, str]]:
         """From what all aggregators say of reports: the verdicts on valid ones, and what is wrong with the others."""
         verdicts, why = dict[str, list[bytes]](), dict[str, str]()
         for who in reports:
-            row: list[Any] = [one.get(who) for one in said]
+            row: list[Any] = [one.get(who) for one in reply]
             own, *others = row
             bad = [own] if isinstance(own, str) else [_words(one) for one in others if not isinstance(one, list)]
             try:
@@ -108,20 +108,20 @@ class Share:
 
     def totals(self, noise: Mapping[str, Integers]) -> list[bytes]:
         """Its share of the sum of each claim, with its own noise."""
-        said = []
+        reply = []
         for part, total in zip(self.parts, self._sums, strict=True):
             field = part.sum.field
             if noise:
                 total = field.add(total, field.integers(np.concatenate([noise[name] for name in part.names])))
-            said.append(field.encode(total))
-        return said
+            reply.append(field.encode(total))
+        return reply
 
 
-def _words(said: Any) -> str:
+def _words(reply: Any) -> str:
     """What is repeated of another aggregator's words on a report."""
-    if not isinstance(said, str):
+    if not isinstance(reply, str):
         return "an aggregator says nothing of it"
-    return said if said in SAID else "a helper refuses it"
+    return reply if reply in SAID else "a helper refuses it"
 
 
 def _cores() -> int:

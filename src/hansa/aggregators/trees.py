@@ -49,31 +49,31 @@ class Ensemble(Aggregator):
 
     def server(self, channel: Channel, cohort: Sequence[str], decode: Decoder) -> tuple[Mean | None, list[str]]:
         """Rows [shareₖ, Tₖ, Σ shareₖ reportₖ]."""
-        wire, spec = decode.pipe.specs[-1], decode.spec
+        encoded, spec = decode.pipe.specs[-1], decode.spec
         size = sum(spec.blocks[name] for name in spec.update)  # the side values follow the update
-        heard, weights = dict[str, Vector](), list[float]()
-        for who, said in channel.ask(dict.fromkeys(cohort)).items():
-            v, why = decoded(said, decode)
+        received, weights = dict[str, Vector](), list[float]()
+        for who, reply in channel.gather(dict.fromkeys(cohort)).items():
+            v, why = decoded(reply, decode)
             if not why:
                 with np.errstate(over="ignore"):  # as trees have them: Weigh may have moved the last bits of 64
                     v[:size] = np.float32(v[:size])
                 why = decode.fault(spec.unpack(v))
-            weight = float(said[wire.at("weight")][0]) if "weight" in wire.blocks and not why else 1.0
+            weight = float(reply[encoded.slice("weight")][0]) if "weight" in encoded.blocks and not why else 1.0
             if weight > MOST:
                 why = f"it counts for more than {MOST:g} examples"
             if why:
-                channel.lose(who, why)
+                channel.exclude(who, why)
             else:
-                heard[who] = v
+                received[who] = v
                 weights.append(weight)
-        if not heard:
+        if not received:
             return None, []
-        V, shares = np.stack(list(heard.values())), np.array(weights) / sum(weights)
+        V, shares = np.stack(list(received.values())), np.array(weights) / sum(weights)
         V[:, size:] = shares @ V[:, size:]
-        V[:, spec.at("share")] *= shares[:, None]
-        return (V, decode.at.memo), list(heard)
+        V[:, spec.slice("share")] *= shares[:, None]
+        return (V, decode.at.memo), list(received)
 
-    def sees(self) -> tuple[tuple[str, str, str], ...]:
+    def visibility(self) -> tuple[tuple[str, str, str], ...]:
         """Trees are in the clear."""
         return (
             # P8

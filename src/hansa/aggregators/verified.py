@@ -66,7 +66,7 @@ class VerifiedSum(Aggregator):
     noise: float = 0.0
     bound: float | None = None
 
-    least: ClassVar[int] = 2
+    min_clients: ClassVar[int] = 2
 
     @property
     def parties(self) -> tuple[str, ...]:
@@ -96,7 +96,7 @@ class VerifiedSum(Aggregator):
             )
         order = [parts[list(step).index(name)] for name in spec.blocks]
         kind: Literal["discrete gaussian", "unknown"] = "discrete gaussian" if own(self) else "unknown"
-        return spec.but(noise=Noise(self.noise, by="aggregators", kind=kind, parts=tuple(order), step=step))
+        return spec.replace(noise=Noise(self.noise, by="aggregators", kind=kind, parts=tuple(order), step=step))
 
     def _check(self) -> None:
         named = isinstance(self.helpers, tuple) and all(
@@ -148,9 +148,9 @@ class VerifiedSum(Aggregator):
                 f"The pipe lets a vector have a norm of {longest:g}.",
                 f"Leave `bound` out, write bound={longest:g}, or clip to less.",
             )
-        if spec.wire.modulus < 64:
+        if spec.sum_facts.modulus < 64:
             raise PlanError(
-                f"VerifiedSum cannot prove a norm of integers mod 2^{spec.wire.modulus}.",
+                f"VerifiedSum cannot prove a norm of integers mod 2^{spec.sum_facts.modulus}.",
                 "Of a number that has wrapped around nobody can tell how large it was.",
                 "Leave of='sum' out of Quantize.",
             )
@@ -168,7 +168,7 @@ class VerifiedSum(Aggregator):
     def _claims(self, spec: Spec, binding: bytes) -> tuple[Claim, ...]:
         return claims(spec, self._aggregators, self.bound, self.noise > 0, binding)
 
-    def moved(self, spec: Spec, others: float, liars: int = 1) -> dict[str, float]:
+    def moved(self, spec: Spec, others: float, attackers: int = 1) -> dict[str, float]:
         """How far liars move the mean of each block of the update, where the others weigh so much in all.
 
         Proven of each are ‖u‖ ≤ B and a ≤ w ≤ b, apart; others keep to ‖u‖ ≤ w·B/b, so their mean m has ‖m‖ ≤ B/b, and
@@ -177,7 +177,7 @@ class VerifiedSum(Aggregator):
 
         where a = b = 1 with Weigh('one'). Up to the rounding of others; of all clients lying, B/a.
         """
-        parts, weights, f = self._claims(spec, b""), (1.0, 1.0), liars
+        parts, weights, f = self._claims(spec, b""), (1.0, 1.0), attackers
         for part in parts:
             if isinstance(part, Range) and "weight" in part.names:
                 i = part.names.index("weight")
@@ -238,23 +238,23 @@ class VerifiedSum(Aggregator):
             )
         binding = _binding(at, opening)
         share = Share(self._claims(at.spec, binding), me, secret)
-        said: Any = True
+        reply: Any = True
         while True:
-            match (yield said):
+            match (yield reply):
                 case {"reports": list(reports), "count": list(names), **more} if not more and _all(names, str):
                     share.count(names)
-                    said = share.prepare([_opened(report, cohort, key, binding, me) for report in reports])
+                    reply = share.prepare([_opened(report, cohort, key, binding, me) for report in reports])
                 case {"verdicts": dict(verdicts), **more} if not more:
-                    said = share.finish(verdicts)
+                    reply = share.finish(verdicts)
                 case {"close": list(names), **more} if not more and _all(names, str):
                     share.count(names)
                     break
                 case _:
                     raise _unexpected(at.who, "reports, verdicts, or the end of the round")
-        if len(share.seen) < max(quorum, self.least):
+        if len(share.seen) < max(quorum, self.min_clients):
             raise ProtocolError(
                 f"{at.who} was asked for a sum over {len(share.seen)} clients.",
-                f"It says none over fewer than {max(quorum, self.least)}.",
+                f"It says none over fewer than {max(quorum, self.min_clients)}.",
                 "Sample more clients, or ask for a lower quorum in the plan.",
             )
         return {"totals": share.totals(self._noise(at.spec, at.key, share)), "seen": sorted(share.seen)}
@@ -275,19 +275,19 @@ class VerifiedSum(Aggregator):
         self._tell(channel, opening, bool)
         parts = self._claims(spec, _binding(at, opening))
         share, agreed = Share(parts, 0, secret), list[str]()
-        reports = channel.each(dict.fromkeys(cohort, opening))
+        reports = channel.as_completed(dict.fromkeys(cohort, opening))
         while batch := list(islice(reports, max(1, min(MOST, BATCH // (8 * spec.size))))):
             agreed = self._check_batch(channel, share, batch, agreed)
             share.count(agreed)
         n = len(share.seen)
-        if n < self.least:
+        if n < self.min_clients:
             return None, sorted(share.seen)
         ends = self._tell(channel, {"close": agreed}, dict)
         totals = [share.totals(self._noise(spec, at.key, share)), *(_totals(end, share) for end in ends)]
         tail = self._tail(spec)
         read = [
-            part.read(said, n, max(tail[name] for name in part.names))
-            for part, said in zip(parts, zip(*totals, strict=True), strict=True)
+            part.read(reply, n, max(tail[name] for name in part.names))
+            for part, reply in zip(parts, zip(*totals, strict=True), strict=True)
         ]
         return decode(_vector(spec, parts, read), n), sorted(share.seen)
 
@@ -295,7 +295,7 @@ class VerifiedSum(Aggregator):
         return self._ask(channel, dict.fromkeys(self.parties, body), kind)
 
     def _ask(self, channel: Channel, bodies: dict[str, Any], kind: type) -> list[Any]:
-        answers = channel.ask(bodies)
+        answers = channel.gather(bodies)
         if missing := [name for name in self.parties if name not in answers]:
             raise RoundError(
                 f"{' and '.join(missing)} said no more.",
@@ -312,20 +312,20 @@ class VerifiedSum(Aggregator):
         """Who of a batch is in the sum; the helpers count those of the one before."""
         reports = {who: report for who, report in batch if self._fits(report, len(share.parts))}
         for who in sorted(dict(batch).keys() - reports.keys()):
-            channel.lose(who, "what it says is no report of this plan")
-        mine = share.prepare([(who, r["nonce"], r["public"], r["leader"]) for who, r in reports.items()])
+            channel.exclude(who, "what it says is no report of this plan")
+        own = share.prepare([(who, r["nonce"], r["public"], r["leader"]) for who, r in reports.items()])
         bodies = [
             [(who, r["nonce"], r["public"], r["sealed"][j]) for who, r in reports.items()]
             for j in range(len(self.parties))
         ]
         told = {name: {"reports": rows, "count": counted} for name, rows in zip(self.parties, bodies, strict=True)}
-        said = [mine, *self._ask(channel, told, dict)]
-        verdicts, why = share.decide(list(reports), said)
+        reply = [own, *self._ask(channel, told, dict)]
+        verdicts, why = share.decide(list(reports), reply)
         ends = [share.finish(verdicts), *self._tell(channel, {"verdicts": verdicts}, list)]
         agreed = [who for who in verdicts if all(who in end for end in ends)]
         why |= {who: "its aggregators used other joint randomness" for who in verdicts if who not in agreed}
         for who, reason in why.items():
-            channel.lose(who, f"its report is refused: {reason}")
+            channel.exclude(who, f"its report is refused: {reason}")
         return agreed
 
     def _fits(self, report: Any, parts: int) -> bool:
@@ -337,13 +337,13 @@ class VerifiedSum(Aggregator):
                     return right and all(len(row) == parts and max(map(len, row)) < SEEDS for row in (public, *sealed))
         return False
 
-    def _opening(self, said: Any, who: str) -> dict[str, Any]:
+    def _opening(self, reply: Any, who: str) -> dict[str, Any]:
         """What binds a session's proofs: the hash of the key to check with, the challenges, the hash of the cohort."""
-        match said:
+        match reply:
             case {"key": key, "challenges": list(challenges), "cohort": digest, **more} if not more:
                 parts, count = [key, digest, *challenges], len(self.parties)
                 if _all(parts, bytes) and {len(part) for part in parts} == {SECRET} and len(challenges) == count:
-                    return dict(said)
+                    return dict(reply)
         raise _unexpected(who, "the hash of a key, a challenge of each helper, and the hash of the cohort")
 
     def _noise(self, spec: Spec, key: Key, share: Share) -> dict[str, Integers]:
@@ -358,7 +358,7 @@ class VerifiedSum(Aggregator):
         sigmas = [sigma for *_, sigma in self.plan(spec).noise.parts] or [0.0] * len(spec.blocks)
         return {name: 40 * self._aggregators * sigma for name, sigma in zip(spec.blocks, sigmas, strict=True)}
 
-    def sees(self) -> tuple[tuple[str, str, str], ...]:
+    def visibility(self) -> tuple[tuple[str, str, str], ...]:
         """Who sees what, and who must be honest for it."""
         one = "that one of the aggregators (the server, the helpers) keeps its shares to itself"
         more = (
@@ -394,8 +394,8 @@ def _promise(secret: bytes, challenges: Sequence[bytes], cohort: Sequence[str]) 
 
 def _binding(at: Context, opening: dict[str, Any]) -> bytes:
     """What every proof and sealed share of a session is bound to; `task` holds plan, session and model."""
-    said = ("hansa VerifiedSum 1", at.session.task, opening["key"], opening["challenges"], opening["cohort"])
-    return hashlib.sha256(dumps(said)).digest()
+    reply = ("hansa VerifiedSum 1", at.session.task, opening["key"], opening["challenges"], opening["cohort"])
+    return hashlib.sha256(dumps(reply)).digest()
 
 
 def _info(binding: bytes, who: str, nonce: bytes, public: list[bytes], aggregator: int, part: int) -> bytes:
@@ -437,7 +437,7 @@ def _vector(spec: Spec, parts: Sequence[Claim], sums: Sequence[Integers]) -> Vec
         start = 0
         for name, step in zip(part.names, part.steps, strict=True):
             block = x[start : start + spec.blocks[name]]
-            v[spec.at(name)] = block * step if real else block.view(np.uint64)
+            v[spec.slice(name)] = block * step if real else block.view(np.uint64)
             start += spec.blocks[name]
     return v
 

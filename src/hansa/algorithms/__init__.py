@@ -42,12 +42,12 @@ class Algorithm(Protocol):
         """What the server remembers before the first round."""
         ...
 
-    def down(self, x: Vector, memo: Memo) -> dict[str, Vector]:
+    def broadcast(self, x: Vector, memo: Memo) -> dict[str, Vector]:
         """What the server tells every client."""
         ...
 
     def client(
-        self, model: Model, down: dict[str, Vector], mine: Memo, data: Any, training: Training, at: Context
+        self, model: Model, broadcast: dict[str, Vector], client_state: Memo, data: Any, training: Training, at: Context
     ) -> tuple[Parts, Memo]:
         """One client's round: what it says, and what it remembers itself."""
         ...
@@ -97,16 +97,16 @@ class FedAvg:
         """The server optimizer's memory."""
         return {"opt": self.server.start(x)}
 
-    def down(self, x: Vector, memo: Memo) -> dict[str, Vector]:
+    def broadcast(self, x: Vector, memo: Memo) -> dict[str, Vector]:
         """The model."""
         return {"x": x}
 
     def client(
-        self, model: Model, down: dict[str, Vector], mine: Memo, data: Any, training: Training, at: Context
+        self, model: Model, broadcast: dict[str, Vector], client_state: Memo, data: Any, training: Training, at: Context
     ) -> tuple[Parts, Memo]:
         """Train from x, with the pull; say the change."""
-        fit = model.train(down["x"], data, training, Drift(self.pull), at.key)
-        return {"delta": fit.x - down["x"], "loss": fit.loss}, mine
+        fit = model.train(broadcast["x"], data, training, Drift(self.pull), at.key)
+        return {"delta": fit.x - broadcast["x"], "loss": fit.loss}, client_state
 
     def step(self, x: Vector, memo: Memo, mean: dict[str, Vector], at: Context) -> tuple[Vector, Memo]:
         """The server optimizer's step along the mean update."""
@@ -142,20 +142,20 @@ class Scaffold(FedAvg):
         """c = 0."""
         return {**super().start(x), "c": np.zeros_like(x)}
 
-    def down(self, x: Vector, memo: Memo) -> dict[str, Vector]:
+    def broadcast(self, x: Vector, memo: Memo) -> dict[str, Vector]:
         """The model and c."""
         return {"x": x, "c": memo["c"]}
 
     def client(
-        self, model: Model, down: dict[str, Vector], mine: Memo, data: Any, training: Training, at: Context
+        self, model: Model, broadcast: dict[str, Vector], client_state: Memo, data: Any, training: Training, at: Context
     ) -> tuple[Parts, Memo]:
         """Train with drift c − cᵢ; renew cᵢ."""
-        x, c = down["x"], down["c"]
-        ci = mine.get("c", np.zeros_like(c))
+        x, c = broadcast["x"], broadcast["c"]
+        ci = client_state.get("c", np.zeros_like(c))
         fit = model.train(x, data, training, Drift(self.pull, shift=c - ci), at.key)
         new = ci - c + (x - fit.x) / (fit.steps * training.learning_rate)
         new[model.trainable :] = 0.0  # what no gradient moves needs no control
-        return {"delta": fit.x - x, "control": new - ci, "loss": fit.loss}, {**mine, "c": new}
+        return {"delta": fit.x - x, "control": new - ci, "loss": fit.loss}, {**client_state, "c": new}
 
     def step(self, x: Vector, memo: Memo, mean: dict[str, Vector], at: Context) -> tuple[Vector, Memo]:
         """Step x, and move c by the share of the clients that took part."""
@@ -197,14 +197,14 @@ class FedNova(FedAvg):
         return {"tau": Interval(1.0, self.most)}
 
     def client(
-        self, model: Model, down: dict[str, Vector], mine: Memo, data: Any, training: Training, at: Context
+        self, model: Model, broadcast: dict[str, Vector], client_state: Memo, data: Any, training: Training, at: Context
     ) -> tuple[Parts, Memo]:
         """Say Δ/τ and τ."""
-        fit = model.train(down["x"], data, training, Drift(), at.key)
+        fit = model.train(broadcast["x"], data, training, Drift(), at.key)
         tau = min(steps_weight(fit.steps, training), self.most)
-        delta = fit.x - down["x"]
+        delta = fit.x - broadcast["x"]
         delta[: model.trainable] /= tau
-        return {"delta": delta, "tau": tau, "loss": fit.loss}, mine
+        return {"delta": delta, "tau": tau, "loss": fit.loss}, client_state
 
     def step(self, x: Vector, memo: Memo, mean: dict[str, Vector], at: Context) -> tuple[Vector, Memo]:
         """The mean τ times the mean normalised update."""
@@ -252,13 +252,13 @@ class FedDyn(FedAvg):
         return {**super().start(x), "h": np.zeros_like(x)}
 
     def client(
-        self, model: Model, down: dict[str, Vector], mine: Memo, data: Any, training: Training, at: Context
+        self, model: Model, broadcast: dict[str, Vector], client_state: Memo, data: Any, training: Training, at: Context
     ) -> tuple[Parts, Memo]:
         """Train with drift α(y − x) − gₖ; renew gₖ."""
-        x = down["x"]
-        g = mine.get("g", np.zeros_like(x))
+        x = broadcast["x"]
+        g = client_state.get("g", np.zeros_like(x))
         fit = model.train(x, data, training, Drift(self.alpha, shift=-g), at.key)
-        return {"delta": fit.x - x, "loss": fit.loss}, {**mine, "g": g - self.alpha * (fit.x - x)}
+        return {"delta": fit.x - x, "loss": fit.loss}, {**client_state, "g": g - self.alpha * (fit.x - x)}
 
     def step(self, x: Vector, memo: Memo, mean: dict[str, Vector], at: Context) -> tuple[Vector, Memo]:
         """Move h, then x."""

@@ -36,10 +36,10 @@ class Ditto(FedAvg):
             )
 
     def client(
-        self, model: Model, down: dict[str, Vector], mine: Memo, data: Any, training: Training, at: Context
+        self, model: Model, broadcast: dict[str, Vector], client_state: Memo, data: Any, training: Training, at: Context
     ) -> tuple[Parts, Memo]:
         """FedAvg's round, then the personal model's, pulled to the x that came down."""
-        parts, mine = super().client(model, down, mine, data, training, at)
-        x, key = down["x"], at.key.child("personal")
-        fit = model.train(mine.get("personal", x), data, training, Drift(self.lam, centre=x), key)
-        return parts, {**mine, "personal": fit.x}
+        parts, client_state = super().client(model, broadcast, client_state, data, training, at)
+        x, key = broadcast["x"], at.key.child("personal")
+        fit = model.train(client_state.get("personal", x), data, training, Drift(self.lam, centre=x), key)
+        return parts, {**client_state, "personal": fit.x}

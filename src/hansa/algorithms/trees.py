@@ -39,17 +39,17 @@ class Boosting:
         """Nothing."""
         return {}
 
-    def down(self, x: Vector, memo: Memo) -> dict[str, Vector]:
+    def broadcast(self, x: Vector, memo: Memo) -> dict[str, Vector]:
         """The trees so far."""
         return {"x": x}
 
     def client(
-        self, model: Model, down: dict[str, Vector], mine: Memo, data: Any, training: Training, at: Context
+        self, model: Model, broadcast: dict[str, Vector], client_state: Memo, data: Any, training: Training, at: Context
     ) -> tuple[dict[str, Any], Memo]:
         """Grow trees; say what stands behind x afterwards."""
-        fit = model.train(down["x"], data, training, Drift(), at.key)
-        share, trees = np.split(fit.x[len(down["x"]) :], [1])
-        return {"share": share, "trees": trees, "loss": fit.loss}, mine
+        fit = model.train(broadcast["x"], data, training, Drift(), at.key)
+        share, trees = np.split(fit.x[len(broadcast["x"]) :], [1])
+        return {"share": share, "trees": trees, "loss": fit.loss}, client_state
 
     def step(self, x: Vector, memo: Memo, mean: dict[str, Vector], at: Context) -> tuple[Vector, Memo]:
         """Append the shares and trees of all clients, which come as rows."""

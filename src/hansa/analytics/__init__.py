@@ -110,8 +110,8 @@ class Survey(Model):
 
     def answers(self, state: State) -> dict[str, Any]:
         """The answers that a state holds; RoundError where its round changed nothing."""
-        if state.note:
-            raise RoundError("The survey has no answers.", state.note, "Ask again, or ask fewer to answer.")
+        if state.skipped:
+            raise RoundError("The survey has no answers.", state.skipped, "Ask again, or ask fewer to answer.")
         ends = np.cumsum([0, *self.sizes.values()]).tolist()
         sums = {name: state.x[ends[i] : ends[i + 1]] for i, name in enumerate(self.sizes)}
         records = float(sums[RECORDS][0])
@@ -143,12 +143,12 @@ class Ask:
         """Nothing."""
         return {}
 
-    def down(self, x: Vector, memo: Memo) -> dict[str, Vector]:
+    def broadcast(self, x: Vector, memo: Memo) -> dict[str, Vector]:
         """Nothing: the questions are in the plan."""
         return {}
 
     def client(
-        self, model: Model, down: dict[str, Vector], mine: Memo, data: Any, training: Training, at: Context
+        self, model: Model, broadcast: dict[str, Vector], client_state: Memo, data: Any, training: Training, at: Context
     ) -> tuple[Parts, Memo]:
         """Sums and counts over the client's records, or over `most` of them."""
         batches = list(local.whole(data))
@@ -158,7 +158,7 @@ class Ask:
         for name, question in self.survey.questions.items():
             values = np.concatenate([column(batch, question.column, at.who) for batch in batches])
             parts |= question.client(name, values[chosen] if total > most else values)
-        return {**parts, RECORDS: len(chosen)}, mine
+        return {**parts, RECORDS: len(chosen)}, client_state
 
     def step(self, x: Vector, memo: Memo, mean: dict[str, Vector], at: Context) -> tuple[Vector, Memo]:
         """The sums: n times the mean."""

@@ -27,8 +27,8 @@ from ..loops.synchronous import synchronous
 from ..parties.client import Client
 from ..parties.policy import Policy
 from ..plan import Plan
-from ..privacy import after, outdone, planned, spent, told, within
-from ..privacy.ledger import Budget, Ledger, usual_delta
+from ..privacy import add_round, planned_privacy, spent_privacy, stop_at_budget, told, understates
+from ..privacy.ledger import Budget, Ledger, default_delta
 from ..rand import Key
 from ..runtimes.inprocess import InProcess, Network
 from ..sample import Everyone
@@ -126,7 +126,7 @@ class App:
         for survey in self.surveys:
             for who, policy in self.policies.items():
                 policy.check(survey, str(who))
-        if self.budget and (missing := planned(self.plan, len(names)).why or self._strange()):
+        if self.budget and (missing := planned_privacy(self.plan, len(names)).why or self._strange()):
             raise AppError(
                 f"App(budget={self.budget!r}) cannot be kept.",
                 f"There is no ε for this plan: {missing}.",
@@ -136,7 +136,7 @@ class App:
     @property
     def delta(self) -> float:
         """The δ at which ε is told: the budget's, or the usual one for so many clients."""
-        return self.budget.delta if self.budget else usual_delta(len(self.data))
+        return self.budget.delta if self.budget else default_delta(len(self.data))
 
     @property
     def named(self) -> bool:
@@ -182,39 +182,39 @@ class App:
                 stack.callback(runtime.close)
             if run is not None:
                 state = state or run.state()
-                if state and (gone := sorted({*state.seen, *state.lost} - set(map(str, self.data)))):
+                if state and (gone := sorted({*state.participants, *state.excluded} - set(map(str, self.data)))):
                     raise AppError(
                         f"The run {run.id} asked {', '.join(gone)} in its last round, and this app has no such client.",
                         "It would go on as another federation, under the name of the first.",
                         "Resume it with the app file that it began with, or start a new run.",
                     )
-                runtime.remember(run.memory())
+                runtime.load(run.memory())
             past, clients = run.history() if run is not None else [], len(self.data)
-            ledger = spent(self.plan, past, clients)
+            ledger = spent_privacy(self.plan, past, clients)
             if why := self._strange():
                 ledger = ledger.without(why)
-            asked = Counter(who for one in past for who in {*one.seen, *one.lost})
+            asked = Counter(who for one in past for who in {*one.participants, *one.excluded})
             if unknown := self._unknown(past, state, ledger):
                 ledger = ledger.without(unknown)
             states = self.loop(self.plan, runtime, state, secret)
             if self.budget:
-                states = within(states, self.plan, self.budget, clients, past)
+                states = stop_at_budget(states, self.plan, self.budget, clients, past)
             for new in states:
-                ledger = after(ledger, self.plan, new, clients)
-                asked.update({*new.seen, *new.lost})
+                ledger = add_round(ledger, self.plan, new, clients)
+                asked.update({*new.participants, *new.excluded})
                 given = told(ledger.guarantee(self.delta))
                 given |= {} if unknown or self._strange() else self._of_examples(asked)
                 new = replace(new, metrics={**new.metrics, **given})
                 scores = self.score(new.x)
                 if run is not None:
-                    run.commit(new, runtime.memory([*new.seen, *new.lost]), scores)
+                    run.commit(new, runtime.memory([*new.participants, *new.excluded]), scores)
                 tested = {f"test_{name}": value for name, value in scores.items()}
                 yield replace(new, metrics={**new.metrics, **tested})
 
     def _unknown(self, past: Sequence[Round], state: State | None, ledger: Ledger) -> str:
         """Why the rounds before are not what the ledger says, if so; AppError where a budget rests on it."""
         why = "the rounds before the first are not known" if state is not None and state.round > len(past) else ""
-        if past and outdone(ledger, past[-1].metrics):
+        if past and understates(ledger, past[-1].metrics):
             why = "the rounds before were told to have given away more: they had another plan, or other clients"
         if why and self.budget:
             raise AppError(
@@ -234,9 +234,9 @@ class App:
 
         It tells how many examples a client has. Where noise hides whole clients it hides that too, and nothing is told.
         """
-        if not self.plan.training.private or self.plan.summed.noise.multiplier:
+        if not self.plan.training.private or self.plan.sum_spec.noise.multiplier:
             return {}
-        delta = usual_delta(max(self._sizes.values()))
+        delta = default_delta(max(self._sizes.values()))
         clients = {(self._sizes[who], times) for who, times in asked.items()}
         found = [privacy.examples(self.plan, n, times).guarantee(delta) for n, times in clients]
         return told(max(found, key=lambda one: math.inf if one.epsilon is None else one.epsilon)) if found else {}

@@ -9,7 +9,7 @@ from ..errors import AppError
 TEMPLATES = Path(__file__).parents[1] / "templates"
 
 
-def sprout(template: str, folder: Path) -> list[Path]:
+def create_from_template(template: str, folder: Path) -> list[Path]:
     """Write the files of a template into a new folder, the app file first."""
     there = sorted(path.name for path in TEMPLATES.iterdir() if path.is_dir())
     if template not in there:

@@ -17,7 +17,7 @@ from ..messages import Reply, Request
 from ..models import Drift, Model, TrainResult
 from ..parties.client import Client
 from ..plan import Plan
-from ..privacy import planned, spent, within
+from ..privacy import planned_privacy, spent_privacy, stop_at_budget
 from ..privacy.ledger import Guarantee
 from ..rand import Key
 from ..runtimes.inprocess import InProcess
@@ -59,7 +59,7 @@ class Directions:
 
 
 @dataclass(frozen=True)
-class Crafted(Model):
+class CanaryModel(Model):
     """Another model; but whose data is a canary's moves along the canary's direction, instead of training.
 
     So a canary is a client like all others: its algorithm, clip, weight, noise and aggregator are those of the plan.
@@ -126,7 +126,7 @@ class Crafted(Model):
 
 
 @dataclass(frozen=True)
-class Overhear(Transform):
+class RecordMean(Transform):
     """Remember the mean as it was decoded last: all that is published of a round, whatever the server makes of it."""
 
     def learn(self, total: Vector, at: Context) -> Vector:
@@ -135,7 +135,7 @@ class Overhear(Transform):
 
 
 @dataclass(frozen=True)
-class Known(Transform):
+class SumOfOthers(Transform):
     """Add up what those say who are no canaries, before any noise: somebody who knows their data can compute it."""
 
     totals: dict[int, Total] = field(default_factory=dict, repr=False, compare=False)  # by round
@@ -147,7 +147,7 @@ class Known(Transform):
         return v
 
 
-class Tap(InProcess):
+class RecordingRuntime(InProcess):
     """All clients in this process, and an ear at the wire: what each has said in this round, by name."""
 
     def __init__(self, clients: Iterable[Client], seed: int):
@@ -227,48 +227,50 @@ def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canar
         )
     key, population = app.plan.key.child("audit"), len(app.data) + m
     truth = key.child("coins").rng().random(m) < 0.5
-    swapped = any(release.relation == "uniform" for release in planned(app.plan, population).secret)
+    swapped = any(release.relation == "uniform" for release in planned_privacy(app.plan, population).secret)
     length = _length(app)
     directions = Directions.of(m, trainable, key.child("directions"))
-    known, noisy = Known(), noise_at(app.plan)
+    known, noisy = SumOfOthers(), noise_at(app.plan)
     plan = replace(
         app.plan,
-        model=Crafted(app.plan.model, np.where(truth, length, -length if swapped else 0.0), directions),
-        pipe=(Overhear(), *app.plan.pipe[:noisy], known, *app.plan.pipe[noisy:]),
+        model=CanaryModel(app.plan.model, np.where(truth, length, -length if swapped else 0.0), directions),
+        pipe=(RecordMean(), *app.plan.pipe[:noisy], known, *app.plan.pipe[noisy:]),
         rounds=min(rounds or app.plan.rounds, app.plan.rounds),
     )
-    noise = plan.wire.noise
+    noise = plan.encoded_spec.noise
     alone = isinstance(plan.aggregator, Sum | RobustRule) and (noise.by == "each" or not noise.multiplier)
     secret = app.secret or Key.fresh()
-    tap = Tap(_clients(app, plan, m, secret), plan.seed)
+    tap = RecordingRuntime(_clients(app, plan, m, secret), plan.seed)
     scores, past, before = np.zeros(m), list[State](), plan.start()
     for state in _rounds(app, plan, tap, population, secret):
-        if not state.note:
-            ear = Ear(plan, before, directions, population)
-            heard = ear.each(tap.said) if alone else directions.scores(state.transforms[0][plan.spec.at("delta")])
+        if not state.skipped:
+            ear = RoundView(plan, before, directions, population)
+            received = ear.each(tap.said) if alone else directions.scores(state.transforms[0][plan.spec.slice("delta")])
             if not alone and not swapped:  # in a sample of fixed size, who else is in it says something of the canaries
-                heard = _apart(heard, ear.others(known, noisy))
+                received = _apart(received, ear.others(known, noisy))
             known.totals.clear()
-            scores += heard / (heard.std() or 1.0)  # rounds count alike, also where a learnt clip changes their scale
+            scores += received / (
+                received.std() or 1.0
+            )  # rounds count alike, also where a learnt clip changes their scale
         past, before = [*past, replace(state, x=state.x[:0], memo={}, transforms=())], state
-    promise = spent(plan, past, population).guarantee(app.delta)
-    seen = "each client's vector, as it is sent" if alone else "the mean that each round publishes"
-    return Canaries(scores, truth, app.delta, promise, len(past), seen)
+    promise = spent_privacy(plan, past, population).guarantee(app.delta)
+    participants = "each client's vector, as it is sent" if alone else "the mean that each round publishes"
+    return Canaries(scores, truth, app.delta, promise, len(past), participants)
 
 
-def _rounds(app: App, plan: Plan, tap: Tap, population: int, secret: Key) -> Iterator[State]:
+def _rounds(app: App, plan: Plan, tap: RecordingRuntime, population: int, secret: Key) -> Iterator[State]:
     states = app.loop(plan, tap, None, secret)
-    return within(states, plan, app.budget, population) if app.budget else states
+    return stop_at_budget(states, plan, app.budget, population) if app.budget else states
 
 
-def _apart(heard: Vector, known: Vector) -> Vector:
+def _apart(received: Vector, known: Vector) -> Vector:
     """What of `heard` has nothing to do with what is known:  h − k·⟨h, k⟩/⟨k, k⟩."""
     square = float(known @ known)
-    return heard - known * (float(heard @ known) / square) if square else heard
+    return received - known * (float(received @ known) / square) if square else received
 
 
 @dataclass(frozen=True)
-class Ear:
+class RoundView:
     """What can be made of the vectors of one round."""
 
     plan: Plan
@@ -276,16 +278,16 @@ class Ear:
     directions: Directions
     population: int
 
-    def each(self, said: Mapping[str, Vector]) -> Vector:
+    def each(self, reply: Mapping[str, Vector]) -> Vector:
         """⟨vᵢ, uᵢ⟩ of what canary i has said; 0 where it was not asked."""
         found = np.zeros(len(self.directions.where))
         for i in range(len(found)):
-            if (one := said.get(_name(i))) is not None:
+            if (one := reply.get(_name(i))) is not None:
                 v = self._delta(self.plan, one, 1)
                 found[i] = (v[self.directions.where[i]] * self.directions.signs[i]).sum()
         return found
 
-    def others(self, known: Known, noisy: int) -> Vector:
+    def others(self, known: SumOfOthers, noisy: int) -> Vector:
         """⟨v, uᵢ⟩ for all i, of the mean v of those who are no canaries, without noise."""
         total = known.totals.get(self.before.round)
         if total is None or not total.count:
@@ -297,27 +299,27 @@ class Ear:
         round, memo = self.before.round, self.before.transforms[: len(plan.pipe)]
         at = plan.context(round, round, secret=Key.fresh(), population=self.population, memo=memo)
         try:
-            return np.asarray(plan.decoder(at)(total, n)[0][plan.spec.at("delta")])
+            return np.asarray(plan.decoder(at)(total, n)[0][plan.spec.slice("delta")])
         except RoundError:  # noise outweighs the weights: nothing is learnt of it
             return np.zeros(plan.spec.blocks["delta"])
 
 
 def noise_at(plan: Plan) -> int:
     """Where in the pipe the noise comes; its length where there is none."""
-    noises = [spec.noise.multiplier > 0 for spec in plan.stages.specs]
+    noises = [spec.noise.multiplier > 0 for spec in plan.pipeline.specs]
     return noises.index(True) - 1 if True in noises else len(plan.pipe)
 
 
 def without_server_noise(plan: Plan) -> Plan:
     """The plan as its server sees a sum: before it adds its own noise."""
     i = noise_at(plan)
-    return replace(plan, pipe=plan.pipe[:i] + plan.pipe[i + 1 :]) if plan.wire.noise.by == "server" else plan
+    return replace(plan, pipe=plan.pipe[:i] + plan.pipe[i + 1 :]) if plan.encoded_spec.noise.by == "server" else plan
 
 
 def _length(app: App) -> float:
     """How far a canary goes: beyond every clip; where there is none, as far as the clients do."""
     plan = app.plan
-    if math.isfinite(plan.wire.bounds.get("delta", math.inf)):
+    if math.isfinite(plan.encoded_spec.bounds.get("delta", math.inf)):
         return LONG
     x, norms = plan.start().x, list[float]()
     for client in app.clients()[:LOOKED_AT]:
@@ -329,7 +331,7 @@ def _length(app: App) -> float:
 def _clients(app: App, plan: Plan, m: int, secret: Key) -> list[Client]:
     """The app's clients and the canaries, which weigh as much as any client can."""
     real = [replace(client, plan=plan) for client in app.clients(secret)]
-    cap = plan.wire.bounds.get("weight", math.inf)
+    cap = plan.encoded_spec.bounds.get("weight", math.inf)
     n = math.ceil(cap) if math.isfinite(cap) else max(client.parts[2] for client in real)
     if plan.training.validation:
         n = math.ceil((n + 1) / (1 - plan.training.validation))

@@ -25,7 +25,7 @@ from ..spec import Vector
 from ..training import Training
 from ..transforms.noise import GaussianNoise
 from ..transforms.scale import Clip, Weigh
-from .canary import Overhear, Tap, without_server_noise
+from .canary import RecordingRuntime, RecordMean, without_server_noise
 
 COHORT = 10  # clients in the sums beside which a single vector is put
 NOISE = 1.0  # multiplier where the plan has none
@@ -90,12 +90,12 @@ def inversion(app: App) -> Inversion:
     if others:
         few = [local.pair(local.take(pooled([one.parts[0]]), [0]))[0][0] for one in others[: COHORT**2]]
         found[f"no update: the mean record of {len(few)} others"] = np.mean(few, axis=0)
-    seen = []
+    participants = []
     for name, guess in found.items():
         guess = np.clip(guess, true.min(), true.max())
-        seen.append(View(name, guess, _likeness(guess, true), float(np.mean((guess - true) ** 2))))
+        participants.append(View(name, guess, _likeness(guess, true), float(np.mean((guess - true) ** 2))))
     how = "in closed form, from the first layer" if attack is _closed else "by descent on the distance of gradients"
-    return Inversion(client.who, true, tuple(seen), how)
+    return Inversion(client.who, true, tuple(participants), how)
 
 
 def _attack(model: Model, true: Vector) -> Any:
@@ -141,7 +141,7 @@ def _seen(app: App, client: Client, others: Sequence[Client]) -> list[tuple[str,
     record, rest = local.take(whole, [0]), [local.take(pooled([one.parts[0]]), [0]) for one in others]
     step = Training(learning_rate=plan.training.learning_rate, batch=0, report=False)
     clip = Clip(_norm(plan, record, step))
-    noise = GaussianNoise(plan.wire.noise.multiplier or NOISE)
+    noise = GaussianNoise(plan.encoded_spec.noise.multiplier or NOISE)
     bare = Plan(plan.model, FedAvg(), (Weigh("one"),), Sum(), step, Everyone(), 1, plan.seed)
     cut, noisy = replace(bare, pipe=(clip, Weigh("one"))), replace(bare, pipe=(clip, Weigh("one"), noise))
     found = [
@@ -184,16 +184,16 @@ def _planned(app: App, client: Client, others: Sequence[Client]) -> list[tuple[s
 def _published(plan: Plan, secret: Key, data: Any, who: str | None = None) -> Vector:
     """The mean update of a round with these clients; or what the server decodes of what one of them says."""
     parties = data if isinstance(data, dict) else {f"client {i}": one for i, one in enumerate(data)}
-    plan = replace(plan, pipe=(Overhear(), *plan.pipe))
+    plan = replace(plan, pipe=(RecordMean(), *plan.pipe))
     clients = [Client(name, plan, one, secret=secret) for name, one in parties.items()]
-    tap, before = Tap(clients, plan.seed), plan.start()
+    tap, before = RecordingRuntime(clients, plan.seed), plan.start()
     state = next(iter(synchronous(plan, tap, secret=secret)))
     if who is not None and who in tap.said:
         at = plan.context(0, 0, secret=secret, population=len(parties), memo=before.transforms)
-        return np.asarray(plan.decoder(at)(tap.said[who], 1)[0][plan.spec.at("delta")])
+        return np.asarray(plan.decoder(at)(tap.said[who], 1)[0][plan.spec.slice("delta")])
     if state.transforms[0] is None:  # a robust rule takes no sum
         return np.asarray(state.x - before.x)
-    return np.asarray(state.transforms[0][plan.spec.at("delta")])
+    return np.asarray(state.transforms[0][plan.spec.slice("delta")])
 
 
 def _likeness(a: Vector, b: Vector) -> float:

@@ -99,7 +99,7 @@ def _resumed(
                 "--rounds counts from the first round of the run.",
                 f"Write {done + 10}, say, or leave it out.",
             )
-    if app.plan.wire.noise.kind == "correlated" and rounds != (stored.planned or app.plan.rounds):
+    if app.plan.encoded_spec.noise.kind == "correlated" and rounds != (stored.planned or app.plan.rounds):
         with usage():
             raise AppError(
                 f"Run {stored.id} cannot go on to {rounds} rounds.",
@@ -302,11 +302,11 @@ def new(
 
     Example: hansa new hospitals my-app
     """
-    from ..app.templates import sprout
+    from ..app.templates import create_from_template
     from ..ui.terminal import out
 
     with usage():
-        made = sprout(template, folder)
+        made = create_from_template(template, folder)
     out().print(f"{folder}: {', '.join(path.name for path in made)}. Run it: hansa run {made[0]}")
 
 

@@ -34,13 +34,13 @@ class Bundle:
         _check(public, len(self.parts), "public shares")
         _check(shares, len(self.parts), "input shares")
         each = zip(self.parts, public, shares, strict=True)
-        states, said = zip(*(part.prepare(key, who, nonce, p, s) for part, p, s in each), strict=True)
-        return list(states), list(said)
+        states, reply = zip(*(part.prepare(key, who, nonce, p, s) for part, p, s in each), strict=True)
+        return list(states), list(reply)
 
     def decide(self, verifier_shares: Sequence[Sequence[bytes]]) -> list[bytes]:
         """The messages that a report is valid, from the verifier shares of all aggregators; else ProtocolError."""
-        for said in verifier_shares:
-            _check(said, len(self.parts), "verifier shares")
+        for reply in verifier_shares:
+            _check(reply, len(self.parts), "verifier shares")
         columns = zip(*verifier_shares, strict=True)
         return [part.decide(list(said)) for part, said in zip(self.parts, columns, strict=True)]
 
@@ -50,9 +50,9 @@ class Bundle:
         return [part.finish(s, m) for part, s, m in zip(self.parts, states, messages, strict=True)]
 
 
-def _check(said: Any, count: int, what: str) -> None:
+def _check(reply: Any, count: int, what: str) -> None:
     """ProtocolError unless this is a list of so many bytes objects."""
-    if not isinstance(said, list) or not all(isinstance(one, bytes) for one in said):
+    if not isinstance(reply, list) or not all(isinstance(one, bytes) for one in reply):
         raise vdaf.refuse(f"A message that holds no {what}.", "It must hold bytes.")
-    if len(said) != count:
-        raise vdaf.refuse(f"{len(said)} {what}.", f"There must be {count}.")
+    if len(reply) != count:
+        raise vdaf.refuse(f"{len(reply)} {what}.", f"There must be {count}.")

@@ -182,8 +182,8 @@ class Pine:
         checked, joined = self._seed(CHECKS_SEED, committed), self._seed(JOINT_SEED, parts)
         y = np.concatenate([x[d:], self._dots(x, checked)])
         verifier = self._query(x, y, proofs, self._joint(joined), self._points(key, nonce))
-        said = self.field.encode(verifier) + committed[who] + parts[who]
-        return State(x[:d], checked + joined), said
+        reply = self.field.encode(verifier) + committed[who] + parts[who]
+        return State(x[:d], checked + joined), reply
 
     def decide(self, verifier_shares: Sequence[bytes]) -> bytes:
         """The message that a report is valid, from the verifier shares of all aggregators; else ProtocolError."""

@@ -127,11 +127,11 @@ def shifted(data: Any, clients: int, key: Key, gain: float = 0.1, offset: float 
     spread = {name: columns[name].std(0 if columns[name].ndim == 2 else None) for name in floating}
     dealt = {}
     for i, (client, rows) in enumerate(zip(numbered(clients), parts, strict=True)):
-        mine = {name: column[rows] for name, column in columns.items()}
+        part = {name: column[rows] for name, column in columns.items()}
         for name in floating:
             zeta, xi = key.child(i, name).normal((2, *np.shape(spread[name])))
-            mine[name] = (np.exp(gain * zeta) * mine[name] + offset * spread[name] * xi).astype(mine[name].dtype)
-        dealt[client] = mine if named else tuple(mine.values())
+            part[name] = (np.exp(gain * zeta) * part[name] + offset * spread[name] * xi).astype(part[name].dtype)
+        dealt[client] = part if named else tuple(part.values())
     return dealt
 
 

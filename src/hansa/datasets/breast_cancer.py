@@ -61,7 +61,7 @@ def hospitals(held_out: float = 0.2, key: Key = Key.of(0)) -> tuple[dict[str, Ex
 
     order = key.rng().permutation(len(y))
     test: list[NDArray[np.int64]] = []
-    seen: list[list[NDArray[np.int64]]] = [[] for _ in HOSPITALS]
+    participants: list[list[NDArray[np.int64]]] = [[] for _ in HOSPITALS]
     for diagnosis, shares in enumerate(SHARES.values()):
         rows = order[y[order] == diagnosis]
         held, rows = np.split(rows, [round(held_out * len(rows))])
@@ -69,11 +69,11 @@ def hospitals(held_out: float = 0.2, key: Key = Key.of(0)) -> tuple[dict[str, Ex
         for kind, share in enumerate(shares):
             same = rows[size[rows] == kind]
             ends = np.round(np.cumsum(share)[:-1] * len(same)).astype(int)
-            for patients, part in zip(seen, np.split(same, ends), strict=True):
+            for patients, part in zip(participants, np.split(same, ends), strict=True):
                 patients.append(part)
 
     def examples(parts: list[NDArray[np.int64]]) -> Examples:
         chosen = np.sort(np.concatenate(parts))
         return X[chosen], y[chosen]
 
-    return {name: examples(parts) for name, parts in zip(HOSPITALS, seen, strict=True)}, examples(test)
+    return {name: examples(parts) for name, parts in zip(HOSPITALS, participants, strict=True)}, examples(test)

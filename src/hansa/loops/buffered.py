@@ -13,7 +13,7 @@ from ..rand import Key
 from ..state import State
 from ..sums import Total
 from ..transforms import Decoder, Mean
-from .channel import Letters, Runtime, begin
+from .channel import Runtime, ServerChannel, begin
 from .checks import LOOK, PATIENCE, _named, check_mistakes, check_roster
 
 
@@ -38,10 +38,10 @@ def buffered(
         who = _idle(roster, working, at.session.repeats.child("sample"))
         working.add(who)
         asked[session] = state.round
-        runtime.send(replace(Letters(plan, runtime, state, session, secret).head, bodies={who: None}))
+        runtime.send(replace(ServerChannel(plan, runtime, state, session, secret).head, bodies={who: None}))
 
     while state.round < plan.rounds:
-        total, seen, lost, idle = Total(), list[str](), dict[str, str](), 0
+        total, participants, excluded, idle = Total(), list[str](), dict[str, str](), 0
         while total.count < size:
             while len(working) < min(busy, len(roster)):
                 ask(state, next(sessions))
@@ -50,22 +50,24 @@ def buffered(
                 continue
             staleness = state.round - asked.pop(reply.session)
             working -= set(reply.who)
-            if reply.body is None or not plan.wire.fits(reply.body):
-                lost |= dict.fromkeys(reply.who, reply.why or NO_VECTOR)
+            if reply.body is None or not plan.encoded_spec.fits(reply.body):
+                excluded |= dict.fromkeys(reply.who, reply.why or NO_VECTOR)
                 idle += 1
-                if not seen and len(lost) >= min(size, len(roster)):
-                    check_mistakes(len(lost), lost)
+                if not participants and len(excluded) >= min(size, len(roster)):
+                    check_mistakes(len(excluded), excluded)
                 if idle > PATIENCE * len(roster):
-                    raise RoundError(f"None of the last {idle} requests was answered.", _named(lost), LOOK)
+                    raise RoundError(f"None of the last {idle} requests was answered.", _named(excluded), LOOK)
             else:
-                total.add(reply.body * plan.wire.each({"delta": (1 + staleness) ** -0.5}, 1.0))
-                seen, idle = [*seen, *reply.who], 0
+                total.add(reply.body * plan.encoded_spec.spread({"delta": (1 + staleness) ** -0.5}, 1.0))
+                participants, idle = [*participants, *reply.who], 0
         at = plan.context(
             state.round, state.round, secret=secret, population=len(roster), memo=state.transforms, n=size
         )
-        mean, note = _decoded(plan.decoder(at), total)
-        lost = {who: why for who, why in lost.items() if who not in seen}  # asked again, they may have answered
-        state = plan.absorb(state, mean, sorted(seen), at, lost=lost, note=note)
+        mean, skipped = _decoded(plan.decoder(at), total)
+        excluded = {
+            who: why for who, why in excluded.items() if who not in participants
+        }  # asked again, they may have answered
+        state = plan.absorb(state, mean, sorted(participants), at, excluded=excluded, skipped=skipped)
         yield state
 
 
@@ -85,15 +87,15 @@ def _decoded(decode: Decoder, total: Total) -> tuple[Mean | None, str]:
 
 
 def _bufferable(plan: Plan, size: int, busy: int) -> None:
-    if not isinstance(plan.aggregator, Sum) or plan.wire.space != "real":
+    if not isinstance(plan.aggregator, Sum) or plan.encoded_spec.space != "real":
         raise PlanError(
-            f"buffered cannot run {plan.aggregator!r} on {plan.wire.space} vectors.",
+            f"buffered cannot run {plan.aggregator!r} on {plan.encoded_spec.space} vectors.",
             "It weighs each vector by its staleness as it comes in, which needs the plain sum of real numbers.",
             "Take Sum() and leave Quantize out, or use `synchronous`.",
         )
-    if plan.wire.noise.multiplier:
+    if plan.encoded_spec.noise.multiplier:
         raise PlanError(
-            f"buffered cannot run noise (multiplier {plan.wire.noise.multiplier:g}).",
+            f"buffered cannot run noise (multiplier {plan.encoded_spec.noise.multiplier:g}).",
             "A fast client may be twice in one buffer, and the noise is sized for once.",
             "Leave GaussianNoise out, or use `synchronous`.",
         )
@@ -109,13 +111,13 @@ def _bufferable(plan: Plan, size: int, busy: int) -> None:
             "Many train at the same time, whoever is free.",
             "Take another sample, or use `synchronous`.",
         )
-    if plan.wire.learns:
+    if plan.encoded_spec.learns:
         raise PlanError(
             "buffered cannot run a clip that is learnt.",
             "A client's vector is scaled by the norm of the round in which it was asked, and the server has another.",
             "Take Clip(norm=…), or use `synchronous`.",
         )
-    if plan.wire.spread:
+    if plan.encoded_spec.rotated:
         raise PlanError(
             "buffered cannot run Rotate.",
             "Each client is asked in a session of its own, turns its vector otherwise, and their sum means nothing.",

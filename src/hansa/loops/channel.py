@@ -40,58 +40,58 @@ class Runtime(Protocol):
         """What these clients remember between rounds, where it is anything."""
         ...
 
-    def remember(self, memos: Mapping[str, Memo]) -> None:
+    def load(self, memos: Mapping[str, Memo]) -> None:
         """Let each client remember this, and those that are not named nothing."""
         ...
 
-    def forget(self, session: int, who: Iterable[str]) -> None:
+    def rollback(self, session: int, who: Iterable[str]) -> None:
         """Let these clients remember what they did before the session, for it did not count."""
         ...
 
 
-class Letters:
+class ServerChannel:
     """The server's letterbox for one session: say something to many, wait, hear who answered."""
 
     def __init__(self, plan: Plan, runtime: Runtime, state: State, session: int, secret: Key):
-        self.runtime, self.lost, self.wire = runtime, dict[str, str](), plan.wire
-        self.head = Request(plan.digest, state.round, session, plan.down(state), {}, plan.sample.deadline)
+        self.runtime, self.lost, self.wire = runtime, dict[str, str](), plan.encoded_spec
+        self.head = Request(plan.digest, state.round, session, plan.broadcast(state), {}, plan.sample.deadline)
         self.head = replace(self.head, run=secret.child("name").secret.hex())  # a run is called what its secret says
         self._turns = dict[str, int]()  # how often each was asked
         self._early = list[Reply]()  # what nobody waits for yet
 
-    def ask(self, bodies: Mapping[str, Any]) -> dict[str, Any]:
+    def gather(self, bodies: Mapping[str, Any]) -> dict[str, Any]:
         """Say something to each of many, and hear who answered what, in the order of their names."""
-        return dict(sorted(self.each(bodies)))
+        return dict(sorted(self.as_completed(bodies)))
 
-    def each(self, bodies: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    def as_completed(self, bodies: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         """Say something to each of many, and hear who answered what, as it comes; others may be asked meanwhile."""
         self._send(bodies)
         yield from ((reply.who[0], reply.body) for reply in self._replies(set(bodies)))
 
-    def total(self, cohort: Sequence[str]) -> tuple[Total, list[str]]:
+    def sum(self, cohort: Sequence[str]) -> tuple[Total, list[str]]:
         """Ask each for its vector, and hear their exact sum alone, and who is in it."""
         self._send(dict.fromkeys(cohort), fold=True)
-        total, seen = Total(), list[str]()
+        total, participants = Total(), list[str]()
         for reply in self._replies(set(cohort)):
             if isinstance(reply.body, Total):
                 total.merge(reply.body)
             elif self.wire.fits(reply.body):
                 total.add(reply.body)
             else:
-                self.lose(reply.who[0], NO_VECTOR)
+                self.exclude(reply.who[0], NO_VECTOR)
                 continue
-            seen += reply.who
-        return total, sorted(seen)
+            participants += reply.who
+        return total, sorted(participants)
 
-    def lose(self, who: str, why: str) -> None:
+    def exclude(self, who: str, why: str) -> None:
         """Leave out one who answered, for a reason."""
         self.lost[who] = printable(why)
 
     def _send(self, bodies: Mapping[str, Any], fold: bool = False) -> None:
         turn = max((self._turns.get(who, 0) for who in bodies), default=0)
         self._turns |= dict.fromkeys(bodies, turn + 1)
-        down = None if turn else self.head.down  # said once
-        self.runtime.send(replace(self.head, bodies=bodies, fold=fold, turn=turn, down=down))
+        broadcast = None if turn else self.head.broadcast  # said once
+        self.runtime.send(replace(self.head, bodies=bodies, fold=fold, turn=turn, broadcast=broadcast))
 
     def _replies(self, waiting: set[str]) -> Iterator[Reply]:
         while waiting:
@@ -118,5 +118,5 @@ class Letters:
 
 def begin(plan: Plan, runtime: Runtime) -> State:
     """The first state of a run, whose clients remember nothing."""
-    runtime.remember({})
+    runtime.load({})
     return plan.start()

@@ -24,18 +24,18 @@ def check_roster(plan: Plan, clients: int) -> None:
     for bad, found, instead in wrong:
         if bad:
             raise PlanError(found, "No round could ever be what the plan says.", f"Write {instead}, or bring clients.")
-    if why := plan.aggregator.need(clients):
+    if why := plan.aggregator.shortfall(clients):
         raise PlanError(f"{plan.aggregator!r} has {clients} clients.", why, "Bring clients, or expect fewer liars.")
 
 
-def check_mistakes(asked: int, lost: Mapping[str, str]) -> None:
+def check_mistakes(asked: int, excluded: Mapping[str, str]) -> None:
     """When nobody took part and not by the network's fault, the next round will be no better: stop."""
-    mistakes = {who: why for who, why in lost.items() if why not in FAULTS}
+    mistakes = {who: why for who, why in excluded.items() if why not in FAULTS}
     if mistakes and len(mistakes) == asked:
         raise RoundError(f"None of the {asked} clients asked could take part.", _named(mistakes), LOOK)
 
 
-def _named(lost: Mapping[str, str]) -> str:
+def _named(excluded: Mapping[str, str]) -> str:
     """Who was lost and of what kind the reason is; of many, the first."""
-    some = [f"{who} ({why})" for who, why in lost.items()]
+    some = [f"{who} ({why})" for who, why in excluded.items()]
     return f"{', '.join(some[:SHOWN])}{f' and {len(some) - SHOWN} more' if len(some) > SHOWN else ''}."

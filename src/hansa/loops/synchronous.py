@@ -10,7 +10,7 @@ from ..errors import RoundError, printable
 from ..plan import Plan
 from ..rand import Key
 from ..state import FAILED, State
-from .channel import Letters, Runtime, begin
+from .channel import Runtime, ServerChannel, begin
 from .checks import check_mistakes, check_roster
 
 
@@ -29,22 +29,24 @@ def synchronous(plan: Plan, runtime: Runtime, state: State | None = None, secret
     named = runtime.named or not secret.hides
     while state.round < plan.rounds:
         roster = runtime.roster()
-        letters = Letters(plan, runtime, state, session=state.round, secret=secret)
+        letters = ServerChannel(plan, runtime, state, session=state.round, secret=secret)
         fingerprint = letters.head.fingerprint if plan.binds else b""
         more: dict[str, Any] = {"population": len(roster), "memo": state.transforms}
         at = plan.context(
             state.round, state.round, secret=secret, run=letters.head.run, fingerprint=fingerprint, **more
         )
-        cohort, note = plan.cohort(roster, at), ""
+        cohort, skipped = plan.cohort(roster, at), ""
         try:
-            mean, seen = plan.aggregator.server(letters, cohort, plan.decoder(at))
+            mean, participants = plan.aggregator.server(letters, cohort, plan.decoder(at))
         except RoundError as error:
-            mean, seen, note = None, [], printable(str(error))
+            mean, participants, skipped = None, [], printable(str(error))
         # a single liar, asked alone, could end the run; and its end would tell who was in a secret sample
-        if len(cohort) >= plan.sample.quorum and not plan.wire.hidden:
+        if len(cohort) >= plan.sample.quorum and not plan.encoded_spec.hidden:
             check_mistakes(len(cohort), {who: why for who, why in letters.lost.items() if who in cohort})
-        lost = dict.fromkeys(cohort, FAILED) | letters.lost if note else letters.lost
-        state = plan.absorb(state, mean, seen, replace(at, n=len(seen)), lost=lost, note=note, named=named)
-        if missing := cohort if state.note else list(lost):
-            runtime.forget(letters.head.session, missing)
+        excluded = dict.fromkeys(cohort, FAILED) | letters.lost if skipped else letters.lost
+        state = plan.absorb(
+            state, mean, participants, replace(at, n=len(participants)), excluded=excluded, skipped=skipped, named=named
+        )
+        if missing := cohort if state.skipped else list(excluded):
+            runtime.rollback(letters.head.session, missing)
         yield state

@@ -29,7 +29,7 @@ class Party:
     plan: Plan
     secret: Key = field(default_factory=Key.fresh, repr=False, kw_only=True)
 
-    _told = ""  # its last words on why it does not take part, which are said once
+    _reported = ""  # its last words on why it does not take part, which are said once
 
     def __post_init__(self) -> None:
         self._conversation: tuple[int, Conversation] | None = None
@@ -51,10 +51,10 @@ class Party:
         """Who it is; what it holds is nobody's business."""
         return f"<{type(self).__name__} {self.who}>"
 
-    def told(self, error: HansaError) -> Kind:
+    def report(self, error: HansaError) -> Kind:
         """Say here why it does not take part, and give the kind of it, which is all that a server hears."""
-        if str(error) != self._told:
-            self._told = str(error)
+        if str(error) != self._reported:
+            self._reported = str(error)
             tell(str(error) if self.who in error.found else f"{self.who}: {error}")
         return error.kind
 
@@ -69,8 +69,8 @@ class Party:
         body, now = request.bodies[self.who], self._conversation
         if request.turn == 0:
             now = self._conversation = request.session, self._converse(request)
-            said = next(now[1])
-            return said if body is None else now[1].send(body)
+            reply = next(now[1])
+            return reply if body is None else now[1].send(body)
         if now is None or now[0] != request.session:
             raise RestartedError(
                 f"{self.who} was asked to go on with session {request.session}, and knows nothing of it.",
@@ -83,14 +83,14 @@ class Party:
 
     def _heard(self, request: Request) -> tuple[dict[str, Vector], tuple[Any, ...]]:
         """The server's vectors, and what the transforms have learnt; ProtocolError for what this plan does not say."""
-        match request.down:
+        match request.broadcast:
             case (dict(vectors), tuple(memo)) if len(memo) == len(self.plan.pipe):
                 shapes = {name: v.shape for name, v in vectors.items() if isinstance(v, np.ndarray)}
-                if self.plan.tells(shapes) and 0 <= request.round < self.plan.rounds:
+                if self.plan.accepts(shapes) and 0 <= request.round < self.plan.rounds:
                     return vectors, memo
         raise ProtocolError(
             f"{self.who} was asked for round {request.round} with what this plan does not tell its clients.",
-            f"It has {self.plan.rounds} rounds, and tells {self.plan.told} and a memo for each transform.",
+            f"It has {self.plan.rounds} rounds, and tells {self.plan.broadcast_shapes} and a memo for each transform.",
             "Look at the server: a client answers what its plan says, and nothing else.",
         )
 

@@ -34,7 +34,7 @@ class Client(Party):
 
     data: Any = field(repr=False)  # nor in that of a subclass
     allow: Policy = field(default_factory=Policy)
-    mine: Memo = field(default_factory=dict, repr=False)
+    client_state: Memo = field(default_factory=dict, repr=False)
     keys: Mapping[str, bytes] = field(default_factory=dict)
     _done = MappingProxyType[Key, TrainResult]({})  # trainings that the next answer asks for
 
@@ -81,27 +81,31 @@ class Client(Party):
         """Raise DataError or PolicyError where this client could not take part."""
         _ = self.parts
 
-    def remember(self, memo: Memo) -> None:
+    def load(self, memo: Memo) -> None:
         """Remember this, and nothing else."""
-        self.mine, self._before = memo, None
+        self.client_state, self._before = memo, None
         self.__dict__.pop("_seen_data", None)
         self._begin_anew()
 
-    def hand_over(self) -> Memo:
+    def evict(self) -> Memo:
         """What it remembers, which is kept elsewhere from now on; a conversation goes on."""
-        mine, self.mine, self._before = self.mine, {}, None
-        return mine
+        client_state, self.client_state, self._before = self.client_state, {}, None
+        return client_state
 
-    def rest(self) -> None:
+    def release(self) -> None:
         """Let go of what can be had again, or is kept elsewhere; a conversation ends."""
-        self.mine, self._before, self._conversation = {}, None, None
+        self.client_state, self._before, self._conversation = {}, None, None
         self.__dict__.pop("parts", None)
         self.__dict__.pop("_seen_data", None)
 
-    def forget(self, session: int) -> None:
+    def rollback(self, session: int) -> None:
         """Remember what was remembered before the session, for it did not count."""
         if self._before is not None and self._before[0] == session:
-            self.mine, self._before, self._conversation = self._before[1], None, None  # what was told stays told
+            self.client_state, self._before, self._conversation = (
+                self._before[1],
+                None,
+                None,
+            )  # what was told stays told
 
     def _once(self, run: str, round: int) -> None:
         """Raise ProtocolError where ε, stated for noise of its own in one training of each round, would be passed."""
@@ -121,7 +125,7 @@ class Client(Party):
             train, _, examples = self.parts
             vectors, memo = self._heard(request)
             at, model = self._context(request, examples, memo), Foretold(plan.model, self._done, now=False)
-            plan.algorithm.client(model, vectors, self.mine, train, plan.training, plan.training_context(at))
+            plan.algorithm.client(model, vectors, self.client_state, train, plan.training, plan.training_context(at))
         except Undone as asked:
             return asked.job
         except HansaError:  # it will be said where the client answers
@@ -140,7 +144,7 @@ class Client(Party):
         """Where training is noisy, another secret for other data, and for other things remembered."""
         if not self.plan.training.private:
             return self.secret
-        remembered = hashlib.sha256(dumps(sorted(self.mine.items())))
+        remembered = hashlib.sha256(dumps(sorted(self.client_state.items())))
         return self.secret.child("data", self._seen_data).child("memory", remembered.hexdigest())
 
     @cached_property
@@ -158,15 +162,15 @@ class Client(Party):
             nonlocal vectors
             if self.plan.clients_draw:
                 self._once(run, at.round)
-            down, vectors = vectors, {}  # a conversation may rest for many rounds; the model of its round need not
+            broadcast, vectors = vectors, {}  # a conversation may rest for many rounds; the model of its round need not
             try:
-                v, mine = self.plan.contribute(down, self.mine, train, held, at, self._done)
+                v, client_state = self.plan.contribute(broadcast, self.client_state, train, held, at, self._done)
             except Exception as error:
                 error.add_note(f"This happened when {self.who} trained in round {at.round}.")
                 raise
             finally:
                 self._done = Client._done
-            self._before, self.mine = (session, self.mine), mine
+            self._before, self.client_state = (session, self.client_state), client_state
             return v
 
         return self.plan.aggregator.client(contribute, self.plan.aggregator_context(at))

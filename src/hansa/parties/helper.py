@@ -25,7 +25,7 @@ class Helper(Party):
 
     key: PrivateKey = field(default_factory=PrivateKey.fresh, repr=False)
 
-    def remember(self, memo: Memo) -> None:
+    def load(self, memo: Memo) -> None:
         """Start anew, for a run that does; what clients remember is not for it."""
         self._begin_anew()
 

@@ -57,8 +57,8 @@ class Policy:
                 "one of " + ", ".join(sorted(self.aggregators or ())),
             ),
             (
-                plan.summed.noise.multiplier < self.min_noise or bool(why),
-                f"a noise multiplier of {plan.summed.noise.multiplier:g}" + (f", but {why}" if why else ""),
+                plan.sum_spec.noise.multiplier < self.min_noise or bool(why),
+                f"a noise multiplier of {plan.sum_spec.noise.multiplier:g}" + (f", but {why}" if why else ""),
                 f"at least {self.min_noise:g}",
             ),
             (bool(plan.reported) and not self.reports, f"reports of {', '.join(plan.reported)}", "no reports"),
@@ -81,7 +81,7 @@ class Policy:
         if math.isinf(self.epsilon):
             return None
         if self.unit == "client":
-            return privacy.planned(plan).guarantee(self.delta)
+            return privacy.planned_privacy(plan).guarantee(self.delta)
         if examples is None and plan.training.private:
             return None
         return privacy.examples(plan, examples or 0).guarantee(self.delta)

@@ -84,8 +84,8 @@ class Population(Mapping[str, Client]):
         if who not in self._awake:
             if who not in self.names:
                 raise KeyError(who)
-            data, mine = self.data(self.names.index(who)), self._memos.get(who, {})
-            client = Client(who, self.plan, data, self.allow, mine, self._keys, secret=self.secret)
+            data, client_state = self.data(self.names.index(who)), self._memos.get(who, {})
+            client = Client(who, self.plan, data, self.allow, client_state, self._keys, secret=self.secret)
             client._run, client._latest = self._drawn.get(who, (None, {}))
             self._awake[who] = client
         return self._awake[who]
@@ -95,11 +95,11 @@ class Population(Mapping[str, Client]):
         """Does what they hide grow from a secret that the simulation names?"""
         return not self.secret.hides
 
-    def rest(self) -> None:
+    def evict(self) -> None:
         """Let all clients go; what they remember is kept."""
         for who, client in self._awake.items():
-            self._memos[who] = client.mine
-            if not client.mine:
+            self._memos[who] = client.client_state
+            if not client.client_state:
                 del self._memos[who]
         self._sleep()
 
@@ -110,25 +110,27 @@ class Population(Mapping[str, Client]):
 
     def introduce(self, keys: Mapping[str, bytes]) -> None:
         """Give all clients the public keys of helpers."""
-        self.rest()
+        self.evict()
         self._keys = keys
 
     def memory(self, who: Iterable[str]) -> dict[str, Memo]:
         """What these remember between rounds, where it is anything."""
-        mine = {name: self._awake[name].mine if name in self._awake else self._memos.get(name, {}) for name in who}
-        return {name: memo for name, memo in mine.items() if memo}
+        client_state = {
+            name: self._awake[name].client_state if name in self._awake else self._memos.get(name, {}) for name in who
+        }
+        return {name: memo for name, memo in client_state.items() if memo}
 
-    def remember(self, memos: Mapping[str, Memo]) -> None:
+    def load(self, memos: Mapping[str, Memo]) -> None:
         """Let each remember this, and those that are not named nothing."""
         self._sleep()
         self._memos = {who: memo for who, memo in memos.items() if memo and who in self.names}
         self._drawn = {} if self.named else {who: (None, latest) for who, (_, latest) in self._drawn.items()}
 
-    def forget(self, session: int, who: Iterable[str]) -> None:
+    def rollback(self, session: int, who: Iterable[str]) -> None:
         """Let these remember what they did before the session, for it did not count."""
         for name in who:
             if name in self._awake:
-                self._awake[name].forget(session)
+                self._awake[name].rollback(session)
 
 
 class Listed(dict[str, Client]):
@@ -171,7 +173,7 @@ class Listed(dict[str, Client]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {len(self)} clients>"
 
-    def rest(self) -> None:
+    def evict(self) -> None:
         """All stay where they are."""
 
     def introduce(self, keys: Mapping[str, bytes]) -> None:
@@ -181,17 +183,17 @@ class Listed(dict[str, Client]):
 
     def memory(self, who: Iterable[str]) -> dict[str, Memo]:
         """What these remember between rounds, where it is anything."""
-        return {name: self[name].mine for name in who if self[name].mine}
+        return {name: self[name].client_state for name in who if self[name].client_state}
 
-    def remember(self, memos: Mapping[str, Memo]) -> None:
+    def load(self, memos: Mapping[str, Memo]) -> None:
         """Let each remember this, and those that are not named nothing."""
         for name, client in self.items():
-            client.remember(memos.get(name, {}))
+            client.load(memos.get(name, {}))
 
-    def forget(self, session: int, who: Iterable[str]) -> None:
+    def rollback(self, session: int, who: Iterable[str]) -> None:
         """Let these remember what they did before the session, for it did not count."""
         for name in who:
-            self[name].forget(session)
+            self[name].rollback(session)
 
 
 Clients = Population | Listed

@@ -16,8 +16,8 @@ from ..training import Training
 from ..transforms.correlated import CorrelatedNoise
 from ..transforms.scale import AdaptiveClip, Clip
 from .calibrate import calibrate
-from .ledger import Budget, Guarantee, Ledger, Unit, usual_delta
-from .mechanisms import Release, Rounds
+from .ledger import Budget, Guarantee, Ledger, Unit, default_delta
+from .mechanisms import Participation, Release
 
 SPENT = "epsilon at delta "  # what ε of a client is called among the metrics of a round; its δ follows
 EXAMPLES = "epsilon of an example at delta "  # and that of an example
@@ -32,12 +32,12 @@ class Happened(Protocol):
         ...
 
     @property
-    def seen(self) -> Collection[str]:
+    def participants(self) -> Collection[str]:
         """Who is in the sum."""
         ...
 
     @property
-    def lost(self) -> Mapping[str, str]:
+    def excluded(self) -> Mapping[str, str]:
         """Who was asked and is not in it → why."""
         ...
 
@@ -52,7 +52,7 @@ class Happened(Protocol):
         ...
 
 
-def planned(plan: Plan, population: int | None = None, rounds: int | None = None) -> Ledger:
+def planned_privacy(plan: Plan, population: int | None = None, rounds: int | None = None) -> Ledger:
     """What the plan's rounds give away about a client that is in all of them, among `population` clients."""
     ledger, rounds = Ledger(why=_unknown(plan, population)), plan.rounds if rounds is None else rounds
     if ledger.why or not rounds:
@@ -73,7 +73,7 @@ def unstated(plan: Plan, unit: Unit = "client") -> str:
     strange = next((piece for piece in pieces if not own(piece)), None)
     if strange is not None:
         return f"nobody has stated what {type(strange).__name__} gives away"
-    nameless = unit == "client" and plan.summed.noise.kind == "unknown"
+    nameless = unit == "client" and plan.sum_spec.noise.kind == "unknown"
     return "nobody has stated what its noise gives away" if nameless else ""
 
 
@@ -84,9 +84,9 @@ def _trained(plan: Plan) -> Iterator[Any]:
 def _summed(plan: Plan) -> Iterator[Any]:
     yield from (plan, plan.sample, plan.aggregator)
     clips = [i for i, step in enumerate(plan.pipe) if type(step) in (Clip, AdaptiveClip)]
-    last, specs = max(clips, default=0), plan.stages.specs
+    last, specs = max(clips, default=0), plan.pipeline.specs
     for step, before in zip(plan.pipe[:last], specs, strict=False):
-        if not own(step) and (step.plan(before) != before or before.wire.rounds != plan.rounds):
+        if not own(step) and (step.plan(before) != before or before.sum_facts.rounds != plan.rounds):
             yield step
     yield from plan.pipe[last:]
     if not clips or specs[last].counts:  # nothing cuts what they say to what they declare
@@ -120,19 +120,19 @@ def trainings(who: str, rounds: Iterable[Happened]) -> int:
 
 
 def _asked(who: str, happened: Happened) -> bool:
-    kept = bool(happened.seen or happened.lost)
-    return who in happened.seen or who in happened.lost or (happened.hidden and not kept)
+    kept = bool(happened.participants or happened.excluded)
+    return who in happened.participants or who in happened.excluded or (happened.hidden and not kept)
 
 
-def spent(plan: Plan, rounds: Iterable[Happened], population: int | None = None) -> Ledger:
+def spent_privacy(plan: Plan, rounds: Iterable[Happened], population: int | None = None) -> Ledger:
     """What these rounds of the plan have given away about the client that they have told most of."""
     ledger = Ledger(why=_unknown(plan, population))
     for happened in rounds:
-        ledger = after(ledger, plan, happened, population)
+        ledger = add_round(ledger, plan, happened, population)
     return ledger
 
 
-def after(ledger: Ledger, plan: Plan, happened: Happened, population: int | None = None) -> Ledger:
+def add_round(ledger: Ledger, plan: Plan, happened: Happened, population: int | None = None) -> Ledger:
     """The ledger after one more round, also one that changed nothing: whoever sees its sum may have learnt from it.
 
     Secret sampling protects all clients alike. Without it a round counts for those who were asked. Noise by all is
@@ -142,14 +142,14 @@ def after(ledger: Ledger, plan: Plan, happened: Happened, population: int | None
         return ledger
     if happened.named:
         ledger = replace(ledger, named=True)
-    asked = {*happened.seen, *happened.lost}
+    asked = {*happened.participants, *happened.excluded}
     if correlated := _correlated(plan):
         return ledger.plus(_taken(correlated, plan, happened.round - 1), who=asked)
     release = _release(plan, population)
     if release.relation != "all" or happened.hidden:
         return ledger.plus(release)
-    n = len(set(happened.seen)) or sum(why == FAILED for why in happened.lost.values())
-    noise = plan.summed.noise
+    n = len(set(happened.participants)) or sum(why == FAILED for why in happened.excluded.values())
+    noise = plan.sum_spec.noise
     if noise.kind == "laplace" and noise.by == "all" and 0 < n < noise.least:
         return ledger.without(f"in a round {n} clients drew Laplace noise, and less than {noise.least} make it whole")
     return ledger.plus(_release(plan, population, n) if n else release, who=asked)
@@ -161,7 +161,7 @@ def told(guarantee: Guarantee) -> dict[str, float]:
     return {} if guarantee.epsilon is None else {f"{name}{guarantee.delta:.2g}": guarantee.epsilon}
 
 
-def outdone(ledger: Ledger, metrics: Mapping[str, float]) -> bool:
+def understates(ledger: Ledger, metrics: Mapping[str, float]) -> bool:
     """Did these metrics tell of a larger ε, by more than the two digits of their δ, than the ledger knows?"""
     for name, epsilon in metrics.items():
         if name.startswith(SPENT):
@@ -171,7 +171,7 @@ def outdone(ledger: Ledger, metrics: Mapping[str, float]) -> bool:
     return False
 
 
-def within(
+def stop_at_budget(
     states: Iterator[State], plan: Plan, budget: Budget, population: int | None = None, past: Iterable[Happened] = ()
 ) -> Iterator[State]:
     """The states of a loop, as long as the next round cannot pass the budget; a round that could is never begun.
@@ -182,8 +182,8 @@ def within(
     PlanError where nothing bounds what a round gives away.
     """
     past = list(past)
-    ledger, done = spent(plan, past, population), max((happened.round for happened in past), default=0)
-    if why := ledger.why or planned(plan, population).guarantee(budget.delta).why:
+    ledger, done = spent_privacy(plan, past, population), max((happened.round for happened in past), default=0)
+    if why := ledger.why or planned_privacy(plan, population).guarantee(budget.delta).why:
         raise PlanError(
             f"A budget of ε = {budget.epsilon:g} cannot be kept.",
             f"There is no ε for this plan: {why}.",
@@ -199,7 +199,7 @@ def within(
         state = next(states, None)
         if state is None:
             return
-        ledger, done = after(ledger, plan, state, population), state.round
+        ledger, done = add_round(ledger, plan, state, population), state.round
         yield state
 
 
@@ -212,7 +212,7 @@ def advice(epsilon: float, delta: float | None, rounds: int, clients: tuple[int,
             "A client is in a round once.",
             f"Write --cohort {population} or fewer.",
         )
-    budget = Budget(epsilon, usual_delta(population) if delta is None else delta)
+    budget = Budget(epsilon, default_delta(population) if delta is None else delta)
     sample, release = "Everyone()", Release(1.0)
     if cohort < population and uniform:
         sample, release = f"Uniform({cohort})", Release(1.0, "uniform", cohort, population)
@@ -229,7 +229,7 @@ def advice(epsilon: float, delta: float | None, rounds: int, clients: tuple[int,
 def advice_of_examples(epsilon: float, delta: float | None, rounds: int, n: int, training: Training) -> str:
     """In words, how much noise in local training keeps so many rounds within ε at δ, for each of n examples."""
     b, steps = training.schedule(n)
-    budget = Budget(epsilon, usual_delta(n) if delta is None else delta)
+    budget = Budget(epsilon, default_delta(n) if delta is None else delta)
     release = Release(1.0, "poisson", b / n)
     z = calibrate(budget, release, rounds * steps)
     found = Ledger(unit="example").plus(replace(release, noise=z), rounds * steps).guarantee(budget.delta)
@@ -244,7 +244,7 @@ def _release(plan: Plan, population: int | None, n: int | None = None) -> Releas
 
     Noise by clients is there because the server is not trusted, and the server samples.
     """
-    noise, sample = plan.summed.noise, plan.sample
+    noise, sample = plan.sum_spec.noise, plan.sample
     n = (noise.least if n is None else n) if noise.by == "all" else noise.least
     assert noise.kind != "unknown"  # _unknown says so otherwise
     if noise.kind == "laplace":
@@ -255,7 +255,7 @@ def _release(plan: Plan, population: int | None, n: int | None = None) -> Releas
         return Release(noise.multiplier * (draws / noise.least) ** 0.5, kind=noise.kind, parts=parts, draws=draws)
     if sample.by == "poisson" and noise.share:
         return Release(noise.multiplier, "poisson", sample.size)
-    if sample.by != "uniform" or not plan.wire.hidden:
+    if sample.by != "uniform" or not plan.encoded_spec.hidden:
         return Release(noise.multiplier * (n / noise.least) ** 0.5)
     assert population is not None  # _unknown says so otherwise
     return Release(noise.multiplier, "uniform", min(sample.size, population), population)
@@ -285,27 +285,27 @@ def _apart(plan: Plan, population: int | None) -> int:
 
 def _taken(noise: CorrelatedNoise, plan: Plan, *rounds: int) -> Release:
     """A client's part in these rounds (0 for the first) of that one release."""
-    taken = Rounds(noise.matrix(plan.rounds), rounds)
+    taken = Participation(noise.matrix(plan.rounds), rounds)
     return Release(noise.whole(plan.rounds), kind="correlated", rounds=taken)
 
 
 def _unknown(plan: Plan, population: int | None) -> str:
     """Why nothing bounds what a round of the plan gives away, if so."""
-    wire = plan.summed
-    if not wire.noise.multiplier:
+    encoded = plan.sum_spec
+    if not encoded.noise.multiplier:
         return "the plan adds no noise"
     if why := unstated(plan):
         return why
-    if wire.unbounded:
-        return f"nothing bounds {', '.join(wire.unbounded)}"
-    if wire.noise.kind in ("skellam", "discrete gaussian"):
-        bounds = [wire.bounds[name] / wire.noise.step.get(name, math.inf) for name in wire.blocks]
-        sized = [bound * (1 + 1e-9) for _, bound, _ in wire.noise.parts]
+    if encoded.unbounded:
+        return f"nothing bounds {', '.join(encoded.unbounded)}"
+    if encoded.noise.kind in ("skellam", "discrete gaussian"):
+        bounds = [encoded.bounds[name] / encoded.noise.step.get(name, math.inf) for name in encoded.blocks]
+        sized = [bound * (1 + 1e-9) for _, bound, _ in encoded.noise.parts]
         if len(sized) != len(bounds) or any(map(gt, bounds, sized)):
             return "a transform after the noise lets a client change more than it is sized for"
         return ""
-    if wire.noise.by == "all" and wire.space == "integer":
+    if encoded.noise.by == "all" and encoded.space == "integer":
         return "each client rounds its share of the noise, for which no bound is known; SkellamNoise has one"
-    if plan.sample.by == "uniform" and wire.hidden and population is None:
+    if plan.sample.by == "uniform" and encoded.hidden and population is None:
         return "how many clients the cohorts are drawn from is not known"
     return ""

@@ -141,7 +141,7 @@ class Budget:
         return epsilon is not None and epsilon <= self.epsilon
 
 
-def usual_delta(population: int) -> float:
+def default_delta(population: int) -> float:
     """δ where nobody names one: 1/N^1.1 for N clients (Ponomareva et al. 2023, §5.3), and at most 10⁻⁵."""
     return float(min(1e-5, max(population, 1) ** -1.1))
 
@@ -157,8 +157,8 @@ def _by_divergence(releases: Mapping[Release, int], delta: float) -> float:
     from dp_accounting.rdp import compute_epsilon
     from dp_accounting.rdp.rdp_privacy_accountant import DEFAULT_RDP_ORDERS
 
-    curve = sum(times * curve(release) for release, times in releases.items())
-    found = float(compute_epsilon(DEFAULT_RDP_ORDERS, curve, delta)[0])
+    divergences = sum(times * curve(release) for release, times in releases.items())
+    found = float(compute_epsilon(DEFAULT_RDP_ORDERS, divergences, delta)[0])
     pure = {release: times for release, times in releases.items() if release.kind == "laplace"}
     if not pure:
         return found

@@ -24,7 +24,7 @@ NEIGHBOURS = {  # which two federations ε compares
 
 
 @dataclass(frozen=True)
-class Rounds:
+class Participation:
     """Rounds that a client took part in, of a run whose noise is correlated over rounds by a matrix."""
 
     matrix: Matrix
@@ -54,7 +54,7 @@ class Release:
     kind: Literal["gaussian", "laplace", "correlated", "skellam", "discrete gaussian"] = "gaussian"
     parts: tuple[tuple[int, float, float], ...] = ()
     draws: int = 1
-    rounds: Rounds | None = None
+    rounds: Participation | None = None
 
     def __post_init__(self) -> None:
         real = number(self.noise) and number(self.size) and number(self.population, whole=True)
@@ -134,14 +134,14 @@ def curve(release: Release) -> NDArray[np.float64]:
         neighboring_relation=NeighboringRelation.REPLACE_ONE if uniform else NeighboringRelation.ADD_OR_REMOVE_ONE
     )
     warnings = logging.getLogger("absl")
-    said, warnings.disabled = (
+    reply, warnings.disabled = (
         warnings.disabled,
         True,
     )  # of orders that do not converge; it leaves them out, as it should
     try:
         one.compose(release.event())
     finally:
-        warnings.disabled = said
+        warnings.disabled = reply
     return np.asarray(one._rdp, np.float64)
 
 

@@ -87,7 +87,7 @@ class InProcess:
     def send(self, request: Request) -> None:
         """Decide at once, by the virtual clock, who will answer and when."""
         if request.turn == 0:
-            self.clients.rest()
+            self.clients.evict()
         answering, end = [], self.now
         for who in request.bodies:
             takes, dropped = (0.0, False) if who in self.helpers else self.network.fate(who, request, self.key)
@@ -113,9 +113,9 @@ class InProcess:
             return Reply(request.session, request.round, who, None, why)
         if request.fold:
             asked = together((self.clients[name] for name in who), request)
-            said = ((client.who, *answer(client, request)) for client in asked)
-            total, there, lost = fold(said, self.clients.plan.wire)
-            for name, reason in lost.items():
+            reply = ((client.who, *answer(client, request)) for client in asked)
+            total, there, excluded = fold(reply, self.clients.plan.encoded_spec)
+            for name, reason in excluded.items():
                 self._push(self.now, request, (name,), reason)
             return Reply(request.session, request.round, there, total if there else None)
         body, why = answer(self.helpers.get(who[0]) or self.clients[who[0]], request)
@@ -125,15 +125,15 @@ class InProcess:
         """What these clients remember between rounds."""
         return self.clients.memory(who)
 
-    def remember(self, memos: Mapping[str, Memo]) -> None:
+    def load(self, memos: Mapping[str, Memo]) -> None:
         """Let each client remember this, and those that are not named nothing."""
-        self.clients.remember(memos)
+        self.clients.load(memos)
         for helper in self.helpers.values():
-            helper.remember({})
+            helper.load({})
 
-    def forget(self, session: int, who: Iterable[str]) -> None:
+    def rollback(self, session: int, who: Iterable[str]) -> None:
         """Let these clients remember what they did before the session, for it did not count."""
-        self.clients.forget(session, who)
+        self.clients.rollback(session, who)
 
 
 def helpers(clients: Clients, secret: Key | None) -> dict[str, Helper]:
@@ -161,16 +161,16 @@ def answer(client: Party, request: Request) -> tuple[Any, Why]:
     try:
         return client.answer(request), ""
     except HansaError as error:
-        return None, client.told(error)
+        return None, client.report(error)
 
 
-def fold(said: Iterable[Said], wire: Spec) -> tuple[Total, tuple[str, ...], dict[str, Kind]]:
+def fold(reply: Iterable[Said], encoded: Spec) -> tuple[Total, tuple[str, ...], dict[str, Kind]]:
     """The exact sum of what clients say, who is in it, and who is not and why."""
-    total, there, lost = Total(), list[str](), dict[str, Kind]()
-    for who, body, why in said:
-        if body is None or not wire.fits(body):
-            lost[who] = why or NO_VECTOR
+    total, there, excluded = Total(), list[str](), dict[str, Kind]()
+    for who, body, why in reply:
+        if body is None or not encoded.fits(body):
+            excluded[who] = why or NO_VECTOR
         else:
             total.add(body)
             there.append(who)
-    return total, tuple(there), lost
+    return total, tuple(there), excluded

@@ -46,27 +46,27 @@ class Actor:
         self.clients = {client.who: client for client in clients}
 
     def answer(
-        self, request: Request, down: Any, memos: Mapping[str, Memo]
+        self, request: Request, broadcast: Any, memos: Mapping[str, Memo]
     ) -> tuple[list[Reply], dict[str, Memo], list[str]]:
         """The replies to a request, what those asked remember now, and their own words on why they are left out."""
         if request.turn == 0:
             for who in request.bodies:
-                self.clients[who].mine = memos.get(who, {})
-        asked, until = replace(request, down=down), time.monotonic() + request.deadline
+                self.clients[who].client_state = memos.get(who, {})
+        asked, until = replace(request, broadcast=broadcast), time.monotonic() + request.deadline
         names = (who for who in request.bodies if time.monotonic() < until)  # the rest is given up as late
-        said = ((who, *answer(self.clients[who], asked)) for who in names)
-        wire = next(iter(self.clients.values())).plan.wire
-        with warnings.catch_warnings(record=True) as heard:  # what is said here nobody sees
+        vector = ((who, *answer(self.clients[who], asked)) for who in names)
+        encoded = next(iter(self.clients.values())).plan.encoded_spec
+        with warnings.catch_warnings(record=True) as received:  # what is said here nobody sees
             warnings.simplefilter("always", LeftOut)
-            replies = [reply for some in answers(said, asked, wire) for reply in some]
-        mine = {who: self.clients[who].mine for who in request.bodies}
-        words = [str(one.message) for one in heard if one.category is LeftOut]
-        return replies, {who: memo for who, memo in mine.items() if memo}, words
+            replies = [reply for some in answers(vector, asked, encoded) for reply in some]
+        client_state = {who: self.clients[who].client_state for who in request.bodies}
+        words = [str(one.message) for one in received if one.category is LeftOut]
+        return replies, {who: memo for who, memo in client_state.items() if memo}, words
 
     def start(self) -> None:
         """Begin anew: no client remembers anything."""
         for client in self.clients.values():
-            client.remember({})
+            client.load({})
 
 
 class RayCluster:
@@ -114,19 +114,19 @@ class RayCluster:
 
     def send(self, request: Request) -> None:
         """Give each actor the part of the request that concerns its clients; the model goes once to each machine."""
-        until, down = time.monotonic() + request.deadline, ray.put(request.down)
+        until, broadcast = time.monotonic() + request.deadline, ray.put(request.broadcast)
         for who, helper in self.helpers.items():
             if who in request.bodies:
                 body, why = answer(helper, request)
                 self._ready.append(Reply(request.session, request.round, (who,), body, why))
         for i, names in enumerate(self._names):
-            if mine := {who: request.bodies[who] for who in names if who in request.bodies}:
-                self._ask(i, replace(request, bodies=mine, down=None), down, until)
+            if own := {who: request.bodies[who] for who in names if who in request.bodies}:
+                self._ask(i, replace(request, bodies=own, broadcast=None), broadcast, until)
 
-    def _ask(self, i: int, request: Request, down: Any, until: float) -> None:
+    def _ask(self, i: int, request: Request, broadcast: Any, until: float) -> None:
         memos = {who: self._memos[who] for who in request.bodies if who in self._memos}
         again = 0 if request.turn else ATTEMPTS  # a conversation is lost with its actor
-        call = self._actors[i].answer.options(max_task_retries=again).remote(request, down, memos)
+        call = self._actors[i].answer.options(max_task_retries=again).remote(request, broadcast, memos)
         self._asked[call] = i, request, until
 
     def receive(self) -> Reply:
@@ -172,15 +172,15 @@ class RayCluster:
         """What these clients remember between rounds."""
         return {name: self._memos[name] for name in who if name in self._memos}
 
-    def remember(self, memos: Mapping[str, Memo]) -> None:
+    def load(self, memos: Mapping[str, Memo]) -> None:
         """Let each client remember this, and those that are not named nothing."""
         self._memos, self._before = {who: memo for who, memo in memos.items() if memo}, {}
         for actor in self._actors:
             actor.start.remote()  # calls of an actor are done in order
         for helper in self.helpers.values():
-            helper.remember({})
+            helper.load({})
 
-    def forget(self, session: int, who: Iterable[str]) -> None:
+    def rollback(self, session: int, who: Iterable[str]) -> None:
         """Let these clients remember what they did before the session, for it did not count."""
         for name in who:
             before, memo = self._before.get(name, (-1, {}))

@@ -6,7 +6,7 @@ does not count, and a file whose SHA-256 is not the recorded one is refused. So 
 run ends with the bytes of one that was never interrupted.
 
     run = store.new(repr(plan), plan.digest, "hospitals.py", {}, plan.rounds)      # or store.resume("20261019-0815")
-    runtime.remember(run.memory())                                        # of clients with the secret run.secret()
+    runtime.load(run.memory())                                        # of clients with the secret run.secret()
     for state in synchronous(plan, runtime, run.state(), run.secret()):
         run.commit(state, runtime.memory([*state.seen, *state.lost]), model.score(state.x, test))
     run.finish("done")
@@ -68,9 +68,9 @@ class Round:
     round: int
     metrics: Mapping[str, float]
     scores: Mapping[str, float]
-    seen: tuple[str, ...]
-    lost: Mapping[str, str]
-    note: str
+    participants: tuple[str, ...]
+    excluded: Mapping[str, str]
+    skipped: str
     seconds: float  # since the commit before it
     named: bool  # did noise grow from a secret that the simulation names?
     hidden: bool = False  # is who took part not kept, because ε rests on nobody knowing it?
@@ -220,7 +220,7 @@ class Run:
         Where ε rests on nobody knowing who took part, that is not kept.
         """
         self.hold()
-        state = replace(state, seen=(), lost={}) if state.hidden else state
+        state = replace(state, participants=(), excluded={}) if state.hidden else state
         with self.database.read() as c:
             done = self._done(c)
         if state.round != done + 1:
@@ -229,9 +229,13 @@ class Run:
                 "Rounds are committed one after the other, each once.",
                 f"Go on from `run.state()`, which is that of round {done}." if done else "Start with round 1.",
             )
-        row: dict[str, Any] = {"metrics": _text(state.metrics), "scores": _text(scores or {}), "note": state.note}
-        seen = None if state.hidden else state.seen
-        row |= {"named": state.named, "seen": json.dumps(seen), "lost": json.dumps(dict(state.lost))}
+        row: dict[str, Any] = {"metrics": _text(state.metrics), "scores": _text(scores or {}), "skipped": state.skipped}
+        participants = None if state.hidden else state.participants
+        row |= {
+            "participants": json.dumps(participants),
+            "excluded": json.dumps(dict(state.excluded)),
+            "named": state.named,
+        }
         written = [self._write("state", state.round, {f.name: getattr(state, f.name) for f in fields(State)})]
         if memos:
             written.append(self._write("memory", state.round, dict(memos)))
@@ -378,8 +382,17 @@ def export(x: Vector, path: str | Path, model: Model | None = None) -> None:
 
 
 def _round(row: Any) -> Round:
-    hidden = row.seen is None
-    return Round(row.round, row.metrics, row.scores, row.seen or (), row.lost, row.note, row.seconds, row.named, hidden)
+    return Round(
+        row.round,
+        row.metrics,
+        row.scores,
+        row.participants or (),
+        row.excluded,
+        row.skipped,
+        row.seconds,
+        row.named,
+        hidden=row.participants is None,
+    )
 
 
 def _either(names: Iterable[str]) -> str:

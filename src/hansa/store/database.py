@@ -27,8 +27,9 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from ..errors import StoreError
 from .columns import Damaged, Flag, Json, Moment, Name, Real, Whole, Words, numbers, participants, reasons, table
 
-SCHEMA = "0002"  # the newest file in migrations/versions
+SCHEMA = "0003"  # the newest file in migrations/versions
 MIGRATIONS = Path(__file__).parent / "migrations"
+BEFORE = {"0001": "0.1", "0002": "0.1"}  # versions that are read no more → the release that reads them
 UPGRADE = 0x68616E7361  # PostgreSQL's name for the lock under which one process upgrades: "hansa"
 ANSWER = 10  # seconds in which PostgreSQL answers, where the URL names no connect_timeout
 PATIENCE = 60.0  # seconds to wait while another process writes to SQLite
@@ -53,9 +54,9 @@ rounds = Table(
     Column("round", Whole(), primary_key=True),
     Column("metrics", Json(numbers), nullable=False),
     Column("scores", Json(numbers), nullable=False),
-    Column("seen", Json(participants), nullable=False),
-    Column("lost", Json(reasons), nullable=False),
-    Column("note", Words(), nullable=False),
+    Column("participants", Json(participants), nullable=False),
+    Column("excluded", Json(reasons), nullable=False),
+    Column("skipped", Words(), nullable=False),
     Column("seconds", Real(), nullable=False),
     Column("named", Flag(), nullable=False),  # did noise grow from a secret that a simulation names?
 )
@@ -184,6 +185,12 @@ def _migrate(connection: Connection, name: str) -> None:
 
     scripts = ScriptDirectory(str(MIGRATIONS))
     version = _version(connection)
+    if version in BEFORE:
+        raise StoreError(
+            f"{name} has schema version {version}.",
+            f"hansa {BEFORE[version]} has written it, and what a round holds has other names since.",
+            f"Read it with hansa {BEFORE[version]}, or name another folder for new runs.",
+        )
     if version is not None and version not in {script.revision for script in scripts.walk_revisions()}:
         raise StoreError(
             f"{name} has schema version {version}.",

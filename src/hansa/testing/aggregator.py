@@ -21,7 +21,7 @@ from ..transforms import Transform
 from ..transforms.compress import Quantize
 from ..transforms.scale import Clip, Weigh
 from .algorithm import MODEL, federation
-from .asserts import KEY, demand, same
+from .asserts import KEY, equal, require
 
 REAL: tuple[Transform, ...] = (Weigh("one"),)
 BOUNDED: tuple[Transform, ...] = (Clip(10.0, side=10.0), Weigh("one"))
@@ -41,22 +41,26 @@ def check_aggregator(
     clients   of whom a quarter is lost; as many as it needs for its promise
     """
     name = repr(aggregator)
-    demand(" at 0x" not in name, f"{name}: its repr must be the expression that builds it; make it a frozen dataclass.")
+    require(
+        " at 0x" not in name, f"{name}: its repr must be the expression that builds it; make it a frozen dataclass."
+    )
     plan = _plan(aggregator, pipe)
-    sees = aggregator.sees()
-    demand(
+    sees = aggregator.visibility()
+    require(
         sees and all(len(row) == 3 and all(isinstance(word, str) and word for word in row) for row in sees),
         f"{name}: sees() must tell who sees what under which assumption, in three words or phrases each.",
     )
     _equal_clients(plan, clients, close)
     _any_order(plan, clients)
-    demand(repr(aggregator) == name, f"{name}: it changed while it was used; give the server's state to its generator.")
+    require(
+        repr(aggregator) == name, f"{name}: it changed while it was used; give the server's state to its generator."
+    )
 
 
 def _plan(aggregator: Aggregator, pipe: Iterable[Transform] | None) -> Plan:
     for tried in [tuple(pipe)] if pipe is not None else [REAL, BOUNDED, INTEGER]:
         try:
-            quorum = Everyone(quorum=aggregator.least)
+            quorum = Everyone(quorum=aggregator.min_clients)
             return Plan(MODEL, pipe=tried, aggregator=aggregator, training=TRAINING, sample=quorum, rounds=3)
         except PlanError as error:
             refused = error
@@ -69,17 +73,21 @@ def _run(plan: Plan, parties: dict[str, Any], network: Network | None = None, ba
     runtime = InProcess(clients[::-1] if backwards else clients, network, secret=KEY)
     state, aggregator = plan.start(), plan.aggregator
     for state in synchronous(plan, runtime, secret=KEY):
-        both = set(state.seen) & state.lost.keys()
-        demand(not both, f"{aggregator!r}: {sorted(both)} are in the sum, and lost as well.")
-        gone = parties.keys() - set(state.seen) - state.lost.keys()
-        demand(
+        both = set(state.participants) & state.excluded.keys()
+        require(not both, f"{aggregator!r}: {sorted(both)} are in the sum, and lost as well.")
+        gone = parties.keys() - set(state.participants) - state.excluded.keys()
+        require(
             not gone, f"{aggregator!r}: {sorted(gone)} are neither in the sum nor lost; call channel.lose(who, why)."
         )
-        demand(len(set(state.seen)) == len(state.seen), f"{aggregator!r}: a client is twice in the sum: {state.seen}.")
-        silent = sorted(who for who, why in state.lost.items() if not why)
-        demand(not silent, f"{aggregator!r}: {silent} are lost without a reason.")
-        demand(
-            not state.note, f"{aggregator!r}: of {len(parties)} clients, {len(state.lost)} lost, it fails: {state.note}"
+        require(
+            len(set(state.participants)) == len(state.participants),
+            f"{aggregator!r}: a client is twice in the sum: {state.participants}.",
+        )
+        silent = sorted(who for who, why in state.excluded.items() if not why)
+        require(not silent, f"{aggregator!r}: {silent} are lost without a reason.")
+        require(
+            not state.skipped,
+            f"{aggregator!r}: of {len(parties)} clients, {len(state.excluded)} lost, it fails: {state.skipped}",
         )
     return state
 
@@ -93,7 +101,7 @@ def _equal_clients(plan: Plan, clients: int, close: float) -> None:
 
     def check(state: State, when: str) -> None:
         off = float(np.abs(state.x - want).max())
-        demand(off <= close, f"{name}: where all clients say the same{when}, it is off from the mean by {off:.3g}.")
+        require(off <= close, f"{name}: where all clients say the same{when}, it is off from the mean by {off:.3g}.")
 
     check(_run(plan, parties), "")
     state = _run(plan, parties, Network(latency=1.0, drop=0.15))
@@ -102,8 +110,8 @@ def _equal_clients(plan: Plan, clients: int, close: float) -> None:
     blind[0, 0] = np.nan
     state = _run(plan, {**parties, "client-01": (blind, y), "client-02": (X[:, :2], y)})
     check(state, " and two cannot take part")
-    told = [state.lost.get(who, "") for who in ("client-01", "client-02")]
-    demand(
+    told = [state.excluded.get(who, "") for who in ("client-01", "client-02")]
+    require(
         all(told) and not set(told) & set(FAULTS),
         f"{name}: two clients said what is wrong with their data, and what came through is {told}.",
     )
@@ -118,7 +126,7 @@ def _any_order(plan: Plan, clients: int) -> None:
         _run(plan, parties, Network(latency=1.0)),
         _run(plan, parties, Network(latency=1.0, stragglers=0.5), backwards=True),
     ):
-        demand(
-            same(first.x, other.x) and first.seen == other.seen,
+        require(
+            equal(first.x, other.x) and first.participants == other.participants,
             f"{plan.aggregator!r}: the order of clients or arrival changes the result; sort by name, or sum exactly.",
         )

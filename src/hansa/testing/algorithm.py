@@ -18,7 +18,7 @@ from ..rand import Key
 from ..runtimes.inprocess import InProcess
 from ..spec import Vector, ends
 from ..training import Training
-from .asserts import KEY, demand, plain, same
+from .asserts import KEY, equal, is_plain, require
 
 MODEL = Softmax(4, 3)
 TRAINING = Training(epochs=2, batch=8, learning_rate=0.2)
@@ -31,23 +31,29 @@ def check_algorithm(algorithm: Algorithm, training: Training = TRAINING, rounds:
     round works without memory; and after `rounds` the loss has fallen by a third, from log 3, at least.
     """
     name = repr(algorithm)
-    demand(" at 0x" not in name, f"{name}: its repr must be the expression that builds it; make it a frozen dataclass.")
+    require(
+        " at 0x" not in name, f"{name}: its repr must be the expression that builds it; make it a frozen dataclass."
+    )
     _declares(algorithm)
     try:
         plan = Plan(MODEL, algorithm, training=training, rounds=rounds)
     except PlanError as error:
         raise AssertionError(f"{name}: it refuses {training!r}; give a training that it accepts.\n  {error}") from error
     parties = federation()
-    x, memo, mine = plan.start().x, plan.start().memo, dict[str, Memo]()
-    demand(plain(memo), f"{name}: start() must give a dict of numbers, words and arrays, as a checkpoint holds them.")
+    x, memo, client_state = plan.start().x, plan.start().memo, dict[str, Memo]()
+    require(
+        is_plain(memo), f"{name}: start() must give a dict of numbers, words and arrays, as a checkpoint holds them."
+    )
     for round in range(2):  # the first from no memory, the second from what the first left
-        said = {}
+        reply = {}
         for who, data in list(parties.items())[:3]:
-            said[who], mine[who] = _client(plan, x, memo, mine.get(who, {}), data, round, who)
-        x, memo = _step(plan, x, memo, list(said.values()), round)
+            reply[who], client_state[who] = _client(plan, x, memo, client_state.get(who, {}), data, round, who)
+        x, memo = _step(plan, x, memo, list(reply.values()), round)
     loss = _learns(plan, parties)
-    demand(repr(algorithm) == name, f"{name}: it changed while it was used; what it remembers belongs into its memory.")
-    demand(
+    require(
+        repr(algorithm) == name, f"{name}: it changed while it was used; what it remembers belongs into its memory."
+    )
+    require(
         loss < np.log(3) * 2 / 3,
         f"{name}: it does not learn; after {rounds} rounds the loss is {loss:.3f}, from 1.099.",
     )
@@ -67,72 +73,74 @@ def federation(clients: int = 6, skew: float = 0.5, key: Key = KEY) -> dict[str,
 def _declares(algorithm: Algorithm) -> None:
     """Names and lengths."""
     small, large = algorithm.blocks(10), algorithm.blocks(20)
-    demand(
+    require(
         small and small.keys() == large.keys() and all(isinstance(n, int) and n > 0 for n in small.values()),
         f"{algorithm!r}: blocks(d) must name the same blocks for every d, each with a positive length: {small!r}.",
     )
     side = algorithm.side()
-    demand(
+    require(
         all(ends(bound)[1] > 0 for bound in side.values()),
         f"{algorithm!r}: a bound in side() is positive, or infinite: {side!r}.",
     )
     taken = (small.keys() | {"loss", "weight", "under"}) & side.keys()
-    demand(not taken, f"{algorithm!r}: side() uses the names {sorted(taken)}, which are taken.")
+    require(not taken, f"{algorithm!r}: side() uses the names {sorted(taken)}, which are taken.")
 
 
-def _client(plan: Plan, x: Vector, memo: Memo, mine: Memo, data: Any, round: int, who: str) -> tuple[Parts, Memo]:
+def _client(
+    plan: Plan, x: Vector, memo: Memo, client_state: Memo, data: Any, round: int, who: str
+) -> tuple[Parts, Memo]:
     """One client's round, twice."""
     algorithm, d = plan.algorithm, plan.model.size
-    given = copy.deepcopy((x, memo, mine))
-    down = algorithm.down(x, memo)
-    sent = copy.deepcopy(down)
+    given = copy.deepcopy((x, memo, client_state))
+    broadcast = algorithm.broadcast(x, memo)
+    sent = copy.deepcopy(broadcast)
     at = plan.context(round, round, who, secret=KEY, examples=len(data[1]))
     at = plan.training_context(at)
-    parts, new = algorithm.client(plan.model, down, mine, data, plan.training, at)
-    again, anew = algorithm.client(plan.model, down, mine, data, plan.training, at)
-    demand(same(sent, down), f"{algorithm!r}: client() modifies what came down; make new arrays.")
-    demand(
-        same(given, (x, memo, mine)),
+    parts, new = algorithm.client(plan.model, broadcast, client_state, data, plan.training, at)
+    again, anew = algorithm.client(plan.model, broadcast, client_state, data, plan.training, at)
+    require(equal(sent, broadcast), f"{algorithm!r}: client() modifies what came down; make new arrays.")
+    require(
+        equal(given, (x, memo, client_state)),
         f"{algorithm!r}: client() or down() modifies its arguments; make new dicts and arrays.",
     )
-    demand(
-        same(dict(parts), dict(again)) and same(new, anew),
+    require(
+        equal(dict(parts), dict(again)) and equal(new, anew),
         f"{algorithm!r}: client() is not a function of its arguments; draw from at.key, return what to remember.",
     )
-    demand(plain(new), f"{algorithm!r}: a client's memory must be a dict of numbers, words and arrays.")
+    require(is_plain(new), f"{algorithm!r}: a client's memory must be a dict of numbers, words and arrays.")
     promised = {**algorithm.blocks(d), **dict.fromkeys(algorithm.side(), 1), "loss": 1}
     missing = promised.keys() - parts.keys()
-    demand(not missing, f"{algorithm!r}: client() says no {', '.join(sorted(missing))}.")
+    require(not missing, f"{algorithm!r}: client() says no {', '.join(sorted(missing))}.")
     for name, length in promised.items():
         part = np.ravel(parts[name])
-        demand(
+        require(
             part.size == length, f"{algorithm!r}: client() says {part.size} numbers as {name!r}; {length} are declared."
         )
-        demand(np.isfinite(part).all(), f"{algorithm!r}: client() says NaN or infinity as {name!r}.")
+        require(np.isfinite(part).all(), f"{algorithm!r}: client() says NaN or infinity as {name!r}.")
         low, high = ends(algorithm.side().get(name, np.inf))
-        demand(
+        require(
             ((part >= low) & (part <= high)).all(),
             f"{algorithm!r}: {name!r} is {part[0]:g}, and side() declares {low:g} … {high:g}.",
         )
     return parts, new
 
 
-def _step(plan: Plan, x: Vector, memo: Memo, said: list[Parts], round: int) -> tuple[Vector, Memo]:
+def _step(plan: Plan, x: Vector, memo: Memo, reply: list[Parts], round: int) -> tuple[Vector, Memo]:
     """The server's step with the plain mean, twice."""
     algorithm = plan.algorithm
-    mean = plan.spec.unpack(np.mean([plan.spec.pack(parts) for parts in said], axis=0))
-    at = plan.context(round, round, secret=KEY, n=len(said), population=6)
+    mean = plan.spec.unpack(np.mean([plan.spec.pack(parts) for parts in reply], axis=0))
+    at = plan.context(round, round, secret=KEY, n=len(reply), population=6)
     given = copy.deepcopy((x, memo, mean))
     new, known = algorithm.step(x, memo, mean, at)
     again = algorithm.step(x, memo, mean, at)
-    demand(same(given, (x, memo, mean)), f"{algorithm!r}: step() modifies its arguments; make new dicts and arrays.")
-    demand(same((new, known), again), f"{algorithm!r}: step() is not a function of its arguments.")
-    demand(
+    require(equal(given, (x, memo, mean)), f"{algorithm!r}: step() modifies its arguments; make new dicts and arrays.")
+    require(equal((new, known), again), f"{algorithm!r}: step() is not a function of its arguments.")
+    require(
         isinstance(new, np.ndarray) and new.shape == x.shape and np.isfinite(new).all(),
         f"{algorithm!r}: step() must give {x.size} finite numbers in one array.",
     )
-    demand(
-        plain(known) and known.keys() == memo.keys(),
+    require(
+        is_plain(known) and known.keys() == memo.keys(),
         f"{algorithm!r}: step() must remember under the names that start() gave: {', '.join(memo)}.",
     )
     return new, known

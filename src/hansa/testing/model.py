@@ -14,7 +14,7 @@ from ..errors import DataError, PlanError
 from ..models import Drift, Model, TrainResult
 from ..spec import Vector, ends
 from ..training import OPTIMIZERS, Training
-from .asserts import KEY, demand, plain, same
+from .asserts import KEY, equal, is_plain, require
 
 TRAINING = Training(epochs=2, batch=8, learning_rate=0.05)
 
@@ -30,7 +30,7 @@ def check_model(
     close      how far a number may be off where exact arithmetic would make two equal; float32 models need 1e-4
     """
     name = repr(model)
-    demand(" at 0x" not in name, f"{name}: its repr must be the expression that builds it, the same on every machine.")
+    require(" at 0x" not in name, f"{name}: its repr must be the expression that builds it, the same on every machine.")
     model.check(data, "somebody")
     model.plan(training)
     x = _starts(model)
@@ -38,13 +38,13 @@ def check_model(
     _trains(model, x, data, training)
     _drifts(model, x, data, training, close)
     _scores(model, x, data, training)
-    demand(same(_copies(data), before), f"{name}: it modifies its data; work on a copy.")
-    demand(repr(model) == name, f"{name}: its repr changed while it was used, and with it the digest of every plan.")
+    require(equal(_copies(data), before), f"{name}: it modifies its data; work on a copy.")
+    require(repr(model) == name, f"{name}: its repr changed while it was used, and with it the digest of every plan.")
     for number, wrong in enumerate(_spoilt(data) if bad is None else bad):
         try:
             model.check(wrong, "somebody")
         except DataError as error:
-            demand("somebody" in str(error), f"{name}: check() must name the client whose data is wrong: {error}")
+            require("somebody" in str(error), f"{name}: check() must name the client whose data is wrong: {error}")
         else:
             raise AssertionError(f"{name}: check() accepts bad data (number {number}); it must raise DataError.")
 
@@ -62,13 +62,13 @@ def _starts(model: Model) -> Vector:
     """Check size and start()."""
     x, again = model.start(KEY), model.start(KEY)
     size, trainable = model.size, model.trainable
-    demand(isinstance(size, int) and size > 0, f"{model!r}: size is {size!r}; it counts the numbers of the model.")
-    demand(0 < trainable <= size, f"{model!r}: trainable is {trainable} of {size}; it counts those that are trained.")
-    demand(
+    require(isinstance(size, int) and size > 0, f"{model!r}: size is {size!r}; it counts the numbers of the model.")
+    require(0 < trainable <= size, f"{model!r}: trainable is {trainable} of {size}; it counts those that are trained.")
+    require(
         isinstance(x, np.ndarray) and x.shape == (size,) and x.dtype.kind == "f" and np.isfinite(x).all(),
         f"{model!r}: start() must give {size} finite numbers in one NumPy array.",
     )
-    demand(same(x, again), f"{model!r}: start() is not a function of its key; draw from it, or seed with key.seed().")
+    require(equal(x, again), f"{model!r}: start() is not a function of its key; draw from it, or seed with key.seed().")
     return x
 
 
@@ -77,12 +77,12 @@ def _fit(model: Model, x: Vector, data: Any, training: Training, drift: Drift, k
     model.keep({})
     before = x.copy()
     fit = model.train(x, data, training, drift, KEY.child(key))
-    demand(same(x, before), f"{model!r}: train() modifies the vector it starts from; work on a copy.")
-    demand(
+    require(equal(x, before), f"{model!r}: train() modifies the vector it starts from; work on a copy.")
+    require(
         isinstance(fit.x, np.ndarray) and fit.x.shape == x.shape and np.isfinite(fit.x).all(),
         f"{model!r}: train() must give {model.size} finite numbers in one NumPy array; is the learning rate too high?",
     )
-    demand(math.isfinite(fit.loss), f"{model!r}: train() must give the mean loss of its steps, not {fit.loss!r}.")
+    require(math.isfinite(fit.loss), f"{model!r}: train() must give the mean loss of its steps, not {fit.loss!r}.")
     return fit
 
 
@@ -90,16 +90,16 @@ def _trains(model: Model, x: Vector, data: Any, training: Training) -> None:
     """Training is a function of its arguments, and takes as many steps as it is told."""
     first = _fit(model, x, data, training, Drift())
     kept = first.x.copy()
-    demand(plain(model.kept()), f"{model!r}: kept() must be a dict of numbers and arrays.")
+    require(is_plain(model.kept()), f"{model!r}: kept() must be a dict of numbers and arrays.")
     _fit(model, x + 0.01, data, training, Drift(), key=1)
-    demand(same(first.x, kept), f"{model!r}: the vector that train() gave changes in the next training; give a copy.")
+    require(equal(first.x, kept), f"{model!r}: the vector that train() gave changes in the next training; give a copy.")
     again = _fit(model, x, data, training, Drift())
-    demand(
-        same(first.x, again.x) and first.steps == again.steps and same(first.loss, again.loss),
+    require(
+        equal(first.x, again.x) and first.steps == again.steps and equal(first.loss, again.loss),
         f"{model!r}: train() is not a function of its arguments; what is random must come from the key.",
     )
     three = _fit(model, x, data, replace(training, steps=3), Drift())
-    demand(three.steps == 3, f"{model!r}: Training(steps=3) took {three.steps} steps.")
+    require(three.steps == 3, f"{model!r}: Training(steps=3) took {three.steps} steps.")
     for optimizer in OPTIMIZERS:
         other = replace(training, optimizer=optimizer)
         try:
@@ -123,7 +123,7 @@ def _drifts(model: Model, x: Vector, data: Any, training: Training, close: float
     ):
         y = _fit(model, x, data, once, drift).x
         off = float(np.abs(y - plainly - moved * trained).max())
-        demand(
+        require(
             off <= close * max(1.0, float(np.abs(x).max())),
             f"{model!r}: with a drift's {word}, one step is off by {off:.3g} from the plain step − "
             "η·(pull·(x − centre) + shift); add that to the gradient of the trained numbers, and of no others.",
@@ -131,22 +131,22 @@ def _drifts(model: Model, x: Vector, data: Any, training: Training, close: float
     several = replace(once, steps=8)
     free, held = (_fit(model, x, data, several, drift).x - x for drift in (Drift(), Drift(2 * pull)))
     shorter = np.linalg.norm(held[trained]) < np.linalg.norm(free[trained])
-    demand(shorter, f"{model!r}: a pull must hold the training back to where it starts.")
+    require(shorter, f"{model!r}: a pull must hold the training back to where it starts.")
 
 
 def _scores(model: Model, x: Vector, data: Any, training: Training) -> None:
     """Scores are the declared metrics, as means over the examples, and training betters the loss."""
     before = x.copy()
     score, again = model.score(x, data), model.score(x, data)
-    demand(same(x, before), f"{model!r}: score() modifies the vector.")
-    demand(
+    require(equal(x, before), f"{model!r}: score() modifies the vector.")
+    require(
         score.keys() == model.metrics.keys(),
         f"{model!r}: score() gives {', '.join(score)}, and `metrics` declares {', '.join(model.metrics)}.",
     )
-    demand(score == again, f"{model!r}: score() gives something else when it is called again.")
+    require(score == again, f"{model!r}: score() gives something else when it is called again.")
     for metric, bound in model.metrics.items():
         value, (low, high) = score[metric], ends(bound)
-        demand(low - 1e-9 <= value <= high, f"{model!r}: {metric} is {value}; `metrics` declares {low:g} … {high:g}.")
+        require(low - 1e-9 <= value <= high, f"{model!r}: {metric} is {value}; `metrics` declares {low:g} … {high:g}.")
     batches = _copies(data)
     sizes = [local.count(batch) for batch in batches]
     if len(batches) == 1 and sizes[0] > 2:
@@ -156,14 +156,14 @@ def _scores(model: Model, x: Vector, data: Any, training: Training) -> None:
     for metric in model.metrics:
         parts = [model.score(x, batch)[metric] for batch in batches]
         mean = float(np.average(parts, weights=sizes))
-        demand(
+        require(
             math.isclose(mean, score[metric], rel_tol=1e-3, abs_tol=1e-6),
             f"{model!r}: {metric} of all examples is {score[metric]:.6g}, and the mean of two parts {mean:.6g}; "
             "score() gives means over the examples.",
         )
     if "loss" in model.metrics:
         after = model.score(_fit(model, x, data, training, Drift()).x, data)["loss"]
-        demand(after < score["loss"], f"{model!r}: training takes the loss from {score['loss']:.4g} to {after:.4g}.")
+        require(after < score["loss"], f"{model!r}: training takes the loss from {score['loss']:.4g} to {after:.4g}.")
 
 
 def _spoilt(data: Any) -> list[Any]:

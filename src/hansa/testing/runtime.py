@@ -23,7 +23,7 @@ from ..training import Training
 from ..transforms.noise import GaussianNoise
 from ..transforms.scale import Clip, Weigh
 from .algorithm import MODEL, federation
-from .asserts import KEY, demand, same
+from .asserts import KEY, equal, require
 
 Make = Callable[[list[Client]], Any]
 
@@ -32,15 +32,15 @@ def check_runtime(make_runtime: Make) -> None:
     """Hold a runtime to its promises; `make_runtime` makes one from a list of clients.
 
     Every client of a request is answered for exactly once: by its reply, in a sum, or as lost with the kind of reason.
-    The bytes are those of InProcess. memory() and remember() carry what clients remember from one runtime into another,
-    and forget() takes back what did not count.
+    The bytes are those of InProcess. memory() and load() carry what clients remember from one runtime into another,
+    and rollback() takes back what did not count.
     Where it has a close(), that is called at the end.
     """
     _answers(make_runtime)
     _two_at_once(make_runtime)
     _same_bytes(make_runtime)
     _memory(make_runtime)
-    _forget(make_runtime)
+    _rollback(make_runtime)
 
 
 def _clients(plan: Plan) -> list[Client]:
@@ -67,7 +67,7 @@ def _open(make_runtime: Make, clients: list[Client]) -> Iterator[Any]:
 
 
 def _request(plan: Plan, session: int, who: list[str], fold: bool = False) -> Request:
-    return Request(plan.digest, 0, session, plan.down(plan.start()), dict.fromkeys(who), fold=fold)
+    return Request(plan.digest, 0, session, plan.broadcast(plan.start()), dict.fromkeys(who), fold=fold)
 
 
 def _receive(runtime: Any, waiting: dict[int, list[str]]) -> list[Reply]:
@@ -76,9 +76,9 @@ def _receive(runtime: Any, waiting: dict[int, list[str]]) -> list[Reply]:
     while left:
         reply = runtime.receive()
         answered = {(reply.session, who) for who in reply.who}
-        demand(len(answered) == len(reply.who), f"{runtime!r}: one reply names a client twice: {reply.who}.")
-        demand(answered <= left, f"{runtime!r}: it answers for {sorted(answered - left)} again, or unasked.")
-        demand(
+        require(len(answered) == len(reply.who), f"{runtime!r}: one reply names a client twice: {reply.who}.")
+        require(answered <= left, f"{runtime!r}: it answers for {sorted(answered - left)} again, or unasked.")
+        require(
             reply.body is not None or reply.why or not reply.who, f"{runtime!r}: {reply.who} are lost without a reason."
         )
         left -= answered
@@ -92,35 +92,35 @@ def _answers(make_runtime: Make) -> None:
     names = sorted(client.who for client in _clients(plan))
     with _open(make_runtime, _clients(plan)) as runtime:
         roster = list(runtime.roster())
-        demand(roster == names, f"{runtime!r}: roster() must give the clients' names, sorted, not {roster}.")
+        require(roster == names, f"{runtime!r}: roster() must give the clients' names, sorted, not {roster}.")
         for session in (0, 1):
             runtime.send(_request(plan, session, names, fold=session == 1))
             replies, wanted = _receive(runtime, {session: names}), InProcess(_clients(plan))
             wanted.send(_request(plan, session, names))
             _compare(replies, _receive(wanted, {session: names}), runtime, fold=session == 1)
-        demand(list(runtime.roster()) == roster, f"{runtime!r}: roster() changes from call to call.")
+        require(list(runtime.roster()) == roster, f"{runtime!r}: roster() changes from call to call.")
 
 
 def _compare(replies: list[Reply], wanted: list[Reply], runtime: Any, fold: bool) -> None:
     """Are these the replies of InProcess, or do they add up to the same?"""
-    said = {reply.who[0]: reply for reply in wanted}
+    answer = {reply.who[0]: reply for reply in wanted}
     total, want = Total(), Total()
     for reply in replies:
         for who in reply.who if reply.body is None else ():
-            why = said[who].why
-            demand(reply.why == why, f"{runtime!r}: {who} is lost for {reply.why!r}; it said {why!r}.")
+            why = answer[who].why
+            require(reply.why == why, f"{runtime!r}: {who} is lost for {reply.why!r}; it said {why!r}.")
         if isinstance(reply.body, Total):
-            demand(fold, f"{runtime!r}: only a request with fold=True may be answered by a Total.")
+            require(fold, f"{runtime!r}: only a request with fold=True may be answered by a Total.")
             total.merge(reply.body)
         elif reply.body is not None:
-            alike = len(reply.who) == 1 and same(reply.body, said[reply.who[0]].body)
-            demand(alike, f"{runtime!r}: {', '.join(reply.who)} says other bytes than in InProcess.")
+            alike = len(reply.who) == 1 and equal(reply.body, answer[reply.who[0]].body)
+            require(alike, f"{runtime!r}: {', '.join(reply.who)} says other bytes than in InProcess.")
             total.add(reply.body)
     for reply in wanted:
         if reply.body is not None:
             want.add(reply.body)
-    demand(
-        total.count == want.count and (not want.count or same(total.value(), want.value())),
+    require(
+        total.count == want.count and (not want.count or equal(total.value(), want.value())),
         f"{runtime!r}: the replies add up to something else than in InProcess.",
     )
 
@@ -132,7 +132,9 @@ def _two_at_once(make_runtime: Make) -> None:
         for session, names in waiting.items():
             runtime.send(_request(plan, session, names))
         replies = _receive(runtime, waiting)
-    demand(all(reply.round == 0 for reply in replies), f"{make_runtime!r}: a reply must name the round of its request.")
+    require(
+        all(reply.round == 0 for reply in replies), f"{make_runtime!r}: a reply must name the round of its request."
+    )
 
 
 def _states(plan: Plan, runtime: Any, state: State | None = None) -> list[State]:
@@ -140,7 +142,7 @@ def _states(plan: Plan, runtime: Any, state: State | None = None) -> list[State]
 
 
 def _equal(a: State, b: State) -> bool:
-    return same(vars(replace(a, lost=dict(a.lost))), vars(replace(b, lost=dict(b.lost))))
+    return equal(vars(replace(a, excluded=dict(a.excluded))), vars(replace(b, excluded=dict(b.excluded))))
 
 
 def _same_bytes(make_runtime: Make) -> None:
@@ -151,14 +153,14 @@ def _same_bytes(make_runtime: Make) -> None:
         with _open(make_runtime, _clients(plan)) as runtime:
             states = _states(plan, runtime)
         for state, want in zip(states, _states(plan, InProcess(_clients(plan))), strict=True):
-            demand(_equal(state, want), f"{make_runtime!r}: round {state.round} of {plan!r} differs from InProcess.")
+            require(_equal(state, want), f"{make_runtime!r}: round {state.round} of {plan!r} differs from InProcess.")
 
 
 def _memory(make_runtime: Make) -> None:
     """What clients remember comes out, goes into a fresh runtime, and the run goes on as if nothing had happened."""
     plan, first = _plan(algorithm=Scaffold()), _plan(algorithm=Scaffold()).start()
     with _open(make_runtime, _clients(plan)) as runtime:
-        demand(
+        require(
             runtime.memory(runtime.roster()) == {},
             f"{make_runtime!r}: before the first round nobody remembers anything.",
         )
@@ -166,21 +168,24 @@ def _memory(make_runtime: Make) -> None:
             if first.round == 2:
                 break
         memos, some = runtime.memory(runtime.roster()), runtime.memory(["client-0"])
-    demand(set(memos) == set(first.seen), f"{make_runtime!r}: memory() gives {sorted(memos)}; {first.seen} took part.")
-    demand(set(some) == {"client-0"}, f"{make_runtime!r}: memory() of one client gives {sorted(some)}.")
+    require(
+        set(memos) == set(first.participants),
+        f"{make_runtime!r}: memory() gives {sorted(memos)}; {first.participants} took part.",
+    )
+    require(set(some) == {"client-0"}, f"{make_runtime!r}: memory() of one client gives {sorted(some)}.")
     with _open(make_runtime, _clients(plan)) as runtime:
-        runtime.remember(memos)
-        demand(
-            same(runtime.memory(memos), memos), f"{make_runtime!r}: memory() gives something else than remember() took."
+        runtime.load(memos)
+        require(
+            equal(runtime.memory(memos), memos), f"{make_runtime!r}: memory() gives something else than load() took."
         )
         states = _states(plan, runtime, first)
         again = _states(plan, runtime)
     want = _states(plan, InProcess(_clients(plan)))
-    demand(_equal(states[-1], want[-1]), f"{make_runtime!r}: a run that goes on in a fresh runtime ends otherwise.")
-    demand(_equal(again[-1], want[-1]), f"{make_runtime!r}: remember({{}}) leaves clients with what they remembered.")
+    require(_equal(states[-1], want[-1]), f"{make_runtime!r}: a run that goes on in a fresh runtime ends otherwise.")
+    require(_equal(again[-1], want[-1]), f"{make_runtime!r}: load({{}}) leaves clients with what they remembered.")
 
 
-def _forget(make_runtime: Make) -> None:
+def _rollback(make_runtime: Make) -> None:
     """A client forgets a session that did not count, and no other."""
     plan, who = _plan(algorithm=Scaffold()), "client-0"
     with _open(make_runtime, _clients(plan)) as runtime:
@@ -188,7 +193,7 @@ def _forget(make_runtime: Make) -> None:
         before = runtime.memory([who])
         runtime.send(_request(plan, 9, [who]))
         _receive(runtime, {9: [who]})
-        runtime.forget(8, [who])
-        demand(not same(runtime.memory([who]), before), f"{make_runtime!r}: forget() takes back another session.")
-        runtime.forget(9, [who])
-        demand(same(runtime.memory([who]), before), f"{make_runtime!r}: forget() leaves what did not count.")
+        runtime.rollback(8, [who])
+        require(not equal(runtime.memory([who]), before), f"{make_runtime!r}: rollback() takes back another session.")
+        runtime.rollback(9, [who])
+        require(equal(runtime.memory([who]), before), f"{make_runtime!r}: rollback() leaves what did not count.")

@@ -12,7 +12,7 @@ from ..spec import Spec, Vector
 from ..sums import Total
 from ..transforms import Context, Pipe, Session, Transform
 from ..transforms.scale import norm
-from .asserts import KEY, demand, plain, same
+from .asserts import KEY, equal, is_plain, require
 
 KEYS = 64  # draws over which random errors are averaged
 SIGMAS = 6.0  # how far such an average may lie from nothing
@@ -28,34 +28,38 @@ def check_transform(
     length   ‖vᵢ‖₂ of a block up to which the law must hold; else half of the smallest bound, at most ½
     """
     name = repr(transform)
-    demand(" at 0x" not in name, f"{name}: its repr must be the expression that builds it; make it a frozen dataclass.")
+    require(
+        " at 0x" not in name, f"{name}: its repr must be the expression that builds it; make it a frozen dataclass."
+    )
     for entering in _planned(transform, spec):
         pipe = Pipe.of((transform,), entering)
-        demand(transform.explain(pipe.specs[0]).strip(), f"{name}: explain() must say in words what it does.")
+        require(transform.explain(pipe.specs[0]).strip(), f"{name}: explain() must say in words what it does.")
         memo, noisy = pipe.start(), pipe.specs[1].noise.multiplier > entering.noise.multiplier
         fixed = _encodes(pipe, memo)
         _law(pipe, memo, error, length, fixed)
         for known in (memo, _learnt(pipe, memo)) if fixed or not noisy else ():  # bounds hold before noise
             for scale in (0.0, 1e-3, 1.0, 1e3):
                 _bounded(pipe, known, scale)
-    demand(repr(transform) == name, f"{name}: it changed while it was used; what it learns belongs into learn().")
+    require(repr(transform) == name, f"{name}: it changed while it was used; what it learns belongs into learn().")
 
 
 def _planned(transform: Transform, spec: Spec | None) -> list[Spec]:
     """The specs to try that the transform accepts."""
-    loose = Spec({"delta": 6, "control": 4}).plus("loss")
-    bounded, accepted = loose.but(bounds=dict.fromkeys(loose.blocks, 1.0)), []
-    sided = [bounded.but(lows={"loss": low}) for low in (0.5, -0.5)]
-    for entering in [spec] if spec else [loose, bounded, bounded.but(weighed=True), *sided]:
+    loose = Spec({"delta": 6, "control": 4}).with_side("loss")
+    bounded, accepted = loose.replace(bounds=dict.fromkeys(loose.blocks, 1.0)), []
+    sided = [bounded.replace(lows={"loss": low}) for low in (0.5, -0.5)]
+    for entering in [spec] if spec else [loose, bounded, bounded.replace(weighed=True), *sided]:
         before = repr(entering)
         try:
             out, again = transform.plan(entering), transform.plan(entering)
         except PlanError as reason:
             refused = reason
             continue
-        demand(isinstance(out, Spec), f"{transform!r}: plan() must return a Spec, not {out!r}.")
-        demand(repr(entering) == before, f"{transform!r}: plan() changes the spec it is given; return spec.but(…).")
-        demand(out == again, f"{transform!r}: plan() gives something else when it is called again.")
+        require(isinstance(out, Spec), f"{transform!r}: plan() must return a Spec, not {out!r}.")
+        require(
+            repr(entering) == before, f"{transform!r}: plan() changes the spec it is given; return spec.replace(…)."
+        )
+        require(out == again, f"{transform!r}: plan() gives something else when it is called again.")
         accepted.append(entering)
     if not accepted:
         raise AssertionError(f"{transform!r}: plan() accepts none of the specs tried; give one by spec=…\n  {refused}")
@@ -66,7 +70,7 @@ def _vectors(spec: Spec, n: int, length: float | Vector) -> Vector:
     """n vectors [n, size] whose blocks have this norm (a number, or [n, 1]), as far as their bounds allow."""
     V = KEY.child("vectors").normal((n, spec.size))
     for name in spec.blocks:
-        part = V[:, spec.at(name)]
+        part = V[:, spec.slice(name)]
         part *= np.minimum(length, spec.bounds.get(name, math.inf)) / norm(part)
         np.maximum(part, spec.lows.get(name, -math.inf), out=part)
     return V
@@ -87,25 +91,25 @@ def _encodes(pipe: Pipe, memo: Any) -> bool:
 
     rows, again, others = by_row("a"), by_row("a"), [by_row(f"another, {i}") for i in range(8)]
     kind = np.uint64 if out.space == "integer" else np.float64
-    demand(same(V, before), f"{transform!r}: encode() modifies its input; work on a copy.")
-    demand(
+    require(equal(V, before), f"{transform!r}: encode() modifies its input; work on a copy.")
+    require(
         rows[0].dtype == kind,
         f"{transform!r}: encode() gives {rows[0].dtype}; {out.space} vectors are {kind.__name__}.",
     )
-    demand(
+    require(
         rows[0].shape == (out.size,),
         f"{transform!r}: encode() gives shape {rows[0].shape}, and plan() declares {out.size} numbers.",
     )
-    demand(same(rows, again), f"{transform!r}: encode() is not a function of its arguments; draw from at.key.")
+    require(equal(rows, again), f"{transform!r}: encode() is not a function of its arguments; draw from at.key.")
     matrix = pipe.encode(V, _at(pipe, memo, "a", examples=examples))
-    demand(same(V, before), f"{transform!r}: encode() modifies its input; work on a copy.")
-    demand(
+    require(equal(V, before), f"{transform!r}: encode() modifies its input; work on a copy.")
+    require(
         matrix.shape == (5, out.size), f"{transform!r}: encode() of [n, size] must give [n, size]; use the last axis."
     )
-    fixed = all(same(rows, other) for other in others)  # a single one may round alike by chance
+    fixed = all(equal(rows, other) for other in others)  # a single one may round alike by chance
     if fixed:
-        equal = np.allclose(matrix, np.stack(rows), rtol=1e-12, atol=0)
-        demand(equal, f"{transform!r}: encode() of a matrix differs from row by row; reduce over the last axis only.")
+        alike = np.allclose(matrix, np.stack(rows), rtol=1e-12, atol=0)
+        require(alike, f"{transform!r}: encode() of a matrix differs from row by row; reduce over the last axis only.")
     return fixed
 
 
@@ -124,18 +128,18 @@ def _law(pipe: Pipe, memo: Any, error: float, length: float | None, fixed: bool)
             continue  # how far one draw may be off is told by bounds alone
         growth = growth if math.isfinite(growth) and growth > 0 and not mean else 0.0
         growth = max(growth, math.sqrt(spec.blocks[name]) * out.noise.step.get(name, 0.0))  # each number by a step
-        worst = float(norm(E[:, spec.at(name)]).max())
-        demand(
+        worst = float(norm(E[:, spec.slice(name)]).max())
+        require(
             worst <= times * (growth + error) + tiny,
             f"{transform!r}: decode(Σ encode(v)) is off by {worst:.3g} in block {name!r}; it declares "
             f"{times * (growth + error):.3g} by the growth of its bound and by `error`.",
         )
     bias, spread = np.abs(E.mean(0)), SIGMAS * E.std(0) / math.sqrt(KEYS)
-    demand(
+    require(
         (bias <= times * error + tiny + spread).all(),
         f"{transform!r}: decode(Σ encode(v)) is off by {bias.max():.3g} on average; if you mean that, declare `error`.",
     )
-    demand(spread.any() or not noisy, f"{transform!r}: plan() declares noise, and none is drawn.")
+    require(spread.any() or not noisy, f"{transform!r}: plan() declares noise, and none is drawn.")
 
 
 def _round(pipe: Pipe, memo: Any, V: Vector, key: int) -> Vector:
@@ -146,11 +150,11 @@ def _round(pipe: Pipe, memo: Any, V: Vector, key: int) -> Vector:
     value, at = total.value(), _at(pipe, memo, key, "server", n=len(V))
     before = value.copy()
     decoded, _ = pipe.decode(value, at)
-    demand(
+    require(
         np.shape(decoded) == (pipe.specs[0].size,),
         f"{transform!r}: decode() gives shape {np.shape(decoded)}, and {pipe.specs[0].size} numbers came in.",
     )
-    demand((value == before).all(), f"{transform!r}: decode() modifies its input; work on a copy.")
+    require((value == before).all(), f"{transform!r}: decode() modifies its input; work on a copy.")
     return decoded
 
 
@@ -162,10 +166,11 @@ def _learnt(pipe: Pipe, memo: Any) -> Any:
         total.add(pipe.encode(v, _at(pipe, memo, i)))
     value = total.value()
     (_, known), (_, again) = pipe.decode(value, at), pipe.decode(value, at)
-    demand(
-        plain(known), f"{transform!r}: learn() must give numbers, words, arrays, or dicts and lists of them: {known!r}."
+    require(
+        is_plain(known),
+        f"{transform!r}: learn() must give numbers, words, arrays, or dicts and lists of them: {known!r}.",
     )
-    demand(same(known, again), f"{transform!r}: learn() is not a function of its arguments.")
+    require(equal(known, again), f"{transform!r}: learn() is not a function of its arguments.")
     return known
 
 
@@ -173,20 +178,20 @@ def _bounded(pipe: Pipe, memo: Any, scale: float) -> None:
     """Encoded vectors obey the bounds that plan() declares; integers, once they are decoded."""
     transform, (spec, out) = pipe.transforms[0], pipe.specs
     for i, v in enumerate(_vectors(spec, 5, scale)):
-        said, seen = pipe.encode(v, _at(pipe, memo, scale, i)), out
+        reply, participants = pipe.encode(v, _at(pipe, memo, scale, i)), out
         if out.space == "integer":
-            said, seen = pipe.decode(said, _at(pipe, memo, scale, i))[0], spec
+            reply, participants = pipe.decode(reply, _at(pipe, memo, scale, i))[0], spec
         for name, bound in out.bounds.items():
-            if name in seen.blocks:
-                long = float(norm(said[seen.at(name)])[0])
-                demand(
+            if name in participants.blocks:
+                long = float(norm(reply[participants.slice(name)])[0])
+                require(
                     long <= bound * (1 + 1e-9),
                     f"{transform!r}: it gives a {name!r} of norm {long:.6g}; plan() declares a bound of {bound:.6g}.",
                 )
         for name, low in out.lows.items():
-            if name in seen.blocks:
-                least = float(said[seen.at(name)].min())
-                demand(
+            if name in participants.blocks:
+                least = float(reply[participants.slice(name)].min())
+                require(
                     least >= low - 1e-9 * abs(low),
                     f"{transform!r}: it gives a {name!r} of {least:.6g}; plan() declares {low:.6g} or more.",
                 )

@@ -128,11 +128,11 @@ def check_pine_report(one: pine.Pine, key: bytes, report: Vector) -> list[Elemen
     public, inputs = one.shard(np.array(report["measurement"], float), nonce, bytes.fromhex(report["rand"]))
     same(public.hex(), report["public_share"], "the public share")
     same([share.hex() for share in inputs], report["input_shares"], "an input share")
-    said = [one.prepare(key, who, nonce, public, share) for who, share in enumerate(inputs)]
-    same([[verifier.hex() for _, verifier in said]], report["prep_shares"], "a verifier share")
-    message = one.decide([verifier for _, verifier in said])
+    reply = [one.prepare(key, who, nonce, public, share) for who, share in enumerate(inputs)]
+    same([[verifier.hex() for _, verifier in reply]], report["prep_shares"], "a verifier share")
+    message = one.decide([verifier for _, verifier in reply])
     same([message.hex()], report["prep_messages"], "the verifier message")
-    outs = [one.finish(state, message) for state, _ in said]
+    outs = [one.finish(state, message) for state, _ in reply]
     same([field.encode(share).hex() for share in outs], joined(report["out_shares"]), "an output share")
     return outs
 

@@ -109,9 +109,9 @@ class Pipe:
             specs = [spec]
             for transform in transforms:
                 specs.append(transform.plan(specs[-1]))
-            wire = replace(specs[-1].wire, bounds=specs[-1].bounds, noise=specs[-1].noise)
-            spec = spec.but(wire=wire)
-        return cls(transforms, tuple(one.but(wire=wire) for one in specs))
+            encoded = replace(specs[-1].sum_facts, bounds=specs[-1].bounds, noise=specs[-1].noise)
+            spec = spec.replace(sum_facts=encoded)
+        return cls(transforms, tuple(one.replace(sum_facts=encoded) for one in specs))
 
     def start(self) -> tuple[Any, ...]:
         """What the transforms know before the first round."""
@@ -160,8 +160,8 @@ class Decoder:
         return self.pipe.decode(total, counted(self.at, self.pipe.specs[-1], n))
 
 
-def counted(at: Context, wire: Spec, n: int) -> Context:
+def counted(at: Context, encoded: Spec, n: int) -> Context:
     """`at`, with n vectors in the sum; or with as many as are expected, where that n is a secret."""
-    if wire.hidden:
-        n = max(1, round(wire.noise.share * at.population)) if wire.noise.share else wire.wire.clients
+    if encoded.hidden:
+        n = max(1, round(encoded.noise.share * at.population)) if encoded.noise.share else encoded.sum_facts.clients
     return replace(at, n=n)

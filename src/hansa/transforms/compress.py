@@ -50,12 +50,12 @@ class Quantize(Transform):
         grown = {name: _longest(C, spec.blocks[name], step[name], _early(spec)) for name, C in spec.bounds.items()}
         lows = {name: _lowest(low, step[name]) for name, low in spec.lows.items()}
         modulus = self.bits if self.of == "sum" else 64
-        return spec.but(
+        return spec.replace(
             space="integer",
             bounds=grown,
             lows=lows,
             noise=replace(spec.noise, step=step),
-            wire=replace(spec.wire, modulus=modulus),
+            sum_facts=replace(spec.sum_facts, modulus=modulus),
         )
 
     def _check(self, spec: Spec) -> None:
@@ -79,35 +79,35 @@ class Quantize(Transform):
             (self.of == "sum" and not self._most(spec), f"{self!r} does not know how many clients a sum holds.",
              "The more vectors are added, the larger is the sum that has to fit into its bits.",
              f"Write Quantize({self.bits}, of='sum', clients=…) with the most that may be, or take sample=Uniform(…)."),
-            (0 < self.clients < spec.wire.clients, f"{self!r} has room for {self.clients} clients.",
-             f"The plan samples {spec.wire.clients}.", "Leave `clients` out."),
+            (0 < self.clients < spec.sum_facts.clients, f"{self!r} has room for {self.clients} clients.",
+             f"The plan samples {spec.sum_facts.clients}.", "Leave `clients` out."),
         ]  # fmt: skip
         for bad, found, why, instead in wrong:
             if bad:
                 raise PlanError(found, why, instead)
 
     def _most(self, spec: Spec) -> int:
-        return self.clients or spec.wire.clients
+        return self.clients or spec.sum_facts.clients
 
     def _step(self, spec: Spec, name: str) -> float:
         """γ of a block."""
         C, d, reach = spec.bounds[name], spec.blocks[name], spec.noise.reach.get(name, 0.0)
         if self.of == "vector":
             return (C + reach) / (2.0 ** (self.bits - 1) - 1)
-        noise, n = spec.wire.noise, self._most(spec)
+        noise, n = spec.sum_facts.noise, self._most(spec)
         hands = {"all": max(n / noise.least, 1.0), "each": float(n)}.get(noise.by, 1.0)
         z = noise.multiplier * math.sqrt(hands / shares(spec)[name]) if noise.parts else 0  # in whole numbers
-        step = _room(C, d, reach, z, n, self.bits, name in spec.spread)
+        step = _room(C, d, reach, z, n, self.bits, name in spec.rotated)
         if not step:
             raise PlanError(
                 f"{self!r} has no room for a sum of {n} clients' {name}.",
                 "A step would be as long as the whole vector is.",
-                "Take more bits" + ("." if name in spec.spread or d == 1 else ", or put Rotate() before it."),
+                "Take more bits" + ("." if name in spec.rotated or d == 1 else ", or put Rotate() before it."),
             )
         return step
 
     def _scales(self, spec: Spec) -> Vector:
-        return spec.each({name: 1 / self._step(spec, name) for name in spec.blocks})
+        return spec.spread({name: 1 / self._step(spec, name) for name in spec.blocks})
 
     def encode(self, v: Vector, at: Context) -> Vector:
         """⌊v/γ + u⌋ mod 2ᵇ, or DataError for what is no number, or longer than the plan says."""
@@ -183,7 +183,7 @@ def _room(C: float, d: int, reach: float, z: float, n: int, bits: int, spread: b
 
 def _shorten(rounded: Vector, exact: NDArray[np.float64], name: str, step: float, at: Context) -> None:
     """Round a block anew while it is longer than Δ, in place."""
-    place, bound = at.spec.at(name), at.spec.bounds[name]
+    place, bound = at.spec.slice(name), at.spec.bounds[name]
     part, most = rounded[..., place], _longest(bound, at.spec.blocks[name], step) / step
     for again in range(TRIES):
         long = norm(part)[..., 0] > most

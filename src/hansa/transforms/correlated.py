@@ -65,7 +65,7 @@ class CorrelatedNoise(Transform):
             if bad:
                 raise PlanError(found, why, instead)
         check(self, spec)
-        return spec.but(noise=Noise(self.noise, kind="correlated" if own(self) else "unknown"))
+        return spec.replace(noise=Noise(self.noise, kind="correlated" if own(self) else "unknown"))
 
     def matrix(self, rounds: int) -> Matrix:
         """C, for so many rounds."""
@@ -91,27 +91,27 @@ class CorrelatedNoise(Transform):
                 "It grew from another secret than this round's does.",
                 "Go on with the secret that the run began with: synchronous(…, secret=…); or start a new run.",
             )
-        rounds, names = at.spec.wire.rounds or 1, dict(self.learn(total, at))
+        rounds, names = at.spec.sum_facts.rounds or 1, dict(self.learn(total, at))
         noise = np.zeros(total.shape)
         for j, e in enumerate(self.matrix(rounds).inverse()[: at.round + 1]):
             drawn = at.session.own.child("noise", at.round - j, names.get(at.round - j, b"").hex())
             noise += e * drawn.normal(total.shape)
-        return np.asarray(total + at.spec.each(self._sigma(at.spec)) * noise)
+        return np.asarray(total + at.spec.spread(self._sigma(at.spec)) * noise)
 
     def learn(self, total: Vector, at: Context) -> Past:
         """What the secret is called, then this round's sum and those before, as far as noise is still taken back."""
-        first = at.round - self.matrix(at.spec.wire.rounds or 1).bands
+        first = at.round - self.matrix(at.spec.sum_facts.rounds or 1).bands
         name = at.key.beside(total).child("name").secret
         before = at.memo or ((OWNER, _owner(at)),)
         return (before[0], *(one for one in before[1:] if one[0] > first), (at.round, name))
 
     def _sigma(self, spec: Spec) -> dict[str, float]:
-        whole = self.whole(spec.wire.rounds or 1)
-        return {name: whole / math.sqrt(s) * spec.wire.bounds[name] for name, s in shares(spec).items()}
+        whole = self.whole(spec.sum_facts.rounds or 1)
+        return {name: whole / math.sqrt(s) * spec.sum_facts.bounds[name] for name, s in shares(spec).items()}
 
     def explain(self, spec: Spec) -> str:
         """Who draws how much."""
-        rounds, kind = spec.wire.rounds or 1, "gaussian" if own(self) else "unknown"
+        rounds, kind = spec.sum_facts.rounds or 1, "gaussian" if own(self) else "unknown"
         # P27
         sigma = ", ".join(f"{name} ±{one:.3g}" for name, one in self._sigma(spec).items())
         return (

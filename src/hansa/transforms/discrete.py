@@ -59,7 +59,7 @@ class IntegerNoise(Transform):
             )
         kind = self.kind if own(self) else "unknown"
         found = Noise(self.noise, int(self.least), by=self.by, kind=kind, parts=tuple(parts), step=step)
-        return spec.but(noise=found)
+        return spec.replace(noise=found)
 
     def _check(self, spec: Spec) -> None:
         name = type(self).__name__
@@ -98,7 +98,7 @@ class IntegerNoise(Transform):
 
     def encode(self, v: Vector, at: Context) -> Vector:
         """v, with this client's share of the noise, mod 2ᵇ."""
-        return v if self.by == "server" else modulo(v + self._beside(v, at), at.spec.wire.modulus)
+        return v if self.by == "server" else modulo(v + self._beside(v, at), at.spec.sum_facts.modulus)
 
     def decode(self, total: Vector, at: Context) -> Vector:
         """The sum, with the server's noise."""

@@ -45,7 +45,7 @@ class RealNoise(Transform):
         part = self._part if self.by == "all" else 1.0
         tails = {name: self.tail * part * scale for name, scale in self.scales(spec, spec.bounds).items()}
         reach = {} if self.by == "server" else tails
-        return spec.but(noise=Noise(self.noise, int(self.least), reach, self.by, kind=self._known))
+        return spec.replace(noise=Noise(self.noise, int(self.least), reach, self.by, kind=self._known))
 
     def scales(self, spec: Spec, bounds: Mapping[str, float]) -> dict[str, float]:
         """The scale of the noise on each block, for what one client can change in it."""
@@ -66,7 +66,7 @@ class RealNoise(Transform):
         return 1.0
 
     def _beside(self, v: Vector, at: Context) -> Vector:
-        return at.spec.each(self.scales(at.spec, at.spec.wire.bounds)) * self.draw(v.shape, at.key.beside(v))
+        return at.spec.spread(self.scales(at.spec, at.spec.sum_facts.bounds)) * self.draw(v.shape, at.key.beside(v))
 
     def encode(self, v: Vector, at: Context) -> Vector:
         """v, or nothing where it is not finite, with this client's share of the noise."""
@@ -80,7 +80,7 @@ class RealNoise(Transform):
     def explain(self, spec: Spec) -> str:
         """Who draws how much."""
         # P27
-        scales = ", ".join(f"{name} ±{scale:.3g}" for name, scale in self.scales(spec, spec.wire.bounds).items())
+        scales = ", ".join(f"{name} ±{scale:.3g}" for name, scale in self.scales(spec, spec.sum_facts.bounds).items())
         return f"{self._known} noise of {scales}: {drawn_by(self.by, self.least)}; real numbers, not discrete"
 
 

@@ -34,18 +34,18 @@ class Rotate(Transform):
                 "It adds and subtracts real numbers, and after Quantize the vector holds integers mod 2⁶⁴.",
                 "Put Rotate() before Quantize(…).",
             )
-        if spec.spread:
+        if spec.rotated:
             raise PlanError(
                 "The pipe holds two Rotates.", "One spreads a vector as evenly as two.", "Keep one of them."
             )
         blocks = {name: 1 << (n - 1).bit_length() if name in spec.update else n for name, n in spec.blocks.items()}
-        return spec.but(blocks=blocks, kinds={**spec.kinds, **dict.fromkeys(spec.update, "spread")})
+        return spec.replace(blocks=blocks, kinds={**spec.kinds, **dict.fromkeys(spec.update, "spread")})
 
     def encode(self, v: Vector, at: Context) -> Vector:
         """H·D·(v, 0), block by block."""
         parts = []
         for name, d in self.plan(at.spec).blocks.items():
-            part = v[..., at.spec.at(name)]
+            part = v[..., at.spec.slice(name)]
             if name in at.spec.update:
                 n, padded = part.shape[-1], np.zeros((*part.shape[:-1], d))
                 np.multiply(part, _signs(at.common, name, d)[:n], out=padded[..., :n])
@@ -57,7 +57,7 @@ class Rotate(Transform):
         """D·H·x, without the padding."""
         parts, spread = [], self.plan(at.spec)
         for name, n in at.spec.blocks.items():
-            part = total[..., spread.at(name)]
+            part = total[..., spread.slice(name)]
             if name in at.spec.update:
                 part = hadamard(part)[..., :n] * _signs(at.common, name, part.shape[-1])[:n]
             parts.append(part)

@@ -25,7 +25,7 @@ def _cut(v: Vector, cap: float | None, spec: Spec) -> None:
     """Cut the side values to the bounds that they declare, and at the cap those that have none above, in place."""
     for name in spec.side:
         if (most := spec.bounds.get(name, cap)) is not None:
-            part, least = v[..., spec.at(name)], spec.lows.get(name, -most)
+            part, least = v[..., spec.slice(name)], spec.lows.get(name, -most)
             np.maximum(np.minimum(part, most, out=part), least, out=part)  # np.clip takes four times as long
 
 
@@ -79,13 +79,13 @@ class Clip(Transform):
                     f"Its least value is {spec.lows[above[0]]:g}.",
                     "Cut at a larger number.",
                 )
-        return spec.but(bounds={**spec.bounds, **bounds})
+        return spec.replace(bounds={**spec.bounds, **bounds})
 
     def encode(self, v: Vector, at: Context) -> Vector:
         """v · min(1, C / ‖v‖₂), block by block."""
         v = v.copy()
         for name in at.spec.update:
-            part, most = v[..., at.spec.at(name)], min(self.norm, at.spec.bounds.get(name, math.inf))
+            part, most = v[..., at.spec.slice(name)], min(self.norm, at.spec.bounds.get(name, math.inf))
             scale = np.minimum(1.0, most / np.maximum(norm(part), TINY))
             if (scale < 1).any():  # most are short enough, and a pass over a vector costs
                 part *= scale
@@ -133,7 +133,7 @@ class AdaptiveClip(Transform):
             )
         spec = Clip(self.first, self.side).plan(spec)
         bounds = {**spec.bounds, **dict.fromkeys(spec.update, 1.0)}
-        return spec.but(bounds=bounds, wire=replace(spec.wire, learns=True)).plus("under", 0.5)
+        return spec.replace(bounds=bounds, sum_facts=replace(spec.sum_facts, learns=True)).with_side("under", 0.5)
 
     def start(self) -> float:
         """The first norm."""
@@ -143,7 +143,7 @@ class AdaptiveClip(Transform):
         """(v / max(C, ‖v‖₂), ±½)."""
         update = np.zeros(at.spec.size, bool)
         for name in at.spec.update:
-            update[at.spec.at(name)] = True
+            update[at.spec.slice(name)] = True
         length = norm(v[..., update])
         v = np.where(update, v / np.maximum(at.memo, length), v)
         _cut(v, self.side, at.spec)
@@ -151,7 +151,7 @@ class AdaptiveClip(Transform):
 
     def decode(self, total: Vector, at: Context) -> Vector:
         """The update times C; the bit stays here."""
-        scale = at.spec.each(dict.fromkeys(at.spec.update, at.memo), 1.0)
+        scale = at.spec.spread(dict.fromkeys(at.spec.update, at.memo), 1.0)
         return total[..., :-1] * scale
 
     def learn(self, total: Vector, at: Context) -> float:
@@ -213,11 +213,11 @@ class Weigh(Transform):
                 "Put Weigh(…) before Quantize(…).",
             )
         if self.by == "one":
-            return spec.but(weighed=True)
+            return spec.replace(weighed=True)
         cap = self.cap or math.inf
         bounds = {name: bound * cap for name, bound in spec.bounds.items()} if self.cap else {}
         lows = {name: low * cap if low < 0 else low for name, low in spec.lows.items() if self.cap or low >= 0}
-        return spec.but(bounds=bounds, lows=lows, weighed=True).plus("weight", Interval(1.0, cap))
+        return spec.replace(bounds=bounds, lows=lows, weighed=True).with_side("weight", Interval(1.0, cap))
 
     def encode(self, v: Vector, at: Context) -> Vector:
         """(w·v, w)."""
@@ -238,9 +238,9 @@ class Weigh(Transform):
 
     def _check(self, weight: float, at: Context) -> None:
         """Raise RoundError where a client alone says a weight that none has, or all together say nothing."""
-        wire, cap = at.spec.wire, self.cap or math.inf
-        slack = wire.noise.step.get("weight", 0.0) + 1e-9 * (self.cap or 1.0)  # rounding
-        if at.n == 1 and not wire.noise.multiplier and not 1 - slack <= weight <= cap + slack:
+        encoded, cap = at.spec.sum_facts, self.cap or math.inf
+        slack = encoded.noise.step.get("weight", 0.0) + 1e-9 * (self.cap or 1.0)  # rounding
+        if at.n == 1 and not encoded.noise.multiplier and not 1 - slack <= weight <= cap + slack:
             raise RoundError(
                 f"A client weighs {weight:g}, not 1 … {cap:g}.",
                 "Over such a weight its vector could be of any length, and point the other way.",

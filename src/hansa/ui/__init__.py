@@ -27,9 +27,9 @@ class Round:
 
     number: int  # 1 for the first
     metrics: Mapping[str, float] = field(default_factory=dict)
-    seen: tuple[str, ...] = ()
-    lost: Mapping[str, str] = field(default_factory=dict)  # who → why
-    note: str = ""
+    participants: tuple[str, ...] = ()
+    excluded: Mapping[str, str] = field(default_factory=dict)  # who → why
+    skipped: str = ""
     named: bool = False  # did noise grow from a secret that the simulation names?
     hidden: bool = False  # is who took part not told, because ε rests on nobody knowing it?
 
@@ -46,11 +46,11 @@ class Round:
     @classmethod
     def _shown(cls, one: State | store.Round, number: int, metrics: Mapping[str, float]) -> Round:
         """A round without who took part where that is a secret; names, reasons and note command no terminal."""
-        note = printable(one.note)
+        skipped = printable(one.skipped)
         if one.hidden:
-            return cls(number, dict(metrics), note=note, named=one.named, hidden=True)
-        lost = {printable(who): printable(why) for who, why in one.lost.items()}
-        return cls(number, dict(metrics), tuple(map(printable, one.seen)), lost, note, one.named)
+            return cls(number, dict(metrics), skipped=skipped, named=one.named, hidden=True)
+        excluded = {printable(who): printable(why) for who, why in one.excluded.items()}
+        return cls(number, dict(metrics), tuple(map(printable, one.participants)), excluded, skipped, one.named)
 
 
 def tested(metrics: Mapping[str, float], scores: Mapping[str, float]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from ..errors import HansaError, StoreError
 from ..explain import explain, expression
 from . import Round
 from .profile import Clock, rounds, table
-from .report import Story, write
+from .report import ReportData, write
 from .terminal import Progress, comparison, complain, out, say
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _ended(run: Run, how: str, rounds: int, progress: Progress) -> int:
     return done
 
 
-def _story(app: App, run: Run, title: str, rounds: Sequence[Round], rows: Sequence[Row], again: str) -> Story:
+def _story(app: App, run: Run, title: str, rounds: Sequence[Round], rows: Sequence[Row], again: str) -> ReportData:
     settings = {
         "app": run.app,
         "run": str(run.folder),
@@ -77,7 +77,7 @@ def _story(app: App, run: Run, title: str, rounds: Sequence[Round], rows: Sequen
         "plan": expression(app.plan),
     }
     clients = tuple(sorted(map(str, app.data)))
-    return Story(
+    return ReportData(
         title,
         run.id,
         tuple(rounds),

@@ -25,7 +25,7 @@ LONGEST = 32  # letters of a name
 
 
 @dataclass(frozen=True)
-class Paper:
+class Theme:
     """The colours of a page."""
 
     name: str
@@ -37,12 +37,12 @@ class Paper:
     lost: str
 
 
-LIGHT = Paper("light", "#ffffff", "#1d2733", "#c9d1d9", ("#0b6e99", "#d1762b", "#8a94a0"), "#0b6e99", "#c8443c")
-DARK = Paper("dark", "#14181d", "#dfe6ee", "#3a434d", ("#5bb8e0", "#f0a35e", "#8f9aa6"), "#5bb8e0", "#f0776c")
+LIGHT = Theme("light", "#ffffff", "#1d2733", "#c9d1d9", ("#0b6e99", "#d1762b", "#8a94a0"), "#0b6e99", "#c8443c")
+DARK = Theme("dark", "#14181d", "#dfe6ee", "#3a434d", ("#5bb8e0", "#f0a35e", "#8f9aa6"), "#5bb8e0", "#f0776c")
 
 
 def plots(
-    rounds: Sequence[Round], clients: Sequence[str], rows: Sequence[Row], paper: Paper = LIGHT
+    rounds: Sequence[Round], clients: Sequence[str], rows: Sequence[Row], paper: Theme = LIGHT
 ) -> dict[str, bytes]:
     """name → PNG: a curve for each score, who took part, and the comparison where there is one."""
     drawn: dict[str, Callable[[Axes], None]] = {}
@@ -64,7 +64,7 @@ def plots(
     return {name: png(draw, sizes[name], paper) for name, draw in drawn.items()}
 
 
-def png(draw: Callable[[Any], None], height: float, paper: Paper) -> bytes:
+def png(draw: Callable[[Any], None], height: float, paper: Theme) -> bytes:
     """A figure of so many inches' height, drawn on one pair of axes."""
     with _style(paper), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # the page beside it shows every letter
@@ -77,7 +77,7 @@ def png(draw: Callable[[Any], None], height: float, paper: Paper) -> bytes:
 
 
 @contextmanager
-def _style(paper: Paper) -> Iterator[None]:
+def _style(paper: Theme) -> Iterator[None]:
     import matplotlib
 
     style: Any = {
@@ -93,7 +93,7 @@ def _style(paper: Paper) -> Iterator[None]:
         yield
 
 
-def _curve(axes: Axes, score: str, lines: Mapping[str, list[tuple[int, float]]], paper: Paper) -> None:
+def _curve(axes: Axes, score: str, lines: Mapping[str, list[tuple[int, float]]], paper: Theme) -> None:
     scale = 100 if score.endswith("accuracy") else 1
     for side, points in reversed(list(lines.items())):  # the best witness on top
         at, values = np.array(points).T
@@ -109,7 +109,7 @@ def _curve(axes: Axes, score: str, lines: Mapping[str, list[tuple[int, float]]],
     _legend(axes, reverse=True)
 
 
-def _spent(axes: Axes, points: Sequence[tuple[int, float]], unit: str, paper: Paper) -> None:
+def _spent(axes: Axes, points: Sequence[tuple[int, float]], unit: str, paper: Theme) -> None:
     axes.plot(*np.array(points).T, color=paper.lines[0], marker="o" if len(points) == 1 else None)
     axes.set_title(f"ε spent, for each {unit}")
     axes.set_xlabel("round")
@@ -128,15 +128,17 @@ def _legend(axes: Axes, **more: Any) -> None:
     axes.legend(ncols=3, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, handlelength=1.2, **more)
 
 
-def _strip(axes: Axes, rounds: Sequence[Round], clients: Sequence[str], paper: Paper) -> None:
+def _strip(axes: Axes, rounds: Sequence[Round], clients: Sequence[str], paper: Theme) -> None:
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
 
-    grid = np.array([[1 if who in one.seen else 2 if who in one.lost else 0 for one in rounds] for who in clients])
+    grid = np.array(
+        [[1 if who in one.participants else 2 if who in one.excluded else 0 for one in rounds] for who in clients]
+    )
     paints = {"not asked": paper.faint, "took part": paper.there, "lost": paper.lost}
-    across, down = np.arange(len(rounds) + 1) + rounds[0].number - 0.5, np.arange(len(clients) + 1) - 0.5
+    across, broadcast = np.arange(len(rounds) + 1) + rounds[0].number - 0.5, np.arange(len(clients) + 1) - 0.5
     colours, gap = ListedColormap(list(paints.values())), 0.8 if len(rounds) <= 120 else 0
-    axes.pcolormesh(across, down, grid, cmap=colours, vmin=0, vmax=2, edgecolor=paper.ground, linewidth=gap)
+    axes.pcolormesh(across, broadcast, grid, cmap=colours, vmin=0, vmax=2, edgecolor=paper.ground, linewidth=gap)
     axes.set_yticks(range(len(clients)), [_short(who) for who in clients])
     axes.invert_yaxis()
     axes.set_xlabel("round")
@@ -147,10 +149,10 @@ def _strip(axes: Axes, rounds: Sequence[Round], clients: Sequence[str], paper: P
     axes.set_title("who took part")
 
 
-def _numbers(axes: Axes, rounds: Sequence[Round], clients: Sequence[str], paper: Paper) -> None:
+def _numbers(axes: Axes, rounds: Sequence[Round], clients: Sequence[str], paper: Theme) -> None:
     at = [one.number for one in rounds]
-    there, lost = [len(one.seen) for one in rounds], [len(one.lost) for one in rounds]
-    axes.stackplot(at, there, lost, labels=["took part", "lost"], colors=[paper.there, paper.lost], linewidth=0)
+    there, excluded = [len(one.participants) for one in rounds], [len(one.excluded) for one in rounds]
+    axes.stackplot(at, there, excluded, labels=["took part", "lost"], colors=[paper.there, paper.lost], linewidth=0)
     axes.set_title(f"who took part, of {len(clients)} clients")
     axes.set_xlabel("round")
     axes.grid(axis="y")
@@ -158,7 +160,7 @@ def _numbers(axes: Axes, rounds: Sequence[Round], clients: Sequence[str], paper:
     _legend(axes)
 
 
-def _comparison(axes: Axes, rows: Sequence[Row], paper: Paper) -> None:
+def _comparison(axes: Axes, rows: Sequence[Row], paper: Theme) -> None:
     names = list(scores(rows[0].scores))
     by = next((name for name in names if name != "loss"), names[0])
     values = [scores(row.scores)[by] for row in rows]

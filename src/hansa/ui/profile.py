@@ -83,8 +83,8 @@ def timed(thing: Thing, clock: Clock, **parts: str) -> Thing:
 def profiled(app: App, clock: Clock) -> App:
     """The same app, with a plan of the same digest, which notes the time of its parts wherever they are computed."""
     plan = copy.copy(app.plan)
-    stages = timed(copy.copy(plan.stages), clock, encode="encode", decode="decode")
-    vars(plan).update(stages=stages, aggregator=timed(copy.copy(plan.aggregator), clock, server="aggregate"))
+    pipeline = timed(copy.copy(plan.pipeline), clock, encode="encode", decode="decode")
+    vars(plan).update(pipeline=pipeline, aggregator=timed(copy.copy(plan.aggregator), clock, server="aggregate"))
     return timed(_with(app, timed(plan, clock, contribute="train", absorb="step")), clock, score="score")
 
 

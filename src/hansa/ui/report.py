@@ -22,7 +22,7 @@ PACKAGES = ("numpy", "torch", "scikit-learn")
 
 
 @dataclass(frozen=True)
-class Story:
+class ReportData:
     """All that a report tells."""
 
     title: str
@@ -35,7 +35,7 @@ class Story:
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
-def write(story: Story, folder: Path) -> Path:
+def write(story: ReportData, folder: Path) -> Path:
     """Write report.html and the plots into the folder of a run, and say where the report is."""
     light = plots(story.rounds, story.clients, story.rows, LIGHT)
     dark = plots(story.rounds, story.clients, story.rows, DARK)
@@ -53,7 +53,7 @@ def write(story: Story, folder: Path) -> Path:
     return path
 
 
-def html(story: Story, light: Mapping[str, bytes], dark: Mapping[str, bytes]) -> str:
+def html(story: ReportData, light: Mapping[str, bytes], dark: Mapping[str, bytes]) -> str:
     """The page."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -69,14 +69,14 @@ def html(story: Story, light: Mapping[str, bytes], dark: Mapping[str, bytes]) ->
     )  # fmt: skip
 
 
-def facts(story: Story) -> list[tuple[str, str]]:
+def facts(story: ReportData) -> list[tuple[str, str]]:
     """The few numbers at the top: (figure, what it is)."""
     last = _last(story.rounds)
     found = [(figure(name, value), name) for name, value in scores(last).items() if name != "loss"]
     return [*found[:2], (str(len(story.clients)), "clients"), (f"{len(story.rounds)}", f"of {story.planned} rounds")]
 
 
-def summary(story: Story) -> str:
+def summary(story: ReportData) -> str:
     """What happened, in two or three sentences."""
     last, done = _last(story.rounds), len(story.rounds)
     told = " and ".join(f"{name} {figure(name, value)}" for name, value in scores(last).items())
@@ -90,8 +90,8 @@ def summary(story: Story) -> str:
         text.append(f"{when} {told} on {witness(last)}.")
     if story.rounds and (spent := private(story.rounds[-1].metrics, story.rounds[-1].named)):
         text.append(f"What it has given away is bounded: {spent}.")
-    if void := [one for one in story.rounds if one.note]:
-        why = void[-1].note.split("\n")[0].rstrip(".")
+    if void := [one for one in story.rounds if one.skipped]:
+        why = void[-1].skipped.split("\n")[0].rstrip(".")
         text.append(f"In {len(void)} of the rounds the model stayed as it was, the last time because: {why}.")
     if story.rows and not story.rows[0].outside:
         by = next((name for name in scores(story.rows[0].scores) if name != "loss"), None)
@@ -110,7 +110,7 @@ def lost(rounds: Sequence[Round]) -> list[tuple[str, int, str]]:
     """(client, how often it was asked and not in the sum, the last reason)."""
     count: dict[str, tuple[int, str]] = {}
     for one in rounds:
-        for who, why in one.lost.items():
+        for who, why in one.excluded.items():
             count[who] = count.get(who, (0, ""))[0] + 1, why.split("\n")[0]
     return [(who, n, f"{why}: {KINDS[why]}" if why in KINDS else why) for who, (n, why) in sorted(count.items())]
 

@@ -76,15 +76,23 @@ class Progress:
         """The last round in one line."""
         last = self.past[-1]
         values = "  ".join(f"{name} {figure(name, value)}" for name, value in scores(last.metrics).items())
-        lost = ", ".join(f"{who} ({_first(why)})" for who, why in last.lost.items())
-        there = ", ".join(last.seen) if len(last.seen) <= MOST_CLIENTS else f"{len(last.seen)} clients"
+        excluded = ", ".join(f"{who} ({_first(why)})" for who, why in last.excluded.items())
+        there = (
+            ", ".join(last.participants)
+            if len(last.participants) <= MOST_CLIENTS
+            else f"{len(last.participants)} clients"
+        )
         parts = [
             f"round {last.number:>{len(str(self.rounds))}}/{self.rounds}",
             values,
             private(last.metrics, last.named),
             "" if last.hidden else f"took part: {there}",
-            f"lost: {lost}" if len(last.lost) <= MOST_CLIENTS and lost else f"lost: {len(last.lost)}" if lost else "",
-            f"no step: {_first(last.note)}" if last.note else "",
+            f"lost: {excluded}"
+            if len(last.excluded) <= MOST_CLIENTS and excluded
+            else f"lost: {len(last.excluded)}"
+            if excluded
+            else "",
+            f"no step: {_first(last.skipped)}" if last.skipped else "",
             f"{time.monotonic() - self.began:.1f} s",
         ]
         return Text("  ".join(part for part in parts if part))
@@ -121,21 +129,24 @@ class Progress:
             return Text(f"  {HIDDEN}", style="dim")
         if len(self.clients) > MOST_CLIENTS:
             return Text(
-                f"  {len(last.seen)} of {len(self.clients)} clients took part, {len(last.lost)} were lost", style="dim"
+                f"  {len(last.participants)} of {len(self.clients)} clients took part, {len(last.excluded)} were lost",
+                style="dim",
             )
         grid = Table.grid(padding=(0, 2))
         for who in self.clients:
             strip = Text()
             for one in self.past[-WIDEST:]:
-                mark, style = ("■", "green") if who in one.seen else ("×", "red") if who in one.lost else ("·", "dim")
+                mark, style = (
+                    ("■", "green") if who in one.participants else ("×", "red") if who in one.excluded else ("·", "dim")
+                )
                 strip.append(mark, style)
-            why = next((one.lost[who] for one in self.past[-1:] if who in one.lost), "")
+            why = next((one.excluded[who] for one in self.past[-1:] if who in one.excluded), "")
             grid.add_row(Text(f"  {who}"), strip, Text(_first(why), style="red", overflow="ellipsis", no_wrap=True))
         return grid
 
     def _notes(self) -> Iterator[RenderableType]:
-        if self.past and self.past[-1].note:
-            yield Text(f"  no step in this round: {_first(self.past[-1].note)}", style="yellow")
+        if self.past and self.past[-1].skipped:
+            yield Text(f"  no step in this round: {_first(self.past[-1].skipped)}", style="yellow")
 
 
 def sparkline(values: Sequence[float], width: int = WIDEST) -> str:
@@ -223,9 +234,9 @@ def shown(run: Run, status: str) -> Iterator[RenderableType]:
     for name in ("round", "scores", "took part", "lost"):
         table.add_column(name, justify="right" if name == "round" else "left", overflow="fold")
     for one in rounds[-LAST:]:
-        lost = ", ".join(f"{who} ({_first(why)})" for who, why in one.lost.items())
-        took_part = "(secret)" if one.hidden else names(one.seen, 3)
-        table.add_row(f"{one.number}", _told(one.metrics, one.named), Text(took_part), Text(lost))
+        excluded = ", ".join(f"{who} ({_first(why)})" for who, why in one.excluded.items())
+        took_part = "(secret)" if one.hidden else names(one.participants, 3)
+        table.add_row(f"{one.number}", _told(one.metrics, one.named), Text(took_part), Text(excluded))
     if rounds:
         yield table
     yield Text(
@@ -272,8 +283,8 @@ def bug(error: Exception) -> None:
         else ("This is a bug in hansa, and not yours.", "Please report it with the lines above.")
     )
     told = AppError(trace.split("\n")[-1].strip().rstrip(".") + ".", why, instead)
-    for note in notes:
-        told.add_note(note)
+    for skipped in notes:
+        told.add_note(skipped)
     complain(told)
 
 

@@ -193,12 +193,12 @@ class JaxModel(Model):
         """The parameters as they were given: the caller's seed decides, not the plan's."""
         return self._start.copy()
 
-    def _trees(self, x: Vector, mine: Mapping[str, Any]) -> tuple[Tree, Tree]:
+    def _trees(self, x: Vector, client_state: Mapping[str, Any]) -> tuple[Tree, Tree]:
         """Parameters and state of x, in the host's memory; what of the state does not travel is the client's own."""
         check_length(np.shape(x), self)
         found = self._layout.split(x)
         params, moving = found[: len(self._shapes)], dict(zip(self._moving, found[len(self._shapes) :], strict=True))
-        state = [moving.get(name, mine.get(name, first)) for name, first in self._first.items()]
+        state = [moving.get(name, client_state.get(name, first)) for name, first in self._first.items()]
         return self._form.unflatten(params), self._state_form.unflatten(state)
 
     def params(self, x: Vector) -> Tree:
@@ -332,8 +332,8 @@ class JaxModel(Model):
 
     def kept(self) -> dict[str, Any]:
         """The client's own state, handed over: the model has the one given again."""
-        mine, self._mine = self._mine, {}
-        return mine
+        client_state, self._mine = self._mine, {}
+        return client_state
 
     # ── scoring ──
 

@@ -222,7 +222,7 @@ class KerasModel(Model):
             steps += 1
         for group, values in zip(groups, state, strict=True) if state else ():
             put(zip(group, values, strict=True))
-        found = {name: np.asarray(keras.ops.convert_to_numpy(said)) for name, said in logs.items()}
+        found = {name: np.asarray(keras.ops.convert_to_numpy(reply)) for name, reply in logs.items()}
         missing = [
             name for name in (["loss"] if training else self.metrics) if found and np.size(found.get(name, ())) != 1
         ]
@@ -253,8 +253,8 @@ class KerasModel(Model):
 
     def kept(self) -> dict[str, Any]:
         """The client's own statistics, handed over: the model has those of `net` again."""
-        mine, self._mine = self._mine, {}
-        return mine
+        client_state, self._mine = self._mine, {}
+        return client_state
 
     # ── scoring ──
 
@@ -287,14 +287,16 @@ class KerasModel(Model):
             takes = len(getattr(self.net, "inputs", None) or ()) or None
             if takes and takes != (has := len(x) if isinstance(x, list | dict) else 1):
                 raise ValueError(f"the model takes {takes} inputs, not {has}")
-            said = self.net(x, training=False) if self.net._call_has_training_arg else self.net(x)
+            reply = self.net(x, training=False) if self.net._call_has_training_arg else self.net(x)
             names = getattr(self.net, "output_names", None) or ()
-            listed = [said[name] for name in names] if isinstance(said, Mapping) and set(names) == said.keys() else said
+            listed = (
+                [reply[name] for name in names] if isinstance(reply, Mapping) and set(names) == reply.keys() else reply
+            )
             outputs = [tuple(one.shape) for one in keras.tree.flatten(listed)]
             self._check_labels(y, outputs, who)
             if self.net.loss is None and type(self.net).train_step is not keras.Model.train_step:
                 return outputs  # its own step has a loss of its own
-            loss = float(keras.ops.convert_to_numpy(self.net.compute_loss(x=x, y=y, y_pred=said)))
+            loss = float(keras.ops.convert_to_numpy(self.net.compute_loss(x=x, y=y, y_pred=reply)))
         except DataError:
             raise
         except Exception as error:

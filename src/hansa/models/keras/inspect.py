@@ -67,10 +67,10 @@ def measured(net: Any, anything: Any) -> dict[str, Bound]:
     compiled, losses = net._compile_metrics, net._compile_loss
     found: dict[str, Bound] = {"loss": math.inf}
     if compiled is not None:
-        said = list(getattr(net, "outputs", None) or [anything])
+        reply = list(getattr(net, "outputs", None) or [anything])
         given = compiled._user_metrics, compiled._user_weighted_metrics
         named = type(compiled)(*given, output_names=compiled.output_names)
-        named.build(said, said)
+        named.build(reply, reply)
         for group in filter(None, (*named._flat_metrics, *named._flat_weighted_metrics)):
             output = f"{group.output_name}_" if group.output_name else ""
             found |= {f"{output}{metric.name}": _bound(metric) for metric in group.metrics}

@@ -34,7 +34,7 @@ except ModuleNotFoundError as missing:
 
 from ..dense import Program
 from ..metrics import RATE, bounds
-from .cohort import Lane, Lanes, device_of, placed, width  # behind the message on what is missing
+from .cohort import ClientBatch, ClientJob, device_of, placed, width  # behind the message on what is missing
 from .dense import dense
 from .losses import ACCURACY, ELEMENTWISE, POSITIVE, Loss, Metric, fit, known
 from .losses import accuracy as accuracy
@@ -124,7 +124,7 @@ class TorchModel(Model):
         self._flatten(placed(net, self.device))
         self._cohort = cohort
         self.cohort = 1 if self._first else cohort or width(self.trainable, self.device)
-        self._lanes = Lanes(self._net, self._loss, self.cohort, self._targets) if self.cohort > 1 else None
+        self._lanes = ClientBatch(self._net, self._loss, self.cohort, self._targets) if self.cohort > 1 else None
 
     def _flatten(self, net: nn.Module) -> None:
         """Make all trainable parameters of `net`, and their gradients, views of one tensor each."""
@@ -289,11 +289,11 @@ class TorchModel(Model):
                 return super().train_all(jobs, training)
         return [TrainResult(y.numpy(), steps, total / steps) for y, steps, total in found]
 
-    def _lane(self, start: Tensor, job: Job, training: Training) -> Lane:
+    def _lane(self, start: Tensor, job: Job, training: Training) -> ClientJob:
         x, data, drift, key = job
         whole, rows, step = arrays(data), ordered(data, training, key), self._step(x, training, drift)
         assert whole is not None
-        return Lane(start, whole, rows, math.prod(training.schedule(len(target(whole)))), step, key.seed())
+        return ClientJob(start, whole, rows, math.prod(training.schedule(len(target(whole)))), step, key.seed())
 
     def _step(self, x: Vector, training: Training, drift: Drift) -> Step:
         shift = None if drift.shift is None else self._here(drift.shift)
@@ -360,8 +360,8 @@ class TorchModel(Model):
 
     def kept(self) -> dict[str, Any]:
         """The client's own buffers, handed over: the model has those of `net` again."""
-        mine, self._mine = self._mine, {}
-        return {name: b.cpu().numpy() for name, b in mine.items()}
+        client_state, self._mine = self._mine, {}
+        return {name: b.cpu().numpy() for name, b in client_state.items()}
 
     # ── scoring ──
 

@@ -20,7 +20,7 @@ from ...spec import Vector
 from . import checks
 from .losses import Loss
 from .steps import MOMENTS, Step, stepped
-from .turns import Ints, Kind, Turn, kind, turns
+from .turns import Ints, Kind, Steps, kind, turns
 
 MOST, NUMBERS = 64, 2**27  # clients at once, and numbers in their parameters together
 HELD, TURN, ROWS = 2**30, 2**26, 2**22  # bytes of examples on a device in a training, or else in a turn; rows in a turn
@@ -35,7 +35,7 @@ def width(size: int, device: torch.device) -> int:
 # ── random numbers of each client's own ──────────────────────────────────────────────────────────────────────────────
 
 
-class Drop(nn.Module):
+class KeyedDropout(nn.Module):
     """Dropout whose draws are a function of `seed` and of the place of the number, on every device.
 
     u = mix(mix(seed) + i·γ), mix that of SplitMix64   (Steele, Lea and Flood 2014)
@@ -71,7 +71,7 @@ def keyed(net: nn.Module) -> nn.Module:
     for part in list(found.modules()):
         for name, child in part.named_children():
             if type(child) is nn.Dropout:
-                setattr(part, name, Drop(child.p))
+                setattr(part, name, KeyedDropout(child.p))
     return found
 
 
@@ -79,7 +79,7 @@ def keyed(net: nn.Module) -> nn.Module:
 
 
 @dataclass(frozen=True)
-class Lane:
+class ClientJob:
     """One client among many: where it starts, its arrays, the rows of its batches, how it steps, its seed.
 
     `draws` is the number of examples in all its batches.
@@ -128,7 +128,7 @@ class Examples:
     All at once where they take at most HELD bytes and are not more than the batches draw.
     """
 
-    def __init__(self, lanes: Sequence[Lane], targets: Types, device: torch.device):
+    def __init__(self, lanes: Sequence[ClientJob], targets: Types, device: torch.device):
         self.lanes, self.targets, self.device = lanes, targets, device
         self.kinds = [kind(lane.data, targets) for lane in lanes]
         counts = [len(target(lane.data)) for lane in lanes]
@@ -142,7 +142,7 @@ class Examples:
             self._tops[alike] = np.cumsum([0, *(counts[i] for i in alike[:-1])])
             self._whole[one] = self._joined([lanes[i].data for i in alike])
 
-    def find(self, turn: Turn) -> tuple[list[Tensor], Tensor]:
+    def find(self, turn: Steps) -> tuple[list[Tensor], Tensor]:
         """Tensors of examples, and which of these the turn's steps are on [steps, width·batch]."""
         steps, _, size = turn.rows.shape
         if whole := self._whole.get(turn.kind):
@@ -170,15 +170,15 @@ def sent(array: Vector, device: torch.device) -> Tensor:
 # ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Lanes:
+class ClientBatch:
     """A net and its loss, for `width` clients at once; fewer are filled up, so that no bits depend on how many."""
 
     def __init__(self, net: nn.Module, loss: Loss, width: int, targets: Types):
         self.net, self.loss, self.width, self.targets = keyed(net).train(), loss, width, targets
-        self._drops = [part for part in self.net.modules() if isinstance(part, Drop)]
+        self._drops = [part for part in self.net.modules() if isinstance(part, KeyedDropout)]
         self._params = {name: p.shape for name, p in self.net.named_parameters() if p.requires_grad}
 
-    def train(self, lanes: Sequence[Lane]) -> list[tuple[Tensor, int, float]]:
+    def train(self, lanes: Sequence[ClientJob]) -> list[tuple[Tensor, int, float]]:
         """Where each client ends, in how many steps, and the sum of their losses; all step alike."""
         form, state = self._begin(lanes)
         examples = Examples(lanes, self.targets, state.y.device)
@@ -191,7 +191,7 @@ class Lanes:
         done = zip(state.y.cpu(), state.t.tolist(), state.total.tolist(), strict=True)
         return [(y.to(torch.double, copy=True), int(steps), loss) for y, steps, loss in islice(done, len(lanes))]
 
-    def _begin(self, lanes: Sequence[Lane]) -> tuple[Form, State]:
+    def _begin(self, lanes: Sequence[ClientJob]) -> tuple[Form, State]:
         """The form of their steps, and the state before the first."""
         each, how = [*lanes, *[lanes[0]] * (self.width - len(lanes))], lanes[0].step
         form = Form(how.optimizer, bool(how.decay), how.centre is not None, how.shift is not None)

@@ -40,7 +40,7 @@ def kind(data: Batch, targets: Types) -> Kind:
 
 
 @dataclass(frozen=True)
-class Turn:
+class Steps:
     """Some steps of the same clients, on batches of one size.
 
     rows   [steps, width, batch], of each one's own examples
@@ -54,7 +54,7 @@ class Turn:
     on: NDArray[np.bool_]
 
 
-def turns(kinds: Sequence[Kind], rows: Sequence[Iterator[Ints]], width: int, most: int) -> Iterator[Turn]:
+def turns(kinds: Sequence[Kind], rows: Sequence[Iterator[Ints]], width: int, most: int) -> Iterator[Steps]:
     """All steps of clients with such examples and batches [batches, rows], with at most so many examples in each turn.
 
     Those whose next batch is largest go on; the others wait, so that any loss is right.
@@ -67,6 +67,6 @@ def turns(kinds: Sequence[Kind], rows: Sequence[Iterator[Ints]], width: int, mos
         steps = min(max(1, most // (width * largest[0])), *(len(ahead[i]) for i in now))
         whose, on = np.full(width, now[0]), np.zeros(width, np.bool_)
         whose[now], on[now] = now, True
-        yield Turn(largest[1], np.stack([ahead[i][:steps] for i in whose.tolist()], axis=1), whose, on)
+        yield Steps(largest[1], np.stack([ahead[i][:steps] for i in whose.tolist()], axis=1), whose, on)
         later = {i: ahead[i][steps:] if len(ahead[i]) > steps else next(rows[i], None) for i in now}
         ahead = {i: block for i, old in ahead.items() if (block := later.get(i) if i in later else old) is not None}

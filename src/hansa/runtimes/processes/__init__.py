@@ -30,7 +30,7 @@ from ...parties.population import Clients, Population, gathered
 from ...rand import Key
 from ..allocator import keep
 from ..inprocess import introduce
-from .forkserver import Zygote
+from .forkserver import ForkServer
 from .sharedmemory import Sender, receive, take
 from .worker import Task
 
@@ -63,7 +63,7 @@ class Memory:
             self.before[who] = session, self.now.get(who, {})
             self.now[who] = memo
 
-    def forget(self, session: int, who: Iterable[str]) -> None:
+    def rollback(self, session: int, who: Iterable[str]) -> None:
         """Let these remember what they did before the session."""
         for name in who:
             if self.before.get(name, (None,))[0] == session:
@@ -108,7 +108,7 @@ class Processes:
         self._ready: deque[Reply] = deque()
         homes = [tuple(who for who, i in self._home.items() if i == worker) for worker in range(number)]
         homes += [(name,) for name in parties]
-        self._zygote = Zygote(found.plan.model, len(homes))
+        self._zygote = ForkServer(found.plan.model, len(homes))
         self._all = [Worker(i, *one) for i, one in enumerate(zip(homes, self._zygote.links, strict=True))]
         self._workers = self._all[:number]
         self._home |= {worker.names[0]: worker.number for worker in self._all[number:]}
@@ -160,17 +160,17 @@ class Processes:
 
     def _ask(self, workers: list[Worker], request: Request, until: float, open: bool = False) -> None:
         number, memos = next(self._tasks), {} if request.turn else self._memory.of(request.bodies)
-        self._waiting[number] = Waiting(replace(request, down=None), until, set(request.bodies))
+        self._waiting[number] = Waiting(replace(request, broadcast=None), until, set(request.bodies))
         self._tell(workers, Task(number, request, until, open, memos), len(request.bodies) if open else 0)
 
     def receive(self) -> Reply:
         """The next reply; clients that pass the deadline are lost as late."""
         while not self._ready:
-            heard = self._listen(min(one.until for one in self._waiting.values()))
-            if heard is None:
+            received = self._listen(min(one.until for one in self._waiting.values()))
+            if received is None:
                 self._give_up(time.monotonic())
             else:
-                worker, (_, task, replies, memos) = heard
+                worker, (_, task, replies, memos) = received
                 self._take(worker.number, task, replies, memos)
         return self._ready.popleft()
 
@@ -209,8 +209,8 @@ class Processes:
         os.close(memory)
         if message[0] == "bug":
             error = RuntimeError(f"A client's code failed in worker {worker.number}:\n{message[1]}")
-            for note in message[2]:
-                error.add_note(note)
+            for skipped in message[2]:
+                error.add_note(skipped)
             raise error
         return worker, message
 
@@ -218,13 +218,13 @@ class Processes:
         """Who has died, of what, and what to do."""
         code = self._zygote.code(worker.number) if worker else None
         if worker is None or code is None:
-            code, who, lost = self._zygote.end(), "The process that started the workers", "They"
+            code, who, excluded = self._zygote.end(), "The process that started the workers", "They"
         else:
             who = f"Worker {worker.number} of {len(self._all)}"
-            lost = f"{', '.join(worker.names[:3])} and so on" if worker.names else "The clients it was training"
+            excluded = f"{', '.join(worker.names[:3])} and so on" if worker.names else "The clients it was training"
         return (
             f"{who} died ({'signal' if code < 0 else 'exit code'} {abs(code)}).\n"
-            f"  {lost} are lost.\n"
+            f"  {excluded} are lost.\n"
             "  Signal 9 is most often the system running out of memory.\n"
             "  Use fewer workers or smaller data, and resume the run."
         )
@@ -233,24 +233,24 @@ class Processes:
         """What these clients remember between rounds."""
         return self._memory.of(who)
 
-    def remember(self, memos: Mapping[str, Memo]) -> None:
+    def load(self, memos: Mapping[str, Memo]) -> None:
         """Let each client remember this, and those that are not named nothing."""
         self._memory = Memory({who: memo for who, memo in memos.items() if memo})
         self._waiting.clear()
         self._ready.clear()
         self._at.clear()
-        self._tell(self._all, "remember")
+        self._tell(self._all, "load")
 
-    def forget(self, session: int, who: Iterable[str]) -> None:
+    def rollback(self, session: int, who: Iterable[str]) -> None:
         """Let these clients remember what they did before the session, for it did not count."""
-        self._memory.forget(session, who)
+        self._memory.rollback(session, who)
 
     def close(self) -> None:
         """End the workers; also happens when this object is forgotten."""
         self._end()
 
 
-def stop(zygote: Zygote, sender: Sender) -> None:
+def stop(zygote: ForkServer, sender: Sender) -> None:
     """End worker processes, and what was sent to them."""
     sender.close()
     zygote.end()

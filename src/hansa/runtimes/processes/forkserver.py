@@ -29,7 +29,7 @@ FRESH = "from hansa.runtimes.processes.worker import work; work({})"
 GRACE = 0.5  # seconds to end the workers in order
 
 
-class Zygote:
+class ForkServer:
     """The process that starts the workers of a model, each with the other end of one of `links`, and outlives them."""
 
     def __init__(self, model: Any, workers: int):

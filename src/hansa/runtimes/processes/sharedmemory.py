@@ -122,10 +122,10 @@ def _claimed(memory: int, place: int) -> bool:
 def receive(link: socket.socket) -> int | None:
     """The next message; waits. None when the other side has ended."""
     try:
-        said, memory, _, _ = socket.recv_fds(link, 1, 1)
+        reply, memory, _, _ = socket.recv_fds(link, 1, 1)
     except ConnectionResetError:
         return None
-    return memory[0] if said else None
+    return memory[0] if reply else None
 
 
 def _nameless() -> int:

@@ -62,10 +62,10 @@ def work(end: int) -> None:
                 notes = error.__dict__.pop("__notes__", [])  # the parent's own error carries them on
                 say(("bug", traceback.format_exc(), notes))
         elif isinstance(parties, Population):
-            parties.remember({})
+            parties.load({})
         else:
             for one in parties.values():
-                one.remember({})
+                one.load({})
         os.close(memory)
         del task  # and with it the model
 
@@ -80,20 +80,20 @@ def hear(link: socket.socket, inbox: SimpleQueue[int]) -> None:
 def _parties(say: Callable[[Any], None], inbox: SimpleQueue[int]) -> Population | Mapping[str, Any]:
     """Who lives here: a helper, made here, which tells its public key; a population; or clients and their data."""
     memory = inbox.get()
-    said = take(memory, copy=True)
+    reply = take(memory, copy=True)
     os.close(memory)
-    if isinstance(said, tuple):
-        who, plan, secret = said
+    if isinstance(reply, tuple):
+        who, plan, secret = reply
         helper = Helper(who, plan, secret=secret or Key.fresh())
         say(("key", helper.who, helper.key.public))
         return {helper.who: helper}
-    if not isinstance(said, Population):
+    if not isinstance(reply, Population):
         memory = inbox.get()
         for who, data in take(memory).items():
-            said[who].data = data
+            reply[who].data = data
         os.close(memory)
     say(("ready",))
-    return said  # type: ignore[no-any-return]
+    return reply  # type: ignore[no-any-return]
 
 
 def _done(
@@ -103,11 +103,11 @@ def _done(
     request, new = task.request, dict[str, Memo]()
     names = list(request.bodies)
     if isinstance(parties, Population) and request.turn == 0:
-        parties.remember({})
+        parties.load({})
     some = claims(memory, names) if task.open else names
-    said = (_said(parties, who, task, new) for who in some if time.monotonic() < task.until)  # the rest is late
+    reply = (_said(parties, who, task, new) for who in some if time.monotonic() < task.until)  # the rest is late
     plan = parties.plan if isinstance(parties, Population) else parties[names[0]].plan
-    for replies in answers(said, request, plan.wire):
+    for replies in answers(reply, request, plan.encoded_spec):
         yield replies, dict(new)
         new.clear()
 
@@ -118,24 +118,27 @@ def _said(parties: Population | Mapping[str, Any], who: str, task: Task, new: di
     if not isinstance(party, Client):
         return who, *answer(party, task.request)
     if task.request.turn == 0:
-        party.mine = dict(task.memos.get(who, {}))
-    before = party.mine
+        party.client_state = dict(task.memos.get(who, {}))
+    before = party.client_state
     body, why = answer(party, task.request)
-    if party.mine is not before:
-        new[who] = party.hand_over()
+    if party.client_state is not before:
+        new[who] = party.evict()
     if task.request.fold and isinstance(parties, Population):
-        parties.remember({})
+        parties.load({})
     elif task.request.fold and task.open:
-        party.rest()
+        party.release()
     return who, body, why
 
 
-def answers(said: Iterable[Said], request: Request, wire: Spec) -> Iterator[list[Reply]]:
+def answers(reply: Iterable[Said], request: Request, encoded: Spec) -> Iterator[list[Reply]]:
     """Replies to a request as they are sent: all at once, or one by one where who is late would hold up the others."""
     head = request.session, request.round
     if request.fold and request.deadline == math.inf:
-        total, there, lost = fold(said, wire)
-        yield [Reply(*head, there, total if there else None), *(Reply(*head, (who,), None, lost[who]) for who in lost)]
+        total, there, excluded = fold(reply, encoded)
+        yield [
+            Reply(*head, there, total if there else None),
+            *(Reply(*head, (who,), None, excluded[who]) for who in excluded),
+        ]
     else:
-        for who, body, why in said:
+        for who, body, why in reply:
             yield [Reply(*head, (who,), body, why)]

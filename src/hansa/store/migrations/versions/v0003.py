@@ -1,11 +1,11 @@
-"""The first schema: runs, their rounds, the files that count, and where each client's memory lies."""
+"""The schema of hansa 0.2: runs, their rounds, the files that count, and where each client's memory lies."""
 
 from __future__ import annotations
 
 from alembic import op
 from sqlalchemy import Column, Double, ForeignKey, Integer, Text
 
-revision = "0001"
+revision = "0003"
 down_revision = None
 
 
@@ -28,10 +28,11 @@ def upgrade() -> None:
         Column("round", Integer, primary_key=True),
         Column("metrics", Text, nullable=False),
         Column("scores", Text, nullable=False),
-        Column("seen", Text, nullable=False),
-        Column("lost", Text, nullable=False),
-        Column("note", Text, nullable=False),
+        Column("participants", Text, nullable=False),
+        Column("excluded", Text, nullable=False),
+        Column("skipped", Text, nullable=False),
         Column("seconds", Double, nullable=False),
+        Column("named", Integer, nullable=False),
     )
     op.create_table(
         "files",
