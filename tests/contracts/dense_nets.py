@@ -122,12 +122,125 @@ def tied() -> nn.Module:
     return net
 
 
+def residual(own: Own, x: Any, f: Callable[[Any], Any] = torch.relu) -> Any:
+    """x + f(x), with two layers in f."""
+    return x + own.b(f(own.a(x)))
+
+
+def plus(own: Own, x: Any) -> Any:
+    """The usual code of a block."""
+    before = x = torch.tanh(own.c(x))
+    x = own.b(torch.relu(own.a(x)))
+    x += before
+    return own.d(torch.relu(x))
+
+
+def before_the_functions(own: Own, x: Any) -> Any:
+    """Blocks that begin with the function: what is added has none."""
+    h = own.c(x)
+    h = h + own.a(torch.relu(h))
+    h = h + own.b(torch.tanh(h))
+    return own.d(torch.relu(h))
+
+
+def one_in_another(own: Own, x: Any) -> Any:
+    """A skip around a skip; the inputs and an activation are added twice."""
+    h = torch.relu(own.a(x) + x)
+    k = h + own.b(h)
+    return own.d(torch.tanh(h.add(own.c(k) + x)))
+
+
+def more() -> dict[str, nn.Module]:
+    """Two more layers."""
+    return {"c": nn.Linear(8, 8), "d": nn.Linear(8, 8)}
+
+
+class Block(nn.Module):
+    """x + f(x)."""
+
+    def __init__(self, inner: int, f: Callable[[], nn.Module]):
+        super().__init__()
+        self.block = nn.Sequential(nn.Linear(20, inner), f(), nn.Linear(inner, 20))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The sum."""
+        return x + self.block(x)
+
+
+def blocks() -> nn.Module:
+    """Blocks between two layers, none as wide as the inputs."""
+    inner = Block(7, nn.ReLU), nn.ReLU(inplace=True), Block(33, nn.Sigmoid), Block(16, nn.Tanh), nn.Tanh()
+    return nn.Sequential(nn.Flatten(), nn.Linear(8, 20), *inner, nn.Linear(20, 8))
+
+
+SKIPS: dict[str, Callable[[], nn.Module]] = {
+    "around all": lambda: Own(residual),
+    "around one layer": lambda: Own(lambda own, x: own.b(x + own.a(x))),
+    "around a last layer": lambda: Own(lambda own, x: (h := own.a(x).sigmoid()) + own.b(h)),
+    "function behind the sum": lambda: Own(lambda own, x: own.c(torch.tanh(residual(own, x))), c=nn.Linear(8, 8)),
+    "function before the sum": lambda: Own(lambda own, x: own.b((h := own.a(x)) + own.c(h).relu()), c=nn.Linear(8, 8)),
+    "sum at the end": lambda: Own(lambda own, x: (h := own.a(x).tanh()) + own.b(h).relu()),
+    "torch.add": lambda: Own(lambda own, x: own.b(torch.add(own.a(x), x))),
+    "x.add": lambda: Own(lambda own, x: own.b(x.add(own.a(x)))),
+    "flat": lambda: Own(lambda own, x: residual(own, x.flatten(1))),
+    "+=": lambda: Own(plus, **more()),
+    "functions first": lambda: Own(before_the_functions, **more()),
+    "one in another": lambda: Own(one_in_another, **more()),
+    "two functions": lambda: nn.Sequential(nn.Linear(8, 8), nn.Sigmoid(), nn.Tanh(), nn.Linear(8, 8)),
+    "modules": blocks,
+}
+
+
+def plus_where_it_is_read(own: Own, x: Any) -> Any:
+    """The sum is read under the old name, too."""
+    h = own.a(x)
+    old = h
+    h += x
+    return own.b(h) + old
+
+
+def plus_behind_a_function(own: Own, x: Any) -> Any:
+    """PyTorch refuses this one: tanh's value is needed for its slope."""
+    h = torch.tanh(own.a(x))
+    h += x
+    return own.b(h)
+
+
+def plus_to_the_inputs(own: Own, x: Any) -> Any:
+    """It writes into the batch."""
+    h = own.a(x)
+    x += h
+    return own.b(x)
+
+
+def under_another_name() -> nn.Module:
+    """An Identity gives what it gets, and not a copy."""
+
+    def forward(own: Own, x: Any) -> Any:
+        h = own.a(x)
+        return own.b(F.relu(own.c(h), inplace=True)) + h
+
+    return Own(forward, c=nn.Identity())
+
+
 OTHERS: dict[str, Callable[[], nn.Module]] = {
     "dropout": lambda: nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5), nn.Linear(8, 8)),
     "F.dropout": lambda: Own(lambda own, x: own.b(F.dropout(own.a(x), 0.5))),
     "buffers": lambda: nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8)),
     "own buffer": lambda: changed(lambda net: net.register_buffer("k", torch.ones(1))),
-    "residual": lambda: Own(lambda own, x: own.b(x + own.a(x))),
+    "doubled": lambda: Own(lambda own, x: own.b((h := own.a(x)) + h)),
+    "doubled skip": lambda: Own(lambda own, x: own.b(torch.add(own.a(x), x, alpha=2))),
+    "constant": lambda: Own(lambda own, x: own.b(own.a(x) + 1)),
+    "skip by a layer": lambda: Own(lambda own, x: own.a(x) + own.b(x)),
+    "skip of another width": lambda: Own(lambda own, x: own.b(x + own.a(x)), a=nn.Linear(8, 1)),
+    "skip of two activations": lambda: Own(lambda own, x: own.b((h := own.a(x)).relu() + h.tanh())),
+    "skip around what is flat": lambda: Own(lambda own, x: own.b(x + own.a(x.flatten(1)))),
+    "+= where it is read": lambda: Own(plus_where_it_is_read),
+    "+= behind a function": lambda: Own(plus_behind_a_function),
+    "+= to the inputs": lambda: Own(plus_to_the_inputs),
+    "in place where it is read": lambda: Own(lambda own, x: own.b(F.relu(h := own.a(x), inplace=True)) + h),
+    "in place by position": lambda: Own(lambda own, x: own.b(F.relu(h := own.a(x), True)) + h),
+    "in place under another name": under_another_name,
     "parallel": lambda: Own(lambda own, x: (own.a(x), own.b(x))[1]),
     "shared": lambda: Own(lambda own, x: own.b(own.a(torch.tanh(own.a(x))))),
     "shared, another unused": lambda: Own(lambda own, x: own.a(torch.tanh(own.a(x)))),
@@ -140,7 +253,6 @@ OTHERS: dict[str, Callable[[], nn.Module]] = {
     "frozen bias": lambda: changed(lambda net: net[0].bias.requires_grad_(False)),
     "float64": lambda: layers(8, 5, 8).double(),
     "bfloat16": lambda: layers(8, 5, 8).bfloat16(),
-    "two functions": lambda: nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Tanh(), nn.Linear(8, 8)),
     "function first": lambda: nn.Sequential(nn.Tanh(), nn.Linear(8, 8)),
     "function last": lambda: nn.Sequential(nn.Linear(8, 8), nn.ReLU()),
     "LogSoftmax": lambda: nn.Sequential(nn.Linear(8, 8), nn.LogSoftmax(1)),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.contracts.dense_nets import FLAT, FUNCTIONS, OTHERS, Own, Perhaps, layers
+from tests.contracts.dense_nets import FLAT, FUNCTIONS, OTHERS, SKIPS, Own, Perhaps, layers
 from torch import nn
 from torch.nn import functional as F
 
@@ -26,7 +26,8 @@ from hansa.models.torch.dense import dense
 
 KEY, NONE = h.Key.of(1), h.Drift()
 ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.Sigmoid)
-LOSSES = (F.cross_entropy, F.mse_loss, F.binary_cross_entropy_with_logits)
+LOSSES = (F.cross_entropy, F.mse_loss, F.binary_cross_entropy_with_logits, F.l1_loss, F.smooth_l1_loss)
+REGRESSION = (F.mse_loss, F.l1_loss, F.smooth_l1_loss)
 TRAINING = h.Training(batch=8, learning_rate=0.02)
 
 
@@ -55,7 +56,7 @@ def points(n: int = 60, width: int = 8, outputs: int = 3, loss: Any = F.cross_en
     x = rng.normal(size=(n, width)).astype(np.float32)
     if loss is F.cross_entropy:
         return x, rng.integers(0, outputs, n)
-    y = rng.normal(size=(n, outputs)) if loss is F.mse_loss else rng.integers(0, 2, (n, outputs))
+    y = rng.normal(size=(n, outputs)) if loss in REGRESSION else rng.integers(0, 2, (n, outputs))
     return x, y.astype(np.float32)
 
 
@@ -112,7 +113,8 @@ def test_every_optimizer(optimizer: Any, decay: float, drifts: bool) -> None:
 @pytest.mark.parametrize("sizes", [(1, 1), (1, 5, 1), (5, 13, 17), (33, 200, 5), (200, 33, 13, 200), (17, 1, 16, 64)])
 def test_every_size(sizes: tuple[int, ...], bias: bool) -> None:
     """Those that fill whole vectors of the processor, and those that do not; and no number leaks from what fills up."""
-    for loss, optimizer in ((F.mse_loss, "sgd"), (F.binary_cross_entropy_with_logits, "momentum")):
+    ways = (F.mse_loss, "sgd"), (F.binary_cross_entropy_with_logits, "momentum"), (F.smooth_l1_loss, "adamw")
+    for loss, optimizer in ways:
         training = h.Training(batch=7, learning_rate=0.01, optimizer=optimizer)  # type: ignore[arg-type]
         net = layers(*sizes, f=nn.Sigmoid, bias=bias)
         agree(net, loss, points(24, sizes[0], sizes[-1], loss), training, drifts=True)
@@ -159,6 +161,43 @@ def test_a_loss_without_slope_at_its_ends() -> None:
         agree(layers(8, 3), loss, (300 * x, y), h.Training(batch=8, learning_rate=1e-5))
 
 
+@pytest.mark.parametrize("loss", [F.l1_loss, F.smooth_l1_loss])
+def test_losses_with_a_kink(loss: Any) -> None:
+    """Exactly at it, where l1's slope is 0, and far from it on both sides; one step, so that it is met exactly."""
+    net = layers(8, 3)
+    nn.init.zeros_(net[0].weight)
+    nn.init.constant_(net[0].bias, 0.5)
+    apart = np.float32([0, 0, 0.25, -0.25, 1, -1, 1 - 2**-24, 2**-20 - 1, 1 + 2**-20, -3])
+    data = points(60)[0], 0.5 + np.resize(apart, (60, 3))
+    agree(net, loss, data, h.Training(batch=0, learning_rate=0.05))
+    tied = data[0], np.full((60, 3), 0.5, np.float32)
+    model = TorchModel(net, loss)
+    found = natively(model, tied, TRAINING)
+    assert (found.x == model.start(KEY)).all() and found.loss == 0
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adamw"])
+@pytest.mark.parametrize("name", SKIPS)
+def test_every_skip(name: str, optimizer: Any) -> None:
+    """With decay and all of a drift, and batches of 8 and of 4."""
+    rate = 0.02 if optimizer in ("sgd", "momentum") else 1e-4
+    training = h.Training(epochs=2, batch=8, learning_rate=rate, optimizer=optimizer, weight_decay=0.05)
+    torch.manual_seed(1)
+    for loss in (F.cross_entropy, F.smooth_l1_loss):
+        agree(SKIPS[name](), loss, points(outputs=8, loss=loss), training, drifts=True)
+
+
+def test_skips_in_training_leave_nothing_to_the_next() -> None:
+    """The sums of slopes begin at 0 in each step, whatever ran before."""
+    model = TorchModel(SKIPS["modules"](), F.cross_entropy)
+    ways = [
+        h.Training(batch=b, learning_rate=0.05, optimizer=o) for b, o in ((0, "sgd"), (3, "adam"), (64, "momentum"))
+    ]  # type: ignore[arg-type]
+    found = [natively(model, points(outputs=8), training).x.tobytes() for training in ways]
+    again = [natively(model, points(outputs=8), training).x.tobytes() for training in reversed(ways)]
+    assert found == again[::-1]
+
+
 # --- which nets are dense ---
 
 
@@ -191,7 +230,8 @@ def test_modules_that_are_dense() -> None:
     for net in (nn.Linear(8, 3), nn.Linear(8, 3, bias=False), nested, inplace):
         for loss in (nn.CrossEntropyLoss(), F.cross_entropy):
             agree(net, loss, points(), TRAINING)
-    for loss, module in ((F.mse_loss, nn.MSELoss()), (F.binary_cross_entropy_with_logits, nn.BCEWithLogitsLoss())):
+    modules = nn.MSELoss(), nn.L1Loss(), nn.SmoothL1Loss(), nn.BCEWithLogitsLoss()
+    for loss, module in zip((*REGRESSION, F.binary_cross_entropy_with_logits), modules, strict=True):
         agree(nested, module, points(loss=loss), TRAINING)
 
 
@@ -269,8 +309,9 @@ def test_layers_whose_tensors_were_exchanged() -> None:
         nn.MSELoss(reduction="sum"),
         nn.BCEWithLogitsLoss(pos_weight=torch.ones(8)),
         nn.BCEWithLogitsLoss(weight=torch.ones(8)),
-        nn.L1Loss(),
-        F.l1_loss,
+        nn.L1Loss(reduction="sum"),
+        nn.SmoothL1Loss(beta=0.5),
+        nn.HuberLoss(),
         F.nll_loss,
         partial(F.cross_entropy, label_smoothing=0.1),
         lambda outputs, y: F.cross_entropy(outputs, y),

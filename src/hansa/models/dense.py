@@ -23,20 +23,25 @@ SOURCE = Path(native.__file__).with_name("dense.cpp")
 HEADER = SOURCE.with_name("products.hpp")
 
 ACTIVATIONS = ("identity", "relu", "tanh", "sigmoid")  # by their numbers in dense.cpp, as are the others
-LOSSES = ("cross_entropy", "mse_loss", "binary_cross_entropy_with_logits")
+LOSSES = ("cross_entropy", "mse_loss", "binary_cross_entropy_with_logits", "l1_loss", "smooth_l1_loss")
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw")
 
 log = logging.getLogger("hansa")
 
 
 class Layer(NamedTuple):
-    """a ↦ f(W a + b): sizes, places of W [outputs, inputs] and b in the vector of parameters (−1: no b), and f."""
+    """a ↦ f(W a + b + skip): sizes, places of W [outputs, inputs] and b in the vector of parameters, f, what is added.
+
+    −1 stands for no b, and for no W: then W a is a. `skip` is the number of an activation, 0 for the inputs, i for what
+    the i-th layer gives; −1 for none.
+    """
 
     inputs: int
     outputs: int
     weights: int
     bias: int
     activation: str
+    skip: int = -1
 
 
 class Net(NamedTuple):
@@ -73,7 +78,8 @@ class Program:
 
     def __init__(self, net: Net):
         self.net = net
-        self._layers = np.array([(*one[:4], ACTIVATIONS.index(one.activation)) for one in net.layers], np.int64)
+        rows = [(*one[:4], ACTIVATIONS.index(one.activation), one.skip) for one in net.layers]
+        self._layers = np.array(rows, np.int64)
         self._work = aligned((0,))  # new memory for each client would cost more than its arithmetic
 
     def train(self, x: Vector, data: Batch, training: Training, drift: Drift, key: Key) -> TrainResult | None:

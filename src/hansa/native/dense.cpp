@@ -1,7 +1,7 @@
 // Local training of dense networks: all steps of a client in one call, on one core.
 //
-//     aₗ = f(Wₗ aₗ₋₁ + bₗ)                                     forward, l = 1 … n; a₀ are the inputs
-//     δₙ = ∂loss/∂zₙ,   δₗ₋₁ = (Wₗᵀ δₗ) · f′(aₗ₋₁)               backward; f′ is a function of f's value
+//     aₗ = f(Wₗ aₗ₋₁ + bₗ + aₛ)                                forward, l = 1 … n; a₀ are the inputs, aₛ a skip's, if any
+//     δₙ = ∂loss/∂zₙ,   δₗ₋₁ = (Wₗᵀ δₗ + Σ δᵢ) · f′(aₗ₋₁)        backward; i: layers that add aₗ₋₁; f′: of f's value
 //     Wₗ ← step(Wₗ, Σ δₗ aₗ₋₁ᵀ),   bₗ ← step(bₗ, Σ δₗ)           at once: no gradient is ever written to memory
 //
 // Rows are filled up with zeros to whole vectors of the processor, which stay zero or are never read. Sums run in one
@@ -19,12 +19,13 @@ namespace {
 typedef int32_t Int __attribute__((vector_size(4 * LANES), may_alias));
 
 enum { IDENTITY, RELU, TANH, SIGMOID };
-enum { CROSS_ENTROPY, SQUARED, BINARY };
+enum { CROSS_ENTROPY, SQUARED, BINARY, ABSOLUTE, SMOOTH };
 enum { SGD, MOMENTUM, ADAM, ADAMW };
 constexpr float BETA = 0.9f, BETA1 = 0.9f, BETA2 = 0.999f, EPSILON = 1e-8f;  // as in steps/torch.py
 
 struct Layer {
-    int64_t in, out, weights, bias, activation;  // places in the caller's vector; bias −1 for none
+    int64_t in, out, weights, bias;  // places in the caller's vector, −1 for none; without weights W is the identity
+    int64_t activation, skip;        // which a is added, −1 for none
 };
 
 struct Step {
@@ -64,6 +65,7 @@ struct Net {
     int64_t depth, batch;
     float *y, *centre, *shift, *m, *v;  // parameters, drift, moments; null where there is none
     float *a, *delta, *before;          // a₀ … aₙ one behind the other; δₗ and δₗ₋₁
+    float* skipped;                     // Σ δᵢ for a₀ … aₙ₋₁; null where nothing is added
     int64_t optimizer;
     float rate, decay, pull, first, second;  // the last two: 1 − β₁ᵗ, 1 − β₂ᵗ
 };
@@ -76,7 +78,9 @@ int64_t activations(const Net& net, int64_t l) {
 
 int64_t weights(const Net& net, int64_t l) {
     int64_t place = 0;
-    for (int64_t i = 0; i < l; i++) place += filled(net.layers[i].in) * net.layers[i].out + filled(net.layers[i].out);
+    for (int64_t i = 0; i < l; i++)
+        if (net.layers[i].weights >= 0)
+            place += filled(net.layers[i].in) * net.layers[i].out + filled(net.layers[i].out);
     return place;
 }
 
@@ -139,12 +143,18 @@ void update(const Net& net, int64_t l, int64_t n) {
     }
 }
 
+void added(const float* what, float* sum, int64_t n) {
+    for (int64_t i = 0; i < n; i += LANES) put(sum + i, at(sum + i) + at(what + i));
+}
+
 void forward(const Net& net, int64_t l, int64_t n) {
     const Layer& layer = net.layers[l];
     int64_t width = filled(layer.in), out = filled(layer.out);
     float *w = net.y + weights(net, l), *b = w + layer.out * width;
     float *a = net.a + activations(net, l), *z = net.a + activations(net, l + 1);
-    dotted(a, w, b, z, n, layer.out, width, out);
+    if (layer.weights >= 0) dotted(a, w, b, z, n, layer.out, width, out);
+    else std::copy(a, a + n * width, z);
+    if (layer.skip >= 0) added(net.a + activations(net, layer.skip), z, n * out);
     if (layer.activation == IDENTITY) return;
     for (int64_t i = 0; i < n * out; i += LANES) {
         Vec one = at(z + i);
@@ -157,18 +167,25 @@ void forward(const Net& net, int64_t l, int64_t n) {
         for (int64_t i = 0; i < n; i++) std::fill(z + i * out + layer.out, z + (i + 1) * out, 0.0f);
 }
 
+template <bool SKIPS>
 void backward(const Net& net, int64_t l, int64_t n) {
     const Layer layer = net.layers[l];
     int64_t width = filled(layer.in), out = filled(layer.out), activation = net.layers[l - 1].activation;
     const float *w = net.y + weights(net, l), *a = net.a + activations(net, l), *delta = net.delta;
+    const float* skipped = net.skipped + (SKIPS ? activations(net, l) : 0);
     float* before = net.before;
-    summed(delta, out, 1, w, width, layer.out, n, [=](int64_t i, int64_t k, Vec sum) {
-        Vec f = at(a + i * width + k);
+    auto then = [=](int64_t i, Vec sum) {
+        Vec f = at(a + i);
+        if constexpr (SKIPS) sum += at(skipped + i);
         if (activation == RELU) sum = f <= 0 ? Vec{} : sum;
         else if (activation == TANH) sum *= 1 - f * f;
         else if (activation == SIGMOID) sum *= f * (1 - f);
-        put(before + i * width + k, sum);
-    });
+        put(before + i, sum);
+    };
+    if (layer.weights >= 0)
+        summed(delta, out, 1, w, width, layer.out, n, [=](int64_t i, int64_t k, Vec sum) { then(i * width + k, sum); });
+    else
+        for (int64_t i = 0; i < n * width; i += LANES) then(i, at(delta + i));
 }
 
 // The loss, a mean over the batch, and δ of the last layer in its place.
@@ -190,10 +207,23 @@ double compared(const Net& net, int64_t loss, int64_t n, const void* targets, co
         }
         const float* y = static_cast<const float*>(targets) + rows[i] * k;
         for (int64_t j = 0; j < k; j++) {
-            float apart = z[j] - y[j], e = std::exp(-std::abs(z[j]));
-            d[j] = loss == SQUARED ? 2 * apart : (z[j] < 0 ? e : 1.0f) / (1 + e) - y[j];
+            float apart = z[j] - y[j], size = std::abs(apart), value;
+            if (loss == SQUARED) {
+                d[j] = 2 * apart;
+                value = apart * apart;
+            } else if (loss == ABSOLUTE) {
+                d[j] = (apart > 0) - (apart < 0);
+                value = size;
+            } else if (loss == SMOOTH) {
+                d[j] = std::clamp(apart, -1.0f, 1.0f);
+                value = size < 1 ? apart * apart / 2 : size - 0.5f;
+            } else {
+                float e = std::exp(-std::abs(z[j]));
+                d[j] = (z[j] < 0 ? e : 1.0f) / (1 + e) - y[j];
+                value = std::max(z[j], 0.0f) - z[j] * y[j] + std::log1p(e);
+            }
             d[j] /= n * k;
-            sum += (loss == SQUARED ? apart * apart : std::max(z[j], 0.0f) - z[j] * y[j] + std::log1p(e)) / k;
+            sum += value / k;
         }
     }
     return sum / n;
@@ -205,9 +235,12 @@ double step(Net& net, int64_t loss, const float* inputs, const void* targets, co
     for (int64_t i = 0; i < n; i++) std::memcpy(net.a + i * width, inputs + rows[i] * in, in * sizeof(float));
     for (int64_t l = 0; l < net.depth; l++) forward(net, l, n);
     double value = compared(net, loss, n, targets, rows);
+    if (net.skipped) std::fill(net.skipped, net.skipped + activations(net, net.depth), 0.0f);
     for (int64_t l = net.depth - 1; l >= 0; l--) {
-        if (l) backward(net, l, n);
-        update<OPTIMIZER>(net, l, n);
+        const Layer& layer = net.layers[l];
+        if (layer.skip > 0) added(net.delta, net.skipped + activations(net, layer.skip), n * filled(layer.out));
+        if (l) net.skipped ? backward<true>(net, l, n) : backward<false>(net, l, n);
+        if (layer.weights >= 0) update<OPTIMIZER>(net, l, n);
         std::swap(net.delta, net.before);
     }
     return value;
@@ -233,6 +266,8 @@ int64_t laid(Net& net, const Step& how, float* work) {
     net.a = take(true, activations(net, net.depth) + net.batch * last);
     net.delta = take(true, net.batch * widest);
     net.before = take(true, net.batch * widest);
+    bool skips = std::any_of(net.layers, net.layers + net.depth, [](const Layer& one) { return one.skip >= 0; });
+    net.skipped = take(skips, activations(net, net.depth));
     return used;
 }
 
@@ -241,6 +276,7 @@ template <class Ours, class Theirs, class Copy>
 void carried(const Net& net, Ours* ours, Theirs* theirs, Copy copy) {
     for (int64_t l = 0; l < net.depth; l++) {
         const Layer& layer = net.layers[l];
+        if (layer.weights < 0) continue;
         for (int64_t j = 0; j < layer.out; j++, ours += filled(layer.in))
             for (int64_t i = 0; i < layer.in; i++) copy(ours[i], theirs[layer.weights + j * layer.in + i]);
         if (layer.bias >= 0)

@@ -79,9 +79,10 @@ class TorchModel(Model):
     rounds others differently. On CUDA equal bytes need torch.use_deterministic_algorithms(True) as well.
 
     `compile`: a dense net trains in one call of a native program, which agrees with PyTorch up to rounding: Linear
-    layers, all trained, with ReLU, Tanh or Sigmoid between them; a plain cross_entropy, mse_loss or
-    binary_cross_entropy_with_logits; arrays, on a CPU, one thread, no PerExample. The machine's C++ compiler makes it
-    once, in seconds; where there is none, PyTorch trains, and the log "hansa" says so. Any other net is PyTorch's.
+    layers, all trained, with ReLU, Tanh or Sigmoid between them and skips around them (x + f(x)); cross_entropy,
+    binary_cross_entropy_with_logits, mse_loss, l1_loss or smooth_l1_loss without settings; arrays, on a CPU, one
+    thread, no PerExample. The machine's C++ compiler makes it once, in seconds; where there is none, PyTorch trains,
+    and the log "hansa" says so. Any other net is PyTorch's.
 
     `cohort`: so many clients of a round train as one batch, each with dropout of its own key; its bytes are the same in
     any company, and alone it takes as long as all. None: many on CUDA, one on a CPU. It takes arrays, a net without

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import operator
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -22,8 +20,9 @@ FUNCTIONS: dict[Any, str] = {
     **dict.fromkeys((nn.Tanh, F.tanh, torch.tanh, "tanh"), "tanh"),
     **dict.fromkeys((nn.Sigmoid, F.sigmoid, torch.sigmoid, "sigmoid"), "sigmoid"),
 }
-LOSSES = {"cross_entropy": nn.CrossEntropyLoss, "mse_loss": nn.MSELoss,
-          "binary_cross_entropy_with_logits": nn.BCEWithLogitsLoss}  # fmt: skip
+LOSSES = {"cross_entropy": nn.CrossEntropyLoss, "mse_loss": nn.MSELoss, "l1_loss": nn.L1Loss,
+          "smooth_l1_loss": nn.SmoothL1Loss, "binary_cross_entropy_with_logits": nn.BCEWithLogitsLoss}  # fmt: skip
+ADDS = (operator.add, operator.iadd, torch.add, "add")
 LEAVES = (nn.Linear, nn.Flatten, *(kind for kind in FUNCTIONS if isinstance(kind, type)))
 SHAPES = ("size", getattr, operator.getitem)  # what asks for a shape, to lay examples out flat by it
 
@@ -37,20 +36,26 @@ def dense(net: nn.Module, loss: Any) -> Net | None:
     if not all(p.requires_grad and p.dtype == torch.float32 for p in net.parameters()) or list(net.buffers()):
         return None
     whole = nn.Sequential(net)  # so that a single layer is traced as a layer
-    layers, flattens = list[Layer](), False
-    for what in _chain(whole, _operations(whole)):
-        if isinstance(what, Layer):
-            layers.append(what)
-        elif what == "flat" and not layers:
-            flattens = True
-        elif what in FUNCTIONS.values() and layers and (what == "identity" or layers[-1].activation == "identity"):
-            layers[-1] = layers[-1]._replace(activation=what if what != "identity" else layers[-1].activation)
-        else:
-            return None
-    fits = all(one.outputs == two.inputs for one, two in itertools.pairwise(layers))
-    fits = fits and bool(layers) and layers[-1].activation == "identity"
+    layers, flattens = _read(whole, _operations(whole))
+    if not layers or layers[-1].activation != "identity":
+        return None
     used = sorted(place for one in layers for place in (one.weights, one.bias) if place >= 0)
-    return Net(tuple(layers), name, flattens) if fits and used == sorted(_places(net).values()) else None
+    return Net(tuple(layers), name, flattens) if used == sorted(_places(net).values()) else None
+
+
+class _Symbol(fx.Proxy):
+    """PyTorch's own does not tell += from +."""
+
+    def __iadd__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
+
+
+class _Tracer(fx.Tracer):
+    """A trace with such symbols."""
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        """The symbol of what a node gives."""
+        return _Symbol(node, self)
 
 
 def _operations(net: nn.Module) -> list[fx.Node]:
@@ -63,38 +68,113 @@ def _operations(net: nn.Module) -> list[fx.Node]:
         try:
             copied = copy.deepcopy(net, {id(p): p for p in net.parameters()}).train()
             next(copied.children())._forward_hooks.clear()  # TorchModel's own
-            nodes = list(fx.symbolic_trace(copied).graph.nodes)
+            nodes = list(_Tracer().trace(copied).nodes)
         except Exception:  # whatever a net's own code does when it is copied, or with a symbol
             return []
         return nodes if torch.equal(before, torch.get_rng_state()) else []
 
 
-def _chain(net: nn.Module, nodes: list[fx.Node]) -> Iterator[Layer | str]:
-    """What each operation of a graph is: a layer, a function's name, "flat", or "" for all that a dense net has not."""
-    places, before = _places(net), nodes[0] if nodes else None
+def _read(net: nn.Module, nodes: list[fx.Node]) -> tuple[list[Layer], bool]:
+    """A graph as layers, and whether it lays examples out flat first; no layers where it is more than a dense net has.
+
+    An operation on what the last layer gives becomes part of that layer where nothing else reads what was there before;
+    else it is a layer of its own, without weights.
+    """
+    layers, flattens, other = list[Layer](), False, (list[Layer](), False)
+    values = dict.fromkeys(nodes[:1], 0)  # which activation each node is
     for node in nodes[1:]:
         if node.target in SHAPES:
             continue
-        if not node.args or node.args[0] is not before or node.kwargs.keys() - {"inplace", "start_dim"}:
-            yield ""
-        elif node.op == "output":
-            return
-        elif node.op == "call_module":
-            one = net.get_submodule(str(node.target))
-            if isinstance(one, nn.Linear):
-                yield _linear(one, places)
-            elif isinstance(one, nn.Flatten):
-                yield "flat" if (one.start_dim, one.end_dim) == (1, -1) else ""
-            else:
-                yield FUNCTIONS.get(type(one), "")
-        elif node.target in ("flatten", torch.flatten):
-            yield "flat" if (*node.args[1:], *node.kwargs.values()) == (1,) else ""
-        elif node.target in ("view", "reshape"):
-            rows, width = node.args[1:] if len(node.args) == 3 else ("", "")
-            yield "flat" if (rows == -1 and isinstance(width, int)) or (width == -1 and _counts(rows, before)) else ""
+        what, last = _operation(net, node), len(layers)
+        read = [values.get(one, -1) if isinstance(one, fx.Node) else -1 for one in node.args]
+        if what != "add" and read[:1] != [last]:
+            return other
+        if what == "output":
+            return other if flattens and not _flat_alone(nodes[0], values) else (layers, flattens)
+        if what == "identity" and isinstance(node.args[0], fx.Node):
+            node.replace_all_uses_with(node.args[0])
+            node.graph.erase_node(node)  # which is no reader any more
+            continue
+        if what == "add":
+            fits = _added(layers, node, read)
+        elif what == "flat":
+            fits = flattens = not layers
+        elif isinstance(what, Layer):
+            fits = not layers or layers[-1].outputs == what.inputs
+            layers.append(what)
         else:
-            yield FUNCTIONS.get(node.target, "")
-        before = node
+            fits = bool(what and layers) and _applied(layers, node, what, _in_place(net, node))
+        if not fits:
+            return other
+        values[node] = len(layers)
+    return other
+
+
+def _added(layers: list[Layer], node: fx.Node, read: list[int]) -> bool:
+    """Add an earlier activation to the last one; False where that is not what happens."""
+    if not layers or len(read) != 2 or max(read) != len(layers) or not 0 <= min(read) < len(layers):
+        return False
+    skip, last, now = min(read), layers[-1], node.args[read.index(len(layers))]
+    if layers[skip].inputs != last.outputs:
+        return False
+    in_place, free = node.target is operator.iadd, _only(now) and last.activation == "identity" and last.skip < 0
+    if in_place and not (free and now is node.args[0]):
+        return False
+    if free:
+        layers[-1] = last._replace(skip=skip)
+    else:
+        layers.append(Layer(last.outputs, last.outputs, -1, -1, "identity", skip))
+    return True
+
+
+def _applied(layers: list[Layer], node: fx.Node, function: str, in_place: bool) -> bool:
+    """Apply a function to the last activation; False where something else would read what it has written over."""
+    last = layers[-1]
+    if _only(node.args[0]) and last.activation == "identity":
+        layers[-1] = last._replace(activation=function)
+        return True
+    layers.append(Layer(last.outputs, last.outputs, -1, -1, function))
+    return not in_place
+
+
+def _only(read: Any) -> bool:
+    """Has the node one reader?"""
+    return isinstance(read, fx.Node) and len(read.users) == 1
+
+
+def _in_place(net: nn.Module, node: fx.Node) -> bool:
+    """Does a function write over what it reads?"""
+    one = net.get_submodule(str(node.target)) if node.op == "call_module" else None
+    return bool(getattr(one, "inplace", False) or node.kwargs.get("inplace") or node.args[1:])
+
+
+def _flat_alone(inputs: fx.Node, values: dict[fx.Node, int]) -> bool:
+    """Are the inputs read by nothing but what lays them out flat?"""
+    return all(values.get(one) == 0 or one.target in SHAPES for one in inputs.users)
+
+
+def _operation(net: nn.Module, node: fx.Node) -> Layer | str:
+    """What a node is: a layer, a function's name, "add", "flat", "output", or "" for all that a dense net has not."""
+    if node.kwargs.keys() - {"inplace", "start_dim"}:
+        return ""
+    if node.op == "output":
+        return "output"
+    if node.op == "call_module":
+        one = net.get_submodule(str(node.target))
+        if isinstance(one, nn.Linear):
+            return _linear(one, _places(net))
+        if isinstance(one, nn.Flatten):
+            return "flat" if (one.start_dim, one.end_dim) == (1, -1) else ""
+        return FUNCTIONS.get(type(one), "")
+    if node.target in ADDS:
+        return "add"
+    if node.target in ("flatten", torch.flatten):
+        return "flat" if (*node.args[1:], *node.kwargs.values()) == (1,) else ""
+    if node.target in ("view", "reshape"):
+        rows, width = node.args[1:] if len(node.args) == 3 else ("", "")
+        counted = width == -1 and _counts(rows, node.args[0])
+        return "flat" if (rows == -1 and isinstance(width, int)) or counted else ""
+    return FUNCTIONS.get(node.target, "")
 
 
 def _linear(one: nn.Linear, places: dict[int, int]) -> Layer | str:
@@ -107,7 +187,7 @@ def _linear(one: nn.Linear, places: dict[int, int]) -> Layer | str:
     return Layer(w.shape[1], w.shape[0], places[id(w)], -1 if b is None else places[id(b)], "identity")
 
 
-def _counts(rows: Any, batch: fx.Node | None) -> bool:
+def _counts(rows: Any, batch: Any) -> bool:
     """Is this x.size(0), x.size()[0] or x.shape[0] of the batch x?"""
     if not isinstance(rows, fx.Node) or rows.args[1:] != (0,):
         return False
