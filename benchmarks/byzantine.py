@@ -1,8 +1,8 @@
 """Clients that say their update times −1000: the plain sum, and the sum of what clients prove. MNIST.
 
 20 clients with 600 digits each, softmax regression (7,850 numbers), 10 rounds, mean of 3 seeds, which decide who holds
-what; the first clients by name lie. Under VerifiedSum a liar skips Clip and all checks of its own, and proves what can
-be proven of such a vector. "honest alone" is the same run without the liars.
+what; the first clients by name lie. Under VerifiedSum an attacker skips Clip and all checks of its own, and proves what
+can be proven of such a vector. "honest alone" is the same run without the attackers.
 
 Beside it, the time in which an aggregator accepts a report or refuses one, by what is wrong with it: what can be seen
 of a report from outside. Which reports are refused is public, so it gives nothing away.
@@ -25,8 +25,8 @@ from common import ROOT, save
 
 sys.path.append(str(ROOT))
 
-from tests.attacks.liars_verified import Forger, facts
-from tests.vdaf.liars import Liar
+from tests.attacks.attackers_verified import Forger, facts
+from tests.vdaf.attackers import Liar
 
 import hansa as h
 from hansa.aggregators.claims import claims
@@ -84,7 +84,7 @@ def measure(name: str, attackers: int) -> dict[str, Any]:
     excluded = [state.excluded for _, state in runs]
     return {
         "aggregator": name,
-        "liars": attackers,
+        "attackers": attackers,
         "clients": CLIENTS,
         "accuracy": statistics.mean(score for score, _ in runs),
         "honest_alone": statistics.mean(score for score, _ in alone),

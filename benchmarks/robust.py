@@ -1,4 +1,4 @@
-"""Every robust rule under every attack: accuracy on digits, beside the plain mean under as many liars.
+"""Every robust rule under every attack: accuracy on digits, beside the plain mean under as many attackers.
 
 25 clients with 60 images each (or Dirichlet(0.3) shares of each class), softmax regression, 15 rounds, mean of 3 seeds,
 which decide who holds what and who lies. The attacks are those of tests/attacks. "one gradient": a round is one step on
@@ -19,13 +19,13 @@ from common import ROOT, save
 
 sys.path.append(str(ROOT))
 
-from tests.attacks.liars import ATTACKS, CLIENTS, accuracy, noisy
+from tests.attacks.attackers import ATTACKS, CLIENTS, accuracy, noisy
 
 import hansa as h
 
 SEEDS = range(3)
 SHOWN = ("", *(attack for attack in ATTACKS if attack not in ("norm 1e3", "infinity", "NaN, sign-flip")))
-ROWS = [  # rule, liars
+ROWS = [  # rule, attackers
     *((h.Sum(), f) for f in (2, 5, 10, 12)),
     *((rule, f) for f in (10, 12) for rule in (h.Median(), h.TrimmedMean(f / CLIENTS), h.GeometricMedian())),
     (h.Krum(11), 11),
@@ -48,7 +48,7 @@ def measure(rule: h.Aggregator, f: int, setting: str, attack: str) -> dict:
     return {
         "setting": setting,
         "rule": written(rule),
-        "liars": f,
+        "attackers": f,
         "clients": CLIENTS,
         "attack": attack or "none",
         "accuracy": statistics.mean(scores),
@@ -66,7 +66,7 @@ def main() -> None:
     """Measure, print the tables of the docs, save."""
     rows = []
     for setting, (table, attacks) in SETTINGS.items():
-        print(f"\n{setting}\n\n| rule | liars | {' | '.join(attack or 'none' for attack in attacks)} |")
+        print(f"\n{setting}\n\n| rule | attackers | {' | '.join(attack or 'none' for attack in attacks)} |")
         print("|---|---|" + "---|" * len(attacks))
         for rule, f in table:
             cells = [measure(rule, f, setting, attack) for attack in attacks]

@@ -65,7 +65,7 @@ class Explanation:
             lines += [section.title, "=" * len(section.title), section.text]
             lines += ["  " + " | ".join(row) for row in ((section.head,) if section.head else ()) + section.rows]
             lines.append("")
-        return "\n".join([*lines, "Mind", "====", *(f"- {warning}" for warning in self.warnings)])
+        return "\n".join([*lines, "Warnings", "========", *(f"- {warning}" for warning in self.warnings)])
 
 
 def explain(
@@ -132,14 +132,14 @@ def _said(plan: Plan, surveys: Sequence[Plan]) -> Section:
         form = "split into shares, each of which alone is random numbers"
     text = (
         # P2
-        f"In a round a client says one vector of {_many(encoded.size)} numbers, and nothing else; on the wire they are "
-        f"{form}. The last column bounds what one client can change in the sum, after all steps of the next table."
+        f"In a round a client sends one vector of {_many(encoded.size)} numbers, and nothing else; on the wire they "
+        f"are {form}. The last column bounds what one client can change in the sum, after all steps of the next table."
     )
     if encoded.learns:
         text += " The update is said as a multiple of the norm that AdaptiveClip has learnt."
     if surveys:
         text += f" Before the first round it has said more: see “{BEFORE}”."
-    return Section("What a client says", text, ("part", "numbers", "what it is", "at most"), rows)
+    return Section("What a client sends", text, ("part", "numbers", "what it is", "at most"), rows)
 
 
 def _pipe(plan: Plan) -> Section:

@@ -13,17 +13,17 @@ import numpy as np
 from .errors import PlanError, number
 from .spec import Vector
 
-Memo = dict[str, Any]
+ServerState = dict[str, Any]
 
 
 class Optimizer(Protocol):
     """Takes x to the next x along Δ, and remembers what it must."""
 
-    def start(self, x: Vector) -> Memo:
+    def start(self, x: Vector) -> ServerState:
         """What it remembers before the first step."""
         ...
 
-    def step(self, x: Vector, delta: Vector, memo: Memo) -> tuple[Vector, Memo]:
+    def step(self, x: Vector, delta: Vector, memo: ServerState) -> tuple[Vector, ServerState]:
         """The next x, and what it remembers then."""
         ...
 
@@ -48,11 +48,11 @@ class Sgd:
     def __post_init__(self) -> None:
         _check("Sgd", lr=self.lr)
 
-    def start(self, x: Vector) -> Memo:
+    def start(self, x: Vector) -> ServerState:
         """Nothing."""
         return {}
 
-    def step(self, x: Vector, delta: Vector, memo: Memo) -> tuple[Vector, Memo]:
+    def step(self, x: Vector, delta: Vector, memo: ServerState) -> tuple[Vector, ServerState]:
         """One step."""
         return x + self.lr * delta, memo
 
@@ -67,11 +67,11 @@ class Momentum:
     def __post_init__(self) -> None:
         _check("Momentum", lr=self.lr, beta=self.beta)
 
-    def start(self, x: Vector) -> Memo:
+    def start(self, x: Vector) -> ServerState:
         """m = 0."""
         return {"m": np.zeros_like(x)}
 
-    def step(self, x: Vector, delta: Vector, memo: Memo) -> tuple[Vector, Memo]:
+    def step(self, x: Vector, delta: Vector, memo: ServerState) -> tuple[Vector, ServerState]:
         """One step."""
         m = self.beta * memo["m"] + delta
         return x + self.lr * m, {"m": m}
@@ -91,7 +91,7 @@ class Adagrad:
     def __post_init__(self) -> None:
         _check(type(self).__name__, lr=self.lr, b1=self.b1, tau=self.tau)
 
-    def start(self, x: Vector) -> Memo:
+    def start(self, x: Vector) -> ServerState:
         """m = 0, v = τ²."""
         return {"m": np.zeros_like(x), "v": np.full_like(x, self.tau**2)}
 
@@ -99,7 +99,7 @@ class Adagrad:
         """The next v."""
         return np.asarray(v + delta**2)
 
-    def step(self, x: Vector, delta: Vector, memo: Memo) -> tuple[Vector, Memo]:
+    def step(self, x: Vector, delta: Vector, memo: ServerState) -> tuple[Vector, ServerState]:
         """One step."""
         m = self.b1 * memo["m"] + (1 - self.b1) * delta
         v = self.second(memo["v"], delta)

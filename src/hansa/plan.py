@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from .aggregators import Aggregator, Sum, trees
-from .algorithms import Algorithm, FedAvg
+from .algorithms import Algorithm, ClientState, FedAvg
 from .codec import dumps
 from .errors import PlanError, number
 from .known import own
 from .models import Foretold, Model, TrainResult
-from .optim import Memo
 from .rand import Key
 from .sample import Everyone, Sample
 from .spec import Bound, Interval, Spec, SumFacts, Vector, ends
@@ -86,7 +85,7 @@ class Plan:
             raise PlanError(
                 f"{self.aggregator!r} hears {self.sample.size:g} clients in a round at most.",
                 why,
-                "Sample more, or expect fewer liars.",
+                "Sample more, or expect fewer attackers.",
             )
 
     @cached_property
@@ -229,12 +228,12 @@ class Plan:
     def contribute(
         self,
         broadcast: dict[str, Vector],
-        client_state: Memo,
+        client_state: ClientState,
         data: Any,
         held: Any,
         at: Context,
         done: Mapping[Key, TrainResult] | None = None,
-    ) -> tuple[Vector, Memo]:
+    ) -> tuple[Vector, ClientState]:
         """The client's half of a round: score the model on the held-out examples, train, pack, encode.
 
         `done`: trainings that need not be done any more, by their keys.
@@ -256,10 +255,8 @@ class Plan:
         self, state: State, received: Mean | None, participants: Sequence[str], at: Context, **told: Any
     ) -> State:
         """The server's half: step with the mean, or say why not."""
-        skipped, told["hidden"] = (
-            told.pop("skipped", "") or self._void(received, participants),
-            self.encoded_spec.hidden,
-        )
+        skipped = told.pop("skipped", "") or self._void(received, participants)
+        told["hidden"] = self.encoded_spec.hidden
         if received is None or skipped:
             return replace(
                 state, round=state.round + 1, metrics={}, participants=tuple(participants), skipped=skipped, **told

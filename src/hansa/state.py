@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .optim import Memo
+from .optim import ServerState
 from .spec import Vector
 
 
@@ -16,7 +16,7 @@ class State:
 
     round: int  # rounds done
     x: Vector  # the model [size]
-    memo: Memo  # what the algorithm remembers
+    memo: ServerState  # what the algorithm remembers
     transforms: tuple[Any, ...] = ()  # what each transform has learnt
     metrics: Mapping[str, float] = field(default_factory=dict)  # means of what clients report
     participants: tuple[str, ...] = ()  # who is in the last sum

@@ -158,7 +158,7 @@ AGGREGATORS = (
 
 ROUNDS = (
     Defence(
-        "a lone liar ends no run",
+        "a lone attacker ends no run",
         "loops/synchronous.py",
         "if len(cohort) >= plan.sample.quorum and",
         "if",

@@ -63,7 +63,7 @@ BOUNDS = (
         "bound = max(claim.most(i), spec.bounds[name] / unit)",
         "bound = claim.bound",
     ),
-    # ── what a liar makes of a mean ──
+    # ── what an attacker makes of a mean ──
     Defence(
         "a weight alone is within its bounds",
         SCALE,
@@ -71,7 +71,7 @@ BOUNDS = (
         NEVER,
     ),
     Defence(
-        "a liar may say the least weight",
+        "an attacker may say the least weight",
         VERIFIED,
         "far = max(f * (1 + w / most) / (others + f * w) for w in weights)",
         "far = f * 2 / (others + f * most)",
@@ -82,7 +82,7 @@ BOUNDS = (
         "share = min(1.0, max(0.0, float(total[-1]) + 0.5))",
         "share = float(total[-1]) + 0.5",
     ),
-    Defence("how far a liar moves the mean is told", EXPLAIN, "    yield from _moved(plan)\n", ""),
+    Defence("how far an attacker moves the mean is told", EXPLAIN, "    yield from _moved(plan)\n", ""),
     Defence("of what is not hansa's no number is told", EXPLAIN, "if not all(map(own, plan.pipe)):", NEVER),
     Defence("a plain sum tells that it checks nothing", RULES, "moves it as far as it likes", "moves it hardly"),
     # ── what a sum tells ──
@@ -112,7 +112,7 @@ RECORDS = (
     ),
     Defence("a reply gives a kind", "messages.py", A_KIND, NEVER),
     Defence("bad data is a kind of its own", ERRORS, '    kind = "data"\n', ""),
-    Defence("who started anew is no liar", ERRORS, '    kind = "restarted"\n', ""),
+    Defence("who started anew is no attacker", ERRORS, '    kind = "restarted"\n', ""),
     Defence(
         "a helper's words are not repeated",
         SHARE,
@@ -208,8 +208,8 @@ RECORDS = (
     Defence(
         "a client does not print what it remembers",
         CLIENT,
-        "client_state: Memo = field(default_factory=dict, repr=False)",
-        "client_state: Memo = field(default_factory=dict)",
+        "client_state: ClientState = field(default_factory=dict, repr=False)",
+        "client_state: ClientState = field(default_factory=dict)",
     ),
     Defence(
         "a request does not print the model", "messages.py", "broadcast: Any = field(repr=False)", "broadcast: Any"
@@ -233,20 +233,20 @@ RECORDS = (
     Defence(
         "a task does not print what clients remember",
         WORKER,
-        "memos: Mapping[str, Memo] = field(repr=False)",
-        "memos: Mapping[str, Memo]",
+        "client_states: Mapping[str, ClientState] = field(repr=False)",
+        "client_states: Mapping[str, ClientState]",
     ),
     Defence(
         "what clients remember does not print",
         PROCESSES,
-        "now: dict[str, Memo] = field(repr=False)",
-        "now: dict[str, Memo]",
+        "now: dict[str, ClientState] = field(repr=False)",
+        "now: dict[str, ClientState]",
     ),
     Defence(
         "what clients remembered does not print",
         PROCESSES,
-        "field(default_factory=dict, repr=False)  # a session",
-        "field(default_factory=dict)  # a session",
+        "before: dict[str, tuple[int, ClientState]] = field(default_factory=dict, repr=False)",
+        "before: dict[str, tuple[int, ClientState]] = field(default_factory=dict)",
     ),
     Defence(
         "an inversion does not print its record",

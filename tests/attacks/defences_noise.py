@@ -151,7 +151,9 @@ SECRETS = (
     Defence("a guarantee tells of a named secret", ACCOUNTING, "if self.named else", "if False else"),
     Defence("an explanation tells of a named secret", EXPLAIN, "if named and plan.hides:", NEVER),
     Defence("ε is shown with a named secret", SHOWN, "if found and named else", "if False else"),
-    Defence("a report tells of a named secret", REPORT, ".metrics, story.rounds[-1].named))", ".metrics, False))"),
+    Defence(
+        "a report tells of a named secret", REPORT, ".metrics, report_data.rounds[-1].named))", ".metrics, False))"
+    ),
     Defence("a report's explanation knows of a named secret", LIVE, "app.surveys, app.named),", "app.surveys, False),"),
     Defence("hansa explain knows of a named secret", COMMANDS, "app.surveys, app.named)", "app.surveys, False)"),
     Defence(
@@ -189,8 +191,8 @@ SAMPLES = (
     Defence(
         "a round knows that its sample is secret",
         PLAN,
-        "self._void(received, participants), self.encoded_spec.hidden",
-        "self._void(received, participants), False",
+        'told["hidden"] = self.encoded_spec.hidden',
+        'told["hidden"] = False',
     ),
     Defence(
         "a checkpoint names no one in a secret sample",
@@ -206,7 +208,7 @@ SAMPLES = (
     Defence(
         "a report says that its sample is secret",
         REPORT,
-        'hidden=HIDDEN if any(one.hidden for one in story.rounds) else ""',
+        'hidden=HIDDEN if any(one.hidden for one in report_data.rounds) else ""',
         'hidden=""',
     ),
     Defence("rounds of a secret sample count for all", PRIVACY, "or (happened.hidden and not kept)", ""),
@@ -251,7 +253,10 @@ OUTSIDE = (
     ),
     Defence("a comparison in a report says outside ε", REPORT, "outside=OUTSIDE if", "outside=OUTSIDE if False and"),
     Defence(
-        "a summary holds nothing outside ε", REPORT, "if story.rows and not story.rows[0].outside:", "if story.rows:"
+        "a summary holds nothing outside ε",
+        REPORT,
+        "if report_data.rows and not report_data.rows[0].outside:",
+        "if report_data.rows:",
     ),
     Defence("a check says outside ε", COMMANDS, "if problems and app.plan.hides:", NEVER),
     Defence("a profile says outside ε", LIVE, 'if app.plan.hides else ""', 'if False else ""'),

@@ -1,4 +1,4 @@
-"""Side values have two bounds, and liars prove both: a weight that is no weight would move a mean without end."""
+"""Side values have two bounds, and attackers prove both: a weight that is no weight would move a mean without end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.attacks.liars_verified import facts, states
+from tests.attacks.attackers_verified import facts, states
 
 import hansa as h
 from hansa.aggregators.claims import Claim, Range
@@ -107,11 +107,11 @@ class Says(h.Client):
         return Lenient(**own).client(self.said, replace(at, spec=self.plan.encoded_spec))
 
 
-def run(plan: h.Plan, *liars: Mapping[str, Any], honest: int = 3) -> h.State:
-    """The state after one round with such liars."""
+def run(plan: h.Plan, *attackers: Mapping[str, Any], honest: int = 3) -> h.State:
+    """The state after one round with such attackers."""
     data = federation(honest)
     clients = [h.Client(who, plan, one) for who, one in data.items()]
-    clients += [Says(f"liar-{i}", plan, data["client-0"], values=values) for i, values in enumerate(liars)]
+    clients += [Says(f"liar-{i}", plan, data["client-0"], values=values) for i, values in enumerate(attackers)]
     *_, state = states(plan, clients)
     return state
 
@@ -188,9 +188,9 @@ def test_sums_of_squares_are_not_negative() -> None:
     plan = survey({"v": Variance(-2.0, 2.0, column=0)}, most=50, columns=4)
     assert plan.encoded_spec.low("v.square.0") == 0.0 and plan.encoded_spec.low("v.sum.0") == -100.0
     clients: list[h.Client] = [h.Client(who, plan, one) for who, one in federation(2).items()]
-    liar = Says("liar", plan, federation(1)["client-0"], values={"v.square.0": -1.0})
-    (state,) = h.synchronous(plan, h.InProcess([*clients, liar]))
-    assert state.participants == ("client-0", "client-1") and "A proof does not hold" in state.excluded["liar"]
+    attacker = Says("attacker", plan, federation(1)["client-0"], values={"v.square.0": -1.0})
+    (state,) = h.synchronous(plan, h.InProcess([*clients, attacker]))
+    assert state.participants == ("client-0", "client-1") and "A proof does not hold" in state.excluded["attacker"]
 
 
 @pytest.mark.promise("P100")
@@ -209,7 +209,7 @@ def test_noise_is_sized_for_the_farther_end_and_not_for_the_width(space: str) ->
     assert sum(ratio**2 for ratio in ratios) == pytest.approx(noise.multiplier**-2)
 
 
-# ── what a liar can do to the model ──
+# ── what an attacker can do to the model ──
 
 
 def along(norm: float) -> h.Vector:
@@ -235,18 +235,18 @@ def test_two_negative_weights_do_not_void_the_round() -> None:
 
 
 @pytest.mark.promise("P83")
-@pytest.mark.guards("a liar may say the least weight")
+@pytest.mark.guards("an attacker may say the least weight")
 @pytest.mark.parametrize("more", [(), (Quantize(24),)], ids=["real", "integer"])
 @pytest.mark.parametrize(("others", "weight"), [((1.0, 1.0), 1.0), ((CAP, CAP), CAP), ((20.0, 30.0), 1.0)])
 def test_a_liar_reaches_what_is_told_and_never_passes_it(
     others: tuple[float, ...], weight: float, more: tuple[h.Transform, ...]
 ) -> None:
-    """Honest updates all point one way with norm 1, and the liar's the other way with norm C·cap."""
+    """Honest updates all point one way with norm 1, and the attacker's the other way with norm C·cap."""
     plan = plan_of(h.VerifiedSum(), *more, training=h.Training(batch=0, report=False))
     data = federation(1)["client-0"]
     honest = [Says(f"client-{i}", plan, data, values={"delta": along(w), "weight": w}) for i, w in enumerate(others)]
-    liar = Says("liar", plan, data, values={"delta": along(-CAP * (1 - 1e-6)), "weight": weight})
-    (before,), (after,) = states(plan, honest), states(plan, [*honest, liar])
+    attacker = Says("attacker", plan, data, values={"delta": along(-CAP * (1 - 1e-6)), "weight": weight})
+    (before,), (after,) = states(plan, honest), states(plan, [*honest, attacker])
     assert not after.excluded
     told = plan.aggregator.moved(plan.encoded_spec, sum(others))["delta"]
     assert told == pytest.approx((CAP + weight) / (sum(others) + weight), rel=1e-5)
@@ -254,7 +254,7 @@ def test_a_liar_reaches_what_is_told_and_never_passes_it(
 
 
 @pytest.mark.promise("P83")
-@pytest.mark.guards("a liar may say the least weight")
+@pytest.mark.guards("an attacker may say the least weight")
 def test_nothing_that_is_proven_moves_the_mean_farther() -> None:
     """Two of five lie, with updates and weights of any size within the bounds."""
     rng, plan = np.random.default_rng(0), plan_of(h.VerifiedSum(), training=h.Training(batch=0, report=False))
@@ -274,15 +274,15 @@ def test_nothing_that_is_proven_moves_the_mean_farther() -> None:
 
 
 @pytest.mark.promise("P83")
-@pytest.mark.control("what a liar reaches within what is proven")
+@pytest.mark.control("what an attacker reaches within what is proven")
 def test_a_liar_moves_both_means_that_fednova_multiplies() -> None:
     """Beside one honest client of weight 1 that says one step: (c·most + 1)/2 · (c·C + C)/2, where others say 1·C."""
     plan = plan_of(h.VerifiedSum(), algorithm=h.FedNova(most=40.0), training=h.Training(batch=0, report=False))
     data = federation(1)["client-0"]
     one = Says("client-0", plan, data, values={"delta": along(1.0), "tau": 1.0})
     longest = CAP * (1 - 1e-6)
-    liar = Says("liar", plan, data, values={"delta": along(longest), "tau": 40.0 * CAP, "weight": 1.0})
-    (state,) = states(plan, [one, liar])
+    attacker = Says("attacker", plan, data, values={"delta": along(longest), "tau": 40.0 * CAP, "weight": 1.0})
+    (state,) = states(plan, [one, attacker])
     told = (CAP * 40 + 1) / 2 * (longest + 1) / 2
     assert not state.excluded and np.linalg.norm(state.x - plan.start().x) == pytest.approx(told, rel=1e-5)
     assert told < CAP * 40 * CAP
@@ -298,18 +298,18 @@ def test_a_liar_has_the_votes_of_cap_clients_for_the_clip() -> None:
     data = federation(1)["client-0"]
     others = [Says(f"client-{i}", plan, data, values={"under": 0.5}) for i in range(5)]
     (alone,) = states(plan, others)
-    (state,) = states(plan, [*others, Says("liar", plan, data, values={"under": -CAP / 2})])
+    (state,) = states(plan, [*others, Says("attacker", plan, data, values={"under": -CAP / 2})])
     assert alone.transforms[0] == pytest.approx(np.exp(-0.1), rel=1e-4)
     assert state.transforms[0] == pytest.approx(np.exp(0.1), rel=1e-4)
 
 
 @pytest.mark.promise("P83")
-@pytest.mark.control("what a liar reaches within what is proven")
+@pytest.mark.control("what an attacker reaches within what is proven")
 def test_a_liar_moves_the_mean_of_a_survey_by_most_over_the_records_of_others() -> None:
     plan = survey({"v": Mean(-2.0, 2.0, column=0)}, most=50, columns=4)
     clients = [h.Client(who, plan, one) for who, one in federation(2).items()]
-    liar = Says("liar", plan, federation(1)["client-0"], values={"v.sum.0": 100.0})
-    (before,), (after,) = (states(plan, who) for who in (clients, [*clients, liar]))
+    attacker = Says("attacker", plan, federation(1)["client-0"], values={"v.sum.0": 100.0})
+    (before,), (after,) = (states(plan, who) for who in (clients, [*clients, attacker]))
     model = plan.model
     assert isinstance(model, Survey) and not after.excluded
     records = sum(len(y) for _, y in federation(2).values())
@@ -318,7 +318,7 @@ def test_a_liar_moves_the_mean_of_a_survey_by_most_over_the_records_of_others() 
 
 
 @pytest.mark.promise("P83")
-@pytest.mark.guards("how far a liar moves the mean is told")
+@pytest.mark.guards("how far an attacker moves the mean is told")
 def test_the_plan_in_words_tells_it() -> None:
     plan = plan_of(h.VerifiedSum(), training=h.Training(batch=0), sample=h.Everyone(quorum=3))
     told = str(explain(plan))
@@ -362,7 +362,7 @@ def test_a_robust_rule_leaves_out_who_has_no_weight(weight: float, more: tuple[h
 def test_a_plain_sum_says_that_it_checks_nothing() -> None:
     plan = plan_of(h.Sum())
     assert np.linalg.norm(run(plan, {"delta": along(1e6), "weight": 1.0}).x) > 1e4
-    (row,) = (row for row in plan.aggregator.visibility() if row[0] == "lying clients")
+    (row,) = (row for row in plan.aggregator.visibility() if row[0] == "Byzantine clients")
     assert "as far as it likes" in row[1]
 
 

@@ -212,7 +212,7 @@ def test_every_error_of_hansas_has_a_kind() -> None:
 
 
 @pytest.mark.promise("P79")
-@pytest.mark.guards("who started anew is no liar")
+@pytest.mark.guards("who started anew is no attacker")
 def test_a_party_that_started_anew_is_nobodys_mistake() -> None:
     client = h.Client("anna", PLAN, DATA["client-0"])
     request = Request(PLAN.digest, 0, 5, PLAN.broadcast(PLAN.start()), {"anna": "go on"}, turn=1)
@@ -338,7 +338,9 @@ def test_no_file_of_a_run_holds_a_word_of_a_client(
     assert clean(done.stdout), "what a run prints may be kept; the words go to stderr"
     (run,) = Store(folder).runs()
     if good == "DATA":
-        assert "label (data)" in done.stdout and "lost: " in done.stdout and "[red]<b>$x_{ (data)" in done.stdout
+        assert (
+            "label (data)" in done.stdout and "not in the sum: " in done.stdout and "[red]<b>$x_{ (data)" in done.stdout
+        )
         report = (folder / run.id / "report.html").read_text()
         assert "its data cannot be trained on" in report and "<b>$x" not in report and "&lt;b&gt;$x" in report
         assert call("export", run.id, folder / "out.safetensors", "--raw", "--folder", folder).exit_code == 0

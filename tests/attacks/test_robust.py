@@ -1,6 +1,7 @@
-"""Federations with liars: the plain mean breaks, and each rule stands up to the share of liars that its paper promises.
+"""Federations with attackers: the plain mean breaks, and each rule stands up to the share of attackers that its paper
+promises.
 
-Whoever replaces a rule by the mean fails here: the same attack by as many liars is run against the mean too.
+Whoever replaces a rule by the mean fails here: the same attack by as many attackers is run against the mean too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.attacks.liars import (
+from tests.attacks.attackers import (
     ATTACKS,
     CLIENTS,
     Constant,
@@ -72,7 +73,7 @@ def test_without_liars_a_rule_costs_little(rule: h.RobustRule) -> None:
 @pytest.mark.parametrize("rule", [r for r, f in STANDING.items() if f >= 10], ids=name)
 @pytest.mark.parametrize("attack", ["sign-flip", "labels"])
 def test_many_liars_hurt_the_mean_without_any_strength(rule: h.RobustRule, attack: str) -> None:
-    """Vectors as long as honest ones; labels: nothing but the liars' data is wrong."""
+    """Vectors as long as honest ones; labels: nothing but the attackers' data is wrong."""
     f = STANDING[rule]
     assert accuracy(h.Sum(), attack, f) < accuracy(h.Sum()) - 0.09
     assert accuracy(rule, attack, f) > max(0.8, accuracy(rule) - LOST)
@@ -98,7 +99,7 @@ def test_beyond_its_promise_a_rule_breaks(rule: h.RobustRule, f: int) -> None:
 @pytest.mark.guards("CentredClipping")
 @pytest.mark.promise("P66")
 def test_centred_clipping_is_bounded_even_beyond_its_promise() -> None:
-    """Liars with 10¹² times the norm pull no farther than iterations·radius·f/n a round."""
+    """Attackers with 10¹² times the norm pull no farther than iterations·radius·f/n a round."""
     plan = plan_of(rule := h.CentredClipping(2.0), rounds=1)
     attackers, alone = clients_of(plan, "norm 1e12", 12), clients_of(plan)
     moved = last(plan, attackers).x - last(plan, alone).x
@@ -108,7 +109,7 @@ def test_centred_clipping_is_bounded_even_beyond_its_promise() -> None:
 # ── a little is enough ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.control("the liars are as strong as the paper has them")
+@pytest.mark.control("the attackers are as strong as the paper has them")
 def test_the_paper_s_own_z() -> None:
     """n = 50, f = 24: s = 2, so z = Φ⁻¹(24/26)."""
     assert z_max(50, 24) == pytest.approx(1.4261, abs=1e-4)
@@ -117,16 +118,16 @@ def test_the_paper_s_own_z() -> None:
 @pytest.mark.control("the mean stands as well")
 @pytest.mark.parametrize("rule", [h.Sum(), *STANDING], ids=name)
 def test_a_little_does_nothing_where_honest_updates_agree(rule: h.Aggregator) -> None:
-    """With z_max liars stay among the honest, whose full-batch updates scatter little. It holds for the mean too."""
+    """With z_max attackers stay among the honest, whose full-batch updates scatter little; so for the mean."""
     assert accuracy(rule, "little", STANDING.get(rule, 12)) > accuracy(rule) - LOST
 
 
 @pytest.mark.control("no rule promises more")
 def test_a_little_breaks_the_mean_and_the_rules_where_updates_are_noise() -> None:
-    """One gradient of one image: what the liars add in each round outweighs what the honest agree on.
+    """One gradient of one image: what the attackers add in each round outweighs what the honest agree on.
 
     No rule here promises more (Krum asks for √d·σ·η(n, f) < ‖g‖); what helps is larger batches and more local steps.
-    Without liars MultiKrum reaches 0.54 to 0.60 over six seeds.
+    Without attackers MultiKrum reaches 0.54 to 0.60 over six seeds.
     """
     for rule, f, alone in ((h.Sum(), 12, 0.9), (h.GeometricMedian(), 10, 0.8), (h.MultiKrum(11, 12), 11, 0.5)):
         assert noisy(rule) > alone and noisy(rule, "little", f) < 0.2
@@ -166,7 +167,7 @@ def test_what_cannot_be_read_is_left_out_and_noted() -> None:
     assert np.array_equal(state.x, alone.x)
 
 
-SMALLEST = [  # rule, the least number of clients that it takes, as many liars as it promises
+SMALLEST = [  # rule, the least number of clients that it takes, as many attackers as it promises
     *((h.Krum(f), 2 * f + 3, f) for f in (1, 2, 5)),
     *((h.MultiKrum(f, f + 1), 2 * f + 3, f) for f in (1, 2, 5)),
     *((h.MultiKrum(f, 2 * f + 3), 3 * f + 5, f) for f in (1, 2, 5)),
@@ -187,8 +188,8 @@ def test_an_honest_client_that_diverges_takes_no_defence_away(rule: h.RobustRule
     plan = plan_of(rule, rounds=1)
     honest = clients_of(plan)[: n - f]
     diverged = Constant(honest[0].who, plan, honest[0].data, value=math.nan)
-    liar = ATTACKS[attack](Scene(n, f, Spies(honest)))
-    attackers = [liar(f"liar-{i}", plan, honest[i].data) for i in range(f)]
+    attacker = ATTACKS[attack](Scene(n, f, Spies(honest)))
+    attackers = [attacker(f"liar-{i}", plan, honest[i].data) for i in range(f)]
     state, start = last(plan, [diverged, *honest[1:], *attackers]), plan.start().x
     alone = plan_of(h.Sum(), rounds=1)
     updates = [last(alone, [replace(one, plan=alone)]).x - start for one in honest[1:]]
@@ -210,7 +211,7 @@ def test_liars_that_say_nan_neither_break_a_rule_nor_stop_the_rounds(rule: h.Rob
 
 @pytest.mark.guards("a rule needs its numbers")
 def test_too_few_leave_the_model_as_it_was() -> None:
-    """Dropped clients are not known as liars, so the rule still expects all of them among the rest."""
+    """Dropped clients are not known as attackers, so the rule still expects all of them among the rest."""
     plan = plan_of(h.Krum(2), rounds=4)
     runtime = h.InProcess(clients_of(plan)[:8], h.Network(drop=0.4), seed=3)
     before = plan.start()
@@ -249,7 +250,7 @@ def partial_weights(factor: float, times: float) -> type[h.Client]:
 @pytest.mark.guards("Median", "TrimmedMean", "GeometricMedian", "Bulyan", "CentredClipping")
 @pytest.mark.parametrize("rule", [r for r, f in STANDING.items() if f <= 10], ids=name)
 def test_a_rule_stands_over_quantized_vectors(rule: h.RobustRule) -> None:
-    """Each vector is decoded by itself; liars may say any integers."""
+    """Each vector is decoded by itself; attackers may say any integers."""
 
     class Garbage(h.Client):
         def answer(self, request: h.Request) -> Any:

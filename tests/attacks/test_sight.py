@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.attacks.liars_verified import HELPER, Server, honest, plan_of, states
+from tests.attacks.attackers_verified import HELPER, Server, honest, plan_of, states
 
 import hansa as h
 from hansa.aggregators.verified import _vector

@@ -35,7 +35,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.attacks.liars_verified import (
+from tests.attacks.attackers_verified import (
     HELPER,
     HONEST,
     KEY,
@@ -48,15 +48,15 @@ from tests.attacks.liars_verified import (
     Loud,
     P,
     Server,
+    attacker,
     flip,
     honest,
-    liar,
     plan_of,
     states,
     vector,
     verified_one,
 )
-from tests.vdaf.liars import Liar
+from tests.vdaf.attackers import Attacker
 
 import hansa as h
 from hansa import codec as wire
@@ -83,19 +83,19 @@ from hansa.testing.algorithm import federation
 @pytest.mark.parametrize("lie", LIES)
 def test_a_lie_is_refused_by_name_and_the_others_are_summed(lie: str) -> None:
     kind, x = LIES[lie]
-    (state,) = states(PLAN, [*honest(PLAN), liar(Forger, PLAN, x=x, kind=kind)])
+    (state,) = states(PLAN, [*honest(PLAN), attacker(Forger, PLAN, x=x, kind=kind)])
     assert state.participants == HONEST and not state.skipped
-    assert list(state.excluded) == ["liar"] and "A proof does not hold" in state.excluded["liar"]
+    assert list(state.excluded) == ["attacker"] and "A proof does not hold" in state.excluded["attacker"]
     (alone,) = states(PLAN, honest(PLAN))
     assert state.x.tobytes() == alone.x.tobytes()
 
 
-@pytest.mark.control("it is the lie that is refused, not how the liar speaks")
+@pytest.mark.control("it is the lie that is refused, not how the attacker speaks")
 @pytest.mark.promise("P15")
-@pytest.mark.parametrize("kind, x", [(Liar, vector(B)), (Liar, vector(P - 1, P - B // 2)), (Loud, [1])])
+@pytest.mark.parametrize("kind, x", [(Attacker, vector(B)), (Attacker, vector(P - 1, P - B // 2)), (Loud, [1])])
 def test_a_liar_who_does_not_lie_is_in(kind: Any, x: list[int]) -> None:
-    (state,) = states(PLAN, [*honest(PLAN), liar(Forger, PLAN, x=x, kind=kind)])
-    assert state.participants == (*HONEST, "liar") and not state.excluded
+    (state,) = states(PLAN, [*honest(PLAN), attacker(Forger, PLAN, x=x, kind=kind)])
+    assert state.participants == (*HONEST, "attacker") and not state.excluded
 
 
 # ── reports that are changed on their way ──
@@ -141,9 +141,9 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.promise("P12", "P18")
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_report_is_refused_and_the_round_goes_on(change: str) -> None:
-    (state,) = states(PLAN, [*honest(PLAN), liar(Crafted, PLAN, craft=CHANGES[change])])
+    (state,) = states(PLAN, [*honest(PLAN), attacker(Crafted, PLAN, craft=CHANGES[change])])
     assert state.participants == HONEST and not state.skipped
-    assert list(state.excluded) == ["liar"] and "report" in state.excluded["liar"]
+    assert list(state.excluded) == ["attacker"] and "report" in state.excluded["attacker"]
 
 
 FIELDS = st.sampled_from(["nonce", "public", "leader", "sealed"])
@@ -159,19 +159,19 @@ def test_whatever_a_client_says_the_round_goes_on(value: Any, name: str, place: 
             return value if value is not None else 0
         return {**report, name: value if place == "field" else [value, *report[name][1:]] if name != "nonce" else value}
 
-    (state,) = states(PLAN, [*honest(PLAN, 2), liar(Crafted, PLAN, craft=craft)])
+    (state,) = states(PLAN, [*honest(PLAN, 2), attacker(Crafted, PLAN, craft=craft)])
     assert state.participants == HONEST[:2] and not state.skipped
-    assert list(state.excluded) == ["liar"]
+    assert list(state.excluded) == ["attacker"]
 
 
-@pytest.mark.guards("a lone liar ends no run")
+@pytest.mark.guards("a lone attacker ends no run")
 def test_a_liar_who_is_asked_alone_does_not_end_the_run() -> None:
     plan = plan_of(sample=h.Poisson(0.3, quorum=2), rounds=20)
-    run = states(plan, [*honest(plan), liar(Crafted, plan, craft=CHANGES["leader"])])
+    run = states(plan, [*honest(plan), attacker(Crafted, plan, craft=CHANGES["leader"])])
     assert len(run) == 20
-    assert any(list(state.excluded) == ["liar"] and "0 answered, 2 needed" in state.skipped for state in run)
+    assert any(list(state.excluded) == ["attacker"] and "0 answered, 2 needed" in state.skipped for state in run)
     assert any(len(state.participants) >= 2 and not state.skipped for state in run)
-    assert all("liar" not in state.participants for state in run)
+    assert all("attacker" not in state.participants for state in run)
 
 
 @pytest.mark.guards("helpers are no clients")
@@ -179,9 +179,9 @@ def test_one_liar_and_the_helpers_who_refuse_do_not_end_the_run() -> None:
     """A quorum of three is missed, both helpers say so, and the next round is no worse for it."""
     plan = plan_of(h.VerifiedSum(2), sample=h.Everyone(quorum=3), rounds=2)
     with pytest.warns(LeftOut, match="fewer than 3"):
-        run = states(plan, [*honest(plan, 2), liar(Crafted, plan, craft=CHANGES["public"])])
+        run = states(plan, [*honest(plan, 2), attacker(Crafted, plan, craft=CHANGES["public"])])
     assert [bool(state.skipped) for state in run] == [True, True]
-    assert "refused" in run[0].excluded["liar"] and run[0].excluded[HELPER] == "refused"
+    assert "refused" in run[0].excluded["attacker"] and run[0].excluded[HELPER] == "refused"
 
 
 OPENED = list[int]()
@@ -204,7 +204,7 @@ class Opened:
 def test_a_pickle_is_never_opened() -> None:
     with pytest.raises(h.ProtocolError, match="no safetensors file"):
         wire.loads(pickle.dumps(Opened()))
-    (state,) = states(PLAN, [*honest(PLAN), liar(Crafted, PLAN, craft=lambda report: [pickle.dumps(Opened())])])
+    (state,) = states(PLAN, [*honest(PLAN), attacker(Crafted, PLAN, craft=lambda report: [pickle.dumps(Opened())])])
     assert state.participants == HONEST and not OPENED
 
 
@@ -228,7 +228,7 @@ def kept(plan: h.Plan, key: PrivateKey) -> list[Any]:
         reports.append(report)
         return report
 
-    one = Crafted("liar", plan, honest(plan)[0].data, craft=keep)
+    one = Crafted("attacker", plan, honest(plan)[0].data, craft=keep)
     list(h.synchronous(plan, runtime_of(plan, [*honest(plan), one], key)))
     return reports
 
@@ -244,10 +244,10 @@ def test_a_replayed_report_is_refused(plan: h.Plan) -> None:
     """Of an earlier run, with the same helper's key even; or of another plan with vectors of the same length."""
     key = PrivateKey.fresh()
     report, *_ = kept(plan, key)
-    clients = [*honest(PLAN), liar(Crafted, PLAN, craft=lambda own: report)]
+    clients = [*honest(PLAN), attacker(Crafted, PLAN, craft=lambda own: report)]
     (state,) = h.synchronous(PLAN, runtime_of(PLAN, clients, key))
     assert state.participants == HONEST
-    assert "does not open" in state.excluded["liar"]
+    assert "does not open" in state.excluded["attacker"]
 
 
 @pytest.mark.guards("a report is bound to its session")
@@ -259,10 +259,10 @@ def test_a_report_of_an_earlier_round_is_refused() -> None:
         reports.append(report)
         return reports[0]
 
-    first, *others = states(plan, [*honest(plan), liar(Crafted, plan, craft=craft)])
-    assert first.participants == (*HONEST, "liar") and not first.excluded
+    first, *others = states(plan, [*honest(plan), attacker(Crafted, plan, craft=craft)])
+    assert first.participants == (*HONEST, "attacker") and not first.excluded
     for state in others:
-        assert state.participants == HONEST and "does not open" in state.excluded["liar"]
+        assert state.participants == HONEST and "does not open" in state.excluded["attacker"]
 
 
 @pytest.mark.guards("a report is sealed with its client")
@@ -347,7 +347,7 @@ def test_the_helper_must_get_the_same_public_share() -> None:
 @pytest.mark.guards("a refusal is of one report")
 @pytest.mark.promise("P18")
 def test_one_report_of_a_batch_does_not_harm_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In batches of two, with liars in between."""
+    """In batches of two, with attackers in between."""
     monkeypatch.setattr(verified, "MOST", 2)
     attackers = [
         Forger(f"client-{i}x", PLAN, honest(PLAN)[0].data, x=vector(B, B)) if i % 2 else

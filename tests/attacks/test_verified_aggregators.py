@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.attacks.liars_verified import (
+from tests.attacks.attackers_verified import (
     HELPER,
     HONEST,
     PLAN,
@@ -56,7 +56,7 @@ def test_a_refused_client_is_not_counted_with_a_made_up_verdict() -> None:
 @pytest.mark.guards("a helper compares the opening")
 @pytest.mark.promise("P16")
 def test_a_helper_checks_with_the_key_that_clients_were_promised() -> None:
-    """Another may have been told to a liar."""
+    """Another may have been told to an attacker."""
     assert Server(PLAN, honest(PLAN)).open(key=bytes(32)) is not True
 
 

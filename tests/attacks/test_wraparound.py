@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.attacks.liars_verified import HONEST, Forger, honest, liar, plan_of, states
-from tests.vdaf.liars import Liar
+from tests.attacks.attackers_verified import HONEST, Forger, attacker, honest, plan_of, states
+from tests.vdaf.attackers import Attacker
 from tests.vdaf.wrapped import P, accepted, largest, measured, scaled, search, shapes, width
 
 import hansa as h
@@ -69,9 +69,9 @@ def test_a_wrapped_vector_in_a_federation_is_refused_by_name(shape: str) -> None
     size = plan.encoded_spec.blocks["delta"]
     x = short(size)[shape]
     x += [0] * (size - len(x))
-    (state,) = states(plan, [*honest(plan), liar(Forger, plan, x=x, kind=Liar)])
+    (state,) = states(plan, [*honest(plan), attacker(Forger, plan, x=x, kind=Attacker)])
     assert state.participants == HONEST and not state.skipped
-    assert list(state.excluded) == ["liar"] and "A proof does not hold" in state.excluded["liar"]
+    assert list(state.excluded) == ["attacker"] and "A proof does not hold" in state.excluded["attacker"]
 
 
 @pytest.mark.promise("P81")

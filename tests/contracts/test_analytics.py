@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.attacks.liars_verified import Lie, facts
+from tests.attacks.attackers_verified import Lie, facts
 
 from hansa import (
     Client,
@@ -122,9 +122,9 @@ def test_counts_that_add_up_to_more_than_the_bound_are_refused(checked: bool, mo
     questions = {"h": Histogram((-9, 0, 9), column=0)}
     plan = survey(questions, most=50, columns=3)
     people = [Client(who, plan, records) for who, records in list(DATA.items())[:3]]
-    liar = Liar("liar", replace(plan), DATA["site 0"])
-    (state,) = synchronous(plan, InProcess([*people, liar]))
-    assert ("A proof does not hold" in state.excluded.get("liar", "")) == checked
+    attacker = Liar("attacker", replace(plan), DATA["site 0"])
+    (state,) = synchronous(plan, InProcess([*people, attacker]))
+    assert ("A proof does not hold" in state.excluded.get("attacker", "")) == checked
     assert plan.model.answers(state)["h"].sum() == 30 + 50 + 50 + (0 if checked else 100)  # type: ignore[attr-defined]
 
 

@@ -299,7 +299,7 @@ def test_an_explanation_names_all_that_a_client_says_with_its_bounds() -> None:
         sample=Uniform(2, quorum=2, deadline=9.0),
     )
     sections = {section.title: section for section in explain(plan).sections}
-    reply = {row[0]: (row[1], row[3].replace("\u00a0", " ")) for row in sections["What a client says"].rows}
+    reply = {row[0]: (row[1], row[3].replace("\u00a0", " ")) for row in sections["What a client sends"].rows}
     assert reply == {
         "delta": ("8", "norm ≤ 64"),
         "loss": ("1", "0 … 640"),

@@ -126,7 +126,15 @@ def test_a_run_shows_its_rounds_compares_and_writes_a_report(here: Path) -> None
     outside.feed(page)
     assert not outside.found and "http" not in re.sub(r"data:image/png;base64,\S+", "", page)
     assert outside.images == 4
-    expected = ["Who sees what", "Participation", "The plan, explained", "Settings", "Versions", "Mind", "federated"]
+    expected = [
+        "Who sees what",
+        "Participation",
+        "The plan, explained",
+        "Settings",
+        "Versions",
+        "Warnings",
+        "federated",
+    ]
     expected += ["server can see every client&#39;s update", folder.name, f"hansa</th><td>{hansa.__version__}"]
     for words in expected:
         assert words in page, words
@@ -146,7 +154,7 @@ def test_a_run_is_followed_live_in_a_terminal(here: Path) -> None:
     os.close(ours)
     assert live.wait() == 0, participants.decode()
     screen = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", participants.decode())
-    for words in ("round 6 of 6", "━━━━", "accuracy", "on held-out examples", "■", "federated", "report.html"):
+    for words in ("round 6 of 6", "━━━━", "accuracy", "on the central test", "■", "federated", "report.html"):
         assert words in screen, words
 
 
@@ -455,11 +463,11 @@ def test_explain_tells_the_plan_with_its_settings(here: Path) -> None:
     code, out, err = call("explain", "mine.py", "--set", "pipe.0.norm=3")
     assert (code, err) == (0, "")
     for words in (
-        "What a client says",
+        "What a client sends",
         "control",
         "cuts delta, control to norm 3",
         "Who sees what",
-        "Mind",
+        "Warnings",
         "no differential",
     ):
         assert words in out, words

@@ -403,9 +403,9 @@ class Mumbler(Client):
 def test_what_is_no_vector_stays_out_of_the_sum(reply: Any, loop: Any) -> None:
     """One number would be added to every coordinate, as NumPy does it."""
     p = plan()
-    liar = Mumbler("aaron", p, PARTIES["client-0"])
-    liar.said, excluded = reply, dict[str, str]()
-    for state in loop(p, InProcess([liar, *clients(p)])):
+    attacker = Mumbler("aaron", p, PARTIES["client-0"])
+    attacker.said, excluded = reply, dict[str, str]()
+    for state in loop(p, InProcess([attacker, *clients(p)])):
         assert "aaron" not in state.seen
         excluded |= state.lost
     assert excluded == {"aaron": "invalid"}
@@ -414,9 +414,9 @@ def test_what_is_no_vector_stays_out_of_the_sum(reply: Any, loop: Any) -> None:
 @pytest.mark.parametrize("loop", [synchronous, partial(buffered, size=9, busy=9)], ids=["synchronous", "buffered"])
 def test_what_is_not_finite_leaves_the_model_as_it_was(loop: Any) -> None:
     p = plan(pipe=(Weigh("one"),))
-    liar = Mumbler("aaron", p, PARTIES["client-0"])
-    liar.said = np.full(p.encoded_spec.size, np.nan)
-    first = next(loop(p, InProcess([liar, *clients(p)])))
+    attacker = Mumbler("aaron", p, PARTIES["client-0"])
+    attacker.said = np.full(p.encoded_spec.size, np.nan)
+    first = next(loop(p, InProcess([attacker, *clients(p)])))
     assert equal(first.x, p.start().x) and "NaN" in first.note and "Finite()" in first.note
 
 

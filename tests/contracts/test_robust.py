@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.attacks.liars import MODEL, TRAINING, clients_of, last, plan_of
+from tests.attacks.attackers import MODEL, TRAINING, clients_of, last, plan_of
 
 import hansa as h
 
@@ -101,4 +101,4 @@ def test_a_rule_says_who_sees_what_and_up_to_which_share_it_holds() -> None:
     for rule, promise in told.items():
         rows = {who: (what, rests) for who, what, rests in rule.visibility()}
         assert "each client's encoded vector, by name" in rows["server"][0] and "trusted" in rows["server"][1]
-        assert promise in rows["lying clients"][1]
+        assert promise in rows["Byzantine clients"][1]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.attacks.liars_verified import HONEST, PLAN, Crafted, honest, states
+from tests.attacks.attackers_verified import HONEST, PLAN, Crafted, honest, states
 from tests.contracts.running import pids
 
 import hansa as h

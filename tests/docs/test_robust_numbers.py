@@ -26,10 +26,10 @@ def test_every_number_is_measured() -> None:
         measured = {
             (
                 f"`{row['rule']}`",
-                str(row["liars"]),
+                str(row["attackers"]),
                 SHORT.get(row["attack"], row["attack"]),
             ): f"{100 * row['accuracy']:.0f}"
             for row in rows
             if row["setting"] == setting
         }
-        assert measured == {key: cell for key, cell in shown.items() if key[2] not in ("rule", "liars")}
+        assert measured == {key: cell for key, cell in shown.items() if key[2] not in ("rule", "attackers")}

@@ -76,7 +76,7 @@ def test_geometric_median_by_hand() -> None:
 
 
 def test_geometric_median_with_zero_vectors_is_not_held_at_zero() -> None:
-    """Lazy liars at the point where "no change" would start; 13 honest outweigh 12."""
+    """Lazy attackers at the point where "no change" would start; 13 honest outweigh 12."""
     honest = np.array([10.0, 0.0]) + 0.1 * normal(13, 2)
     v = h.GeometricMedian().rule(np.concatenate([np.zeros((12, 2)), honest]))
     assert np.linalg.norm(v - honest.mean(0)) < 0.5
@@ -223,7 +223,7 @@ def test_a_minority_cannot_leave_the_honest_range(honest: np.ndarray, attackers:
 
 
 def test_one_liar_decides_the_mean_and_no_rule() -> None:
-    """Blanchard et al. 2017, Lemma 1: no linear combination withstands a single liar, who can choose the result."""
+    """Blanchard et al. 2017, Lemma 1: no linear combination withstands a single attacker, who can choose the result."""
     honest, goal = normal(10, 5), 1e3 * normal(1, 5, 1)[0]
     V = np.concatenate([honest, [11 * goal - honest.sum(0)]])
     assert V.mean(0) == pytest.approx(goal)
@@ -259,7 +259,7 @@ def test_krum_is_byzantine_resilient(lie: str) -> None:
 
 @pytest.mark.promise("P66")
 def test_bulyan_closes_the_gap_that_krum_leaves_in_one_coordinate() -> None:
-    """El Mhamdi et al. 2018: under Krum a liar moves one coordinate by Ω(√d·σ); under Bulyan by O(σ)."""
+    """El Mhamdi et al. 2018: under Krum an attacker moves one coordinate by Ω(√d·σ); under Bulyan by O(σ)."""
     n, f, d = 23, 5, 2500
     V = normal(n, d)
     V[:f] = V[f:].mean(0)
@@ -285,7 +285,8 @@ def test_the_geometric_median_stays_within_its_bound(f: int) -> None:
 def test_liars_pull_centred_clipping_no_farther_than_their_share(attackers: np.ndarray, iterations: int) -> None:
     """Karimireddy et al. 2021: each vector moves the centre by τ/n in an iteration, so 3 of 10 move it by 0.3·τ·l.
 
-    Two runs that differ in the liars alone: v ↦ v + mean of clipped differences brings no two centres farther apart.
+    Two runs that differ in the attackers alone: v ↦ v + mean of clipped differences brings no two centres farther
+    apart.
     """
     honest, rule = normal(7, 4), h.CentredClipping(0.5, iterations)
     one, other = (rule.rule(np.concatenate([lies, honest])) for lies in (attackers, np.zeros((3, 4))))
@@ -302,7 +303,7 @@ def test_centred_clipping_nears_the_mean_of_the_honest_with_iterations() -> None
 
 
 def test_a_little_is_enough_moves_the_median_farther_than_the_mean() -> None:
-    """Baruch et al. 2019: the liars' value itself becomes the median. 24 of 51, z = Φ⁻¹(25/27) = 1.446."""
+    """Baruch et al. 2019: the attackers' value itself becomes the median. 24 of 51, z = Φ⁻¹(25/27) = 1.446."""
     n, f, d, z = 51, 24, 2000, 1.446
     V = normal(n, d)
     honest = V[f:].mean(0)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.vdaf.liars import Liar, squares
+from tests.vdaf.attackers import Attacker, squares
 
 from hansa.crypto import vdaf
 from hansa.crypto.field import Elements, Field32, Field64
@@ -106,7 +106,7 @@ HONEST = [(-1) ** i * 7 * i for i in range(D)]
 DOUBLE = [B, B] + [0] * (D - 2)
 
 
-def refused(kind: type[Liar], x: list[int], **change: Any) -> bool:
+def refused(kind: type[Attacker], x: list[int], **change: Any) -> bool:
     nonce, one = vdaf.nonce(), pine(kind=kind, **change)
     try:
         prepared(pine(**change), nonce, *one.shard(x, nonce))  # type: ignore[arg-type]
@@ -120,17 +120,17 @@ WRAPPED = squares(Field64.p + 12345) + [0] * (D - 4)  # ‖x‖² ≡ 12345, far
 
 
 def test_a_liar_who_does_not_lie_is_accepted() -> None:
-    assert not refused(Liar, HONEST)
-    assert not refused(Liar, [B] + [0] * (D - 1))
+    assert not refused(Attacker, HONEST)
+    assert not refused(Attacker, [B] + [0] * (D - 1))
 
 
 @pytest.mark.guards("v + u = B²", "proofs are decided")
 @pytest.mark.promise("P13")
 def test_a_norm_above_the_bound_is_refused() -> None:
-    assert refused(Liar, DOUBLE)
-    assert refused(Liar, [B, 1] + [0] * (D - 2))
-    assert refused(Liar, [Field64.p // 2] + [0] * (D - 1))
-    assert not refused(Liar, [Field64.p - 1] * D)  # −1, which is small
+    assert refused(Attacker, DOUBLE)
+    assert refused(Attacker, [B, 1] + [0] * (D - 2))
+    assert refused(Attacker, [Field64.p // 2] + [0] * (D - 1))
+    assert not refused(Attacker, [Field64.p - 1] * D)  # −1, which is small
 
 
 @pytest.mark.guards("the norm is proven")
@@ -138,7 +138,7 @@ def test_a_norm_above_the_bound_is_refused() -> None:
 def test_a_false_claim_about_the_norm_is_refused() -> None:
     """v + u = B² holds, all are bits, and all dots are small: only Σ xⱼ² = v is false."""
 
-    class Claims(Liar):
+    class Claims(Attacker):
         def norm_claim(self, v: int) -> Elements:
             return super().norm_claim(self.bound**2)
 
@@ -150,7 +150,7 @@ def test_a_false_claim_about_the_norm_is_refused() -> None:
 def test_bits_of_the_norm_must_add_up_to_the_bound() -> None:
     """v is the true square, in bits: only v + u = B² is false."""
 
-    class Claims(Liar):
+    class Claims(Attacker):
         def norm_claim(self, v: int) -> Elements:
             return self.encoding.bits([v, 0], self.encoding.norm_bits)
 
@@ -163,7 +163,7 @@ def test_bits_of_the_norm_must_add_up_to_the_bound() -> None:
 def test_what_is_no_bit_is_refused(u: int) -> None:
     """The two lowest bits of B² − ‖x‖² ≡ u (mod 4) are written as u + 2 and −1: the number is right."""
 
-    class Claims(Liar):
+    class Claims(Attacker):
         def norm_claim(self, v: int) -> Elements:
             claim, n = super().norm_claim(v), self.encoding.norm_bits
             low = int(claim[n] + claim[n + 1] * np.uint64(2))
@@ -179,7 +179,7 @@ def test_what_is_no_bit_is_refused(u: int) -> None:
 def test_what_is_no_bit_cannot_be_balanced_by_others() -> None:
     """u = 0 is written as a + 2b + 4c = 0 with a² − a + b² − b + c² − c = 0: each bit has a weight of its own."""
 
-    class Claims(Liar):
+    class Claims(Attacker):
         def norm_claim(self, v: int) -> Elements:
             claim, n, part = super().norm_claim(v), self.encoding.norm_bits, self.field.inverse(19)
             a, b, c = 12 * part, -2 * part, -2 * part
@@ -193,7 +193,7 @@ def test_what_is_no_bit_cannot_be_balanced_by_others() -> None:
 @pytest.mark.guards("dots are weighed apart")
 @pytest.mark.promise("P13")
 def test_a_false_dot_cannot_be_balanced_by_another() -> None:
-    class Claims(Liar):
+    class Claims(Attacker):
         def _claim(self, dots: Elements) -> Elements:
             moved = self.field.add(dots, self.field.array([1, -1] + [0] * (len(dots) - 2)))
             return super()._claim(moved)
@@ -206,7 +206,7 @@ def test_a_false_dot_cannot_be_balanced_by_another() -> None:
 def test_a_wrapped_norm_is_refused() -> None:
     """‖x‖² = p + 12345: honest about every check, so that only their number is too small."""
     assert sum(v * v for v in WRAPPED) == Field64.p + 12345
-    assert refused(Liar, WRAPPED)
+    assert refused(Attacker, WRAPPED)
 
 
 @pytest.mark.guards("dots are as claimed")
@@ -214,7 +214,7 @@ def test_a_wrapped_norm_is_refused() -> None:
 def test_a_wrapped_norm_that_claims_success_is_refused(claimed: str) -> None:
     """All is right but the values of those dots that are claimed to be small."""
 
-    class Claims(Liar):
+    class Claims(Attacker):
         def dot_claim(self, v: int, holds: bool) -> int:
             kept = v if holds else 0 if claimed == "zero" else v % (2 * self.encoding.range)
             return kept | 1 << self.encoding.dot_bits
@@ -225,14 +225,14 @@ def test_a_wrapped_norm_that_claims_success_is_refused(claimed: str) -> None:
 @pytest.mark.guards("enough checks succeed")
 @pytest.mark.promise("P13")
 def test_one_success_too_few_or_too_many_is_refused() -> None:
-    class Fewer(Liar):
+    class Fewer(Attacker):
         def _claim(self, dots: Elements) -> Elements:
             claim = super()._claim(dots)
             claim[self.encoding.dot_bits] = 0
             return claim
 
     assert refused(Fewer, HONEST)
-    assert refused(Liar, HONEST, profile=replace(SMALL, wraparound=Wraparound(40, 39)))  # it claims 40
+    assert refused(Attacker, HONEST, profile=replace(SMALL, wraparound=Wraparound(40, 39)))  # it claims 40
 
 
 @pytest.mark.guards("all are bits")
@@ -241,7 +241,7 @@ def test_one_success_too_few_or_too_many_is_refused() -> None:
 def test_success_is_a_bit(halves: tuple[int, int]) -> None:
     """g₁ = 2 and g₂ = 0, or ½ and 3/2, are two successes, and both dots are small."""
 
-    class Claims(Liar):
+    class Claims(Attacker):
         def _claim(self, dots: Elements) -> Elements:
             claim, n, half = super()._claim(dots), self.encoding.dot_bits, self.field.inverse(2)
             claim[n], claim[2 * n + 1] = self.field.array([half * g for g in halves])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from tests.vdaf.liars import Liar
+from tests.vdaf.attackers import Attacker
 
 from hansa.crypto import vdaf
 from hansa.crypto.field import Field64
@@ -145,14 +145,14 @@ def accepted(x: Sequence[int], bound: int, tries: int, wraparound: Wraparound = 
     """How many of so many reports of x, with right proofs of all that is right, two aggregators accept."""
     profile = replace(PRODUCT, wraparound=wraparound)
     one = Pine(profile, len(x), bound, 0, 128, len(x) // 15 + 1, context=b"task")
-    liar = Liar(profile, len(x), bound, 0, 128, len(x) // 15 + 1, context=b"task")
-    return sum(accepts(one, liar, list(x)) for _ in range(tries))
+    attacker = Attacker(profile, len(x), bound, 0, 128, len(x) // 15 + 1, context=b"task")
+    return sum(accepts(one, attacker, list(x)) for _ in range(tries))
 
 
-def accepts(one: Pine, liar: Liar, x: list[int]) -> bool:
-    """Do two aggregators take a liar's report?"""
+def accepts(one: Pine, attacker: Attacker, x: list[int]) -> bool:
+    """Do two aggregators take an attacker's report?"""
     key, nonce = secrets.token_bytes(one.verify_key_size), vdaf.nonce()
-    public, shares = liar.shard(x, nonce)  # type: ignore[arg-type]
+    public, shares = attacker.shard(x, nonce)  # type: ignore[arg-type]
     reply = [one.prepare(key, who, nonce, public, share) for who, share in enumerate(shares)]
     try:
         message = one.decide([verifier for _, verifier in reply])

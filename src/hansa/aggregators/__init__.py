@@ -73,7 +73,7 @@ class Aggregator:
         raise TypeError(f"{type(self).__name__} does not say what the server does")
 
     def moved(self, spec: Spec, others: float, attackers: int = 1) -> dict[str, float]:
-        """How far so many liars move the mean of each block of the update; nothing where nothing they say is proven."""
+        """How far so many attackers move the mean of each block; nothing where nothing that they say is proven."""
         return {}
 
     def visibility(self) -> tuple[tuple[str, str, str], ...]:
@@ -104,14 +104,17 @@ class Sum(Aggregator):
         return mean, participants
 
     def visibility(self) -> tuple[tuple[str, str, str], ...]:
-        """As with every sum in the clear; and what liars can do."""
+        """As with every sum in the clear; and what attackers can do."""
         lies = "nothing: a sum shows nobody's lie; the plan's bounds hold for those who follow it"
         # P9
-        return (*super().visibility(), ("lying clients", "the model; one of them moves it as far as it likes", lies))
+        return (
+            *super().visibility(),
+            ("Byzantine clients", "the model; one of them moves it as far as it likes", lies),
+        )
 
 
 class RobustRule(Aggregator):
-    """A function of the n decoded vectors, not of their sum, so that a few liars cannot move it far.
+    """A function of the n decoded vectors, not of their sum, so that a few attackers cannot move it far.
 
     The rule sees the update; of each side value the median counts. A client counts once, whatever its weight. Who says
     what is no vector of the plan, what cannot be decoded, or what holds NaN or infinity is left out first.
@@ -124,19 +127,19 @@ class RobustRule(Aggregator):
     def without(self, n: int, answered: int) -> RobustRule:
         """The rule for the n vectors that those who answered have said; RoundError where they are too few.
 
-        Who said none may be honest, with a training that diverged: there need not be fewer liars among the others.
+        Who said none may be honest, with a training that diverged: there need not be fewer attackers among the others.
         """
         enough(self, n)
         return self
 
     def tolerance(self) -> str:
-        """Up to which share of liars the rule holds, as a clause."""
-        return "the rule states no share of liars that it withstands"
+        """Up to which share of attackers the rule holds, as a clause."""
+        return "the rule states no share of attackers that it withstands"
 
     def visibility(self) -> tuple[tuple[str, str, str], ...]:
-        """As with every sum in the clear; and what liars can do."""
+        """As with every sum in the clear; and what attackers can do."""
         # P66
-        return (*super().visibility(), ("lying clients", "the model; they move it, but not far", self.tolerance()))
+        return (*super().visibility(), ("Byzantine clients", "the model; they move it, but not far", self.tolerance()))
 
     def plan(self, spec: Spec) -> Spec:
         """Noise and what transforms learn are made for sums."""
@@ -176,11 +179,11 @@ class RobustRule(Aggregator):
 def enough(rule: RobustRule, n: int) -> None:
     """Raise RoundError where n vectors are too few for what the rule promises."""
     if why := rule.shortfall(n):
-        raise RoundError(f"{rule!r} heard {n} clients.", why, "Sample more, or expect fewer liars.")
+        raise RoundError(f"{rule!r} heard {n} clients.", why, "Sample more, or expect fewer attackers.")
 
 
 def decoded(reply: Any, decode: Decoder) -> tuple[Vector, str]:
-    """One client's vector, or why it has none: whatever a liar says, the round goes on without it."""
+    """One client's vector, or why it has none: whatever an attacker says, the round goes on without it."""
     none = np.empty(0)
     if not decode.pipe.specs[-1].fits(reply):
         return none, NO_VECTOR

@@ -1,9 +1,10 @@
-"""Robust rules: n vectors become one that a minority of liars cannot move far.
+"""Robust rules: n vectors become one that a minority of attackers cannot move far.
 
-Letters: n vectors xᵢ of d numbers, the rows of V [n, d]; f of them come from liars, who know all the others, collude,
-and say what they like. A rule holds up to a share of liars that it states (`promise`), and each client counts once,
-however many examples it claims to have. What holds is that the result v stays about as near to the honest mean μ as
-honest vectors are; where these differ much (each client has its own labels), liars may differ as much unseen.
+Letters: n vectors xᵢ of d numbers, the rows of V [n, d]; f of them come from attackers, who know all the others,
+collude, and say what they like. A rule holds up to a share of attackers that it states (`promise`), and each client
+counts once, however many examples it claims to have. What holds is that the result v stays about as near to the honest
+mean μ as honest vectors are; where these differ much (each client has its own labels), attackers may differ as much
+unseen.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Median(RobustRule):
         return _few(self, n, 3)
 
     def tolerance(self) -> str:
-        """Up to which share of liars it holds."""
+        """Up to which share of attackers it holds."""
         # P66
         return "fewer than half of the clients heard lie"
 
@@ -84,7 +85,7 @@ class TrimmedMean(RobustRule):
         return _few(self, n, math.ceil(1 / self.share - 1e-9))
 
     def tolerance(self) -> str:
-        """Up to which share of liars it holds."""
+        """Up to which share of attackers it holds."""
         # P66
         return f"at most {100 * self.share:.3g}% of the clients heard lie"
 
@@ -93,8 +94,8 @@ class TrimmedMean(RobustRule):
 class Krum(RobustRule):
     """The one vector with the nearest neighbours:  v = x_i*,  i* = argmin Σ ‖xᵢ − xⱼ‖² over the n−f−2 nearest j ≠ i.
 
-    Holds while f liars are heard at most and n ≥ 2f+3: then E⟨v, g⟩ > 0 where x = g + noise of standard deviation σ in
-    each coordinate, if √d·σ·η(n, f) < ‖g‖; the noise matters, as v is one client's vector and no mean of many.
+    Holds while f attackers are heard at most and n ≥ 2f+3: then E⟨v, g⟩ > 0 where x = g + noise of standard deviation σ
+    in each coordinate, if √d·σ·η(n, f) < ‖g‖; the noise matters, as v is one client's vector and no mean of many.
     (Blanchard et al. 2017, "Machine learning with adversaries")
     """
 
@@ -108,7 +109,7 @@ class Krum(RobustRule):
         return np.asarray(V[_ranks(_distances(V), self.f)[0]])
 
     def without(self, n: int, answered: int) -> Self:
-        """The rule with the same f, or the largest with n ≥ 2f+2: then each liar's score counts an honest vector."""
+        """The rule with the same f, or the largest with n ≥ 2f+2: an attacker's score then counts an honest vector."""
         enough(replace(self, f=0), n)
         return replace(self, f=min(self.f, (n - 2) // 2))
 
@@ -117,7 +118,7 @@ class Krum(RobustRule):
         return _few(self, n, 2 * self.f + 3)
 
     def tolerance(self) -> str:
-        """Up to which number of liars it holds."""
+        """Up to which number of attackers it holds."""
         # P66
         return f"at most {self.f} of the clients heard lie, and {2 * self.f + 3} or more are heard"
 
@@ -126,8 +127,8 @@ class Krum(RobustRule):
 class MultiKrum(RobustRule):
     """The mean of the m vectors with the best scores of Krum:  v = (1/m) Σ xᵢ over the m smallest scores.
 
-    Holds while f liars are heard at most, n ≥ 2f+3 and m ≤ n−f−2. m = 1 is Krum; a larger m averages the noise away.
-    (Blanchard et al. 2017; El Mhamdi et al. 2019, "Fast and robust distributed learning", for the bound on m)
+    Holds while f attackers are heard at most, n ≥ 2f+3 and m ≤ n−f−2. m = 1 is Krum; a larger m averages the noise
+    away. (Blanchard et al. 2017; El Mhamdi et al. 2019, "Fast and robust distributed learning", for the bound on m)
     """
 
     f: int
@@ -156,7 +157,7 @@ class MultiKrum(RobustRule):
         return _few(self, n, self._least())
 
     def tolerance(self) -> str:
-        """Up to which number of liars it holds."""
+        """Up to which number of attackers it holds."""
         # P66
         return f"at most {self.f} of the clients heard lie, and {self._least()} or more are heard"
 
@@ -168,8 +169,8 @@ class GeometricMedian(RobustRule):
         βᵢ = 1 / max(ν, ‖xᵢ − v‖),     v ← Σ βᵢxᵢ / Σ βᵢ          ν = `smoothing`
 
     Holds while f < n/2: then ‖v − μ‖ ≤ 2(n−f)/(n−2f) · max ‖xᵢ − μ‖ over the honest. It starts at the median of every
-    coordinate, so that an iteration cut short ends at a robust point too (the mean, or a liar's vector that is known
-    beforehand such as zero, would hold it back), and stops when settled, after `iterations` at the latest.
+    coordinate, so that an iteration cut short ends at a robust point too (the mean, or an attacker's vector that is
+    known beforehand such as zero, would hold it back), and stops when settled, after `iterations` at the latest.
     (Pillutla et al. 2022, "Robust aggregation for federated learning", Alg. 2, with equal weights)
     """
 
@@ -185,9 +186,11 @@ class GeometricMedian(RobustRule):
         v = _coordinates(V, _middle)
         for _ in range(self.iterations):
             away = _away(V, v)
-            beta = 1 / np.maximum(self.smoothing, away)  # 0 where a liar's distance is past all numbers
+            beta = 1 / np.maximum(self.smoothing, away)  # 0 where an attacker's distance is past all numbers
             before, v = v, (beta / beta.sum()) @ V
-            if np.linalg.norm(v - before) <= SETTLED * np.median(away):  # the mean distance would be the liars' choice
+            if np.linalg.norm(v - before) <= SETTLED * np.median(
+                away
+            ):  # the mean distance would be the attackers' choice
                 break
         return v
 
@@ -196,7 +199,7 @@ class GeometricMedian(RobustRule):
         return _few(self, n, 3)
 
     def tolerance(self) -> str:
-        """Up to which share of liars it holds."""
+        """Up to which share of attackers it holds."""
         # P66
         return "fewer than half of the clients heard lie"
 
@@ -207,10 +210,10 @@ class CentredClipping(RobustRule):
 
         v ← v + (1/n) Σ (xᵢ − v) · min(1, τ / ‖xᵢ − v‖)          τ = `radius`, `iterations` times from v = 0
 
-    A liar moves v by τ/n in an iteration at most, so f of them by `iterations`·τ·f/n, whatever they say. The paper
+    An attacker moves v by τ/n in an iteration at most, so f of them by `iterations`·τ·f/n, whatever they say. The paper
     starts from the aggregate of the round before; here a rule has no memory, and v = 0 (no change of the model, which
-    no liar can choose) is the start: τ should be about the norm of an honest update. One iteration is the mean of
-    clipped updates. Proved for shares of liars up to 10 %.  (Karimireddy et al. 2021, "Learning from history")
+    no attacker can choose) is the start: τ should be about the norm of an honest update. One iteration is the mean of
+    clipped updates. Proved for shares of attackers up to 10 %.  (Karimireddy et al. 2021, "Learning from history")
     """
 
     radius: float
@@ -230,10 +233,10 @@ class CentredClipping(RobustRule):
         return v
 
     def tolerance(self) -> str:
-        """Up to which share of liars it holds, and what bounds them beyond it."""
+        """Up to which share of attackers it holds, and what bounds them beyond it."""
         far = self.iterations * self.radius
         # P66
-        return f"at most 10% of the clients heard lie; any share s of liars moves the update by s·{far:g} at most"
+        return f"at most 10% of the clients heard lie; any share s of attackers moves the update by s·{far:g} at most"
 
 
 @dataclass(frozen=True)
@@ -242,8 +245,9 @@ class Bulyan(RobustRule):
 
         θ = n − 2f,   β = θ − 2f,   v_j = (1/β) Σ of the β values x_ij, i chosen, with the least |x_ij − median_j|
 
-    Holds while f liars are heard at most and n ≥ 4f+3: then every |v_j − g_j| is O(σ_j), where Krum alone leaves a liar
-    √d times as much in one coordinate.   (El Mhamdi et al. 2018, "The hidden vulnerability of distributed learning")
+    Holds while f attackers are heard at most and n ≥ 4f+3: then every |v_j − g_j| is O(σ_j), where Krum alone leaves an
+    attacker √d times as much in one coordinate.   (El Mhamdi et al. 2018, "The hidden vulnerability of distributed
+    learning")
     """
 
     f: int
@@ -275,7 +279,7 @@ class Bulyan(RobustRule):
         return _few(self, n, 4 * self.f + 3)
 
     def tolerance(self) -> str:
-        """Up to which number of liars it holds."""
+        """Up to which number of attackers it holds."""
         # P66
         return f"at most {self.f} of the clients heard lie, and {4 * self.f + 3} or more are heard"
 
@@ -301,7 +305,7 @@ def _middle(S: Vector) -> Vector:
 
 
 def _distances(V: Vector) -> Vector:
-    """‖xᵢ − xⱼ‖² = ‖xᵢ‖² + ‖xⱼ‖² − 2⟨xᵢ, xⱼ⟩  [n, n]; infinite on the diagonal, and where a liar's numbers overflow."""
+    """‖xᵢ − xⱼ‖² = ‖xᵢ‖² + ‖xⱼ‖² − 2⟨xᵢ, xⱼ⟩  [n, n]; infinite on the diagonal, and where numbers overflow."""
     with np.errstate(over="ignore", invalid="ignore"):
         G = V @ V.T
         D = np.diag(G)[:, None] + np.diag(G) - 2 * G

@@ -169,11 +169,11 @@ class VerifiedSum(Aggregator):
         return claims(spec, self._aggregators, self.bound, self.noise > 0, binding)
 
     def moved(self, spec: Spec, others: float, attackers: int = 1) -> dict[str, float]:
-        """How far liars move the mean of each block of the update, where the others weigh so much in all.
+        """How far attackers move the mean of each block of the update, where the others weigh so much in all.
 
         Proven of each are ‖u‖ ≤ B and a ≤ w ≤ b, apart; others keep to ‖u‖ ≤ w·B/b, so their mean m has ‖m‖ ≤ B/b, and
 
-            ‖m′ − m‖ = ‖Σ u − Σ w·m‖ / (W + Σ w) ≤ f·B·(1 + w/b) / (W + f·w)      over f liars, at w = a or w = b
+            ‖m′ − m‖ = ‖Σ u − Σ w·m‖ / (W + Σ w) ≤ f·B·(1 + w/b) / (W + f·w)      over f attackers, at w = a or w = b
 
         where a = b = 1 with Weigh('one'). Up to the rounding of others; of all clients lying, B/a.
         """
@@ -376,8 +376,8 @@ class VerifiedSum(Aggregator):
             ("other clients", "the new model after each round, and by its change the mean of all updates",
              "they learn of others what the model itself tells; of two clients, each learns the other's update"),
             # P12, P83
-            ("lying clients", "nothing more; each moves the sum by its bounds at most, or is refused by name; the mean "
-             "by the longest update over the least weight, for the two are proven apart",
+            ("Byzantine clients", "nothing more; each moves the sum by its bounds at most, or is refused by name; "
+             "the mean by the longest update over the least weight, for the two are proven apart",
              "that all aggregators do their work; a false proof is accepted with negligible probability"),
             # P11
             ("all aggregators together", "each client's vector", "none: choose helpers that would not collude"),

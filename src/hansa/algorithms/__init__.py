@@ -15,12 +15,13 @@ import numpy as np
 
 from ..errors import PlanError, number
 from ..models import Drift, Model
-from ..optim import Memo, Optimizer, Sgd
+from ..optim import Optimizer, ServerState, Sgd
 from ..spec import Bound, Interval, Vector
 from ..training import MOMENTUM, Training
 from ..transforms import Context
 
 Parts = dict[str, Any]  # block name → vector or number; "loss" is always among them
+ClientState = dict[str, Any]  # what a client remembers between rounds
 
 
 class Algorithm(Protocol):
@@ -38,21 +39,27 @@ class Algorithm(Protocol):
         """What it says beside them: name → bound, infinite where there is none; scalars, but for `Counts`."""
         ...
 
-    def start(self, x: Vector) -> Memo:
+    def start(self, x: Vector) -> ServerState:
         """What the server remembers before the first round."""
         ...
 
-    def broadcast(self, x: Vector, memo: Memo) -> dict[str, Vector]:
+    def broadcast(self, x: Vector, memo: ServerState) -> dict[str, Vector]:
         """What the server tells every client."""
         ...
 
     def client(
-        self, model: Model, broadcast: dict[str, Vector], client_state: Memo, data: Any, training: Training, at: Context
-    ) -> tuple[Parts, Memo]:
+        self,
+        model: Model,
+        broadcast: dict[str, Vector],
+        client_state: ClientState,
+        data: Any,
+        training: Training,
+        at: Context,
+    ) -> tuple[Parts, ClientState]:
         """One client's round: what it says, and what it remembers itself."""
         ...
 
-    def step(self, x: Vector, memo: Memo, mean: dict[str, Vector], at: Context) -> tuple[Vector, Memo]:
+    def step(self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context) -> tuple[Vector, ServerState]:
         """The next model from the mean of `at.n` clients out of `at.population`."""
         ...
 
@@ -93,22 +100,28 @@ class FedAvg:
         """Nothing."""
         return {}
 
-    def start(self, x: Vector) -> Memo:
+    def start(self, x: Vector) -> ServerState:
         """The server optimizer's memory."""
         return {"opt": self.server.start(x)}
 
-    def broadcast(self, x: Vector, memo: Memo) -> dict[str, Vector]:
+    def broadcast(self, x: Vector, memo: ServerState) -> dict[str, Vector]:
         """The model."""
         return {"x": x}
 
     def client(
-        self, model: Model, broadcast: dict[str, Vector], client_state: Memo, data: Any, training: Training, at: Context
-    ) -> tuple[Parts, Memo]:
+        self,
+        model: Model,
+        broadcast: dict[str, Vector],
+        client_state: ClientState,
+        data: Any,
+        training: Training,
+        at: Context,
+    ) -> tuple[Parts, ClientState]:
         """Train from x, with the pull; say the change."""
         fit = model.train(broadcast["x"], data, training, Drift(self.pull), at.key)
         return {"delta": fit.x - broadcast["x"], "loss": fit.loss}, client_state
 
-    def step(self, x: Vector, memo: Memo, mean: dict[str, Vector], at: Context) -> tuple[Vector, Memo]:
+    def step(self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context) -> tuple[Vector, ServerState]:
         """The server optimizer's step along the mean update."""
         x, opt = self.server.step(x, mean["delta"], memo["opt"])
         return x, {**memo, "opt": opt}
@@ -138,17 +151,23 @@ class Scaffold(FedAvg):
         """The update and the change of the control variate."""
         return {"delta": d, "control": d}
 
-    def start(self, x: Vector) -> Memo:
+    def start(self, x: Vector) -> ServerState:
         """c = 0."""
         return {**super().start(x), "c": np.zeros_like(x)}
 
-    def broadcast(self, x: Vector, memo: Memo) -> dict[str, Vector]:
+    def broadcast(self, x: Vector, memo: ServerState) -> dict[str, Vector]:
         """The model and c."""
         return {"x": x, "c": memo["c"]}
 
     def client(
-        self, model: Model, broadcast: dict[str, Vector], client_state: Memo, data: Any, training: Training, at: Context
-    ) -> tuple[Parts, Memo]:
+        self,
+        model: Model,
+        broadcast: dict[str, Vector],
+        client_state: ClientState,
+        data: Any,
+        training: Training,
+        at: Context,
+    ) -> tuple[Parts, ClientState]:
         """Train with drift c − cᵢ; renew cᵢ."""
         x, c = broadcast["x"], broadcast["c"]
         ci = client_state.get("c", np.zeros_like(c))
@@ -157,7 +176,7 @@ class Scaffold(FedAvg):
         new[model.trainable :] = 0.0  # what no gradient moves needs no control
         return {"delta": fit.x - x, "control": new - ci, "loss": fit.loss}, {**client_state, "c": new}
 
-    def step(self, x: Vector, memo: Memo, mean: dict[str, Vector], at: Context) -> tuple[Vector, Memo]:
+    def step(self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context) -> tuple[Vector, ServerState]:
         """Step x, and move c by the share of the clients that took part."""
         x, memo = super().step(x, memo, mean, at)
         return x, {**memo, "c": memo["c"] + (at.spec.noise.share or at.n / at.population) * mean["control"]}
@@ -197,8 +216,14 @@ class FedNova(FedAvg):
         return {"tau": Interval(1.0, self.most)}
 
     def client(
-        self, model: Model, broadcast: dict[str, Vector], client_state: Memo, data: Any, training: Training, at: Context
-    ) -> tuple[Parts, Memo]:
+        self,
+        model: Model,
+        broadcast: dict[str, Vector],
+        client_state: ClientState,
+        data: Any,
+        training: Training,
+        at: Context,
+    ) -> tuple[Parts, ClientState]:
         """Say Δ/τ and τ."""
         fit = model.train(broadcast["x"], data, training, Drift(), at.key)
         tau = min(steps_weight(fit.steps, training), self.most)
@@ -206,7 +231,7 @@ class FedNova(FedAvg):
         delta[: model.trainable] /= tau
         return {"delta": delta, "tau": tau, "loss": fit.loss}, client_state
 
-    def step(self, x: Vector, memo: Memo, mean: dict[str, Vector], at: Context) -> tuple[Vector, Memo]:
+    def step(self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context) -> tuple[Vector, ServerState]:
         """The mean τ times the mean normalised update."""
         return super().step(x, memo, {**mean, "delta": mean["tau"] * mean["delta"]}, at)
 
@@ -247,20 +272,26 @@ class FedDyn(FedAvg):
                 "Leave `server` and `pull` out: FedDyn(alpha=…).",
             )
 
-    def start(self, x: Vector) -> Memo:
+    def start(self, x: Vector) -> ServerState:
         """h = 0."""
         return {**super().start(x), "h": np.zeros_like(x)}
 
     def client(
-        self, model: Model, broadcast: dict[str, Vector], client_state: Memo, data: Any, training: Training, at: Context
-    ) -> tuple[Parts, Memo]:
+        self,
+        model: Model,
+        broadcast: dict[str, Vector],
+        client_state: ClientState,
+        data: Any,
+        training: Training,
+        at: Context,
+    ) -> tuple[Parts, ClientState]:
         """Train with drift α(y − x) − gₖ; renew gₖ."""
         x = broadcast["x"]
         g = client_state.get("g", np.zeros_like(x))
         fit = model.train(x, data, training, Drift(self.alpha, shift=-g), at.key)
         return {"delta": fit.x - x, "loss": fit.loss}, {**client_state, "g": g - self.alpha * (fit.x - x)}
 
-    def step(self, x: Vector, memo: Memo, mean: dict[str, Vector], at: Context) -> tuple[Vector, Memo]:
+    def step(self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context) -> tuple[Vector, ServerState]:
         """Move h, then x."""
         h = memo["h"] - self.alpha * (at.spec.noise.share or at.n / at.population) * mean["delta"]
         return x + mean["delta"] - h / self.alpha, {**memo, "h": h}

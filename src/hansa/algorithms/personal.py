@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from ..algorithms import ClientState
 from ..errors import PlanError, number
 from ..models import Drift, Model
-from ..optim import Memo
 from ..spec import Vector
 from ..training import Training
 from ..transforms import Context
@@ -36,8 +36,14 @@ class Ditto(FedAvg):
             )
 
     def client(
-        self, model: Model, broadcast: dict[str, Vector], client_state: Memo, data: Any, training: Training, at: Context
-    ) -> tuple[Parts, Memo]:
+        self,
+        model: Model,
+        broadcast: dict[str, Vector],
+        client_state: ClientState,
+        data: Any,
+        training: Training,
+        at: Context,
+    ) -> tuple[Parts, ClientState]:
         """FedAvg's round, then the personal model's, pulled to the x that came down."""
         parts, client_state = super().client(model, broadcast, client_state, data, training, at)
         x, key = broadcast["x"], at.key.child("personal")

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..algorithms import ClientState
 from ..models import Drift, Model
-from ..optim import Memo
+from ..optim import ServerState
 from ..spec import Bound, Vector
 from ..training import Training
 from ..transforms import Context
@@ -35,23 +36,29 @@ class Boosting:
         """Nothing."""
         return {}
 
-    def start(self, x: Vector) -> Memo:
+    def start(self, x: Vector) -> ServerState:
         """Nothing."""
         return {}
 
-    def broadcast(self, x: Vector, memo: Memo) -> dict[str, Vector]:
+    def broadcast(self, x: Vector, memo: ServerState) -> dict[str, Vector]:
         """The trees so far."""
         return {"x": x}
 
     def client(
-        self, model: Model, broadcast: dict[str, Vector], client_state: Memo, data: Any, training: Training, at: Context
-    ) -> tuple[dict[str, Any], Memo]:
+        self,
+        model: Model,
+        broadcast: dict[str, Vector],
+        client_state: ClientState,
+        data: Any,
+        training: Training,
+        at: Context,
+    ) -> tuple[dict[str, Any], ClientState]:
         """Grow trees; say what stands behind x afterwards."""
         fit = model.train(broadcast["x"], data, training, Drift(), at.key)
         share, trees = np.split(fit.x[len(broadcast["x"]) :], [1])
         return {"share": share, "trees": trees, "loss": fit.loss}, client_state
 
-    def step(self, x: Vector, memo: Memo, mean: dict[str, Vector], at: Context) -> tuple[Vector, Memo]:
+    def step(self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context) -> tuple[Vector, ServerState]:
         """Append the shares and trees of all clients, which come as rows."""
         rows = np.concatenate([mean["share"], mean["trees"]], axis=-1)
         return np.concatenate([x, rows.ravel()]), memo

@@ -23,11 +23,11 @@ import numpy as np
 from .. import data as local
 from ..aggregators import Aggregator
 from ..aggregators.verified import VerifiedSum
-from ..algorithms import Parts
+from ..algorithms import ClientState, Parts
 from ..errors import DataError, PlanError, PolicyError, RoundError, number
 from ..loops.synchronous import synchronous
 from ..models import Model
-from ..optim import Memo
+from ..optim import ServerState
 from ..parties.client import Client
 from ..parties.policy import Policy
 from ..plan import Plan
@@ -139,17 +139,23 @@ class Ask:
         """Sums and counts."""
         return self.survey.side
 
-    def start(self, x: Vector) -> Memo:
+    def start(self, x: Vector) -> ServerState:
         """Nothing."""
         return {}
 
-    def broadcast(self, x: Vector, memo: Memo) -> dict[str, Vector]:
+    def broadcast(self, x: Vector, memo: ServerState) -> dict[str, Vector]:
         """Nothing: the questions are in the plan."""
         return {}
 
     def client(
-        self, model: Model, broadcast: dict[str, Vector], client_state: Memo, data: Any, training: Training, at: Context
-    ) -> tuple[Parts, Memo]:
+        self,
+        model: Model,
+        broadcast: dict[str, Vector],
+        client_state: ClientState,
+        data: Any,
+        training: Training,
+        at: Context,
+    ) -> tuple[Parts, ClientState]:
         """Sums and counts over the client's records, or over `most` of them."""
         batches = list(local.whole(data))
         total = sum(len(column(batch, None, at.who)) for batch in batches)
@@ -160,7 +166,7 @@ class Ask:
             parts |= question.client(name, values[chosen] if total > most else values)
         return {**parts, RECORDS: len(chosen)}, client_state
 
-    def step(self, x: Vector, memo: Memo, mean: dict[str, Vector], at: Context) -> tuple[Vector, Memo]:
+    def step(self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context) -> tuple[Vector, ServerState]:
         """The sums: n times the mean."""
         n = at.spec.noise.share * at.population or at.n
         return n * np.concatenate([mean[name] for name in self.survey.sizes]), memo

@@ -249,9 +249,7 @@ def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canar
             if not alone and not swapped:  # in a sample of fixed size, who else is in it says something of the canaries
                 received = _apart(received, ear.others(known, noisy))
             known.totals.clear()
-            scores += received / (
-                received.std() or 1.0
-            )  # rounds count alike, also where a learnt clip changes their scale
+            scores += received / (received.std() or 1.0)  # rounds count alike, whatever scale a learnt clip gives them
         past, before = [*past, replace(state, x=state.x[:0], memo={}, transforms=())], state
     promise = spent_privacy(plan, past, population).guarantee(app.delta)
     participants = "each client's vector, as it is sent" if alone else "the mean that each round publishes"

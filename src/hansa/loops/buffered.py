@@ -64,9 +64,8 @@ def buffered(
             state.round, state.round, secret=secret, population=len(roster), memo=state.transforms, n=size
         )
         mean, skipped = _decoded(plan.decoder(at), total)
-        excluded = {
-            who: why for who, why in excluded.items() if who not in participants
-        }  # asked again, they may have answered
+        for who in participants:
+            excluded.pop(who, None)  # asked again, it has answered
         state = plan.absorb(state, mean, sorted(participants), at, excluded=excluded, skipped=skipped)
         yield state
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from ..aggregators import NO_VECTOR
+from ..algorithms import ClientState
 from ..errors import printable
 from ..messages import Reply, Request
-from ..optim import Memo
 from ..plan import Plan
 from ..rand import Key
 from ..state import State
@@ -36,11 +36,11 @@ class Runtime(Protocol):
         """The next reply; waits."""
         ...
 
-    def memory(self, who: Iterable[str]) -> dict[str, Memo]:
+    def memory(self, who: Iterable[str]) -> dict[str, ClientState]:
         """What these clients remember between rounds, where it is anything."""
         ...
 
-    def load(self, memos: Mapping[str, Memo]) -> None:
+    def load(self, client_states: Mapping[str, ClientState]) -> None:
         """Let each client remember this, and those that are not named nothing."""
         ...
 

@@ -25,7 +25,7 @@ def check_roster(plan: Plan, clients: int) -> None:
         if bad:
             raise PlanError(found, "No round could ever be what the plan says.", f"Write {instead}, or bring clients.")
     if why := plan.aggregator.shortfall(clients):
-        raise PlanError(f"{plan.aggregator!r} has {clients} clients.", why, "Bring clients, or expect fewer liars.")
+        raise PlanError(f"{plan.aggregator!r} has {clients} clients.", why, "Bring clients, or expect fewer attackers.")
 
 
 def check_mistakes(asked: int, excluded: Mapping[str, str]) -> None:

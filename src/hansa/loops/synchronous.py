@@ -40,7 +40,7 @@ def synchronous(plan: Plan, runtime: Runtime, state: State | None = None, secret
             mean, participants = plan.aggregator.server(letters, cohort, plan.decoder(at))
         except RoundError as error:
             mean, participants, skipped = None, [], printable(str(error))
-        # a single liar, asked alone, could end the run; and its end would tell who was in a secret sample
+        # a single attacker, asked alone, could end the run; and its end would tell who was in a secret sample
         if len(cohort) >= plan.sample.quorum and not plan.encoded_spec.hidden:
             check_mistakes(len(cohort), {who: why for who, why in letters.lost.items() if who in cohort})
         excluded = dict.fromkeys(cohort, FAILED) | letters.lost if skipped else letters.lost

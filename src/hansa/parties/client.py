@@ -12,12 +12,12 @@ from typing import Any
 
 from .. import data as local
 from ..aggregators import Conversation
+from ..algorithms import ClientState
 from ..codec import dumps
 from ..data.batches import examples_at_a_glance
 from ..errors import DataError, HansaError, ProtocolError
 from ..messages import Request
 from ..models import Foretold, Job, TrainResult, Undone
-from ..optim import Memo
 from ..rand import Key
 from ..spec import Vector
 from ..transforms import Context
@@ -34,13 +34,13 @@ class Client(Party):
 
     data: Any = field(repr=False)  # nor in that of a subclass
     allow: Policy = field(default_factory=Policy)
-    client_state: Memo = field(default_factory=dict, repr=False)
+    client_state: ClientState = field(default_factory=dict, repr=False)
     keys: Mapping[str, bytes] = field(default_factory=dict)
     _done = MappingProxyType[Key, TrainResult]({})  # trainings that the next answer asks for
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._before: tuple[int, Memo] | None = None  # a session, and what was remembered before it
+        self._before: tuple[int, ClientState] | None = None  # a session, and what was remembered before it
 
     def __repr__(self) -> str:
         """Who it is, and how many examples it has."""
@@ -81,13 +81,13 @@ class Client(Party):
         """Raise DataError or PolicyError where this client could not take part."""
         _ = self.parts
 
-    def load(self, memo: Memo) -> None:
+    def load(self, memo: ClientState) -> None:
         """Remember this, and nothing else."""
         self.client_state, self._before = memo, None
         self.__dict__.pop("_seen_data", None)
         self._begin_anew()
 
-    def evict(self) -> Memo:
+    def evict(self) -> ClientState:
         """What it remembers, which is kept elsewhere from now on; a conversation goes on."""
         client_state, self.client_state, self._before = self.client_state, {}, None
         return client_state

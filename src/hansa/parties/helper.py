@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..aggregators import Conversation
+from ..algorithms import ClientState
 from ..crypto.keys import PrivateKey
 from ..errors import ProtocolError
 from ..messages import Request
-from ..optim import Memo
 from . import Party
 
 
@@ -25,7 +25,7 @@ class Helper(Party):
 
     key: PrivateKey = field(default_factory=PrivateKey.fresh, repr=False)
 
-    def load(self, memo: Memo) -> None:
+    def load(self, memo: ClientState) -> None:
         """Start anew, for a run that does; what clients remember is not for it."""
         self._begin_anew()
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, overload
 
+from ..algorithms import ClientState
 from ..errors import PlanError, number
-from ..optim import Memo
 from ..plan import Plan
 from ..rand import Key
 from .client import Client
@@ -68,7 +68,7 @@ class Population(Mapping[str, Client]):
         self.secret = secret or Key.fresh()
         self._keys: Mapping[str, bytes] = {}
         self._awake = dict[str, Client]()
-        self._memos: dict[str, Memo] = {}
+        self._client_states: dict[str, ClientState] = {}
         self._drawn = dict[str, tuple[str | None, dict[str, int]]]()  # who → its run, and where it drew noise
 
     def __repr__(self) -> str:
@@ -84,7 +84,7 @@ class Population(Mapping[str, Client]):
         if who not in self._awake:
             if who not in self.names:
                 raise KeyError(who)
-            data, client_state = self.data(self.names.index(who)), self._memos.get(who, {})
+            data, client_state = self.data(self.names.index(who)), self._client_states.get(who, {})
             client = Client(who, self.plan, data, self.allow, client_state, self._keys, secret=self.secret)
             client._run, client._latest = self._drawn.get(who, (None, {}))
             self._awake[who] = client
@@ -98,9 +98,9 @@ class Population(Mapping[str, Client]):
     def evict(self) -> None:
         """Let all clients go; what they remember is kept."""
         for who, client in self._awake.items():
-            self._memos[who] = client.client_state
+            self._client_states[who] = client.client_state
             if not client.client_state:
-                del self._memos[who]
+                del self._client_states[who]
         self._sleep()
 
     def _sleep(self) -> None:
@@ -113,17 +113,18 @@ class Population(Mapping[str, Client]):
         self.evict()
         self._keys = keys
 
-    def memory(self, who: Iterable[str]) -> dict[str, Memo]:
+    def memory(self, who: Iterable[str]) -> dict[str, ClientState]:
         """What these remember between rounds, where it is anything."""
         client_state = {
-            name: self._awake[name].client_state if name in self._awake else self._memos.get(name, {}) for name in who
+            name: self._awake[name].client_state if name in self._awake else self._client_states.get(name, {})
+            for name in who
         }
         return {name: memo for name, memo in client_state.items() if memo}
 
-    def load(self, memos: Mapping[str, Memo]) -> None:
+    def load(self, client_states: Mapping[str, ClientState]) -> None:
         """Let each remember this, and those that are not named nothing."""
         self._sleep()
-        self._memos = {who: memo for who, memo in memos.items() if memo and who in self.names}
+        self._client_states = {who: memo for who, memo in client_states.items() if memo and who in self.names}
         self._drawn = {} if self.named else {who: (None, latest) for who, (_, latest) in self._drawn.items()}
 
     def rollback(self, session: int, who: Iterable[str]) -> None:
@@ -181,14 +182,14 @@ class Listed(dict[str, Client]):
         for client in self.values():
             client.keys = {**client.keys, **keys}
 
-    def memory(self, who: Iterable[str]) -> dict[str, Memo]:
+    def memory(self, who: Iterable[str]) -> dict[str, ClientState]:
         """What these remember between rounds, where it is anything."""
         return {name: self[name].client_state for name in who if self[name].client_state}
 
-    def load(self, memos: Mapping[str, Memo]) -> None:
+    def load(self, client_states: Mapping[str, ClientState]) -> None:
         """Let each remember this, and those that are not named nothing."""
         for name, client in self.items():
-            client.load(memos.get(name, {}))
+            client.load(client_states.get(name, {}))
 
     def rollback(self, session: int, who: Iterable[str]) -> None:
         """Let these remember what they did before the session, for it did not count."""

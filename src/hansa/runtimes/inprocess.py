@@ -10,9 +10,9 @@ from itertools import count
 from typing import Any, Literal
 
 from ..aggregators import NO_VECTOR
+from ..algorithms import ClientState
 from ..errors import HansaError, Kind, PlanError, number
 from ..messages import Reply, Request
-from ..optim import Memo
 from ..parties import Party
 from ..parties.client import Client, together
 from ..parties.helper import Helper
@@ -121,13 +121,13 @@ class InProcess:
         body, why = answer(self.helpers.get(who[0]) or self.clients[who[0]], request)
         return Reply(request.session, request.round, who, body, why)
 
-    def memory(self, who: Iterable[str]) -> dict[str, Memo]:
+    def memory(self, who: Iterable[str]) -> dict[str, ClientState]:
         """What these clients remember between rounds."""
         return self.clients.memory(who)
 
-    def load(self, memos: Mapping[str, Memo]) -> None:
+    def load(self, client_states: Mapping[str, ClientState]) -> None:
         """Let each client remember this, and those that are not named nothing."""
-        self.clients.load(memos)
+        self.clients.load(client_states)
         for helper in self.helpers.values():
             helper.load({})
 

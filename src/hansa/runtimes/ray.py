@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..algorithms import ClientState
 from ..errors import Kind, LeftOut, PlanError, tell
 from ..messages import Reply, Request
-from ..optim import Memo
 from ..parties.client import Client
 from ..parties.population import Listed
 from ..rand import Key
@@ -46,12 +46,12 @@ class Actor:
         self.clients = {client.who: client for client in clients}
 
     def answer(
-        self, request: Request, broadcast: Any, memos: Mapping[str, Memo]
-    ) -> tuple[list[Reply], dict[str, Memo], list[str]]:
+        self, request: Request, broadcast: Any, client_states: Mapping[str, ClientState]
+    ) -> tuple[list[Reply], dict[str, ClientState], list[str]]:
         """The replies to a request, what those asked remember now, and their own words on why they are left out."""
         if request.turn == 0:
             for who in request.bodies:
-                self.clients[who].client_state = memos.get(who, {})
+                self.clients[who].client_state = client_states.get(who, {})
         asked, until = replace(request, broadcast=broadcast), time.monotonic() + request.deadline
         names = (who for who in request.bodies if time.monotonic() < until)  # the rest is given up as late
         vector = ((who, *answer(self.clients[who], asked)) for who in names)
@@ -103,8 +103,8 @@ class RayCluster:
         kind = ray.remote(max_restarts=-1, max_task_retries=ATTEMPTS, num_cpus=1)(Actor)
         self._names = [self._clients.names[i::count] for i in range(count)]
         self._actors: list[Any] = [kind.remote([self._clients[who] for who in names]) for names in self._names]
-        self._memos: dict[str, Memo] = {}
-        self._before: dict[str, tuple[int, Memo]] = {}  # a session, and what was remembered before it
+        self._client_states: dict[str, ClientState] = {}
+        self._before: dict[str, tuple[int, ClientState]] = {}  # a session, and what was remembered before it
         self._asked: dict[Any, Asked] = {}  # by the call that will answer
         self._ready: deque[Reply] = deque()
 
@@ -124,9 +124,9 @@ class RayCluster:
                 self._ask(i, replace(request, bodies=own, broadcast=None), broadcast, until)
 
     def _ask(self, i: int, request: Request, broadcast: Any, until: float) -> None:
-        memos = {who: self._memos[who] for who in request.bodies if who in self._memos}
+        client_states = {who: self._client_states[who] for who in request.bodies if who in self._client_states}
         again = 0 if request.turn else ATTEMPTS  # a conversation is lost with its actor
-        call = self._actors[i].answer.options(max_task_retries=again).remote(request, broadcast, memos)
+        call = self._actors[i].answer.options(max_task_retries=again).remote(request, broadcast, client_states)
         self._asked[call] = i, request, until
 
     def receive(self) -> Reply:
@@ -144,7 +144,7 @@ class RayCluster:
             self._lose(request, "late")
             return
         try:
-            replies, memos, words = ray.get(call)
+            replies, client_states, words = ray.get(call)
         except RayTaskError as error:
             raise RuntimeError(f"A client's code failed in actor {i}:\n{error}") from None
         except RayActorError as error:
@@ -157,8 +157,8 @@ class RayCluster:
                 "  Use fewer workers or smaller data, and resume the run."
             ) from error
         for who in request.bodies if request.turn == 0 else ():
-            self._before[who] = request.session, self._memos.get(who, {})
-        self._memos |= memos
+            self._before[who] = request.session, self._client_states.get(who, {})
+        self._client_states |= client_states
         for text in words:
             tell(text)
         self._ready += replies
@@ -168,13 +168,13 @@ class RayCluster:
     def _lose(self, request: Request, why: Kind) -> None:
         self._ready.append(Reply(request.session, request.round, tuple(sorted(request.bodies)), None, why))
 
-    def memory(self, who: Iterable[str]) -> dict[str, Memo]:
+    def memory(self, who: Iterable[str]) -> dict[str, ClientState]:
         """What these clients remember between rounds."""
-        return {name: self._memos[name] for name in who if name in self._memos}
+        return {name: self._client_states[name] for name in who if name in self._client_states}
 
-    def load(self, memos: Mapping[str, Memo]) -> None:
+    def load(self, client_states: Mapping[str, ClientState]) -> None:
         """Let each client remember this, and those that are not named nothing."""
-        self._memos, self._before = {who: memo for who, memo in memos.items() if memo}, {}
+        self._client_states, self._before = {who: memo for who, memo in client_states.items() if memo}, {}
         for actor in self._actors:
             actor.start.remote()  # calls of an actor are done in order
         for helper in self.helpers.values():
@@ -185,8 +185,8 @@ class RayCluster:
         for name in who:
             before, memo = self._before.get(name, (-1, {}))
             if before == session:
-                self._memos.pop(name, None)
-                self._memos |= {name: memo} if memo else {}
+                self._client_states.pop(name, None)
+                self._client_states |= {name: memo} if memo else {}
 
     def close(self) -> None:
         """End the actors, and Ray where it was started here."""

@@ -30,9 +30,9 @@ from safetensors import numpy as safetensors
 from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
 from .. import codec as wire
+from ..algorithms import ClientState
 from ..errors import ProtocolError, StoreError
 from ..models import Model
-from ..optim import Memo
 from ..rand import Key
 from ..spec import Vector
 from ..state import State
@@ -212,7 +212,10 @@ class Run:
         return Key(files.secret(self.folder / SECRET), hides=True)
 
     def commit(
-        self, state: State, memos: Mapping[str, Memo] | None = None, scores: Mapping[str, float] | None = None
+        self,
+        state: State,
+        client_states: Mapping[str, ClientState] | None = None,
+        scores: Mapping[str, float] | None = None,
     ) -> None:
         """Make a round count: its state, the memories of the clients that it changed, and the scores of its model.
 
@@ -237,16 +240,16 @@ class Run:
             "named": state.named,
         }
         written = [self._write("state", state.round, {f.name: getattr(state, f.name) for f in fields(State)})]
-        if memos:
-            written.append(self._write("memory", state.round, dict(memos)))
+        if client_states:
+            written.append(self._write("memory", state.round, dict(client_states)))
         files.settle(self.folder)
         now = time.perf_counter()
         with self.database.write() as c:
             c.execute(insert(db.rounds).values(run=self.id, round=state.round, seconds=now - self._clock, **row))
             c.execute(insert(db.files), written)
             stale = self._old_states(c, state.round - KEEP)
-            if memos:
-                stale += self._replaced(c, list(memos), written[1]["name"])
+            if client_states:
+                stale += self._replaced(c, list(client_states), written[1]["name"])
             for name in stale:
                 c.execute(delete(db.files).where(db.files.c.run == self.id, db.files.c.name == name))
         self._clock = now
@@ -312,9 +315,9 @@ class Run:
             raise self._damaged(f"{kept[round].name} holds the state of round {state.round}, not of round {round}")
         return state
 
-    def memory(self) -> dict[str, Memo]:
+    def memory(self) -> dict[str, ClientState]:
         """What each client remembers after the last committed round."""
-        of, memos = db.memories.c, dict[str, Memo]()
+        of, client_states = db.memories.c, dict[str, ClientState]()
         with self.database.read() as c:
             where = c.execute(select(of.who, of.file).where(of.run == self.id).order_by(of.who)).all()
             rows = c.execute(select(db.files.c.name, db.files.c.sha256).where(db.files.c.run == self.id))
@@ -328,8 +331,8 @@ class Run:
             found = self._read(file, named[file], "Put it back from a backup, or start a new run.")
             if missing := [who for who in names if who not in found]:
                 raise self._damaged(f"{file} does not hold the memory of {missing[0]!r}")
-            memos |= {who: found[who] for who in names}
-        return {who: memos[who] for who, _ in where}
+            client_states |= {who: found[who] for who in names}
+        return {who: client_states[who] for who, _ in where}
 
     def _read(self, name: str, sha256: str, instead: str) -> dict[str, Any]:
         path = self.folder / name

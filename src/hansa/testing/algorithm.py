@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..algorithms import Algorithm, Parts
+from ..algorithms import Algorithm, ClientState, Parts
 from ..errors import PlanError
 from ..loops.synchronous import synchronous
 from ..models.softmax import Softmax
-from ..optim import Memo
+from ..optim import ServerState
 from ..parties.client import Client
 from ..plan import Plan
 from ..rand import Key
@@ -40,7 +40,7 @@ def check_algorithm(algorithm: Algorithm, training: Training = TRAINING, rounds:
     except PlanError as error:
         raise AssertionError(f"{name}: it refuses {training!r}; give a training that it accepts.\n  {error}") from error
     parties = federation()
-    x, memo, client_state = plan.start().x, plan.start().memo, dict[str, Memo]()
+    x, memo, client_state = plan.start().x, plan.start().memo, dict[str, ClientState]()
     require(
         is_plain(memo), f"{name}: start() must give a dict of numbers, words and arrays, as a checkpoint holds them."
     )
@@ -87,8 +87,8 @@ def _declares(algorithm: Algorithm) -> None:
 
 
 def _client(
-    plan: Plan, x: Vector, memo: Memo, client_state: Memo, data: Any, round: int, who: str
-) -> tuple[Parts, Memo]:
+    plan: Plan, x: Vector, memo: ServerState, client_state: ClientState, data: Any, round: int, who: str
+) -> tuple[Parts, ClientState]:
     """One client's round, twice."""
     algorithm, d = plan.algorithm, plan.model.size
     given = copy.deepcopy((x, memo, client_state))
@@ -125,7 +125,7 @@ def _client(
     return parts, new
 
 
-def _step(plan: Plan, x: Vector, memo: Memo, reply: list[Parts], round: int) -> tuple[Vector, Memo]:
+def _step(plan: Plan, x: Vector, memo: ServerState, reply: list[Parts], round: int) -> tuple[Vector, ServerState]:
     """The server's step with the plain mean, twice."""
     algorithm = plan.algorithm
     mean = plan.spec.unpack(np.mean([plan.spec.pack(parts) for parts in reply], axis=0))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HIDDEN = "who took part is a secret that ε rests on"
 
 # The same score may be taken on the test data, on what clients kept from training, and while they trained.
-SIDES = {"test_": "held-out examples", "val_": "clients' kept examples", "": "training examples"}
+SIDES = {"test_": "central test", "val_": "clients' validation", "": "training"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def tested(metrics: Mapping[str, float], scores: Mapping[str, float]) -> dict[st
 
 
 def scores(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Each score once, from the best witness: test data before kept examples before training; the loss first."""
+    """Each score once, from the best witness: central test, clients' validation, training; the loss first."""
     found: dict[str, float] = {}
     for side in SIDES:
         for name, value in metrics.items():

@@ -46,8 +46,8 @@ def follow(app: App, run: Run, title: str, compare: bool | None, again: str, pro
         if rows:
             console.print()
             console.print(comparison(rows))
-        story = _story(app, run, title, progress.past, rows, again)
-        console.print(f"report  {write(story, run.folder)}", soft_wrap=True)
+        report_data = _story(app, run, title, progress.past, rows, again)
+        console.print(f"report  {write(report_data, run.folder)}", soft_wrap=True)
         return 0
     except KeyboardInterrupt:
         done = _ended(run, "stopped", planned, progress)

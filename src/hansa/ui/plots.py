@@ -34,7 +34,7 @@ class Theme:
     faint: str
     lines: tuple[str, ...]
     there: str
-    lost: str
+    excluded: str
 
 
 LIGHT = Theme("light", "#ffffff", "#1d2733", "#c9d1d9", ("#0b6e99", "#d1762b", "#8a94a0"), "#0b6e99", "#c8443c")
@@ -135,7 +135,7 @@ def _strip(axes: Axes, rounds: Sequence[Round], clients: Sequence[str], paper: T
     grid = np.array(
         [[1 if who in one.participants else 2 if who in one.excluded else 0 for one in rounds] for who in clients]
     )
-    paints = {"not asked": paper.faint, "took part": paper.there, "lost": paper.lost}
+    paints = {"not asked": paper.faint, "took part": paper.there, "not in the sum": paper.excluded}
     across, broadcast = np.arange(len(rounds) + 1) + rounds[0].number - 0.5, np.arange(len(clients) + 1) - 0.5
     colours, gap = ListedColormap(list(paints.values())), 0.8 if len(rounds) <= 120 else 0
     axes.pcolormesh(across, broadcast, grid, cmap=colours, vmin=0, vmax=2, edgecolor=paper.ground, linewidth=gap)
@@ -152,7 +152,9 @@ def _strip(axes: Axes, rounds: Sequence[Round], clients: Sequence[str], paper: T
 def _numbers(axes: Axes, rounds: Sequence[Round], clients: Sequence[str], paper: Theme) -> None:
     at = [one.number for one in rounds]
     there, excluded = [len(one.participants) for one in rounds], [len(one.excluded) for one in rounds]
-    axes.stackplot(at, there, excluded, labels=["took part", "lost"], colors=[paper.there, paper.lost], linewidth=0)
+    axes.stackplot(
+        at, there, excluded, labels=["took part", "not in the sum"], colors=[paper.there, paper.excluded], linewidth=0
+    )
     axes.set_title(f"who took part, of {len(clients)} clients")
     axes.set_xlabel("round")
     axes.grid(axis="y")
@@ -181,4 +183,4 @@ def _comparison(axes: Axes, rows: Sequence[Row], paper: Theme) -> None:
     axes.spines["left"].set_visible(False)
     if scale == 100:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} %")
-    axes.set_title(f"{by} on held-out examples" + (", outside ε" if rows[0].outside else ""))
+    axes.set_title(f"{by} on the central test" + (", outside ε" if rows[0].outside else ""))

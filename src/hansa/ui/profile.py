@@ -23,7 +23,7 @@ Thing = TypeVar("Thing")
 
 PARTS = {  # in the order of a round
     "send": "lay the model and the requests out for the clients",
-    "train": "clients: score the model on kept examples, train",
+    "train": "clients: validate the model, train",
     "encode": "clients: the transforms of the pipe",
     "wait": "for the clients; in one process, what they do besides",
     "aggregate": "add up, and what else the aggregator does itself",

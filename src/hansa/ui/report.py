@@ -35,69 +35,74 @@ class ReportData:
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
-def write(story: ReportData, folder: Path) -> Path:
+def write(report_data: ReportData, folder: Path) -> Path:
     """Write report.html and the plots into the folder of a run, and say where the report is."""
-    light = plots(story.rounds, story.clients, story.rows, LIGHT)
-    dark = plots(story.rounds, story.clients, story.rows, DARK)
+    light = plots(report_data.rounds, report_data.clients, report_data.rows, LIGHT)
+    dark = plots(report_data.rounds, report_data.clients, report_data.rows, DARK)
     try:
         for name, png in light.items():
             (folder / f"{name}.png").write_bytes(png)
         path = folder / "report.html"
-        path.write_text(html(story, light, dark), encoding="utf-8")
+        path.write_text(html(report_data, light, dark), encoding="utf-8")
     except OSError as error:
         raise StoreError(
             f"The report cannot be written: {error}.",
             "The run itself is stored.",
-            f"Make the folder writable; `hansa run --resume {story.run}` writes it again.",
+            f"Make the folder writable; `hansa run --resume {report_data.run}` writes it again.",
         ) from None
     return path
 
 
-def html(story: ReportData, light: Mapping[str, bytes], dark: Mapping[str, bytes]) -> str:
+def html(report_data: ReportData, light: Mapping[str, bytes], dark: Mapping[str, bytes]) -> str:
     """The page."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     tidy: Any = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
     pages = Environment(loader=PackageLoader("hansa", "ui"), autoescape=True, **tidy)
     images = {name: (_inline(light[name]), _inline(dark[name])) for name in light}
-    table = comparison(story.rows)
+    table = comparison(report_data.rows)
     return pages.get_template("report.html.j2").render(
-        story=story, images=images, facts=facts(story), summary=summary(story), lost=lost(story.rounds), head=table[0],
+        report_data=report_data, images=images, facts=facts(report_data), summary=summary(report_data),
+        excluded=excluded(report_data.rounds), head=table[0],
         rows=table[1], versions=versions(), made=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
-        outside=OUTSIDE if story.rows and story.rows[0].outside else "",
-        hidden=HIDDEN if any(one.hidden for one in story.rounds) else "",
+        outside=OUTSIDE if report_data.rows and report_data.rows[0].outside else "",
+        hidden=HIDDEN if any(one.hidden for one in report_data.rounds) else "",
     )  # fmt: skip
 
 
-def facts(story: ReportData) -> list[tuple[str, str]]:
+def facts(report_data: ReportData) -> list[tuple[str, str]]:
     """The few numbers at the top: (figure, what it is)."""
-    last = _last(story.rounds)
+    last = _last(report_data.rounds)
     found = [(figure(name, value), name) for name, value in scores(last).items() if name != "loss"]
-    return [*found[:2], (str(len(story.clients)), "clients"), (f"{len(story.rounds)}", f"of {story.planned} rounds")]
+    return [
+        *found[:2],
+        (str(len(report_data.clients)), "clients"),
+        (f"{len(report_data.rounds)}", f"of {report_data.planned} rounds"),
+    ]
 
 
-def summary(story: ReportData) -> str:
+def summary(report_data: ReportData) -> str:
     """What happened, in two or three sentences."""
-    last, done = _last(story.rounds), len(story.rounds)
+    last, done = _last(report_data.rounds), len(report_data.rounds)
     told = " and ".join(f"{name} {figure(name, value)}" for name, value in scores(last).items())
     text = [
-        f"{len(story.clients)} clients trained one model in {done} of {story.planned} rounds. No example was sent. "
-        "This was a simulation: all clients, and their data, were on one machine."
+        f"{len(report_data.clients)} clients trained one model in {done} of {report_data.planned} rounds. "
+        "No example was sent. This was a simulation: all clients, and their data, were on one machine."
     ]
     if told:
         after = any(name.startswith("test_") for name in last)  # clients score the model that they were given
         when = "After the last round it has" if after else "In the last round it had"
         text.append(f"{when} {told} on {witness(last)}.")
-    if story.rounds and (spent := private(story.rounds[-1].metrics, story.rounds[-1].named)):
+    if report_data.rounds and (spent := private(report_data.rounds[-1].metrics, report_data.rounds[-1].named)):
         text.append(f"What it has given away is bounded: {spent}.")
-    if void := [one for one in story.rounds if one.skipped]:
+    if void := [one for one in report_data.rounds if one.skipped]:
         why = void[-1].skipped.split("\n")[0].rstrip(".")
         text.append(f"In {len(void)} of the rounds the model stayed as it was, the last time because: {why}.")
-    if story.rows and not story.rows[0].outside:
-        by = next((name for name in scores(story.rows[0].scores) if name != "loss"), None)
-        alone = [row for row in story.rows if row.name.endswith(" alone")]
+    if report_data.rows and not report_data.rows[0].outside:
+        by = next((name for name in scores(report_data.rows[0].scores) if name != "loss"), None)
+        alone = [row for row in report_data.rows if row.name.endswith(" alone")]
         if by and alone:
-            values = {row.name: scores(row.scores)[by] for row in story.rows}
+            values = {row.name: scores(row.scores)[by] for row in report_data.rows}
             low, high = (choose(values[row.name] for row in alone) for choose in (min, max))
             text.append(
                 f"A client that trains alone reaches {figure(by, low)} to {figure(by, high)}; one model on all data, "
@@ -106,7 +111,7 @@ def summary(story: ReportData) -> str:
     return " ".join(text).replace(" %", "\u00a0%")
 
 
-def lost(rounds: Sequence[Round]) -> list[tuple[str, int, str]]:
+def excluded(rounds: Sequence[Round]) -> list[tuple[str, int, str]]:
     """(client, how often it was asked and not in the sum, the last reason)."""
     count: dict[str, tuple[int, str]] = {}
     for one in rounds:

@@ -87,9 +87,9 @@ class Progress:
             values,
             private(last.metrics, last.named),
             "" if last.hidden else f"took part: {there}",
-            f"lost: {excluded}"
+            f"not in the sum: {excluded}"
             if len(last.excluded) <= MOST_CLIENTS and excluded
-            else f"lost: {len(last.excluded)}"
+            else f"not in the sum: {len(last.excluded)}"
             if excluded
             else "",
             f"no step: {_first(last.skipped)}" if last.skipped else "",
@@ -128,10 +128,8 @@ class Progress:
         if last.hidden:
             return Text(f"  {HIDDEN}", style="dim")
         if len(self.clients) > MOST_CLIENTS:
-            return Text(
-                f"  {len(last.participants)} of {len(self.clients)} clients took part, {len(last.excluded)} were lost",
-                style="dim",
-            )
+            there = f"{len(last.participants)} of {len(self.clients)} clients took part"
+            return Text(f"  {there}, {len(last.excluded)} are not in the sum", style="dim")
         grid = Table.grid(padding=(0, 2))
         for who in self.clients:
             strip = Text()
@@ -164,7 +162,7 @@ def comparison(rows: Sequence[Row]) -> RenderableType:
     by = next((name for name in columns if name != "loss"), columns[0])
     place = [value if math.isfinite(value := scores(row.scores)[by]) else 0.0 for row in rows]
     low, wide = min(place), (max(place) - min(place)) or 1.0
-    title = "On held-out examples" + (f". {OUTSIDE}" if rows[0].outside else "")
+    title = "On the central test" + (f". {OUTSIDE}" if rows[0].outside else "")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
     for name in ("trained on", "examples", *columns, ""):
         table.add_column(name, justify="left" if name in ("trained on", "") else "right")
@@ -188,7 +186,7 @@ def explanation(what: Explanation) -> Iterator[RenderableType]:
         for row in section.rows:
             table.add_row(*map(Text, row))
         yield Padding(table, (0, 0, 1, 1))
-    yield Text("Mind", style="bold yellow")
+    yield Text("Warnings", style="bold yellow")
     warnings = Table.grid(padding=(0, 1))
     for warning in what.warnings:
         warnings.add_row("  •", Text(warning))
@@ -231,7 +229,7 @@ def shown(run: Run, status: str) -> Iterator[RenderableType]:
         head.add_row(Text(name, "dim"), Text(value, overflow="fold"))
     yield head
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("round", "scores", "took part", "lost"):
+    for name in ("round", "scores", "took part", "not in the sum"):
         table.add_column(name, justify="right" if name == "round" else "left", overflow="fold")
     for one in rounds[-LAST:]:
         excluded = ", ".join(f"{who} ({_first(why)})" for who, why in one.excluded.items())

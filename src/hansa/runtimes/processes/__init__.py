@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from ...algorithms import ClientState
 from ...errors import PlanError
 from ...messages import Reply, Request
-from ...optim import Memo
 from ...parties.client import Client
 from ...parties.population import Clients, Population, gathered
 from ...rand import Key
@@ -50,16 +50,17 @@ class Worker:
 class Memory:
     """What clients remember between rounds: it stays with the parent, and travels with each request."""
 
-    now: dict[str, Memo] = field(repr=False)
-    before: dict[str, tuple[int, Memo]] = field(default_factory=dict, repr=False)  # a session, and what was before it
+    now: dict[str, ClientState] = field(repr=False)
+    # who → a session, and what was remembered before it
+    before: dict[str, tuple[int, ClientState]] = field(default_factory=dict, repr=False)
 
-    def of(self, who: Iterable[str]) -> dict[str, Memo]:
+    def of(self, who: Iterable[str]) -> dict[str, ClientState]:
         """What these remember, where it is anything."""
         return {name: self.now[name] for name in who if self.now.get(name)}
 
-    def learn(self, session: int, memos: Mapping[str, Memo]) -> None:
+    def learn(self, session: int, client_states: Mapping[str, ClientState]) -> None:
         """Remember this from now on."""
-        for who, memo in memos.items():
+        for who, memo in client_states.items():
             self.before[who] = session, self.now.get(who, {})
             self.now[who] = memo
 
@@ -159,9 +160,9 @@ class Processes:
             self._ask(self._workers, replace(request, bodies={who: request.bodies[who] for who in free}), until, True)
 
     def _ask(self, workers: list[Worker], request: Request, until: float, open: bool = False) -> None:
-        number, memos = next(self._tasks), {} if request.turn else self._memory.of(request.bodies)
+        number, client_states = next(self._tasks), {} if request.turn else self._memory.of(request.bodies)
         self._waiting[number] = Waiting(replace(request, broadcast=None), until, set(request.bodies))
-        self._tell(workers, Task(number, request, until, open, memos), len(request.bodies) if open else 0)
+        self._tell(workers, Task(number, request, until, open, client_states), len(request.bodies) if open else 0)
 
     def receive(self) -> Reply:
         """The next reply; clients that pass the deadline are lost as late."""
@@ -170,15 +171,17 @@ class Processes:
             if received is None:
                 self._give_up(time.monotonic())
             else:
-                worker, (_, task, replies, memos) = received
-                self._take(worker.number, task, replies, memos)
+                worker, (_, task, replies, client_states) = received
+                self._take(worker.number, task, replies, client_states)
         return self._ready.popleft()
 
-    def _take(self, worker: int, task: int, replies: list[Reply], memos: Mapping[str, Memo]) -> None:
+    def _take(self, worker: int, task: int, replies: list[Reply], client_states: Mapping[str, ClientState]) -> None:
         waiting = self._waiting.get(task)
         if waiting is None:  # it comes after its deadline
             return
-        self._memory.learn(waiting.request.session, deepcopy(memos))  # a memo must not keep all of its message alive
+        self._memory.learn(
+            waiting.request.session, deepcopy(client_states)
+        )  # a memo must not keep all of its message alive
         for reply in replies:
             waiting.who -= set(reply.who)
             self._ready.append(reply if waiting.request.fold else replace(reply, body=deepcopy(reply.body)))
@@ -229,13 +232,13 @@ class Processes:
             "  Use fewer workers or smaller data, and resume the run."
         )
 
-    def memory(self, who: Iterable[str]) -> dict[str, Memo]:
+    def memory(self, who: Iterable[str]) -> dict[str, ClientState]:
         """What these clients remember between rounds."""
         return self._memory.of(who)
 
-    def load(self, memos: Mapping[str, Memo]) -> None:
+    def load(self, client_states: Mapping[str, ClientState]) -> None:
         """Let each client remember this, and those that are not named nothing."""
-        self._memory = Memory({who: memo for who, memo in memos.items() if memo})
+        self._memory = Memory({who: memo for who, memo in client_states.items() if memo})
         self._waiting.clear()
         self._ready.clear()
         self._at.clear()

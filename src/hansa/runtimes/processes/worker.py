@@ -16,8 +16,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
+from ...algorithms import ClientState
 from ...messages import Reply, Request
-from ...optim import Memo
 from ...parties import Party
 from ...parties.client import Client
 from ...parties.helper import Helper
@@ -37,7 +37,7 @@ class Task:
     request: Request
     until: float  # on the machine's monotonic clock
     open: bool
-    memos: Mapping[str, Memo] = field(repr=False)  # what its clients remember
+    client_states: Mapping[str, ClientState] = field(repr=False)  # what its clients remember
 
 
 def work(end: int) -> None:
@@ -56,8 +56,8 @@ def work(end: int) -> None:
         task = take(memory)
         if isinstance(task, Task):
             try:
-                for replies, memos in _done(parties, task, memory):
-                    say(("reply", task.number, replies, memos))
+                for replies, client_states in _done(parties, task, memory):
+                    say(("reply", task.number, replies, client_states))
             except Exception as error:
                 notes = error.__dict__.pop("__notes__", [])  # the parent's own error carries them on
                 say(("bug", traceback.format_exc(), notes))
@@ -98,9 +98,9 @@ def _parties(say: Callable[[Any], None], inbox: SimpleQueue[int]) -> Population 
 
 def _done(
     parties: Population | Mapping[str, Any], task: Task, memory: int
-) -> Iterator[tuple[list[Reply], dict[str, Memo]]]:
+) -> Iterator[tuple[list[Reply], dict[str, ClientState]]]:
     """The replies to one request, and what those who answered remember now, where it is something new."""
-    request, new = task.request, dict[str, Memo]()
+    request, new = task.request, dict[str, ClientState]()
     names = list(request.bodies)
     if isinstance(parties, Population) and request.turn == 0:
         parties.load({})
@@ -112,13 +112,13 @@ def _done(
         new.clear()
 
 
-def _said(parties: Population | Mapping[str, Any], who: str, task: Task, new: dict[str, Memo]) -> Said:
+def _said(parties: Population | Mapping[str, Any], who: str, task: Task, new: dict[str, ClientState]) -> Said:
     """What one party says; a client remembers what it did wherever it trained before."""
     party: Party = parties[who]
     if not isinstance(party, Client):
         return who, *answer(party, task.request)
     if task.request.turn == 0:
-        party.client_state = dict(task.memos.get(who, {}))
+        party.client_state = dict(task.client_states.get(who, {}))
     before = party.client_state
     body, why = answer(party, task.request)
     if party.client_state is not before:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from tests.vdaf.liars import Liar, squares
+from tests.vdaf.attackers import Attacker, squares
 
 import hansa as h
 from hansa.aggregators.claims import FINE, Claim
@@ -48,9 +48,9 @@ def honest(plan: h.Plan, n: int = 3) -> list[h.Client]:
     return [h.Client(who, plan, data, secret=KEY) for who, data in federation(n).items()]
 
 
-def liar(make: Callable[..., h.Client], plan: h.Plan, **more: Any) -> h.Client:
-    """One that does not, called liar."""
-    return make("liar", plan, federation(1)["client-0"], **more)
+def attacker(make: Callable[..., h.Client], plan: h.Plan, **more: Any) -> h.Client:
+    """One that does not, called attacker."""
+    return make("attacker", plan, federation(1)["client-0"], **more)
 
 
 def states(
@@ -84,7 +84,7 @@ class Forger(h.Client):
     """
 
     x: Sequence[int] = ()
-    kind: type[Pine] | type[SumVec] = Liar
+    kind: type[Pine] | type[SumVec] = Attacker
     times: float = 1.0
 
     def _converse(self, request: Request) -> Any:
@@ -103,7 +103,7 @@ class Lying(h.VerifiedSum):
     """The client's half, with a lie about the update, or about the side values."""
 
     x: tuple[int, ...] = ()
-    kind: Any = Liar
+    kind: Any = Attacker
     times: float = 1.0
 
     def _claims(self, spec: h.Spec, binding: bytes) -> tuple[Claim, ...]:
@@ -147,21 +147,21 @@ class Lie:
         return x
 
 
-class FalseSquare(Liar):
+class FalseSquare(Attacker):
     """Only Σ xⱼ² = v is false."""
 
     def norm_claim(self, v: int) -> Elements:
         return super().norm_claim(self.bound**2)
 
 
-class FalseRest(Liar):
+class FalseRest(Attacker):
     """Only v + u = B² is false."""
 
     def norm_claim(self, v: int) -> Elements:
         return self.encoding.bits([v, 0], self.encoding.norm_bits)
 
 
-class NoBit(Liar):
+class NoBit(Attacker):
     """Only that all are bits is false: the two lowest of u are written as u + 2 and −1."""
 
     def norm_claim(self, v: int) -> Elements:
@@ -170,21 +170,21 @@ class NoBit(Liar):
         return claim
 
 
-class Zero(Liar):
+class Zero(Attacker):
     """Claims success of every check: where a dot is large, it says that it is the smallest."""
 
     def dot_claim(self, v: int, holds: bool) -> int:
         return (v if holds else 0) | 1 << self.encoding.dot_bits
 
 
-class Cut(Liar):
+class Cut(Attacker):
     """Claims success of every check: where a dot is large, it says its lowest bits."""
 
     def dot_claim(self, v: int, holds: bool) -> int:
         return v % (2 * self.encoding.range) | 1 << self.encoding.dot_bits
 
 
-class Fewer(Liar):
+class Fewer(Attacker):
     """Claims one success too few."""
 
     def _claim(self, dots: Elements) -> Elements:
@@ -220,16 +220,16 @@ PLAN = plan_of()
 HONEST = ("client-0", "client-1", "client-2")
 
 LIES: dict[str, tuple[Any, list[int]]] = {
-    "twice the bound": (Liar, vector(B, B)),
-    "the bound and one": (Liar, vector(B, 1)),
-    "v and u shifted": (Liar, vector(B, B, B, B)),
-    "half of p": (Liar, vector(P // 2, P - 3)),
+    "twice the bound": (Attacker, vector(B, B)),
+    "the bound and one": (Attacker, vector(B, 1)),
+    "v and u shifted": (Attacker, vector(B, B, B, B)),
+    "half of p": (Attacker, vector(P // 2, P - 3)),
     "false square": (FalseSquare, vector(B, B)),
     "false rest": (FalseRest, vector(B, 100)),
     "no bit": (NoBit, vector(B // 2)),
     "one success too few": (Fewer, vector(B)),
-    "wrapped, four": (Liar, vector(*squares(P + 12345))),
-    "wrapped, all": (Liar, wrapped(12345)),
+    "wrapped, four": (Attacker, vector(*squares(P + 12345))),
+    "wrapped, all": (Attacker, wrapped(12345)),
     "wrapped, zero": (Zero, vector(*squares(P + 12345))),
     "wrapped, cut": (Cut, wrapped(B**2)),
     "a side value": (Loud, [5]),

@@ -11,7 +11,7 @@ from hansa.crypto.field import Elements
 from hansa.crypto.pine import Pine
 
 
-class Liar(Pine):
+class Attacker(Pine):
     """Sends any integers, and claims about their norm and their dots what it likes; the proofs are of its claims."""
 
     def _encode(self, measurement: Any) -> Elements:

@@ -1,6 +1,6 @@
 """Clients that lie, and a federation with some of them in it: scikit-learn's digits, softmax regression.
 
-The liars know the plan, what all honest clients say in a round before they say it, and one another.
+The attackers know the plan, what all honest clients say in a round before they say it, and one another.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Reversed(h.Client):
 
 @dataclass
 class Far(h.Client):
-    """Says a vector `times` as long as its honest one, in a direction that all liars share (large norm)."""
+    """Says a vector `times` as long as its honest one, in a direction that all attackers share (large norm)."""
 
     times: float = 1.0
 
@@ -71,7 +71,7 @@ class Constant(h.Client):
 
 @dataclass
 class Mixed(h.Client):
-    """Every second liar shows itself by saying NaN, the others turn the mean around."""
+    """Every second attacker shows itself by saying NaN, the others turn the mean around."""
 
     factor: float = -1.0
 
@@ -124,7 +124,7 @@ class Scene(NamedTuple):
     spies: Spies
 
 
-Attack = Callable[[Scene], Callable[..., h.Client]]  # → a maker of liars, called as Client is
+Attack = Callable[[Scene], Callable[..., h.Client]]  # → a maker of attackers, called as Client is
 
 
 def overturn(it: Scene) -> Callable[..., h.Client]:
@@ -170,7 +170,7 @@ def clients_of(plan: h.Plan, attack: str = "", f: int = 0, alpha: float | None =
         partition.iid(len(y), CLIENTS, key) if alpha is None else partition.dirichlet(y, CLIENTS, alpha, key, least=10)
     )
     data = {f"client-{i:02d}": (x[part], y[part]) for i, part in enumerate(rows)}
-    lying = set(key.child("liars").rng().permutation(sorted(data))[:f].tolist())
+    lying = set(key.child("attackers").rng().permutation(sorted(data))[:f].tolist())
     honest = [h.Client(who, plan, part) for who, part in data.items() if who not in lying]
     if not lying:
         return honest
