@@ -60,9 +60,8 @@ def buffered(
             else:
                 total.add(reply.body * plan.encoded_spec.spread({"delta": (1 + staleness) ** -0.5}, 1.0))
                 participants, idle = [*participants, *reply.who], 0
-        at = plan.context(
-            state.round, state.round, secret=secret, population=len(roster), memo=state.transforms, n=size
-        )
+        more = {"population": len(roster), "memo": state.transforms, "n": size}
+        at = plan.context(state.round, state.round, secret=secret, **more)
         mean, skipped = _decoded(plan.decoder(at), total)
         for who in participants:
             excluded.pop(who, None)  # asked again, it has answered
