@@ -38,7 +38,7 @@ LIBRARIES["Keras, JAX"] = ("Keras", "jax")
 SIZES = {"2NN": (5, 600), "CNN": (2, 200)}  # clients, examples of each
 BATCH, RATE, TURNS, WARM = 10, 0.05, 9, 2
 
-Both = tuple[h.Model, Callable[[Any, Any], Any], Callable[[], int]]  # the model, the own loop, programs compiled
+Both = tuple[h.models.Model, Callable[[Any, Any], Any], Callable[[], int]]  # the model, the own loop, programs compiled
 
 
 def pytorch(name: str) -> Both:
@@ -180,7 +180,7 @@ def measure(name: str, both: Both) -> dict[str, Any]:
         ours.append(seconds(lambda: next(states)))
     own, ours, counted = own[WARM:], ours[WARM:], programs()
     for more in (3, 7):
-        model.train(model.start(h.Key.of(0)), records(examples + more), training, h.Drift(), h.Key.of(0))
+        model.train(model.start(h.Key.of(0)), records(examples + more), training, h.models.Drift(), h.Key.of(0))
     return {
         "network": name,
         "round_s": statistics.median(ours),

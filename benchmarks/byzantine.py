@@ -42,12 +42,12 @@ AGGREGATORS = {"Sum()": h.Sum(), "VerifiedSum()": h.VerifiedSum()}
 class Louder(h.Client):
     """Says its honest update times −1000."""
 
-    def answer(self, request: h.Request) -> Any:
+    def answer(self, request: h.messages.Request) -> Any:
         """The vector, after Clip."""
         return -1000 * super().answer(request)
 
 
-def plan_of(aggregator: h.Aggregator, seed: int) -> h.Plan:
+def plan_of(aggregator: h.aggregators.Aggregator, seed: int) -> h.Plan:
     """10 rounds of one pass over the digits, every client counts once."""
     return h.Plan(
         h.Softmax(784, 10),
@@ -60,7 +60,7 @@ def plan_of(aggregator: h.Aggregator, seed: int) -> h.Plan:
     )
 
 
-def run(aggregator: h.Aggregator, seed: int, attackers: int, there: bool = True) -> tuple[float, h.State]:
+def run(aggregator: h.aggregators.Aggregator, seed: int, attackers: int, there: bool = True) -> tuple[float, h.State]:
     """Accuracy after the last round, and its state."""
     plan = plan_of(aggregator, seed)
     parts, (X, y) = mnist_clients(clients=100, key=h.Key.of(seed))
@@ -99,7 +99,7 @@ def measure(name: str, attackers: int) -> dict[str, Any]:
 
 def reports(d: int) -> tuple[Any, dict[str, tuple[bytes, bytes, list[bytes]]]]:
     """PINE for d numbers, and reports (nonce, public share, input shares) of each kind."""
-    spec = h.Spec({"delta": d}, bounds={"delta": 1.0})
+    spec = h.spec.Spec({"delta": d}, bounds={"delta": 1.0})
     one = claims(spec, 2, None, False, b"task")[0].sum
     made = {}
     for name, sharded in (("valid", one), ("norm above the bound", Liar(**facts(one)))):

@@ -70,8 +70,8 @@ def noises(epsilon: float) -> dict[str, float]:
     """The multipliers by both of hansa's accountants."""
     if epsilon == math.inf:
         return {"hansa_rdp": 0.0, "hansa_pld": 0.0}
-    release, budget = h.Release(1.0, "poisson", RATE), h.Budget(epsilon, DELTA)
-    return {f"hansa_{kind}": h.calibrate(budget, release, ROUNDS, kind) for kind in ("rdp", "pld")}
+    release, budget = h.privacy.mechanisms.Release(1.0, "poisson", RATE), h.Budget(epsilon, DELTA)
+    return {f"hansa_{kind}": h.privacy.calibrate.calibrate(budget, release, ROUNDS, kind) for kind in ("rdp", "pld")}
 
 
 def train(params: Params, data: Any, test: Any, z: float, seed: int) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def last(plan: h.Plan, data: dict, state: h.State | None = None) -> h.State:
     return end
 
 
-def federated(seed: int, algorithm: h.Algorithm, rate: float, data: dict) -> np.ndarray:
+def federated(seed: int, algorithm: h.algorithms.Algorithm, rate: float, data: dict) -> np.ndarray:
     """One strategy's final weights."""
     training = h.Training(steps=UPDATES, batch=4, learning_rate=rate)
     return last(h.Plan(model(seed), algorithm, training=training, rounds=ROUNDS, seed=seed), data).x

@@ -79,7 +79,7 @@ def rounds(plan: h.Plan, data: list[Any], watch: Watch) -> dict[str, float]:
             watch.seconds, began = 0.0, time.process_time()
             state = next(states)
             took[stream].append((time.process_time() - began, watch.seconds))
-            assert len(state.seen) == CLIENTS, state.note
+            assert len(state.participants) == CLIENTS, state.skipped
     whole, noise = (statistics.median(column) for column in zip(*took["secret"][1:], strict=True))
     named = statistics.median(seconds for _, seconds in took["named"][1:])
     return {"round_s": whole, "noise_s": noise, "share": noise / whole, "named_s": named, "over_named": noise / named}

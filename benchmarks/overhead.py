@@ -39,10 +39,10 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Timed(h.Model):
+class Timed(h.models.Model):
     """Another model, with a watch on its training."""
 
-    model: h.Model
+    model: h.models.Model
     watch: Watch = field(default_factory=Watch, compare=False, repr=False)
 
     @property
@@ -52,20 +52,20 @@ class Timed(h.Model):
     def start(self, key: h.Key) -> Any:
         return self.model.start(key)
 
-    def train(self, *arguments: Any) -> h.TrainResult:
+    def train(self, *arguments: Any) -> h.models.TrainResult:
         begin = time.perf_counter()
         result = self.model.train(*arguments)
         self.watch.seconds += time.perf_counter() - begin
         return result
 
 
-def linear() -> h.Model:
+def linear() -> h.models.Model:
     """Softmax regression in PyTorch."""
     torch.manual_seed(0)
     return h.TorchModel(torch.nn.Linear(784, 10), torch.nn.functional.cross_entropy)
 
 
-def measure(model: h.Model, pipe: tuple[h.Transform, ...], data: dict[str, Any]) -> dict[str, Any]:
+def measure(model: h.models.Model, pipe: tuple[h.transforms.Transform, ...], data: dict[str, Any]) -> dict[str, Any]:
     """Medians over the rounds."""
     timed = Timed(model)
     plan = h.Plan(timed, pipe=pipe, training=h.Training(batch=10), sample=h.Uniform(COHORT), rounds=WARM + ROUNDS)

@@ -40,7 +40,7 @@ NOISY = [(h.CentredClipping(0.5), 2) if isinstance(rule, h.CentredClipping) else
 SETTINGS = {"equal mixes": (ROWS, SHOWN), "own labels": (ROWS, SHOWN), "one gradient": (NOISY, NOISE)}
 
 
-def measure(rule: h.Aggregator, f: int, setting: str, attack: str) -> dict:
+def measure(rule: h.aggregators.Aggregator, f: int, setting: str, attack: str) -> dict:
     """One cell of the table: the mean over the seeds, and each of them."""
     alpha = 0.3 if setting == "own labels" else None
     run = noisy if setting == "one gradient" else lambda *what, seed: accuracy(*what, alpha, seed)
@@ -56,7 +56,7 @@ def measure(rule: h.Aggregator, f: int, setting: str, attack: str) -> dict:
     }
 
 
-def written(rule: h.Aggregator) -> str:
+def written(rule: h.aggregators.Aggregator) -> str:
     """A rule as one would write it: without what it has by default."""
     reply = [repr(getattr(rule, field.name)) for field in fields(rule) if getattr(rule, field.name) != field.default]
     return f"{type(rule).__name__}({', '.join(reply)})"

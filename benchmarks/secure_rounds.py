@@ -51,10 +51,10 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Timed(h.Model):
+class Timed(h.models.Model):
     """Another model, with a watch on its training."""
 
-    model: h.Model
+    model: h.models.Model
     watch: Watch = field(default_factory=Watch, compare=False, repr=False)
 
     @property
@@ -64,7 +64,7 @@ class Timed(h.Model):
     def start(self, key: h.Key) -> Any:
         return self.model.start(key)
 
-    def train(self, *arguments: Any) -> h.TrainResult:
+    def train(self, *arguments: Any) -> h.models.TrainResult:
         begin = time.process_time()
         result = self.model.train(*arguments)
         self.watch.seconds["training"] += time.process_time() - begin
@@ -103,7 +103,7 @@ class Watched(h.InProcess):
         self.watch.sent[line] = self.watch.sent.get(line, 0) + len(dumps(body))
 
 
-def work(name: str) -> tuple[h.Model, dict[str, tuple[Any, Any]]]:
+def work(name: str) -> tuple[h.models.Model, dict[str, tuple[Any, Any]]]:
     """A model, and every client's data."""
     rng, (n, _) = np.random.default_rng(0), EXAMPLES[name]
     shape, classes = {"MLP": ((30,), 2), "2NN": ((784,), 10), "CNN": ((28, 28), 10)}[name]
@@ -138,7 +138,7 @@ def rounds(name: str) -> Iterator[dict[str, Any]]:
             begin = time.process_time()
             state = next(states)
             watch.seconds["server"] = time.process_time() - begin - sum(watch.seconds.values())
-            assert len(state.seen) == CLIENTS, state
+            assert len(state.participants) == CLIENTS, state
             if i:
                 took[title].append(watch.seconds | {"round": sum(watch.seconds.values())})
     for title, (_, runtime) in runs.items():

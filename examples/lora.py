@@ -29,7 +29,8 @@ def public_model() -> BertForSequenceClassification:
     )
     model, training = hansa.TorchModel(base, cross_entropy), hansa.Training(30, 32, 0.003, "adamw")
     key = hansa.Key.of(0)
-    return model.load(model.train(model.start(key), (tokens[public], labels[public]), training, hansa.Drift(), key).x)
+    fit = model.train(model.start(key), (tokens[public], labels[public]), training, hansa.models.Drift(), key)
+    return model.load(fit.x)
 
 
 net = get_peft_model(public_model(), LoraConfig(task_type="SEQ_CLS", r=8, target_modules=["query", "value", "dense"]))

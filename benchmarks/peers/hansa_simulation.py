@@ -16,7 +16,7 @@ name, backend, workers = sys.argv[1], sys.argv[2], int(sys.argv[3])
 setting = SETTINGS[name]
 
 
-def in_torch() -> h.Model:
+def in_torch() -> h.models.Model:
     """The network in PyTorch."""
     from networks import network
     from torch.nn.functional import cross_entropy
@@ -24,7 +24,7 @@ def in_torch() -> h.Model:
     return h.TorchModel(network(setting.net, 0), cross_entropy, compile=backend == "compiled")
 
 
-def in_jax() -> h.Model:
+def in_jax() -> h.models.Model:
     """The same network in JAX."""
     from jax_networks import forward, weights
 

@@ -5,36 +5,27 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .aggregators import Aggregator, RobustRule, Sum
+from .aggregators import Sum
 from .aggregators.trees import Ensemble
-from .algorithms import Algorithm, FedAvg, FedDyn, FedNova, FedProx, Scaffold
+from .algorithms import FedAvg, FedDyn, FedNova, FedProx, Scaffold
 from .algorithms.personal import Ditto
 from .algorithms.trees import Boosting
-from .errors import AppError, DataError, HansaError, PlanError, PolicyError, ProtocolError, RoundError, StoreError
+from .errors import HansaError
 from .loops.buffered import buffered
-from .loops.channel import Runtime
 from .loops.synchronous import synchronous
-from .messages import Reply, Request
-from .models import Drift, Model, TrainResult
 from .models.softmax import Softmax
-from .optim import Adagrad, Adam, Momentum, Optimizer, Sgd, Yogi
+from .optim import Adagrad, Adam, Momentum, Sgd, Yogi
 from .parties.client import Client
-from .parties.helper import Helper
 from .parties.policy import Policy
 from .parties.population import Population
 from .plan import Plan
 from .privacy import planned_privacy, spent_privacy, stop_at_budget
-from .privacy.calibrate import calibrate
-from .privacy.ledger import Budget, Guarantee, Ledger
-from .privacy.mechanisms import Release
+from .privacy.ledger import Budget
 from .rand import Key
 from .runtimes.inprocess import InProcess, Network
 from .sample import Everyone, InTurn, Poisson, Sample, Uniform
-from .spec import Spec
 from .state import State
-from .sums import Total
 from .training import PerExample, Training
-from .transforms import Context, Pipe, Session, Transform
 from .transforms.compress import Quantize
 from .transforms.correlated import CorrelatedNoise
 from .transforms.discrete import DiscreteGaussianNoise, SkellamNoise
@@ -53,7 +44,7 @@ if TYPE_CHECKING:
     from .models.xgboost import XgboostModel
     from .runtimes.processes import Processes
     from .runtimes.ray import RayCluster
-    from .store import Run, Store
+    from .store import Store
 
 __version__ = "0.2.0"
 
@@ -69,7 +60,6 @@ LAZY = {  # what needs more than NumPy is imported when it is first asked for
     "MultiKrum": "aggregators.robust",
     "Processes": "runtimes.processes",
     "RayCluster": "runtimes.ray",
-    "Run": "store",
     "SklearnModel": "models.sklearn",
     "Store": "store",
     "TorchModel": "models.torch",
@@ -89,22 +79,16 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdaptiveClip",
-    "Aggregator",
-    "Algorithm",
     "App",
-    "AppError",
     "Boosting",
     "Budget",
     "Bulyan",
     "CentredClipping",
     "Client",
     "Clip",
-    "Context",
     "CorrelatedNoise",
-    "DataError",
     "DiscreteGaussianNoise",
     "Ditto",
-    "Drift",
     "Ensemble",
     "Everyone",
     "FedAvg",
@@ -114,9 +98,7 @@ __all__ = [
     "Finite",
     "GaussianNoise",
     "GeometricMedian",
-    "Guarantee",
     "HansaError",
-    "Helper",
     "InProcess",
     "InTurn",
     "JaxModel",
@@ -124,50 +106,30 @@ __all__ = [
     "Key",
     "Krum",
     "LaplaceNoise",
-    "Ledger",
     "Median",
-    "Model",
     "Momentum",
     "MultiKrum",
     "Network",
-    "Optimizer",
     "PerExample",
-    "Pipe",
     "Plan",
-    "PlanError",
     "Poisson",
     "Policy",
-    "PolicyError",
     "Population",
     "Processes",
-    "ProtocolError",
     "Quantize",
     "RayCluster",
-    "Release",
-    "Reply",
-    "Request",
-    "RobustRule",
     "Rotate",
-    "RoundError",
-    "Run",
-    "Runtime",
     "Sample",
     "Scaffold",
-    "Session",
     "Sgd",
     "SkellamNoise",
     "SklearnModel",
     "Softmax",
-    "Spec",
     "State",
     "Store",
-    "StoreError",
     "Sum",
     "TorchModel",
-    "Total",
-    "TrainResult",
     "Training",
-    "Transform",
     "TrimmedMean",
     "Uniform",
     "VerifiedSum",
@@ -175,7 +137,6 @@ __all__ = [
     "XgboostModel",
     "Yogi",
     "buffered",
-    "calibrate",
     "planned_privacy",
     "spent_privacy",
     "stop_at_budget",

@@ -29,7 +29,7 @@ class Reversed(h.Client):
 
     factor: float = -1.0
 
-    def answer(self, request: h.Request) -> Any:
+    def answer(self, request: h.messages.Request) -> Any:
         return self.factor * super().answer(request)
 
 
@@ -39,7 +39,7 @@ class Far(h.Client):
 
     times: float = 1.0
 
-    def answer(self, request: h.Request) -> Any:
+    def answer(self, request: h.messages.Request) -> Any:
         v = super().answer(request)
         u = h.Key.of(1).child("direction").normal(v.shape)
         return self.times * np.linalg.norm(v) / np.linalg.norm(u) * u
@@ -55,7 +55,7 @@ class Poisoned(h.Client):
         x, y = self.data
         self.data = x, 9 - y
 
-    def answer(self, request: h.Request) -> Any:
+    def answer(self, request: h.messages.Request) -> Any:
         return self.boost * super().answer(request)
 
 
@@ -65,7 +65,7 @@ class Constant(h.Client):
 
     value: float = 0.0
 
-    def answer(self, request: h.Request) -> Any:
+    def answer(self, request: h.messages.Request) -> Any:
         return np.full_like(super().answer(request), self.value)
 
 
@@ -75,7 +75,7 @@ class Mixed(h.Client):
 
     factor: float = -1.0
 
-    def answer(self, request: h.Request) -> Any:
+    def answer(self, request: h.messages.Request) -> Any:
         return (math.nan if int(self.who[-2:]) % 2 else self.factor) * super().answer(request)
 
 
@@ -86,7 +86,7 @@ class Spies:
     honest: list[h.Client]
     heard: dict[int, Any] = field(default_factory=dict)
 
-    def hear(self, request: h.Request) -> Any:
+    def hear(self, request: h.messages.Request) -> Any:
         """The honest vectors [honest, size] of the session, from twins of the honest clients."""
         if request.session not in self.heard:
             twins = [h.Client(it.who, it.plan, it.data) for it in self.honest]
@@ -101,7 +101,7 @@ class Little(h.Client):
     spies: Spies | None = None
     z: float = 0.0
 
-    def answer(self, request: h.Request) -> Any:
+    def answer(self, request: h.messages.Request) -> Any:
         assert self.spies is not None
         V = self.spies.hear(request)
         return V.mean(axis=0) - self.z * V.std(axis=0)
@@ -156,7 +156,7 @@ def digits() -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     return (x[:1500], y[:1500]), (x[1500:], y[1500:])
 
 
-def plan_of(aggregator: h.Aggregator, seed: int = 0, **more: Any) -> h.Plan:
+def plan_of(aggregator: h.aggregators.Aggregator, seed: int = 0, **more: Any) -> h.Plan:
     """15 rounds of 5 full-batch steps, every client counts once; or as `more` says."""
     pieces = {"pipe": (h.Weigh("one"),), "training": TRAINING, "rounds": ROUNDS, "seed": seed, **more}
     return h.Plan(MODEL, aggregator=aggregator, **pieces)
@@ -194,7 +194,7 @@ def score(plan: h.Plan, clients: Iterable[h.Client]) -> float:
 
 @cache
 def accuracy(
-    aggregator: h.Aggregator, attack: str = "", f: int = 0, alpha: float | None = None, seed: int = 0
+    aggregator: h.aggregators.Aggregator, attack: str = "", f: int = 0, alpha: float | None = None, seed: int = 0
 ) -> float:
     """The same, of a federation of which f lie."""
     plan = plan_of(aggregator, seed)
@@ -202,7 +202,7 @@ def accuracy(
 
 
 @cache
-def noisy(aggregator: h.Aggregator, attack: str = "", f: int = 0, seed: int = 0) -> float:
+def noisy(aggregator: h.aggregators.Aggregator, attack: str = "", f: int = 0, seed: int = 0) -> float:
     """The same where an update is one gradient of one image, so that honest ones scatter far more than they agree."""
     plan = plan_of(aggregator, seed, training=h.Training(steps=1, batch=1, learning_rate=0.5), rounds=100)
     return score(plan, clients_of(plan, attack, f))

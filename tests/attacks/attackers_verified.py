@@ -31,7 +31,7 @@ B, P, D = FINE, Field64.p, MODEL.size  # the bound in steps, the modulus, the le
 HELPER = "helper 1"
 
 
-def plan_of(aggregator: h.Aggregator | None = None, **more: Any) -> h.Plan:
+def plan_of(aggregator: h.aggregators.Aggregator | None = None, **more: Any) -> h.Plan:
     """Rounds of softmax regression, one full-batch step each, every client counts once; or as `more` says."""
     pieces = {
         "pipe": (h.Clip(1.0, side=10.0), h.Weigh("one")),
@@ -106,7 +106,7 @@ class Lying(h.VerifiedSum):
     kind: Any = Attacker
     times: float = 1.0
 
-    def _claims(self, spec: h.Spec, binding: bytes) -> tuple[Claim, ...]:
+    def _claims(self, spec: h.spec.Spec, binding: bytes) -> tuple[Claim, ...]:
         update, side = super()._claims(spec, binding)
         if issubclass(self.kind, Pine):
             return Lie(update, self.x, self.kind(**facts(update.sum)), self.times), side
@@ -283,14 +283,14 @@ class Server:
 
     def session(self, session: int, round: int = 0) -> None:
         """Begin another session."""
-        self.letters = ServerChannel(
+        self.channel = ServerChannel(
             self.plan, self.runtime, replace(self.plan.start(), round=round), session, h.Key.fresh()
         )
 
     def ask(self, body: Any) -> Any:
         """What the helper answers; None where it refuses."""
         with warnings.catch_warnings(record=True) as received:
-            answer = self.letters.gather({HELPER: body}).get(HELPER)
+            answer = self.channel.gather({HELPER: body}).get(HELPER)
         self.words = [str(one.message) for one in received if one.category is LeftOut] or self.words
         return answer
 
@@ -302,14 +302,14 @@ class Server:
 
     def hear(self, who: list[str]) -> dict[str, Any]:
         """The reports of clients."""
-        head = self.letters.head
+        head = self.channel.head
         at = self.plan.context(
             head.round, head.session, secret=h.Key.fresh(), run=head.run, fingerprint=head.fingerprint
         )
         assert isinstance(self.plan.aggregator, h.VerifiedSum)
         claims = self.plan.aggregator._claims(self.plan.encoded_spec, _binding(at, self.opening))
         self.share = Share(claims, 0, self.secret)
-        return self.letters.gather(dict.fromkeys(who, self.opening))
+        return self.channel.gather(dict.fromkeys(who, self.opening))
 
     def pass_on(self, reports: dict[str, Any], count: Sequence[str] = ()) -> Any:
         """What the helper says of reports."""
@@ -324,7 +324,7 @@ class Server:
 
     def why(self) -> str:
         """Why the helper has refused, in its own words, which this server would not hear."""
-        assert self.letters.lost.get(HELPER) == "refused"
+        assert self.channel.excluded.get(HELPER) == "refused"
         return self.words[-1]
 
 

@@ -167,8 +167,8 @@ ROUNDS = (
     Defence(
         "helpers are no clients",
         "loops/synchronous.py",
-        "{who: why for who, why in letters.lost.items() if who in cohort}",
-        "letters.lost",
+        "{who: why for who, why in channel.excluded.items() if who in cohort}",
+        "channel.excluded",
         ends="RoundError",
     ),
     Defence(

@@ -119,7 +119,7 @@ RECORDS = (
         'return reply if reply in SAID else "a helper refuses it"',
         "return reply",
     ),
-    Defence("reasons command no terminal", LOOPS, "self.lost[who] = printable(why)", "self.lost[who] = why"),
+    Defence("reasons command no terminal", LOOPS, "self.excluded[who] = printable(why)", "self.excluded[who] = why"),
     Defence(
         "notes command no terminal",
         "loops/synchronous.py",

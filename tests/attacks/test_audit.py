@@ -29,7 +29,7 @@ def sabotage(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tenth of the noise that it says; in hansa's own classes, for a stranger's promise nothing."""
     gaussian, skellam = hansa.GaussianNoise._beside, hansa.SkellamNoise.draw
 
-    def less(self: hansa.GaussianNoise, v: Any, at: hansa.Context) -> Any:
+    def less(self: hansa.GaussianNoise, v: Any, at: hansa.transforms.Context) -> Any:
         return gaussian(self, v, at) / 10
 
     def fewer(self: hansa.SkellamNoise, sigma: float, size: int, key: hansa.Key) -> Any:
@@ -141,7 +141,7 @@ def test_a_canary_is_clipped_and_weighed_like_everybody() -> None:
 # ── membership ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def clinics(pipe: tuple[hansa.Transform, ...]) -> hansa.App:
+def clinics(pipe: tuple[hansa.transforms.Transform, ...]) -> hansa.App:
     """Few records of many features, with labels of chance: all that a model can do is to learn them by heart."""
     rng = np.random.default_rng(3)
     data = {f"c{i}": (rng.normal(size=(20, 60)), rng.integers(0, 2, 20)) for i in range(8)}

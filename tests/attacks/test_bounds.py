@@ -25,7 +25,7 @@ from hansa.transforms.compress import Quantize
 CAP, SIDE, D = 200.0, 10.0, MODEL.size
 
 
-def plan_of(aggregator: h.Aggregator, *more: h.Transform, **pieces: Any) -> h.Plan:
+def plan_of(aggregator: h.aggregators.Aggregator, *more: h.transforms.Transform, **pieces: Any) -> h.Plan:
     """Rounds in which clients weigh by their examples, and report a loss and an accuracy."""
     steps = {
         "pipe": (h.Clip(1.0, side=SIDE), h.Weigh("examples", cap=CAP), *more),
@@ -97,10 +97,10 @@ class Says(h.Client):
         exact = [np.rint(np.ravel(named[name]) / encoded.noise.step[name]) for name in encoded.blocks]
         return np.concatenate(exact).astype(np.int64).view(np.uint64)
 
-    def answer(self, request: h.Request) -> Any:
+    def answer(self, request: h.messages.Request) -> Any:
         return super().answer(request) if isinstance(self.plan.aggregator, h.VerifiedSum) else self.said()
 
-    def _converse(self, request: h.Request) -> Any:
+    def _converse(self, request: h.messages.Request) -> Any:
         _, memo = self._heard(request)
         at = self._context(request, 1, memo)
         own = {each.name: getattr(self.plan.aggregator, each.name) for each in fields(h.VerifiedSum)}
@@ -117,7 +117,9 @@ def run(plan: h.Plan, *attackers: Mapping[str, Any], honest: int = 3) -> h.State
 
 
 HONEST = ("client-0", "client-1", "client-2")
-SPACES: dict[str, tuple[h.Aggregator, tuple[h.Transform, ...]]] = {  # with noise that does not outweigh the weights
+SPACES: dict[
+    str, tuple[h.aggregators.Aggregator, tuple[h.transforms.Transform, ...]]
+] = {  # with noise that does not outweigh the weights
     "real": (h.VerifiedSum(), ()),
     "integer": (h.VerifiedSum(), (Quantize(24),)),
     "real, noise": (h.VerifiedSum(noise=0.001), ()),
@@ -239,7 +241,7 @@ def test_two_negative_weights_do_not_void_the_round() -> None:
 @pytest.mark.parametrize("more", [(), (Quantize(24),)], ids=["real", "integer"])
 @pytest.mark.parametrize(("others", "weight"), [((1.0, 1.0), 1.0), ((CAP, CAP), CAP), ((20.0, 30.0), 1.0)])
 def test_a_liar_reaches_what_is_told_and_never_passes_it(
-    others: tuple[float, ...], weight: float, more: tuple[h.Transform, ...]
+    others: tuple[float, ...], weight: float, more: tuple[h.transforms.Transform, ...]
 ) -> None:
     """Honest updates all point one way with norm 1, and the attacker's the other way with norm C·cap."""
     plan = plan_of(h.VerifiedSum(), *more, training=h.Training(batch=0, report=False))
@@ -333,10 +335,10 @@ def test_the_plan_in_words_tells_it() -> None:
 @pytest.mark.guards("of what is not hansa's no number is told")
 def test_of_a_strangers_transform_no_number_is_told() -> None:
     @dataclass(frozen=True)
-    class Louder(h.Transform):
+    class Louder(h.transforms.Transform):
         """Makes what comes out a thousand times as long."""
 
-        def decode(self, total: h.Vector, at: h.Context) -> h.Vector:
+        def decode(self, total: h.Vector, at: h.transforms.Context) -> h.Vector:
             return 1000 * total
 
     plan = plan_of(h.VerifiedSum(), Louder(), training=h.Training(batch=0))
@@ -349,7 +351,7 @@ def test_of_a_strangers_transform_no_number_is_told() -> None:
 @pytest.mark.guards("a weight alone is within its bounds")
 @pytest.mark.parametrize("more", [(), (Quantize(24),)], ids=["real", "integer"])
 @pytest.mark.parametrize("weight", [-150.0, 0.0, 1e-9, 0.9, CAP + 1])
-def test_a_robust_rule_leaves_out_who_has_no_weight(weight: float, more: tuple[h.Transform, ...]) -> None:
+def test_a_robust_rule_leaves_out_who_has_no_weight(weight: float, more: tuple[h.transforms.Transform, ...]) -> None:
     """A vector over such a weight would be of any length, or point the other way."""
     plan = plan_of(h.Median(), *more)
     state = run(plan, {"delta": along(1.0), "weight": weight})
@@ -378,7 +380,7 @@ def test_two_ends_flow_through_all_transforms() -> None:
     named = {"tau": Interval(1.0, 5.0), "rate": RATE, "low": Interval(-2.0, 3.0), "both": 4.0, "open": Interval(0.0)}
     for name, bound in named.items():
         spec = spec.with_side(name, bound)
-    pipe = h.Pipe.of((h.Clip(1.0, side=7.0), h.Weigh("examples", cap=8), h.Rotate(), Quantize(16)), spec)
+    pipe = h.transforms.Pipe.of((h.Clip(1.0, side=7.0), h.Weigh("examples", cap=8), h.Rotate(), Quantize(16)), spec)
     clipped, weighed, rotated, integer = pipe.specs[1:]
     assert (clipped.low("open"), clipped.bounds["open"]) == (0.0, 7.0)
     lows = {"tau": 1.0, "rate": 0.0, "low": -16.0, "both": -32.0, "open": 0.0, "weight": 1.0}
@@ -392,13 +394,13 @@ def test_two_ends_flow_through_all_transforms() -> None:
 @pytest.mark.guards("an interval has two ends")
 @pytest.mark.parametrize("low, high", [(1.0, 1.0), (2.0, 1.0), (-5.0, 2.0), (-np.inf, 1.0), (np.nan, 1.0)])
 def test_an_interval_has_two_ends(low: float, high: float) -> None:
-    with pytest.raises(h.PlanError, match="bounds nothing"):
+    with pytest.raises(h.errors.PlanError, match="bounds nothing"):
         Interval(low, high)
 
 
 @pytest.mark.guards("a clip leaves a value its range")
 def test_a_clip_below_the_least_value_is_refused() -> None:
-    with pytest.raises(h.PlanError, match="leaves nothing of tau"):
+    with pytest.raises(h.errors.PlanError, match="leaves nothing of tau"):
         plan_of(h.Sum(), algorithm=h.FedNova(), pipe=(h.Clip(1.0, side=0.5), h.Weigh("one")))
 
 

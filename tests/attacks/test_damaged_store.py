@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from hansa import Key, State, Store, StoreError
+from hansa import Key, State, Store
 from hansa.cli import commands
+from hansa.errors import StoreError
 
 TABLES = {
     "runs": ("id", "app", "plan", "digest", "settings", "planned", "started", "status"),

@@ -19,7 +19,6 @@ from typer.testing import CliRunner
 
 from hansa import (
     App,
-    AppError,
     Budget,
     Client,
     Clip,
@@ -32,20 +31,19 @@ from hansa import (
     Poisson,
     Policy,
     Processes,
-    ProtocolError,
     Softmax,
     State,
     Store,
     TorchModel,
     Training,
     Weigh,
-    planned_privacy,
-    stop_at_budget,
     synchronous,
 )
 from hansa.cli import commands
+from hansa.errors import AppError, ProtocolError
 from hansa.explain import explain
 from hansa.messages import Request
+from hansa.privacy import planned_privacy, stop_at_budget
 
 QUIET = Training(report=False)
 RNG = np.random.default_rng(0)

@@ -92,7 +92,7 @@ class Loud(h.Softmax):
 
     def train(self, x: Any, data: Any, *more: Any) -> TrainResult:
         if local.count(data) == len(y) - 1:
-            raise h.DataError(f"The loss of {CANARY} is {NUMBER}.", f"It stands in {data!r}.")
+            raise h.errors.DataError(f"The loss of {CANARY} is {NUMBER}.", f"It stands in {data!r}.")
         return super().train(x, data, *more)
 
 
@@ -176,7 +176,7 @@ def test_a_loss_that_quotes_its_batch_is_a_kind_too() -> None:
 def test_a_run_that_nobody_can_take_part_in_ends_with_names_and_kinds(aggregator: Any) -> None:
     plan = replace(PLAN, aggregator=aggregator)
     clients = [h.Client(who, plan, data) for who, data in BAD.items()]
-    with pytest.raises(h.RoundError) as caught, pytest.warns(LeftOut, match=CANARY):
+    with pytest.raises(h.errors.RoundError) as caught, pytest.warns(LeftOut, match=CANARY):
         list(h.synchronous(plan, h.InProcess(clients)))
     assert clean(str(caught.value)) and "label (data)" in str(caught.value) and "hansa check" in str(caught.value)
 
@@ -185,7 +185,7 @@ def test_a_run_that_nobody_can_take_part_in_ends_with_names_and_kinds(aggregator
 @pytest.mark.guards("words stay where they are said")
 def test_a_buffer_that_gives_up_names_kinds() -> None:
     clients = [h.Client(who, PLAN, data) for who, data in BAD.items()]
-    with pytest.raises(h.RoundError) as caught, pytest.warns(LeftOut, match=CANARY):
+    with pytest.raises(h.errors.RoundError) as caught, pytest.warns(LeftOut, match=CANARY):
         list(buffered(PLAN, h.InProcess(clients), size=2, busy=3))
     assert clean(str(caught.value)) and "(data)" in str(caught.value)
 
@@ -193,7 +193,7 @@ def test_a_buffer_that_gives_up_names_kinds() -> None:
 @pytest.mark.promise("P79")
 @pytest.mark.guards("a reply gives a kind")
 def test_a_runtime_cannot_pass_words_on() -> None:
-    with pytest.raises(h.ProtocolError, match="a reason in words") as caught:
+    with pytest.raises(h.errors.ProtocolError, match="a reason in words") as caught:
         Reply(0, 0, ("anna",), None, f"could not convert {CANARY}")  # type: ignore[arg-type]
     assert clean(str(caught.value))
     assert FAILED not in KINDS  # which only the server says; the ledger counts on it
@@ -208,7 +208,7 @@ def test_every_error_of_hansas_has_a_kind() -> None:
             yield from below(one)
 
     assert all(one.kind in KINDS for one in below(HansaError))
-    assert (h.DataError.kind, h.PolicyError.kind, HansaError.kind) == ("data", "refused", "bug")
+    assert (h.errors.DataError.kind, h.errors.PolicyError.kind, HansaError.kind) == ("data", "refused", "bug")
 
 
 @pytest.mark.promise("P79")
@@ -251,7 +251,7 @@ class Gossip(h.Sum):
 
     def server(self, channel: Channel, cohort: Any, decode: Any) -> Any:
         channel.exclude("client-1", "\x1b[2J\x07[red]gone")
-        raise h.RoundError("\x1b]0;owned\x07 [bold]void")
+        raise h.errors.RoundError("\x1b]0;owned\x07 [bold]void")
 
 
 @pytest.mark.promise("P102")
@@ -278,11 +278,11 @@ def test_reasons_and_notes_command_no_terminal() -> None:
 )
 @pytest.mark.parametrize("name", ["\x1b[2Janna", "anna\nround 2", " ", "anna\u202e"])
 def test_a_name_is_one_line_that_can_be_shown(name: str) -> None:
-    with pytest.raises(h.PlanError, match="called"):
+    with pytest.raises(h.errors.PlanError, match="called"):
         h.InProcess([h.Client(name, PLAN, DATA["client-0"])])
-    with pytest.raises(h.AppError, match="called"):
+    with pytest.raises(h.errors.AppError, match="called"):
         h.App(PLAN, {name: DATA["client-0"]})
-    with pytest.raises(h.PlanError, match="proves nothing"):
+    with pytest.raises(h.errors.PlanError, match="proves nothing"):
         replace(VERIFIED, aggregator=h.VerifiedSum((name,)))
 
 
@@ -376,7 +376,7 @@ ONLY = h.Policy(aggregators=frozenset({"VerifiedSum"}))
 @pytest.mark.guards("an owner who has said nothing is not asked")
 def test_no_survey_without_a_policy_of_each_owner() -> None:
     for given in (None, {}, dict.fromkeys(list(DATA)[1:], h.Policy()), dict.fromkeys(DATA)):
-        with pytest.raises(h.PolicyError, match="client-0") as caught:
+        with pytest.raises(h.errors.PolicyError, match="client-0") as caught:
             ask({"n": Count()}, DATA, most=50, policies=given, aggregator=h.Sum())
         assert "policies=" in caught.value.instead
     assert ask({"n": Count()}, DATA, most=50, policies=dict.fromkeys(DATA, h.Policy()), aggregator=h.Sum())["n"] > 0
@@ -391,7 +391,7 @@ def test_no_survey_without_a_policy_of_each_owner() -> None:
 )
 def test_a_policy_stops_a_survey(policy: h.Policy, found: str) -> None:
     """One owner who forbids it is enough, and nobody has been asked then."""
-    with pytest.raises(h.PolicyError, match=found):
+    with pytest.raises(h.errors.PolicyError, match=found):
         ask({"n": Count()}, DATA, most=50, policies=dict.fromkeys(DATA, h.Policy()) | {"client-3": policy},
             aggregator=h.Sum())  # fmt: skip
 
@@ -453,7 +453,7 @@ def test_an_owner_of_the_app_who_forbids_its_survey_stops_the_app(tmp_path: Path
     for command in ("run", "check", "explain"):
         done = call(command, path)
         assert done.exit_code == 1 and "client-0 does not take part" in done.stderr and "aggregator Sum" in done.stderr
-    with pytest.raises(h.PolicyError):
+    with pytest.raises(h.errors.PolicyError):
         h.App(PLAN, DATA, policies={"client-0": ONLY}, surveys=(survey({"n": Count()}, 5, aggregator=h.Sum()),))
 
 
@@ -578,10 +578,10 @@ def test_a_plan_still_prints_all_that_it_says() -> None:
 @pytest.mark.promise("P101")
 @pytest.mark.guards("an error prints no plan in the wrong place", "an error prints no data in the wrong place")
 def test_arguments_in_the_wrong_order_print_no_record() -> None:
-    with pytest.raises(h.AppError) as caught:
+    with pytest.raises(h.errors.AppError) as caught:
         h.App({"anna": RECORDS}, PLAN)  # type: ignore[arg-type]
     assert clean(str(caught.value)) and "with a dict" in str(caught.value)
-    with pytest.raises(h.PlanError) as twisted:
+    with pytest.raises(h.errors.PlanError) as twisted:
         h.Population(PLAN, 3, RECORDS)  # type: ignore[arg-type]
     assert clean(str(twisted.value))
 

@@ -46,7 +46,7 @@ LOST = 0.06  # accuracy that an attack may cost
 BROKEN = 0.5
 
 
-def name(rule: h.RobustRule) -> str:
+def name(rule: h.aggregators.RobustRule) -> str:
     return type(rule).__name__
 
 
@@ -56,7 +56,7 @@ def name(rule: h.RobustRule) -> str:
 @pytest.mark.promise("P66")
 @pytest.mark.parametrize("attack", BREAKING)
 @pytest.mark.parametrize("rule", STANDING, ids=name)
-def test_a_rule_stands_where_the_mean_breaks(rule: h.RobustRule, attack: str) -> None:
+def test_a_rule_stands_where_the_mean_breaks(rule: h.aggregators.RobustRule, attack: str) -> None:
     f = STANDING[rule]
     assert accuracy(h.Sum(), attack, f) < BROKEN
     assert accuracy(rule, attack, f) > max(0.8, accuracy(rule) - LOST)
@@ -64,7 +64,7 @@ def test_a_rule_stands_where_the_mean_breaks(rule: h.RobustRule, attack: str) ->
 
 @pytest.mark.control("what a rule costs where nobody lies")
 @pytest.mark.parametrize("rule", STANDING, ids=name)
-def test_without_liars_a_rule_costs_little(rule: h.RobustRule) -> None:
+def test_without_liars_a_rule_costs_little(rule: h.aggregators.RobustRule) -> None:
     """Krum costs most: its update is that of one client."""
     assert accuracy(rule) > accuracy(h.Sum()) - (0.15 if isinstance(rule, h.Krum) else 0.03)
 
@@ -72,7 +72,7 @@ def test_without_liars_a_rule_costs_little(rule: h.RobustRule) -> None:
 @pytest.mark.guards("Median", "TrimmedMean", "GeometricMedian", "Krum", "MultiKrum")
 @pytest.mark.parametrize("rule", [r for r, f in STANDING.items() if f >= 10], ids=name)
 @pytest.mark.parametrize("attack", ["sign-flip", "labels"])
-def test_many_liars_hurt_the_mean_without_any_strength(rule: h.RobustRule, attack: str) -> None:
+def test_many_liars_hurt_the_mean_without_any_strength(rule: h.aggregators.RobustRule, attack: str) -> None:
     """Vectors as long as honest ones; labels: nothing but the attackers' data is wrong."""
     f = STANDING[rule]
     assert accuracy(h.Sum(), attack, f) < accuracy(h.Sum()) - 0.09
@@ -83,7 +83,7 @@ def test_many_liars_hurt_the_mean_without_any_strength(rule: h.RobustRule, attac
 @pytest.mark.guards("Median", "TrimmedMean", "GeometricMedian")
 @pytest.mark.parametrize("rule", [h.Median(), h.TrimmedMean(0.48), h.GeometricMedian()], ids=name)
 @pytest.mark.parametrize("attack", ["sign-flip, strong", "norm 1e12"])
-def test_just_below_one_half_a_rule_is_slowed_but_not_broken(rule: h.RobustRule, attack: str) -> None:
+def test_just_below_one_half_a_rule_is_slowed_but_not_broken(rule: h.aggregators.RobustRule, attack: str) -> None:
     """12 of 25: the result is as far out as an honest value can be, yet an honest one."""
     assert accuracy(h.Sum(), attack, 12) < 0.2
     assert accuracy(rule, attack, 12) > 0.6
@@ -91,7 +91,7 @@ def test_just_below_one_half_a_rule_is_slowed_but_not_broken(rule: h.RobustRule,
 
 @pytest.mark.control("promises are not too modest")
 @pytest.mark.parametrize(("rule", "f"), [(h.Median(), 13), (h.GeometricMedian(), 13), (h.TrimmedMean(0.2), 6)])
-def test_beyond_its_promise_a_rule_breaks(rule: h.RobustRule, f: int) -> None:
+def test_beyond_its_promise_a_rule_breaks(rule: h.aggregators.RobustRule, f: int) -> None:
     """So the promises are not too modest."""
     assert accuracy(rule, "norm 1e12", f) < BROKEN
 
@@ -117,7 +117,7 @@ def test_the_paper_s_own_z() -> None:
 
 @pytest.mark.control("the mean stands as well")
 @pytest.mark.parametrize("rule", [h.Sum(), *STANDING], ids=name)
-def test_a_little_does_nothing_where_honest_updates_agree(rule: h.Aggregator) -> None:
+def test_a_little_does_nothing_where_honest_updates_agree(rule: h.aggregators.Aggregator) -> None:
     """With z_max attackers stay among the honest, whose full-batch updates scatter little; so for the mean."""
     assert accuracy(rule, "little", STANDING.get(rule, 12)) > accuracy(rule) - LOST
 
@@ -139,7 +139,7 @@ def test_a_little_breaks_the_mean_and_the_rules_where_updates_are_noise() -> Non
 class Odd(h.Client):
     """Says something that depends on its name."""
 
-    def answer(self, request: h.Request) -> Any:
+    def answer(self, request: h.messages.Request) -> Any:
         v, i = super().answer(request), int(self.who[-2:])
         return [
             v[:-1],  # too short
@@ -183,7 +183,9 @@ SMALLEST = [  # rule, the least number of clients that it takes, as many attacke
 @pytest.mark.promise("P68")
 @pytest.mark.parametrize("attack", ["norm 1e12", "sign-flip, strong"])
 @pytest.mark.parametrize(("rule", "n", "f"), SMALLEST, ids=lambda it: repr(it))
-def test_an_honest_client_that_diverges_takes_no_defence_away(rule: h.RobustRule, n: int, f: int, attack: str) -> None:
+def test_an_honest_client_that_diverges_takes_no_defence_away(
+    rule: h.aggregators.RobustRule, n: int, f: int, attack: str
+) -> None:
     """Its NaN is left out, at the least number of clients, and as many others lie as the rule promises to withstand."""
     plan = plan_of(rule, rounds=1)
     honest = clients_of(plan)[: n - f]
@@ -201,7 +203,9 @@ def test_an_honest_client_that_diverges_takes_no_defence_away(rule: h.RobustRule
 @pytest.mark.guards("a rule goes on with who is left")
 @pytest.mark.promise("P68")
 @pytest.mark.parametrize(("rule", "n", "f"), SMALLEST, ids=lambda it: repr(it))
-def test_liars_that_say_nan_neither_break_a_rule_nor_stop_the_rounds(rule: h.RobustRule, n: int, f: int) -> None:
+def test_liars_that_say_nan_neither_break_a_rule_nor_stop_the_rounds(
+    rule: h.aggregators.RobustRule, n: int, f: int
+) -> None:
     plan = plan_of(rule, rounds=1)
     people = clients_of(plan)[:n]
     people[:f] = [Constant(one.who, plan, one.data, value=math.nan) for one in people[:f]]
@@ -239,7 +243,7 @@ def partial_weights(factor: float, times: float) -> type[h.Client]:
     class Heavy(h.Client):
         """Says `times` its update, which is enough to turn a plain mean around, and claims many more examples."""
 
-        def answer(self, request: h.Request) -> Any:
+        def answer(self, request: h.messages.Request) -> Any:
             v = factor * super().answer(request)
             v[:-1] *= times
             return v
@@ -249,11 +253,11 @@ def partial_weights(factor: float, times: float) -> type[h.Client]:
 
 @pytest.mark.guards("Median", "TrimmedMean", "GeometricMedian", "Bulyan", "CentredClipping")
 @pytest.mark.parametrize("rule", [r for r, f in STANDING.items() if f <= 10], ids=name)
-def test_a_rule_stands_over_quantized_vectors(rule: h.RobustRule) -> None:
+def test_a_rule_stands_over_quantized_vectors(rule: h.aggregators.RobustRule) -> None:
     """Each vector is decoded by itself; attackers may say any integers."""
 
     class Garbage(h.Client):
-        def answer(self, request: h.Request) -> Any:
+        def answer(self, request: h.messages.Request) -> Any:
             return self.plan.key.child(self.who, request.round).integers(super().answer(request).size)
 
     pipe = (h.Clip(5.0, side=10.0), h.Weigh("one"), h.Quantize(24))

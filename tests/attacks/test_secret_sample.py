@@ -26,22 +26,20 @@ from hansa import (
     Plan,
     Poisson,
     Quantize,
-    RoundError,
     Sample,
     Softmax,
     Store,
     Training,
-    Transform,
     Uniform,
     Weigh,
-    planned_privacy,
-    spent_privacy,
     synchronous,
 )
 from hansa.cli import commands
+from hansa.errors import RoundError
 from hansa.explain import explain
-from hansa.privacy import trainings
+from hansa.privacy import planned_privacy, spent_privacy, trainings
 from hansa.store import files
+from hansa.transforms import Transform
 from hansa.ui.terminal import Progress
 
 QUIET = Training(report=False)
@@ -69,8 +67,8 @@ def test_a_round_whose_only_client_has_bad_data_steps_with_noise_alone(sample: S
     """To stop, or to name it, would tell that it was sampled; so would a model that stays as it was."""
     p = plan(sample, rounds=400)
     found = states(p, BAD)
-    alone = [i for i, one in enumerate(found) if one.lost.keys() == {"doris"} and not one.seen]
-    assert alone and len(found) == 400 and not any(one.note for one in found)
+    alone = [i for i, one in enumerate(found) if one.excluded.keys() == {"doris"} and not one.participants]
+    assert alone and len(found) == 400 and not any(one.skipped for one in found)
     for i in alone:
         assert (found[i].x != (found[i - 1] if i else p.start()).x).all()
     with pytest.raises(RoundError, match="doris"):  # as it does where nothing rests on the sample
@@ -82,7 +80,7 @@ def test_a_round_whose_only_client_has_bad_data_steps_with_noise_alone(sample: S
 def test_a_sum_of_whole_numbers_over_nobody_steps_too() -> None:
     p = plan(Poisson(0.01), GaussianNoise(1.0), Quantize(20), rounds=5)
     found = states(p, DATA)
-    assert any(not one.seen for one in found) and not any(one.note for one in found)
+    assert any(not one.participants for one in found) and not any(one.skipped for one in found)
 
 
 @pytest.mark.guards("a mean is over those expected")
@@ -92,7 +90,7 @@ def test_how_many_took_part_does_not_show_in_the_noise(sample: Sample) -> None:
     """With all data bad and with nobody's, a round adds as much noise to the model: over the number expected."""
     p = plan(sample, rounds=400, model=Still(3, 2))
     good, bad = states(p, DATA), states(p, dict.fromkeys(NAMES, BAD["doris"]))
-    assert any(one.seen for one in good) and not any(one.seen for one in bad)
+    assert any(one.participants for one in good) and not any(one.participants for one in bad)
     sizes = [np.diff([one.x for one in found], axis=0).std() for found in (good, bad)]
     assert sizes[0] == pytest.approx(sizes[1], rel=6 / np.sqrt(2 * good[0].x.size * len(good)))
 
@@ -129,7 +127,7 @@ def test_no_piece_of_the_server_gets_to_know_how_many_there_were(sample: Sample)
     """A stranger's algorithm, or a transform before the clip, would put it into the model."""
     p = replace(plan(sample, algorithm=Steps()), pipe=(Counts(), Clip(1.0), Weigh("one"), GaussianNoise(1.0)))
     found = states(p, BAD)
-    assert len({len(one.seen) for one in found}) > 1
+    assert len({len(one.participants) for one in found}) > 1
     assert (
         len({one.transforms[0] for one in found}) == 1 and len({float(x) for x in np.diff([s.x[0] for s in found])}) < 3
     )

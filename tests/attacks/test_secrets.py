@@ -197,13 +197,13 @@ def test_what_a_strangers_transform_draws_is_secret() -> None:
     assert np.std(one.x - other.x) > 0.1
 
 
-class Shaken(h.Transform):
+class Shaken(h.transforms.Transform):
     """Draws from the key that it is given."""
 
     def __repr__(self) -> str:
         return "Shaken()"
 
-    def decode(self, total: h.Vector, at: h.Context) -> h.Vector:
+    def decode(self, total: h.Vector, at: h.transforms.Context) -> h.Vector:
         return total + at.key.normal(total.shape)
 
 
@@ -275,7 +275,7 @@ def test_noise_that_later_rounds_take_back_needs_the_secret_of_the_earlier(tmp_p
     plan = plan_of(SERVER["correlated"])
     held = stored(tmp_path, plan, 1)
     (held.folder / "secret").unlink()
-    with pytest.raises(h.PlanError, match="from another secret"):
+    with pytest.raises(h.errors.PlanError, match="from another secret"):
         stored(tmp_path, plan, plan.rounds, held.id)
 
 
@@ -286,7 +286,7 @@ def test_a_damaged_secret_is_refused_with_words(tmp_path: Path) -> None:
     first = kept(path)
     assert kept(path) == first
     path.write_bytes(first[:-1])
-    with pytest.raises(h.StoreError, match="holds 31 bytes"):
+    with pytest.raises(h.errors.StoreError, match="holds 31 bytes"):
         kept(path)
     path.unlink()
     (tmp_path / "secret.part").write_bytes(b"half of it, from a process that died")
@@ -386,7 +386,7 @@ def test_one_party_with_a_named_secret_is_enough_to_say_so(make: Callable[[h.Pla
 
 @pytest.mark.guards("a secret is a key")
 def test_what_is_no_key_is_no_secret() -> None:
-    with pytest.raises(h.AppError, match="secret"):
+    with pytest.raises(h.errors.AppError, match="secret"):
         h.App(plan_of({"pipe": BOUND}), data_of(), secret=7)  # type: ignore[arg-type]
 
 
@@ -396,16 +396,18 @@ def test_what_is_no_key_is_no_secret() -> None:
 class Spy(h.FedAvg):
     """An algorithm that keeps what it is given."""
 
-    given: list[h.Context] = []  # noqa: RUF012
+    given: list[h.transforms.Context] = []  # noqa: RUF012
 
     def __repr__(self) -> str:
         return "Spy()"
 
-    def client(self, model: Any, broadcast: Any, client_state: Any, data: Any, training: Any, at: h.Context) -> Any:
+    def client(
+        self, model: Any, broadcast: Any, client_state: Any, data: Any, training: Any, at: h.transforms.Context
+    ) -> Any:
         Spy.given.append(at)
         return super().client(model, broadcast, client_state, data, training, at)
 
-    def step(self, x: Any, memo: Any, mean: Any, at: h.Context) -> Any:
+    def step(self, x: Any, memo: Any, mean: Any, at: h.transforms.Context) -> Any:
         Spy.given.append(at)
         return super().step(x, memo, mean, at)
 
@@ -413,9 +415,9 @@ class Spy(h.FedAvg):
 class Peeping(h.Sum):
     """An aggregator that keeps what a client gives it."""
 
-    given: list[h.Context] = []  # noqa: RUF012
+    given: list[h.transforms.Context] = []  # noqa: RUF012
 
-    def client(self, contribute: Any, at: h.Context) -> Any:
+    def client(self, contribute: Any, at: h.transforms.Context) -> Any:
         Peeping.given.append(at)
         return super().client(contribute, at)
 
@@ -423,9 +425,9 @@ class Peeping(h.Sum):
 class Looking(Shaken):
     """A transform that keeps what it is given."""
 
-    given: list[h.Context] = []  # noqa: RUF012
+    given: list[h.transforms.Context] = []  # noqa: RUF012
 
-    def encode(self, v: h.Vector, at: h.Context) -> h.Vector:
+    def encode(self, v: h.Vector, at: h.transforms.Context) -> h.Vector:
         Looking.given.append(at)
         return v
 
@@ -505,7 +507,7 @@ class Dithered(Shaken):
     def __repr__(self) -> str:
         return "Dithered()"
 
-    def encode(self, v: h.Vector, at: h.Context) -> h.Vector:
+    def encode(self, v: h.Vector, at: h.transforms.Context) -> h.Vector:
         return v + at.key.normal(v.shape)
 
 
@@ -516,10 +518,10 @@ def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
     kept(path)
     for mode in (0o644, 0o606, 0o660):
         path.chmod(mode)
-        with pytest.raises(h.StoreError, match="read by others"):
+        with pytest.raises(h.errors.StoreError, match="read by others"):
             kept(path)
     path.chmod(0o600)
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(h.StoreError, match="cannot be kept"):
+    with pytest.raises(h.errors.StoreError, match="cannot be kept"):
         kept(path)

@@ -48,7 +48,7 @@ def summed(server: Server, reports: dict[str, Any]) -> h.Vector:
 
 def nothing(server: Server, who: str) -> Any:
     """A report of zeros under the name of a client, which anybody can make who knows the helper's public key."""
-    plan, head = server.plan, server.letters.head
+    plan, head = server.plan, server.channel.head
     keys = {HELPER: server.runtime.helpers[HELPER].key.public}
     more: Any = {"secret": h.Key.fresh(), "run": head.run, "fingerprint": head.fingerprint, "keys": keys}
     at = plan.context(head.round, head.session, who, **more)
@@ -104,7 +104,7 @@ class Wiretapped(h.Client):
 
     heard: list[bytes] = field(default_factory=list)
 
-    def answer(self, request: h.Request) -> Any:
+    def answer(self, request: h.messages.Request) -> Any:
         reply = super().answer(request)
         self.heard += [reply["nonce"], *reply["public"], *reply["leader"], *reply["sealed"][0]]
         return reply

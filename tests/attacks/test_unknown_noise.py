@@ -12,7 +12,6 @@ import pytest
 from hansa import (
     AdaptiveClip,
     App,
-    AppError,
     Budget,
     Client,
     Clip,
@@ -26,10 +25,8 @@ from hansa import (
     LaplaceNoise,
     PerExample,
     Plan,
-    PlanError,
     Poisson,
     Policy,
-    PolicyError,
     Quantize,
     Rotate,
     Sample,
@@ -37,18 +34,16 @@ from hansa import (
     Softmax,
     Sum,
     Training,
-    Transform,
     VerifiedSum,
     Weigh,
-    planned_privacy,
-    spent_privacy,
-    stop_at_budget,
     synchronous,
 )
+from hansa.errors import AppError, PlanError, PolicyError
 from hansa.explain import explain
-from hansa.privacy import examples
+from hansa.privacy import examples, planned_privacy, spent_privacy, stop_at_budget
 from hansa.rand import Key
 from hansa.spec import Noise
+from hansa.transforms import Transform
 from hansa.transforms.discrete import IntegerNoise
 
 QUIET = Training(report=False)
@@ -131,7 +126,7 @@ class Rounds(Transform):
     """Says that the run is one of a single round."""
 
     def plan(self, spec: Any) -> Any:
-        return spec.replace(sum_facts=replace(spec.wire, rounds=1))
+        return spec.replace(sum_facts=replace(spec.sum_facts, rounds=1))
 
 
 class Same(Sample):

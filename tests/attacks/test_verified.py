@@ -202,7 +202,7 @@ class Opened:
 @pytest.mark.guards("nothing is unpickled")
 @pytest.mark.promise("P56")
 def test_a_pickle_is_never_opened() -> None:
-    with pytest.raises(h.ProtocolError, match="no safetensors file"):
+    with pytest.raises(h.errors.ProtocolError, match="no safetensors file"):
         wire.loads(pickle.dumps(Opened()))
     (state,) = states(PLAN, [*honest(PLAN), attacker(Crafted, PLAN, craft=lambda report: [pickle.dumps(Opened())])])
     assert state.participants == HONEST and not OPENED
@@ -301,8 +301,8 @@ def test_one_who_was_told_another_model_is_refused() -> None:
     server = Server(PLAN, honest(PLAN))
     server.open()
     reports = server.hear(["client-0", "client-1"])
-    x = server.letters.head.broadcast[0]["x"]
-    other = replace(server.letters.head, broadcast=({"x": x + 1}, server.letters.head.broadcast[1]))
+    x = server.channel.head.broadcast[0]["x"]
+    other = replace(server.channel.head, broadcast=({"x": x + 1}, server.channel.head.broadcast[1]))
     server.runtime.send(replace(other, bodies={"client-2": server.opening}))
     reports["client-2"] = server.runtime.receive().body
     assert set(reports["client-2"]) == {"nonce", "public", "leader", "sealed"}
@@ -322,7 +322,7 @@ def test_clients_who_were_told_otherwise_are_refused() -> None:
         right, random = server.opening, secrets.token_bytes(32)
         reports = server.hear(["client-0", "client-1"])
         server.opening = {**right, name: [random] if name == "challenges" else random}
-        reports |= server.letters.gather({"client-2": server.opening})
+        reports |= server.channel.gather({"client-2": server.opening})
         reply, why = server.check(reports)
         assert reply == ["client-0", "client-1"] and "does not open" in why["client-2"]
 
@@ -381,7 +381,7 @@ def test_byzantine_clients_destroy_the_plain_sum_and_are_refused_by_the_verified
     lying, rest = set(names[:2]), names[2:]
     everyone = tuple(np.concatenate(pieces) for pieces in zip(*parties.values(), strict=True))
 
-    def last(aggregator: h.Aggregator, make: Any, who: list[str], **more: Any) -> tuple[float, h.State]:
+    def last(aggregator: h.aggregators.Aggregator, make: Any, who: list[str], **more: Any) -> tuple[float, h.State]:
         plan = plan_of(aggregator, rounds=8, training=h.Training(batch=0, epochs=3, learning_rate=0.3))
         attackers = [make(name, plan, parties[name], secret=KEY, **more) for name in who if name in lying]
         others = [h.Client(name, plan, parties[name], secret=KEY) for name in who if name not in lying]

@@ -84,7 +84,7 @@ def test_a_client_counts_once_however_many_reports_it_has() -> None:
     server, reports = verified_one()
     server.check(reports)
     twin = h.Client("client-0", PLAN, server.clients[0].data, keys=server.clients[0].keys)
-    again = twin.answer(replace(server.letters.head, bodies={"client-0": server.opening}))
+    again = twin.answer(replace(server.channel.head, bodies={"client-0": server.opening}))
     reply = server.pass_on({"client-0": again}, count=list(reports))
     assert not isinstance(reply["client-0"], list)
 
@@ -177,7 +177,7 @@ def test_a_server_that_speaks_for_clients_sees_the_one_that_is_real() -> None:
     server = Server(PLAN, honest(PLAN))
     server.open()
     reports = server.hear(["client-0"])
-    request = replace(server.letters.head, bodies=dict.fromkeys(server.cohort, server.opening))
+    request = replace(server.channel.head, bodies=dict.fromkeys(server.cohort, server.opening))
     for who in ("client-1", "client-2"):
         invented = h.Client(who, PLAN, server.clients[0].data, keys=server.clients[0].keys)
         reports[who] = invented.answer(request)
@@ -224,7 +224,7 @@ def after(word: str, what: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def silent(reply: Any) -> Any:
-    raise h.ProtocolError("It has gone.", "", "")
+    raise h.errors.ProtocolError("It has gone.", "", "")
 
 
 def other_sum(reply: Any) -> Any:
@@ -343,7 +343,7 @@ def test_the_plan_counts_on_one_honest_aggregator() -> None:
             aggregator=h.Sum(),
             rounds=10,
         )
-        told = [h.privacy.planned_privacy(one).guarantee(1e-6).epsilon for one in (plan, server)]
+        told = [h.planned_privacy(one).guarantee(1e-6).epsilon for one in (plan, server)]
         assert told[0] == pytest.approx(told[1], rel=1e-3)
         sigmas = {
             name: sigma / bound
@@ -361,7 +361,7 @@ def test_a_sum_that_could_wrap_around_is_no_sum() -> None:
     most, margin = 2**36, 40 * 9 * LARGEST
     assert claim.read(nothing, most, margin).tolist() == [0, 0]
     for n, noise in ((4 * most, margin), (most, 2.0**63)):
-        with pytest.raises(h.RoundError, match="it would wrap around"):
+        with pytest.raises(h.errors.RoundError, match="it would wrap around"):
             claim.read(nothing, n, noise)
 
 
@@ -378,7 +378,7 @@ class Flood:
         self.server.session(1)
 
     def ask(self, bodies: Any) -> Any:
-        return self.server.letters.gather(bodies)
+        return self.server.channel.gather(bodies)
 
     def lose(self, who: str, why: str) -> None:
         self.lost += 1
@@ -395,7 +395,7 @@ class Flood:
 def flooded(n: int) -> int:
     """Bytes at the peak."""
     flood = Flood(n)
-    head = flood.server.letters.head
+    head = flood.server.channel.head
     secret, memo = h.Key.fresh(), PLAN.start().transforms
     at = PLAN.context(0, head.session, secret=secret, run=head.run, fingerprint=head.fingerprint, memo=memo)
     tracemalloc.start()

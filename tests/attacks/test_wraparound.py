@@ -26,7 +26,7 @@ def takes(bits: int, **more: float) -> bool:
     """Does VerifiedSum prove a norm of so many bits?"""
     try:
         plan_of(h.VerifiedSum(**more), pipe=(*PIPE, h.Quantize(bits)))  # type: ignore[arg-type]
-    except h.PlanError:
+    except h.errors.PlanError:
         return False
     return True
 
@@ -77,7 +77,7 @@ def test_a_wrapped_vector_in_a_federation_is_refused_by_name(shape: str) -> None
 @pytest.mark.promise("P81")
 @pytest.mark.guards("a plan has no more steps than are proven")
 def test_a_plan_with_more_steps_is_refused_with_the_bits_that_fit() -> None:
-    with pytest.raises(h.PlanError) as caught:
+    with pytest.raises(h.errors.PlanError) as caught:
         plan_of(pipe=(*PIPE, h.Quantize(BITS + 1)))
     assert f"Write Quantize({BITS})" in caught.value.instead
 

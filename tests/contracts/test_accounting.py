@@ -19,15 +19,11 @@ from hansa import (
     Clip,
     Everyone,
     GaussianNoise,
-    Guarantee,
     InProcess,
-    Ledger,
     Network,
     Plan,
-    PlanError,
     Poisson,
     Quantize,
-    Release,
     Sample,
     Scaffold,
     Softmax,
@@ -35,14 +31,14 @@ from hansa import (
     Training,
     Uniform,
     Weigh,
-    calibrate,
-    planned_privacy,
-    spent_privacy,
-    stop_at_budget,
     synchronous,
 )
+from hansa.errors import PlanError
 from hansa.parties.client import Client
-from hansa.privacy.ledger import default_delta
+from hansa.privacy import planned_privacy, spent_privacy, stop_at_budget
+from hansa.privacy.calibrate import calibrate
+from hansa.privacy.ledger import Guarantee, Ledger, default_delta
+from hansa.privacy.mechanisms import Release
 from hansa.rand import Key
 
 KEY = Key.of(0)  # a secret that repeats

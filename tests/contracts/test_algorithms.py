@@ -12,7 +12,6 @@ import pytest
 from hansa import (
     Adagrad,
     Adam,
-    Algorithm,
     Ditto,
     FedAvg,
     FedDyn,
@@ -20,13 +19,14 @@ from hansa import (
     FedProx,
     Momentum,
     Plan,
-    PlanError,
     Scaffold,
     Sgd,
     Softmax,
     Training,
     Yogi,
 )
+from hansa.algorithms import Algorithm
+from hansa.errors import PlanError
 from hansa.rand import Key
 from hansa.testing import check_algorithm
 

@@ -9,22 +9,11 @@ import numpy as np
 import pytest
 from tests.attacks.attackers_verified import Lie, facts
 
-from hansa import (
-    Client,
-    DataError,
-    GaussianNoise,
-    InProcess,
-    PlanError,
-    Policy,
-    Processes,
-    Sum,
-    VerifiedSum,
-    explain,
-    planned_privacy,
-    synchronous,
-)
+from hansa import Client, GaussianNoise, InProcess, Policy, Processes, Sum, VerifiedSum, explain, synchronous
 from hansa.analytics import Count, Histogram, Mean, Quantiles, TopK, Variance, ask, survey
 from hansa.crypto.circuits import L1BoundSum, bits
+from hansa.errors import DataError, PlanError
+from hansa.privacy import planned_privacy
 
 rng = np.random.default_rng(5)
 DATA = {f"site {i}": (rng.normal(i - 1, 1, (30 + 20 * i, 3)), rng.integers(0, 4, 30 + 20 * i)) for i in range(4)}

@@ -16,11 +16,8 @@ import hansa
 from hansa import (
     AdaptiveClip,
     App,
-    AppError,
     Clip,
-    DataError,
     Ditto,
-    Drift,
     Everyone,
     FedAvg,
     Finite,
@@ -30,7 +27,6 @@ from hansa import (
     Key,
     Network,
     Plan,
-    PlanError,
     Policy,
     Quantize,
     Scaffold,
@@ -44,7 +40,9 @@ from hansa import (
 )
 from hansa.app import pooled
 from hansa.app.load import load
+from hansa.errors import AppError, DataError, PlanError
 from hansa.explain import difference, explain, expression
+from hansa.models import Drift
 
 Records = tuple[Any, Any]
 
@@ -220,7 +218,7 @@ import numpy as np
 import hansa
 from neighbour import SIZE
 
-class Half(hansa.Transform):
+class Half(hansa.transforms.Transform):
     def encode(self, v, at):
         return v / 2
 

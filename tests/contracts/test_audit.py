@@ -51,7 +51,7 @@ def test_the_bound_is_the_binomial_tail_where_delta_is_zero() -> None:
         assert p_value(1000, r, v, epsilon, 0.0) == pytest.approx(tail, rel=1e-9)
         assert p_value(1000, r, v, epsilon, 1e-5) >= tail * (1 - 1e-9)
     assert lower_bound(100, 50, 25, 0.0) == 0.0
-    with pytest.raises(hansa.AppError):
+    with pytest.raises(hansa.errors.AppError):
         p_value(10, 11, 5, 1.0, 0.0)
 
 
@@ -78,11 +78,11 @@ def test_what_cannot_be_inverted_is_said() -> None:
         def tensors(self, x: Any) -> dict[str, Any]:
             return {"x": x}
 
-    with pytest.raises(hansa.AppError, match="single record"):
+    with pytest.raises(hansa.errors.AppError, match="single record"):
         membership(hansa.App(hansa.Plan(hansa.Softmax(2, 2)), {"a": (np.zeros((1, 2)), np.zeros(1, int))}))
-    with pytest.raises(hansa.AppError, match="12 trained numbers"):
+    with pytest.raises(hansa.errors.AppError, match="12 trained numbers"):
         canaries(hansa.App(hansa.Plan(hansa.Softmax(5, 2)), clinic := {"a": (np.zeros((4, 5)), np.zeros(4, int))}), 13)
-    with pytest.raises(hansa.AppError, match="no attack 'x'"):
+    with pytest.raises(hansa.errors.AppError, match="no attack 'x'"):
         audit(hansa.App(hansa.Plan(hansa.Softmax(5, 2)), clinic), ["x"])
 
 

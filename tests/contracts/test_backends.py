@@ -42,22 +42,22 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
 
 
-def pytorch() -> h.Model:
+def pytorch() -> h.models.Model:
     return h.TorchModel(network(), F.cross_entropy)
 
 
-def own(loss: Any = cross_entropy) -> h.Model:
+def own(loss: Any = cross_entropy) -> h.models.Model:
     """The same in JAX."""
     w1, b1, w2, b2 = (p.detach().numpy() for p in network().parameters())
     return h.JaxModel((w1, b1, w2, b2), lambda p, x: jax.nn.relu(x @ p[0].T + p[1]) @ p[2].T + p[3], loss)
 
 
-def averaged() -> h.Model:
+def averaged() -> h.models.Model:
     """With a loss that gives the mean of a batch."""
     return own(lambda outputs, y: cross_entropy(outputs, y).mean())
 
 
-def compiled() -> h.Model:
+def compiled() -> h.models.Model:
     """The same in Keras."""
     net = keras.Sequential([keras.Input((8,)), layers.Dense(16, activation="relu"), layers.Dense(3)])
     net.set_weights([p.detach().numpy().T for p in network().parameters()])
@@ -66,13 +66,13 @@ def compiled() -> h.Model:
     return h.KerasModel(net)
 
 
-def numbers(model: h.Model, x: Any) -> Any:
+def numbers(model: h.models.Model, x: Any) -> Any:
     """The parameters in PyTorch's order."""
     arrays = model.tensors(x).values()
     return np.concatenate([(a.T if isinstance(model, h.KerasModel) else a).ravel() for a in arrays])
 
 
-def federated(model: h.Model, algorithm: Any, training: h.Training, parts: Any, rounds: int) -> Any:
+def federated(model: h.models.Model, algorithm: Any, training: h.Training, parts: Any, rounds: int) -> Any:
     """The last x."""
     plan = h.Plan(model, algorithm, training=training, rounds=rounds)
     *_, state = h.synchronous(plan, h.InProcess([h.Client(who, plan, data) for who, data in parts.items()]))
@@ -97,7 +97,9 @@ def test_one_full_step_at_each_client_is_the_central_gradient(make: Any) -> None
     ("model", "rate", "close"),  # scikit-learn takes one example after another, so it is that only for small steps
     [(h.Softmax(8, 3), 0.5, 1e-6), (h.SklearnModel(SGDClassifier(loss="log_loss", alpha=0.0), 8, 2), 1e-4, 1e-4)],
 )
-def test_one_full_step_of_linear_models_is_the_central_gradient(model: h.Model, rate: float, close: float) -> None:
+def test_one_full_step_of_linear_models_is_the_central_gradient(
+    model: h.models.Model, rate: float, close: float
+) -> None:
     """The same of −log softmax(Wa + b)_y, and of two classes −log sigmoid(±(w·a + b))."""
     rows = model.size // 9
     parts = {who: (A, np.minimum(y, max(1, rows - 1))) for who, (A, y) in PARTS.items()}
@@ -161,7 +163,7 @@ def test_a_missing_library(model: str, library: str) -> None:
 import sys, hansa
 sys.modules[{library!r}] = None
 try: hansa.{model}
-except hansa.PlanError as error: print(error)
+except hansa.errors.PlanError as error: print(error)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert f"pip install 'hansa[{library}]'" in done.stdout

@@ -10,22 +10,11 @@ import numpy as np
 import pytest
 from tests.papers.quadratic import Quadratic, bowl
 
-from hansa import (
-    Aggregator,
-    Clip,
-    DataError,
-    Drift,
-    InProcess,
-    Key,
-    Network,
-    Quantize,
-    Reply,
-    Softmax,
-    Sum,
-    Training,
-    TrainResult,
-    Weigh,
-)
+from hansa import Clip, InProcess, Key, Network, Quantize, Softmax, Sum, Training, Weigh
+from hansa.aggregators import Aggregator
+from hansa.errors import DataError
+from hansa.messages import Reply
+from hansa.models import Drift, TrainResult
 from hansa.testing import check_aggregator, check_model, check_runtime
 from hansa.testing.algorithm import federation
 

@@ -415,11 +415,11 @@ def test_weights_that_cannot_be_written_are_a_failure(here: Path) -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_bug_in_the_app_shows_its_own_frames_and_keeps_the_rounds(here: Path, workers: int) -> None:
     broken = """
-class Broken(hansa.Transform):
+class Broken(hansa.transforms.Transform):
     def encode(self, v, at):
-        return self.forget() if at.round == 2 else v
+        return self.rollback() if at.round == 2 else v
 
-    def forget(self):
+    def rollback(self):
         return undefined
 
 plan = hansa.Plan"""

@@ -45,7 +45,7 @@ def jobs(model: TorchModel, drifts: bool) -> list[Job]:
     rng, x, found = np.random.default_rng(3), model.start(KEY), []
     for i, n in enumerate(SIZES):
         far, near = (x + 0.1 * rng.normal(size=x.size) for _ in range(2))
-        drift = h.Drift(0.3, shift=rng.normal(size=x.size), centre=far) if drifts else h.Drift()
+        drift = h.models.Drift(0.3, shift=rng.normal(size=x.size), centre=far) if drifts else h.models.Drift()
         found.append(Job(near, points(n, i), drift, KEY.child(i)))
     return found
 
@@ -70,7 +70,7 @@ def test_each_is_trained_as_it_is_alone(optimizer: str, decay: float, drifts: bo
         assert (one.x == other.x).all() and one.loss == other.loss
 
 
-def last(algorithm: h.Algorithm, runtime: Any = h.InProcess, **more: Any) -> Any:
+def last(algorithm: h.algorithms.Algorithm, runtime: Any = h.InProcess, **more: Any) -> Any:
     """The model after two rounds of four clients."""
     plan = h.Plan(TorchModel(net(), F.cross_entropy, **more), algorithm,
                   training=h.Training(batch=8, learning_rate=0.05), rounds=2)  # fmt: skip
@@ -81,7 +81,7 @@ def last(algorithm: h.Algorithm, runtime: Any = h.InProcess, **more: Any) -> Any
 
 
 @pytest.mark.parametrize("algorithm", [h.FedAvg(), h.Scaffold(), h.FedDyn(alpha=0.1), h.Ditto()], ids=repr)
-def test_rounds_train_their_cohort_at_once(algorithm: h.Algorithm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rounds_train_their_cohort_at_once(algorithm: h.algorithms.Algorithm, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also the algorithm that trains twice; nobody is left to be trained alone."""
     algorithm_like = last(algorithm)
     monkeypatch.setattr(TorchModel, "train", None)
@@ -140,7 +140,7 @@ def test_who_trains_one_by_one() -> None:
     A, y = points(40)
     noised = h.Training(batch=8, report=False, private=h.PerExample(1.0, 1.0))
     for data, training in (((A, y), noised), ([(A[:20], y[:20]), (A[20:], y[20:])], h.Training())):
-        todo = [Job(plain.start(KEY), data, h.Drift(), KEY)]
+        todo = [Job(plain.start(KEY), data, h.models.Drift(), KEY)]
         assert (model.train_all(todo, training)[0].x == plain.train_all(todo, training)[0].x).all()
 
 
@@ -205,7 +205,7 @@ def test_clients_whose_examples_differ(held: int, monkeypatch: pytest.MonkeyPatc
     for length, type in ((2, np.float32), (3, np.float64), (2, np.uint8), (3, np.float32)):
         a, b, y = rng.integers(0, 9, (10, length, 4)).astype(type), rng.normal(size=(10, 4)), rng.integers(0, 3, 10)
         some.append({"b": b, "a": a, "y": y} if length == 3 else {"y": y, "a": a, "b": b})
-    todo = [Job(model.start(KEY), data, h.Drift(), KEY.child(i)) for i, data in enumerate(some)]
+    todo = [Job(model.start(KEY), data, h.models.Drift(), KEY.child(i)) for i, data in enumerate(some)]
     for job, one in zip(todo, model.train_all(todo, training), strict=True):
         assert np.abs(alone.train(*job[:2], training, *job[2:]).x - one.x).max() < 1e-6
         assert (model.train(*job[:2], training, *job[2:]).x == one.x).all()
@@ -234,8 +234,8 @@ def test_turns(training: h.Training, most: int) -> None:
 def test_an_empty_client_is_named() -> None:
     """As where it trains alone."""
     model = TorchModel(net(), F.cross_entropy, cohort=2)
-    with pytest.raises(h.DataError, match="no examples"):
-        model.train(model.start(KEY), points(0), h.Training(), h.Drift(), KEY)
+    with pytest.raises(h.errors.DataError, match="no examples"):
+        model.train(model.start(KEY), points(0), h.Training(), h.models.Drift(), KEY)
 
 
 class Branches(nn.Linear):
@@ -249,13 +249,13 @@ class Branches(nn.Linear):
 
 def test_errors() -> None:
     """A net that vmap cannot follow is refused where a cohort is asked for; a client with a wrong label is named."""
-    with pytest.raises(h.PlanError, match="cohort=0"):
+    with pytest.raises(h.errors.PlanError, match="cohort=0"):
         TorchModel(net(), F.cross_entropy, cohort=0)
     model = TorchModel(Branches(8, 3), F.cross_entropy, cohort=2)
-    with pytest.raises(h.PlanError, match="at once"):
-        model.train(model.start(KEY), points(20), h.Training(), h.Drift(), KEY)
+    with pytest.raises(h.errors.PlanError, match="at once"):
+        model.train(model.start(KEY), points(20), h.Training(), h.models.Drift(), KEY)
     model = TorchModel(net(), F.cross_entropy, cohort=2)
     A, y = points(20)
     late = (A, np.where(np.arange(20) == 7, 9, y))
-    with pytest.raises(h.DataError, match="too large or negative"):
-        model.train_all([Job(model.start(KEY), d, h.Drift(), KEY) for d in ((A, y), late)], h.Training())
+    with pytest.raises(h.errors.DataError, match="too large or negative"):
+        model.train_all([Job(model.start(KEY), d, h.models.Drift(), KEY) for d in ((A, y), late)], h.Training())

@@ -15,7 +15,6 @@ import hansa
 from hansa import (
     Adam,
     AdaptiveClip,
-    AppError,
     Clip,
     Ditto,
     Everyone,
@@ -28,7 +27,6 @@ from hansa import (
     HansaError,
     Momentum,
     Plan,
-    PlanError,
     Poisson,
     Quantize,
     Sample,
@@ -41,6 +39,7 @@ from hansa import (
     Yogi,
 )
 from hansa.config import Config, Pieces, build, inline, overlay, read, set_, table, toml, value_of
+from hansa.errors import AppError, PlanError
 
 MODEL = Softmax(8, 4)
 PLAN = Plan(MODEL, pipe=(Finite(), Clip(1), Weigh("examples", cap=64)), training=Training(epochs=2), rounds=7)

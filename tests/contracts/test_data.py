@@ -15,7 +15,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hansa import DataError, Drift, Key, Softmax, Training, data
+from hansa import Key, Softmax, Training, data
+from hansa.errors import DataError
+from hansa.models import Drift
 
 KEY = Key.of(7)
 N = 50

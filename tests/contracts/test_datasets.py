@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hansa import DataError, Key, data
+from hansa import Key, data
 from hansa.datasets import folder
 from hansa.datasets.breast_cancer import HOSPITALS, hospitals
 from hansa.datasets.heart_disease import CENTRES, heart_disease
 from hansa.datasets.mnist import mnist, mnist_clients
+from hansa.errors import DataError
 
 # ── finding and fetching ─────────────────────────────────────────────────────────────────────────────────────────────
 

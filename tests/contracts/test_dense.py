@@ -24,7 +24,7 @@ from hansa.models.dense import Program, loaded
 from hansa.models.torch import TorchModel
 from hansa.models.torch.dense import dense
 
-KEY, NONE = h.Key.of(1), h.Drift()
+KEY, NONE = h.Key.of(1), h.models.Drift()
 ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.Sigmoid)
 LOSSES = (F.cross_entropy, F.mse_loss, F.binary_cross_entropy_with_logits, F.l1_loss, F.smooth_l1_loss)
 REGRESSION = (F.mse_loss, F.l1_loss, F.smooth_l1_loss)
@@ -60,10 +60,10 @@ def points(n: int = 60, width: int = 8, outputs: int = 3, loss: Any = F.cross_en
     return x, y.astype(np.float32)
 
 
-def drift(x: Any) -> h.Drift:
+def drift(x: Any) -> h.models.Drift:
     """All that a drift can hold."""
     rng = np.random.default_rng(3)
-    return h.Drift(0.3, shift=0.1 * rng.normal(size=x.size), centre=x + 0.1 * rng.normal(size=x.size))
+    return h.models.Drift(0.3, shift=0.1 * rng.normal(size=x.size), centre=x + 0.1 * rng.normal(size=x.size))
 
 
 def pair(net: nn.Module, loss: Any = F.cross_entropy) -> tuple[TorchModel, TorchModel]:
@@ -71,7 +71,7 @@ def pair(net: nn.Module, loss: Any = F.cross_entropy) -> tuple[TorchModel, Torch
     return TorchModel(net, loss, compile=False), TorchModel(net, loss, compile=True)
 
 
-def natively(model: TorchModel, data: Any, training: h.Training, moved: h.Drift = NONE) -> Any:
+def natively(model: TorchModel, data: Any, training: h.Training, moved: h.models.Drift = NONE) -> Any:
     """What the native program alone makes of it: None where it does not take it."""
     return model._natively(model.start(KEY), data, training, moved, KEY)
 
@@ -330,7 +330,7 @@ def test_a_hook_at_the_loss() -> None:
 # --- data ---
 
 
-def tried(model: TorchModel, data: Any, training: h.Training = TRAINING, moved: h.Drift = NONE) -> Any:
+def tried(model: TorchModel, data: Any, training: h.Training = TRAINING, moved: h.models.Drift = NONE) -> Any:
     """What comes of it, errors too."""
     try:
         found = model.train(model.start(KEY), data, training, moved, KEY)
@@ -381,7 +381,7 @@ def test_a_second_input_that_may_be_left_out() -> None:
 
 def test_labels_that_are_out_of_range_are_told() -> None:
     model = TorchModel(layers(8, 3), F.cross_entropy)
-    with pytest.raises(h.DataError, match="too large or negative"):
+    with pytest.raises(h.errors.DataError, match="too large or negative"):
         model.train(model.start(KEY), REFUSED["labels too large"][0], TRAINING, NONE, KEY)
 
 
@@ -434,10 +434,10 @@ def test_vectors_of_another_length() -> None:
     """Nothing is read behind their ends: PyTorch's own training says what it thinks of them."""
     plain, model = pair(layers(8, 5, 3))
     for wrong in (np.ones(3), np.ones(0), np.ones((2, 3))):
-        for moved in (h.Drift(0.1, centre=wrong), h.Drift(shift=wrong)):
+        for moved in (h.models.Drift(0.1, centre=wrong), h.models.Drift(shift=wrong)):
             assert natively(model, (X, Y), TRAINING, moved) is None
             assert tried(plain, (X, Y), TRAINING, moved)[0] is RuntimeError
-    with pytest.raises(h.PlanError, match="is no vector"):
+    with pytest.raises(h.errors.PlanError, match="is no vector"):
         model.train(np.ones(3), (X, Y), TRAINING, NONE, KEY)
 
 
@@ -526,7 +526,7 @@ def test_what_is_not_asked_for() -> None:
 def test_it_is_no_part_of_the_digest() -> None:
     """As threads and device are not: it changes how, and the last bits."""
     assert len({repr(TorchModel(layers(8, 3), F.cross_entropy, compile=c)) for c in (True, False)}) == 1
-    with pytest.raises(h.PlanError, match="compile='auto'"):
+    with pytest.raises(h.errors.PlanError, match="compile='auto'"):
         TorchModel(layers(8, 3), F.cross_entropy, compile="auto")  # type: ignore[arg-type]
 
 

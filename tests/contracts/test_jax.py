@@ -26,7 +26,7 @@ from hansa.data.blocks import blocks
 from hansa.models.jax import OPTIONS, JaxModel, cross_entropy
 from hansa.testing import check_model
 
-KEY, NONE = h.Key.of(1), h.Drift()
+KEY, NONE = h.Key.of(1), h.models.Drift()
 integer_labels = optax.softmax_cross_entropy_with_integer_labels
 
 
@@ -166,7 +166,7 @@ def test_training_is_the_plain_loop(optimizer: str, drifts: bool) -> None:
     model = plain()
     training = h.Training(epochs=2, batch=16, learning_rate=eta, optimizer=optimizer, weight_decay=decay)
     x, rng = model.start(KEY), np.random.default_rng(3)
-    drift = h.Drift(0.3, shift=rng.normal(size=x.size), centre=x + rng.normal(size=x.size)) if drifts else NONE
+    drift = h.models.Drift(0.3, shift=rng.normal(size=x.size), centre=x + rng.normal(size=x.size)) if drifts else NONE
     fit = model.train(x, data, training, drift, KEY)
 
     step = {"sgd": optax.sgd, "momentum": partial(optax.sgd, momentum=h.models.MOMENTUM), "adam": optax.adam}
@@ -217,15 +217,15 @@ def test_noise_for_single_examples_is_that_of_torch(loss: Any, monkeypatch: pyte
     monkeypatch.setattr("hansa.models.jax.GRADIENTS", 2 * 27)
     training = h.Training(2, 8, 0.05, "adam", report=False, private=h.PerExample(clip=0.5, noise=0.8))
     models = h.TorchModel(net, F.cross_entropy), JaxModel(first, lambda p, x: x @ p["w"].T + p["z"], loss)
-    x, drift = models[0].start(KEY), h.Drift(0.1, shift=np.full(27, 0.1))
+    x, drift = models[0].start(KEY), h.models.Drift(0.1, shift=np.full(27, 0.1))
     fits = [model.train(x, data, training, drift, KEY) for model in models]
     assert fits[0].steps == fits[1].steps == 15
     assert np.abs(fits[0].x - fits[1].x).max() < 1e-5 and abs(fits[0].loss - fits[1].loss) < 1e-5
     rows = torch.utils.data.TensorDataset(*map(torch.tensor, data))
     assert (models[1].train(x, rows, training, drift, KEY).x == fits[1].x).all()
-    with pytest.raises(h.DataError, match="stream"):
+    with pytest.raises(h.errors.DataError, match="stream"):
         models[1].train(x, [data, data], training, drift, KEY)
-    with pytest.raises(h.PlanError, match="with a state"):
+    with pytest.raises(h.errors.PlanError, match="with a state"):
         h.Plan(flax_linen(), training=training)
 
 
@@ -281,7 +281,7 @@ def test_one_program_serves_clients_of_many_sizes() -> None:
         assert np.abs(fit.x - other.x).max() < 1e-6 and abs(fit.loss - other.loss) < 1e-6
     assert model.compiled == 1
     assert exact.compiled == 3  # whole batches, and short ones of 1 and 7
-    model.train(x, points(50), h.Training(epochs=2, batch=10, learning_rate=0.01), h.Drift(), KEY)
+    model.train(x, points(50), h.Training(epochs=2, batch=10, learning_rate=0.01), h.models.Drift(), KEY)
     assert model.compiled == 1
     model.train(x, points(50), h.Training(epochs=2, batch=10, optimizer="momentum"), NONE, KEY)
     assert model.compiled == 2
@@ -311,7 +311,7 @@ def test_statistics_travel_or_stay(make: Any) -> None:
     """Averaged behind the parameters, or each client's own."""
     model = make()
     assert model.size == model.trainable + 32
-    drift = h.Drift(5.0, shift=np.ones(model.size), centre=model.start(KEY) + 1)
+    drift = h.models.Drift(5.0, shift=np.ones(model.size), centre=model.start(KEY) + 1)
     x = model.start(KEY)
     fits = [model.train(x, points(), h.Training(steps=1, batch=0), d, KEY).x for d in (NONE, drift)]
     assert (fits[0][-32:] == fits[1][-32:]).all() and np.abs(fits[0] - x)[-32:].max() > 0.05
@@ -364,7 +364,7 @@ rng = np.random.default_rng(0)
 params = [rng.normal(size=size).astype(np.float32) / 30 for size in ((784, 512), (512, 10))]
 model = JaxModel(params, lambda p, x: (x @ p[0]) ** 2 @ p[1], cross_entropy)
 data = rng.normal(size=(512, 784)).astype(np.float32), rng.integers(0, 10, 512)
-fit = model.train(model.start(None), data, h.Training(batch=256, epochs=2), h.Drift(), h.Key.of(0))
+fit = model.train(model.start(None), data, h.Training(batch=256, epochs=2), h.models.Drift(), h.Key.of(0))
 print(hashlib.sha256(fit.x.tobytes()).hexdigest())
 """
 
@@ -488,7 +488,7 @@ def norm(params: Any, x: Any) -> Any:
 )
 def test_wrong_plans(make: Any, says: str) -> None:
     """What was found, why it cannot work, what to write instead."""
-    with pytest.raises(h.PlanError) as caught:
+    with pytest.raises(h.errors.PlanError) as caught:
         make()
     assert says in str(caught.value)
     assert caught.value.found and caught.value.why and caught.value.instead
@@ -514,10 +514,10 @@ def test_wrong_data() -> None:
         (odd, (A, y), "nan"),
     ]
     for which, data, says in wrong:
-        with pytest.raises(h.DataError) as caught:
+        with pytest.raises(h.errors.DataError) as caught:
             which.check(data, "ward 7")
         assert "ward 7" in str(caught.value) and says in str(caught.value)
-    with pytest.raises(h.DataError, match="no examples"):
+    with pytest.raises(h.errors.DataError, match="no examples"):
         model.score(model.start(KEY), [])
-    with pytest.raises(h.DataError, match="no examples"):
+    with pytest.raises(h.errors.DataError, match="no examples"):
         model.train(model.start(KEY), (A[:0], y[:0]), h.Training(), NONE, KEY)

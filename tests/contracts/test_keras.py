@@ -29,7 +29,7 @@ from hansa.models.metrics import RATE
 from hansa.store import export
 from hansa.testing import check_model
 
-KEY, NONE = h.Key.of(1), h.Drift()
+KEY, NONE = h.Key.of(1), h.models.Drift()
 CROSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 COMPILED = h.Training(epochs=2, batch=16, optimizer="compiled")
 
@@ -166,7 +166,7 @@ def test_everywhere_the_callers_object() -> None:
     own = net.optimizer, net.train_function
     model = KerasModel(net)
     model.check(points(), "somebody")
-    fit = model.train(model.start(KEY), points(), COMPILED, h.Drift(0.1), KEY)
+    fit = model.train(model.start(KEY), points(), COMPILED, h.models.Drift(0.1), KEY)
     score = model.score(fit.x, points(50, 3))
     assert all((a == v.numpy()).all() for a, v in zip(had, (*net.variables, *net.optimizer.variables), strict=True))
     assert own == (net.optimizer, net.train_function)
@@ -264,9 +264,9 @@ def test_one_compilation_for_a_shape() -> None:
     for n in (60, 52, 37, 64, 16):
         model.train(x, points(n), training, NONE, KEY)
     assert len(traced) == first
-    model.train(x, points(60), training, h.Drift(0.1), KEY)
+    model.train(x, points(60), training, h.models.Drift(0.1), KEY)
     again = len(traced)
-    model.train(x, points(50), training, h.Drift(0.2, shift=np.ones_like(x)), KEY)
+    model.train(x, points(50), training, h.models.Drift(0.2, shift=np.ones_like(x)), KEY)
     assert len(traced) == again < 3 * first
 
 
@@ -314,7 +314,7 @@ def test_two_inputs_and_two_outputs() -> None:
     assert state.metrics["val_kind_accuracy"] > 0.5
     after, before = model.score(state.x, data), model.score(x, data)
     assert after["price_mae"] < before["price_mae"] and after["kind_accuracy"] > before["kind_accuracy"]
-    with pytest.raises(h.DataError, match="one target"):
+    with pytest.raises(h.errors.DataError, match="one target"):
         h.data.pair(next(h.data.whole({"a": age, "y.p": price, "y.q": kind})))
 
 
@@ -386,7 +386,7 @@ def test_saved_loaded_and_exported(make: Any, tmp_path: Path) -> None:
     assert np.abs(again.start(KEY) - state.x).max() < 1e-6
     told, expected = again.score(again.start(KEY), data), model.score(state.x, data)
     assert all(abs(told[name] - value) < 1e-6 for name, value in expected.items())
-    again.load(again.train(again.start(KEY), data, COMPILED, h.Drift(0.1), KEY).x).save(tmp_path / "y.keras")
+    again.load(again.train(again.start(KEY), data, COMPILED, h.models.Drift(0.1), KEY).x).save(tmp_path / "y.keras")
     export(state.x, tmp_path / "x.safetensors", model)
     tensors = load_file(tmp_path / "x.safetensors")
     assert len(tensors) == len(net.weights)
@@ -443,7 +443,7 @@ def test_wrong_plans(make: Any, says: str | None) -> None:
         with pytest.raises(ZeroDivisionError):  # both say the same: nothing wrong with it
             make()
         return
-    with pytest.raises(h.PlanError) as caught:
+    with pytest.raises(h.errors.PlanError) as caught:
         make()
     assert says in str(caught.value)
     assert caught.value.found and caught.value.why and caught.value.instead
@@ -469,7 +469,7 @@ def test_wrong_data() -> None:
         (model, [(A[:30], y[:30]), (A[30:], y[30:] + 9)], "… 11"),
     ]
     for which, data, says in wrong:
-        with pytest.raises(h.DataError) as caught:
+        with pytest.raises(h.errors.DataError) as caught:
             which.check(data, "ward 7")
         assert "ward 7" in str(caught.value) and says in str(caught.value)
         assert caught.value.why and caught.value.instead
@@ -479,11 +479,11 @@ def test_wrong_data() -> None:
         (tf.data.Dataset.from_tensor_slices((A, y)).batch(8).repeat(), "repeats for ever"),
         (tf.data.Dataset.from_tensor_slices((A, y)), ".batch(32)"),
     ):
-        with pytest.raises(h.DataError) as caught:
+        with pytest.raises(h.errors.DataError) as caught:
             h.data.check(data, "ward 7")
         assert says in str(caught.value)
     shuffled = tf.data.Dataset.from_tensor_slices((A, y)).shuffle(60).batch(8).prefetch(1)
-    with pytest.raises(h.DataError, match="reshuffle_each_iteration"):
+    with pytest.raises(h.errors.DataError, match="reshuffle_each_iteration"):
         h.data.split(shuffled, 0.2, KEY)
 
 

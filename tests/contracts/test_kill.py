@@ -27,7 +27,6 @@ from hansa import (
     Network,
     Plan,
     Processes,
-    RoundError,
     Scaffold,
     Softmax,
     Store,
@@ -36,6 +35,7 @@ from hansa import (
     Weigh,
     synchronous,
 )
+from hansa.errors import RoundError
 
 KILLS = int(os.environ.get("HANSA_KILLS", "6"))
 PATIENCE = 120  # seconds until a child that says nothing counts as stuck
@@ -79,7 +79,7 @@ def life(folder, url, stop=plan.rounds, mark=lambda what: None):
     runtime.load(run.memory())
     for state in synchronous(plan, runtime, run.state(), secret):
         mark("commit")
-        run.commit(state, runtime.memory([*state.seen, *state.lost]), {"who": len(state.seen)})
+        run.commit(state, runtime.memory([*state.participants, *state.excluded]), {"who": len(state.participants)})
         mark("")
         if state.round == stop:
             break

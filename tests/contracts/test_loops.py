@@ -17,7 +17,6 @@ from hansa import (
     AdaptiveClip,
     Client,
     Clip,
-    DataError,
     Ditto,
     Everyone,
     FedAvg,
@@ -31,13 +30,9 @@ from hansa import (
     Momentum,
     Network,
     Plan,
-    PlanError,
     Poisson,
     Policy,
-    ProtocolError,
     Quantize,
-    Request,
-    RoundError,
     Scaffold,
     Softmax,
     State,
@@ -49,7 +44,8 @@ from hansa import (
     synchronous,
 )
 from hansa import data as local
-from hansa.errors import LeftOut
+from hansa.errors import DataError, LeftOut, PlanError, ProtocolError, RoundError
+from hansa.messages import Request
 from hansa.state import FAILED
 from hansa.testing.algorithm import federation
 from hansa.testing.asserts import equal
@@ -406,8 +402,8 @@ def test_what_is_no_vector_stays_out_of_the_sum(reply: Any, loop: Any) -> None:
     attacker = Mumbler("aaron", p, PARTIES["client-0"])
     attacker.said, excluded = reply, dict[str, str]()
     for state in loop(p, InProcess([attacker, *clients(p)])):
-        assert "aaron" not in state.seen
-        excluded |= state.lost
+        assert "aaron" not in state.participants
+        excluded |= state.excluded
     assert excluded == {"aaron": "invalid"}
 
 
@@ -417,7 +413,7 @@ def test_what_is_not_finite_leaves_the_model_as_it_was(loop: Any) -> None:
     attacker = Mumbler("aaron", p, PARTIES["client-0"])
     attacker.said = np.full(p.encoded_spec.size, np.nan)
     first = next(loop(p, InProcess([attacker, *clients(p)])))
-    assert equal(first.x, p.start().x) and "NaN" in first.note and "Finite()" in first.note
+    assert equal(first.x, p.start().x) and "NaN" in first.skipped and "Finite()" in first.skipped
 
 
 def test_clients_do_not_hold_the_models_of_past_rounds() -> None:

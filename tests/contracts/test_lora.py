@@ -17,7 +17,7 @@ import hansa as h
 from hansa.models.torch import TorchModel
 from hansa.testing import check_model
 
-KEY, NONE = h.Key.of(1), h.Drift()
+KEY, NONE = h.Key.of(1), h.models.Drift()
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 LORA = LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query", "value"])
 
@@ -137,7 +137,7 @@ def test_outputs_are_unwrapped_and_labels_are_the_target() -> None:
 def test_data_without_a_target_says_its_names() -> None:
     data = sentences()
     data["label_ids"] = data.pop("labels")
-    with pytest.raises(h.DataError, match="'labels'"):
+    with pytest.raises(h.errors.DataError, match="'labels'"):
         h.data.check(data, "north")
 
 
@@ -149,7 +149,7 @@ def test_a_language_model_learns_with_a_loss_of_its_own() -> None:
 
 
 def test_a_frozen_base_is_there_once_for_all_clients() -> None:
-    """Clients, workers' letters and checkpoints do not grow with the base."""
+    """Clients, workers' channel and checkpoints do not grow with the base."""
     model = TorchModel(adapted(vocabulary=20_000), F.cross_entropy)
     base = sum(p.numel() for p in model._net.parameters()) * 4
     plan = h.Plan(model)
@@ -177,7 +177,7 @@ def test_the_digest_tells_other_frozen_weights_apart_and_not_other_adapters() ->
     assert repr(same) == repr(TorchModel(adapted(), F.cross_entropy)) == repr(moved)
     assert repr(same) != repr(other)
     plans = h.Plan(same), h.Plan(other)
-    with pytest.raises(h.PlanError, match="different plans"):
+    with pytest.raises(h.errors.PlanError, match="different plans"):
         h.InProcess([h.Client(f"{i}", plan, sentences()) for i, plan in enumerate(plans)])
 
 
@@ -197,7 +197,7 @@ def test_a_base_in_half_precision_stays_so() -> None:
 def test_gradients_of_single_examples_need_inputs_without_a_mask() -> None:
     model, data = TorchModel(adapted(), F.cross_entropy), sentences()
     private = h.Training(batch=16, private=h.PerExample(1.0, 0.5), report=False)
-    with pytest.raises(h.PlanError, match=r"single examples .*cannot be taken"):
+    with pytest.raises(h.errors.PlanError, match=r"single examples .*cannot be taken"):
         model.train(model.start(KEY), data, private, NONE, KEY)
     del data["attention_mask"]
     fit = model.train(model.start(KEY), data, private, NONE, KEY)

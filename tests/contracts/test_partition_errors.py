@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hansa import DataError, Key
+from hansa import Key
 from hansa.data import partition
+from hansa.errors import DataError
 
 KEY, LABELS = Key.of(0), np.arange(20) % 3
 DATA = np.ones((20, 2)), LABELS

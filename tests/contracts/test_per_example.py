@@ -19,36 +19,30 @@ from typer.testing import CliRunner
 from hansa import (
     App,
     Client,
-    DataError,
-    Drift,
     FedAvg,
     FedProx,
     InProcess,
     Key,
-    Model,
     PerExample,
     Plan,
-    PlanError,
     Policy,
-    PolicyError,
-    ProtocolError,
-    Request,
     Scaffold,
     SklearnModel,
     Softmax,
     State,
     TorchModel,
     Training,
-    TrainResult,
     buffered,
-    planned_privacy,
     synchronous,
 )
 from hansa import data as local
 from hansa.cli import commands
 from hansa.config import build, set_, table
+from hansa.errors import DataError, PlanError, PolicyError, ProtocolError
 from hansa.explain import explain
-from hansa.privacy import EXAMPLES, SPENT, examples, trainings
+from hansa.messages import Request
+from hansa.models import Drift, Model, TrainResult
+from hansa.privacy import EXAMPLES, SPENT, examples, planned_privacy, trainings
 from hansa.privacy.ledger import EXAMPLE, Ledger
 from hansa.privacy.mechanisms import Release
 from hansa.spec import Vector

@@ -28,7 +28,6 @@ from hansa import (
     Momentum,
     Network,
     Plan,
-    PlanError,
     Poisson,
     Policy,
     Quantize,
@@ -42,6 +41,7 @@ from hansa import (
     Weigh,
     buffered,
 )
+from hansa.errors import PlanError
 
 QUIET = Training(report=False)
 
@@ -273,4 +273,4 @@ RIGHT: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("build", RIGHT.values(), ids=RIGHT)
 def test_a_right_plan_is_built(build: Callable[[], Any]) -> None:
     made = build()
-    assert made.digest == build().digest and made.wire.weighed
+    assert made.digest == build().digest and made.encoded_spec.weighed

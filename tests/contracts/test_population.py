@@ -13,10 +13,8 @@ from hansa import (
     FedAvg,
     InProcess,
     Plan,
-    PlanError,
     Policy,
     Population,
-    RoundError,
     Scaffold,
     Softmax,
     Training,
@@ -25,7 +23,7 @@ from hansa import (
     Weigh,
     synchronous,
 )
-from hansa.errors import LeftOut
+from hansa.errors import LeftOut, PlanError, RoundError
 from hansa.parties.population import Names
 from hansa.rand import Key
 from hansa.testing.asserts import equal

@@ -153,9 +153,9 @@ def test_epsilon_is_no_score() -> None:
 
 def test_a_budget_needs_a_plan_with_noise() -> None:
     data = {"a": ([[0.0, 1.0]], [0]), "b": ([[1.0, 1.0]], [1])}
-    with pytest.raises(hansa.AppError, match="adds no noise"):
+    with pytest.raises(hansa.errors.AppError, match="adds no noise"):
         hansa.App(hansa.Plan(hansa.Softmax(2, 2)), data, budget=hansa.Budget(4.0))
-    with pytest.raises(hansa.AppError, match="ε at δ"):
+    with pytest.raises(hansa.errors.AppError, match="ε at δ"):
         hansa.App(hansa.Plan(hansa.Softmax(2, 2)), data, budget=4.0)  # type: ignore[arg-type]
 
 
@@ -165,13 +165,13 @@ CALIBRATE = ("calibrate", "--epsilon", 4, "--rounds", 200, "--population", 10000
 @pytest.mark.promise("P43")
 def test_calibrate_gives_noise_that_keeps_the_budget() -> None:
     for more, release in [
-        (("--cohort", 100), lambda z: hansa.Release(z, "poisson", 0.01)),
-        (("--cohort", 100, "--uniform"), lambda z: hansa.Release(z, "uniform", 100, 10000)),
-        ((), hansa.Release),
+        (("--cohort", 100), lambda z: hansa.privacy.mechanisms.Release(z, "poisson", 0.01)),
+        (("--cohort", 100, "--uniform"), lambda z: hansa.privacy.mechanisms.Release(z, "uniform", 100, 10000)),
+        ((), hansa.privacy.mechanisms.Release),
     ]:
         out = call(*CALIBRATE, "--delta", 1e-6, *more)
         z = float(re.findall(r"GaussianNoise\((\S+)\)", out)[0])
-        found = hansa.Ledger().plus(release(z), 200).epsilon(1e-6)
+        found = hansa.privacy.ledger.Ledger().plus(release(z), 200).epsilon(1e-6)
         assert found is not None and 3.97 < found <= 4.0
         sample = eval(re.findall(r"sample=(\w+\([\d.]*\))", out)[0], vars(hansa))  # noqa: S307
         assert isinstance(sample, hansa.Sample)

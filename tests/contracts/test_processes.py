@@ -52,7 +52,9 @@ def last(plan: h.Plan, runtime: Any, state: h.State | None = None) -> h.State:
 @pytest.mark.promise("P47")
 @pytest.mark.parametrize("algorithm", [h.FedAvg(h.Adam(0.1)), h.Scaffold(), h.Ditto()], ids=lambda a: type(a).__name__)
 @pytest.mark.parametrize("pipe", [(h.Weigh("examples"),), (h.Clip(3.0, 10.0), h.Weigh("examples", 40), h.Quantize(30))])
-def test_same_bytes_with_any_number_of_workers(algorithm: h.Algorithm, pipe: tuple[h.Transform, ...]) -> None:
+def test_same_bytes_with_any_number_of_workers(
+    algorithm: h.algorithms.Algorithm, pipe: tuple[h.transforms.Transform, ...]
+) -> None:
     plan = h.Plan(MODEL, algorithm, pipe, sample=h.Uniform(6), training=h.Training(validation=0.2), rounds=4)
     one = h.InProcess(clients(plan)[::-1])
     expected = last(plan, one)
@@ -163,7 +165,7 @@ class Noted(h.Softmax):
     file: str = ""
     wait: bool = False
 
-    def train(self, x: Any, data: Any, training: Any, drift: Any, key: Any) -> h.TrainResult:
+    def train(self, x: Any, data: Any, training: Any, drift: Any, key: Any) -> h.models.TrainResult:
         until = time.monotonic() + 60
         while self.wait and len(data[1]) == 1500 and len(trained(self.file)) < 7:
             assert time.monotonic() < until, "nobody else trains"
@@ -237,7 +239,7 @@ def test_a_population_is_made_in_the_workers(more: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Writing(h.Softmax):
-    def train(self, x: Any, data: Any, *rest: Any) -> h.TrainResult:
+    def train(self, x: Any, data: Any, *rest: Any) -> h.models.TrainResult:
         data[0][0] = 0.0
         return super().train(x, data, *rest)
 
@@ -317,7 +319,7 @@ class Drawing(h.Softmax):
 
     folder: str = ""
 
-    def train(self, *rest: Any) -> h.TrainResult:
+    def train(self, *rest: Any) -> h.models.TrainResult:
         import random
         import tempfile
         import uuid
@@ -366,14 +368,14 @@ def test_a_library_with_threads_is_not_forked(tmp_path: Path, monkeypatch: pytes
 class Slow(h.Softmax):
     seconds: float = 0.0
 
-    def train(self, x: Any, data: Any, training: Any, drift: Any, key: Any) -> h.TrainResult:
+    def train(self, x: Any, data: Any, training: Any, drift: Any, key: Any) -> h.models.TrainResult:
         if len(data[1]) == 7:
             time.sleep(self.seconds)
         return super().train(x, data, training, drift, key)
 
 
 @pytest.mark.parametrize("aggregator", [h.Sum(), h.Median()])
-def test_who_is_late_is_lost_and_the_next_round_goes_on(aggregator: h.Aggregator) -> None:
+def test_who_is_late_is_lost_and_the_next_round_goes_on(aggregator: h.aggregators.Aggregator) -> None:
     rng = h.Key.of(2).rng()
     data = {**DATA, "a-slow": (rng.normal(size=(7, FEATURES)), rng.integers(0, CLASSES, 7))}
     plan = h.Plan(Slow(FEATURES, CLASSES, 30.0), aggregator=aggregator, sample=h.Everyone(deadline=2.0), rounds=1)
@@ -451,7 +453,7 @@ def test_a_dead_worker_is_named(children: signal.Handlers) -> None:
 
 @dataclass(frozen=True)
 class Broken(h.Softmax):
-    def train(self, *_: Any) -> h.TrainResult:
+    def train(self, *_: Any) -> h.models.TrainResult:
         raise ZeroDivisionError("the user's own mistake")
 
 
@@ -482,7 +484,7 @@ def test_a_plain_script_needs_no_guard_and_may_print(tmp_path: Any) -> None:
         rng = h.Key.of(0).rng()
         people = [h.Client(f"c{i}", plan, (rng.normal(size=(9, 4)), rng.integers(0, 2, 9))) for i in range(4)]
         for state in h.synchronous(plan, h.Processes(people, 2)):
-            print("round", state.round, len(state.seen))
+            print("round", state.round, len(state.participants))
     """)
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
@@ -566,16 +568,16 @@ def test_closing_ends_stopped_workers_and_what_clients_started(tmp_path: Path) -
 
 @dataclass(frozen=True)
 class Starting(h.Softmax):
-    def train(self, *rest: Any) -> h.TrainResult:
+    def train(self, *rest: Any) -> h.models.TrainResult:
         subprocess.Popen(["sleep", "1000"])
         return super().train(*rest)
 
 
 def test_wrong_numbers_of_workers() -> None:
     plan = h.Plan(MODEL, rounds=1)
-    with pytest.raises(h.PlanError, match="nobody to work"):
+    with pytest.raises(h.errors.PlanError, match="nobody to work"):
         h.Processes(clients(plan), 0)
-    with pytest.raises(h.PlanError, match="no clients"):
+    with pytest.raises(h.errors.PlanError, match="no clients"):
         h.Processes([], 2)
 
 

@@ -16,19 +16,18 @@ from hansa import (
     Clip,
     Everyone,
     InProcess,
-    Model,
     Plan,
-    PlanError,
     Population,
     RayCluster,
     Scaffold,
     Softmax,
     Training,
-    TrainResult,
     VerifiedSum,
     Weigh,
     synchronous,
 )
+from hansa.errors import PlanError
+from hansa.models import Model, TrainResult
 from hansa.rand import Key
 from hansa.testing import check_runtime
 from hansa.testing.asserts import equal

@@ -62,7 +62,7 @@ def test_the_order_of_clients_changes_no_byte() -> None:
     ],
 )
 def test_wrong_plans_are_refused_when_built(build: Any, found: str) -> None:
-    with pytest.raises(h.PlanError) as refused:
+    with pytest.raises(h.errors.PlanError) as refused:
         build()
     assert found in refused.value.found
     assert refused.value.why and refused.value.instead
@@ -82,7 +82,7 @@ def test_wrong_plans_are_refused_when_built(build: Any, found: str) -> None:
         (h.CentredClipping(1.0), 1),
     ],
 )
-def test_the_least_number_of_vectors(rule: h.RobustRule, least: int) -> None:
+def test_the_least_number_of_vectors(rule: h.aggregators.RobustRule, least: int) -> None:
     assert rule.shortfall(least) == "" and all(str(least) in rule.shortfall(n) for n in range(1, least))
     plan_of(rule, sample=h.Uniform(least))
 

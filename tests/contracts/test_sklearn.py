@@ -16,7 +16,7 @@ from hansa.models.metrics import LOSS
 from hansa.models.sklearn import SklearnModel
 from hansa.testing import check_model
 
-KEY, NONE = h.Key.of(1), h.Drift()
+KEY, NONE = h.Key.of(1), h.models.Drift()
 LOG = SGDClassifier(loss="log_loss", alpha=1e-4)
 SLOPES = np.linspace(-1, 1, 8)
 ALGORITHMS = [
@@ -57,7 +57,7 @@ def test_small_steps_of_a_batch(batch: int) -> None:
     model = SklearnModel(SGDClassifier(loss="log_loss", alpha=alpha), 8, classes=2)
     rng = np.random.default_rng(2)
     x = rng.normal(size=model.size)
-    drift = h.Drift(0.2, shift=rng.normal(size=9), centre=rng.normal(size=9))
+    drift = h.models.Drift(0.2, shift=rng.normal(size=9), centre=rng.normal(size=9))
     training = h.Training(epochs=2, batch=batch, learning_rate=eta)
     fit = model.train(x, data, training, drift, KEY)
     v, losses = x.copy(), []
@@ -206,7 +206,7 @@ def test_a_client_without_some_classes() -> None:
 )
 def test_wrong_plans(make: Any, says: str) -> None:
     """What was found, why it cannot work, what to write instead."""
-    with pytest.raises(h.PlanError) as caught:
+    with pytest.raises(h.errors.PlanError) as caught:
         make()
     assert says in str(caught.value)
     assert caught.value.found and caught.value.why and caught.value.instead
@@ -226,8 +226,8 @@ def test_wrong_data() -> None:
         (straight, (A, A), "(60, 8)"),
     ]
     for which, data, says in wrong:
-        with pytest.raises(h.DataError) as caught:
+        with pytest.raises(h.errors.DataError) as caught:
             which.check(data, "ward 7")
         assert "ward 7" in str(caught.value) and says in str(caught.value)
-    with np.errstate(all="ignore"), pytest.raises(h.DataError, match="Standardise"):
+    with np.errstate(all="ignore"), pytest.raises(h.errors.DataError, match="Standardise"):
         straight.train(straight.start(KEY), (1e200 * A, 1e200 * A[:, 0]), h.Training(batch=10), NONE, KEY)

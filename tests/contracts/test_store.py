@@ -24,8 +24,9 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 from sqlalchemy import create_engine, make_url, text
 
-from hansa import Key, Softmax, State, Store, StoreError
+from hansa import Key, Softmax, State, Store
 from hansa.codec import dumps
+from hansa.errors import StoreError
 from hansa.store import KEEP, database, export
 
 
@@ -104,7 +105,11 @@ def test_history_has_a_row_for_each_round(store: Store) -> None:
     assert np.isnan(rows[3].scores["accuracy"]) and rows[3].scores["loss"] == 0.5
     assert np.isnan(rows[0].metrics["loss"]) and rows[0].metrics["val_loss"] == np.inf
     assert rows[0].metrics["val_accuracy"] == 0.1 + 0.2
-    assert (rows[3].seen, rows[3].lost, rows[3].note) == (("a", "b"), {"c": "absent"}, "1 answered, 2 needed")
+    assert (rows[3].participants, rows[3].excluded, rows[3].skipped) == (
+        ("a", "b"),
+        {"c": "absent"},
+        "1 answered, 2 needed",
+    )
     assert all(row.seconds > 0 for row in rows)
 
 

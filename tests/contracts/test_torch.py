@@ -20,7 +20,7 @@ from hansa.models.metrics import LOSS
 from hansa.models.torch import TorchModel, accuracy
 from hansa.testing import check_model
 
-KEY, NONE = h.Key.of(1), h.Drift()
+KEY, NONE = h.Key.of(1), h.models.Drift()
 ALGORITHMS = [
     h.FedAvg(),
     h.FedProx(0.1),
@@ -84,7 +84,7 @@ def test_training_is_the_plain_loop(optimizer: str, drifts: bool, decay: float) 
     training = h.Training(epochs=2, batch=16, learning_rate=eta, optimizer=optimizer, weight_decay=decay)
     x = model.start(KEY)
     rng = np.random.default_rng(3)
-    drift = h.Drift(0.3, shift=rng.normal(size=x.size), centre=x + rng.normal(size=x.size)) if drifts else NONE
+    drift = h.models.Drift(0.3, shift=rng.normal(size=x.size), centre=x + rng.normal(size=x.size)) if drifts else NONE
     fit = model.train(x, data, training, drift, KEY)
 
     makers = {"sgd": torch.optim.SGD, "momentum": partial(torch.optim.SGD, momentum=h.models.MOMENTUM)}
@@ -227,14 +227,14 @@ def test_local_buffers_stay_with_their_client() -> None:
 class Fails(h.FedAvg):
     def client(self, *given: Any) -> Any:
         super().client(*given)
-        raise h.DataError("A record that no one can read.")
+        raise h.errors.DataError("A record that no one can read.")
 
 
 def test_a_client_that_fails_leaves_none_of_its_statistics_in_the_model() -> None:
     model, held = TorchModel(deep(nn.BatchNorm1d(16)), F.cross_entropy, buffers="local"), points(50, 5)
     plan = h.Plan(model, Fails())
     plain = model.score(model.start(KEY), held)
-    with pytest.raises(h.RoundError):
+    with pytest.raises(h.errors.RoundError):
         next(h.synchronous(plan, h.InProcess([h.Client("a", plan, points())])))
     assert model.score(model.start(KEY), held) == plain
 
@@ -423,7 +423,7 @@ def test_scores_are_means_over_examples() -> None:
     assert abs(score["loss"] - F.cross_entropy(out, torch.tensor(y)).item()) < 1e-6
     assert abs(score["right"] - (out.argmax(1).numpy() == y).mean()) < 1e-9
     assert score["top"] <= out.max() and model.metrics == {"loss": LOSS, "top": np.inf, "right": 1.0}
-    with pytest.raises(h.DataError, match="no examples"):
+    with pytest.raises(h.errors.DataError, match="no examples"):
         model.score(model.start(KEY), [])
 
 
@@ -537,7 +537,7 @@ def test_wrong_plans(make: Any, says: str | None) -> None:
         with pytest.raises(ZeroDivisionError):  # nothing wrong with it
             make()
         return
-    with pytest.raises(h.PlanError) as caught:
+    with pytest.raises(h.errors.PlanError) as caught:
         make()
     assert says in str(caught.value)
     assert caught.value.found and caught.value.why and caught.value.instead
@@ -562,17 +562,17 @@ def test_wrong_data() -> None:
     ]
     for which, data, says in wrong:
         before = which.start(KEY)
-        with pytest.raises(h.DataError) as caught:
+        with pytest.raises(h.errors.DataError) as caught:
             which.check(data, "ward 7")
         assert "ward 7" in str(caught.value) and says in str(caught.value)
         assert caught.value.why and caught.value.instead
         assert (which.start(KEY) == before).all()
     model.check((A, np.where(A[:, 0] > 1, -100, y)), "ward 7")
     late = [(A[:30], y[:30]), (A[30:], y[30:] + 5)]
-    with pytest.raises(h.DataError, match="too large or negative"):
+    with pytest.raises(h.errors.DataError, match="too large or negative"):
         model.train(model.start(KEY), late, h.Training(), NONE, KEY)
     norm = TorchModel(deep(nn.BatchNorm1d(16)), F.cross_entropy)
-    with pytest.raises(h.DataError, match="single example"):
+    with pytest.raises(h.errors.DataError, match="single example"):
         norm.train(norm.start(KEY), (A[:33], y[:33]), h.Training(batch=16), NONE, KEY)
 
 
@@ -585,7 +585,7 @@ def test_cuda_trains_as_the_cpu_does() -> None:
         for d in ("cpu", "cuda")
     ]
     x = models[0].start(KEY)
-    drift = h.Drift(0.1, shift=np.full(x.size, 0.01))
+    drift = h.models.Drift(0.1, shift=np.full(x.size, 0.01))
     torch.cuda.manual_seed(3)
     before = torch.cuda.get_rng_state()
     for optimizer in h.models.OPTIMIZERS:
@@ -602,5 +602,5 @@ def test_cuda_trains_as_the_cpu_does() -> None:
 def test_layers_of_keras_are_refused() -> None:
     """On its PyTorch backend they are modules, but functions of their weights they are not: gradients would be zero."""
     Dense = type("Dense", (nn.Linear,), {"__module__": "keras.src.layers.core.dense"})
-    with pytest.raises(h.PlanError, match="Keras layers"):
+    with pytest.raises(h.errors.PlanError, match="Keras layers"):
         h.TorchModel(nn.Sequential(Dense(2, 2)), F.cross_entropy)

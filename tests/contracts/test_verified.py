@@ -31,7 +31,7 @@ DATA = federation(5)
 KEY = h.Key.of(0)  # a secret that repeats
 
 
-def plan_of(aggregator: h.Aggregator | None = None, **more: Any) -> h.Plan:
+def plan_of(aggregator: h.aggregators.Aggregator | None = None, **more: Any) -> h.Plan:
     pieces = {
         "pipe": PIPE,
         "training": h.Training(batch=0, learning_rate=0.05),
@@ -74,7 +74,7 @@ def facts(state: h.State) -> Any:
         (h.VerifiedSum(("client-00", "b")), (h.Clip(10.0, side=10.0), h.Weigh("one"), h.Quantize(26)), 1e-5),
     ],
 )
-def test_it_is_an_aggregator(aggregator: h.Aggregator, pipe: Any, close: float) -> None:
+def test_it_is_an_aggregator(aggregator: h.aggregators.Aggregator, pipe: Any, close: float) -> None:
     check_aggregator(aggregator, pipe, clients=5, close=close)
 
 
@@ -82,7 +82,7 @@ def test_it_is_an_aggregator(aggregator: h.Aggregator, pipe: Any, close: float) 
 @pytest.mark.parametrize(
     "aggregator", [h.VerifiedSum(1), h.VerifiedSum(("a", "client-1"), noise=0.1)], ids=["one helper", "two, noise"]
 )
-def test_same_bytes_in_one_process_and_in_many(aggregator: h.Aggregator) -> None:
+def test_same_bytes_in_one_process_and_in_many(aggregator: h.aggregators.Aggregator) -> None:
     """Helpers in processes of their own; after a resumption; with the roster turned around."""
     plan = plan_of(aggregator)
     want = run(plan, h.InProcess(clients(plan), secret=KEY))
@@ -207,7 +207,7 @@ def test_settings_change_it() -> None:
     assert set_(plan, "aggregator.helpers", 2) == plan_of(h.VerifiedSum(2))
     named = overlay(plan_of(h.Sum()), {"aggregator": {"use": "VerifiedSum", "helpers": ["a", "b"]}})
     assert named == plan_of(h.VerifiedSum(("a", "b")))
-    with pytest.raises(h.PlanError, match="1 to 8"):
+    with pytest.raises(h.errors.PlanError, match="1 to 8"):
         set_(plan, "aggregator.helpers", 0)
 
 
@@ -270,7 +270,7 @@ def test_norms_are_proven_by_the_profile_that_binds_its_parameters(aggregator: h
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_plan_that_could_prove_nothing_is_refused(wrong: str) -> None:
     make, words = WRONG[wrong]
-    with pytest.raises(h.PlanError) as caught:
+    with pytest.raises(h.errors.PlanError) as caught:
         make()
     error = caught.value
     assert words in str(error)
@@ -281,16 +281,16 @@ def test_a_plan_that_could_prove_nothing_is_refused(wrong: str) -> None:
 @pytest.mark.promise("P81")
 @pytest.mark.parametrize("bound", [None, 1.5, 7.0, 100.0])
 @pytest.mark.parametrize("model", [MODEL, h.Softmax(30_000, 10)], ids=["few numbers", "many numbers"])
-def test_the_bits_that_are_named_are_the_most_that_fit(bound: float | None, model: h.Model) -> None:
+def test_the_bits_that_are_named_are_the_most_that_fit(bound: float | None, model: h.models.Model) -> None:
     def plan(bits: int) -> h.Plan:
         pipe = (*PIPE, h.Quantize(bits))
         return replace(plan_of(), model=model, pipe=pipe, aggregator=h.VerifiedSum(bound=bound))
 
-    with pytest.raises(h.PlanError) as caught:
+    with pytest.raises(h.errors.PlanError) as caught:
         plan(40)
     (reply,) = re.findall(r"Write Quantize\((\d+)\)", str(caught.value))
     assert plan(int(reply)).encoded_spec
-    with pytest.raises(h.PlanError):
+    with pytest.raises(h.errors.PlanError):
         plan(int(reply) + 1)
 
 
@@ -304,14 +304,14 @@ def test_there_is_one_profile() -> None:
 
 def test_buffers_cannot_hold_shares() -> None:
     plan = plan_of()
-    with pytest.raises(h.PlanError, match="buffered cannot run VerifiedSum"):
+    with pytest.raises(h.errors.PlanError, match="buffered cannot run VerifiedSum"):
         next(h.buffered(plan, h.InProcess(clients(plan), secret=KEY)))
 
 
 def test_a_helper_and_a_client_have_names_of_their_own() -> None:
     plan = plan_of()
     twin = h.Client("helper 1", plan, DATA["client-0"])
-    with pytest.raises(h.PlanError, match="A client and a helper are called 'helper 1'"):
+    with pytest.raises(h.errors.PlanError, match="A client and a helper are called 'helper 1'"):
         h.InProcess([*clients(plan), twin])
 
 
@@ -322,7 +322,7 @@ def test_an_owner_can_insist_on_it() -> None:
     (state,) = run(plan, h.InProcess([h.Client(who, plan, data, allow=allow) for who, data in DATA.items()]))
     assert state.participants == tuple(DATA)
     strict = [h.Client(who, plan, data, allow=replace(allow, min_noise=0.8)) for who, data in DATA.items()]
-    with pytest.raises(h.RoundError, match="None of the 5"):
+    with pytest.raises(h.errors.RoundError, match="None of the 5"):
         run(plan, h.InProcess(strict))
 
 

@@ -248,10 +248,10 @@ def test_taking_turns_hides_nobody() -> None:
     )
     assert turns.guarantee(1e-5) == all_.guarantee(1e-5)
     assert [h.InTurn().draw("abc", KEY, i) for i in range(4)] == [["a"], ["b"], ["c"], ["a"]]
-    with pytest.raises(h.PlanError, match="More must answer"):
+    with pytest.raises(h.errors.PlanError, match="More must answer"):
         h.Sample("turns", 1, quorum=2)
     plan = h.Plan(h.Softmax(3, 2), sample=h.InTurn())
-    with pytest.raises(h.PlanError, match="take turns"):
+    with pytest.raises(h.errors.PlanError, match="take turns"):
         next(h.buffered(plan, h.InProcess([h.Client("a", plan, (np.zeros((4, 3)), np.zeros(4, int)))]), size=1, busy=1))
 
 
@@ -282,7 +282,7 @@ def test_taking_turns_hides_nobody() -> None:
 def test_a_plan_that_cannot_be(wrong: dict[str, Any], words: str) -> None:
     plan = planned_for(BINARY)
     given = {"model": plan.model, "algorithm": plan.algorithm, "aggregator": plan.aggregator, "training": plan.training}
-    with pytest.raises(h.PlanError, match=words):
+    with pytest.raises(h.errors.PlanError, match=words):
         h.Plan(**{**given, **wrong})
 
 
@@ -304,7 +304,7 @@ def test_a_plan_that_cannot_be(wrong: dict[str, Any], words: str) -> None:
     ],
 )
 def test_params_that_cannot_be(params: Any, words: str) -> None:
-    with pytest.raises(h.PlanError, match=words):
+    with pytest.raises(h.errors.PlanError, match=words):
         XgboostModel(params, 5)
 
 
@@ -317,7 +317,7 @@ def test_bad_data_is_refused() -> None:
         ((A, y + 1), "whole numbers 0 to 1"),
         ((A, y - 0.5), "with fractions"),
     ):
-        with pytest.raises(h.DataError, match=words):
+        with pytest.raises(h.errors.DataError, match=words):
             model.check(data, "north")
 
 
@@ -368,7 +368,7 @@ def test_a_liar_is_left_out_by_name(lie: Lie, words: str) -> None:
     """What is no tree never comes to XGBoost; the round goes on without it, as if the client were not there."""
 
     class Liar(h.Client):
-        def answer(self, request: h.Request) -> Any:
+        def answer(self, request: h.messages.Request) -> Any:
             v = super().answer(request)
             return lie(v, self.plan) if self.who == "attacker" else v
 
@@ -381,7 +381,7 @@ def test_a_liar_is_left_out_by_name(lie: Lie, words: str) -> None:
 
 def test_nobody_counts_for_more_than_the_cap() -> None:
     class Liar(h.Client):
-        def answer(self, request: h.Request) -> Any:
+        def answer(self, request: h.messages.Request) -> Any:
             return super().answer(request) * (2.0 if self.who == "attacker" else 1.0)  # as if it had twice the examples
 
     data = {who: points(BINARY, seed=i) for i, who in enumerate(("a", "b", "attacker"))}
@@ -396,11 +396,11 @@ def test_trees_of_a_server_are_looked_at_as_well() -> None:
     for place, value in ((1, 7.0), (0, 2.0), (0, 0.0), (15, 0.5), (20, np.inf)):
         bad = x.copy()
         bad[place] = value
-        with pytest.raises(h.ProtocolError, match="is none"):
+        with pytest.raises(h.errors.ProtocolError, match="is none"):
             plan.model.booster(bad)
-    with pytest.raises(h.ProtocolError, match="adds 30"):
+    with pytest.raises(h.errors.ProtocolError, match="adds 30"):
         plan.model.booster(x[:-1])
     client = h.Client("a", plan, data)
     for broadcast in ({"x": x[:-1]}, {"x": x.reshape(4, -1)}, {"x": x, "y": x}, {}):
-        with pytest.raises(h.ProtocolError, match="does not tell"):
-            client.answer(h.Request(plan.digest, 0, 0, (broadcast, (None,)), {"a": None}))
+        with pytest.raises(h.errors.ProtocolError, match="does not tell"):
+            client.answer(h.messages.Request(plan.digest, 0, 0, (broadcast, (None,)), {"a": None}))

@@ -13,31 +13,28 @@ import pytest
 from hansa import (
     Client,
     Clip,
-    Context,
-    DataError,
     DiscreteGaussianNoise,
     Everyone,
     GaussianNoise,
     InProcess,
     Key,
-    Pipe,
     Plan,
-    PlanError,
     Poisson,
     Quantize,
     Rotate,
-    RoundError,
     SkellamNoise,
     Softmax,
-    Spec,
-    Total,
     Training,
     Uniform,
     VerifiedSum,
     Weigh,
-    planned_privacy,
     synchronous,
 )
+from hansa.errors import DataError, PlanError, RoundError
+from hansa.privacy import planned_privacy
+from hansa.spec import Spec
+from hansa.sums import Total
+from hansa.transforms import Context, Pipe
 from hansa.transforms.compress import _longest, _room
 from hansa.transforms.rotate import hadamard
 

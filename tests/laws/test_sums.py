@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hansa import Total, native, sums
+from hansa import native, sums
+from hansa.sums import Total
 
 # of every magnitude up to 10⁹, of which 100 stay below the 2³⁷ that a sum may reach
 numbers = st.one_of(

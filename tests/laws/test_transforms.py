@@ -11,27 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hansa import (
-    AdaptiveClip,
-    Clip,
-    Context,
-    DataError,
-    Finite,
-    GaussianNoise,
-    Key,
-    LaplaceNoise,
-    Pipe,
-    PlanError,
-    Quantize,
-    Rotate,
-    RoundError,
-    Session,
-    Spec,
-    Transform,
-    Weigh,
-)
-from hansa.spec import Noise
+from hansa import AdaptiveClip, Clip, Finite, GaussianNoise, Key, LaplaceNoise, Quantize, Rotate, Weigh
+from hansa.errors import DataError, PlanError, RoundError
+from hansa.spec import Noise, Spec
 from hansa.testing import check_transform
+from hansa.transforms import Context, Pipe, Session, Transform
 
 LOOSE = Spec({"delta": 5, "control": 3}).with_side("loss").with_side("tau", 9.0)
 BOUNDED = LOOSE.replace(bounds={"delta": 2.0, "control": 0.25, "loss": 10.0, "tau": 9.0})

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from hansa import Client, Drift, InProcess, Key, Model, Plan, State, Training, TrainResult, synchronous
+from hansa import Client, InProcess, Key, Plan, State, Training, synchronous
 from hansa import data as local
+from hansa.models import Drift, Model, TrainResult
 from hansa.training import MOMENTUM
 
 

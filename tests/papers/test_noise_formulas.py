@@ -18,16 +18,16 @@ from hansa import (
     DiscreteGaussianNoise,
     Everyone,
     InTurn,
-    Ledger,
     Plan,
     Quantize,
-    Release,
     SkellamNoise,
     Softmax,
     Training,
     Weigh,
-    planned_privacy,
 )
+from hansa.privacy import planned_privacy
+from hansa.privacy.ledger import Ledger
+from hansa.privacy.mechanisms import Release
 
 DELTA = 1e-6
 ORDERS = [*range(2, 64), 128, 256, 512, 1024]  # the whole ones that dp-accounting tries

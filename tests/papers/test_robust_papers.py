@@ -26,7 +26,7 @@ RULES = [
 FAR = (1e3, -1e12, 1e160, -1.7e308)
 
 
-def name(rule: h.RobustRule) -> str:
+def name(rule: h.aggregators.RobustRule) -> str:
     return type(rule).__name__
 
 
@@ -153,7 +153,7 @@ def test_geometric_median_is_stationary() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=name)
-def test_the_order_of_vectors_does_not_matter(rule: h.RobustRule) -> None:
+def test_the_order_of_vectors_does_not_matter(rule: h.aggregators.RobustRule) -> None:
     V = normal(12, 40)
     for seed in range(5):
         order = h.Key.of(seed).rng().permutation(len(V))
@@ -161,13 +161,13 @@ def test_the_order_of_vectors_does_not_matter(rule: h.RobustRule) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=name)
-def test_equal_vectors_are_their_own_aggregate(rule: h.RobustRule) -> None:
+def test_equal_vectors_are_their_own_aggregate(rule: h.aggregators.RobustRule) -> None:
     x = normal(1, 20)[0] / 3
     assert rule.rule(np.tile(x, (11, 1))) == pytest.approx(x)
 
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if not isinstance(rule, h.CentredClipping)], ids=name)
-def test_rules_move_and_stretch_with_the_vectors(rule: h.RobustRule) -> None:
+def test_rules_move_and_stretch_with_the_vectors(rule: h.aggregators.RobustRule) -> None:
     """All but centred clipping, which starts at zero and has a length of its own."""
     V, c = normal(12, 40), normal(1, 40, 1)
     assert rule.rule(3 * V + c) == pytest.approx(3 * rule.rule(V) + c[0], abs=1e-5)
@@ -175,7 +175,7 @@ def test_rules_move_and_stretch_with_the_vectors(rule: h.RobustRule) -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=name)
 @pytest.mark.parametrize("far", FAR)
-def test_two_of_eleven_stay_bounded_whatever_their_numbers(rule: h.RobustRule, far: float) -> None:
+def test_two_of_eleven_stay_bounded_whatever_their_numbers(rule: h.aggregators.RobustRule, far: float) -> None:
     """Numbers whose squares, or whose differences, are past all floating point; the mean is carried away."""
     V = normal(11, 30)
     V[2], V[7] = far, -far / 2
@@ -187,7 +187,7 @@ def test_two_of_eleven_stay_bounded_whatever_their_numbers(rule: h.RobustRule, f
 
 
 @pytest.mark.parametrize("rule", RULES, ids=name)
-def test_vectors_are_not_changed(rule: h.RobustRule) -> None:
+def test_vectors_are_not_changed(rule: h.aggregators.RobustRule) -> None:
     V = normal(11, 30)
     before = V.copy()
     rule.rule(V)
@@ -197,7 +197,7 @@ def test_vectors_are_not_changed(rule: h.RobustRule) -> None:
 @pytest.mark.parametrize(
     "rule", [h.Krum(20), h.MultiKrum(20, 50), h.Bulyan(20), *(r for r in RULES if not hasattr(r, "f"))], ids=name
 )
-def test_memory_stays_flat(rule: h.RobustRule) -> None:
+def test_memory_stays_flat(rule: h.aggregators.RobustRule) -> None:
     """100 vectors of 10⁵ numbers are 80 MB; a rule needs an eighth of that, not another copy or n²d."""
     V = normal(100, 100_001)[:, :100_000]
     tracemalloc.start()

@@ -21,24 +21,22 @@ from hansa import (
     GaussianNoise,
     InProcess,
     InTurn,
-    Ledger,
     Median,
     Plan,
-    PlanError,
     Poisson,
     Quantize,
-    Release,
     Softmax,
     State,
     Training,
     Uniform,
     Weigh,
     buffered,
-    planned_privacy,
-    spent_privacy,
-    stop_at_budget,
     synchronous,
 )
+from hansa.errors import PlanError
+from hansa.privacy import planned_privacy, spent_privacy, stop_at_budget
+from hansa.privacy.ledger import Ledger
+from hansa.privacy.mechanisms import Release
 from hansa.rand import Key
 from hansa.transforms.correlated import Matrix, best, reach
 from hansa.transforms.noise import SIDE_SHARE

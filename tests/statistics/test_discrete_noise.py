@@ -29,22 +29,20 @@ from hansa import (
     Key,
     Median,
     Plan,
-    PlanError,
     Poisson,
     Quantize,
     SkellamNoise,
     Softmax,
-    Spec,
     Sum,
-    Total,
     Training,
     Weigh,
-    planned_privacy,
-    spent_privacy,
     synchronous,
 )
+from hansa.errors import PlanError
+from hansa.privacy import planned_privacy, spent_privacy
 from hansa.privacy.mechanisms import discrete_gaussian, skellam
-from hansa.spec import Noise
+from hansa.spec import Noise, Spec
+from hansa.sums import Total
 from hansa.transforms import discrete
 from hansa.transforms.noise import SIDE_SHARE
 

@@ -9,7 +9,8 @@ from scipy import stats
 from torch import nn
 from torch.nn import functional as F
 
-from hansa import Clip, Drift, Key, Model, PerExample, Plan, Softmax, TorchModel, Training, Weigh
+from hansa import Clip, Key, PerExample, Plan, Softmax, TorchModel, Training, Weigh
+from hansa.models import Drift, Model
 from hansa.spec import Vector
 
 KEY = Key.of(0)  # a secret that repeats

@@ -18,23 +18,21 @@ from hansa import (
     GaussianNoise,
     InProcess,
     LaplaceNoise,
-    Ledger,
     Plan,
-    PlanError,
     Poisson,
     Quantize,
-    Release,
     Rotate,
     Softmax,
-    Total,
     Training,
     Weigh,
-    planned_privacy,
-    spent_privacy,
     synchronous,
 )
-from hansa.privacy.mechanisms import laplace
+from hansa.errors import PlanError
+from hansa.privacy import planned_privacy, spent_privacy
+from hansa.privacy.ledger import Ledger
+from hansa.privacy.mechanisms import Release, laplace
 from hansa.rand import Key
+from hansa.sums import Total
 from hansa.transforms.noise import SIDE_SHARE
 
 KEY = Key.of(0)  # a secret that repeats

@@ -20,20 +20,19 @@ from hansa import (
     Everyone,
     FedNova,
     GaussianNoise,
-    Ledger,
-    Pipe,
     Plan,
     Quantize,
-    Release,
     Scaffold,
     Softmax,
-    Total,
     Training,
-    Transform,
     Weigh,
-    planned_privacy,
 )
+from hansa.privacy import planned_privacy
+from hansa.privacy.ledger import Ledger
+from hansa.privacy.mechanisms import Release
 from hansa.rand import Key
+from hansa.sums import Total
+from hansa.transforms import Pipe, Transform
 from hansa.transforms.noise import SIDE_SHARE, shares
 
 KEY = Key.of(0)  # a secret that repeats

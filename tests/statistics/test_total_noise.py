@@ -17,20 +17,19 @@ from hansa import (
     DiscreteGaussianNoise,
     GaussianNoise,
     LaplaceNoise,
-    Pipe,
     Plan,
     Quantize,
     Rotate,
     SkellamNoise,
     Softmax,
-    Total,
     Training,
     Uniform,
     Weigh,
-    planned_privacy,
-    spent_privacy,
 )
+from hansa.privacy import planned_privacy, spent_privacy
 from hansa.rand import Key
+from hansa.sums import Total
+from hansa.transforms import Pipe
 from hansa.transforms.noise import SIDE_SHARE
 
 KEY = Key.of(0)  # a secret that repeats

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from hansa import DataError, HansaError
+from hansa import HansaError
+from hansa.errors import DataError
 from hansa.testing import check_vdaf_vector
 
 BESIDE = Path(__file__).resolve().parents[3] / "shared" / "vectors"

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hansa import ProtocolError
 from hansa.codec import DEPTH, TEXT, decode, dumps, encode, loads
+from hansa.errors import ProtocolError
 
 QUIET, LOUD = struct.unpack(">2d", bytes.fromhex("7ff8000000000abcfff8000000000001"))  # two NaNs of many
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
+from typing import Any
 
 from ..aggregators import NO_VECTOR, Sum
 from ..errors import PlanError, RoundError, printable
@@ -60,7 +61,7 @@ def buffered(
             else:
                 total.add(reply.body * plan.encoded_spec.spread({"delta": (1 + staleness) ** -0.5}, 1.0))
                 participants, idle = [*participants, *reply.who], 0
-        more = {"population": len(roster), "memo": state.transforms, "n": size}
+        more: dict[str, Any] = {"population": len(roster), "memo": state.transforms, "n": size}
         at = plan.context(state.round, state.round, secret=secret, **more)
         mean, skipped = _decoded(plan.decoder(at), total)
         for who in participants:

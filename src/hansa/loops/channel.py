@@ -53,7 +53,7 @@ class ServerChannel:
     """The server's letterbox for one session: say something to many, wait, hear who answered."""
 
     def __init__(self, plan: Plan, runtime: Runtime, state: State, session: int, secret: Key):
-        self.runtime, self.lost, self.wire = runtime, dict[str, str](), plan.encoded_spec
+        self.runtime, self.excluded, self.wire = runtime, dict[str, str](), plan.encoded_spec
         self.head = Request(plan.digest, state.round, session, plan.broadcast(state), {}, plan.sample.deadline)
         self.head = replace(self.head, run=secret.child("name").secret.hex())  # a run is called what its secret says
         self._turns = dict[str, int]()  # how often each was asked
@@ -85,7 +85,7 @@ class ServerChannel:
 
     def exclude(self, who: str, why: str) -> None:
         """Leave out one who answered, for a reason."""
-        self.lost[who] = printable(why)
+        self.excluded[who] = printable(why)
 
     def _send(self, bodies: Mapping[str, Any], fold: bool = False) -> None:
         turn = max((self._turns.get(who, 0) for who in bodies), default=0)
@@ -98,7 +98,7 @@ class ServerChannel:
             reply = self._next(waiting)
             waiting -= set(reply.who)
             if reply.body is None:
-                self.lost |= dict.fromkeys(reply.who, reply.why)
+                self.excluded |= dict.fromkeys(reply.who, reply.why)
             else:
                 yield reply
 

@@ -29,24 +29,24 @@ def synchronous(plan: Plan, runtime: Runtime, state: State | None = None, secret
     named = runtime.named or not secret.hides
     while state.round < plan.rounds:
         roster = runtime.roster()
-        letters = ServerChannel(plan, runtime, state, session=state.round, secret=secret)
-        fingerprint = letters.head.fingerprint if plan.binds else b""
+        channel = ServerChannel(plan, runtime, state, session=state.round, secret=secret)
+        fingerprint = channel.head.fingerprint if plan.binds else b""
         more: dict[str, Any] = {"population": len(roster), "memo": state.transforms}
         at = plan.context(
-            state.round, state.round, secret=secret, run=letters.head.run, fingerprint=fingerprint, **more
+            state.round, state.round, secret=secret, run=channel.head.run, fingerprint=fingerprint, **more
         )
         cohort, skipped = plan.cohort(roster, at), ""
         try:
-            mean, participants = plan.aggregator.server(letters, cohort, plan.decoder(at))
+            mean, participants = plan.aggregator.server(channel, cohort, plan.decoder(at))
         except RoundError as error:
             mean, participants, skipped = None, [], printable(str(error))
         # a single attacker, asked alone, could end the run; and its end would tell who was in a secret sample
         if len(cohort) >= plan.sample.quorum and not plan.encoded_spec.hidden:
-            check_mistakes(len(cohort), {who: why for who, why in letters.lost.items() if who in cohort})
-        excluded = dict.fromkeys(cohort, FAILED) | letters.lost if skipped else letters.lost
+            check_mistakes(len(cohort), {who: why for who, why in channel.excluded.items() if who in cohort})
+        excluded = dict.fromkeys(cohort, FAILED) | channel.excluded if skipped else channel.excluded
         state = plan.absorb(
             state, mean, participants, replace(at, n=len(participants)), excluded=excluded, skipped=skipped, named=named
         )
         if missing := cohort if state.skipped else list(excluded):
-            runtime.rollback(letters.head.session, missing)
+            runtime.rollback(channel.head.session, missing)
         yield state
