@@ -149,7 +149,7 @@ def test_a_language_model_learns_with_a_loss_of_its_own() -> None:
 
 
 def test_a_frozen_base_is_there_once_for_all_clients() -> None:
-    """Clients, workers' channel and checkpoints do not grow with the base."""
+    """Clients, workers' messages and checkpoints do not grow with the base."""
     model = TorchModel(adapted(vocabulary=20_000), F.cross_entropy)
     base = sum(p.numel() for p in model._net.parameters()) * 4
     plan = h.Plan(model)
