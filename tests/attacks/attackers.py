@@ -170,7 +170,7 @@ def clients_of(plan: h.Plan, attack: str = "", f: int = 0, alpha: float | None =
         partition.iid(len(y), CLIENTS, key) if alpha is None else partition.dirichlet(y, CLIENTS, alpha, key, least=10)
     )
     data = {f"client-{i:02d}": (x[part], y[part]) for i, part in enumerate(rows)}
-    lying = set(key.child("attackers").rng().permutation(sorted(data))[:f].tolist())
+    lying = set(key.child("liars").rng().permutation(sorted(data))[:f].tolist())
     honest = [h.Client(who, plan, part) for who, part in data.items() if who not in lying]
     if not lying:
         return honest
