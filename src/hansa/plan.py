@@ -16,7 +16,7 @@ from .algorithms import Algorithm, ClientState, FedAvg
 from .codec import dumps
 from .errors import PlanError, number
 from .known import own
-from .models import Foretold, Model, TrainResult
+from .models import ClientModel, Model, TrainResult
 from .rand import Key
 from .sample import Everyone, Sample
 from .spec import Bound, Interval, Spec, SumFacts, Vector, ends
@@ -246,16 +246,12 @@ class Plan:
 
         `done`: trainings that need not be done any more, by their keys.
         """
-        model = self.model if not done else Foretold(self.model, done, now=True)
-        self.model.keep(client_state.get("model", {}))
-        try:
-            scores = self.model.score(broadcast["x"], held) if held is not None and self.training.report else {}
-            there = self.training_context(at)
-            parts, client_state = self.algorithm.client(model, broadcast, client_state, data, self.training, there)
-        finally:  # a client that fails leaves nothing of its own in the model
-            kept = self.model.kept()
-        if kept:
-            client_state = {**client_state, "model": kept}
+        model = ClientModel(self.model, client_state.get("model", {}), done or {})
+        scores = model.score(broadcast["x"], held) if held is not None and self.training.report else {}
+        there = self.training_context(at)
+        parts, client_state = self.algorithm.client(model, broadcast, client_state, data, self.training, there)
+        if model.local:
+            client_state = {**client_state, "model": dict(model.local)}
         parts |= {f"val_{name}": value for name, value in scores.items()}
         if self._carried:
             delta = np.ravel(parts["delta"])

@@ -413,7 +413,7 @@ class Density(h.Softmax):
     def train(self, *args: Any) -> Any:
         return replace(super().train(*args), loss=-3.0)
 
-    def score(self, x: h.Vector, data: Any) -> dict[str, float]:
+    def score(self, x: h.Vector, data: Any, *local: Any) -> dict[str, float]:
         return {"loss": -2.0}
 
 

@@ -46,6 +46,39 @@ class Shares(Softmax):
         return replace(fit, x=self.store)
 
 
+class Haunted(Softmax):
+    """Go on from what the last client left."""
+
+    left = 0
+
+    def train(self, *given: Any) -> TrainResult:
+        fit = super().train(*given)
+        type(self).left += 1
+        return replace(fit, local={"left": np.array(self.left)})
+
+
+class Overwrites(Softmax):
+    """Renew a client's own numbers in place."""
+
+    def train(self, x: Any, data: Any, training: Training, drift: Drift, key: Key, local: Any = None) -> TrainResult:
+        fit, own = super().train(x, data, training, drift, key), local or {"seen": np.zeros(1)}
+        own["seen"] += 1
+        return replace(fit, local=own)
+
+
+class Clings(Softmax):
+    """Score with what the last client has scored with."""
+
+    own: Any = {}  # noqa: RUF012
+
+    def train(self, *given: Any) -> TrainResult:
+        return replace(super().train(*given), local={"scale": np.array(2.0)})
+
+    def score(self, x: Any, data: Any, local: Any = None) -> dict[str, float]:
+        type(self).own = local or self.own
+        return {k: v * float(self.own.get("scale", 1.0)) for k, v in super().score(x, data).items()}
+
+
 class Scribbles(Softmax):
     """Train in the vector that is given."""
 
@@ -74,21 +107,21 @@ class OwnDice(Softmax):
 class Deaf(Softmax):
     """Train without any drift."""
 
-    def train(self, x: Any, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult:
+    def train(self, x: Any, data: Any, training: Training, drift: Drift, key: Key, *local: Any) -> TrainResult:
         return super().train(x, data, training, Drift(), key)
 
 
 class Centreless(Softmax):
     """Pull to the start, whatever the centre."""
 
-    def train(self, x: Any, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult:
+    def train(self, x: Any, data: Any, training: Training, drift: Drift, key: Key, *local: Any) -> TrainResult:
         return super().train(x, data, training, replace(drift, centre=None), key)
 
 
 class Upside(Softmax):
     """Add the shift to the step, not to the gradient."""
 
-    def train(self, x: Any, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult:
+    def train(self, x: Any, data: Any, training: Training, drift: Drift, key: Key, *local: Any) -> TrainResult:
         turned = None if drift.shift is None else -drift.shift
         return super().train(x, data, training, replace(drift, shift=turned), key)
 
@@ -104,7 +137,7 @@ class MovesStatistics(Softmax):
 class Sums(Softmax):
     """Give sums for scores."""
 
-    def score(self, x: Any, data: Any) -> dict[str, float]:
+    def score(self, x: Any, data: Any, *local: Any) -> dict[str, float]:
         n = len(data[1])
         return {name: value * n for name, value in super().score(x, data).items()}
 
@@ -112,7 +145,7 @@ class Sums(Softmax):
 class Extra(Softmax):
     """Give a score that is not declared."""
 
-    def score(self, x: Any, data: Any) -> dict[str, float]:
+    def score(self, x: Any, data: Any, *local: Any) -> dict[str, float]:
         return {**super().score(x, data), "f1": 0.5}
 
 
@@ -136,7 +169,7 @@ class Anonymous(Softmax):
 class Tireless(Softmax):
     """Take twice the steps."""
 
-    def train(self, x: Any, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult:
+    def train(self, x: Any, data: Any, training: Training, drift: Drift, key: Key, *local: Any) -> TrainResult:
         more = replace(training, steps=2 * training.steps) if training.steps else training
         return super().train(x, data, more, drift, key)
 
@@ -169,6 +202,9 @@ class Nameless(Softmax):
         (Scribbles, "modifies the vector"),
         (Shuffles, "modifies its data"),
         (OwnDice, "not a function of its arguments"),
+        (Haunted, "nothing of a client may stay"),
+        (Overwrites, "modifies the client's own statistics"),
+        (Clings, "something else when it is called again"),
         (Deaf, "a drift's pull"),
         (Centreless, "a drift's pull"),
         (Upside, "a drift's shift"),

@@ -326,9 +326,7 @@ def test_statistics_travel_or_stay(make: Any) -> None:
     assert kept[0].keys() == kept[1].keys()
     assert max(np.abs(np.subtract(kept[0][name], kept[1][name], dtype=float)).max() for name in kept[0]) > 0.1
     before = local_model.score(state.x, (A, y))
-    local_model.keep(kept[0])
-    assert local_model.score(state.x, (A, y)) != before
-    local_model.keep({})
+    assert local_model.score(state.x, (A, y), kept[0]) != before
     assert local_model.score(state.x, (A, y)) == before
 
 

@@ -140,9 +140,7 @@ def test_local_statistics_stay_with_their_client() -> None:
     kept = [client.client_state["model"] for client in clients.values()]
     assert max(np.abs(kept[0][name] - kept[1][name]).max() for name in kept[0]) > 0.1
     plain = model.score(state.x, points(50, 5))
-    model.keep(kept[0])
-    assert model.score(state.x, points(50, 5)) != plain
-    model.keep({})
+    assert model.score(state.x, points(50, 5), kept[0]) != plain
     assert model.score(state.x, points(50, 5)) == plain
 
 

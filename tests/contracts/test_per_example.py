@@ -236,7 +236,7 @@ class Plain(Model):
     def start(self, key: Key) -> Vector:
         return np.zeros(2)
 
-    def train(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult:
+    def train(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key, *local: Any) -> TrainResult:
         return TrainResult(x, 1, 0.0)
 
 

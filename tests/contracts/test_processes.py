@@ -165,7 +165,7 @@ class Noted(h.Softmax):
     file: str = ""
     wait: bool = False
 
-    def train(self, x: Any, data: Any, training: Any, drift: Any, key: Any) -> h.models.TrainResult:
+    def train(self, x: Any, data: Any, training: Any, drift: Any, key: Any, *local: Any) -> h.models.TrainResult:
         until = time.monotonic() + 60
         while self.wait and len(data[1]) == 1500 and len(trained(self.file)) < 7:
             assert time.monotonic() < until, "nobody else trains"
@@ -368,7 +368,7 @@ def test_a_library_with_threads_is_not_forked(tmp_path: Path, monkeypatch: pytes
 class Slow(h.Softmax):
     seconds: float = 0.0
 
-    def train(self, x: Any, data: Any, training: Any, drift: Any, key: Any) -> h.models.TrainResult:
+    def train(self, x: Any, data: Any, training: Any, drift: Any, key: Any, *local: Any) -> h.models.TrainResult:
         if len(data[1]) == 7:
             time.sleep(self.seconds)
         return super().train(x, data, training, drift, key)

@@ -26,7 +26,7 @@ class Quadratic(Model):
     def start(self, key: Key) -> Any:
         return np.array(self.first)
 
-    def train(self, x: Any, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult:
+    def train(self, x: Any, data: Any, training: Training, drift: Drift, key: Key, *own: Any) -> TrainResult:
         """y ← y − η m,  m ← β m + mean a (y − b) + pull·(y − x₀) + shift,  with β = 0 for plain SGD."""
         y, m, losses = np.array(x), np.zeros(self.size), []
         centre = x if drift.centre is None else drift.centre
@@ -39,7 +39,7 @@ class Quadratic(Model):
             y = y - training.learning_rate * m
         return TrainResult(y, len(losses), float(np.mean(losses)))
 
-    def score(self, x: Any, data: Any) -> dict[str, float]:
+    def score(self, x: Any, data: Any, *own: Any) -> dict[str, float]:
         a, b = data
         return {"loss": float((a * (x - b) ** 2).sum() / 2 / len(a))}
 

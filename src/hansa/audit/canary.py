@@ -14,14 +14,14 @@ from ..aggregators import RobustRule, Sum
 from ..app import App
 from ..errors import AppError, RoundError
 from ..messages import Reply, Request
-from ..models import Drift, Model, TrainResult
+from ..models import NO_LOCAL, Drift, Local, Model, ModelView, TrainResult
 from ..parties.client import Client
 from ..plan import Plan
 from ..privacy import planned_privacy, spent_privacy, stop_at_budget
 from ..privacy.ledger import Guarantee
 from ..rand import Key
 from ..runtimes.inprocess import InProcess
-from ..spec import Bound, Vector
+from ..spec import Vector
 from ..state import State
 from ..sums import Total
 from ..training import Training
@@ -59,7 +59,7 @@ class Directions:
 
 
 @dataclass(frozen=True)
-class CanaryModel(Model):
+class CanaryModel(ModelView):
     """Another model; but whose data is a canary's moves along the canary's direction, instead of training.
 
     So a canary is a client like all others: its algorithm, clip, weight, noise and aggregator are those of the plan.
@@ -69,65 +69,22 @@ class CanaryModel(Model):
     steps: Vector = field(repr=False)  # [m] how far each goes: length, 0, or −length
     directions: Directions = field(repr=False)
 
-    @property
-    def size(self) -> int:  # type: ignore[override]
-        """That of the model."""
-        return self.model.size
-
-    @property
-    def metrics(self) -> Mapping[str, Bound]:  # type: ignore[override]
-        """Those of the model."""
-        return self.model.metrics
-
-    @property
-    def private(self) -> bool:  # type: ignore[override]
-        """As the model."""
-        return self.model.private
-
-    @property
-    def trainable(self) -> int:
-        """As the model."""
-        return self.model.trainable
-
-    @property
-    def domain(self) -> Vector:
-        """As the model."""
-        return self.model.domain
-
-    def plan(self, training: Training) -> None:
-        """As the model."""
-        self.model.plan(training)
-
-    def start(self, key: Key) -> Vector:
-        """As the model."""
-        return self.model.start(key)
-
-    def train(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult:
+    def train(
+        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key, local: Local = NO_LOCAL
+    ) -> TrainResult:
         """x + sᵢ·uᵢ for canary i, and what the model learns for everybody else."""
         if (i := _canary(data)) is None:
-            return self.model.train(x, data, training, drift, key)
+            return self.model.train(x, data, training, drift, key, local)
         return TrainResult(x + self.steps[i] * self.directions.along(i, self.size), 1, 0.0)
 
-    def score(self, x: Vector, data: Any) -> dict[str, float]:
+    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
         """As the model; zeros for a canary."""
-        return dict.fromkeys(self.metrics, 0.0) if _canary(data) is not None else self.model.score(x, data)
+        return dict.fromkeys(self.metrics, 0.0) if _canary(data) is not None else self.model.score(x, data, local)
 
     def check(self, data: Any, who: str) -> None:
         """As the model; a canary's data is always right."""
         if _canary(data) is None:
             self.model.check(data, who)
-
-    def tensors(self, x: Vector) -> dict[str, Vector]:
-        """As the model."""
-        return self.model.tensors(x)
-
-    def keep(self, memo: dict[str, Any]) -> None:
-        """As the model."""
-        self.model.keep(memo)
-
-    def kept(self) -> dict[str, Any]:
-        """As the model."""
-        return self.model.kept()
 
 
 @dataclass(frozen=True)

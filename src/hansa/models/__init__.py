@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,13 +29,18 @@ class Drift:
     centre: Vector | None = field(default=None, repr=False)  # [size] x₀; where not given, the start of the training
 
 
+Local = Mapping[str, Any]  # name → array: statistics that a client keeps to itself, from training to training
+NO_LOCAL: Local = MappingProxyType({})  # for a client that has none, or none yet
+
+
 @dataclass(frozen=True)
 class TrainResult:
-    """What training gave: the new vector [size], the number of steps taken, the mean loss over them."""
+    """What training gave: the new vector [size], how many steps, their mean loss, and what stays with the client."""
 
     x: Vector = field(repr=False)
     steps: int
     loss: float
+    local: Local = field(default_factory=dict, repr=False)
 
 
 class Job(NamedTuple):
@@ -44,6 +50,7 @@ class Job(NamedTuple):
     data: Any
     drift: Drift
     key: Key
+    local: Local = NO_LOCAL
 
     def __repr__(self) -> str:
         return "<Job>"
@@ -85,16 +92,18 @@ class Model:
         """The vector [size] that the federation starts from."""
         raise TypeError(f"{type(self).__name__} does not say where it starts")
 
-    def train(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult:
-        """Train from x on one client's data."""
+    def train(
+        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key, local: Local = NO_LOCAL
+    ) -> TrainResult:
+        """Train from x on one client's data, with its own statistics; nothing of the client stays in the model."""
         raise TypeError(f"{type(self).__name__} does not say how it trains")
 
     def train_all(self, jobs: Sequence[Job], training: Training) -> list[TrainResult]:
         """Train many clients; what `train` gives for each."""
-        return [self.train(x, data, training, drift, key) for x, data, drift, key in jobs]
+        return [self.train(job.x, job.data, training, job.drift, job.key, job.local) for job in jobs]
 
-    def score(self, x: Vector, data: Any) -> dict[str, float]:
-        """The `metrics` of x on `data`, as means over its examples."""
+    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
+        """The `metrics` of x on `data`, as means over its examples; with a client's own statistics."""
         raise TypeError(f"{type(self).__name__} does not say how it scores")
 
     def check(self, data: Any, who: str) -> None:
@@ -108,39 +117,80 @@ class Model:
         """Why no client can honestly say this of the model, or nothing; asked where the server sees what each says."""
         return ""
 
-    def keep(self, memo: dict[str, Any]) -> None:
-        """Take up the numbers that a client keeps to itself (local statistics); {} for the first ones."""
 
-    def kept(self) -> dict[str, Any]:
-        """The numbers that a client keeps to itself after training."""
-        return {}
-
-
-@dataclass(frozen=True)
-class Foretold(Model):
-    """A model some of whose trainings are done already, by their keys; the others are done now, or raise Undone."""
+class ModelView(Model):
+    """Another model; a subclass says what is different."""
 
     model: Model
-    done: Mapping[Key, TrainResult] = field(repr=False)
-    now: bool
 
     @property
     def size(self) -> int:  # type: ignore[override]
-        """That of the model."""
+        """As the model."""
         return self.model.size
 
     @property
+    def metrics(self) -> Mapping[str, Bound]:  # type: ignore[override]
+        """As the model."""
+        return self.model.metrics
+
+    @property
+    def private(self) -> bool:  # type: ignore[override]
+        """As the model."""
+        return self.model.private
+
+    @property
     def trainable(self) -> int:
-        """That of the model."""
+        """As the model."""
         return self.model.trainable
 
-    def train(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult:
-        """What is done, or what the model makes of it now."""
-        if key in self.done:
-            return self.done[key]
-        if not self.now:
-            raise Undone(Job(x, data, drift, key))
-        return self.model.train(x, data, training, drift, key)
+    @property
+    def domain(self) -> Vector:
+        """As the model."""
+        return self.model.domain
+
+    def plan(self, training: Training) -> None:
+        """As the model."""
+        self.model.plan(training)
+
+    def start(self, key: Key) -> Vector:
+        """As the model."""
+        return self.model.start(key)
+
+    def tensors(self, x: Vector) -> dict[str, Vector]:
+        """As the model."""
+        return self.model.tensors(x)
+
+
+@dataclass
+class ClientModel(ModelView):
+    """A model as one client of one round has it: with statistics of its own, which each training renews.
+
+    Trainings that are done already are looked up by their keys; the others are done now, or raise Undone.
+    """
+
+    model: Model
+    local: Local = field(default_factory=dict, repr=False)
+    done: Mapping[Key, TrainResult] = field(default_factory=dict, repr=False)
+    now: bool = True
+
+    def __getattr__(self, name: str) -> Any:
+        """What only this kind of model has."""
+        return getattr(self.__dict__["model"], name)
+
+    def train(
+        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key, local: Local = NO_LOCAL
+    ) -> TrainResult:
+        """What is done, or what the model makes of it now; from the client's own statistics where none are given."""
+        job = Job(x, data, drift, key, local or self.local)
+        if key not in self.done and not self.now:
+            raise Undone(job)
+        result = self.done[key] if key in self.done else self.model.train(x, data, training, drift, key, job.local)
+        self.local = result.local
+        return result
+
+    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
+        """As the model, with the client's own statistics where none are given."""
+        return self.model.score(x, data, local or self.local)
 
 
 class Undone(Exception):

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import data as local
+from .. import data as reader
 from ..errors import DataError, PlanError
 from ..rand import Key
 from ..spec import Bound, Vector
 from ..training import Training
-from . import Drift, Model, TrainResult
+from . import NO_LOCAL, Drift, Local, Model, TrainResult
 from .metrics import LOSS, RATE
 
 try:
@@ -135,14 +135,16 @@ class SklearnModel(Model):
 
     # ── training ──
 
-    def train(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult:
+    def train(
+        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key, local: Local = NO_LOCAL
+    ) -> TrainResult:
         """SGD over the examples; the drift after each batch."""
         self.plan(training)
         y, eta, losses = np.array(x, np.float64), training.learning_rate, []
         x0 = x if drift.centre is None else drift.centre
         shift = 0.0 if drift.shift is None else drift.shift
         estimator = self.fitted(x)
-        for batch in local.batches(data, training, key):
+        for batch in reader.batches(data, training, key):
             A, target = self._arrays(batch)
             losses.append(float(self._losses(y, A, target).mean()))
             self._put(estimator, y)
@@ -202,10 +204,10 @@ class SklearnModel(Model):
         name, m = "perceptron" if isinstance(self.estimator, Perceptron) else self.estimator.loss, signs * z
         return np.asarray((LOSSES[name](m) if name in LOSSES else (1 - m) ** 2).sum(1))
 
-    def score(self, x: Vector, data: Any) -> dict[str, float]:
+    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
         """The mean loss without penalty, summed over rows (a regressor's is the mean square), and the accuracy."""
         n, loss, right = 0, 0.0, 0
-        for batch in local.whole(data):
+        for batch in reader.whole(data):
             A, y = self._arrays(batch)
             n, loss = n + len(y), loss + float(self._losses(x, A, y).sum())
             if self.classes is not None:
@@ -215,7 +217,7 @@ class SklearnModel(Model):
 
     def check(self, data: Any, who: str) -> None:
         """Shapes and labels of the first batch."""
-        batch = next(iter(local.whole(data)))
+        batch = next(iter(reader.whole(data)))
         if len(batch) != 2:
             raise DataError(
                 f"{who} has {len(batch) - 1} arrays of inputs.",

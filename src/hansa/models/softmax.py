@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import data as local
+from .. import data as reader
 from ..errors import DataError, PlanError, number
 from ..rand import Key
 from ..spec import Vector
 from ..training import Training
-from . import Drift, Model, TrainResult
+from . import NO_LOCAL, Drift, Local, Model, TrainResult
 from .metrics import LOSS, RATE
 
 SCORES = {"loss": LOSS, "accuracy": RATE}
@@ -58,15 +58,17 @@ class Softmax(Model):
                 "Write Training(optimizer='sgd'), or use TorchModel.",
             )
 
-    def train(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult:
+    def train(
+        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key, local: Local = NO_LOCAL
+    ) -> TrainResult:
         """Plain SGD on the mean loss of each batch; with `private`, on clipped gradients with noise."""
         W = np.array(x, np.float64).reshape(self.features + 1, self.classes)
         x0 = np.asarray(x if drift.centre is None else drift.centre).reshape(W.shape)
         shift = 0.0 if drift.shift is None else drift.shift.reshape(W.shape)
         pull, eta, decay, private = drift.pull, training.learning_rate, training.weight_decay, training.private
-        losses, b = [], training.schedule(local.count(data))[0] if private else 0
-        for step, batch in enumerate(local.batches(data, training, key)):
-            loss, g = self._gradient(W, *local.pair(batch), private.clip if private else math.inf, b)
+        losses, b = [], training.schedule(reader.count(data))[0] if private else 0
+        for step, batch in enumerate(reader.batches(data, training, key)):
+            loss, g = self._gradient(W, *reader.pair(batch), private.clip if private else math.inf, b)
             if private:
                 g += private.drawn(g.shape, key.child("noise", step)) / b
             if pull:
@@ -105,11 +107,11 @@ class Softmax(Model):
         Z /= Z.sum(1, keepdims=True)
         return np.asarray(Z)
 
-    def score(self, x: Vector, data: Any) -> dict[str, float]:
+    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
         """Mean loss and accuracy."""
         W, n, loss, right = np.asarray(x).reshape(self.features + 1, self.classes), 0, 0.0, 0
-        for batch in local.whole(data):
-            A, y = local.pair(batch)
+        for batch in reader.whole(data):
+            A, y = reader.pair(batch)
             P = self._probabilities(W, A.reshape(len(y), -1))
             n, right = n + len(y), right + int((P.argmax(1) == y).sum())
             loss -= float(np.log(P[np.arange(len(y)), y] + 1e-12).sum())
@@ -117,8 +119,8 @@ class Softmax(Model):
 
     def check(self, data: Any, who: str) -> None:
         """Shapes and labels of all examples."""
-        for batch in local.whole(data):
-            self._check(*local.pair(batch), who)
+        for batch in reader.whole(data):
+            self._check(*reader.pair(batch), who)
 
     def _check(self, A: Any, y: Any, who: str) -> None:
         if isinstance(A, tuple | dict) or A.size != len(A) * self.features:

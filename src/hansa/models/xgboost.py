@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import data as local
+from .. import data as reader
 from ..errors import DataError, PlanError, ProtocolError, number
 from ..rand import Key
 from ..spec import Bound, Vector
 from ..training import Training
-from . import Drift, Model, TrainResult
+from . import NO_LOCAL, Drift, Local, Model, TrainResult
 from .metrics import LOSS, RATE
 
 try:
@@ -130,7 +130,9 @@ class XgboostModel(Model):
 
     # ── training ──
 
-    def train(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult:
+    def train(
+        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key, local: Local = NO_LOCAL
+    ) -> TrainResult:
         """x, a share of 1, and the trees of `iterations` iterations."""
         self.plan(training)
         A, y = self._arrays(data)
@@ -152,7 +154,7 @@ class XgboostModel(Model):
         return xgb.DMatrix(A, label=y, nthread=int(self._params["nthread"]))
 
     def _arrays(self, data: Any) -> tuple[Vector, Vector]:
-        pairs = [local.pair(batch) for batch in local.whole(data)]
+        pairs = [reader.pair(batch) for batch in reader.whole(data)]
         A, y = (np.concatenate(column) for column in zip(*pairs, strict=True))
         return np.asarray(A, np.float32), y
 
@@ -223,11 +225,11 @@ class XgboostModel(Model):
     def _losses(self, margin: Vector, y: Vector) -> Vector:
         return LOSSES[self.params["objective"]](margin.astype(np.float64), np.asarray(y))
 
-    def score(self, x: Vector, data: Any) -> dict[str, float]:
+    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
         """The mean loss, and the accuracy."""
         booster, n, sums = self._held(x), 0, dict.fromkeys(self.metrics, 0.0)
-        for batch in local.whole(data):
-            A, y = local.pair(batch)
+        for batch in reader.whole(data):
+            A, y = reader.pair(batch)
             margin = booster.predict(self._matrix(np.asarray(A, np.float32), y), output_margin=True)
             n, sums["loss"] = n + len(y), sums["loss"] + float(self._losses(margin, y).sum())
             if "accuracy" in sums:
@@ -236,7 +238,7 @@ class XgboostModel(Model):
 
     def check(self, data: Any, who: str) -> None:
         """Shapes and labels of all examples."""
-        for A, y in map(local.pair, local.whole(data)):
+        for A, y in map(reader.pair, reader.whole(data)):
             if not isinstance(A, np.ndarray) or A.ndim != 2 or A.shape[1] != self.features:
                 found = f"shape {A.shape}" if isinstance(A, np.ndarray) else f"{len(A)} arrays"
                 raise DataError(

@@ -17,7 +17,7 @@ from ..codec import dumps
 from ..data.batches import examples_at_a_glance
 from ..errors import DataError, HansaError, ProtocolError
 from ..messages import Request
-from ..models import Foretold, Job, TrainResult, Undone
+from ..models import ClientModel, Job, TrainResult, Undone
 from ..rand import Key
 from ..spec import Vector
 from ..transforms import Context
@@ -124,7 +124,8 @@ class Client(Party):
         try:
             train, _, examples = self.parts
             vectors, memo = self._heard(request)
-            at, model = self._context(request, examples, memo), Foretold(plan.model, self._done, now=False)
+            at = self._context(request, examples, memo)
+            model = ClientModel(plan.model, self.client_state.get("model", {}), self._done, now=False)
             plan.algorithm.client(model, vectors, self.client_state, train, plan.training, plan.training_context(at))
         except Undone as asked:
             return asked.job

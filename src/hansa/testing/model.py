@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import data as local
+from .. import data as reader
 from ..errors import DataError, PlanError
-from ..models import Drift, Model, TrainResult
+from ..models import NO_LOCAL, Drift, Local, Model, TrainResult
 from ..spec import Vector, ends
 from ..training import OPTIMIZERS, Training
 from .asserts import KEY, equal, is_plain, require
@@ -54,7 +55,7 @@ def _copies(data: Any) -> list[Any]:
         {key: column.copy() for key, column in batch.items()}
         if isinstance(batch, dict)
         else tuple(column.copy() for column in batch)
-        for batch in local.whole(data)
+        for batch in reader.whole(data)
     ]
 
 
@@ -72,12 +73,14 @@ def _starts(model: Model) -> Vector:
     return x
 
 
-def _fit(model: Model, x: Vector, data: Any, training: Training, drift: Drift, key: object = 0) -> TrainResult:
-    """One training, by a client that remembers nothing."""
-    model.keep({})
-    before = x.copy()
-    fit = model.train(x, data, training, drift, KEY.child(key))
+def _fit(
+    model: Model, x: Vector, data: Any, training: Training, drift: Drift, key: object = 0, local: Local = NO_LOCAL
+) -> TrainResult:
+    """One training, by a client that remembers nothing but `local`."""
+    before, own = x.copy(), copy.deepcopy(dict(local))
+    fit = model.train(x, data, training, drift, KEY.child(key), local)
     require(equal(x, before), f"{model!r}: train() modifies the vector it starts from; work on a copy.")
+    require(equal(dict(local), own), f"{model!r}: train() modifies the client's own statistics; work on a copy.")
     require(
         isinstance(fit.x, np.ndarray) and fit.x.shape == x.shape and np.isfinite(fit.x).all(),
         f"{model!r}: train() must give {model.size} finite numbers in one NumPy array; is the learning rate too high?",
@@ -90,13 +93,23 @@ def _trains(model: Model, x: Vector, data: Any, training: Training) -> None:
     """Training is a function of its arguments, and takes as many steps as it is told."""
     first = _fit(model, x, data, training, Drift())
     kept = first.x.copy()
-    require(is_plain(model.kept()), f"{model!r}: kept() must be a dict of numbers and arrays.")
+    local = dict(first.local)
+    require(is_plain(local), f"{model!r}: `local` of a TrainResult must be a dict of numbers and arrays.")
     _fit(model, x + 0.01, data, training, Drift(), key=1)
     require(equal(first.x, kept), f"{model!r}: the vector that train() gave changes in the next training; give a copy.")
     again = _fit(model, x, data, training, Drift())
     require(
-        equal(first.x, again.x) and first.steps == again.steps and equal(first.loss, again.loss),
-        f"{model!r}: train() is not a function of its arguments; what is random must come from the key.",
+        equal(first.x, again.x)
+        and first.steps == again.steps
+        and equal(first.loss, again.loss)
+        and equal(local, dict(again.local)),
+        f"{model!r}: train() is not a function of its arguments; what is random must come from the key, and nothing "
+        "of a client may stay in the model.",
+    )
+    renewed = [_fit(model, x, data, training, Drift(), key=2, local=local) for _ in range(2)]
+    require(
+        equal(*[(one.x, dict(one.local)) for one in renewed]),
+        f"{model!r}: train() is no function of the client's own statistics; they pass through `local` alone.",
     )
     three = _fit(model, x, data, replace(training, steps=3), Drift())
     require(three.steps == 3, f"{model!r}: Training(steps=3) took {three.steps} steps.")
@@ -137,7 +150,10 @@ def _drifts(model: Model, x: Vector, data: Any, training: Training, close: float
 def _scores(model: Model, x: Vector, data: Any, training: Training) -> None:
     """Scores are the declared metrics, as means over the examples, and training betters the loss."""
     before = x.copy()
-    score, again = model.score(x, data), model.score(x, data)
+    local = _fit(model, x, data, training, Drift()).local
+    score = model.score(x, data)
+    model.score(x, data, local)
+    again = model.score(x, data)
     require(equal(x, before), f"{model!r}: score() modifies the vector.")
     require(
         score.keys() == model.metrics.keys(),
@@ -148,10 +164,10 @@ def _scores(model: Model, x: Vector, data: Any, training: Training) -> None:
         value, (low, high) = score[metric], ends(bound)
         require(low - 1e-9 <= value <= high, f"{model!r}: {metric} is {value}; `metrics` declares {low:g} … {high:g}.")
     batches = _copies(data)
-    sizes = [local.count(batch) for batch in batches]
+    sizes = [reader.count(batch) for batch in batches]
     if len(batches) == 1 and sizes[0] > 2:
         cut = sizes[0] // 3
-        batches = [local.take(batches[0], np.arange(cut)), local.take(batches[0], np.arange(cut, sizes[0]))]
+        batches = [reader.take(batches[0], np.arange(cut)), reader.take(batches[0], np.arange(cut, sizes[0]))]
         sizes = [cut, sizes[0] - cut]
     for metric in model.metrics:
         parts = [model.score(x, batch)[metric] for batch in batches]

@@ -11,14 +11,14 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ... import data as local
+from ... import data as reader
 from ...data.blocks import Layout, arrays, blocks, lengthened, noises, power
 from ...data.inputs import LABELS, parts, pieces, target
 from ...errors import DataError, PlanError
 from ...rand import Key
 from ...spec import Bound, Vector
 from ...training import Training
-from .. import Drift, Model, TrainResult
+from .. import NO_LOCAL, Drift, Local, Model, TrainResult
 from ..checks import check_choices, check_finite, check_length, passing, spell
 from ..metrics import RATE, bounds
 from ..statistics import lower_ends
@@ -158,11 +158,10 @@ class JaxModel(Model):
         self._layout = Layout(tuple(leaf.shape for leaf in first))
         self._start, self._trained = self._layout.join(first), sum(leaf.size for leaf in first[: len(leaves)])
         self.size = len(self._start)
-        self._mine: dict[str, Any] = {}  # what the present client keeps; {} for the state as given
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A new model from the parameters of the start, to be compiled where it arrives."""
-        params, state = self._trees(self._start, {})
+        params, state = self._trees(self._start)
         return type(self), (params, self.apply, self.loss, state, self.buffers, self._measured)
 
     def __repr__(self) -> str:
@@ -200,38 +199,41 @@ class JaxModel(Model):
         """The parameters as they were given: the caller's seed decides, not the plan's."""
         return self._start.copy()
 
-    def _trees(self, x: Vector, client_state: Mapping[str, Any]) -> tuple[Tree, Tree]:
+    def _trees(self, x: Vector, local: Local = NO_LOCAL) -> tuple[Tree, Tree]:
         """Parameters and state of x, in the host's memory; what of the state does not travel is the client's own."""
         check_length(np.shape(x), self)
         found = self._layout.split(x)
         params, moving = found[: len(self._shapes)], dict(zip(self._moving, found[len(self._shapes) :], strict=True))
-        state = [moving.get(name, client_state.get(name, first)) for name, first in self._first.items()]
+        own = {name: np.array(leaf) for name, leaf in local.items()}
+        state = [moving.get(name, own.get(name, first)) for name, first in self._first.items()]
         return self._form.unflatten(params), self._state_form.unflatten(state)
 
     def params(self, x: Vector) -> Tree:
         """The parameters of x, as the pytree that was given."""
-        return jax.tree.map(jnp.asarray, self._trees(x, self._mine)[0])
+        return jax.tree.map(jnp.asarray, self._trees(x)[0])
 
     def state(self, x: Vector) -> Tree:
         """The state of x, as the pytree that was given; None where there was none."""
-        return jax.tree.map(jnp.asarray, self._trees(x, self._mine)[1])
+        return jax.tree.map(jnp.asarray, self._trees(x)[1])
 
     def tensors(self, x: Vector) -> dict[str, Vector]:
         """The arrays of parameters and state by their paths; those of the state begin with "state."."""
-        params, state = self._trees(x, self._mine)
+        params, state = self._trees(x)
         found = zip([*self._names, *self._first], [*jax.tree.leaves(params), *jax.tree.leaves(state)], strict=True)
         return {name: leaf for name, leaf in found if isinstance(leaf, np.ndarray)}
 
     # ── training ──
 
-    def train(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult:
+    def train(
+        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key, local: Local = NO_LOCAL
+    ) -> TrainResult:
         """Train from x, with the local optimizer that `training` names."""
-        params, state = self._trees(x, self._mine)
+        params, state = self._trees(x, local)
         facts = self._look(data)
-        private, b = training.private, training.private and training.schedule(local.count(data))[0]
+        private, b = training.private, training.private and training.schedule(reader.count(data))[0]
         given = training.learning_rate, training.weight_decay, drift.pull, *((private.clip, b) if private else (0, 1))
         centre = (x if drift.centre is None else drift.centre) if drift.pull else None
-        drifts = [None if v is None else self._trees(v, {})[0] for v in (centre, drift.shift)]
+        drifts = [None if v is None else self._trees(v)[0] for v in (centre, drift.shift)]
         how = training.optimizer, private is not None
         moments = tuple([jax.tree.map(np.zeros_like, params) for _ in range(MOMENTS.get(training.optimizer, 2))])
         carry, losses = (params, moments, state, np.int32(0)), [np.zeros(0)]
@@ -244,11 +246,11 @@ class JaxModel(Model):
             )
             losses.append(np.asarray(found, np.float64)[: block.steps])
         after = dict(zip(self._first, jax.tree.leaves(carry[2]), strict=True))
-        if self.buffers == "local":
-            self._mine = {name: np.array(leaf) for name, leaf in after.items() if not is_key(leaf)}
+        stays = after if self.buffers == "local" else {}
+        own = {name: np.array(leaf) for name, leaf in stays.items() if not is_key(leaf)}
         total = np.concatenate(losses)
         end = self._layout.join([*jax.tree.leaves(carry[0]), *(after[name] for name in self._moving)])
-        return TrainResult(end, len(total), float(total.mean()))
+        return TrainResult(end, len(total), float(total.mean()), own)
 
     def _walk(self, how: Any, steps: Any, carry: Tree, batches: Tree, given: Tree) -> tuple[Tree, Any]:
         """All steps of a block, one call for each."""
@@ -333,22 +335,13 @@ class JaxModel(Model):
         checks.check_losses(not fits, losses, len(y))
         return losses
 
-    def keep(self, memo: dict[str, Any]) -> None:
-        """Take up a client's own state; {} for the one given."""
-        self._mine = {name: np.array(memo[name]) for name in self._first if name in memo}
-
-    def kept(self) -> dict[str, Any]:
-        """The client's own state, handed over: the model has the one given again."""
-        client_state, self._mine = self._mine, {}
-        return client_state
-
     # ── scoring ──
 
-    def score(self, x: Vector, data: Any) -> dict[str, float]:
+    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
         """The mean loss and the other metrics, with train=False."""
-        params, state = jax.device_put(self._trees(x, self._mine))
+        params, state = jax.device_put(self._trees(x, local))
         n, sums = 0, dict.fromkeys(self.metrics, 0.0)
-        for whole in local.whole(data):
+        for whole in reader.whole(data):
             for batch in pieces(whole, SCORED):
                 m = len(target(batch))
                 rows = power(m) if self._look(data).scored else m
@@ -369,7 +362,7 @@ class JaxModel(Model):
         """The facts, from the first two examples that this model meets."""
         if self._facts is None:
             whole = arrays(data)
-            given = *self._trees(self._start, {}), *parts(next(pieces(whole or next(local.whole(data)), 2)), LABELS)
+            given = *self._trees(self._start), *parts(next(pieces(whole or next(reader.whole(data)), 2)), LABELS)
 
             def both(params: Tree, state: Tree, inputs: Any, named: Any, y: Array) -> Any:
                 outputs, _ = self._call(params, state, inputs, named, wrap_key(key_words(None)), True)
@@ -386,13 +379,13 @@ class JaxModel(Model):
     def check(self, data: Any, who: str) -> None:
         """Send the first rows through `apply` and loss, as they would be trained on, and look at all labels."""
         whole = arrays(data)
-        few = next(pieces(next(local.whole(data)), CHECKED))
+        few = next(pieces(next(reader.whole(data)), CHECKED))
         n = len(target(few))
         with passing(few, who):
             padded = self._look(data).padded
             given = parts(lengthened(few, CHECKED if padded else n), LABELS)
-            outputs, loss, apart = self._tried(*self._trees(self._start, {}), *given, np.int32(n))
-        for batch in local.whole(data) if whole is None else [whole]:
+            outputs, loss, apart = self._tried(*self._trees(self._start), *given, np.int32(n))
+        for batch in reader.whole(data) if whole is None else [whole]:
             fit(self._known, outputs, target(batch), who)
         checks.check_mixed(padded and abs(float(apart)) > 1e-3 * (1 + abs(float(loss))))
         check_finite(float(loss), n, who)

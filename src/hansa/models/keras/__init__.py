@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ... import data as local
+from ... import data as reader
 from ...data.inputs import Batch, pieces, sides, spelled
 from ...errors import DataError, PlanError
 from ...rand import Key
 from ...spec import Vector
 from ...training import MOMENTUM, Training
-from .. import Drift, Model, TrainResult
+from .. import NO_LOCAL, Drift, Local, Model, TrainResult
 from ..checks import condensed, fingerprint
 from ..statistics import lower_ends
 from . import checks, inspect
@@ -78,7 +78,6 @@ class KerasModel(Model):
         self._staying = [(f"{i}/{v.name}", v) for i, v in enumerate(moving) if id(v) not in travels]
         self._seeds = [v for v in net.variables if v.name == "seed_generator_state"]
         self._first = {name: value(v) for name, v in self._staying}
-        self._mine: dict[str, Vector] = {}  # what the present client keeps; {} for the statistics as given
         self._steps: dict[tuple[Any, ...], _Step] = {}  # one compiled step for each optimizer, with and without drift
         self._scorer: Any = None
         self._known = False  # are the metrics built?
@@ -144,7 +143,7 @@ class KerasModel(Model):
         """The weights that `net` had when it was given: the caller's seed decides, not the plan's."""
         return self._start.copy()
 
-    def _load(self, x: Vector) -> None:
+    def _load(self, x: Vector, local: Local) -> None:
         """Set the net to x, and the statistics that do not travel to the client's own or the first ones."""
         if np.shape(x) != (self.size,):
             raise PlanError(
@@ -153,17 +152,17 @@ class KerasModel(Model):
                 "Take the x of a state of the same plan.",
             )
         put(zip(self._vectored, cut(x, self._vectored), strict=True))
-        put((v, self._mine.get(name, self._first[name])) for name, v in self._staying)
+        put((v, np.asarray(local.get(name, self._first[name]))) for name, v in self._staying)
 
     @contextmanager
-    def _at(self, x: Vector, key: Key) -> Iterator[None]:
+    def _at(self, x: Vector, key: Key, local: Local = NO_LOCAL) -> Iterator[None]:
         """The net at x, with random numbers from the key; all that the caller's net had is given back."""
         net = self.net
         had = [(v, value(v)) for v in (*net.variables, *net.metrics_variables)]
         held = {name: getattr(net, name, None) for name in LENT}
         try:
             with generator(keras.backend.backend(), key):
-                self._load(x)
+                self._load(x, local)
                 put((v, np.array([key.child("seed", i).seed(31), 0])) for i, v in enumerate(self._seeds))
                 yield
         finally:
@@ -173,20 +172,21 @@ class KerasModel(Model):
 
     # ── training ──
 
-    def train(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult:
+    def train(
+        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key, local: Local = NO_LOCAL
+    ) -> TrainResult:
         """Train from x with the model's own `train_step`; the loss is Keras': the mean over the examples seen."""
         decay = 0.0 if training.optimizer in ("adamw", "compiled") else training.weight_decay
-        with self._at(x, key):
+        with self._at(x, key, local):
             step = self._step(training, bool(drift.pull or drift.shift is not None or decay))
             object.__setattr__(self.net, "optimizer", step.optimizer)
             put(step.first)
             if step.correction is not None:
                 step.correction.put(drift, x, decay)
-            steps, logs = self._run(step.function, local.batches(data, training, key), training=True)
+            steps, logs = self._run(step.function, reader.batches(data, training, key), training=True)
             end = joined(self._vectored)
-            if self.buffers == "local":
-                self._mine = {name: value(v) for name, v in self._staying}
-        return TrainResult(end, steps, logs["loss"])
+            own = {name: value(v) for name, v in self._staying} if self.buffers == "local" else {}
+        return TrainResult(end, steps, logs["loss"], own)
 
     def _step(self, training: Training, corrected: bool) -> _Step:
         """The compiled step of that optimizer, made once."""
@@ -253,24 +253,15 @@ class KerasModel(Model):
             targets = {name: targets[name] for name in names}
         return given(inputs), given(targets)
 
-    def keep(self, memo: dict[str, Any]) -> None:
-        """Take up a client's own statistics; {} for those that `net` came with."""
-        self._mine = {name: np.asarray(memo[name]) for name, _ in self._staying if name in memo}
-
-    def kept(self) -> dict[str, Any]:
-        """The client's own statistics, handed over: the model has those of `net` again."""
-        client_state, self._mine = self._mine, {}
-        return client_state
-
     # ── scoring ──
 
-    def score(self, x: Vector, data: Any) -> dict[str, float]:
+    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
         """The loss and the compiled metrics, as `evaluate` gives them."""
-        with self._at(x, Key.of(0)):
+        with self._at(x, Key.of(0), local):
             if self._scorer is None:
                 self.net.make_test_function(force=True)
                 self._scorer = self.net.test_function
-            batches = (batch for whole in local.whole(data) for batch in pieces(whole, SCORED))
+            batches = (batch for whole in reader.whole(data) for batch in pieces(whole, SCORED))
             n, logs = self._run(self._scorer, batches, training=False)
         if not n:
             raise DataError("There are no examples to score.", "A mean of none is not defined.", "Give it test data.")
@@ -280,7 +271,7 @@ class KerasModel(Model):
         """Send the first rows through net and loss, and compare all labels with the outputs."""
         with self._at(self._start, Key.of(0)):
             outputs: list[Any] = []
-            for whole in local.whole(data):
+            for whole in reader.whole(data):
                 if not outputs:
                     few = next(pieces(whole, CHECKED))
                     outputs = self._first_rows(few, who)

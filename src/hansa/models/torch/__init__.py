@@ -12,14 +12,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ... import data as local
+from ... import data as reader
 from ...data.blocks import arrays, ordered
 from ...data.inputs import LABELS, NUMBERS, Batch, logits, parts, pieces, target
 from ...errors import DataError, PlanError
 from ...rand import Key
 from ...spec import Vector
 from ...training import Training
-from .. import Drift, Job, Model, TrainResult
+from .. import NO_LOCAL, Drift, Job, Local, Model, TrainResult
 from ..checks import check_choices, check_descent, check_finite, check_length, condensed, fingerprint, passing, spell
 from . import checks
 
@@ -144,7 +144,6 @@ class TorchModel(Model):
         self._first = {name: b.clone() for name, b in net.named_buffers() if name in lasting}
         moving = [name for name, b in self._first.items() if b.is_floating_point() and b.isfinite().all()]
         self._carried = {name: self._first[name].numel() for name in moving if self.buffers == "average"}
-        self._mine: dict[str, Tensor] = {}  # what the present client keeps; {} for the buffers as given
         self._start = self._vector()
         self.size = len(self._start)
 
@@ -198,7 +197,7 @@ class TorchModel(Model):
             parts += [now[name].reshape(-1) for name in self._carried]
         return np.concatenate([part.detach().double().cpu().numpy() for part in parts])
 
-    def _load(self, x: Vector) -> None:
+    def _load(self, x: Vector, local: Local) -> None:
         """Set the net to x, and the buffers that do not travel to the client's own or the first ones."""
         check_length(np.shape(x), self)
         i = self.trainable
@@ -212,10 +211,11 @@ class TorchModel(Model):
                 now[name].detach().copy_(torch.from_numpy(part).view(first.shape))
                 i += part.size
             else:
-                now[name].detach().copy_(self._mine.get(name, first))
+                own = torch.from_numpy(np.array(local[name])) if name in local else first
+                now[name].detach().copy_(own)
 
     @contextmanager
-    def _at(self, x: Vector, seed: int) -> Iterator[None]:
+    def _at(self, x: Vector, seed: int, local: Local = NO_LOCAL) -> Iterator[None]:
         """The net at x, with its own random numbers and threads; the caller's are given back."""
         before, cuda = torch.get_num_threads(), [self.device.index] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda):
@@ -224,7 +224,7 @@ class TorchModel(Model):
             for index in cuda:
                 torch.cuda.default_generators[index].manual_seed(seed)
             try:
-                self._load(x)
+                self._load(x, local)
                 yield
             finally:
                 torch.set_num_threads(before)
@@ -232,31 +232,31 @@ class TorchModel(Model):
 
     # ── training ──
 
-    def train(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult:
+    def train(
+        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key, local: Local = NO_LOCAL
+    ) -> TrainResult:
         """Train from x, with the local optimizer that `training` names."""
         if self._lanes and not training.private and arrays(data) is not None:
             return self._side_by_side([Job(x, data, drift, key)], training)[0]
         if (result := self._natively(x, data, training, drift, key)) is not None:
             return result
-        with self._at(x, key.seed()), torch.enable_grad():
+        with self._at(x, key.seed(), local), torch.enable_grad():
             self._net.training or self._net.train()
             try:
                 steps, total = self._stepped(x, data, training, drift, key)
             except (IndexError, ValueError) as error:
                 checks.explain(error)
                 raise
-            end = self._vector()
-            if self.buffers == "local":
-                now = dict(self._net.named_buffers())
-                self._mine = {name: now[name].detach().clone() for name in self._first}
-        return TrainResult(end, steps, total / steps)
+            now = dict(self._net.named_buffers()) if self.buffers == "local" else {}
+            own = {name: now[name].detach().cpu().numpy().copy() for name in self._first if name in now}
+            return TrainResult(self._vector(), steps, total / steps, own)
 
     def _stepped(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> tuple[int, float]:
         """Train step by step; how many steps, and the sum of their losses."""
         correct, step, steps = correction(self._flat, self._step(x, training, drift)), stepper(self._flat, training), 0
-        gradient = self._mean if training.private is None else self._private(training, local.count(data), key)
+        gradient = self._mean if training.private is None else self._private(training, reader.count(data), key)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        for batch in local.batches(data, training, key):
+        for batch in reader.batches(data, training, key):
             self._grad.zero_()
             total += gradient(batch)
             if correct is not None:
@@ -297,10 +297,10 @@ class TorchModel(Model):
         return [TrainResult(y.numpy(), steps, total / steps) for y, steps, total in found]
 
     def _lane(self, start: Tensor, job: Job, training: Training) -> ClientJob:
-        x, data, drift, key = job
-        whole, rows, step = arrays(data), ordered(data, training, key), self._step(x, training, drift)
+        whole, rows = arrays(job.data), ordered(job.data, training, job.key)
+        step = self._step(job.x, training, job.drift)
         assert whole is not None
-        return ClientJob(start, whole, rows, math.prod(training.schedule(len(target(whole)))), step, key.seed())
+        return ClientJob(start, whole, rows, math.prod(training.schedule(len(target(whole)))), step, job.key.seed())
 
     def _step(self, x: Vector, training: Training, drift: Drift) -> Step:
         shift = None if drift.shift is None else self._here(drift.shift)
@@ -359,26 +359,15 @@ class TorchModel(Model):
             return tensor.to(self.device, non_blocking=True)
         return tensor.clone() if tensor.data_ptr() % ALIGNED else tensor
 
-    def keep(self, memo: dict[str, Any]) -> None:
-        """Take up a client's own buffers; {} for those that `net` came with."""
-        self._mine = {
-            name: torch.from_numpy(np.array(memo[name])).to(self.device) for name in self._first if name in memo
-        }
-
-    def kept(self) -> dict[str, Any]:
-        """The client's own buffers, handed over: the model has those of `net` again."""
-        client_state, self._mine = self._mine, {}
-        return {name: b.cpu().numpy() for name, b in client_state.items()}
-
     # ── scoring ──
 
-    def score(self, x: Vector, data: Any) -> dict[str, float]:
+    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
         """The mean loss and the other metrics, with the net in eval mode."""
         measured = {"loss": self._loss} | {name: function for name, (function, _) in self._measured.items()}
         n, sums = 0, dict.fromkeys(measured, torch.zeros((), dtype=torch.float64, device=self.device))
-        with self._at(x, 0), torch.no_grad():  # not inference_mode: what a net caches must be fit for training
+        with self._at(x, 0, local), torch.no_grad():  # not inference_mode: what a net caches must be fit for training
             self._net.training and self._net.eval()
-            for whole in local.whole(data):
+            for whole in reader.whole(data):
                 for batch in pieces(whole, SCORED):
                     inputs, named, y = self._tensors(batch)
                     outputs = self._net(*inputs, **named)
@@ -393,7 +382,7 @@ class TorchModel(Model):
         """Send the first rows through net and loss, as they would be scored, and compare labels with outputs."""
         with self._at(self._start, 0), torch.enable_grad():
             self._net.eval()
-            whole = next(iter(local.whole(data)))
+            whole = next(iter(reader.whole(data)))
             few = next(pieces(whole, CHECKED))
             with passing(few, who):
                 inputs, named, y = self._tensors(few)
