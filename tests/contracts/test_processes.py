@@ -620,7 +620,7 @@ def test_a_sender_writes_over_what_nobody_reads_any_more() -> None:
 
 CLAIMS = """
 import sys
-from hansa.runtimes.shared import claims
+from hansa.runtimes.processes.sharedmemory import claims
 print(*claims(int(sys.argv[1]), [str(i) for i in range(3000)]))
 """
 
