@@ -165,7 +165,7 @@ def test_large_arrays_are_gathered_and_scored_in_pieces(monkeypatch: pytest.Monk
     """The size of a piece changes no batch; scoring gives at most 4096 rows at a time."""
     training = Training(epochs=2, batch=8)
     plain = list(data.batches((X, Y), training, KEY))
-    monkeypatch.setattr(data, "CHUNK_BYTES", 20 * 17)
+    monkeypatch.setattr(sys.modules["hansa.data.batches"], "CHUNK_BYTES", 20 * 17)
     pieces = list(data.batches((X, Y), training, KEY))
     for (x, y), (a, b) in zip(plain, pieces, strict=True):
         np.testing.assert_array_equal(x, a)
