@@ -137,10 +137,10 @@ class Plan:
         """A fingerprint of all that the plan says; server and clients compare it.
 
         It covers every field of every piece, arrays with all their bytes, and the code of classes and functions that
-        neither hansa nor an installed package defines: parents, methods, defaults, closures, and what of its module
-        and of modules beside it the code names. It does not follow imports inside functions and attributes of
-        objects, and no library's version counts. Bytecode differs between minor versions of Python, so parties whose
-        plan holds such code need the same. See `hansa.digest`.
+        neither hansa nor an installed package defines: parents, methods, defaults, closures, and what that code names
+        in its own modules, to any depth. Libraries count by name, without their version. It does not follow imports
+        inside functions or names that are computed, and an object that code refers to may count by its class alone.
+        Bytecode counts, so parties whose plan holds code of its own need one minor version of Python.
         """
         return digest_of(self)
 

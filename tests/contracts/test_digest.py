@@ -51,7 +51,7 @@ def plan(*pipe: Transform, model: Any = None) -> h.Plan:
 
 
 @pytest.mark.guards("every number of an array counts")
-@pytest.mark.promise("P111")
+@pytest.mark.promise("P113")
 @pytest.mark.parametrize("make", [np.array, torch.tensor, list, tuple], ids=["numpy", "torch", "list", "tuple"])
 def test_one_number_of_5000_makes_another_plan(make: Callable[[Any], Any]) -> None:
     numbers = np.linspace(0, 1, 5000)
@@ -152,7 +152,7 @@ class Told(Opaque):
 
 
 @pytest.mark.guards("what cannot be told apart is refused")
-@pytest.mark.promise("P111")
+@pytest.mark.promise("P113")
 @pytest.mark.parametrize(
     "value",
     [Opaque(), Slotted(), object(), [Shortened()], {"a": iter(())}],
@@ -325,7 +325,7 @@ def changed(folder: Path, old: str, new: str) -> tuple[str, str]:
 
 @pytest.mark.usefixtures("apart")
 @pytest.mark.guards("code counts")
-@pytest.mark.promise("P111")
+@pytest.mark.promise("P113")
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_other_code_makes_another_plan(tmp_path: Path, change: tuple[str, str]) -> None:
     before, after = changed(tmp_path, *change)
@@ -385,7 +385,7 @@ def written(text: str, **names: Any) -> Any:
     return space["it"]
 
 
-@pytest.mark.promise("P111")
+@pytest.mark.promise("P113")
 def test_a_torch_model_counts_by_its_code() -> None:
     loss = "def it(outputs, y):\n    return F.cross_entropy(outputs, y) * {}"
     layer = "class it(Net):\n    def forward(self, x):\n        return super().forward(x) * {}"
@@ -401,7 +401,7 @@ def test_a_torch_model_counts_by_its_code() -> None:
     assert of_torch() == of_torch() and of_torch(loss=written(loss.format(1))) == digests[4]
 
 
-@pytest.mark.promise("P111")
+@pytest.mark.promise("P113")
 def test_a_jax_model_counts_by_its_code() -> None:
     import jax
     import jax.numpy as jnp
@@ -433,7 +433,7 @@ def test_a_jax_model_counts_by_its_code() -> None:
     assert of() == digests[0]
 
 
-@pytest.mark.promise("P111")
+@pytest.mark.promise("P113")
 def test_a_keras_model_counts_by_its_code() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -523,7 +523,7 @@ def printed(process: subprocess.Popen[str]) -> str:
     return text.strip().splitlines()[-1]
 
 
-@pytest.mark.promise("P111")
+@pytest.mark.promise("P113")
 def test_examples_and_plans_of_all_models_have_the_same_digest_in_every_process(tmp_path: Path) -> None:
     one, other = (elsewhere(ALL, folder, seed, str(ROOT)) for folder, seed in ((ROOT, 1), (tmp_path, 2)))
     first, second = (json.loads(printed(process)) for process in (one, other))
@@ -531,7 +531,7 @@ def test_examples_and_plans_of_all_models_have_the_same_digest_in_every_process(
     assert len(first) == len(set(first.values())) >= 5 + 11
 
 
-@pytest.mark.promise("P111")
+@pytest.mark.promise("P113")
 def test_own_code_has_the_same_digest_wherever_its_file_lies(tmp_path: Path) -> None:
     """Imported, typed into a program, and sent by value."""
     program = "import sys, mine, hansa.digest; print(hansa.digest.digest_of(mine.piece))"
