@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from difflib import ndiff
 from itertools import pairwise
 
+import numpy as np
+
 from .aggregators import Aggregator, RobustRule, Sum
 from .aggregators.trees import Ensemble
 from .known import own
@@ -22,6 +24,7 @@ Row = tuple[str, ...]
 
 BLOCKS = {  # what the blocks of hansa's own algorithms and transforms mean
     "delta": "the update: how far local training moved each number of the model",
+    "statistics": "how far running statistics moved, the means and variances of normalisation layers",
     "control": "SCAFFOLD's control variate: how the client's own gradient differs from the others'",
     "trees": "the trees that it has grown: splits and leaves",
     "share": "how much its trees count among those of the round; the server writes it, and a client says 1",
@@ -96,6 +99,9 @@ def _learnt(plan: Plan) -> Section:
         return Section("What is learnt", text, ("", ""), (("what is asked", repr(plan.algorithm)),))
     carried = model.size - model.trainable
     also = f", of which {_many(carried)} are running statistics that are averaged and not trained" if carried else ""
+    variances = int(np.isfinite(model.domain).sum())
+    # P111
+    also += f" ({_many(variances)} of them are variances, and kept ≥ 0)" if variances else ""
     also = " more by each client of each round" if model.grows else also
     amount = (
         f"{training.steps} batches"
@@ -136,7 +142,8 @@ def _said(plan: Plan, surveys: Sequence[Plan]) -> Section:
         f"are {form}. The last column bounds what one client can change in the sum, after all steps of the next table."
     )
     if encoded.learns:
-        text += " The update is said as a multiple of the norm that AdaptiveClip has learnt."
+        but = ", but for the statistics" if encoded.statistics else ""
+        text += f" The update is said as a multiple of the norm that AdaptiveClip has learnt{but}."
     if surveys:
         text += f" Before the first round it has said more: see “{BEFORE}”."
     return Section("What a client sends", text, ("part", "numbers", "what it is", "at most"), rows)
@@ -361,7 +368,8 @@ def _moved(plan: Plan) -> Iterator[str]:
         for weight in weights
         if (moved := plan.aggregator.moved(encoded, others * weight))
     ]
-    unit = " (times the norm that AdaptiveClip has learnt)" if encoded.learns else ""
+    but = "; the statistics as they are" if encoded.statistics else ""
+    unit = f" (times the norm that AdaptiveClip has learnt{but})" if encoded.learns else ""
     if told:
         yield (
             # P83

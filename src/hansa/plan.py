@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -55,13 +55,8 @@ class Plan:
             )
         self.model.plan(self.training)
         self.algorithm.plan(self.training)
+        _check_statistics(self)
         encoded = self.encoded_spec
-        if self.model.trainable < self.model.size and self.spec.blocks.get("delta") != self.model.size:
-            raise PlanError(
-                f"{self.algorithm!r} says no `delta`, and the model carries statistics that no optimizer moves.",
-                "They are averaged as part of the block `delta`, the change of the whole vector.",
-                "Take an algorithm that says `delta`, such as FedAvg(), or a model without such statistics.",
-            )
         if not encoded.weighed:
             raise PlanError(
                 "The server would get a sum, not a mean.",
@@ -101,9 +96,8 @@ class Plan:
     @cached_property
     def pipeline(self) -> Pipe:
         """The pipe with the facts that enter each transform."""
-        spec = Spec(
-            self.algorithm.blocks(self.model.size), sum_facts=SumFacts(clients=self.sample.most, rounds=self.rounds)
-        )
+        facts = SumFacts(clients=self.sample.most, rounds=self.rounds)
+        spec = Spec(self._blocks, kinds=dict.fromkeys(self._carried, STATISTICS), sum_facts=facts)
         for name, bound in (*self.algorithm.side().items(), *self.reported.items()):
             spec = spec.with_side(name, bound)
         pipe = Pipe.of(self.pipe, spec)
@@ -116,6 +110,20 @@ class Plan:
         share = sample.size if sample.by == "poisson" else 0.0
         specs = [one.replace(noise=replace(one.noise, share=share)) for one in pipe.specs]
         return replace(pipe, specs=tuple(one.replace(sum_facts=replace(one.sum_facts, hidden=True)) for one in specs))
+
+    @property
+    def _carried(self) -> tuple[str, ...]:
+        """The block of the model's statistics, where it has any that travel."""
+        return (STATISTICS,) if self.model.trainable < self.model.size else ()
+
+    @property
+    def _blocks(self) -> dict[str, int]:
+        """The algorithm's blocks; behind `delta` the part of it that are statistics, as a block of its own."""
+        blocks, d, trained = self.algorithm.blocks(self.model.size), self.model.size, self.model.trainable
+        if not self._carried:
+            return blocks
+        order = [name for block in blocks for name in ((block, STATISTICS) if block == "delta" else (block,))]
+        return {name: {"delta": trained, STATISTICS: d - trained}.get(name) or blocks[name] for name in order}
 
     @property
     def spec(self) -> Spec:
@@ -257,6 +265,9 @@ class Plan:
         if kept:
             client_state = {**client_state, "model": kept}
         parts |= {f"val_{name}": value for name, value in scores.items()}
+        if self._carried:
+            delta = np.ravel(parts["delta"])
+            parts |= {"delta": delta[: self.model.trainable], STATISTICS: delta[self.model.trainable :]}
         return self.pipeline.encode(self.spec.pack(parts), at), client_state
 
     def absorb(
@@ -271,10 +282,14 @@ class Plan:
             )
         vector, transforms = received
         mean = self.spec.unpack(vector)
+        if self._carried:
+            mean["delta"] = np.concatenate([mean["delta"], mean.pop(STATISTICS)])
         outside = replace(counted(at, self.encoded_spec, at.n), session=at.session.outside(), key=at.session.repeats)
         x, memo = self.algorithm.step(state.x, state.memo, mean, outside)
-        if (trained := self.model.trainable) < self.model.size:
-            x = np.concatenate([x[:trained], state.x[trained:] + mean["delta"][trained:]])
+        if self._carried:
+            trained = self.model.trainable
+            statistics = np.maximum(state.x[trained:] + mean["delta"][trained:], self.model.domain)
+            x = np.concatenate([x[:trained], statistics])
         metrics = {name: self._report(name, float(mean[name].flat[0])) for name in self.reported}
         return State(state.round + 1, x, memo, transforms, metrics, tuple(participants), **told)
 
@@ -296,6 +311,7 @@ class Plan:
         return f"the mean {' and '.join(bad)} holds NaN or infinity; Finite() keeps who says so out" if bad else ""
 
 
+STATISTICS: Literal["statistics"] = "statistics"  # the block of a model's running statistics, and its kind
 PIECES: dict[str, type] = {"model": Model, "aggregator": Aggregator, "training": Training, "sample": Sample}
 EXAMPLES = {
     "model": "Softmax(784, 10)",
@@ -304,6 +320,23 @@ EXAMPLES = {
     "sample": "Uniform(10)",
 }
 ALGORITHM = ("plan", "blocks", "side", "start", "broadcast", "client", "step")
+
+
+def _check_statistics(plan: Plan) -> None:
+    """Raise PlanError where the algorithm has no place for the model's statistics."""
+    blocks, model = plan.algorithm.blocks(plan.model.size), plan.model
+    if model.trainable < model.size and blocks.get("delta") != model.size:
+        raise PlanError(
+            f"{plan.algorithm!r} says no `delta`, and the model carries statistics that no optimizer moves.",
+            "They are averaged as part of `delta`, the change of the whole vector.",
+            "Take an algorithm that says `delta`, such as FedAvg(), or a model without such statistics.",
+        )
+    if model.trainable < model.size and STATISTICS in blocks:
+        raise PlanError(
+            f"{plan.algorithm!r} has a block {STATISTICS!r}.",
+            "So is the block of the model's running statistics called, and a part is found by its name.",
+            "Rename the algorithm's block.",
+        )
 
 
 def _check_pieces(plan: Plan) -> None:

@@ -47,9 +47,9 @@ class SumFacts:
     hidden: bool = False  # does ε rest on nobody but the server knowing who is in the sum, and so how many are?
 
 
-# side: rides along (weight, loss, clip bit); counts: a side value that is `Counts`; spread: a part of the update that
-# Rotate has spread evenly over its coordinates
-Kind = Literal["side", "counts", "spread"]
+# side: rides along (weight, loss, clip bit); counts: a side value that is `Counts`; statistics: the part of the update
+# that no optimizer moves; spread: a part of the update that Rotate has spread evenly over its coordinates
+Kind = Literal["side", "counts", "statistics", "spread", "spread statistics"]
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,12 @@ class Spec:
     @cached_property
     def rotated(self) -> frozenset[str]:
         """Names of the blocks that Rotate has spread."""
-        return self._of("spread")
+        return self._of("spread", "spread statistics")
+
+    @cached_property
+    def statistics(self) -> frozenset[str]:
+        """Names of the blocks of running statistics, which are bounded apart from what is trained."""
+        return self._of("statistics", "spread statistics")
 
     @property
     def learns(self) -> bool:
@@ -142,6 +147,11 @@ class Spec:
     def update(self) -> tuple[str, ...]:
         """Names of the blocks that make the update: all but the side values."""
         return tuple(name for name in self.blocks if name not in self.side)
+
+    @cached_property
+    def trained(self) -> tuple[str, ...]:
+        """Names of the blocks of the update but the statistics."""
+        return tuple(name for name in self.update if name not in self.statistics)
 
     @cached_property
     def _places(self) -> dict[str, slice]:

@@ -254,8 +254,8 @@ PRIVACY = (
     Defence(
         "side values are cut",
         SCALE,
-        "                part *= scale\n        _cut(v, self.side, at.spec)",
-        "                part *= scale",
+        "self._most(at.spec, name))\n        _cut(v, self.side, at.spec)",
+        "self._most(at.spec, name))",
     ),
     Defence("a share of the noise is told", "explain.py", 'if clear and encoded.noise.by == "all":', NEVER),
     Defence(

@@ -16,6 +16,20 @@ NEVER = "if False:"
 A_KIND = 'if self.why not in ("", *KINDS):'
 
 BOUNDS = (
+    # ── running statistics ──
+    Defence(
+        "statistics stay in their domain",
+        PLAN,
+        'statistics = np.maximum(state.x[trained:] + mean["delta"][trained:], self.model.domain)',
+        'statistics = state.x[trained:] + mean["delta"][trained:]',
+    ),
+    Defence(
+        "statistics have a norm of their own",
+        SCALE,
+        "cap = self.statistics if name in spec.statistics else self.norm",
+        "cap = self.norm",
+    ),
+    Defence("statistics are proven within their own norm", CLAIMS, "if name in spec.statistics:", NEVER),
     # ── vectors that have wrapped around ──
     Defence("the range of a check is small", NORMS, "if w.proven and passes(self.field, self.range) > 0.5:", NEVER),
     Defence(

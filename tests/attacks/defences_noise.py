@@ -376,8 +376,8 @@ STRANGERS = (
     Defence(
         "a clip keeps the bound that it states",
         SCALE,
-        "most = v[..., at.spec.slice(name)], min(self.norm, at.spec.bounds.get(name, math.inf))",
-        "most = v[..., at.spec.at(name)], self.norm",
+        "_shorten(v[..., at.spec.slice(name)], self._most(at.spec, name))",
+        "_shorten(v[..., at.spec.slice(name)], self.norm)",
     ),
     Defence(
         "a policy's aggregator is hansa's own",

@@ -365,7 +365,7 @@ class Refuses(Transform):
         (Silent(), "none is drawn"),
         (OwnDice(), "at.key"),
         (Narrow(), "float32"),
-        (Longer(), "declares 11 numbers"),
+        (Longer(), "declares 14 numbers"),
         (Moody(), "called again"),
         (Nameless(), "repr"),
         (Hoards(), "learn"),

@@ -195,6 +195,8 @@ def claims(spec: Spec, aggregators: int, bound: float | None, noisy: bool, conte
     found: list[Claim] = []
     for name in spec.update:
         size, C = spec.blocks[name], bound or spec.bounds[name]
+        if name in spec.statistics:
+            C = spec.bounds[name]  # `bound` is a length of the weights
         B = NOISY if noisy else FINE
         if real:
             steps[name] = C / radius(B, size)
@@ -260,7 +262,10 @@ def fitting(spec: Spec, bound: float | None, name: str) -> int:
     """
     most, size, step = pine.PRODUCT.largest, spec.blocks[name], spec.noise.step[name]
     before = radius(spec.bounds[name] / step, size)
-    c = radius(most, size) if bound is None else most * step * before / bound
+    if bound is None or name in spec.statistics:
+        c = radius(most, size)
+    else:
+        c = most * step * before / bound
     return int(math.log2(c + 1)) + 1
 
 

@@ -31,6 +31,7 @@ from ..spec import Noise, Spec, Vector
 from ..transforms import Context, Decoder, Mean
 from ..transforms.discrete import LARGEST, DiscreteGaussianNoise
 from ..transforms.noise import shares
+from ..transforms.scale import bounding
 from . import Aggregator, Channel, Contribute, Conversation
 from .claims import Claim, Integers, Norm, Range, claims
 from .share import UNOPENED, Report, Share
@@ -50,9 +51,9 @@ class VerifiedSum(Aggregator):
 
     They come from the pipe: from its Clip, Weigh and, where there is one, Quantize, of 26 bits at most; without
     Quantize vectors are rounded here, to 2⁻²⁴ of their bound. `bound` proves a larger norm of the update than the pipe
-    asks for. A client whose proof does not hold is left out, by name. Nobody sees more than the sum while one of the
-    aggregators, that is, the server and the helpers, keeps its shares to itself; a false proof is found while all of
-    them do their work.
+    asks for, but for statistics. A client whose proof does not hold is left out, by name. Nobody sees more than the sum
+    while one of the aggregators, that is, the server and the helpers, keeps its shares to itself; a false proof is
+    found while all of them do their work.
 
     Update and weight are proven apart, so a client may say the longest update and the least weight: `moved` tells how
     far that goes. Noise is sized for max(|a|, |b|), since a client who is not there adds nothing.
@@ -128,12 +129,10 @@ class VerifiedSum(Aggregator):
 
     def _check_spec(self, spec: Spec) -> None:
         if loose := spec.unbounded:
-            side = set(loose) & spec.side - {"weight"}
             raise PlanError(
                 f"VerifiedSum needs a bound on: {', '.join(loose)}.",
                 "A client proves that what it says is within a bound, and there is none.",
-                "Put Clip(norm=…) into the pipe, and give Weigh a cap: Weigh('examples', cap=…) or Weigh('one')."
-                + (f" For {', '.join(sorted(side))}: Clip(…, side=…) or Training(report=False)." if side else ""),
+                bounding(spec, "Put Clip(norm=…) into the pipe"),
             )
         if spec.noise.multiplier:
             raise PlanError(
@@ -141,7 +140,7 @@ class VerifiedSum(Aggregator):
                 "With noise in it, a vector is longer than any bound that would be worth proving.",
                 f"Take the noise out of the pipe, and write VerifiedSum(noise={spec.noise.multiplier:g}).",
             )
-        longest = max((spec.bounds[name] for name in spec.update), default=0.0)
+        longest = max((spec.bounds[name] for name in spec.trained), default=0.0)
         if self.bound is not None and longest > self.bound:
             raise PlanError(
                 f"VerifiedSum(bound={self.bound:g}) would refuse honest clients.",

@@ -89,6 +89,11 @@ class CanaryModel(Model):
         """As the model."""
         return self.model.trainable
 
+    @property
+    def domain(self) -> Vector:
+        """As the model."""
+        return self.model.domain
+
     def plan(self, training: Training) -> None:
         """As the model."""
         self.model.plan(training)

@@ -140,7 +140,8 @@ def _seen(app: App, client: Client, others: Sequence[Client]) -> list[tuple[str,
     plan, whole, secret = app.plan, pooled([client.parts[0]]), app.secret or Key.fresh()
     record, rest = local.take(whole, [0]), [local.take(pooled([one.parts[0]]), [0]) for one in others]
     step = Training(learning_rate=plan.training.learning_rate, batch=0, report=False)
-    clip = Clip(_norm(plan, record, step))
+    length = _norm(plan, record, step)
+    clip = Clip(length, statistics=length)
     noise = GaussianNoise(plan.encoded_spec.noise.multiplier or NOISE)
     bare = Plan(plan.model, FedAvg(), (Weigh("one"),), Sum(), step, Everyone(), 1, plan.seed)
     cut, noisy = replace(bare, pipe=(clip, Weigh("one"))), replace(bare, pipe=(clip, Weigh("one"), noise))

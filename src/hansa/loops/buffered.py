@@ -11,6 +11,7 @@ from ..aggregators import NO_VECTOR, Sum
 from ..errors import PlanError, RoundError, printable
 from ..plan import Plan
 from ..rand import Key
+from ..spec import Spec, Vector
 from ..state import State
 from ..sums import Total
 from ..transforms import Decoder, Mean
@@ -59,7 +60,7 @@ def buffered(
                 if idle > PATIENCE * len(roster):
                     raise RoundError(f"None of the last {idle} requests was answered.", _named(excluded), LOOK)
             else:
-                total.add(reply.body * plan.encoded_spec.spread({"delta": (1 + staleness) ** -0.5}, 1.0))
+                total.add(reply.body * _slower(plan.encoded_spec, staleness))
                 participants, idle = [*participants, *reply.who], 0
         more: dict[str, Any] = {"population": len(roster), "memo": state.transforms, "n": size}
         at = plan.context(state.round, state.round, secret=secret, **more)
@@ -75,6 +76,11 @@ def _idle(roster: Sequence[str], working: Collection[str], key: Key) -> str:
     rng = key.rng()
     drawn = (roster[int(rng.integers(len(roster)))] for _ in count())
     return next(name for name in drawn if name not in working)
+
+
+def _slower(spec: Spec, staleness: int) -> Vector:
+    """s(τ) for Δ, of which the statistics are a part, and 1 for all else."""
+    return spec.spread(dict.fromkeys(("delta", *spec.statistics), (1 + staleness) ** -0.5), 1.0)
 
 
 def _decoded(decode: Decoder, total: Total) -> tuple[Mean | None, str]:

@@ -53,7 +53,7 @@ class Model:
     """All that the framework asks of torch, keras, jax or scikit-learn: a flat vector, and training from it.
 
     The first `trainable` of its `size` numbers are trained; the rest (running statistics of normalisation layers) are
-    carried along and averaged, and no optimizer, drift or penalty touches them.
+    carried along and averaged, and no optimizer, drift or penalty touches them. Clients say them as a block of its own.
     """
 
     size: int
@@ -66,6 +66,11 @@ class Model:
     def trainable(self) -> int:
         """How many of the numbers are trained; all, where a model does not say otherwise."""
         return self.size
+
+    @property
+    def domain(self) -> Vector:
+        """The least that each number behind the trained ones can be [size − trainable]: 0 for a variance, else −∞."""
+        return np.full(self.size - self.trainable, -np.inf)
 
     def plan(self, training: Training) -> None:
         """Raise PlanError where this model cannot be trained so."""

@@ -77,7 +77,8 @@ def _run(plan: Plan, parties: dict[str, Any], network: Network | None = None, ba
         require(not both, f"{aggregator!r}: {sorted(both)} are in the sum, and excluded as well.")
         gone = parties.keys() - set(state.participants) - state.excluded.keys()
         require(
-            not gone, f"{aggregator!r}: {sorted(gone)} are neither in the sum nor excluded; call channel.exclude(who, why)."
+            not gone,
+            f"{aggregator!r}: {sorted(gone)} are neither in the sum nor excluded; call channel.exclude(who, why).",
         )
         require(
             len(set(state.participants)) == len(state.participants),

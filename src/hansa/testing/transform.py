@@ -45,7 +45,7 @@ def check_transform(
 
 def _planned(transform: Transform, spec: Spec | None) -> list[Spec]:
     """The specs to try that the transform accepts."""
-    loose = Spec({"delta": 6, "control": 4}).with_side("loss")
+    loose = Spec({"delta": 6, "statistics": 3, "control": 4}, kinds={"statistics": "statistics"}).with_side("loss")
     bounded, accepted = loose.replace(bounds=dict.fromkeys(loose.blocks, 1.0)), []
     sided = [bounded.replace(lows={"loss": low}) for low in (0.5, -0.5)]
     for entering in [spec] if spec else [loose, bounded, bounded.replace(weighed=True), *sided]:

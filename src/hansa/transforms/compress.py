@@ -14,7 +14,7 @@ from ..errors import DataError, PlanError, RoundError, number
 from ..spec import Spec, Vector
 from . import Context, Transform
 from .noise import shares
-from .scale import norm
+from .scale import bounding, norm
 
 SIGMAS = 4.0  # standard deviations of a sum that 2ᵇ integers have room for
 TRIES = 100  # at rounding; each is short enough with probability 1 − e^(−1/2) or more
@@ -59,7 +59,6 @@ class Quantize(Transform):
         )
 
     def _check(self, spec: Spec) -> None:
-        side = set(spec.unbounded) & spec.side - {"weight"}
         counted = number(self.clients, whole=True) and self.clients >= 0
         wrong = [
             (not (number(self.bits, whole=True) and 2 <= self.bits <= 48), f"{self!r} cannot be summed.",
@@ -73,9 +72,7 @@ class Quantize(Transform):
             (spec.space != "real", "The pipe holds two Quantizes.", "Integers need no rounding.",
              "Keep one, at its end."),
             (bool(spec.unbounded), f"{self!r} needs a bound on: {', '.join(spec.unbounded)}.",
-             "The bound decides what the largest integer stands for.",
-             "Put Clip(norm=…) before it, and give Weigh a cap: Weigh('examples', cap=…) or Weigh('one')."
-             + (f" For {', '.join(sorted(side))}: Clip(…, side=…) or Training(report=False)." if side else "")),
+             "The bound decides what the largest integer stands for.", bounding(spec)),
             (self.of == "sum" and not self._most(spec), f"{self!r} does not know how many clients a sum holds.",
              "The more vectors are added, the larger is the sum that has to fit into its bits.",
              f"Write Quantize({self.bits}, of='sum', clients=…) with the most that may be, or take sample=Uniform(…)."),

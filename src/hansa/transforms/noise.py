@@ -14,7 +14,7 @@ from ..known import own
 from ..rand import Key
 from ..spec import Noise, Spec, Vector
 from . import Context, Transform
-from .scale import norm
+from .scale import bounding, norm
 
 SIDE_SHARE = 0.05  # of the privacy that one round spends, what all side values together get
 
@@ -157,7 +157,7 @@ class Drawn(Protocol):
 
 def check(noise: Drawn, spec: Spec) -> None:
     """Raise PlanError where such noise would mean nothing."""
-    name, side = type(noise).__name__, set(spec.unbounded) & spec.side - {"weight"}
+    name = type(noise).__name__
     shared = number(noise.least, whole=True) and noise.least >= 1 and (noise.least == 1 or noise.by == "all")
     wrong = [
         (not (number(noise.noise) and 0 < noise.noise < math.inf), f"{name}(noise={noise.noise}) is no noise.",
@@ -173,9 +173,7 @@ def check(noise: Drawn, spec: Spec) -> None:
          "The guarantee is stated for one; two would be counted as one.",
          "Keep one of them, with the larger multiplier."),
         (bool(spec.unbounded), f"{noise!r} needs a bound on: {', '.join(spec.unbounded)}.",
-         "Without one, no amount of noise gives a privacy guarantee.",
-         "Put Clip(norm=…) before it, and give Weigh a cap: Weigh('examples', cap=…) or Weigh('one')."
-         + (f" For {', '.join(sorted(side))}: Clip(…, side=…) or Training(report=False)." if side else "")),
+         "Without one, no amount of noise gives a privacy guarantee.", bounding(spec)),
         (not spec.weighed, f"{noise!r} comes before Weigh.",
          "Its noise is sized for what one client changes in the weighted sum.", "Put it after Weigh(…)."),
         (spec.space != "real", f"{noise!r} comes after Quantize.",

@@ -39,7 +39,9 @@ class Rotate(Transform):
                 "The pipe holds two Rotates.", "One spreads a vector as evenly as two.", "Keep one of them."
             )
         blocks = {name: 1 << (n - 1).bit_length() if name in spec.update else n for name, n in spec.blocks.items()}
-        return spec.replace(blocks=blocks, kinds={**spec.kinds, **dict.fromkeys(spec.update, "spread")})
+        kinds = {**spec.kinds, **dict.fromkeys(spec.update, "spread")}
+        kinds |= dict.fromkeys(spec.statistics, "spread statistics")
+        return spec.replace(blocks=blocks, kinds=kinds)
 
     def encode(self, v: Vector, at: Context) -> Vector:
         """H·D·(v, 0), block by block."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -21,12 +21,49 @@ def norm(v: Vector) -> Vector:
     return np.asarray(np.sqrt(square))[..., None]
 
 
+def bounding(spec: Spec, clip: str = "Put Clip(norm=…) before it") -> str:
+    """What to write so that each block has a bound, for those that have none."""
+    loose, found = set(spec.unbounded), list[str]()
+    if loose & {"weight", *spec.trained}:
+        found.append(f"{clip}, and give Weigh a cap: Weigh('examples', cap=…) or Weigh('one').")
+    if side := loose & spec.side - {"weight"}:
+        found.append(f"For {', '.join(sorted(side))}: Clip(…, side=…) or Training(report=False).")
+    if loose & spec.statistics:
+        found.append(
+            "For the statistics: Clip(…, statistics=…); or a model with buffers='local', which leaves them with each "
+            "client; or GroupNorm, which has none."
+        )
+    return " ".join(found)
+
+
+def _shorten(part: Vector, most: float) -> None:
+    """Scale each vector down to a norm of `most`, in place."""
+    if math.isfinite(most):
+        scale = np.minimum(1.0, most / np.maximum(norm(part), TINY))
+        if (scale < 1).any():  # most are short enough, and a pass over a vector costs
+            part *= scale
+
+
 def _cut(v: Vector, cap: float | None, spec: Spec) -> None:
     """Cut the side values to the bounds that they declare, and at the cap those that have none above, in place."""
     for name in spec.side:
         if (most := spec.bounds.get(name, cap)) is not None:
             part, least = v[..., spec.slice(name)], spec.lows.get(name, -most)
             np.maximum(np.minimum(part, most, out=part), least, out=part)  # np.clip takes four times as long
+
+
+def _spelled(step: Clip | AdaptiveClip) -> str:
+    """The expression that builds it; without `statistics` where it has none, as before there were any."""
+    shown = [f.name for f in fields(step) if f.name != "statistics" or step.statistics is not None]
+    return f"{type(step).__name__}({', '.join(f'{name}={getattr(step, name)!r}' for name in shown)})"
+
+
+def _told_statistics(spec: Spec, cap: float | None) -> str:
+    """Whether statistics are cut, and to what, in words."""
+    if not spec.statistics:
+        return ""
+    # P112
+    return f", the statistics to norm {cap:g}" if cap else "; the statistics stay as they are"
 
 
 def _told(spec: Spec, cap: float | None) -> str:
@@ -44,14 +81,21 @@ class Clip(Transform):
     Side values (a loss, a step count) keep their meaning; they are cut to the bounds that they declare, and those
     without one to ±`side` where it is given; to 0 … `side` where they say that they are never negative, as a
     cross-entropy does.   (McMahan et al. 2018, §3.1; Abadi et al. 2016, Alg. 1)
+
+    Running statistics are a block with a norm of their own, `statistics`: a variance is measured in other units than a
+    weight, and would leave little of C to the weights. Where it is not given they stay as they are, without a bound.
     """
 
     norm: float
     side: float | None = None
+    statistics: float | None = None
+
+    def __repr__(self) -> str:
+        return _spelled(self)
 
     def plan(self, spec: Spec) -> Spec:
-        """All blocks of the update are bounded by `norm`."""
-        for name, value in (("norm", self.norm), ("side", self.side)):
+        """All blocks of the update are bounded by `norm`, or `statistics`."""
+        for name, value in (("norm", self.norm), ("side", self.side), ("statistics", self.statistics)):
             if (value is not None or name == "norm") and not (number(value) and 0 < value < math.inf):
                 raise PlanError(
                     f"Clip({name}={value}) is not a length.",
@@ -70,7 +114,7 @@ class Clip(Transform):
                 "It would clip the weighted vector but not its weight, so what comes out would be no mean.",
                 "Put Clip(…) before Weigh(…).",
             )
-        bounds = {name: min(self.norm, spec.bounds.get(name, math.inf)) for name in spec.update}
+        bounds = {name: most for name in spec.update if math.isfinite(most := self._most(spec, name))}
         if self.side is not None:
             bounds |= dict.fromkeys(set(spec.unbounded) & spec.side, self.side)
             if above := [name for name in spec.lows if bounds.get(name, math.inf) <= spec.lows[name]]:
@@ -81,21 +125,24 @@ class Clip(Transform):
                 )
         return spec.replace(bounds={**spec.bounds, **bounds})
 
+    def _most(self, spec: Spec, name: str) -> float:
+        """The norm that a block of the update may have."""
+        cap = self.statistics if name in spec.statistics else self.norm
+        return min(cap or math.inf, spec.bounds.get(name, math.inf))
+
     def encode(self, v: Vector, at: Context) -> Vector:
         """v · min(1, C / ‖v‖₂), block by block."""
         v = v.copy()
         for name in at.spec.update:
-            part, most = v[..., at.spec.slice(name)], min(self.norm, at.spec.bounds.get(name, math.inf))
-            scale = np.minimum(1.0, most / np.maximum(norm(part), TINY))
-            if (scale < 1).any():  # most are short enough, and a pass over a vector costs
-                part *= scale
+            _shorten(v[..., at.spec.slice(name)], self._most(at.spec, name))
         _cut(v, self.side, at.spec)
         return v
 
     def explain(self, spec: Spec) -> str:
         """What is cut."""
         # P44
-        return f"cuts {', '.join(spec.update)} to norm {self.norm:g}{_told(spec, self.side)}"
+        also = _told_statistics(spec, self.statistics)
+        return f"cuts {', '.join(spec.trained)} to norm {self.norm:g}{_told(spec, self.side)}{also}"
 
 
 @dataclass(frozen=True)
@@ -104,15 +151,21 @@ class AdaptiveClip(Transform):
 
     Says v/C, so that the bound on the wire is 1 in every round, and one bit: was ‖v‖₂ ≤ C?
     C = `first` in the first round, γ = `quantile`, η = `rate`.   (Andrew et al. 2021, Alg. 1)
+
+    Running statistics have no part in this: they are cut to the norm `statistics`, where it is given.
     """
 
     quantile: float = 0.5
     first: float = 1.0
     rate: float = 0.2
     side: float | None = None
+    statistics: float | None = None
+
+    def __repr__(self) -> str:
+        return _spelled(self)
 
     def plan(self, spec: Spec) -> Spec:
-        """All blocks of the update are bounded by 1, and there is one more side value."""
+        """All blocks of the update but the statistics are bounded by 1, and there is one more side value."""
         if not (number(self.quantile) and 0 < self.quantile < 1):
             raise PlanError(
                 f"AdaptiveClip(quantile={self.quantile}) is not a quantile.",
@@ -131,9 +184,13 @@ class AdaptiveClip(Transform):
                 "The second would follow the norms that the first has already cut.",
                 "Keep one of them.",
             )
-        spec = Clip(self.first, self.side).plan(spec)
-        bounds = {**spec.bounds, **dict.fromkeys(spec.update, 1.0)}
+        spec = self._clip.plan(spec)
+        bounds = {**spec.bounds, **dict.fromkeys(spec.trained, 1.0)}
         return spec.replace(bounds=bounds, sum_facts=replace(spec.sum_facts, learns=True)).with_side("under", 0.5)
+
+    @property
+    def _clip(self) -> Clip:
+        return Clip(self.first, self.side, self.statistics)
 
     def start(self) -> float:
         """The first norm."""
@@ -141,17 +198,19 @@ class AdaptiveClip(Transform):
 
     def encode(self, v: Vector, at: Context) -> Vector:
         """(v / max(C, ‖v‖₂), ±½)."""
-        update = np.zeros(at.spec.size, bool)
-        for name in at.spec.update:
-            update[at.spec.slice(name)] = True
-        length = norm(v[..., update])
-        v = np.where(update, v / np.maximum(at.memo, length), v)
+        trained = np.zeros(at.spec.size, bool)
+        for name in at.spec.trained:
+            trained[at.spec.slice(name)] = True
+        length = norm(v[..., trained])
+        v = np.where(trained, v / np.maximum(at.memo, length), v)
+        for name in at.spec.statistics:
+            _shorten(v[..., at.spec.slice(name)], self._clip._most(at.spec, name))
         _cut(v, self.side, at.spec)
         return np.concatenate([v, np.where(length <= at.memo, 0.5, -0.5)], axis=-1)
 
     def decode(self, total: Vector, at: Context) -> Vector:
         """The update times C; the bit stays here."""
-        scale = at.spec.spread(dict.fromkeys(at.spec.update, at.memo), 1.0)
+        scale = at.spec.spread(dict.fromkeys(at.spec.trained, at.memo), 1.0)
         return total[..., :-1] * scale
 
     def learn(self, total: Vector, at: Context) -> float:
@@ -164,7 +223,7 @@ class AdaptiveClip(Transform):
         return (
             # P44
             f"cuts the update to a norm that {self.quantile:.0%} of the clients stay below, learnt from a bit of each "
-            f"(first {self.first:g}){_told(spec, self.side)}"
+            f"(first {self.first:g}){_told(spec, self.side)}{_told_statistics(spec, self.statistics)}"
         )
 
 

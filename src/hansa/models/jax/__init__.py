@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain
@@ -19,6 +20,7 @@ from ...training import Training
 from .. import Drift, Model, TrainResult
 from ..checks import check_choices, check_finite, check_length, fingerprint, passing, spell
 from ..metrics import RATE, bounds
+from ..statistics import lower_ends
 from . import checks
 from .losses import ACCURACY, fit, known
 
@@ -183,6 +185,11 @@ class JaxModel(Model):
     def trainable(self) -> int:
         """How many of the numbers are trained: all but the state."""
         return self._trained
+
+    @property
+    def domain(self) -> Vector:
+        """What the state calls `var` or `variance`, or holds below `var_ema`, is ≥ 0."""
+        return lower_ends((name, math.prod(shape)) for name, shape in self._moving.items())
 
     def plan(self, training: Training) -> None:
         """With PerExample, no state."""

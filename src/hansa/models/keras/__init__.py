@@ -18,6 +18,7 @@ from ...spec import Vector
 from ...training import MOMENTUM, Training
 from .. import Drift, Model, TrainResult
 from ..checks import check_length, condensed, fingerprint
+from ..statistics import lower_ends
 from . import checks, inspect
 from .variables import Values, Variable, cut, generator, given, joined, plain, put, size, value
 
@@ -91,7 +92,7 @@ class KerasModel(Model):
         moving = {id(v) for v in (*self._vectored, *(v for _, v in self._staying))}
         base = fingerprint(value(v).tobytes() for v in self.net.weights if id(v) not in moving)
         digest = fingerprint([repr((built, shapes, base)).encode()])
-        words = ", ".join(map(_word, keras.tree.flatten(self.net.loss)))
+        words = ", ".join(map(inspect.word, keras.tree.flatten(self.net.loss)))
         shown = [type(self.net).__name__, f"loss={words or None}", f"buffers={self.buffers!r}"]
         if own := self.net.optimizer:
             shown.insert(2, f"optimizer={type(_inner(own)).__name__}")
@@ -114,6 +115,11 @@ class KerasModel(Model):
     def trainable(self) -> int:
         """How many of the numbers are trained: all but the statistics."""
         return self._trainable
+
+    @property
+    def domain(self) -> Vector:
+        """Every `moving_variance` is ≥ 0."""
+        return lower_ends((v.path, size(v)) for v in self._vectored[len(self._weights) :])
 
     def plan(self, training: Training) -> None:
         """Refuse what `compile` contradicts."""
@@ -440,7 +446,3 @@ def _arrived(load: Callable[..., Any], file: Any, code: Mapping[str, Any], buffe
     with keras.saving.custom_object_scope(dict(code)), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the optimizer's variables are not loaded: it starts anew
         return KerasModel(load(*file), buffers)
-
-
-def _word(loss: Any) -> str:
-    return loss if isinstance(loss, str) else str(getattr(loss, "__name__", type(loss).__name__))

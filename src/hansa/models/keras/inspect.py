@@ -31,6 +31,11 @@ def spelled(net: Any, serialize: Callable[[Any], Any]) -> str:
     return repr([_plain(_serialized(part, serialize), counted) for part in parts] + [_compiled(net, counted)])
 
 
+def word(loss: Any) -> str:
+    """What a loss is called."""
+    return loss if isinstance(loss, str) else str(getattr(loss, "__name__", type(loss).__name__))
+
+
 def _serialized(part: Any, serialize: Callable[[Any], Any]) -> Any:
     try:
         config = serialize(part)

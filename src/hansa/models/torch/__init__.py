@@ -34,6 +34,7 @@ except ModuleNotFoundError as missing:
 
 from ..dense import Program
 from ..metrics import RATE, bounds
+from ..statistics import lower_ends
 from .cohort import ClientBatch, ClientJob, device_of, placed, width  # behind the message on what is missing
 from .dense import dense
 from .losses import ACCURACY, ELEMENTWISE, POSITIVE, Loss, Metric, fit, known
@@ -177,6 +178,11 @@ class TorchModel(Model):
     def trainable(self) -> int:
         """How many of the numbers are trained: all but the buffers."""
         return len(self._flat)
+
+    @property
+    def domain(self) -> Vector:
+        """Every `running_var` is ≥ 0."""
+        return lower_ends(self._carried.items())
 
     def plan(self, training: Training) -> None:
         """With PerExample, no layer that mixes the examples of a batch."""

@@ -51,7 +51,7 @@ class ForkServer:
             its.close()
 
     def code(self, worker: int) -> int | None:
-        """How this worker has ended: with an exit code, or a signal below 0; None where the fork server has ended, too."""
+        """How this worker has ended: with an exit code, or a signal below 0; None where the server has ended, too."""
         with suppress(BrokenPipeError, ConnectionResetError):
             self.link.send(struct.pack("<i", worker))
             if answer := self.link.recv(4):
