@@ -11,6 +11,8 @@ EVIDENCE ?= tests.evidence.wraparound tests.evidence.remove_defences
 # How many times a run is killed, for that.
 KILLS ?= 300
 BIN := .venv/bin
+# What packages are compiled to is kept, whatever the caller's shell says: tests begin many processes that import them.
+export PYTHONDONTWRITEBYTECODE :=
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --no-compile --constraint constraints.txt --editable
 
 .PHONY: demo test lint docs evidence bench clean

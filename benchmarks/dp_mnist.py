@@ -71,7 +71,7 @@ def noises(epsilon: float) -> dict[str, float]:
     if epsilon == math.inf:
         return {"hansa_rdp": 0.0, "hansa_pld": 0.0}
     release, budget = h.privacy.mechanisms.Release(1.0, "poisson", RATE), h.Budget(epsilon, DELTA)
-    return {f"hansa_{kind}": h.privacy.calibrate.calibrate(budget, release, ROUNDS, kind) for kind in ("rdp", "pld")}
+    return {f"hansa_{kind}": h.privacy.calibrate(budget, release, ROUNDS, kind) for kind in ("rdp", "pld")}
 
 
 def train(params: Params, data: Any, test: Any, z: float, seed: int) -> dict[str, Any]:

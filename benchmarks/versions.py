@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 TURNS = 9
+COMPILED = {"0.1.0": "auto", "0.2.0": True}  # what `compile` is where nothing is said
 HERE = Path(__file__).resolve().parents[1] / "src"
 
 
@@ -46,8 +47,8 @@ def linear() -> tuple[Any, dict[str, Any], int]:
     return plan, clients(200, 50, 784), 6
 
 
-def net(*widths: int) -> Any:
-    """Layers with ReLU between them, in PyTorch as it is."""
+def net(*widths: int, **more: Any) -> Any:
+    """Layers with ReLU between them; in PyTorch as it is, where nothing else is said."""
     import torch
     from torch import nn
 
@@ -57,7 +58,7 @@ def net(*widths: int) -> Any:
     layers: list[nn.Module] = []
     for i, o in pairwise(widths):
         layers += [nn.Linear(i, o), nn.ReLU()]
-    return hansa.TorchModel(nn.Sequential(*layers[:-1]), nn.functional.cross_entropy, compile=False)
+    return hansa.TorchModel(nn.Sequential(*layers[:-1]), nn.functional.cross_entropy, **({"compile": False} | more))
 
 
 def two_layers() -> tuple[Any, dict[str, Any], int]:
@@ -74,6 +75,15 @@ def small() -> tuple[Any, dict[str, Any], int]:
 
     plan = hansa.Plan(net(32, 32, 10), rounds=6, sample=hansa.Uniform(50), training=hansa.Training(batch=10))
     return plan, clients(100, 40, 32), 6
+
+
+def homes() -> tuple[Any, dict[str, Any], int]:
+    """Fifty homes, all in each round, with a small net that is compiled where the plan lets it be."""
+    import hansa
+
+    model = net(26, 32, 10, compile=COMPILED[hansa.__version__])
+    plan = hansa.Plan(model, rounds=6, sample=hansa.Everyone(), training=hansa.Training(batch=32))
+    return plan, clients(50, 400, 26), 6
 
 
 def verified() -> tuple[Any, dict[str, Any], int]:
@@ -96,6 +106,7 @@ SETTINGS: dict[str, Callable[[], tuple[Any, dict[str, Any], int]]] = {
     "lr": linear,
     "2nn": two_layers,
     "small": small,
+    "homes": homes,
     "verified": verified,
 }
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "hansa"
 
 FLOORS = (
-    ("errors", "known", "spec", "rand", "native", "sums", "codec"),
+    ("errors", "known", "digest", "spec", "rand", "native", "sums", "codec"),
     ("training", "messages", "transforms", "models", "crypto", "optim", "data", "datasets"),
     ("algorithms", "aggregators"),
     ("state", "sample", "plan"),

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from types import FunctionType
+from pathlib import PurePath
+from types import FunctionType, ModuleType
 from typing import Any
+
+HEAP = 1 << 9  # the flag of a class that was made at run time; the others are of C
+PACKAGES = frozenset({"site-packages", "dist-packages"})  # the folders that packages are installed in
+STANDARD = os.path.dirname(os.__file__) + os.sep
 
 
 def own(piece: Any) -> bool:
@@ -15,3 +21,29 @@ def own(piece: Any) -> bool:
     kind = piece if isinstance(piece, FunctionType) else type(piece)
     home = sys.modules.get(kind.__module__) if kind.__module__.split(".")[0] == __package__ else None
     return getattr(home, kind.__qualname__, None) is kind
+
+
+def named(piece: Any) -> bool:
+    """Does its name say which class or function this is: hansa, Python or an installed package has it there?"""
+    name, module = getattr(piece, "__qualname__", None), getattr(piece, "__module__", None)
+    if isinstance(piece, type) and not piece.__flags__ & HEAP:
+        return True
+    if not isinstance(name, str) or not isinstance(module, str):
+        return False
+    found: Any = sys.modules.get(module)
+    if found is None or not packaged(found):
+        return False
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found is piece
+
+
+def packaged(module: ModuleType) -> bool:
+    """Is this a module of hansa, of Python, or of a package that is installed?"""
+    root = module.__name__.split(".")[0]
+    if root in (__package__, *sys.builtin_module_names):
+        return True
+    file = getattr(module, "__file__", None) or getattr(sys.modules.get(root), "__file__", None)
+    if root == "__main__" or file is None:
+        return False
+    return not PACKAGES.isdisjoint(PurePath(file).parts) or file.startswith(STANDARD)

@@ -14,6 +14,7 @@ import numpy as np
 from .aggregators import Aggregator, Sum, trees
 from .algorithms import Algorithm, ClientState, FedAvg
 from .codec import dumps
+from .digest import digest_of
 from .errors import PlanError, number
 from .known import own
 from .models import ClientModel, Model, TrainResult
@@ -141,8 +142,15 @@ class Plan:
 
     @cached_property
     def digest(self) -> str:
-        """A fingerprint of all that the plan says; server and clients compare it."""
-        return hashlib.blake2b(repr(self).encode(), digest_size=16).hexdigest()
+        """A fingerprint of all that the plan says; server and clients compare it.
+
+        It covers every field of every piece, arrays with all their bytes, and the code of classes and functions that
+        neither hansa nor an installed package defines: parents, methods, defaults, closures, and what that code names
+        in its own modules, to any depth. Libraries count by name, without their version. It does not follow imports
+        inside functions or names that are computed, and an object that code refers to may count by its class alone.
+        Bytecode counts, so parties whose plan holds code of its own need one minor version of Python.
+        """
+        return digest_of(self)
 
     @cached_property
     def key(self) -> Key:
@@ -353,3 +361,4 @@ def _check_pieces(plan: Plan) -> None:
         raise PlanError(f"Plan(rounds={plan.rounds!r}) has no end.", "It counts rounds.", "Write rounds=10.")
     if not number(plan.seed, whole=True):
         raise PlanError(f"Plan(seed={plan.seed!r}) seeds nothing.", "A seed is a whole number.", "Write seed=0.")
+    digest_of(plan)  # refuses what it cannot tell apart; kept when it is first asked for, when all code is there

@@ -50,7 +50,7 @@ def honest(plan: h.Plan, n: int = 3) -> list[h.Client]:
 
 def attacker(make: Callable[..., h.Client], plan: h.Plan, **more: Any) -> h.Client:
     """One that does not, called attacker."""
-    return make("attacker", plan, federation(1)["client-0"], **more)
+    return make("mallory", plan, federation(1)["client-0"], **more)
 
 
 def states(

@@ -347,5 +347,19 @@ LIARS = (
     Defence("a rule needs its numbers", RULES, "if why := rule.shortfall(n):", NEVER),
 )
 
-EVERY = (PROOFS, AGGREGATORS, ROUNDS, PRIVACY, LIARS, BOUNDS, RECORDS, HIDING, REST)
+DIGESTS = (
+    Defence("every number of an array counts", "digest.py", "else array.tobytes()", "else str(array)"),
+    Defence(
+        "code counts", "digest.py", 'return _hash("class", kind.__qualname__, *held)', "return _hash(kind.__qualname__)"
+    ),
+    Defence(
+        "what cannot be told apart is refused",
+        "digest.py",
+        "        if why:\n            raise",
+        "        if False:\n            raise",
+    ),
+    Defence("a name alone is no code", "known.py", "return found is piece", "return found is not None"),
+)
+
+EVERY = (DIGESTS, PROOFS, AGGREGATORS, ROUNDS, PRIVACY, LIARS, BOUNDS, RECORDS, HIDING, REST)
 DEFENCES = {one.name: one for part in EVERY for one in part}

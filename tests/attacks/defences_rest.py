@@ -162,6 +162,7 @@ WORKERS = (
         "runtimes/processes/__init__.py",
         "counting = clients.plan.clients_draw",
         "counting = clients.plan.training.private is not None",
+        also=(("counting = found.plan.clients_draw", "counting = found.plan.training.private is not None"),),
     ),
 )
 

@@ -190,9 +190,9 @@ def test_sums_of_squares_are_not_negative() -> None:
     plan = survey({"v": Variance(-2.0, 2.0, column=0)}, most=50, columns=4)
     assert plan.encoded_spec.low("v.square.0") == 0.0 and plan.encoded_spec.low("v.sum.0") == -100.0
     clients: list[h.Client] = [h.Client(who, plan, one) for who, one in federation(2).items()]
-    attacker = Says("attacker", plan, federation(1)["client-0"], values={"v.square.0": -1.0})
+    attacker = Says("mallory", plan, federation(1)["client-0"], values={"v.square.0": -1.0})
     (state,) = h.synchronous(plan, h.InProcess([*clients, attacker]))
-    assert state.participants == ("client-0", "client-1") and "A proof does not hold" in state.excluded["attacker"]
+    assert state.participants == ("client-0", "client-1") and "A proof does not hold" in state.excluded["mallory"]
 
 
 @pytest.mark.promise("P100")
@@ -247,7 +247,7 @@ def test_a_liar_reaches_what_is_told_and_never_passes_it(
     plan = plan_of(h.VerifiedSum(), *more, training=h.Training(batch=0, report=False))
     data = federation(1)["client-0"]
     honest = [Says(f"client-{i}", plan, data, values={"delta": along(w), "weight": w}) for i, w in enumerate(others)]
-    attacker = Says("attacker", plan, data, values={"delta": along(-CAP * (1 - 1e-6)), "weight": weight})
+    attacker = Says("mallory", plan, data, values={"delta": along(-CAP * (1 - 1e-6)), "weight": weight})
     (before,), (after,) = states(plan, honest), states(plan, [*honest, attacker])
     assert not after.excluded
     told = plan.aggregator.moved(plan.encoded_spec, sum(others))["delta"]
@@ -283,7 +283,7 @@ def test_a_liar_moves_both_means_that_fednova_multiplies() -> None:
     data = federation(1)["client-0"]
     one = Says("client-0", plan, data, values={"delta": along(1.0), "tau": 1.0})
     longest = CAP * (1 - 1e-6)
-    attacker = Says("attacker", plan, data, values={"delta": along(longest), "tau": 40.0 * CAP, "weight": 1.0})
+    attacker = Says("mallory", plan, data, values={"delta": along(longest), "tau": 40.0 * CAP, "weight": 1.0})
     (state,) = states(plan, [one, attacker])
     told = (CAP * 40 + 1) / 2 * (longest + 1) / 2
     assert not state.excluded and np.linalg.norm(state.x - plan.start().x) == pytest.approx(told, rel=1e-5)
@@ -300,7 +300,7 @@ def test_a_liar_has_the_votes_of_cap_clients_for_the_clip() -> None:
     data = federation(1)["client-0"]
     others = [Says(f"client-{i}", plan, data, values={"under": 0.5}) for i in range(5)]
     (alone,) = states(plan, others)
-    (state,) = states(plan, [*others, Says("attacker", plan, data, values={"under": -CAP / 2})])
+    (state,) = states(plan, [*others, Says("mallory", plan, data, values={"under": -CAP / 2})])
     assert alone.transforms[0] == pytest.approx(np.exp(-0.1), rel=1e-4)
     assert state.transforms[0] == pytest.approx(np.exp(0.1), rel=1e-4)
 
@@ -310,7 +310,7 @@ def test_a_liar_has_the_votes_of_cap_clients_for_the_clip() -> None:
 def test_a_liar_moves_the_mean_of_a_survey_by_most_over_the_records_of_others() -> None:
     plan = survey({"v": Mean(-2.0, 2.0, column=0)}, most=50, columns=4)
     clients = [h.Client(who, plan, one) for who, one in federation(2).items()]
-    attacker = Says("attacker", plan, federation(1)["client-0"], values={"v.sum.0": 100.0})
+    attacker = Says("mallory", plan, federation(1)["client-0"], values={"v.sum.0": 100.0})
     (before,), (after,) = (states(plan, who) for who in (clients, [*clients, attacker]))
     model = plan.model
     assert isinstance(model, Survey) and not after.excluded

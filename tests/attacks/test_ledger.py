@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -112,16 +113,36 @@ def test_noise_of_one_round_is_not_drawn_again_and_again(noise: GaussianNoise) -
 
 @pytest.mark.guards("who draws noise stays with one worker")
 @pytest.mark.promise("P38")
-def test_noise_of_one_round_is_not_drawn_by_one_worker_after_another() -> None:
-    """Each worker has a copy of a client that is free, and none of them knows in what the others have trained."""
-    p = plan(GaussianNoise(5.0, "each"), sample=Everyone(quorum=2), rounds=1)
+def test_noise_of_one_round_is_not_drawn_by_one_worker_after_another(tmp_path: Path) -> None:
+    """Each worker has a copy of a client that is free, and none of them knows in what the others have trained.
+
+    One of three is held in the training of c0 when c0 is asked again, so that another takes it up if it may.
+    """
+    go = tmp_path / "go"
+    p = plan(GaussianNoise(5.0, "each"), model=Held(3, 2, go), sample=Everyone(quorum=2), rounds=1)
     runtime = Processes([Client(who, p, data) for who, data in DATA.items()], workers=3)
-    reply = []
-    for session in range(30):
-        runtime.send(Request(p.digest, 0, session, p.broadcast(p.start()), {"c0": None}))
-        reply.append(runtime.receive().why)
+    request = Request(p.digest, 0, 0, p.broadcast(p.start()), {"c0": None})
+    runtime.send(request)
+    runtime.send(replace(request, session=1))
+    runtime.send(replace(request, bodies={"c1": None, "c2": None}))
+    others = [runtime.receive() for _ in range(2)]  # of workers that have seen both: they keep the order
+    go.touch()
+    reply = [runtime.receive() for _ in range(2)]
     runtime.close()
-    assert reply == ["", *["refused"] * 29]
+    assert sorted(one.who for one in others) == [("c1",), ("c2",)]
+    assert [(one.who, one.session, one.why) for one in reply] == [(("c0",), 0, ""), (("c0",), 1, "refused")]
+
+
+@dataclass(frozen=True)
+class Held(Softmax):
+    """Trains c0 as soon as a file is there."""
+
+    file: Path = Path()
+
+    def train(self, x: Any, data: Any, *more: Any) -> Any:
+        while np.array_equal(data[0], DATA["c0"][0]) and not self.file.exists():
+            time.sleep(0.01)
+        return super().train(x, data, *more)
 
 
 @pytest.mark.guards("a share of the noise is told")

@@ -192,9 +192,16 @@ def test_who_has_the_plan_has_not_the_sample() -> None:
 @pytest.mark.guards("what hides grows from the secret", "a transform draws from the secret")
 @pytest.mark.promise("P76")
 def test_what_a_strangers_transform_draws_is_secret() -> None:
+    """Who guesses has the plan and the name of the run, and another secret."""
     plan = plan_of({"pipe": (h.Weigh("one"), Shaken())}, rounds=1)
     (one,), (other,) = run(plan), run(plan)
     assert np.std(one.x - other.x) > 0.1
+
+    def drawn() -> h.Vector:
+        at = replace(plan.context(0, 0, secret=h.Key.fresh(), run="a name"), n=1, memo=plan.pipeline.start())
+        return plan.pipeline.decode(np.zeros(plan.encoded_spec.size), at)[0]
+
+    assert np.std(drawn() - drawn()) > 0.1
 
 
 class Shaken(h.transforms.Transform):

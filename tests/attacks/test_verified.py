@@ -85,7 +85,7 @@ def test_a_lie_is_refused_by_name_and_the_others_are_summed(lie: str) -> None:
     kind, x = LIES[lie]
     (state,) = states(PLAN, [*honest(PLAN), attacker(Forger, PLAN, x=x, kind=kind)])
     assert state.participants == HONEST and not state.skipped
-    assert list(state.excluded) == ["attacker"] and "A proof does not hold" in state.excluded["attacker"]
+    assert list(state.excluded) == ["mallory"] and "A proof does not hold" in state.excluded["mallory"]
     (alone,) = states(PLAN, honest(PLAN))
     assert state.x.tobytes() == alone.x.tobytes()
 
@@ -95,7 +95,7 @@ def test_a_lie_is_refused_by_name_and_the_others_are_summed(lie: str) -> None:
 @pytest.mark.parametrize("kind, x", [(Attacker, vector(B)), (Attacker, vector(P - 1, P - B // 2)), (Loud, [1])])
 def test_a_liar_who_does_not_lie_is_in(kind: Any, x: list[int]) -> None:
     (state,) = states(PLAN, [*honest(PLAN), attacker(Forger, PLAN, x=x, kind=kind)])
-    assert state.participants == (*HONEST, "attacker") and not state.excluded
+    assert state.participants == (*HONEST, "mallory") and not state.excluded
 
 
 # ── reports that are changed on their way ──
@@ -143,7 +143,7 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
 def test_a_changed_report_is_refused_and_the_round_goes_on(change: str) -> None:
     (state,) = states(PLAN, [*honest(PLAN), attacker(Crafted, PLAN, craft=CHANGES[change])])
     assert state.participants == HONEST and not state.skipped
-    assert list(state.excluded) == ["attacker"] and "report" in state.excluded["attacker"]
+    assert list(state.excluded) == ["mallory"] and "report" in state.excluded["mallory"]
 
 
 FIELDS = st.sampled_from(["nonce", "public", "leader", "sealed"])
@@ -161,7 +161,7 @@ def test_whatever_a_client_says_the_round_goes_on(value: Any, name: str, place: 
 
     (state,) = states(PLAN, [*honest(PLAN, 2), attacker(Crafted, PLAN, craft=craft)])
     assert state.participants == HONEST[:2] and not state.skipped
-    assert list(state.excluded) == ["attacker"]
+    assert list(state.excluded) == ["mallory"]
 
 
 @pytest.mark.guards("a lone attacker ends no run")
@@ -169,9 +169,9 @@ def test_a_liar_who_is_asked_alone_does_not_end_the_run() -> None:
     plan = plan_of(sample=h.Poisson(0.3, quorum=2), rounds=20)
     run = states(plan, [*honest(plan), attacker(Crafted, plan, craft=CHANGES["leader"])])
     assert len(run) == 20
-    assert any(list(state.excluded) == ["attacker"] and "0 answered, 2 needed" in state.skipped for state in run)
+    assert any(list(state.excluded) == ["mallory"] and "0 answered, 2 needed" in state.skipped for state in run)
     assert any(len(state.participants) >= 2 and not state.skipped for state in run)
-    assert all("attacker" not in state.participants for state in run)
+    assert all("mallory" not in state.participants for state in run)
 
 
 @pytest.mark.guards("helpers are no clients")
@@ -181,7 +181,7 @@ def test_one_liar_and_the_helpers_who_refuse_do_not_end_the_run() -> None:
     with pytest.warns(LeftOut, match="fewer than 3"):
         run = states(plan, [*honest(plan, 2), attacker(Crafted, plan, craft=CHANGES["public"])])
     assert [bool(state.skipped) for state in run] == [True, True]
-    assert "refused" in run[0].excluded["attacker"] and run[0].excluded[HELPER] == "refused"
+    assert "refused" in run[0].excluded["mallory"] and run[0].excluded[HELPER] == "refused"
 
 
 OPENED = list[int]()
@@ -228,7 +228,7 @@ def kept(plan: h.Plan, key: PrivateKey) -> list[Any]:
         reports.append(report)
         return report
 
-    one = Crafted("attacker", plan, honest(plan)[0].data, craft=keep)
+    one = Crafted("mallory", plan, honest(plan)[0].data, craft=keep)
     list(h.synchronous(plan, runtime_of(plan, [*honest(plan), one], key)))
     return reports
 
@@ -247,7 +247,7 @@ def test_a_replayed_report_is_refused(plan: h.Plan) -> None:
     clients = [*honest(PLAN), attacker(Crafted, PLAN, craft=lambda own: report)]
     (state,) = h.synchronous(PLAN, runtime_of(PLAN, clients, key))
     assert state.participants == HONEST
-    assert "does not open" in state.excluded["attacker"]
+    assert "does not open" in state.excluded["mallory"]
 
 
 @pytest.mark.guards("a report is bound to its session")
@@ -260,9 +260,9 @@ def test_a_report_of_an_earlier_round_is_refused() -> None:
         return reports[0]
 
     first, *others = states(plan, [*honest(plan), attacker(Crafted, plan, craft=craft)])
-    assert first.participants == (*HONEST, "attacker") and not first.excluded
+    assert first.participants == (*HONEST, "mallory") and not first.excluded
     for state in others:
-        assert state.participants == HONEST and "does not open" in state.excluded["attacker"]
+        assert state.participants == HONEST and "does not open" in state.excluded["mallory"]
 
 
 @pytest.mark.guards("a report is sealed with its client")

@@ -71,7 +71,7 @@ def test_a_wrapped_vector_in_a_federation_is_refused_by_name(shape: str) -> None
     x += [0] * (size - len(x))
     (state,) = states(plan, [*honest(plan), attacker(Forger, plan, x=x, kind=Attacker)])
     assert state.participants == HONEST and not state.skipped
-    assert list(state.excluded) == ["attacker"] and "A proof does not hold" in state.excluded["attacker"]
+    assert list(state.excluded) == ["mallory"] and "A proof does not hold" in state.excluded["mallory"]
 
 
 @pytest.mark.promise("P81")

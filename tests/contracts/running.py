@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 
-def zygote(runtime: Any) -> int:
+def forkserver(runtime: Any) -> int:
     """The process that has started the workers, and leads their group."""
-    return int(runtime._zygote._process.pid)
+    return int(runtime._forkserver._process.pid)
 
 
 def pids(runtime: Any) -> list[int]:
     """The workers, in their order."""
-    parent = zygote(runtime)
+    parent = forkserver(runtime)
     return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
@@ -133,7 +134,8 @@ def test_nothing_given_away_is_nothing_and_unknown_is_no_number() -> None:
 
 
 def test_without_the_library_there_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hansa.privacy.ledger.find_spec", lambda name: None)
+    for module in ("hansa.privacy.ledger", "hansa.privacy.calibrate"):
+        monkeypatch.setattr(sys.modules[module], "find_spec", lambda name: None)
     ledger = Ledger().plus(Release(1.0))
     assert ledger.epsilon(1e-6) is None and "hansa[privacy]" in ledger.guarantee(1e-6).why
     assert not Budget(100.0).allows(ledger)

@@ -111,9 +111,9 @@ def test_counts_that_add_up_to_more_than_the_bound_are_refused(checked: bool, mo
     questions = {"h": Histogram((-9, 0, 9), column=0)}
     plan = survey(questions, most=50, columns=3)
     people = [Client(who, plan, records) for who, records in list(DATA.items())[:3]]
-    attacker = Liar("attacker", replace(plan), DATA["site 0"])
+    attacker = Liar("mallory", replace(plan), DATA["site 0"])
     (state,) = synchronous(plan, InProcess([*people, attacker]))
-    assert ("A proof does not hold" in state.excluded.get("attacker", "")) == checked
+    assert ("A proof does not hold" in state.excluded.get("mallory", "")) == checked
     assert plan.model.answers(state)["h"].sum() == 30 + 50 + 50 + (0 if checked else 100)  # type: ignore[attr-defined]
 
 

@@ -240,7 +240,7 @@ class Fives(Aggregator):
     """Add up five, and forget the others."""
 
     def server(self, channel: Any, cohort: Sequence[str], decode: Any) -> Any:
-        received = channel.ask(dict.fromkeys(cohort[:5]))
+        received = channel.gather(dict.fromkeys(cohort[:5]))
         return decode(sum(received.values()), len(received)), list(received)
 
 
@@ -249,7 +249,7 @@ class Doubles(Aggregator):
     """Divide by too few."""
 
     def server(self, channel: Any, cohort: Sequence[str], decode: Any) -> Any:
-        total, participants = channel.total(cohort)
+        total, participants = channel.sum(cohort)
         return decode(2 * total.value(), len(participants)), participants
 
 
@@ -258,7 +258,7 @@ class AllThere(Aggregator):
     """Divide by those who were asked, and call them all present."""
 
     def server(self, channel: Any, cohort: Sequence[str], decode: Any) -> Any:
-        total, _ = channel.total(cohort)
+        total, _ = channel.sum(cohort)
         return decode(total.value(), len(cohort)), list(cohort)
 
 
@@ -279,8 +279,8 @@ class Hushes(Aggregator):
     """Leave one out without a word."""
 
     def server(self, channel: Any, cohort: Sequence[str], decode: Any) -> Any:
-        received = channel.ask(dict.fromkeys(cohort))
-        channel.lose(cohort[0], "")
+        received = channel.gather(dict.fromkeys(cohort))
+        channel.exclude(cohort[0], "")
         received.pop(cohort[0])
         return decode(sum(received.values()), len(received)), list(received)
 
@@ -297,9 +297,9 @@ class Secretive(Sum):
 @pytest.mark.parametrize(
     "aggregator, sentence",
     [
-        (Fives(), "neither in the sum nor lost"),
+        (Fives(), "neither in the sum nor excluded"),
         (Doubles(), "off from the mean"),
-        (AllThere(), "off from the mean|lost as well"),
+        (AllThere(), "off from the mean|excluded as well"),
         (AsItComes(), "order of clients or arrival"),
         (Hushes(), "without a reason"),
         (Secretive(), "visibility"),

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -165,7 +163,7 @@ def test_large_arrays_are_gathered_and_scored_in_pieces(monkeypatch: pytest.Monk
     """The size of a piece changes no batch; scoring gives at most 4096 rows at a time."""
     training = Training(epochs=2, batch=8)
     plain = list(data.batches((X, Y), training, KEY))
-    monkeypatch.setattr(data, "CHUNK_BYTES", 20 * 17)
+    monkeypatch.setattr(sys.modules["hansa.data.batches"], "CHUNK_BYTES", 20 * 17)
     pieces = list(data.batches((X, Y), training, KEY))
     for (x, y), (a, b) in zip(plain, pieces, strict=True):
         np.testing.assert_array_equal(x, a)
@@ -582,13 +580,3 @@ def test_feature_shift_of_images_is_one_instrument_for_each_client() -> None:
         slope, offset = np.polyfit(image[d["age"]].ravel(), d["image"].ravel(), 1)
         np.testing.assert_allclose(d["image"], image[d["age"]] * slope + offset)
         np.testing.assert_array_equal(d["y"], Y[:40][d["age"]])
-
-
-def test_the_how_to_runs(tmp_path: Path) -> None:
-    """The blocks of docs/how-to/own-data.md, one after the other, and the error that it shows."""
-    page = (Path(__file__).parents[2] / "docs" / "how-to" / "own-data.md").read_text("utf-8")
-    program = tmp_path / "own_data.py"
-    program.write_text("".join(part.split("```")[0] for part in page.split("```python\n")[1:]), "utf-8")
-    done = subprocess.run([sys.executable, program], capture_output=True, text=True, encoding="utf-8")
-    assert done.returncode == 0, done.stderr
-    assert page.split("```text\n")[1].split("```")[0] in done.stdout

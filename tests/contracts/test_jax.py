@@ -169,7 +169,7 @@ def test_training_is_the_plain_loop(optimizer: str, drifts: bool) -> None:
     drift = h.models.Drift(0.3, shift=rng.normal(size=x.size), centre=x + rng.normal(size=x.size)) if drifts else NONE
     fit = model.train(x, data, training, drift, KEY)
 
-    step = {"sgd": optax.sgd, "momentum": partial(optax.sgd, momentum=h.models.MOMENTUM), "adam": optax.adam}
+    step = {"sgd": optax.sgd, "momentum": partial(optax.sgd, momentum=h.training.MOMENTUM), "adam": optax.adam}
     maker = optax.adamw(eta, weight_decay=decay) if optimizer == "adamw" else step[optimizer](eta)
     if decay and optimizer != "adamw":
         maker = optax.chain(optax.add_decayed_weights(decay), maker)

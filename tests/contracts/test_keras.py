@@ -6,6 +6,7 @@ Tests called test_everywhere_… run again on JAX and PyTorch, in a process of t
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -483,6 +484,19 @@ def test_wrong_data() -> None:
     shuffled = tf.data.Dataset.from_tensor_slices((A, y)).shuffle(60).batch(8).prefetch(1)
     with pytest.raises(h.errors.DataError, match="reshuffle_each_iteration"):
         h.data.split(shuffled, 0.2, KEY)
+
+
+# --- other backends ---
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "keras.md"
+PROGRAMS = dict(re.findall(r"```py\n# KERAS_BACKEND=(\w+)\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL))
+
+
+def test_everywhere_the_program_of_the_page_that_wants_this_backend() -> None:
+    """For noise on single examples, which KerasModel refuses; the programs for TensorFlow run in docs/test_pages.py."""
+    assert list(PROGRAMS) == ["jax", "torch"]
+    exec(PROGRAMS.get(keras.backend.backend(), ""), {"__name__": "__main__"})  # noqa: S102
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="this is the other backend")

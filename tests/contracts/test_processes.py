@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.contracts.running import gone, group, pids, shared, zygote
+from tests.contracts.running import forkserver, gone, group, pids, shared
 
 import hansa as h
 from hansa.runtimes.processes.sharedmemory import LARGEST, Sender, claims, receive, take
@@ -282,7 +282,7 @@ def test_data_is_in_memory_once_and_no_message_stays() -> None:
     for pid in pids(runtime):
         own = memory(pid)
         assert own["Pss_Anon:"] < 60 < own["Pss_Anon:"] + 2 * own["Pss_Shmem:"]
-    ours = shared([os.getpid(), zygote(runtime), *pids(runtime)])
+    ours = shared([os.getpid(), forkserver(runtime), *pids(runtime)])
     runtime.close()
     assert not any(map(os.path.exists, ours)) and len(os.listdir("/proc/self/fd")) <= there
 
@@ -353,7 +353,7 @@ def test_a_library_with_threads_is_not_forked(tmp_path: Path, monkeypatch: pytes
             monkeypatch.syspath_prepend(tmp_path)
         runtime = h.Processes(clients(plan), 2)
         assert last(plan, runtime).x.tobytes() == expected.x.tobytes()
-        found[threads] = [Path(f"/proc/{pid}/cmdline").read_text() for pid in (zygote(runtime), *pids(runtime))]
+        found[threads] = [Path(f"/proc/{pid}/cmdline").read_text() for pid in (forkserver(runtime), *pids(runtime))]
         os.kill(pids(runtime)[1], signal.SIGKILL)
         with pytest.raises(RuntimeError, match=r"Worker 1 of 2 died \(signal 9"):
             last(plan, runtime)
@@ -440,7 +440,7 @@ def test_a_dead_worker_is_named(children: signal.Handlers) -> None:
     before, plan = signal.signal(signal.SIGCHLD, children), h.Plan(MODEL, rounds=50)
     try:
         runtime = h.Processes(clients(plan), 2)
-        states, leader = h.synchronous(plan, runtime), zygote(runtime)
+        states, leader = h.synchronous(plan, runtime), forkserver(runtime)
         next(states)
         os.kill(pids(runtime)[1], signal.SIGKILL)
         with pytest.raises(RuntimeError, match=r"Worker 1 of 2 died \(signal 9"):
@@ -497,15 +497,15 @@ PARENT = """
 import os, signal, sys
 import numpy as np
 import hansa as h
-from tests.contracts.running import pids, shared, zygote
+from tests.contracts.running import pids, shared, forkserver
 
 plan = h.Plan(h.Softmax(4, 2), rounds=1)
 people = [h.Client(f"c{i}", plan, (np.ones((9, 4)), np.arange(9) % 2)) for i in range(4)]
 runtime = h.Processes(people, 2)
 next(h.synchronous(plan, runtime))
-print(zygote(runtime), *pids(runtime))
-print(*shared([os.getpid(), zygote(runtime), *pids(runtime)]), flush=True)
-who = {"zygote": zygote(runtime), "worker": pids(runtime)[0]}
+print(forkserver(runtime), *pids(runtime))
+print(*shared([os.getpid(), forkserver(runtime), *pids(runtime)]), flush=True)
+who = {"forkserver": forkserver(runtime), "worker": pids(runtime)[0]}
 for one in sys.argv[2:]:
     os.kill(who[one], getattr(signal, sys.argv[1]))
 os.kill(os.getpid(), signal.SIGKILL)
@@ -514,7 +514,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.mark.parametrize(
     "before",
-    [(), ("SIGKILL", "zygote"), ("SIGKILL", "worker"), ("SIGKILL", "zygote", "worker"), ("SIGSTOP", "worker")],
+    [(), ("SIGKILL", "forkserver"), ("SIGKILL", "worker"), ("SIGKILL", "forkserver", "worker"), ("SIGSTOP", "worker")],
     ids=" ".join,
 )
 def test_workers_end_with_their_parent(before: tuple[str, ...]) -> None:
@@ -547,7 +547,7 @@ def test_the_death_of_who_started_the_workers_is_told_and_takes_them_along() -> 
     runtime = h.Processes(clients(plan), 2)
     states = h.synchronous(plan, runtime)
     next(states)
-    leader = zygote(runtime)
+    leader = forkserver(runtime)
     os.kill(leader, signal.SIGKILL)
     with pytest.raises(RuntimeError, match=r"The process that started the workers died \(signal 9\)"):
         list(states)
@@ -559,7 +559,7 @@ def test_closing_ends_stopped_workers_and_what_clients_started(tmp_path: Path) -
     plan = h.Plan(Starting(FEATURES, CLASSES), rounds=1)
     runtime = h.Processes(clients(plan), 2)
     last(plan, runtime)
-    leader = zygote(runtime)
+    leader = forkserver(runtime)
     assert len(group(leader)) == 3 + len(DATA)
     os.kill(pids(runtime)[1], signal.SIGSTOP)
     runtime.close()
@@ -620,7 +620,7 @@ def test_a_sender_writes_over_what_nobody_reads_any_more() -> None:
 
 CLAIMS = """
 import sys
-from hansa.runtimes.shared import claims
+from hansa.runtimes.processes.sharedmemory import claims
 print(*claims(int(sys.argv[1]), [str(i) for i in range(3000)]))
 """
 

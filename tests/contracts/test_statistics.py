@@ -171,14 +171,6 @@ def test_a_norm_of_statistics_is_a_length(norm: Any) -> None:
             h.Plan(SMALL, pipe=(clip, h.Weigh("one")))
 
 
-def test_a_plan_without_a_norm_of_statistics_is_spelt_as_ever() -> None:
-    """And so has the fingerprint that it had."""
-    assert repr(h.Clip(1.0)) == "Clip(norm=1.0, side=None)"
-    assert repr(h.Clip(1.0, statistics=2.0)) == "Clip(norm=1.0, side=None, statistics=2.0)"
-    assert repr(h.AdaptiveClip()) == "AdaptiveClip(quantile=0.5, first=1.0, rate=0.2, side=None)"
-    assert eval(repr(h.AdaptiveClip(statistics=2.0)), vars(h)) == h.AdaptiveClip(statistics=2.0)  # noqa: S307
-
-
 # ── privacy ──
 
 

@@ -87,7 +87,7 @@ def test_training_is_the_plain_loop(optimizer: str, drifts: bool, decay: float) 
     drift = h.models.Drift(0.3, shift=rng.normal(size=x.size), centre=x + rng.normal(size=x.size)) if drifts else NONE
     fit = model.train(x, data, training, drift, KEY)
 
-    makers = {"sgd": torch.optim.SGD, "momentum": partial(torch.optim.SGD, momentum=h.models.MOMENTUM)}
+    makers = {"sgd": torch.optim.SGD, "momentum": partial(torch.optim.SGD, momentum=h.training.MOMENTUM)}
     makers |= {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     other = copy.deepcopy(net)
     stepper, losses = makers[optimizer](other.parameters(), lr=eta, weight_decay=decay), []
@@ -586,7 +586,7 @@ def test_cuda_trains_as_the_cpu_does() -> None:
     drift = h.models.Drift(0.1, shift=np.full(x.size, 0.01))
     torch.cuda.manual_seed(3)
     before = torch.cuda.get_rng_state()
-    for optimizer in h.models.OPTIMIZERS:
+    for optimizer in h.training.OPTIMIZERS:
         training = h.Training(epochs=2, batch=16, learning_rate=0.01, optimizer=optimizer)
         fits = [model.train(x, (A, y), training, drift, KEY) for model in models]
         assert np.abs(fits[0].x - fits[1].x).max() < 1e-4

@@ -370,24 +370,24 @@ def test_a_liar_is_left_out_by_name(lie: Lie, words: str) -> None:
     class Liar(h.Client):
         def answer(self, request: h.messages.Request) -> Any:
             v = super().answer(request)
-            return lie(v, self.plan) if self.who == "attacker" else v
+            return lie(v, self.plan) if self.who == "mallory" else v
 
     plan = planned_for({**BINARY, "max_delta_step": 7.0}, rounds=2)
     honest = {who: points(BINARY, seed=i) for i, who in enumerate("ab")}
-    state = run(plan, {**honest, "attacker": points(BINARY, seed=5)}, Liar)
-    assert state.participants == ("a", "b") and words in state.excluded["attacker"]
+    state = run(plan, {**honest, "mallory": points(BINARY, seed=5)}, Liar)
+    assert state.participants == ("a", "b") and words in state.excluded["mallory"]
     np.testing.assert_array_equal(state.x, run(plan, honest).x)
 
 
 def test_nobody_counts_for_more_than_the_cap() -> None:
     class Liar(h.Client):
         def answer(self, request: h.messages.Request) -> Any:
-            return super().answer(request) * (2.0 if self.who == "attacker" else 1.0)  # as if it had twice the examples
+            return super().answer(request) * (2.0 if self.who == "mallory" else 1.0)  # as if it had twice the examples
 
-    data = {who: points(BINARY, seed=i) for i, who in enumerate(("a", "b", "attacker"))}
-    assert run(planned_for(BINARY), data, Liar).participants == ("a", "b", "attacker")
+    data = {who: points(BINARY, seed=i) for i, who in enumerate(("a", "b", "mallory"))}
+    assert run(planned_for(BINARY), data, Liar).participants == ("a", "b", "mallory")
     state = run(planned_for(BINARY, pipe=(h.Weigh("examples", cap=100),)), data, Liar)
-    assert state.participants == ("a", "b") and state.excluded["attacker"] == "its vector cannot be decoded"
+    assert state.participants == ("a", "b") and state.excluded["mallory"] == "its vector cannot be decoded"
 
 
 def test_trees_of_a_server_are_looked_at_as_well() -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import builtins
+import importlib
+import inspect
 import io
 import re
 import tokenize
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,3 +91,74 @@ def test_no_page_or_example_speaks_of_what_does_not_exist(page: Path) -> None:
 def test_what_does_not_exist_is_found() -> None:
     assert unknown("Write aggregators=frozenset({'MaskedSum'}), or Blur(0.5) and Clip(1.0).") == {"MaskedSum", "Blur"}
     assert {"FedAvg", "VerifiedSum", "RayCluster"} <= pieces()
+
+
+# ── names with dots, and names that were ─────────────────────────────────────────────────────────────────────────────
+
+OF = {  # what a variable of this name is, in texts
+    "state": "hansa.state:State",
+    "plan": "hansa.plan:Plan",
+    "channel": "hansa.loops.channel:ServerChannel",
+    "runtime": "hansa.loops.channel:Runtime",
+}
+FORMER = {
+    "Letters",
+    "Memo",
+    "outdone",
+    "usual_delta",
+    "hand_over",
+    "told",
+    "tells",
+    "summed",
+    "stages",
+    "sees",
+    "remember",
+}
+FORMER |= {"forget", "planned", "spent", "within", "sprout", "zygote", "demand"}
+DOTTED = re.compile(r"`(hansa(?:\.\w+)+|(?:state|plan|channel|runtime)\.\w+)[`(\[]")
+TICKED = re.compile(r"`(\w+)(?:\(\))?`")
+
+
+def missing(text: str) -> set[str]:
+    """Names in backticks that lead nowhere: through a module, or to a member that its class has not."""
+    found = {word for word in TICKED.findall(text) if word in FORMER}
+    for name in DOTTED.findall(text):
+        if not name.endswith(".py") and not _leads_somewhere(name):
+            found.add(name)
+    return found
+
+
+def _leads_somewhere(name: str) -> bool:
+    first, *rest = name.split(".")
+    if first != "hansa":
+        module, _, kind = OF[first].partition(":")
+        owner = getattr(importlib.import_module(module), kind)
+        return rest[0] in {*dir(owner), *getattr(owner, "__annotations__", {}), *_set_in_init(owner)}
+    there: Any = importlib.import_module("hansa")
+    for i, part in enumerate(rest):
+        try:
+            there = getattr(there, part)
+        except AttributeError:
+            try:
+                there = importlib.import_module(".".join(["hansa", *rest[: i + 1]]))
+            except ImportError:
+                return False
+    return True
+
+
+def _set_in_init(owner: Any) -> set[str]:
+    return set(re.findall(r"self\.(\w+)", inspect.getsource(owner)))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_dotted_names_of_a_page_lead_somewhere(page: Path) -> None:
+    assert missing(page.read_text("utf-8")) == set()
+
+
+def test_dotted_names_of_the_code_lead_somewhere() -> None:
+    assert {name for file in CODE for text in texts(file) for name in missing(text)} == set()
+
+
+def test_a_dotted_name_that_leads_nowhere_is_found() -> None:
+    text = "`hansa.wire.dumps`, `state.seen`, `within`, `channel.lose(…)`, but `hansa.codec.dumps` and `plan.spec`"
+    assert missing(text) == {"hansa.wire.dumps", "state.seen", "within", "channel.lose"}

@@ -19,7 +19,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -29,6 +31,7 @@ from tests.attacks.defences import DEFENCES
 from tests.marked import ROOT, marked
 
 LIMIT = 900  # seconds that the tests of one defence may take
+JOBS = min(2, os.cpu_count() or 1)  # defences at a time, each on a copy of its own
 OUTCOMES, SOURCE, NAME = "HANSA_OUTCOMES", "HANSA_SOURCE", "HANSA_DEFENCE"  # what the process with the tests is told
 
 
@@ -37,14 +40,16 @@ def main(names: Sequence[str]) -> int:
     if unknown := set(names) - DEFENCES.keys():
         raise SystemExit(f"No defence is called {', '.join(sorted(unknown))}.")
     chosen = [DEFENCES[name] for name in names] or list(DEFENCES.values())
-    rows = list[dict[str, Any]]()
-    with tempfile.TemporaryDirectory(prefix="hansa-defences-") as folder:
-        copy = Path(folder) / "hansa"
-        shutil.copytree(ROOT / "src" / "hansa", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    rows, free = list[dict[str, Any]](), SimpleQueue[Path]()
+    with tempfile.TemporaryDirectory(prefix="hansa-defences-") as folder, ThreadPoolExecutor(JOBS) as pool:
+        for job in range(JOBS):
+            copy = Path(folder) / f"{job}" / "hansa"
+            shutil.copytree(ROOT / "src" / "hansa", copy, ignore=shutil.ignore_patterns("__pycache__"))
+            free.put(copy)
         if not names:
             _all_stand(copy)
-        for defence in chosen:
-            for row in _without(copy, defence):
+        for some in pool.map(lambda defence: _on_one_of(free, defence), chosen):
+            for row in some:
                 rows.append(row)
                 print(f"{row['outcome']:<24} {row['defence']}: {row['test'].split('::')[1]}  {row['by']}", flush=True)
     shams = [row for row in rows if row["outcome"] != "fails"]
@@ -60,6 +65,15 @@ def _all_stand(copy: Path) -> None:
     found = _run(copy, tests)
     if wrong := [test for test in tests if set(found.get(test, ["did not run"])) != {"passed"}]:
         raise SystemExit(f"With all defences these tests do not pass: {', '.join(wrong)}")
+
+
+def _on_one_of(free: SimpleQueue[Path], defence: Defence) -> list[dict[str, Any]]:
+    """The same on a copy that nobody else works on."""
+    copy = free.get()
+    try:
+        return list(_without(copy, defence))
+    finally:
+        free.put(copy)
 
 
 def _without(copy: Path, defence: Defence) -> Iterator[dict[str, Any]]:

@@ -106,9 +106,9 @@ class Sum(Aggregator):
     def visibility(self) -> tuple[tuple[str, str, str], ...]:
         """As with every sum in the clear; and what attackers can do."""
         lies = "nothing: a sum shows nobody's lie; the plan's bounds hold for those who follow it"
-        # P9
         return (
             *super().visibility(),
+            # P9
             ("Byzantine clients", "the model; one of them moves it as far as it likes", lies),
         )
 

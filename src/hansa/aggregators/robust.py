@@ -1,7 +1,7 @@
 """Robust rules: n vectors become one that a minority of attackers cannot move far.
 
 Letters: n vectors xᵢ of d numbers, the rows of V [n, d]; f of them come from attackers, who know all the others,
-collude, and say what they like. A rule holds up to a share of attackers that it states (`promise`), and each client
+collude, and say what they like. A rule holds up to a share of attackers that it states (`tolerance`), and each client
 counts once, however many examples it claims to have. What holds is that the result v stays about as near to the honest
 mean μ as honest vectors are; where these differ much (each client has its own labels), attackers may differ as much
 unseen.

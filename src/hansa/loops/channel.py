@@ -17,7 +17,10 @@ from ..sums import Total
 
 
 class Runtime(Protocol):
-    """Where clients live. Every client of a request is answered for once: by a reply, or as lost, with a reason."""
+    """Where clients live. Every client of a request is answered for once: by a reply, or as excluded, with a reason.
+
+    The runtime alone decides who is late: it keeps `Request.deadline`, by a clock of its own, from the sending on.
+    """
 
     @property
     def named(self) -> bool:
@@ -33,7 +36,7 @@ class Runtime(Protocol):
         ...
 
     def receive(self) -> Reply:
-        """The next reply; waits."""
+        """The next reply, or that somebody is late; waits until one of the two."""
         ...
 
     def memory(self, who: Iterable[str]) -> dict[str, ClientState]:

@@ -8,13 +8,16 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 from ..data.inputs import spelled as described
 from ..data.inputs import target
 from ..errors import DataError, HansaError, PlanError
+from ..known import named
 from ..spec import Interval
 
+CODE = (BuiltinFunctionType, FunctionType, MethodType, partial)
 Fault = tuple[bool, str, str, str]  # is it so?  what was found, why it cannot work, what to write instead
 
 
@@ -118,6 +121,19 @@ def fingerprint(buffers: Iterable[Any]) -> str:
 def condensed(text: str) -> str:
     """Text on one line, without addresses in memory and colours."""
     return re.sub(r"(?<=\() | (?=\))", "", " ".join(re.sub(r" at 0x[0-9a-f]+|\x1b\[\d*m", "", text).split()))
+
+
+def code(part: Any) -> Any:
+    """What a digest covers of a layer or a loss beside its repr: a function, or the class and what code it holds."""
+    if isinstance(part, CODE) or named(part):
+        return part
+    held = dict[str, Any]()
+    for name, one in vars(part).items():
+        if isinstance(one, CODE):
+            held[name] = getattr(one, "__func__", one)
+        elif not named(type(one)):
+            held[name] = type(one)
+    return type(part), held
 
 
 def settings(function: Any) -> dict[str, Any]:

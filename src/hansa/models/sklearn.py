@@ -68,6 +68,10 @@ class SklearnModel(Model):
                 "Write for example SklearnModel(SGDClassifier(loss='log_loss'), features=30, classes=2).",
             )
 
+    def fingerprint(self) -> tuple[Any, ...]:
+        """What a plan's digest covers: all settings, where the repr leaves out some."""
+        return type(self.estimator), self.estimator.get_params(), self.features, self.classes
+
     def _faults(self, name: str) -> list[tuple[bool, str, str]]:
         e, example = self.estimator, "SklearnModel(SGDClassifier(loss='log_loss'), features=30, classes=2)"
         settings: dict[str, Any] = e.get_params() if hasattr(e, "get_params") and not isinstance(e, type) else {}

@@ -64,7 +64,7 @@ class Party:
             raise ProtocolError(
                 f"{self.who} was asked to take part in plan {request.plan[:8]}… and holds {self.plan.digest[:8]}….",
                 "Server and clients must hold the same plan, or they would not mean the same by a vector.",
-                "Give both the same app, of the same version.",
+                "Give both the same app, of the same version, and the same minor version of Python.",
             )
         body, now = request.bodies[self.who], self._conversation
         if request.turn == 0:

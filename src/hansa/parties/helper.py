@@ -19,6 +19,10 @@ class Helper(Party):
     It says one sum in a round of a run, whatever the server asks, and whoever says that the run begins: two over other
     clients would differ by what single ones say, and noise is sized for one.
 
+    Shares, nonces and proofs of a session are in its memory alone, until the next session's first message reaches it;
+    for its life it keeps its key pair, the secret of its noise and, of each run, the last round that it gave a sum for.
+    Nothing of it is stored on disk.
+
     Its key pair is made anew each time it starts; clients must learn the public one by another way than through the
     server, which could else put its own in its place.
     """

@@ -1,1 +1,1 @@
-"""Runtimes: where clients live. Three methods (roster, send, receive) and what clients remember."""
+"""Runtimes: where clients live, and who decides that a reply is late. `hansa.loops.Runtime` says what one must do."""

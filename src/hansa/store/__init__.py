@@ -8,7 +8,7 @@ run ends with the bytes of one that was never interrupted.
     run = store.new(repr(plan), plan.digest, "hospitals.py", {}, plan.rounds)      # or store.resume("20261019-0815")
     runtime.load(run.memory())                                        # of clients with the secret run.secret()
     for state in synchronous(plan, runtime, run.state(), run.secret()):
-        run.commit(state, runtime.memory([*state.seen, *state.lost]), model.score(state.x, test))
+        run.commit(state, runtime.memory([*state.participants, *state.excluded]), model.score(state.x, test))
     run.finish("done")
 """
 

@@ -48,7 +48,7 @@ def check_aggregator(
     sees = aggregator.visibility()
     require(
         sees and all(len(row) == 3 and all(isinstance(word, str) and word for word in row) for row in sees),
-        f"{name}: sees() must tell who sees what under which assumption, in three words or phrases each.",
+        f"{name}: visibility() must tell who sees what under which assumption, in three words or phrases each.",
     )
     _equal_clients(plan, clients, close)
     _any_order(plan, clients)
@@ -74,10 +74,11 @@ def _run(plan: Plan, parties: dict[str, Any], network: Network | None = None, ba
     state, aggregator = plan.start(), plan.aggregator
     for state in synchronous(plan, runtime, secret=KEY):
         both = set(state.participants) & state.excluded.keys()
-        require(not both, f"{aggregator!r}: {sorted(both)} are in the sum, and lost as well.")
+        require(not both, f"{aggregator!r}: {sorted(both)} are in the sum, and excluded as well.")
         gone = parties.keys() - set(state.participants) - state.excluded.keys()
         require(
-            not gone, f"{aggregator!r}: {sorted(gone)} are neither in the sum nor lost; call channel.lose(who, why)."
+            not gone,
+            f"{aggregator!r}: {sorted(gone)} are neither in the sum nor excluded; call channel.exclude(who, why).",
         )
         require(
             len(set(state.participants)) == len(state.participants),

@@ -101,7 +101,7 @@ def _client(
     require(equal(sent, broadcast), f"{algorithm!r}: client() modifies what came down; make new arrays.")
     require(
         equal(given, (x, memo, client_state)),
-        f"{algorithm!r}: client() or down() modifies its arguments; make new dicts and arrays.",
+        f"{algorithm!r}: client() or broadcast() modifies its arguments; make new dicts and arrays.",
     )
     require(
         equal(dict(parts), dict(again)) and equal(new, anew),

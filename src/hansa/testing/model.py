@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import data as reader
+from ..digest import digest_of
 from ..errors import DataError, PlanError
 from ..models import NO_LOCAL, Drift, Local, Model, TrainResult
 from ..spec import Vector, ends
@@ -32,6 +33,7 @@ def check_model(
     """
     name = repr(model)
     require(" at 0x" not in name, f"{name}: its repr must be the expression that builds it, the same on every machine.")
+    digest = digest_of(model)
     model.check(data, "somebody")
     model.plan(training)
     x = _starts(model)
@@ -40,7 +42,9 @@ def check_model(
     _drifts(model, x, data, training, close)
     _scores(model, x, data, training)
     require(equal(_copies(data), before), f"{name}: it modifies its data; work on a copy.")
-    require(repr(model) == name, f"{name}: its repr changed while it was used, and with it the digest of every plan.")
+    require(
+        digest_of(model) == digest, f"{name}: its digest changed while it was used, and with it that of every plan."
+    )
     for number, wrong in enumerate(_spoilt(data) if bad is None else bad):
         try:
             model.check(wrong, "somebody")

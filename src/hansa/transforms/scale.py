@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -52,12 +52,6 @@ def _cut(v: Vector, cap: float | None, spec: Spec) -> None:
             np.maximum(np.minimum(part, most, out=part), least, out=part)  # np.clip takes four times as long
 
 
-def _spelled(step: Clip | AdaptiveClip) -> str:
-    """The expression that builds it; without `statistics` where it has none, as before there were any."""
-    shown = [f.name for f in fields(step) if f.name != "statistics" or step.statistics is not None]
-    return f"{type(step).__name__}({', '.join(f'{name}={getattr(step, name)!r}' for name in shown)})"
-
-
 def _told_statistics(spec: Spec, cap: float | None) -> str:
     """Whether statistics are cut, and to what, in words."""
     if not spec.statistics:
@@ -89,9 +83,6 @@ class Clip(Transform):
     norm: float
     side: float | None = None
     statistics: float | None = None
-
-    def __repr__(self) -> str:
-        return _spelled(self)
 
     def plan(self, spec: Spec) -> Spec:
         """All blocks of the update are bounded by `norm`, or `statistics`."""
@@ -160,9 +151,6 @@ class AdaptiveClip(Transform):
     rate: float = 0.2
     side: float | None = None
     statistics: float | None = None
-
-    def __repr__(self) -> str:
-        return _spelled(self)
 
     def plan(self, spec: Spec) -> Spec:
         """All blocks of the update but the statistics are bounded by 1, and there is one more side value."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HIDDEN = "who took part is a secret that ε rests on"
 
 # The same score may be taken on the test data, on what clients kept from training, and while they trained.
-SIDES = {"test_": "central test", "val_": "clients' validation", "": "training"}
+SIDES = {"test_": "the central test", "val_": "the clients' validation", "": "training examples"}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -19,7 +18,7 @@ from ...rand import Key
 from ...spec import Bound, Vector
 from ...training import Training
 from .. import NO_LOCAL, Drift, Local, Model, TrainResult
-from ..checks import check_choices, check_finite, check_length, passing, spell
+from ..checks import check_choices, check_finite, check_length, fingerprint, passing, spell
 from ..metrics import RATE, bounds
 from ..statistics import lower_ends
 from . import checks
@@ -103,8 +102,8 @@ class JaxModel(Model):
     differently. On the CPU XLA computes convolutions ten times slower inside a loop than outside, so a network with
     convolutions is stepped from Python. `compiled` counts the programs made for training: one for each shape.
 
-    The digest covers the shapes of parameters and state, the names of `apply`, loss and metrics, and the module that
-    `apply` is a method of; not the first values, and not what else a function does.
+    The digest covers the shapes of parameters and state, the code of `apply`, loss and metrics, and the module that
+    `apply` is a method of; not the first values.
     """
 
     private = True
@@ -171,12 +170,15 @@ class JaxModel(Model):
             *((n, b.shape, b.dtype) for n, b in self._first.items()),
         ]
         metrics = [(name, spell(function), bound) for name, (function, bound) in self._measured.items()]
-        text = repr((apply, loss, tensors, metrics))
-        digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        digest = fingerprint([repr((apply, loss, tensors, metrics)).encode()])
         shown = [apply if len(apply) <= 120 else f"{apply[:100].rstrip()} …", f"loss={loss}"]
         shown += [f"buffers={self.buffers!r}"] * bool(self._first)
         shown += [f"metrics={', '.join(self._measured)}"] * bool(metrics)
         return f"JaxModel({', '.join(shown)}, {self.size} numbers, {digest})"
+
+    def fingerprint(self) -> tuple[Any, ...]:
+        """What a plan's digest covers: the repr, and the code of `apply`, loss and metrics."""
+        return repr(self), self.apply, self.loss, self._measured
 
     @property
     def trainable(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from ...rand import Key
 from ...spec import Vector
 from ...training import MOMENTUM, Training
 from .. import NO_LOCAL, Drift, Local, Model, TrainResult
-from ..checks import condensed, fingerprint
+from ..checks import check_length, condensed, fingerprint
 from ..statistics import lower_ends
 from . import checks, inspect
 from .variables import Values, Variable, cut, generator, given, joined, plain, put, size, value
@@ -60,8 +59,8 @@ class KerasModel(Model):
 
     `net` is lent, not copied: while it trains, checks or scores, the caller's object has other weights and another
     optimizer, and has its own again when the call is over. It changes in `load` alone. A plan's digest covers the
-    architecture, the loss, the compiled optimizer and the bytes of frozen layers, not the first weights and not the
-    backend.
+    architecture, the loss, the compiled optimizer, the code of all of them and the bytes of frozen layers, not the
+    first weights and not the backend.
     """
 
     def __init__(self, net: Any, buffers: Literal["average", "local"] = "average"):
@@ -91,7 +90,7 @@ class KerasModel(Model):
         built = inspect.spelled(self.net, keras.saving.serialize_keras_object)
         moving = {id(v) for v in (*self._vectored, *(v for _, v in self._staying))}
         base = fingerprint(value(v).tobytes() for v in self.net.weights if id(v) not in moving)
-        digest = hashlib.blake2b(repr((built, shapes, base)).encode(), digest_size=8).hexdigest()
+        digest = fingerprint([repr((built, shapes, base)).encode()])
         words = ", ".join(map(inspect.word, keras.tree.flatten(self.net.loss)))
         shown = [type(self.net).__name__, f"loss={words or None}", f"buffers={self.buffers!r}"]
         if own := self.net.optimizer:
@@ -100,6 +99,10 @@ class KerasModel(Model):
 
     def __repr__(self) -> str:
         return self._name
+
+    def fingerprint(self) -> tuple[Any, ...]:
+        """What a plan's digest covers: the repr, and the code of layers, loss, metrics and optimizer."""
+        return self._name, list(inspect.code_of(self.net))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A new model from the weights of the start, through Keras' own format."""
@@ -145,12 +148,7 @@ class KerasModel(Model):
 
     def _load(self, x: Vector, local: Local) -> None:
         """Set the net to x, and the statistics that do not travel to the client's own or the first ones."""
-        if np.shape(x) != (self.size,):
-            raise PlanError(
-                f"A vector of shape {np.shape(x)} is no vector of {self!r}.",
-                f"It has {self.size} numbers.",
-                "Take the x of a state of the same plan.",
-            )
+        check_length(np.shape(x), self)
         put(zip(self._vectored, cut(x, self._vectored), strict=True))
         put((v, np.asarray(local.get(name, self._first[name]))) for name, v in self._staying)
 

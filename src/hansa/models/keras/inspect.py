@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from ...spec import Bound
+from ..checks import code
 from ..metrics import RATE
 
 # Of a serialised model: where its code lies, and how a machine runs it.
 PASSING = {"module", "registered_name", "shared_object_id", "build_config"}
 PASSING |= {"jit_compile", "run_eagerly", "steps_per_execution"}
+COMPILED = {"train_function", "test_function", "predict_function"}  # which come and go
 SHARES = re.compile("Accuracy|AUC|Precision|Recall|IoU|Sensitivity|Specificity")  # Keras' metrics between 0 and 1
 
 
@@ -90,13 +92,23 @@ def _bound(metric: Any) -> Bound:
 
 def own_code(net: Any) -> dict[str, Any]:
     """Classes and functions that are not Keras' own, by name; another process may not find them by itself."""
-    found = {part.__name__: part for part in _code(net) if not part.__module__.startswith("keras.")}
+    parts = [part if hasattr(part, "__name__") else type(part) for part in _parts(net)]
+    found = {part.__name__: part for part in parts if not part.__module__.startswith("keras.")}
     return {name: part for name, part in found.items() if name != "<lambda>"}
 
 
-def _code(net: Any) -> Iterator[Any]:
-    for layer in net._flatten_layers():
-        yield type(layer)
+def code_of(net: Any) -> Iterator[Any]:
+    """What a digest covers of layers, loss, optimizer and metrics beside their spelling."""
+    for part in _parts(net):
+        found = code(part)
+        if isinstance(found, tuple):
+            kind, held = found
+            found = kind, {name: one for name, one in held.items() if name not in COMPILED}
+        yield found
+
+
+def _parts(net: Any) -> Iterator[Any]:
+    yield from net._flatten_layers()
     given = [net.loss, net.optimizer, getattr(net._compile_metrics, "_user_metrics", None)]
     while given:
         part = given.pop()
@@ -104,7 +116,5 @@ def _code(net: Any) -> Iterator[Any]:
             given += part.values()
         elif isinstance(part, list | tuple):
             given += part
-        elif hasattr(part, "__name__"):
-            yield part
         elif part is not None and not isinstance(part, str):
-            yield type(part)
+            yield part

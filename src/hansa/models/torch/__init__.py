@@ -90,7 +90,8 @@ class TorchModel(Model):
     buffers, and layers that vmap knows.
 
     `net` is copied, once for all clients: the caller's own module changes only in `load`. A plan's digest covers the
-    architecture, the loss and the frozen parameters, not the first weights and not how it computes.
+    architecture, the code of layers, loss and metrics, and the frozen parameters, not the first weights and not how it
+    computes.
     """
 
     private = True
@@ -167,6 +168,10 @@ class TorchModel(Model):
         if metrics:
             shown.append(f"metrics={', '.join(self._measured)}")
         return f"TorchModel({', '.join(shown)}, {self.size} numbers, {digest})"
+
+    def fingerprint(self) -> tuple[Any, ...]:
+        """What a plan's digest covers: the repr, and the code of layers, loss and metrics."""
+        return repr(self), checks.code_of(self._net), checks.code_of(self.loss), self._measured
 
     @property
     def trainable(self) -> int:

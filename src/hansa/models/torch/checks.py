@@ -7,7 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from ...errors import DataError, PlanError
-from ..checks import Fault, condensed, settings
+from ..checks import Fault, code, condensed, settings
+
+
+def code_of(part: Any) -> list[Any]:
+    """What a digest covers of a module beside its repr, layer by layer; of a loss that is none, itself."""
+    return [code(layer) for layer in part.modules()] if hasattr(part, "modules") else [part]
 
 
 def check_net(net: Any) -> Iterator[Fault]:

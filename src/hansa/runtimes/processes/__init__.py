@@ -109,15 +109,15 @@ class Processes:
         self._ready: deque[Reply] = deque()
         homes = [tuple(who for who, i in self._home.items() if i == worker) for worker in range(number)]
         homes += [(name,) for name in parties]
-        self._zygote = ForkServer(found.plan.model, len(homes))
-        self._all = [Worker(i, *one) for i, one in enumerate(zip(homes, self._zygote.links, strict=True))]
+        self._forkserver = ForkServer(found.plan.model, len(homes))
+        self._all = [Worker(i, *one) for i, one in enumerate(zip(homes, self._forkserver.links, strict=True))]
         self._workers = self._all[:number]
         self._home |= {worker.names[0]: worker.number for worker in self._all[number:]}
         self._inbox, self._sender = selectors.PollSelector(), Sender()
-        self._end = weakref.finalize(self, stop, self._zygote, self._sender)
+        self._end = weakref.finalize(self, stop, self._forkserver, self._sender)
         for worker in self._all:
             self._inbox.register(worker.link, selectors.EVENT_READ, worker)
-        self._inbox.register(self._zygote.link, selectors.EVENT_READ)
+        self._inbox.register(self._forkserver.link, selectors.EVENT_READ)
         for worker in self._all[number:]:
             self._tell([worker], (worker.names[0], found.plan, secret))
         introduce(found, dict(self._hear()[1][1:] for _ in parties))
@@ -219,9 +219,9 @@ class Processes:
 
     def _death(self, worker: Worker | None) -> str:
         """Who has died, of what, and what to do."""
-        code = self._zygote.code(worker.number) if worker else None
+        code = self._forkserver.code(worker.number) if worker else None
         if worker is None or code is None:
-            code, who, excluded = self._zygote.end(), "The process that started the workers", "They"
+            code, who, excluded = self._forkserver.end(), "The process that started the workers", "They"
         else:
             who = f"Worker {worker.number} of {len(self._all)}"
             excluded = f"{', '.join(worker.names[:3])} and so on" if worker.names else "The clients it was training"
@@ -253,11 +253,11 @@ class Processes:
         self._end()
 
 
-def stop(zygote: ForkServer, sender: Sender) -> None:
+def stop(forkserver: ForkServer, sender: Sender) -> None:
     """End worker processes, and what was sent to them."""
     sender.close()
-    zygote.end()
-    for link in (zygote.link, *zygote.links):
+    forkserver.end()
+    for link in (forkserver.link, *forkserver.links):
         link.close()
 
 

@@ -1,4 +1,4 @@
-"""The zygote: a fresh interpreter that imports once what workers need, and whose forks they are.
+"""The fork server: a fresh interpreter that imports once what workers need, and whose forks they are.
 
 It runs no code of the user's, computes nothing and has one thread, so that no lock, pool or GPU is inherited; what it
 has imported lies in memory once for all. Where that cannot be, its children are fresh interpreters.
@@ -51,7 +51,7 @@ class ForkServer:
             its.close()
 
     def code(self, worker: int) -> int | None:
-        """How this worker has ended: with an exit code, or a signal below 0; None where the zygote has ended, too."""
+        """How this worker has ended: with an exit code, or a signal below 0; None where the server has ended, too."""
         with suppress(BrokenPipeError, ConnectionResetError):
             self.link.send(struct.pack("<i", worker))
             if answer := self.link.recv(4):
@@ -59,7 +59,7 @@ class ForkServer:
         return None
 
     def end(self) -> int:
-        """End all workers, what they have started, and the zygote; its own exit code."""
+        """End all workers, what they have started, and the fork server; its own exit code."""
         if self._process.returncode is None and self._owner == os.getpid():  # not a process that the program forked
             try:
                 with suppress(OSError):  # it may have ended, be stopped, or still import
@@ -74,7 +74,7 @@ class ForkServer:
 
 
 def live() -> None:
-    """The life of a zygote, and of each worker after it."""
+    """The life of a fork server, and of each worker after it."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a program may ignore it, and then nobody can be waited for
     module, own, *ends = sys.argv[1], *map(int, sys.argv[2:])
     if module:
