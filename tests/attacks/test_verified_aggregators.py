@@ -153,9 +153,9 @@ def test_a_higher_quorum_binds_the_helper() -> None:
 def test_the_same_session_again_needs_new_reports() -> None:
     """A helper's challenge is new each time, so what it was sent before does not open."""
     server, reports = verified_one()
-    head = server.letters.head
+    head = server.channel.head
     server.session(0)
-    server.letters.head = head  # of the same run, whose name is in the binding too
+    server.channel.head = head  # of the same run, whose name is in the binding too
     server.open()
     server.hear([])
     answers = server.pass_on(reports)
