@@ -223,7 +223,7 @@ def test_standard_deviation_of_the_sum(kind: Any, who: dict[str, Any], n: int, t
     draws, spec, bounds = sums(plan(kind(0.8, **who), weigh), n)
     for name in spec.blocks:
         share = 1 - SIDE_SHARE if name == "delta" else SIDE_SHARE / len(spec.side)
-        block = draws[:, spec.at(name)]
+        block = draws[:, spec.slice(name)]
         slack = 5 / math.sqrt(2 * block.size)
         assert block.std() == pytest.approx(times * 0.8 * bounds[name] / math.sqrt(share), rel=slack)
         assert abs(block.mean()) < 5 * block.std() / math.sqrt(block.size)

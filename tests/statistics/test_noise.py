@@ -123,7 +123,7 @@ def test_rounding_afterwards_is_covered(noise: GaussianNoise, n: int, times: flo
         if noise.by == "server":
             longest = min(longest, math.sqrt(C**2 + d / 4 * step**2 + step * (C + math.sqrt(d) / 2 * step)))
         sigma = times * 1.5 * longest / math.sqrt(UPDATE if name == "delta" else SIDE)
-        draws = sums[:, spec.at(name)]
+        draws = sums[:, spec.slice(name)]
         if noise.by == "server":  # zeros round to zero, without noise of their own
             assert close(draws, sigma)
         else:  # each client's rounding adds p(1−p)·step², ¼ at most
@@ -206,7 +206,7 @@ def test_all_blocks_together_spend_what_z_says(p: Plan) -> None:
     assert sum((C[name] / sigma[name]) ** 2 for name in s) == pytest.approx(1 / noise.noise**2)
     sums, entering = noisy_sums(p, noise.least)
     for name in spec.blocks:
-        draws = sums[:, entering.at(name)]
+        draws = sums[:, entering.slice(name)]
         rounding = math.sqrt(noise.least) * C[name] / 2**19 if noise.by == "all" else 0.0
         assert abs(draws.std() - sigma[name]) < 5 / math.sqrt(2 * draws.size) * sigma[name] + rounding
 
