@@ -46,7 +46,7 @@ def digest_of(value: Any) -> str:
 
 
 class _Walk:
-    """One way through a value; a function or class met before counts by its place, so circles end."""
+    """One way through a value; code that was met before counts by its place, so circles end."""
 
     def __init__(self, loose: bool = False):
         self.loose = loose  # inside code, where any other object counts by its class
@@ -113,8 +113,9 @@ class _Walk:
         if self.loose:
             return _hash("object", self.of(kind))
         text = repr(value)
-        if text == object.__repr__(value) and hasattr(value, "__dict__") and value.__getstate__() is None:
-            return _hash("object", self.of(kind))  # one of a class in Python, without attributes
+        bare = hasattr(value, "__dict__") and value.__getstate__() is None
+        if bare and text == object.__repr__(value):  # without attributes, nor any that C holds
+            return _hash("object", self.of(kind))
         if UNTOLD.search(text):
             why = "its repr holds an address in memory, or is shortened"
         if why:
@@ -153,7 +154,7 @@ class _Walk:
         space = function.__globals__
         held = [self.of(function.__defaults__), self.of(function.__kwdefaults__)]
         held += [self.of(_content(cell)) for cell in function.__closure__ or ()]
-        home = sys.modules.get(space.get("__name__", ""))  # where it was written, whatever `wraps` says
+        home = sys.modules.get(space.get("__name__", ""))  # whatever `wraps` says
         if home and packaged(home) and code.co_name != "<lambda>":
             return _hash("inner", home.__name__, code.co_qualname, *held)
         compiled = _compiled(code)
@@ -176,9 +177,11 @@ def _compiled(code: CodeType) -> _Compiled:
     So parties whose plans hold code of their own need one minor version of Python.
     """
     steps = [one for one in dis.get_instructions(code) if one.opname not in ("EXTENDED_ARG", "NOP")]
-    count = code.co_argcount + code.co_kwonlyargcount
-    head = (code.co_name, count, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & 0xFFFF)
-    held = [_hash(repr((*head, code.co_varnames[:count], code.co_freevars)), code.co_exceptiontable)]
+    counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount)
+    arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    flags = code.co_flags & 0xFFFF  # without those of __future__ and of docstrings
+    head = (code.co_name, counts, arguments, code.co_freevars, flags)
+    held = [_hash(repr(head), code.co_exceptiontable)]
     names = _globals(steps)
     for one in steps:
         what = one.arg if one.opcode in JUMPS else one.argval
@@ -206,7 +209,8 @@ def _globals(steps: Sequence[dis.Instruction]) -> frozenset[tuple[str, ...]]:
             path = ()
         paths.append(path)
     written = {one.argval for one in steps if one.opname in ("STORE_GLOBAL", "DELETE_GLOBAL")}
-    return frozenset(path for path in paths if path and path[0] not in written and path[0][:2] != "__")
+    read = [path for path in paths if path and path[0][:2] != "__"]
+    return frozenset(path for path in read if path[0] not in written)
 
 
 def _found(space: Mapping[str, Any], path: tuple[str, ...]) -> Any:
@@ -240,10 +244,11 @@ def _code_parts(value: Any) -> tuple[Any, ...] | None:
     if hasattr(value, "__wrapped__") and named(type(value)):  # by functools, JAX, …
         state = {name: one for name, one in vars(value).items() if name[:2] != "__"}
         return value.__wrapped__, state
-    if not type(value).__flags__ & HEAP and isinstance(getattr(value, "__qualname__", None), str):  # in C
-        owner = getattr(value, "__self__", None)
-        return value.__qualname__, None if isinstance(owner, ModuleType) else owner
-    return None
+    name = getattr(value, "__qualname__", None)
+    if not isinstance(name, str) or type(value).__flags__ & HEAP:
+        return None
+    owner = getattr(value, "__self__", None)  # of a function in C
+    return name, None if isinstance(owner, ModuleType) else owner
 
 
 def _hash(*parts: str | bytes) -> bytes:

@@ -9,7 +9,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 HEAP = 1 << 9  # the flag of a class that was made at run time; the others are of C
-PACKAGES = frozenset({"site-packages", "dist-packages"})  # the folders that packages are installed in
+PACKAGES = frozenset({"site-packages", "dist-packages"})  # where packages are installed
 STANDARD = os.path.dirname(os.__file__) + os.sep
 
 
@@ -24,8 +24,9 @@ def own(piece: Any) -> bool:
 
 
 def named(piece: Any) -> bool:
-    """Does its name say which class or function this is: hansa, Python or an installed package has it there?"""
-    name, module = getattr(piece, "__qualname__", None), getattr(piece, "__module__", None)
+    """Does a name say it all: do hansa, Python or an installed package hold this class or function there?"""
+    name = getattr(piece, "__qualname__", None)
+    module = getattr(piece, "__module__", None)
     if isinstance(piece, type) and not piece.__flags__ & HEAP:
         return True
     if not isinstance(name, str) or not isinstance(module, str):
