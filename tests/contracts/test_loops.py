@@ -394,7 +394,7 @@ class Mumbler(Client):
 
 @pytest.mark.guards("a sum is of vectors of the plan")
 @pytest.mark.promise("P2")
-@pytest.mark.parametrize("said", [np.ones(1), np.float64(1.0), np.ones(18), np.ones(17, int), "hi"], ids=repr)
+@pytest.mark.parametrize("reply", [np.ones(1), np.float64(1.0), np.ones(18), np.ones(17, int), "hi"], ids=repr)
 @pytest.mark.parametrize("loop", [synchronous, partial(buffered, size=4, busy=9)], ids=["synchronous", "buffered"])
 def test_what_is_no_vector_stays_out_of_the_sum(reply: Any, loop: Any) -> None:
     """One number would be added to every coordinate, as NumPy does it."""
@@ -617,7 +617,7 @@ def test_clients_and_server_stay_in_step_when_rounds_fail(algorithm: Any) -> Non
 def test_a_runtime_used_again_starts_again() -> None:
     p = plan(algorithm=Scaffold())
     runtime = InProcess(clients(p))
-    assert equal(list(synchronous(p, runtime)), list(synchronous(p, runtime)))
+    assert alike(list(synchronous(p, runtime)), list(synchronous(p, runtime)))
 
 
 @pytest.mark.parametrize("loop", [synchronous, partial(buffered, size=2, busy=4)], ids=["synchronous", "buffered"])

@@ -84,11 +84,11 @@ def test_what_is_committed_comes_back(tmp_path: Path, url: str | None) -> None:
     assert run.memory() == {}
     assert run.history() == []
     for number in (1, 2, 3):
-        run.commit(state(number, note=f"note {number}"), {f"client {number % 2}": {"c": np.full(4, float(number))}})
+        run.commit(state(number, skipped=f"note {number}"), {f"client {number % 2}": {"c": np.full(4, float(number))}})
     run.finish("stopped")
 
     again = Store(tmp_path, url).open(run.id)
-    assert same(again.state(), state(3, note="note 3"))
+    assert same(again.state(), state(3, skipped="note 3"))
     assert same(again.memory(), {"client 0": {"c": np.full(4, 2.0)}, "client 1": {"c": np.full(4, 3.0)}})
     assert (again.app, again.plan, again.digest, again.settings, again.planned) == (
         "app.py", "Plan(…)", "d1ge57", {"rounds": 9}, 9,
@@ -98,7 +98,7 @@ def test_what_is_committed_comes_back(tmp_path: Path, url: str | None) -> None:
 
 def test_history_has_a_row_for_each_round(store: Store) -> None:
     run = begin(store, rounds=3)
-    run.commit(state(4, note="1 answered, 2 needed"), {}, {"accuracy": float("nan"), "loss": np.float32(0.5)})
+    run.commit(state(4, skipped="1 answered, 2 needed"), {}, {"accuracy": float("nan"), "loss": np.float32(0.5)})
     rows = run.history()
     assert [row.round for row in rows] == [1, 2, 3, 4]
     assert rows[1].scores == {"accuracy": 2 / 9}
