@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,10 +12,10 @@ import numpy as np
 
 from .aggregators import Aggregator, Sum, trees
 from .algorithms import Algorithm, ClientState, FedAvg
-from .codec import dumps
 from .digest import digest_of
 from .errors import PlanError, number
 from .known import own
+from .messages import SessionId
 from .models import ClientModel, Model, TrainResult
 from .rand import Key
 from .sample import Everyone, Sample
@@ -169,7 +168,7 @@ class Plan:
 
     @cached_property
     def binds(self) -> bool:
-        """Must parties know that they were told the same, or never draw the same for two models?
+        """Does anything rest on what a party says once, so that it must never say another thing in its place?
 
         Of a stranger's piece nobody knows what it draws for.
         """
@@ -178,24 +177,22 @@ class Plan:
     def context(
         self,
         round: int,
-        session: int,
+        session: SessionId,
         who: str | None = None,
         *,
         secret: Key,
-        run: str = "",
-        fingerprint: bytes = b"",
+        task: bytes = b"",
         keys: Mapping[str, bytes] | None = None,
         **more: Any,
     ) -> Context:
         """Where a party, or the server where none is named, is in one session of one round of a run.
 
-        `secret` is the party's own, and `fingerprint` is SHA-256 of what the server broadcast, where the plan `binds`.
-        The path of what the party draws holds all of this, so no draw ever answers two questions.
+        `secret` is the party's own, and `task` that of the request: a hash of plan, session and what was broadcast. The
+        path of what the party draws holds all of this, so no draw ever answers two questions.
         """
-        party, public = ("server",) if who is None else ("client", who), self.key.child(round, session)
-        own = secret.child("run", run).child(*party)
-        task = hashlib.sha256(dumps((self.digest, run, round, session, fingerprint))).digest() if self.binds else b""
-        key = own.child(round, session).child("task", task.hex())
+        party, public = ("server",) if who is None else ("client", who), self.key.child(round, session.number)
+        own = secret.child("run", session.run).child(*party)
+        key = own.child(round, session.number).child("task", task.hex())
         one = Session(round, public.child("all"), public.child(*party), own, task, keys or {})
         return Context(one, key, self.spec, who or "server", **more)
 

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import ctypes
 import logging
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -83,6 +84,18 @@ class Total:
         if self._coarse is None:
             raise ValueError("nothing was added to this total, so it has no value (and no length)")
         return self._coarse if self._fine is None else self._coarse + self._fine
+
+    def parts(self) -> dict[str, Any]:
+        """All that it holds, to be sent or kept: `Total.of` makes it again."""
+        return {"count": self.count, "coarse": self._coarse, "fine": self._fine, "since": self._since}
+
+    @classmethod
+    def of(cls, parts: Mapping[str, Any]) -> Self:
+        """The total that has these parts."""
+        total = cls()
+        total.count, total._since = parts["count"], parts["since"]
+        total._coarse, total._fine = parts["coarse"], parts["fine"]
+        return total
 
     def _carry(self, since: int) -> None:
         """Move what the fine parts add up to into the coarse ones, before they grow too large to be exact."""

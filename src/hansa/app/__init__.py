@@ -177,9 +177,7 @@ class App:
             raise problem
         secret = self.secret or (Key.fresh() if run is None else run.secret())
         with ExitStack() as stack:
-            runtime = self.runtime(secret)
-            if hasattr(runtime, "close"):
-                stack.callback(runtime.close)
+            runtime = stack.enter_context(self.runtime(secret))
             if run is not None:
                 state = state or run.state()
                 if state and (gone := sorted({*state.participants, *state.excluded} - set(map(str, self.data)))):
@@ -188,7 +186,7 @@ class App:
                         "It would go on as another federation, under the name of the first.",
                         "Resume it with the app file that it began with, or start a new run.",
                     )
-                runtime.load(run.memory())
+                runtime.memory.load(run.memory())
             past, clients = run.history() if run is not None else [], len(self.data)
             ledger = spent_privacy(self.plan, past, clients)
             if why := self._strange():
@@ -207,7 +205,7 @@ class App:
                 new = replace(new, metrics={**new.metrics, **given})
                 scores = self.score(new.x)
                 if run is not None:
-                    run.commit(new, runtime.memory([*new.participants, *new.excluded]), scores)
+                    run.commit(new, runtime.memory.learnt(new.counted), scores)
                 tested = {f"test_{name}": value for name, value in scores.items()}
                 yield replace(new, metrics={**new.metrics, **tested})
 

@@ -13,7 +13,7 @@ import numpy as np
 from ..aggregators import RobustRule, Sum
 from ..app import App
 from ..errors import AppError, RoundError
-from ..messages import Reply, Request
+from ..messages import Message, Reply, Request, SessionId
 from ..models import NO_LOCAL, Drift, Local, Model, ModelView, TrainResult
 from ..parties.client import Client
 from ..plan import Plan
@@ -116,10 +116,12 @@ class RecordingRuntime(InProcess):
         super().__init__(clients, seed=seed)
         self.said = dict[str, Vector]()
 
-    def send(self, request: Request) -> None:
+    def send(self, message: Message) -> None:
         """Ask that each be heard alone."""
-        self.said = {}
-        super().send(replace(request, fold=False))
+        if isinstance(message, Request):
+            self.said = {}
+            message = replace(message, fold=False)
+        super().send(message)
 
     def receive(self) -> Reply:
         """The next reply; it is noted."""
@@ -257,7 +259,7 @@ class RoundView:
 
     def _delta(self, plan: Plan, total: Vector, n: int) -> Vector:
         round, memo = self.before.round, self.before.transforms[: len(plan.pipe)]
-        at = plan.context(round, round, secret=Key.fresh(), population=self.population, memo=memo)
+        at = plan.context(round, SessionId(number=round), secret=Key.fresh(), population=self.population, memo=memo)
         try:
             return np.asarray(plan.decoder(at)(total, n)[0][plan.spec.slice("delta")])
         except RoundError:  # noise outweighs the weights: nothing is learnt of it

@@ -15,6 +15,7 @@ from ..algorithms import FedAvg
 from ..app import App, pooled
 from ..errors import AppError
 from ..loops.synchronous import synchronous
+from ..messages import SessionId
 from ..models import Drift, Model
 from ..models.softmax import Softmax
 from ..parties.client import Client
@@ -190,7 +191,7 @@ def _published(plan: Plan, secret: Key, data: Any, who: str | None = None) -> Ve
     tap, before = RecordingRuntime(clients, plan.seed), plan.start()
     state = next(iter(synchronous(plan, tap, secret=secret)))
     if who is not None and who in tap.said:
-        at = plan.context(0, 0, secret=secret, population=len(parties), memo=before.transforms)
+        at = plan.context(0, SessionId(), secret=secret, population=len(parties), memo=before.transforms)
         return np.asarray(plan.decoder(at)(tap.said[who], 1)[0][plan.spec.slice("delta")])
     if state.transforms[0] is None:  # a robust rule takes no sum
         return np.asarray(state.x - before.x)

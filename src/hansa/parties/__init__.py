@@ -8,17 +8,39 @@ from typing import Any
 import numpy as np
 
 from ..aggregators import Conversation
+from ..algorithms import ClientState
 from ..errors import HansaError, Kind, ProtocolError, RestartedError, tell
-from ..messages import Request
+from ..messages import Request, SessionId
 from ..plan import Plan
 from ..rand import Key
 from ..spec import Vector
 from ..transforms import Context
 
 
+@dataclass(frozen=True)
+class Given:
+    """What a party is given with a request, by whoever keeps its memory and its book."""
+
+    state: ClientState = field(default_factory=dict, repr=False)  # what it remembers
+    data: str = ""  # SHA-256 of the data of which it has answered this before, if it has
+    earlier: tuple[Request, ...] = field(default=(), repr=False)  # what it heard in this session in an earlier life
+
+
+NOTHING = Given()
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a party says, SHA-256 of the data that it says it of, and what it has learnt, where that is anything."""
+
+    reply: Any = field(repr=False)
+    data: str = ""
+    learnt: ClientState | None = field(default=None, repr=False)
+
+
 @dataclass(repr=False)
 class Party:
-    """Who is asked: a name, a copy of the plan, a secret, and the conversation that is under way.
+    """Who is asked: a name, a copy of the plan, a secret; a function (request, what it is given) → what it says.
 
     A conversation is a generator, driven one exchange at a time; the first message of a session ends the one before.
     What hides grows from the secret: noise, rounding, and the draws of noisy training. It is a fresh one, unless a
@@ -32,20 +54,8 @@ class Party:
     _reported = ""  # its last words on why it does not take part, which are said once
 
     def __post_init__(self) -> None:
-        self._conversation: tuple[int, Conversation] | None = None
-        self._run: str | None = None  # that is under way
-        self._latest = dict[str, int]()  # run → the last round in which it drew noise
-
-    def _drew(self, run: str) -> int:
-        """The last round in which it drew noise: in this run, or in all, if this one has a new name and never began."""
-        self._run = run if self._run is None else self._run
-        return self._latest.get(run, -1) if run == self._run else max(self._latest.values(), default=-1)
-
-    def _begin_anew(self) -> None:
-        """What was drawn stays drawn, whoever says that a run begins; but a simulation may repeat what it has named."""
-        self._conversation, self._run = None, None
-        if not self.secret.hides:
-            self._latest = {}
+        self._conversation: tuple[SessionId, Conversation] | None = None
+        self._learnt: ClientState | None = None  # by the answer under way
 
     def __repr__(self) -> str:
         """Who it is; what it holds is nobody's business."""
@@ -55,31 +65,43 @@ class Party:
         """Say here why it does not take part, and give the kind of it, which is all that a server hears."""
         if str(error) != self._reported:
             self._reported = str(error)
-            tell(str(error) if self.who in error.found else f"{self.who}: {error}")
+            report(self.who, error)
         return error.kind
 
-    def answer(self, request: Request) -> Any:
-        """The reply to `request.bodies[who]`."""
+    def answer(self, request: Request, given: Given = NOTHING) -> Said:
+        """What it says to `request.bodies[who]`."""
         if request.plan != self.plan.digest:
             raise ProtocolError(
                 f"{self.who} was asked to take part in plan {request.plan[:8]}… and holds {self.plan.digest[:8]}….",
                 "Server and clients must hold the same plan, or they would not mean the same by a vector.",
                 "Give both the same app, of the same version, and the same minor version of Python.",
             )
-        body, now = request.bodies[self.who], self._conversation
+        lost = self._conversation is None or self._conversation[0] != request.session
+        for question in given.earlier if lost else ():
+            self._reply(question, given)
+        return self._said(self._reply(request, given))
+
+    def _reply(self, request: Request, given: Given) -> Any:
+        """Drive the conversation by one exchange."""
+        body = request.bodies[self.who]
         if request.turn == 0:
-            now = self._conversation = request.session, self._converse(request)
-            reply = next(now[1])
-            return reply if body is None else now[1].send(body)
-        if now is None or now[0] != request.session:
+            conversation = self._converse(request, given)
+            self._conversation = request.session, conversation
+            reply = next(conversation)
+            return reply if body is None else conversation.send(body)
+        if self._conversation is None or self._conversation[0] != request.session:
             raise RestartedError(
-                f"{self.who} was asked to go on with session {request.session}, and knows nothing of it.",
+                f"{self.who} was asked to go on with session {request.session.number}, and knows nothing of it.",
                 "It was asked for another in between, or started anew.",
             )
         try:
-            return now[1].send(body)
+            return self._conversation[1].send(body)
         except StopIteration:
-            raise ProtocolError(f"{self.who} has said all that session {request.session} asks of it.") from None
+            raise ProtocolError(f"{self.who} has said all that session {request.session.number} asks of it.") from None
+
+    def _said(self, reply: Any) -> Said:
+        learnt, self._learnt = self._learnt, None
+        return Said(reply, learnt=learnt)
 
     def _heard(self, request: Request) -> tuple[dict[str, Vector], tuple[Any, ...]]:
         """The server's vectors, and what the transforms have learnt; ProtocolError for what this plan does not say."""
@@ -95,10 +117,12 @@ class Party:
         )
 
     def _at(self, request: Request, secret: Key, **more: Any) -> Context:
-        fingerprint = request.fingerprint if self.plan.binds else b""
-        return self.plan.context(
-            request.round, request.session, self.who, secret=secret, run=request.run, fingerprint=fingerprint, **more
-        )
+        return self.plan.context(request.round, request.session, self.who, secret=secret, task=request.task, **more)
 
-    def _converse(self, request: Request) -> Conversation:
+    def _converse(self, request: Request, given: Given) -> Conversation:
         raise TypeError(f"{type(self).__name__} does not say what it answers")
+
+
+def report(who: str, error: HansaError) -> None:
+    """Say here why a party does not take part."""
+    tell(str(error) if who in error.found else f"{who}: {error}")

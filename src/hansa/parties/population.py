@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, overload
 
-from ..algorithms import ClientState
 from ..errors import PlanError, number
 from ..plan import Plan
 from ..rand import Key
@@ -51,8 +50,8 @@ class Names(Sequence[str]):
 class Population(Mapping[str, Client]):
     """`size` clients of a plan; client i has the examples data(i), read or made each time that it is asked.
 
-    Only those of the present session are in memory, and what clients remember between rounds, where it is anything.
-    What they hide grows from `secret`, or from a fresh one; each has a branch of its own.
+    Only those of the present session are in memory. What they hide grows from `secret`, or from a fresh one; each has a
+    branch of its own.
     """
 
     def __init__(
@@ -68,8 +67,6 @@ class Population(Mapping[str, Client]):
         self.secret = secret or Key.fresh()
         self._keys: Mapping[str, bytes] = {}
         self._awake = dict[str, Client]()
-        self._client_states: dict[str, ClientState] = {}
-        self._drawn = dict[str, tuple[str | None, dict[str, int]]]()  # who → its run, and where it drew noise
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {len(self)} clients>"
@@ -84,10 +81,8 @@ class Population(Mapping[str, Client]):
         if who not in self._awake:
             if who not in self.names:
                 raise KeyError(who)
-            data, client_state = self.data(self.names.index(who)), self._client_states.get(who, {})
-            client = Client(who, self.plan, data, self.allow, client_state, self._keys, secret=self.secret)
-            client._run, client._latest = self._drawn.get(who, (None, {}))
-            self._awake[who] = client
+            data = self.data(self.names.index(who))
+            self._awake[who] = Client(who, self.plan, data, self.allow, self._keys, secret=self.secret)
         return self._awake[who]
 
     @property
@@ -96,42 +91,13 @@ class Population(Mapping[str, Client]):
         return not self.secret.hides
 
     def evict(self) -> None:
-        """Let all clients go; what they remember is kept."""
-        for who, client in self._awake.items():
-            self._client_states[who] = client.client_state
-            if not client.client_state:
-                del self._client_states[who]
-        self._sleep()
-
-    def _sleep(self) -> None:
-        drew = ((who, (one._run, one._latest)) for who, one in self._awake.items() if one._latest)
-        self._drawn.update(drew)
+        """Let all clients go."""
         self._awake = {}
 
     def introduce(self, keys: Mapping[str, bytes]) -> None:
         """Give all clients the public keys of helpers."""
         self.evict()
         self._keys = keys
-
-    def memory(self, who: Iterable[str]) -> dict[str, ClientState]:
-        """What these remember between rounds, where it is anything."""
-        client_state = {
-            name: self._awake[name].client_state if name in self._awake else self._client_states.get(name, {})
-            for name in who
-        }
-        return {name: memo for name, memo in client_state.items() if memo}
-
-    def load(self, client_states: Mapping[str, ClientState]) -> None:
-        """Let each remember this, and those that are not named nothing."""
-        self._sleep()
-        self._client_states = {who: memo for who, memo in client_states.items() if memo and who in self.names}
-        self._drawn = {} if self.named else {who: (None, latest) for who, (_, latest) in self._drawn.items()}
-
-    def rollback(self, session: int, who: Iterable[str]) -> None:
-        """Let these remember what they did before the session, for it did not count."""
-        for name in who:
-            if name in self._awake:
-                self._awake[name].rollback(session)
 
 
 class Listed(dict[str, Client]):
@@ -181,20 +147,6 @@ class Listed(dict[str, Client]):
         """Give all clients the public keys of helpers."""
         for client in self.values():
             client.keys = {**client.keys, **keys}
-
-    def memory(self, who: Iterable[str]) -> dict[str, ClientState]:
-        """What these remember between rounds, where it is anything."""
-        return {name: self[name].client_state for name in who if self[name].client_state}
-
-    def load(self, client_states: Mapping[str, ClientState]) -> None:
-        """Let each remember this, and those that are not named nothing."""
-        for name, client in self.items():
-            client.load(client_states.get(name, {}))
-
-    def rollback(self, session: int, who: Iterable[str]) -> None:
-        """Let these remember what they did before the session, for it did not count."""
-        for name in who:
-            self[name].rollback(session)
 
 
 Clients = Population | Listed

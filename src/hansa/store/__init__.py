@@ -6,9 +6,9 @@ does not count, and a file whose SHA-256 is not the recorded one is refused. So 
 run ends with the bytes of one that was never interrupted.
 
     run = store.new(repr(plan), plan.digest, "hospitals.py", {}, plan.rounds)      # or store.resume("20261019-0815")
-    runtime.load(run.memory())                                        # of clients with the secret run.secret()
+    runtime.memory.load(run.memory())                                 # of clients with the secret run.secret()
     for state in synchronous(plan, runtime, run.state(), run.secret()):
-        run.commit(state, runtime.memory([*state.participants, *state.excluded]), model.score(state.x, test))
+        run.commit(state, runtime.memory.learnt(state.counted), model.score(state.x, test))
     run.finish("done")
 """
 
@@ -219,7 +219,7 @@ class Run:
     ) -> None:
         """Make a round count: its state, the memories of the clients that it changed, and the scores of its model.
 
-        Those are the clients that were asked, seen or lost: one that answered and was left out has changed as well.
+        Those are the clients that count in it.
         Where ε rests on nobody knowing who took part, that is not kept.
         """
         self.hold()

@@ -26,7 +26,7 @@ class Session:
     common: Key = Key(b"")  # the same for all parties: public
     repeats: Key = Key(b"")  # of this party, and grown from the plan's seed: shuffles, dropout; public
     own: Key = Key(b"")  # of this party, the same in all sessions of a run: secret
-    task: bytes = b""  # fingerprint of plan, session and model, as this party was told them; where something hides
+    task: bytes = b""  # SHA-256 of plan, session and model, as this party was told them
     peers: Mapping[str, bytes] = field(default_factory=dict)  # public keys that this party was given beforehand
 
     def outside(self) -> Session:

@@ -1,0 +1,128 @@
+"""Journal: what the server has heard in sessions that are not settled, in order, to hear it again after a restart."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..codec import dumps, loads
+from ..messages import Reply, Request, SessionId
+from ..sums import Total
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS heard (
+    seq INTEGER PRIMARY KEY, run TEXT, epoch INTEGER, number INTEGER, state INTEGER, reply BLOB
+);
+CREATE TABLE IF NOT EXISTS asked (
+    run TEXT, epoch INTEGER, number INTEGER, round INTEGER, who TEXT, open INTEGER,
+    PRIMARY KEY (run, epoch, number)
+);
+CREATE TABLE IF NOT EXISTS broadcasts (run TEXT, round INTEGER, request BLOB, PRIMARY KEY (run, round));
+"""
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a loop finds that starts again, where each client has a session of its own."""
+
+    settled: list[tuple[SessionId, tuple[str, ...]]]  # sessions whose round is committed, and who counts
+    heard: list[Reply]  # on the present state, in order
+    open: list[Request]  # asked on an earlier state, and not answered yet or answered on this one
+    next: int  # the number of the next session
+
+    @property
+    def any(self) -> bool:
+        """Was anything heard or asked?"""
+        return bool(self.settled or self.heard or self.open)
+
+
+class Journal:
+    """Replies in the order in which the loop heard them, in a file; each is written before it is heard.
+
+    A loop that starts again from its last state hears them again, and asks only what it had not heard. What is settled
+    is deleted.
+    """
+
+    def __init__(self, path: str | Path):
+        self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._file.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;" + TABLES)
+
+    def write(self, reply: Reply, state: int = 0) -> None:
+        """Write down what was heard, and on which state."""
+        row = (*reply.session, state, dumps(_outline(reply)))
+        self._file.execute("INSERT INTO heard (run, epoch, number, state, reply) VALUES (?, ?, ?, ?, ?)", row)
+
+    def heard(self, session: SessionId) -> list[Reply]:
+        """What was heard in a session, in order."""
+        of = "WHERE run = ? AND epoch = ? AND number = ?"
+        rows = self._file.execute(f"SELECT reply FROM heard {of} ORDER BY seq", session)
+        return [_reply(loads(reply)) for (reply,) in rows]
+
+    def settle(self, session: SessionId) -> None:
+        """A session is over: what was heard in it is deleted."""
+        of = "WHERE run = ? AND epoch = ? AND number = ?"
+        self._file.execute("BEGIN IMMEDIATE")
+        self._file.execute(f"DELETE FROM heard {of}", session)
+        self._file.execute(f"UPDATE asked SET open = 0 {of}", session)
+        needed = "SELECT round FROM asked WHERE asked.run = broadcasts.run AND open = 1"
+        self._file.execute(f"DELETE FROM broadcasts WHERE run = ? AND round NOT IN ({needed})", (session.run,))
+        self._file.execute("COMMIT")
+
+    def ask(self, request: Request) -> None:
+        """Write down who is asked in a session of its own; what all are told once for a round."""
+        (who,) = request.bodies
+        head = dumps((request.plan, request.broadcast, request.deadline))
+        asked = (*request.session, request.round, who, 1)
+        self._file.execute("BEGIN IMMEDIATE")
+        self._file.execute(
+            "INSERT OR IGNORE INTO broadcasts VALUES (?, ?, ?)", (request.session.run, request.round, head)
+        )
+        self._file.execute("INSERT OR REPLACE INTO asked VALUES (?, ?, ?, ?, ?, ?)", asked)
+        self._file.execute("COMMIT")
+
+    def past(self, run: str, done: int) -> Past:
+        """What there was when a run with `done` rounds was interrupted."""
+        rows = self._file.execute("SELECT state, reply FROM heard WHERE run = ? ORDER BY seq", (run,)).fetchall()
+        replies = [(state, _reply(loads(reply))) for state, reply in rows]
+        over = {reply.session for state, reply in replies if state < done}
+        of = "SELECT epoch, number, round, who FROM asked WHERE run = ? AND round < ? AND open = 1 ORDER BY number"
+        open = list[Request]()
+        for epoch, number, round, who in self._file.execute(of, (run, done)).fetchall():
+            session = SessionId(run, epoch, number)
+            if session not in over:
+                open.append(self._request(session, round, who))
+        last = self._file.execute("SELECT MAX(number) FROM asked WHERE run = ? AND round < ?", (run, done)).fetchone()[
+            0
+        ]
+        return Past(
+            settled=[
+                (reply.session, () if reply.body is None else reply.who) for state, reply in replies if state < done
+            ],
+            heard=[reply for state, reply in replies if state == done],
+            open=open,
+            next=0 if last is None else last + 1,
+        )
+
+    def _request(self, session: SessionId, round: int, who: str) -> Request:
+        of = "SELECT request FROM broadcasts WHERE run = ? AND round = ?"
+        plan, broadcast, deadline = loads(self._file.execute(of, (session.run, round)).fetchone()[0])
+        return Request(plan, round, session, broadcast, {who: None}, deadline)
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._file.close()
+
+
+def _outline(reply: Reply) -> dict[str, Any]:
+    body = reply.body
+    if isinstance(body, Total):
+        body = ("total", body.parts())
+    return {"session": tuple(reply.session), "round": reply.round, "who": reply.who, "why": reply.why,
+            "turn": reply.turn, "folded": isinstance(reply.body, Total), "body": body}  # fmt: skip
+
+
+def _reply(found: dict[str, Any]) -> Reply:
+    body = Total.of(found["body"][1]) if found["folded"] else found["body"]
+    return Reply(SessionId(*found["session"]), found["round"], tuple(found["who"]), body, found["why"], found["turn"])
