@@ -22,7 +22,7 @@ from hansa.crypto.pine import Pine
 from hansa.crypto.prio3 import Prio3
 from hansa.errors import LeftOut
 from hansa.loops.channel import ServerChannel
-from hansa.messages import Request
+from hansa.messages import Request, SessionId
 from hansa.parties.helper import Helper
 from hansa.testing.algorithm import MODEL, federation
 
@@ -72,8 +72,8 @@ class Crafted(h.Client):
 
     craft: Callable[[Any], Any] = lambda report: report
 
-    def answer(self, request: Request) -> Any:
-        return self.craft(super().answer(request))
+    def reply(self, request: Request, given: Any) -> Any:
+        return self.craft(super().reply(request, given))
 
 
 @dataclass
@@ -261,8 +261,8 @@ class Deceiver(Helper):
 
     craft: Callable[[Any, Any], Any] = lambda asked, reply: reply
 
-    def answer(self, request: Request) -> Any:
-        return self.craft(request.bodies[self.who], super().answer(request))
+    def reply(self, request: Request, given: Any) -> Any:
+        return self.craft(request.bodies[self.who], super().reply(request, given))
 
 
 @dataclass
@@ -283,9 +283,8 @@ class Server:
 
     def session(self, session: int, round: int = 0) -> None:
         """Begin another session."""
-        self.channel = ServerChannel(
-            self.plan, self.runtime, replace(self.plan.start(), round=round), session, h.Key.fresh()
-        )
+        begun = replace(self.plan.start(), round=round)
+        self.channel = ServerChannel(self.plan, self.runtime, begun, SessionId(number=session))
 
     def ask(self, body: Any) -> Any:
         """What the helper answers; None where it refuses."""
@@ -303,9 +302,7 @@ class Server:
     def hear(self, who: list[str]) -> dict[str, Any]:
         """The reports of clients."""
         head = self.channel.head
-        at = self.plan.context(
-            head.round, head.session, secret=h.Key.fresh(), run=head.run, fingerprint=head.fingerprint
-        )
+        at = self.plan.context(head.round, head.session, secret=h.Key.fresh(), task=head.task)
         assert isinstance(self.plan.aggregator, h.VerifiedSum)
         claims = self.plan.aggregator._claims(self.plan.encoded_spec, _binding(at, self.opening))
         self.share = Share(claims, 0, self.secret)

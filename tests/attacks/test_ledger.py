@@ -43,7 +43,7 @@ from hansa import (
 from hansa.cli import commands
 from hansa.errors import AppError, ProtocolError
 from hansa.explain import explain
-from hansa.messages import Request
+from hansa.messages import Request, SessionId
 from hansa.privacy import planned_privacy, stop_at_budget
 
 QUIET = Training(report=False)
@@ -103,7 +103,7 @@ def test_noise_of_one_round_is_not_drawn_again_and_again(noise: GaussianNoise) -
     client = Client("c0", p, DATA["c0"], Policy(epsilon=10.0))
 
     def ask(session: int) -> Any:
-        return client.answer(Request(p.digest, 0, session, p.broadcast(p.start()), {"c0": None}))
+        return client.answer(Request(p.digest, 0, SessionId(number=session), p.broadcast(p.start()), {"c0": None}))
 
     ask(0)
     for session in (0, 1):
@@ -121,7 +121,7 @@ def test_noise_of_one_round_is_not_drawn_by_one_worker_after_another(tmp_path: P
     go = tmp_path / "go"
     p = plan(GaussianNoise(5.0, "each"), model=Held(3, 2, go), sample=Everyone(quorum=2), rounds=1)
     runtime = Processes([Client(who, p, data) for who, data in DATA.items()], workers=3)
-    request = Request(p.digest, 0, 0, p.broadcast(p.start()), {"c0": None})
+    request = Request(p.digest, 0, SessionId(), p.broadcast(p.start()), {"c0": None})
     runtime.send(request)
     runtime.send(replace(request, session=1))
     runtime.send(replace(request, bodies={"c1": None, "c2": None}))

@@ -29,7 +29,7 @@ from hansa.cli import commands
 from hansa.errors import KINDS, HansaError, LeftOut, printable
 from hansa.explain import explain
 from hansa.loops.buffered import buffered
-from hansa.messages import Reply, Request
+from hansa.messages import Reply, Request, SessionId
 from hansa.models import Job, TrainResult
 from hansa.parties.helper import Helper
 from hansa.runtimes.processes import Memory
@@ -143,7 +143,7 @@ def test_an_actor_of_ray_answers_with_kinds_and_its_words_come_to_the_caller_alo
     from hansa.runtimes import ray
 
     clients = parties(PLAN)
-    request = Request(PLAN.digest, 0, 0, None, dict.fromkeys(one.who for one in clients), fold=True)
+    request = Request(PLAN.digest, 0, SessionId(), None, dict.fromkeys(one.who for one in clients), fold=True)
     replies, _, words = ray.Actor(clients).answer(request, PLAN.broadcast(PLAN.start()), {})
     excluded = {reply.who[0]: reply.why for reply in replies if reply.body is None}
     assert excluded == dict.fromkeys(BAD, "data") and clean(repr(replies))
@@ -194,7 +194,7 @@ def test_a_buffer_that_gives_up_names_kinds() -> None:
 @pytest.mark.guards("a reply gives a kind")
 def test_a_runtime_cannot_pass_words_on() -> None:
     with pytest.raises(h.errors.ProtocolError, match="a reason in words") as caught:
-        Reply(0, 0, ("anna",), None, f"could not convert {CANARY}")  # type: ignore[arg-type]
+        Reply(SessionId(), 0, ("anna",), None, f"could not convert {CANARY}")  # type: ignore[arg-type]
     assert clean(str(caught.value))
     assert FAILED not in KINDS  # which only the server says; the ledger counts on it
 
@@ -215,7 +215,7 @@ def test_every_error_of_hansas_has_a_kind() -> None:
 @pytest.mark.guards("who started anew is no attacker")
 def test_a_party_that_started_anew_is_nobodys_mistake() -> None:
     client = h.Client("anna", PLAN, DATA["client-0"])
-    request = Request(PLAN.digest, 0, 5, PLAN.broadcast(PLAN.start()), {"anna": "go on"}, turn=1)
+    request = Request(PLAN.digest, 0, SessionId(number=5), PLAN.broadcast(PLAN.start()), {"anna": "go on"}, turn=1)
     runtime = h.InProcess([client])
     runtime.send(request)
     with pytest.warns(LeftOut, match="knows nothing of it"):
@@ -476,9 +476,9 @@ def things() -> Iterator[Any]:
     plan = replace(PLAN, algorithm=h.Scaffold())
     client, helper = h.Client("anna", plan, RECORDS, client_state={"c": SECRET[0]}), Helper("helper", plan)
     broadcast = ({"x": SECRET[0]}, (SECRET,))
-    request = Request(plan.digest, 0, 0, broadcast, {"anna": SECRET})
+    request = Request(plan.digest, 0, SessionId(), broadcast, {"anna": SECRET})
     data = {"anna": RECORDS, "ben": {"x": SECRET, "y": RECORDS[1]}}
-    yield from (client, helper, request, Reply(0, 0, ("anna",), SECRET[0]), h.App(plan, data, test=RECORDS))
+    yield from (client, helper, request, Reply(SessionId(), 0, ("anna",), SECRET[0]), h.App(plan, data, test=RECORDS))
     yield from (local.take(Items(), [0, 1]), local.split(Reader(), 0.5, h.Key.of(0)))
     yield from (Job(SECRET[0], RECORDS, None, h.Key.of(0)), TrainResult(SECRET[0], 1, 0.5))  # type: ignore[arg-type]
     yield from (

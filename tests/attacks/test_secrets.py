@@ -23,7 +23,8 @@ from typer.testing import CliRunner
 import hansa as h
 from hansa.cli import commands
 from hansa.explain import explain
-from hansa.messages import Request
+from hansa.messages import Begin, Request, SessionId
+from hansa.parties import Given
 from hansa.privacy import SPENT, spent_privacy
 from hansa.store.files import secret as kept
 from hansa.ui import Round
@@ -73,10 +74,9 @@ def run(plan: h.Plan, secret: h.Key | None = None, data: Any = None, state: h.St
 def asked(plan: h.Plan, shift: float = 0.0, remembers: Any = None) -> h.Vector:
     """The update that one client says in round 0, of a model that is moved by `shift`; always with one secret."""
     client = h.Client("north", plan, data_of()[NAMES[0]], secret=h.Key(b"a secret of the client", True))
-    client.load(remembers or {})
     broadcast, memo = plan.broadcast(plan.start())
-    request = Request(plan.digest, 0, 0, ({**broadcast, "x": broadcast["x"] + shift}, memo), {"north": None})
-    return client.answer(request)[:63]
+    request = Request(plan.digest, 0, SessionId(), ({**broadcast, "x": broadcast["x"] + shift}, memo), {"north": None})
+    return client.answer(request, Given(remembers or {})).reply[:63]
 
 
 def quiet(plan: h.Plan) -> h.Plan:
@@ -198,7 +198,7 @@ def test_what_a_strangers_transform_draws_is_secret() -> None:
     assert np.std(one.x - other.x) > 0.1
 
     def drawn() -> h.Vector:
-        at = replace(plan.context(0, 0, secret=h.Key.fresh(), run="a name"), n=1, memo=plan.pipeline.start())
+        at = replace(plan.context(0, SessionId("a name"), secret=h.Key.fresh()), n=1, memo=plan.pipeline.start())
         return plan.pipeline.decode(np.zeros(plan.encoded_spec.size), at)[0]
 
     assert np.std(drawn() - drawn()) > 0.1
@@ -472,11 +472,13 @@ def test_a_client_of_a_population_draws_once_in_a_round(name: str) -> None:
     runtime = h.InProcess(h.Population(plan, 4, lambda i: data_of()[NAMES[i]]))
     answers = 0
     for session in range(6):
-        request = Request(plan.digest, 0, session, plan.broadcast(plan.start()), dict.fromkeys(runtime.roster()[:2]))
+        request = Request(
+            plan.digest, 0, SessionId(number=session), plan.broadcast(plan.start()), dict.fromkeys(runtime.roster()[:2])
+        )
         runtime.send(request)
         answers += sum(runtime.receive().body is not None for _ in range(2))
-        runtime.load({})
-    assert answers == 2
+        runtime.send(Begin("" if session % 2 else "another"))
+    assert answers == 4  # two in each of two runs
 
 
 @pytest.mark.guards("noise of training is bound to what is remembered")

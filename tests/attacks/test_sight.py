@@ -16,6 +16,7 @@ from tests.attacks.attackers_verified import HELPER, Server, honest, plan_of, st
 
 import hansa as h
 from hansa.aggregators.verified import _vector
+from hansa.messages import SessionId
 from hansa.store import Store
 from hansa.testing.algorithm import federation
 
@@ -28,7 +29,7 @@ def update(plan: h.Plan, state: h.State, client: h.Client) -> h.Vector:
     """What a client's training adds to the model of a state, as it alone knows it."""
     train, held, examples = client.parts
     more: Any = {"secret": h.Key.fresh(), "examples": examples, "memo": state.transforms}
-    at = plan.context(state.round, state.round, client.who, **more)
+    at = plan.context(state.round, SessionId(number=state.round), client.who, **more)
     reply, _ = plan.contribute(plan.broadcast(state)[0], {}, train, held, at)
     return reply[plan.encoded_spec.slice("delta")]
 
@@ -50,7 +51,7 @@ def nothing(server: Server, who: str) -> Any:
     """A report of zeros under the name of a client, which anybody can make who knows the helper's public key."""
     plan, head = server.plan, server.channel.head
     keys = {HELPER: server.runtime.helpers[HELPER].key.public}
-    more: Any = {"secret": h.Key.fresh(), "run": head.run, "fingerprint": head.fingerprint, "keys": keys}
+    more: Any = {"secret": h.Key.fresh(), "task": head.task, "keys": keys}
     at = plan.context(head.round, head.session, who, **more)
     zeros = plan.aggregator.client(lambda: np.zeros(plan.encoded_spec.size), replace(at, spec=plan.encoded_spec))
     next(zeros)
@@ -104,8 +105,8 @@ class Wiretapped(h.Client):
 
     heard: list[bytes] = field(default_factory=list)
 
-    def answer(self, request: h.messages.Request) -> Any:
-        reply = super().answer(request)
+    def reply(self, request: h.messages.Request, given: Any) -> Any:
+        reply = super().reply(request, given)
         self.heard += [reply["nonce"], *reply["public"], *reply["leader"], *reply["sealed"][0]]
         return reply
 

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import hansa as h
+from hansa.messages import SessionId
 from hansa.models.torch import TorchModel
 from hansa.testing.algorithm import federation
 
@@ -161,7 +162,7 @@ def test_no_client_says_longer_statistics_than_noise_is_sized_for(clip: Any) -> 
     assert plan.encoded_spec.bounds["statistics"] == S
     for scale in (1e-3, 1.0, 1e3):
         v = np.random.default_rng(0).normal(size=plan.spec.size) * scale
-        at = plan.context(0, 0, "anna", secret=KEY, memo=plan.pipeline.start())
+        at = plan.context(0, SessionId(), "anna", secret=KEY, memo=plan.pipeline.start())
         said = plan.encoded_spec.unpack(plan.pipeline.encode(v, at))["statistics"]
         assert np.linalg.norm(said) <= S * (1 + 1e-12)
         if scale < S / 10:

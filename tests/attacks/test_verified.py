@@ -368,8 +368,8 @@ def test_one_report_of_a_batch_does_not_harm_the_others(monkeypatch: pytest.Monk
 class Louder(h.Client):
     """Says its honest update times −1000."""
 
-    def answer(self, request: Any) -> Any:
-        return -1000 * super().answer(request)
+    def reply(self, request: Any, given: Any) -> Any:
+        return -1000 * super().reply(request, given)
 
 
 @pytest.mark.guards("proofs are decided")

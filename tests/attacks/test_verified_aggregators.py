@@ -84,7 +84,7 @@ def test_a_client_counts_once_however_many_reports_it_has() -> None:
     server, reports = verified_one()
     server.check(reports)
     twin = h.Client("client-0", PLAN, server.clients[0].data, keys=server.clients[0].keys)
-    again = twin.answer(replace(server.channel.head, bodies={"client-0": server.opening}))
+    again = twin.answer(replace(server.channel.head, bodies={"client-0": server.opening})).reply
     reply = server.pass_on({"client-0": again}, count=list(reports))
     assert not isinstance(reply["client-0"], list)
 
@@ -184,7 +184,7 @@ def test_a_server_that_speaks_for_clients_sees_the_one_that_is_real() -> None:
     request = replace(server.channel.head, bodies=dict.fromkeys(server.cohort, server.opening))
     for who in ("client-1", "client-2"):
         invented = h.Client(who, PLAN, server.clients[0].data, keys=server.clients[0].keys)
-        reports[who] = invented.answer(request)
+        reports[who] = invented.answer(request).reply
     reply, why = server.check(reports)
     assert reply == server.cohort and not why
     assert server.ask({"close": reply})["seen"] == server.cohort
@@ -401,7 +401,7 @@ def flooded(n: int) -> int:
     flood = Flood(n)
     head = flood.server.channel.head
     secret, memo = h.Key.fresh(), PLAN.start().transforms
-    at = PLAN.context(0, head.session, secret=secret, run=head.run, fingerprint=head.fingerprint, memo=memo)
+    at = PLAN.context(0, head.session, secret=secret, task=head.task, memo=memo)
     tracemalloc.start()
     try:
         mean, participants = PLAN.aggregator.server(flood, [str(i) for i in range(n)], PLAN.decoder(at))

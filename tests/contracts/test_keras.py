@@ -25,6 +25,7 @@ from keras import layers
 from safetensors.numpy import load_file
 
 import hansa as h
+from hansa.messages import SessionId
 from hansa.models.keras import KerasModel
 from hansa.models.metrics import RATE
 from hansa.store import export
@@ -123,7 +124,7 @@ def test_averaged_statistics_travel() -> None:
     plan = h.Plan(model, h.FedAvg(h.Adam(0.5)), training=training, rounds=1)
     state = federated(plan, parts)
     alone = [
-        model.train(model.start(KEY), d, training, NONE, plan.context(0, 0, w, secret=KEY).session.repeats).x
+        model.train(model.start(KEY), d, training, NONE, plan.context(0, SessionId(), w, secret=KEY).session.repeats).x
         for w, d in parts.items()
     ]
     assert np.abs(state.x - (30 * alone[0] + 60 * alone[1]) / 90)[model.trainable :].max() < 1e-9

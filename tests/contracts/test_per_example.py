@@ -40,7 +40,7 @@ from hansa.cli import commands
 from hansa.config import build, set_, table
 from hansa.errors import DataError, PlanError, PolicyError, ProtocolError
 from hansa.explain import explain
-from hansa.messages import Request
+from hansa.messages import Request, SessionId
 from hansa.models import Drift, Model, TrainResult
 from hansa.privacy import EXAMPLES, SPENT, examples, planned_privacy, trainings
 from hansa.privacy.ledger import EXAMPLE, Ledger
@@ -346,7 +346,7 @@ def test_workers_and_a_restart_change_no_byte() -> None:
     first, again = InProcess(clients(plan, secret=SECRET)), InProcess(clients(plan, secret=SECRET))
     states = synchronous(plan, first, secret=SECRET)
     state = [next(states), next(states)][-1]
-    again.load(first.memory(first.roster()))
+    again.memory.load(first.memory.after(state.counted))
     assert last(synchronous(plan, again, state, SECRET)).x.tobytes() == want.x.tobytes()
 
 
@@ -356,7 +356,9 @@ def test_a_client_trains_once_in_each_round() -> None:
     client = clients(plan)[0]
 
     def ask(round: int, session: int, run: str = "") -> Any:
-        return client.answer(Request(plan.digest, round, session, plan.broadcast(plan.start()), {"c0": None}, run=run))
+        return client.answer(
+            Request(plan.digest, round, SessionId(number=session), plan.broadcast(plan.start()), {"c0": None}, run=run)
+        )
 
     ask(0, 0)
     client.rollback(0)

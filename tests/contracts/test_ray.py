@@ -79,7 +79,7 @@ def test_the_bytes_of_one_process_survive_the_loss_of_actors(workers: int) -> No
     runtime, alone = RayCluster(people(p), workers), InProcess(people(p))
     for a, b in zip(synchronous(p, runtime), synchronous(p, alone), strict=True):
         assert equal(a.x, b.x) and a.participants == b.participants and not a.excluded
-        assert equal(runtime.memory(runtime.roster()), alone.memory(alone.roster()))
+        assert equal(runtime.memory.after(a.counted), alone.memory.after(b.counted))
         if a.round in (2, 4):
             kill(runtime, a.round % workers)
     runtime.close()

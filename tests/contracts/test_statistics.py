@@ -16,6 +16,7 @@ import hansa as h
 from hansa.algorithms import FedAvg
 from hansa.errors import PlanError
 from hansa.explain import explain
+from hansa.messages import SessionId
 from hansa.models import Drift
 from hansa.models.statistics import lower_ends
 from hansa.models.torch import TorchModel
@@ -31,7 +32,7 @@ QUIET = h.Training(report=False)
 
 def encoded(plan: h.Plan, v: Any) -> dict[str, Any]:
     """The blocks that a client says in place of v."""
-    at = plan.context(0, 0, "anna", secret=KEY, memo=plan.pipeline.start())
+    at = plan.context(0, SessionId(), "anna", secret=KEY, memo=plan.pipeline.start())
     return plan.encoded_spec.unpack(plan.pipeline.encode(v, at))
 
 
@@ -123,7 +124,7 @@ def test_an_adaptive_clip_learns_the_norm_of_the_weights_alone() -> None:
     said = encoded(plan, v)
     assert said["under"] == 0.5 and np.linalg.norm(said["delta"]) == pytest.approx(1.9 / 2.0)
     assert said["statistics"].tolist() == [5.0, 3.0, 1.0]
-    at = plan.context(0, 0, secret=KEY, memo=plan.pipeline.start(), n=1)
+    at = plan.context(0, SessionId(), secret=KEY, memo=plan.pipeline.start(), n=1)
     mean, _ = plan.decoder(at)(plan.encoded_spec.pack(said), 1)
     np.testing.assert_allclose(mean, v)
 
@@ -235,7 +236,7 @@ def test_what_a_model_says_nothing_of_is_not_moved() -> None:
     plan = h.Plan(Unknown(MODEL.features, MODEL.classes))
     mean = np.zeros(plan.spec.size)
     mean[plan.spec.slice("statistics")] = -5.0
-    at = plan.context(0, 0, secret=KEY, n=1, population=1)
+    at = plan.context(0, SessionId(), secret=KEY, n=1, population=1)
     after = plan.absorb(plan.start(), (mean, ()), ["anna"], at)
     assert ((after.x - plan.start().x)[-CARRIED:] == -5.0).all()
 

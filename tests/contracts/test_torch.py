@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import hansa as h
 from hansa import data as local
+from hansa.messages import SessionId
 from hansa.models.metrics import LOSS
 from hansa.models.torch import TorchModel, accuracy
 from hansa.testing import check_model
@@ -189,7 +190,7 @@ def test_averaged_buffers_travel() -> None:
     alone = [
         model.train(model.start(KEY), c.data, c.plan.training, NONE, at.session.repeats).x
         for c in clients.values()
-        for at in [c.plan.context(0, 0, c.who, secret=KEY)]
+        for at in [c.plan.context(0, SessionId(), c.who, secret=KEY)]
     ]
     expected = (30 * alone[0] + 60 * alone[1]) / 90
     assert np.abs(state.x - expected)[model.trainable :].max() < 1e-9

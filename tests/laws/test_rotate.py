@@ -31,6 +31,7 @@ from hansa import (
     synchronous,
 )
 from hansa.errors import DataError, PlanError, RoundError
+from hansa.messages import SessionId
 from hansa.privacy import planned_privacy
 from hansa.spec import Spec
 from hansa.sums import Total
@@ -42,7 +43,7 @@ KEY = Key.of(0)  # a secret that repeats
 
 QUIET = Training(report=False)
 MODEL = Softmax(249, 4)  # 1000 numbers, padded to 1024
-BARE = Plan(MODEL).context(0, 0, secret=KEY)
+BARE = Plan(MODEL).context(0, SessionId(), secret=KEY)
 
 
 def plan(*pipe: Any, **more: Any) -> Plan:
@@ -50,7 +51,7 @@ def plan(*pipe: Any, **more: Any) -> Plan:
 
 
 def at(p: Plan, round: int, who: str | None = None, n: int = 1) -> Context:
-    return p.context(round, round, who, n=n, population=n, memo=p.pipeline.start(), secret=KEY)
+    return p.context(round, SessionId(number=round), who, n=n, population=n, memo=p.pipeline.start(), secret=KEY)
 
 
 # ── Rotate ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -224,7 +223,8 @@ class VerifiedSum(Aggregator):
         """Check batches of reports with the server, add up its shares of those who are in, and return their sum."""
         match (yield):
             case {"key": bytes(secret), "cohort": list(cohort)} if len(secret) == SECRET and _all(cohort, str):
-                challenge = secrets.token_bytes(SECRET)
+                # the same to the same question, and to another cohort another one
+                challenge = at.key.child("challenge", hashlib.sha256(dumps((secret, cohort))).hexdigest()).secret
             case _:
                 raise _unexpected(at.who, "a key to check with, and the cohort")
         me, opening = self.parties.index(at.who) + 1, self._opening((yield challenge), at.who)
@@ -268,7 +268,7 @@ class VerifiedSum(Aggregator):
             raise RoundError(f"A helper does not keep to the protocol: {error.found}", error.why) from error
 
     def _serve(self, channel: Channel, cohort: Sequence[str], decode: Decoder) -> tuple[Mean | None, list[str]]:
-        spec, at, secret = decode.pipe.specs[-1], decode.at, secrets.token_bytes(SECRET)
+        spec, at, secret = decode.pipe.specs[-1], decode.at, decode.at.key.child("check").secret
         hello = self._tell(channel, {"key": secret, "cohort": list(cohort)}, bytes)
         opening = self._opening(_promise(secret, hello, list(cohort)), "the server")
         self._tell(channel, opening, bool)

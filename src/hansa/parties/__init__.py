@@ -69,7 +69,7 @@ class Party:
         return error.kind
 
     def answer(self, request: Request, given: Given = NOTHING) -> Said:
-        """What it says to `request.bodies[who]`."""
+        """What it says, and has learnt; an earlier part of the conversation that it has lost is driven again first."""
         if request.plan != self.plan.digest:
             raise ProtocolError(
                 f"{self.who} was asked to take part in plan {request.plan[:8]}… and holds {self.plan.digest[:8]}….",
@@ -78,11 +78,11 @@ class Party:
             )
         lost = self._conversation is None or self._conversation[0] != request.session
         for question in given.earlier if lost else ():
-            self._reply(question, given)
-        return self._said(self._reply(request, given))
+            self.reply(question, given)
+        return self._said(self.reply(request, given))
 
-    def _reply(self, request: Request, given: Given) -> Any:
-        """Drive the conversation by one exchange."""
+    def reply(self, request: Request, given: Given) -> Any:
+        """One exchange of the conversation: what it says to `request.bodies[who]`."""
         body = request.bodies[self.who]
         if request.turn == 0:
             conversation = self._converse(request, given)

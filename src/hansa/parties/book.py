@@ -1,4 +1,4 @@
-"""Book: what each party has been asked and has said, so that it says the same to the same question, and else nothing."""
+"""Book: what each party was asked and has said, so that it says the same to the same question, and else nothing."""
 
 from __future__ import annotations
 
@@ -188,7 +188,8 @@ class Book:
             if rest := [one for one in learnt if one[0] != session]:
                 self.pending[who] = rest
             if who in counts:
-                found |= {who: state for one, state in learnt if one == session}
+                here = [state for one, state in learnt if one == session]
+                found |= {who: here[-1]} if here else {}
             page = self.pages.get(who)
             if page is not None and page.session == session:
                 page.settled, page.asked = True, {}

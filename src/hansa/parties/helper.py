@@ -29,4 +29,4 @@ class Helper(Party):
     def _converse(self, request: Request, given: Given) -> Conversation:
         self._heard(request)
         there = self.plan.aggregator_context(self._at(request, self.secret))
-        return self.plan.aggregator.helper(self.plan.sample.quorum, self.key, there)
+        yield (yield from self.plan.aggregator.helper(self.plan.sample.quorum, self.key, there))

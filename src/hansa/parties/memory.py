@@ -1,7 +1,7 @@
 """Memory: what the parties of a simulation keep between messages, for every runtime in one way.
 
-A party is a function: (request, what it remembers) → (reply, what it has learnt). What it learns in a session is pending
-until that is settled; then it remembers it if its vector counted, and forgets it else.
+A party is a function: (request, what it remembers) → (reply, what it has learnt). What it learns in a session is
+pending until that is settled; then it remembers it if its vector counted, and forgets it else.
 """
 
 from __future__ import annotations
@@ -32,16 +32,19 @@ class Memory:
         self._states = {who: state for who, state in client_states.items() if state}
 
     def of(self, who: Iterable[str]) -> dict[str, ClientState]:
-        """What these remember, with what they have learnt since, where it is anything."""
-        found = {name: self._of(name) for name in who}
-        return {name: state for name, state in found.items() if state}
+        """What these remember, where it is anything."""
+        return {name: self._states[name] for name in who if self._states.get(name)}
 
     def learnt(self, who: Iterable[str]) -> dict[str, ClientState]:
         """What these have learnt that is not settled."""
         return {name: self.book.pending[name][-1][1] for name in who if name in self.book.pending}
 
-    def _of(self, who: str, session: SessionId | None = None) -> ClientState:
-        """What it remembers, or has learnt in another session than this."""
+    def after(self, counted: Iterable[str]) -> dict[str, ClientState]:
+        """What all remember when the sessions are settled in which these count."""
+        return self._states | self.learnt(counted)
+
+    def _of(self, who: str, session: SessionId) -> ClientState:
+        """What it trains with: what it has learnt in an earlier session, settled or not."""
         learnt = [state for one, state in self.book.pending.get(who, ()) if one != session]
         return learnt[-1] if learnt else self._states.get(who, {})
 

@@ -167,10 +167,10 @@ def _memory(make_runtime: Make) -> None:
         for first in synchronous(plan, runtime):
             if first.round == 2:
                 break
-        memos, some = runtime.memory.of(names), runtime.memory.of(["client-0"])
+        memos, some = runtime.memory.after(first.counted), runtime.memory.of(["client-0"])
     require(
         set(memos) == set(first.participants),
-        f"{make_runtime!r}: memory.of() gives {sorted(memos)}; {first.participants} took part.",
+        f"{make_runtime!r}: memory.after() gives {sorted(memos)}; {first.participants} took part.",
     )
     require(set(some) == {"client-0"}, f"{make_runtime!r}: memory.of() one client gives {sorted(some)}.")
     with _open(make_runtime, _clients(plan)) as runtime:
