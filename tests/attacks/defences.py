@@ -16,6 +16,7 @@ VERIFIED, SHARE, CLAIMS = "aggregators/verified.py", "aggregators/share.py", "ag
 RULES, ROBUST = "aggregators/__init__.py", "aggregators/robust.py"
 NOISE, DISCRETE, SCALE = "transforms/noise.py", "transforms/discrete.py", "transforms/scale.py"
 CORRELATED = "transforms/correlated.py"
+BOOK = "parties/book.py"
 NEVER = "if False:"
 
 PROOFS = (
@@ -66,7 +67,7 @@ AGGREGATORS = (
     Defence("a nonce belongs to one report", SHARE, " or nonce in self._nonces", ""),
     Defence("a sum holds enough clients", VERIFIED, "if len(share.seen) < max(quorum, self.min_clients):", NEVER),
     Defence("a helper knows the quorum", VERIFIED, "< max(quorum, self.min_clients):", "< self.min_clients:"),
-    Defence("a helper says one sum in a round", "parties/helper.py", "if at.round <= latest:", NEVER),
+    Defence("a helper says one sum in a round", "parties/memory.py", " or who in self.plan.aggregator.parties", ""),
     Defence(
         "a report is bound to its session",
         VERIFIED,
@@ -201,7 +202,34 @@ ROUNDS = (
         "            if bad:\n                raise PolicyError(",
         "            if False:\n                raise PolicyError(",
     ),
-    Defence("a client trains once in a round", "parties/client.py", "if round <= latest:", NEVER),
+    Defence("a client trains once in a round", BOOK, "if once and request.round <= latest:", NEVER),
+    Defence("another question has no answer", BOOK, "if entry is not None and entry.digest != digest:", NEVER),
+    Defence("a settled session is over", BOOK, "if request.session < page.session or page.settled:", NEVER),
+    Defence(
+        "the same question has the same answer",
+        BOOK,
+        "if entry.kept:\n            return",
+        "if False:\n            return",
+    ),
+    Defence("what has not counted is forgotten", BOOK, "if who in counts:", "if True:"),
+    Defence(
+        "data that have changed answer nothing",
+        "parties/client.py",
+        "if given.data and given.data != self._data_hash:",
+        NEVER,
+    ),
+    Defence(
+        "a file keeps what was said",
+        BOOK,
+        "if self.lasts:\n            self._write",
+        "if False:\n            self._write",
+    ),
+    Defence(
+        "the server counts who is in the sum",
+        "loops/channel.py",
+        "if who not in participants]",
+        "if who in self.excluded]",
+    ),
     Defence(
         "nothing is unpickled",
         "codec.py",

@@ -10,7 +10,7 @@ RULES, SCALE, COMPRESS, SPEC = "aggregators/__init__.py", "transforms/scale.py",
 PLAN, EXPLAIN, CLIENT, ERRORS, LOOPS = "plan.py", "explain.py", "parties/client.py", "errors.py", "loops/channel.py"
 APP, ASK, POPULATION = "app/__init__.py", "analytics/__init__.py", "parties/population.py"
 MODELS, DATA, INVERSE = "models/__init__.py", "data/batches.py", "audit/inversion.py"
-WORKER, PROCESSES = "runtimes/processes/worker.py", "runtimes/processes/__init__.py"
+WORKER, PARTIES, BOOK = "runtimes/processes/worker.py", "parties/__init__.py", "parties/book.py"
 COMMANDS, OPTIONS, LIVE, TERMINAL = "cli/__init__.py", "cli/options.py", "ui/live.py", "ui/terminal.py"
 NEVER = "if False:"
 A_KIND = 'if self.why not in ("", *KINDS):'
@@ -220,12 +220,6 @@ RECORDS = (
         "data: Any",
     ),
     Defence(
-        "a client does not print what it remembers",
-        CLIENT,
-        "client_state: ClientState = field(default_factory=dict, repr=False)",
-        "client_state: ClientState = field(default_factory=dict)",
-    ),
-    Defence(
         "a request does not print the model", "messages.py", "broadcast: Any = field(repr=False)", "broadcast: Any"
     ),
     Defence(
@@ -247,20 +241,25 @@ RECORDS = (
     Defence(
         "a task does not print what clients remember",
         WORKER,
-        "client_states: Mapping[str, ClientState] = field(repr=False)",
-        "client_states: Mapping[str, ClientState]",
+        "given: Mapping[str, Given] = field(repr=False)",
+        "given: Mapping[str, Given]",
+        also=(),
     ),
     Defence(
-        "what clients remember does not print",
-        PROCESSES,
-        "now: dict[str, ClientState] = field(repr=False)",
-        "now: dict[str, ClientState]",
+        "what a party is given does not print",
+        PARTIES,
+        "state: ClientState = field(default_factory=dict, repr=False)",
+        "state: ClientState = field(default_factory=dict)",
+    ),
+    Defence("what a party says does not print", PARTIES, "reply: Any = field(repr=False)", "reply: Any"),
+    Defence(
+        "what a party has learnt does not print",
+        PARTIES,
+        "learnt: ClientState | None = field(default=None, repr=False)",
+        "learnt: ClientState | None = None",
     ),
     Defence(
-        "what clients remembered does not print",
-        PROCESSES,
-        "before: dict[str, tuple[int, ClientState]] = field(default_factory=dict, repr=False)",
-        "before: dict[str, tuple[int, ClientState]] = field(default_factory=dict)",
+        "a book does not print what was said", BOOK, "reply: Any = field(default=None, repr=False)", "reply: Any = None"
     ),
     Defence(
         "an inversion does not print its record",

@@ -27,29 +27,12 @@ STRANGE = (
         also=(("session=at.session.outside(), key=key)", "key=key)"),),
     ),
     Defence(
-        "a population remembers who drew noise",
-        "parties/population.py",
-        "client._run, client._latest = self._drawn.get(who, (None, {}))",
-        "client._latest = {}",
-    ),
-    Defence(
         "noise of training is bound to what is remembered",
         "parties/client.py",
         '.child("memory", remembered.hexdigest())',
         "",
     ),
-    Defence(
-        "what was drawn stays drawn",
-        "parties/__init__.py",
-        "if not self.secret.hides:\n            self._latest = {}",
-        "self._latest = {}",
-    ),
-    Defence(
-        "what a stranger's piece draws for is bound",
-        "plan.py",
-        " or not all(map(own, (*self.pipe, self.aggregator)))",
-        "",
-    ),
+    Defence("what was drawn stays drawn", "parties/memory.py", "again=self.named or not self.plan.binds", "again=True"),
     Defence(
         "a secret that others can read is refused",
         "store/files.py",
@@ -84,7 +67,9 @@ SECRETS = (
         "secret=secret or Key.of(0))",
     ),
     Defence("an app has a secret of its own", APP, "(Key.fresh() if run is None", "(Key.of(0) if run is None"),
-    Defence("what hides grows from the secret", PLAN, "key = own.child(round, session)", "key = public.child(*party)"),
+    Defence(
+        "what hides grows from the secret", PLAN, "key = own.child(round, session.number)", "key = public.child(*party)"
+    ),
     Defence(
         "a transform draws from the secret",
         TRANSFORMS,
@@ -104,7 +89,7 @@ SECRETS = (
         "return self",
     ),
     Defence("what hides is bound to the model", PLAN, '.child("task", task.hex())', ""),
-    Defence("noisy training is bound to its data", CLIENT, 'self.secret.child("data", self._seen_data)', "self.secret"),
+    Defence("noisy training is bound to its data", CLIENT, 'self.secret.child("data", self._data_hash)', "self.secret"),
     Defence(
         "an aggregator's noise is bound to who is in the sum",
         "aggregators/verified.py",

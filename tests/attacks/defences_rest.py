@@ -156,14 +156,4 @@ STORES = (
     ),
 )
 
-WORKERS = (
-    Defence(
-        "who draws noise stays with one worker",
-        "runtimes/processes/__init__.py",
-        "counting = clients.plan.clients_draw",
-        "counting = clients.plan.training.private is not None",
-        also=(("counting = found.plan.clients_draw", "counting = found.plan.training.private is not None"),),
-    ),
-)
-
-REST = (*PROGRAMS, *STORES, *WORKERS)
+REST = (*PROGRAMS, *STORES)

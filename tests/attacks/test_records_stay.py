@@ -31,8 +31,9 @@ from hansa.explain import explain
 from hansa.loops.buffered import buffered
 from hansa.messages import Reply, Request, SessionId
 from hansa.models import Job, TrainResult
+from hansa.parties import Given, Said
+from hansa.parties.book import Entry, Page
 from hansa.parties.helper import Helper
-from hansa.runtimes.processes import Memory
 from hansa.runtimes.processes.worker import Task
 from hansa.state import FAILED
 from hansa.store import Store
@@ -144,7 +145,9 @@ def test_an_actor_of_ray_answers_with_kinds_and_its_words_come_to_the_caller_alo
 
     clients = parties(PLAN)
     request = Request(PLAN.digest, 0, SessionId(), None, dict.fromkeys(one.who for one in clients), fold=True)
-    replies, _, words = ray.Actor(clients).answer(request, PLAN.broadcast(PLAN.start()), {})
+    replies, _, words = ray.Actor(clients).answer(
+        request, PLAN.broadcast(PLAN.start()), {one.who: Given() for one in clients}
+    )
     excluded = {reply.who[0]: reply.why for reply in replies if reply.body is None}
     assert excluded == dict.fromkeys(BAD, "data") and clean(repr(replies))
     assert any(CANARY in text for text in words) and len(words) == len(BAD)
@@ -474,20 +477,19 @@ RECORDS: tuple[Any, Any] = (SECRET, np.zeros(5, int))
 def things() -> Iterator[Any]:
     """Everything that holds what a client has, or says."""
     plan = replace(PLAN, algorithm=h.Scaffold())
-    client, helper = h.Client("anna", plan, RECORDS, client_state={"c": SECRET[0]}), Helper("helper", plan)
+    client, helper = h.Client("anna", plan, RECORDS), Helper("helper", plan)
     broadcast = ({"x": SECRET[0]}, (SECRET,))
     request = Request(plan.digest, 0, SessionId(), broadcast, {"anna": SECRET})
     data = {"anna": RECORDS, "ben": {"x": SECRET, "y": RECORDS[1]}}
     yield from (client, helper, request, Reply(SessionId(), 0, ("anna",), SECRET[0]), h.App(plan, data, test=RECORDS))
     yield from (local.take(Items(), [0, 1]), local.split(Reader(), 0.5, h.Key.of(0)))
     yield from (Job(SECRET[0], RECORDS, None, h.Key.of(0)), TrainResult(SECRET[0], 1, 0.5))  # type: ignore[arg-type]
-    yield from (
-        Memory({"anna": {"c": SECRET}}, {"anna": (1, {"c": SECRET})}),
-        Task(0, request, 1.0, True, {"anna": broadcast}),
-    )
+    given, said = Given({"c": SECRET}, "", (request,)), Said(SECRET, "", {"c": SECRET})
+    yield from (given, said, Entry(b"", reply=SECRET, kept=True), Page(SessionId(), 0, {0: Entry(b"", reply=SECRET)}))
+    yield Task(0, request, 1.0, True, {"anna": given})
     yield from (h.Population(plan, 3, lambda i: RECORDS), h.InProcess([client]), h.InProcess([client]).clients)
     yield from (Inversion("anna", SECRET, (View("sum", SECRET, 1.0, 0.0),), "by hand"),)
-    yield Own("anna", plan, RECORDS, client_state={"c": SECRET[0]})
+    yield Own("anna", plan, RECORDS)
 
 
 class Items:
@@ -518,7 +520,7 @@ class Reader:
     "an app does not print its data",
     "a client does not print its data",
     "a client of a stranger does not print its data",
-    "a client does not print what it remembers",
+    "what a party is given does not print",
     "a request does not print the model",
     "a request does not print what is said",
     "a reply does not print what is said",
@@ -527,8 +529,9 @@ class Reader:
     "a result does not print its vector",
     "a job does not print its data",
     "a task does not print what clients remember",
-    "what clients remember does not print",
-    "what clients remembered does not print",
+    "what a party says does not print",
+    "what a party has learnt does not print",
+    "a book does not print what was said",
     "an inversion does not print its record",
     "a view does not print its record",
 )
