@@ -54,7 +54,8 @@ class Party:
     _reported = ""  # its last words on why it does not take part, which are said once
 
     def __post_init__(self) -> None:
-        self._conversation: tuple[SessionId, Conversation] | None = None
+        self._conversation: Conversation | None = None
+        self._heard_last: tuple[SessionId, int] | None = None  # of the conversation, and the turn
         self._learnt: ClientState | None = None  # by the answer under way
 
     def __repr__(self) -> str:
@@ -76,28 +77,31 @@ class Party:
                 "Server and clients must hold the same plan, or they would not mean the same by a vector.",
                 "Give both the same app, of the same version, and the same minor version of Python.",
             )
-        lost = self._conversation is None or self._conversation[0] != request.session
-        for question in given.earlier if lost else ():
-            self.reply(question, given)
+        if self._heard_last is None or not (request.session, 0) <= self._heard_last < (request.session, request.turn):
+            for question in given.earlier:  # it has lost the conversation, or is ahead of what it has said
+                self.reply(question, given)
         return self._said(self.reply(request, given))
 
     def reply(self, request: Request, given: Given) -> Any:
         """One exchange of the conversation: what it says to `request.bodies[who]`."""
-        body = request.bodies[self.who]
+        body, before = request.bodies[self.who], self._heard_last
+        self._heard_last = request.session, request.turn
         if request.turn == 0:
-            conversation = self._converse(request, given)
-            self._conversation = request.session, conversation
-            reply = next(conversation)
-            return reply if body is None else conversation.send(body)
-        if self._conversation is None or self._conversation[0] != request.session:
+            self._conversation = self._converse(request, given)
+            reply = next(self._conversation)
+            return reply if body is None else self._conversation.send(body)
+        if self._conversation is None or before is None or not (request.session, 0) <= before < self._heard_last:
+            self._conversation = None
             raise RestartedError(
                 f"{self.who} was asked to go on with session {request.session.number}, and knows nothing of it.",
                 "It was asked for another in between, or started anew.",
             )
         try:
-            return self._conversation[1].send(body)
+            return self._conversation.send(body)
         except StopIteration:
-            raise ProtocolError(f"{self.who} has said all that session {request.session.number} asks of it.") from None
+            raise ProtocolError(
+                f"{self.who} has said all that session {request.session.number} asks of it."
+            ) from None
 
     def _said(self, reply: Any) -> Said:
         learnt, self._learnt = self._learnt, None
