@@ -1,10 +1,9 @@
-"""Runs whose server, helpers and clients are killed at any instant, and start again with their books and the journal."""
+"""Runs whose server, helpers and clients are killed at any instant, and go on with their books and the journal."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,7 +59,7 @@ def plan_of(name: str) -> h.Plan:
     """One of the six, at the size of a test."""
     more = {"training": QUIET, "rounds": ROUNDS, **PLANS[name]}
     if name == "verified":
-        more["pipe"] = (h.Clip(1.0, side=10.0, ), h.Weigh("one"))
+        more["pipe"] = (h.Clip(1.0, side=10.0), h.Weigh("one"))
     return h.Plan(MODEL, **more)
 
 

@@ -47,7 +47,7 @@ class Journal:
 
     def __init__(self, path: str | Path):
         self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._file.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;" + TABLES)
+        self._file.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;" + TABLES)
 
     def write(self, reply: Reply, state: int = 0) -> None:
         """Write down what was heard, and on which state."""
@@ -69,6 +69,7 @@ class Journal:
         needed = "SELECT round FROM asked WHERE asked.run = broadcasts.run AND open = 1"
         self._file.execute(f"DELETE FROM broadcasts WHERE run = ? AND round NOT IN ({needed})", (session.run,))
         self._file.execute("COMMIT")
+        self._file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def ask(self, request: Request) -> None:
         """Write down who is asked in a session of its own; what all are told once for a round."""

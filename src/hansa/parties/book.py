@@ -67,7 +67,7 @@ class Book:
         self._file: sqlite3.Connection | None = None
         if path is not None:
             self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._file.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;" + TABLES)
+            self._file.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;" + TABLES)
             self._read()
 
     @property
@@ -201,6 +201,8 @@ class Book:
                 (f"DELETE FROM pending {of}", tuple(session)),
             ]
         )
+        if self._file is not None:
+            self._file.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nor in what the file was written through
         return found
 
     def _write(self, rows: list[tuple[str, tuple[Any, ...]]]) -> None:

@@ -107,6 +107,8 @@ def _equal_clients(plan: Plan, clients: int, close: float) -> None:
     check(_run(plan, parties), "")
     state = _run(plan, parties, Network(latency=1.0, drop=0.15))
     check(state, " and some drop out")
+    state = _run(plan, parties, Network(latency=1.0, vanish=0.3))
+    check(state, " and some are gone from a later message on")
     blind = X.copy()
     blind[0, 0] = np.nan
     state = _run(plan, {**parties, "client-01": (blind, y), "client-02": (X[:, :2], y)})
