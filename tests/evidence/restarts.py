@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import save
-
 from tests.contracts.restarting import FATE, PLANS, ended, killed_again_and_again, life
 
 RUNS, KILLS = 84, 3  # of each plan
