@@ -87,7 +87,7 @@ class Forger(h.Client):
     kind: type[Pine] | type[SumVec] = Attacker
     times: float = 1.0
 
-    def _converse(self, request: Request) -> Any:
+    def _converse(self, request: Request, given: Any) -> Any:
         broadcast, memo = self._heard(request)
         train, held, examples = self.parts
         at = self._context(request, examples, memo)

@@ -182,3 +182,16 @@ def test_another_run_begins_with_nothing_remembered() -> None:
     assert runtime.memory.of([WHO])
     runtime.send(Begin("another"))
     assert runtime.memory.of([WHO]) == {}
+
+
+def test_books_grow_with_the_clients_asked_and_with_nothing_else() -> None:
+    """Of a million clients and of many rounds, a book holds one page for each client that was asked, and no reply."""
+    plan = plan_of(sample=h.Uniform(5), aggregator=h.Median(), rounds=30)
+    x, y = DATA[WHO]
+    runtime, asked = h.InProcess(h.Population(plan, 1_000_000, lambda i: (x, y))), set[str]()
+    for state in h.synchronous(plan, runtime):
+        asked |= {*state.participants, *state.excluded}
+    book = runtime.memory.book
+    assert book.pages.keys() == asked and not book.pending and not book._open
+    entries = [entry for page in book.pages.values() for entry in page.turns.values()]
+    assert len(entries) == len(asked) and not any(entry.kept or entry.reply is not None for entry in entries)

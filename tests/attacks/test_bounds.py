@@ -100,7 +100,7 @@ class Says(h.Client):
     def reply(self, request: h.messages.Request, given: Any) -> Any:
         return super().reply(request, given) if isinstance(self.plan.aggregator, h.VerifiedSum) else self.said()
 
-    def _converse(self, request: h.messages.Request) -> Any:
+    def _converse(self, request: h.messages.Request, given: Any) -> Any:
         _, memo = self._heard(request)
         at = self._context(request, 1, memo)
         own = {each.name: getattr(self.plan.aggregator, each.name) for each in fields(h.VerifiedSum)}

@@ -103,7 +103,7 @@ class Says(h.Client):
 
     norm: float = 0.0
 
-    def _converse(self, request: Any) -> Any:
+    def _converse(self, request: Any, given: Any) -> Any:
         _, memo = self._heard(request)
         at = self._context(request, 1, memo)
         encoded = self.plan.encoded_spec

@@ -97,9 +97,9 @@ class Stuffing(VerifiedSum):
 class Liar(Client):
     """Answers honestly, but for its half of the sum."""
 
-    def _converse(self, request: Any) -> Any:
+    def _converse(self, request: Any, given: Any) -> Any:
         self.plan.__dict__["aggregator"] = Stuffing()
-        return super()._converse(request)
+        return super()._converse(request, given)
 
 
 @pytest.mark.promise("P13")

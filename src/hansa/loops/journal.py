@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..codec import dumps, loads
 from ..messages import Reply, Request, SessionId
+from ..parties.book import database
 from ..sums import Total
 
 TABLES = """
@@ -46,8 +46,7 @@ class Journal:
     """
 
     def __init__(self, path: str | Path):
-        self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._file.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;" + TABLES)
+        self._file = database(path, TABLES)
 
     def write(self, reply: Reply, state: int = 0) -> None:
         """Write down what was heard, and on which state."""

@@ -99,9 +99,7 @@ class Party:
         try:
             return self._conversation.send(body)
         except StopIteration:
-            raise ProtocolError(
-                f"{self.who} has said all that session {request.session.number} asks of it."
-            ) from None
+            raise ProtocolError(f"{self.who} has said all that session {request.session.number} asks of it.") from None
 
     def _said(self, reply: Any) -> Said:
         learnt, self._learnt = self._learnt, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -66,8 +67,7 @@ class Book:
         self._open: dict[SessionId, set[str]] = {}  # who was asked
         self._file: sqlite3.Connection | None = None
         if path is not None:
-            self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._file.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;" + TABLES)
+            self._file = database(path, TABLES)
             self._read()
 
     @property
@@ -268,3 +268,11 @@ def _request(found: Mapping[str, Any], who: str) -> Request:
         {who: found["body"]},
         turn=found["turn"],
     )
+
+
+def database(path: str | Path, tables: str) -> sqlite3.Connection:
+    """A file for its owner alone, whose transactions survive a kill, and in which nothing deleted can be read."""
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    file.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;" + tables)
+    return file

@@ -130,13 +130,14 @@ class Client(Party):
                 "Wait for the next round.",
             )
         vectors, memo = self._heard(request)
-        at = self._context(request, given.state, examples, memo)
+        at, state = self._context(request, given.state, examples, memo), given.state
 
         def contribute() -> Vector:
-            nonlocal vectors
+            nonlocal vectors, state
             broadcast, vectors = vectors, {}  # a conversation may rest for many rounds; the model of its round need not
+            remembered, state = state, {}
             try:
-                v, self._learnt = self.plan.contribute(broadcast, given.state, train, held, at, self._done)
+                v, self._learnt = self.plan.contribute(broadcast, remembered, train, held, at, self._done)
             except Exception as error:
                 error.add_note(f"This happened when {self.who} trained in round {at.round}.")
                 raise

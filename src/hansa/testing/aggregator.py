@@ -9,6 +9,7 @@ import numpy as np
 
 from ..aggregators import Aggregator, Sum
 from ..errors import PlanError
+from ..loops.channel import UNSAID
 from ..loops.checks import FAULTS
 from ..loops.synchronous import synchronous
 from ..parties.client import Client
@@ -75,7 +76,7 @@ def _run(plan: Plan, parties: dict[str, Any], network: Network | None = None, ba
     for state in synchronous(plan, runtime, secret=KEY):
         both = set(state.participants) & state.excluded.keys()
         require(not both, f"{aggregator!r}: {sorted(both)} are in the sum, and excluded as well.")
-        gone = parties.keys() - set(state.participants) - state.excluded.keys()
+        gone = parties.keys() - set(state.participants) - {who for who, why in state.excluded.items() if why != UNSAID}
         require(
             not gone,
             f"{aggregator!r}: {sorted(gone)} are neither in the sum nor excluded; call channel.exclude(who, why).",

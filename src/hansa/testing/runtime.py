@@ -242,5 +242,5 @@ def _once(make_runtime: Make) -> None:
         replies = _receive(runtime, {session: [who] for session in range(6)})
     answered = [reply.session.number for reply in replies if reply.body is not None]
     require(
-        answered == [0], f"{make_runtime!r}: asked six times in one round, a client answers in sessions {answered}."
+        len(answered) == 1, f"{make_runtime!r}: asked six times in one round, a client answers in sessions {answered}."
     )
