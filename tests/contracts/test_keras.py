@@ -138,8 +138,8 @@ def test_local_statistics_stay_with_their_client() -> None:
     plan = h.Plan(model, training=h.Training(batch=10), rounds=3)
     (A, y), (B, z) = points(30, 1), points(60, 2)
     clients = {"a": h.Client("a", plan, (A, y)), "b": h.Client("b", plan, (3 * B + 1, z))}
-    *_, state = h.synchronous(plan, h.InProcess(clients.values()))
-    kept = [client.client_state["model"] for client in clients.values()]
+    *_, state = h.synchronous(plan, runtime := h.InProcess(clients.values()))
+    kept = [memory["model"] for memory in runtime.memory.of(clients).values()]
     assert max(np.abs(kept[0][name] - kept[1][name]).max() for name in kept[0]) > 0.1
     plain = model.score(state.x, points(50, 5))
     assert model.score(state.x, points(50, 5), kept[0]) != plain

@@ -413,7 +413,7 @@ class Undone:
 def test_what_a_worker_cannot_read_is_told(capfd: pytest.CaptureFixture[str]) -> None:
     plan = h.Plan(MODEL, rounds=1)
     with pytest.raises(RuntimeError, match="exit code 1"):
-        h.Processes([h.Client("anna", plan, DATA["client-0"], client_state={"odd": Undone()})], 1)
+        h.Processes([h.Client("anna", plan, (Undone(), DATA["client-0"][1]))], 1)
     assert "no number" in capfd.readouterr().err
 
 
