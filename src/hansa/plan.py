@@ -184,7 +184,6 @@ class Plan:
         secret: Key,
         run: str = "",
         fingerprint: bytes = b"",
-        keys: Mapping[str, bytes] | None = None,
         **more: Any,
     ) -> Context:
         """Where a party, or the server where none is named, is in one session of one round of a run.
@@ -196,7 +195,7 @@ class Plan:
         own = secret.child("run", run).child(*party)
         task = hashlib.sha256(dumps((self.digest, run, round, session, fingerprint))).digest() if self.binds else b""
         key = own.child(round, session).child("task", task.hex())
-        one = Session(round, public.child("all"), public.child(*party), own, task, keys or {})
+        one = Session(round, public.child("all"), public.child(*party), own, task)
         return Context(one, key, self.spec, who or "server", **more)
 
     def training_context(self, at: Context) -> Context:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ..aggregators import NO_VECTOR
 from ..algorithms import ClientState
+from ..crypto.identity import Member
 from ..errors import printable
 from ..messages import Reply, Request
 from ..plan import Plan
@@ -25,6 +26,11 @@ class Runtime(Protocol):
     @property
     def named(self) -> bool:
         """Does a party draw from a secret that the simulation names, not from one of its own?"""
+        ...
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """The public halves of all parties, by name, where the plan's aggregator has helpers."""
         ...
 
     def roster(self) -> Sequence[str]:

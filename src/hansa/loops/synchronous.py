@@ -34,7 +34,7 @@ def synchronous(plan: Plan, runtime: Runtime, state: State | None = None, secret
         more: dict[str, Any] = {"population": len(roster), "memo": state.transforms}
         at = plan.context(
             state.round, state.round, secret=secret, run=channel.head.run, fingerprint=fingerprint, **more
-        )
+        ).enrolled(runtime.members)
         cohort, skipped = plan.cohort(roster, at), ""
         try:
             mean, participants = plan.aggregator.server(channel, cohort, plan.decoder(at))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -27,15 +27,11 @@ from .policy import Policy
 
 @dataclass(repr=False)
 class Client(Party):
-    """One owner of data: its name, its copy of the plan, its data, its policy, and what it remembers.
-
-    `keys` are the public keys of helpers, by name, and come to it by another way than through the server.
-    """
+    """One owner of data: its name, its copy of the plan, its data, its policy, and what it remembers."""
 
     data: Any = field(repr=False)  # nor in that of a subclass
     allow: Policy = field(default_factory=Policy)
     client_state: ClientState = field(default_factory=dict, repr=False)
-    keys: Mapping[str, bytes] = field(default_factory=dict)
     _done = MappingProxyType[Key, TrainResult]({})  # trainings that the next answer asks for
 
     def __post_init__(self) -> None:
@@ -138,7 +134,7 @@ class Client(Party):
         self._done = MappingProxyType({**self._done, key: result})
 
     def _context(self, request: Request, examples: int, memo: tuple[Any, ...]) -> Context:
-        return self._at(request, self._secret, keys=self.keys, examples=examples, memo=memo)
+        return self._at(request, self._secret, examples=examples, memo=memo)
 
     @property
     def _secret(self) -> Key:

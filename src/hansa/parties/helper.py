@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
 from ..aggregators import Conversation
 from ..algorithms import ClientState
-from ..crypto.keys import PrivateKey
+from ..crypto.identity import Role
 from ..errors import ProtocolError
 from ..messages import Request
 from . import Party
@@ -20,14 +21,11 @@ class Helper(Party):
     clients would differ by what single ones say, and noise is sized for one.
 
     Shares, nonces and proofs of a session are in its memory alone, until the next session's first message reaches it;
-    for its life it keeps its key pair, the secret of its noise and, of each run, the last round that it gave a sum for.
+    for its life it keeps its identity, the secret of its noise and, of each run, the last round that it gave a sum for.
     Nothing of it is stored on disk.
-
-    Its key pair is made anew each time it starts; clients must learn the public one by another way than through the
-    server, which could else put its own in its place.
     """
 
-    key: PrivateKey = field(default_factory=PrivateKey.fresh, repr=False)
+    role: ClassVar[Role] = "helper"
 
     def load(self, memo: ClientState) -> None:
         """Start anew, for a run that does; what clients remember is not for it."""
@@ -37,7 +35,7 @@ class Helper(Party):
         self._heard(request)
         at = self._at(request, self.secret)
         there = self.plan.aggregator_context(at)
-        total = yield from self.plan.aggregator.helper(self.plan.sample.quorum, self.key, there)
+        total = yield from self.plan.aggregator.helper(self.plan.sample.quorum, there)
         latest = self._drew(request.run)
         if at.round <= latest:
             raise ProtocolError(

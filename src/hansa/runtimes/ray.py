@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..algorithms import ClientState
+from ..crypto.identity import Member
 from ..errors import Kind, LeftOut, PlanError, tell
 from ..messages import Reply, Request
 from ..parties.client import Client
@@ -111,6 +112,11 @@ class RayCluster:
     def roster(self) -> Sequence[str]:
         """Names of all clients, sorted."""
         return self._clients.names
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """The public halves of all parties, by name, where helpers must know them."""
+        return self._clients.roster
 
     def send(self, request: Request) -> None:
         """Give each actor the part of the request that concerns its clients; the model goes once to each machine."""

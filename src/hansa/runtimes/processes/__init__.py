@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from ...algorithms import ClientState
+from ...crypto.identity import Member
 from ...errors import PlanError
 from ...messages import Reply, Request
 from ...parties.client import Client
@@ -88,7 +89,7 @@ class Processes:
     data in other forms (a Dataset, a stream), and clients that count what they tell, stay with one worker. Of a
     `Population` the workers make the data themselves.
 
-    Each helper that the plan's aggregator asks for has a process of its own, where its private key is made and stays.
+    Each helper that the plan's aggregator asks for has a process of its own, where its private keys are and stay.
     Its noise grows from `secret`, or from a fresh one of its own.
     """
 
@@ -121,6 +122,8 @@ class Processes:
         for worker in self._all[number:]:
             self._tell([worker], (worker.names[0], found.plan, secret))
         introduce(found, dict(self._hear()[1][1:] for _ in parties))
+        self.members: Mapping[str, Member] = found.roster
+        self._tell(self._all[number:], found.roster)
         self._settle(found)
         for _ in self._workers:  # an interpreter's start is no part of a round
             self._hear()
