@@ -166,8 +166,8 @@ class VerifiedSum(Aggregator):
 
     def _reports(self, at: Context, opening: dict[str, Any]) -> Reports:
         """The reports of one session; their binding holds its opening, and in `task` plan, session and model."""
-        said = ("hansa VerifiedSum 1", at.session.task, opening["key"], opening["challenges"], opening["cohort"])
-        return Reports(hashlib.sha256(dumps(said)).digest(), at.session.roster, self.parties)
+        bound = ("hansa VerifiedSum 1", at.session.task, opening["key"], opening["challenges"], opening["cohort"])
+        return Reports(hashlib.sha256(dumps(bound)).digest(), at.session.roster, self.parties)
 
     def _claims(self, spec: Spec, binding: bytes) -> tuple[Claim, ...]:
         return claims(spec, self._aggregators, self.bound, self.noise > 0, binding)
@@ -346,12 +346,13 @@ class VerifiedSum(Aggregator):
         """Who sees what, and who must be honest for it."""
         one = "that one of the aggregators (the server, the helpers) keeps its shares to itself"
         more = (
-            "; that the reports are those of the clients named, for clients are not authenticated yet; and that enough "
-            "honest clients are in the sum, for who knows all other vectors of a sum knows the last"
+            "; that the clients are real: each signs its reports, and who is a client is said by whoever holds the "
+            "enrolment key; and that enough honest ones are in the sum, for who knows all other vectors of a sum "
+            "knows the last"
         )
         noise = f", with the noise of each aggregator (multiplier {self.noise:g})" if self.noise else ""
         return (
-            # P10, P11
+            # P10, P11, P120
             ("server", f"random shares; the sum{noise}; who took part, and whose proof does not hold", one + more),
             # P10, P82
             (", ".join(self.parties), "random shares; the model, and by its change the mean; who took part, and whose "
