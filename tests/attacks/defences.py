@@ -88,8 +88,8 @@ AGGREGATORS = (
     Defence(
         "a public share is signed, and sealed in",
         REPORTS,
-        "who, nonce, public, hashes))",
-        "who, nonce, hashes))",
+        "head.nonce, head.public, head.hashes))",
+        "head.nonce, head.hashes))",
         also=(("who, nonce, public, helper, part))", "who, nonce, helper, part))"),),
     ),
     Defence(
@@ -103,15 +103,15 @@ AGGREGATORS = (
     Defence(
         "a report is read before it is used",
         REPORTS,
-        "right = all(all_of(row, bytes) for row in (public, leader, *sealed))",
+        "right = all(all_of(row, bytes) for row in (leader, *small))",
         "right = True",
         ends="TypeError|ValueError|AttributeError|KeyError|IndexError",
     ),
     Defence(
         "a helper reads a report before it opens it",
         REPORTS,
-        "all_of(public, bytes) and all_of(sealed, bytes) and all_of(hashes, bytes)",
-        "True",
+        "all_of(values, bytes) for values in (public, sealed, hashes)",
+        "True for values in ()",
         ends="TypeError|AttributeError|ValueError",
     ),
     Defence(

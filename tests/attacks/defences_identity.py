@@ -10,29 +10,37 @@ NEVER = "if False:"
 
 IDENTITY = (
     Defence(
-        "a helper checks who signed", REPORTS, "if not self._is_signed(who, nonce, public, hashes, signature):", NEVER
+        "a helper checks who signed",
+        REPORTS,
+        "elif not self._is_signed(Head(who, nonce, public, hashes), signature):",
+        "elif False:",
     ),
-    Defence("the server checks who signed", REPORTS, "elif not self._is_signed(who, report", "elif not (who, report"),
+    Defence(
+        "the server checks who signed",
+        REPORTS,
+        'elif not self._is_signed(Head.of(who, report), report["signature"]):',
+        "elif False:",
+    ),
     Defence("a signature is checked", KEYS, "        return False\n", "        return True\n"),
     Defence(
         "a signature is that of the client named",
         REPORTS,
-        'member = self.member(who, "client")',
-        'member = self.member(min(self.roster), "client")',
+        "member is not None and verify(member.signing, self._message(head), signature)",
+        "any(verify(one.signing, self._message(head), signature) for one in self.roster.values())",
     ),
     Defence("only clients sign reports", REPORTS, "if found is None or found.role != role:", "if found is None:"),
     Defence(
         "a signature covers all of a report",
         REPORTS,
-        "dumps((DOMAIN, self.binding, who, nonce, public, hashes))",
-        "dumps((DOMAIN, self.binding, who))",
+        "dumps((DOMAIN, self.binding, head.who, head.nonce, head.public, head.hashes))",
+        "dumps((DOMAIN, self.binding, head.who))",
     ),
     Defence("a helper hashes its own share", REPORTS, "_hash(sealed), *hashes[me", "*hashes[me : me + 1], *hashes[me"),
     Defence(
         "a signature is of its session",
         REPORTS,
-        "dumps((DOMAIN, self.binding, who, nonce",
-        "dumps((DOMAIN, who, nonce",
+        "dumps((DOMAIN, self.binding, head.who, head.nonce",
+        "dumps((DOMAIN, head.who, head.nonce",
         also=(("dumps((self.binding, who, nonce", "dumps((who, nonce"),),
     ),
     Defence(

@@ -1,8 +1,8 @@
-"""Reports of a verified sum: what a client says and signs, and how the server and its helpers read it.
+"""Reports of a verified sum: what a client says and signs, and how aggregators read it.
 
-    signature = Ed25519(DOMAIN, binding, who, nonce, public shares, SHA-256 of each aggregator's share)
+    signature = Ed25519(domain, binding, who, nonce, public shares, SHA-256 of each share)
 
-A helper gets its own share and the hashes of the others, so that it checks the signature as the server does.
+A helper gets its own share and the hashes of the others, so it checks signatures as the server does.
 """
 
 from __future__ import annotations
@@ -21,8 +21,26 @@ from ..transforms import Context
 from . import Channel
 from .share import UNOPENED, UNSIGNED, Report
 
-DOMAIN = "hansa VerifiedSum report 1"  # what is signed under it is signed as a report, and as nothing else
+DOMAIN = "hansa VerifiedSum report 1"  # what is signed as this is signed as nothing else
+Shares = Sequence[list[bytes]]  # of each helper, part by part
+
 SEEDS = 2**10  # bytes; no public share, and no share of a helper, has as many
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a client signs: name, nonce, public shares, and SHA-256 of each aggregator's share."""
+
+    who: str
+    nonce: bytes
+    public: list[bytes]
+    hashes: list[bytes]  # the server's first
+
+    @classmethod
+    def of(cls, who: str, report: Mapping[str, Any]) -> Head:
+        """That of a report."""
+        shares = report["leader"], *report["sealed"]
+        return cls(who, report["nonce"], report["public"], list(map(_hash, shares)))
 
 
 @dataclass(frozen=True)
@@ -43,27 +61,26 @@ class Reports:
     # ── a client ──
 
     def check_helpers(self, who: str) -> None:
-        """ProtocolError where `who` could seal no share, for it does not know every helper's key."""
+        """ProtocolError where `who` does not know the key of every helper."""
         if missing := [name for name in self.helpers if self.member(name, "helper") is None]:
             raise ProtocolError(
                 f"{who} knows no public key of {', '.join(missing)}.",
                 "A share that is sealed for an unknown key could be read by anybody.",
-                "Who brings the parties together gives each a roster of all: Client(…, roster=roster).",
+                "Who brings the parties together gives each a roster: Client(…, roster=roster).",
             )
 
-    def sealed(self, who: str, nonce: bytes, public: list[bytes], shares: Sequence[list[bytes]]) -> list[list[bytes]]:
+    def sealed(self, who: str, nonce: bytes, public: list[bytes], shares: Shares) -> list[list[bytes]]:
         """Each helper's share, sealed for it, part by part."""
-        return [
-            [
-                seal(part, self.roster[name].agreement, self._info(who, nonce, public, name, i))
-                for i, part in enumerate(own)
-            ]
-            for name, own in zip(self.helpers, shares, strict=True)
-        ]
+        boxes = []
+        for name, share in zip(self.helpers, shares, strict=True):
+            key = self.roster[name].agreement
+            infos = [self._info(who, nonce, public, name, i) for i in range(len(share))]
+            boxes.append([seal(part, key, info) for part, info in zip(share, infos, strict=True)])
+        return boxes
 
     def signed(self, report: Mapping[str, Any], identity: Identity) -> dict[str, Any]:
         """The report with its client's signature over all that is in it."""
-        message = self._message(identity.who, report["nonce"], report["public"], _hashes(report))
+        message = self._message(Head.of(identity.who, report))
         return {**report, "signature": identity.signing.sign(message)}
 
     # ── the server ──
@@ -71,11 +88,11 @@ class Reports:
     def authentic(
         self, channel: Channel, answers: Iterable[tuple[str, Any]], parts: int
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The reports among the answers, of so many parts, that are signed by whom they are of; others are excluded."""
+        """The reports, of so many parts, that whom they are of has signed; others are excluded."""
         for who, report in answers:
             if not self._fits(report, parts):
                 channel.exclude(who, "what it says is no report of this plan")
-            elif not self._is_signed(who, report["nonce"], report["public"], _hashes(report), report["signature"]):
+            elif not self._is_signed(Head.of(who, report), report["signature"]):
                 channel.exclude(who, f"its report is refused: {UNSIGNED}")
             else:
                 yield who, report
@@ -91,16 +108,22 @@ class Reports:
                 "signature": bytes(signature),
                 **more,
             } if not more:
-                if len(nonce) != vdaf.NONCE or len(signature) != SIGNATURE or len(sealed) != len(self.helpers):
+                if len(nonce) != vdaf.NONCE or len(signature) != SIGNATURE:
                     return False
-                right = all(all_of(row, bytes) for row in (public, leader, *sealed))
-                return right and all(len(row) == parts and max(map(len, row)) < SEEDS for row in (public, *sealed))
+                if len(sealed) != len(self.helpers):
+                    return False
+                small = (public, *sealed)
+                right = all(all_of(row, bytes) for row in (leader, *small))
+                if not right or any(len(row) != parts for row in small):
+                    return False
+                return all(len(part) < SEEDS for row in small for part in row)
         return False
 
     def row(self, who: str, report: Mapping[str, Any], helper: str) -> tuple[Any, ...]:
         """A report as a helper gets it."""
+        head = Head.of(who, report)
         own = report["sealed"][self.helpers.index(helper)]
-        return who, report["nonce"], report["public"], own, _hashes(report), report["signature"]
+        return who, head.nonce, head.public, own, head.hashes, report["signature"]
 
     # ── a helper ──
 
@@ -108,61 +131,44 @@ class Reports:
         """ProtocolError where not all of a cohort are clients of the roster."""
         if strangers := [name for name in cohort if self.member(name, "client") is None]:
             raise ProtocolError(
-                f"{who} was told of a cohort in which {', '.join(strangers[:5])} is no client of its roster.",
+                f"{who} was told of a cohort in which {', '.join(strangers[:5])} is no client.",
                 "Who may invent clients reads the vector of the one that is real off the sum.",
                 "Look at the server, or give the helper the newest roster.",
             )
 
     def opened(self, row: Any, cohort: Collection[str], helper: Identity) -> Report:
-        """A report as a helper got it, with its shares opened, or why they are not; ProtocolError for what is none."""
+        """A helper's row, with its shares opened, or why they are not; ProtocolError for none."""
         match row:
-            case (str(who), bytes(nonce), list(public), list(sealed), list(hashes), bytes(signature)) if (
-                all_of(public, bytes) and all_of(sealed, bytes) and all_of(hashes, bytes)
+            case (str(who), bytes(nonce), list(public), list(sealed), list(hashes), bytes(signature)) if all(
+                all_of(values, bytes) for values in (public, sealed, hashes)
             ):
                 me = 1 + self.helpers.index(helper.who)
                 hashes = [*hashes[:me], _hash(sealed), *hashes[me + 1 :]]
+                shares: list[bytes] | str
                 if who not in cohort:
-                    return who, nonce, public, f"{who} is not in the cohort"
-                if not self._is_signed(who, nonce, public, hashes, signature):
-                    return who, nonce, public, UNSIGNED
-                return who, nonce, public, self._open(who, nonce, public, sealed, helper)
+                    shares = f"{who} is not in the cohort"
+                elif not self._is_signed(Head(who, nonce, public, hashes), signature):
+                    shares = UNSIGNED
+                else:
+                    count = range(len(sealed))
+                    infos = [self._info(who, nonce, public, helper.who, i) for i in count]
+                    shares = _open(helper, sealed, infos)
+                return who, nonce, public, shares
         raise unexpected("a helper", "reports with a name, a nonce, shares, hashes and a signature")
-
-    def _open(self, who: str, nonce: bytes, public: list[bytes], sealed: list[bytes], helper: Identity) -> Any:
-        try:
-            return [
-                helper.agreement.open(box, self._info(who, nonce, public, helper.who, i))
-                for i, box in enumerate(sealed)
-            ]
-        except ProtocolError:
-            return UNOPENED
 
     # ── all of them ──
 
-    def _is_signed(self, who: str, nonce: bytes, public: list[bytes], hashes: list[bytes], signature: bytes) -> bool:
+    def _is_signed(self, head: Head, signature: bytes) -> bool:
         """Has the client that this is said to be of signed it, for this session?"""
-        member = self.member(who, "client")
-        return member is not None and verify(member.signing, self._message(who, nonce, public, hashes), signature)
+        member = self.member(head.who, "client")
+        return member is not None and verify(member.signing, self._message(head), signature)
 
-    def _message(self, who: str, nonce: bytes, public: list[bytes], hashes: list[bytes]) -> bytes:
-        return dumps((DOMAIN, self.binding, who, nonce, public, hashes))
+    def _message(self, head: Head) -> bytes:
+        return dumps((DOMAIN, self.binding, head.who, head.nonce, head.public, head.hashes))
 
     def _info(self, who: str, nonce: bytes, public: list[bytes], helper: str, part: int) -> bytes:
-        """What a share is sealed with: it opens as this part of this report alone, in this session, by this helper."""
+        """What a part is sealed with: it opens in this place of this session alone."""
         return hashlib.sha256(dumps((self.binding, who, nonce, public, helper, part))).digest()
-
-
-def _hashes(report: Mapping[str, Any]) -> list[bytes]:
-    """SHA-256 of the share of each aggregator, the server's first."""
-    return [_hash(share) for share in (report["leader"], *report["sealed"])]
-
-
-def _hash(share: Iterable[bytes]) -> bytes:
-    whole = hashlib.sha256()
-    for part in share:
-        whole.update(len(part).to_bytes(8, "little"))
-        whole.update(part)
-    return whole.digest()
 
 
 def identified(at: Context) -> Identity:
@@ -183,4 +189,22 @@ def all_of(values: Any, kind: type) -> bool:
 
 def unexpected(who: str, wanted: str) -> ProtocolError:
     """What is raised where a server says something else."""
-    return ProtocolError(f"{who} was told something else than {wanted}.", "", "Look at the server's version.")
+    found = f"{who} was told something else than {wanted}."
+    return ProtocolError(found, "", "Look at the server's version.")
+
+
+def _open(helper: Identity, sealed: list[bytes], infos: list[bytes]) -> list[bytes] | str:
+    """The parts of a share, or that they do not open."""
+    try:
+        return [helper.agreement.open(box, info) for box, info in zip(sealed, infos, strict=True)]
+    except ProtocolError:
+        return UNOPENED
+
+
+def _hash(share: Iterable[bytes]) -> bytes:
+    """SHA-256 of a share, part by part."""
+    whole = hashlib.sha256()
+    for part in share:
+        whole.update(len(part).to_bytes(8, "little"))
+        whole.update(part)
+    return whole.digest()

@@ -2,7 +2,8 @@
 
 server → helpers    a key to check with, and the cohort; each answers with a challenge
 server → clients    the key's hash, the challenges, and the cohort's
-client → server     a share of its vector for the server, and one sealed for each helper, with proofs, all of it signed
+client → server     a share of its vector for the server, and one sealed for each helper, with
+                    proofs, all of it signed
 server ↔ helpers    in batches: do the proofs hold? who is in?
 helper → server     the sum of its shares of those who are in
 """
@@ -165,7 +166,7 @@ class VerifiedSum(Aggregator):
         return 1 + len(self.parties)
 
     def _reports(self, at: Context, opening: dict[str, Any]) -> Reports:
-        """The reports of one session; their binding holds its opening, and in `task` plan, session and model."""
+        """The reports of one session, bound to its opening, and by `task` to plan and model."""
         bound = ("hansa VerifiedSum 1", at.session.task, opening["key"], opening["challenges"], opening["cohort"])
         return Reports(hashlib.sha256(dumps(bound)).digest(), at.session.roster, self.parties)
 
@@ -309,9 +310,11 @@ class VerifiedSum(Aggregator):
         self, channel: Channel, share: Share, reports: Reports, batch: dict[str, Any], counted: list[str]
     ) -> list[str]:
         """Who of a batch is in the sum; the helpers count those of the one before."""
-        own = share.prepare([(who, one["nonce"], one["public"], one["leader"]) for who, one in batch.items()])
-        rows = {name: [reports.row(who, one, name) for who, one in batch.items()] for name in self.parties}
-        told = {name: {"reports": rows[name], "count": counted} for name in self.parties}
+        opened = [(who, one["nonce"], one["public"], one["leader"]) for who, one in batch.items()]
+        own, told = share.prepare(opened), dict[str, Any]()
+        for name in self.parties:
+            rows = [reports.row(who, one, name) for who, one in batch.items()]
+            told[name] = {"reports": rows, "count": counted}
         reply = [own, *self._ask(channel, told, dict)]
         verdicts, why = share.decide(list(batch), reply)
         ends = [share.finish(verdicts), *self._tell(channel, {"verdicts": verdicts}, list)]

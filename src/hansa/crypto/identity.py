@@ -1,4 +1,4 @@
-"""Identities: the keys by which parties know each other, and the list of them that an enrolment key has signed."""
+"""Identities: keys by which parties know each other, and the signed list of all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LARGEST = 2**24  # bytes of a roster: about 50,000 members
 
 @dataclass(frozen=True)
 class Member:
-    """What others know of a party: its role, and its public keys of 32 bytes, of Ed25519 and X25519."""
+    """What others know of a party: its role, and its public keys (Ed25519, X25519; 32 bytes)."""
 
     role: Role
     signing: bytes = field(repr=False)
@@ -31,19 +31,20 @@ class Member:
 
     def __post_init__(self) -> None:
         _check_role(self.role)
-        if wrong := [key for key in (self.signing, self.agreement) if type(key) is not bytes or len(key) != PUBLIC]:
-            raise ProtocolError(
-                f"A member has a public key of type {type(wrong[0]).__name__} that is not {PUBLIC} bytes.",
-                "Ed25519 and X25519 have no others.",
-                "Take the member of an Identity.",
-            )
+        for key in (self.signing, self.agreement):
+            if type(key) is not bytes or len(key) != PUBLIC:
+                raise ProtocolError(
+                    f"A public key is a {type(key).__name__}, and not {PUBLIC} bytes.",
+                    "Ed25519 and X25519 have no others.",
+                    "Take the member of an Identity.",
+                )
 
 
 @dataclass(frozen=True, eq=False)
 class Identity:
-    """Who a party is: its name, its role, the key that it signs with, and the one that opens what is sealed for it.
+    """Who a party is: its name, its role, a key to sign with and one to open what is sealed for it.
 
-    Both keys are private and do not print; `member` is the half that others are given.
+    Both are private and do not print; `member` is the half that others are given.
     """
 
     who: str
@@ -64,7 +65,9 @@ class Identity:
     def of(cls, who: str, role: Role, secret: Key) -> Self:
         """Keys that grow from a party's secret, and are the same when it starts again."""
         key = secret.child("identity", role, who)
-        return cls(who, role, SigningKey(key.child("signing").secret), PrivateKey(key.child("agreement").secret))
+        signing = SigningKey(key.child("signing").secret)
+        agreement = PrivateKey(key.child("agreement").secret)
+        return cls(who, role, signing, agreement)
 
     @cached_property
     def member(self) -> Member:
@@ -95,7 +98,7 @@ class Identity:
         if not whole:
             raise ProtocolError(
                 f"These {len(data):,} bytes are no identity of hansa.",
-                "They must hold a name, a role and two private keys, as hansa writes them, and nothing else.",
+                "It holds a name, a role and two private keys, as hansa writes them.",
                 "Put the file back from a backup, or enrol the party anew.",
             )
         return found
@@ -103,7 +106,7 @@ class Identity:
 
 @dataclass(frozen=True, eq=False)
 class Roster(Mapping[str, Member]):
-    """Who takes part: members by name, as an enrolment key has signed them; a later list has a higher serial.
+    """Who takes part: members by name, signed by an enrolment key; later ones have higher serials.
 
     signature = Ed25519(enrolment key, DOMAIN ‖ JSON of serial and members)
     """
@@ -114,13 +117,13 @@ class Roster(Mapping[str, Member]):
 
     @classmethod
     def signed(cls, members: Mapping[str, Member], serial: int, enrolment: SigningKey) -> Self:
-        """The roster of these members; ProtocolError for a name, a key or a serial that cannot be in one."""
+        """The roster of these members; ProtocolError for a name, a key or a serial that is none."""
         unsigned = cls(dict(sorted(members.items())), serial, b"")
         unsigned._check()
         return cls(unsigned.members, serial, enrolment.sign(unsigned._message))
 
     def verify(self, enrolment: bytes, held: int = 0) -> None:
-        """ProtocolError unless the enrolment key has signed this, and `held`, a serial known before, is no higher."""
+        """ProtocolError unless the enrolment key has signed it, and its serial is `held` at least."""
         self._check()
         if not verify(enrolment, self._message, self.signature):
             raise ProtocolError(
@@ -141,7 +144,7 @@ class Roster(Mapping[str, Member]):
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """The roster that `encode` has written, whoever signed it; ProtocolError for anything else."""
+        """The roster that `encode` has written, not verified; ProtocolError for anything else."""
         try:
             value = json.loads(data if len(data) <= LARGEST else b"")
             members = {who: _member(one) for who, one in value["members"].items()}
@@ -153,7 +156,7 @@ class Roster(Mapping[str, Member]):
         if not whole:
             raise ProtocolError(
                 f"These {len(data):,} bytes are no roster of hansa.",
-                "It holds a serial, members with a role and two keys each, and a signature, as hansa writes them.",
+                "It holds a serial, members and a signature, as hansa writes them.",
                 "Ask who enrols the parties for the roster.",
             )
         return found
@@ -169,9 +172,8 @@ class Roster(Mapping[str, Member]):
                 "Enrol each party with keys of its own.",
             )
         if not number(self.serial, whole=True) or self.serial < 1:
-            raise ProtocolError(
-                f"A roster has the serial {self.serial!r}.", "Serials count rosters: 1, 2, 3, …", "Write serial=1."
-            )
+            found = f"A roster has the serial {self.serial!r}."
+            raise ProtocolError(found, "Serials count rosters: 1, 2, 3, …", "Write serial=1.")
 
     @property
     def _value(self) -> dict[str, Any]:
@@ -209,15 +211,15 @@ def _member(value: Mapping[str, Any]) -> Member:
 
 def _check_role(role: object) -> None:
     if role not in ROLES:
-        raise ProtocolError(
-            f"A party has the role {role!r}.", "What a party may say depends on its role.", f"Write one of {ROLES}."
-        )
+        why = "What a party may say depends on its role."
+        raise ProtocolError(f"A party has the role {role!r}.", why, f"Write one of {ROLES}.")
 
 
 def _check_name(who: object) -> None:
-    if not isinstance(who, str) or not who.strip() or not who.isprintable() or len(who) > LONGEST_NAME:
+    line = isinstance(who, str) and who.strip() and who.isprintable()
+    if not line or len(str(who)) > LONGEST_NAME:
         raise ProtocolError(
             f"A party is called {who!r:.220}.",
-            f"Names are shown, and a name is one line of text, of {LONGEST_NAME} characters at most.",
+            f"Names are shown, and are one line of text, of {LONGEST_NAME} characters at most.",
             "Name it otherwise.",
         )

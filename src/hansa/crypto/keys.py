@@ -1,7 +1,7 @@
-"""Keys of parties: sealed boxes, which one holder of a private key can open, and signatures, which one can make.
+"""Keys of parties: boxes that only one holder can open, and signatures that only one can make.
 
-HPKE in its base mode, with X25519, HKDF-SHA256 and AES-256-GCM (RFC 9180), and Ed25519 (RFC 8032), from the library
-cryptography.
+HPKE in its base mode, with X25519, HKDF-SHA256 and AES-256-GCM (RFC 9180), and Ed25519 (RFC 8032);
+both from the library cryptography.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def seal(data: bytes, public: bytes, info: bytes) -> bytes:
     except ValueError as error:
         raise ProtocolError(
             f"A public key of {len(public)} bytes cannot be sealed for: {error}",
-            f"X25519 has {PUBLIC}, and refuses points of low order, with which a box would be open to anybody.",
+            f"X25519 has {PUBLIC}, and no points with which a box would be open to anybody.",
             "Look who gave it.",
         ) from None
 

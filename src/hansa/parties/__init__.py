@@ -26,9 +26,10 @@ class Party:
     What hides grows from the secret: noise, rounding, and the draws of noisy training. It is a fresh one, unless a
     simulation wants noise that repeats, and names one: secret=Key.of(7). Then ε does not hold against who knows it.
 
-    Where the plan's aggregator has helpers, parties know each other by keys: each has an `identity`, and the `roster`
-    has the public halves of all, by name. It comes by another way than through the server, which could else put keys of
-    its own in theirs. In a simulation the runtime brings it, and identities grow from secrets.
+    Where the plan's aggregator has helpers, parties know each other by keys: each has an `identity`,
+    and the `roster` has the public halves of all, by name. It comes by another way than through the
+    server, which could else put keys of its own in theirs. In a simulation the runtime brings it, and
+    identities grow from secrets.
     """
 
     who: str
@@ -42,9 +43,10 @@ class Party:
     _reported = ""  # its last words on why it does not take part, which are said once
 
     def __post_init__(self) -> None:
-        if self.identity is not None and (self.identity.who, self.identity.role) != (self.who, self.role):
+        one = self.identity
+        if one is not None and (one.who, one.role) != (self.who, self.role):
             raise PlanError(
-                f"{self.who} is given the identity of {self.identity.who}, a {self.identity.role}.",
+                f"{self.who} is given the identity of {one.who}, a {one.role}.",
                 f"What it signs would not be taken for that of the {self.role} {self.who}.",
                 f"Give it its own: Identity.fresh({self.who!r}, {self.role!r}).",
             )

@@ -21,8 +21,8 @@ class Helper(Party):
     clients would differ by what single ones say, and noise is sized for one.
 
     Shares, nonces and proofs of a session are in its memory alone, until the next session's first message reaches it;
-    for its life it keeps its identity, the secret of its noise and, of each run, the last round that it gave a sum for.
-    Nothing of it is stored on disk.
+    for its life it keeps its identity, the secret of its noise and, of each run, the last round that
+    it gave a sum for. Nothing of it is stored on disk.
     """
 
     role: ClassVar[Role] = "helper"

@@ -139,10 +139,10 @@ class Population(Mapping[str, Client]):
 
 
 class PopulationRoster(Mapping[str, Member]):
-    """The members of a population, each computed from its secret when it is asked for; and the helpers.
+    """The members of a population, each computed from its secret when it is asked for; and helpers.
 
-    Nobody has signed it, for a list of a million is none that one reads or sends; and who has it has the keys of all.
-    So it is for simulations alone, where one process has all secrets anyway.
+    Nobody has signed it, for nobody makes a list of a million; and who has it has the keys of all. So
+    it is for simulations alone, where one process has all secrets anyway.
     """
 
     def __init__(self, names: Names, secret: Key, helpers: Mapping[str, Member]):
@@ -208,7 +208,7 @@ class Listed(dict[str, Client]):
         """All stay where they are."""
 
     def introduce(self, helpers: Mapping[str, Member]) -> None:
-        """Let clients and helpers know each other, by a roster that a key of the moment has signed."""
+        """Let clients and helpers know each other; the roster is signed by a key of the moment."""
         members = {who: client.enrol() for who, client in self.items()}
         self.roster = Roster.signed({**members, **helpers}, 1, SigningKey.fresh())
         for client in self.values():

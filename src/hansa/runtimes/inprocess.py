@@ -143,7 +143,7 @@ class InProcess:
 
 
 def helpers(clients: Clients, secret: Key | None) -> dict[str, Helper]:
-    """The helpers that the clients' plan asks for, by name; they and the clients know each other."""
+    """The helpers that the clients' plan asks for; they and the clients know each other."""
     found = {who: Helper(who, clients.plan, secret=secret or Key.fresh()) for who in clients.plan.aggregator.parties}
     introduce(clients, {who: one.enrol() for who, one in found.items()})
     for helper in found.values():
@@ -152,7 +152,7 @@ def helpers(clients: Clients, secret: Key | None) -> dict[str, Helper]:
 
 
 def introduce(clients: Clients, helpers: Mapping[str, Member]) -> None:
-    """Let clients and helpers know each other, where there are any; PlanError for a helper named like a client."""
+    """Let clients and helpers know each other; PlanError for a helper named like a client."""
     if twice := [name for name in helpers if name in clients.names]:
         raise PlanError(
             f"A client and a helper are called {twice[0]!r}.", "Replies are told apart by name.", "Rename one."

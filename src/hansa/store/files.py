@@ -75,7 +75,7 @@ def secret(path: Path) -> bytes:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Put a secret at `path`, for the owner's eyes alone; a crash leaves all of it there, or nothing."""
+    """Put a secret at `path`, for the owner's eyes alone; a crash leaves all of it, or nothing."""
     part = path.with_name(path.name + ".part")
     try:
         part.unlink(missing_ok=True)
@@ -100,8 +100,8 @@ def read_private(path: Path) -> bytes:
     if os.name == "posix" and (about.st_uid != os.geteuid() or about.st_mode & 0o077):
         raise StoreError(
             f"{path} can be read by others.",
-            "Who has the secret of a run takes the noise off its models, and who has a party's keys speaks for it.",
-            "Delete it, if others may have: then comes other noise, or a party is enrolled anew. Else: chmod 600.",
+            "Who has a run's secret takes the noise off its models; who has a party's keys speaks for it.",
+            "If others may have, delete it: take other noise, or enrol the party anew. Else: chmod 600.",
         )
     return data
 
@@ -109,7 +109,7 @@ def read_private(path: Path) -> bytes:
 def _unkept(path: Path, error: OSError) -> StoreError:
     return StoreError(
         f"{path} cannot be kept.",
-        f"{error.strerror}. It holds a secret: from that the noise of a run grows, or a party's keys.",
+        f"{error.strerror}. It holds the secret of a run's noise, or a party's keys.",
         "See who may write there, or name another folder.",
     )
 

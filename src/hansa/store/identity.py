@@ -1,4 +1,4 @@
-"""Identities and rosters as files: a party's own is for its eyes alone, a roster is for everybody's."""
+"""Identities and rosters as files: the former are for their party's eyes alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import files
 
 
 def write_identity(path: Path, identity: Identity) -> None:
-    """Put a party's private keys at `path`, a file of mode 0600; StoreError where there is one already."""
+    """Put a party's private keys at `path`, in mode 0600; StoreError where there is a file."""
     if path.exists():
         raise StoreError(
             f"{path} is there already.",
@@ -21,7 +21,7 @@ def write_identity(path: Path, identity: Identity) -> None:
 
 
 def read_identity(path: Path) -> Identity:
-    """The identity at `path`; StoreError where others can read it, ProtocolError where it is none."""
+    """The identity at `path`; StoreError where others can read it, ProtocolError for none."""
     return Identity.decode(files.read_private(path))
 
 
@@ -31,14 +31,13 @@ def write_roster(path: Path, roster: Roster) -> None:
 
 
 def read_roster(path: Path, enrolment: bytes, held: int = 0) -> Roster:
-    """The roster at `path`; ProtocolError unless the enrolment key has signed it, and its serial is `held` at least."""
+    """The roster at `path`, signed by the enrolment key and with a serial of `held` at least."""
     try:
         with path.open("rb") as file:
             data = file.read(LARGEST + 1)
     except OSError as error:
-        raise StoreError(
-            f"{path} cannot be read.", f"{error.strerror}.", "Ask who enrols the parties for the roster."
-        ) from error
+        instead = "Ask who enrols the parties for the roster."
+        raise StoreError(f"{path} cannot be read.", f"{error.strerror}.", instead) from error
     roster = Roster.decode(data)
     roster.verify(enrolment, held)
     return roster

@@ -28,11 +28,11 @@ class Session:
     repeats: Key = Key(b"")  # of this party, and grown from the plan's seed: shuffles, dropout; public
     own: Key = Key(b"")  # of this party, the same in all sessions of a run: secret
     task: bytes = b""  # fingerprint of plan, session and model, as this party was told them; where something hides
-    roster: Mapping[str, Member] = field(default_factory=dict, repr=False)  # who takes part, as this party was told
+    roster: Mapping[str, Member] = field(default_factory=dict, repr=False)  # whom this party knows
     identity: Identity | None = None  # of this party, where others know it by its keys: secret
 
     def outside(self) -> Session:
-        """The same for who is not to know the party's secret, from which all noise grows, nor to speak in its name."""
+        """The same for who is not to know the party's secrets: those of its noise and its name."""
         return replace(self, own=Key(b""), identity=None)
 
 
