@@ -73,7 +73,7 @@ def test_a_report_that_is_not_signed_is_refused_before_anybody_looks_at_it(forge
 
 
 @pytest.mark.promise("P120")
-@pytest.mark.guards("a report is no more than a report")
+@pytest.mark.control("whoever looks at its length, a signature of another form is refused")
 @pytest.mark.parametrize("forge", [lambda s: s + b"\0", lambda s: s[:-1], lambda s: None, lambda s: s.hex()])
 def test_what_is_no_signature_makes_no_report(forge: Callable[[bytes], Any]) -> None:
     (state,) = states(PLAN, [*honest(PLAN), attacker(Unsigned, PLAN, forge=forge)])

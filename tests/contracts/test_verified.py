@@ -355,7 +355,7 @@ def test_a_client_without_the_helpers_key_says_nothing() -> None:
     assert state.excluded == {"client-0": "refused"}
 
 
-@pytest.mark.promise("P115")
+@pytest.mark.promise("P120")
 def test_who_has_no_identity_says_nothing() -> None:
     clients = honest(PLAN)
     runtime = h.InProcess(clients)
