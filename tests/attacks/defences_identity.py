@@ -60,11 +60,6 @@ IDENTITY = (
     Defence("an old roster is refused", IDENTITIES, "if self.serial < held:", NEVER),
     Defence("a key is one member's", IDENTITIES, "if len(set(keys)) < len(keys):", NEVER),
     Defence("a roster is written in one way", IDENTITIES, "whole = found.encode() == data", "whole = True"),
-    Defence(
-        "who is not hansa's own speaks for no party",
-        "transforms/__init__.py",
-        ", identity=None)\n\n\n@dataclass",
-        ")\n\n\n@dataclass",
-    ),
+    Defence("who is not hansa's own speaks for no party", "transforms/__init__.py", ", roster={}, identity=None)", ")"),
     Defence("a private key does not print", KEYS, "secret: bytes = field(repr=False)", "secret: bytes"),
 )

@@ -148,9 +148,11 @@ def test_strangers_get_no_identity() -> None:
     (state,) = states(plan, honest(plan))
     assert state.participants == HONEST and FOUND == [None] * 6
     strange = plan_of(Own())
-    at = strange.context(0, 0, "anna", secret=h.Key.fresh()).enrolled({}, Identity.fresh("anna", "client"))
-    assert strange.aggregator_context(at).session.identity is None
-    assert PLAN.aggregator_context(at).session.identity is not None
+    anna = Identity.fresh("anna", "client")
+    at = strange.context(0, 0, "anna", secret=h.Key.fresh()).enrolled({"anna": anna.member}, anna)
+    session = strange.aggregator_context(at).session
+    assert session.identity is None and not session.roster
+    assert PLAN.aggregator_context(at).session.identity is anna
 
 
 # ── signatures and keys ──

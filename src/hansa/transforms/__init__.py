@@ -33,7 +33,7 @@ class Session:
 
     def outside(self) -> Session:
         """The same for who is not to know the party's secrets: those of its noise and its name."""
-        return replace(self, own=Key(b""), identity=None)
+        return replace(self, own=Key(b""), roster={}, identity=None)  # a population's roster has its secret
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,8 @@ class Processes:
             self._tell([worker], (worker.names[0], found.plan, secret))
         introduce(found, dict(self._hear()[1][1:] for _ in parties))
         self.members: Mapping[str, Member] = found.roster
-        self._tell(self._all[number:], found.roster)
+        for worker in self._all[number:]:
+            self._tell([worker], found.roster)
         self._settle(found)
         for _ in self._workers:  # an interpreter's start is no part of a round
             self._hear()
