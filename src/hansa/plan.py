@@ -175,15 +175,7 @@ class Plan:
         return self.hides or bool(self.aggregator.parties) or not all(map(own, (*self.pipe, self.aggregator)))
 
     def context(
-        self,
-        round: int,
-        session: SessionId,
-        who: str | None = None,
-        *,
-        secret: Key,
-        task: bytes = b"",
-        keys: Mapping[str, bytes] | None = None,
-        **more: Any,
+        self, round: int, session: SessionId, who: str | None = None, *, secret: Key, task: bytes = b"", **more: Any
     ) -> Context:
         """Where a party, or the server where none is named, is in one session of one round of a run.
 
@@ -193,7 +185,7 @@ class Plan:
         party, public = ("server",) if who is None else ("client", who), self.key.child(round, session.number)
         own = secret.child("run", session.run).child(*party)
         key = own.child(round, session.number).child("task", task.hex())
-        one = Session(round, public.child("all"), public.child(*party), own, task, keys or {})
+        one = Session(round, public.child("all"), public.child(*party), own, task)
         return Context(one, key, self.spec, who or "server", **more)
 
     def training_context(self, at: Context) -> Context:

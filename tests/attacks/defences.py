@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from tests.attacks.defence import Defence
 from tests.attacks.defences_bounds import BOUNDS, RECORDS
+from tests.attacks.defences_identity import IDENTITY
 from tests.attacks.defences_noise import HIDING
 from tests.attacks.defences_rest import REST
 
 NORMS, PINE, PRIO3, FLP = "crypto/norms.py", "crypto/pine.py", "crypto/prio3.py", "crypto/flp.py"
 CIRCUITS, VDAF, FIELD, KEYS = "crypto/circuits.py", "crypto/vdaf.py", "crypto/field.py", "crypto/keys.py"
 VERIFIED, SHARE, CLAIMS = "aggregators/verified.py", "aggregators/share.py", "aggregators/claims.py"
+REPORTS = "aggregators/reports.py"
 RULES, ROBUST = "aggregators/__init__.py", "aggregators/robust.py"
 NOISE, DISCRETE, SCALE = "transforms/noise.py", "transforms/discrete.py", "transforms/scale.py"
 CORRELATED = "transforms/correlated.py"
@@ -62,7 +64,7 @@ PROOFS = (
 
 AGGREGATORS = (
     Defence("a helper compares the opening", VERIFIED, "if opening != _promise(secret, challenges, cohort):", NEVER),
-    Defence("a report is of the cohort", VERIFIED, "if who not in cohort:", NEVER),
+    Defence("a report is of the cohort", REPORTS, "if who not in cohort:", NEVER),
     Defence("a client has one report", SHARE, "who in self._asked or ", ""),
     Defence("a nonce belongs to one report", SHARE, " or nonce in self._nonces", ""),
     Defence("a sum holds enough clients", VERIFIED, "if len(share.seen) < max(quorum, self.min_clients):", NEVER),
@@ -71,40 +73,46 @@ AGGREGATORS = (
     Defence(
         "a report is bound to its session",
         VERIFIED,
-        'reply = ("hansa VerifiedSum 1", at.session.task, opening["key"], opening["challenges"], opening["cohort"])',
-        'reply = ("hansa VerifiedSum 1",)',
+        'bound = ("hansa VerifiedSum 1", at.session.task, opening["key"], opening["challenges"], opening["cohort"])',
+        'bound = ("hansa VerifiedSum 1",)',
     ),
     Defence("a report is bound to the model", VERIFIED, "at.session.task, opening", "opening"),
     Defence("a report is bound to the key", VERIFIED, 'opening["key"], ', ""),
     Defence("a report is bound to the challenges", VERIFIED, 'opening["key"], opening["challenges"]', 'opening["key"]'),
     Defence("a report is bound to the cohort", VERIFIED, ', opening["cohort"])', ")"),
-    Defence("a report is sealed with its client", VERIFIED, "dumps((binding, who, nonce,", "dumps((binding, nonce,"),
     Defence(
-        "a public share is sealed in",
-        VERIFIED,
-        "who, nonce, public, aggregator, part)",
-        "who, nonce, aggregator, part)",
+        "a report is sealed with its client",
+        REPORTS,
+        "dumps((self.binding, who, nonce, public, helper",
+        "dumps((self.binding, nonce, public, helper",
+    ),
+    Defence(
+        "a public share is signed, and sealed in",
+        REPORTS,
+        "head.nonce, head.public, head.hashes))",
+        "head.nonce, head.hashes))",
+        also=(("who, nonce, public, helper, part))", "who, nonce, helper, part))"),),
     ),
     Defence(
         "shares are sealed for the helper",
         KEYS,
-        "bytes(_suite().decrypt(box, self._key, info))",
+        "bytes(_suite().decrypt(box, self._key(), info))",
         "box",
         also=(("bytes(_suite().encrypt(data, X25519PublicKey.from_public_bytes(public), info))", "data"),),
     ),
-    Defence("a report is no more than a report", VERIFIED, "if not more and len(nonce)", "if len(nonce)"),
+    Defence("a report is no more than a report", REPORTS, "} if not more:", "}:"),
     Defence(
         "a report is read before it is used",
-        VERIFIED,
-        "right = all(_all(row, bytes) for row in (public, leader, *sealed))",
+        REPORTS,
+        "right = all(all_of(row, bytes) for row in (leader, *small))",
         "right = True",
         ends="TypeError|ValueError|AttributeError|KeyError|IndexError",
     ),
     Defence(
         "a helper reads a report before it opens it",
-        VERIFIED,
-        "list(sealed)) if _all(public, bytes) and _all(sealed, bytes):",
-        "list(sealed)):",
+        REPORTS,
+        "all_of(values, bytes) for values in (public, sealed, hashes)",
+        "True for values in ()",
         ends="TypeError|AttributeError|ValueError",
     ),
     Defence(
@@ -152,8 +160,8 @@ AGGREGATORS = (
     Defence(
         "reports are checked in batches",
         VERIFIED,
-        "islice(reports, max(1, min(MOST, BATCH // (8 * spec.size))))",
-        "reports",
+        "islice(authentic, max(1, min(MOST, BATCH // (8 * spec.size))))",
+        "authentic",
     ),
 )
 
@@ -208,8 +216,18 @@ ROUNDS = (
     Defence(
         "the same question has the same answer",
         BOOK,
-        "if entry.kept:\n            return",
-        "if False:\n            return",
+        "if entry.kept:\n            return self.recall",
+        "if False:\n            return self.recall",
+    ),
+    Defence(
+        "replies are deleted when settled", BOOK, "SET reply = NULL, question = NULL, settled = 1", "SET settled = 1"
+    ),
+    Defence("a settled session is let go", BOOK, "self._open.pop(session, ())", "self._open.get(session, ())"),
+    Defence(
+        "a run begins with nothing remembered",
+        "parties/memory.py",
+        "self._run, self._states = message.run, {}",
+        "self._run = message.run",
     ),
     Defence("what has not counted is forgotten", BOOK, "if who in counts:", "if True:"),
     Defence(
@@ -389,5 +407,5 @@ DIGESTS = (
     Defence("a name alone is no code", "known.py", "return found is piece", "return found is not None"),
 )
 
-EVERY = (DIGESTS, PROOFS, AGGREGATORS, ROUNDS, PRIVACY, LIARS, BOUNDS, RECORDS, HIDING, REST)
+EVERY = (DIGESTS, PROOFS, AGGREGATORS, ROUNDS, PRIVACY, LIARS, IDENTITY, BOUNDS, RECORDS, HIDING, REST)
 DEFENCES = {one.name: one for part in EVERY for one in part}

@@ -13,12 +13,7 @@ STORE, FILES, TERMINAL, REPORT = "store/__init__.py", "store/files.py", "ui/term
 SHOWN, LIVE, PLOTS, COMMANDS = "ui/__init__.py", "ui/live.py", "ui/plots.py", "cli/__init__.py"
 
 STRANGE = (
-    Defence(
-        "who is not hansa's own gets no party's secret",
-        "transforms/__init__.py",
-        'return replace(self, own=Key(b""))',
-        "return self",
-    ),
+    Defence("who is not hansa's own gets no party's secret", "transforms/__init__.py", 'own=Key(b""), ', ""),
     Defence(
         "no noise follows from the key of an algorithm",
         "plan.py",
@@ -112,8 +107,8 @@ SECRETS = (
     Defence(
         "a half-written secret is none",
         FILES,
-        "            part.unlink(missing_ok=True)\n            with",
-        "            with",
+        "        part.unlink(missing_ok=True)\n        with",
+        "        with",
         ends="StoreError",
     ),
     Defence("a secret is a key", APP, "(not isinstance(self.secret, Key | None), f", "(False, f"),

@@ -61,7 +61,9 @@ def test_who_is_asked_again_says_the_very_same() -> None:
     plan = plan_of(aggregator=h.VerifiedSum(), sample=h.Everyone(quorum=2))
     runtime = runtime_of(plan)
     channel = ServerChannel(plan, runtime, plan.start(), SessionId())
-    at = plan.context(0, SessionId(), secret=h.Key.fresh(), task=channel.head.task, memo=plan.pipeline.start())
+    at = plan.context(
+        0, SessionId(), secret=h.Key.fresh(), task=channel.head.task, memo=plan.pipeline.start()
+    ).enrolled(runtime.members)
     recorded = list[Reply]()
     receive, send = runtime.receive, runtime.send
     questions = list[Request]()
@@ -143,6 +145,7 @@ def test_a_book_at_a_path_outlives_its_party(tmp_path: Path) -> None:
     assert asked(third, request_of(plan)).why == "refused" and third.memory.book.answers[WHO] == 1
 
 
+@pytest.mark.guards("replies are deleted when settled")
 def test_replies_are_deleted_when_settled_and_digests_stay(tmp_path: Path) -> None:
     plan = plan_of(algorithm=h.Scaffold())
     runtime = runtime_of(plan, Book(tmp_path / "book"))
@@ -174,6 +177,7 @@ def request_at(state: h.State) -> Request:
     return Request("", 0, SessionId(number=state.round - 1), None, {})
 
 
+@pytest.mark.guards("a run begins with nothing remembered")
 def test_another_run_begins_with_nothing_remembered() -> None:
     plan = plan_of(algorithm=h.Scaffold())
     runtime = runtime_of(plan)
@@ -184,6 +188,7 @@ def test_another_run_begins_with_nothing_remembered() -> None:
     assert runtime.memory.of([WHO]) == {}
 
 
+@pytest.mark.guards("a settled session is let go")
 def test_books_grow_with_the_clients_asked_and_with_nothing_else() -> None:
     """Of a million clients and of many rounds, a book holds one page for each client that was asked, and no reply."""
     plan = plan_of(sample=h.Uniform(5), aggregator=h.Median(), rounds=30)

@@ -102,7 +102,7 @@ class Says(h.Client):
 
     def _converse(self, request: h.messages.Request, given: Any) -> Any:
         _, memo = self._heard(request)
-        at = self._context(request, 1, memo)
+        at = self._context(request, given.state, 1, memo)
         own = {each.name: getattr(self.plan.aggregator, each.name) for each in fields(h.VerifiedSum)}
         return Lenient(**own).client(self.said, replace(at, spec=self.plan.encoded_spec))
 

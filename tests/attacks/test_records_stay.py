@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from tests.attacks.attackers_verified import states
 from typer.testing import CliRunner
 
 import hansa as h
@@ -225,27 +226,18 @@ def test_a_party_that_started_anew_is_nobodys_mistake() -> None:
         assert runtime.receive().why == "restarted"
 
 
-class Chatty(h.VerifiedSum):
-    """An aggregator whose helper says of a report what it likes."""
-
-    def helper(self, quorum: int, key: Any, at: Any) -> Any:
-        conversation = super().helper(quorum, key, at)
-        reply = next(conversation)
-        while True:
-            received = yield reply
-            try:
-                reply = conversation.send(received)
-            except StopIteration as end:
-                return end.value
-            if isinstance(received, dict) and "reports" in received:
-                reply = {who: f"\x1b[2J{CANARY}" if who == "client-0" else answer for who, answer in reply.items()}
+def chat(received: Any, reply: Any) -> Any:
+    """What a helper says that says of a report what it likes."""
+    if isinstance(received, dict) and "reports" in received:
+        return {**reply, "client-0": f"\x1b[2J{CANARY}"}
+    return reply
 
 
 @pytest.mark.promise("P79")
 @pytest.mark.guards("a helper's words are not repeated")
 def test_words_of_a_helper_are_not_repeated() -> None:
-    plan = replace(VERIFIED, aggregator=Chatty(), rounds=1)
-    (state,) = h.synchronous(plan, h.InProcess([h.Client(who, plan, data) for who, data in DATA.items()]))
+    plan = replace(VERIFIED, rounds=1)
+    (state,) = states(plan, [h.Client(who, plan, data) for who, data in DATA.items()], craft=chat)
     assert state.excluded == {"client-0": "its report is refused: a helper refuses it"}
 
 

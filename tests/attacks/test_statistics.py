@@ -105,7 +105,7 @@ class Says(h.Client):
 
     def _converse(self, request: Any, given: Any) -> Any:
         _, memo = self._heard(request)
-        at = self._context(request, 1, memo)
+        at = self._context(request, given.state, 1, memo)
         encoded = self.plan.encoded_spec
         parts = {name: np.zeros(n) for name, n in encoded.blocks.items()}
         parts["statistics"] += self.norm / CARRIED**0.5

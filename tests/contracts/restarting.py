@@ -137,9 +137,10 @@ class Wire(h.InProcess):
 
 def born(party: Any) -> Any:
     """The same party after a restart: name, secret and keys are its own, and nothing else."""
+    known: dict[str, Any] = {"secret": party.secret, "identity": party.identity, "roster": party.roster}
     if isinstance(party, Client):
-        return Client(party.who, party.plan, party.data, keys=party.keys, secret=party.secret)
-    return Helper(party.who, party.plan, party.key, secret=party.secret)
+        return Client(party.who, party.plan, party.data, **known)
+    return Helper(party.who, party.plan, **known)
 
 
 def life(folder: Path, name: str, wire: Wire | None = None) -> Wire | None:

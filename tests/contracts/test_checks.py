@@ -12,6 +12,7 @@ from tests.papers.quadratic import Quadratic, bowl
 
 from hansa import Clip, InProcess, Key, Network, Quantize, Softmax, Sum, Training, Weigh
 from hansa.aggregators import Aggregator
+from hansa.crypto.identity import Identity
 from hansa.errors import DataError
 from hansa.messages import Reply, Settle
 from hansa.models import Drift, TrainResult
@@ -341,6 +342,14 @@ class Stubborn(InProcess):
         super().send(replace(message, counted=self.roster()) if isinstance(message, Settle) else message)
 
 
+class Crowded(InProcess):
+    """Know parties of a plan that has no helpers."""
+
+    @property
+    def members(self) -> Any:
+        return {"anna": Identity.fresh("anna", "client").member}
+
+
 class Twice(InProcess):
     """Deliver every reply twice."""
 
@@ -386,6 +395,7 @@ class Mixed(InProcess):
 @pytest.mark.parametrize(
     "runtime, sentence",
     [
+        (Crowded, "members must be empty"),
         (Reversed, "sorted"),
         (Forgetful, "load"),
         (Stubborn, "remembers what counted"),

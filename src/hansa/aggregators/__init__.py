@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from ..crypto.keys import PrivateKey
 from ..errors import Kind, PlanError, RoundError
 from ..spec import Spec, Vector
 from ..sums import Total
@@ -64,8 +63,8 @@ class Aggregator:
         """One client's side of the protocol."""
         yield contribute()
 
-    def helper(self, quorum: int, key: PrivateKey, at: Context) -> Conversation:
-        """One helper's side, of a sum over `quorum` clients or more, which it returns; its key opens what is sealed."""
+    def helper(self, quorum: int, at: Context) -> Conversation:
+        """One helper's side, of a sum over `quorum` clients or more, which it returns."""
         raise TypeError(f"{type(self).__name__} has no helpers")
 
     def server(self, channel: Channel, cohort: Sequence[str], decode: Decoder) -> tuple[Mean | None, list[str]]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Protocol, Self
 
 from ..aggregators import NO_VECTOR
+from ..crypto.identity import Member
 from ..errors import printable
 from ..messages import Begin, Message, Reply, Request, SessionId, Settle
 from ..plan import Plan
@@ -29,6 +30,11 @@ class Runtime(Protocol):
     @property
     def named(self) -> bool:
         """Does a party draw from a secret that the simulation names, not from one of its own?"""
+        ...
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """The public halves of all parties, by name, where the plan's aggregator has helpers."""
         ...
 
     def roster(self) -> Sequence[str]:

@@ -40,7 +40,7 @@ def synchronous(
         roster, session = runtime.roster(), session_of(secret, number=state.round)
         channel = ServerChannel(plan, runtime, state, session, journal)
         more: dict[str, Any] = {"population": len(roster), "memo": state.transforms}
-        at = plan.context(state.round, session, secret=secret, task=channel.head.task, **more)
+        at = plan.context(state.round, session, secret=secret, task=channel.head.task, **more).enrolled(runtime.members)
         cohort, skipped = plan.cohort(roster, at), ""
         try:
             mean, participants = plan.aggregator.server(channel, cohort, plan.decoder(at))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..aggregators import Conversation
 from ..algorithms import ClientState
-from ..errors import HansaError, Kind, ProtocolError, RestartedError, tell
+from ..crypto.identity import Identity, Member, Role
+from ..errors import HansaError, Kind, PlanError, ProtocolError, RestartedError, tell
 from ..messages import Request, SessionId
 from ..plan import Plan
 from ..rand import Key
@@ -45,15 +47,31 @@ class Party:
     A conversation is a generator, driven one exchange at a time; the first message of a session ends the one before.
     What hides grows from the secret: noise, rounding, and the draws of noisy training. It is a fresh one, unless a
     simulation wants noise that repeats, and names one: secret=Key.of(7). Then ε does not hold against who knows it.
+
+    Where the plan's aggregator has helpers, parties know each other by keys: each has an `identity`,
+    and the `roster` has the public halves of all, by name. It comes by another way than through the
+    server, which could else put keys of its own in theirs. In a simulation the runtime brings it, and
+    identities grow from secrets.
     """
 
     who: str
     plan: Plan
     secret: Key = field(default_factory=Key.fresh, repr=False, kw_only=True)
+    identity: Identity | None = field(default=None, repr=False, kw_only=True)
+    roster: Mapping[str, Member] = field(default_factory=dict, repr=False, kw_only=True)
+
+    role: ClassVar[Role] = "client"
 
     _reported = ""  # its last words on why it does not take part, which are said once
 
     def __post_init__(self) -> None:
+        one = self.identity
+        if one is not None and (one.who, one.role) != (self.who, self.role):
+            raise PlanError(
+                f"{self.who} is given the identity of {one.who}, a {one.role}.",
+                f"What it signs would not be taken for that of the {self.role} {self.who}.",
+                f"Give it its own: Identity.fresh({self.who!r}, {self.role!r}).",
+            )
         self._conversation: Conversation | None = None
         self._heard_last: tuple[SessionId, int] | None = None  # of the conversation, and the turn
         self._learnt: ClientState | None = None  # by the answer under way
@@ -61,6 +79,11 @@ class Party:
     def __repr__(self) -> str:
         """Who it is; what it holds is nobody's business."""
         return f"<{type(self).__name__} {self.who}>"
+
+    def enrol(self) -> Member:
+        """The public half of its identity, which grows from its secret if it has none yet."""
+        self.identity = self.identity or Identity.of(self.who, self.role, self.secret)
+        return self.identity.member
 
     def report(self, error: HansaError) -> Kind:
         """Say here why it does not take part, and give the kind of it, which is all that a server hears."""
@@ -119,7 +142,8 @@ class Party:
         )
 
     def _at(self, request: Request, secret: Key, **more: Any) -> Context:
-        return self.plan.context(request.round, request.session, self.who, secret=secret, task=request.task, **more)
+        at = self.plan.context(request.round, request.session, self.who, secret=secret, task=request.task, **more)
+        return at.enrolled(self.roster, self.identity)
 
     def _converse(self, request: Request, given: Given) -> Conversation:
         raise TypeError(f"{type(self).__name__} does not say what it answers")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import numpy as np
 
 from ..codec import dumps, loads
 from ..errors import ProtocolError, RestartedError
@@ -26,6 +29,8 @@ CREATE TABLE IF NOT EXISTS pending (
 );
 """
 NEVER = -1  # the round of who has said nothing
+Row = tuple[str, tuple[Any, ...]]  # a statement and its values
+SMALL = 2**16  # bytes of a reply that is kept in memory
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Entry:
     said: bool = False
     data: str = ""  # SHA-256 of what it said it of; nothing where nothing rests on that
     reply: Any = field(default=None, repr=False)
-    kept: bool = False  # is the reply here, or has it to be made again?
+    kept: bool = False  # is the reply written down, or has it to be made again?
 
 
 @dataclass
@@ -55,7 +60,8 @@ class Book:
 
     A reply is written down before it is said. The same question gets the same reply until the session is settled, any
     other a refusal. In memory there is one page for each party that was asked; a file keeps the digests of all. Replies
-    to folded requests are not kept: the party makes the same again, from the same data and what it remembered.
+    to folded requests are not kept: the party makes the same again, from the same data and what it remembered. Large
+    replies of a book in memory lie in a file without a name, until the session is settled.
     """
 
     def __init__(self, path: str | Path | None = None):
@@ -65,6 +71,7 @@ class Book:
         self._past: dict[str, dict[str, Page]] = {}  # run → its pages
         self._floor: dict[str, int] = {}  # who → the latest round, whatever its run was called
         self._open: dict[SessionId, set[str]] = {}  # who was asked
+        self._shelf = Shelf()
         self._file: sqlite3.Connection | None = None
         if path is not None:
             self._file = database(path, TABLES)
@@ -155,27 +162,36 @@ class Book:
             return reply  # it comes after the end of its session
         entry = page.turns[request.turn]
         if entry.kept:
-            return entry.reply
+            return self.recall(who, request)
         if not any(one.said for one in page.turns.values()):
             self.answers[who] += 1
         kept = not request.fold
-        page.turns[request.turn] = Entry(entry.digest, True, data, reply if kept else None, kept)
+        place = self._shelf.put(reply) if kept and not self.lasts else None
+        page.turns[request.turn] = Entry(entry.digest, True, data, place, kept)
         if learnt is not None:
             earlier = [one for one in self.pending.get(who, []) if one[0] != request.session]
             self.pending[who] = [*earlier, (request.session, learnt)]
         if self.lasts:
-            self._write(self._rows(who, page, request, learnt))
+            self._write(self._rows(who, page, request, reply, learnt))
         return reply
 
-    def _rows(self, who: str, page: Page, request: Request, learnt: Any) -> list[tuple[str, tuple[Any, ...]]]:
+    def recall(self, who: str, request: Request) -> Any:
+        """What a party has said to this question."""
+        if self._file is None:
+            return self._shelf.get(self.pages[who].turns[request.turn].reply)
+        of = "WHERE who = ? AND run = ? AND epoch = ? AND number = ? AND turn = ?"
+        ((reply,),) = self._file.execute(f"SELECT reply FROM asked {of}", (who, *request.session, request.turn))
+        return loads(reply)
+
+    def _rows(
+        self, who: str, page: Page, request: Request, reply: Any, learnt: Any
+    ) -> list[tuple[str, tuple[Any, ...]]]:
         entry, at = page.turns[request.turn], (who, *request.session)
         asked = page.asked.get(request.turn)
         question = None if asked is None else dumps(_outline(asked, who))
-        reply = dumps(entry.reply) if entry.kept else None
-        row = (*at, page.round, request.turn, entry.digest, entry.data, question, reply, 0)
-        rows: list[tuple[str, tuple[Any, ...]]] = [
-            ("INSERT OR REPLACE INTO asked VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-        ]
+        kept = dumps(reply) if entry.kept else None
+        row = (*at, page.round, request.turn, entry.digest, entry.data, question, kept, 0)
+        rows: list[Row] = [("INSERT OR REPLACE INTO asked VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)]
         if learnt is not None:
             rows.append(("INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?, ?)", (*at, dumps(learnt))))
         return rows
@@ -193,7 +209,7 @@ class Book:
             page = self.pages.get(who)
             if page is not None and page.session == session:
                 page.settled, page.asked = True, {}
-                page.turns = {turn: replace(one, reply=None, kept=False) for turn, one in page.turns.items()}
+                page.turns = {turn: self._crossed_out(one) for turn, one in page.turns.items()}
         of = "WHERE run = ? AND epoch = ? AND number = ?"
         self._write(
             [
@@ -205,7 +221,13 @@ class Book:
             self._file.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nor in what the file was written through
         return found
 
-    def _write(self, rows: list[tuple[str, tuple[Any, ...]]]) -> None:
+    def _crossed_out(self, entry: Entry) -> Entry:
+        """The same without the reply."""
+        if entry.kept and not self.lasts:
+            self._shelf.drop(entry.reply)
+        return replace(entry, reply=None, kept=False)
+
+    def _write(self, rows: list[Row]) -> None:
         """One transaction."""
         if self._file is None:
             return
@@ -222,8 +244,9 @@ class Book:
         """The latest session of each party in each run, and what is pending."""
         assert self._file is not None
         order = "ORDER BY run, epoch, number, turn"
-        for who, run, epoch, number, round, turn, digest, data, question, reply, settled in self._file.execute(
-            f"SELECT * FROM asked {order}"
+        columns = "who, run, epoch, number, round, turn, digest, data, question, reply IS NOT NULL, settled"
+        for who, run, epoch, number, round, turn, digest, data, question, kept, settled in self._file.execute(
+            f"SELECT {columns} FROM asked {order}"
         ):
             session = SessionId(run, epoch, number)
             pages = self._past.setdefault(run, {})
@@ -233,8 +256,7 @@ class Book:
                 self.answers[who] += 1
                 if not settled:
                     self._open.setdefault(session, set()).add(who)
-            kept = reply is not None
-            page.turns[turn] = Entry(digest, True, data, loads(reply) if kept else None, kept)
+            page.turns[turn] = Entry(digest, True, data, kept=bool(kept))
             if question is not None:
                 page.asked[turn] = _request(loads(question), who)
         for who, run, epoch, number, state in self._file.execute(
@@ -268,6 +290,56 @@ def _request(found: Mapping[str, Any], who: str) -> Request:
         {who: found["body"]},
         turn=found["turn"],
     )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a reply lies on the shelf."""
+
+    start: int
+    length: int
+
+
+class Shelf:
+    """Replies of sessions under way: small ones in memory, large ones in a file that has no name."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] | None = None
+        self._places = 0
+
+    def put(self, reply: Any) -> Any:
+        """Keep a reply; what `get` takes."""
+        if weight(reply) <= SMALL:
+            return reply
+        self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115  # for the life of the book
+        data, start = dumps(reply), self._file.seek(0, os.SEEK_END)
+        self._file.write(data)
+        self._places += 1
+        return Place(start, len(data))
+
+    def get(self, reply: Any) -> Any:
+        """What was put."""
+        if not isinstance(reply, Place):
+            return reply
+        assert self._file is not None
+        self._file.seek(reply.start)
+        return loads(self._file.read(reply.length))
+
+    def drop(self, reply: Any) -> None:
+        """Let a reply go; the file is emptied with the last."""
+        if isinstance(reply, Place) and self._file is not None:
+            self._places -= 1
+            if not self._places:
+                self._file.truncate(0)
+
+
+def weight(value: Any) -> int:
+    """Bytes of arrays and texts in a value, about."""
+    if isinstance(value, Mapping):
+        return sum(map(weight, value.values()))
+    if isinstance(value, list | tuple):
+        return sum(map(weight, value))
+    return value.nbytes if isinstance(value, np.ndarray) else len(value) if isinstance(value, bytes | str) else 0
 
 
 def database(path: str | Path, tables: str) -> sqlite3.Connection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -27,14 +27,10 @@ from .policy import Policy
 
 @dataclass(repr=False)
 class Client(Party):
-    """One owner of data: its name, its copy of the plan, its data, and its policy.
-
-    `keys` are the public keys of helpers, by name, and come to it by another way than through the server.
-    """
+    """One owner of data: its name, its copy of the plan, its data, and its policy."""
 
     data: Any = field(repr=False)  # nor in that of a subclass
     allow: Policy = field(default_factory=Policy)
-    keys: Mapping[str, bytes] = field(default_factory=dict)
     _done = MappingProxyType[Key, TrainResult]({})  # trainings that the next answer asks for
 
     def __repr__(self) -> str:
@@ -102,7 +98,7 @@ class Client(Party):
         self._done = MappingProxyType({**self._done, key: result})
 
     def _context(self, request: Request, state: ClientState, examples: int, memo: tuple[Any, ...]) -> Context:
-        return self._at(request, self._drawn_from(state), keys=self.keys, examples=examples, memo=memo)
+        return self._at(request, self._drawn_from(state), examples=examples, memo=memo)
 
     def _drawn_from(self, state: ClientState) -> Key:
         """Where training is noisy, another secret for other data, and for other things remembered."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
 from ..aggregators import Conversation
-from ..crypto.keys import PrivateKey
+from ..crypto.identity import Role
 from ..messages import Request
 from . import Given, Party
 
@@ -18,15 +19,13 @@ class Helper(Party):
     other clients would differ by what single ones say, and noise is sized for one. That is kept by its book.
 
     Shares, nonces and proofs of a session are in its memory, until the next session's first message reaches it; where
-    its book is a file, what it hears and says lies there until the session is settled.
-
-    Its key pair is made anew each time it starts; clients must learn the public one by another way than through the
-    server, which could else put its own in its place.
+    its book is a file, what it hears and says lies there until the session is settled. For its life it keeps its
+    identity and the secret of its noise.
     """
 
-    key: PrivateKey = field(default_factory=PrivateKey.fresh, repr=False)
+    role: ClassVar[Role] = "helper"
 
     def _converse(self, request: Request, given: Given) -> Conversation:
         self._heard(request)
         there = self.plan.aggregator_context(self._at(request, self.secret))
-        yield (yield from self.plan.aggregator.helper(self.plan.sample.quorum, self.key, there))
+        yield (yield from self.plan.aggregator.helper(self.plan.sample.quorum, there))

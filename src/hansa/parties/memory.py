@@ -69,7 +69,7 @@ class Memory:
         once = self.plan.clients_draw or who in self.plan.aggregator.parties
         entry = self.book.ask(who, request, once)
         if entry.kept:
-            return Said(entry.reply)
+            return Said(self.book.recall(who, request))
         return Given(self._of(who, request.session), entry.data, self.book.earlier(who, request))
 
     def keep(self, who: str, request: Request, said: Said) -> Any:

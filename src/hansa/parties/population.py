@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, overload
 
+from ..crypto.identity import Identity, Member, Roster
+from ..crypto.keys import SigningKey
 from ..errors import PlanError, number
 from ..plan import Plan
 from ..rand import Key
@@ -65,7 +67,7 @@ class Population(Mapping[str, Client]):
             )
         self.plan, self.names, self.data, self.allow = plan, Names(int(size)), data, allow or Policy()
         self.secret = secret or Key.fresh()
-        self._keys: Mapping[str, bytes] = {}
+        self.roster: Mapping[str, Member] = {}
         self._awake = dict[str, Client]()
 
     def __repr__(self) -> str:
@@ -82,7 +84,10 @@ class Population(Mapping[str, Client]):
             if who not in self.names:
                 raise KeyError(who)
             data = self.data(self.names.index(who))
-            self._awake[who] = Client(who, self.plan, data, self.allow, self._keys, secret=self.secret)
+            client = Client(who, self.plan, data, self.allow, secret=self.secret, roster=self.roster)
+            if self.roster:
+                client.enrol()
+            self._awake[who] = client
         return self._awake[who]
 
     @property
@@ -94,10 +99,35 @@ class Population(Mapping[str, Client]):
         """Let all clients go."""
         self._awake = {}
 
-    def introduce(self, keys: Mapping[str, bytes]) -> None:
-        """Give all clients the public keys of helpers."""
+    def introduce(self, helpers: Mapping[str, Member]) -> None:
+        """Let clients and helpers know each other."""
         self.evict()
-        self._keys = keys
+        self.roster = PopulationRoster(self.names, self.secret, helpers)
+
+
+class PopulationRoster(Mapping[str, Member]):
+    """The members of a population, each computed from its secret when it is asked for; and helpers.
+
+    Nobody has signed it, for nobody makes a list of a million; and who has it has the keys of all. So
+    it is for simulations alone, where one process has all secrets anyway.
+    """
+
+    def __init__(self, names: Names, secret: Key, helpers: Mapping[str, Member]):
+        self._names, self._secret, self._helpers = names, secret, helpers
+
+    def __getitem__(self, who: str) -> Member:
+        if who in self._helpers:
+            return self._helpers[who]
+        if who not in self._names:
+            raise KeyError(who)
+        return Identity.of(who, "client", self._secret).member
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._names
+        yield from self._helpers
+
+    def __len__(self) -> int:
+        return len(self._names) + len(self._helpers)
 
 
 class Listed(dict[str, Client]):
@@ -131,6 +161,7 @@ class Listed(dict[str, Client]):
             )
         super().__init__((client.who, client) for client in ordered)
         self.plan, self.names = ordered[0].plan, tuple(self)
+        self.roster: Mapping[str, Member] = {}
 
     @property
     def named(self) -> bool:
@@ -143,10 +174,12 @@ class Listed(dict[str, Client]):
     def evict(self) -> None:
         """All stay where they are."""
 
-    def introduce(self, keys: Mapping[str, bytes]) -> None:
-        """Give all clients the public keys of helpers."""
+    def introduce(self, helpers: Mapping[str, Member]) -> None:
+        """Let clients and helpers know each other; the roster is signed by a key of the moment."""
+        members = {who: client.enrol() for who, client in self.items()}
+        self.roster = Roster.signed({**members, **helpers}, 1, SigningKey.fresh())
         for client in self.values():
-            client.keys = {**client.keys, **keys}
+            client.roster = self.roster
 
 
 Clients = Population | Listed

@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any, Literal, Self
 
 from ..aggregators import NO_VECTOR
+from ..crypto.identity import Member
 from ..errors import HansaError, Kind, PlanError, number
 from ..messages import Begin, Message, Reply, Request, SessionId, Settle
 from ..parties import Given, Party, Said, report
@@ -105,6 +106,11 @@ class InProcess:
         """Names of all clients, sorted."""
         return self.clients.names
 
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """The public halves of all parties, by name, where helpers must know them."""
+        return self.clients.roster
+
     def send(self, message: Message) -> None:
         """Decide at once, by the virtual clock, who will answer and when."""
         if not isinstance(message, Request):
@@ -177,20 +183,22 @@ def given_to(memory: Memory, who: str, request: Request) -> tuple[Given | Any, W
 
 
 def helpers(clients: Clients, secret: Key | None) -> dict[str, Helper]:
-    """The helpers that the clients' plan asks for, by name; every client is given their public keys."""
+    """The helpers that the clients' plan asks for; they and the clients know each other."""
     found = {who: Helper(who, clients.plan, secret=secret or Key.fresh()) for who in clients.plan.aggregator.parties}
-    introduce(clients, {who: one.key.public for who, one in found.items()})
+    introduce(clients, {who: one.enrol() for who, one in found.items()})
+    for helper in found.values():
+        helper.roster = clients.roster
     return found
 
 
-def introduce(clients: Clients, keys: Mapping[str, bytes]) -> None:
-    """Give clients the public keys of helpers; PlanError for a helper named like a client."""
-    if twice := [name for name in keys if name in clients.names]:
+def introduce(clients: Clients, helpers: Mapping[str, Member]) -> None:
+    """Let clients and helpers know each other; PlanError for a helper named like a client."""
+    if twice := [name for name in helpers if name in clients.names]:
         raise PlanError(
             f"A client and a helper are called {twice[0]!r}.", "Replies are told apart by name.", "Rename one."
         )
-    if keys:
-        clients.introduce(keys)
+    if helpers:
+        clients.introduce(helpers)
 
 
 def kept(memory: Memory, reply: Reply, request: Request, said: Mapping[str, Said]) -> Reply:

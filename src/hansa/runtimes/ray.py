@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
+from ..crypto.identity import Member
 from ..errors import Kind, LeftOut, PlanError, tell
 from ..messages import Message, Reply, Request
 from ..parties import Given, Said
@@ -117,6 +118,11 @@ class RayCluster:
     def roster(self) -> Sequence[str]:
         """Names of all clients, sorted."""
         return self._clients.names
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """The public halves of all parties, by name, where helpers must know them."""
+        return self._clients.roster
 
     def send(self, message: Message) -> None:
         """Give each actor the part of the request that concerns its clients; the model goes once to each machine."""

@@ -19,6 +19,7 @@ from ..errors import StoreError
 
 NAME = "{round:06d}-{kind}-{sha256:.12}.safetensors"  # never the same for two contents
 LENGTH = 32  # bytes of a secret
+LARGEST = 2**16  # bytes of a file that holds one
 OURS = re.compile(r"\d{6,}-(state|memory)-[0-9a-f]{12}\.safetensors(\.part)?")
 
 if sys.platform == "win32":
@@ -61,30 +62,9 @@ def write(path: Path, data: bytes) -> None:
 
 def secret(path: Path) -> bytes:
     """32 bytes of the operating system's at `path`, drawn where there are none yet; for the owner's eyes alone."""
-    part = path.with_name(path.name + ".part")
-    try:
-        if not path.exists():
-            part.unlink(missing_ok=True)
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(secrets.token_bytes(LENGTH))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-            settle(path.parent)
-        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
-            about, drawn = os.fstat(file.fileno()), file.read()
-    except OSError as error:
-        raise StoreError(
-            f"{path} cannot be kept.",
-            f"{error.strerror}. The noise of a run that is stopped and resumed grows from it.",
-            "See who may write there, or name another folder for the runs.",
-        ) from error
-    if os.name == "posix" and (about.st_uid != os.geteuid() or about.st_mode & 0o077):
-        raise StoreError(
-            f"{path} can be read by others.",
-            "Who has the secret of a run takes the noise off its models.",
-            "Delete it, if others may have: the rounds to come then have other noise. Else: chmod 600.",
-        )
+    if not path.exists():
+        write_private(path, secrets.token_bytes(LENGTH))
+    drawn = read_private(path)
     if len(drawn) != LENGTH:
         raise StoreError(
             f"{path} holds {len(drawn)} bytes.",
@@ -92,6 +72,46 @@ def secret(path: Path) -> bytes:
             "Put it back from a backup, or delete it: the rounds to come then have other noise, as private as before.",
         )
     return drawn
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Put a secret at `path`, for the owner's eyes alone; a crash leaves all of it, or nothing."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.unlink(missing_ok=True)
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+        settle(path.parent)
+    except OSError as error:
+        raise _unkept(path, error) from error
+
+
+def read_private(path: Path) -> bytes:
+    """The secret at `path`; StoreError where others can read it."""
+    try:
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
+            about = os.fstat(file.fileno())
+            data = file.read(LARGEST)
+    except OSError as error:
+        raise _unkept(path, error) from error
+    if os.name == "posix" and (about.st_uid != os.geteuid() or about.st_mode & 0o077):
+        raise StoreError(
+            f"{path} can be read by others.",
+            "Who has a run's secret takes the noise off its models; who has a party's keys speaks for it.",
+            "If others may have, delete it: take other noise, or enrol the party anew. Else: chmod 600.",
+        )
+    return data
+
+
+def _unkept(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"{path} cannot be kept.",
+        f"{error.strerror}. It holds the secret of a run's noise, or a party's keys.",
+        "See who may write there, or name another folder.",
+    )
 
 
 def forget(path: Path) -> None:

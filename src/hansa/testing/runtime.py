@@ -95,6 +95,7 @@ def _answers(make_runtime: Make) -> None:
     with _open(make_runtime, _clients(plan)) as runtime:
         roster = list(runtime.roster())
         require(roster == names, f"{runtime!r}: roster() must give the clients' names, sorted, not {roster}.")
+        require(not runtime.members, f"{runtime!r}: members must be empty where nobody helps.")
         for session in (0, 1):
             runtime.send(_request(plan, session, names, fold=session == 1))
             replies, wanted = _receive(runtime, {session: names}), InProcess(_clients(plan))

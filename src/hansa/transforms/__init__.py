@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from ..crypto.identity import Identity, Member
 from ..known import own
 from ..rand import Key
 from ..spec import Spec, Vector
@@ -27,11 +28,12 @@ class Session:
     repeats: Key = Key(b"")  # of this party, and grown from the plan's seed: shuffles, dropout; public
     own: Key = Key(b"")  # of this party, the same in all sessions of a run: secret
     task: bytes = b""  # SHA-256 of plan, session and model, as this party was told them
-    peers: Mapping[str, bytes] = field(default_factory=dict)  # public keys that this party was given beforehand
+    roster: Mapping[str, Member] = field(default_factory=dict, repr=False)  # whom this party knows
+    identity: Identity | None = None  # of this party, where others know it by its keys: secret
 
     def outside(self) -> Session:
-        """The same for who is not to know the party's secret, from which the noise of all pieces grows."""
-        return replace(self, own=Key(b""))
+        """The same for who is not to know the party's secrets: those of its noise and its name."""
+        return replace(self, own=Key(b""), roster={}, identity=None)  # a population's roster has its secret
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,10 @@ class Context:
     n: int = 1  # vectors in the sum, or as many as are expected where that is a secret; known to the server only
     population: int = 1  # clients in the roster; known to the server only
     memo: Any = None  # what the transform has learnt; public, sent to clients with the model
+
+    def enrolled(self, roster: Mapping[str, Member], identity: Identity | None = None) -> Context:
+        """The same, where the party knows others by this roster, and has this identity itself."""
+        return replace(self, session=replace(self.session, roster=roster, identity=identity))
 
     @property
     def round(self) -> int:

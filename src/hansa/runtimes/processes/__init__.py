@@ -22,6 +22,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from ...crypto.identity import Member
 from ...errors import PlanError
 from ...messages import Begin, Message, Reply, Request, Settle
 from ...parties import Given, Said
@@ -65,7 +66,7 @@ class Processes:
     they train. Only data in other forms (a Dataset, a stream) stay with one worker. Of a `Population` the workers make
     the data themselves.
 
-    Each helper that the plan's aggregator asks for has a process of its own, where its private key is made and stays.
+    Each helper that the plan's aggregator asks for has a process of its own, where its private keys are and stay.
     Its noise grows from `secret`, or from a fresh one of its own.
     """
 
@@ -104,6 +105,9 @@ class Processes:
         for worker in self._all[number:]:
             self._tell([worker], (worker.names[0], found.plan, secret))
         introduce(found, dict(self._hear()[1][1:] for _ in parties))
+        self.members: Mapping[str, Member] = found.roster
+        for worker in self._all[number:]:
+            self._tell([worker], found.roster)
         self._settle(found)
         for _ in self._workers:  # an interpreter's start is no part of a round
             self._hear()

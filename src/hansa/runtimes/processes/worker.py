@@ -72,14 +72,17 @@ def hear(link: socket.socket, inbox: SimpleQueue[int]) -> None:
 
 
 def _parties(say: Callable[[Any], None], inbox: SimpleQueue[int]) -> Population | Mapping[str, Any]:
-    """Who lives here: a helper, made here, which tells its public key; a population; or clients and their data."""
+    """Who lives here: a helper, made here, which tells its public half; a population; or clients and their data."""
     memory = inbox.get()
     reply = take(memory, copy=True)
     os.close(memory)
     if isinstance(reply, tuple):
         who, plan, secret = reply
         helper = Helper(who, plan, secret=secret or Key.fresh())
-        say(("key", helper.who, helper.key.public))
+        say(("member", helper.who, helper.enrol()))
+        memory = inbox.get()
+        helper.roster = take(memory, copy=True)
+        os.close(memory)
         return {helper.who: helper}
     if not isinstance(reply, Population):
         memory = inbox.get()
