@@ -366,13 +366,13 @@ class Flood:
         self.n, self.excluded = n, 0
         self.server, reports = verified_one()
         self.report = reports["client-0"]
-        self.server.session(1)
+        self.server.session(1, round=1)
         self.identity = Identity.fresh("all of them", "client")
         self.roster = dict.fromkeys(map(str, range(n)), self.identity.member)
         self.server.runtime.helpers[HELPER].roster = self.roster
         head = self.server.channel.head
         secret, memo = h.Key.fresh(), PLAN.start().transforms
-        at = PLAN.context(0, head.session, secret=secret, task=head.task, memo=memo)
+        at = PLAN.context(head.round, head.session, secret=secret, task=head.task, memo=memo)
         self.at = at.enrolled(self.roster)
 
     def gather(self, bodies: Any) -> Any:
