@@ -364,9 +364,8 @@ class Flood:
 
     def __init__(self, n: int):
         self.n, self.excluded = n, 0
-        self.server, reports = verified_one()
-        self.report = reports["client-0"]
-        self.server.session(1, round=1)
+        self.report = verified_one()[1]["client-0"]
+        self.server = Server(PLAN, honest(PLAN))
         self.identity = Identity.fresh("all of them", "client")
         self.roster = dict.fromkeys(map(str, range(n)), self.identity.member)
         self.server.runtime.helpers[HELPER].roster = self.roster

@@ -36,8 +36,9 @@ def buffered(
 
         x ← x + η_g · (1/K) Σ s(τᵢ) Δᵢ,      s(τ) = 1/√(1 + τ),      τ = rounds since client i got its model
 
-    K = `size` (Nguyen et al. 2022, Alg. 1 and §5). Only Δ is scaled by s. A resumed run asks its clients afresh; with a
-    `journal` it goes on with what was under way, and hears again what it had heard.
+    K = `size` (Nguyen et al. 2022, Alg. 1 and §5). Only Δ is scaled by s. A resumed run asks its
+    clients afresh; with a `journal` it goes on with what was under way, and hears again what it had
+    heard.
     """
     secret = secret or Key.fresh()
     _bufferable(plan, size, busy)

@@ -23,8 +23,9 @@ UNSAID = "the aggregator left it out"  # why one is excluded of whom nobody gave
 class Runtime(Protocol):
     """Where clients live. Every client of a request is answered for once: by a reply, or as excluded, with a reason.
 
-    The runtime alone decides who is late: a session has `Request.deadline` seconds, by a clock of the runtime's own,
-    from its first message on. A party that is asked the same again says the same.
+    The runtime alone decides who is late: a session has `Request.deadline` seconds, by a clock of
+    the runtime's own, from its first message on. A party that is asked the same again says the
+    same.
     """
 
     @property
@@ -61,7 +62,8 @@ class Runtime(Protocol):
 class ServerChannel:
     """The server's letterbox for one session: say something to many, wait, hear who answered.
 
-    With a journal, what is heard is written down first, and what it has heard already is heard again.
+    With a journal, what is heard is written down first, and what it has heard already is heard
+    again.
     """
 
     def __init__(self, plan: Plan, runtime: Runtime, state: State, session: SessionId, journal: Journal | None = None):

@@ -41,8 +41,8 @@ class Past:
 class Journal:
     """Replies in the order in which the loop heard them, in a file; each is written before it is heard.
 
-    A loop that starts again from its last state hears them again, and asks only what it had not heard. What is settled
-    is deleted.
+    A loop that starts again from its last state hears them again, and asks only what it had not
+    heard. What is settled is deleted.
     """
 
     def __init__(self, path: str | Path):

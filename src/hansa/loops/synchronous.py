@@ -20,13 +20,15 @@ def synchronous(
 ) -> Iterator[State]:
     """Rounds one after another: sample, broadcast, train, encode, aggregate, decode, step; then settle.
 
-    Without a state it starts from the beginning, and clients from nothing. A session is settled when the caller asks
-    for the next state, that is, when it has committed this one: what a client that counts has learnt (a control
-    variate) is remembered then, and what others have learnt is not.
+    Without a state it starts from the beginning, and clients from nothing. A session is settled
+    when the caller asks for the next state, that is, when it has committed this one: what a client
+    that counts has learnt (a control variate) is remembered then, and what others have learnt is
+    not.
 
-    The server's noise, and its sample where ε rests on it, grow from `secret`: a fresh one, unless a simulation names
-    one so that they repeat; then ε does not hold against who knows it. Who resumes a run of noise gives its secret.
-    With a `journal` a round that was interrupted goes on with what was heard of it.
+    The server's noise, and its sample where ε rests on it, grow from `secret`: a fresh one, unless
+    a simulation names one so that they repeat; then ε does not hold against who knows it. Who
+    resumes a run of noise gives its secret. With a `journal` a round that was interrupted goes on
+    with what was heard of it.
     """
     secret = secret or Key.fresh()
     check_roster(plan, len(runtime.roster()))

@@ -44,14 +44,15 @@ class Said:
 class Party:
     """Who is asked: a name, a copy of the plan, a secret; a function (request, what it is given) → what it says.
 
-    A conversation is a generator, driven one exchange at a time; the first message of a session ends the one before.
-    What hides grows from the secret: noise, rounding, and the draws of noisy training. It is a fresh one, unless a
-    simulation wants noise that repeats, and names one: secret=Key.of(7). Then ε does not hold against who knows it.
+    A conversation is a generator, driven one exchange at a time; the first message of a session
+    ends the one before. What hides grows from the secret: noise, rounding, and the draws of noisy
+    training. It is a fresh one, unless a simulation wants noise that repeats, and names one:
+    secret=Key.of(7). Then ε does not hold against who knows it.
 
-    Where the plan's aggregator has helpers, parties know each other by keys: each has an `identity`,
-    and the `roster` has the public halves of all, by name. It comes by another way than through the
-    server, which could else put keys of its own in theirs. In a simulation the runtime brings it, and
-    identities grow from secrets.
+    Where the plan's aggregator has helpers, parties know each other by keys: each has an
+    `identity`, and the `roster` has the public halves of all, by name. It comes by another way than
+    through the server, which could else put keys of its own in theirs. In a simulation the runtime
+    brings it, and identities grow from secrets.
     """
 
     who: str

@@ -58,10 +58,11 @@ class Page:
 class Book:
     """(who, session, turn) → digest of the question, fingerprint of the data, reply; in memory, or also at a path.
 
-    A reply is written down before it is said. The same question gets the same reply until the session is settled, any
-    other a refusal. In memory there is one page for each party that was asked; a file keeps the digests of all. Replies
-    to folded requests are not kept: the party makes the same again, from the same data and what it remembered. Large
-    replies of a book in memory lie in a file without a name, until the session is settled.
+    A reply is written down before it is said. The same question gets the same reply until the
+    session is settled, any other a refusal. In memory there is one page for each party that was
+    asked; a file keeps the digests of all. Replies to folded requests are not kept: the party makes
+    the same again, from the same data and what it remembered. Large replies of a book in memory lie
+    in a file without a name, until the session is settled.
     """
 
     def __init__(self, path: str | Path | None = None):

@@ -130,7 +130,10 @@ class Client(Party):
 
         def contribute() -> Vector:
             nonlocal vectors, state
-            broadcast, vectors = vectors, {}  # a conversation may rest for many rounds; the model of its round need not
+            broadcast, vectors = (
+                vectors,
+                {},
+            )  # a conversation may rest for many rounds; the model of its round need not
             remembered, state = state, {}
             try:
                 v, self._learnt = self.plan.contribute(broadcast, remembered, train, held, at, self._done)

@@ -15,12 +15,13 @@ from . import Given, Party
 class Helper(Party):
     """One more aggregator beside the server: it holds shares of what clients say, which alone are random numbers.
 
-    It takes part in one session of a round, whatever the server asks, and whoever says that the run begins: sums over
-    other clients would differ by what single ones say, and noise is sized for one. That is kept by its book.
+    It takes part in one session of a round, whatever the server asks, and whoever says that the run
+    begins: sums over other clients would differ by what single ones say, and noise is sized for
+    one. That is kept by its book.
 
-    Shares, nonces and proofs of a session are in its memory, until the next session's first message reaches it; where
-    its book is a file, what it hears and says lies there until the session is settled. For its life it keeps its
-    identity and the secret of its noise.
+    Shares, nonces and proofs of a session are in its memory, until the next session's first message
+    reaches it; where its book is a file, what it hears and says lies there until the session is
+    settled. For its life it keeps its identity and the secret of its noise.
     """
 
     role: ClassVar[Role] = "helper"

@@ -1,7 +1,8 @@
 """Memory: what the parties of a simulation keep between messages, for every runtime in one way.
 
-A party is a function: (request, what it remembers) → (reply, what it has learnt). What it learns in a session is
-pending until that is settled; then it remembers it if its vector counted, and forgets it else.
+A party is a function: (request, what it remembers) → (reply, what it has learnt). What it learns in
+a session is pending until that is settled; then it remembers it if its vector counted, and forgets
+it else.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from ..privacy.ledger import Guarantee, Unit
 class Policy:
     """What a data owner allows; a plan that asks for more is refused by the client itself, whatever the server says.
 
-    It reads the plan. That a server keeps to it (sums over the quorum, draws its noise) no client can see: where that
-    matters, allow only aggregators that enforce it.
+    It reads the plan. That a server keeps to it (sums over the quorum, draws its noise) no client
+    can see: where that matters, allow only aggregators that enforce it.
     """
 
     min_cohort: int = 1  # no plan whose rounds may end with fewer clients

@@ -52,8 +52,8 @@ class Names(Sequence[str]):
 class Population(Mapping[str, Client]):
     """`size` clients of a plan; client i has the examples data(i), read or made each time that it is asked.
 
-    Only those of the present session are in memory. What they hide grows from `secret`, or from a fresh one; each has a
-    branch of its own.
+    Only those of the present session are in memory. What they hide grows from `secret`, or from a
+    fresh one; each has a branch of its own.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Population(Mapping[str, Client]):
                 "`size` counts them, and `data` is a function of their number that gives the examples of one.",
                 "Write for example Population(plan, 1_000_000, data=lambda i: load(i)).",
             )
-        self.plan, self.names, self.data, self.allow = plan, Names(int(size)), data, allow or Policy()
+        self.plan, self.names, self.data, self.allow = (plan, Names(int(size)), data, allow or Policy())
         self.secret = secret or Key.fresh()
         self.roster: Mapping[str, Member] = {}
         self._awake = dict[str, Client]()
@@ -108,8 +108,8 @@ class Population(Mapping[str, Client]):
 class PopulationRoster(Mapping[str, Member]):
     """The members of a population, each computed from its secret when it is asked for; and helpers.
 
-    Nobody has signed it, for nobody makes a list of a million; and who has it has the keys of all. So
-    it is for simulations alone, where one process has all secrets anyway.
+    Nobody has signed it, for nobody makes a list of a million; and who has it has the keys of all.
+    So it is for simulations alone, where one process has all secrets anyway.
     """
 
     def __init__(self, names: Names, secret: Key, helpers: Mapping[str, Member]):

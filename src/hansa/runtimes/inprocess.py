@@ -32,9 +32,9 @@ Answer = tuple[str, Any, Why]  # who, its reply or None, why not
 class Network:
     """A simulated network: replies take Exp(`latency`) virtual seconds, and a share of them is lost (`drop`).
 
-    A share of the clients of a session is gone for the rest of it from a random message on (`vanish`); half of them
-    from the first, a quarter from the second, and so on. A fixed share, the `stragglers`, is slower by the factor
-    `slowdown`.
+    A share of the clients of a session is gone for the rest of it from a random message on
+    (`vanish`); half of them from the first, a quarter from the second, and so on. A fixed share,
+    the `stragglers`, is slower by the factor `slowdown`.
     """
 
     latency: float = 0.0
@@ -59,7 +59,7 @@ class Network:
             return 0.0, False
         here = key.child(request.session.number, request.turn, who).rng()
         slow = self.stragglers and key.child("straggler", who).rng().random() < self.stragglers
-        takes, dropped = here.exponential(self.latency) * (self.slowdown if slow else 1.0), here.random() < self.drop
+        takes, dropped = (here.exponential(self.latency) * (self.slowdown if slow else 1.0), here.random() < self.drop)
         return takes, dropped or request.turn >= self._gone(who, request, key)
 
     def _gone(self, who: str, request: Request, key: Key) -> float:
@@ -73,8 +73,8 @@ class Network:
 class InProcess:
     """All clients in this process; latency, dropouts and stragglers are simulated, and repeat for equal `seed`s.
 
-    So are the helpers that the plan's aggregator asks for; they answer at once, and their noise grows from `secret`,
-    or from a fresh one of each.
+    So are the helpers that the plan's aggregator asks for; they answer at once, and their noise
+    grows from `secret`, or from a fresh one of each.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class InProcess:
 
         for party, given in together(asked(), request):
             said, why = answer(party, request, given)
-            yield party.who, None if said is None else self.memory.keep(party.who, request, said), why
+            yield (party.who, None if said is None else self.memory.keep(party.who, request, said), why)
         yield from refused
 
     def close(self) -> None:
@@ -216,7 +216,8 @@ def kept(memory: Memory, reply: Reply, request: Request, said: Mapping[str, Said
 def answer(party: Party, request: Request, given: Given) -> tuple[Said | None, Why]:
     """What a party says, or None and the kind of why not, whose words stay here.
 
-    Any error but hansa's own is a bug of its code, and ends all. In a simulation the developer sees where it came from.
+    Any error but hansa's own is a bug of its code, and ends all. In a simulation the developer sees
+    where it came from.
     """
     try:
         return party.answer(request, given), ""

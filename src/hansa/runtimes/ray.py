@@ -1,6 +1,7 @@
 """RayCluster: clients in Ray actors on many machines; each sums its own clients, and what a lost one did is done anew.
 
-What clients remember stays with the caller and travels with each request, so that it is lost with no machine.
+What clients remember stays with the caller and travels with each request, so that it is lost with
+no machine.
 """
 
 from __future__ import annotations
@@ -74,9 +75,10 @@ class Actor:
 class RayCluster:
     """Clients in `workers` actors of a Ray cluster; the same bytes as in one process, whatever their number.
 
-    `address` joins a cluster ("auto", or ray://head:10001); without one, Ray is started on this machine, with a CPU for
-    each worker. When an actor or its machine is lost, Ray starts it elsewhere, and what it had been asked is asked
-    again; only a client in the middle of a longer conversation is lost for the round. Helpers live with the caller.
+    `address` joins a cluster ("auto", or ray://head:10001); without one, Ray is started on this
+    machine, with a CPU for each worker. When an actor or its machine is lost, Ray starts it
+    elsewhere, and what it had been asked is asked again; only a client in the middle of a longer
+    conversation is lost for the round. Helpers live with the caller.
     """
 
     def __init__(

@@ -35,8 +35,9 @@ def check_aggregator(
 ) -> None:
     """Hold an aggregator to its promises, in whole rounds of softmax regression.
 
-    Where all clients say the same, it gives the plain mean, to within `close`, also when some drop out or cannot take
-    part; the order of clients and of arrival changes no byte; whoever is asked is in the sum, or lost with a reason.
+    Where all clients say the same, it gives the plain mean, to within `close`, also when some drop
+    out or cannot take part; the order of clients and of arrival changes no byte; whoever is asked
+    is in the sum, or lost with a reason.
 
     pipe      around it; else Weigh('one') alone, with Clip where plan() wants bounds, and with Quantize for integers
     clients   of whom a quarter is lost; as many as it needs for its promise
@@ -98,7 +99,7 @@ def _equal_clients(plan: Plan, clients: int, close: float) -> None:
     """All say the same: the mean is what each of them says."""
     X, y = federation()["client-5"]
     parties: dict[str, Any] = {f"client-{i:02d}": (X, y) for i in range(clients)}
-    name, alone = repr(plan.aggregator), Plan(MODEL, pipe=REAL, aggregator=Sum(), training=TRAINING, rounds=3)
+    name, alone = (repr(plan.aggregator), Plan(MODEL, pipe=REAL, aggregator=Sum(), training=TRAINING, rounds=3))
     want = _run(alone, {"client-00": (X, y)}).x
 
     def check(state: State, when: str) -> None:

@@ -28,8 +28,9 @@ TRAINING = Training(epochs=2, batch=8, learning_rate=0.2)
 def check_algorithm(algorithm: Algorithm, training: Training = TRAINING, rounds: int = 20) -> None:
     """Hold an algorithm to its promises, on softmax regression with six clients that differ.
 
-    What a client says is what `blocks` and `side` declare; every function is one of its arguments alone; the first
-    round works without memory; and after `rounds` the loss has fallen by a third, from log 3, at least.
+    What a client says is what `blocks` and `side` declare; every function is one of its arguments
+    alone; the first round works without memory; and after `rounds` the loss has fallen by a third,
+    from log 3, at least.
     """
     name = repr(algorithm)
     require(

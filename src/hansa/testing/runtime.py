@@ -31,10 +31,11 @@ Make = Callable[[list[Client]], Any]
 def check_runtime(make_runtime: Make) -> None:
     """Hold a runtime to its promises; `make_runtime` makes one from a list of clients.
 
-    Every client of a request is answered for exactly once: by its reply, in a sum, or as lost with the kind of reason.
-    The bytes are those of InProcess. Its memory can be loaded into another runtime; what a client learns in a session
-    counts when that is settled, and only if the client is counted. To the same question a client says the same, and to
-    another in its place nothing; where it draws noise, it answers once in a round.
+    Every client of a request is answered for exactly once: by its reply, in a sum, or as lost with
+    the kind of reason. The bytes are those of InProcess. Its memory can be loaded into another
+    runtime; what a client learns in a session counts when that is settled, and only if the client
+    is counted. To the same question a client says the same, and to another in its place nothing;
+    where it draws noise, it answers once in a round.
     """
     _answers(make_runtime)
     _two_at_once(make_runtime)
@@ -74,7 +75,7 @@ def _request(plan: Plan, session: int, who: list[str], fold: bool = False) -> Re
 
 def _receive(runtime: Any, waiting: dict[int, list[str]]) -> list[Reply]:
     """Replies, by session, until everyone is answered for; the rest of a runtime's promise is checked on the way."""
-    replies, left = [], {(SessionId(number=session), who) for session, names in waiting.items() for who in names}
+    replies, left = ([], {(SessionId(number=session), who) for session, names in waiting.items() for who in names})
     while left:
         reply = runtime.receive()
         answered = {(reply.session, who) for who in reply.who}
@@ -151,7 +152,7 @@ def _equal(a: State, b: State) -> bool:
 def _same_bytes(make_runtime: Make) -> None:
     """Whole runs are those of InProcess, to the last byte of every state."""
     noisy = (Clip(1.0, side=10.0), Weigh("one"), GaussianNoise(0.1, by="each"))
-    plans = _plan(sample=Uniform(5)), _plan(algorithm=Scaffold()), _plan(pipe=noisy, sample=Uniform(5))
+    plans = (_plan(sample=Uniform(5)), _plan(algorithm=Scaffold()), _plan(pipe=noisy, sample=Uniform(5)))
     for plan in plans:
         with _open(make_runtime, _clients(plan)) as runtime:
             states = _states(plan, runtime)

@@ -121,7 +121,7 @@ def _law(pipe: Pipe, memo: Any, error: float, length: float | None, fixed: bool)
     mean = out.weighed and not spec.weighed
     times, want = (1, V.mean(0)) if mean else (n, V.sum(0))
     E = np.stack([_round(pipe, memo, V, key) for key in range(KEYS)]) - want
-    noisy, tiny = out.noise.multiplier > spec.noise.multiplier, 1e-9 * max(1.0, float(np.abs(V).max()))
+    noisy, tiny = (out.noise.multiplier > spec.noise.multiplier, 1e-9 * max(1.0, float(np.abs(V).max())))
     for name in () if noisy else spec.blocks:
         growth = out.bounds.get(name, math.inf) - spec.bounds.get(name, math.inf)
         if not (fixed or math.isfinite(growth)):

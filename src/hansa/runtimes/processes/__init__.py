@@ -1,8 +1,8 @@
 """Processes: clients on all cores of this machine; each worker trains whoever is next, and returns one sum.
 
-No script needs an `if __name__ == "__main__"`, and a worker computes on one thread: more cores are more workers. Parent
-and worker are one program of one user, and speak pickle in shared memory; nothing that comes from another party is
-unpickled.
+No script needs an `if __name__ == "__main__"`, and a worker computes on one thread: more cores are
+more workers. Parent and worker are one program of one user, and speak pickle in shared memory;
+nothing that comes from another party is unpickled.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ class Waiting:
 class Processes:
     """Clients in `workers` processes; the same bytes as in one process, whatever their number.
 
-    The model and all clients' arrays lie in shared memory, once, and any worker trains any client: the longest first,
-    and each for the worker that is free. What clients remember, and their book, are kept here, and travel to where
-    they train. Only data in other forms (a Dataset, a stream) stay with one worker. Of a `Population` the workers make
-    the data themselves.
+    The model and all clients' arrays lie in shared memory, once, and any worker trains any client:
+    the longest first, and each for the worker that is free. What clients remember, and their book,
+    are kept here, and travel to where they train. Only data in other forms (a Dataset, a stream)
+    stay with one worker. Of a `Population` the workers make the data themselves.
 
-    Each helper that the plan's aggregator asks for has a process of its own, where its private keys are and stay.
-    Its noise grows from `secret`, or from a fresh one of its own.
+    Each helper that the plan's aggregator asks for has a process of its own, where its private keys
+    are and stay. Its noise grows from `secret`, or from a fresh one of its own.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Processes:
             raise PlanError(
                 f"Processes(workers={workers}) has nobody to work.", "One is the least.", "Write workers=2."
             )
-        self._names, number, parties = found.names, min(workers, len(found)), found.plan.aggregator.parties
+        self._names, number, parties = (found.names, min(workers, len(found)), found.plan.aggregator.parties)
         self._home, self._sizes = _homes(found, number), _sizes(found)
         self.memory = Memory(found.plan, self.named, book)
         self._deadlines = Deadlines()
@@ -227,7 +227,7 @@ class Processes:
         """Who has died, of what, and what to do."""
         code = self._forkserver.code(worker.number) if worker else None
         if worker is None or code is None:
-            code, who, excluded = self._forkserver.end(), "The process that started the workers", "They"
+            code, who, excluded = (self._forkserver.end(), "The process that started the workers", "They")
         else:
             who = f"Worker {worker.number} of {len(self._all)}"
             excluded = f"{', '.join(worker.names[:3])} and so on" if worker.names else "The clients it was training"
