@@ -355,9 +355,11 @@ DIGESTS = (
     Defence(
         "what cannot be told apart is refused",
         "digest.py",
-        "        if why:\n            raise",
-        "        if False:\n            raise",
+        'raise _told(kind, "it cannot be pickled, so nobody knows all that it holds") from None',
+        'return _hash("object", self.of(kind))',
     ),
+    Defence("any other object counts by its state", "digest.py", "*held, self.of(ordered))", "repr(value))"),
+    Defence("what is inherited speaks for no argument of one's own", "digest.py", 'if "__init__" in vars(one):', NEVER),
     Defence("a name alone is no code", "known.py", "return found is piece", "return found is not None"),
 )
 
