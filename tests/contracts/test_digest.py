@@ -20,6 +20,7 @@ from threading import Lock
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 import torch
@@ -549,6 +550,53 @@ def test_a_torch_model_counts_by_its_code() -> None:
     ]
     assert len(set(digests)) == len(digests)
     assert of_torch() == of_torch() and of_torch(loss=written(loss.format(1))) == digests[4]
+
+
+def setting(k: float) -> Net:
+    net = Net()
+    net.k, net._k = k, 2 * k
+    return net
+
+
+def table(k: float) -> Net:
+    net = Net()
+    net.table = torch.full((4,), k)
+    return net
+
+
+def staying(k: float, persistent: bool) -> Net:
+    net = Net()
+    net.register_buffer("mask", torch.full((4,), int(k)), persistent)
+    return net
+
+
+def hooked(k: float) -> Net:
+    net = Net()
+    net.register_forward_hook(lambda module, inputs, outputs: outputs * k)
+    return net
+
+
+NETS: dict[str, Callable[[float], nn.Module]] = {  # whose texts, numbers and code are the same
+    "a number": setting,
+    "a tensor": table,
+    "a buffer of whole numbers": lambda k: staying(k, True),
+    "a buffer that is not kept": lambda k: staying(k, False),
+    "a hook": hooked,
+    "heads": lambda k: nn.Sequential(nn.TransformerEncoderLayer(4, int(2 * k), 8), nn.Linear(4, 3)),
+    "what comes first": lambda k: nn.Sequential(nn.TransformerEncoderLayer(4, 2, 8, norm_first=k > 1), nn.Linear(4, 3)),
+}
+
+
+@pytest.mark.guards("what a layer does not print counts")
+@pytest.mark.promise("P113")
+@pytest.mark.parametrize("make", NETS.values(), ids=NETS)
+def test_a_torch_model_counts_by_what_its_layers_hold(make: Callable[[float], nn.Module]) -> None:
+    """Not by its first weights; and it counts as before where it was sent."""
+    first, same, second = (h.TorchModel(make(k), F.cross_entropy) for k in (1.0, 1.0, 2.0))
+    assert repr(first) == repr(second)
+    assert plan(model=first).digest == plan(model=same).digest != plan(model=second).digest
+    sent = cloudpickle.loads(cloudpickle.dumps(first))
+    assert plan(model=sent).digest == plan(model=first).digest
 
 
 @pytest.mark.promise("P113")
