@@ -344,6 +344,12 @@ LIARS = (
         only="Bulyan",
     ),
     Defence("a rule goes on with who is left", RULES, "rest = self.without(", "rest = RobustRule.without(self, "),
+    Defence(
+        "a rule judges statistics apart",
+        RULES,
+        "if not carried.any():\n            return",
+        "if True:\n            return",
+    ),
     Defence("a rule needs its numbers", RULES, "if why := rule.shortfall(n):", NEVER),
 )
 
