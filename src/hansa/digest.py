@@ -9,9 +9,9 @@
     function, class              name, where hansa or an installed package defines it; else its code
     any other                    class, and what pickle would keep of it
 
-Code is bytecode with its constants, defaults, closures and attributes, a class's parents and methods,
-and what it names in its module, all the way down; no file, line or comment counts. Inside code values
-and code count as above, and any other object by its class.
+Code is bytecode with its constants, defaults, closures and attributes, a class's parents and
+methods, and what it names in its module, all the way down; no file, line or comment counts. Inside
+code values and code count as above, and any other object by its class.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ def digest_of(value: Any) -> str:
 
 
 class _Walk:
-    """One way through a value: code counts by its number, and its digest follows behind all others."""
+    """One way through a value: code counts by its number, and its digest follows behind."""
 
     def __init__(self) -> None:
         self.loose = False  # inside code, where any other object counts by its class
-        self.met: dict[int, tuple[int, Any]] = {}  # code → its number, and itself: else its id is free
+        self.met: dict[int, tuple[int, Any]] = {}  # code → its number; held, or its id is free
         self.left = deque[Any]()  # code that was met and not yet looked at
-        self.done: dict[tuple[int, bool], tuple[bytes, Any]] = {}  # value and looseness → digest, value
+        self.done: dict[tuple[int, bool], tuple[bytes, Any]] = {}  # value, looseness → digest
 
     def whole(self, value: Any) -> bytes:
         """The digest of a value and of all code below it."""
@@ -118,7 +118,7 @@ class _Walk:
             if "fingerprint" in vars(one):
                 break
             if "__init__" in vars(one):
-                raise _told(kind, "it inherits fingerprint(), which knows nothing of its own __init__")
+                raise _told(kind, "it inherits fingerprint(), which ignores its own __init__")
         return _hash("fingerprint", self.of(kind), self.of(value.fingerprint()))
 
     def _record(self, value: Any) -> bytes:
@@ -287,7 +287,7 @@ def _found(space: Mapping[str, Any], path: tuple[str, ...]) -> Any:
 
 
 def _is_array(kind: type) -> bool:
-    """A library's array, and nothing else beside its numbers, as a table's index or an array's mask is."""
+    """A library's array, with nothing beside its numbers, such as an index or a mask."""
     return all(hasattr(kind, name) for name in ARRAY) and not issubclass(kind, np.ndarray)
 
 

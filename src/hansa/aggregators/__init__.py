@@ -116,9 +116,9 @@ class Sum(Aggregator):
 class RobustRule(Aggregator):
     """A function of the n decoded vectors, not of their sum, so that a few attackers cannot move it far.
 
-    The rule sees what is trained and, apart, running statistics; of each side value the median counts. A client counts
-    once, whatever its weight. Who says what is no vector of the plan, what cannot be decoded, or what holds NaN or
-    infinity is left out first.
+    The rule sees what is trained and, apart, running statistics; of each side value the median
+    counts. A client counts once, whatever its weight. Who says what is no vector of the plan, what
+    cannot be decoded, or what holds NaN or infinity is left out first.
     """
 
     def rule(self, V: Vector) -> Vector:
@@ -178,9 +178,10 @@ class RobustRule(Aggregator):
         return (np.concatenate([update, np.median(V[:, size:], axis=0)]), memo), list(received)
 
     def apart(self, V: Vector, spec: Spec) -> Vector:
-        """The rule of what is trained and, apart, of statistics: distances in both are in neither's units [d].
+        """The rule of what is trained and, apart, of statistics, which have other units [d].
 
-        Honest variances may differ so much that whoever says the usual ones is near to all, with any weights.
+        Honest variances may differ so much that who says the usual ones is near to all, with any
+        weights.
         """
         carried = spec.spread(dict.fromkeys(spec.statistics, 1.0), 0.0)[: V.shape[1]] > 0
         if not carried.any():

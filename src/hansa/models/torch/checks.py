@@ -15,7 +15,7 @@ from ..checks import Fault, code, condensed, settings
 
 MODULE = {*vars(nn.Module())}  # what every module has: parameters, hooks, whether it trains
 PLAIN = (bool, int, float, complex, str)
-PARTS = (tuple, list, dict, torch.Tensor)  # those with an underscore may be caches, and views of weights
+PARTS = (tuple, list, dict, torch.Tensor)  # with an underscore, they may be caches
 
 
 def code_of(part: Any) -> list[Any]:
@@ -24,7 +24,7 @@ def code_of(part: Any) -> list[Any]:
 
 
 def _held(layer: nn.Module) -> tuple[Any, ...]:
-    """Its class and code, its attributes, of which a repr shows what it likes, and hooks but hansa's own."""
+    """Its class and code, its attributes, which a repr need not show, and hooks but hansa's own."""
     own = {name: one for name, one in vars(layer).items() if name not in MODULE}
     values: dict[str, Any] = {name: one for name, one in own.items() if isinstance(one, PLAIN)}
     values |= {name: one for name, one in own.items() if isinstance(one, PARTS) and name[0] != "_"}
