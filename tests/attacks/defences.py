@@ -390,6 +390,12 @@ LIARS = (
         only="Bulyan",
     ),
     Defence("a rule goes on with who is left", RULES, "rest = self.without(", "rest = RobustRule.without(self, "),
+    Defence(
+        "a rule judges statistics apart",
+        RULES,
+        "if not carried.any():\n            return",
+        "if True:\n            return",
+    ),
     Defence("a rule needs its numbers", RULES, "if why := rule.shortfall(n):", NEVER),
 )
 
@@ -401,9 +407,18 @@ DIGESTS = (
     Defence(
         "what cannot be told apart is refused",
         "digest.py",
-        "        if why:\n            raise",
-        "        if False:\n            raise",
+        'raise _told(kind, "it cannot be pickled, so nobody knows all that it holds") from None',
+        'return _hash("object", self.of(kind))',
     ),
+    Defence(
+        "what a layer does not print counts",
+        "models/torch/checks.py",
+        "return code(layer), values, [hook for hook in hooks if hook is not logits]",
+        "return code(layer)",
+        only="a number|a tensor|a hook|heads|what comes first",
+    ),
+    Defence("any other object counts by its state", "digest.py", "*held, self.of(ordered))", "repr(value))"),
+    Defence("what is inherited speaks for no argument of one's own", "digest.py", 'if "__init__" in vars(one):', NEVER),
     Defence("a name alone is no code", "known.py", "return found is piece", "return found is not None"),
 )
 

@@ -115,8 +115,9 @@ class Sum(Aggregator):
 class RobustRule(Aggregator):
     """A function of the n decoded vectors, not of their sum, so that a few attackers cannot move it far.
 
-    The rule sees the update; of each side value the median counts. A client counts once, whatever its weight. Who says
-    what is no vector of the plan, what cannot be decoded, or what holds NaN or infinity is left out first.
+    The rule sees what is trained and, apart, running statistics; of each side value the median
+    counts. A client counts once, whatever its weight. Who says what is no vector of the plan, what
+    cannot be decoded, or what holds NaN or infinity is left out first.
     """
 
     def rule(self, V: Vector) -> Vector:
@@ -172,7 +173,22 @@ class RobustRule(Aggregator):
         rest = self.without(len(received), len(answers))
         V, memo = np.stack(list(received.values())), decode.at.memo
         size = sum(decode.spec.blocks[name] for name in decode.spec.update)  # the side values follow the update
-        return (np.concatenate([rest.rule(V[:, :size]), np.median(V[:, size:], axis=0)]), memo), list(received)
+        update = rest.apart(V[:, :size], decode.spec)
+        return (np.concatenate([update, np.median(V[:, size:], axis=0)]), memo), list(received)
+
+    def apart(self, V: Vector, spec: Spec) -> Vector:
+        """The rule of what is trained and, apart, of statistics, which have other units [d].
+
+        Honest variances may differ so much that who says the usual ones is near to all, with any
+        weights.
+        """
+        carried = spec.spread(dict.fromkeys(spec.statistics, 1.0), 0.0)[: V.shape[1]] > 0
+        if not carried.any():
+            return self.rule(V)
+        v = np.empty(V.shape[1])
+        for part in (carried, ~carried):
+            v[part] = self.rule(V[:, part])
+        return v
 
 
 def enough(rule: RobustRule, n: int) -> None:
