@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from .codec import dumps
+from .codec import fingerprint
 from .errors import KINDS, Kind, ProtocolError
 
 
@@ -33,7 +32,7 @@ class Request:
     @cached_property
     def fingerprint(self) -> bytes:
         """SHA-256 of what all are told; computed once for all who are asked in one process."""
-        return hashlib.sha256(dumps(self.broadcast)).digest()
+        return fingerprint(self.broadcast)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,9 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from . import codec
 from .aggregators import Aggregator, Sum, trees
 from .algorithms import Algorithm, ClientState, FedAvg
-from .codec import dumps
 from .digest import digest_of
 from .errors import PlanError, number
 from .known import own
@@ -194,7 +193,7 @@ class Plan:
         """
         party, public = ("server",) if who is None else ("client", who), self.key.child(round, session)
         own = secret.child("run", run).child(*party)
-        task = hashlib.sha256(dumps((self.digest, run, round, session, fingerprint))).digest() if self.binds else b""
+        task = codec.fingerprint((self.digest, run, round, session, fingerprint)) if self.binds else b""
         key = own.child(round, session).child("task", task.hex())
         one = Session(round, public.child("all"), public.child(*party), own, task, keys or {})
         return Context(one, key, self.spec, who or "server", **more)

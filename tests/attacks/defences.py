@@ -77,7 +77,12 @@ AGGREGATORS = (
     Defence("a report is bound to the key", VERIFIED, 'opening["key"], ', ""),
     Defence("a report is bound to the challenges", VERIFIED, 'opening["key"], opening["challenges"]', 'opening["key"]'),
     Defence("a report is bound to the cohort", VERIFIED, ', opening["cohort"])', ")"),
-    Defence("a report is sealed with its client", VERIFIED, "dumps((binding, who, nonce,", "dumps((binding, nonce,"),
+    Defence(
+        "a report is sealed with its client",
+        VERIFIED,
+        "fingerprint((binding, who, nonce,",
+        "fingerprint((binding, nonce,",
+    ),
     Defence(
         "a public share is sealed in",
         VERIFIED,
@@ -205,13 +210,16 @@ ROUNDS = (
     Defence(
         "nothing is unpickled",
         "codec.py",
-        "arrays = safetensors.load(data)",
-        'arrays = __import__("pickle").loads(data)',
+        "    entries = dict(json.loads(head[8:]))\n",
+        '    entries = dict(__import__("pickle").loads(data))\n',
     ),
     Defence("a message is not too deep", "codec.py", "if depth > DEPTH:", NEVER),
-    Defence("a message is not too long", "codec.py", "if len(data) > size:", NEVER),
+    Defence("a message is not too long", "codec.py", "if found > size:", NEVER),
     Defence("every array is named", "codec.py", "if left:\n", "if False:\n"),
-    Defence("files have their fingerprint", "store/files.py", "if fingerprint(data) == sha256:", "if True:"),
+    Defence("a head is as hansa writes it", "codec.py", " or head != _head(text, layout):", ":"),
+    Defence(
+        "files have their fingerprint", "store/files.py", "if hashlib.sha256(data).hexdigest() == sha256:", "if True:"
+    ),
     Defence(
         "a run is locked",
         "store/files.py",

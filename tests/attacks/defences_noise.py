@@ -108,7 +108,7 @@ SECRETS = (
     Defence(
         "an aggregator's noise is bound to who is in the sum",
         "aggregators/verified.py",
-        'key = key.child("noise", company.hexdigest())',
+        'key = key.child("noise", company.hex())',
         'key = key.child("noise")',
     ),
     Defence("correlated noise knows whose it is", CORRELATED, "if at.memo and at.memo[0][1] != _owner(at):", NEVER),

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ..codec import dumps
+from ..codec import fingerprint
 from ..crypto import vdaf
 from ..crypto.bundle import Bundle
 from ..crypto.keys import PrivateKey, seal
@@ -347,8 +347,8 @@ class VerifiedSum(Aggregator):
 
     def _noise(self, spec: Spec, key: Key, share: Share) -> dict[str, Integers]:
         """One aggregator's noise on each block of the sum, in steps: other noise for another company."""
-        drawn, company = DiscreteGaussianNoise(self.noise), hashlib.sha256(dumps(sorted(share.seen)))
-        key = key.child("noise", company.hexdigest())
+        drawn, company = DiscreteGaussianNoise(self.noise), fingerprint(sorted(share.seen))
+        key = key.child("noise", company.hex())
         each = zip(spec.blocks, self.plan(spec).noise.parts, strict=False)  # no parts without noise
         return {name: drawn.draw(sigma, size, key.child(name)) for name, (size, _, sigma) in each}
 
@@ -384,21 +384,17 @@ class VerifiedSum(Aggregator):
 
 
 def _promise(secret: bytes, challenges: Sequence[bytes], cohort: Sequence[str]) -> dict[str, Any]:
-    return {
-        "key": hashlib.sha256(secret).digest(),
-        "challenges": list(challenges),
-        "cohort": hashlib.sha256(dumps(list(cohort))).digest(),
-    }
+    return {"key": hashlib.sha256(secret).digest(), "challenges": list(challenges), "cohort": fingerprint(list(cohort))}
 
 
 def _binding(at: Context, opening: dict[str, Any]) -> bytes:
     """What every proof and sealed share of a session is bound to; `task` holds plan, session and model."""
     reply = ("hansa VerifiedSum 1", at.session.task, opening["key"], opening["challenges"], opening["cohort"])
-    return hashlib.sha256(dumps(reply)).digest()
+    return fingerprint(reply)
 
 
 def _info(binding: bytes, who: str, nonce: bytes, public: list[bytes], aggregator: int, part: int) -> bytes:
-    return hashlib.sha256(dumps((binding, who, nonce, public, aggregator, part))).digest()
+    return fingerprint((binding, who, nonce, public, aggregator, part))
 
 
 def _opened(report: Any, cohort: list[str], key: PrivateKey, binding: bytes, me: int) -> Report:
