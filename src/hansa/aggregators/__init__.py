@@ -97,9 +97,9 @@ class Sum(Aggregator):
         """decode(Σ vᵢ)."""
         total, participants = channel.sum(cohort)
         if total.count:
-            return decode(total.value(), len(participants)), participants
+            return decode(total.release(), len(participants), overwrite=True), participants
         encoded = decode.pipe.specs[-1]
-        nothing = np.zeros(encoded.size, np.uint64 if encoded.space == "integer" else np.float64)
+        nothing = np.zeros(encoded.size, encoded.word)
         mean = decode(nothing, 0) if encoded.hidden else None  # where noise hides the sample, also an empty one
         return mean, participants
 

@@ -288,7 +288,7 @@ class VerifiedSum(Aggregator):
             part.read(reply, n, max(tail[name] for name in part.names))
             for part, reply in zip(parts, zip(*totals, strict=True), strict=True)
         ]
-        return decode(_vector(spec, parts, read), n), sorted(share.seen)
+        return decode(_vector(spec, parts, read), n, overwrite=True), sorted(share.seen)
 
     def _tell(self, channel: Channel, body: Any, kind: type) -> list[Any]:
         return self._ask(channel, dict.fromkeys(self.parties, body), kind)
