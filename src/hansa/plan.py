@@ -277,7 +277,8 @@ class Plan:
             )
         vector, transforms = received
         mean = self.spec.unpack(vector)
-        ours = all(map(own, (*self.pipe, self.aggregator, self.algorithm)))  # else somebody may hold the mean
+        optimizer = getattr(self.algorithm, "server", self.algorithm)
+        ours = all(map(own, (*self.pipe, self.aggregator, self.algorithm, optimizer)))  # a stranger may keep the mean
         outside = replace(
             counted(at, self.encoded_spec, at.n), session=at.session.outside(), key=at.session.repeats, overwrite=ours
         )

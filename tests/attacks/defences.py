@@ -232,8 +232,8 @@ PRIVACY = (
     Defence(
         "the server draws Gaussian noise",
         NOISE,
-        "return total + self._beside(total, at) if self.by",
-        "return total if self.by",
+        '        if self.by != "server":\n            return total\n',
+        "        if True:\n            return total\n",
     ),
     Defence(
         "clients draw real noise", NOISE, 'return v if self.by == "server" else v + self._beside(v, at)', "return v"
@@ -241,7 +241,7 @@ PRIVACY = (
     Defence(
         "clients draw whole numbers",
         DISCRETE,
-        "modulo(v + self._beside(v, at), at.spec.sum_facts.modulus)",
+        "modulo(self._added(v, at), at.spec.sum_facts.modulus)",
         "modulo(v, at.spec.sum_facts.modulus)",
     ),
     Defence("NaN is hidden", NOISE, "        v = hideable(v)\n", ""),

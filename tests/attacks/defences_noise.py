@@ -191,8 +191,8 @@ SAMPLES = (
     Defence(
         "an algorithm steps for those expected",
         PLAN,
-        "replace(counted(at, self.encoded_spec, at.n), session",
-        "replace(at, session",
+        "            counted(at, self.encoded_spec, at.n),\n",
+        "            at,\n",
     ),
     Defence(
         "a round knows that its sample is secret",
