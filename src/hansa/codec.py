@@ -33,6 +33,7 @@ from .errors import ProtocolError
 
 Array = NDArray[Any]
 Frame = bytes | memoryview
+Buffer = bytes | bytearray | mmap.mmap
 
 DEPTH = 32  # values within values
 TEXT = 2**26  # characters of JSON
@@ -101,16 +102,17 @@ def loads(data: bytes, size: int = SIZE) -> Any:
     return read(bytearray(data), size)
 
 
-def read(source: Path | bytearray | mmap.mmap, size: int = SIZE) -> Any:
-    """The value in a file, a map or a buffer; ProtocolError where there is none, or more than `size` bytes of it.
+def read(source: Path | Buffer, size: int = SIZE, head: int = HEAD) -> Any:
+    """The value in a file or a buffer; ProtocolError where there is none.
 
-    Its arrays are views of what is read. That of a file is mapped: what is written to an array stays in this process.
+    There may be `size` bytes of it, `head` of them before the arrays. Arrays are views of what is read, and a file is
+    mapped: what is written to its arrays stays in this process.
     """
     if isinstance(source, Path):
         source = _mapped(source)
     _check_size(len(source), size)
     try:
-        text, layout, start = _layout(source)
+        text, layout, start = _layout(source, head)
         arrays = dict[str, Array]()
         for name, (code, shape) in layout.items():
             arrays[name] = np.ndarray(shape, code, source, start)
@@ -120,10 +122,10 @@ def read(source: Path | bytearray | mmap.mmap, size: int = SIZE) -> Any:
     return decode(text, arrays)
 
 
-def _mapped(path: Path) -> bytearray | mmap.mmap:
+def _mapped(path: Path) -> Buffer:
     with open(path, "rb") as file:
         if not path.stat().st_size:
-            return bytearray()  # nothing cannot be mapped
+            return b""  # nothing cannot be mapped
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
 
 
@@ -155,9 +157,11 @@ def _head(text: str, layout: Layout) -> bytes:
     return len(words).to_bytes(8, "little") + words
 
 
-def _layout(data: bytearray | mmap.mmap) -> tuple[str, Layout, int]:
+def _layout(data: Buffer, most: int) -> tuple[str, Layout, int]:
     """The JSON of a value, its arrays, and where they begin; an error unless these are the very bytes of `frames`."""
-    start = 8 + min(int.from_bytes(data[:8], "little"), HEAD)
+    start = 8 + int.from_bytes(data[:8], "little")
+    if start > 8 + most:
+        raise ValueError(f"{start - 8:,} bytes come before its arrays, and there may be {most:,}")
     head = bytes(data[:start])
     entries = dict(json.loads(head[8:]))
     text = str(entries.pop("__metadata__")["hansa"])
