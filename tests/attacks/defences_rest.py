@@ -166,4 +166,29 @@ WORKERS = (
     ),
 )
 
-REST = (*PROGRAMS, *STORES, *WORKERS)
+MESSAGES = (
+    Defence(
+        "a reply is no larger than it may be",
+        "messages.py",
+        "codec.read(data, most, HEAD)",
+        "codec.read(data, codec.SIZE, HEAD)",
+    ),
+    Defence("the head of a reply is short", "messages.py", "codec.read(data, most, HEAD)", "codec.read(data, most)"),
+    Defence(
+        "a message has its fields and no others",
+        "messages.py",
+        "if not isinstance(message, dict) or message.keys() != fields.keys():",
+        "if not isinstance(message, dict):",
+        ends="TypeError|KeyError",
+    ),
+    Defence("a field keeps to its bound", "messages.py", "if not fits(message[name]):", NEVER),
+    Defence("who is named is in the sum", "messages.py", "if self.body is not None and len(self.who) != said:", NEVER),
+    Defence(
+        "a sum has the parts of a sum",
+        "sums.py",
+        "if not more and whole and (real or words) and 0 < since < CARRY and since <= count < MOST:",
+        "if True:",
+    ),
+)
+
+REST = (*PROGRAMS, *STORES, *WORKERS, *MESSAGES)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..crypto.keys import PrivateKey
 from ..errors import Kind, PlanError, RoundError
+from ..messages import largest
 from ..spec import Spec, Vector
 from ..sums import Total
 from ..transforms import Context, Decoder, Mean
@@ -55,6 +56,13 @@ class Aggregator:
     def plan(self, spec: Spec) -> Spec:
         """What is known of the sum; PlanError where such vectors cannot be aggregated this way."""
         return spec
+
+    def largest_reply(self, spec: Spec, turn: int) -> int:
+        """How many bytes a client's answer has at most, as `Reply.encode` writes it: here one encoded vector.
+
+        A transport takes no more of what it does not know yet.
+        """
+        return largest(np.zeros(spec.size, spec.word))
 
     def shortfall(self, n: int) -> str:
         """Why n clients are too few for what the aggregator promises, or nothing."""

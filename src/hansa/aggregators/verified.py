@@ -23,9 +23,10 @@ import numpy as np
 from ..codec import fingerprint
 from ..crypto import vdaf
 from ..crypto.bundle import Bundle
-from ..crypto.keys import PrivateKey, seal
+from ..crypto.keys import SEALED, PrivateKey, seal
 from ..errors import PlanError, ProtocolError, RoundError, number
 from ..known import own
+from ..messages import largest
 from ..rand import Key
 from ..spec import Noise, Spec, Vector
 from ..transforms import Context, Decoder, Mean
@@ -98,6 +99,17 @@ class VerifiedSum(Aggregator):
         order = [parts[list(step).index(name)] for name in spec.blocks]
         kind: Literal["discrete gaussian", "unknown"] = "discrete gaussian" if own(self) else "unknown"
         return spec.replace(noise=Noise(self.noise, by="aggregators", kind=kind, parts=tuple(order), step=step))
+
+    def largest_reply(self, spec: Spec, turn: int) -> int:
+        """How many bytes a client's report has at most."""
+        sizes = [part.sum.sizes for part in self._claims(spec, b"")]
+        report = {
+            "nonce": bytes(vdaf.NONCE),
+            "public": [bytes(one.public) for one in sizes],
+            "leader": [bytes(one.leader) for one in sizes],
+            "sealed": [[bytes(one.helper + SEALED) for one in sizes] for _ in self.parties],
+        }
+        return largest(report)
 
     def _check(self) -> None:
         named = isinstance(self.helpers, tuple) and all(
