@@ -191,4 +191,14 @@ MESSAGES = (
     ),
 )
 
-REST = (*PROGRAMS, *STORES, *WORKERS, *MESSAGES)
+GATEWAYS = (
+    Defence(
+        "a sum fits the plan",
+        "loops/channel.py",
+        "if isinstance(reply.body, Total) and reply.body.fits(self.wire):",
+        "if isinstance(reply.body, Total):",
+        ends="ValueError|TypeError|IndexError|UFuncTypeError",
+    ),
+)
+
+REST = (*PROGRAMS, *STORES, *WORKERS, *MESSAGES, *GATEWAYS)

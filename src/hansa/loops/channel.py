@@ -76,12 +76,12 @@ class ServerChannel:
         self._send(dict.fromkeys(cohort), fold=True)
         total, participants = Total(), list[str]()
         for reply in self._replies(set(cohort)):
-            if isinstance(reply.body, Total):
+            if isinstance(reply.body, Total) and reply.body.fits(self.wire):
                 total.merge(reply.body)
             elif self.wire.fits(reply.body):
                 total.add(reply.body)
             else:
-                self.exclude(reply.who[0], NO_VECTOR)
+                self.excluded |= dict.fromkeys(reply.who, NO_VECTOR)
                 continue
             participants += reply.who
         return total, sorted(participants)
