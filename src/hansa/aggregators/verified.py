@@ -23,7 +23,7 @@ import numpy as np
 from ..codec import fingerprint
 from ..crypto import vdaf
 from ..crypto.bundle import Bundle
-from ..crypto.keys import SEALED, PrivateKey, seal
+from ..crypto.keys import PrivateKey, seal
 from ..errors import PlanError, ProtocolError, RoundError, number
 from ..known import own
 from ..messages import largest
@@ -35,7 +35,7 @@ from ..transforms.noise import shares
 from ..transforms.scale import bounding
 from . import Aggregator, Channel, Contribute, Conversation
 from .claims import Claim, Integers, Norm, Range, claims
-from .share import UNOPENED, Report, Share
+from .share import UNOPENED, Report, Share, longest
 
 SECRET = 32  # bytes of the key that proofs are checked with, and of a challenge
 BATCH, MOST = 2**28, 256  # bytes of reports that are checked at a time, and how many
@@ -102,14 +102,7 @@ class VerifiedSum(Aggregator):
 
     def largest_reply(self, spec: Spec, turn: int) -> int:
         """How many bytes a client's report has at most."""
-        sizes = [part.sum.sizes for part in self._claims(spec, b"")]
-        report = {
-            "nonce": bytes(vdaf.NONCE),
-            "public": [bytes(one.public) for one in sizes],
-            "leader": [bytes(one.leader) for one in sizes],
-            "sealed": [[bytes(one.helper + SEALED) for one in sizes] for _ in self.parties],
-        }
-        return largest(report)
+        return largest(longest(self._claims(spec, b""), len(self.parties)))
 
     def _check(self) -> None:
         named = isinstance(self.helpers, tuple) and all(
