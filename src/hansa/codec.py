@@ -105,8 +105,8 @@ def loads(data: bytes, size: int = SIZE) -> Any:
 def read(source: Path | Buffer, size: int = SIZE, head: int = HEAD) -> Any:
     """The value in a file or a buffer; ProtocolError where there is none.
 
-    There may be `size` bytes of it, `head` of them before the arrays. Arrays are views of what is read, and a file is
-    mapped: what is written to its arrays stays in this process.
+    There may be `size` bytes of it, `head` of them before the arrays. Arrays are views of what is
+    read, and a file is mapped: what is written to its arrays stays in this process.
     """
     if isinstance(source, Path):
         source = _mapped(source)
@@ -131,19 +131,20 @@ def _mapped(path: Path) -> Buffer:
 
 def _check_size(found: int, size: int) -> None:
     if found > size:
-        raise ProtocolError(f"A message of {found:,} bytes came.", f"No more than {size:,} are expected here.")
+        why = f"No more than {size:,} are expected here."
+        raise ProtocolError(f"A message of {found:,} bytes came.", why)
 
 
-Layout = dict[str, tuple[str, tuple[int, ...]]]  # name → type and shape of an array, in the order of the arrays
+Layout = dict[str, tuple[str, tuple[int, ...]]]  # name → type and shape, in the order of the arrays
 
 
 def _order(codes: Mapping[str, str]) -> list[str]:
-    """Names in the order of safetensors: wide types first, so that every array is aligned; then by name."""
+    """Names in the order of safetensors: wide types first, so that arrays are aligned; then by name."""
     return sorted(codes, key=lambda name: (-RANK[codes[name]], name))
 
 
 def _head(text: str, layout: Layout) -> bytes:
-    """What stands before the arrays: its own length, and as JSON the metadata and where each array lies."""
+    """What stands before the arrays: its length, and as JSON the metadata and where each array lies."""
     entries: dict[str, Any] = {"__metadata__": {"hansa": text}}
     end = 0
     for name, (code, shape) in layout.items():
@@ -153,20 +154,22 @@ def _head(text: str, layout: Layout) -> bytes:
     words = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     words += b" " * (-len(words) % 8)
     if len(words) > HEAD:
-        raise ProtocolError(f"The value has {len(words):,} bytes beside its arrays.", f"There may be {HEAD:,}.")
+        found = f"The value has {len(words):,} bytes beside its arrays."
+        raise ProtocolError(found, f"There may be {HEAD:,}.", "Put numbers into arrays.")
     return len(words).to_bytes(8, "little") + words
 
 
 def _layout(data: Buffer, most: int) -> tuple[str, Layout, int]:
-    """The JSON of a value, its arrays, and where they begin; an error unless these are the very bytes of `frames`."""
+    """The JSON of a value, its arrays, and where they begin; an error unless `frames` gives these bytes."""
     start = 8 + int.from_bytes(data[:8], "little")
     if start > 8 + most:
         raise ValueError(f"{start - 8:,} bytes come before its arrays, and there may be {most:,}")
     head = bytes(data[:start])
     entries = dict(json.loads(head[8:]))
     text = str(entries.pop("__metadata__")["hansa"])
-    layout: Layout = {name: (TYPES[one["dtype"]], _shape(one["shape"])) for name, one in entries.items()}
-    if list(layout) != _order({name: code for name, (code, _) in layout.items()}) or head != _head(text, layout):
+    codes = {name: TYPES[one["dtype"]] for name, one in entries.items()}
+    layout = {name: (codes[name], _shape(one["shape"])) for name, one in entries.items()}
+    if list(layout) != _order(codes) or head != _head(text, layout):
         raise ValueError("its head is not as hansa writes it")
     found = len(data) - start
     told = sum(np.dtype(code).itemsize * math.prod(shape) for code, shape in layout.values())

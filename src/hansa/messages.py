@@ -1,7 +1,7 @@
 """Messages: what the server asks of some clients, and what comes back; and both as bytes.
 
-A message is a value of hansa.codec: a dict that names its form, and every field of the message once. Each field has a
-bound, and what is no such message is refused.
+A message is a value of hansa.codec: a dict that names its form, and every field of the message
+once. Each field has a bound, and what is no such message is refused.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ NAME = 256  # characters of a party's name, of a digest, and of the name of a ru
 PARTIES = 2**20  # that one message names
 LARGEST = 2**63 - 1  # number of a round, session or turn
 HEAD = 2**22  # bytes of a reply before its arrays
+
+Fields = dict[str, Callable[[Any], bool]]  # what each field of a message must be
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Request:
 
     @classmethod
     def decode(cls, data: Path | Buffer, most: int = codec.SIZE) -> Request:
-        """The request in a file or a buffer of at most so many bytes; ProtocolError where there is none."""
+        """The request in so many bytes at most, of a file or a buffer; else ProtocolError."""
         fields = _checked(codec.read(data, most), OF_REQUEST, "request")
         fields.pop("hansa")
         return cls(**fields)
@@ -114,7 +116,7 @@ class Reply:
 
     @classmethod
     def decode(cls, data: Path | Buffer, most: int) -> Reply:
-        """The reply in a file or a buffer of at most so many bytes; ProtocolError where there is none.
+        """The reply in so many bytes at most, of a file or a buffer; else ProtocolError.
 
         `Aggregator.largest_reply` says how many an honest client's answer has.
         """
@@ -132,16 +134,17 @@ class Reply:
             raise _refused("reply", "why", "It has a body, or the kind of reason why not.")
         said = self.body.count if isinstance(self.body, Total) else 1
         if self.body is not None and len(self.who) != said:
-            raise _refused("reply", "who", "A message is that of one party, and a sum that of all who are named.")
+            why = "A message is that of one party, and a sum that of all who are named."
+            raise _refused("reply", "who", why)
 
 
 def largest(body: Any) -> int:
-    """How many bytes one party's reply with such a body has where its numbers and its name are the longest."""
+    """Bytes of one party's reply with such a body where its numbers and its name are the longest."""
     longest = Reply(LARGEST, LARGEST, ("\U0001f600" * NAME,), body)
     return sum(map(len, longest.encode()))
 
 
-def _checked(message: Any, fields: Mapping[str, Callable[[Any], bool]], kind: str) -> dict[str, Any]:
+def _checked(message: Any, fields: Fields, kind: str) -> dict[str, Any]:
     """A message that has these fields, each within its bounds; ProtocolError for any other."""
     if not isinstance(message, dict) or message.keys() != fields.keys():
         raise _refused(kind, "fields", f"It has {', '.join(fields)}, and no others.")
@@ -199,7 +202,7 @@ def _is_anything(found: Any) -> bool:
     return True
 
 
-OF_REQUEST: dict[str, Callable[[Any], bool]] = {
+OF_REQUEST: Fields = {
     "hansa": _is(REQUEST),
     "plan": _is_name,
     "round": _is_number,
@@ -211,7 +214,7 @@ OF_REQUEST: dict[str, Callable[[Any], bool]] = {
     "fold": _is_flag,
     "run": _is_word,
 }
-OF_REPLY: dict[str, Callable[[Any], bool]] = {
+OF_REPLY: Fields = {
     "hansa": _is(REPLY),
     "session": _is_number,
     "round": _is_number,

@@ -34,14 +34,16 @@ def stepped(
 ) -> tuple[Vector, ServerState]:
     """The step of an optimizer, into the memory of delta where that may be overwritten.
 
-    Those of hansa move each coordinate by itself, and so a block at a time; a stranger's moves all at once.
+    Those of hansa move each coordinate by itself, and so a block at a time; a stranger's moves all
+    at once.
     """
     if not own(optimizer):
         return optimizer.step(x, delta, memo)
     out = delta if overwrite else np.empty_like(x)
     after = {name: np.empty_like(v) for name, v in memo.items()}
     for place in blocks(len(x)):
-        out[place], moved = optimizer.step(x[place], delta[place], {name: v[place] for name, v in memo.items()})
+        before = {name: v[place] for name, v in memo.items()}
+        out[place], moved = optimizer.step(x[place], delta[place], before)
         for name, v in moved.items():
             after[name][place] = v
     return out, after

@@ -278,10 +278,10 @@ class Plan:
         vector, transforms = received
         mean = self.spec.unpack(vector)
         optimizer = getattr(self.algorithm, "server", self.algorithm)
-        ours = all(map(own, (*self.pipe, self.aggregator, self.algorithm, optimizer)))  # a stranger may keep the mean
-        outside = replace(
-            counted(at, self.encoded_spec, at.n), session=at.session.outside(), key=at.session.repeats, overwrite=ours
-        )
+        pieces = (*self.pipe, self.aggregator, self.algorithm, optimizer)
+        ours = all(map(own, pieces))  # a stranger may keep the mean
+        outside = replace(counted(at, self.encoded_spec, at.n), session=at.session.outside())
+        outside = replace(outside, key=at.session.repeats, overwrite=ours)
         trained, statistics = self.model.trainable, np.empty(0)
         if self._carried:
             whole = slice(self.spec.slice("delta").start, self.spec.slice(STATISTICS).stop)

@@ -139,7 +139,7 @@ class Spec:
 
     @property
     def word(self) -> np.dtype[Any]:
-        """The type of the vector's numbers: float64, or the words in which its integers are added mod 2ᵇ."""
+        """The type of its numbers: float64, or the words in which integers are added mod 2ᵇ."""
         return np.dtype(np.float64) if self.space == "real" else word(self.sum_facts.modulus)
 
     @property

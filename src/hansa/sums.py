@@ -39,7 +39,7 @@ log = logging.getLogger("hansa")
 class Total:
     """A running sum: of reals, equal bytes for any order and grouping; of words of b bits, mod 2ᵇ.
 
-    Words are uint16, uint32 or uint64. What is added to one sum has one length, and words one width.
+    Words are uint16, uint32 or uint64. What is added has one length, and words have one width.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Total:
         self._since = 0  # vectors added since the last carry
 
     def add(self, v: Vector) -> None:
-        """Add one vector: of reals, or of words; ValueError where it does not belong to the others."""
+        """Add one vector, of reals or of words; ValueError where it does not belong to the others."""
         words = v.dtype in WORDS
         if self._coarse is None:
             self._coarse = np.zeros(v.shape, v.dtype if words else np.float64)
@@ -97,17 +97,16 @@ class Total:
 
     def parts(self) -> dict[str, Any]:
         """All that it holds, as plain values."""
-        return {"count": self.count, "since": self._since, "coarse": self._held(), "fine": self._fine}
+        halves = {"coarse": self._held(), "fine": self._fine}
+        return {"count": self.count, "since": self._since, **halves}
 
     @classmethod
     def of(cls, parts: Any) -> Self:
         """The total that holds these parts; ProtocolError where none does."""
         match parts:
-            case {"count": int(count), "since": int(since), "coarse": np.ndarray() as coarse, "fine": fine, **more}:
-                real = _is_vector(coarse, np.float64) and _is_vector(fine, np.float64) and coarse.shape == fine.shape
-                words = coarse.ndim == 1 and coarse.dtype in WORDS and fine is None
-                whole = type(count) is type(since) is int
-                if not more and whole and (real or words) and 0 < since < CARRY and since <= count < MOST:
+            case {"count": count, "since": since, "coarse": coarse, "fine": fine, **more} if not more:
+                counts = type(count) is type(since) is int and 0 < since <= count < MOST
+                if counts and since < CARRY and _are_halves(coarse, fine):
                     total = cls()
                     total.count, total._since = count, since
                     total._coarse, total._fine = coarse, fine
@@ -133,13 +132,20 @@ class Total:
 
 
 def _alike(held: Vector, shape: tuple[int, ...], kind: np.dtype[Any]) -> None:
-    """ValueError where vectors of another shape or kind would be added: a shorter one would be broadcast."""
+    """ValueError where vectors of another shape or kind would be added."""
     if held.shape != shape or held.dtype != kind:
-        raise ValueError(f"{kind}{list(shape)} cannot be broadcast into a sum of {held.dtype}{list(held.shape)}")
+        into = f"a sum of {held.dtype}{list(held.shape)}"
+        raise ValueError(f"{kind}{list(shape)} cannot be broadcast into {into}")
 
 
-def _is_vector(found: Any, kind: type) -> bool:
-    return isinstance(found, np.ndarray) and found.ndim == 1 and found.dtype == kind
+def _are_halves(coarse: Any, fine: Any) -> bool:
+    """Are these the two vectors of a sum of reals, or the one of a sum of words?"""
+    if not isinstance(coarse, np.ndarray) or coarse.ndim != 1:
+        return False
+    if fine is None:
+        return coarse.dtype in WORDS
+    real = isinstance(fine, np.ndarray) and coarse.dtype == fine.dtype == np.float64
+    return real and coarse.shape == fine.shape
 
 
 def _add_real(v: Vector, coarse: Vector, fine: Vector) -> None:
@@ -151,7 +157,7 @@ def _add_real(v: Vector, coarse: Vector, fine: Vector) -> None:
         library.add(*places, v.size, COARSE, FINE)
         return
     for place in blocks(len(v)):  # also for what cannot be added, about which NumPy says why
-        part = np.add(v[place], COARSE, dtype=np.float64)  # one array for h, then l: what is summed stays in cache
+        part = np.add(v[place], COARSE, dtype=np.float64)  # h, and then l in the same memory
         part -= COARSE
         coarse[place] += part
         np.subtract(v[place], part, out=part)

@@ -189,7 +189,10 @@ SAMPLES = (
     Defence("a sum over nobody steps", RULES, "mean = decode(nothing, 0) if encoded.hidden else None", "mean = None"),
     Defence("a mean is over those expected", TRANSFORMS, "if encoded.hidden:", NEVER, ends="ZeroDivisionError"),
     Defence(
-        "an algorithm steps for those expected", PLAN, "counted(at, self.encoded_spec, at.n), session", "at, session"
+        "an algorithm steps for those expected",
+        PLAN,
+        "replace(counted(at, self.encoded_spec, at.n), session",
+        "at, session",
     ),
     Defence(
         "a round knows that its sample is secret",

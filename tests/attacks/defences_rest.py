@@ -186,7 +186,7 @@ MESSAGES = (
     Defence(
         "a sum has the parts of a sum",
         "sums.py",
-        "if not more and whole and (real or words) and 0 < since < CARRY and since <= count < MOST:",
+        "if counts and since < CARRY and _are_halves(coarse, fine):",
         "if True:",
     ),
 )

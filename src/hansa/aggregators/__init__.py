@@ -58,7 +58,7 @@ class Aggregator:
         return spec
 
     def largest_reply(self, spec: Spec, turn: int) -> int:
-        """How many bytes a client's answer has at most, as `Reply.encode` writes it: here one encoded vector.
+        """Bytes of a client's answer, at most, as `Reply.encode` writes it: here one encoded vector.
 
         A transport takes no more of what it does not know yet.
         """

@@ -60,7 +60,10 @@ class Algorithm(Protocol):
         ...
 
     def step(self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context) -> tuple[Vector, ServerState]:
-        """The next model from the mean of `at.n` clients out of `at.population`, which `at.overwrite` gives away."""
+        """The next model from the mean of `at.n` clients out of `at.population`.
+
+        Where `at.overwrite`, it may be made in the memory of the mean.
+        """
         ...
 
 

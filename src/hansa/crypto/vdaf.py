@@ -36,7 +36,7 @@ class State:
 
 
 class Sizes(NamedTuple):
-    """Bytes of a report's public share, and of the input shares of the leader and of each helper."""
+    """Bytes of a report's public share, and of the input shares of leader and helpers."""
 
     public: int
     leader: int

@@ -46,7 +46,7 @@ def write(path: Path, frames: Iterable[Frame]) -> None:
 
 
 def add(folder: Path, round: int, kind: str, frames: Iterable[Frame]) -> tuple[str, str]:
-    """Put bytes into a new file of a run, hashed on their way: its name, and their SHA-256 in hex."""
+    """Put bytes into a new file of a run, hashed on their way; its name, and their SHA-256."""
     part = folder / PART.format(round=round, kind=kind)
     with _whole(part):
         sha256 = _put(part, frames)
@@ -144,7 +144,7 @@ def read(path: Path, sha256: str, instead: str) -> bytearray:
     """The bytes at `path`; StoreError where they are not those that were written."""
     try:
         with open(path, "rb") as file:
-            data = bytearray(os.fstat(file.fileno()).st_size)  # no map: what was hashed must not change any more
+            data = bytearray(os.fstat(file.fileno()).st_size)  # in a map it could change once it is hashed
             file.readinto(data)
     except OSError as error:
         found, why = f"{path} cannot be read.", f"{error.strerror}."

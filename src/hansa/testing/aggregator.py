@@ -113,7 +113,7 @@ def _run(plan: Plan, parties: dict[str, Any], network: Network | None = None, ba
         )
         require(
             runtime.most <= most,
-            f"{aggregator!r}: a client's answer has {runtime.most} bytes; largest_reply() says {most} at most.",
+            f"{aggregator!r}: a client's answer may have {runtime.most} bytes; largest_reply() says {most} at most.",
         )
     return state
 

@@ -52,7 +52,7 @@ class Context:
     n: int = 1  # vectors in the sum, or as many as are expected where that is a secret; known to the server only
     population: int = 1  # clients in the roster; known to the server only
     memo: Any = None  # what the transform has learnt; public, sent to clients with the model
-    overwrite: bool = False  # may `decode` or `step` write into what it is given? Nobody else holds it, then
+    overwrite: bool = False  # may `decode` and `step` write into what they are given?
 
     @property
     def round(self) -> int:
@@ -165,7 +165,7 @@ class Decoder:
         return self.pipe.specs[0]
 
     def __call__(self, total: Vector, n: int, overwrite: bool = False) -> Mean:
-        """The decoded mean of `n` vectors that add up to `total`, which may be overwritten where nobody needs it."""
+        """The decoded mean of `n` vectors that add up to `total`, which may be given away."""
         at = counted(self.at, self.pipe.specs[-1], n)
         return self.pipe.decode(total, replace(at, overwrite=overwrite))
 

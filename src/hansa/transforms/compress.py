@@ -133,7 +133,8 @@ class Quantize(Transform):
                 f"The sum holds {most} of them for certain, and more may have wrapped around.",
                 "Sample fewer clients, or quantise to fewer bits.",
             )
-        decoded = total.view(np.float64) if at.overwrite and total.itemsize == 8 else np.empty(total.shape)
+        same = at.overwrite and total.itemsize == 8
+        decoded = total.view(np.float64) if same else np.empty(total.shape)
         unused = total.itemsize * 8 - self._modulus
         signed = np.dtype(f"i{total.itemsize}")
         for name in at.spec.blocks:
