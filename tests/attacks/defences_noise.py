@@ -192,7 +192,7 @@ SAMPLES = (
         "an algorithm steps for those expected",
         PLAN,
         "replace(counted(at, self.encoded_spec, at.n), session",
-        "at, session",
+        "replace(at, session",
     ),
     Defence(
         "a round knows that its sample is secret",
