@@ -41,7 +41,7 @@ SUMS = [
     (h.Sum(), (h.Clip(1.0, side=10.0), h.Weigh("one"), h.Quantize(16, of="sum", clients=20))),
     (h.Median(), FEW),
     (h.VerifiedSum(), FEW),
-    (h.VerifiedSum(helpers=("auditor", "registry"), noise=1.0), (*FEW, h.Quantize(16))),
+    (h.VerifiedSum(helpers=("auditor", "registry"), noise=0.01), (*FEW, h.Quantize(16))),
 ]
 
 
