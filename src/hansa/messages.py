@@ -1,16 +1,31 @@
-"""Messages: what the server asks of some clients, what comes back, and when it counts."""
+"""Messages: what the server asks of some clients, what comes back, and when it counts; as bytes, too.
+
+A message is a value of hansa.codec: a dict that names its form, and every field of the message
+once. Each field has a bound, and what is no such message is refused.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from .codec import dumps
+from . import codec
+from .codec import Buffer, Frame
 from .errors import KINDS, Kind, ProtocolError
+from .sums import Total
+
+REQUEST = "hansa request 1"  # the form that a message has; another number is another form
+REPLY = "hansa reply 1"
+NAME = 256  # characters of a party's name, of a digest, and of the name of a run
+PARTIES = 2**20  # that one message names
+LARGEST = 2**63 - 1  # number of a round, session or turn
+HEAD = 2**22  # bytes of a reply before its arrays
+
+Fields = dict[str, Callable[[Any], bool]]  # what each field of a message must be
 
 
 class SessionId(NamedTuple):
@@ -40,8 +55,8 @@ class Request:
     @cached_property
     def task(self) -> bytes:
         """SHA-256 of plan, round, session and what all are told; computed once for all who are asked in one process."""
-        broadcast = hashlib.sha256(dumps(self.broadcast)).digest()
-        return hashlib.sha256(dumps((self.plan, self.round, *self.session, broadcast))).digest()
+        broadcast = codec.fingerprint(self.broadcast)
+        return codec.fingerprint((self.plan, self.round, *self.session, broadcast))
 
     def question(self, who: str) -> bytes:
         """SHA-256 of all that one party is asked."""
@@ -49,7 +64,29 @@ class Request:
         if self.turn == 0 and body is None:
             return self.task
         task = self.task if self.turn == 0 else b""  # what all are told was said before
-        return hashlib.sha256(dumps((task, self.plan, self.round, *self.session, self.turn, body))).digest()
+        return codec.fingerprint((task, self.plan, self.round, *self.session, self.turn, body))
+
+    def encode(self) -> list[Frame]:
+        """Its bytes in parts, for all of its parties; of what is broadcast no copy is made."""
+        message = {
+            "hansa": REQUEST,
+            "plan": self.plan,
+            "round": self.round,
+            "session": tuple(self.session),
+            "broadcast": self.broadcast,
+            "bodies": dict(self.bodies),
+            "deadline": float(self.deadline),
+            "turn": self.turn,
+            "fold": self.fold,
+        }
+        return codec.frames(_checked(message, OF_REQUEST, "request"))
+
+    @classmethod
+    def decode(cls, data: Path | Buffer, most: int = codec.SIZE) -> Request:
+        """The request in so many bytes at most, of a file or a buffer; else ProtocolError."""
+        fields = _checked(codec.read(data, most), OF_REQUEST, "request")
+        fields.pop("hansa")
+        return cls(**fields | {"session": SessionId(*fields["session"])})
 
 
 @dataclass(frozen=True)
@@ -76,6 +113,52 @@ class Reply:
         """The reply to a request."""
         return cls(request.session, request.round, who, body, why, request.turn)
 
+    def encode(self) -> list[Frame]:
+        """Its bytes in parts; of its arrays no copy is made."""
+        self._check()
+        folded = isinstance(self.body, Total)
+        message = {
+            "hansa": REPLY,
+            "session": tuple(self.session),
+            "round": self.round,
+            "who": self.who,
+            "body": self.body.parts() if folded else self.body,
+            "why": self.why,
+            "turn": self.turn,
+            "folded": folded,
+        }
+        head, *arrays = codec.frames(_checked(message, OF_REPLY, "reply"))
+        if len(head) > HEAD:
+            raise ProtocolError(
+                f"A reply has {len(head):,} bytes beside its arrays.",
+                f"There may be {HEAD:,}.",
+                "Fold fewer clients, and put numbers into arrays.",
+            )
+        return [head, *arrays]
+
+    @classmethod
+    def decode(cls, data: Path | Buffer, most: int) -> Reply:
+        """The reply in so many bytes at most, of a file or a buffer; else ProtocolError.
+
+        `Aggregator.largest_reply` says how many an honest client's answer has.
+        """
+        fields = _checked(codec.read(data, most, HEAD), OF_REPLY, "reply")
+        fields.pop("hansa")
+        if fields.pop("folded"):
+            fields["body"] = Total.of(fields["body"])
+        reply = cls(**fields | {"session": SessionId(*fields["session"])})
+        reply._check()
+        return reply
+
+    def _check(self) -> None:
+        """ProtocolError where what it holds does not belong together."""
+        if (self.body is None) == (self.why == ""):
+            raise _refused("reply", "why", "It has a body, or the kind of reason why not.")
+        said = self.body.count if isinstance(self.body, Total) else 1
+        if self.body is not None and len(self.who) != said:
+            why = "A message is that of one party, and a sum that of all who are named."
+            raise _refused("reply", "who", why)
+
 
 @dataclass(frozen=True)
 class Begin:
@@ -93,3 +176,98 @@ class Settle:
 
 
 Message = Request | Begin | Settle
+
+
+NAMED = "\U0001f600" * NAME  # the longest name
+
+
+def largest(body: Any) -> int:
+    """Bytes of one party's reply with such a body where its numbers and its name are the longest."""
+    longest = Reply(SessionId(NAMED, LARGEST, LARGEST), LARGEST, (NAMED,), body, turn=LARGEST)
+    return sum(map(len, longest.encode()))
+
+
+def _checked(message: Any, fields: Fields, kind: str) -> dict[str, Any]:
+    """A message that has these fields, each within its bounds; ProtocolError for any other."""
+    if not isinstance(message, dict) or message.keys() != fields.keys():
+        raise _refused(kind, "fields", f"It has {', '.join(fields)}, and no others.")
+    for name, fits in fields.items():
+        if not fits(message[name]):
+            raise _refused(kind, name, "Every field has a type and a bound.")
+    return message
+
+
+def _refused(kind: str, name: str, why: str) -> ProtocolError:
+    """The error for a message that is none; it repeats nothing of it."""
+    found = f"A message is no {kind} of this version of hansa: its {name} cannot be."
+    return ProtocolError(found, why, "Look at the version of who has sent it.")
+
+
+def _is(form: str) -> Callable[[Any], bool]:
+    return lambda found: isinstance(found, str) and found == form
+
+
+def _is_name(found: Any) -> bool:
+    return isinstance(found, str) and 0 < len(found) <= NAME and found.isprintable()
+
+
+def _is_number(found: Any) -> bool:
+    return type(found) is int and 0 <= found <= LARGEST
+
+
+def _is_word(found: Any) -> bool:
+    return _is("")(found) or _is_name(found)
+
+
+def _is_session(found: Any) -> bool:
+    whole = isinstance(found, tuple) and len(found) == len(SessionId._fields)
+    return whole and _is_word(found[0]) and all(map(_is_number, found[1:]))
+
+
+def _are_parties(found: Any) -> bool:
+    names = isinstance(found, tuple) and 0 < len(found) <= PARTIES and all(map(_is_name, found))
+    return names and len(set(found)) == len(found)
+
+
+def _are_bodies(found: Any) -> bool:
+    return isinstance(found, dict) and _are_parties(tuple(found))
+
+
+def _is_duration(found: Any) -> bool:
+    return type(found) is float and found > 0
+
+
+def _is_flag(found: Any) -> bool:
+    return type(found) is bool
+
+
+def _is_reason(found: Any) -> bool:
+    return isinstance(found, str) and found in ("", *KINDS)
+
+
+def _is_anything(found: Any) -> bool:
+    """Any value of the codec: whom it is for knows what it must be."""
+    return True
+
+
+OF_REQUEST: Fields = {
+    "hansa": _is(REQUEST),
+    "plan": _is_name,
+    "round": _is_number,
+    "session": _is_session,
+    "broadcast": _is_anything,
+    "bodies": _are_bodies,
+    "deadline": _is_duration,
+    "turn": _is_number,
+    "fold": _is_flag,
+}
+OF_REPLY: Fields = {
+    "hansa": _is(REPLY),
+    "session": _is_session,
+    "round": _is_number,
+    "who": _are_parties,
+    "body": _is_anything,
+    "why": _is_reason,
+    "turn": _is_number,
+    "folded": _is_flag,
+}

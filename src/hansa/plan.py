@@ -19,7 +19,7 @@ from .messages import SessionId
 from .models import ClientModel, Model, TrainResult
 from .rand import Key
 from .sample import Everyone, Sample
-from .spec import Bound, Interval, Spec, SumFacts, Vector, ends
+from .spec import Bound, Interval, Spec, SumFacts, Vector, blocks, ends
 from .state import State
 from .training import Training
 from .transforms import Context, Decoder, Mean, Pipe, Session, Transform, counted
@@ -267,14 +267,20 @@ class Plan:
             )
         vector, transforms = received
         mean = self.spec.unpack(vector)
+        optimizer = getattr(self.algorithm, "server", self.algorithm)
+        pieces = (*self.pipe, self.aggregator, self.algorithm, optimizer)
+        ours = all(map(own, pieces))  # a stranger may keep the mean
+        outside = replace(counted(at, self.encoded_spec, at.n), session=at.session.outside())
+        outside = replace(outside, key=at.session.repeats, overwrite=ours)
+        trained, statistics = self.model.trainable, np.empty(0)
         if self._carried:
-            mean["delta"] = np.concatenate([mean["delta"], mean.pop(STATISTICS)])
-        outside = replace(counted(at, self.encoded_spec, at.n), session=at.session.outside(), key=at.session.repeats)
+            whole = slice(self.spec.slice("delta").start, self.spec.slice(STATISTICS).stop)
+            statistics = np.maximum(state.x[trained:] + mean.pop(STATISTICS), self.model.domain)
+            mean["delta"] = vector[whole]
         x, memo = self.algorithm.step(state.x, state.memo, mean, outside)
         if self._carried:
-            trained = self.model.trainable
-            statistics = np.maximum(state.x[trained:] + mean["delta"][trained:], self.model.domain)
-            x = np.concatenate([x[:trained], statistics])
+            x = x if ours else x.copy()
+            x[trained:] = statistics
         metrics = {name: self._report(name, float(mean[name].flat[0])) for name in self.reported}
         return State(state.round + 1, x, memo, transforms, metrics, tuple(participants), **told)
 
@@ -292,7 +298,7 @@ class Plan:
         if received is None or told:
             return f"{len(set(participants))} answered, {self.sample.quorum} needed"
         mean = self.spec.unpack(received[0])
-        bad = [name for name, part in mean.items() if name not in self.reported and not np.isfinite(part).all()]
+        bad = [name for name, part in mean.items() if name not in self.reported and not _finite(part)]
         return f"the mean {' and '.join(bad)} holds NaN or infinity; Finite() keeps who says so out" if bad else ""
 
 
@@ -305,6 +311,11 @@ EXAMPLES = {
     "sample": "Uniform(10)",
 }
 ALGORITHM = ("plan", "blocks", "side", "start", "broadcast", "client", "step")
+
+
+def _finite(v: Vector) -> bool:
+    """Is every number of a vector, or of many, finite?"""
+    return all(np.isfinite(v[..., place]).all() for place in blocks(v.shape[-1]))
 
 
 def _check_statistics(plan: Plan) -> None:

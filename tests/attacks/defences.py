@@ -82,6 +82,12 @@ AGGREGATORS = (
     Defence("a report is bound to the cohort", VERIFIED, ', opening["cohort"])', ")"),
     Defence(
         "a report is sealed with its client",
+        VERIFIED,
+        "fingerprint((binding, who, nonce,",
+        "fingerprint((binding, nonce,",
+    ),
+    Defence(
+        "a report is sealed with its client",
         REPORTS,
         "dumps((self.binding, who, nonce, public, helper",
         "dumps((self.binding, nonce, public, helper",
@@ -251,13 +257,16 @@ ROUNDS = (
     Defence(
         "nothing is unpickled",
         "codec.py",
-        "arrays = safetensors.load(data)",
-        'arrays = __import__("pickle").loads(data)',
+        "    entries = dict(json.loads(head[8:]))\n",
+        '    entries = dict(__import__("pickle").loads(data))\n',
     ),
     Defence("a message is not too deep", "codec.py", "if depth > DEPTH:", NEVER),
-    Defence("a message is not too long", "codec.py", "if len(data) > size:", NEVER),
+    Defence("a message is not too long", "codec.py", "if found > size:", NEVER),
     Defence("every array is named", "codec.py", "if left:\n", "if False:\n"),
-    Defence("files have their fingerprint", "store/files.py", "if fingerprint(data) == sha256:", "if True:"),
+    Defence("a head is as hansa writes it", "codec.py", " or head != _head(text, layout):", ":"),
+    Defence(
+        "files have their fingerprint", "store/files.py", "if hashlib.sha256(data).hexdigest() == sha256:", "if True:"
+    ),
     Defence(
         "a run is locked",
         "store/files.py",
@@ -270,8 +279,8 @@ PRIVACY = (
     Defence(
         "the server draws Gaussian noise",
         NOISE,
-        "return total + self._beside(total, at) if self.by",
-        "return total if self.by",
+        '        if self.by != "server":\n            return total\n',
+        "        if True:\n            return total\n",
     ),
     Defence(
         "clients draw real noise", NOISE, 'return v if self.by == "server" else v + self._beside(v, at)', "return v"
@@ -279,7 +288,7 @@ PRIVACY = (
     Defence(
         "clients draw whole numbers",
         DISCRETE,
-        "modulo(v + self._beside(v, at), at.spec.sum_facts.modulus)",
+        "modulo(self._added(v, at), at.spec.sum_facts.modulus)",
         "modulo(v, at.spec.sum_facts.modulus)",
     ),
     Defence("NaN is hidden", NOISE, "        v = hideable(v)\n", ""),

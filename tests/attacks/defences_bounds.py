@@ -20,8 +20,8 @@ BOUNDS = (
     Defence(
         "statistics stay in their domain",
         PLAN,
-        'statistics = np.maximum(state.x[trained:] + mean["delta"][trained:], self.model.domain)',
-        'statistics = state.x[trained:] + mean["delta"][trained:]',
+        "statistics = np.maximum(state.x[trained:] + mean.pop(STATISTICS), self.model.domain)",
+        "statistics = state.x[trained:] + mean.pop(STATISTICS)",
     ),
     Defence(
         "statistics have a norm of their own",

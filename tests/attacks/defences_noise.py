@@ -22,10 +22,7 @@ STRANGE = (
         also=(("session=at.session.outside(), key=key)", "key=key)"),),
     ),
     Defence(
-        "noise of training is bound to what is remembered",
-        "parties/client.py",
-        '.child("memory", remembered.hexdigest())',
-        "",
+        "noise of training is bound to what is remembered", "parties/client.py", '.child("memory", remembered)', ""
     ),
     Defence("what was drawn stays drawn", "parties/memory.py", "again=self.named or not self.plan.binds", "again=True"),
     Defence(
@@ -88,7 +85,7 @@ SECRETS = (
     Defence(
         "an aggregator's noise is bound to who is in the sum",
         "aggregators/verified.py",
-        'key = key.child("noise", company.hexdigest())',
+        'key = key.child("noise", company.hex())',
         'key = key.child("noise")',
     ),
     Defence("correlated noise knows whose it is", CORRELATED, "if at.memo and at.memo[0][1] != _owner(at):", NEVER),

@@ -79,11 +79,12 @@ def test_a_block_of_that_name_is_taken() -> None:
 
 
 def test_a_slow_clients_statistics_count_as_little_as_its_weights() -> None:
-    from hansa.loops.buffered import _slower
+    from hansa.loops.buffered import _slowed
 
-    scale = _slower(h.Plan(SMALL, h.Scaffold()).spec, 3)
-    d = SMALL.size
-    assert (scale[:d] == 0.5).all() and (scale[d:] == 1.0).all()
+    spec, d = h.Plan(SMALL, h.Scaffold()).spec, SMALL.size
+    told = np.ones(spec.size)
+    slowed = _slowed(told, spec, 3)
+    assert (slowed[:d] == 0.5).all() and (slowed[d:] == 1.0).all() and (told == 1.0).all()
 
 
 # ── bounds ──

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from ..errors import Kind, PlanError, RoundError
+from ..messages import largest
 from ..spec import Spec, Vector
 from ..sums import Total
 from ..transforms import Context, Decoder, Mean
@@ -55,6 +56,13 @@ class Aggregator:
         """What is known of the sum; PlanError where such vectors cannot be aggregated this way."""
         return spec
 
+    def largest_reply(self, spec: Spec, turn: int) -> int:
+        """Bytes of a client's answer, at most, as `Reply.encode` writes it: here one encoded vector.
+
+        A transport takes no more of what it does not know yet.
+        """
+        return largest(np.zeros(spec.size, spec.word))
+
     def shortfall(self, n: int) -> str:
         """Why n clients are too few for what the aggregator promises, or nothing."""
         return ""
@@ -96,9 +104,9 @@ class Sum(Aggregator):
         """decode(Σ vᵢ)."""
         total, participants = channel.sum(cohort)
         if total.count:
-            return decode(total.value(), len(participants)), participants
+            return decode(total.release(), len(participants), overwrite=True), participants
         encoded = decode.pipe.specs[-1]
-        nothing = np.zeros(encoded.size, np.uint64 if encoded.space == "integer" else np.float64)
+        nothing = np.zeros(encoded.size, encoded.word)
         mean = decode(nothing, 0) if encoded.hidden else None  # where noise hides the sample, also an empty one
         return mean, participants
 

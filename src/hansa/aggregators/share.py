@@ -11,7 +11,8 @@ import numpy as np
 
 from ..crypto.bundle import Bundle
 from ..crypto.field import Elements
-from ..crypto.vdaf import State
+from ..crypto.keys import SEALED
+from ..crypto.vdaf import NONCE, State
 from ..errors import ProtocolError
 from .claims import Claim, Integers
 
@@ -22,6 +23,17 @@ SAID = (TWICE, UNOPENED, UNSIGNED)  # what a helper may say of a report; other w
 Report = tuple[
     str, bytes, list[bytes], list[bytes] | str
 ]  # who, nonce, public shares, input shares or why there are none
+
+
+def longest(parts: Sequence[Claim], helpers: int) -> dict[str, Any]:
+    """What a client says, as large as it can be: every report on these claims is as large."""
+    sizes = [part.sum.sizes for part in parts]
+    return {
+        "nonce": bytes(NONCE),
+        "public": [bytes(one.public) for one in sizes],
+        "leader": [bytes(one.leader) for one in sizes],
+        "sealed": [[bytes(one.helper + SEALED) for one in sizes] for _ in range(helpers)],
+    }
 
 
 class Share:

@@ -20,12 +20,13 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ..codec import dumps
+from ..codec import fingerprint
 from ..crypto import vdaf
 from ..crypto.bundle import Bundle
 from ..crypto.identity import Identity
 from ..errors import PlanError, ProtocolError, RoundError, number
 from ..known import own
+from ..messages import largest
 from ..rand import Key
 from ..spec import Noise, Spec, Vector
 from ..transforms import Context, Decoder, Mean
@@ -35,7 +36,7 @@ from ..transforms.scale import bounding
 from . import Aggregator, Channel, Contribute, Conversation
 from .claims import Claim, Integers, Norm, Range, claims
 from .reports import Reports, all_of, identified, unexpected
-from .share import Share
+from .share import Share, longest
 
 SECRET = 32  # bytes of the key that proofs are checked with, and of a challenge
 BATCH, MOST = 2**28, 256  # bytes of reports that are checked at a time, and how many
@@ -98,6 +99,10 @@ class VerifiedSum(Aggregator):
         order = [parts[list(step).index(name)] for name in spec.blocks]
         kind: Literal["discrete gaussian", "unknown"] = "discrete gaussian" if own(self) else "unknown"
         return spec.replace(noise=Noise(self.noise, by="aggregators", kind=kind, parts=tuple(order), step=step))
+
+    def largest_reply(self, spec: Spec, turn: int) -> int:
+        """How many bytes a client's report has at most."""
+        return largest(longest(self._claims(spec, b""), len(self.parties)))
 
     def _check(self) -> None:
         named = isinstance(self.helpers, tuple) and all(
@@ -167,7 +172,7 @@ class VerifiedSum(Aggregator):
     def _reports(self, at: Context, opening: dict[str, Any]) -> Reports:
         """The reports of one session, bound to its opening, and by `task` to plan and model."""
         bound = ("hansa VerifiedSum 1", at.session.task, opening["key"], opening["challenges"], opening["cohort"])
-        return Reports(hashlib.sha256(dumps(bound)).digest(), at.session.roster, self.parties)
+        return Reports(fingerprint(bound), at.session.roster, self.parties)
 
     def _claims(self, spec: Spec, binding: bytes) -> tuple[Claim, ...]:
         return claims(spec, self._aggregators, self.bound, self.noise > 0, binding)
@@ -222,7 +227,7 @@ class VerifiedSum(Aggregator):
         match (yield):
             case {"key": bytes(secret), "cohort": list(cohort)} if len(secret) == SECRET and all_of(cohort, str):
                 # the same to the same question, and to another cohort another one
-                challenge = at.key.child("challenge", hashlib.sha256(dumps((secret, cohort))).hexdigest()).secret
+                challenge = at.key.child("challenge", fingerprint((secret, cohort)).hex()).secret
             case _:
                 raise unexpected(at.who, "a key to check with, and the cohort")
         me, opening = self.parties.index(at.who) + 1, self._opening((yield challenge), at.who)
@@ -289,7 +294,7 @@ class VerifiedSum(Aggregator):
             part.read(reply, n, max(tail[name] for name in part.names))
             for part, reply in zip(parts, zip(*totals, strict=True), strict=True)
         ]
-        return decode(_vector(spec, parts, read), n), sorted(share.seen)
+        return decode(_vector(spec, parts, read), n, overwrite=True), sorted(share.seen)
 
     def _tell(self, channel: Channel, body: Any, kind: type) -> list[Any]:
         return self._ask(channel, dict.fromkeys(self.parties, body), kind)
@@ -335,8 +340,8 @@ class VerifiedSum(Aggregator):
 
     def _noise(self, spec: Spec, key: Key, share: Share) -> dict[str, Integers]:
         """One aggregator's noise on each block of the sum, in steps: other noise for another company."""
-        drawn, company = DiscreteGaussianNoise(self.noise), hashlib.sha256(dumps(sorted(share.seen)))
-        key = key.child("noise", company.hexdigest())
+        drawn, company = DiscreteGaussianNoise(self.noise), fingerprint(sorted(share.seen))
+        key = key.child("noise", company.hex())
         each = zip(spec.blocks, self.plan(spec).noise.parts, strict=False)  # no parts without noise
         return {name: drawn.draw(sigma, size, key.child(name)) for name, (size, _, sigma) in each}
 
@@ -373,11 +378,7 @@ class VerifiedSum(Aggregator):
 
 
 def _promise(secret: bytes, challenges: Sequence[bytes], cohort: Sequence[str]) -> dict[str, Any]:
-    return {
-        "key": hashlib.sha256(secret).digest(),
-        "challenges": list(challenges),
-        "cohort": hashlib.sha256(dumps(list(cohort))).digest(),
-    }
+    return {"key": hashlib.sha256(secret).digest(), "challenges": list(challenges), "cohort": fingerprint(list(cohort))}
 
 
 def _totals(end: Any, share: Share) -> list[bytes]:

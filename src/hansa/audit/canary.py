@@ -93,7 +93,7 @@ class RecordMean(Transform):
 
     def learn(self, total: Vector, at: Context) -> Vector:
         """The mean."""
-        return total
+        return total.copy()  # what is given may be overwritten later
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
+import numpy as np
+
 from ..aggregators import NO_VECTOR, Sum
 from ..errors import PlanError, RoundError, printable
 from ..messages import Reply, Request, SessionId
@@ -61,7 +63,7 @@ def buffered(
                 if idle > PATIENCE * len(office.roster):
                     raise RoundError(f"None of the last {idle} requests was answered.", _named(excluded), LOOK)
             else:
-                total.add(reply.body * _slower(plan.encoded_spec, state.round - asked))
+                total.add(_slowed(reply.body, plan.encoded_spec, state.round - asked))
                 participants, idle = [*participants, *reply.who], 0
         more: dict[str, Any] = {"population": len(office.roster), "memo": state.transforms, "n": size}
         at = plan.context(state.round, session_of(secret, number=state.round), secret=secret, **more)
@@ -138,15 +140,19 @@ def _idle(roster: Sequence[str], working: Collection[str], key: Key) -> str:
     return next(name for name in drawn if name not in working)
 
 
-def _slower(spec: Spec, staleness: int) -> Vector:
-    """s(τ) for Δ, of which the statistics are a part, and 1 for all else."""
-    return spec.spread(dict.fromkeys(("delta", *spec.statistics), (1 + staleness) ** -0.5), 1.0)
+def _slowed(v: Vector, spec: Spec, staleness: int) -> Vector:
+    """v with s(τ)·Δ, of which the statistics are a part."""
+    slowed: Vector = np.array(v, np.float64)
+    for name in {"delta", *spec.statistics} & spec.blocks.keys():
+        slowed[spec.slice(name)] *= (1 + staleness) ** -0.5
+    return slowed
 
 
 def _decoded(decode: Decoder, total: Total) -> tuple[Mean | None, str]:
     """The mean of all that is in a total, or why there is none."""
     try:
-        return decode(total.value(), total.count), ""
+        n = total.count
+        return decode(total.release(), n, overwrite=True), ""
     except RoundError as error:
         return None, printable(str(error))
 

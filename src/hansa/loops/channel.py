@@ -89,12 +89,12 @@ class ServerChannel:
         turn = self._send(dict.fromkeys(cohort), fold=True)
         total, participants = Total(), list[str]()
         for reply in self._replies(set(cohort), turn):
-            if isinstance(reply.body, Total):
+            if isinstance(reply.body, Total) and reply.body.fits(self.encoded):
                 total.merge(reply.body)
             elif self.encoded.fits(reply.body):
                 total.add(reply.body)
             else:
-                self.exclude(reply.who[0], NO_VECTOR)
+                self.excluded |= dict.fromkeys(reply.who, NO_VECTOR)
                 continue
             participants += reply.who
         return total, sorted(participants)
@@ -150,7 +150,7 @@ class ServerChannel:
             if reply.session != self.head.session or not asked or again:
                 continue  # from a round that is over, or heard before
             self._known |= {(who, reply.turn) for who in reply.who}
-            if self._journal:
+            if self._journal and reply.who:
                 self._journal.write(reply)
             return reply
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ..codec import dumps, loads
+from ..codec import SIZE, dumps, loads
 from ..messages import Reply, Request, SessionId
 from ..parties.book import database
-from ..sums import Total
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS heard (
@@ -50,14 +48,14 @@ class Journal:
 
     def write(self, reply: Reply, state: int = 0) -> None:
         """Write down what was heard, and on which state."""
-        row = (*reply.session, state, dumps(_outline(reply)))
+        row = (*reply.session, state, b"".join(reply.encode()))
         self._file.execute("INSERT INTO heard (run, epoch, number, state, reply) VALUES (?, ?, ?, ?, ?)", row)
 
     def heard(self, session: SessionId) -> list[Reply]:
         """What was heard in a session, in order."""
         of = "WHERE run = ? AND epoch = ? AND number = ?"
         rows = self._file.execute(f"SELECT reply FROM heard {of} ORDER BY seq", session)
-        return [_reply(loads(reply)) for (reply,) in rows]
+        return [Reply.decode(reply, SIZE) for (reply,) in rows]
 
     def settle(self, session: SessionId) -> None:
         """A session is over: what was heard in it is deleted."""
@@ -85,7 +83,7 @@ class Journal:
     def past(self, run: str, done: int) -> Past:
         """What there was when a run with `done` rounds was interrupted."""
         rows = self._file.execute("SELECT state, reply FROM heard WHERE run = ? ORDER BY seq", (run,)).fetchall()
-        replies = [(state, _reply(loads(reply))) for state, reply in rows]
+        replies = [(state, Reply.decode(reply, SIZE)) for state, reply in rows]
         over = {reply.session for state, reply in replies if state < done}
         of = "SELECT epoch, number, round, who FROM asked WHERE run = ? AND round < ? AND open = 1 ORDER BY number"
         open = list[Request]()
@@ -113,16 +111,3 @@ class Journal:
     def close(self) -> None:
         """Let the file go."""
         self._file.close()
-
-
-def _outline(reply: Reply) -> dict[str, Any]:
-    body = reply.body
-    if isinstance(body, Total):
-        body = ("total", body.parts())
-    return {"session": tuple(reply.session), "round": reply.round, "who": reply.who, "why": reply.why,
-            "turn": reply.turn, "folded": isinstance(reply.body, Total), "body": body}  # fmt: skip
-
-
-def _reply(found: dict[str, Any]) -> Reply:
-    body = Total.of(found["body"][1]) if found["folded"] else found["body"]
-    return Reply(SessionId(*found["session"]), found["round"], tuple(found["who"]), body, found["why"], found["turn"])

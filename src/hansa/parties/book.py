@@ -189,7 +189,7 @@ class Book:
     ) -> list[tuple[str, tuple[Any, ...]]]:
         entry, at = page.turns[request.turn], (who, *request.session)
         asked = page.asked.get(request.turn)
-        question = None if asked is None else dumps(_outline(asked, who))
+        question = None if asked is None else b"".join(asked.encode())
         kept = dumps(reply) if entry.kept else None
         row = (*at, page.round, request.turn, entry.digest, entry.data, question, kept, 0)
         rows: list[Row] = [("INSERT OR REPLACE INTO asked VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)]
@@ -259,7 +259,7 @@ class Book:
                     self._open.setdefault(session, set()).add(who)
             page.turns[turn] = Entry(digest, True, data, kept=bool(kept))
             if question is not None:
-                page.asked[turn] = _request(loads(question), who)
+                page.asked[turn] = Request.decode(question)
         for who, run, epoch, number, state in self._file.execute(
             f"SELECT * FROM pending {order.replace(', turn', '')}"
         ):
@@ -269,28 +269,6 @@ class Book:
         """Let the file go."""
         if self._file is not None:
             self._file.close()
-
-
-def _outline(request: Request, who: str) -> dict[str, Any]:
-    return {
-        "plan": request.plan,
-        "round": request.round,
-        "session": tuple(request.session),
-        "broadcast": request.broadcast,
-        "body": request.bodies[who],
-        "turn": request.turn,
-    }
-
-
-def _request(found: Mapping[str, Any], who: str) -> Request:
-    return Request(
-        found["plan"],
-        found["round"],
-        SessionId(*found["session"]),
-        found["broadcast"],
-        {who: found["body"]},
-        turn=found["turn"],
-    )
 
 
 @dataclass(frozen=True)

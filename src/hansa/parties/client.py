@@ -13,7 +13,7 @@ from typing import Any
 from .. import data as local
 from ..aggregators import Conversation
 from ..algorithms import ClientState
-from ..codec import dumps
+from ..codec import fingerprint
 from ..data.batches import examples_at_a_glance
 from ..errors import DataError, HansaError, ProtocolError
 from ..messages import Request
@@ -104,13 +104,13 @@ class Client(Party):
         """Where training is noisy, another secret for other data, and for other things remembered."""
         if not self.plan.training.private:
             return self.secret
-        remembered = hashlib.sha256(dumps(sorted(state.items())))
-        return self.secret.child("data", self._data_hash).child("memory", remembered.hexdigest())
+        remembered = fingerprint(sorted(state.items())).hex()
+        return self.secret.child("data", self._data_hash).child("memory", remembered)
 
     @cached_property
     def _data_hash(self) -> str:
         """SHA-256 of the data."""
-        parts = [hashlib.sha256(dumps(batch)).digest() for batch in local.whole(self.data)]
+        parts = [fingerprint(batch) for batch in local.whole(self.data)]
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
     def _said(self, reply: Any) -> Said:

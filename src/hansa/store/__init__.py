@@ -260,14 +260,12 @@ class Run:
         """One new file, and its row."""
         value = {name: dict(v) if isinstance(v, Mapping) else v for name, v in value.items()}
         try:
-            data = wire.dumps(value)
+            frames = wire.frames(value)
         except ProtocolError as error:
             raise StoreError(
                 f"The {kind} of round {number} cannot be kept: {error.found}", error.why, error.instead
             ) from None
-        sha256 = files.fingerprint(data)
-        name = files.NAME.format(round=number, kind=kind, sha256=sha256)
-        files.write(self.folder / name, data)
+        name, sha256 = files.add(self.folder, number, kind, frames)
         return {"run": self.id, "name": name, "kind": kind, "round": number, "sha256": sha256}
 
     def _old_states(self, c: Connection, last: int) -> list[str]:
@@ -337,7 +335,7 @@ class Run:
     def _read(self, name: str, sha256: str, instead: str) -> dict[str, Any]:
         path = self.folder / name
         try:
-            found: dict[str, Any] = wire.loads(files.read(path, sha256, instead))
+            found: dict[str, Any] = wire.read(files.read(path, sha256, instead))
         except ProtocolError as error:
             raise StoreError(f"{path} cannot be understood: {error.found}", error.why, instead) from None
         return found
@@ -380,7 +378,7 @@ def export(x: Vector, path: str | Path, model: Model | None = None) -> None:
     """
     tensors = {"x": x} if model is None else model.tensors(x)
     data = safetensors.save({name: np.array(tensor, order="C") for name, tensor in tensors.items()})
-    files.write(Path(path), data)
+    files.write(Path(path), [data])
     files.settle(Path(path).parent)
 
 

@@ -10,17 +10,19 @@ import socket
 import sys
 import time
 import weakref
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from ..codec import Frame
 from ..errors import StoreError
 
 NAME = "{round:06d}-{kind}-{sha256:.12}.safetensors"  # never the same for two contents
+PART = "{round:06d}-{kind}.part"  # while its SHA-256 is not known yet
 LENGTH = 32  # bytes of a secret
 LARGEST = 2**16  # bytes of a file that holds one
-OURS = re.compile(r"\d{6,}-(state|memory)-[0-9a-f]{12}\.safetensors(\.part)?")
+OURS = re.compile(r"\d{6,}-(state|memory)(-[0-9a-f]{12}\.safetensors|\.part)")
 
 if sys.platform == "win32":
     import msvcrt
@@ -36,25 +38,46 @@ else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def fingerprint(data: bytes) -> str:
-    """SHA-256, in hex."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def write(path: Path, data: bytes) -> None:
-    """Put `data` at `path`; a crash leaves all of it there, or what was there before."""
+def write(path: Path, frames: Iterable[Frame]) -> None:
+    """Put bytes at `path`; a crash leaves all of them there, or what was there before."""
     part = path.with_name(path.name + ".part")
-    try:
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    with _whole(part):
+        _put(part, frames)
         os.replace(part, path)
+
+
+def add(folder: Path, round: int, kind: str, frames: Iterable[Frame]) -> tuple[str, str]:
+    """Put bytes into a new file of a run, hashed on their way; its name, and their SHA-256."""
+    part = folder / PART.format(round=round, kind=kind)
+    with _whole(part):
+        sha256 = _put(part, frames)
+        name = NAME.format(round=round, kind=kind, sha256=sha256)
+        os.replace(part, folder / name)
+    return name, sha256
+
+
+def _put(part: Path, frames: Iterable[Frame]) -> str:
+    """Write a file until it is on the disk; SHA-256 of it, in hex."""
+    digest = hashlib.sha256()
+    with open(part, "wb") as file:
+        for frame in frames:
+            file.write(frame)
+            digest.update(frame)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _whole(part: Path) -> Iterator[None]:
+    """StoreError, and nothing left of the part, where it cannot be written."""
+    try:
+        yield
     except OSError as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise StoreError(
-            f"{path} cannot be written.",
+            f"{part} cannot be written.",
             f"{error.strerror or error}.",
             "Make room, or see who may write there; rounds that are committed are safe.",
         ) from error
@@ -137,14 +160,16 @@ def settle(folder: Path) -> None:
             os.close(handle)
 
 
-def read(path: Path, sha256: str, instead: str) -> bytes:
+def read(path: Path, sha256: str, instead: str) -> bytearray:
     """The bytes at `path`; StoreError where they are not those that were written."""
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            data = bytearray(os.fstat(file.fileno()).st_size)  # in a map it could change once it is hashed
+            file.readinto(data)
     except OSError as error:
         found, why = f"{path} cannot be read.", f"{error.strerror}."
     else:
-        if fingerprint(data) == sha256:
+        if hashlib.sha256(data).hexdigest() == sha256:
             return data
         found = f"{path} is not the file that was written."
         why = (

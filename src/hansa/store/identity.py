@@ -27,7 +27,7 @@ def read_identity(path: Path) -> Identity:
 
 def write_roster(path: Path, roster: Roster) -> None:
     """Put a roster at `path`, whole or not at all."""
-    files.write(path, roster.encode())
+    files.write(path, [roster.encode()])
 
 
 def read_roster(path: Path, enrolment: bytes, held: int = 0) -> Roster:

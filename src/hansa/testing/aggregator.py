@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..errors import PlanError
 from ..loops.channel import UNSAID
 from ..loops.checks import FAULTS
 from ..loops.synchronous import synchronous
+from ..messages import Message, Reply, Request, largest
 from ..parties.client import Client
 from ..plan import Plan
 from ..runtimes.inprocess import InProcess, Network
@@ -37,7 +39,7 @@ def check_aggregator(
 
     Where all clients say the same, it gives the plain mean, to within `close`, also when some drop
     out or cannot take part; the order of clients and of arrival changes no byte; whoever is asked
-    is in the sum, or lost with a reason.
+    is in the sum, or lost with a reason; no client's answer has more bytes than largest_reply() says.
 
     pipe      around it; else Weigh('one') alone, with Clip where plan() wants bounds, and with Quantize for integers
     clients   of whom a quarter is lost; as many as it needs for its promise
@@ -69,11 +71,29 @@ def _plan(aggregator: Aggregator, pipe: Iterable[Transform] | None) -> Plan:
     raise AssertionError(f"{aggregator!r}: plan() refuses what is tried; give a pipe.\n  {refused}") from refused
 
 
+class Measured(InProcess):
+    """All clients in this process, and how many bytes the largest answer of one could have."""
+
+    most = 0
+
+    def send(self, message: Message) -> None:
+        """Ask that each answer for itself."""
+        super().send(replace(message, fold=False) if isinstance(message, Request) else message)
+
+    def receive(self) -> Reply:
+        """The next reply; that of a client is measured."""
+        reply = super().receive()
+        if reply.body is not None and reply.who[0] not in self.helpers:
+            self.most = max(self.most, largest(reply.body))
+        return reply
+
+
 def _run(plan: Plan, parties: dict[str, Any], network: Network | None = None, backwards: bool = False) -> State:
     """The last state, after a look at each that nobody got lost without a reason."""
     clients = [Client(who, plan, data, secret=KEY) for who, data in parties.items()]
-    runtime = InProcess(clients[::-1] if backwards else clients, network, secret=KEY)
+    runtime = Measured(clients[::-1] if backwards else clients, network, secret=KEY)
     state, aggregator = plan.start(), plan.aggregator
+    most = aggregator.largest_reply(plan.encoded_spec, 0)
     for state in synchronous(plan, runtime, secret=KEY):
         both = set(state.participants) & state.excluded.keys()
         require(not both, f"{aggregator!r}: {sorted(both)} are in the sum, and excluded as well.")
@@ -91,6 +111,10 @@ def _run(plan: Plan, parties: dict[str, Any], network: Network | None = None, ba
         require(
             not state.skipped,
             f"{aggregator!r}: of {len(parties)} clients, {len(state.excluded)} lost, it fails: {state.skipped}",
+        )
+        require(
+            runtime.most <= most,
+            f"{aggregator!r}: a client's answer may have {runtime.most} bytes; largest_reply() says {most} at most.",
         )
     return state
 
