@@ -11,15 +11,15 @@ from __future__ import annotations
 import gc
 import tempfile
 import tracemalloc
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import numpy as np
 
 import hansa as h
 from hansa import codec
-from hansa.messages import Reply, Request
+from hansa.messages import Message, Reply, Request, SessionId
 from hansa.store import Store
 
 INPUTS, CLASSES, CLIENTS = 10**6, 10, 3
@@ -45,7 +45,7 @@ class Spool:
         rng = np.random.default_rng(0)
         for i in range(CLIENTS):
             parts = {name: rng.normal(scale=1e-4, size=size) for name, size in plan.spec.blocks.items()}
-            at = plan.context(0, 0, f"{i}", secret=h.Key.of(i), memo=plan.pipeline.start())
+            at = plan.context(0, SessionId(), f"{i}", secret=h.Key.of(i), memo=plan.pipeline.start())
             self.files[f"{i}"] = folder / f"{i}.safetensors"
             with open(self.files[f"{i}"], "wb") as file:
                 codec.write(file, plan.pipeline.encode(plan.spec.pack(parts), at))
@@ -54,24 +54,24 @@ class Spool:
         """All clients."""
         return list(self.files)
 
-    def send(self, request: Request) -> None:
+    def send(self, message: Message) -> None:
         """Ask; tell nobody anything."""
-        self._asked += [(request, who) for who in request.bodies]
+        if isinstance(message, Request):
+            self._asked += [(message, who) for who in message.bodies]
 
     def receive(self) -> Reply:
         """The next reply, mapped."""
         request, who = self._asked.pop(0)
-        return Reply(request.session, request.round, (who,), codec.read(self.files[who]))
+        return Reply.to(request, (who,), codec.read(self.files[who]))
 
-    def memory(self, who: Iterable[str]) -> dict[str, Any]:
-        """Nothing."""
-        return {}
+    def close(self) -> None:
+        """Nothing is open."""
 
-    def load(self, client_states: Mapping[str, Any]) -> None:
-        """Nobody remembers anything."""
+    def __enter__(self) -> Self:
+        return self
 
-    def rollback(self, session: int, who: Iterable[str]) -> None:
-        """Nobody remembers anything."""
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
 
 def plan_of(inputs: int, pipe: tuple[h.transforms.Transform, ...], optimizer: h.optim.Optimizer) -> h.Plan:

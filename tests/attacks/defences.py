@@ -82,12 +82,6 @@ AGGREGATORS = (
     Defence("a report is bound to the cohort", VERIFIED, ', opening["cohort"])', ")"),
     Defence(
         "a report is sealed with its client",
-        VERIFIED,
-        "fingerprint((binding, who, nonce,",
-        "fingerprint((binding, nonce,",
-    ),
-    Defence(
-        "a report is sealed with its client",
         REPORTS,
         "dumps((self.binding, who, nonce, public, helper",
         "dumps((self.binding, nonce, public, helper",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,20 +69,17 @@ def data_of(i: int) -> tuple[Any, Any]:
     return rng.normal(size=(20 + i, 6)), rng.integers(0, 3, 20 + i)
 
 
-@dataclass
 class Fate:
-    """Kills at the n-th instant that is passed by, and says what it has hit."""
+    """Kills at the n-th instant that is passed by; no dataclass, whose fields would be a part of plans that name it."""
 
-    left: int = -1
-    where: str = ""
-    passed: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.left, self.passed = -1, list[str]()
 
     def pass_by(self, where: str) -> None:
         """One instant."""
         self.passed.append(where)
         self.left -= 1
         if self.left == 0:
-            self.where = where
             raise Killed(where)
 
 

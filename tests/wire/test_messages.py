@@ -16,12 +16,14 @@ from tests.memory import peak
 
 from hansa import codec, messages
 from hansa.errors import ProtocolError
-from hansa.messages import HEAD, LARGEST, NAME, Reply, Request, largest
+from hansa.messages import HEAD, LARGEST, NAME, Reply, Request, SessionId, largest
 from hansa.sums import Total
 
 RUN = "5e3b" * 16
-ASKED = Request("d" * 64, 3, 7, ({"x": np.arange(5.0)}, (None, 0.5)), {"north": None, "south": {"a": b"1"}}, run=RUN)
-SAID = Reply(7, 3, ("north",), np.arange(5.0))
+SESSION = SessionId(RUN, 1, 7)
+LAST = SessionId("\U0001f600" * NAME, LARGEST, LARGEST)
+ASKED = Request("d" * 64, 3, SESSION, ({"x": np.arange(5.0)}, (None, 0.5)), {"north": None, "south": {"a": b"1"}})
+SAID = Reply(SESSION, 3, ("north",), np.arange(5.0), turn=2)
 
 
 def folded(kind: type = np.float64, count: int = 2) -> Reply:
@@ -29,7 +31,7 @@ def folded(kind: type = np.float64, count: int = 2) -> Reply:
     total = Total()
     for i in range(count):
         total.add(np.arange(5).astype(kind) + kind(i))
-    return Reply(7, 3, tuple(f"site-{i}" for i in range(count)), total)
+    return Reply(SESSION, 3, tuple(f"site-{i}" for i in range(count)), total)
 
 
 def sent(message: Request | Reply) -> bytes:
@@ -52,18 +54,20 @@ ABSENT = object()
 @pytest.mark.parametrize("deadline", [math.inf, 0.5, 60])
 @pytest.mark.parametrize("fold", [True, False])
 def test_a_request_comes_back_with_the_message_of_each_party(deadline: float, fold: bool) -> None:
-    asked = Request(ASKED.plan, 0, LARGEST, ASKED.broadcast, ASKED.bodies, deadline=deadline, turn=2, fold=fold, run="")
+    session = SessionId("", LARGEST, 0)
+    asked = Request(ASKED.plan, 0, session, ASKED.broadcast, ASKED.bodies, deadline=deadline, turn=2, fold=fold)
     found = Request.decode(sent(asked))
-    assert (found.plan, found.round, found.session, found.turn, found.run) == (asked.plan, 0, LARGEST, 2, "")
+    assert (found.plan, found.round, found.session, found.turn) == (asked.plan, 0, session, 2)
+    assert type(found.session) is SessionId
     assert (found.deadline, found.fold, dict(found.bodies)) == (deadline, fold, asked.bodies)
-    assert found.fingerprint == asked.fingerprint
+    assert [found.question(who) for who in found.bodies] == [asked.question(who) for who in asked.bodies]
 
 
 def test_a_reply_comes_back() -> None:
     found = Reply.decode(sent(SAID), len(sent(SAID)))
-    assert (found.session, found.round, found.who, found.why) == (7, 3, ("north",), "")
+    assert (found.session, found.round, found.who, found.why, found.turn) == (SESSION, 3, ("north",), "", 2)
     assert found.body.tolist() == SAID.body.tolist()
-    lost = Reply(7, 3, ("north", "south"), None, "late")
+    lost = Reply(SESSION, 3, ("north", "south"), None, "late")
     assert Reply.decode(sent(lost), 1000) == lost
 
 
@@ -84,7 +88,7 @@ def test_a_sum_comes_back_exactly_and_goes_on(kind: type) -> None:
 
 def test_a_large_reply_is_mapped_and_not_copied(tmp_path: Path) -> None:
     d, path = 10**6, tmp_path / "reply"
-    reply = Reply(7, 3, ("north",), np.ones(d))
+    reply = Reply(SESSION, 3, ("north",), np.ones(d))
     frames, written = peak(reply.encode)
     path.write_bytes(b"".join(frames))
     found, mapped = peak(lambda: Reply.decode(path, 9 * d))
@@ -111,7 +115,7 @@ def test_a_reply_with_a_long_head_is_refused_before_it_is_read() -> None:
     with pytest.raises(ProtocolError, match="before its arrays"):
         Reply.decode(data, len(data))
     with pytest.raises(ProtocolError, match="beside its arrays"):
-        Reply(7, 3, ("north",), [[]] * (HEAD // 3)).encode()
+        Reply(SESSION, 3, ("north",), [[]] * (HEAD // 3)).encode()
 
 
 @pytest.mark.parametrize("d", [1, 9, 10, 99, 1000, 12345])
@@ -121,10 +125,10 @@ def test_the_largest_reply_is_as_large_as_it_can_be(d: int, kind: type) -> None:
     body = np.zeros(d, kind)
     most = largest(body)
     names = ["\U0001f600" * NAME, "\U0001f600" * (NAME - 1), "\u1234" * NAME, "a\\\"'" * (NAME // 4), "north"]
-    sizes = [len(sent(Reply(LARGEST, LARGEST, (name,), body))) for name in names]
+    sizes = [len(sent(Reply(LAST, LARGEST, (name,), body, turn=LARGEST))) for name in names]
     assert sizes[0] == most
     assert max(sizes[1:]) < most
-    lost = [Reply(LARGEST, LARGEST, (names[0],), None, why) for why in messages.KINDS]
+    lost = [Reply(LAST, LARGEST, (names[0],), None, why, LARGEST) for why in messages.KINDS]
     assert max(len(sent(reply)) for reply in lost) <= most
 
 
@@ -135,17 +139,18 @@ UNCOUNTED = [-1, LARGEST + 1, 2.0, True, None, "1", np.int64(1), np.zeros(2), [1
 OTHERS: dict[str, list[Any]] = {
     "hansa": ["hansa reply 2", "hansa request 2", "", None, 1, np.zeros(2), ABSENT],
     "round": [*UNCOUNTED, ABSENT],
-    "session": [*UNCOUNTED, ABSENT],
+    "epoch": [*UNCOUNTED, ABSENT],
+    "number": [*UNCOUNTED, ABSENT],
+    "run": [*UNNAMED[1:], ABSENT],
+    "turn": [*UNCOUNTED, ABSENT],
     "more": [None, 1],
 }
 OF_REQUEST: dict[str, list[Any]] = {
     **OTHERS,
     "plan": [*UNNAMED, ABSENT],
-    "run": [*UNNAMED[1:], ABSENT],
     "broadcast": [ABSENT],
     "bodies": [{}, None, [], ["north"], dict.fromkeys(UNNAMED[:1]), {UNNAMED[1]: None}, {"a\nb": None}, ABSENT],
     "deadline": [0.0, -1.0, math.nan, -math.inf, 60, None, "1", np.float64(1), ABSENT],
-    "turn": [*UNCOUNTED, ABSENT],
     "fold": [0, 1, None, "yes", np.True_, ABSENT],
 }
 OF_REPLY: dict[str, list[Any]] = {
@@ -193,17 +198,18 @@ def test_a_sum_is_that_of_all_who_are_named() -> None:
         with pytest.raises(ProtocolError):
             Reply.decode(spelt(folded(), who=who), 2000)
         with pytest.raises(ProtocolError):
-            Reply(7, 3, who, folded().body).encode()
+            Reply(SESSION, 3, who, folded().body).encode()
 
 
 @pytest.mark.parametrize(
     "message",
     [
-        Reply(-1, 3, ("north",), 1), Reply(7, 3, (), 1), Reply(7, 3, ("a\nb",), 1), Reply(7, 3, ("north",), None),
-        Reply(7, 3, ("north",), 1, "late"), Reply(7, 3, ("a", "b"), 1), Reply(7, 3, ("north",), len),
-        Request("", 3, 7, None, {"north": None}), Request("d", 3, 7, None, {}),
-        Request("d", 3, 7, len, {"north": None}), Request("d", 3, 7, None, {"north": None}, turn=-1),
-        Request("d", 3, 7, None, {"north": None}, deadline=0.0),
+        Reply(SessionId(RUN, -1, 7), 3, ("north",), 1), Reply(SESSION, 3, ("north",), 1, turn=-1),
+        Reply(SESSION, 3, (), 1), Reply(SESSION, 3, ("a\nb",), 1), Reply(SESSION, 3, ("north",), None),
+        Reply(SESSION, 3, ("north",), 1, "late"), Reply(SESSION, 3, ("a", "b"), 1), Reply(SESSION, 3, ("north",), len),
+        Request("", 3, SESSION, None, {"north": None}), Request("d", 3, SESSION, None, {}),
+        Request("d", 3, SESSION, len, {"north": None}), Request("d", 3, SESSION, None, {"north": None}, turn=-1),
+        Request("d", 3, SESSION, None, {"north": None}, deadline=0.0),
     ],
     ids=lambda message: "",
 )  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..crypto.bundle import Bundle
 from ..crypto.field import Elements
-from ..crypto.keys import SEALED
+from ..crypto.keys import SEALED, SIGNATURE
 from ..crypto.vdaf import NONCE, State
 from ..errors import ProtocolError
 from .claims import Claim, Integers
@@ -33,6 +33,7 @@ def longest(parts: Sequence[Claim], helpers: int) -> dict[str, Any]:
         "public": [bytes(one.public) for one in sizes],
         "leader": [bytes(one.leader) for one in sizes],
         "sealed": [[bytes(one.helper + SEALED) for one in sizes] for _ in range(helpers)],
+        "signature": bytes(SIGNATURE),
     }
 
 
