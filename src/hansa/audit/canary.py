@@ -178,26 +178,27 @@ def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canar
 
     (Steinke, Nasr and Jagielski 2023, Alg. 1, white box, with clients as examples)
     """
-    trainable = app.plan.model.trainable
+    app = app.asked()
+    trainable = app.known_plan.model.trainable
     m = min(1000, trainable) if m is None else m
-    if app.plan.model.grows or not 10 <= m <= trainable:
-        found = "that grows" if app.plan.model.grows else f"of {trainable} trained numbers"
+    if app.known_plan.model.grows or not 10 <= m <= trainable:
+        found = "that grows" if app.known_plan.model.grows else f"of {trainable} trained numbers"
         raise AppError(
             f"{m} canaries cannot be told apart in a model {found}.",
             "Each has coordinates of its own for all rounds, and fewer than 10 prove nothing.",
             f"Write a number from 10 to {trainable}, or audit another model.",
         )
-    key, population = app.plan.key.child("audit"), len(app.data) + m
+    key, population = app.known_plan.key.child("audit"), len(app.data) + m
     truth = key.child("coins").rng().random(m) < 0.5
-    swapped = any(release.relation == "uniform" for release in planned_privacy(app.plan, population).secret)
+    swapped = any(release.relation == "uniform" for release in planned_privacy(app.known_plan, population).secret)
     length = _length(app)
     directions = Directions.of(m, trainable, key.child("directions"))
-    known, noisy = SumOfOthers(), noise_at(app.plan)
+    known, noisy = SumOfOthers(), noise_at(app.known_plan)
     plan = replace(
-        app.plan,
-        model=CanaryModel(app.plan.model, np.where(truth, length, -length if swapped else 0.0), directions),
-        pipe=(RecordMean(), *app.plan.pipe[:noisy], known, *app.plan.pipe[noisy:]),
-        rounds=min(rounds or app.plan.rounds, app.plan.rounds),
+        app.known_plan,
+        model=CanaryModel(app.known_plan.model, np.where(truth, length, -length if swapped else 0.0), directions),
+        pipe=(RecordMean(), *app.known_plan.pipe[:noisy], known, *app.known_plan.pipe[noisy:]),
+        rounds=min(rounds or app.known_plan.rounds, app.known_plan.rounds),
     )
     noise = plan.encoded_spec.noise
     alone = isinstance(plan.aggregator, Sum | RobustRule) and (noise.by == "each" or not noise.multiplier)
@@ -278,7 +279,7 @@ def without_server_noise(plan: Plan) -> Plan:
 
 def _length(app: App) -> float:
     """How far a canary goes: beyond every clip; where there is none, as far as the clients do."""
-    plan = app.plan
+    plan = app.known_plan
     if math.isfinite(plan.encoded_spec.bounds.get("delta", math.inf)):
         return LONG
     x, norms = plan.start().x, list[float]()

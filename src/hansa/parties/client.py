@@ -18,6 +18,7 @@ from ..data.batches import examples_at_a_glance
 from ..errors import DataError, HansaError, ProtocolError
 from ..messages import Request
 from ..models import ClientModel, Job, TrainResult, Undone
+from ..plan import Plan
 from ..rand import Key
 from ..spec import Vector
 from ..transforms import Context
@@ -29,13 +30,15 @@ from .policy import Policy
 class Client(Party):
     """One owner of data: its name, its copy of the plan, its data, its policy, and what it remembers.
 
-    `keys` are the public keys of helpers, by name, and come to it by another way than through the server.
+    `keys` are the public keys of helpers, by name, and come to it by another way than through the server. Data that
+    is a `Source` is read when it is first needed: after the owner's policy has allowed the plan.
     """
 
     data: Any = field(repr=False)  # nor in that of a subclass
     allow: Policy = field(default_factory=Policy)
     client_state: ClientState = field(default_factory=dict, repr=False)
     keys: Mapping[str, bytes] = field(default_factory=dict)
+    before: Plan | None = field(default=None, kw_only=True)  # what it was asked first: its ε counts as well
     _done = MappingProxyType[Key, TrainResult]({})  # trainings that the next answer asks for
 
     def __post_init__(self) -> None:
@@ -53,28 +56,44 @@ class Client(Party):
         _ = self._seen
         share = self.plan.training.validation
         train, held = (
-            local.split(self.data, share, self.plan.key.child("split", self.who)) if share else (self.data, None)
+            local.split(self.examples, share, self.plan.key.child("split", self.who))
+            if share
+            else (self.examples, None)
         )
         return train, held, local.count(train)
+
+    @property
+    def examples(self) -> Any:
+        """Its data, read if it has not been; DataError where its reader fails."""
+        try:
+            return local.loaded(self.data)
+        except DataError:
+            raise
+        except Exception as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> DataError:
+        return DataError(
+            f"{self.who}'s data cannot be read: {type(error).__name__}: {error}",
+            "Its own reader failed before any training.",
+            "Look at the files and the code that this client reads its data with.",
+        )
 
     @cached_property
     def _seen(self) -> int:
         """How many examples there are; all are looked at, once."""
-        self.allow.check(self.plan, self.who)
+        self.allow.check(self.plan, self.who, before=self.before)
+        examples = self.examples
         try:
-            n = local.check(self.data, self.who)
+            n = local.check(examples, self.who)
             if self.plan.training.private:
-                local.samplable(self.data, self.who)
+                local.samplable(examples, self.who)
         except HansaError:
             raise
         except Exception as error:
-            raise DataError(
-                f"{self.who}'s data cannot be read: {type(error).__name__}: {error}",
-                "Its own reader failed before any training.",
-                "Look at the files and the code that this client reads its data with.",
-            ) from error
-        self.allow.check(self.plan, self.who, n)
-        self.plan.model.check(self.data, self.who)
+            raise self._unreadable(error) from error
+        self.allow.check(self.plan, self.who, n, self.before)
+        self.plan.model.check(examples, self.who)
         return n
 
     def check(self) -> None:
@@ -151,7 +170,7 @@ class Client(Party):
     @cached_property
     def _seen_data(self) -> str:
         """SHA-256 of the data."""
-        parts = [hashlib.sha256(dumps(batch)).digest() for batch in local.whole(self.data)]
+        parts = [hashlib.sha256(dumps(batch)).digest() for batch in local.whole(self.examples)]
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
     def _converse(self, request: Request) -> Conversation:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, overload
 
 from ..algorithms import ClientState
+from ..data import Source
 from ..errors import PlanError, number
 from ..plan import Plan
 from ..rand import Key
@@ -51,12 +53,20 @@ class Names(Sequence[str]):
 class Population(Mapping[str, Client]):
     """`size` clients of a plan; client i has the examples data(i), read or made each time that it is asked.
 
+    That happens at the client, after its owner's policy `allow`. before: the survey that all were asked first.
+
     Only those of the present session are in memory, and what clients remember between rounds, where it is anything.
     What they hide grows from `secret`, or from a fresh one; each has a branch of its own.
     """
 
     def __init__(
-        self, plan: Plan, size: int, data: Callable[[int], Any], allow: Policy | None = None, secret: Key | None = None
+        self,
+        plan: Plan,
+        size: int,
+        data: Callable[[int], Any],
+        allow: Policy | None = None,
+        secret: Key | None = None,
+        before: Plan | None = None,
     ):
         if not number(size, whole=True) or size < 1 or not callable(data):
             raise PlanError(
@@ -66,6 +76,7 @@ class Population(Mapping[str, Client]):
             )
         self.plan, self.names, self.data, self.allow = plan, Names(int(size)), data, allow or Policy()
         self.secret = secret or Key.fresh()
+        self.before = before
         self._keys: Mapping[str, bytes] = {}
         self._awake = dict[str, Client]()
         self._client_states: dict[str, ClientState] = {}
@@ -84,8 +95,10 @@ class Population(Mapping[str, Client]):
         if who not in self._awake:
             if who not in self.names:
                 raise KeyError(who)
-            data, client_state = self.data(self.names.index(who)), self._client_states.get(who, {})
-            client = Client(who, self.plan, data, self.allow, client_state, self._keys, secret=self.secret)
+            data = Source(partial(self.data, self.names.index(who)))
+            client_state = self._client_states.get(who, {})
+            more: dict[str, Any] = {"before": self.before, "secret": self.secret}
+            client = Client(who, self.plan, data, self.allow, client_state, self._keys, **more)
             client._run, client._latest = self._drawn.get(who, (None, {}))
             self._awake[who] = client
         return self._awake[who]

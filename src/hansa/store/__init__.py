@@ -256,6 +256,32 @@ class Run:
         for name in stale:
             files.discard(self.folder / name)
 
+    def keep_survey(self, asked: str, state: State, plan: tuple[str, str, int]) -> None:
+        """Keep how the survey with the digest `asked` ended, so that a resumed run does not ask again.
+
+        plan: what came of it, of which a run may not have known: its expression, its digest, and its rounds.
+        """
+        self.hold()
+        state = replace(state, participants=(), excluded={}) if state.hidden else state
+        value = {f.name: getattr(state, f.name) for f in fields(State)}
+        written = self._write("survey", 0, {"asked": asked, "state": value})
+        files.settle(self.folder)
+        self.plan, self.digest, self.planned = plan
+        known = {"plan": self.plan, "digest": self.digest, "planned": self.planned}
+        with self.database.write() as c:
+            c.execute(insert(db.files), [written])
+            c.execute(update(db.runs).where(db.runs.c.id == self.id).values(known))
+
+    def survey(self) -> tuple[str, State | None]:
+        """The digest of the survey that this run began with, and how it ended; none where it began without."""
+        of = db.files.c
+        with self.database.read() as c:
+            row = c.execute(select(db.files).where(of.run == self.id, of.kind == "survey")).one_or_none()
+        if row is None:
+            return "", None
+        found = self._read(row.name, row.sha256, "Put it back from a backup, or start a new run.")
+        return found["asked"], self._state(row.name, found["state"])
+
     def _write(self, kind: str, number: int, value: dict[str, Any]) -> dict[str, Any]:
         """One new file, and its row."""
         value = {name: dict(v) if isinstance(v, Mapping) else v for name, v in value.items()}
@@ -303,17 +329,17 @@ class Run:
             )
         others = _either(f"`run.state({number})`" for number in kept if number != round)
         instead = f"Put it back from a backup, or start a new run{f'; {others} can still be read' if others else ''}."
-        found = self._read(kept[round].name, kept[round].sha256, instead)
-        try:
-            state = State(**found)
-        except TypeError as error:
-            why = f"{error}: another version of hansa wrote it."
-            raise StoreError(
-                f"{kept[round].name} holds another kind of state.", why, "Go on with that version."
-            ) from None
+        state = self._state(kept[round].name, self._read(kept[round].name, kept[round].sha256, instead))
         if state.round != round:
             raise self._damaged(f"{kept[round].name} holds the state of round {state.round}, not of round {round}")
         return state
+
+    def _state(self, name: str, found: Mapping[str, Any]) -> State:
+        try:
+            return State(**found)
+        except TypeError as error:
+            why = f"{error}: another version of hansa wrote it."
+            raise StoreError(f"{name} holds another kind of state.", why, "Go on with that version.") from None
 
     def memory(self) -> dict[str, ClientState]:
         """What each client remembers after the last committed round."""

@@ -19,7 +19,7 @@ from ..errors import StoreError
 
 NAME = "{round:06d}-{kind}-{sha256:.12}.safetensors"  # never the same for two contents
 LENGTH = 32  # bytes of a secret
-OURS = re.compile(r"\d{6,}-(state|memory)-[0-9a-f]{12}\.safetensors(\.part)?")
+OURS = re.compile(r"\d{6,}-(state|memory|survey)-[0-9a-f]{12}\.safetensors(\.part)?")
 
 if sys.platform == "win32":
     import msvcrt
