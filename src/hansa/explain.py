@@ -111,7 +111,10 @@ def _learnt(plan: Plan) -> Section:
             "No model is trained. Each client computes sums and counts over its examples, which never leave it, and "
             "says what the next table lists; the answers are their sums over all clients."
         )
-        return Section("What is learnt", text, ("", ""), (("what is asked", repr(plan.algorithm)),))
+        rows = [("question", one) for one in asked(plan)]
+        if most := getattr(model, "most", None):
+            rows.append(("of each client", f"{most} records at most"))
+        return Section("What is learnt", text, ("", ""), tuple(rows))
     carried = model.size - model.trainable
     also = f", of which {_many(carried)} are running statistics that are averaged and not trained" if carried else ""
     variances = int(np.isfinite(model.domain).sum())

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from tests.attacks.defence import Defence
+from tests.attacks.defences_asked import ASKED
 from tests.attacks.defences_bounds import BOUNDS, RECORDS
 from tests.attacks.defences_noise import HIDING
 from tests.attacks.defences_rest import REST
@@ -274,7 +275,7 @@ PRIVACY = (
     Defence(
         "correlated noise is not stretched",
         "cli/__init__.py",
-        'if app.plan.encoded_spec.noise.kind == "correlated" and rounds != (stored.planned or app.plan.rounds):',
+        'if plan.encoded_spec.noise.kind == "correlated" and rounds != planned:',
         NEVER,
     ),
     Defence(
@@ -361,5 +362,5 @@ DIGESTS = (
     Defence("a name alone is no code", "known.py", "return found is piece", "return found is not None"),
 )
 
-EVERY = (DIGESTS, PROOFS, AGGREGATORS, ROUNDS, PRIVACY, LIARS, BOUNDS, RECORDS, HIDING, REST)
+EVERY = (DIGESTS, PROOFS, AGGREGATORS, ROUNDS, PRIVACY, LIARS, BOUNDS, RECORDS, HIDING, ASKED, REST)
 DEFENCES = {one.name: one for part in EVERY for one in part}

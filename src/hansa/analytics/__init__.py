@@ -101,7 +101,7 @@ class Survey(Model):
             for batch in local.whole(data):
                 values = column(batch, question.column, who)
                 width = 1 if values.ndim == 1 else int(np.prod(values.shape[1:]))
-                if width != self._width(question):
+                if question.side(name, self.most, width) and width != self._width(question):
                     raise DataError(
                         f"{who} has {width} columns, and the question {name!r} is about {self._width(question)}.",
                         "A sum adds like to like.",

@@ -31,7 +31,7 @@ from ..rand import Key
 from ..runtimes.inprocess import InProcess, Network
 from ..spec import Vector
 from ..state import State
-from .checks import check_budget, check_names, check_survey, names_of, refuse, strange, unasked
+from .checks import check_budget, check_names, check_survey, names_of, policies_of, refuse, strange, unasked
 from .compare import Row, pooled, trained_alone
 from .first import PlanOf, answers_of, check_first, held, keep, said
 from .scoring import TestSets, sets_of
@@ -57,8 +57,9 @@ class App:
 
     The model is scored on `test` after every round, without noise: its examples are held out, and are those of nobody
     whom ε protects. It is one set, or one of each name; or paths, read when they are first needed. `policies` are the
-    owners' vetoes, by client; `network` simulates latency and dropouts; `workers` counts processes, 0 trains in this
-    one. With a `budget` the run ends before a round that could pass it. answer: the survey's state, once it was asked.
+    owners' vetoes, by client, or one that all have; `network` simulates latency and dropouts; `workers` counts
+    processes, 0 trains in this one. With a `budget` the run ends before a round that could pass it. answer: the
+    survey's state, once it was asked.
     Noise grows from a secret that nobody knows, unless a simulation wants noise that repeats and names one:
     secret=Key.of(7). Then no ε holds against who knows it, and everything that tells ε says so.
     """
@@ -66,7 +67,7 @@ class App:
     plan: Plan | PlanOf
     data: Mapping[str, Any] = field(repr=False)
     test: Any = field(default=None, repr=False)
-    policies: Mapping[str, Policy] = field(default_factory=dict)
+    policies: Mapping[str, Policy] | Policy = field(default_factory=dict)
     network: Network | None = None
     workers: int = 0
     loop: Loop = synchronous  # for FedBuff: functools.partial(buffered, size=…, busy=…)
@@ -97,7 +98,7 @@ class App:
              "what hides grows from a Key", "secret=Key.of(7), or leave it out"),
             (bool(self.workers and self.network), f"App(workers={self.workers}, network=…)",
              "only clients in one process live on a simulated clock", "one of the two"),
-            (isinstance(data, Population) and bool(self.policies), "App(policies=…) with a Population",
+            (isinstance(data, Population) and self.policies != {}, "App(policies=…) with a Population",
              "its clients have one policy, which it holds", "Population(…, allow=Policy(…))"),
             (isinstance(data, Population) and data.named, "App(data=Population(…, secret=Key.of(…)))",
              "a simulation names one secret, from which all that hides grows", "App(…, secret=Key.of(7))"),
@@ -163,6 +164,8 @@ class App:
         app: Self = vars(self).get("_asked", self)
         app = app if run is None else app.answered(run)
         if app.answer is None:
+            for problem in self.tests.problems(None):
+                raise problem
             (state,) = self._survey(self._secret(run)).run()
             app = self._after(state)
         if run is not None and app.answer is not None:
@@ -209,7 +212,7 @@ class App:
         """One client for each owner of data; what they hide grows from `secret`, each on a branch of its own."""
         secret = secret or self.secret or Key.fresh()
         more: dict[str, Any] = {"before": self.first, "secret": secret}
-        allowed = {str(who): policy for who, policy in self.policies.items()}
+        allowed = policies_of(self.policies, self.sources)
         return [
             Client(who, self.known_plan, data, allowed.get(who, Policy()), **more) for who, data in self.sources.items()
         ]

@@ -29,12 +29,14 @@ def names_of(data: Mapping[str, Any]) -> Collection[str]:
     return data.names if isinstance(data, Population) else {str(who): None for who in data}.keys()
 
 
-def check_names(plan: Any, first: Plan | None, data: Mapping[str, Any], policies: Mapping[str, Policy]) -> None:
+def check_names(
+    plan: Any, first: Plan | None, data: Mapping[str, Any], policies: Mapping[str, Policy] | Policy
+) -> None:
     """AppError where the names of the clients fit neither the plan nor the policies."""
     many = len(data)
     names = [] if isinstance(data, Population) else [str(who) for who in data]
     odd = [name for name in names if not name.strip() or not name.isprintable()]
-    strangers = [who for who in policies if who not in data]
+    strangers = [] if isinstance(policies, Policy) else [who for who in policies if who not in data]
     fixed = isinstance(plan, Plan)
     refuse([
         (not many, "App(data={})", "a federation is a sum over clients", "data={'north': (X, y), …}"),
@@ -53,12 +55,18 @@ def check_names(plan: Any, first: Plan | None, data: Mapping[str, Any], policies
     ])  # fmt: skip
 
 
-def check_survey(first: Plan, data: Mapping[str, Any], policies: Mapping[str, Policy]) -> None:
+def policies_of(policies: Mapping[str, Policy] | Policy, names: Iterable[str]) -> dict[str, Policy]:
+    """The policy of each owner who has one, by the client's name."""
+    if isinstance(policies, Policy):
+        return dict.fromkeys(names, policies)
+    return {str(who): policy for who, policy in policies.items()}
+
+
+def check_survey(first: Plan, data: Mapping[str, Any], policies: Mapping[str, Policy] | Policy) -> None:
     """PolicyError where one owner forbids the survey: then nobody is asked."""
-    for who, policy in policies.items():
-        policy.check(first, str(who))
-    if isinstance(data, Population):
-        data.allow.check(first, "A client of the population")
+    given = data.allow if isinstance(data, Population) else policies
+    for who, policy in policies_of(given, ["Each client"]).items():
+        policy.check(first, who)
 
 
 def check_budget(budget: Budget, plan: Any, before: Ledger, clients: int | None, loop: Any) -> None:

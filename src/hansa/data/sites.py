@@ -56,6 +56,7 @@ class Sites(Mapping[str, Source]):
             raise DataError(f"Sites(read, …) with {found}.", "Each client's data is at a path.", EXAMPLE)
         self.read = read
         self._given = paths
+        self._at = dict[Path, Source]()
 
     def __repr__(self) -> str:
         """Where they are looked for; nothing is looked up."""
@@ -69,8 +70,8 @@ class Sites(Mapping[str, Source]):
         return not isinstance(self._given, str | Path) or bool(self._matches)
 
     def at(self, path: str | Path) -> Source:
-        """What is at this path, to be read as each client's."""
-        return Source(partial(self.read, Path(path)))
+        """What is at this path, to be read as each client's; one source for all who ask."""
+        return self._at.setdefault(Path(path), Source(partial(self.read, Path(path))))
 
     def __getitem__(self, who: str) -> Source:
         return self._sources[who]

@@ -67,8 +67,10 @@ class Client(Party):
         """Its data, read if it has not been; DataError where its reader fails."""
         try:
             return local.loaded(self.data)
-        except DataError:
-            raise
+        except DataError as error:
+            if self.who in error.found:
+                raise
+            raise DataError(f"{self.who}: {error.found}", error.why, error.instead) from error
         except Exception as error:
             raise self._unreadable(error) from error
 

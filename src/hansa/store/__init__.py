@@ -223,7 +223,7 @@ class Run:
         Where ε rests on nobody knowing who took part, that is not kept.
         """
         self.hold()
-        state = replace(state, participants=(), excluded={}) if state.hidden else state
+        state = _kept(state)
         with self.database.read() as c:
             done = self._done(c)
         if state.round != done + 1:
@@ -262,7 +262,7 @@ class Run:
         plan: what came of it, of which a run may not have known: its expression, its digest, and its rounds.
         """
         self.hold()
-        state = replace(state, participants=(), excluded={}) if state.hidden else state
+        state = _kept(state)
         value = {f.name: getattr(state, f.name) for f in fields(State)}
         written = self._write("survey", 0, {"asked": asked, "state": value})
         files.settle(self.folder)
@@ -408,6 +408,11 @@ def export(x: Vector, path: str | Path, model: Model | None = None) -> None:
     data = safetensors.save({name: np.array(tensor, order="C") for name, tensor in tensors.items()})
     files.write(Path(path), data)
     files.settle(Path(path).parent)
+
+
+def _kept(state: State) -> State:
+    """What may be kept of a state: not who took part, where ε rests on nobody knowing that."""
+    return replace(state, participants=(), excluded={}) if state.hidden else state
 
 
 def _round(row: Any) -> Round:
