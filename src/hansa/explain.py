@@ -71,18 +71,8 @@ class Explanation:
         return "\n".join([*lines, "Warnings", "========", *(f"- {warning}" for warning in self.warnings)])
 
 
-OPEN = Section(
-    "What cannot be known yet",
-    # P144
-    "The plan of the rounds hangs on what a survey finds that is asked before them. What follows is that survey: all "
-    "that is asked until it has its answers. Then each client holds the plan against its owner's policy again, survey "
-    "and rounds together, before it trains; one that refuses has said what the survey asks, and no more. To read the "
-    "plan as well, let the survey be asked where the data is simulated: hansa explain --ask.",
-)
-
-
 def explain(
-    plan: Plan | None,
+    plan: Plan,
     population: int | None = None,
     delta: float | None = None,
     first: Plan | None = None,
@@ -90,17 +80,12 @@ def explain(
 ) -> Explanation:
     """What `plan` asks of a client, in words; ε is told for that many clients, at δ.
 
-    first: the survey before round 1. Where the plan hangs on its answers there is none yet, and the survey alone is
-    told. named: does noise grow from a secret that the simulation names?
+    first: a survey that is asked before, whose ε counts. named: does noise grow from a secret that
+    a simulation names?
     """
     delta = delta or default_delta(population or 1)
-    if plan is None:
-        assert first is not None
-        alone = explain(first, population, delta, named=named)
-        return Explanation((OPEN, *alone.sections), alone.warnings)
     told = (_learnt(plan), _said(plan, first), _pipe(plan), _sees(plan), _privacy(plan, population, delta, first))
-    before = () if first is None else (_before(first, population, delta),)
-    return Explanation((*before, *told, *_examples(plan, first), _rounds(plan)), tuple(_warnings(plan, named)))
+    return Explanation((*told, *_examples(plan, first), _rounds(plan)), tuple(_warnings(plan, named)))
 
 
 def _learnt(plan: Plan) -> Section:
@@ -229,6 +214,9 @@ def _examples(plan: Plan, first: Plan | None) -> Iterator[Section]:
             "does not hide the client. Compared are its data with the example, or with nothing in its place: how many "
             "examples it has is no secret."
         )
+        if first is not None:
+            # P142
+            text += " This does not count the survey before the first round, which has no ε for an example."
         rows = []
         for n in SIZES:
             promise = examples(plan, n).guarantee(default_delta(n))
@@ -256,26 +244,6 @@ def _rounds(plan: Plan) -> Section:
     # P3
     text = f"The plan's fingerprint is {plan.digest}; server and clients compare it, and a client refuses another plan."
     return Section("Rounds", text, ("", ""), rows)
-
-
-def _before(first: Plan, population: int | None, delta: float) -> Section:
-    before = planned_privacy(first, population)
-    rows = [
-        *(("question", one, "") for one in asked(first)),
-        ("of each client", f"{getattr(first.model, 'most', 'all')} records at most", ""),
-        ("who must answer", _count(first.sample.quorum, "client", "clients"), ""),
-        ("aggregator", repr(first.aggregator), ""),
-        *first.aggregator.visibility(),
-        ("of one client", _epsilon(before.guarantee(delta)), ""),
-        ("fingerprint", first.digest, ""),
-    ]
-    text = (
-        # P78
-        "Before the first round each client is asked this survey, once in a run. Its answers are told to everybody, "
-        "and may be in how data is prepared and in the plan. What it gives away adds to what the rounds do. Where a "
-        "plan has a model, a survey has its answers."
-    )
-    return Section(BEFORE, text, ("", "is, or sees", "what this rests on"), tuple(rows))
 
 
 def _epsilon(promise: Guarantee) -> str:

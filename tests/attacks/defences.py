@@ -267,11 +267,11 @@ PRIVACY = (
     ),
     Defence(
         "lost history is noticed",
-        "app/__init__.py",
+        "app/epsilon.py",
         'if state is not None and state.round > len(past) else ""',
         'if False else ""',
     ),
-    Defence("another past is noticed", "app/__init__.py", "if past and understates(ledger, past[-1].metrics):", NEVER),
+    Defence("another past is noticed", "app/epsilon.py", "if past and understates(ledger, past[-1].metrics):", NEVER),
     Defence(
         "correlated noise is not stretched",
         "cli/__init__.py",

@@ -23,15 +23,15 @@ ASKED = (
     Defence("an owner decides on the survey of an app", CHECKS, "        policy.check(first, who)\n", "        pass\n"),
     Defence(
         "a survey is explained",
-        EXPLAIN,
-        "before = () if first is None else (_before(first, population, delta),)",
-        "before = ()",
+        FIRST,
+        "return replace(told, sections=(section(first, population, delta), *told.sections))",
+        "return told",
     ),
     Defence(
         "an explanation knows of the survey",
         APP,
-        "explain(plan, self.population, self.delta, self.first, self.named)",
-        "explain(plan, self.population, self.delta, None, self.named)",
+        "explained(self.plan, self.first, self.population, self.delta, self.named)",
+        "explained(self.plan, None, self.population, self.delta, self.named)",
     ),
     Defence("a survey is checked", COMMANDS, "    if app.first is not None:\n", "    if False:\n"),
     Defence(
@@ -40,7 +40,7 @@ ASKED = (
         "        run.keep_survey(first.digest, state, (expression(plan), plan.digest, plan.rounds))\n",
         "        pass\n",
     ),
-    Defence("a run goes on with its own survey", FIRST, 'if begun and digest != (asked or ""):', NEVER),
+    Defence("a run goes on with its own survey", FIRST, "if begun and digest != mine:", NEVER),
     Defence(
         "the rounds' ε counts the survey",
         APP,

@@ -84,7 +84,9 @@ SECRETS = (
         "secret=secret or Key.fresh())",
         "secret=secret or Key.of(0))",
     ),
-    Defence("an app has a secret of its own", APP, "(Key.fresh() if run is None", "(Key.of(0) if run is None"),
+    Defence(
+        "an app has a secret of its own", "app/first.py", "(Key.fresh() if run is None", "(Key.of(0) if run is None"
+    ),
     Defence("what hides grows from the secret", PLAN, "key = own.child(round, session)", "key = public.child(*party)"),
     Defence(
         "a transform draws from the secret",
@@ -113,7 +115,9 @@ SECRETS = (
         'key = key.child("noise")',
     ),
     Defence("correlated noise knows whose it is", CORRELATED, "if at.memo and at.memo[0][1] != _owner(at):", NEVER),
-    Defence("a run goes on with its secret", APP, "Key.fresh() if run is None else run.secret()", "Key.fresh()"),
+    Defence(
+        "a run goes on with its secret", "app/first.py", "Key.fresh() if run is None else run.secret()", "Key.fresh()"
+    ),
     Defence("a run's secret is drawn", FILES, "secrets.token_bytes(LENGTH)", "bytes(LENGTH)"),
     Defence(
         "a run's secret is for its owner alone",
@@ -161,7 +165,7 @@ SECRETS = (
     Defence(
         "a report tells of a named secret", REPORT, ".metrics, report_data.rounds[-1].named))", ".metrics, False))"
     ),
-    Defence("an explanation knows of a named secret", APP, "self.first, self.named)", "self.first, False)"),
+    Defence("an explanation knows of a named secret", APP, "self.delta, self.named)", "self.delta, False)"),
     Defence(
         "a line of a round tells of a named secret",
         TERMINAL,
@@ -274,9 +278,9 @@ OUTSIDE = (
     Defence("an audit says outside ε", "audit/report.py", "no part of the run. {OUTSIDE}", "no part of the run."),
     Defence(
         "noise on the sum hides how many examples",
-        APP,
-        "if not plan.training.private or plan.sum_spec.noise.multiplier:",
-        "if not plan.training.private:",
+        "app/epsilon.py",
+        "return bool(plan.training.private) and not plan.sum_spec.noise.multiplier",
+        "return bool(plan.training.private)",
     ),
     Defence("a noised report is cut", PLAN, "return min(max(value, low), high)", "return value"),
 )

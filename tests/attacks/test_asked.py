@@ -165,7 +165,7 @@ def test_the_survey_of_an_app_is_told_before_it_is_asked(tmp_path: Path) -> None
     told = str(load(path).explain())
     for words in ("What is asked before the first round", "question | age: Mean(low=0, high=120, column=0)",
                   "question | [many]: Count(column=None)", "aggregator | Sum()",
-                  "server | each client's encoded vector, by name", "of one client | ε = "):  # fmt: skip
+                  "server | each client's encoded vector, by name", "ε | ε = "):  # fmt: skip
         assert words in told, words
     assert "Before the first round it has said more" in told
     assert "before the first round" not in str(h.App(PLAN, DATA).explain()).lower()

@@ -203,7 +203,7 @@ _silent: ContextVar[bool] = ContextVar("may nobody be asked now?", default=False
 
 @contextmanager
 def none_asked() -> Iterator[None]:
-    """Meanwhile `ask` refuses, in this thread: while an app file is read nobody has seen yet what it asks."""
+    """Let `ask` refuse meanwhile, in this thread: nobody has seen yet what it asks."""
     token = _silent.set(True)
     try:
         yield

@@ -1,8 +1,9 @@
-"""App: a plan, where its clients' data is, and what they are asked first: all that one command needs to run it."""
+"""App: a plan, where its clients' data is, and what they are asked first: all that one command
+needs to run it.
+"""
 
 from __future__ import annotations
 
-import math
 import sys
 import traceback
 from collections import Counter
@@ -13,31 +14,31 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
 
 from .. import data as local
-from .. import privacy
 from ..data import Sites
 from ..data.batches import examples_at_a_glance
 from ..data.sites import prepared
 from ..errors import AppError, DataError, HansaError
-from ..explain import Explanation, explain
+from ..explain import Explanation
 from ..loops.channel import Runtime
 from ..loops.synchronous import synchronous
 from ..parties.client import Client
 from ..parties.policy import Policy
 from ..parties.population import Population
 from ..plan import Plan
-from ..privacy import add_round, spent_privacy, stop_at_budget, told, understates
-from ..privacy.ledger import Budget, Ledger, default_delta
+from ..privacy import add_round, spent_privacy, stop_at_budget, told
+from ..privacy.ledger import Budget, default_delta
 from ..rand import Key
 from ..runtimes.inprocess import InProcess, Network
 from ..spec import Vector
 from ..state import State
 from .checks import check_budget, check_names, check_survey, names_of, policies_of, refuse, strange, unasked
 from .compare import Row, pooled, trained_alone
-from .first import PlanOf, answers_of, check_first, held, keep, said
+from .epsilon import hides_examples, of_examples, said, unknown_past
+from .first import PlanOf, answers_of, check_first, explained, held, keep, secret_of
 from .scoring import TestSets, sets_of
 
 if TYPE_CHECKING:
-    from ..store import Round, Run
+    from ..store import Run
 
 
 MODULE = "hansa-app:"  # what the modules of loaded app files are called, with the file's name after it
@@ -48,20 +49,23 @@ Loop = Callable[[Plan, Runtime, State | None, Key | None], Iterator[State]]
 
 @dataclass(frozen=True, repr=False)
 class App:
-    """What an app file calls `app`: a plan, where each client's data is, and examples that no client has.
+    """What an app file calls `app`: a plan, where each client's data is, and examples that no
+    client has.
 
-    data: each client's by name, for a simulation; `Sites`, which are read at their clients; or a `Population`, to which
-    the plan and the secret are those of the app. first: a survey that all are asked before round 1, and whose answers
-    are told to all. Then plan may be a function of what it found, and prepare(data, found) makes of each client's data,
-    and of the test data, what models are trained on.
+    data: each client's by name, for a simulation; `Sites`, which are read at their clients; or a
+    `Population`, to which the plan and the secret are those of the app. first: a survey that all
+    are asked before round 1, and whose answers are told to all. Then plan may be a function of what
+    it found, and prepare(data, found) makes of each client's data, and of the test data, what
+    models are trained on.
 
-    The model is scored on `test` after every round, without noise: its examples are held out, and are those of nobody
-    whom ε protects. It is one set, or one of each name; or paths, read when they are first needed. `policies` are the
-    owners' vetoes, by client, or one that all have; `network` simulates latency and dropouts; `workers` counts
-    processes, 0 trains in this one. With a `budget` the run ends before a round that could pass it. answer: the
-    survey's state, once it was asked.
-    Noise grows from a secret that nobody knows, unless a simulation wants noise that repeats and names one:
-    secret=Key.of(7). Then no ε holds against who knows it, and everything that tells ε says so.
+    The model is scored on `test` after every round, without noise: its examples are held out, and
+    are those of nobody whom ε protects. It is one set, or one of each name; or paths, read when
+    they are first needed. `policies` are the owners' vetoes, by client, or one that all have;
+    `network` simulates latency and dropouts; `workers` counts processes, 0 trains in this one. With
+    a `budget` the run ends before a round that could pass it. answer: the survey's state, once it
+    was asked. Noise grows from a secret that nobody knows, unless a simulation wants noise that
+    repeats and names one: secret=Key.of(7). Then no ε holds against who knows it, and everything
+    that tells ε says so.
     """
 
     plan: Plan | PlanOf
@@ -143,9 +147,8 @@ class App:
         return answers_of(self.first, self.answer)
 
     def explain(self) -> Explanation:
-        """What the survey and the plan ask of a client, in words; nothing is read, and nobody is asked."""
-        plan = self.plan if isinstance(self.plan, Plan) else None
-        return explain(plan, self.population, self.delta, self.first, self.named)
+        """What survey and plan ask of a client, in words; no data is read, and nobody is asked."""
+        return explained(self.plan, self.first, self.population, self.delta, self.named)
 
     def answered(self, run: Run) -> Self:
         """This app with what its survey found, if the run holds that."""
@@ -153,7 +156,7 @@ class App:
         return self if state is None or self.answer is not None else self._after(state)
 
     def asked(self, run: Run | None = None) -> Self:
-        """This app with what its survey found: as the run holds it, or asked now, and kept with the run.
+        """This app with what its survey found: as the run holds it, or asked now and kept there.
 
         An app asks once: what it found then is public, and further runs of it go on with that.
         """
@@ -166,7 +169,7 @@ class App:
         if app.answer is None:
             for problem in self.tests.problems(None):
                 raise problem
-            (state,) = self._survey(self._secret(run)).run()
+            (state,) = self._survey(secret_of(self.secret, run)).run()
             app = self._after(state)
         if run is not None and app.answer is not None:
             keep(self.first, app.answer, app.known_plan, run)
@@ -174,7 +177,7 @@ class App:
         return app
 
     def _survey(self, secret: Key | None = None) -> Self:
-        """The survey as an app of its own, of one round; what hides in it grows from a branch of the secret."""
+        """The survey as an app of one round; what hides in it grows from a branch of the secret."""
         assert self.first is not None
         branch = secret.child("survey") if secret else self.secret
         more: dict[str, Any] = {"loop": synchronous, "secret": branch}
@@ -201,7 +204,7 @@ class App:
 
     @cached_property
     def tests(self) -> TestSets:
-        """What models are scored on, prepared as the clients' data is; none of it is read before it is needed."""
+        """What models are scored on, prepared as the clients' data is; read when it is needed."""
         raw = sets_of(self.test, self.data)
         if self.prepare is None or self.answer is None:
             return raw
@@ -244,22 +247,19 @@ class App:
         return self.known_plan.model.score(x, self.tests.whole) if self.tests else {}
 
     def run(self, run: Run | None = None, state: State | None = None) -> Iterator[State]:
-        """The survey, if there is one, and the rounds; each is committed to `run` before it is yielded.
+        """The rounds, after the survey if there is one; each is committed before it is yielded.
 
-        The rounds are those that are left after `state`, or after what the run holds. The metrics of a state are what
-        the clients report; as test_…, the scores on the test data; and the ε spent, by survey and rounds together.
+        The rounds are those that are left after `state`, or after what the run holds. The metrics
+        of a state are what the clients report; as test_…, the scores on the test data; and the ε
+        spent, by survey and rounds together.
         """
         yield from self.asked(run)._rounds(run, state)
-
-    def _secret(self, run: Run | None) -> Key:
-        """What noise grows from."""
-        return self.secret or (Key.fresh() if run is None else run.secret())
 
     def _rounds(self, run: Run | None, state: State | None) -> Iterator[State]:
         assert isinstance(self.plan, Plan)
         for problem in self.tests.problems(self.plan.model):
             raise problem
-        secret = self._secret(run)
+        secret = secret_of(self.secret, run)
         with ExitStack() as stack:
             runtime = self.runtime(secret)
             if hasattr(runtime, "close"):
@@ -282,7 +282,7 @@ class App:
             if why := strange(self.loop):
                 ledger = ledger.without(why)
             asked = Counter(who for one in past for who in {*one.participants, *one.excluded})
-            if unknown := self._unknown(past, state, ledger):
+            if unknown := unknown_past(past, state, ledger, self.budget):
                 ledger = ledger.without(unknown)
             states = self.loop(self.plan, runtime, state, secret)
             if self.budget:
@@ -291,7 +291,7 @@ class App:
                 ledger = add_round(ledger, self.plan, new, clients)
                 asked.update({*new.participants, *new.excluded})
                 given = told(ledger.guarantee(self.delta))
-                given |= {} if unknown or strange(self.loop) else self._of_examples(asked)
+                given |= {} if unknown or strange(self.loop) else of_examples(self.plan, self._sizes, asked)
                 new = replace(new, metrics={**new.metrics, **given})
                 scores = self.score(new.x)
                 if run is not None:
@@ -299,45 +299,23 @@ class App:
                 tested = {f"test_{name}": value for name, value in scores.items()}
                 yield replace(new, metrics={**new.metrics, **tested})
 
-    def _unknown(self, past: Sequence[Round], state: State | None, ledger: Ledger) -> str:
-        """Why the rounds before are not what the ledger says, if so; AppError where a budget rests on it."""
-        why = "the rounds before the first are not known" if state is not None and state.round > len(past) else ""
-        if past and understates(ledger, past[-1].metrics):
-            why = "the rounds before were told to have given away more: they had another plan, or other clients"
-        if why and self.budget:
-            raise AppError(
-                f"A budget of ε = {self.budget.epsilon:g} cannot be kept in the rounds that are left.",
-                f"{why[0].upper()}{why[1:]}.",
-                "Resume the run that holds them with the app that it began with, or leave the budget out.",
-            )
-        return why
-
-    def _of_examples(self, asked: Mapping[str, int]) -> dict[str, float]:
-        """ε of the example that has been told most of, where clients hide single ones: their numbers are known here.
-
-        It tells how many examples a client has. Where noise hides whole clients it hides that too, and nothing is told;
-        nor is it of a survey, or a population, whose numbers would all have to be read.
-        """
-        plan = self.known_plan
-        if not plan.training.private or plan.sum_spec.noise.multiplier:
-            return {}
-        if self.first is not None or isinstance(self.data, Population):
-            return {}
-        delta = default_delta(max(self._sizes.values()))
-        clients = {(self._sizes[who], times) for who, times in asked.items()}
-        found = [privacy.examples(plan, n, times).guarantee(delta) for n, times in clients]
-        return told(max(found, key=lambda one: math.inf if one.epsilon is None else one.epsilon)) if found else {}
-
     @cached_property
     def _sizes(self) -> dict[str, int]:
+        """How many examples each client has, where ε of single ones is told: not beside a survey,
+        or of a population.
+        """
+        if self.first is not None or isinstance(self.data, Population) or not hides_examples(self.known_plan):
+            return {}
         return {who: local.count(local.loaded(data)) for who, data in self.sources.items()}
 
     def compare(self, state: State) -> Iterator[Row]:
-        """Rows of the comparison on `test`: each client alone, the federation's model, one model on all data.
+        """Rows of the comparison on `test`: each client alone, the federation's model, one model on
+        all data.
 
-        Alone and pooled train the same model on the same examples with as many local epochs as there are in all rounds,
-        by the code that trains the federation: a plan with a single client, and no noise. Each row says whether that is
-        outside the ε of this app. AppError for a population, whose clients are too many to train alone.
+        Alone and pooled train the same model on the same examples with as many local epochs as
+        there are in all rounds, by the code that trains the federation: a plan with a single
+        client, and no noise. Each row says whether that is outside the ε of this app. AppError for
+        a population, whose clients are too many to train alone.
         """
         app: Self = vars(self).get("_asked", self)
         plan = app.known_plan
@@ -355,15 +333,17 @@ class App:
         yield Row("all data pooled", total, app.score(trained_alone(plan, "pooled", whole)), outside)
 
     def problems(self) -> Iterator[HansaError]:
-        """What keeps each client from taking part, if anything does; and what is wrong with the test data.
+        """What keeps each client from taking part, if anything does; and what is wrong with the
+        test data.
 
-        Before the survey is asked that is what keeps it from being asked. Of a population 100 clients are looked at.
+        Before the survey is asked that is what keeps it from being asked. Of a population 100
+        clients are looked at.
         """
         if self.first is not None and self.answer is None:
             yield from self._survey().problems()
             yield from self.tests.problems(None)
             return
-        for client in self._some():
+        for client in some_of(self.parties(secret_of(self.secret, None))):
             try:
                 client.check()
             except HansaError as error:
@@ -377,15 +357,16 @@ class App:
                 )
         yield from self.tests.problems(self.known_plan.model)
 
-    def _some(self) -> Iterator[Client]:
-        """All clients, or so many of a population, from its first to its last."""
-        parties = self.parties(self.secret or Key.fresh())
-        if not isinstance(parties, Population):
-            yield from parties
-            return
-        for i in range(looked_at(len(parties))):
-            yield parties[parties.names[i * len(parties) // looked_at(len(parties))]]
-            parties.evict()
+
+def some_of(parties: Sequence[Client] | Population) -> Iterator[Client]:
+    """All clients, or so many of a population, from its first to its last."""
+    if not isinstance(parties, Population):
+        yield from parties
+        return
+    many = looked_at(len(parties))
+    for i in range(many):
+        yield parties[parties.names[i * len(parties) // many]]
+        parties.evict()
 
 
 def looked_at(clients: int) -> int:

@@ -1,4 +1,4 @@
-"""What an app refuses when it is built: pieces that fit neither each other nor what owners and budget allow."""
+"""What an app refuses when it is built: what does not fit, and what owners or budget forbid."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def check_survey(first: Plan, data: Mapping[str, Any], policies: Mapping[str, Po
 
 
 def check_budget(budget: Budget, plan: Any, before: Ledger, clients: int | None, loop: Any) -> None:
-    """AppError where there is no ε for the survey, or for the plan if it is known, and so none of both."""
+    """AppError where survey, or plan if it is known, has no ε, and so both have none."""
     ledger = planned_privacy(plan, clients) if isinstance(plan, Plan) else Ledger()
     if missing := before.why or ledger.why or strange(loop):
         raise AppError(
@@ -89,7 +89,9 @@ def check_budget(budget: Budget, plan: Any, before: Ledger, clients: int | None,
 
 
 def strange(loop: Any) -> str:
-    """Why nobody knows what the rounds give away, if so: they are those of a loop that is not hansa's own."""
+    """Why nobody knows what the rounds give away, if so: they are those of a loop that is not
+    hansa's own.
+    """
     inner = loop.func if isinstance(loop, partial) else loop
     if own(inner):
         return ""

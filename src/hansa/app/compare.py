@@ -1,4 +1,4 @@
-"""The comparison: what each client, and all data pooled, would give by the code that trains the federation."""
+"""The comparison: each client alone, and all data pooled, by the code that trains the federation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OUTSIDE = (
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the comparison: which data a model was trained on, how many examples, its scores on the test data."""
+    """A line of a table of scores: what data, how many examples, and a model's scores."""
 
     name: str
     examples: int
@@ -51,7 +51,9 @@ def trained_alone(plan: Plan, who: str, data: Any) -> Vector:
 
 
 def pooled(parts: Sequence[Any]) -> Any:
-    """All examples of several clients as one client's: arrays joined in memory; streams one after another, unread."""
+    """All examples of several clients as one client's: arrays joined in memory; streams one after
+    another, unread.
+    """
     if any(callable(part) or not hasattr(part, "__getitem__") for part in parts):
         return lambda: chain.from_iterable(local.whole(part) for part in parts)
     batches: list[Any] = [batch for part in parts for batch in local.whole(part)]

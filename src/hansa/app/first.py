@@ -1,23 +1,38 @@
-"""What an app asks before its first round: a survey whose answers its plan and its data may hang on."""
+"""What an app asks before its first round: a survey on which plan and data may hang."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..analytics import Survey
 from ..errors import AppError
-from ..explain import expression
+from ..explain import BEFORE, Explanation, Section, asked, explain, expression
 from ..plan import Plan
-from ..privacy import planned_privacy, spent_privacy
-from ..privacy.ledger import Ledger
+from ..privacy import planned_privacy
+from ..rand import Key
 from ..state import State
 from .checks import refuse
 
 if TYPE_CHECKING:
     from ..store import Run
 
+OPEN = Section(
+    "What cannot be known yet",
+    # P144
+    "The plan of the rounds hangs on what a survey finds that is asked before them. What follows is that survey: all "
+    "that is asked until it has its answers. Then each client holds the plan against its owner's policy again, survey "
+    "and rounds together, before it trains; one that refuses has said what the survey asks, and no more. To read the "
+    "plan as well, let the survey be asked where the data is simulated: hansa explain --ask.",
+)
+
 PlanOf = Callable[[Mapping[str, Any]], Plan]  # what a survey found → the plan of the rounds
+
+
+def secret_of(named: Key | None, run: Run | None) -> Key:
+    """What noise grows from: what a simulation names, else what the run keeps, else a fresh one."""
+    return named or (Key.fresh() if run is None else run.secret())
 
 
 def answers_of(first: Plan, state: State) -> dict[str, Any]:
@@ -27,11 +42,11 @@ def answers_of(first: Plan, state: State) -> dict[str, Any]:
 
 
 def held(first: Plan | None, run: Run) -> State | None:
-    """The survey's state that the run holds, if any; AppError where the run did not begin with this survey."""
+    """The survey's state that the run holds, if any; AppError where it began with another."""
     digest, state = run.survey()
-    asked = None if first is None else first.digest
+    mine = "" if first is None else first.digest
     begun = state is not None or bool(run.history())
-    if begun and digest != (asked or ""):
+    if begun and digest != mine:
         raise AppError(
             f"What this app asks first is not what run {run.id} asked.",
             "What its clients have said counts with its rounds, and its data and plan hang on it.",
@@ -41,18 +56,9 @@ def held(first: Plan | None, run: Run) -> State | None:
 
 
 def keep(first: Plan, state: State, plan: Plan, run: Run) -> None:
-    """Keep with the run what the survey found, and the plan that came of it, unless it holds them already."""
+    """Keep with the run what the survey found and the plan that came of it, once."""
     if run.survey()[1] is None:
         run.keep_survey(first.digest, state, (expression(plan), plan.digest, plan.rounds))
-
-
-def said(first: Plan | None, state: State | None, clients: int | None) -> Ledger:
-    """What the survey has given away about each client; without a state, what it will."""
-    if first is None:
-        return Ledger()
-    if state is None:
-        return planned_privacy(first, clients)
-    return spent_privacy(first, [state], clients)
 
 
 def check_first(plan: Any, first: Any, prepare: Any) -> None:
@@ -87,3 +93,37 @@ def check_first(plan: Any, first: Any, prepare: Any) -> None:
             ),
         ]
     )
+
+
+def section(first: Plan, population: int | None, delta: float) -> Section:
+    """The survey in words, for whoever must decide whether to take part."""
+    rows = [
+        *(("question", one, "") for one in asked(first)),
+        ("of each client", f"{getattr(first.model, 'most', 'all')} records at most", ""),
+        ("who must answer", f"{first.sample.quorum} clients", ""),
+        ("aggregator", repr(first.aggregator), ""),
+        *first.aggregator.visibility(),
+        ("ε", str(planned_privacy(first, population).guarantee(delta)), ""),
+        ("fingerprint", first.digest, ""),
+    ]
+    text = (
+        # P78
+        "Before the first round each client is asked this survey, once in a run. Its answers are told to everybody, "
+        "and may be in how data is prepared and in the plan. What it gives away adds to what the rounds do. Where a "
+        "plan has a model, a survey has its answers."
+    )
+    return Section(BEFORE, text, ("", "is, or sees", "what this rests on"), tuple(rows))
+
+
+def explained(
+    plan: Plan | PlanOf, first: Plan | None, population: int | None, delta: float, named: bool
+) -> Explanation:
+    """What survey and plan ask of a client; of a plan that hangs on it, that it is not known."""
+    if not isinstance(plan, Plan):
+        assert first is not None
+        alone = explain(first, population, delta, named=named)
+        return Explanation((OPEN, *alone.sections), alone.warnings)
+    told = explain(plan, population, delta, first, named)
+    if first is None:
+        return told
+    return replace(told, sections=(section(first, population, delta), *told.sections))

@@ -21,7 +21,7 @@ ONE = "test"  # what a single set is called in messages
 
 @dataclass(frozen=True)
 class TestSets:
-    """Examples to score a model on, by name; a single set has none. A source is read when it is first needed."""
+    """Examples to score a model on, by name; sources among them are read when they are needed."""
 
     sets: Mapping[str, Any] = field(repr=False)
     named: bool = False  # is it a set of each name?
@@ -60,7 +60,7 @@ class TestSets:
                 yield error
 
     def rows(self, model: Model, x: Vector) -> list[Row]:
-        """How a model does on sets that have names: on the worst, in the median, on average, and on all together.
+        """How a model does on named sets: on the worst, in the median, on average, on all together.
 
         The worst has the largest loss; of a model without one, the lowest of its first score.
         """
@@ -86,8 +86,9 @@ class TestSets:
 def sets_of(test: Any, data: Any) -> TestSets:
     """The test sets that `App(test=…)` names, none of which is read.
 
-    One set is data in any form, or a path that is read as the clients' own are. Sites, and a dict whose values are
-    data, are one set of each name. A dict of arrays is one set; AppError where a dict could be taken for both.
+    One set is data in any form, or a path that is read as the clients' own are. Sites, and a dict
+    whose values are data, are one set of each name. A dict of arrays is one set; AppError where a
+    dict could be taken for both.
     """
     if test is None:
         return TestSets({})

@@ -167,41 +167,40 @@ class Canaries:
 
 
 def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canaries:
-    """Run the app's plan once, with m more clients that are canaries, and guess which of them took part.
+    """Run the app's plan with m more clients that are canaries, and guess which of them took part.
 
-    Client i of them has a direction uᵢ. A fair coin decides whether it says uᵢ, as long as every clip lets it, or
-    nothing (with a uniform sample, whose ε is about another in its place: −uᵢ). The attacker knows all directions and
-    sees what the plan's ε is stated against: each mean that is published, or each vector where each client adds its
-    own noise. Its score is Σ ⟨mean, uᵢ⟩ over the rounds.
-
-    What the other clients say, but for noise, it knows as well, and takes out.
+    Client i of them has a direction uᵢ. A fair coin decides whether it says uᵢ, as long as every
+    clip lets it, or nothing (with a uniform sample, whose ε is about another in its place: −uᵢ).
+    The attacker knows all directions and sees what the plan's ε is stated against: each mean that
+    is published, or each vector where each client adds its own noise. Its score is Σ ⟨mean, uᵢ⟩
+    over the rounds. What the other clients say, but for noise, it knows as well, and takes out.
 
     (Steinke, Nasr and Jagielski 2023, Alg. 1, white box, with clients as examples)
     """
     app = app.asked()
-    trainable = app.known_plan.model.trainable
+    base = app.known_plan
+    trainable = base.model.trainable
     m = min(1000, trainable) if m is None else m
-    if app.known_plan.model.grows or not 10 <= m <= trainable:
-        found = "that grows" if app.known_plan.model.grows else f"of {trainable} trained numbers"
+    if base.model.grows or not 10 <= m <= trainable:
+        found = "that grows" if base.model.grows else f"of {trainable} trained numbers"
         raise AppError(
             f"{m} canaries cannot be told apart in a model {found}.",
             "Each has coordinates of its own for all rounds, and fewer than 10 prove nothing.",
             f"Write a number from 10 to {trainable}, or audit another model.",
         )
-    key, population = app.known_plan.key.child("audit"), len(app.data) + m
+    key, population = base.key.child("audit"), len(app.data) + m
     truth = key.child("coins").rng().random(m) < 0.5
-    swapped = any(release.relation == "uniform" for release in planned_privacy(app.known_plan, population).secret)
+    swapped = any(release.relation == "uniform" for release in planned_privacy(base, population).secret)
     length = _length(app)
     directions = Directions.of(m, trainable, key.child("directions"))
-    known, noisy = SumOfOthers(), noise_at(app.known_plan)
+    known, noisy = SumOfOthers(), noise_at(base)
     plan = replace(
-        app.known_plan,
-        model=CanaryModel(app.known_plan.model, np.where(truth, length, -length if swapped else 0.0), directions),
-        pipe=(RecordMean(), *app.known_plan.pipe[:noisy], known, *app.known_plan.pipe[noisy:]),
-        rounds=min(rounds or app.known_plan.rounds, app.known_plan.rounds),
+        base,
+        model=CanaryModel(base.model, np.where(truth, length, -length if swapped else 0.0), directions),
+        pipe=(RecordMean(), *base.pipe[:noisy], known, *base.pipe[noisy:]),
+        rounds=min(rounds or base.rounds, base.rounds),
     )
-    noise = plan.encoded_spec.noise
-    alone = isinstance(plan.aggregator, Sum | RobustRule) and (noise.by == "each" or not noise.multiplier)
+    alone = _each_is_seen(plan)
     secret = app.secret or Key.fresh()
     tap = RecordingRuntime(_clients(app, plan, m, secret), plan.seed)
     scores, past, before = np.zeros(m), list[State](), plan.start()
@@ -217,6 +216,12 @@ def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canar
     promise = spent_privacy(plan, past, population).guarantee(app.delta)
     participants = "each client's vector, as it is sent" if alone else "the mean that each round publishes"
     return Canaries(scores, truth, app.delta, promise, len(past), participants)
+
+
+def _each_is_seen(plan: Plan) -> bool:
+    """Is each client's vector seen by itself, and not a sum or a mean of many?"""
+    noise = plan.encoded_spec.noise
+    return isinstance(plan.aggregator, Sum | RobustRule) and (noise.by == "each" or not noise.multiplier)
 
 
 def _rounds(app: App, plan: Plan, tap: RecordingRuntime, population: int, secret: Key) -> Iterator[State]:

@@ -127,9 +127,11 @@ def _rounds(plan: Plan, stored: Run, wanted: int | None) -> int:
 
 @command
 def explain(target: File, set_: Set = None, ask: Ask = False) -> None:
-    """Say in words what the app's survey and plan ask of a client, and who sees what; no data is read.
+    """Say in words what the app's survey and plan ask of a client, and who sees what; no data is
+    read.
 
-    Where the plan hangs on what the survey finds, that is said, and --ask asks the survey, of the data that is here.
+    Where the plan hangs on what the survey finds, that is said, and --ask asks the survey, of the
+    data that is here.
 
     Example: hansa explain hospitals.py --set 'pipe.1={use = "Clip", norm = 1.0}'
     """
@@ -143,9 +145,11 @@ def explain(target: File, set_: Set = None, ask: Ask = False) -> None:
 
 @command
 def check(target: File, set_: Set = None, ask: Ask = False) -> None:
-    """Build the plan, and look at every client's data and policy, without training; every problem is told.
+    """Build the plan, and look at every client's data and policy, without training; every problem
+    is told.
 
-    What hangs on a survey's answers is looked at with --ask, which asks it, of the data that is here.
+    What hangs on a survey's answers is looked at with --ask, which asks it, of the data that is
+    here.
 
     Example: hansa check hospitals.py
     """

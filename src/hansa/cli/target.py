@@ -52,12 +52,12 @@ def app_of(config: Config, settings: Mapping[str, Any] | None = None) -> App:
     app = with_plan(app, lambda plan: config.apply(plan, own))
 
     def changed(plan: Plan) -> Plan:
-        for path, value in (settings or {}).items():
-            plan = set_(plan, path, value, own)
+        with usage():
+            for path, value in (settings or {}).items():
+                plan = set_(plan, path, value, own)
         return plan
 
-    with usage():
-        return with_plan(app, changed)
+    return with_plan(app, changed)
 
 
 def with_plan(app: App, change: Callable[[Plan], Plan]) -> App:

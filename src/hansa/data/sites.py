@@ -1,4 +1,6 @@
-"""Sites: where each client's data is, by the client's name; it is read at its client, when that is asked for it."""
+"""Sites: where each client's data is, by the client's name; it is read at its client, when that is
+asked for it.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +35,11 @@ class Source:
 class Sites(Mapping[str, Source]):
     """Each client's data by name, of which nothing is read until its client is asked.
 
-    read: path → examples. paths: a pattern such as "data/*.csv", in which ** stands for folders of any depth, or a
-    list of paths, whose stems are the names; or name → path. Relative ones start from the working directory. A pattern
-    is looked up when the names are first needed: at a real site, which reads one path of its own, they never are.
-    DataError then where nothing matches it, or two paths give one name.
+    read: path → examples. paths: a pattern such as "data/*.csv", in which ** stands for folders of
+    any depth, or a list of paths, whose stems are the names; or name → path. Relative ones start
+    from the working directory. A pattern is looked up when the names are first needed: at a real
+    site, which reads one path of its own, they never are. DataError then where nothing matches it,
+    or two paths give one name.
     """
 
     def __init__(

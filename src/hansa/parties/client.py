@@ -28,10 +28,12 @@ from .policy import Policy
 
 @dataclass(repr=False)
 class Client(Party):
-    """One owner of data: its name, its copy of the plan, its data, its policy, and what it remembers.
+    """One owner of data: its name, its copy of the plan, its data, its policy, and what it
+    remembers.
 
-    `keys` are the public keys of helpers, by name, and come to it by another way than through the server. Data that
-    is a `Source` is read when it is first needed: after the owner's policy has allowed the plan.
+    `keys` are the public keys of helpers, by name, and come to it by another way than through the
+    server. Data that is a `Source` is read when it is first needed: after the owner's policy has
+    allowed the plan.
     """
 
     data: Any = field(repr=False)  # nor in that of a subclass

@@ -44,7 +44,8 @@ class Policy:
             )
 
     def check(self, plan: Plan, who: str, examples: int | None = None, before: Plan | None = None) -> None:
-        """Raise PolicyError where the plan asks for more than this of who has so many examples, if that is known.
+        """Raise PolicyError where the plan asks for more than this of who has so many examples, if
+        that is known.
 
         before: the survey that was asked first; what it gives away counts with the plan's rounds.
         """

@@ -51,12 +51,15 @@ class Names(Sequence[str]):
 
 
 class Population(Mapping[str, Client]):
-    """`size` clients of a plan; client i has the examples data(i), read or made each time that it is asked.
+    """`size` clients of a plan; client i has the examples data(i), read or made each time that it
+    is asked.
 
-    That happens at the client, after its owner's policy `allow`. before: the survey that all were asked first.
+    That happens at the client, after its owner's policy `allow`. before: the survey that all were
+    asked first.
 
-    Only those of the present session are in memory, and what clients remember between rounds, where it is anything.
-    What they hide grows from `secret`, or from a fresh one; each has a branch of its own.
+    Only those of the present session are in memory, and what clients remember between rounds, where
+    it is anything. What they hide grows from `secret`, or from a fresh one; each has a branch of
+    its own.
     """
 
     def __init__(

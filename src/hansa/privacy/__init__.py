@@ -179,13 +179,14 @@ def stop_at_budget(
     past: Iterable[Happened] = (),
     before: Ledger | None = None,
 ) -> Iterator[State]:
-    """The states of a loop, as long as the next round cannot pass the budget; a round that could is never begun.
+    """The states of a loop, as long as the next round cannot pass the budget; a round that could is
+    never begun.
 
         for state in within(synchronous(plan, runtime), plan, Budget(4.0, 1e-6), len(clients)): …
 
-    `past` are the rounds before, and `before` is what was given away beside them, as by a survey. A round that fewer
-    joined than its noise by all needs counts with the noise it had.
-    PlanError where nothing bounds what a round gives away.
+    `past` are the rounds before, and `before` is what was given away beside them, as by a survey. A
+    round that fewer joined than its noise by all needs counts with the noise it had. PlanError
+    where nothing bounds what a round gives away.
     """
     past, before = list(past), before or Ledger()
     done = max((happened.round for happened in past), default=0)

@@ -257,9 +257,11 @@ class Run:
             files.discard(self.folder / name)
 
     def keep_survey(self, asked: str, state: State, plan: tuple[str, str, int]) -> None:
-        """Keep how the survey with the digest `asked` ended, so that a resumed run does not ask again.
+        """Keep how the survey with the digest `asked` ended, so that a resumed run does not ask
+        again.
 
-        plan: what came of it, of which a run may not have known: its expression, its digest, and its rounds.
+        plan: what came of it, of which a run may not have known: its expression, its digest, and
+        its rounds.
         """
         self.hold()
         state = _kept(state)
@@ -273,7 +275,9 @@ class Run:
             c.execute(update(db.runs).where(db.runs.c.id == self.id).values(known))
 
     def survey(self) -> tuple[str, State | None]:
-        """The digest of the survey that this run began with, and how it ended; none where it began without."""
+        """The digest of the survey that this run began with, and how it ended; none where it began
+        without.
+        """
         of = db.files.c
         with self.database.read() as c:
             row = c.execute(select(db.files).where(of.run == self.id, of.kind == "survey")).one_or_none()

@@ -27,7 +27,9 @@ MOST_ALONE = 20  # clients that are trained alone for the comparison, where nobo
 
 
 def follow(app: App, run: Run, title: str, compare: bool | None, again: str, profile: bool = False) -> int:
-    """Ask what is asked first, run what is left of a run, and give the exit code; `again` goes on with it."""
+    """Ask what is asked first, run what is left of a run, and give the exit code; `again` goes on
+    with it.
+    """
     try:
         app = app.asked(run)
     except KeyboardInterrupt:

@@ -176,7 +176,9 @@ def comparison(rows: Sequence[Row]) -> RenderableType:
 
 
 def tested_sets(rows: Sequence[Row]) -> RenderableType:
-    """The model on test sets that have names: on the worst, in the median, on average, and on all together."""
+    """The model on test sets that have names: on the worst, in the median, on average, and on all
+    together.
+    """
     columns = list(scores(rows[0].scores))
     table = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, title="On each test set", title_justify="left", title_style="bold"
