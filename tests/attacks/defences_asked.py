@@ -35,10 +35,7 @@ ASKED = (
     ),
     Defence("a survey is checked", COMMANDS, "    if app.first is not None:\n", "    if False:\n"),
     Defence(
-        "a resumed run keeps what was found",
-        FIRST,
-        "        run.keep_survey(first.digest, state, (expression(plan), plan.digest, plan.rounds))\n",
-        "        pass\n",
+        "a resumed run keeps what was found", FIRST, "        run.keep_survey(first.digest, state)\n", "        pass\n"
     ),
     Defence("a run goes on with its own survey", FIRST, "if begun and digest != mine:", NEVER),
     Defence(

@@ -531,17 +531,31 @@ def test_commands_ask_when_they_are_told_to(folder: Path, plan: str) -> None:
 def test_a_run_that_ended_before_its_survey_did_asks_when_it_is_resumed(folder: Path) -> None:
     file, runs = folder / "mine.py", folder / "runs"
     file.write_text(FILE.replace("PLAN", "lambda found: plan"))
-    whole = {path: path.read_bytes() for path in sorted((folder / "data").glob("*.npz"))[1:]}
-    for path in whole:
-        path.write_text("torn")
+    test = folder / "held" / "central.npz"
+    whole = test.read_bytes()
+    test.write_text("torn")
     assert call("run", file, "--folder", runs).exit_code == 1
-    for path, content in whole.items():
-        path.write_bytes(content)
+    test.write_bytes(whole)
     (summary,) = Store(runs).runs()
     assert summary.status == "failed" and summary.planned is None
     resumed = call("run", "--resume", summary.id, "--rounds", 2, "--folder", runs, "--no-compare")
     assert resumed.exit_code == 0, resumed.output
     assert (Store(runs).runs()[0].planned, Store(runs).runs()[0].status) == (2, "done")
+
+
+def test_what_was_found_is_kept_before_the_plan_is_made_of_it(tmp_path: Path) -> None:
+    def torn(found: Any) -> Any:
+        return None
+
+    run = Store(tmp_path).new("", "", "", {})
+    with pytest.raises(AppError, match="has given a NoneType"):
+        App(torn, DATA, first=QUIET).asked(run)
+    digest, state = run.survey()
+    assert digest == QUIET.digest and state is not None and not run.digest
+    again = App(lambda found: PLAN, dict.fromkeys(NAMES), first=QUIET).asked(run)  # nobody is asked
+    assert again.found["n"] == state.x[0] and run.digest == again.known_plan.digest
+    with pytest.raises(AppError, match="holds other answers"):
+        App(PLAN, DATA, first=QUIET).asked().answered(run)
 
 
 def test_an_app_file_reads_no_data_when_it_is_loaded(folder: Path) -> None:

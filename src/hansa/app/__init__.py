@@ -18,7 +18,7 @@ from ..data import Sites
 from ..data.batches import examples_at_a_glance
 from ..data.sites import prepared
 from ..errors import AppError, DataError, HansaError
-from ..explain import Explanation
+from ..explain import Explanation, expression
 from ..loops.channel import Runtime
 from ..loops.synchronous import synchronous
 from ..parties.client import Client
@@ -34,7 +34,7 @@ from ..state import State
 from .checks import check_budget, check_names, check_survey, names_of, policies_of, refuse, strange, unasked
 from .compare import Row, pooled, trained_alone
 from .epsilon import hides_examples, of_examples, said, unknown_past
-from .first import PlanOf, answers_of, check_first, explained, held, keep, secret_of
+from .first import PlanOf, answers_of, check_first, explained, held, keep, plan_of, secret_of
 from .scoring import TestSets, sets_of
 
 if TYPE_CHECKING:
@@ -153,26 +153,36 @@ class App:
     def answered(self, run: Run) -> Self:
         """This app with what its survey found, if the run holds that."""
         state = held(self.first, run)
-        return self if state is None or self.answer is not None else self._after(state)
+        if state is None or self.answer is None:
+            return self if state is None else self._after(state)
+        if state.x.tobytes() != self.answer.x.tobytes():
+            raise AppError(
+                f"This app has asked its survey, and run {run.id} holds other answers.",
+                "Its data is prepared with what it found itself.",
+                "Resume the run with an app that has asked nobody.",
+            )
+        return self
 
     def asked(self, run: Run | None = None) -> Self:
         """This app with what its survey found: as the run holds it, or asked now and kept there.
 
         An app asks once: what it found then is public, and further runs of it go on with that.
         """
+        app = self if run is None else self.answered(run)
         if self.first is None:
-            if run is not None:
-                held(None, run)
             return self
-        app: Self = vars(self).get("_asked", self)
-        app = app if run is None else app.answered(run)
         if app.answer is None:
+            app = vars(self).get("_asked", self)
+        state = app.answer
+        if state is None:
             for problem in self.tests.problems(None):
                 raise problem
             (state,) = self._survey(secret_of(self.secret, run)).run()
-            app = self._after(state)
-        if run is not None and app.answer is not None:
-            keep(self.first, app.answer, app.known_plan, run)
+        if run is not None:
+            keep(self.first, state, run)  # before anything can fail that hangs on it
+        app = self._after(state) if app.answer is None else app
+        if run is not None and not run.digest:
+            run.keep_plan(expression(app.known_plan), app.known_plan.digest, app.known_plan.rounds)
         vars(self)["_asked"] = app  # and `compare` knows it, too
         return app
 
@@ -187,7 +197,7 @@ class App:
         """This app, whose survey ended with this state."""
         assert self.first is not None
         found = answers_of(self.first, state)
-        return replace(self, plan=self.plan if isinstance(self.plan, Plan) else self.plan(found), answer=state)
+        return replace(self, plan=plan_of(self.plan, found), answer=state)
 
     @cached_property
     def sources(self) -> Mapping[str, Any]:

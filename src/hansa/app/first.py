@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..analytics import Survey
 from ..errors import AppError
-from ..explain import BEFORE, Explanation, Section, asked, explain, expression
+from ..explain import BEFORE, Explanation, Section, asked, explain
 from ..plan import Plan
 from ..privacy import planned_privacy
 from ..rand import Key
@@ -55,10 +55,24 @@ def held(first: Plan | None, run: Run) -> State | None:
     return state
 
 
-def keep(first: Plan, state: State, plan: Plan, run: Run) -> None:
-    """Keep with the run what the survey found and the plan that came of it, once."""
+def keep(first: Plan, state: State, run: Run) -> None:
+    """Keep with the run how the survey ended, once."""
     if run.survey()[1] is None:
-        run.keep_survey(first.digest, state, (expression(plan), plan.digest, plan.rounds))
+        run.keep_survey(first.digest, state)
+
+
+def plan_of(plan: Plan | PlanOf, found: Mapping[str, Any]) -> Plan:
+    """The plan that comes of what was found."""
+    if isinstance(plan, Plan):
+        return plan
+    made = plan(found)
+    if not isinstance(made, Plan):
+        raise AppError(
+            f"The function App(plan=…) has given a {type(made).__name__}.",
+            "It makes a Plan of what the survey found.",
+            "Write for example plan=lambda found: hansa.Plan(…).",
+        )
+    return made
 
 
 def check_first(plan: Any, first: Any, prepare: Any) -> None:

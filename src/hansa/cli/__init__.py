@@ -93,7 +93,7 @@ def _resumed(
                 "Leave it out, or start a new run.",
             )
     app = budgeted(app_of(resumed(config, stored)), way.budget).answered(stored)
-    if not isinstance(app.plan, Plan):  # it ended before its survey did
+    if not stored.digest or not isinstance(app.plan, Plan):  # it ended before its plan was known
         more = settings.get("rounds")
         app = with_plan(app, lambda plan: replace(plan, rounds=more or plan.rounds))
         return app, store.resume(stored.id), Path(config.app)

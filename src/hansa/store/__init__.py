@@ -256,22 +256,22 @@ class Run:
         for name in stale:
             files.discard(self.folder / name)
 
-    def keep_survey(self, asked: str, state: State, plan: tuple[str, str, int]) -> None:
-        """Keep how the survey with the digest `asked` ended, so that a resumed run does not ask
-        again.
-
-        plan: what came of it, of which a run may not have known: its expression, its digest, and
-        its rounds.
-        """
+    def keep_survey(self, asked: str, state: State) -> None:
+        """Keep how the survey with the digest `asked` ended, so that nobody is asked again."""
         self.hold()
         state = _kept(state)
         value = {f.name: getattr(state, f.name) for f in fields(State)}
         written = self._write("survey", 0, {"asked": asked, "state": value})
         files.settle(self.folder)
-        self.plan, self.digest, self.planned = plan
-        known = {"plan": self.plan, "digest": self.digest, "planned": self.planned}
         with self.database.write() as c:
             c.execute(insert(db.files), [written])
+
+    def keep_plan(self, plan_text: str, digest: str, rounds: int) -> None:
+        """Keep the plan of a run that began before it was known."""
+        self.hold()
+        self.plan, self.digest, self.planned = plan_text, digest, rounds
+        known = {"plan": plan_text, "digest": digest, "planned": rounds}
+        with self.database.write() as c:
             c.execute(update(db.runs).where(db.runs.c.id == self.id).values(known))
 
     def survey(self) -> tuple[str, State | None]:
