@@ -72,10 +72,9 @@ ASKED = (
         ends=".",
     ),
     Defence(
-        "a source is read when it is asked",
+        "a source is read once",
         "data/sites.py",
         "    @cached_property\n    def data(self)",
-        "    def data(self)",
-        ends=".",
+        "    @property\n    def data(self)",
     ),
 )
