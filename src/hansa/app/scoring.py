@@ -87,29 +87,34 @@ def sets_of(test: Any, data: Any) -> TestSets:
     """The test sets that `App(test=…)` names, none of which is read.
 
     One set is data in any form, or a path that is read as the clients' own are. Sites, and a dict
-    whose values are data, are one set of each name. A dict of arrays is one set; AppError where a
-    dict could be taken for both.
+    whose values are data or paths, are one set of each name. A dict of arrays is one set; AppError
+    where a dict could be taken for both.
     """
     if test is None:
         return TestSets({})
-    if isinstance(test, str | Path):
-        if not isinstance(data, Sites):
-            raise AppError(
-                f"App(test={str(test)!r}) with data that is no Sites.",
-                "A path is read by the function that reads the clients' own.",
-                "Write data=hansa.Sites(read, …), or test=read(…).",
-            )
-        return TestSets({ONE: data.at(test)})
     if isinstance(test, Sites):
         return TestSets(test, named=True)
     if not isinstance(test, Mapping):
-        return TestSets({ONE: test})
+        return TestSets({ONE: _source(test, data)})
     columns = [str(name) for name, value in test.items() if _column(value)]
     if len(columns) == len(test):
         return TestSets({ONE: test})
     if columns:
         _refuse(columns, [str(name) for name in test if str(name) not in columns])
-    return TestSets({str(name): value for name, value in test.items()}, named=True)
+    return TestSets({str(name): _source(value, data) for name, value in test.items()}, named=True)
+
+
+def _source(test: Any, data: Any) -> Any:
+    """A path as a source, and data as it is."""
+    if not isinstance(test, str | Path):
+        return test
+    if isinstance(data, Sites):
+        return data.at(test)
+    raise AppError(
+        f"App(test={str(test)!r}) with data that is no Sites.",
+        "A path is read by the function that reads the clients' own.",
+        "Write data=hansa.Sites(read, …), or test=read(…).",
+    )
 
 
 def _column(value: Any) -> bool:
