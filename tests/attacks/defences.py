@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from tests.attacks.defence import Defence
+from tests.attacks.defences_asked import ASKED
 from tests.attacks.defences_bounds import BOUNDS, RECORDS
 from tests.attacks.defences_identity import IDENTITY
 from tests.attacks.defences_noise import HIDING
@@ -315,15 +316,15 @@ PRIVACY = (
     ),
     Defence(
         "lost history is noticed",
-        "app/__init__.py",
+        "app/epsilon.py",
         'if state is not None and state.round > len(past) else ""',
         'if False else ""',
     ),
-    Defence("another past is noticed", "app/__init__.py", "if past and understates(ledger, past[-1].metrics):", NEVER),
+    Defence("another past is noticed", "app/epsilon.py", "if past and understates(ledger, past[-1].metrics):", NEVER),
     Defence(
         "correlated noise is not stretched",
         "cli/__init__.py",
-        'if app.plan.encoded_spec.noise.kind == "correlated" and rounds != (stored.planned or app.plan.rounds):',
+        'if plan.encoded_spec.noise.kind == "correlated" and rounds != planned:',
         NEVER,
     ),
     Defence(
@@ -425,5 +426,5 @@ DIGESTS = (
     Defence("a name alone is no code", "known.py", "return found is piece", "return found is not None"),
 )
 
-EVERY = (DIGESTS, PROOFS, AGGREGATORS, ROUNDS, PRIVACY, LIARS, IDENTITY, BOUNDS, RECORDS, HIDING, REST)
+EVERY = (DIGESTS, PROOFS, AGGREGATORS, ROUNDS, PRIVACY, LIARS, IDENTITY, BOUNDS, RECORDS, HIDING, ASKED, REST)
 DEFENCES = {one.name: one for part in EVERY for one in part}

@@ -8,7 +8,7 @@ NORMS, CLAIMS = "crypto/norms.py", "aggregators/claims.py"
 VERIFIED, SHARE = "aggregators/verified.py", "aggregators/share.py"
 RULES, SCALE, COMPRESS, SPEC = "aggregators/__init__.py", "transforms/scale.py", "transforms/compress.py", "spec.py"
 PLAN, EXPLAIN, CLIENT, ERRORS, LOOPS = "plan.py", "explain.py", "parties/client.py", "errors.py", "loops/channel.py"
-APP, ASK, POPULATION = "app/__init__.py", "analytics/__init__.py", "parties/population.py"
+APP, POPULATION = "app/__init__.py", "parties/population.py"
 MODELS, DATA, INVERSE = "models/__init__.py", "data/batches.py", "audit/inversion.py"
 WORKER, PARTIES, BOOK = "runtimes/processes/worker.py", "parties/__init__.py", "parties/book.py"
 COMMANDS, OPTIONS, LIVE, TERMINAL = "cli/__init__.py", "cli/options.py", "ui/live.py", "ui/terminal.py"
@@ -163,7 +163,7 @@ RECORDS = (
     ),
     Defence(
         "an app's client has a name of one line",
-        APP,
+        "app/checks.py",
         "odd = [name for name in names if not name.strip() or not name.isprintable()]",
         "odd = list[str]()",
     ),
@@ -177,33 +177,6 @@ RECORDS = (
         "no name is markup", TERMINAL, "Console(highlight=False, markup=False, width", "Console(highlight=False, width"
     ),
     Defence("no name is part of a page", "ui/report.py", "autoescape=True", "autoescape=False"),
-    # ── surveys ──
-    Defence(
-        "an owner who has said nothing is not asked",
-        ASK,
-        "    allowed = policies or {}\n",
-        "    allowed = {str(who): Policy() for who in data}\n",
-    ),
-    Defence("an owner decides on a survey", ASK, "        allowed[who].check(plan, str(who))\n", "        pass\n"),
-    Defence("an owner decides on the surveys of an app", APP, "policy.check(survey, str(who))", "pass"),
-    Defence("an app's surveys are noted", "app/load.py", "surveys=(*listed, *made))", "surveys=(*listed,))"),
-    Defence(
-        "surveys are explained", EXPLAIN, "    before = _before(surveys, population, delta)\n", "    before = ()\n"
-    ),
-    Defence(
-        "surveys are explained by the command",
-        COMMANDS,
-        "len(app.data), app.delta, app.surveys, app.named",
-        "len(app.data), app.delta, (), app.named",
-    ),
-    Defence(
-        "a survey that is made twice is told twice",
-        "app/load.py",
-        "(*listed, *made)",
-        "(*listed, *{one.digest: one for one in made}.values())",
-    ),
-    Defence("surveys are checked", COMMANDS, "for survey in app.surveys:", "for survey in app.surveys[:0]:"),
-    Defence("surveys are reported", LIVE, "app.delta, app.surveys, app.named", "app.delta, (), app.named"),
     # ── what prints ──
     Defence("an app does not print its data", APP, "{len(data)} clients{', '", "{len(data)} clients {data}{', '"),
     Defence(
@@ -282,9 +255,9 @@ RECORDS = (
     ),
     Defence(
         "an error prints no plan in the wrong place",
-        APP,
-        "App(plan=…) with a {type(self.plan).__name__}",
-        "App(plan=…) with {self.plan!r}",
+        "app/first.py",
+        "App(plan=…) with a {type(plan).__name__}",
+        "App(plan=…) with {plan!r}",
     ),
     Defence(
         "an error prints no data in the wrong place",

@@ -30,7 +30,7 @@ from hansa import (
     VerifiedSum,
     Weigh,
 )
-from hansa.app import OUTSIDE
+from hansa.app.compare import OUTSIDE
 from hansa.audit.report import AuditReport
 from hansa.cli import commands
 from hansa.messages import SessionId

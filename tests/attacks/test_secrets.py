@@ -309,7 +309,7 @@ def test_a_damaged_secret_is_refused_with_words(tmp_path: Path) -> None:
     "a guarantee tells of a named secret",
     "an explanation tells of a named secret",
     "a report tells of a named secret",
-    "a report's explanation knows of a named secret",
+    "an explanation knows of a named secret",
     "ε is shown with a named secret",
     "a history tells of a named secret",
 )
@@ -336,7 +336,7 @@ def test_a_guarantee_over_a_named_secret_says_against_whom_it_does_not_hold(tmp_
 
 
 @pytest.mark.guards(
-    "hansa explain knows of a named secret",
+    "an explanation knows of a named secret",
     "a line of a round tells of a named secret",
     "a live view tells of a named secret",
     "hansa show tells of a named secret",

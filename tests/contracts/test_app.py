@@ -38,7 +38,7 @@ from hansa import (
     Weigh,
     buffered,
 )
-from hansa.app import pooled
+from hansa.app.compare import pooled
 from hansa.app.load import load
 from hansa.errors import AppError, DataError, PlanError
 from hansa.explain import difference, explain, expression

@@ -12,7 +12,7 @@ import pytest
 import xgboost as xgb
 
 import hansa as h
-from hansa.app import pooled
+from hansa.app.compare import pooled
 from hansa.explain import explain
 from hansa.messages import SessionId
 from hansa.models.xgboost import XgboostModel

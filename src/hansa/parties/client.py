@@ -18,6 +18,7 @@ from ..data.batches import examples_at_a_glance
 from ..errors import DataError, HansaError, ProtocolError
 from ..messages import Request
 from ..models import ClientModel, Job, TrainResult, Undone
+from ..plan import Plan
 from ..rand import Key
 from ..spec import Vector
 from ..transforms import Context
@@ -27,10 +28,15 @@ from .policy import Policy
 
 @dataclass(repr=False)
 class Client(Party):
-    """One owner of data: its name, its copy of the plan, its data, and its policy."""
+    """One owner of data: its name, its copy of the plan, its data, and its policy.
+
+    Data that is a `Source` is read when it is first needed: after the owner's policy has allowed
+    the plan.
+    """
 
     data: Any = field(repr=False)  # nor in that of a subclass
     allow: Policy = field(default_factory=Policy)
+    before: Plan | None = field(default=None, kw_only=True)  # what it was asked first: its ε counts as well
     _done = MappingProxyType[Key, TrainResult]({})  # trainings that the next answer asks for
 
     def __repr__(self) -> str:
@@ -44,28 +50,46 @@ class Client(Party):
         _ = self._seen
         share = self.plan.training.validation
         train, held = (
-            local.split(self.data, share, self.plan.key.child("split", self.who)) if share else (self.data, None)
+            local.split(self.examples, share, self.plan.key.child("split", self.who))
+            if share
+            else (self.examples, None)
         )
         return train, held, local.count(train)
+
+    @property
+    def examples(self) -> Any:
+        """Its data, read if it has not been; DataError where its reader fails."""
+        try:
+            return local.loaded(self.data)
+        except DataError as error:
+            if self.who in error.found:
+                raise
+            raise DataError(f"{self.who}: {error.found}", error.why, error.instead) from error
+        except Exception as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> DataError:
+        return DataError(
+            f"{self.who}'s data cannot be read: {type(error).__name__}: {error}",
+            "Its own reader failed before any training.",
+            "Look at the files and the code that this client reads its data with.",
+        )
 
     @cached_property
     def _seen(self) -> int:
         """How many examples there are; all are looked at, once."""
-        self.allow.check(self.plan, self.who)
+        self.allow.check(self.plan, self.who, before=self.before)
+        examples = self.examples
         try:
-            n = local.check(self.data, self.who)
+            n = local.check(examples, self.who)
             if self.plan.training.private:
-                local.samplable(self.data, self.who)
+                local.samplable(examples, self.who)
         except HansaError:
             raise
         except Exception as error:
-            raise DataError(
-                f"{self.who}'s data cannot be read: {type(error).__name__}: {error}",
-                "Its own reader failed before any training.",
-                "Look at the files and the code that this client reads its data with.",
-            ) from error
-        self.allow.check(self.plan, self.who, n)
-        self.plan.model.check(self.data, self.who)
+            raise self._unreadable(error) from error
+        self.allow.check(self.plan, self.who, n, self.before)
+        self.plan.model.check(examples, self.who)
         return n
 
     def check(self) -> None:
@@ -110,7 +134,7 @@ class Client(Party):
     @cached_property
     def _data_hash(self) -> str:
         """SHA-256 of the data."""
-        parts = [fingerprint(batch) for batch in local.whole(self.data)]
+        parts = [fingerprint(batch) for batch in local.whole(self.examples)]
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
     def _said(self, reply: Any) -> Said:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, overload
 
 from ..crypto.identity import Identity, Member, Roster
 from ..crypto.keys import SigningKey
+from ..data import Source
 from ..errors import PlanError, number
 from ..plan import Plan
 from ..rand import Key
@@ -50,14 +52,24 @@ class Names(Sequence[str]):
 
 
 class Population(Mapping[str, Client]):
-    """`size` clients of a plan; client i has the examples data(i), read or made each time that it is asked.
+    """`size` clients of a plan; client i has the examples data(i), read or made each time that it
+    is asked.
+
+    That happens at the client, after its owner's policy `allow`. before: the survey that all were
+    asked first.
 
     Only those of the present session are in memory. What they hide grows from `secret`, or from a
     fresh one; each has a branch of its own.
     """
 
     def __init__(
-        self, plan: Plan, size: int, data: Callable[[int], Any], allow: Policy | None = None, secret: Key | None = None
+        self,
+        plan: Plan,
+        size: int,
+        data: Callable[[int], Any],
+        allow: Policy | None = None,
+        secret: Key | None = None,
+        before: Plan | None = None,
     ):
         if not number(size, whole=True) or size < 1 or not callable(data):
             raise PlanError(
@@ -67,6 +79,7 @@ class Population(Mapping[str, Client]):
             )
         self.plan, self.names, self.data, self.allow = (plan, Names(int(size)), data, allow or Policy())
         self.secret = secret or Key.fresh()
+        self.before = before
         self.roster: Mapping[str, Member] = {}
         self._awake = dict[str, Client]()
 
@@ -83,8 +96,9 @@ class Population(Mapping[str, Client]):
         if who not in self._awake:
             if who not in self.names:
                 raise KeyError(who)
-            data = self.data(self.names.index(who))
-            client = Client(who, self.plan, data, self.allow, secret=self.secret, roster=self.roster)
+            data = Source(partial(self.data, self.names.index(who)))
+            known: dict[str, Any] = {"before": self.before, "secret": self.secret, "roster": self.roster}
+            client = Client(who, self.plan, data, self.allow, **known)
             if self.roster:
                 client.enrol()
             self._awake[who] = client

@@ -223,7 +223,7 @@ class Run:
         Where ε rests on nobody knowing who took part, that is not kept.
         """
         self.hold()
-        state = replace(state, participants=(), excluded={}) if state.hidden else state
+        state = _kept(state)
         with self.database.read() as c:
             done = self._done(c)
         if state.round != done + 1:
@@ -255,6 +255,36 @@ class Run:
         self._clock = now
         for name in stale:
             files.discard(self.folder / name)
+
+    def keep_survey(self, asked: str, state: State) -> None:
+        """Keep how the survey with the digest `asked` ended, so that nobody is asked again."""
+        self.hold()
+        state = _kept(state)
+        value = {f.name: getattr(state, f.name) for f in fields(State)}
+        written = self._write("survey", 0, {"asked": asked, "state": value})
+        files.settle(self.folder)
+        with self.database.write() as c:
+            c.execute(insert(db.files), [written])
+
+    def keep_plan(self, plan_text: str, digest: str, rounds: int) -> None:
+        """Keep the plan of a run that began before it was known."""
+        self.hold()
+        self.plan, self.digest, self.planned = plan_text, digest, rounds
+        known = {"plan": plan_text, "digest": digest, "planned": rounds}
+        with self.database.write() as c:
+            c.execute(update(db.runs).where(db.runs.c.id == self.id).values(known))
+
+    def survey(self) -> tuple[str, State | None]:
+        """The digest of the survey that this run began with, and how it ended; none where it began
+        without.
+        """
+        of = db.files.c
+        with self.database.read() as c:
+            row = c.execute(select(db.files).where(of.run == self.id, of.kind == "survey")).one_or_none()
+        if row is None:
+            return "", None
+        found = self._read(row.name, row.sha256, "Put it back from a backup, or start a new run.")
+        return found["asked"], self._state(row.name, found["state"])
 
     def _write(self, kind: str, number: int, value: dict[str, Any]) -> dict[str, Any]:
         """One new file, and its row."""
@@ -301,17 +331,17 @@ class Run:
             )
         others = _either(f"`run.state({number})`" for number in kept if number != round)
         instead = f"Put it back from a backup, or start a new run{f'; {others} can still be read' if others else ''}."
-        found = self._read(kept[round].name, kept[round].sha256, instead)
-        try:
-            state = State(**found)
-        except TypeError as error:
-            why = f"{error}: another version of hansa wrote it."
-            raise StoreError(
-                f"{kept[round].name} holds another kind of state.", why, "Go on with that version."
-            ) from None
+        state = self._state(kept[round].name, self._read(kept[round].name, kept[round].sha256, instead))
         if state.round != round:
             raise self._damaged(f"{kept[round].name} holds the state of round {state.round}, not of round {round}")
         return state
+
+    def _state(self, name: str, found: Mapping[str, Any]) -> State:
+        try:
+            return State(**found)
+        except TypeError as error:
+            why = f"{error}: another version of hansa wrote it."
+            raise StoreError(f"{name} holds another kind of state.", why, "Go on with that version.") from None
 
     def memory(self) -> dict[str, ClientState]:
         """What each client remembers after the last committed round."""
@@ -380,6 +410,11 @@ def export(x: Vector, path: str | Path, model: Model | None = None) -> None:
     data = safetensors.save({name: np.array(tensor, order="C") for name, tensor in tensors.items()})
     files.write(Path(path), [data])
     files.settle(Path(path).parent)
+
+
+def _kept(state: State) -> State:
+    """What may be kept of a state: not who took part, where ε rests on nobody knowing that."""
+    return replace(state, participants=(), excluded={}) if state.hidden else state
 
 
 def _round(row: Any) -> Round:

@@ -22,7 +22,7 @@ NAME = "{round:06d}-{kind}-{sha256:.12}.safetensors"  # never the same for two c
 PART = "{round:06d}-{kind}.part"  # while its SHA-256 is not known yet
 LENGTH = 32  # bytes of a secret
 LARGEST = 2**16  # bytes of a file that holds one
-OURS = re.compile(r"\d{6,}-(state|memory)(-[0-9a-f]{12}\.safetensors|\.part)")
+OURS = re.compile(r"\d{6,}-(state|memory|survey)(-[0-9a-f]{12}\.safetensors|\.part)")
 
 if sys.platform == "win32":
     import msvcrt
