@@ -1,4 +1,4 @@
-"""Messages: what the server asks of some clients, what comes back, and when it counts; as bytes, too.
+"""Messages: what the server asks of some clients, what comes back, and when it counts; and the first two as bytes.
 
 A message is a value of hansa.codec: a dict that names its form, and every field of the message
 once. Each field has a bound, and what is no such message is refused.
@@ -72,7 +72,7 @@ class Request:
             "hansa": REQUEST,
             "plan": self.plan,
             "round": self.round,
-            "session": tuple(self.session),
+            **self.session._asdict(),
             "broadcast": self.broadcast,
             "bodies": dict(self.bodies),
             "deadline": float(self.deadline),
@@ -85,8 +85,7 @@ class Request:
     def decode(cls, data: Path | Buffer, most: int = codec.SIZE) -> Request:
         """The request in so many bytes at most, of a file or a buffer; else ProtocolError."""
         fields = _checked(codec.read(data, most), OF_REQUEST, "request")
-        fields.pop("hansa")
-        return cls(**fields | {"session": SessionId(*fields["session"])})
+        return cls(**_with_session(fields))
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ class Reply:
         folded = isinstance(self.body, Total)
         message = {
             "hansa": REPLY,
-            "session": tuple(self.session),
+            **self.session._asdict(),
             "round": self.round,
             "who": self.who,
             "body": self.body.parts() if folded else self.body,
@@ -143,10 +142,9 @@ class Reply:
         `Aggregator.largest_reply` says how many an honest client's answer has.
         """
         fields = _checked(codec.read(data, most, HEAD), OF_REPLY, "reply")
-        fields.pop("hansa")
         if fields.pop("folded"):
             fields["body"] = Total.of(fields["body"])
-        reply = cls(**fields | {"session": SessionId(*fields["session"])})
+        reply = cls(**_with_session(fields))
         reply._check()
         return reply
 
@@ -178,13 +176,12 @@ class Settle:
 Message = Request | Begin | Settle
 
 
-NAMED = "\U0001f600" * NAME  # the longest name
-
-
 def largest(body: Any) -> int:
     """Bytes of one party's reply with such a body where its numbers and its name are the longest."""
-    longest = Reply(SessionId(NAMED, LARGEST, LARGEST), LARGEST, (NAMED,), body, turn=LARGEST)
-    return sum(map(len, longest.encode()))
+    longest = "\U0001f600" * NAME  # of the letters that take most bytes
+    session = SessionId(longest, LARGEST, LARGEST)
+    reply = Reply(session, LARGEST, (longest,), body, turn=LARGEST)
+    return sum(map(len, reply.encode()))
 
 
 def _checked(message: Any, fields: Fields, kind: str) -> dict[str, Any]:
@@ -195,6 +192,12 @@ def _checked(message: Any, fields: Fields, kind: str) -> dict[str, Any]:
         if not fits(message[name]):
             raise _refused(kind, name, "Every field has a type and a bound.")
     return message
+
+
+def _with_session(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields as the message has them: without its form, and with its session in one."""
+    session = SessionId(*(fields.pop(name) for name in SessionId._fields))
+    return {name: value for name, value in fields.items() if name != "hansa"} | {"session": session}
 
 
 def _refused(kind: str, name: str, why: str) -> ProtocolError:
@@ -217,11 +220,6 @@ def _is_number(found: Any) -> bool:
 
 def _is_word(found: Any) -> bool:
     return _is("")(found) or _is_name(found)
-
-
-def _is_session(found: Any) -> bool:
-    whole = isinstance(found, tuple) and len(found) == len(SessionId._fields)
-    return whole and _is_word(found[0]) and all(map(_is_number, found[1:]))
 
 
 def _are_parties(found: Any) -> bool:
@@ -250,11 +248,12 @@ def _is_anything(found: Any) -> bool:
     return True
 
 
+OF_SESSION: Fields = {"run": _is_word, "epoch": _is_number, "number": _is_number}
 OF_REQUEST: Fields = {
     "hansa": _is(REQUEST),
     "plan": _is_name,
     "round": _is_number,
-    "session": _is_session,
+    **OF_SESSION,
     "broadcast": _is_anything,
     "bodies": _are_bodies,
     "deadline": _is_duration,
@@ -263,7 +262,7 @@ OF_REQUEST: Fields = {
 }
 OF_REPLY: Fields = {
     "hansa": _is(REPLY),
-    "session": _is_session,
+    **OF_SESSION,
     "round": _is_number,
     "who": _are_parties,
     "body": _is_anything,
