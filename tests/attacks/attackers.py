@@ -53,6 +53,7 @@ class Poisoned(h.Client):
     boost: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         x, y = self.data
         self.data = x, 9 - y
 

@@ -160,7 +160,10 @@ class Client(Party):
             )  # a conversation may rest for many rounds; the model of its round need not
             remembered, state = state, {}
             try:
-                v, self._learnt = self.plan.contribute(broadcast, remembered, train, held, at, self._done)
+                v, learnt = self.plan.contribute(broadcast, remembered, train, held, at, self._done)
+                self._learnt = (
+                    learnt if learnt or remembered else None
+                )  # a name beside nothing would tell who was asked
             except Exception as error:
                 error.add_note(f"This happened when {self.who} trained in round {at.round}.")
                 raise

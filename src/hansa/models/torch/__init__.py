@@ -21,7 +21,6 @@ from ...spec import Vector
 from ...training import Training
 from .. import NO_LOCAL, Drift, Job, Local, Model, TrainResult
 from ..checks import check_choices, check_descent, check_finite, check_length, condensed, fingerprint, passing, spell
-from . import checks
 
 try:
     import torch
@@ -35,6 +34,7 @@ except ModuleNotFoundError as missing:
 from ..dense import Program
 from ..metrics import RATE, bounds
 from ..statistics import lower_ends
+from . import checks
 from .cohort import ClientBatch, ClientJob, device_of, placed, width  # behind the message on what is missing
 from .dense import dense
 from .losses import ACCURACY, ELEMENTWISE, POSITIVE, Loss, Metric, fit, known
