@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
@@ -19,8 +19,11 @@ from ..data.batches import examples_at_a_glance
 from ..data.sites import prepared
 from ..errors import AppError, DataError, HansaError
 from ..explain import Explanation, expression
+from ..loops.buffered import buffered
 from ..loops.channel import Runtime
+from ..loops.journal import Journal
 from ..loops.synchronous import synchronous
+from ..parties.book import Book
 from ..parties.client import Client
 from ..parties.policy import Policy
 from ..parties.population import Population
@@ -239,10 +242,10 @@ class App:
             data = partial(prepared_one, data, self.prepare, self.found)
         return Population(self.known_plan, len(self.data), data, self.data.allow, secret, self.first)
 
-    def runtime(self, secret: Key) -> Any:
+    def runtime(self, secret: Key, book: Book | None = None) -> Any:
         """Where the clients live: in this process, or in `workers` others."""
         if not self.workers:
-            return InProcess(self.parties(secret), self.network, self.known_plan.seed, secret)
+            return InProcess(self.parties(secret), self.network, self.known_plan.seed, secret, book)
         import cloudpickle
 
         from ..runtimes.processes import Processes
@@ -250,7 +253,7 @@ class App:
         for name, module in list(sys.modules.items()):
             if name.startswith(MODULE):  # a worker cannot import it, so its classes travel with the clients
                 cloudpickle.register_pickle_by_value(module)
-        return Processes(self.parties(secret), self.workers, secret)
+        return Processes(self.parties(secret), self.workers, secret, book)
 
     def score(self, x: Vector) -> dict[str, float]:
         """The scores of a model on all test data together; none without test data."""
@@ -271,7 +274,12 @@ class App:
             raise problem
         secret = secret_of(self.secret, run)
         with ExitStack() as stack:
-            runtime = stack.enter_context(self.runtime(secret))
+            loop: Any = self.loop
+            book: Book | None = None
+            if run is not None and under_way(loop):  # what is on its way goes on as well
+                book = stack.enter_context(closing(Book(run.book)))
+                loop = partial(loop, journal=stack.enter_context(closing(Journal(run.journal))))
+            runtime = stack.enter_context(self.runtime(secret, book))
             if run is not None:
                 state = state or run.state()
                 there = names_of(self.data)
@@ -292,7 +300,7 @@ class App:
             asked = Counter(who for one in past for who in {*one.participants, *one.excluded})
             if unknown := unknown_past(past, state, ledger, self.budget):
                 ledger = ledger.without(unknown)
-            states = self.loop(self.plan, runtime, state, secret)
+            states = loop(self.plan, runtime, state, secret)
             if self.budget:
                 states = stop_at_budget(states, self.plan, self.budget, clients, past, before)
             for new in states:
@@ -364,6 +372,11 @@ class App:
                     "Mend what reads this client's data, or leave the client out.",
                 )
         yield from self.tests.problems(self.known_plan.model)
+
+
+def under_way(loop: Loop) -> bool:
+    """Is there more on its way between two states than a round, which can be made again?"""
+    return (loop.func if isinstance(loop, partial) else loop) is buffered
 
 
 def some_of(parties: Sequence[Client] | Population) -> Iterator[Client]:

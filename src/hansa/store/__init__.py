@@ -179,6 +179,7 @@ class Run:
         self.planned: int | None = row["planned"]
         self.started: datetime = row["started"]
         self.folder = store.folder / self.id
+        self.book, self.journal = self.folder / "book", self.folder / "journal"  # of rounds that overlap
         self.database = store.database
         self._held: IO[str] | None = None
         self._clock = time.perf_counter()
@@ -389,6 +390,8 @@ class Run:
         """Say how the run ended ("done", "stopped", "failed"), and let other processes go on with it."""
         self.hold()
         if status == "done":
+            for left in (*self.folder.glob("book*"), *self.folder.glob("journal*")):
+                left.unlink(missing_ok=True)
             files.forget(self.folder / SECRET)  # first, for what is killed in between is resumed, and ends anew
         with self.database.write() as c:
             c.execute(update(db.runs).where(db.runs.c.id == self.id).values(status=status))
