@@ -33,6 +33,12 @@ OVERHEAD = """## The framework's own share of a round
 `benchmarks/overhead.py`: the time outside `model.train` over the whole round; 1,000 clients of 100 examples, softmax
 regression with 7,850 numbers, batches of 10, cohort 100, in one process and on one thread. Medians of 200 rounds.
 """
+SERVER_MEMORY = """## What a server holds
+
+`benchmarks/server_memory.py`: the most that a server holds in a round of a model of 10⁷ numbers, in vectors of as many
+float64 (the model, and the sum until it has become the next model), and what a commit adds. Replies are mapped files.
+"""
+
 BACKENDS = """## Beside each library's own loop
 
 `benchmarks/backends.py`: a round on the 2NN (5 clients of 600 examples) and the CNN (2 of 200) of McMahan et al.,
@@ -225,6 +231,17 @@ def overhead() -> Iterator[str]:
     yield from table(
         ("model", "pipe", "own share", "worst round"),
         ((r["model"], r["pipe"], f"{r['own_share']:.1%}", f"{r['own_share_worst']:.1%}") for r in result["rows"]),
+    )
+    yield made(result)
+
+
+def server_memory() -> Iterator[str]:
+    """One line for each kind of numbers and optimizer."""
+    result = read("server_memory")
+    yield SERVER_MEMORY
+    yield from table(
+        ("numbers, optimizer", "vectors in a round", "moments beside them", "a commit adds"),
+        ((r["case"], f"{r['round']:.2f}", r["moments"], f"{r['commit']:.2f}") for r in result["rows"]),
     )
     yield made(result)
 
@@ -513,6 +530,7 @@ def page() -> str:
         simulation,
         cifar,
         overhead,
+        server_memory,
         backends,
         accountants,
         noise,

@@ -42,9 +42,9 @@ AGGREGATORS = {"Sum()": h.Sum(), "VerifiedSum()": h.VerifiedSum()}
 class Louder(h.Client):
     """Says its honest update times −1000."""
 
-    def answer(self, request: h.messages.Request) -> Any:
+    def reply(self, request: h.messages.Request, given: Any) -> Any:
         """The vector, after Clip."""
-        return -1000 * super().answer(request)
+        return -1000 * super().reply(request, given)
 
 
 def plan_of(aggregator: h.aggregators.Aggregator, seed: int) -> h.Plan:

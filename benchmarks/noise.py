@@ -31,6 +31,7 @@ from hansa import (
     Uniform,
     Weigh,
 )
+from hansa.messages import SessionId
 
 SIZE = 10**6
 SIGMAS = (0.3, 1.0, 3.0, 30.0, 300.0, 1000.0, 3000.0)
@@ -52,7 +53,7 @@ def transforms() -> Iterator[dict[str, Any]]:
         pipe = (Clip(1.0), Weigh("one"), *ends)
         model, quiet = Softmax(2**17 - 1, 8), Training(report=False)
         stages = (plan := Plan(model, pipe=pipe, training=quiet, sample=Uniform(100, quorum=50))).pipeline
-        at = plan.context(0, 0, "a client", memo=stages.start())
+        at = plan.context(0, SessionId(), "a client", memo=stages.start())
         v = Key.of(0).normal((plan.spec.size,))
         for i, step in enumerate(stages.transforms):
             here, out = stages._at(i, at), stages.transforms[i].encode(v, stages._at(i, at))

@@ -33,7 +33,7 @@ from torch.nn.functional import cross_entropy
 
 import hansa as h
 from hansa.codec import dumps
-from hansa.messages import Reply, Request
+from hansa.messages import Message, Reply, Request
 
 AGGREGATORS = {"Sum()": h.Sum(), "VerifiedSum()": h.VerifiedSum(), "VerifiedSum(helpers=2)": h.VerifiedSum(helpers=2)}
 CLIENTS, ROUNDS = 10, {"MLP": 15, "2NN": 5, "CNN": 3}
@@ -78,10 +78,10 @@ class Watched(h.InProcess):
         super().__init__(clients)
         self.watch, self.weighing = watch, False
 
-    def send(self, request: Request) -> None:
-        super().send(request)
-        if self.weighing:
-            for who, body in request.bodies.items():
+    def send(self, message: Message) -> None:
+        super().send(message)
+        if self.weighing and isinstance(message, Request):
+            for who, body in message.bodies.items():
                 self._weigh("server", who, body)
 
     def receive(self) -> Reply:

@@ -12,21 +12,23 @@ from torch import nn
 from torch.nn import functional as F
 
 import hansa
-from hansa.analytics import Mean, Variance, ask
+from hansa.analytics import Mean, Variance
 from hansa.datasets.breast_cancer import hospitals
 
 data, test = hospitals()
 verified = hansa.VerifiedSum(helpers=("referral centre",))
 
 # What each owner allows, of the plan and of the survey: nobody looks at what one hospital says.
-owners = dict.fromkeys(data, hansa.Policy(aggregators=frozenset({"VerifiedSum"})))
+owners = hansa.Policy(aggregators=frozenset({"VerifiedSum"}))
 
-# What the measurements of all patients are like together, so that all hospitals scale theirs alike.
+# Asked before the first round: what the measurements of all patients are like together.
 asked = {"mean": Mean(-3, 3), "variance": Variance(-3, 3)}
-found = ask(asked, data, most=300, policies=owners, aggregator=verified)
+survey = hansa.survey(asked, most=300, columns=30, aggregator=verified, quorum=3)
 
 
-def scaled(X, y):
+def scaled(records, found):
+    """All hospitals scale their measurements alike."""
+    X, y = records
     return ((X - found["mean"]) / np.sqrt(found["variance"])).astype(np.float32), y
 
 
@@ -43,9 +45,7 @@ plan = hansa.Plan(
     rounds=30,
 )
 
-app = hansa.App(
-    plan=plan, data={who: scaled(*records) for who, records in data.items()}, test=scaled(*test), policies=owners
-)
+app = hansa.App(plan=plan, data=data, first=survey, prepare=scaled, test=test, policies=owners)
 
 if __name__ == "__main__":
     for state in app.run():

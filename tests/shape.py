@@ -39,7 +39,9 @@ BANNED = re.compile(r"(Manager|Handler|Helper|Factory|Base|Util|Utils|Engine)(?!
 WIDE = {
     "Training": "how a client trains is one table of a config, and half of it is left out mostly",
     "App": "an app file says all of a federation in one value, and most of it is left out mostly",
+    "Context": "all that a piece of code is told of where in a run it is",
     "Request": "a message names all that its answer is bound to",
+    "ReportData": "all that a report tells, in one value",
     "Round": "all that a history holds of a round",
     "State": "all that passes from one round to the next, in one value",
 }

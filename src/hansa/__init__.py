@@ -10,6 +10,7 @@ from .aggregators.trees import Ensemble
 from .algorithms import FedAvg, FedDyn, FedNova, FedProx, Scaffold
 from .algorithms.personal import Ditto
 from .algorithms.trees import Boosting
+from .data.sites import Sites
 from .errors import HansaError
 from .loops.buffered import buffered
 from .loops.synchronous import synchronous
@@ -36,6 +37,7 @@ from .transforms.scale import AdaptiveClip, Clip, Finite, Weigh
 if TYPE_CHECKING:
     from .aggregators.robust import Bulyan, CentredClipping, GeometricMedian, Krum, Median, MultiKrum, TrimmedMean
     from .aggregators.verified import VerifiedSum
+    from .analytics import survey
     from .app import App
     from .models.jax import JaxModel
     from .models.keras import KerasModel
@@ -66,6 +68,7 @@ LAZY = {  # what needs more than NumPy is imported when it is first asked for
     "TrimmedMean": "aggregators.robust",
     "XgboostModel": "models.xgboost",
     "VerifiedSum": "aggregators.verified",
+    "survey": "analytics",
 }
 
 
@@ -122,6 +125,7 @@ __all__ = [
     "Sample",
     "Scaffold",
     "Sgd",
+    "Sites",
     "SkellamNoise",
     "SklearnModel",
     "Softmax",
@@ -140,5 +144,6 @@ __all__ = [
     "planned_privacy",
     "spent_privacy",
     "stop_at_budget",
+    "survey",
     "synchronous",
 ]

@@ -16,48 +16,172 @@ and "shape" beside its name. All values come back as they were, bit for bit; any
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import mmap
 import re
 import struct
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors import numpy as safetensors
 
 from .errors import ProtocolError
 
 Array = NDArray[Any]
+Frame = bytes | memoryview
+Buffer = bytes | bytearray | mmap.mmap
 
 DEPTH = 32  # values within values
 TEXT = 2**26  # characters of JSON
+HEAD = 10**8  # bytes before the arrays; safetensors reads no more
 SIZE = 2**34  # bytes of a message, unless its reader expects less
 
-PLAIN = re.compile(r"\|[biu]1|<[iu][248]|<f[248]")  # what safetensors holds
+# What safetensors holds, in the order in which it writes them: the latest first.
+TYPES = {
+    "BOOL": "|b1",
+    "U8": "|u1",
+    "I8": "|i1",
+    "I16": "<i2",
+    "U16": "<u2",
+    "F16": "<f2",
+    "I32": "<i4",
+    "U32": "<u4",
+    "F32": "<f4",
+    "F64": "<f8",
+    "I64": "<i8",
+    "U64": "<u8",
+}
+NAMES = {code: name for name, code in TYPES.items()}
+RANK = {code: rank for rank, code in enumerate(NAMES)}
 NUMERIC = re.compile(r"[<>|][biufc][0-9]{1,2}")
 VALUES = "dict with text keys, tuple, list, None, bool, int, float, str, bytes and numeric NumPy array"
 
 
-def dumps(value: Any) -> bytes:
-    """The value as bytes: a safetensors file with the arrays, and the JSON in its metadata."""
+def frames(value: Any) -> list[Frame]:
+    """The bytes of a value in parts: a head, and the memory of its arrays, which is not copied.
+
+    Together they are a safetensors file with the arrays, and the JSON in its metadata.
+    """
     text, arrays = encode(value)
-    return safetensors.save(arrays, {"hansa": text})
+    order = _order({name: a.dtype.str for name, a in arrays.items()})
+    head = _head(text, {name: (arrays[name].dtype.str, arrays[name].shape) for name in order})
+    return [head, *(arrays[name].reshape(-1).view(np.uint8).data for name in order)]
+
+
+def dumps(value: Any) -> bytes:
+    """The bytes of a value."""
+    return b"".join(frames(value))
+
+
+def write(file: IO[bytes], value: Any) -> None:
+    """Put the bytes of a value at the end of a file that is open."""
+    for frame in frames(value):
+        file.write(frame)
+
+
+def length(value: Any) -> int:
+    """How many bytes a value has."""
+    return sum(len(frame) for frame in frames(value))
+
+
+def fingerprint(value: Any) -> bytes:
+    """SHA-256 of the bytes of a value."""
+    digest = hashlib.sha256()
+    for frame in frames(value):
+        digest.update(frame)
+    return digest.digest()
 
 
 def loads(data: bytes, size: int = SIZE) -> Any:
     """The value of such bytes, of which there may be `size`; ProtocolError where they are none."""
-    if len(data) > size:
-        raise ProtocolError(f"A message of {len(data):,} bytes came.", f"No more than {size:,} are expected here.")
+    _check_size(len(data), size)
+    return read(bytearray(data), size)
+
+
+def read(source: Path | Buffer, size: int = SIZE, head: int = HEAD) -> Any:
+    """The value in a file or a buffer; ProtocolError where there is none.
+
+    There may be `size` bytes of it, `head` of them before the arrays. Arrays are views of what is
+    read, and a file is mapped: what is written to its arrays stays in this process.
+    """
+    if isinstance(source, Path):
+        source = _mapped(source)
+    _check_size(len(source), size)
     try:
-        arrays = safetensors.load(data)
-        head = int.from_bytes(data[:8], "little")
-        text = json.loads(data[8 : 8 + head])["__metadata__"]["hansa"]
-    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+        text, layout, start = _layout(source, head)
+        arrays = dict[str, Array]()
+        for name, (code, shape) in layout.items():
+            arrays[name] = np.ndarray(shape, code, source, start)
+            start += arrays[name].nbytes
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ProtocolError("The bytes are no safetensors file of hansa.", f"{type(error).__name__}: {error}") from None
     return decode(text, arrays)
+
+
+def _mapped(path: Path) -> Buffer:
+    with open(path, "rb") as file:
+        if not path.stat().st_size:
+            return b""  # nothing cannot be mapped
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+
+
+def _check_size(found: int, size: int) -> None:
+    if found > size:
+        why = f"No more than {size:,} are expected here."
+        raise ProtocolError(f"A message of {found:,} bytes came.", why)
+
+
+Layout = dict[str, tuple[str, tuple[int, ...]]]  # name → type and shape, in the order of the arrays
+
+
+def _order(codes: Mapping[str, str]) -> list[str]:
+    """Names in the order of safetensors: wide types first, so that arrays are aligned; then by name."""
+    return sorted(codes, key=lambda name: (-RANK[codes[name]], name))
+
+
+def _head(text: str, layout: Layout) -> bytes:
+    """What stands before the arrays: its length, and as JSON the metadata and where each array lies."""
+    entries: dict[str, Any] = {"__metadata__": {"hansa": text}}
+    end = 0
+    for name, (code, shape) in layout.items():
+        start = end
+        end += np.dtype(code).itemsize * math.prod(shape)
+        entries[name] = {"dtype": NAMES[code], "shape": shape, "data_offsets": [start, end]}
+    words = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    words += b" " * (-len(words) % 8)
+    if len(words) > HEAD:
+        found = f"The value has {len(words):,} bytes beside its arrays."
+        raise ProtocolError(found, f"There may be {HEAD:,}.", "Put numbers into arrays.")
+    return len(words).to_bytes(8, "little") + words
+
+
+def _layout(data: Buffer, most: int) -> tuple[str, Layout, int]:
+    """The JSON of a value, its arrays, and where they begin; an error unless `frames` gives these bytes."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    if start > 8 + most:
+        raise ValueError(f"{start - 8:,} bytes come before its arrays, and there may be {most:,}")
+    head = bytes(data[:start])
+    entries = dict(json.loads(head[8:]))
+    text = str(entries.pop("__metadata__")["hansa"])
+    codes = {name: TYPES[one["dtype"]] for name, one in entries.items()}
+    layout = {name: (codes[name], _shape(one["shape"])) for name, one in entries.items()}
+    if list(layout) != _order(codes) or head != _head(text, layout):
+        raise ValueError("its head is not as hansa writes it")
+    found = len(data) - start
+    told = sum(np.dtype(code).itemsize * math.prod(shape) for code, shape in layout.values())
+    if found != told:
+        raise ValueError(f"its arrays have {found:,} bytes, and its head tells of {told:,}")
+    return text, layout, start
+
+
+def _shape(found: Any) -> tuple[int, ...]:
+    if not isinstance(found, list) or not all(type(n) is int and n >= 0 for n in found):
+        raise ValueError(f"no array has the shape {str(found)[:80]}")
+    return tuple(found)
 
 
 def encode(value: Any) -> tuple[str, dict[str, Array]]:
@@ -100,10 +224,10 @@ def _name(word: str, a: Array, path: tuple[str, ...], arrays: dict[str, Array]) 
     code = a.dtype.str
     if not NUMERIC.fullmatch(code):
         raise _unwritable(path, f"NumPy array of {a.dtype}")
-    name = ".".join(path) or "value"
+    name = ".".join(path).encode(errors="backslashreplace").decode() or "value"
     while name in arrays or name == "__metadata__":  # {"a.b": v, "a": {"b": w}}
         name += "'"
-    if PLAIN.fullmatch(code):
+    if code in NAMES:
         arrays[name] = a
         return {word: name}
     arrays[name] = a.reshape(-1).view(np.uint8)
@@ -159,10 +283,10 @@ def _value(outline: Any, left: dict[str, Array], depth: int) -> Any:
 def _array(a: Array, form: dict[Any, Any]) -> Array:
     match form:
         case {"type": str(code), "shape": list(shape)} if NUMERIC.fullmatch(code) and min(shape, default=0) >= 0:
-            a = a.view(np.dtype(code)).reshape(shape)
+            return a.view(np.dtype(code)).reshape(shape)
         case _ if form:
             raise ValueError(f"no array has the form {form}")
-    return a if a.flags.writeable else a.copy()  # what is read may be worked on, as what was written
+    return a
 
 
 def _bytes(a: Array) -> bytes:

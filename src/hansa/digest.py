@@ -7,25 +7,29 @@
     dataclass                    class and fields, but those that are neither given nor compared
     with a `fingerprint()`       class and what that returns
     function, class              name, where hansa or an installed package defines it; else its code
-    any other                    class, and repr where it has attributes
+    any other                    class, and what pickle would keep of it
 
-Code is bytecode with its constants, defaults and closures, a class's parents and methods, and what
-it names in its module, all the way down; no file, line or comment counts. Inside code values and
-code count as above, and any other object by its class.
+Code is bytecode with its constants, defaults, closures and attributes, a class's parents and
+methods, and what it names in its module, all the way down; no file, line or comment counts. Inside
+code values and code count as above, and any other object by its class.
 """
 
 from __future__ import annotations
 
+import copyreg
 import dis
-import re
+import os
 import sys
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache, cached_property, partial, partialmethod
 from hashlib import blake2b
-from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from operator import itemgetter
+from types import CellType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 
@@ -33,8 +37,10 @@ from .errors import PlanError
 from .known import HEAP, named, packaged
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...))
-ARRAY = ("__array__", "dtype", "shape")
-UNTOLD = re.compile(r" at 0x[0-9a-fA-F]+|\.\.\.")  # in a repr: new in each process, or shortened
+BUILT = (tuple, list, set, frozenset, dict, MappingProxyType)  # they hold nothing but their parts
+LIVE = (WeakKeyDictionary, WeakValueDictionary, type(os.environ))  # of the process, not of a plan
+ARRAY = ("__array__", "__dlpack__", "dtype", "shape")
+METHODS = (classmethod, staticmethod, property, partialmethod)
 MISSING = "nothing has this name"
 KEPT = ("__doc__", "__firstlineno__", "__static_attributes__")  # what Python notes in a class
 JUMPS = {*dis.hasjrel, *dis.hasjabs}
@@ -42,109 +48,165 @@ JUMPS = {*dis.hasjrel, *dis.hasjabs}
 
 def digest_of(value: Any) -> str:
     """32 hexadecimal digits; PlanError where the value holds what cannot be told from another."""
-    return _Walk().of(value)[:16].hex()
+    try:
+        return _Walk().whole(value)[:16].hex()
+    except RecursionError:
+        raise PlanError(
+            f"A {type(value).__qualname__} holds values within values, hundreds deep.",
+            "Server and clients compare a digest of all that it holds, and Python goes no deeper.",
+            "Keep what is so deep in a list that is flat, or give its class a method fingerprint().",
+        ) from None
 
 
 class _Walk:
-    """One way through a value; code that was met before counts by its place, so circles end."""
+    """One way through a value: code counts by its number, and its digest follows behind."""
 
-    def __init__(self, loose: bool = False):
-        self.loose = loose  # inside code, where any other object counts by its class
-        self.met: dict[int, tuple[int, Any]] = {}
+    def __init__(self) -> None:
+        self.loose = False  # inside code, where any other object counts by its class
+        self.met: dict[int, tuple[int, Any]] = {}  # code → its number; held, or its id is free
+        self.left = deque[Any]()  # code that was met and not yet looked at
+        self.done: dict[tuple[int, bool], tuple[bytes, Any]] = {}  # value, looseness → digest
+
+    def whole(self, value: Any) -> bytes:
+        """The digest of a value and of all code below it."""
+        held = [self.of(value)]
+        self.loose = True
+        while self.left:
+            code = self.left.popleft()
+            held.append(self._class(code) if isinstance(code, type) else self._function(code))
+        return _hash("whole", *held)
 
     def of(self, value: Any) -> bytes:
-        """The digest of any value."""
+        """The digest of any value, beside that of the code below it."""
         kind = type(value)
         if kind in PLAIN:
-            return _hash(kind.__name__, repr(value))
-        if isinstance(value, Enum):
-            return _hash("enum", kind.__qualname__, str(value.name), self.of(value.value))
+            return _hash(kind.__name__, hex(value) if kind is int else repr(value))
         if named(value):
             return _hash("named", value.__module__, value.__qualname__)
         if isinstance(value, FunctionType | type):
             return self._code(value)
+        place = id(value), self.loose
+        if place not in self.done:
+            self.done[place] = _hash("open", str(len(self.done))), value  # for what holds itself
+            self.done[place] = self._value(value), value
+        return self.done[place][0]
+
+    def _value(self, value: Any) -> bytes:
+        kind = type(value)
+        if isinstance(value, Enum):
+            return _hash("enum", self.of(kind), str(value.name), self.of(value.value))
         if callable(getattr(kind, "fingerprint", None)) and not self.loose:
-            return _hash("fingerprint", self.of(kind), self.of(value.fingerprint()))
+            return self._fingerprint(value)
         if is_dataclass(kind):
             return self._record(value)
-        if isinstance(value, Mapping | list | tuple | set | frozenset):
+        foreign = self.loose and isinstance(value, Mapping) and not isinstance(value, dict)
+        if kind in BUILT or isinstance(value, set | frozenset) or foreign:
             return self._parts(value)
-        if isinstance(value, np.ndarray | np.generic) or all(hasattr(kind, name) for name in ARRAY):
+        if kind is np.ndarray or isinstance(value, np.generic) or _is_array(kind):
             return self._array(value)
         if (parts := _code_parts(value)) is not None:
             return _hash("code", self.of(kind), *map(self.of, parts))
-        return self._other(value)
+        if self.loose and not isinstance(value, (*BUILT, np.ndarray)):
+            return _hash("object", self.of(kind))
+        return self._pickled(value)
 
     # ── values ──
 
+    def _fingerprint(self, value: Any) -> bytes:
+        kind = type(value)
+        for one in kind.__mro__:
+            if "fingerprint" in vars(one):
+                break
+            if "__init__" in vars(one):
+                raise _told(kind, "it inherits fingerprint(), which ignores its own __init__")
+        return _hash("fingerprint", self.of(kind), self.of(value.fingerprint()))
+
     def _record(self, value: Any) -> bytes:
         kind = type(value)
-        if self.loose and not kind.__dataclass_params__.frozen:  # a state, not a value
-            return self._other(value)
         held = [self.of(kind)]
         for one in fields(value):
             if one.init or one.compare:
                 held += [_hash(one.name), self.of(getattr(value, one.name, MISSING))]
+        if "__dataclass_fields__" not in vars(kind):  # its attributes may be no fields
+            named_so = {one.name for one in fields(value)}
+            more = {name: one for name, one in _state(value).items() if name not in named_so}
+            held.append(self.of(more))
         return _hash("record", *held)
 
     def _parts(self, value: Any) -> bytes:
-        held = [self.of(type(value))]
+        kind = type(value)
+        held = [self.of(kind)]
+        if isinstance(value, LIVE):
+            return _hash("object", *held)
         if isinstance(value, set | frozenset):
-            held += sorted(_Walk(self.loose).of(one) for one in value)
+            held += sorted(map(self._apart, value))
         elif isinstance(value, Mapping):
-            parts = {_Walk(self.loose).of(key): part for key, part in value.items()}
-            for key in sorted(parts):
-                held += [key, self.of(parts[key])]
+            parts = [(self._apart(key), part) for key, part in value.items()]
+            for key, part in sorted(parts, key=itemgetter(0)):
+                held += [key, self.of(part)]
         else:
             held += map(self.of, value)
         return _hash("parts", *held)
 
+    def _apart(self, value: Any) -> bytes:
+        """The digest of one of many whose order means nothing: what is met in it stays unmet."""
+        if type(value) in PLAIN:
+            return self.of(value)
+        met, done, left, loose = len(self.met), len(self.done), self.left, self.loose
+        self.left = deque()
+        found = self.whole(value)
+        self.left, self.loose = left, loose
+        while len(self.met) > met:
+            self.met.popitem()
+        while len(self.done) > done:
+            self.done.popitem()
+        return found
+
     def _array(self, value: Any) -> bytes:
+        kind = type(value)
         try:
             array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
         except (RuntimeError, TypeError, ValueError):
-            return self._other(value, "NumPy cannot read its numbers")
-        numbers = self.of(array.tolist()) if array.dtype.hasobject else array.tobytes()
-        kind = self.of(type(value))
-        return _hash("array", kind, str(array.dtype), str(array.shape), numbers)
+            if self.loose:
+                return _hash("object", self.of(kind))
+            raise _told(kind, "NumPy cannot read its numbers") from None
+        apart = array.dtype.hasobject or array.dtype.names  # between fields bytes mean nothing
+        numbers = self.of(array.tolist()) if apart else array.tobytes()
+        return _hash("array", self.of(kind), str(array.dtype), str(array.shape), numbers)
 
-    def _other(self, value: Any, why: str = "") -> bytes:
+    def _pickled(self, value: Any) -> bytes:
+        """By what pickle would keep of it: how it is made, its state and its parts."""
         kind = type(value)
-        if self.loose:
-            return _hash("object", self.of(kind))
-        text = repr(value)
-        bare = hasattr(value, "__dict__") and value.__getstate__() is None
-        if bare and text == object.__repr__(value):  # without attributes, nor any that C holds
-            return _hash("object", self.of(kind))
-        if UNTOLD.search(text):
-            why = "its repr holds an address in memory, or is shortened"
-        if why:
-            raise PlanError(
-                f"Nobody can tell {text[:100]} from another {kind.__qualname__}.",
-                f"Server and clients compare a digest of all that a plan holds, and {why}.",
-                "Make its class a frozen dataclass, or give it a method fingerprint() that returns "
-                "what makes it what it is: a tuple of numbers, strings, arrays and functions.",
-            )
-        return _hash("other", self.of(kind), text)
+        reduce: Any = copyreg.dispatch_table.get(kind)
+        try:
+            made = reduce(value) if reduce else value.__reduce_ex__(4)
+        except Exception:  # whatever a class of somebody else's may raise
+            if self.loose:
+                return _hash("object", self.of(kind))
+            raise _told(kind, "it cannot be pickled, so nobody knows all that it holds") from None
+        if isinstance(made, str):
+            return _hash("global", self.of(kind), made)
+        how, arguments, state, items, pairs = (*made, None, None, None)[:5]
+        if isinstance(state, dict):
+            state = _lasting(kind, state)
+        held = [self.of(how), self.of(arguments), self.of(state), self.of(list(items or ()))]
+        ordered = list(pairs or ()) if isinstance(value, OrderedDict) else dict(pairs or ())
+        return _hash("other", self.of(kind), *held, self.of(ordered))
 
     # ── code ──
 
     def _code(self, value: Any) -> bytes:
-        if id(value) in self.met:
-            return _hash("met", str(self.met[id(value)][0]))
-        self.met[id(value)] = (len(self.met), value)
-        before = self.loose
-        self.loose = True
-        found = self._class(value) if isinstance(value, type) else self._function(value)
-        self.loose = before
-        return found
+        if id(value) not in self.met:
+            self.met[id(value)] = len(self.met), value
+            self.left.append(value)
+        return _hash("met", str(self.met[id(value)][0]))
 
     def _class(self, kind: type) -> bytes:
         """Its parents and all that stands in it, but for what Python itself notes there."""
         held = [*map(self.of, kind.__bases__), self.of(type(kind))]
         for name, value in sorted(vars(kind).items()):
-            code = isinstance(value, FunctionType | classmethod | staticmethod | property)
-            if code or not name.startswith("__"):
+            code = callable(value) and not isinstance(value, type)
+            if code or isinstance(value, METHODS) or not name.startswith("__"):
                 held += [_hash(name), self.of(value)]
         return _hash("class", kind.__qualname__, *held)
 
@@ -157,6 +219,8 @@ class _Walk:
         home = sys.modules.get(space.get("__name__", ""))  # whatever `wraps` says
         if home and packaged(home) and code.co_name != "<lambda>":
             return _hash("inner", home.__name__, code.co_qualname, *held)
+        attributes = {name: one for name, one in vars(function).items() if name[:2] != "__"}
+        held.append(self.of(attributes))
         compiled = _compiled(code)
         for path in sorted(compiled.names):
             held += [_hash(*path), self.of(_found(space, path))]
@@ -209,7 +273,7 @@ def _globals(steps: Sequence[dis.Instruction]) -> frozenset[tuple[str, ...]]:
             path = ()
         paths.append(path)
     written = {one.argval for one in steps if one.opname in ("STORE_GLOBAL", "DELETE_GLOBAL")}
-    read = [path for path in paths if path and path[0][:2] != "__"]
+    read = [path for path in paths if path and not (path[0][:2] == path[0][-2:] == "__")]
     return frozenset(path for path in read if path[0] not in written)
 
 
@@ -220,6 +284,30 @@ def _found(space: Mapping[str, Any], path: tuple[str, ...]) -> Any:
         if isinstance(value, ModuleType) and not packaged(value):
             value = vars(value).get(name, MISSING)
     return value
+
+
+def _is_array(kind: type) -> bool:
+    """A library's array, with nothing beside its numbers, such as an index or a mask."""
+    return all(hasattr(kind, name) for name in ARRAY) and not issubclass(kind, np.ndarray)
+
+
+def _state(value: Any) -> dict[str, Any]:
+    return _lasting(type(value), vars(value)) if hasattr(value, "__dict__") else {}
+
+
+def _lasting(kind: type, state: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes that are more than what a cached property has computed from the others."""
+    cached = {name for name in state if isinstance(getattr(kind, name, None), cached_property)}
+    return {name: one for name, one in state.items() if name not in cached}
+
+
+def _told(kind: type, why: str) -> PlanError:
+    return PlanError(
+        f"Nobody can tell one {kind.__qualname__} from another.",
+        f"Server and clients compare a digest of all that a plan holds, and {why}.",
+        "Make its class a frozen dataclass, or give it a method fingerprint() that returns "
+        "what makes it what it is: a tuple of numbers, strings, arrays and functions.",
+    )
 
 
 def _content(cell: CellType) -> Any:
@@ -241,11 +329,13 @@ def _code_parts(value: Any) -> tuple[Any, ...] | None:
         return (value.func,)
     if isinstance(value, ModuleType):
         return (value.__name__,)
-    if hasattr(value, "__wrapped__") and named(type(value)):  # by functools, JAX, …
-        state = {name: one for name, one in vars(value).items() if name[:2] != "__"}
+    if hasattr(value, "__wrapped__") and named(type(value)):  # by functools, JAX, Numba, …
+        # not what compiling and calling leave behind
+        public = {name: one for name, one in vars(value).items() if name[0] != "_"}
+        state = {name: one for name, one in public.items() if callable(one) or type(one) in PLAIN}
         return value.__wrapped__, state
     name = getattr(value, "__qualname__", None)
-    if not isinstance(name, str) or type(value).__flags__ & HEAP:
+    if not isinstance(name, str) or not callable(value) or type(value).__flags__ & HEAP:
         return None
     owner = getattr(value, "__self__", None)  # of a function in C
     return name, None if isinstance(owner, ModuleType) else owner

@@ -15,7 +15,7 @@ from .aggregators.trees import Ensemble
 from .known import own
 from .plan import Plan
 from .privacy import examples, planned_privacy, unstated
-from .privacy.ledger import NAMED, default_delta
+from .privacy.ledger import NAMED, Guarantee, Ledger, default_delta
 from .sample import Sample
 from .spec import Spec
 from .transforms.noise import shares
@@ -35,7 +35,7 @@ BLOCKS = {  # what the blocks of hansa's own algorithms and transforms mean
 }
 
 
-BEFORE = "Surveys that were made before"
+BEFORE = "What is asked before the first round"
 HIDDEN = (  # who is in a secret sample
     ("server", "who took part in a round, by name", "none: ε counts on the sample being a secret, and not from it"),
     ("each client", "whether it was asked itself", "that clients do not tell each other"),
@@ -75,17 +75,17 @@ def explain(
     plan: Plan,
     population: int | None = None,
     delta: float | None = None,
-    surveys: Sequence[Plan] = (),
+    first: Plan | None = None,
     named: bool = False,
 ) -> Explanation:
     """What `plan` asks of a client, in words; ε is told for that many clients, at δ.
 
-    surveys: made before it. named: does noise grow from a secret that the simulation names?
+    first: a survey that is asked before, whose ε counts. named: does noise grow from a secret that
+    a simulation names?
     """
     delta = delta or default_delta(population or 1)
-    first = (_learnt(plan), _said(plan, surveys), _pipe(plan), _sees(plan), _privacy(plan, population, delta))
-    before = _before(surveys, population, delta)
-    return Explanation((*first, *_examples(plan), _rounds(plan), *before), tuple(_warnings(plan, named)))
+    told = (_learnt(plan), _said(plan, first), _pipe(plan), _sees(plan), _privacy(plan, population, delta, first))
+    return Explanation((*told, *_examples(plan, first), _rounds(plan)), tuple(_warnings(plan, named)))
 
 
 def _learnt(plan: Plan) -> Section:
@@ -96,7 +96,10 @@ def _learnt(plan: Plan) -> Section:
             "No model is trained. Each client computes sums and counts over its examples, which never leave it, and "
             "says what the next table lists; the answers are their sums over all clients."
         )
-        return Section("What is learnt", text, ("", ""), (("what is asked", repr(plan.algorithm)),))
+        rows = [("question", one) for one in asked(plan)]
+        if most := getattr(model, "most", None):
+            rows.append(("of each client", f"{most} records at most"))
+        return Section("What is learnt", text, ("", ""), tuple(rows))
     carried = model.size - model.trainable
     also = f", of which {_many(carried)} are running statistics that are averaged and not trained" if carried else ""
     variances = int(np.isfinite(model.domain).sum())
@@ -128,7 +131,7 @@ def _learnt(plan: Plan) -> Section:
     return Section("What is learnt", text, ("", ""), tuple(rows))
 
 
-def _said(plan: Plan, surveys: Sequence[Plan]) -> Section:
+def _said(plan: Plan, first: Plan | None) -> Section:
     spec, encoded = plan.spec, plan.encoded_spec
     blocks = {**spec.blocks, **{name: n for name, n in encoded.blocks.items() if name not in spec.blocks}}
     rows = tuple((name, _many(n), _meaning(name), _bound(encoded, name)) for name, n in blocks.items())
@@ -144,7 +147,7 @@ def _said(plan: Plan, surveys: Sequence[Plan]) -> Section:
     if encoded.learns:
         but = ", but for the statistics" if encoded.statistics else ""
         text += f" The update is said as a multiple of the norm that AdaptiveClip has learnt{but}."
-    if surveys:
+    if first is not None:
         text += f" Before the first round it has said more: see “{BEFORE}”."
     return Section("What a client sends", text, ("part", "numbers", "what it is", "at most"), rows)
 
@@ -167,15 +170,20 @@ def _sees(plan: Plan) -> Section:
     return Section("Who sees what", text, ("who", "sees", "what this rests on"), rows)
 
 
-def _privacy(plan: Plan, population: int | None, delta: float) -> Section:
-    promise = planned_privacy(plan, population).guarantee(delta)
+def _privacy(plan: Plan, population: int | None, delta: float, first: Plan | None) -> Section:
+    alone = planned_privacy(plan, population)
+    before = Ledger() if first is None else planned_privacy(first, population)
+    promise = before.merge(alone).guarantee(delta)
     if promise.epsilon is None:
+        whose = "of the survey before the rounds, " if before.why and not alone.why else ""
         # P29
-        return Section("Differential privacy", f"There is no ε for a client: {promise.why}.", ("", ""), ())
+        text = f"There is no ε for a client: {whose}{promise.why}."
+        return Section("Differential privacy", text, ("", ""), ())
     noise, odds = plan.sum_spec.noise, math.exp(promise.epsilon)
     text = (
         # P26
-        "What the models of all rounds tell of one client, whether it took part or what it holds, is bounded: any "
+        f"What the models of all rounds{' and the survey before them' if first else ''} tell of one client, whether it "
+        "took part or what it holds, is bounded: any "
         f"conclusion about it is at most e^ε = {odds:.3g} times as likely as {promise.neighbours.split(' or ')[-1]}, "
         f"but for a chance of δ = {promise.delta:.2g}."
     )
@@ -188,7 +196,8 @@ def _privacy(plan: Plan, population: int | None, delta: float) -> Section:
     }
     span = "in all rounds together" if noise.kind == "correlated" else "a round"
     rows = (
-        (f"after {_count(plan.rounds, 'round', 'rounds')}", f"ε = {promise.epsilon:.4g} at δ = {promise.delta:.2g}"),
+        (f"after {_count(plan.rounds, 'round', 'rounds')}", _epsilon(alone.guarantee(delta))),
+        *([("with the survey before them", _epsilon(promise))] if first else []),
         ("unit of privacy", f"one {promise.unit}, and all it says in all rounds"),
         ("what is compared", f"the federation {promise.neighbours}"),
         ("noise", f"multiplier {noise.multiplier:g} {span}, drawn by {who[noise.by]}"),
@@ -196,7 +205,7 @@ def _privacy(plan: Plan, population: int | None, delta: float) -> Section:
     return Section("Differential privacy", text, ("", ""), rows)
 
 
-def _examples(plan: Plan) -> Iterator[Section]:
+def _examples(plan: Plan, first: Plan | None) -> Iterator[Section]:
     if private := plan.training.private:
         text = (
             # P36
@@ -205,6 +214,9 @@ def _examples(plan: Plan) -> Iterator[Section]:
             "does not hide the client. Compared are its data with the example, or with nothing in its place: how many "
             "examples it has is no secret."
         )
+        if first is not None:
+            # P142
+            text += " This does not count the survey before the first round, which has no ε for an example."
         rows = []
         for n in SIZES:
             promise = examples(plan, n).guarantee(default_delta(n))
@@ -234,27 +246,10 @@ def _rounds(plan: Plan) -> Section:
     return Section("Rounds", text, ("", ""), rows)
 
 
-def _before(surveys: Sequence[Plan], population: int | None, delta: float) -> Iterator[Section]:
-    rows = list[Row]()
-    for number, survey in enumerate(surveys, 1):
-        promise, most = planned_privacy(survey, population).guarantee(delta), getattr(survey.model, "most", "all")
-        told = (
-            f"ε = {promise.epsilon:.4g} at δ = {delta:.2g}" if promise.epsilon is not None else f"no ε: {promise.why}"
-        )
-        reply = [*(("question", one, "") for one in asked(survey)), ("of each client", f"{most} records at most", "")]
-        reply += [
-            ("aggregator", repr(survey.aggregator), ""),
-            *survey.aggregator.visibility(),
-            ("of one client", told, ""),
-        ]
-        rows += [(str(number), *row) for row in reply]
-    if rows:
-        text = (
-            "The app asks clients for more than this plan: while its file was read it made these surveys, and their "
-            "answers may be in the plan and in how data is prepared. What they give away comes on top of the rest. "
-            "Where a plan has a model, a survey has its answers."
-        )
-        yield Section(BEFORE, text, ("survey", "", "is, or sees", "what this rests on"), tuple(rows))
+def _epsilon(promise: Guarantee) -> str:
+    if promise.epsilon is None:
+        return f"no ε: {promise.why}"
+    return f"ε = {promise.epsilon:.4g} at δ = {promise.delta:.2g}"
 
 
 def asked(survey: Plan) -> list[str]:

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from .errors import PlanError, number
-from .spec import Vector
+from .known import own
+from .spec import Vector, blocks
 
 ServerState = dict[str, Any]
 
@@ -26,6 +27,26 @@ class Optimizer(Protocol):
     def step(self, x: Vector, delta: Vector, memo: ServerState) -> tuple[Vector, ServerState]:
         """The next x, and what it remembers then."""
         ...
+
+
+def stepped(
+    optimizer: Optimizer, x: Vector, delta: Vector, memo: ServerState, overwrite: bool = False
+) -> tuple[Vector, ServerState]:
+    """The step of an optimizer, into the memory of delta where that may be overwritten.
+
+    Those of hansa move each coordinate by itself, and so a block at a time; a stranger's moves all
+    at once.
+    """
+    if not own(optimizer):
+        return optimizer.step(x, delta, memo)
+    out = delta if overwrite else np.empty_like(x)
+    after = {name: np.empty_like(v) for name, v in memo.items()}
+    for place in blocks(len(x)):
+        before = {name: v[place] for name, v in memo.items()}
+        out[place], moved = optimizer.step(x[place], delta[place], before)
+        for name, v in moved.items():
+            after[name][place] = v
+    return out, after
 
 
 def _check(name: str, **values: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,14 +12,14 @@ import numpy as np
 
 from .aggregators import Aggregator, Sum, trees
 from .algorithms import Algorithm, ClientState, FedAvg
-from .codec import dumps
 from .digest import digest_of
 from .errors import PlanError, number
 from .known import own
+from .messages import SessionId
 from .models import ClientModel, Model, TrainResult
 from .rand import Key
 from .sample import Everyone, Sample
-from .spec import Bound, Interval, Spec, SumFacts, Vector, ends
+from .spec import Bound, Interval, Spec, SumFacts, Vector, blocks, ends
 from .state import State
 from .training import Training
 from .transforms import Context, Decoder, Mean, Pipe, Session, Transform, counted
@@ -169,34 +168,24 @@ class Plan:
 
     @cached_property
     def binds(self) -> bool:
-        """Must parties know that they were told the same, or never draw the same for two models?
+        """Does anything rest on what a party says once, so that it must never say another thing in its place?
 
         Of a stranger's piece nobody knows what it draws for.
         """
         return self.hides or bool(self.aggregator.parties) or not all(map(own, (*self.pipe, self.aggregator)))
 
     def context(
-        self,
-        round: int,
-        session: int,
-        who: str | None = None,
-        *,
-        secret: Key,
-        run: str = "",
-        fingerprint: bytes = b"",
-        keys: Mapping[str, bytes] | None = None,
-        **more: Any,
+        self, round: int, session: SessionId, who: str | None = None, *, secret: Key, task: bytes = b"", **more: Any
     ) -> Context:
         """Where a party, or the server where none is named, is in one session of one round of a run.
 
-        `secret` is the party's own, and `fingerprint` is SHA-256 of what the server broadcast, where the plan `binds`.
-        The path of what the party draws holds all of this, so no draw ever answers two questions.
+        `secret` is the party's own, and `task` that of the request: a hash of plan, session and what was broadcast. The
+        path of what the party draws holds all of this, so no draw ever answers two questions.
         """
-        party, public = ("server",) if who is None else ("client", who), self.key.child(round, session)
-        own = secret.child("run", run).child(*party)
-        task = hashlib.sha256(dumps((self.digest, run, round, session, fingerprint))).digest() if self.binds else b""
-        key = own.child(round, session).child("task", task.hex())
-        one = Session(round, public.child("all"), public.child(*party), own, task, keys or {})
+        party, public = ("server",) if who is None else ("client", who), self.key.child(round, session.number)
+        own = secret.child("run", session.run).child(*party)
+        key = own.child(round, session.number).child("task", task.hex())
+        one = Session(round, public.child("all"), public.child(*party), own, task)
         return Context(one, key, self.spec, who or "server", **more)
 
     def training_context(self, at: Context) -> Context:
@@ -278,14 +267,20 @@ class Plan:
             )
         vector, transforms = received
         mean = self.spec.unpack(vector)
+        optimizer = getattr(self.algorithm, "server", self.algorithm)
+        pieces = (*self.pipe, self.aggregator, self.algorithm, optimizer)
+        ours = all(map(own, pieces))  # a stranger may keep the mean
+        outside = replace(counted(at, self.encoded_spec, at.n), session=at.session.outside())
+        outside = replace(outside, key=at.session.repeats, overwrite=ours)
+        trained, statistics = self.model.trainable, np.empty(0)
         if self._carried:
-            mean["delta"] = np.concatenate([mean["delta"], mean.pop(STATISTICS)])
-        outside = replace(counted(at, self.encoded_spec, at.n), session=at.session.outside(), key=at.session.repeats)
+            whole = slice(self.spec.slice("delta").start, self.spec.slice(STATISTICS).stop)
+            statistics = np.maximum(state.x[trained:] + mean.pop(STATISTICS), self.model.domain)
+            mean["delta"] = vector[whole]
         x, memo = self.algorithm.step(state.x, state.memo, mean, outside)
         if self._carried:
-            trained = self.model.trainable
-            statistics = np.maximum(state.x[trained:] + mean["delta"][trained:], self.model.domain)
-            x = np.concatenate([x[:trained], statistics])
+            x = x if ours else x.copy()
+            x[trained:] = statistics
         metrics = {name: self._report(name, float(mean[name].flat[0])) for name in self.reported}
         return State(state.round + 1, x, memo, transforms, metrics, tuple(participants), **told)
 
@@ -303,7 +298,7 @@ class Plan:
         if received is None or told:
             return f"{len(set(participants))} answered, {self.sample.quorum} needed"
         mean = self.spec.unpack(received[0])
-        bad = [name for name, part in mean.items() if name not in self.reported and not np.isfinite(part).all()]
+        bad = [name for name, part in mean.items() if name not in self.reported and not _finite(part)]
         return f"the mean {' and '.join(bad)} holds NaN or infinity; Finite() keeps who says so out" if bad else ""
 
 
@@ -316,6 +311,11 @@ EXAMPLES = {
     "sample": "Uniform(10)",
 }
 ALGORITHM = ("plan", "blocks", "side", "start", "broadcast", "client", "step")
+
+
+def _finite(v: Vector) -> bool:
+    """Is every number of a vector, or of many, finite?"""
+    return all(np.isfinite(v[..., place]).all() for place in blocks(v.shape[-1]))
 
 
 def _check_statistics(plan: Plan) -> None:

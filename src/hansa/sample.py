@@ -1,4 +1,4 @@
-"""Sample: who is asked in a round."""
+"""Sample: who is asked in a round, and how long they have."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ Each transform reads it, refuses it or refines it. Sensitivity is inferred, neve
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Self
@@ -18,6 +18,19 @@ from numpy.typing import NDArray
 from .errors import PlanError
 
 Vector = NDArray[Any]
+
+BLOCK = 2**18  # numbers that are worked on at a time, where a second vector should not be made
+
+
+def blocks(size: int, first: int = 0) -> Iterator[slice]:
+    """So many places of a vector from `first` on, in pieces of BLOCK, one after another."""
+    end = first + size
+    return (slice(start, min(start + BLOCK, end)) for start in range(first, end, BLOCK))
+
+
+def word(modulus: int) -> np.dtype[Any]:
+    """The narrowest of uint16, uint32 and uint64 in which integers mod 2ᵇ can be added."""
+    return np.dtype(np.uint16 if modulus <= 16 else np.uint32 if modulus <= 32 else np.uint64)
 
 
 @dataclass(frozen=True)
@@ -125,6 +138,11 @@ class Spec:
         return self._of("statistics", "spread statistics")
 
     @property
+    def word(self) -> np.dtype[Any]:
+        """The type of its numbers: float64, or the words in which integers are added mod 2ᵇ."""
+        return np.dtype(np.float64) if self.space == "real" else word(self.sum_facts.modulus)
+
+    @property
     def learns(self) -> bool:
         """Does a transform of the pipe learn from the sum?"""
         return self.sum_facts.learns
@@ -176,7 +194,7 @@ class Spec:
         """Is what a peer says one vector of this spec? A shorter one would be spread over all coordinates of a sum."""
         if not isinstance(reply, np.ndarray) or reply.shape != (self.size,):
             return False
-        return bool(reply.dtype == np.uint64 if self.space == "integer" else reply.dtype.kind == "f")
+        return bool(reply.dtype == self.word if self.space == "integer" else reply.dtype.kind == "f")
 
     def replace(self, **facts: Any) -> Self:
         """This spec with other facts."""

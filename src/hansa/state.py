@@ -27,5 +27,10 @@ class State:
     named: bool = False  # did what hides grow from a secret that the simulation names?
     hidden: bool = False  # does ε rest on nobody but the server knowing who took part?
 
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """Whose vectors have changed the model."""
+        return () if self.skipped else self.participants
+
 
 FAILED = "the round failed"  # why a client is lost whose vector was in a sum that could not be used

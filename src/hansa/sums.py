@@ -18,22 +18,29 @@ import ctypes
 import logging
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
-from .spec import Vector
+from .errors import ProtocolError
+from .spec import Spec, Vector, blocks
+
+WORDS = tuple(map(np.dtype, (np.uint16, np.uint32, np.uint64)))
 
 COARSE = 1.5 * 2.0 ** (52 - 16)
 FINE = 1.5 * 2.0 ** (52 - 56)
 CARRY = 2**13  # half of what stays exact, so that two totals may be merged before a carry
+MOST = 2**53  # vectors in a sum
 LONG = 2**16  # numbers in a vector that is worth asking the compiler
 
 log = logging.getLogger("hansa")
 
 
 class Total:
-    """A running sum: of reals, equal bytes for any order and grouping; of integers, mod 2⁶⁴."""
+    """A running sum: of reals, equal bytes for any order and grouping; of words of b bits, mod 2ᵇ.
+
+    Words are uint16, uint32 or uint64. What is added has one length, and words have one width.
+    """
 
     def __init__(self) -> None:
         self.count = 0
@@ -42,56 +49,121 @@ class Total:
         self._since = 0  # vectors added since the last carry
 
     def add(self, v: Vector) -> None:
-        """Add one vector: of reals, or uint64 for a sum mod 2⁶⁴."""
+        """Add one vector, of reals or of words; ValueError where it does not belong to the others."""
+        words = v.dtype in WORDS
+        if self._coarse is None:
+            self._coarse = np.zeros(v.shape, v.dtype if words else np.float64)
+            self._fine = None if words else np.zeros(v.shape)
+        _alike(self._coarse, v.shape, v.dtype if words else np.dtype(np.float64))
+        if self._fine is None:
+            self._coarse += v
+        else:
+            _add_real(v, self._coarse, self._fine)
         self.count += 1
-        if v.dtype == np.uint64:
-            self._coarse = v.copy() if self._coarse is None else np.add(self._coarse, v, out=self._coarse)
-            return
-        if self._coarse is None or self._fine is None:
-            self._coarse, self._fine = np.zeros(v.shape), np.zeros(v.shape)
-        plain = v.dtype == np.float64 and v.flags.c_contiguous and v.flags.aligned and v.shape == self._coarse.shape
-        written = self._coarse.flags.writeable and self._fine.flags.writeable
-        if v.size >= LONG and plain and written and (library := loaded()) is not None:
-            places = (array.ctypes.data for array in (v, self._coarse, self._fine))
-            library.add(*places, v.size, COARSE, FINE)
-        else:  # also for what cannot be added, about which NumPy says why
-            part = np.add(v, COARSE, dtype=np.float64)  # one array for h, then l: what is summed should stay in cache
-            part -= COARSE
-            self._coarse += part
-            np.subtract(v, part, out=part)
-            part += FINE
-            part -= FINE
-            self._fine += part
         self._carry(1)
 
     def merge(self, other: Self) -> None:
-        """Add what another total holds."""
-        self.count += other.count
+        """Add what another total holds; ValueError where that does not belong to the others."""
         if other._coarse is None:
             return
         if self._coarse is None:
             self._coarse = other._coarse.copy()
             self._fine = None if other._fine is None else other._fine.copy()
         else:
+            _alike(self._coarse, other._coarse.shape, other._coarse.dtype)
             self._coarse += other._coarse
             if self._fine is not None:
                 self._fine += other._fine
+        self.count += other.count
         self._carry(other._since)
 
     def value(self) -> Vector:
         """The sum, correctly rounded; ValueError where nothing was added."""
+        coarse = self._held()
+        return coarse if self._fine is None else coarse + self._fine
+
+    def release(self) -> Vector:
+        """The sum, correctly rounded, in the memory that held it: nothing is left in the total."""
+        total = self._held()
+        if self._fine is not None:
+            total += self._fine
+        self.count = self._since = 0
+        self._coarse = self._fine = None
+        return total
+
+    def fits(self, spec: Spec) -> bool:
+        """Is it a sum of vectors of this spec?"""
+        return spec.fits(self._coarse)
+
+    def parts(self) -> dict[str, Any]:
+        """All that it holds, as plain values."""
+        halves = {"coarse": self._held(), "fine": self._fine}
+        return {"count": self.count, "since": self._since, **halves}
+
+    @classmethod
+    def of(cls, parts: Any) -> Self:
+        """The total that holds these parts; ProtocolError where none does."""
+        match parts:
+            case {"count": count, "since": since, "coarse": coarse, "fine": fine, **more} if not more:
+                counts = type(count) is type(since) is int and 0 < since <= count < MOST
+                if counts and since < CARRY and _are_halves(coarse, fine):
+                    total = cls()
+                    total.count, total._since = count, since
+                    total._coarse, total._fine = coarse, fine
+                    return total
+        raise ProtocolError("A message holds no sum.", "", "Look at the version of who has added it up.")
+
+    def _held(self) -> Vector:
         if self._coarse is None:
             raise ValueError("nothing was added to this total, so it has no value (and no length)")
-        return self._coarse if self._fine is None else self._coarse + self._fine
+        return self._coarse
 
     def _carry(self, since: int) -> None:
         """Move what the fine parts add up to into the coarse ones, before they grow too large to be exact."""
         self._since += since
-        if self._since >= CARRY and self._fine is not None and self._coarse is not None:
-            h = (self._fine + COARSE) - COARSE
-            self._coarse += h
-            self._fine -= h
-            self._since = 1
+        if self._since < CARRY:
+            return
+        self._since = 1
+        if self._fine is not None and self._coarse is not None:
+            for place in blocks(len(self._fine)):
+                h = (self._fine[place] + COARSE) - COARSE
+                self._coarse[place] += h
+                self._fine[place] -= h
+
+
+def _alike(held: Vector, shape: tuple[int, ...], kind: np.dtype[Any]) -> None:
+    """ValueError where vectors of another shape or kind would be added."""
+    if held.shape != shape or held.dtype != kind:
+        into = f"a sum of {held.dtype}{list(held.shape)}"
+        raise ValueError(f"{kind}{list(shape)} cannot be broadcast into {into}")
+
+
+def _are_halves(coarse: Any, fine: Any) -> bool:
+    """Are these the two vectors of a sum of reals, or the one of a sum of words?"""
+    if not isinstance(coarse, np.ndarray) or coarse.ndim != 1:
+        return False
+    if fine is None:
+        return coarse.dtype in WORDS
+    real = isinstance(fine, np.ndarray) and coarse.dtype == fine.dtype == np.float64
+    return real and coarse.shape == fine.shape
+
+
+def _add_real(v: Vector, coarse: Vector, fine: Vector) -> None:
+    """h and l of a vector, into the sums of each."""
+    plain = v.dtype == np.float64 and v.flags.c_contiguous and v.flags.aligned
+    written = coarse.flags.writeable and fine.flags.writeable
+    if v.size >= LONG and plain and written and (library := loaded()) is not None:
+        places = (array.ctypes.data for array in (v, coarse, fine))
+        library.add(*places, v.size, COARSE, FINE)
+        return
+    for place in blocks(len(v)):  # also for what cannot be added, about which NumPy says why
+        part = np.add(v[place], COARSE, dtype=np.float64)  # h, and then l in the same memory
+        part -= COARSE
+        coarse[place] += part
+        np.subtract(v[place], part, out=part)
+        part += FINE
+        part -= FINE
+        fine[place] += part
 
 
 @cache

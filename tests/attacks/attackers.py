@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 
 import hansa as h
 from hansa.data import partition
+from hansa.messages import SessionId
 
 CLIENTS, ROUNDS = 25, 15
 MODEL = h.Softmax(64, 10)
@@ -29,8 +30,8 @@ class Reversed(h.Client):
 
     factor: float = -1.0
 
-    def answer(self, request: h.messages.Request) -> Any:
-        return self.factor * super().answer(request)
+    def reply(self, request: h.messages.Request, given: Any) -> Any:
+        return self.factor * super().reply(request, given)
 
 
 @dataclass
@@ -39,8 +40,8 @@ class Far(h.Client):
 
     times: float = 1.0
 
-    def answer(self, request: h.messages.Request) -> Any:
-        v = super().answer(request)
+    def reply(self, request: h.messages.Request, given: Any) -> Any:
+        v = super().reply(request, given)
         u = h.Key.of(1).child("direction").normal(v.shape)
         return self.times * np.linalg.norm(v) / np.linalg.norm(u) * u
 
@@ -52,11 +53,12 @@ class Poisoned(h.Client):
     boost: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         x, y = self.data
         self.data = x, 9 - y
 
-    def answer(self, request: h.messages.Request) -> Any:
-        return self.boost * super().answer(request)
+    def reply(self, request: h.messages.Request, given: Any) -> Any:
+        return self.boost * super().reply(request, given)
 
 
 @dataclass
@@ -65,8 +67,8 @@ class Constant(h.Client):
 
     value: float = 0.0
 
-    def answer(self, request: h.messages.Request) -> Any:
-        return np.full_like(super().answer(request), self.value)
+    def reply(self, request: h.messages.Request, given: Any) -> Any:
+        return np.full_like(super().reply(request, given), self.value)
 
 
 @dataclass
@@ -75,8 +77,8 @@ class Mixed(h.Client):
 
     factor: float = -1.0
 
-    def answer(self, request: h.messages.Request) -> Any:
-        return (math.nan if int(self.who[-2:]) % 2 else self.factor) * super().answer(request)
+    def reply(self, request: h.messages.Request, given: Any) -> Any:
+        return (math.nan if int(self.who[-2:]) % 2 else self.factor) * super().reply(request, given)
 
 
 @dataclass
@@ -84,13 +86,13 @@ class Spies:
     """What colluders share: what each honest client is about to say."""
 
     honest: list[h.Client]
-    heard: dict[int, Any] = field(default_factory=dict)
+    heard: dict[SessionId, Any] = field(default_factory=dict)
 
     def hear(self, request: h.messages.Request) -> Any:
         """The honest vectors [honest, size] of the session, from twins of the honest clients."""
         if request.session not in self.heard:
             twins = [h.Client(it.who, it.plan, it.data) for it in self.honest]
-            self.heard = {request.session: np.stack([twin.answer(request) for twin in twins])}
+            self.heard = {request.session: np.stack([twin.answer(request).reply for twin in twins])}
         return self.heard[request.session]
 
 
@@ -101,7 +103,7 @@ class Little(h.Client):
     spies: Spies | None = None
     z: float = 0.0
 
-    def answer(self, request: h.messages.Request) -> Any:
+    def reply(self, request: h.messages.Request, given: Any) -> Any:
         assert self.spies is not None
         V = self.spies.hear(request)
         return V.mean(axis=0) - self.z * V.std(axis=0)

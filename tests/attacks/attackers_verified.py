@@ -15,14 +15,15 @@ from tests.vdaf.attackers import Attacker, squares
 import hansa as h
 from hansa.aggregators.claims import FINE, Claim
 from hansa.aggregators.share import Share
-from hansa.aggregators.verified import SECRET, _binding, _promise
+from hansa.aggregators.verified import SECRET, _promise
 from hansa.crypto.circuits import SumVec
 from hansa.crypto.field import Elements, Field64
+from hansa.crypto.identity import Identity
 from hansa.crypto.pine import Pine
 from hansa.crypto.prio3 import Prio3
 from hansa.errors import LeftOut
 from hansa.loops.channel import ServerChannel
-from hansa.messages import Request
+from hansa.messages import Request, SessionId
 from hansa.parties.helper import Helper
 from hansa.testing.algorithm import MODEL, federation
 
@@ -59,7 +60,8 @@ def states(
     """The states of a run; a helper with `crafted` arguments does not keep to the protocol."""
     runtime = h.InProcess(clients, network, secret=KEY)
     if crafted:
-        runtime.helpers[HELPER] = Deceiver(HELPER, plan, key=runtime.helpers[HELPER].key, **crafted)
+        true = runtime.helpers[HELPER]
+        runtime.helpers[HELPER] = Deceiver(HELPER, plan, identity=true.identity, roster=true.roster, **crafted)
     return list(h.synchronous(plan, runtime, secret=KEY))
 
 
@@ -68,12 +70,24 @@ def states(
 
 @dataclass
 class Crafted(h.Client):
-    """Says what `craft` makes of its honest report."""
+    """Says what `craft` makes of its honest report, and signs that."""
 
     craft: Callable[[Any], Any] = lambda report: report
 
-    def answer(self, request: Request) -> Any:
-        return self.craft(super().answer(request))
+    def reply(self, request: Request, given: Any) -> Any:
+        crafted = self.craft(super().reply(request, given))
+        try:
+            return signed(self, request, crafted)
+        except (AttributeError, IndexError, KeyError, TypeError, h.errors.ProtocolError):  # nobody could sign this
+            return crafted
+
+
+def signed(client: h.Client, request: Request, report: Any) -> Any:
+    """The report, signed by this client for the session of the request."""
+    aggregator = client.plan.aggregator
+    assert isinstance(aggregator, h.VerifiedSum) and client.identity is not None
+    reports = aggregator._reports(client._at(request, client.secret), request.bodies[client.who])
+    return reports.signed(report, client.identity)
 
 
 @dataclass
@@ -87,10 +101,10 @@ class Forger(h.Client):
     kind: type[Pine] | type[SumVec] = Attacker
     times: float = 1.0
 
-    def _converse(self, request: Request) -> Any:
+    def _converse(self, request: Request, given: Any) -> Any:
         broadcast, memo = self._heard(request)
         train, held, examples = self.parts
-        at = self._context(request, examples, memo)
+        at = self._context(request, given.state, examples, memo)
         own = {each.name: getattr(self.plan.aggregator, each.name) for each in fields(h.VerifiedSum)}
         lying = Lying(**own, x=tuple(self.x), kind=self.kind, times=self.times)
         return lying.client(
@@ -261,8 +275,8 @@ class Deceiver(Helper):
 
     craft: Callable[[Any, Any], Any] = lambda asked, reply: reply
 
-    def answer(self, request: Request) -> Any:
-        return self.craft(request.bodies[self.who], super().answer(request))
+    def reply(self, request: Request, given: Any) -> Any:
+        return self.craft(request.bodies[self.who], super().reply(request, given))
 
 
 @dataclass
@@ -283,9 +297,8 @@ class Server:
 
     def session(self, session: int, round: int = 0) -> None:
         """Begin another session."""
-        self.channel = ServerChannel(
-            self.plan, self.runtime, replace(self.plan.start(), round=round), session, h.Key.fresh()
-        )
+        begun = replace(self.plan.start(), round=round)
+        self.channel = ServerChannel(self.plan, self.runtime, begun, SessionId(number=session))
 
     def ask(self, body: Any) -> Any:
         """What the helper answers; None where it refuses."""
@@ -303,18 +316,22 @@ class Server:
     def hear(self, who: list[str]) -> dict[str, Any]:
         """The reports of clients."""
         head = self.channel.head
-        at = self.plan.context(
-            head.round, head.session, secret=h.Key.fresh(), run=head.run, fingerprint=head.fingerprint
-        )
+        at = self.plan.context(head.round, head.session, secret=h.Key.fresh(), task=head.task)
         assert isinstance(self.plan.aggregator, h.VerifiedSum)
-        claims = self.plan.aggregator._claims(self.plan.encoded_spec, _binding(at, self.opening))
+        self.reports = self.plan.aggregator._reports(at.enrolled(self.runtime.members), self.opening)
+        claims = self.plan.aggregator._claims(self.plan.encoded_spec, self.reports.binding)
         self.share = Share(claims, 0, self.secret)
         return self.channel.gather(dict.fromkeys(who, self.opening))
 
     def pass_on(self, reports: dict[str, Any], count: Sequence[str] = ()) -> Any:
         """What the helper says of reports."""
-        rows = [(who, r["nonce"], r["public"], r["sealed"][0]) for who, r in reports.items()]
+        rows = [self.reports.row(who, report, HELPER) for who, report in reports.items()]
         return self.ask({"reports": rows, "count": list(count)})
+
+    def sign(self, who: str, report: dict[str, Any], identity: Identity | None = None) -> dict[str, Any]:
+        """The report as `who` says it, signed by it, or by another in its name."""
+        identity = replace(identity or self.runtime.clients[who].identity, who=who)
+        return self.reports.signed(report, identity)
 
     def check(self, reports: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
         """Verify with the helper, as an honest server would: who is in, and why others are not."""

@@ -6,16 +6,20 @@
 from __future__ import annotations
 
 from tests.attacks.defence import Defence
+from tests.attacks.defences_asked import ASKED
 from tests.attacks.defences_bounds import BOUNDS, RECORDS
+from tests.attacks.defences_identity import IDENTITY
 from tests.attacks.defences_noise import HIDING
 from tests.attacks.defences_rest import REST
 
 NORMS, PINE, PRIO3, FLP = "crypto/norms.py", "crypto/pine.py", "crypto/prio3.py", "crypto/flp.py"
 CIRCUITS, VDAF, FIELD, KEYS = "crypto/circuits.py", "crypto/vdaf.py", "crypto/field.py", "crypto/keys.py"
 VERIFIED, SHARE, CLAIMS = "aggregators/verified.py", "aggregators/share.py", "aggregators/claims.py"
+REPORTS = "aggregators/reports.py"
 RULES, ROBUST = "aggregators/__init__.py", "aggregators/robust.py"
 NOISE, DISCRETE, SCALE = "transforms/noise.py", "transforms/discrete.py", "transforms/scale.py"
 CORRELATED = "transforms/correlated.py"
+BOOK = "parties/book.py"
 NEVER = "if False:"
 
 PROOFS = (
@@ -61,49 +65,55 @@ PROOFS = (
 
 AGGREGATORS = (
     Defence("a helper compares the opening", VERIFIED, "if opening != _promise(secret, challenges, cohort):", NEVER),
-    Defence("a report is of the cohort", VERIFIED, "if who not in cohort:", NEVER),
+    Defence("a report is of the cohort", REPORTS, "if who not in cohort:", NEVER),
     Defence("a client has one report", SHARE, "who in self._asked or ", ""),
     Defence("a nonce belongs to one report", SHARE, " or nonce in self._nonces", ""),
     Defence("a sum holds enough clients", VERIFIED, "if len(share.seen) < max(quorum, self.min_clients):", NEVER),
     Defence("a helper knows the quorum", VERIFIED, "< max(quorum, self.min_clients):", "< self.min_clients:"),
-    Defence("a helper says one sum in a round", "parties/helper.py", "if at.round <= latest:", NEVER),
+    Defence("a helper says one sum in a round", "parties/memory.py", " or who in self.plan.aggregator.parties", ""),
     Defence(
         "a report is bound to its session",
         VERIFIED,
-        'reply = ("hansa VerifiedSum 1", at.session.task, opening["key"], opening["challenges"], opening["cohort"])',
-        'reply = ("hansa VerifiedSum 1",)',
+        'bound = ("hansa VerifiedSum 1", at.session.task, opening["key"], opening["challenges"], opening["cohort"])',
+        'bound = ("hansa VerifiedSum 1",)',
     ),
     Defence("a report is bound to the model", VERIFIED, "at.session.task, opening", "opening"),
     Defence("a report is bound to the key", VERIFIED, 'opening["key"], ', ""),
     Defence("a report is bound to the challenges", VERIFIED, 'opening["key"], opening["challenges"]', 'opening["key"]'),
     Defence("a report is bound to the cohort", VERIFIED, ', opening["cohort"])', ")"),
-    Defence("a report is sealed with its client", VERIFIED, "dumps((binding, who, nonce,", "dumps((binding, nonce,"),
     Defence(
-        "a public share is sealed in",
-        VERIFIED,
-        "who, nonce, public, aggregator, part)",
-        "who, nonce, aggregator, part)",
+        "a report is sealed with its client",
+        REPORTS,
+        "dumps((self.binding, who, nonce, public, helper",
+        "dumps((self.binding, nonce, public, helper",
+    ),
+    Defence(
+        "a public share is signed, and sealed in",
+        REPORTS,
+        "head.nonce, head.public, head.hashes))",
+        "head.nonce, head.hashes))",
+        also=(("who, nonce, public, helper, part))", "who, nonce, helper, part))"),),
     ),
     Defence(
         "shares are sealed for the helper",
         KEYS,
-        "bytes(_suite().decrypt(box, self._key, info))",
+        "bytes(_suite().decrypt(box, self._key(), info))",
         "box",
         also=(("bytes(_suite().encrypt(data, X25519PublicKey.from_public_bytes(public), info))", "data"),),
     ),
-    Defence("a report is no more than a report", VERIFIED, "if not more and len(nonce)", "if len(nonce)"),
+    Defence("a report is no more than a report", REPORTS, "} if not more:", "}:"),
     Defence(
         "a report is read before it is used",
-        VERIFIED,
-        "right = all(_all(row, bytes) for row in (public, leader, *sealed))",
+        REPORTS,
+        "right = all(all_of(row, bytes) for row in (leader, *small))",
         "right = True",
         ends="TypeError|ValueError|AttributeError|KeyError|IndexError",
     ),
     Defence(
         "a helper reads a report before it opens it",
-        VERIFIED,
-        "list(sealed)) if _all(public, bytes) and _all(sealed, bytes):",
-        "list(sealed)):",
+        REPORTS,
+        "all_of(values, bytes) for values in (public, sealed, hashes)",
+        "True for values in ()",
         ends="TypeError|AttributeError|ValueError",
     ),
     Defence(
@@ -151,8 +161,8 @@ AGGREGATORS = (
     Defence(
         "reports are checked in batches",
         VERIFIED,
-        "islice(reports, max(1, min(MOST, BATCH // (8 * spec.size))))",
-        "reports",
+        "islice(authentic, max(1, min(MOST, BATCH // (8 * spec.size))))",
+        "authentic",
     ),
 )
 
@@ -201,17 +211,57 @@ ROUNDS = (
         "            if bad:\n                raise PolicyError(",
         "            if False:\n                raise PolicyError(",
     ),
-    Defence("a client trains once in a round", "parties/client.py", "if round <= latest:", NEVER),
+    Defence("a client trains once in a round", BOOK, "if once and request.round <= latest:", NEVER),
+    Defence("another question has no answer", BOOK, "if entry is not None and entry.digest != digest:", NEVER),
+    Defence("a settled session is over", BOOK, "if request.session < page.session or page.settled:", NEVER),
+    Defence(
+        "the same question has the same answer",
+        BOOK,
+        "if entry.kept:\n            return self.recall",
+        "if False:\n            return self.recall",
+    ),
+    Defence(
+        "replies are deleted when settled", BOOK, "SET reply = NULL, question = NULL, settled = 1", "SET settled = 1"
+    ),
+    Defence("a settled session is let go", BOOK, "self._open.pop(session, ())", "self._open.get(session, ())"),
+    Defence(
+        "a run begins with nothing remembered",
+        "parties/memory.py",
+        "self._run, self._states = message.run, {}",
+        "self._run = message.run",
+    ),
+    Defence("what has not counted is forgotten", BOOK, "if who in counts:", "if True:"),
+    Defence(
+        "data that have changed answer nothing",
+        "parties/client.py",
+        "if given.data and given.data != self._data_hash:",
+        NEVER,
+    ),
+    Defence(
+        "a file keeps what was said",
+        BOOK,
+        "if self.lasts:\n            self._write",
+        "if False:\n            self._write",
+    ),
+    Defence(
+        "the server counts who is in the sum",
+        "loops/channel.py",
+        "if who not in participants]",
+        "if who in self.excluded]",
+    ),
     Defence(
         "nothing is unpickled",
         "codec.py",
-        "arrays = safetensors.load(data)",
-        'arrays = __import__("pickle").loads(data)',
+        "    entries = dict(json.loads(head[8:]))\n",
+        '    entries = dict(__import__("pickle").loads(data))\n',
     ),
     Defence("a message is not too deep", "codec.py", "if depth > DEPTH:", NEVER),
-    Defence("a message is not too long", "codec.py", "if len(data) > size:", NEVER),
+    Defence("a message is not too long", "codec.py", "if found > size:", NEVER),
     Defence("every array is named", "codec.py", "if left:\n", "if False:\n"),
-    Defence("files have their fingerprint", "store/files.py", "if fingerprint(data) == sha256:", "if True:"),
+    Defence("a head is as hansa writes it", "codec.py", " or head != _head(text, layout):", ":"),
+    Defence(
+        "files have their fingerprint", "store/files.py", "if hashlib.sha256(data).hexdigest() == sha256:", "if True:"
+    ),
     Defence(
         "a run is locked",
         "store/files.py",
@@ -224,8 +274,8 @@ PRIVACY = (
     Defence(
         "the server draws Gaussian noise",
         NOISE,
-        "return total + self._beside(total, at) if self.by",
-        "return total if self.by",
+        '        if self.by != "server":\n            return total\n',
+        "        if True:\n            return total\n",
     ),
     Defence(
         "clients draw real noise", NOISE, 'return v if self.by == "server" else v + self._beside(v, at)', "return v"
@@ -233,7 +283,7 @@ PRIVACY = (
     Defence(
         "clients draw whole numbers",
         DISCRETE,
-        "modulo(v + self._beside(v, at), at.spec.sum_facts.modulus)",
+        "modulo(self._added(v, at), at.spec.sum_facts.modulus)",
         "modulo(v, at.spec.sum_facts.modulus)",
     ),
     Defence("NaN is hidden", NOISE, "        v = hideable(v)\n", ""),
@@ -266,15 +316,15 @@ PRIVACY = (
     ),
     Defence(
         "lost history is noticed",
-        "app/__init__.py",
+        "app/epsilon.py",
         'if state is not None and state.round > len(past) else ""',
         'if False else ""',
     ),
-    Defence("another past is noticed", "app/__init__.py", "if past and understates(ledger, past[-1].metrics):", NEVER),
+    Defence("another past is noticed", "app/epsilon.py", "if past and understates(ledger, past[-1].metrics):", NEVER),
     Defence(
         "correlated noise is not stretched",
         "cli/__init__.py",
-        'if app.plan.encoded_spec.noise.kind == "correlated" and rounds != (stored.planned or app.plan.rounds):',
+        'if plan.encoded_spec.noise.kind == "correlated" and rounds != planned:',
         NEVER,
     ),
     Defence(
@@ -344,6 +394,12 @@ LIARS = (
         only="Bulyan",
     ),
     Defence("a rule goes on with who is left", RULES, "rest = self.without(", "rest = RobustRule.without(self, "),
+    Defence(
+        "a rule judges statistics apart",
+        RULES,
+        "if not carried.any():\n            return",
+        "if True:\n            return",
+    ),
     Defence("a rule needs its numbers", RULES, "if why := rule.shortfall(n):", NEVER),
 )
 
@@ -355,11 +411,20 @@ DIGESTS = (
     Defence(
         "what cannot be told apart is refused",
         "digest.py",
-        "        if why:\n            raise",
-        "        if False:\n            raise",
+        'raise _told(kind, "it cannot be pickled, so nobody knows all that it holds") from None',
+        'return _hash("object", self.of(kind))',
     ),
+    Defence(
+        "what a layer does not print counts",
+        "models/torch/checks.py",
+        "return code(layer), values, [hook for hook in hooks if hook is not logits]",
+        "return code(layer)",
+        only="a number|a tensor|a hook|heads|what comes first",
+    ),
+    Defence("any other object counts by its state", "digest.py", "*held, self.of(ordered))", "repr(value))"),
+    Defence("what is inherited speaks for no argument of one's own", "digest.py", 'if "__init__" in vars(one):', NEVER),
     Defence("a name alone is no code", "known.py", "return found is piece", "return found is not None"),
 )
 
-EVERY = (DIGESTS, PROOFS, AGGREGATORS, ROUNDS, PRIVACY, LIARS, BOUNDS, RECORDS, HIDING, REST)
+EVERY = (DIGESTS, PROOFS, AGGREGATORS, ROUNDS, PRIVACY, LIARS, IDENTITY, BOUNDS, RECORDS, HIDING, ASKED, REST)
 DEFENCES = {one.name: one for part in EVERY for one in part}

@@ -8,9 +8,9 @@ NORMS, CLAIMS = "crypto/norms.py", "aggregators/claims.py"
 VERIFIED, SHARE = "aggregators/verified.py", "aggregators/share.py"
 RULES, SCALE, COMPRESS, SPEC = "aggregators/__init__.py", "transforms/scale.py", "transforms/compress.py", "spec.py"
 PLAN, EXPLAIN, CLIENT, ERRORS, LOOPS = "plan.py", "explain.py", "parties/client.py", "errors.py", "loops/channel.py"
-APP, ASK, POPULATION = "app/__init__.py", "analytics/__init__.py", "parties/population.py"
+APP, POPULATION = "app/__init__.py", "parties/population.py"
 MODELS, DATA, INVERSE = "models/__init__.py", "data/batches.py", "audit/inversion.py"
-WORKER, PROCESSES = "runtimes/processes/worker.py", "runtimes/processes/__init__.py"
+WORKER, PARTIES, BOOK = "runtimes/processes/worker.py", "parties/__init__.py", "parties/book.py"
 COMMANDS, OPTIONS, LIVE, TERMINAL = "cli/__init__.py", "cli/options.py", "ui/live.py", "ui/terminal.py"
 NEVER = "if False:"
 A_KIND = 'if self.why not in ("", *KINDS):'
@@ -20,8 +20,8 @@ BOUNDS = (
     Defence(
         "statistics stay in their domain",
         PLAN,
-        'statistics = np.maximum(state.x[trained:] + mean["delta"][trained:], self.model.domain)',
-        'statistics = state.x[trained:] + mean["delta"][trained:]',
+        "statistics = np.maximum(state.x[trained:] + mean.pop(STATISTICS), self.model.domain)",
+        "statistics = state.x[trained:] + mean.pop(STATISTICS)",
     ),
     Defence(
         "statistics have a norm of their own",
@@ -163,7 +163,7 @@ RECORDS = (
     ),
     Defence(
         "an app's client has a name of one line",
-        APP,
+        "app/checks.py",
         "odd = [name for name in names if not name.strip() or not name.isprintable()]",
         "odd = list[str]()",
     ),
@@ -177,33 +177,6 @@ RECORDS = (
         "no name is markup", TERMINAL, "Console(highlight=False, markup=False, width", "Console(highlight=False, width"
     ),
     Defence("no name is part of a page", "ui/report.py", "autoescape=True", "autoescape=False"),
-    # ── surveys ──
-    Defence(
-        "an owner who has said nothing is not asked",
-        ASK,
-        "    allowed = policies or {}\n",
-        "    allowed = {str(who): Policy() for who in data}\n",
-    ),
-    Defence("an owner decides on a survey", ASK, "        allowed[who].check(plan, str(who))\n", "        pass\n"),
-    Defence("an owner decides on the surveys of an app", APP, "policy.check(survey, str(who))", "pass"),
-    Defence("an app's surveys are noted", "app/load.py", "surveys=(*listed, *made))", "surveys=(*listed,))"),
-    Defence(
-        "surveys are explained", EXPLAIN, "    before = _before(surveys, population, delta)\n", "    before = ()\n"
-    ),
-    Defence(
-        "surveys are explained by the command",
-        COMMANDS,
-        "len(app.data), app.delta, app.surveys, app.named",
-        "len(app.data), app.delta, (), app.named",
-    ),
-    Defence(
-        "a survey that is made twice is told twice",
-        "app/load.py",
-        "(*listed, *made)",
-        "(*listed, *{one.digest: one for one in made}.values())",
-    ),
-    Defence("surveys are checked", COMMANDS, "for survey in app.surveys:", "for survey in app.surveys[:0]:"),
-    Defence("surveys are reported", LIVE, "app.delta, app.surveys, app.named", "app.delta, (), app.named"),
     # ── what prints ──
     Defence("an app does not print its data", APP, "{len(data)} clients{', '", "{len(data)} clients {data}{', '"),
     Defence(
@@ -218,12 +191,6 @@ RECORDS = (
         CLIENT,
         "data: Any = field(repr=False)  # nor in that of a subclass",
         "data: Any",
-    ),
-    Defence(
-        "a client does not print what it remembers",
-        CLIENT,
-        "client_state: ClientState = field(default_factory=dict, repr=False)",
-        "client_state: ClientState = field(default_factory=dict)",
     ),
     Defence(
         "a request does not print the model", "messages.py", "broadcast: Any = field(repr=False)", "broadcast: Any"
@@ -247,20 +214,25 @@ RECORDS = (
     Defence(
         "a task does not print what clients remember",
         WORKER,
-        "client_states: Mapping[str, ClientState] = field(repr=False)",
-        "client_states: Mapping[str, ClientState]",
+        "given: Mapping[str, Given] = field(repr=False)",
+        "given: Mapping[str, Given]",
+        also=(),
     ),
     Defence(
-        "what clients remember does not print",
-        PROCESSES,
-        "now: dict[str, ClientState] = field(repr=False)",
-        "now: dict[str, ClientState]",
+        "what a party is given does not print",
+        PARTIES,
+        "state: ClientState = field(default_factory=dict, repr=False)",
+        "state: ClientState = field(default_factory=dict)",
+    ),
+    Defence("what a party says does not print", PARTIES, "reply: Any = field(repr=False)", "reply: Any"),
+    Defence(
+        "what a party has learnt does not print",
+        PARTIES,
+        "learnt: ClientState | None = field(default=None, repr=False)",
+        "learnt: ClientState | None = None",
     ),
     Defence(
-        "what clients remembered does not print",
-        PROCESSES,
-        "before: dict[str, tuple[int, ClientState]] = field(default_factory=dict, repr=False)",
-        "before: dict[str, tuple[int, ClientState]] = field(default_factory=dict)",
+        "a book does not print what was said", BOOK, "reply: Any = field(default=None, repr=False)", "reply: Any = None"
     ),
     Defence(
         "an inversion does not print its record",
@@ -283,9 +255,9 @@ RECORDS = (
     ),
     Defence(
         "an error prints no plan in the wrong place",
-        APP,
-        "App(plan=…) with a {type(self.plan).__name__}",
-        "App(plan=…) with {self.plan!r}",
+        "app/first.py",
+        "App(plan=…) with a {type(plan).__name__}",
+        "App(plan=…) with {plan!r}",
     ),
     Defence(
         "an error prints no data in the wrong place",

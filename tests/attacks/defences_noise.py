@@ -11,14 +11,10 @@ NOISE, DISCRETE, CORRELATED = "transforms/noise.py", "transforms/discrete.py", "
 SCALE, TRANSFORMS, RULES = "transforms/scale.py", "transforms/__init__.py", "aggregators/__init__.py"
 STORE, FILES, TERMINAL, REPORT = "store/__init__.py", "store/files.py", "ui/terminal.py", "ui/report.py"
 SHOWN, LIVE, PLOTS, COMMANDS = "ui/__init__.py", "ui/live.py", "ui/plots.py", "cli/__init__.py"
+CHECKS = "app/checks.py"
 
 STRANGE = (
-    Defence(
-        "who is not hansa's own gets no party's secret",
-        "transforms/__init__.py",
-        'return replace(self, own=Key(b""))',
-        "return self",
-    ),
+    Defence("who is not hansa's own gets no party's secret", "transforms/__init__.py", 'own=Key(b""), ', ""),
     Defence(
         "no noise follows from the key of an algorithm",
         "plan.py",
@@ -27,29 +23,9 @@ STRANGE = (
         also=(("session=at.session.outside(), key=key)", "key=key)"),),
     ),
     Defence(
-        "a population remembers who drew noise",
-        "parties/population.py",
-        "client._run, client._latest = self._drawn.get(who, (None, {}))",
-        "client._latest = {}",
+        "noise of training is bound to what is remembered", "parties/client.py", '.child("memory", remembered)', ""
     ),
-    Defence(
-        "noise of training is bound to what is remembered",
-        "parties/client.py",
-        '.child("memory", remembered.hexdigest())',
-        "",
-    ),
-    Defence(
-        "what was drawn stays drawn",
-        "parties/__init__.py",
-        "if not self.secret.hides:\n            self._latest = {}",
-        "self._latest = {}",
-    ),
-    Defence(
-        "what a stranger's piece draws for is bound",
-        "plan.py",
-        " or not all(map(own, (*self.pipe, self.aggregator)))",
-        "",
-    ),
+    Defence("what was drawn stays drawn", "parties/memory.py", "again=self.named or not self.plan.binds", "again=True"),
     Defence(
         "a secret that others can read is refused",
         "store/files.py",
@@ -83,8 +59,12 @@ SECRETS = (
         "secret=secret or Key.fresh())",
         "secret=secret or Key.of(0))",
     ),
-    Defence("an app has a secret of its own", APP, "(Key.fresh() if run is None", "(Key.of(0) if run is None"),
-    Defence("what hides grows from the secret", PLAN, "key = own.child(round, session)", "key = public.child(*party)"),
+    Defence(
+        "an app has a secret of its own", "app/first.py", "(Key.fresh() if run is None", "(Key.of(0) if run is None"
+    ),
+    Defence(
+        "what hides grows from the secret", PLAN, "key = own.child(round, session.number)", "key = public.child(*party)"
+    ),
     Defence(
         "a transform draws from the secret",
         TRANSFORMS,
@@ -104,15 +84,17 @@ SECRETS = (
         "return self",
     ),
     Defence("what hides is bound to the model", PLAN, '.child("task", task.hex())', ""),
-    Defence("noisy training is bound to its data", CLIENT, 'self.secret.child("data", self._seen_data)', "self.secret"),
+    Defence("noisy training is bound to its data", CLIENT, 'self.secret.child("data", self._data_hash)', "self.secret"),
     Defence(
         "an aggregator's noise is bound to who is in the sum",
         "aggregators/verified.py",
-        'key = key.child("noise", company.hexdigest())',
+        'key = key.child("noise", company.hex())',
         'key = key.child("noise")',
     ),
     Defence("correlated noise knows whose it is", CORRELATED, "if at.memo and at.memo[0][1] != _owner(at):", NEVER),
-    Defence("a run goes on with its secret", APP, "Key.fresh() if run is None else run.secret()", "Key.fresh()"),
+    Defence(
+        "a run goes on with its secret", "app/first.py", "Key.fresh() if run is None else run.secret()", "Key.fresh()"
+    ),
     Defence("a run's secret is drawn", FILES, "secrets.token_bytes(LENGTH)", "bytes(LENGTH)"),
     Defence(
         "a run's secret is for its owner alone",
@@ -127,8 +109,8 @@ SECRETS = (
     Defence(
         "a half-written secret is none",
         FILES,
-        "            part.unlink(missing_ok=True)\n            with",
-        "            with",
+        "        part.unlink(missing_ok=True)\n        with",
+        "        with",
         ends="StoreError",
     ),
     Defence("a secret is a key", APP, "(not isinstance(self.secret, Key | None), f", "(False, f"),
@@ -160,8 +142,7 @@ SECRETS = (
     Defence(
         "a report tells of a named secret", REPORT, ".metrics, report_data.rounds[-1].named))", ".metrics, False))"
     ),
-    Defence("a report's explanation knows of a named secret", LIVE, "app.surveys, app.named),", "app.surveys, False),"),
-    Defence("hansa explain knows of a named secret", COMMANDS, "app.surveys, app.named)", "app.surveys, False)"),
+    Defence("an explanation knows of a named secret", APP, "self.delta, self.named)", "self.delta, False)"),
     Defence(
         "a line of a round tells of a named secret",
         TERMINAL,
@@ -203,8 +184,8 @@ SAMPLES = (
     Defence(
         "a checkpoint names no one in a secret sample",
         STORE,
-        "state = replace(state, participants=(), excluded={}) if state.hidden else state",
-        "state = replace(state)",
+        "return replace(state, participants=(), excluded={}) if state.hidden else state",
+        "return state",
     ),
     Defence("a history knows that its sample is secret", STORE, "hidden=row.participants is None", "hidden=False"),
     Defence("no one in a secret sample is shown", SHOWN, "if one.hidden:", NEVER),
@@ -234,13 +215,16 @@ SAMPLES = (
 
 OUTSIDE = (
     Defence(
-        "no client of a plan that hides is trained alone", LIVE, "<= MOST_ALONE and not app.plan.hides", "<= MOST_ALONE"
+        "no client of a plan that hides is trained alone",
+        LIVE,
+        "<= MOST_ALONE and not app.known_plan.hides",
+        "<= MOST_ALONE",
     ),
     Defence(
         "a comparison knows that it is outside ε",
         APP,
-        "for client in self.clients()}, self.plan.hides",
-        "for client in self.clients()}, False",
+        "for client in app.clients()}, plan.hides",
+        "for client in app.clients()}, False",
     ),
     Defence(
         "noise in training hides",
@@ -264,14 +248,16 @@ OUTSIDE = (
         "if report_data.rows and not report_data.rows[0].outside:",
         "if report_data.rows:",
     ),
-    Defence("a check says outside ε", COMMANDS, "if problems and app.plan.hides:", NEVER),
-    Defence("a profile says outside ε", LIVE, 'if app.plan.hides else ""', 'if False else ""'),
+    Defence(
+        "a check says outside ε", COMMANDS, "if problems and isinstance(app.plan, Plan) and app.plan.hides:", NEVER
+    ),
+    Defence("a profile says outside ε", LIVE, 'if plan.hides else ""', 'if False else ""'),
     Defence("an audit says outside ε", "audit/report.py", "no part of the run. {OUTSIDE}", "no part of the run."),
     Defence(
         "noise on the sum hides how many examples",
-        APP,
-        "if not self.plan.training.private or self.plan.sum_spec.noise.multiplier:",
-        "if not self.plan.training.private:",
+        "app/epsilon.py",
+        "return bool(plan.training.private) and not plan.sum_spec.noise.multiplier",
+        "return bool(plan.training.private)",
     ),
     Defence("a noised report is cut", PLAN, "return min(max(value, low), high)", "return value"),
 )
@@ -364,7 +350,7 @@ STRANGERS = (
         'why = privacy.unstated(plan) if self.min_noise else ""',
         'why = ""',
     ),
-    Defence("a budget needs an ε", APP, "if self.budget and (missing :=", "if False and (missing :="),
+    Defence("a budget needs an ε", CHECKS, "if missing := before.why or ledger.why or strange(loop):", NEVER),
     Defence(
         "a loop with a budget needs an ε",
         PRIVACY,
@@ -411,7 +397,7 @@ STRANGERS = (
         "plan.model, *filter",
         only="batches",
     ),
-    Defence("a stranger's loop has no ε", APP, 'return "" if own(loop) else f"', 'return "" if True else f"'),
+    Defence("a stranger's loop has no ε", CHECKS, "if own(inner):", "if True:"),
 )
 
 HIDING = (*SECRETS, *SAMPLES, *OUTSIDE, *STRANGERS, *STRANGE)

@@ -156,14 +156,39 @@ STORES = (
     ),
 )
 
-WORKERS = (
+MESSAGES = (
     Defence(
-        "who draws noise stays with one worker",
-        "runtimes/processes/__init__.py",
-        "counting = clients.plan.clients_draw",
-        "counting = clients.plan.training.private is not None",
-        also=(("counting = found.plan.clients_draw", "counting = found.plan.training.private is not None"),),
+        "a reply is no larger than it may be",
+        "messages.py",
+        "codec.read(data, most, HEAD)",
+        "codec.read(data, codec.SIZE, HEAD)",
+    ),
+    Defence("the head of a reply is short", "messages.py", "codec.read(data, most, HEAD)", "codec.read(data, most)"),
+    Defence(
+        "a message has its fields and no others",
+        "messages.py",
+        "if not isinstance(message, dict) or message.keys() != fields.keys():",
+        "if not isinstance(message, dict):",
+        ends="TypeError|KeyError",
+    ),
+    Defence("a field keeps to its bound", "messages.py", "if not fits(message[name]):", NEVER),
+    Defence("who is named is in the sum", "messages.py", "if self.body is not None and len(self.who) != said:", NEVER),
+    Defence(
+        "a sum has the parts of a sum",
+        "sums.py",
+        "if counts and since < CARRY and _are_halves(coarse, fine):",
+        "if True:",
     ),
 )
 
-REST = (*PROGRAMS, *STORES, *WORKERS)
+GATEWAYS = (
+    Defence(
+        "a sum fits the plan",
+        "loops/channel.py",
+        "if isinstance(reply.body, Total) and reply.body.fits(self.encoded):",
+        "if isinstance(reply.body, Total):",
+        ends="ValueError|TypeError|IndexError|UFuncTypeError",
+    ),
+)
+
+REST = (*PROGRAMS, *STORES, *MESSAGES, *GATEWAYS)

@@ -97,12 +97,12 @@ class Says(h.Client):
         exact = [np.rint(np.ravel(named[name]) / encoded.noise.step[name]) for name in encoded.blocks]
         return np.concatenate(exact).astype(np.int64).view(np.uint64)
 
-    def answer(self, request: h.messages.Request) -> Any:
-        return super().answer(request) if isinstance(self.plan.aggregator, h.VerifiedSum) else self.said()
+    def reply(self, request: h.messages.Request, given: Any) -> Any:
+        return super().reply(request, given) if isinstance(self.plan.aggregator, h.VerifiedSum) else self.said()
 
-    def _converse(self, request: h.messages.Request) -> Any:
+    def _converse(self, request: h.messages.Request, given: Any) -> Any:
         _, memo = self._heard(request)
-        at = self._context(request, 1, memo)
+        at = self._context(request, given.state, 1, memo)
         own = {each.name: getattr(self.plan.aggregator, each.name) for each in fields(h.VerifiedSum)}
         return Lenient(**own).client(self.said, replace(at, spec=self.plan.encoded_spec))
 

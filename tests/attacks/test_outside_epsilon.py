@@ -30,9 +30,10 @@ from hansa import (
     VerifiedSum,
     Weigh,
 )
-from hansa.app import OUTSIDE
+from hansa.app.compare import OUTSIDE
 from hansa.audit.report import AuditReport
 from hansa.cli import commands
+from hansa.messages import SessionId
 from hansa.privacy import EXAMPLES
 from hansa.rand import Key
 from hansa.sample import Everyone
@@ -190,7 +191,7 @@ def test_a_report_without_noise_is_what_clients_say() -> None:
     plan = Plan(Softmax(3, 2), pipe=(Weigh("one"),))
     spec = plan.spec
     received = spec.pack({"delta": np.zeros(spec.blocks["delta"]), "loss": -3.5})
-    at = plan.context(0, 0, secret=Key.fresh(), memo=plan.pipeline.start())
+    at = plan.context(0, SessionId(), secret=Key.fresh(), memo=plan.pipeline.start())
     state: Any = plan.absorb(plan.start(), (received, plan.pipeline.start()), ("a",), at)
     assert state.metrics["loss"] == -3.5
 

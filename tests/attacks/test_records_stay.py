@@ -17,22 +17,21 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from tests.attacks.attackers_verified import states
 from typer.testing import CliRunner
 
 import hansa as h
 from hansa import data as local
 from hansa.aggregators import Channel
-from hansa.analytics import Count, ask, survey
-from hansa.app.load import load
 from hansa.audit.inversion import Inversion, View
 from hansa.cli import commands
 from hansa.errors import KINDS, HansaError, LeftOut, printable
-from hansa.explain import explain
 from hansa.loops.buffered import buffered
-from hansa.messages import Reply, Request
+from hansa.messages import Reply, Request, SessionId
 from hansa.models import Job, TrainResult
+from hansa.parties import Given, Said
+from hansa.parties.book import Entry, Page
 from hansa.parties.helper import Helper
-from hansa.runtimes.processes import Memory
 from hansa.runtimes.processes.worker import Task
 from hansa.state import FAILED
 from hansa.store import Store
@@ -143,8 +142,10 @@ def test_an_actor_of_ray_answers_with_kinds_and_its_words_come_to_the_caller_alo
     from hansa.runtimes import ray
 
     clients = parties(PLAN)
-    request = Request(PLAN.digest, 0, 0, None, dict.fromkeys(one.who for one in clients), fold=True)
-    replies, _, words = ray.Actor(clients).answer(request, PLAN.broadcast(PLAN.start()), {})
+    request = Request(PLAN.digest, 0, SessionId(), None, dict.fromkeys(one.who for one in clients), fold=True)
+    replies, _, words = ray.Actor(clients).answer(
+        request, PLAN.broadcast(PLAN.start()), {one.who: Given() for one in clients}
+    )
     excluded = {reply.who[0]: reply.why for reply in replies if reply.body is None}
     assert excluded == dict.fromkeys(BAD, "data") and clean(repr(replies))
     assert any(CANARY in text for text in words) and len(words) == len(BAD)
@@ -194,7 +195,7 @@ def test_a_buffer_that_gives_up_names_kinds() -> None:
 @pytest.mark.guards("a reply gives a kind")
 def test_a_runtime_cannot_pass_words_on() -> None:
     with pytest.raises(h.errors.ProtocolError, match="a reason in words") as caught:
-        Reply(0, 0, ("anna",), None, f"could not convert {CANARY}")  # type: ignore[arg-type]
+        Reply(SessionId(), 0, ("anna",), None, f"could not convert {CANARY}")  # type: ignore[arg-type]
     assert clean(str(caught.value))
     assert FAILED not in KINDS  # which only the server says; the ledger counts on it
 
@@ -215,34 +216,25 @@ def test_every_error_of_hansas_has_a_kind() -> None:
 @pytest.mark.guards("who started anew is no attacker")
 def test_a_party_that_started_anew_is_nobodys_mistake() -> None:
     client = h.Client("anna", PLAN, DATA["client-0"])
-    request = Request(PLAN.digest, 0, 5, PLAN.broadcast(PLAN.start()), {"anna": "go on"}, turn=1)
+    request = Request(PLAN.digest, 0, SessionId(number=5), PLAN.broadcast(PLAN.start()), {"anna": "go on"}, turn=1)
     runtime = h.InProcess([client])
     runtime.send(request)
     with pytest.warns(LeftOut, match="knows nothing of it"):
         assert runtime.receive().why == "restarted"
 
 
-class Chatty(h.VerifiedSum):
-    """An aggregator whose helper says of a report what it likes."""
-
-    def helper(self, quorum: int, key: Any, at: Any) -> Any:
-        conversation = super().helper(quorum, key, at)
-        reply = next(conversation)
-        while True:
-            received = yield reply
-            try:
-                reply = conversation.send(received)
-            except StopIteration as end:
-                return end.value
-            if isinstance(received, dict) and "reports" in received:
-                reply = {who: f"\x1b[2J{CANARY}" if who == "client-0" else answer for who, answer in reply.items()}
+def chat(received: Any, reply: Any) -> Any:
+    """What a helper says that says of a report what it likes."""
+    if isinstance(received, dict) and "reports" in received:
+        return {**reply, "client-0": f"\x1b[2J{CANARY}"}
+    return reply
 
 
 @pytest.mark.promise("P79")
 @pytest.mark.guards("a helper's words are not repeated")
 def test_words_of_a_helper_are_not_repeated() -> None:
-    plan = replace(VERIFIED, aggregator=Chatty(), rounds=1)
-    (state,) = h.synchronous(plan, h.InProcess([h.Client(who, plan, data) for who, data in DATA.items()]))
+    plan = replace(VERIFIED, rounds=1)
+    (state,) = states(plan, [h.Client(who, plan, data) for who, data in DATA.items()], craft=chat)
     assert state.excluded == {"client-0": "its report is refused: a helper refuses it"}
 
 
@@ -367,96 +359,6 @@ def test_a_bug_ends_a_simulation_and_leaves_no_word_in_the_store(tmp_path: Path)
         assert clean(held.decode("latin-1")), path
 
 
-# ── surveys ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-ONLY = h.Policy(aggregators=frozenset({"VerifiedSum"}))
-
-
-@pytest.mark.promise("P103")
-@pytest.mark.guards("an owner who has said nothing is not asked")
-def test_no_survey_without_a_policy_of_each_owner() -> None:
-    for given in (None, {}, dict.fromkeys(list(DATA)[1:], h.Policy()), dict.fromkeys(DATA)):
-        with pytest.raises(h.errors.PolicyError, match="client-0") as caught:
-            ask({"n": Count()}, DATA, most=50, policies=given, aggregator=h.Sum())
-        assert "policies=" in caught.value.instead
-    assert ask({"n": Count()}, DATA, most=50, policies=dict.fromkeys(DATA, h.Policy()), aggregator=h.Sum())["n"] > 0
-
-
-@pytest.mark.promise("P103")
-@pytest.mark.guards("an owner decides on a survey")
-@pytest.mark.parametrize(
-    "policy, found",
-    [(ONLY, "aggregator Sum"), (h.Policy(min_cohort=3), "a quorum of 2"), (h.Policy(epsilon=1.0), "no ε")],
-    ids=["aggregator", "cohort", "epsilon"],
-)
-def test_a_policy_stops_a_survey(policy: h.Policy, found: str) -> None:
-    """One owner who forbids it is enough, and nobody has been asked then."""
-    with pytest.raises(h.errors.PolicyError, match=found):
-        ask({"n": Count()}, DATA, most=50, policies=dict.fromkeys(DATA, h.Policy()) | {"client-3": policy},
-            aggregator=h.Sum())  # fmt: skip
-
-
-SURVEYS = """
-import hansa
-from hansa.analytics import Count, Mean, ask
-from hansa.testing.algorithm import MODEL, federation
-DATA = federation()
-ALL = dict.fromkeys(DATA, hansa.Policy())
-ask({"age": Mean(0, 120, column=0)}, DATA, most=50, policies=ALL, aggregator=hansa.Sum())
-def later():
-    noise = (hansa.GaussianNoise(2.0),)
-    return ask({"[many]": Count()}, DATA, most=50, policies=ALL, aggregator=hansa.Sum(), pipe=noise)
-later(), later()
-app = hansa.App(hansa.Plan(MODEL, rounds=1), DATA, policies={})
-"""
-
-
-@pytest.mark.promise("P78")
-@pytest.mark.guards(
-    "an app's surveys are noted",
-    "a survey that is made twice is told twice",
-    "surveys are explained",
-    "surveys are explained by the command",
-    "surveys are checked",
-    "surveys are reported",
-    "no name is markup",
-)
-def test_every_survey_of_an_app_is_told(tmp_path: Path) -> None:
-    """Its author lists none; `explain`, `check` and the report name both, with aggregator, who sees what, and ε."""
-    path = tmp_path / "mine.py"
-    path.write_text(SURVEYS)
-    app = load(path)
-    assert len(app.surveys) == 3  # what is asked twice is told twice
-    told = str(explain(app.plan, len(app.data), app.delta, app.surveys))
-    for words in ("Surveys that were made before", "age: Mean(low=0, high=120, column=0)", "[many]: Count(column=None)",
-                  "1 | aggregator | Sum()", "1 | server | each client's encoded vector, by name",
-                  "1 | of one client | no ε",
-                  "2 | of one client | ε = ", "3 | of one client | ε = "):  # fmt: skip
-        assert words in told, words
-    assert "Before the first round it has said more" in told
-    assert "Surveys" not in str(explain(app.plan, len(app.data), app.delta))
-    checked, explained = call("check", path).stdout, call("explain", path).stdout
-    assert "age: Mean" in checked and "[many]: Count" in checked and "Sum()" in checked
-    assert "Surveys that were made before" in explained and "[many]: Count" in explained
-    assert call("run", path, "--folder", tmp_path / "runs", "--no-compare").exit_code == 0
-    (report,) = (tmp_path / "runs").rglob("report.html")
-    assert "Surveys that were made before" in report.read_text() and "age: Mean" in report.read_text()
-
-
-@pytest.mark.promise("P103")
-@pytest.mark.guards("an owner decides on the surveys of an app")
-def test_an_owner_of_the_app_who_forbids_its_survey_stops_the_app(tmp_path: Path) -> None:
-    """The survey was asked with a policy that allows all; the one of the app is what counts in the end."""
-    path = tmp_path / "mine.py"
-    verified = "hansa.Policy(aggregators=frozenset({'VerifiedSum'}))"
-    path.write_text(SURVEYS.replace("policies={})", f"policies={{'client-0': {verified}}})"))
-    for command in ("run", "check", "explain"):
-        done = call(command, path)
-        assert done.exit_code == 1 and "client-0 does not take part" in done.stderr and "aggregator Sum" in done.stderr
-    with pytest.raises(h.errors.PolicyError):
-        h.App(PLAN, DATA, policies={"client-0": ONLY}, surveys=(survey({"n": Count()}, 5, aggregator=h.Sum()),))
-
-
 # ── what prints ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -474,20 +376,21 @@ RECORDS: tuple[Any, Any] = (SECRET, np.zeros(5, int))
 def things() -> Iterator[Any]:
     """Everything that holds what a client has, or says."""
     plan = replace(PLAN, algorithm=h.Scaffold())
-    client, helper = h.Client("anna", plan, RECORDS, client_state={"c": SECRET[0]}), Helper("helper", plan)
+    client, helper = h.Client("anna", plan, RECORDS), Helper("helper", plan)
     broadcast = ({"x": SECRET[0]}, (SECRET,))
-    request = Request(plan.digest, 0, 0, broadcast, {"anna": SECRET})
+    request = Request(plan.digest, 0, SessionId(), broadcast, {"anna": SECRET})
     data = {"anna": RECORDS, "ben": {"x": SECRET, "y": RECORDS[1]}}
-    yield from (client, helper, request, Reply(0, 0, ("anna",), SECRET[0]), h.App(plan, data, test=RECORDS))
+    yield from (client, helper, request, Reply(SessionId(), 0, ("anna",), SECRET[0]), h.App(plan, data, test=RECORDS))
     yield from (local.take(Items(), [0, 1]), local.split(Reader(), 0.5, h.Key.of(0)))
     yield from (Job(SECRET[0], RECORDS, None, h.Key.of(0)), TrainResult(SECRET[0], 1, 0.5))  # type: ignore[arg-type]
-    yield from (
-        Memory({"anna": {"c": SECRET}}, {"anna": (1, {"c": SECRET})}),
-        Task(0, request, 1.0, True, {"anna": broadcast}),
-    )
+    given, said = Given({"c": SECRET}, "", (request,)), Said(SECRET, "", {"c": SECRET})
+    yield from (given, said, Entry(b"", reply=SECRET, kept=True), Page(SessionId(), 0, {0: Entry(b"", reply=SECRET)}))
+    yield Task(0, request, 1.0, True, {"anna": given})
+    yield from (h.data.Source(lambda: RECORDS), h.Sites(lambda path: RECORDS, {"anna": "a.csv"}))
+    yield from (h.App(plan, h.Sites(lambda path: RECORDS, ["a.csv"]), test=data),)
     yield from (h.Population(plan, 3, lambda i: RECORDS), h.InProcess([client]), h.InProcess([client]).clients)
     yield from (Inversion("anna", SECRET, (View("sum", SECRET, 1.0, 0.0),), "by hand"),)
-    yield Own("anna", plan, RECORDS, client_state={"c": SECRET[0]})
+    yield Own("anna", plan, RECORDS)
 
 
 class Items:
@@ -518,7 +421,7 @@ class Reader:
     "an app does not print its data",
     "a client does not print its data",
     "a client of a stranger does not print its data",
-    "a client does not print what it remembers",
+    "what a party is given does not print",
     "a request does not print the model",
     "a request does not print what is said",
     "a reply does not print what is said",
@@ -527,8 +430,9 @@ class Reader:
     "a result does not print its vector",
     "a job does not print its data",
     "a task does not print what clients remember",
-    "what clients remember does not print",
-    "what clients remembered does not print",
+    "what a party says does not print",
+    "what a party has learnt does not print",
+    "a book does not print what was said",
     "an inversion does not print its record",
     "a view does not print its record",
 )
@@ -566,6 +470,9 @@ def test_a_repr_reads_no_data() -> None:
     for data in (read, Deaf(), None, CANARY, (), {}, (1, 2), (SECRET, np.array(0))):
         assert repr(h.Client("anna", PLAN, data)) == "<Client anna>"
         assert repr(h.App(PLAN, {"anna": data, "ben": RECORDS})) == "<App: 2 clients>"
+    sites = h.Sites(lambda path: read(), {"anna": "a.csv", "ben": "b.csv"})
+    assert repr(h.App(PLAN, sites, test=h.data.Source(read))) == "<App: <Sites: 2 paths>>"
+    assert repr(sites["anna"]) == "Source()" and repr(h.Client("anna", PLAN, sites["anna"])) == "<Client anna>"
 
 
 @pytest.mark.control("what holds no record prints as it is")

@@ -139,8 +139,8 @@ def test_a_little_breaks_the_mean_and_the_rules_where_updates_are_noise() -> Non
 class Odd(h.Client):
     """Says something that depends on its name."""
 
-    def answer(self, request: h.messages.Request) -> Any:
-        v, i = super().answer(request), int(self.who[-2:])
+    def reply(self, request: h.messages.Request, given: Any) -> Any:
+        v, i = super().reply(request, given), int(self.who[-2:])
         return [
             v[:-1],  # too short
             v.astype(np.complex128),
@@ -243,8 +243,8 @@ def partial_weights(factor: float, times: float) -> type[h.Client]:
     class Heavy(h.Client):
         """Says `times` its update, which is enough to turn a plain mean around, and claims many more examples."""
 
-        def answer(self, request: h.messages.Request) -> Any:
-            v = factor * super().answer(request)
+        def reply(self, request: h.messages.Request, given: Any) -> Any:
+            v = factor * super().reply(request, given)
             v[:-1] *= times
             return v
 
@@ -257,8 +257,8 @@ def test_a_rule_stands_over_quantized_vectors(rule: h.aggregators.RobustRule) ->
     """Each vector is decoded by itself; attackers may say any integers."""
 
     class Garbage(h.Client):
-        def answer(self, request: h.messages.Request) -> Any:
-            return self.plan.key.child(self.who, request.round).integers(super().answer(request).size)
+        def reply(self, request: h.messages.Request, given: Any) -> Any:
+            return self.plan.key.child(self.who, request.round).integers(super().reply(request, given).size)
 
     pipe = (h.Clip(5.0, side=10.0), h.Weigh("one"), h.Quantize(24))
     scores = {}

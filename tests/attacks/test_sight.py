@@ -1,7 +1,7 @@
 """What a verified sum does not hide: each thing that it says to rest on is needed, for here it is taken away.
 
-A server that speaks for clients, clients that collude, and one client out of two learn an update; and what is said of
-who sees what names that.
+A server that enrols clients of its own, clients that collude, and one client out of two learn an update; and what is
+said of who sees what names that. A server that speaks for clients whom others have enrolled learns none.
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ from tests.attacks.attackers_verified import HELPER, Server, honest, plan_of, st
 
 import hansa as h
 from hansa.aggregators.verified import _vector
+from hansa.crypto.identity import Identity, Roster
+from hansa.crypto.keys import SigningKey
+from hansa.messages import SessionId
 from hansa.store import Store
 from hansa.testing.algorithm import federation
 
 PLAN = plan_of(training=h.Training(batch=0, learning_rate=0.5))
+WHOLE = replace(PLAN, sample=h.Everyone(quorum=5))
 FIVE = tuple(f"client-{i}" for i in range(5))
 STEP = 6e-8  # of a bound of 1, up to which a client's own rounding is all that is left to guess
 
@@ -28,48 +32,120 @@ def update(plan: h.Plan, state: h.State, client: h.Client) -> h.Vector:
     """What a client's training adds to the model of a state, as it alone knows it."""
     train, held, examples = client.parts
     more: Any = {"secret": h.Key.fresh(), "examples": examples, "memo": state.transforms}
-    at = plan.context(state.round, state.round, client.who, **more)
+    at = plan.context(state.round, SessionId(number=state.round), client.who, **more)
     reply, _ = plan.contribute(plan.broadcast(state)[0], {}, train, held, at)
     return reply[plan.encoded_spec.slice("delta")]
 
 
-def summed(server: Server, reports: dict[str, Any]) -> h.Vector:
-    """The sum that the server and an honest helper make of these reports."""
+def summed(server: Server, reports: dict[str, Any]) -> h.Vector | None:
+    """The sum that the server and an honest helper make of these reports; None where the helper says none."""
     share, helped = server.share, server.pass_on(reports)
+    if helped is None:
+        return None
     own = share.prepare([(who, r["nonce"], r["public"], r["leader"]) for who, r in reports.items()])
-    verdicts, why = share.decide(list(reports), [own, helped])
+    verdicts, _ = share.decide(list(reports), [own, helped])
     agreed = share.finish(verdicts)
-    assert not why and server.ask({"verdicts": verdicts}) == agreed == sorted(reports)
+    assert server.ask({"verdicts": verdicts}) == agreed
     share.count(agreed)
     end = server.ask({"close": agreed})
+    if end is None:
+        return None
     each = zip(share.parts, zip(share.totals({}), end["totals"], strict=True), strict=True)
     return _vector(server.plan.encoded_spec, share.parts, [part.read(both, len(agreed), 0.0) for part, both in each])
 
 
-def nothing(server: Server, who: str) -> Any:
-    """A report of zeros under the name of a client, which anybody can make who knows the helper's public key."""
+def nothing(server: Server, who: str, identity: Identity | None = None) -> Any:
+    """A report of zeros in the name of a client, signed with a key that the server has."""
     plan, head = server.plan, server.channel.head
-    keys = {HELPER: server.runtime.helpers[HELPER].key.public}
-    more: Any = {"secret": h.Key.fresh(), "run": head.run, "fingerprint": head.fingerprint, "keys": keys}
+    more: Any = {"secret": h.Key.fresh(), "task": head.task}
     at = plan.context(head.round, head.session, who, **more)
+    at = at.enrolled(server.runtime.members, replace(identity or Identity.fresh(who, "client"), who=who))
     zeros = plan.aggregator.client(lambda: np.zeros(plan.encoded_spec.size), replace(at, spec=plan.encoded_spec))
     next(zeros)
     return zeros.send(server.opening)
 
 
-@pytest.mark.promise("P11")
-@pytest.mark.control("no defence: who may speak for a client is assumed, and said")
-def test_a_server_that_speaks_for_four_of_five_clients_sees_the_fifths_update() -> None:
-    """With an honest helper. That reports are those of the clients named is assumed, and said."""
+def opened(clients: list[h.Client]) -> Server:
+    """A session in which no sum is over fewer than five."""
+    server = Server(WHOLE, clients)
+    assert server.open() is True
+    return server
+
+
+def shows(total: h.Vector | None, client: h.Client) -> bool:
+    """Is this sum what the client alone has said?"""
+    if total is None:
+        return False
+    own = update(PLAN, PLAN.start(), client)
+    assert np.abs(own).max() > 1e-2
+    return bool(np.abs(total[PLAN.encoded_spec.slice("delta")] - own).max() < STEP)
+
+
+# ── a server that speaks for clients ──
+
+
+@pytest.mark.promise("P120")
+@pytest.mark.guards("a helper checks who signed", "a signature is checked")
+def test_a_server_that_speaks_for_four_of_five_clients_sees_no_update() -> None:
+    """It signs what it invents with keys of its own."""
+    clients = honest(WHOLE, 5)
+    server = opened(clients)
+    reports = server.hear(["client-4"]) | {who: nothing(server, who) for who in FIVE[:4]}
+    assert not shows(summed(server, reports), clients[4])
+    assert "It says none over fewer than 5" in server.why()
+
+
+@pytest.mark.promise("P120")
+@pytest.mark.guards("a signature is that of the client named")
+def test_a_client_that_helps_the_server_speaks_for_itself_alone() -> None:
+    clients = honest(WHOLE, 5)
+    server = opened(clients)
+    invented = {who: nothing(server, who, clients[0].identity) for who in FIVE[:4]}
+    assert not shows(summed(server, server.hear(["client-4"]) | invented), clients[4])
+
+
+@pytest.mark.promise("P120")
+@pytest.mark.guards("a signature covers all of a report")
+def test_a_server_puts_nothing_under_a_signature_that_a_client_has_made() -> None:
+    """All five have signed a report, and four are exchanged."""
+    clients = honest(WHOLE, 5)
+    server = opened(clients)
+    reports = server.hear(list(FIVE))
+    for who in FIVE[:4]:
+        reports[who] = {**nothing(server, who), "signature": reports[who]["signature"]}
+    assert not shows(summed(server, reports), clients[4])
+
+
+@pytest.mark.promise("P120")
+@pytest.mark.guards("only clients sign reports")
+def test_a_server_on_the_roster_is_no_client() -> None:
+    """Under its own name, with its own key, beside one client."""
     clients = honest(PLAN, 5)
     server = Server(PLAN, clients)
+    own = Identity.fresh("server", "server")
+    roster = Roster.signed({**server.runtime.members, "server": own.member}, 2, SigningKey.fresh())
+    server.runtime.helpers[HELPER].roster = server.runtime.clients.roster = roster
+    server.cohort = ["client-4", "server"]
     server.open()
-    reports = server.hear(["client-4"]) | {who: nothing(server, who) for who in FIVE[:4]}
-    participants, own = (
-        summed(server, reports)[PLAN.encoded_spec.slice("delta")],
-        update(PLAN, PLAN.start(), clients[4]),
-    )
-    assert np.abs(participants - own).max() < STEP < 1e-2 < np.abs(own).max()
+    reports = server.hear(["client-4"]) | {"server": nothing(server, "server", own)}
+    assert not shows(summed(server, reports), clients[4])
+
+
+@pytest.mark.promise("P11")
+@pytest.mark.control("no defence: who enrols clients is assumed, and said")
+def test_a_server_that_enrols_four_of_five_clients_sees_the_fifths_update() -> None:
+    """With an honest helper. That the enrolment key is not the server's is assumed, and said."""
+    clients = honest(PLAN, 5)
+    server = Server(PLAN, clients)
+    invented = {who: Identity.fresh(who, "client") for who in FIVE[:4]}
+    members = {**server.runtime.members, **{who: one.member for who, one in invented.items()}}
+    server.runtime.helpers[HELPER].roster = Roster.signed(members, 2, SigningKey.fresh())
+    server.open()
+    reports = server.hear(["client-4"]) | {who: nothing(server, who, invented[who]) for who in FIVE[:4]}
+    assert shows(summed(server, reports), clients[4])
+
+
+# ── clients that collude ──
 
 
 @pytest.mark.promise("P11")
@@ -104,9 +180,9 @@ class Wiretapped(h.Client):
 
     heard: list[bytes] = field(default_factory=list)
 
-    def answer(self, request: h.messages.Request) -> Any:
-        reply = super().answer(request)
-        self.heard += [reply["nonce"], *reply["public"], *reply["leader"], *reply["sealed"][0]]
+    def reply(self, request: h.messages.Request, given: Any) -> Any:
+        reply = super().reply(request, given)
+        self.heard += [reply["nonce"], *reply["public"], *reply["leader"], *reply["sealed"][0], reply["signature"]]
         return reply
 
 
@@ -138,7 +214,12 @@ def test_no_file_of_a_run_holds_a_share(tmp_path: Path) -> None:
 )
 def test_who_sees_what_names_these_assumptions() -> None:
     rows = {who: (sees, rests) for who, sees, rests in h.VerifiedSum().visibility()}
-    for reply in ("keeps its shares to itself", "those of the clients named", "not authenticated", "enough honest"):
+    for reply in (
+        "keeps its shares to itself",
+        "each signs its reports",
+        "whoever holds the enrolment key",
+        "enough honest",
+    ):
         assert reply in rows["server"][1]
     assert "the mean of all updates" in rows["other clients"][0]
     assert "of two clients, each learns the other's" in rows["other clients"][1]

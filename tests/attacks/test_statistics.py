@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import hansa as h
+from hansa.messages import SessionId
 from hansa.models.torch import TorchModel
 from hansa.testing.algorithm import federation
 
@@ -32,15 +33,15 @@ class Boundless(TorchModel):
         return np.full(self.size - self.trainable, -np.inf)
 
 
-def noisy(kind: type[TorchModel]) -> list[tuple[h.State, float]]:
+def noisy(kind: type[TorchModel], secret: h.Key = KEY) -> list[tuple[h.State, float]]:
     """Eight rounds of a net with BatchNorm under noise that is larger than its variances, each with its loss."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
     pipe = (h.Clip(C, statistics=C), h.Weigh("one"), h.GaussianNoise(4.0))
     plan = h.Plan(kind(net, F.cross_entropy), pipe=pipe, training=h.Training(batch=10, report=False), rounds=8)
     data = {who: (X.astype(np.float32), y) for who, (X, y) in federation(6).items()}
-    clients = [h.Client(who, plan, one, secret=KEY) for who, one in data.items()]
-    states = h.synchronous(plan, h.InProcess(clients, secret=KEY), secret=KEY)
+    clients = [h.Client(who, plan, one, secret=secret) for who, one in data.items()]
+    states = h.synchronous(plan, h.InProcess(clients, secret=secret), secret=secret)
     return [(state, plan.model.score(state.x, data["client-0"])["loss"]) for state in states]
 
 
@@ -57,7 +58,7 @@ def test_noise_makes_no_variance_negative() -> None:
 
 @pytest.mark.control("what noise does to a net of whose statistics nothing is known")
 def test_without_a_domain_noise_makes_the_loss_nan() -> None:
-    losses = [loss for _, loss in noisy(Boundless)]
+    losses = [loss for seed in range(3) for _, loss in noisy(Boundless, h.Key.of(seed))]
     assert np.isnan(losses).sum() >= 3
 
 
@@ -82,6 +83,37 @@ def test_an_attacker_makes_no_variance_negative(loop: Any) -> None:
         assert mean < -10 and variances == [0.0, 0.0]
 
 
+# ── who hides weights behind statistics ──
+
+
+@dataclass(frozen=True)
+class Scattered(h.FedAvg):
+    """Honest statistics differ by so much; the attacker's are the usual ones, and its weights are far away."""
+
+    by: float = 0.0
+
+    def client(self, model: Any, broadcast: Any, *given: Any) -> Any:
+        parts, client_state = super().client(model, broadcast, *given)
+        honest = given[-1].who != "client-0"
+        rng = given[-1].session.repeats.rng()
+        parts["delta"][model.trainable :] = honest * self.by * rng.normal(size=CARRIED)
+        parts["delta"][: model.trainable] += 0.0 if honest else 30.0
+        return parts, client_state
+
+
+@pytest.mark.promise("P66")
+@pytest.mark.guards("a rule judges statistics apart")
+@pytest.mark.parametrize("rule", [h.Krum(1), h.GeometricMedian(), h.CentredClipping(1.0), h.Bulyan(1)])
+def test_weights_are_judged_by_weights_alone(rule: Any) -> None:
+    """Whatever statistics are beside them; else whoever says the usual statistics says any weights."""
+    weights = list[Any]()
+    for by in (0.0, 1e6):
+        plan = h.Plan(SMALL, Scattered(by=by), aggregator=rule, rounds=1)
+        (state,) = h.synchronous(plan, h.InProcess([h.Client(who, plan, one) for who, one in federation(7).items()]))
+        weights.append(state.x[:-CARRIED])
+    assert (weights[0] == weights[1]).all() and np.abs(weights[1] - plan.start().x[:-CARRIED]).max() < 10
+
+
 # ── who says statistics that are too long ──
 
 
@@ -102,9 +134,9 @@ class Says(h.Client):
 
     norm: float = 0.0
 
-    def _converse(self, request: Any) -> Any:
+    def _converse(self, request: Any, given: Any) -> Any:
         _, memo = self._heard(request)
-        at = self._context(request, 1, memo)
+        at = self._context(request, given.state, 1, memo)
         encoded = self.plan.encoded_spec
         parts = {name: np.zeros(n) for name, n in encoded.blocks.items()}
         parts["statistics"] += self.norm / CARRIED**0.5
@@ -161,7 +193,7 @@ def test_no_client_says_longer_statistics_than_noise_is_sized_for(clip: Any) -> 
     assert plan.encoded_spec.bounds["statistics"] == S
     for scale in (1e-3, 1.0, 1e3):
         v = np.random.default_rng(0).normal(size=plan.spec.size) * scale
-        at = plan.context(0, 0, "anna", secret=KEY, memo=plan.pipeline.start())
+        at = plan.context(0, SessionId(), "anna", secret=KEY, memo=plan.pipeline.start())
         said = plan.encoded_spec.unpack(plan.pipeline.encode(v, at))["statistics"]
         assert np.linalg.norm(said) <= S * (1 + 1e-12)
         if scale < S / 10:

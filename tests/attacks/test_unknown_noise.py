@@ -40,6 +40,7 @@ from hansa import (
 )
 from hansa.errors import AppError, PlanError, PolicyError
 from hansa.explain import explain
+from hansa.messages import SessionId
 from hansa.privacy import examples, planned_privacy, spent_privacy, stop_at_budget
 from hansa.rand import Key
 from hansa.spec import Noise
@@ -309,7 +310,7 @@ def test_the_last_clip_keeps_the_bound_that_it_states(pipe: tuple[Transform, ...
     p = plan(*pipe, Weigh("one"), model=Far(3, 2))
     client = Client("c0", p, DATA["c0"])
     (state,) = synchronous(replace(p, rounds=1), InProcess([replace(client, plan=replace(p, rounds=1))]))
-    at = p.context(0, 0, "c0", secret=Key.fresh(), examples=8, memo=p.pipeline.start())
+    at = p.context(0, SessionId(), "c0", secret=Key.fresh(), examples=8, memo=p.pipeline.start())
     v = p.pipeline.encode(p.spec.pack({name: np.full(n, 1e6) for name, n in p.spec.blocks.items()}), at)
     reply = np.linalg.norm(v[p.encoded_spec.slice("delta")])
     assert reply <= p.encoded_spec.bounds["delta"] * (1 + 1e-9)

@@ -62,9 +62,7 @@ import hansa as h
 from hansa import codec as wire
 from hansa.aggregators import verified
 from hansa.crypto import vdaf
-from hansa.crypto.keys import PrivateKey
 from hansa.errors import LeftOut
-from hansa.parties.helper import Helper
 from hansa.testing.algorithm import federation
 
 # ── clients that prove what is false ──
@@ -211,17 +209,8 @@ def test_a_pickle_is_never_opened() -> None:
 # ── replay ──
 
 
-def runtime_of(plan: h.Plan, clients: list[h.Client], key: PrivateKey) -> h.InProcess:
-    """One whose helper has this key."""
-    runtime = h.InProcess(clients)
-    runtime.helpers[HELPER] = Helper(HELPER, plan, key=key)
-    for client in clients:
-        client.keys = {HELPER: key.public}
-    return runtime
-
-
-def kept(plan: h.Plan, key: PrivateKey) -> list[Any]:
-    """The reports of one client in a whole run."""
+def kept(plan: h.Plan, secret: h.Key) -> list[Any]:
+    """The reports of one client in a whole run, with a helper of this secret."""
     reports = list[Any]()
 
     def keep(report: Any) -> Any:
@@ -229,7 +218,7 @@ def kept(plan: h.Plan, key: PrivateKey) -> list[Any]:
         return report
 
     one = Crafted("mallory", plan, honest(plan)[0].data, craft=keep)
-    list(h.synchronous(plan, runtime_of(plan, [*honest(plan), one], key)))
+    list(h.synchronous(plan, h.InProcess([*honest(plan), one], secret=secret)))
     return reports
 
 
@@ -242,10 +231,10 @@ def kept(plan: h.Plan, key: PrivateKey) -> list[Any]:
 )
 def test_a_replayed_report_is_refused(plan: h.Plan) -> None:
     """Of an earlier run, with the same helper's key even; or of another plan with vectors of the same length."""
-    key = PrivateKey.fresh()
-    report, *_ = kept(plan, key)
+    secret = h.Key.fresh()
+    report, *_ = kept(plan, secret)
     clients = [*honest(PLAN), attacker(Crafted, PLAN, craft=lambda own: report)]
-    (state,) = h.synchronous(PLAN, runtime_of(PLAN, clients, key))
+    (state,) = h.synchronous(PLAN, h.InProcess(clients, secret=secret))
     assert state.participants == HONEST
     assert "does not open" in state.excluded["mallory"]
 
@@ -279,7 +268,7 @@ def test_a_report_of_another_client_is_refused() -> None:
     assert state.participants == (*HONEST, "victim")
     assert "it comes twice" in state.excluded["zzz"]
     server, own = verified_one()
-    own["client-1"] = own.pop("client-0")
+    own["client-1"] = server.sign("client-1", own.pop("client-0"))
     assert "does not open" in server.pass_on(own)["client-1"]
 
 
@@ -305,9 +294,9 @@ def test_one_who_was_told_another_model_is_refused() -> None:
     other = replace(server.channel.head, broadcast=({"x": x + 1}, server.channel.head.broadcast[1]))
     server.runtime.send(replace(other, bodies={"client-2": server.opening}))
     reports["client-2"] = server.runtime.receive().body
-    assert set(reports["client-2"]) == {"nonce", "public", "leader", "sealed"}
+    assert set(reports["client-2"]) == {"nonce", "public", "leader", "sealed", "signature"}
     reply, why = server.check(reports)
-    assert reply == ["client-0", "client-1"] and "does not open" in why["client-2"]
+    assert reply == ["client-0", "client-1"] and "not signed" in why["client-2"]
 
 
 @pytest.mark.guards(
@@ -324,10 +313,10 @@ def test_clients_who_were_told_otherwise_are_refused() -> None:
         server.opening = {**right, name: [random] if name == "challenges" else random}
         reports |= server.channel.gather({"client-2": server.opening})
         reply, why = server.check(reports)
-        assert reply == ["client-0", "client-1"] and "does not open" in why["client-2"]
+        assert reply == ["client-0", "client-1"] and "not signed" in why["client-2"]
 
 
-@pytest.mark.guards("a public share is sealed in")
+@pytest.mark.guards("a public share is signed, and sealed in")
 @pytest.mark.promise("P17")
 def test_the_helper_must_get_the_same_public_share() -> None:
     """Joint randomness follows from it; a server that could choose it would choose what the helper computes."""
@@ -337,7 +326,7 @@ def test_the_helper_must_get_the_same_public_share() -> None:
         public[i] = flip(public[i])
         reports[who] = {**reports[who], "public": public}
     reply = server.pass_on(reports)
-    assert "does not open" in reply["client-0"] and "does not open" in reply["client-1"]
+    assert "not signed" in reply["client-0"] and "not signed" in reply["client-1"]
     assert isinstance(reply["client-2"], list)
 
 
@@ -368,8 +357,8 @@ def test_one_report_of_a_batch_does_not_harm_the_others(monkeypatch: pytest.Monk
 class Louder(h.Client):
     """Says its honest update times −1000."""
 
-    def answer(self, request: Any) -> Any:
-        return -1000 * super().answer(request)
+    def reply(self, request: Any, given: Any) -> Any:
+        return -1000 * super().reply(request, given)
 
 
 @pytest.mark.guards("proofs are decided")

@@ -35,6 +35,7 @@ from hansa import (
     synchronous,
 )
 from hansa.errors import PlanError
+from hansa.messages import SessionId
 from hansa.parties.client import Client
 from hansa.privacy import planned_privacy, spent_privacy, stop_at_budget
 from hansa.privacy.calibrate import calibrate
@@ -249,7 +250,7 @@ def test_how_many_were_sampled_does_not_show_in_the_mean() -> None:
     """Σ vᵢ is divided by the number expected: the number that came tells of each client whether it was there."""
     for sample, expected in ((Poisson(0.25), 10.0), (Everyone(), 0.0), (Uniform(4), 4.0)):
         p = plan(1e-9, sample)
-        at = p.context(0, 0, population=40, memo=p.pipeline.start(), secret=KEY)
+        at = p.context(0, SessionId(), population=40, memo=p.pipeline.start(), secret=KEY)
         total = np.full(p.encoded_spec.size, 30.0)
         mean, _ = p.decoder(at)(total, 6)
         np.testing.assert_allclose(mean, 30.0 / (expected or 6), rtol=1e-6)
@@ -257,7 +258,7 @@ def test_how_many_were_sampled_does_not_show_in_the_mean() -> None:
 
 def test_without_noise_a_mean_is_a_mean() -> None:
     p = Plan(Softmax(2, 2), pipe=(Weigh("one"),), sample=Poisson(0.25), training=QUIET)
-    at = p.context(0, 0, population=40, memo=p.pipeline.start(), secret=KEY)
+    at = p.context(0, SessionId(), population=40, memo=p.pipeline.start(), secret=KEY)
     np.testing.assert_array_equal(p.decoder(at)(np.full(p.encoded_spec.size, 30.0), 6)[0], 5.0)
 
 
@@ -266,7 +267,7 @@ def test_control_variates_move_by_the_share_expected() -> None:
     x = np.zeros(p.model.size)
     mean = {"delta": x, "control": np.ones_like(x)}
     for n in (3, 11):
-        at = replace(p.context(0, 0, population=40, secret=KEY), n=n)
+        at = replace(p.context(0, SessionId(), population=40, secret=KEY), n=n)
         _, memo = p.algorithm.step(x, p.algorithm.start(x), mean, at)
         np.testing.assert_allclose(memo["c"], 0.25)
 

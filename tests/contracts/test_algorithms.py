@@ -27,6 +27,7 @@ from hansa import (
 )
 from hansa.algorithms import Algorithm
 from hansa.errors import PlanError
+from hansa.messages import SessionId
 from hansa.rand import Key
 from hansa.testing import check_algorithm
 
@@ -250,6 +251,6 @@ def test_scaffold_keeps_no_control_for_what_no_gradient_moves() -> None:
     data = rng.normal(size=(9, 2)), rng.integers(0, 3, 9)
     x = model.start(plan.key)
     parts, _ = Scaffold().client(
-        model, {"x": x, "c": 0 * x}, {}, data, plan.training, plan.context(0, 0, "anna", secret=KEY)
+        model, {"x": x, "c": 0 * x}, {}, data, plan.training, plan.context(0, SessionId(), "anna", secret=KEY)
     )
     assert parts["delta"][-3:].any() and not parts["control"][-3:].any() and parts["control"][:-3].all()

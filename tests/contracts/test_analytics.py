@@ -97,9 +97,13 @@ class Stuffing(VerifiedSum):
 class Liar(Client):
     """Answers honestly, but for its half of the sum."""
 
-    def _converse(self, request: Any) -> Any:
-        self.plan.__dict__["aggregator"] = Stuffing()
-        return super()._converse(request)
+    def _converse(self, request: Any, given: Any) -> Any:
+        broadcast, memo = self._heard(request)
+        train, held, examples = self.parts
+        at = self._context(request, given.state, examples, memo)
+        return Stuffing().client(
+            lambda: self.plan.contribute(broadcast, {}, train, held, at)[0], self.plan.aggregator_context(at)
+        )
 
 
 @pytest.mark.promise("P13")

@@ -38,7 +38,7 @@ from hansa import (
     Weigh,
     buffered,
 )
-from hansa.app import pooled
+from hansa.app.compare import pooled
 from hansa.app.load import load
 from hansa.errors import AppError, DataError, PlanError
 from hansa.explain import difference, explain, expression
@@ -136,6 +136,28 @@ def test_a_round_is_stored_before_it_is_told_and_a_stopped_run_goes_on(algorithm
     resumed = last(app, run=Store(tmp_path).resume(run.id))
     assert resumed.round == PLAN.rounds
     assert resumed.x.tobytes() == last(app).x.tobytes()
+
+
+@pytest.mark.promise("P55")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_buffered_run_that_was_stopped_goes_on_with_what_was_under_way(tmp_path: Path, workers: int) -> None:
+    """In the middle of its sessions, round after round in another life, it ends with the bytes of one life."""
+    loop: Any = partial(buffered, size=3, busy=5)
+    data = {f"site {i}": records(20 + i, i) for i in range(7)}
+    app = App(replace(PLAN, algorithm=Scaffold(), rounds=6), data, loop=loop, workers=workers)
+    store = Store(tmp_path)
+    runs = [store.new("", app.known_plan.digest, "", {}) for _ in range(2)]
+    *_, whole = app.run(runs[0])
+    for _ in range(6):
+        state = next(app.run(runs[1]))
+    assert state.round == 6 and runs[1].state().x.tobytes() == whole.x.tobytes()
+    before, after = (run.memory() for run in runs)
+    assert {who: one["c"].tobytes() for who, one in before.items()} == {
+        who: one["c"].tobytes() for who, one in after.items()
+    }
+    assert runs[1].book.exists() and runs[1].journal.exists()
+    runs[1].finish("done")
+    assert not list(runs[1].folder.glob("book*")) and not list(runs[1].folder.glob("journal*"))
 
 
 def test_every_problem_of_every_client_is_found() -> None:

@@ -12,8 +12,9 @@ from tests.papers.quadratic import Quadratic, bowl
 
 from hansa import Clip, InProcess, Key, Network, Quantize, Softmax, Sum, Training, Weigh
 from hansa.aggregators import Aggregator
+from hansa.crypto.identity import Identity
 from hansa.errors import DataError
-from hansa.messages import Reply
+from hansa.messages import Reply, Settle
 from hansa.models import Drift, TrainResult
 from hansa.testing import check_aggregator, check_model, check_runtime
 from hansa.testing.algorithm import federation
@@ -267,8 +268,8 @@ class AsItComes(Aggregator):
     """Weigh by the order of arrival."""
 
     def server(self, channel: Any, cohort: Sequence[str], decode: Any) -> Any:
-        channel._send(dict.fromkeys(cohort))
-        replies = list(channel._replies(set(cohort)))
+        turn = channel._send(dict.fromkeys(cohort))
+        replies = list(channel._replies(set(cohort), turn))
         total = sum(i * reply.body for i, reply in enumerate(replies, start=1))
         n = len(replies)
         return decode(total * n / sum(range(n + 1)), n), sorted(reply.who[0] for reply in replies)
@@ -329,15 +330,24 @@ class Reversed(InProcess):
 class Forgetful(InProcess):
     """Remember nothing."""
 
-    def load(self, memos: Any) -> None:
-        pass
+    def __init__(self, clients: Any):
+        super().__init__(clients)
+        self.memory.load = lambda memos: None  # type: ignore[method-assign]
 
 
 class Stubborn(InProcess):
     """Never take back what did not count."""
 
-    def rollback(self, session: int, who: Any) -> None:
-        pass
+    def send(self, message: Any) -> None:
+        super().send(replace(message, counted=self.roster()) if isinstance(message, Settle) else message)
+
+
+class Crowded(InProcess):
+    """Know parties of a plan that has no helpers."""
+
+    @property
+    def members(self) -> Any:
+        return {"anna": Identity.fresh("anna", "client").member}
 
 
 class Twice(InProcess):
@@ -385,9 +395,10 @@ class Mixed(InProcess):
 @pytest.mark.parametrize(
     "runtime, sentence",
     [
+        (Crowded, "members must be empty"),
         (Reversed, "sorted"),
         (Forgetful, "load"),
-        (Stubborn, "rollback"),
+        (Stubborn, "remembers what counted"),
         (Twice, "again, or unasked"),
         (Rounds, "other bytes"),
         (Vague, "it said"),

@@ -501,7 +501,7 @@ def test_exported_weights_go_back_into_the_net(here: Path) -> None:
     app = load(here / "app" / "hospitals.py")
     net = app.plan.model.net  # type: ignore[attr-defined]
     net.load_state_dict({name: torch.from_numpy(value) for name, value in load_file("m.safetensors").items()})
-    X, y = app.test
+    X, y = app.asked().tests.whole
     with torch.no_grad():
         accuracy = float((net(torch.from_numpy(X)).argmax(1).numpy() == y).mean())
     code, out, _ = call("runs")

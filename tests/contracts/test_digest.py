@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from functools import partial, wraps
+from functools import cached_property, partial, wraps
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import count
 from pathlib import Path
-from types import ModuleType
+from threading import Lock
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 import torch
+from pandas import DataFrame, Series
+from scipy.sparse import csr_array
 from torch import nn
 from torch.nn import functional as F
 
@@ -116,18 +122,19 @@ def test_what_is_neither_given_nor_compared_does_not_count() -> None:
     assert digest_of(piece) == before != digest_of(Cached(2.0))
 
 
-class Opaque:
+class Holds:
     """It does not say what it holds."""
 
-    def __init__(self) -> None:
-        self.numbers = [1.0]
-
-
-class Shortened(Opaque):
-    """It says a part."""
+    def __init__(self, numbers: Any):
+        self.numbers = numbers
 
     def __repr__(self) -> str:
-        return repr(np.arange(5000))
+        return "Holds(numbers)"
+
+    @cached_property
+    def total(self) -> float:
+        """Of what it holds."""
+        return float(np.sum(self.numbers))
 
 
 class Slotted(Transform):
@@ -135,15 +142,78 @@ class Slotted(Transform):
 
     __slots__ = ("k",)
 
-    def __init__(self) -> None:
-        self.k = 1
+    def __init__(self, k: float) -> None:
+        self.k = k
+
+
+class Attributed(h.FedAvg):
+    """No dataclass itself, with an attribute that is no field."""
+
+    def __init__(self, k: float) -> None:
+        super().__init__()
+        object.__setattr__(self, "k", k)
+
+
+class Table(dict[str, float]):
+    """A mapping with an attribute."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__(a=1.0)
+        self.scale = scale
 
 
 class Bare(Transform):
     """It has no attributes."""
 
 
-class Told(Opaque):
+def layer(k: float) -> nn.Module:
+    net = nn.Linear(2, 2, bias=False)
+    nn.init.constant_(net.weight, k)
+    return net
+
+
+HELD: dict[str, Callable[[float], Any]] = {  # values that say little, or only a part, of what they hold
+    "an object": Holds,
+    "numbers that its repr rounds": lambda k: SimpleNamespace(table=np.array([k * 1e-12])),
+    "slots": Slotted,
+    "an attribute that is no field": Attributed,
+    "an attribute of a mapping": Table,
+    "a layer": layer,
+    "a sparse matrix": lambda k: csr_array(k * np.eye(2)),
+    "a mask": lambda k: np.ma.array([1.0, 2.0], mask=[k == 1, k == 2]),
+    "an index": lambda k: Series([1.0, 2.0], index=[k, 0.0]),
+    "a table": lambda k: DataFrame({"a": [1 / 3 + k * 1e-12]}),
+    "what a pattern ends in": lambda k: re.compile(300 * "a" + str(k)),
+    "what a missing key has": lambda k: defaultdict({1: int, 2: float}[int(k)]),
+    "what is equal to itself alone": lambda k: {Bare(): k, Bare(): 3.0},
+    "the order that an OrderedDict compares": lambda k: OrderedDict.fromkeys(("ab", "ba")[int(k) - 1]),
+    "a number of 5000 digits": lambda k: 10**5000 + int(k),
+}
+
+
+@pytest.mark.guards("any other object counts by its state")
+@pytest.mark.promise("P113")
+@pytest.mark.parametrize("make", HELD.values(), ids=HELD)
+def test_an_object_counts_by_all_that_it_holds(make: Callable[[float], Any]) -> None:
+    first, same, second = (plan(Shift(make(k))) for k in (1.0, 1.0, 2.0))
+    assert first.digest == same.digest != second.digest
+
+
+def test_what_is_computed_from_the_rest_does_not_count() -> None:
+    held = Holds([1.0, 2.0])
+    before = plan(Shift(held)).digest
+    assert held.total == 3.0 and plan(Shift(held)).digest == before
+
+
+def test_bytes_between_the_fields_of_an_array_do_not_count() -> None:
+    kind = np.dtype([("a", "i1"), ("b", "f8")], align=True)
+    first, second = (np.frombuffer(bytearray(32 * filling), kind) for filling in (b"x", b"y"))
+    for array in (first, second):
+        array["a"], array["b"] = 1, 2.0
+    assert digest_of(first) == digest_of(second)
+
+
+class Told(Holds):
     """It says what makes it what it is."""
 
     def fingerprint(self) -> Any:
@@ -155,13 +225,13 @@ class Told(Opaque):
 @pytest.mark.promise("P113")
 @pytest.mark.parametrize(
     "value",
-    [Opaque(), Slotted(), object(), [Shortened()], {"a": iter(())}],
-    ids=["an object", "slots", "no class of its own", "a shortened repr", "an iterator"],
+    [Lock(), (number for number in ()), {"a": [Holds(Lock())]}],
+    ids=["a lock", "a generator", "what holds a lock"],
 )
 def test_what_cannot_be_told_apart_is_refused_when_the_plan_is_built(value: Any) -> None:
     with pytest.raises(PlanError, match="Nobody can tell") as caught:
         plan(Shift(value))
-    assert "address" in caught.value.why and "fingerprint()" in caught.value.instead
+    assert "cannot be pickled" in caught.value.why and "fingerprint()" in caught.value.instead
 
 
 def test_what_has_no_attributes_counts_by_its_class() -> None:
@@ -169,10 +239,26 @@ def test_what_has_no_attributes_counts_by_its_class() -> None:
 
 
 def test_a_piece_may_say_what_it_is_told_apart_by() -> None:
-    one, other = Told(), Told()
+    one, other = Told([1.0]), Told([1.0])
     assert plan(Shift(one)).digest == plan(Shift(other)).digest
     other.numbers = [2.0]
     assert plan(Shift(one)).digest != plan(Shift(other)).digest
+
+
+class Scaled(h.TorchModel):
+    """A number of its own, of which its parent's fingerprint() knows nothing."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__(Net(), F.cross_entropy)
+        self.scale = scale
+
+
+@pytest.mark.guards("what is inherited speaks for no argument of one's own")
+@pytest.mark.promise("P113")
+def test_a_fingerprint_that_is_inherited_speaks_for_no_argument_of_ones_own() -> None:
+    with pytest.raises(PlanError, match="Nobody can tell one Scaled") as caught:
+        plan(model=Scaled(2.0))
+    assert "inherits" in caught.value.why and "fingerprint()" in caught.value.instead
 
 
 # ── code ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -180,18 +266,23 @@ def test_a_piece_may_say_what_it_is_told_apart_by() -> None:
 PIECE = '''
 import math
 from dataclasses import dataclass, field
-from functools import cache, cached_property, partial
+from enum import Enum
+from functools import cache, cached_property, partial, partialmethod
 import numpy as np
 from hansa.transforms import Transform
 import beside
 
 RATE = 0.5
+__hidden = 15.0
 TABLE = {"a": (1.0, 2.0)}
 GRID = np.arange(3.0)
 count = 0
 
 def helper(v):
-    return deeper(v) * RATE
+    return deeper(v) * RATE + __hidden + helper.scale
+
+helper.scale = 16.0
+HANDLERS = {}
 
 def deeper(v):
     return v + 1.0
@@ -206,8 +297,25 @@ def made(k):
 twice = made(3.0)
 half = partial(deeper, v=4.0)
 
+@dataclass
+class Config:
+    rate: float = 20.0
+
+CONFIG = Config()
+
+class Side(Enum):
+    LEFT = 1
+    def turn(self, v):
+        return v + 17.0
+
+def times(self, v, k):
+    return HANDLERS[times] * k * CONFIG.rate
+HANDLERS[times] = 18.0
+
 class Parent(Transform):
     share = 5.0
+    side = Side.LEFT
+    __call__ = partialmethod(times, k=19.0)
     def inner(self, v):
         def nested(v):
             return v + 6.0
@@ -255,6 +363,10 @@ INNER = """    def inner(self, v):
             return v + 6.0
         return nested(v)
 """
+SHARE = """    share = 5.0
+    side = Side.LEFT
+    __call__ = partialmethod(times, k=19.0)
+"""
 CHANGES = {  # what makes another piece of it
     "a number in a global": ("RATE = 0.5", "RATE = 0.25"),
     "a table": ('{"a": (1.0, 2.0)}', '{"a": (1.0, 2.5)}'),
@@ -274,6 +386,12 @@ CHANGES = {  # what makes another piece of it
     "a static method": ("return 11.0", "return 11.5"),
     "a class method": ("sqrt(12.0)", "sqrt(12.5)"),
     "a function of a package": ("math.sqrt", "math.cbrt"),
+    "a global with a name like its own": ("__hidden = 15.0", "__hidden = 15.5"),
+    "an attribute of a function": ("scale = 16.0", "scale = 16.5"),
+    "a method of an Enum": ("v + 17.0", "v + 17.5"),
+    "a table that holds its own reader": ("= 18.0", "= 18.5"),
+    "a setting": ("rate: float = 20.0", "rate: float = 20.5"),
+    "what stands for a method": ("k=19.0", "k=19.5"),
     "an operator": ("+ low + high", "+ low - high"),
     "what is compared with": ('{"x", "y", "z"}', '{"x", "y"}'),
     "a field's name": ("step: float", "stride: float"),
@@ -288,7 +406,7 @@ NOTHING = {  # what leaves it as it is
     "annotations": ("step: float", "step: int"),
     "what it does not call": ("return 14.0", "return 14.5"),
     "what it counts": ("count = 0", "count = 5"),
-    "the order of members": ("    share = 5.0\n" + INNER, INNER + "    share = 5.0\n"),
+    "the order of members": (SHARE + INNER, INNER + SHARE),
 }
 
 number = count()
@@ -337,6 +455,39 @@ def test_other_code_makes_another_plan(tmp_path: Path, change: tuple[str, str]) 
 def test_what_computes_the_same_is_the_same_plan(tmp_path: Path, change: tuple[str, str]) -> None:
     before, after = changed(tmp_path, *change)
     assert before == after
+
+
+def test_code_is_followed_however_deep_and_values_as_deep_as_python_can() -> None:
+    def added(before: Any) -> Any:
+        return lambda v: before(v) + 1.0
+
+    deep, deeper, nested = (lambda v: v), (lambda v: v * 2.0), ()
+    for _ in range(2000):
+        deep, deeper, nested = added(deep), added(deeper), (nested,)
+    assert digest_of(deep) != digest_of(deeper)
+    with pytest.raises(PlanError, match="values within values"):
+        plan(Shift(nested))
+
+
+def test_what_holds_itself_and_what_stands_in_many_places_ends() -> None:
+    ring, wide = [1.0], (1.0,)
+    ring.append(ring)  # type: ignore[arg-type]
+    for _ in range(60):
+        wide = (wide, wide)  # type: ignore[assignment]
+    assert digest_of(ring) != digest_of([1.0, [1.0]]) and digest_of(wide)
+
+
+def test_neither_the_process_nor_what_was_called_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (
+        "from os import environ\nfrom functools import singledispatch\nimport numba\n"
+        "@singledispatch\ndef turned(v):\n    return v\n@numba.njit\ndef fast(v):\n    return v\n"
+        "def it(v):\n    return fast(turned(v)), environ['HOME']"
+    )
+    it = written(text)
+    before = digest_of(it)
+    monkeypatch.setenv("HANSA_TEST", "another")
+    it(1.0)
+    assert digest_of(it) == before
 
 
 @pytest.mark.guards("a name alone is no code")
@@ -399,6 +550,53 @@ def test_a_torch_model_counts_by_its_code() -> None:
     ]
     assert len(set(digests)) == len(digests)
     assert of_torch() == of_torch() and of_torch(loss=written(loss.format(1))) == digests[4]
+
+
+def setting(k: float) -> Net:
+    net = Net()
+    net.k, net._k = k, 2 * k
+    return net
+
+
+def table(k: float) -> Net:
+    net = Net()
+    net.table = torch.full((4,), k)
+    return net
+
+
+def staying(k: float, persistent: bool) -> Net:
+    net = Net()
+    net.register_buffer("mask", torch.full((4,), int(k)), persistent)
+    return net
+
+
+def hooked(k: float) -> Net:
+    net = Net()
+    net.register_forward_hook(lambda module, inputs, outputs: outputs * k)
+    return net
+
+
+NETS: dict[str, Callable[[float], nn.Module]] = {  # whose texts, numbers and code are the same
+    "a number": setting,
+    "a tensor": table,
+    "a buffer of whole numbers": lambda k: staying(k, True),
+    "a buffer that is not kept": lambda k: staying(k, False),
+    "a hook": hooked,
+    "heads": lambda k: nn.Sequential(nn.TransformerEncoderLayer(4, int(2 * k), 8), nn.Linear(4, 3)),
+    "what comes first": lambda k: nn.Sequential(nn.TransformerEncoderLayer(4, 2, 8, norm_first=k > 1), nn.Linear(4, 3)),
+}
+
+
+@pytest.mark.guards("what a layer does not print counts")
+@pytest.mark.promise("P113")
+@pytest.mark.parametrize("make", NETS.values(), ids=NETS)
+def test_a_torch_model_counts_by_what_its_layers_hold(make: Callable[[float], nn.Module]) -> None:
+    """Not by its first weights; and it counts as before where it was sent."""
+    first, same, second = (h.TorchModel(make(k), F.cross_entropy) for k in (1.0, 1.0, 2.0))
+    assert repr(first) == repr(second)
+    assert plan(model=first).digest == plan(model=same).digest != plan(model=second).digest
+    sent = cloudpickle.loads(cloudpickle.dumps(first))
+    assert plan(model=sent).digest == plan(model=first).digest
 
 
 @pytest.mark.promise("P113")

@@ -321,8 +321,8 @@ def test_statistics_travel_or_stay(make: Any) -> None:
     plan = h.Plan(local_model, training=h.Training(batch=10, learning_rate=0.1), rounds=3)
     (A, y), (B, z) = points(30, 1), points(60, 2)
     clients = [h.Client("a", plan, (A, y)), h.Client("b", plan, (3 * B + 1, z))]
-    *_, state = h.synchronous(plan, h.InProcess(clients))
-    kept = [client.client_state["model"] for client in clients]
+    *_, state = h.synchronous(plan, runtime := h.InProcess(clients))
+    kept = [memory["model"] for memory in runtime.memory.of("ab").values()]
     assert kept[0].keys() == kept[1].keys()
     assert max(np.abs(np.subtract(kept[0][name], kept[1][name], dtype=float)).max() for name in kept[0]) > 0.1
     before = local_model.score(state.x, (A, y))

@@ -25,6 +25,7 @@ from keras import layers
 from safetensors.numpy import load_file
 
 import hansa as h
+from hansa.messages import SessionId
 from hansa.models.keras import KerasModel
 from hansa.models.metrics import RATE
 from hansa.store import export
@@ -123,7 +124,7 @@ def test_averaged_statistics_travel() -> None:
     plan = h.Plan(model, h.FedAvg(h.Adam(0.5)), training=training, rounds=1)
     state = federated(plan, parts)
     alone = [
-        model.train(model.start(KEY), d, training, NONE, plan.context(0, 0, w, secret=KEY).session.repeats).x
+        model.train(model.start(KEY), d, training, NONE, plan.context(0, SessionId(), w, secret=KEY).session.repeats).x
         for w, d in parts.items()
     ]
     assert np.abs(state.x - (30 * alone[0] + 60 * alone[1]) / 90)[model.trainable :].max() < 1e-9
@@ -137,8 +138,8 @@ def test_local_statistics_stay_with_their_client() -> None:
     plan = h.Plan(model, training=h.Training(batch=10), rounds=3)
     (A, y), (B, z) = points(30, 1), points(60, 2)
     clients = {"a": h.Client("a", plan, (A, y)), "b": h.Client("b", plan, (3 * B + 1, z))}
-    *_, state = h.synchronous(plan, h.InProcess(clients.values()))
-    kept = [client.client_state["model"] for client in clients.values()]
+    *_, state = h.synchronous(plan, runtime := h.InProcess(clients.values()))
+    kept = [memory["model"] for memory in runtime.memory.of(clients).values()]
     assert max(np.abs(kept[0][name] - kept[1][name]).max() for name in kept[0]) > 0.1
     plain = model.score(state.x, points(50, 5))
     assert model.score(state.x, points(50, 5), kept[0]) != plain

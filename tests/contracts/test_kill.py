@@ -76,10 +76,10 @@ def life(folder, url, stop=plan.rounds, mark=lambda what: None):
     secret = run.secret()
     clients = [Client(who, plan, examples(who), secret=secret) for who in "abcdefghij"]
     runtime = InProcess(clients, Network(drop=0.2))
-    runtime.load(run.memory())
+    runtime.memory.load(run.memory())
     for state in synchronous(plan, runtime, run.state(), secret):
         mark("commit")
-        run.commit(state, runtime.memory([*state.participants, *state.excluded]), {"who": len(state.participants)})
+        run.commit(state, runtime.memory.learnt(state.counted), {"who": len(state.participants)})
         mark("")
         if state.round == stop:
             break
@@ -246,14 +246,14 @@ def test_clients_forget_a_round_that_failed(tmp_path: Path) -> None:
     run, failed = Store(tmp_path).new("", plan.digest, "", {}), 0
     for _ in range(plan.rounds):  # each round in another life
         runtime = InProcess(hospital(plan), network)
-        runtime.load(run.memory())
+        runtime.memory.load(run.memory())
         state = next(synchronous(plan, runtime, run.state()))
         assert {*state.participants, *state.excluded} == set("abcdef")
-        run.commit(state, runtime.memory([*state.participants, *state.excluded]))
+        run.commit(state, runtime.memory.learnt(state.counted))
         failed += bool(state.skipped)
     assert 0 < failed < plan.rounds
     assert run.state().x.tobytes() == whole.x.tobytes()
-    for who, memo in whole_runtime.memory("abcdef").items():
+    for who, memo in whole_runtime.memory.of("abcdef").items():
         assert run.memory()[who]["c"].tobytes() == memo["c"].tobytes()
 
 
@@ -262,11 +262,11 @@ def test_a_run_may_move_from_processes_into_one(tmp_path: Path) -> None:
     *_, whole = synchronous(plan, InProcess(hospital(plan)))
     run, runtime = Store(tmp_path).new("", plan.digest, "", {}), Processes(hospital(plan), workers=2)
     for state in synchronous(plan, runtime):
-        run.commit(state, runtime.memory([*state.participants, *state.excluded]))
+        run.commit(state, runtime.memory.learnt(state.counted))
         if state.round == 4:
             break
     runtime.close()
     runtime = InProcess(hospital(plan))
-    runtime.load(run.memory())
+    runtime.memory.load(run.memory())
     *_, resumed = synchronous(plan, runtime, run.state())
     assert resumed.x.tobytes() == whole.x.tobytes()

@@ -58,7 +58,7 @@ def run(model: Any, algorithm: Any, runtime: Any = h.InProcess, **more: Any) -> 
     clients = [h.Client(who, plan, one, secret=KEY) for who, one in DATA.items()]
     with_secret = runtime(clients, secret=KEY, **more)
     *_, state = h.synchronous(plan, with_secret, secret=KEY)
-    return state, dict(with_secret.memory(DATA))
+    return state, dict(with_secret.memory.of(DATA))
 
 
 def same(a: Any, b: Any) -> bool:

@@ -45,7 +45,7 @@ from hansa import (
 )
 from hansa import data as local
 from hansa.errors import DataError, LeftOut, PlanError, ProtocolError, RoundError
-from hansa.messages import Request
+from hansa.messages import Request, SessionId
 from hansa.state import FAILED
 from hansa.testing.algorithm import federation
 from hansa.testing.asserts import equal
@@ -111,7 +111,7 @@ def test_replies_do_arrive_in_different_orders() -> None:
     p, orders = plan(aggregator=Krum(f=2), sample=Everyone(quorum=7)), set()
     for seed in range(4):
         runtime = InProcess(clients(p), Network(latency=1.0), seed)
-        runtime.send(Request(p.digest, 0, 0, p.broadcast(p.start()), dict.fromkeys(PARTIES)))
+        runtime.send(Request(p.digest, 0, SessionId(), p.broadcast(p.start()), dict.fromkeys(PARTIES)))
         orders.add(tuple(runtime.receive().who[0] for _ in PARTIES))
     assert len(orders) == 4
 
@@ -139,10 +139,10 @@ def test_a_run_goes_on_from_any_state_as_if_it_had_never_stopped(kind: dict[str,
     runtime, memories, whole = InProcess(clients(p), network), [], []
     for state in synchronous(p, runtime, secret=KEY):
         whole.append(state)
-        memories.append({who: dict(memo) for who, memo in runtime.memory(PARTIES).items()})
+        memories.append({who: dict(memo) for who, memo in runtime.memory.after(state.counted).items()})
     for i, state in enumerate(whole):
         fresh = InProcess(clients(p), network)
-        fresh.load(memories[i])
+        fresh.memory.load(memories[i])
         assert alike(whole[i + 1 :], list(synchronous(p, fresh, state, KEY)))
 
 
@@ -344,7 +344,7 @@ def test_server_and_clients_must_hold_the_same_plan() -> None:
     own, theirs = plan(), plan(seed=1)
     with pytest.raises(ProtocolError, match="and holds"):
         Client("anna", own, PARTIES["client-0"]).answer(
-            Request(theirs.digest, 0, 0, own.broadcast(own.start()), {"anna": None})
+            Request(theirs.digest, 0, SessionId(), own.broadcast(own.start()), {"anna": None})
         )
     with pytest.raises(RoundError, match="None of the"), pytest.warns(LeftOut, match=theirs.digest[:8]):
         next(synchronous(own, InProcess(clients(theirs))))
@@ -366,11 +366,10 @@ WHAT: dict[str, Any] = {
 def test_a_client_answers_only_what_its_plan_tells(broadcast: Any) -> None:
     p = plan(pipe=(Weigh("one"),))
     anna = Client("anna", p, PARTIES["client-0"])
-    assert anna.answer(Request(p.digest, 0, 0, ({"x": np.zeros(15)}, (None,)), {"anna": None})).shape == (
-        p.encoded_spec.size,
-    )
+    said = anna.answer(Request(p.digest, 0, SessionId(), ({"x": np.zeros(15)}, (None,)), {"anna": None}))
+    assert said.reply.shape == (p.encoded_spec.size,)
     with pytest.raises(ProtocolError, match="does not tell"):
-        anna.answer(Request(p.digest, 0, 1, broadcast, {"anna": None}))
+        anna.answer(Request(p.digest, 0, SessionId(number=1), broadcast, {"anna": None}))
 
 
 @pytest.mark.promise("P3")
@@ -379,7 +378,7 @@ def test_a_client_answers_in_no_other_round_than_the_plan_has(number: int) -> No
     p = plan(rounds=4)
     with pytest.raises(ProtocolError, match=f"round {number}"):
         Client("anna", p, PARTIES["client-0"]).answer(
-            Request(p.digest, number, 0, p.broadcast(p.start()), {"anna": None})
+            Request(p.digest, number, SessionId(), p.broadcast(p.start()), {"anna": None})
         )
 
 
@@ -388,7 +387,7 @@ class Mumbler(Client):
 
     said: Any = None
 
-    def answer(self, request: Request) -> Any:
+    def reply(self, request: Request, given: Any) -> Any:
         return self.said
 
 
@@ -608,7 +607,7 @@ def test_clients_and_server_stay_in_step_when_rounds_fail(algorithm: Any) -> Non
     void = 0
     for state in synchronous(p, runtime):
         void += bool(state.skipped)
-        memos, name = runtime.memory(PARTIES), "c" if isinstance(algorithm, Scaffold) else "g"
+        memos, name = runtime.memory.after(state.counted), "c" if isinstance(algorithm, Scaffold) else "g"
         mean = sum((memo[name] for memo in memos.values()), np.zeros(MODEL.size)) / len(PARTIES)
         np.testing.assert_allclose(state.memo["c" if name == "c" else "h"], mean, atol=1e-12)
     assert 0 < void < p.rounds
@@ -645,7 +644,7 @@ def test_a_buffer_that_nobody_fills_gives_up() -> None:
 
 def test_a_client_may_be_called_server() -> None:
     p = plan()
-    assert p.context(0, 0, secret=KEY).key != p.context(0, 0, "server", secret=KEY).key
+    assert p.context(0, SessionId(), secret=KEY).key != p.context(0, SessionId(), "server", secret=KEY).key
 
 
 def test_a_reader_that_fails_costs_one_client_and_a_failing_training_names_it() -> None:

@@ -38,9 +38,9 @@ from hansa import (
 from hansa import data as local
 from hansa.cli import commands
 from hansa.config import build, set_, table
-from hansa.errors import DataError, PlanError, PolicyError, ProtocolError
+from hansa.errors import DataError, PlanError, PolicyError
 from hansa.explain import explain
-from hansa.messages import Request
+from hansa.messages import Begin, Request, SessionId
 from hansa.models import Drift, Model, TrainResult
 from hansa.privacy import EXAMPLES, SPENT, examples, planned_privacy, trainings
 from hansa.privacy.ledger import EXAMPLE, Ledger
@@ -346,32 +346,28 @@ def test_workers_and_a_restart_change_no_byte() -> None:
     first, again = InProcess(clients(plan, secret=SECRET)), InProcess(clients(plan, secret=SECRET))
     states = synchronous(plan, first, secret=SECRET)
     state = [next(states), next(states)][-1]
-    again.load(first.memory(first.roster()))
+    again.memory.load(first.memory.after(state.counted))
     assert last(synchronous(plan, again, state, SECRET)).x.tobytes() == want.x.tobytes()
 
 
 @pytest.mark.promise("P36")
 def test_a_client_trains_once_in_each_round() -> None:
     plan = two()
-    client = clients(plan)[0]
+    runtime = InProcess(clients(plan))
 
-    def ask(round: int, session: int, run: str = "") -> Any:
-        return client.answer(Request(plan.digest, round, session, plan.broadcast(plan.start()), {"c0": None}, run=run))
+    def ask(round: int, session: int, run: str = "") -> str:
+        at = SessionId(run, number=session)
+        runtime.send(Request(plan.digest, round, at, plan.broadcast(plan.start()), {"c0": None}))
+        return runtime.receive().why
 
-    ask(0, 0)
-    client.rollback(0)
     for round in (0, 1):
-        if round:
-            ask(round, 1)
-        with pytest.raises(ProtocolError, match="one training"):
-            ask(round, 7)
-    client.load({})
-    with pytest.raises(ProtocolError, match="one training"):  # whoever says that the run begins
-        ask(0, 0)
-    client.load({})
-    ask(0, 0, "another")
-    with pytest.raises(ProtocolError, match="one training"):  # which never began
-        ask(0, 0, "a third")
+        assert ask(round, round) == ""
+        assert ask(round, 7 + round) == "refused"
+    runtime.send(Begin(""))
+    assert ask(0, 0) == "refused"  # whoever says that the run begins
+    runtime.send(Begin("another"))
+    assert ask(0, 0, "another") == ""
+    assert ask(0, 0, "a third") == "refused"  # which never began
 
 
 # ── the numbers ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -53,7 +53,7 @@ def test_it_gives_the_bytes_of_a_list(more: dict[str, Any]) -> None:
     here, there = InProcess(Population(p, 9, data, secret=KEY)), InProcess(listed)
     for a, b in zip(synchronous(p, here, secret=KEY), synchronous(p, there, secret=KEY), strict=True):
         assert equal(a.x, b.x) and a.participants == b.participants and not a.excluded
-        assert equal(here.memory(here.roster()), there.memory(there.roster()))
+        assert equal(here.memory.after(a.counted), there.memory.after(b.counted))
 
 
 def test_what_clients_remember_comes_back() -> None:
@@ -65,7 +65,7 @@ def test_what_clients_remember_comes_back() -> None:
     for state in synchronous(p, halfway):
         if state.round == 2:
             break
-    second.load(halfway.memory(halfway.roster()))
+    second.memory.load(halfway.memory.after(state.counted))
     assert equal(list(synchronous(p, second, state))[-1].x, states[-1].x)
 
 

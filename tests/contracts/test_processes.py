@@ -67,7 +67,7 @@ def test_same_bytes_with_any_number_of_workers(
             expected.participants,
             expected.excluded,
         )
-        ours, theirs = runtime.memory(DATA), one.memory(DATA)
+        ours, theirs = runtime.memory.of(DATA), one.memory.of(DATA)
         assert ours.keys() == theirs.keys()
         for who, memo in ours.items():
             assert all(np.array_equal(memo[name], theirs[who][name]) for name in memo)
@@ -111,10 +111,11 @@ def test_what_clients_remember_goes_back_to_them() -> None:
     first = h.Processes(clients(plan), 2)
     states = h.synchronous(plan, first)
     next(states)
-    half, memory = next(states), first.memory(DATA)
+    half = next(states)
+    memory = first.memory.after(half.counted)
     first.close()
     second = h.Processes(clients(plan), 3)
-    second.load(memory)
+    second.memory.load(memory)
     assert last(plan, second, half).x.tobytes() == whole.x.tobytes()
     second.close()
 
@@ -206,7 +207,7 @@ def test_memory_moves_with_the_client(tmp_path: Path) -> None:
     assert [pid for pid, _ in trained(plan.model.file)[8:]] == [ours[i] for i in (1, 0, 1, 0) for _ in range(8)]  # type: ignore[attr-defined]
     one = h.InProcess(clients(plan, ragged()))
     assert state.x.tobytes() == last(plan, one).x.tobytes()
-    ours, theirs = runtime.memory(runtime.roster()), one.memory(one.roster())
+    ours, theirs = runtime.memory.after(state.counted), one.memory.of(one.roster())
     assert {who: memo["c"].tobytes() for who, memo in ours.items()} == {
         who: memo["c"].tobytes() for who, memo in theirs.items()
     }
@@ -226,12 +227,12 @@ def test_a_population_is_made_in_the_workers(more: dict[str, Any]) -> None:
     here = False
     runtime = h.Processes(h.Population(plan, 1_000_000, data), 2)
     state = last(plan, runtime)
-    memory = runtime.memory(state.participants)
+    memory = runtime.memory.of(state.participants)
     runtime.close()
     here = True
     one = h.InProcess(h.Population(plan, 1_000_000, data))
     assert state.x.tobytes() == last(plan, one).x.tobytes()
-    assert memory.keys() == one.memory(state.participants).keys()
+    assert memory.keys() == one.memory.of(state.participants).keys()
 
 
 # ── what it costs, and leaves ──
@@ -412,7 +413,7 @@ class Undone:
 def test_what_a_worker_cannot_read_is_told(capfd: pytest.CaptureFixture[str]) -> None:
     plan = h.Plan(MODEL, rounds=1)
     with pytest.raises(RuntimeError, match="exit code 1"):
-        h.Processes([h.Client("anna", plan, DATA["client-0"], client_state={"odd": Undone()})], 1)
+        h.Processes([h.Client("anna", plan, (Undone(), DATA["client-0"][1]))], 1)
     assert "no number" in capfd.readouterr().err
 
 

@@ -79,7 +79,7 @@ def test_the_bytes_of_one_process_survive_the_loss_of_actors(workers: int) -> No
     runtime, alone = RayCluster(people(p), workers), InProcess(people(p))
     for a, b in zip(synchronous(p, runtime), synchronous(p, alone), strict=True):
         assert equal(a.x, b.x) and a.participants == b.participants and not a.excluded
-        assert equal(runtime.memory(runtime.roster()), alone.memory(alone.roster()))
+        assert equal(runtime.memory.after(a.counted), alone.memory.after(b.counted))
         if a.round in (2, 4):
             kill(runtime, a.round % workers)
     runtime.close()
@@ -99,7 +99,7 @@ def test_an_actor_that_is_being_started_again_is_waited_for_and_not_counted_as_l
     runtime, alone = RayCluster(people(p), 1), InProcess(people(p))
     kill(runtime, 0)
     with pytest.raises(ray.exceptions.RayActorError):  # it is known to have died
-        ray.get(runtime._actors[0].start.options(max_task_retries=0).remote())
+        ray.get(runtime._actors[0].answer.options(max_task_retries=0).remote(None, None, {}))
     state, expected = next(synchronous(p, runtime)), next(synchronous(p, alone))
     assert equal(state.x, expected.x) and state.participants == expected.participants and not state.excluded
     runtime.close()

@@ -16,6 +16,7 @@ import hansa as h
 from hansa.algorithms import FedAvg
 from hansa.errors import PlanError
 from hansa.explain import explain
+from hansa.messages import SessionId
 from hansa.models import Drift
 from hansa.models.statistics import lower_ends
 from hansa.models.torch import TorchModel
@@ -31,7 +32,7 @@ QUIET = h.Training(report=False)
 
 def encoded(plan: h.Plan, v: Any) -> dict[str, Any]:
     """The blocks that a client says in place of v."""
-    at = plan.context(0, 0, "anna", secret=KEY, memo=plan.pipeline.start())
+    at = plan.context(0, SessionId(), "anna", secret=KEY, memo=plan.pipeline.start())
     return plan.encoded_spec.unpack(plan.pipeline.encode(v, at))
 
 
@@ -78,11 +79,12 @@ def test_a_block_of_that_name_is_taken() -> None:
 
 
 def test_a_slow_clients_statistics_count_as_little_as_its_weights() -> None:
-    from hansa.loops.buffered import _slower
+    from hansa.loops.buffered import _slowed
 
-    scale = _slower(h.Plan(SMALL, h.Scaffold()).spec, 3)
-    d = SMALL.size
-    assert (scale[:d] == 0.5).all() and (scale[d:] == 1.0).all()
+    spec, d = h.Plan(SMALL, h.Scaffold()).spec, SMALL.size
+    told = np.ones(spec.size)
+    slowed = _slowed(told, spec, 3)
+    assert (slowed[:d] == 0.5).all() and (slowed[d:] == 1.0).all() and (told == 1.0).all()
 
 
 # ── bounds ──
@@ -123,7 +125,7 @@ def test_an_adaptive_clip_learns_the_norm_of_the_weights_alone() -> None:
     said = encoded(plan, v)
     assert said["under"] == 0.5 and np.linalg.norm(said["delta"]) == pytest.approx(1.9 / 2.0)
     assert said["statistics"].tolist() == [5.0, 3.0, 1.0]
-    at = plan.context(0, 0, secret=KEY, memo=plan.pipeline.start(), n=1)
+    at = plan.context(0, SessionId(), secret=KEY, memo=plan.pipeline.start(), n=1)
     mean, _ = plan.decoder(at)(plan.encoded_spec.pack(said), 1)
     np.testing.assert_allclose(mean, v)
 
@@ -235,7 +237,7 @@ def test_what_a_model_says_nothing_of_is_not_moved() -> None:
     plan = h.Plan(Unknown(MODEL.features, MODEL.classes))
     mean = np.zeros(plan.spec.size)
     mean[plan.spec.slice("statistics")] = -5.0
-    at = plan.context(0, 0, secret=KEY, n=1, population=1)
+    at = plan.context(0, SessionId(), secret=KEY, n=1, population=1)
     after = plan.absorb(plan.start(), (mean, ()), ["anna"], at)
     assert ((after.x - plan.start().x)[-CARRIED:] == -5.0).all()
 

@@ -224,7 +224,7 @@ def test_old_checkpoints_and_memories_are_deleted(store: Store) -> None:
 def test_leftovers_are_swept_and_a_users_files_are_not(tmp_path: Path, url: str | None) -> None:
     run = begin(Store(tmp_path, url), rounds=2)
     run.finish("stopped")
-    ours = ["000003-state-0123456789ab.safetensors", "000003-memory-0123456789ab.safetensors.part"]
+    ours = ["000003-state-0123456789ab.safetensors", "000003-memory.part"]
     theirs = ["model.safetensors", "000003.safetensors", "notes.part", "report.html"]
     for name in ours + theirs:
         (run.folder / name).write_bytes(b"?")

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import hansa as h
 from hansa import data as local
+from hansa.messages import SessionId
 from hansa.models.metrics import LOSS
 from hansa.models.torch import TorchModel, accuracy
 from hansa.testing import check_model
@@ -168,13 +169,13 @@ def test_frozen_parameters_stay() -> None:
     assert not torch.equal(state["2.weight"], net[2].weight)
 
 
-def federation(model: TorchModel, rounds: int = 3) -> tuple[h.State, dict[str, h.Client]]:
-    """Two clients whose inputs differ in scale."""
+def federation(model: TorchModel, rounds: int = 3) -> tuple[h.State, dict[str, h.Client], dict[str, Any]]:
+    """Two clients whose inputs differ in scale, and what they remember in the end."""
     plan = h.Plan(model, training=h.Training(batch=10, learning_rate=0.1), rounds=rounds)
     (A, y), (B, z) = points(30, 1), points(60, 2)
     clients = {"a": h.Client("a", plan, (A, y)), "b": h.Client("b", plan, (3 * B + 1, z))}
-    *_, state = h.synchronous(plan, h.InProcess(clients.values()))
-    return state, clients
+    *_, state = h.synchronous(plan, runtime := h.InProcess(clients.values()))
+    return state, clients, runtime.memory.of(clients)
 
 
 def test_averaged_buffers_travel() -> None:
@@ -184,12 +185,12 @@ def test_averaged_buffers_travel() -> None:
     net.register_buffer("table", torch.ones(5), persistent=False)
     model = TorchModel(net, F.cross_entropy)
     assert model.size == model.trainable + 32
-    state, clients = federation(model, rounds=1)
-    assert not clients["a"].client_state and not clients["b"].client_state
+    state, clients, memory = federation(model, rounds=1)
+    assert not memory
     alone = [
         model.train(model.start(KEY), c.data, c.plan.training, NONE, at.session.repeats).x
         for c in clients.values()
-        for at in [c.plan.context(0, 0, c.who, secret=KEY)]
+        for at in [c.plan.context(0, SessionId(), c.who, secret=KEY)]
     ]
     expected = (30 * alone[0] + 60 * alone[1]) / 90
     assert np.abs(state.x - expected)[model.trainable :].max() < 1e-9
@@ -212,8 +213,8 @@ def test_local_buffers_stay_with_their_client() -> None:
     """Each client goes on with its own statistics, and they are those of training it alone."""
     model = TorchModel(deep(nn.BatchNorm1d(16)), F.cross_entropy, buffers="local")
     assert model.size == model.trainable
-    state, clients = federation(model)
-    kept = {who: client.client_state["model"] for who, client in clients.items()}
+    state, _, memory = federation(model)
+    kept = {who: one["model"] for who, one in memory.items()}
     assert kept["a"]["1.num_batches_tracked"] == 9 and kept["b"]["1.num_batches_tracked"] == 18
     assert np.abs(kept["b"]["1.running_var"] - kept["a"]["1.running_var"]).max() > 0.1
     held = points(50, 5)

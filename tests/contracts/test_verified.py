@@ -349,7 +349,21 @@ def test_an_honest_client_with_a_broken_vector_says_so_and_nothing_else(value: f
 def test_a_client_without_the_helpers_key_says_nothing() -> None:
     clients = honest(PLAN)
     runtime = h.InProcess(clients)
-    clients[0].keys = {}
+    clients[0].roster = {}
     with pytest.warns(LeftOut, match="client-0 knows no public key of helper 1"):
         (state,) = h.synchronous(PLAN, runtime)
     assert state.excluded == {"client-0": "refused"}
+
+
+@pytest.mark.promise("P120")
+def test_who_has_no_identity_says_nothing() -> None:
+    clients = honest(PLAN)
+    runtime = h.InProcess(clients)
+    clients[0].identity = None
+    with pytest.warns(LeftOut, match="client-0 has no identity"):
+        (state,) = h.synchronous(PLAN, runtime)
+    assert state.excluded == {"client-0": "refused"}
+    runtime.helpers["helper 1"].identity = None
+    with pytest.warns(LeftOut, match="helper 1 has no identity"):
+        (state,) = h.synchronous(PLAN, runtime)
+    assert "helper 1 said no more" in state.skipped

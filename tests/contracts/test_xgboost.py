@@ -12,8 +12,9 @@ import pytest
 import xgboost as xgb
 
 import hansa as h
-from hansa.app import pooled
+from hansa.app.compare import pooled
 from hansa.explain import explain
+from hansa.messages import SessionId
 from hansa.models.xgboost import XgboostModel
 from hansa.privacy import planned_privacy
 
@@ -368,8 +369,8 @@ def test_a_liar_is_left_out_by_name(lie: Lie, words: str) -> None:
     """What is no tree never comes to XGBoost; the round goes on without it, as if the client were not there."""
 
     class Liar(h.Client):
-        def answer(self, request: h.messages.Request) -> Any:
-            v = super().answer(request)
+        def reply(self, request: h.messages.Request, given: Any) -> Any:
+            v = super().reply(request, given)
             return lie(v, self.plan) if self.who == "mallory" else v
 
     plan = planned_for({**BINARY, "max_delta_step": 7.0}, rounds=2)
@@ -381,8 +382,10 @@ def test_a_liar_is_left_out_by_name(lie: Lie, words: str) -> None:
 
 def test_nobody_counts_for_more_than_the_cap() -> None:
     class Liar(h.Client):
-        def answer(self, request: h.messages.Request) -> Any:
-            return super().answer(request) * (2.0 if self.who == "mallory" else 1.0)  # as if it had twice the examples
+        def reply(self, request: h.messages.Request, given: Any) -> Any:
+            return super().reply(request, given) * (
+                2.0 if self.who == "mallory" else 1.0
+            )  # as if it had twice the examples
 
     data = {who: points(BINARY, seed=i) for i, who in enumerate(("a", "b", "mallory"))}
     assert run(planned_for(BINARY), data, Liar).participants == ("a", "b", "mallory")
@@ -403,4 +406,4 @@ def test_trees_of_a_server_are_looked_at_as_well() -> None:
     client = h.Client("a", plan, data)
     for broadcast in ({"x": x[:-1]}, {"x": x.reshape(4, -1)}, {"x": x, "y": x}, {}):
         with pytest.raises(h.errors.ProtocolError, match="does not tell"):
-            client.answer(h.messages.Request(plan.digest, 0, 0, (broadcast, (None,)), {"a": None}))
+            client.answer(h.messages.Request(plan.digest, 0, SessionId(), (broadcast, (None,)), {"a": None}))

@@ -31,8 +31,8 @@ NAMED = re.compile(
     r"|(?<![\w./-])([A-Z][a-z0-9]+(?:[A-Z][a-z0-9]+)+)\b"  # FedAvg
 )
 FIELD = """
-BLAKE2b Bernoulli Binomial Dir Dirichlet Exp FedAdagrad FedAdam FedBuff FedExP FedYogi Gamma Laplace LeCun McMahan
-Philox SecAgg SplitMix64
+BLAKE2b Bernoulli Binomial Dir Dirichlet Ed25519 Exp FedAdagrad FedAdam FedBuff FedExP FedYogi Gamma Laplace LeCun
+McMahan Philox SecAgg SplitMix64
 """
 OTHERS = """
 AtenTensorHandle BatchNorm BatchNormalization BertConfig BertForSequenceClassification DataLoader DejaVu GroupNorm

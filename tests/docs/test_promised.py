@@ -20,9 +20,9 @@ def said(path: Path) -> str:
 @pytest.mark.parametrize(
     "path, words",
     [
-        (PLAIN, ("do not collude", "are those of the hospitals named", "do not sign", "Enough honest hospitals")),
-        (DEEP, ("one aggregator", "are those of the clients named", "not authenticated", "clients in it are honest")),
-        (ROOT / "docs/reference/crypto.md", ("one of them is honest", "those of the clients named", "enough honest")),
+        (PLAIN, ("do not collude", "roster are real", "must not be the server's", "Enough honest hospitals")),
+        (DEEP, ("one aggregator", "names real clients", "is not the server's", "clients in it are honest")),
+        (ROOT / "docs/reference/crypto.md", ("one of them is honest", "the clients are real", "enough honest")),
     ],
     ids=lambda value: value.name if isinstance(value, Path) else "",
 )

@@ -31,6 +31,7 @@ from hansa import (
     synchronous,
 )
 from hansa.errors import DataError, PlanError, RoundError
+from hansa.messages import SessionId
 from hansa.privacy import planned_privacy
 from hansa.spec import Spec
 from hansa.sums import Total
@@ -42,7 +43,7 @@ KEY = Key.of(0)  # a secret that repeats
 
 QUIET = Training(report=False)
 MODEL = Softmax(249, 4)  # 1000 numbers, padded to 1024
-BARE = Plan(MODEL).context(0, 0, secret=KEY)
+BARE = Plan(MODEL).context(0, SessionId(), secret=KEY)
 
 
 def plan(*pipe: Any, **more: Any) -> Plan:
@@ -50,7 +51,7 @@ def plan(*pipe: Any, **more: Any) -> Plan:
 
 
 def at(p: Plan, round: int, who: str | None = None, n: int = 1) -> Context:
-    return p.context(round, round, who, n=n, population=n, memo=p.pipeline.start(), secret=KEY)
+    return p.context(round, SessionId(number=round), who, n=n, population=n, memo=p.pipeline.start(), secret=KEY)
 
 
 # ── Rotate ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -184,7 +185,7 @@ def test_forty_clients_who_say_the_same_fit_into_sixteen_bits(kind: Any, who: di
         total = Total()
         for i in range(n):
             reply = p.pipeline.encode(v, at(p, r, f"c{i}"))
-            assert reply.dtype == np.uint64 and reply.max() < 2**16
+            assert reply.dtype == np.uint16
             total.add(reply)
         errors.append(p.decoder(at(p, r, n=n))(total.value(), n)[0] * n - n * v)
     errors = np.array(errors)
@@ -274,3 +275,15 @@ def test_room_for_clients_whose_number_the_plan_does_not_say() -> None:
     for sample in (Everyone(), Poisson(0.5)):
         assert plan(*ROTATED, Quantize(16, of="sum", clients=50), sample=sample).encoded_spec.sum_facts.modulus == 16
     assert plan(*ROTATED, Quantize(16)).encoded_spec.sum_facts.modulus == 64
+
+
+@pytest.mark.parametrize("bits, word", [(16, np.uint16), (17, np.uint32), (32, np.uint32), (33, np.uint64)])
+def test_integers_travel_in_the_narrowest_words_that_hold_them(bits: int, word: type) -> None:
+    p = plan(*ROTATED, Quantize(bits, of="sum", clients=50))
+    v = Key.of(1).normal((p.spec.size,))
+    reply = p.pipeline.encode(v, at(p, 0, "c"))
+    assert p.encoded_spec.word == reply.dtype == word
+    assert p.encoded_spec.fits(reply) and int(reply.max()) < 2**bits
+    others = {np.uint16, np.uint32, np.uint64, np.int64, np.float64} - {word}
+    assert not any(p.encoded_spec.fits(reply.astype(other)) for other in others)
+    assert plan(*ROTATED, Quantize(16)).encoded_spec.word == np.uint64

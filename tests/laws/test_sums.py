@@ -108,22 +108,58 @@ def test_what_is_not_finite_spoils_its_own_coordinate_alone(bad: float) -> None:
         assert value is not None and np.isnan(value[0]) and value[1] == 6.0
 
 
+@pytest.mark.parametrize("bits", [16, 32, 64])
 @given(
-    st.lists(st.lists(st.integers(0, 2**64 - 1), min_size=2, max_size=2), min_size=1, max_size=30), st.integers(1, 5)
+    rows=st.lists(st.lists(st.integers(0, 2**64 - 1), min_size=2, max_size=2), min_size=1, max_size=30),
+    groups=st.integers(1, 5),
 )
-def test_integers_add_up_modulo_2_to_the_64(rows: list[list[int]], groups: int) -> None:
+def test_integers_add_up_modulo_2_to_their_bits(bits: int, rows: list[list[int]], groups: int) -> None:
     parts = []
     for g in range(groups):
         t = Total()
         for row in rows[g::groups]:
-            t.add(np.array(row, np.uint64))
+            t.add(np.array(row, np.uint64).astype(f"u{bits // 8}"))
         parts.append(t)
     t = Total()
     for part in parts:
         t.merge(part)
-    value = t.value()
-    assert value is not None and value.dtype == np.uint64 and t.count == len(rows)
-    assert value.tolist() == [sum(row[i] for row in rows) % 2**64 for i in range(2)]
+    assert t.value().dtype == f"u{bits // 8}" and t.count == len(rows)
+    assert t.value().tolist() == [sum(row[i] for row in rows) % 2**bits for i in range(2)]
+
+
+@pytest.mark.parametrize("other", [np.uint16, np.uint64, np.float64], ids=lambda kind: kind.__name__)
+def test_words_of_another_width_are_refused(other: type) -> None:
+    """What is added mod 2³² means nothing mod 2¹⁶, and as a real number nothing at all."""
+    narrow, wide = Total(), Total()
+    narrow.add(np.ones(2, np.uint32))
+    with pytest.raises(ValueError, match="broadcast"):
+        narrow.add(np.ones(2, other))
+    wide.add(np.ones(2, other))
+    with pytest.raises(ValueError, match="broadcast"):
+        narrow.merge(wide)
+    assert narrow.count == 1 and narrow.value().tolist() == [1, 1]
+
+
+@pytest.mark.promise("P46")
+@given(lists)
+def test_a_sum_that_is_released_has_the_same_bits_and_nothing_is_left(values: list[float]) -> None:
+    t = total(values)
+    want = bits(t)
+    assert t.release().tobytes() == want
+    assert t.count == 0
+    with pytest.raises(ValueError, match="nothing was added"):
+        t.release()
+    t.add(np.array([1.0]))
+    assert t.value().tolist() == [1.0]
+
+
+@pytest.mark.promise("P46")
+@given(lists, lists)
+def test_a_sum_that_travels_goes_on_as_if_it_had_not(values: list[float], others: list[float]) -> None:
+    there = Total.of(total(values).parts())
+    there.merge(total(others))
+    assert bits(there) == bits(merged([values, others]))
+    assert there.count == len(values) + len(others)
 
 
 @pytest.mark.promise("P46")

@@ -10,7 +10,7 @@ import pytest
 
 import hansa as h
 from hansa import codec as wire
-from hansa.messages import Reply, Request
+from hansa.messages import Message, Reply, Request
 
 PIPE = (h.Clip(1.0, side=10.0), h.Weigh("examples", cap=50))
 PLANS = {"sum": h.Sum(), "verified": h.VerifiedSum(), "median": h.Median()}
@@ -30,8 +30,8 @@ class Post(h.InProcess):
             self.said.append((body, wire.dumps(body)))
         return reply
 
-    def send(self, request: Request) -> None:
-        super().send(replace(request, fold=False))
+    def send(self, message: Message) -> None:
+        super().send(replace(message, fold=False) if isinstance(message, Request) else message)
 
 
 def records(seed: int) -> tuple[Any, Any]:

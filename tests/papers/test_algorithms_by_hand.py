@@ -131,7 +131,7 @@ def test_scaffold() -> None:
     states, runtime = go(Scaffold(), 2)
     assert models(states) == [near(2.5625), near(2.662109375)]
     assert [float(state.memo["c"][0]) for state in states] == [near(-0.5625), near(-0.099609375)]
-    memory = runtime.memory(["anna", "bert"])
+    memory = runtime.memory.of(["anna", "bert"])
     assert {who: float(client_state["c"][0]) for who, client_state in memory.items()} == {
         "anna": near(2.4375),
         "bert": near(-2.63671875),
@@ -175,7 +175,7 @@ def test_feddyn() -> None:
     states, runtime = go(FedDyn(alpha=1.0), 2)
     assert models(states) == [near(2.875), near(2.8046875)]
     assert [float(state.memo["h"][0]) for state in states] == [near(-0.4375), near(-0.18359375)]
-    memory = runtime.memory(["anna", "bert"])
+    memory = runtime.memory.of(["anna", "bert"])
     assert {who: float(client_state["g"][0]) for who, client_state in memory.items()} == {
         "anna": near(1.9375),
         "bert": near(-2.3046875),
@@ -196,6 +196,6 @@ def test_ditto() -> None:
     # bert: 3.875 − ½ (−2.0625 + 1.3125) = 4.25;        4.25 − ½ (−1.875 + 1.6875) = 4.34375
     states, runtime = go(Ditto(lam=1.0), 2)
     assert models(states) == [near(2.5625), near(2.791015625)]
-    memory = runtime.memory(["anna", "bert"])
+    memory = runtime.memory.of(["anna", "bert"])
     personal = {who: float(client_state["personal"][0]) for who, client_state in memory.items()}
     assert personal == {"anna": near(1.28125), "bert": near(4.34375)}

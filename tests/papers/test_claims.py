@@ -31,6 +31,7 @@ from hansa import (
     buffered,
     synchronous,
 )
+from hansa.messages import SessionId
 from hansa.rand import Key
 
 KEY = Key.of(0)  # a secret that repeats
@@ -129,7 +130,7 @@ def test_fedprox_shrinks_drift_and_dissimilarity() -> None:
 
     def spread(mu: float) -> tuple[float, float]:
         plan = Plan(Quadratic((0.0,) * D), FedProx(mu), (Weigh("one"),), training=TEN_STEPS)
-        broadcast, at = {"x": BEST}, plan.context(0, 0, secret=KEY)
+        broadcast, at = {"x": BEST}, plan.context(0, SessionId(), secret=KEY)
         reply = [
             plan.algorithm.client(plan.model, broadcast, {}, data, plan.training, at)[0]["delta"]
             for data in APART.values()
@@ -181,7 +182,7 @@ def test_momentum_on_the_server_damps_the_change_of_cohorts() -> None:
 def personal(lam: float, rounds: int = 60) -> tuple[State, dict[str, Any]]:
     plan = Plan(Quadratic((0.0,) * D), Ditto(lam=lam), (Weigh("one"),), training=TEN_STEPS, rounds=rounds)
     states, runtime = run(plan, APART)
-    return states[-1], {who: client_state["personal"] for who, client_state in runtime.memory(APART).items()}
+    return states[-1], {who: client_state["personal"] for who, client_state in runtime.memory.of(APART).items()}
 
 
 def test_dittos_personal_models_fit_each_client_better() -> None:

@@ -34,6 +34,7 @@ from hansa import (
     synchronous,
 )
 from hansa.errors import PlanError
+from hansa.messages import SessionId
 from hansa.privacy import planned_privacy, spent_privacy, stop_at_budget
 from hansa.privacy.ledger import Ledger
 from hansa.privacy.mechanisms import Release
@@ -132,7 +133,7 @@ def noise_of_rounds(p: Plan, n: int = 4, secret: Key = KEY) -> Any:
     """[rounds, size] on the sums of all rounds."""
     zero, found, memo = np.zeros(p.encoded_spec.size), [], p.pipeline.start()
     for r in range(p.rounds):
-        mean, memo = p.decoder(p.context(r, r, n=n, population=n, memo=memo, secret=secret))(zero, n)
+        mean, memo = p.decoder(p.context(r, SessionId(number=r), n=n, population=n, memo=memo, secret=secret))(zero, n)
         found.append(n * mean)
     return np.array(found)
 

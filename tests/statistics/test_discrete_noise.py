@@ -39,6 +39,7 @@ from hansa import (
     synchronous,
 )
 from hansa.errors import PlanError
+from hansa.messages import SessionId
 from hansa.privacy import planned_privacy, spent_privacy
 from hansa.privacy.mechanisms import discrete_gaussian, skellam
 from hansa.spec import Noise, Spec
@@ -195,12 +196,12 @@ def sums(p: Plan, n: int) -> Any:
     for r in range(ROUNDS):
         total = Total()
         for i in range(n):
-            at = p.context(r, r, f"c{i}", memo=pipe.start(), secret=KEY)
+            at = p.context(r, SessionId(number=r), f"c{i}", memo=pipe.start(), secret=KEY)
             v = np.zeros(spec.size)
             for step in (2, 3):
                 v = pipe.transforms[step].encode(v, pipe._at(step, at))
             total.add(v)
-        value, at = total.value(), p.context(r, r, n=n, memo=pipe.start(), secret=KEY)
+        value, at = total.value(), p.context(r, SessionId(number=r), n=n, memo=pipe.start(), secret=KEY)
         for step in (3, 2):
             value = pipe.transforms[step].decode(value, pipe._at(step, at))
         found.append(value)
@@ -235,7 +236,7 @@ def test_clients_rounds_and_coordinates_are_independent(kind: Any) -> None:
     zero = np.zeros(p.encoded_spec.size, np.uint64)
 
     def said(round: int, who: str) -> Any:
-        at = p.context(round, round, who, memo=p.pipeline.start(), secret=KEY)
+        at = p.context(round, SessionId(number=round), who, memo=p.pipeline.start(), secret=KEY)
         return p.pipe[3].encode(zero, p.pipeline._at(3, at)).view(np.int64).astype(float)
 
     np.testing.assert_array_equal(said(0, "anna"), said(0, "anna"))
@@ -256,9 +257,13 @@ def test_the_sum_comes_back_with_its_sign(kind: Any, who: dict[str, Any]) -> Non
     for r in range(200):
         total = Total()
         for i, v in enumerate(V):
-            total.add(p.pipeline.encode(v, p.context(r, r, f"c{i}", memo=p.pipeline.start(), secret=KEY)))
+            total.add(
+                p.pipeline.encode(v, p.context(r, SessionId(number=r), f"c{i}", memo=p.pipeline.start(), secret=KEY))
+            )
         assert total.value().dtype == np.uint64
-        found.append(p.decoder(p.context(r, r, memo=p.pipeline.start(), secret=KEY))(total.value(), 6)[0])
+        found.append(
+            p.decoder(p.context(r, SessionId(number=r), memo=p.pipeline.start(), secret=KEY))(total.value(), 6)[0]
+        )
     off = np.array(found) - V.mean(0)
     assert (np.abs(off.mean(0)) < 5 * off.std(0) / math.sqrt(200)).all() and (off.std(0) > 0).all()
 

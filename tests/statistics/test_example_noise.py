@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from hansa import Clip, Key, PerExample, Plan, Softmax, TorchModel, Training, Weigh
+from hansa.messages import SessionId
 from hansa.models import Drift, Model
 from hansa.spec import Vector
 
@@ -50,7 +51,9 @@ def test_the_noise_is_gaussian_of_the_size_that_is_named(name: str) -> None:
 
 def test_steps_rounds_clients_and_coordinates_draw_apart() -> None:
     plan = Plan(Softmax(FEATURES, CLASSES), pipe=(Clip(1.0), Weigh("one")), training=TRAINING)
-    keys = [plan.context(round, round, who, secret=KEY).key for round in range(2) for who in ("a", "b")]
+    keys = [
+        plan.context(round, SessionId(number=round), who, secret=KEY).key for round in range(2) for who in ("a", "b")
+    ]
     private = plan.training.private
     assert private is not None
     shape = (plan.model.size,)

@@ -28,6 +28,7 @@ from hansa import (
     synchronous,
 )
 from hansa.errors import PlanError
+from hansa.messages import SessionId
 from hansa.privacy import planned_privacy, spent_privacy
 from hansa.privacy.ledger import Ledger
 from hansa.privacy.mechanisms import Release, laplace
@@ -52,8 +53,17 @@ def noise_on_sums(p: Plan, n: int, rounds: int) -> Any:
     for r in range(rounds):
         total, memo = Total(), p.pipeline.start()
         for i in range(n):
-            total.add(p.pipeline.encode(np.zeros(p.spec.size), p.context(r, r, f"c{i}", memo=memo, secret=KEY)))
-        found.append(n * p.decoder(p.context(r, r, n=n, population=n, memo=memo, secret=KEY))(total.value(), n)[0])
+            total.add(
+                p.pipeline.encode(
+                    np.zeros(p.spec.size), p.context(r, SessionId(number=r), f"c{i}", memo=memo, secret=KEY)
+                )
+            )
+        found.append(
+            n
+            * p.decoder(p.context(r, SessionId(number=r), n=n, population=n, memo=memo, secret=KEY))(total.value(), n)[
+                0
+            ]
+        )
     return np.array(found)
 
 
@@ -96,7 +106,7 @@ def test_clients_rounds_and_numbers_are_independent() -> None:
     p, zero = plan(LaplaceNoise(1.0, by="each"), training=QUIET), np.zeros(200)
 
     def said(r: int, who: str) -> Any:
-        return p.pipeline.encode(zero, p.context(r, r, who, memo=p.pipeline.start(), secret=KEY))
+        return p.pipeline.encode(zero, p.context(r, SessionId(number=r), who, memo=p.pipeline.start(), secret=KEY))
 
     np.testing.assert_array_equal(said(0, "anna"), said(0, "anna"))
     for draws in ([said(0, f"c{i}") for i in range(40)], [said(r, "anna") for r in range(40)]):

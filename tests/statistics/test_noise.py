@@ -27,6 +27,7 @@ from hansa import (
     Training,
     Weigh,
 )
+from hansa.messages import SessionId
 from hansa.privacy import planned_privacy
 from hansa.privacy.ledger import Ledger
 from hansa.privacy.mechanisms import Release
@@ -63,11 +64,13 @@ def noisy_sums(p: Plan, n: int) -> tuple[Any, Any]:
     for round in range(ROUNDS):
         total = Total()
         for i in range(n):
-            at = p.context(round, round, f"client-{i}", memo=pipe.start(), secret=KEY)
+            at = p.context(round, SessionId(number=round), f"client-{i}", memo=pipe.start(), secret=KEY)
             total.add(pipe.encode(np.zeros(spec.size), at))
         value = total.value()
         assert value is not None
-        sums.append(pipe.decode(value, p.context(round, round, n=n, memo=pipe.start(), secret=KEY))[0])
+        sums.append(
+            pipe.decode(value, p.context(round, SessionId(number=round), n=n, memo=pipe.start(), secret=KEY))[0]
+        )
     return np.array(sums), spec
 
 
@@ -149,7 +152,10 @@ def test_noise_after_adaptive_clip_grows_with_the_clip() -> None:
     for C in (0.1, 10.0):
         p = plan(GaussianNoise(0.5), clip=AdaptiveClip(first=C, side=5.0))
         zero = np.zeros(p.pipeline.specs[-1].size)
-        out = [p.decoder(p.context(r, r, memo=p.pipeline.start(), secret=KEY))(zero, 4)[0][:200] for r in range(ROUNDS)]
+        out = [
+            p.decoder(p.context(r, SessionId(number=r), memo=p.pipeline.start(), secret=KEY))(zero, 4)[0][:200]
+            for r in range(ROUNDS)
+        ]
         assert close(np.array(out), C * 0.5 * 1.0 / math.sqrt(UPDATE) / 4)
 
 
@@ -174,7 +180,7 @@ def test_what_adaptive_clip_learns_it_learns_from_the_noisy_bit() -> None:
     p = plan(GaussianNoise(1.0), clip=AdaptiveClip(0.5, rate=0.2), training=Training(report=False))
     total, n, shares_seen = np.zeros(p.encoded_spec.size), 200, []
     for r in range(400):
-        _, memo = p.decoder(p.context(r, r, memo=p.pipeline.start(), secret=KEY))(total, n)
+        _, memo = p.decoder(p.context(r, SessionId(number=r), memo=p.pipeline.start(), secret=KEY))(total, n)
         shares_seen.append(0.5 - math.log(memo[0]) / 0.2)
     assert close(np.array(shares_seen) - 0.5, 0.5 * 1.0 / math.sqrt(SIDE) / n)
 
@@ -227,7 +233,7 @@ def test_no_client_changes_more_than_the_noise_is_sized_for(p: Plan) -> None:
                 v[p.spec.slice(name)] = p.spec.bounds[name]
             if p.training.validation:
                 v[p.spec.slice("val_accuracy")] = 1.0
-            at = p.context(0, i, "anna", examples=1000, memo=pipe.start(), secret=KEY)
+            at = p.context(0, SessionId(number=i), "anna", examples=1000, memo=pipe.start(), secret=KEY)
             reply = pipe.encode(v, at)
             if p.encoded_spec.space == "integer":
                 reply = pipe.transforms[-1].decode(reply, at_of(pipe, at))
@@ -245,7 +251,7 @@ def test_equal_contexts_draw_equal_noise_and_others_draw_another() -> None:
     zero, memo = np.zeros(p.spec.size), p.pipeline.start()
 
     def draw(round: int, who: str) -> Any:
-        return p.pipeline.encode(zero, p.context(round, round, who, memo=memo, secret=KEY))
+        return p.pipeline.encode(zero, p.context(round, SessionId(number=round), who, memo=memo, secret=KEY))
 
     np.testing.assert_array_equal(draw(0, "anna"), draw(0, "anna"))
     draws = np.stack([draw(0, "anna"), draw(0, "bert"), draw(1, "anna")])[:, :200]

@@ -26,6 +26,7 @@ from hansa import (
     Uniform,
     Weigh,
 )
+from hansa.messages import SessionId
 from hansa.privacy import planned_privacy, spent_privacy
 from hansa.rand import Key
 from hansa.sums import Total
@@ -68,8 +69,12 @@ def test_the_noise_on_the_sum(kind: Any, name: str, by: str, weigh: Any) -> None
     for r in range(ROUNDS):
         total = Total()
         for i in range(STAYED):
-            total.add(after.encode(zero, p.context(r, r, f"c{i}", memo=memo, secret=KEY)))
-        sums.append(after.decode(total.value(), p.context(r, r, n=STAYED, population=50, memo=memo, secret=KEY))[0])
+            total.add(after.encode(zero, p.context(r, SessionId(number=r), f"c{i}", memo=memo, secret=KEY)))
+        sums.append(
+            after.decode(
+                total.value(), p.context(r, SessionId(number=r), n=STAYED, population=50, memo=memo, secret=KEY)
+            )[0]
+        )
     draws = np.array(sums)[:, :256]
     share, bound = 1.0 if weigh.by == "one" else 1 - SIDE_SHARE, p.encoded_spec.bounds["delta"]
     sigma = 0.9 * bound / math.sqrt(share)
@@ -115,7 +120,7 @@ def test_draws_of_gaussian_noise_are_independent() -> None:
     zero = np.zeros(p.spec.size)
 
     def said(r: int, who: str) -> Any:
-        return p.pipeline.encode(zero, p.context(r, r, who, memo=p.pipeline.start(), secret=KEY))
+        return p.pipeline.encode(zero, p.context(r, SessionId(number=r), who, memo=p.pipeline.start(), secret=KEY))
 
     np.testing.assert_array_equal(said(0, "anna"), said(0, "anna"))
     for draws in (np.stack([said(0, f"c{i}") for i in range(60)]), np.stack([said(r, "anna") for r in range(60)])):

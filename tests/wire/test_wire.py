@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import struct
 from collections import OrderedDict
 from contextlib import suppress
 from datetime import date
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from safetensors import numpy as safetensors
+from tests.memory import peak
 
+from hansa import codec
 from hansa.codec import DEPTH, TEXT, decode, dumps, encode, loads
 from hansa.errors import ProtocolError
 
@@ -60,6 +66,14 @@ def test_every_value_comes_back(value: Any) -> None:
     assert same(loads(dumps(value)), value)
 
 
+@given(values)
+def test_the_bytes_are_those_that_safetensors_writes(value: Any) -> None:
+    text, found = encode(value)
+    assert dumps(value) == safetensors.save(found, {"hansa": text})
+    assert codec.length(value) == len(dumps(value))
+    assert codec.fingerprint(value) == hashlib.sha256(dumps(value)).digest()
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -70,6 +84,7 @@ def test_every_value_comes_back(value: Any) -> None:
         [math.nan, QUIET, LOUD, math.inf, -math.inf, -0.0, 5e-324, 1e308, 0.1],
         {"a.b": np.ones(1), "a": {"b": np.zeros(2)}, "a.b'": np.ones(3), "__metadata__": np.ones(4)},
         {"__metadata__": np.ones(2)},
+        {"\ud800": np.ones(1), "\\ud800": np.zeros(1), 'a"\n': np.ones(2)},
         {"": {"": np.ones(1)}, "dict": [], "tuple": {}, "\ud800\x00é": "\udfff"},
         [2**63 - 1, -(2**63), 2**63, -(2**63) - 1, 7**9000],
         [True, 1, 1.0, np.True_, np.int64(1), np.float64(1), np.float32(1), np.uint64(2**64 - 1)],
@@ -103,6 +118,31 @@ def test_what_comes_back_may_be_worked_on() -> None:
     a["a"] += 1
     a["b"] += 1
     assert a["a"].sum() == a["b"].sum() == 6
+
+
+def test_a_file_is_mapped_and_not_read(tmp_path: Path) -> None:
+    path, d = tmp_path / "value", 10**6
+    with open(path, "wb") as file:
+        _, written = peak(lambda: codec.write(file, {"a": np.arange(float(d)), "b": np.ones(3, ">f8")}))
+    found, mapped = peak(lambda: codec.read(path))
+    assert written < 9 * d and mapped < d
+    assert found["a"][-1] == d - 1 and not found["a"].flags.owndata
+    found["a"] += 1  # which stays here
+    found["b"] += 1
+    assert found["b"].sum() == 6
+    assert codec.read(path)["a"][-1] == d - 1
+    with open(path, "rb") as file, pytest.raises(ValueError, match="read-only"):
+        codec.read(mmap(file.fileno(), 0, access=ACCESS_READ))["a"] += 1
+
+
+def test_bytes_are_copied_once() -> None:
+    value = {"a": np.ones(10**6)}
+    data, made = peak(lambda: dumps(value))
+    _, read = peak(lambda: loads(data))
+    _, hashed = peak(lambda: codec.fingerprint(value))
+    assert made < 1.1 * len(data)
+    assert read < 1.1 * len(data)
+    assert hashed < 0.1 * len(data)
 
 
 @pytest.mark.promise("P57")
@@ -182,15 +222,74 @@ def test_json_of_a_stranger_is_refused(text: str) -> None:
 
 @pytest.mark.promise("P56")
 def test_bytes_of_a_stranger_are_refused() -> None:
-    from safetensors.numpy import save
-
     good = dumps({"x": np.ones(3)})
-    wrong = [b"", b"x", bytes(100), good[:-1], good + b"x", good[:8] + b"[" * 10**5, save({"x": np.ones(3)})]
-    wrong += [save({"x": np.ones(3)}, {"hansa": json.dumps({"dict": {}})})]
+    wrong = [b"", b"x", bytes(100), good[:-1], good + b"x", good[:8] + b"[" * 10**5]
+    wrong += [safetensors.save({"x": np.ones(3)}), safetensors.save({"x": np.ones(3)}, {"hansa": '{"dict":{}}'})]
     wrong += [good[:i] + bytes([good[i] ^ 1]) + good[i + 1 :] for i in range(8)]
     for data in wrong:
         with pytest.raises(ProtocolError):
             loads(data)
+
+
+def entry(**more: Any) -> dict[str, Any]:
+    """An array's entry in a head, as it should be or not."""
+    return {"dtype": "F64", "shape": [3], "data_offsets": [0, 24]} | more
+
+
+METADATA = {"__metadata__": {"hansa": '{"dict":{"x":{"array":"x"}}}'}}
+
+
+@pytest.mark.guards("a head is as hansa writes it")
+@pytest.mark.promise("P56")
+@pytest.mark.parametrize(
+    "head",
+    [
+        METADATA, {"x": entry()}, {"x": entry(), **METADATA}, {**METADATA, "x": entry(), "more": 1},
+        {**METADATA, "x": entry(more=1)}, {"__metadata__": {"hansa": "null", "more": ""}, "x": entry()},
+        {**METADATA, "x": entry(dtype="F8_E4M3")}, {**METADATA, "x": entry(dtype="O")},
+        {**METADATA, "x": entry(dtype=["F64"])}, {**METADATA, "x": entry(dtype="F32")},
+        {**METADATA, "x": entry(shape=[4])}, {**METADATA, "x": entry(shape=[-3])},
+        {**METADATA, "x": entry(shape=[3.0])}, {**METADATA, "x": entry(shape=[True, 3])},
+        {**METADATA, "x": entry(shape="3")}, {**METADATA, "x": entry(shape=[3, 2**70])},
+        {**METADATA, "x": entry(shape=[3] + [1] * 80)}, {**METADATA, "x": entry(shape=[0, 2**70], data_offsets=[0, 0])},
+        {**METADATA, "x": entry(data_offsets=[8, 32])}, {**METADATA, "x": entry(data_offsets=[0, 16])},
+        {**METADATA, "x": entry(data_offsets=[0, 24.0])}, {"__metadata__": {"hansa": None}, "x": entry()},
+        {"__metadata__": {"hansa": {}}, "x": entry()}, {"__metadata__": "hansa", "x": entry()}, [], 5, None, "x",
+        [["__metadata__", {"hansa": "null"}]],
+    ],
+)  # fmt: skip
+def test_a_head_of_a_stranger_is_refused(head: Any) -> None:
+    words = json.dumps(head, separators=(",", ":")).encode()
+    for data in (bytes(24), b""):
+        with pytest.raises(ProtocolError):
+            loads(framed(words, data))
+
+
+def framed(words: bytes, data: bytes) -> bytes:
+    """A safetensors file of a head and what follows."""
+    words += b" " * (-len(words) % 8)
+    return len(words).to_bytes(8, "little") + words + data
+
+
+@pytest.mark.guards("a head is as hansa writes it")
+def test_a_value_has_no_second_spelling() -> None:
+    """Of the same head: other spaces, a name twice, another order, letters as numbers."""
+    good = dumps({"x": np.ones(3), "é": np.ones(3)})
+    size = int.from_bytes(good[:8], "little")
+    words, data = good[8 : 8 + size].rstrip(b" "), good[8 + size :]
+    assert same(loads(framed(words, data)), loads(good))
+    head = json.loads(words)
+    first = json.dumps({"x": head["x"]}, separators=(",", ":")).encode()
+    spelt = [
+        words + b" " * 8,
+        words.replace(b",", b", "),
+        words.replace(b'{"__metadata__"', first[:-1] + b',"__metadata__"'),
+        json.dumps({name: head[name] for name in ("__metadata__", "é", "x")}, separators=(",", ":")).encode(),
+        json.dumps(head, separators=(",", ":")).encode(),
+    ]
+    for other in spelt:
+        with pytest.raises(ProtocolError):
+            loads(framed(other, data))
 
 
 @pytest.mark.promise("P56")

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from ..crypto.keys import PrivateKey
 from ..errors import Kind, PlanError, RoundError
+from ..messages import largest
 from ..spec import Spec, Vector
 from ..sums import Total
 from ..transforms import Context, Decoder, Mean
@@ -56,6 +56,13 @@ class Aggregator:
         """What is known of the sum; PlanError where such vectors cannot be aggregated this way."""
         return spec
 
+    def largest_reply(self, spec: Spec, turn: int) -> int:
+        """Bytes of a client's answer, at most, as `Reply.encode` writes it: here one encoded vector.
+
+        A transport takes no more of what it does not know yet.
+        """
+        return largest(np.zeros(spec.size, spec.word))
+
     def shortfall(self, n: int) -> str:
         """Why n clients are too few for what the aggregator promises, or nothing."""
         return ""
@@ -64,8 +71,8 @@ class Aggregator:
         """One client's side of the protocol."""
         yield contribute()
 
-    def helper(self, quorum: int, key: PrivateKey, at: Context) -> Conversation:
-        """One helper's side, of a sum over `quorum` clients or more, which it returns; its key opens what is sealed."""
+    def helper(self, quorum: int, at: Context) -> Conversation:
+        """One helper's side, of a sum over `quorum` clients or more, which it returns."""
         raise TypeError(f"{type(self).__name__} has no helpers")
 
     def server(self, channel: Channel, cohort: Sequence[str], decode: Decoder) -> tuple[Mean | None, list[str]]:
@@ -97,9 +104,9 @@ class Sum(Aggregator):
         """decode(Σ vᵢ)."""
         total, participants = channel.sum(cohort)
         if total.count:
-            return decode(total.value(), len(participants)), participants
+            return decode(total.release(), len(participants), overwrite=True), participants
         encoded = decode.pipe.specs[-1]
-        nothing = np.zeros(encoded.size, np.uint64 if encoded.space == "integer" else np.float64)
+        nothing = np.zeros(encoded.size, encoded.word)
         mean = decode(nothing, 0) if encoded.hidden else None  # where noise hides the sample, also an empty one
         return mean, participants
 
@@ -116,8 +123,9 @@ class Sum(Aggregator):
 class RobustRule(Aggregator):
     """A function of the n decoded vectors, not of their sum, so that a few attackers cannot move it far.
 
-    The rule sees the update; of each side value the median counts. A client counts once, whatever its weight. Who says
-    what is no vector of the plan, what cannot be decoded, or what holds NaN or infinity is left out first.
+    The rule sees what is trained and, apart, running statistics; of each side value the median
+    counts. A client counts once, whatever its weight. Who says what is no vector of the plan, what
+    cannot be decoded, or what holds NaN or infinity is left out first.
     """
 
     def rule(self, V: Vector) -> Vector:
@@ -173,7 +181,22 @@ class RobustRule(Aggregator):
         rest = self.without(len(received), len(answers))
         V, memo = np.stack(list(received.values())), decode.at.memo
         size = sum(decode.spec.blocks[name] for name in decode.spec.update)  # the side values follow the update
-        return (np.concatenate([rest.rule(V[:, :size]), np.median(V[:, size:], axis=0)]), memo), list(received)
+        update = rest.apart(V[:, :size], decode.spec)
+        return (np.concatenate([update, np.median(V[:, size:], axis=0)]), memo), list(received)
+
+    def apart(self, V: Vector, spec: Spec) -> Vector:
+        """The rule of what is trained and, apart, of statistics, which have other units [d].
+
+        Honest variances may differ so much that who says the usual ones is near to all, with any
+        weights.
+        """
+        carried = spec.spread(dict.fromkeys(spec.statistics, 1.0), 0.0)[: V.shape[1]] > 0
+        if not carried.any():
+            return self.rule(V)
+        v = np.empty(V.shape[1])
+        for part in (carried, ~carried):
+            v[part] = self.rule(V[:, part])
+        return v
 
 
 def enough(rule: RobustRule, n: int) -> None:

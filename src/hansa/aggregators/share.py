@@ -11,16 +11,30 @@ import numpy as np
 
 from ..crypto.bundle import Bundle
 from ..crypto.field import Elements
-from ..crypto.vdaf import State
+from ..crypto.keys import SEALED, SIGNATURE
+from ..crypto.vdaf import NONCE, State
 from ..errors import ProtocolError
 from .claims import Claim, Integers
 
 TWICE, UNOPENED = "it comes twice", "a sealed share of it does not open"
-SAID = (TWICE, UNOPENED)  # what a helper may say of a report; other words of its own are not repeated
+UNSIGNED = "it is not signed by the client that it is said to be of"
+SAID = (TWICE, UNOPENED, UNSIGNED)  # what a helper may say of a report; other words of its own are not repeated
 
 Report = tuple[
     str, bytes, list[bytes], list[bytes] | str
 ]  # who, nonce, public shares, input shares or why there are none
+
+
+def longest(parts: Sequence[Claim], helpers: int) -> dict[str, Any]:
+    """What a client says, as large as it can be: every report on these claims is as large."""
+    sizes = [part.sum.sizes for part in parts]
+    return {
+        "nonce": bytes(NONCE),
+        "public": [bytes(one.public) for one in sizes],
+        "leader": [bytes(one.leader) for one in sizes],
+        "sealed": [[bytes(one.helper + SEALED) for one in sizes] for _ in range(helpers)],
+        "signature": bytes(SIGNATURE),
+    }
 
 
 class Share:
@@ -49,13 +63,15 @@ class Share:
         return reply
 
     def _check(self, report: Report) -> str:
-        """A client has one report in a sum, and a nonce belongs to one report."""
+        """A client has one report in a sum, and a nonce to one report; what is refused takes neither."""
         who, nonce, _, shares = report
+        if isinstance(shares, str):
+            return shares
         if who in self._asked or nonce in self._nonces:
             return TWICE
         self._asked.add(who)
         self._nonces.add(nonce)
-        return shares if isinstance(shares, str) else ""
+        return ""
 
     def _prepare(self, report: Report) -> tuple[list[State], list[bytes]] | str:
         _, nonce, public, shares = report

@@ -2,7 +2,8 @@
 
 server → helpers    a key to check with, and the cohort; each answers with a challenge
 server → clients    the key's hash, the challenges, and the cohort's
-client → server     a share of its vector for the server, and one sealed for each helper, with proofs
+client → server     a share of its vector for the server, and one sealed for each helper, with
+                    proofs, all of it signed
 server ↔ helpers    in batches: do the proofs hold? who is in?
 helper → server     the sum of its shares of those who are in
 """
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,12 +20,13 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ..codec import dumps
+from ..codec import fingerprint
 from ..crypto import vdaf
 from ..crypto.bundle import Bundle
-from ..crypto.keys import PrivateKey, seal
+from ..crypto.identity import Identity
 from ..errors import PlanError, ProtocolError, RoundError, number
 from ..known import own
+from ..messages import largest
 from ..rand import Key
 from ..spec import Noise, Spec, Vector
 from ..transforms import Context, Decoder, Mean
@@ -34,11 +35,11 @@ from ..transforms.noise import shares
 from ..transforms.scale import bounding
 from . import Aggregator, Channel, Contribute, Conversation
 from .claims import Claim, Integers, Norm, Range, claims
-from .share import UNOPENED, Report, Share
+from .reports import Reports, all_of, identified, unexpected
+from .share import Share, longest
 
 SECRET = 32  # bytes of the key that proofs are checked with, and of a challenge
 BATCH, MOST = 2**28, 256  # bytes of reports that are checked at a time, and how many
-SEEDS = 2**10  # bytes; no public share, and no share of a helper, has as many
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,10 @@ class VerifiedSum(Aggregator):
         order = [parts[list(step).index(name)] for name in spec.blocks]
         kind: Literal["discrete gaussian", "unknown"] = "discrete gaussian" if own(self) else "unknown"
         return spec.replace(noise=Noise(self.noise, by="aggregators", kind=kind, parts=tuple(order), step=step))
+
+    def largest_reply(self, spec: Spec, turn: int) -> int:
+        """How many bytes a client's report has at most."""
+        return largest(longest(self._claims(spec, b""), len(self.parties)))
 
     def _check(self) -> None:
         named = isinstance(self.helpers, tuple) and all(
@@ -164,6 +169,11 @@ class VerifiedSum(Aggregator):
     def _aggregators(self) -> int:
         return 1 + len(self.parties)
 
+    def _reports(self, at: Context, opening: dict[str, Any]) -> Reports:
+        """The reports of one session, bound to its opening, and by `task` to plan and model."""
+        bound = ("hansa VerifiedSum 1", at.session.task, opening["key"], opening["challenges"], opening["cohort"])
+        return Reports(fingerprint(bound), at.session.roster, self.parties)
+
     def _claims(self, spec: Spec, binding: bytes) -> tuple[Claim, ...]:
         return claims(spec, self._aggregators, self.bound, self.noise > 0, binding)
 
@@ -194,39 +204,32 @@ class VerifiedSum(Aggregator):
 
     def client(self, contribute: Contribute, at: Context) -> Conversation:
         """Hear what to bind the proofs to; say the report: shares of the vector, and proofs on them."""
-        opening = self._opening((yield), at.who)
-        keys = [at.session.peers.get(name, b"") for name in self.parties]
-        if missing := [name for name, key in zip(self.parties, keys, strict=True) if not key]:
-            raise ProtocolError(
-                f"{at.who} knows no public key of {', '.join(missing)}.",
-                "A share that is sealed for an unknown key could be read by anybody.",
-                "Who brings the helper gives its key to every client: Client(…, keys={name: key}).",
-            )
-        yield self._report(contribute, keys, _binding(at, opening), at)  # which is not kept while others speak
+        identity, opening = identified(at), self._opening((yield), at.who)
+        reports = self._reports(at, opening)
+        reports.check_helpers(at.who)
+        yield self._report(contribute, reports, identity, at)  # which is not kept while others speak
 
-    def _report(self, contribute: Contribute, keys: Sequence[bytes], binding: bytes, at: Context) -> dict[str, Any]:
-        parts, blocks = self._claims(at.spec, binding), at.spec.unpack(contribute())
+    def _report(self, contribute: Contribute, reports: Reports, identity: Identity, at: Context) -> dict[str, Any]:
+        parts, blocks = self._claims(at.spec, reports.binding), at.spec.unpack(contribute())
         values = [
             part.measurement(part.round(np.concatenate([blocks[name] for name in part.names]), at.key.child(i)))
             for i, part in enumerate(parts)
         ]
         nonce = vdaf.nonce()
-        public, owned = Bundle(tuple(part.sum for part in parts)).shard(values, nonce)
-        sealed = [
-            [seal(share, key, _info(binding, at.who, nonce, public, j, i)) for i, share in enumerate(own)]
-            for j, (key, own) in enumerate(zip(keys, owned[1:], strict=True), 1)
-        ]
-        return {"nonce": nonce, "public": public, "leader": owned[0], "sealed": sealed}
+        public, (leader, *others) = Bundle(tuple(part.sum for part in parts)).shard(values, nonce)
+        sealed = reports.sealed(at.who, nonce, public, others)
+        return reports.signed({"nonce": nonce, "public": public, "leader": leader, "sealed": sealed}, identity)
 
     # ── a helper ──
 
-    def helper(self, quorum: int, key: PrivateKey, at: Context) -> Conversation:
+    def helper(self, quorum: int, at: Context) -> Conversation:
         """Check batches of reports with the server, add up its shares of those who are in, and return their sum."""
         match (yield):
-            case {"key": bytes(secret), "cohort": list(cohort)} if len(secret) == SECRET and _all(cohort, str):
-                challenge = secrets.token_bytes(SECRET)
+            case {"key": bytes(secret), "cohort": list(cohort)} if len(secret) == SECRET and all_of(cohort, str):
+                # the same to the same question, and to another cohort another one
+                challenge = at.key.child("challenge", fingerprint((secret, cohort)).hex()).secret
             case _:
-                raise _unexpected(at.who, "a key to check with, and the cohort")
+                raise unexpected(at.who, "a key to check with, and the cohort")
         me, opening = self.parties.index(at.who) + 1, self._opening((yield challenge), at.who)
         challenges = [*opening["challenges"][: me - 1], challenge, *opening["challenges"][me:]]
         if opening != _promise(secret, challenges, cohort):
@@ -235,21 +238,22 @@ class VerifiedSum(Aggregator):
                 "Who knows the key to check with can prove what is false, so clients hear its hash beforehand.",
                 "Look at the server: its messages do not fit together.",
             )
-        binding = _binding(at, opening)
-        share = Share(self._claims(at.spec, binding), me, secret)
+        identity, reports = identified(at), self._reports(at, opening)
+        reports.check_cohort(at.who, cohort)
+        share = Share(self._claims(at.spec, reports.binding), me, secret)
         reply: Any = True
         while True:
             match (yield reply):
-                case {"reports": list(reports), "count": list(names), **more} if not more and _all(names, str):
+                case {"reports": list(rows), "count": list(names), **more} if not more and all_of(names, str):
                     share.count(names)
-                    reply = share.prepare([_opened(report, cohort, key, binding, me) for report in reports])
+                    reply = share.prepare([reports.opened(row, cohort, identity) for row in rows])
                 case {"verdicts": dict(verdicts), **more} if not more:
                     reply = share.finish(verdicts)
-                case {"close": list(names), **more} if not more and _all(names, str):
+                case {"close": list(names), **more} if not more and all_of(names, str):
                     share.count(names)
                     break
                 case _:
-                    raise _unexpected(at.who, "reports, verdicts, or the end of the round")
+                    raise unexpected(at.who, "reports, verdicts, or the end of the round")
         if len(share.seen) < max(quorum, self.min_clients):
             raise ProtocolError(
                 f"{at.who} was asked for a sum over {len(share.seen)} clients.",
@@ -268,15 +272,17 @@ class VerifiedSum(Aggregator):
             raise RoundError(f"A helper does not keep to the protocol: {error.found}", error.why) from error
 
     def _serve(self, channel: Channel, cohort: Sequence[str], decode: Decoder) -> tuple[Mean | None, list[str]]:
-        spec, at, secret = decode.pipe.specs[-1], decode.at, secrets.token_bytes(SECRET)
+        spec, at, secret = decode.pipe.specs[-1], decode.at, decode.at.key.child("check").secret
         hello = self._tell(channel, {"key": secret, "cohort": list(cohort)}, bytes)
         opening = self._opening(_promise(secret, hello, list(cohort)), "the server")
         self._tell(channel, opening, bool)
-        parts = self._claims(spec, _binding(at, opening))
+        reports = self._reports(at, opening)
+        parts = self._claims(spec, reports.binding)
         share, agreed = Share(parts, 0, secret), list[str]()
-        reports = channel.as_completed(dict.fromkeys(cohort, opening))
-        while batch := list(islice(reports, max(1, min(MOST, BATCH // (8 * spec.size))))):
-            agreed = self._check_batch(channel, share, batch, agreed)
+        answers = channel.as_completed(dict.fromkeys(cohort, opening))
+        authentic = reports.authentic(channel, answers, len(parts))
+        while batch := dict(islice(authentic, max(1, min(MOST, BATCH // (8 * spec.size))))):
+            agreed = self._check_batch(channel, share, reports, batch, agreed)
             share.count(agreed)
         n = len(share.seen)
         if n < self.min_clients:
@@ -288,7 +294,7 @@ class VerifiedSum(Aggregator):
             part.read(reply, n, max(tail[name] for name in part.names))
             for part, reply in zip(parts, zip(*totals, strict=True), strict=True)
         ]
-        return decode(_vector(spec, parts, read), n), sorted(share.seen)
+        return decode(_vector(spec, parts, read), n, overwrite=True), sorted(share.seen)
 
     def _tell(self, channel: Channel, body: Any, kind: type) -> list[Any]:
         return self._ask(channel, dict.fromkeys(self.parties, body), kind)
@@ -302,24 +308,20 @@ class VerifiedSum(Aggregator):
                 "Look at the helper, and run the round again.",
             )
         if wrong := [name for name in self.parties if not isinstance(answers[name], kind)]:
-            raise _unexpected("the server", f"a {kind.__name__} by {' and '.join(wrong)}")
+            raise unexpected("the server", f"a {kind.__name__} by {' and '.join(wrong)}")
         return [answers[name] for name in self.parties]
 
     def _check_batch(
-        self, channel: Channel, share: Share, batch: list[tuple[str, Any]], counted: list[str]
+        self, channel: Channel, share: Share, reports: Reports, batch: dict[str, Any], counted: list[str]
     ) -> list[str]:
         """Who of a batch is in the sum; the helpers count those of the one before."""
-        reports = {who: report for who, report in batch if self._fits(report, len(share.parts))}
-        for who in sorted(dict(batch).keys() - reports.keys()):
-            channel.exclude(who, "what it says is no report of this plan")
-        own = share.prepare([(who, r["nonce"], r["public"], r["leader"]) for who, r in reports.items()])
-        bodies = [
-            [(who, r["nonce"], r["public"], r["sealed"][j]) for who, r in reports.items()]
-            for j in range(len(self.parties))
-        ]
-        told = {name: {"reports": rows, "count": counted} for name, rows in zip(self.parties, bodies, strict=True)}
+        opened = [(who, one["nonce"], one["public"], one["leader"]) for who, one in batch.items()]
+        own, told = share.prepare(opened), dict[str, Any]()
+        for name in self.parties:
+            rows = [reports.row(who, one, name) for who, one in batch.items()]
+            told[name] = {"reports": rows, "count": counted}
         reply = [own, *self._ask(channel, told, dict)]
-        verdicts, why = share.decide(list(reports), reply)
+        verdicts, why = share.decide(list(batch), reply)
         ends = [share.finish(verdicts), *self._tell(channel, {"verdicts": verdicts}, list)]
         agreed = [who for who in verdicts if all(who in end for end in ends)]
         why |= {who: "its aggregators used other joint randomness" for who in verdicts if who not in agreed}
@@ -327,28 +329,19 @@ class VerifiedSum(Aggregator):
             channel.exclude(who, f"its report is refused: {reason}")
         return agreed
 
-    def _fits(self, report: Any, parts: int) -> bool:
-        """Is this a report, and small where helpers get it or something of it is kept?"""
-        match report:
-            case {"nonce": bytes(nonce), "public": public, "leader": leader, "sealed": list(sealed), **more}:
-                if not more and len(nonce) == vdaf.NONCE and len(sealed) == len(self.parties):
-                    right = all(_all(row, bytes) for row in (public, leader, *sealed))
-                    return right and all(len(row) == parts and max(map(len, row)) < SEEDS for row in (public, *sealed))
-        return False
-
     def _opening(self, reply: Any, who: str) -> dict[str, Any]:
         """What binds a session's proofs: the hash of the key to check with, the challenges, the hash of the cohort."""
         match reply:
             case {"key": key, "challenges": list(challenges), "cohort": digest, **more} if not more:
                 parts, count = [key, digest, *challenges], len(self.parties)
-                if _all(parts, bytes) and {len(part) for part in parts} == {SECRET} and len(challenges) == count:
+                if all_of(parts, bytes) and {len(part) for part in parts} == {SECRET} and len(challenges) == count:
                     return dict(reply)
-        raise _unexpected(who, "the hash of a key, a challenge of each helper, and the hash of the cohort")
+        raise unexpected(who, "the hash of a key, a challenge of each helper, and the hash of the cohort")
 
     def _noise(self, spec: Spec, key: Key, share: Share) -> dict[str, Integers]:
         """One aggregator's noise on each block of the sum, in steps: other noise for another company."""
-        drawn, company = DiscreteGaussianNoise(self.noise), hashlib.sha256(dumps(sorted(share.seen)))
-        key = key.child("noise", company.hexdigest())
+        drawn, company = DiscreteGaussianNoise(self.noise), fingerprint(sorted(share.seen))
+        key = key.child("noise", company.hex())
         each = zip(spec.blocks, self.plan(spec).noise.parts, strict=False)  # no parts without noise
         return {name: drawn.draw(sigma, size, key.child(name)) for name, (size, _, sigma) in each}
 
@@ -361,12 +354,13 @@ class VerifiedSum(Aggregator):
         """Who sees what, and who must be honest for it."""
         one = "that one of the aggregators (the server, the helpers) keeps its shares to itself"
         more = (
-            "; that the reports are those of the clients named, for clients are not authenticated yet; and that enough "
-            "honest clients are in the sum, for who knows all other vectors of a sum knows the last"
+            "; that the clients are real: each signs its reports, and who is a client is said by whoever holds the "
+            "enrolment key; and that enough honest ones are in the sum, for who knows all other vectors of a sum "
+            "knows the last"
         )
         noise = f", with the noise of each aggregator (multiplier {self.noise:g})" if self.noise else ""
         return (
-            # P10, P11
+            # P10, P11, P120
             ("server", f"random shares; the sum{noise}; who took part, and whose proof does not hold", one + more),
             # P10, P82
             (", ".join(self.parties), "random shares; the model, and by its change the mean; who took part, and whose "
@@ -384,41 +378,12 @@ class VerifiedSum(Aggregator):
 
 
 def _promise(secret: bytes, challenges: Sequence[bytes], cohort: Sequence[str]) -> dict[str, Any]:
-    return {
-        "key": hashlib.sha256(secret).digest(),
-        "challenges": list(challenges),
-        "cohort": hashlib.sha256(dumps(list(cohort))).digest(),
-    }
-
-
-def _binding(at: Context, opening: dict[str, Any]) -> bytes:
-    """What every proof and sealed share of a session is bound to; `task` holds plan, session and model."""
-    reply = ("hansa VerifiedSum 1", at.session.task, opening["key"], opening["challenges"], opening["cohort"])
-    return hashlib.sha256(dumps(reply)).digest()
-
-
-def _info(binding: bytes, who: str, nonce: bytes, public: list[bytes], aggregator: int, part: int) -> bytes:
-    return hashlib.sha256(dumps((binding, who, nonce, public, aggregator, part))).digest()
-
-
-def _opened(report: Any, cohort: list[str], key: PrivateKey, binding: bytes, me: int) -> Report:
-    """A report as a helper gets it, with its shares opened, or why they are not."""
-    match report:
-        case (str(who), bytes(nonce), list(public), list(sealed)) if _all(public, bytes) and _all(sealed, bytes):
-            if who not in cohort:
-                return who, nonce, public, f"{who} is not in the cohort"
-            try:
-                boxes = enumerate(sealed)
-                own = [key.open(box, _info(binding, who, nonce, public, me, i)) for i, box in boxes]
-                return who, nonce, public, own
-            except ProtocolError:
-                return who, nonce, public, UNOPENED
-    raise _unexpected("a helper", "reports with a name, a nonce, public shares and sealed shares")
+    return {"key": hashlib.sha256(secret).digest(), "challenges": list(challenges), "cohort": fingerprint(list(cohort))}
 
 
 def _totals(end: Any, share: Share) -> list[bytes]:
     match end:
-        case {"totals": list(totals), "seen": list(seen)} if _all(totals, bytes) and len(totals) == len(share.parts):
+        case {"totals": list(totals), "seen": list(seen)} if all_of(totals, bytes) and len(totals) == len(share.parts):
             if seen == sorted(share.seen):
                 return totals
     raise RoundError(
@@ -439,11 +404,3 @@ def _vector(spec: Spec, parts: Sequence[Claim], sums: Sequence[Integers]) -> Vec
             v[spec.slice(name)] = block * step if real else block.view(np.uint64)
             start += spec.blocks[name]
     return v
-
-
-def _all(values: Any, kind: type) -> bool:
-    return isinstance(values, list) and all(isinstance(value, kind) for value in values)
-
-
-def _unexpected(who: str, wanted: str) -> ProtocolError:
-    return ProtocolError(f"{who} was told something else than {wanted}.", "", "Look at the server's version.")

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import PlanError, number
 from ..models import Drift, Model
-from ..optim import Optimizer, ServerState, Sgd
+from ..optim import Optimizer, ServerState, Sgd, stepped
 from ..spec import Bound, Interval, Vector
 from ..training import MOMENTUM, Training
 from ..transforms import Context
@@ -60,7 +60,10 @@ class Algorithm(Protocol):
         ...
 
     def step(self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context) -> tuple[Vector, ServerState]:
-        """The next model from the mean of `at.n` clients out of `at.population`."""
+        """The next model from the mean of `at.n` clients out of `at.population`.
+
+        Where `at.overwrite`, it may be made in the memory of the mean.
+        """
         ...
 
 
@@ -123,7 +126,7 @@ class FedAvg:
 
     def step(self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context) -> tuple[Vector, ServerState]:
         """The server optimizer's step along the mean update."""
-        x, opt = self.server.step(x, mean["delta"], memo["opt"])
+        x, opt = stepped(self.server, x, mean["delta"], memo["opt"], at.overwrite)
         return x, {**memo, "opt": opt}
 
 
@@ -179,7 +182,10 @@ class Scaffold(FedAvg):
     def step(self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context) -> tuple[Vector, ServerState]:
         """Step x, and move c by the share of the clients that took part."""
         x, memo = super().step(x, memo, mean, at)
-        return x, {**memo, "c": memo["c"] + (at.spec.noise.share or at.n / at.population) * mean["control"]}
+        share = at.spec.noise.share or at.n / at.population
+        c = np.multiply(mean["control"], share, out=mean["control"] if at.overwrite else None)
+        c += memo["c"]
+        return x, {**memo, "c": c}
 
 
 @dataclass(frozen=True)
@@ -233,7 +239,8 @@ class FedNova(FedAvg):
 
     def step(self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context) -> tuple[Vector, ServerState]:
         """The mean τ times the mean normalised update."""
-        return super().step(x, memo, {**mean, "delta": mean["tau"] * mean["delta"]}, at)
+        delta = np.multiply(mean["delta"], mean["tau"], out=mean["delta"] if at.overwrite else None)
+        return super().step(x, memo, {**mean, "delta": delta}, at)
 
 
 def steps_weight(steps: int, training: Training) -> float:
@@ -294,7 +301,9 @@ class FedDyn(FedAvg):
     def step(self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context) -> tuple[Vector, ServerState]:
         """Move h, then x."""
         h = memo["h"] - self.alpha * (at.spec.noise.share or at.n / at.population) * mean["delta"]
-        return x + mean["delta"] - h / self.alpha, {**memo, "h": h}
+        x = np.add(x, mean["delta"], out=mean["delta"] if at.overwrite else None)
+        x -= h / self.alpha
+        return x, {**memo, "h": h}
 
 
 def _plain(name: str, training: Training) -> None:

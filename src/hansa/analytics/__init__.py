@@ -24,7 +24,7 @@ from .. import data as local
 from ..aggregators import Aggregator
 from ..aggregators.verified import VerifiedSum
 from ..algorithms import ClientState, Parts
-from ..errors import DataError, PlanError, PolicyError, RoundError, number
+from ..errors import AppError, DataError, PlanError, PolicyError, RoundError, number
 from ..loops.synchronous import synchronous
 from ..models import Model
 from ..optim import ServerState
@@ -42,8 +42,8 @@ from ..transforms.scale import Weigh
 from .questions import Count, Histogram, Mean, Quantiles, Question, TopK, Variance, column
 
 __all__ = [
-    "Ask", "Count", "Histogram", "Mean", "Quantiles", "Question", "Survey", "TopK", "Variance", "ask", "survey",
-    "surveys",
+    "Ask", "Count", "Histogram", "Mean", "Quantiles", "Question", "Survey", "TopK", "Variance", "ask", "none_asked",
+    "survey",
 ]  # fmt: skip
 
 RECORDS = "records"  # the side value that every survey asks for: how many records count
@@ -101,7 +101,7 @@ class Survey(Model):
             for batch in local.whole(data):
                 values = column(batch, question.column, who)
                 width = 1 if values.ndim == 1 else int(np.prod(values.shape[1:]))
-                if width != self._width(question):
+                if question.side(name, self.most, width) and width != self._width(question):
                     raise DataError(
                         f"{who} has {width} columns, and the question {name!r} is about {self._width(question)}.",
                         "A sum adds like to like.",
@@ -198,21 +198,17 @@ def survey(
     )
 
 
-_made: ContextVar[list[Plan] | None] = ContextVar("surveys that are made while somebody takes note", default=None)
+_silent: ContextVar[bool] = ContextVar("may nobody be asked now?", default=False)
 
 
 @contextmanager
-def surveys() -> Iterator[list[Plan]]:
-    """The surveys that `ask` makes meanwhile, as they come; not those of other threads.
-
-    So `hansa.app.load.load` knows what an app makes clients say beside its plan, whether or not its author says so.
-    """
-    made = list[Plan]()
-    token = _made.set(made)
+def none_asked() -> Iterator[None]:
+    """Let `ask` refuse meanwhile, in this thread: nobody has seen yet what it asks."""
+    token = _silent.set(True)
     try:
-        yield made
+        yield
     finally:
-        _made.reset(token)
+        _silent.reset(token)
 
 
 def ask(
@@ -227,6 +223,12 @@ def ask(
     data: client → records. most: records of one client that count. policies: what each owner allows; PolicyError where
     one is missing, or forbids the survey. more: as `survey` has it.
     """
+    if _silent.get():
+        raise AppError(
+            "ask(…) while an app file is read.",
+            "No site could read such an app: nobody else's data is there, and no owner has read what it asks.",
+            "Write App(first=hansa.survey({…}, most=…), prepare=…), which asks before the first round.",
+        )
     if not data:
         raise DataError("There is nobody to ask.", "A survey is a sum over clients.", "Give data={'north': (X, y), …}.")
     allowed = policies or {}
@@ -240,8 +242,6 @@ def ask(
     plan = survey(questions, most, **{"columns": math.prod(first[1:]), **more})
     for who in data:
         allowed[who].check(plan, str(who))
-    if (made := _made.get()) is not None:
-        made.append(plan)
     (state,) = synchronous(plan, InProcess([Client(who, plan, records, allowed[who]) for who, records in data.items()]))
     asked = plan.model
     assert isinstance(asked, Survey)

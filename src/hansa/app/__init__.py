@@ -1,160 +1,251 @@
-"""App: a plan and the data of all its clients, so that one command can run a federation on one machine."""
+"""App: a plan, where its clients' data is, and what they are asked first: all that one command
+needs to run it.
+"""
 
 from __future__ import annotations
 
-import math
 import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from itertools import chain
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Self
 
 from .. import data as local
-from .. import privacy
-from ..aggregators import Sum
-from ..algorithms import FedAvg
+from ..data import Sites
 from ..data.batches import examples_at_a_glance
+from ..data.sites import prepared
 from ..errors import AppError, DataError, HansaError
-from ..known import own
+from ..explain import Explanation, expression
+from ..loops.buffered import buffered
 from ..loops.channel import Runtime
+from ..loops.journal import Journal
 from ..loops.synchronous import synchronous
+from ..parties.book import Book
 from ..parties.client import Client
 from ..parties.policy import Policy
+from ..parties.population import Population
 from ..plan import Plan
-from ..privacy import add_round, planned_privacy, spent_privacy, stop_at_budget, told, understates
-from ..privacy.ledger import Budget, Ledger, default_delta
+from ..privacy import add_round, spent_privacy, stop_at_budget, told
+from ..privacy.ledger import Budget, default_delta
 from ..rand import Key
 from ..runtimes.inprocess import InProcess, Network
-from ..sample import Everyone
 from ..spec import Vector
 from ..state import State
-from ..transforms.scale import Weigh
+from .checks import check_budget, check_names, check_survey, names_of, policies_of, refuse, strange, unasked
+from .compare import Row, pooled, trained_alone
+from .epsilon import hides_examples, of_examples, said, unknown_past
+from .first import PlanOf, answers_of, check_first, explained, held, keep, plan_of, secret_of
+from .scoring import TestSets, sets_of
 
 if TYPE_CHECKING:
-    from ..store import Round, Run
+    from ..store import Run
 
 
-OUTSIDE = (
-    "Outside ε: these numbers are computed from each client's own examples, without the noise of the sums, and ε does "
-    "not count them. Keep them where the examples are."
-)
 MODULE = "hansa-app:"  # what the modules of loaded app files are called, with the file's name after it
+LOOKED_AT = 100  # clients of a population whose data is checked
 
 Loop = Callable[[Plan, Runtime, State | None, Key | None], Iterator[State]]
 
 
-@dataclass(frozen=True)
-class Row:
-    """A line of the comparison: which data a model was trained on, how many examples, its scores on the test data."""
-
-    name: str
-    examples: int
-    scores: Mapping[str, float]
-    outside: bool = False  # do noise or a budget hide the examples? ε does not count what is told of them here
-
-
 @dataclass(frozen=True, repr=False)
 class App:
-    """What an app file calls `app`: a plan, each client's data by name, and examples that no client has.
+    """What an app file calls `app`: a plan, where each client's data is, and examples that no
+    client has.
 
-    The model is scored on `test` after every round, without noise: its examples are held out, and are those of nobody
-    whom ε protects. `policies` are the owners' vetoes, by client; `network` simulates
-    latency and dropouts; `workers` counts processes, 0 trains in this one. With a `budget` the run ends before a round
-    that could pass it. `surveys`: what clients were asked beside the plan; `load` notes those that the app file makes.
-    Noise grows from a secret that nobody knows, unless a simulation wants noise that repeats and names one:
-    secret=Key.of(7). Then no ε holds against who knows it, and everything that tells ε says so.
+    data: each client's by name, for a simulation; `Sites`, which are read at their clients; or a
+    `Population`, to which the plan and the secret are those of the app. first: a survey that all
+    are asked before round 1, and whose answers are told to all. Then plan may be a function of what
+    it found, and prepare(data, found) makes of each client's data, and of the test data, what
+    models are trained on.
+
+    The model is scored on `test` after every round, without noise: its examples are held out, and
+    are those of nobody whom ε protects. It is one set, or one of each name; or paths, read when
+    they are first needed. `policies` are the owners' vetoes, by client, or one that all have;
+    `network` simulates latency and dropouts; `workers` counts processes, 0 trains in this one. With
+    a `budget` the run ends before a round that could pass it. answer: the survey's state, once it
+    was asked. Noise grows from a secret that nobody knows, unless a simulation wants noise that
+    repeats and names one: secret=Key.of(7). Then no ε holds against who knows it, and everything
+    that tells ε says so.
     """
 
-    plan: Plan
+    plan: Plan | PlanOf
     data: Mapping[str, Any] = field(repr=False)
     test: Any = field(default=None, repr=False)
-    policies: Mapping[str, Policy] = field(default_factory=dict)
+    policies: Mapping[str, Policy] | Policy = field(default_factory=dict)
     network: Network | None = None
     workers: int = 0
     loop: Loop = synchronous  # for FedBuff: functools.partial(buffered, size=…, busy=…)
     budget: Budget | None = None
-    surveys: tuple[Plan, ...] = ()
+    first: Plan | None = None
+    prepare: Callable[[Any, Any], Any] | None = None
+    answer: State | None = field(default=None, repr=False, compare=False)
     secret: Key | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         """How many clients and examples; never what they hold."""
+        if isinstance(self.data, Sites):
+            return f"<{type(self).__name__}: {self.data!r}>"
         data = self.data if isinstance(self.data, Mapping) else {}
-        there = examples_at_a_glance(data.values())
+        there = "" if isinstance(data, Population) else examples_at_a_glance(data.values())
         return f"<{type(self).__name__}: {len(data)} clients{', ' if there else ''}{there}>"
 
     def __post_init__(self) -> None:
-        names = [str(who) for who in self.data] if isinstance(self.data, Mapping) else []
-        odd = [name for name in names if not name.strip() or not name.isprintable()]
-        strangers = [who for who in self.policies if who not in self.data] if isinstance(self.data, Mapping) else []
+        check_first(self.plan, self.first, self.prepare)
+        data, named = self.data, isinstance(self.data, Mapping)
         wrong = [
-            (not isinstance(self.plan, Plan), f"App(plan=…) with a {type(self.plan).__name__}",
-             "`plan` takes a Plan", "plan=hansa.Plan(…)"),
-            (not isinstance(self.data, Mapping), f"App(data=…) with a {type(self.data).__name__}",
+            (not named, f"App(data=…) with a {type(data).__name__}",
              "`data` takes each client's data by the client's name", "data={'north': (X, y), 'south': (X, y)}"),
-            (not self.data, "App(data={})", "a federation is a sum over clients", "data={'north': (X, y), …}"),
-            (len(set(names)) < len(names), "App(data=…) with two clients of one name",
-             "clients are told apart by their names as text", "data={'1': (X, y), '2': (X, y)}"),
-            (bool(odd), f"App(data=…) with a client called {odd[:1]}",
-             "a name is one line of text that can be shown", "data={'north': (X, y), …}"),
-            (isinstance(self.plan, Plan) and len(names) < self.plan.sample.quorum,
-             f"App(data=…) with {len(names)} clients", "every round of its plan needs more: its quorum",
-             f"sample=Everyone(quorum={len(names)})"),
-            (isinstance(self.plan, Plan) and len(names) < self.plan.sample.most,
-             f"App(data=…) with {len(names)} clients", "its plan samples more in every round",
-             f"a sample of size {len(names)}"),
-            (bool(strangers), f"A policy for {', '.join(strangers)}", "no client has that name",
-             f"names among {', '.join(names)}"),
             (not isinstance(self.budget, Budget | None), f"App(budget={self.budget!r})",
              "a budget is ε at δ", "budget=Budget(epsilon=4.0, delta=1e-6)"),
-            (not all(isinstance(one, Plan) for one in self.surveys), "App(surveys=…)",
-             "it lists the plans of surveys", "surveys=(hansa.analytics.survey(…),)"),
             (self.workers < 0, f"App(workers={self.workers})", "it counts processes", "workers=0"),
             (not isinstance(self.secret, Key | None), f"App(secret=…) of type {type(self.secret).__name__}",
              "what hides grows from a Key", "secret=Key.of(7), or leave it out"),
             (bool(self.workers and self.network), f"App(workers={self.workers}, network=…)",
              "only clients in one process live on a simulated clock", "one of the two"),
+            (isinstance(data, Population) and self.policies != {}, "App(policies=…) with a Population",
+             "its clients have one policy, which it holds", "Population(…, allow=Policy(…))"),
+            (isinstance(data, Population) and data.named, "App(data=Population(…, secret=Key.of(…)))",
+             "a simulation names one secret, from which all that hides grows", "App(…, secret=Key.of(7))"),
         ]  # fmt: skip
-        for bad, found, why, instead in wrong:
-            if bad:
-                raise AppError(f"{found} cannot run.", f"{why[0].upper()}{why[1:]}.", f"Write for example {instead}.")
-        for survey in self.surveys:
-            for who, policy in self.policies.items():
-                policy.check(survey, str(who))
-        if self.budget and (missing := planned_privacy(self.plan, len(names)).why or self._strange()):
-            raise AppError(
-                f"App(budget={self.budget!r}) cannot be kept.",
-                f"There is no ε for this plan: {missing}.",
-                "Put Clip(norm=…) and GaussianNoise(…) into its pipe, or leave the budget out.",
-            )
+        refuse(wrong)
+        _ = self.tests
+        if self.population is not None:
+            check_names(self.plan, self.first, data, self.policies)
+        if self.first is not None:
+            check_survey(self.first, data, self.policies)
+        if self.budget is not None:
+            before = said(self.first, self.answer, self.population)
+            check_budget(self.budget, self.plan, before, self.population, self.loop)
+
+    @property
+    def population(self) -> int | None:
+        """How many clients there are; None at a site that has no path of any other."""
+        return None if isinstance(self.data, Sites) and not self.data.there else len(self.data)
 
     @property
     def delta(self) -> float:
         """The δ at which ε is told: the budget's, or the usual one for so many clients."""
-        return self.budget.delta if self.budget else default_delta(len(self.data))
+        return self.budget.delta if self.budget else default_delta(self.population or 1)
 
     @property
     def named(self) -> bool:
         """Does noise grow from a secret that the simulation names?"""
         return self.secret is not None and not self.secret.hides
 
+    @property
+    def known_plan(self) -> Plan:
+        """The plan; AppError where it hangs on what the survey finds, and that has not been asked."""
+        if isinstance(self.plan, Plan):
+            return self.plan
+        raise unasked("The plan of this app is")
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """What the survey found; AppError where it has not been asked."""
+        if self.first is None or self.answer is None:
+            raise unasked("What the survey of this app found is")
+        return answers_of(self.first, self.answer)
+
+    def explain(self) -> Explanation:
+        """What survey and plan ask of a client, in words; no data is read, and nobody is asked."""
+        return explained(self.plan, self.first, self.population, self.delta, self.named)
+
+    def answered(self, run: Run) -> Self:
+        """This app with what its survey found, if the run holds that."""
+        state = held(self.first, run)
+        if state is None or self.answer is None:
+            return self if state is None else self._after(state)
+        if state.x.tobytes() != self.answer.x.tobytes():
+            raise AppError(
+                f"This app has asked its survey, and run {run.id} holds other answers.",
+                "Its data is prepared with what it found itself.",
+                "Resume the run with an app that has asked nobody.",
+            )
+        return self
+
+    def asked(self, run: Run | None = None) -> Self:
+        """This app with what its survey found: as the run holds it, or asked now and kept there.
+
+        An app asks once: what it found then is public, and further runs of it go on with that.
+        """
+        app = self if run is None else self.answered(run)
+        if self.first is None:
+            return self
+        if app.answer is None:
+            app = vars(self).get("_asked", self)
+        state = app.answer
+        if state is None:
+            for problem in self.tests.problems(None):
+                raise problem
+            (state,) = self._survey(secret_of(self.secret, run)).run()
+        if run is not None:
+            keep(self.first, state, run)  # before anything can fail that hangs on it
+        app = self._after(state) if app.answer is None else app
+        if run is not None and not run.digest:
+            run.keep_plan(expression(app.known_plan), app.known_plan.digest, app.known_plan.rounds)
+        vars(self)["_asked"] = app  # and `compare` knows it, too
+        return app
+
+    def _survey(self, secret: Key | None = None) -> Self:
+        """The survey as an app of one round; what hides in it grows from a branch of the secret."""
+        assert self.first is not None
+        branch = secret.child("survey") if secret else self.secret
+        more: dict[str, Any] = {"loop": synchronous, "secret": branch}
+        return replace(self, plan=self.first, first=None, prepare=None, test=None, budget=None, **more)
+
+    def _after(self, state: State) -> Self:
+        """This app, whose survey ended with this state."""
+        assert self.first is not None
+        found = answers_of(self.first, state)
+        return replace(self, plan=plan_of(self.plan, found), answer=state)
+
+    @cached_property
+    def sources(self) -> Mapping[str, Any]:
+        """What each client trains on; with `prepare`, made of its data when the client is asked."""
+        if isinstance(self.data, Population):
+            raise AppError(
+                f"The {len(self.data)} clients of a Population cannot be listed.",
+                "They are made when they are asked, and here all would have to be there.",
+                "Give App(data=…) the data of some of them by name.",
+            )
+        if self.prepare is None:
+            return {str(who): data for who, data in self.data.items()}
+        return {str(who): prepared(data, self.prepare, self.found) for who, data in self.data.items()}
+
+    @cached_property
+    def tests(self) -> TestSets:
+        """What models are scored on, prepared as the clients' data is; read when it is needed."""
+        raw = sets_of(self.test, self.data)
+        if self.prepare is None or self.answer is None:
+            return raw
+        made = {name: prepared(data, self.prepare, self.found) for name, data in raw.sets.items()}
+        return replace(raw, sets=made)
+
     def clients(self, secret: Key | None = None) -> list[Client]:
         """One client for each owner of data; what they hide grows from `secret`, each on a branch of its own."""
         secret = secret or self.secret or Key.fresh()
+        more: dict[str, Any] = {"before": self.first, "secret": secret}
+        allowed = policies_of(self.policies, self.sources)
         return [
-            Client(str(who), self.plan, data, self.policies.get(who, Policy()), secret=secret)
-            for who, data in self.data.items()
+            Client(who, self.known_plan, data, allowed.get(who, Policy()), **more) for who, data in self.sources.items()
         ]
 
-    def runtime(self, secret: Key) -> Any:
+    def parties(self, secret: Key) -> list[Client] | Population:
+        """All clients: a list, or a population of which each is made when it is asked."""
+        if not isinstance(self.data, Population):
+            return self.clients(secret)
+        data = self.data.data
+        if self.prepare is not None:
+            data = partial(prepared_one, data, self.prepare, self.found)
+        return Population(self.known_plan, len(self.data), data, self.data.allow, secret, self.first)
+
+    def runtime(self, secret: Key, book: Book | None = None) -> Any:
         """Where the clients live: in this process, or in `workers` others."""
         if not self.workers:
-            return InProcess(self.clients(secret), self.network, self.plan.seed, secret)
+            return InProcess(self.parties(secret), self.network, self.known_plan.seed, secret, book)
         import cloudpickle
 
         from ..runtimes.processes import Processes
@@ -162,123 +253,113 @@ class App:
         for name, module in list(sys.modules.items()):
             if name.startswith(MODULE):  # a worker cannot import it, so its classes travel with the clients
                 cloudpickle.register_pickle_by_value(module)
-        return Processes(self.clients(secret), self.workers, secret)
+        return Processes(self.parties(secret), self.workers, secret, book)
 
     def score(self, x: Vector) -> dict[str, float]:
-        """The scores of a model on the test data; none without test data."""
-        return {} if self.test is None else self.plan.model.score(x, self.test)
+        """The scores of a model on all test data together; none without test data."""
+        return self.known_plan.model.score(x, self.tests.whole) if self.tests else {}
 
     def run(self, run: Run | None = None, state: State | None = None) -> Iterator[State]:
-        """The rounds that are left after `state`, or after what `run` holds; each is committed before it is yielded.
+        """The rounds, after the survey if there is one; each is committed before it is yielded.
 
-        The metrics of a state are what the clients report; as test_…, the scores on the test data; and the ε spent.
+        The rounds are those that are left after `state`, or after what the run holds. The metrics
+        of a state are what the clients report; as test_…, the scores on the test data; and the ε
+        spent, by survey and rounds together.
         """
-        for problem in self._untestable():
+        yield from self.asked(run)._rounds(run, state)
+
+    def _rounds(self, run: Run | None, state: State | None) -> Iterator[State]:
+        assert isinstance(self.plan, Plan)
+        for problem in self.tests.problems(self.plan.model):
             raise problem
-        secret = self.secret or (Key.fresh() if run is None else run.secret())
+        secret = secret_of(self.secret, run)
         with ExitStack() as stack:
-            runtime = self.runtime(secret)
-            if hasattr(runtime, "close"):
-                stack.callback(runtime.close)
+            loop: Any = self.loop
+            book: Book | None = None
+            if run is not None and under_way(loop):  # what is on its way goes on as well
+                book = stack.enter_context(closing(Book(run.book)))
+                loop = partial(loop, journal=stack.enter_context(closing(Journal(run.journal))))
+            runtime = stack.enter_context(self.runtime(secret, book))
             if run is not None:
                 state = state or run.state()
-                if state and (gone := sorted({*state.participants, *state.excluded} - set(map(str, self.data)))):
+                there = names_of(self.data)
+                if state and (
+                    gone := sorted(who for who in {*state.participants, *state.excluded} if who not in there)
+                ):
                     raise AppError(
                         f"The run {run.id} asked {', '.join(gone)} in its last round, and this app has no such client.",
                         "It would go on as another federation, under the name of the first.",
                         "Resume it with the app file that it began with, or start a new run.",
                     )
-                runtime.load(run.memory())
+                runtime.memory.load(run.memory())
             past, clients = run.history() if run is not None else [], len(self.data)
-            ledger = spent_privacy(self.plan, past, clients)
-            if why := self._strange():
+            before = said(self.first, self.answer, clients)
+            ledger = before.merge(spent_privacy(self.plan, past, clients))
+            if why := strange(self.loop):
                 ledger = ledger.without(why)
             asked = Counter(who for one in past for who in {*one.participants, *one.excluded})
-            if unknown := self._unknown(past, state, ledger):
+            if unknown := unknown_past(past, state, ledger, self.budget):
                 ledger = ledger.without(unknown)
-            states = self.loop(self.plan, runtime, state, secret)
+            states = loop(self.plan, runtime, state, secret)
             if self.budget:
-                states = stop_at_budget(states, self.plan, self.budget, clients, past)
+                states = stop_at_budget(states, self.plan, self.budget, clients, past, before)
             for new in states:
                 ledger = add_round(ledger, self.plan, new, clients)
                 asked.update({*new.participants, *new.excluded})
                 given = told(ledger.guarantee(self.delta))
-                given |= {} if unknown or self._strange() else self._of_examples(asked)
+                given |= {} if unknown or strange(self.loop) else of_examples(self.plan, self._sizes, asked)
                 new = replace(new, metrics={**new.metrics, **given})
                 scores = self.score(new.x)
                 if run is not None:
-                    run.commit(new, runtime.memory([*new.participants, *new.excluded]), scores)
+                    run.commit(new, runtime.memory.learnt(new.counted), scores)
                 tested = {f"test_{name}": value for name, value in scores.items()}
                 yield replace(new, metrics={**new.metrics, **tested})
 
-    def _unknown(self, past: Sequence[Round], state: State | None, ledger: Ledger) -> str:
-        """Why the rounds before are not what the ledger says, if so; AppError where a budget rests on it."""
-        why = "the rounds before the first are not known" if state is not None and state.round > len(past) else ""
-        if past and understates(ledger, past[-1].metrics):
-            why = "the rounds before were told to have given away more: they had another plan, or other clients"
-        if why and self.budget:
-            raise AppError(
-                f"A budget of ε = {self.budget.epsilon:g} cannot be kept in the rounds that are left.",
-                f"{why[0].upper()}{why[1:]}.",
-                "Resume the run that holds them with the app that it began with, or leave the budget out.",
-            )
-        return why
-
-    def _strange(self) -> str:
-        """Why nobody knows what the rounds give away, if so: they are those of a loop that is not hansa's own."""
-        loop = self.loop.func if isinstance(self.loop, partial) else self.loop
-        return "" if own(loop) else f"nobody has stated what the loop {getattr(loop, '__name__', loop)!s} gives away"
-
-    def _of_examples(self, asked: Mapping[str, int]) -> dict[str, float]:
-        """ε of the example that has been told most of, where clients hide single ones: their numbers are known here.
-
-        It tells how many examples a client has. Where noise hides whole clients it hides that too, and nothing is told.
-        """
-        if not self.plan.training.private or self.plan.sum_spec.noise.multiplier:
-            return {}
-        delta = default_delta(max(self._sizes.values()))
-        clients = {(self._sizes[who], times) for who, times in asked.items()}
-        found = [privacy.examples(self.plan, n, times).guarantee(delta) for n, times in clients]
-        return told(max(found, key=lambda one: math.inf if one.epsilon is None else one.epsilon)) if found else {}
-
     @cached_property
     def _sizes(self) -> dict[str, int]:
-        return {str(who): local.count(data) for who, data in self.data.items()}
+        """How many examples each client has, where ε of single ones is told: not beside a survey,
+        or of a population.
+        """
+        if self.first is not None or isinstance(self.data, Population) or not hides_examples(self.known_plan):
+            return {}
+        return {who: local.count(local.loaded(data)) for who, data in self.sources.items()}
 
     def compare(self, state: State) -> Iterator[Row]:
-        """Rows of the comparison on `test`: each client alone, the federation's model, one model on all data.
+        """Rows of the comparison on `test`: each client alone, the federation's model, one model on
+        all data.
 
-        Alone and pooled train the same model on the same examples with as many local epochs as there are in all rounds,
-        by the code that trains the federation: a plan with a single client, and no noise. Each row says whether that is
-        outside the ε of this app.
+        Alone and pooled train the same model on the same examples with as many local epochs as
+        there are in all rounds, by the code that trains the federation: a plan with a single
+        client, and no noise. Each row says whether that is outside the ε of this app. AppError for
+        a population, whose clients are too many to train alone.
         """
-        if self.test is None:
+        app: Self = vars(self).get("_asked", self)
+        plan = app.known_plan
+        if not app.tests:
             raise AppError(
                 "There is nothing to compare on.",
                 "The comparison scores every model on examples that none of them has seen.",
                 "Give App(test=…), or run with --no-compare.",
             )
-        parts, outside = {client.who: client.parts for client in self.clients()}, self.plan.hides
+        parts, outside = {client.who: client.parts for client in app.clients()}, plan.hides
         for who, (train, _, examples) in parts.items():
-            yield Row(f"{who} alone", examples, self._alone(who, train), outside)
+            yield Row(f"{who} alone", examples, app.score(trained_alone(plan, who, train)), outside)
         total, whole = sum(examples for _, _, examples in parts.values()), pooled([part[0] for part in parts.values()])
-        yield Row("federated", total, self.score(state.x), outside)
-        yield Row("all data pooled", total, self._alone("pooled", whole), outside)
-
-    def _alone(self, who: str, data: Any) -> dict[str, float]:
-        training = replace(self.plan.training, validation=0.0, report=False)
-        plan = replace(self.plan, pipe=(Weigh("one"),), training=training, sample=Everyone(), **self._lone())
-        for state in synchronous(plan, InProcess([Client(who, plan, data)])):
-            x = state.x
-        return self.score(x)
-
-    def _lone(self) -> dict[str, Any]:
-        """What trains a single client: no federated algorithm; trees are appended whoever grows them."""
-        return {} if self.plan.model.grows else {"algorithm": FedAvg(), "aggregator": Sum()}
+        yield Row("federated", total, app.score(state.x), outside)
+        yield Row("all data pooled", total, app.score(trained_alone(plan, "pooled", whole)), outside)
 
     def problems(self) -> Iterator[HansaError]:
-        """What keeps each client from taking part, if anything does; and what is wrong with the test data."""
-        for client in self.clients():
+        """What keeps each client from taking part, if anything does; and what is wrong with the
+        test data.
+
+        Before the survey is asked that is what keeps it from being asked. Of a population 100
+        clients are looked at.
+        """
+        if self.first is not None and self.answer is None:
+            yield from self._survey().problems()
+            yield from self.tests.problems(None)
+            return
+        for client in some_of(self.parties(secret_of(self.secret, None))):
             try:
                 client.check()
             except HansaError as error:
@@ -290,30 +371,33 @@ class App:
                     f"It was raised while the data was read, in {at.filename}, line {at.lineno}.",
                     "Mend what reads this client's data, or leave the client out.",
                 )
-        yield from self._untestable()
-
-    def _untestable(self) -> Iterator[HansaError]:
-        try:
-            if self.test is not None:
-                local.check(self.test, "test")
-                self.plan.model.check(self.test, "test")
-        except HansaError as error:
-            yield error
+        yield from self.tests.problems(self.known_plan.model)
 
 
-def pooled(parts: Sequence[Any]) -> Any:
-    """All examples of several clients as one client's: arrays joined in memory; streams one after another, unread."""
-    if any(callable(part) or not hasattr(part, "__getitem__") for part in parts):
-        return lambda: chain.from_iterable(local.whole(part) for part in parts)
-    batches: list[Any] = [batch for part in parts for batch in local.whole(part)]
-    kinds = {tuple(batch) if isinstance(batch, dict) else len(batch) for batch in batches}
-    if len(kinds) != 1:
-        raise DataError(
-            "The clients' data has several forms.", "Only like data can be pooled.", "Run with --no-compare."
-        )
-    if isinstance(batches[0], dict):
-        return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-    return tuple(np.concatenate(columns) for columns in zip(*batches, strict=True))
+def under_way(loop: Loop) -> bool:
+    """Is there more on its way between two states than a round, which can be made again?"""
+    return (loop.func if isinstance(loop, partial) else loop) is buffered
+
+
+def some_of(parties: Sequence[Client] | Population) -> Iterator[Client]:
+    """All clients, or so many of a population, from its first to its last."""
+    if not isinstance(parties, Population):
+        yield from parties
+        return
+    many = looked_at(len(parties))
+    for i in range(many):
+        yield parties[parties.names[i * len(parties) // many]]
+        parties.evict()
+
+
+def looked_at(clients: int) -> int:
+    """Of how many clients of a population the data is checked."""
+    return min(clients, LOOKED_AT)
+
+
+def prepared_one(data: Callable[[int], Any], prepare: Callable[[Any, Any], Any], found: Any, i: int) -> Any:
+    """What one client of a population trains on."""
+    return prepare(local.loaded(data(i)), found)
 
 
 def message(error: BaseException) -> str:

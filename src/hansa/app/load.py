@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 import traceback
-from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
-from ..analytics import surveys
+from ..analytics import none_asked
 from ..errors import AppError, HansaError
 from . import MODULE, App, message
 
@@ -23,7 +22,7 @@ def load(path: str | Path) -> App:
         raise AppError(
             f"There is no file {path}.", "An app is a Python file.", "Name one; `hansa new hospitals DIR` makes one."
         )
-    with surveys() as made:
+    with none_asked():
         module = _module(path)
     app = getattr(module, "app", None)
     if not isinstance(app, App):
@@ -33,9 +32,7 @@ def load(path: str | Path) -> App:
             "A command takes the plan and the data from the App that the file calls `app`.",
             "Write app = hansa.App(plan=…, data={…}, test=…).",
         )
-    noted = {one.digest for one in made}
-    listed = [one for one in app.surveys if one.digest not in noted]
-    return replace(app, surveys=(*listed, *made))  # one that is made twice gives away twice as much
+    return app
 
 
 def _module(path: Path) -> ModuleType:

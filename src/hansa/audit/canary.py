@@ -13,7 +13,7 @@ import numpy as np
 from ..aggregators import RobustRule, Sum
 from ..app import App
 from ..errors import AppError, RoundError
-from ..messages import Reply, Request
+from ..messages import Message, Reply, Request, SessionId
 from ..models import NO_LOCAL, Drift, Local, Model, ModelView, TrainResult
 from ..parties.client import Client
 from ..plan import Plan
@@ -93,7 +93,7 @@ class RecordMean(Transform):
 
     def learn(self, total: Vector, at: Context) -> Vector:
         """The mean."""
-        return total
+        return total.copy()  # what is given may be overwritten later
 
 
 @dataclass(frozen=True)
@@ -116,10 +116,12 @@ class RecordingRuntime(InProcess):
         super().__init__(clients, seed=seed)
         self.said = dict[str, Vector]()
 
-    def send(self, request: Request) -> None:
+    def send(self, message: Message) -> None:
         """Ask that each be heard alone."""
-        self.said = {}
-        super().send(replace(request, fold=False))
+        if isinstance(message, Request):
+            self.said = {}
+            message = replace(message, fold=False)
+        super().send(message)
 
     def receive(self) -> Reply:
         """The next reply; it is noted."""
@@ -167,40 +169,40 @@ class Canaries:
 
 
 def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canaries:
-    """Run the app's plan once, with m more clients that are canaries, and guess which of them took part.
+    """Run the app's plan with m more clients that are canaries, and guess which of them took part.
 
-    Client i of them has a direction uᵢ. A fair coin decides whether it says uᵢ, as long as every clip lets it, or
-    nothing (with a uniform sample, whose ε is about another in its place: −uᵢ). The attacker knows all directions and
-    sees what the plan's ε is stated against: each mean that is published, or each vector where each client adds its
-    own noise. Its score is Σ ⟨mean, uᵢ⟩ over the rounds.
-
-    What the other clients say, but for noise, it knows as well, and takes out.
+    Client i of them has a direction uᵢ. A fair coin decides whether it says uᵢ, as long as every
+    clip lets it, or nothing (with a uniform sample, whose ε is about another in its place: −uᵢ).
+    The attacker knows all directions and sees what the plan's ε is stated against: each mean that
+    is published, or each vector where each client adds its own noise. Its score is Σ ⟨mean, uᵢ⟩
+    over the rounds. What the other clients say, but for noise, it knows as well, and takes out.
 
     (Steinke, Nasr and Jagielski 2023, Alg. 1, white box, with clients as examples)
     """
-    trainable = app.plan.model.trainable
+    app = app.asked()
+    base = app.known_plan
+    trainable = base.model.trainable
     m = min(1000, trainable) if m is None else m
-    if app.plan.model.grows or not 10 <= m <= trainable:
-        found = "that grows" if app.plan.model.grows else f"of {trainable} trained numbers"
+    if base.model.grows or not 10 <= m <= trainable:
+        found = "that grows" if base.model.grows else f"of {trainable} trained numbers"
         raise AppError(
             f"{m} canaries cannot be told apart in a model {found}.",
             "Each has coordinates of its own for all rounds, and fewer than 10 prove nothing.",
             f"Write a number from 10 to {trainable}, or audit another model.",
         )
-    key, population = app.plan.key.child("audit"), len(app.data) + m
+    key, population = base.key.child("audit"), len(app.data) + m
     truth = key.child("coins").rng().random(m) < 0.5
-    swapped = any(release.relation == "uniform" for release in planned_privacy(app.plan, population).secret)
+    swapped = any(release.relation == "uniform" for release in planned_privacy(base, population).secret)
     length = _length(app)
     directions = Directions.of(m, trainable, key.child("directions"))
-    known, noisy = SumOfOthers(), noise_at(app.plan)
+    known, noisy = SumOfOthers(), noise_at(base)
     plan = replace(
-        app.plan,
-        model=CanaryModel(app.plan.model, np.where(truth, length, -length if swapped else 0.0), directions),
-        pipe=(RecordMean(), *app.plan.pipe[:noisy], known, *app.plan.pipe[noisy:]),
-        rounds=min(rounds or app.plan.rounds, app.plan.rounds),
+        base,
+        model=CanaryModel(base.model, np.where(truth, length, -length if swapped else 0.0), directions),
+        pipe=(RecordMean(), *base.pipe[:noisy], known, *base.pipe[noisy:]),
+        rounds=min(rounds or base.rounds, base.rounds),
     )
-    noise = plan.encoded_spec.noise
-    alone = isinstance(plan.aggregator, Sum | RobustRule) and (noise.by == "each" or not noise.multiplier)
+    alone = _each_is_seen(plan)
     secret = app.secret or Key.fresh()
     tap = RecordingRuntime(_clients(app, plan, m, secret), plan.seed)
     scores, past, before = np.zeros(m), list[State](), plan.start()
@@ -216,6 +218,12 @@ def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canar
     promise = spent_privacy(plan, past, population).guarantee(app.delta)
     participants = "each client's vector, as it is sent" if alone else "the mean that each round publishes"
     return Canaries(scores, truth, app.delta, promise, len(past), participants)
+
+
+def _each_is_seen(plan: Plan) -> bool:
+    """Is each client's vector seen by itself, and not a sum or a mean of many?"""
+    noise = plan.encoded_spec.noise
+    return isinstance(plan.aggregator, Sum | RobustRule) and (noise.by == "each" or not noise.multiplier)
 
 
 def _rounds(app: App, plan: Plan, tap: RecordingRuntime, population: int, secret: Key) -> Iterator[State]:
@@ -257,7 +265,7 @@ class RoundView:
 
     def _delta(self, plan: Plan, total: Vector, n: int) -> Vector:
         round, memo = self.before.round, self.before.transforms[: len(plan.pipe)]
-        at = plan.context(round, round, secret=Key.fresh(), population=self.population, memo=memo)
+        at = plan.context(round, SessionId(number=round), secret=Key.fresh(), population=self.population, memo=memo)
         try:
             return np.asarray(plan.decoder(at)(total, n)[0][plan.spec.slice("delta")])
         except RoundError:  # noise outweighs the weights: nothing is learnt of it
@@ -278,7 +286,7 @@ def without_server_noise(plan: Plan) -> Plan:
 
 def _length(app: App) -> float:
     """How far a canary goes: beyond every clip; where there is none, as far as the clients do."""
-    plan = app.plan
+    plan = app.known_plan
     if math.isfinite(plan.encoded_spec.bounds.get("delta", math.inf)):
         return LONG
     x, norms = plan.start().x, list[float]()

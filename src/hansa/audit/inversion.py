@@ -12,9 +12,11 @@ import numpy as np
 from .. import data as local
 from ..aggregators import RobustRule, Sum
 from ..algorithms import FedAvg
-from ..app import App, pooled
+from ..app import App
+from ..app.compare import pooled
 from ..errors import AppError
 from ..loops.synchronous import synchronous
+from ..messages import SessionId
 from ..models import Drift, Model
 from ..models.softmax import Softmax
 from ..parties.client import Client
@@ -74,6 +76,7 @@ def inversion(app: App) -> Inversion:
     weights, the record's label, its least and its largest number; the model is that of the first round, which tells
     most.
     """
+    app = app.asked()
     client = app.clients()[0]
     record = local.take(pooled([client.parts[0]]), [0])
     inputs, y = local.pair(record)
@@ -84,7 +87,7 @@ def inversion(app: App) -> Inversion:
             "Leave out the attack `inversion`.",
         )
     true = np.asarray(inputs[0], np.float64)
-    model, x, attack = app.plan.model, app.plan.start().x, _attack(app.plan.model, true)
+    model, x, attack = app.known_plan.model, app.known_plan.start().x, _attack(app.known_plan.model, true)
     others = [one for one in app.clients() if one.who != client.who]
     found = {name: attack(model, x, -delta, true, y) for name, delta in _seen(app, client, others)}
     if others:
@@ -137,7 +140,7 @@ def _closed(model: Model, x: Vector, g: Vector, true: Vector, y: Vector) -> Vect
 
 def _seen(app: App, client: Client, others: Sequence[Client]) -> list[tuple[str, Vector]]:
     """(who sees it, the update as it is seen), from one record in the clear to what the plan publishes."""
-    plan, whole, secret = app.plan, pooled([client.parts[0]]), app.secret or Key.fresh()
+    plan, whole, secret = app.known_plan, pooled([client.parts[0]]), app.secret or Key.fresh()
     record, rest = local.take(whole, [0]), [local.take(pooled([one.parts[0]]), [0]) for one in others]
     step = Training(learning_rate=plan.training.learning_rate, batch=0, report=False)
     length = _norm(plan, record, step)
@@ -168,7 +171,7 @@ def _norm(plan: Plan, record: Any, step: Training) -> float:
 
 def _planned(app: App, client: Client, others: Sequence[Client]) -> list[tuple[str, Vector]]:
     """What is seen of the client in one round of the plan itself: by its server, and by all who get the model."""
-    plan, n, secret = app.plan, 1 + len(others), app.secret or Key.fresh()
+    plan, n, secret = app.known_plan, 1 + len(others), app.secret or Key.fresh()
     expected = max(plan.sample.quorum, plan.sample.size * n) if plan.sample.by == "poisson" else n
     cohort = [client, *others][: plan.sample.most or round(expected)]
     plan = replace(plan, sample=Everyone(quorum=min(plan.sample.quorum, len(cohort))), rounds=1)
@@ -190,7 +193,7 @@ def _published(plan: Plan, secret: Key, data: Any, who: str | None = None) -> Ve
     tap, before = RecordingRuntime(clients, plan.seed), plan.start()
     state = next(iter(synchronous(plan, tap, secret=secret)))
     if who is not None and who in tap.said:
-        at = plan.context(0, 0, secret=secret, population=len(parties), memo=before.transforms)
+        at = plan.context(0, SessionId(), secret=secret, population=len(parties), memo=before.transforms)
         return np.asarray(plan.decoder(at)(tap.said[who], 1)[0][plan.spec.slice("delta")])
     if state.transforms[0] is None:  # a robust rule takes no sum
         return np.asarray(state.x - before.x)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from .. import data as local
-from ..app import App, pooled
+from ..app import App
+from ..app.compare import pooled
 from ..errors import AppError
 from ..spec import Vector
 from .bounds import area, curve, rate_at
@@ -54,10 +55,11 @@ def membership(app: App, runs: int = 9, records: int = 500, rounds: int | None =
     all records, since few runs say nothing of one. The attacker knows all records but not the coins, and can run the
     plan itself.   (Carlini et al. 2022, Alg. 1, with the global variance of §VI)
     """
+    app = app.asked()
     _possible(app, runs)
     whole = {who: pooled([client.parts[0]]) for client in app.clients() for who in [client.who]}
     counts = {who: local.count(data) for who, data in whole.items()}
-    key = app.plan.key.child("membership")
+    key = app.known_plan.key.child("membership")
     chosen = _chosen(counts, records, key)
     inside, values = list[Vector](), list[Vector]()
     for run in range(runs):
@@ -72,11 +74,11 @@ def membership(app: App, runs: int = 9, records: int = 500, rounds: int | None =
 
 
 def _possible(app: App, runs: int) -> None:
-    lonely = [who for who, data in app.data.items() if local.count(data) < 2]
+    lonely = [who for who, data in app.sources.items() if local.count(local.loaded(data)) < 2]
     wrong = [
         (runs < LEAST_RUNS, f"{runs} runs leave too few shadows.", "Each record must be in some and out of others.",
          "Write 9 runs, say."),
-        ("loss" not in app.plan.model.metrics, f"{app.plan.model!r} tells no loss.",
+        ("loss" not in app.known_plan.model.metrics, f"{app.known_plan.model!r} tells no loss.",
          "The attack reads off it how sure the model is of a record.", "Leave out the attack `membership`."),
         (bool(lonely), f"{', '.join(map(str, lonely[:3]))} has a single record.",
          "The attack runs the plan on half of every client's records.", "Leave out the attack `membership`."),
@@ -100,17 +102,18 @@ def _half(n: int, key: Any) -> Vector:
 
 
 def _trained(app: App, data: dict[str, Any], run: int, rounds: int | None) -> Vector:
-    plan = app.plan
+    plan = app.known_plan
     training = replace(plan.training, validation=0.0)
     plan = replace(plan, training=training, rounds=rounds or plan.rounds, seed=plan.key.child("run", run).seed())
-    for state in replace(app, plan=plan, data=data, test=None, budget=None).run():
+    bare: dict[str, Any] = dict.fromkeys(("test", "budget", "first", "prepare", "answer"))
+    for state in replace(app, plan=plan, data=data, **bare).run():
         x = state.x
     return x
 
 
 def _logit(app: App, x: Vector, record: Any) -> float:
     """φ of one record."""
-    loss = min(max(app.plan.model.score(x, record)["loss"], SURE), -math.log(SURE))
+    loss = min(max(app.known_plan.model.score(x, record)["loss"], SURE), -math.log(SURE))
     return -loss - math.log(-math.expm1(-loss))
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..app import OUTSIDE, App
+from ..app import App
+from ..app.compare import OUTSIDE
 from ..errors import AppError, HansaError, StoreError
 from ..explain import Explanation, Section, expression
 from .canary import Canaries, canaries
@@ -116,6 +117,7 @@ def audit(
     """
     if strange := [name for name in attacks if name not in ATTACKS]:
         raise AppError(f"There is no attack {strange[0]!r}.", f"There is {', '.join(ATTACKS)}.", "Name some of them.")
+    app = app.asked()
     ways: dict[str, Any] = {
         "canary": lambda: canaries(app, m, rounds),
         "membership": lambda: membership(app, rounds=rounds),
@@ -131,7 +133,7 @@ def audit(
         raise AppError(
             "No attack could be made.", " ".join(missing.values()) or "None was named.", "Look at these reasons."
         )
-    return AuditReport(title, expression(app.plan), **found, missing=missing)
+    return AuditReport(title, expression(app.known_plan), **found, missing=missing)
 
 
 def _canary(found: Canaries) -> Section:

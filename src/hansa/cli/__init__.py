@@ -14,8 +14,9 @@ import typer
 
 from .. import __version__
 from ..errors import AppError
-from .options import File, Id, Place, Set, Target, Way, command, commands, usage
-from .target import app_of, budgeted, config_of, kept, resumed, same_plan, settings_of
+from ..plan import Plan
+from .options import Ask, File, Id, Place, Set, Target, Way, command, commands, usage
+from .target import app_of, budgeted, config_of, kept, resumed, same_plan, settings_of, with_plan
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
     from ..app import App
@@ -69,7 +70,10 @@ def _begun(place: Place, way: Way, target: Path | None, settings: Mapping[str, A
     config = config_of(target)
     app = budgeted(app_of(config, settings), way.budget)
     path, how = Path(config.app).resolve(), kept(replace(config, set={**config.set, **settings}))
-    return app, place.open(new=True).new(expression(app.plan), app.plan.digest, str(path), how, app.plan.rounds), path
+    plan, store = app.plan, place.open(new=True)
+    if isinstance(plan, Plan):
+        return app, store.new(expression(plan), plan.digest, str(path), how, plan.rounds), path
+    return app, store.new("not known before the survey is asked", "", str(path), how), path
 
 
 def _resumed(
@@ -88,10 +92,22 @@ def _resumed(
                 "A run has one plan; only the number of rounds can be another.",
                 "Leave it out, or start a new run.",
             )
-    app = budgeted(app_of(resumed(config, stored)), way.budget)
+    app = budgeted(app_of(resumed(config, stored)), way.budget).answered(stored)
+    if not stored.digest or not isinstance(app.plan, Plan):  # it ended before its plan was known
+        more = settings.get("rounds")
+        app = with_plan(app, lambda plan: replace(plan, rounds=more or plan.rounds))
+        return app, store.resume(stored.id), Path(config.app)
     same_plan(app, stored, config.app)
+    rounds = _rounds(app.plan, stored, settings.get("rounds"))
+    app = replace(app, plan=replace(app.plan, rounds=rounds))
+    return app, store.resume(stored.id, rounds), Path(config.app)
+
+
+def _rounds(plan: Plan, stored: Run, wanted: int | None) -> int:
+    """How many rounds a run goes on to."""
     done = len(stored.history())
-    rounds = settings.get("rounds") or max(done, stored.planned or app.plan.rounds)
+    planned = stored.planned or plan.rounds
+    rounds = wanted or max(done, planned)
     if rounds < done:
         with usage():
             raise AppError(
@@ -99,53 +115,79 @@ def _resumed(
                 "--rounds counts from the first round of the run.",
                 f"Write {done + 10}, say, or leave it out.",
             )
-    if app.plan.encoded_spec.noise.kind == "correlated" and rounds != (stored.planned or app.plan.rounds):
+    if plan.encoded_spec.noise.kind == "correlated" and rounds != planned:
         with usage():
             raise AppError(
                 f"Run {stored.id} cannot go on to {rounds} rounds.",
                 "Its noise is one release over all its rounds, and was sized for as many as were planned.",
                 "Leave --rounds out, or start a new run.",
             )
-    app = replace(app, plan=replace(app.plan, rounds=rounds))
-    return app, store.resume(stored.id, rounds), Path(config.app)
+    return rounds
 
 
 @command
-def explain(target: File, set_: Set = None) -> None:
-    """Say in words what the app's plan asks of a client, and who sees what.
+def explain(target: File, set_: Set = None, ask: Ask = False) -> None:
+    """Say in words what the app's survey and plan ask of a client, and who sees what; no data is
+    read.
+
+    Where the plan hangs on what the survey finds, that is said, and --ask asks the survey, of the
+    data that is here.
 
     Example: hansa explain hospitals.py --set 'pipe.1={use = "Clip", norm = 1.0}'
     """
-    from ..explain import explain
     from ..ui.terminal import explanation, out
 
     console = out()
     app = app_of(config_of(target), settings_of(set_))
-    for part in explanation(explain(app.plan, len(app.data), app.delta, app.surveys, app.named)):
+    for part in explanation((app.asked() if ask else app).explain()):
         console.print(part)
 
 
 @command
-def check(target: File, set_: Set = None) -> None:
-    """Build the plan, and look at every client's data and policy, without training; every problem is told.
+def check(target: File, set_: Set = None, ask: Ask = False) -> None:
+    """Build the plan, and look at every client's data and policy, without training; every problem
+    is told.
+
+    What hangs on a survey's answers is looked at with --ask, which asks it, of the data that is
+    here.
 
     Example: hansa check hospitals.py
     """
-    from ..app import OUTSIDE
+    from ..app.compare import OUTSIDE
     from ..explain import asked
     from ..ui.terminal import complain, out, say
 
     app = app_of(config_of(target), settings_of(set_))
+    app = app.asked() if ask else app
     problems = list(app.problems())
-    if problems and app.plan.hides:
+    if problems and isinstance(app.plan, Plan) and app.plan.hides:
         say(OUTSIDE)
     for problem in problems:
         complain(problem)
     if problems:
         raise typer.Exit(1)
-    out().print(f"{target}: the plan holds together, and all {len(app.data)} clients can take part.")
-    for survey in app.surveys:
-        out().print(f"It asks a survey beside it, by {survey.aggregator!r}: {'; '.join(asked(survey))}.")
+    out().print(f"{target}: {_checked(app)}")
+    if app.first is not None:
+        of = f"{app.first.aggregator!r}: {'; '.join(asked(app.first))}"
+        out().print(f"Before its first round it asks a survey, by {of}.")
+
+
+def _checked(app: App) -> str:
+    """What was looked at, and what was not."""
+    from ..app import looked_at
+    from ..parties.population import Population
+
+    clients = f"all {len(app.data)} clients"
+    if isinstance(app.data, Population):
+        clients = f"the {looked_at(len(app.data))} clients that were looked at, of {len(app.data)},"
+    if app.first is None or app.answer is not None:
+        return f"the plan holds together, and {clients} can take part."
+    left = "what clients train on, as it is prepared,"
+    if not isinstance(app.plan, Plan):
+        return f"{clients} can be asked its survey. The plan, and {left} hang on what it finds: --ask looks at them."
+    if app.prepare is None:
+        return f"the plan holds together, and {clients} can be asked its survey. --ask looks at the rest."
+    return f"the plan holds together, and {clients} can be asked its survey. Not {left} which --ask looks at."
 
 
 @command
@@ -202,9 +244,9 @@ def _audited(place: Place, target: str, settings: Mapping[str, Any]) -> tuple[Ap
     if path.suffix in (".py", ".toml") or path.exists():
         return app_of(config_of(path), settings), f"Audit of {path.name}", Path("audit")
     stored = place.open().open(target)
-    app = app_of(resumed(Config(stored.app), stored))
-    same_plan(app, stored, stored.app)
-    return app_of(resumed(Config(stored.app), stored), settings), f"Audit of run {stored.id}", stored.folder
+    same_plan(app_of(resumed(Config(stored.app), stored)).answered(stored), stored, stored.app)
+    app = app_of(resumed(Config(stored.app), stored), settings).answered(stored)
+    return app, f"Audit of run {stored.id}", stored.folder
 
 
 @command
@@ -289,7 +331,10 @@ def export(
         raise AppError(
             f"Run {stored.id} has no round yet.", "Weights are stored with each round.", "Let it run for a round."
         )
-    export(state.x, file, None if raw else app_of(resumed(Config(stored.app), stored)).plan.model)
+    if raw:
+        export(state.x, file)
+    else:
+        export(state.x, file, app_of(resumed(Config(stored.app), stored)).answered(stored).known_plan.model)
     out().print(f"{file}: the weights of run {stored.id} after round {state.round}.")
 
 

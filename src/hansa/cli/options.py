@@ -42,6 +42,9 @@ Target = Annotated[
     typer.Argument(metavar="APP.py|CONFIG.toml", help="An app file, or a run's config; may be left out with --resume."),
 ]
 Id = Annotated[str, typer.Argument(metavar="RUN", help="A run, as `hansa runs` lists it.", show_default=False)]
+Ask = Annotated[
+    bool, typer.Option("--ask", help="Ask the app's survey first, of the data that is here: what it finds is told.")
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AppError, PlanError, StoreError
+from ..plan import Plan
 from .options import usage
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
@@ -48,11 +49,23 @@ def app_of(config: Config, settings: Mapping[str, Any] | None = None) -> App:
 
     app = load(config.app)
     own = Pieces(vars(sys.modules[MODULE + Path(config.app).stem]))
-    plan = config.apply(app.plan, own)
-    with usage():
-        for path, value in (settings or {}).items():
-            plan = set_(plan, path, value, own)
-    return replace(app, plan=plan)
+    app = with_plan(app, lambda plan: config.apply(plan, own))
+
+    def changed(plan: Plan) -> Plan:
+        with usage():
+            for path, value in (settings or {}).items():
+                plan = set_(plan, path, value, own)
+        return plan
+
+    return with_plan(app, changed)
+
+
+def with_plan(app: App, change: Callable[[Plan], Plan]) -> App:
+    """The app with another plan; one that hangs on a survey is changed when it is known."""
+    plan = app.plan
+    if isinstance(plan, Plan):
+        return replace(app, plan=change(plan))
+    return replace(app, plan=lambda found: change(plan(found)))
 
 
 def settings_of(given: list[str] | None) -> dict[str, Any]:
@@ -118,9 +131,10 @@ def same_plan(app: App, stored: Run, path: str) -> None:
     """Raise AppError where the plan of the app at `path` is not the one that the run began with."""
     from ..explain import difference, expression
 
-    if app.plan.digest != stored.digest:
+    plan = app.known_plan
+    if plan.digest != stored.digest:
         raise AppError(
             f"The plan of {path} is not the one that run {stored.id} began with.",
-            difference(stored.plan, expression(app.plan)),
+            difference(stored.plan, expression(plan)),
             "Put the file back as it was, or start a new run.",
         )

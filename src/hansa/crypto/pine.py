@@ -130,6 +130,13 @@ class Pine:
         return (4 * (self.shares - 1) + 3) * self.seed_size
 
     @cached_property
+    def sizes(self) -> vdaf.Sizes:
+        """How large a report is."""
+        n = self.seed_size
+        count = self.encoding.length + sum(proof.length for proof in self._all)
+        return vdaf.Sizes(2 * self.shares * n, count * self.field.size + 2 * n, 4 * n)
+
+    @cached_property
     def domain(self) -> bytes:
         """SHA-256 of all parameters and the context; empty in the draft's own profiles."""
         if not self.profile.bound:
@@ -173,7 +180,7 @@ class Pine:
         key: known to all aggregators, to no client. ProtocolError refuses the report.
         """
         vdaf.check_party(who, self.shares, nonce)
-        vdaf.expect(public, 2 * self.shares * self.seed_size, "A public share")
+        vdaf.expect(public, self.sizes.public, "A public share")
         e, d, seeds = self.encoding, self.dimension, vdaf.cut(public, self.seed_size)
         committed, parts = seeds[: self.shares], seeds[self.shares :]
         x, proofs, blinds = self._open(who, share)
@@ -279,12 +286,11 @@ class Pine:
         """The share of x, that of the proofs, and both blinds, from an input share."""
         n = self.seed_size
         if who:
-            vdaf.expect(share, 4 * n, "A helper's share")
+            vdaf.expect(share, self.sizes.helper, "A helper's share")
             measurement, proofs, *blinds = vdaf.cut(share, n)
             return self._measurement(measurement, who), self._proofs(proofs, who), blinds
-        x, size = self.encoding.length, self.field.size
-        end = (x + sum(proof.length for proof in self._all)) * size
-        vdaf.expect(share, end + 2 * n, "The leader's share")
+        vdaf.expect(share, self.sizes.leader, "The leader's share")
+        x, end = self.encoding.length, len(share) - 2 * n
         v = self.field.decode(memoryview(share)[:end])
         return v[:x], v[x:], vdaf.cut(share[end:], n)
 

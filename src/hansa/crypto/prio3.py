@@ -67,6 +67,13 @@ class Prio3:
         """How the statement is proven."""
         return Proof(self.statement, "values")
 
+    @property
+    def sizes(self) -> vdaf.Sizes:
+        """How large a report is."""
+        shape, blind = self.statement.shape, SEED if self.statement.shape.joint else 0
+        leader = (shape.inputs + self.proofs * self.proof.length) * shape.field.size
+        return vdaf.Sizes(blind * self.shares, leader + blind, SEED + blind)
+
     def shard(self, measurement: Any, nonce: bytes, rand: bytes | None = None) -> tuple[bytes, list[bytes]]:
         """A public share, and an input share for each aggregator.   (draft-irtf-cfrg-vdaf-18, section 7.2.1)
 
@@ -98,7 +105,7 @@ class Prio3:
         vdaf.check_party(who, self.shares, nonce)
         s, field, count = self.statement, self.statement.shape.field, bytes([self.proofs])
         x, proofs, blind = self._open(who, share)
-        vdaf.expect(public, SEED * self.shares if s.shape.joint else 0, "A public share")
+        vdaf.expect(public, self.sizes.public, "A public share")
         parts, part, seed = vdaf.cut(public, SEED), b"", b""
         if s.shape.joint:
             part = parts[who] = self._part(who, blind, x, nonce)
@@ -174,11 +181,11 @@ class Prio3:
         """The share of x, that of the proofs, and the blind, from an input share."""
         s, blind = self.statement, SEED if self.statement.shape.joint else 0
         if who == 0:
-            size = (s.shape.inputs + self.proofs * self.proof.length) * s.shape.field.size
-            vdaf.expect(share, size + blind, "The leader's share")
+            vdaf.expect(share, self.sizes.leader, "The leader's share")
+            size = len(share) - blind
             v = s.shape.field.decode(share[:size])
             return v[: s.shape.inputs], v[s.shape.inputs :], share[size:]
-        vdaf.expect(share, SEED + blind, "A helper's share")
+        vdaf.expect(share, self.sizes.helper, "A helper's share")
         seed = share[:SEED]
         return self._measurement(seed, who), self._proofs(seed, who), share[SEED:]
 

@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field as attribute
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..errors import PlanError, ProtocolError
 from .field import Elements, Field
@@ -35,6 +35,14 @@ class State:
     seed: bytes = attribute(repr=False)
 
 
+class Sizes(NamedTuple):
+    """Bytes of a report's public share, and of the input shares of leader and helpers."""
+
+    public: int
+    leader: int
+    helper: int
+
+
 class Vdaf(Protocol):
     """A sum of measurements, each secret and each proven valid."""
 
@@ -49,6 +57,10 @@ class Vdaf(Protocol):
     @property
     def verify_key_size(self) -> int:
         """How many bytes the key has that aggregators share, and clients do not know."""
+
+    @property
+    def sizes(self) -> Sizes:
+        """How large a report is."""
 
     def shard(self, measurement: Any, nonce: bytes, rand: bytes | None = None) -> tuple[bytes, list[bytes]]:
         """A public share, and an input share for each aggregator.

@@ -11,9 +11,10 @@ targets are called "y." and their name; ({"age": …}, {"price": …}) is the sa
 
 from .batches import Batch, Part, batches, check, count, pair, samplable, whole
 from .partition import dirichlet, iid, natural, quantity, shards, shifted
+from .sites import Sites, Source, loaded
 from .split import Sieve, clients, split, take
 
 __all__ = [
-    "Batch", "Part", "Sieve", "batches", "check", "clients", "count", "dirichlet", "iid", "natural", "pair", "quantity",
-    "samplable", "shards", "shifted", "split", "take", "whole",
+    "Batch", "Part", "Sieve", "Sites", "Source", "batches", "check", "clients", "count", "dirichlet", "iid", "loaded",
+    "natural", "pair", "quantity", "samplable", "shards", "shifted", "split", "take", "whole",
 ]  # fmt: skip

@@ -2,73 +2,135 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any
 
+import numpy as np
+
 from ..aggregators import NO_VECTOR, Sum
 from ..errors import PlanError, RoundError, printable
+from ..messages import Reply, Request, SessionId
 from ..plan import Plan
 from ..rand import Key
 from ..spec import Spec, Vector
 from ..state import State
 from ..sums import Total
 from ..transforms import Decoder, Mean
-from .channel import Runtime, ServerChannel, begin
+from .channel import Runtime, ServerChannel, begin, session_of, settle
 from .checks import LOOK, PATIENCE, _named, check_mistakes, check_roster
+from .journal import Journal
 
 
 def buffered(
-    plan: Plan, runtime: Runtime, state: State | None = None, secret: Key | None = None, size: int = 10, busy: int = 30
+    plan: Plan,
+    runtime: Runtime,
+    state: State | None = None,
+    secret: Key | None = None,
+    size: int = 10,
+    busy: int = 30,
+    journal: Journal | None = None,
 ) -> Iterator[State]:
     """FedBuff: `busy` clients train at any time; the model steps when `size` vectors are in.
 
         x ← x + η_g · (1/K) Σ s(τᵢ) Δᵢ,      s(τ) = 1/√(1 + τ),      τ = rounds since client i got its model
 
-    K = `size` (Nguyen et al. 2022, Alg. 1 and §5). Only Δ is scaled by s. A resumed run asks its clients afresh.
+    K = `size` (Nguyen et al. 2022, Alg. 1 and §5). Only Δ is scaled by s. A resumed run asks its
+    clients afresh; with a `journal` it goes on with what was under way, and hears again what it had
+    heard.
     """
     secret = secret or Key.fresh()
     _bufferable(plan, size, busy)
     check_roster(plan, len(runtime.roster()))
-    state = state or begin(plan, runtime)
-    sessions, roster = count(state.round << 32), runtime.roster()  # never the sessions of an earlier run
-    asked, working = dict[int, int](), set[str]()  # session → round; who trains
-
-    def ask(state: State, session: int) -> None:
-        at = plan.context(state.round, session, secret=secret)
-        who = _idle(roster, working, at.session.repeats.child("sample"))
-        working.add(who)
-        asked[session] = state.round
-        runtime.send(replace(ServerChannel(plan, runtime, state, session, secret).head, bodies={who: None}))
-
+    office = Office(plan, runtime, state, secret, journal)
+    state = office.start(state)
     while state.round < plan.rounds:
         total, participants, excluded, idle = Total(), list[str](), dict[str, str](), 0
+        heard = list[Reply]()
         while total.count < size:
-            while len(working) < min(busy, len(roster)):
-                ask(state, next(sessions))
-            reply = runtime.receive()
-            if reply.session not in asked:
-                continue
-            staleness = state.round - asked.pop(reply.session)
-            working -= set(reply.who)
+            while len(office.working) < min(busy, len(office.roster)):
+                office.ask(state)
+            reply, asked = office.hear(state)
+            heard.append(reply)
             if reply.body is None or not plan.encoded_spec.fits(reply.body):
                 excluded |= dict.fromkeys(reply.who, reply.why or NO_VECTOR)
                 idle += 1
-                if not participants and len(excluded) >= min(size, len(roster)):
+                if not participants and len(excluded) >= min(size, len(office.roster)):
                     check_mistakes(len(excluded), excluded)
-                if idle > PATIENCE * len(roster):
+                if idle > PATIENCE * len(office.roster):
                     raise RoundError(f"None of the last {idle} requests was answered.", _named(excluded), LOOK)
             else:
-                total.add(reply.body * _slower(plan.encoded_spec, staleness))
+                total.add(_slowed(reply.body, plan.encoded_spec, state.round - asked))
                 participants, idle = [*participants, *reply.who], 0
-        more: dict[str, Any] = {"population": len(roster), "memo": state.transforms, "n": size}
-        at = plan.context(state.round, state.round, secret=secret, **more)
+        more: dict[str, Any] = {"population": len(office.roster), "memo": state.transforms, "n": size}
+        at = plan.context(state.round, session_of(secret, number=state.round), secret=secret, **more)
         mean, skipped = _decoded(plan.decoder(at), total)
         for who in participants:
             excluded.pop(who, None)  # asked again, it has answered
         state = plan.absorb(state, mean, sorted(participants), at, excluded=excluded, skipped=skipped)
         yield state
+        for reply in heard:
+            counts = plan.encoded_spec.fits(reply.body) and not state.skipped
+            settle(runtime, journal, reply.session, reply.who if counts else ())
+
+
+class Office:
+    """Who is at work, in which session, on the model of which round; one client in each session."""
+
+    def __init__(self, plan: Plan, runtime: Runtime, state: State | None, secret: Key, journal: Journal | None):
+        self.plan, self.runtime, self.secret, self.journal = plan, runtime, secret, journal
+        self.roster, self.working = runtime.roster(), set[str]()
+        self._asked = dict[SessionId, int]()  # session → round
+        self._heard = deque[Reply]()  # of this round, before a restart
+        afresh = state is not None and journal is None
+        self._epoch = time.time_ns() if afresh else 0  # never the sessions of an earlier start
+        self._numbers = count(state.round << 32 if afresh and state is not None else 0)
+
+    def start(self, state: State | None) -> State:
+        """The first state; of a run that goes on, all that was under way is asked again."""
+        if self.journal is None:
+            return state or begin(self.plan, self.runtime, self.secret)
+        run, done = session_of(self.secret).run, state.round if state else 0
+        past = self.journal.past(run, done)
+        if state is None and not past.any:
+            return begin(self.plan, self.runtime, self.secret)
+        for session, counted in past.settled:
+            settle(self.runtime, self.journal, session, () if state and state.skipped else counted)
+        self._heard, self._numbers = deque(past.heard), count(past.next)
+        for request in past.open:
+            self._send(request)
+        return state or self.plan.start()
+
+    def ask(self, state: State) -> None:
+        """Ask somebody who is not at work."""
+        session = session_of(self.secret, self._epoch, next(self._numbers))
+        at = self.plan.context(state.round, session, secret=self.secret)
+        who = _idle(self.roster, self.working, at.session.repeats.child("sample"))
+        request = replace(ServerChannel(self.plan, self.runtime, state, session).head, bodies={who: None})
+        if self.journal:
+            self.journal.ask(request)
+        self._send(request)
+
+    def _send(self, request: Request) -> None:
+        self.working |= set(request.bodies)
+        self._asked[request.session] = request.round
+        if all(reply.session != request.session for reply in self._heard):
+            self.runtime.send(request)
+
+    def hear(self, state: State) -> tuple[Reply, int]:
+        """The next reply, and the round whose model it is about."""
+        while True:
+            known = bool(self._heard)
+            reply = self._heard.popleft() if known else self.runtime.receive()
+            if reply.session not in self._asked:
+                continue
+            if self.journal and not known:
+                self.journal.write(reply, state.round)
+            self.working -= set(reply.who)
+            return reply, self._asked.pop(reply.session)
 
 
 def _idle(roster: Sequence[str], working: Collection[str], key: Key) -> str:
@@ -78,15 +140,19 @@ def _idle(roster: Sequence[str], working: Collection[str], key: Key) -> str:
     return next(name for name in drawn if name not in working)
 
 
-def _slower(spec: Spec, staleness: int) -> Vector:
-    """s(τ) for Δ, of which the statistics are a part, and 1 for all else."""
-    return spec.spread(dict.fromkeys(("delta", *spec.statistics), (1 + staleness) ** -0.5), 1.0)
+def _slowed(v: Vector, spec: Spec, staleness: int) -> Vector:
+    """v with s(τ)·Δ, of which the statistics are a part."""
+    slowed: Vector = np.array(v, np.float64)
+    for name in {"delta", *spec.statistics} & spec.blocks.keys():
+        slowed[spec.slice(name)] *= (1 + staleness) ** -0.5
+    return slowed
 
 
 def _decoded(decode: Decoder, total: Total) -> tuple[Mean | None, str]:
     """The mean of all that is in a total, or why there is none."""
     try:
-        return decode(total.value(), total.count), ""
+        n = total.count
+        return decode(total.release(), n, overwrite=True), ""
     except RoundError as error:
         return None, printable(str(error))
 

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from ..aggregators import NO_VECTOR
-from ..algorithms import ClientState
+from ..crypto.identity import Member
 from ..errors import printable
-from ..messages import Reply, Request
+from ..messages import Begin, Message, Reply, Request, SessionId, Settle
 from ..plan import Plan
 from ..rand import Key
 from ..state import State
 from ..sums import Total
+from .journal import Journal
+
+UNSAID = "the aggregator left it out"  # why one is excluded of whom nobody gave a reason
 
 
 class Runtime(Protocol):
     """Where clients live. Every client of a request is answered for once: by a reply, or as excluded, with a reason.
 
-    The runtime alone decides who is late: it keeps `Request.deadline`, by a clock of its own, from the sending on.
+    The runtime alone decides who is late: a session has `Request.deadline` seconds, by a clock of
+    the runtime's own, from its first message on. A party that is asked the same again says the
+    same.
     """
 
     @property
@@ -27,39 +33,46 @@ class Runtime(Protocol):
         """Does a party draw from a secret that the simulation names, not from one of its own?"""
         ...
 
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """The public halves of all parties, by name, where the plan's aggregator has helpers."""
+        ...
+
     def roster(self) -> Sequence[str]:
         """Names of all clients, in an order that does not change."""
         ...
 
-    def send(self, request: Request) -> None:
-        """Pass a request on; does not wait."""
+    def send(self, message: Message) -> None:
+        """Pass a request on; or that a run begins, or a session is settled, which nobody answers. Does not wait."""
         ...
 
     def receive(self) -> Reply:
         """The next reply, or that somebody is late; waits until one of the two."""
         ...
 
-    def memory(self, who: Iterable[str]) -> dict[str, ClientState]:
-        """What these clients remember between rounds, where it is anything."""
+    def close(self) -> None:
+        """End what was opened; a runtime is a context manager, too."""
         ...
 
-    def load(self, client_states: Mapping[str, ClientState]) -> None:
-        """Let each client remember this, and those that are not named nothing."""
-        ...
+    def __enter__(self) -> Self: ...
 
-    def rollback(self, session: int, who: Iterable[str]) -> None:
-        """Let these clients remember what they did before the session, for it did not count."""
-        ...
+    def __exit__(self, *exc: object) -> None: ...
 
 
 class ServerChannel:
-    """The server's letterbox for one session: say something to many, wait, hear who answered."""
+    """The server's letterbox for one session: say something to many, wait, hear who answered.
 
-    def __init__(self, plan: Plan, runtime: Runtime, state: State, session: int, secret: Key):
-        self.runtime, self.excluded, self.wire = runtime, dict[str, str](), plan.encoded_spec
+    With a journal, what is heard is written down first, and what it has heard already is heard
+    again.
+    """
+
+    def __init__(self, plan: Plan, runtime: Runtime, state: State, session: SessionId, journal: Journal | None = None):
+        self.runtime, self.excluded, self.encoded = runtime, dict[str, str](), plan.encoded_spec
         self.head = Request(plan.digest, state.round, session, plan.broadcast(state), {}, plan.sample.deadline)
-        self.head = replace(self.head, run=secret.child("name").secret.hex())  # a run is called what its secret says
         self._turns = dict[str, int]()  # how often each was asked
+        self._journal = journal
+        self._heard = deque(journal.heard(session) if journal else ())
+        self._known = {(who, reply.turn) for reply in self._heard for who in reply.who}
         self._early = list[Reply]()  # what nobody waits for yet
 
     def gather(self, bodies: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,20 +81,20 @@ class ServerChannel:
 
     def as_completed(self, bodies: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         """Say something to each of many, and hear who answered what, as it comes; others may be asked meanwhile."""
-        self._send(bodies)
-        yield from ((reply.who[0], reply.body) for reply in self._replies(set(bodies)))
+        turn = self._send(bodies)
+        yield from ((reply.who[0], reply.body) for reply in self._replies(set(bodies), turn))
 
     def sum(self, cohort: Sequence[str]) -> tuple[Total, list[str]]:
         """Ask each for its vector, and hear their exact sum alone, and who is in it."""
-        self._send(dict.fromkeys(cohort), fold=True)
+        turn = self._send(dict.fromkeys(cohort), fold=True)
         total, participants = Total(), list[str]()
-        for reply in self._replies(set(cohort)):
-            if isinstance(reply.body, Total):
+        for reply in self._replies(set(cohort), turn):
+            if isinstance(reply.body, Total) and reply.body.fits(self.encoded):
                 total.merge(reply.body)
-            elif self.wire.fits(reply.body):
+            elif self.encoded.fits(reply.body):
                 total.add(reply.body)
             else:
-                self.exclude(reply.who[0], NO_VECTOR)
+                self.excluded |= dict.fromkeys(reply.who, NO_VECTOR)
                 continue
             participants += reply.who
         return total, sorted(participants)
@@ -90,36 +103,71 @@ class ServerChannel:
         """Leave out one who answered, for a reason."""
         self.excluded[who] = printable(why)
 
-    def _send(self, bodies: Mapping[str, Any], fold: bool = False) -> None:
+    def outcome(self, cohort: Sequence[str], participants: Collection[str]) -> dict[str, str]:
+        """Who was asked and is not in the sum, and why: asked − in the sum."""
+        out = [who for who in dict.fromkeys([*cohort, *self.excluded]) if who not in participants]
+        return {who: self.excluded.get(who, UNSAID) for who in out}
+
+    def _send(self, bodies: Mapping[str, Any], fold: bool = False) -> int:
         turn = max((self._turns.get(who, 0) for who in bodies), default=0)
         self._turns |= dict.fromkeys(bodies, turn + 1)
         broadcast = None if turn else self.head.broadcast  # said once
-        self.runtime.send(replace(self.head, bodies=bodies, fold=fold, turn=turn, broadcast=broadcast))
+        unheard = {who: body for who, body in bodies.items() if (who, turn) not in self._known}
+        if unheard:
+            self.runtime.send(replace(self.head, bodies=unheard, fold=fold, turn=turn, broadcast=broadcast))
+        return turn
 
-    def _replies(self, waiting: set[str]) -> Iterator[Reply]:
+    def _replies(self, waiting: set[str], turn: int) -> Iterator[Reply]:
         while waiting:
-            reply = self._next(waiting)
+            reply = self._next(waiting, turn)
             waiting -= set(reply.who)
             if reply.body is None:
                 self.excluded |= dict.fromkeys(reply.who, reply.why)
             else:
                 yield reply
 
-    def _next(self, waiting: set[str]) -> Reply:
+    def _next(self, waiting: set[str], turn: int) -> Reply:
         """The next reply of one of these; those of others are kept for who waits for them."""
+
+        def awaited(reply: Reply) -> bool:
+            return not reply.who or (reply.turn == turn and bool(waiting & set(reply.who)))
+
         for i, reply in enumerate(self._early):
-            if waiting & set(reply.who):
+            if awaited(reply):
                 return self._early.pop(i)
         while True:
-            reply = self.runtime.receive()
-            if reply.session != self.head.session:
-                continue  # from a round that is over
-            if waiting & set(reply.who) or not reply.who:
+            reply = self._heard.popleft() if self._heard else self._received()
+            if awaited(reply):
                 return reply
             self._early.append(reply)
 
+    def _received(self) -> Reply:
+        """The next reply of this session, written down."""
+        while True:
+            reply = self.runtime.receive()
+            asked = all(self._turns.get(who, 0) > reply.turn for who in reply.who)
+            again = any((who, reply.turn) in self._known for who in reply.who)
+            if reply.session != self.head.session or not asked or again:
+                continue  # from a round that is over, or heard before
+            self._known |= {(who, reply.turn) for who in reply.who}
+            if self._journal and reply.who:
+                self._journal.write(reply)
+            return reply
 
-def begin(plan: Plan, runtime: Runtime) -> State:
+
+def session_of(secret: Key, epoch: int = 0, number: int = 0) -> SessionId:
+    """The name of a session; a run is called what its secret says."""
+    return SessionId(secret.child("name").secret.hex(), epoch, number)
+
+
+def begin(plan: Plan, runtime: Runtime, secret: Key) -> State:
     """The first state of a run, whose clients remember nothing."""
-    runtime.load({})
+    runtime.send(Begin(session_of(secret).run))
     return plan.start()
+
+
+def settle(runtime: Runtime, journal: Journal | None, session: SessionId, counted: tuple[str, ...]) -> None:
+    """A session is over: tell all parties who counts, and cross it out."""
+    runtime.send(Settle(session, counted))
+    if journal:
+        journal.settle(session)

@@ -10,43 +10,52 @@ from ..errors import RoundError, printable
 from ..plan import Plan
 from ..rand import Key
 from ..state import FAILED, State
-from .channel import Runtime, ServerChannel, begin
+from .channel import Runtime, ServerChannel, begin, session_of, settle
 from .checks import check_mistakes, check_roster
+from .journal import Journal
 
 
-def synchronous(plan: Plan, runtime: Runtime, state: State | None = None, secret: Key | None = None) -> Iterator[State]:
-    """Rounds one after another: sample, broadcast, train, encode, aggregate, decode, step.
+def synchronous(
+    plan: Plan, runtime: Runtime, state: State | None = None, secret: Key | None = None, journal: Journal | None = None
+) -> Iterator[State]:
+    """Rounds one after another: sample, broadcast, train, encode, aggregate, decode, step; then settle.
 
-    Without a state it starts from the beginning, and clients from nothing. Who was asked and does not count forgets the
-    round: what clients and server remember (a control variate, its mean) stays in step.
+    Without a state it starts from the beginning, and clients from nothing. A session is settled
+    when the caller asks for the next state, that is, when it has committed this one: what a client
+    that counts has learnt (a control variate) is remembered then, and what others have learnt is
+    not.
 
-    The server's noise, and its sample where ε rests on it, grow from `secret`: a fresh one, unless a simulation names
-    one so that they repeat; then ε does not hold against who knows it. Who resumes a run of noise gives its secret.
+    The server's noise, and its sample where ε rests on it, grow from `secret`: a fresh one, unless
+    a simulation names one so that they repeat; then ε does not hold against who knows it. Who
+    resumes a run of noise gives its secret. With a `journal` a round that was interrupted goes on
+    with what was heard of it.
     """
     secret = secret or Key.fresh()
     check_roster(plan, len(runtime.roster()))
-    state = state or begin(plan, runtime)
+    if state is not None and state.round:
+        last = session_of(secret, number=state.round - 1)
+        settle(runtime, journal, last, state.counted)
+    if state is None:
+        state = plan.start() if journal and journal.heard(session_of(secret)) else begin(plan, runtime, secret)
     named = runtime.named or not secret.hides
     while state.round < plan.rounds:
-        roster = runtime.roster()
-        channel = ServerChannel(plan, runtime, state, session=state.round, secret=secret)
-        fingerprint = channel.head.fingerprint if plan.binds else b""
+        roster, session = runtime.roster(), session_of(secret, number=state.round)
+        channel = ServerChannel(plan, runtime, state, session, journal)
         more: dict[str, Any] = {"population": len(roster), "memo": state.transforms}
-        at = plan.context(
-            state.round, state.round, secret=secret, run=channel.head.run, fingerprint=fingerprint, **more
-        )
+        at = plan.context(state.round, session, secret=secret, task=channel.head.task, **more).enrolled(runtime.members)
         cohort, skipped = plan.cohort(roster, at), ""
         try:
             mean, participants = plan.aggregator.server(channel, cohort, plan.decoder(at))
         except RoundError as error:
             mean, participants, skipped = None, [], printable(str(error))
+        excluded = channel.outcome(cohort, participants)
         # a single attacker, asked alone, could end the run; and its end would tell who was in a secret sample
         if len(cohort) >= plan.sample.quorum and not plan.encoded_spec.hidden:
             check_mistakes(len(cohort), {who: why for who, why in channel.excluded.items() if who in cohort})
-        excluded = dict.fromkeys(cohort, FAILED) | channel.excluded if skipped else channel.excluded
+        if skipped:
+            excluded = dict.fromkeys(cohort, FAILED) | channel.excluded
         state = plan.absorb(
             state, mean, participants, replace(at, n=len(participants)), excluded=excluded, skipped=skipped, named=named
         )
-        if missing := cohort if state.skipped else list(excluded):
-            runtime.rollback(channel.head.session, missing)
         yield state
+        settle(runtime, journal, session, state.counted)

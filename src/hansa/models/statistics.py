@@ -1,4 +1,8 @@
-"""Statistics that travel: which of them cannot be negative."""
+"""Statistics that travel: which of them cannot be negative.
+
+That they are a block of their own, and are averaged, is in `plan.py`; how long they may be, in
+`transforms/scale.py`.
+"""
 
 from __future__ import annotations
 

@@ -2,84 +2,132 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..aggregators import Conversation
-from ..errors import HansaError, Kind, ProtocolError, RestartedError, tell
-from ..messages import Request
+from ..algorithms import ClientState
+from ..crypto.identity import Identity, Member, Role
+from ..errors import HansaError, Kind, PlanError, ProtocolError, RestartedError, tell
+from ..messages import Request, SessionId
 from ..plan import Plan
 from ..rand import Key
 from ..spec import Vector
 from ..transforms import Context
 
 
+@dataclass(frozen=True)
+class Given:
+    """What a party is given with a request, by whoever keeps its memory and its book."""
+
+    state: ClientState = field(default_factory=dict, repr=False)  # what it remembers
+    data: str = ""  # SHA-256 of the data of which it has answered this before, if it has
+    earlier: tuple[Request, ...] = field(default=(), repr=False)  # what it heard in this session in an earlier life
+
+
+NOTHING = Given()
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a party says, SHA-256 of the data that it says it of, and what it has learnt, where that is anything."""
+
+    reply: Any = field(repr=False)
+    data: str = ""
+    learnt: ClientState | None = field(default=None, repr=False)
+
+
 @dataclass(repr=False)
 class Party:
-    """Who is asked: a name, a copy of the plan, a secret, and the conversation that is under way.
+    """Who is asked: a name, a copy of the plan, a secret; a function (request, what it is given) → what it says.
 
-    A conversation is a generator, driven one exchange at a time; the first message of a session ends the one before.
-    What hides grows from the secret: noise, rounding, and the draws of noisy training. It is a fresh one, unless a
-    simulation wants noise that repeats, and names one: secret=Key.of(7). Then ε does not hold against who knows it.
+    A conversation is a generator, driven one exchange at a time; the first message of a session
+    ends the one before. What hides grows from the secret: noise, rounding, and the draws of noisy
+    training. It is a fresh one, unless a simulation wants noise that repeats, and names one:
+    secret=Key.of(7). Then ε does not hold against who knows it.
+
+    Where the plan's aggregator has helpers, parties know each other by keys: each has an
+    `identity`, and the `roster` has the public halves of all, by name. It comes by another way than
+    through the server, which could else put keys of its own in theirs. In a simulation the runtime
+    brings it, and identities grow from secrets.
     """
 
     who: str
     plan: Plan
     secret: Key = field(default_factory=Key.fresh, repr=False, kw_only=True)
+    identity: Identity | None = field(default=None, repr=False, kw_only=True)
+    roster: Mapping[str, Member] = field(default_factory=dict, repr=False, kw_only=True)
+
+    role: ClassVar[Role] = "client"
 
     _reported = ""  # its last words on why it does not take part, which are said once
 
     def __post_init__(self) -> None:
-        self._conversation: tuple[int, Conversation] | None = None
-        self._run: str | None = None  # that is under way
-        self._latest = dict[str, int]()  # run → the last round in which it drew noise
-
-    def _drew(self, run: str) -> int:
-        """The last round in which it drew noise: in this run, or in all, if this one has a new name and never began."""
-        self._run = run if self._run is None else self._run
-        return self._latest.get(run, -1) if run == self._run else max(self._latest.values(), default=-1)
-
-    def _begin_anew(self) -> None:
-        """What was drawn stays drawn, whoever says that a run begins; but a simulation may repeat what it has named."""
-        self._conversation, self._run = None, None
-        if not self.secret.hides:
-            self._latest = {}
+        one = self.identity
+        if one is not None and (one.who, one.role) != (self.who, self.role):
+            raise PlanError(
+                f"{self.who} is given the identity of {one.who}, a {one.role}.",
+                f"What it signs would not be taken for that of the {self.role} {self.who}.",
+                f"Give it its own: Identity.fresh({self.who!r}, {self.role!r}).",
+            )
+        self._conversation: Conversation | None = None
+        self._heard_last: tuple[SessionId, int] | None = None  # of the conversation, and the turn
+        self._learnt: ClientState | None = None  # by the answer under way
 
     def __repr__(self) -> str:
         """Who it is; what it holds is nobody's business."""
         return f"<{type(self).__name__} {self.who}>"
 
+    def enrol(self) -> Member:
+        """The public half of its identity, which grows from its secret if it has none yet."""
+        self.identity = self.identity or Identity.of(self.who, self.role, self.secret)
+        return self.identity.member
+
     def report(self, error: HansaError) -> Kind:
         """Say here why it does not take part, and give the kind of it, which is all that a server hears."""
         if str(error) != self._reported:
             self._reported = str(error)
-            tell(str(error) if self.who in error.found else f"{self.who}: {error}")
+            report(self.who, error)
         return error.kind
 
-    def answer(self, request: Request) -> Any:
-        """The reply to `request.bodies[who]`."""
+    def answer(self, request: Request, given: Given = NOTHING) -> Said:
+        """What it says, and has learnt; an earlier part of the conversation that it has lost is driven again first."""
         if request.plan != self.plan.digest:
             raise ProtocolError(
                 f"{self.who} was asked to take part in plan {request.plan[:8]}… and holds {self.plan.digest[:8]}….",
                 "Server and clients must hold the same plan, or they would not mean the same by a vector.",
                 "Give both the same app, of the same version, and the same minor version of Python.",
             )
-        body, now = request.bodies[self.who], self._conversation
+        if self._heard_last is None or not (request.session, 0) <= self._heard_last < (request.session, request.turn):
+            for question in given.earlier:  # it has lost the conversation, or is ahead of what it has said
+                self.reply(question, given)
+        return self._said(self.reply(request, given))
+
+    def reply(self, request: Request, given: Given) -> Any:
+        """One exchange of the conversation: what it says to `request.bodies[who]`."""
+        body, before = request.bodies[self.who], self._heard_last
+        self._heard_last = request.session, request.turn
         if request.turn == 0:
-            now = self._conversation = request.session, self._converse(request)
-            reply = next(now[1])
-            return reply if body is None else now[1].send(body)
-        if now is None or now[0] != request.session:
+            self._conversation = self._converse(request, given)
+            reply = next(self._conversation)
+            return reply if body is None else self._conversation.send(body)
+        if self._conversation is None or before is None or not (request.session, 0) <= before < self._heard_last:
+            self._conversation = None
             raise RestartedError(
-                f"{self.who} was asked to go on with session {request.session}, and knows nothing of it.",
+                f"{self.who} was asked to go on with session {request.session.number}, and knows nothing of it.",
                 "It was asked for another in between, or started anew.",
             )
         try:
-            return now[1].send(body)
+            return self._conversation.send(body)
         except StopIteration:
-            raise ProtocolError(f"{self.who} has said all that session {request.session} asks of it.") from None
+            raise ProtocolError(f"{self.who} has said all that session {request.session.number} asks of it.") from None
+
+    def _said(self, reply: Any) -> Said:
+        learnt, self._learnt = self._learnt, None
+        return Said(reply, learnt=learnt)
 
     def _heard(self, request: Request) -> tuple[dict[str, Vector], tuple[Any, ...]]:
         """The server's vectors, and what the transforms have learnt; ProtocolError for what this plan does not say."""
@@ -95,10 +143,13 @@ class Party:
         )
 
     def _at(self, request: Request, secret: Key, **more: Any) -> Context:
-        fingerprint = request.fingerprint if self.plan.binds else b""
-        return self.plan.context(
-            request.round, request.session, self.who, secret=secret, run=request.run, fingerprint=fingerprint, **more
-        )
+        at = self.plan.context(request.round, request.session, self.who, secret=secret, task=request.task, **more)
+        return at.enrolled(self.roster, self.identity)
 
-    def _converse(self, request: Request) -> Conversation:
+    def _converse(self, request: Request, given: Given) -> Conversation:
         raise TypeError(f"{type(self).__name__} does not say what it answers")
+
+
+def report(who: str, error: HansaError) -> None:
+    """Say here why a party does not take part."""
+    tell(str(error) if who in error.found else f"{who}: {error}")

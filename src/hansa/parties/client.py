@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from types import MappingProxyType
@@ -13,34 +13,31 @@ from typing import Any
 from .. import data as local
 from ..aggregators import Conversation
 from ..algorithms import ClientState
-from ..codec import dumps
+from ..codec import fingerprint
 from ..data.batches import examples_at_a_glance
 from ..errors import DataError, HansaError, ProtocolError
 from ..messages import Request
 from ..models import ClientModel, Job, TrainResult, Undone
+from ..plan import Plan
 from ..rand import Key
 from ..spec import Vector
 from ..transforms import Context
-from . import Party
+from . import Given, Party, Said
 from .policy import Policy
 
 
 @dataclass(repr=False)
 class Client(Party):
-    """One owner of data: its name, its copy of the plan, its data, its policy, and what it remembers.
+    """One owner of data: its name, its copy of the plan, its data, and its policy.
 
-    `keys` are the public keys of helpers, by name, and come to it by another way than through the server.
+    Data that is a `Source` is read when it is first needed: after the owner's policy has allowed
+    the plan.
     """
 
     data: Any = field(repr=False)  # nor in that of a subclass
     allow: Policy = field(default_factory=Policy)
-    client_state: ClientState = field(default_factory=dict, repr=False)
-    keys: Mapping[str, bytes] = field(default_factory=dict)
+    before: Plan | None = field(default=None, kw_only=True)  # what it was asked first: its ε counts as well
     _done = MappingProxyType[Key, TrainResult]({})  # trainings that the next answer asks for
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._before: tuple[int, ClientState] | None = None  # a session, and what was remembered before it
 
     def __repr__(self) -> str:
         """Who it is, and how many examples it has."""
@@ -53,80 +50,67 @@ class Client(Party):
         _ = self._seen
         share = self.plan.training.validation
         train, held = (
-            local.split(self.data, share, self.plan.key.child("split", self.who)) if share else (self.data, None)
+            local.split(self.examples, share, self.plan.key.child("split", self.who))
+            if share
+            else (self.examples, None)
         )
         return train, held, local.count(train)
+
+    @property
+    def examples(self) -> Any:
+        """Its data, read if it has not been; DataError where its reader fails."""
+        try:
+            return local.loaded(self.data)
+        except DataError as error:
+            if self.who in error.found:
+                raise
+            raise DataError(f"{self.who}: {error.found}", error.why, error.instead) from error
+        except Exception as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> DataError:
+        return DataError(
+            f"{self.who}'s data cannot be read: {type(error).__name__}: {error}",
+            "Its own reader failed before any training.",
+            "Look at the files and the code that this client reads its data with.",
+        )
 
     @cached_property
     def _seen(self) -> int:
         """How many examples there are; all are looked at, once."""
-        self.allow.check(self.plan, self.who)
+        self.allow.check(self.plan, self.who, before=self.before)
+        examples = self.examples
         try:
-            n = local.check(self.data, self.who)
+            n = local.check(examples, self.who)
             if self.plan.training.private:
-                local.samplable(self.data, self.who)
+                local.samplable(examples, self.who)
         except HansaError:
             raise
         except Exception as error:
-            raise DataError(
-                f"{self.who}'s data cannot be read: {type(error).__name__}: {error}",
-                "Its own reader failed before any training.",
-                "Look at the files and the code that this client reads its data with.",
-            ) from error
-        self.allow.check(self.plan, self.who, n)
-        self.plan.model.check(self.data, self.who)
+            raise self._unreadable(error) from error
+        self.allow.check(self.plan, self.who, n, self.before)
+        self.plan.model.check(examples, self.who)
         return n
 
     def check(self) -> None:
         """Raise DataError or PolicyError where this client could not take part."""
         _ = self.parts
 
-    def load(self, memo: ClientState) -> None:
-        """Remember this, and nothing else."""
-        self.client_state, self._before = memo, None
-        self.__dict__.pop("_seen_data", None)
-        self._begin_anew()
-
-    def evict(self) -> ClientState:
-        """What it remembers, which is kept elsewhere from now on; a conversation goes on."""
-        client_state, self.client_state, self._before = self.client_state, {}, None
-        return client_state
-
     def release(self) -> None:
-        """Let go of what can be had again, or is kept elsewhere; a conversation ends."""
-        self.client_state, self._before, self._conversation = {}, None, None
+        """Let go of what can be had again; a conversation ends."""
+        self._conversation = None
         self.__dict__.pop("parts", None)
-        self.__dict__.pop("_seen_data", None)
+        self.__dict__.pop("_data_hash", None)
 
-    def rollback(self, session: int) -> None:
-        """Remember what was remembered before the session, for it did not count."""
-        if self._before is not None and self._before[0] == session:
-            self.client_state, self._before, self._conversation = (
-                self._before[1],
-                None,
-                None,
-            )  # what was told stays told
-
-    def _once(self, run: str, round: int) -> None:
-        """Raise ProtocolError where ε, stated for noise of its own in one training of each round, would be passed."""
-        latest = self._drew(run)
-        if round <= latest:
-            raise ProtocolError(
-                f"{self.who} was asked to train in round {round}, and has trained in round {latest}.",
-                "The noise that it draws itself is sized for one training in each round, one after another.",
-                "Look at the server; or start another run.",
-            )
-        self._latest[run] = round
-
-    def job(self, request: Request) -> Job | None:
+    def job(self, request: Request, given: Given) -> Job | None:
         """What its model will have to train for this request, and has not yet; None for nothing, and for a refusal."""
         plan = self.plan
         try:
             train, _, examples = self.parts
             vectors, memo = self._heard(request)
-            at = self._context(request, examples, memo)
-            model = ClientModel(plan.model, self.client_state.get("model", {}), self._done, now=False)
-            plan.algorithm.client(model, vectors, self.client_state, train, plan.training, plan.training_context(at))
+            at = self._context(request, given.state, examples, memo)
+            model = ClientModel(plan.model, given.state.get("model", {}), self._done, now=False)
+            plan.algorithm.client(model, vectors, given.state, train, plan.training, plan.training_context(at))
         except Undone as asked:
             return asked.job
         except HansaError:  # it will be said where the client answers
@@ -137,57 +121,71 @@ class Client(Party):
         """Take up the result of a training that the next answer will ask for."""
         self._done = MappingProxyType({**self._done, key: result})
 
-    def _context(self, request: Request, examples: int, memo: tuple[Any, ...]) -> Context:
-        return self._at(request, self._secret, keys=self.keys, examples=examples, memo=memo)
+    def _context(self, request: Request, state: ClientState, examples: int, memo: tuple[Any, ...]) -> Context:
+        return self._at(request, self._drawn_from(state), examples=examples, memo=memo)
 
-    @property
-    def _secret(self) -> Key:
+    def _drawn_from(self, state: ClientState) -> Key:
         """Where training is noisy, another secret for other data, and for other things remembered."""
         if not self.plan.training.private:
             return self.secret
-        remembered = hashlib.sha256(dumps(sorted(self.client_state.items())))
-        return self.secret.child("data", self._seen_data).child("memory", remembered.hexdigest())
+        remembered = fingerprint(sorted(state.items())).hex()
+        return self.secret.child("data", self._data_hash).child("memory", remembered)
 
     @cached_property
-    def _seen_data(self) -> str:
+    def _data_hash(self) -> str:
         """SHA-256 of the data."""
-        parts = [hashlib.sha256(dumps(batch)).digest() for batch in local.whole(self.data)]
+        parts = [fingerprint(batch) for batch in local.whole(self.examples)]
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
-    def _converse(self, request: Request) -> Conversation:
+    def _said(self, reply: Any) -> Said:
+        said = super()._said(reply)
+        return replace(said, data=self._data_hash) if self.plan.binds else said
+
+    def _converse(self, request: Request, given: Given) -> Conversation:
         train, held, examples = self.parts
-        (vectors, memo), session, run = self._heard(request), request.session, request.run
-        at = self._context(request, examples, memo)
+        if given.data and given.data != self._data_hash:
+            raise ProtocolError(
+                f"{self.who} was asked again in session {request.session.number}, and its data have changed.",
+                "What it said before and what it would say now would differ by the records that changed.",
+                "Wait for the next round.",
+            )
+        vectors, memo = self._heard(request)
+        at, state = self._context(request, given.state, examples, memo), given.state
 
         def contribute() -> Vector:
-            nonlocal vectors
-            if self.plan.clients_draw:
-                self._once(run, at.round)
-            broadcast, vectors = vectors, {}  # a conversation may rest for many rounds; the model of its round need not
+            nonlocal vectors, state
+            broadcast, vectors = (
+                vectors,
+                {},
+            )  # a conversation may rest for many rounds; the model of its round need not
+            remembered, state = state, {}
             try:
-                v, client_state = self.plan.contribute(broadcast, self.client_state, train, held, at, self._done)
+                v, learnt = self.plan.contribute(broadcast, remembered, train, held, at, self._done)
+                self._learnt = (
+                    learnt if learnt or remembered else None
+                )  # a name beside nothing would tell who was asked
             except Exception as error:
                 error.add_note(f"This happened when {self.who} trained in round {at.round}.")
                 raise
             finally:
                 self._done = Client._done
-            self._before, self.client_state = (session, self.client_state), client_state
             return v
 
         return self.plan.aggregator.client(contribute, self.plan.aggregator_context(at))
 
 
-def together(parties: Iterable[Party], request: Request) -> Iterator[Party]:
+def together(asked: Iterable[tuple[Party, Given]], request: Request) -> Iterator[tuple[Party, Given]]:
     """The parties in their order; where their model trains many at once, each is ready to say what it made of its own.
 
     So many at a time as the model takes. What each says is the same as if it were asked alone.
     """
-    coming = iter(parties)
+    coming = iter(asked)
     for first in coming:
-        model, training = first.plan.model, first.plan.training
+        model, training = first[0].plan.model, first[0].plan.training
         some = [first, *islice(coming, model.cohort - 1)]
-        clients = [one for one in some if isinstance(one, Client)] if model.cohort > 1 and request.turn == 0 else []
-        while jobs := [(client, job) for client in clients if (job := client.job(request)) is not None]:
+        several = model.cohort > 1 and request.turn == 0
+        clients = [(one, given) for one, given in some if isinstance(one, Client)] if several else []
+        while jobs := [(one, job) for one, given in clients if (job := one.job(request, given)) is not None]:
             try:
                 results = model.train_all([job for _, job in jobs], training)
             except DataError:  # whose data it is shows when each trains alone

@@ -2,48 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
 from ..aggregators import Conversation
-from ..algorithms import ClientState
-from ..crypto.keys import PrivateKey
-from ..errors import ProtocolError
+from ..crypto.identity import Role
 from ..messages import Request
-from . import Party
+from . import Given, Party
 
 
 @dataclass(repr=False)
 class Helper(Party):
     """One more aggregator beside the server: it holds shares of what clients say, which alone are random numbers.
 
-    It says one sum in a round of a run, whatever the server asks, and whoever says that the run begins: two over other
-    clients would differ by what single ones say, and noise is sized for one.
+    It takes part in one session of a round, whatever the server asks, and whoever says that the run
+    begins: sums over other clients would differ by what single ones say, and noise is sized for
+    one. That is kept by its book.
 
-    Shares, nonces and proofs of a session are in its memory alone, until the next session's first message reaches it;
-    for its life it keeps its key pair, the secret of its noise and, of each run, the last round that it gave a sum for.
-    Nothing of it is stored on disk.
-
-    Its key pair is made anew each time it starts; clients must learn the public one by another way than through the
-    server, which could else put its own in its place.
+    Shares, nonces and proofs of a session are in its memory, until the next session's first message
+    reaches it; where its book is a file, what it hears and says lies there until the session is
+    settled. For its life it keeps its identity and the secret of its noise.
     """
 
-    key: PrivateKey = field(default_factory=PrivateKey.fresh, repr=False)
+    role: ClassVar[Role] = "helper"
 
-    def load(self, memo: ClientState) -> None:
-        """Start anew, for a run that does; what clients remember is not for it."""
-        self._begin_anew()
-
-    def _converse(self, request: Request) -> Conversation:
+    def _converse(self, request: Request, given: Given) -> Conversation:
         self._heard(request)
-        at = self._at(request, self.secret)
-        there = self.plan.aggregator_context(at)
-        total = yield from self.plan.aggregator.helper(self.plan.sample.quorum, self.key, there)
-        latest = self._drew(request.run)
-        if at.round <= latest:
-            raise ProtocolError(
-                f"{self.who} was asked for a sum in round {at.round}, and has said that of round {latest}.",
-                "Sums of one round over other clients differ by what single clients say, and noise is sized for one.",
-                "Look at the server; or start another run.",
-            )
-        self._latest[request.run] = at.round
-        yield total
+        there = self.plan.aggregator_context(self._at(request, self.secret))
+        yield (yield from self.plan.aggregator.helper(self.plan.sample.quorum, there))

@@ -9,15 +9,15 @@ from .. import privacy
 from ..errors import PlanError, PolicyError, number
 from ..known import own
 from ..plan import Plan
-from ..privacy.ledger import Guarantee, Unit
+from ..privacy.ledger import Guarantee, Ledger, Unit
 
 
 @dataclass(frozen=True)
 class Policy:
     """What a data owner allows; a plan that asks for more is refused by the client itself, whatever the server says.
 
-    It reads the plan. That a server keeps to it (sums over the quorum, draws its noise) no client can see: where that
-    matters, allow only aggregators that enforce it.
+    It reads the plan. That a server keeps to it (sums over the quorum, draws its noise) no client
+    can see: where that matters, allow only aggregators that enforce it.
     """
 
     min_cohort: int = 1  # no plan whose rounds may end with fewer clients
@@ -43,9 +43,13 @@ class Policy:
                 "Write for example Policy(min_cohort=4, aggregators=frozenset({'VerifiedSum'})).",
             )
 
-    def check(self, plan: Plan, who: str, examples: int | None = None) -> None:
-        """Raise PolicyError where the plan asks for more than this of who has so many examples, if that is known."""
-        name, promise = type(plan.aggregator).__name__, self._promise(plan, examples)
+    def check(self, plan: Plan, who: str, examples: int | None = None, before: Plan | None = None) -> None:
+        """Raise PolicyError where the plan asks for more than this of who has so many examples, if
+        that is known.
+
+        before: the survey that was asked first; what it gives away counts with the plan's rounds.
+        """
+        name, promise = type(plan.aggregator).__name__, self._promise(plan, examples, before)
         strange = "" if own(plan.aggregator) else ", which is not hansa's own"
         why = privacy.unstated(plan) if self.min_noise else ""
         wrong = [
@@ -64,7 +68,7 @@ class Policy:
             (bool(plan.reported) and not self.reports, f"reports of {', '.join(plan.reported)}", "no reports"),
             (
                 promise is not None and (promise.epsilon is None or promise.epsilon > self.epsilon),
-                f"{promise}, after {plan.rounds} rounds",
+                f"{promise}, after {'a survey and ' if before else ''}{plan.rounds} rounds",
                 f"at most ε = {self.epsilon:g} at δ = {self.delta:g} for each {self.unit}",
             ),
         ]
@@ -76,12 +80,16 @@ class Policy:
                     "Change the plan, or ask the owner to change the policy.",
                 )
 
-    def _promise(self, plan: Plan, examples: int | None) -> Guarantee | None:
+    def _promise(self, plan: Plan, examples: int | None, before: Plan | None) -> Guarantee | None:
         """What the plan promises; None where no promise is asked for, or examples must be counted first."""
         if math.isinf(self.epsilon):
             return None
         if self.unit == "client":
-            return privacy.planned_privacy(plan).guarantee(self.delta)
-        if examples is None and plan.training.private:
+            ledger = privacy.planned_privacy(plan)
+            first = privacy.planned_privacy(before) if before else Ledger()
+        elif examples is None and plan.training.private:
             return None
-        return privacy.examples(plan, examples or 0).guarantee(self.delta)
+        else:
+            ledger = privacy.examples(plan, examples or 0)
+            first = privacy.examples(before, examples or 0) if before else Ledger(unit="example")
+        return first.merge(ledger).guarantee(self.delta)

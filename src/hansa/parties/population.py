@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, overload
 
-from ..algorithms import ClientState
+from ..crypto.identity import Identity, Member, Roster
+from ..crypto.keys import SigningKey
+from ..data import Source
 from ..errors import PlanError, number
 from ..plan import Plan
 from ..rand import Key
@@ -49,14 +52,24 @@ class Names(Sequence[str]):
 
 
 class Population(Mapping[str, Client]):
-    """`size` clients of a plan; client i has the examples data(i), read or made each time that it is asked.
+    """`size` clients of a plan; client i has the examples data(i), read or made each time that it
+    is asked.
 
-    Only those of the present session are in memory, and what clients remember between rounds, where it is anything.
-    What they hide grows from `secret`, or from a fresh one; each has a branch of its own.
+    That happens at the client, after its owner's policy `allow`. before: the survey that all were
+    asked first.
+
+    Only those of the present session are in memory. What they hide grows from `secret`, or from a
+    fresh one; each has a branch of its own.
     """
 
     def __init__(
-        self, plan: Plan, size: int, data: Callable[[int], Any], allow: Policy | None = None, secret: Key | None = None
+        self,
+        plan: Plan,
+        size: int,
+        data: Callable[[int], Any],
+        allow: Policy | None = None,
+        secret: Key | None = None,
+        before: Plan | None = None,
     ):
         if not number(size, whole=True) or size < 1 or not callable(data):
             raise PlanError(
@@ -64,12 +77,11 @@ class Population(Mapping[str, Client]):
                 "`size` counts them, and `data` is a function of their number that gives the examples of one.",
                 "Write for example Population(plan, 1_000_000, data=lambda i: load(i)).",
             )
-        self.plan, self.names, self.data, self.allow = plan, Names(int(size)), data, allow or Policy()
+        self.plan, self.names, self.data, self.allow = (plan, Names(int(size)), data, allow or Policy())
         self.secret = secret or Key.fresh()
-        self._keys: Mapping[str, bytes] = {}
+        self.before = before
+        self.roster: Mapping[str, Member] = {}
         self._awake = dict[str, Client]()
-        self._client_states: dict[str, ClientState] = {}
-        self._drawn = dict[str, tuple[str | None, dict[str, int]]]()  # who → its run, and where it drew noise
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {len(self)} clients>"
@@ -84,9 +96,11 @@ class Population(Mapping[str, Client]):
         if who not in self._awake:
             if who not in self.names:
                 raise KeyError(who)
-            data, client_state = self.data(self.names.index(who)), self._client_states.get(who, {})
-            client = Client(who, self.plan, data, self.allow, client_state, self._keys, secret=self.secret)
-            client._run, client._latest = self._drawn.get(who, (None, {}))
+            data = Source(partial(self.data, self.names.index(who)))
+            known: dict[str, Any] = {"before": self.before, "secret": self.secret, "roster": self.roster}
+            client = Client(who, self.plan, data, self.allow, **known)
+            if self.roster:
+                client.enrol()
             self._awake[who] = client
         return self._awake[who]
 
@@ -96,42 +110,38 @@ class Population(Mapping[str, Client]):
         return not self.secret.hides
 
     def evict(self) -> None:
-        """Let all clients go; what they remember is kept."""
-        for who, client in self._awake.items():
-            self._client_states[who] = client.client_state
-            if not client.client_state:
-                del self._client_states[who]
-        self._sleep()
-
-    def _sleep(self) -> None:
-        drew = ((who, (one._run, one._latest)) for who, one in self._awake.items() if one._latest)
-        self._drawn.update(drew)
+        """Let all clients go."""
         self._awake = {}
 
-    def introduce(self, keys: Mapping[str, bytes]) -> None:
-        """Give all clients the public keys of helpers."""
+    def introduce(self, helpers: Mapping[str, Member]) -> None:
+        """Let clients and helpers know each other."""
         self.evict()
-        self._keys = keys
+        self.roster = PopulationRoster(self.names, self.secret, helpers)
 
-    def memory(self, who: Iterable[str]) -> dict[str, ClientState]:
-        """What these remember between rounds, where it is anything."""
-        client_state = {
-            name: self._awake[name].client_state if name in self._awake else self._client_states.get(name, {})
-            for name in who
-        }
-        return {name: memo for name, memo in client_state.items() if memo}
 
-    def load(self, client_states: Mapping[str, ClientState]) -> None:
-        """Let each remember this, and those that are not named nothing."""
-        self._sleep()
-        self._client_states = {who: memo for who, memo in client_states.items() if memo and who in self.names}
-        self._drawn = {} if self.named else {who: (None, latest) for who, (_, latest) in self._drawn.items()}
+class PopulationRoster(Mapping[str, Member]):
+    """The members of a population, each computed from its secret when it is asked for; and helpers.
 
-    def rollback(self, session: int, who: Iterable[str]) -> None:
-        """Let these remember what they did before the session, for it did not count."""
-        for name in who:
-            if name in self._awake:
-                self._awake[name].rollback(session)
+    Nobody has signed it, for nobody makes a list of a million; and who has it has the keys of all.
+    So it is for simulations alone, where one process has all secrets anyway.
+    """
+
+    def __init__(self, names: Names, secret: Key, helpers: Mapping[str, Member]):
+        self._names, self._secret, self._helpers = names, secret, helpers
+
+    def __getitem__(self, who: str) -> Member:
+        if who in self._helpers:
+            return self._helpers[who]
+        if who not in self._names:
+            raise KeyError(who)
+        return Identity.of(who, "client", self._secret).member
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._names
+        yield from self._helpers
+
+    def __len__(self) -> int:
+        return len(self._names) + len(self._helpers)
 
 
 class Listed(dict[str, Client]):
@@ -165,6 +175,7 @@ class Listed(dict[str, Client]):
             )
         super().__init__((client.who, client) for client in ordered)
         self.plan, self.names = ordered[0].plan, tuple(self)
+        self.roster: Mapping[str, Member] = {}
 
     @property
     def named(self) -> bool:
@@ -177,24 +188,12 @@ class Listed(dict[str, Client]):
     def evict(self) -> None:
         """All stay where they are."""
 
-    def introduce(self, keys: Mapping[str, bytes]) -> None:
-        """Give all clients the public keys of helpers."""
+    def introduce(self, helpers: Mapping[str, Member]) -> None:
+        """Let clients and helpers know each other; the roster is signed by a key of the moment."""
+        members = {who: client.enrol() for who, client in self.items()}
+        self.roster = Roster.signed({**members, **helpers}, 1, SigningKey.fresh())
         for client in self.values():
-            client.keys = {**client.keys, **keys}
-
-    def memory(self, who: Iterable[str]) -> dict[str, ClientState]:
-        """What these remember between rounds, where it is anything."""
-        return {name: self[name].client_state for name in who if self[name].client_state}
-
-    def load(self, client_states: Mapping[str, ClientState]) -> None:
-        """Let each remember this, and those that are not named nothing."""
-        for name, client in self.items():
-            client.load(client_states.get(name, {}))
-
-    def rollback(self, session: int, who: Iterable[str]) -> None:
-        """Let these remember what they did before the session, for it did not count."""
-        for name in who:
-            self[name].rollback(session)
+            client.roster = self.roster
 
 
 Clients = Population | Listed

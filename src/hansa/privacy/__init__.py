@@ -172,27 +172,36 @@ def understates(ledger: Ledger, metrics: Mapping[str, float]) -> bool:
 
 
 def stop_at_budget(
-    states: Iterator[State], plan: Plan, budget: Budget, population: int | None = None, past: Iterable[Happened] = ()
+    states: Iterator[State],
+    plan: Plan,
+    budget: Budget,
+    population: int | None = None,
+    past: Iterable[Happened] = (),
+    before: Ledger | None = None,
 ) -> Iterator[State]:
-    """The states of a loop, as long as the next round cannot pass the budget; a round that could is never begun.
+    """The states of a loop, as long as the next round cannot pass the budget; a round that could is
+    never begun.
 
         for state in within(synchronous(plan, runtime), plan, Budget(4.0, 1e-6), len(clients)): …
 
-    `past` are the rounds before. A round that fewer joined than its noise by all needs counts with the noise it had.
-    PlanError where nothing bounds what a round gives away.
+    `past` are the rounds before, and `before` is what was given away beside them, as by a survey. A
+    round that fewer joined than its noise by all needs counts with the noise it had. PlanError
+    where nothing bounds what a round gives away.
     """
-    past = list(past)
-    ledger, done = spent_privacy(plan, past, population), max((happened.round for happened in past), default=0)
+    past, before = list(past), before or Ledger()
+    done = max((happened.round for happened in past), default=0)
+    ledger = before.merge(spent_privacy(plan, past, population))
     if why := ledger.why or planned_privacy(plan, population).guarantee(budget.delta).why:
         raise PlanError(
             f"A budget of ε = {budget.epsilon:g} cannot be kept.",
             f"There is no ε for this plan: {why}.",
             "Mend that, or leave the budget out.",
         )
-    if not budget.allows(first := _next(Ledger(), plan, budget, done, population)):
+    if not budget.allows(first := _next(before, plan, budget, done, population)):
+        alone = "One round alone" if before == Ledger() else "One round, after what was asked before it,"
         raise PlanError(
             f"Not one round fits into a budget of ε = {budget.epsilon:g}.",
-            f"One round alone gives {first.guarantee(budget.delta)}.",
+            f"{alone} gives {first.guarantee(budget.delta)}.",
             "Add noise (`hansa calibrate` says how much), or allow a larger ε.",
         )
     while budget.allows(_next(ledger, plan, budget, done, population)):
@@ -266,7 +275,8 @@ def _next(ledger: Ledger, plan: Plan, budget: Budget, done: int, population: int
     if (noise := _correlated(plan)) and done < plan.rounds:
         latest = done - _apart(plan, population)
         last = {
-            who: max(r for one in own if one.rounds for r in one.rounds.taken) for who, own in ledger.clients.items()
+            who: max((r for one in own if one.rounds for r in one.rounds.taken), default=-math.inf)
+            for who, own in ledger.clients.items()
         }
         may = [who for who, r in last.items() if r <= latest]
         return ledger.plus(_taken(noise, plan, done), who=[*may, "somebody new"])

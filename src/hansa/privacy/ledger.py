@@ -67,6 +67,16 @@ class Ledger:
         added = {name: _and(self.clients.get(name, {}), release, times) for name in who}
         return replace(self, clients={**self.clients, **added})
 
+    def merge(self, other: Ledger) -> Ledger:
+        """This ledger and another of the same unit, as one: what both have given away adds up."""
+        total = replace(self, why=self.why or other.why, named=self.named or other.named)
+        for release, times in other.secret.items():
+            total = total.plus(release, times)
+        for who, own in other.clients.items():
+            for release, times in own.items():
+                total = total.plus(release, times, [who])
+        return total
+
     def without(self, why: str) -> Ledger:
         """This ledger with something in it that nothing bounds."""
         return replace(self, why=self.why or why)

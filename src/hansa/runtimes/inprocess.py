@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from ..aggregators import NO_VECTOR
-from ..algorithms import ClientState
+from ..crypto.identity import Member
 from ..errors import HansaError, Kind, PlanError, number
-from ..messages import Reply, Request
-from ..parties import Party
+from ..messages import Begin, Message, Reply, Request, SessionId, Settle
+from ..parties import Given, Party, Said, report
+from ..parties.book import Book
 from ..parties.client import Client, together
 from ..parties.helper import Helper
+from ..parties.memory import Memory
 from ..parties.population import Clients, Population, gathered
 from ..rand import Key
 from ..spec import Spec
@@ -23,24 +25,27 @@ from ..sums import Total
 from .allocator import keep
 
 Why = Kind | Literal[""]
-Said = tuple[str, Any, Why]  # who, its reply or None, why not
+Answer = tuple[str, Any, Why]  # who, its reply or None, why not
 
 
 @dataclass(frozen=True)
 class Network:
-    """A simulated network: replies take Exp(`latency`) virtual seconds, and a share of them is lost.
+    """A simulated network: replies take Exp(`latency`) virtual seconds, and a share of them is lost (`drop`).
 
-    A fixed share of the clients, the `stragglers`, is slower by the factor `slowdown`.
+    A share of the clients of a session is gone for the rest of it from a random message on
+    (`vanish`); half of them from the first, a quarter from the second, and so on. A fixed share,
+    the `stragglers`, is slower by the factor `slowdown`.
     """
 
     latency: float = 0.0
     drop: float = 0.0
     stragglers: float = 0.0
     slowdown: float = 10.0
+    vanish: float = 0.0
 
     def __post_init__(self) -> None:
-        numbers = all(map(number, (self.latency, self.drop, self.stragglers, self.slowdown)))
-        shares = numbers and 0 <= self.drop < 1 and 0 <= self.stragglers <= 1
+        numbers = all(map(number, (self.latency, self.drop, self.stragglers, self.slowdown, self.vanish)))
+        shares = numbers and 0 <= self.drop < 1 and 0 <= self.vanish < 1 and 0 <= self.stragglers <= 1
         if not shares or not 0 <= self.latency < math.inf or not 1 <= self.slowdown < math.inf:
             raise PlanError(
                 f"{self!r} cannot be simulated.",
@@ -50,18 +55,26 @@ class Network:
 
     def fate(self, who: str, request: Request, key: Key) -> tuple[float, bool]:
         """How long the reply of `who` takes, and whether it is lost; equal for equal keys."""
-        if not (self.latency or self.drop):
+        if not (self.latency or self.drop or self.vanish):
             return 0.0, False
-        rng = key.child(request.session, request.turn, who).rng()
+        here = key.child(request.session.number, request.turn, who).rng()
         slow = self.stragglers and key.child("straggler", who).rng().random() < self.stragglers
-        return rng.exponential(self.latency) * (self.slowdown if slow else 1.0), rng.random() < self.drop
+        takes, dropped = (here.exponential(self.latency) * (self.slowdown if slow else 1.0), here.random() < self.drop)
+        return takes, dropped or request.turn >= self._gone(who, request, key)
+
+    def _gone(self, who: str, request: Request, key: Key) -> float:
+        """The turn from which `who` says nothing any more."""
+        if not self.vanish:
+            return math.inf
+        rng = key.child("vanish", request.session.number, who).rng()
+        return rng.geometric(0.5) - 1 if rng.random() < self.vanish else math.inf
 
 
 class InProcess:
     """All clients in this process; latency, dropouts and stragglers are simulated, and repeat for equal `seed`s.
 
-    So are the helpers that the plan's aggregator asks for; they answer at once, and their noise grows from `secret`,
-    or from a fresh one of each.
+    So are the helpers that the plan's aggregator asks for; they answer at once, and their noise
+    grows from `secret`, or from a fresh one of each.
     """
 
     def __init__(
@@ -70,37 +83,56 @@ class InProcess:
         network: Network | None = None,
         seed: int = 0,
         secret: Key | None = None,
+        book: Book | None = None,
     ):
         keep()
         self.clients = gathered(clients)
         self.helpers = helpers(self.clients, secret)
         self.named = self.clients.named or (secret is not None and not secret.hides)
+        self.memory = Memory(self.clients.plan, self.named, book)
         self.network, self.key = network or Network(), Key.of(seed).child("network")
         self.now = 0.0
+        self._deadlines = Deadlines()
         self._events: list[tuple[float, bool, int, Request, tuple[str, ...], Why]] = []
         self._order = count()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
     def roster(self) -> Sequence[str]:
         """Names of all clients, sorted."""
         return self.clients.names
 
-    def send(self, request: Request) -> None:
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """The public halves of all parties, by name, where helpers must know them."""
+        return self.clients.roster
+
+    def send(self, message: Message) -> None:
         """Decide at once, by the virtual clock, who will answer and when."""
-        if request.turn == 0:
+        if not isinstance(message, Request):
+            self.memory.hear(message)
+            self._deadlines.hear(message)
+            return
+        if message.turn == 0:
             self.clients.evict()
-        answering, end = [], self.now
-        for who in request.bodies:
-            takes, dropped = (0.0, False) if who in self.helpers else self.network.fate(who, request, self.key)
-            when, late = self.now + min(takes, request.deadline), takes > request.deadline
+        end = self._deadlines.of(message, self.now)
+        answering, last = [], self.now
+        for who in message.bodies:
+            takes, dropped = (0.0, False) if who in self.helpers else self.network.fate(who, message, self.key)
+            when, late = max(self.now, min(self.now + takes, end)), self.now + takes > end
             if dropped or late:
-                self._push(when, request, (who,), "absent" if dropped else "late")
-            elif request.fold:
+                self._push(when, message, (who,), "absent" if dropped else "late")
+            elif message.fold:
                 answering.append(who)
-                end = max(end, when)
+                last = max(last, when)
             else:
-                self._push(when, request, (who,), "")
+                self._push(when, message, (who,), "")
         if answering:
-            self._push(end, request, tuple(answering), "")
+            self._push(last, message, tuple(answering), "")
 
     def _push(self, when: float, request: Request, who: tuple[str, ...], why: Why) -> None:
         after = who[0] not in self.helpers  # else many clients' replies would wait for one helper's
@@ -110,67 +142,114 @@ class InProcess:
         """Let the earliest reply arrive; its client trains now."""
         self.now, _, _, request, who, why = heapq.heappop(self._events)
         if why:
-            return Reply(request.session, request.round, who, None, why)
+            return Reply.to(request, who, None, why)
         if request.fold:
-            asked = together((self.clients[name] for name in who), request)
-            reply = ((client.who, *answer(client, request)) for client in asked)
-            total, there, excluded = fold(reply, self.clients.plan.encoded_spec)
+            total, there, excluded = fold(self._answers(who, request), self.clients.plan.encoded_spec)
             for name, reason in excluded.items():
                 self._push(self.now, request, (name,), reason)
-            return Reply(request.session, request.round, there, total if there else None)
-        body, why = answer(self.helpers.get(who[0]) or self.clients[who[0]], request)
-        return Reply(request.session, request.round, who, body, why)
+            return Reply.to(request, there, total if there else None)
+        ((_, body, why),) = self._answers(who, request)
+        return Reply.to(request, who, body, why)
 
-    def memory(self, who: Iterable[str]) -> dict[str, ClientState]:
-        """What these clients remember between rounds."""
-        return self.clients.memory(who)
+    def _answers(self, names: Sequence[str], request: Request) -> Iterator[Answer]:
+        """What these say, those that train together at a time; each writes it down first."""
+        refused = list[Answer]()
 
-    def load(self, client_states: Mapping[str, ClientState]) -> None:
-        """Let each client remember this, and those that are not named nothing."""
-        self.clients.load(client_states)
-        for helper in self.helpers.values():
-            helper.load({})
+        def asked() -> Iterator[tuple[Party, Given]]:
+            for who in names:
+                given, why = given_to(self.memory, who, request)
+                if isinstance(given, Given):
+                    yield self.helpers.get(who) or self.clients[who], given
+                else:
+                    refused.append((who, given, why))
 
-    def rollback(self, session: int, who: Iterable[str]) -> None:
-        """Let these clients remember what they did before the session, for it did not count."""
-        self.clients.rollback(session, who)
+        for party, given in together(asked(), request):
+            said, why = answer(party, request, given)
+            yield (party.who, None if said is None else self.memory.keep(party.who, request, said), why)
+        yield from refused
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def given_to(memory: Memory, who: str, request: Request) -> tuple[Given | Any, Why]:
+    """What a party is given with a request; or what it has said to it before, or None and the kind of why not."""
+    try:
+        given = memory.ask(who, request)
+    except HansaError as error:
+        report(who, error)
+        return None, error.kind
+    return (given, "") if isinstance(given, Given) else (given.reply, "")
 
 
 def helpers(clients: Clients, secret: Key | None) -> dict[str, Helper]:
-    """The helpers that the clients' plan asks for, by name; every client is given their public keys."""
+    """The helpers that the clients' plan asks for; they and the clients know each other."""
     found = {who: Helper(who, clients.plan, secret=secret or Key.fresh()) for who in clients.plan.aggregator.parties}
-    introduce(clients, {who: one.key.public for who, one in found.items()})
+    introduce(clients, {who: one.enrol() for who, one in found.items()})
+    for helper in found.values():
+        helper.roster = clients.roster
     return found
 
 
-def introduce(clients: Clients, keys: Mapping[str, bytes]) -> None:
-    """Give clients the public keys of helpers; PlanError for a helper named like a client."""
-    if twice := [name for name in keys if name in clients.names]:
+def introduce(clients: Clients, helpers: Mapping[str, Member]) -> None:
+    """Let clients and helpers know each other; PlanError for a helper named like a client."""
+    if twice := [name for name in helpers if name in clients.names]:
         raise PlanError(
             f"A client and a helper are called {twice[0]!r}.", "Replies are told apart by name.", "Rename one."
         )
-    if keys:
-        clients.introduce(keys)
+    if helpers:
+        clients.introduce(helpers)
 
 
-def answer(client: Party, request: Request) -> tuple[Any, Why]:
-    """A party's reply, or None and the kind of why not, whose words stay here; a bug of its code passes, and ends all.
+def kept(memory: Memory, reply: Reply, request: Request, said: Mapping[str, Said]) -> Reply:
+    """A reply from elsewhere, once it is written down what each party said and has learnt."""
+    if reply.body is None or not said:
+        return reply
+    if request.fold:
+        for who in reply.who:
+            memory.keep(who, request, said[who])
+        return reply
+    (who,) = reply.who
+    return replace(reply, body=memory.keep(who, request, replace(said[who], reply=reply.body)))
 
-    Any error but hansa's own is one. In a simulation the developer sees where it came from.
+
+def answer(party: Party, request: Request, given: Given) -> tuple[Said | None, Why]:
+    """What a party says, or None and the kind of why not, whose words stay here.
+
+    Any error but hansa's own is a bug of its code, and ends all. In a simulation the developer sees
+    where it came from.
     """
     try:
-        return client.answer(request), ""
+        return party.answer(request, given), ""
     except HansaError as error:
-        return None, client.report(error)
+        return None, party.report(error)
 
 
-def fold(reply: Iterable[Said], encoded: Spec) -> tuple[Total, tuple[str, ...], dict[str, Kind]]:
+def fold(answers: Iterable[Answer], encoded: Spec) -> tuple[Total, tuple[str, ...], dict[str, Kind]]:
     """The exact sum of what clients say, who is in it, and who is not and why."""
     total, there, excluded = Total(), list[str](), dict[str, Kind]()
-    for who, body, why in reply:
+    for who, body, why in answers:
         if body is None or not encoded.fits(body):
             excluded[who] = why or NO_VECTOR
         else:
             total.add(body)
             there.append(who)
     return total, tuple(there), excluded
+
+
+class Deadlines:
+    """Until when each session goes on: from its first message on, by the clock of the runtime."""
+
+    def __init__(self) -> None:
+        self._ends: dict[SessionId, float] = {}
+
+    def of(self, request: Request, now: float) -> float:
+        """The end of the request's session."""
+        return self._ends.setdefault(request.session, now + request.deadline)
+
+    def hear(self, message: Begin | Settle) -> None:
+        """Forget a session that is over, and all where a run begins."""
+        if isinstance(message, Begin):
+            self._ends = {}
+        else:
+            self._ends.pop(message.session, None)

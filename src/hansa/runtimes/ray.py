@@ -1,6 +1,7 @@
 """RayCluster: clients in Ray actors on many machines; each sums its own clients, and what a lost one did is done anew.
 
-What clients remember stays with the caller and travels with each request, so that it is lost with no machine.
+What clients remember stays with the caller and travels with each request, so that it is lost with
+no machine.
 """
 
 from __future__ import annotations
@@ -12,15 +13,18 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
-from ..algorithms import ClientState
+from ..crypto.identity import Member
 from ..errors import Kind, LeftOut, PlanError, tell
-from ..messages import Reply, Request
+from ..messages import Message, Reply, Request
+from ..parties import Given, Said
+from ..parties.book import Book
 from ..parties.client import Client
+from ..parties.memory import Memory
 from ..parties.population import Listed
 from ..rand import Key
-from .inprocess import answer, helpers
+from .inprocess import Answer, Deadlines, answer, given_to, helpers, kept
 from .processes.worker import answers
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a library does not phone home for its user
@@ -40,45 +44,50 @@ Asked = tuple[int, Request, float]  # actor, request, until when
 
 
 class Actor:
-    """Some clients on one machine, each with its memory of the moment."""
+    """Some clients on one machine."""
 
     def __init__(self, clients: list[Client]):
         self.clients = {client.who: client for client in clients}
 
     def answer(
-        self, request: Request, broadcast: Any, client_states: Mapping[str, ClientState]
-    ) -> tuple[list[Reply], dict[str, ClientState], list[str]]:
-        """The replies to a request, what those asked remember now, and their own words on why they are left out."""
-        if request.turn == 0:
-            for who in request.bodies:
-                self.clients[who].client_state = client_states.get(who, {})
+        self, request: Request, broadcast: Any, given: Mapping[str, Given]
+    ) -> tuple[list[Reply], dict[str, Said], list[str]]:
+        """The replies to a request, what those asked have learnt, and their own words on why they are left out."""
         asked, until = replace(request, broadcast=broadcast), time.monotonic() + request.deadline
         names = (who for who in request.bodies if time.monotonic() < until)  # the rest is given up as late
-        vector = ((who, *answer(self.clients[who], asked)) for who in names)
+        learnt = dict[str, Said]()
         encoded = next(iter(self.clients.values())).plan.encoded_spec
         with warnings.catch_warnings(record=True) as received:  # what is said here nobody sees
             warnings.simplefilter("always", LeftOut)
-            replies = [reply for some in answers(vector, asked, encoded) for reply in some]
-        client_state = {who: self.clients[who].client_state for who in request.bodies}
+            said = (self._said(who, asked, given[who], learnt) for who in names)
+            replies = [reply for some in answers(said, asked, encoded) for reply in some]
         words = [str(one.message) for one in received if one.category is LeftOut]
-        return replies, {who: memo for who, memo in client_state.items() if memo}, words
+        return replies, learnt, words
 
-    def start(self) -> None:
-        """Begin anew: no client remembers anything."""
-        for client in self.clients.values():
-            client.load({})
+    def _said(self, who: str, request: Request, given: Given, learnt: dict[str, Said]) -> Answer:
+        said, why = answer(self.clients[who], request, given)
+        if said is None:
+            return who, None, why
+        learnt[who] = replace(said, reply=None)
+        return who, said.reply, why
 
 
 class RayCluster:
     """Clients in `workers` actors of a Ray cluster; the same bytes as in one process, whatever their number.
 
-    `address` joins a cluster ("auto", or ray://head:10001); without one, Ray is started on this machine, with a CPU for
-    each worker. When an actor or its machine is lost, Ray starts it elsewhere, and what it had been asked is asked
-    again; only a client in the middle of a longer conversation is lost for the round. Helpers live with the caller.
+    `address` joins a cluster ("auto", or ray://head:10001); without one, Ray is started on this
+    machine, with a CPU for each worker. When an actor or its machine is lost, Ray starts it
+    elsewhere, and what it had been asked is asked again; only a client in the middle of a longer
+    conversation is lost for the round. Helpers live with the caller.
     """
 
     def __init__(
-        self, clients: Iterable[Client], workers: int = 2, address: str | None = None, secret: Key | None = None
+        self,
+        clients: Iterable[Client],
+        workers: int = 2,
+        address: str | None = None,
+        secret: Key | None = None,
+        book: Book | None = None,
     ):
         if not isinstance(workers, int) or workers < 1:
             raise PlanError(
@@ -103,40 +112,58 @@ class RayCluster:
         kind = ray.remote(max_restarts=-1, max_task_retries=ATTEMPTS, num_cpus=1)(Actor)
         self._names = [self._clients.names[i::count] for i in range(count)]
         self._actors: list[Any] = [kind.remote([self._clients[who] for who in names]) for names in self._names]
-        self._client_states: dict[str, ClientState] = {}
-        self._before: dict[str, tuple[int, ClientState]] = {}  # a session, and what was remembered before it
+        self.memory = Memory(self._clients.plan, self.named, book)
+        self._deadlines = Deadlines()
         self._asked: dict[Any, Asked] = {}  # by the call that will answer
-        self._ready: deque[Reply] = deque()
+        self._ready: deque[tuple[Reply, Request, Mapping[str, Said]]] = deque()
 
     def roster(self) -> Sequence[str]:
         """Names of all clients, sorted."""
         return self._clients.names
 
-    def send(self, request: Request) -> None:
-        """Give each actor the part of the request that concerns its clients; the model goes once to each machine."""
-        until, broadcast = time.monotonic() + request.deadline, ray.put(request.broadcast)
-        for who, helper in self.helpers.items():
-            if who in request.bodies:
-                body, why = answer(helper, request)
-                self._ready.append(Reply(request.session, request.round, (who,), body, why))
-        for i, names in enumerate(self._names):
-            if own := {who: request.bodies[who] for who in names if who in request.bodies}:
-                self._ask(i, replace(request, bodies=own, broadcast=None), broadcast, until)
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """The public halves of all parties, by name, where helpers must know them."""
+        return self._clients.roster
 
-    def _ask(self, i: int, request: Request, broadcast: Any, until: float) -> None:
-        client_states = {who: self._client_states[who] for who in request.bodies if who in self._client_states}
+    def send(self, message: Message) -> None:
+        """Give each actor the part of the request that concerns its clients; the model goes once to each machine."""
+        if not isinstance(message, Request):
+            self.memory.hear(message)
+            self._deadlines.hear(message)
+            return
+        until, broadcast = self._deadlines.of(message, time.monotonic()), ray.put(message.broadcast)
+        given = dict[str, Given]()
+        for who in message.bodies:
+            one, why = given_to(self.memory, who, message)
+            if isinstance(one, Given):
+                given[who] = one
+            else:
+                self._ready.append((Reply.to(message, (who,), one, why), message, {}))
+        for who, helper in self.helpers.items():
+            if who in given:
+                said, why = answer(helper, message, given[who])
+                reply = Reply.to(message, (who,), said and said.reply, why)
+                self._ready.append((reply, message, {who: said} if said else {}))
+        for i, names in enumerate(self._names):
+            if own := {who: message.bodies[who] for who in names if who in given}:
+                self._ask(i, replace(message, bodies=own, broadcast=None), given, broadcast, until)
+
+    def _ask(self, i: int, request: Request, given: dict[str, Given], broadcast: Any, until: float) -> None:
         again = 0 if request.turn else ATTEMPTS  # a conversation is lost with its actor
-        call = self._actors[i].answer.options(max_task_retries=again).remote(request, broadcast, client_states)
-        self._asked[call] = i, request, until
+        left = replace(request, deadline=until - time.monotonic())
+        call = self._actors[i].answer.options(max_task_retries=again)
+        own = {who: given[who] for who in request.bodies}
+        self._asked[call.remote(left, broadcast, own)] = i, request, until
 
     def receive(self) -> Reply:
-        """The next reply; clients that pass the deadline are lost as late."""
+        """The next reply, written down before it is given; clients that pass the deadline are lost as late."""
         while not self._ready:
             now, until = time.monotonic(), min(end for *_, end in self._asked.values())
             done, _ = ray.wait(list(self._asked), timeout=None if math.isinf(until) else max(0.0, until - now))
             for call in done or [call for call, asked in self._asked.items() if asked[-1] <= time.monotonic()]:
                 self._take(call, late=not done)
-        return self._ready.popleft()
+        return kept(self.memory, *self._ready.popleft())
 
     def _take(self, call: Any, late: bool) -> None:
         i, request, _ = self._asked.pop(call)
@@ -144,7 +171,7 @@ class RayCluster:
             self._lose(request, "late")
             return
         try:
-            replies, client_states, words = ray.get(call)
+            replies, said, words = ray.get(call)
         except RayTaskError as error:
             raise RuntimeError(f"A client's code failed in actor {i}:\n{error}") from None
         except RayActorError as error:
@@ -156,37 +183,20 @@ class RayCluster:
                 "  Its machine may run out of memory.\n"
                 "  Use fewer workers or smaller data, and resume the run."
             ) from error
-        for who in request.bodies if request.turn == 0 else ():
-            self._before[who] = request.session, self._client_states.get(who, {})
-        self._client_states |= client_states
         for text in words:
             tell(text)
-        self._ready += replies
+        self._ready += [(reply, request, said) for reply in replies]
         if missing := request.bodies.keys() - {who for reply in replies for who in reply.who}:
             self._lose(replace(request, bodies=dict.fromkeys(missing)), "late")
 
     def _lose(self, request: Request, why: Kind) -> None:
-        self._ready.append(Reply(request.session, request.round, tuple(sorted(request.bodies)), None, why))
+        self._ready.append((Reply.to(request, tuple(sorted(request.bodies)), None, why), request, {}))
 
-    def memory(self, who: Iterable[str]) -> dict[str, ClientState]:
-        """What these clients remember between rounds."""
-        return {name: self._client_states[name] for name in who if name in self._client_states}
+    def __enter__(self) -> Self:
+        return self
 
-    def load(self, client_states: Mapping[str, ClientState]) -> None:
-        """Let each client remember this, and those that are not named nothing."""
-        self._client_states, self._before = {who: memo for who, memo in client_states.items() if memo}, {}
-        for actor in self._actors:
-            actor.start.remote()  # calls of an actor are done in order
-        for helper in self.helpers.values():
-            helper.load({})
-
-    def rollback(self, session: int, who: Iterable[str]) -> None:
-        """Let these clients remember what they did before the session, for it did not count."""
-        for name in who:
-            before, memo = self._before.get(name, (-1, {}))
-            if before == session:
-                self._client_states.pop(name, None)
-                self._client_states |= {name: memo} if memo else {}
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """End the actors, and Ray where it was started here."""

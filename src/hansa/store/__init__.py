@@ -6,9 +6,9 @@ does not count, and a file whose SHA-256 is not the recorded one is refused. So 
 run ends with the bytes of one that was never interrupted.
 
     run = store.new(repr(plan), plan.digest, "hospitals.py", {}, plan.rounds)      # or store.resume("20261019-0815")
-    runtime.load(run.memory())                                        # of clients with the secret run.secret()
+    runtime.memory.load(run.memory())                                 # of clients with the secret run.secret()
     for state in synchronous(plan, runtime, run.state(), run.secret()):
-        run.commit(state, runtime.memory([*state.participants, *state.excluded]), model.score(state.x, test))
+        run.commit(state, runtime.memory.learnt(state.counted), model.score(state.x, test))
     run.finish("done")
 """
 
@@ -179,6 +179,7 @@ class Run:
         self.planned: int | None = row["planned"]
         self.started: datetime = row["started"]
         self.folder = store.folder / self.id
+        self.book, self.journal = self.folder / "book", self.folder / "journal"  # of rounds that overlap
         self.database = store.database
         self._held: IO[str] | None = None
         self._clock = time.perf_counter()
@@ -219,11 +220,11 @@ class Run:
     ) -> None:
         """Make a round count: its state, the memories of the clients that it changed, and the scores of its model.
 
-        Those are the clients that were asked, seen or lost: one that answered and was left out has changed as well.
+        Those are the clients that count in it.
         Where ε rests on nobody knowing who took part, that is not kept.
         """
         self.hold()
-        state = replace(state, participants=(), excluded={}) if state.hidden else state
+        state = _kept(state)
         with self.database.read() as c:
             done = self._done(c)
         if state.round != done + 1:
@@ -256,18 +257,46 @@ class Run:
         for name in stale:
             files.discard(self.folder / name)
 
+    def keep_survey(self, asked: str, state: State) -> None:
+        """Keep how the survey with the digest `asked` ended, so that nobody is asked again."""
+        self.hold()
+        state = _kept(state)
+        value = {f.name: getattr(state, f.name) for f in fields(State)}
+        written = self._write("survey", 0, {"asked": asked, "state": value})
+        files.settle(self.folder)
+        with self.database.write() as c:
+            c.execute(insert(db.files), [written])
+
+    def keep_plan(self, plan_text: str, digest: str, rounds: int) -> None:
+        """Keep the plan of a run that began before it was known."""
+        self.hold()
+        self.plan, self.digest, self.planned = plan_text, digest, rounds
+        known = {"plan": plan_text, "digest": digest, "planned": rounds}
+        with self.database.write() as c:
+            c.execute(update(db.runs).where(db.runs.c.id == self.id).values(known))
+
+    def survey(self) -> tuple[str, State | None]:
+        """The digest of the survey that this run began with, and how it ended; none where it began
+        without.
+        """
+        of = db.files.c
+        with self.database.read() as c:
+            row = c.execute(select(db.files).where(of.run == self.id, of.kind == "survey")).one_or_none()
+        if row is None:
+            return "", None
+        found = self._read(row.name, row.sha256, "Put it back from a backup, or start a new run.")
+        return found["asked"], self._state(row.name, found["state"])
+
     def _write(self, kind: str, number: int, value: dict[str, Any]) -> dict[str, Any]:
         """One new file, and its row."""
         value = {name: dict(v) if isinstance(v, Mapping) else v for name, v in value.items()}
         try:
-            data = wire.dumps(value)
+            frames = wire.frames(value)
         except ProtocolError as error:
             raise StoreError(
                 f"The {kind} of round {number} cannot be kept: {error.found}", error.why, error.instead
             ) from None
-        sha256 = files.fingerprint(data)
-        name = files.NAME.format(round=number, kind=kind, sha256=sha256)
-        files.write(self.folder / name, data)
+        name, sha256 = files.add(self.folder, number, kind, frames)
         return {"run": self.id, "name": name, "kind": kind, "round": number, "sha256": sha256}
 
     def _old_states(self, c: Connection, last: int) -> list[str]:
@@ -303,17 +332,17 @@ class Run:
             )
         others = _either(f"`run.state({number})`" for number in kept if number != round)
         instead = f"Put it back from a backup, or start a new run{f'; {others} can still be read' if others else ''}."
-        found = self._read(kept[round].name, kept[round].sha256, instead)
-        try:
-            state = State(**found)
-        except TypeError as error:
-            why = f"{error}: another version of hansa wrote it."
-            raise StoreError(
-                f"{kept[round].name} holds another kind of state.", why, "Go on with that version."
-            ) from None
+        state = self._state(kept[round].name, self._read(kept[round].name, kept[round].sha256, instead))
         if state.round != round:
             raise self._damaged(f"{kept[round].name} holds the state of round {state.round}, not of round {round}")
         return state
+
+    def _state(self, name: str, found: Mapping[str, Any]) -> State:
+        try:
+            return State(**found)
+        except TypeError as error:
+            why = f"{error}: another version of hansa wrote it."
+            raise StoreError(f"{name} holds another kind of state.", why, "Go on with that version.") from None
 
     def memory(self) -> dict[str, ClientState]:
         """What each client remembers after the last committed round."""
@@ -337,7 +366,7 @@ class Run:
     def _read(self, name: str, sha256: str, instead: str) -> dict[str, Any]:
         path = self.folder / name
         try:
-            found: dict[str, Any] = wire.loads(files.read(path, sha256, instead))
+            found: dict[str, Any] = wire.read(files.read(path, sha256, instead))
         except ProtocolError as error:
             raise StoreError(f"{path} cannot be understood: {error.found}", error.why, instead) from None
         return found
@@ -361,6 +390,8 @@ class Run:
         """Say how the run ended ("done", "stopped", "failed"), and let other processes go on with it."""
         self.hold()
         if status == "done":
+            for left in (*self.folder.glob("book*"), *self.folder.glob("journal*")):
+                left.unlink(missing_ok=True)
             files.forget(self.folder / SECRET)  # first, for what is killed in between is resumed, and ends anew
         with self.database.write() as c:
             c.execute(update(db.runs).where(db.runs.c.id == self.id).values(status=status))
@@ -380,8 +411,13 @@ def export(x: Vector, path: str | Path, model: Model | None = None) -> None:
     """
     tensors = {"x": x} if model is None else model.tensors(x)
     data = safetensors.save({name: np.array(tensor, order="C") for name, tensor in tensors.items()})
-    files.write(Path(path), data)
+    files.write(Path(path), [data])
     files.settle(Path(path).parent)
+
+
+def _kept(state: State) -> State:
+    """What may be kept of a state: not who took part, where ε rests on nobody knowing that."""
+    return replace(state, participants=(), excluded={}) if state.hidden else state
 
 
 def _round(row: Any) -> Round:

@@ -10,16 +10,19 @@ import socket
 import sys
 import time
 import weakref
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from ..codec import Frame
 from ..errors import StoreError
 
 NAME = "{round:06d}-{kind}-{sha256:.12}.safetensors"  # never the same for two contents
+PART = "{round:06d}-{kind}.part"  # while its SHA-256 is not known yet
 LENGTH = 32  # bytes of a secret
-OURS = re.compile(r"\d{6,}-(state|memory)-[0-9a-f]{12}\.safetensors(\.part)?")
+LARGEST = 2**16  # bytes of a file that holds one
+OURS = re.compile(r"\d{6,}-(state|memory|survey)(-[0-9a-f]{12}\.safetensors|\.part)")
 
 if sys.platform == "win32":
     import msvcrt
@@ -35,25 +38,46 @@ else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def fingerprint(data: bytes) -> str:
-    """SHA-256, in hex."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def write(path: Path, data: bytes) -> None:
-    """Put `data` at `path`; a crash leaves all of it there, or what was there before."""
+def write(path: Path, frames: Iterable[Frame]) -> None:
+    """Put bytes at `path`; a crash leaves all of them there, or what was there before."""
     part = path.with_name(path.name + ".part")
-    try:
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    with _whole(part):
+        _put(part, frames)
         os.replace(part, path)
+
+
+def add(folder: Path, round: int, kind: str, frames: Iterable[Frame]) -> tuple[str, str]:
+    """Put bytes into a new file of a run, hashed on their way; its name, and their SHA-256."""
+    part = folder / PART.format(round=round, kind=kind)
+    with _whole(part):
+        sha256 = _put(part, frames)
+        name = NAME.format(round=round, kind=kind, sha256=sha256)
+        os.replace(part, folder / name)
+    return name, sha256
+
+
+def _put(part: Path, frames: Iterable[Frame]) -> str:
+    """Write a file until it is on the disk; SHA-256 of it, in hex."""
+    digest = hashlib.sha256()
+    with open(part, "wb") as file:
+        for frame in frames:
+            file.write(frame)
+            digest.update(frame)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _whole(part: Path) -> Iterator[None]:
+    """StoreError, and nothing left of the part, where it cannot be written."""
+    try:
+        yield
     except OSError as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise StoreError(
-            f"{path} cannot be written.",
+            f"{part} cannot be written.",
             f"{error.strerror or error}.",
             "Make room, or see who may write there; rounds that are committed are safe.",
         ) from error
@@ -61,30 +85,9 @@ def write(path: Path, data: bytes) -> None:
 
 def secret(path: Path) -> bytes:
     """32 bytes of the operating system's at `path`, drawn where there are none yet; for the owner's eyes alone."""
-    part = path.with_name(path.name + ".part")
-    try:
-        if not path.exists():
-            part.unlink(missing_ok=True)
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(secrets.token_bytes(LENGTH))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-            settle(path.parent)
-        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
-            about, drawn = os.fstat(file.fileno()), file.read()
-    except OSError as error:
-        raise StoreError(
-            f"{path} cannot be kept.",
-            f"{error.strerror}. The noise of a run that is stopped and resumed grows from it.",
-            "See who may write there, or name another folder for the runs.",
-        ) from error
-    if os.name == "posix" and (about.st_uid != os.geteuid() or about.st_mode & 0o077):
-        raise StoreError(
-            f"{path} can be read by others.",
-            "Who has the secret of a run takes the noise off its models.",
-            "Delete it, if others may have: the rounds to come then have other noise. Else: chmod 600.",
-        )
+    if not path.exists():
+        write_private(path, secrets.token_bytes(LENGTH))
+    drawn = read_private(path)
     if len(drawn) != LENGTH:
         raise StoreError(
             f"{path} holds {len(drawn)} bytes.",
@@ -92,6 +95,46 @@ def secret(path: Path) -> bytes:
             "Put it back from a backup, or delete it: the rounds to come then have other noise, as private as before.",
         )
     return drawn
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Put a secret at `path`, for the owner's eyes alone; a crash leaves all of it, or nothing."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.unlink(missing_ok=True)
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+        settle(path.parent)
+    except OSError as error:
+        raise _unkept(path, error) from error
+
+
+def read_private(path: Path) -> bytes:
+    """The secret at `path`; StoreError where others can read it."""
+    try:
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
+            about = os.fstat(file.fileno())
+            data = file.read(LARGEST)
+    except OSError as error:
+        raise _unkept(path, error) from error
+    if os.name == "posix" and (about.st_uid != os.geteuid() or about.st_mode & 0o077):
+        raise StoreError(
+            f"{path} can be read by others.",
+            "Who has a run's secret takes the noise off its models; who has a party's keys speaks for it.",
+            "If others may have, delete it: take other noise, or enrol the party anew. Else: chmod 600.",
+        )
+    return data
+
+
+def _unkept(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"{path} cannot be kept.",
+        f"{error.strerror}. It holds the secret of a run's noise, or a party's keys.",
+        "See who may write there, or name another folder.",
+    )
 
 
 def forget(path: Path) -> None:
@@ -117,14 +160,16 @@ def settle(folder: Path) -> None:
             os.close(handle)
 
 
-def read(path: Path, sha256: str, instead: str) -> bytes:
+def read(path: Path, sha256: str, instead: str) -> bytearray:
     """The bytes at `path`; StoreError where they are not those that were written."""
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            data = bytearray(os.fstat(file.fileno()).st_size)  # in a map it could change once it is hashed
+            file.readinto(data)
     except OSError as error:
         found, why = f"{path} cannot be read.", f"{error.strerror}."
     else:
-        if fingerprint(data) == sha256:
+        if hashlib.sha256(data).hexdigest() == sha256:
             return data
         found = f"{path} is not the file that was written."
         why = (

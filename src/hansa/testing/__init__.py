@@ -1,6 +1,7 @@
 """Checks that hold a transform, model, algorithm, aggregator or runtime to what the rest of hansa relies on.
 
-Each raises AssertionError, with one sentence on the promise that is broken. They need no test framework.
+Each raises AssertionError, with one sentence on the promise that is broken. They need no test
+framework.
 """
 
 from __future__ import annotations

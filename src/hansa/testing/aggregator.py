@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..aggregators import Aggregator, Sum
 from ..errors import PlanError
+from ..loops.channel import UNSAID
 from ..loops.checks import FAULTS
 from ..loops.synchronous import synchronous
+from ..messages import Message, Reply, Request, largest
 from ..parties.client import Client
 from ..plan import Plan
 from ..runtimes.inprocess import InProcess, Network
@@ -34,8 +37,9 @@ def check_aggregator(
 ) -> None:
     """Hold an aggregator to its promises, in whole rounds of softmax regression.
 
-    Where all clients say the same, it gives the plain mean, to within `close`, also when some drop out or cannot take
-    part; the order of clients and of arrival changes no byte; whoever is asked is in the sum, or lost with a reason.
+    Where all clients say the same, it gives the plain mean, to within `close`, also when some drop
+    out or cannot take part; the order of clients and of arrival changes no byte; whoever is asked
+    is in the sum, or lost with a reason; no client's answer has more bytes than largest_reply() says.
 
     pipe      around it; else Weigh('one') alone, with Clip where plan() wants bounds, and with Quantize for integers
     clients   of whom a quarter is lost; as many as it needs for its promise
@@ -67,15 +71,33 @@ def _plan(aggregator: Aggregator, pipe: Iterable[Transform] | None) -> Plan:
     raise AssertionError(f"{aggregator!r}: plan() refuses what is tried; give a pipe.\n  {refused}") from refused
 
 
+class Measured(InProcess):
+    """All clients in this process, and how many bytes the largest answer of one could have."""
+
+    most = 0
+
+    def send(self, message: Message) -> None:
+        """Ask that each answer for itself."""
+        super().send(replace(message, fold=False) if isinstance(message, Request) else message)
+
+    def receive(self) -> Reply:
+        """The next reply; that of a client is measured."""
+        reply = super().receive()
+        if reply.body is not None and reply.who[0] not in self.helpers:
+            self.most = max(self.most, largest(reply.body))
+        return reply
+
+
 def _run(plan: Plan, parties: dict[str, Any], network: Network | None = None, backwards: bool = False) -> State:
     """The last state, after a look at each that nobody got lost without a reason."""
     clients = [Client(who, plan, data, secret=KEY) for who, data in parties.items()]
-    runtime = InProcess(clients[::-1] if backwards else clients, network, secret=KEY)
+    runtime = Measured(clients[::-1] if backwards else clients, network, secret=KEY)
     state, aggregator = plan.start(), plan.aggregator
+    most = aggregator.largest_reply(plan.encoded_spec, 0)
     for state in synchronous(plan, runtime, secret=KEY):
         both = set(state.participants) & state.excluded.keys()
         require(not both, f"{aggregator!r}: {sorted(both)} are in the sum, and excluded as well.")
-        gone = parties.keys() - set(state.participants) - state.excluded.keys()
+        gone = parties.keys() - set(state.participants) - {who for who, why in state.excluded.items() if why != UNSAID}
         require(
             not gone,
             f"{aggregator!r}: {sorted(gone)} are neither in the sum nor excluded; call channel.exclude(who, why).",
@@ -90,6 +112,10 @@ def _run(plan: Plan, parties: dict[str, Any], network: Network | None = None, ba
             not state.skipped,
             f"{aggregator!r}: of {len(parties)} clients, {len(state.excluded)} lost, it fails: {state.skipped}",
         )
+        require(
+            runtime.most <= most,
+            f"{aggregator!r}: a client's answer may have {runtime.most} bytes; largest_reply() says {most} at most.",
+        )
     return state
 
 
@@ -97,7 +123,7 @@ def _equal_clients(plan: Plan, clients: int, close: float) -> None:
     """All say the same: the mean is what each of them says."""
     X, y = federation()["client-5"]
     parties: dict[str, Any] = {f"client-{i:02d}": (X, y) for i in range(clients)}
-    name, alone = repr(plan.aggregator), Plan(MODEL, pipe=REAL, aggregator=Sum(), training=TRAINING, rounds=3)
+    name, alone = (repr(plan.aggregator), Plan(MODEL, pipe=REAL, aggregator=Sum(), training=TRAINING, rounds=3))
     want = _run(alone, {"client-00": (X, y)}).x
 
     def check(state: State, when: str) -> None:
@@ -107,6 +133,8 @@ def _equal_clients(plan: Plan, clients: int, close: float) -> None:
     check(_run(plan, parties), "")
     state = _run(plan, parties, Network(latency=1.0, drop=0.15))
     check(state, " and some drop out")
+    state = _run(plan, parties, Network(latency=1.0, vanish=0.3))
+    check(state, " and some are gone from a later message on")
     blind = X.copy()
     blind[0, 0] = np.nan
     state = _run(plan, {**parties, "client-01": (blind, y), "client-02": (X[:, :2], y)})

@@ -10,6 +10,7 @@ import numpy as np
 from ..algorithms import Algorithm, ClientState, Parts
 from ..errors import PlanError
 from ..loops.synchronous import synchronous
+from ..messages import SessionId
 from ..models.softmax import Softmax
 from ..optim import ServerState
 from ..parties.client import Client
@@ -27,8 +28,9 @@ TRAINING = Training(epochs=2, batch=8, learning_rate=0.2)
 def check_algorithm(algorithm: Algorithm, training: Training = TRAINING, rounds: int = 20) -> None:
     """Hold an algorithm to its promises, on softmax regression with six clients that differ.
 
-    What a client says is what `blocks` and `side` declare; every function is one of its arguments alone; the first
-    round works without memory; and after `rounds` the loss has fallen by a third, from log 3, at least.
+    What a client says is what `blocks` and `side` declare; every function is one of its arguments
+    alone; the first round works without memory; and after `rounds` the loss has fallen by a third,
+    from log 3, at least.
     """
     name = repr(algorithm)
     require(
@@ -94,7 +96,7 @@ def _client(
     given = copy.deepcopy((x, memo, client_state))
     broadcast = algorithm.broadcast(x, memo)
     sent = copy.deepcopy(broadcast)
-    at = plan.context(round, round, who, secret=KEY, examples=len(data[1]))
+    at = plan.context(round, SessionId(number=round), who, secret=KEY, examples=len(data[1]))
     at = plan.training_context(at)
     parts, new = algorithm.client(plan.model, broadcast, client_state, data, plan.training, at)
     again, anew = algorithm.client(plan.model, broadcast, client_state, data, plan.training, at)
@@ -129,7 +131,7 @@ def _step(plan: Plan, x: Vector, memo: ServerState, reply: list[Parts], round: i
     """The server's step with the plain mean, twice."""
     algorithm = plan.algorithm
     mean = plan.spec.unpack(np.mean([plan.spec.pack(parts) for parts in reply], axis=0))
-    at = plan.context(round, round, secret=KEY, n=len(reply), population=6)
+    at = plan.context(round, SessionId(number=round), secret=KEY, n=len(reply), population=6)
     given = copy.deepcopy((x, memo, mean))
     new, known = algorithm.step(x, memo, mean, at)
     again = algorithm.step(x, memo, mean, at)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..algorithms import Scaffold
 from ..loops.synchronous import synchronous
-from ..messages import Reply, Request
+from ..messages import Reply, Request, SessionId, Settle
 from ..parties.client import Client
 from ..parties.policy import Policy
 from ..plan import Plan
@@ -31,16 +31,19 @@ Make = Callable[[list[Client]], Any]
 def check_runtime(make_runtime: Make) -> None:
     """Hold a runtime to its promises; `make_runtime` makes one from a list of clients.
 
-    Every client of a request is answered for exactly once: by its reply, in a sum, or as lost with the kind of reason.
-    The bytes are those of InProcess. memory() and load() carry what clients remember from one runtime into another,
-    and rollback() takes back what did not count.
-    Where it has a close(), that is called at the end.
+    Every client of a request is answered for exactly once: by its reply, in a sum, or as lost with
+    the kind of reason. The bytes are those of InProcess. Its memory can be loaded into another
+    runtime; what a client learns in a session counts when that is settled, and only if the client
+    is counted. To the same question a client says the same, and to another in its place nothing;
+    where it draws noise, it answers once in a round.
     """
     _answers(make_runtime)
     _two_at_once(make_runtime)
     _same_bytes(make_runtime)
     _memory(make_runtime)
-    _rollback(make_runtime)
+    _settle(make_runtime)
+    _asked_again(make_runtime)
+    _once(make_runtime)
 
 
 def _clients(plan: Plan) -> list[Client]:
@@ -62,17 +65,17 @@ def _open(make_runtime: Make, clients: list[Client]) -> Iterator[Any]:
     try:
         yield runtime
     finally:
-        if hasattr(runtime, "close"):
-            runtime.close()
+        runtime.close()
 
 
 def _request(plan: Plan, session: int, who: list[str], fold: bool = False) -> Request:
-    return Request(plan.digest, 0, session, plan.broadcast(plan.start()), dict.fromkeys(who), fold=fold)
+    named = SessionId(number=session)
+    return Request(plan.digest, 0, named, plan.broadcast(plan.start()), dict.fromkeys(who), fold=fold)
 
 
 def _receive(runtime: Any, waiting: dict[int, list[str]]) -> list[Reply]:
     """Replies, by session, until everyone is answered for; the rest of a runtime's promise is checked on the way."""
-    replies, left = [], {(session, who) for session, names in waiting.items() for who in names}
+    replies, left = ([], {(SessionId(number=session), who) for session, names in waiting.items() for who in names})
     while left:
         reply = runtime.receive()
         answered = {(reply.session, who) for who in reply.who}
@@ -93,6 +96,7 @@ def _answers(make_runtime: Make) -> None:
     with _open(make_runtime, _clients(plan)) as runtime:
         roster = list(runtime.roster())
         require(roster == names, f"{runtime!r}: roster() must give the clients' names, sorted, not {roster}.")
+        require(not runtime.members, f"{runtime!r}: members must be empty where nobody helps.")
         for session in (0, 1):
             runtime.send(_request(plan, session, names, fold=session == 1))
             replies, wanted = _receive(runtime, {session: names}), InProcess(_clients(plan))
@@ -148,7 +152,7 @@ def _equal(a: State, b: State) -> bool:
 def _same_bytes(make_runtime: Make) -> None:
     """Whole runs are those of InProcess, to the last byte of every state."""
     noisy = (Clip(1.0, side=10.0), Weigh("one"), GaussianNoise(0.1, by="each"))
-    plans = _plan(sample=Uniform(5)), _plan(algorithm=Scaffold()), _plan(pipe=noisy, sample=Uniform(5))
+    plans = (_plan(sample=Uniform(5)), _plan(algorithm=Scaffold()), _plan(pipe=noisy, sample=Uniform(5)))
     for plan in plans:
         with _open(make_runtime, _clients(plan)) as runtime:
             states = _states(plan, runtime)
@@ -160,40 +164,85 @@ def _memory(make_runtime: Make) -> None:
     """What clients remember comes out, goes into a fresh runtime, and the run goes on as if nothing had happened."""
     plan, first = _plan(algorithm=Scaffold()), _plan(algorithm=Scaffold()).start()
     with _open(make_runtime, _clients(plan)) as runtime:
-        require(
-            runtime.memory(runtime.roster()) == {},
-            f"{make_runtime!r}: before the first round nobody remembers anything.",
-        )
+        names = runtime.roster()
+        require(runtime.memory.of(names) == {}, f"{make_runtime!r}: before the first round nobody remembers anything.")
         for first in synchronous(plan, runtime):
             if first.round == 2:
                 break
-        memos, some = runtime.memory(runtime.roster()), runtime.memory(["client-0"])
+        memos, some = runtime.memory.after(first.counted), runtime.memory.of(["client-0"])
     require(
         set(memos) == set(first.participants),
-        f"{make_runtime!r}: memory() gives {sorted(memos)}; {first.participants} took part.",
+        f"{make_runtime!r}: memory.after() gives {sorted(memos)}; {first.participants} took part.",
     )
-    require(set(some) == {"client-0"}, f"{make_runtime!r}: memory() of one client gives {sorted(some)}.")
+    require(set(some) == {"client-0"}, f"{make_runtime!r}: memory.of() one client gives {sorted(some)}.")
     with _open(make_runtime, _clients(plan)) as runtime:
-        runtime.load(memos)
+        runtime.memory.load(memos)
         require(
-            equal(runtime.memory(memos), memos), f"{make_runtime!r}: memory() gives something else than load() took."
+            equal(runtime.memory.of(memos), memos),
+            f"{make_runtime!r}: memory.of() gives something else than was loaded.",
         )
         states = _states(plan, runtime, first)
         again = _states(plan, runtime)
     want = _states(plan, InProcess(_clients(plan)))
     require(_equal(states[-1], want[-1]), f"{make_runtime!r}: a run that goes on in a fresh runtime ends otherwise.")
-    require(_equal(again[-1], want[-1]), f"{make_runtime!r}: load({{}}) leaves clients with what they remembered.")
+    require(_equal(again[-1], want[-1]), f"{make_runtime!r}: where a run begins, clients remember an earlier one.")
 
 
-def _rollback(make_runtime: Make) -> None:
-    """A client forgets a session that did not count, and no other."""
+def _settle(make_runtime: Make) -> None:
+    """What a client learns in a session counts when that is settled, and only if the client is counted."""
     plan, who = _plan(algorithm=Scaffold()), "client-0"
     with _open(make_runtime, _clients(plan)) as runtime:
-        next(synchronous(plan, runtime))
-        before = runtime.memory([who])
-        runtime.send(_request(plan, 9, [who]))
-        _receive(runtime, {9: [who]})
-        runtime.rollback(8, [who])
-        require(not equal(runtime.memory([who]), before), f"{make_runtime!r}: rollback() takes back another session.")
-        runtime.rollback(9, [who])
-        require(equal(runtime.memory([who]), before), f"{make_runtime!r}: rollback() leaves what did not count.")
+        for counted, after in (((), {}), ((who,), None)):
+            number = len(counted)
+            runtime.send(_request(plan, number, [who]))
+            _receive(runtime, {number: [who]})
+            learnt = runtime.memory.learnt([who])
+            require(set(learnt) == {who}, f"{make_runtime!r}: what a client has learnt is pending until it is settled.")
+            runtime.send(Settle(SessionId(number=number), counted))
+            require(runtime.memory.learnt([who]) == {}, f"{make_runtime!r}: nothing is pending of a settled session.")
+            want = learnt if after is None else after
+            require(
+                equal(runtime.memory.of([who]), want),
+                f"{make_runtime!r}: a client remembers what counted, and nothing else; {counted} counted.",
+            )
+        runtime.send(_request(plan, 1, [who]))
+        (reply,) = _receive(runtime, {1: [who]})
+        require(reply.why == "refused", f"{make_runtime!r}: a client answers in a session that is settled.")
+
+
+def _asked_again(make_runtime: Make) -> None:
+    """To the same question a client says the same, and learns nothing more; to another in its place nothing."""
+    plan, who = _plan(algorithm=Scaffold()), "client-0"
+    first = _request(plan, 0, [who])
+    vectors, memo = first.broadcast
+    other = replace(first, broadcast=({**vectors, "x": vectors["x"] + 1.0}, memo))
+    with _open(make_runtime, _clients(plan)) as runtime:
+        said, learnt = [], []
+        for request in (first, first, replace(first, fold=True), other):
+            runtime.send(request)
+            said += _receive(runtime, {0: [who]})
+            learnt.append(runtime.memory.learnt([who]))
+    bodies = [reply.body.value() if isinstance(reply.body, Total) else reply.body for reply in said]
+    require(
+        all(equal(body, bodies[0]) for body in bodies[:3]) and bodies[0] is not None,
+        f"{make_runtime!r}: a client that is asked the same again says something else.",
+    )
+    require(all(equal(one, learnt[0]) for one in learnt), f"{make_runtime!r}: a client learns from being asked again.")
+    require(
+        said[3].body is None and said[3].why == "refused",
+        f"{make_runtime!r}: a client that has answered is asked another question in its place, and answers.",
+    )
+
+
+def _once(make_runtime: Make) -> None:
+    """A client that draws its noise itself answers in one session of a round, whoever trains it."""
+    noisy = (Clip(1.0, side=10.0), Weigh("one"), GaussianNoise(0.1, by="each"))
+    plan, who = _plan(pipe=noisy), "client-0"
+    with _open(make_runtime, _clients(plan)) as runtime:
+        for session in range(6):
+            runtime.send(_request(plan, session, [who]))
+        replies = _receive(runtime, {session: [who] for session in range(6)})
+    answered = [reply.session.number for reply in replies if reply.body is not None]
+    require(
+        len(answered) == 1, f"{make_runtime!r}: asked six times in one round, a client answers in sessions {answered}."
+    )

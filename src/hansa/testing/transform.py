@@ -90,11 +90,10 @@ def _encodes(pipe: Pipe, memo: Any) -> bool:
         return [pipe.encode(v, _at(pipe, memo, key, examples=e)) for v, e in zip(V, examples, strict=True)]
 
     rows, again, others = by_row("a"), by_row("a"), [by_row(f"another, {i}") for i in range(8)]
-    kind = np.uint64 if out.space == "integer" else np.float64
     require(equal(V, before), f"{transform!r}: encode() modifies its input; work on a copy.")
     require(
-        rows[0].dtype == kind,
-        f"{transform!r}: encode() gives {rows[0].dtype}; {out.space} vectors are {kind.__name__}.",
+        rows[0].dtype == out.word,
+        f"{transform!r}: encode() gives {rows[0].dtype}; such {out.space} vectors are {out.word}.",
     )
     require(
         rows[0].shape == (out.size,),
@@ -121,7 +120,7 @@ def _law(pipe: Pipe, memo: Any, error: float, length: float | None, fixed: bool)
     mean = out.weighed and not spec.weighed
     times, want = (1, V.mean(0)) if mean else (n, V.sum(0))
     E = np.stack([_round(pipe, memo, V, key) for key in range(KEYS)]) - want
-    noisy, tiny = out.noise.multiplier > spec.noise.multiplier, 1e-9 * max(1.0, float(np.abs(V).max()))
+    noisy, tiny = (out.noise.multiplier > spec.noise.multiplier, 1e-9 * max(1.0, float(np.abs(V).max())))
     for name in () if noisy else spec.blocks:
         growth = out.bounds.get(name, math.inf) - spec.bounds.get(name, math.inf)
         if not (fixed or math.isfinite(growth)):

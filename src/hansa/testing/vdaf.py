@@ -38,9 +38,9 @@ XOFS: dict[str, Callable[[bytes, bytes, list[bytes]], xof.Xof]] = {
 def check_vdaf_vector(path: str | Path) -> None:
     """The file's own steps, done again, give its own bytes; what must be refused is refused.
 
-    path: a JSON file as published with draft-irtf-cfrg-vdaf (wire version 18) for Prio3 or an XOF, or with
-    draft-chen-cfrg-vdaf-pine-02. It bears its published name: what stands before "_" or ".json" is the algorithm.
-    DataError where the file is none.
+    path: a JSON file as published with draft-irtf-cfrg-vdaf (wire version 18) for Prio3 or an XOF,
+    or with draft-chen-cfrg-vdaf-pine-02. It bears its published name: what stands before "_" or
+    ".json" is the algorithm. DataError where the file is none.
     """
     path = Path(path)
     try:

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
+from ..crypto.identity import Identity, Member
 from ..known import own
 from ..rand import Key
 from ..spec import Spec, Vector
@@ -26,12 +29,13 @@ class Session:
     common: Key = Key(b"")  # the same for all parties: public
     repeats: Key = Key(b"")  # of this party, and grown from the plan's seed: shuffles, dropout; public
     own: Key = Key(b"")  # of this party, the same in all sessions of a run: secret
-    task: bytes = b""  # fingerprint of plan, session and model, as this party was told them; where something hides
-    peers: Mapping[str, bytes] = field(default_factory=dict)  # public keys that this party was given beforehand
+    task: bytes = b""  # SHA-256 of plan, session and model, as this party was told them
+    roster: Mapping[str, Member] = field(default_factory=dict, repr=False)  # whom this party knows
+    identity: Identity | None = None  # of this party, where others know it by its keys: secret
 
     def outside(self) -> Session:
-        """The same for who is not to know the party's secret, from which the noise of all pieces grows."""
-        return replace(self, own=Key(b""))
+        """The same for who is not to know the party's secrets: those of its noise and its name."""
+        return replace(self, own=Key(b""), roster={}, identity=None)  # a population's roster has its secret
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,11 @@ class Context:
     n: int = 1  # vectors in the sum, or as many as are expected where that is a secret; known to the server only
     population: int = 1  # clients in the roster; known to the server only
     memo: Any = None  # what the transform has learnt; public, sent to clients with the model
+    overwrite: bool = False  # may `decode` and `step` write into what they are given?
+
+    def enrolled(self, roster: Mapping[str, Member], identity: Identity | None = None) -> Context:
+        """The same, where the party knows others by this roster, and has this identity itself."""
+        return replace(self, session=replace(self.session, roster=roster, identity=identity))
 
     @property
     def round(self) -> int:
@@ -82,7 +91,10 @@ class Transform:
         return None
 
     def learn(self, total: Vector, at: Context) -> Any:
-        """What it knows after a round, from the sum that `decode` gets; `at.memo` is what it knew."""
+        """What it knows after a round, from the sum that `decode` gets next; `at.memo` is what it knew.
+
+        Where `at.overwrite`, it keeps no part of that sum.
+        """
         return at.memo
 
     def explain(self, spec: Spec) -> str:
@@ -130,6 +142,8 @@ class Pipe:
             here = self._at(i, at)
             memo[i] = self.transforms[i].learn(total, here)
             total = self.transforms[i].decode(total, here)
+            if at.overwrite and not here.overwrite:  # what a stranger gives may be what it has kept
+                total = np.array(total)
         return total, tuple(memo)
 
     @cached_property
@@ -139,7 +153,8 @@ class Pipe:
     def _at(self, i: int, at: Context) -> Context:
         # spelt out, for this runs once per client and transform, and `replace` takes three times as long
         key, session = at.key.child("pipe", i), at.session if self._own[i] else at.session.outside()
-        return Context(session, key, self.specs[i], at.who, at.examples, at.n, at.population, at.memo[i])
+        here = self.specs[i], at.who, at.examples, at.n, at.population, at.memo[i]
+        return Context(session, key, *here, at.overwrite and self._own[i])
 
 
 @dataclass(frozen=True)
@@ -155,9 +170,10 @@ class Decoder:
         """What comes out: the vector as the algorithm knows it."""
         return self.pipe.specs[0]
 
-    def __call__(self, total: Vector, n: int) -> Mean:
-        """The decoded mean of `n` vectors that add up to `total`."""
-        return self.pipe.decode(total, counted(self.at, self.pipe.specs[-1], n))
+    def __call__(self, total: Vector, n: int, overwrite: bool = False) -> Mean:
+        """The decoded mean of `n` vectors that add up to `total`, which may be given away."""
+        at = counted(self.at, self.pipe.specs[-1], n)
+        return self.pipe.decode(total, replace(at, overwrite=overwrite))
 
 
 def counted(at: Context, encoded: Spec, n: int) -> Context:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, PlanError, RoundError, number
-from ..spec import Spec, Vector
+from ..spec import Spec, Vector, blocks, word
 from . import Context, Transform
 from .noise import shares
 from .scale import bounding, norm
@@ -49,14 +49,18 @@ class Quantize(Transform):
         step = {name: self._step(spec, name) for name in spec.blocks}
         grown = {name: _longest(C, spec.blocks[name], step[name], _early(spec)) for name, C in spec.bounds.items()}
         lows = {name: _lowest(low, step[name]) for name, low in spec.lows.items()}
-        modulus = self.bits if self.of == "sum" else 64
         return spec.replace(
             space="integer",
             bounds=grown,
             lows=lows,
             noise=replace(spec.noise, step=step),
-            sum_facts=replace(spec.sum_facts, modulus=modulus),
+            sum_facts=replace(spec.sum_facts, modulus=self._modulus),
         )
+
+    @property
+    def _modulus(self) -> int:
+        """b of the 2ᵇ that integers are added modulo."""
+        return self.bits if self.of == "sum" else 64
 
     def _check(self, spec: Spec) -> None:
         counted = number(self.clients, whole=True) and self.clients >= 0
@@ -118,7 +122,7 @@ class Quantize(Transform):
         rounded = np.floor(exact + at.key.uniform(v.shape))
         for name in () if _early(at.spec) else at.spec.blocks:
             _shorten(rounded, exact, name, self._step(at.spec, name), at)
-        return modulo(rounded.astype(np.int64).view(np.uint64), self.bits if self.of == "sum" else 64)
+        return modulo(rounded.astype(np.int64).view(np.uint64), self._modulus)
 
     def decode(self, total: Vector, at: Context) -> Vector:
         """The signed sum, times γ; RoundError where so many vectors may have passed what integers have room for."""
@@ -129,8 +133,16 @@ class Quantize(Transform):
                 f"The sum holds {most} of them for certain, and more may have wrapped around.",
                 "Sample fewer clients, or quantise to fewer bits.",
             )
-        unused = np.uint64(64 - self.bits if self.of == "sum" else 0)
-        return np.asarray(((total << unused).view(np.int64) >> unused.astype(np.int64)) / self._scales(at.spec))
+        same = at.overwrite and total.itemsize == 8
+        decoded = total.view(np.float64) if same else np.empty(total.shape)
+        unused = total.itemsize * 8 - self._modulus
+        signed = np.dtype(f"i{total.itemsize}")
+        for name in at.spec.blocks:
+            first, scale = at.spec.slice(name).start, 1 / self._step(at.spec, name)
+            for place in blocks(at.spec.blocks[name], first):
+                whole = (total[..., place] << unused).view(signed) >> unused
+                np.divide(whole, scale, out=decoded[..., place], dtype=np.float64)
+        return decoded
 
     def explain(self, spec: Spec) -> str:
         """How finely."""
@@ -141,8 +153,8 @@ class Quantize(Transform):
 
 
 def modulo(v: Vector, bits: int) -> Vector:
-    """v mod 2ᵇ, for uint64."""
-    return v if bits == 64 else v & np.uint64(2**bits - 1)
+    """v mod 2ᵇ of unsigned integers, in the words in which they are added."""
+    return (v if bits == 64 else v & np.uint64(2**bits - 1)).astype(word(bits), copy=False)
 
 
 def _early(spec: Spec) -> bool:

@@ -86,23 +86,24 @@ class IntegerNoise(Transform):
         """`size` independent integers of mean 0 and standard deviation `sigma`."""
         raise TypeError(f"{type(self).__name__} does not say how it draws")
 
-    def _beside(self, v: Vector, at: Context) -> Vector:
+    def _added(self, v: Vector, at: Context) -> Vector:
+        """v and the noise beside it, in the words of v."""
         parts, key = self.plan(at.spec).noise.parts, at.key.beside(v)
         part = math.sqrt(self.least) if self.by == "all" else 1.0
         rows = math.prod(v.shape[:-1])
-        drawn = [
-            self.draw(sigma / part, rows * d, key.child(name)).reshape(*v.shape[:-1], d)
-            for name, (d, _, sigma) in zip(at.spec.blocks, parts, strict=True)
-        ]
-        return np.concatenate(drawn, axis=-1).view(np.uint64)
+        added = v if at.overwrite else v.copy()
+        for name, (d, _, sigma) in zip(at.spec.blocks, parts, strict=True):
+            drawn = self.draw(sigma / part, rows * d, key.child(name)).reshape(*v.shape[:-1], d)
+            added[..., at.spec.slice(name)] += drawn.astype(v.dtype, copy=False)
+        return added
 
     def encode(self, v: Vector, at: Context) -> Vector:
         """v, with this client's share of the noise, mod 2ᵇ."""
-        return v if self.by == "server" else modulo(v + self._beside(v, at), at.spec.sum_facts.modulus)
+        return v if self.by == "server" else modulo(self._added(v, at), at.spec.sum_facts.modulus)
 
     def decode(self, total: Vector, at: Context) -> Vector:
         """The sum, with the server's noise."""
-        return total + self._beside(total, at) if self.by == "server" else total
+        return self._added(total, at) if self.by == "server" else total
 
     def explain(self, spec: Spec) -> str:
         """Who draws how much."""

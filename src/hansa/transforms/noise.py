@@ -66,7 +66,10 @@ class RealNoise(Transform):
         return 1.0
 
     def _beside(self, v: Vector, at: Context) -> Vector:
-        return at.spec.spread(self.scales(at.spec, at.spec.sum_facts.bounds)) * self.draw(v.shape, at.key.beside(v))
+        noise = self.draw(v.shape, at.key.beside(v))
+        for name, scale in self.scales(at.spec, at.spec.sum_facts.bounds).items():
+            noise[..., at.spec.slice(name)] *= scale
+        return noise
 
     def encode(self, v: Vector, at: Context) -> Vector:
         """v, or nothing where it is not finite, with this client's share of the noise."""
@@ -75,7 +78,10 @@ class RealNoise(Transform):
 
     def decode(self, total: Vector, at: Context) -> Vector:
         """The sum, with the server's noise."""
-        return total + self._beside(total, at) if self.by == "server" else total
+        if self.by != "server":
+            return total
+        noise = self._beside(total, at)
+        return np.add(total, noise, out=total if at.overwrite else noise)
 
     def explain(self, spec: Spec) -> str:
         """Who draws how much."""
@@ -106,7 +112,9 @@ class GaussianNoise(RealNoise):
 
     def draw(self, shape: tuple[int, ...], key: Key) -> Vector:
         """N(0, 1), or N(0, 1/least)."""
-        return key.normal(shape) * self._part
+        drawn = key.normal(shape)
+        drawn *= self._part
+        return drawn
 
 
 @dataclass(frozen=True)

@@ -198,8 +198,10 @@ class AdaptiveClip(Transform):
 
     def decode(self, total: Vector, at: Context) -> Vector:
         """The update times C; the bit stays here."""
-        scale = at.spec.spread(dict.fromkeys(at.spec.trained, at.memo), 1.0)
-        return total[..., :-1] * scale
+        update = total[..., :-1] if at.overwrite else total[..., :-1].copy()
+        for name in at.spec.trained:
+            update[..., at.spec.slice(name)] *= at.memo
+        return update
 
     def learn(self, total: Vector, at: Context) -> float:
         """C · exp(−η (b̄ − γ)), where b̄ is the mean bit."""
@@ -278,10 +280,11 @@ class Weigh(Transform):
 
     def decode(self, total: Vector, at: Context) -> Vector:
         """(Σ w·v) / (Σ w)."""
+        out = total if at.overwrite else np.empty_like(total)
         if self.by == "one":
-            return total / (at.spec.noise.share * at.population or at.n)
+            return np.divide(total, at.spec.noise.share * at.population or at.n, out=out)
         self._check(float(total[-1]), at)
-        return np.asarray(total[..., :-1] / total[..., -1:])
+        return np.divide(total[..., :-1], total[..., -1:], out=out[..., :-1])
 
     def _check(self, weight: float, at: Context) -> None:
         """Raise RoundError where a client alone says a weight that none has, or all together say nothing."""

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from ..app import OUTSIDE, App, Row
+from ..app import App
+from ..app.checks import names_of
+from ..app.compare import OUTSIDE, Row
 from ..errors import HansaError, StoreError
-from ..explain import explain, expression
+from ..explain import expression
 from . import Round
 from .profile import Clock, rounds, table
 from .report import ReportData, write
-from .terminal import Progress, comparison, complain, out, say
+from .terminal import Progress, comparison, complain, out, say, tested_sets
 
 if TYPE_CHECKING:
     from ..state import State
@@ -25,9 +27,25 @@ MOST_ALONE = 20  # clients that are trained alone for the comparison, where nobo
 
 
 def follow(app: App, run: Run, title: str, compare: bool | None, again: str, profile: bool = False) -> int:
-    """Run what is left of a run, and give the exit code; `again` is the command that goes on with it."""
-    console, planned = out(), app.plan.rounds
-    clients = sorted(map(str, app.data))
+    """Ask what is asked first, run what is left of a run, and give the exit code; `again` goes on
+    with it.
+    """
+    try:
+        app = app.asked(run)
+    except KeyboardInterrupt:
+        run.finish("stopped")
+        say(f"Stopped before the survey had an answer. Go on with: {again}")
+        return 130
+    except BaseException:
+        with suppress(StoreError):
+            run.finish("failed")
+        raise
+    return _follow(app, run, title, compare, again, profile)
+
+
+def _follow(app: App, run: Run, title: str, compare: bool | None, again: str, profile: bool) -> int:
+    console, plan = out(), app.known_plan
+    planned, clients = plan.rounds, _clients(app)
     progress = Progress(console, planned, clients, [Round.stored(one) for one in run.history()])
     clock = Clock(run.folder / "profile.txt")
     console.print(Text.assemble((title, "bold"), f"  run {run.id}  {len(clients)} clients, {planned} rounds"))
@@ -40,13 +58,17 @@ def follow(app: App, run: Run, title: str, compare: bool | None, again: str, pro
             budget = f"ε = {app.budget.epsilon:g} at δ = {app.budget.delta:g}"
             console.print(f"Ended after {len(progress.past)} of {planned} rounds: one more could pass {budget}.")
         if profile:
-            console.print(f"\n{OUTSIDE}\n" if app.plan.hides else "")
+            console.print(f"\n{OUTSIDE}\n" if plan.hides else "")
             console.print(table(clock, len(progress.past) - progress.first, app.workers))
         rows = _rows(app, run.state(), compare, console)
         if rows:
             console.print()
             console.print(comparison(rows))
-        report_data = _story(app, run, title, progress.past, rows, again)
+        sets = _sets(app, run.state())
+        if sets:
+            console.print()
+            console.print(tested_sets(sets))
+        report_data = _story(app, run, title, progress.past, (tuple(rows), tuple(sets)), again)
         console.print(f"report  {write(report_data, run.folder)}", soft_wrap=True)
         return 0
     except KeyboardInterrupt:
@@ -68,24 +90,29 @@ def _ended(run: Run, how: str, rounds: int, progress: Progress) -> int:
     return done
 
 
-def _story(app: App, run: Run, title: str, rounds: Sequence[Round], rows: Sequence[Row], again: str) -> ReportData:
+def _clients(app: App) -> Sequence[str]:
+    names = names_of(app.data)
+    return names if isinstance(names, Sequence) else sorted(names)  # a million are not listed
+
+
+def _sets(app: App, state: State | None) -> list[Row]:
+    """How the model does on test sets that have names."""
+    return [] if state is None else app.tests.rows(app.known_plan.model, state.x)
+
+
+def _story(
+    app: App, run: Run, title: str, rounds: Sequence[Round], tables: tuple[tuple[Row, ...], ...], again: str
+) -> ReportData:
     settings = {
         "app": run.app,
         "run": str(run.folder),
         "started": f"{run.started:%Y-%m-%d %H:%M:%S} UTC",
         "go on with": again,
-        "plan": expression(app.plan),
+        "plan": expression(app.known_plan),
     }
-    clients = tuple(sorted(map(str, app.data)))
+    compared, sets = tables
     return ReportData(
-        title,
-        run.id,
-        tuple(rounds),
-        app.plan.rounds,
-        clients,
-        explain(app.plan, len(clients), app.delta, app.surveys, app.named),
-        tuple(rows),
-        settings,
+        title, run.id, tuple(rounds), app.known_plan.rounds, _clients(app), app.explain(), compared, sets, settings
     )
 
 
@@ -94,7 +121,7 @@ def _rows(app: App, state: State | None, compare: bool | None, console: Console)
 
     Nobody who hides what clients hold gets it unasked.
     """
-    unasked = app.test is not None and len(app.data) <= MOST_ALONE and not app.plan.hides
+    unasked = app.test is not None and len(app.data) <= MOST_ALONE and not app.known_plan.hides
     if state is None or not (unasked if compare is None else compare):
         return []
     try:

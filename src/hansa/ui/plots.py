@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..app import Row
+from ..app.compare import Row
 from ..privacy import EXAMPLES, SPENT
 from . import SIDES, Round, curves, figure, scores
 

@@ -82,7 +82,7 @@ def timed(thing: Thing, clock: Clock, **parts: str) -> Thing:
 
 def profiled(app: App, clock: Clock) -> App:
     """The same app, with a plan of the same digest, which notes the time of its parts wherever they are computed."""
-    plan = copy.copy(app.plan)
+    plan = copy.copy(app.known_plan)
     pipeline = timed(copy.copy(plan.pipeline), clock, encode="encode", decode="decode")
     vars(plan).update(pipeline=pipeline, aggregator=timed(copy.copy(plan.aggregator), clock, server="aggregate"))
     return timed(_with(app, timed(plan, clock, contribute="train", absorb="step")), clock, score="score")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..app import OUTSIDE, Row
+from ..app.compare import OUTSIDE, Row
 from ..errors import KINDS, StoreError
 from ..explain import Explanation
 from . import HIDDEN, Round, figure, private, scores, witness
@@ -29,9 +29,10 @@ class ReportData:
     run: str  # its id
     rounds: tuple[Round, ...]
     planned: int
-    clients: tuple[str, ...]
+    clients: Sequence[str]
     explained: Explanation
     rows: tuple[Row, ...] = ()
+    sets: tuple[Row, ...] = ()  # the model on test sets that have names
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -64,7 +65,8 @@ def html(report_data: ReportData, light: Mapping[str, bytes], dark: Mapping[str,
     return pages.get_template("report.html.j2").render(
         report_data=report_data, images=images, facts=facts(report_data), summary=summary(report_data),
         excluded=excluded(report_data.rounds), head=table[0],
-        rows=table[1], versions=versions(), made=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
+        rows=table[1], sets=comparison(report_data.sets, "tested on"), versions=versions(),
+        made=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
         outside=OUTSIDE if report_data.rows and report_data.rows[0].outside else "",
         hidden=HIDDEN if any(one.hidden for one in report_data.rounds) else "",
     )  # fmt: skip
@@ -120,7 +122,7 @@ def excluded(rounds: Sequence[Round]) -> list[tuple[str, int, str]]:
     return [(who, n, f"{why}: {KINDS[why]}" if why in KINDS else why) for who, (n, why) in sorted(count.items())]
 
 
-def comparison(rows: Sequence[Row]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+def comparison(rows: Sequence[Row], what: str = "trained on") -> tuple[list[str], list[tuple[str, list[str]]]]:
     """Head and lines of the comparison table."""
     if not rows:
         return [], []
@@ -128,7 +130,7 @@ def comparison(rows: Sequence[Row]) -> tuple[list[str], list[tuple[str, list[str
     lines = [
         (row.name, [f"{row.examples}", *(figure(name, scores(row.scores)[name]) for name in columns)]) for row in rows
     ]
-    return ["trained on", "examples", *columns], lines
+    return [what, "examples", *columns], lines
 
 
 def versions() -> list[tuple[str, str]]:

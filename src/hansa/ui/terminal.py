@@ -23,7 +23,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ..app import OUTSIDE, Row
+from ..app.compare import OUTSIDE, Row
 from ..errors import AppError, HansaError, printable
 from ..explain import Explanation
 from ..state import State
@@ -172,6 +172,22 @@ def comparison(rows: Sequence[Row]) -> RenderableType:
         axis = Text("─" * dot, "dim") + Text("●", own or "none") + Text("─" * (WIDEST // 2 - 1 - dot), "dim")
         cells = [row.name, f"{row.examples}", *(figure(name, found[name]) for name in columns)]
         table.add_row(*(Text(cell, style=own) for cell in cells), axis)
+    return table
+
+
+def tested_sets(rows: Sequence[Row]) -> RenderableType:
+    """The model on test sets that have names: on the worst, in the median, on average, and on all
+    together.
+    """
+    columns = list(scores(rows[0].scores))
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, title="On each test set", title_justify="left", title_style="bold"
+    )
+    for name in ("tested on", "examples", *columns):
+        table.add_column(name, justify="left" if name == "tested on" else "right")
+    for row in rows:
+        found = scores(row.scores)
+        table.add_row(Text(printable(row.name)), f"{row.examples}", *(figure(name, found[name]) for name in columns))
     return table
 
 

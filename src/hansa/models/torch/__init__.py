@@ -21,7 +21,6 @@ from ...spec import Vector
 from ...training import Training
 from .. import NO_LOCAL, Drift, Job, Local, Model, TrainResult
 from ..checks import check_choices, check_descent, check_finite, check_length, condensed, fingerprint, passing, spell
-from . import checks
 
 try:
     import torch
@@ -35,6 +34,7 @@ except ModuleNotFoundError as missing:
 from ..dense import Program
 from ..metrics import RATE, bounds
 from ..statistics import lower_ends
+from . import checks
 from .cohort import ClientBatch, ClientJob, device_of, placed, width  # behind the message on what is missing
 from .dense import dense
 from .losses import ACCURACY, ELEMENTWISE, POSITIVE, Loss, Metric, fit, known
@@ -90,8 +90,8 @@ class TorchModel(Model):
     buffers, and layers that vmap knows.
 
     `net` is copied, once for all clients: the caller's own module changes only in `load`. A plan's digest covers the
-    architecture, the code of layers, loss and metrics, and the frozen parameters, not the first weights and not how it
-    computes.
+    architecture, the code and the attributes of layers, loss and metrics, the frozen parameters and the buffers that do
+    not travel, not the first weights and not how it computes.
     """
 
     private = True
@@ -170,8 +170,11 @@ class TorchModel(Model):
         return f"TorchModel({', '.join(shown)}, {self.size} numbers, {digest})"
 
     def fingerprint(self) -> tuple[Any, ...]:
-        """What a plan's digest covers: the repr, and the code of layers, loss and metrics."""
-        return repr(self), checks.code_of(self._net), checks.code_of(self.loss), self._measured
+        """What a plan's digest covers: the repr, attributes and code of layers, loss and metrics, and what stays."""
+        buffers = dict(self.net.named_buffers()) | self._first
+        staying = {name: b for name, b in buffers.items() if name not in self._carried}
+        code = checks.code_of(self.net), checks.code_of(self.loss), self._measured
+        return repr(self), *code, staying
 
     @property
     def trainable(self) -> int:

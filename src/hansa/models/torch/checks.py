@@ -6,13 +6,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+from torch import nn
+
+from ...data.inputs import logits
 from ...errors import DataError, PlanError
 from ..checks import Fault, code, condensed, settings
+
+MODULE = {*vars(nn.Module())}  # what every module has: parameters, hooks, whether it trains
+PLAIN = (bool, int, float, complex, str)
+PARTS = (tuple, list, dict, torch.Tensor)  # with an underscore, they may be caches
 
 
 def code_of(part: Any) -> list[Any]:
     """What a digest covers of a module beside its repr, layer by layer; of a loss that is none, itself."""
-    return [code(layer) for layer in part.modules()] if hasattr(part, "modules") else [part]
+    return [_held(layer) for layer in part.modules()] if hasattr(part, "modules") else [part]
+
+
+def _held(layer: nn.Module) -> tuple[Any, ...]:
+    """Its class and code, its attributes, which a repr need not show, and hooks but hansa's own."""
+    own = {name: one for name, one in vars(layer).items() if name not in MODULE}
+    values: dict[str, Any] = {name: one for name, one in own.items() if isinstance(one, PLAIN)}
+    values |= {name: one for name, one in own.items() if isinstance(one, PARTS) and name[0] != "_"}
+    hooks = [*layer._forward_pre_hooks.values(), *layer._forward_hooks.values()]
+    return code(layer), values, [hook for hook in hooks if hook is not logits]
 
 
 def check_net(net: Any) -> Iterator[Fault]:

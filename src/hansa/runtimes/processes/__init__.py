@@ -1,8 +1,8 @@
 """Processes: clients on all cores of this machine; each worker trains whoever is next, and returns one sum.
 
-No script needs an `if __name__ == "__main__"`, and a worker computes on one thread: more cores are more workers. Parent
-and worker are one program of one user, and speak pickle in shared memory; nothing that comes from another party is
-unpickled.
+No script needs an `if __name__ == "__main__"`, and a worker computes on one thread: more cores are
+more workers. Parent and worker are one program of one user, and speak pickle in shared memory;
+nothing that comes from another party is unpickled.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from ...algorithms import ClientState
+from ...crypto.identity import Member
 from ...errors import PlanError
-from ...messages import Reply, Request
+from ...messages import Begin, Message, Reply, Request, Settle
+from ...parties import Given, Said
+from ...parties.book import Book
 from ...parties.client import Client
+from ...parties.memory import Memory
 from ...parties.population import Clients, Population, gathered
 from ...rand import Key
 from ..allocator import keep
-from ..inprocess import introduce
+from ..inprocess import Deadlines, given_to, introduce, kept
 from .forkserver import ForkServer
 from .sharedmemory import Sender, receive, take
 from .worker import Task
@@ -47,31 +50,6 @@ class Worker:
 
 
 @dataclass
-class Memory:
-    """What clients remember between rounds: it stays with the parent, and travels with each request."""
-
-    now: dict[str, ClientState] = field(repr=False)
-    # who → a session, and what was remembered before it
-    before: dict[str, tuple[int, ClientState]] = field(default_factory=dict, repr=False)
-
-    def of(self, who: Iterable[str]) -> dict[str, ClientState]:
-        """What these remember, where it is anything."""
-        return {name: self.now[name] for name in who if self.now.get(name)}
-
-    def learn(self, session: int, client_states: Mapping[str, ClientState]) -> None:
-        """Remember this from now on."""
-        for who, memo in client_states.items():
-            self.before[who] = session, self.now.get(who, {})
-            self.now[who] = memo
-
-    def rollback(self, session: int, who: Iterable[str]) -> None:
-        """Let these remember what they did before the session."""
-        for name in who:
-            if self.before.get(name, (None,))[0] == session:
-                self.now[name] = self.before.pop(name)[1]
-
-
-@dataclass
 class Waiting:
     """A request under way: whose, until when, and for whom."""
 
@@ -83,16 +61,22 @@ class Waiting:
 class Processes:
     """Clients in `workers` processes; the same bytes as in one process, whatever their number.
 
-    The model and all clients' arrays lie in shared memory, once, and any worker trains any client: the longest first,
-    and each for the worker that is free. What clients remember is kept here and travels to where they train. Only
-    data in other forms (a Dataset, a stream), and clients that count what they tell, stay with one worker. Of a
-    `Population` the workers make the data themselves.
+    The model and all clients' arrays lie in shared memory, once, and any worker trains any client:
+    the longest first, and each for the worker that is free. What clients remember, and their book,
+    are kept here, and travel to where they train. Only data in other forms (a Dataset, a stream)
+    stay with one worker. Of a `Population` the workers make the data themselves.
 
-    Each helper that the plan's aggregator asks for has a process of its own, where its private key is made and stays.
-    Its noise grows from `secret`, or from a fresh one of its own.
+    Each helper that the plan's aggregator asks for has a process of its own, where its private keys
+    are and stay. Its noise grows from `secret`, or from a fresh one of its own.
     """
 
-    def __init__(self, clients: Iterable[Client] | Population, workers: int = 2, secret: Key | None = None):
+    def __init__(
+        self,
+        clients: Iterable[Client] | Population,
+        workers: int = 2,
+        secret: Key | None = None,
+        book: Book | None = None,
+    ):
         keep()
         found = gathered(clients)
         self.named = found.named or (secret is not None and not secret.hides)
@@ -100,13 +84,13 @@ class Processes:
             raise PlanError(
                 f"Processes(workers={workers}) has nobody to work.", "One is the least.", "Write workers=2."
             )
-        self._names, number, parties = found.names, min(workers, len(found)), found.plan.aggregator.parties
+        self._names, number, parties = (found.names, min(workers, len(found)), found.plan.aggregator.parties)
         self._home, self._sizes = _homes(found, number), _sizes(found)
-        self._counting = found.plan.clients_draw
-        self._memory = Memory({} if isinstance(found, Population) else found.memory(found))
+        self.memory = Memory(found.plan, self.named, book)
+        self._deadlines = Deadlines()
         self._at = dict[str, int]()  # who is in a conversation, and with which worker
         self._tasks, self._waiting = count(), dict[int, Waiting]()
-        self._ready: deque[Reply] = deque()
+        self._ready: deque[tuple[Reply, Request, Mapping[str, Said]]] = deque()
         homes = [tuple(who for who, i in self._home.items() if i == worker) for worker in range(number)]
         homes += [(name,) for name in parties]
         self._forkserver = ForkServer(found.plan.model, len(homes))
@@ -121,6 +105,9 @@ class Processes:
         for worker in self._all[number:]:
             self._tell([worker], (worker.names[0], found.plan, secret))
         introduce(found, dict(self._hear()[1][1:] for _ in parties))
+        self.members: Mapping[str, Member] = found.roster
+        for worker in self._all[number:]:
+            self._tell([worker], found.roster)
         self._settle(found)
         for _ in self._workers:  # an interpreter's start is no part of a round
             self._hear()
@@ -142,49 +129,67 @@ class Processes:
         """Names of all clients, sorted."""
         return self._names
 
-    def send(self, request: Request) -> None:
+    def send(self, message: Message) -> None:
         """Lay the request out for all workers; each takes the next client when it is free, the longest first."""
-        until = time.monotonic() + request.deadline
-        if request.turn == 0 and not self._sizes:
+        if not isinstance(message, Request):
+            self._hear_of(message)
+            return
+        until = self._deadlines.of(message, time.monotonic())
+        if message.turn == 0 and not self._sizes:
             self._at.clear()  # a population's clients keep no conversation beyond the next round
+        given = dict[str, Given]()
+        for who in message.bodies:
+            one, why = given_to(self.memory, who, message)
+            if isinstance(one, Given):
+                given[who] = one
+            else:
+                self._ready.append((Reply.to(message, (who,), one, why), message, {}))
         fixed, free = dict[int, list[str]](), list[str]()
-        for who in request.bodies:
-            worker = self._home.get(who, self._at.get(who) if request.turn else None)
-            if worker is None and self._counting:  # of a population, whose clients are not listed
-                worker = self._names.index(who) % len(self._workers)
+        for who in given:
+            worker = self._home.get(who, self._at.get(who) if message.turn else None)
             (free if worker is None else fixed.setdefault(worker, [])).append(who)
         for number, names in fixed.items():
-            self._ask([self._all[number]], replace(request, bodies={who: request.bodies[who] for who in names}), until)
+            self._ask([self._all[number]], message, {who: given[who] for who in names}, until)
         if free:
             free.sort(key=lambda who: -self._sizes.get(who, 0))
-            self._ask(self._workers, replace(request, bodies={who: request.bodies[who] for who in free}), until, True)
+            self._ask(self._workers, message, {who: given[who] for who in free}, until, True)
 
-    def _ask(self, workers: list[Worker], request: Request, until: float, open: bool = False) -> None:
-        number, client_states = next(self._tasks), {} if request.turn else self._memory.of(request.bodies)
-        self._waiting[number] = Waiting(replace(request, broadcast=None), until, set(request.bodies))
-        self._tell(workers, Task(number, request, until, open, client_states), len(request.bodies) if open else 0)
+    def _hear_of(self, message: Begin | Settle) -> None:
+        self.memory.hear(message)
+        self._deadlines.hear(message)
+        if isinstance(message, Begin):
+            self._waiting.clear()
+            self._ready.clear()
+            self._at.clear()
+
+    def _ask(
+        self, workers: list[Worker], request: Request, given: dict[str, Given], until: float, open: bool = False
+    ) -> None:
+        number = next(self._tasks)
+        part = replace(request, bodies={who: request.bodies[who] for who in given})
+        self._waiting[number] = Waiting(replace(part, broadcast=None), until, set(given))
+        self._tell(workers, Task(number, part, until, open, given), len(given) if open else 0)
 
     def receive(self) -> Reply:
-        """The next reply; clients that pass the deadline are lost as late."""
+        """The next reply, written down before it is given; clients that pass the deadline are lost as late."""
         while not self._ready:
             received = self._listen(min(one.until for one in self._waiting.values()))
             if received is None:
                 self._give_up(time.monotonic())
             else:
-                worker, (_, task, replies, client_states) = received
-                self._take(worker.number, task, replies, client_states)
-        return self._ready.popleft()
+                worker, (_, task, replies, said) = received
+                self._take(worker.number, task, replies, said)
+        return kept(self.memory, *self._ready.popleft())
 
-    def _take(self, worker: int, task: int, replies: list[Reply], client_states: Mapping[str, ClientState]) -> None:
+    def _take(self, worker: int, task: int, replies: list[Reply], said: Mapping[str, Said]) -> None:
         waiting = self._waiting.get(task)
         if waiting is None:  # it comes after its deadline
             return
-        self._memory.learn(
-            waiting.request.session, deepcopy(client_states)
-        )  # a memo must not keep all of its message alive
+        said = deepcopy(said)  # what one remembers must not keep all of its message alive
         for reply in replies:
             waiting.who -= set(reply.who)
-            self._ready.append(reply if waiting.request.fold else replace(reply, body=deepcopy(reply.body)))
+            own = reply if waiting.request.fold else replace(reply, body=deepcopy(reply.body))
+            self._ready.append((own, waiting.request, said))
             if not waiting.request.fold:
                 self._at |= dict.fromkeys(reply.who, worker)
         if not waiting.who:
@@ -194,8 +199,9 @@ class Processes:
         for task, waiting in list(self._waiting.items()):
             if waiting.until <= now:
                 del self._waiting[task]
-                head = waiting.request
-                self._ready.append(Reply(head.session, head.round, tuple(sorted(waiting.who)), None, "late"))
+                self._ready.append(
+                    (Reply.to(waiting.request, tuple(sorted(waiting.who)), None, "late"), waiting.request, {})
+                )
 
     def _listen(self, until: float = math.inf) -> tuple[Worker, Any] | None:
         """A worker, and what it says next; None when it is too late."""
@@ -221,7 +227,7 @@ class Processes:
         """Who has died, of what, and what to do."""
         code = self._forkserver.code(worker.number) if worker else None
         if worker is None or code is None:
-            code, who, excluded = self._forkserver.end(), "The process that started the workers", "They"
+            code, who, excluded = (self._forkserver.end(), "The process that started the workers", "They")
         else:
             who = f"Worker {worker.number} of {len(self._all)}"
             excluded = f"{', '.join(worker.names[:3])} and so on" if worker.names else "The clients it was training"
@@ -232,21 +238,11 @@ class Processes:
             "  Use fewer workers or smaller data, and resume the run."
         )
 
-    def memory(self, who: Iterable[str]) -> dict[str, ClientState]:
-        """What these clients remember between rounds."""
-        return self._memory.of(who)
+    def __enter__(self) -> Self:
+        return self
 
-    def load(self, client_states: Mapping[str, ClientState]) -> None:
-        """Let each client remember this, and those that are not named nothing."""
-        self._memory = Memory({who: memo for who, memo in client_states.items() if memo})
-        self._waiting.clear()
-        self._ready.clear()
-        self._at.clear()
-        self._tell(self._all, "load")
-
-    def rollback(self, session: int, who: Iterable[str]) -> None:
-        """Let these clients remember what they did before the session, for it did not count."""
-        self._memory.rollback(session, who)
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """End the workers; also happens when this object is forgotten."""
@@ -262,11 +258,10 @@ def stop(forkserver: ForkServer, sender: Sender) -> None:
 
 
 def _homes(clients: Clients, workers: int) -> dict[str, int]:
-    """Who stays with which worker: clients whose data cannot be shared, and those that count what they tell."""
+    """Who stays with which worker: clients whose data cannot be shared."""
     if isinstance(clients, Population):
         return {}
-    counting = clients.plan.clients_draw
-    return {who: i % workers for i, who in enumerate(clients) if counting or not _arrays(clients[who].data)}
+    return {who: i % workers for i, who in enumerate(clients) if not _arrays(clients[who].data)}
 
 
 def _arrays(data: Any) -> bool:

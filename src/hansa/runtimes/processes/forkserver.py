@@ -1,7 +1,8 @@
 """The fork server: a fresh interpreter that imports once what workers need, and whose forks they are.
 
-It runs no code of the user's, computes nothing and has one thread, so that no lock, pool or GPU is inherited; what it
-has imported lies in memory once for all. Where that cannot be, its children are fresh interpreters.
+It runs no code of the user's, computes nothing and has one thread, so that no lock, pool or GPU is
+inherited; what it has imported lies in memory once for all. Where that cannot be, its children are
+fresh interpreters.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Messages between processes of one machine, in shared memory: an array is written once, and mapped by all who read it.
 
-A message is a piece of memory without a name, and what travels is its descriptor. So nothing is left behind when a
-process is killed, whichever and whenever: the system frees the memory with the last descriptor and the last array.
-Once all who got a message have let go of its arrays, its sender writes the next one over it: new memory costs more than
-what is written into it.
+A message is a piece of memory without a name, and what travels is its descriptor. So nothing is
+left behind when a process is killed, whichever and whenever: the system frees the memory with the
+last descriptor and the last array. Once all who got a message have let go of its arrays, its sender
+writes the next one over it: new memory costs more than what is written into it.
 
     0    how many readers have let go          8 bytes
     8    how many parts follow, n              8 bytes
@@ -30,7 +30,7 @@ from typing import Any
 import cloudpickle
 
 ALIGNED = 64
-SPARE, LARGEST = 8, 2**26  # messages whose memory a sender looks at again, and how many bytes each may have
+SPARE, LARGEST = (8, 2**26)  # messages whose memory a sender looks at again, and how many bytes each may have
 GRAIN = 2**16  # bytes; messages of one kind differ by a few
 
 

@@ -10,22 +10,21 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-from ...algorithms import ClientState
 from ...messages import Reply, Request
-from ...parties import Party
+from ...parties import Given, Party, Said
 from ...parties.client import Client
 from ...parties.helper import Helper
 from ...parties.population import Population
 from ...rand import Key
 from ...spec import Spec
 from ..allocator import keep
-from ..inprocess import Said, answer, fold
+from ..inprocess import Answer, answer, fold
 from .sharedmemory import Sender, claims, receive, take
 
 
@@ -37,7 +36,7 @@ class Task:
     request: Request
     until: float  # on the machine's monotonic clock
     open: bool
-    client_states: Mapping[str, ClientState] = field(repr=False)  # what its clients remember
+    given: Mapping[str, Given] = field(repr=False)  # what its clients remember
 
 
 def work(end: int) -> None:
@@ -56,16 +55,11 @@ def work(end: int) -> None:
         task = take(memory)
         if isinstance(task, Task):
             try:
-                for replies, client_states in _done(parties, task, memory):
-                    say(("reply", task.number, replies, client_states))
+                for replies, said in _done(parties, task, memory):
+                    say(("reply", task.number, replies, said))
             except Exception as error:
                 notes = error.__dict__.pop("__notes__", [])  # the parent's own error carries them on
                 say(("bug", traceback.format_exc(), notes))
-        elif isinstance(parties, Population):
-            parties.load({})
-        else:
-            for one in parties.values():
-                one.load({})
         os.close(memory)
         del task  # and with it the model
 
@@ -78,14 +72,17 @@ def hear(link: socket.socket, inbox: SimpleQueue[int]) -> None:
 
 
 def _parties(say: Callable[[Any], None], inbox: SimpleQueue[int]) -> Population | Mapping[str, Any]:
-    """Who lives here: a helper, made here, which tells its public key; a population; or clients and their data."""
+    """Who lives here: a helper, made here, which tells its public half; a population; or clients and their data."""
     memory = inbox.get()
     reply = take(memory, copy=True)
     os.close(memory)
     if isinstance(reply, tuple):
         who, plan, secret = reply
         helper = Helper(who, plan, secret=secret or Key.fresh())
-        say(("key", helper.who, helper.key.public))
+        say(("member", helper.who, helper.enrol()))
+        memory = inbox.get()
+        helper.roster = take(memory, copy=True)
+        os.close(memory)
         return {helper.who: helper}
     if not isinstance(reply, Population):
         memory = inbox.get()
@@ -98,12 +95,12 @@ def _parties(say: Callable[[Any], None], inbox: SimpleQueue[int]) -> Population 
 
 def _done(
     parties: Population | Mapping[str, Any], task: Task, memory: int
-) -> Iterator[tuple[list[Reply], dict[str, ClientState]]]:
-    """The replies to one request, and what those who answered remember now, where it is something new."""
-    request, new = task.request, dict[str, ClientState]()
+) -> Iterator[tuple[list[Reply], dict[str, Said]]]:
+    """The replies to one request, and what those who answered have learnt."""
+    request, new = task.request, dict[str, Said]()
     names = list(request.bodies)
     if isinstance(parties, Population) and request.turn == 0:
-        parties.load({})
+        parties.evict()
     some = claims(memory, names) if task.open else names
     reply = (_said(parties, who, task, new) for who in some if time.monotonic() < task.until)  # the rest is late
     plan = parties.plan if isinstance(parties, Population) else parties[names[0]].plan
@@ -112,33 +109,27 @@ def _done(
         new.clear()
 
 
-def _said(parties: Population | Mapping[str, Any], who: str, task: Task, new: dict[str, ClientState]) -> Said:
+def _said(parties: Population | Mapping[str, Any], who: str, task: Task, new: dict[str, Said]) -> Answer:
     """What one party says; a client remembers what it did wherever it trained before."""
     party: Party = parties[who]
-    if not isinstance(party, Client):
-        return who, *answer(party, task.request)
-    if task.request.turn == 0:
-        party.client_state = dict(task.client_states.get(who, {}))
-    before = party.client_state
-    body, why = answer(party, task.request)
-    if party.client_state is not before:
-        new[who] = party.evict()
+    said, why = answer(party, task.request, task.given[who])
+    if said is not None:
+        new[who] = replace(said, reply=None)
     if task.request.fold and isinstance(parties, Population):
-        parties.load({})
-    elif task.request.fold and task.open:
+        parties.evict()
+    elif task.request.fold and task.open and isinstance(party, Client):
         party.release()
-    return who, body, why
+    return who, None if said is None else said.reply, why
 
 
-def answers(reply: Iterable[Said], request: Request, encoded: Spec) -> Iterator[list[Reply]]:
+def answers(reply: Iterable[Answer], request: Request, encoded: Spec) -> Iterator[list[Reply]]:
     """Replies to a request as they are sent: all at once, or one by one where who is late would hold up the others."""
-    head = request.session, request.round
     if request.fold and request.deadline == math.inf:
         total, there, excluded = fold(reply, encoded)
         yield [
-            Reply(*head, there, total if there else None),
-            *(Reply(*head, (who,), None, excluded[who]) for who in excluded),
+            Reply.to(request, there, total if there else None),
+            *(Reply.to(request, (who,), None, excluded[who]) for who in excluded),
         ]
     else:
         for who, body, why in reply:
-            yield [Reply(*head, (who,), body, why)]
+            yield [Reply.to(request, (who,), body, why)]

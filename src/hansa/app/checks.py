@@ -1,0 +1,107 @@
+"""What an app refuses when it is built: what does not fit, and what owners or budget forbid."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from ..errors import AppError
+from ..known import own
+from ..parties.policy import Policy
+from ..parties.population import Population
+from ..plan import Plan
+from ..privacy import planned_privacy
+from ..privacy.ledger import Budget, Ledger
+
+Wrong = tuple[bool, str, str, str]  # is it, what was found, why it cannot run, and what to write
+
+
+def refuse(wrong: Iterable[Wrong]) -> None:
+    """AppError for the first that is."""
+    for bad, found, why, instead in wrong:
+        if bad:
+            raise AppError(f"{found} cannot run.", f"{why[0].upper()}{why[1:]}.", f"Write for example {instead}.")
+
+
+def names_of(data: Mapping[str, Any]) -> Collection[str]:
+    """The names of all clients, as text; of a population they are not listed."""
+    return data.names if isinstance(data, Population) else {str(who): None for who in data}.keys()
+
+
+def check_names(
+    plan: Any, first: Plan | None, data: Mapping[str, Any], policies: Mapping[str, Policy] | Policy
+) -> None:
+    """AppError where the names of the clients fit neither the plan nor the policies."""
+    many = len(data)
+    names = [] if isinstance(data, Population) else [str(who) for who in data]
+    odd = [name for name in names if not name.strip() or not name.isprintable()]
+    strangers = [] if isinstance(policies, Policy) else [who for who in policies if who not in data]
+    fixed = isinstance(plan, Plan)
+    refuse([
+        (not many, "App(data={})", "a federation is a sum over clients", "data={'north': (X, y), …}"),
+        (len(set(names)) < len(names), "App(data=…) with two clients of one name",
+         "clients are told apart by their names as text", "data={'1': (X, y), '2': (X, y)}"),
+        (bool(odd), f"App(data=…) with a client called {odd[:1]}",
+         "a name is one line of text that can be shown", "data={'north': (X, y), …}"),
+        (fixed and many < plan.sample.quorum, f"App(data=…) with {many} clients",
+         "every round of its plan needs more: its quorum", f"sample=Everyone(quorum={many})"),
+        (fixed and many < plan.sample.most, f"App(data=…) with {many} clients",
+         "its plan samples more in every round", f"a sample of size {many}"),
+        (first is not None and many < first.sample.quorum, f"App(data=…) with {many} clients",
+         "its survey needs the answers of more: its quorum", f"first=survey(…, quorum={many})"),
+        (bool(strangers), f"A policy for {', '.join(map(str, strangers))}", "no client has that name",
+         f"names among {', '.join(names)}"),
+    ])  # fmt: skip
+
+
+def policies_of(policies: Mapping[str, Policy] | Policy, names: Iterable[str]) -> dict[str, Policy]:
+    """The policy of each owner who has one, by the client's name."""
+    if isinstance(policies, Policy):
+        return dict.fromkeys(names, policies)
+    return {str(who): policy for who, policy in policies.items()}
+
+
+def check_survey(first: Plan, data: Mapping[str, Any], policies: Mapping[str, Policy] | Policy) -> None:
+    """PolicyError where one owner forbids the survey: then nobody is asked."""
+    given = data.allow if isinstance(data, Population) else policies
+    for who, policy in policies_of(given, ["Each client"]).items():
+        policy.check(first, who)
+
+
+def check_budget(budget: Budget, plan: Any, before: Ledger, clients: int | None, loop: Any) -> None:
+    """AppError where survey, or plan if it is known, has no ε, and so both have none."""
+    ledger = planned_privacy(plan, clients) if isinstance(plan, Plan) else Ledger()
+    if missing := before.why or ledger.why or strange(loop):
+        raise AppError(
+            f"App(budget={budget!r}) cannot be kept.",
+            f"There is no ε for {'its survey' if before.why else 'this plan'}: {missing}.",
+            "Put Clip(norm=…) and GaussianNoise(…) into its pipe, or leave the budget out."
+            if not before.why
+            else "Write survey(…, aggregator=VerifiedSum(noise=…)), or leave the budget out.",
+        )
+    if not budget.allows(before):
+        raise AppError(
+            f"App(budget={budget!r}) cannot be kept.",
+            f"Its survey alone gives {before.guarantee(budget.delta)}.",
+            "Add noise to the survey, or allow a larger ε.",
+        )
+
+
+def strange(loop: Any) -> str:
+    """Why nobody knows what the rounds give away, if so: they are those of a loop that is not
+    hansa's own.
+    """
+    inner = loop.func if isinstance(loop, partial) else loop
+    if own(inner):
+        return ""
+    return f"nobody has stated what the loop {getattr(inner, '__name__', inner)!s} gives away"
+
+
+def unasked(what: str) -> AppError:
+    """What hangs on a survey that nobody has been asked is not known."""
+    return AppError(
+        f"{what} not known yet.",
+        "It hangs on what the survey finds, and that has not been asked.",
+        "Write app = app.asked(), which asks it; `hansa run` does, and `hansa explain --ask`.",
+    )

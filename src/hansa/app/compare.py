@@ -1,0 +1,67 @@
+"""The comparison: each client alone, and all data pooled, by the code that trains the federation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from .. import data as local
+from ..aggregators import Sum
+from ..algorithms import FedAvg
+from ..errors import DataError
+from ..loops.synchronous import synchronous
+from ..parties.client import Client
+from ..plan import Plan
+from ..runtimes.inprocess import InProcess
+from ..sample import Everyone
+from ..spec import Vector
+from ..transforms.scale import Weigh
+
+OUTSIDE = (
+    "Outside ε: these numbers are computed from each client's own examples, without the noise of the sums, and ε does "
+    "not count them. Keep them where the examples are."
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table of scores: what data, how many examples, and a model's scores."""
+
+    name: str
+    examples: int
+    scores: Mapping[str, float]
+    outside: bool = False  # do noise or a budget hide the examples? ε does not count what is told of them here
+
+
+def trained_alone(plan: Plan, who: str, data: Any) -> Vector:
+    """The model that the plan gives with a single client, and no noise.
+
+    No federated algorithm trains it; trees are appended whoever grows them.
+    """
+    training = replace(plan.training, validation=0.0, report=False)
+    more: dict[str, Any] = {} if plan.model.grows else {"algorithm": FedAvg(), "aggregator": Sum()}
+    plan = replace(plan, pipe=(Weigh("one"),), training=training, sample=Everyone(), **more)
+    for state in synchronous(plan, InProcess([Client(who, plan, data)])):
+        x = state.x
+    return x
+
+
+def pooled(parts: Sequence[Any]) -> Any:
+    """All examples of several clients as one client's: arrays joined in memory; streams one after
+    another, unread.
+    """
+    if any(callable(part) or not hasattr(part, "__getitem__") for part in parts):
+        return lambda: chain.from_iterable(local.whole(part) for part in parts)
+    batches: list[Any] = [batch for part in parts for batch in local.whole(part)]
+    kinds = {tuple(batch) if isinstance(batch, dict) else len(batch) for batch in batches}
+    if len(kinds) != 1:
+        raise DataError(
+            "The clients' data has several forms.", "Only like data can be pooled.", "Run with --no-compare."
+        )
+    if isinstance(batches[0], dict):
+        return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    return tuple(np.concatenate(columns) for columns in zip(*batches, strict=True))

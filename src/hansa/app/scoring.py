@@ -1,0 +1,130 @@
+"""What models are scored on: one set of examples that no client has, or one of each name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from .. import data as local
+from ..data import Sites, Source
+from ..errors import AppError, DataError, HansaError
+from ..models import Model
+from ..spec import Vector
+from .compare import Row, pooled
+
+ONE = "test"  # what a single set is called in messages
+
+
+@dataclass(frozen=True)
+class TestSets:
+    """Examples to score a model on, by name; sources among them are read when they are needed."""
+
+    sets: Mapping[str, Any] = field(repr=False)
+    named: bool = False  # is it a set of each name?
+
+    def __len__(self) -> int:
+        return len(self.sets)
+
+    @cached_property
+    def whole(self) -> Any:
+        """All of them together: the central test."""
+        sets = [self.of(name) for name in self.sets]
+        return pooled(sets) if self.named else sets[0]
+
+    def of(self, name: str) -> Any:
+        """One set; DataError where its reader fails."""
+        try:
+            return local.loaded(self.sets[name])
+        except DataError:
+            raise
+        except Exception as error:
+            raise DataError(
+                f"{self._called(name)} cannot be read: {type(error).__name__}: {error}",
+                "Models are scored on it after every round.",
+                "Put it there, mend what reads it, or leave it out of App(test=…).",
+            ) from error
+
+    def problems(self, model: Model | None) -> Iterator[HansaError]:
+        """What keeps a model from being scored on each of them; without a model, from being read."""
+        for name in self.sets:
+            try:
+                found = self.of(name)
+                if model is not None:
+                    local.check(found, self._called(name))
+                    model.check(found, self._called(name))
+            except HansaError as error:
+                yield error
+
+    def rows(self, model: Model, x: Vector) -> list[Row]:
+        """How a model does on named sets: on the worst, in the median, on average, on all together.
+
+        The worst has the largest loss; of a model without one, the lowest of its first score.
+        """
+        if not self.named:
+            return []
+        scored = {name: model.score(x, self.of(name)) for name in self.sets}
+        sizes = {name: local.count(self.of(name)) for name in self.sets}
+        first = next(iter(next(iter(scored.values()))))
+        worst = max(scored, key=lambda name: scored[name]["loss"] if "loss" in scored[name] else -scored[name][first])
+        every = list(scored.values())
+        total = sum(sizes.values())
+        return [
+            Row(f"worst: {worst}", sizes[worst], scored[worst]),
+            Row("median", total, {key: median([one[key] for one in every]) for key in every[0]}),
+            Row("mean", total, {key: fmean([one[key] for one in every]) for key in every[0]}),
+            Row("all together", total, model.score(x, self.whole)),
+        ]
+
+    def _called(self, name: str) -> str:
+        return f"{ONE} of {name}" if self.named else ONE
+
+
+def sets_of(test: Any, data: Any) -> TestSets:
+    """The test sets that `App(test=…)` names, none of which is read.
+
+    One set is data in any form, or a path that is read as the clients' own are. Sites, and a dict
+    whose values are data or paths, are one set of each name. A dict of arrays is one set; AppError
+    where a dict could be taken for both.
+    """
+    if test is None:
+        return TestSets({})
+    if isinstance(test, Sites):
+        return TestSets(test, named=True)
+    if not isinstance(test, Mapping):
+        return TestSets({ONE: _source(test, data)})
+    columns = [str(name) for name, value in test.items() if _column(value)]
+    if len(columns) == len(test):
+        return TestSets({ONE: test})
+    if columns:
+        _refuse(columns, [str(name) for name in test if str(name) not in columns])
+    return TestSets({str(name): _source(value, data) for name, value in test.items()}, named=True)
+
+
+def _source(test: Any, data: Any) -> Any:
+    """A path as a source, and data as it is."""
+    if not isinstance(test, str | Path):
+        return test
+    if isinstance(data, Sites):
+        return data.at(test)
+    raise AppError(
+        f"App(test={str(test)!r}) with data that is no Sites.",
+        "A path is read by the function that reads the clients' own.",
+        "Write data=hansa.Sites(read, …), or test=read(…).",
+    )
+
+
+def _column(value: Any) -> bool:
+    """Is it an array of a dict of arrays, and not the examples of somebody?"""
+    return hasattr(value, "__array__") and not isinstance(value, Source)
+
+
+def _refuse(columns: Sequence[str], sets: Sequence[str]) -> None:
+    raise AppError(
+        f"App(test={{…}}) holds arrays as {', '.join(columns)}, and examples as {', '.join(sets)}.",
+        "It is one set, a dict of arrays with the targets as 'y', or the examples of each name, and not both.",
+        "Write test={'x': X, 'y': y} for one set, or test={'north': (X, y), 'south': (X, y)} for several.",
+    )

@@ -1,0 +1,113 @@
+"""Journal: what the server has heard in sessions that are not settled, in order, to hear it again after a restart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..codec import SIZE, dumps, loads
+from ..messages import Reply, Request, SessionId
+from ..parties.book import database
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS heard (
+    seq INTEGER PRIMARY KEY, run TEXT, epoch INTEGER, number INTEGER, state INTEGER, reply BLOB
+);
+CREATE TABLE IF NOT EXISTS asked (
+    run TEXT, epoch INTEGER, number INTEGER, round INTEGER, who TEXT, open INTEGER,
+    PRIMARY KEY (run, epoch, number)
+);
+CREATE TABLE IF NOT EXISTS broadcasts (run TEXT, round INTEGER, request BLOB, PRIMARY KEY (run, round));
+"""
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a loop finds that starts again, where each client has a session of its own."""
+
+    settled: list[tuple[SessionId, tuple[str, ...]]]  # sessions whose round is committed, and who counts
+    heard: list[Reply]  # on the present state, in order
+    open: list[Request]  # asked on an earlier state, and not answered yet or answered on this one
+    next: int  # the number of the next session
+
+    @property
+    def any(self) -> bool:
+        """Was anything heard or asked?"""
+        return bool(self.settled or self.heard or self.open)
+
+
+class Journal:
+    """Replies in the order in which the loop heard them, in a file; each is written before it is heard.
+
+    A loop that starts again from its last state hears them again, and asks only what it had not
+    heard. What is settled is deleted.
+    """
+
+    def __init__(self, path: str | Path):
+        self._file = database(path, TABLES)
+
+    def write(self, reply: Reply, state: int = 0) -> None:
+        """Write down what was heard, and on which state."""
+        row = (*reply.session, state, b"".join(reply.encode()))
+        self._file.execute("INSERT INTO heard (run, epoch, number, state, reply) VALUES (?, ?, ?, ?, ?)", row)
+
+    def heard(self, session: SessionId) -> list[Reply]:
+        """What was heard in a session, in order."""
+        of = "WHERE run = ? AND epoch = ? AND number = ?"
+        rows = self._file.execute(f"SELECT reply FROM heard {of} ORDER BY seq", session)
+        return [Reply.decode(reply, SIZE) for (reply,) in rows]
+
+    def settle(self, session: SessionId) -> None:
+        """A session is over: what was heard in it is deleted."""
+        of = "WHERE run = ? AND epoch = ? AND number = ?"
+        self._file.execute("BEGIN IMMEDIATE")
+        self._file.execute(f"DELETE FROM heard {of}", session)
+        self._file.execute(f"UPDATE asked SET open = 0 {of}", session)
+        needed = "SELECT round FROM asked WHERE asked.run = broadcasts.run AND open = 1"
+        self._file.execute(f"DELETE FROM broadcasts WHERE run = ? AND round NOT IN ({needed})", (session.run,))
+        self._file.execute("COMMIT")
+        self._file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def ask(self, request: Request) -> None:
+        """Write down who is asked in a session of its own; what all are told once for a round."""
+        (who,) = request.bodies
+        head = dumps((request.plan, request.broadcast, request.deadline))
+        asked = (*request.session, request.round, who, 1)
+        self._file.execute("BEGIN IMMEDIATE")
+        self._file.execute(
+            "INSERT OR IGNORE INTO broadcasts VALUES (?, ?, ?)", (request.session.run, request.round, head)
+        )
+        self._file.execute("INSERT OR REPLACE INTO asked VALUES (?, ?, ?, ?, ?, ?)", asked)
+        self._file.execute("COMMIT")
+
+    def past(self, run: str, done: int) -> Past:
+        """What there was when a run with `done` rounds was interrupted."""
+        rows = self._file.execute("SELECT state, reply FROM heard WHERE run = ? ORDER BY seq", (run,)).fetchall()
+        replies = [(state, Reply.decode(reply, SIZE)) for state, reply in rows]
+        over = {reply.session for state, reply in replies if state < done}
+        of = "SELECT epoch, number, round, who FROM asked WHERE run = ? AND round < ? AND open = 1 ORDER BY number"
+        open = list[Request]()
+        for epoch, number, round, who in self._file.execute(of, (run, done)).fetchall():
+            session = SessionId(run, epoch, number)
+            if session not in over:
+                open.append(self._request(session, round, who))
+        last = self._file.execute("SELECT MAX(number) FROM asked WHERE run = ? AND round < ?", (run, done)).fetchone()[
+            0
+        ]
+        return Past(
+            settled=[
+                (reply.session, () if reply.body is None else reply.who) for state, reply in replies if state < done
+            ],
+            heard=[reply for state, reply in replies if state == done],
+            open=open,
+            next=0 if last is None else last + 1,
+        )
+
+    def _request(self, session: SessionId, round: int, who: str) -> Request:
+        of = "SELECT request FROM broadcasts WHERE run = ? AND round = ?"
+        plan, broadcast, deadline = loads(self._file.execute(of, (session.run, round)).fetchone()[0])
+        return Request(plan, round, session, broadcast, {who: None}, deadline)
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._file.close()

@@ -1,0 +1,329 @@
+"""Book: what each party was asked and has said, so that it says the same to the same question, and else nothing."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from ..codec import dumps, loads
+from ..errors import ProtocolError, RestartedError
+from ..messages import Request, SessionId
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS asked (
+    who TEXT, run TEXT, epoch INTEGER, number INTEGER, round INTEGER, turn INTEGER,
+    digest BLOB, data TEXT, question BLOB, reply BLOB, settled INTEGER,
+    PRIMARY KEY (who, run, epoch, number, turn)
+);
+CREATE TABLE IF NOT EXISTS pending (
+    who TEXT, run TEXT, epoch INTEGER, number INTEGER, state BLOB,
+    PRIMARY KEY (who, run, epoch, number)
+);
+"""
+NEVER = -1  # the round of who has said nothing
+Row = tuple[str, tuple[Any, ...]]  # a statement and its values
+SMALL = 2**16  # bytes of a reply that is kept in memory
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One question to a party, and what it said."""
+
+    digest: bytes  # of the question
+    said: bool = False
+    data: str = ""  # SHA-256 of what it said it of; nothing where nothing rests on that
+    reply: Any = field(default=None, repr=False)
+    kept: bool = False  # is the reply written down, or has it to be made again?
+
+
+@dataclass
+class Page:
+    """What one party was asked in its latest session of a run."""
+
+    session: SessionId
+    round: int  # the latest in which it was asked to say anything
+    turns: dict[int, Entry] = field(default_factory=dict)
+    settled: bool = False
+    asked: dict[int, Request] = field(default_factory=dict, repr=False)  # what a conversation is driven with again
+
+
+class Book:
+    """(who, session, turn) → digest of the question, fingerprint of the data, reply; in memory, or also at a path.
+
+    A reply is written down before it is said. The same question gets the same reply until the
+    session is settled, any other a refusal. In memory there is one page for each party that was
+    asked; a file keeps the digests of all. Replies to folded requests are not kept: the party makes
+    the same again, from the same data and what it remembered. Large replies of a book in memory lie
+    in a file without a name, until the session is settled.
+    """
+
+    def __init__(self, path: str | Path | None = None):
+        self.pages: dict[str, Page] = {}  # of the present run
+        self.pending: dict[str, list[tuple[SessionId, Any]]] = {}  # who → what it learnt, and in which session
+        self.answers = Counter[str]()  # who → in how many sessions it has answered
+        self._past: dict[str, dict[str, Page]] = {}  # run → its pages
+        self._floor: dict[str, int] = {}  # who → the latest round, whatever its run was called
+        self._open: dict[SessionId, set[str]] = {}  # who was asked
+        self._shelf = Shelf()
+        self._file: sqlite3.Connection | None = None
+        if path is not None:
+            self._file = database(path, TABLES)
+            self._read()
+
+    @property
+    def lasts(self) -> bool:
+        """Does it outlive this process?"""
+        return self._file is not None
+
+    def begin(self, run: str, again: bool) -> None:
+        """A run begins; what was said in it stays said, unless all may be said `again`."""
+        if again:
+            self.pages, self._past, self._open, self.pending = {}, {}, {}, {}
+            self._write([("DELETE FROM asked", ()), ("DELETE FROM pending", ())])
+            return
+        self._leave()
+        self.pages, self._floor = self._past.pop(run, {}), {}
+
+    def turn_to(self, run: str) -> None:
+        """Go on with a run; the rounds of one that has not begun here come after all that were."""
+        self._leave()
+        known = run in self._past
+        self.pages, self._floor = self._past.pop(run, {}), {}
+        for pages in () if known else self._past.values():
+            for who, page in pages.items():
+                self._floor[who] = max(page.round, self._floor.get(who, NEVER))
+
+    def _leave(self) -> None:
+        for who, page in self.pages.items():
+            self._past.setdefault(page.session.run, {})[who] = page
+
+    def ask(self, who: str, request: Request, once: bool) -> Entry:
+        """The entry of a question, made now where it is new; ProtocolError where it may not be answered.
+
+        With `once` a round is answered in one session, and rounds one after another.
+        """
+        page, digest = self.pages.get(who), request.question(who)
+        if page is None or request.session > page.session:
+            page = self._turn_page(who, page, request, once)
+        if request.session < page.session or page.settled:
+            raise ProtocolError(
+                f"{who} was asked in session {request.session.number}, which is over.",
+                "A session is over when its round is committed, or when a later one has begun.",
+                "Go on with the latest state; or start another run.",
+            )
+        entry = page.turns.get(request.turn)
+        if entry is None and request.turn < max(page.turns, default=0):
+            raise ProtocolError(f"{who} was asked for turn {request.turn} of a session, and has heard a later one.")
+        if entry is not None and entry.digest != digest:
+            raise ProtocolError(
+                f"{who} was asked one thing in session {request.session.number}, and now another.",
+                "To the same question it says the same; two answers in one place would differ by what it hides.",
+                "Look at the server.",
+            )
+        entry = page.turns.setdefault(request.turn, entry or Entry(digest))
+        if self.lasts and not request.fold:
+            page.asked[request.turn] = replace(request, bodies={who: request.bodies[who]})
+        return entry
+
+    def earlier(self, who: str, request: Request) -> tuple[Request, ...]:
+        """What a party was asked before in the session, to drive its conversation again; where the book is a file."""
+        asked = self.pages[who].asked
+        return tuple(asked[turn] for turn in sorted(asked) if turn < request.turn)
+
+    def _turn_page(self, who: str, page: Page | None, request: Request, once: bool) -> Page:
+        """A new page, for a new session."""
+        latest = max(page.round if page else NEVER, self._floor.get(who, NEVER))
+        if request.turn:
+            raise RestartedError(
+                f"{who} was asked to go on with session {request.session.number}, and knows nothing of it.",
+                "It was asked for another in between, or started anew.",
+            )
+        if once and request.round <= latest:
+            raise ProtocolError(
+                f"{who} was asked in round {request.round}, and has answered in round {latest}.",
+                "Noise is sized for one answer in each round, one round after another.",
+                "Look at the server; or start another run.",
+            )
+        self.pages[who] = Page(request.session, max(request.round, latest))
+        self._open.setdefault(request.session, set()).add(who)
+        return self.pages[who]
+
+    def said(self, who: str, request: Request, reply: Any, data: str, learnt: Any) -> Any:
+        """Write down what a party says, and what it learnt; the reply, or what it said to this question before."""
+        page = self.pages.get(who)
+        if page is None or page.session != request.session or request.turn not in page.turns:
+            return reply  # it comes after the end of its session
+        entry = page.turns[request.turn]
+        if entry.kept:
+            return self.recall(who, request)
+        if not any(one.said for one in page.turns.values()):
+            self.answers[who] += 1
+        kept = not request.fold
+        place = self._shelf.put(reply) if kept and not self.lasts else None
+        page.turns[request.turn] = Entry(entry.digest, True, data, place, kept)
+        if learnt is not None:
+            earlier = [one for one in self.pending.get(who, []) if one[0] != request.session]
+            self.pending[who] = [*earlier, (request.session, learnt)]
+        if self.lasts:
+            self._write(self._rows(who, page, request, reply, learnt))
+        return reply
+
+    def recall(self, who: str, request: Request) -> Any:
+        """What a party has said to this question."""
+        if self._file is None:
+            return self._shelf.get(self.pages[who].turns[request.turn].reply)
+        of = "WHERE who = ? AND run = ? AND epoch = ? AND number = ? AND turn = ?"
+        ((reply,),) = self._file.execute(f"SELECT reply FROM asked {of}", (who, *request.session, request.turn))
+        return loads(reply)
+
+    def _rows(
+        self, who: str, page: Page, request: Request, reply: Any, learnt: Any
+    ) -> list[tuple[str, tuple[Any, ...]]]:
+        entry, at = page.turns[request.turn], (who, *request.session)
+        asked = page.asked.get(request.turn)
+        question = None if asked is None else b"".join(asked.encode())
+        kept = dumps(reply) if entry.kept else None
+        row = (*at, page.round, request.turn, entry.digest, entry.data, question, kept, 0)
+        rows: list[Row] = [("INSERT OR REPLACE INTO asked VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)]
+        if learnt is not None:
+            rows.append(("INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?, ?)", (*at, dumps(learnt))))
+        return rows
+
+    def settle(self, session: SessionId, counted: Iterable[str]) -> dict[str, Any]:
+        """End a session: replies go, digests stay; gives what those learnt who are counted."""
+        counts, found = set(counted), dict[str, Any]()
+        for who in self._open.pop(session, ()):
+            learnt = self.pending.pop(who, [])
+            if rest := [one for one in learnt if one[0] != session]:
+                self.pending[who] = rest
+            if who in counts:
+                here = [state for one, state in learnt if one == session]
+                found |= {who: here[-1]} if here else {}
+            page = self.pages.get(who)
+            if page is not None and page.session == session:
+                page.settled, page.asked = True, {}
+                page.turns = {turn: self._crossed_out(one) for turn, one in page.turns.items()}
+        of = "WHERE run = ? AND epoch = ? AND number = ?"
+        self._write(
+            [
+                (f"UPDATE asked SET reply = NULL, question = NULL, settled = 1 {of}", tuple(session)),
+                (f"DELETE FROM pending {of}", tuple(session)),
+            ]
+        )
+        if self._file is not None:
+            self._file.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nor in what the file was written through
+        return found
+
+    def _crossed_out(self, entry: Entry) -> Entry:
+        """The same without the reply."""
+        if entry.kept and not self.lasts:
+            self._shelf.drop(entry.reply)
+        return replace(entry, reply=None, kept=False)
+
+    def _write(self, rows: list[Row]) -> None:
+        """One transaction."""
+        if self._file is None:
+            return
+        self._file.execute("BEGIN IMMEDIATE")
+        try:
+            for text, values in rows:
+                self._file.execute(text, values)
+        except BaseException:
+            self._file.execute("ROLLBACK")
+            raise
+        self._file.execute("COMMIT")
+
+    def _read(self) -> None:
+        """The latest session of each party in each run, and what is pending."""
+        assert self._file is not None
+        order = "ORDER BY run, epoch, number, turn"
+        columns = "who, run, epoch, number, round, turn, digest, data, question, reply IS NOT NULL, settled"
+        for who, run, epoch, number, round, turn, digest, data, question, kept, settled in self._file.execute(
+            f"SELECT {columns} FROM asked {order}"
+        ):
+            session = SessionId(run, epoch, number)
+            pages = self._past.setdefault(run, {})
+            page = pages.get(who)
+            if page is None or page.session != session:
+                page = pages[who] = Page(session, round, settled=bool(settled))
+                self.answers[who] += 1
+                if not settled:
+                    self._open.setdefault(session, set()).add(who)
+            page.turns[turn] = Entry(digest, True, data, kept=bool(kept))
+            if question is not None:
+                page.asked[turn] = Request.decode(question)
+        for who, run, epoch, number, state in self._file.execute(
+            f"SELECT * FROM pending {order.replace(', turn', '')}"
+        ):
+            self.pending.setdefault(who, []).append((SessionId(run, epoch, number), loads(state)))
+
+    def close(self) -> None:
+        """Let the file go."""
+        if self._file is not None:
+            self._file.close()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a reply lies on the shelf."""
+
+    start: int
+    length: int
+
+
+class Shelf:
+    """Replies of sessions under way: small ones in memory, large ones in a file that has no name."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] | None = None
+        self._places = 0
+
+    def put(self, reply: Any) -> Any:
+        """Keep a reply; what `get` takes."""
+        if weight(reply) <= SMALL:
+            return reply
+        self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115  # for the life of the book
+        data, start = dumps(reply), self._file.seek(0, os.SEEK_END)
+        self._file.write(data)
+        self._places += 1
+        return Place(start, len(data))
+
+    def get(self, reply: Any) -> Any:
+        """What was put."""
+        if not isinstance(reply, Place):
+            return reply
+        assert self._file is not None
+        self._file.seek(reply.start)
+        return loads(self._file.read(reply.length))
+
+    def drop(self, reply: Any) -> None:
+        """Let a reply go; the file is emptied with the last."""
+        if isinstance(reply, Place) and self._file is not None:
+            self._places -= 1
+            if not self._places:
+                self._file.truncate(0)
+
+
+def weight(value: Any) -> int:
+    """Bytes of arrays and texts in a value, about."""
+    if isinstance(value, Mapping):
+        return sum(map(weight, value.values()))
+    if isinstance(value, list | tuple):
+        return sum(map(weight, value))
+    return value.nbytes if isinstance(value, np.ndarray) else len(value) if isinstance(value, bytes | str) else 0
+
+
+def database(path: str | Path, tables: str) -> sqlite3.Connection:
+    """A file for its owner alone, whose transactions survive a kill, and in which nothing deleted can be read."""
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    file.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;" + tables)
+    return file

@@ -1,0 +1,78 @@
+"""Memory: what the parties of a simulation keep between messages, for every runtime in one way.
+
+A party is a function: (request, what it remembers) → (reply, what it has learnt). What it learns in
+a session is pending until that is settled; then it remembers it if its vector counted, and forgets
+it else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..algorithms import ClientState
+from ..messages import Begin, Request, SessionId, Settle
+from ..plan import Plan
+from . import Given, Said
+from .book import Book
+
+
+class Memory:
+    """What these parties remember, what is pending, and their book.
+
+    It lives with who runs the simulation, and stands for what each party keeps for itself.
+    """
+
+    def __init__(self, plan: Plan, named: bool, book: Book | None = None):
+        self.plan, self.named, self.book = plan, named, book or Book()
+        self._states: dict[str, ClientState] = {}
+        self._run: str | None = None
+
+    def load(self, client_states: Mapping[str, ClientState]) -> None:
+        """Let each client remember this, and those that are not named nothing; what was said stays said."""
+        self._states = {who: state for who, state in client_states.items() if state}
+
+    def of(self, who: Iterable[str]) -> dict[str, ClientState]:
+        """What these remember, where it is anything."""
+        return {name: self._states[name] for name in who if self._states.get(name)}
+
+    def learnt(self, who: Iterable[str]) -> dict[str, ClientState]:
+        """What these have learnt that is not settled."""
+        return {name: self.book.pending[name][-1][1] for name in who if name in self.book.pending}
+
+    def after(self, counted: Iterable[str]) -> dict[str, ClientState]:
+        """What all remember when the sessions are settled in which these count."""
+        return self._states | self.learnt(counted)
+
+    def _of(self, who: str, session: SessionId) -> ClientState:
+        """What it trains with: what it has learnt in an earlier session, settled or not."""
+        learnt = [state for one, state in self.book.pending.get(who, ()) if one != session]
+        return learnt[-1] if learnt else self._states.get(who, {})
+
+    def hear(self, message: Begin | Settle) -> None:
+        """A run begins, or a session is over."""
+        if isinstance(message, Begin):
+            self._run, self._states = message.run, {}
+            # where nothing hides, or a simulation wants it to repeat, all may be said again
+            self.book.begin(message.run, again=self.named or not self.plan.binds)
+            return
+        self._turn_to(message.session.run)
+        self._states |= self.book.settle(message.session, message.counted)
+
+    def _turn_to(self, run: str) -> None:
+        if run != self._run:
+            self._run = run
+            self.book.turn_to(run)
+
+    def ask(self, who: str, request: Request) -> Given | Said:
+        """What a party is given to answer with, or what it has said before; ProtocolError where it refuses."""
+        self._turn_to(request.session.run)
+        once = self.plan.clients_draw or who in self.plan.aggregator.parties
+        entry = self.book.ask(who, request, once)
+        if entry.kept:
+            return Said(self.book.recall(who, request))
+        return Given(self._of(who, request.session), entry.data, self.book.earlier(who, request))
+
+    def keep(self, who: str, request: Request, said: Said) -> Any:
+        """Write down what a party says, and give what it then says: the same as before, where it was asked before."""
+        return self.book.said(who, request, said.reply, said.data, said.learnt)
