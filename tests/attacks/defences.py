@@ -246,7 +246,7 @@ ROUNDS = (
     Defence(
         "the server counts who is in the sum",
         "loops/channel.py",
-        "if who not in participants]",
+        "if who not in counted]",
         "if who in self.excluded]",
     ),
     Defence(
