@@ -135,6 +135,8 @@ class Book:
 
     def earlier(self, who: str, request: Request) -> tuple[Request, ...]:
         """What a party was asked before in the session, to drive its conversation again; where the book is a file."""
+        if not self.lasts:
+            return ()
         asked = self.pages[who].asked
         return tuple(asked[turn] for turn in sorted(asked) if turn < request.turn)
 
@@ -164,7 +166,7 @@ class Book:
         entry = page.turns[request.turn]
         if entry.kept:
             return self.recall(who, request)
-        if not any(one.said for one in page.turns.values()):
+        if len(page.turns) == 1 and not entry.said:
             self.answers[who] += 1
         kept = not request.fold
         place = self._shelf.put(reply) if kept and not self.lasts else None
