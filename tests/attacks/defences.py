@@ -214,12 +214,7 @@ ROUNDS = (
     Defence("a client trains once in a round", BOOK, "if once and request.round <= latest:", NEVER),
     Defence("another question has no answer", BOOK, "if entry is not None and entry.digest != digest:", NEVER),
     Defence("a settled session is over", BOOK, "if request.session < page.session or page.settled:", NEVER),
-    Defence(
-        "the same question has the same answer",
-        BOOK,
-        "if entry.kept:\n            return self.recall",
-        "if False:\n            return self.recall",
-    ),
+    Defence("the same question has the same answer", "parties/memory.py", "if entry.kept:", NEVER),
     Defence(
         "replies are deleted when settled", BOOK, "SET reply = NULL, question = NULL, settled = 1", "SET settled = 1"
     ),

@@ -290,7 +290,7 @@ class Pine:
             measurement, proofs, *blinds = vdaf.cut(share, n)
             return self._measurement(measurement, who), self._proofs(proofs, who), blinds
         vdaf.expect(share, self.sizes.leader, "The leader's share")
-        x, end = self.encoding.length, len(share) - 2 * n
+        x, end = self.encoding.length, self.sizes.leader - 2 * n
         v = self.field.decode(memoryview(share)[:end])
         return v[:x], v[x:], vdaf.cut(share[end:], n)
 

@@ -182,7 +182,7 @@ class Prio3:
         s, blind = self.statement, SEED if self.statement.shape.joint else 0
         if who == 0:
             vdaf.expect(share, self.sizes.leader, "The leader's share")
-            size = len(share) - blind
+            size = self.sizes.leader - blind
             v = s.shape.field.decode(share[:size])
             return v[: s.shape.inputs], v[s.shape.inputs :], share[size:]
         vdaf.expect(share, self.sizes.helper, "A helper's share")
