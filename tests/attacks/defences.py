@@ -214,7 +214,7 @@ ROUNDS = (
     Defence("a client trains once in a round", BOOK, "if once and request.round <= latest:", NEVER),
     Defence("another question has no answer", BOOK, "if entry is not None and entry.digest != digest:", NEVER),
     Defence("a settled session is over", BOOK, "if request.session < page.session or page.settled:", NEVER),
-    Defence("the same question has the same answer", "parties/memory.py", "if entry.kept:", NEVER),
+    Defence("the same question has the same answer", BOOK, "kept = not request.fold", "kept = False"),
     Defence(
         "replies are deleted when settled", BOOK, "SET reply = NULL, question = NULL, settled = 1", "SET settled = 1"
     ),
