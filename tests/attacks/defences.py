@@ -234,8 +234,14 @@ ROUNDS = (
     Defence(
         "data that have changed answer nothing",
         "parties/client.py",
-        "if given.data and given.data != self._data_hash:",
+        "if given.data and given.data != self._said_of(given.state):",
         NEVER,
+    ),
+    Defence(
+        "what one remembers is a part of the question",
+        "parties/client.py",
+        "fingerprint((self._data_hash, sorted(state.items())))",
+        "fingerprint(self._data_hash)",
     ),
     Defence(
         "a file keeps what was said",

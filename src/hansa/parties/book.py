@@ -138,6 +138,10 @@ class Book:
         asked = self.pages[who].asked
         return tuple(asked[turn] for turn in sorted(asked) if turn < request.turn)
 
+    def said_of(self, who: str) -> str:
+        """SHA-256 of what a party has answered of in its present session; nothing where nothing rests on that."""
+        return next((entry.data for entry in self.pages[who].turns.values() if entry.data), "")
+
     def _turn_page(self, who: str, page: Page | None, request: Request, once: bool) -> Page:
         """A new page, for a new session."""
         latest = max(page.round if page else NEVER, self._floor.get(who, NEVER))

@@ -71,7 +71,7 @@ class Memory:
         entry = self.book.ask(who, request, once)
         if entry.kept:
             return Said(self.book.recall(who, request))
-        return Given(self._of(who, request.session), entry.data, self.book.earlier(who, request))
+        return Given(self._of(who, request.session), self.book.said_of(who), self.book.earlier(who, request))
 
     def keep(self, who: str, request: Request, said: Said) -> Any:
         """Write down what a party says, and give what it then says: the same as before, where it was asked before."""
