@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from tests.attacks.defence import Defence
 from tests.attacks.defences_asked import ASKED
+from tests.attacks.defences_books import BOOKS
 from tests.attacks.defences_bounds import BOUNDS, RECORDS
 from tests.attacks.defences_identity import IDENTITY
 from tests.attacks.defences_noise import HIDING
@@ -238,12 +239,6 @@ ROUNDS = (
         NEVER,
     ),
     Defence(
-        "what one remembers is a part of the question",
-        "parties/client.py",
-        "fingerprint((self._data_hash, sorted(state.items())))",
-        "fingerprint(self._data_hash)",
-    ),
-    Defence(
         "a file keeps what was said",
         BOOK,
         "if self.lasts:\n            self._write",
@@ -432,5 +427,5 @@ DIGESTS = (
     Defence("a name alone is no code", "known.py", "return found is piece", "return found is not None"),
 )
 
-EVERY = (DIGESTS, PROOFS, AGGREGATORS, ROUNDS, PRIVACY, LIARS, IDENTITY, BOUNDS, RECORDS, HIDING, ASKED, REST)
+EVERY = (DIGESTS, PROOFS, AGGREGATORS, ROUNDS, PRIVACY, LIARS, IDENTITY, BOUNDS, RECORDS, HIDING, ASKED, BOOKS, REST)
 DEFENCES = {one.name: one for part in EVERY for one in part}
