@@ -245,10 +245,7 @@ ROUNDS = (
         "if False:\n            self._write",
     ),
     Defence(
-        "the server counts who is in the sum",
-        "loops/channel.py",
-        "if who not in participants]",
-        "if who in self.excluded]",
+        "the server counts who is in the sum", "loops/channel.py", "if who not in counted]", "if who in self.excluded]"
     ),
     Defence(
         "nothing is unpickled",

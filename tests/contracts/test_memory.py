@@ -83,6 +83,10 @@ class KeepingAlgorithm(Keeps, FedAvg):
         object.__setattr__(self, "kept", [])
         FedAvg.__init__(self, Adam(0.1))
 
+    def fingerprint(self) -> str:
+        """There is one of them."""
+        return "kept"
+
     def step(self, x: Vector, memo: Any, mean: dict[str, Vector], at: Context) -> tuple[Vector, Any]:
         """That of the parent."""
         self.keep(mean["delta"])

@@ -105,7 +105,8 @@ class ServerChannel:
 
     def outcome(self, cohort: Sequence[str], participants: Collection[str]) -> dict[str, str]:
         """Who was asked and is not in the sum, and why: asked − in the sum."""
-        out = [who for who in dict.fromkeys([*cohort, *self.excluded]) if who not in participants]
+        counted = frozenset(participants)
+        out = [who for who in dict.fromkeys([*cohort, *self.excluded]) if who not in counted]
         return {who: self.excluded.get(who, UNSAID) for who in out}
 
     def _send(self, bodies: Mapping[str, Any], fold: bool = False) -> int:

@@ -228,7 +228,9 @@ class Book:
 
     def _crossed_out(self, entry: Entry) -> Entry:
         """The same without the reply."""
-        if entry.kept and not self.lasts:
+        if not entry.kept:
+            return entry
+        if not self.lasts:
             self._shelf.drop(entry.reply)
         return replace(entry, reply=None, kept=False)
 

@@ -58,6 +58,8 @@ class Context:
 
     def enrolled(self, roster: Mapping[str, Member], identity: Identity | None = None) -> Context:
         """The same, where the party knows others by this roster, and has this identity itself."""
+        if not roster and identity is None:
+            return self
         return replace(self, session=replace(self.session, roster=roster, identity=identity))
 
     @property
