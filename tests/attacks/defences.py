@@ -217,9 +217,10 @@ ROUNDS = (
     Defence("a settled session is over", BOOK, "if request.session < page.session or page.settled:", NEVER),
     Defence(
         "the same question has the same answer",
-        BOOK,
-        "if entry.kept:\n            return self.recall",
-        "if False:\n            return self.recall",
+        "parties/memory.py",
+        "if entry.kept:",
+        NEVER,
+        also=(("if entry.kept:\n            return self.recall", "if False:\n            return self.recall", BOOK),),
     ),
     Defence(
         "replies are deleted when settled", BOOK, "SET reply = NULL, question = NULL, settled = 1", "SET settled = 1"

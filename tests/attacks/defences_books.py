@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.attacks.defence import Defence
 
 BOOK, MEMORY, CLIENT = "parties/book.py", "parties/memory.py", "parties/client.py"
+DATABASE = "parties/database.py"
 PROCESSES = "runtimes/processes/__init__.py"
 
 BOOKS = (
@@ -13,6 +14,15 @@ BOOKS = (
         CLIENT,
         "fingerprint((self._data_hash, sorted(state.items())))",
         "fingerprint(self._data_hash)",
+    ),
+    Defence("a book is one process's", DATABASE, "PRAGMA locking_mode = EXCLUSIVE;", ""),
+    Defence(
+        "what is not on the disk is not said",
+        BOOK,
+        "        if self.lasts:\n            self._write(self._rows(who, page, request, entry, reply, learnt))\n",
+        "        page.turns[request.turn] = entry\n        if self.lasts:\n"
+        "            self._write(self._rows(who, page, request, entry, reply, learnt))\n",
+        ends="ValueError",
     ),
     Defence("nobody answers twice at once", PROCESSES, "busy = self._busy(message)", "busy = set[str]()"),
 )

@@ -151,13 +151,16 @@ def test_who_has_been_made_to_forget_does_not_answer_the_same_question_again(mes
 @pytest.mark.promise("P114")
 def test_a_book_at_a_path_outlives_its_party(tmp_path: Path) -> None:
     plan, secret = plan_of(algorithm=h.Scaffold()), h.Key.fresh()
-    first = asked(runtime_of(plan, Book(tmp_path / "book"), secret), request_of(plan))
+    book = Book(tmp_path / "book")
+    first = asked(runtime_of(plan, book, secret), request_of(plan))
+    book.close()
     again = runtime_of(plan, Book(tmp_path / "book"), secret)
     assert asked(again, request_of(plan, shift=0.5)).why == "refused"
     said = asked(again, request_of(plan))
     assert np.array_equal(said.body, first.body)
     again.send(Settle(SessionId(), (WHO,)))
     assert again.memory.of([WHO])[WHO]["c"].any()
+    again.memory.book.close()
     third = runtime_of(plan, Book(tmp_path / "book"), secret)
     assert asked(third, request_of(plan)).why == "refused" and third.memory.book.answers[WHO] == 1
 

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.attacks.test_book import BOUND, DATA, WHO, plan_of, request_of
+from tests.attacks.test_book import BOUND, DATA, WHO, asked, plan_of, request_of, runtime_of
 from tests.contracts.test_aggregators import FourTurns
 
 import hansa as h
+from hansa.errors import StoreError
+from hansa.loops.journal import Journal
+from hansa.parties.book import Book
 
 NOISY = (*BOUND, h.GaussianNoise(1.0, by="each"))
 
@@ -59,3 +62,76 @@ def test_a_message_that_comes_twice_at_once_changes_nothing() -> None:
             runtime.send(request)
             one, again = runtime.receive(), runtime.receive()
             assert one.body is not None and h.codec.dumps(one.body) == h.codec.dumps(again.body)
+
+
+# ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.guards("a book is one process's")
+@pytest.mark.promise("P114")
+@pytest.mark.parametrize("open", [Book, Journal])
+def test_two_runtimes_have_no_book_in_common(tmp_path: Path, open: Any) -> None:
+    """Each would answer, for neither knows what the other has said since it began to read."""
+    first = open(tmp_path / "file")
+    with pytest.raises(StoreError, match="file cannot be used: database is locked"):
+        open(tmp_path / "file")
+    first.close()
+    open(tmp_path / "file").close()
+
+
+def no_folder(path: Path) -> Path:
+    return path / "none" / "book"
+
+
+def folder(path: Path) -> Path:
+    return path
+
+
+def another(path: Path) -> Path:
+    path = path / "letter"
+    path.write_text("Dear Anna, " * 500)
+    return path
+
+
+def journal(path: Path) -> Path:
+    Journal(path / "journal").close()
+    return path / "journal"
+
+
+def cut(path: Path) -> Path:
+    """A quarter of a book that was closed in order."""
+    book = Book(path / "book")
+    plan = plan_of(pipe=NOISY)
+    asked(runtime_of(plan, book), request_of(plan))
+    book.close()
+    data = (path / "book").read_bytes()
+    (path / "book").write_bytes(data[: len(data) // 4])
+    return path / "book"
+
+
+@pytest.mark.control("no defence to take away: what is wrong with a file is said in words")
+@pytest.mark.parametrize("make", [no_folder, folder, another, journal, cut])
+def test_what_is_no_book_is_refused_with_words(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    with pytest.raises(StoreError) as caught:
+        Book(make(tmp_path))
+    assert caught.value.why and caught.value.instead
+
+
+@pytest.mark.guards("what is not on the disk is not said")
+@pytest.mark.promise("P114")
+def test_on_a_full_disk_nothing_is_said_and_nothing_is_known(tmp_path: Path) -> None:
+    """And once there is room, the same question is answered."""
+    book = Book(tmp_path / "book")
+    plan = plan_of(pipe=NOISY)
+    runtime = runtime_of(plan, book)
+    assert book._file is not None
+    book._file.execute("PRAGMA max_page_count = 1")
+    question = replace(request_of(plan), bodies=dict.fromkeys(DATA))
+    runtime.send(question)
+    with pytest.raises(StoreError, match="database or disk is full"):
+        for _ in DATA:
+            runtime.receive()
+    book._file.execute("PRAGMA max_page_count = 10000")
+    (unsaid,) = (who for who, page in book.pages.items() if not page.turns[0].said)
+    runtime.send(replace(question, bodies={unsaid: None}))
+    assert runtime.receive().body is not None

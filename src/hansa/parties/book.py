@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,6 +15,7 @@ import numpy as np
 from ..codec import dumps, loads
 from ..errors import ProtocolError, RestartedError
 from ..messages import Request, SessionId
+from .database import Database, Row
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS asked (
@@ -29,7 +29,6 @@ CREATE TABLE IF NOT EXISTS pending (
 );
 """
 NEVER = -1  # the round of who has said nothing
-Row = tuple[str, tuple[Any, ...]]  # a statement and its values
 SMALL = 2**16  # bytes of a reply that is kept in memory
 
 
@@ -73,10 +72,8 @@ class Book:
         self._floor: dict[str, int] = {}  # who → the latest round, whatever its run was called
         self._open: dict[SessionId, set[str]] = {}  # who was asked
         self._shelf = Shelf()
-        self._file: sqlite3.Connection | None = None
-        if path is not None:
-            self._file = database(path, TABLES)
-            self._read()
+        self._file = None if path is None else Database(path, TABLES)
+        self._read()
 
     @property
     def lasts(self) -> bool:
@@ -168,16 +165,17 @@ class Book:
         entry = page.turns[request.turn]
         if entry.kept:
             return self.recall(who, request)
-        if not any(one.said for one in page.turns.values()):
-            self.answers[who] += 1
         kept = not request.fold
         place = self._shelf.put(reply) if kept and not self.lasts else None
-        page.turns[request.turn] = Entry(entry.digest, True, data, place, kept)
+        entry = Entry(entry.digest, True, data, place, kept)
+        if self.lasts:
+            self._write(self._rows(who, page, request, entry, reply, learnt))
+        if not any(one.said for one in page.turns.values()):
+            self.answers[who] += 1
+        page.turns[request.turn] = entry
         if learnt is not None:
             earlier = [one for one in self.pending.get(who, []) if one[0] != request.session]
             self.pending[who] = [*earlier, (request.session, learnt)]
-        if self.lasts:
-            self._write(self._rows(who, page, request, reply, learnt))
         return reply
 
     def recall(self, who: str, request: Request) -> Any:
@@ -188,10 +186,8 @@ class Book:
         ((reply,),) = self._file.execute(f"SELECT reply FROM asked {of}", (who, *request.session, request.turn))
         return loads(reply)
 
-    def _rows(
-        self, who: str, page: Page, request: Request, reply: Any, learnt: Any
-    ) -> list[tuple[str, tuple[Any, ...]]]:
-        entry, at = page.turns[request.turn], (who, *request.session)
+    def _rows(self, who: str, page: Page, request: Request, entry: Entry, reply: Any, learnt: Any) -> list[Row]:
+        at = (who, *request.session)
         asked = page.asked.get(request.turn)
         question = None if asked is None else b"".join(asked.encode())
         kept = dumps(reply) if entry.kept else None
@@ -223,7 +219,7 @@ class Book:
             ]
         )
         if self._file is not None:
-            self._file.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nor in what the file was written through
+            self._file.forget()
         return found
 
     def _crossed_out(self, entry: Entry) -> Entry:
@@ -235,21 +231,14 @@ class Book:
         return replace(entry, reply=None, kept=False)
 
     def _write(self, rows: list[Row]) -> None:
-        """One transaction."""
-        if self._file is None:
-            return
-        self._file.execute("BEGIN IMMEDIATE")
-        try:
-            for text, values in rows:
-                self._file.execute(text, values)
-        except BaseException:
-            self._file.execute("ROLLBACK")
-            raise
-        self._file.execute("COMMIT")
+        """One transaction, where there is a file."""
+        if self._file is not None:
+            self._file.write(rows)
 
     def _read(self) -> None:
         """The latest session of each party in each run, and what is pending."""
-        assert self._file is not None
+        if self._file is None:
+            return
         order = "ORDER BY run, epoch, number, turn"
         columns = "who, run, epoch, number, round, turn, digest, data, question, reply IS NOT NULL, settled"
         for who, run, epoch, number, round, turn, digest, data, question, kept, settled in self._file.execute(
@@ -325,11 +314,3 @@ def weight(value: Any) -> int:
     if isinstance(value, list | tuple):
         return sum(map(weight, value))
     return value.nbytes if isinstance(value, np.ndarray) else len(value) if isinstance(value, bytes | str) else 0
-
-
-def database(path: str | Path, tables: str) -> sqlite3.Connection:
-    """A file for its owner alone, whose transactions survive a kill, and in which nothing deleted can be read."""
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    file.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;" + tables)
-    return file
