@@ -7,7 +7,7 @@ PYTHON ?= python3
 # No benchmarks by themselves: what others import, the tables, and what takes hours without a GPU.
 BENCH ?= $(filter-out $(addprefix benchmarks/,_tables.py common.py gpu_cifar.py),$(wildcard benchmarks/*.py))
 # What is run by hand before a release, or where something that it shows has changed: modules, one after another.
-EVIDENCE ?= tests.evidence.wraparound tests.evidence.remove_defences
+EVIDENCE ?= tests.evidence.wraparound tests.evidence.remove_defences tests.evidence.restarts
 # How many times a run is killed, for that.
 KILLS ?= 300
 BIN := .venv/bin

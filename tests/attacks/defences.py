@@ -71,7 +71,7 @@ AGGREGATORS = (
     Defence("a nonce belongs to one report", SHARE, " or nonce in self._nonces", ""),
     Defence("a sum holds enough clients", VERIFIED, "if len(share.seen) < max(quorum, self.min_clients):", NEVER),
     Defence("a helper knows the quorum", VERIFIED, "< max(quorum, self.min_clients):", "< self.min_clients:"),
-    Defence("a helper says one sum in a round", "parties/memory.py", " or who in self.plan.aggregator.parties", ""),
+    Defence("a helper says one sum in a round", "parties/memory.py", " or who in self._helpers", ""),
     Defence(
         "a report is bound to its session",
         VERIFIED,

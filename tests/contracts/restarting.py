@@ -120,6 +120,10 @@ class Wire(h.InProcess):
         FATE.pass_by("after a reply")
         return reply
 
+    def cut(self) -> None:
+        """The server has died, and with it what was on its way to it."""
+        self._events.clear()
+
     def bury(self) -> None:
         """Some parties lose all that is not in their books."""
         if self.frail is None:
@@ -196,3 +200,5 @@ def killed_again_and_again(folder: Path, name: str, seed: int, kills: int = 3) -
             wire = LIVE[folder] if alone and rng.random() < 0.5 else None
             if wire is None:
                 LIVE[folder].memory.book.close()
+            else:
+                wire.cut()

@@ -132,6 +132,8 @@ class Book:
 
     def earlier(self, who: str, request: Request) -> tuple[Request, ...]:
         """What a party was asked before in the session, to drive its conversation again; where the book is a file."""
+        if not self.lasts:
+            return ()
         asked = self.pages[who].asked
         return tuple(asked[turn] for turn in sorted(asked) if turn < request.turn)
 
@@ -170,7 +172,7 @@ class Book:
         entry = Entry(entry.digest, True, data, place, kept)
         if self.lasts:
             self._write(self._rows(who, page, request, entry, reply, learnt))
-        if not any(one.said for one in page.turns.values()):
+        if len(page.turns) == 1 and not page.turns[request.turn].said:
             self.answers[who] += 1
         page.turns[request.turn] = entry
         if learnt is not None:

@@ -13,7 +13,7 @@ from typing import Any
 from ..algorithms import ClientState
 from ..messages import Begin, Request, SessionId, Settle
 from ..plan import Plan
-from . import Given, Said
+from . import NOTHING, Given, Said
 from .book import Book
 
 
@@ -25,6 +25,7 @@ class Memory:
 
     def __init__(self, plan: Plan, named: bool, book: Book | None = None):
         self.plan, self.named, self.book = plan, named, book or Book()
+        self._draws, self._helpers = plan.clients_draw, frozenset(plan.aggregator.parties)
         self._states: dict[str, ClientState] = {}
         self._run: str | None = None
 
@@ -46,8 +47,9 @@ class Memory:
 
     def _of(self, who: str, session: SessionId) -> ClientState:
         """What it trains with: what it has learnt in an earlier session, settled or not."""
-        learnt = [state for one, state in self.book.pending.get(who, ()) if one != session]
-        return learnt[-1] if learnt else self._states.get(who, {})
+        learnt = self.book.pending.get(who, ())
+        earlier = [state for one, state in learnt if one != session] if learnt else []
+        return earlier[-1] if earlier else self._states.get(who, {})
 
     def hear(self, message: Begin | Settle) -> None:
         """A run begins, or a session is over."""
@@ -67,11 +69,11 @@ class Memory:
     def ask(self, who: str, request: Request) -> Given | Said:
         """What a party is given to answer with, or what it has said before; ProtocolError where it refuses."""
         self._turn_to(request.session.run)
-        once = self.plan.clients_draw or who in self.plan.aggregator.parties
-        entry = self.book.ask(who, request, once)
+        entry = self.book.ask(who, request, self._draws or who in self._helpers)
         if entry.kept:
             return Said(self.book.recall(who, request))
-        return Given(self._of(who, request.session), self.book.said_of(who), self.book.earlier(who, request))
+        state, data, earlier = self._of(who, request.session), self.book.said_of(who), self.book.earlier(who, request)
+        return Given(state, data, earlier) if state or data or earlier else NOTHING
 
     def keep(self, who: str, request: Request, said: Said) -> Any:
         """Write down what a party says, and give what it then says: the same as before, where it was asked before."""

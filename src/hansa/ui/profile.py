@@ -93,7 +93,7 @@ def rounds(app: App, run: Run, clock: Clock) -> Iterator[State]:
     clock.path.unlink(missing_ok=True)
     app = profiled(app, clock)
     make = app.runtime
-    vars(app)["runtime"] = lambda secret: timed(make(secret), clock, send="send", receive="wait")
+    vars(app)["runtime"] = lambda *given: timed(make(*given), clock, send="send", receive="wait")
     states = app.run(timed(run, clock, commit="commit"))
     begin = time.perf_counter()
     for state in states:
