@@ -24,5 +24,8 @@ BOOKS = (
         "            self._write(self._rows(who, page, request, entry, reply, learnt))\n",
         ends="ValueError",
     ),
+    Defence(
+        "what comes after the end is not remembered", BOOK, "page.settled or request.turn not in", "request.turn not in"
+    ),
     Defence("nobody answers twice at once", PROCESSES, "busy = self._busy(message)", "busy = set[str]()"),
 )

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.attacks.test_book import BOUND, DATA, WHO, asked, plan_of, request_of, runtime_of
+from tests.attacks.test_book import BOUND, DATA, MODEL, WHO, asked, plan_of, request_of, runtime_of
 from tests.contracts.test_aggregators import FourTurns
 
 import hansa as h
 from hansa.errors import StoreError
 from hansa.loops.journal import Journal
+from hansa.messages import Settle
+from hansa.parties import Given, Said
 from hansa.parties.book import Book
 
 NOISY = (*BOUND, h.GaussianNoise(1.0, by="each"))
@@ -62,6 +64,21 @@ def test_a_message_that_comes_twice_at_once_changes_nothing() -> None:
             runtime.send(request)
             one, again = runtime.receive(), runtime.receive()
             assert one.body is not None and h.codec.dumps(one.body) == h.codec.dumps(again.body)
+
+
+@pytest.mark.guards("what comes after the end is not remembered")
+@pytest.mark.promise("P60")
+def test_who_answers_after_its_session_is_over_has_learnt_nothing() -> None:
+    """A round may end while its clients still train; their control variates would count, and be in no mean."""
+    plan = plan_of(algorithm=h.Scaffold())
+    memory = runtime_of(plan).memory
+    request = request_of(plan)
+    memory.ask(WHO, request)
+    memory.hear(Settle(request.session, ()))
+    memory.keep(WHO, request, Said(MODEL.start(plan.key), learnt={"c": MODEL.start(plan.key)}))
+    given = memory.ask(WHO, replace(request_of(plan, 1), round=1))
+    assert isinstance(given, Given) and not given.state
+    assert not memory.book.pending
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -162,7 +162,7 @@ class Book:
     def said(self, who: str, request: Request, reply: Any, data: str, learnt: Any) -> Any:
         """Write down what a party says, and what it learnt; the reply, or what it said to this question before."""
         page = self.pages.get(who)
-        if page is None or page.session != request.session or request.turn not in page.turns:
+        if page is None or page.session != request.session or page.settled or request.turn not in page.turns:
             return reply  # it comes after the end of its session
         entry = page.turns[request.turn]
         if entry.kept:
