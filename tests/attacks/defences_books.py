@@ -27,5 +27,12 @@ BOOKS = (
     Defence(
         "what comes after the end is not remembered", BOOK, "page.settled or request.turn not in", "request.turn not in"
     ),
+    Defence(
+        "what will not be asked again is let go",
+        BOOK,
+        "if page is not None:  # what it said in an earlier session it will not be asked again",
+        "if False:",
+    ),
+    Defence("what an earlier run has said is let go", BOOK, "            self._shelf = Shelf()\n", ""),
     Defence("nobody answers twice at once", PROCESSES, "busy = self._busy(message)", "busy = set[str]()"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -79,6 +80,39 @@ def test_who_answers_after_its_session_is_over_has_learnt_nothing() -> None:
     given = memory.ask(WHO, replace(request_of(plan, 1), round=1))
     assert isinstance(given, Given) and not given.state
     assert not memory.book.pending
+
+
+# ── what a book holds ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+WIDE = h.Softmax(2_500, 4)  # whose vectors are too large to be kept in memory
+
+
+def wide() -> dict[str, Any]:
+    rng = h.Key.of(1).rng()
+    return {f"client-{i}": (rng.normal(size=(4, 2_500)), rng.integers(0, 4, 4)) for i in range(4)}
+
+
+@pytest.mark.guards("what will not be asked again is let go")
+def test_a_book_of_a_buffered_run_holds_the_answers_of_those_at_work_alone() -> None:
+    """A fast client is asked again before its first session is settled."""
+    plan = h.Plan(WIDE, training=h.Training(batch=0, report=False), rounds=12)
+    runtime = h.InProcess([h.Client(who, plan, one) for who, one in wide().items()], h.Network(latency=1.0))
+    sizes = list[int]()
+    for _ in h.buffered(plan, runtime, size=4, busy=4):
+        shelf = runtime.memory.book._shelf
+        assert shelf._file is not None
+        sizes.append(os.fstat(shelf._file.fileno()).st_size)
+    assert max(sizes) <= sizes[0] * 2
+
+
+@pytest.mark.guards("what an earlier run has said is let go")
+def test_a_book_holds_nothing_of_runs_that_were_cut_short() -> None:
+    plan = h.Plan(WIDE, aggregator=h.Median(), training=h.Training(batch=0, report=False), rounds=2)
+    runtime = h.InProcess([h.Client(who, plan, one) for who, one in wide().items()])
+    for _ in range(3):
+        next(h.synchronous(plan, runtime))
+    assert runtime.memory.book._shelf._places == 4
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -84,6 +84,7 @@ class Book:
         """A run begins; what was said in it stays said, unless all may be said `again`."""
         if again:
             self.pages, self._past, self._open, self.pending = {}, {}, {}, {}
+            self._shelf = Shelf()
             self._write([("DELETE FROM asked", ()), ("DELETE FROM pending", ())])
             return
         self._leave()
@@ -155,6 +156,8 @@ class Book:
                 "Noise is sized for one answer in each round, one round after another.",
                 "Look at the server; or start another run.",
             )
+        if page is not None:  # what it said in an earlier session it will not be asked again
+            page.turns = {turn: self._crossed_out(one) for turn, one in page.turns.items()}
         self.pages[who] = Page(request.session, max(request.round, latest))
         self._open.setdefault(request.session, set()).add(who)
         return self.pages[who]
