@@ -34,5 +34,17 @@ BOOKS = (
         "if False:",
     ),
     Defence("what an earlier run has said is let go", BOOK, "            self._shelf = Shelf()\n", ""),
+    Defence(
+        "a run that was renamed is one run",
+        BOOK,
+        "if run in self._renamed or other in self._renamed:",
+        "if not known:",
+        also=(
+            (
+                "        if self._past and run not in self._past:\n            self._renamed.add(run)\n",
+                "        known = run in self._past\n",
+            ),
+        ),
+    ),
     Defence("nobody answers twice at once", PROCESSES, "busy = self._busy(message)", "busy = set[str]()"),
 )

@@ -15,7 +15,7 @@ from tests.contracts.test_aggregators import FourTurns
 import hansa as h
 from hansa.errors import StoreError
 from hansa.loops.journal import Journal
-from hansa.messages import Settle
+from hansa.messages import Begin, SessionId, Settle
 from hansa.parties import Given, Said
 from hansa.parties.book import Book
 
@@ -80,6 +80,22 @@ def test_who_answers_after_its_session_is_over_has_learnt_nothing() -> None:
     given = memory.ask(WHO, replace(request_of(plan, 1), round=1))
     assert isinstance(given, Given) and not given.state
     assert not memory.book.pending
+
+
+@pytest.mark.guards("a run that was renamed is one run")
+@pytest.mark.promise("P38")
+def test_a_server_gains_no_round_by_names_of_runs() -> None:
+    """It goes to and fro between names, none of which has begun but the first."""
+    plan = plan_of(pipe=NOISY, rounds=6)
+    runtime = runtime_of(plan)
+    runtime.send(Begin("a"))
+    answers = set[tuple[str, int]]()
+    each = [(run, round) for round in range(1, plan.rounds) for run in "abc"]
+    for run, round in [("a", 0), ("b", 1), ("c", 2), *each]:
+        request = replace(request_of(plan), round=round, session=SessionId(run, 0, round))
+        if asked(runtime, request).body is not None:
+            answers.add((run, round))
+    assert sorted(round for _, round in answers) == list(range(plan.rounds))
 
 
 # ── what a book holds ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -70,6 +70,7 @@ class Book:
         self.answers = Counter[str]()  # who → in how many sessions it has answered
         self._past: dict[str, dict[str, Page]] = {}  # run → its pages
         self._floor: dict[str, int] = {}  # who → the latest round, whatever its run was called
+        self._renamed = set[str]()  # runs that came after another, and have not begun here
         self._open: dict[SessionId, set[str]] = {}  # who was asked
         self._shelf = Shelf()
         self._file = None if path is None else Database(path, TABLES)
@@ -88,16 +89,19 @@ class Book:
             self._write([("DELETE FROM asked", ()), ("DELETE FROM pending", ())])
             return
         self._leave()
+        self._renamed.discard(run)
         self.pages, self._floor = self._past.pop(run, {}), {}
 
     def turn_to(self, run: str) -> None:
-        """Go on with a run; the rounds of one that has not begun here come after all that were."""
+        """Go on with a run; one that has not begun here has its rounds in common with all others."""
         self._leave()
-        known = run in self._past
+        if self._past and run not in self._past:
+            self._renamed.add(run)
         self.pages, self._floor = self._past.pop(run, {}), {}
-        for pages in () if known else self._past.values():
-            for who, page in pages.items():
-                self._floor[who] = max(page.round, self._floor.get(who, NEVER))
+        for other, pages in self._past.items():
+            if run in self._renamed or other in self._renamed:
+                for who, page in pages.items():
+                    self._floor[who] = max(page.round, self._floor.get(who, NEVER))
 
     def _leave(self) -> None:
         for who, page in self.pages.items():
