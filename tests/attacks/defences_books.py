@@ -9,6 +9,7 @@ DATABASE = "parties/database.py"
 PROCESSES = "runtimes/processes/__init__.py"
 
 BOOKS = (
+    Defence("a key of small order signs nothing", "crypto/keys.py", "% P in SMALL:", "% P in ():"),
     Defence(
         "what one remembers is a part of the question",
         CLIENT,
