@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from tests.attacks.defence import Defence
 from tests.attacks.defences_asked import ASKED
+from tests.attacks.defences_books import BOOKS
 from tests.attacks.defences_bounds import BOUNDS, RECORDS
 from tests.attacks.defences_identity import IDENTITY
 from tests.attacks.defences_noise import HIDING
@@ -214,7 +215,13 @@ ROUNDS = (
     Defence("a client trains once in a round", BOOK, "if once and request.round <= latest:", NEVER),
     Defence("another question has no answer", BOOK, "if entry is not None and entry.digest != digest:", NEVER),
     Defence("a settled session is over", BOOK, "if request.session < page.session or page.settled:", NEVER),
-    Defence("the same question has the same answer", BOOK, "kept = not request.fold", "kept = False"),
+    Defence(
+        "the same question has the same answer",
+        "parties/memory.py",
+        "if entry.kept:",
+        NEVER,
+        also=(("if entry.kept:\n            return self.recall", "if False:\n            return self.recall", BOOK),),
+    ),
     Defence(
         "replies are deleted when settled", BOOK, "SET reply = NULL, question = NULL, settled = 1", "SET settled = 1"
     ),
@@ -229,7 +236,7 @@ ROUNDS = (
     Defence(
         "data that have changed answer nothing",
         "parties/client.py",
-        "if given.data and given.data != self._data_hash:",
+        "if given.data and given.data != self._said_of(given.state):",
         NEVER,
     ),
     Defence(
@@ -418,5 +425,5 @@ DIGESTS = (
     Defence("a name alone is no code", "known.py", "return found is piece", "return found is not None"),
 )
 
-EVERY = (DIGESTS, PROOFS, AGGREGATORS, ROUNDS, PRIVACY, LIARS, IDENTITY, BOUNDS, RECORDS, HIDING, ASKED, REST)
+EVERY = (DIGESTS, PROOFS, AGGREGATORS, ROUNDS, PRIVACY, LIARS, IDENTITY, BOUNDS, RECORDS, HIDING, ASKED, BOOKS, REST)
 DEFENCES = {one.name: one for part in EVERY for one in part}

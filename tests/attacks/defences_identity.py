@@ -21,7 +21,12 @@ IDENTITY = (
         'elif not self._is_signed(Head.of(who, report), report["signature"]):',
         "elif False:",
     ),
-    Defence("a signature is checked", KEYS, "        return False\n", "        return True\n"),
+    Defence(
+        "a signature is checked",
+        KEYS,
+        "# the latter for what is no key\n        return False\n",
+        "# the latter for what is no key\n        return True\n",
+    ),
     Defence(
         "a signature is that of the client named",
         REPORTS,

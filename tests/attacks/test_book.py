@@ -130,17 +130,37 @@ def test_the_same_question_about_other_data_is_refused() -> None:
     assert second.body is None or len(second.who) == 0
 
 
+@pytest.mark.guards("what one remembers is a part of the question")
+@pytest.mark.promise("P90")
+@pytest.mark.parametrize("message", [Settle(SessionId(), ()), Begin("")], ids=["settled", "begun again"])
+def test_who_has_been_made_to_forget_does_not_answer_the_same_question_again(message: Settle | Begin) -> None:
+    """Each answer would have noise of its own, and their mean half of what ε counts on."""
+    noisy = (h.Clip(1.0, side=10.0), h.Weigh("one"), h.GaussianNoise(1.0, by="each"))
+    plan = plan_of(algorithm=h.Scaffold(), pipe=noisy)
+    runtime, request = runtime_of(plan), replace(request_of(plan, 1, fold=True), round=1)
+    assert asked(runtime, request_of(plan, fold=True)).body is not None
+    if isinstance(message, Begin):
+        runtime.send(Settle(SessionId(), (WHO,)))
+    first = asked(runtime, request)
+    runtime.send(message)
+    second = asked(runtime, request)
+    assert first.who == (WHO,) and second.who == ()
+
+
 @pytest.mark.guards("a file keeps what was said")
 @pytest.mark.promise("P114")
 def test_a_book_at_a_path_outlives_its_party(tmp_path: Path) -> None:
     plan, secret = plan_of(algorithm=h.Scaffold()), h.Key.fresh()
-    first = asked(runtime_of(plan, Book(tmp_path / "book"), secret), request_of(plan))
+    book = Book(tmp_path / "book")
+    first = asked(runtime_of(plan, book, secret), request_of(plan))
+    book.close()
     again = runtime_of(plan, Book(tmp_path / "book"), secret)
     assert asked(again, request_of(plan, shift=0.5)).why == "refused"
     said = asked(again, request_of(plan))
     assert np.array_equal(said.body, first.body)
     again.send(Settle(SessionId(), (WHO,)))
     assert again.memory.of([WHO])[WHO]["c"].any()
+    again.memory.book.close()
     third = runtime_of(plan, Book(tmp_path / "book"), secret)
     assert asked(third, request_of(plan)).why == "refused" and third.memory.book.answers[WHO] == 1
 

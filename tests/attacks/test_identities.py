@@ -177,6 +177,25 @@ def test_a_signature_is_of_one_key_and_one_message() -> None:
         assert not verify(public, message, said)
 
 
+SMALL = (
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "0000000000000000000000000000000000000000000000000000000000000080",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",  # 1, written as p + 1
+)
+
+
+@pytest.mark.promise("P120")
+@pytest.mark.guards("a key of small order signs nothing")
+@pytest.mark.parametrize("public", SMALL)
+def test_nobody_has_a_key_with_which_anybody_can_sign(public: str) -> None:
+    """One signature, made without any key, is right for one message in eight at least."""
+    signature = bytes([1]) + bytes(63)
+    assert not any(verify(bytes.fromhex(public), bytes([i]), signature) for i in range(250))
+
+
 @pytest.mark.promise("P122")
 @pytest.mark.guards("a private key does not print")
 def test_no_repr_shows_a_private_key() -> None:

@@ -149,7 +149,7 @@ def life(folder: Path, name: str, wire: Wire | None = None) -> Wire | None:
     plan, store = plan_of(name), Store(folder)
     found = [row.id for row in store.runs()]
     run = store.resume(found[0]) if found else store.new(repr(plan), plan.digest, name, {}, plan.rounds)
-    journal = MortalJournal(folder / "journal")
+    journal = JOURNALS[folder] = MortalJournal(folder / "journal")
     if wire is None:
         wire = wire_of(plan, folder)
         wire.memory.load(run.memory())
@@ -164,6 +164,7 @@ def life(folder: Path, name: str, wire: Wire | None = None) -> Wire | None:
 
 
 LIVE: dict[Path, Wire] = {}
+JOURNALS: dict[Path, MortalJournal] = {}
 
 
 def wire_of(plan: h.Plan, folder: Path) -> Wire:
@@ -194,7 +195,10 @@ def killed_again_and_again(folder: Path, name: str, seed: int, kills: int = 3) -
             return hit
         except Killed as where:
             hit.append(str(where))
+            JOURNALS[folder].close()
             alone = "server" in str(where) or "commit" in str(where) or "message" in str(where)
             wire = LIVE[folder] if alone and rng.random() < 0.5 else None
-            if wire is not None:
+            if wire is None:
+                LIVE[folder].memory.book.close()
+            else:
                 wire.cut()

@@ -570,3 +570,15 @@ def test_an_app_file_reads_no_data_when_it_is_loaded(folder: Path) -> None:
     assert call("explain", file).exit_code == 0
     with pytest.raises(DataError, match="test of central cannot be read"):
         next(app.run())
+
+
+def test_a_function_that_fails_on_what_was_found_is_named() -> None:
+    app = App(lambda found: found["median"], {who: records(i) for i, who in enumerate(NAMES)}, first=ASKED)
+    with pytest.raises(AppError, match="has failed: KeyError: 'median'") as caught:
+        next(app.run())
+    assert "mean, variance" in caught.value.why
+
+
+def test_workers_are_counted() -> None:
+    with pytest.raises(AppError, match="workers='2'"):
+        App(PLAN, {who: records(i) for i, who in enumerate(NAMES)}, workers="2")  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from .. import data as local
 from ..data import Sites
 from ..data.batches import examples_at_a_glance
 from ..data.sites import prepared
-from ..errors import AppError, DataError, HansaError
+from ..errors import AppError, DataError, HansaError, number
 from ..explain import Explanation, expression
 from ..loops.buffered import buffered
 from ..loops.channel import Runtime
@@ -100,7 +100,8 @@ class App:
              "`data` takes each client's data by the client's name", "data={'north': (X, y), 'south': (X, y)}"),
             (not isinstance(self.budget, Budget | None), f"App(budget={self.budget!r})",
              "a budget is ε at δ", "budget=Budget(epsilon=4.0, delta=1e-6)"),
-            (self.workers < 0, f"App(workers={self.workers})", "it counts processes", "workers=0"),
+            (not number(self.workers, whole=True) or self.workers < 0, f"App(workers={self.workers!r})",
+             "it counts processes", "workers=0"),
             (not isinstance(self.secret, Key | None), f"App(secret=…) of type {type(self.secret).__name__}",
              "what hides grows from a Key", "secret=Key.of(7), or leave it out"),
             (bool(self.workers and self.network), f"App(workers={self.workers}, network=…)",

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..analytics import Survey
-from ..errors import AppError
+from ..errors import AppError, HansaError
 from ..explain import BEFORE, Explanation, Section, asked, explain
 from ..plan import Plan
 from ..privacy import planned_privacy
@@ -65,7 +65,16 @@ def plan_of(plan: Plan | PlanOf, found: Mapping[str, Any]) -> Plan:
     """The plan that comes of what was found."""
     if isinstance(plan, Plan):
         return plan
-    made = plan(found)
+    try:
+        made = plan(found)
+    except HansaError:
+        raise
+    except Exception as error:
+        raise AppError(
+            f"The function App(plan=…) has failed: {type(error).__name__}: {error}",
+            f"It was called with what the survey found: {', '.join(found)}.",
+            "Mend it; a run keeps what was found, and goes on without asking again.",
+        ) from error
     if not isinstance(made, Plan):
         raise AppError(
             f"The function App(plan=…) has given a {type(made).__name__}.",

@@ -18,6 +18,10 @@ PUBLIC = 32  # bytes of a public key
 SEALED = 32 + 16  # bytes that a sealed box has beyond its content: an ephemeral key, a tag
 SIGNATURE = 64  # bytes of a signature
 
+P = 2**255 - 19
+Y = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7  # of the points of order 8
+SMALL = {0, 1, P - 1, Y, P - Y}  # y of the eight points whose order divides 8
+
 
 @dataclass(frozen=True, eq=False)  # which would compare secrets, and in a time that tells of them
 class _Secret:
@@ -83,10 +87,15 @@ class SigningKey(_Secret):
 
 
 def verify(public: bytes, message: bytes, signature: bytes) -> bool:
-    """Has the holder of the other half of `public` signed this message?"""
+    """Has the holder of the other half of `public` signed this message?
+
+    Never for a key of small order, for which anybody can sign.   (Brendel et al. 2021, §5)
+    """
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+    if (int.from_bytes(public, "little") % 2**255) % P in SMALL:  # the topmost bit is the sign of x
+        return False
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
     except (InvalidSignature, ValueError):  # the latter for what is no key

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..codec import SIZE, dumps, loads
 from ..messages import Reply, Request, SessionId
-from ..parties.book import database
+from ..parties.database import Database
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS heard (
@@ -44,7 +44,7 @@ class Journal:
     """
 
     def __init__(self, path: str | Path):
-        self._file = database(path, TABLES)
+        self._file = Database(path, TABLES)
 
     def write(self, reply: Reply, state: int = 0) -> None:
         """Write down what was heard, and on which state."""
@@ -60,40 +60,41 @@ class Journal:
     def settle(self, session: SessionId) -> None:
         """A session is over: what was heard in it is deleted."""
         of = "WHERE run = ? AND epoch = ? AND number = ?"
-        self._file.execute("BEGIN IMMEDIATE")
-        self._file.execute(f"DELETE FROM heard {of}", session)
-        self._file.execute(f"UPDATE asked SET open = 0 {of}", session)
         needed = "SELECT round FROM asked WHERE asked.run = broadcasts.run AND open = 1"
-        self._file.execute(f"DELETE FROM broadcasts WHERE run = ? AND round NOT IN ({needed})", (session.run,))
-        self._file.execute("COMMIT")
-        self._file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._file.write(
+            [
+                (f"DELETE FROM heard {of}", session),
+                (f"UPDATE asked SET open = 0 {of}", session),
+                (f"DELETE FROM broadcasts WHERE run = ? AND round NOT IN ({needed})", (session.run,)),
+            ]
+        )
+        self._file.forget()
 
     def ask(self, request: Request) -> None:
         """Write down who is asked in a session of its own; what all are told once for a round."""
         (who,) = request.bodies
         head = dumps((request.plan, request.broadcast, request.deadline))
         asked = (*request.session, request.round, who, 1)
-        self._file.execute("BEGIN IMMEDIATE")
-        self._file.execute(
-            "INSERT OR IGNORE INTO broadcasts VALUES (?, ?, ?)", (request.session.run, request.round, head)
+        told = request.session.run, request.round, head
+        self._file.write(
+            [
+                ("INSERT OR IGNORE INTO broadcasts VALUES (?, ?, ?)", told),
+                ("INSERT OR REPLACE INTO asked VALUES (?, ?, ?, ?, ?, ?)", asked),
+            ]
         )
-        self._file.execute("INSERT OR REPLACE INTO asked VALUES (?, ?, ?, ?, ?, ?)", asked)
-        self._file.execute("COMMIT")
 
     def past(self, run: str, done: int) -> Past:
         """What there was when a run with `done` rounds was interrupted."""
-        rows = self._file.execute("SELECT state, reply FROM heard WHERE run = ? ORDER BY seq", (run,)).fetchall()
+        rows = self._file.execute("SELECT state, reply FROM heard WHERE run = ? ORDER BY seq", (run,))
         replies = [(state, Reply.decode(reply, SIZE)) for state, reply in rows]
         over = {reply.session for state, reply in replies if state < done}
         of = "SELECT epoch, number, round, who FROM asked WHERE run = ? AND round < ? AND open = 1 ORDER BY number"
         open = list[Request]()
-        for epoch, number, round, who in self._file.execute(of, (run, done)).fetchall():
+        for epoch, number, round, who in self._file.execute(of, (run, done)):
             session = SessionId(run, epoch, number)
             if session not in over:
                 open.append(self._request(session, round, who))
-        last = self._file.execute("SELECT MAX(number) FROM asked WHERE run = ? AND round < ?", (run, done)).fetchone()[
-            0
-        ]
+        ((last,),) = self._file.execute("SELECT MAX(number) FROM asked WHERE run = ? AND round < ?", (run, done))
         return Past(
             settled=[
                 (reply.session, () if reply.body is None else reply.who) for state, reply in replies if state < done
@@ -105,7 +106,8 @@ class Journal:
 
     def _request(self, session: SessionId, round: int, who: str) -> Request:
         of = "SELECT request FROM broadcasts WHERE run = ? AND round = ?"
-        plan, broadcast, deadline = loads(self._file.execute(of, (session.run, round)).fetchone()[0])
+        ((head,),) = self._file.execute(of, (session.run, round))
+        plan, broadcast, deadline = loads(head)
         return Request(plan, round, session, broadcast, {who: None}, deadline)
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ class Given:
     """What a party is given with a request, by whoever keeps its memory and its book."""
 
     state: ClientState = field(default_factory=dict, repr=False)  # what it remembers
-    data: str = ""  # SHA-256 of the data of which it has answered this before, if it has
+    data: str = ""  # SHA-256 of what it has answered of in this session, if it has
     earlier: tuple[Request, ...] = field(default=(), repr=False)  # what it heard in this session in an earlier life
 
 
@@ -33,7 +33,7 @@ NOTHING = Given()
 
 @dataclass(frozen=True)
 class Said:
-    """What a party says, SHA-256 of the data that it says it of, and what it has learnt, where that is anything."""
+    """What a party says, SHA-256 of the data and memory that it says it of, and what it has learnt, if anything."""
 
     reply: Any = field(repr=False)
     data: str = ""
@@ -104,7 +104,7 @@ class Party:
         if self._heard_last is None or not (request.session, 0) <= self._heard_last < (request.session, request.turn):
             for question in given.earlier:  # it has lost the conversation, or is ahead of what it has said
                 self.reply(question, given)
-        return self._said(self.reply(request, given))
+        return self._said(self.reply(request, given), given)
 
     def reply(self, request: Request, given: Given) -> Any:
         """One exchange of the conversation: what it says to `request.bodies[who]`."""
@@ -125,7 +125,7 @@ class Party:
         except StopIteration:
             raise ProtocolError(f"{self.who} has said all that session {request.session.number} asks of it.") from None
 
-    def _said(self, reply: Any) -> Said:
+    def _said(self, reply: Any, given: Given) -> Said:
         learnt, self._learnt = self._learnt, None
         return Said(reply, learnt=learnt)
 

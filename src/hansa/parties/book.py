@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,6 +15,7 @@ import numpy as np
 from ..codec import dumps, loads
 from ..errors import ProtocolError, RestartedError
 from ..messages import Request, SessionId
+from .database import Database, Row
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS asked (
@@ -29,7 +29,6 @@ CREATE TABLE IF NOT EXISTS pending (
 );
 """
 NEVER = -1  # the round of who has said nothing
-Row = tuple[str, tuple[Any, ...]]  # a statement and its values
 SMALL = 2**16  # bytes of a reply that is kept in memory
 
 
@@ -71,12 +70,11 @@ class Book:
         self.answers = Counter[str]()  # who → in how many sessions it has answered
         self._past: dict[str, dict[str, Page]] = {}  # run → its pages
         self._floor: dict[str, int] = {}  # who → the latest round, whatever its run was called
+        self._renamed = set[str]()  # runs that came after another, and have not begun here
         self._open: dict[SessionId, set[str]] = {}  # who was asked
         self._shelf = Shelf()
-        self._file: sqlite3.Connection | None = None
-        if path is not None:
-            self._file = database(path, TABLES)
-            self._read()
+        self._file = None if path is None else Database(path, TABLES)
+        self._read()
 
     @property
     def lasts(self) -> bool:
@@ -87,19 +85,23 @@ class Book:
         """A run begins; what was said in it stays said, unless all may be said `again`."""
         if again:
             self.pages, self._past, self._open, self.pending = {}, {}, {}, {}
+            self._shelf = Shelf()
             self._write([("DELETE FROM asked", ()), ("DELETE FROM pending", ())])
             return
         self._leave()
+        self._renamed.discard(run)
         self.pages, self._floor = self._past.pop(run, {}), {}
 
     def turn_to(self, run: str) -> None:
-        """Go on with a run; the rounds of one that has not begun here come after all that were."""
+        """Go on with a run; one that has not begun here has its rounds in common with all others."""
         self._leave()
-        known = run in self._past
+        if self._past and run not in self._past:
+            self._renamed.add(run)
         self.pages, self._floor = self._past.pop(run, {}), {}
-        for pages in () if known else self._past.values():
-            for who, page in pages.items():
-                self._floor[who] = max(page.round, self._floor.get(who, NEVER))
+        for other, pages in self._past.items():
+            if run in self._renamed or other in self._renamed:
+                for who, page in pages.items():
+                    self._floor[who] = max(page.round, self._floor.get(who, NEVER))
 
     def _leave(self) -> None:
         for who, page in self.pages.items():
@@ -140,6 +142,10 @@ class Book:
         asked = self.pages[who].asked
         return tuple(asked[turn] for turn in sorted(asked) if turn < request.turn)
 
+    def said_of(self, who: str) -> str:
+        """SHA-256 of what a party has answered of in its present session; nothing where nothing rests on that."""
+        return next((entry.data for entry in self.pages[who].turns.values() if entry.data), "")
+
     def _turn_page(self, who: str, page: Page | None, request: Request, once: bool) -> Page:
         """A new page, for a new session."""
         latest = max(page.round if page else NEVER, self._floor.get(who, NEVER))
@@ -154,6 +160,8 @@ class Book:
                 "Noise is sized for one answer in each round, one round after another.",
                 "Look at the server; or start another run.",
             )
+        if page is not None:  # what it said in an earlier session it will not be asked again
+            page.turns = {turn: self._crossed_out(one) for turn, one in page.turns.items()}
         self.pages[who] = Page(request.session, max(request.round, latest))
         self._open.setdefault(request.session, set()).add(who)
         return self.pages[who]
@@ -161,21 +169,22 @@ class Book:
     def said(self, who: str, request: Request, reply: Any, data: str, learnt: Any) -> Any:
         """Write down what a party says, and what it learnt; the reply, or what it said to this question before."""
         page = self.pages.get(who)
-        if page is None or page.session != request.session or request.turn not in page.turns:
+        if page is None or page.session != request.session or page.settled or request.turn not in page.turns:
             return reply  # it comes after the end of its session
         entry = page.turns[request.turn]
         if entry.kept:
             return self.recall(who, request)
-        if len(page.turns) == 1 and not entry.said:
-            self.answers[who] += 1
         kept = not request.fold
         place = self._shelf.put(reply) if kept and not self.lasts else None
-        page.turns[request.turn] = Entry(entry.digest, True, data, place, kept)
+        entry = Entry(entry.digest, True, data, place, kept)
+        if self.lasts:
+            self._write(self._rows(who, page, request, entry, reply, learnt))
+        if len(page.turns) == 1 and not page.turns[request.turn].said:
+            self.answers[who] += 1
+        page.turns[request.turn] = entry
         if learnt is not None:
             earlier = [one for one in self.pending.get(who, []) if one[0] != request.session]
             self.pending[who] = [*earlier, (request.session, learnt)]
-        if self.lasts:
-            self._write(self._rows(who, page, request, reply, learnt))
         return reply
 
     def recall(self, who: str, request: Request) -> Any:
@@ -186,10 +195,8 @@ class Book:
         ((reply,),) = self._file.execute(f"SELECT reply FROM asked {of}", (who, *request.session, request.turn))
         return loads(reply)
 
-    def _rows(
-        self, who: str, page: Page, request: Request, reply: Any, learnt: Any
-    ) -> list[tuple[str, tuple[Any, ...]]]:
-        entry, at = page.turns[request.turn], (who, *request.session)
+    def _rows(self, who: str, page: Page, request: Request, entry: Entry, reply: Any, learnt: Any) -> list[Row]:
+        at = (who, *request.session)
         asked = page.asked.get(request.turn)
         question = None if asked is None else b"".join(asked.encode())
         kept = dumps(reply) if entry.kept else None
@@ -221,7 +228,7 @@ class Book:
             ]
         )
         if self._file is not None:
-            self._file.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nor in what the file was written through
+            self._file.forget()
         return found
 
     def _crossed_out(self, entry: Entry) -> Entry:
@@ -233,21 +240,14 @@ class Book:
         return replace(entry, reply=None, kept=False)
 
     def _write(self, rows: list[Row]) -> None:
-        """One transaction."""
-        if self._file is None:
-            return
-        self._file.execute("BEGIN IMMEDIATE")
-        try:
-            for text, values in rows:
-                self._file.execute(text, values)
-        except BaseException:
-            self._file.execute("ROLLBACK")
-            raise
-        self._file.execute("COMMIT")
+        """One transaction, where there is a file."""
+        if self._file is not None:
+            self._file.write(rows)
 
     def _read(self) -> None:
         """The latest session of each party in each run, and what is pending."""
-        assert self._file is not None
+        if self._file is None:
+            return
         order = "ORDER BY run, epoch, number, turn"
         columns = "who, run, epoch, number, round, turn, digest, data, question, reply IS NOT NULL, settled"
         for who, run, epoch, number, round, turn, digest, data, question, kept, settled in self._file.execute(
@@ -323,11 +323,3 @@ def weight(value: Any) -> int:
     if isinstance(value, list | tuple):
         return sum(map(weight, value))
     return value.nbytes if isinstance(value, np.ndarray) else len(value) if isinstance(value, bytes | str) else 0
-
-
-def database(path: str | Path, tables: str) -> sqlite3.Connection:
-    """A file for its owner alone, whose transactions survive a kill, and in which nothing deleted can be read."""
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    file.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;" + tables)
-    return file

@@ -137,16 +137,21 @@ class Client(Party):
         parts = [fingerprint(batch) for batch in local.whole(self.examples)]
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
-    def _said(self, reply: Any) -> Said:
-        said = super()._said(reply)
-        return replace(said, data=self._data_hash) if self.plan.binds else said
+    def _said_of(self, state: ClientState) -> str:
+        """SHA-256 of its data, and of what it remembers."""
+        return fingerprint((self._data_hash, sorted(state.items()))).hex()
+
+    def _said(self, reply: Any, given: Given) -> Said:
+        said = super()._said(reply, given)
+        return replace(said, data=self._said_of(given.state)) if self.plan.binds else said
 
     def _converse(self, request: Request, given: Given) -> Conversation:
         train, held, examples = self.parts
-        if given.data and given.data != self._data_hash:
+        if given.data and given.data != self._said_of(given.state):
             raise ProtocolError(
-                f"{self.who} was asked again in session {request.session.number}, and its data have changed.",
-                "What it said before and what it would say now would differ by the records that changed.",
+                f"{self.who} was asked again in session {request.session.number}, and its data or what it remembers "
+                "have changed.",
+                "What it said before and what it would say now would be two answers, with noise for one.",
                 "Wait for the next round.",
             )
         vectors, memo = self._heard(request)

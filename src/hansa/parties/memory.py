@@ -72,8 +72,8 @@ class Memory:
         entry = self.book.ask(who, request, self._draws or who in self._helpers)
         if entry.kept:
             return Said(self.book.recall(who, request))
-        state, earlier = self._of(who, request.session), self.book.earlier(who, request)
-        return Given(state, entry.data, earlier) if state or entry.data or earlier else NOTHING
+        state, data, earlier = self._of(who, request.session), self.book.said_of(who), self.book.earlier(who, request)
+        return Given(state, data, earlier) if state or data or earlier else NOTHING
 
     def keep(self, who: str, request: Request, said: Said) -> Any:
         """Write down what a party says, and give what it then says: the same as before, where it was asked before."""

@@ -115,7 +115,8 @@ class RayCluster:
         self.memory = Memory(self._clients.plan, self.named, book)
         self._deadlines = Deadlines()
         self._asked: dict[Any, Asked] = {}  # by the call that will answer
-        self._ready: deque[tuple[Reply, Request, Mapping[str, Said]]] = deque()
+        self._ready = deque[Reply]()
+        self._later = list[Request]()  # of who is answering the same turn just now
 
     def roster(self) -> Sequence[str]:
         """Names of all clients, sorted."""
@@ -134,20 +135,30 @@ class RayCluster:
             return
         until, broadcast = self._deadlines.of(message, time.monotonic()), ray.put(message.broadcast)
         given = dict[str, Given]()
-        for who in message.bodies:
+        busy = self._busy(message)
+        for who, body in message.bodies.items():
+            if who in busy:
+                self._later.append(replace(message, bodies={who: body}))
+                continue
             one, why = given_to(self.memory, who, message)
             if isinstance(one, Given):
                 given[who] = one
             else:
-                self._ready.append((Reply.to(message, (who,), one, why), message, {}))
+                self._ready.append(Reply.to(message, (who,), one, why))
         for who, helper in self.helpers.items():
             if who in given:
                 said, why = answer(helper, message, given[who])
                 reply = Reply.to(message, (who,), said and said.reply, why)
-                self._ready.append((reply, message, {who: said} if said else {}))
+                self._ready.append(kept(self.memory, reply, message, {who: said} if said else {}))
         for i, names in enumerate(self._names):
             if own := {who: message.bodies[who] for who in names if who in given}:
                 self._ask(i, replace(message, bodies=own, broadcast=None), given, broadcast, until)
+
+    def _busy(self, message: Request) -> set[str]:
+        """Who has been asked for this turn of the session, and is answering."""
+        place = message.session, message.turn
+        under_way = [one for _, one, _ in self._asked.values() if (one.session, one.turn) == place]
+        return {who for one in under_way for who in one.bodies}
 
     def _ask(self, i: int, request: Request, given: dict[str, Given], broadcast: Any, until: float) -> None:
         again = 0 if request.turn else ATTEMPTS  # a conversation is lost with its actor
@@ -163,7 +174,14 @@ class RayCluster:
             done, _ = ray.wait(list(self._asked), timeout=None if math.isinf(until) else max(0.0, until - now))
             for call in done or [call for call, asked in self._asked.items() if asked[-1] <= time.monotonic()]:
                 self._take(call, late=not done)
-        return kept(self.memory, *self._ready.popleft())
+            self._ask_again()
+        return self._ready.popleft()
+
+    def _ask_again(self) -> None:
+        """Ask those who were busy: what they have said they say again, or nothing."""
+        later, self._later = self._later, []
+        for message in later:
+            self.send(message)
 
     def _take(self, call: Any, late: bool) -> None:
         i, request, _ = self._asked.pop(call)
@@ -185,12 +203,12 @@ class RayCluster:
             ) from error
         for text in words:
             tell(text)
-        self._ready += [(reply, request, said) for reply in replies]
+        self._ready += [kept(self.memory, reply, request, said) for reply in replies]
         if missing := request.bodies.keys() - {who for reply in replies for who in reply.who}:
             self._lose(replace(request, bodies=dict.fromkeys(missing)), "late")
 
     def _lose(self, request: Request, why: Kind) -> None:
-        self._ready.append((Reply.to(request, tuple(sorted(request.bodies)), None, why), request, {}))
+        self._ready.append(Reply.to(request, tuple(sorted(request.bodies)), None, why))
 
     def __enter__(self) -> Self:
         return self

@@ -90,7 +90,8 @@ class Processes:
         self._deadlines = Deadlines()
         self._at = dict[str, int]()  # who is in a conversation, and with which worker
         self._tasks, self._waiting = count(), dict[int, Waiting]()
-        self._ready: deque[tuple[Reply, Request, Mapping[str, Said]]] = deque()
+        self._ready = deque[Reply]()
+        self._later = list[Request]()  # of who is answering the same turn just now
         homes = [tuple(who for who, i in self._home.items() if i == worker) for worker in range(number)]
         homes += [(name,) for name in parties]
         self._forkserver = ForkServer(found.plan.model, len(homes))
@@ -138,12 +139,16 @@ class Processes:
         if message.turn == 0 and not self._sizes:
             self._at.clear()  # a population's clients keep no conversation beyond the next round
         given = dict[str, Given]()
-        for who in message.bodies:
+        busy = self._busy(message)
+        for who, body in message.bodies.items():
+            if who in busy:
+                self._later.append(replace(message, bodies={who: body}))
+                continue
             one, why = given_to(self.memory, who, message)
             if isinstance(one, Given):
                 given[who] = one
             else:
-                self._ready.append((Reply.to(message, (who,), one, why), message, {}))
+                self._ready.append(Reply.to(message, (who,), one, why))
         fixed, free = dict[int, list[str]](), list[str]()
         for who in given:
             worker = self._home.get(who, self._at.get(who) if message.turn else None)
@@ -154,12 +159,25 @@ class Processes:
             free.sort(key=lambda who: -self._sizes.get(who, 0))
             self._ask(self._workers, message, {who: given[who] for who in free}, until, True)
 
+    def _busy(self, message: Request) -> set[str]:
+        """Who has been asked for this turn of the session, and is answering."""
+        place = message.session, message.turn
+        under_way = [one for one in self._waiting.values() if (one.request.session, one.request.turn) == place]
+        return {who for one in under_way for who in one.who}
+
+    def _ask_again(self) -> None:
+        """Ask those who were busy: what they have said they say again, or nothing."""
+        later, self._later = self._later, []
+        for message in later:
+            self.send(message)
+
     def _hear_of(self, message: Begin | Settle) -> None:
         self.memory.hear(message)
         self._deadlines.hear(message)
         if isinstance(message, Begin):
             self._waiting.clear()
             self._ready.clear()
+            self._later.clear()
             self._at.clear()
 
     def _ask(
@@ -179,7 +197,7 @@ class Processes:
             else:
                 worker, (_, task, replies, said) = received
                 self._take(worker.number, task, replies, said)
-        return kept(self.memory, *self._ready.popleft())
+        return self._ready.popleft()
 
     def _take(self, worker: int, task: int, replies: list[Reply], said: Mapping[str, Said]) -> None:
         waiting = self._waiting.get(task)
@@ -189,19 +207,19 @@ class Processes:
         for reply in replies:
             waiting.who -= set(reply.who)
             own = reply if waiting.request.fold else replace(reply, body=deepcopy(reply.body))
-            self._ready.append((own, waiting.request, said))
+            self._ready.append(kept(self.memory, own, waiting.request, said))
             if not waiting.request.fold:
                 self._at |= dict.fromkeys(reply.who, worker)
         if not waiting.who:
             del self._waiting[task]
+        self._ask_again()
 
     def _give_up(self, now: float) -> None:
         for task, waiting in list(self._waiting.items()):
             if waiting.until <= now:
                 del self._waiting[task]
-                self._ready.append(
-                    (Reply.to(waiting.request, tuple(sorted(waiting.who)), None, "late"), waiting.request, {})
-                )
+                self._ready.append(Reply.to(waiting.request, tuple(sorted(waiting.who)), None, "late"))
+        self._ask_again()
 
     def _listen(self, until: float = math.inf) -> tuple[Worker, Any] | None:
         """A worker, and what it says next; None when it is too late."""
