@@ -20,6 +20,7 @@ import pytest
 from tests.contracts.running import forkserver, gone, group, pids, shared
 
 import hansa as h
+from hansa.messages import Request, SessionId
 from hansa.runtimes.processes.sharedmemory import LARGEST, Sender, claims, receive, take
 
 FEATURES, CLASSES = 12, 3
@@ -118,6 +119,24 @@ def test_what_clients_remember_goes_back_to_them() -> None:
     second.memory.load(memory)
     assert last(plan, second, half).x.tobytes() == whole.x.tobytes()
     second.close()
+
+
+def test_what_is_committed_is_what_the_loop_has_heard() -> None:
+    """Workers are ahead of the loop: what a client learns in a session that is not heard yet is not committed."""
+    plan = h.Plan(MODEL, h.Scaffold(), rounds=4)
+    runtime = h.Processes(clients(plan), 1)
+    told = plan.broadcast(plan.start())
+    runtime.send(Request(plan.digest, 0, SessionId(number=0), told, {"client-0": None}))
+    first = runtime.receive()
+    runtime.send(Request(plan.digest, 1, SessionId(number=1), told, {"client-0": None}))
+    learnt = runtime.memory.learnt(["client-0"])["client-0"]["c"]
+    while len(runtime.memory.book.pending["client-0"]) < 2:
+        runtime._take(*(lambda worker, message: (worker.number, *message[1:]))(*runtime._hear()))
+    assert np.array_equal(runtime.memory.learnt(["client-0"])["client-0"]["c"], learnt)
+    second = runtime.receive()
+    assert (first.session.number, second.session.number) == (0, 1)
+    assert not np.array_equal(runtime.memory.learnt(["client-0"])["client-0"]["c"], learnt)
+    runtime.close()
 
 
 # ── any worker, any client ──

@@ -26,6 +26,7 @@ class Memory:
     def __init__(self, plan: Plan, named: bool, book: Book | None = None):
         self.plan, self.named, self.book = plan, named, book or Book()
         self._draws, self._helpers = plan.clients_draw, frozenset(plan.aggregator.parties)
+        self.early = set[tuple[SessionId, str]]()  # who has said what the loop has not heard yet
         self._states: dict[str, ClientState] = {}
         self._run: str | None = None
 
@@ -38,8 +39,13 @@ class Memory:
         return {name: self._states[name] for name in who if self._states.get(name)}
 
     def learnt(self, who: Iterable[str]) -> dict[str, ClientState]:
-        """What these have learnt that is not settled."""
-        return {name: self.book.pending[name][-1][1] for name in who if name in self.book.pending}
+        """What these have learnt that is not settled, in sessions of which the loop has heard."""
+        pending = {name: self.book.pending.get(name, ()) for name in who}
+        heard = {
+            name: [state for session, state in learnt if (session, name) not in self.early]
+            for name, learnt in pending.items()
+        }
+        return {name: states[-1] for name, states in heard.items() if states}
 
     def after(self, counted: Iterable[str]) -> dict[str, ClientState]:
         """What all remember when the sessions are settled in which these count."""
@@ -55,6 +61,7 @@ class Memory:
         """A run begins, or a session is over."""
         if isinstance(message, Begin):
             self._run, self._states = message.run, {}
+            self.early.clear()
             # where nothing hides, or a simulation wants it to repeat, all may be said again
             self.book.begin(message.run, again=self.named or not self.plan.binds)
             return

@@ -205,12 +205,19 @@ def kept(memory: Memory, reply: Reply, request: Request, said: Mapping[str, Said
     """A reply from elsewhere, once it is written down what each party said and has learnt."""
     if reply.body is None or not said:
         return reply
+    memory.early |= {(reply.session, who) for who in reply.who}
     if request.fold:
         for who in reply.who:
             memory.keep(who, request, said[who])
         return reply
     (who,) = reply.who
     return replace(reply, body=memory.keep(who, request, replace(said[who], reply=reply.body)))
+
+
+def heard(memory: Memory, reply: Reply) -> Reply:
+    """The same, which the loop hears now."""
+    memory.early -= {(reply.session, who) for who in reply.who}
+    return reply
 
 
 def answer(party: Party, request: Request, given: Given) -> tuple[Said | None, Why]:

@@ -24,7 +24,7 @@ from ..parties.client import Client
 from ..parties.memory import Memory
 from ..parties.population import Listed
 from ..rand import Key
-from .inprocess import Answer, Deadlines, answer, given_to, helpers, kept
+from .inprocess import Answer, Deadlines, answer, given_to, heard, helpers, kept
 from .processes.worker import answers
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a library does not phone home for its user
@@ -175,7 +175,7 @@ class RayCluster:
             for call in done or [call for call, asked in self._asked.items() if asked[-1] <= time.monotonic()]:
                 self._take(call, late=not done)
             self._ask_again()
-        return self._ready.popleft()
+        return heard(self.memory, self._ready.popleft())
 
     def _ask_again(self) -> None:
         """Ask those who were busy: what they have said they say again, or nothing."""

@@ -32,7 +32,7 @@ from ...parties.memory import Memory
 from ...parties.population import Clients, Population, gathered
 from ...rand import Key
 from ..allocator import keep
-from ..inprocess import Deadlines, given_to, introduce, kept
+from ..inprocess import Deadlines, given_to, heard, introduce, kept
 from .forkserver import ForkServer
 from .sharedmemory import Sender, receive, take
 from .worker import Task
@@ -197,7 +197,7 @@ class Processes:
             else:
                 worker, (_, task, replies, said) = received
                 self._take(worker.number, task, replies, said)
-        return self._ready.popleft()
+        return heard(self.memory, self._ready.popleft())
 
     def _take(self, worker: int, task: int, replies: list[Reply], said: Mapping[str, Said]) -> None:
         waiting = self._waiting.get(task)
