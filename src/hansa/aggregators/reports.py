@@ -159,7 +159,7 @@ class Reports:
     # ── all of them ──
 
     def _is_signed(self, head: Head, signature: bytes) -> bool:
-        """Has the client that this is said to be of signed it, for this session?"""
+        """Has the client that this is said to be of signed it, for the session of these reports?"""
         member = self.member(head.who, "client")
         return member is not None and verify(member.signing, self._message(head), signature)
 
@@ -167,7 +167,7 @@ class Reports:
         return dumps((DOMAIN, self.binding, head.who, head.nonce, head.public, head.hashes))
 
     def _info(self, who: str, nonce: bytes, public: list[bytes], helper: str, part: int) -> bytes:
-        """What a part is sealed with: it opens in this place of this session alone."""
+        """What a part is sealed with: it opens in this place of one session alone."""
         return hashlib.sha256(dumps((self.binding, who, nonce, public, helper, part))).digest()
 
 

@@ -143,7 +143,7 @@ class ServerChannel:
             self._early.append(reply)
 
     def _received(self) -> Reply:
-        """The next reply of this session, written down."""
+        """The next reply of the channel's session, written down."""
         while True:
             reply = self.runtime.receive()
             asked = all(self._turns.get(who, 0) > reply.turn for who in reply.who)

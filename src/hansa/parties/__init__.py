@@ -24,8 +24,8 @@ class Given:
     """What a party is given with a request, by whoever keeps its memory and its book."""
 
     state: ClientState = field(default_factory=dict, repr=False)  # what it remembers
-    data: str = ""  # SHA-256 of what it has answered of in this session, if it has
-    earlier: tuple[Request, ...] = field(default=(), repr=False)  # what it heard in this session in an earlier life
+    data: str = ""  # SHA-256 of what it has answered of in the session, if it has
+    earlier: tuple[Request, ...] = field(default=(), repr=False)  # what it heard in the session in an earlier life
 
 
 NOTHING = Given()

@@ -201,6 +201,18 @@ def introduce(clients: Clients, helpers: Mapping[str, Member]) -> None:
         clients.introduce(helpers)
 
 
+def all_given(memory: Memory, request: Request, names: Iterable[str]) -> tuple[dict[str, Given], list[Reply]]:
+    """What each of these is given; and the replies of those that need not be asked, or may not."""
+    given, known = dict[str, Given](), list[Reply]()
+    for who in names:
+        one, why = given_to(memory, who, request)
+        if isinstance(one, Given):
+            given[who] = one
+        else:
+            known.append(Reply.to(request, (who,), one, why))
+    return given, known
+
+
 def kept(memory: Memory, reply: Reply, request: Request, said: Mapping[str, Said]) -> Reply:
     """A reply from elsewhere, once it is written down what each party said and has learnt."""
     if reply.body is None or not said:

@@ -24,7 +24,7 @@ from ..parties.client import Client
 from ..parties.memory import Memory
 from ..parties.population import Listed
 from ..rand import Key
-from .inprocess import Answer, Deadlines, answer, given_to, heard, helpers, kept
+from .inprocess import Answer, Deadlines, all_given, answer, heard, helpers, kept
 from .processes.worker import answers
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a library does not phone home for its user
@@ -134,17 +134,10 @@ class RayCluster:
             self._deadlines.hear(message)
             return
         until, broadcast = self._deadlines.of(message, time.monotonic()), ray.put(message.broadcast)
-        given = dict[str, Given]()
         busy = self._busy(message)
-        for who, body in message.bodies.items():
-            if who in busy:
-                self._later.append(replace(message, bodies={who: body}))
-                continue
-            one, why = given_to(self.memory, who, message)
-            if isinstance(one, Given):
-                given[who] = one
-            else:
-                self._ready.append(Reply.to(message, (who,), one, why))
+        self._later += [replace(message, bodies={who: body}) for who, body in message.bodies.items() if who in busy]
+        given, known = all_given(self.memory, message, [who for who in message.bodies if who not in busy])
+        self._ready += known
         for who, helper in self.helpers.items():
             if who in given:
                 said, why = answer(helper, message, given[who])

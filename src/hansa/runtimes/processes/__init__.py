@@ -32,7 +32,7 @@ from ...parties.memory import Memory
 from ...parties.population import Clients, Population, gathered
 from ...rand import Key
 from ..allocator import keep
-from ..inprocess import Deadlines, given_to, heard, introduce, kept
+from ..inprocess import Deadlines, all_given, heard, introduce, kept
 from .forkserver import ForkServer
 from .sharedmemory import Sender, receive, take
 from .worker import Task
@@ -138,17 +138,10 @@ class Processes:
         until = self._deadlines.of(message, time.monotonic())
         if message.turn == 0 and not self._sizes:
             self._at.clear()  # a population's clients keep no conversation beyond the next round
-        given = dict[str, Given]()
         busy = self._busy(message)
-        for who, body in message.bodies.items():
-            if who in busy:
-                self._later.append(replace(message, bodies={who: body}))
-                continue
-            one, why = given_to(self.memory, who, message)
-            if isinstance(one, Given):
-                given[who] = one
-            else:
-                self._ready.append(Reply.to(message, (who,), one, why))
+        self._later += [replace(message, bodies={who: body}) for who, body in message.bodies.items() if who in busy]
+        given, known = all_given(self.memory, message, [who for who in message.bodies if who not in busy])
+        self._ready += known
         fixed, free = dict[int, list[str]](), list[str]()
         for who in given:
             worker = self._home.get(who, self._at.get(who) if message.turn else None)
