@@ -21,13 +21,13 @@ DOCSTRINGS = 0.18  # of all lines, at least
 DONE: tuple[str, ...] = ()  # rooms that stand at the goals
 
 # Where the package stands: a change may lower these, and raises none.
-TOKENS = 190_500  # it grows with what hansa does, and with nothing else
-TUPLE_ASSIGNMENTS = 26.2  # in 1,000 lines of code
-CONDITIONAL_EXPRESSIONS = 40.4  # in 1,000 lines of code
-TOKENS_A_LINE = 11.0
-WIDE_LINES = 2_170  # of more than 100 characters
-LEAST_DOCSTRINGS = 0.127
-LONGEST_FILE = 4_920  # tokens
+TOKENS = 191_000  # it grows with what hansa does, and with nothing else
+TUPLE_ASSIGNMENTS = 3.8  # in 1,000 lines of code
+CONDITIONAL_EXPRESSIONS = 31.8  # in 1,000 lines of code
+TOKENS_A_LINE = 8.9
+WIDE_LINES = 11  # of more than 100 characters
+LEAST_DOCSTRINGS = 0.141
+LONGEST_FILE = 4_420  # tokens
 MOST_MEMBERS = 35
 LARGEST_FOLDER = 0.20  # of the tokens of the package
 

@@ -1,4 +1,6 @@
-"""hansa: federated learning, simulated on machines of one owner, with sums that hide and prove what is in them."""
+"""hansa: federated learning, simulated on machines of one owner, with sums that hide and prove what
+is in them.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,15 @@ from .transforms.rotate import Rotate
 from .transforms.scale import AdaptiveClip, Clip, Finite, Weigh
 
 if TYPE_CHECKING:
-    from .aggregators.robust import Bulyan, CentredClipping, GeometricMedian, Krum, Median, MultiKrum, TrimmedMean
+    from .aggregators.robust import (
+        Bulyan,
+        CentredClipping,
+        GeometricMedian,
+        Krum,
+        Median,
+        MultiKrum,
+        TrimmedMean,
+    )
     from .aggregators.verified import VerifiedSum
     from .analytics import survey
     from .app import App

@@ -1,4 +1,5 @@
-"""Wire: nested values as JSON and named arrays, and both as bytes (safetensors); nothing in them is ever executed.
+"""Wire: nested values as JSON and named arrays, and both as bytes (safetensors); nothing in them is
+ever executed.
 
     None, True, "a", 7, 2.5, [a, b]    themselves
     (a, b)                             {"tuple": [a, b]}
@@ -9,8 +10,9 @@
     a NumPy scalar                     {"scalar": its name}
     bytes                              {"bytes": the name of an array that holds them}
 
-An array of a type that safetensors lacks (complex, big-endian, long double) travels as bytes, and the JSON holds "type"
-and "shape" beside its name. All values come back as they were, bit for bit; any other value is refused.
+An array of a type that safetensors lacks (complex, big-endian, long double) travels as bytes, and
+the JSON holds "type" and "shape" beside its name. All values come back as they were, bit for bit;
+any other value is refused.
 """
 # P57
 
@@ -58,7 +60,9 @@ TYPES = {
 NAMES = {code: name for name, code in TYPES.items()}
 RANK = {code: rank for rank, code in enumerate(NAMES)}
 NUMERIC = re.compile(r"[<>|][biufc][0-9]{1,2}")
-VALUES = "dict with text keys, tuple, list, None, bool, int, float, str, bytes and numeric NumPy array"
+VALUES = (
+    "dict with text keys, tuple, list, None, bool, int, float, str, bytes and numeric NumPy array"
+)
 
 
 def frames(value: Any) -> list[Frame]:
@@ -118,7 +122,9 @@ def read(source: Path | Buffer, size: int = SIZE, head: int = HEAD) -> Any:
             arrays[name] = np.ndarray(shape, code, source, start)
             start += arrays[name].nbytes
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise ProtocolError("The bytes are no safetensors file of hansa.", f"{type(error).__name__}: {error}") from None
+        raise ProtocolError(
+            "The bytes are no safetensors file of hansa.", f"{type(error).__name__}: {error}"
+        ) from None
     return decode(text, arrays)
 
 
@@ -139,12 +145,16 @@ Layout = dict[str, tuple[str, tuple[int, ...]]]  # name → type and shape, in t
 
 
 def _order(codes: Mapping[str, str]) -> list[str]:
-    """Names in the order of safetensors: wide types first, so that arrays are aligned; then by name."""
+    """Names in the order of safetensors: wide types first, so that arrays are aligned; then by
+    name.
+    """
     return sorted(codes, key=lambda name: (-RANK[codes[name]], name))
 
 
 def _head(text: str, layout: Layout) -> bytes:
-    """What stands before the arrays: its length, and as JSON the metadata and where each array lies."""
+    """What stands before the arrays: its length, and as JSON the metadata and where each array
+    lies.
+    """
     entries: dict[str, Any] = {"__metadata__": {"hansa": text}}
     end = 0
     for name, (code, shape) in layout.items():
@@ -160,7 +170,9 @@ def _head(text: str, layout: Layout) -> bytes:
 
 
 def _layout(data: Buffer, most: int) -> tuple[str, Layout, int]:
-    """The JSON of a value, its arrays, and where they begin; an error unless `frames` gives these bytes."""
+    """The JSON of a value, its arrays, and where they begin; an error unless `frames` gives these
+    bytes.
+    """
     start = 8 + int.from_bytes(data[:8], "little")
     if start > 8 + most:
         raise ValueError(f"{start - 8:,} bytes come before its arrays, and there may be {most:,}")
@@ -197,7 +209,11 @@ def encode(value: Any) -> tuple[str, dict[str, Array]]:
 def _outline(value: Any, path: tuple[str, ...], arrays: dict[str, Array]) -> Any:
     kind = type(value)  # exactly: a subclass would come back as something else than it was
     if len(path) > DEPTH:
-        raise ProtocolError(f"{'.'.join(path[:3])}… lies more than {DEPTH} levels deep.", "", "Make the value flatter.")
+        raise ProtocolError(
+            f"{'.'.join(path[:3])}… lies more than {DEPTH} levels deep.",
+            "",
+            "Make the value flatter.",
+        )
     if value is None or kind in (bool, str):
         return value
     if kind is int:
@@ -242,16 +258,21 @@ def _unwritable(path: tuple[str, ...], kind: str) -> ProtocolError:
 def decode(text: str, arrays: Mapping[str, Array]) -> Any:
     """The value of what `encode` gave; ProtocolError for anything else."""
     if len(text) > TEXT:
-        raise ProtocolError(f"A message with {len(text):,} characters of JSON came.", f"There may be {TEXT:,}.")
+        raise ProtocolError(
+            f"A message with {len(text):,} characters of JSON came.", f"There may be {TEXT:,}."
+        )
     left = dict(arrays)
     try:
         value = _value(json.loads(text, parse_constant=_constant), left, 0)
     except (KeyError, TypeError, ValueError, RecursionError, struct.error) as error:
         raise ProtocolError(
-            "The JSON of a message does not say what its values are.", f"{type(error).__name__}: {error}"
+            "The JSON of a message does not say what its values are.",
+            f"{type(error).__name__}: {error}",
         ) from None
     if left:
-        raise ProtocolError(f"The message holds arrays that its JSON does not name: {', '.join(sorted(left)[:5])}.")
+        raise ProtocolError(
+            f"The message holds arrays that its JSON does not name: {', '.join(sorted(left)[:5])}."
+        )
     return value
 
 
@@ -282,7 +303,9 @@ def _value(outline: Any, left: dict[str, Array], depth: int) -> Any:
 
 def _array(a: Array, form: dict[Any, Any]) -> Array:
     match form:
-        case {"type": str(code), "shape": list(shape)} if NUMERIC.fullmatch(code) and min(shape, default=0) >= 0:
+        case {"type": str(code), "shape": list(shape)} if (
+            NUMERIC.fullmatch(code) and min(shape, default=0) >= 0
+        ):
             return a.view(np.dtype(code)).reshape(shape)
         case _ if form:
             raise ValueError(f"no array has the form {form}")

@@ -1,4 +1,5 @@
-"""Config: a TOML table is a constructor call, `--set` is a path into the plan. No second vocabulary.
+"""Config: a TOML table is a constructor call, `--set` is a path into the plan. No second
+vocabulary.
 
 {use = "Clip", norm = 1.0}      Clip(norm=1.0)
 pipe.0.norm=2                   the same plan with Clip(norm=2.0)
@@ -25,15 +26,25 @@ from .training import PerExample, Training
 from .transforms import Transform
 
 PIECES = (Model, Transform, Aggregator, Training, PerExample, Sample, Plan)
-WORDS = {"bool": "true or false", "dict": "a table", "float": "a number", "int": "a whole number", "str": "a text"}
-FLOORS = ("aggregators", "models", "transforms")  # where hansa's names that are imported late may lie
+WORDS = {
+    "bool": "true or false",
+    "dict": "a table",
+    "float": "a number",
+    "int": "a whole number",
+    "str": "a text",
+}
+# where hansa's names that are imported late may lie
+FLOORS = ("aggregators", "models", "transforms")
 
 
 class Pieces(Mapping[str, Any]):
-    """All that a plan can be put together from, by name: hansa's own, and those that `more` names."""
+    """All that a plan can be put together from, by name: hansa's own, and those that `more`
+    names.
+    """
 
     def __init__(self, more: Mapping[str, Any] | None = None):
-        self._hansa, self._more = import_module(__package__), more or {}
+        self._hansa = import_module(__package__)
+        self._more = more or {}
 
     def __getitem__(self, name: str) -> Any:
         if name not in set(self):
@@ -53,14 +64,20 @@ class Pieces(Mapping[str, Any]):
 def _is_piece(value: Any) -> bool:
     if inspect.isfunction(value):  # Uniform, FedProx
         return value.__name__[:1].isupper()
-    return inspect.isclass(value) and is_dataclass(value) and (issubclass(value, PIECES) or hasattr(value, "step"))
+    return (
+        inspect.isclass(value)
+        and is_dataclass(value)
+        and (issubclass(value, PIECES) or hasattr(value, "step"))
+    )
 
 
-# ── tables and values ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── tables and values ─────────────────────────────────────────────────────────────────────────────
 
 
 def build(value: Any, names: Mapping[str, Any] | None = None) -> Any:
-    """{"use": "Clip", "norm": 1.0} → Clip(norm=1.0), all the way down; `names` are the pieces, by default hansa's."""
+    """{"use": "Clip", "norm": 1.0} → Clip(norm=1.0), all the way down; `names` are the pieces, by
+    default hansa's.
+    """
     names = Pieces() if names is None else names
     if isinstance(value, list | tuple):
         return tuple(build(v, names) for v in value)
@@ -94,10 +111,13 @@ def _call(kind: Any, arguments: Mapping[str, Any]) -> Any:
         )
     try:
         return kind(**arguments)
-    except (TypeError, ValueError) as error:  # a number where a text should be, or nothing where something must be
+    # a number where a text should be, or nothing where something must be
+    except (TypeError, ValueError) as error:
         given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         raise AppError(
-            f"{kind.__name__}({given}) cannot be built.", f"{error}.", f"It takes {', '.join(takes)}."
+            f"{kind.__name__}({given}) cannot be built.",
+            f"{error}.",
+            f"It takes {', '.join(takes)}.",
         ) from None
 
 
@@ -109,7 +129,9 @@ def table(value: Any) -> Any:
         return [table(v) for v in value]
     if is_dataclass(value) and not isinstance(value, type):
         entries = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
-        return {"use": type(value).__name__} | {name: table(v) for name, v in entries.items() if v is not None}
+        return {"use": type(value).__name__} | {
+            name: table(v) for name, v in entries.items() if v is not None
+        }
     raise AppError(
         f"A {type(value).__name__} cannot be written as TOML.",
         "TOML holds numbers, texts, lists and tables; it holds no code and no arrays.",
@@ -123,20 +145,28 @@ def overlay(plan: Plan, entries: Mapping[str, Any], names: Mapping[str, Any] | N
     takes = [f.name for f in fields(plan)]
     if unknown := [key for key in given if key not in takes]:
         raise AppError(
-            f"A plan has no {_quoted(unknown)}.", f"It has {', '.join(takes)}.", _did_you_mean(unknown[0], takes)
+            f"A plan has no {_quoted(unknown)}.",
+            f"It has {', '.join(takes)}.",
+            _did_you_mean(unknown[0], takes),
         )
     return replace(plan, **given)
 
 
-# ── TOML ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── TOML ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 def toml(entries: Mapping[str, Any]) -> str:
-    """A TOML document: values first, then each table under its [name]; a table with `use` stays on its line."""
+    """A TOML document: values first, then each table under its [name]; a table with `use` stays on
+    its line.
+    """
     tables = {key: v for key, v in entries.items() if isinstance(v, Mapping) and "use" not in v}
     lines = [f"{_key(key)} = {inline(v)}" for key, v in entries.items() if key not in tables]
     for key, inner in tables.items():
-        lines += ["", f"[{_key(key)}]", *(f"{_key(name)} = {inline(v)}" for name, v in inner.items())]
+        lines += [
+            "",
+            f"[{_key(key)}]",
+            *(f"{_key(name)} = {inline(v)}" for name, v in inner.items()),
+        ]
     return "\n".join(lines).strip() + "\n"
 
 
@@ -147,21 +177,27 @@ def inline(value: Any) -> str:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else str(value)  # inf and nan are TOML's words too
+        # inf and nan are TOML's words too
+        return repr(value) if math.isfinite(value) else str(value)
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(inline, value)) + "]"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_key(key)} = {inline(v)}" for key, v in value.items()) + "}"
-    raise AppError(f"A {type(value).__name__} cannot be written as TOML.", "TOML has no such value.")
+    raise AppError(
+        f"A {type(value).__name__} cannot be written as TOML.", "TOML has no such value."
+    )
 
 
 def _text(value: str) -> str:
     escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
     return (
         '"'
-        + "".join(escapes.get(c) or (f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else c) for c in value)
+        + "".join(
+            escapes.get(c) or (f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else c)
+            for c in value
+        )
         + '"'
     )
 
@@ -184,15 +220,18 @@ def value_of(text: str) -> Any:
     raise AppError(
         f"{text!r} is no value.",
         "It is read as TOML, which knows numbers, true and false, texts, lists and tables.",
-        "Write for example 2, 0.5, true, adam, or '{use = \"Clip\", norm = 1.0}' in the shell's quotes.",
+        "Write for example 2, 0.5, true, adam, or '{use = \"Clip\", norm = 1.0}' in the shell's "
+        "quotes.",
     )
 
 
-# ── settings ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── settings ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def set_(plan: Plan, path: str, value: Any, names: Mapping[str, Any] | None = None) -> Plan:
-    """The plan with another value at a dotted path: fields by name, entries of a tuple by number, from 0."""
+    """The plan with another value at a dotted path: fields by name, entries of a tuple by number,
+    from 0.
+    """
     new: Plan = _put(plan, path.split("."), 0, build(value, names))
     return new
 
@@ -200,7 +239,9 @@ def set_(plan: Plan, path: str, value: Any, names: Mapping[str, Any] | None = No
 def _put(here: Any, path: list[str], depth: int, value: Any) -> Any:
     if depth == len(path):
         return value
-    there, name, so_far = _children(here), path[depth], ".".join(path[: depth + 1])
+    there = _children(here)
+    name = path[depth]
+    so_far = ".".join(path[: depth + 1])
     if name not in there:
         where = ".".join(path[:depth]) or "the plan"
         raise AppError(
@@ -218,7 +259,8 @@ def _put(here: Any, path: list[str], depth: int, value: Any) -> Any:
         return tuple(new if str(i) == name else kept for i, kept in enumerate(here))
     try:
         return replace(here, **{name: new})
-    except (TypeError, ValueError, AttributeError) as error:  # what pieces do with a value that they never expect
+    # what pieces do with a value that they never expect
+    except (TypeError, ValueError, AttributeError) as error:
         raise AppError(f"{so_far} cannot be {new!r}.", f"{error}.", f"It is {old!r} now.") from None
 
 
@@ -227,7 +269,9 @@ def _children(value: Any) -> dict[str, tuple[Any, str]]:
     if isinstance(value, tuple):
         return {str(i): (v, "") for i, v in enumerate(value)}
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: (getattr(value, f.name), _declared(f.type)) for f in fields(value) if f.init}
+        return {
+            f.name: (getattr(value, f.name), _declared(f.type)) for f in fields(value) if f.init
+        }
     return {}
 
 
@@ -237,18 +281,26 @@ def _declared(kind: Any) -> str:
 
 def _listed(here: Any, there: Mapping[str, tuple[Any, str]]) -> str:
     named = isinstance(here, tuple)  # a number alone says little
-    return ", ".join(f"{name} ({type(v).__name__})" if named else name for name, (v, _) in there.items())
+    return ", ".join(
+        f"{name} ({type(v).__name__})" if named else name for name, (v, _) in there.items()
+    )
 
 
 def _fitting(declared: str, old: Any, new: Any, path: str) -> Any:
-    """`new` as the declared type has it: 2 becomes 2.0 where a real number stands; a text there is refused."""
+    """`new` as the declared type has it: 2 becomes 2.0 where a real number stands; a text there is
+    refused.
+    """
     kinds = {word.strip() for word in declared.split("|")} - {"None"}
     if not kinds or not kinds <= WORDS.keys() or type(new).__name__ in kinds:
         return new
     if "float" in kinds and type(new) is int:
         return float(new)
     takes = " or ".join(WORDS[kind] for kind in sorted(kinds))
-    raise AppError(f"{path} cannot be {new!r}.", f"It takes {takes}.", f"It is {old!r} now; write another such value.")
+    raise AppError(
+        f"{path} cannot be {new!r}.",
+        f"It takes {takes}.",
+        f"It is {old!r} now; write another such value.",
+    )
 
 
 def _quoted(names: list[str]) -> str:
@@ -260,7 +312,7 @@ def _did_you_mean(name: str, there: list[str]) -> str:
     return f"Did you mean {near[0]!r}?" if near else "Take one of these."
 
 
-# ── a run's config ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── a run's config ────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
@@ -274,9 +326,15 @@ class Config:
     plan: Mapping[str, Any] = field(default_factory=dict)  # name of a field → table of the piece
 
     def apply(self, plan: Plan, names: Mapping[str, Any] | None = None) -> Plan:
-        """The app's plan with what this config says of it: pieces first, then rounds and seed, then settings."""
+        """The app's plan with what this config says of it: pieces first, then rounds and seed, then
+        settings.
+        """
         plan = overlay(plan, self.plan, names)
-        given = {name: getattr(self, name) for name in ("rounds", "seed") if getattr(self, name) is not None}
+        given = {
+            name: getattr(self, name)
+            for name in ("rounds", "seed")
+            if getattr(self, name) is not None
+        }
         for path, value in {**given, **self.set}.items():
             plan = set_(plan, path, value, names)
         return plan
@@ -284,7 +342,9 @@ class Config:
     def toml(self) -> str:
         """The document that `read` reads."""
         entries = {f.name: getattr(self, f.name) for f in fields(self)}
-        return toml({name: value for name, value in entries.items() if value is not None and value != {}})
+        return toml(
+            {name: value for name, value in entries.items() if value is not None and value != {}}
+        )
 
 
 def read(path: Path) -> Config:
@@ -293,23 +353,33 @@ def read(path: Path) -> Config:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise AppError(
-            f"{path} is not TOML: {error}.", "A run's config is a TOML file.", 'Begin it with app = "app.py".'
+            f"{path} is not TOML: {error}.",
+            "A run's config is a TOML file.",
+            'Begin it with app = "app.py".',
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise AppError(f"{path} cannot be read: {error}.", "", "Look at its name and its rights.") from None
+        raise AppError(
+            f"{path} cannot be read: {error}.", "", "Look at its name and its rights."
+        ) from None
     kinds = {"app": "str", "rounds": "int", "seed": "int", "set": "dict", "plan": "dict"}
     for name, value in found.items():
         if name not in kinds:
             raise AppError(
-                f"{path} has the entry {name!r}.", f"A config has {', '.join(kinds)}.", _did_you_mean(name, list(kinds))
+                f"{path} has the entry {name!r}.",
+                f"A config has {', '.join(kinds)}.",
+                _did_you_mean(name, list(kinds)),
             )
         if type(value).__name__ != kinds[name]:
             raise AppError(
-                f"{path} has {name} = {inline(value)}.", f"It takes {WORDS[kinds[name]]}.", "Write another value."
+                f"{path} has {name} = {inline(value)}.",
+                f"It takes {WORDS[kinds[name]]}.",
+                "Write another value.",
             )
     if "app" not in found:
         raise AppError(
-            f"{path} names no app.", "The app file holds the data, and mostly the model.", 'Add app = "app.py".'
+            f"{path} names no app.",
+            "The app file holds the data, and mostly the model.",
+            'Add app = "app.py".',
         )
     settings = dict(flat(found.get("set", {})))
     return Config(**{**found, "app": str(path.parent / found["app"]), "set": settings})

@@ -54,7 +54,8 @@ def digest_of(value: Any) -> str:
         raise PlanError(
             f"A {type(value).__qualname__} holds values within values, hundreds deep.",
             "Server and clients compare a digest of all that it holds, and Python goes no deeper.",
-            "Keep what is so deep in a list that is flat, or give its class a method fingerprint().",
+            "Keep what is so deep in a list that is flat, or give its class a method "
+            "fingerprint().",
         ) from None
 
 
@@ -152,10 +153,14 @@ class _Walk:
         """The digest of one of many whose order means nothing: what is met in it stays unmet."""
         if type(value) in PLAIN:
             return self.of(value)
-        met, done, left, loose = len(self.met), len(self.done), self.left, self.loose
+        met = len(self.met)
+        done = len(self.done)
+        left = self.left
+        loose = self.loose
         self.left = deque()
         found = self.whole(value)
-        self.left, self.loose = left, loose
+        self.left = left
+        self.loose = loose
         while len(self.met) > met:
             self.met.popitem()
         while len(self.done) > done:

@@ -1,7 +1,9 @@
-"""Errors, all rooted at HansaError; each says what was found, why it cannot work, what to write instead.
+"""Errors, all rooted at HansaError; each says what was found, why it cannot work, what to write
+instead.
 
 HansaError
-├── PlanError       the pieces of a plan do not fit together (raised when it is built, never mid-run)
+├── PlanError       the pieces of a plan do not fit together (raised when it is built, never
+mid-run)
 ├── DataError       a client's data cannot be trained on
 ├── PolicyError     a client refuses a plan that its owner does not allow
 ├── ProtocolError   a peer said something that the protocol does not allow
@@ -10,7 +12,8 @@ HansaError
 ├── StoreError      a run store cannot be read or written
 └── AppError        an app file, a setting or a command cannot be used
 
-The words of an error may quote what was read, so those of a client stay where its data is. A server hears a `Kind`.
+The words of an error may quote what was read, so those of a client stay where its data is. A server
+hears a `Kind`.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ from typing import ClassVar, Literal, TypeGuard
 
 Kind = Literal["late", "absent", "restarted", "refused", "data", "invalid", "bug"]
 
-KINDS: Mapping[str, str] = {  # why a party is left out: all that a server hears, keeps and shows of it
+# why a party is left out: all that a server hears, keeps and shows of it
+KINDS: Mapping[str, str] = {
     "late": "its answer did not come in time",
     "absent": "it did not answer",
     "restarted": "it knows nothing of what it was asked to go on with",
@@ -40,7 +44,9 @@ class HansaError(Exception):
 
     def __init__(self, found: str, why: str = "", instead: str = ""):
         super().__init__(found, why, instead)
-        self.found, self.why, self.instead = found, why, instead
+        self.found = found
+        self.why = why
+        self.instead = instead
 
     def __str__(self) -> str:
         return "\n  ".join(part for part in (self.found, self.why, self.instead) if part)
@@ -87,15 +93,22 @@ class AppError(HansaError):
 
 
 def number(value: object, whole: bool = False) -> TypeGuard[float]:
-    """Is `value` a real number, or a whole one? What is compared with a bound must be; "3" and True are not."""
-    return isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(value, bool)
+    """Is `value` a real number, or a whole one? What is compared with a bound must be; "3" and True
+    are not.
+    """
+    return isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(
+        value, bool
+    )
 
 
 class LeftOut(UserWarning):
-    """Why a party is left out, in its own words: for who sits at its machine, and for nobody else."""
+    """Why a party is left out, in its own words: for who sits at its machine, and for nobody
+    else.
+    """
 
 
-warnings.filterwarnings("always", category=LeftOut, append=True)  # else a second run in one process would be silent
+# else a second run in one process would be silent
+warnings.filterwarnings("always", category=LeftOut, append=True)
 
 
 def tell(words: str) -> None:
@@ -104,5 +117,10 @@ def tell(words: str) -> None:
 
 
 def printable(text: str) -> str:
-    """The text, with what would command a terminal written out: a line break stays, an escape becomes \\x1b."""
-    return "".join(c if c.isprintable() or c in "\n\t\u00a0" else c.encode("unicode_escape").decode() for c in text)
+    """The text, with what would command a terminal written out: a line break stays, an escape
+    becomes \\x1b.
+    """
+    return "".join(
+        c if c.isprintable() or c in "\n\t\u00a0" else c.encode("unicode_escape").decode()
+        for c in text
+    )

@@ -1,4 +1,6 @@
-"""A plan in words, for whoever must decide whether to take part: what leaves a client, and who gets to see what."""
+"""A plan in words, for whoever must decide whether to take part: what leaves a client, and who gets
+to see what.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,12 @@ Row = tuple[str, ...]
 
 BLOCKS = {  # what the blocks of hansa's own algorithms and transforms mean
     "delta": "the update: how far local training moved each number of the model",
-    "statistics": "how far running statistics moved, the means and variances of normalisation layers",
+    "statistics": "how far running statistics moved, the means and variances of normalisation "
+    "layers",
     "control": "SCAFFOLD's control variate: how the client's own gradient differs from the others'",
     "trees": "the trees that it has grown: splits and leaves",
-    "share": "how much its trees count among those of the round; the server writes it, and a client says 1",
+    "share": "how much its trees count among those of the round; the server writes it, and a "
+    "client says 1",
     "tau": "how much local training the update stands for",
     "loss": "mean loss while it trained",
     "weight": "how much the client counts: 1, or with Weigh('examples') how many examples it has",
@@ -37,9 +41,17 @@ BLOCKS = {  # what the blocks of hansa's own algorithms and transforms mean
 
 BEFORE = "What is asked before the first round"
 HIDDEN = (  # who is in a secret sample
-    ("server", "who took part in a round, by name", "none: ε counts on the sample being a secret, and not from it"),
+    (
+        "server",
+        "who took part in a round, by name",
+        "none: ε counts on the sample being a secret, and not from it",
+    ),
     ("each client", "whether it was asked itself", "that clients do not tell each other"),
-    ("who reads history, report or terminal", "neither who took part nor how many", "that the server keeps it secret"),
+    (
+        "who reads history, report or terminal",
+        "neither who took part nor how many",
+        "that the server keeps it secret",
+    ),
 )
 SIZES = (100, 1_000, 10_000)  # of clients, whose examples ε is told for
 
@@ -66,9 +78,14 @@ class Explanation:
         lines = []
         for section in self.sections:
             lines += [section.title, "=" * len(section.title), section.text]
-            lines += ["  " + " | ".join(row) for row in ((section.head,) if section.head else ()) + section.rows]
+            lines += [
+                "  " + " | ".join(row)
+                for row in ((section.head,) if section.head else ()) + section.rows
+            ]
             lines.append("")
-        return "\n".join([*lines, "Warnings", "========", *(f"- {warning}" for warning in self.warnings)])
+        return "\n".join(
+            [*lines, "Warnings", "========", *(f"- {warning}" for warning in self.warnings)]
+        )
 
 
 def explain(
@@ -84,16 +101,26 @@ def explain(
     a simulation names?
     """
     delta = delta or default_delta(population or 1)
-    told = (_learnt(plan), _said(plan, first), _pipe(plan), _sees(plan), _privacy(plan, population, delta, first))
-    return Explanation((*told, *_examples(plan, first), _rounds(plan)), tuple(_warnings(plan, named)))
+    told = (
+        _learnt(plan),
+        _said(plan, first),
+        _pipe(plan),
+        _sees(plan),
+        _privacy(plan, population, delta, first),
+    )
+    return Explanation(
+        (*told, *_examples(plan, first), _rounds(plan)), tuple(_warnings(plan, named))
+    )
 
 
 def _learnt(plan: Plan) -> Section:
-    model, training = plan.model, plan.training
+    model = plan.model
+    training = plan.training
     if not plan.spec.update:
         text = (
             # P1
-            "No model is trained. Each client computes sums and counts over its examples, which never leave it, and "
+            "No model is trained. Each client computes sums and counts over its examples, which "
+            "never leave it, and "
             "says what the next table lists; the answers are their sums over all clients."
         )
         rows = [("question", one) for one in asked(plan)]
@@ -101,7 +128,11 @@ def _learnt(plan: Plan) -> Section:
             rows.append(("of each client", f"{most} records at most"))
         return Section("What is learnt", text, ("", ""), tuple(rows))
     carried = model.size - model.trainable
-    also = f", of which {_many(carried)} are running statistics that are averaged and not trained" if carried else ""
+    also = (
+        f", of which {_many(carried)} are running statistics that are averaged and not trained"
+        if carried
+        else ""
+    )
     variances = int(np.isfinite(model.domain).sum())
     # P111
     also += f" ({_many(variances)} of them are variances, and kept ≥ 0)" if variances else ""
@@ -113,9 +144,15 @@ def _learnt(plan: Plan) -> Section:
     )
     batch = f"batches of {training.batch}" if training.batch else "all examples at once"
     named = f"{training.optimizer}, learning rate {training.learning_rate:g}"
-    optimizer = "the optimizer that the model is compiled with" if training.optimizer == "compiled" else named
+    optimizer = (
+        "the optimizer that the model is compiled with"
+        if training.optimizer == "compiled"
+        else named
+    )
     kept = (
-        f"{training.validation:.0%} of its examples, to score the global model on" if training.validation else "nothing"
+        f"{training.validation:.0%} of its examples, to score the global model on"
+        if training.validation
+        else "nothing"
     )
     rows = [
         ("model", f"{type(model).__name__}, {_many(model.size)} numbers{also}"),
@@ -125,24 +162,37 @@ def _learnt(plan: Plan) -> Section:
     ]
     text = (
         # P1
-        "One model is trained over all clients. A client's examples never leave it: it gets the model, trains it on "
+        "One model is trained over all clients. A client's examples never leave it: it gets the "
+        "model, trains it on "
         "them, and says what the next table lists."
     )
     return Section("What is learnt", text, ("", ""), tuple(rows))
 
 
 def _said(plan: Plan, first: Plan | None) -> Section:
-    spec, encoded = plan.spec, plan.encoded_spec
-    blocks = {**spec.blocks, **{name: n for name, n in encoded.blocks.items() if name not in spec.blocks}}
-    rows = tuple((name, _many(n), _meaning(name), _bound(encoded, name)) for name, n in blocks.items())
-    form = f"integers of {encoded.sum_facts.modulus} bits" if encoded.space == "integer" else "real numbers"
+    spec = plan.spec
+    encoded = plan.encoded_spec
+    blocks = {
+        **spec.blocks,
+        **{name: n for name, n in encoded.blocks.items() if name not in spec.blocks},
+    }
+    rows = tuple(
+        (name, _many(n), _meaning(name), _bound(encoded, name)) for name, n in blocks.items()
+    )
+    form = (
+        f"integers of {encoded.sum_facts.modulus} bits"
+        if encoded.space == "integer"
+        else "real numbers"
+    )
     if plan.aggregator.parties:
         # P10
         form = "split into shares, each of which alone is random numbers"
     text = (
         # P2
-        f"In a round a client sends one vector of {_many(encoded.size)} numbers, and nothing else; on the wire they "
-        f"are {form}. The last column bounds what one client can change in the sum, after all steps of the next table."
+        f"In a round a client sends one vector of {_many(encoded.size)} numbers, and nothing else; "
+        "on the wire they "
+        f"are {form}. The last column bounds what one client can change in the sum, after all "
+        "steps of the next table."
     )
     if encoded.learns:
         but = ", but for the statistics" if encoded.statistics else ""
@@ -159,14 +209,20 @@ def _pipe(plan: Plan) -> Section:
         for i, (transform, (before, after)) in enumerate(zip(plan.pipe, specs, strict=True), 1)
     )
     text = "On the client, in this order; on the sum the server undoes them in reverse."
-    return Section("What is done to it", text, ("", "step", "what it does", "known afterwards"), rows)
+    return Section(
+        "What is done to it", text, ("", "step", "what it does", "known afterwards"), rows
+    )
 
 
 def _sees(plan: Plan) -> Section:
     text = f"The aggregator is {plan.aggregator!r}."
     if not own(plan.aggregator):
         text += " It is not hansa's own: the table is what it says of itself."
-    rows = (*plan.aggregator.visibility(), *HIDDEN) if plan.encoded_spec.hidden else tuple(plan.aggregator.visibility())
+    rows = (
+        (*plan.aggregator.visibility(), *HIDDEN)
+        if plan.encoded_spec.hidden
+        else tuple(plan.aggregator.visibility())
+    )
     return Section("Who sees what", text, ("who", "sees", "what this rests on"), rows)
 
 
@@ -179,12 +235,15 @@ def _privacy(plan: Plan, population: int | None, delta: float, first: Plan | Non
         # P29
         text = f"There is no ε for a client: {whose}{promise.why}."
         return Section("Differential privacy", text, ("", ""), ())
-    noise, odds = plan.sum_spec.noise, math.exp(promise.epsilon)
+    noise = plan.sum_spec.noise
+    odds = math.exp(promise.epsilon)
     text = (
         # P26
-        f"What the models of all rounds{' and the survey before them' if first else ''} tell of one client, whether it "
+        f"What the models of all rounds{' and the survey before them' if first else ''} tell of "
+        "one client, whether it "
         "took part or what it holds, is bounded: any "
-        f"conclusion about it is at most e^ε = {odds:.3g} times as likely as {promise.neighbours.split(' or ')[-1]}, "
+        f"conclusion about it is at most e^ε = {odds:.3g} times as likely as "
+        f"{promise.neighbours.split(' or ')[-1]}, "
         f"but for a chance of δ = {promise.delta:.2g}."
     )
     who = {
@@ -209,21 +268,41 @@ def _examples(plan: Plan, first: Plan | None) -> Iterator[Section]:
     if private := plan.training.private:
         text = (
             # P36
-            f"Each example's gradient is clipped to norm {private.clip:g}, and each local step draws noise of "
-            f"multiplier {private.noise:g}. So what a client says hides each of its examples, from the server too; it "
-            "does not hide the client. Compared are its data with the example, or with nothing in its place: how many "
+            f"Each example's gradient is clipped to norm {private.clip:g}, and each local step "
+            "draws noise of "
+            f"multiplier {private.noise:g}. So what a client says hides each of its examples, from "
+            "the server too; it "
+            "does not hide the client. Compared are its data with the example, or with nothing in "
+            "its place: how many "
             "examples it has is no secret."
         )
         if first is not None:
             # P142
-            text += " This does not count the survey before the first round, which has no ε for an example."
+            text += (
+                " This does not count the survey before the first round, which has no ε for an "
+                "example."
+            )
         rows = []
         for n in SIZES:
             promise = examples(plan, n).guarantee(default_delta(n))
             batch, steps = plan.training.schedule(n)
-            epsilon = f"at δ = {promise.delta:.2g}: ε = {promise.epsilon:.4g}" if promise.epsilon else promise.why
-            rows.append((f"{_many(n)} examples", f"{steps} steps a round, on {batch} examples on average", epsilon))
-        head = ("a client of", "trains", f"for each example, after {_count(plan.rounds, 'round', 'rounds')}")
+            epsilon = (
+                f"at δ = {promise.delta:.2g}: ε = {promise.epsilon:.4g}"
+                if promise.epsilon
+                else promise.why
+            )
+            rows.append(
+                (
+                    f"{_many(n)} examples",
+                    f"{steps} steps a round, on {batch} examples on average",
+                    epsilon,
+                )
+            )
+        head = (
+            "a client of",
+            "trains",
+            f"for each example, after {_count(plan.rounds, 'round', 'rounds')}",
+        )
         yield Section("Differential privacy of an example", text, head, tuple(rows))
 
 
@@ -231,18 +310,32 @@ def _rounds(plan: Plan) -> Section:
     sample = plan.sample
     reported = ", ".join(f"{name} ({_meaning(name)})" for name in plan.reported) or "nothing"
     # P50
-    deadline = "none" if math.isinf(sample.deadline) else f"{sample.deadline:g} seconds; who is later is left out"
+    deadline = (
+        "none"
+        if math.isinf(sample.deadline)
+        else f"{sample.deadline:g} seconds; who is later is left out"
+    )
     rows = (
         ("rounds", f"{plan.rounds}"),
         ("who is asked", _asked(sample)),
         # P50
-        ("who must answer", f"{_count(sample.quorum, 'client', 'clients')}; with fewer the model stays as it was"),
+        (
+            "who must answer",
+            f"{_count(sample.quorum, 'client', 'clients')}; with fewer the model stays as it was",
+        ),
         ("deadline", deadline),
         ("reported beside the update", reported),
-        ("seed", f"{plan.seed}: first weights, shuffles and all else that is public; no noise grows from it"),
+        (
+            "seed",
+            f"{plan.seed}: first weights, shuffles and all else that is public; no noise grows "
+            "from it",
+        ),
     )
     # P3
-    text = f"The plan's fingerprint is {plan.digest}; server and clients compare it, and a client refuses another plan."
+    text = (
+        f"The plan's fingerprint is {plan.digest}; server and clients compare it, and a client "
+        "refuses another plan."
+    )
     return Section("Rounds", text, ("", ""), rows)
 
 
@@ -259,7 +352,8 @@ def asked(survey: Plan) -> list[str]:
 
 
 def _warnings(plan: Plan, named: bool) -> Iterator[str]:
-    encoded, aggregator = plan.sum_spec, plan.aggregator
+    encoded = plan.sum_spec
+    aggregator = plan.aggregator
     if named and plan.hides:
         # P85
         yield f"ε holds {NAMED}."
@@ -270,51 +364,88 @@ def _warnings(plan: Plan, named: bool) -> Iterator[str]:
     yield from _moved(plan)
     if plan.reported and clear and not encoded.noise.multiplier:
         # P6
-        yield f"Clients report {_list(list(plan.reported))} beside the update; Training(report=False) stops that."
+        yield (
+            f"Clients report {_list(list(plan.reported))} beside the update; "
+            "Training(report=False) stops that."
+        )
     if plan.sample.quorum == 1:
         # P9
-        yield "A round may end with one client in it, and then the sum is that client's update; set a higher quorum."
+        yield (
+            "A round may end with one client in it, and then the sum is that client's update; set "
+            "a higher quorum."
+        )
 
 
 def _noise(plan: Plan, clear: bool) -> Iterator[str]:
     encoded = plan.sum_spec
-    real = bool(encoded.noise.multiplier) and encoded.noise.kind in ("gaussian", "laplace", "correlated")
+    real = bool(encoded.noise.multiplier) and encoded.noise.kind in (
+        "gaussian",
+        "laplace",
+        "correlated",
+    )
     if not encoded.noise.multiplier and plan.training.private:
         # P36
-        yield "Single examples are hidden; what is common to a client's examples, and so says much of it, is not."
+        yield (
+            "Single examples are hidden; what is common to a client's examples, and so says much "
+            "of it, is not."
+        )
     elif not encoded.noise.multiplier:
         # P9
-        yield "No noise is added, so there is no differential privacy: the model itself may tell of single examples."
+        yield (
+            "No noise is added, so there is no differential privacy: the model itself may tell of "
+            "single examples."
+        )
     elif why := unstated(plan):
         # P84
-        yield f"{why[0].upper()}{why[1:]}: there is no ε, and policies and budgets that ask for one refuse this plan."
+        yield (
+            f"{why[0].upper()}{why[1:]}: there is no ε, and policies and budgets that ask for one "
+            "refuse this plan."
+        )
     elif encoded.hidden:
         yield (
             # P80
-            "ε rests on a sample that stays secret: the server sees who took part, and history, report and terminal do "
-            "not tell. No round is void and no error names a client: look at each one's data before, by hansa check."
+            "ε rests on a sample that stays secret: the server sees who took part, and history, "
+            "report and terminal do "
+            "not tell. No round is void and no error names a client: look at each one's data "
+            "before, by hansa check."
         )
-    elif (encoded.noise.by, encoded.noise.kind) == ("server", "gaussian") and plan.sample.by in ("uniform", "poisson"):
+    elif (encoded.noise.by, encoded.noise.kind) == ("server", "gaussian") and plan.sample.by in (
+        "uniform",
+        "poisson",
+    ):
         yield (
             # P32
-            "A round that misses its quorum shows that few came, so the sample is no secret, and ε takes it as known; "
+            "A round that misses its quorum shows that few came, so the sample is no secret, and ε "
+            "takes it as known; "
             f"{plan.sample.by.capitalize()}(…) without a quorum keeps it secret, and ε smaller."
         )
     if real or plan.training.private:
         # P9
-        yield "The noise is drawn as real numbers; one who sees every bit of a float may see through it (Mironov 2012)."
+        yield (
+            "The noise is drawn as real numbers; one who sees every bit of a float may see through "
+            "it (Mironov 2012)."
+        )
     if encoded.noise.multiplier and encoded.noise.by == "server":
         # P9
-        yield "The server draws the noise and sees the sum without it: this protects from others, not from the server."
+        yield (
+            "The server draws the noise and sees the sum without it: this protects from others, "
+            "not from the server."
+        )
     if clear and encoded.noise.by == "all":
         # P9
-        yield "A client adds a share of the noise, which hides the sum; the server sees each vector, and hardly hidden."
+        yield (
+            "A client adds a share of the noise, which hides the sum; the server sees each vector, "
+            "and hardly hidden."
+        )
     if encoded.noise.multiplier and "weight" in encoded.side:
         share = shares(encoded)["weight"]
-        drowned = encoded.noise.multiplier / (share if encoded.noise.kind == "laplace" else math.sqrt(share))
+        drowned = encoded.noise.multiplier / (
+            share if encoded.noise.kind == "laplace" else math.sqrt(share)
+        )
         yield (
             # P35
-            f"The sum of the weights has noise too, as much as {drowned:.3g} clients weigh that weigh most: with few "
+            f"The sum of the weights has noise too, as much as {drowned:.3g} clients weigh that "
+            "weigh most: with few "
             "clients there is no good mean. Weigh('one') has no weight to hide."
         )
 
@@ -328,35 +459,49 @@ def _in_the_clear(aggregator: Aggregator, private: bool) -> Iterator[str]:
     if isinstance(aggregator, Ensemble):
         yield (
             # P8
-            "Trees are no sum of vectors, so no secret sum can hide them: the server sees each client's trees by name. "
-            "A threshold is a value of its data or lies next to one; a leaf tells of the few examples that reach it."
+            "Trees are no sum of vectors, so no secret sum can hide them: the server sees each "
+            "client's trees by name. "
+            "A threshold is a value of its data or lies next to one; a leaf tells of the few "
+            "examples that reach it."
         )
     if isinstance(aggregator, RobustRule):
         # P9
-        yield "A robust rule looks at each update by itself, so the server sees every one of them, by name."
+        yield (
+            "A robust rule looks at each update by itself, so the server sees every one of them, "
+            "by name."
+        )
 
 
 def _unbounded(plan: Plan, loose: set[str]) -> Iterator[str]:
     if update := [name for name in plan.encoded_spec.update if name in loose]:
         cause = " (a client may count for any number of examples)" if "weight" in loose else ""
         # P9
-        yield f"Nothing bounds {_list(update)}{cause}: a single client could move the model as far as it likes."
+        yield (
+            f"Nothing bounds {_list(update)}{cause}: a single client could move the model as far "
+            "as it likes."
+        )
     if told := [name for name in plan.reported if name in loose]:
         # P9
-        yield f"Nothing bounds {_list(told)}: a single client could make what is reported meaningless."
+        yield (
+            f"Nothing bounds {_list(told)}: "
+            "a single client could make what is reported meaningless."
+        )
 
 
 def _moved(plan: Plan) -> Iterator[str]:
-    """How far one client can move the mean of what is proven, beside as few others as a round may end with."""
-    encoded, others = plan.encoded_spec, max(plan.sample.quorum, plan.aggregator.min_clients) - 1
+    """How far one client can move the mean of what is proven, beside as few others as a round may
+    end with.
+    """
+    encoded = plan.encoded_spec
+    others = max(plan.sample.quorum, plan.aggregator.min_clients) - 1
     if not all(map(own, plan.pipe)):
         return  # what another transform makes of a sum is not known
-    weights, where, apart = [1.0], "", ""
+    weights = [1.0]
+    where = ""
+    apart = ""
     if "weight" in encoded.blocks:
-        weights, where = (
-            [encoded.low("weight"), encoded.bounds.get("weight", math.inf)],
-            " where they weigh {:.4g} each",
-        )
+        weights = [encoded.low("weight"), encoded.bounds.get("weight", math.inf)]
+        where = " where they weigh {:.4g} each"
         apart = ": its update and its weight are proven, but not that they belong together"
     told = [
         _list([f"{name} by {far:.3g}" for name, far in moved.items()]) + where.format(weight)
@@ -368,7 +513,8 @@ def _moved(plan: Plan) -> Iterator[str]:
     if told:
         yield (
             # P83
-            f"A client that lies within its bounds stays in the sum. Beside {_count(others, 'other', 'others')} it "
+            "A client that lies within its bounds stays in the sum. Beside "
+            f"{_count(others, 'other', 'others')} it "
             f"moves the mean of {', and '.join(told)}, at most{unit}{apart}."
         )
 
@@ -386,18 +532,26 @@ def expression(plan: Plan) -> str:
 def difference(old: str, new: str) -> str:
     """What differs between two expressions, in a sentence."""
     lines = [line for line in ndiff(old.splitlines(), new.splitlines()) if line[:2] in ("- ", "+ ")]
-    before, after = ([line[2:].strip().rstrip(",") for line in lines if line[0] == sign] for sign in "-+")
-    return f"It had {', '.join(before) or 'nothing'} where the file has {', '.join(after) or 'nothing'}."
+    before, after = (
+        [line[2:].strip().rstrip(",") for line in lines if line[0] == sign] for sign in "-+"
+    )
+    had = ", ".join(before) or "nothing"
+    has = ", ".join(after) or "nothing"
+    return f"It had {had} where the file has {has}."
 
 
-# ── in words ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── in words ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def _asked(sample: Sample) -> str:
     if sample.by == "uniform":
         return f"{int(sample.size)} clients, drawn anew each round, each set equally likely"
     if sample.by == "turns":
-        return "one client, each in its turn" if sample.size == 1 else f"{int(sample.size)} clients, each in its turn"
+        return (
+            "one client, each in its turn"
+            if sample.size == 1
+            else f"{int(sample.size)} clients, each in its turn"
+        )
     if sample.by == "poisson":
         return f"each client with probability {sample.size:g}, independently of the others"
     return "every client, in every round"
@@ -415,7 +569,11 @@ def _bound(spec: Spec, name: str) -> str:
         return f"no bound above {spec.lows[name]:.4g}" if name in spec.lows else "no bound"
     if spec.blocks[name] > 1:
         return f"norm\u00a0≤\u00a0{bound:.4g}"
-    return f"{spec.lows[name]:.4g}\u00a0…\u00a0{bound:.4g}" if name in spec.lows else f"±\u00a0{bound:.4g}"
+    return (
+        f"{spec.lows[name]:.4g}\u00a0…\u00a0{bound:.4g}"
+        if name in spec.lows
+        else f"±\u00a0{bound:.4g}"
+    )
 
 
 def _facts(before: Spec, after: Spec) -> str:
@@ -425,7 +583,9 @@ def _facts(before: Spec, after: Spec) -> str:
         if name not in before.blocks or _bound(after, name) != _bound(before, name)
     ]
     new += ["a mean can be taken"] * (after.weighed and not before.weighed)
-    new += [f"noise multiplier {after.noise.multiplier:g}"] * (after.noise.multiplier != before.noise.multiplier)
+    new += [f"noise multiplier {after.noise.multiplier:g}"] * (
+        after.noise.multiplier != before.noise.multiplier
+    )
     new += [f"integers of {after.sum_facts.modulus} bits"] * (after.space != before.space)
     new += ["spread evenly"] * (after.rotated != before.rotated)
     return "; ".join(new) or "nothing new"

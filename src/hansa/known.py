@@ -1,4 +1,6 @@
-"""Whose a piece is: hansa's own, of which it is known what it gives away; or a stranger's, of which nobody said it."""
+"""Whose a piece is: hansa's own, of which it is known what it gives away; or a stranger's, of which
+nobody said it.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,20 @@ STANDARD = os.path.dirname(os.__file__) + os.sep
 def own(piece: Any) -> bool:
     """Is this an object of one of hansa's own classes, or one of its functions?
 
-    The class itself is looked at: a subclass may do anything, whatever its name, and wherever it says it comes from.
+    The class itself is looked at: a subclass may do anything, whatever its name, and wherever it
+    says it comes from.
     """
     kind = piece if isinstance(piece, FunctionType) else type(piece)
-    home = sys.modules.get(kind.__module__) if kind.__module__.split(".")[0] == __package__ else None
+    home = (
+        sys.modules.get(kind.__module__) if kind.__module__.split(".")[0] == __package__ else None
+    )
     return getattr(home, kind.__qualname__, None) is kind
 
 
 def named(piece: Any) -> bool:
-    """Does a name say it all: do hansa, Python or an installed package hold this class or function there?"""
+    """Does a name say it all: do hansa, Python or an installed package hold this class or function
+    there?
+    """
     name = getattr(piece, "__qualname__", None)
     module = getattr(piece, "__module__", None)
     if isinstance(piece, type) and not piece.__flags__ & HEAP:

@@ -1,4 +1,5 @@
-"""Messages: what the server asks of some clients, what comes back, and when it counts; and the first two as bytes.
+"""Messages: what the server asks of some clients, what comes back, and when it counts; and the
+first two as bytes.
 
 A message is a value of hansa.codec: a dict that names its form, and every field of the message
 once. Each field has a bound, and what is no such message is refused.
@@ -29,7 +30,9 @@ Fields = dict[str, Callable[[Any], bool]]  # what each field of a message must b
 
 
 class SessionId(NamedTuple):
-    """The name of one conversation of the server with some parties; a later one of a run is greater."""
+    """The name of one conversation of the server with some parties; a later one of a run is
+    greater.
+    """
 
     run: str = ""  # which run of the plan, by a name that no other has
     epoch: int = 0  # which start of a loop that counts anew when it starts
@@ -38,7 +41,8 @@ class SessionId(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """What the server says to some clients: which plan, which round, the model, and a message for each.
+    """What the server says to some clients: which plan, which round, the model, and a message for
+    each.
 
     With `fold`, who carries the replies may add up the vectors and hand over their exact sum.
     """
@@ -54,7 +58,9 @@ class Request:
 
     @cached_property
     def task(self) -> bytes:
-        """SHA-256 of plan, round, session and what all are told; computed once for all who are asked in one process."""
+        """SHA-256 of plan, round, session and what all are told; computed once for all who are
+        asked in one process.
+        """
         broadcast = codec.fingerprint(self.broadcast)
         return codec.fingerprint((self.plan, self.round, *self.session, broadcast))
 
@@ -90,7 +96,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back from `who`: a message, a `Total` over all of them, or None and of what kind the reason is."""
+    """What came back from `who`: a message, a `Total` over all of them, or None and of what kind
+    the reason is.
+    """
 
     session: SessionId
     round: int
@@ -108,7 +116,9 @@ class Reply:
             )
 
     @classmethod
-    def to(cls, request: Request, who: tuple[str, ...], body: Any, why: Kind | Literal[""] = "") -> Reply:
+    def to(
+        cls, request: Request, who: tuple[str, ...], body: Any, why: Kind | Literal[""] = ""
+    ) -> Reply:
         """The reply to a request."""
         return cls(request.session, request.round, who, body, why, request.turn)
 
@@ -167,7 +177,9 @@ class Begin:
 
 @dataclass(frozen=True)
 class Settle:
-    """A session is over, and its round is committed: what those who are `counted` learnt in it counts, and no more."""
+    """A session is over, and its round is committed: what those who are `counted` learnt in it
+    counts, and no more.
+    """
 
     session: SessionId
     counted: tuple[str, ...]
@@ -177,7 +189,9 @@ Message = Request | Begin | Settle
 
 
 def largest(body: Any) -> int:
-    """Bytes of one party's reply with such a body where its numbers and its name are the longest."""
+    """Bytes of one party's reply with such a body where its numbers and its name are the
+    longest.
+    """
     longest = "\U0001f600" * NAME  # of the letters that take most bytes
     session = SessionId(longest, LARGEST, LARGEST)
     reply = Reply(session, LARGEST, (longest,), body, turn=LARGEST)

@@ -1,6 +1,8 @@
-"""Server optimizers: what is done with the mean update Δ, which stands where a negative gradient would.
+"""Server optimizers: what is done with the mean update Δ, which stands where a negative gradient
+would.
 
-(Reddi et al. 2021, "Adaptive Federated Optimization", Alg. 1 and 2; there is no bias correction in it.)
+(Reddi et al. 2021, "Adaptive Federated Optimization", Alg. 1 and 2; there is no bias correction in
+it.)
 """
 
 from __future__ import annotations
@@ -100,7 +102,8 @@ class Momentum:
 
 @dataclass(frozen=True)
 class Adagrad:
-    """FedAdagrad:  m ← β₁m + (1−β₁)Δ,  v ← v + Δ²,  x ← x + η m/(√v + τ)   (Reddi et al. 2021, Alg. 2).
+    """FedAdagrad:  m ← β₁m + (1−β₁)Δ,  v ← v + Δ²,  x ← x + η m/(√v + τ)   (Reddi et al. 2021, Alg.
+    2).
 
     Reddi et al. print β₁ = 0 in their experiments with it; v starts at τ².
     """
@@ -129,7 +132,9 @@ class Adagrad:
 
 @dataclass(frozen=True)
 class Adam(Adagrad):
-    """FedAdam:  m ← β₁m + (1−β₁)Δ,  v ← β₂v + (1−β₂)Δ²,  x ← x + η m/(√v + τ)   (Reddi et al. 2021, Alg. 2)."""
+    """FedAdam:  m ← β₁m + (1−β₁)Δ,  v ← β₂v + (1−β₂)Δ²,  x ← x + η m/(√v + τ)   (Reddi et al. 2021,
+    Alg. 2).
+    """
 
     b1: float = 0.9
     b2: float = 0.99

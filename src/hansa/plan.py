@@ -30,7 +30,8 @@ from .transforms.scale import Weigh
 class Plan:
     """A model, an algorithm, the transforms around a sum, and the way the sum is taken.
 
-    It prints as the expression that builds it. A plan that cannot mean anything raises PlanError when it is built.
+    It prints as the expression that builds it. A plan that cannot mean anything raises PlanError
+    when it is built.
     """
 
     model: Model
@@ -43,13 +44,16 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "pipe", tuple(self.pipe) if isinstance(self.pipe, (list, tuple)) else (self.pipe,))
+        object.__setattr__(
+            self, "pipe", tuple(self.pipe) if isinstance(self.pipe, (list, tuple)) else (self.pipe,)
+        )
         _check_pieces(self)
         trees.check(self.model, self.algorithm, self.pipe, self.aggregator)
         if self.training.private and not self.model.private:
             raise PlanError(
                 f"{type(self.model).__name__} cannot train with {self.training.private!r}.",
-                "It does not give the gradient of each example, and its update would tell of them without noise.",
+                "It does not give the gradient of each example, and its update would tell of them "
+                "without noise.",
                 "Take Softmax, TorchModel or JaxModel, or leave `private` out of the Training.",
             )
         self.model.plan(self.training)
@@ -64,16 +68,19 @@ class Plan:
             )
         if encoded.noise.least > self.sample.quorum:
             raise PlanError(
-                f"The noise is whole with {encoded.noise.least} clients; a round may end with {self.sample.quorum}.",
+                f"The noise is whole with {encoded.noise.least} clients; a round may end with "
+                f"{self.sample.quorum}.",
                 "With fewer, the sum would carry too little noise for the guarantee.",
                 f"Write quorum={encoded.noise.least} in the sample, or a smaller `least`.",
             )
         least = self.aggregator.min_clients
         if least > self.sample.quorum:
             raise PlanError(
-                f"{self.aggregator!r} hides a client among {least} or more; a round may end with {self.sample.quorum}.",
+                f"{self.aggregator!r} hides a client among {least} or more; a round may end with "
+                f"{self.sample.quorum}.",
                 "The sum over a single client is what that client says.",
-                f"Write quorum={least} in the sample, or more, for example sample=Everyone(quorum={least}).",
+                f"Write quorum={least} in the sample, or more, for example "
+                f"sample=Everyone(quorum={least}).",
             )
         _ = self.sum_spec
         if self.sample.most and (why := self.aggregator.shortfall(self.sample.most)):
@@ -85,10 +92,16 @@ class Plan:
 
     @cached_property
     def reported(self) -> dict[str, Bound]:
-        """The side values that clients report: name → bound. A loss is ≥ 0 where the model says that its own is."""
+        """The side values that clients report: name → bound. A loss is ≥ 0 where the model says
+        that its own is.
+        """
         if not self.training.report:
             return {}
-        held = {f"val_{name}": bound for name, bound in self.model.metrics.items()} if self.training.validation else {}
+        held = (
+            {f"val_{name}": bound for name, bound in self.model.metrics.items()}
+            if self.training.validation
+            else {}
+        )
         positive = ends(self.model.metrics.get("loss", math.inf))[0] >= 0
         return {"loss": Interval(0.0) if positive else math.inf} | held
 
@@ -100,15 +113,21 @@ class Plan:
         for name, bound in (*self.algorithm.side().items(), *self.reported.items()):
             spec = spec.with_side(name, bound)
         pipe = Pipe.of(self.pipe, spec)
-        noise, sample = pipe.specs[-1].noise, self.sample
+        noise = pipe.specs[-1].noise
+        sample = self.sample
         random = sample.by in ("poisson", "uniform") and sample.quorum == 1
         if not random or (noise.by, noise.kind) != ("server", "gaussian"):
             return pipe
-        # A mean over those who came would tell, of each client, whether it was sampled, and so would a round without
-        # effect because few came; privacy rests on that too.
+        # A mean over those who came would tell, of each client, whether it was sampled, and so
+        # would a round without effect because few came; privacy rests on that too.
         share = sample.size if sample.by == "poisson" else 0.0
         specs = [one.replace(noise=replace(one.noise, share=share)) for one in pipe.specs]
-        return replace(pipe, specs=tuple(one.replace(sum_facts=replace(one.sum_facts, hidden=True)) for one in specs))
+        return replace(
+            pipe,
+            specs=tuple(
+                one.replace(sum_facts=replace(one.sum_facts, hidden=True)) for one in specs
+            ),
+        )
 
     @property
     def _carried(self) -> tuple[str, ...]:
@@ -117,12 +136,23 @@ class Plan:
 
     @property
     def _blocks(self) -> dict[str, int]:
-        """The algorithm's blocks; behind `delta` the part of it that are statistics, as a block of its own."""
-        blocks, d, trained = self.algorithm.blocks(self.model.size), self.model.size, self.model.trainable
+        """The algorithm's blocks; behind `delta` the part of it that are statistics, as a block of
+        its own.
+        """
+        blocks = self.algorithm.blocks(self.model.size)
+        d = self.model.size
+        trained = self.model.trainable
         if not self._carried:
             return blocks
-        order = [name for block in blocks for name in ((block, STATISTICS) if block == "delta" else (block,))]
-        return {name: {"delta": trained, STATISTICS: d - trained}.get(name) or blocks[name] for name in order}
+        order = [
+            name
+            for block in blocks
+            for name in ((block, STATISTICS) if block == "delta" else (block,))
+        ]
+        return {
+            name: {"delta": trained, STATISTICS: d - trained}.get(name) or blocks[name]
+            for name in order
+        }
 
     @property
     def spec(self) -> Spec:
@@ -143,17 +173,20 @@ class Plan:
     def digest(self) -> str:
         """A fingerprint of all that the plan says; server and clients compare it.
 
-        It covers every field of every piece, arrays with all their bytes, and the code of classes and functions that
-        neither hansa nor an installed package defines: parents, methods, defaults, closures, and what that code names
-        in its own modules, to any depth. Libraries count by name, without their version. It does not follow imports
-        inside functions or names that are computed, and an object that code refers to may count by its class alone.
-        Bytecode counts, so parties whose plan holds code of its own need one minor version of Python.
+        It covers every field of every piece, arrays with all their bytes, and the code of classes
+        and functions that neither hansa nor an installed package defines: parents, methods,
+        defaults, closures, and what that code names in its own modules, to any depth. Libraries
+        count by name, without their version. It does not follow imports inside functions or names
+        that are computed, and an object that code refers to may count by its class alone. Bytecode
+        counts, so parties whose plan holds code of its own need one minor version of Python.
         """
         return digest_of(self)
 
     @cached_property
     def key(self) -> Key:
-        """The root of all randomness that is public: first weights, shuffles, dropout, the hold-out, rotations."""
+        """The root of all randomness that is public: first weights, shuffles, dropout, the
+        hold-out, rotations.
+        """
         return Key.of(self.seed)
 
     @cached_property
@@ -168,28 +201,44 @@ class Plan:
 
     @cached_property
     def binds(self) -> bool:
-        """Does anything rest on what a party says once, so that it must never say another thing in its place?
+        """Does anything rest on what a party says once, so that it must never say another thing in
+        its place?
 
         Of a stranger's piece nobody knows what it draws for.
         """
-        return self.hides or bool(self.aggregator.parties) or not all(map(own, (*self.pipe, self.aggregator)))
+        return (
+            self.hides
+            or bool(self.aggregator.parties)
+            or not all(map(own, (*self.pipe, self.aggregator)))
+        )
 
     def context(
-        self, round: int, session: SessionId, who: str | None = None, *, secret: Key, task: bytes = b"", **more: Any
+        self,
+        round: int,
+        session: SessionId,
+        who: str | None = None,
+        *,
+        secret: Key,
+        task: bytes = b"",
+        **more: Any,
     ) -> Context:
-        """Where a party, or the server where none is named, is in one session of one round of a run.
+        """Where a party, or the server where none is named, is in one session of one round of a
+        run.
 
-        `secret` is the party's own, and `task` that of the request: a hash of plan, session and what was broadcast. The
-        path of what the party draws holds all of this, so no draw ever answers two questions.
+        `secret` is the party's own, and `task` that of the request: a hash of plan, session and
+        what was broadcast. The path of what the party draws holds all of this, so no draw ever
+        answers two questions.
         """
-        party, public = ("server",) if who is None else ("client", who), self.key.child(round, session.number)
+        party = ("server",) if who is None else ("client", who)
+        public = self.key.child(round, session.number)
         own = secret.child("run", session.run).child(*party)
         key = own.child(round, session.number).child("task", task.hex())
         one = Session(round, public.child("all"), public.child(*party), own, task)
         return Context(one, key, self.spec, who or "server", **more)
 
     def training_context(self, at: Context) -> Context:
-        """The same for the algorithm, which may be anybody's: no noise but that of training follows from its key.
+        """The same for the algorithm, which may be anybody's: no noise but that of training follows
+        from its key.
 
         Where that hides nothing either, draws repeat with the plan's seed.
         """
@@ -197,12 +246,16 @@ class Plan:
         return replace(at, session=at.session.outside(), key=key)
 
     def aggregator_context(self, at: Context) -> Context:
-        """The same for a party's half of the aggregator: no noise of training or the pipe follows from its key."""
+        """The same for a party's half of the aggregator: no noise of training or the pipe follows
+        from its key.
+        """
         session = at.session if own(self.aggregator) else at.session.outside()
         return replace(at, session=session, key=at.key.child("aggregator"), spec=self.encoded_spec)
 
     def cohort(self, roster: Sequence[str], at: Context) -> list[str]:
-        """Who is asked in a round: drawn in secret where noise hides who, and else from the plan's seed."""
+        """Who is asked in a round: drawn in secret where noise hides who, and else from the plan's
+        seed.
+        """
         key = at.key if self.hides else at.session.repeats
         return self.sample.draw(roster, key.child("sample"), at.round)
 
@@ -212,7 +265,9 @@ class Plan:
         return State(0, x, self.algorithm.start(x), self.pipeline.start())
 
     def broadcast(self, state: State) -> tuple[dict[str, Vector], tuple[Any, ...]]:
-        """What every client of a round is told: the algorithm's vectors, and what the transforms have learnt."""
+        """What every client of a round is told: the algorithm's vectors, and what the transforms
+        have learnt.
+        """
         return self.algorithm.broadcast(state.x, state.memo), state.transforms
 
     @cached_property
@@ -221,9 +276,13 @@ class Plan:
         return {name: np.shape(v) for name, v in self.broadcast(self.start())[0].items()}
 
     def accepts(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-        """Do clients get vectors of these shapes? A model that grows may have any number of rows."""
+        """Do clients get vectors of these shapes? A model that grows may have any number of
+        rows.
+        """
         if self.model.grows:
-            shapes = {name: tuple(n % self.model.size for n in shape) for name, shape in shapes.items()}
+            shapes = {
+                name: tuple(n % self.model.size for n in shape) for name, shape in shapes.items()
+            }
         return shapes == self.broadcast_shapes
 
     def decoder(self, at: Context) -> Decoder:
@@ -239,31 +298,49 @@ class Plan:
         at: Context,
         done: Mapping[Key, TrainResult] | None = None,
     ) -> tuple[Vector, ClientState]:
-        """The client's half of a round: score the model on the held-out examples, train, pack, encode.
+        """The client's half of a round: score the model on the held-out examples, train, pack,
+        encode.
 
         `done`: trainings that need not be done any more, by their keys.
         """
         model = ClientModel(self.model, client_state.get("model", {}), done or {})
-        scores = model.score(broadcast["x"], held) if held is not None and self.training.report else {}
+        scores = (
+            model.score(broadcast["x"], held) if held is not None and self.training.report else {}
+        )
         there = self.training_context(at)
-        parts, client_state = self.algorithm.client(model, broadcast, client_state, data, self.training, there)
+        parts, client_state = self.algorithm.client(
+            model, broadcast, client_state, data, self.training, there
+        )
         if model.local:
             client_state = {**client_state, "model": dict(model.local)}
         parts |= {f"val_{name}": value for name, value in scores.items()}
         if self._carried:
             delta = np.ravel(parts["delta"])
-            parts |= {"delta": delta[: self.model.trainable], STATISTICS: delta[self.model.trainable :]}
+            parts |= {
+                "delta": delta[: self.model.trainable],
+                STATISTICS: delta[self.model.trainable :],
+            }
         return self.pipeline.encode(self.spec.pack(parts), at), client_state
 
     def absorb(
-        self, state: State, received: Mean | None, participants: Sequence[str], at: Context, **told: Any
+        self,
+        state: State,
+        received: Mean | None,
+        participants: Sequence[str],
+        at: Context,
+        **told: Any,
     ) -> State:
         """The server's half: step with the mean, or say why not."""
         skipped = told.pop("skipped", "") or self._void(received, participants)
         told["hidden"] = self.encoded_spec.hidden
         if received is None or skipped:
             return replace(
-                state, round=state.round + 1, metrics={}, participants=tuple(participants), skipped=skipped, **told
+                state,
+                round=state.round + 1,
+                metrics={},
+                participants=tuple(participants),
+                skipped=skipped,
+                **told,
             )
         vector, transforms = received
         mean = self.spec.unpack(vector)
@@ -272,7 +349,8 @@ class Plan:
         ours = all(map(own, pieces))  # a stranger may keep the mean
         outside = replace(counted(at, self.encoded_spec, at.n), session=at.session.outside())
         outside = replace(outside, key=at.session.repeats, overwrite=ours)
-        trained, statistics = self.model.trainable, np.empty(0)
+        trained = self.model.trainable
+        statistics = np.empty(0)
         if self._carried:
             whole = slice(self.spec.slice("delta").start, self.spec.slice(STATISTICS).stop)
             statistics = np.maximum(state.x[trained:] + mean.pop(STATISTICS), self.model.domain)
@@ -285,25 +363,42 @@ class Plan:
         return State(state.round + 1, x, memo, transforms, metrics, tuple(participants), **told)
 
     def _report(self, name: str, value: float) -> float:
-        """A mean that clients report; where noise carries it out of its range, its nearest end, which costs no ε."""
+        """A mean that clients report; where noise carries it out of its range, its nearest end,
+        which costs no ε.
+        """
         if not self.sum_spec.noise.multiplier:
             return value
         low, high = ends(self.reported[name])
         return min(max(value, low), high)
 
     def _void(self, received: Mean | None, participants: Sequence[str]) -> str:
-        """Why a round changes nothing, if so; one that made the model NaN would be the end of the run."""
+        """Why a round changes nothing, if so; one that made the model NaN would be the end of the
+        run.
+        """
         few = len(set(participants)) < self.sample.quorum
-        told = few and not self.encoded_spec.hidden  # that a round is void would tell who was sampled
+        # that a round is void would tell who was sampled
+        told = few and not self.encoded_spec.hidden
         if received is None or told:
             return f"{len(set(participants))} answered, {self.sample.quorum} needed"
         mean = self.spec.unpack(received[0])
-        bad = [name for name, part in mean.items() if name not in self.reported and not _finite(part)]
-        return f"the mean {' and '.join(bad)} holds NaN or infinity; Finite() keeps who says so out" if bad else ""
+        bad = [
+            name for name, part in mean.items() if name not in self.reported and not _finite(part)
+        ]
+        return (
+            f"the mean {' and '.join(bad)} holds NaN or infinity; Finite() keeps who says so out"
+            if bad
+            else ""
+        )
 
 
-STATISTICS: Literal["statistics"] = "statistics"  # the block of a model's running statistics, and its kind
-PIECES: dict[str, type] = {"model": Model, "aggregator": Aggregator, "training": Training, "sample": Sample}
+# the block of a model's running statistics, and its kind
+STATISTICS: Literal["statistics"] = "statistics"
+PIECES: dict[str, type] = {
+    "model": Model,
+    "aggregator": Aggregator,
+    "training": Training,
+    "sample": Sample,
+}
 EXAMPLES = {
     "model": "Softmax(784, 10)",
     "aggregator": "Sum()",
@@ -320,17 +415,21 @@ def _finite(v: Vector) -> bool:
 
 def _check_statistics(plan: Plan) -> None:
     """Raise PlanError where the algorithm has no place for the model's statistics."""
-    blocks, model = plan.algorithm.blocks(plan.model.size), plan.model
+    blocks = plan.algorithm.blocks(plan.model.size)
+    model = plan.model
     if model.trainable < model.size and blocks.get("delta") != model.size:
         raise PlanError(
-            f"{plan.algorithm!r} says no `delta`, and the model carries statistics that no optimizer moves.",
+            f"{plan.algorithm!r} says no `delta`, and the model carries statistics that no "
+            "optimizer moves.",
             "They are averaged as part of `delta`, the change of the whole vector.",
-            "Take an algorithm that says `delta`, such as FedAvg(), or a model without such statistics.",
+            "Take an algorithm that says `delta`, such as FedAvg(), or a model without such "
+            "statistics.",
         )
     if model.trainable < model.size and STATISTICS in blocks:
         raise PlanError(
             f"{plan.algorithm!r} has a block {STATISTICS!r}.",
-            "So is the block of the model's running statistics called, and a part is found by its name.",
+            "So is the block of the model's running statistics called, and a part is found by its "
+            "name.",
             "Rename the algorithm's block.",
         )
 
@@ -341,10 +440,13 @@ def _check_pieces(plan: Plan) -> None:
         if not isinstance(getattr(plan, name), kind):
             raise PlanError(
                 f"Plan({name}={getattr(plan, name)!r}) is no {kind.__name__}.",
-                f"A plan is put together from values of hansa, and `{name}` takes a {kind.__name__}.",
+                f"A plan is put together from values of hansa, and `{name}` takes a "
+                f"{kind.__name__}.",
                 f"Write for example {name}={EXAMPLES[name]}.",
             )
-    if isinstance(plan.algorithm, type) or not all(hasattr(plan.algorithm, function) for function in ALGORITHM):
+    if isinstance(plan.algorithm, type) or not all(
+        hasattr(plan.algorithm, function) for function in ALGORITHM
+    ):
         raise PlanError(
             f"Plan(algorithm={plan.algorithm!r}) is no Algorithm.",
             f"An algorithm is a value with the functions {', '.join(ALGORITHM)}.",
@@ -358,7 +460,12 @@ def _check_pieces(plan: Plan) -> None:
                 "Write for example pipe=(Clip(1.0), Weigh('one')).",
             )
     if not number(plan.rounds, whole=True) or plan.rounds < 1:
-        raise PlanError(f"Plan(rounds={plan.rounds!r}) has no end.", "It counts rounds.", "Write rounds=10.")
+        raise PlanError(
+            f"Plan(rounds={plan.rounds!r}) has no end.", "It counts rounds.", "Write rounds=10."
+        )
     if not number(plan.seed, whole=True):
-        raise PlanError(f"Plan(seed={plan.seed!r}) seeds nothing.", "A seed is a whole number.", "Write seed=0.")
-    digest_of(plan)  # refuses what it cannot tell apart; kept when it is first asked for, when all code is there
+        raise PlanError(
+            f"Plan(seed={plan.seed!r}) seeds nothing.", "A seed is a whole number.", "Write seed=0."
+        )
+    # refuses what it cannot tell apart; kept when it is first asked for, when all code is there
+    digest_of(plan)

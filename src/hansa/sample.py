@@ -15,9 +15,10 @@ from .rand import Key
 class Sample:
     """Who is asked in a round, how many must answer, and how long the round may take.
 
-    by "all": everyone; "uniform": `size` clients, each set equally likely; "poisson": each with probability `size`,
-    independently (the sampling that amplifies privacy); "turns": `size` clients, then the next, in the roster's order.
-    Fewer than `quorum` answers, and the model stays as it was.
+    by "all": everyone; "uniform": `size` clients, each set equally likely; "poisson": each with
+    probability `size`, independently (the sampling that amplifies privacy); "turns": `size`
+    clients, then the next, in the roster's order. Fewer than `quorum` answers, and the model stays
+    as it was.
     """
 
     by: Literal["all", "uniform", "poisson", "turns"] = "all"
@@ -27,27 +28,48 @@ class Sample:
 
     def __post_init__(self) -> None:
         real = number(self.size) and math.isfinite(self.size)
-        whole, counted = real and self.size == int(self.size), number(self.quorum, whole=True)
+        whole = real and self.size == int(self.size)
+        counted = number(self.quorum, whole=True)
         wrong = [
-            (self.by not in ("all", "uniform", "poisson", "turns"), "nobody can be drawn that way", "Everyone()"),
-            (self.by == "all" and self.size != 0, "everyone is asked, whatever the size", "Uniform(10)"),
+            (
+                self.by not in ("all", "uniform", "poisson", "turns"),
+                "nobody can be drawn that way",
+                "Everyone()",
+            ),
+            (
+                self.by == "all" and self.size != 0,
+                "everyone is asked, whatever the size",
+                "Uniform(10)",
+            ),
             (
                 self.by in ("uniform", "turns") and not (whole and self.size >= 1),
                 "the size counts clients",
                 "Uniform(10)",
             ),
-            (self.by == "poisson" and not (real and 0 < self.size <= 1), "the rate is a probability", "Poisson(0.1)"),
+            (
+                self.by == "poisson" and not (real and 0 < self.size <= 1),
+                "the rate is a probability",
+                "Poisson(0.1)",
+            ),
             (not counted or self.quorum < 1, "a round needs at least one client", "quorum=1"),
             (
                 self.by in ("uniform", "turns") and whole and counted and self.quorum > self.size,
                 "more must answer than are asked",
                 "a lower quorum",
             ),
-            (not (number(self.deadline) and self.deadline > 0), "a round takes some seconds", "deadline=60.0"),
+            (
+                not (number(self.deadline) and self.deadline > 0),
+                "a round takes some seconds",
+                "deadline=60.0",
+            ),
         ]
         for bad, why, instead in wrong:
             if bad:
-                raise PlanError(f"{self!r} cannot sample.", f"{why.capitalize()}.", f"Write for example {instead}.")
+                raise PlanError(
+                    f"{self!r} cannot sample.",
+                    f"{why.capitalize()}.",
+                    f"Write for example {instead}.",
+                )
 
     @property
     def most(self) -> int:
@@ -55,13 +77,17 @@ class Sample:
         return int(self.size) if self.by in ("uniform", "turns") else 0
 
     def draw(self, roster: Sequence[str], key: Key, round: int = 0) -> list[str]:
-        """The cohort of one round, in the order of the roster; its cost does not grow with the roster."""
+        """The cohort of one round, in the order of the roster; its cost does not grow with the
+        roster.
+        """
         if self.by == "all":
             return list(roster)
         if self.by == "turns":
-            first, many = round * int(self.size), min(int(self.size), len(roster))
+            first = round * int(self.size)
+            many = min(int(self.size), len(roster))
             return [roster[i] for i in sorted((first + i) % len(roster) for i in range(many))]
-        rng, population = key.rng(), len(roster)
+        rng = key.rng()
+        population = len(roster)
         size = int(self.size) if self.by == "uniform" else int(rng.binomial(population, self.size))
         rows = rng.choice(population, min(size, population), replace=False, shuffle=False)
         return [roster[i] for i in sorted(rows.tolist())]
@@ -83,5 +109,7 @@ def Poisson(rate: float, quorum: int = 1, deadline: float = math.inf) -> Sample:
 
 
 def InTurn(size: int = 1, quorum: int = 1, deadline: float = math.inf) -> Sample:
-    """Ask `size` clients in a round, and the next ones in the next; with one, cyclic training (Chang et al. 2018)."""
+    """Ask `size` clients in a round, and the next ones in the next; with one, cyclic training
+    (Chang et al. 2018).
+    """
     return Sample("turns", size, quorum, deadline)

@@ -1,7 +1,8 @@
 """What is known about a vector before any vector exists.
 
-A `Spec` flows through a plan once, when the plan is built, as a shape flows through a neural network.
-Each transform reads it, refuses it or refines it. Sensitivity is inferred, never typed in twice.
+A `Spec` flows through a plan once, when the plan is built, as a shape flows through a neural
+network. Each transform reads it, refuses it or refines it. Sensitivity is inferred, never typed in
+twice.
 """
 
 from __future__ import annotations
@@ -39,35 +40,47 @@ class Noise:
 
     multiplier: float = 0.0  # z: standard deviation over what one client can change
     least: int = 1  # as many clients must be in the sum for it to be whole
-    reach: Mapping[str, float] = field(default_factory=dict)  # name → a client's share may add this to a coordinate
+    # name → a client's share may add this to a coordinate
+    reach: Mapping[str, float] = field(default_factory=dict)
     by: Literal["server", "all", "each", "aggregators"] = "server"  # who draws it
-    share: float = 0.0  # of all clients, in the sum on average, where that is a secret; 0 where it is not, or is fixed
-    kind: Literal["gaussian", "laplace", "correlated", "skellam", "discrete gaussian", "unknown"] = "unknown"
-    parts: tuple[tuple[int, float, float], ...] = ()  # of noise in integers: each block's size, bound and σ, in steps
+    # of all clients, in the sum on average, where that is a secret; 0 where it is not, or is fixed
+    share: float = 0.0
+    kind: Literal[
+        "gaussian", "laplace", "correlated", "skellam", "discrete gaussian", "unknown"
+    ] = "unknown"
+    # of noise in integers: each block's size, bound and σ, in steps
+    parts: tuple[tuple[int, float, float], ...] = ()
     step: Mapping[str, float] = field(default_factory=dict)  # name → what one integer stands for
 
 
 @dataclass(frozen=True)
 class SumFacts:
-    """What is known of the place where the vectors are summed: facts of the plan, and of the end of the pipe."""
+    """What is known of the place where the vectors are summed: facts of the plan, and of the end of
+    the pipe.
+    """
 
-    bounds: Mapping[str, float] = field(default_factory=dict)  # after all transforms; what noise is sized for
+    # after all transforms; what noise is sized for
+    bounds: Mapping[str, float] = field(default_factory=dict)
     noise: Noise = Noise()  # of the whole pipe, also what later transforms add
     modulus: int = 64  # bits; integers are added mod 2ᵇ
     learns: bool = False  # does a transform learn from the sum?
     clients: int = 0  # in a sum, at most; 0 where the plan does not say
     rounds: int = 0  # of the plan; 0 where there is none
-    hidden: bool = False  # does ε rest on nobody but the server knowing who is in the sum, and so how many are?
+    # does ε rest on nobody but the server knowing who is in the sum, and so how many are?
+    hidden: bool = False
 
 
-# side: rides along (weight, loss, clip bit); counts: a side value that is `Counts`; statistics: the part of the update
-# that no optimizer moves; spread: a part of the update that Rotate has spread evenly over its coordinates
+# side: rides along (weight, loss, clip bit); counts: a side value that is `Counts`; statistics: the
+# part of the update that no optimizer moves; spread: a part of the update that Rotate has spread
+# evenly over its coordinates
 Kind = Literal["side", "counts", "statistics", "spread", "spread statistics"]
 
 
 @dataclass(frozen=True)
 class Counts:
-    """The bound of a side value that is a list of whole numbers ≥ 0 which add up to `most` at most."""
+    """The bound of a side value that is a list of whole numbers ≥ 0 which add up to `most` at
+    most.
+    """
 
     size: int
     most: int
@@ -75,7 +88,9 @@ class Counts:
 
 @dataclass(frozen=True)
 class Interval:
-    """The bound of a side value x with  low ≤ x ≤ high;  |low| ≤ high, for high is what noise is sized for."""
+    """The bound of a side value x with  low ≤ x ≤ high;  |low| ≤ high, for high is what noise is
+    sized for.
+    """
 
     low: float
     high: float = math.inf
@@ -84,12 +99,15 @@ class Interval:
         if not (-self.high <= self.low < self.high) or math.isinf(self.low):
             raise PlanError(
                 f"{self!r} bounds nothing.",
-                "A value lies between two different numbers, and `high` bounds how large it is, with either sign.",
-                "Write for example Interval(0.0, 1.0), Interval(-5.0, 5.0), or Interval(0.0) for what has no end.",
+                "A value lies between two different numbers, and `high` bounds how large it is, "
+                "with either sign.",
+                "Write for example Interval(0.0, 1.0), Interval(-5.0, 5.0), or Interval(0.0) for "
+                "what has no end.",
             )
 
 
-Bound = float | Interval | Counts  # of a side value; of a number b alone −b … b, and infinite where there is none
+# of a side value; of a number b alone −b … b, and infinite where there is none
+Bound = float | Interval | Counts
 
 
 def ends(bound: Bound) -> tuple[float, float]:
@@ -104,9 +122,12 @@ class Spec:
     """Names, sizes and proven facts of the vector that one client sends."""
 
     blocks: Mapping[str, int]  # name → length, in order
-    bounds: Mapping[str, float] = field(default_factory=dict)  # name → ‖block‖₂ at most this, before noise
-    lows: Mapping[str, float] = field(default_factory=dict)  # name → the least a side value can be, where not −bound
-    kinds: Mapping[str, Kind] = field(default_factory=dict)  # name → what it is, other than a part of the update
+    # name → ‖block‖₂ at most this, before noise
+    bounds: Mapping[str, float] = field(default_factory=dict)
+    # name → the least a side value can be, where not −bound
+    lows: Mapping[str, float] = field(default_factory=dict)
+    # name → what it is, other than a part of the update
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
     space: Literal["real", "integer"] = "real"
     weighed: bool = False  # is a sum already on its way to a mean?
     noise: Noise = Noise()
@@ -134,7 +155,9 @@ class Spec:
 
     @cached_property
     def statistics(self) -> frozenset[str]:
-        """Names of the blocks of running statistics, which are bounded apart from what is trained."""
+        """Names of the blocks of running statistics, which are bounded apart from what is
+        trained.
+        """
         return self._of("statistics", "spread statistics")
 
     @property
@@ -155,7 +178,9 @@ class Spec:
     @cached_property
     def unbounded(self) -> tuple[str, ...]:
         """Names of the blocks without a bound."""
-        return tuple(name for name in self.blocks if not math.isfinite(self.bounds.get(name, math.inf)))
+        return tuple(
+            name for name in self.blocks if not math.isfinite(self.bounds.get(name, math.inf))
+        )
 
     def low(self, name: str) -> float:
         """The least that a side value can be: −bound, where nothing says otherwise."""
@@ -191,10 +216,14 @@ class Spec:
         return {name: v[..., self.slice(name)] for name in self.blocks}
 
     def fits(self, reply: Any) -> bool:
-        """Is what a peer says one vector of this spec? A shorter one would be spread over all coordinates of a sum."""
+        """Is what a peer says one vector of this spec? A shorter one would be spread over all
+        coordinates of a sum.
+        """
         if not isinstance(reply, np.ndarray) or reply.shape != (self.size,):
             return False
-        return bool(reply.dtype == self.word if self.space == "integer" else reply.dtype.kind == "f")
+        return bool(
+            reply.dtype == self.word if self.space == "integer" else reply.dtype.kind == "f"
+        )
 
     def replace(self, **facts: Any) -> Self:
         """This spec with other facts."""
@@ -213,11 +242,15 @@ class Spec:
         bounds = {**self.bounds, name: high} if math.isfinite(high) else self.bounds
         lows = {**self.lows, name: low} if low > -high else self.lows
         kinds = {**self.kinds, name: kind}
-        return replace(self, blocks={**self.blocks, name: size}, bounds=bounds, lows=lows, kinds=kinds)
+        return replace(
+            self, blocks={**self.blocks, name: size}, bounds=bounds, lows=lows, kinds=kinds
+        )
 
     def _of(self, *kinds: Kind) -> frozenset[str]:
         return frozenset(name for name in self.blocks if self.kinds.get(name) in kinds)
 
     def spread(self, values: Mapping[str, float], default: float = math.inf) -> NDArray[np.float64]:
         """One number per block, spread over its coordinates."""
-        return np.repeat([values.get(name, default) for name in self.blocks], list(self.blocks.values()))
+        return np.repeat(
+            [values.get(name, default) for name in self.blocks], list(self.blocks.values())
+        )

@@ -1,15 +1,17 @@
 """Sums that do not depend on the order or the grouping of what is added.
 
-Floating-point addition is not associative, so a sum taken by two workers differs from a sum taken by four. Here every
-vector is first cut into two parts whose own sums are exact:
+Floating-point addition is not associative, so a sum taken by two workers differs from a sum taken
+by four. Here every vector is first cut into two parts whose own sums are exact:
 
     v = h + l + e,    h ∈ 2⁻¹⁶·ℤ,    l ∈ 2⁻⁵⁶·ℤ, |l| ≤ 2⁻¹⁷,    |e| ≤ 2⁻⁵⁷
 
-Adding multiples of a quantum q is exact while |sum| ≤ 2⁵³·q: here |Σv| < 2³⁷, and 2¹⁴ vectors between two carries.
-The cut is (v + M) − M with M = 1.5·2⁵²·q   (Demmel and Nguyen 2015, "Parallel reproducible summation").
+Adding multiples of a quantum q is exact while |sum| ≤ 2⁵³·q: here |Σv| < 2³⁷, and 2¹⁴ vectors
+between two carries.
+The cut is (v + M) − M with M = 1.5·2⁵²·q   (Demmel and Nguyen 2015, "Parallel reproducible
+summation").
 
-In NumPy that is eight passes over arrays that no cache holds; where there is a C++ compiler, long vectors are added in
-one, by sums.cpp, to the same bytes (but for the sign of what is not a number).
+In NumPy that is eight passes over arrays that no cache holds; where there is a C++ compiler, long
+vectors are added in one, by sums.cpp, to the same bytes (but for the sign of what is not a number).
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ class Total:
         self._since = 0  # vectors added since the last carry
 
     def add(self, v: Vector) -> None:
-        """Add one vector, of reals or of words; ValueError where it does not belong to the others."""
+        """Add one vector, of reals or of words; ValueError where it does not belong to the
+        others.
+        """
         words = v.dtype in WORDS
         if self._coarse is None:
             self._coarse = np.zeros(v.shape, v.dtype if words else np.float64)
@@ -104,14 +108,20 @@ class Total:
     def of(cls, parts: Any) -> Self:
         """The total that holds these parts; ProtocolError where none does."""
         match parts:
-            case {"count": count, "since": since, "coarse": coarse, "fine": fine, **more} if not more:
+            case {"count": count, "since": since, "coarse": coarse, "fine": fine, **more} if (
+                not more
+            ):
                 counts = type(count) is type(since) is int and 0 < since <= count < MOST
                 if counts and since < CARRY and _are_halves(coarse, fine):
                     total = cls()
-                    total.count, total._since = count, since
-                    total._coarse, total._fine = coarse, fine
+                    total.count = count
+                    total._since = since
+                    total._coarse = coarse
+                    total._fine = fine
                     return total
-        raise ProtocolError("A message holds no sum.", "", "Look at the version of who has added it up.")
+        raise ProtocolError(
+            "A message holds no sum.", "", "Look at the version of who has added it up."
+        )
 
     def _held(self) -> Vector:
         if self._coarse is None:
@@ -119,7 +129,9 @@ class Total:
         return self._coarse
 
     def _carry(self, since: int) -> None:
-        """Move what the fine parts add up to into the coarse ones, before they grow too large to be exact."""
+        """Move what the fine parts add up to into the coarse ones, before they grow too large to be
+        exact.
+        """
         self._since += since
         if self._since < CARRY:
             return
@@ -168,7 +180,9 @@ def _add_real(v: Vector, coarse: Vector, fine: Vector) -> None:
 
 @cache
 def loaded() -> ctypes.CDLL | None:
-    """sums.cpp as this machine's own program; None where it cannot be made, and the log says why."""
+    """sums.cpp as this machine's own program; None where it cannot be made, and the log says
+    why.
+    """
     from . import native  # subprocess and the like are no part of `import hansa`
 
     library = native.loaded(Path(native.__file__).with_name("sums.cpp"))

@@ -1,4 +1,6 @@
-"""Training: how a client trains on its own data, and the noise that hides a single example of it."""
+"""Training: how a client trains on its own data, and the noise that hides a single example of
+it.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +19,21 @@ from .spec import Vector
 
 @dataclass(frozen=True)
 class PerExample:
-    """DP-SGD: clip each example's gradient gᵢ, and add noise to the sum   (Abadi et al. 2016, Alg. 1).
+    """DP-SGD: clip each example's gradient gᵢ, and add noise to the sum   (Abadi et al. 2016, Alg.
+    1).
 
         B ∋ i with probability q = b/n, each of the n examples independently
-        g ← (Σ_{i∈B} gᵢ · min(1, C/‖gᵢ‖₂) + N(0, (zC)² I)) / b        b: `Training.batch`; min(b, n), and n for 0
+        g ← (Σ_{i∈B} gᵢ · min(1, C/‖gᵢ‖₂) + N(0, (zC)² I)) / b        b: `Training.batch`; min(b,
+        n), and n for 0
 
-    C = `clip`, z = `noise`. The mean divides by the size b that is expected, for the real one would tell who is in B;
-    an empty batch is a step of noise alone. Drift and weight decay come after the noise. An epoch is n/b steps.
+    C = `clip`, z = `noise`. The mean divides by the size b that is expected, for the real one would
+    tell who is in B; an empty batch is a step of noise alone. Drift and weight decay come after the
+    noise. An epoch is n/b steps.
 
-    What it hides is one example: data with the example, or with nothing in its place. How many examples a client has
-    is no secret. Losses and scores are not hidden, so they are not told. A gradient that is not finite counts as 0.
-    Draws grow from the key, which is secret: other data, or another model, has other noise.
+    What it hides is one example: data with the example, or with nothing in its place. How many
+    examples a client has is no secret. Losses and scores are not hidden, so they are not told. A
+    gradient that is not finite counts as 0. Draws grow from the key, which is secret: other data,
+    or another model, has other noise.
     """
 
     clip: float
@@ -38,7 +44,8 @@ class PerExample:
             if not (number(value) and 0 < value < math.inf):
                 raise PlanError(
                     f"PerExample({name}={value!r}) hides no example.",
-                    "`clip` bounds the norm of one example's gradient, `noise` is σ over that bound; both positive.",
+                    "`clip` bounds the norm of one example's gradient, `noise` is σ over that "
+                    "bound; both positive.",
                     "Write for example PerExample(clip=1.0, noise=1.1).",
                 )
 
@@ -51,9 +58,10 @@ class PerExample:
 class Training:
     """How a client trains, and what it tells of it.
 
-    `steps` counts batches and takes the place of `epochs`; `validation` is the share of its examples that a client
-    keeps from training, to score the global model on; `report` adds the losses and scores to what it says. `private`
-    hides each single example by noise in every step, and takes report=False.
+    `steps` counts batches and takes the place of `epochs`; `validation` is the share of its
+    examples that a client keeps from training, to score the global model on; `report` adds the
+    losses and scores to what it says. `private` hides each single example by noise in every step,
+    and takes report=False.
     """
 
     epochs: int = 1
@@ -67,17 +75,49 @@ class Training:
     private: PerExample | None = None
 
     def __post_init__(self) -> None:
-        eta, decay, share = self.learning_rate, self.weight_decay, self.validation
+        eta = self.learning_rate
+        decay = self.weight_decay
+        share = self.validation
         right = [
-            ("epochs", number(self.epochs, True) and self.epochs >= 1, "counts passes over a client's examples", "1"),
-            ("batch", number(self.batch, True) and self.batch >= 0, "counts examples, and 0 takes all at once", "32"),
+            (
+                "epochs",
+                number(self.epochs, True) and self.epochs >= 1,
+                "counts passes over a client's examples",
+                "1",
+            ),
+            (
+                "batch",
+                number(self.batch, True) and self.batch >= 0,
+                "counts examples, and 0 takes all at once",
+                "32",
+            ),
             ("learning_rate", number(eta) and 0 < eta < np.inf, "is a positive number", "0.1"),
-            ("optimizer", self.optimizer in OPTIMIZERS, f"is one of {', '.join(OPTIMIZERS)}", "'sgd'"),
+            (
+                "optimizer",
+                self.optimizer in OPTIMIZERS,
+                f"is one of {', '.join(OPTIMIZERS)}",
+                "'sgd'",
+            ),
             ("weight_decay", number(decay) and 0 <= decay < np.inf, "is a factor ≥ 0", "0.0"),
-            ("steps", self.steps is None or (number(self.steps, True) and self.steps >= 1), "counts batches", "100"),
-            ("validation", number(share) and 0 <= share < 1, "is a share of the examples, less than all", "0.2"),
+            (
+                "steps",
+                self.steps is None or (number(self.steps, True) and self.steps >= 1),
+                "counts batches",
+                "100",
+            ),
+            (
+                "validation",
+                number(share) and 0 <= share < 1,
+                "is a share of the examples, less than all",
+                "0.2",
+            ),
             ("report", isinstance(self.report, bool), "is True or False", "True"),
-            ("private", isinstance(self.private, PerExample | None), "is a PerExample", "PerExample(1.0, 1.1), …"),
+            (
+                "private",
+                isinstance(self.private, PerExample | None),
+                "is a PerExample",
+                "PerExample(1.0, 1.1), …",
+            ),
         ]
         for name, fits, what, instead in right:
             if not fits:
@@ -94,23 +134,30 @@ class Training:
             )
         if self.private and self.report:
             raise PlanError(
-                f"Training(private={self.private!r}, report=True) tells losses of the examples that it hides.",
-                "The noise is in the gradients; a loss or a score is computed from the examples without any.",
+                f"Training(private={self.private!r}, report=True) tells losses of the examples "
+                "that it hides.",
+                "The noise is in the gradients; a loss or a score is computed from the examples "
+                "without any.",
                 "Write report=False, and score the model on data that is nobody's secret.",
             )
 
     def schedule(self, examples: int) -> tuple[int, int]:
-        """How many of so many examples a batch holds, on average where they are drawn, and how many steps it takes."""
+        """How many of so many examples a batch holds, on average where they are drawn, and how many
+        steps it takes.
+        """
         b = max(1, min(self.batch or examples, examples))
         return b, self.steps or -(-self.epochs * examples // b)
 
     def draws(self, examples: int, key: Key) -> Iterator[NDArray[np.int64]]:
-        """The rows of each step's batch: each with probability b/n, independently of all others; maybe none."""
+        """The rows of each step's batch: each with probability b/n, independently of all others;
+        maybe none.
+        """
         b, steps = self.schedule(examples)
         for step in range(steps):
             yield np.flatnonzero(key.child("sample", step).uniform((examples,)) < b / examples)
 
 
 MOMENTUM = 0.9  # β of optimizer="momentum"
-Word = Literal["sgd", "momentum", "adam", "adamw", "compiled"]  # the last: as a Keras model is compiled
+# the last: as a Keras model is compiled
+Word = Literal["sgd", "momentum", "adam", "adamw", "compiled"]
 OPTIMIZERS: tuple[Word, ...] = ("sgd", "momentum", "adam", "adamw", "compiled")

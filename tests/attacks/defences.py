@@ -61,7 +61,12 @@ PROOFS = (
     Defence("PINE binds the context", PINE, r' + b"\0" + self.context', ""),
     Defence("PINE binds the sizes", PINE, "{numbers} {sizes}", "{numbers}"),
     Defence("Prio3 binds the nonce", PRIO3, "[bytes([j]), nonce, self.statement", "[bytes([j]), self.statement"),
-    Defence("Prio3 binds the context", PRIO3, 'usage.to_bytes(2, "big") + self.context', 'usage.to_bytes(2, "big")'),
+    Defence(
+        "Prio3 binds the context",
+        PRIO3,
+        ('usage.to_bytes(2, "big")\n            + self.context'),
+        'usage.to_bytes(2, "big")',
+    ),
 )
 
 AGGREGATORS = (
@@ -75,13 +80,26 @@ AGGREGATORS = (
     Defence(
         "a report is bound to its session",
         VERIFIED,
-        'bound = ("hansa VerifiedSum 1", at.session.task, opening["key"], opening["challenges"], opening["cohort"])',
+        (
+            "bound = (\n"
+            '            "hansa VerifiedSum 1",\n'
+            "            at.session.task,\n"
+            '            opening["key"],\n'
+            '            opening["challenges"],\n'
+            '            opening["cohort"],\n'
+            "        )"
+        ),
         'bound = ("hansa VerifiedSum 1",)',
     ),
-    Defence("a report is bound to the model", VERIFIED, "at.session.task, opening", "opening"),
-    Defence("a report is bound to the key", VERIFIED, 'opening["key"], ', ""),
-    Defence("a report is bound to the challenges", VERIFIED, 'opening["key"], opening["challenges"]', 'opening["key"]'),
-    Defence("a report is bound to the cohort", VERIFIED, ', opening["cohort"])', ")"),
+    Defence("a report is bound to the model", VERIFIED, ("at.session.task,\n            opening"), "opening"),
+    Defence("a report is bound to the key", VERIFIED, 'opening["key"],', ""),
+    Defence(
+        "a report is bound to the challenges",
+        VERIFIED,
+        ('opening["key"],\n            opening["challenges"]'),
+        'opening["key"]',
+    ),
+    Defence("a report is bound to the cohort", VERIFIED, (',\n            opening["cohort"],\n        )'), ")"),
     Defence(
         "a report is sealed with its client",
         REPORTS,
@@ -144,13 +162,13 @@ AGGREGATORS = (
     Defence(
         "a helper adds its noise",
         VERIFIED,
-        'share.totals(self._noise(at.spec, at.key, share)), "seen"',
+        ('share.totals(self._noise(at.spec, at.key, share)),\n            "seen"'),
         'share.totals({}), "seen"',
     ),
     Defence(
         "the server adds its noise",
         VERIFIED,
-        "[share.totals(self._noise(spec, at.key, share)), ",
+        ("[\n            share.totals(self._noise(spec, at.key, share)),"),
         "[share.totals({}), ",
     ),
     Defence(
@@ -229,8 +247,8 @@ ROUNDS = (
     Defence(
         "a run begins with nothing remembered",
         "parties/memory.py",
-        "self._run, self._states = message.run, {}",
-        "self._run = message.run",
+        "            self._run = message.run\n            self._states = {}\n",
+        "            self._run = message.run\n",
     ),
     Defence("what has not counted is forgotten", BOOK, "if who in counts:", "if True:"),
     Defence(
@@ -316,7 +334,7 @@ PRIVACY = (
     Defence(
         "lost history is noticed",
         "app/epsilon.py",
-        'if state is not None and state.round > len(past) else ""',
+        ('if state is not None and state.round > len(past)\n        else ""'),
         'if False else ""',
     ),
     Defence("another past is noticed", "app/epsilon.py", "if past and understates(ledger, past[-1].metrics):", NEVER),
@@ -365,11 +383,7 @@ LIARS = (
         only="MultiKrum",
     ),
     Defence(
-        "Bulyan",
-        ROBUST,
-        "D, theta = _distances(V), len(V) - 2 * self.f\n",
-        "return V.mean(axis=0)\n        theta = len(V)\n",
-        only="Bulyan",
+        "Bulyan", ROBUST, "        theta = len(V) - 2 * self.f\n", "        return V.mean(axis=0)\n", only="Bulyan"
     ),
     Defence("CentredClipping", ROBUST, "np.minimum(1.0, self.radius / np.maximum(_away(V, v), TINY))", "np.ones(n)"),
     Defence(

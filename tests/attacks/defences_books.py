@@ -26,7 +26,10 @@ BOOKS = (
         ends="ValueError",
     ),
     Defence(
-        "what comes after the end is not remembered", BOOK, "page.settled or request.turn not in", "request.turn not in"
+        "what comes after the end is not remembered",
+        BOOK,
+        ("page.settled\n            or request.turn not in"),
+        "request.turn not in",
     ),
     Defence(
         "what will not be asked again is let go",

@@ -52,7 +52,12 @@ BOUNDS = (
         "widths.setdefault((high - low, spec.blocks[name]), {})",
         "widths.setdefault((4 * high - low, spec.blocks[name]), {})",
     ),
-    Defence("a weight is 1 at least", SCALE, '.with_side("weight", Interval(1.0, cap))', '.with_side("weight", cap)'),
+    Defence(
+        "a weight is 1 at least",
+        SCALE,
+        ('.with_side(\n            "weight", Interval(1.0, cap)\n        )'),
+        '.with_side("weight", cap)',
+    ),
     Defence(
         "a weighed value keeps its low end",
         SCALE,
@@ -103,8 +108,8 @@ BOUNDS = (
     Defence(
         "who sees a sum rests on who is in it",
         VERIFIED,
-        'who took part, and whose proof does not hold", one + more),',
-        'who took part, and whose proof does not hold", one),',
+        'who took part, and whose proof does not hold",\n                one + more,',
+        'who took part, and whose proof does not hold",\n                one,',
     ),
     Defence(
         "the other clients see the mean",
@@ -112,7 +117,12 @@ BOUNDS = (
         '"the new model after each round, and by its change the mean of all updates"',
         '"the new model after each round"',
     ),
-    Defence("two clients see each other", VERIFIED, "; of two clients, each learns the other's update", ""),
+    Defence(
+        "two clients see each other",
+        VERIFIED,
+        '; of two clients, each learns the "\n                "other\'s update',
+        "",
+    ),
 )
 
 RECORDS = (
@@ -135,10 +145,7 @@ RECORDS = (
     ),
     Defence("reasons command no terminal", LOOPS, "self.excluded[who] = printable(why)", "self.excluded[who] = why"),
     Defence(
-        "notes command no terminal",
-        "loops/synchronous.py",
-        "mean, participants, skipped = None, [], printable(str(error))",
-        "mean, participants, skipped = None, [], str(error)",
+        "notes command no terminal", "loops/synchronous.py", "skipped = printable(str(error))", "skipped = str(error)"
     ),
     Defence(
         "what is stored commands no terminal",
@@ -158,7 +165,13 @@ RECORDS = (
     Defence(
         "a client's name is one line",
         POPULATION,
-        "if odd := [client.who for client in ordered if not client.who.strip() or not client.who.isprintable()]:",
+        (
+            "if odd := [\n"
+            "            client.who\n"
+            "            for client in ordered\n"
+            "            if not client.who.strip() or not client.who.isprintable()\n"
+            "        ]:"
+        ),
         "if odd := []:",
     ),
     Defence(

@@ -68,8 +68,8 @@ SECRETS = (
     Defence(
         "a transform draws from the secret",
         TRANSFORMS,
-        'key, session = at.key.child("pipe", i), ',
-        'key, session = at.session.repeats.child("pipe", i), ',
+        'key = at.key.child("pipe", i)',
+        'key = at.session.repeats.child("pipe", i)',
     ),
     Defence(
         "a secret sample grows from the secret",
@@ -113,7 +113,7 @@ SECRETS = (
         "        with",
         ends="StoreError",
     ),
-    Defence("a secret is a key", APP, "(not isinstance(self.secret, Key | None), f", "(False, f"),
+    Defence("a secret is a key", APP, "not isinstance(self.secret, Key | None)", "False"),
     Defence(
         "rounds tell of a named secret",
         "loops/synchronous.py",
@@ -140,7 +140,10 @@ SECRETS = (
     Defence("an explanation tells of a named secret", EXPLAIN, "if named and plan.hides:", NEVER),
     Defence("ε is shown with a named secret", SHOWN, "if found and named else", "if False else"),
     Defence(
-        "a report tells of a named secret", REPORT, ".metrics, report_data.rounds[-1].named))", ".metrics, False))"
+        "a report tells of a named secret",
+        REPORT,
+        (".metrics, report_data.rounds[-1].named)\n    )"),
+        ".metrics, False))",
     ),
     Defence("an explanation knows of a named secret", APP, "self.delta, self.named)", "self.delta, False)"),
     Defence(
@@ -208,7 +211,7 @@ SAMPLES = (
     Defence(
         "who sees a secret sample is told",
         EXPLAIN,
-        "(*plan.aggregator.visibility(), *HIDDEN) if plan.encoded_spec.hidden else",
+        ("(*plan.aggregator.visibility(), *HIDDEN)\n        if plan.encoded_spec.hidden\n        else"),
         "",
     ),
 )
@@ -220,12 +223,7 @@ OUTSIDE = (
         "<= MOST_ALONE and not app.known_plan.hides",
         "<= MOST_ALONE",
     ),
-    Defence(
-        "a comparison knows that it is outside ε",
-        APP,
-        "for client in app.clients()}, plan.hides",
-        "for client in app.clients()}, False",
-    ),
+    Defence("a comparison knows that it is outside ε", APP, "outside = plan.hides", "outside = False"),
     Defence(
         "noise in training hides",
         PLAN,
@@ -307,14 +305,14 @@ STRANGERS = (
     Defence(
         "what stands before the clip states no bounds",
         PRIVACY,
-        "(step.plan(before) != before or before.sum_facts.rounds != plan.rounds)",
+        ("(\n            step.plan(before) != before or before.sum_facts.rounds != plan.rounds\n        )"),
         "before.sum_facts.rounds != plan.rounds",
         only="before-the-clip",
     ),
     Defence(
         "what stands before the clip states no rounds",
         PRIVACY,
-        "(step.plan(before) != before or before.sum_facts.rounds != plan.rounds)",
+        ("(\n            step.plan(before) != before or before.sum_facts.rounds != plan.rounds\n        )"),
         "step.plan(before) != before",
         only="shorter",
     ),
@@ -376,24 +374,28 @@ STRANGERS = (
     Defence(
         "a stranger's model hides no example",
         PRIVACY,
-        "plan.algorithm, plan.model, plan.training, *filter",
+        ("plan.algorithm,\n        plan.model,\n        plan.training,\n        *filter"),
         "plan.algorithm, plan.training, *filter",
         only="model",
     ),
     Defence(
         "a stranger's algorithm hides no example",
         PRIVACY,
-        "(plan, plan.algorithm, plan.model, plan.training, *filter",
+        ("(\n        plan,\n        plan.algorithm,\n        plan.model,\n        plan.training,\n        *filter"),
         "(plan, plan.model, plan.training, *filter",
         only="algorithm",
     ),
     Defence(
-        "a stranger's noise hides no example", PRIVACY, ", *filter(None, [plan.training.private]))", ")", only="noise"
+        "a stranger's noise hides no example",
+        PRIVACY,
+        (",\n        *filter(None, [plan.training.private]),\n    )"),
+        ")",
+        only="noise",
     ),
     Defence(
         "a stranger's batches hide no example",
         PRIVACY,
-        "plan.model, plan.training, *filter",
+        ("plan.model,\n        plan.training,\n        *filter"),
         "plan.model, *filter",
         only="batches",
     ),

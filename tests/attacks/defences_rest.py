@@ -99,7 +99,11 @@ STORES = (
     Defence(
         "JSON means what was written",
         COLUMNS,
-        'raise Damaged(f"{text[:80]!r} stands where a {self.meaning.__name__} was written") from None',
+        (
+            "raise Damaged(\n"
+            '                f"{text[:80]!r} stands where a {self.meaning.__name__} was written"\n'
+            "            ) from None"
+        ),
         "raise",
         ends=RAW,
         only="reasons|numbers|participants|table",

@@ -14,8 +14,8 @@ from ..spec import Spec, Vector
 from ..sums import Total
 from ..transforms import Context, Decoder, Mean
 
-# Yields what it says, receives what it hears. Where the server's first message is not None, a conversation begins with
-# a yield whose value nobody gets, and receives that message there.
+# Yields what it says, receives what it hears. Where the server's first message is not None, a
+# conversation begins with a yield whose value nobody gets, and receives that message there.
 Conversation = Generator[Any, Any, Any]
 Contribute = Callable[[], Vector]  # train and encode; called once, when the vector is due
 
@@ -26,7 +26,9 @@ class Channel(Protocol):
     """The server's letterbox for one round; who does not answer is noted, with the reason."""
 
     def gather(self, bodies: Mapping[str, Any]) -> dict[str, Any]:
-        """Say something to each of many, and hear who answered what, in the order of their names."""
+        """Say something to each of many, and hear who answered what, in the order of their
+        names.
+        """
         ...
 
     def sum(self, cohort: Sequence[str]) -> tuple[Total, list[str]]:
@@ -34,7 +36,9 @@ class Channel(Protocol):
         ...
 
     def as_completed(self, bodies: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-        """Say something to each of many, and hear who answered what, as it comes; others may be asked meanwhile."""
+        """Say something to each of many, and hear who answered what, as it comes; others may be
+        asked meanwhile.
+        """
         ...
 
     def exclude(self, who: str, why: str) -> None:
@@ -43,7 +47,9 @@ class Channel(Protocol):
 
 
 class Aggregator:
-    """A client says its vector, and the server hears it; a subclass says what the server makes of it."""
+    """A client says its vector, and the server hears it; a subclass says what the server makes of
+    it.
+    """
 
     min_clients: ClassVar[int] = 1  # a round with fewer clients must not end in a sum
 
@@ -57,7 +63,8 @@ class Aggregator:
         return spec
 
     def largest_reply(self, spec: Spec, turn: int) -> int:
-        """Bytes of a client's answer, at most, as `Reply.encode` writes it: here one encoded vector.
+        """Bytes of a client's answer, at most, as `Reply.encode` writes it: here one encoded
+        vector.
 
         A transport takes no more of what it does not know yet.
         """
@@ -75,21 +82,33 @@ class Aggregator:
         """One helper's side, of a sum over `quorum` clients or more, which it returns."""
         raise TypeError(f"{type(self).__name__} has no helpers")
 
-    def server(self, channel: Channel, cohort: Sequence[str], decode: Decoder) -> tuple[Mean | None, list[str]]:
+    def server(
+        self, channel: Channel, cohort: Sequence[str], decode: Decoder
+    ) -> tuple[Mean | None, list[str]]:
         """The server's side: the decoded mean (None where nobody is in it), and who is in it."""
         raise TypeError(f"{type(self).__name__} does not say what the server does")
 
     def moved(self, spec: Spec, others: float, attackers: int = 1) -> dict[str, float]:
-        """How far so many attackers move the mean of each block; nothing where nothing that they say is proven."""
+        """How far so many attackers move the mean of each block; nothing where nothing that they
+        say is proven.
+        """
         return {}
 
     def visibility(self) -> tuple[tuple[str, str, str], ...]:
         """Who sees what, under which assumption."""
         return (
             # P9
-            ("server", "each client's encoded vector, by name", "none: the server must be trusted with every update"),
+            (
+                "server",
+                "each client's encoded vector, by name",
+                "none: the server must be trusted with every update",
+            ),
             # P9
-            ("other clients", "the new model after each round", "they learn of others what the model itself tells"),
+            (
+                "other clients",
+                "the new model after each round",
+                "they learn of others what the model itself tells",
+            ),
         )
 
 
@@ -100,14 +119,17 @@ class Sum(Aggregator):
     It is exact (see `hansa.sums`), so workers may add their own clients' vectors and send one.
     """
 
-    def server(self, channel: Channel, cohort: Sequence[str], decode: Decoder) -> tuple[Mean | None, list[str]]:
+    def server(
+        self, channel: Channel, cohort: Sequence[str], decode: Decoder
+    ) -> tuple[Mean | None, list[str]]:
         """decode(Σ vᵢ)."""
         total, participants = channel.sum(cohort)
         if total.count:
             return decode(total.release(), len(participants), overwrite=True), participants
         encoded = decode.pipe.specs[-1]
         nothing = np.zeros(encoded.size, encoded.word)
-        mean = decode(nothing, 0) if encoded.hidden else None  # where noise hides the sample, also an empty one
+        # where noise hides the sample, also an empty one
+        mean = decode(nothing, 0) if encoded.hidden else None
         return mean, participants
 
     def visibility(self) -> tuple[tuple[str, str, str], ...]:
@@ -121,7 +143,8 @@ class Sum(Aggregator):
 
 
 class RobustRule(Aggregator):
-    """A function of the n decoded vectors, not of their sum, so that a few attackers cannot move it far.
+    """A function of the n decoded vectors, not of their sum, so that a few attackers cannot move it
+    far.
 
     The rule sees what is trained and, apart, running statistics; of each side value the median
     counts. A client counts once, whatever its weight. Who says what is no vector of the plan, what
@@ -133,9 +156,11 @@ class RobustRule(Aggregator):
         raise TypeError(f"{type(self).__name__} does not say its rule")
 
     def without(self, n: int, answered: int) -> RobustRule:
-        """The rule for the n vectors that those who answered have said; RoundError where they are too few.
+        """The rule for the n vectors that those who answered have said; RoundError where they are
+        too few.
 
-        Who said none may be honest, with a training that diverged: there need not be fewer attackers among the others.
+        Who said none may be honest, with a training that diverged: there need not be fewer
+        attackers among the others.
         """
         enough(self, n)
         return self
@@ -146,8 +171,11 @@ class RobustRule(Aggregator):
 
     def visibility(self) -> tuple[tuple[str, str, str], ...]:
         """As with every sum in the clear; and what attackers can do."""
-        # P66
-        return (*super().visibility(), ("Byzantine clients", "the model; they move it, but not far", self.tolerance()))
+        return (
+            *super().visibility(),
+            # P66
+            ("Byzantine clients", "the model; they move it, but not far", self.tolerance()),
+        )
 
     def plan(self, spec: Spec) -> Spec:
         """Noise and what transforms learn are made for sums."""
@@ -155,7 +183,8 @@ class RobustRule(Aggregator):
         if spec.noise.multiplier:
             raise PlanError(
                 f"{name} with noise has no guarantee.",
-                f"The noise is sized for a sum, and {name} is not a sum: one client can move it otherwise.",
+                f"The noise is sized for a sum, and {name} is not a sum: one client can move it "
+                "otherwise.",
                 "Leave the noise out, or take Sum().",
             )
         if spec.learns:
@@ -166,9 +195,12 @@ class RobustRule(Aggregator):
             )
         return spec
 
-    def server(self, channel: Channel, cohort: Sequence[str], decode: Decoder) -> tuple[Mean | None, list[str]]:
+    def server(
+        self, channel: Channel, cohort: Sequence[str], decode: Decoder
+    ) -> tuple[Mean | None, list[str]]:
         """rule(decode(v₁), …, decode(vₙ))."""
-        answers, received = channel.gather(dict.fromkeys(cohort)), dict[str, Vector]()
+        answers = channel.gather(dict.fromkeys(cohort))
+        received = dict[str, Vector]()
         for who, reply in answers.items():
             v, why = decoded(reply, decode)
             if why:
@@ -179,8 +211,10 @@ class RobustRule(Aggregator):
             return None, []
         enough(self, len(answers))
         rest = self.without(len(received), len(answers))
-        V, memo = np.stack(list(received.values())), decode.at.memo
-        size = sum(decode.spec.blocks[name] for name in decode.spec.update)  # the side values follow the update
+        V = np.stack(list(received.values()))
+        memo = decode.at.memo
+        # the side values follow the update
+        size = sum(decode.spec.blocks[name] for name in decode.spec.update)
         update = rest.apart(V[:, :size], decode.spec)
         return (np.concatenate([update, np.median(V[:, size:], axis=0)]), memo), list(received)
 
@@ -202,11 +236,15 @@ class RobustRule(Aggregator):
 def enough(rule: RobustRule, n: int) -> None:
     """Raise RoundError where n vectors are too few for what the rule promises."""
     if why := rule.shortfall(n):
-        raise RoundError(f"{rule!r} heard {n} clients.", why, "Sample more, or expect fewer attackers.")
+        raise RoundError(
+            f"{rule!r} heard {n} clients.", why, "Sample more, or expect fewer attackers."
+        )
 
 
 def decoded(reply: Any, decode: Decoder) -> tuple[Vector, str]:
-    """One client's vector, or why it has none: whatever an attacker says, the round goes on without it."""
+    """One client's vector, or why it has none: whatever an attacker says, the round goes on without
+    it.
+    """
     none = np.empty(0)
     if not decode.pipe.specs[-1].fits(reply):
         return none, NO_VECTOR

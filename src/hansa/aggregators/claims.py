@@ -1,8 +1,10 @@
-"""What a client claims of its vector, block by block: how it becomes whole numbers, and the sum that proves the claim.
+"""What a client claims of its vector, block by block: how it becomes whole numbers, and the sum
+that proves the claim.
 
 a block of the update    ‖x‖₂ ≤ B steps       Pine
 a list of counts         x ≥ 0, Σ x ≤ B       Prio3
-all other side values    a ≤ x ≤ b steps      Prio3, x − a in 0 … b − a, for those of the same b − a together
+all other side values    a ≤ x ≤ b steps      Prio3, x − a in 0 … b − a, for those of the same b − a
+together
 """
 
 from __future__ import annotations
@@ -25,15 +27,18 @@ from ..spec import Spec, Vector
 Integers = NDArray[np.int64]
 
 FINE, NOISY = 2**24, 2**20  # steps in a bound: alone, and under noise, which hides smaller ones
-SIDE, NOISY_SIDE = 2**21, 2**17  # steps from end to end of a side value, whose noise is a few times as large
+# steps from end to end of a side value, whose noise is a few times as large
+SIDE, NOISY_SIDE = 2**21, 2**17
 TRIES = 100  # of a rounding that fits with probability ≥ 1 − e^−½
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Blocks that are proven together: `size` whole numbers, of which `bound` and a subclass say what holds.
+    """Blocks that are proven together: `size` whole numbers, of which `bound` and a subclass say
+    what holds.
 
-    steps: what one integer of each block stands for. real: are vectors rounded here? context: what proofs are bound to.
+    steps: what one integer of each block stands for. real: are vectors rounded here? context: what
+    proofs are bound to.
     """
 
     names: tuple[str, ...]
@@ -50,7 +55,9 @@ class Claim:
         raise TypeError(f"{type(self).__name__} does not say what proves it")
 
     def round(self, v: Vector, key: Key) -> Integers:
-        """A client's blocks in steps, without bias; DataError where they cannot be within the bound."""
+        """A client's blocks in steps, without bias; DataError where they cannot be within the
+        bound.
+        """
         raise TypeError(f"{type(self).__name__} does not say how it rounds")
 
     def measurement(self, x: Integers) -> Integers:
@@ -64,13 +71,16 @@ class Claim:
     def read(self, totals: Sequence[bytes], n: int, margin: float) -> Integers:
         """The sum of n clients' integers.
 
-        RoundError where with noise up to `margin` it may have wrapped around p, or is farther out than that.
+        RoundError where with noise up to `margin` it may have wrapped around p, or is farther out
+        than that.
         """
         field = self.sum.field
-        total, largest = vdaf.add_encoded(field, totals, self.aggregators, self.size), n * self.bound + margin
+        total = vdaf.add_encoded(field, totals, self.aggregators, self.size)
+        largest = n * self.bound + margin
         if largest >= field.p / 2:
             raise RoundError(
-                f"A sum may reach {largest:.3g} steps, and from {field.p / 2:.3g} on it would wrap around.",
+                f"A sum may reach {largest:.3g} steps, and from {field.p / 2:.3g} on it would wrap "
+                "around.",
                 "Sample fewer clients.",
             )
         if ((total > math.ceil(largest)) & (total < field.p - math.ceil(largest))).any():
@@ -86,7 +96,8 @@ class Claim:
 class Norm(Claim):
     """‖x‖₂ ≤ bound, for one block.
 
-    Real numbers are rounded again until they are within it (Kairouz et al. 2021, §4.2):  a vector of norm r is, with
+    Real numbers are rounded again until they are within it (Kairouz et al. 2021, §4.2):  a vector
+    of norm r is, with
     probability ≥ 1 − e^−½, when  bound² = r² + d/4 + r + √d/2.  Integers are left as they are.
     """
 
@@ -95,7 +106,9 @@ class Norm(Claim):
         """PINE, in about √size/4 rows."""
         rows = max(16, 2 ** math.ceil(math.log2(math.sqrt(self.size) / 4 + 1)))
         chunk = -(-self.size // (rows - 1))
-        return Pine(pine.PRODUCT, self.size, self.bound, 0, 128, chunk, self.aggregators, self.context)
+        return Pine(
+            pine.PRODUCT, self.size, self.bound, 0, 128, chunk, self.aggregators, self.context
+        )
 
     def round(self, v: Vector, key: Key) -> Integers:
         """x, or DataError."""
@@ -112,14 +125,16 @@ class Norm(Claim):
         return self._refuse(scaled)
 
     def _fits(self, x: Integers) -> bool:
-        length = float(np.linalg.norm(x.astype(np.float64)))  # far above the bound the exact square could overflow
+        # far above the bound the exact square could overflow
+        length = float(np.linalg.norm(x.astype(np.float64)))
         return length <= 1.01 * self.bound and int(np.dot(x, x)) <= self.bound**2
 
     def _refuse(self, x: Vector) -> Integers:
         length = float(np.linalg.norm(x.astype(np.float64))) * self.steps[0]
         raise DataError(
             f"The {self.names[0]} has norm {length:.6g}.",
-            f"What the sum takes, and has proven, is {self.bound * self.steps[0]:.6g}; nobody would accept this one.",
+            f"What the sum takes, and has proven, is {self.bound * self.steps[0]:.6g}; nobody "
+            "would accept this one.",
             "Put Clip(norm=…) into the pipe, and Finite() before it.",
         )
 
@@ -138,13 +153,17 @@ class Range(Claim):
 
     def round(self, v: Vector, key: Key) -> Integers:
         """x, or DataError."""
-        of = np.repeat(np.arange(len(self.names)), self.size // len(self.names))  # the block of each number
-        low, steps = np.array(self.lows), np.array(self.steps)[of]
+        # the block of each number
+        of = np.repeat(np.arange(len(self.names)), self.size // len(self.names))
+        low = np.array(self.lows)
+        steps = np.array(self.steps)[of]
         exact = v / steps if self.real else v.view(np.int64)
         slack = 1e-9 * np.maximum(np.abs(low), self.bound) if self.real else 0  # of the division
-        if (bad := ~((exact >= low - slack) & (exact <= low + self.bound + slack))).any():  # NaN too
+        # NaN too
+        if (bad := ~((exact >= low - slack) & (exact <= low + self.bound + slack))).any():
             i = int(bad.argmax())
-            least, most = low[i] * steps[i], (low[i] + self.bound) * steps[i]
+            least = low[i] * steps[i]
+            most = (low[i] + self.bound) * steps[i]
             raise DataError(
                 f"The {self.names[of[i]]} is {exact[i] * steps[i]:.6g}.",
                 f"The plan says that it lies in {least:.6g} … {most:.6g}.",
@@ -175,7 +194,9 @@ class Tally(Claim):
     def sum(self) -> Prio3:
         """Prio3 L1BoundSum."""
         chunk = math.isqrt((self.size + 1) * self.bound.bit_length()) + 1
-        return prio3.prio3_l1_bound_sum(self.size, self.bound, chunk, self.aggregators, self.context)
+        return prio3.prio3_l1_bound_sum(
+            self.size, self.bound, chunk, self.aggregators, self.context
+        )
 
     def round(self, v: Vector, key: Key) -> Integers:
         """The numbers as they are, or DataError."""
@@ -189,12 +210,16 @@ class Tally(Claim):
         return x
 
 
-def claims(spec: Spec, aggregators: int, bound: float | None, noisy: bool, context: bytes = b"") -> tuple[Claim, ...]:
+def claims(
+    spec: Spec, aggregators: int, bound: float | None, noisy: bool, context: bytes = b""
+) -> tuple[Claim, ...]:
     """What a client claims of a vector of `spec`; PlanError where that cannot be proven."""
-    real, steps = spec.space == "real", dict(spec.noise.step)
+    real = spec.space == "real"
+    steps = dict(spec.noise.step)
     found: list[Claim] = []
     for name in spec.update:
-        size, C = spec.blocks[name], bound or spec.bounds[name]
+        size = spec.blocks[name]
+        C = bound or spec.bounds[name]
         if name in spec.statistics:
             C = spec.bounds[name]  # `bound` is a length of the weights
         B = NOISY if noisy else FINE
@@ -203,11 +228,17 @@ def claims(spec: Spec, aggregators: int, bound: float | None, noisy: bool, conte
         else:
             B = math.ceil(C / steps[name] * (1 - 1e-12))
             _check_steps(spec, bound, name, B)
-        found.append(Norm((name,), size, B, (steps[name],), real, aggregators, context + name.encode()))
+        found.append(
+            Norm((name,), size, B, (steps[name],), real, aggregators, context + name.encode())
+        )
     counts = sorted(spec.counts) if real else []
     for name in counts:
         most = int(spec.bounds[name])
-        found.append(Tally((name,), spec.blocks[name], most, (1.0,), real, aggregators, context + name.encode()))
+        found.append(
+            Tally(
+                (name,), spec.blocks[name], most, (1.0,), real, aggregators, context + name.encode()
+            )
+        )
     widths: dict[tuple[int, int], dict[str, int]] = {}  # (b − a, numbers) → name → a
     for name in (name for name in spec.blocks if name in spec.side and name not in counts):
         if real:
@@ -215,7 +246,8 @@ def claims(spec: Spec, aggregators: int, bound: float | None, noisy: bool, conte
         low, high = _ends(spec, name, steps[name])
         widths.setdefault((high - low, spec.blocks[name]), {})[name] = low
     for (width, size), lows in widths.items():
-        each, n = tuple(steps[name] for name in lows), size * len(lows)
+        each = tuple(steps[name] for name in lows)
+        n = size * len(lows)
         more = context + f"{width} {size}".encode()
         least = tuple(np.repeat(list(lows.values()), size).tolist())
         found.append(Range(tuple(lows), n, width, each, real, aggregators, more, least))
@@ -225,7 +257,9 @@ def claims(spec: Spec, aggregators: int, bound: float | None, noisy: bool, conte
 
 
 def _step(low: float, high: float, steps: int) -> float:
-    """γ, of which about so many go from low to high, and a whole number into low: then no client is rounded below."""
+    """γ, of which about so many go from low to high, and a whole number into low: then no client is
+    rounded below.
+    """
     step = 2 * high / steps if low < 0 else high / steps
     return low / math.ceil(low / step) if low > 0 else step
 
@@ -235,7 +269,9 @@ def _ends(spec: Spec, name: str, step: float) -> tuple[int, int]:
 
     Of integers, those within the bounds; a hair's breadth is what floats may be off.
     """
-    low, high, hair = spec.low(name) / step, spec.bounds[name] / step, 1e-14
+    low = spec.low(name) / step
+    high = spec.bounds[name] / step
+    hair = 1e-14
     if spec.space == "integer":
         return math.ceil(low - hair * abs(low)), math.floor(high + hair * abs(high))
     return math.floor(low + hair * abs(low)), math.ceil(high - hair * abs(high))
@@ -250,7 +286,8 @@ def _check_steps(spec: Spec, bound: float | None, name: str, B: int) -> None:
     less = f"Write Quantize({bits})" if bits > 1 else "Write VerifiedSum() without bound=…"
     raise PlanError(
         f"The {name} has a norm of up to {B} steps.",
-        f"Only up to {most} steps is it proven that a vector that wraps around the modulus is found out.",
+        f"Only up to {most} steps is it proven that a vector that wraps around the modulus is "
+        "found out.",
         f"{less}, or leave Quantize out of the pipe: VerifiedSum rounds by itself.",
     )
 
@@ -258,9 +295,12 @@ def _check_steps(spec: Spec, bound: float | None, name: str, B: int) -> None:
 def fitting(spec: Spec, bound: float | None, name: str) -> int:
     """The most bits b of Quantize with which a block's bound has no more steps than can be proven.
 
-    With γ = C/(2^(b−1) − 1) the block has c = C/γ steps before it is rounded, and is longer afterwards; see `radius`.
+    With γ = C/(2^(b−1) − 1) the block has c = C/γ steps before it is rounded, and is longer
+    afterwards; see `radius`.
     """
-    most, size, step = pine.PRODUCT.largest, spec.blocks[name], spec.noise.step[name]
+    most = pine.PRODUCT.largest
+    size = spec.blocks[name]
+    step = spec.noise.step[name]
     before = radius(spec.bounds[name] / step, size)
     if bound is None or name in spec.statistics:
         c = radius(most, size)
@@ -270,6 +310,8 @@ def fitting(spec: Spec, bound: float | None, name: str) -> int:
 
 
 def radius(bound: float, size: int) -> float:
-    """The largest norm r that rounding leaves within `bound`, all in steps; see `Norm`, and Quantize."""
+    """The largest norm r that rounding leaves within `bound`, all in steps; see `Norm`, and
+    Quantize.
+    """
     square = bound**2 - size / 4 - math.sqrt(size) / 2
     return (math.sqrt(1 + 4 * square) - 1) / 2

@@ -2,7 +2,8 @@
 
     signature = Ed25519(domain, binding, who, nonce, public shares, SHA-256 of each share)
 
-A helper gets its own share and the hashes of the others, so it checks signatures as the server does.
+A helper gets its own share and the hashes of the others, so it checks signatures as the server
+does.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ class Reports:
                 "Who brings the parties together gives each a roster: Client(…, roster=roster).",
             )
 
-    def sealed(self, who: str, nonce: bytes, public: list[bytes], shares: Shares) -> list[list[bytes]]:
+    def sealed(
+        self, who: str, nonce: bytes, public: list[bytes], shares: Shares
+    ) -> list[list[bytes]]:
         """Each helper's share, sealed for it, part by part."""
         boxes = []
         for name, share in zip(self.helpers, shares, strict=True):
@@ -139,9 +142,14 @@ class Reports:
     def opened(self, row: Any, cohort: Collection[str], helper: Identity) -> Report:
         """A helper's row, with its shares opened, or why they are not; ProtocolError for none."""
         match row:
-            case (str(who), bytes(nonce), list(public), list(sealed), list(hashes), bytes(signature)) if all(
-                all_of(values, bytes) for values in (public, sealed, hashes)
-            ):
+            case (
+                str(who),
+                bytes(nonce),
+                list(public),
+                list(sealed),
+                list(hashes),
+                bytes(signature),
+            ) if all(all_of(values, bytes) for values in (public, sealed, hashes)):
                 me = 1 + self.helpers.index(helper.who)
                 hashes = [*hashes[:me], _hash(sealed), *hashes[me + 1 :]]
                 shares: list[bytes] | str

@@ -1,4 +1,6 @@
-"""Share: one aggregator's side of a verified sum, which is the same for the server and for helpers."""
+"""Share: one aggregator's side of a verified sum, which is the same for the server and for
+helpers.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,11 @@ from ..crypto.vdaf import NONCE, State
 from ..errors import ProtocolError
 from .claims import Claim, Integers
 
-TWICE, UNOPENED = "it comes twice", "a sealed share of it does not open"
+TWICE = "it comes twice"
+UNOPENED = "a sealed share of it does not open"
 UNSIGNED = "it is not signed by the client that it is said to be of"
-SAID = (TWICE, UNOPENED, UNSIGNED)  # what a helper may say of a report; other words of its own are not repeated
+# what a helper may say of a report; other words of its own are not repeated
+SAID = (TWICE, UNOPENED, UNSIGNED)
 
 Report = tuple[
     str, bytes, list[bytes], list[bytes] | str
@@ -38,19 +42,26 @@ def longest(parts: Sequence[Claim], helpers: int) -> dict[str, Any]:
 
 
 class Share:
-    """What aggregator `who` knows in one session: reports under way, and its share of the sum of those that are in."""
+    """What aggregator `who` knows in one session: reports under way, and its share of the sum of
+    those that are in.
+    """
 
     def __init__(self, parts: Sequence[Claim], who: int, key: bytes):
-        self.parts, self.bundle = parts, Bundle(tuple(part.sum for part in parts))
+        self.parts = parts
+        self.bundle = Bundle(tuple(part.sum for part in parts))
         self.seen: set[str] = set()  # who is in the sum
-        self._who, self._key = who, key
-        self._asked, self._nonces = set[str](), set[bytes]()
+        self._who = who
+        self._key = key
+        self._asked = set[str]()
+        self._nonces = set[bytes]()
         self._states: dict[str, list[State]] = {}
         self._valid: dict[str, list[Elements]] = {}
         self._sums: list[Elements] = []
 
     def prepare(self, reports: Sequence[Report]) -> dict[str, list[bytes] | str]:
-        """This aggregator's part of checking reports, on all cores: verifier shares, or why there are none."""
+        """This aggregator's part of checking reports, on all cores: verifier shares, or why there
+        are none.
+        """
         reply: dict[str, list[bytes] | str] = {report[0]: self._check(report) for report in reports}
         fresh = [report for report in reports if not reply[report[0]]]
         with ThreadPoolExecutor(_cores()) as pool:
@@ -63,7 +74,9 @@ class Share:
         return reply
 
     def _check(self, report: Report) -> str:
-        """A client has one report in a sum, and a nonce to one report; what is refused takes neither."""
+        """A client has one report in a sum, and a nonce to one report; what is refused takes
+        neither.
+        """
         who, nonce, _, shares = report
         if isinstance(shares, str):
             return shares
@@ -81,13 +94,22 @@ class Share:
         except ProtocolError as error:
             return f"{error.found} {error.why}"
 
-    def decide(self, reports: Sequence[str], reply: Sequence[Mapping[str, Any]]) -> tuple[Verdicts, dict[str, str]]:
-        """From what all aggregators say of reports: the verdicts on valid ones, and what is wrong with the others."""
-        verdicts, why = dict[str, list[bytes]](), dict[str, str]()
+    def decide(
+        self, reports: Sequence[str], reply: Sequence[Mapping[str, Any]]
+    ) -> tuple[Verdicts, dict[str, str]]:
+        """From what all aggregators say of reports: the verdicts on valid ones, and what is wrong
+        with the others.
+        """
+        verdicts = dict[str, list[bytes]]()
+        why = dict[str, str]()
         for who in reports:
             row: list[Any] = [one.get(who) for one in reply]
             own, *others = row
-            bad = [own] if isinstance(own, str) else [_words(one) for one in others if not isinstance(one, list)]
+            bad = (
+                [own]
+                if isinstance(own, str)
+                else [_words(one) for one in others if not isinstance(one, list)]
+            )
             try:
                 if bad:
                     why[who] = bad[0]
@@ -98,7 +120,9 @@ class Share:
         return verdicts, why
 
     def finish(self, verdicts: Mapping[str, list[bytes]]) -> list[str]:
-        """Whose verdict fits what this aggregator has seen; all other reports under way are forgotten."""
+        """Whose verdict fits what this aggregator has seen; all other reports under way are
+        forgotten.
+        """
         self._valid = {}
         for who, messages in verdicts.items():
             if who in self._states:
@@ -110,11 +134,15 @@ class Share:
         return sorted(self._valid)
 
     def count(self, names: Sequence[str]) -> None:
-        """Add the shares of those who have finished everywhere to the sum; ProtocolError for others."""
+        """Add the shares of those who have finished everywhere to the sum; ProtocolError for
+        others.
+        """
         for who in names:
             if who not in self._valid:
                 raise ProtocolError(
-                    f"{who} has no valid report here.", "It cannot be in the sum.", "Look at the server."
+                    f"{who} has no valid report here.",
+                    "It cannot be in the sum.",
+                    "Look at the server.",
                 )
             out = self._valid.pop(who)
             each = zip(self.parts, self._sums, out, strict=True)
@@ -128,7 +156,9 @@ class Share:
         for part, total in zip(self.parts, self._sums, strict=True):
             field = part.sum.field
             if noise:
-                total = field.add(total, field.integers(np.concatenate([noise[name] for name in part.names])))
+                total = field.add(
+                    total, field.integers(np.concatenate([noise[name] for name in part.names]))
+                )
             reply.append(field.encode(total))
         return reply
 

@@ -1,13 +1,17 @@
-"""Trees: boosting by many clients. What a client says is appended to the model, since trees cannot be added up.
+"""Trees: boosting by many clients. What a client says is appended to the model, since trees cannot
+be added up.
 
     F ← F + Σ (nₖ/n) Tₖ        over the clients k of a round
 
-Tₖ are the trees that client k has grown on its own data from F, with the learning rate η in their leaves. Functions
-have a mean; the numbers that describe two trees have none, so the server must see the trees of each client.
+Tₖ are the trees that client k has grown on its own data from F, with the learning rate η in their
+leaves. Functions have a mean; the numbers that describe two trees have none, so the server must see
+the trees of each client.
 
-    Plan(XgboostModel(…), Boosting(), aggregator=Ensemble(), training=Training(batch=0, learning_rate=0.3))
+    Plan(XgboostModel(…), Boosting(), aggregator=Ensemble(), training=Training(batch=0,
+    learning_rate=0.3))
 
-With everyone in each round that is bagging of trees; with sample=InTurn() cyclic boosting, one client after another.
+With everyone in each round that is bagging of trees; with sample=InTurn() cyclic boosting, one
+client after another.
 """
 
 from __future__ import annotations
@@ -26,15 +30,17 @@ from ..transforms import Decoder, Mean, Transform
 from ..transforms.scale import Finite, Weigh
 from . import Aggregator, Channel, decoded
 
-MOST = 2.0**53  # examples that a client may count for where Weigh has no cap; up to here floats count
+# examples that a client may count for where Weigh has no cap; up to here floats count
+MOST = 2.0**53
 
 
 @dataclass(frozen=True)
 class Ensemble(Aggregator):
-    """The trees of all clients, side by side; nothing is added up, and the server sees each client's trees by name.
+    """The trees of all clients, side by side; nothing is added up, and the server sees each
+    client's trees by name.
 
-    What comes out is a matrix [K, size], a row for each client: its share, its trees, and the mean of what all report.
-    What is no tree of the plan's model is left out, with the reason.
+    What comes out is a matrix [K, size], a row for each client: its share, its trees, and the mean
+    of what all report. What is no tree of the plan's model is left out, with the reason.
     """
 
     def plan(self, spec: Spec) -> Spec:
@@ -42,23 +48,33 @@ class Ensemble(Aggregator):
         if "trees" not in spec.blocks:
             raise PlanError(
                 "Ensemble() has no trees to collect.",
-                f"A client says {', '.join(spec.blocks)}, and Ensemble appends what is called `trees`.",
+                f"A client says {', '.join(spec.blocks)}, and Ensemble appends what is called "
+                "`trees`.",
                 "Write algorithm=Boosting() with an XgboostModel, or take Sum().",
             )
         return spec
 
-    def server(self, channel: Channel, cohort: Sequence[str], decode: Decoder) -> tuple[Mean | None, list[str]]:
+    def server(
+        self, channel: Channel, cohort: Sequence[str], decode: Decoder
+    ) -> tuple[Mean | None, list[str]]:
         """Rows [shareₖ, Tₖ, Σ shareₖ reportₖ]."""
-        encoded, spec = decode.pipe.specs[-1], decode.spec
+        encoded = decode.pipe.specs[-1]
+        spec = decode.spec
         size = sum(spec.blocks[name] for name in spec.update)  # the side values follow the update
-        received, weights = dict[str, Vector](), list[float]()
+        received = dict[str, Vector]()
+        weights = list[float]()
         for who, reply in channel.gather(dict.fromkeys(cohort)).items():
             v, why = decoded(reply, decode)
             if not why:
-                with np.errstate(over="ignore"):  # as trees have them: Weigh may have moved the last bits of 64
+                # as trees have them: Weigh may have moved the last bits of 64
+                with np.errstate(over="ignore"):
                     v[:size] = np.float32(v[:size])
                 why = decode.fault(spec.unpack(v))
-            weight = float(reply[encoded.slice("weight")][0]) if "weight" in encoded.blocks and not why else 1.0
+            weight = (
+                float(reply[encoded.slice("weight")][0])
+                if "weight" in encoded.blocks and not why
+                else 1.0
+            )
             if weight > MOST:
                 why = f"it counts for more than {MOST:g} examples"
             if why:
@@ -68,7 +84,8 @@ class Ensemble(Aggregator):
                 weights.append(weight)
         if not received:
             return None, []
-        V, shares = np.stack(list(received.values())), np.array(weights) / sum(weights)
+        V = np.stack(list(received.values()))
+        shares = np.array(weights) / sum(weights)
         V[:, size:] = shares @ V[:, size:]
         V[:, spec.slice("share")] *= shares[:, None]
         return (V, decode.at.memo), list(received)
@@ -77,17 +94,29 @@ class Ensemble(Aggregator):
         """Trees are in the clear."""
         return (
             # P8
-            ("server", "each client's new trees, by name: splits and leaves", "none: trees are no sum to hide in"),
+            (
+                "server",
+                "each client's new trees, by name: splits and leaves",
+                "none: trees are no sum to hide in",
+            ),
             # P8
-            ("other clients", "all trees of all rounds, without names", "they may guess whose a tree is"),
+            (
+                "other clients",
+                "all trees of all rounds, without names",
+                "they may guess whose a tree is",
+            ),
         )
 
 
 def check(model: Model, algorithm: Any, pipe: Sequence[Transform], aggregator: Aggregator) -> None:
     """Raise PlanError where only some of a plan's pieces are made for trees."""
-    boosts, collects = isinstance(algorithm, Boosting), isinstance(aggregator, Ensemble)
+    boosts = isinstance(algorithm, Boosting)
+    collects = isinstance(aggregator, Ensemble)
     odd = [step for step in pipe if not isinstance(step, Weigh | Finite)]
-    no_sum = "Trees are no vectors to add up: the mean of the numbers of two trees is no tree, masked or not."
+    no_sum = (
+        "Trees are no vectors to add up: the mean of the numbers of two trees is no tree, masked "
+        "or not."
+    )
     wrong = [
         (
             model.grows and not boosts,
@@ -105,13 +134,16 @@ def check(model: Model, algorithm: Any, pipe: Sequence[Transform], aggregator: A
             boosts and not collects,
             f"{aggregator!r} cannot take trees.",
             f"{no_sum} So there is no secret sum and no robust rule for them.",
-            "Write aggregator=Ensemble(), if the server may see each client's trees; or train another model.",
+            "Write aggregator=Ensemble(), if the server may see each client's trees; or train "
+            "another model.",
         ),
         (
             boosts and bool(odd),
             f"{', '.join(map(repr, odd))} cannot be done to trees.",
-            f"{no_sum} Cut, rounded or with noise they are other trees, and no ε would hold for them.",
-            "Leave only Weigh('examples') or Weigh('one') in the pipe: it says how much a client's trees count.",
+            f"{no_sum} Cut, rounded or with noise they are other trees, and no ε would hold for "
+            "them.",
+            "Leave only Weigh('examples') or Weigh('one') in the pipe: it says how much a client's "
+            "trees count.",
         ),
     ]
     for bad, *words in wrong:

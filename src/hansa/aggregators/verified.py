@@ -1,4 +1,5 @@
-"""VerifiedSum: a sum whose parts nobody sees, over clients each of which proves that its part is in bounds.
+"""VerifiedSum: a sum whose parts nobody sees, over clients each of which proves that its part is in
+bounds.
 
 server → helpers    a key to check with, and the cohort; each answers with a challenge
 server → clients    the key's hash, the challenges, and the cohort's
@@ -44,24 +45,27 @@ BATCH, MOST = 2**28, 256  # bytes of reports that are checked at a time, and how
 
 @dataclass(frozen=True)
 class VerifiedSum(Aggregator):
-    """Σ vᵢ, split between the server and `helpers`; every client proves on the shares that its vᵢ is in bounds.
+    """Σ vᵢ, split between the server and `helpers`; every client proves on the shares that its vᵢ
+    is in bounds.
 
         each block of the update   ‖x‖₂ ≤ B    PINE    (Rothblum, Omri, Chen, Talwar 2023)
         each side value            a ≤ x ≤ b   Prio3   (draft-irtf-cfrg-vdaf-18)
         each list of counts        Σ x ≤ B     Prio3
 
-    They come from the pipe: from its Clip, Weigh and, where there is one, Quantize, of 26 bits at most; without
-    Quantize vectors are rounded here, to 2⁻²⁴ of their bound. `bound` proves a larger norm of the update than the pipe
-    asks for, but for statistics. A client whose proof does not hold is left out, by name. Nobody sees more than the sum
-    while one of the aggregators, that is, the server and the helpers, keeps its shares to itself; a false proof is
-    found while all of them do their work.
+    They come from the pipe: from its Clip, Weigh and, where there is one, Quantize, of 26 bits at
+    most; without Quantize vectors are rounded here, to 2⁻²⁴ of their bound. `bound` proves a larger
+    norm of the update than the pipe asks for, but for statistics. A client whose proof does not
+    hold is left out, by name. Nobody sees more than the sum while one of the aggregators, that is,
+    the server and the helpers, keeps its shares to itself; a false proof is found while all of them
+    do their work.
 
-    Update and weight are proven apart, so a client may say the longest update and the least weight: `moved` tells how
-    far that goes. Noise is sized for max(|a|, |b|), since a client who is not there adds nothing.
+    Update and weight are proven apart, so a client may say the longest update and the least weight:
+    `moved` tells how far that goes. Noise is sized for max(|a|, |b|), since a client who is not
+    there adds nothing.
 
-    helpers: how many, or their names. noise: z; each aggregator adds discrete Gaussian noise of σₖ = z·Bₖ/√sₖ to its
-    share, with the shares sₖ of GaussianNoise, so that one honest aggregator makes the guarantee. Draws grow from each
-    aggregator's own secret.
+    helpers: how many, or their names. noise: z; each aggregator adds discrete Gaussian noise of σₖ
+    = z·Bₖ/√sₖ to its share, with the shares sₖ of GaussianNoise, so that one honest aggregator
+    makes the guarantee. Draws grow from each aggregator's own secret.
     """
 
     helpers: int | tuple[str, ...] = 1
@@ -84,21 +88,29 @@ class VerifiedSum(Aggregator):
         if not self.noise:
             claims(spec, self._aggregators, self.bound, noisy=False)
             return spec
-        parts, step = [], {}
+        parts = []
+        step = {}
         for claim in claims(spec, self._aggregators, self.bound, noisy=True):
             for i, (name, unit) in enumerate(zip(claim.names, claim.steps, strict=True)):
                 bound = max(claim.most(i), spec.bounds[name] / unit)
-                parts.append((spec.blocks[name], bound, self.noise * bound / shares(spec)[name] ** 0.5))
+                parts.append(
+                    (spec.blocks[name], bound, self.noise * bound / shares(spec)[name] ** 0.5)
+                )
                 step[name] = unit
         if (largest := max(sigma for *_, sigma in parts)) > LARGEST:
             raise PlanError(
                 f"{self!r} would draw numbers of a standard deviation above {LARGEST:.3g} steps.",
                 "Beyond that, draws of the discrete Gaussian are no longer exact.",
-                f"Write a noise of at most {self.noise * LARGEST / largest:.3g}, or quantise to fewer bits.",
+                f"Write a noise of at most {self.noise * LARGEST / largest:.3g}, or quantise to "
+                "fewer bits.",
             )
         order = [parts[list(step).index(name)] for name in spec.blocks]
-        kind: Literal["discrete gaussian", "unknown"] = "discrete gaussian" if own(self) else "unknown"
-        return spec.replace(noise=Noise(self.noise, by="aggregators", kind=kind, parts=tuple(order), step=step))
+        kind: Literal["discrete gaussian", "unknown"] = (
+            "discrete gaussian" if own(self) else "unknown"
+        )
+        return spec.replace(
+            noise=Noise(self.noise, by="aggregators", kind=kind, parts=tuple(order), step=step)
+        )
 
     def largest_reply(self, spec: Spec, turn: int) -> int:
         """How many bytes a client's report has at most."""
@@ -110,14 +122,31 @@ class VerifiedSum(Aggregator):
         )
         count = len(self.helpers) if isinstance(self.helpers, tuple) else self.helpers
         right = [
-            ("helpers", (named and len(set(self.parties)) == count) or number(self.helpers, whole=True),
-             "counts helpers, or is a tuple of their names", "1"),
-            ("helpers", number(count, whole=True) and 1 <= count <= 8,
-             "are 1 to 8: alone, the server would see every vector", "1"),
-            ("noise", number(self.noise) and 0 <= self.noise < float("inf"), "is a multiplier z ≥ 0", "1.0"),
-            ("bound", self.bound is None or (number(self.bound) and 0 < self.bound < float("inf")),
-             "is a norm", "1.0"),
-        ]  # fmt: skip
+            (
+                "helpers",
+                (named and len(set(self.parties)) == count) or number(self.helpers, whole=True),
+                "counts helpers, or is a tuple of their names",
+                "1",
+            ),
+            (
+                "helpers",
+                number(count, whole=True) and 1 <= count <= 8,
+                "are 1 to 8: alone, the server would see every vector",
+                "1",
+            ),
+            (
+                "noise",
+                number(self.noise) and 0 <= self.noise < float("inf"),
+                "is a multiplier z ≥ 0",
+                "1.0",
+            ),
+            (
+                "bound",
+                self.bound is None or (number(self.bound) and 0 < self.bound < float("inf")),
+                "is a norm",
+                "1.0",
+            ),
+        ]
         for name, fits, what, instead in right:
             if not fits:
                 raise PlanError(
@@ -143,7 +172,8 @@ class VerifiedSum(Aggregator):
             raise PlanError(
                 "VerifiedSum comes after noise.",
                 "With noise in it, a vector is longer than any bound that would be worth proving.",
-                f"Take the noise out of the pipe, and write VerifiedSum(noise={spec.noise.multiplier:g}).",
+                "Take the noise out of the pipe, and write "
+                f"VerifiedSum(noise={spec.noise.multiplier:g}).",
             )
         longest = max((spec.bounds[name] for name in spec.trained), default=0.0)
         if self.bound is not None and longest > self.bound:
@@ -171,27 +201,40 @@ class VerifiedSum(Aggregator):
 
     def _reports(self, at: Context, opening: dict[str, Any]) -> Reports:
         """The reports of one session, bound to its opening, and by `task` to plan and model."""
-        bound = ("hansa VerifiedSum 1", at.session.task, opening["key"], opening["challenges"], opening["cohort"])
+        bound = (
+            "hansa VerifiedSum 1",
+            at.session.task,
+            opening["key"],
+            opening["challenges"],
+            opening["cohort"],
+        )
         return Reports(fingerprint(bound), at.session.roster, self.parties)
 
     def _claims(self, spec: Spec, binding: bytes) -> tuple[Claim, ...]:
         return claims(spec, self._aggregators, self.bound, self.noise > 0, binding)
 
     def moved(self, spec: Spec, others: float, attackers: int = 1) -> dict[str, float]:
-        """How far attackers move the mean of each block of the update, where the others weigh so much in all.
+        """How far attackers move the mean of each block of the update, where the others weigh so
+        much in all.
 
-        Proven of each are ‖u‖ ≤ B and a ≤ w ≤ b, apart; others keep to ‖u‖ ≤ w·B/b, so their mean m has ‖m‖ ≤ B/b, and
+        Proven of each are ‖u‖ ≤ B and a ≤ w ≤ b, apart; others keep to ‖u‖ ≤ w·B/b, so their mean m
+        has ‖m‖ ≤ B/b, and
 
-            ‖m′ − m‖ = ‖Σ u − Σ w·m‖ / (W + Σ w) ≤ f·B·(1 + w/b) / (W + f·w)      over f attackers, at w = a or w = b
+            ‖m′ − m‖ = ‖Σ u − Σ w·m‖ / (W + Σ w) ≤ f·B·(1 + w/b) / (W + f·w)      over f attackers,
+            at w = a or w = b
 
         where a = b = 1 with Weigh('one'). Up to the rounding of others; of all clients lying, B/a.
         """
-        parts, weights, f = self._claims(spec, b""), (1.0, 1.0), attackers
+        parts = self._claims(spec, b"")
+        weights = (1.0, 1.0)
+        f = attackers
         for part in parts:
             if isinstance(part, Range) and "weight" in part.names:
                 i = part.names.index("weight")
                 weights = part.lows[i] * part.steps[i], (part.lows[i] + part.bound) * part.steps[i]
-        longest = {part.names[0]: part.bound * part.steps[0] for part in parts if isinstance(part, Norm)}
+        longest = {
+            part.names[0]: part.bound * part.steps[0] for part in parts if isinstance(part, Norm)
+        }
         least, most = weights
         if others + f * least <= 0:
             return dict.fromkeys(longest, math.inf)
@@ -203,48 +246,68 @@ class VerifiedSum(Aggregator):
     # ── a client ──
 
     def client(self, contribute: Contribute, at: Context) -> Conversation:
-        """Hear what to bind the proofs to; say the report: shares of the vector, and proofs on them."""
-        identity, opening = identified(at), self._opening((yield), at.who)
+        """Hear what to bind the proofs to; say the report: shares of the vector, and proofs on
+        them.
+        """
+        identity = identified(at)
+        opening = self._opening((yield), at.who)
         reports = self._reports(at, opening)
         reports.check_helpers(at.who)
-        yield self._report(contribute, reports, identity, at)  # which is not kept while others speak
+        # which is not kept while others speak
+        yield self._report(contribute, reports, identity, at)
 
-    def _report(self, contribute: Contribute, reports: Reports, identity: Identity, at: Context) -> dict[str, Any]:
-        parts, blocks = self._claims(at.spec, reports.binding), at.spec.unpack(contribute())
+    def _report(
+        self, contribute: Contribute, reports: Reports, identity: Identity, at: Context
+    ) -> dict[str, Any]:
+        parts = self._claims(at.spec, reports.binding)
+        blocks = at.spec.unpack(contribute())
         values = [
-            part.measurement(part.round(np.concatenate([blocks[name] for name in part.names]), at.key.child(i)))
+            part.measurement(
+                part.round(np.concatenate([blocks[name] for name in part.names]), at.key.child(i))
+            )
             for i, part in enumerate(parts)
         ]
         nonce = vdaf.nonce()
         public, (leader, *others) = Bundle(tuple(part.sum for part in parts)).shard(values, nonce)
         sealed = reports.sealed(at.who, nonce, public, others)
-        return reports.signed({"nonce": nonce, "public": public, "leader": leader, "sealed": sealed}, identity)
+        return reports.signed(
+            {"nonce": nonce, "public": public, "leader": leader, "sealed": sealed}, identity
+        )
 
     # ── a helper ──
 
     def helper(self, quorum: int, at: Context) -> Conversation:
-        """Check batches of reports with the server, add up its shares of those who are in, and return their sum."""
+        """Check batches of reports with the server, add up its shares of those who are in, and
+        return their sum.
+        """
         match (yield):
-            case {"key": bytes(secret), "cohort": list(cohort)} if len(secret) == SECRET and all_of(cohort, str):
+            case {"key": bytes(secret), "cohort": list(cohort)} if len(secret) == SECRET and all_of(
+                cohort, str
+            ):
                 # the same to the same question, and to another cohort another one
                 challenge = at.key.child("challenge", fingerprint((secret, cohort)).hex()).secret
             case _:
                 raise unexpected(at.who, "a key to check with, and the cohort")
-        me, opening = self.parties.index(at.who) + 1, self._opening((yield challenge), at.who)
+        me = self.parties.index(at.who) + 1
+        opening = self._opening((yield challenge), at.who)
         challenges = [*opening["challenges"][: me - 1], challenge, *opening["challenges"][me:]]
         if opening != _promise(secret, challenges, cohort):
             raise ProtocolError(
                 f"{at.who} was told another key, challenge or cohort than the clients.",
-                "Who knows the key to check with can prove what is false, so clients hear its hash beforehand.",
+                "Who knows the key to check with can prove what is false, so clients hear its hash "
+                "beforehand.",
                 "Look at the server: its messages do not fit together.",
             )
-        identity, reports = identified(at), self._reports(at, opening)
+        identity = identified(at)
+        reports = self._reports(at, opening)
         reports.check_cohort(at.who, cohort)
         share = Share(self._claims(at.spec, reports.binding), me, secret)
         reply: Any = True
         while True:
             match (yield reply):
-                case {"reports": list(rows), "count": list(names), **more} if not more and all_of(names, str):
+                case {"reports": list(rows), "count": list(names), **more} if not more and all_of(
+                    names, str
+                ):
                     share.count(names)
                     reply = share.prepare([reports.opened(row, cohort, identity) for row in rows])
                 case {"verdicts": dict(verdicts), **more} if not more:
@@ -260,25 +323,39 @@ class VerifiedSum(Aggregator):
                 f"It says none over fewer than {max(quorum, self.min_clients)}.",
                 "Sample more clients, or ask for a lower quorum in the plan.",
             )
-        return {"totals": share.totals(self._noise(at.spec, at.key, share)), "seen": sorted(share.seen)}
+        return {
+            "totals": share.totals(self._noise(at.spec, at.key, share)),
+            "seen": sorted(share.seen),
+        }
 
     # ── the server ──
 
-    def server(self, channel: Channel, cohort: Sequence[str], decode: Decoder) -> tuple[Mean | None, list[str]]:
-        """Collect reports, check them with the helpers, and decode the sum of those that are valid."""
+    def server(
+        self, channel: Channel, cohort: Sequence[str], decode: Decoder
+    ) -> tuple[Mean | None, list[str]]:
+        """Collect reports, check them with the helpers, and decode the sum of those that are
+        valid.
+        """
         try:
             return self._serve(channel, cohort, decode)
         except ProtocolError as error:  # a helper's; that of a client is its own end
-            raise RoundError(f"A helper does not keep to the protocol: {error.found}", error.why) from error
+            raise RoundError(
+                f"A helper does not keep to the protocol: {error.found}", error.why
+            ) from error
 
-    def _serve(self, channel: Channel, cohort: Sequence[str], decode: Decoder) -> tuple[Mean | None, list[str]]:
-        spec, at, secret = decode.pipe.specs[-1], decode.at, decode.at.key.child("check").secret
+    def _serve(
+        self, channel: Channel, cohort: Sequence[str], decode: Decoder
+    ) -> tuple[Mean | None, list[str]]:
+        spec = decode.pipe.specs[-1]
+        at = decode.at
+        secret = decode.at.key.child("check").secret
         hello = self._tell(channel, {"key": secret, "cohort": list(cohort)}, bytes)
         opening = self._opening(_promise(secret, hello, list(cohort)), "the server")
         self._tell(channel, opening, bool)
         reports = self._reports(at, opening)
         parts = self._claims(spec, reports.binding)
-        share, agreed = Share(parts, 0, secret), list[str]()
+        share = Share(parts, 0, secret)
+        agreed = list[str]()
         answers = channel.as_completed(dict.fromkeys(cohort, opening))
         authentic = reports.authentic(channel, answers, len(parts))
         while batch := dict(islice(authentic, max(1, min(MOST, BATCH // (8 * spec.size))))):
@@ -288,7 +365,10 @@ class VerifiedSum(Aggregator):
         if n < self.min_clients:
             return None, sorted(share.seen)
         ends = self._tell(channel, {"close": agreed}, dict)
-        totals = [share.totals(self._noise(spec, at.key, share)), *(_totals(end, share) for end in ends)]
+        totals = [
+            share.totals(self._noise(spec, at.key, share)),
+            *(_totals(end, share) for end in ends),
+        ]
         tail = self._tail(spec)
         read = [
             part.read(reply, n, max(tail[name] for name in part.names))
@@ -312,11 +392,17 @@ class VerifiedSum(Aggregator):
         return [answers[name] for name in self.parties]
 
     def _check_batch(
-        self, channel: Channel, share: Share, reports: Reports, batch: dict[str, Any], counted: list[str]
+        self,
+        channel: Channel,
+        share: Share,
+        reports: Reports,
+        batch: dict[str, Any],
+        counted: list[str],
     ) -> list[str]:
         """Who of a batch is in the sum; the helpers count those of the one before."""
         opened = [(who, one["nonce"], one["public"], one["leader"]) for who, one in batch.items()]
-        own, told = share.prepare(opened), dict[str, Any]()
+        own = share.prepare(opened)
+        told = dict[str, Any]()
         for name in self.parties:
             rows = [reports.row(who, one, name) for who, one in batch.items()]
             told[name] = {"reports": rows, "count": counted}
@@ -324,23 +410,39 @@ class VerifiedSum(Aggregator):
         verdicts, why = share.decide(list(batch), reply)
         ends = [share.finish(verdicts), *self._tell(channel, {"verdicts": verdicts}, list)]
         agreed = [who for who in verdicts if all(who in end for end in ends)]
-        why |= {who: "its aggregators used other joint randomness" for who in verdicts if who not in agreed}
+        why |= {
+            who: "its aggregators used other joint randomness"
+            for who in verdicts
+            if who not in agreed
+        }
         for who, reason in why.items():
             channel.exclude(who, f"its report is refused: {reason}")
         return agreed
 
     def _opening(self, reply: Any, who: str) -> dict[str, Any]:
-        """What binds a session's proofs: the hash of the key to check with, the challenges, the hash of the cohort."""
+        """What binds a session's proofs: the hash of the key to check with, the challenges, the
+        hash of the cohort.
+        """
         match reply:
             case {"key": key, "challenges": list(challenges), "cohort": digest, **more} if not more:
-                parts, count = [key, digest, *challenges], len(self.parties)
-                if all_of(parts, bytes) and {len(part) for part in parts} == {SECRET} and len(challenges) == count:
+                parts = [key, digest, *challenges]
+                count = len(self.parties)
+                if (
+                    all_of(parts, bytes)
+                    and {len(part) for part in parts} == {SECRET}
+                    and len(challenges) == count
+                ):
                     return dict(reply)
-        raise unexpected(who, "the hash of a key, a challenge of each helper, and the hash of the cohort")
+        raise unexpected(
+            who, "the hash of a key, a challenge of each helper, and the hash of the cohort"
+        )
 
     def _noise(self, spec: Spec, key: Key, share: Share) -> dict[str, Integers]:
-        """One aggregator's noise on each block of the sum, in steps: other noise for another company."""
-        drawn, company = DiscreteGaussianNoise(self.noise), fingerprint(sorted(share.seen))
+        """One aggregator's noise on each block of the sum, in steps: other noise for another
+        company.
+        """
+        drawn = DiscreteGaussianNoise(self.noise)
+        company = fingerprint(sorted(share.seen))
         key = key.child("noise", company.hex())
         each = zip(spec.blocks, self.plan(spec).noise.parts, strict=False)  # no parts without noise
         return {name: drawn.draw(sigma, size, key.child(name)) for name, (size, _, sigma) in each}
@@ -348,42 +450,77 @@ class VerifiedSum(Aggregator):
     def _tail(self, spec: Spec) -> dict[str, float]:
         """What the noise of all aggregators on a block does not reach, in steps."""
         sigmas = [sigma for *_, sigma in self.plan(spec).noise.parts] or [0.0] * len(spec.blocks)
-        return {name: 40 * self._aggregators * sigma for name, sigma in zip(spec.blocks, sigmas, strict=True)}
+        return {
+            name: 40 * self._aggregators * sigma
+            for name, sigma in zip(spec.blocks, sigmas, strict=True)
+        }
 
     def visibility(self) -> tuple[tuple[str, str, str], ...]:
         """Who sees what, and who must be honest for it."""
         one = "that one of the aggregators (the server, the helpers) keeps its shares to itself"
         more = (
-            "; that the clients are real: each signs its reports, and who is a client is said by whoever holds the "
-            "enrolment key; and that enough honest ones are in the sum, for who knows all other vectors of a sum "
+            "; that the clients are real: each signs its reports, and who is a client is said by "
+            "whoever holds the "
+            "enrolment key; and that enough honest ones are in the sum, for who knows all other "
+            "vectors of a sum "
             "knows the last"
         )
-        noise = f", with the noise of each aggregator (multiplier {self.noise:g})" if self.noise else ""
+        noise = (
+            f", with the noise of each aggregator (multiplier {self.noise:g})" if self.noise else ""
+        )
         return (
             # P10, P11, P120
-            ("server", f"random shares; the sum{noise}; who took part, and whose proof does not hold", one + more),
+            (
+                "server",
+                f"random shares; the sum{noise}; who took part, and whose proof does not hold",
+                one + more,
+            ),
             # P10, P82
-            (", ".join(self.parties), "random shares; the model, and by its change the mean; who took part, and whose "
-             "proof does not hold", one),
+            (
+                ", ".join(self.parties),
+                "random shares; the model, and by its change the mean; who "
+                "took part, and whose "
+                "proof does not hold",
+                one,
+            ),
             # P9, P82
-            ("other clients", "the new model after each round, and by its change the mean of all updates",
-             "they learn of others what the model itself tells; of two clients, each learns the other's update"),
+            (
+                "other clients",
+                "the new model after each round, and by its change the mean of all updates",
+                "they learn of others what the model itself tells; of two clients, each learns the "
+                "other's update",
+            ),
             # P12, P83
-            ("Byzantine clients", "nothing more; each moves the sum by its bounds at most, or is refused by name; "
-             "the mean by the longest update over the least weight, for the two are proven apart",
-             "that all aggregators do their work; a false proof is accepted with negligible probability"),
+            (
+                "Byzantine clients",
+                "nothing more; each moves the sum by its bounds at most, or is "
+                "refused by name; the mean by the longest update over the least weight, for the "
+                "two are proven apart",
+                "that all aggregators do their work; a false proof is accepted with negligible "
+                "probability",
+            ),
             # P11
-            ("all aggregators together", "each client's vector", "none: choose helpers that would not collude"),
-        )  # fmt: skip
+            (
+                "all aggregators together",
+                "each client's vector",
+                "none: choose helpers that would not collude",
+            ),
+        )
 
 
 def _promise(secret: bytes, challenges: Sequence[bytes], cohort: Sequence[str]) -> dict[str, Any]:
-    return {"key": hashlib.sha256(secret).digest(), "challenges": list(challenges), "cohort": fingerprint(list(cohort))}
+    return {
+        "key": hashlib.sha256(secret).digest(),
+        "challenges": list(challenges),
+        "cohort": fingerprint(list(cohort)),
+    }
 
 
 def _totals(end: Any, share: Share) -> list[bytes]:
     match end:
-        case {"totals": list(totals), "seen": list(seen)} if all_of(totals, bytes) and len(totals) == len(share.parts):
+        case {"totals": list(totals), "seen": list(seen)} if all_of(totals, bytes) and len(
+            totals
+        ) == len(share.parts):
             if seen == sorted(share.seen):
                 return totals
     raise RoundError(

@@ -1,7 +1,7 @@
 """Algorithms: what a client computes, and what the server does with the mean of what clients say.
 
-Each says some blocks of the model's length (`blocks`) and some side values (`side`, with their bounds). Masks,
-encryption, proofs, clipping and noise apply to all of them unchanged.
+Each says some blocks of the model's length (`blocks`) and some side values (`side`, with their
+bounds). Masks, encryption, proofs, clipping and noise apply to all of them unchanged.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ class Algorithm(Protocol):
         ...
 
     def side(self) -> Mapping[str, Bound]:
-        """What it says beside them: name → bound, infinite where there is none; scalars, but for `Counts`."""
+        """What it says beside them: name → bound, infinite where there is none; scalars, but for
+        `Counts`.
+        """
         ...
 
     def start(self, x: Vector) -> ServerState:
@@ -59,7 +61,9 @@ class Algorithm(Protocol):
         """One client's round: what it says, and what it remembers itself."""
         ...
 
-    def step(self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context) -> tuple[Vector, ServerState]:
+    def step(
+        self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context
+    ) -> tuple[Vector, ServerState]:
         """The next model from the mean of `at.n` clients out of `at.population`.
 
         Where `at.overwrite`, it may be made in the memory of the mean.
@@ -71,15 +75,18 @@ class Algorithm(Protocol):
 class FedAvg:
     """Say Δ = y − x; step with the mean:  x ← x + Σ (nₖ/n) Δₖ   (McMahan et al. 2017, Alg. 1).
 
-    `server` steps otherwise than by plain addition (FedAvgM, FedAdam, FedYogi, FedAdagrad: Reddi et al. 2021).
-    `pull` = μ > 0 adds μ/2 ‖y − x‖² to every client's loss, which makes it FedProx (Li et al. 2020, Alg. 2).
+    `server` steps otherwise than by plain addition (FedAvgM, FedAdam, FedYogi, FedAdagrad: Reddi et
+    al. 2021). `pull` = μ > 0 adds μ/2 ‖y − x‖² to every client's loss, which makes it FedProx (Li
+    et al. 2020, Alg. 2).
     """
 
     server: Optimizer = field(default_factory=Sgd)
     pull: float = 0.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.server, type) or not (hasattr(self.server, "start") and hasattr(self.server, "step")):
+        if isinstance(self.server, type) or not (
+            hasattr(self.server, "start") and hasattr(self.server, "step")
+        ):
             raise PlanError(
                 f"{type(self).__name__}(server={self.server!r}) cannot step.",
                 "The server steps with an optimizer: a value with `start` and `step`.",
@@ -124,7 +131,9 @@ class FedAvg:
         fit = model.train(broadcast["x"], data, training, Drift(self.pull), at.key)
         return {"delta": fit.x - broadcast["x"], "loss": fit.loss}, client_state
 
-    def step(self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context) -> tuple[Vector, ServerState]:
+    def step(
+        self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context
+    ) -> tuple[Vector, ServerState]:
         """The server optimizer's step along the mean update."""
         x, opt = stepped(self.server, x, mean["delta"], memo["opt"], at.overwrite)
         return x, {**memo, "opt": opt}
@@ -172,14 +181,20 @@ class Scaffold(FedAvg):
         at: Context,
     ) -> tuple[Parts, ClientState]:
         """Train with drift c − cᵢ; renew cᵢ."""
-        x, c = broadcast["x"], broadcast["c"]
+        x = broadcast["x"]
+        c = broadcast["c"]
         ci = client_state.get("c", np.zeros_like(c))
         fit = model.train(x, data, training, Drift(self.pull, shift=c - ci), at.key)
         new = ci - c + (x - fit.x) / (fit.steps * training.learning_rate)
         new[model.trainable :] = 0.0  # what no gradient moves needs no control
-        return {"delta": fit.x - x, "control": new - ci, "loss": fit.loss}, {**client_state, "c": new}
+        return {"delta": fit.x - x, "control": new - ci, "loss": fit.loss}, {
+            **client_state,
+            "c": new,
+        }
 
-    def step(self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context) -> tuple[Vector, ServerState]:
+    def step(
+        self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context
+    ) -> tuple[Vector, ServerState]:
         """Step x, and move c by the share of the clients that took part."""
         x, memo = super().step(x, memo, mean, at)
         share = at.spec.noise.share or at.n / at.population
@@ -192,8 +207,8 @@ class Scaffold(FedAvg):
 class FedNova(FedAvg):
     """Normalised averaging:  x ← x + (Σ pᵢ τᵢ) · Σ pᵢ Δᵢ/τᵢ   (Wang et al. 2020, eq. 6).
 
-    τᵢ = ‖aᵢ‖₁ weighs client i's gradients: the number of steps K for SGD, Σₛ (1 − βˢ)/(1 − β), s = 1 … K, for local
-    momentum β = 0.9 (ibid., §4). `most` bounds τᵢ, which noise and integers need.
+    τᵢ = ‖aᵢ‖₁ weighs client i's gradients: the number of steps K for SGD, Σₛ (1 − βˢ)/(1 − β), s =
+    1 … K, for local momentum β = 0.9 (ibid., §4). `most` bounds τᵢ, which noise and integers need.
     """
 
     most: float = math.inf
@@ -203,7 +218,8 @@ class FedNova(FedAvg):
         if not (number(self.most) and self.most > 1):
             raise PlanError(
                 f"FedNova(most={self.most}) leaves no step.",
-                "It bounds τ, the number of local steps: with one alone there is nothing to normalise.",
+                "It bounds τ, the number of local steps: with one alone there is nothing to "
+                "normalise.",
                 "Write for example FedNova(most=100), or leave it out.",
             )
 
@@ -211,10 +227,13 @@ class FedNova(FedAvg):
         """τᵢ is known for SGD, with and without momentum."""
         if training.optimizer not in ("sgd", "momentum") or training.weight_decay or self.pull:
             raise PlanError(
-                f"FedNova cannot normalise optimizer={training.optimizer!r}, weight_decay={training.weight_decay:g}, "
+                f"FedNova cannot normalise optimizer={training.optimizer!r}, "
+                f"weight_decay={training.weight_decay:g}, "
                 f"pull={self.pull:g}.",
-                "It divides by how much the local optimizer adds up its gradients, known here for SGD and momentum.",
-                "Write Training(optimizer='sgd' or 'momentum', weight_decay=0.0) and no pull, or take FedAvg.",
+                "It divides by how much the local optimizer adds up its gradients, known here for "
+                "SGD and momentum.",
+                "Write Training(optimizer='sgd' or 'momentum', weight_decay=0.0) and no pull, or "
+                "take FedAvg.",
             )
 
     def side(self) -> Mapping[str, Bound]:
@@ -237,14 +256,18 @@ class FedNova(FedAvg):
         delta[: model.trainable] /= tau
         return {"delta": delta, "tau": tau, "loss": fit.loss}, client_state
 
-    def step(self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context) -> tuple[Vector, ServerState]:
+    def step(
+        self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context
+    ) -> tuple[Vector, ServerState]:
         """The mean τ times the mean normalised update."""
         delta = np.multiply(mean["delta"], mean["tau"], out=mean["delta"] if at.overwrite else None)
         return super().step(x, memo, {**mean, "delta": delta}, at)
 
 
 def steps_weight(steps: int, training: Training) -> float:
-    """‖a‖₁ of K local steps: K for SGD, Σₛ (1 − βˢ)/(1 − β) for momentum β   (Wang et al. 2020, §4)."""
+    """‖a‖₁ of K local steps: K for SGD, Σₛ (1 − βˢ)/(1 − β) for momentum β   (Wang et al. 2020,
+    §4).
+    """
     if training.optimizer != "momentum":
         return float(steps)
     beta = MOMENTUM
@@ -258,8 +281,8 @@ class FedDyn(FedAvg):
         yₖ ≈ argmin_y Lₖ(y) − ⟨gₖ, y⟩ + α/2 ‖y − x‖²,      gₖ ← gₖ − α (yₖ − x)
         h  ← h − α (S/N) · mean (yₖ − x),                  x ← x + mean (yₖ − x) − h/α
 
-    S clients of N take part; the client remembers gₖ. With Weigh('one') the mean is the paper's; with
-    Weigh('examples') it minimises Σ (nₖ/n) Lₖ instead of Σ Lₖ/N.
+    S clients of N take part; the client remembers gₖ. With Weigh('one') the mean is the paper's;
+    with Weigh('examples') it minimises Σ (nₖ/n) Lₖ instead of Σ Lₖ/N.
     """
 
     alpha: float = 0.01
@@ -296,9 +319,14 @@ class FedDyn(FedAvg):
         x = broadcast["x"]
         g = client_state.get("g", np.zeros_like(x))
         fit = model.train(x, data, training, Drift(self.alpha, shift=-g), at.key)
-        return {"delta": fit.x - x, "loss": fit.loss}, {**client_state, "g": g - self.alpha * (fit.x - x)}
+        return {"delta": fit.x - x, "loss": fit.loss}, {
+            **client_state,
+            "g": g - self.alpha * (fit.x - x),
+        }
 
-    def step(self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context) -> tuple[Vector, ServerState]:
+    def step(
+        self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context
+    ) -> tuple[Vector, ServerState]:
         """Move h, then x."""
         h = memo["h"] - self.alpha * (at.spec.noise.share or at.n / at.population) * mean["delta"]
         x = np.add(x, mean["delta"], out=mean["delta"] if at.overwrite else None)
@@ -309,7 +337,9 @@ class FedDyn(FedAvg):
 def _plain(name: str, training: Training) -> None:
     if training.optimizer != "sgd" or training.weight_decay:
         raise PlanError(
-            f"{name} cannot use optimizer={training.optimizer!r}, weight_decay={training.weight_decay:g}.",
-            "It reads a client's mean gradient off the distance it moved, (x − y)/(K·η): right for plain SGD alone.",
+            f"{name} cannot use optimizer={training.optimizer!r}, "
+            f"weight_decay={training.weight_decay:g}.",
+            "It reads a client's mean gradient off the distance it moved, (x − y)/(K·η): right for "
+            "plain SGD alone.",
             "Write Training(optimizer='sgd', weight_decay=0.0), or take FedAvg.",
         )

@@ -46,6 +46,9 @@ class Ditto(FedAvg):
     ) -> tuple[Parts, ClientState]:
         """FedAvg's round, then the personal model's, pulled to the x that came down."""
         parts, client_state = super().client(model, broadcast, client_state, data, training, at)
-        x, key = broadcast["x"], at.key.child("personal")
-        fit = model.train(client_state.get("personal", x), data, training, Drift(self.lam, centre=x), key)
+        x = broadcast["x"]
+        key = at.key.child("personal")
+        fit = model.train(
+            client_state.get("personal", x), data, training, Drift(self.lam, centre=x), key
+        )
         return parts, {**client_state, "personal": fit.x}

@@ -18,11 +18,13 @@ from ..transforms import Context
 
 @dataclass(frozen=True)
 class Boosting:
-    """Each client boosts the model on its own data and says the new trees; the server appends them all.
+    """Each client boosts the model on its own data and says the new trees; the server appends them
+    all.
 
         x ← [x, share₁, T₁, share₂, T₂, …],      shareₖ = nₖ/n, or 1/K with Weigh('one')
 
-    K clients are in the round. The model is one that grows, such as `XgboostModel`, and the aggregator is `Ensemble`.
+    K clients are in the round. The model is one that grows, such as `XgboostModel`, and the
+    aggregator is `Ensemble`.
     """
 
     def plan(self, training: Training) -> None:
@@ -58,7 +60,9 @@ class Boosting:
         share, trees = np.split(fit.x[len(broadcast["x"]) :], [1])
         return {"share": share, "trees": trees, "loss": fit.loss}, client_state
 
-    def step(self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context) -> tuple[Vector, ServerState]:
+    def step(
+        self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context
+    ) -> tuple[Vector, ServerState]:
         """Append the shares and trees of all clients, which come as rows."""
         rows = np.concatenate([mean["share"], mean["trees"]], axis=-1)
         return np.concatenate([x, rows.ravel()]), memo

@@ -1,12 +1,15 @@
-"""Analytics: what all clients' data is like together, from one sum over which no party sees another's part.
+"""Analytics: what all clients' data is like together, from one sum over which no party sees
+another's part.
 
     allowed = dict.fromkeys(data, Policy(aggregators=frozenset({"VerifiedSum"})))  # by each owner
-    answers = ask({"age": Mean(0, 120), "sex": TopK(2, ("f", "m"))}, data, most=500, policies=allowed)
+    answers = ask({"age": Mean(0, 120), "sex": TopK(2, ("f", "m"))}, data, most=500,
+    policies=allowed)
 
-A survey is a plan of one round: its questions take the place of model and algorithm. Clients say sums and counts over
-their records, as side values of a vector; so any aggregator can add them up, noise and ledger apply, and every runtime
-will do. With VerifiedSum, the default, Prio3 proves them: that no sum is larger than `most` records can make it, and
-that the counts of a histogram add up to at most that.
+A survey is a plan of one round: its questions take the place of model and algorithm. Clients say
+sums and counts over their records, as side values of a vector; so any aggregator can add them up,
+noise and ledger apply, and every runtime will do. With VerifiedSum, the default, Prio3 proves them:
+that no sum is larger than `most` records can make it, and that the counts of a histogram add up to
+at most that.
 """
 
 from __future__ import annotations
@@ -42,9 +45,19 @@ from ..transforms.scale import Weigh
 from .questions import Count, Histogram, Mean, Quantiles, Question, TopK, Variance, column
 
 __all__ = [
-    "Ask", "Count", "Histogram", "Mean", "Quantiles", "Question", "Survey", "TopK", "Variance", "ask", "none_asked",
+    "Ask",
+    "Count",
+    "Histogram",
+    "Mean",
+    "Quantiles",
+    "Question",
+    "Survey",
+    "TopK",
+    "Variance",
+    "ask",
+    "none_asked",
     "survey",
-]  # fmt: skip
+]
 
 RECORDS = "records"  # the side value that every survey asks for: how many records count
 
@@ -53,8 +66,8 @@ RECORDS = "records"  # the side value that every survey asks for: how many recor
 class Survey(Model):
     """What is asked, in the place of a model: its vector [size] holds the sums of the last round.
 
-    questions: name → question. most: records of one client that count; of more, so many are drawn anew each round.
-    columns: of X, for questions that name none.
+    questions: name → question. most: records of one client that count; of more, so many are drawn
+    anew each round. columns: of X, for questions that name none.
     """
 
     questions: Mapping[str, Question]
@@ -62,7 +75,11 @@ class Survey(Model):
     columns: int = 1
 
     def __post_init__(self) -> None:
-        wrong = [name for name, one in self.questions.items() if not hasattr(one, "answer") or isinstance(one, type)]
+        wrong = [
+            name
+            for name, one in self.questions.items()
+            if not hasattr(one, "answer") or isinstance(one, type)
+        ]
         if wrong or not self.questions:
             raise PlanError(
                 f"The survey asks {', '.join(map(repr, wrong)) or 'nothing'}.",
@@ -71,7 +88,11 @@ class Survey(Model):
             )
         for name, value in (("most", self.most), ("columns", self.columns)):
             if not (number(value, whole=True) and value >= 1):
-                raise PlanError(f"{name}={value!r}", "It counts something, and there is one.", f"Write {name}=100.")
+                raise PlanError(
+                    f"{name}={value!r}",
+                    "It counts something, and there is one.",
+                    f"Write {name}=100.",
+                )
 
     @property
     def side(self) -> dict[str, Bound]:
@@ -84,7 +105,10 @@ class Survey(Model):
     @property
     def sizes(self) -> dict[str, int]:
         """How many numbers each side value has."""
-        return {name: bound.size if isinstance(bound, Counts) else 1 for name, bound in self.side.items()}
+        return {
+            name: bound.size if isinstance(bound, Counts) else 1
+            for name, bound in self.side.items()
+        }
 
     @property
     def size(self) -> int:  # type: ignore[override]
@@ -103,20 +127,27 @@ class Survey(Model):
                 width = 1 if values.ndim == 1 else int(np.prod(values.shape[1:]))
                 if question.side(name, self.most, width) and width != self._width(question):
                     raise DataError(
-                        f"{who} has {width} columns, and the question {name!r} is about {self._width(question)}.",
+                        f"{who} has {width} columns, and the question {name!r} is about "
+                        f"{self._width(question)}.",
                         "A sum adds like to like.",
-                        "Name a column in the question, or give the survey the right number of columns.",
+                        "Name a column in the question, or give the survey the right number of "
+                        "columns.",
                     )
 
     def answers(self, state: State) -> dict[str, Any]:
         """The answers that a state holds; RoundError where its round changed nothing."""
         if state.skipped:
-            raise RoundError("The survey has no answers.", state.skipped, "Ask again, or ask fewer to answer.")
+            raise RoundError(
+                "The survey has no answers.", state.skipped, "Ask again, or ask fewer to answer."
+            )
         ends = np.cumsum([0, *self.sizes.values()]).tolist()
         sums = {name: state.x[ends[i] : ends[i + 1]] for i, name in enumerate(self.sizes)}
         records = float(sums[RECORDS][0])
         each = self.questions.items()
-        return {name: question.answer(name, sums, records, self._width(question)) for name, question in each}
+        return {
+            name: question.answer(name, sums, records, self._width(question))
+            for name, question in each
+        }
 
     def _width(self, question: Question) -> int:
         return self.columns if question.column is None else 1
@@ -159,14 +190,17 @@ class Ask:
         """Sums and counts over the client's records, or over `most` of them."""
         batches = list(local.whole(data))
         total = sum(len(column(batch, None, at.who)) for batch in batches)
-        most, parts = self.survey.most, dict[str, Any]()
+        most = self.survey.most
+        parts = dict[str, Any]()
         chosen = np.sort(at.key.child("records").rng().permutation(total)[:most])
         for name, question in self.survey.questions.items():
             values = np.concatenate([column(batch, question.column, at.who) for batch in batches])
             parts |= question.client(name, values[chosen] if total > most else values)
         return {**parts, RECORDS: len(chosen)}, client_state
 
-    def step(self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context) -> tuple[Vector, ServerState]:
+    def step(
+        self, x: Vector, memo: ServerState, mean: dict[str, Vector], at: Context
+    ) -> tuple[Vector, ServerState]:
         """The sums: n times the mean."""
         n = at.spec.noise.share * at.population or at.n
         return n * np.concatenate([mean[name] for name in self.survey.sizes]), memo
@@ -181,7 +215,8 @@ def survey(
     quorum: int = 2,
     seed: int = 0,
 ) -> Plan:
-    """The plan of a survey, for any runtime: `plan.model.answers(state)` reads the state after its one round.
+    """The plan of a survey, for any runtime: `plan.model.answers(state)` reads the state after its
+    one round.
 
     pipe: noise, where the aggregator adds none; it comes after Weigh('one').
     """
@@ -220,29 +255,42 @@ def ask(
 ) -> dict[str, Any]:
     """The answers to questions about the records of all clients, who are simulated in this process.
 
-    data: client → records. most: records of one client that count. policies: what each owner allows; PolicyError where
-    one is missing, or forbids the survey. more: as `survey` has it.
+    data: client → records. most: records of one client that count. policies: what each owner
+    allows; PolicyError where one is missing, or forbids the survey. more: as `survey` has it.
     """
     if _silent.get():
         raise AppError(
             "ask(…) while an app file is read.",
-            "No site could read such an app: nobody else's data is there, and no owner has read what it asks.",
-            "Write App(first=hansa.survey({…}, most=…), prepare=…), which asks before the first round.",
+            "No site could read such an app: nobody else's data is there, and no owner has read "
+            "what it asks.",
+            "Write App(first=hansa.survey({…}, most=…), prepare=…), which asks before the first "
+            "round.",
         )
     if not data:
-        raise DataError("There is nobody to ask.", "A survey is a sum over clients.", "Give data={'north': (X, y), …}.")
+        raise DataError(
+            "There is nobody to ask.",
+            "A survey is a sum over clients.",
+            "Give data={'north': (X, y), …}.",
+        )
     allowed = policies or {}
     if missing := [str(who) for who in data if not isinstance(allowed.get(who), Policy)]:
         raise PolicyError(
-            f"No owner's policy allows to ask {', '.join(missing[:3])}{' and others' * (len(missing) > 3)}.",
-            "A survey makes clients say something beside the app's plan, and each owner decides on that too.",
-            "Write ask(…, policies={'north': Policy(…), …}), or policies=dict.fromkeys(data, Policy()) to allow all.",
+            "No owner's policy allows to ask "
+            f"{', '.join(missing[:3])}{' and others' * (len(missing) > 3)}.",
+            "A survey makes clients say something beside the app's plan, and each owner decides on "
+            "that too.",
+            "Write ask(…, policies={'north': Policy(…), …}), or policies=dict.fromkeys(data, "
+            "Policy()) to allow all.",
         )
-    first = np.shape(column(next(iter(local.whole(next(iter(data.values()))))), None, "the first client"))
+    first = np.shape(
+        column(next(iter(local.whole(next(iter(data.values()))))), None, "the first client")
+    )
     plan = survey(questions, most, **{"columns": math.prod(first[1:]), **more})
     for who in data:
         allowed[who].check(plan, str(who))
-    (state,) = synchronous(plan, InProcess([Client(who, plan, records, allowed[who]) for who, records in data.items()]))
+    (state,) = synchronous(
+        plan, InProcess([Client(who, plan, records, allowed[who]) for who, records in data.items()])
+    )
     asked = plan.model
     assert isinstance(asked, Survey)
     return asked.answers(state)

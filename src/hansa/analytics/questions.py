@@ -1,4 +1,6 @@
-"""Questions of a survey: what each asks of a column of records, in sums and counts, and its answer from their sums."""
+"""Questions of a survey: what each asks of a column of records, in sums and counts, and its answer
+from their sums.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ class Count:
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean of values, each cut to low … high:  c + Σ (v − c) / n,  c the middle; of each column alone."""
+    """The mean of values, each cut to low … high:  c + Σ (v − c) / n,  c the middle; of each column
+    alone.
+    """
 
     low: float
     high: float
@@ -85,17 +89,23 @@ class Mean:
 
 @dataclass(frozen=True)
 class Variance(Mean):
-    """The variance of values, each cut to low … high:  Σ (v − c)² / n − (Σ (v − c) / n)²; of each column alone."""
+    """The variance of values, each cut to low … high:  Σ (v − c)² / n − (Σ (v − c) / n)²; of each
+    column alone.
+    """
 
     def side(self, name: str, most: int, width: int) -> dict[str, Bound]:
         """A sum, and one of squares, for each column."""
         square = Interval(0.0, most * self._half**2)
-        return super().side(name, most, width) | {f"{name}.square.{i}": square for i in range(width)}
+        return super().side(name, most, width) | {
+            f"{name}.square.{i}": square for i in range(width)
+        }
 
     def client(self, name: str, values: Vector) -> Parts:
         """Σ (v − c) and Σ (v − c)²."""
         squares = (self._centred(values) ** 2).sum(axis=0)
-        return super().client(name, values) | {f"{name}.square.{i}": total for i, total in enumerate(squares)}
+        return super().client(name, values) | {
+            f"{name}.square.{i}": total for i, total in enumerate(squares)
+        }
 
     def answer(self, name: str, sums: Mapping[str, Vector], records: float, width: int) -> Any:
         """One variance, or one for each column; never below 0, whatever noise there is."""
@@ -106,13 +116,19 @@ class Variance(Mean):
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many values lie between each two neighbours of `edges`; those beyond the ends count at the ends."""
+    """How many values lie between each two neighbours of `edges`; those beyond the ends count at
+    the ends.
+    """
 
     edges: tuple[float, ...]
     column: Column = None
 
     def __post_init__(self) -> None:
-        if len(self.edges) < 2 or not all(map(number, self.edges)) or (np.diff(self.edges) <= 0).any():
+        if (
+            len(self.edges) < 2
+            or not all(map(number, self.edges))
+            or (np.diff(self.edges) <= 0).any()
+        ):
             raise PlanError(
                 f"Histogram(edges={self.edges!r}) has no buckets.",
                 "Each bucket lies between two edges, which rise.",
@@ -141,7 +157,9 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Quantiles:
-    """The values that shares `at` of all values lie below, from a histogram of `bins` equal buckets, to within one."""
+    """The values that shares `at` of all values lie below, from a histogram of `bins` equal
+    buckets, to within one.
+    """
 
     low: float
     high: float
@@ -152,13 +170,19 @@ class Quantiles:
     def __post_init__(self) -> None:
         _check_range(self, self.low, self.high)
         if not self.at or not all(number(q) and 0 <= q <= 1 for q in self.at):
-            raise PlanError(f"{self!r}: quantiles lie in 0 … 1.", "They are shares of all values.", "Write at=(0.5,).")
+            raise PlanError(
+                f"{self!r}: quantiles lie in 0 … 1.",
+                "They are shares of all values.",
+                "Write at=(0.5,).",
+            )
         if not (number(self.bins, whole=True) and self.bins >= 1):
             raise PlanError(f"{self!r} has no buckets.", "`bins` counts them.", "Write bins=256.")
 
     @property
     def _histogram(self) -> Histogram:
-        return Histogram(tuple(np.linspace(self.low, self.high, self.bins + 1).tolist()), self.column)
+        return Histogram(
+            tuple(np.linspace(self.low, self.high, self.bins + 1).tolist()), self.column
+        )
 
     def side(self, name: str, most: int, width: int) -> dict[str, Bound]:
         """The counts of all buckets."""
@@ -176,17 +200,22 @@ class Quantiles:
 
 @dataclass(frozen=True)
 class TopK:
-    """The k values `among` these that are met most often, with their counts, the most frequent first."""
+    """The k values `among` these that are met most often, with their counts, the most frequent
+    first.
+    """
 
     k: int
     among: tuple[Any, ...]
     column: Column = None
 
     def __post_init__(self) -> None:
-        if len(set(self.among)) < len(self.among) or not (number(self.k, True) and 1 <= self.k <= len(self.among)):
+        if len(set(self.among)) < len(self.among) or not (
+            number(self.k, True) and 1 <= self.k <= len(self.among)
+        ):
             raise PlanError(
                 f"TopK({self.k!r}) among {len(self.among)} values.",
-                "The values are given, each once, for what nobody has named nobody can count in secret.",
+                "The values are given, each once, for what nobody has named nobody can count in "
+                "secret.",
                 "Write for example TopK(3, among=('a', 'b', 'c', 'd')).",
             )
 
@@ -199,7 +228,9 @@ class TopK:
         listed = values.reshape(-1).tolist()
         return {f"{name}.counts": np.array([listed.count(value) for value in self.among])}
 
-    def answer(self, name: str, sums: Mapping[str, Vector], records: float, width: int) -> list[tuple[Any, float]]:
+    def answer(
+        self, name: str, sums: Mapping[str, Vector], records: float, width: int
+    ) -> list[tuple[Any, float]]:
         """[(value, count), …]."""
         counts = sums[f"{name}.counts"]
         order = np.argsort(-counts, kind="stable")[: self.k]
@@ -214,11 +245,17 @@ def column(batch: Any, name: Column, who: str) -> Vector:
     if isinstance(name, str) and name in parts:
         return np.asarray(parts[name])
     x = np.asarray(next(iter(parts.values())))
-    if not isinstance(name, str) and number(name, whole=True) and x.ndim == 2 and 0 <= name < x.shape[1]:
+    if (
+        not isinstance(name, str)
+        and number(name, whole=True)
+        and x.ndim == 2
+        and 0 <= name < x.shape[1]
+    ):
         return np.asarray(x[:, int(name)])
     raise DataError(
         f"{who} has no column {name!r}.",
-        f"There is {', '.join(map(repr, parts))}" + (f", and columns 0 to {x.shape[1] - 1}." if x.ndim == 2 else "."),
+        f"There is {', '.join(map(repr, parts))}"
+        + (f", and columns 0 to {x.shape[1] - 1}." if x.ndim == 2 else "."),
         "Name one of these in the question.",
     )
 

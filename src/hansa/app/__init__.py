@@ -34,7 +34,16 @@ from ..rand import Key
 from ..runtimes.inprocess import InProcess, Network
 from ..spec import Vector
 from ..state import State
-from .checks import check_budget, check_names, check_survey, names_of, policies_of, refuse, strange, unasked
+from .checks import (
+    check_budget,
+    check_names,
+    check_survey,
+    names_of,
+    policies_of,
+    refuse,
+    strange,
+    unasked,
+)
 from .compare import Row, pooled, trained_alone
 from .epsilon import hides_examples, of_examples, said, unknown_past
 from .first import PlanOf, answers_of, check_first, explained, held, keep, plan_of, secret_of
@@ -44,7 +53,8 @@ if TYPE_CHECKING:
     from ..store import Run
 
 
-MODULE = "hansa-app:"  # what the modules of loaded app files are called, with the file's name after it
+# what the modules of loaded app files are called, with the file's name after it
+MODULE = "hansa-app:"
 LOOKED_AT = 100  # clients of a population whose data is checked
 
 Loop = Callable[[Plan, Runtime, State | None, Key | None], Iterator[State]]
@@ -94,23 +104,52 @@ class App:
 
     def __post_init__(self) -> None:
         check_first(self.plan, self.first, self.prepare)
-        data, named = self.data, isinstance(self.data, Mapping)
+        data = self.data
+        named = isinstance(self.data, Mapping)
         wrong = [
-            (not named, f"App(data=…) with a {type(data).__name__}",
-             "`data` takes each client's data by the client's name", "data={'north': (X, y), 'south': (X, y)}"),
-            (not isinstance(self.budget, Budget | None), f"App(budget={self.budget!r})",
-             "a budget is ε at δ", "budget=Budget(epsilon=4.0, delta=1e-6)"),
-            (not number(self.workers, whole=True) or self.workers < 0, f"App(workers={self.workers!r})",
-             "it counts processes", "workers=0"),
-            (not isinstance(self.secret, Key | None), f"App(secret=…) of type {type(self.secret).__name__}",
-             "what hides grows from a Key", "secret=Key.of(7), or leave it out"),
-            (bool(self.workers and self.network), f"App(workers={self.workers}, network=…)",
-             "only clients in one process live on a simulated clock", "one of the two"),
-            (isinstance(data, Population) and self.policies != {}, "App(policies=…) with a Population",
-             "its clients have one policy, which it holds", "Population(…, allow=Policy(…))"),
-            (isinstance(data, Population) and data.named, "App(data=Population(…, secret=Key.of(…)))",
-             "a simulation names one secret, from which all that hides grows", "App(…, secret=Key.of(7))"),
-        ]  # fmt: skip
+            (
+                not named,
+                f"App(data=…) with a {type(data).__name__}",
+                "`data` takes each client's data by the client's name",
+                "data={'north': (X, y), 'south': (X, y)}",
+            ),
+            (
+                not isinstance(self.budget, Budget | None),
+                f"App(budget={self.budget!r})",
+                "a budget is ε at δ",
+                "budget=Budget(epsilon=4.0, delta=1e-6)",
+            ),
+            (
+                not number(self.workers, whole=True) or self.workers < 0,
+                f"App(workers={self.workers!r})",
+                "it counts processes",
+                "workers=0",
+            ),
+            (
+                not isinstance(self.secret, Key | None),
+                f"App(secret=…) of type {type(self.secret).__name__}",
+                "what hides grows from a Key",
+                "secret=Key.of(7), or leave it out",
+            ),
+            (
+                bool(self.workers and self.network),
+                f"App(workers={self.workers}, network=…)",
+                "only clients in one process live on a simulated clock",
+                "one of the two",
+            ),
+            (
+                isinstance(data, Population) and self.policies != {},
+                "App(policies=…) with a Population",
+                "its clients have one policy, which it holds",
+                "Population(…, allow=Policy(…))",
+            ),
+            (
+                isinstance(data, Population) and data.named,
+                "App(data=Population(…, secret=Key.of(…)))",
+                "a simulation names one secret, from which all that hides grows",
+                "App(…, secret=Key.of(7))",
+            ),
+        ]
         refuse(wrong)
         _ = self.tests
         if self.population is not None:
@@ -138,7 +177,9 @@ class App:
 
     @property
     def known_plan(self) -> Plan:
-        """The plan; AppError where it hangs on what the survey finds, and that has not been asked."""
+        """The plan; AppError where it hangs on what the survey finds, and that has not been
+        asked.
+        """
         if isinstance(self.plan, Plan):
             return self.plan
         raise unasked("The plan of this app is")
@@ -195,7 +236,9 @@ class App:
         assert self.first is not None
         branch = secret.child("survey") if secret else self.secret
         more: dict[str, Any] = {"loop": synchronous, "secret": branch}
-        return replace(self, plan=self.first, first=None, prepare=None, test=None, budget=None, **more)
+        return replace(
+            self, plan=self.first, first=None, prepare=None, test=None, budget=None, **more
+        )
 
     def _after(self, state: State) -> Self:
         """This app, whose survey ended with this state."""
@@ -214,7 +257,9 @@ class App:
             )
         if self.prepare is None:
             return {str(who): data for who, data in self.data.items()}
-        return {str(who): prepared(data, self.prepare, self.found) for who, data in self.data.items()}
+        return {
+            str(who): prepared(data, self.prepare, self.found) for who, data in self.data.items()
+        }
 
     @cached_property
     def tests(self) -> TestSets:
@@ -226,12 +271,15 @@ class App:
         return replace(raw, sets=made)
 
     def clients(self, secret: Key | None = None) -> list[Client]:
-        """One client for each owner of data; what they hide grows from `secret`, each on a branch of its own."""
+        """One client for each owner of data; what they hide grows from `secret`, each on a branch
+        of its own.
+        """
         secret = secret or self.secret or Key.fresh()
         more: dict[str, Any] = {"before": self.first, "secret": secret}
         allowed = policies_of(self.policies, self.sources)
         return [
-            Client(who, self.known_plan, data, allowed.get(who, Policy()), **more) for who, data in self.sources.items()
+            Client(who, self.known_plan, data, allowed.get(who, Policy()), **more)
+            for who, data in self.sources.items()
         ]
 
     def parties(self, secret: Key) -> list[Client] | Population:
@@ -241,7 +289,9 @@ class App:
         data = self.data.data
         if self.prepare is not None:
             data = partial(prepared_one, data, self.prepare, self.found)
-        return Population(self.known_plan, len(self.data), data, self.data.allow, secret, self.first)
+        return Population(
+            self.known_plan, len(self.data), data, self.data.allow, secret, self.first
+        )
 
     def runtime(self, secret: Key, book: Book | None = None) -> Any:
         """Where the clients live: in this process, or in `workers` others."""
@@ -252,7 +302,8 @@ class App:
         from ..runtimes.processes import Processes
 
         for name, module in list(sys.modules.items()):
-            if name.startswith(MODULE):  # a worker cannot import it, so its classes travel with the clients
+            # a worker cannot import it, so its classes travel with the clients
+            if name.startswith(MODULE):
                 cloudpickle.register_pickle_by_value(module)
         return Processes(self.parties(secret), self.workers, secret, book)
 
@@ -285,15 +336,19 @@ class App:
                 state = state or run.state()
                 there = names_of(self.data)
                 if state and (
-                    gone := sorted(who for who in {*state.participants, *state.excluded} if who not in there)
+                    gone := sorted(
+                        who for who in {*state.participants, *state.excluded} if who not in there
+                    )
                 ):
                     raise AppError(
-                        f"The run {run.id} asked {', '.join(gone)} in its last round, and this app has no such client.",
+                        f"The run {run.id} asked {', '.join(gone)} in its last round, and this app "
+                        "has no such client.",
                         "It would go on as another federation, under the name of the first.",
                         "Resume it with the app file that it began with, or start a new run.",
                     )
                 runtime.memory.load(run.memory())
-            past, clients = run.history() if run is not None else [], len(self.data)
+            past = run.history() if run is not None else []
+            clients = len(self.data)
             before = said(self.first, self.answer, clients)
             ledger = before.merge(spent_privacy(self.plan, past, clients))
             if why := strange(self.loop):
@@ -308,7 +363,11 @@ class App:
                 ledger = add_round(ledger, self.plan, new, clients)
                 asked.update({*new.participants, *new.excluded})
                 given = told(ledger.guarantee(self.delta))
-                given |= {} if unknown or strange(self.loop) else of_examples(self.plan, self._sizes, asked)
+                given |= (
+                    {}
+                    if unknown or strange(self.loop)
+                    else of_examples(self.plan, self._sizes, asked)
+                )
                 new = replace(new, metrics={**new.metrics, **given})
                 scores = self.score(new.x)
                 if run is not None:
@@ -321,7 +380,11 @@ class App:
         """How many examples each client has, where ε of single ones is told: not beside a survey,
         or of a population.
         """
-        if self.first is not None or isinstance(self.data, Population) or not hides_examples(self.known_plan):
+        if (
+            self.first is not None
+            or isinstance(self.data, Population)
+            or not hides_examples(self.known_plan)
+        ):
             return {}
         return {who: local.count(local.loaded(data)) for who, data in self.sources.items()}
 
@@ -342,12 +405,16 @@ class App:
                 "The comparison scores every model on examples that none of them has seen.",
                 "Give App(test=…), or run with --no-compare.",
             )
-        parts, outside = {client.who: client.parts for client in app.clients()}, plan.hides
+        parts = {client.who: client.parts for client in app.clients()}
+        outside = plan.hides
         for who, (train, _, examples) in parts.items():
             yield Row(f"{who} alone", examples, app.score(trained_alone(plan, who, train)), outside)
-        total, whole = sum(examples for _, _, examples in parts.values()), pooled([part[0] for part in parts.values()])
+        total = sum(examples for _, _, examples in parts.values())
+        whole = pooled([part[0] for part in parts.values()])
         yield Row("federated", total, app.score(state.x), outside)
-        yield Row("all data pooled", total, app.score(trained_alone(plan, "pooled", whole)), outside)
+        yield Row(
+            "all data pooled", total, app.score(trained_alone(plan, "pooled", whole)), outside
+        )
 
     def problems(self) -> Iterator[HansaError]:
         """What keeps each client from taking part, if anything does; and what is wrong with the
@@ -365,7 +432,8 @@ class App:
                 client.check()
             except HansaError as error:
                 yield error
-            except Exception as error:  # whatever the code stumbles over that reads this client's data
+            # whatever the code stumbles over that reads this client's data
+            except Exception as error:
                 at = traceback.extract_tb(error.__traceback__)[-1]
                 yield DataError(
                     f"{client.who}: {type(error).__name__}: {message(error)}",
@@ -396,7 +464,9 @@ def looked_at(clients: int) -> int:
     return min(clients, LOOKED_AT)
 
 
-def prepared_one(data: Callable[[int], Any], prepare: Callable[[Any, Any], Any], found: Any, i: int) -> Any:
+def prepared_one(
+    data: Callable[[int], Any], prepare: Callable[[Any, Any], Any], found: Any, i: int
+) -> Any:
     """What one client of a population trains on."""
     return prepare(local.loaded(data(i)), found)
 

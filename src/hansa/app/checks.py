@@ -21,7 +21,11 @@ def refuse(wrong: Iterable[Wrong]) -> None:
     """AppError for the first that is."""
     for bad, found, why, instead in wrong:
         if bad:
-            raise AppError(f"{found} cannot run.", f"{why[0].upper()}{why[1:]}.", f"Write for example {instead}.")
+            raise AppError(
+                f"{found} cannot run.",
+                f"{why[0].upper()}{why[1:]}.",
+                f"Write for example {instead}.",
+            )
 
 
 def names_of(data: Mapping[str, Any]) -> Collection[str]:
@@ -38,21 +42,52 @@ def check_names(
     odd = [name for name in names if not name.strip() or not name.isprintable()]
     strangers = [] if isinstance(policies, Policy) else [who for who in policies if who not in data]
     fixed = isinstance(plan, Plan)
-    refuse([
-        (not many, "App(data={})", "a federation is a sum over clients", "data={'north': (X, y), …}"),
-        (len(set(names)) < len(names), "App(data=…) with two clients of one name",
-         "clients are told apart by their names as text", "data={'1': (X, y), '2': (X, y)}"),
-        (bool(odd), f"App(data=…) with a client called {odd[:1]}",
-         "a name is one line of text that can be shown", "data={'north': (X, y), …}"),
-        (fixed and many < plan.sample.quorum, f"App(data=…) with {many} clients",
-         "every round of its plan needs more: its quorum", f"sample=Everyone(quorum={many})"),
-        (fixed and many < plan.sample.most, f"App(data=…) with {many} clients",
-         "its plan samples more in every round", f"a sample of size {many}"),
-        (first is not None and many < first.sample.quorum, f"App(data=…) with {many} clients",
-         "its survey needs the answers of more: its quorum", f"first=survey(…, quorum={many})"),
-        (bool(strangers), f"A policy for {', '.join(map(str, strangers))}", "no client has that name",
-         f"names among {', '.join(names)}"),
-    ])  # fmt: skip
+    refuse(
+        [
+            (
+                not many,
+                "App(data={})",
+                "a federation is a sum over clients",
+                "data={'north': (X, y), …}",
+            ),
+            (
+                len(set(names)) < len(names),
+                "App(data=…) with two clients of one name",
+                "clients are told apart by their names as text",
+                "data={'1': (X, y), '2': (X, y)}",
+            ),
+            (
+                bool(odd),
+                f"App(data=…) with a client called {odd[:1]}",
+                "a name is one line of text that can be shown",
+                "data={'north': (X, y), …}",
+            ),
+            (
+                fixed and many < plan.sample.quorum,
+                f"App(data=…) with {many} clients",
+                "every round of its plan needs more: its quorum",
+                f"sample=Everyone(quorum={many})",
+            ),
+            (
+                fixed and many < plan.sample.most,
+                f"App(data=…) with {many} clients",
+                "its plan samples more in every round",
+                f"a sample of size {many}",
+            ),
+            (
+                first is not None and many < first.sample.quorum,
+                f"App(data=…) with {many} clients",
+                "its survey needs the answers of more: its quorum",
+                f"first=survey(…, quorum={many})",
+            ),
+            (
+                bool(strangers),
+                f"A policy for {', '.join(map(str, strangers))}",
+                "no client has that name",
+                f"names among {', '.join(names)}",
+            ),
+        ]
+    )
 
 
 def policies_of(policies: Mapping[str, Policy] | Policy, names: Iterable[str]) -> dict[str, Policy]:
@@ -62,7 +97,9 @@ def policies_of(policies: Mapping[str, Policy] | Policy, names: Iterable[str]) -
     return {str(who): policy for who, policy in policies.items()}
 
 
-def check_survey(first: Plan, data: Mapping[str, Any], policies: Mapping[str, Policy] | Policy) -> None:
+def check_survey(
+    first: Plan, data: Mapping[str, Any], policies: Mapping[str, Policy] | Policy
+) -> None:
     """PolicyError where one owner forbids the survey: then nobody is asked."""
     given = data.allow if isinstance(data, Population) else policies
     for who, policy in policies_of(given, ["Each client"]).items():

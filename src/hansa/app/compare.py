@@ -1,4 +1,6 @@
-"""The comparison: each client alone, and all data pooled, by the code that trains the federation."""
+"""The comparison: each client alone, and all data pooled, by the code that trains the
+federation.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ from ..spec import Vector
 from ..transforms.scale import Weigh
 
 OUTSIDE = (
-    "Outside ε: these numbers are computed from each client's own examples, without the noise of the sums, and ε does "
+    "Outside ε: these numbers are computed from each client's own examples, without the noise of "
+    "the sums, and ε does "
     "not count them. Keep them where the examples are."
 )
 
@@ -34,7 +37,8 @@ class Row:
     name: str
     examples: int
     scores: Mapping[str, float]
-    outside: bool = False  # do noise or a budget hide the examples? ε does not count what is told of them here
+    # do noise or a budget hide the examples? ε does not count what is told of them here
+    outside: bool = False
 
 
 def trained_alone(plan: Plan, who: str, data: Any) -> Vector:
@@ -60,7 +64,9 @@ def pooled(parts: Sequence[Any]) -> Any:
     kinds = {tuple(batch) if isinstance(batch, dict) else len(batch) for batch in batches}
     if len(kinds) != 1:
         raise DataError(
-            "The clients' data has several forms.", "Only like data can be pooled.", "Run with --no-compare."
+            "The clients' data has several forms.",
+            "Only like data can be pooled.",
+            "Run with --no-compare.",
         )
     if isinstance(batches[0], dict):
         return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}

@@ -26,27 +26,42 @@ def said(first: Plan | None, state: State | None, clients: int | None) -> Ledger
     return spent_privacy(first, [state], clients)
 
 
-def unknown_past(past: Sequence[Round], state: State | None, ledger: Ledger, budget: Budget | None) -> str:
-    """Why the rounds before are not what the ledger says, if so; AppError where a budget rests on it."""
-    why = "the rounds before the first are not known" if state is not None and state.round > len(past) else ""
+def unknown_past(
+    past: Sequence[Round], state: State | None, ledger: Ledger, budget: Budget | None
+) -> str:
+    """Why the rounds before are not what the ledger says, if so; AppError where a budget rests on
+    it.
+    """
+    why = (
+        "the rounds before the first are not known"
+        if state is not None and state.round > len(past)
+        else ""
+    )
     if past and understates(ledger, past[-1].metrics):
-        why = "the rounds before were told to have given away more: they had another plan, or other clients"
+        why = (
+            "the rounds before were told to have given away more: they had another plan, or other "
+            "clients"
+        )
     if why and budget:
         raise AppError(
             f"A budget of ε = {budget.epsilon:g} cannot be kept in the rounds that are left.",
             f"{why[0].upper()}{why[1:]}.",
-            "Resume the run that holds them with the app that it began with, or leave the budget out.",
+            "Resume the run that holds them with the app that it began with, or leave the budget "
+            "out.",
         )
     return why
 
 
 def hides_examples(plan: Plan) -> bool:
-    """Are single examples hidden, and may it be told how many a client has? Noise that hides clients hides that too."""
+    """Are single examples hidden, and may it be told how many a client has? Noise that hides
+    clients hides that too.
+    """
     return bool(plan.training.private) and not plan.sum_spec.noise.multiplier
 
 
 def of_examples(plan: Plan, sizes: Mapping[str, int], asked: Mapping[str, int]) -> dict[str, float]:
-    """ε of the example that has been told most of, of clients with so many; it tells how many examples a client has.
+    """ε of the example that has been told most of, of clients with so many; it tells how many
+    examples a client has.
 
     asked: how often each client was.
     """
@@ -55,4 +70,8 @@ def of_examples(plan: Plan, sizes: Mapping[str, int], asked: Mapping[str, int]) 
     delta = default_delta(max(sizes.values()))
     clients = {(sizes[who], times) for who, times in asked.items()}
     found = [privacy.examples(plan, n, times).guarantee(delta) for n, times in clients]
-    return told(max(found, key=lambda one: math.inf if one.epsilon is None else one.epsilon)) if found else {}
+    return (
+        told(max(found, key=lambda one: math.inf if one.epsilon is None else one.epsilon))
+        if found
+        else {}
+    )

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 OPEN = Section(
     "What cannot be known yet",
     # P144
-    "The plan of the rounds hangs on what a survey finds that is asked before them. What follows is that survey: all "
-    "that is asked until it has its answers. Then each client holds the plan against its owner's policy again, survey "
-    "and rounds together, before it trains; one that refuses has said what the survey asks, and no more. To read the "
+    "The plan of the rounds hangs on what a survey finds that is asked before them. What follows "
+    "is that survey: all "
+    "that is asked until it has its answers. Then each client holds the plan against its owner's "
+    "policy again, survey "
+    "and rounds together, before it trains; one that refuses has said what the survey asks, and no "
+    "more. To read the "
     "plan as well, let the survey be asked where the data is simulated: hansa explain --ask.",
 )
 
@@ -131,8 +134,10 @@ def section(first: Plan, population: int | None, delta: float) -> Section:
     ]
     text = (
         # P78
-        "Before the first round each client is asked this survey, once in a run. Its answers are told to everybody, "
-        "and may be in how data is prepared and in the plan. What it gives away adds to what the rounds do. Where a "
+        "Before the first round each client is asked this survey, once in a run. Its answers are "
+        "told to everybody, "
+        "and may be in how data is prepared and in the plan. What it gives away adds to what the "
+        "rounds do. Where a "
         "plan has a model, a survey has its answers."
     )
     return Section(BEFORE, text, ("", "is, or sees", "what this rests on"), tuple(rows))

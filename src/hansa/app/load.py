@@ -12,7 +12,7 @@ from ..analytics import none_asked
 from ..errors import AppError, HansaError
 from . import MODULE, App, message
 
-# ── app files ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── app files ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def load(path: str | Path) -> App:
@@ -20,13 +20,19 @@ def load(path: str | Path) -> App:
     path = Path(path)
     if not path.is_file():
         raise AppError(
-            f"There is no file {path}.", "An app is a Python file.", "Name one; `hansa new hospitals DIR` makes one."
+            f"There is no file {path}.",
+            "An app is a Python file.",
+            "Name one; `hansa new hospitals DIR` makes one.",
         )
     with none_asked():
         module = _module(path)
     app = getattr(module, "app", None)
     if not isinstance(app, App):
-        found = "defines no `app`" if not hasattr(module, "app") else f"defines an `app` of type {type(app).__name__}"
+        found = (
+            "defines no `app`"
+            if not hasattr(module, "app")
+            else f"defines an `app` of type {type(app).__name__}"
+        )
         raise AppError(
             f"{path} {found}.",
             "A command takes the plan and the data from the App that the file calls `app`.",
@@ -42,7 +48,9 @@ def _module(path: Path) -> ModuleType:
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise AppError(
-            f"{path.name} is no Python file.", "An app is a Python file, and its name ends in .py.", "Rename it."
+            f"{path.name} is no Python file.",
+            "An app is a Python file, and its name ends in .py.",
+            "Rename it.",
         )
     module = sys.modules[name] = module_from_spec(spec)
     if str(path.parent) not in sys.path:
@@ -50,7 +58,9 @@ def _module(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except HansaError as error:
-        raise type(error)(f"{_where(path, error)}: {error.found}", error.why, error.instead) from error
+        raise type(error)(
+            f"{_where(path, error)}: {error.found}", error.why, error.instead
+        ) from error
     except (Exception, SystemExit) as error:
         raise AppError(
             f"{_where(path, error)}: {type(error).__name__}: {message(error)}",
@@ -61,8 +71,14 @@ def _module(path: Path) -> ModuleType:
 
 
 def _where(path: Path, error: BaseException) -> str:
-    """File and line: the innermost line of the app file itself, as the frames below it are hansa's or a library's."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    """File and line: the innermost line of the app file itself, as the frames below it are hansa's
+    or a library's.
+    """
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == str(path)
+    ]
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"
     return f"{path}, line {lines[-1]}" if lines else str(path)

@@ -49,7 +49,9 @@ class TestSets:
             ) from error
 
     def problems(self, model: Model | None) -> Iterator[HansaError]:
-        """What keeps a model from being scored on each of them; without a model, from being read."""
+        """What keeps a model from being scored on each of them; without a model, from being
+        read.
+        """
         for name in self.sets:
             try:
                 found = self.of(name)
@@ -69,7 +71,12 @@ class TestSets:
         scored = {name: model.score(x, self.of(name)) for name in self.sets}
         sizes = {name: local.count(self.of(name)) for name in self.sets}
         first = next(iter(next(iter(scored.values()))))
-        worst = max(scored, key=lambda name: scored[name]["loss"] if "loss" in scored[name] else -scored[name][first])
+        worst = max(
+            scored,
+            key=lambda name: (
+                scored[name]["loss"] if "loss" in scored[name] else -scored[name][first]
+            ),
+        )
         every = list(scored.values())
         total = sum(sizes.values())
         return [
@@ -125,6 +132,8 @@ def _column(value: Any) -> bool:
 def _refuse(columns: Sequence[str], sets: Sequence[str]) -> None:
     raise AppError(
         f"App(test={{…}}) holds arrays as {', '.join(columns)}, and examples as {', '.join(sets)}.",
-        "It is one set, a dict of arrays with the targets as 'y', or the examples of each name, and not both.",
-        "Write test={'x': X, 'y': y} for one set, or test={'north': (X, y), 'south': (X, y)} for several.",
+        "It is one set, a dict of arrays with the targets as 'y', or the examples of each name, "
+        "and not both.",
+        "Write test={'x': X, 'y': y} for one set, or test={'north': (X, y), 'south': (X, y)} for "
+        "several.",
     )

@@ -19,15 +19,21 @@ def create_from_template(template: str, folder: Path) -> list[Path]:
             f"Write hansa new {there[0]} {folder}.",
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise AppError(f"{folder} is there already.", "Nothing is overwritten.", "Name a new folder.")
+        raise AppError(
+            f"{folder} is there already.", "Nothing is overwritten.", "Name a new folder."
+        )
     made = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path in sorted((TEMPLATES / template).iterdir(), key=lambda path: ".py" not in path.suffixes):
+        for path in sorted(
+            (TEMPLATES / template).iterdir(), key=lambda path: ".py" not in path.suffixes
+        ):
             made.append(folder / path.name.removesuffix(".template"))
             made[-1].write_bytes(path.read_bytes())
     except OSError as error:
         raise AppError(
-            f"{error.filename} cannot be written.", f"{error.strerror}.", "Name a folder where you may write."
+            f"{error.filename} cannot be written.",
+            f"{error.strerror}.",
+            "Name a folder where you may write.",
         ) from None
     return made

@@ -1,4 +1,6 @@
-"""What guesses prove: a lower bound on ε from how many of them were right, and the curve of a score."""
+"""What guesses prove: a lower bound on ε from how many of them were right, and the curve of a
+score.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,17 @@ from ..errors import AppError
 from ..spec import Vector
 
 CONFIDENCE = 0.95
-SHARES = (0.05, 0.1, 0.2, 0.4)  # of the canaries, how many are guessed at; the others are abstained from
+# of the canaries, how many are guessed at; the others are abstained from
+SHARES = (0.05, 0.1, 0.2, 0.4)
 CLOSE = 1e-4  # how closely ε is found
 
 
 def p_value(m: int, r: int, v: int, epsilon: float, delta: float) -> float:
-    """The chance that an (ε, δ)-private mechanism lets v of r guesses or more be right, of m fair coins:
+    """The chance that an (ε, δ)-private mechanism lets v of r guesses or more be right, of m fair
+    coins:
 
-        f(v) + 2mδ · max_{1≤i≤v} (f(v − i) − f(v)) / i,    f(k) = Pr[Binomial(r, e^ε / (1 + e^ε)) ≥ k]
+        f(v) + 2mδ · max_{1≤i≤v} (f(v − i) − f(v)) / i,    f(k) = Pr[Binomial(r, e^ε / (1 + e^ε)) ≥
+        k]
 
     (Steinke, Nasr and Jagielski 2023, Thm 5.2 and Cor. 5.4)
     """
@@ -33,8 +38,11 @@ def p_value(m: int, r: int, v: int, epsilon: float, delta: float) -> float:
 
 
 def lower_bound(m: int, r: int, v: int, delta: float, confidence: float = CONFIDENCE) -> float:
-    """The largest ε that v right guesses of r refute, at δ and at this confidence; 0 where they refute none."""
-    level, high = 1 - confidence, 1.0
+    """The largest ε that v right guesses of r refute, at δ and at this confidence; 0 where they
+    refute none.
+    """
+    level = 1 - confidence
+    high = 1.0
     if p_value(m, r, v, 0.0, delta) >= level:
         return 0.0
     while p_value(m, r, v, high, delta) < level:
@@ -47,16 +55,22 @@ def lower_bound(m: int, r: int, v: int, delta: float, confidence: float = CONFID
 
 
 def guessed(scores: Vector, truth: Vector, share: float) -> tuple[int, int]:
-    """(guesses, right ones): "in" for the highest scores, "out" for as many of the lowest, nothing in between."""
-    k, order = max(1, int(len(scores) * share / 2)), np.argsort(scores, kind="stable")
+    """(guesses, right ones): "in" for the highest scores, "out" for as many of the lowest, nothing
+    in between.
+    """
+    k = max(1, int(len(scores) * share / 2))
+    order = np.argsort(scores, kind="stable")
     return 2 * k, int(truth[order[-k:]].sum() + (~truth[order[:k]]).sum())
 
 
 def curve(scores: Vector, truth: Vector) -> tuple[Vector, Vector]:
-    """(false positive rates, true positive rates) of guessing "in" above each threshold; ties together."""
+    """(false positive rates, true positive rates) of guessing "in" above each threshold; ties
+    together.
+    """
     order = np.argsort(-scores, kind="stable")
     last = np.append(np.diff(scores[order]) != 0, True)
-    hits, misses = np.cumsum(truth[order])[last], np.cumsum(~truth[order])[last]
+    hits = np.cumsum(truth[order])[last]
+    misses = np.cumsum(~truth[order])[last]
     return np.append(0.0, misses / max(1, misses[-1])), np.append(0.0, hits / max(1, hits[-1]))
 
 
@@ -75,4 +89,6 @@ def _binomial(n: int, epsilon: float) -> Vector:
     k = np.arange(n + 1)
     factorial = np.array([math.lgamma(i + 1) for i in k])
     wrong = -math.log1p(math.exp(epsilon))  # log(1 − q)
-    return np.asarray(np.exp(factorial[n] - factorial - factorial[::-1] + k * (wrong + epsilon) + (n - k) * wrong))
+    return np.asarray(
+        np.exp(factorial[n] - factorial - factorial[::-1] + k * (wrong + epsilon) + (n - k) * wrong)
+    )

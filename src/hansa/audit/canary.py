@@ -1,4 +1,6 @@
-"""The canary audit: clients that say what is easily recognised take part or not, by a coin, and are guessed at."""
+"""The canary audit: clients that say what is easily recognised take part or not, by a coin, and are
+guessed at.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ LOOKED_AT = 10  # clients whose updates tell how long one is that nothing clips
 
 @dataclass(frozen=True)
 class Directions:
-    """m orthogonal unit vectors of which each has ±√(m/d) on coordinates of its own, drawn without replacement."""
+    """m orthogonal unit vectors of which each has ±√(m/d) on coordinates of its own, drawn without
+    replacement.
+    """
 
     where: Vector  # [m, d // m] coordinates
     signs: Vector  # [m, d // m]
@@ -43,7 +47,8 @@ class Directions:
     @classmethod
     def of(cls, m: int, d: int, key: Key) -> Directions:
         """Draw them."""
-        rng, width = key.rng(), d // m
+        rng = key.rng()
+        width = d // m
         where = rng.permutation(d)[: m * width].reshape(m, width)
         return cls(where, rng.choice([-1.0, 1.0], where.shape) / math.sqrt(width))
 
@@ -60,9 +65,11 @@ class Directions:
 
 @dataclass(frozen=True)
 class CanaryModel(ModelView):
-    """Another model; but whose data is a canary's moves along the canary's direction, instead of training.
+    """Another model; but whose data is a canary's moves along the canary's direction, instead of
+    training.
 
-    So a canary is a client like all others: its algorithm, clip, weight, noise and aggregator are those of the plan.
+    So a canary is a client like all others: its algorithm, clip, weight, noise and aggregator are
+    those of the plan.
     """
 
     model: Model
@@ -70,7 +77,13 @@ class CanaryModel(ModelView):
     directions: Directions = field(repr=False)
 
     def train(
-        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key, local: Local = NO_LOCAL
+        self,
+        x: Vector,
+        data: Any,
+        training: Training,
+        drift: Drift,
+        key: Key,
+        local: Local = NO_LOCAL,
     ) -> TrainResult:
         """x + sᵢ·uᵢ for canary i, and what the model learns for everybody else."""
         if (i := _canary(data)) is None:
@@ -79,7 +92,11 @@ class CanaryModel(ModelView):
 
     def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
         """As the model; zeros for a canary."""
-        return dict.fromkeys(self.metrics, 0.0) if _canary(data) is not None else self.model.score(x, data, local)
+        return (
+            dict.fromkeys(self.metrics, 0.0)
+            if _canary(data) is not None
+            else self.model.score(x, data, local)
+        )
 
     def check(self, data: Any, who: str) -> None:
         """As the model; a canary's data is always right."""
@@ -89,7 +106,9 @@ class CanaryModel(ModelView):
 
 @dataclass(frozen=True)
 class RecordMean(Transform):
-    """Remember the mean as it was decoded last: all that is published of a round, whatever the server makes of it."""
+    """Remember the mean as it was decoded last: all that is published of a round, whatever the
+    server makes of it.
+    """
 
     def learn(self, total: Vector, at: Context) -> Vector:
         """The mean."""
@@ -98,7 +117,9 @@ class RecordMean(Transform):
 
 @dataclass(frozen=True)
 class SumOfOthers(Transform):
-    """Add up what those say who are no canaries, before any noise: somebody who knows their data can compute it."""
+    """Add up what those say who are no canaries, before any noise: somebody who knows their data
+    can compute it.
+    """
 
     totals: dict[int, Total] = field(default_factory=dict, repr=False, compare=False)  # by round
 
@@ -110,7 +131,9 @@ class SumOfOthers(Transform):
 
 
 class RecordingRuntime(InProcess):
-    """All clients in this process, and an ear at the wire: what each has said in this round, by name."""
+    """All clients in this process, and an ear at the wire: what each has said in this round, by
+    name.
+    """
 
     def __init__(self, clients: Iterable[Client], seed: int):
         super().__init__(clients, seed=seed)
@@ -145,10 +168,14 @@ class Canaries:
 
     @cached_property
     def best(self) -> tuple[float, int, int]:
-        """(ε, guesses, right ones) of the share guessed at that proves most; each has a part of the doubt."""
+        """(ε, guesses, right ones) of the share guessed at that proves most; each has a part of the
+        doubt.
+        """
         doubt = (1 - self.confidence) / len(SHARES)
         tried = [guessed(self.scores, self.truth, share) for share in SHARES]
-        return max((lower_bound(len(self.truth), r, v, self.delta, 1 - doubt), r, v) for r, v in tried)
+        return max(
+            (lower_bound(len(self.truth), r, v, self.delta, 1 - doubt), r, v) for r, v in tried
+        )
 
     @property
     def epsilon(self) -> float:
@@ -157,8 +184,11 @@ class Canaries:
 
     @property
     def most(self) -> float:
-        """The bound that the audit would have found with all guesses right: what is larger it cannot show."""
-        m, doubt = len(self.truth), (1 - self.confidence) / len(SHARES)
+        """The bound that the audit would have found with all guesses right: what is larger it
+        cannot show.
+        """
+        m = len(self.truth)
+        doubt = (1 - self.confidence) / len(SHARES)
         every = [2 * max(1, int(m * share / 2)) for share in SHARES]
         return max(lower_bound(m, r, r, self.delta, 1 - doubt) for r in every)
 
@@ -190,43 +220,64 @@ def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canar
             "Each has coordinates of its own for all rounds, and fewer than 10 prove nothing.",
             f"Write a number from 10 to {trainable}, or audit another model.",
         )
-    key, population = base.key.child("audit"), len(app.data) + m
+    key = base.key.child("audit")
+    population = len(app.data) + m
     truth = key.child("coins").rng().random(m) < 0.5
-    swapped = any(release.relation == "uniform" for release in planned_privacy(base, population).secret)
+    swapped = any(
+        release.relation == "uniform" for release in planned_privacy(base, population).secret
+    )
     length = _length(app)
     directions = Directions.of(m, trainable, key.child("directions"))
-    known, noisy = SumOfOthers(), noise_at(base)
+    known = SumOfOthers()
+    noisy = noise_at(base)
     plan = replace(
         base,
-        model=CanaryModel(base.model, np.where(truth, length, -length if swapped else 0.0), directions),
+        model=CanaryModel(
+            base.model, np.where(truth, length, -length if swapped else 0.0), directions
+        ),
         pipe=(RecordMean(), *base.pipe[:noisy], known, *base.pipe[noisy:]),
         rounds=min(rounds or base.rounds, base.rounds),
     )
     alone = _each_is_seen(plan)
     secret = app.secret or Key.fresh()
     tap = RecordingRuntime(_clients(app, plan, m, secret), plan.seed)
-    scores, past, before = np.zeros(m), list[State](), plan.start()
+    scores = np.zeros(m)
+    past = list[State]()
+    before = plan.start()
     for state in _rounds(app, plan, tap, population, secret):
         if not state.skipped:
             ear = RoundView(plan, before, directions, population)
-            received = ear.each(tap.said) if alone else directions.scores(state.transforms[0][plan.spec.slice("delta")])
-            if not alone and not swapped:  # in a sample of fixed size, who else is in it says something of the canaries
+            received = (
+                ear.each(tap.said)
+                if alone
+                else directions.scores(state.transforms[0][plan.spec.slice("delta")])
+            )
+            # in a sample of fixed size, who else is in it says something of the canaries
+            if not alone and not swapped:
                 received = _apart(received, ear.others(known, noisy))
             known.totals.clear()
-            scores += received / (received.std() or 1.0)  # rounds count alike, whatever scale a learnt clip gives them
-        past, before = [*past, replace(state, x=state.x[:0], memo={}, transforms=())], state
+            # rounds count alike, whatever scale a learnt clip gives them
+            scores += received / (received.std() or 1.0)
+        past = [*past, replace(state, x=state.x[:0], memo={}, transforms=())]
+        before = state
     promise = spent_privacy(plan, past, population).guarantee(app.delta)
-    participants = "each client's vector, as it is sent" if alone else "the mean that each round publishes"
+    participants = (
+        "each client's vector, as it is sent" if alone else "the mean that each round publishes"
+    )
     return Canaries(scores, truth, app.delta, promise, len(past), participants)
 
 
 def _each_is_seen(plan: Plan) -> bool:
     """Is each client's vector seen by itself, and not a sum or a mean of many?"""
     noise = plan.encoded_spec.noise
-    return isinstance(plan.aggregator, Sum | RobustRule) and (noise.by == "each" or not noise.multiplier)
+    return isinstance(plan.aggregator, Sum | RobustRule) and (
+        noise.by == "each" or not noise.multiplier
+    )
 
 
-def _rounds(app: App, plan: Plan, tap: RecordingRuntime, population: int, secret: Key) -> Iterator[State]:
+def _rounds(
+    app: App, plan: Plan, tap: RecordingRuntime, population: int, secret: Key
+) -> Iterator[State]:
     states = app.loop(plan, tap, None, secret)
     return stop_at_budget(states, plan, app.budget, population) if app.budget else states
 
@@ -260,12 +311,20 @@ class RoundView:
         total = known.totals.get(self.before.round)
         if total is None or not total.count:
             return np.zeros(len(self.directions.where))
-        quiet = replace(self.plan, pipe=self.plan.pipe[: noisy + 1])  # Overhear, and what comes before the noise
+        # Overhear, and what comes before the noise
+        quiet = replace(self.plan, pipe=self.plan.pipe[: noisy + 1])
         return self.directions.scores(self._delta(quiet, total.value(), total.count))
 
     def _delta(self, plan: Plan, total: Vector, n: int) -> Vector:
-        round, memo = self.before.round, self.before.transforms[: len(plan.pipe)]
-        at = plan.context(round, SessionId(number=round), secret=Key.fresh(), population=self.population, memo=memo)
+        round = self.before.round
+        memo = self.before.transforms[: len(plan.pipe)]
+        at = plan.context(
+            round,
+            SessionId(number=round),
+            secret=Key.fresh(),
+            population=self.population,
+            memo=memo,
+        )
         try:
             return np.asarray(plan.decoder(at)(total, n)[0][plan.spec.slice("delta")])
         except RoundError:  # noise outweighs the weights: nothing is learnt of it
@@ -281,7 +340,11 @@ def noise_at(plan: Plan) -> int:
 def without_server_noise(plan: Plan) -> Plan:
     """The plan as its server sees a sum: before it adds its own noise."""
     i = noise_at(plan)
-    return replace(plan, pipe=plan.pipe[:i] + plan.pipe[i + 1 :]) if plan.encoded_spec.noise.by == "server" else plan
+    return (
+        replace(plan, pipe=plan.pipe[:i] + plan.pipe[i + 1 :])
+        if plan.encoded_spec.noise.by == "server"
+        else plan
+    )
 
 
 def _length(app: App) -> float:
@@ -289,9 +352,15 @@ def _length(app: App) -> float:
     plan = app.known_plan
     if math.isfinite(plan.encoded_spec.bounds.get("delta", math.inf)):
         return LONG
-    x, norms = plan.start().x, list[float]()
+    x = plan.start().x
+    norms = list[float]()
     for client in app.clients()[:LOOKED_AT]:
-        moved = plan.model.train(x, client.parts[0], plan.training, Drift(), plan.key.child("length", client.who)).x - x
+        moved = (
+            plan.model.train(
+                x, client.parts[0], plan.training, Drift(), plan.key.child("length", client.who)
+            ).x
+            - x
+        )
         norms.append(float(np.linalg.norm(moved)))
     return float(np.median(norms)) or 1.0
 

@@ -1,4 +1,6 @@
-"""Gradient inversion: what one record looks like when it is computed back from what a client says."""
+"""Gradient inversion: what one record looks like when it is computed back from what a client
+says.
+"""
 
 from __future__ import annotations
 
@@ -71,10 +73,10 @@ def inversion(app: App) -> Inversion:
 
         a = ∂loss/∂Wₖ / ∂loss/∂bₖ
 
-    (Phong et al. 2017, §3; of all rows the one whose record is nearest counts, as if the attacker could tell.) For
-    other PyTorch models a is sought by descent, see `hansa.audit.torch`. The attacker knows the model, its first
-    weights, the record's label, its least and its largest number; the model is that of the first round, which tells
-    most.
+    (Phong et al. 2017, §3; of all rows the one whose record is nearest counts, as if the attacker
+    could tell.) For other PyTorch models a is sought by descent, see `hansa.audit.torch`. The
+    attacker knows the model, its first weights, the record's label, its least and its largest
+    number; the model is that of the first round, which tells most.
     """
     app = app.asked()
     client = app.clients()[0]
@@ -82,22 +84,33 @@ def inversion(app: App) -> Inversion:
     inputs, y = local.pair(record)
     if not isinstance(inputs, np.ndarray) or inputs.dtype.kind not in "fu":
         raise AppError(
-            f"A record of {client.who} is {'several arrays' if isinstance(inputs, tuple | dict) else inputs.dtype}.",
+            f"A record of {client.who} is "
+            f"{'several arrays' if isinstance(inputs, tuple | dict) else inputs.dtype}.",
             "What is computed back is one array of real numbers.",
             "Leave out the attack `inversion`.",
         )
     true = np.asarray(inputs[0], np.float64)
-    model, x, attack = app.known_plan.model, app.known_plan.start().x, _attack(app.known_plan.model, true)
+    model = app.known_plan.model
+    x = app.known_plan.start().x
+    attack = _attack(app.known_plan.model, true)
     others = [one for one in app.clients() if one.who != client.who]
     found = {name: attack(model, x, -delta, true, y) for name, delta in _seen(app, client, others)}
     if others:
-        few = [local.pair(local.take(pooled([one.parts[0]]), [0]))[0][0] for one in others[: COHORT**2]]
+        few = [
+            local.pair(local.take(pooled([one.parts[0]]), [0]))[0][0] for one in others[: COHORT**2]
+        ]
         found[f"no update: the mean record of {len(few)} others"] = np.mean(few, axis=0)
     participants = []
     for name, guess in found.items():
         guess = np.clip(guess, true.min(), true.max())
-        participants.append(View(name, guess, _likeness(guess, true), float(np.mean((guess - true) ** 2))))
-    how = "in closed form, from the first layer" if attack is _closed else "by descent on the distance of gradients"
+        participants.append(
+            View(name, guess, _likeness(guess, true), float(np.mean((guess - true) ** 2)))
+        )
+    how = (
+        "in closed form, from the first layer"
+        if attack is _closed
+        else "by descent on the distance of gradients"
+    )
     return Inversion(client.who, true, tuple(participants), how)
 
 
@@ -117,7 +130,9 @@ def _attack(model: Model, true: Vector) -> Any:
 
 
 def _dense(model: Model, g: Vector, features: int) -> tuple[Vector, Vector] | None:
-    """The gradients (W [rows, features], b [rows]) of a first layer that sees the record itself, if there is one."""
+    """The gradients (W [rows, features], b [rows]) of a first layer that sees the record itself, if
+    there is one.
+    """
     if isinstance(model, Softmax):
         W = g.reshape(model.features + 1, model.classes)
         return W[:-1].T, W[-1]
@@ -133,31 +148,49 @@ def _closed(model: Model, x: Vector, g: Vector, true: Vector, y: Vector) -> Vect
     dense = _dense(model, g, true.size)
     assert dense is not None
     W, b = (np.asarray(part, np.float64) for part in dense)
-    least = np.linalg.norm(W, axis=1) / LARGEST  # where b is less, rows cancel out and the length is lost
+    # where b is less, rows cancel out and the length is lost
+    least = np.linalg.norm(W, axis=1) / LARGEST
     rows = W / np.where(np.abs(b) > least, b, np.where(least > 0, least * LARGEST, 1.0))[:, None]
     return np.asarray(max(rows, key=lambda row: _likeness(row, true))).reshape(true.shape)
 
 
 def _seen(app: App, client: Client, others: Sequence[Client]) -> list[tuple[str, Vector]]:
-    """(who sees it, the update as it is seen), from one record in the clear to what the plan publishes."""
-    plan, whole, secret = app.known_plan, pooled([client.parts[0]]), app.secret or Key.fresh()
-    record, rest = local.take(whole, [0]), [local.take(pooled([one.parts[0]]), [0]) for one in others]
+    """(who sees it, the update as it is seen), from one record in the clear to what the plan
+    publishes.
+    """
+    plan = app.known_plan
+    whole = pooled([client.parts[0]])
+    secret = app.secret or Key.fresh()
+    record = local.take(whole, [0])
+    rest = [local.take(pooled([one.parts[0]]), [0]) for one in others]
     step = Training(learning_rate=plan.training.learning_rate, batch=0, report=False)
     length = _norm(plan, record, step)
     clip = Clip(length, statistics=length)
     noise = GaussianNoise(plan.encoded_spec.noise.multiplier or NOISE)
     bare = Plan(plan.model, FedAvg(), (Weigh("one"),), Sum(), step, Everyone(), 1, plan.seed)
-    cut, noisy = replace(bare, pipe=(clip, Weigh("one"))), replace(bare, pipe=(clip, Weigh("one"), noise))
+    cut = replace(bare, pipe=(clip, Weigh("one")))
+    noisy = replace(bare, pipe=(clip, Weigh("one"), noise))
     found = [
         ("one record, Sum", _published(bare, secret, [record])),
         (f"one record, Clip({clip.norm:.3g})", _published(cut, secret, [record])),
-        (f"one record, Clip, GaussianNoise({noise.noise:.3g})", _published(noisy, secret, [record])),
+        (
+            f"one record, Clip, GaussianNoise({noise.noise:.3g})",
+            _published(noisy, secret, [record]),
+        ),
     ]
     found += [
-        (f"one record of each of {n}, a sum that hides its parts", _published(bare, secret, [record, *rest[: n - 1]]))
+        (
+            f"one record of each of {n}, a sum that hides its parts",
+            _published(bare, secret, [record, *rest[: n - 1]]),
+        )
         for n in sorted({min(COHORT, 1 + len(rest)), min(COHORT**2, 1 + len(rest))} - {1})
     ]
-    found.append((f"one step on all its {local.count(whole)} records, Sum", _published(bare, secret, [whole])))
+    found.append(
+        (
+            f"one step on all its {local.count(whole)} records, Sum",
+            _published(bare, secret, [whole]),
+        )
+    )
     return [*found, *_planned(app, client, others)]
 
 
@@ -170,30 +203,44 @@ def _norm(plan: Plan, record: Any, step: Training) -> float:
 
 
 def _planned(app: App, client: Client, others: Sequence[Client]) -> list[tuple[str, Vector]]:
-    """What is seen of the client in one round of the plan itself: by its server, and by all who get the model."""
-    plan, n, secret = app.known_plan, 1 + len(others), app.secret or Key.fresh()
+    """What is seen of the client in one round of the plan itself: by its server, and by all who get
+    the model.
+    """
+    plan = app.known_plan
+    n = 1 + len(others)
+    secret = app.secret or Key.fresh()
     expected = max(plan.sample.quorum, plan.sample.size * n) if plan.sample.by == "poisson" else n
     cohort = [client, *others][: plan.sample.most or round(expected)]
     plan = replace(plan, sample=Everyone(quorum=min(plan.sample.quorum, len(cohort))), rounds=1)
     quiet = without_server_noise(plan)
     parties = {one.who: one.data for one in cohort}
     many = f"{len(cohort)} clients"
-    found = [(f"this plan: the mean of {many} that is published", _published(plan, secret, parties))]
+    found = [
+        (f"this plan: the mean of {many} that is published", _published(plan, secret, parties))
+    ]
     if isinstance(plan.aggregator, Sum | RobustRule):
         own = _published(quiet, secret, parties, client.who)
         return [("this plan: the client's vector, to its server", own), *found]
-    return [(f"this plan: the sum of {many}, to its server", _published(quiet, secret, parties)), *found]
+    return [
+        (f"this plan: the sum of {many}, to its server", _published(quiet, secret, parties)),
+        *found,
+    ]
 
 
 def _published(plan: Plan, secret: Key, data: Any, who: str | None = None) -> Vector:
-    """The mean update of a round with these clients; or what the server decodes of what one of them says."""
+    """The mean update of a round with these clients; or what the server decodes of what one of them
+    says.
+    """
     parties = data if isinstance(data, dict) else {f"client {i}": one for i, one in enumerate(data)}
     plan = replace(plan, pipe=(RecordMean(), *plan.pipe))
     clients = [Client(name, plan, one, secret=secret) for name, one in parties.items()]
-    tap, before = RecordingRuntime(clients, plan.seed), plan.start()
+    tap = RecordingRuntime(clients, plan.seed)
+    before = plan.start()
     state = next(iter(synchronous(plan, tap, secret=secret)))
     if who is not None and who in tap.said:
-        at = plan.context(0, SessionId(), secret=secret, population=len(parties), memo=before.transforms)
+        at = plan.context(
+            0, SessionId(), secret=secret, population=len(parties), memo=before.transforms
+        )
         return np.asarray(plan.decoder(at)(tap.said[who], 1)[0][plan.spec.slice("delta")])
     if state.transforms[0] is None:  # a robust rule takes no sum
         return np.asarray(state.x - before.x)
@@ -202,5 +249,6 @@ def _published(plan: Plan, secret: Key, data: Any, who: str | None = None) -> Ve
 
 def _likeness(a: Vector, b: Vector) -> float:
     """The correlation of two records, which does not depend on their lengths and means."""
-    a, b = np.ravel(a) - np.mean(a), np.ravel(b) - np.mean(b)
+    a = np.ravel(a) - np.mean(a)
+    b = np.ravel(b) - np.mean(b)
     return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), TINY))

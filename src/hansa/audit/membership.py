@@ -1,4 +1,6 @@
-"""Membership inference: was this record trained on? Asked of the final model, with shadow runs to compare with."""
+"""Membership inference: was this record trained on? Asked of the final model, with shadow runs to
+compare with.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ LEAST_RUNS = 4
 
 @dataclass(frozen=True)
 class Membership:
-    """What membership inference found: each run in turn was attacked, with the others as its shadows."""
+    """What membership inference found: each run in turn was attacked, with the others as its
+    shadows.
+    """
 
     scores: Vector  # [runs · records] log-likelihood ratios
     truth: Vector  # [runs · records] bool: was the record in that run?
@@ -46,13 +50,19 @@ class Membership:
         return rate_at(*self.curve, LIMIT)
 
 
-def membership(app: App, runs: int = 9, records: int = 500, rounds: int | None = None) -> Membership:
-    """Run the plan several times, each time on a random half of every client's records, and tell the halves apart.
+def membership(
+    app: App, runs: int = 9, records: int = 500, rounds: int | None = None
+) -> Membership:
+    """Run the plan several times, each time on a random half of every client's records, and tell
+    the halves apart.
 
-        φ = log p − log(1 − p),  p = exp(−loss),      score = log N(φ; μ_in, σ²_in) − log N(φ; μ_out, σ²_out)
+        φ = log p − log(1 − p),  p = exp(−loss),      score = log N(φ; μ_in, σ²_in) − log N(φ;
+        μ_out, σ²_out)
 
-    φ of a record under the final model that is attacked; μ its means over the shadow runs with and without it; σ² over
-    all records, since few runs say nothing of one. The attacker knows all records but not the coins, and can run the
+    φ of a record under the final model that is attacked; μ its means over the shadow runs with and
+    without it; σ² over
+    all records, since few runs say nothing of one. The attacker knows all records but not the
+    coins, and can run the
     plan itself.   (Carlini et al. 2022, Alg. 1, with the global variance of §VI)
     """
     app = app.asked()
@@ -61,13 +71,16 @@ def membership(app: App, runs: int = 9, records: int = 500, rounds: int | None =
     counts = {who: local.count(data) for who, data in whole.items()}
     key = app.known_plan.key.child("membership")
     chosen = _chosen(counts, records, key)
-    inside, values = list[Vector](), list[Vector]()
+    inside = list[Vector]()
+    values = list[Vector]()
     for run in range(runs):
         halves = {who: _half(n, key.child("half", run, who)) for who, n in counts.items()}
         data = {who: local.take(whole[who], half) for who, half in halves.items()}
         x = _trained(app, data, run, rounds)
         inside.append(np.array([halves[who][row] for who, row in chosen]))
-        values.append(np.array([_logit(app, x, local.take(whole[who], [row])) for who, row in chosen]))
+        values.append(
+            np.array([_logit(app, x, local.take(whole[who], [row])) for who, row in chosen])
+        )
     members, logits = np.array(inside), np.array(values)  # [runs, records]
     scores = [_ratio(logits, members, run) for run in range(runs)]
     return Membership(np.concatenate(scores), members.ravel(), runs, len(chosen))
@@ -76,13 +89,25 @@ def membership(app: App, runs: int = 9, records: int = 500, rounds: int | None =
 def _possible(app: App, runs: int) -> None:
     lonely = [who for who, data in app.sources.items() if local.count(local.loaded(data)) < 2]
     wrong = [
-        (runs < LEAST_RUNS, f"{runs} runs leave too few shadows.", "Each record must be in some and out of others.",
-         "Write 9 runs, say."),
-        ("loss" not in app.known_plan.model.metrics, f"{app.known_plan.model!r} tells no loss.",
-         "The attack reads off it how sure the model is of a record.", "Leave out the attack `membership`."),
-        (bool(lonely), f"{', '.join(map(str, lonely[:3]))} has a single record.",
-         "The attack runs the plan on half of every client's records.", "Leave out the attack `membership`."),
-    ]  # fmt: skip
+        (
+            runs < LEAST_RUNS,
+            f"{runs} runs leave too few shadows.",
+            "Each record must be in some and out of others.",
+            "Write 9 runs, say.",
+        ),
+        (
+            "loss" not in app.known_plan.model.metrics,
+            f"{app.known_plan.model!r} tells no loss.",
+            "The attack reads off it how sure the model is of a record.",
+            "Leave out the attack `membership`.",
+        ),
+        (
+            bool(lonely),
+            f"{', '.join(map(str, lonely[:3]))} has a single record.",
+            "The attack runs the plan on half of every client's records.",
+            "Leave out the attack `membership`.",
+        ),
+    ]
     for bad, found, why, instead in wrong:
         if bad:
             raise AppError(found, why, instead)
@@ -93,7 +118,10 @@ def _chosen(counts: dict[str, int], records: int, key: Any) -> list[tuple[str, i
     every = [(who, row) for who, n in counts.items() for row in range(n)]
     if len(every) <= records:
         return every
-    return [every[i] for i in np.sort(key.child("records").rng().choice(len(every), records, replace=False))]
+    return [
+        every[i]
+        for i in np.sort(key.child("records").rng().choice(len(every), records, replace=False))
+    ]
 
 
 def _half(n: int, key: Any) -> Vector:
@@ -104,7 +132,12 @@ def _half(n: int, key: Any) -> Vector:
 def _trained(app: App, data: dict[str, Any], run: int, rounds: int | None) -> Vector:
     plan = app.known_plan
     training = replace(plan.training, validation=0.0)
-    plan = replace(plan, training=training, rounds=rounds or plan.rounds, seed=plan.key.child("run", run).seed())
+    plan = replace(
+        plan,
+        training=training,
+        rounds=rounds or plan.rounds,
+        seed=plan.key.child("run", run).seed(),
+    )
     bare: dict[str, Any] = dict.fromkeys(("test", "budget", "first", "prepare", "answer"))
     for state in replace(app, plan=plan, data=data, **bare).run():
         x = state.x
@@ -119,13 +152,16 @@ def _logit(app: App, x: Vector, record: Any) -> float:
 
 def _ratio(logits: Vector, members: Vector, run: int) -> Vector:
     """The score of each record in one run, by the others."""
-    others, value = np.arange(len(logits)) != run, logits[run]
+    others = np.arange(len(logits)) != run
+    value = logits[run]
     parts = []
     for side in (True, False):
         there = (members == side) & others[:, None]
         n = there.sum(0)
         total = np.where(there, logits, 0.0).sum(0)
         mean = np.where(n, total / np.maximum(n, 1), logits[others].mean(0))
-        variance = (np.where(there, logits - mean, 0.0) ** 2).sum() / max(1, (n - 1).clip(0).sum()) + 1e-12
+        variance = (np.where(there, logits - mean, 0.0) ** 2).sum() / max(
+            1, (n - 1).clip(0).sum()
+        ) + 1e-12
         parts.append(-((value - mean) ** 2) / (2 * variance) - math.log(variance) / 2)
     return np.asarray(parts[0] - parts[1])

@@ -1,4 +1,6 @@
-"""Plots of an audit, as PNG: the canaries' scores, the membership curve, the records computed back."""
+"""Plots of an audit, as PNG: the canaries' scores, the membership curve, the records computed
+back.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,13 @@ def canary_plot(found: Canaries) -> bytes:
 
     def draw(axes: Axes) -> None:
         edges = np.linspace(found.scores.min(), found.scores.max(), BINS + 1).tolist()
-        for inside, name, colour in ((False, "stayed out", LIGHT.lines[2]), (True, "took part", LIGHT.there)):
-            axes.hist(found.scores[found.truth == inside], edges, color=colour, alpha=0.65, label=name)
+        for inside, name, colour in (
+            (False, "stayed out", LIGHT.lines[2]),
+            (True, "took part", LIGHT.there),
+        ):
+            axes.hist(
+                found.scores[found.truth == inside], edges, color=colour, alpha=0.65, label=name
+            )
         promise = "no ε" if found.promise.epsilon is None else f"ε ≤ {found.promise.epsilon:.3g}"
         axes.set_title(f"canaries: shown ε ≥ {found.epsilon:.3g}, promised {promise}")
         axes.set_xlabel("score of a canary")
@@ -47,7 +54,8 @@ def membership_plot(found: Membership) -> bytes:
         axes.loglog(false.clip(least), true.clip(least), color=LIGHT.lines[0], label="the attack")
         axes.axvline(LIMIT, color=LIGHT.faint, linestyle=":")
         axes.set_title(
-            f"membership: AUC {found.area:.3f}, {100 * found.rate:.1f} % found at {100 * LIMIT:g} % false alarms"
+            f"membership: AUC {found.area:.3f}, {100 * found.rate:.1f} % found at {100 * LIMIT:g} "
+            "% false alarms"
         )
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
@@ -68,7 +76,12 @@ def inversion_plot(found: Inversion) -> bytes:
         axes.axis("off")
         for i, (name, (_, record)) in enumerate(zip(names, panels, strict=True)):
             row, column = divmod(i, ACROSS)
-            place = (column / ACROSS + 0.02, 1 - (row + 0.78) / rows, 1 / ACROSS - 0.04, 0.74 / rows)
+            place = (
+                column / ACROSS + 0.02,
+                1 - (row + 0.78) / rows,
+                1 / ACROSS - 0.04,
+                0.74 / rows,
+            )
             inset = axes.inset_axes(place)
             _panel(inset, record, found)
             inset.set_xlabel(fill(name, 30), fontsize=6.5)
@@ -77,13 +90,16 @@ def inversion_plot(found: Inversion) -> bytes:
 
 
 def _panel(axes: Axes, record: Vector, found: Inversion) -> None:
-    low, high = float(found.record.min()), float(found.record.max())
+    low = float(found.record.min())
+    high = float(found.record.max())
     axes.set_xticks([])
     axes.set_yticks([])
     image = picture(record)
     if image is not None:
         axes.spines[:].set_visible(False)
-        axes.imshow(((image - low) / ((high - low) or 1.0)).clip(0, 1), cmap="gray_r", vmin=0, vmax=1)
+        axes.imshow(
+            ((image - low) / ((high - low) or 1.0)).clip(0, 1), cmap="gray_r", vmin=0, vmax=1
+        )
         return
     at = np.arange(record.size)
     axes.step(at, found.record.ravel(), color=LIGHT.faint, where="mid", linewidth=1.2)

@@ -18,13 +18,17 @@ from .membership import LIMIT, Membership, membership
 from .plots import canary_plot, inversion_plot, membership_plot
 
 ATTACKS = ("canary", "membership", "inversion")
-DATA = "A client's data cannot be trained on; `hansa check` says whose, and why."  # its words are not for a file
+# its words are not for a file
+DATA = "A client's data cannot be trained on; `hansa check` says whose, and why."
 WARNINGS = (
-    "An attack shows what can be done, never what cannot: one that fails proves nothing, since a better one may not. "
+    "An attack shows what can be done, never what cannot: one that fails proves nothing, since a "
+    "better one may not. "
     "Its ε is a lower bound; the ledger's is an upper bound. The truth lies between.",
-    "A lower bound above the ledger's ε says that noise, clip or accounting is not what the plan says. One run in "
+    "A lower bound above the ledger's ε says that noise, clip or accounting is not what the plan "
+    "says. One run in "
     "twenty may say so by chance; repeat it with another --seed.",
-    "The attackers know the plan, the first weights, and all data but what they guess at. Their coins and directions "
+    "The attackers know the plan, the first weights, and all data but what they guess at. Their "
+    "coins and directions "
     "grow from the plan's seed, the noise from secrets that they do not know.",
     f"What an attack shows of clients and records is no part of the run. {OUTSIDE}",
 )
@@ -32,7 +36,9 @@ WARNINGS = (
 
 @dataclass(frozen=True)
 class AuditReport:
-    """What the attacks on a plan have found; None for one that was not made, and why in `missing`."""
+    """What the attacks on a plan have found; None for one that was not made, and why in
+    `missing`.
+    """
 
     title: str
     plan: str  # the expression that builds it
@@ -70,29 +76,51 @@ class AuditReport:
 
     def numbers(self) -> dict[str, Any]:
         """All of it as JSON can hold it."""
-        found: dict[str, Any] = {"title": self.title, "plan": self.plan, "missing": dict(self.missing)}
+        found: dict[str, Any] = {
+            "title": self.title,
+            "plan": self.plan,
+            "missing": dict(self.missing),
+        }
         if (one := self.canary) is not None:
             _, guesses, right = one.best
             found["canary"] = {
-                "canaries": len(one.truth), "rounds": one.rounds, "guesses": guesses, "right": right,
-                "epsilon_at_least": one.epsilon, "epsilon_promised": one.promise.epsilon, "delta": one.delta,
-                "confidence": one.confidence, "epsilon_at_most_shown": one.most, "broken": one.broken, "sees": one.seen,
-            }  # fmt: skip
+                "canaries": len(one.truth),
+                "rounds": one.rounds,
+                "guesses": guesses,
+                "right": right,
+                "epsilon_at_least": one.epsilon,
+                "epsilon_promised": one.promise.epsilon,
+                "delta": one.delta,
+                "confidence": one.confidence,
+                "epsilon_at_most_shown": one.most,
+                "broken": one.broken,
+                "sees": one.seen,
+            }
         if (who := self.membership) is not None:
             found["membership"] = {
-                "runs": who.runs, "records": who.records, "area": who.area, "false_positive_rate": LIMIT,
+                "runs": who.runs,
+                "records": who.records,
+                "area": who.area,
+                "false_positive_rate": LIMIT,
                 "true_positive_rate": who.rate,
-            }  # fmt: skip
+            }
         if (back := self.inversion) is not None:
             views = [
-                {"seen": view.name, "likeness": view.likeness, "mse": view.mse, "psnr": view.psnr(back.span)}
+                {
+                    "seen": view.name,
+                    "likeness": view.likeness,
+                    "mse": view.mse,
+                    "psnr": view.psnr(back.span),
+                }
                 for view in back.views
             ]
             found["inversion"] = {"client": back.who, "how": back.how, "views": views}
         return found
 
     def write(self, folder: Path) -> list[Path]:
-        """Write audit.txt, audit.json and a PNG for each attack into a folder; gives their paths."""
+        """Write audit.txt, audit.json and a PNG for each attack into a folder; gives their
+        paths.
+        """
         images = {f"audit-{name}.png": image for name, image in self.plots().items()}
         numbers = json.dumps(self.numbers(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         texts = {"audit.txt": f"{self}\n", "audit.json": numbers}
@@ -103,35 +131,51 @@ class AuditReport:
                 (folder / name).write_bytes(content)
         except OSError as error:
             raise StoreError(
-                f"The audit cannot be written: {error}.", "Its files belong into a folder.", "Name another with --out."
+                f"The audit cannot be written: {error}.",
+                "Its files belong into a folder.",
+                "Name another with --out.",
             ) from None
         return [folder / name for name in whole]
 
 
 def audit(
-    app: App, attacks: Sequence[str] = ATTACKS, m: int | None = None, rounds: int | None = None, title: str = "Audit"
+    app: App,
+    attacks: Sequence[str] = ATTACKS,
+    m: int | None = None,
+    rounds: int | None = None,
+    title: str = "Audit",
 ) -> AuditReport:
     """Make these attacks on an app's plan, with m canaries and over its first `rounds` rounds.
 
-    An attack that the app leaves no room for is named in the report, with the reason; AppError where none is left.
+    An attack that the app leaves no room for is named in the report, with the reason; AppError
+    where none is left.
     """
     if strange := [name for name in attacks if name not in ATTACKS]:
-        raise AppError(f"There is no attack {strange[0]!r}.", f"There is {', '.join(ATTACKS)}.", "Name some of them.")
+        raise AppError(
+            f"There is no attack {strange[0]!r}.",
+            f"There is {', '.join(ATTACKS)}.",
+            "Name some of them.",
+        )
     app = app.asked()
     ways: dict[str, Any] = {
         "canary": lambda: canaries(app, m, rounds),
         "membership": lambda: membership(app, rounds=rounds),
         "inversion": lambda: inversion(app),
     }
-    found, missing = dict[str, Any](), dict[str, str]()
+    found = dict[str, Any]()
+    missing = dict[str, str]()
     for name in dict.fromkeys(attacks):
         try:
             found[name] = ways[name]()
         except HansaError as error:
-            missing[name] = f"{error.found} {error.why} {error.instead}" if error.kind != "data" else DATA
+            missing[name] = (
+                f"{error.found} {error.why} {error.instead}" if error.kind != "data" else DATA
+            )
     if not found:
         raise AppError(
-            "No attack could be made.", " ".join(missing.values()) or "None was named.", "Look at these reasons."
+            "No attack could be made.",
+            " ".join(missing.values()) or "None was named.",
+            "Look at these reasons.",
         )
     return AuditReport(title, expression(app.known_plan), **found, missing=missing)
 
@@ -139,19 +183,27 @@ def audit(
 def _canary(found: Canaries) -> Section:
     epsilon, r, v = found.best
     if found.broken:
-        verdict = "Broken: the attack shows more than the ledger promises. Look at noise, clip and accounting."
+        verdict = (
+            "Broken: the attack shows more than the ledger promises. Look at noise, clip and "
+            "accounting."
+        )
     elif found.promise.epsilon is None:
         verdict = "The ledger promises nothing, so there is nothing to contradict."
     else:
         verdict = "The attack does not contradict the ledger."
     text = (
-        f"In one run of {_many(found.rounds, 'round')}, {len(found.truth)} canary clients took part or not, each by a "
-        f"fair coin. The attacker knows their updates, saw {found.seen}, and guessed at those it was surest of. "
+        f"In one run of {_many(found.rounds, 'round')}, {len(found.truth)} canary clients took "
+        "part or not, each by a "
+        f"fair coin. The attacker knows their updates, saw {found.seen}, and guessed at those it "
+        "was surest of. "
         f"{verdict}"
     )
     rows = (
         ("guesses, right", f"{r}, {v}"),
-        (f"shown, at {100 * found.confidence:g} % confidence", f"ε ≥ {epsilon:.3g} at δ = {found.delta:.2g}"),
+        (
+            f"shown, at {100 * found.confidence:g} % confidence",
+            f"ε ≥ {epsilon:.3g} at δ = {found.delta:.2g}",
+        ),
         ("promised, by the ledger for this run", str(found.promise)),
         ("the most that so many canaries can show", f"ε ≥ {found.most:.3g}"),
     )
@@ -160,8 +212,10 @@ def _canary(found: Canaries) -> Section:
 
 def _membership(found: Membership) -> Section:
     text = (
-        f"{found.runs} runs, each on a random half of every client's records; each run's final model was attacked with "
-        f"the {found.runs - 1} others to compare with. {found.records} records were guessed at in each. The unit is a "
+        f"{found.runs} runs, each on a random half of every client's records; each run's final "
+        "model was attacked with "
+        f"the {found.runs - 1} others to compare with. {found.records} records were guessed at in "
+        "each. The unit is a "
         "record, not a client."
     )
     rows = (
@@ -176,15 +230,19 @@ def _membership(found: Membership) -> Section:
 
 def _inversion(found: Inversion) -> Section:
     text = (
-        f"The first record of {found.who}, computed back {found.how}, from one round at the first weights. The "
-        "attacker knows its label and its range. Likeness is the correlation with the record: 1 is the record itself."
+        f"The first record of {found.who}, computed back {found.how}, from one round at the first "
+        "weights. The "
+        "attacker knows its label and its range. Likeness is the correlation with the record: 1 is "
+        "the record itself."
     )
     rows = tuple(
         (view.name, f"{view.likeness:.3f}", f"{view.mse:.3g}", f"{view.psnr(found.span):.1f} dB")
         for view in found.views
     )
     head = ("what is seen", "likeness", "MSE", "PSNR")
-    return Section("A record from an update (Zhu et al. 2019; Geiping et al. 2020)", text, head, rows)
+    return Section(
+        "A record from an update (Zhu et al. 2019; Geiping et al. 2020)", text, head, rows
+    )
 
 
 def _many(n: int, word: str) -> str:

@@ -18,27 +18,34 @@ if TYPE_CHECKING:
     from ..models.torch import TorchModel
 
 STARTS = 2  # of the descent; the one that comes closest counts
-STEPS, RATE, POLISH = 300, 0.1, 100
+STEPS = 300
+RATE = 0.1
+POLISH = 100
 SMOOTH = 1e-4  # weight of the total variation, for images
 
 
 def descended(model: TorchModel, x: Vector, g: Vector, true: Vector, y: Vector) -> Vector:
-    """The record a that is least in  1 − cos(∂loss(a)/∂x, g) + α·TV(a), by Adam from N(0, 1) and then L-BFGS.
+    """The record a that is least in  1 − cos(∂loss(a)/∂x, g) + α·TV(a), by Adam from N(0, 1) and
+    then L-BFGS.
 
-    TV, of images only, is the mean distance of neighbouring pixels.   (Geiping et al. 2020, eq. 4; Zhu et al. 2019)
+    TV, of images only, is the mean distance of neighbouring pixels.   (Geiping et al. 2020, eq. 4;
+    Zhu et al. 2019)
     """
     net = copy.deepcopy(model.net).cpu().double()
     net.load_state_dict(model.state_dict(x))
     weights = [p for p in net.parameters() if p.requires_grad]
     aim = torch.from_numpy(np.array(g[: model.trainable], np.float64))
-    label = torch.from_numpy(np.array(y)).to(torch.int64 if y.dtype.kind in "iub" else torch.float64)
+    label = torch.from_numpy(np.array(y)).to(
+        torch.int64 if y.dtype.kind in "iub" else torch.float64
+    )
 
     def apart(a: Tensor) -> Tensor:
         parts = torch.autograd.grad(model.loss(net(a), label), weights, create_graph=True)
         here = torch.cat([part.reshape(-1) for part in parts])
         return 1 - F.cosine_similarity(here, aim, dim=0, eps=1e-30) + SMOOTH * _variation(a)
 
-    before, found = torch.get_num_threads(), list[tuple[float, Vector]]()
+    before = torch.get_num_threads()
+    found = list[tuple[float, Vector]]()
     torch.set_num_threads(model.threads)
     try:
         with torch.enable_grad():

@@ -1,6 +1,8 @@
-"""The command line: `hansa run`, `explain`, `check`, `audit`, `calibrate`, `runs`, `show`, `export`, `new`.
+"""The command line: `hansa run`, `explain`, `check`, `audit`, `calibrate`, `runs`, `show`,
+`export`, `new`.
 
-Exit codes: 0 done; 1 failed (bad data, a plan that cannot mean anything, no such run); 2 wrong usage; 130 Ctrl-C.
+Exit codes: 0 done; 1 failed (bad data, a plan that cannot mean anything, no such run); 2 wrong
+usage; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -34,17 +36,25 @@ def run(
     way: Way,
     target: Target = None,
     rounds: Annotated[
-        int | None, typer.Option(min=1, max=10**9, help="Rounds in all, instead of the plan's.", show_default=False)
+        int | None,
+        typer.Option(
+            min=1, max=10**9, help="Rounds in all, instead of the plan's.", show_default=False
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="The seed, instead of the plan's.", show_default=False)] = None,
-    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with this run.", show_default=False)] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The seed, instead of the plan's.", show_default=False)
+    ] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Go on with this run.", show_default=False)
+    ] = None,
     set_: Set = None,
 ) -> None:
     """Train the app's model over all its clients, round by round, and write a report.
 
     Each round is stored before it is shown; a run that was stopped or killed goes on with --resume.
 
-    Examples: hansa run hospitals.py --rounds 50 --set pipe.1.norm=2, then hansa run --resume 20260102
+    Examples: hansa run hospitals.py --rounds 50 --set pipe.1.norm=2, then hansa run --resume
+    20260102
     """
     settings = settings_of(set_) | {
         name: value for name, value in (("rounds", rounds), ("seed", seed)) if value is not None
@@ -52,7 +62,9 @@ def run(
     if resume is None and target is None:
         raise typer.BadParameter("name an app file, or a run to --resume", param_hint="APP.py")
     app, stored, path = (
-        _resumed(place, way, resume, target, settings) if resume else _begun(place, way, target, settings)
+        _resumed(place, way, resume, target, settings)
+        if resume
+        else _begun(place, way, target, settings)
     )
     if way.workers is not None:
         app = replace(app, workers=way.workers)
@@ -62,15 +74,19 @@ def run(
     raise typer.Exit(follow(app, stored, path.stem, way.compare, again, way.profile))
 
 
-def _begun(place: Place, way: Way, target: Path | None, settings: Mapping[str, Any]) -> tuple[App, Run, Path]:
+def _begun(
+    place: Place, way: Way, target: Path | None, settings: Mapping[str, Any]
+) -> tuple[App, Run, Path]:
     """A new run."""
     from ..explain import expression
 
     assert target is not None
     config = config_of(target)
     app = budgeted(app_of(config, settings), way.budget)
-    path, how = Path(config.app).resolve(), kept(replace(config, set={**config.set, **settings}))
-    plan, store = app.plan, place.open(new=True)
+    path = Path(config.app).resolve()
+    how = kept(replace(config, set={**config.set, **settings}))
+    plan = app.plan
+    store = place.open(new=True)
     if isinstance(plan, Plan):
         return app, store.new(expression(plan), plan.digest, str(path), how, plan.rounds), path
     return app, store.new("not known before the survey is asked", "", str(path), how), path
@@ -79,7 +95,9 @@ def _begun(place: Place, way: Way, target: Path | None, settings: Mapping[str, A
 def _resumed(
     place: Place, way: Way, resume: str, target: Path | None, settings: Mapping[str, Any]
 ) -> tuple[App, Run, Path]:
-    """A run that was stopped, with the plan that it began with; only the number of rounds may be another."""
+    """A run that was stopped, with the plan that it began with; only the number of rounds may be
+    another.
+    """
     from ..config import Config
 
     store = place.open()
@@ -88,7 +106,8 @@ def _resumed(
     if set(settings) - {"rounds"}:
         with usage():
             raise AppError(
-                f"Run {stored.id} cannot go on with another {' and '.join(sorted(set(settings) - {'rounds'}))}.",
+                f"Run {stored.id} cannot go on with another "
+                f"{' and '.join(sorted(set(settings) - {'rounds'}))}.",
                 "A run has one plan; only the number of rounds can be another.",
                 "Leave it out, or start a new run.",
             )
@@ -119,7 +138,8 @@ def _rounds(plan: Plan, stored: Run, wanted: int | None) -> int:
         with usage():
             raise AppError(
                 f"Run {stored.id} cannot go on to {rounds} rounds.",
-                "Its noise is one release over all its rounds, and was sized for as many as were planned.",
+                "Its noise is one release over all its rounds, and was sized for as many as were "
+                "planned.",
                 "Leave --rounds out, or start a new run.",
             )
     return rounds
@@ -184,10 +204,19 @@ def _checked(app: App) -> str:
         return f"the plan holds together, and {clients} can take part."
     left = "what clients train on, as it is prepared,"
     if not isinstance(app.plan, Plan):
-        return f"{clients} can be asked its survey. The plan, and {left} hang on what it finds: --ask looks at them."
+        return (
+            f"{clients} can be asked its survey. The plan, and {left} hang on what it finds: --ask "
+            "looks at them."
+        )
     if app.prepare is None:
-        return f"the plan holds together, and {clients} can be asked its survey. --ask looks at the rest."
-    return f"the plan holds together, and {clients} can be asked its survey. Not {left} which --ask looks at."
+        return (
+            f"the plan holds together, and {clients} can be asked its survey. --ask looks at the "
+            "rest."
+        )
+    return (
+        f"the plan holds together, and {clients} can be asked its survey. Not {left} which --ask "
+        "looks at."
+    )
 
 
 @command
@@ -196,7 +225,9 @@ def audit(
     target: Annotated[
         str,
         typer.Argument(
-            metavar="APP.py|CONFIG.toml|RUN", help="An app file, a run's config, or a run.", show_default=False
+            metavar="APP.py|CONFIG.toml|RUN",
+            help="An app file, a run's config, or a run.",
+            show_default=False,
         ),
     ],
     attacks: Annotated[
@@ -204,21 +235,32 @@ def audit(
     ] = "canary,membership,inversion",
     canaries: Annotated[
         int | None,
-        typer.Option(min=10, help="Canary clients; by default 1000, if the model has room.", show_default=False),
+        typer.Option(
+            min=10,
+            help="Canary clients; by default 1000, if the model has room.",
+            show_default=False,
+        ),
     ] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Only the first rounds.", show_default=False)] = None,
-    seed: Annotated[int | None, typer.Option(help="The seed, instead of the plan's.", show_default=False)] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Only the first rounds.", show_default=False)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The seed, instead of the plan's.", show_default=False)
+    ] = None,
     set_: Set = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Where to write; by default the run's folder, or `audit`.", show_default=False
+            metavar="DIR",
+            help="Where to write; by default the run's folder, or `audit`.",
+            show_default=False,
         ),
     ] = None,
 ) -> None:
     """Attack the app's plan, and say what came of it.
 
-    Everything happens on this machine, in runs of the audit's own. Exit code 1 where an attack refutes the promised ε.
+    Everything happens on this machine, in runs of the audit's own. Exit code 1 where an attack
+    refutes the promised ε.
 
     Example: hansa audit hospitals.py --attacks canary,inversion
     """
@@ -232,7 +274,9 @@ def audit(
     written = found.write(out or folder)
     for part in explanation(found.told()):
         console().print(part)
-    console().print(f"audit  {written[0].parent}: {', '.join(path.name for path in written)}", soft_wrap=True)
+    console().print(
+        f"audit  {written[0].parent}: {', '.join(path.name for path in written)}", soft_wrap=True
+    )
     raise typer.Exit(int(found.broken))
 
 
@@ -253,14 +297,27 @@ def _audited(place: Place, target: str, settings: Mapping[str, Any]) -> tuple[Ap
 def calibrate(
     epsilon: Annotated[float, typer.Option(help="What all rounds together may give away: ε.")],
     rounds: Annotated[int, typer.Option(min=1, help="Rounds in all.")],
-    population: Annotated[int | None, typer.Option(min=1, help="Clients in all, each of which is hidden.")] = None,
-    cohort: Annotated[int | None, typer.Option(min=1, help="Clients in a round; all, if left out.")] = None,
-    delta: Annotated[float | None, typer.Option(help="δ; by default 1/N^1.1, at most 1e-5.")] = None,
-    uniform: Annotated[bool, typer.Option("--uniform", help="Draw exactly so many, not so many on average.")] = False,
-    examples: Annotated[int | None, typer.Option(min=1, help="Examples of a client, each of which is hidden.")] = None,
-    batch: Annotated[int, typer.Option(min=0, help="Examples in a local batch on average, with --examples.")] = 32,
+    population: Annotated[
+        int | None, typer.Option(min=1, help="Clients in all, each of which is hidden.")
+    ] = None,
+    cohort: Annotated[
+        int | None, typer.Option(min=1, help="Clients in a round; all, if left out.")
+    ] = None,
+    delta: Annotated[
+        float | None, typer.Option(help="δ; by default 1/N^1.1, at most 1e-5.")
+    ] = None,
+    uniform: Annotated[
+        bool, typer.Option("--uniform", help="Draw exactly so many, not so many on average.")
+    ] = False,
+    examples: Annotated[
+        int | None, typer.Option(min=1, help="Examples of a client, each of which is hidden.")
+    ] = None,
+    batch: Annotated[
+        int, typer.Option(min=0, help="Examples in a local batch on average, with --examples.")
+    ] = 32,
 ) -> None:
-    """Say how much noise keeps a run within ε at δ, for each client; with --examples, for each example of a client.
+    """Say how much noise keeps a run within ε at δ, for each client; with --examples, for each
+    example of a client.
 
     Example: hansa calibrate --epsilon 4 --delta 1e-6 --rounds 200 --population 10000 --cohort 100
     """
@@ -272,14 +329,17 @@ def calibrate(
         raise AppError(
             "Noise hides clients, or examples, and one of the two must be named.",
             "They are hidden by different noise, and their ε is not the same.",
-            "Write --population N for clients, or --examples N for those of one client, in one pass a round.",
+            "Write --population N for clients, or --examples N for those of one client, in one "
+            "pass a round.",
         )
     if examples is not None:
         told = advice_of_examples(epsilon, delta, rounds, examples, Training(batch=batch))
         out().print(told, soft_wrap=True)
         return
     assert population is not None
-    out().print(advice(epsilon, delta, rounds, (population, cohort or population), uniform), soft_wrap=True)
+    out().print(
+        advice(epsilon, delta, rounds, (population, cohort or population), uniform), soft_wrap=True
+    )
 
 
 @command
@@ -312,10 +372,15 @@ def show(run: Id, place: Place) -> None:
 def export(
     run: Id,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.safetensors", help="Where to write the weights.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="FILE.safetensors", help="Where to write the weights.", show_default=False
+        ),
     ],
     place: Place,
-    raw: Annotated[bool, typer.Option("--raw", help="One flat vector x, without loading the app.")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="One flat vector x, without loading the app.")
+    ] = False,
 ) -> None:
     """Write the weights of a run as safetensors: those of a PyTorch model as its state_dict.
 
@@ -329,19 +394,29 @@ def export(
     state = stored.state()
     if state is None:
         raise AppError(
-            f"Run {stored.id} has no round yet.", "Weights are stored with each round.", "Let it run for a round."
+            f"Run {stored.id} has no round yet.",
+            "Weights are stored with each round.",
+            "Let it run for a round.",
         )
     if raw:
         export(state.x, file)
     else:
-        export(state.x, file, app_of(resumed(Config(stored.app), stored)).answered(stored).known_plan.model)
+        export(
+            state.x,
+            file,
+            app_of(resumed(Config(stored.app), stored)).answered(stored).known_plan.model,
+        )
     out().print(f"{file}: the weights of run {stored.id} after round {state.round}.")
 
 
 @command
 def new(
-    template: Annotated[str, typer.Argument(metavar="TEMPLATE", help="Which app: hospitals.", show_default=False)],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for it.", show_default=False)],
+    template: Annotated[
+        str, typer.Argument(metavar="TEMPLATE", help="Which app: hospitals.", show_default=False)
+    ],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A new folder for it.", show_default=False)
+    ],
 ) -> None:
     """Make a folder with an app that runs, to put your own data into.
 
@@ -367,4 +442,6 @@ def _common(
         bool, typer.Option("--version", help="Say the version.", is_eager=True, callback=_version)
     ] = False,
 ) -> None:
-    """Federated learning, simulated on machines of one owner: sums that hide and prove what is in them, and noise."""
+    """Federated learning, simulated on machines of one owner: sums that hide and prove what is in
+    them, and noise.
+    """

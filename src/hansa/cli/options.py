@@ -22,7 +22,8 @@ if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --he
 
 commands = typer.Typer(
     name="hansa",
-    help="Federated learning, simulated on machines of one owner: sums that hide and prove what is in them, and noise.",
+    help="Federated learning, simulated on machines of one owner: sums that hide and prove what is "
+    "in them, and noise.",
     epilog="Begin with: hansa new hospitals my-app, then hansa run my-app/hospitals.py",
     no_args_is_help=True,
     add_completion=False,
@@ -35,15 +36,26 @@ commands = typer.Typer(
 USUAL = warnings.formatwarning
 
 File = Annotated[
-    Path, typer.Argument(metavar="APP.py|CONFIG.toml", help="An app file, or a run's config.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="APP.py|CONFIG.toml", help="An app file, or a run's config.", show_default=False
+    ),
 ]
 Target = Annotated[
     Path | None,
-    typer.Argument(metavar="APP.py|CONFIG.toml", help="An app file, or a run's config; may be left out with --resume."),
+    typer.Argument(
+        metavar="APP.py|CONFIG.toml",
+        help="An app file, or a run's config; may be left out with --resume.",
+    ),
 ]
-Id = Annotated[str, typer.Argument(metavar="RUN", help="A run, as `hansa runs` lists it.", show_default=False)]
+Id = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run, as `hansa runs` lists it.", show_default=False)
+]
 Ask = Annotated[
-    bool, typer.Option("--ask", help="Ask the app's survey first, of the data that is here: what it finds is told.")
+    bool,
+    typer.Option(
+        "--ask", help="Ask the app's survey first, of the data that is here: what it finds is told."
+    ),
 ]
 Set = Annotated[
     list[str] | None,
@@ -60,11 +72,15 @@ Set = Annotated[
 class Place:
     """Where runs are stored; two options that several commands share."""
 
-    folder: Annotated[Path, typer.Option(help="The folder of all runs.", envvar="HANSA_FOLDER")] = Path("runs")
+    folder: Annotated[Path, typer.Option(help="The folder of all runs.", envvar="HANSA_FOLDER")] = (
+        Path("runs")
+    )
     store: Annotated[
         str | None,
         typer.Option(
-            metavar="URL", help="A database instead of SQLite in the folder: postgresql://…", envvar="HANSA_STORE"
+            metavar="URL",
+            help="A database instead of SQLite in the folder: postgresql://…",
+            envvar="HANSA_STORE",
         ),
     ] = None
 
@@ -87,7 +103,8 @@ class Place:
             return folder
         from sqlalchemy.engine import make_url
 
-        shown = make_url(self.store).render_as_string()  # without the password: a report holds these words
+        # without the password: a report holds these words
+        shown = make_url(self.store).render_as_string()
         return f"{folder} --store {quote(shown)}"
 
 
@@ -96,22 +113,28 @@ class Way:
     """How a run goes, whatever its plan; options of `run`."""
 
     workers: Annotated[
-        int | None, typer.Option(min=0, help="Train in so many processes; 0 is this one.", show_default=False)
+        int | None,
+        typer.Option(min=0, help="Train in so many processes; 0 is this one.", show_default=False),
     ] = None
     compare: Annotated[
         bool | None,
         typer.Option(
             "--compare/--no-compare",
-            help="Train each client alone, and all data pooled; by default for up to 20 clients, and no noise.",
+            help="Train each client alone, and all data pooled; by default for up to 20 clients, "
+            "and no noise.",
         ),
     ] = None
     budget: Annotated[
         str | None,
         typer.Option(
-            metavar="EPSILON[@DELTA]", help="End before a round that could give away more.", show_default=False
+            metavar="EPSILON[@DELTA]",
+            help="End before a round that could give away more.",
+            show_default=False,
         ),
     ] = None
-    profile: Annotated[bool, typer.Option("--profile", help="Say at the end where a round's time goes.")] = False
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say at the end where a round's time goes.")
+    ] = False
 
     def words(self) -> str:
         """The options that a resumed run needs again, for a command to copy."""
@@ -119,8 +142,12 @@ class Way:
 
 
 def command(body: Callable[..., None]) -> Callable[..., None]:
-    """A command: a dataclass among its arguments stands for options, its errors are told in one paragraph."""
-    hints, groups, parameters = get_type_hints(body, include_extras=True), dict[str, Any](), list[inspect.Parameter]()
+    """A command: a dataclass among its arguments stands for options, its errors are told in one
+    paragraph.
+    """
+    hints = get_type_hints(body, include_extras=True)
+    groups = dict[str, Any]()
+    parameters = list[inspect.Parameter]()
     for one in inspect.signature(body).parameters.values():
         if not is_dataclass(kind := hints[one.name]):
             parameters.append(one.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY))
@@ -128,7 +155,12 @@ def command(body: Callable[..., None]) -> Callable[..., None]:
         groups[one.name], inner = kind, get_type_hints(kind, include_extras=True)
         for f in fields(kind):
             parameters.append(
-                inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=inner[f.name])
+                inspect.Parameter(
+                    f.name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=f.default,
+                    annotation=inner[f.name],
+                )
             )
 
     @wraps(body)
@@ -146,8 +178,11 @@ def command(body: Callable[..., None]) -> Callable[..., None]:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Tell an error in one paragraph: a user's mistake without traceback, a bug with the frames of their own code."""
-    usual, warnings.formatwarning = warnings.formatwarning, _as_it_is
+    """Tell an error in one paragraph: a user's mistake without traceback, a bug with the frames of
+    their own code.
+    """
+    usual = warnings.formatwarning
+    warnings.formatwarning = _as_it_is
     try:
         yield
     except HansaError as error:
@@ -167,7 +202,9 @@ def _told() -> Iterator[None]:
 
 
 def _as_it_is(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
-    """What a client says of itself, without the line of hansa's code that heard it; other warnings as ever."""
+    """What a client says of itself, without the line of hansa's code that heard it; other warnings
+    as ever.
+    """
     return f"{message}\n" if category is LeftOut else USUAL(message, category, *where, **more)
 
 

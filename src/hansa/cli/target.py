@@ -31,18 +31,30 @@ def config_of(target: Path) -> Config:
 def _missing(path: Path) -> AppError:
     if path.is_dir():
         return AppError(
-            f"{path} is a folder.", "An app is a Python file, a run's config a TOML file.", "Name a file in it."
+            f"{path} is a folder.",
+            "An app is a Python file, a run's config a TOML file.",
+            "Name a file in it.",
         )
     folder = path.parent
     near = (
-        sorted(str(other) for kind in ("*.py", "*.toml") for other in folder.glob(kind))[:5] if folder.is_dir() else []
+        sorted(str(other) for kind in ("*.py", "*.toml") for other in folder.glob(kind))[:5]
+        if folder.is_dir()
+        else []
     )
-    there = f"In {folder.resolve()} there is {', '.join(near)}." if near else f"There is no app in {folder.resolve()}."
-    return AppError(f"There is no file {path}.", there, "Name an app file; `hansa new hospitals DIR` makes one.")
+    there = (
+        f"In {folder.resolve()} there is {', '.join(near)}."
+        if near
+        else f"There is no app in {folder.resolve()}."
+    )
+    return AppError(
+        f"There is no file {path}.", there, "Name an app file; `hansa new hospitals DIR` makes one."
+    )
 
 
 def app_of(config: Config, settings: Mapping[str, Any] | None = None) -> App:
-    """The app of a config, with the plan as the config has it, and then as the command line's `settings` have it."""
+    """The app of a config, with the plan as the config has it, and then as the command line's
+    `settings` have it.
+    """
     from ..app import MODULE
     from ..app.load import load
     from ..config import Pieces, set_
@@ -98,7 +110,9 @@ def budgeted(app: App, budget: str | None) -> App:
             return replace(app, budget=Budget(float(epsilon), float(delta) if at else app.delta))
         except ValueError:
             raise AppError(
-                f"--budget {budget} is no budget.", "It takes ε, or ε@δ.", "Write for example --budget 4@1e-6."
+                f"--budget {budget} is no budget.",
+                "It takes ε, or ε@δ.",
+                "Write for example --budget 4@1e-6.",
             ) from None
         except PlanError as error:
             raise AppError(error.found, error.why, "Write for example --budget 4@1e-6.") from None
@@ -106,16 +120,24 @@ def budgeted(app: App, budget: str | None) -> App:
 
 def kept(config: Config) -> dict[str, Any]:
     """A config as a run keeps it."""
-    return {"rounds": config.rounds, "seed": config.seed, "set": dict(config.set), "plan": dict(config.plan)}
+    return {
+        "rounds": config.rounds,
+        "seed": config.seed,
+        "set": dict(config.set),
+        "plan": dict(config.plan),
+    }
 
 
 def resumed(config: Config, stored: Run) -> Config:
-    """The config with the settings that a run has kept; StoreError where it cannot have kept them."""
+    """The config with the settings that a run has kept; StoreError where it cannot have kept
+    them.
+    """
     found = stored.settings
     if strangers := sorted(found.keys() - kept(config).keys()):
         raise StoreError(
             f"Run {stored.id} has kept the setting {strangers[0]!r}.",
-            f"A run keeps {', '.join(kept(config))}: another version of hansa wrote it, or the database is damaged.",
+            f"A run keeps {', '.join(kept(config))}: another version of hansa wrote it, or the "
+            "database is damaged.",
             "Go on with that version, or put the database back from a backup.",
         )
     if not all(isinstance(found.get(name, {}), dict) for name in ("set", "plan")):

@@ -1,4 +1,5 @@
-"""The cryptography under verified sums: prime fields, expanded seeds, proofs on shares, Prio3 and PINE.
+"""The cryptography under verified sums: prime fields, expanded seeds, proofs on shares, Prio3 and
+PINE.
 
     field ← kernels     arithmetic mod p over whole arrays; the kernels are compiled by numba
     xof                 short seeds into long pseudorandom vectors
@@ -7,6 +8,7 @@
     prio3               verified counts, sums and histograms
     pine ← norms        verified sums of vectors of bounded Euclidean norm
 
-Nothing here is constant-time: Python, NumPy and numba give no such guarantee. What is compared with a secret is
-compared by `hmac.compare_digest`; secrets come from `secrets`. Importing these modules imports no numba.
+Nothing here is constant-time: Python, NumPy and numba give no such guarantee. What is compared with
+a secret is compared by `hmac.compare_digest`; secrets come from `secrets`. Importing these modules
+imports no numba.
 """

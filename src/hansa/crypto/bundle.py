@@ -1,4 +1,6 @@
-"""Bundle: several verified sums of one report, such as an update and its weight, accepted or refused together."""
+"""Bundle: several verified sums of one report, such as an update and its weight, accepted or
+refused together.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from .vdaf import State, Vdaf
 
 @dataclass(frozen=True)
 class Bundle:
-    """What `vdaf.Vdaf` says of one sum, for a list of them; every message is the list of the parts' messages."""
+    """What `vdaf.Vdaf` says of one sum, for a list of them; every message is the list of the parts'
+    messages.
+    """
 
     parts: tuple[Vdaf, ...]
 
@@ -22,30 +26,42 @@ class Bundle:
         """How many aggregators there are."""
         return self.parts[0].shares
 
-    def shard(self, measurements: Sequence[Any], nonce: bytes) -> tuple[list[bytes], list[list[bytes]]]:
+    def shard(
+        self, measurements: Sequence[Any], nonce: bytes
+    ) -> tuple[list[bytes], list[list[bytes]]]:
         """The public shares, and each aggregator's input shares."""
         made = [part.shard(x, nonce) for part, x in zip(self.parts, measurements, strict=True)]
-        return [public for public, _ in made], [[own[j] for _, own in made] for j in range(self.shares)]
+        return [public for public, _ in made], [
+            [own[j] for _, own in made] for j in range(self.shares)
+        ]
 
     def prepare(
         self, key: bytes, who: int, nonce: bytes, public: Sequence[bytes], shares: Sequence[bytes]
     ) -> tuple[list[State], list[bytes]]:
-        """Aggregator `who` checks its shares: what it keeps, and its verifier shares; ProtocolError refuses."""
+        """Aggregator `who` checks its shares: what it keeps, and its verifier shares; ProtocolError
+        refuses.
+        """
         _check(public, len(self.parts), "public shares")
         _check(shares, len(self.parts), "input shares")
         each = zip(self.parts, public, shares, strict=True)
-        states, reply = zip(*(part.prepare(key, who, nonce, p, s) for part, p, s in each), strict=True)
+        states, reply = zip(
+            *(part.prepare(key, who, nonce, p, s) for part, p, s in each), strict=True
+        )
         return list(states), list(reply)
 
     def decide(self, verifier_shares: Sequence[Sequence[bytes]]) -> list[bytes]:
-        """The messages that a report is valid, from the verifier shares of all aggregators; else ProtocolError."""
+        """The messages that a report is valid, from the verifier shares of all aggregators; else
+        ProtocolError.
+        """
         for reply in verifier_shares:
             _check(reply, len(self.parts), "verifier shares")
         columns = zip(*verifier_shares, strict=True)
         return [part.decide(list(said)) for part, said in zip(self.parts, columns, strict=True)]
 
     def finish(self, states: Sequence[State], messages: Sequence[bytes]) -> list[Elements]:
-        """The output shares of a valid report; ProtocolError unless all used the same joint randomness."""
+        """The output shares of a valid report; ProtocolError unless all used the same joint
+        randomness.
+        """
         _check(messages, len(self.parts), "messages")
         return [part.finish(s, m) for part, s, m in zip(self.parts, states, messages, strict=True)]
 

@@ -1,7 +1,8 @@
-"""What Prio3 proves about a measurement: that it is a bit, a bounded number, one of several buckets, and so on.
+"""What Prio3 proves about a measurement: that it is a bit, a bounded number, one of several
+buckets, and so on.
 
-A statement says how a measurement becomes a vector, when such a vector is valid, and how sums are read.
-(draft-irtf-cfrg-vdaf, section 7.4)
+A statement says how a measurement becomes a vector, when such a vector is valid, and how sums are
+read. (draft-irtf-cfrg-vdaf, section 7.4)
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ def positive(**sizes: int) -> None:
     """PlanError unless all sizes are whole and positive."""
     for name, value in sizes.items():
         if not (number(value, whole=True) and value > 0):
-            raise PlanError(f"{name}={value!r}", "It counts something.", f"Write a positive whole number for {name}.")
+            raise PlanError(
+                f"{name}={value!r}",
+                "It counts something.",
+                f"Write a positive whole number for {name}.",
+            )
 
 
 def weights(most: int) -> list[int]:
@@ -47,7 +52,11 @@ def weights(most: int) -> list[int]:
 def bits(value: object, most: int) -> list[int]:
     """The bits of a number in 0 … most, for these weights; DataError for any other."""
     if not (number(value, whole=True) and 0 <= value <= most):
-        raise DataError(f"A measurement of {value!r}.", f"Whole numbers from 0 to {most} can be summed.", "Clip it.")
+        raise DataError(
+            f"A measurement of {value!r}.",
+            f"Whole numbers from 0 to {most} can be summed.",
+            "Clip it.",
+        )
     *_, last = weights(most)
     b, n = most.bit_length(), int(value)
     top = n >= 1 << (b - 1)
@@ -63,7 +72,11 @@ def numbers(x: Elements, most: int, field: Field) -> Elements:
 def entries(measurement: Sequence[int], length: int) -> list[int]:
     """The entries of a vector of the right length; DataError for another."""
     if len(measurement) != length:
-        raise DataError(f"A measurement of {len(measurement)} entries.", f"Here it has {length}.", "Count them again.")
+        raise DataError(
+            f"A measurement of {len(measurement)} entries.",
+            f"Here it has {length}.",
+            "Count them again.",
+        )
     return list(measurement)
 
 
@@ -78,7 +91,9 @@ class Count:
         return Shape(self.field, Pairs(1), calls=1, inputs=1, length=1)
 
     def encode(self, measurement: Any) -> Elements:
-        return self.field.array(bits(int(measurement) if isinstance(measurement, bool) else measurement, 1))
+        return self.field.array(
+            bits(int(measurement) if isinstance(measurement, bool) else measurement, 1)
+        )
 
     def wires(self, x: Elements, joint: Elements, one: int) -> Elements:
         w = self.field.zeros((2, 2))
@@ -132,7 +147,8 @@ class Sum:
 class Bits:
     """All of x are bits; the statements below add more about them.
 
-    Call k of the gadget takes the `chunk` entries y = x₍ₖ₋₁₎꜀ … and returns  Σᵢ rₖⁱ·yᵢ·(yᵢ − 1), i ≥ 1, where rₖ is
+    Call k of the gadget takes the `chunk` entries y = x₍ₖ₋₁₎꜀ … and returns  Σᵢ rₖⁱ·yᵢ·(yᵢ − 1), i
+    ≥ 1, where rₖ is
     joint randomness; their sum over k must be zero.   (section 7.4.3)
     """
 
@@ -184,12 +200,16 @@ class Bits:
 
 @dataclass(frozen=True)
 class Histogram(Bits):
-    """x is one in one of `length` buckets, and zero in all others:  Σ x − 1 = 0.   (section 7.4.4)"""
+    """x is one in one of `length` buckets, and zero in all others:  Σ x − 1 = 0.   (section
+    7.4.4)
+    """
 
     def encode(self, measurement: int) -> Elements:
         if not (number(measurement, whole=True) and 0 <= measurement < self.length):
             raise DataError(
-                f"Bucket {measurement!r}.", f"The histogram has buckets 0 to {self.length - 1}.", "Name one of them."
+                f"Bucket {measurement!r}.",
+                f"The histogram has buckets 0 to {self.length - 1}.",
+                "Name one of them.",
             )
         return self.field.array(int(i == measurement) for i in range(self.length))
 
@@ -199,7 +219,9 @@ class Histogram(Bits):
 
 @dataclass(frozen=True)
 class MultihotCountVec(Bits):
-    """x is up to `most` ones in `length` places, then the bits of their number n:  Σ x − n = 0.   (section 7.4.5)"""
+    """x is up to `most` ones in `length` places, then the bits of their number n:  Σ x − n = 0.
+    (section 7.4.5)
+    """
 
     most: int
 
@@ -212,7 +234,10 @@ class MultihotCountVec(Bits):
         return self.length + self.most.bit_length()
 
     def encode(self, measurement: Sequence[int]) -> Elements:
-        ones = [bits(int(x) if isinstance(x, bool) else x, 1)[0] for x in entries(measurement, self.length)]
+        ones = [
+            bits(int(x) if isinstance(x, bool) else x, 1)[0]
+            for x in entries(measurement, self.length)
+        ]
         return self.field.array(ones + bits(sum(ones), self.most))
 
     def also(self, x: Elements, one: int) -> list[int]:
@@ -235,7 +260,9 @@ class SumVec(Bits):
         return self.length * self.most.bit_length()
 
     def encode(self, measurement: Sequence[int]) -> Elements:
-        return self.field.array(b for value in entries(measurement, self.length) for b in bits(value, self.most))
+        return self.field.array(
+            b for value in entries(measurement, self.length) for b in bits(value, self.most)
+        )
 
     def truncate(self, x: Elements) -> Elements:
         return numbers(x, self.most, self.field)[: self.length]
@@ -255,7 +282,9 @@ class L1BoundSum(SumVec):
 
     def encode(self, measurement: Sequence[int]) -> Elements:
         values = entries(measurement, self.length)
-        return self.field.array(b for value in (*values, sum(values)) for b in bits(value, self.most))
+        return self.field.array(
+            b for value in (*values, sum(values)) for b in bits(value, self.most)
+        )
 
     def also(self, x: Elements, one: int) -> list[int]:
         *values, claimed = numbers(x, self.most, self.field).tolist()

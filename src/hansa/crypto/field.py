@@ -1,8 +1,9 @@
 """Prime fields with roots of unity of order 2ᵏ, and arithmetic in them over whole arrays.
 
-An element is an integer in [0, p). A vector of elements is a uint64 array, or an array of Python integers where p has
-more than 64 bits. All fields are those of VDAF (draft-irtf-cfrg-vdaf, section 6.1) and PINE (draft-chen-cfrg-vdaf-pine,
-section 3): p − 1 = 2ᵏ · odd, so a polynomial can be evaluated at all 2ʲ-th roots of unity, j ≤ k, in time O(2ʲ · j).
+An element is an integer in [0, p). A vector of elements is a uint64 array, or an array of Python
+integers where p has more than 64 bits. All fields are those of VDAF (draft-irtf-cfrg-vdaf, section
+6.1) and PINE (draft-chen-cfrg-vdaf-pine, section 3): p − 1 = 2ᵏ · odd, so a polynomial can be
+evaluated at all 2ʲ-th roots of unity, j ≤ k, in time O(2ʲ · j).
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ def kernels() -> ModuleType | None:
 class Field:
     """The field of integers mod a prime p, and the subgroup of 2ᵏ-th roots of unity in it.
 
-    p: the modulus. size: bytes of an encoded element. k: 2ᵏ is the order of the subgroup. g: its generator.
-    Arrays are arrays of elements of any shape; arithmetic is elementwise and broadcasts, and a Python integer is an
-    element too. Nothing is changed in place.
+    p: the modulus. size: bytes of an encoded element. k: 2ᵏ is the order of the subgroup. g: its
+    generator. Arrays are arrays of elements of any shape; arithmetic is elementwise and broadcasts,
+    and a Python integer is an element too. Nothing is changed in place.
     """
 
     p: int
@@ -75,7 +76,9 @@ class Field:
         return np.asarray(x.view(np.uint64) + (x < 0) * np.uint64(self.p))  # mod 2⁶⁴, −1 is 2⁶⁴ − 1
 
     def signed(self, a: Elements) -> NDArray[np.int64]:
-        """The inverse of `integers`: elements above p/2 are negative; those of 2⁶³ and more do not fit."""
+        """The inverse of `integers`: elements above p/2 are negative; those of 2⁶³ and more do not
+        fit.
+        """
         if self.dtype is object:
             return np.array([x - self.p if x > self.p // 2 else x for x in a.tolist()], np.int64)
         return np.asarray((a - (a > np.uint64(self.p // 2)) * np.uint64(self.p)).view(np.int64))
@@ -100,14 +103,19 @@ class Field:
             v = np.require(np.frombuffer(data, f"<u{self.size}"), np.uint64, ["C", "A"])
         else:
             n = self.size
-            v = np.array([int.from_bytes(data[i : i + n], "little") for i in range(0, len(data), n)], self.dtype)
+            v = np.array(
+                [int.from_bytes(data[i : i + n], "little") for i in range(0, len(data), n)],
+                self.dtype,
+            )
         return v, np.asarray(v < self.p, bool)
 
     def decode(self, data: bytes | memoryview) -> Elements:
         """The inverse of `encode`; ProtocolError unless every element is canonical, below p."""
         if len(data) % self.size:
             raise ProtocolError(
-                f"A vector of {len(data)} bytes.", f"Each element takes {self.size} bytes.", "It was cut short."
+                f"A vector of {len(data)} bytes.",
+                f"Each element takes {self.size} bytes.",
+                "It was cut short.",
             )
         v, good = self.read(data)
         if not good.all():
@@ -137,7 +145,9 @@ class Field:
         return pow(x, -1, self.p)
 
     def inverses(self, values: Sequence[int]) -> Elements:
-        """All x⁻¹, for x ≠ 0, by one inversion of their product, which is then taken apart (Montgomery 1987)."""
+        """All x⁻¹, for x ≠ 0, by one inversion of their product, which is then taken apart
+        (Montgomery 1987).
+        """
         products = list(accumulate(values, lambda a, b: a * b % self.p, initial=1))
         rest, out = self.inverse(products.pop()), list[int]()
         for x, before in zip(reversed(values), reversed(products), strict=True):
@@ -160,7 +170,9 @@ class Field:
         """Σₖ wₖ·rowsₖ: a weighted sum of the rows of a matrix."""
         if fast := self._kernels():
             out = self.zeros(rows.shape[1])
-            fast.combine(np.ascontiguousarray(w), np.ascontiguousarray(rows), out, *self._constants())
+            fast.combine(
+                np.ascontiguousarray(w), np.ascontiguousarray(rows), out, *self._constants()
+            )
             return out
         out = self.zeros(rows.shape[1])
         for x, row in zip(w.tolist(), rows, strict=True):
@@ -193,22 +205,27 @@ class Field:
         return pow(self.g, 2**self.k // n, self.p)
 
     def ntt(self, a: Elements) -> Elements:
-        """The values of a polynomial at all n-th roots:  âₖ = Σⱼ aⱼ ωʲᵏ,  over the first axis of length n.
+        """The values of a polynomial at all n-th roots:  âₖ = Σⱼ aⱼ ωʲᵏ,  over the first axis of
+        length n.
 
-        In step j the vector holds 2ʲ values each of n/2ʲ polynomials, of every (n/2ʲ)-th coefficient
-        (Cooley and Tukey 1965, without their reordering).
+        In step j the vector holds 2ʲ values each of n/2ʲ polynomials, of every (n/2ʲ)-th
+        coefficient (Cooley and Tukey 1965, without their reordering).
         """
         return self._transform(a, self.root(len(a)))
 
     def inverse_ntt(self, a: Elements) -> Elements:
-        """The polynomial of degree below n with given values at all n-th roots:  aⱼ = 1/n · Σₖ âₖ ω⁻ʲᵏ."""
+        """The polynomial of degree below n with given values at all n-th roots:  aⱼ = 1/n · Σₖ âₖ
+        ω⁻ʲᵏ.
+        """
         n = len(a)
         return self.mul(self._transform(a, self.inverse(self.root(n))), self.inverse(n))
 
     def between(self, a: Elements, n: int) -> Elements:
-        """Values between known values: from column polynomials at n-th roots to their values at ζ·ωᵏ, ζ² = ω.
+        """Values between known values: from column polynomials at n-th roots to their values at
+        ζ·ωᵏ, ζ² = ω.
 
-        a: [≤ n, m], zero below its last row. The 2n-th roots are the n-th roots and these, taken in turn.
+        a: [≤ n, m], zero below its last row. The 2n-th roots are the n-th roots and these, taken in
+        turn.
         """
         ζ, ω = self.root(2 * n), self.root(n)
         if not (fast := self._kernels()):
@@ -224,7 +241,8 @@ class Field:
     def weights(self, n: int, t: int) -> Elements:
         """Weights w with  f(t) = Σₖ wₖ f(ωᵏ)  for every polynomial f of degree below n.
 
-        wₖ = ωᵏ (tⁿ − 1) / (n (t − ωᵏ))          (the barycentric formula; Berrut and Trefethen 2004, eq. 4.2)
+        wₖ = ωᵏ (tⁿ − 1) / (n (t − ωᵏ))          (the barycentric formula; Berrut and Trefethen
+        2004, eq. 4.2)
         """
         ω = _roots(self, self.root(n), n)
         differences = [(t - x) % self.p for x in ω.tolist()]
@@ -249,7 +267,11 @@ class Field:
             if a.shape != b.shape:
                 a, b = np.broadcast_arrays(a, b)
             out = np.empty(a.shape, np.uint64)
-            flat = (np.ascontiguousarray(a).reshape(-1), np.ascontiguousarray(b).reshape(-1), out.reshape(-1))
+            flat = (
+                np.ascontiguousarray(a).reshape(-1),
+                np.ascontiguousarray(b).reshape(-1),
+                out.reshape(-1),
+            )
             getattr(fast, name)(*flat, *self._constants())
             return out
         if self.dtype is object:
@@ -268,7 +290,10 @@ class Field:
         n, rest = len(a), a.shape[1:]
         x = a.reshape(1, n, -1)
         while (m := x.shape[1] // 2) > 0:
-            even, odd = x[:, :m], self.mul(x[:, m:], _roots(self, pow(ω, m, self.p), len(x))[:, None, None])
+            even, odd = (
+                x[:, :m],
+                self.mul(x[:, m:], _roots(self, pow(ω, m, self.p), len(x))[:, None, None]),
+            )
             x = np.concatenate([self.add(even, odd), self.sub(even, odd)])
         return x.reshape(n, *rest)
 
@@ -311,11 +336,16 @@ def _mul(a: Elements, b: Elements, p: np.uint64) -> Elements:
 
 
 def _mul_64(a: Elements, b: Elements, p: np.uint64) -> Elements:
-    """a·b mod p = 2⁶⁴ − 2³² + 1, where 2⁶⁴ = 2³² − 1 and 2⁹⁶ = −1:  the product is lo + 2⁶⁴·mid + 2⁹⁶·top."""
+    """a·b mod p = 2⁶⁴ − 2³² + 1, where 2⁶⁴ = 2³² − 1 and 2⁹⁶ = −1:  the product is lo + 2⁶⁴·mid +
+    2⁹⁶·top.
+    """
     a0, a1, b0, b1 = a & LOW, a >> HALF, b & LOW, b >> HALF
     low, cross0, cross1 = a0 * b0, a0 * b1, a1 * b0
     carry = (low >> HALF) + (cross0 & LOW) + (cross1 & LOW)
-    lo, hi = (low & LOW) | (carry << HALF), a1 * b1 + (cross0 >> HALF) + (cross1 >> HALF) + (carry >> HALF)
+    lo, hi = (
+        (low & LOW) | (carry << HALF),
+        a1 * b1 + (cross0 >> HALF) + (cross1 >> HALF) + (carry >> HALF),
+    )
     top, mid = hi >> HALF, hi & LOW
     r = np.where(lo < top, lo - top - LOW, lo - top)
     s = r + mid * LOW
@@ -326,4 +356,9 @@ def _mul_64(a: Elements, b: Elements, p: np.uint64) -> Elements:
 Field32 = Field(4293918721, 4, 20, 3925978153)
 Field40 = Field(2**20 * 1048555 + 1, 5, 20, pow(7, 1048555, 2**20 * 1048555 + 1))
 Field64 = Field(2**64 - 2**32 + 1, 8, 32, pow(7, 2**32 - 1, 2**64 - 2**32 + 1))
-Field128 = Field(2**66 * 4611686018427387897 + 1, 16, 66, pow(7, 4611686018427387897, 2**66 * 4611686018427387897 + 1))
+Field128 = Field(
+    2**66 * 4611686018427387897 + 1,
+    16,
+    66,
+    pow(7, 4611686018427387897, 2**66 * 4611686018427387897 + 1),
+)

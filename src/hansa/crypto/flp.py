@@ -1,15 +1,20 @@
 """Fully linear proofs: a prover shows that a secret-shared vector satisfies an arithmetic circuit.
 
-The circuit calls one gadget G, of degree 2, n times, and is affine otherwise. Wire j carries an input of each call; the
-prover lays a polynomial fⱼ through it:  fⱼ(1) = a random seed,  fⱼ(ωᵏ) = input j of call k,  ω a P-th root of unity,
-P > n a power of two. The proof is the seeds and the polynomial  g = G(f₁, …, f_L), of degree ≤ 2P − 2. All else is
+The circuit calls one gadget G, of degree 2, n times, and is affine otherwise. Wire j carries an
+input of each call; the
+prover lays a polynomial fⱼ through it:  fⱼ(1) = a random seed,  fⱼ(ωᵏ) = input j of call k,  ω a
+P-th root of unity,
+P > n a power of two. The proof is the seeds and the polynomial  g = G(f₁, …, f_L), of degree ≤ 2P −
+2. All else is
 linear, so verifiers who hold only shares of vector and proof can compute shares of
 
-    v = the circuit's output, where the gadget's outputs are taken from g(ωᵏ);    fⱼ(t) for all j;    g(t)
+    v = the circuit's output, where the gadget's outputs are taken from g(ωᵏ);    fⱼ(t) for all j;
+    g(t)
 
-at a random t. The shares are added up, and the vector is accepted if v = 0 and G(f₁(t), …, f_L(t)) = g(t).
-A false claim survives with probability ≤ 2P/p over t, plus that of the circuit itself over its joint randomness.
-(Boneh, Boyle, Corrigan-Gibbs, Gilboa, Ishai 2019, §4 and Appendix; draft-irtf-cfrg-vdaf, section 7.3)
+at a random t. The shares are added up, and the vector is accepted if v = 0 and G(f₁(t), …, f_L(t))
+= g(t). A false claim survives with probability ≤ 2P/p over t, plus that of the circuit itself over
+its joint randomness. (Boneh, Boyle, Corrigan-Gibbs, Gilboa, Ishai 2019, §4 and Appendix;
+draft-irtf-cfrg-vdaf, section 7.3)
 """
 
 from __future__ import annotations
@@ -24,11 +29,15 @@ from .field import COLUMNS, Elements, Field
 
 
 class Gadget(Protocol):
-    """A polynomial G of degree 2 in `arity` variables, that is a sum of terms in neighbouring variables."""
+    """A polynomial G of degree 2 in `arity` variables, that is a sum of terms in neighbouring
+    variables.
+    """
 
     @property
     def arity(self) -> int:
-        """How many inputs it takes; 2 where a block of them may not be cut in the middle of a pair."""
+        """How many inputs it takes; 2 where a block of them may not be cut in the middle of a
+        pair.
+        """
 
     def rows(self, field: Field, x: Elements) -> Elements:
         """G of each row of x; a block of columns gives a summand of it."""
@@ -78,9 +87,10 @@ class Bit:
 class Shape:
     """How large a circuit is.
 
-    field: where it computes. gadget: what it calls, `calls` times. inputs: the length of the vector x that is proven.
-    length: that of the part of it which is summed. joint: how many random elements the circuit takes that prover and
-    verifiers share. outputs: how many there are, all zero if x is valid.
+    field: where it computes. gadget: what it calls, `calls` times. inputs: the length of the vector
+    x that is proven. length: that of the part of it which is summed. joint: how many random
+    elements the circuit takes that prover and verifiers share. outputs: how many there are, all
+    zero if x is valid.
     """
 
     field: Field
@@ -95,7 +105,8 @@ class Shape:
 class Circuit(Protocol):
     """A statement about a vector x: its outputs are all zero.
 
-    Each verifier works on its share of x, and on `one`, its share of 1, by which it multiplies every constant.
+    Each verifier works on its share of x, and on `one`, its share of 1, by which it multiplies
+    every constant.
     """
 
     @property
@@ -103,7 +114,9 @@ class Circuit(Protocol):
         """How large it is."""
 
     def wires(self, x: Elements, joint: Elements, one: int) -> Elements:
-        """Row k ≥ 1: the inputs of call k; row 0 is left for the seeds. Shape [1 + calls, arity]."""
+        """Row k ≥ 1: the inputs of call k; row 0 is left for the seeds. Shape [1 + calls,
+        arity].
+        """
 
     def output(self, gates: Elements, x: Elements, joint: Elements, one: int) -> list[int]:
         """The outputs, from the gadget's outputs in all calls."""
@@ -113,8 +126,8 @@ class Circuit(Protocol):
 class Proof:
     """How a circuit is proven.
 
-    form: the polynomial g is sent as its "values" at the first 2P − 1 of the 2P-th roots of unity (VDAF from draft 15),
-    or as its 2P − 1 "coefficients" (before).
+    form: the polynomial g is sent as its "values" at the first 2P − 1 of the 2P-th roots of unity
+    (VDAF from draft 15), or as its 2P − 1 "coefficients" (before).
     """
 
     circuit: Circuit
@@ -142,14 +155,17 @@ class Proof:
 
     @property
     def query_length(self) -> int:
-        """How many random elements the verifiers share: a coefficient of each output if there are several, and t."""
+        """How many random elements the verifiers share: a coefficient of each output if there are
+        several, and t.
+        """
         return 1 + (self.shape.outputs if self.shape.outputs > 1 else 0)
 
     def prove(self, x: Elements, seeds: Elements, joint: Elements) -> Elements:
-        """The proof that x satisfies the circuit: the seeds, then g.   (draft-irtf-cfrg-vdaf, section 7.3.3)
+        """The proof that x satisfies the circuit: the seeds, then g.   (draft-irtf-cfrg-vdaf,
+        section 7.3.3)
 
-        g is first known at the 2P-th roots: at the even ones from the wires themselves, at the odd ones from their
-        polynomials, which are transformed one block of wires after the other.
+        g is first known at the 2P-th roots: at the even ones from the wires themselves, at the odd
+        ones from their polynomials, which are transformed one block of wires after the other.
         """
         field, gadget, n = self.shape.field, self.shape.gadget, self.points
         wires = self.circuit.wires(x, joint, 1)
@@ -161,7 +177,9 @@ class Proof:
             g[1::2] = field.add(g[1::2], gadget.rows(field, block))
         return np.concatenate([seeds, (g if self.form == "values" else field.inverse_ntt(g))[:-1]])
 
-    def query(self, x: Elements, proof: Elements, query: Elements, joint: Elements, one: int) -> Elements:
+    def query(
+        self, x: Elements, proof: Elements, query: Elements, joint: Elements, one: int
+    ) -> Elements:
         """From shares of x and of the proof, a share of v, f₁(t), …, f_L(t), g(t).
 
         ProtocolError where t is one of the points themselves, which would show an input.
@@ -171,7 +189,9 @@ class Proof:
         *mix, t = query.tolist()
         if pow(t, n, field.p) == 1:
             raise ProtocolError(
-                "The random point of a query is a root of unity.", "It would show an input.", "Refuse this report."
+                "The random point of a query is a root of unity.",
+                "It would show an input.",
+                "Refuse this report.",
             )
         seeds, g = proof[: shape.gadget.arity], proof[shape.gadget.arity :]
         gates, at_t = self._values(g, t)
@@ -191,9 +211,11 @@ class Proof:
         """g at all P-th roots, and g(t)."""
         field, n = self.shape.field, self.points
         if self.form == "coefficients":
-            folded = field.add(g[:n], np.concatenate([g[n:], field.zeros(1)]))  # xⁿ = 1 at the n-th roots
+            # xⁿ = 1 at the n-th roots
+            folded = field.add(g[:n], np.concatenate([g[n:], field.zeros(1)]))
             return field.ntt(folded), field.dot(g, field.powers(t, len(g)))
-        # The value that is not sent makes the degree < 2P − 1:  Σₖ gₖ ωᵏ = 2P times coefficient 2P − 1 = 0.
+        # The value that is not sent makes the degree < 2P − 1:  Σₖ gₖ ωᵏ = 2P times coefficient 2P
+        # − 1 = 0.
         ω = field.root(2 * n)
         last = -field.dot(g, field.powers(ω, len(g))) * ω  # as 1/ω²ᴾ⁻¹ = ω
         g = np.concatenate([g, field.array([last])])

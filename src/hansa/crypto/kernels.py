@@ -1,7 +1,9 @@
-"""Field arithmetic compiled by numba: the loops behind `field` and `norms`, for p = 2⁶⁴ − 2³² + 1 and for p < 2³².
+"""Field arithmetic compiled by numba: the loops behind `field` and `norms`, for p = 2⁶⁴ − 2³² + 1
+and for p < 2³².
 
-Every kernel takes p and ⌊2⁶⁴/p⌋, or 0 in place of the latter for p = 2⁶⁴ − 2³² + 1. They run on one core, without the
-interpreter's lock. numba compiles them when this module is first imported, and keeps the result beside it on disk.
+Every kernel takes p and ⌊2⁶⁴/p⌋, or 0 in place of the latter for p = 2⁶⁴ − 2³² + 1. They run on one
+core, without the interpreter's lock. numba compiles them when this module is first imported, and
+keeps the result beside it on disk.
 """
 
 from __future__ import annotations
@@ -18,17 +20,23 @@ from numba.extending import intrinsic
 
 Jit = Callable[[Callable[..., Any]], Callable[..., Any]]
 U64 = np.uint64
-LOW, HALF, ZERO = U64(0xFFFFFFFF), U64(32), U64(0)
+LOW = U64(0xFFFFFFFF)
+HALF = U64(32)
+ZERO = U64(0)
 
-word, octet = types.uint64, types.uint8
+word = types.uint64
+octet = types.uint8
 vector = types.Array(word, 1, "C", readonly=True)
 matrix = types.Array(word, 2, "C", readonly=True)
 table = types.Array(types.uint32, 1, "C", readonly=True)
 octets = types.Array(octet, 2, "C", readonly=True)
-result, results = word[::1], word[:, ::1]
+result = word[::1]
+results = word[:, ::1]
 
 if not any((Path(__file__).parent / "__pycache__").glob("kernels.*.nbi")):
-    sys.stderr.write("hansa: numba compiles the arithmetic of proofs, once; this takes some seconds.\n")
+    sys.stderr.write(
+        "hansa: numba compiles the arithmetic of proofs, once; this takes some seconds.\n"
+    )
 
 
 def inline() -> Jit:
@@ -157,10 +165,11 @@ def square_sums(rows: Any, out: Any, p: Any, m: Any) -> None:
 
 @kernel(results, vector, vector, vector)
 def between(a: Any, backward: Any, factors: Any, forward: Any, p: Any, m: Any) -> None:
-    """Column by column: an inverse transform, row i times factorsᵢ, and a transform; in place (see Field.between).
+    """Column by column: an inverse transform, row i times factorsᵢ, and a transform; in place (see
+    Field.between).
 
-    The first leaves the rows in bit-reversed order, in which the second takes them, so none is ever moved.
-    (Gentleman and Sande 1966; Cooley and Tukey 1965)
+    The first leaves the rows in bit-reversed order, in which the second takes them, so none is ever
+    moved. (Gentleman and Sande 1966; Cooley and Tukey 1965)
     """
     n, columns = a.shape
     h = n // 2
@@ -192,10 +201,12 @@ def between(a: Any, backward: Any, factors: Any, forward: Any, p: Any, m: Any) -
 
 @kernel(octets, vector, table, result, result)
 def count_dots(symbols: Any, x: Any, counts_of: Any, low: Any, high: Any, p: Any, m: Any) -> None:
-    """lowₖ, highₖ += Σⱼ cₖⱼ·xⱼ in 32-bit halves of x, where four counts c ∈ {0, 1, 2} are packed in each symbol.
+    """lowₖ, highₖ += Σⱼ cₖⱼ·xⱼ in 32-bit halves of x, where four counts c ∈ {0, 1, 2} are packed in
+    each symbol.
 
-    counts_of: those of a symbol, one in each byte. No sum can overflow below 2³⁰ coordinates, so none is reduced.
-    Blocks of 8192 coordinates meet all rows of symbols while they are in the first-level cache.
+    counts_of: those of a symbol, one in each byte. No sum can overflow below 2³⁰ coordinates, so
+    none is reduced. Blocks of 8192 coordinates meet all rows of symbols while they are in the
+    first-level cache.
     """
     block = 2048
     counts = np.empty(4 * block, np.uint8)

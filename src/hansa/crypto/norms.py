@@ -1,14 +1,15 @@
 """What PINE proves: that a vector of integers, shared mod p, has a Euclidean norm of at most B.
 
-Let x ∈ ℤᵈ be small. The statement is in two parts, since Σ xⱼ² ≡ v ≤ B² (mod p) would also hold for large x whose sum
-of squares has wrapped around p:
+Let x ∈ ℤᵈ be small. The statement is in two parts, since Σ xⱼ² ≡ v ≤ B² (mod p) would also hold for
+large x whose sum of squares has wrapped around p:
 
     the norm        Σⱼ xⱼ² = v  and  v + u = B²,  where v and u are given in bits
-    no wraparound   for random z ∈ {−1, 0, 1}ᵈ, ⟨z, x⟩ is small, in −w+1 … w, in enough of r independent checks
+    no wraparound   for random z ∈ {−1, 0, 1}ᵈ, ⟨z, x⟩ is small, in −w+1 … w, in enough of r
+    independent checks
 
-Entries of z are 0 with probability ½. If ‖x‖ ≤ B, a check fails with probability ≤ 2 exp(−α²), with w ≥ αB. If
-‖x‖² ≥ p it fails with probability ≥ ½, while w is small beside √p: up to about √p/8; see `passes`.
-(Rothblum, Omri, Chen, Talwar 2023, §4; draft-chen-cfrg-vdaf-pine-02)
+Entries of z are 0 with probability ½. If ‖x‖ ≤ B, a check fails with probability ≤ 2 exp(−α²), with
+w ≥ αB. If ‖x‖² ≥ p it fails with probability ≥ ½, while w is small beside √p: up to about √p/8; see
+`passes`. (Rothblum, Omri, Chen, Talwar 2023, §4; draft-chen-cfrg-vdaf-pine-02)
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ from .flp import Pairs, Shape, Squares
 from .xof import Xof
 
 TINY = np.finfo(np.float64).tiny  # the least normal number
-SYMBOL_BYTES, SYMBOL_ROWS = 2**22, 16  # are drawn at a time, whatever is more: few enough for the cache and the memory
+# are drawn at a time, whatever is more: few enough for the cache and the memory
+SYMBOL_BYTES, SYMBOL_ROWS = 2**22, 16
 
-# Byte b holds four symbols of two bits, the first in the lowest; each counts its ones. Counts are in bytes, too.
+# Byte b holds four symbols of two bits, the first in the lowest; each counts its ones. Counts are
+# in bytes, too.
 SYMBOLS: NDArray[np.uint32] = np.array(
-    [sum(((b >> 2 * k & 1) + (b >> 2 * k + 1 & 1)) << 8 * k for k in range(4)) for b in range(256)], np.uint32
+    [sum(((b >> 2 * k & 1) + (b >> 2 * k + 1 & 1)) << 8 * k for k in range(4)) for b in range(256)],
+    np.uint32,
 )
 
 
@@ -38,10 +42,11 @@ SYMBOLS: NDArray[np.uint32] = np.array(
 class Wraparound:
     """How often it is checked that no sum has wrapped around p.
 
-    checks: r. successes: how many of them must hold, all if a false vector shall pass with probability 2⁻ʳ.
-    alpha: α, by which a correct vector fails a check with probability ≤ 2 exp(−α²). proven: is w so small that a false
-    vector is proven to fail one with probability ≥ ½? Else the draft's own condition is asked for, w² ≤ 4000 p, under
-    which false vectors may pass nearly always: it is there for the draft's test vectors, and for nothing else.
+    checks: r. successes: how many of them must hold, all if a false vector shall pass with
+    probability 2⁻ʳ. alpha: α, by which a correct vector fails a check with probability ≤ 2
+    exp(−α²). proven: is w so small that a false vector is proven to fail one with probability ≥ ½?
+    Else the draft's own condition is asked for, w² ≤ 4000 p, under which false vectors may pass
+    nearly always: it is there for the draft's test vectors, and for nothing else.
     """
 
     checks: int = 100
@@ -54,7 +59,9 @@ class Wraparound:
         return 1 << math.ceil(self.alpha * bound).bit_length()
 
     def largest(self, field: Field) -> int:
-        """The largest bound B, of which it is proven that a false vector fails a check with probability ≥ ½."""
+        """The largest bound B, of which it is proven that a false vector fails a check with
+        probability ≥ ½.
+        """
         w = 1
         while passes(field, 2 * w) <= 0.5:
             w *= 2
@@ -66,7 +73,8 @@ def passes(field: Field, w: int) -> float:
 
         max(½, π²/8 · (1 + √(p/π)) / N),    N = ⌊p / (2·(2w − 1))⌋
 
-    The first is for an x with one |xⱼ| ≥ 2w, the second for all others. Proven in docs/verified/for-cryptographers.md.
+    The first is for an x with one |xⱼ| ≥ 2w, the second for all others. Proven in
+    docs/verified/for-cryptographers.md.
     """
     n = field.p // (2 * (2 * w - 1))
     return max(0.5, math.pi**2 / 8 * (1 + math.sqrt(field.p / math.pi)) / n) if n else 1.0
@@ -74,11 +82,13 @@ def passes(field: Field, w: int) -> float:
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a vector of norm ≤ `bound` becomes field elements, and which claims about it are added, bit by bit.
+    """How a vector of norm ≤ `bound` becomes field elements, and which claims about it are added,
+    bit by bit.
 
         x₁ … x_d │ v │ u ‖ v₁ g₁ │ v₂ g₂ │ … │ vᵣ gᵣ
 
-    v = ‖x‖², u = B² − v; vₖ = ⟨zₖ, x⟩ + w − 1, and gₖ = 1 where it lies in 0 … 2w − 1. What stands before ‖ decides
+    v = ‖x‖², u = B² − v; vₖ = ⟨zₖ, x⟩ + w − 1, and gₖ = 1 where it lies in 0 … 2w − 1. What stands
+    before ‖ decides
     the zₖ, by a hash.   (draft-chen-cfrg-vdaf-pine-02, section 4.1)
     """
 
@@ -89,22 +99,36 @@ class Encoding:
 
     def __post_init__(self) -> None:
         p, w, r = self.field.p, self.wraparound, self.wraparound.checks
-        counts = {"dimension": self.dimension, "bound": self.bound, "checks": r, "successes": w.successes}
-        wrong = [f"{name}={n!r}" for name, n in counts.items() if not (number(n, whole=True) and n > 0)]
+        counts = {
+            "dimension": self.dimension,
+            "bound": self.bound,
+            "checks": r,
+            "successes": w.successes,
+        }
+        wrong = [
+            f"{name}={n!r}" for name, n in counts.items() if not (number(n, whole=True) and n > 0)
+        ]
         if wrong or w.successes > r or self.dimension >= 2**30:
             raise PlanError(
                 ", ".join(wrong) or f"{w.successes} of {r} checks, {self.dimension} coordinates",
-                "A vector has 1 to 2³⁰ − 1 coordinates, a positive whole bound, and no more successes than checks.",
+                "A vector has 1 to 2³⁰ − 1 coordinates, a positive whole bound, and no more "
+                "successes than checks.",
                 "Write for example bound=2**24.",
             )
         if w.proven and passes(self.field, self.range) > 0.5:
             raise PlanError(
                 f"bound={self.bound} in a field of {self.field.size} bytes.",
-                "Vectors whose squares have wrapped around the modulus would pass the checks that are to find them.",
+                "Vectors whose squares have wrapped around the modulus would pass the checks that "
+                "are to find them.",
                 f"Write a bound of at most {w.largest(self.field)}, with fewer fractional bits.",
             )
         # v + u < 4B², so that v + u = B² holds mod p only if it holds.
-        if 3 * self.bound**2 >= p - 2 or p < 2600 * self.range or self.range**2 > 4000 * p or 2 * r > p:
+        if (
+            3 * self.bound**2 >= p - 2
+            or p < 2600 * self.range
+            or self.range**2 > 4000 * p
+            or 2 * r > p
+        ):
             raise PlanError(
                 f"bound={self.bound} in a field of {self.field.size} bytes.",
                 "Squares of norms up to the bound must not wrap around the modulus.",
@@ -141,8 +165,12 @@ class Encoding:
         """How many elements there are in all."""
         return self.dimension + self.claims
 
-    def integers(self, measurement: NDArray[np.floating] | NDArray[np.integer], fraction: int) -> NDArray[np.int64]:
-        """Real numbers times 2^fraction, rounded to even; integers as they are. DataError unless ‖x‖ ≤ B."""
+    def integers(
+        self, measurement: NDArray[np.floating] | NDArray[np.integer], fraction: int
+    ) -> NDArray[np.int64]:
+        """Real numbers times 2^fraction, rounded to even; integers as they are. DataError unless
+        ‖x‖ ≤ B.
+        """
         values = np.asarray(measurement)
         if values.shape != (self.dimension,) or values.dtype.kind not in "fiu":
             raise DataError(
@@ -200,13 +228,19 @@ class Encoding:
             left -= g
             claims.append((v if holds else 0) | g << self.dot_bits)
         if left:
-            raise DataError("Too many wraparound checks fail.", "This is bad luck.", "Shard the measurement again.")
+            raise DataError(
+                "Too many wraparound checks fail.",
+                "This is bad luck.",
+                "Shard the measurement again.",
+            )
         return self.bits(claims, self.dot_bits + 1)
 
     def dots(self, x: Elements, stream: Xof) -> Elements:
-        """⟨zₖ, x⟩ for k = 1 … r, with zₖ drawn from the stream: two bits for each entry, 00 is −1, 11 is 1, others 0.
+        """⟨zₖ, x⟩ for k = 1 … r, with zₖ drawn from the stream: two bits for each entry, 00 is −1,
+        11 is 1, others 0.
 
-        Each zₖ starts with a new byte. With cₖ = zₖ + 1 ∈ {0, 1, 2}, the count of ones,  ⟨z, x⟩ = ⟨c, x⟩ − Σⱼ xⱼ.
+        Each zₖ starts with a new byte. With cₖ = zₖ + 1 ∈ {0, 1, 2}, the count of ones,  ⟨z, x⟩ =
+        ⟨c, x⟩ − Σⱼ xⱼ.
         (draft-chen-cfrg-vdaf-pine-02, section 4.2)
         """
         field, width = self.field, -(-self.dimension // 4)
@@ -227,7 +261,9 @@ class Encoding:
             fast.count_dots(symbols, x, SYMBOLS, low, high, np.uint64(0), np.uint64(0))
         else:
             halves = np.stack([x & np.uint64(0xFFFFFFFF), x >> np.uint64(32)], axis=1)
-            low, high = np.stack([self._counts(row).astype(np.uint64) @ halves for row in symbols], axis=1)
+            low, high = np.stack(
+                [self._counts(row).astype(np.uint64) @ halves for row in symbols], axis=1
+            )
         return [a + (b << 32) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
 
     def _counts(self, row: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -238,7 +274,8 @@ class Encoding:
 class Norm:
     """Σⱼ xⱼ² = v, for the vector  x ‖ v ‖ u.   (draft-chen-cfrg-vdaf-pine-02, section 4.3)
 
-    Call k of the gadget squares and adds `chunk` coordinates. No joint randomness: the claim is one equation.
+    Call k of the gadget squares and adds `chunk` coordinates. No joint randomness: the claim is one
+    equation.
     """
 
     encoding: Encoding
@@ -247,7 +284,9 @@ class Norm:
     @property
     def shape(self) -> Shape:
         e = self.encoding
-        return Shape(e.field, Squares(self.chunk), -(-e.dimension // self.chunk), e.committed, e.dimension)
+        return Shape(
+            e.field, Squares(self.chunk), -(-e.dimension // self.chunk), e.committed, e.dimension
+        )
 
     def wires(self, x: Elements, joint: Elements, one: int) -> Elements:
         d = self.encoding.dimension
@@ -264,12 +303,14 @@ class Norm:
 
 @dataclass(frozen=True)
 class Claims:
-    """All claims are bits and true, for the vector of the bits b₁ … bₙ of v, u, vₖ, gₖ, followed by all dots ⟨zₖ, x⟩.
+    """All claims are bits and true, for the vector of the bits b₁ … bₙ of v, u, vₖ, gₖ, followed by
+    all dots ⟨zₖ, x⟩.
 
-        Σᵢ rᵢ·bᵢ·(bᵢ − 1) + s·(v + u − B²) + s²·Σₖ tᵏ·gₖ·(⟨zₖ, x⟩ − vₖ + w − 1) + s³·(Σₖ gₖ − successes) = 0
+        Σᵢ rᵢ·bᵢ·(bᵢ − 1) + s·(v + u − B²) + s²·Σₖ tᵏ·gₖ·(⟨zₖ, x⟩ − vₖ + w − 1) + s³·(Σₖ gₖ −
+        successes) = 0
 
-    where rᵢ = rⁱ, and r, t, s are joint random elements, so that the four parts are zero one by one.
-    (draft-chen-cfrg-vdaf-pine-02, section 4.4)
+    where rᵢ = rⁱ, and r, t, s are joint random elements, so that the four parts are zero one by
+    one. (draft-chen-cfrg-vdaf-pine-02, section 4.4)
     """
 
     encoding: Encoding
@@ -278,7 +319,14 @@ class Claims:
     @property
     def shape(self) -> Shape:
         e, r = self.encoding, self.encoding.wraparound.checks
-        return Shape(e.field, Pairs(self.chunk), self._calls(e.claims) + self._calls(r), e.claims + r, 0, joint=3)
+        return Shape(
+            e.field,
+            Pairs(self.chunk),
+            self._calls(e.claims) + self._calls(r),
+            e.claims + r,
+            0,
+            joint=3,
+        )
 
     def wires(self, x: Elements, joint: Elements, one: int) -> Elements:
         e, field, (r, t, _) = self.encoding, self.encoding.field, joint.tolist()

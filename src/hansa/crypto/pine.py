@@ -1,8 +1,8 @@
 """PINE: verified sums of long vectors of bounded Euclidean norm, for two or more aggregators.
 
-A client splits its vector between aggregators, and proves on the shares that ‖x‖₂ ≤ B. It costs a few percent more than
-to send the vector. (Rothblum, Omri, Chen, Talwar 2023, "PINE: Efficient verification of a Euclidean norm bound of a
-secret-shared vector"; draft-chen-cfrg-vdaf-pine-02)
+A client splits its vector between aggregators, and proves on the shares that ‖x‖₂ ≤ B. It costs a
+few percent more than to send the vector. (Rothblum, Omri, Chen, Talwar 2023, "PINE: Efficient
+verification of a Euclidean norm bound of a secret-shared vector"; draft-chen-cfrg-vdaf-pine-02)
 """
 
 from __future__ import annotations
@@ -26,15 +26,28 @@ from .xof import Bytes, Xof, XofHmacSha256Aes128, XofTurboShake128Draft11, eleme
 
 VERSION = 1
 # What a seed is expanded for (draft-chen-cfrg-vdaf-pine-02, section 5.1)
-MEASUREMENT, PROOF, JOINT, PROVE, QUERY, JOINT_SEED, JOINT_PART, CHECKS, CHECKS_SEED, CHECKS_PART = range(1, 11)
+(
+    MEASUREMENT,
+    PROOF,
+    JOINT,
+    PROVE,
+    QUERY,
+    JOINT_SEED,
+    JOINT_PART,
+    CHECKS,
+    CHECKS_SEED,
+    CHECKS_PART,
+) = range(1, 11)
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What does not depend on the vector: a field, a function that expands seeds, and how often things are proven.
+    """What does not depend on the vector: a field, a function that expands seeds, and how often
+    things are proven.
 
-    number: of the algorithm. proofs: of the claims; norm_proofs: of the norm; a false one survives all of them with the
-    product of their probabilities. bound: are the parameters and a context bound into every use of randomness?
+    number: of the algorithm. proofs: of the claims; norm_proofs: of the norm; a false one survives
+    all of them with the product of their probabilities. bound: are the parameters and a context
+    bound into every use of randomness?
     """
 
     number: int
@@ -51,27 +64,38 @@ class Profile:
         return self.wraparound.largest(self.field)
 
 
-# The draft's own condition on the bound, which is not sound: beyond a small bound, false vectors pass all checks.
+# The draft's own condition on the bound, which is not sound: beyond a small bound, false vectors
+# pass all checks.
 UNPROVEN = Wraparound(proven=False)
-# The variants of the draft, which its test vectors name. None binds its parameters: for comparison, not for use.
+# The variants of the draft, which its test vectors name. None binds its parameters: for comparison,
+# not for use.
 DRAFT02 = {
     "Pine64": Profile(0xFFFFFFFF, Field64, XofTurboShake128Draft11, 2, wraparound=UNPROVEN),
     "Pine128": Profile(0xFFFFFFFF, Field128, XofTurboShake128Draft11, 1, wraparound=UNPROVEN),
-    "Pine64HmacSha256Aes128": Profile(0xFFFF1004, Field64, XofHmacSha256Aes128, 2, wraparound=UNPROVEN),
-    "Pine32HmacSha256Aes128": Profile(0xFFFF1005, Field32, XofHmacSha256Aes128, 5, wraparound=UNPROVEN),
-    "Pine40HmacSha256Aes128": Profile(0xFFFF1006, Field40, XofHmacSha256Aes128, 4, wraparound=UNPROVEN),
+    "Pine64HmacSha256Aes128": Profile(
+        0xFFFF1004, Field64, XofHmacSha256Aes128, 2, wraparound=UNPROVEN
+    ),
+    "Pine32HmacSha256Aes128": Profile(
+        0xFFFF1005, Field32, XofHmacSha256Aes128, 5, wraparound=UNPROVEN
+    ),
+    "Pine40HmacSha256Aes128": Profile(
+        0xFFFF1006, Field40, XofHmacSha256Aes128, 4, wraparound=UNPROVEN
+    ),
 }
-# hansa's own: 8 bytes for each coordinate, three proofs as draft-irtf-cfrg-vdaf-20 asks for with this field.
+# hansa's own: 8 bytes for each coordinate, three proofs as draft-irtf-cfrg-vdaf-20 asks for with
+# this field.
 PRODUCT = Profile(0xFFFF4801, Field64, XofHmacSha256Aes128, 3, 1, Wraparound(128, 128), True)
 
 
 @dataclass(frozen=True)
 class Pine:
-    """Sums of vectors x ∈ ℝᵈ, in steps of 2^−fraction, of which ‖x‖₂ ≤ bound · 2^−fraction is proven.
+    """Sums of vectors x ∈ ℝᵈ, in steps of 2^−fraction, of which ‖x‖₂ ≤ bound · 2^−fraction is
+    proven.
 
-    It is one of `vdaf.Vdaf`, with messages of bytes. bound: in steps, after rounding. chunk, norm_chunk: how many
-    multiplications, or squares, a gadget does at once. shares: aggregators, one leader and its helpers. context: task,
-    round, model and roster, on which all must agree, or nothing is accepted.
+    It is one of `vdaf.Vdaf`, with messages of bytes. bound: in steps, after rounding. chunk,
+    norm_chunk: how many multiplications, or squares, a gadget does at once. shares: aggregators,
+    one leader and its helpers. context: task, round, model and roster, on which all must agree, or
+    nothing is accepted.
     """
 
     profile: Profile
@@ -87,12 +111,19 @@ class Pine:
         vdaf.check_shares(self.shares)
         positive(chunk=self.chunk, norm_chunk=self.norm_chunk)
         if not 0 <= self.fraction <= 1000:
-            raise PlanError(f"fraction={self.fraction}", "It counts fractional bits.", "Write for example fraction=16.")
+            raise PlanError(
+                f"fraction={self.fraction}",
+                "It counts fractional bits.",
+                "Write for example fraction=16.",
+            )
         if self.context and not self.profile.bound:
             raise PlanError(
-                "A profile of the draft, and a context.", "The draft knows no context.", "Write profile=PRODUCT."
+                "A profile of the draft, and a context.",
+                "The draft knows no context.",
+                "Write profile=PRODUCT.",
             )
-        Encoding(self.profile.field, self.dimension, self.bound, self.profile.wraparound)  # or PlanError
+        # or PlanError
+        Encoding(self.profile.field, self.dimension, self.bound, self.profile.wraparound)
 
     @cached_property
     def encoding(self) -> Encoding:
@@ -126,7 +157,9 @@ class Pine:
 
     @property
     def rand_size(self) -> int:
-        """Bytes of randomness of a report: four seeds for each helper, two for the leader, one for the proofs."""
+        """Bytes of randomness of a report: four seeds for each helper, two for the leader, one for
+        the proofs.
+        """
         return (4 * (self.shares - 1) + 3) * self.seed_size
 
     @cached_property
@@ -142,28 +175,54 @@ class Pine:
         if not self.profile.bound:
             return b""
         profile, w = self.profile, self.profile.wraparound
-        numbers = (profile.number, self.field.p, profile.proofs, profile.norm_proofs, w.checks, w.successes, w.alpha)
-        sizes = (self.dimension, self.bound, self.fraction, self.chunk, self.norm_chunk, self.shares)
-        return hashlib.sha256(f"hansa PINE 1 {numbers} {sizes}".encode() + b"\0" + self.context).digest()
+        numbers = (
+            profile.number,
+            self.field.p,
+            profile.proofs,
+            profile.norm_proofs,
+            w.checks,
+            w.successes,
+            w.alpha,
+        )
+        sizes = (
+            self.dimension,
+            self.bound,
+            self.fraction,
+            self.chunk,
+            self.norm_chunk,
+            self.shares,
+        )
+        return hashlib.sha256(
+            f"hansa PINE 1 {numbers} {sizes}".encode() + b"\0" + self.context
+        ).digest()
 
     def shard(
-        self, measurement: NDArray[np.floating] | NDArray[np.integer], nonce: bytes, rand: bytes | None = None
+        self,
+        measurement: NDArray[np.floating] | NDArray[np.integer],
+        nonce: bytes,
+        rand: bytes | None = None,
     ) -> tuple[bytes, list[bytes]]:
-        """A public share, and an input share for each aggregator.   (draft-chen-cfrg-vdaf-pine-02, section 5.2)
+        """A public share, and an input share for each aggregator.   (draft-chen-cfrg-vdaf-pine-02,
+        section 5.2)
 
-        measurement: real numbers, or integers in steps of 2^−fraction. The leader gets vectors, each helper four seeds.
-        DataError refuses the measurement. rand is for test vectors only; without it, the operating system's generator
-        is asked.
+        measurement: real numbers, or integers in steps of 2^−fraction. The leader gets vectors,
+        each helper four seeds. DataError refuses the measurement. rand is for test vectors only;
+        without it, the operating system's generator is asked.
         """
         vdaf.expect(nonce, vdaf.NONCE, "A nonce")
         field, cut = self.field, self.encoding.committed
-        *seeds, first, second, prover = vdaf.cut(vdaf.randomness(rand, self.rand_size), self.seed_size)
-        helpers = [seeds[i : i + 4] for i in range(0, len(seeds), 4)]  # measurement, proofs, and two blinds
+        *seeds, first, second, prover = vdaf.cut(
+            vdaf.randomness(rand, self.rand_size), self.seed_size
+        )
+        # measurement, proofs, and two blinds
+        helpers = [seeds[i : i + 4] for i in range(0, len(seeds), 4)]
         blinds = [[first, *(h[2] for h in helpers)], [second, *(h[3] for h in helpers)]]
         shares = [self._measurement(h[0], j) for j, h in enumerate(helpers, 1)]
         x = self._encode(measurement)
         leader = self._take(x, [share[:cut] for share in shares])
-        committed = self._parts(CHECKS_PART, blinds[0], [leader, *(share[:cut] for share in shares)], nonce)
+        committed = self._parts(
+            CHECKS_PART, blinds[0], [leader, *(share[:cut] for share in shares)], nonce
+        )
         dots = self._dots(x, self._seed(CHECKS_SEED, committed))
         claims = self._claim(dots)
         leader = np.concatenate([leader, self._take(claims, [share[cut:] for share in shares])])
@@ -174,8 +233,11 @@ class Pine:
         opened = field.encode(leader) + field.encode(proofs) + first + second
         return b"".join(committed + parts), [opened, *(b"".join(h) for h in helpers)]
 
-    def prepare(self, key: bytes, who: int, nonce: bytes, public: bytes, share: bytes) -> tuple[State, bytes]:
-        """Aggregator `who` checks its shares: what it keeps, and its verifier share.   (section 5.3)
+    def prepare(
+        self, key: bytes, who: int, nonce: bytes, public: bytes, share: bytes
+    ) -> tuple[State, bytes]:
+        """Aggregator `who` checks its shares: what it keeps, and its verifier share.   (section
+        5.3)
 
         key: known to all aggregators, to no client. ProtocolError refuses the report.
         """
@@ -193,21 +255,31 @@ class Pine:
         return State(x[:d], checked + joined), reply
 
     def decide(self, verifier_shares: Sequence[bytes]) -> bytes:
-        """The message that a report is valid, from the verifier shares of all aggregators; else ProtocolError."""
+        """The message that a report is valid, from the verifier shares of all aggregators; else
+        ProtocolError.
+        """
         sizes = [proof.verifier_length for proof in self._all]
         end = sum(sizes) * self.field.size
-        total = vdaf.add_encoded(self.field, [v[:end] for v in verifier_shares], self.shares, sum(sizes))
+        total = vdaf.add_encoded(
+            self.field, [v[:end] for v in verifier_shares], self.shares, sum(sizes)
+        )
         for proof, verifier in zip(self._all, np.split(total, np.cumsum(sizes)[:-1]), strict=True):
             if not proof.decide(verifier):
-                raise vdaf.refuse("A proof does not hold.", "The norm is above the bound, or a share was changed.")
+                raise vdaf.refuse(
+                    "A proof does not hold.", "The norm is above the bound, or a share was changed."
+                )
         ends = [v[end:] for v in verifier_shares]
         for data in ends:
             vdaf.expect(data, 2 * self.seed_size, "The end of a verifier share")
         n = self.seed_size
-        return self._seed(CHECKS_SEED, [d[:n] for d in ends]) + self._seed(JOINT_SEED, [d[n:] for d in ends])
+        return self._seed(CHECKS_SEED, [d[:n] for d in ends]) + self._seed(
+            JOINT_SEED, [d[n:] for d in ends]
+        )
 
     def finish(self, state: State, message: bytes) -> Elements:
-        """The output share of a valid report; ProtocolError unless all used the same joint randomness."""
+        """The output share of a valid report; ProtocolError unless all used the same joint
+        randomness.
+        """
         vdaf.check_seed(state.seed, message)
         return state.share
 
@@ -230,7 +302,12 @@ class Pine:
 
     def _stream(self, seed: bytes, usage: int, binder: Sequence[Bytes] = ()) -> Xof:
         """dst = version ‖ algorithm ‖ usage ‖ domain."""
-        dst = bytes([VERSION]) + self.profile.number.to_bytes(4, "big") + usage.to_bytes(2, "big") + self.domain
+        dst = (
+            bytes([VERSION])
+            + self.profile.number.to_bytes(4, "big")
+            + usage.to_bytes(2, "big")
+            + self.domain
+        )
         return self.profile.xof(seed, dst, binder)
 
     @property
@@ -238,7 +315,9 @@ class Pine:
         return bytes([self.profile.norm_proofs, self.profile.proofs])
 
     def _measurement(self, seed: bytes, j: int) -> Elements:
-        return elements(self._stream(seed, MEASUREMENT, [bytes([j])]), self.field, self.encoding.length)
+        return elements(
+            self._stream(seed, MEASUREMENT, [bytes([j])]), self.field, self.encoding.length
+        )
 
     def _proofs(self, seed: bytes, j: int) -> Elements:
         n = sum(proof.length for proof in self._all)
@@ -246,11 +325,15 @@ class Pine:
 
     def _part(self, usage: int, j: int, blind: bytes, x: Elements, nonce: bytes) -> bytes:
         data: Bytes = (
-            memoryview(x.data).cast("B") if self.field.size == 8 and x.flags.c_contiguous else self.field.encode(x)
+            memoryview(x.data).cast("B")
+            if self.field.size == 8 and x.flags.c_contiguous
+            else self.field.encode(x)
         )
         return self._stream(blind, usage, [bytes([j]), nonce, data]).read(self.seed_size)
 
-    def _parts(self, usage: int, blinds: Sequence[bytes], shares: Sequence[Elements], nonce: bytes) -> list[bytes]:
+    def _parts(
+        self, usage: int, blinds: Sequence[bytes], shares: Sequence[Elements], nonce: bytes
+    ) -> list[bytes]:
         pairs = zip(blinds, shares, strict=True)
         return [self._part(usage, j, blind, x, nonce) for j, (blind, x) in enumerate(pairs)]
 
@@ -264,7 +347,9 @@ class Pine:
 
     def _points(self, key: bytes, nonce: bytes) -> Elements:
         """One element for each proof, at which its polynomials are compared."""
-        return elements(self._stream(key, QUERY, [self._counts, nonce]), self.field, len(self._all))[:, None]
+        return elements(
+            self._stream(key, QUERY, [self._counts, nonce]), self.field, len(self._all)
+        )[:, None]
 
     # --- vectors ---
 
@@ -300,7 +385,9 @@ class Pine:
     def _all(self) -> list[Proof]:
         return [self.norm] * self.profile.norm_proofs + [self.claims] * self.profile.proofs
 
-    def _vectors(self, x: Elements, y: Elements, joint: Elements) -> list[tuple[Elements, Elements]]:
+    def _vectors(
+        self, x: Elements, y: Elements, joint: Elements
+    ) -> list[tuple[Elements, Elements]]:
         """What each proof is about, and its joint randomness."""
         return [(x, self.field.zeros(0))] * self.profile.norm_proofs + [(y, r) for r in joint]
 
@@ -311,7 +398,9 @@ class Pine:
         each = zip(self._all, self._vectors(x, y, self._joint(seed)), seeds, strict=True)
         return np.concatenate([proof.prove(v, s, r) for proof, (v, r), s in each])
 
-    def _query(self, x: Elements, y: Elements, proofs: Elements, joint: Elements, points: Elements) -> Elements:
+    def _query(
+        self, x: Elements, y: Elements, proofs: Elements, joint: Elements, points: Elements
+    ) -> Elements:
         one = self.field.inverse(self.shares)
         pieces = np.split(proofs, np.cumsum([proof.length for proof in self._all])[:-1])
         each = zip(self._all, self._vectors(x, y, joint), pieces, points, strict=True)
@@ -319,12 +408,17 @@ class Pine:
 
 
 def fitted(
-    dimension: int, bound: int, fraction: int = 0, shares: int = 2, context: bytes = b"", profile: Profile = PRODUCT
+    dimension: int,
+    bound: int,
+    fraction: int = 0,
+    shares: int = 2,
+    context: bytes = b"",
+    profile: Profile = PRODUCT,
 ) -> Pine:
     """PINE with chunks that fit the dimension: proofs of a few percent of the vector, or less.
 
-    The norm is proven with P − 1 calls of a gadget; a larger P costs the client time, d·log₂P, and saves the verifiers
-    bytes, d/P elements.
+    The norm is proven with P − 1 calls of a gadget; a larger P costs the client time, d·log₂P, and
+    saves the verifiers bytes, d/P elements.
     """
     points = 64 if dimension <= 10**5 else 256 if dimension <= 4 * 10**6 else 1024
     norm_chunk = max(1, -(-dimension // (points - 1)))

@@ -1,8 +1,10 @@
-"""What Prio3 and PINE share: verifiable distributed aggregation functions, and the refusal of a report.
+"""What Prio3 and PINE share: verifiable distributed aggregation functions, and the refusal of a
+report.
 
-Sharding is done by a client, once. Aggregator 0 is the leader, and holds vectors; the others are helpers, and hold
-seeds that they expand. Each prepares its share of a report; somebody decides from all verifier shares; each finishes
-and keeps its output share, adds it to those of other reports, and gives the total to the collector, who unshards.
+Sharding is done by a client, once. Aggregator 0 is the leader, and holds vectors; the others are
+helpers, and hold seeds that they expand. Each prepares its share of a report; somebody decides from
+all verifier shares; each finishes and keeps its output share, adds it to those of other reports,
+and gives the total to the collector, who unshards.
 
     shard → [prepare ─ verifier share → decide ─ message → finish] → aggregate → unshard
 
@@ -26,7 +28,8 @@ NONCE = 16  # bytes
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """What an aggregator keeps between `prepare` and `finish`: secret, so it does not print its share.
+    """What an aggregator keeps between `prepare` and `finish`: secret, so it does not print its
+    share.
 
     share: of the vector that is summed. seed: of all joint randomness that this aggregator used.
     """
@@ -62,23 +65,31 @@ class Vdaf(Protocol):
     def sizes(self) -> Sizes:
         """How large a report is."""
 
-    def shard(self, measurement: Any, nonce: bytes, rand: bytes | None = None) -> tuple[bytes, list[bytes]]:
+    def shard(
+        self, measurement: Any, nonce: bytes, rand: bytes | None = None
+    ) -> tuple[bytes, list[bytes]]:
         """A public share, and an input share for each aggregator.
 
         rand is for test vectors only; without it, the operating system's generator is asked.
         """
 
-    def prepare(self, key: bytes, who: int, nonce: bytes, public: bytes, share: bytes) -> tuple[State, bytes]:
+    def prepare(
+        self, key: bytes, who: int, nonce: bytes, public: bytes, share: bytes
+    ) -> tuple[State, bytes]:
         """Aggregator `who` checks its shares: what it keeps, and its verifier share.
 
         ProtocolError refuses the report.
         """
 
     def decide(self, verifier_shares: Sequence[bytes]) -> bytes:
-        """From the verifier shares of all aggregators, the message that the report is valid; else ProtocolError."""
+        """From the verifier shares of all aggregators, the message that the report is valid; else
+        ProtocolError.
+        """
 
     def finish(self, state: State, message: bytes) -> Elements:
-        """The output share of a valid report; ProtocolError unless all used the same joint randomness."""
+        """The output share of a valid report; ProtocolError unless all used the same joint
+        randomness.
+        """
 
     def aggregate(self, out_shares: Sequence[Elements]) -> bytes:
         """The sum of output shares of one aggregator."""
@@ -119,7 +130,9 @@ def randomness(rand: bytes | None, size: int) -> bytes:
 def check_shares(shares: int) -> None:
     """PlanError unless there can be this many aggregators."""
     if not 2 <= shares < 256:
-        raise PlanError(f"shares={shares}", "A secret is split between 2 to 255 aggregators.", "Write shares=2.")
+        raise PlanError(
+            f"shares={shares}", "A secret is split between 2 to 255 aggregators.", "Write shares=2."
+        )
 
 
 def check_party(who: int, shares: int, nonce: bytes) -> None:
@@ -130,7 +143,9 @@ def check_party(who: int, shares: int, nonce: bytes) -> None:
 
 
 def check_seed(ours: bytes, theirs: bytes) -> None:
-    """ProtocolError unless the message holds the very seeds that this aggregator used; in constant time."""
+    """ProtocolError unless the message holds the very seeds that this aggregator used; in constant
+    time.
+    """
     if not hmac.compare_digest(ours, theirs):
         raise refuse(
             "The joint randomness is another than that of the shares.",
@@ -149,7 +164,9 @@ def add_all(field: Field, vectors: Sequence[Elements], length: int) -> Elements:
 def add_encoded(field: Field, vectors: Sequence[bytes], count: int, length: int) -> Elements:
     """The sum of `count` encoded vectors of one length; ProtocolError for others."""
     if len(vectors) != count:
-        raise refuse(f"{len(vectors)} shares.", f"There are {count} aggregators, and all must speak.")
+        raise refuse(
+            f"{len(vectors)} shares.", f"There are {count} aggregators, and all must speak."
+        )
     for data in vectors:
         expect(data, length * field.size, "A share")
     return add_all(field, [field.decode(data) for data in vectors], length)

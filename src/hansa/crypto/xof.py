@@ -1,7 +1,8 @@
-"""Extendable output functions: a short seed, and what it is for, become as many pseudorandom bytes as wanted.
+"""Extendable output functions: a short seed, and what it is for, become as many pseudorandom bytes
+as wanted.
 
-A stream is bound to a seed, to a tag (dst) that separates its use from every other, and to a binder: the public values
-that it must depend on. (draft-irtf-cfrg-vdaf, section 6.2)
+A stream is bound to a seed, to a tag (dst) that separates its use from every other, and to a
+binder: the public values that it must depend on. (draft-irtf-cfrg-vdaf, section 6.2)
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ try:
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 except ModuleNotFoundError as missing:
     raise PlanError(
-        "cryptography is not installed.", "Proofs need its AES.", "Install it: pip install 'hansa[verified]'."
+        "cryptography is not installed.",
+        "Proofs need its AES.",
+        "Install it: pip install 'hansa[verified]'.",
     ) from missing
 
 Bytes = bytes | memoryview
@@ -34,9 +37,11 @@ class Xof(Protocol):
 
 
 class XofHmacSha256Aes128:
-    """K ‖ IV = HMAC-SHA256(seed, len₁(dst) ‖ dst ‖ binder);  stream = AES-128-CTR(K, IV) over zeros.
+    """K ‖ IV = HMAC-SHA256(seed, len₁(dst) ‖ dst ‖ binder);  stream = AES-128-CTR(K, IV) over
+    zeros.
 
-    The fast one: 11 GB/s where the processor has AES. Seeds have 32 bytes.  (draft-chen-cfrg-vdaf-pine, section 3.4)
+    The fast one: 11 GB/s where the processor has AES. Seeds have 32 bytes.
+    (draft-chen-cfrg-vdaf-pine, section 3.4)
     """
 
     seed_size = 32
@@ -55,7 +60,8 @@ class XofHmacSha256Aes128:
 
 
 class XofTurboShake128:
-    """stream = TurboSHAKE128(len₂(dst) ‖ dst ‖ len₁(seed) ‖ seed ‖ binder, D = 1), len₂ little-endian.
+    """stream = TurboSHAKE128(len₂(dst) ‖ dst ‖ len₁(seed) ‖ seed ‖ binder, D = 1), len₂
+    little-endian.
 
     Seeds have 32 bytes.  (draft-irtf-cfrg-vdaf-18, section 6.2.1)
     """
@@ -77,7 +83,8 @@ class XofTurboShake128:
 class XofTurboShake128Draft11(XofTurboShake128):
     """stream = TurboSHAKE128(len₁(dst) ‖ dst ‖ seed ‖ binder, D = 1).
 
-    Seeds have 16 bytes.  (draft-irtf-cfrg-vdaf-11, section 6.2.1, on which PINE's second draft is built)
+    Seeds have 16 bytes.  (draft-irtf-cfrg-vdaf-11, section 6.2.1, on which PINE's second draft is
+    built)
     """
 
     seed_size = 16
@@ -87,9 +94,11 @@ class XofTurboShake128Draft11(XofTurboShake128):
 
 
 def elements(stream: Xof, field: Field, n: int) -> Elements:
-    """n uniform field elements: integers of `field.size` bytes are drawn, and those that are not below p left out.
+    """n uniform field elements: integers of `field.size` bytes are drawn, and those that are not
+    below p left out.
 
-    In all four fields p fills its bytes, so nothing is masked.  (draft-irtf-cfrg-vdaf, section 6.2, `next_vec`)
+    In all four fields p fills its bytes, so nothing is masked.  (draft-irtf-cfrg-vdaf, section 6.2,
+    `next_vec`)
     """
     v, good = field.read(stream.read(n * field.size))
     while not good.all():
@@ -103,7 +112,9 @@ def check_seed(seed: bytes, size: int) -> None:
     """ProtocolError unless the seed has as many bytes as the function takes."""
     if len(seed) != size:
         raise ProtocolError(
-            f"A seed of {len(seed)} bytes.", f"It must have {size} bytes.", "It was cut short, or mixed up."
+            f"A seed of {len(seed)} bytes.",
+            f"It must have {size} bytes.",
+            "It was cut short, or mixed up.",
         )
 
 

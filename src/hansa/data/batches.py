@@ -26,7 +26,7 @@ TARGETS = ("y", "labels", "label")  # the last two as Hugging Face's data and mo
 CHUNK_ROWS, CHUNK_BYTES = 4096, 2**26  # what is gathered or scored at once
 
 
-# ── one form for all ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── one form for all ──────────────────────────────────────────────────────────────────────────────
 
 
 def kind_of(data: Any) -> Literal["arrays", "dataset", "stream"]:
@@ -35,7 +35,11 @@ def kind_of(data: Any) -> Literal["arrays", "dataset", "stream"]:
     if isinstance(data, Mapping):
         return "arrays"
     if isinstance(data, tuple | list):
-        return "arrays" if any(hasattr(part, "__array__") for part in data) or named_pair(data) else "stream"
+        return (
+            "arrays"
+            if any(hasattr(part, "__array__") for part in data) or named_pair(data)
+            else "stream"
+        )
     if hasattr(form, "__array__"):
         raise DataError(
             f"The data is one {form.__name__}.",
@@ -46,16 +50,24 @@ def kind_of(data: Any) -> Literal["arrays", "dataset", "stream"]:
         raise DataError(
             f"The data is a {form.__name__}, which can be read only once.",
             "Every round and every epoch reads the data from its start.",
-            "Give the function that makes it: `data=batches` instead of `data=batches()`, or `lambda: batches(path)`.",
+            "Give the function that makes it: `data=batches` instead of `data=batches()`, or "
+            "`lambda: batches(path)`.",
         )
-    if hasattr(form, "__len__") and hasattr(form, "__getitem__") and not isinstance(data, str | bytes):
+    if (
+        hasattr(form, "__len__")
+        and hasattr(form, "__getitem__")
+        and not isinstance(data, str | bytes)
+    ):
         return "dataset"
-    if (hasattr(form, "__iter__") or callable(data)) and not isinstance(data, str | bytes | set | frozenset):
+    if (hasattr(form, "__iter__") or callable(data)) and not isinstance(
+        data, str | bytes | set | frozenset
+    ):
         return "stream"
     raise DataError(
         f"The data is a {form.__name__}: {str(data)[:60]!r}.",
         "It is none of the forms that data may have.",
-        "Give (inputs, targets), a dict of arrays, a Dataset, a DataLoader, or a function that returns batches.",
+        "Give (inputs, targets), a dict of arrays, a Dataset, a DataLoader, or a function that "
+        "returns batches.",
     )
 
 
@@ -74,24 +86,31 @@ def _array(value: Any, name: str) -> Array:
     if not hasattr(value, "__array__") or array.ndim == 0:
         raise DataError(
             f"{name}: a {type(value).__name__} stands where an array of examples should.",
-            "Data is (inputs, targets), each with one row for each example; other tuples and lists are lists of such.",
-            "Convert it with np.asarray(…) (np.stack for a list, x.toarray() if it is sparse; in tf.data .batch(32)).",
+            "Data is (inputs, targets), each with one row for each example; other tuples and lists "
+            "are lists of such.",
+            "Convert it with np.asarray(…) (np.stack for a list, x.toarray() if it is sparse; in "
+            "tf.data .batch(32)).",
         )
     return array
 
 
 def as_arrays(data: Any) -> Batch:
-    """Arrays, or one batch of them, as NumPy; refused where no target can be told or the lengths differ."""
+    """Arrays, or one batch of them, as NumPy; refused where no target can be told or the lengths
+    differ.
+    """
     data = flat(data)
     if isinstance(data, Mapping):
         target = next((name for name in TARGETS if name in data), "y")
         if sum(name == target or is_target(name) for name in data) in (0, len(data)):
             raise DataError(
                 f"The data has the names {', '.join(map(str, data)) or '(none)'}.",
-                "The target is called 'y', 'labels' or 'label'; all other names are inputs, and there must be one.",
+                "The target is called 'y', 'labels' or 'label'; all other names are inputs, and "
+                "there must be one.",
                 "Write {'x': inputs, 'y': targets}.",
             )
-        batch: Batch = {"y" if k == target else str(k): _array(value, str(k)) for k, value in data.items()}
+        batch: Batch = {
+            "y" if k == target else str(k): _array(value, str(k)) for k, value in data.items()
+        }
     elif isinstance(data, tuple | list) and len(data) >= 2:
         batch = tuple(_array(value, _name(i, len(data))) for i, value in enumerate(data))
     else:
@@ -104,7 +123,9 @@ def as_arrays(data: Any) -> Batch:
     lengths = {name: len(column) for name, column in _named(batch).items()}
     if len(set(lengths.values())) > 1:
         raise DataError(
-            "Lengths differ: " + ", ".join(f"{name} has {n}" for name, n in lengths.items()) + " rows.",
+            "Lengths differ: "
+            + ", ".join(f"{name} has {n}" for name, n in lengths.items())
+            + " rows.",
             "Row i of each array belongs to example i.",
             "Give arrays of equal length.",
         )
@@ -135,7 +156,9 @@ def length_of(batch: Batch) -> int:
 
 
 def _row_bytes(batch: Batch) -> int:
-    return sum(math.prod(column.shape[1:]) * column.itemsize for column in _named(batch).values()) or 1
+    return (
+        sum(math.prod(column.shape[1:]) * column.itemsize for column in _named(batch).values()) or 1
+    )
 
 
 def _collate(dataset: Any, rows: Rows) -> Batch:
@@ -173,7 +196,7 @@ def stream_of(data: Any) -> Iterator[Batch]:
             yield arrays
 
 
-# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── reading ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def count(data: Any) -> int:
@@ -194,27 +217,39 @@ def count(data: Any) -> int:
 def batches(data: Any, training: Training, key: Key) -> Iterator[Any]:
     """The batches of one client's local training.
 
-    Arrays and datasets are shuffled afresh in each epoch e by the permutation of key.child(e), and cut into
-    `training.batch` rows (0 = all); streams keep their own order and sizes. There are `training.epochs` epochs, or
-    exactly `training.steps` batches, from as many epochs as that takes; with `training.private`, those that it draws.
+    Arrays and datasets are shuffled afresh in each epoch e by the permutation of key.child(e), and
+    cut into `training.batch` rows (0 = all); streams keep their own order and sizes. There are
+    `training.epochs` epochs, or exactly `training.steps` batches, from as many epochs as that
+    takes; with `training.private`, those that it draws.
     """
     if training.private is not None:
         rows = training.draws(samplable(data), key)
-        return map(partial(pick, as_arrays(data)) if kind_of(data) == "arrays" else partial(_collate, data), rows)
+        return map(
+            partial(pick, as_arrays(data))
+            if kind_of(data) == "arrays"
+            else partial(_collate, data),
+            rows,
+        )
     epochs = itertools.count() if training.steps is not None else range(training.epochs)
     kind = kind_of(data)
     source = as_arrays(data) if kind == "arrays" else data
-    every = itertools.chain.from_iterable(_epoch(source, kind, training.batch, key.child(epoch)) for epoch in epochs)
+    every = itertools.chain.from_iterable(
+        _epoch(source, kind, training.batch, key.child(epoch)) for epoch in epochs
+    )
     return itertools.islice(every, training.steps)
 
 
 def samplable(data: Any, who: str = "This client") -> int:
-    """The number of examples, of data that single ones can be drawn from; DataError for a stream."""
+    """The number of examples, of data that single ones can be drawn from; DataError for a
+    stream.
+    """
     if kind_of(data) == "stream":
         raise DataError(
             f"{who}'s data is a {type(data).__name__}, a stream of batches.",
-            "Noise for single examples counts on batches that each example is in at random, whatever the others are.",
-            "Give arrays or a Dataset (for a DataLoader, its .dataset); batches are drawn from them.",
+            "Noise for single examples counts on batches that each example is in at random, "
+            "whatever the others are.",
+            "Give arrays or a Dataset (for a DataLoader, its .dataset); batches are drawn from "
+            "them.",
         )
     return count(data)
 
@@ -224,7 +259,8 @@ def _epoch(data: Any, kind: str, batch: int, key: Key) -> Iterator[Batch]:
         parts = stream_of(data)
     else:
         n = length_of(data) if kind == "arrays" else len(data)
-        order, rows = key.rng().permutation(n), batch if 0 < batch < n else max(1, n)
+        order = key.rng().permutation(n)
+        rows = batch if 0 < batch < n else max(1, n)
         parts = _gathered(data, order, rows) if kind == "arrays" else _collated(data, order, rows)
     first = next(parts, None)
     if first is None:
@@ -234,7 +270,9 @@ def _epoch(data: Any, kind: str, batch: int, key: Key) -> Iterator[Batch]:
 
 
 def _gathered(arrays: Batch, order: Rows, rows: int) -> Iterator[Batch]:
-    """Slices of one gathered copy: as many batches at once as fit into CHUNK_BYTES, for a small client all of them."""
+    """Slices of one gathered copy: as many batches at once as fit into CHUNK_BYTES, for a small
+    client all of them.
+    """
     block = rows * max(1, CHUNK_BYTES // (_row_bytes(arrays) * rows))
     for top in range(0, len(order), block):
         part = pick(arrays, order[top : top + block])
@@ -247,7 +285,9 @@ def _collated(dataset: Any, order: Rows, rows: int) -> Iterator[Batch]:
 
 
 def whole(data: Any) -> Iterator[Any]:
-    """All examples once, in order, in pieces of at most 4096 rows; copies, so that no model can change the data."""
+    """All examples once, in order, in pieces of at most 4096 rows; copies, so that no model can
+    change the data.
+    """
     kind = kind_of(data)
     if kind == "stream":
         yield from stream_of(data)
@@ -265,7 +305,9 @@ def _pieces(n: int, row_bytes: int) -> Iterator[Rows]:
 
 
 def pair(batch: Batch) -> tuple[Any, Array]:
-    """(inputs, targets) of a batch; several inputs stay a tuple, or a dict by name, and a single one is the array."""
+    """(inputs, targets) of a batch; several inputs stay a tuple, or a dict by name, and a single
+    one is the array.
+    """
     if not isinstance(batch, dict):
         return (batch[0] if len(batch) == 2 else batch[:-1]), batch[-1]
     if "y" not in batch:
@@ -277,11 +319,13 @@ def pair(batch: Batch) -> tuple[Any, Array]:
 def check(data: Any, who: str) -> int:
     """The number of examples, after one look at each of them.
 
-    DataError, with `who`, for no examples, unequal lengths, values that are not finite or not numbers, a dict without
-    "y", an iterator that can be read only once, or what is no data at all.
+    DataError, with `who`, for no examples, unequal lengths, values that are not finite or not
+    numbers, a dict without "y", an iterator that can be read only once, or what is no data at all.
     """
     try:
-        n, bad, first = 0, dict[str, int](), dict[str, int]()
+        n = 0
+        bad = dict[str, int]()
+        first = dict[str, int]()
         for batch in whole(data):
             for name, column in _named(batch).items():
                 wrong = _not_finite(column, name)
@@ -293,7 +337,8 @@ def check(data: Any, who: str) -> int:
             raise _nothing()
         for name in bad:
             raise DataError(
-                f"{bad[name]} of {n} rows of {name} hold NaN or infinity, the first in row {first[name]}.",
+                f"{bad[name]} of {n} rows of {name} hold NaN or infinity, the first in row "
+                f"{first[name]}.",
                 "One such value makes the client's whole update useless, and with it the sum.",
                 "Leave these rows out (keep = np.isfinite(…)), or fill in the missing values.",
             )
@@ -308,7 +353,8 @@ def _not_finite(column: Array, name: str) -> Rows:
         raise DataError(
             f"{name} has type {column.dtype}.",
             "A model computes with real numbers.",
-            "Give classes as numbers from 0 in an order that all clients share, categories one-hot, times as "
+            "Give classes as numbers from 0 in an order that all clients share, categories "
+            "one-hot, times as "
             "seconds, numbers kept as text with x.astype(np.float32).",
         )
     if column.dtype.kind != "f" or np.isfinite(column).all():
@@ -339,10 +385,18 @@ class Part:
 
 
 def examples_at_a_glance(parts: Iterable[Any]) -> str:
-    """So many examples, of all parts; nothing where that cannot be seen at a glance, for no data is read to tell it."""
+    """So many examples, of all parts; nothing where that cannot be seen at a glance, for no data is
+    read to tell it.
+    """
     total = 0
     for data in parts:
-        columns = list(data.values()) if type(data) is dict else data if type(data) in (tuple, list) else [data]
+        columns = (
+            list(data.values())
+            if type(data) is dict
+            else data
+            if type(data) in (tuple, list)
+            else [data]
+        )
         if not columns or not all(type(column) is np.ndarray and column.ndim for column in columns):
             return ""
         total += max(map(len, columns))

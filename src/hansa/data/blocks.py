@@ -1,4 +1,6 @@
-"""Local training as a few blocks of equal batches, for models whose whole training is one compiled loop."""
+"""Local training as a few blocks of equal batches, for models whose whole training is one compiled
+loop.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ from .batches import count as count_examples
 from .batches import whole as read_whole
 from .inputs import Batch, taken, target
 
-MOST, LEAST, ALIGNED = 2**26, 16, 64  # bytes in a block, batches it has room for; where XLA reads arrays in place
+# bytes in a block, batches it has room for; where XLA reads arrays in place
+MOST, LEAST, ALIGNED = 2**26, 16, 64
 KEPT = 2**23  # bytes of an array that is worth keeping: new memory costs more than filling it
 
 Ints = NDArray[np.int64]
@@ -31,8 +34,9 @@ Ints = NDArray[np.int64]
 class Block:
     """Batches one behind the other: arrays [room, rows, …], of which the first `steps` are batches.
 
-    Batch i has `sizes[i]` examples; the rows behind them repeat its last one. `room` is a power of two, 16 or more, so
-    that clients of different size share a compiled program; what lies behind the steps is never read.
+    Batch i has `sizes[i]` examples; the rows behind them repeat its last one. `room` is a power of
+    two, 16 or more, so that clients of different size share a compiled program; what lies behind
+    the steps is never read.
     """
 
     arrays: Batch
@@ -50,7 +54,9 @@ class Layout:
     def places(self) -> list[slice]:
         """The part of the vector that each array has."""
         ends = itertools.accumulate(map(math.prod, self.shapes))
-        return [slice(end - math.prod(shape), end) for shape, end in zip(self.shapes, ends, strict=True)]
+        return [
+            slice(end - math.prod(shape), end) for shape, end in zip(self.shapes, ends, strict=True)
+        ]
 
     def split(self, x: Vector) -> list[Vector]:
         """The arrays of x, copied to float32."""
@@ -73,14 +79,19 @@ def power(n: int) -> int:
 
 
 def blocks(
-    data: Any, training: Training, key: Key, padded: bool, more: int = 0, kept: dict[Any, Vector] | None = None
+    data: Any,
+    training: Training,
+    key: Key,
+    padded: bool,
+    more: int = 0,
+    kept: dict[Any, Vector] | None = None,
 ) -> Iterator[Block]:
     """The batches of `hansa.data.batches`, in the same order, as blocks of at most 64 MB.
 
-    `padded`: a batch that is shorter than the others is filled up with copies of its last row; otherwise it makes a
-    block of its own, of its own shape. `more`: bytes that each batch takes besides. `kept`: arrays of earlier blocks,
-    to be written over, where each block is done with before the next is asked for. Samples for PerExample are always
-    padded.
+    `padded`: a batch that is shorter than the others is filled up with copies of its last row;
+    otherwise it makes a block of its own, of its own shape. `more`: bytes that each batch takes
+    besides. `kept`: arrays of earlier blocks, to be written over, where each block is done with
+    before the next is asked for. Samples for PerExample are always padded.
     """
     whole = arrays(data)
     if training.private is not None:
@@ -94,11 +105,15 @@ def blocks(
     for rows, sizes in plan(len(target(whole)), training, key, padded):
         most = _room(row * rows.shape[1] + more)
         for i in range(0, len(rows), most):
-            yield _gathered(whole, rows[i : i + most], sizes[i : i + most], {} if kept is None else kept)
+            yield _gathered(
+                whole, rows[i : i + most], sizes[i : i + most], {} if kept is None else kept
+            )
 
 
 def arrays(data: Any) -> Batch | None:
-    """`data` in NumPy and not copied, where it is arrays; None where it must be read batch by batch."""
+    """`data` in NumPy and not copied, where it is arrays; None where it must be read batch by
+    batch.
+    """
     return as_arrays(data) if kind_of(data) == "arrays" else None
 
 
@@ -117,7 +132,9 @@ def _room(batch_bytes: int) -> int:
 
 
 def ordered(data: Any, training: Training, key: Key) -> Iterator[Ints]:
-    """The rows of `hansa.data.batches` [batches, rows], some batches of one size at a time, of data that is arrays."""
+    """The rows of `hansa.data.batches` [batches, rows], some batches of one size at a time, of data
+    that is arrays.
+    """
     n = count_examples(data)
     if not n:
         next(read_batches(data, training, key))  # raises DataError, for there are none
@@ -125,7 +142,9 @@ def ordered(data: Any, training: Training, key: Key) -> Iterator[Ints]:
 
 
 def picked(n: int, training: Training, key: Key, padded: bool) -> Iterator[tuple[Ints, Ints]]:
-    """The rows of batches [batches, rows], and how many of them count; all at once where batches are padded."""
+    """The rows of batches [batches, rows], and how many of them count; all at once where batches
+    are padded.
+    """
     size = training.batch if 0 < training.batch < n else n
     each = -(-n // size)  # batches in an epoch
     left = training.steps or training.epochs * each
@@ -147,9 +166,13 @@ def picked(n: int, training: Training, key: Key, padded: bool) -> Iterator[tuple
 
 
 def _sampled(n: int, training: Training, key: Key, padded: bool) -> Iterator[tuple[Ints, Ints]]:
-    """The rows that `hansa.data.batches` draws for PerExample, and how many of each step; the rest is row 0."""
+    """The rows that `hansa.data.batches` draws for PerExample, and how many of each step; the rest
+    is row 0.
+    """
     b, steps = training.schedule(n)
-    drawn = [np.flatnonzero(key.child("sample", step).uniform((n,)) < b / n) for step in range(steps)]
+    drawn = [
+        np.flatnonzero(key.child("sample", step).uniform((n,)) < b / n) for step in range(steps)
+    ]
     rows = np.zeros((steps, power(max(map(len, drawn)))), np.int64)
     for place, part in zip(rows, drawn, strict=True):
         place[: len(part)] = part
@@ -157,7 +180,9 @@ def _sampled(n: int, training: Training, key: Key, padded: bool) -> Iterator[tup
 
 
 def noises(block: Block, private: PerExample, size: int, key: Key, first: int) -> Vector:
-    """What PerExample adds in each step of a block [room, size], of which `first` steps came before."""
+    """What PerExample adds in each step of a block [room, size], of which `first` steps came
+    before.
+    """
     noise = aligned((len(block.sizes), size))
     for i in range(block.steps):
         noise[i] = private.drawn((size,), key.child("noise", first + i))
@@ -196,7 +221,9 @@ def _gathered(whole: Batch, rows: Ints, sizes: Ints, kept: dict[Any, Vector]) ->
 
 def aligned(shape: tuple[int, ...], dtype: Any = np.float32) -> Vector:
     """An empty array that XLA reads in place; of float32 where the type is another float."""
-    dtype = np.dtype(np.float32) if np.dtype(dtype).kind == "f" else np.dtype(dtype).newbyteorder("=")
+    dtype = (
+        np.dtype(np.float32) if np.dtype(dtype).kind == "f" else np.dtype(dtype).newbyteorder("=")
+    )
     length = math.prod(shape) * dtype.itemsize
     raw = np.empty(length + ALIGNED, np.uint8)
     start = -raw.ctypes.data % ALIGNED
@@ -211,11 +238,15 @@ def _sizes(sizes: Any) -> NDArray[np.int32]:
 
 
 def _stacked(batches: Iterator[Batch], padded: bool) -> Iterator[Block]:
-    """Batches that come one by one, as blocks: each of batches that are alike in shape, or no larger than the first."""
+    """Batches that come one by one, as blocks: each of batches that are alike in shape, or no
+    larger than the first.
+    """
     held: list[Batch] = []
     for batch in batches:
         row = sum(array.nbytes for array in _columns(batch)) // len(target(batch)) or 1
-        if held and not (_alike(held[0], batch, padded) and len(held) < _room(row * len(target(held[0])))):
+        if held and not (
+            _alike(held[0], batch, padded) and len(held) < _room(row * len(target(held[0])))
+        ):
             yield _stack(held)
             held = []
         held.append(batch)
@@ -225,9 +256,12 @@ def _stacked(batches: Iterator[Batch], padded: bool) -> Iterator[Block]:
 
 def _alike(first: Batch, batch: Batch, padded: bool) -> bool:
     """May `batch` lie in one block with `first`?"""
-    n, m = len(target(first)), len(target(batch))
+    n = len(target(first))
+    m = len(target(batch))
     pairs = zip(_columns(first), _columns(batch), strict=True)
-    return (m <= n if padded else m == n) and all(a.shape[1:] == b.shape[1:] and a.dtype == b.dtype for a, b in pairs)
+    return (m <= n if padded else m == n) and all(
+        a.shape[1:] == b.shape[1:] and a.dtype == b.dtype for a, b in pairs
+    )
 
 
 def _stack(held: list[Batch]) -> Block:
@@ -242,5 +276,8 @@ def _stack(held: list[Batch]) -> Block:
 
     first = held[0]
     if isinstance(first, Mapping):
-        return Block({name: stack([b[name] for b in held]) for name in first}, _sizes(sizes), len(held))  # type: ignore[call-overload]
-    return Block(tuple([stack(list(column)) for column in zip(*held, strict=True)]), _sizes(sizes), len(held))
+        named = {name: stack([b[name] for b in held]) for name in first}  # type: ignore[call-overload]
+        return Block(named, _sizes(sizes), len(held))
+    return Block(
+        tuple([stack(list(column)) for column in zip(*held, strict=True)]), _sizes(sizes), len(held)
+    )

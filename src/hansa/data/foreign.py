@@ -14,7 +14,9 @@ INFINITE = -1  # tf.data.INFINITE_CARDINALITY
 
 
 def columns(dataset: Any, rows: NDArray[np.int64]) -> Mapping[str, Any] | None:
-    """Some rows of a Hugging Face dataset, column by column, in one read; None for any other dataset."""
+    """Some rows of a Hugging Face dataset, column by column, in one read; None for any other
+    dataset.
+    """
     if hasattr(dataset, "with_format") and hasattr(dataset, "column_names"):
         found: Mapping[str, Any] = dataset.with_format("numpy")[rows]
         return found
@@ -34,5 +36,8 @@ def check_end(data: Any) -> None:
 def reshuffles(data: Any) -> bool:
     """Does this tf.data pipeline give other batches each time it is read?"""
     inside = data._inputs() if callable(getattr(type(data), "_inputs", None)) else ()
-    anew = "Shuffle" in type(data).__name__ and getattr(data, "_reshuffle_each_iteration", True) is not False
+    anew = (
+        "Shuffle" in type(data).__name__
+        and getattr(data, "_reshuffle_each_iteration", True) is not False
+    )
     return anew or any(map(reshuffles, inside))

@@ -1,4 +1,6 @@
-"""The form in which a batch enters a network of another library, by position and by name, and what comes out of it."""
+"""The form in which a batch enters a network of another library, by position and by name, and what
+comes out of it.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,15 @@ from ..errors import DataError
 from ..spec import Vector
 
 Batch = tuple[Vector, ...] | Mapping[str, Vector]
-Types = Mapping[str, np.dtype[Any]]  # kind and bytes of what there is, such as "f8" → the type that is wanted
+# kind and bytes of what there is, such as "f8" → the type that is wanted
+Types = Mapping[str, np.dtype[Any]]
 
 FLOATS = dict.fromkeys(("f2", "f4", "f8", "f16"), np.dtype(np.float32))
 INTEGERS = dict.fromkeys(("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"), np.dtype(np.int64))
 
-INPUTS: Types = FLOATS | INTEGERS | {"b1": np.dtype(bool), "u1": np.dtype(np.uint8), "i4": np.dtype(np.int32)}
+INPUTS: Types = (
+    FLOATS | INTEGERS | {"b1": np.dtype(bool), "u1": np.dtype(np.uint8), "i4": np.dtype(np.int32)}
+)
 LABELS: Types = FLOATS | INTEGERS
 NUMBERS: Types = FLOATS | dict.fromkeys(INTEGERS, np.dtype(np.float32))
 
@@ -24,8 +29,9 @@ NUMBERS: Types = FLOATS | dict.fromkeys(INTEGERS, np.dtype(np.float32))
 def parts(batch: Batch, targets: Types) -> tuple[tuple[Vector, ...], dict[str, Vector], Vector]:
     """Inputs by position, inputs by name, and targets, in the types that networks compute with.
 
-    Of a tuple the last is the target. Of a dict it is "y"; a single other array goes in by position, several by name.
-    Arrays come as they are where they are fit for it: C-contiguous and writable, float32, or integers.
+    Of a tuple the last is the target. Of a dict it is "y"; a single other array goes in by
+    position, several by name. Arrays come as they are where they are fit for it: C-contiguous and
+    writable, float32, or integers.
     """
     if not isinstance(batch, Mapping):
         *inputs, y = batch
@@ -65,23 +71,33 @@ def taken(batch: Batch, rows: Any) -> Batch:
 
 
 def logits(net: Any, inputs: Any, outputs: Any) -> Any:
-    """What loss and metrics get of a network's outputs: their `logits`, where they have such, as Hugging Face's do."""
+    """What loss and metrics get of a network's outputs: their `logits`, where they have such, as
+    Hugging Face's do.
+    """
     return getattr(outputs, "logits", outputs)
 
 
 def spelled(batch: Batch) -> str:
     """Names, shapes and types of a batch's arrays, for messages."""
     named = batch if isinstance(batch, Mapping) else {"inputs": batch[0], "targets": batch[-1]}
-    return ", ".join(f"{name} {np.shape(array)} of {np.asarray(array).dtype}" for name, array in named.items())
+    return ", ".join(
+        f"{name} {np.shape(array)} of {np.asarray(array).dtype}" for name, array in named.items()
+    )
 
 
-# ── several inputs, several targets ──────────────────────────────────────────────────────────────────────────────────
+# ── several inputs, several targets ───────────────────────────────────────────────────────────────
 
 
 def named_pair(data: Any) -> bool:
-    """Is it ({"age": …, …}, {"price": …, …}): inputs and targets, several of each, and either by name?"""
+    """Is it ({"age": …, …}, {"price": …, …}): inputs and targets, several of each, and either by
+    name?
+    """
     named = [isinstance(part, Mapping) and not any(map(is_target, part)) for part in data]
-    return len(data) == 2 and any(named) and all(so or _several(part) for so, part in zip(named, data, strict=True))
+    return (
+        len(data) == 2
+        and any(named)
+        and all(so or _several(part) for so, part in zip(named, data, strict=True))
+    )
 
 
 def is_target(name: Any) -> bool:
@@ -107,7 +123,9 @@ def flat(pair: Any) -> Any:
 def _by_name(side: Any, name: str) -> dict[str, Any]:
     if isinstance(side, Mapping):
         return dict(side)
-    return {f"{name}.{i}": column for i, column in enumerate(side)} if _several(side) else {name: side}
+    return (
+        {f"{name}.{i}": column for i, column in enumerate(side)} if _several(side) else {name: side}
+    )
 
 
 def _several(side: Any) -> bool:
@@ -124,16 +142,22 @@ def several(names: Any) -> DataError:
 
 
 def sides(batch: Batch, outputs: int = 1) -> tuple[Any, Any]:
-    """(inputs, targets) of a batch for a model with so many outputs: each an array, or several as a tuple or a dict."""
+    """(inputs, targets) of a batch for a model with so many outputs: each an array, or several as a
+    tuple or a dict.
+    """
     if not isinstance(batch, Mapping):
         return _side(batch[:-outputs]), _side(batch[-outputs:])
     inputs = {name: column for name, column in batch.items() if not is_target(name)}
-    return _side(inputs), _side({name[2:]: column for name, column in batch.items() if is_target(name)})
+    return _side(inputs), _side(
+        {name[2:]: column for name, column in batch.items() if is_target(name)}
+    )
 
 
 def _side(columns: Any) -> Any:
     listed = tuple(columns.values()) if isinstance(columns, dict) else columns
     if len(listed) == 1:
         return listed[0]
-    counted = isinstance(columns, dict) and all(name.removeprefix("x.").isdigit() for name in columns)
+    counted = isinstance(columns, dict) and all(
+        name.removeprefix("x.").isdigit() for name in columns
+    )
     return listed if counted else columns

@@ -1,4 +1,6 @@
-"""Ways to deal n examples out to clients: each gives every client its rows, and every row to one client."""
+"""Ways to deal n examples out to clients: each gives every client its rows, and every row to one
+client.
+"""
 
 from __future__ import annotations
 
@@ -15,24 +17,30 @@ Rows = NDArray[np.int64]
 
 
 def iid(n: int, clients: int, key: Key) -> list[Rows]:
-    """Equal random parts, whose sizes differ by one at most:  owner(π(j)) = j mod m,  π a random permutation."""
+    """Equal random parts, whose sizes differ by one at most:  owner(π(j)) = j mod m,  π a random
+    permutation.
+    """
     _enough(n, clients)
     return _dealt(key.rng().permutation(n) % clients, clients)
 
 
-def dirichlet(labels: ArrayLike, clients: int, alpha: float, key: Key, least: int = 1) -> list[Rows]:
+def dirichlet(
+    labels: ArrayLike, clients: int, alpha: float, key: Key, least: int = 1
+) -> list[Rows]:
     """Label skew: each class k is dealt out in proportions of its own.
 
         p_k ~ Dir(α·1_m),   client i gets the share p_{k,i} of the examples of class k
 
-    α → ∞ gives every client the same mix, α → 0 gives each class to one client. (Yurochkin et al. 2019, §4; the same
-    α as in Hsu et al. 2019, who draw a mix of classes for each client instead, of equal sizes.) A client left with
-    fewer than `least` examples is given random ones of whoever then has the most. `labels` [n] may be numbers or words.
+    α → ∞ gives every client the same mix, α → 0 gives each class to one client. (Yurochkin et al.
+    2019, §4; the same α as in Hsu et al. 2019, who draw a mix of classes for each client instead,
+    of equal sizes.) A client left with fewer than `least` examples is given random ones of whoever
+    then has the most. `labels` [n] may be numbers or words.
     """
     y = _column(labels, "labels")
     _enough(len(y), clients, least)
     _positive(alpha)
-    owner, rng = np.empty(len(y), np.int64), key.rng()
+    owner = np.empty(len(y), np.int64)
+    rng = key.rng()
     classes, of = np.unique(y, return_inverse=True)
     for k in range(len(classes)):
         rows = rng.permutation(np.flatnonzero(of == k))
@@ -40,7 +48,8 @@ def dirichlet(labels: ArrayLike, clients: int, alpha: float, key: Key, least: in
         owner[rows] = np.searchsorted(ends, np.arange(len(rows)), side="right")
     sizes = np.bincount(owner, minlength=clients)
     while sizes.min() < least:
-        rich, poor = sizes.argmax(), sizes.argmin()
+        rich = sizes.argmax()
+        poor = sizes.argmin()
         owner[rng.choice(np.flatnonzero(owner == rich))] = poor
         sizes[rich] -= 1
         sizes[poor] += 1
@@ -48,14 +57,18 @@ def dirichlet(labels: ArrayLike, clients: int, alpha: float, key: Key, least: in
 
 
 def shards(labels: ArrayLike, clients: int, per_client: int, key: Key) -> list[Rows]:
-    """Few classes for each: sort by label, cut into m·s equal shards, and give every client s of them at random.
+    """Few classes for each: sort by label, cut into m·s equal shards, and give every client s of
+    them at random.
 
-    With s = `per_client` = 2 most clients see two classes. (McMahan et al. 2017, §3: "pathological non-IID")
+    With s = `per_client` = 2 most clients see two classes. (McMahan et al. 2017, §3: "pathological
+    non-IID")
     """
     y = _column(labels, "labels")
     _enough(len(y), clients, per_client)
     if per_client < 1:
-        raise DataError(f"per_client={per_client} shards.", "Every client needs one.", "Write per_client=2.")
+        raise DataError(
+            f"per_client={per_client} shards.", "Every client needs one.", "Write per_client=2."
+        )
     dealt = key.rng().permutation(clients * per_client) // per_client  # shard → client
     owner = np.empty(len(y), np.int64)
     owner[np.argsort(y, kind="stable")] = dealt[np.arange(len(y)) * len(dealt) // len(y)]
@@ -73,12 +86,16 @@ def quantity(n: int, clients: int, alpha: float, key: Key) -> list[Rows]:
     _positive(alpha)
     rng = key.rng()
     ends = np.rint(np.cumsum(rng.dirichlet(np.full(clients, float(alpha))))[:-1] * (n - clients))
-    owner = np.concatenate([np.arange(clients), np.searchsorted(ends, np.arange(n - clients), side="right")])
+    owner = np.concatenate(
+        [np.arange(clients), np.searchsorted(ends, np.arange(n - clients), side="right")]
+    )
     return _dealt(rng.permutation(owner), clients)
 
 
 def natural(keys: ArrayLike) -> dict[str, Rows]:
-    """One client for each value of a key column [n] (hospital, speaker, device), under that value as its name."""
+    """One client for each value of a key column [n] (hospital, speaker, device), under that value
+    as its name.
+    """
     column = _column(keys, "keys")
     _enough(len(column), 1)
     if column.dtype == object:
@@ -88,7 +105,8 @@ def natural(keys: ArrayLike) -> dict[str, Rows]:
         missing = column != column
     if missing.any():
         raise DataError(
-            f"{missing.sum()} of {len(column)} keys are missing, the first in row {int(missing.argmax())}.",
+            f"{missing.sum()} of {len(column)} keys are missing, the first in row "
+            f"{int(missing.argmax())}.",
             "An example without a key belongs to nobody.",
             "Leave these rows out, or name their owner.",
         )
@@ -96,14 +114,18 @@ def natural(keys: ArrayLike) -> dict[str, Rows]:
     return dict(zip(map(str, values.tolist()), _dealt(owner, len(values)), strict=True))
 
 
-def shifted(data: Any, clients: int, key: Key, gain: float = 0.1, offset: float = 0.5) -> dict[str, Any]:
-    """Feature shift: the data of client-0, client-1, …: equal random parts, measured with instruments of their own.
+def shifted(
+    data: Any, clients: int, key: Key, gain: float = 0.1, offset: float = 0.5
+) -> dict[str, Any]:
+    """Feature shift: the data of client-0, client-1, …: equal random parts, measured with
+    instruments of their own.
 
-        x ← exp(gain·ζᵢ)·x + offset·σ·ξᵢ,    ζᵢ, ξᵢ ~ N(0, 1),    σ = standard deviation over all the data
+        x ← exp(gain·ζᵢ)·x + offset·σ·ξᵢ,    ζᵢ, ξᵢ ~ N(0, 1),    σ = standard deviation over all
+        the data
 
-    For inputs [n, f] each feature has its own ζᵢ, ξᵢ and σ; others (images, series) have one for the client. `data`
-    is (inputs, …, targets) or a dict with "y"; targets and inputs that are not floating stay as they are.
-    (Kairouz et al. 2021, §3.1, covariate shift; Li et al. 2021, FedBN)
+    For inputs [n, f] each feature has its own ζᵢ, ξᵢ and σ; others (images, series) have one for
+    the client. `data` is (inputs, …, targets) or a dict with "y"; targets and inputs that are not
+    floating stay as they are. (Kairouz et al. 2021, §3.1, covariate shift; Li et al. 2021, FedBN)
     """
     _finite(gain=gain, offset=offset)
     named = isinstance(data, Mapping)
@@ -113,14 +135,18 @@ def shifted(data: Any, clients: int, key: Key, gain: float = 0.1, offset: float 
             "Inputs are told from targets by their place or name.",
             "Give (inputs, targets), or a dict with the targets under 'y'.",
         )
-    columns = {name: np.asarray(column) for name, column in (data.items() if named else enumerate(data))}
+    columns = {
+        name: np.asarray(column) for name, column in (data.items() if named else enumerate(data))
+    }
     inputs = [name for name in columns if name != ("y" if named else len(columns) - 1)]
     floating = [name for name in inputs if columns[name].dtype.kind == "f"]
     lengths = {len(column) for column in columns.values() if column.ndim}
     if not floating or len(lengths) != 1:
         raise DataError(
-            f"There are {len(floating)} floating inputs to shift, in arrays of lengths {sorted(lengths)}.",
-            "A gain and an offset mean nothing for integers, and every array needs one row for each example.",
+            f"There are {len(floating)} floating inputs to shift, in arrays of lengths "
+            f"{sorted(lengths)}.",
+            "A gain and an offset mean nothing for integers, and every array needs one row for "
+            "each example.",
             "Give (inputs, targets) of equal length, and inputs such as x.astype(np.float32).",
         )
     parts = iid(lengths.pop(), clients, key.child("rows"))
@@ -130,7 +156,9 @@ def shifted(data: Any, clients: int, key: Key, gain: float = 0.1, offset: float 
         part = {name: column[rows] for name, column in columns.items()}
         for name in floating:
             zeta, xi = key.child(i, name).normal((2, *np.shape(spread[name])))
-            part[name] = (np.exp(gain * zeta) * part[name] + offset * spread[name] * xi).astype(part[name].dtype)
+            part[name] = (np.exp(gain * zeta) * part[name] + offset * spread[name] * xi).astype(
+                part[name].dtype
+            )
         dealt[client] = part if named else tuple(part.values())
     return dealt
 
@@ -141,12 +169,20 @@ def numbered(clients: int) -> list[str]:
 
 
 def _dealt(owner: Rows, clients: int) -> list[Rows]:
-    """owner [n] ∈ 0 … m − 1 → the rows of each client, ascending; that each row has one owner is seen here."""
-    return np.split(np.argsort(owner, kind="stable"), np.cumsum(np.bincount(owner, minlength=clients))[:-1])
+    """owner [n] ∈ 0 … m − 1 → the rows of each client, ascending; that each row has one owner is
+    seen here.
+    """
+    return np.split(
+        np.argsort(owner, kind="stable"), np.cumsum(np.bincount(owner, minlength=clients))[:-1]
+    )
 
 
 def _enough(n: int, clients: int, each: int = 1) -> None:
-    for value, what in ((n, "examples"), (clients, "clients"), (each, "examples for each at least")):
+    for value, what in (
+        (n, "examples"),
+        (clients, "clients"),
+        (each, "examples for each at least"),
+    ):
         if not number(value, whole=True) or value < 0:
             raise DataError(
                 f"{value!r} {what}.",
@@ -175,7 +211,8 @@ def _finite(**given: float) -> None:
         if not number(value) or not np.isfinite(value):
             raise DataError(
                 f"{name}={value!r} shifts nothing.",
-                "It is the standard deviation of what the instruments differ by: one finite number.",
+                "It is the standard deviation of what the instruments differ by: one finite "
+                "number.",
                 f"Write for example {name}=0.1.",
             )
 

@@ -19,7 +19,9 @@ EXAMPLE = "Write for example Sites(read, 'data/*.csv') or Sites(read, {'north': 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Data that is read when it is first asked for, and once; to another process it travels unread."""
+    """Data that is read when it is first asked for, and once; to another process it travels
+    unread.
+    """
 
     read: Callable[[], Any] = field(repr=False)
 
@@ -43,7 +45,9 @@ class Sites(Mapping[str, Source]):
     """
 
     def __init__(
-        self, read: Callable[[Path], Any], paths: str | Path | Sequence[str | Path] | Mapping[str, str | Path]
+        self,
+        read: Callable[[Path], Any],
+        paths: str | Path | Sequence[str | Path] | Mapping[str, str | Path],
     ):
         if not callable(read):
             raise DataError(
@@ -56,7 +60,9 @@ class Sites(Mapping[str, Source]):
         odd = [one for one in listed if not isinstance(one, str | Path)]
         if odd or not listed:
             found = f"a {type(odd[0]).__name__}" if odd else "no path"
-            raise DataError(f"Sites(read, …) with {found}.", "Each client's data is at a path.", EXAMPLE)
+            raise DataError(
+                f"Sites(read, …) with {found}.", "Each client's data is at a path.", EXAMPLE
+            )
         self.read = read
         self._given = paths
         self._at = dict[Path, Source]()
@@ -104,14 +110,16 @@ class Sites(Mapping[str, Source]):
         if not paths:
             raise DataError(
                 f"No path matches {str(self._given)!r}.",
-                f"It was looked for from {Path.cwd()}, and each path that matches is a client's data.",
+                f"It was looked for from {Path.cwd()}, and each path that matches is a client's "
+                "data.",
                 "Write Path(__file__).parent / 'data/*.csv' for what lies beside the app file.",
             )
         for one, other in pairwise(sorted(paths, key=lambda path: path.stem)):
             if one.stem == other.stem:
                 raise DataError(
                     f"{one} and {other} are both called {one.stem!r}.",
-                    "Clients are told apart by the names of their files, without folder and ending.",
+                    "Clients are told apart by the names of their files, without folder and "
+                    "ending.",
                     f"Name them: Sites(read, {{'north': {str(one)!r}, 'south': {str(other)!r}}}).",
                 )
         return {path.stem: path for path in paths}

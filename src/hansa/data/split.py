@@ -16,12 +16,15 @@ from .batches import Batch, Part, as_arrays, count, kind_of, pick, stream_of
 from .foreign import reshuffles
 from .partition import numbered
 
-# ── choosing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── choosing ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def take(data: Any, rows: ArrayLike) -> Any:
-    """Some rows, in the order given: arrays as arrays of the same form, a dataset as a `Part` of it."""
-    kind, chosen = kind_of(data), np.asarray(rows)
+    """Some rows, in the order given: arrays as arrays of the same form, a dataset as a `Part` of
+    it.
+    """
+    kind = kind_of(data)
+    chosen = np.asarray(rows)
     chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
     if kind == "arrays":
         return pick(as_arrays(data), chosen)
@@ -37,8 +40,9 @@ def take(data: Any, rows: ArrayLike) -> Any:
 def split(data: Any, share: float, key: Key) -> tuple[Any, Any]:
     """Two parts, (kept for training, held out), equal for equal keys.
 
-    Of n examples max(1, round(share·n)) are held out, at random. Of a stream, batch i is held out where
-    ⌊(i+1)·share + φ⌋ > ⌊i·share + φ⌋ with φ ~ U[0, 1): every k-th for share = 1/k. DataError where a part is empty.
+    Of n examples max(1, round(share·n)) are held out, at random. Of a stream, batch i is held out
+    where ⌊(i+1)·share + φ⌋ > ⌊i·share + φ⌋ with φ ~ U[0, 1): every k-th for share = 1/k. DataError
+    where a part is empty.
     """
     if not 0 < share < 1:
         raise DataError(
@@ -55,17 +59,24 @@ def split(data: Any, share: float, key: Key) -> tuple[Any, Any]:
             "One of the two parts would be empty.",
             "Hold nothing out here, or leave this client out.",
         )
-    order, held = key.rng().permutation(n), min(n - 1, max(1, round(share * n)))
+    order = key.rng().permutation(n)
+    held = min(n - 1, max(1, round(share * n)))
     return take(data, np.sort(order[held:])), take(data, np.sort(order[:held]))
 
 
 def _split_stream(data: Any, share: float, key: Key) -> tuple[Sieve, Sieve]:
     order = getattr(getattr(data, "batch_sampler", None) or data, "sampler", None)
-    if type(order).__name__ not in ("NoneType", "SequentialSampler", "_InfiniteConstantSampler") or reshuffles(data):
+    if type(order).__name__ not in (
+        "NoneType",
+        "SequentialSampler",
+        "_InfiniteConstantSampler",
+    ) or reshuffles(data):
         raise DataError(
-            f"The {type(data).__name__} shuffles{f' (its sampler is a {type(order).__name__})' if order else ''}.",
+            f"The {type(data).__name__} "
+            f"shuffles{f' (its sampler is a {type(order).__name__})' if order else ''}.",
             "Its batches are others in each epoch, so what is held out would be trained on too.",
-            "Give its .dataset, which is shuffled here, or split first and make a loader of each part; of tf.data, "
+            "Give its .dataset, which is shuffled here, or split first and make a loader of each "
+            "part; of tf.data, "
             "write .shuffle(…, reshuffle_each_iteration=False).",
         )
     phase = float(key.uniform((1,))[0])
@@ -93,14 +104,18 @@ class Sieve:
 
     def holds(self, i: int) -> bool:
         """Is batch i held out?"""
-        return math.floor((i + 1) * self.share + self.phase) > math.floor(i * self.share + self.phase)
+        return math.floor((i + 1) * self.share + self.phase) > math.floor(
+            i * self.share + self.phase
+        )
 
     def __iter__(self) -> Iterator[Batch]:
         return (batch for i, batch in enumerate(stream_of(self.data)) if self.holds(i) == self.held)
 
 
 def clients(
-    data: Any, parts: Sequence[ArrayLike] | Mapping[str, ArrayLike], names: Sequence[str] | None = None
+    data: Any,
+    parts: Sequence[ArrayLike] | Mapping[str, ArrayLike],
+    names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Each client's data by name: `names`, or the names of `parts`, or client-0, client-1, …"""
     rows = list(parts.values()) if isinstance(parts, Mapping) else list(parts)

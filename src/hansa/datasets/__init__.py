@@ -1,4 +1,6 @@
-"""Real data, naturally or deliberately partitioned: found on disk, or fetched once from its public address."""
+"""Real data, naturally or deliberately partitioned: found on disk, or fetched once from its public
+address.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,12 @@ TIMEOUT = 60.0  # seconds without a byte
 
 
 def folder(name: str, files: Mapping[str, str], urls: Sequence[str]) -> Path:
-    """The folder that holds `files` (name → SHA-256): $HANSA_DATA/name, or the cache, filled from one of `urls`.
+    """The folder that holds `files` (name → SHA-256): $HANSA_DATA/name, or the cache, filled from
+    one of `urls`.
 
-    The cache is $XDG_CACHE_HOME/hansa, or ~/.cache/hansa. A file ending in .gz is known by the hash of what is packed
-    in it, as packers differ. DataError where a file is not what it should be, or cannot be had.
+    The cache is $XDG_CACHE_HOME/hansa, or ~/.cache/hansa. A file ending in .gz is known by the hash
+    of what is packed in it, as packers differ. DataError where a file is not what it should be, or
+    cannot be had.
     """
     home = os.environ.get("HANSA_DATA")
     given = Path(home).expanduser() / name if home else None
@@ -55,7 +59,8 @@ def _sha256(path: Path) -> str:
 
 def _fetch(path: Path, sha256: str, addresses: Sequence[str], given: Path | None) -> None:
     """One file from the first address that has it; written aside, checked, then renamed."""
-    from http.client import HTTPException  # these two here, as they take longer to import than all of hansa
+    # these two here, as they take longer to import than all of hansa
+    from http.client import HTTPException
     from urllib.request import urlopen
 
     troubles = []
@@ -73,7 +78,9 @@ def _fetch(path: Path, sha256: str, addresses: Sequence[str], given: Path | None
         except (OSError, HTTPException) as reason:
             troubles.append(f"{address}: {reason}")
     raise DataError(
-        f"{path.name} is neither in {given or '$HANSA_DATA (not set)'} nor in {path.parent}, and could not be fetched.",
+        f"{path.name} is neither in {given or '$HANSA_DATA (not set)'} nor in {path.parent}, and "
+        "could not be fetched.",
         "; ".join(troubles or ["no address is known"]) + ".",
-        f"Fetch it by hand into a folder {path.parent.name!r}, and set HANSA_DATA to the folder above that.",
+        f"Fetch it by hand into a folder {path.parent.name!r}, and set HANSA_DATA to the folder "
+        "above that.",
     )

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..rand import Key
 
-# Who sees whom. Shares of the patients of one kind (diagnosis; mean radius of the cell nuclei, in the records' own
-# unit: below 12, 12 to 15, from 15) that come to each hospital. The clinic screens healthy women and finds small
-# tumours; the general hospital sees palpable lumps, and sends on what looks malignant; the centre gets what others
-# send; to the small rural hospital patients come late.
+# Who sees whom. Shares of the patients of one kind (diagnosis; mean radius of the cell nuclei, in
+# the records' own unit: below 12, 12 to 15, from 15) that come to each hospital. The clinic screens
+# healthy women and finds small tumours; the general hospital sees palpable lumps, and sends on what
+# looks malignant; the centre gets what others send; to the small rural hospital patients come late.
 RADIUS = (12.0, 15.0)
 HOSPITALS = ("screening clinic", "general hospital", "referral centre", "rural hospital")
 SHARES = {
@@ -21,30 +21,91 @@ SHARES = {
     "malignant": ((0.70, 0.15, 0.15, 0.00), (0.03, 0.09, 0.88, 0.00), (0.00, 0.00, 0.96, 0.04)),
 }
 
-# The range of each measurement as the description of the records gives it: ten measurements of the cell nuclei (radius,
-# texture, perimeter, area, smoothness, compactness, concavity, concave points, symmetry, fractal dimension), each as
-# mean, standard error and worst value. Fixed and public, so that no hospital needs another's statistics.
-LEAST = np.array([
-    6.981, 9.71, 43.79, 143.5, 0.053, 0.019, 0.0, 0.0, 0.106, 0.05,
-    0.112, 0.36, 0.757, 6.802, 0.002, 0.002, 0.0, 0.0, 0.008, 0.001,
-    7.93, 12.02, 50.41, 185.2, 0.071, 0.027, 0.0, 0.0, 0.156, 0.055,
-])  # fmt: skip
-MOST = np.array([
-    28.11, 39.28, 188.5, 2501.0, 0.163, 0.345, 0.427, 0.201, 0.304, 0.097,
-    2.873, 4.885, 21.98, 542.2, 0.031, 0.135, 0.396, 0.053, 0.079, 0.03,
-    36.04, 49.54, 251.2, 4254.0, 0.223, 1.058, 1.252, 0.291, 0.664, 0.208,
-])  # fmt: skip
+# The range of each measurement as the description of the records gives it: ten measurements of the
+# cell nuclei (radius, texture, perimeter, area, smoothness, compactness, concavity, concave points,
+# symmetry, fractal dimension), each as mean, standard error and worst value. Fixed and public, so
+# that no hospital needs another's statistics.
+LEAST = np.array(
+    [
+        6.981,
+        9.71,
+        43.79,
+        143.5,
+        0.053,
+        0.019,
+        0.0,
+        0.0,
+        0.106,
+        0.05,
+        0.112,
+        0.36,
+        0.757,
+        6.802,
+        0.002,
+        0.002,
+        0.0,
+        0.0,
+        0.008,
+        0.001,
+        7.93,
+        12.02,
+        50.41,
+        185.2,
+        0.071,
+        0.027,
+        0.0,
+        0.0,
+        0.156,
+        0.055,
+    ]
+)
+MOST = np.array(
+    [
+        28.11,
+        39.28,
+        188.5,
+        2501.0,
+        0.163,
+        0.345,
+        0.427,
+        0.201,
+        0.304,
+        0.097,
+        2.873,
+        4.885,
+        21.98,
+        542.2,
+        0.031,
+        0.135,
+        0.396,
+        0.053,
+        0.079,
+        0.03,
+        36.04,
+        49.54,
+        251.2,
+        4254.0,
+        0.223,
+        1.058,
+        1.252,
+        0.291,
+        0.664,
+        0.208,
+    ]
+)
 
 Examples = tuple[NDArray[np.float32], NDArray[np.int64]]  # X [n, 30], y [n]: 0 benign, 1 malignant
 
 
 def hospitals(held_out: float = 0.2, key: Key = Key.of(0)) -> tuple[dict[str, Examples], Examples]:
-    """(hospital → its patients, held-out patients), each (X float32 [n, 30], y int64 [n], 1 = malignant).
+    """(hospital → its patients, held-out patients), each (X float32 [n, 30], y int64 [n], 1 =
+    malignant).
 
         x = 4·(√v − √least) / (√most − √least) − 2,    so about −2 … 2
 
-    First the share `held_out` of each diagnosis is taken away; the others go to the hospitals by `SHARES`, so the
-    `key` decides who, and not how many. (Street, Wolberg, Mangasarian 1993; 569 patients, 212 malignant)
+    First the share `held_out` of each diagnosis is taken away; the others go to the hospitals by
+    `SHARES`, so the `key` decides who, and not how many. (Street, Wolberg, Mangasarian 1993; 569
+    patients, 212 malignant)
     """
     from sklearn.datasets import load_breast_cancer
 
@@ -55,7 +116,9 @@ def hospitals(held_out: float = 0.2, key: Key = Key.of(0)) -> tuple[dict[str, Ex
             "Write held_out=0.2.",
         )
     records: Any = load_breast_cancer()
-    X = (4 * (np.sqrt(records.data) - np.sqrt(LEAST)) / (np.sqrt(MOST) - np.sqrt(LEAST)) - 2).astype(np.float32)
+    X = (
+        4 * (np.sqrt(records.data) - np.sqrt(LEAST)) / (np.sqrt(MOST) - np.sqrt(LEAST)) - 2
+    ).astype(np.float32)
     y = 1 - records.target.astype(np.int64)
     size = np.digitize(records.data[:, 0], RADIUS)
 
@@ -76,4 +139,6 @@ def hospitals(held_out: float = 0.2, key: Key = Key.of(0)) -> tuple[dict[str, Ex
         chosen = np.sort(np.concatenate(parts))
         return X[chosen], y[chosen]
 
-    return {name: examples(parts) for name, parts in zip(HOSPITALS, participants, strict=True)}, examples(test)
+    return {
+        name: examples(parts) for name, parts in zip(HOSPITALS, participants, strict=True)
+    }, examples(test)

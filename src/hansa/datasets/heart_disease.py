@@ -1,4 +1,6 @@
-"""UCI Heart Disease: 740 patients of four hospitals, in the protocol of FLamby's Fed-Heart-Disease."""
+"""UCI Heart Disease: 740 patients of four hospitals, in the protocol of FLamby's
+Fed-Heart-Disease.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ CENTRES = ("cleveland", "hungarian", "switzerland", "va")  # FLamby's clients 0,
 FILES = {
     "processed.cleveland.data": "a74b7efa387bc9d108d7d0115d831fe9b414b29ae7124f331b622b4efa0427c8",
     "processed.hungarian.data": "d1ad108f785768cd3d7e82dc522e6f5a61eea93cccfb3a46ee8076f73fc3d796",
-    "processed.switzerland.data": "834a405ccf5b66ab4056bb77794adc8df0b7125186454c0a1d002d33c6c3b314",
+    "processed.switzerland.data": "834a405ccf5b66ab4056bb77794adc8df0b7125186454c0a1d002d33c6c3b314",  # noqa: E501
     "processed.va.data": "e7c93d8d0d2acdadfa4c5e8de768e2191e7f618b952e29623f1f0d5949ff6b8f",
 }
 URLS = ("https://archive.ics.uci.edu/ml/machine-learning-databases/heart-disease/",)
@@ -26,17 +28,25 @@ WORDS = {2: (2, 3, 4), 6: (1, 2)}  # cp, restecg: one 0/1 column for each value 
 Examples = tuple[NDArray[np.float32], NDArray[np.int64]]  # X [n, 13], y [n]: 0 healthy, 1 disease
 
 
-def heart_disease(normalise: Literal["local", "pooled", "none"] = "local") -> dict[str, dict[str, Examples]]:
-    """centre → {"train": (X, y), "test": (X, y)}, with 199 + 104, 172 + 89, 30 + 16 and 85 + 45 patients.
+def heart_disease(
+    normalise: Literal["local", "pooled", "none"] = "local",
+) -> dict[str, dict[str, Examples]]:
+    """centre → {"train": (X, y), "test": (X, y)}, with 199 + 104, 172 + 89, 30 + 16 and 85 + 45
+    patients.
 
         x ← (x − mean) / (std + 10⁻⁹),    std with n − 1
 
-    over the training patients of the centre ("local") or of all centres ("pooled", for a model of all data). Rows with
-    a missing value are left out. X float32 [n, 13]: age, sex, trestbps, chol, fbs, thalach, exang, oldpeak, cp = 2, 3,
-    4, restecg = 1, 2. (Janosi et al. 1988; du Terrail et al. 2022, FLamby, app. Fed-Heart-Disease)
+    over the training patients of the centre ("local") or of all centres ("pooled", for a model of
+    all data). Rows with a missing value are left out. X float32 [n, 13]: age, sex, trestbps, chol,
+    fbs, thalach, exang, oldpeak, cp = 2, 3, 4, restecg = 1, 2. (Janosi et al. 1988; du Terrail et
+    al. 2022, FLamby, app. Fed-Heart-Disease)
     """
     if normalise not in ("local", "pooled", "none"):
-        raise DataError(f"normalise={normalise!r}.", "There are three ways.", "Write 'local', 'pooled' or 'none'.")
+        raise DataError(
+            f"normalise={normalise!r}.",
+            "There are three ways.",
+            "Write 'local', 'pooled' or 'none'.",
+        )
     place = folder("heart_disease", FILES, URLS)
     centres = {name: _centre(place / f"processed.{name}.data") for name in CENTRES}
     pooled = np.concatenate([X[train] for X, _, train in centres.values()])
@@ -56,7 +66,11 @@ def _centre(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray
     table = np.delete(table, DROPPED, axis=1)
     table = table[~np.isnan(table).any(1)]
     numbers = np.delete(table[:, :-1], list(WORDS), axis=1)
-    words = [(table[:, column] == value).astype(float) for column, values in WORDS.items() for value in values]
+    words = [
+        (table[:, column] == value).astype(float)
+        for column, values in WORDS.items()
+        for value in values
+    ]
     y = (table[:, -1] != 0).astype(np.int64)
     return np.column_stack([numbers, *words]), y, _training(y)
 
@@ -67,6 +81,11 @@ def _training(y: NDArray[np.int64]) -> NDArray[Any]:
 
     strata = y if (np.bincount(y, minlength=2) > 2).all() else None
     rows, _ = train_test_split(
-        np.arange(len(y)), test_size=1 - 0.66, train_size=0.66, random_state=43, shuffle=True, stratify=strata
+        np.arange(len(y)),
+        test_size=1 - 0.66,
+        train_size=0.66,
+        random_state=43,
+        shuffle=True,
+        stratify=strata,
     )
     return np.isin(np.arange(len(y)), rows)

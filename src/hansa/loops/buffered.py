@@ -36,7 +36,8 @@ def buffered(
 ) -> Iterator[State]:
     """FedBuff: `busy` clients train at any time; the model steps when `size` vectors are in.
 
-        x ← x + η_g · (1/K) Σ s(τᵢ) Δᵢ,      s(τ) = 1/√(1 + τ),      τ = rounds since client i got its model
+        x ← x + η_g · (1/K) Σ s(τᵢ) Δᵢ,      s(τ) = 1/√(1 + τ),      τ = rounds since client i got
+        its model
 
     K = `size` (Nguyen et al. 2022, Alg. 1 and §5). Only Δ is scaled by s. A resumed run asks its
     clients afresh; with a `journal` it goes on with what was under way, and hears again what it had
@@ -48,7 +49,10 @@ def buffered(
     office = Office(plan, runtime, state, secret, journal)
     state = office.start(state)
     while state.round < plan.rounds:
-        total, participants, excluded, idle = Total(), list[str](), dict[str, str](), 0
+        total = Total()
+        participants = list[str]()
+        excluded = dict[str, str]()
+        idle = 0
         heard = list[Reply]()
         while total.count < size:
             while len(office.working) < min(busy, len(office.roster)):
@@ -61,16 +65,27 @@ def buffered(
                 if not participants and len(excluded) >= min(size, len(office.roster)):
                     check_mistakes(len(excluded), excluded)
                 if idle > PATIENCE * len(office.roster):
-                    raise RoundError(f"None of the last {idle} requests was answered.", _named(excluded), LOOK)
+                    raise RoundError(
+                        f"None of the last {idle} requests was answered.", _named(excluded), LOOK
+                    )
             else:
                 total.add(_slowed(reply.body, plan.encoded_spec, state.round - asked))
-                participants, idle = [*participants, *reply.who], 0
-        more: dict[str, Any] = {"population": len(office.roster), "memo": state.transforms, "n": size}
-        at = plan.context(state.round, session_of(secret, number=state.round), secret=secret, **more)
+                participants = [*participants, *reply.who]
+                idle = 0
+        more: dict[str, Any] = {
+            "population": len(office.roster),
+            "memo": state.transforms,
+            "n": size,
+        }
+        at = plan.context(
+            state.round, session_of(secret, number=state.round), secret=secret, **more
+        )
         mean, skipped = _decoded(plan.decoder(at), total)
         for who in participants:
             excluded.pop(who, None)  # asked again, it has answered
-        state = plan.absorb(state, mean, sorted(participants), at, excluded=excluded, skipped=skipped)
+        state = plan.absorb(
+            state, mean, sorted(participants), at, excluded=excluded, skipped=skipped
+        )
         yield state
         for reply in heard:
             counts = plan.encoded_spec.fits(reply.body) and not state.skipped
@@ -80,9 +95,20 @@ def buffered(
 class Office:
     """Who is at work, in which session, on the model of which round; one client in each session."""
 
-    def __init__(self, plan: Plan, runtime: Runtime, state: State | None, secret: Key, journal: Journal | None):
-        self.plan, self.runtime, self.secret, self.journal = plan, runtime, secret, journal
-        self.roster, self.working = runtime.roster(), set[str]()
+    def __init__(
+        self,
+        plan: Plan,
+        runtime: Runtime,
+        state: State | None,
+        secret: Key,
+        journal: Journal | None,
+    ):
+        self.plan = plan
+        self.runtime = runtime
+        self.secret = secret
+        self.journal = journal
+        self.roster = runtime.roster()
+        self.working = set[str]()
         self._asked = dict[SessionId, int]()  # session → round
         self._heard = deque[Reply]()  # of this round, before a restart
         afresh = state is not None and journal is None
@@ -93,13 +119,15 @@ class Office:
         """The first state; of a run that goes on, all that was under way is asked again."""
         if self.journal is None:
             return state or begin(self.plan, self.runtime, self.secret)
-        run, done = session_of(self.secret).run, state.round if state else 0
+        run = session_of(self.secret).run
+        done = state.round if state else 0
         past = self.journal.past(run, done)
         if state is None and not past.any:
             return begin(self.plan, self.runtime, self.secret)
         for session, counted in past.settled:
             settle(self.runtime, self.journal, session, () if state and state.skipped else counted)
-        self._heard, self._numbers = deque(past.heard), count(past.next)
+        self._heard = deque(past.heard)
+        self._numbers = count(past.next)
         for request in past.open:
             self._send(request)
         return state or self.plan.start()
@@ -109,7 +137,9 @@ class Office:
         session = session_of(self.secret, self._epoch, next(self._numbers))
         at = self.plan.context(state.round, session, secret=self.secret)
         who = _idle(self.roster, self.working, at.session.repeats.child("sample"))
-        request = replace(ServerChannel(self.plan, self.runtime, state, session).head, bodies={who: None})
+        request = replace(
+            ServerChannel(self.plan, self.runtime, state, session).head, bodies={who: None}
+        )
         if self.journal:
             self.journal.ask(request)
         self._send(request)
@@ -161,7 +191,8 @@ def _bufferable(plan: Plan, size: int, busy: int) -> None:
     if not isinstance(plan.aggregator, Sum) or plan.encoded_spec.space != "real":
         raise PlanError(
             f"buffered cannot run {plan.aggregator!r} on {plan.encoded_spec.space} vectors.",
-            "It weighs each vector by its staleness as it comes in, which needs the plain sum of real numbers.",
+            "It weighs each vector by its staleness as it comes in, which needs the plain sum of "
+            "real numbers.",
             "Take Sum() and leave Quantize out, or use `synchronous`.",
         )
     if plan.encoded_spec.noise.multiplier:
@@ -173,7 +204,8 @@ def _bufferable(plan: Plan, size: int, busy: int) -> None:
     if plan.training.private:
         raise PlanError(
             f"buffered cannot run noise for single examples ({plan.training.private!r}).",
-            "A fast client trains more often than there are rounds, and ε is stated for one training in each.",
+            "A fast client trains more often than there are rounds, and ε is stated for one "
+            "training in each.",
             "Leave `private` out of the Training, or use `synchronous`.",
         )
     if plan.sample.by == "turns":
@@ -185,13 +217,15 @@ def _bufferable(plan: Plan, size: int, busy: int) -> None:
     if plan.encoded_spec.learns:
         raise PlanError(
             "buffered cannot run a clip that is learnt.",
-            "A client's vector is scaled by the norm of the round in which it was asked, and the server has another.",
+            "A client's vector is scaled by the norm of the round in which it was asked, and the "
+            "server has another.",
             "Take Clip(norm=…), or use `synchronous`.",
         )
     if plan.encoded_spec.rotated:
         raise PlanError(
             "buffered cannot run Rotate.",
-            "Each client is asked in a session of its own, turns its vector otherwise, and their sum means nothing.",
+            "Each client is asked in a session of its own, turns its vector otherwise, and their "
+            "sum means nothing.",
             "Leave Rotate() out, or use `synchronous`.",
         )
     if size < plan.sample.quorum:

@@ -1,4 +1,6 @@
-"""ServerChannel: how a server speaks with the clients of one session, and what it asks of a runtime."""
+"""ServerChannel: how a server speaks with the clients of one session, and what it asks of a
+runtime.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ UNSAID = "the aggregator left it out"  # why one is excluded of whom nobody gave
 
 
 class Runtime(Protocol):
-    """Where clients live. Every client of a request is answered for once: by a reply, or as excluded, with a reason.
+    """Where clients live. Every client of a request is answered for once: by a reply, or as
+    excluded, with a reason.
 
     The runtime alone decides who is late: a session has `Request.deadline` seconds, by a clock of
     the runtime's own, from its first message on. A party that is asked the same again says the
@@ -43,7 +46,9 @@ class Runtime(Protocol):
         ...
 
     def send(self, message: Message) -> None:
-        """Pass a request on; or that a run begins, or a session is settled, which nobody answers. Does not wait."""
+        """Pass a request on; or that a run begins, or a session is settled, which nobody answers.
+        Does not wait.
+        """
         ...
 
     def receive(self) -> Reply:
@@ -66,9 +71,20 @@ class ServerChannel:
     again.
     """
 
-    def __init__(self, plan: Plan, runtime: Runtime, state: State, session: SessionId, journal: Journal | None = None):
-        self.runtime, self.excluded, self.encoded = runtime, dict[str, str](), plan.encoded_spec
-        self.head = Request(plan.digest, state.round, session, plan.broadcast(state), {}, plan.sample.deadline)
+    def __init__(
+        self,
+        plan: Plan,
+        runtime: Runtime,
+        state: State,
+        session: SessionId,
+        journal: Journal | None = None,
+    ):
+        self.runtime = runtime
+        self.excluded = dict[str, str]()
+        self.encoded = plan.encoded_spec
+        self.head = Request(
+            plan.digest, state.round, session, plan.broadcast(state), {}, plan.sample.deadline
+        )
         self._turns = dict[str, int]()  # how often each was asked
         self._journal = journal
         self._heard = deque(journal.heard(session) if journal else ())
@@ -76,18 +92,23 @@ class ServerChannel:
         self._early = list[Reply]()  # what nobody waits for yet
 
     def gather(self, bodies: Mapping[str, Any]) -> dict[str, Any]:
-        """Say something to each of many, and hear who answered what, in the order of their names."""
+        """Say something to each of many, and hear who answered what, in the order of their
+        names.
+        """
         return dict(sorted(self.as_completed(bodies)))
 
     def as_completed(self, bodies: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-        """Say something to each of many, and hear who answered what, as it comes; others may be asked meanwhile."""
+        """Say something to each of many, and hear who answered what, as it comes; others may be
+        asked meanwhile.
+        """
         turn = self._send(bodies)
         yield from ((reply.who[0], reply.body) for reply in self._replies(set(bodies), turn))
 
     def sum(self, cohort: Sequence[str]) -> tuple[Total, list[str]]:
         """Ask each for its vector, and hear their exact sum alone, and who is in it."""
         turn = self._send(dict.fromkeys(cohort), fold=True)
-        total, participants = Total(), list[str]()
+        total = Total()
+        participants = list[str]()
         for reply in self._replies(set(cohort), turn):
             if isinstance(reply.body, Total) and reply.body.fits(self.encoded):
                 total.merge(reply.body)
@@ -115,7 +136,9 @@ class ServerChannel:
         broadcast = None if turn else self.head.broadcast  # said once
         unheard = {who: body for who, body in bodies.items() if (who, turn) not in self._known}
         if unheard:
-            self.runtime.send(replace(self.head, bodies=unheard, fold=fold, turn=turn, broadcast=broadcast))
+            self.runtime.send(
+                replace(self.head, bodies=unheard, fold=fold, turn=turn, broadcast=broadcast)
+            )
         return turn
 
     def _replies(self, waiting: set[str], turn: int) -> Iterator[Reply]:
@@ -167,7 +190,9 @@ def begin(plan: Plan, runtime: Runtime, secret: Key) -> State:
     return plan.start()
 
 
-def settle(runtime: Runtime, journal: Journal | None, session: SessionId, counted: tuple[str, ...]) -> None:
+def settle(
+    runtime: Runtime, journal: Journal | None, session: SessionId, counted: tuple[str, ...]
+) -> None:
     """A session is over: tell all parties who counts, and cross it out."""
     runtime.send(Settle(session, counted))
     if journal:

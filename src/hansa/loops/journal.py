@@ -1,4 +1,6 @@
-"""Journal: what the server has heard in sessions that are not settled, in order, to hear it again after a restart."""
+"""Journal: what the server has heard in sessions that are not settled, in order, to hear it again
+after a restart.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ CREATE TABLE IF NOT EXISTS asked (
     run TEXT, epoch INTEGER, number INTEGER, round INTEGER, who TEXT, open INTEGER,
     PRIMARY KEY (run, epoch, number)
 );
-CREATE TABLE IF NOT EXISTS broadcasts (run TEXT, round INTEGER, request BLOB, PRIMARY KEY (run, round));
+CREATE TABLE IF NOT EXISTS broadcasts (
+    run TEXT, round INTEGER, request BLOB, PRIMARY KEY (run, round)
+);
 """
 
 
@@ -25,7 +29,8 @@ CREATE TABLE IF NOT EXISTS broadcasts (run TEXT, round INTEGER, request BLOB, PR
 class Past:
     """What a loop finds that starts again, where each client has a session of its own."""
 
-    settled: list[tuple[SessionId, tuple[str, ...]]]  # sessions whose round is committed, and who counts
+    # sessions whose round is committed, and who counts
+    settled: list[tuple[SessionId, tuple[str, ...]]]
     heard: list[Reply]  # on the present state, in order
     open: list[Request]  # asked on an earlier state, and not answered yet or answered on this one
     next: int  # the number of the next session
@@ -37,7 +42,8 @@ class Past:
 
 
 class Journal:
-    """Replies in the order in which the loop heard them, in a file; each is written before it is heard.
+    """Replies in the order in which the loop heard them, in a file; each is written before it is
+    heard.
 
     A loop that starts again from its last state hears them again, and asks only what it had not
     heard. What is settled is deleted.
@@ -49,7 +55,9 @@ class Journal:
     def write(self, reply: Reply, state: int = 0) -> None:
         """Write down what was heard, and on which state."""
         row = (*reply.session, state, b"".join(reply.encode()))
-        self._file.execute("INSERT INTO heard (run, epoch, number, state, reply) VALUES (?, ?, ?, ?, ?)", row)
+        self._file.execute(
+            "INSERT INTO heard (run, epoch, number, state, reply) VALUES (?, ?, ?, ?, ?)", row
+        )
 
     def heard(self, session: SessionId) -> list[Reply]:
         """What was heard in a session, in order."""
@@ -65,7 +73,10 @@ class Journal:
             [
                 (f"DELETE FROM heard {of}", session),
                 (f"UPDATE asked SET open = 0 {of}", session),
-                (f"DELETE FROM broadcasts WHERE run = ? AND round NOT IN ({needed})", (session.run,)),
+                (
+                    f"DELETE FROM broadcasts WHERE run = ? AND round NOT IN ({needed})",
+                    (session.run,),
+                ),
             ]
         )
         self._file.forget()
@@ -85,19 +96,28 @@ class Journal:
 
     def past(self, run: str, done: int) -> Past:
         """What there was when a run with `done` rounds was interrupted."""
-        rows = self._file.execute("SELECT state, reply FROM heard WHERE run = ? ORDER BY seq", (run,))
+        rows = self._file.execute(
+            "SELECT state, reply FROM heard WHERE run = ? ORDER BY seq", (run,)
+        )
         replies = [(state, Reply.decode(reply, SIZE)) for state, reply in rows]
         over = {reply.session for state, reply in replies if state < done}
-        of = "SELECT epoch, number, round, who FROM asked WHERE run = ? AND round < ? AND open = 1 ORDER BY number"
+        of = (
+            "SELECT epoch, number, round, who FROM asked WHERE run = ? AND round < ? AND open = 1 "
+            "ORDER BY number"
+        )
         open = list[Request]()
         for epoch, number, round, who in self._file.execute(of, (run, done)):
             session = SessionId(run, epoch, number)
             if session not in over:
                 open.append(self._request(session, round, who))
-        ((last,),) = self._file.execute("SELECT MAX(number) FROM asked WHERE run = ? AND round < ?", (run, done))
+        ((last,),) = self._file.execute(
+            "SELECT MAX(number) FROM asked WHERE run = ? AND round < ?", (run, done)
+        )
         return Past(
             settled=[
-                (reply.session, () if reply.body is None else reply.who) for state, reply in replies if state < done
+                (reply.session, () if reply.body is None else reply.who)
+                for state, reply in replies
+                if state < done
             ],
             heard=[reply for state, reply in replies if state == done],
             open=open,

@@ -16,9 +16,14 @@ from .journal import Journal
 
 
 def synchronous(
-    plan: Plan, runtime: Runtime, state: State | None = None, secret: Key | None = None, journal: Journal | None = None
+    plan: Plan,
+    runtime: Runtime,
+    state: State | None = None,
+    secret: Key | None = None,
+    journal: Journal | None = None,
 ) -> Iterator[State]:
-    """Rounds one after another: sample, broadcast, train, encode, aggregate, decode, step; then settle.
+    """Rounds one after another: sample, broadcast, train, encode, aggregate, decode, step; then
+    settle.
 
     Without a state it starts from the beginning, and clients from nothing. A session is settled
     when the caller asks for the next state, that is, when it has committed this one: what a client
@@ -36,26 +41,45 @@ def synchronous(
         last = session_of(secret, number=state.round - 1)
         settle(runtime, journal, last, state.counted)
     if state is None:
-        state = plan.start() if journal and journal.heard(session_of(secret)) else begin(plan, runtime, secret)
+        state = (
+            plan.start()
+            if journal and journal.heard(session_of(secret))
+            else begin(plan, runtime, secret)
+        )
     named = runtime.named or not secret.hides
     while state.round < plan.rounds:
-        roster, session = runtime.roster(), session_of(secret, number=state.round)
+        roster = runtime.roster()
+        session = session_of(secret, number=state.round)
         channel = ServerChannel(plan, runtime, state, session, journal)
         more: dict[str, Any] = {"population": len(roster), "memo": state.transforms}
-        at = plan.context(state.round, session, secret=secret, task=channel.head.task, **more).enrolled(runtime.members)
-        cohort, skipped = plan.cohort(roster, at), ""
+        at = plan.context(
+            state.round, session, secret=secret, task=channel.head.task, **more
+        ).enrolled(runtime.members)
+        cohort = plan.cohort(roster, at)
+        skipped = ""
         try:
             mean, participants = plan.aggregator.server(channel, cohort, plan.decoder(at))
         except RoundError as error:
-            mean, participants, skipped = None, [], printable(str(error))
+            mean = None
+            participants = []
+            skipped = printable(str(error))
         excluded = channel.outcome(cohort, participants)
-        # a single attacker, asked alone, could end the run; and its end would tell who was in a secret sample
+        # a single attacker, asked alone, could end the run; and its end would tell who was in a
+        # secret sample
         if len(cohort) >= plan.sample.quorum and not plan.encoded_spec.hidden:
-            check_mistakes(len(cohort), {who: why for who, why in channel.excluded.items() if who in cohort})
+            check_mistakes(
+                len(cohort), {who: why for who, why in channel.excluded.items() if who in cohort}
+            )
         if skipped:
             excluded = dict.fromkeys(cohort, FAILED) | channel.excluded
         state = plan.absorb(
-            state, mean, participants, replace(at, n=len(participants)), excluded=excluded, skipped=skipped, named=named
+            state,
+            mean,
+            participants,
+            replace(at, n=len(participants)),
+            excluded=excluded,
+            skipped=skipped,
+            named=named,
         )
         yield state
         settle(runtime, journal, session, state.counted)

@@ -26,16 +26,20 @@ class Drift:
 
     pull: float = 0.0
     shift: Vector | None = field(default=None, repr=False)  # [size]
-    centre: Vector | None = field(default=None, repr=False)  # [size] x₀; where not given, the start of the training
+    # [size] x₀; where not given, the start of the training
+    centre: Vector | None = field(default=None, repr=False)
 
 
-Local = Mapping[str, Any]  # name → array: statistics that a client keeps to itself, from training to training
+# name → array: statistics that a client keeps to itself, from training to training
+Local = Mapping[str, Any]
 NO_LOCAL: Local = MappingProxyType({})  # for a client that has none, or none yet
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What training gave: the new vector [size], how many steps, their mean loss, and what stays with the client."""
+    """What training gave: the new vector [size], how many steps, their mean loss, and what stays
+    with the client.
+    """
 
     x: Vector = field(repr=False)
     steps: int
@@ -57,17 +61,23 @@ class Job(NamedTuple):
 
 
 class Model:
-    """All that the framework asks of torch, keras, jax or scikit-learn: a flat vector, and training from it.
+    """All that the framework asks of torch, keras, jax or scikit-learn: a flat vector, and training
+    from it.
 
-    The first `trainable` of its `size` numbers are trained; the rest (running statistics of normalisation layers) are
-    carried along and averaged, and no optimizer, drift or penalty touches them. Clients say them as a block of its own.
+    The first `trainable` of its `size` numbers are trained; the rest (running statistics of
+    normalisation layers) are carried along and averaged, and no optimizer, drift or penalty touches
+    them. Clients say them as a block of its own.
     """
 
     size: int
-    metrics: Mapping[str, Bound] = {"loss": np.inf}  # what `score` gives → its bound; is the loss ever negative?
-    grows: bool = False  # does training add `size` numbers behind those of x, and leave these as they are? see `trees`
-    cohort: int = 1  # how many clients `train_all` trains at once, each to the same bytes as `train`
-    private: bool = False  # does `train` do what Training(private=…) says? Where it does not, a plan with it is refused
+    # what `score` gives → its bound; is the loss ever negative?
+    metrics: Mapping[str, Bound] = {"loss": np.inf}
+    # does training add `size` numbers behind those of x, and leave these as they are? see `trees`
+    grows: bool = False
+    # how many clients `train_all` trains at once, each to the same bytes as `train`
+    cohort: int = 1
+    # does `train` do what Training(private=…) says? Where it does not, a plan with it is refused
+    private: bool = False
 
     @property
     def trainable(self) -> int:
@@ -76,7 +86,9 @@ class Model:
 
     @property
     def domain(self) -> Vector:
-        """The least that each number behind the trained ones can be [size − trainable]: 0 for a variance, else −∞."""
+        """The least that each number behind the trained ones can be [size − trainable]: 0 for a
+        variance, else −∞.
+        """
         return np.full(self.size - self.trainable, -np.inf)
 
     def plan(self, training: Training) -> None:
@@ -93,28 +105,46 @@ class Model:
         raise TypeError(f"{type(self).__name__} does not say where it starts")
 
     def train(
-        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key, local: Local = NO_LOCAL
+        self,
+        x: Vector,
+        data: Any,
+        training: Training,
+        drift: Drift,
+        key: Key,
+        local: Local = NO_LOCAL,
     ) -> TrainResult:
-        """Train from x on one client's data, with its own statistics; nothing of the client stays in the model."""
+        """Train from x on one client's data, with its own statistics; nothing of the client stays
+        in the model.
+        """
         raise TypeError(f"{type(self).__name__} does not say how it trains")
 
     def train_all(self, jobs: Sequence[Job], training: Training) -> list[TrainResult]:
         """Train many clients; what `train` gives for each."""
-        return [self.train(job.x, job.data, training, job.drift, job.key, job.local) for job in jobs]
+        return [
+            self.train(job.x, job.data, training, job.drift, job.key, job.local) for job in jobs
+        ]
 
     def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
-        """The `metrics` of x on `data`, as means over its examples; with a client's own statistics."""
+        """The `metrics` of x on `data`, as means over its examples; with a client's own
+        statistics.
+        """
         raise TypeError(f"{type(self).__name__} does not say how it scores")
 
     def check(self, data: Any, who: str) -> None:
-        """Raise DataError where this model cannot be trained on `data`: a wrong shape, a label out of range."""
+        """Raise DataError where this model cannot be trained on `data`: a wrong shape, a label out
+        of range.
+        """
 
     def tensors(self, x: Vector) -> dict[str, Vector]:
-        """The numbers of x as the model's own library names and shapes them; "x" alone where it has no names."""
+        """The numbers of x as the model's own library names and shapes them; "x" alone where it has
+        no names.
+        """
         return {"x": x}
 
     def fault(self, parts: dict[str, Vector]) -> str:
-        """Why no client can honestly say this of the model, or nothing; asked where the server sees what each says."""
+        """Why no client can honestly say this of the model, or nothing; asked where the server sees
+        what each says.
+        """
         return ""
 
 
@@ -163,9 +193,11 @@ class ModelView(Model):
 
 @dataclass
 class ClientModel(ModelView):
-    """A model as one client of one round has it: with statistics of its own, which each training renews.
+    """A model as one client of one round has it: with statistics of its own, which each training
+    renews.
 
-    Trainings that are done already are looked up by their keys; the others are done now, or raise Undone.
+    Trainings that are done already are looked up by their keys; the others are done now, or raise
+    Undone.
     """
 
     model: Model
@@ -178,13 +210,25 @@ class ClientModel(ModelView):
         return getattr(self.__dict__["model"], name)
 
     def train(
-        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key, local: Local = NO_LOCAL
+        self,
+        x: Vector,
+        data: Any,
+        training: Training,
+        drift: Drift,
+        key: Key,
+        local: Local = NO_LOCAL,
     ) -> TrainResult:
-        """What is done, or what the model makes of it now; from the client's own statistics where none are given."""
+        """What is done, or what the model makes of it now; from the client's own statistics where
+        none are given.
+        """
         job = Job(x, data, drift, key, local or self.local)
         if key not in self.done and not self.now:
             raise Undone(job)
-        result = self.done[key] if key in self.done else self.model.train(x, data, training, drift, key, job.local)
+        result = (
+            self.done[key]
+            if key in self.done
+            else self.model.train(x, data, training, drift, key, job.local)
+        )
         self.local = result.local
         return result
 

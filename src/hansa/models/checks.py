@@ -18,7 +18,8 @@ from ..known import named
 from ..spec import Interval
 
 CODE = (BuiltinFunctionType, FunctionType, MethodType, partial)
-Fault = tuple[bool, str, str, str]  # is it so?  what was found, why it cannot work, what to write instead
+# is it so?  what was found, why it cannot work, what to write instead
+Fault = tuple[bool, str, str, str]
 
 
 def check_choices(buffers: Any, metrics: Any, threads: Any) -> Iterator[Fault]:
@@ -32,13 +33,25 @@ def check_choices(buffers: Any, metrics: Any, threads: Any) -> Iterator[Fault]:
     )
     bad = not isinstance(threads, int) or threads < 1
     yield bad, f"threads={threads!r}.", "One thread at least computes.", "Write threads=1."
-    why = "A metric is a mean over examples; a bound on it lets noise hide it; and the loss is always there."
+    why = (
+        "A metric is a mean over examples; a bound on it lets noise hide it; and the loss is "
+        "always there."
+    )
     named = metrics is None or hasattr(metrics, "items")
     yield not named, f"metrics={metrics!r}.", why, "Write metrics={'accuracy': (function, 1.0)}."
     for name, value in (metrics or {}).items():
-        good = isinstance(value, tuple) and len(value) == 2 and callable(value[0]) and name != "loss"
-        good = good and (isinstance(value[1], Interval) or (isinstance(value[1], int | float) and value[1] > 0))
-        yield not good, f"metrics={{{name!r}: {value!r}}}.", why, "Write metrics={'accuracy': (function, 1.0)}."
+        good = (
+            isinstance(value, tuple) and len(value) == 2 and callable(value[0]) and name != "loss"
+        )
+        good = good and (
+            isinstance(value[1], Interval) or (isinstance(value[1], int | float) and value[1] > 0)
+        )
+        yield (
+            not good,
+            f"metrics={{{name!r}: {value!r}}}.",
+            why,
+            "Write metrics={'accuracy': (function, 1.0)}.",
+        )
 
 
 @contextmanager
@@ -50,11 +63,14 @@ def passing(batch: Any, who: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise DataError(
-            f"{who}'s first {len(target(batch))} examples, {described(batch)}, do not go through the net and its "
+            f"{who}'s first {len(target(batch))} examples, {described(batch)}, do not go through "
+            "the net and its "
             f"loss: {type(error).__name__}: {condensed(str(error))[:300]}",
             "Their shapes or types are not those that the net or the loss takes.",
-            "Give inputs as the net takes them (images as [n, channels, height, width] of float32) and "
-            "targets as the loss takes them (classes as whole numbers: y.astype(np.int64)), or change the net.",
+            "Give inputs as the net takes them (images as [n, channels, height, width] of float32) "
+            "and "
+            "targets as the loss takes them (classes as whole numbers: y.astype(np.int64)), or "
+            "change the net.",
         ) from error
 
 
@@ -63,7 +79,8 @@ def check_descent(wrong: bool, found: str) -> None:
     if wrong:
         raise PlanError(
             f"The loss gives a {found} that no gradient can be taken of.",
-            "Training descends the mean loss of a batch, one number computed from the net's outputs.",
+            "Training descends the mean loss of a batch, one number computed from the net's "
+            "outputs.",
             "Let loss(outputs, targets) return a mean as a tensor, not detached, not .item().",
         )
 
@@ -73,7 +90,8 @@ def check_finite(loss: float, n: int, who: str) -> None:
     if not math.isfinite(loss):
         raise DataError(
             f"The loss of {who}'s first {n} examples is {loss}, before any training.",
-            "No value in them is NaN or infinite, so net or loss leave the range of numbers: inputs of very large "
+            "No value in them is NaN or infinite, so net or loss leave the range of numbers: "
+            "inputs of very large "
             "scale, the logarithm of 0, targets outside of what the loss takes.",
             "Standardise the inputs, and look at the loss.",
         )
@@ -90,10 +108,13 @@ def check_length(shape: tuple[int, ...], model: Any) -> None:
 
 
 def check_shapes(outputs: tuple[int, ...], y: Any, who: str) -> None:
-    """Raise DataError where targets have another shape than the outputs that they are compared with."""
+    """Raise DataError where targets have another shape than the outputs that they are compared
+    with.
+    """
     if outputs[1:] != y.shape[1:]:
         raise DataError(
-            f"{who}'s targets have shape {('n', *y.shape[1:])}, and the net gives {('n', *outputs[1:])}.",
+            f"{who}'s targets have shape {('n', *y.shape[1:])}, and the net gives "
+            f"{('n', *outputs[1:])}.",
             "The loss compares number with number, and would broadcast what differs in shape.",
             "Give targets of the same shape, such as y[:, None], or end the net in nn.Flatten(0).",
         )
@@ -120,11 +141,15 @@ def fingerprint(buffers: Iterable[Any]) -> str:
 
 def condensed(text: str) -> str:
     """Text on one line, without addresses in memory and colours."""
-    return re.sub(r"(?<=\() | (?=\))", "", " ".join(re.sub(r" at 0x[0-9a-f]+|\x1b\[\d*m", "", text).split()))
+    return re.sub(
+        r"(?<=\() | (?=\))", "", " ".join(re.sub(r" at 0x[0-9a-f]+|\x1b\[\d*m", "", text).split())
+    )
 
 
 def code(part: Any) -> Any:
-    """What a digest covers of a layer or a loss beside its repr: a function, or the class and what code it holds."""
+    """What a digest covers of a layer or a loss beside its repr: a function, or the class and what
+    code it holds.
+    """
     if isinstance(part, CODE) or named(part):
         return part
     held = dict[str, Any]()
@@ -142,13 +167,21 @@ def settings(function: Any) -> dict[str, Any]:
         return dict(function.keywords)
     if not hasattr(function, "named_buffers"):
         return {}
-    plain = {name: value for name, value in vars(function).items() if isinstance(value, str | int | float)}
+    plain = {
+        name: value
+        for name, value in vars(function).items()
+        if isinstance(value, str | int | float)
+    }
     buffers = {name: value.tolist() for name, value in function.named_buffers()}
-    return {name: value for name, value in plain.items() if name[0] != "_" and name != "training"} | buffers
+    return {
+        name: value for name, value in plain.items() if name[0] != "_" and name != "training"
+    } | buffers
 
 
 def spell(function: Any) -> str:
-    """A function's or module's name, with its settings; a method's behind the object that it belongs to."""
+    """A function's or module's name, with its settings; a method's behind the object that it
+    belongs to.
+    """
     owner = getattr(function, "__self__", None)
     if owner is not None and hasattr(function, "__func__"):
         return f"{condensed(repr(owner))}.{function.__name__}"

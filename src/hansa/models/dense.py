@@ -1,4 +1,6 @@
-"""What `dense.cpp` trains, and the call: a client's whole training, on one core, straight from its arrays."""
+"""What `dense.cpp` trains, and the call: a client's whole training, on one core, straight from its
+arrays.
+"""
 
 from __future__ import annotations
 
@@ -22,18 +24,26 @@ from . import Drift, TrainResult
 SOURCE = Path(native.__file__).with_name("dense.cpp")
 HEADER = SOURCE.with_name("products.hpp")
 
-ACTIVATIONS = ("identity", "relu", "tanh", "sigmoid")  # by their numbers in dense.cpp, as are the others
-LOSSES = ("cross_entropy", "mse_loss", "binary_cross_entropy_with_logits", "l1_loss", "smooth_l1_loss")
+# by their numbers in dense.cpp, as are the others
+ACTIVATIONS = ("identity", "relu", "tanh", "sigmoid")
+LOSSES = (
+    "cross_entropy",
+    "mse_loss",
+    "binary_cross_entropy_with_logits",
+    "l1_loss",
+    "smooth_l1_loss",
+)
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw")
 
 log = logging.getLogger("hansa")
 
 
 class Layer(NamedTuple):
-    """a ↦ f(W a + b + skip): sizes, places of W [outputs, inputs] and b in the vector of parameters, f, what is added.
+    """a ↦ f(W a + b + skip): sizes, places of W [outputs, inputs] and b in the vector of
+    parameters, f, what is added.
 
-    −1 stands for no b, and for no W: then W a is a. `skip` is the number of an activation, 0 for the inputs, i for what
-    the i-th layer gives; −1 for none.
+    −1 stands for no b, and for no W: then W a is a. `skip` is the number of an activation, 0 for
+    the inputs, i for what the i-th layer gives; −1 for none.
     """
 
     inputs: int
@@ -52,14 +62,18 @@ class Net(NamedTuple):
     flattens: bool
 
     def examples(self, whole: Batch) -> tuple[Vector, Vector] | None:
-        """Inputs [n, …] and targets as the program reads them; None where it cannot, and PyTorch will say why."""
+        """Inputs [n, …] and targets as the program reads them; None where it cannot, and PyTorch
+        will say why.
+        """
         if isinstance(whole, Mapping):
-            inputs, y = [array for name, array in whole.items() if name != "y"], whole.get("y", np.empty(0))
+            inputs = [array for name, array in whole.items() if name != "y"]
+            y = whole.get("y", np.empty(0))
         else:
             *inputs, y = whole
         if len(inputs) != 1 or not len(y) or inputs[0].dtype.kind != "f" or inputs[0].ndim < 2:
             return None
-        width, outputs = self.layers[0].inputs, self.layers[-1].outputs
+        width = self.layers[0].inputs
+        outputs = self.layers[-1].outputs
         if inputs[0][0].size != width or not (self.flattens or inputs[0].ndim == 2):
             return None
         if self.loss == "cross_entropy":
@@ -82,17 +96,32 @@ class Program:
         self._layers = np.array(rows, np.int64)
         self._work = aligned((0,))  # new memory for each client would cost more than its arithmetic
 
-    def train(self, x: Vector, data: Batch, training: Training, drift: Drift, key: Key) -> TrainResult | None:
-        """What `Model.train` gives for arrays; None for such as the program cannot read, or without a compiler."""
-        library, found = loaded(), self.net.examples(data)
+    def train(
+        self, x: Vector, data: Batch, training: Training, drift: Drift, key: Key
+    ) -> TrainResult | None:
+        """What `Model.train` gives for arrays; None for such as the program cannot read, or without
+        a compiler.
+        """
+        library = loaded()
+        found = self.net.examples(data)
         moved = [v for v in (drift.centre, drift.shift) if v is not None]
-        if found is None or not isinstance(library, ctypes.CDLL) or any(np.shape(v) != x.shape for v in moved):
+        if (
+            found is None
+            or not isinstance(library, ctypes.CDLL)
+            or any(np.shape(v) != x.shape for v in moved)
+        ):
             return None
         inputs, targets = found
-        some = [(rows.reshape(-1), sizes) for rows, sizes in picked(len(targets), training, key, padded=False)]
+        some = [
+            (rows.reshape(-1), sizes)
+            for rows, sizes in picked(len(targets), training, key, padded=False)
+        ]
         rows, sizes = (np.concatenate(parts) for parts in zip(*some, strict=True))
         centre = x if drift.centre is None else drift.centre
-        told = [None if v is None else np.ascontiguousarray(v, np.float64) for v in (centre, drift.shift)]
+        told = [
+            None if v is None else np.ascontiguousarray(v, np.float64)
+            for v in (centre, drift.shift)
+        ]
         step = Step(
             OPTIMIZERS.index(training.optimizer),
             training.learning_rate,
@@ -104,9 +133,12 @@ class Program:
         net = _place(self._layers), len(self._layers), int(sizes.max()), ctypes.byref(step)
         if (room := library.room(*net)) > len(self._work):
             self._work = aligned((room,))
-        start, end = np.ascontiguousarray(x, np.float64), np.empty(len(x))
+        start = np.ascontiguousarray(x, np.float64)
+        end = np.empty(len(x))
         arrays = map(_place, (start, end, inputs, targets, rows, sizes))
-        loss = library.train(*net, LOSSES.index(self.net.loss), *arrays, len(sizes), _place(self._work))
+        loss = library.train(
+            *net, LOSSES.index(self.net.loss), *arrays, len(sizes), _place(self._work)
+        )
         return TrainResult(end, len(sizes), loss / len(sizes))
 
 
@@ -134,8 +166,11 @@ def loaded() -> ctypes.CDLL | str:
     if isinstance(library, str):
         log.warning("Dense networks train without our own program: %s", library)
         return library
-    place, whole = ctypes.c_void_p, ctypes.c_int64
+    place = ctypes.c_void_p
+    whole = ctypes.c_int64
     net: list[Any] = [place, whole, whole, place]
-    library.room.argtypes, library.room.restype = net, whole
-    library.train.argtypes, library.train.restype = [*net, whole, *[place] * 6, whole, place], ctypes.c_double
+    library.room.argtypes = net
+    library.room.restype = whole
+    library.train.argtypes = [*net, whole, *[place] * 6, whole, place]
+    library.train.restype = ctypes.c_double
     return library

@@ -8,9 +8,14 @@ from typing import Any
 
 from ..spec import Bound, Interval
 
-RATE, LOSS = Interval(0.0, 1.0), Interval(0.0)  # the bounds of a share, and of a cross-entropy or a mean square
+# the bounds of a share, and of a cross-entropy or a mean square
+RATE, LOSS = Interval(0.0, 1.0), Interval(0.0)
 
 
 def bounds(loss: bool, metrics: Mapping[str, tuple[Any, Bound]]) -> dict[str, Bound]:
-    """Of metrics name → (function, bound), the bounds, with that of the loss: is it one that is never negative?"""
-    return {"loss": LOSS if loss else math.inf} | {name: bound for name, (_, bound) in metrics.items()}
+    """Of metrics name → (function, bound), the bounds, with that of the loss: is it one that is
+    never negative?
+    """
+    return {"loss": LOSS if loss else math.inf} | {
+        name: bound for name, (_, bound) in metrics.items()
+    }

@@ -1,4 +1,6 @@
-"""scikit-learn: its linear models that learn by stochastic gradient descent, one example at a time."""
+"""scikit-learn: its linear models that learn by stochastic gradient descent, one example at a
+time.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,13 @@ try:
     from sklearn.linear_model import Perceptron, SGDClassifier, SGDRegressor
 except ModuleNotFoundError as missing:
     raise PlanError(
-        "scikit-learn is not installed.", "SklearnModel trains with it.", "Install it: pip install 'hansa[sklearn]'."
+        "scikit-learn is not installed.",
+        "SklearnModel trains with it.",
+        "Install it: pip install 'hansa[sklearn]'.",
     ) from missing
 
-LOSSES: Mapping[str, Callable[[Vector], Vector]] = {  # of the margin m = ±z, positive on the right side
+# of the margin m = ±z, positive on the right side
+LOSSES: Mapping[str, Callable[[Vector], Vector]] = {
     "log_loss": lambda m: np.logaddexp(0, -m),
     "hinge": lambda m: np.maximum(0, 1 - m),
     "squared_hinge": lambda m: np.maximum(0, 1 - m) ** 2,
@@ -39,16 +44,20 @@ LOSSES: Mapping[str, Callable[[Vector], Vector]] = {  # of the margin m = ±z, p
 class SklearnModel(Model):
     """A linear model of scikit-learn with `partial_fit`: SGDClassifier, SGDRegressor or Perceptron.
 
-        w ← w − η/b · ∂(loss(w·a + β) + penalty)/∂w      for each example a of a batch of b, one after another
-        y ← y − η (pull·(y₀ − x₀) + shift)               then, for y = (w, β) and y₀ the y before the batch
+        w ← w − η/b · ∂(loss(w·a + β) + penalty)/∂w      for each example a of a batch of b, one
+        after another
+        y ← y − η (pull·(y₀ − x₀) + shift)               then, for y = (w, β) and y₀ the y before
+        the batch
 
-    A step is a batch, as for any other model: to the first order in η, one step along its mean gradient. With batch=1
-    it is scikit-learn's own SGD with eta0 = η. The drift is added between batches, since scikit-learn has no place for
-    it inside (operator splitting); it is exact at batch=1, and off by O(η²) for each batch otherwise.
+    A step is a batch, as for any other model: to the first order in η, one step along its mean
+    gradient. With batch=1 it is scikit-learn's own SGD with eta0 = η. The drift is added between
+    batches, since scikit-learn has no place for it inside (operator splitting); it is exact at
+    batch=1, and off by O(η²) for each batch otherwise.
 
-    The vector is [w row by row, β]: one row for a regressor or two classes, else one for each class against the rest.
-    It starts at 0, since the loss is convex. Inputs are [n, …] of `features` numbers each; labels are 0 … classes − 1.
-    Of the estimator count its loss, its penalty and alpha; the learning rate is constant, and that of `Training`.
+    The vector is [w row by row, β]: one row for a regressor or two classes, else one for each class
+    against the rest. It starts at 0, since the loss is convex. Inputs are [n, …] of `features`
+    numbers each; labels are 0 … classes − 1. Of the estimator count its loss, its penalty and
+    alpha; the learning rate is constant, and that of `Training`.
     """
 
     estimator: Any
@@ -59,13 +68,16 @@ class SklearnModel(Model):
         name = getattr(self.estimator, "__name__", type(self.estimator).__name__)
         for wrong, why, instead in self._faults(name):
             if wrong:
-                raise PlanError(f"SklearnModel cannot train {name} so: {self.estimator!r}.", why, instead)
+                raise PlanError(
+                    f"SklearnModel cannot train {name} so: {self.estimator!r}.", why, instead
+                )
         object.__setattr__(self, "estimator", clone(self.estimator).set_params(random_state=None))
         if self.features < 1 or (self.classes is not None and self.classes < 2):
             raise PlanError(
                 f"{self!r} has nothing to learn from, or nothing to tell apart.",
                 "It needs at least one feature, and a classifier two classes.",
-                "Write for example SklearnModel(SGDClassifier(loss='log_loss'), features=30, classes=2).",
+                "Write for example SklearnModel(SGDClassifier(loss='log_loss'), features=30, "
+                "classes=2).",
             )
 
     def fingerprint(self) -> tuple[Any, ...]:
@@ -73,11 +85,18 @@ class SklearnModel(Model):
         return type(self.estimator), self.estimator.get_params(), self.features, self.classes
 
     def _faults(self, name: str) -> list[tuple[bool, str, str]]:
-        e, example = self.estimator, "SklearnModel(SGDClassifier(loss='log_loss'), features=30, classes=2)"
-        settings: dict[str, Any] = e.get_params() if hasattr(e, "get_params") and not isinstance(e, type) else {}
+        e = self.estimator
+        example = "SklearnModel(SGDClassifier(loss='log_loss'), features=30, classes=2)"
+        settings: dict[str, Any] = (
+            e.get_params() if hasattr(e, "get_params") and not isinstance(e, type) else {}
+        )
         classifies = isinstance(e, SGDClassifier | Perceptron)
         return [
-            (isinstance(e, type), "It is a class, not an estimator.", f"Make one: SklearnModel({name}(), …)."),
+            (
+                isinstance(e, type),
+                "It is a class, not an estimator.",
+                f"Make one: SklearnModel({name}(), …).",
+            ),
             (
                 not hasattr(e, "partial_fit"),
                 "Training goes on from the federation's weights, and it has no partial_fit.",
@@ -85,12 +104,14 @@ class SklearnModel(Model):
             ),
             (
                 not classifies and not isinstance(e, SGDRegressor),
-                "Only SGDClassifier, SGDRegressor and Perceptron take gradient steps of a given size.",
+                "Only SGDClassifier, SGDRegressor and Perceptron take gradient steps of a given "
+                "size.",
                 f"Write for example {example}; for neural networks take TorchModel.",
             ),
             (
                 bool(settings.get("average")) or bool(settings.get("early_stopping")),
-                "An average over steps, or an early stop, belongs to one long training and not to a client's round.",
+                "An average over steps, or an early stop, belongs to one long training and not to "
+                "a client's round.",
                 "Leave `average` and `early_stopping` out.",
             ),
             (
@@ -105,8 +126,10 @@ class SklearnModel(Model):
             ),
             (
                 classifies != (self.classes is not None),
-                "A classifier must know how many classes there are at all clients, and a regressor has none.",
-                f"Write SklearnModel(…, features={self.features}{', classes=2' if classifies else ''}).",
+                "A classifier must know how many classes there are at all clients, and a regressor "
+                "has none.",
+                "Write SklearnModel(…, "
+                f"features={self.features}{', classes=2' if classifies else ''}).",
             ),
         ]
 
@@ -128,7 +151,8 @@ class SklearnModel(Model):
         """Plain SGD alone."""
         if training.optimizer != "sgd" or training.weight_decay:
             raise PlanError(
-                f"{self!r} cannot train with optimizer={training.optimizer!r}, weight_decay={training.weight_decay:g}.",
+                f"{self!r} cannot train with optimizer={training.optimizer!r}, "
+                f"weight_decay={training.weight_decay:g}.",
                 "scikit-learn steps with plain SGD, and has a penalty of its own.",
                 "Write optimizer='sgd', and alpha=… in the estimator for a penalty.",
             )
@@ -140,11 +164,19 @@ class SklearnModel(Model):
     # ── training ──
 
     def train(
-        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key, local: Local = NO_LOCAL
+        self,
+        x: Vector,
+        data: Any,
+        training: Training,
+        drift: Drift,
+        key: Key,
+        local: Local = NO_LOCAL,
     ) -> TrainResult:
         """SGD over the examples; the drift after each batch."""
         self.plan(training)
-        y, eta, losses = np.array(x, np.float64), training.learning_rate, []
+        y = np.array(x, np.float64)
+        eta = training.learning_rate
+        losses = []
         x0 = x if drift.centre is None else drift.centre
         shift = 0.0 if drift.shift is None else drift.shift
         estimator = self.fitted(x)
@@ -173,8 +205,11 @@ class SklearnModel(Model):
 
     @cached_property
     def _template(self) -> Any:
-        """An estimator that has seen nothing, with all that `partial_fit` sets up when it is first called."""
-        estimator = clone(self.estimator).set_params(shuffle=False, random_state=0)  # batches come in random order
+        """An estimator that has seen nothing, with all that `partial_fit` sets up when it is first
+        called.
+        """
+        # batches come in random order
+        estimator = clone(self.estimator).set_params(shuffle=False, random_state=0)
         if not isinstance(estimator, Perceptron):
             estimator.set_params(learning_rate="constant", eta0=1.0)
         if self.classes is None:
@@ -189,7 +224,8 @@ class SklearnModel(Model):
 
     def _arrays(self, batch: Any) -> tuple[Vector, Vector]:
         if isinstance(batch, Mapping):
-            A, y = next(array for name, array in batch.items() if name != "y"), batch["y"]
+            A = next(array for name, array in batch.items() if name != "y")
+            y = batch["y"]
         else:
             A, *_, y = batch
         return np.ascontiguousarray(np.reshape(A, (len(A), -1)), np.float64), np.asarray(y)
@@ -204,20 +240,32 @@ class SklearnModel(Model):
         z = self._outputs(x, A)
         if self.classes is None:
             return np.asarray((z[:, 0] - y) ** 2)
-        signs = np.where(y[:, None] == (np.arange(self.classes) if self._rows > 1 else [1]), 1.0, -1.0)
-        name, m = "perceptron" if isinstance(self.estimator, Perceptron) else self.estimator.loss, signs * z
+        signs = np.where(
+            y[:, None] == (np.arange(self.classes) if self._rows > 1 else [1]), 1.0, -1.0
+        )
+        name = "perceptron" if isinstance(self.estimator, Perceptron) else self.estimator.loss
+        m = signs * z
         return np.asarray((LOSSES[name](m) if name in LOSSES else (1 - m) ** 2).sum(1))
 
     def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
-        """The mean loss without penalty, summed over rows (a regressor's is the mean square), and the accuracy."""
-        n, loss, right = 0, 0.0, 0
+        """The mean loss without penalty, summed over rows (a regressor's is the mean square), and
+        the accuracy.
+        """
+        n = 0
+        loss = 0.0
+        right = 0
         for batch in reader.whole(data):
             A, y = self._arrays(batch)
-            n, loss = n + len(y), loss + float(self._losses(x, A, y).sum())
+            n = n + len(y)
+            loss = loss + float(self._losses(x, A, y).sum())
             if self.classes is not None:
                 z = self._outputs(x, A)
                 right += int(((z.argmax(1) if self._rows > 1 else z[:, 0] > 0) == y).sum())
-        return {"loss": loss / n} if self.classes is None else {"loss": loss / n, "accuracy": right / n}
+        return (
+            {"loss": loss / n}
+            if self.classes is None
+            else {"loss": loss / n, "accuracy": right / n}
+        )
 
     def check(self, data: Any, who: str) -> None:
         """Shapes and labels of the first batch."""
@@ -233,7 +281,8 @@ class SklearnModel(Model):
             raise DataError(
                 f"{who}'s inputs have {A.shape[1]} numbers for each example.",
                 f"{self!r} takes {self.features}.",
-                f"Give it inputs of shape ({len(A)}, {self.features}), or write features={A.shape[1]}.",
+                f"Give it inputs of shape ({len(A)}, {self.features}), or write "
+                f"features={A.shape[1]}.",
             )
         if y.ndim != 1:
             raise DataError(
@@ -241,7 +290,9 @@ class SklearnModel(Model):
                 f"{self!r} takes one number for each example.",
                 "Give it a column of them: y.ravel() or y[:, 0].",
             )
-        if self.classes is not None and (y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= self.classes):
+        if self.classes is not None and (
+            y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= self.classes
+        ):
             raise DataError(
                 f"{who}'s labels have type {y.dtype} and lie in {y.min()} … {y.max()}.",
                 f"{self!r} takes integers from 0 to {self.classes - 1}.",

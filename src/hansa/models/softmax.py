@@ -21,9 +21,11 @@ SCORES = {"loss": LOSS, "accuracy": RATE}
 
 @dataclass(frozen=True)
 class Softmax(Model):
-    """Multinomial logistic regression:  p = softmax(W·[a, 1]),  loss = −log p_y,  ∂loss/∂W = (p − 1_y)[a, 1]ᵀ.
+    """Multinomial logistic regression:  p = softmax(W·[a, 1]),  loss = −log p_y,  ∂loss/∂W = (p −
+    1_y)[a, 1]ᵀ.
 
-    Inputs [n, …] of `features` numbers each, labels [n] in 0 … classes − 1; the vector is W row by row, bias last.
+    Inputs [n, …] of `features` numbers each, labels [n] in 0 … classes − 1; the vector is W row by
+    row, bias last.
     """
 
     features: int
@@ -59,16 +61,30 @@ class Softmax(Model):
             )
 
     def train(
-        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key, local: Local = NO_LOCAL
+        self,
+        x: Vector,
+        data: Any,
+        training: Training,
+        drift: Drift,
+        key: Key,
+        local: Local = NO_LOCAL,
     ) -> TrainResult:
-        """Plain SGD on the mean loss of each batch; with `private`, on clipped gradients with noise."""
+        """Plain SGD on the mean loss of each batch; with `private`, on clipped gradients with
+        noise.
+        """
         W = np.array(x, np.float64).reshape(self.features + 1, self.classes)
         x0 = np.asarray(x if drift.centre is None else drift.centre).reshape(W.shape)
         shift = 0.0 if drift.shift is None else drift.shift.reshape(W.shape)
-        pull, eta, decay, private = drift.pull, training.learning_rate, training.weight_decay, training.private
-        losses, b = [], training.schedule(reader.count(data))[0] if private else 0
+        pull = drift.pull
+        eta = training.learning_rate
+        decay = training.weight_decay
+        private = training.private
+        losses = []
+        b = training.schedule(reader.count(data))[0] if private else 0
         for step, batch in enumerate(reader.batches(data, training, key)):
-            loss, g = self._gradient(W, *reader.pair(batch), private.clip if private else math.inf, b)
+            loss, g = self._gradient(
+                W, *reader.pair(batch), private.clip if private else math.inf, b
+            )
             if private:
                 g += private.drawn(g.shape, key.child("noise", step)) / b
             if pull:
@@ -81,12 +97,16 @@ class Softmax(Model):
             losses.append(loss)
         return TrainResult(W.ravel(), len(losses), sum(losses) / len(losses))
 
-    def _gradient(self, W: Vector, A: Vector, y: Vector, clip: float, b: int) -> tuple[float, Vector]:
-        """The mean loss, and the sum of gradients over b (0 = as many as there are), each of norm `clip` at most.
+    def _gradient(
+        self, W: Vector, A: Vector, y: Vector, clip: float, b: int
+    ) -> tuple[float, Vector]:
+        """The mean loss, and the sum of gradients over b (0 = as many as there are), each of norm
+        `clip` at most.
 
         That of one example has the norm ‖p − 1_y‖·‖[a, 1]‖, and counts as 0 where it is not finite.
         """
-        A, rows = A.reshape(len(y), self.features), np.arange(len(y))
+        A = A.reshape(len(y), self.features)
+        rows = np.arange(len(y))
         P = self._probabilities(W, A)
         loss = -np.log(P[rows, y] + 1e-12).sum() / max(len(y), 1)
         P[rows, y] -= 1
@@ -109,11 +129,15 @@ class Softmax(Model):
 
     def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
         """Mean loss and accuracy."""
-        W, n, loss, right = np.asarray(x).reshape(self.features + 1, self.classes), 0, 0.0, 0
+        W = np.asarray(x).reshape(self.features + 1, self.classes)
+        n = 0
+        loss = 0.0
+        right = 0
         for batch in reader.whole(data):
             A, y = reader.pair(batch)
             P = self._probabilities(W, A.reshape(len(y), -1))
-            n, right = n + len(y), right + int((P.argmax(1) == y).sum())
+            n = n + len(y)
+            right = right + int((P.argmax(1) == y).sum())
             loss -= float(np.log(P[np.arange(len(y)), y] + 1e-12).sum())
         return {"loss": loss / n, "accuracy": right / n}
 
@@ -127,12 +151,18 @@ class Softmax(Model):
             raise DataError(
                 f"{who}'s inputs have shape {getattr(A, 'shape', 'of several parts')}.",
                 f"{self!r} takes {self.features} numbers for each example.",
-                f"Give it one array of shape ({len(y)}, {self.features}), or write Softmax(features=…) to suit.",
+                f"Give it one array of shape ({len(y)}, {self.features}), or write "
+                "Softmax(features=…) to suit.",
             )
         if y.dtype.kind not in "iu" or y.ndim != 1 or y.min() < 0 or y.max() >= self.classes:
-            more = f", or write Softmax(…, classes={int(y.max()) + 1})" if y.max() >= self.classes else ""
+            more = (
+                f", or write Softmax(…, classes={int(y.max()) + 1})"
+                if y.max() >= self.classes
+                else ""
+            )
             raise DataError(
-                f"{who}'s labels have type {y.dtype}, shape {y.shape}, and lie in {y.min()} … {y.max()}.",
+                f"{who}'s labels have type {y.dtype}, shape {y.shape}, and lie in {y.min()} … "
+                f"{y.max()}.",
                 f"{self!r} takes one integer from 0 to {self.classes - 1} for each example.",
                 f"Number the classes from 0, as integers{more}.",
             )

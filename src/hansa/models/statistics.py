@@ -18,6 +18,11 @@ VARIANCES = {"running_var", "moving_variance", "var", "variance", "var_ema"}
 
 
 def lower_ends(named: Iterable[tuple[str, int]]) -> Vector:
-    """The least that each number can be, from (path, how many numbers): 0 below a name of variances, else −∞."""
-    ends = [np.full(size, 0.0 if VARIANCES & set(re.split("[./]", path)) else -np.inf) for path, size in named]
+    """The least that each number can be, from (path, how many numbers): 0 below a name of
+    variances, else −∞.
+    """
+    ends = [
+        np.full(size, 0.0 if VARIANCES & set(re.split("[./]", path)) else -np.inf)
+        for path, size in named
+    ]
     return np.concatenate([np.empty(0), *ends])

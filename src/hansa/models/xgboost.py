@@ -1,4 +1,6 @@
-"""XGBoost: gradient boosted trees; the model is a vector that grows by the trees of every client."""
+"""XGBoost: gradient boosted trees; the model is a vector that grows by the trees of every
+client.
+"""
 
 from __future__ import annotations
 
@@ -22,42 +24,74 @@ try:
     import xgboost as xgb
 except ModuleNotFoundError as missing:
     raise PlanError(
-        "XGBoost is not installed.", "XgboostModel trains with it.", "Install it: pip install 'hansa[xgboost]'."
+        "XGBoost is not installed.",
+        "XgboostModel trains with it.",
+        "Install it: pip install 'hansa[xgboost]'.",
     ) from missing
 
-Loss = Callable[[Vector, Vector], Vector]  # of margins [n] or [n, classes] and targets: one number for each example
+# of margins [n] or [n, classes] and targets: one number for each example
+Loss = Callable[[Vector, Vector], Vector]
 
 DEEPEST = 12  # a tree of depth D takes 2ᴰ⁺² − 3 numbers, whatever it holds
 LOSSES: Mapping[str, Loss] = {
     "binary:logistic": lambda m, y: np.logaddexp(0, np.where(y > 0.5, -m, m)),
-    "multi:softprob": lambda m, y: np.logaddexp.reduce(m, axis=1) - m[np.arange(len(y)), y.astype(int)],
+    "multi:softprob": lambda m, y: (
+        np.logaddexp.reduce(m, axis=1) - m[np.arange(len(y)), y.astype(int)]
+    ),
     "reg:squarederror": lambda m, y: (m - y) ** 2,
 }
 SETTINGS = {  # of xgboost.train, those that leave trees as the federation writes them
-    "objective", "num_class", "base_score", "scale_pos_weight", "max_depth", "max_leaves", "grow_policy", "tree_method",
-    "max_bin", "min_child_weight", "gamma", "min_split_loss", "max_delta_step", "lambda", "reg_lambda", "alpha",
-    "reg_alpha", "subsample", "sampling_method", "colsample_bytree", "colsample_bylevel", "colsample_bynode",
-    "monotone_constraints", "interaction_constraints", "nthread", "verbosity",
-}  # fmt: skip
+    "objective",
+    "num_class",
+    "base_score",
+    "scale_pos_weight",
+    "max_depth",
+    "max_leaves",
+    "grow_policy",
+    "tree_method",
+    "max_bin",
+    "min_child_weight",
+    "gamma",
+    "min_split_loss",
+    "max_delta_step",
+    "lambda",
+    "reg_lambda",
+    "alpha",
+    "reg_alpha",
+    "subsample",
+    "sampling_method",
+    "colsample_bytree",
+    "colsample_bylevel",
+    "colsample_bynode",
+    "monotone_constraints",
+    "interaction_constraints",
+    "nthread",
+    "verbosity",
+}
 
 
 @dataclass(frozen=True)
 class XgboostModel(Model):
-    """Gradient boosted trees, trained by XGBoost itself (Chen and Guestrin 2016) from the trees of all rounds before.
+    """Gradient boosted trees, trained by XGBoost itself (Chen and Guestrin 2016) from the trees of
+    all rounds before.
 
-    `params` are those of xgboost.train, but for the learning rate, which is that of `Training`, and for the seed; where
-    they name no max_depth it is XGBoost's 6, and base_score is 0.5: one client's data must not choose it for all.
-    Inputs are [n, `features`]; labels 0 and 1, or 0 … num_class − 1, or real numbers. In a round a client boosts for
-    `iterations` iterations, of one tree for each class, or one in all.
+    `params` are those of xgboost.train, but for the learning rate, which is that of `Training`, and
+    for the seed; where they name no max_depth it is XGBoost's 6, and base_score is 0.5: one
+    client's data must not choose it for all. Inputs are [n, `features`]; labels 0 and 1, or 0 …
+    num_class − 1, or real numbers. In a round a client boosts for `iterations` iterations, of one
+    tree for each class, or one in all.
 
-    x has a row for each client of each round: how much its trees count, and the trees. A tree of depth D = max_depth is
+    x has a row for each client of each round: how much its trees count, and the trees. A tree of
+    depth D = max_depth is
 
-        feature [2ᴰ − 1]    what a place splits on; −1 where it does not split, and then its left child counts
+        feature [2ᴰ − 1]    what a place splits on; −1 where it does not split, and then its left
+        child counts
         threshold, missing  smaller goes left; 1 where a missing value does
         leaf [2ᴰ]           what the last places give, η included
 
-    Place p has the children 2p + 1 and 2p + 2. Every vector of such numbers is a tree, and nothing in it is executed.
-    How many examples reached a node, and what a split gained, stays with the client; `booster` has zeros there.
+    Place p has the children 2p + 1 and 2p + 2. Every vector of such numbers is a tree, and nothing
+    in it is executed. How many examples reached a node, and what a split gained, stays with the
+    client; `booster` has zeros there.
     """
 
     params: Mapping[str, Any]
@@ -68,26 +102,65 @@ class XgboostModel(Model):
 
     def __post_init__(self) -> None:
         given = self.params if isinstance(self.params, Mapping) else {}
-        unknown, classes = sorted(set(given) - SETTINGS), given.get("num_class", 0)
+        unknown = sorted(set(given) - SETTINGS)
+        classes = given.get("num_class", 0)
         several = given.get("objective") == "multi:softprob"
         limit = given.get("max_delta_step", 0)
         wrong = [
-            (not given, "XGBoost's own parameters are needed, as a dict.", 'params={"objective": "binary:logistic"}'),
-            (bool({"eta", "learning_rate"} & set(unknown)), "The learning rate is that of the plan's training.",
-             "Training(batch=0, learning_rate=0.3)"),
-            (bool({"seed", "random_state"} & set(unknown)), "All randomness is the plan's.", "Plan(seed=…)"),
-            (bool(unknown), f"It does not know {', '.join(map(str, unknown))}; a tree of the federation has splits on "
-             "numbers, and one number in a leaf.", f"some of {', '.join(sorted(SETTINGS))}"),
-            (given.get("objective") not in LOSSES, "The objective must be one that it can score.",
-             f"one of {', '.join(LOSSES)}"),
-            (several != (number(classes, True) and classes >= 2), "Of several classes it must know how many there are.",
-             '"num_class": 3 with multi:softprob, and with nothing else'),
-            (not (number(self._depth, True) and 1 <= self._depth <= DEEPEST),
-             f"A tree has room for a fixed number of splits, so its depth lies in 1 … {DEEPEST}.", '"max_depth": 6'),
-            (not (number(limit) and limit >= 0), "max_delta_step bounds a leaf.", '"max_delta_step": 1.0'),
-            (not (number(self.features, True) and self.features >= 1), "There is nothing to split on.", "features=30"),
-            (not (number(self.iterations, True) and self.iterations >= 1), "No tree would grow.", "iterations=1"),
-        ]  # fmt: skip
+            (
+                not given,
+                "XGBoost's own parameters are needed, as a dict.",
+                'params={"objective": "binary:logistic"}',
+            ),
+            (
+                bool({"eta", "learning_rate"} & set(unknown)),
+                "The learning rate is that of the plan's training.",
+                "Training(batch=0, learning_rate=0.3)",
+            ),
+            (
+                bool({"seed", "random_state"} & set(unknown)),
+                "All randomness is the plan's.",
+                "Plan(seed=…)",
+            ),
+            (
+                bool(unknown),
+                f"It does not know {', '.join(map(str, unknown))}; a tree of the "
+                "federation has splits on "
+                "numbers, and one number in a leaf.",
+                f"some of {', '.join(sorted(SETTINGS))}",
+            ),
+            (
+                given.get("objective") not in LOSSES,
+                "The objective must be one that it can score.",
+                f"one of {', '.join(LOSSES)}",
+            ),
+            (
+                several != (number(classes, True) and classes >= 2),
+                "Of several classes it must know how many there are.",
+                '"num_class": 3 with multi:softprob, and with nothing else',
+            ),
+            (
+                not (number(self._depth, True) and 1 <= self._depth <= DEEPEST),
+                "A tree has room for a fixed number of splits, so its depth lies in 1 … "
+                f"{DEEPEST}.",
+                '"max_depth": 6',
+            ),
+            (
+                not (number(limit) and limit >= 0),
+                "max_delta_step bounds a leaf.",
+                '"max_delta_step": 1.0',
+            ),
+            (
+                not (number(self.features, True) and self.features >= 1),
+                "There is nothing to split on.",
+                "features=30",
+            ),
+            (
+                not (number(self.iterations, True) and self.iterations >= 1),
+                "No tree would grow.",
+                "iterations=1",
+            ),
+        ]
         for bad, why, instead in wrong:
             if bad:
                 raise PlanError(f"{self!r} cannot boost.", why, f"Write for example {instead}.")
@@ -102,27 +175,50 @@ class XgboostModel(Model):
 
     @property
     def size(self) -> int:  # type: ignore[override]
-        """Numbers that a client adds in a round: its share, and `iterations` trees for each class."""
+        """Numbers that a client adds in a round: its share, and `iterations` trees for each
+        class.
+        """
         return 1 + self.iterations * self._groups * int(2 ** (self._depth + 2) - 3)
 
     @property
     def metrics(self) -> Mapping[str, Bound]:  # type: ignore[override]
         """The loss, and a classifier's accuracy."""
-        return {"loss": LOSS} | ({} if self.params["objective"].startswith("reg:") else {"accuracy": RATE})
+        return {"loss": LOSS} | (
+            {} if self.params["objective"].startswith("reg:") else {"accuracy": RATE}
+        )
 
     def plan(self, training: Training) -> None:
         """An iteration of boosting sees all examples at once."""
         wrong = [
-            (training.batch != 0 or training.steps is not None, "A tree is grown on all examples at once.", "batch=0"),
-            (training.epochs != self.iterations, f"A round has iterations={self.iterations} of boosting, and each is "
-             "one pass over the examples.", f"epochs={self.iterations}"),
-            (training.optimizer != "sgd" or training.weight_decay != 0, "Boosting is its own descent, with "
-             "penalties of its own: `lambda` and `alpha` in params.", "optimizer='sgd', weight_decay=0.0"),
+            (
+                training.batch != 0 or training.steps is not None,
+                "A tree is grown on all examples at once.",
+                "batch=0",
+            ),
+            (
+                training.epochs != self.iterations,
+                f"A round has iterations={self.iterations} of "
+                "boosting, and each is "
+                "one pass over the examples.",
+                f"epochs={self.iterations}",
+            ),
+            (
+                training.optimizer != "sgd" or training.weight_decay != 0,
+                "Boosting is its own "
+                "descent, with "
+                "penalties of its own: `lambda` and `alpha` in "
+                "params.",
+                "optimizer='sgd', weight_decay=0.0",
+            ),
             (training.learning_rate > 1, "η = 1 takes each tree as it is.", "learning_rate=0.3"),
-        ]  # fmt: skip
+        ]
         for bad, why, instead in wrong:
             if bad:
-                raise PlanError(f"XgboostModel cannot train with {training!r}.", why, f"Write Training({instead}, …).")
+                raise PlanError(
+                    f"XgboostModel cannot train with {training!r}.",
+                    why,
+                    f"Write Training({instead}, …).",
+                )
 
     def start(self, key: Key) -> Vector:
         """No trees."""
@@ -131,20 +227,34 @@ class XgboostModel(Model):
     # ── training ──
 
     def train(
-        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key, local: Local = NO_LOCAL
+        self,
+        x: Vector,
+        data: Any,
+        training: Training,
+        drift: Drift,
+        key: Key,
+        local: Local = NO_LOCAL,
     ) -> TrainResult:
         """x, a share of 1, and the trees of `iterations` iterations."""
         self.plan(training)
         A, y = self._arrays(data)
-        examples, booster, losses = self._matrix(A, y), self._held(x), list[float]()
+        examples = self._matrix(A, y)
+        booster = self._held(x)
+        losses = list[float]()
         before = booster.num_boosted_rounds()
         for i in range(self.iterations):
-            losses.append(float(self._losses(booster.predict(examples, output_margin=True), y).mean()))
+            losses.append(
+                float(self._losses(booster.predict(examples, output_margin=True), y).mean())
+            )
             chosen = {"eta": training.learning_rate, "seed": key.child(i).seed() % 2**31}
             booster = xgb.train({**self._params, **chosen}, examples, 1, xgb_model=booster)
-        grown = json.loads(bytes(booster[before:].save_raw("json")))["learner"]["gradient_booster"]["model"]["trees"]
+        grown = json.loads(bytes(booster[before:].save_raw("json")))["learner"]["gradient_booster"][
+            "model"
+        ]["trees"]
         trees = [_packed(tree, self._depth) for tree in grown]
-        return TrainResult(np.concatenate([x, [1.0], *trees]), self.iterations, sum(losses) / len(losses))
+        return TrainResult(
+            np.concatenate([x, [1.0], *trees]), self.iterations, sum(losses) / len(losses)
+        )
 
     @property
     def _params(self) -> dict[str, Any]:
@@ -165,17 +275,22 @@ class XgboostModel(Model):
         return bytes(xgb.train(self._params, nothing, 0).save_raw("json")).decode()
 
     def _held(self, x: Vector) -> Any:
-        """`booster(x)`, kept until another is asked for: all clients of a round begin with the same."""
+        """`booster(x)`, kept until another is asked for: all clients of a round begin with the
+        same.
+        """
         held = self.__dict__.get("_last")
         if held is None or not np.array_equal(held[0], x):
             held = self.__dict__["_last"] = np.array(x), self.booster(x)
         return held[1]
 
     def booster(self, x: Vector) -> Any:
-        """The xgboost.Booster that x describes, ready to predict and to save; ProtocolError where x holds no trees."""
+        """The xgboost.Booster that x describes, ready to predict and to save; ProtocolError where x
+        holds no trees.
+        """
         if np.ndim(x) != 1 or len(x) % self.size:
             raise ProtocolError(
-                f"{np.shape(x)} numbers came for {self!r}.", f"Each client adds {self.size} to a round."
+                f"{np.shape(x)} numbers came for {self!r}.",
+                f"Each client adds {self.size} to a round.",
             )
         rows = np.asarray(x, np.float64).reshape(-1, self.size)
         if why := self._odd(rows[:, :1], rows[:, 1:]):
@@ -184,10 +299,13 @@ class XgboostModel(Model):
         model = found["learner"]["gradient_booster"]["model"]
         shares = np.repeat(rows[:, 0], self.iterations * self._groups).astype(np.float32)
         parts = self._split(rows[:, 1:])
-        n, common = len(shares), {"num_deleted": "0", "num_feature": str(self.features), "size_leaf_vector": "1"}
+        n = len(shares)
+        common = {"num_deleted": "0", "num_feature": str(self.features), "size_leaf_vector": "1"}
         for i in range(n):
             tree = _unpacked([part[i] for part in parts.values()], shares[i])
-            model["trees"].append({**tree, "id": i, "tree_param": {**common, "num_nodes": str(len(tree["parents"]))}})
+            model["trees"].append(
+                {**tree, "id": i, "tree_param": {**common, "num_nodes": str(len(tree["parents"]))}}
+            )
         model["tree_info"] = [i % self._groups for i in range(n)]
         model["iteration_indptr"] = list(range(0, n + 1, self._groups))
         model["gbtree_model_param"]["num_trees"] = str(n)
@@ -203,14 +321,19 @@ class XgboostModel(Model):
 
     def fault(self, parts: dict[str, Vector]) -> str:
         """Why a client cannot have grown such trees, or nothing."""
-        return "its share is not one" if parts["share"] != 1 else self._odd(parts["share"], parts["trees"])
+        return (
+            "its share is not one"
+            if parts["share"] != 1
+            else self._odd(parts["share"], parts["trees"])
+        )
 
     def _odd(self, share: Vector, trees: Vector) -> str:
         """Why these are no trees of this model, or nothing."""
         with np.errstate(over="ignore", invalid="ignore"):
             if not (np.isfinite(np.float32(trees)).all() and np.all((share > 0) & (share <= 1))):
                 return "it holds numbers that no tree has"
-        part, most = self._split(trees), self.params.get("max_delta_step", 0) or np.inf
+        part = self._split(trees)
+        most = self.params.get("max_delta_step", 0) or np.inf
         wrong = {
             f"it splits on features that are none of {self.features}": (part["feature"] < -1)
             | (part["feature"] >= self.features)
@@ -227,13 +350,17 @@ class XgboostModel(Model):
 
     def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
         """The mean loss, and the accuracy."""
-        booster, n, sums = self._held(x), 0, dict.fromkeys(self.metrics, 0.0)
+        booster = self._held(x)
+        n = 0
+        sums = dict.fromkeys(self.metrics, 0.0)
         for batch in reader.whole(data):
             A, y = reader.pair(batch)
             margin = booster.predict(self._matrix(np.asarray(A, np.float32), y), output_margin=True)
             n, sums["loss"] = n + len(y), sums["loss"] + float(self._losses(margin, y).sum())
             if "accuracy" in sums:
-                sums["accuracy"] += int(((margin > 0 if margin.ndim == 1 else margin.argmax(1)) == y).sum())
+                sums["accuracy"] += int(
+                    ((margin > 0 if margin.ndim == 1 else margin.argmax(1)) == y).sum()
+                )
         return {name: value / n for name, value in sums.items()}
 
     def check(self, data: Any, who: str) -> None:
@@ -253,15 +380,20 @@ class XgboostModel(Model):
                     "Give it a column of them: y.ravel() or y[:, 0].",
                 )
             classes = max(2, self._groups)
-            if "accuracy" in self.metrics and (np.any(y % 1 != 0) or y.min() < 0 or y.max() >= classes):
+            if "accuracy" in self.metrics and (
+                np.any(y % 1 != 0) or y.min() < 0 or y.max() >= classes
+            ):
                 raise DataError(
-                    f"{who}'s labels lie in {y.min()} … {y.max()}{', with fractions' * bool(np.any(y % 1))}.",
+                    f"{who}'s labels lie in {y.min()} … "
+                    f"{y.max()}{', with fractions' * bool(np.any(y % 1))}.",
                     f"The objective takes the whole numbers 0 to {classes - 1}.",
                     "Number the classes from 0, or give params another num_class.",
                 )
 
     def tensors(self, x: Vector) -> dict[str, Vector]:
-        """The shares, and the parts of all trees; for XGBoost's own files see `booster(x).save_model`."""
+        """The shares, and the parts of all trees; for XGBoost's own files see
+        `booster(x).save_model`.
+        """
         rows = np.reshape(x, (-1, self.size))
         return {"share": rows[:, 0], **self._split(rows[:, 1:])}
 
@@ -273,15 +405,21 @@ NOBODY = 2**31 - 1  # XGBoost's parent of the root
 def _packed(tree: Mapping[str, Any], depth: int) -> Vector:
     """A tree of XGBoost's JSON as [feature, threshold, missing, leaf]."""
     inner = 2**depth - 1
-    feature, threshold, missing = np.full(inner, -1.0), np.zeros(inner), np.zeros(inner)
-    leaf, todo = np.zeros(inner + 1), [(0, 0)]
+    feature = np.full(inner, -1.0)
+    threshold = np.zeros(inner)
+    missing = np.zeros(inner)
+    leaf = np.zeros(inner + 1)
+    todo = [(0, 0)]
     for node, place in todo:
         if tree["left_children"][node] < 0:
             while place < inner:
                 place = 2 * place + 1
             leaf[place - inner] = tree["split_conditions"][node]
         else:
-            feature[place], threshold[place] = tree["split_indices"][node], tree["split_conditions"][node]
+            feature[place], threshold[place] = (
+                tree["split_indices"][node],
+                tree["split_conditions"][node],
+            )
             missing[place] = tree["default_left"][node]
             children = tree["left_children"][node], tree["right_children"][node]
             todo += zip(children, (2 * place + 1, 2 * place + 2), strict=True)
@@ -291,9 +429,15 @@ def _packed(tree: Mapping[str, Any], depth: int) -> Vector:
 def _unpacked(parts: Sequence[Vector], share: Any) -> dict[str, Any]:
     """A tree as XGBoost's JSON has it, level by level, without what only its client knows."""
     feature, threshold, missing, leaf = parts
-    inner, places, parents = len(feature), [0], [NOBODY]
-    left, value, split, default = list[int](), list[Any](), list[int](), list[int]()
-    scaled, threshold = leaf.astype(np.float32) * share, threshold.astype(np.float32)
+    inner = len(feature)
+    places = [0]
+    parents = [NOBODY]
+    left = list[int]()
+    value = list[Any]()
+    split = list[int]()
+    default = list[int]()
+    scaled = leaf.astype(np.float32) * share
+    threshold = threshold.astype(np.float32)
     for node, place in enumerate(places):
         if place < inner and feature[place] >= 0:
             left.append(len(places))
@@ -314,12 +458,21 @@ def _unpacked(parts: Sequence[Vector], share: Any) -> dict[str, Any]:
         "left_children": left,
         "right_children": [child + 1 if child >= 0 else -1 for child in left],
         "parents": parents,
-        "split_conditions": [float(str(v)) for v in value],  # the shortest decimal that reads as this float32
+        # the shortest decimal that reads as this float32
+        "split_conditions": [float(str(v)) for v in value],
         "split_indices": split,
         "default_left": default,
         "split_type": [0] * len(places),
         "base_weights": zeros,
         "loss_changes": zeros,
         "sum_hessian": zeros,
-        **{name: [] for name in ("categories", "categories_nodes", "categories_segments", "categories_sizes")},
+        **{
+            name: []
+            for name in (
+                "categories",
+                "categories_nodes",
+                "categories_segments",
+                "categories_sizes",
+            )
+        },
     }

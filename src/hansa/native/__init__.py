@@ -28,12 +28,16 @@ log = logging.getLogger("hansa")
 def compiler() -> list[str]:
     """The words that call the C++ compiler; none where none is installed, and on Windows.
 
-    Of CXX without its options: -ffast-math and its like make sums inexact, and by some compilers the whole
-    process flush subnormal numbers to zero.
+    Of CXX without its options: -ffast-math and its like make sums inexact, and by some compilers
+    the whole process flush subnormal numbers to zero.
     """
     told = takewhile(lambda word: not word.startswith("-"), shlex.split(os.environ.get("CXX", "")))
     named = [list(told), *([one] for one in COMPILERS)]
-    return next((words for words in named if words and shutil.which(words[0])), []) if os.name == "posix" else []
+    return (
+        next((words for words in named if words and shutil.which(words[0])), [])
+        if os.name == "posix"
+        else []
+    )
 
 
 @cache
@@ -48,7 +52,9 @@ def processor() -> str:
 
 
 def folder() -> Path:
-    """Where programs are kept: in hansa's cache, or in a private folder of this process where others could put some."""
+    """Where programs are kept: in hansa's cache, or in a private folder of this process where
+    others could put some.
+    """
     place = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hansa" / "programs"
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     place = place.resolve()
@@ -59,8 +65,12 @@ def folder() -> Path:
 
 @cache
 def _private(place: Path) -> Path:
-    log.warning("Others than you can write to %s: native programs are compiled anew, in a private folder.", place)
-    made, maker = Path(tempfile.mkdtemp(prefix="hansa-")), os.getpid()
+    log.warning(
+        "Others than you can write to %s: native programs are compiled anew, in a private folder.",
+        place,
+    )
+    made = Path(tempfile.mkdtemp(prefix="hansa-"))
+    maker = os.getpid()
 
     def remove() -> None:
         if os.getpid() == maker:  # no forked child
@@ -77,14 +87,18 @@ def _own(path: Path) -> bool:
 
 
 def _safe(folder: Path) -> bool:
-    """Can nobody but this user and root put another folder in the place of one that lies in this one?"""
+    """Can nobody but this user and root put another folder in the place of one that lies in this
+    one?
+    """
     found = folder.lstat()
     written = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
     return found.st_uid in (0, os.geteuid()) and not written
 
 
 def _ours(file: Path) -> bool:
-    """Is there such a file, which nobody but this user can have written? One of another kind is taken away."""
+    """Is there such a file, which nobody but this user can have written? One of another kind is
+    taken away.
+    """
     if not os.path.lexists(file):
         return False
     if own := stat.S_ISREG(file.lstat().st_mode) and _own(file):
@@ -94,9 +108,11 @@ def _ours(file: Path) -> bool:
 
 
 def kept(name: str, make: Callable[[Path], str]) -> Path | str:
-    """The program of this name, or why there is none; what make(file) said once holds for all that ask later.
+    """The program of this name, or why there is none; what make(file) said once holds for all that
+    ask later.
 
-    `make` writes the file and says nothing, or says what went wrong. Of several processes one makes it.
+    `make` writes the file and says nothing, or says what went wrong. Of several processes one makes
+    it.
     """
     file = folder() / f"{name}.so"
     failed = file.with_suffix(".failed")
@@ -106,12 +122,17 @@ def kept(name: str, make: Callable[[Path], str]) -> Path | str:
                 failed.write_text(why, encoding="utf-8")
             (failed if why else file).chmod(0o700)  # whatever the umask
         if _ours(failed):
-            return f"the compiler said: {failed.read_text(encoding='utf-8')} (delete {failed} to try again)."
+            return (
+                f"the compiler said: {failed.read_text(encoding='utf-8')} (delete {failed} to try "
+                "again)."
+            )
     return file
 
 
 def loaded(source: Path, *headers: Path) -> ctypes.CDLL | str:
-    """The program that a C++ file of ours, with its headers, makes for this very processor; or why there is none."""
+    """The program that a C++ file of ours, with its headers, makes for this very processor; or why
+    there is none.
+    """
     made = [path.read_bytes() for path in (source, *headers)], FLAGS, processor()
     name = f"{source.stem}-{hashlib.blake2b(repr(made).encode(), digest_size=16).hexdigest()}"
     try:
@@ -119,7 +140,8 @@ def loaded(source: Path, *headers: Path) -> ctypes.CDLL | str:
             return f"no C++ compiler is installed ({', '.join(COMPILERS)})."
         file = kept(name, lambda file: _compiled([*found, *FLAGS, str(source)], file))
         return file if isinstance(file, str) else ctypes.CDLL(str(file))
-    except (OSError, RuntimeError, ValueError) as error:  # no folder to write or run programs in; no words in CXX
+    # no folder to write or run programs in; no words in CXX
+    except (OSError, RuntimeError, ValueError) as error:
         return f"{error}."
 
 
@@ -129,7 +151,9 @@ def _compiled(command: list[str], file: Path) -> str:
     with tempfile.TemporaryDirectory(dir=file.parent) as aside:
         part = Path(aside) / file.name
         for tuned in ("-march=native", "-mcpu=native"):  # x86, and ARM by some compilers
-            done = subprocess.run([*command, tuned, "-o", str(part)], capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                [*command, tuned, "-o", str(part)], capture_output=True, text=True, check=False
+            )
             if not done.returncode:
                 part.replace(file)
                 return ""

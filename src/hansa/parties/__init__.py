@@ -25,7 +25,8 @@ class Given:
 
     state: ClientState = field(default_factory=dict, repr=False)  # what it remembers
     data: str = ""  # SHA-256 of what it has answered of in the session, if it has
-    earlier: tuple[Request, ...] = field(default=(), repr=False)  # what it heard in the session in an earlier life
+    # what it heard in the session in an earlier life
+    earlier: tuple[Request, ...] = field(default=(), repr=False)
 
 
 NOTHING = Given()
@@ -33,7 +34,9 @@ NOTHING = Given()
 
 @dataclass(frozen=True)
 class Said:
-    """What a party says, SHA-256 of the data and memory that it says it of, and what it has learnt, if anything."""
+    """What a party says, SHA-256 of the data and memory that it says it of, and what it has learnt,
+    if anything.
+    """
 
     reply: Any = field(repr=False)
     data: str = ""
@@ -42,7 +45,8 @@ class Said:
 
 @dataclass(repr=False)
 class Party:
-    """Who is asked: a name, a copy of the plan, a secret; a function (request, what it is given) → what it says.
+    """Who is asked: a name, a copy of the plan, a secret; a function (request, what it is given) →
+    what it says.
 
     A conversation is a generator, driven one exchange at a time; the first message of a session
     ends the one before. What hides grows from the secret: noise, rounding, and the draws of noisy
@@ -87,63 +91,89 @@ class Party:
         return self.identity.member
 
     def report(self, error: HansaError) -> Kind:
-        """Say here why it does not take part, and give the kind of it, which is all that a server hears."""
+        """Say here why it does not take part, and give the kind of it, which is all that a server
+        hears.
+        """
         if str(error) != self._reported:
             self._reported = str(error)
             report(self.who, error)
         return error.kind
 
     def answer(self, request: Request, given: Given = NOTHING) -> Said:
-        """What it says, and has learnt; an earlier part of the conversation that it has lost is driven again first."""
+        """What it says, and has learnt; an earlier part of the conversation that it has lost is
+        driven again first.
+        """
         if request.plan != self.plan.digest:
             raise ProtocolError(
-                f"{self.who} was asked to take part in plan {request.plan[:8]}… and holds {self.plan.digest[:8]}….",
-                "Server and clients must hold the same plan, or they would not mean the same by a vector.",
-                "Give both the same app, of the same version, and the same minor version of Python.",
+                f"{self.who} was asked to take part in plan {request.plan[:8]}… and holds "
+                f"{self.plan.digest[:8]}….",
+                "Server and clients must hold the same plan, or they would not mean the same by a "
+                "vector.",
+                "Give both the same app, of the same version, and the same minor version of "
+                "Python.",
             )
-        if self._heard_last is None or not (request.session, 0) <= self._heard_last < (request.session, request.turn):
-            for question in given.earlier:  # it has lost the conversation, or is ahead of what it has said
+        if self._heard_last is None or not (request.session, 0) <= self._heard_last < (
+            request.session,
+            request.turn,
+        ):
+            # it has lost the conversation, or is ahead of what it has said
+            for question in given.earlier:
                 self.reply(question, given)
         return self._said(self.reply(request, given), given)
 
     def reply(self, request: Request, given: Given) -> Any:
         """One exchange of the conversation: what it says to `request.bodies[who]`."""
-        body, before = request.bodies[self.who], self._heard_last
+        body = request.bodies[self.who]
+        before = self._heard_last
         self._heard_last = request.session, request.turn
         if request.turn == 0:
             self._conversation = self._converse(request, given)
             reply = next(self._conversation)
             return reply if body is None else self._conversation.send(body)
-        if self._conversation is None or before is None or not (request.session, 0) <= before < self._heard_last:
+        if (
+            self._conversation is None
+            or before is None
+            or not (request.session, 0) <= before < self._heard_last
+        ):
             self._conversation = None
             raise RestartedError(
-                f"{self.who} was asked to go on with session {request.session.number}, and knows nothing of it.",
+                f"{self.who} was asked to go on with session {request.session.number}, and knows "
+                "nothing of it.",
                 "It was asked for another in between, or started anew.",
             )
         try:
             return self._conversation.send(body)
         except StopIteration:
-            raise ProtocolError(f"{self.who} has said all that session {request.session.number} asks of it.") from None
+            raise ProtocolError(
+                f"{self.who} has said all that session {request.session.number} asks of it."
+            ) from None
 
     def _said(self, reply: Any, given: Given) -> Said:
-        learnt, self._learnt = self._learnt, None
+        learnt = self._learnt
+        self._learnt = None
         return Said(reply, learnt=learnt)
 
     def _heard(self, request: Request) -> tuple[dict[str, Vector], tuple[Any, ...]]:
-        """The server's vectors, and what the transforms have learnt; ProtocolError for what this plan does not say."""
+        """The server's vectors, and what the transforms have learnt; ProtocolError for what this
+        plan does not say.
+        """
         match request.broadcast:
             case (dict(vectors), tuple(memo)) if len(memo) == len(self.plan.pipe):
                 shapes = {name: v.shape for name, v in vectors.items() if isinstance(v, np.ndarray)}
                 if self.plan.accepts(shapes) and 0 <= request.round < self.plan.rounds:
                     return vectors, memo
         raise ProtocolError(
-            f"{self.who} was asked for round {request.round} with what this plan does not tell its clients.",
-            f"It has {self.plan.rounds} rounds, and tells {self.plan.broadcast_shapes} and a memo for each transform.",
+            f"{self.who} was asked for round {request.round} with what this plan does not tell its "
+            "clients.",
+            f"It has {self.plan.rounds} rounds, and tells {self.plan.broadcast_shapes} and a memo "
+            "for each transform.",
             "Look at the server: a client answers what its plan says, and nothing else.",
         )
 
     def _at(self, request: Request, secret: Key, **more: Any) -> Context:
-        at = self.plan.context(request.round, request.session, self.who, secret=secret, task=request.task, **more)
+        at = self.plan.context(
+            request.round, request.session, self.who, secret=secret, task=request.task, **more
+        )
         return at.enrolled(self.roster, self.identity)
 
     def _converse(self, request: Request, given: Given) -> Conversation:

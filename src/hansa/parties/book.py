@@ -1,4 +1,6 @@
-"""Book: what each party was asked and has said, so that it says the same to the same question, and else nothing."""
+"""Book: what each party was asked and has said, so that it says the same to the same question, and
+else nothing.
+"""
 
 from __future__ import annotations
 
@@ -51,11 +53,13 @@ class Page:
     round: int  # the latest in which it was asked to say anything
     turns: dict[int, Entry] = field(default_factory=dict)
     settled: bool = False
-    asked: dict[int, Request] = field(default_factory=dict, repr=False)  # what a conversation is driven with again
+    # what a conversation is driven with again
+    asked: dict[int, Request] = field(default_factory=dict, repr=False)
 
 
 class Book:
-    """(who, session, turn) → digest of the question, fingerprint of the data, reply; in memory, or also at a path.
+    """(who, session, turn) → digest of the question, fingerprint of the data, reply; in memory, or
+    also at a path.
 
     A reply is written down before it is said. The same question gets the same reply until the
     session is settled, any other a refusal. In memory there is one page for each party that was
@@ -66,7 +70,8 @@ class Book:
 
     def __init__(self, path: str | Path | None = None):
         self.pages: dict[str, Page] = {}  # of the present run
-        self.pending: dict[str, list[tuple[SessionId, Any]]] = {}  # who → what it learnt, and in which session
+        # who → what it learnt, and in which session
+        self.pending: dict[str, list[tuple[SessionId, Any]]] = {}
         self.answers = Counter[str]()  # who → in how many sessions it has answered
         self._past: dict[str, dict[str, Page]] = {}  # run → its pages
         self._floor: dict[str, int] = {}  # who → the latest round, whatever its run was called
@@ -84,20 +89,27 @@ class Book:
     def begin(self, run: str, again: bool) -> None:
         """A run begins; what was said in it stays said, unless all may be said `again`."""
         if again:
-            self.pages, self._past, self._open, self.pending = {}, {}, {}, {}
+            self.pages = {}
+            self._past = {}
+            self._open = {}
+            self.pending = {}
             self._shelf = Shelf()
             self._write([("DELETE FROM asked", ()), ("DELETE FROM pending", ())])
             return
         self._leave()
         self._renamed.discard(run)
-        self.pages, self._floor = self._past.pop(run, {}), {}
+        self.pages = self._past.pop(run, {})
+        self._floor = {}
 
     def turn_to(self, run: str) -> None:
-        """Go on with a run; one that has not begun here has its rounds in common with all others."""
+        """Go on with a run; one that has not begun here has its rounds in common with all
+        others.
+        """
         self._leave()
         if self._past and run not in self._past:
             self._renamed.add(run)
-        self.pages, self._floor = self._past.pop(run, {}), {}
+        self.pages = self._past.pop(run, {})
+        self._floor = {}
         for other, pages in self._past.items():
             if run in self._renamed or other in self._renamed:
                 for who, page in pages.items():
@@ -108,11 +120,13 @@ class Book:
             self._past.setdefault(page.session.run, {})[who] = page
 
     def ask(self, who: str, request: Request, once: bool) -> Entry:
-        """The entry of a question, made now where it is new; ProtocolError where it may not be answered.
+        """The entry of a question, made now where it is new; ProtocolError where it may not be
+        answered.
 
         With `once` a round is answered in one session, and rounds one after another.
         """
-        page, digest = self.pages.get(who), request.question(who)
+        page = self.pages.get(who)
+        digest = request.question(who)
         if page is None or request.session > page.session:
             page = self._turn_page(who, page, request, once)
         if request.session < page.session or page.settled:
@@ -123,11 +137,14 @@ class Book:
             )
         entry = page.turns.get(request.turn)
         if entry is None and request.turn < max(page.turns, default=0):
-            raise ProtocolError(f"{who} was asked for turn {request.turn} of a session, and has heard a later one.")
+            raise ProtocolError(
+                f"{who} was asked for turn {request.turn} of a session, and has heard a later one."
+            )
         if entry is not None and entry.digest != digest:
             raise ProtocolError(
                 f"{who} was asked one thing in session {request.session.number}, and now another.",
-                "To the same question it says the same; two answers in one place would differ by what it hides.",
+                "To the same question it says the same; two answers in one place would differ by "
+                "what it hides.",
                 "Look at the server.",
             )
         entry = page.turns.setdefault(request.turn, entry or Entry(digest))
@@ -136,14 +153,18 @@ class Book:
         return entry
 
     def earlier(self, who: str, request: Request) -> tuple[Request, ...]:
-        """What a party was asked before in the session, to drive its conversation again; where the book is a file."""
+        """What a party was asked before in the session, to drive its conversation again; where the
+        book is a file.
+        """
         if not self.lasts:
             return ()
         asked = self.pages[who].asked
         return tuple(asked[turn] for turn in sorted(asked) if turn < request.turn)
 
     def said_of(self, who: str) -> str:
-        """SHA-256 of what a party has answered of in its present session; nothing where nothing rests on that."""
+        """SHA-256 of what a party has answered of in its present session; nothing where nothing
+        rests on that.
+        """
         return next((entry.data for entry in self.pages[who].turns.values() if entry.data), "")
 
     def _turn_page(self, who: str, page: Page | None, request: Request, once: bool) -> Page:
@@ -151,7 +172,8 @@ class Book:
         latest = max(page.round if page else NEVER, self._floor.get(who, NEVER))
         if request.turn:
             raise RestartedError(
-                f"{who} was asked to go on with session {request.session.number}, and knows nothing of it.",
+                f"{who} was asked to go on with session {request.session.number}, and knows "
+                "nothing of it.",
                 "It was asked for another in between, or started anew.",
             )
         if once and request.round <= latest:
@@ -167,9 +189,16 @@ class Book:
         return self.pages[who]
 
     def said(self, who: str, request: Request, reply: Any, data: str, learnt: Any) -> Any:
-        """Write down what a party says, and what it learnt; the reply, or what it said to this question before."""
+        """Write down what a party says, and what it learnt; the reply, or what it said to this
+        question before.
+        """
         page = self.pages.get(who)
-        if page is None or page.session != request.session or page.settled or request.turn not in page.turns:
+        if (
+            page is None
+            or page.session != request.session
+            or page.settled
+            or request.turn not in page.turns
+        ):
             return reply  # it comes after the end of its session
         entry = page.turns[request.turn]
         if entry.kept:
@@ -192,23 +221,32 @@ class Book:
         if self._file is None:
             return self._shelf.get(self.pages[who].turns[request.turn].reply)
         of = "WHERE who = ? AND run = ? AND epoch = ? AND number = ? AND turn = ?"
-        ((reply,),) = self._file.execute(f"SELECT reply FROM asked {of}", (who, *request.session, request.turn))
+        ((reply,),) = self._file.execute(
+            f"SELECT reply FROM asked {of}", (who, *request.session, request.turn)
+        )
         return loads(reply)
 
-    def _rows(self, who: str, page: Page, request: Request, entry: Entry, reply: Any, learnt: Any) -> list[Row]:
+    def _rows(
+        self, who: str, page: Page, request: Request, entry: Entry, reply: Any, learnt: Any
+    ) -> list[Row]:
         at = (who, *request.session)
         asked = page.asked.get(request.turn)
         question = None if asked is None else b"".join(asked.encode())
         kept = dumps(reply) if entry.kept else None
         row = (*at, page.round, request.turn, entry.digest, entry.data, question, kept, 0)
-        rows: list[Row] = [("INSERT OR REPLACE INTO asked VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)]
+        rows: list[Row] = [
+            ("INSERT OR REPLACE INTO asked VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        ]
         if learnt is not None:
-            rows.append(("INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?, ?)", (*at, dumps(learnt))))
+            rows.append(
+                ("INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?, ?)", (*at, dumps(learnt)))
+            )
         return rows
 
     def settle(self, session: SessionId, counted: Iterable[str]) -> dict[str, Any]:
         """End a session: replies go, digests stay; gives what those learnt who are counted."""
-        counts, found = set(counted), dict[str, Any]()
+        counts = set(counted)
+        found = dict[str, Any]()
         for who in self._open.pop(session, ()):
             learnt = self.pending.pop(who, [])
             if rest := [one for one in learnt if one[0] != session]:
@@ -218,12 +256,16 @@ class Book:
                 found |= {who: here[-1]} if here else {}
             page = self.pages.get(who)
             if page is not None and page.session == session:
-                page.settled, page.asked = True, {}
+                page.settled = True
+                page.asked = {}
                 page.turns = {turn: self._crossed_out(one) for turn, one in page.turns.items()}
         of = "WHERE run = ? AND epoch = ? AND number = ?"
         self._write(
             [
-                (f"UPDATE asked SET reply = NULL, question = NULL, settled = 1 {of}", tuple(session)),
+                (
+                    f"UPDATE asked SET reply = NULL, question = NULL, settled = 1 {of}",
+                    tuple(session),
+                ),
                 (f"DELETE FROM pending {of}", tuple(session)),
             ]
         )
@@ -249,10 +291,23 @@ class Book:
         if self._file is None:
             return
         order = "ORDER BY run, epoch, number, turn"
-        columns = "who, run, epoch, number, round, turn, digest, data, question, reply IS NOT NULL, settled"
-        for who, run, epoch, number, round, turn, digest, data, question, kept, settled in self._file.execute(
-            f"SELECT {columns} FROM asked {order}"
-        ):
+        columns = (
+            "who, run, epoch, number, round, turn, digest, data, question, reply IS NOT NULL, "
+            "settled"
+        )
+        for (
+            who,
+            run,
+            epoch,
+            number,
+            round,
+            turn,
+            digest,
+            data,
+            question,
+            kept,
+            settled,
+        ) in self._file.execute(f"SELECT {columns} FROM asked {order}"):
             session = SessionId(run, epoch, number)
             pages = self._past.setdefault(run, {})
             page = pages.get(who)
@@ -284,7 +339,9 @@ class Place:
 
 
 class Shelf:
-    """Replies of sessions under way: small ones in memory, large ones in a file that has no name."""
+    """Replies of sessions under way: small ones in memory, large ones in a file that has no
+    name.
+    """
 
     def __init__(self) -> None:
         self._file: IO[bytes] | None = None
@@ -295,7 +352,8 @@ class Shelf:
         if weight(reply) <= SMALL:
             return reply
         self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115  # for the life of the book
-        data, start = dumps(reply), self._file.seek(0, os.SEEK_END)
+        data = dumps(reply)
+        start = self._file.seek(0, os.SEEK_END)
         self._file.write(data)
         self._places += 1
         return Place(start, len(data))
@@ -322,4 +380,10 @@ def weight(value: Any) -> int:
         return sum(map(weight, value.values()))
     if isinstance(value, list | tuple):
         return sum(map(weight, value))
-    return value.nbytes if isinstance(value, np.ndarray) else len(value) if isinstance(value, bytes | str) else 0
+    return (
+        value.nbytes
+        if isinstance(value, np.ndarray)
+        else len(value)
+        if isinstance(value, bytes | str)
+        else 0
+    )

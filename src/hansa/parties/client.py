@@ -36,7 +36,8 @@ class Client(Party):
 
     data: Any = field(repr=False)  # nor in that of a subclass
     allow: Policy = field(default_factory=Policy)
-    before: Plan | None = field(default=None, kw_only=True)  # what it was asked first: its ε counts as well
+    # what it was asked first: its ε counts as well
+    before: Plan | None = field(default=None, kw_only=True)
     _done = MappingProxyType[Key, TrainResult]({})  # trainings that the next answer asks for
 
     def __repr__(self) -> str:
@@ -103,14 +104,18 @@ class Client(Party):
         self.__dict__.pop("_data_hash", None)
 
     def job(self, request: Request, given: Given) -> Job | None:
-        """What its model will have to train for this request, and has not yet; None for nothing, and for a refusal."""
+        """What its model will have to train for this request, and has not yet; None for nothing,
+        and for a refusal.
+        """
         plan = self.plan
         try:
             train, _, examples = self.parts
             vectors, memo = self._heard(request)
             at = self._context(request, given.state, examples, memo)
             model = ClientModel(plan.model, given.state.get("model", {}), self._done, now=False)
-            plan.algorithm.client(model, vectors, given.state, train, plan.training, plan.training_context(at))
+            plan.algorithm.client(
+                model, vectors, given.state, train, plan.training, plan.training_context(at)
+            )
         except Undone as asked:
             return asked.job
         except HansaError:  # it will be said where the client answers
@@ -121,11 +126,15 @@ class Client(Party):
         """Take up the result of a training that the next answer will ask for."""
         self._done = MappingProxyType({**self._done, key: result})
 
-    def _context(self, request: Request, state: ClientState, examples: int, memo: tuple[Any, ...]) -> Context:
+    def _context(
+        self, request: Request, state: ClientState, examples: int, memo: tuple[Any, ...]
+    ) -> Context:
         return self._at(request, self._drawn_from(state), examples=examples, memo=memo)
 
     def _drawn_from(self, state: ClientState) -> Key:
-        """Where training is noisy, another secret for other data, and for other things remembered."""
+        """Where training is noisy, another secret for other data, and for other things
+        remembered.
+        """
         if not self.plan.training.private:
             return self.secret
         remembered = fingerprint(sorted(state.items())).hex()
@@ -149,13 +158,16 @@ class Client(Party):
         train, held, examples = self.parts
         if given.data and given.data != self._said_of(given.state):
             raise ProtocolError(
-                f"{self.who} was asked again in session {request.session.number}, and its data or what it remembers "
+                f"{self.who} was asked again in session {request.session.number}, and its data or "
+                "what it remembers "
                 "have changed.",
-                "What it said before and what it would say now would be two answers, with noise for one.",
+                "What it said before and what it would say now would be two answers, with noise "
+                "for one.",
                 "Wait for the next round.",
             )
         vectors, memo = self._heard(request)
-        at, state = self._context(request, given.state, examples, memo), given.state
+        at = self._context(request, given.state, examples, memo)
+        state = given.state
 
         def contribute() -> Vector:
             nonlocal vectors, state
@@ -163,7 +175,8 @@ class Client(Party):
                 vectors,
                 {},
             )  # a conversation may rest for many rounds; the model of its round need not
-            remembered, state = state, {}
+            remembered = state
+            state = {}
             try:
                 v, learnt = self.plan.contribute(broadcast, remembered, train, held, at, self._done)
                 self._learnt = (
@@ -179,18 +192,26 @@ class Client(Party):
         return self.plan.aggregator.client(contribute, self.plan.aggregator_context(at))
 
 
-def together(asked: Iterable[tuple[Party, Given]], request: Request) -> Iterator[tuple[Party, Given]]:
-    """The parties in their order; where their model trains many at once, each is ready to say what it made of its own.
+def together(
+    asked: Iterable[tuple[Party, Given]], request: Request
+) -> Iterator[tuple[Party, Given]]:
+    """The parties in their order; where their model trains many at once, each is ready to say what
+    it made of its own.
 
     So many at a time as the model takes. What each says is the same as if it were asked alone.
     """
     coming = iter(asked)
     for first in coming:
-        model, training = first[0].plan.model, first[0].plan.training
+        model = first[0].plan.model
+        training = first[0].plan.training
         some = [first, *islice(coming, model.cohort - 1)]
         several = model.cohort > 1 and request.turn == 0
-        clients = [(one, given) for one, given in some if isinstance(one, Client)] if several else []
-        while jobs := [(one, job) for one, given in clients if (job := one.job(request, given)) is not None]:
+        clients = (
+            [(one, given) for one, given in some if isinstance(one, Client)] if several else []
+        )
+        while jobs := [
+            (one, job) for one, given in clients if (job := one.job(request, given)) is not None
+        ]:
             try:
                 results = model.train_all([job for _, job in jobs], training)
             except DataError:  # whose data it is shows when each trains alone

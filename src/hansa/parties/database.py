@@ -21,7 +21,8 @@ PRAGMA secure_delete = ON;
 
 
 class Database:
-    """A file for its owner alone, whose transactions survive a kill, and in which nothing deleted can be read.
+    """A file for its owner alone, whose transactions survive a kill, and in which nothing deleted
+    can be read.
 
     It is held until it is closed: two that wrote into one book would not know of each other's
     answers. StoreError where it cannot be opened, read or written.
@@ -30,7 +31,8 @@ class Database:
     def __init__(self, path: str | Path, tables: str):
         self.path = Path(path)
         with self._words():
-            with suppress(FileExistsError):  # to open and close what is there would let go of its lock
+            # to open and close what is there would let go of its lock
+            with suppress(FileExistsError):
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._file.executescript(PRAGMAS + tables)
@@ -38,7 +40,8 @@ class Database:
             raise StoreError(
                 f"{self.path} holds other tables than this version of hansa writes into it.",
                 "It is the file of something else, or of another version.",
-                "Name a new file; a run that began with this one goes on with the version that it began with.",
+                "Name a new file; a run that began with this one goes on with the version that it "
+                "began with.",
             )
 
     def execute(self, text: str, values: Iterable[Any] = ()) -> list[Any]:
@@ -84,7 +87,8 @@ class Database:
         except (sqlite3.Error, OverflowError) as error:
             raise StoreError(
                 f"{self.path} cannot be used: {error}.",
-                "What a party says counts when it is written down, in a file that no other process has open.",
+                "What a party says counts when it is written down, in a file that no other process "
+                "has open.",
                 "End who else has it open, or make room; a damaged one begins another run, "
                 "for an old copy would answer again what was answered.",
             ) from error

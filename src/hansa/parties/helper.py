@@ -13,7 +13,8 @@ from . import Given, Party
 
 @dataclass(repr=False)
 class Helper(Party):
-    """One more aggregator beside the server: it holds shares of what clients say, which alone are random numbers.
+    """One more aggregator beside the server: it holds shares of what clients say, which alone are
+    random numbers.
 
     It takes part in one session of a round, whatever the server asks, and whoever says that the run
     begins: sums over other clients would differ by what single ones say, and noise is sized for

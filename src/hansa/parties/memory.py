@@ -24,14 +24,19 @@ class Memory:
     """
 
     def __init__(self, plan: Plan, named: bool, book: Book | None = None):
-        self.plan, self.named, self.book = plan, named, book or Book()
-        self._draws, self._helpers = plan.clients_draw, frozenset(plan.aggregator.parties)
+        self.plan = plan
+        self.named = named
+        self.book = book or Book()
+        self._draws = plan.clients_draw
+        self._helpers = frozenset(plan.aggregator.parties)
         self.early = set[tuple[SessionId, str]]()  # who has said what the loop has not heard yet
         self._states: dict[str, ClientState] = {}
         self._run: str | None = None
 
     def load(self, client_states: Mapping[str, ClientState]) -> None:
-        """Let each client remember this, and those that are not named nothing; what was said stays said."""
+        """Let each client remember this, and those that are not named nothing; what was said stays
+        said.
+        """
         self._states = {who: state for who, state in client_states.items() if state}
 
     def of(self, who: Iterable[str]) -> dict[str, ClientState]:
@@ -60,7 +65,8 @@ class Memory:
     def hear(self, message: Begin | Settle) -> None:
         """A run begins, or a session is over."""
         if isinstance(message, Begin):
-            self._run, self._states = message.run, {}
+            self._run = message.run
+            self._states = {}
             self.early.clear()
             # where nothing hides, or a simulation wants it to repeat, all may be said again
             self.book.begin(message.run, again=self.named or not self.plan.binds)
@@ -74,14 +80,20 @@ class Memory:
             self.book.turn_to(run)
 
     def ask(self, who: str, request: Request) -> Given | Said:
-        """What a party is given to answer with, or what it has said before; ProtocolError where it refuses."""
+        """What a party is given to answer with, or what it has said before; ProtocolError where it
+        refuses.
+        """
         self._turn_to(request.session.run)
         entry = self.book.ask(who, request, self._draws or who in self._helpers)
         if entry.kept:
             return Said(self.book.recall(who, request))
-        state, data, earlier = self._of(who, request.session), self.book.said_of(who), self.book.earlier(who, request)
+        state = self._of(who, request.session)
+        data = self.book.said_of(who)
+        earlier = self.book.earlier(who, request)
         return Given(state, data, earlier) if state or data or earlier else NOTHING
 
     def keep(self, who: str, request: Request, said: Said) -> Any:
-        """Write down what a party says, and give what it then says: the same as before, where it was asked before."""
+        """Write down what a party says, and give what it then says: the same as before, where it
+        was asked before.
+        """
         return self.book.said(who, request, said.reply, said.data, said.learnt)

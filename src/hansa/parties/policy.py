@@ -14,7 +14,8 @@ from ..privacy.ledger import Guarantee, Ledger, Unit
 
 @dataclass(frozen=True)
 class Policy:
-    """What a data owner allows; a plan that asks for more is refused by the client itself, whatever the server says.
+    """What a data owner allows; a plan that asks for more is refused by the client itself, whatever
+    the server says.
 
     It reads the plan. That a server keeps to it (sums over the quorum, draws its noise) no client
     can see: where that matters, allow only aggregators that enforce it.
@@ -22,15 +23,21 @@ class Policy:
 
     min_cohort: int = 1  # no plan whose rounds may end with fewer clients
     max_rounds: float = math.inf
-    aggregators: frozenset[str] | None = None  # names of hansa's own, such as {"VerifiedSum"}; None allows all
+    # names of hansa's own, such as {"VerifiedSum"}; None allows all
+    aggregators: frozenset[str] | None = None
     min_noise: float = 0.0  # noise multiplier z
     reports: bool = True  # may losses and scores be told?
-    epsilon: float = math.inf  # no plan whose rounds together could give away more, or nobody knows how much
+    # no plan whose rounds together could give away more, or nobody knows how much
+    epsilon: float = math.inf
     delta: float = 1e-6
     unit: Unit = "client"  # what ε is about: the whole client, or one "example" of it
 
     def __post_init__(self) -> None:
-        limits = {"min_cohort": self.min_cohort, "max_rounds": self.max_rounds, "min_noise": self.min_noise}
+        limits = {
+            "min_cohort": self.min_cohort,
+            "max_rounds": self.max_rounds,
+            "min_noise": self.min_noise,
+        }
         limits["epsilon"] = self.epsilon
         wrong = [name for name, value in limits.items() if not number(value) or not value >= 0]
         wrong += ["delta"] if not number(self.delta) or not 0 < self.delta < 1 else []
@@ -39,22 +46,34 @@ class Policy:
         if wrong:
             raise PlanError(
                 f"Policy({wrong[0]}={getattr(self, wrong[0])!r}) allows and forbids nothing.",
-                "Limits are numbers ≥ 0, δ a probability, the unit client or example, and aggregators a set of names.",
+                "Limits are numbers ≥ 0, δ a probability, the unit client or example, and "
+                "aggregators a set of names.",
                 "Write for example Policy(min_cohort=4, aggregators=frozenset({'VerifiedSum'})).",
             )
 
-    def check(self, plan: Plan, who: str, examples: int | None = None, before: Plan | None = None) -> None:
+    def check(
+        self, plan: Plan, who: str, examples: int | None = None, before: Plan | None = None
+    ) -> None:
         """Raise PolicyError where the plan asks for more than this of who has so many examples, if
         that is known.
 
         before: the survey that was asked first; what it gives away counts with the plan's rounds.
         """
-        name, promise = type(plan.aggregator).__name__, self._promise(plan, examples, before)
+        name = type(plan.aggregator).__name__
+        promise = self._promise(plan, examples, before)
         strange = "" if own(plan.aggregator) else ", which is not hansa's own"
         why = privacy.unstated(plan) if self.min_noise else ""
         wrong = [
-            (plan.sample.quorum < self.min_cohort, f"a quorum of {plan.sample.quorum}", f"at least {self.min_cohort}"),
-            (plan.rounds > self.max_rounds, f"{plan.rounds} rounds", f"at most {self.max_rounds:g}"),
+            (
+                plan.sample.quorum < self.min_cohort,
+                f"a quorum of {plan.sample.quorum}",
+                f"at least {self.min_cohort}",
+            ),
+            (
+                plan.rounds > self.max_rounds,
+                f"{plan.rounds} rounds",
+                f"at most {self.max_rounds:g}",
+            ),
             (
                 self.aggregators is not None and (name not in self.aggregators or bool(strange)),
                 f"aggregator {name}{strange}",
@@ -62,10 +81,15 @@ class Policy:
             ),
             (
                 plan.sum_spec.noise.multiplier < self.min_noise or bool(why),
-                f"a noise multiplier of {plan.sum_spec.noise.multiplier:g}" + (f", but {why}" if why else ""),
+                f"a noise multiplier of {plan.sum_spec.noise.multiplier:g}"
+                + (f", but {why}" if why else ""),
                 f"at least {self.min_noise:g}",
             ),
-            (bool(plan.reported) and not self.reports, f"reports of {', '.join(plan.reported)}", "no reports"),
+            (
+                bool(plan.reported) and not self.reports,
+                f"reports of {', '.join(plan.reported)}",
+                "no reports",
+            ),
             (
                 promise is not None and (promise.epsilon is None or promise.epsilon > self.epsilon),
                 f"{promise}, after {'a survey and ' if before else ''}{plan.rounds} rounds",
@@ -81,7 +105,9 @@ class Policy:
                 )
 
     def _promise(self, plan: Plan, examples: int | None, before: Plan | None) -> Guarantee | None:
-        """What the plan promises; None where no promise is asked for, or examples must be counted first."""
+        """What the plan promises; None where no promise is asked for, or examples must be counted
+        first.
+        """
         if math.isinf(self.epsilon):
             return None
         if self.unit == "client":

@@ -1,4 +1,6 @@
-"""Population: clients by name, each of them made when it is asked; a million cost no more than those of one round."""
+"""Population: clients by name, each of them made when it is asked; a million cost no more than
+those of one round.
+"""
 
 from __future__ import annotations
 
@@ -73,11 +75,16 @@ class Population(Mapping[str, Client]):
     ):
         if not number(size, whole=True) or size < 1 or not callable(data):
             raise PlanError(
-                f"Population(size={size!r}, data=…) with a {type(data).__name__} as data has no clients.",
-                "`size` counts them, and `data` is a function of their number that gives the examples of one.",
+                f"Population(size={size!r}, data=…) with a {type(data).__name__} as data has no "
+                "clients.",
+                "`size` counts them, and `data` is a function of their number that gives the "
+                "examples of one.",
                 "Write for example Population(plan, 1_000_000, data=lambda i: load(i)).",
             )
-        self.plan, self.names, self.data, self.allow = (plan, Names(int(size)), data, allow or Policy())
+        self.plan = plan
+        self.names = Names(int(size))
+        self.data = data
+        self.allow = allow or Policy()
         self.secret = secret or Key.fresh()
         self.before = before
         self.roster: Mapping[str, Member] = {}
@@ -97,7 +104,11 @@ class Population(Mapping[str, Client]):
             if who not in self.names:
                 raise KeyError(who)
             data = Source(partial(self.data, self.names.index(who)))
-            known: dict[str, Any] = {"before": self.before, "secret": self.secret, "roster": self.roster}
+            known: dict[str, Any] = {
+                "before": self.before,
+                "secret": self.secret,
+                "roster": self.roster,
+            }
             client = Client(who, self.plan, data, self.allow, **known)
             if self.roster:
                 client.enrol()
@@ -127,7 +138,9 @@ class PopulationRoster(Mapping[str, Member]):
     """
 
     def __init__(self, names: Names, secret: Key, helpers: Mapping[str, Member]):
-        self._names, self._secret, self._helpers = names, secret, helpers
+        self._names = names
+        self._secret = secret
+        self._helpers = helpers
 
     def __getitem__(self, who: str) -> Member:
         if who in self._helpers:
@@ -145,7 +158,9 @@ class PopulationRoster(Mapping[str, Member]):
 
 
 class Listed(dict[str, Client]):
-    """A population whose clients are all there already, sorted by name; PlanError where two have one name."""
+    """A population whose clients are all there already, sorted by name; PlanError where two have
+    one name.
+    """
 
     def __init__(self, clients: Iterable[Client]):
         if isinstance(clients, Population):
@@ -157,13 +172,21 @@ class Listed(dict[str, Client]):
         ordered = sorted(clients, key=lambda client: client.who)
         if not ordered:
             raise PlanError(
-                "There are no clients.", "A federation is a sum over clients.", "Give the runtime at least one Client."
+                "There are no clients.",
+                "A federation is a sum over clients.",
+                "Give the runtime at least one Client.",
             )
         if twice := [a.who for a, b in pairwise(ordered) if a.who == b.who]:
             raise PlanError(
-                f"Two clients are called {twice[0]!r}.", "Replies are told apart by name.", "Give each its own name."
+                f"Two clients are called {twice[0]!r}.",
+                "Replies are told apart by name.",
+                "Give each its own name.",
             )
-        if odd := [client.who for client in ordered if not client.who.strip() or not client.who.isprintable()]:
+        if odd := [
+            client.who
+            for client in ordered
+            if not client.who.strip() or not client.who.isprintable()
+        ]:
             raise PlanError(
                 f"A client is called {odd[0]!r}.",
                 "Names are shown, and a name is one line of text that can be.",
@@ -171,7 +194,9 @@ class Listed(dict[str, Client]):
             )
         if len(plans := {client.plan.digest for client in ordered}) > 1:
             raise PlanError(
-                f"The clients hold {len(plans)} different plans.", "A sum adds like to like.", "Give all the same plan."
+                f"The clients hold {len(plans)} different plans.",
+                "A sum adds like to like.",
+                "Give all the same plan.",
             )
         super().__init__((client.who, client) for client in ordered)
         self.plan, self.names = ordered[0].plan, tuple(self)

@@ -1,4 +1,6 @@
-"""Privacy: what a plan will give away about a client, what a run has given away, and when it has to end."""
+"""Privacy: what a plan will give away about a client, what a run has given away, and when it has to
+end.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from .calibrate import calibrate
 from .ledger import Budget, Guarantee, Ledger, Unit, default_delta
 from .mechanisms import Participation, Release
 
-SPENT = "epsilon at delta "  # what ε of a client is called among the metrics of a round; its δ follows
+# what ε of a client is called among the metrics of a round; its δ follows
+SPENT = "epsilon at delta "
 EXAMPLES = "epsilon of an example at delta "  # and that of an example
 
 
@@ -53,8 +56,11 @@ class Happened(Protocol):
 
 
 def planned_privacy(plan: Plan, population: int | None = None, rounds: int | None = None) -> Ledger:
-    """What the plan's rounds give away about a client that is in all of them, among `population` clients."""
-    ledger, rounds = Ledger(why=_unknown(plan, population)), plan.rounds if rounds is None else rounds
+    """What the plan's rounds give away about a client that is in all of them, among `population`
+    clients.
+    """
+    ledger = Ledger(why=_unknown(plan, population))
+    rounds = plan.rounds if rounds is None else rounds
     if ledger.why or not rounds:
         return ledger
     if noise := _correlated(plan):
@@ -65,9 +71,10 @@ def planned_privacy(plan: Plan, population: int | None = None, rounds: int | Non
 def unstated(plan: Plan, unit: Unit = "client") -> str:
     """Why nobody knows what the plan gives away, if so: ε rests on a piece that is not hansa's own.
 
-    What stands before a clip is believed, for the clip bounds whatever comes; as long as it leaves the facts alone that
-    noise is sized by. What stands behind it may lengthen a vector, and what a server's piece does there nobody knows.
-    ε of an example rests on what trains, and on nothing that sees but the trained model.
+    What stands before a clip is believed, for the clip bounds whatever comes; as long as it leaves
+    the facts alone that noise is sized by. What stands behind it may lengthen a vector, and what a
+    server's piece does there nobody knows. ε of an example rests on what trains, and on nothing
+    that sees but the trained model.
     """
     pieces = _trained(plan) if unit == "example" else _summed(plan)
     strange = next((piece for piece in pieces if not own(piece)), None)
@@ -78,15 +85,24 @@ def unstated(plan: Plan, unit: Unit = "client") -> str:
 
 
 def _trained(plan: Plan) -> Iterator[Any]:
-    yield from (plan, plan.algorithm, plan.model, plan.training, *filter(None, [plan.training.private]))
+    yield from (
+        plan,
+        plan.algorithm,
+        plan.model,
+        plan.training,
+        *filter(None, [plan.training.private]),
+    )
 
 
 def _summed(plan: Plan) -> Iterator[Any]:
     yield from (plan, plan.sample, plan.aggregator)
     clips = [i for i, step in enumerate(plan.pipe) if type(step) in (Clip, AdaptiveClip)]
-    last, specs = max(clips, default=0), plan.pipeline.specs
+    last = max(clips, default=0)
+    specs = plan.pipeline.specs
     for step, before in zip(plan.pipe[:last], specs, strict=False):
-        if not own(step) and (step.plan(before) != before or before.sum_facts.rounds != plan.rounds):
+        if not own(step) and (
+            step.plan(before) != before or before.sum_facts.rounds != plan.rounds
+        ):
             yield step
     yield from plan.pipe[last:]
     if not clips or specs[last].counts:  # nothing cuts what they say to what they declare
@@ -94,13 +110,15 @@ def _summed(plan: Plan) -> Iterator[Any]:
 
 
 def examples(plan: Plan, n: int, rounds: int | None = None) -> Ledger:
-    """What the plan's rounds, or so many, give away about one of the n examples of a client that trains in each once.
+    """What the plan's rounds, or so many, give away about one of the n examples of a client that
+    trains in each once.
 
-    It counts the noise of Training(private=PerExample(…)), which the client draws itself: every step of every training
-    is one release, with each example in it with probability b/n. What the server's noise and its sample of clients add
-    to the protection is not counted.
+    It counts the noise of Training(private=PerExample(…)), which the client draws itself: every
+    step of every training is one release, with each example in it with probability b/n. What the
+    server's noise and its sample of clients add to the protection is not counted.
     """
-    ledger, training = Ledger(unit="example"), plan.training
+    ledger = Ledger(unit="example")
+    training = plan.training
     if training.private is None:
         return ledger.without("local training adds no noise")
     if why := unstated(plan, "example"):
@@ -108,11 +126,16 @@ def examples(plan: Plan, n: int, rounds: int | None = None) -> Ledger:
     if n < 1:
         return ledger.without("how many examples the client has is not known")
     (b, steps), times = training.schedule(n), plan.rounds if rounds is None else rounds
-    return ledger.plus(Release(training.private.noise, "poisson", b / n), steps * times) if times else ledger
+    return (
+        ledger.plus(Release(training.private.noise, "poisson", b / n), steps * times)
+        if times
+        else ledger
+    )
 
 
 def trainings(who: str, rounds: Iterable[Happened]) -> int:
-    """In how many of these rounds a client was asked, and may have trained; also those that changed nothing.
+    """In how many of these rounds a client was asked, and may have trained; also those that changed
+    nothing.
 
     A round whose history does not hold who took part counts.
     """
@@ -121,22 +144,30 @@ def trainings(who: str, rounds: Iterable[Happened]) -> int:
 
 def _asked(who: str, happened: Happened) -> bool:
     kept = bool(happened.participants or happened.excluded)
-    return who in happened.participants or who in happened.excluded or (happened.hidden and not kept)
+    return (
+        who in happened.participants or who in happened.excluded or (happened.hidden and not kept)
+    )
 
 
 def spent_privacy(plan: Plan, rounds: Iterable[Happened], population: int | None = None) -> Ledger:
-    """What these rounds of the plan have given away about the client that they have told most of."""
+    """What these rounds of the plan have given away about the client that they have told most
+    of.
+    """
     ledger = Ledger(why=_unknown(plan, population))
     for happened in rounds:
         ledger = add_round(ledger, plan, happened, population)
     return ledger
 
 
-def add_round(ledger: Ledger, plan: Plan, happened: Happened, population: int | None = None) -> Ledger:
-    """The ledger after one more round, also one that changed nothing: whoever sees its sum may have learnt from it.
+def add_round(
+    ledger: Ledger, plan: Plan, happened: Happened, population: int | None = None
+) -> Ledger:
+    """The ledger after one more round, also one that changed nothing: whoever sees its sum may have
+    learnt from it.
 
-    Secret sampling protects all clients alike. Without it a round counts for those who were asked. Noise by all is
-    z·√(n / least) for the n that took part; of noise in whole numbers what is beyond `least` is not counted.
+    Secret sampling protects all clients alike. Without it a round counts for those who were asked.
+    Noise by all is z·√(n / least) for the n that took part; of noise in whole numbers what is
+    beyond `least` is not counted.
     """
     if ledger.why:
         return ledger
@@ -151,7 +182,9 @@ def add_round(ledger: Ledger, plan: Plan, happened: Happened, population: int | 
     n = len(set(happened.participants)) or sum(why == FAILED for why in happened.excluded.values())
     noise = plan.sum_spec.noise
     if noise.kind == "laplace" and noise.by == "all" and 0 < n < noise.least:
-        return ledger.without(f"in a round {n} clients drew Laplace noise, and less than {noise.least} make it whole")
+        return ledger.without(
+            f"in a round {n} clients drew Laplace noise, and less than {noise.least} make it whole"
+        )
     return ledger.plus(_release(plan, population, n) if n else release, who=asked)
 
 
@@ -162,7 +195,9 @@ def told(guarantee: Guarantee) -> dict[str, float]:
 
 
 def understates(ledger: Ledger, metrics: Mapping[str, float]) -> bool:
-    """Did these metrics tell of a larger ε, by more than the two digits of their δ, than the ledger knows?"""
+    """Did these metrics tell of a larger ε, by more than the two digits of their δ, than the ledger
+    knows?
+    """
     for name, epsilon in metrics.items():
         if name.startswith(SPENT):
             found = ledger.epsilon(float(name.removeprefix(SPENT)))
@@ -188,7 +223,8 @@ def stop_at_budget(
     round that fewer joined than its noise by all needs counts with the noise it had. PlanError
     where nothing bounds what a round gives away.
     """
-    past, before = list(past), before or Ledger()
+    past = list(past)
+    before = before or Ledger()
     done = max((happened.round for happened in past), default=0)
     ledger = before.merge(spent_privacy(plan, past, population))
     if why := ledger.why or planned_privacy(plan, population).guarantee(budget.delta).why:
@@ -198,7 +234,11 @@ def stop_at_budget(
             "Mend that, or leave the budget out.",
         )
     if not budget.allows(first := _next(before, plan, budget, done, population)):
-        alone = "One round alone" if before == Ledger() else "One round, after what was asked before it,"
+        alone = (
+            "One round alone"
+            if before == Ledger()
+            else "One round, after what was asked before it,"
+        )
         raise PlanError(
             f"Not one round fits into a budget of ε = {budget.epsilon:g}.",
             f"{alone} gives {first.guarantee(budget.delta)}.",
@@ -208,12 +248,21 @@ def stop_at_budget(
         state = next(states, None)
         if state is None:
             return
-        ledger, done = add_round(ledger, plan, state, population), state.round
+        ledger = add_round(ledger, plan, state, population)
+        done = state.round
         yield state
 
 
-def advice(epsilon: float, delta: float | None, rounds: int, clients: tuple[int, int], uniform: bool = False) -> str:
-    """In words, how much noise keeps so many rounds within ε at δ; `clients` are those in all, and in a round."""
+def advice(
+    epsilon: float,
+    delta: float | None,
+    rounds: int,
+    clients: tuple[int, int],
+    uniform: bool = False,
+) -> str:
+    """In words, how much noise keeps so many rounds within ε at δ; `clients` are those in all, and
+    in a round.
+    """
     population, cohort = clients
     if cohort > population:
         raise AppError(
@@ -222,29 +271,43 @@ def advice(epsilon: float, delta: float | None, rounds: int, clients: tuple[int,
             f"Write --cohort {population} or fewer.",
         )
     budget = Budget(epsilon, default_delta(population) if delta is None else delta)
-    sample, release = "Everyone()", Release(1.0)
+    sample = "Everyone()"
+    release = Release(1.0)
     if cohort < population and uniform:
-        sample, release = f"Uniform({cohort})", Release(1.0, "uniform", cohort, population)
+        sample = f"Uniform({cohort})"
+        release = Release(1.0, "uniform", cohort, population)
     elif cohort < population:
-        sample, release = f"Poisson({cohort / population:.6g})", Release(1.0, "poisson", cohort / population)
+        sample = f"Poisson({cohort / population:.6g})"
+        release = Release(1.0, "poisson", cohort / population)
     z = calibrate(budget, release, rounds)
     found = Ledger().plus(replace(release, noise=z), rounds).guarantee(budget.delta)
     return (
-        f"GaussianNoise({z:g}) with sample={sample}: {found} after {rounds} rounds. A mean over {cohort} clients then "
+        f"GaussianNoise({z:g}) with sample={sample}: {found} after {rounds} rounds. A mean over "
+        f"{cohort} clients then "
         f"carries noise of {z / cohort:.3g} times what one client can change in the sum."
     )
 
 
-def advice_of_examples(epsilon: float, delta: float | None, rounds: int, n: int, training: Training) -> str:
-    """In words, how much noise in local training keeps so many rounds within ε at δ, for each of n examples."""
+def advice_of_examples(
+    epsilon: float, delta: float | None, rounds: int, n: int, training: Training
+) -> str:
+    """In words, how much noise in local training keeps so many rounds within ε at δ, for each of n
+    examples.
+    """
     b, steps = training.schedule(n)
     budget = Budget(epsilon, default_delta(n) if delta is None else delta)
     release = Release(1.0, "poisson", b / n)
     z = calibrate(budget, release, rounds * steps)
-    found = Ledger(unit="example").plus(replace(release, noise=z), rounds * steps).guarantee(budget.delta)
+    found = (
+        Ledger(unit="example")
+        .plus(replace(release, noise=z), rounds * steps)
+        .guarantee(budget.delta)
+    )
     return (
-        f"PerExample(clip, {z:g}) in a client of {n} examples: {found} after {rounds} rounds of {steps} steps each, on "
-        f"batches of {b} on average. The mean gradient of a step then carries noise of {z / b:.3g} times the clip."
+        f"PerExample(clip, {z:g}) in a client of {n} examples: {found} after {rounds} rounds of "
+        f"{steps} steps each, on "
+        f"batches of {b} on average. The mean gradient of a step then carries noise of {z / b:.3g} "
+        "times the clip."
     )
 
 
@@ -253,7 +316,8 @@ def _release(plan: Plan, population: int | None, n: int | None = None) -> Releas
 
     Noise by clients is there because the server is not trusted, and the server samples.
     """
-    noise, sample = plan.sum_spec.noise, plan.sample
+    noise = plan.sum_spec.noise
+    sample = plan.sample
     n = (noise.least if n is None else n) if noise.by == "all" else noise.least
     assert noise.kind != "unknown"  # _unknown says so otherwise
     if noise.kind == "laplace":
@@ -261,7 +325,12 @@ def _release(plan: Plan, population: int | None, n: int | None = None) -> Releas
     if noise.kind != "gaussian":
         draws = min(n, noise.least)
         parts = tuple((size, bound, sigma / noise.least**0.5) for size, bound, sigma in noise.parts)
-        return Release(noise.multiplier * (draws / noise.least) ** 0.5, kind=noise.kind, parts=parts, draws=draws)
+        return Release(
+            noise.multiplier * (draws / noise.least) ** 0.5,
+            kind=noise.kind,
+            parts=parts,
+            draws=draws,
+        )
     if sample.by == "poisson" and noise.share:
         return Release(noise.multiplier, "poisson", sample.size)
     if sample.by != "uniform" or not plan.encoded_spec.hidden:
@@ -280,7 +349,11 @@ def _next(ledger: Ledger, plan: Plan, budget: Budget, done: int, population: int
         }
         may = [who for who, r in last.items() if r <= latest]
         return ledger.plus(_taken(noise, plan, done), who=[*may, "somebody new"])
-    return ledger if noise else Ledger(ledger.worst(budget.delta), why=ledger.why).plus(_release(plan, population))
+    return (
+        ledger
+        if noise
+        else Ledger(ledger.worst(budget.delta), why=ledger.why).plus(_release(plan, population))
+    )
 
 
 def _correlated(plan: Plan) -> CorrelatedNoise | None:
@@ -290,7 +363,11 @@ def _correlated(plan: Plan) -> CorrelatedNoise | None:
 
 def _apart(plan: Plan, population: int | None) -> int:
     """How many rounds lie between a client's parts, at least."""
-    return max(population // int(plan.sample.size), 1) if plan.sample.by == "turns" and population else 1
+    return (
+        max(population // int(plan.sample.size), 1)
+        if plan.sample.by == "turns" and population
+        else 1
+    )
 
 
 def _taken(noise: CorrelatedNoise, plan: Plan, *rounds: int) -> Release:
@@ -309,13 +386,18 @@ def _unknown(plan: Plan, population: int | None) -> str:
     if encoded.unbounded:
         return f"nothing bounds {', '.join(encoded.unbounded)}"
     if encoded.noise.kind in ("skellam", "discrete gaussian"):
-        bounds = [encoded.bounds[name] / encoded.noise.step.get(name, math.inf) for name in encoded.blocks]
+        bounds = [
+            encoded.bounds[name] / encoded.noise.step.get(name, math.inf) for name in encoded.blocks
+        ]
         sized = [bound * (1 + 1e-9) for _, bound, _ in encoded.noise.parts]
         if len(sized) != len(bounds) or any(map(gt, bounds, sized)):
             return "a transform after the noise lets a client change more than it is sized for"
         return ""
     if encoded.noise.by == "all" and encoded.space == "integer":
-        return "each client rounds its share of the noise, for which no bound is known; SkellamNoise has one"
+        return (
+            "each client rounds its share of the noise, for which no bound is known; SkellamNoise "
+            "has one"
+        )
     if plan.sample.by == "uniform" and encoded.hidden and population is None:
         return "how many clients the cohorts are drawn from is not known"
     return ""

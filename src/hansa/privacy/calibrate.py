@@ -14,16 +14,27 @@ from .mechanisms import Release
 LARGEST = 1e6  # noise multiplier that calibration tries
 
 
-def calibrate(budget: Budget, release: Release, rounds: int, accountant: Literal["rdp", "pld"] = "rdp") -> float:
-    """The least noise multiplier z, to four digits, with which `rounds` releases stay within the budget.
+def calibrate(
+    budget: Budget, release: Release, rounds: int, accountant: Literal["rdp", "pld"] = "rdp"
+) -> float:
+    """The least noise multiplier z, to four digits, with which `rounds` releases stay within the
+    budget.
 
-    `release` says the sampling; its noise does not count. ε falls as z grows, so halving an interval finds it.
+    `release` says the sampling; its noise does not count. ε falls as z grows, so halving an
+    interval finds it.
     """
     if find_spec("dp_accounting") is None:
-        raise PlanError("The noise cannot be calibrated.", f"{MISSING[0].upper()}{MISSING[1:].split(': ')[0]}.",
-                        "Install it: pip install 'hansa[privacy]'.")  # fmt: skip
+        raise PlanError(
+            "The noise cannot be calibrated.",
+            f"{MISSING[0].upper()}{MISSING[1:].split(': ')[0]}.",
+            "Install it: pip install 'hansa[privacy]'.",
+        )
     if not isinstance(rounds, int) or rounds < 1:
-        raise PlanError(f"{rounds!r} rounds need no noise.", "It counts rounds.", "Write for example rounds=200.")
+        raise PlanError(
+            f"{rounds!r} rounds need no noise.",
+            "It counts rounds.",
+            "Write for example rounds=200.",
+        )
 
     def enough(z: float) -> bool:
         return budget.allows(Ledger(accountant=accountant).plus(replace(release, noise=z), rounds))
@@ -33,7 +44,8 @@ def calibrate(budget: Budget, release: Release, rounds: int, accountant: Literal
         high *= 2
         if high > LARGEST:
             raise PlanError(
-                f"No noise keeps {rounds} rounds within ε = {budget.epsilon:g} at δ = {budget.delta:g}.",
+                f"No noise keeps {rounds} rounds within ε = {budget.epsilon:g} at δ = "
+                f"{budget.delta:g}.",
                 f"Not even a multiplier of {LARGEST:g} does, by this accountant.",
                 "Allow a larger ε or δ.",
             )

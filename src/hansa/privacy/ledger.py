@@ -13,7 +13,8 @@ from ..errors import PlanError, number
 from .mechanisms import NEIGHBOURS, Release, curve
 
 Unit = Literal["client", "example"]
-EXAMPLE = "its client's data with the example, or with nothing in its place"  # how many there are is no secret
+# how many there are is no secret
+EXAMPLE = "its client's data with the example, or with nothing in its place"
 NAMED = "not against who knows the secret that the simulation names: it takes the noise off again"
 MISSING = "the library that adds up privacy is not installed: pip install 'hansa[privacy]'"
 
@@ -34,19 +35,24 @@ class Guarantee:
         if self.epsilon is None:
             return f"no ε for {'an' if self.unit == 'example' else 'a'} {self.unit}: {self.why}"
         but = f", but {NAMED}" if self.named else ""
-        return f"ε = {self.epsilon:.4g} at δ = {self.delta:.2g} for each {self.unit} ({self.neighbours}){but}"
+        return (
+            f"ε = {self.epsilon:.4g} at δ = {self.delta:.2g} for each {self.unit} "
+            f"({self.neighbours}){but}"
+        )
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """All releases of a run, and what they add up to for the client that has taken part most; or for one example.
+    """All releases of a run, and what they add up to for the client that has taken part most; or
+    for one example.
 
-    A release with secret sampling counts for every client. Any other counts for those whose vectors may be in it: the
-    rest are known not to be, and lose nothing.
+    A release with secret sampling counts for every client. Any other counts for those whose vectors
+    may be in it: the rest are known not to be, and lose nothing.
     """
 
     secret: Mapping[Release, int] = field(default_factory=dict)  # release → how often
-    clients: Mapping[str, Mapping[Release, int]] = field(default_factory=dict)  # who → the same, for it alone
+    # who → the same, for it alone
+    clients: Mapping[str, Mapping[Release, int]] = field(default_factory=dict)
     why: str = ""  # why nothing bounds what a client gives away, if so
     accountant: Literal["rdp", "pld"] = "rdp"
     unit: Unit = "client"
@@ -63,7 +69,9 @@ class Ledger:
     def plus(self, release: Release, times: int = 1, who: Iterable[str] | None = None) -> Ledger:
         """This ledger with one more release, for all clients or for those named."""
         if who is None:
-            return replace(self, secret={**self.secret, release: self.secret.get(release, 0) + times})
+            return replace(
+                self, secret={**self.secret, release: self.secret.get(release, 0) + times}
+            )
         added = {name: _and(self.clients.get(name, {}), release, times) for name in who}
         return replace(self, clients={**self.clients, **added})
 
@@ -105,7 +113,8 @@ class Ledger:
         """What all releases together promise each unit."""
         _check_delta(delta)
         say = partial(Guarantee, delta=delta, unit=self.unit, named=self.named)
-        why, known = self.why, bool(self.secret or self.clients)
+        why = self.why
+        known = bool(self.secret or self.clients)
         if not why and known and find_spec("dp_accounting") is None:
             why = MISSING
         if why:
@@ -117,12 +126,16 @@ class Ledger:
             neighbours = EXAMPLE
         if "uniform" in relations and len(relations) > 1:
             return Guarantee(
-                None, delta, unit=self.unit, why="its rounds were sampled in ways whose guarantees do not add up"
+                None,
+                delta,
+                unit=self.unit,
+                why="its rounds were sampled in ways whose guarantees do not add up",
             )
         if not releases:
             return say(0.0, neighbours=neighbours)
         gaussian = all(release.gaussian for release in releases)
-        pld = self.accountant == "pld" and "uniform" not in relations and gaussian  # it knows no others
+        # it knows no others
+        pld = self.accountant == "pld" and "uniform" not in relations and gaussian
         found = _by_loss(releases, delta) if pld else _by_divergence(releases, delta)
         if math.isfinite(found):
             return say(found, neighbours=neighbours)
@@ -131,7 +144,9 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Budget:
-    """The most that a run may give away about a client: ε at δ. A run with a budget ends before it is passed."""
+    """The most that a run may give away about a client: ε at δ. A run with a budget ends before it
+    is passed.
+    """
 
     epsilon: float
     delta: float = 1e-6
@@ -141,7 +156,8 @@ class Budget:
         if not number(self.epsilon) or not 0 < self.epsilon < math.inf:
             raise PlanError(
                 f"Budget(epsilon={self.epsilon!r}) bounds nothing.",
-                "ε is positive: at 0 nothing could be learnt, and without a bound there is no budget.",
+                "ε is positive: at 0 nothing could be learnt, and without a bound there is no "
+                "budget.",
                 "Write for example Budget(epsilon=4.0, delta=1e-6).",
             )
 
@@ -152,7 +168,9 @@ class Budget:
 
 
 def default_delta(population: int) -> float:
-    """δ where nobody names one: 1/N^1.1 for N clients (Ponomareva et al. 2023, §5.3), and at most 10⁻⁵."""
+    """δ where nobody names one: 1/N^1.1 for N clients (Ponomareva et al. 2023, §5.3), and at most
+    10⁻⁵.
+    """
     return float(min(1e-5, max(population, 1) ** -1.1))
 
 
@@ -173,7 +191,8 @@ def _by_divergence(releases: Mapping[Release, int], delta: float) -> float:
     if not pure:
         return found
     rest = {release: times for release, times in releases.items() if release not in pure}
-    added = sum(times / release.noise for release, times in pure.items())  # their ε hold at δ = 0, and add up
+    # their ε hold at δ = 0, and add up
+    added = sum(times / release.noise for release, times in pure.items())
     return min(found, added + (_by_divergence(rest, delta) if rest else 0.0))
 
 

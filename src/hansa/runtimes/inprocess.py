@@ -30,7 +30,8 @@ Answer = tuple[str, Any, Why]  # who, its reply or None, why not
 
 @dataclass(frozen=True)
 class Network:
-    """A simulated network: replies take Exp(`latency`) virtual seconds, and a share of them is lost (`drop`).
+    """A simulated network: replies take Exp(`latency`) virtual seconds, and a share of them is lost
+    (`drop`).
 
     A share of the clients of a session is gone for the rest of it from a random message on
     (`vanish`); half of them from the first, a quarter from the second, and so on. A fixed share,
@@ -44,12 +45,17 @@ class Network:
     vanish: float = 0.0
 
     def __post_init__(self) -> None:
-        numbers = all(map(number, (self.latency, self.drop, self.stragglers, self.slowdown, self.vanish)))
-        shares = numbers and 0 <= self.drop < 1 and 0 <= self.vanish < 1 and 0 <= self.stragglers <= 1
+        numbers = all(
+            map(number, (self.latency, self.drop, self.stragglers, self.slowdown, self.vanish))
+        )
+        shares = (
+            numbers and 0 <= self.drop < 1 and 0 <= self.vanish < 1 and 0 <= self.stragglers <= 1
+        )
         if not shares or not 0 <= self.latency < math.inf or not 1 <= self.slowdown < math.inf:
             raise PlanError(
                 f"{self!r} cannot be simulated.",
-                "A latency is not negative, shares lie between 0 and 1, and stragglers are slower, not faster.",
+                "A latency is not negative, shares lie between 0 and 1, and stragglers are slower, "
+                "not faster.",
                 "Write for example Network(latency=1.0, drop=0.05, stragglers=0.1).",
             )
 
@@ -59,7 +65,8 @@ class Network:
             return 0.0, False
         here = key.child(request.session.number, request.turn, who).rng()
         slow = self.stragglers and key.child("straggler", who).rng().random() < self.stragglers
-        takes, dropped = (here.exponential(self.latency) * (self.slowdown if slow else 1.0), here.random() < self.drop)
+        takes = here.exponential(self.latency) * (self.slowdown if slow else 1.0)
+        dropped = here.random() < self.drop
         return takes, dropped or request.turn >= self._gone(who, request, key)
 
     def _gone(self, who: str, request: Request, key: Key) -> float:
@@ -71,7 +78,8 @@ class Network:
 
 
 class InProcess:
-    """All clients in this process; latency, dropouts and stragglers are simulated, and repeat for equal `seed`s.
+    """All clients in this process; latency, dropouts and stragglers are simulated, and repeat for
+    equal `seed`s.
 
     So are the helpers that the plan's aggregator asks for; they answer at once, and their noise
     grows from `secret`, or from a fresh one of each.
@@ -90,7 +98,8 @@ class InProcess:
         self.helpers = helpers(self.clients, secret)
         self.named = self.clients.named or (secret is not None and not secret.hides)
         self.memory = Memory(self.clients.plan, self.named, book)
-        self.network, self.key = network or Network(), Key.of(seed).child("network")
+        self.network = network or Network()
+        self.key = Key.of(seed).child("network")
         self.now = 0.0
         self._deadlines = Deadlines()
         self._events: list[tuple[float, bool, int, Request, tuple[str, ...], Why]] = []
@@ -120,10 +129,14 @@ class InProcess:
         if message.turn == 0:
             self.clients.evict()
         end = self._deadlines.of(message, self.now)
-        answering, last = [], self.now
+        answering = []
+        last = self.now
         for who in message.bodies:
-            takes, dropped = (0.0, False) if who in self.helpers else self.network.fate(who, message, self.key)
-            when, late = max(self.now, min(self.now + takes, end)), self.now + takes > end
+            takes, dropped = (
+                (0.0, False) if who in self.helpers else self.network.fate(who, message, self.key)
+            )
+            when = max(self.now, min(self.now + takes, end))
+            late = self.now + takes > end
             if dropped or late:
                 self._push(when, message, (who,), "absent" if dropped else "late")
             elif message.fold:
@@ -144,7 +157,9 @@ class InProcess:
         if why:
             return Reply.to(request, who, None, why)
         if request.fold:
-            total, there, excluded = fold(self._answers(who, request), self.clients.plan.encoded_spec)
+            total, there, excluded = fold(
+                self._answers(who, request), self.clients.plan.encoded_spec
+            )
             for name, reason in excluded.items():
                 self._push(self.now, request, (name,), reason)
             return Reply.to(request, there, total if there else None)
@@ -165,7 +180,11 @@ class InProcess:
 
         for party, given in together(asked(), request):
             said, why = answer(party, request, given)
-            yield (party.who, None if said is None else self.memory.keep(party.who, request, said), why)
+            yield (
+                party.who,
+                None if said is None else self.memory.keep(party.who, request, said),
+                why,
+            )
         yield from refused
 
     def close(self) -> None:
@@ -173,7 +192,9 @@ class InProcess:
 
 
 def given_to(memory: Memory, who: str, request: Request) -> tuple[Given | Any, Why]:
-    """What a party is given with a request; or what it has said to it before, or None and the kind of why not."""
+    """What a party is given with a request; or what it has said to it before, or None and the kind
+    of why not.
+    """
     try:
         given = memory.ask(who, request)
     except HansaError as error:
@@ -184,7 +205,10 @@ def given_to(memory: Memory, who: str, request: Request) -> tuple[Given | Any, W
 
 def helpers(clients: Clients, secret: Key | None) -> dict[str, Helper]:
     """The helpers that the clients' plan asks for; they and the clients know each other."""
-    found = {who: Helper(who, clients.plan, secret=secret or Key.fresh()) for who in clients.plan.aggregator.parties}
+    found = {
+        who: Helper(who, clients.plan, secret=secret or Key.fresh())
+        for who in clients.plan.aggregator.parties
+    }
     introduce(clients, {who: one.enrol() for who, one in found.items()})
     for helper in found.values():
         helper.roster = clients.roster
@@ -195,15 +219,20 @@ def introduce(clients: Clients, helpers: Mapping[str, Member]) -> None:
     """Let clients and helpers know each other; PlanError for a helper named like a client."""
     if twice := [name for name in helpers if name in clients.names]:
         raise PlanError(
-            f"A client and a helper are called {twice[0]!r}.", "Replies are told apart by name.", "Rename one."
+            f"A client and a helper are called {twice[0]!r}.",
+            "Replies are told apart by name.",
+            "Rename one.",
         )
     if helpers:
         clients.introduce(helpers)
 
 
-def all_given(memory: Memory, request: Request, names: Iterable[str]) -> tuple[dict[str, Given], list[Reply]]:
+def all_given(
+    memory: Memory, request: Request, names: Iterable[str]
+) -> tuple[dict[str, Given], list[Reply]]:
     """What each of these is given; and the replies of those that need not be asked, or may not."""
-    given, known = dict[str, Given](), list[Reply]()
+    given = dict[str, Given]()
+    known = list[Reply]()
     for who in names:
         one, why = given_to(memory, who, request)
         if isinstance(one, Given):
@@ -244,9 +273,13 @@ def answer(party: Party, request: Request, given: Given) -> tuple[Said | None, W
         return None, party.report(error)
 
 
-def fold(answers: Iterable[Answer], encoded: Spec) -> tuple[Total, tuple[str, ...], dict[str, Kind]]:
+def fold(
+    answers: Iterable[Answer], encoded: Spec
+) -> tuple[Total, tuple[str, ...], dict[str, Kind]]:
     """The exact sum of what clients say, who is in it, and who is not and why."""
-    total, there, excluded = Total(), list[str](), dict[str, Kind]()
+    total = Total()
+    there = list[str]()
+    excluded = dict[str, Kind]()
     for who, body, why in answers:
         if body is None or not encoded.fits(body):
             excluded[who] = why or NO_VECTOR

@@ -1,4 +1,5 @@
-"""RayCluster: clients in Ray actors on many machines; each sums its own clients, and what a lost one did is done anew.
+"""RayCluster: clients in Ray actors on many machines; each sums its own clients, and what a lost
+one did is done anew.
 
 What clients remember stays with the caller and travels with each request, so that it is lost with
 no machine.
@@ -34,7 +35,9 @@ try:
     from ray.exceptions import RayActorError, RayTaskError
 except ModuleNotFoundError as missing:
     raise PlanError(
-        "Ray is not installed.", "RayCluster runs clients on its machines.", "Install it: pip install 'hansa[ray]'."
+        "Ray is not installed.",
+        "RayCluster runs clients on its machines.",
+        "Install it: pip install 'hansa[ray]'.",
     ) from missing
 
 LOST: Kind = "restarted"  # why a client is lost whose machine was, in the middle of a conversation
@@ -52,9 +55,13 @@ class Actor:
     def answer(
         self, request: Request, broadcast: Any, given: Mapping[str, Given]
     ) -> tuple[list[Reply], dict[str, Said], list[str]]:
-        """The replies to a request, what those asked have learnt, and their own words on why they are left out."""
-        asked, until = replace(request, broadcast=broadcast), time.monotonic() + request.deadline
-        names = (who for who in request.bodies if time.monotonic() < until)  # the rest is given up as late
+        """The replies to a request, what those asked have learnt, and their own words on why they
+        are left out.
+        """
+        asked = replace(request, broadcast=broadcast)
+        until = time.monotonic() + request.deadline
+        # the rest is given up as late
+        names = (who for who in request.bodies if time.monotonic() < until)
         learnt = dict[str, Said]()
         encoded = next(iter(self.clients.values())).plan.encoded_spec
         with warnings.catch_warnings(record=True) as received:  # what is said here nobody sees
@@ -73,7 +80,8 @@ class Actor:
 
 
 class RayCluster:
-    """Clients in `workers` actors of a Ray cluster; the same bytes as in one process, whatever their number.
+    """Clients in `workers` actors of a Ray cluster; the same bytes as in one process, whatever
+    their number.
 
     `address` joins a cluster ("auto", or ray://head:10001); without one, Ray is started on this
     machine, with a CPU for each worker. When an actor or its machine is lost, Ray starts it
@@ -91,14 +99,20 @@ class RayCluster:
     ):
         if not isinstance(workers, int) or workers < 1:
             raise PlanError(
-                f"RayCluster(workers={workers!r}) has nobody to work.", "One is the least.", "Write workers=2."
+                f"RayCluster(workers={workers!r}) has nobody to work.",
+                "One is the least.",
+                "Write workers=2.",
             )
         self._clients = Listed(clients)
         self.helpers = helpers(self._clients, secret)
         self.named = self._clients.named or (secret is not None and not secret.hides)
         self._started = not ray.is_initialized()
         if self._started:
-            more: dict[str, Any] = {"include_dashboard": False, "logging_level": "error", "log_to_driver": False}
+            more: dict[str, Any] = {
+                "include_dashboard": False,
+                "logging_level": "error",
+                "log_to_driver": False,
+            }
             ray.init(address=address, num_cpus=None if address else workers, **more)
         count = min(workers, len(self._clients))
         cores = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
@@ -108,10 +122,13 @@ class RayCluster:
                 f"Each takes a CPU of the cluster, and it has {cores}.",
                 f"Write workers={cores or 1}, or bring machines to the cluster first.",
             )
-        # Without retries of its own, Ray refuses all calls for as long as an actor is being started again.
+        # Without retries of its own, Ray refuses all calls for as long as an actor is being started
+        # again.
         kind = ray.remote(max_restarts=-1, max_task_retries=ATTEMPTS, num_cpus=1)(Actor)
         self._names = [self._clients.names[i::count] for i in range(count)]
-        self._actors: list[Any] = [kind.remote([self._clients[who] for who in names]) for names in self._names]
+        self._actors: list[Any] = [
+            kind.remote([self._clients[who] for who in names]) for names in self._names
+        ]
         self.memory = Memory(self._clients.plan, self.named, book)
         self._deadlines = Deadlines()
         self._asked: dict[Any, Asked] = {}  # by the call that will answer
@@ -128,15 +145,24 @@ class RayCluster:
         return self._clients.roster
 
     def send(self, message: Message) -> None:
-        """Give each actor the part of the request that concerns its clients; the model goes once to each machine."""
+        """Give each actor the part of the request that concerns its clients; the model goes once to
+        each machine.
+        """
         if not isinstance(message, Request):
             self.memory.hear(message)
             self._deadlines.hear(message)
             return
-        until, broadcast = self._deadlines.of(message, time.monotonic()), ray.put(message.broadcast)
+        until = self._deadlines.of(message, time.monotonic())
+        broadcast = ray.put(message.broadcast)
         busy = self._busy(message)
-        self._later += [replace(message, bodies={who: body}) for who, body in message.bodies.items() if who in busy]
-        given, known = all_given(self.memory, message, [who for who in message.bodies if who not in busy])
+        self._later += [
+            replace(message, bodies={who: body})
+            for who, body in message.bodies.items()
+            if who in busy
+        ]
+        given, known = all_given(
+            self.memory, message, [who for who in message.bodies if who not in busy]
+        )
         self._ready += known
         for who, helper in self.helpers.items():
             if who in given:
@@ -153,7 +179,9 @@ class RayCluster:
         under_way = [one for _, one, _ in self._asked.values() if (one.session, one.turn) == place]
         return {who for one in under_way for who in one.bodies}
 
-    def _ask(self, i: int, request: Request, given: dict[str, Given], broadcast: Any, until: float) -> None:
+    def _ask(
+        self, i: int, request: Request, given: dict[str, Given], broadcast: Any, until: float
+    ) -> None:
         again = 0 if request.turn else ATTEMPTS  # a conversation is lost with its actor
         left = replace(request, deadline=until - time.monotonic())
         call = self._actors[i].answer.options(max_task_retries=again)
@@ -161,18 +189,26 @@ class RayCluster:
         self._asked[call.remote(left, broadcast, own)] = i, request, until
 
     def receive(self) -> Reply:
-        """The next reply, written down before it is given; clients that pass the deadline are lost as late."""
+        """The next reply, written down before it is given; clients that pass the deadline are lost
+        as late.
+        """
         while not self._ready:
-            now, until = time.monotonic(), min(end for *_, end in self._asked.values())
-            done, _ = ray.wait(list(self._asked), timeout=None if math.isinf(until) else max(0.0, until - now))
-            for call in done or [call for call, asked in self._asked.items() if asked[-1] <= time.monotonic()]:
+            now = time.monotonic()
+            until = min(end for *_, end in self._asked.values())
+            done, _ = ray.wait(
+                list(self._asked), timeout=None if math.isinf(until) else max(0.0, until - now)
+            )
+            for call in done or [
+                call for call, asked in self._asked.items() if asked[-1] <= time.monotonic()
+            ]:
                 self._take(call, late=not done)
             self._ask_again()
         return heard(self.memory, self._ready.popleft())
 
     def _ask_again(self) -> None:
         """Ask those who were busy: what they have said they say again, or nothing."""
-        later, self._later = self._later, []
+        later = self._later
+        self._later = []
         for message in later:
             self.send(message)
 

@@ -1,12 +1,16 @@
-"""Store: what survives a crash. Runs are in a database, their checkpoints in files, and each round is one commit.
+"""Store: what survives a crash. Runs are in a database, their checkpoints in files, and each round
+is one commit.
 
-A commit writes the state, and the memories of the clients that changed, to new files (temporary name, fsync, rename),
-then records both in one database transaction. The transaction is the commit: a file that the database does not name
-does not count, and a file whose SHA-256 is not the recorded one is refused. So after `kill -9` at any instant a resumed
-run ends with the bytes of one that was never interrupted.
+A commit writes the state, and the memories of the clients that changed, to new files (temporary
+name, fsync, rename), then records both in one database transaction. The transaction is the commit:
+a file that the database does not name does not count, and a file whose SHA-256 is not the recorded
+one is refused. So after `kill -9` at any instant a resumed run ends with the bytes of one that was
+never interrupted.
 
-    run = store.new(repr(plan), plan.digest, "hospitals.py", {}, plan.rounds)      # or store.resume("20261019-0815")
-    runtime.memory.load(run.memory())                                 # of clients with the secret run.secret()
+    run = store.new(repr(plan), plan.digest, "hospitals.py", {}, plan.rounds)      # or
+    store.resume("20261019-0815")
+    runtime.memory.load(run.memory())                                 # of clients with the secret
+    run.secret()
     for state in synchronous(plan, runtime, run.state(), run.secret()):
         run.commit(state, runtime.memory.learnt(state.counted), model.score(state.x, test))
     run.finish("done")
@@ -77,7 +81,9 @@ class Round:
 
 
 class Store:
-    """Runs: their files in `folder`/RUN/, the rest in `folder`/hansa.sqlite or in the PostgreSQL database at `url`."""
+    """Runs: their files in `folder`/RUN/, the rest in `folder`/hansa.sqlite or in the PostgreSQL
+    database at `url`.
+    """
 
     def __init__(self, folder: str | Path = "runs", url: str | None = None):
         self.folder = Path(folder)
@@ -85,10 +91,19 @@ class Store:
             self.folder.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:  # ValueError: a name that no file system has
             why = getattr(error, "strerror", None) or error
-            raise StoreError(f"{str(folder)!r} cannot be made a folder.", f"{why}.", "Name another one.") from error
+            raise StoreError(
+                f"{str(folder)!r} cannot be made a folder.", f"{why}.", "Name another one."
+            ) from error
         self.database = db.Database(db.address(self.folder, url))
 
-    def new(self, plan_text: str, digest: str, app: str, settings: Mapping[str, Any], rounds: int | None = None) -> Run:
+    def new(
+        self,
+        plan_text: str,
+        digest: str,
+        app: str,
+        settings: Mapping[str, Any],
+        rounds: int | None = None,
+    ) -> Run:
         """A new run of `rounds` rounds, held by this process; settings are what JSON can hold."""
         try:
             text = json.dumps(dict(settings))
@@ -114,17 +129,23 @@ class Store:
         row = {"id": name, "app": app, "plan": plan_text, "digest": digest, "settings": text}
         with self.database.write() as c:
             c.execute(
-                insert(db.runs).values(row | {"planned": rounds, "started": now.isoformat(), "status": "running"})
+                insert(db.runs).values(
+                    row | {"planned": rounds, "started": now.isoformat(), "status": "running"}
+                )
             )
         return self.resume(name)
 
     def open(self, id: str) -> Run:
-        """The run whose name begins with `id`, to be read; StoreError where there is none, or more than one."""
+        """The run whose name begins with `id`, to be read; StoreError where there is none, or more
+        than one.
+        """
         with self.database.read() as c:
             names = list(c.scalars(select(db.runs.c.id).order_by(db.runs.c.started)))
             exact = [id] if id in names else [name for name in names if name.startswith(id)]
             if len(exact) == 1:
-                return Run(self, c.execute(select(db.runs).where(db.runs.c.id == exact[0])).one()._asdict())
+                return Run(
+                    self, c.execute(select(db.runs).where(db.runs.c.id == exact[0])).one()._asdict()
+                )
         if exact:
             raise StoreError(
                 f"{len(exact)} runs begin with {id!r}.",
@@ -139,7 +160,8 @@ class Store:
         )
 
     def resume(self, id: str, rounds: int | None = None) -> Run:
-        """The run whose name begins with `id`, to go on with, up to `rounds` rounds where they are others.
+        """The run whose name begins with `id`, to go on with, up to `rounds` rounds where they are
+        others.
 
         No other process can go on with it until this one finishes it or ends.
         """
@@ -159,12 +181,15 @@ class Store:
         with self.database.read() as c:
             done = {row.run: _round(row) for row in c.execute(latest)}
             return [
-                self._summary(row, done.get(row.id)) for row in c.execute(select(db.runs).order_by(db.runs.c.started))
+                self._summary(row, done.get(row.id))
+                for row in c.execute(select(db.runs).order_by(db.runs.c.started))
             ]
 
     def _summary(self, row: Any, last: Round | None) -> Summary:
         alive = row.status != "running" or files.held(self.folder / row.id / "lock")
-        return Summary(row.id, row.app, row.started, row.planned, row.status if alive else "interrupted", last)
+        return Summary(
+            row.id, row.app, row.started, row.planned, row.status if alive else "interrupted", last
+        )
 
 
 class Run:
@@ -179,13 +204,16 @@ class Run:
         self.planned: int | None = row["planned"]
         self.started: datetime = row["started"]
         self.folder = store.folder / self.id
-        self.book, self.journal = self.folder / "book", self.folder / "journal"  # of rounds that overlap
+        # of rounds that overlap
+        self.book, self.journal = self.folder / "book", self.folder / "journal"
         self.database = store.database
         self._held: IO[str] | None = None
         self._clock = time.perf_counter()
 
     def hold(self) -> None:
-        """Keep other processes from going on with this run; clear away what one that died left behind."""
+        """Keep other processes from going on with this run; clear away what one that died left
+        behind.
+        """
         if self._held is not None and not self._held.closed:  # it is, in a forked child
             return
         path = self.folder / "lock"
@@ -200,14 +228,17 @@ class Run:
         with self.database.write() as c:
             c.execute(update(db.runs).where(db.runs.c.id == self.id).values(status="running"))
             named = set(c.scalars(select(db.files.c.name).where(db.files.c.run == self.id)))
-        if all((self.folder / name).exists() for name in named):  # else the database is damaged, or another folder's
+        # else the database is damaged, or another folder's
+        if all((self.folder / name).exists() for name in named):
             files.sweep(self.folder, named)
         self._clock = time.perf_counter()
 
     def secret(self) -> Key:
-        """What the noise of the rounds to come grows from: in this run's folder until it is done, and nowhere else.
+        """What the noise of the rounds to come grows from: in this run's folder until it is done,
+        and nowhere else.
 
-        With it a run that was stopped goes on to the same bytes. Whoever has it takes the noise off the models.
+        With it a run that was stopped goes on to the same bytes. Whoever has it takes the noise off
+        the models.
         """
         self.hold()
         return Key(files.secret(self.folder / SECRET), hides=True)
@@ -218,7 +249,8 @@ class Run:
         client_states: Mapping[str, ClientState] | None = None,
         scores: Mapping[str, float] | None = None,
     ) -> None:
-        """Make a round count: its state, the memories of the clients that it changed, and the scores of its model.
+        """Make a round count: its state, the memories of the clients that it changed, and the
+        scores of its model.
 
         Those are the clients that count in it.
         Where ε rests on nobody knowing who took part, that is not kept.
@@ -231,28 +263,44 @@ class Run:
             raise StoreError(
                 f"Round {state.round} cannot be committed: run {self.id} has {done} rounds.",
                 "Rounds are committed one after the other, each once.",
-                f"Go on from `run.state()`, which is that of round {done}." if done else "Start with round 1.",
+                f"Go on from `run.state()`, which is that of round {done}."
+                if done
+                else "Start with round 1.",
             )
-        row: dict[str, Any] = {"metrics": _text(state.metrics), "scores": _text(scores or {}), "skipped": state.skipped}
+        row: dict[str, Any] = {
+            "metrics": _text(state.metrics),
+            "scores": _text(scores or {}),
+            "skipped": state.skipped,
+        }
         participants = None if state.hidden else state.participants
         row |= {
             "participants": json.dumps(participants),
             "excluded": json.dumps(dict(state.excluded)),
             "named": state.named,
         }
-        written = [self._write("state", state.round, {f.name: getattr(state, f.name) for f in fields(State)})]
+        written = [
+            self._write(
+                "state", state.round, {f.name: getattr(state, f.name) for f in fields(State)}
+            )
+        ]
         if client_states:
             written.append(self._write("memory", state.round, dict(client_states)))
         files.settle(self.folder)
         now = time.perf_counter()
         with self.database.write() as c:
-            c.execute(insert(db.rounds).values(run=self.id, round=state.round, seconds=now - self._clock, **row))
+            c.execute(
+                insert(db.rounds).values(
+                    run=self.id, round=state.round, seconds=now - self._clock, **row
+                )
+            )
             c.execute(insert(db.files), written)
             stale = self._old_states(c, state.round - KEEP)
             if client_states:
                 stale += self._replaced(c, list(client_states), written[1]["name"])
             for name in stale:
-                c.execute(delete(db.files).where(db.files.c.run == self.id, db.files.c.name == name))
+                c.execute(
+                    delete(db.files).where(db.files.c.run == self.id, db.files.c.name == name)
+                )
         self._clock = now
         for name in stale:
             files.discard(self.folder / name)
@@ -270,7 +318,9 @@ class Run:
     def keep_plan(self, plan_text: str, digest: str, rounds: int) -> None:
         """Keep the plan of a run that began before it was known."""
         self.hold()
-        self.plan, self.digest, self.planned = plan_text, digest, rounds
+        self.plan = plan_text
+        self.digest = digest
+        self.planned = rounds
         known = {"plan": plan_text, "digest": digest, "planned": rounds}
         with self.database.write() as c:
             c.execute(update(db.runs).where(db.runs.c.id == self.id).values(known))
@@ -281,7 +331,9 @@ class Run:
         """
         of = db.files.c
         with self.database.read() as c:
-            row = c.execute(select(db.files).where(of.run == self.id, of.kind == "survey")).one_or_none()
+            row = c.execute(
+                select(db.files).where(of.run == self.id, of.kind == "survey")
+            ).one_or_none()
         if row is None:
             return "", None
         found = self._read(row.name, row.sha256, "Put it back from a backup, or start a new run.")
@@ -294,32 +346,48 @@ class Run:
             frames = wire.frames(value)
         except ProtocolError as error:
             raise StoreError(
-                f"The {kind} of round {number} cannot be kept: {error.found}", error.why, error.instead
+                f"The {kind} of round {number} cannot be kept: {error.found}",
+                error.why,
+                error.instead,
             ) from None
         name, sha256 = files.add(self.folder, number, kind, frames)
         return {"run": self.id, "name": name, "kind": kind, "round": number, "sha256": sha256}
 
     def _old_states(self, c: Connection, last: int) -> list[str]:
         of = db.files.c
-        return list(c.scalars(select(of.name).where(of.run == self.id, of.kind == "state", of.round <= last)))
+        return list(
+            c.scalars(
+                select(of.name).where(of.run == self.id, of.kind == "state", of.round <= last)
+            )
+        )
 
     def _replaced(self, c: Connection, who: list[str], name: str) -> list[str]:
-        """Let the memories of `who` lie in file `name`; gives the files in which no client's latest memory is left."""
-        of, before = db.memories.c, set[str]()
+        """Let the memories of `who` lie in file `name`; gives the files in which no client's latest
+        memory is left.
+        """
+        of = db.memories.c
+        before = set[str]()
         for i in range(0, len(who), 500):
             some = and_(of.run == self.id, of.who.in_(who[i : i + 500]))
             before |= set(c.scalars(select(of.file).where(some).distinct()))
             c.execute(delete(db.memories).where(some))
         c.execute(insert(db.memories), [{"run": self.id, "who": one, "file": name} for one in who])
-        needed = [c.scalar(select(of.file).where(of.run == self.id, of.file == file).limit(1)) for file in before]
+        needed = [
+            c.scalar(select(of.file).where(of.run == self.id, of.file == file).limit(1))
+            for file in before
+        ]
         return sorted(before.difference(needed))
 
     def state(self, round: int | None = None) -> State | None:
-        """The state after `round`, of which the last few are kept; after the last one, or None before the first."""
+        """The state after `round`, of which the last few are kept; after the last one, or None
+        before the first.
+        """
         of = db.files.c
         with self.database.read() as c:
             done = self._done(c)
-            rows = c.execute(select(db.files).where(of.run == self.id, of.kind == "state").order_by(of.round)).all()
+            rows = c.execute(
+                select(db.files).where(of.run == self.id, of.kind == "state").order_by(of.round)
+            ).all()
         kept = {row.round: row for row in rows}
         if round is None and not done:
             return None
@@ -331,10 +399,17 @@ class Run:
                 f"Take {_either(map(str, kept))}." if kept else "Commit a round first.",
             )
         others = _either(f"`run.state({number})`" for number in kept if number != round)
-        instead = f"Put it back from a backup, or start a new run{f'; {others} can still be read' if others else ''}."
-        state = self._state(kept[round].name, self._read(kept[round].name, kept[round].sha256, instead))
+        instead = (
+            "Put it back from a backup, or start a new "
+            f"run{f'; {others} can still be read' if others else ''}."
+        )
+        state = self._state(
+            kept[round].name, self._read(kept[round].name, kept[round].sha256, instead)
+        )
         if state.round != round:
-            raise self._damaged(f"{kept[round].name} holds the state of round {state.round}, not of round {round}")
+            raise self._damaged(
+                f"{kept[round].name} holds the state of round {state.round}, not of round {round}"
+            )
         return state
 
     def _state(self, name: str, found: Mapping[str, Any]) -> State:
@@ -342,21 +417,30 @@ class Run:
             return State(**found)
         except TypeError as error:
             why = f"{error}: another version of hansa wrote it."
-            raise StoreError(f"{name} holds another kind of state.", why, "Go on with that version.") from None
+            raise StoreError(
+                f"{name} holds another kind of state.", why, "Go on with that version."
+            ) from None
 
     def memory(self) -> dict[str, ClientState]:
         """What each client remembers after the last committed round."""
-        of, client_states = db.memories.c, dict[str, ClientState]()
+        of = db.memories.c
+        client_states = dict[str, ClientState]()
         with self.database.read() as c:
-            where = c.execute(select(of.who, of.file).where(of.run == self.id).order_by(of.who)).all()
-            rows = c.execute(select(db.files.c.name, db.files.c.sha256).where(db.files.c.run == self.id))
+            where = c.execute(
+                select(of.who, of.file).where(of.run == self.id).order_by(of.who)
+            ).all()
+            rows = c.execute(
+                select(db.files.c.name, db.files.c.sha256).where(db.files.c.run == self.id)
+            )
             named = {row.name: row.sha256 for row in rows}
         held = dict[str, list[str]]()
         for who, file in where:
             held.setdefault(file, []).append(who)
         for file, names in held.items():
             if file not in named:
-                raise self._damaged(f"{names[0]!r} has its memory in {file}, which is no file of the run")
+                raise self._damaged(
+                    f"{names[0]!r} has its memory in {file}, which is no file of the run"
+                )
             found = self._read(file, named[file], "Put it back from a backup, or start a new run.")
             if missing := [who for who in names if who not in found]:
                 raise self._damaged(f"{file} does not hold the memory of {missing[0]!r}")
@@ -368,13 +452,17 @@ class Run:
         try:
             found: dict[str, Any] = wire.read(files.read(path, sha256, instead))
         except ProtocolError as error:
-            raise StoreError(f"{path} cannot be understood: {error.found}", error.why, instead) from None
+            raise StoreError(
+                f"{path} cannot be understood: {error.found}", error.why, instead
+            ) from None
         return found
 
     def history(self) -> list[Round]:
         """All committed rounds."""
         with self.database.read() as c:
-            rows = c.execute(select(db.rounds).where(db.rounds.c.run == self.id).order_by(db.rounds.c.round)).all()
+            rows = c.execute(
+                select(db.rounds).where(db.rounds.c.run == self.id).order_by(db.rounds.c.round)
+            ).all()
         if [row.round for row in rows] != list(range(1, len(rows) + 1)):
             raise self._damaged(f"its {len(rows)} rounds are not numbered from 1 to {len(rows)}")
         return [_round(row) for row in rows]
@@ -387,12 +475,15 @@ class Run:
         )
 
     def finish(self, status: str) -> None:
-        """Say how the run ended ("done", "stopped", "failed"), and let other processes go on with it."""
+        """Say how the run ended ("done", "stopped", "failed"), and let other processes go on with
+        it.
+        """
         self.hold()
         if status == "done":
             for left in (*self.folder.glob("book*"), *self.folder.glob("journal*")):
                 left.unlink(missing_ok=True)
-            files.forget(self.folder / SECRET)  # first, for what is killed in between is resumed, and ends anew
+            # first, for what is killed in between is resumed, and ends anew
+            files.forget(self.folder / SECRET)
         with self.database.write() as c:
             c.execute(update(db.runs).where(db.runs.c.id == self.id).values(status=status))
         if self._held is not None:
@@ -401,11 +492,15 @@ class Run:
 
     def _done(self, c: Connection) -> int:
         of = db.rounds.c
-        return c.scalar(select(of.round).where(of.run == self.id).order_by(of.round.desc()).limit(1)) or 0
+        return (
+            c.scalar(select(of.round).where(of.run == self.id).order_by(of.round.desc()).limit(1))
+            or 0
+        )
 
 
 def export(x: Vector, path: str | Path, model: Model | None = None) -> None:
-    """Write weights to a safetensors file: as `model` names them, for a PyTorch model the entries of its state_dict.
+    """Write weights to a safetensors file: as `model` names them, for a PyTorch model the entries
+    of its state_dict.
 
     Without a model, and for one without names, the file holds one tensor "x" [size].
     """
@@ -444,6 +539,8 @@ def _text(numbers: Mapping[str, float]) -> str:
         values = {name: float(value) for name, value in numbers.items()}
     except (TypeError, ValueError, AttributeError):
         raise StoreError(
-            f"The scores {numbers!r} cannot be kept.", "They are numbers by name.", 'Write {"accuracy": 0.9}.'
+            f"The scores {numbers!r} cannot be kept.",
+            "They are numbers by name.",
+            'Write {"accuracy": 0.9}.',
         ) from None
     return json.dumps({name: v if math.isfinite(v) else str(v) for name, v in values.items()})

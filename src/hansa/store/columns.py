@@ -1,4 +1,6 @@
-"""Columns: what a row holds is looked at where it is read, so that damage is told and not trained on."""
+"""Columns: what a row holds is looked at where it is read, so that damage is told and not trained
+on.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ class Damaged(ValueError):
 class Words(TypeDecorator[Any]):
     """Text."""
 
-    impl, cache_ok = Text, True
+    impl = Text
+    cache_ok = True
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         """The text; Damaged for another kind of value."""
@@ -37,7 +40,8 @@ class Words(TypeDecorator[Any]):
 class Whole(TypeDecorator[Any]):
     """A whole number from 0, or None where it may be missing."""
 
-    impl, cache_ok = Integer, True
+    impl = Integer
+    cache_ok = True
 
     def __init__(self, missing: bool = False):
         super().__init__()
@@ -53,7 +57,8 @@ class Whole(TypeDecorator[Any]):
 class Flag(TypeDecorator[Any]):
     """Yes or no, as 1 or 0."""
 
-    impl, cache_ok = Integer, True
+    impl = Integer
+    cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> int:
         """1 or 0."""
@@ -69,7 +74,8 @@ class Flag(TypeDecorator[Any]):
 class Real(TypeDecorator[Any]):
     """A real number."""
 
-    impl, cache_ok = Double, True
+    impl = Double
+    cache_ok = True
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         """The number; Damaged for another kind of value."""
@@ -121,7 +127,9 @@ class Json(Words):
             json.dumps(found, ensure_ascii=False).encode()  # half a character cannot be shown
             return self.meaning(found)
         except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-            raise Damaged(f"{text[:80]!r} stands where a {self.meaning.__name__} was written") from None
+            raise Damaged(
+                f"{text[:80]!r} stands where a {self.meaning.__name__} was written"
+            ) from None
 
 
 def table(found: Any) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Database: the tables of a store, their versions, and transactions that end in StoreError where they fail."""
+"""Database: the tables of a store, their versions, and transactions that end in StoreError where
+they fail.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,25 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
 from ..errors import StoreError
-from .columns import Damaged, Flag, Json, Moment, Name, Real, Whole, Words, numbers, participants, reasons, table
+from .columns import (
+    Damaged,
+    Flag,
+    Json,
+    Moment,
+    Name,
+    Real,
+    Whole,
+    Words,
+    numbers,
+    participants,
+    reasons,
+    table,
+)
 
 SCHEMA = "0003"  # the newest file in migrations/versions
 MIGRATIONS = Path(__file__).parent / "migrations"
-BEFORE = {"0001": "0.1", "0002": "0.1"}  # versions that are read no more → the release that reads them
+# versions that are read no more → the release that reads them
+BEFORE = {"0001": "0.1", "0002": "0.1"}
 UPGRADE = 0x68616E7361  # PostgreSQL's name for the lock under which one process upgrades: "hansa"
 ANSWER = 10  # seconds in which PostgreSQL answers, where the URL names no connect_timeout
 PATIENCE = 60.0  # seconds to wait while another process writes to SQLite
@@ -58,7 +74,8 @@ rounds = Table(
     Column("excluded", Json(reasons), nullable=False),
     Column("skipped", Words(), nullable=False),
     Column("seconds", Real(), nullable=False),
-    Column("named", Flag(), nullable=False),  # did noise grow from a secret that a simulation names?
+    # did noise grow from a secret that a simulation names?
+    Column("named", Flag(), nullable=False),
 )
 files = Table(  # the files that count; all others in a run's folder are leftovers
     "files",
@@ -137,13 +154,15 @@ class Database:
             raise StoreError(
                 f"{self.name} already holds what was to be recorded.",
                 _first(error),
-                "Another process has gone on with this run: let it, or resume the run when it has ended.",
+                "Another process has gone on with this run: let it, or resume the run when it has "
+                "ended.",
             ) from error
         except (SQLAlchemyError, OverflowError, UnicodeError) as error:
             raise StoreError(
                 f"The run store {self.name} cannot be used.",
                 _first(error),
-                "See that it is up and can be written; committed rounds are safe, so resume the run then.",
+                "See that it is up and can be written; committed rounds are safe, so resume the "
+                "run then.",
             ) from error
 
     @contextmanager
@@ -163,12 +182,14 @@ class Database:
 
 
 def _by_hand(connection: Any, _: Any) -> None:
-    connection.isolation_level = None  # Python's driver would begin too late: not before a CREATE or a SELECT
+    # Python's driver would begin too late: not before a CREATE or a SELECT
+    connection.isolation_level = None
 
 
 def _begin(connection: Connection) -> None:
     write = connection.get_execution_options().get("write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")  # a writer waits at once, not half-way
+    # a writer waits at once, not half-way
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
 def _version(connection: Connection) -> str | None:
@@ -188,16 +209,22 @@ def _migrate(connection: Connection, name: str) -> None:
     if version in BEFORE:
         raise StoreError(
             f"{name} has schema version {version}.",
-            f"hansa {BEFORE[version]} has written it, and what a round holds has other names since.",
+            f"hansa {BEFORE[version]} has written it, and what a round holds has other names "
+            "since.",
             f"Read it with hansa {BEFORE[version]}, or name another folder for new runs.",
         )
-    if version is not None and version not in {script.revision for script in scripts.walk_revisions()}:
+    if version is not None and version not in {
+        script.revision for script in scripts.walk_revisions()
+    }:
         raise StoreError(
             f"{name} has schema version {version}.",
-            f"This version of hansa knows versions up to {SCHEMA}: a newer hansa has upgraded the database.",
+            f"This version of hansa knows versions up to {SCHEMA}: a newer hansa has upgraded the "
+            "database.",
             "Run: pip install --upgrade hansa.",
         )
-    steps = MigrationContext.configure(connection, opts={"fn": lambda at, _: scripts._upgrade_revs("head", at)})
+    steps = MigrationContext.configure(
+        connection, opts={"fn": lambda at, _: scripts._upgrade_revs("head", at)}
+    )
     with Operations.context(steps):
         steps.run_migrations()
 

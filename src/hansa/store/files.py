@@ -1,4 +1,6 @@
-"""Files of a run: written whole or not at all, read only as they were written, and held by one process at a time."""
+"""Files of a run: written whole or not at all, read only as they were written, and held by one
+process at a time.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,9 @@ def _whole(part: Path) -> Iterator[None]:
 
 
 def secret(path: Path) -> bytes:
-    """32 bytes of the operating system's at `path`, drawn where there are none yet; for the owner's eyes alone."""
+    """32 bytes of the operating system's at `path`, drawn where there are none yet; for the owner's
+    eyes alone.
+    """
     if not path.exists():
         write_private(path, secrets.token_bytes(LENGTH))
     drawn = read_private(path)
@@ -92,7 +96,8 @@ def secret(path: Path) -> bytes:
         raise StoreError(
             f"{path} holds {len(drawn)} bytes.",
             f"The secret of a run has {LENGTH}: this one is damaged.",
-            "Put it back from a backup, or delete it: the rounds to come then have other noise, as private as before.",
+            "Put it back from a backup, or delete it: the rounds to come then have other noise, as "
+            "private as before.",
         )
     return drawn
 
@@ -123,8 +128,10 @@ def read_private(path: Path) -> bytes:
     if os.name == "posix" and (about.st_uid != os.geteuid() or about.st_mode & 0o077):
         raise StoreError(
             f"{path} can be read by others.",
-            "Who has a run's secret takes the noise off its models; who has a party's keys speaks for it.",
-            "If others may have, delete it: take other noise, or enrol the party anew. Else: chmod 600.",
+            "Who has a run's secret takes the noise off its models; who has a party's keys speaks "
+            "for it.",
+            "If others may have, delete it: take other noise, or enrol the party anew. Else: chmod "
+            "600.",
         )
     return data
 
@@ -164,16 +171,19 @@ def read(path: Path, sha256: str, instead: str) -> bytearray:
     """The bytes at `path`; StoreError where they are not those that were written."""
     try:
         with open(path, "rb") as file:
-            data = bytearray(os.fstat(file.fileno()).st_size)  # in a map it could change once it is hashed
+            # in a map it could change once it is hashed
+            data = bytearray(os.fstat(file.fileno()).st_size)
             file.readinto(data)
     except OSError as error:
-        found, why = f"{path} cannot be read.", f"{error.strerror}."
+        found = f"{path} cannot be read."
+        why = f"{error.strerror}."
     else:
         if hashlib.sha256(data).hexdigest() == sha256:
             return data
         found = f"{path} is not the file that was written."
         why = (
-            f"Its {len(data):,} bytes have another SHA-256 than the database has recorded: damaged, or changed by hand."
+            f"Its {len(data):,} bytes have another SHA-256 than the database has recorded: "
+            "damaged, or changed by hand."
         )
     raise StoreError(found, why, instead)
 
@@ -186,13 +196,17 @@ def sweep(folder: Path, named: Collection[str]) -> None:
 
 
 def discard(path: Path) -> None:
-    """Delete a file that does not count any more; what cannot be deleted now is swept away later."""
+    """Delete a file that does not count any more; what cannot be deleted now is swept away
+    later.
+    """
     with suppress(OSError):
         path.unlink(missing_ok=True)
 
 
 def hold(path: Path) -> IO[str] | None:
-    """The file at `path`, held until it is closed or this process dies; None where another process holds it."""
+    """The file at `path`, held until it is closed or this process dies; None where another process
+    holds it.
+    """
     for _ in range(20):  # one who only looks (see `held`) is gone in a moment
         file = _try(path)
         if file is not None:
@@ -231,7 +245,8 @@ def _try(path: Path) -> IO[str] | None:
         raise StoreError(
             f"{path} cannot be opened.",
             f"{error.strerror}.",
-            "A run goes on where its files are: name the folder that holds them, as one who may write there.",
+            "A run goes on where its files are: name the folder that holds them, as one who may "
+            "write there.",
         ) from error
     try:
         _lock(file)

@@ -1,4 +1,5 @@
-"""Checks that hold a transform, model, algorithm, aggregator or runtime to what the rest of hansa relies on.
+"""Checks that hold a transform, model, algorithm, aggregator or runtime to what the rest of hansa
+relies on.
 
 Each raises AssertionError, with one sentence on the promise that is broken. They need no test
 framework.

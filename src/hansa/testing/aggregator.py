@@ -33,31 +33,42 @@ TRAINING = Training(batch=0, learning_rate=0.05)
 
 
 def check_aggregator(
-    aggregator: Aggregator, pipe: Iterable[Transform] | None = None, clients: int = 12, close: float = 1e-6
+    aggregator: Aggregator,
+    pipe: Iterable[Transform] | None = None,
+    clients: int = 12,
+    close: float = 1e-6,
 ) -> None:
     """Hold an aggregator to its promises, in whole rounds of softmax regression.
 
     Where all clients say the same, it gives the plain mean, to within `close`, also when some drop
     out or cannot take part; the order of clients and of arrival changes no byte; whoever is asked
-    is in the sum, or lost with a reason; no client's answer has more bytes than largest_reply() says.
+    is in the sum, or lost with a reason; no client's answer has more bytes than largest_reply()
+    says.
 
-    pipe      around it; else Weigh('one') alone, with Clip where plan() wants bounds, and with Quantize for integers
+    pipe      around it; else Weigh('one') alone, with Clip where plan() wants bounds, and with
+    Quantize for integers
     clients   of whom a quarter is lost; as many as it needs for its promise
     """
     name = repr(aggregator)
     require(
-        " at 0x" not in name, f"{name}: its repr must be the expression that builds it; make it a frozen dataclass."
+        " at 0x" not in name,
+        f"{name}: its repr must be the expression that builds it; make it a frozen dataclass.",
     )
     plan = _plan(aggregator, pipe)
     sees = aggregator.visibility()
     require(
-        sees and all(len(row) == 3 and all(isinstance(word, str) and word for word in row) for row in sees),
-        f"{name}: visibility() must tell who sees what under which assumption, in three words or phrases each.",
+        sees
+        and all(
+            len(row) == 3 and all(isinstance(word, str) and word for word in row) for row in sees
+        ),
+        f"{name}: visibility() must tell who sees what under which assumption, in three words or "
+        "phrases each.",
     )
     _equal_clients(plan, clients, close)
     _any_order(plan, clients)
     require(
-        repr(aggregator) == name, f"{name}: it changed while it was used; give the server's state to its generator."
+        repr(aggregator) == name,
+        f"{name}: it changed while it was used; give the server's state to its generator.",
     )
 
 
@@ -65,10 +76,14 @@ def _plan(aggregator: Aggregator, pipe: Iterable[Transform] | None) -> Plan:
     for tried in [tuple(pipe)] if pipe is not None else [REAL, BOUNDED, INTEGER]:
         try:
             quorum = Everyone(quorum=aggregator.min_clients)
-            return Plan(MODEL, pipe=tried, aggregator=aggregator, training=TRAINING, sample=quorum, rounds=3)
+            return Plan(
+                MODEL, pipe=tried, aggregator=aggregator, training=TRAINING, sample=quorum, rounds=3
+            )
         except PlanError as error:
             refused = error
-    raise AssertionError(f"{aggregator!r}: plan() refuses what is tried; give a pipe.\n  {refused}") from refused
+    raise AssertionError(
+        f"{aggregator!r}: plan() refuses what is tried; give a pipe.\n  {refused}"
+    ) from refused
 
 
 class Measured(InProcess):
@@ -88,19 +103,27 @@ class Measured(InProcess):
         return reply
 
 
-def _run(plan: Plan, parties: dict[str, Any], network: Network | None = None, backwards: bool = False) -> State:
+def _run(
+    plan: Plan, parties: dict[str, Any], network: Network | None = None, backwards: bool = False
+) -> State:
     """The last state, after a look at each that nobody got lost without a reason."""
     clients = [Client(who, plan, data, secret=KEY) for who, data in parties.items()]
     runtime = Measured(clients[::-1] if backwards else clients, network, secret=KEY)
-    state, aggregator = plan.start(), plan.aggregator
+    state = plan.start()
+    aggregator = plan.aggregator
     most = aggregator.largest_reply(plan.encoded_spec, 0)
     for state in synchronous(plan, runtime, secret=KEY):
         both = set(state.participants) & state.excluded.keys()
         require(not both, f"{aggregator!r}: {sorted(both)} are in the sum, and excluded as well.")
-        gone = parties.keys() - set(state.participants) - {who for who, why in state.excluded.items() if why != UNSAID}
+        gone = (
+            parties.keys()
+            - set(state.participants)
+            - {who for who, why in state.excluded.items() if why != UNSAID}
+        )
         require(
             not gone,
-            f"{aggregator!r}: {sorted(gone)} are neither in the sum nor excluded; call channel.exclude(who, why).",
+            f"{aggregator!r}: {sorted(gone)} are neither in the sum nor excluded; call "
+            "channel.exclude(who, why).",
         )
         require(
             len(set(state.participants)) == len(state.participants),
@@ -110,11 +133,13 @@ def _run(plan: Plan, parties: dict[str, Any], network: Network | None = None, ba
         require(not silent, f"{aggregator!r}: {silent} are lost without a reason.")
         require(
             not state.skipped,
-            f"{aggregator!r}: of {len(parties)} clients, {len(state.excluded)} lost, it fails: {state.skipped}",
+            f"{aggregator!r}: of {len(parties)} clients, {len(state.excluded)} lost, it fails: "
+            f"{state.skipped}",
         )
         require(
             runtime.most <= most,
-            f"{aggregator!r}: a client's answer may have {runtime.most} bytes; largest_reply() says {most} at most.",
+            f"{aggregator!r}: a client's answer may have {runtime.most} bytes; largest_reply() "
+            f"says {most} at most.",
         )
     return state
 
@@ -123,12 +148,16 @@ def _equal_clients(plan: Plan, clients: int, close: float) -> None:
     """All say the same: the mean is what each of them says."""
     X, y = federation()["client-5"]
     parties: dict[str, Any] = {f"client-{i:02d}": (X, y) for i in range(clients)}
-    name, alone = (repr(plan.aggregator), Plan(MODEL, pipe=REAL, aggregator=Sum(), training=TRAINING, rounds=3))
+    name = repr(plan.aggregator)
+    alone = Plan(MODEL, pipe=REAL, aggregator=Sum(), training=TRAINING, rounds=3)
     want = _run(alone, {"client-00": (X, y)}).x
 
     def check(state: State, when: str) -> None:
         off = float(np.abs(state.x - want).max())
-        require(off <= close, f"{name}: where all clients say the same{when}, it is off from the mean by {off:.3g}.")
+        require(
+            off <= close,
+            f"{name}: where all clients say the same{when}, it is off from the mean by {off:.3g}.",
+        )
 
     check(_run(plan, parties), "")
     state = _run(plan, parties, Network(latency=1.0, drop=0.15))
@@ -157,5 +186,6 @@ def _any_order(plan: Plan, clients: int) -> None:
     ):
         require(
             equal(first.x, other.x) and first.participants == other.participants,
-            f"{plan.aggregator!r}: the order of clients or arrival changes the result; sort by name, or sum exactly.",
+            f"{plan.aggregator!r}: the order of clients or arrival changes the result; sort by "
+            "name, or sum exactly.",
         )

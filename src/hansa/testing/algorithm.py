@@ -34,26 +34,36 @@ def check_algorithm(algorithm: Algorithm, training: Training = TRAINING, rounds:
     """
     name = repr(algorithm)
     require(
-        " at 0x" not in name, f"{name}: its repr must be the expression that builds it; make it a frozen dataclass."
+        " at 0x" not in name,
+        f"{name}: its repr must be the expression that builds it; make it a frozen dataclass.",
     )
     _declares(algorithm)
     try:
         plan = Plan(MODEL, algorithm, training=training, rounds=rounds)
     except PlanError as error:
-        raise AssertionError(f"{name}: it refuses {training!r}; give a training that it accepts.\n  {error}") from error
+        raise AssertionError(
+            f"{name}: it refuses {training!r}; give a training that it accepts.\n  {error}"
+        ) from error
     parties = federation()
-    x, memo, client_state = plan.start().x, plan.start().memo, dict[str, ClientState]()
+    x = plan.start().x
+    memo = plan.start().memo
+    client_state = dict[str, ClientState]()
     require(
-        is_plain(memo), f"{name}: start() must give a dict of numbers, words and arrays, as a checkpoint holds them."
+        is_plain(memo),
+        f"{name}: start() must give a dict of numbers, words and arrays, as a checkpoint holds "
+        "them.",
     )
     for round in range(2):  # the first from no memory, the second from what the first left
         reply = {}
         for who, data in list(parties.items())[:3]:
-            reply[who], client_state[who] = _client(plan, x, memo, client_state.get(who, {}), data, round, who)
+            reply[who], client_state[who] = _client(
+                plan, x, memo, client_state.get(who, {}), data, round, who
+            )
         x, memo = _step(plan, x, memo, list(reply.values()), round)
     loss = _learns(plan, parties)
     require(
-        repr(algorithm) == name, f"{name}: it changed while it was used; what it remembers belongs into its memory."
+        repr(algorithm) == name,
+        f"{name}: it changed while it was used; what it remembers belongs into its memory.",
     )
     require(
         loss < np.log(3) * 2 / 3,
@@ -61,7 +71,9 @@ def check_algorithm(algorithm: Algorithm, training: Training = TRAINING, rounds:
     )
 
 
-def federation(clients: int = 6, skew: float = 0.5, key: Key = KEY) -> dict[str, tuple[Vector, Vector]]:
+def federation(
+    clients: int = 6, skew: float = 0.5, key: Key = KEY
+) -> dict[str, tuple[Vector, Vector]]:
     """Clients of 20, 25, 30, … examples for Softmax(4, 3), whose inputs lie `skew` apart."""
     rng = key.child("federation").rng()
     W = rng.normal(size=(4, 3))
@@ -74,10 +86,14 @@ def federation(clients: int = 6, skew: float = 0.5, key: Key = KEY) -> dict[str,
 
 def _declares(algorithm: Algorithm) -> None:
     """Names and lengths."""
-    small, large = algorithm.blocks(10), algorithm.blocks(20)
+    small = algorithm.blocks(10)
+    large = algorithm.blocks(20)
     require(
-        small and small.keys() == large.keys() and all(isinstance(n, int) and n > 0 for n in small.values()),
-        f"{algorithm!r}: blocks(d) must name the same blocks for every d, each with a positive length: {small!r}.",
+        small
+        and small.keys() == large.keys()
+        and all(isinstance(n, int) and n > 0 for n in small.values()),
+        f"{algorithm!r}: blocks(d) must name the same blocks for every d, each with a positive "
+        f"length: {small!r}.",
     )
     side = algorithm.side()
     require(
@@ -89,10 +105,17 @@ def _declares(algorithm: Algorithm) -> None:
 
 
 def _client(
-    plan: Plan, x: Vector, memo: ServerState, client_state: ClientState, data: Any, round: int, who: str
+    plan: Plan,
+    x: Vector,
+    memo: ServerState,
+    client_state: ClientState,
+    data: Any,
+    round: int,
+    who: str,
 ) -> tuple[Parts, ClientState]:
     """One client's round, twice."""
-    algorithm, d = plan.algorithm, plan.model.size
+    algorithm = plan.algorithm
+    d = plan.model.size
     given = copy.deepcopy((x, memo, client_state))
     broadcast = algorithm.broadcast(x, memo)
     sent = copy.deepcopy(broadcast)
@@ -100,25 +123,35 @@ def _client(
     at = plan.training_context(at)
     parts, new = algorithm.client(plan.model, broadcast, client_state, data, plan.training, at)
     again, anew = algorithm.client(plan.model, broadcast, client_state, data, plan.training, at)
-    require(equal(sent, broadcast), f"{algorithm!r}: client() modifies what came down; make new arrays.")
+    require(
+        equal(sent, broadcast), f"{algorithm!r}: client() modifies what came down; make new arrays."
+    )
     require(
         equal(given, (x, memo, client_state)),
-        f"{algorithm!r}: client() or broadcast() modifies its arguments; make new dicts and arrays.",
+        f"{algorithm!r}: client() or broadcast() modifies its arguments; make new dicts and "
+        "arrays.",
     )
     require(
         equal(dict(parts), dict(again)) and equal(new, anew),
-        f"{algorithm!r}: client() is not a function of its arguments; draw from at.key, return what to remember.",
+        f"{algorithm!r}: client() is not a function of its arguments; draw from at.key, return "
+        "what to remember.",
     )
-    require(is_plain(new), f"{algorithm!r}: a client's memory must be a dict of numbers, words and arrays.")
+    require(
+        is_plain(new),
+        f"{algorithm!r}: a client's memory must be a dict of numbers, words and arrays.",
+    )
     promised = {**algorithm.blocks(d), **dict.fromkeys(algorithm.side(), 1), "loss": 1}
     missing = promised.keys() - parts.keys()
     require(not missing, f"{algorithm!r}: client() says no {', '.join(sorted(missing))}.")
     for name, length in promised.items():
         part = np.ravel(parts[name])
         require(
-            part.size == length, f"{algorithm!r}: client() says {part.size} numbers as {name!r}; {length} are declared."
+            part.size == length,
+            f"{algorithm!r}: client() says {part.size} numbers as {name!r}; {length} are declared.",
         )
-        require(np.isfinite(part).all(), f"{algorithm!r}: client() says NaN or infinity as {name!r}.")
+        require(
+            np.isfinite(part).all(), f"{algorithm!r}: client() says NaN or infinity as {name!r}."
+        )
         low, high = ends(algorithm.side().get(name, np.inf))
         require(
             ((part >= low) & (part <= high)).all(),
@@ -127,7 +160,9 @@ def _client(
     return parts, new
 
 
-def _step(plan: Plan, x: Vector, memo: ServerState, reply: list[Parts], round: int) -> tuple[Vector, ServerState]:
+def _step(
+    plan: Plan, x: Vector, memo: ServerState, reply: list[Parts], round: int
+) -> tuple[Vector, ServerState]:
     """The server's step with the plain mean, twice."""
     algorithm = plan.algorithm
     mean = plan.spec.unpack(np.mean([plan.spec.pack(parts) for parts in reply], axis=0))
@@ -135,21 +170,29 @@ def _step(plan: Plan, x: Vector, memo: ServerState, reply: list[Parts], round: i
     given = copy.deepcopy((x, memo, mean))
     new, known = algorithm.step(x, memo, mean, at)
     again = algorithm.step(x, memo, mean, at)
-    require(equal(given, (x, memo, mean)), f"{algorithm!r}: step() modifies its arguments; make new dicts and arrays.")
-    require(equal((new, known), again), f"{algorithm!r}: step() is not a function of its arguments.")
+    require(
+        equal(given, (x, memo, mean)),
+        f"{algorithm!r}: step() modifies its arguments; make new dicts and arrays.",
+    )
+    require(
+        equal((new, known), again), f"{algorithm!r}: step() is not a function of its arguments."
+    )
     require(
         isinstance(new, np.ndarray) and new.shape == x.shape and np.isfinite(new).all(),
         f"{algorithm!r}: step() must give {x.size} finite numbers in one array.",
     )
     require(
         is_plain(known) and known.keys() == memo.keys(),
-        f"{algorithm!r}: step() must remember under the names that start() gave: {', '.join(memo)}.",
+        f"{algorithm!r}: step() must remember under the names that start() gave: "
+        f"{', '.join(memo)}.",
     )
     return new, known
 
 
 def _learns(plan: Plan, parties: dict[str, tuple[Vector, Vector]]) -> float:
     """The loss of all examples after the rounds of the plan."""
-    *_, state = synchronous(plan, InProcess(Client(who, plan, data) for who, data in parties.items()))
+    *_, state = synchronous(
+        plan, InProcess(Client(who, plan, data) for who, data in parties.items())
+    )
     X, y = (np.concatenate(parts) for parts in zip(*parties.values(), strict=True))
     return plan.model.score(state.x, (X, y))["loss"]

@@ -1,4 +1,6 @@
-"""What all checks share: how a broken promise is told, what may be remembered, when two values are equal."""
+"""What all checks share: how a broken promise is told, what may be remembered, when two values are
+equal.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ KEY = Key.of(20210101)  # the root of all that checks draw
 
 
 def require(holds: Any, sentence: str) -> None:
-    """Raise AssertionError with `sentence` unless it holds; an `assert` would be left out by python -O."""
+    """Raise AssertionError with `sentence` unless it holds; an `assert` would be left out by python
+    -O.
+    """
     if not holds:
         raise AssertionError(sentence)
 

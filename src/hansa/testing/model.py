@@ -22,17 +22,27 @@ TRAINING = Training(epochs=2, batch=8, learning_rate=0.05)
 
 
 def check_model(
-    model: Model, data: Any, training: Training = TRAINING, bad: Sequence[Any] | None = None, close: float = 1e-4
+    model: Model,
+    data: Any,
+    training: Training = TRAINING,
+    bad: Sequence[Any] | None = None,
+    close: float = 1e-4,
 ) -> None:
-    """Hold a model to its promises on one client's `data`, which it must be able to learn something from.
+    """Hold a model to its promises on one client's `data`, which it must be able to learn something
+    from.
 
     training   a training under which the loss falls
-    bad        data that check() must refuse; else, for arrays (inputs, labels): inputs without their last column, and,
+    bad        data that check() must refuse; else, for arrays (inputs, labels): inputs without
+    their last column, and,
                for whole-number labels, a label of −1 and one of a million
-    close      how far a number may be off where exact arithmetic would make two equal; float32 models need 1e-4
+    close      how far a number may be off where exact arithmetic would make two equal; float32
+    models need 1e-4
     """
     name = repr(model)
-    require(" at 0x" not in name, f"{name}: its repr must be the expression that builds it, the same on every machine.")
+    require(
+        " at 0x" not in name,
+        f"{name}: its repr must be the expression that builds it, the same on every machine.",
+    )
     digest = digest_of(model)
     model.check(data, "somebody")
     model.plan(training)
@@ -43,15 +53,21 @@ def check_model(
     _scores(model, x, data, training)
     require(equal(_copies(data), before), f"{name}: it modifies its data; work on a copy.")
     require(
-        digest_of(model) == digest, f"{name}: its digest changed while it was used, and with it that of every plan."
+        digest_of(model) == digest,
+        f"{name}: its digest changed while it was used, and with it that of every plan.",
     )
     for number, wrong in enumerate(_spoilt(data) if bad is None else bad):
         try:
             model.check(wrong, "somebody")
         except DataError as error:
-            require("somebody" in str(error), f"{name}: check() must name the client whose data is wrong: {error}")
+            require(
+                "somebody" in str(error),
+                f"{name}: check() must name the client whose data is wrong: {error}",
+            )
         else:
-            raise AssertionError(f"{name}: check() accepts bad data (number {number}); it must raise DataError.")
+            raise AssertionError(
+                f"{name}: check() accepts bad data (number {number}); it must raise DataError."
+            )
 
 
 def _copies(data: Any) -> list[Any]:
@@ -65,31 +81,61 @@ def _copies(data: Any) -> list[Any]:
 
 def _starts(model: Model) -> Vector:
     """Check size and start()."""
-    x, again = model.start(KEY), model.start(KEY)
-    size, trainable = model.size, model.trainable
-    require(isinstance(size, int) and size > 0, f"{model!r}: size is {size!r}; it counts the numbers of the model.")
-    require(0 < trainable <= size, f"{model!r}: trainable is {trainable} of {size}; it counts those that are trained.")
+    x = model.start(KEY)
+    again = model.start(KEY)
+    size = model.size
+    trainable = model.trainable
     require(
-        isinstance(x, np.ndarray) and x.shape == (size,) and x.dtype.kind == "f" and np.isfinite(x).all(),
+        isinstance(size, int) and size > 0,
+        f"{model!r}: size is {size!r}; it counts the numbers of the model.",
+    )
+    require(
+        0 < trainable <= size,
+        f"{model!r}: trainable is {trainable} of {size}; it counts those that are trained.",
+    )
+    require(
+        isinstance(x, np.ndarray)
+        and x.shape == (size,)
+        and x.dtype.kind == "f"
+        and np.isfinite(x).all(),
         f"{model!r}: start() must give {size} finite numbers in one NumPy array.",
     )
-    require(equal(x, again), f"{model!r}: start() is not a function of its key; draw from it, or seed with key.seed().")
+    require(
+        equal(x, again),
+        f"{model!r}: start() is not a function of its key; draw from it, or seed with key.seed().",
+    )
     return x
 
 
 def _fit(
-    model: Model, x: Vector, data: Any, training: Training, drift: Drift, key: object = 0, local: Local = NO_LOCAL
+    model: Model,
+    x: Vector,
+    data: Any,
+    training: Training,
+    drift: Drift,
+    key: object = 0,
+    local: Local = NO_LOCAL,
 ) -> TrainResult:
     """One training, by a client that remembers nothing but `local`."""
-    before, own = x.copy(), copy.deepcopy(dict(local))
+    before = x.copy()
+    own = copy.deepcopy(dict(local))
     fit = model.train(x, data, training, drift, KEY.child(key), local)
-    require(equal(x, before), f"{model!r}: train() modifies the vector it starts from; work on a copy.")
-    require(equal(dict(local), own), f"{model!r}: train() modifies the client's own statistics; work on a copy.")
+    require(
+        equal(x, before), f"{model!r}: train() modifies the vector it starts from; work on a copy."
+    )
+    require(
+        equal(dict(local), own),
+        f"{model!r}: train() modifies the client's own statistics; work on a copy.",
+    )
     require(
         isinstance(fit.x, np.ndarray) and fit.x.shape == x.shape and np.isfinite(fit.x).all(),
-        f"{model!r}: train() must give {model.size} finite numbers in one NumPy array; is the learning rate too high?",
+        f"{model!r}: train() must give {model.size} finite numbers in one NumPy array; is the "
+        "learning rate too high?",
     )
-    require(math.isfinite(fit.loss), f"{model!r}: train() must give the mean loss of its steps, not {fit.loss!r}.")
+    require(
+        math.isfinite(fit.loss),
+        f"{model!r}: train() must give the mean loss of its steps, not {fit.loss!r}.",
+    )
     return fit
 
 
@@ -98,22 +144,30 @@ def _trains(model: Model, x: Vector, data: Any, training: Training) -> None:
     first = _fit(model, x, data, training, Drift())
     kept = first.x.copy()
     local = dict(first.local)
-    require(is_plain(local), f"{model!r}: `local` of a TrainResult must be a dict of numbers and arrays.")
+    require(
+        is_plain(local),
+        f"{model!r}: `local` of a TrainResult must be a dict of numbers and arrays.",
+    )
     _fit(model, x + 0.01, data, training, Drift(), key=1)
-    require(equal(first.x, kept), f"{model!r}: the vector that train() gave changes in the next training; give a copy.")
+    require(
+        equal(first.x, kept),
+        f"{model!r}: the vector that train() gave changes in the next training; give a copy.",
+    )
     again = _fit(model, x, data, training, Drift())
     require(
         equal(first.x, again.x)
         and first.steps == again.steps
         and equal(first.loss, again.loss)
         and equal(local, dict(again.local)),
-        f"{model!r}: train() is not a function of its arguments; what is random must come from the key, and nothing "
+        f"{model!r}: train() is not a function of its arguments; what is random must come from the "
+        "key, and nothing "
         "of a client may stay in the model.",
     )
     renewed = [_fit(model, x, data, training, Drift(), key=2, local=local) for _ in range(2)]
     require(
         equal(*[(one.x, dict(one.local)) for one in renewed]),
-        f"{model!r}: train() is no function of the client's own statistics; they pass through `local` alone.",
+        f"{model!r}: train() is no function of the client's own statistics; they pass through "
+        "`local` alone.",
     )
     three = _fit(model, x, data, replace(training, steps=3), Drift())
     require(three.steps == 3, f"{model!r}: Training(steps=3) took {three.steps} steps.")
@@ -129,9 +183,11 @@ def _trains(model: Model, x: Vector, data: Any, training: Training) -> None:
 def _drifts(model: Model, x: Vector, data: Any, training: Training, close: float) -> None:
     """In one step of SGD, y = x − η (g + pull·(x − centre) + shift), exactly."""
     once = replace(training, batch=0, steps=1, optimizer="sgd", weight_decay=0.0)
-    eta, trained = training.learning_rate, np.arange(model.size) < model.trainable
+    eta = training.learning_rate
+    trained = np.arange(model.size) < model.trainable
     far = x + KEY.child("centre").normal(x.shape)
-    shift, pull = KEY.child("shift").normal(x.shape), 0.25 / eta
+    shift = KEY.child("shift").normal(x.shape)
+    pull = 0.25 / eta
     plainly = _fit(model, x, data, once, Drift()).x
     for word, drift, moved in (
         ("pull (with no centre)", Drift(pull), 0.0 * x),
@@ -143,16 +199,21 @@ def _drifts(model: Model, x: Vector, data: Any, training: Training, close: float
         require(
             off <= close * max(1.0, float(np.abs(x).max())),
             f"{model!r}: with a drift's {word}, one step is off by {off:.3g} from the plain step − "
-            "η·(pull·(x − centre) + shift); add that to the gradient of the trained numbers, and of no others.",
+            "η·(pull·(x − centre) + shift); add that to the gradient of the trained numbers, and "
+            "of no others.",
         )
     several = replace(once, steps=8)
-    free, held = (_fit(model, x, data, several, drift).x - x for drift in (Drift(), Drift(2 * pull)))
+    free, held = (
+        _fit(model, x, data, several, drift).x - x for drift in (Drift(), Drift(2 * pull))
+    )
     shorter = np.linalg.norm(held[trained]) < np.linalg.norm(free[trained])
     require(shorter, f"{model!r}: a pull must hold the training back to where it starts.")
 
 
 def _scores(model: Model, x: Vector, data: Any, training: Training) -> None:
-    """Scores are the declared metrics, as means over the examples, and training betters the loss."""
+    """Scores are the declared metrics, as means over the examples, and training betters the
+    loss.
+    """
     before = x.copy()
     local = _fit(model, x, data, training, Drift()).local
     score = model.score(x, data)
@@ -161,34 +222,49 @@ def _scores(model: Model, x: Vector, data: Any, training: Training) -> None:
     require(equal(x, before), f"{model!r}: score() modifies the vector.")
     require(
         score.keys() == model.metrics.keys(),
-        f"{model!r}: score() gives {', '.join(score)}, and `metrics` declares {', '.join(model.metrics)}.",
+        f"{model!r}: score() gives {', '.join(score)}, and `metrics` declares "
+        f"{', '.join(model.metrics)}.",
     )
     require(score == again, f"{model!r}: score() gives something else when it is called again.")
     for metric, bound in model.metrics.items():
         value, (low, high) = score[metric], ends(bound)
-        require(low - 1e-9 <= value <= high, f"{model!r}: {metric} is {value}; `metrics` declares {low:g} … {high:g}.")
+        require(
+            low - 1e-9 <= value <= high,
+            f"{model!r}: {metric} is {value}; `metrics` declares {low:g} … {high:g}.",
+        )
     batches = _copies(data)
     sizes = [reader.count(batch) for batch in batches]
     if len(batches) == 1 and sizes[0] > 2:
         cut = sizes[0] // 3
-        batches = [reader.take(batches[0], np.arange(cut)), reader.take(batches[0], np.arange(cut, sizes[0]))]
+        batches = [
+            reader.take(batches[0], np.arange(cut)),
+            reader.take(batches[0], np.arange(cut, sizes[0])),
+        ]
         sizes = [cut, sizes[0] - cut]
     for metric in model.metrics:
         parts = [model.score(x, batch)[metric] for batch in batches]
         mean = float(np.average(parts, weights=sizes))
         require(
             math.isclose(mean, score[metric], rel_tol=1e-3, abs_tol=1e-6),
-            f"{model!r}: {metric} of all examples is {score[metric]:.6g}, and the mean of two parts {mean:.6g}; "
+            f"{model!r}: {metric} of all examples is {score[metric]:.6g}, and the mean of two "
+            f"parts {mean:.6g}; "
             "score() gives means over the examples.",
         )
     if "loss" in model.metrics:
         after = model.score(_fit(model, x, data, training, Drift()).x, data)["loss"]
-        require(after < score["loss"], f"{model!r}: training takes the loss from {score['loss']:.4g} to {after:.4g}.")
+        require(
+            after < score["loss"],
+            f"{model!r}: training takes the loss from {score['loss']:.4g} to {after:.4g}.",
+        )
 
 
 def _spoilt(data: Any) -> list[Any]:
     """Data that no model of its inputs and labels can be trained on."""
-    if not (isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, np.ndarray) for part in data)):
+    if not (
+        isinstance(data, tuple)
+        and len(data) == 2
+        and all(isinstance(part, np.ndarray) for part in data)
+    ):
         return []
     X, y = data
     spoilt: list[Any] = [(X[..., :-1], y)] if X.ndim > 1 and X.shape[-1] > 1 else []

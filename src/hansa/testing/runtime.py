@@ -70,19 +70,31 @@ def _open(make_runtime: Make, clients: list[Client]) -> Iterator[Any]:
 
 def _request(plan: Plan, session: int, who: list[str], fold: bool = False) -> Request:
     named = SessionId(number=session)
-    return Request(plan.digest, 0, named, plan.broadcast(plan.start()), dict.fromkeys(who), fold=fold)
+    return Request(
+        plan.digest, 0, named, plan.broadcast(plan.start()), dict.fromkeys(who), fold=fold
+    )
 
 
 def _receive(runtime: Any, waiting: dict[int, list[str]]) -> list[Reply]:
-    """Replies, by session, until everyone is answered for; the rest of a runtime's promise is checked on the way."""
-    replies, left = ([], {(SessionId(number=session), who) for session, names in waiting.items() for who in names})
+    """Replies, by session, until everyone is answered for; the rest of a runtime's promise is
+    checked on the way.
+    """
+    replies = []
+    left = {(SessionId(number=session), who) for session, names in waiting.items() for who in names}
     while left:
         reply = runtime.receive()
         answered = {(reply.session, who) for who in reply.who}
-        require(len(answered) == len(reply.who), f"{runtime!r}: one reply names a client twice: {reply.who}.")
-        require(answered <= left, f"{runtime!r}: it answers for {sorted(answered - left)} again, or unasked.")
         require(
-            reply.body is not None or reply.why or not reply.who, f"{runtime!r}: {reply.who} are lost without a reason."
+            len(answered) == len(reply.who),
+            f"{runtime!r}: one reply names a client twice: {reply.who}.",
+        )
+        require(
+            answered <= left,
+            f"{runtime!r}: it answers for {sorted(answered - left)} again, or unasked.",
+        )
+        require(
+            reply.body is not None or reply.why or not reply.who,
+            f"{runtime!r}: {reply.who} are lost without a reason.",
         )
         left -= answered
         replies.append(reply)
@@ -95,30 +107,41 @@ def _answers(make_runtime: Make) -> None:
     names = sorted(client.who for client in _clients(plan))
     with _open(make_runtime, _clients(plan)) as runtime:
         roster = list(runtime.roster())
-        require(roster == names, f"{runtime!r}: roster() must give the clients' names, sorted, not {roster}.")
+        require(
+            roster == names,
+            f"{runtime!r}: roster() must give the clients' names, sorted, not {roster}.",
+        )
         require(not runtime.members, f"{runtime!r}: members must be empty where nobody helps.")
         for session in (0, 1):
             runtime.send(_request(plan, session, names, fold=session == 1))
-            replies, wanted = _receive(runtime, {session: names}), InProcess(_clients(plan))
+            replies = _receive(runtime, {session: names})
+            wanted = InProcess(_clients(plan))
             wanted.send(_request(plan, session, names))
             _compare(replies, _receive(wanted, {session: names}), runtime, fold=session == 1)
-        require(list(runtime.roster()) == roster, f"{runtime!r}: roster() changes from call to call.")
+        require(
+            list(runtime.roster()) == roster, f"{runtime!r}: roster() changes from call to call."
+        )
 
 
 def _compare(replies: list[Reply], wanted: list[Reply], runtime: Any, fold: bool) -> None:
     """Are these the replies of InProcess, or do they add up to the same?"""
     answer = {reply.who[0]: reply for reply in wanted}
-    total, want = Total(), Total()
+    total = Total()
+    want = Total()
     for reply in replies:
         for who in reply.who if reply.body is None else ():
             why = answer[who].why
-            require(reply.why == why, f"{runtime!r}: {who} is lost for {reply.why!r}; it said {why!r}.")
+            require(
+                reply.why == why, f"{runtime!r}: {who} is lost for {reply.why!r}; it said {why!r}."
+            )
         if isinstance(reply.body, Total):
             require(fold, f"{runtime!r}: only a request with fold=True may be answered by a Total.")
             total.merge(reply.body)
         elif reply.body is not None:
             alike = len(reply.who) == 1 and equal(reply.body, answer[reply.who[0]].body)
-            require(alike, f"{runtime!r}: {', '.join(reply.who)} says other bytes than in InProcess.")
+            require(
+                alike, f"{runtime!r}: {', '.join(reply.who)} says other bytes than in InProcess."
+            )
             total.add(reply.body)
     for reply in wanted:
         if reply.body is not None:
@@ -131,13 +154,15 @@ def _compare(replies: list[Reply], wanted: list[Reply], runtime: Any, fold: bool
 
 def _two_at_once(make_runtime: Make) -> None:
     """Requests of two sessions under way together, as `buffered` makes them."""
-    plan, waiting = _plan(), {7: ["client-0", "client-2"], 8: ["client-1", "client-bad"]}
+    plan = _plan()
+    waiting = {7: ["client-0", "client-2"], 8: ["client-1", "client-bad"]}
     with _open(make_runtime, _clients(plan)) as runtime:
         for session, names in waiting.items():
             runtime.send(_request(plan, session, names))
         replies = _receive(runtime, waiting)
     require(
-        all(reply.round == 0 for reply in replies), f"{make_runtime!r}: a reply must name the round of its request."
+        all(reply.round == 0 for reply in replies),
+        f"{make_runtime!r}: a reply must name the round of its request.",
     )
 
 
@@ -146,35 +171,53 @@ def _states(plan: Plan, runtime: Any, state: State | None = None) -> list[State]
 
 
 def _equal(a: State, b: State) -> bool:
-    return equal(vars(replace(a, excluded=dict(a.excluded))), vars(replace(b, excluded=dict(b.excluded))))
+    return equal(
+        vars(replace(a, excluded=dict(a.excluded))), vars(replace(b, excluded=dict(b.excluded)))
+    )
 
 
 def _same_bytes(make_runtime: Make) -> None:
     """Whole runs are those of InProcess, to the last byte of every state."""
     noisy = (Clip(1.0, side=10.0), Weigh("one"), GaussianNoise(0.1, by="each"))
-    plans = (_plan(sample=Uniform(5)), _plan(algorithm=Scaffold()), _plan(pipe=noisy, sample=Uniform(5)))
+    plans = (
+        _plan(sample=Uniform(5)),
+        _plan(algorithm=Scaffold()),
+        _plan(pipe=noisy, sample=Uniform(5)),
+    )
     for plan in plans:
         with _open(make_runtime, _clients(plan)) as runtime:
             states = _states(plan, runtime)
         for state, want in zip(states, _states(plan, InProcess(_clients(plan))), strict=True):
-            require(_equal(state, want), f"{make_runtime!r}: round {state.round} of {plan!r} differs from InProcess.")
+            require(
+                _equal(state, want),
+                f"{make_runtime!r}: round {state.round} of {plan!r} differs from InProcess.",
+            )
 
 
 def _memory(make_runtime: Make) -> None:
-    """What clients remember comes out, goes into a fresh runtime, and the run goes on as if nothing had happened."""
-    plan, first = _plan(algorithm=Scaffold()), _plan(algorithm=Scaffold()).start()
+    """What clients remember comes out, goes into a fresh runtime, and the run goes on as if nothing
+    had happened.
+    """
+    plan = _plan(algorithm=Scaffold())
+    first = _plan(algorithm=Scaffold()).start()
     with _open(make_runtime, _clients(plan)) as runtime:
         names = runtime.roster()
-        require(runtime.memory.of(names) == {}, f"{make_runtime!r}: before the first round nobody remembers anything.")
+        require(
+            runtime.memory.of(names) == {},
+            f"{make_runtime!r}: before the first round nobody remembers anything.",
+        )
         for first in synchronous(plan, runtime):
             if first.round == 2:
                 break
-        memos, some = runtime.memory.after(first.counted), runtime.memory.of(["client-0"])
+        memos = runtime.memory.after(first.counted)
+        some = runtime.memory.of(["client-0"])
     require(
         set(memos) == set(first.participants),
         f"{make_runtime!r}: memory.after() gives {sorted(memos)}; {first.participants} took part.",
     )
-    require(set(some) == {"client-0"}, f"{make_runtime!r}: memory.of() one client gives {sorted(some)}.")
+    require(
+        set(some) == {"client-0"}, f"{make_runtime!r}: memory.of() one client gives {sorted(some)}."
+    )
     with _open(make_runtime, _clients(plan)) as runtime:
         runtime.memory.load(memos)
         require(
@@ -184,40 +227,63 @@ def _memory(make_runtime: Make) -> None:
         states = _states(plan, runtime, first)
         again = _states(plan, runtime)
     want = _states(plan, InProcess(_clients(plan)))
-    require(_equal(states[-1], want[-1]), f"{make_runtime!r}: a run that goes on in a fresh runtime ends otherwise.")
-    require(_equal(again[-1], want[-1]), f"{make_runtime!r}: where a run begins, clients remember an earlier one.")
+    require(
+        _equal(states[-1], want[-1]),
+        f"{make_runtime!r}: a run that goes on in a fresh runtime ends otherwise.",
+    )
+    require(
+        _equal(again[-1], want[-1]),
+        f"{make_runtime!r}: where a run begins, clients remember an earlier one.",
+    )
 
 
 def _settle(make_runtime: Make) -> None:
-    """What a client learns in a session counts when that is settled, and only if the client is counted."""
-    plan, who = _plan(algorithm=Scaffold()), "client-0"
+    """What a client learns in a session counts when that is settled, and only if the client is
+    counted.
+    """
+    plan = _plan(algorithm=Scaffold())
+    who = "client-0"
     with _open(make_runtime, _clients(plan)) as runtime:
         for counted, after in (((), {}), ((who,), None)):
             number = len(counted)
             runtime.send(_request(plan, number, [who]))
             _receive(runtime, {number: [who]})
             learnt = runtime.memory.learnt([who])
-            require(set(learnt) == {who}, f"{make_runtime!r}: what a client has learnt is pending until it is settled.")
+            require(
+                set(learnt) == {who},
+                f"{make_runtime!r}: what a client has learnt is pending until it is settled.",
+            )
             runtime.send(Settle(SessionId(number=number), counted))
-            require(runtime.memory.learnt([who]) == {}, f"{make_runtime!r}: nothing is pending of a settled session.")
+            require(
+                runtime.memory.learnt([who]) == {},
+                f"{make_runtime!r}: nothing is pending of a settled session.",
+            )
             want = learnt if after is None else after
             require(
                 equal(runtime.memory.of([who]), want),
-                f"{make_runtime!r}: a client remembers what counted, and nothing else; {counted} counted.",
+                f"{make_runtime!r}: a client remembers what counted, and nothing else; {counted} "
+                "counted.",
             )
         runtime.send(_request(plan, 1, [who]))
         (reply,) = _receive(runtime, {1: [who]})
-        require(reply.why == "refused", f"{make_runtime!r}: a client answers in a session that is settled.")
+        require(
+            reply.why == "refused",
+            f"{make_runtime!r}: a client answers in a session that is settled.",
+        )
 
 
 def _asked_again(make_runtime: Make) -> None:
-    """To the same question a client says the same, and learns nothing more; to another in its place nothing."""
-    plan, who = _plan(algorithm=Scaffold()), "client-0"
+    """To the same question a client says the same, and learns nothing more; to another in its place
+    nothing.
+    """
+    plan = _plan(algorithm=Scaffold())
+    who = "client-0"
     first = _request(plan, 0, [who])
     vectors, memo = first.broadcast
     other = replace(first, broadcast=({**vectors, "x": vectors["x"] + 1.0}, memo))
     with _open(make_runtime, _clients(plan)) as runtime:
-        said, learnt = [], []
+        said = []
+        learnt = []
         for request in (first, first, replace(first, fold=True), other):
             runtime.send(request)
             said += _receive(runtime, {0: [who]})
@@ -227,22 +293,28 @@ def _asked_again(make_runtime: Make) -> None:
         all(equal(body, bodies[0]) for body in bodies[:3]) and bodies[0] is not None,
         f"{make_runtime!r}: a client that is asked the same again says something else.",
     )
-    require(all(equal(one, learnt[0]) for one in learnt), f"{make_runtime!r}: a client learns from being asked again.")
+    require(
+        all(equal(one, learnt[0]) for one in learnt),
+        f"{make_runtime!r}: a client learns from being asked again.",
+    )
     require(
         said[3].body is None and said[3].why == "refused",
-        f"{make_runtime!r}: a client that has answered is asked another question in its place, and answers.",
+        f"{make_runtime!r}: a client that has answered is asked another question in its place, and "
+        "answers.",
     )
 
 
 def _once(make_runtime: Make) -> None:
     """A client that draws its noise itself answers in one session of a round, whoever trains it."""
     noisy = (Clip(1.0, side=10.0), Weigh("one"), GaussianNoise(0.1, by="each"))
-    plan, who = _plan(pipe=noisy), "client-0"
+    plan = _plan(pipe=noisy)
+    who = "client-0"
     with _open(make_runtime, _clients(plan)) as runtime:
         for session in range(6):
             runtime.send(_request(plan, session, [who]))
         replies = _receive(runtime, {session: [who] for session in range(6)})
     answered = [reply.session.number for reply in replies if reply.body is not None]
     require(
-        len(answered) == 1, f"{make_runtime!r}: asked six times in one round, a client answers in sessions {answered}."
+        len(answered) == 1,
+        f"{make_runtime!r}: asked six times in one round, a client answers in sessions {answered}.",
     )

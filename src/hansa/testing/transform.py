@@ -21,53 +21,78 @@ SIGMAS = 6.0  # how far such an average may lie from nothing
 def check_transform(
     transform: Transform, spec: Spec | None = None, error: float = 0.0, length: float | None = None
 ) -> None:
-    """Hold a transform to its law,  decode(Σ encode(vᵢ)) = Σ vᵢ  (or = the mean, where it weighs), and to its plan().
+    """Hold a transform to its law,  decode(Σ encode(vᵢ)) = Σ vᵢ  (or = the mean, where it weighs),
+    and to its plan().
 
-    spec     what enters; else all that plan() accepts of: without bounds, with bounds, with bounds and weighed
-    error    ‖error‖₂ that one client may add to a block, beside what the block's bound grows by; 0 means unbiased
-    length   ‖vᵢ‖₂ of a block up to which the law must hold; else half of the smallest bound, at most ½
+    spec     what enters; else all that plan() accepts of: without bounds, with bounds, with bounds
+    and weighed
+    error    ‖error‖₂ that one client may add to a block, beside what the block's bound grows by; 0
+    means unbiased
+    length   ‖vᵢ‖₂ of a block up to which the law must hold; else half of the smallest bound, at
+    most ½
     """
     name = repr(transform)
     require(
-        " at 0x" not in name, f"{name}: its repr must be the expression that builds it; make it a frozen dataclass."
+        " at 0x" not in name,
+        f"{name}: its repr must be the expression that builds it; make it a frozen dataclass.",
     )
     for entering in _planned(transform, spec):
         pipe = Pipe.of((transform,), entering)
-        require(transform.explain(pipe.specs[0]).strip(), f"{name}: explain() must say in words what it does.")
-        memo, noisy = pipe.start(), pipe.specs[1].noise.multiplier > entering.noise.multiplier
+        require(
+            transform.explain(pipe.specs[0]).strip(),
+            f"{name}: explain() must say in words what it does.",
+        )
+        memo = pipe.start()
+        noisy = pipe.specs[1].noise.multiplier > entering.noise.multiplier
         fixed = _encodes(pipe, memo)
         _law(pipe, memo, error, length, fixed)
-        for known in (memo, _learnt(pipe, memo)) if fixed or not noisy else ():  # bounds hold before noise
+        # bounds hold before noise
+        for known in (memo, _learnt(pipe, memo)) if fixed or not noisy else ():
             for scale in (0.0, 1e-3, 1.0, 1e3):
                 _bounded(pipe, known, scale)
-    require(repr(transform) == name, f"{name}: it changed while it was used; what it learns belongs into learn().")
+    require(
+        repr(transform) == name,
+        f"{name}: it changed while it was used; what it learns belongs into learn().",
+    )
 
 
 def _planned(transform: Transform, spec: Spec | None) -> list[Spec]:
     """The specs to try that the transform accepts."""
-    loose = Spec({"delta": 6, "statistics": 3, "control": 4}, kinds={"statistics": "statistics"}).with_side("loss")
-    bounded, accepted = loose.replace(bounds=dict.fromkeys(loose.blocks, 1.0)), []
+    loose = Spec(
+        {"delta": 6, "statistics": 3, "control": 4}, kinds={"statistics": "statistics"}
+    ).with_side("loss")
+    bounded = loose.replace(bounds=dict.fromkeys(loose.blocks, 1.0))
+    accepted = []
     sided = [bounded.replace(lows={"loss": low}) for low in (0.5, -0.5)]
     for entering in [spec] if spec else [loose, bounded, bounded.replace(weighed=True), *sided]:
         before = repr(entering)
         try:
-            out, again = transform.plan(entering), transform.plan(entering)
+            out = transform.plan(entering)
+            again = transform.plan(entering)
         except PlanError as reason:
             refused = reason
             continue
         require(isinstance(out, Spec), f"{transform!r}: plan() must return a Spec, not {out!r}.")
         require(
-            repr(entering) == before, f"{transform!r}: plan() changes the spec it is given; return spec.replace(…)."
+            repr(entering) == before,
+            f"{transform!r}: plan() changes the spec it is given; return spec.replace(…).",
         )
-        require(out == again, f"{transform!r}: plan() gives something else when it is called again.")
+        require(
+            out == again, f"{transform!r}: plan() gives something else when it is called again."
+        )
         accepted.append(entering)
     if not accepted:
-        raise AssertionError(f"{transform!r}: plan() accepts none of the specs tried; give one by spec=…\n  {refused}")
+        raise AssertionError(
+            f"{transform!r}: plan() accepts none of the specs tried; give one by spec=…\n  "
+            f"{refused}"
+        )
     return accepted
 
 
 def _vectors(spec: Spec, n: int, length: float | Vector) -> Vector:
-    """n vectors [n, size] whose blocks have this norm (a number, or [n, 1]), as far as their bounds allow."""
+    """n vectors [n, size] whose blocks have this norm (a number, or [n, 1]), as far as their bounds
+    allow.
+    """
     V = KEY.child("vectors").normal((n, spec.size))
     for name in spec.blocks:
         part = V[:, spec.slice(name)]
@@ -83,13 +108,19 @@ def _at(pipe: Pipe, memo: Any, *path: object, examples: Any = 3, n: int = 1) -> 
 def _encodes(pipe: Pipe, memo: Any) -> bool:
     """Check encode() as a function; is it the same for all keys?"""
     transform, (spec, out) = pipe.transforms[0], pipe.specs
-    V, examples = _vectors(spec, 5, np.logspace(-2, 2, 5)[:, None]), np.arange(1, 6)
+    V = _vectors(spec, 5, np.logspace(-2, 2, 5)[:, None])
+    examples = np.arange(1, 6)
     before = V.copy()
 
     def by_row(key: str) -> list[Vector]:
-        return [pipe.encode(v, _at(pipe, memo, key, examples=e)) for v, e in zip(V, examples, strict=True)]
+        return [
+            pipe.encode(v, _at(pipe, memo, key, examples=e))
+            for v, e in zip(V, examples, strict=True)
+        ]
 
-    rows, again, others = by_row("a"), by_row("a"), [by_row(f"another, {i}") for i in range(8)]
+    rows = by_row("a")
+    again = by_row("a")
+    others = [by_row(f"another, {i}") for i in range(8)]
     require(equal(V, before), f"{transform!r}: encode() modifies its input; work on a copy.")
     require(
         rows[0].dtype == out.word,
@@ -97,61 +128,80 @@ def _encodes(pipe: Pipe, memo: Any) -> bool:
     )
     require(
         rows[0].shape == (out.size,),
-        f"{transform!r}: encode() gives shape {rows[0].shape}, and plan() declares {out.size} numbers.",
+        f"{transform!r}: encode() gives shape {rows[0].shape}, and plan() declares {out.size} "
+        "numbers.",
     )
-    require(equal(rows, again), f"{transform!r}: encode() is not a function of its arguments; draw from at.key.")
+    require(
+        equal(rows, again),
+        f"{transform!r}: encode() is not a function of its arguments; draw from at.key.",
+    )
     matrix = pipe.encode(V, _at(pipe, memo, "a", examples=examples))
     require(equal(V, before), f"{transform!r}: encode() modifies its input; work on a copy.")
     require(
-        matrix.shape == (5, out.size), f"{transform!r}: encode() of [n, size] must give [n, size]; use the last axis."
+        matrix.shape == (5, out.size),
+        f"{transform!r}: encode() of [n, size] must give [n, size]; use the last axis.",
     )
     fixed = all(equal(rows, other) for other in others)  # a single one may round alike by chance
     if fixed:
         alike = np.allclose(matrix, np.stack(rows), rtol=1e-12, atol=0)
-        require(alike, f"{transform!r}: encode() of a matrix differs from row by row; reduce over the last axis only.")
+        require(
+            alike,
+            f"{transform!r}: encode() of a matrix differs from row by row; reduce over the last "
+            "axis only.",
+        )
     return fixed
 
 
 def _law(pipe: Pipe, memo: Any, error: float, length: float | None, fixed: bool) -> None:
-    """decode(Σ encode(vᵢ)) = Σ vᵢ: in every sum, and where encode draws, on average over many keys."""
+    """decode(Σ encode(vᵢ)) = Σ vᵢ: in every sum, and where encode draws, on average over many
+    keys.
+    """
     transform, (spec, out), n = pipe.transforms[0], pipe.specs, 5
     shortest = min((1.0, *spec.bounds.values(), *out.bounds.values())) / 2
     V = _vectors(spec, n, length or shortest / math.sqrt(len(spec.blocks)))
     mean = out.weighed and not spec.weighed
     times, want = (1, V.mean(0)) if mean else (n, V.sum(0))
     E = np.stack([_round(pipe, memo, V, key) for key in range(KEYS)]) - want
-    noisy, tiny = (out.noise.multiplier > spec.noise.multiplier, 1e-9 * max(1.0, float(np.abs(V).max())))
+    noisy = out.noise.multiplier > spec.noise.multiplier
+    tiny = 1e-9 * max(1.0, float(np.abs(V).max()))
     for name in () if noisy else spec.blocks:
         growth = out.bounds.get(name, math.inf) - spec.bounds.get(name, math.inf)
         if not (fixed or math.isfinite(growth)):
             continue  # how far one draw may be off is told by bounds alone
         growth = growth if math.isfinite(growth) and growth > 0 and not mean else 0.0
-        growth = max(growth, math.sqrt(spec.blocks[name]) * out.noise.step.get(name, 0.0))  # each number by a step
+        # each number by a step
+        growth = max(growth, math.sqrt(spec.blocks[name]) * out.noise.step.get(name, 0.0))
         worst = float(norm(E[:, spec.slice(name)]).max())
         require(
             worst <= times * (growth + error) + tiny,
-            f"{transform!r}: decode(Σ encode(v)) is off by {worst:.3g} in block {name!r}; it declares "
+            f"{transform!r}: decode(Σ encode(v)) is off by {worst:.3g} in block {name!r}; it "
+            "declares "
             f"{times * (growth + error):.3g} by the growth of its bound and by `error`.",
         )
-    bias, spread = np.abs(E.mean(0)), SIGMAS * E.std(0) / math.sqrt(KEYS)
+    bias = np.abs(E.mean(0))
+    spread = SIGMAS * E.std(0) / math.sqrt(KEYS)
     require(
         (bias <= times * error + tiny + spread).all(),
-        f"{transform!r}: decode(Σ encode(v)) is off by {bias.max():.3g} on average; if you mean that, declare `error`.",
+        f"{transform!r}: decode(Σ encode(v)) is off by {bias.max():.3g} on average; if you mean "
+        "that, declare `error`.",
     )
     require(spread.any() or not noisy, f"{transform!r}: plan() declares noise, and none is drawn.")
 
 
 def _round(pipe: Pipe, memo: Any, V: Vector, key: int) -> Vector:
     """The decoded sum of the encoded rows of V."""
-    transform, total = pipe.transforms[0], Total()
+    transform = pipe.transforms[0]
+    total = Total()
     for i, v in enumerate(V):
         total.add(pipe.encode(v, _at(pipe, memo, key, i)))
-    value, at = total.value(), _at(pipe, memo, key, "server", n=len(V))
+    value = total.value()
+    at = _at(pipe, memo, key, "server", n=len(V))
     before = value.copy()
     decoded, _ = pipe.decode(value, at)
     require(
         np.shape(decoded) == (pipe.specs[0].size,),
-        f"{transform!r}: decode() gives shape {np.shape(decoded)}, and {pipe.specs[0].size} numbers came in.",
+        f"{transform!r}: decode() gives shape {np.shape(decoded)}, and {pipe.specs[0].size} "
+        "numbers came in.",
     )
     require((value == before).all(), f"{transform!r}: decode() modifies its input; work on a copy.")
     return decoded
@@ -159,7 +209,8 @@ def _round(pipe: Pipe, memo: Any, V: Vector, key: int) -> Vector:
 
 def _learnt(pipe: Pipe, memo: Any) -> Any:
     """What the transform knows after a round."""
-    transform, at = pipe.transforms[0], _at(pipe, memo, "server", n=5)
+    transform = pipe.transforms[0]
+    at = _at(pipe, memo, "server", n=5)
     total = Total()
     for i, v in enumerate(_vectors(pipe.specs[0], 5, 10.0)):
         total.add(pipe.encode(v, _at(pipe, memo, i)))
@@ -167,7 +218,8 @@ def _learnt(pipe: Pipe, memo: Any) -> Any:
     (_, known), (_, again) = pipe.decode(value, at), pipe.decode(value, at)
     require(
         is_plain(known),
-        f"{transform!r}: learn() must give numbers, words, arrays, or dicts and lists of them: {known!r}.",
+        f"{transform!r}: learn() must give numbers, words, arrays, or dicts and lists of them: "
+        f"{known!r}.",
     )
     require(equal(known, again), f"{transform!r}: learn() is not a function of its arguments.")
     return known
@@ -177,20 +229,24 @@ def _bounded(pipe: Pipe, memo: Any, scale: float) -> None:
     """Encoded vectors obey the bounds that plan() declares; integers, once they are decoded."""
     transform, (spec, out) = pipe.transforms[0], pipe.specs
     for i, v in enumerate(_vectors(spec, 5, scale)):
-        reply, participants = pipe.encode(v, _at(pipe, memo, scale, i)), out
+        reply = pipe.encode(v, _at(pipe, memo, scale, i))
+        participants = out
         if out.space == "integer":
-            reply, participants = pipe.decode(reply, _at(pipe, memo, scale, i))[0], spec
+            reply = pipe.decode(reply, _at(pipe, memo, scale, i))[0]
+            participants = spec
         for name, bound in out.bounds.items():
             if name in participants.blocks:
                 long = float(norm(reply[participants.slice(name)])[0])
                 require(
                     long <= bound * (1 + 1e-9),
-                    f"{transform!r}: it gives a {name!r} of norm {long:.6g}; plan() declares a bound of {bound:.6g}.",
+                    f"{transform!r}: it gives a {name!r} of norm {long:.6g}; plan() declares a "
+                    f"bound of {bound:.6g}.",
                 )
         for name, low in out.lows.items():
             if name in participants.blocks:
                 least = float(reply[participants.slice(name)].min())
                 require(
                     least >= low - 1e-9 * abs(low),
-                    f"{transform!r}: it gives a {name!r} of {least:.6g}; plan() declares {low:.6g} or more.",
+                    f"{transform!r}: it gives a {name!r} of {least:.6g}; plan() declares {low:.6g} "
+                    "or more.",
                 )

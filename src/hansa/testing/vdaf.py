@@ -22,13 +22,27 @@ PRIO3: dict[str, Callable[[Vector], prio3.Prio3]] = {
     "Prio3Count": lambda v: prio3.prio3_count(v["shares"], context(v)),
     "Prio3Sum": lambda v: prio3.prio3_sum(v["max_measurement"], v["shares"], context(v)),
     "Prio3SumVec": lambda v: prio3.prio3_sum_vec(*sizes(v, "max_measurement")),
-    "Prio3Histogram": lambda v: prio3.prio3_histogram(v["length"], v["chunk_length"], v["shares"], context(v)),
+    "Prio3Histogram": lambda v: prio3.prio3_histogram(
+        v["length"], v["chunk_length"], v["shares"], context(v)
+    ),
     "Prio3MultihotCountVec": lambda v: prio3.prio3_multihot(*sizes(v, "max_weight")),
-    "Prio3L1BoundSum": lambda v: prio3.prio3_l1_bound_sum(*sizes(v, "max_measurement", "max_value")),
-    "Prio3SumVecWithMultiproof": lambda v: prio3.prio3_sum_vec_multiproof(*sizes(v, "max_measurement")),
+    "Prio3L1BoundSum": lambda v: prio3.prio3_l1_bound_sum(
+        *sizes(v, "max_measurement", "max_value")
+    ),
+    "Prio3SumVecWithMultiproof": lambda v: prio3.prio3_sum_vec_multiproof(
+        *sizes(v, "max_measurement")
+    ),
 }
-OPERATIONS = ("shard", "verify_init", "verifier_shares_to_message", "verify_next", "aggregate", "unshard")
-MALFORMED = (OSError, LookupError, TypeError, ValueError, AttributeError, OverflowError)  # of a file that lacks entries
+OPERATIONS = (
+    "shard",
+    "verify_init",
+    "verifier_shares_to_message",
+    "verify_next",
+    "aggregate",
+    "unshard",
+)
+# of a file that lacks entries
+MALFORMED = (OSError, LookupError, TypeError, ValueError, AttributeError, OverflowError)
 XOFS: dict[str, Callable[[bytes, bytes, list[bytes]], xof.Xof]] = {
     "XofHmacSha256Aes128": xof.XofHmacSha256Aes128,
     "XofTurboShake128": xof.XofTurboShake128,
@@ -63,7 +77,8 @@ def _check(name: str, vector: Vector) -> None:
         Replay(PRIO3[algorithm](vector), vector).run(name)
     else:
         raise AssertionError(
-            f"{name} is a vector for {algorithm}; there are {', '.join([*XOFS, *PRIO3, *pine.DRAFT02])}"
+            f"{name} is a vector for {algorithm}; there are "
+            f"{', '.join([*XOFS, *PRIO3, *pine.DRAFT02])}"
         )
 
 
@@ -86,7 +101,9 @@ def joined(vectors: list[str | list[str]]) -> list[str]:
 
 def same(ours: object, theirs: object, what: str) -> None:
     """AssertionError unless the two are equal."""
-    assert ours == theirs, f"{what} differs from the vector: {str(ours)[:80]} instead of {str(theirs)[:80]}"
+    assert ours == theirs, (
+        f"{what} differs from the vector: {str(ours)[:80]} instead of {str(theirs)[:80]}"
+    )
 
 
 def check_xof(algorithm: str, vector: Vector) -> None:
@@ -100,7 +117,9 @@ def check_xof(algorithm: str, vector: Vector) -> None:
 
 def check_pine(algorithm: str, vector: Vector) -> None:
     """Shares, messages and sums are as in the file."""
-    wraparound = Wraparound(vector["num_wr_checks"], vector["num_wr_successes"], vector["alpha"], proven=False)
+    wraparound = Wraparound(
+        vector["num_wr_checks"], vector["num_wr_successes"], vector["alpha"], proven=False
+    )
     profile = replace(
         pine.DRAFT02[algorithm],
         proofs=vector["proofs"],
@@ -116,7 +135,10 @@ def check_pine(algorithm: str, vector: Vector) -> None:
         norm_chunk=vector["chunk_length_norm_equality"],
         shares=vector["shares"],
     )
-    outs = [check_pine_report(one, bytes.fromhex(vector["verify_key"]), report) for report in vector["prep"]]
+    outs = [
+        check_pine_report(one, bytes.fromhex(vector["verify_key"]), report)
+        for report in vector["prep"]
+    ]
     totals = [one.aggregate(shares) for shares in zip(*outs, strict=True)]
     same([total.hex() for total in totals], joined(vector["agg_shares"]), "an aggregate share")
     same(one.unshard(totals).tolist(), vector["agg_result"], "the result")
@@ -124,8 +146,11 @@ def check_pine(algorithm: str, vector: Vector) -> None:
 
 def check_pine_report(one: pine.Pine, key: bytes, report: Vector) -> list[Elements]:
     """The output shares of a report, when all that leads to them is as in the file."""
-    nonce, field = bytes.fromhex(report["nonce"]), one.field
-    public, inputs = one.shard(np.array(report["measurement"], float), nonce, bytes.fromhex(report["rand"]))
+    nonce = bytes.fromhex(report["nonce"])
+    field = one.field
+    public, inputs = one.shard(
+        np.array(report["measurement"], float), nonce, bytes.fromhex(report["rand"])
+    )
     same(public.hex(), report["public_share"], "the public share")
     same([share.hex() for share in inputs], report["input_shares"], "an input share")
     reply = [one.prepare(key, who, nonce, public, share) for who, share in enumerate(inputs)]
@@ -133,7 +158,11 @@ def check_pine_report(one: pine.Pine, key: bytes, report: Vector) -> list[Elemen
     message = one.decide([verifier for _, verifier in reply])
     same([message.hex()], report["prep_messages"], "the verifier message")
     outs = [one.finish(state, message) for state, _ in reply]
-    same([field.encode(share).hex() for share in outs], joined(report["out_shares"]), "an output share")
+    same(
+        [field.encode(share).hex() for share in outs],
+        joined(report["out_shares"]),
+        "an output share",
+    )
     return outs
 
 
@@ -141,14 +170,16 @@ class Replay:
     """The steps of a file, done one after the other."""
 
     def __init__(self, algorithm: prio3.Prio3, vector: Vector):
-        self.algorithm, self.vector = algorithm, vector
+        self.algorithm = algorithm
+        self.vector = vector
         self.states: dict[tuple[int, int], State] = {}
         self.shares: dict[tuple[int, int], Elements] = {}
 
     def run(self, name: str) -> None:
         """AssertionError names the first step that went otherwise than the file says."""
         for number, step in enumerate(self.vector["operations"]):
-            refused, operation = None, step["operation"]
+            refused = None
+            operation = step["operation"]
             if operation not in OPERATIONS:
                 raise ValueError(f"{operation!r} is no operation")
             try:
@@ -162,16 +193,19 @@ class Replay:
     def shard(self, step: Vector) -> None:
         """A measurement becomes shares."""
         report = self.report(step)
-        nonce, rand = bytes.fromhex(report["nonce"]), bytes.fromhex(report["rand"])
+        nonce = bytes.fromhex(report["nonce"])
+        rand = bytes.fromhex(report["rand"])
         public, inputs = self.algorithm.shard(report["measurement"], nonce, rand)
         same(public.hex(), report["public_share"], "the public share")
         same([share.hex() for share in inputs], report["input_shares"], "an input share")
 
     def verify_init(self, step: Vector) -> None:
         """An aggregator checks its share."""
-        report, who = self.report(step), step["aggregator_id"]
+        report = self.report(step)
+        who = step["aggregator_id"]
         nonce, public, share = (
-            bytes.fromhex(data) for data in (report["nonce"], report["public_share"], report["input_shares"][who])
+            bytes.fromhex(data)
+            for data in (report["nonce"], report["public_share"], report["input_shares"][who])
         )
         key = bytes.fromhex(self.vector["verify_key"])
         state, verifier = self.algorithm.prepare(key, who, nonce, public, share)
@@ -181,28 +215,37 @@ class Replay:
     def verifier_shares_to_message(self, step: Vector) -> None:
         """All verifier shares become one message."""
         report = self.report(step)
-        message = self.algorithm.decide([bytes.fromhex(v) for v in report["verifier_shares"][step["round"]]])
+        message = self.algorithm.decide(
+            [bytes.fromhex(v) for v in report["verifier_shares"][step["round"]]]
+        )
         same(message.hex(), report["verifier_messages"][step["round"]], "the verifier message")
 
     def verify_next(self, step: Vector) -> None:
         """An aggregator accepts a report."""
-        report, who = self.report(step), step["aggregator_id"]
+        report = self.report(step)
+        who = step["aggregator_id"]
         message = bytes.fromhex(report["verifier_messages"][step["round"] - 1])
         out = self.algorithm.finish(self.states[step["report_index"], who], message)
         self.shares[step["report_index"], who] = out
         same(
-            self.algorithm.statement.shape.field.encode(out).hex(), joined(report["out_shares"])[who], "an output share"
+            self.algorithm.statement.shape.field.encode(out).hex(),
+            joined(report["out_shares"])[who],
+            "an output share",
         )
 
     def aggregate(self, step: Vector) -> None:
         """An aggregator adds up its output shares."""
         who = step["aggregator_id"]
-        total = self.algorithm.aggregate([share for (_, i), share in sorted(self.shares.items()) if i == who])
+        total = self.algorithm.aggregate(
+            [share for (_, i), share in sorted(self.shares.items()) if i == who]
+        )
         same(total.hex(), joined(self.vector["agg_shares"])[who], "an aggregate share")
 
     def unshard(self, step: Vector) -> None:
         """The collector reads the sum."""
-        result = self.algorithm.unshard([bytes.fromhex(total) for total in joined(self.vector["agg_shares"])])
+        result = self.algorithm.unshard(
+            [bytes.fromhex(total) for total in joined(self.vector["agg_shares"])]
+        )
         same(result, self.vector["agg_result"], "the result")
 
     def report(self, step: Vector) -> Vector:

@@ -1,7 +1,7 @@
 """Transforms: what happens to a vector between a client and the sum, and back.
 
-A transform is a pair of maps around a sum. On each client `encode`, in order; on the server, once, on the sum,
-`decode`, in reverse order. The one law is
+A transform is a pair of maps around a sum. On each client `encode`, in order; on the server, once,
+on the sum, `decode`, in reverse order. The one law is
 
     decode(Σᵢ encode(vᵢ)) = Σᵢ vᵢ        up to the error that the transform declares.
 """
@@ -27,7 +27,8 @@ class Session:
 
     round: int
     common: Key = Key(b"")  # the same for all parties: public
-    repeats: Key = Key(b"")  # of this party, and grown from the plan's seed: shuffles, dropout; public
+    # of this party, and grown from the plan's seed: shuffles, dropout; public
+    repeats: Key = Key(b"")
     own: Key = Key(b"")  # of this party, the same in all sessions of a run: secret
     task: bytes = b""  # SHA-256 of plan, session and model, as this party was told them
     roster: Mapping[str, Member] = field(default_factory=dict, repr=False)  # whom this party knows
@@ -35,15 +36,16 @@ class Session:
 
     def outside(self) -> Session:
         """The same for who is not to know the party's secrets: those of its noise and its name."""
-        return replace(self, own=Key(b""), roster={}, identity=None)  # a population's roster has its secret
+        # a population's roster has its secret
+        return replace(self, own=Key(b""), roster={}, identity=None)
 
 
 @dataclass(frozen=True)
 class Context:
     """Where in a run a piece of code is: the session, the client, its key, its spec.
 
-    `key` is secret: it grows from what this party alone knows, and no other piece's follows from it. Training alone
-    draws from one that everybody can grow again, where it hides nothing.
+    `key` is secret: it grows from what this party alone knows, and no other piece's follows from
+    it. Training alone draws from one that everybody can grow again, where it hides nothing.
     """
 
     session: Session
@@ -51,7 +53,9 @@ class Context:
     spec: Spec  # what enters this piece of code
     who: str = "server"
     examples: Any = 1  # of this client; an array when many clients are encoded at once
-    n: int = 1  # vectors in the sum, or as many as are expected where that is a secret; known to the server only
+    # vectors in the sum, or as many as are expected where that is a secret; known to the server
+    # only
+    n: int = 1
     population: int = 1  # clients in the roster; known to the server only
     memo: Any = None  # what the transform has learnt; public, sent to clients with the model
     overwrite: bool = False  # may `decode` and `step` write into what they are given?
@@ -93,7 +97,8 @@ class Transform:
         return None
 
     def learn(self, total: Vector, at: Context) -> Any:
-        """What it knows after a round, from the sum that `decode` gets next; `at.memo` is what it knew.
+        """What it knows after a round, from the sum that `decode` gets next; `at.memo` is what it
+        knew.
 
         Where `at.overwrite`, it keeps no part of that sum.
         """
@@ -101,7 +106,8 @@ class Transform:
 
     def explain(self, spec: Spec) -> str:
         """One clause on what it does to the vector of `spec`, for a reader who knows no code."""
-        return (type(self).__doc__ or "").split("\n")[0].split(":  ")[0].rstrip(".:")
+        first = (type(self).__doc__ or "").split("\n\n")[0]
+        return " ".join(first.split(":  ")[0].split()).rstrip(".:")
 
 
 Mean = tuple[Vector, tuple[Any, ...]]  # a decoded sum, and what the transforms have learnt from it
@@ -117,8 +123,8 @@ class Pipe:
     @classmethod
     def of(cls, transforms: tuple[Transform, ...], spec: Spec) -> Pipe:
         """Pass the facts through all transforms."""
-        # Twice, for what stands early must know of what stands late: noise covers what rounding and weighing let one
-        # client change, and rounding leaves room for noise.
+        # Twice, for what stands early must know of what stands late: noise covers what rounding and
+        # weighing let one client change, and rounding leaves room for noise.
         for _ in range(2):
             specs = [spec]
             for transform in transforms:
@@ -153,19 +159,24 @@ class Pipe:
         return tuple(map(own, self.transforms))
 
     def _at(self, i: int, at: Context) -> Context:
-        # spelt out, for this runs once per client and transform, and `replace` takes three times as long
-        key, session = at.key.child("pipe", i), at.session if self._own[i] else at.session.outside()
+        # spelt out, for this runs once per client and transform, and `replace` takes three times as
+        # long
+        key = at.key.child("pipe", i)
+        session = at.session if self._own[i] else at.session.outside()
         here = self.specs[i], at.who, at.examples, at.n, at.population, at.memo[i]
         return Context(session, key, *here, at.overwrite and self._own[i])
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """The server's half of a pipe in one round: a function of a sum and the number of vectors in it."""
+    """The server's half of a pipe in one round: a function of a sum and the number of vectors in
+    it.
+    """
 
     pipe: Pipe
     at: Context
-    fault: Callable[[dict[str, Vector]], str] = lambda parts: ""  # the model's: why nobody can honestly say this
+    # the model's: why nobody can honestly say this
+    fault: Callable[[dict[str, Vector]], str] = lambda parts: ""
 
     @property
     def spec(self) -> Spec:
@@ -179,7 +190,13 @@ class Decoder:
 
 
 def counted(at: Context, encoded: Spec, n: int) -> Context:
-    """`at`, with n vectors in the sum; or with as many as are expected, where that n is a secret."""
+    """`at`, with n vectors in the sum; or with as many as are expected, where that n is a
+    secret.
+    """
     if encoded.hidden:
-        n = max(1, round(encoded.noise.share * at.population)) if encoded.noise.share else encoded.sum_facts.clients
+        n = (
+            max(1, round(encoded.noise.share * at.population))
+            if encoded.noise.share
+            else encoded.sum_facts.clients
+        )
     return replace(at, n=n)

@@ -22,21 +22,28 @@ TRIES = 100  # at rounding; each is short enough with probability 1 − e^(−1/
 
 @dataclass(frozen=True)
 class Quantize(Transform):
-    """Round to integers mod 2⁶⁴ or less, without bias:  ⌊v/γ + u⌋,  u ~ U[0, 1),  until the result is short enough.
+    """Round to integers mod 2⁶⁴ or less, without bias:  ⌊v/γ + u⌋,  u ~ U[0, 1),  until the result
+    is short enough.
 
-    Rounding lengthens a vector. A block of length d and norm C is rounded anew while it is longer than
+    Rounding lengthens a vector. A block of length d and norm C is rounded anew while it is longer
+    than
 
         Δ = γ · min(c + √d, √(c² + d/4 + c + √d/2)),      c = C/γ
 
-    which is the bound on the wire; the bias of that is less than a step in all. `bits` b are those of one vector,
-    γ = C / (2^(b−1) − 1), and sums are exact while n · 2^(b−1) < 2⁶³. Or they are `of="sum"`: integers are added mod
-    2ᵇ, and γ leaves room for n = `clients` (where the plan's sample does not say how many) and σ of the noise after it:
+    which is the bound on the wire; the bias of that is less than a step in all. `bits` b are those
+    of one vector, γ = C / (2^(b−1) − 1), and sums are exact while n · 2^(b−1) < 2⁶³. Or they are
+    `of="sum"`: integers are added mod 2ᵇ, and γ leaves room for n = `clients` (where the plan's
+    sample does not say how many) and σ of the noise after it:
 
-        2^(b−1) · γ = n (C + γ) + 4σ,         or, of a block spread by Rotate,   4 √(C² n²/d + n γ²/4 + σ²)
+        2^(b−1) · γ = n (C + γ) + 4σ,         or, of a block spread by Rotate,   4 √(C² n²/d + n
+        γ²/4 + σ²)
 
-    The first holds for certain but for the noise. By the second a coordinate wraps around with probability 6·10⁻⁵ at
-    most, when all n clients say the same with norm C. Noise by clients that is drawn before does not let a result be
-    short: there nothing is rounded anew, and Δ = C + √d·γ.   (Kairouz et al. 2021, §4, with β = e^(−1/2), k = 4)
+    The first holds for certain but for the noise. By the second a coordinate wraps around with
+    probability 6·10⁻⁵ at
+    most, when all n clients say the same with norm C. Noise by clients that is drawn before does
+    not let a result be
+    short: there nothing is rounded anew, and Δ = C + √d·γ.   (Kairouz et al. 2021, §4, with β =
+    e^(−1/2), k = 4)
     """
 
     bits: int = 20
@@ -47,7 +54,10 @@ class Quantize(Transform):
         """The vector becomes integer, and its bounds grow by the rounding."""
         self._check(spec)
         step = {name: self._step(spec, name) for name in spec.blocks}
-        grown = {name: _longest(C, spec.blocks[name], step[name], _early(spec)) for name, C in spec.bounds.items()}
+        grown = {
+            name: _longest(C, spec.blocks[name], step[name], _early(spec))
+            for name, C in spec.bounds.items()
+        }
         lows = {name: _lowest(low, step[name]) for name, low in spec.lows.items()}
         return spec.replace(
             space="integer",
@@ -65,24 +75,51 @@ class Quantize(Transform):
     def _check(self, spec: Spec) -> None:
         counted = number(self.clients, whole=True) and self.clients >= 0
         wrong = [
-            (not (number(self.bits, whole=True) and 2 <= self.bits <= 48), f"{self!r} cannot be summed.",
-             "One bit holds no sign, and more than 48 leave no room in 64 for a sum of many clients.",
-             "Write a number from 2 to 48; 20 to 32 lose nothing that training notices."),
-            (self.of not in ("vector", "sum"), f"{self!r} has bits of nothing.",
-             "They are those of one client's numbers, or those of the sum.", "Write of='vector' or of='sum'."),
-            (not counted or (bool(self.clients) and self.of != "sum"), f"{self!r} counts no clients.",
-             "It is how many vectors are in a sum at most, and matters for of='sum'.",
-             "Write Quantize(16, of='sum', clients=100)."),
-            (spec.space != "real", "The pipe holds two Quantizes.", "Integers need no rounding.",
-             "Keep one, at its end."),
-            (bool(spec.unbounded), f"{self!r} needs a bound on: {', '.join(spec.unbounded)}.",
-             "The bound decides what the largest integer stands for.", bounding(spec)),
-            (self.of == "sum" and not self._most(spec), f"{self!r} does not know how many clients a sum holds.",
-             "The more vectors are added, the larger is the sum that has to fit into its bits.",
-             f"Write Quantize({self.bits}, of='sum', clients=…) with the most that may be, or take sample=Uniform(…)."),
-            (0 < self.clients < spec.sum_facts.clients, f"{self!r} has room for {self.clients} clients.",
-             f"The plan samples {spec.sum_facts.clients}.", "Leave `clients` out."),
-        ]  # fmt: skip
+            (
+                not (number(self.bits, whole=True) and 2 <= self.bits <= 48),
+                f"{self!r} cannot be summed.",
+                "One bit holds no sign, and more than 48 leave no room in 64 for a sum of many "
+                "clients.",
+                "Write a number from 2 to 48; 20 to 32 lose nothing that training notices.",
+            ),
+            (
+                self.of not in ("vector", "sum"),
+                f"{self!r} has bits of nothing.",
+                "They are those of one client's numbers, or those of the sum.",
+                "Write of='vector' or of='sum'.",
+            ),
+            (
+                not counted or (bool(self.clients) and self.of != "sum"),
+                f"{self!r} counts no clients.",
+                "It is how many vectors are in a sum at most, and matters for of='sum'.",
+                "Write Quantize(16, of='sum', clients=100).",
+            ),
+            (
+                spec.space != "real",
+                "The pipe holds two Quantizes.",
+                "Integers need no rounding.",
+                "Keep one, at its end.",
+            ),
+            (
+                bool(spec.unbounded),
+                f"{self!r} needs a bound on: {', '.join(spec.unbounded)}.",
+                "The bound decides what the largest integer stands for.",
+                bounding(spec),
+            ),
+            (
+                self.of == "sum" and not self._most(spec),
+                f"{self!r} does not know how many clients a sum holds.",
+                "The more vectors are added, the larger is the sum that has to fit into its bits.",
+                f"Write Quantize({self.bits}, of='sum', clients=…) with the most that may be, or "
+                "take sample=Uniform(…).",
+            ),
+            (
+                0 < self.clients < spec.sum_facts.clients,
+                f"{self!r} has room for {self.clients} clients.",
+                f"The plan samples {spec.sum_facts.clients}.",
+                "Leave `clients` out.",
+            ),
+        ]
         for bad, found, why, instead in wrong:
             if bad:
                 raise PlanError(found, why, instead)
@@ -92,18 +129,23 @@ class Quantize(Transform):
 
     def _step(self, spec: Spec, name: str) -> float:
         """γ of a block."""
-        C, d, reach = spec.bounds[name], spec.blocks[name], spec.noise.reach.get(name, 0.0)
+        C = spec.bounds[name]
+        d = spec.blocks[name]
+        reach = spec.noise.reach.get(name, 0.0)
         if self.of == "vector":
             return (C + reach) / (2.0 ** (self.bits - 1) - 1)
-        noise, n = spec.sum_facts.noise, self._most(spec)
+        noise = spec.sum_facts.noise
+        n = self._most(spec)
         hands = {"all": max(n / noise.least, 1.0), "each": float(n)}.get(noise.by, 1.0)
-        z = noise.multiplier * math.sqrt(hands / shares(spec)[name]) if noise.parts else 0  # in whole numbers
+        # in whole numbers
+        z = noise.multiplier * math.sqrt(hands / shares(spec)[name]) if noise.parts else 0
         step = _room(C, d, reach, z, n, self.bits, name in spec.rotated)
         if not step:
             raise PlanError(
                 f"{self!r} has no room for a sum of {n} clients' {name}.",
                 "A step would be as long as the whole vector is.",
-                "Take more bits" + ("." if name in spec.rotated or d == 1 else ", or put Rotate() before it."),
+                "Take more bits"
+                + ("." if name in spec.rotated or d == 1 else ", or put Rotate() before it."),
             )
         return step
 
@@ -125,7 +167,9 @@ class Quantize(Transform):
         return modulo(rounded.astype(np.int64).view(np.uint64), self._modulus)
 
     def decode(self, total: Vector, at: Context) -> Vector:
-        """The signed sum, times γ; RoundError where so many vectors may have passed what integers have room for."""
+        """The signed sum, times γ; RoundError where so many vectors may have passed what integers
+        have room for.
+        """
         most = self._most(at.spec) if self.of == "sum" else 2 ** (64 - self.bits)
         if at.n > most:
             raise RoundError(
@@ -138,7 +182,8 @@ class Quantize(Transform):
         unused = total.itemsize * 8 - self._modulus
         signed = np.dtype(f"i{total.itemsize}")
         for name in at.spec.blocks:
-            first, scale = at.spec.slice(name).start, 1 / self._step(at.spec, name)
+            first = at.spec.slice(name).start
+            scale = 1 / self._step(at.spec, name)
             for place in blocks(at.spec.blocks[name], first):
                 whole = (total[..., place] << unused).view(signed) >> unused
                 np.divide(whole, scale, out=decoded[..., place], dtype=np.float64)
@@ -148,7 +193,11 @@ class Quantize(Transform):
         """How finely."""
         # P45
         steps = ", ".join(f"{name} {self._step(spec, name):.2g}" for name in spec.blocks)
-        room = f", so that the sum of {self._most(spec)} clients has as many" if self.of == "sum" else ""
+        room = (
+            f", so that the sum of {self._most(spec)} clients has as many"
+            if self.of == "sum"
+            else ""
+        )
         return f"rounds to integers of {self.bits} bits without bias (steps: {steps}){room}"
 
 
@@ -164,7 +213,8 @@ def _early(spec: Spec) -> bool:
 
 def _longest(C: float, d: int, step: float, early: bool = False) -> float:
     """Δ: how long what is rounded can be."""
-    c, root = C / step, math.sqrt(d)
+    c = C / step
+    root = math.sqrt(d)
     return step * (c + root if early else min(c + root, math.sqrt(c * c + d / 4 + c + root / 2)))
 
 
@@ -175,14 +225,18 @@ def _lowest(low: float, step: float) -> float:
 
 @lru_cache(1024)
 def _room(C: float, d: int, reach: float, z: float, n: int, bits: int, spread: bool) -> float:
-    """The least γ that leaves room for the sum of n vectors and noise of σ = z·Δ; 0 where there is none."""
-    step, half = 0.0, 2.0 ** (bits - 1) - 1
+    """The least γ that leaves room for the sum of n vectors and noise of σ = z·Δ; 0 where there is
+    none.
+    """
+    step = 0.0
+    half = 2.0 ** (bits - 1) - 1
     for _ in range(200):
         sigma = z * (_longest(C, d, step) if step else C)
         need = n * (C + reach + step) + SIGMAS * sigma
         if spread and not reach:
             need = min(need, SIGMAS * math.sqrt((C * n) ** 2 / d + n * step**2 / 4 + sigma**2))
-        before, step = step, need / half
+        before = step
+        step = need / half
         if step > C + reach:
             return 0.0
         if step - before < 1e-12 * step:
@@ -190,10 +244,14 @@ def _room(C: float, d: int, reach: float, z: float, n: int, bits: int, spread: b
     return step
 
 
-def _shorten(rounded: Vector, exact: NDArray[np.float64], name: str, step: float, at: Context) -> None:
+def _shorten(
+    rounded: Vector, exact: NDArray[np.float64], name: str, step: float, at: Context
+) -> None:
     """Round a block anew while it is longer than Δ, in place."""
-    place, bound = at.spec.slice(name), at.spec.bounds[name]
-    part, most = rounded[..., place], _longest(bound, at.spec.blocks[name], step) / step
+    place = at.spec.slice(name)
+    bound = at.spec.bounds[name]
+    part = rounded[..., place]
+    most = _longest(bound, at.spec.blocks[name], step) / step
     for again in range(TRIES):
         long = norm(part)[..., 0] > most
         if not long.any():
@@ -203,5 +261,6 @@ def _shorten(rounded: Vector, exact: NDArray[np.float64], name: str, step: float
     raise DataError(
         f"{at.who}'s {name} of round {at.round} is longer than {bound:g}.",
         "The plan bounds it by that, and noise and bits are sized for it.",
-        "Look at the transforms before Quantize: one of them does not keep the bound that it declares.",
+        "Look at the transforms before Quantize: one of them does not keep the bound that it "
+        "declares.",
     )

@@ -21,31 +21,38 @@ SIDE_SHARE = 0.05  # of the privacy that one round spends, what all side values 
 
 @dataclass(frozen=True)
 class RealNoise(Transform):
-    """Noise added to each coordinate of block k of the sum; what one client can change there, Cₖ, is inferred.
+    """Noise added to each coordinate of block k of the sum; what one client can change there, Cₖ,
+    is inferred.
 
-    It is no argument: it follows from all transforms of the pipe, also from those after this one, such as the rounding
-    of Quantize. Drawn by the server (central DP), in shares by `least` clients or more together (distributed DP: the
-    sum is private, one vector alone is not, so the server must see nothing but the sum), or in full by each client
-    (local DP). One client is one who is there or not; a vector that is not finite counts as nothing. Draws grow from
-    the secret of who draws, and from what they hide: the same noise is never seen beside another vector. Real-valued
-    noise is not private against an attacker who sees every bit of a float (Mironov 2012); discrete noise on quantised
-    vectors is.
+    It is no argument: it follows from all transforms of the pipe, also from those after this one,
+    such as the rounding of Quantize. Drawn by the server (central DP), in shares by `least` clients
+    or more together (distributed DP: the sum is private, one vector alone is not, so the server
+    must see nothing but the sum), or in full by each client (local DP). One client is one who is
+    there or not; a vector that is not finite counts as nothing. Draws grow from the secret of who
+    draws, and from what they hide: the same noise is never seen beside another vector. Real-valued
+    noise is not private against an attacker who sees every bit of a float (Mironov 2012); discrete
+    noise on quantised vectors is.
     """
 
     noise: float
     by: Literal["server", "all", "each"] = "server"
     least: int = 1
 
-    kind: ClassVar[Literal["gaussian", "laplace", "unknown"]] = "unknown"  # a subclass's own word, believed of ours
+    # a subclass's own word, believed of ours
+    kind: ClassVar[Literal["gaussian", "laplace", "unknown"]] = "unknown"
     tail: ClassVar[float]  # no draw is as many times its scale
 
     def plan(self, spec: Spec) -> Spec:
         """The noise is known; by clients, it reaches beyond the bounds."""
         check(self, spec)
         part = self._part if self.by == "all" else 1.0
-        tails = {name: self.tail * part * scale for name, scale in self.scales(spec, spec.bounds).items()}
+        tails = {
+            name: self.tail * part * scale for name, scale in self.scales(spec, spec.bounds).items()
+        }
         reach = {} if self.by == "server" else tails
-        return spec.replace(noise=Noise(self.noise, int(self.least), reach, self.by, kind=self._known))
+        return spec.replace(
+            noise=Noise(self.noise, int(self.least), reach, self.by, kind=self._known)
+        )
 
     def scales(self, spec: Spec, bounds: Mapping[str, float]) -> dict[str, float]:
         """The scale of the noise on each block, for what one client can change in it."""
@@ -86,16 +93,24 @@ class RealNoise(Transform):
     def explain(self, spec: Spec) -> str:
         """Who draws how much."""
         # P27
-        scales = ", ".join(f"{name} ±{scale:.3g}" for name, scale in self.scales(spec, spec.sum_facts.bounds).items())
-        return f"{self._known} noise of {scales}: {drawn_by(self.by, self.least)}; real numbers, not discrete"
+        scales = ", ".join(
+            f"{name} ±{scale:.3g}"
+            for name, scale in self.scales(spec, spec.sum_facts.bounds).items()
+        )
+        return (
+            f"{self._known} noise of {scales}: {drawn_by(self.by, self.least)}; real numbers, not "
+            "discrete"
+        )
 
 
 @dataclass(frozen=True)
 class GaussianNoise(RealNoise):
     """Add N(0, σₖ²) to every coordinate of block k of the sum:  σₖ = z·Cₖ / √sₖ,  Σ sₖ = 1.
 
-    z = `noise`, and Cₖ is what one client can change in block k of the sum (see RealNoise). The shares sₖ split the
-    sensitivity, Σ (Cₖ/σₖ)² = 1/z²: equal ones for the blocks of the update, and a small one for all side values. By
+    z = `noise`, and Cₖ is what one client can change in block k of the sum (see RealNoise). The
+    shares sₖ split the
+    sensitivity, Σ (Cₖ/σₖ)² = 1/z²: equal ones for the blocks of the update, and a small one for all
+    side values. By
     all, each of `least` clients draws σₖ/√least.   (Dwork et al. 2006; McMahan et al. 2018, Alg. 1)
     """
 
@@ -119,12 +134,17 @@ class GaussianNoise(RealNoise):
 
 @dataclass(frozen=True)
 class LaplaceNoise(RealNoise):
-    """Add Laplace numbers to every coordinate of block k of the sum:  bₖ = z·√dₖ·Cₖ / sₖ,  Σ sₖ = 1.
+    """Add Laplace numbers to every coordinate of block k of the sum:  bₖ = z·√dₖ·Cₖ / sₖ,  Σ sₖ =
+    1.
 
-    z = `noise`. A block of length d and norm C has Σ|v| ≤ √d·C, so that one round is ε-differentially private with
-    ε = Σ √dₖ·Cₖ/bₖ = 1/z, and δ = 0: for small models, as σ = √2·b grows with √d. The shares sₖ are those of
-    GaussianNoise. By all, each of `least` clients draws the difference of two Gamma(1/least, bₖ) numbers, and as many
-    of these add up to one Laplace number.   (Dwork et al. 2006, Prop. 1; Kotz et al. 2001, Prop. 2.4.1)
+    z = `noise`. A block of length d and norm C has Σ|v| ≤ √d·C, so that one round is
+    ε-differentially private with
+    ε = Σ √dₖ·Cₖ/bₖ = 1/z, and δ = 0: for small models, as σ = √2·b grows with √d. The shares sₖ are
+    those of
+    GaussianNoise. By all, each of `least` clients draws the difference of two Gamma(1/least, bₖ)
+    numbers, and as many
+    of these add up to one Laplace number.   (Dwork et al. 2006, Prop. 1; Kotz et al. 2001, Prop.
+    2.4.1)
     """
 
     kind = "laplace"
@@ -132,7 +152,10 @@ class LaplaceNoise(RealNoise):
 
     def scales(self, spec: Spec, bounds: Mapping[str, float]) -> dict[str, float]:
         """bₖ."""
-        return {name: self.noise / s * math.sqrt(spec.blocks[name]) * bounds[name] for name, s in shares(spec).items()}
+        return {
+            name: self.noise / s * math.sqrt(spec.blocks[name]) * bounds[name]
+            for name, s in shares(spec).items()
+        }
 
     def draw(self, shape: tuple[int, ...], key: Key) -> Vector:
         """Laplace(1), or one of `least` numbers that add up to it."""
@@ -166,35 +189,65 @@ class Drawn(Protocol):
 def check(noise: Drawn, spec: Spec) -> None:
     """Raise PlanError where such noise would mean nothing."""
     name = type(noise).__name__
-    shared = number(noise.least, whole=True) and noise.least >= 1 and (noise.least == 1 or noise.by == "all")
+    shared = (
+        number(noise.least, whole=True)
+        and noise.least >= 1
+        and (noise.least == 1 or noise.by == "all")
+    )
     wrong = [
-        (not (number(noise.noise) and 0 < noise.noise < math.inf), f"{name}(noise={noise.noise}) is no noise.",
-         "The multiplier z is the scale of the noise over what one client can change.",
-         f"Write a positive number, for example {name}(1.0), or leave it out."),
-        (noise.by not in ("server", "all", "each"), f"{name}(by={noise.by!r}): nobody of that name can draw it.",
-         "Noise is drawn by the server, by all clients together, or by each in full.",
-         "Write by='server', by='all' or by='each'."),
-        (not shared, f"{name}(by={noise.by!r}, least={noise.least}) cannot be shared out.",
-         "`least` is how many clients together make the whole noise, and only by='all' shares it.",
-         "Write by='all' with a positive least, or leave `least` out."),
-        (bool(spec.noise.multiplier), "The pipe holds two noises.",
-         "The guarantee is stated for one; two would be counted as one.",
-         "Keep one of them, with the larger multiplier."),
-        (bool(spec.unbounded), f"{noise!r} needs a bound on: {', '.join(spec.unbounded)}.",
-         "Without one, no amount of noise gives a privacy guarantee.", bounding(spec)),
-        (not spec.weighed, f"{noise!r} comes before Weigh.",
-         "Its noise is sized for what one client changes in the weighted sum.", "Put it after Weigh(…)."),
-        (spec.space != "real", f"{noise!r} comes after Quantize.",
-         "It draws real numbers, and after Quantize the vector holds integers mod 2⁶⁴.",
-         "Put it before Quantize(…)."),
-    ]  # fmt: skip
+        (
+            not (number(noise.noise) and 0 < noise.noise < math.inf),
+            f"{name}(noise={noise.noise}) is no noise.",
+            "The multiplier z is the scale of the noise over what one client can change.",
+            f"Write a positive number, for example {name}(1.0), or leave it out.",
+        ),
+        (
+            noise.by not in ("server", "all", "each"),
+            f"{name}(by={noise.by!r}): nobody of that name can draw it.",
+            "Noise is drawn by the server, by all clients together, or by each in full.",
+            "Write by='server', by='all' or by='each'.",
+        ),
+        (
+            not shared,
+            f"{name}(by={noise.by!r}, least={noise.least}) cannot be shared out.",
+            "`least` is how many clients together make the whole noise, "
+            "and only by='all' shares it.",
+            "Write by='all' with a positive least, or leave `least` out.",
+        ),
+        (
+            bool(spec.noise.multiplier),
+            "The pipe holds two noises.",
+            "The guarantee is stated for one; two would be counted as one.",
+            "Keep one of them, with the larger multiplier.",
+        ),
+        (
+            bool(spec.unbounded),
+            f"{noise!r} needs a bound on: {', '.join(spec.unbounded)}.",
+            "Without one, no amount of noise gives a privacy guarantee.",
+            bounding(spec),
+        ),
+        (
+            not spec.weighed,
+            f"{noise!r} comes before Weigh.",
+            "Its noise is sized for what one client changes in the weighted sum.",
+            "Put it after Weigh(…).",
+        ),
+        (
+            spec.space != "real",
+            f"{noise!r} comes after Quantize.",
+            "It draws real numbers, and after Quantize the vector holds integers mod 2⁶⁴.",
+            "Put it before Quantize(…).",
+        ),
+    ]
     for bad, found, why, instead in wrong:
         if bad:
             raise PlanError(found, why, instead)
 
 
 def hideable(v: Vector) -> Vector:
-    """v, or zeros where it is not finite: no noise hides NaN, and a round that it spoils tells of its client."""
+    """v, or zeros where it is not finite: no noise hides NaN, and a round that it spoils tells of
+    its client.
+    """
     good = np.isfinite(norm(v))
     return v if good.all() else np.where(good, v, 0.0)
 
@@ -213,7 +266,10 @@ def drawn_by(by: str, least: int) -> str:
 
 def shares(spec: Spec) -> dict[str, float]:
     """How much of the sensitivity each block gets; they add up to one."""
-    update, side = spec.update, [name for name in spec.blocks if name in spec.side]
+    update = spec.update
+    side = [name for name in spec.blocks if name in spec.side]
     if not side or not update:
         return dict.fromkeys(spec.blocks, 1 / len(spec.blocks))
-    return dict.fromkeys(update, (1 - SIDE_SHARE) / len(update)) | dict.fromkeys(side, SIDE_SHARE / len(side))
+    return dict.fromkeys(update, (1 - SIDE_SHARE) / len(update)) | dict.fromkeys(
+        side, SIDE_SHARE / len(side)
+    )

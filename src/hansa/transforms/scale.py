@@ -23,14 +23,16 @@ def norm(v: Vector) -> Vector:
 
 def bounding(spec: Spec, clip: str = "Put Clip(norm=…) before it") -> str:
     """What to write so that each block has a bound, for those that have none."""
-    loose, found = set(spec.unbounded), list[str]()
+    loose = set(spec.unbounded)
+    found = list[str]()
     if loose & {"weight", *spec.trained}:
         found.append(f"{clip}, and give Weigh a cap: Weigh('examples', cap=…) or Weigh('one').")
     if side := loose & spec.side - {"weight"}:
         found.append(f"For {', '.join(sorted(side))}: Clip(…, side=…) or Training(report=False).")
     if loose & spec.statistics:
         found.append(
-            "For the statistics: Clip(…, statistics=…); or a model with buffers='local', which leaves them with each "
+            "For the statistics: Clip(…, statistics=…); or a model with buffers='local', which "
+            "leaves them with each "
             "client; or GroupNorm, which has none."
         )
     return " ".join(found)
@@ -45,11 +47,15 @@ def _shorten(part: Vector, most: float) -> None:
 
 
 def _cut(v: Vector, cap: float | None, spec: Spec) -> None:
-    """Cut the side values to the bounds that they declare, and at the cap those that have none above, in place."""
+    """Cut the side values to the bounds that they declare, and at the cap those that have none
+    above, in place.
+    """
     for name in spec.side:
         if (most := spec.bounds.get(name, cap)) is not None:
-            part, least = v[..., spec.slice(name)], spec.lows.get(name, -most)
-            np.maximum(np.minimum(part, most, out=part), least, out=part)  # np.clip takes four times as long
+            part = v[..., spec.slice(name)]
+            least = spec.lows.get(name, -most)
+            # np.clip takes four times as long
+            np.maximum(np.minimum(part, most, out=part), least, out=part)
 
 
 def _told_statistics(spec: Spec, cap: float | None) -> str:
@@ -64,7 +70,10 @@ def _told(spec: Spec, cap: float | None) -> str:
     """Which side values a cap cuts, and to what, in words."""
     names = [name for name in spec.unbounded if name in spec.side and cap]
     return "".join(
-        f", {name} to {spec.lows[name]:g} … {cap:g}" if name in spec.lows else f", {name} to ±{cap:g}" for name in names
+        f", {name} to {spec.lows[name]:g} … {cap:g}"
+        if name in spec.lows
+        else f", {name} to ±{cap:g}"
+        for name in names
     )
 
 
@@ -72,12 +81,15 @@ def _told(spec: Spec, cap: float | None) -> str:
 class Clip(Transform):
     """Scale each block of the update down to norm C:  v ← v · min(1, C / ‖v‖₂).
 
-    Side values (a loss, a step count) keep their meaning; they are cut to the bounds that they declare, and those
-    without one to ±`side` where it is given; to 0 … `side` where they say that they are never negative, as a
+    Side values (a loss, a step count) keep their meaning; they are cut to the bounds that they
+    declare, and those
+    without one to ±`side` where it is given; to 0 … `side` where they say that they are never
+    negative, as a
     cross-entropy does.   (McMahan et al. 2018, §3.1; Abadi et al. 2016, Alg. 1)
 
-    Running statistics are a block with a norm of their own, `statistics`: a variance is measured in other units than a
-    weight, and would leave little of C to the weights. Where it is not given they stay as they are, without a bound.
+    Running statistics are a block with a norm of their own, `statistics`: a variance is measured in
+    other units than a weight, and would leave little of C to the weights. Where it is not given
+    they stay as they are, without a bound.
     """
 
     norm: float
@@ -86,8 +98,14 @@ class Clip(Transform):
 
     def plan(self, spec: Spec) -> Spec:
         """All blocks of the update are bounded by `norm`, or `statistics`."""
-        for name, value in (("norm", self.norm), ("side", self.side), ("statistics", self.statistics)):
-            if (value is not None or name == "norm") and not (number(value) and 0 < value < math.inf):
+        for name, value in (
+            ("norm", self.norm),
+            ("side", self.side),
+            ("statistics", self.statistics),
+        ):
+            if (value is not None or name == "norm") and not (
+                number(value) and 0 < value < math.inf
+            ):
                 raise PlanError(
                     f"Clip({name}={value}) is not a length.",
                     "A vector is cut to a norm that is positive and finite.",
@@ -102,13 +120,18 @@ class Clip(Transform):
         if spec.weighed:
             raise PlanError(
                 f"Clip(norm={self.norm}) comes after Weigh.",
-                "It would clip the weighted vector but not its weight, so what comes out would be no mean.",
+                "It would clip the weighted vector but not its weight, so what comes out would be "
+                "no mean.",
                 "Put Clip(…) before Weigh(…).",
             )
-        bounds = {name: most for name in spec.update if math.isfinite(most := self._most(spec, name))}
+        bounds = {
+            name: most for name in spec.update if math.isfinite(most := self._most(spec, name))
+        }
         if self.side is not None:
             bounds |= dict.fromkeys(set(spec.unbounded) & spec.side, self.side)
-            if above := [name for name in spec.lows if bounds.get(name, math.inf) <= spec.lows[name]]:
+            if above := [
+                name for name in spec.lows if bounds.get(name, math.inf) <= spec.lows[name]
+            ]:
                 raise PlanError(
                     f"Clip(side={self.side:g}) leaves nothing of {', '.join(above)}.",
                     f"Its least value is {spec.lows[above[0]]:g}.",
@@ -138,12 +161,14 @@ class Clip(Transform):
 
 @dataclass(frozen=True)
 class AdaptiveClip(Transform):
-    """Clip the update to a norm C that follows the γ-quantile of all clients' norms:  C ← C · exp(−η (b̄ − γ)).
+    """Clip the update to a norm C that follows the γ-quantile of all clients' norms:  C ← C ·
+    exp(−η (b̄ − γ)).
 
     Says v/C, so that the bound on the wire is 1 in every round, and one bit: was ‖v‖₂ ≤ C?
     C = `first` in the first round, γ = `quantile`, η = `rate`.   (Andrew et al. 2021, Alg. 1)
 
-    Running statistics have no part in this: they are cut to the norm `statistics`, where it is given.
+    Running statistics have no part in this: they are cut to the norm `statistics`, where it is
+    given.
     """
 
     quantile: float = 0.5
@@ -153,7 +178,9 @@ class AdaptiveClip(Transform):
     statistics: float | None = None
 
     def plan(self, spec: Spec) -> Spec:
-        """All blocks of the update but the statistics are bounded by 1, and there is one more side value."""
+        """All blocks of the update but the statistics are bounded by 1, and there is one more side
+        value.
+        """
         if not (number(self.quantile) and 0 < self.quantile < 1):
             raise PlanError(
                 f"AdaptiveClip(quantile={self.quantile}) is not a quantile.",
@@ -174,7 +201,9 @@ class AdaptiveClip(Transform):
             )
         spec = self._clip.plan(spec)
         bounds = {**spec.bounds, **dict.fromkeys(spec.trained, 1.0)}
-        return spec.replace(bounds=bounds, sum_facts=replace(spec.sum_facts, learns=True)).with_side("under", 0.5)
+        return spec.replace(
+            bounds=bounds, sum_facts=replace(spec.sum_facts, learns=True)
+        ).with_side("under", 0.5)
 
     @property
     def _clip(self) -> Clip:
@@ -212,8 +241,10 @@ class AdaptiveClip(Transform):
         """What is cut, and what is told."""
         return (
             # P44
-            f"cuts the update to a norm that {self.quantile:.0%} of the clients stay below, learnt from a bit of each "
-            f"(first {self.first:g}){_told(spec, self.side)}{_told_statistics(spec, self.statistics)}"
+            f"cuts the update to a norm that {self.quantile:.0%} of the clients stay below, learnt "
+            "from a bit of each "
+            f"(first {self.first:g}){_told(spec, self.side)}"
+            f"{_told_statistics(spec, self.statistics)}"
         )
 
 
@@ -221,16 +252,18 @@ class AdaptiveClip(Transform):
 class Weigh(Transform):
     """Turn a sum into a mean:  encode (w·v, w),  decode (Σ w·v) / (Σ w).
 
-    w is 1, or the client's number of examples, in 1 … `cap`. The weight is a block, so it stays as hidden as the rest.
-    Σ w of Weigh('one') is the number of clients; where noise hides who was sampled, the number expected.
-    (McMahan et al. 2017, Alg. 1)
+    w is 1, or the client's number of examples, in 1 … `cap`. The weight is a block, so it stays as
+    hidden as the rest. Σ w of Weigh('one') is the number of clients; where noise hides who was
+    sampled, the number expected. (McMahan et al. 2017, Alg. 1)
     """
 
     by: Literal["one", "examples"] = "examples"
     cap: float | None = None
 
     def plan(self, spec: Spec) -> Spec:
-        """The vector is weighed; bounds grow by the cap: what lies in a … b, and weighs 1 … c, in min(a, a·c) … b·c."""
+        """The vector is weighed; bounds grow by the cap: what lies in a … b, and weighs 1 … c, in
+        min(a, a·c) … b·c.
+        """
         if self.by not in ("one", "examples"):
             raise PlanError(
                 f"Weigh({self.by!r}) is no way to weigh.",
@@ -246,7 +279,8 @@ class Weigh(Transform):
         if self.cap is not None and not (number(self.cap) and 1 < self.cap < math.inf):
             raise PlanError(
                 f"Weigh(cap={self.cap}) weighs nobody.",
-                "The cap is the largest number of examples that counts, and every client has one at least.",
+                "The cap is the largest number of examples that counts, and every client has one "
+                "at least.",
                 "Write a number above 1, for example Weigh('examples', cap=64), or Weigh('one').",
             )
         if self.by == "one" and self.cap is not None:
@@ -265,8 +299,14 @@ class Weigh(Transform):
             return spec.replace(weighed=True)
         cap = self.cap or math.inf
         bounds = {name: bound * cap for name, bound in spec.bounds.items()} if self.cap else {}
-        lows = {name: low * cap if low < 0 else low for name, low in spec.lows.items() if self.cap or low >= 0}
-        return spec.replace(bounds=bounds, lows=lows, weighed=True).with_side("weight", Interval(1.0, cap))
+        lows = {
+            name: low * cap if low < 0 else low
+            for name, low in spec.lows.items()
+            if self.cap or low >= 0
+        }
+        return spec.replace(bounds=bounds, lows=lows, weighed=True).with_side(
+            "weight", Interval(1.0, cap)
+        )
 
     def encode(self, v: Vector, at: Context) -> Vector:
         """(w·v, w)."""
@@ -287,8 +327,11 @@ class Weigh(Transform):
         return np.divide(total[..., :-1], total[..., -1:], out=out[..., :-1])
 
     def _check(self, weight: float, at: Context) -> None:
-        """Raise RoundError where a client alone says a weight that none has, or all together say nothing."""
-        encoded, cap = at.spec.sum_facts, self.cap or math.inf
+        """Raise RoundError where a client alone says a weight that none has, or all together say
+        nothing.
+        """
+        encoded = at.spec.sum_facts
+        cap = self.cap or math.inf
         slack = encoded.noise.step.get("weight", 0.0) + 1e-9 * (self.cap or 1.0)  # rounding
         if at.n == 1 and not encoded.noise.multiplier and not 1 - slack <= weight <= cap + slack:
             raise RoundError(
@@ -298,7 +341,8 @@ class Weigh(Transform):
         if not weight > 0:
             raise RoundError(
                 "The weights of this round add up to nothing, so there is no mean.",
-                "Noise or rounding outweighed them (Weigh('one') has none to outweigh), or a client lies about it.",
+                "Noise or rounding outweighed them (Weigh('one') has none to outweigh), or a "
+                "client lies about it.",
             )
 
     def explain(self, spec: Spec) -> str:
@@ -311,7 +355,9 @@ class Weigh(Transform):
 
 @dataclass(frozen=True)
 class Finite(Transform):
-    """Keep NaN and infinity out: a client whose vector holds one stays out of the round, and says so."""
+    """Keep NaN and infinity out: a client whose vector holds one stays out of the round, and says
+    so.
+    """
 
     def plan(self, spec: Spec) -> Spec:
         """Integers are always finite, so it must stand where numbers are real."""
@@ -326,10 +372,13 @@ class Finite(Transform):
     def encode(self, v: Vector, at: Context) -> Vector:
         """v, or DataError."""
         if not np.isfinite(v).all():
-            blocks = [name for name, part in at.spec.unpack(v).items() if not np.isfinite(part).all()]
+            blocks = [
+                name for name, part in at.spec.unpack(v).items() if not np.isfinite(part).all()
+            ]
             raise DataError(
                 f"{at.who}'s {' and '.join(blocks)} of round {at.round} holds NaN or infinity.",
-                "One such number would spoil the sum for all, so this client stays out of the round.",
+                "One such number would spoil the sum for all, so this client stays out of the "
+                "round.",
                 "Lower the learning rate, or look for extreme values in its data.",
             )
         return v
@@ -339,7 +388,8 @@ class Finite(Transform):
         if not np.isfinite(total).all():
             raise RoundError(
                 f"The sum of round {at.round} holds NaN or infinity.",
-                "A client sent such a number although its own Finite() forbids it; the model stays as it was.",
+                "A client sent such a number although its own Finite() forbids it; the model stays "
+                "as it was.",
             )
         return total
 

@@ -1,4 +1,6 @@
-"""What a person sees: live progress in the terminal, plots, and the report of a run. Readers of states only."""
+"""What a person sees: live progress in the terminal, plots, and the report of a run. Readers of
+states only.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 
 HIDDEN = "who took part is a secret that ε rests on"
 
-# The same score may be taken on the test data, on what clients kept from training, and while they trained.
+# The same score may be taken on the test data, on what clients kept from training, and while they
+# trained.
 SIDES = {"test_": "the central test", "val_": "the clients' validation", "": "training examples"}
 
 
@@ -45,12 +48,21 @@ class Round:
 
     @classmethod
     def _shown(cls, one: State | store.Round, number: int, metrics: Mapping[str, float]) -> Round:
-        """A round without who took part where that is a secret; names, reasons and note command no terminal."""
+        """A round without who took part where that is a secret; names, reasons and note command no
+        terminal.
+        """
         skipped = printable(one.skipped)
         if one.hidden:
             return cls(number, dict(metrics), skipped=skipped, named=one.named, hidden=True)
         excluded = {printable(who): printable(why) for who, why in one.excluded.items()}
-        return cls(number, dict(metrics), tuple(map(printable, one.participants)), excluded, skipped, one.named)
+        return cls(
+            number,
+            dict(metrics),
+            tuple(map(printable, one.participants)),
+            excluded,
+            skipped,
+            one.named,
+        )
 
 
 def tested(metrics: Mapping[str, float], scores: Mapping[str, float]) -> dict[str, float]:
@@ -59,7 +71,9 @@ def tested(metrics: Mapping[str, float], scores: Mapping[str, float]) -> dict[st
 
 
 def scores(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Each score once, from the best witness: central test, clients' validation, training; the loss first."""
+    """Each score once, from the best witness: central test, clients' validation, training; the loss
+    first.
+    """
     found: dict[str, float] = {}
     for side in SIDES:
         for name, value in metrics.items():
@@ -74,7 +88,9 @@ def witness(metrics: Mapping[str, float]) -> str:
 
 
 def private(metrics: Mapping[str, float], named: bool = False) -> str:
-    """What has been given away, where it is known: ε, its δ, of whom; and against whom it does not hold."""
+    """What has been given away, where it is known: ε, its δ, of whom; and against whom it does not
+    hold.
+    """
     found = [
         f"ε {value:.3g} at δ {name[len(word) :]} for each {unit}"
         for word, unit in ((SPENT, "client"), (EXAMPLES, "example"))
@@ -86,7 +102,11 @@ def private(metrics: Mapping[str, float], named: bool = False) -> str:
 
 def _side(name: str) -> str | None:
     """Whose score this is; None for what is none."""
-    return None if name.startswith((SPENT, EXAMPLES)) else next(side for side in SIDES if name.startswith(side))
+    return (
+        None
+        if name.startswith((SPENT, EXAMPLES))
+        else next(side for side in SIDES if name.startswith(side))
+    )
 
 
 def curves(rounds: Sequence[Round]) -> dict[str, dict[str, list[tuple[int, float]]]]:
@@ -108,7 +128,11 @@ def curves(rounds: Sequence[Round]) -> dict[str, dict[str, list[tuple[int, float
 def figure(name: str, value: float) -> str:
     """A score as people write it: accuracies in percent."""
     return (
-        f"{100 * value:.1f} %" if name.endswith("accuracy") else f"{value:.4g}" if abs(value) >= 1 else f"{value:.3f}"
+        f"{100 * value:.1f} %"
+        if name.endswith("accuracy")
+        else f"{value:.4g}"
+        if abs(value) >= 1
+        else f"{value:.3f}"
     )
 
 
@@ -117,4 +141,10 @@ def names(words: Iterable[str], most: int = 6) -> str:
     listed = list(words)
     if len(listed) > most:
         return f"{len(listed)} clients"
-    return listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} and {listed[-1]}" if listed else "nobody"
+    return (
+        listed[0]
+        if len(listed) == 1
+        else f"{', '.join(listed[:-1])} and {listed[-1]}"
+        if listed
+        else "nobody"
+    )

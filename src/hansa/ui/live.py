@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 MOST_ALONE = 20  # clients that are trained alone for the comparison, where nobody asks for it
 
 
-def follow(app: App, run: Run, title: str, compare: bool | None, again: str, profile: bool = False) -> int:
+def follow(
+    app: App, run: Run, title: str, compare: bool | None, again: str, profile: bool = False
+) -> int:
     """Ask what is asked first, run what is left of a run, and give the exit code; `again` goes on
     with it.
     """
@@ -44,11 +46,15 @@ def follow(app: App, run: Run, title: str, compare: bool | None, again: str, pro
 
 
 def _follow(app: App, run: Run, title: str, compare: bool | None, again: str, profile: bool) -> int:
-    console, plan = out(), app.known_plan
-    planned, clients = plan.rounds, _clients(app)
+    console = out()
+    plan = app.known_plan
+    planned = plan.rounds
+    clients = _clients(app)
     progress = Progress(console, planned, clients, [Round.stored(one) for one in run.history()])
     clock = Clock(run.folder / "profile.txt")
-    console.print(Text.assemble((title, "bold"), f"  run {run.id}  {len(clients)} clients, {planned} rounds"))
+    console.print(
+        Text.assemble((title, "bold"), f"  run {run.id}  {len(clients)} clients, {planned} rounds")
+    )
     try:
         with progress:
             for state in rounds(app, run, clock) if profile else app.run(run):
@@ -56,7 +62,10 @@ def _follow(app: App, run: Run, title: str, compare: bool | None, again: str, pr
         run.finish("done")
         if app.budget and len(progress.past) < planned:
             budget = f"ε = {app.budget.epsilon:g} at δ = {app.budget.delta:g}"
-            console.print(f"Ended after {len(progress.past)} of {planned} rounds: one more could pass {budget}.")
+            console.print(
+                f"Ended after {len(progress.past)} of {planned} rounds: one more could pass "
+                f"{budget}."
+            )
         if profile:
             console.print(f"\n{OUTSIDE}\n" if plan.hides else "")
             console.print(table(clock, len(progress.past) - progress.first, app.workers))
@@ -77,12 +86,17 @@ def _follow(app: App, run: Run, title: str, compare: bool | None, again: str, pr
         return 130
     except BaseException as error:
         if done := _ended(run, "failed", planned, progress):
-            error.add_note(f"{done} of {planned} rounds are stored. When the cause is gone, go on with: {again}")
+            error.add_note(
+                f"{done} of {planned} rounds are stored. When the cause is gone, go on with: "
+                f"{again}"
+            )
         raise
 
 
 def _ended(run: Run, how: str, rounds: int, progress: Progress) -> int:
-    """Say how a run ended before its end, and how many rounds are stored: the last may not have been shown."""
+    """Say how a run ended before its end, and how many rounds are stored: the last may not have
+    been shown.
+    """
     done = len(progress.past)
     with suppress(StoreError):
         done = len(run.history())
@@ -101,7 +115,12 @@ def _sets(app: App, state: State | None) -> list[Row]:
 
 
 def _story(
-    app: App, run: Run, title: str, rounds: Sequence[Round], tables: tuple[tuple[Row, ...], ...], again: str
+    app: App,
+    run: Run,
+    title: str,
+    rounds: Sequence[Round],
+    tables: tuple[tuple[Row, ...], ...],
+    again: str,
 ) -> ReportData:
     settings = {
         "app": run.app,
@@ -112,12 +131,21 @@ def _story(
     }
     compared, sets = tables
     return ReportData(
-        title, run.id, tuple(rounds), app.known_plan.rounds, _clients(app), app.explain(), compared, sets, settings
+        title,
+        run.id,
+        tuple(rounds),
+        app.known_plan.rounds,
+        _clients(app),
+        app.explain(),
+        compared,
+        sets,
+        settings,
     )
 
 
 def _rows(app: App, state: State | None, compare: bool | None, console: Console) -> list[Row]:
-    """The rows of the comparison; a model that cannot be trained alone spoils the comparison, not the run.
+    """The rows of the comparison; a model that cannot be trained alone spoils the comparison, not
+    the run.
 
     Nobody who hides what clients hold gets it unasked.
     """

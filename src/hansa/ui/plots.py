@@ -37,8 +37,18 @@ class Theme:
     excluded: str
 
 
-LIGHT = Theme("light", "#ffffff", "#1d2733", "#c9d1d9", ("#0b6e99", "#d1762b", "#8a94a0"), "#0b6e99", "#c8443c")
-DARK = Theme("dark", "#14181d", "#dfe6ee", "#3a434d", ("#5bb8e0", "#f0a35e", "#8f9aa6"), "#5bb8e0", "#f0776c")
+LIGHT = Theme(
+    "light",
+    "#ffffff",
+    "#1d2733",
+    "#c9d1d9",
+    ("#0b6e99", "#d1762b", "#8a94a0"),
+    "#0b6e99",
+    "#c8443c",
+)
+DARK = Theme(
+    "dark", "#14181d", "#dfe6ee", "#3a434d", ("#5bb8e0", "#f0a35e", "#8f9aa6"), "#5bb8e0", "#f0776c"
+)
 
 
 def plots(
@@ -50,13 +60,23 @@ def plots(
     for score, lines in curves(rounds).items():
         drawn[score] = lambda axes, score=score, lines=lines: _curve(axes, score, lines, paper)  # type: ignore[misc]
         sizes[score] = 2.9
-    for name, word, unit in (("privacy", SPENT, "client"), ("privacy-examples", EXAMPLES, "example")):
-        if spent := [(one.number, v) for one in rounds for key, v in one.metrics.items() if key.startswith(word)]:
+    for name, word, unit in (
+        ("privacy", SPENT, "client"),
+        ("privacy-examples", EXAMPLES, "example"),
+    ):
+        if spent := [
+            (one.number, v)
+            for one in rounds
+            for key, v in one.metrics.items()
+            if key.startswith(word)
+        ]:
             drawn[name] = lambda axes, spent=spent, unit=unit: _spent(axes, spent, unit, paper)  # type: ignore[misc]
             sizes[name] = 2.4
     if rounds and not any(one.hidden for one in rounds):
         few = len(clients) <= MOST_CLIENTS and len(rounds) <= MOST_ROUNDS
-        drawn["participation"] = lambda axes: (_strip if few else _numbers)(axes, rounds, clients, paper)
+        drawn["participation"] = lambda axes: (_strip if few else _numbers)(
+            axes, rounds, clients, paper
+        )
         sizes["participation"] = 0.9 + 0.24 * len(clients) if few else 2.4
     if rows:
         drawn["comparison"] = lambda axes: _comparison(axes, rows, paper)
@@ -67,10 +87,12 @@ def plots(
 def png(draw: Callable[[Any], None], height: float, paper: Theme) -> bytes:
     """A figure of so many inches' height, drawn on one pair of axes."""
     with _style(paper), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # the page beside it shows every letter
+        # the page beside it shows every letter
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)
         from matplotlib.figure import Figure  # no pyplot: no global state, no window
 
-        page, buffer = Figure(figsize=(WIDTH, height), layout="constrained"), BytesIO()
+        page = Figure(figsize=(WIDTH, height), layout="constrained")
+        buffer = BytesIO()
         draw(page.subplots())
         page.savefig(buffer, dpi=180, format="png", metadata={"Software": None})
         return buffer.getvalue()
@@ -81,24 +103,49 @@ def _style(paper: Theme) -> Iterator[None]:
     import matplotlib
 
     style: Any = {
-        "figure.facecolor": paper.ground, "axes.facecolor": paper.ground, "savefig.facecolor": paper.ground,
-        "text.color": paper.ink, "axes.labelcolor": paper.ink, "xtick.color": paper.ink, "ytick.color": paper.ink,
-        "axes.edgecolor": paper.faint, "grid.color": paper.faint, "grid.linewidth": 0.6, "axes.linewidth": 0.8,
-        "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
-        "font.size": 9.5, "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.titlelocation": "left",
-        "legend.frameon": False, "xtick.major.size": 0, "ytick.major.size": 0, "lines.linewidth": 1.9,
-        "font.family": ["DejaVu Sans"], "text.parse_math": False,
-    }  # fmt: skip
+        "figure.facecolor": paper.ground,
+        "axes.facecolor": paper.ground,
+        "savefig.facecolor": paper.ground,
+        "text.color": paper.ink,
+        "axes.labelcolor": paper.ink,
+        "xtick.color": paper.ink,
+        "ytick.color": paper.ink,
+        "axes.edgecolor": paper.faint,
+        "grid.color": paper.faint,
+        "grid.linewidth": 0.6,
+        "axes.linewidth": 0.8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+        "font.size": 9.5,
+        "axes.titlesize": 10.5,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "legend.frameon": False,
+        "xtick.major.size": 0,
+        "ytick.major.size": 0,
+        "lines.linewidth": 1.9,
+        "font.family": ["DejaVu Sans"],
+        "text.parse_math": False,
+    }
     with matplotlib.rc_context(style):
         yield
 
 
-def _curve(axes: Axes, score: str, lines: Mapping[str, list[tuple[int, float]]], paper: Theme) -> None:
+def _curve(
+    axes: Axes, score: str, lines: Mapping[str, list[tuple[int, float]]], paper: Theme
+) -> None:
     scale = 100 if score.endswith("accuracy") else 1
     for side, points in reversed(list(lines.items())):  # the best witness on top
         at, values = np.array(points).T
         colour = dict(zip(SIDES, paper.lines, strict=True))[side]
-        axes.plot(at, scale * values, color=colour, label=SIDES[side], marker="o" if len(at) == 1 else None)
+        axes.plot(
+            at,
+            scale * values,
+            color=colour,
+            label=SIDES[side],
+            marker="o" if len(at) == 1 else None,
+        )
     axes.set_title(score)
     axes.set_xlabel("round")
     axes.grid(axis="y")
@@ -125,7 +172,14 @@ def _short(name: str) -> str:
 
 def _legend(axes: Axes, **more: Any) -> None:
     """A legend outside, above the plot at its right."""
-    axes.legend(ncols=3, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, handlelength=1.2, **more)
+    axes.legend(
+        ncols=3,
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        borderaxespad=0.2,
+        handlelength=1.2,
+        **more,
+    )
 
 
 def _strip(axes: Axes, rounds: Sequence[Round], clients: Sequence[str], paper: Theme) -> None:
@@ -133,12 +187,19 @@ def _strip(axes: Axes, rounds: Sequence[Round], clients: Sequence[str], paper: T
     from matplotlib.patches import Patch
 
     grid = np.array(
-        [[1 if who in one.participants else 2 if who in one.excluded else 0 for one in rounds] for who in clients]
+        [
+            [1 if who in one.participants else 2 if who in one.excluded else 0 for one in rounds]
+            for who in clients
+        ]
     )
     paints = {"not asked": paper.faint, "took part": paper.there, "not in the sum": paper.excluded}
-    across, broadcast = np.arange(len(rounds) + 1) + rounds[0].number - 0.5, np.arange(len(clients) + 1) - 0.5
-    colours, gap = ListedColormap(list(paints.values())), 0.8 if len(rounds) <= 120 else 0
-    axes.pcolormesh(across, broadcast, grid, cmap=colours, vmin=0, vmax=2, edgecolor=paper.ground, linewidth=gap)
+    across = np.arange(len(rounds) + 1) + rounds[0].number - 0.5
+    broadcast = np.arange(len(clients) + 1) - 0.5
+    colours = ListedColormap(list(paints.values()))
+    gap = 0.8 if len(rounds) <= 120 else 0
+    axes.pcolormesh(
+        across, broadcast, grid, cmap=colours, vmin=0, vmax=2, edgecolor=paper.ground, linewidth=gap
+    )
     axes.set_yticks(range(len(clients)), [_short(who) for who in clients])
     axes.invert_yaxis()
     axes.set_xlabel("round")
@@ -151,9 +212,15 @@ def _strip(axes: Axes, rounds: Sequence[Round], clients: Sequence[str], paper: T
 
 def _numbers(axes: Axes, rounds: Sequence[Round], clients: Sequence[str], paper: Theme) -> None:
     at = [one.number for one in rounds]
-    there, excluded = [len(one.participants) for one in rounds], [len(one.excluded) for one in rounds]
+    there = [len(one.participants) for one in rounds]
+    excluded = [len(one.excluded) for one in rounds]
     axes.stackplot(
-        at, there, excluded, labels=["took part", "not in the sum"], colors=[paper.there, paper.excluded], linewidth=0
+        at,
+        there,
+        excluded,
+        labels=["took part", "not in the sum"],
+        colors=[paper.there, paper.excluded],
+        linewidth=0,
     )
     axes.set_title(f"who took part, of {len(clients)} clients")
     axes.set_xlabel("round")
@@ -173,7 +240,9 @@ def _comparison(axes: Axes, rows: Sequence[Row], paper: Theme) -> None:
         axes.plot(scale * value, i, "o", color=colour, markersize=9 if own else 7)
         look: dict[str, Any] = {"fontweight": "bold" if own else "normal", "va": "center"}
         look["bbox"] = {"fc": paper.ground, "ec": "none", "pad": 1.5}
-        axes.annotate(figure(by, value), (scale * value, i), (8, 0), textcoords="offset points", **look)
+        axes.annotate(
+            figure(by, value), (scale * value, i), (8, 0), textcoords="offset points", **look
+        )
     axes.set_yticks(range(len(rows)), [_short(row.name) for row in rows])
     for label, row in zip(axes.get_yticklabels(), rows, strict=True):
         label.set_fontweight("bold" if row.name == "federated" else "normal")

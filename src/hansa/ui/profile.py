@@ -1,4 +1,6 @@
-"""Where a round's time goes. The mathematics holds no timer: pieces of a run are copied with some methods timed."""
+"""Where a round's time goes. The mathematics holds no timer: pieces of a run are copied with some
+methods timed.
+"""
 
 from __future__ import annotations
 
@@ -75,17 +77,25 @@ class Timed:
 
 
 def timed(thing: Thing, clock: Clock, **parts: str) -> Thing:
-    """The same thing, whose methods named here note their time: method = what it is called in the table."""
+    """The same thing, whose methods named here note their time: method = what it is called in the
+    table.
+    """
     vars(thing).update({name: Timed(clock, part, thing, name) for name, part in parts.items()})
     return thing
 
 
 def profiled(app: App, clock: Clock) -> App:
-    """The same app, with a plan of the same digest, which notes the time of its parts wherever they are computed."""
+    """The same app, with a plan of the same digest, which notes the time of its parts wherever they
+    are computed.
+    """
     plan = copy.copy(app.known_plan)
     pipeline = timed(copy.copy(plan.pipeline), clock, encode="encode", decode="decode")
-    vars(plan).update(pipeline=pipeline, aggregator=timed(copy.copy(plan.aggregator), clock, server="aggregate"))
-    return timed(_with(app, timed(plan, clock, contribute="train", absorb="step")), clock, score="score")
+    vars(plan).update(
+        pipeline=pipeline, aggregator=timed(copy.copy(plan.aggregator), clock, server="aggregate")
+    )
+    return timed(
+        _with(app, timed(plan, clock, contribute="train", absorb="step")), clock, score="score"
+    )
 
 
 def rounds(app: App, run: Run, clock: Clock) -> Iterator[State]:
@@ -109,10 +119,14 @@ def _with(app: App, plan: Any) -> App:
 
 
 def table(clock: Clock, done: int, workers: int) -> Table:
-    """Seconds of each part in a round, as a mean over the rounds done here, and their share of it."""
+    """Seconds of each part in a round, as a mean over the rounds done here, and their share of
+    it.
+    """
     spent = _parts(clock.sums(), workers)
     whole = spent.pop("round", 0.0) or 1e-9
-    title = f"{done} rounds, {1e3 * whole / max(1, done):.1f} ms each" + (f", {workers} workers" if workers else "")
+    title = f"{done} rounds, {1e3 * whole / max(1, done):.1f} ms each" + (
+        f", {workers} workers" if workers else ""
+    )
     found = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
     for name in ("part", "ms a round", "share", "what"):
         found.add_column(name, justify="left" if name in ("part", "what") else "right")

@@ -63,13 +63,19 @@ def html(report_data: ReportData, light: Mapping[str, bytes], dark: Mapping[str,
     images = {name: (_inline(light[name]), _inline(dark[name])) for name in light}
     table = comparison(report_data.rows)
     return pages.get_template("report.html.j2").render(
-        report_data=report_data, images=images, facts=facts(report_data), summary=summary(report_data),
-        excluded=excluded(report_data.rounds), head=table[0],
-        rows=table[1], sets=comparison(report_data.sets, "tested on"), versions=versions(),
+        report_data=report_data,
+        images=images,
+        facts=facts(report_data),
+        summary=summary(report_data),
+        excluded=excluded(report_data.rounds),
+        head=table[0],
+        rows=table[1],
+        sets=comparison(report_data.sets, "tested on"),
+        versions=versions(),
         made=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
         outside=OUTSIDE if report_data.rows and report_data.rows[0].outside else "",
         hidden=HIDDEN if any(one.hidden for one in report_data.rounds) else "",
-    )  # fmt: skip
+    )
 
 
 def facts(report_data: ReportData) -> list[tuple[str, str]]:
@@ -85,21 +91,30 @@ def facts(report_data: ReportData) -> list[tuple[str, str]]:
 
 def summary(report_data: ReportData) -> str:
     """What happened, in two or three sentences."""
-    last, done = _last(report_data.rounds), len(report_data.rounds)
+    last = _last(report_data.rounds)
+    done = len(report_data.rounds)
     told = " and ".join(f"{name} {figure(name, value)}" for name, value in scores(last).items())
     text = [
-        f"{len(report_data.clients)} clients trained one model in {done} of {report_data.planned} rounds. "
-        "No example was sent. This was a simulation: all clients, and their data, were on one machine."
+        f"{len(report_data.clients)} clients trained one model in {done} of {report_data.planned} "
+        "rounds. "
+        "No example was sent. This was a simulation: all clients, and their data, were on one "
+        "machine."
     ]
     if told:
-        after = any(name.startswith("test_") for name in last)  # clients score the model that they were given
+        # clients score the model that they were given
+        after = any(name.startswith("test_") for name in last)
         when = "After the last round it has" if after else "In the last round it had"
         text.append(f"{when} {told} on {witness(last)}.")
-    if report_data.rounds and (spent := private(report_data.rounds[-1].metrics, report_data.rounds[-1].named)):
+    if report_data.rounds and (
+        spent := private(report_data.rounds[-1].metrics, report_data.rounds[-1].named)
+    ):
         text.append(f"What it has given away is bounded: {spent}.")
     if void := [one for one in report_data.rounds if one.skipped]:
         why = void[-1].skipped.split("\n")[0].rstrip(".")
-        text.append(f"In {len(void)} of the rounds the model stayed as it was, the last time because: {why}.")
+        text.append(
+            f"In {len(void)} of the rounds the model stayed as it was, the last time because: "
+            f"{why}."
+        )
     if report_data.rows and not report_data.rows[0].outside:
         by = next((name for name in scores(report_data.rows[0].scores) if name != "loss"), None)
         alone = [row for row in report_data.rows if row.name.endswith(" alone")]
@@ -107,8 +122,10 @@ def summary(report_data: ReportData) -> str:
             values = {row.name: scores(row.scores)[by] for row in report_data.rows}
             low, high = (choose(values[row.name] for row in alone) for choose in (min, max))
             text.append(
-                f"A client that trains alone reaches {figure(by, low)} to {figure(by, high)}; one model on all data, "
-                f"which nobody could have without sharing it, {figure(by, values['all data pooled'])}."
+                f"A client that trains alone reaches {figure(by, low)} to {figure(by, high)}; one "
+                "model on all data, "
+                "which nobody could have without sharing it, "
+                f"{figure(by, values['all data pooled'])}."
             )
     return " ".join(text).replace(" %", "\u00a0%")
 
@@ -119,16 +136,25 @@ def excluded(rounds: Sequence[Round]) -> list[tuple[str, int, str]]:
     for one in rounds:
         for who, why in one.excluded.items():
             count[who] = count.get(who, (0, ""))[0] + 1, why.split("\n")[0]
-    return [(who, n, f"{why}: {KINDS[why]}" if why in KINDS else why) for who, (n, why) in sorted(count.items())]
+    return [
+        (who, n, f"{why}: {KINDS[why]}" if why in KINDS else why)
+        for who, (n, why) in sorted(count.items())
+    ]
 
 
-def comparison(rows: Sequence[Row], what: str = "trained on") -> tuple[list[str], list[tuple[str, list[str]]]]:
+def comparison(
+    rows: Sequence[Row], what: str = "trained on"
+) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """Head and lines of the comparison table."""
     if not rows:
         return [], []
     columns = list(scores(rows[0].scores))
     lines = [
-        (row.name, [f"{row.examples}", *(figure(name, scores(row.scores)[name]) for name in columns)]) for row in rows
+        (
+            row.name,
+            [f"{row.examples}", *(figure(name, scores(row.scores)[name]) for name in columns)],
+        )
+        for row in rows
     ]
     return [what, "examples", *columns], lines
 

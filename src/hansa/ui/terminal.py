@@ -45,14 +45,23 @@ def out() -> Console:
 
 
 class Progress:
-    """A live view of the rounds: a bar, scores with their course, who took part; plain lines where nobody looks on."""
+    """A live view of the rounds: a bar, scores with their course, who took part; plain lines where
+    nobody looks on.
+    """
 
-    def __init__(self, console: Console, rounds: int, clients: Sequence[str], past: Sequence[Round] = ()):
-        self.console, self.rounds, self.clients = console, rounds, clients
-        self.past, self.began = list(past), time.monotonic()
+    def __init__(
+        self, console: Console, rounds: int, clients: Sequence[str], past: Sequence[Round] = ()
+    ):
+        self.console = console
+        self.rounds = rounds
+        self.clients = clients
+        self.past = list(past)
+        self.began = time.monotonic()
         self.first = len(self.past)
         self.live = (
-            Live(get_renderable=self.view, console=console, refresh_per_second=4) if console.is_terminal else None
+            Live(get_renderable=self.view, console=console, refresh_per_second=4)
+            if console.is_terminal
+            else None
         )
 
     def __enter__(self) -> Self:
@@ -61,7 +70,10 @@ class Progress:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self.live:
             self.live.stop()
@@ -75,7 +87,9 @@ class Progress:
     def line(self) -> Text:
         """The last round in one line."""
         last = self.past[-1]
-        values = "  ".join(f"{name} {figure(name, value)}" for name, value in scores(last.metrics).items())
+        values = "  ".join(
+            f"{name} {figure(name, value)}" for name, value in scores(last.metrics).items()
+        )
         excluded = ", ".join(f"{who} ({_first(why)})" for who, why in last.excluded.items())
         there = (
             ", ".join(last.participants)
@@ -99,15 +113,23 @@ class Progress:
 
     def view(self) -> RenderableType:
         """All of it, as it stands now."""
-        done, spent = len(self.past), time.monotonic() - self.began
+        done = len(self.past)
+        spent = time.monotonic() - self.began
         here = done - self.first
-        left = f"{_clock(spent / here * (self.rounds - done))} left" if here > 0 and done < self.rounds else ""
+        left = (
+            f"{_clock(spent / here * (self.rounds - done))} left"
+            if here > 0 and done < self.rounds
+            else ""
+        )
         head = Table.grid(padding=(0, 2))
         head.add_row(
             Text(f"round {done} of {self.rounds}", style="bold"),
-            ProgressBar(self.rounds, done, width=WIDEST, complete_style="cyan", finished_style="green"),
-            Text(_clock(spent)), Text(left, style="dim"),
-        )  # fmt: skip
+            ProgressBar(
+                self.rounds, done, width=WIDEST, complete_style="cyan", finished_style="green"
+            ),
+            Text(_clock(spent)),
+            Text(left, style="dim"),
+        )
         return Group(head, *([self._scores()] if self.past else []), self._strip(), *self._notes())
 
     def _scores(self) -> RenderableType:
@@ -120,7 +142,11 @@ class Progress:
                 Text(figure(name, value), style="bold"),
                 Text(sparkline(course), style="cyan"),
             )
-        spent = [Text(f"  {words}")] if (words := private(self.past[-1].metrics, self.past[-1].named)) else []
+        spent = (
+            [Text(f"  {words}")]
+            if (words := private(self.past[-1].metrics, self.past[-1].named))
+            else []
+        )
         return Group(grid, *([Text(f"  on {witness(last)}", style="dim")] if last else []), *spent)
 
     def _strip(self) -> RenderableType:
@@ -135,11 +161,19 @@ class Progress:
             strip = Text()
             for one in self.past[-WIDEST:]:
                 mark, style = (
-                    ("■", "green") if who in one.participants else ("×", "red") if who in one.excluded else ("·", "dim")
+                    ("■", "green")
+                    if who in one.participants
+                    else ("×", "red")
+                    if who in one.excluded
+                    else ("·", "dim")
                 )
                 strip.append(mark, style)
             why = next((one.excluded[who] for one in self.past[-1:] if who in one.excluded), "")
-            grid.add_row(Text(f"  {who}"), strip, Text(_first(why), style="red", overflow="ellipsis", no_wrap=True))
+            grid.add_row(
+                Text(f"  {who}"),
+                strip,
+                Text(_first(why), style="red", overflow="ellipsis", no_wrap=True),
+            )
         return grid
 
     def _notes(self) -> Iterator[RenderableType]:
@@ -149,27 +183,44 @@ class Progress:
 
 def sparkline(values: Sequence[float], width: int = WIDEST) -> str:
     """The course of some numbers in one line of text, from their least to their largest."""
-    shown = [values[i * len(values) // width] for i in range(width)] if len(values) > width else list(values)
+    shown = (
+        [values[i * len(values) // width] for i in range(width)]
+        if len(values) > width
+        else list(values)
+    )
     known = [value for value in shown if math.isfinite(value)]
-    low, high = min(known, default=0.0), max(known, default=0.0)
+    low = min(known, default=0.0)
+    high = max(known, default=0.0)
     step = (high - low) / (len(BARS) - 1) or 1.0
-    return "".join(BARS[round((value - low) / step)] if math.isfinite(value) else " " for value in shown)
+    return "".join(
+        BARS[round((value - low) / step)] if math.isfinite(value) else " " for value in shown
+    )
 
 
 def comparison(rows: Sequence[Row]) -> RenderableType:
-    """Alone, federated, pooled: one line each, with its place between the lowest and the highest."""
+    """Alone, federated, pooled: one line each, with its place between the lowest and the
+    highest.
+    """
     columns = list(scores(rows[0].scores))
     by = next((name for name in columns if name != "loss"), columns[0])
     place = [value if math.isfinite(value := scores(row.scores)[by]) else 0.0 for row in rows]
-    low, wide = min(place), (max(place) - min(place)) or 1.0
+    low = min(place)
+    wide = (max(place) - min(place)) or 1.0
     title = "On the central test" + (f". {OUTSIDE}" if rows[0].outside else "")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold"
+    )
     for name in ("trained on", "examples", *columns, ""):
         table.add_column(name, justify="left" if name in ("trained on", "") else "right")
     for row, value in zip(rows, place, strict=True):
-        found, own = scores(row.scores), "bold cyan" if row.name == "federated" else ""
+        found = scores(row.scores)
+        own = "bold cyan" if row.name == "federated" else ""
         dot = round((WIDEST // 2 - 1) * (value - low) / wide)
-        axis = Text("─" * dot, "dim") + Text("●", own or "none") + Text("─" * (WIDEST // 2 - 1 - dot), "dim")
+        axis = (
+            Text("─" * dot, "dim")
+            + Text("●", own or "none")
+            + Text("─" * (WIDEST // 2 - 1 - dot), "dim")
+        )
         cells = [row.name, f"{row.examples}", *(figure(name, found[name]) for name in columns)]
         table.add_row(*(Text(cell, style=own) for cell in cells), axis)
     return table
@@ -181,13 +232,21 @@ def tested_sets(rows: Sequence[Row]) -> RenderableType:
     """
     columns = list(scores(rows[0].scores))
     table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, title="On each test set", title_justify="left", title_style="bold"
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title="On each test set",
+        title_justify="left",
+        title_style="bold",
     )
     for name in ("tested on", "examples", *columns):
         table.add_column(name, justify="left" if name == "tested on" else "right")
     for row in rows:
         found = scores(row.scores)
-        table.add_row(Text(printable(row.name)), f"{row.examples}", *(figure(name, found[name]) for name in columns))
+        table.add_row(
+            Text(printable(row.name)),
+            f"{row.examples}",
+            *(figure(name, found[name]) for name in columns),
+        )
     return table
 
 
@@ -196,9 +255,15 @@ def explanation(what: Explanation) -> Iterator[RenderableType]:
     for section in what.sections:
         yield Text(section.title, style="bold cyan")
         yield Padding(Text(section.text), (0, 0, 0, 2))
-        table = Table(box=box.SIMPLE_HEAD if any(section.head) else None, show_header=any(section.head), padding=(0, 1))
+        table = Table(
+            box=box.SIMPLE_HEAD if any(section.head) else None,
+            show_header=any(section.head),
+            padding=(0, 1),
+        )
         for i, name in enumerate(section.head):
-            table.add_column(name, style="bold" if i == 0 and section.head[0] == "" else "", overflow="fold")
+            table.add_column(
+                name, style="bold" if i == 0 and section.head[0] == "" else "", overflow="fold"
+            )
         for row in section.rows:
             table.add_row(*map(Text, row))
         yield Padding(table, (0, 0, 1, 1))
@@ -250,12 +315,20 @@ def shown(run: Run, status: str) -> Iterator[RenderableType]:
     for one in rounds[-LAST:]:
         excluded = ", ".join(f"{who} ({_first(why)})" for who, why in one.excluded.items())
         took_part = "(secret)" if one.hidden else names(one.participants, 3)
-        table.add_row(f"{one.number}", _told(one.metrics, one.named), Text(took_part), Text(excluded))
+        table.add_row(
+            f"{one.number}", _told(one.metrics, one.named), Text(took_part), Text(excluded)
+        )
     if rounds:
         yield table
     yield Text(
         f"files  {run.folder}: "
-        + ", ".join(sorted(path.name for path in run.folder.glob("[!0-9.]*") if path.name not in ("lock", "secret")))
+        + ", ".join(
+            sorted(
+                path.name
+                for path in run.folder.glob("[!0-9.]*")
+                if path.name not in ("lock", "secret")
+            )
+        )
     )
 
 
@@ -264,7 +337,7 @@ def _told(metrics: Mapping[str, float], named: bool) -> str:
     return "  ".join([*told, private(metrics, named)]).rstrip()
 
 
-# ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── errors ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def say(text: str) -> None:
@@ -275,7 +348,9 @@ def say(text: str) -> None:
 def complain(error: HansaError) -> None:
     """An error as one paragraph on stderr: what was found, why it cannot work, what to do next."""
     text = " ".join(
-        part.strip() for part in [*str(error).split("\n"), *getattr(error, "__notes__", ())] if part.strip()
+        part.strip()
+        for part in [*str(error).split("\n"), *getattr(error, "__notes__", ())]
+        if part.strip()
     )
     console = Console(
         stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty()
@@ -284,7 +359,9 @@ def complain(error: HansaError) -> None:
 
 
 def bug(error: Exception) -> None:
-    """An error that nobody foresaw: the frames of the user's own code, or all where there are none, and a paragraph."""
+    """An error that nobody foresaw: the frames of the user's own code, or all where there are none,
+    and a paragraph.
+    """
     notes = error.__dict__.pop("__notes__", [])
     trace = "".join(traceback.format_exception(error)).rstrip()
     if isinstance(error, RuntimeError) and "Traceback (most recent call last)" in str(error):
@@ -303,7 +380,9 @@ def bug(error: Exception) -> None:
 
 
 def theirs(trace: str) -> str:
-    """The frames of a traceback that are neither hansa's nor a library's, with the error at its end; "" for none."""
+    """The frames of a traceback that are neither hansa's nor a library's, with the error at its
+    end; "" for none.
+    """
     libraries = {
         str(Path(__file__).parents[1]),
         *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
@@ -314,7 +393,9 @@ def theirs(trace: str) -> str:
         if not match.group(1).startswith((*libraries, "<frozen"))
     ]
     return (
-        "Traceback in your code (most recent call last):\n" + "".join(kept) + trace.rstrip().split("\n")[-1]
+        "Traceback in your code (most recent call last):\n"
+        + "".join(kept)
+        + trace.rstrip().split("\n")[-1]
         if kept
         else ""
     )

@@ -1,4 +1,6 @@
-"""JAX: any pytree of parameters and any function of it; a client's whole training is one compiled loop."""
+"""JAX: any pytree of parameters and any function of it; a client's whole training is one compiled
+loop.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +35,12 @@ except ModuleNotFoundError as missing:
         "JAX is not installed.", "JaxModel trains with it.", "Install it: pip install 'hansa[jax]'."
     ) from missing
 
-from .pytrees import Tree, forms, is_key, key_words, path_of, to_host, wrap_key  # behind the message on what is missing
+# behind the message on what is missing
+from .pytrees import Tree, forms, is_key, key_words, path_of, to_host, wrap_key
 from .steps import MOMENTS, stepped
 
-Loss = Callable[[Any, Array], Array]  # (outputs, targets) → one number for each example [n, …], or their mean
+# (outputs, targets) → one number for each example [n, …], or their mean
+Loss = Callable[[Any, Array], Array]
 Metric = tuple[Loss, Bound]  # a function like a loss, and its bound
 
 CHECKED, SCORED = 32, 256  # rows that go through at once: to check them, to score them
@@ -45,11 +49,13 @@ OPTIONS = {"xla_cpu_multi_thread_eigen": False}
 
 
 def cross_entropy(outputs: Array, targets: Array) -> Array:
-    """−log softmax(outputs)[target] for each example: outputs [n, …, classes], targets [n, …] from 0."""
+    """−log softmax(outputs)[target] for each example: outputs [n, …, classes], targets [n, …] from
+    0.
+    """
     return -jnp.take_along_axis(jax.nn.log_softmax(outputs), targets[..., None], -1)[..., 0]
 
 
-# ── one step ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── one step ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def _mean(values: Array, size: Any) -> Any:
@@ -61,20 +67,24 @@ def _mean(values: Array, size: Any) -> Any:
 
 
 class Facts(NamedTuple):
-    """What a first look at a model's data shows: may batches be padded, for training and for scores; may steps loop?"""
+    """What a first look at a model's data shows: may batches be padded, for training and for
+    scores; may steps loop?
+    """
 
     padded: bool
     scored: bool
     fused: bool
 
 
-# ── the model ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the model ─────────────────────────────────────────────────────────────────────────────────────
 
 
 class JaxModel(Model):
-    """Any pytree of parameters, any function of it and any loss; the federation starts from the parameters given.
+    """Any pytree of parameters, any function of it and any loss; the federation starts from the
+    parameters given.
 
-        outputs = apply(params, *inputs)                 state=, key=, train= besides, those that `apply` has names for
+        outputs = apply(params, *inputs)                 state=, key=, train= besides, those that
+        `apply` has names for
         g ← ∂loss/∂y + pull·(y − x₀) + shift             each batch
         sgd       y ← y − η (g + λy)
         momentum  m ← βm + g + λy,  y ← y − ηm           β = MOMENTUM
@@ -83,27 +93,30 @@ class JaxModel(Model):
 
     η is the learning rate, λ the weight decay; m and Adam's moments start at 0 in each training.
 
-    `loss`: a function of outputs and targets. Where it gives one number for each example, as optax's losses do, a short
-    batch is filled up and the filling left out of the mean, so that one compiled program serves all. Where it gives
-    their mean, a short batch is compiled apart.
+    `loss`: a function of outputs and targets. Where it gives one number for each example, as
+    optax's losses do, a short batch is filled up and the filling left out of the mean, so that one
+    compiled program serves all. Where it gives their mean, a short batch is compiled apart.
 
-    `state`: what `apply` changes but no gradient does, such as batch statistics. Then `apply` takes `state` and returns
-    (outputs, state), and short batches are compiled apart, for filling would enter the statistics.
+    `state`: what `apply` changes but no gradient does, such as batch statistics. Then `apply` takes
+    `state` and returns (outputs, state), and short batches are compiled apart, for filling would
+    enter the statistics.
 
-    `buffers`: "average" sends the state along, that is, its floating-point arrays that start finite; all others start
-    each training as given. "local" sends none: each client keeps its own (Li et al. 2021, "FedBN"), and `score`
-    outside of a client has the one given.
+    `buffers`: "average" sends the state along, that is, its floating-point arrays that start
+    finite; all others start each training as given. "local" sends none: each client keeps its own
+    (Li et al. 2021, "FedBN"), and `score` outside of a client has the one given.
 
-    `metrics`: name → (function like a loss, its bound), besides the loss. Where it is not given there is an
-    accuracy for `cross_entropy` of this module and for optax's cross-entropies; else the loss alone.
+    `metrics`: name → (function like a loss, its bound), besides the loss. Where it is not given
+    there is an accuracy for `cross_entropy` of this module and for optax's cross-entropies; else
+    the loss alone.
 
-    Equal bytes: batches and `key` come from the plan's key. XLA's kernels run on one thread here, since a matrix
-    product depends in its last bits on how many share it; more cores are more workers. Other kinds of CPU may round
-    differently. On the CPU XLA computes convolutions ten times slower inside a loop than outside, so a network with
-    convolutions is stepped from Python. `compiled` counts the programs made for training: one for each shape.
+    Equal bytes: batches and `key` come from the plan's key. XLA's kernels run on one thread here,
+    since a matrix product depends in its last bits on how many share it; more cores are more
+    workers. Other kinds of CPU may round differently. On the CPU XLA computes convolutions ten
+    times slower inside a loop than outside, so a network with convolutions is stepped from Python.
+    `compiled` counts the programs made for training: one for each shape.
 
-    The digest covers the shapes of parameters and state, the code of `apply`, loss and metrics, and the module that
-    `apply` is a method of; not the first values.
+    The digest covers the shapes of parameters and state, the code of `apply`, loss and metrics, and
+    the module that `apply` is a method of; not the first values.
     """
 
     private = True
@@ -119,12 +132,17 @@ class JaxModel(Model):
     ):
         takes = checks.parameter_names(apply)
         rest = check_choices(buffers, metrics, 1)
-        leaves = [(path_of(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]]
+        leaves = [
+            (path_of(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]
+        ]
         of_calls = checks.check_apply(apply, loss, state is not None, "state" in takes)
         for wrong, *words in chain(checks.check_leaves(leaves), of_calls, rest):
             if wrong:
                 raise PlanError(*words)
-        self.apply, self.loss, self.buffers, self.compiled = apply, loss, buffers, 0
+        self.apply = apply
+        self.loss = loss
+        self.buffers = buffers
+        self.compiled = 0
         self._takes = [name for name in ("state", "key", "train") if name in takes]
         self._known = known(loss)
         if metrics is None:
@@ -133,29 +151,39 @@ class JaxModel(Model):
         self.metrics = bounds(self._known in ACCURACY, metrics)
         self._flatten(params, state)
         self._facts: Facts | None = None
-        self._kept = dict[Any, Vector]()  # memory for batches; free again when a block's losses are there
-        compiled = partial(jax.jit, compiler_options=OPTIONS if jax.default_backend() == "cpu" else None)
+        # memory for batches; free again when a block's losses are there
+        self._kept = dict[Any, Vector]()
+        compiled = partial(
+            jax.jit, compiler_options=OPTIONS if jax.default_backend() == "cpu" else None
+        )
         self._fit = compiled(self._loop, static_argnums=0)
         self._one = compiled(self._step, static_argnums=0, donate_argnums=2)
         self._scored, self._tried = compiled(self._measure), compiled(self._try)
 
     def _flatten(self, params: Tree, state: Tree) -> None:
-        """Where each array of `params` lies in the vector, and behind them those of `state` that travel."""
+        """Where each array of `params` lies in the vector, and behind them those of `state` that
+        travel.
+        """
         self._form: Any
         self._state_form: Any
         leaves, self._form = jax.tree_util.tree_flatten_with_path(params)
-        self._names, first = [path_of(path) for path, _ in leaves], [np.asarray(leaf, np.float32) for _, leaf in leaves]
+        self._names = [path_of(path) for path, _ in leaves]
+        first = [np.asarray(leaf, np.float32) for _, leaf in leaves]
         self._shapes = [leaf.shape for leaf in first]
         kept, self._state_form = jax.tree_util.tree_flatten_with_path(state)
         self._first = {f"state.{path_of(path)}": to_host(leaf) for path, leaf in kept}
         self._moving = {
             name: leaf.shape
             for name, leaf in self._first.items()
-            if self.buffers == "average" and not is_key(leaf) and leaf.dtype.kind == "f" and np.isfinite(leaf).all()
+            if self.buffers == "average"
+            and not is_key(leaf)
+            and leaf.dtype.kind == "f"
+            and np.isfinite(leaf).all()
         }
         first += [self._first[name] for name in self._moving]
         self._layout = Layout(tuple(leaf.shape for leaf in first))
-        self._start, self._trained = self._layout.join(first), sum(leaf.size for leaf in first[: len(leaves)])
+        self._start = self._layout.join(first)
+        self._trained = sum(leaf.size for leaf in first[: len(leaves)])
         self.size = len(self._start)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -164,12 +192,15 @@ class JaxModel(Model):
         return type(self), (params, self.apply, self.loss, state, self.buffers, self._measured)
 
     def __repr__(self) -> str:
-        apply, loss = spell(self.apply), spell(self.loss)
+        apply = spell(self.apply)
+        loss = spell(self.loss)
         tensors = [
             *zip(self._names, self._shapes, strict=True),
             *((n, b.shape, b.dtype) for n, b in self._first.items()),
         ]
-        metrics = [(name, spell(function), bound) for name, (function, bound) in self._measured.items()]
+        metrics = [
+            (name, spell(function), bound) for name, (function, bound) in self._measured.items()
+        ]
         digest = fingerprint([repr((apply, loss, tensors, metrics)).encode()])
         shown = [apply if len(apply) <= 120 else f"{apply[:100].rstrip()} …", f"loss={loss}"]
         shown += [f"buffers={self.buffers!r}"] * bool(self._first)
@@ -202,10 +233,13 @@ class JaxModel(Model):
         return self._start.copy()
 
     def _trees(self, x: Vector, local: Local = NO_LOCAL) -> tuple[Tree, Tree]:
-        """Parameters and state of x, in the host's memory; what of the state does not travel is the client's own."""
+        """Parameters and state of x, in the host's memory; what of the state does not travel is the
+        client's own.
+        """
         check_length(np.shape(x), self)
         found = self._layout.split(x)
-        params, moving = found[: len(self._shapes)], dict(zip(self._moving, found[len(self._shapes) :], strict=True))
+        params = found[: len(self._shapes)]
+        moving = dict(zip(self._moving, found[len(self._shapes) :], strict=True))
         own = {name: np.array(leaf) for name, leaf in local.items()}
         state = [moving.get(name, own.get(name, first)) for name, first in self._first.items()]
         return self._form.unflatten(params), self._state_form.unflatten(state)
@@ -219,44 +253,80 @@ class JaxModel(Model):
         return jax.tree.map(jnp.asarray, self._trees(x)[1])
 
     def tensors(self, x: Vector) -> dict[str, Vector]:
-        """The arrays of parameters and state by their paths; those of the state begin with "state."."""
+        """The arrays of parameters and state by their paths; those of the state begin with
+        "state.".
+        """
         params, state = self._trees(x)
-        found = zip([*self._names, *self._first], [*jax.tree.leaves(params), *jax.tree.leaves(state)], strict=True)
+        found = zip(
+            [*self._names, *self._first],
+            [*jax.tree.leaves(params), *jax.tree.leaves(state)],
+            strict=True,
+        )
         return {name: leaf for name, leaf in found if isinstance(leaf, np.ndarray)}
 
     # ── training ──
 
     def train(
-        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key, local: Local = NO_LOCAL
+        self,
+        x: Vector,
+        data: Any,
+        training: Training,
+        drift: Drift,
+        key: Key,
+        local: Local = NO_LOCAL,
     ) -> TrainResult:
         """Train from x, with the local optimizer that `training` names."""
         params, state = self._trees(x, local)
         facts = self._look(data)
-        private, b = training.private, training.private and training.schedule(reader.count(data))[0]
-        given = training.learning_rate, training.weight_decay, drift.pull, *((private.clip, b) if private else (0, 1))
+        private = training.private
+        b = training.private and training.schedule(reader.count(data))[0]
+        given = (
+            training.learning_rate,
+            training.weight_decay,
+            drift.pull,
+            *((private.clip, b) if private else (0, 1)),
+        )
         centre = (x if drift.centre is None else drift.centre) if drift.pull else None
         drifts = [None if v is None else self._trees(v)[0] for v in (centre, drift.shift)]
         how = training.optimizer, private is not None
-        moments = tuple([jax.tree.map(np.zeros_like, params) for _ in range(MOMENTS.get(training.optimizer, 2))])
-        carry, losses = (params, moments, state, np.int32(0)), [np.zeros(0)]
-        for block in blocks(data, training, key, facts.padded, 4 * self.size if private else 0, self._kept):
-            noise = None if private is None else noises(block, private, self.size, key, sum(map(len, losses)))
+        moments = tuple(
+            [jax.tree.map(np.zeros_like, params) for _ in range(MOMENTS.get(training.optimizer, 2))]
+        )
+        carry = (params, moments, state, np.int32(0))
+        losses = [np.zeros(0)]
+        for block in blocks(
+            data, training, key, facts.padded, 4 * self.size if private else 0, self._kept
+        ):
+            noise = (
+                None
+                if private is None
+                else noises(block, private, self.size, key, sum(map(len, losses)))
+            )
             batches = *parts(block.arrays, LABELS), block.sizes, noise
             run = self._fit if facts.fused else self._walk
             carry, found = run(
-                how, np.int32(block.steps), carry, batches, (np.array(given, np.float32), drifts, key_words(key))
+                how,
+                np.int32(block.steps),
+                carry,
+                batches,
+                (np.array(given, np.float32), drifts, key_words(key)),
             )
             losses.append(np.asarray(found, np.float64)[: block.steps])
         after = dict(zip(self._first, jax.tree.leaves(carry[2]), strict=True))
         stays = after if self.buffers == "local" else {}
         own = {name: np.array(leaf) for name, leaf in stays.items() if not is_key(leaf)}
         total = np.concatenate(losses)
-        end = self._layout.join([*jax.tree.leaves(carry[0]), *(after[name] for name in self._moving)])
+        end = self._layout.join(
+            [*jax.tree.leaves(carry[0]), *(after[name] for name in self._moving)]
+        )
         return TrainResult(end, len(total), float(total.mean()), own)
 
-    def _walk(self, how: Any, steps: Any, carry: Tree, batches: Tree, given: Tree) -> tuple[Tree, Any]:
+    def _walk(
+        self, how: Any, steps: Any, carry: Tree, batches: Tree, given: Tree
+    ) -> tuple[Tree, Any]:
         """All steps of a block, one call for each."""
-        carry, losses = jax.tree.map(jnp.array, carry), []  # a copy, as each step writes over what it is given
+        # a copy, as each step writes over what it is given
+        carry, losses = jax.tree.map(jnp.array, carry), []
         batches, given = jax.device_put((batches, given))
         for i in range(steps):
             carry, loss = self._one(how, np.int32(i), carry, batches, given)
@@ -272,7 +342,9 @@ class JaxModel(Model):
 
         return lax.fori_loop(0, steps, step, (carry, jnp.zeros(len(batches[3]))))
 
-    def _step(self, how: Any, i: Any, carry: Tree, batches: Tree, given: Tree) -> tuple[Tree, Array]:
+    def _step(
+        self, how: Any, i: Any, carry: Tree, batches: Tree, given: Tree
+    ) -> tuple[Tree, Array]:
         """Step i of a block: traced once for each shape, and compiled."""
         self.compiled += 1
         (optimizer, private), (params, moments, state, t) = how, carry
@@ -295,8 +367,12 @@ class JaxModel(Model):
         params, moments = stepped(optimizer, params, g, moments, t + 1, eta, decay)
         return (params, moments, after, t + 1), value
 
-    def _clipped(self, params: Tree, batch: Tree, key: Array, clip: Any, b: Any) -> tuple[Array, Tree]:
-        """The mean loss of a sample, and PerExample's gradient: some examples at a time, added to the noise."""
+    def _clipped(
+        self, params: Tree, batch: Tree, key: Array, clip: Any, b: Any
+    ) -> tuple[Array, Tree]:
+        """The mean loss of a sample, and PerExample's gradient: some examples at a time, added to
+        the noise.
+        """
         *parts, size, noise = batch
         rows = len(parts[-1])
         few = min(rows, power(max(1, GRADIENTS // self.size)))
@@ -308,11 +384,17 @@ class JaxModel(Model):
         def add(total: Tree, some: Tree) -> tuple[Tree, Array]:
             *one, there = some
             values, g = jax.vmap(jax.value_and_grad(alone), (None, 0, 0, 0, 0))(params, *one)
-            norms = jnp.sqrt(sum((leaf.reshape(few, -1) ** 2).sum(1) for leaf in jax.tree.leaves(g)))
+            norms = jnp.sqrt(
+                sum((leaf.reshape(few, -1) ** 2).sum(1) for leaf in jax.tree.leaves(g))
+            )
             good = there & jnp.isfinite(norms)
             scale = jnp.where(good, clip / jnp.maximum(norms, clip), 0)
-            found = [jnp.where(good[:, None], leaf.reshape(few, -1), 0) for leaf in jax.tree.leaves(g)]
-            return [t + scale @ leaf for t, leaf in zip(total, found, strict=True)], jnp.where(there, values, 0).sum()
+            found = [
+                jnp.where(good[:, None], leaf.reshape(few, -1), 0) for leaf in jax.tree.leaves(g)
+            ]
+            return [t + scale @ leaf for t, leaf in zip(total, found, strict=True)], jnp.where(
+                there, values, 0
+            ).sum()
 
         each = *parts, jax.random.split(key, rows), jnp.arange(rows) < size
         each = jax.tree.map(lambda a: a.reshape(-1, few, *a.shape[1:]), each)
@@ -320,20 +402,31 @@ class JaxModel(Model):
         g = [leaf.reshape(shape) / b for leaf, shape in zip(total, self._shapes, strict=True)]
         return values.sum() / jnp.maximum(1, size), self._form.unflatten(g)
 
-    def _call(self, params: Tree, state: Tree, inputs: Any, named: Any, key: Array, train: bool) -> Any:
+    def _call(
+        self, params: Tree, state: Tree, inputs: Any, named: Any, key: Array, train: bool
+    ) -> Any:
         """Outputs and new state."""
-        params, state = jax.tree.map(lambda leaf: leaf, (params, state))  # Flax nnx's own nodes, new in this trace
+        # Flax nnx's own nodes, new in this trace
+        params, state = jax.tree.map(lambda leaf: leaf, (params, state))
         more = {"state": state, "key": key, "train": train}
         out = self.apply(params, *inputs, **named, **{name: more[name] for name in self._takes})
         if "state" not in self._takes:
             return out, state
-        checks.check_state(not (isinstance(out, tuple) and len(out) == 2) or forms(out[1]) != forms(state))
+        checks.check_state(
+            not (isinstance(out, tuple) and len(out) == 2) or forms(out[1]) != forms(state)
+        )
         return out
 
     def _losses(self, outputs: Any, y: Array) -> Any:
-        """What the loss gives; PlanError where it is neither a number for each example nor one for all."""
+        """What the loss gives; PlanError where it is neither a number for each example nor one for
+        all.
+        """
         losses: Any = self.loss(outputs, y)
-        fits = isinstance(losses, Array) and losses.dtype.kind == "f" and losses.shape[:1] in ((), (len(y),))
+        fits = (
+            isinstance(losses, Array)
+            and losses.dtype.kind == "f"
+            and losses.shape[:1] in ((), (len(y),))
+        )
         checks.check_losses(not fits, losses, len(y))
         return losses
 
@@ -342,32 +435,53 @@ class JaxModel(Model):
     def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
         """The mean loss and the other metrics, with train=False."""
         params, state = jax.device_put(self._trees(x, local))
-        n, sums = 0, dict.fromkeys(self.metrics, 0.0)
+        n = 0
+        sums = dict.fromkeys(self.metrics, 0.0)
         for whole in reader.whole(data):
             for batch in pieces(whole, SCORED):
                 m = len(target(batch))
                 rows = power(m) if self._look(data).scored else m
-                found = self._scored(params, state, *parts(lengthened(batch, rows), LABELS), np.int32(m))
-                n, sums = n + m, {name: total + m * float(found[name]) for name, total in sums.items()}
+                found = self._scored(
+                    params, state, *parts(lengthened(batch, rows), LABELS), np.int32(m)
+                )
+                n = n + m
+                sums = {name: total + m * float(found[name]) for name, total in sums.items()}
         if not n:
-            raise DataError("There are no examples to score.", "A mean of none is not defined.", "Give it test data.")
+            raise DataError(
+                "There are no examples to score.",
+                "A mean of none is not defined.",
+                "Give it test data.",
+            )
         return {name: total / n for name, total in sums.items()}
 
-    def _measure(self, params: Tree, state: Tree, inputs: Any, named: Any, y: Array, size: Any) -> dict[str, Array]:
-        values = self._values(self._call(params, state, inputs, named, wrap_key(key_words(None)), False)[0], y)
-        return {name: _mean(jnp.asarray(value, jnp.float32), size) for name, value in values.items()}
+    def _measure(
+        self, params: Tree, state: Tree, inputs: Any, named: Any, y: Array, size: Any
+    ) -> dict[str, Array]:
+        values = self._values(
+            self._call(params, state, inputs, named, wrap_key(key_words(None)), False)[0], y
+        )
+        return {
+            name: _mean(jnp.asarray(value, jnp.float32), size) for name, value in values.items()
+        }
 
     def _values(self, outputs: Any, y: Array) -> dict[str, Array]:
-        return {"loss": self._losses(outputs, y)} | {k: f(outputs, y) for k, (f, _) in self._measured.items()}
+        return {"loss": self._losses(outputs, y)} | {
+            k: f(outputs, y) for k, (f, _) in self._measured.items()
+        }
 
     def _look(self, data: Any) -> Facts:
         """The facts, from the first two examples that this model meets."""
         if self._facts is None:
             whole = arrays(data)
-            given = *self._trees(self._start), *parts(next(pieces(whole or next(reader.whole(data)), 2)), LABELS)
+            given = (
+                *self._trees(self._start),
+                *parts(next(pieces(whole or next(reader.whole(data)), 2)), LABELS),
+            )
 
             def both(params: Tree, state: Tree, inputs: Any, named: Any, y: Array) -> Any:
-                outputs, _ = self._call(params, state, inputs, named, wrap_key(key_words(None)), True)
+                outputs, _ = self._call(
+                    params, state, inputs, named, wrap_key(key_words(None)), True
+                )
                 return self._values(outputs, y)
 
             program, shapes = jax.make_jaxpr(both, return_shape=True)(*given)
@@ -379,7 +493,9 @@ class JaxModel(Model):
     # ── checking ──
 
     def check(self, data: Any, who: str) -> None:
-        """Send the first rows through `apply` and loss, as they would be trained on, and look at all labels."""
+        """Send the first rows through `apply` and loss, as they would be trained on, and look at
+        all labels.
+        """
         whole = arrays(data)
         few = next(pieces(next(reader.whole(data)), CHECKED))
         n = len(target(few))
@@ -392,8 +508,12 @@ class JaxModel(Model):
         checks.check_mixed(padded and abs(float(apart)) > 1e-3 * (1 + abs(float(loss))))
         check_finite(float(loss), n, who)
 
-    def _try(self, params: Tree, state: Tree, inputs: Any, named: Any, y: Array, size: Any) -> tuple[Any, Array, Array]:
-        """Outputs, the mean loss, and how far the first example's loss is from what it is among copies of itself."""
+    def _try(
+        self, params: Tree, state: Tree, inputs: Any, named: Any, y: Array, size: Any
+    ) -> tuple[Any, Array, Array]:
+        """Outputs, the mean loss, and how far the first example's loss is from what it is among
+        copies of itself.
+        """
 
         def losses(inputs: Any, named: Any, y: Array) -> tuple[Any, Array]:
             outputs, _ = self._call(params, state, inputs, named, wrap_key(key_words(None)), True)
@@ -402,5 +522,7 @@ class JaxModel(Model):
         outputs, found = losses(inputs, named, y)
         if found.ndim == 0:
             return outputs, found, jnp.zeros(())
-        _, alone = losses(*jax.tree.map(lambda a: jnp.broadcast_to(a[:1], a.shape), (inputs, named, y)))
+        _, alone = losses(
+            *jax.tree.map(lambda a: jnp.broadcast_to(a[:1], a.shape), (inputs, named, y))
+        )
         return outputs, _mean(found, size), _mean(found, 1) - _mean(alone, 1)

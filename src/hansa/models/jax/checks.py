@@ -12,27 +12,53 @@ from ..checks import Fault
 
 def check_leaves(leaves: list[tuple[str, Any]]) -> Iterator[Fault]:
     """Of the parameters of a JaxModel, by their paths."""
-    why = "JaxModel takes a pytree of arrays of float32: the numbers that are trained, and nothing else."
+    why = (
+        "JaxModel takes a pytree of arrays of float32: the numbers that are trained, and nothing "
+        "else."
+    )
     yield not leaves, "There are no parameters.", why, "Write params = net.init(key, x), say."
     for path, leaf in leaves:
         kind = str(getattr(leaf, "dtype", type(leaf).__name__))
         yield (
             kind not in ("float32", "float64"),
-            f"Of the parameters, {path or 'all'} is {'of ' if hasattr(leaf, 'dtype') else 'a '}{kind}.",
+            f"Of the parameters, {path or 'all'} is "
+            f"{'of ' if hasattr(leaf, 'dtype') else 'a '}{kind}.",
             why,
-            "Keep the rest apart: eqx.partition(net, eqx.is_inexact_array), nnx.split(net, nnx.Param, ...), state=….",
+            "Keep the rest apart: eqx.partition(net, eqx.is_inexact_array), nnx.split(net, "
+            "nnx.Param, ...), state=….",
         )
 
 
 def check_apply(apply: Any, loss: Any, stateful: bool, takes: bool) -> Iterator[Fault]:
     """Of the functions of a JaxModel; `takes` says whether apply has a parameter called state."""
-    name, why = getattr(apply, "__name__", type(apply).__name__), "JaxModel calls apply(params, x)."
+    name = getattr(apply, "__name__", type(apply).__name__)
+    why = "JaxModel calls apply(params, x)."
     whole = hasattr(apply, "apply") or not callable(apply)
-    yield whole, f"apply is a {name}, no function of parameters and inputs.", why, "Write for example net.apply."
-    yield not callable(loss), f"The loss is {loss!r}.", "It is called with outputs and targets.", "Write cross_entropy."
+    yield (
+        whole,
+        f"apply is a {name}, no function of parameters and inputs.",
+        why,
+        "Write for example net.apply.",
+    )
+    yield (
+        not callable(loss),
+        f"The loss is {loss!r}.",
+        "It is called with outputs and targets.",
+        "Write cross_entropy.",
+    )
     why = "What is called so is not trained, and goes from batch to batch."
-    yield stateful and not takes, "There is a state, and apply does not take it.", why, "Write apply(params, x, state)."
-    yield takes and not stateful, "apply takes a state, and there is none.", why, "Write JaxModel(…, state=…)."
+    yield (
+        stateful and not takes,
+        "There is a state, and apply does not take it.",
+        why,
+        "Write apply(params, x, state).",
+    )
+    yield (
+        takes and not stateful,
+        "apply takes a state, and there is none.",
+        why,
+        "Write JaxModel(…, state=…).",
+    )
 
 
 def parameter_names(function: Any) -> set[str]:
@@ -55,13 +81,20 @@ def check_state(wrong: bool) -> None:
 
 
 def check_losses(wrong: bool, losses: Any, n: int) -> None:
-    """Raise PlanError for a loss that is neither a number for each of n examples nor one for all."""
+    """Raise PlanError for a loss that is neither a number for each of n examples nor one for
+    all.
+    """
     if wrong:
-        form = f"{losses.dtype} of shape {losses.shape}" if hasattr(losses, "shape") else type(losses).__name__
+        form = (
+            f"{losses.dtype} of shape {losses.shape}"
+            if hasattr(losses, "shape")
+            else type(losses).__name__
+        )
         raise PlanError(
             f"The loss gives {form}, for {n} examples.",
             "Training descends the mean loss of a batch.",
-            "Let loss(outputs, targets) return one float for each example, as optax's losses do, or their mean.",
+            "Let loss(outputs, targets) return one float for each example, as optax's losses do, "
+            "or their mean.",
         )
 
 
@@ -70,7 +103,8 @@ def check_mixed(wrong: bool) -> None:
     if wrong:
         raise PlanError(
             "An example's loss depends on what other examples are in its batch.",
-            "Short batches are filled up, and what fills them must not count; batch statistics do mix examples.",
+            "Short batches are filled up, and what fills them must not count; batch statistics do "
+            "mix examples.",
             "Give such statistics as state=…, or let the loss return the mean of the batch.",
         )
 
@@ -80,6 +114,8 @@ def check_stateless(wrong: bool) -> None:
     if wrong:
         raise PlanError(
             "Noise for single examples cannot train a model with a state.",
-            "Batch statistics mix the examples of a batch, and what the state says of them carries no noise.",
-            "Take layers without statistics, such as GroupNorm or LayerNorm, and leave state=… out.",
+            "Batch statistics mix the examples of a batch, and what the state says of them carries "
+            "no noise.",
+            "Take layers without statistics, such as GroupNorm or LayerNorm, and leave state=… "
+            "out.",
         )

@@ -11,7 +11,9 @@ from ..checks import check_range, check_shapes
 
 
 def accuracy(outputs: Any, targets: Any) -> Any:
-    """1 where the target is the largest of the outputs [n, …, classes], for labels [n, …] and one-hot targets."""
+    """1 where the target is the largest of the outputs [n, …, classes], for labels [n, …] and
+    one-hot targets.
+    """
     right = targets if targets.ndim < outputs.ndim else targets.argmax(-1)
     return (outputs.argmax(-1) == right) * 1.0
 
@@ -21,8 +23,12 @@ def binary(outputs: Any, targets: Any) -> Any:
     return ((outputs > 0) == (targets > 0.5)) * 1.0
 
 
-ACCURACY: dict[str, Callable[[Any, Any], Any]] = {  # by the names that optax gives to losses, and JaxModel's own
-    **dict.fromkeys(("softmax_cross_entropy_with_integer_labels", "softmax_cross_entropy", "cross_entropy"), accuracy),
+# by the names that optax gives to losses, and JaxModel's own
+ACCURACY: dict[str, Callable[[Any, Any], Any]] = {
+    **dict.fromkeys(
+        ("softmax_cross_entropy_with_integer_labels", "softmax_cross_entropy", "cross_entropy"),
+        accuracy,
+    ),
     "sigmoid_binary_cross_entropy": binary,
 }
 
@@ -31,7 +37,11 @@ def known(loss: Any) -> str:
     """The name of a loss of optax or of JaxModel's file; "" for any other."""
     plain = loss.func if isinstance(loss, partial) else loss
     home = str(getattr(plain, "__module__", ""))
-    return str(getattr(plain, "__name__", "")) if home.split(".")[0] == "optax" or home == "hansa.models.jax" else ""
+    return (
+        str(getattr(plain, "__name__", ""))
+        if home.split(".")[0] == "optax" or home == "hansa.models.jax"
+        else ""
+    )
 
 
 def fit(loss: str, outputs: Any, y: Vector, who: str) -> None:

@@ -15,7 +15,9 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # of Adam
 MOMENTS = {"sgd": 0, "momentum": 1}  # and Adam's two
 
 
-def stepped(name: str, y: Tree, g: Tree, moments: Tree, t: Any, eta: Any, decay: Any) -> tuple[Tree, Tree]:
+def stepped(
+    name: str, y: Tree, g: Tree, moments: Tree, t: Any, eta: Any, decay: Any
+) -> tuple[Tree, Tree]:
     """The t-th step of an optimizer, from y along g; and its moments."""
     each = jax.tree.map
     if name == "adamw":
@@ -30,4 +32,7 @@ def stepped(name: str, y: Tree, g: Tree, moments: Tree, t: Any, eta: Any, decay:
     m = each(lambda m, g: BETA1 * m + (1 - BETA1) * g, moments[0], g)
     v = each(lambda v, g: BETA2 * v + (1 - BETA2) * g * g, moments[1], g)
     a, b = (-jnp.expm1(t * np.float32(np.log(beta))) for beta in (BETA1, BETA2))  # 1 − βᵗ
-    return each(lambda y, m, v: y - eta / a * m / (jnp.sqrt(v) / jnp.sqrt(b) + EPSILON), y, m, v), (m, v)
+    return each(lambda y, m, v: y - eta / a * m / (jnp.sqrt(v) / jnp.sqrt(b) + EPSILON), y, m, v), (
+        m,
+        v,
+    )

@@ -28,46 +28,57 @@ except ModuleNotFoundError as missing:
     raise PlanError(
         f"Keras is not installed, or has no backend here ({missing}).",
         "KerasModel trains with it.",
-        "Install it: pip install 'hansa[keras]', which brings TensorFlow; for another backend set KERAS_BACKEND.",
+        "Install it: pip install 'hansa[keras]', which brings TensorFlow; for another backend set "
+        "KERAS_BACKEND.",
     ) from missing
 
 CHECKED, SCORED = 32, 256  # rows that go through the model at once: to check it, to score it
-LENT = ("optimizer", "train_function", "test_function")  # what of the caller's model is replaced while it trains
+# what of the caller's model is replaced while it trains
+LENT = ("optimizer", "train_function", "test_function")
 
 
 class KerasModel(Model):
-    """Any compiled Keras model; the federation starts from the weights that it has when it is given.
+    """Any compiled Keras model; the federation starts from the weights that it has when it is
+    given.
 
         g ← ∂loss/∂y + pull·(y − x₀) + shift          each batch, over the trainable weights alone
 
     One optimizer has the word, and g goes into it:
 
-    compiled       Training(optimizer="compiled"): that of `compile`, as it is: its learning rate or schedule, its
+    compiled       Training(optimizer="compiled"): that of `compile`, as it is: its learning rate or
+    schedule, its
                    clipping, its weight decay. The rate and the decay of `Training` are not used.
-    sgd … adamw    Training(optimizer=…): Keras' SGD, SGD(momentum=0.9), Adam or AdamW with its rate η and decay λ;
-                   g + λy goes into the first three. Refused where `compile` named another, as one of the two words
-                   would be passed over in silence; compile(optimizer=None) leaves the word to the plan.
+    sgd … adamw    Training(optimizer=…): Keras' SGD, SGD(momentum=0.9), Adam or AdamW with its rate
+    η and decay λ;
+                   g + λy goes into the first three. Refused where `compile` named another, as one
+                   of the two words
+                   would be passed over in silence; compile(optimizer=None) leaves the word to the
+                   plan.
 
-    Either starts anew in each training: moments at 0, schedules at their first step. Loss, metrics and `train_step`
-    are the model's own. The vector x is [trainable weights, statistics that travel]; frozen layers stay as they are.
+    Either starts anew in each training: moments at 0, schedules at their first step. Loss, metrics
+    and `train_step` are the model's own. The vector x is [trainable weights, statistics that
+    travel]; frozen layers stay as they are.
 
-    `buffers`: "average" sends the statistics along: the floating-point weights of trainable layers that no optimizer
-    moves, such as BatchNorm's. "local" sends none: each client keeps its own, and `score` outside of a client has those
-    of `net`. Seed generators stay where they are, and are set from the key before each training.
+    `buffers`: "average" sends the statistics along: the floating-point weights of trainable layers
+    that no optimizer moves, such as BatchNorm's. "local" sends none: each client keeps its own, and
+    `score` outside of a client has those of `net`. Seed generators stay where they are, and are set
+    from the key before each training.
 
-    `metrics` are the loss and those of `compile`, by their Keras names; with several outputs NAME_metric.
+    `metrics` are the loss and those of `compile`, by their Keras names; with several outputs
+    NAME_metric.
 
-    `net` is lent, not copied: while it trains, checks or scores, the caller's object has other weights and another
-    optimizer, and has its own again when the call is over. It changes in `load` alone. A plan's digest covers the
-    architecture, the loss, the compiled optimizer, the code of all of them and the bytes of frozen layers, not the
-    first weights and not the backend.
+    `net` is lent, not copied: while it trains, checks or scores, the caller's object has other
+    weights and another optimizer, and has its own again when the call is over. It changes in `load`
+    alone. A plan's digest covers the architecture, the loss, the compiled optimizer, the code of
+    all of them and the bytes of frozen layers, not the first weights and not the backend.
     """
 
     def __init__(self, net: Any, buffers: Literal["average", "local"] = "average"):
         for wrong, *words in checks.check_net(net, buffers):
             if wrong:
                 raise PlanError(*words)
-        self.net, self.buffers = net, buffers
+        self.net = net
+        self.buffers = buffers
         self._weights: list[Variable] = list(net.trainable_variables)
         layers = [layer for layer in net._flatten_layers() if layer.trainable]
         moving = {id(v): v for layer in layers for v in layer._non_trainable_variables}.values()
@@ -77,7 +88,8 @@ class KerasModel(Model):
         self._staying = [(f"{i}/{v.name}", v) for i, v in enumerate(moving) if id(v) not in travels]
         self._seeds = [v for v in net.variables if v.name == "seed_generator_state"]
         self._first = {name: value(v) for name, v in self._staying}
-        self._steps: dict[tuple[Any, ...], _Step] = {}  # one compiled step for each optimizer, with and without drift
+        # one compiled step for each optimizer, with and without drift
+        self._steps: dict[tuple[Any, ...], _Step] = {}
         self._scorer: Any = None
         self._known = False  # are the metrics built?
         self._start = joined(self._vectored)
@@ -86,7 +98,9 @@ class KerasModel(Model):
         self._name = self._spelled()
 
     def _spelled(self) -> str:
-        shapes = [(v.name, tuple(v.shape), str(v.dtype), bool(v.trainable)) for v in self.net.weights]
+        shapes = [
+            (v.name, tuple(v.shape), str(v.dtype), bool(v.trainable)) for v in self.net.weights
+        ]
         built = inspect.spelled(self.net, keras.saving.serialize_keras_object)
         moving = {id(v) for v in (*self._vectored, *(v for _, v in self._staying))}
         base = fingerprint(value(v).tobytes() for v in self.net.weights if id(v) not in moving)
@@ -101,7 +115,9 @@ class KerasModel(Model):
         return self._name
 
     def fingerprint(self) -> tuple[Any, ...]:
-        """What a plan's digest covers: the repr, and the code of layers, loss, metrics and optimizer."""
+        """What a plan's digest covers: the repr, and the code of layers, loss, metrics and
+        optimizer.
+        """
         return self._name, list(inspect.code_of(self.net))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -126,42 +142,55 @@ class KerasModel(Model):
         if training.optimizer == "compiled":
             if own is None:
                 raise PlanError(
-                    "Training(optimizer='compiled') asks for the optimizer of `compile`, and there is none.",
+                    "Training(optimizer='compiled') asks for the optimizer of `compile`, and there "
+                    "is none.",
                     "The model was compiled with optimizer=None.",
-                    "Write model.compile(optimizer='adam', …), or name one in the plan: Training(optimizer='sgd').",
+                    "Write model.compile(optimizer='adam', …), or name one in the plan: "
+                    "Training(optimizer='sgd').",
                 )
             return
         if own is not None and (unlike := _differences(_inner(own), training)):
             raise PlanError(
                 f"The model is compiled with {type(_inner(own)).__name__}, and Training(optimizer="
-                f"{training.optimizer!r}, learning_rate={training.learning_rate:g}) differs in {unlike}.",
+                f"{training.optimizer!r}, learning_rate={training.learning_rate:g}) differs in "
+                f"{unlike}.",
                 "One of the two would be passed over in silence.",
-                "Write Training(optimizer='compiled') to train as compiled, or compile(optimizer=None, …) to leave it "
+                "Write Training(optimizer='compiled') to train as compiled, or "
+                "compile(optimizer=None, …) to leave it "
                 "to the plan.",
             )
 
     # ── the vector ──
 
     def start(self, key: Key) -> Vector:
-        """The weights that `net` had when it was given: the caller's seed decides, not the plan's."""
+        """The weights that `net` had when it was given: the caller's seed decides, not the
+        plan's.
+        """
         return self._start.copy()
 
     def _load(self, x: Vector, local: Local) -> None:
-        """Set the net to x, and the statistics that do not travel to the client's own or the first ones."""
+        """Set the net to x, and the statistics that do not travel to the client's own or the first
+        ones.
+        """
         check_length(np.shape(x), self)
         put(zip(self._vectored, cut(x, self._vectored), strict=True))
         put((v, np.asarray(local.get(name, self._first[name]))) for name, v in self._staying)
 
     @contextmanager
     def _at(self, x: Vector, key: Key, local: Local = NO_LOCAL) -> Iterator[None]:
-        """The net at x, with random numbers from the key; all that the caller's net had is given back."""
+        """The net at x, with random numbers from the key; all that the caller's net had is given
+        back.
+        """
         net = self.net
         had = [(v, value(v)) for v in (*net.variables, *net.metrics_variables)]
         held = {name: getattr(net, name, None) for name in LENT}
         try:
             with generator(keras.backend.backend(), key):
                 self._load(x, local)
-                put((v, np.array([key.child("seed", i).seed(31), 0])) for i, v in enumerate(self._seeds))
+                put(
+                    (v, np.array([key.child("seed", i).seed(31), 0]))
+                    for i, v in enumerate(self._seeds)
+                )
                 yield
         finally:
             put(had)
@@ -171,9 +200,17 @@ class KerasModel(Model):
     # ── training ──
 
     def train(
-        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key, local: Local = NO_LOCAL
+        self,
+        x: Vector,
+        data: Any,
+        training: Training,
+        drift: Drift,
+        key: Key,
+        local: Local = NO_LOCAL,
     ) -> TrainResult:
-        """Train from x with the model's own `train_step`; the loss is Keras': the mean over the examples seen."""
+        """Train from x with the model's own `train_step`; the loss is Keras': the mean over the
+        examples seen.
+        """
         decay = 0.0 if training.optimizer in ("adamw", "compiled") else training.weight_decay
         with self._at(x, key, local):
             step = self._step(training, bool(drift.pull or drift.shift is not None or decay))
@@ -181,7 +218,9 @@ class KerasModel(Model):
             put(step.first)
             if step.correction is not None:
                 step.correction.put(drift, x, decay)
-            steps, logs = self._run(step.function, reader.batches(data, training, key), training=True)
+            steps, logs = self._run(
+                step.function, reader.batches(data, training, key), training=True
+            )
             end = joined(self._vectored)
             own = {name: value(v) for name, v in self._staying} if self.buffers == "local" else {}
         return TrainResult(end, steps, logs["loss"], own)
@@ -197,7 +236,9 @@ class KerasModel(Model):
             correction = _Corrected(inner) if corrected else None
             optimizer = correction or inner
             if self.net.dtype_policy.name == "mixed_float16":
-                scale = {"initial_scale": own.initial_scale} if hasattr(own, "initial_scale") else {}
+                scale = (
+                    {"initial_scale": own.initial_scale} if hasattr(own, "initial_scale") else {}
+                )
                 optimizer = keras.optimizers.LossScaleOptimizer(optimizer, **scale)
             optimizer.build(self._weights)
             object.__setattr__(self.net, "optimizer", optimizer)
@@ -206,16 +247,28 @@ class KerasModel(Model):
             self._steps[which] = _Step(optimizer, correction, first, self.net.train_function)
         return self._steps[which]
 
-    def _run(self, function: Any, batches: Iterable[Batch], training: bool) -> tuple[int, dict[str, float]]:
-        """Put batches through Keras' own compiled function; how many, and what the metrics say after the last."""
-        net, steps, logs, state = self.net, 0, {}, None
-        pure = keras.backend.backend() == "jax"  # there the function takes the state and gives the next
+    def _run(
+        self, function: Any, batches: Iterable[Batch], training: bool
+    ) -> tuple[int, dict[str, float]]:
+        """Put batches through Keras' own compiled function; how many, and what the metrics say
+        after the last.
+        """
+        net = self.net
+        steps = 0
+        logs = {}
+        state = None
+        # there the function takes the state and gives the next
+        pure = keras.backend.backend() == "jax"
         for batch in batches:
             xy = self._data(batch)
             if not steps:
                 self._build_metrics(xy)
                 net.reset_metrics()
-                groups = [net.trainable_variables, net.non_trainable_variables, net.metrics_variables]
+                groups = [
+                    net.trainable_variables,
+                    net.non_trainable_variables,
+                    net.metrics_variables,
+                ]
                 if training:
                     groups.insert(2, net.optimizer.variables)
                 state = tuple([v.value for v in group] for group in groups) if pure else None
@@ -226,15 +279,20 @@ class KerasModel(Model):
             steps += 1
         for group, values in zip(groups, state, strict=True) if state else ():
             put(zip(group, values, strict=True))
-        found = {name: np.asarray(keras.ops.convert_to_numpy(reply)) for name, reply in logs.items()}
+        found = {
+            name: np.asarray(keras.ops.convert_to_numpy(reply)) for name, reply in logs.items()
+        }
         missing = [
-            name for name in (["loss"] if training else self.metrics) if found and np.size(found.get(name, ())) != 1
+            name
+            for name in (["loss"] if training else self.metrics)
+            if found and np.size(found.get(name, ())) != 1
         ]
         if missing:
             raise PlanError(
                 f"{type(net).__name__} gives no number {', '.join(missing)} after a step.",
                 "The loss is told to the server, and each metric is one number.",
-                "Let train_step and test_step return get_metrics_result(), and give metrics that are one number each.",
+                "Let train_step and test_step return get_metrics_result(), and give metrics that "
+                "are one number each.",
             )
         return steps, {name: float(said) for name, said in found.items() if not said.ndim}
 
@@ -244,7 +302,9 @@ class KerasModel(Model):
             self._known = True
 
     def _data(self, batch: Batch) -> tuple[Any, Any]:
-        """Inputs and targets as Keras takes them: one array, several by position, or several by name."""
+        """Inputs and targets as Keras takes them: one array, several by position, or several by
+        name.
+        """
         inputs, targets = sides(batch, len(getattr(self.net, "outputs", None) or "1"))
         names = getattr(self.net, "output_names", None) or ()
         if isinstance(targets, Mapping) and targets.keys() == set(names):
@@ -262,7 +322,11 @@ class KerasModel(Model):
             batches = (batch for whole in reader.whole(data) for batch in pieces(whole, SCORED))
             n, logs = self._run(self._scorer, batches, training=False)
         if not n:
-            raise DataError("There are no examples to score.", "A mean of none is not defined.", "Give it test data.")
+            raise DataError(
+                "There are no examples to score.",
+                "A mean of none is not defined.",
+                "Give it test data.",
+            )
         return {name: logs[name] for name in self.metrics}
 
     def check(self, data: Any, who: str) -> None:
@@ -285,7 +349,9 @@ class KerasModel(Model):
             reply = self.net(x, training=False) if self.net._call_has_training_arg else self.net(x)
             names = getattr(self.net, "output_names", None) or ()
             listed = (
-                [reply[name] for name in names] if isinstance(reply, Mapping) and set(names) == reply.keys() else reply
+                [reply[name] for name in names]
+                if isinstance(reply, Mapping) and set(names) == reply.keys()
+                else reply
             )
             outputs = [tuple(one.shape) for one in keras.tree.flatten(listed)]
             self._check_labels(y, outputs, who)
@@ -296,10 +362,12 @@ class KerasModel(Model):
             raise
         except Exception as error:
             raise DataError(
-                f"{who}'s first examples, {spelled(few)}, do not go through the model and its loss: "
+                f"{who}'s first examples, {spelled(few)}, do not go through the model and its "
+                "loss: "
                 f"{type(error).__name__}: {condensed(str(error))[:300]}",
                 "Their number, shapes or types are not those that the model or the loss takes.",
-                "Give (inputs, targets) as model.fit takes them: several of them as dicts, by the names of the model's "
+                "Give (inputs, targets) as model.fit takes them: several of them as dicts, by the "
+                "names of the model's "
                 "inputs and outputs, and no weights of examples.",
             ) from error
         if not np.isfinite(loss):
@@ -317,14 +385,19 @@ class KerasModel(Model):
             loss = [loss.get(name) for name in self.net.output_names]
         each = list(loss) if isinstance(loss, list | tuple) else [loss] * len(outputs)
         each = [
-            keras.losses.get(one) if isinstance(one, str) and one not in ("ce", "crossentropy") else one for one in each
+            keras.losses.get(one)
+            if isinstance(one, str) and one not in ("ce", "crossentropy")
+            else one
+            for one in each
         ]
         checks.check_labels(each, y, outputs, who)
 
     # ── Keras' own forms ──
 
     def tensors(self, x: Vector) -> dict[str, Vector]:
-        """All weights as NumPy arrays, by their path in the model, such as "sequential/dense/kernel"."""
+        """All weights as NumPy arrays, by their path in the model, such as
+        "sequential/dense/kernel".
+        """
         with self._at(x, Key.of(0)):
             found: dict[str, Vector] = {}
             for v in self.net.weights:
@@ -333,19 +406,23 @@ class KerasModel(Model):
         return found
 
     def load(self, x: Vector) -> Any:
-        """Put x into the model that was given, and return it, ready for `save`, `evaluate` and `predict`."""
+        """Put x into the model that was given, and return it, ready for `save`, `evaluate` and
+        `predict`.
+        """
         with self._at(x, Key.of(0)):
             values = [(v, value(v)) for v in self._vectored]
         put(values)
         return self.net
 
 
-# ── the optimizer ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the optimizer ─────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
 class _Step:
-    """One optimizer, the values that its variables start from, and Keras' training function compiled with it."""
+    """One optimizer, the values that its variables start from, and Keras' training function
+    compiled with it.
+    """
 
     optimizer: Any
     correction: _Corrected | None
@@ -354,7 +431,9 @@ class _Step:
 
 
 class _Corrected(keras.optimizers.Optimizer):  # type: ignore[misc]
-    """Hands g + pull·(y − centre) + shift + λy to another optimizer; the four are variables, so nothing recompiles."""
+    """Hands g + pull·(y − centre) + shift + λy to another optimizer; the four are variables, so
+    nothing recompiles.
+    """
 
     def __init__(self, inner: Any):
         super().__init__(learning_rate=0.0, name="corrected")
@@ -364,14 +443,23 @@ class _Corrected(keras.optimizers.Optimizer):  # type: ignore[misc]
         """Make the variables of both."""
         self.inner.build(variables)
         super().build(variables)
-        self.pull, self.decay = self.add_variable((), name="pull"), self.add_variable((), name="decay")
+        self.pull, self.decay = (
+            self.add_variable((), name="pull"),
+            self.add_variable((), name="decay"),
+        )
         self.centre = [self.add_variable_from_reference(v, "centre") for v in variables]
         self.shift = [self.add_variable_from_reference(v, "shift") for v in variables]
 
     def put(self, drift: Drift, x: Vector, decay: float) -> None:
         """Take up a drift, and a decay λ."""
         put([(self.pull, np.float32(drift.pull)), (self.decay, np.float32(decay))])
-        put(zip(self.centre, cut(x if drift.centre is None else drift.centre, self.centre), strict=True))
+        put(
+            zip(
+                self.centre,
+                cut(x if drift.centre is None else drift.centre, self.centre),
+                strict=True,
+            )
+        )
         shift = cut(np.zeros_like(x) if drift.shift is None else drift.shift, self.shift)
         put(zip(self.shift, shift, strict=True))
 
@@ -380,14 +468,20 @@ class _Corrected(keras.optimizers.Optimizer):  # type: ignore[misc]
         """Those of both optimizers."""
         return [*self._variables, *self.inner.variables]
 
-    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Variable] | None = None) -> None:
+    def apply(
+        self, grads: Sequence[Any], trainable_variables: Sequence[Variable] | None = None
+    ) -> None:
         """One step along the corrected gradient."""
         ys = list(trainable_variables or self._trainable_variables)
-        self.inner.apply([self._correct(g, y) for g, y in zip(grads, ys, strict=True)], trainable_variables)
+        self.inner.apply(
+            [self._correct(g, y) for g, y in zip(grads, ys, strict=True)], trainable_variables
+        )
 
     def _correct(self, g: Any, y: Variable) -> Any:
-        i, type_ = self._get_variable_index(y), y.dtype
-        pull, decay = keras.ops.cast(self.pull, type_), keras.ops.cast(self.decay, type_)
+        i = self._get_variable_index(y)
+        type_ = y.dtype
+        pull = keras.ops.cast(self.pull, type_)
+        decay = keras.ops.cast(self.decay, type_)
         more = pull * (y - self.centre[i]) + self.shift[i] + decay * y
         scale = self.inner.loss_scale_factor
         more = more * scale if scale else more  # the inner one divides by it
@@ -408,8 +502,11 @@ def _copied(optimizer: Any) -> Any:
 
 
 def _named(training: Training) -> Any:
-    """The optimizer that `Training` names; λ of the first three is added to the gradient, before it."""
-    rate, optimizers = training.learning_rate, keras.optimizers
+    """The optimizer that `Training` names; λ of the first three is added to the gradient, before
+    it.
+    """
+    rate = training.learning_rate
+    optimizers = keras.optimizers
     if training.optimizer == "momentum":
         return optimizers.SGD(float(rate), momentum=MOMENTUM)
     if training.optimizer == "adam":
@@ -424,16 +521,22 @@ def _differences(own: Any, training: Training) -> str:
     other = _named(training)
     if type(own) is not type(other):
         return f"its kind, {type(other).__name__}"
-    a, b = ({k: v for k, v in optimizer.get_config().items() if k != "name"} for optimizer in (own, other))
+    a, b = (
+        {k: v for k, v in optimizer.get_config().items() if k != "name"}
+        for optimizer in (own, other)
+    )
     if training.weight_decay and training.optimizer != "adamw":  # which goes into the gradient
         b["weight_decay"] = training.weight_decay
     return ", ".join(f"{k} ({b.get(k)!r}, compiled: {a[k]!r})" for k in a if a[k] != b.get(k))
 
 
-# ── small things ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── small things ──────────────────────────────────────────────────────────────────────────────────
 
 
-def _arrived(load: Callable[..., Any], file: Any, code: Mapping[str, Any], buffers: Any) -> KerasModel:
+def _arrived(
+    load: Callable[..., Any], file: Any, code: Mapping[str, Any], buffers: Any
+) -> KerasModel:
     with keras.saving.custom_object_scope(dict(code)), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the optimizer's variables are not loaded: it starts anew
+        # that the optimizer's variables are not loaded: it starts anew
+        warnings.simplefilter("ignore")
         return KerasModel(load(*file), buffers)

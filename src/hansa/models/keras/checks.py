@@ -13,25 +13,61 @@ from ..checks import Fault
 
 def check_net(net: Any, buffers: Any) -> Iterator[Fault]:
     """Of a Keras model; each only looked at where those before it are right."""
-    name, why = getattr(net, "__name__", type(net).__name__), "KerasModel takes a compiled model, with its weights."
-    yield isinstance(net, type), f"The model is the class {name}.", why, f"Make one: KerasModel({name}(…))."
-    yield not hasattr(net, "train_step"), f"The model is a {name}, no keras.Model.", why, "Give a keras.Model."
+    name = getattr(net, "__name__", type(net).__name__)
+    why = "KerasModel takes a compiled model, with its weights."
+    yield (
+        isinstance(net, type),
+        f"The model is the class {name}.",
+        why,
+        f"Make one: KerasModel({name}(…)).",
+    )
+    yield (
+        not hasattr(net, "train_step"),
+        f"The model is a {name}, no keras.Model.",
+        why,
+        "Give a keras.Model.",
+    )
     unbuilt = not net.built or not all(layer.built for layer in net._flatten_layers())
     why = "Its weights have no shapes yet, and the vector needs its length."
-    yield unbuilt, f"{name} is not built.", why, "Begin it with keras.Input((features,)), or call it on a batch once."
+    yield (
+        unbuilt,
+        f"{name} is not built.",
+        why,
+        "Begin it with keras.Input((features,)), or call it on a batch once.",
+    )
     why = "Clients train it with the loss, the metrics and the optimizer that `compile` names."
-    yield not net.compiled, f"{name} is not compiled.", why, "Write model.compile(optimizer='adam', loss='mse')."
+    yield (
+        not net.compiled,
+        f"{name} is not compiled.",
+        why,
+        "Write model.compile(optimizer='adam', loss='mse').",
+    )
     why = "Clients train the weights with trainable=True."
-    yield not net.trainable_variables, f"{name} has no trainable weight.", why, "Write layer.trainable = True."
+    yield (
+        not net.trainable_variables,
+        f"{name} has no trainable weight.",
+        why,
+        "Write layer.trainable = True.",
+    )
     why = "Statistics such as BatchNorm's are averaged by the server, or stay with each client."
     bad = buffers not in ("average", "local")
     yield bad, f"buffers={buffers!r}.", why, "Write buffers='average' or buffers='local'."
 
 
-def check_labels(losses: Sequence[Any], targets: Any, outputs: Sequence[tuple[Any, ...]], who: str) -> None:
-    """DataError where the targets do not fit Keras' own losses and the outputs of these shapes [n, …]."""
+def check_labels(
+    losses: Sequence[Any], targets: Any, outputs: Sequence[tuple[Any, ...]], who: str
+) -> None:
+    """DataError where the targets do not fit Keras' own losses and the outputs of these shapes [n,
+    …].
+    """
     named = isinstance(targets, Mapping)
-    columns = list(targets.items() if named else enumerate(targets) if isinstance(targets, list) else [("", targets)])
+    columns = list(
+        targets.items()
+        if named
+        else enumerate(targets)
+        if isinstance(targets, list)
+        else [("", targets)]
+    )
     if len(columns) != len(outputs):
         raise DataError(
             f"{who} has {len(columns)} targets, and the model gives {len(outputs)} outputs.",
@@ -39,7 +75,9 @@ def check_labels(losses: Sequence[Any], targets: Any, outputs: Sequence[tuple[An
             "Give as many targets as outputs: (inputs, {'name of an output': …, …}).",
         )
     for loss, (name, y), shape in zip(losses, columns, outputs, strict=True):
-        if type(loss).__module__.startswith("keras.") or str(getattr(loss, "__module__", "")).startswith("keras."):
+        if type(loss).__module__.startswith("keras.") or str(
+            getattr(loss, "__module__", "")
+        ).startswith("keras."):
             _check_label(loss, y, shape, f"{who}'s targets{f' {name!r}' if named else ''}")
 
 
@@ -47,7 +85,8 @@ def _check_label(loss: Any, y: Any, shape: tuple[Any, ...], what: str) -> None:
     word = str(getattr(loss, "name", getattr(loss, "__name__", ""))).lower()
     if word.startswith(("ctc", "circle")):
         return
-    given, wanted = list(y.shape[1:]), list(shape[1:])
+    given = list(y.shape[1:])
+    wanted = list(shape[1:])
     classes = wanted[-1] if wanted else 2
     if sparse := word.startswith("sparse"):
         wanted.pop()
@@ -57,16 +96,23 @@ def _check_label(loss: Any, y: Any, shape: tuple[Any, ...], what: str) -> None:
         wanted.pop()
     if given != wanted:
         raise DataError(
-            f"{what} have shape {('n', *y.shape[1:])}, and the model gives {('n', *shape[1:])} for {word}.",
+            f"{what} have shape {('n', *y.shape[1:])}, and the model gives {('n', *shape[1:])} for "
+            f"{word}.",
             "The loss takes one whole number, the class, for each row of outputs."
             if sparse
             else "The loss compares number with number, and would broadcast what differs in shape.",
-            "Give the numbers of the classes; one-hot targets go with loss='categorical_crossentropy'."
+            "Give the numbers of the classes; one-hot targets go with "
+            "loss='categorical_crossentropy'."
             if sparse
-            else "Give targets of the shape of the outputs; classes as whole numbers go with a sparse loss.",
+            else "Give targets of the shape of the outputs; classes as whole numbers go with a "
+            "sparse loss.",
         )
     most = classes - 1 if sparse else 1 if "crossentropy" in word else None
-    known = y[y != getattr(loss, "ignore_class", None)] if getattr(loss, "ignore_class", None) is not None else y
+    known = (
+        y[y != getattr(loss, "ignore_class", None)]
+        if getattr(loss, "ignore_class", None) is not None
+        else y
+    )
     if most is not None and known.size and (known.min() < 0 or known.max() > most):
         raise DataError(
             f"{what} lie in {known.min()} … {known.max()}.",

@@ -1,4 +1,6 @@
-"""What can be read off a Keras model without Keras: its spelling, what it measures, what may be wrong with it."""
+"""What can be read off a Keras model without Keras: its spelling, what it measures, what may be
+wrong with it.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +19,26 @@ from ..metrics import RATE
 PASSING = {"module", "registered_name", "shared_object_id", "build_config"}
 PASSING |= {"jit_compile", "run_eagerly", "steps_per_execution"}
 COMPILED = {"train_function", "test_function", "predict_function"}  # which come and go
-SHARES = re.compile("Accuracy|AUC|Precision|Recall|IoU|Sensitivity|Specificity")  # Keras' metrics between 0 and 1
+# Keras' metrics between 0 and 1
+SHARES = re.compile("Accuracy|AUC|Precision|Recall|IoU|Sensitivity|Specificity")
 
 
 def spelled(net: Any, serialize: Callable[[Any], Any]) -> str:
-    """Architecture, loss, optimizer and metrics, without addresses, and without names that only count layers."""
-    layers, counted = list(net._flatten_layers()), dict[str, str]()
+    """Architecture, loss, optimizer and metrics, without addresses, and without names that only
+    count layers.
+    """
+    layers = list(net._flatten_layers())
+    counted = dict[str, str]()
     for i, layer in enumerate(layers):
         kind = type(layer).__name__.lower().replace("_", "")
         if re.fullmatch(kind + r"\d*", layer.name.lower().replace("_", "")):
             counted[layer.name] = f"#{i}"
-    parts = [net] if hasattr(net, "operations") else layers  # what a subclassed model does with its layers is code
-    return repr([_plain(_serialized(part, serialize), counted) for part in parts] + [_compiled(net, counted)])
+    # what a subclassed model does with its layers is code
+    parts = [net] if hasattr(net, "operations") else layers
+    return repr(
+        [_plain(_serialized(part, serialize), counted) for part in parts]
+        + [_compiled(net, counted)]
+    )
 
 
 def word(loss: Any) -> str:
@@ -39,7 +49,8 @@ def word(loss: Any) -> str:
 def _serialized(part: Any, serialize: Callable[[Any], Any]) -> Any:
     try:
         config = serialize(part)
-    except (NotImplementedError, TypeError, ValueError):  # the caller's own class, that does not say how it is made
+    # the caller's own class, that does not say how it is made
+    except (NotImplementedError, TypeError, ValueError):
         return type(part).__name__
     return {key: value for key, value in config.items() if key != "compile_config"}
 
@@ -69,9 +80,11 @@ def _plain(value: Any, names: Mapping[str, str]) -> Any:
 def measured(net: Any, anything: Any) -> dict[str, Bound]:
     """What `evaluate` gives by its Keras names, but for each output's own loss → its bound.
 
-    Keras names its metrics when it sees the first batch; the outputs, or `anything`, stand in for it.
+    Keras names its metrics when it sees the first batch; the outputs, or `anything`, stand in for
+    it.
     """
-    compiled, losses = net._compile_metrics, net._compile_loss
+    compiled = net._compile_metrics
+    losses = net._compile_loss
     found: dict[str, Bound] = {"loss": math.inf}
     if compiled is not None:
         reply = list(getattr(net, "outputs", None) or [anything])
@@ -82,16 +95,24 @@ def measured(net: Any, anything: Any) -> dict[str, Bound]:
             output = f"{group.output_name}_" if group.output_name else ""
             found |= {f"{output}{metric.name}": _bound(metric) for metric in group.metrics}
     known = [net._loss_tracker, compiled, *(losses.metrics if losses is not None else [])]
-    return found | {metric.name: _bound(metric) for metric in net.metrics if not any(metric is one for one in known)}
+    return found | {
+        metric.name: _bound(metric)
+        for metric in net.metrics
+        if not any(metric is one for one in known)
+    }
 
 
 def _bound(metric: Any) -> Bound:
     kind = type(metric)
-    return RATE if kind.__module__.startswith("keras") and SHARES.search(kind.__name__) else math.inf
+    return (
+        RATE if kind.__module__.startswith("keras") and SHARES.search(kind.__name__) else math.inf
+    )
 
 
 def own_code(net: Any) -> dict[str, Any]:
-    """Classes and functions that are not Keras' own, by name; another process may not find them by itself."""
+    """Classes and functions that are not Keras' own, by name; another process may not find them by
+    itself.
+    """
     parts = [part if hasattr(part, "__name__") else type(part) for part in _parts(net)]
     found = {part.__name__: part for part in parts if not part.__module__.startswith("keras.")}
     return {name: part for name, part in found.items() if name != "<lambda>"}

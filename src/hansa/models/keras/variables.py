@@ -64,7 +64,9 @@ def given(side: Any) -> Any:
 
 @contextmanager
 def generator(backend: str, key: Key) -> Iterator[None]:
-    """On the torch backend Keras' dropout draws from torch's own generator: seeded here, and given back."""
+    """On the torch backend Keras' dropout draws from torch's own generator: seeded here, and given
+    back.
+    """
     if backend != "torch":
         yield
         return

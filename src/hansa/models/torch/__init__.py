@@ -1,4 +1,6 @@
-"""PyTorch: any module and any loss, trained through one flat tensor that all its parameters are views of."""
+"""PyTorch: any module and any loss, trained through one flat tensor that all its parameters are
+views of.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,16 @@ from ...rand import Key
 from ...spec import Vector
 from ...training import Training
 from .. import NO_LOCAL, Drift, Job, Local, Model, TrainResult
-from ..checks import check_choices, check_descent, check_finite, check_length, condensed, fingerprint, passing, spell
+from ..checks import (
+    check_choices,
+    check_descent,
+    check_finite,
+    check_length,
+    condensed,
+    fingerprint,
+    passing,
+    spell,
+)
 
 try:
     import torch
@@ -28,14 +39,18 @@ try:
     from torch.func import functional_call, grad_and_value, vmap
 except ModuleNotFoundError as missing:
     raise PlanError(
-        "PyTorch is not installed.", "TorchModel trains with it.", "Install it: pip install 'hansa[torch]'."
+        "PyTorch is not installed.",
+        "TorchModel trains with it.",
+        "Install it: pip install 'hansa[torch]'.",
     ) from missing
 
 from ..dense import Program
 from ..metrics import RATE, bounds
 from ..statistics import lower_ends
 from . import checks
-from .cohort import ClientBatch, ClientJob, device_of, placed, width  # behind the message on what is missing
+
+# behind the message on what is missing
+from .cohort import ClientBatch, ClientJob, device_of, placed, width
 from .dense import dense
 from .losses import ACCURACY, ELEMENTWISE, POSITIVE, Loss, Metric, fit, known
 from .losses import accuracy as accuracy
@@ -48,11 +63,12 @@ ALIGNED = 16  # bytes; see TorchModel on equal bytes
 log = logging.getLogger("hansa")
 
 
-# ── the model ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the model ─────────────────────────────────────────────────────────────────────────────────────
 
 
 class TorchModel(Model):
-    """Any module and any mean loss; the federation starts from the weights that the module has when it is given.
+    """Any module and any mean loss; the federation starts from the weights that the module has when
+    it is given.
 
         g ← ∂loss/∂y + pull·(y − x₀) + shift          each batch, over the trainable part alone
         sgd       y ← y − η (g + λy)
@@ -60,38 +76,45 @@ class TorchModel(Model):
         adam      Adam with g + λy   (Kingma and Ba 2015, Alg. 1)
         adamw     λ apart from g     (Loshchilov and Hutter 2019, Alg. 2)
 
-    η is the learning rate, λ the weight decay; m and Adam's moments start at 0 in each training. The vector x is
-    [trainable parameters, buffers that travel]. Parameters with requires_grad=False stay as they are: of a PEFT model
-    the adapter alone travels. Of outputs with `logits`, such as Hugging Face's, loss and metrics get these.
+    η is the learning rate, λ the weight decay; m and Adam's moments start at 0 in each training.
+    The vector x is [trainable parameters, buffers that travel]. Parameters with requires_grad=False
+    stay as they are: of a PEFT model the adapter alone travels. Of outputs with `logits`, such as
+    Hugging Face's, loss and metrics get these.
 
-    `buffers`: "average" sends the running statistics along, that is, floating-point buffers of the state_dict that
-    start finite; all others start each training as in `net`. "local" sends none: each client keeps its own
-    (Li et al. 2021, "FedBN"; Andreux et al. 2020), and `score` outside of a client has those of `net`.
+    `buffers`: "average" sends the running statistics along, that is, floating-point buffers of the
+    state_dict that start finite; all others start each training as in `net`. "local" sends none:
+    each client keeps its own (Li et al. 2021, "FedBN"; Andreux et al. 2020), and `score` outside of
+    a client has those of `net`.
 
-    `metrics`: name → (function of outputs and targets to a mean, its bound), besides the loss. Where it is
-    not given there is an accuracy for cross_entropy, nll_loss and binary_cross_entropy(_with_logits), and for their
-    modules; else the loss alone. Means are weighed by the number of examples in a batch.
+    `metrics`: name → (function of outputs and targets to a mean, its bound), besides the loss.
+    Where it is not given there is an accuracy for cross_entropy, nll_loss and
+    binary_cross_entropy(_with_logits), and for their modules; else the loss alone. Means are
+    weighed by the number of examples in a batch.
 
-    `device`: "cpu", "cuda" or "cuda:1"; None is torch.get_default_device(), the CPU if nobody says otherwise.
+    `device`: "cpu", "cuda" or "cuda:1"; None is torch.get_default_device(), the CPU if nobody says
+    otherwise.
 
-    Equal bytes: dropout and shuffling loaders draw from torch's generator, seeded here by the key and given back as
-    it was. A matrix product depends in its last bits on how many threads share it, so a training has `threads` of its
-    own, whatever the process has; more are faster for large nets. Batches lie at multiples of 16 bytes, since MKL
-    rounds others differently. On CUDA equal bytes need torch.use_deterministic_algorithms(True) as well.
+    Equal bytes: dropout and shuffling loaders draw from torch's generator, seeded here by the key
+    and given back as it was. A matrix product depends in its last bits on how many threads share
+    it, so a training has `threads` of its own, whatever the process has; more are faster for large
+    nets. Batches lie at multiples of 16 bytes, since MKL rounds others differently. On CUDA equal
+    bytes need torch.use_deterministic_algorithms(True) as well.
 
-    `compile`: a dense net trains in one call of a native program, which agrees with PyTorch up to rounding: Linear
-    layers, all trained, with ReLU, Tanh or Sigmoid between them and skips around them (x + f(x)); cross_entropy,
-    binary_cross_entropy_with_logits, mse_loss, l1_loss or smooth_l1_loss without settings; arrays, on a CPU, one
-    thread, no PerExample. The machine's C++ compiler makes it once, in seconds; where there is none, PyTorch trains,
-    and the log "hansa" says so. Any other net is PyTorch's.
+    `compile`: a dense net trains in one call of a native program, which agrees with PyTorch up to
+    rounding: Linear layers, all trained, with ReLU, Tanh or Sigmoid between them and skips around
+    them (x + f(x)); cross_entropy, binary_cross_entropy_with_logits, mse_loss, l1_loss or
+    smooth_l1_loss without settings; arrays, on a CPU, one thread, no PerExample. The machine's C++
+    compiler makes it once, in seconds; where there is none, PyTorch trains, and the log "hansa"
+    says so. Any other net is PyTorch's.
 
-    `cohort`: so many clients of a round train as one batch, each with dropout of its own key; its bytes are the same in
-    any company, and alone it takes as long as all. None: many on CUDA, one on a CPU. It takes arrays, a net without
-    buffers, and layers that vmap knows.
+    `cohort`: so many clients of a round train as one batch, each with dropout of its own key; its
+    bytes are the same in any company, and alone it takes as long as all. None: many on CUDA, one on
+    a CPU. It takes arrays, a net without buffers, and layers that vmap knows.
 
-    `net` is copied, once for all clients: the caller's own module changes only in `load`. A plan's digest covers the
-    architecture, the code and the attributes of layers, loss and metrics, the frozen parameters and the buffers that do
-    not travel, not the first weights and not how it computes.
+    `net` is copied, once for all clients: the caller's own module changes only in `load`. A plan's
+    digest covers the architecture, the code and the attributes of layers, loss and metrics, the
+    frozen parameters and the buffers that do not travel, not the first weights and not how it
+    computes.
     """
 
     private = True
@@ -111,7 +134,11 @@ class TorchModel(Model):
         for wrong, *words in chain(checks.check_net(net), checks.check_loss(loss), rest):
             if wrong:
                 raise PlanError(*words)
-        self.net, self.loss, self.buffers, self.threads, self.device = net, loss, buffers, threads, device_of(device)
+        self.net = net
+        self.loss = loss
+        self.buffers = buffers
+        self.threads = threads
+        self.device = device_of(device)
         self.compile = compile
         self._known = known(loss)
         if metrics is None:
@@ -122,12 +149,18 @@ class TorchModel(Model):
         self._loss = copy.deepcopy(loss).to(self.device) if isinstance(loss, nn.Module) else loss
         frozen = (p.detach().cpu().reshape(-1) for p in net.parameters() if not p.requires_grad)
         self._frozen = fingerprint(p.view(torch.uint8).numpy() for p in frozen)
-        layers = dense(net, loss) if compile and self.device.type == "cpu" and threads == 1 else None
+        layers = (
+            dense(net, loss) if compile and self.device.type == "cpu" and threads == 1 else None
+        )
         self._dense = Program(layers) if layers else None
         self._flatten(placed(net, self.device))
         self._cohort = cohort
         self.cohort = 1 if self._first else cohort or width(self.trainable, self.device)
-        self._lanes = ClientBatch(self._net, self._loss, self.cohort, self._targets) if self.cohort > 1 else None
+        self._lanes = (
+            ClientBatch(self._net, self._loss, self.cohort, self._targets)
+            if self.cohort > 1
+            else None
+        )
 
     def _flatten(self, net: nn.Module) -> None:
         """Make all trainable parameters of `net`, and their gradients, views of one tensor each."""
@@ -138,13 +171,19 @@ class TorchModel(Model):
         self._flat.grad = self._grad = torch.zeros_like(self._flat)
         i = 0
         for p in weights:
-            p.data, p.grad = (whole[i : i + p.numel()].view(p.shape) for whole in (self._flat, self._grad))
+            p.data, p.grad = (
+                whole[i : i + p.numel()].view(p.shape) for whole in (self._flat, self._grad)
+            )
             i += p.numel()
         self._places = self._where()
         lasting = net.state_dict(keep_vars=True)
         self._first = {name: b.clone() for name, b in net.named_buffers() if name in lasting}
-        moving = [name for name, b in self._first.items() if b.is_floating_point() and b.isfinite().all()]
-        self._carried = {name: self._first[name].numel() for name in moving if self.buffers == "average"}
+        moving = [
+            name for name, b in self._first.items() if b.is_floating_point() and b.isfinite().all()
+        ]
+        self._carried = {
+            name: self._first[name].numel() for name in moving if self.buffers == "average"
+        }
         self._start = self._vector()
         self.size = len(self._start)
 
@@ -159,18 +198,27 @@ class TorchModel(Model):
         return type(self), (net, self.loss, self.buffers, *how)
 
     def __repr__(self) -> str:
-        net, loss = condensed(str(self._net)), spell(self.loss)
+        net = condensed(str(self._net))
+        loss = spell(self.loss)
         tensors = [*self._net.named_parameters(), *self._first.items()]
         shapes = [(name, tuple(t.shape), str(t.dtype), t.requires_grad) for name, t in tensors]
-        metrics = [(name, spell(function), bound) for name, (function, bound) in self._measured.items()]
+        metrics = [
+            (name, spell(function), bound) for name, (function, bound) in self._measured.items()
+        ]
         digest = fingerprint([repr((net, loss, shapes, metrics, self._frozen)).encode()])
-        shown = [net if len(net) <= 120 else f"{net[:100].rstrip()} …)", f"loss={loss}", f"buffers={self.buffers!r}"]
+        shown = [
+            net if len(net) <= 120 else f"{net[:100].rstrip()} …)",
+            f"loss={loss}",
+            f"buffers={self.buffers!r}",
+        ]
         if metrics:
             shown.append(f"metrics={', '.join(self._measured)}")
         return f"TorchModel({', '.join(shown)}, {self.size} numbers, {digest})"
 
     def fingerprint(self) -> tuple[Any, ...]:
-        """What a plan's digest covers: the repr, attributes and code of layers, loss and metrics, and what stays."""
+        """What a plan's digest covers: the repr, attributes and code of layers, loss and metrics,
+        and what stays.
+        """
         buffers = dict(self.net.named_buffers()) | self._first
         staying = {name: b for name, b in buffers.items() if name not in self._carried}
         code = checks.code_of(self.net), checks.code_of(self.loss), self._measured
@@ -195,7 +243,9 @@ class TorchModel(Model):
     # ── the vector ──
 
     def start(self, key: Key) -> Vector:
-        """The weights that `net` had when it was given: the caller's seed decides, not the plan's."""
+        """The weights that `net` had when it was given: the caller's seed decides, not the
+        plan's.
+        """
         return self._start.copy()
 
     def _vector(self) -> Vector:
@@ -206,7 +256,9 @@ class TorchModel(Model):
         return np.concatenate([part.detach().double().cpu().numpy() for part in parts])
 
     def _load(self, x: Vector, local: Local) -> None:
-        """Set the net to x, and the buffers that do not travel to the client's own or the first ones."""
+        """Set the net to x, and the buffers that do not travel to the client's own or the first
+        ones.
+        """
         check_length(np.shape(x), self)
         i = self.trainable
         self._flat.copy_(torch.from_numpy(np.array(x[:i], np.float32)))
@@ -225,7 +277,8 @@ class TorchModel(Model):
     @contextmanager
     def _at(self, x: Vector, seed: int, local: Local = NO_LOCAL) -> Iterator[None]:
         """The net at x, with its own random numbers and threads; the caller's are given back."""
-        before, cuda = torch.get_num_threads(), [self.device.index] if self.device.type == "cuda" else []
+        before = torch.get_num_threads()
+        cuda = [self.device.index] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda):
             torch.set_num_threads(self.threads)
             torch.default_generator.manual_seed(seed)  # torch.manual_seed takes 20 times as long
@@ -241,7 +294,13 @@ class TorchModel(Model):
     # ── training ──
 
     def train(
-        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key, local: Local = NO_LOCAL
+        self,
+        x: Vector,
+        data: Any,
+        training: Training,
+        drift: Drift,
+        key: Key,
+        local: Local = NO_LOCAL,
     ) -> TrainResult:
         """Train from x, with the local optimizer that `training` names."""
         if self._lanes and not training.private and arrays(data) is not None:
@@ -256,13 +315,23 @@ class TorchModel(Model):
                 checks.explain(error)
                 raise
             now = dict(self._net.named_buffers()) if self.buffers == "local" else {}
-            own = {name: now[name].detach().cpu().numpy().copy() for name in self._first if name in now}
+            own = {
+                name: now[name].detach().cpu().numpy().copy() for name in self._first if name in now
+            }
             return TrainResult(self._vector(), steps, total / steps, own)
 
-    def _stepped(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> tuple[int, float]:
+    def _stepped(
+        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key
+    ) -> tuple[int, float]:
         """Train step by step; how many steps, and the sum of their losses."""
-        correct, step, steps = correction(self._flat, self._step(x, training, drift)), stepper(self._flat, training), 0
-        gradient = self._mean if training.private is None else self._private(training, reader.count(data), key)
+        correct = correction(self._flat, self._step(x, training, drift))
+        step = stepper(self._flat, training)
+        steps = 0
+        gradient = (
+            self._mean
+            if training.private is None
+            else self._private(training, reader.count(data), key)
+        )
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for batch in reader.batches(data, training, key):
             self._grad.zero_()
@@ -273,7 +342,9 @@ class TorchModel(Model):
             steps += 1
         return steps, float(total)
 
-    def _natively(self, x: Vector, data: Any, training: Training, drift: Drift, key: Key) -> TrainResult | None:
+    def _natively(
+        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key
+    ) -> TrainResult | None:
         """Train a dense net in one call; None for any other, and where PyTorch must."""
         if self._dense is None or training.private or (whole := arrays(data)) is None:
             return None
@@ -281,17 +352,22 @@ class TorchModel(Model):
         return self._dense.train(x, whole, training, drift, key)
 
     def train_all(self, jobs: Sequence[Job], training: Training) -> list[TrainResult]:
-        """Train many clients, as many at once as `cohort` says; each ends with the bytes that it has alone."""
+        """Train many clients, as many at once as `cohort` says; each ends with the bytes that it
+        has alone.
+        """
         if not self._lanes or training.private or any(arrays(job.data) is None for job in jobs):
             return super().train_all(jobs, training)
         tops = range(0, len(jobs), self.cohort)
-        return [one for i in tops for one in self._side_by_side(jobs[i : i + self.cohort], training)]
+        return [
+            one for i in tops for one in self._side_by_side(jobs[i : i + self.cohort], training)
+        ]
 
     def _side_by_side(self, jobs: Sequence[Job], training: Training) -> list[TrainResult]:
         """At most `cohort` clients, as one batch."""
         assert self._lanes
         with self._at(self._start, 0), torch.inference_mode(False), torch.enable_grad():
-            here = {i: self._here(x) for i, x in {id(job.x): job.x for job in jobs}.items()}  # mostly one x for all
+            # mostly one x for all
+            here = {i: self._here(x) for i, x in {id(job.x): job.x for job in jobs}.items()}
             lanes = [self._lane(here[id(job.x)], job, training) for job in jobs]
             try:
                 with checks.vmapped():
@@ -300,20 +376,36 @@ class TorchModel(Model):
                 if self._cohort:
                     raise
                 log.warning("Clients train one by one: %s", error.found)
-                self.cohort, self._lanes = 1, None
+                self.cohort = 1
+                self._lanes = None
                 return super().train_all(jobs, training)
         return [TrainResult(y.numpy(), steps, total / steps) for y, steps, total in found]
 
     def _lane(self, start: Tensor, job: Job, training: Training) -> ClientJob:
-        whole, rows = arrays(job.data), ordered(job.data, training, job.key)
+        whole = arrays(job.data)
+        rows = ordered(job.data, training, job.key)
         step = self._step(job.x, training, job.drift)
         assert whole is not None
-        return ClientJob(start, whole, rows, math.prod(training.schedule(len(target(whole)))), step, job.key.seed())
+        return ClientJob(
+            start,
+            whole,
+            rows,
+            math.prod(training.schedule(len(target(whole)))),
+            step,
+            job.key.seed(),
+        )
 
     def _step(self, x: Vector, training: Training, drift: Drift) -> Step:
         shift = None if drift.shift is None else self._here(drift.shift)
         centre = self._here(x if drift.centre is None else drift.centre) if drift.pull else None
-        return Step(training.optimizer, training.learning_rate, training.weight_decay, drift.pull, centre, shift)
+        return Step(
+            training.optimizer,
+            training.learning_rate,
+            training.weight_decay,
+            drift.pull,
+            centre,
+            shift,
+        )
 
     def _mean(self, batch: Batch) -> Tensor:
         """The loss of a batch; its gradient is added to the flat one."""
@@ -323,8 +415,12 @@ class TorchModel(Model):
         return loss.detach()
 
     def _private(self, training: Training, examples: int, key: Key) -> Callable[[Batch], Tensor]:
-        """What gives the loss of a batch, and adds PerExample's gradient to the flat one; some examples at a time."""
-        private, b, steps = training.private, training.schedule(examples)[0], count()
+        """What gives the loss of a batch, and adds PerExample's gradient to the flat one; some
+        examples at a time.
+        """
+        private = training.private
+        b = training.schedule(examples)[0]
+        steps = count()
         assert private is not None
         weights = {name: p.detach() for name, p in self._net.named_parameters() if p.requires_grad}
 
@@ -338,14 +434,19 @@ class TorchModel(Model):
             for piece in pieces(batch, max(1, GRADIENTS // len(self._flat))):
                 inputs, named, y = self._tensors(piece)
                 with checks.vmapped():
-                    one = [a[:, None] for a in inputs], {name: a[:, None] for name, a in named.items()}, y[:, None]
+                    one = (
+                        [a[:, None] for a in inputs],
+                        {name: a[:, None] for name, a in named.items()},
+                        y[:, None],
+                    )
                     found, losses = each(weights, *one)
                 loss += losses.sum()
                 parts = [found[name].reshape(len(y), -1) for name in weights]
                 norms = torch.stack([g.norm(dim=1) for g in parts]).norm(dim=0)
                 scale = private.clip / norms.clamp(min=private.clip)
                 if not (good := norms.isfinite()).all():
-                    scale, parts = scale.where(good, 0), [g.where(good[:, None], 0) for g in parts]
+                    scale = scale.where(good, 0)
+                    parts = [g.where(good[:, None], 0) for g in parts]
                 self._grad += torch.cat([scale @ g for g in parts])
             noise = private.drawn((len(self._flat),), key.child("noise", next(steps)))
             self._grad.add_(torch.from_numpy(noise).to(self._grad)).div_(b)
@@ -359,7 +460,11 @@ class TorchModel(Model):
     def _tensors(self, batch: Batch) -> tuple[list[Tensor], dict[str, Tensor], Tensor]:
         """What the net takes by position, what by name, and the targets."""
         inputs, named, y = parts(batch, self._targets)
-        return [self._tensor(a) for a in inputs], {name: self._tensor(a) for name, a in named.items()}, self._tensor(y)
+        return (
+            [self._tensor(a) for a in inputs],
+            {name: self._tensor(a) for name, a in named.items()},
+            self._tensor(y),
+        )
 
     def _tensor(self, array: Vector) -> Tensor:
         tensor = torch.from_numpy(array)
@@ -371,9 +476,13 @@ class TorchModel(Model):
 
     def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
         """The mean loss and the other metrics, with the net in eval mode."""
-        measured = {"loss": self._loss} | {name: function for name, (function, _) in self._measured.items()}
-        n, sums = 0, dict.fromkeys(measured, torch.zeros((), dtype=torch.float64, device=self.device))
-        with self._at(x, 0, local), torch.no_grad():  # not inference_mode: what a net caches must be fit for training
+        measured = {"loss": self._loss} | {
+            name: function for name, (function, _) in self._measured.items()
+        }
+        n = 0
+        sums = dict.fromkeys(measured, torch.zeros((), dtype=torch.float64, device=self.device))
+        # not inference_mode: what a net caches must be fit for training
+        with self._at(x, 0, local), torch.no_grad():
             self._net.training and self._net.eval()
             for whole in reader.whole(data):
                 for batch in pieces(whole, SCORED):
@@ -381,13 +490,21 @@ class TorchModel(Model):
                     outputs = self._net(*inputs, **named)
                     n += len(y)
                     for name, function in measured.items():
-                        sums[name] = sums[name] + len(y) * torch.as_tensor(function(outputs, y)).double()
+                        sums[name] = (
+                            sums[name] + len(y) * torch.as_tensor(function(outputs, y)).double()
+                        )
         if not n:
-            raise DataError("There are no examples to score.", "A mean of none is not defined.", "Give it test data.")
+            raise DataError(
+                "There are no examples to score.",
+                "A mean of none is not defined.",
+                "Give it test data.",
+            )
         return {name: float(value) / n for name, value in sums.items()}
 
     def check(self, data: Any, who: str) -> None:
-        """Send the first rows through net and loss, as they would be scored, and compare labels with outputs."""
+        """Send the first rows through net and loss, as they would be scored, and compare labels
+        with outputs.
+        """
         with self._at(self._start, 0), torch.enable_grad():
             self._net.eval()
             whole = next(iter(reader.whole(data)))
@@ -397,22 +514,37 @@ class TorchModel(Model):
                 outputs = self._net(*inputs, **named)
                 fit(self.loss, outputs, target(whole), who)
                 loss = self._loss(outputs, y)
-        found = f"tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-        check_descent(not isinstance(loss, Tensor) or bool(loss.ndim) or not loss.requires_grad, found)
+        found = (
+            f"tensor of shape {tuple(loss.shape)}"
+            if isinstance(loss, Tensor)
+            else type(loss).__name__
+        )
+        check_descent(
+            not isinstance(loss, Tensor) or bool(loss.ndim) or not loss.requires_grad, found
+        )
         check_finite(loss.item(), len(y), who)
 
     # ── PyTorch's own forms ──
 
     def state_dict(self, x: Vector) -> dict[str, Tensor]:
-        """The net's state_dict with the weights and travelling buffers of x; all else as it was given. On the CPU."""
+        """The net's state_dict with the weights and travelling buffers of x; all else as it was
+        given. On the CPU.
+        """
         with self._at(x, 0):
             state = self._net.state_dict()
-            return {k: v.detach().clone().cpu() if isinstance(v, Tensor) else v for k, v in state.items()}
+            return {
+                k: v.detach().clone().cpu() if isinstance(v, Tensor) else v
+                for k, v in state.items()
+            }
 
     def tensors(self, x: Vector) -> dict[str, Vector]:
         """The tensors of `state_dict` as NumPy arrays."""
-        found = {name: part for name, part in self.state_dict(x).items() if isinstance(part, Tensor)}
-        return {k: (v.float() if v.dtype == torch.bfloat16 else v).numpy() for k, v in found.items()}
+        found = {
+            name: part for name, part in self.state_dict(x).items() if isinstance(part, Tensor)
+        }
+        return {
+            k: (v.float() if v.dtype == torch.bfloat16 else v).numpy() for k, v in found.items()
+        }
 
     def load(self, x: Vector) -> nn.Module:
         """Put x into the module that was given, and return it."""

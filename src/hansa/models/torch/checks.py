@@ -19,7 +19,9 @@ PARTS = (tuple, list, dict, torch.Tensor)  # with an underscore, they may be cac
 
 
 def code_of(part: Any) -> list[Any]:
-    """What a digest covers of a module beside its repr, layer by layer; of a loss that is none, itself."""
+    """What a digest covers of a module beside its repr, layer by layer; of a loss that is none,
+    itself.
+    """
     return [_held(layer) for layer in part.modules()] if hasattr(part, "modules") else [part]
 
 
@@ -34,8 +36,14 @@ def _held(layer: nn.Module) -> tuple[Any, ...]:
 
 def check_net(net: Any) -> Iterator[Fault]:
     """Of a torch module; each only looked at where those before it are right."""
-    name, why = getattr(net, "__name__", type(net).__name__), "TorchModel takes a network, with its first weights."
-    yield isinstance(net, type), f"The net is the class {name}.", why, f"Make one: TorchModel({name}(…), …)."
+    name = getattr(net, "__name__", type(net).__name__)
+    why = "TorchModel takes a network, with its first weights."
+    yield (
+        isinstance(net, type),
+        f"The net is the class {name}.",
+        why,
+        f"Make one: TorchModel({name}(…), …).",
+    )
     yield (
         not hasattr(net, "named_parameters"),
         f"The net is a {name}, no nn.Module.",
@@ -43,9 +51,20 @@ def check_net(net: Any) -> Iterator[Fault]:
         "Write nn.Linear(30, 2), say.",
     )
     foreign = any(type(part).__module__.split(".")[0] == "keras" for part in net.modules())
-    why = "Its layers keep their weights beside what PyTorch sees, so gradients of single examples would be lost."
-    yield foreign, f"{name} is made of Keras layers.", why, "Write KerasModel(model), with its loss from compile()."
-    lazy = any(type(part).__name__.startswith("Uninitialized") for part in (*net.parameters(), *net.buffers()))
+    why = (
+        "Its layers keep their weights beside what PyTorch sees, so gradients of single examples "
+        "would be lost."
+    )
+    yield (
+        foreign,
+        f"{name} is made of Keras layers.",
+        why,
+        "Write KerasModel(model), with its loss from compile().",
+    )
+    lazy = any(
+        type(part).__name__.startswith("Uninitialized")
+        for part in (*net.parameters(), *net.buffers())
+    )
     yield (
         lazy,
         f"{name} has parameters without a shape.",
@@ -54,42 +73,95 @@ def check_net(net: Any) -> Iterator[Fault]:
     )
     weights = {part: p for part, p in net.named_parameters() if p.requires_grad}
     why = "Clients train the parameters with requires_grad=True."
-    yield not weights, f"{name} has no trainable parameter.", why, "Unfreeze some: net.requires_grad_(True)."
-    other = [f"{part} ({p.dtype})" for part, p in weights.items() if str(p.dtype) != "torch.float32"]
+    yield (
+        not weights,
+        f"{name} has no trainable parameter.",
+        why,
+        "Unfreeze some: net.requires_grad_(True).",
+    )
+    other = [
+        f"{part} ({p.dtype})" for part, p in weights.items() if str(p.dtype) != "torch.float32"
+    ]
     why = "All trainable parameters are views of one tensor of float32."
-    yield bool(other), f"{name} has {', '.join(other[:3])}.", why, "Write net.float(), or freeze these parameters."
+    yield (
+        bool(other),
+        f"{name} has {', '.join(other[:3])}.",
+        why,
+        "Write net.float(), or freeze these parameters.",
+    )
     places = [p.data_ptr() for p in weights.values() if p.numel() and p.data_ptr()]
     why = "Tied weights must be one parameter with two names, or training takes them apart."
-    yield len(set(places)) < len(places), f"Two parameters of {name} share memory.", why, "Write a.weight = b.weight."
+    yield (
+        len(set(places)) < len(places),
+        f"Two parameters of {name} share memory.",
+        why,
+        "Write a.weight = b.weight.",
+    )
 
 
 def check_loss(loss: Any) -> Iterator[Fault]:
     """Of what is called with outputs and targets."""
-    name, why = getattr(loss, "__name__", type(loss).__name__), "The loss is called with outputs and targets."
-    yield isinstance(loss, type), f"The loss is the class {name}.", why, f"Make one: TorchModel(net, {name}())."
-    yield not callable(loss), f"The loss is {loss!r}.", why, "Write for example torch.nn.functional.cross_entropy."
+    name = getattr(loss, "__name__", type(loss).__name__)
+    why = "The loss is called with outputs and targets."
+    yield (
+        isinstance(loss, type),
+        f"The loss is the class {name}.",
+        why,
+        f"Make one: TorchModel(net, {name}()).",
+    )
+    yield (
+        not callable(loss),
+        f"The loss is {loss!r}.",
+        why,
+        "Write for example torch.nn.functional.cross_entropy.",
+    )
     learns = hasattr(loss, "parameters") and any(p.requires_grad for p in loss.parameters())
-    yield learns, f"The loss {name} has parameters.", "Only those of the net are trained.", "Make them part of the net."
-    reduction, why = settings(loss).get("reduction", "mean"), "A step must not depend on how many examples a batch has."
-    yield reduction != "mean", f"The loss has reduction={reduction!r}.", why, "Write reduction='mean', or leave it out."
+    yield (
+        learns,
+        f"The loss {name} has parameters.",
+        "Only those of the net are trained.",
+        "Make them part of the net.",
+    )
+    reduction = settings(loss).get("reduction", "mean")
+    why = "A step must not depend on how many examples a batch has."
+    yield (
+        reduction != "mean",
+        f"The loss has reduction={reduction!r}.",
+        why,
+        "Write reduction='mean', or leave it out.",
+    )
 
 
 def check_speed(compile: Any, cohort: Any) -> Iterator[Fault]:
     """Of TorchModel's arguments on how it computes."""
     bad = cohort is not None and (not isinstance(cohort, int) or cohort < 1)
-    yield bad, f"cohort={cohort!r}.", "So many clients train as one batch.", "Write cohort=50, or None."
+    yield (
+        bad,
+        f"cohort={cohort!r}.",
+        "So many clients train as one batch.",
+        "Write cohort=50, or None.",
+    )
     why = "Dense nets train by hansa's own compiled program, or by PyTorch as others do."
-    yield not isinstance(compile, bool), f"compile={compile!r}.", why, "Write compile=True or compile=False."
+    yield (
+        not isinstance(compile, bool),
+        f"compile={compile!r}.",
+        why,
+        "Write compile=True or compile=False.",
+    )
 
 
 def check_mixing(net: Any) -> None:
-    """Raise PlanError where a torch module normalises by batch, or keeps statistics of the examples."""
+    """Raise PlanError where a torch module normalises by batch, or keeps statistics of the
+    examples.
+    """
     for name, part in net.named_modules():
         kinds = {kind.__name__ for kind in type(part).__mro__}
         if "_BatchNorm" in kinds or ("_NormBase" in kinds and part.track_running_stats):
             raise PlanError(
-                f"Noise for single examples cannot train {type(part).__name__} (the layer {name or 'itself'}).",
-                "It mixes the examples of a batch, so that none has a gradient of its own to clip; and the running "
+                f"Noise for single examples cannot train {type(part).__name__} (the layer "
+                f"{name or 'itself'}).",
+                "It mixes the examples of a batch, so that none has a gradient of its own to clip; "
+                "and the running "
                 "statistics that it says carry no noise.",
                 "Write nn.GroupNorm, nn.LayerNorm, or InstanceNorm without running statistics.",
             )
@@ -97,7 +169,9 @@ def check_mixing(net: Any) -> None:
 
 @contextmanager
 def vmapped() -> Iterator[None]:
-    """Say what to do where the gradients of single examples, or of many clients, cannot be taken at once."""
+    """Say what to do where the gradients of single examples, or of many clients, cannot be taken at
+    once.
+    """
     try:
         yield
     except (IndexError, ValueError) as error:
@@ -106,9 +180,11 @@ def vmapped() -> Iterator[None]:
     except RuntimeError as error:
         explain(error)
         raise PlanError(
-            f"The gradients of single examples or clients cannot be taken: {condensed(str(error))[:300]}",
+            "The gradients of single examples or clients cannot be taken: "
+            f"{condensed(str(error))[:300]}",
             "PyTorch's vmap sends many through net and loss at once, each as if it were alone.",
-            "Keep .item(), branches on values and writes into buffers out of net and loss; of the recurrent layers it "
+            "Keep .item(), branches on values and writes into buffers out of net and loss; of the "
+            "recurrent layers it "
             "takes nn.LSTM, not nn.RNN or nn.GRU.",
         ) from error
 
@@ -119,7 +195,8 @@ def check_moving(wrong: bool, net: Any) -> None:
         raise PlanError(
             f"{type(net).__name__} moves its parameters or gradients while it computes.",
             "They are views of one tensor, and what is moved away is trained no more.",
-            "Leave calls such as flatten_parameters(), zero_grad() or weight.data = … out of its forward.",
+            "Leave calls such as flatten_parameters(), zero_grad() or weight.data = … out of its "
+            "forward.",
         )
 
 
@@ -128,18 +205,22 @@ def uncopied(net: Any, error: Exception) -> PlanError:
     return PlanError(
         f"{type(net).__name__} cannot be copied: {condensed(str(error))[:200]}",
         "The federation trains a copy, so that the caller's module stays as it is.",
-        "Use torch.nn.utils.parametrizations in place of the older weight_norm, and keep no results in the module.",
+        "Use torch.nn.utils.parametrizations in place of the older weight_norm, and keep no "
+        "results in the module.",
     )
 
 
 def explain(error: Exception) -> None:
-    """Raise DataError for what PyTorch can only see in training; return where it is something else."""
+    """Raise DataError for what PyTorch can only see in training; return where it is something
+    else.
+    """
     text = condensed(str(error))
     if "more than 1 value per channel" in text:
         raise DataError(
             "A batch of a single example came to a normalisation layer.",
             "BatchNorm needs two examples at least to tell their variance.",
-            "Choose another Training(batch=…), so that the last batch has more than one, or use GroupNorm.",
+            "Choose another Training(batch=…), so that the last batch has more than one, or use "
+            "GroupNorm.",
         ) from error
     if "out of bounds" in text or "out of range" in text:
         raise DataError(

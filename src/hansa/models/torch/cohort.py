@@ -1,4 +1,6 @@
-"""Many clients at once: their parameters are the rows of one matrix, and a step moves all of them."""
+"""Many clients at once: their parameters are the rows of one matrix, and a step moves all of
+them.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +25,21 @@ from .steps import MOMENTS, Step, stepped
 from .turns import Ints, Kind, Steps, kind, turns
 
 MOST, NUMBERS = 64, 2**27  # clients at once, and numbers in their parameters together
-HELD, TURN, ROWS = 2**30, 2**26, 2**22  # bytes of examples on a device in a training, or else in a turn; rows in a turn
-GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15 - 2**64, 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
+# bytes of examples on a device in a training, or else in a turn; rows in a turn
+HELD, TURN, ROWS = 2**30, 2**26, 2**22
+GOLDEN = 0x9E3779B97F4A7C15 - 2**64
+FIRST = 0xBF58476D1CE4E5B9 - 2**64
+SECOND = 0x94D049BB133111EB - 2**64
 
 
 def width(size: int, device: torch.device) -> int:
-    """How many clients of so many numbers train at once where nobody says: one on a CPU, many on a GPU."""
+    """How many clients of so many numbers train at once where nobody says: one on a CPU, many on a
+    GPU.
+    """
     return 1 if device.type == "cpu" else max(1, min(MOST, NUMBERS // size))
 
 
-# ── random numbers of each client's own ──────────────────────────────────────────────────────────────────────────────
+# ── random numbers of each client's own ───────────────────────────────────────────────────────────
 
 
 class KeyedDropout(nn.Module):
@@ -43,7 +50,8 @@ class KeyedDropout(nn.Module):
 
     def __init__(self, p: float):
         super().__init__()
-        self.p, self.seed = p, torch.zeros((), dtype=torch.int64)
+        self.p = p
+        self.seed = torch.zeros((), dtype=torch.int64)
 
     def forward(self, x: Tensor) -> Tensor:
         """x/(1 − p) where u ≥ p, else 0."""
@@ -75,12 +83,13 @@ def keyed(net: nn.Module) -> nn.Module:
     return found
 
 
-# ── what a step reads and writes ─────────────────────────────────────────────────────────────────────────────────────
+# ── what a step reads and writes ──────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
 class ClientJob:
-    """One client among many: where it starts, its arrays, the rows of its batches, how it steps, its seed.
+    """One client among many: where it starts, its arrays, the rows of its batches, how it steps,
+    its seed.
 
     `draws` is the number of examples in all its batches.
     """
@@ -129,13 +138,20 @@ class Examples:
     """
 
     def __init__(self, lanes: Sequence[ClientJob], targets: Types, device: torch.device):
-        self.lanes, self.targets, self.device = lanes, targets, device
+        self.lanes = lanes
+        self.targets = targets
+        self.device = device
         self.kinds = [kind(lane.data, targets) for lane in lanes]
         counts = [len(target(lane.data)) for lane in lanes]
         held = sum(n * one.nbytes for n, one in zip(counts, self.kinds, strict=True))
         whole = held <= HELD and sum(counts) <= sum(lane.draws for lane in lanes)
-        self.most = ROWS if whole else max(1, min(ROWS, TURN // max(1, *(one.nbytes for one in self.kinds))))
-        self._tops = np.zeros(len(lanes), np.int64)  # where each one's examples begin among those of its kind
+        self.most = (
+            ROWS
+            if whole
+            else max(1, min(ROWS, TURN // max(1, *(one.nbytes for one in self.kinds))))
+        )
+        # where each one's examples begin among those of its kind
+        self._tops = np.zeros(len(lanes), np.int64)
         self._whole: dict[Kind, list[Tensor]] = {}
         for one in set(self.kinds) if whole else ():
             alike = [i for i, other in enumerate(self.kinds) if other == one]
@@ -149,7 +165,9 @@ class Examples:
             rows = turn.rows + self._tops[turn.whose][:, None]
             return whole, sent(rows.reshape(steps, -1), self.device)
         now = np.flatnonzero(turn.on)
-        some = self._joined([taken(self.lanes[i].data, turn.rows[:, i].ravel()) for i in now.tolist()])
+        some = self._joined(
+            [taken(self.lanes[i].data, turn.rows[:, i].ravel()) for i in now.tolist()]
+        )
         tops = np.searchsorted(now, turn.whose) * (steps * size)
         rows = tops[:, None] + np.arange(steps * size).reshape(steps, 1, size)
         return some, sent(rows.reshape(steps, -1), self.device)
@@ -167,19 +185,26 @@ def sent(array: Vector, device: torch.device) -> Tensor:
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
-# ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── training ──────────────────────────────────────────────────────────────────────────────────────
 
 
 class ClientBatch:
-    """A net and its loss, for `width` clients at once; fewer are filled up, so that no bits depend on how many."""
+    """A net and its loss, for `width` clients at once; fewer are filled up, so that no bits depend
+    on how many.
+    """
 
     def __init__(self, net: nn.Module, loss: Loss, width: int, targets: Types):
-        self.net, self.loss, self.width, self.targets = keyed(net).train(), loss, width, targets
+        self.net = keyed(net).train()
+        self.loss = loss
+        self.width = width
+        self.targets = targets
         self._drops = [part for part in self.net.modules() if isinstance(part, KeyedDropout)]
         self._params = {name: p.shape for name, p in self.net.named_parameters() if p.requires_grad}
 
     def train(self, lanes: Sequence[ClientJob]) -> list[tuple[Tensor, int, float]]:
-        """Where each client ends, in how many steps, and the sum of their losses; all step alike."""
+        """Where each client ends, in how many steps, and the sum of their losses; all step
+        alike.
+        """
         form, state = self._begin(lanes)
         examples = Examples(lanes, self.targets, state.y.device)
         for turn in turns(examples.kinds, [lane.rows for lane in lanes], self.width, examples.most):
@@ -189,11 +214,15 @@ class ClientBatch:
                 batch = [one[row].view(self.width, -1, *one.shape[1:]) for one in data]
                 self.step(form, state, batch, turn.kind.takes)
         done = zip(state.y.cpu(), state.t.tolist(), state.total.tolist(), strict=True)
-        return [(y.to(torch.double, copy=True), int(steps), loss) for y, steps, loss in islice(done, len(lanes))]
+        return [
+            (y.to(torch.double, copy=True), int(steps), loss)
+            for y, steps, loss in islice(done, len(lanes))
+        ]
 
     def _begin(self, lanes: Sequence[ClientJob]) -> tuple[Form, State]:
         """The form of their steps, and the state before the first."""
-        each, how = [*lanes, *[lanes[0]] * (self.width - len(lanes))], lanes[0].step
+        each = [*lanes, *[lanes[0]] * (self.width - len(lanes))]
+        how = lanes[0].step
         form = Form(how.optimizer, bool(how.decay), how.centre is not None, how.shift is not None)
         state = self._state(form, lanes[0].start.numel(), lanes[0].start.device)
         for i, lane in enumerate(each):
@@ -216,8 +245,11 @@ class ClientBatch:
 
         moments = [matrix() for _ in range(MOMENTS.get(form.optimizer, 2))]
         drift = matrix() if form.pulls else None, matrix() if form.shifts else None
-        seeds, on = made(self.width, dtype=torch.int64), made(self.width, dtype=torch.bool)
-        return State(matrix(), moments, drift, made(3), seeds, made(self.width), made(self.width), on)
+        seeds = made(self.width, dtype=torch.int64)
+        on = made(self.width, dtype=torch.bool)
+        return State(
+            matrix(), moments, drift, made(3), seeds, made(self.width), made(self.width), on
+        )
 
     def step(self, form: Form, state: State, batch: list[Tensor], takes: tuple[str, ...]) -> None:
         """A step of those who are on, written over their state; nothing here waits for a value."""
@@ -228,13 +260,16 @@ class ClientBatch:
         if shift is not None:
             g = g + shift
         state.t.add_(state.on)
-        t, decays = state.t[:, None].to(state.y), decay if form.decays else None
+        t = state.t[:, None].to(state.y)
+        decays = decay if form.decays else None
         y, moments = stepped(form.optimizer, state.y, g, state.moments, t, eta, decays)
         for old, new in zip((state.y, *state.moments), (y, *moments), strict=True):
             torch.where(state.on[:, None], new, old, out=old)
         state.total.add_(values.double().where(state.on, 0.0))
 
-    def _gradients(self, y: Tensor, batch: list[Tensor], takes: tuple[str, ...], seeds: Tensor) -> Any:
+    def _gradients(
+        self, y: Tensor, batch: list[Tensor], takes: tuple[str, ...], seeds: Tensor
+    ) -> Any:
         """Each client's gradient [width, d] and loss [width]."""
         count = takes[:-1].count("")
 
@@ -243,9 +278,14 @@ class ClientBatch:
             for i, drop in enumerate(self._drops):
                 drop.seed = seed + i * SECOND
             cut = torch.split(y, [math.prod(shape) for shape in self._params.values()])
-            tensors = {name: v.view(shape) for (name, shape), v in zip(self._params.items(), cut, strict=True)}
+            tensors = {
+                name: v.view(shape)
+                for (name, shape), v in zip(self._params.items(), cut, strict=True)
+            }
             by_name = dict(zip(takes[count:-1], inputs[count:], strict=True))
-            return self.loss(functional_call(self.net, tensors, tuple(inputs[:count]), by_name), target)
+            return self.loss(
+                functional_call(self.net, tensors, tuple(inputs[:count]), by_name), target
+            )
 
         return vmap(grad_and_value(alone), randomness="error")(y, batch, seeds)
 
@@ -265,7 +305,11 @@ def device_of(name: str | None) -> torch.device:
     except (RuntimeError, TypeError):
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda"):
-        raise PlanError(f"device={name!r}.", "Models train on CPUs and CUDA.", "Write device='cpu' or device='cuda:0'.")
+        raise PlanError(
+            f"device={name!r}.",
+            "Models train on CPUs and CUDA.",
+            "Write device='cpu' or device='cuda:0'.",
+        )
     if device.type == "cpu":
         return device
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -275,4 +319,6 @@ def device_of(name: str | None) -> torch.device:
             "It needs a GPU, its driver, and a build of PyTorch for CUDA.",
             "Write device='cpu', or see what torch.cuda.device_count() says.",
         )
-    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+    return torch.device(
+        "cuda", torch.cuda.current_device() if device.index is None else device.index
+    )

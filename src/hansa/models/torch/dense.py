@@ -20,20 +20,32 @@ FUNCTIONS: dict[Any, str] = {
     **dict.fromkeys((nn.Tanh, F.tanh, torch.tanh, "tanh"), "tanh"),
     **dict.fromkeys((nn.Sigmoid, F.sigmoid, torch.sigmoid, "sigmoid"), "sigmoid"),
 }
-LOSSES = {"cross_entropy": nn.CrossEntropyLoss, "mse_loss": nn.MSELoss, "l1_loss": nn.L1Loss,
-          "smooth_l1_loss": nn.SmoothL1Loss, "binary_cross_entropy_with_logits": nn.BCEWithLogitsLoss}  # fmt: skip
+LOSSES = {
+    "cross_entropy": nn.CrossEntropyLoss,
+    "mse_loss": nn.MSELoss,
+    "l1_loss": nn.L1Loss,
+    "smooth_l1_loss": nn.SmoothL1Loss,
+    "binary_cross_entropy_with_logits": nn.BCEWithLogitsLoss,
+}
 ADDS = (operator.add, operator.iadd, torch.add, "add")
 LEAVES = (nn.Linear, nn.Flatten, *(kind for kind in FUNCTIONS if isinstance(kind, type)))
-SHAPES = ("size", getattr, operator.getitem)  # what asks for a shape, to lay examples out flat by it
+# what asks for a shape, to lay examples out flat by it
+SHAPES = ("size", getattr, operator.getitem)
 
 
 def dense(net: nn.Module, loss: Any) -> Net | None:
     """The net as layers, one after the other, and its loss; None where it is anything else."""
     name = next((name for name, kind in LOSSES.items() if _plain(loss, name, kind)), "")
     leaves = [one for one in net.modules() if not any(one.children())]
-    if not name or not all(type(one) in LEAVES for one in leaves) or any(map(_hooked, net.modules())):
+    if (
+        not name
+        or not all(type(one) in LEAVES for one in leaves)
+        or any(map(_hooked, net.modules()))
+    ):
         return None
-    if not all(p.requires_grad and p.dtype == torch.float32 for p in net.parameters()) or list(net.buffers()):
+    if not all(p.requires_grad and p.dtype == torch.float32 for p in net.parameters()) or list(
+        net.buffers()
+    ):
         return None
     whole = nn.Sequential(net)  # so that a single layer is traced as a layer
     layers, flattens = _read(whole, _operations(whole))
@@ -75,17 +87,21 @@ def _operations(net: nn.Module) -> list[fx.Node]:
 
 
 def _read(net: nn.Module, nodes: list[fx.Node]) -> tuple[list[Layer], bool]:
-    """A graph as layers, and whether it lays examples out flat first; no layers where it is more than a dense net has.
+    """A graph as layers, and whether it lays examples out flat first; no layers where it is more
+    than a dense net has.
 
-    An operation on what the last layer gives becomes part of that layer where nothing else reads what was there before;
-    else it is a layer of its own, without weights.
+    An operation on what the last layer gives becomes part of that layer where nothing else reads
+    what was there before; else it is a layer of its own, without weights.
     """
-    layers, flattens, other = list[Layer](), False, (list[Layer](), False)
+    layers = list[Layer]()
+    flattens = False
+    other = (list[Layer](), False)
     values = dict.fromkeys(nodes[:1], 0)  # which activation each node is
     for node in nodes[1:]:
         if node.target in SHAPES:
             continue
-        what, last = _operation(net, node), len(layers)
+        what = _operation(net, node)
+        last = len(layers)
         read = [values.get(one, -1) if isinstance(one, fx.Node) else -1 for one in node.args]
         if what != "add" and read[:1] != [last]:
             return other
@@ -114,10 +130,13 @@ def _added(layers: list[Layer], node: fx.Node, read: list[int]) -> bool:
     """Add an earlier activation to the last one; False where that is not what happens."""
     if not layers or len(read) != 2 or max(read) != len(layers) or not 0 <= min(read) < len(layers):
         return False
-    skip, last, now = min(read), layers[-1], node.args[read.index(len(layers))]
+    skip = min(read)
+    last = layers[-1]
+    now = node.args[read.index(len(layers))]
     if layers[skip].inputs != last.outputs:
         return False
-    in_place, free = node.target is operator.iadd, _only(now) and last.activation == "identity" and last.skip < 0
+    in_place = node.target is operator.iadd
+    free = _only(now) and last.activation == "identity" and last.skip < 0
     if in_place and not (free and now is node.args[0]):
         return False
     if free:
@@ -128,7 +147,9 @@ def _added(layers: list[Layer], node: fx.Node, read: list[int]) -> bool:
 
 
 def _applied(layers: list[Layer], node: fx.Node, function: str, in_place: bool) -> bool:
-    """Apply a function to the last activation; False where something else would read what it has written over."""
+    """Apply a function to the last activation; False where something else would read what it has
+    written over.
+    """
     last = layers[-1]
     if _only(node.args[0]) and last.activation == "identity":
         layers[-1] = last._replace(activation=function)
@@ -154,7 +175,9 @@ def _flat_alone(inputs: fx.Node, values: dict[fx.Node, int]) -> bool:
 
 
 def _operation(net: nn.Module, node: fx.Node) -> Layer | str:
-    """What a node is: a layer, a function's name, "add", "flat", "output", or "" for all that a dense net has not."""
+    """What a node is: a layer, a function's name, "add", "flat", "output", or "" for all that a
+    dense net has not.
+    """
     if node.kwargs.keys() - {"inplace", "start_dim"}:
         return ""
     if node.op == "output":
@@ -179,12 +202,15 @@ def _operation(net: nn.Module, node: fx.Node) -> Layer | str:
 
 def _linear(one: nn.Linear, places: dict[int, int]) -> Layer | str:
     """The layer, of its tensors' own shapes; "" where one is computed, or of another form."""
-    w, b = one.weight, one.bias
+    w = one.weight
+    b = one.bias
     if id(w) not in places or w.ndim != 2 or not w.numel():
         return ""
     if b is not None and (id(b) not in places or b.shape != w.shape[:1]):
         return ""
-    return Layer(w.shape[1], w.shape[0], places[id(w)], -1 if b is None else places[id(b)], "identity")
+    return Layer(
+        w.shape[1], w.shape[0], places[id(w)], -1 if b is None else places[id(b)], "identity"
+    )
 
 
 def _counts(rows: Any, batch: Any) -> bool:
@@ -192,14 +218,19 @@ def _counts(rows: Any, batch: Any) -> bool:
     if not isinstance(rows, fx.Node) or rows.args[1:] != (0,):
         return False
     whole = rows.args[0]
-    if rows.target is operator.getitem and isinstance(whole, fx.Node) and whole.args[1:] in ((), ("shape",)):
+    if (
+        rows.target is operator.getitem
+        and isinstance(whole, fx.Node)
+        and whole.args[1:] in ((), ("shape",))
+    ):
         return whole.target in SHAPES and whole.args[0] is batch
     return rows.target == "size" and whole is batch
 
 
 def _places(net: nn.Module) -> dict[int, int]:
     """Where each parameter lies in the vector."""
-    places, i = {}, 0
+    places = {}
+    i = 0
     for p in net.parameters():
         places[id(p)] = i
         i += p.numel()
@@ -214,7 +245,9 @@ def _plain(loss: Any, name: str, kind: type[nn.Module]) -> bool:
 
 
 def _hooked(module: nn.Module) -> bool:
-    """Does something happen when it is called that is not in its class? TorchModel's own hook changes no tensor."""
+    """Does something happen when it is called that is not in its class? TorchModel's own hook
+    changes no tensor.
+    """
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     found = any(hook is not logits for kind in kinds for hook in getattr(module, kind).values())
     return found or "forward" in vars(module)

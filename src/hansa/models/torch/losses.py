@@ -1,4 +1,6 @@
-"""What TorchModel knows of PyTorch's own losses: what is measured beside each, and which targets each takes."""
+"""What TorchModel knows of PyTorch's own losses: what is measured beside each, and which targets
+each takes.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ Metric = tuple[Callable[[Any, Tensor], Any], Bound]  # a function like a loss, a
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Share of targets [n, …] that are the largest of outputs [n, classes, …]; a negative target does not count."""
+    """Share of targets [n, …] that are the largest of outputs [n, classes, …]; a negative target
+    does not count.
+    """
     if outputs.ndim == targets.ndim:  # probabilities [n, classes, …]
         targets = targets.argmax(1)
     return (outputs.argmax(1) == targets).sum().double() / (targets >= 0).sum()
@@ -29,10 +33,13 @@ def _binary(threshold: float, outputs: Tensor, targets: Tensor) -> Tensor:
 
 ACCURACY: dict[Any, Callable[[Any, Tensor], Any]] = {
     **dict.fromkeys((F.cross_entropy, F.nll_loss, nn.CrossEntropyLoss, nn.NLLLoss), accuracy),
-    **dict.fromkeys((F.binary_cross_entropy_with_logits, nn.BCEWithLogitsLoss), partial(_binary, 0.0)),
+    **dict.fromkeys(
+        (F.binary_cross_entropy_with_logits, nn.BCEWithLogitsLoss), partial(_binary, 0.0)
+    ),
     **dict.fromkeys((F.binary_cross_entropy, nn.BCELoss), partial(_binary, 0.5)),
 }
-ELEMENTWISE = {  # losses of a number against a number: targets are floating, and shaped as the outputs are
+# losses of a number against a number: targets are floating, and shaped as the outputs are
+ELEMENTWISE = {
     F.binary_cross_entropy_with_logits,
     nn.BCEWithLogitsLoss,
     F.binary_cross_entropy,
@@ -48,14 +55,24 @@ ELEMENTWISE = {  # losses of a number against a number: targets are floating, an
 }
 
 
-POSITIVE = {F.cross_entropy, nn.CrossEntropyLoss, *ELEMENTWISE}  # never negative, as nll_loss of a density can be
+# never negative, as nll_loss of a density can be
+POSITIVE = {F.cross_entropy, nn.CrossEntropyLoss, *ELEMENTWISE}
 
 
 def known(loss: Any) -> Any:
-    """What PyTorch calls the loss: a function of torch.nn.functional or a class of torch.nn; None for any other."""
+    """What PyTorch calls the loss: a function of torch.nn.functional or a class of torch.nn; None
+    for any other.
+    """
     plain = loss.func if isinstance(loss, partial) else loss
     names = (*ACCURACY, *ELEMENTWISE)
-    return next((name for name in names if plain is name or (isinstance(name, type) and isinstance(loss, name))), None)
+    return next(
+        (
+            name
+            for name in names
+            if plain is name or (isinstance(name, type) and isinstance(loss, name))
+        ),
+        None,
+    )
 
 
 def fit(loss: Any, outputs: Any, y: Vector, who: str) -> None:

@@ -46,7 +46,9 @@ def stepped(
 
 def correction(y: Tensor, step: Step) -> Callable[[], Any] | None:
     """What adds pull·(y − x₀) + shift to the gradient of y; None where there is nothing to add."""
-    g, centre, shift = y.grad, step.centre, step.shift
+    g = y.grad
+    centre = step.centre
+    shift = step.shift
     assert g is not None
     if centre is None:
         return None if shift is None else partial(g.add_, shift)
@@ -63,7 +65,9 @@ def correction(y: Tensor, step: Step) -> Callable[[], Any] | None:
 
 def stepper(y: Tensor, training: Training) -> Callable[[], Any]:
     """One step of the local optimizer, in place on y."""
-    rate, decay, g = training.learning_rate, training.weight_decay, y.grad
+    rate = training.learning_rate
+    decay = training.weight_decay
+    g = y.grad
     assert g is not None
     if training.optimizer == "momentum":
         return torch.optim.SGD([y], rate, momentum=MOMENTUM, weight_decay=decay, fused=True).step

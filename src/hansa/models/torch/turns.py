@@ -54,8 +54,11 @@ class Steps:
     on: NDArray[np.bool_]
 
 
-def turns(kinds: Sequence[Kind], rows: Sequence[Iterator[Ints]], width: int, most: int) -> Iterator[Steps]:
-    """All steps of clients with such examples and batches [batches, rows], with at most so many examples in each turn.
+def turns(
+    kinds: Sequence[Kind], rows: Sequence[Iterator[Ints]], width: int, most: int
+) -> Iterator[Steps]:
+    """All steps of clients with such examples and batches [batches, rows], with at most so many
+    examples in each turn.
 
     Those whose next batch is largest go on; the others wait, so that any loss is right.
     """
@@ -65,8 +68,15 @@ def turns(kinds: Sequence[Kind], rows: Sequence[Iterator[Ints]], width: int, mos
         largest = max(sizes.values())
         now = [i for i, size in sizes.items() if size == largest]
         steps = min(max(1, most // (width * largest[0])), *(len(ahead[i]) for i in now))
-        whose, on = np.full(width, now[0]), np.zeros(width, np.bool_)
+        whose = np.full(width, now[0])
+        on = np.zeros(width, np.bool_)
         whose[now], on[now] = now, True
-        yield Steps(largest[1], np.stack([ahead[i][:steps] for i in whose.tolist()], axis=1), whose, on)
+        yield Steps(
+            largest[1], np.stack([ahead[i][:steps] for i in whose.tolist()], axis=1), whose, on
+        )
         later = {i: ahead[i][steps:] if len(ahead[i]) > steps else next(rows[i], None) for i in now}
-        ahead = {i: block for i, old in ahead.items() if (block := later.get(i) if i in later else old) is not None}
+        ahead = {
+            i: block
+            for i, old in ahead.items()
+            if (block := later.get(i) if i in later else old) is not None
+        }

@@ -1,4 +1,5 @@
-"""Processes: clients on all cores of this machine; each worker trains whoever is next, and returns one sum.
+"""Processes: clients on all cores of this machine; each worker trains whoever is next, and returns
+one sum.
 
 No script needs an `if __name__ == "__main__"`, and a worker computes on one thread: more cores are
 more workers. Parent and worker are one program of one user, and speak pickle in shared memory;
@@ -82,23 +83,34 @@ class Processes:
         self.named = found.named or (secret is not None and not secret.hides)
         if workers < 1:
             raise PlanError(
-                f"Processes(workers={workers}) has nobody to work.", "One is the least.", "Write workers=2."
+                f"Processes(workers={workers}) has nobody to work.",
+                "One is the least.",
+                "Write workers=2.",
             )
-        self._names, number, parties = (found.names, min(workers, len(found)), found.plan.aggregator.parties)
-        self._home, self._sizes = _homes(found, number), _sizes(found)
+        self._names = found.names
+        number = min(workers, len(found))
+        parties = found.plan.aggregator.parties
+        self._home = _homes(found, number)
+        self._sizes = _sizes(found)
         self.memory = Memory(found.plan, self.named, book)
         self._deadlines = Deadlines()
         self._at = dict[str, int]()  # who is in a conversation, and with which worker
-        self._tasks, self._waiting = count(), dict[int, Waiting]()
+        self._tasks = count()
+        self._waiting = dict[int, Waiting]()
         self._ready = deque[Reply]()
         self._later = list[Request]()  # of who is answering the same turn just now
-        homes = [tuple(who for who, i in self._home.items() if i == worker) for worker in range(number)]
+        homes = [
+            tuple(who for who, i in self._home.items() if i == worker) for worker in range(number)
+        ]
         homes += [(name,) for name in parties]
         self._forkserver = ForkServer(found.plan.model, len(homes))
-        self._all = [Worker(i, *one) for i, one in enumerate(zip(homes, self._forkserver.links, strict=True))]
+        self._all = [
+            Worker(i, *one) for i, one in enumerate(zip(homes, self._forkserver.links, strict=True))
+        ]
         self._workers = self._all[:number]
         self._home |= {worker.names[0]: worker.number for worker in self._all[number:]}
-        self._inbox, self._sender = selectors.PollSelector(), Sender()
+        self._inbox = selectors.PollSelector()
+        self._sender = Sender()
         self._end = weakref.finalize(self, stop, self._forkserver, self._sender)
         for worker in self._all:
             self._inbox.register(worker.link, selectors.EVENT_READ, worker)
@@ -114,11 +126,17 @@ class Processes:
             self._hear()
 
     def _settle(self, clients: Clients) -> None:
-        """Give the workers their clients, and the arrays of all that are free in memory that they share."""
+        """Give the workers their clients, and the arrays of all that are free in memory that they
+        share.
+        """
         if isinstance(clients, Population):
             self._tell(self._workers, clients)
             return
-        bare = {who: replace(client, data=None) for who, client in clients.items() if who not in self._home}
+        bare = {
+            who: replace(client, data=None)
+            for who, client in clients.items()
+            if who not in self._home
+        }
         for worker in self._workers:
             self._tell([worker], bare | {who: clients[who] for who in worker.names})
         self._tell(self._workers, {who: _dense(clients[who].data) for who in bare})
@@ -131,7 +149,9 @@ class Processes:
         return self._names
 
     def send(self, message: Message) -> None:
-        """Lay the request out for all workers; each takes the next client when it is free, the longest first."""
+        """Lay the request out for all workers; each takes the next client when it is free, the
+        longest first.
+        """
         if not isinstance(message, Request):
             self._hear_of(message)
             return
@@ -139,10 +159,17 @@ class Processes:
         if message.turn == 0 and not self._sizes:
             self._at.clear()  # a population's clients keep no conversation beyond the next round
         busy = self._busy(message)
-        self._later += [replace(message, bodies={who: body}) for who, body in message.bodies.items() if who in busy]
-        given, known = all_given(self.memory, message, [who for who in message.bodies if who not in busy])
+        self._later += [
+            replace(message, bodies={who: body})
+            for who, body in message.bodies.items()
+            if who in busy
+        ]
+        given, known = all_given(
+            self.memory, message, [who for who in message.bodies if who not in busy]
+        )
         self._ready += known
-        fixed, free = dict[int, list[str]](), list[str]()
+        fixed = dict[int, list[str]]()
+        free = list[str]()
         for who in given:
             worker = self._home.get(who, self._at.get(who) if message.turn else None)
             (free if worker is None else fixed.setdefault(worker, [])).append(who)
@@ -155,12 +182,17 @@ class Processes:
     def _busy(self, message: Request) -> set[str]:
         """Who has been asked for this turn of the session, and is answering."""
         place = message.session, message.turn
-        under_way = [one for one in self._waiting.values() if (one.request.session, one.request.turn) == place]
+        under_way = [
+            one
+            for one in self._waiting.values()
+            if (one.request.session, one.request.turn) == place
+        ]
         return {who for one in under_way for who in one.who}
 
     def _ask_again(self) -> None:
         """Ask those who were busy: what they have said they say again, or nothing."""
-        later, self._later = self._later, []
+        later = self._later
+        self._later = []
         for message in later:
             self.send(message)
 
@@ -174,7 +206,12 @@ class Processes:
             self._at.clear()
 
     def _ask(
-        self, workers: list[Worker], request: Request, given: dict[str, Given], until: float, open: bool = False
+        self,
+        workers: list[Worker],
+        request: Request,
+        given: dict[str, Given],
+        until: float,
+        open: bool = False,
     ) -> None:
         number = next(self._tasks)
         part = replace(request, bodies={who: request.bodies[who] for who in given})
@@ -182,7 +219,9 @@ class Processes:
         self._tell(workers, Task(number, part, until, open, given), len(given) if open else 0)
 
     def receive(self) -> Reply:
-        """The next reply, written down before it is given; clients that pass the deadline are lost as late."""
+        """The next reply, written down before it is given; clients that pass the deadline are lost
+        as late.
+        """
         while not self._ready:
             received = self._listen(min(one.until for one in self._waiting.values()))
             if received is None:
@@ -211,7 +250,9 @@ class Processes:
         for task, waiting in list(self._waiting.items()):
             if waiting.until <= now:
                 del self._waiting[task]
-                self._ready.append(Reply.to(waiting.request, tuple(sorted(waiting.who)), None, "late"))
+                self._ready.append(
+                    Reply.to(waiting.request, tuple(sorted(waiting.who)), None, "late")
+                )
         self._ask_again()
 
     def _listen(self, until: float = math.inf) -> tuple[Worker, Any] | None:
@@ -238,10 +279,16 @@ class Processes:
         """Who has died, of what, and what to do."""
         code = self._forkserver.code(worker.number) if worker else None
         if worker is None or code is None:
-            code, who, excluded = (self._forkserver.end(), "The process that started the workers", "They")
+            code = self._forkserver.end()
+            who = "The process that started the workers"
+            excluded = "They"
         else:
             who = f"Worker {worker.number} of {len(self._all)}"
-            excluded = f"{', '.join(worker.names[:3])} and so on" if worker.names else "The clients it was training"
+            excluded = (
+                f"{', '.join(worker.names[:3])} and so on"
+                if worker.names
+                else "The clients it was training"
+            )
         return (
             f"{who} died ({'signal' if code < 0 else 'exit code'} {abs(code)}).\n"
             f"  {excluded} are lost.\n"

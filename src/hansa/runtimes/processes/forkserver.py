@@ -1,4 +1,5 @@
-"""The fork server: a fresh interpreter that imports once what workers need, and whose forks they are.
+"""The fork server: a fresh interpreter that imports once what workers need, and whose forks they
+are.
 
 It runs no code of the user's, computes nothing and has one thread, so that no lock, pool or GPU is
 inherited; what it has imported lies in memory once for all. Where that cannot be, its children are
@@ -24,14 +25,17 @@ import numpy as np
 from .worker import work
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-IMPORTED = ("hansa.models.torch", "hansa.models.jax")  # TensorFlow and PyArrow (in scikit-learn) start threads
+# TensorFlow and PyArrow (in scikit-learn) start threads
+IMPORTED = ("hansa.models.torch", "hansa.models.jax")
 START = "from hansa.runtimes.processes.forkserver import live; live()"
 FRESH = "from hansa.runtimes.processes.worker import work; work({})"
 GRACE = 0.5  # seconds to end the workers in order
 
 
 class ForkServer:
-    """The process that starts the workers of a model, each with the other end of one of `links`, and outlives them."""
+    """The process that starts the workers of a model, each with the other end of one of `links`,
+    and outlives them.
+    """
 
     def __init__(self, model: Any, workers: int):
         found = (one.__module__ for one in type(model).__mro__ if one.__module__ in IMPORTED)
@@ -52,7 +56,9 @@ class ForkServer:
             its.close()
 
     def code(self, worker: int) -> int | None:
-        """How this worker has ended: with an exit code, or a signal below 0; None where the server has ended, too."""
+        """How this worker has ended: with an exit code, or a signal below 0; None where the server
+        has ended, too.
+        """
         with suppress(BrokenPipeError, ConnectionResetError):
             self.link.send(struct.pack("<i", worker))
             if answer := self.link.recv(4):
@@ -61,12 +67,14 @@ class ForkServer:
 
     def end(self) -> int:
         """End all workers, what they have started, and the fork server; its own exit code."""
-        if self._process.returncode is None and self._owner == os.getpid():  # not a process that the program forked
+        # not a process that the program forked
+        if self._process.returncode is None and self._owner == os.getpid():
             try:
                 with suppress(OSError):  # it may have ended, be stopped, or still import
                     self.link.shutdown(socket.SHUT_WR)
                     self.link.settimeout(GRACE)
-                    self.link.recv(4)  # nothing, once no worker is left: not every system waits for what others leave
+                    # nothing, once no worker is left: not every system waits for what others leave
+                    self.link.recv(4)
             finally:
                 with suppress(PermissionError, ProcessLookupError):  # nobody is left
                     os.killpg(self._process.pid, signal.SIGKILL)
@@ -76,17 +84,20 @@ class ForkServer:
 
 def live() -> None:
     """The life of a fork server, and of each worker after it."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a program may ignore it, and then nobody can be waited for
+    # a program may ignore it, and then nobody can be waited for
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     module, own, *ends = sys.argv[1], *map(int, sys.argv[2:])
     if module:
         importlib.import_module(module)
-        if len(glob("/proc/self/task/*")) != 1:  # a fork has none of the others, and the locks that they hold
+        # a fork has none of the others, and the locks that they hold
+        if len(glob("/proc/self/task/*")) != 1:
             os.execv(sys.executable, [sys.executable, "-c", START, "", *sys.argv[2:]])
         gc.collect()
         gc.freeze()  # a collection would write to every object, and so copy it
     pids = []
     while ends:
-        end, others = ends.pop(0), (own, *ends)
+        end = ends.pop(0)
+        others = (own, *ends)
         pid = os.fork() if module else fresh(end, others)
         if pid == 0:
             for other in others:
@@ -106,7 +117,9 @@ def fresh(end: int, others: tuple[int, ...]) -> int:
 
 
 def wait(program: socket.socket, pids: list[int]) -> None:
-    """Say how workers have ended, when asked; end with the program, and before it all that are left."""
+    """Say how workers have ended, when asked; end with the program, and before it all that are
+    left.
+    """
     codes = dict[int, int]()  # a process can be waited for once
     with suppress(ConnectionResetError, BrokenPipeError):
         while asked := program.recv(4):

@@ -1,4 +1,5 @@
-"""Messages between processes of one machine, in shared memory: an array is written once, and mapped by all who read it.
+"""Messages between processes of one machine, in shared memory: an array is written once, and mapped
+by all who read it.
 
 A message is a piece of memory without a name, and what travels is its descriptor. So nothing is
 left behind when a process is killed, whichever and whenever: the system frees the memory with the
@@ -30,7 +31,8 @@ from typing import Any
 import cloudpickle
 
 ALIGNED = 64
-SPARE, LARGEST = (8, 2**26)  # messages whose memory a sender looks at again, and how many bytes each may have
+# messages whose memory a sender looks at again, and how many bytes each may have
+SPARE, LARGEST = (8, 2**26)
 GRAIN = 2**16  # bytes; messages of one kind differ by a few
 
 
@@ -42,7 +44,8 @@ class Sender:
 
     def send(self, links: Sequence[socket.socket], message: Any, tasks: int = 0) -> None:
         """Write a message once, for all; one that is dead is noticed when it is listened to."""
-        pickled, arrays = io.BytesIO(), list[pickle.PickleBuffer]()
+        pickled = io.BytesIO()
+        arrays = list[pickle.PickleBuffer]()
         cloudpickle.Pickler(pickled, protocol=5, buffer_callback=arrays.append).dump(message)
         parts = [pickled.getbuffer(), *(array.raw() for array in arrays)]
         sizes = [part.nbytes for part in parts]
@@ -56,7 +59,8 @@ class Sender:
         for link in links:
             with suppress(BrokenPipeError, ConnectionResetError):
                 socket.send_fds(link, [b"."], [memory])
-        if length > LARGEST or not arrays:  # without an array nobody says when its tasks are claimed
+        # without an array nobody says when its tasks are claimed
+        if length > LARGEST or not arrays:
             os.close(memory)
             return
         self._sent.append((memory, length, len(links)))
@@ -69,9 +73,13 @@ class Sender:
             os.close(self._sent.pop()[0])
 
     def _spare(self, length: int) -> tuple[int, int]:
-        """Memory that nobody reads any more, with room for so many bytes and not far more; or new memory."""
+        """Memory that nobody reads any more, with room for so many bytes and not far more; or new
+        memory.
+        """
         for i, (memory, size, readers) in enumerate(self._sent):
-            if length <= size <= 2 * length and struct.unpack("<Q", os.pread(memory, 8, 0)) == (readers,):
+            if length <= size <= 2 * length and struct.unpack("<Q", os.pread(memory, 8, 0)) == (
+                readers,
+            ):
                 del self._sent[i]
                 return memory, size
         return _nameless(), length
@@ -79,19 +87,25 @@ class Sender:
 
 def take(memory: int, copy: bool = False) -> Any:
     """The message in some memory: its arrays are shared and read-only, or with `copy` one's own."""
-    mapped = mmap.mmap(memory, 0, access=mmap.ACCESS_COPY)  # what reads no flags writes to its own pages
+    # what reads no flags writes to its own pages
+    mapped = mmap.mmap(memory, 0, access=mmap.ACCESS_COPY)
     weakref.finalize(mapped, _let_go, os.dup(memory), os.getpid()).atexit = False
     whole = memoryview(mapped)
     (n,) = struct.unpack_from("<Q", whole, 8)
     sizes = struct.unpack_from(f"<{n}Q", whole, 16)
-    pickled, *arrays = (whole[i : i + size].toreadonly() for i, size in zip(_places(sizes), sizes, strict=False))
+    pickled, *arrays = (
+        whole[i : i + size].toreadonly() for i, size in zip(_places(sizes), sizes, strict=False)
+    )
     return pickle.loads(pickled, buffers=map(bytearray, arrays) if copy else arrays)  # noqa: S301  (our own program's)
 
 
 def _let_go(memory: int, reader: int) -> None:
-    """Say that one reader less needs what lies in it; a process that the reader forked does not speak for it."""
+    """Say that one reader less needs what lies in it; a process that the reader forked does not
+    speak for it.
+    """
     if os.getpid() == reader:
-        with suppress(OSError):  # where another does so at this instant, nobody waits: it is not written over
+        # where another does so at this instant, nobody waits: it is not written over
+        with suppress(OSError):
             fcntl.lockf(memory, fcntl.LOCK_EX | fcntl.LOCK_NB, 8)
             (i,) = struct.unpack("<Q", os.pread(memory, 8, 0))
             os.pwrite(memory, struct.pack("<Q", i + 1), 0)
@@ -100,7 +114,9 @@ def _let_go(memory: int, reader: int) -> None:
 
 
 def claims(memory: int, tasks: Sequence[str]) -> Iterator[str]:
-    """Of the tasks of a message those that are still free, each for the one process that comes first."""
+    """Of the tasks of a message those that are still free, each for the one process that comes
+    first.
+    """
     first = os.fstat(memory).st_size - len(tasks)
     for place, task in enumerate(tasks, first):
         if _claimed(memory, place):
@@ -108,7 +124,9 @@ def claims(memory: int, tasks: Sequence[str]) -> Iterator[str]:
 
 
 def _claimed(memory: int, place: int) -> bool:
-    """Is this task free, and from now on ours? Nobody waits: one who is stopped in between holds up no other task."""
+    """Is this task free, and from now on ours? Nobody waits: one who is stopped in between holds up
+    no other task.
+    """
     try:
         fcntl.lockf(memory, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
     except OSError:  # another claims it at this instant
@@ -137,7 +155,8 @@ def _nameless() -> int:
 
 def _places(sizes: Sequence[int]) -> list[int]:
     """Where each part begins, and where the last one ends."""
-    places, end = [], 16 + 8 * len(sizes)
+    places = []
+    end = 16 + 8 * len(sizes)
     for size in sizes:
         places.append(-(-end // ALIGNED) * ALIGNED)
         end = places[-1] + size
@@ -147,4 +166,5 @@ def _places(sizes: Sequence[int]) -> list[int]:
 def _write(memory: int, part: memoryview, place: int) -> None:
     while part.nbytes:
         done = os.pwrite(memory, part, place)
-        part, place = part[done:], place + done
+        part = part[done:]
+        place = place + done

@@ -1,4 +1,6 @@
-"""The life of a worker process: hear a request, train the clients that are still free, say their sum."""
+"""The life of a worker process: hear a request, train the clients that are still free, say their
+sum.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ from .sharedmemory import Sender, claims, receive, take
 
 @dataclass(frozen=True)
 class Task:
-    """A request as workers get it: `open` to all of them, each client for the first who is free; or for one."""
+    """A request as workers get it: `open` to all of them, each client for the first who is free; or
+    for one.
+    """
 
     number: int
     request: Request
@@ -44,8 +48,10 @@ def work(end: int) -> None:
     keep()
     link = socket.socket(fileno=end)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what clients print is not lost at the end
-    warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # PyTorch's, of data that all share
-    warnings.formatwarning = lambda message, *_: f"{message}\n"  # a client's words, without a line of hansa's code
+    # PyTorch's, of data that all share
+    warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+    # a client's words, without a line of hansa's code
+    warnings.formatwarning = lambda message, *_: f"{message}\n"
     inbox = SimpleQueue[int]()
     Thread(target=hear, args=(link, inbox), daemon=True).start()
     say = partial(Sender().send, [link])
@@ -58,21 +64,26 @@ def work(end: int) -> None:
                 for replies, said in _done(parties, task, memory):
                     say(("reply", task.number, replies, said))
             except Exception as error:
-                notes = error.__dict__.pop("__notes__", [])  # the parent's own error carries them on
+                # the parent's own error carries them on
+                notes = error.__dict__.pop("__notes__", [])
                 say(("bug", traceback.format_exc(), notes))
         os.close(memory)
         del task  # and with it the model
 
 
 def hear(link: socket.socket, inbox: SimpleQueue[int]) -> None:
-    """Receive while the clients train, so that the parent never waits for a worker to listen; end with the parent."""
+    """Receive while the clients train, so that the parent never waits for a worker to listen; end
+    with the parent.
+    """
     while (memory := receive(link)) is not None:
         inbox.put(memory)
     os._exit(0)
 
 
 def _parties(say: Callable[[Any], None], inbox: SimpleQueue[int]) -> Population | Mapping[str, Any]:
-    """Who lives here: a helper, made here, which tells its public half; a population; or clients and their data."""
+    """Who lives here: a helper, made here, which tells its public half; a population; or clients
+    and their data.
+    """
     memory = inbox.get()
     reply = take(memory, copy=True)
     os.close(memory)
@@ -97,19 +108,23 @@ def _done(
     parties: Population | Mapping[str, Any], task: Task, memory: int
 ) -> Iterator[tuple[list[Reply], dict[str, Said]]]:
     """The replies to one request, and what those who answered have learnt."""
-    request, new = task.request, dict[str, Said]()
+    request = task.request
+    new = dict[str, Said]()
     names = list(request.bodies)
     if isinstance(parties, Population) and request.turn == 0:
         parties.evict()
     some = claims(memory, names) if task.open else names
-    reply = (_said(parties, who, task, new) for who in some if time.monotonic() < task.until)  # the rest is late
+    # the rest is late
+    reply = (_said(parties, who, task, new) for who in some if time.monotonic() < task.until)
     plan = parties.plan if isinstance(parties, Population) else parties[names[0]].plan
     for replies in answers(reply, request, plan.encoded_spec):
         yield replies, dict(new)
         new.clear()
 
 
-def _said(parties: Population | Mapping[str, Any], who: str, task: Task, new: dict[str, Said]) -> Answer:
+def _said(
+    parties: Population | Mapping[str, Any], who: str, task: Task, new: dict[str, Said]
+) -> Answer:
     """What one party says; a client remembers what it did wherever it trained before."""
     party: Party = parties[who]
     said, why = answer(party, task.request, task.given[who])
@@ -123,7 +138,9 @@ def _said(parties: Population | Mapping[str, Any], who: str, task: Task, new: di
 
 
 def answers(reply: Iterable[Answer], request: Request, encoded: Spec) -> Iterator[list[Reply]]:
-    """Replies to a request as they are sent: all at once, or one by one where who is late would hold up the others."""
+    """Replies to a request as they are sent: all at once, or one by one where who is late would
+    hold up the others.
+    """
     if request.fold and request.deadline == math.inf:
         total, there, excluded = fold(reply, encoded)
         yield [

@@ -1,4 +1,6 @@
-"""The schema of hansa 0.2: runs, their rounds, the files that count, and where each client's memory lies."""
+"""The schema of hansa 0.2: runs, their rounds, the files that count, and where each client's memory
+lies.
+"""
 
 from __future__ import annotations
 
