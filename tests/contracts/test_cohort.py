@@ -103,7 +103,7 @@ def test_dropout_is_of_the_clients_own_key() -> None:
     model, training = TorchModel(net(nn.Dropout(0.5)), F.cross_entropy, cohort=3), h.Training(batch=8)
     todo = jobs(model, False)
     for job, one in zip(todo, model.train_all(under(todo, training)), strict=True):
-        assert (one.x == model.train(*job[:2], training, *job[2:]).x).all()
+        assert (one.x == model.train(*job[:2], training, *job[3:5]).x).all()
     same = [todo[0]._replace(key=KEY.child(i)) for i in range(2)]
     one, other = model.train_all(under(same, h.Training(batch=0)))
     assert np.abs(one.x - other.x).max() > 1e-4  # a full batch: nothing but dropout differs
@@ -212,8 +212,8 @@ def test_clients_whose_examples_differ(held: int, monkeypatch: pytest.MonkeyPatc
         some.append({"b": b, "a": a, "y": y} if length == 3 else {"y": y, "a": a, "b": b})
     todo = [Train(model.start(KEY), data, training, h.models.Drift(), KEY.child(i)) for i, data in enumerate(some)]
     for job, one in zip(todo, model.train_all(under(todo, training)), strict=True):
-        assert np.abs(alone.train(*job[:2], training, *job[2:]).x - one.x).max() < 1e-6
-        assert (model.train(*job[:2], training, *job[2:]).x == one.x).all()
+        assert np.abs(alone.train(*job[:2], training, *job[3:5]).x - one.x).max() < 1e-6
+        assert (model.train(*job[:2], training, *job[3:5]).x == one.x).all()
 
 
 @pytest.mark.parametrize("training", [h.Training(epochs=3, batch=8), h.Training(steps=7, batch=8), h.Training(batch=0)])

@@ -51,8 +51,8 @@ def perform(model: Model, asks: Sequence[Ask]) -> list[Any]:
     """The answer to each ask, or the exception that it ended in; trainings that are alike are done
     side by side, as many at once as the model takes.
     """
-    if len(asks) == 1:
-        return [_alone(model, asks[0])]
+    if model.cohort == 1:
+        return [_alone(model, ask) for ask in asks]
     answers = dict[int, Any]()
     for some in _alike(asks):
         answers |= zip(some, _side_by_side(model, [asks[i] for i in some]), strict=True)
@@ -69,7 +69,7 @@ def _alike(asks: Sequence[Ask]) -> Iterator[list[int]]:
 
 def _side_by_side(model: Model, asks: Sequence[Ask]) -> list[Any]:
     trainings = [ask for ask in asks if isinstance(ask, Train)]
-    if len(trainings) > 1:
+    if trainings:
         try:
             return list(model.train_all(trainings))
         except DataError:  # whose data it is shows when each trains alone
