@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -231,10 +231,10 @@ class Plan:
         answers two questions.
         """
         party = ("server",) if who is None else ("client", who)
-        public = self.key.child(round, session.number)
+        public, common = _public(self.key, round, session.number)
         own = secret.child("run", session.run).child(*party)
         key = own.child(round, session.number).child("task", task.hex())
-        one = Session(round, public.child("all"), public.child(*party), own, task)
+        one = Session(round, common, public.child(*party), own, task)
         return Context(one, key, self.spec, who or "server", **more)
 
     def training_context(self, at: Context) -> Context:
@@ -244,14 +244,19 @@ class Plan:
         Where that hides nothing either, draws repeat with the plan's seed.
         """
         key = at.key.child("training") if self.training.private else at.session.repeats
-        return replace(at, session=at.session.outside(), key=key)
+        return at.within(at.session.outside(), key, at.spec)
 
     def aggregator_context(self, at: Context) -> Context:
         """The same for a party's half of the aggregator: no noise of training or the pipe follows
         from its key.
         """
-        session = at.session if own(self.aggregator) else at.session.outside()
-        return replace(at, session=session, key=at.key.child("aggregator"), spec=self.encoded_spec)
+        session = at.session if self._ours else at.session.outside()
+        return at.within(session, at.key.child("aggregator"), self.encoded_spec)
+
+    @cached_property
+    def _ours(self) -> bool:
+        """Is the aggregator hansa's own?"""
+        return own(self.aggregator)
 
     def cohort(self, roster: Sequence[str], at: Context) -> list[str]:
         """Who is asked in a round: drawn in secret where noise hides who, and else from the plan's
@@ -413,6 +418,13 @@ EXAMPLES = {
     "sample": "Uniform(10)",
 }
 ALGORITHM = ("plan", "blocks", "side", "start", "broadcast", "client", "step")
+
+
+@lru_cache(maxsize=4)  # for it is asked once per client
+def _public(key: Key, round: int, session: int) -> tuple[Key, Key]:
+    """The key of a session, and the one that all of its parties share."""
+    public = key.child(round, session)
+    return public, public.child("all")
 
 
 def _finite(v: Vector) -> bool:

@@ -14,13 +14,18 @@ SHOWN, LIVE, PLOTS, COMMANDS = "ui/__init__.py", "ui/live.py", "ui/plots.py", "c
 CHECKS = "app/checks.py"
 
 STRANGE = (
-    Defence("who is not hansa's own gets no party's secret", "transforms/__init__.py", 'own=Key(b""), ', ""),
+    Defence(
+        "who is not hansa's own gets no party's secret",
+        "transforms/__init__.py",
+        "self.repeats, task=self.task)",
+        "self.repeats, self.own, self.task)",
+    ),
     Defence(
         "no noise follows from the key of an algorithm",
         "plan.py",
         'key = at.key.child("training") if self.training.private else at.session.repeats',
         "key = at.key",
-        also=(("session=at.session.outside(), key=key)", "key=key)"),),
+        also=(("at.within(at.session.outside(), key, at.spec)", "at.within(at.session, key, at.spec)"),),
     ),
     Defence(
         "noise of training is bound to what is remembered", "parties/client.py", '.child("memory", remembered)', ""
