@@ -18,7 +18,6 @@ from .known import own
 from .plan import Plan
 from .privacy import examples, planned_privacy, unstated
 from .privacy.ledger import NAMED, Guarantee, Ledger, default_delta
-from .sample import Sample
 from .spec import Spec
 from .transforms.noise import shares
 
@@ -317,7 +316,7 @@ def _rounds(plan: Plan) -> Section:
     )
     rows = (
         ("rounds", f"{plan.rounds}"),
-        ("who is asked", _asked(sample)),
+        ("who is asked", sample.describe() + _whose(sample)),
         # P50
         (
             "who must answer",
@@ -409,15 +408,14 @@ def _noise(plan: Plan, clear: bool) -> Iterator[str]:
             "not tell. No round is void and no error names a client: look at each one's data "
             "before, by hansa check."
         )
-    elif (encoded.noise.by, encoded.noise.kind) == ("server", "gaussian") and plan.sample.by in (
-        "uniform",
-        "poisson",
+    elif (encoded.noise.by, encoded.noise.kind) == ("server", "gaussian") and (
+        plan.sample.amplification and own(plan.sample)
     ):
         yield (
             # P32
             "A round that misses its quorum shows that few came, so the sample is no secret, and ε "
             "takes it as known; "
-            f"{plan.sample.by.capitalize()}(…) without a quorum keeps it secret, and ε smaller."
+            f"{type(plan.sample).__name__}(…) without a quorum keeps it secret, and ε smaller."
         )
     if real or plan.training.private:
         # P9
@@ -543,18 +541,9 @@ def difference(old: str, new: str) -> str:
 # ── in words ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _asked(sample: Sample) -> str:
-    if sample.by == "uniform":
-        return f"{int(sample.size)} clients, drawn anew each round, each set equally likely"
-    if sample.by == "turns":
-        return (
-            "one client, each in its turn"
-            if sample.size == 1
-            else f"{int(sample.size)} clients, each in its turn"
-        )
-    if sample.by == "poisson":
-        return f"each client with probability {sample.size:g}, independently of the others"
-    return "every client, in every round"
+def _whose(piece: object) -> str:
+    """Beside what a piece says of itself: hansa's own is known, and a stranger's is not."""
+    return "" if own(piece) else f", as {type(piece).__name__} says, which is not hansa's own"
 
 
 def _meaning(name: str) -> str:

@@ -29,7 +29,6 @@ from hansa import (
     Policy,
     Quantize,
     Rotate,
-    Sample,
     SkellamNoise,
     Softmax,
     Sum,
@@ -130,7 +129,7 @@ class Rounds(Transform):
         return spec.replace(sum_facts=replace(spec.sum_facts, rounds=1))
 
 
-class Same(Sample):
+class Same(Poisson):
     """A Poisson sample by its fields, that always draws the first."""
 
     def draw(self, roster: Any, key: Any, round: int = 0) -> list[str]:
@@ -178,9 +177,6 @@ UNKNOWN: dict[str, tuple[Callable[[], Plan], str]] = {
     "a longer vector behind the noise": (lambda: plan(*TIGHT, GaussianNoise(3.0), Louder()), "Louder"),
     "a bound before the clip that nothing keeps": (lambda: plan(Smaller(), *TIGHT, GaussianNoise(3.0)), "Smaller"),
     "a run told to be shorter": (lambda: plan(Rounds(), *TIGHT, CorrelatedNoise(3.0), rounds=9), "Rounds"),
-    "a sample that is none": (
-        lambda: plan(*TIGHT, GaussianNoise(3.0), sample=Same("poisson", 0.1)), "Same",
-    ),
     "an aggregator's own noise": (lambda: plan(*TIGHT, aggregator=Loud()), "Loud"),
     "a sum of a stranger": (lambda: plan(*TIGHT, GaussianNoise(3.0), aggregator=Peeps()), "Peeps"),
     "a plan of a stranger": (
@@ -201,7 +197,6 @@ UNKNOWN: dict[str, tuple[Callable[[], Plan], str]] = {
     "hansa's own is the class itself",
     "unknown noise has no ε",
     "a stranger's plan has no ε",
-    "a stranger's sample has no ε",
     "a stranger's aggregator has no ε",
     "what stands behind the clip is hansa's own",
     "what stands before the clip states no bounds",
@@ -256,6 +251,30 @@ def test_the_noise_of_a_stranger_is_of_no_kind() -> None:
     for noise, kind in kinds.items():
         pipe = WHOLE if issubclass(noise, IntegerNoise) else TIGHT
         assert plan(*pipe, noise(3.0)).sum_spec.noise.kind == kind  # type: ignore[call-arg]
+
+
+@pytest.mark.guards("a stranger's sample amplifies nothing", "a stranger's sample keeps nobody apart")
+@pytest.mark.promise("P84")
+@pytest.mark.parametrize(
+    "noise", [GaussianNoise(3.0), CorrelatedNoise(3.0, separation=3)], ids=["rounds", "one release"]
+)
+def test_a_sample_that_hansa_does_not_know_protects_nobody(noise: Any) -> None:
+    """Whatever it declares, ε is that of a client which is in every round."""
+    all_ = planned_privacy(plan(*TIGHT, noise, sample=Everyone()), 6).guarantee(DELTA)
+    for sample in (Same(0.1), Rare(0.1)):
+        p = plan(*TIGHT, noise, sample=sample)
+        assert planned_privacy(p, 6).guarantee(DELTA) == all_ and all_.epsilon is not None
+        assert not p.encoded_spec.hidden and p.amplification is None
+
+
+class Rare(Poisson):
+    """A sample that says that a client is asked once in a hundred rounds, and asks all."""
+
+    def draw(self, roster: Any, key: Any, round: int = 0) -> list[str]:
+        return list(roster)
+
+    def apart(self, population: int) -> int:
+        return 100
 
 
 KNOWN = {

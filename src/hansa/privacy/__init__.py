@@ -95,7 +95,7 @@ def _trained(plan: Plan) -> Iterator[Any]:
 
 
 def _summed(plan: Plan) -> Iterator[Any]:
-    yield from (plan, plan.sample, plan.aggregator)
+    yield from (plan, plan.aggregator)
     clips = [i for i, step in enumerate(plan.pipe) if type(step) in (Clip, AdaptiveClip)]
     last = max(clips, default=0)
     specs = plan.pipeline.specs
@@ -317,7 +317,6 @@ def _release(plan: Plan, population: int | None, n: int | None = None) -> Releas
     Noise by clients is there because the server is not trusted, and the server samples.
     """
     noise = plan.sum_spec.noise
-    sample = plan.sample
     n = (noise.least if n is None else n) if noise.by == "all" else noise.least
     assert noise.kind != "unknown"  # _unknown says so otherwise
     if noise.kind == "laplace":
@@ -331,12 +330,13 @@ def _release(plan: Plan, population: int | None, n: int | None = None) -> Releas
             parts=parts,
             draws=draws,
         )
-    if sample.by == "poisson" and noise.share:
-        return Release(noise.multiplier, "poisson", sample.size)
-    if sample.by != "uniform" or not plan.encoded_spec.hidden:
+    amplified = plan.amplification
+    if amplified is None:
         return Release(noise.multiplier * (n / noise.least) ** 0.5)
+    if amplified.rate:
+        return Release(noise.multiplier, "poisson", amplified.rate)
     assert population is not None  # _unknown says so otherwise
-    return Release(noise.multiplier, "uniform", min(sample.size, population), population)
+    return Release(noise.multiplier, "uniform", min(amplified.size, population), population)
 
 
 def _next(ledger: Ledger, plan: Plan, budget: Budget, done: int, population: int | None) -> Ledger:
@@ -363,11 +363,7 @@ def _correlated(plan: Plan) -> CorrelatedNoise | None:
 
 def _apart(plan: Plan, population: int | None) -> int:
     """How many rounds lie between a client's parts, at least."""
-    return (
-        max(population // int(plan.sample.size), 1)
-        if plan.sample.by == "turns" and population
-        else 1
-    )
+    return plan.sample.apart(population) if population and own(plan.sample) else 1
 
 
 def _taken(noise: CorrelatedNoise, plan: Plan, *rounds: int) -> Release:
@@ -398,6 +394,6 @@ def _unknown(plan: Plan, population: int | None) -> str:
             "each client rounds its share of the noise, for which no bound is known; SkellamNoise "
             "has one"
         )
-    if plan.sample.by == "uniform" and encoded.hidden and population is None:
+    if plan.amplification and plan.amplification.size and population is None:
         return "how many clients the cohorts are drawn from is not known"
     return ""
