@@ -113,9 +113,8 @@ class Plan:
         for name, bound in (*self.algorithm.side().items(), *self.reported.items()):
             spec = spec.with_side(name, bound)
         pipe = Pipe.of(self.pipe, spec)
-        noise = pipe.specs[-1].noise
         amplified = self.sample.amplification if own(self.sample) else None
-        shown = self.sample.quorum > 1 or (noise.by, noise.kind) != ("server", "gaussian")
+        shown = self.sample.quorum > 1 or not pipe.amplifiable
         if amplified is None or shown:
             return pipe
         # A mean over those who came would tell, of each client, whether it was sampled, and so
@@ -201,7 +200,7 @@ class Plan:
     @property
     def clients_draw(self) -> bool:
         """Does a client draw noise itself, so that it may answer once in a round?"""
-        return bool(self.training.private) or self.encoded_spec.noise.by in ("all", "each")
+        return bool(self.training.private) or self.encoded_spec.noise.clients
 
     @cached_property
     def binds(self) -> bool:

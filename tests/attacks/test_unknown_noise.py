@@ -41,9 +41,12 @@ from hansa.errors import AppError, PlanError, PolicyError
 from hansa.explain import explain
 from hansa.messages import SessionId
 from hansa.privacy import examples, planned_privacy, spent_privacy, stop_at_budget
+from hansa.privacy.planned import mechanism
 from hansa.rand import Key
 from hansa.spec import Noise
 from hansa.transforms import Transform
+from hansa.transforms.correlated import Participation
+from hansa.transforms.curves import DiscreteGaussian, Gaussian, Laplace, Skellam
 from hansa.transforms.discrete import IntegerNoise
 
 QUIET = Training(report=False)
@@ -94,12 +97,10 @@ class Flat(CorrelatedNoise):
 
 @dataclass(frozen=True)
 class Claims(Transform):
-    """Says that there is noise, and of which kind, and adds none."""
-
-    kind: str = "gaussian"
+    """Says that there is noise, and adds none."""
 
     def plan(self, spec: Any) -> Any:
-        return spec.replace(noise=Noise(5.0, kind=self.kind))  # type: ignore[arg-type]
+        return spec.replace(noise=Noise(5.0, server=True))
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class Loud(Sum):
     """A sum, that declares noise of its own."""
 
     def plan(self, spec: Any) -> Any:
-        return spec.replace(noise=Noise(9.0, kind="gaussian"))
+        return spec.replace(noise=Noise(9.0))
 
 
 class Peeps(Sum):
@@ -171,7 +172,6 @@ UNKNOWN: dict[str, tuple[Callable[[], Plan], str]] = {
     "noise that is not added": (lambda: plan(*WHOLE, Steps(3.0, by="each")), "Steps"),
     "less than it says over a run": (lambda: plan(*TIGHT, Flat(3.0)), "Flat"),
     "noise that is only declared": (lambda: plan(*TIGHT, Claims()), "Claims"),
-    "noise of no kind": (lambda: plan(*TIGHT, Claims("unknown")), "Claims"),
     "noise declared before the clip": (lambda: plan(Claims(), *TIGHT), "Claims"),
     "a longer vector behind the clip": (lambda: plan(Clip(1.0), Louder(), Weigh("one"), GaussianNoise(3.0)), "Louder"),
     "a longer vector behind the noise": (lambda: plan(*TIGHT, GaussianNoise(3.0), Louder()), "Louder"),
@@ -234,23 +234,19 @@ def test_a_policy_and_a_budget_refuse_what_hansa_does_not_know(case: str) -> Non
         next(stop_at_budget(iter(()), p, Budget(1e6, DELTA), 6))
 
 
-@pytest.mark.guards(
-    "real noise of a stranger has no kind",
-    "whole noise of a stranger has no kind",
-    "correlated noise of a stranger has no kind",
-)
+@pytest.mark.guards("nobody inherits a statement of hansa's", "noise of a stranger goes by its own name")
 @pytest.mark.promise("P84")
-def test_the_noise_of_a_stranger_is_of_no_kind() -> None:
-    """Neither is it guessed by what it inherits, nor by what is left over."""
+def test_the_noise_of_a_stranger_states_nothing_that_it_inherits() -> None:
+    """It inherits no statement about draws that are no longer those; nor is it called what it inherits."""
     for p in (plan(*WHOLE, Zeros(3.0)), plan(*WHOLE, Steps(3.0)), plan(*TIGHT, Quiet(3.0)), plan(*TIGHT, Flat(3.0))):
-        assert p.sum_spec.noise.kind == "unknown" and "gaussian noise" not in str(explain(p))
+        assert mechanism(p, 1) is None and "gaussian noise" not in str(explain(p))
     kinds = {
-        SkellamNoise: "skellam", DiscreteGaussianNoise: "discrete gaussian", GaussianNoise: "gaussian",
-        LaplaceNoise: "laplace", CorrelatedNoise: "correlated",
+        SkellamNoise: Skellam, DiscreteGaussianNoise: DiscreteGaussian, GaussianNoise: Gaussian,
+        LaplaceNoise: Laplace, CorrelatedNoise: Participation,
     }  # fmt: skip
     for noise, kind in kinds.items():
         pipe = WHOLE if issubclass(noise, IntegerNoise) else TIGHT
-        assert plan(*pipe, noise(3.0)).sum_spec.noise.kind == kind  # type: ignore[call-arg]
+        assert type(mechanism(plan(*pipe, noise(3.0)), 1)) is kind  # type: ignore[call-arg]
 
 
 @pytest.mark.guards("a stranger's sample amplifies nothing", "a stranger's sample keeps nobody apart")
