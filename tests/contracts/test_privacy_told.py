@@ -173,7 +173,7 @@ def test_calibrate_gives_noise_that_keeps_the_budget() -> None:
             ("--cohort", 100, "--uniform"),
             lambda z: hansa.privacy.mechanisms.Release(hansa.transforms.curves.Gaussian(z), "uniform", 100, 10000),
         ),
-        ((), hansa.privacy.mechanisms.Release),
+        ((), lambda z: hansa.privacy.mechanisms.Release(hansa.transforms.curves.Gaussian(z))),
     ]:
         out = call(*CALIBRATE, "--delta", 1e-6, *more)
         z = float(re.findall(r"GaussianNoise\((\S+)\)", out)[0])

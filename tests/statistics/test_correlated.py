@@ -224,7 +224,7 @@ def test_what_is_spent_counts_the_rounds_of_each_client() -> None:
         for r in range(12)
     ]  # fmt: skip
     ledger = spent_privacy(p, rounds)
-    assert {who: {release.rounds.taken for release in own} for who, own in ledger.clients.items() if own} == {
+    assert {who: {release.mechanism.taken for release in own} for who, own in ledger.clients.items() if own} == {
         who: {taken} for who, taken in parts.items()
     }
     longest = max(reach(matrix, taken) for taken in parts.values())
