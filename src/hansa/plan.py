@@ -19,7 +19,7 @@ from .messages import SessionId
 from .models import NO_LOCAL, Model, Score
 from .models.asks import Ask, AskedModel, locally, perform
 from .rand import Key
-from .sample import Everyone, Sample
+from .sample import Amplification, Everyone, Sample, check, check_drawn
 from .spec import Bound, Interval, Spec, SumFacts, Vector, blocks, ends
 from .state import State
 from .training import Training
@@ -86,7 +86,7 @@ class Plan:
         _ = self.sum_spec
         if self.sample.most and (why := self.aggregator.shortfall(self.sample.most)):
             raise PlanError(
-                f"{self.aggregator!r} hears {self.sample.size:g} clients in a round at most.",
+                f"{self.aggregator!r} hears {self.sample.most} clients in a round at most.",
                 why,
                 "Sample more, or expect fewer attackers.",
             )
@@ -114,21 +114,24 @@ class Plan:
         for name, bound in (*self.algorithm.side().items(), *self.reported.items()):
             spec = spec.with_side(name, bound)
         pipe = Pipe.of(self.pipe, spec)
-        noise = pipe.specs[-1].noise
-        sample = self.sample
-        random = sample.by in ("poisson", "uniform") and sample.quorum == 1
-        if not random or (noise.by, noise.kind) != ("server", "gaussian"):
+        amplified = self.sample.amplification if own(self.sample) else None
+        shown = self.sample.quorum > 1 or not pipe.amplifiable
+        if amplified is None or shown:
             return pipe
         # A mean over those who came would tell, of each client, whether it was sampled, and so
         # would a round without effect because few came; privacy rests on that too.
-        share = sample.size if sample.by == "poisson" else 0.0
-        specs = [one.replace(noise=replace(one.noise, share=share)) for one in pipe.specs]
+        specs = [one.replace(noise=replace(one.noise, share=amplified.rate)) for one in pipe.specs]
         return replace(
             pipe,
             specs=tuple(
                 one.replace(sum_facts=replace(one.sum_facts, hidden=True)) for one in specs
             ),
         )
+
+    @property
+    def amplification(self) -> Amplification | None:
+        """What its sample does for privacy; None where that is nothing, or is not known."""
+        return self.sample.amplification if self.encoded_spec.hidden else None
 
     @property
     def _carried(self) -> tuple[str, ...]:
@@ -198,7 +201,7 @@ class Plan:
     @property
     def clients_draw(self) -> bool:
         """Does a client draw noise itself, so that it may answer once in a round?"""
-        return bool(self.training.private) or self.encoded_spec.noise.by in ("all", "each")
+        return bool(self.training.private) or self.encoded_spec.noise.clients
 
     @cached_property
     def binds(self) -> bool:
@@ -263,7 +266,8 @@ class Plan:
         seed.
         """
         key = at.key if self.hides else at.session.repeats
-        return self.sample.draw(roster, key.child("sample"), at.round)
+        drawn = self.sample.draw(roster, key.child("sample"), at.round)
+        return check_drawn(self.sample, drawn, roster)
 
     def start(self) -> State:
         """The state before the first round."""
@@ -471,6 +475,7 @@ def _check_pieces(plan: Plan) -> None:
             f"An algorithm is a value with the functions {', '.join(ALGORITHM)}.",
             "Write for example algorithm=FedAvg(), with its brackets.",
         )
+    check(plan.sample)
     for piece in plan.pipe:
         if not isinstance(piece, Transform):
             raise PlanError(

@@ -250,9 +250,9 @@ def test_taking_turns_hides_nobody() -> None:
     assert turns.guarantee(1e-5) == all_.guarantee(1e-5)
     assert [h.InTurn().draw("abc", KEY, i) for i in range(4)] == [["a"], ["b"], ["c"], ["a"]]
     with pytest.raises(h.errors.PlanError, match="More must answer"):
-        h.Sample("turns", 1, quorum=2)
+        h.InTurn(1, quorum=2)
     plan = h.Plan(h.Softmax(3, 2), sample=h.InTurn())
-    with pytest.raises(h.errors.PlanError, match="take turns"):
+    with pytest.raises(h.errors.PlanError, match="whoever is free"):
         next(h.buffered(plan, h.InProcess([h.Client("a", plan, (np.zeros((4, 3)), np.zeros(4, int)))]), size=1, busy=1))
 
 

@@ -14,6 +14,7 @@ from ..models.asks import Work
 from ..spec import Spec, Vector
 from ..sums import Total
 from ..transforms import Context, Decoder, Mean
+from ..transforms.curves import Mechanism
 
 # Yields what it says, receives what it hears. Where the server's first message is not None, a
 # conversation begins with a yield whose value nobody gets, and receives that message there.
@@ -63,6 +64,14 @@ class Aggregator:
     def plan(self, spec: Spec) -> Spec:
         """What is known of the sum; PlanError where such vectors cannot be aggregated this way."""
         return spec
+
+    def privacy(self, spec: Spec, n: int) -> Mechanism | None:
+        """What noise of its own in a sum of n vectors gives away; None where it states nothing."""
+        return None
+
+    def describe(self) -> str:
+        """Of its noise: what is drawn, and by whom."""
+        return f"drawn as {type(self).__name__} does"
 
     def largest_reply(self, spec: Spec, turn: int) -> int:
         """Bytes of a client's answer, at most, as `Reply.encode` writes it: here one encoded
