@@ -158,13 +158,13 @@ class Prio3:
     def shard(
         self, measurement: Any, nonce: bytes, rand: bytes | None = None
     ) -> tuple[bytes, list[bytes]]:
-        """A public share, and an input share for each aggregator.   (section 7.2.1)
+        """A public share, and an input share for each aggregator.
 
             x = Σⱼ xⱼ,    π = Σⱼ πⱼ
 
         The leader gets vectors, the others a seed from which they expand theirs. DataError refuses
         the measurement. rand is for test vectors only; without it, the operating system's generator
-        is asked.
+        is asked.   (section 7.2.1)
         """
         vdaf.expect(nonce, vdaf.NONCE, "A nonce")
         s = self.statement
