@@ -159,7 +159,7 @@ def _are_halves(coarse: Any, fine: Any) -> bool:
 def _add_real(v: Vector, coarse: Vector, fine: Vector) -> None:
     """h and l of a vector, into the sums of each.
 
-        coarse ← coarse + h,    fine ← fine + l,    in pieces that a cache holds
+    coarse ← coarse + h,    fine ← fine + l,    in pieces that a cache holds
     """
     plain = v.dtype == np.float64 and v.flags.c_contiguous and v.flags.aligned
     written = coarse.flags.writeable and fine.flags.writeable

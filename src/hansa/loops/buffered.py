@@ -45,7 +45,8 @@ def buffered(
     K is `size`, τᵢ how many rounds ago client i got its model, and only Δ is scaled by s, not what
     rides along. A resumed run asks its clients afresh; with a `journal` it goes on with what was
     under way, and hears again what it had heard. PlanError where the plan needs clients in step:
-    for noise, proofs, masks or a rotation.   (Nguyen et al. 2022, Alg. 1 and §5)
+    for noise, masks, proofs, turns, a learnt clip or a rotation; or where no buffer of this `size`
+    would ever fill.   (Nguyen et al. 2022, Alg. 1 and §5)
     """
     secret = secret or Key.fresh()
     _check_plan(plan)
@@ -71,9 +72,9 @@ def one_step(plan: Plan, office: Office, state: State, buffer: Buffer) -> State:
     }
     at = plan.context(state.round, session, secret=office.secret, **more)
     mean, skipped = _decoded(plan.decoder(at), buffer.total)
+    counted = frozenset(buffer.participants)  # asked again, some have answered who had not
+    excluded = {who: why for who, why in buffer.excluded.items() if who not in counted}
     participants = sorted(buffer.participants)
-    # asked again, it has answered
-    excluded = {who: why for who, why in buffer.excluded.items() if who not in buffer.participants}
     return plan.absorb(state, mean, participants, at, excluded=excluded, skipped=skipped)
 
 
