@@ -31,9 +31,10 @@ def blocks(size: int, first: int = 0) -> Iterator[slice]:
 
 def word(modulus: int) -> np.dtype[Any]:
     """The narrowest of uint16, uint32 and uint64 in which integers mod 2ᵇ can be added."""
-    for kind in (np.uint16, np.uint32):
-        if modulus <= np.iinfo(kind).bits:
-            return np.dtype(kind)
+    if modulus <= 16:
+        return np.dtype(np.uint16)
+    if modulus <= 32:
+        return np.dtype(np.uint32)
     return np.dtype(np.uint64)
 
 
