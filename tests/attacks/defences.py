@@ -324,7 +324,7 @@ PRIVACY = (
         "self._most(at.spec, name))\n        _cut(v, self.side, at.spec)",
         "self._most(at.spec, name))",
     ),
-    Defence("a share of the noise is told", "explain.py", 'if clear and encoded.noise.by == "all":', NEVER),
+    Defence("a share of the noise is told", "explain/warnings.py", 'if clear and encoded.noise.by == "all":', NEVER),
     Defence(
         "too few hands leave no ε",
         "privacy/__init__.py",

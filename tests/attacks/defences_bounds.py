@@ -7,7 +7,13 @@ from tests.attacks.defence import Defence
 NORMS, CLAIMS = "crypto/norms.py", "aggregators/claims.py"
 VERIFIED, SHARE = "aggregators/verified.py", "aggregators/share.py"
 RULES, SCALE, COMPRESS, SPEC = "aggregators/__init__.py", "transforms/scale.py", "transforms/compress.py", "spec.py"
-PLAN, EXPLAIN, CLIENT, ERRORS, LOOPS = "plan.py", "explain.py", "parties/client.py", "errors.py", "loops/channel.py"
+PLAN, EXPLAIN, CLIENT, ERRORS, LOOPS = (
+    "plan.py",
+    "explain/warnings.py",
+    "parties/client.py",
+    "errors.py",
+    "loops/channel.py",
+)
 APP, POPULATION = "app/__init__.py", "parties/population.py"
 MODELS, DATA, INVERSE = "models/__init__.py", "data/batches.py", "audit/inversion.py"
 WORKER, PARTIES, BOOK = "runtimes/processes/worker.py", "parties/__init__.py", "parties/book.py"

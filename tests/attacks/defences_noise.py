@@ -6,7 +6,8 @@ from tests.attacks.defence import Defence
 
 NEVER = "if False:"
 RAND, KNOWN, PLAN, CLIENT, LOOPS = "rand.py", "known.py", "plan.py", "parties/client.py", "loops/synchronous.py"
-APP, PRIVACY, ACCOUNTING, EXPLAIN = "app/__init__.py", "privacy/__init__.py", "privacy/ledger.py", "explain.py"
+APP, PRIVACY, ACCOUNTING, EXPLAIN = "app/__init__.py", "privacy/__init__.py", "privacy/ledger.py", "explain/warnings.py"
+SIGHT = "explain/sight.py"
 NOISE, DISCRETE, CORRELATED = "transforms/noise.py", "transforms/discrete.py", "transforms/correlated.py"
 SCALE, TRANSFORMS, RULES = "transforms/scale.py", "transforms/__init__.py", "aggregators/__init__.py"
 STORE, FILES, TERMINAL, REPORT = "store/__init__.py", "store/files.py", "ui/terminal.py", "ui/report.py"
@@ -210,7 +211,7 @@ SAMPLES = (
     ),
     Defence(
         "who sees a secret sample is told",
-        EXPLAIN,
+        SIGHT,
         ("(*plan.aggregator.visibility(), *HIDDEN)\n        if plan.encoded_spec.hidden\n        else"),
         "",
     ),
@@ -369,7 +370,7 @@ STRANGERS = (
         "name not in self.aggregators or bool(strange)",
         "name not in self.aggregators",
     ),
-    Defence("a stranger's aggregator is told", EXPLAIN, "if not own(plan.aggregator):", NEVER),
+    Defence("a stranger's aggregator is told", SIGHT, "if not own(plan.aggregator):", NEVER),
     Defence("a stranger's training has no ε", PRIVACY, 'if why := unstated(plan, "example"):', NEVER),
     Defence(
         "a stranger's model hides no example",

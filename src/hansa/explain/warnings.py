@@ -1,0 +1,184 @@
+"""What a plan does not protect."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ..aggregators import Aggregator, RobustRule, Sum
+from ..aggregators.trees import Ensemble
+from ..known import own
+from ..plan import Plan
+from ..privacy import unstated
+from ..privacy.ledger import NAMED
+from ..transforms.noise import shares
+from .words import count, listed
+
+
+def warnings(plan: Plan, named: bool) -> Iterator[str]:
+    """What the plan leaves open, a sentence each."""
+    encoded = plan.sum_spec
+    aggregator = plan.aggregator
+    if named and plan.hides:
+        # P85
+        yield f"ε holds {NAMED}."
+    clear = isinstance(aggregator, Sum | RobustRule | Ensemble)
+    yield from _in_the_clear(aggregator, bool(plan.training.private))
+    yield from _noise(plan, clear)
+    yield from _unbounded(plan, set(encoded.unbounded))
+    yield from _moved(plan)
+    if plan.reported and clear and not encoded.noise.multiplier:
+        # P6
+        yield (
+            f"Clients report {listed(list(plan.reported))} beside the update; "
+            "Training(report=False) stops that."
+        )
+    if plan.sample.quorum == 1:
+        # P9
+        yield (
+            "A round may end with one client in it, and then the sum is that client's update; set "
+            "a higher quorum."
+        )
+
+
+def _noise(plan: Plan, clear: bool) -> Iterator[str]:
+    encoded = plan.sum_spec
+    real = bool(encoded.noise.multiplier) and encoded.noise.kind in (
+        "gaussian",
+        "laplace",
+        "correlated",
+    )
+    if not encoded.noise.multiplier and plan.training.private:
+        # P36
+        yield (
+            "Single examples are hidden; what is common to a client's examples, and so says much "
+            "of it, is not."
+        )
+    elif not encoded.noise.multiplier:
+        # P9
+        yield (
+            "No noise is added, so there is no differential privacy: the model itself may tell of "
+            "single examples."
+        )
+    elif why := unstated(plan):
+        # P84
+        yield (
+            f"{why[0].upper()}{why[1:]}: there is no ε, and policies and budgets that ask for one "
+            "refuse this plan."
+        )
+    elif encoded.hidden:
+        yield (
+            # P80
+            "ε rests on a sample that stays secret: the server sees who took part, and history, "
+            "report and terminal do "
+            "not tell. No round is void and no error names a client: look at each one's data "
+            "before, by hansa check."
+        )
+    elif (encoded.noise.by, encoded.noise.kind) == ("server", "gaussian") and plan.sample.by in (
+        "uniform",
+        "poisson",
+    ):
+        yield (
+            # P32
+            "A round that misses its quorum shows that few came, so the sample is no secret, and ε "
+            "takes it as known; "
+            f"{plan.sample.by.capitalize()}(…) without a quorum keeps it secret, and ε smaller."
+        )
+    if real or plan.training.private:
+        # P9
+        yield (
+            "The noise is drawn as real numbers; one who sees every bit of a float may see through "
+            "it (Mironov 2012)."
+        )
+    if encoded.noise.multiplier and encoded.noise.by == "server":
+        # P9
+        yield (
+            "The server draws the noise and sees the sum without it: this protects from others, "
+            "not from the server."
+        )
+    if clear and encoded.noise.by == "all":
+        # P9
+        yield (
+            "A client adds a share of the noise, which hides the sum; the server sees each vector, "
+            "and hardly hidden."
+        )
+    if encoded.noise.multiplier and "weight" in encoded.side:
+        share = shares(encoded)["weight"]
+        drowned = encoded.noise.multiplier / (
+            share if encoded.noise.kind == "laplace" else math.sqrt(share)
+        )
+        yield (
+            # P35
+            f"The sum of the weights has noise too, as much as {drowned:.3g} clients weigh that "
+            "weigh most: with few "
+            "clients there is no good mean. Weigh('one') has no weight to hide."
+        )
+
+
+def _in_the_clear(aggregator: Aggregator, private: bool) -> Iterator[str]:
+    if isinstance(aggregator, Sum):
+        # P9
+        yield "The server can see every client's update, by name" + (
+            "." if private else ", and an update can reveal training examples."
+        )
+    if isinstance(aggregator, Ensemble):
+        yield (
+            # P8
+            "Trees are no sum of vectors, so no secret sum can hide them: the server sees each "
+            "client's trees by name. "
+            "A threshold is a value of its data or lies next to one; a leaf tells of the few "
+            "examples that reach it."
+        )
+    if isinstance(aggregator, RobustRule):
+        # P9
+        yield (
+            "A robust rule looks at each update by itself, so the server sees every one of them, "
+            "by name."
+        )
+
+
+def _unbounded(plan: Plan, loose: set[str]) -> Iterator[str]:
+    if update := [name for name in plan.encoded_spec.update if name in loose]:
+        cause = " (a client may count for any number of examples)" if "weight" in loose else ""
+        # P9
+        yield (
+            f"Nothing bounds {listed(update)}{cause}: a single client could move the model as far "
+            "as it likes."
+        )
+    if told := [name for name in plan.reported if name in loose]:
+        # P9
+        yield (
+            f"Nothing bounds {listed(told)}: "
+            "a single client could make what is reported meaningless."
+        )
+
+
+def _moved(plan: Plan) -> Iterator[str]:
+    """How far one client can move the mean of what is proven, beside as few others as a round may
+    end with.
+    """
+    encoded = plan.encoded_spec
+    others = max(plan.sample.quorum, plan.aggregator.min_clients) - 1
+    if not all(map(own, plan.pipe)):
+        return  # what another transform makes of a sum is not known
+    weights = [1.0]
+    where = ""
+    apart = ""
+    if "weight" in encoded.blocks:
+        weights = [encoded.low("weight"), encoded.bounds.get("weight", math.inf)]
+        where = " where they weigh {:.4g} each"
+        apart = ": its update and its weight are proven, but not that they belong together"
+    told = [
+        listed([f"{name} by {far:.3g}" for name, far in moved.items()]) + where.format(weight)
+        for weight in weights
+        if (moved := plan.aggregator.moved(encoded, others * weight))
+    ]
+    but = "; the statistics as they are" if encoded.statistics else ""
+    unit = f" (times the norm that AdaptiveClip has learnt{but})" if encoded.learns else ""
+    if told:
+        yield (
+            # P83
+            "A client that lies within its bounds stays in the sum. Beside "
+            f"{count(others, 'other', 'others')} it "
+            f"moves the mean of {', and '.join(told)}, at most{unit}{apart}."
+        )
