@@ -42,6 +42,7 @@ WIDE = {
     "Context": "all that a piece of code is told of where in a run it is",
     "Request": "a message names all that its answer is bound to",
     "ReportData": "all that a report tells, in one value",
+    "Policy": "all that an owner allows, in one value",
     "Round": "all that a history holds of a round",
     "State": "all that passes from one round to the next, in one value",
 }

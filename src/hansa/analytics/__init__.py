@@ -1,7 +1,7 @@
 """Analytics: what all clients' data is like together, from one sum over which no party sees
 another's part.
 
-    allowed = dict.fromkeys(data, Policy(aggregators=frozenset({"VerifiedSum"})))  # by each owner
+    allowed = dict.fromkeys(data, Policy(sees="sum"))  # by each owner
     answers = ask({"age": Mean(0, 120), "sex": TopK(2, ("f", "m"))}, data, most=500,
     policies=allowed)
 
@@ -41,7 +41,7 @@ from ..spec import Bound, Counts, Vector
 from ..state import State
 from ..training import Training
 from ..transforms import Context, Transform
-from ..transforms.scale import Weigh
+from ..transforms.weigh import Weigh
 from .questions import Count, Histogram, Mean, Quantiles, Question, TopK, Variance, column
 
 __all__ = [

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..aggregators import RobustRule, Sum
+from ..aggregators import revealed
 from ..app import App
 from ..errors import AppError, RoundError
 from ..messages import Message, Reply, Request, SessionId
@@ -149,7 +149,7 @@ class RecordingRuntime(InProcess):
     def receive(self) -> Reply:
         """The next reply; it is noted."""
         reply = super().receive()
-        if isinstance(reply.body, np.ndarray):
+        if self.clients.plan.encoded_spec.fits(reply.body):
             self.said[reply.who[0]] = reply.body
         return reply
 
@@ -220,6 +220,12 @@ def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canar
             "Each has coordinates of its own for all rounds, and fewer than 10 prove nothing.",
             f"Write a number from 10 to {trainable}, or audit another model.",
         )
+    if curious := [type(step).__name__ for step in base.pipe if step.reads]:
+        raise AppError(
+            f"A canary has no examples that {curious[0]} could read.",
+            "What it says is made up, and nothing is trained on what it has.",
+            "Leave out the attack `canaries`.",
+        )
     key = base.key.child("audit")
     population = len(app.data) + m
     truth = key.child("coins").rng().random(m) < 0.5
@@ -247,6 +253,7 @@ def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canar
     for state in _rounds(app, plan, tap, population, secret):
         if not state.skipped:
             ear = RoundView(plan, before, directions, population)
+            alone = _heard(plan, alone, tap, state)
             received = (
                 ear.each(tap.said)
                 if alone
@@ -267,12 +274,28 @@ def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canar
     return Canaries(scores, truth, app.delta, promise, len(past), participants)
 
 
+def _heard(plan: Plan, alone: bool, tap: RecordingRuntime, state: State) -> bool:
+    """Is each client's vector read by itself? AppError where an aggregator gives nothing to read.
+
+    One that nobody knows may take vectors in any form, and where it is not theirs, the mean that is
+    published counts.
+    """
+    if alone and tap.said:
+        return True
+    if state.transforms[0] is None:
+        raise AppError(
+            f"What clients say to {plan.aggregator!r} cannot be read, and it takes no sum.",
+            "The attack scores vectors in the form that the plan's pipe ends with, or their mean.",
+            "Leave out the attack `canaries`.",
+        )
+    return False
+
+
 def _each_is_seen(plan: Plan) -> bool:
     """Is each client's vector seen by itself, and not a sum or a mean of many?"""
     noise = plan.encoded_spec.noise
-    return isinstance(plan.aggregator, Sum | RobustRule) and (
-        noise.by == "each" or not noise.multiplier
-    )
+    seen = bool(revealed(plan.aggregator).beyond("sum"))
+    return seen and (noise.by == "each" or not noise.multiplier)
 
 
 def _rounds(

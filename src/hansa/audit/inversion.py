@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import data as local
-from ..aggregators import RobustRule, Sum
+from ..aggregators import Sum, revealed
 from ..algorithms import FedAvg
 from ..app import App
 from ..app.compare import pooled
@@ -28,7 +28,8 @@ from ..sample import Everyone
 from ..spec import Vector
 from ..training import Training
 from ..transforms.noise import GaussianNoise
-from ..transforms.scale import Clip, Weigh
+from ..transforms.scale import Clip
+from ..transforms.weigh import Weigh
 from .canary import RecordingRuntime, RecordMean, without_server_noise
 
 COHORT = 10  # clients in the sums beside which a single vector is put
@@ -196,10 +197,11 @@ def _seen(app: App, client: Client, others: Sequence[Client]) -> list[tuple[str,
 
 def _norm(plan: Plan, record: Any, step: Training) -> float:
     """The plan's own clip; where it has none, half of what the record moves the model."""
-    own = [float(one.norm) for one in plan.pipe if isinstance(one, Clip)]
+    bounds = [spec.bounds.get("delta", math.inf) for spec in plan.pipeline.specs]
+    cut = [] if plan.encoded_spec.learns else [one for one in bounds if math.isfinite(one)]
     x = plan.start().x
     moved = plan.model.train(x, record, step, Drift(), plan.key).x - x
-    return own[0] if own else float(np.linalg.norm(moved)) / 2 or 1.0
+    return cut[0] if cut else float(np.linalg.norm(moved)) / 2 or 1.0
 
 
 def _planned(app: App, client: Client, others: Sequence[Client]) -> list[tuple[str, Vector]]:
@@ -218,7 +220,7 @@ def _planned(app: App, client: Client, others: Sequence[Client]) -> list[tuple[s
     found = [
         (f"this plan: the mean of {many} that is published", _published(plan, secret, parties))
     ]
-    if isinstance(plan.aggregator, Sum | RobustRule):
+    if revealed(plan.aggregator).beyond("sum"):
         own = _published(quiet, secret, parties, client.who)
         return [("this plan: the client's vector, to its server", own), *found]
     return [
@@ -237,6 +239,12 @@ def _published(plan: Plan, secret: Key, data: Any, who: str | None = None) -> Ve
     tap = RecordingRuntime(clients, plan.seed)
     before = plan.start()
     state = next(iter(synchronous(plan, tap, secret=secret)))
+    if who is not None and not tap.said:
+        raise AppError(
+            f"What clients say to {plan.aggregator!r} cannot be read.",
+            "The attack decodes vectors in the form that the plan's pipe ends with.",
+            "Leave out the attack `inversion`.",
+        )
     if who is not None and who in tap.said:
         at = plan.context(
             0, SessionId(), secret=secret, population=len(parties), memo=before.transforms

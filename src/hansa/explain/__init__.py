@@ -10,13 +10,22 @@ from ..plan import Plan
 from ..privacy.ledger import default_delta
 from .privacy import of_clients, of_examples
 from .rounds import rounds
-from .sight import sight
+from .sight import sight, visible
 from .source import difference, expression
 from .vector import BEFORE, asked, learnt, sent, steps
 from .warnings import warnings
 from .words import Section
 
-__all__ = ["BEFORE", "Explanation", "Section", "asked", "difference", "explain", "expression"]
+__all__ = [
+    "BEFORE",
+    "Explanation",
+    "Section",
+    "asked",
+    "difference",
+    "explain",
+    "expression",
+    "visible",
+]
 
 
 @dataclass(frozen=True)

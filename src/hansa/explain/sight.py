@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..known import own
+from ..aggregators import Aggregator, revealed
 from ..plan import Plan
 from .words import Section
 
@@ -21,14 +21,28 @@ HIDDEN = (  # who is in a secret sample
 )
 
 
+WORDS = {  # who has stated what the table says
+    "hansa": "",
+    # P94
+    "stranger": " It is not hansa's own: the table is what it says of itself.",
+    # P160
+    "nobody": " Nobody has stated what it reveals, so the table has all that it could.",
+}
+
+
 def sight(plan: Plan) -> Section:
     """Each party, what it sees, and what this rests on."""
-    text = f"The aggregator is {plan.aggregator!r}."
-    if not own(plan.aggregator):
-        text += " It is not hansa's own: the table is what it says of itself."
-    rows = (
-        (*plan.aggregator.visibility(), *HIDDEN)
-        if plan.encoded_spec.hidden
-        else tuple(plan.aggregator.visibility())
-    )
+    text = f"The aggregator is {plan.aggregator!r}.{WORDS[revealed(plan.aggregator).by]}"
+    hidden = HIDDEN if plan.encoded_spec.hidden else ()
+    rows = (*visible(plan.aggregator), *hidden)
     return Section("Who sees what", text, ("who", "sees", "what this rests on"), rows)
+
+
+def visible(aggregator: Aggregator) -> tuple[tuple[str, str, str], ...]:
+    """Who sees what, in an aggregator's own words; where nobody has stated it, all that it could
+    be.
+    """
+    found = revealed(aggregator)
+    if found.by == "nobody":
+        return found.visibility(aggregator.parties)
+    return tuple(aggregator.visibility())

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..aggregators import revealed
 from ..plan import Plan
 from ..spec import Spec
 from .words import Section, count, many
@@ -21,7 +22,7 @@ BLOCKS = {  # what the blocks of hansa's own algorithms and transforms mean
     "client says 1",
     "tau": "how much local training the update stands for",
     "loss": "mean loss while it trained",
-    "weight": "how much the client counts: 1, or with Weigh('examples') how many examples it has",
+    "weight": "how much the client counts; with Weigh('examples') how many examples it has",
     "under": "one bit: was the update shorter than the clip?",
 }
 
@@ -101,14 +102,10 @@ def sent(plan: Plan, first: Plan | None) -> Section:
     rows = tuple(
         (name, many(n), meaning(name), _bound(encoded, name)) for name, n in blocks.items()
     )
-    form = (
-        f"integers of {encoded.sum_facts.modulus} bits"
-        if encoded.space == "integer"
-        else "real numbers"
-    )
-    if plan.aggregator.parties:
-        # P10
-        form = "split into shares, each of which alone is random numbers"
+    form = plan.aggregator.form(encoded)
+    if revealed(plan.aggregator).by == "nobody":
+        # P160
+        form = f"what {type(plan.aggregator).__name__} makes of them, which nobody has stated"
     text = (
         # P2
         f"In a round a client sends one vector of {many(encoded.size)} numbers, and nothing else; "

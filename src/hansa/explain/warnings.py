@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from ..aggregators import Aggregator, RobustRule, Sum
-from ..aggregators.trees import Ensemble
+from ..aggregators import revealed
 from ..known import own
 from ..plan import Plan
 from ..privacy import unstated
@@ -18,12 +17,11 @@ from .words import count, listed
 def warnings(plan: Plan, named: bool) -> Iterator[str]:
     """What the plan leaves open, a sentence each."""
     encoded = plan.sum_spec
-    aggregator = plan.aggregator
     if named and plan.hides:
         # P85
         yield f"ε holds {NAMED}."
-    clear = isinstance(aggregator, Sum | RobustRule | Ensemble)
-    yield from _in_the_clear(aggregator, bool(plan.training.private))
+    clear = bool(revealed(plan.aggregator).beyond("sum"))
+    yield from _in_the_clear(plan)
     yield from _noise(plan, clear)
     yield from _unbounded(plan, set(encoded.unbounded))
     yield from _moved(plan)
@@ -115,25 +113,32 @@ def _noise(plan: Plan, clear: bool) -> Iterator[str]:
         )
 
 
-def _in_the_clear(aggregator: Aggregator, private: bool) -> Iterator[str]:
-    if isinstance(aggregator, Sum):
+def _in_the_clear(plan: Plan) -> Iterator[str]:
+    aggregator = plan.aggregator
+    found = revealed(aggregator)
+    name = type(aggregator).__name__
+    if found.by == "nobody":
+        # P160
+        yield (
+            f"Nobody has stated what {name} reveals: the server may see every client's update, by "
+            "name, and what other clients see is not known."
+        )
+    elif words := aggregator.exposure():
+        # P9
+        yield words
+    elif found.server == "each":
         # P9
         yield "The server can see every client's update, by name" + (
-            "." if private else ", and an update can reveal training examples."
+            "." if plan.training.private else ", and an update can reveal training examples."
         )
-    if isinstance(aggregator, Ensemble):
-        yield (
-            # P8
-            "Trees are no sum of vectors, so no secret sum can hide them: the server sees each "
-            "client's trees by name. "
-            "A threshold is a value of its data or lies next to one; a leaf tells of the few "
-            "examples that reach it."
-        )
-    if isinstance(aggregator, RobustRule):
+    elif beyond := found.beyond("sum"):
         # P9
+        yield f"By its author's word, {listed(beyond)}."
+    if found.by == "stranger":
+        # P160
         yield (
-            "A robust rule looks at each update by itself, so the server sees every one of them, "
-            "by name."
+            f"What {name} reveals is what its author says; hansa knows nothing of it, and a policy "
+            "believes it only with stated=True."
         )
 
 
@@ -159,8 +164,8 @@ def _moved(plan: Plan) -> Iterator[str]:
     """
     encoded = plan.encoded_spec
     others = max(plan.sample.quorum, plan.aggregator.min_clients) - 1
-    if not all(map(own, plan.pipe)):
-        return  # what another transform makes of a sum is not known
+    if not all(map(own, (*plan.pipe, plan.aggregator))):
+        return  # what a stranger's makes of a sum is not known
     weights = [1.0]
     where = ""
     apart = ""
