@@ -412,8 +412,8 @@ STRANGERS = (
     Defence(
         "a stranger's noise hides no example",
         PRIVACY,
-        (",\n        *filter(None, [plan.training.private]),\n    )"),
-        ")",
+        ",\n        *filter(None, [plan.training.private]),\n",
+        ",\n",
         only="noise",
     ),
     Defence(

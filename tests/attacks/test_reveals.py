@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -37,11 +37,9 @@ class Reports(h.VerifiedSum):
 
 @dataclass(frozen=True)
 class Alone(h.VerifiedSum):
-    """Of no helper but the server."""
+    """A sum over one client will do."""
 
-    @property
-    def parties(self) -> tuple[str, ...]:
-        return ()
+    min_clients: ClassVar[int] = 1
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def planted() -> Aggregator:
 CHANGED: dict[str, Callable[[], Aggregator]] = {
     "client": Says,
     "private function": Reports,
-    "parties": Alone,
+    "attribute": Alone,
     "lookup": Found,
     "field": Field,
     "parent": Grandchild,
@@ -114,6 +112,7 @@ def test_no_strangers_word_is_believed_unasked() -> None:
             h.Policy(sees="sum").check(plan(aggregator), "c0")
 
 
+@pytest.mark.control("a statement that is none is an error, and no attack")
 def test_a_statement_that_is_none_is_refused() -> None:
     wordy = type("Wordy", (h.Sum,), {"reveals": lambda self: "sum", "__module__": __name__})
     with pytest.raises(PlanError, match="which is no Reveals"):

@@ -213,19 +213,7 @@ def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canar
     base = app.known_plan
     trainable = base.model.trainable
     m = min(1000, trainable) if m is None else m
-    if base.model.grows or not 10 <= m <= trainable:
-        found = "that grows" if base.model.grows else f"of {trainable} trained numbers"
-        raise AppError(
-            f"{m} canaries cannot be told apart in a model {found}.",
-            "Each has coordinates of its own for all rounds, and fewer than 10 prove nothing.",
-            f"Write a number from 10 to {trainable}, or audit another model.",
-        )
-    if curious := [type(step).__name__ for step in base.pipe if step.reads]:
-        raise AppError(
-            f"A canary has no examples that {curious[0]} could read.",
-            "What it says is made up, and nothing is trained on what it has.",
-            "Leave out the attack `canaries`.",
-        )
+    _check(base, m)
     key = base.key.child("audit")
     population = len(app.data) + m
     truth = key.child("coins").rng().random(m) < 0.5
@@ -272,6 +260,24 @@ def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canar
         "each client's vector, as it is sent" if alone else "the mean that each round publishes"
     )
     return Canaries(scores, truth, app.delta, promise, len(past), participants)
+
+
+def _check(base: Plan, m: int) -> None:
+    """Raise AppError where m canaries prove nothing."""
+    trainable = base.model.trainable
+    if base.model.grows or not 10 <= m <= trainable:
+        found = "that grows" if base.model.grows else f"of {trainable} trained numbers"
+        raise AppError(
+            f"{m} canaries cannot be told apart in a model {found}.",
+            "Each has coordinates of its own for all rounds, and fewer than 10 prove nothing.",
+            f"Write a number from 10 to {trainable}, or audit another model.",
+        )
+    if curious := [type(step).__name__ for step in base.pipe if step.reads]:
+        raise AppError(
+            f"A canary has no examples that {curious[0]} could read.",
+            "What it says is made up, and nothing is trained on what it has.",
+            "Leave out the attack `canaries`.",
+        )
 
 
 def _heard(plan: Plan, alone: bool, tap: RecordingRuntime, state: State) -> bool:
