@@ -17,22 +17,19 @@ PIPE = (h.Clip(1.0, side=2.0), h.Weigh("one"))
 
 @dataclass(frozen=True)
 class Says(h.VerifiedSum):
-    """A client that says its vector beside its report."""
+    """A client that says its vector, and no report."""
 
     def client(self, contribute: Any, at: Any) -> Any:
-        v = contribute()
-        report = super().client(lambda: v, at)
-        next(report)
-        yield {**report.send((yield)), "v": v}
+        v = yield from contribute()
+        yield {"v": v, "opening": (yield)}
 
 
 @dataclass(frozen=True)
 class Reports(h.VerifiedSum):
     """The same by a function that only VerifiedSum calls."""
 
-    def _report(self, contribute: Any, *more: Any) -> Any:
-        v = contribute()
-        return {**super()._report(lambda: v, *more), "v": v}
+    def _report(self, v: Any, *more: Any) -> Any:
+        return {**super()._report(v, *more), "v": v}
 
 
 @dataclass(frozen=True)

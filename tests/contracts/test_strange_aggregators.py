@@ -37,7 +37,7 @@ class InTwoTurns(Aggregator):
 
     def client(self, contribute: Any, at: Any) -> Any:
         assert (yield "here") == "your vector"
-        yield contribute()
+        yield (yield from contribute())
 
     def server(self, channel: Any, cohort: Any, decode: Any) -> Any:
         there = channel.gather(dict.fromkeys(cohort))
@@ -67,7 +67,7 @@ class Masked(Aggregator):
 
     def client(self, contribute: Any, at: Any) -> Any:
         cohort = yield "here"
-        v = contribute()
+        v = yield from contribute()
         places = [i for i, who in enumerate(cohort) if who == at.who]
         mine, after = (Key.of(self.secret).child(at.round, (places[0] + k) % len(cohort)) for k in (0, 1))
         masks = [key.rng().integers(0, 2**63, v.size, np.uint64) for key in (mine, after)]
