@@ -19,7 +19,7 @@ data, test = hospitals()
 verified = hansa.VerifiedSum(helpers=("referral centre",))
 
 # What each owner allows, of the plan and of the survey: nobody looks at what one hospital says.
-owners = hansa.Policy(aggregators=frozenset({"VerifiedSum"}))
+owners = hansa.Policy(sees="sum")
 
 # Asked before the first round: what the measurements of all patients are like together.
 asked = {"mean": Mean(-3, 3), "variance": Variance(-3, 3)}

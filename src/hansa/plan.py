@@ -24,7 +24,7 @@ from .spec import Bound, Interval, Spec, SumFacts, Vector, blocks, ends
 from .state import State
 from .training import Training
 from .transforms import Context, Decoder, Mean, Pipe, Session, Transform, counted
-from .transforms.scale import Weigh
+from .transforms.weigh import Weigh
 
 
 @dataclass(frozen=True)
@@ -336,7 +336,7 @@ class Plan:
                 "delta": delta[: self.model.trainable],
                 STATISTICS: delta[self.model.trainable :],
             }
-        return self.pipeline.encode(self.spec.pack(parts), at), client_state
+        return self.pipeline.encode(self.spec.pack(parts), replace(at, data=data)), client_state
 
     def absorb(
         self,

@@ -6,8 +6,9 @@ from tests.attacks.defence import Defence
 
 NEVER = "if False:"
 RAND, KNOWN, PLAN, CLIENT, LOOPS = "rand.py", "known.py", "plan.py", "parties/client.py", "loops/synchronous.py"
-APP, PRIVACY, SPENT, EXPLAIN = "app/__init__.py", "privacy/planned.py", "privacy/spent.py", "explain.py"
+APP, PRIVACY, SPENT, EXPLAIN = "app/__init__.py", "privacy/planned.py", "privacy/spent.py", "explain/warnings.py"
 ACCOUNTING, CURVES = "privacy/ledger.py", "transforms/curves.py"
+SIGHT, REVEALS, POLICY = "explain/sight.py", "aggregators/reveals.py", "parties/policy.py"
 NOISE, CORRELATED = "transforms/noise.py", "transforms/correlated.py"
 SCALE, TRANSFORMS, RULES = "transforms/scale.py", "transforms/__init__.py", "aggregators/__init__.py"
 STORE, FILES, TERMINAL, REPORT = "store/__init__.py", "store/files.py", "ui/terminal.py", "ui/report.py"
@@ -214,12 +215,7 @@ SAMPLES = (
         'if planned.relation != "all" or happened.hidden:',
         'if planned.relation != "all":',
     ),
-    Defence(
-        "who sees a secret sample is told",
-        EXPLAIN,
-        ("(*plan.aggregator.visibility(), *HIDDEN)\n        if plan.encoded_spec.hidden\n        else"),
-        "",
-    ),
+    Defence("who sees a secret sample is told", SIGHT, "HIDDEN if plan.encoded_spec.hidden else ()", "()"),
 )
 
 OUTSIDE = (
@@ -400,12 +396,40 @@ STRANGERS = (
         "_shorten(v[..., at.spec.slice(name)], self.norm)",
     ),
     Defence(
-        "a policy's aggregator is hansa's own",
-        "parties/policy.py",
-        "name not in self.aggregators or bool(strange)",
-        "name not in self.aggregators",
+        "a policy believes no stranger",
+        POLICY,
+        'if found.by == "nobody" or (found.by == "stranger" and not self.stated):',
+        NEVER,
     ),
-    Defence("a stranger's aggregator is told", EXPLAIN, "if not own(plan.aggregator):", NEVER),
+    Defence("a policy compares what is seen", POLICY, "if beyond := found.beyond(self.sees, self.colluding):", NEVER),
+    Defence("who may collude is counted", REVEALS, "if not found and colluding > self.colluding", "if not found and 0"),
+    Defence(
+        "a changed conversation has no statement",
+        REVEALS,
+        "return not any(inherited & _names(one)",
+        "return not any(()",
+    ),
+    Defence("a changed sum is added by itself", RULES, "return unchanged(self, Sum)", "return True"),
+    Defence("a stranger's aggregator is told", SIGHT, "{WORDS[revealed(plan.aggregator).by]}", ""),
+    Defence(
+        "what nobody has stated is all seen",
+        SIGHT,
+        'if found.by == "nobody":',
+        NEVER,
+        also=(('if found.by == "nobody":', NEVER, EXPLAIN),),
+    ),
+    Defence(
+        "who reads no examples gets none",
+        TRANSFORMS,
+        "data = at.data if self.transforms[i].reads else None",
+        "data = at.data",
+    ),
+    Defence(
+        "a stranger that reads examples leaves them no ε",
+        PRIVACY,
+        "        *(step for step in plan.pipe if step.reads),\n",
+        "",
+    ),
     Defence("a stranger's training has no ε", PRIVACY, 'if why := unstated(plan, "example"):', NEVER),
     Defence(
         "a stranger's model hides no example",
@@ -424,8 +448,8 @@ STRANGERS = (
     Defence(
         "a stranger's noise hides no example",
         PRIVACY,
-        (",\n        *filter(None, [plan.training.private]),\n    )"),
-        ")",
+        ",\n        *filter(None, [plan.training.private]),\n",
+        ",\n",
         only="noise",
     ),
     Defence(

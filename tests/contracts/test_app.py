@@ -329,7 +329,7 @@ def test_an_explanation_names_all_that_a_client_says_with_its_bounds() -> None:
         "weight": ("1", "1 … 64"),
     }
     assert [row[1] for row in sections["What is done to it"].rows] == [repr(step) for step in plan.pipe]
-    assert sections["Who sees what"].rows == plan.aggregator.visibility()
+    assert sections["Who sees what"].rows == tuple(plan.aggregator.visibility())
     text = words_of(plan)
     for fact in ("2 clients, drawn anew", "9 seconds", "20% of its examples", "integers of 64 bits", plan.digest):
         assert fact in text

@@ -456,8 +456,8 @@ def test_the_epsilon_of_a_population_counts_all_of_it() -> None:
 
 
 def test_a_population_has_one_policy_and_its_app_the_secret() -> None:
-    people = Population(PLAN, 9, records, allow=Policy(aggregators=frozenset({"VerifiedSum"})))
-    with pytest.raises(PolicyError, match="aggregator Sum"):
+    people = Population(PLAN, 9, records, allow=Policy(sees="sum"))
+    with pytest.raises(PolicyError, match="the server may see each client"):
         App(PLAN, people, first=ASKED)
     with pytest.raises(AppError, match="one policy"):
         App(PLAN, Population(PLAN, 9, records), policies=Policy())

@@ -1,6 +1,6 @@
 """Analytics: what all clients' data is like together, from one sum of which no part is seen.
 
-    allowed = dict.fromkeys(data, Policy(aggregators=frozenset({"VerifiedSum"})))  # by each owner
+    allowed = dict.fromkeys(data, Policy(sees="sum"))  # by each owner
     questions = {"age": Mean(0, 120), "sex": TopK(2, ("f", "m"))}
     answers = ask(questions, data, most=500, policies=allowed)
 
@@ -40,7 +40,7 @@ from ..spec import Bound, Counts, Vector
 from ..state import State
 from ..training import Training
 from ..transforms import Context, Transform
-from ..transforms.scale import Weigh
+from ..transforms.weigh import Weigh
 from .questions import Count, Histogram, Mean, Quantiles, Question, TopK, Variance, column
 
 __all__ = [

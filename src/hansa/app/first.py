@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..analytics import Survey
 from ..errors import AppError, HansaError
-from ..explain import BEFORE, Explanation, Section, asked, explain
+from ..explain import BEFORE, Explanation, Section, asked, explain, visible
 from ..plan import Plan
 from ..privacy import planned_privacy
 from ..rand import Key
@@ -128,7 +128,7 @@ def section(first: Plan, population: int | None, delta: float) -> Section:
         ("of each client", f"{getattr(first.model, 'most', 'all')} records at most", ""),
         ("who must answer", f"{first.sample.quorum} clients", ""),
         ("aggregator", repr(first.aggregator), ""),
-        *first.aggregator.visibility(),
+        *visible(first.aggregator),
         ("ε", str(planned_privacy(first, population).guarantee(delta)), ""),
         ("fingerprint", first.digest, ""),
     ]

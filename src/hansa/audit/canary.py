@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..aggregators import RobustRule, Sum
+from ..aggregators import revealed
 from ..app import App
 from ..errors import AppError, RoundError
 from ..messages import Message, Reply, Request, SessionId
@@ -151,7 +151,7 @@ class RecordingRuntime(InProcess):
     def receive(self) -> Reply:
         """The next reply; it is noted."""
         reply = super().receive()
-        if isinstance(reply.body, np.ndarray):
+        if self.clients.plan.encoded_spec.fits(reply.body):
             self.said[reply.who[0]] = reply.body
         return reply
 
@@ -213,6 +213,7 @@ def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canar
     (Steinke, Nasr and Jagielski 2023, Alg. 1, white box, with clients as examples)
     """
     app = app.asked()
+    _check_readers(app.known_plan)
     m = _number(app.known_plan.model, m)
     trial = _trial(app, m, rounds)
     plan = trial.plan
@@ -254,8 +255,16 @@ class Trial:
     def received(self, before: State, state: State, said: Mapping[str, Vector]) -> Vector:
         """⟨·, uᵢ⟩ for all i of what the attacker sees of a round, without what it knows anyway."""
         view = RoundView(self.plan, before, self.directions, self.population)
-        if _each_is_seen(self.plan):
+        if _each_is_seen(self.plan) and said:
             found = view.each(said)
+        elif state.transforms[0] is None:
+            raise AppError(
+                f"What clients say to {self.plan.aggregator!r} cannot be read, and it takes no "
+                "sum.",
+                "The attack scores vectors in the form that the plan's pipe ends with, or their "
+                "mean.",
+                "Leave out the attack `canaries`.",
+            )
         else:
             mean = state.transforms[0][self.plan.spec.slice("delta")]
             found = self.directions.scores(mean)
@@ -264,6 +273,16 @@ class Trial:
                 found = _apart(found, view.others(self.others, self.noisy))
         self.others.totals.clear()
         return found
+
+
+def _check_readers(plan: Plan) -> None:
+    """AppError where a transform reads the examples of a client, of which a canary has none."""
+    if curious := [type(step).__name__ for step in plan.pipe if step.reads]:
+        raise AppError(
+            f"A canary has no examples that {curious[0]} could read.",
+            "What it says is made up, and nothing is trained on what it has.",
+            "Leave out the attack `canaries`.",
+        )
 
 
 def _number(model: Model, m: int | None) -> int:
@@ -313,7 +332,8 @@ def _each_is_seen(plan: Plan) -> bool:
     So it is where no sum hides it, and ε is stated of a client's own noise, or there is none.
     """
     noise = plan.encoded_spec.noise
-    return isinstance(plan.aggregator, Sum | RobustRule) and (noise.alone or not noise.multiplier)
+    seen = bool(revealed(plan.aggregator).beyond("sum"))
+    return seen and (noise.alone or not noise.multiplier)
 
 
 def _rounds(

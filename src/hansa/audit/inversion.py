@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import data as local
-from ..aggregators import RobustRule, Sum
+from ..aggregators import Sum, revealed
 from ..algorithms import FedAvg
 from ..app import App
 from ..app.compare import pooled
@@ -30,7 +30,8 @@ from ..sample import Everyone
 from ..spec import Vector
 from ..training import Training
 from ..transforms.noise import GaussianNoise
-from ..transforms.scale import Clip, Weigh
+from ..transforms.scale import Clip
+from ..transforms.weigh import Weigh
 from .canary import RecordingRuntime, RecordMean, without_server_noise
 
 COHORT = 10  # clients in the sums beside which a single vector is put
@@ -194,9 +195,10 @@ def _seen(app: App, client: Client, others: Sequence[Client]) -> list[tuple[str,
 
 def _norm(plan: Plan, record: Any, step: Training) -> float:
     """The plan's own clip; where it has none, half of what the record moves the model."""
-    for one in plan.pipe:
-        if isinstance(one, Clip):
-            return float(one.norm)
+    bounds = [spec.bounds.get("delta", math.inf) for spec in plan.pipeline.specs]
+    cut = [one for one in bounds if math.isfinite(one)]
+    if cut and not plan.encoded_spec.learns:
+        return cut[0]
     x = plan.start().x
     moved = plan.model.train(x, record, step, Drift(), plan.key).x - x
     return float(np.linalg.norm(moved)) / 2 or 1.0
@@ -219,7 +221,7 @@ def _planned(app: App, client: Client, others: Sequence[Client]) -> list[tuple[s
     many = f"{len(cohort)} clients"
     mean = _published(plan, secret, parties)
     published = (f"this plan: the mean of {many} that is published", mean)
-    if isinstance(plan.aggregator, Sum | RobustRule):
+    if revealed(plan.aggregator).beyond("sum"):
         own = _published(quiet, secret, parties, client.who)
         return [("this plan: the client's vector, to its server", own), published]
     total = _published(quiet, secret, parties)
@@ -239,6 +241,12 @@ def _published(plan: Plan, secret: Key, data: Any, who: str | None = None) -> Ve
     tap = RecordingRuntime(clients, plan.seed)
     before = plan.start()
     state = next(iter(synchronous(plan, tap, secret=secret)))
+    if who is not None and not tap.said:
+        raise AppError(
+            f"What clients say to {plan.aggregator!r} cannot be read.",
+            "The attack decodes vectors in the form that the plan's pipe ends with.",
+            "Leave out the attack `inversion`.",
+        )
     if who is not None and who in tap.said:
         told: dict[str, Any] = {"population": len(parties), "memo": before.transforms}
         at = plan.context(0, SessionId(), secret=secret, **told)

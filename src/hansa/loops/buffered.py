@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..aggregators import NO_VECTOR, Sum
+from ..aggregators import NO_VECTOR
 from ..errors import PlanError, RoundError, printable
 from ..messages import Reply, Request, SessionId
 from ..plan import Plan
@@ -240,7 +240,7 @@ def _decoded(decode: Decoder, total: Total) -> tuple[Mean | None, str]:
 
 def _check_plan(plan: Plan) -> None:
     """PlanError where a piece of the plan needs clients that train in step."""
-    if not isinstance(plan.aggregator, Sum) or plan.encoded_spec.space != "real":
+    if not plan.aggregator.sums or plan.encoded_spec.space != "real":
         raise PlanError(
             f"buffered cannot run {plan.aggregator!r} on {plan.encoded_spec.space} vectors.",
             "It weighs each vector by its staleness as it comes in, which needs the plain sum of "

@@ -74,6 +74,7 @@ def _trained(plan: Plan) -> Iterator[Any]:
         plan.model,
         plan.training,
         *filter(None, [plan.training.private]),
+        *(step for step in plan.pipe if step.reads),
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..aggregators import Aggregator, Sum
+from ..aggregators import Aggregator, Sum, revealed
 from ..errors import PlanError
 from ..loops.channel import UNSAID
 from ..loops.checks import FAULTS
@@ -32,7 +32,8 @@ from ..state import State
 from ..training import Training
 from ..transforms import Transform
 from ..transforms.compress import Quantize
-from ..transforms.scale import Clip, Weigh
+from ..transforms.scale import Clip
+from ..transforms.weigh import Weigh
 from .algorithm import MODEL, federation
 from .asserts import KEY, equal, require
 
@@ -57,6 +58,8 @@ def check_aggregator(
 
     pipe      around it; else Weigh('one') alone, with Clip where plan() wants bounds, and with
               Quantize for integers
+
+    What `reveals` states is tried as well: where nobody is to see single vectors, none is said.
     clients   of whom a quarter is lost; as many as it needs for its promise
     close     how far a coordinate of the model may be off after three rounds
     """
@@ -105,6 +108,7 @@ class Measured(InProcess):
     """All clients in this process, and how many bytes the largest answer of one could have."""
 
     most = 0
+    clear = False  # has a client said its vector as it is encoded?
 
     def send(self, message: Message) -> None:
         """Ask that each answer for itself, so that its answer can be measured."""
@@ -117,6 +121,7 @@ class Measured(InProcess):
         reply = super().receive()
         if reply.body is not None and reply.who[0] not in self.helpers:
             self.most = max(self.most, largest(reply.body))
+            self.clear |= self.clients.plan.encoded_spec.fits(reply.body)
         return reply
 
 
@@ -162,6 +167,11 @@ def _run(
             runtime.most <= most,
             f"{aggregator!r}: a client's answer may have {runtime.most} bytes; largest_reply() "
             f"says {most} at most.",
+        )
+        require(
+            not runtime.clear or bool(revealed(aggregator).beyond("sum")),
+            f"{aggregator!r}: reveals() states that nobody sees a client's vector, and a client "
+            "has said it to the server as it is.",
         )
     return state
 

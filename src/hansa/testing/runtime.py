@@ -32,7 +32,8 @@ from ..state import State
 from ..sums import Total
 from ..training import Training
 from ..transforms.noise import GaussianNoise
-from ..transforms.scale import Clip, Weigh
+from ..transforms.scale import Clip
+from ..transforms.weigh import Weigh
 from .algorithm import MODEL, federation
 from .asserts import KEY, equal, require
 

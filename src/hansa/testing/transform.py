@@ -14,6 +14,7 @@ SIGMAS standard errors from nothing. A transform that adds noise says how much i
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from ..transforms.scale import norm
 from .asserts import KEY, equal, is_plain, require
 
 KEYS = 64  # draws over which random errors are averaged
+EXAMPLES = (np.eye(4, 2), np.array([0, 0, 0, 1]))  # for a transform that reads a client's
 SIGMAS = 6.0  # how far such an average may lie from nothing
 
 
@@ -125,7 +127,9 @@ def _vectors(spec: Spec, n: int, length: float | Vector) -> Vector:
 
 def _at(pipe: Pipe, memo: Any, *path: object, examples: Any = 3, n: int = 1) -> Context:
     """Where in a run a party is who draws from the key at this path."""
-    return Context(Session(0), KEY.child(*path), pipe.specs[0], str(path[-1]), examples, n, n, memo)
+    who = str(path[-1])
+    at = Context(Session(0), KEY.child(*path), pipe.specs[0], who, examples, n, n, memo)
+    return replace(at, data=EXAMPLES)
 
 
 def _encodes(pipe: Pipe, memo: Any) -> bool:
