@@ -20,7 +20,7 @@ FLOORS = (
     ("errors", "known", "digest", "spec", "rand", "native", "sums", "codec"),
     ("training", "messages", "transforms", "models", "crypto", "optim", "data", "datasets"),
     ("algorithms", "aggregators"),
-    ("state", "sample", "plan"),
+    ("rounds", "state", "sample", "plan"),
     ("parties", "loops", "config", "privacy", "explain"),
     ("runtimes", "store"),
     ("analytics", "app", "audit", "cli", "ui", "testing"),

@@ -138,27 +138,8 @@ SECRETS = (
     Defence("a ledger tells of a named secret", PRIVACY, "if happened.named:", NEVER),
     Defence("a guarantee tells of a named secret", ACCOUNTING, "if self.named else", "if False else"),
     Defence("an explanation tells of a named secret", EXPLAIN, "if named and plan.hides:", NEVER),
-    Defence("ε is shown with a named secret", SHOWN, "if found and named else", "if False else"),
-    Defence(
-        "a report tells of a named secret",
-        REPORT,
-        (".metrics, report_data.rounds[-1].named)\n    )"),
-        ".metrics, False))",
-    ),
+    Defence("ε is shown with a named secret", SHOWN, "if found and one.named else", "if False else"),
     Defence("an explanation knows of a named secret", APP, "self.delta, self.named)", "self.delta, False)"),
-    Defence(
-        "a line of a round tells of a named secret",
-        TERMINAL,
-        "private(last.metrics, last.named)",
-        "private(last.metrics)",
-    ),
-    Defence("a live view tells of a named secret", TERMINAL, ".metrics, self.past[-1].named)", ".metrics)"),
-    Defence(
-        "hansa show tells of a named secret", TERMINAL, "_told(one.metrics, one.named)", "_told(one.metrics, False)"
-    ),
-    Defence(
-        "hansa runs tells of a named secret", TERMINAL, "one.last.scores), one.last.named)", "one.last.scores), False)"
-    ),
     Defence("a history tells of a named secret", STORE, '"named": state.named', '"named": False'),
 )
 

@@ -9,7 +9,8 @@ from .. import privacy
 from ..errors import PlanError, PolicyError, number
 from ..known import own
 from ..plan import Plan
-from ..privacy.ledger import Guarantee, Ledger, Unit
+from ..privacy.ledger import Guarantee, Ledger
+from ..rounds import Unit
 
 
 @dataclass(frozen=True)

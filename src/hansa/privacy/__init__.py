@@ -5,54 +5,22 @@ end.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from operator import gt
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import AppError, PlanError
 from ..known import own
 from ..plan import Plan
+from ..rounds import Round, Spent, Unit
 from ..state import FAILED, State
 from ..training import Training
 from ..transforms.correlated import CorrelatedNoise
 from ..transforms.scale import AdaptiveClip, Clip
 from .calibrate import calibrate
-from .ledger import Budget, Guarantee, Ledger, Unit, default_delta
+from .ledger import Budget, Ledger, default_delta
 from .mechanisms import Participation, Release
-
-# what ε of a client is called among the metrics of a round; its δ follows
-SPENT = "epsilon at delta "
-EXAMPLES = "epsilon of an example at delta "  # and that of an example
-
-
-class Happened(Protocol):
-    """What is known of a round that is over: a `State`, or a row of a run's history."""
-
-    @property
-    def round(self) -> int:
-        """1 for the first."""
-        ...
-
-    @property
-    def participants(self) -> Collection[str]:
-        """Who is in the sum."""
-        ...
-
-    @property
-    def excluded(self) -> Mapping[str, str]:
-        """Who was asked and is not in it → why."""
-        ...
-
-    @property
-    def named(self) -> bool:
-        """Did its noise grow from a secret that a simulation names?"""
-        ...
-
-    @property
-    def hidden(self) -> bool:
-        """Does ε rest on nobody knowing who took part? A history does not hold it then."""
-        ...
 
 
 def planned_privacy(plan: Plan, population: int | None = None, rounds: int | None = None) -> Ledger:
@@ -133,7 +101,7 @@ def examples(plan: Plan, n: int, rounds: int | None = None) -> Ledger:
     )
 
 
-def trainings(who: str, rounds: Iterable[Happened]) -> int:
+def trainings(who: str, rounds: Iterable[Round]) -> int:
     """In how many of these rounds a client was asked, and may have trained; also those that changed
     nothing.
 
@@ -142,14 +110,11 @@ def trainings(who: str, rounds: Iterable[Happened]) -> int:
     return sum(_asked(who, happened) for happened in rounds)
 
 
-def _asked(who: str, happened: Happened) -> bool:
-    kept = bool(happened.participants or happened.excluded)
-    return (
-        who in happened.participants or who in happened.excluded or (happened.hidden and not kept)
-    )
+def _asked(who: str, happened: Round) -> bool:
+    return who in happened.asked or (happened.hidden and not happened.asked)
 
 
-def spent_privacy(plan: Plan, rounds: Iterable[Happened], population: int | None = None) -> Ledger:
+def spent_privacy(plan: Plan, rounds: Iterable[Round], population: int | None = None) -> Ledger:
     """What these rounds of the plan have given away about the client that they have told most
     of.
     """
@@ -159,9 +124,7 @@ def spent_privacy(plan: Plan, rounds: Iterable[Happened], population: int | None
     return ledger
 
 
-def add_round(
-    ledger: Ledger, plan: Plan, happened: Happened, population: int | None = None
-) -> Ledger:
+def add_round(ledger: Ledger, plan: Plan, happened: Round, population: int | None = None) -> Ledger:
     """The ledger after one more round, also one that changed nothing: whoever sees its sum may have
     learnt from it.
 
@@ -173,9 +136,8 @@ def add_round(
         return ledger
     if happened.named:
         ledger = replace(ledger, named=True)
-    asked = {*happened.participants, *happened.excluded}
     if correlated := _correlated(plan):
-        return ledger.plus(_taken(correlated, plan, happened.round - 1), who=asked)
+        return ledger.plus(_taken(correlated, plan, happened.round - 1), who=happened.asked)
     release = _release(plan, population)
     if release.relation != "all" or happened.hidden:
         return ledger.plus(release)
@@ -185,25 +147,19 @@ def add_round(
         return ledger.without(
             f"in a round {n} clients drew Laplace noise, and less than {noise.least} make it whole"
         )
-    return ledger.plus(_release(plan, population, n) if n else release, who=asked)
+    return ledger.plus(_release(plan, population, n) if n else release, who=happened.asked)
 
 
-def told(guarantee: Guarantee) -> dict[str, float]:
-    """ε as a metric, named after its unit and its δ; nothing where there is none."""
-    name = SPENT if guarantee.unit == "client" else EXAMPLES
-    return {} if guarantee.epsilon is None else {f"{name}{guarantee.delta:.2g}": guarantee.epsilon}
+def understates(ledger: Ledger, spent: Mapping[Unit, Spent]) -> bool:
+    """Was more given away about each client than the ledger knows?
 
-
-def understates(ledger: Ledger, metrics: Mapping[str, float]) -> bool:
-    """Did these metrics tell of a larger ε, by more than the two digits of their δ, than the ledger
-    knows?
+    An accountant of another version may differ by one in a hundred.
     """
-    for name, epsilon in metrics.items():
-        if name.startswith(SPENT):
-            found = ledger.epsilon(float(name.removeprefix(SPENT)))
-            if found is None or found < 0.99 * epsilon:
-                return True
-    return False
+    if "client" not in spent:
+        return False
+    epsilon, delta = spent["client"]
+    found = ledger.epsilon(delta)
+    return found is None or found < 0.99 * epsilon
 
 
 def stop_at_budget(
@@ -211,7 +167,7 @@ def stop_at_budget(
     plan: Plan,
     budget: Budget,
     population: int | None = None,
-    past: Iterable[Happened] = (),
+    past: Iterable[Round] = (),
     before: Ledger | None = None,
 ) -> Iterator[State]:
     """The states of a loop, as long as the next round cannot pass the budget; a round that could is

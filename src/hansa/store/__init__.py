@@ -12,7 +12,7 @@ never interrupted.
     runtime.memory.load(run.memory())                                 # of clients with the secret
     run.secret()
     for state in synchronous(plan, runtime, run.state(), run.secret()):
-        run.commit(state, runtime.memory.learnt(state.counted), model.score(state.x, test))
+        run.commit(state, runtime.memory.learnt(state.counted))
     run.finish("done")
 """
 
@@ -38,6 +38,7 @@ from ..algorithms import ClientState
 from ..errors import ProtocolError, StoreError
 from ..models import Model
 from ..rand import Key
+from ..rounds import Round, Spent
 from ..spec import Vector
 from ..state import State
 from . import database as db
@@ -63,21 +64,6 @@ class Summary:
     def done(self) -> int:
         """Rounds."""
         return self.last.round if self.last else 0
-
-
-@dataclass(frozen=True)
-class Round:
-    """One committed round, in a row of a table."""
-
-    round: int
-    metrics: Mapping[str, float]
-    scores: Mapping[str, float]
-    participants: tuple[str, ...]
-    excluded: Mapping[str, str]
-    skipped: str
-    seconds: float  # since the commit before it
-    named: bool  # did noise grow from a secret that the simulation names?
-    hidden: bool = False  # is who took part not kept, because ε rests on nobody knowing it?
 
 
 class Store:
@@ -243,14 +229,8 @@ class Run:
         self.hold()
         return Key(files.secret(self.folder / SECRET), hides=True)
 
-    def commit(
-        self,
-        state: State,
-        client_states: Mapping[str, ClientState] | None = None,
-        scores: Mapping[str, float] | None = None,
-    ) -> None:
-        """Make a round count: its state, the memories of the clients that it changed, and the
-        scores of its model.
+    def commit(self, state: State, client_states: Mapping[str, ClientState] | None = None) -> None:
+        """Make a round count: its state, and the memories of the clients that it changed.
 
         Those are the clients that count in it.
         Where ε rests on nobody knowing who took part, that is not kept.
@@ -269,20 +249,14 @@ class Run:
             )
         row: dict[str, Any] = {
             "metrics": _text(state.metrics),
-            "scores": _text(scores or {}),
-            "skipped": state.skipped,
-        }
-        participants = None if state.hidden else state.participants
-        row |= {
-            "participants": json.dumps(participants),
+            "scores": _text(state.scores),
+            "spent": json.dumps(dict(state.spent)),
+            "participants": json.dumps(None if state.hidden else state.participants),
             "excluded": json.dumps(dict(state.excluded)),
+            "skipped": state.skipped,
             "named": state.named,
         }
-        written = [
-            self._write(
-                "state", state.round, {f.name: getattr(state, f.name) for f in fields(State)}
-            )
-        ]
+        written = [self._write("state", state.round, _entries(state))]
         if client_states:
             written.append(self._write("memory", state.round, dict(client_states)))
         files.settle(self.folder)
@@ -308,9 +282,8 @@ class Run:
     def keep_survey(self, asked: str, state: State) -> None:
         """Keep how the survey with the digest `asked` ended, so that nobody is asked again."""
         self.hold()
-        state = _kept(state)
-        value = {f.name: getattr(state, f.name) for f in fields(State)}
-        written = self._write("survey", 0, {"asked": asked, "state": value})
+        value = {"asked": asked, "state": _entries(_kept(state))}
+        written = self._write("survey", 0, value)
         files.settle(self.folder)
         with self.database.write() as c:
             c.execute(insert(db.files), [written])
@@ -414,8 +387,9 @@ class Run:
 
     def _state(self, name: str, found: Mapping[str, Any]) -> State:
         try:
-            return State(**found)
-        except TypeError as error:
+            spent = {unit: Spent(*one) for unit, one in found["spent"].items()}
+            return State(**{**found, "spent": spent})
+        except (AttributeError, KeyError, TypeError) as error:
             why = f"{error}: another version of hansa wrote it."
             raise StoreError(
                 f"{name} holds another kind of state.", why, "Go on with that version."
@@ -515,16 +489,24 @@ def _kept(state: State) -> State:
     return replace(state, participants=(), excluded={}) if state.hidden else state
 
 
+def _entries(state: State) -> dict[str, Any]:
+    """A state as a file holds it."""
+    entries = {one.name: getattr(state, one.name) for one in fields(State)}
+    return {**entries, "spent": {unit: tuple(one) for unit, one in state.spent.items()}}
+
+
 def _round(row: Any) -> Round:
+    """A round as its row has it."""
     return Round(
         row.round,
-        row.metrics,
-        row.scores,
-        row.participants or (),
-        row.excluded,
-        row.skipped,
-        row.seconds,
-        row.named,
+        metrics=row.metrics,
+        scores=row.scores,
+        spent=row.spent,
+        participants=row.participants or (),
+        excluded=row.excluded,
+        skipped=row.skipped,
+        seconds=row.seconds,
+        named=row.named,
         hidden=row.participants is None,
     )
 
