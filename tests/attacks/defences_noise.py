@@ -182,7 +182,7 @@ SAMPLES = (
         'hidden=HIDDEN if any(one.hidden for one in report_data.rounds) else ""',
         'hidden=""',
     ),
-    Defence("rounds of a secret sample count for all", PRIVACY, "or (happened.hidden and not kept)", ""),
+    Defence("rounds of a secret sample count for all", PRIVACY, " or (happened.hidden and not happened.asked)", ""),
     Defence(
         "rounds without names count as known ones",
         PRIVACY,

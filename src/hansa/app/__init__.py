@@ -35,12 +35,12 @@ from ..runtimes.inprocess import InProcess, Network
 from ..spec import Vector
 from ..state import State
 from .checks import (
+    check,
     check_budget,
     check_names,
     check_survey,
     names_of,
     policies_of,
-    refuse,
     strange,
     unasked,
 )
@@ -150,7 +150,7 @@ class App:
                 "App(…, secret=Key.of(7))",
             ),
         ]
-        refuse(wrong)
+        check(wrong)
         _ = self.tests
         if self.population is not None:
             check_names(self.plan, self.first, data, self.policies)

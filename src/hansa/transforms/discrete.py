@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError, number
+from ..errors import PlanError, number, refuse
 from ..known import own
 from ..rand import Key
 from ..spec import Noise, Spec, Vector
@@ -108,9 +108,7 @@ class IntegerNoise(Transform):
                 "Put it after Weigh(…).",
             ),
         ]
-        for bad, found, why, instead in wrong:
-            if bad:
-                raise PlanError(found, why, instead)
+        refuse(wrong)
 
     def draw(self, sigma: float, size: int, key: Key) -> Integers:
         """`size` independent integers of mean 0 and standard deviation `sigma`."""
