@@ -9,7 +9,13 @@ RAND, KNOWN, PLAN, CLIENT, LOOPS = "rand.py", "known.py", "plan.py", "parties/cl
 APP, PRIVACY, ACCOUNTING, EXPLAIN = "app/__init__.py", "privacy/__init__.py", "privacy/ledger.py", "explain.py"
 NOISE, DISCRETE, CORRELATED = "transforms/noise.py", "transforms/discrete.py", "transforms/correlated.py"
 SCALE, TRANSFORMS, RULES = "transforms/scale.py", "transforms/__init__.py", "aggregators/__init__.py"
-STORE, FILES, TERMINAL, REPORT = "store/__init__.py", "store/files.py", "ui/terminal.py", "ui/report.py"
+ROWS, RUNS, FILES, TERMINAL, REPORT = (
+    "store/rows.py",
+    "store/run.py",
+    "store/files.py",
+    "ui/terminal.py",
+    "ui/report.py",
+)
 SHOWN, LIVE, PLOTS, COMMANDS = "ui/__init__.py", "ui/live.py", "ui/plots.py", "cli/__init__.py"
 CHECKS = "app/checks.py"
 
@@ -103,7 +109,7 @@ SECRETS = (
         "0o644",
         also=(('if os.name == "posix" and (about.st_uid != os.geteuid() or about.st_mode & 0o077):', NEVER),),
     ),
-    Defence("a run's secret ends with it", STORE, 'if status == "done":', NEVER),
+    Defence("a run's secret ends with it", RUNS, 'if status == "done":', NEVER),
     Defence("a secret is not printed", RAND, "secret: bytes = field(repr=False)", "secret: bytes"),
     Defence("a secret is whole", FILES, "if len(drawn) != LENGTH:", NEVER),
     Defence(
@@ -140,7 +146,7 @@ SECRETS = (
     Defence("an explanation tells of a named secret", EXPLAIN, "if named and plan.hides:", NEVER),
     Defence("ε is shown with a named secret", SHOWN, "if found and one.named else", "if False else"),
     Defence("an explanation knows of a named secret", APP, "self.delta, self.named)", "self.delta, False)"),
-    Defence("a history tells of a named secret", STORE, '"named": state.named', '"named": False'),
+    Defence("a history tells of a named secret", ROWS, '"named": state.named', '"named": False'),
 )
 
 SAMPLES = (
@@ -167,11 +173,11 @@ SAMPLES = (
     ),
     Defence(
         "a checkpoint names no one in a secret sample",
-        STORE,
+        ROWS,
         "return replace(state, participants=(), excluded={}) if state.hidden else state",
         "return state",
     ),
-    Defence("a history knows that its sample is secret", STORE, "hidden=row.participants is None", "hidden=False"),
+    Defence("a history knows that its sample is secret", ROWS, "hidden=row.participants is None", "hidden=False"),
     Defence("no one in a secret sample is shown", SHOWN, "if one.hidden:", NEVER),
     Defence("a line of a round shows no secret sample", TERMINAL, '"" if last.hidden else f"took', 'f"took'),
     Defence("the live view shows no secret sample", TERMINAL, "if last.hidden:", NEVER),
