@@ -80,13 +80,9 @@ def curves(rounds: Sequence[Round]) -> dict[str, dict[str, list[tuple[int, float
 
 def figure(name: str, value: float) -> str:
     """A score as people write it: accuracies in percent."""
-    return (
-        f"{100 * value:.1f} %"
-        if name.endswith("accuracy")
-        else f"{value:.4g}"
-        if abs(value) >= 1
-        else f"{value:.3f}"
-    )
+    if name.endswith("accuracy"):
+        return f"{100 * value:.1f} %"
+    return f"{value:.4g}" if abs(value) >= 1 else f"{value:.3f}"
 
 
 def names(words: Iterable[str], most: int = 6) -> str:
@@ -94,10 +90,6 @@ def names(words: Iterable[str], most: int = 6) -> str:
     listed = list(words)
     if len(listed) > most:
         return f"{len(listed)} clients"
-    return (
-        listed[0]
-        if len(listed) == 1
-        else f"{', '.join(listed[:-1])} and {listed[-1]}"
-        if listed
-        else "nobody"
-    )
+    if len(listed) > 1:
+        return f"{', '.join(listed[:-1])} and {listed[-1]}"
+    return listed[0] if listed else "nobody"

@@ -91,22 +91,12 @@ class Progress:
         values = "  ".join(
             f"{name} {figure(name, value)}" for name, value in scores(last.witnessed).items()
         )
-        excluded = ", ".join(f"{who} ({_first(why)})" for who, why in last.excluded.items())
-        there = (
-            ", ".join(last.participants)
-            if len(last.participants) <= MOST_CLIENTS
-            else f"{len(last.participants)} clients"
-        )
         parts = [
             f"round {last.round:>{len(str(self.rounds))}}/{self.rounds}",
             values,
             private(last),
-            "" if last.hidden else f"took part: {there}",
-            f"not in the sum: {excluded}"
-            if len(last.excluded) <= MOST_CLIENTS and excluded
-            else f"not in the sum: {len(last.excluded)}"
-            if excluded
-            else "",
+            "" if last.hidden else f"took part: {_there(last)}",
+            _missing(last),
             f"no step: {_first(last.skipped)}" if last.skipped else "",
             f"{time.monotonic() - self.began:.1f} s",
         ]
@@ -158,14 +148,7 @@ class Progress:
         for who in self.clients:
             strip = Text()
             for one in self.past[-WIDEST:]:
-                mark, style = (
-                    ("■", "green")
-                    if who in one.participants
-                    else ("×", "red")
-                    if who in one.excluded
-                    else ("·", "dim")
-                )
-                strip.append(mark, style)
+                strip.append(*_mark(who, one))
             why = next((one.excluded[who] for one in self.past[-1:] if who in one.excluded), "")
             grid.add_row(
                 Text(f"  {who}"),
@@ -177,6 +160,32 @@ class Progress:
     def _notes(self) -> Iterator[RenderableType]:
         if self.past and self.past[-1].skipped:
             yield Text(f"  no step in this round: {_first(self.past[-1].skipped)}", style="yellow")
+
+
+def _there(one: Round) -> str:
+    """Who is in the sum; of many, how many."""
+    if len(one.participants) > MOST_CLIENTS:
+        return f"{len(one.participants)} clients"
+    return ", ".join(one.participants)
+
+
+def _missing(one: Round) -> str:
+    """Who was asked and is not in the sum, and why; of many, how many."""
+    if not one.excluded:
+        return ""
+    if len(one.excluded) > MOST_CLIENTS:
+        return f"not in the sum: {len(one.excluded)}"
+    reasons = ", ".join(f"{who} ({_first(why)})" for who, why in one.excluded.items())
+    return f"not in the sum: {reasons}"
+
+
+def _mark(who: str, one: Round) -> tuple[str, str]:
+    """What a client did in a round, as a letter and its colour."""
+    if who in one.participants:
+        return "■", "green"
+    if who in one.excluded:
+        return "×", "red"
+    return "·", "dim"
 
 
 def sparkline(values: Sequence[float], width: int = WIDEST) -> str:
