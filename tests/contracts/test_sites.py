@@ -208,7 +208,7 @@ def test_each_client_and_the_test_are_prepared_with_what_was_found() -> None:
         assert found[name] == pytest.approx(value, abs=1e-9)
     plain = App(PLAN, {who: scaled(data, found) for who, data in DATA.items()}, scaled(TEST, found))
     state, wanted = last(app), last(plain)
-    assert state.x.tobytes() == wanted.x.tobytes() and state.metrics == wanted.metrics
+    assert state.x.tobytes() == wanted.x.tobytes() and state.scores == wanted.scores
     assert [row.scores for row in app.compare(state)] == [row.scores for row in plain.compare(wanted)]
     assert last(App(PLAN, DATA, TEST, first=ASKED, prepare=scaled, workers=2)).x.tobytes() == state.x.tobytes()
 
@@ -299,7 +299,7 @@ def test_its_epsilon_adds_to_that_of_the_rounds(tmp_path: Path) -> None:
 @pytest.mark.promise("P142")
 def test_a_survey_without_epsilon_leaves_none_for_the_whole() -> None:
     app = App(NOISY, DATA, first=ASKED)
-    assert not [name for name in last(app).metrics if "epsilon" in name]
+    assert last(app).spent == {}
     assert "There is no ε for a client: of the survey before the rounds, the plan adds no noise." in str(app.explain())
 
 
