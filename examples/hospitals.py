@@ -49,6 +49,6 @@ app = hansa.App(plan=plan, data=data, first=survey, prepare=scaled, test=test, p
 
 if __name__ == "__main__":
     for state in app.run():
-        print(state.round, state.metrics["test_accuracy"])
+        print(state.round, state.scores["accuracy"])
     for row in app.compare(state):
         print(f"{row.name:22} {row.examples:4} {row.scores['accuracy']:.3f}")

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar, Literal, TypeGuard
 
 Kind = Literal["late", "absent", "restarted", "refused", "data", "invalid", "bug"]
@@ -88,6 +88,21 @@ class StoreError(HansaError):
 
 class AppError(HansaError):
     """An app file, a setting or a command cannot be used."""
+
+
+Words = str | Callable[[], str]
+# is it so? and then: what was found, why it cannot work, what to write instead
+Fault = tuple[bool, Words, Words, Words]
+
+
+def refuse(faults: Iterable[Fault], error: type[HansaError] = PlanError) -> None:
+    """Raise the error of the first of these that is so.
+
+    Words that cost something, or make sense only where it is so, may be functions of nothing.
+    """
+    for so, *words in faults:
+        if so:
+            raise error(*(one() if callable(one) else one for one in words))
 
 
 def number(value: object, whole: bool = False) -> TypeGuard[float]:

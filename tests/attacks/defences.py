@@ -332,7 +332,7 @@ PRIVACY = (
         ('if state is not None and state.round > len(past)\n        else ""'),
         'if False else ""',
     ),
-    Defence("another past is noticed", "app/epsilon.py", "if past and understates(ledger, past[-1].metrics):", NEVER),
+    Defence("another past is noticed", "app/epsilon.py", "if past and understates(ledger, past[-1].spent):", NEVER),
     Defence(
         "correlated noise is not stretched",
         "cli/__init__.py",

@@ -229,12 +229,12 @@ def test_a_run_does_not_forget_that_it_has_asked(tmp_path: Path, later: Any) -> 
 @pytest.mark.guards("the rounds' ε counts the survey", "an explained ε counts the survey")
 def test_epsilon_counts_what_was_asked_first() -> None:
     alone, both = h.App(NOISY, DATA), h.App(NOISY, DATA, first=QUIET)
-    name = f"epsilon at delta {alone.delta:.2g}"
     (_, *_, before), (_, *_, after) = alone.run(), both.run()
-    assert after.metrics[name] > 1.05 * before.metrics[name]
-    assert f"with the survey before them | ε = {after.metrics[name]:.4g}" in str(both.explain())
+    epsilon, delta = after.spent["client"]
+    assert delta == alone.delta and epsilon > 1.05 * before.spent["client"].epsilon
+    assert f"with the survey before them | ε = {epsilon:.4g}" in str(both.explain())
     (*_, loud) = h.App(NOISY, DATA, first=LOUD).run()
-    assert not any("epsilon" in name for name in loud.metrics)
+    assert not loud.spent
 
 
 @pytest.mark.promise("P142")

@@ -41,7 +41,7 @@ from hansa import (
     Weigh,
     buffered,
 )
-from hansa.errors import PlanError
+from hansa.errors import AppError, PlanError, refuse
 
 QUIET = Training(report=False)
 
@@ -275,3 +275,12 @@ RIGHT: dict[str, Callable[[], Any]] = {
 def test_a_right_plan_is_built(build: Callable[[], Any]) -> None:
     made = build()
     assert made.digest == build().digest and made.encoded_spec.weighed
+
+
+def test_words_are_made_only_where_something_is_wrong() -> None:
+    data: list[int] = []
+    fine = (bool(data), lambda: f"It begins with {data[0]}.", "", "")
+    refuse([fine])
+    with pytest.raises(AppError) as error:
+        refuse([fine, (not data, lambda: "It is empty.", "Nothing can be read.", lambda: "Fill it.")], AppError)
+    assert str(error.value) == "It is empty.\n  Nothing can be read.\n  Fill it."

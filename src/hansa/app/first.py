@@ -13,7 +13,7 @@ from ..plan import Plan
 from ..privacy import planned_privacy
 from ..rand import Key
 from ..state import State
-from .checks import refuse
+from .checks import check
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -91,7 +91,7 @@ def check_first(plan: Any, first: Any, prepare: Any) -> None:
     """AppError where the pieces of an app that belong to a survey do not fit together."""
     survey = isinstance(first, Plan) and isinstance(first.model, Survey)
     lone = "prepare" if prepare is not None else "plan" if not isinstance(plan, Plan) else ""
-    refuse(
+    check(
         [
             (
                 not isinstance(plan, Plan) and (not callable(plan) or isinstance(plan, type)),

@@ -24,6 +24,7 @@ from ..plan import Plan
 from ..privacy import planned_privacy, spent_privacy, stop_at_budget
 from ..privacy.ledger import Guarantee
 from ..rand import Key
+from ..rounds import Round
 from ..runtimes.inprocess import InProcess
 from ..spec import Vector
 from ..state import State
@@ -220,14 +221,14 @@ def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canar
     secret = app.secret or Key.fresh()
     tap = RecordingRuntime(_clients(app, plan, m, secret), plan.seed)
     scores = np.zeros(m)
-    past = list[State]()
+    past = list[Round]()
     before = plan.start()
     for state in _rounds(app, plan, tap, trial.population, secret):
         if not state.skipped:
             received = trial.received(before, state, tap.said)
             # rounds count alike, whatever scale a learnt clip gives them
             scores += received / (received.std() or 1.0)
-        past.append(replace(state, x=state.x[:0], memo={}, transforms=()))
+        past = [*past, state.happened]
         before = state
     promise = spent_privacy(plan, past, trial.population).guarantee(app.delta)
     return Canaries(scores, trial.truth, app.delta, promise, len(past), trial.sees)

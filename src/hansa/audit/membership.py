@@ -16,7 +16,7 @@ import numpy as np
 from .. import data as local
 from ..app import App
 from ..app.compare import pooled
-from ..errors import AppError
+from ..errors import AppError, refuse
 from ..spec import Vector
 from .bounds import area, curve, rate_at
 
@@ -109,9 +109,7 @@ def _possible(app: App, runs: int) -> None:
             "Leave out the attack `membership`.",
         ),
     ]
-    for bad, found, why, instead in wrong:
-        if bad:
-            raise AppError(found, why, instead)
+    refuse(wrong, AppError)
 
 
 def _chosen(counts: dict[str, int], records: int, key: Any) -> list[tuple[str, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..errors import PlanError, RoundError
+from ..errors import RoundError, refuse
 from ..plan import Plan
 
 SHOWN = 5  # clients that an error names
@@ -25,27 +25,29 @@ def check_roster(plan: Plan, clients: int) -> None:
     """
     sample = plan.sample
     fewer = f"{type(sample).__name__}({clients})"
+    never = "No round could ever be what the plan says."
+    short = plan.aggregator.shortfall(clients)
     wrong = [
-        (sample.most > clients, f"The plan samples {sample.most} of {clients} clients.", fewer),
+        (
+            sample.most > clients,
+            f"The plan samples {sample.most} of {clients} clients.",
+            never,
+            f"Write {fewer}, or bring clients.",
+        ),
         (
             sample.quorum > clients,
             f"The plan wants {sample.quorum} answers from {clients} clients.",
-            "a lower quorum",
+            never,
+            "Write a lower quorum, or bring clients.",
+        ),
+        (
+            bool(short),
+            f"{plan.aggregator!r} has {clients} clients.",
+            short,
+            "Bring clients, or expect fewer attackers.",
         ),
     ]
-    for bad, found, instead in wrong:
-        if bad:
-            raise PlanError(
-                found,
-                "No round could ever be what the plan says.",
-                f"Write {instead}, or bring clients.",
-            )
-    if why := plan.aggregator.shortfall(clients):
-        raise PlanError(
-            f"{plan.aggregator!r} has {clients} clients.",
-            why,
-            "Bring clients, or expect fewer attackers.",
-        )
+    refuse(wrong)
 
 
 def check_mistakes(asked: int, excluded: Mapping[str, str]) -> None:

@@ -10,7 +10,8 @@ from ..aggregators import revealed
 from ..aggregators.reveals import MORE, Sight
 from ..errors import PlanError, PolicyError, number
 from ..plan import Plan
-from ..privacy.ledger import Guarantee, Ledger, Unit, taken_on_trust
+from ..privacy.ledger import Guarantee, Ledger, taken_on_trust
+from ..rounds import Unit
 
 
 @dataclass(frozen=True)

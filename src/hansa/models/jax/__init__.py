@@ -15,7 +15,7 @@ import numpy as np
 from ... import data as reader
 from ...data.blocks import Layout, arrays, blocks, lengthened, noises, power
 from ...data.inputs import LABELS, parts, pieces, target
-from ...errors import DataError, PlanError
+from ...errors import DataError, PlanError, refuse
 from ...rand import Key
 from ...spec import Bound, Vector
 from ...training import Training
@@ -136,9 +136,7 @@ class JaxModel(Model):
             (path_of(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]
         ]
         of_calls = checks.check_apply(apply, loss, state is not None, "state" in takes)
-        for wrong, *words in chain(checks.check_leaves(leaves), of_calls, rest):
-            if wrong:
-                raise PlanError(*words)
+        refuse(chain(checks.check_leaves(leaves), of_calls, rest))
         self.apply = apply
         self.loss = loss
         self.buffers = buffers

@@ -6,8 +6,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from ...errors import PlanError
-from ..checks import Fault
+from ...errors import Fault, PlanError
 
 
 def check_leaves(leaves: list[tuple[str, Any]]) -> Iterator[Fault]:

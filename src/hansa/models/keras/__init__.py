@@ -12,7 +12,7 @@ import numpy as np
 
 from ... import data as reader
 from ...data.inputs import Batch, pieces, sides, spelled
-from ...errors import DataError, PlanError
+from ...errors import DataError, PlanError, refuse
 from ...rand import Key
 from ...spec import Vector
 from ...training import MOMENTUM, Training
@@ -74,9 +74,7 @@ class KerasModel(Model):
     """
 
     def __init__(self, net: Any, buffers: Literal["average", "local"] = "average"):
-        for wrong, *words in checks.check_net(net, buffers):
-            if wrong:
-                raise PlanError(*words)
+        refuse(checks.check_net(net, buffers))
         self.net = net
         self.buffers = buffers
         self._weights: list[Variable] = list(net.trainable_variables)

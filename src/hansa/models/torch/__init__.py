@@ -17,7 +17,7 @@ import numpy as np
 from ... import data as reader
 from ...data.blocks import arrays, ordered
 from ...data.inputs import LABELS, NUMBERS, Batch, logits, parts, pieces, target
-from ...errors import DataError, PlanError
+from ...errors import DataError, PlanError, refuse
 from ...rand import Key
 from ...spec import Vector
 from ...training import Training
@@ -131,9 +131,7 @@ class TorchModel(Model):
         cohort: int | None = None,
     ):
         rest = chain(check_choices(buffers, metrics, threads), checks.check_speed(compile, cohort))
-        for wrong, *words in chain(checks.check_net(net), checks.check_loss(loss), rest):
-            if wrong:
-                raise PlanError(*words)
+        refuse(chain(checks.check_net(net), checks.check_loss(loss), rest))
         self.net = net
         self.loss = loss
         self.buffers = buffers
