@@ -46,7 +46,7 @@ def jobs(model: TorchModel, drifts: bool) -> list[Job]:
     for i, n in enumerate(SIZES):
         far, near = (x + 0.1 * rng.normal(size=x.size) for _ in range(2))
         drift = h.models.Drift(0.3, shift=rng.normal(size=x.size), centre=far) if drifts else h.models.Drift()
-        found.append(Job(near, points(n, i), drift, KEY.child(i)))
+        found.append(Job(near, h.data.Examples.of(points(n, i)), drift, KEY.child(i)))
     return found
 
 
@@ -140,7 +140,7 @@ def test_who_trains_one_by_one() -> None:
     A, y = points(40)
     noised = h.Training(batch=8, report=False, private=h.PerExample(1.0, 1.0))
     for data, training in (((A, y), noised), ([(A[:20], y[:20]), (A[20:], y[20:])], h.Training())):
-        todo = [Job(plain.start(KEY), data, h.models.Drift(), KEY)]
+        todo = [Job(plain.start(KEY), h.data.Examples.of(data), h.models.Drift(), KEY)]
         assert (model.train_all(todo, training)[0].x == plain.train_all(todo, training)[0].x).all()
 
 
@@ -205,7 +205,9 @@ def test_clients_whose_examples_differ(held: int, monkeypatch: pytest.MonkeyPatc
     for length, type in ((2, np.float32), (3, np.float64), (2, np.uint8), (3, np.float32)):
         a, b, y = rng.integers(0, 9, (10, length, 4)).astype(type), rng.normal(size=(10, 4)), rng.integers(0, 3, 10)
         some.append({"b": b, "a": a, "y": y} if length == 3 else {"y": y, "a": a, "b": b})
-    todo = [Job(model.start(KEY), data, h.models.Drift(), KEY.child(i)) for i, data in enumerate(some)]
+    todo = [
+        Job(model.start(KEY), h.data.Examples.of(data), h.models.Drift(), KEY.child(i)) for i, data in enumerate(some)
+    ]
     for job, one in zip(todo, model.train_all(todo, training), strict=True):
         assert np.abs(alone.train(*job[:2], training, *job[2:]).x - one.x).max() < 1e-6
         assert (model.train(*job[:2], training, *job[2:]).x == one.x).all()
@@ -214,11 +216,11 @@ def test_clients_whose_examples_differ(held: int, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("training", [h.Training(epochs=3, batch=8), h.Training(steps=7, batch=8), h.Training(batch=0)])
 @pytest.mark.parametrize("most", [1, 60, 10**6])
 def test_turns(training: h.Training, most: int) -> None:
-    """Each client has its own batches in their order, as `hansa.data.batches` has them, whoever steps beside it."""
+    """Each client has its own batches in their order, as `Examples.batches` has them, whoever steps beside it."""
     data: list[Any] = [points(n, i) for i, n in enumerate(SIZES)]
     kinds: list[Kind] = [kind(one, LABELS) for one in data]
-    rows: list[Iterator[Any]] = [ordered(one, training, KEY.child(i)) for i, one in enumerate(data)]
-    expected = [list(h.data.batches(one, training, KEY.child(i))) for i, one in enumerate(data)]
+    rows: list[Iterator[Any]] = [ordered(h.data.Examples.of(one), training, KEY.child(i)) for i, one in enumerate(data)]
+    expected = [list(h.data.Examples.of(one).batches(training, KEY.child(i))) for i, one in enumerate(data)]
     for turn in turns(kinds, rows, 5, most):
         left = [len(some[0][1]) if some else 0 for some in expected]
         assert turn.on.any() and turn.on.tolist() == [n == max(left) for n in (*left, 0)]
@@ -258,4 +260,6 @@ def test_errors() -> None:
     A, y = points(20)
     late = (A, np.where(np.arange(20) == 7, 9, y))
     with pytest.raises(h.errors.DataError, match="too large or negative"):
-        model.train_all([Job(model.start(KEY), d, h.models.Drift(), KEY) for d in ((A, y), late)], h.Training())
+        model.train_all(
+            [Job(model.start(KEY), h.data.Examples.of(d), h.models.Drift(), KEY) for d in ((A, y), late)], h.Training()
+        )

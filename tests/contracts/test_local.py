@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import hansa as h
+from hansa.data import Examples
 from hansa.models import ClientModel, Drift, Job, TrainResult
 from hansa.models.torch import TorchModel
 from hansa.testing import check_model
@@ -111,7 +112,7 @@ def test_interleaved_clients_have_the_bytes_of_each_alone() -> None:
     assert same(alone.x, beside.x) and same(dict(alone.local), dict(beside.local)) and scored == again
     first = model.train(x, a, training, NONE, KEY)
     assert not same(dict(first.local), dict(alone.local))
-    jobs = [Job(x, a, NONE, KEY, first.local), Job(x, b, NONE, KEY)]
+    jobs = [Job(x, Examples.of(a), NONE, KEY, first.local), Job(x, Examples.of(b), NONE, KEY)]
     together = model.train_all(jobs, training)
     assert same(dict(together[0].local), dict(alone.local))
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..data import Examples
 from ..errors import PlanError, number
 from ..models import Drift, Model
 from ..optim import Optimizer, ServerState, Sgd, stepped
@@ -54,7 +55,7 @@ class Algorithm(Protocol):
         model: Model,
         broadcast: dict[str, Vector],
         client_state: ClientState,
-        data: Any,
+        data: Examples,
         training: Training,
         at: Context,
     ) -> tuple[Parts, ClientState]:
@@ -123,7 +124,7 @@ class FedAvg:
         model: Model,
         broadcast: dict[str, Vector],
         client_state: ClientState,
-        data: Any,
+        data: Examples,
         training: Training,
         at: Context,
     ) -> tuple[Parts, ClientState]:
@@ -176,7 +177,7 @@ class Scaffold(FedAvg):
         model: Model,
         broadcast: dict[str, Vector],
         client_state: ClientState,
-        data: Any,
+        data: Examples,
         training: Training,
         at: Context,
     ) -> tuple[Parts, ClientState]:
@@ -245,7 +246,7 @@ class FedNova(FedAvg):
         model: Model,
         broadcast: dict[str, Vector],
         client_state: ClientState,
-        data: Any,
+        data: Examples,
         training: Training,
         at: Context,
     ) -> tuple[Parts, ClientState]:
@@ -311,7 +312,7 @@ class FedDyn(FedAvg):
         model: Model,
         broadcast: dict[str, Vector],
         client_state: ClientState,
-        data: Any,
+        data: Examples,
         training: Training,
         at: Context,
     ) -> tuple[Parts, ClientState]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from ..algorithms import ClientState
+from ..data import Examples
 from ..errors import PlanError, number
 from ..models import Drift, Model
 from ..spec import Vector
@@ -40,7 +40,7 @@ class Ditto(FedAvg):
         model: Model,
         broadcast: dict[str, Vector],
         client_state: ClientState,
-        data: Any,
+        data: Examples,
         training: Training,
         at: Context,
     ) -> tuple[Parts, ClientState]:

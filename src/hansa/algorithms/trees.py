@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..algorithms import ClientState
+from ..data import Examples
 from ..models import Drift, Model
 from ..optim import ServerState
 from ..spec import Bound, Vector
@@ -51,7 +52,7 @@ class Boosting:
         model: Model,
         broadcast: dict[str, Vector],
         client_state: ClientState,
-        data: Any,
+        data: Examples,
         training: Training,
         at: Context,
     ) -> tuple[dict[str, Any], ClientState]:

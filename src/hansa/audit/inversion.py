@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import data as local
 from ..aggregators import RobustRule, Sum
 from ..algorithms import FedAvg
 from ..app import App
 from ..app.compare import pooled
+from ..data import Examples, pair
 from ..errors import AppError
 from ..loops.synchronous import synchronous
 from ..messages import SessionId
@@ -80,8 +80,7 @@ def inversion(app: App) -> Inversion:
     """
     app = app.asked()
     client = app.clients()[0]
-    record = local.take(pooled([client.parts[0]]), [0])
-    inputs, y = local.pair(record)
+    inputs, y = pair(next(_first(client).whole()))
     if not isinstance(inputs, np.ndarray) or inputs.dtype.kind not in "fu":
         raise AppError(
             f"A record of {client.who} is "
@@ -96,9 +95,7 @@ def inversion(app: App) -> Inversion:
     others = [one for one in app.clients() if one.who != client.who]
     found = {name: attack(model, x, -delta, true, y) for name, delta in _seen(app, client, others)}
     if others:
-        few = [
-            local.pair(local.take(pooled([one.parts[0]]), [0]))[0][0] for one in others[: COHORT**2]
-        ]
+        few = [pair(next(_first(one).whole()))[0][0] for one in others[: COHORT**2]]
         found[f"no update: the mean record of {len(few)} others"] = np.mean(few, axis=0)
     participants = []
     for name, guess in found.items():
@@ -112,6 +109,11 @@ def inversion(app: App) -> Inversion:
         else "by descent on the distance of gradients"
     )
     return Inversion(client.who, true, tuple(participants), how)
+
+
+def _first(client: Client) -> Examples:
+    """A client's first record."""
+    return pooled([client.parts[0]]).take([0])
 
 
 def _attack(model: Model, true: Vector) -> Any:
@@ -161,8 +163,8 @@ def _seen(app: App, client: Client, others: Sequence[Client]) -> list[tuple[str,
     plan = app.known_plan
     whole = pooled([client.parts[0]])
     secret = app.secret or Key.fresh()
-    record = local.take(whole, [0])
-    rest = [local.take(pooled([one.parts[0]]), [0]) for one in others]
+    record = whole.take([0])
+    rest = [_first(one) for one in others]
     step = Training(learning_rate=plan.training.learning_rate, batch=0, report=False)
     length = _norm(plan, record, step)
     clip = Clip(length, statistics=length)
@@ -186,15 +188,12 @@ def _seen(app: App, client: Client, others: Sequence[Client]) -> list[tuple[str,
         for n in sorted({min(COHORT, 1 + len(rest)), min(COHORT**2, 1 + len(rest))} - {1})
     ]
     found.append(
-        (
-            f"one step on all its {local.count(whole)} records, Sum",
-            _published(bare, secret, [whole]),
-        )
+        (f"one step on all its {len(whole)} records, Sum", _published(bare, secret, [whole]))
     )
     return [*found, *_planned(app, client, others)]
 
 
-def _norm(plan: Plan, record: Any, step: Training) -> float:
+def _norm(plan: Plan, record: Examples, step: Training) -> float:
     """The plan's own clip; where it has none, half of what the record moves the model."""
     own = [float(one.norm) for one in plan.pipe if isinstance(one, Clip)]
     x = plan.start().x

@@ -11,8 +11,8 @@ from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
-from ..data.inputs import spelled as described
-from ..data.inputs import target
+from ..data.batches import spelled as described
+from ..data.batches import target
 from ..errors import DataError, HansaError, PlanError
 from ..known import named
 from ..spec import Interval

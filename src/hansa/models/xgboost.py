@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import data as reader
+from ..data import pair
+from ..data.examples import Examples
 from ..errors import DataError, PlanError, ProtocolError, number
 from ..rand import Key
 from ..spec import Bound, Vector
@@ -229,7 +230,7 @@ class XgboostModel(Model):
     def train(
         self,
         x: Vector,
-        data: Any,
+        data: Examples,
         training: Training,
         drift: Drift,
         key: Key,
@@ -263,8 +264,8 @@ class XgboostModel(Model):
     def _matrix(self, A: Vector, y: Vector) -> Any:
         return xgb.DMatrix(A, label=y, nthread=int(self._params["nthread"]))
 
-    def _arrays(self, data: Any) -> tuple[Vector, Vector]:
-        pairs = [reader.pair(batch) for batch in reader.whole(data)]
+    def _arrays(self, data: Examples) -> tuple[Vector, Vector]:
+        pairs = [pair(batch) for batch in data.whole()]
         A, y = (np.concatenate(column) for column in zip(*pairs, strict=True))
         return np.asarray(A, np.float32), y
 
@@ -348,13 +349,13 @@ class XgboostModel(Model):
     def _losses(self, margin: Vector, y: Vector) -> Vector:
         return LOSSES[self.params["objective"]](margin.astype(np.float64), np.asarray(y))
 
-    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
+    def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """The mean loss, and the accuracy."""
         booster = self._held(x)
         n = 0
         sums = dict.fromkeys(self.metrics, 0.0)
-        for batch in reader.whole(data):
-            A, y = reader.pair(batch)
+        for batch in data.whole():
+            A, y = pair(batch)
             margin = booster.predict(self._matrix(np.asarray(A, np.float32), y), output_margin=True)
             n, sums["loss"] = n + len(y), sums["loss"] + float(self._losses(margin, y).sum())
             if "accuracy" in sums:
@@ -363,9 +364,9 @@ class XgboostModel(Model):
                 )
         return {name: value / n for name, value in sums.items()}
 
-    def check(self, data: Any, who: str) -> None:
+    def check(self, data: Examples, who: str) -> None:
         """Shapes and labels of all examples."""
-        for A, y in map(reader.pair, reader.whole(data)):
+        for A, y in map(pair, data.whole()):
             if not isinstance(A, np.ndarray) or A.ndim != 2 or A.shape[1] != self.features:
                 found = f"shape {A.shape}" if isinstance(A, np.ndarray) else f"{len(A)} arrays"
                 raise DataError(

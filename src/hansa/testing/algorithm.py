@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import numpy as np
 
 from ..algorithms import Algorithm, ClientState, Parts
+from ..data import Examples
 from ..errors import PlanError
 from ..loops.synchronous import synchronous
 from ..messages import SessionId
@@ -57,7 +57,7 @@ def check_algorithm(algorithm: Algorithm, training: Training = TRAINING, rounds:
         reply = {}
         for who, data in list(parties.items())[:3]:
             reply[who], client_state[who] = _client(
-                plan, x, memo, client_state.get(who, {}), data, round, who
+                plan, x, memo, client_state.get(who, {}), Examples.of(data), round, who
             )
         x, memo = _step(plan, x, memo, list(reply.values()), round)
     loss = _learns(plan, parties)
@@ -109,7 +109,7 @@ def _client(
     x: Vector,
     memo: ServerState,
     client_state: ClientState,
-    data: Any,
+    data: Examples,
     round: int,
     who: str,
 ) -> tuple[Parts, ClientState]:
@@ -119,7 +119,7 @@ def _client(
     given = copy.deepcopy((x, memo, client_state))
     broadcast = algorithm.broadcast(x, memo)
     sent = copy.deepcopy(broadcast)
-    at = plan.context(round, SessionId(number=round), who, secret=KEY, examples=len(data[1]))
+    at = plan.context(round, SessionId(number=round), who, secret=KEY, examples=len(data))
     at = plan.training_context(at)
     parts, new = algorithm.client(plan.model, broadcast, client_state, data, plan.training, at)
     again, anew = algorithm.client(plan.model, broadcast, client_state, data, plan.training, at)
@@ -195,4 +195,4 @@ def _learns(plan: Plan, parties: dict[str, tuple[Vector, Vector]]) -> float:
         plan, InProcess(Client(who, plan, data) for who, data in parties.items())
     )
     X, y = (np.concatenate(parts) for parts in zip(*parties.values(), strict=True))
-    return plan.model.score(state.x, (X, y))["loss"]
+    return plan.model.score(state.x, Examples.of((X, y)))["loss"]

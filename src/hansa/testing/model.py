@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import data as reader
+from ..data import Batch, Examples
+from ..data.batches import length, pick
 from ..digest import digest_of
 from ..errors import DataError, PlanError
 from ..models import NO_LOCAL, Drift, Local, Model, TrainResult
@@ -23,7 +24,7 @@ TRAINING = Training(epochs=2, batch=8, learning_rate=0.05)
 
 def check_model(
     model: Model,
-    data: Any,
+    data: object,
     training: Training = TRAINING,
     bad: Sequence[Any] | None = None,
     close: float = 1e-4,
@@ -39,19 +40,20 @@ def check_model(
     models need 1e-4
     """
     name = repr(model)
+    examples = Examples.of(data)
     require(
         " at 0x" not in name,
         f"{name}: its repr must be the expression that builds it, the same on every machine.",
     )
     digest = digest_of(model)
-    model.check(data, "somebody")
+    model.check(examples, "somebody")
     model.plan(training)
     x = _starts(model)
-    before = _copies(data)
-    _trains(model, x, data, training)
-    _drifts(model, x, data, training, close)
-    _scores(model, x, data, training)
-    require(equal(_copies(data), before), f"{name}: it modifies its data; work on a copy.")
+    before = _copies(examples)
+    _trains(model, x, examples, training)
+    _drifts(model, x, examples, training, close)
+    _scores(model, x, examples, training)
+    require(equal(_copies(examples), before), f"{name}: it modifies its data; work on a copy.")
     require(
         digest_of(model) == digest,
         f"{name}: its digest changed while it was used, and with it that of every plan.",
@@ -70,13 +72,8 @@ def check_model(
             )
 
 
-def _copies(data: Any) -> list[Any]:
-    return [
-        {key: column.copy() for key, column in batch.items()}
-        if isinstance(batch, dict)
-        else tuple(column.copy() for column in batch)
-        for batch in reader.whole(data)
-    ]
+def _copies(data: Examples) -> list[Batch]:
+    return [pick(batch, np.arange(length(batch))) for batch in data.whole()]
 
 
 def _starts(model: Model) -> Vector:
@@ -110,7 +107,7 @@ def _starts(model: Model) -> Vector:
 def _fit(
     model: Model,
     x: Vector,
-    data: Any,
+    data: Examples,
     training: Training,
     drift: Drift,
     key: object = 0,
@@ -139,7 +136,7 @@ def _fit(
     return fit
 
 
-def _trains(model: Model, x: Vector, data: Any, training: Training) -> None:
+def _trains(model: Model, x: Vector, data: Examples, training: Training) -> None:
     """Training is a function of its arguments, and takes as many steps as it is told."""
     first = _fit(model, x, data, training, Drift())
     kept = first.x.copy()
@@ -180,7 +177,7 @@ def _trains(model: Model, x: Vector, data: Any, training: Training) -> None:
         _fit(model, x, data, other, Drift())
 
 
-def _drifts(model: Model, x: Vector, data: Any, training: Training, close: float) -> None:
+def _drifts(model: Model, x: Vector, data: Examples, training: Training, close: float) -> None:
     """In one step of SGD, y = x − η (g + pull·(x − centre) + shift), exactly."""
     once = replace(training, batch=0, steps=1, optimizer="sgd", weight_decay=0.0)
     eta = training.learning_rate
@@ -210,7 +207,7 @@ def _drifts(model: Model, x: Vector, data: Any, training: Training, close: float
     require(shorter, f"{model!r}: a pull must hold the training back to where it starts.")
 
 
-def _scores(model: Model, x: Vector, data: Any, training: Training) -> None:
+def _scores(model: Model, x: Vector, data: Examples, training: Training) -> None:
     """Scores are the declared metrics, as means over the examples, and training betters the
     loss.
     """
@@ -232,15 +229,11 @@ def _scores(model: Model, x: Vector, data: Any, training: Training) -> None:
             low - 1e-9 <= value <= high,
             f"{model!r}: {metric} is {value}; `metrics` declares {low:g} … {high:g}.",
         )
-    batches = _copies(data)
-    sizes = [reader.count(batch) for batch in batches]
-    if len(batches) == 1 and sizes[0] > 2:
-        cut = sizes[0] // 3
-        batches = [
-            reader.take(batches[0], np.arange(cut)),
-            reader.take(batches[0], np.arange(cut, sizes[0])),
-        ]
-        sizes = [cut, sizes[0] - cut]
+    batches = [Examples.of(batch) for batch in _copies(data)]
+    if len(batches) == 1 and len(data) > 2:
+        cut = len(data) // 3
+        batches = [data.take(np.arange(cut)), data.take(np.arange(cut, len(data)))]
+    sizes = [len(batch) for batch in batches]
     for metric in model.metrics:
         parts = [model.score(x, batch)[metric] for batch in batches]
         mean = float(np.average(parts, weights=sizes))
@@ -258,7 +251,7 @@ def _scores(model: Model, x: Vector, data: Any, training: Training) -> None:
         )
 
 
-def _spoilt(data: Any) -> list[Any]:
+def _spoilt(data: object) -> list[Any]:
     """Data that no model of its inputs and labels can be trained on."""
     if not (
         isinstance(data, tuple)

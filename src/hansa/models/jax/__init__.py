@@ -12,9 +12,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ... import data as reader
-from ...data.blocks import Layout, arrays, blocks, lengthened, noises, power
-from ...data.inputs import LABELS, parts, pieces, target
+from ...data.batches import pieces, target
+from ...data.blocks import Layout, blocks, lengthened, noises, power
+from ...data.examples import Examples
+from ...data.inputs import LABELS, parts
 from ...errors import DataError, PlanError
 from ...rand import Key
 from ...spec import Bound, Vector
@@ -269,7 +270,7 @@ class JaxModel(Model):
     def train(
         self,
         x: Vector,
-        data: Any,
+        data: Examples,
         training: Training,
         drift: Drift,
         key: Key,
@@ -279,7 +280,7 @@ class JaxModel(Model):
         params, state = self._trees(x, local)
         facts = self._look(data)
         private = training.private
-        b = training.private and training.schedule(reader.count(data))[0]
+        b = training.private and training.schedule(len(data))[0]
         given = (
             training.learning_rate,
             training.weight_decay,
@@ -432,12 +433,12 @@ class JaxModel(Model):
 
     # ── scoring ──
 
-    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
+    def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """The mean loss and the other metrics, with train=False."""
         params, state = jax.device_put(self._trees(x, local))
         n = 0
         sums = dict.fromkeys(self.metrics, 0.0)
-        for whole in reader.whole(data):
+        for whole in data.whole():
             for batch in pieces(whole, SCORED):
                 m = len(target(batch))
                 rows = power(m) if self._look(data).scored else m
@@ -469,13 +470,13 @@ class JaxModel(Model):
             k: f(outputs, y) for k, (f, _) in self._measured.items()
         }
 
-    def _look(self, data: Any) -> Facts:
+    def _look(self, data: Examples) -> Facts:
         """The facts, from the first two examples that this model meets."""
         if self._facts is None:
-            whole = arrays(data)
+            whole = data.arrays
             given = (
                 *self._trees(self._start),
-                *parts(next(pieces(whole or next(reader.whole(data)), 2)), LABELS),
+                *parts(next(pieces(whole or next(data.whole()), 2)), LABELS),
             )
 
             def both(params: Tree, state: Tree, inputs: Any, named: Any, y: Array) -> Any:
@@ -492,18 +493,18 @@ class JaxModel(Model):
 
     # ── checking ──
 
-    def check(self, data: Any, who: str) -> None:
+    def check(self, data: Examples, who: str) -> None:
         """Send the first rows through `apply` and loss, as they would be trained on, and look at
         all labels.
         """
-        whole = arrays(data)
-        few = next(pieces(next(reader.whole(data)), CHECKED))
+        whole = data.arrays
+        few = next(pieces(next(data.whole()), CHECKED))
         n = len(target(few))
         with passing(few, who):
             padded = self._look(data).padded
             given = parts(lengthened(few, CHECKED if padded else n), LABELS)
             outputs, loss, apart = self._tried(*self._trees(self._start), *given, np.int32(n))
-        for batch in reader.whole(data) if whole is None else [whole]:
+        for batch in data.whole() if whole is None else [whole]:
             fit(self._known, outputs, target(batch), who)
         checks.check_mixed(padded and abs(float(apart)) > 1e-3 * (1 + abs(float(loss))))
         check_finite(float(loss), n, who)

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ... import data as reader
-from ...data.inputs import Batch, pieces, sides, spelled
+from ...data.batches import Batch, pieces, spelled
+from ...data.examples import Examples
+from ...data.inputs import sides
 from ...errors import DataError, PlanError
 from ...rand import Key
 from ...spec import Vector
@@ -202,7 +203,7 @@ class KerasModel(Model):
     def train(
         self,
         x: Vector,
-        data: Any,
+        data: Examples,
         training: Training,
         drift: Drift,
         key: Key,
@@ -218,9 +219,7 @@ class KerasModel(Model):
             put(step.first)
             if step.correction is not None:
                 step.correction.put(drift, x, decay)
-            steps, logs = self._run(
-                step.function, reader.batches(data, training, key), training=True
-            )
+            steps, logs = self._run(step.function, data.batches(training, key), training=True)
             end = joined(self._vectored)
             own = {name: value(v) for name, v in self._staying} if self.buffers == "local" else {}
         return TrainResult(end, steps, logs["loss"], own)
@@ -313,13 +312,13 @@ class KerasModel(Model):
 
     # ── scoring ──
 
-    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
+    def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """The loss and the compiled metrics, as `evaluate` gives them."""
         with self._at(x, Key.of(0), local):
             if self._scorer is None:
                 self.net.make_test_function(force=True)
                 self._scorer = self.net.test_function
-            batches = (batch for whole in reader.whole(data) for batch in pieces(whole, SCORED))
+            batches = (batch for whole in data.whole() for batch in pieces(whole, SCORED))
             n, logs = self._run(self._scorer, batches, training=False)
         if not n:
             raise DataError(
@@ -329,11 +328,11 @@ class KerasModel(Model):
             )
         return {name: logs[name] for name in self.metrics}
 
-    def check(self, data: Any, who: str) -> None:
+    def check(self, data: Examples, who: str) -> None:
         """Send the first rows through net and loss, and compare all labels with the outputs."""
         with self._at(self._start, Key.of(0)):
             outputs: list[Any] = []
-            for whole in reader.whole(data):
+            for whole in data.whole():
                 if not outputs:
                     few = next(pieces(whole, CHECKED))
                     outputs = self._first_rows(few, who)

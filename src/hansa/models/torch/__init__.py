@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ... import data as reader
-from ...data.blocks import arrays, ordered
-from ...data.inputs import LABELS, NUMBERS, Batch, logits, parts, pieces, target
+from ...data.batches import Batch, pieces, target
+from ...data.blocks import ordered
+from ...data.examples import Examples
+from ...data.inputs import LABELS, NUMBERS, logits, parts
 from ...errors import DataError, PlanError
 from ...rand import Key
 from ...spec import Vector
@@ -296,14 +297,14 @@ class TorchModel(Model):
     def train(
         self,
         x: Vector,
-        data: Any,
+        data: Examples,
         training: Training,
         drift: Drift,
         key: Key,
         local: Local = NO_LOCAL,
     ) -> TrainResult:
         """Train from x, with the local optimizer that `training` names."""
-        if self._lanes and not training.private and arrays(data) is not None:
+        if self._lanes and not training.private and data.arrays is not None:
             return self._side_by_side([Job(x, data, drift, key)], training)[0]
         if (result := self._natively(x, data, training, drift, key)) is not None:
             return result
@@ -321,19 +322,17 @@ class TorchModel(Model):
             return TrainResult(self._vector(), steps, total / steps, own)
 
     def _stepped(
-        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key
+        self, x: Vector, data: Examples, training: Training, drift: Drift, key: Key
     ) -> tuple[int, float]:
         """Train step by step; how many steps, and the sum of their losses."""
         correct = correction(self._flat, self._step(x, training, drift))
         step = stepper(self._flat, training)
         steps = 0
         gradient = (
-            self._mean
-            if training.private is None
-            else self._private(training, reader.count(data), key)
+            self._mean if training.private is None else self._private(training, len(data), key)
         )
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        for batch in reader.batches(data, training, key):
+        for batch in data.batches(training, key):
             self._grad.zero_()
             total += gradient(batch)
             if correct is not None:
@@ -343,10 +342,10 @@ class TorchModel(Model):
         return steps, float(total)
 
     def _natively(
-        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key
+        self, x: Vector, data: Examples, training: Training, drift: Drift, key: Key
     ) -> TrainResult | None:
         """Train a dense net in one call; None for any other, and where PyTorch must."""
-        if self._dense is None or training.private or (whole := arrays(data)) is None:
+        if self._dense is None or training.private or (whole := data.arrays) is None:
             return None
         check_length(np.shape(x), self)
         return self._dense.train(x, whole, training, drift, key)
@@ -355,7 +354,7 @@ class TorchModel(Model):
         """Train many clients, as many at once as `cohort` says; each ends with the bytes that it
         has alone.
         """
-        if not self._lanes or training.private or any(arrays(job.data) is None for job in jobs):
+        if not self._lanes or training.private or any(job.data.arrays is None for job in jobs):
             return super().train_all(jobs, training)
         tops = range(0, len(jobs), self.cohort)
         return [
@@ -382,7 +381,7 @@ class TorchModel(Model):
         return [TrainResult(y.numpy(), steps, total / steps) for y, steps, total in found]
 
     def _lane(self, start: Tensor, job: Job, training: Training) -> ClientJob:
-        whole = arrays(job.data)
+        whole = job.data.arrays
         rows = ordered(job.data, training, job.key)
         step = self._step(job.x, training, job.drift)
         assert whole is not None
@@ -474,7 +473,7 @@ class TorchModel(Model):
 
     # ── scoring ──
 
-    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
+    def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """The mean loss and the other metrics, with the net in eval mode."""
         measured = {"loss": self._loss} | {
             name: function for name, (function, _) in self._measured.items()
@@ -484,7 +483,7 @@ class TorchModel(Model):
         # not inference_mode: what a net caches must be fit for training
         with self._at(x, 0, local), torch.no_grad():
             self._net.training and self._net.eval()
-            for whole in reader.whole(data):
+            for whole in data.whole():
                 for batch in pieces(whole, SCORED):
                     inputs, named, y = self._tensors(batch)
                     outputs = self._net(*inputs, **named)
@@ -501,13 +500,13 @@ class TorchModel(Model):
             )
         return {name: float(value) / n for name, value in sums.items()}
 
-    def check(self, data: Any, who: str) -> None:
+    def check(self, data: Examples, who: str) -> None:
         """Send the first rows through net and loss, as they would be scored, and compare labels
         with outputs.
         """
         with self._at(self._start, 0), torch.enable_grad():
             self._net.eval()
-            whole = next(iter(reader.whole(data)))
+            whole = next(iter(data.whole()))
             few = next(pieces(whole, CHECKED))
             with passing(few, who):
                 inputs, named, y = self._tensors(few)
