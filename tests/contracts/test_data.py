@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hansa as h
 from hansa import Key, Softmax, Training, data
 from hansa.data import Examples
 from hansa.errors import DataError
@@ -158,6 +159,71 @@ def test_no_model_can_change_the_data(form: str) -> None:
         data.pair(batch)[0][:] = -1
     np.testing.assert_array_equal(X, before)
     np.testing.assert_array_equal(joined(Examples.of(given).whole())[0], before)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_a_client_parses_its_data_once_in_its_first_round(
+    form: str, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks for it then: the check, the split, the model's own check, training, scoring and the digest."""
+    room = sys.modules["hansa.data.examples"]
+    forms, arrays = counted(monkeypatch, room, "parsed"), counted(monkeypatch, room, "as_batch")
+    training = Training(epochs=2, batch=8, validation=share)
+    pipe = h.Clip(1.0, side=9.0), h.Weigh("one"), h.GaussianNoise(1.0)  # noise, so that the client's book names its data
+    plan = h.Plan(Softmax(3, 4), h.Ditto(), pipe, training=training, sample=h.Everyone(quorum=1), rounds=1)
+    given = FORMS[form]()
+    for source in (given, data.Source(lambda: given)):
+        (state,) = h.synchronous(plan, h.InProcess([h.Client("ward", plan, source)]))
+        assert plan.binds and state.participants == ("ward",)
+        assert len(forms) == 1 and forms.pop() is given
+        assert len(arrays) <= 1
+        arrays.clear()
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, room: Any, name: str) -> list[Any]:
+    """What a function is called with from now on."""
+    inner, found = getattr(room, name), list[Any]()
+
+    def noted(data: Any) -> Any:
+        found.append(data)
+        return inner(data)
+
+    monkeypatch.setattr(room, name, noted)
+    return found
+
+
+class Told(Softmax):
+    """A stranger's model, which notes what it is given."""
+
+    given: list[Any] = []  # noqa: RUF012
+
+    def train(self, x: Any, mine: Any, *more: Any) -> Any:
+        self.given.append(mine)
+        return super().train(x, mine, *more)
+
+    def score(self, x: Any, data: Any, *local: Any) -> Any:
+        self.given.append(data)
+        return super().score(x, data)
+
+    def check(self, data: Any, who: str) -> None:
+        self.given.append(data)
+        super().check(data, who)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_model_gets_examples_whatever_a_person_gives(form: str) -> None:
+    """By position and by name, and parsed once on the way through a subclass to its parent."""
+    model, x, given = Told(3, 4), np.zeros(16), FORMS[form]()
+    Told.given.clear()
+    model.train(x, given, Training(), Drift(), KEY)
+    model.score(x, given)
+    model.score(x, data=given)
+    model.check(given, "ward")
+    model.check(data=Examples.of(given), who="ward")
+    assert len(Told.given) == 5 and all(isinstance(one, Examples) for one in Told.given)
+    with pytest.raises(DataError, match="is a NoneType"):
+        model.score(x, None)  # type: ignore[arg-type]
 
 
 def test_large_arrays_are_gathered_and_scored_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

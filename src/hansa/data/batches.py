@@ -1,6 +1,8 @@
 """A batch: NumPy arrays with a row for each example, in a tuple or a dict, and what is read as one.
 
-Of a tuple the last array is the target, of a dict "y"; several targets are "y." and their name.
+(inputs, …, targets)                       of a tuple the last array is the target
+{"age": …, "scan": …, "y": …}              of a dict "y"
+{"age": …, "y.price": …, "y.kind": …}      several targets are "y." and their name
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ TARGETS = ("y", "labels", "label")  # the last two as Hugging Face's data and mo
 
 
 def columns(batch: Batch) -> Sequence[Vector]:
-    """Its arrays, one behind the other."""
+    """Its arrays in their order, each [n, …]."""
     if isinstance(batch, dict):
         return list(batch.values())
     return batch
@@ -46,6 +48,7 @@ def named(batch: Batch) -> dict[str, Vector]:
 
 
 def _name(i: int, parts: int) -> str:
+    """What the i-th array of a tuple is called."""
     if i == parts - 1:
         return "targets"
     if parts == 2:
@@ -65,7 +68,9 @@ def row_bytes(batch: Batch) -> int:
 
 def pick(batch: Batch, rows: Rows | slice) -> Batch:
     """Some rows of each array: views for a slice, copies for indices."""
-    return alike(batch, [column[rows] for column in columns(batch)])
+    if isinstance(batch, dict):
+        return {name: column[rows] for name, column in batch.items()}
+    return tuple([column[rows] for column in batch])
 
 
 def pieces(batch: Batch, rows: int) -> Iterator[Batch]:
@@ -75,7 +80,9 @@ def pieces(batch: Batch, rows: int) -> Iterator[Batch]:
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
-    """All examples of batches that are alike, as one batch."""
+    """All examples of batches that are alike, as one batch of copies; ValueError where their shapes
+    do not fit.
+    """
     listed = zip(*map(columns, batches), strict=True)
     return alike(batches[0], map(np.concatenate, listed))
 
@@ -86,7 +93,7 @@ def is_target(name: Any) -> bool:
 
 
 def target(batch: Batch) -> Vector:
-    """Its targets, as they are; of several the first."""
+    """Its targets [n, …], as they are; of several the first."""
     if isinstance(batch, Mapping):
         return np.asarray(batch[next(filter(is_target, batch))])
     return np.asarray(batch[-1])
@@ -106,6 +113,7 @@ def pair(batch: Batch) -> tuple[Any, Vector]:
 
 
 def _single(arrays: Any) -> Any:
+    """One array as itself, and several as they are."""
     if len(arrays) > 1:
         return arrays
     return columns(arrays)[0]
@@ -136,7 +144,10 @@ def spelled(batch: Batch) -> str:
 def as_batch(data: Any) -> Batch:
     """Arrays as a batch, not copied where they need not be.
 
-    DataError where no target can be told, or the lengths differ.
+    data   NumPy arrays, tensors, columns of a data frame: anything with `__array__`, in a tuple or
+           a list of two or more, or by name
+
+    DataError where no target can be told, the lengths differ, or NumPy cannot read one of them.
     """
     arrays = _flat(data)
     batch: Batch
@@ -178,7 +189,9 @@ def _by_target(arrays: Mapping[Any, Any]) -> dict[str, Vector]:
 
 
 def _array(value: Any, name: str) -> Vector:
-    """A value as NumPy sees it, without a copy where there need be none."""
+    """A value as NumPy sees it, without a copy where there need be none; DataError for a number or
+    a list.
+    """
     if isinstance(value, np.ndarray) and value.ndim:
         return value
     try:
@@ -220,7 +233,12 @@ def is_pair_by_name(data: Any) -> bool:
 
 
 def _flat(data: Any) -> Any:
-    """A pair with several inputs or targets as one dict or tuple; what is none, as it is."""
+    """A pair with several inputs or targets as one dict or tuple; what is none, as it is.
+
+    ((a, b), y)                     →  (a, b, y)
+    ({"age": a}, {"price": p})      →  {"age": a, "y.price": p}
+    ({"age": a}, (p, q))            →  {"age": a, "y.0": p, "y.1": q}
+    """
     if not (isinstance(data, tuple | list) and len(data) == 2):
         return data
     inputs, targets = data
@@ -235,6 +253,7 @@ def _flat(data: Any) -> Any:
 
 
 def _by_name(side: Any, name: str) -> dict[str, Any]:
+    """One side of a pair by name: several without names are counted, one is called `name`."""
     if isinstance(side, Mapping):
         return dict(side)
     if _listed(side):
@@ -243,4 +262,5 @@ def _by_name(side: Any, name: str) -> dict[str, Any]:
 
 
 def _listed(side: Any) -> TypeGuard[Sequence[Any]]:
+    """Are these several arrays, one behind the other?"""
     return isinstance(side, tuple | list) and any(hasattr(part, "__array__") for part in side)

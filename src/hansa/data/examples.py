@@ -1,4 +1,9 @@
-"""A client's examples, in whatever form their owner has them: parsed once, read as batches."""
+"""A client's examples, in whatever form their owner has them: parsed once, read as batches.
+
+Arrays   (inputs, targets), or arrays by name
+Items    a dataset with `len()` and `[i]`
+Stream   batches in an order and in sizes of their own
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,14 +32,17 @@ NO_STREAM = (str, bytes, set, frozenset)
 
 @dataclass(frozen=True, eq=False)
 class Examples(ABC):
-    """The examples of one client.
+    """The examples of one client. Reading them changes nothing, and may be done again and again.
 
     given   the data as its owner has it; arrays as NumPy sees them
     """
 
     given: Any = field(repr=False)
-    # the arrays themselves, which nobody may write to; None where batches must be read
-    arrays: ClassVar[Batch | None] = None
+
+    @property
+    def arrays(self) -> Batch | None:
+        """The arrays themselves, which nobody may write to; None where batches must be read."""
+        return None
 
     @staticmethod
     def of(data: object, who: str = "") -> Examples:
@@ -46,8 +54,10 @@ class Examples(ABC):
 
         DataError for what is none of these, or arrays of unequal lengths or without a target.
         """
+        if isinstance(data, Examples):
+            return data
         with named_in_errors(who):
-            return _parsed(loaded(data))
+            return parsed(loaded(data))
 
     @abstractmethod
     def __len__(self) -> int:
@@ -75,8 +85,10 @@ class Examples(ABC):
         change the data.
         """
         n = len(self)
-        rows = min(CHUNK_ROWS, max(1, CHUNK_BYTES // self._row_bytes()))
-        return (self._rows(np.arange(i, min(i + rows, n))) for i in range(0, n, rows))
+        if n:
+            row = row_bytes(self._rows(np.arange(1)))
+            rows = min(CHUNK_ROWS, max(1, CHUNK_BYTES // row))
+            yield from (self._rows(np.arange(i, min(i + rows, n))) for i in range(0, n, rows))
 
     def take(self, rows: ArrayLike) -> Examples:
         """Some rows in the order given, by number or by a mask; DataError of a stream."""
@@ -108,15 +120,11 @@ class Examples(ABC):
 
     @abstractmethod
     def _rows(self, rows: Rows) -> Batch:
-        """Copies of some rows."""
+        """Copies of some rows [m]; DataError of a stream."""
 
-    @abstractmethod
-    def _row_bytes(self) -> int:
-        """How many bytes an example takes."""
-
-    @abstractmethod
     def _part(self, rows: Rows) -> Examples:
-        """Some rows, as examples."""
+        """Some rows [m], as examples."""
+        return Arrays(self._rows(rows))
 
     def _epoch(self, batch: int, key: Key) -> Iterator[Batch]:
         """All examples once, shuffled, in batches of so many."""
@@ -145,11 +153,12 @@ class Examples(ABC):
 class Arrays(Examples):
     """Arrays with a row for each example."""
 
+    given: Batch
+
     @property
-    def arrays(self) -> Batch:  # type: ignore[override]
+    def arrays(self) -> Batch:
         """The arrays themselves, which nobody may write to."""
-        batch: Batch = self.given
-        return batch
+        return self.given
 
     def __len__(self) -> int:
         return length(self.given)
@@ -157,17 +166,11 @@ class Arrays(Examples):
     def _rows(self, rows: Rows) -> Batch:
         return pick(self.given, rows)
 
-    def _row_bytes(self) -> int:
-        return row_bytes(self.given)
-
-    def _part(self, rows: Rows) -> Examples:
-        return Arrays(pick(self.given, rows))
-
     def _cut(self, order: Rows, rows: int) -> Iterator[Batch]:
         """Slices of one gathered copy: as many batches at once as fit into CHUNK_BYTES, for a small
         client all of them.
         """
-        block = rows * max(1, CHUNK_BYTES // (self._row_bytes() * rows))
+        block = rows * max(1, CHUNK_BYTES // (row_bytes(self.given) * rows))
         for top in range(0, len(order), block):
             part = pick(self.given, order[top : top + block])
             for i in range(0, length(part), rows):
@@ -183,12 +186,8 @@ class Items(Examples):
     def _rows(self, rows: Rows) -> Batch:
         return collate(self.given, rows)
 
-    def _row_bytes(self) -> int:
-        if not len(self):
-            return 1
-        return row_bytes(collate(self.given, np.arange(1)))
-
     def _part(self, rows: Rows) -> Examples:
+        """A dataset again, of which nothing is read."""
         return Items(Part(self.given, rows))
 
 
@@ -217,23 +216,15 @@ class Stream(Examples):
         )
 
     def _epoch(self, batch: int, key: Key) -> Iterator[Batch]:
+        """All batches, whatever their size is to be."""
         return streams.read(self.given)
 
     def _halves(self, share: float, key: Key) -> tuple[Examples, Examples]:
         kept, held = streams.split(self.given, share, key)
         return Stream(kept), Stream(held)
 
-    def _part(self, rows: Rows) -> Examples:
-        raise self._without_rows()
-
     def _rows(self, rows: Rows) -> Batch:
-        raise self._without_rows()
-
-    def _row_bytes(self) -> int:
-        raise self._without_rows()
-
-    def _without_rows(self) -> DataError:
-        return DataError(
+        raise DataError(
             f"The data is a {type(self.given).__name__}, a stream of batches.",
             "A stream has no rows to choose from.",
             "Choose from arrays or from a Dataset (for a DataLoader, its .dataset).",
@@ -243,8 +234,13 @@ class Stream(Examples):
 # ── parsing ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _parsed(data: Any) -> Examples:
-    """What form this is."""
+def parsed(data: Any) -> Examples:
+    """Data by its form, which is found out here and nowhere else; DataError for what has none.
+
+    Mappings, and tuples or lists that hold arrays, are arrays. Other tuples and lists are batches
+    one after another. What has `len()` and `[i]` is a dataset; what can be iterated over again, or
+    called, is a stream.
+    """
     if isinstance(data, Examples):
         return data
     form = type(data)
@@ -320,7 +316,7 @@ def check(data: object, who: str) -> int:
 
 
 def _not_finite(column: Any, name: str) -> Rows:
-    """The rows that hold NaN or infinity."""
+    """The rows of a column [n, …] that hold NaN or infinity; DataError for what is no number."""
     if column.dtype.kind not in "biuf":
         raise DataError(
             f"{name} has type {column.dtype}.",

@@ -1,4 +1,7 @@
-"""Single items of a dataset, as batches."""
+"""Single items of a dataset, as batches: what has `len()` and `[i]`, such as a torch Dataset.
+
+An item is (x, y), of several inputs (a, b, y), or a dict with "y", "labels" or "label".
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ from .foreign import columns
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Some rows of a dataset, itself a dataset."""
+    """Some rows of a dataset, itself a dataset; none of them is read before it is asked for.
+
+    rows   [m], in the order in which they are given
+    """
 
     dataset: Any = field(repr=False)
     rows: Rows = field(repr=False)
@@ -63,4 +69,5 @@ def _stacked(items: Sequence[Any]) -> Any:
 
 
 def _stack(values: Sequence[Any]) -> Vector:
+    """One part of m items, as an array [m, …]."""
     return np.stack([as_numpy(value) for value in values])

@@ -1,4 +1,8 @@
-"""Batches that come one after another, in an order and in sizes of their own."""
+"""Batches that come one after another, in an order and in sizes of their own.
+
+A stream is what can be read from its start again and again: a DataLoader, a tf.data pipeline, a
+list of batches, or a function without arguments that starts a new iterator.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,10 @@ IN_ORDER = ("NoneType", "SequentialSampler", "_InfiniteConstantSampler")
 
 
 def read(stream: Any) -> Iterator[Batch]:
-    """The batches of a stream, from its start; a function without arguments starts a new one."""
+    """The batches of a stream, from its start; those without examples are passed over.
+
+    DataError for a pipeline that repeats for ever, and for what is no batch.
+    """
     check_end(stream)
     for batch in stream if hasattr(type(stream), "__iter__") else stream():
         found = as_batch(batch)
@@ -80,6 +87,7 @@ def split(stream: Any, share: float, key: Key) -> tuple[Sieve, Sieve]:
 
 
 def _check_order(stream: Any) -> None:
+    """DataError for a stream whose batches are others each time."""
     order = getattr(getattr(stream, "batch_sampler", None) or stream, "sampler", None)
     kind = type(order).__name__
     if kind in IN_ORDER and not reshuffles(stream):
