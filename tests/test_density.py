@@ -18,7 +18,7 @@ from tests.shape import SOURCE, room, sources, tree
 # What every file is to come down to, and what a room in DONE has come down to.
 GOALS = {"tuple assignments": 8.0, "conditional expressions": 20.0, "file": 4_000, "members": 20, "width": 100}
 DOCSTRINGS = 0.18  # of all lines, at least
-DONE: tuple[str, ...] = ()  # rooms that stand at the goals
+DONE: tuple[str, ...] = ("data",)  # rooms that stand at the goals
 
 # Where the package stands: a change may lower these, and raises none.
 TOKENS = 191_000  # it grows with what hansa does, and with nothing else

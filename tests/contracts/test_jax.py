@@ -214,7 +214,7 @@ def test_noise_for_single_examples_is_that_of_torch(loss: Any, monkeypatch: pyte
     torch.manual_seed(0)
     net, data = torch.nn.Linear(8, 3), points()
     first = {"w": net.weight.detach().numpy(), "z": net.bias.detach().numpy()}
-    monkeypatch.setattr("hansa.models.jax.GRADIENTS", 2 * 27)
+    monkeypatch.setattr("hansa.models.jax.private.GRADIENTS", 2 * 27)
     training = h.Training(2, 8, 0.05, "adam", report=False, private=h.PerExample(clip=0.5, noise=0.8))
     models = h.TorchModel(net, F.cross_entropy), JaxModel(first, lambda p, x: x @ p["w"].T + p["z"], loss)
     x, drift = models[0].start(KEY), h.models.Drift(0.1, shift=np.full(27, 0.1))

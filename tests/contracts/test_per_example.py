@@ -142,7 +142,7 @@ def test_gradients_are_those_of_single_examples(name: str) -> None:
 def test_gradients_in_pieces_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model, data = case("cnn")
     whole = moved(model, data, replace(QUIET, private=EXACT))
-    monkeypatch.setattr("hansa.models.torch.GRADIENTS", 3 * model.size)
+    monkeypatch.setattr("hansa.models.torch.private.GRADIENTS", 3 * model.size)
     np.testing.assert_allclose(moved(model, data, replace(QUIET, private=EXACT)), whole, atol=1e-6)
 
 

@@ -97,13 +97,12 @@ def blocks(
     if whole is None or not length(whole):
         yield from _stacked(data.batches(training, key), padded)
         return
-    if kept is None:
-        kept = {}
     row = row_bytes(whole)
     for rows, sizes in plan(length(whole), training, key, padded):
         most = _room(row * rows.shape[1] + more)
         for i in range(0, len(rows), most):
-            yield _gathered(whole, rows[i : i + most], sizes[i : i + most], kept)
+            to = {} if kept is None else kept  # new memory for each, where none may be written over
+            yield _gathered(whole, rows[i : i + most], sizes[i : i + most], to)
 
 
 def lengthened(batch: Batch, rows: int) -> Batch:
@@ -153,7 +152,7 @@ def picked(n: int, training: Training, key: Key, padded: bool) -> Iterator[tuple
 
 
 def _sampled(n: int, training: Training, key: Key, padded: bool) -> Iterator[tuple[Rows, Rows]]:
-    """The rows that `hansa.data.batches` draws for PerExample, and how many of each step; the rest
+    """The rows that `data.batches` draws for PerExample, and how many of each step; the rest
     is row 0.
     """
     b, steps = training.schedule(n)

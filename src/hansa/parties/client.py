@@ -41,6 +41,11 @@ class Client(Party):
     before: Plan | None = field(default=None, kw_only=True)
     _done = MappingProxyType[Key, TrainResult]({})  # trainings that the next answer asks for
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.data, Examples):  # as its owner has it, for what shares it with workers
+            self.data = self.data.given
+
     def __repr__(self) -> str:
         """Who it is, and how many examples it has."""
         there = at_a_glance([self.data])

@@ -37,6 +37,7 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 # behind the message on what is missing
+from .private import clipped, mean
 from .pytrees import Tree, forms, is_key, key_words, path_of, to_host, wrap_key
 from .steps import MOMENTS, stepped
 
@@ -45,7 +46,6 @@ Loss = Callable[[Any, Array], Array]
 Metric = tuple[Loss, Bound]  # a function like a loss, and its bound
 
 CHECKED, SCORED = 32, 256  # rows that go through at once: to check them, to score them
-GRADIENTS = 2**24  # numbers in the gradients of single examples that are held at once
 OPTIONS = {"xla_cpu_multi_thread_eigen": False}
 
 
@@ -54,17 +54,6 @@ def cross_entropy(outputs: Array, targets: Array) -> Array:
     0.
     """
     return -jnp.take_along_axis(jax.nn.log_softmax(outputs), targets[..., None], -1)[..., 0]
-
-
-# ── one step ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def _mean(values: Array, size: Any) -> Any:
-    """The mean over the first `size` examples, of one number for each or of their mean."""
-    if values.ndim == 0:
-        return values
-    each = values.reshape(len(values), -1).mean(1)
-    return jnp.where(jnp.arange(len(each)) < size, each, 0).sum() / size
 
 
 class Facts(NamedTuple):
@@ -355,7 +344,7 @@ class JaxModel(Model):
 
         def loss(params: Tree) -> tuple[Array, Tree]:
             outputs, after = self._call(params, state, inputs, named, key, True)
-            return _mean(self._losses(outputs, y), size), after
+            return mean(self._losses(outputs, y), size), after
 
         if private:
             value, g, after = *self._clipped(params, batch, key, *private_to), state
@@ -371,37 +360,18 @@ class JaxModel(Model):
     def _clipped(
         self, params: Tree, batch: Tree, key: Array, clip: Any, b: Any
     ) -> tuple[Array, Tree]:
-        """The mean loss of a sample, and PerExample's gradient: some examples at a time, added to
-        the noise.
-        """
+        """The mean loss of a sample, and PerExample's gradient."""
         *parts, size, noise = batch
-        rows = len(parts[-1])
-        few = min(rows, power(max(1, GRADIENTS // self.size)))
 
         def alone(params: Tree, inputs: Any, named: Any, y: Array, key: Array) -> Any:
             inputs, named, y = jax.tree.map(lambda a: a[None], (inputs, named, y))
-            return _mean(self._losses(self._call(params, None, inputs, named, key, True)[0], y), 1)
+            outputs, _ = self._call(params, None, inputs, named, key, True)
+            return mean(self._losses(outputs, y), 1)
 
-        def add(total: Tree, some: Tree) -> tuple[Tree, Array]:
-            *one, there = some
-            values, g = jax.vmap(jax.value_and_grad(alone), (None, 0, 0, 0, 0))(params, *one)
-            norms = jnp.sqrt(
-                sum((leaf.reshape(few, -1) ** 2).sum(1) for leaf in jax.tree.leaves(g))
-            )
-            good = there & jnp.isfinite(norms)
-            scale = jnp.where(good, clip / jnp.maximum(norms, clip), 0)
-            found = [
-                jnp.where(good[:, None], leaf.reshape(few, -1), 0) for leaf in jax.tree.leaves(g)
-            ]
-            return [t + scale @ leaf for t, leaf in zip(total, found, strict=True)], jnp.where(
-                there, values, 0
-            ).sum()
-
-        each = *parts, jax.random.split(key, rows), jnp.arange(rows) < size
-        each = jax.tree.map(lambda a: a.reshape(-1, few, *a.shape[1:]), each)
-        total, values = lax.scan(add, [noise[place] for place in self._layout.places], each)
+        total = [noise[place] for place in self._layout.places]
+        value, total = clipped(jax.value_and_grad(alone), params, parts, size, key, clip, total)
         g = [leaf.reshape(shape) / b for leaf, shape in zip(total, self._shapes, strict=True)]
-        return values.sum() / jnp.maximum(1, size), self._form.unflatten(g)
+        return value, self._form.unflatten(g)
 
     def _call(
         self, params: Tree, state: Tree, inputs: Any, named: Any, key: Array, train: bool
@@ -461,9 +431,7 @@ class JaxModel(Model):
         values = self._values(
             self._call(params, state, inputs, named, wrap_key(key_words(None)), False)[0], y
         )
-        return {
-            name: _mean(jnp.asarray(value, jnp.float32), size) for name, value in values.items()
-        }
+        return {name: mean(jnp.asarray(value, jnp.float32), size) for name, value in values.items()}
 
     def _values(self, outputs: Any, y: Array) -> dict[str, Array]:
         return {"loss": self._losses(outputs, y)} | {
@@ -526,4 +494,4 @@ class JaxModel(Model):
         _, alone = losses(
             *jax.tree.map(lambda a: jnp.broadcast_to(a[:1], a.shape), (inputs, named, y))
         )
-        return outputs, _mean(found, size), _mean(found, 1) - _mean(alone, 1)
+        return outputs, mean(found, size), mean(found, 1) - mean(alone, 1)

@@ -9,7 +9,8 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain, count
+from functools import partial
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from ...data.batches import Batch, pieces, target
 from ...data.blocks import ordered
 from ...data.examples import Examples
-from ...data.inputs import LABELS, NUMBERS, logits, parts
+from ...data.inputs import LABELS, NUMBERS, logits
 from ...errors import DataError, PlanError
 from ...rand import Key
 from ...spec import Vector
@@ -37,7 +38,6 @@ from ..checks import (
 try:
     import torch
     from torch import Tensor, nn
-    from torch.func import functional_call, grad_and_value, vmap
 except ModuleNotFoundError as missing:
     raise PlanError(
         "PyTorch is not installed.",
@@ -55,11 +55,11 @@ from .cohort import ClientBatch, ClientJob, device_of, placed, width
 from .dense import dense
 from .losses import ACCURACY, ELEMENTWISE, POSITIVE, Loss, Metric, fit, known
 from .losses import accuracy as accuracy
+from .private import Clipped
 from .steps import Step, correction, stepper
+from .tensors import Tensors
 
 CHECKED, SCORED = 32, 256  # rows that go through the net at once: to check it, to score it
-GRADIENTS = 2**22  # numbers in the gradients of single examples that are held at once
-ALIGNED = 16  # bytes; see TorchModel on equal bytes
 
 log = logging.getLogger("hansa")
 
@@ -146,7 +146,8 @@ class TorchModel(Model):
             metrics = {"accuracy": (ACCURACY[self._known], RATE)} if self._known in ACCURACY else {}
         self._measured = metrics
         self.metrics = bounds(self._known in POSITIVE, metrics)
-        self._targets = NUMBERS if self._known in ELEMENTWISE else LABELS
+        targets = NUMBERS if self._known in ELEMENTWISE else LABELS
+        self._tensors = Tensors(targets, self.device)
         self._loss = copy.deepcopy(loss).to(self.device) if isinstance(loss, nn.Module) else loss
         frozen = (p.detach().cpu().reshape(-1) for p in net.parameters() if not p.requires_grad)
         self._frozen = fingerprint(p.view(torch.uint8).numpy() for p in frozen)
@@ -158,9 +159,7 @@ class TorchModel(Model):
         self._cohort = cohort
         self.cohort = 1 if self._first else cohort or width(self.trainable, self.device)
         self._lanes = (
-            ClientBatch(self._net, self._loss, self.cohort, self._targets)
-            if self.cohort > 1
-            else None
+            ClientBatch(self._net, self._loss, self.cohort, targets) if self.cohort > 1 else None
         )
 
     def _flatten(self, net: nn.Module) -> None:
@@ -328,9 +327,11 @@ class TorchModel(Model):
         correct = correction(self._flat, self._step(x, training, drift))
         step = stepper(self._flat, training)
         steps = 0
-        gradient = (
-            self._mean if training.private is None else self._private(training, len(data), key)
-        )
+        gradient: Callable[[Batch], Tensor] = self._mean
+        if training.private is not None:
+            b = training.schedule(len(data))[0]
+            clipped = Clipped(self._net, self._loss, self._tensors, training.private, b, key)
+            gradient = partial(clipped.add, total=self._grad)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for batch in data.batches(training, key):
             self._grad.zero_()
@@ -413,63 +414,8 @@ class TorchModel(Model):
         loss.backward()
         return loss.detach()
 
-    def _private(self, training: Training, examples: int, key: Key) -> Callable[[Batch], Tensor]:
-        """What gives the loss of a batch, and adds PerExample's gradient to the flat one; some
-        examples at a time.
-        """
-        private = training.private
-        b = training.schedule(examples)[0]
-        steps = count()
-        assert private is not None
-        weights = {name: p.detach() for name, p in self._net.named_parameters() if p.requires_grad}
-
-        def alone(weights: Any, inputs: Any, named: Any, y: Tensor) -> Tensor:
-            return self._loss(functional_call(self._net, weights, tuple(inputs), named), y)
-
-        each = vmap(grad_and_value(alone), in_dims=(None, 0, 0, 0), randomness="different")
-
-        def gradient(batch: Batch) -> Tensor:
-            loss = torch.zeros((), device=self.device)
-            for piece in pieces(batch, max(1, GRADIENTS // len(self._flat))):
-                inputs, named, y = self._tensors(piece)
-                with checks.vmapped():
-                    one = (
-                        [a[:, None] for a in inputs],
-                        {name: a[:, None] for name, a in named.items()},
-                        y[:, None],
-                    )
-                    found, losses = each(weights, *one)
-                loss += losses.sum()
-                parts = [found[name].reshape(len(y), -1) for name in weights]
-                norms = torch.stack([g.norm(dim=1) for g in parts]).norm(dim=0)
-                scale = private.clip / norms.clamp(min=private.clip)
-                if not (good := norms.isfinite()).all():
-                    scale = scale.where(good, 0)
-                    parts = [g.where(good[:, None], 0) for g in parts]
-                self._grad += torch.cat([scale @ g for g in parts])
-            noise = private.drawn((len(self._flat),), key.child("noise", next(steps)))
-            self._grad.add_(torch.from_numpy(noise).to(self._grad)).div_(b)
-            return loss / max(1, len(target(batch)))
-
-        return gradient
-
     def _here(self, v: Vector) -> Tensor:
         return torch.from_numpy(np.array(v[: self.trainable], np.float32)).to(self.device)
-
-    def _tensors(self, batch: Batch) -> tuple[list[Tensor], dict[str, Tensor], Tensor]:
-        """What the net takes by position, what by name, and the targets."""
-        inputs, named, y = parts(batch, self._targets)
-        return (
-            [self._tensor(a) for a in inputs],
-            {name: self._tensor(a) for name, a in named.items()},
-            self._tensor(y),
-        )
-
-    def _tensor(self, array: Vector) -> Tensor:
-        tensor = torch.from_numpy(array)
-        if self.device.type != "cpu":
-            return tensor.to(self.device, non_blocking=True)
-        return tensor.clone() if tensor.data_ptr() % ALIGNED else tensor
 
     # ── scoring ──
 
