@@ -97,6 +97,16 @@ def check_finite(loss: float, n: int, who: str) -> None:
         )
 
 
+def check_some(n: int) -> None:
+    """Raise DataError where there was nothing to score."""
+    if not n:
+        raise DataError(
+            "There are no examples to score.",
+            "A mean of none is not defined.",
+            "Give it test data.",
+        )
+
+
 def check_length(shape: tuple[int, ...], model: Any) -> None:
     """Raise PlanError for a vector of a shape that is not the model's."""
     if shape != (model.size,):

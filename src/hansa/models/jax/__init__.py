@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,12 +16,20 @@ from ...data.batches import pieces, target
 from ...data.blocks import Layout, blocks, lengthened, noises, power
 from ...data.examples import Examples
 from ...data.inputs import LABELS, parts
-from ...errors import DataError, PlanError
+from ...errors import PlanError
 from ...rand import Key
 from ...spec import Bound, Vector
 from ...training import Training
 from .. import NO_LOCAL, Drift, Local, Model, TrainResult
-from ..checks import check_choices, check_finite, check_length, fingerprint, passing, spell
+from ..checks import (
+    check_choices,
+    check_finite,
+    check_length,
+    check_some,
+    fingerprint,
+    passing,
+    spell,
+)
 from ..metrics import RATE, bounds
 from ..statistics import lower_ends
 from . import checks
@@ -54,16 +62,6 @@ def cross_entropy(outputs: Array, targets: Array) -> Array:
     0.
     """
     return -jnp.take_along_axis(jax.nn.log_softmax(outputs), targets[..., None], -1)[..., 0]
-
-
-class Facts(NamedTuple):
-    """What a first look at a model's data shows: may batches be padded, for training and for
-    scores; may steps loop?
-    """
-
-    padded: bool
-    scored: bool
-    fused: bool
 
 
 # ── the model ─────────────────────────────────────────────────────────────────────────────────────
@@ -140,7 +138,7 @@ class JaxModel(Model):
         self._measured = metrics
         self.metrics = bounds(self._known in ACCURACY, metrics)
         self._flatten(params, state)
-        self._facts: Facts | None = None
+        self._facts: checks.Facts | None = None
         # memory for batches; free again when a block's losses are there
         self._kept = dict[Any, Vector]()
         compiled = partial(
@@ -417,12 +415,7 @@ class JaxModel(Model):
                 )
                 n = n + m
                 sums = {name: total + m * float(found[name]) for name, total in sums.items()}
-        if not n:
-            raise DataError(
-                "There are no examples to score.",
-                "A mean of none is not defined.",
-                "Give it test data.",
-            )
+        check_some(n)
         return {name: total / n for name, total in sums.items()}
 
     def _measure(
@@ -438,7 +431,7 @@ class JaxModel(Model):
             k: f(outputs, y) for k, (f, _) in self._measured.items()
         }
 
-    def _look(self, data: Examples) -> Facts:
+    def _look(self, data: Examples) -> checks.Facts:
         """The facts, from the first two examples that this model meets."""
         if self._facts is None:
             whole = data.arrays
@@ -456,7 +449,9 @@ class JaxModel(Model):
             program, shapes = jax.make_jaxpr(both, return_shape=True)(*given)
             single = {name: bool(value.ndim) for name, value in shapes.items()}
             slow = jax.default_backend() == "cpu" and "conv_general_dilated" in str(program)
-            self._facts = Facts(single["loss"] and not self._first, all(single.values()), not slow)
+            self._facts = checks.Facts(
+                single["loss"] and not self._first, all(single.values()), not slow
+            )
         return self._facts
 
     # ── checking ──

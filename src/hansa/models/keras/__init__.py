@@ -17,7 +17,7 @@ from ...rand import Key
 from ...spec import Vector
 from ...training import Training
 from .. import NO_LOCAL, Drift, Local, Model, TrainResult
-from ..checks import check_length, condensed, fingerprint
+from ..checks import check_length, check_some, condensed, fingerprint
 from ..statistics import lower_ends
 from . import checks, inspect
 from .variables import Variable, cut, generator, given, joined, plain, put, size, value
@@ -328,12 +328,7 @@ class KerasModel(Model):
                 self._scorer = self.net.test_function
             batches = (batch for whole in data.whole() for batch in pieces(whole, SCORED))
             n, logs = self._run(self._scorer, batches, training=False)
-        if not n:
-            raise DataError(
-                "There are no examples to score.",
-                "A mean of none is not defined.",
-                "Give it test data.",
-            )
+        check_some(n)
         return {name: logs[name] for name in self.metrics}
 
     def check(self, data: Examples, who: str) -> None:

@@ -19,7 +19,7 @@ from ...data.batches import Batch, pieces, target
 from ...data.blocks import ordered
 from ...data.examples import Examples
 from ...data.inputs import LABELS, NUMBERS, logits
-from ...errors import DataError, PlanError
+from ...errors import PlanError
 from ...rand import Key
 from ...spec import Vector
 from ...training import Training
@@ -29,6 +29,7 @@ from ..checks import (
     check_descent,
     check_finite,
     check_length,
+    check_some,
     condensed,
     fingerprint,
     passing,
@@ -438,12 +439,7 @@ class TorchModel(Model):
                         sums[name] = (
                             sums[name] + len(y) * torch.as_tensor(function(outputs, y)).double()
                         )
-        if not n:
-            raise DataError(
-                "There are no examples to score.",
-                "A mean of none is not defined.",
-                "Give it test data.",
-            )
+        check_some(n)
         return {name: float(value) / n for name, value in sums.items()}
 
     def check(self, data: Examples, who: str) -> None:
