@@ -170,7 +170,7 @@ def test_a_client_parses_its_data_once_in_its_first_round(
     room = sys.modules["hansa.data.examples"]
     forms, arrays = counted(monkeypatch, room, "parsed"), counted(monkeypatch, room, "as_batch")
     training = Training(epochs=2, batch=8, validation=share)
-    pipe = h.Clip(1.0, side=9.0), h.Weigh("one"), h.GaussianNoise(1.0)  # noise, so that the client's book names its data
+    pipe = h.Clip(1.0, side=9.0), h.Weigh("one"), h.GaussianNoise(1.0)  # its book names the data
     plan = h.Plan(Softmax(3, 4), h.Ditto(), pipe, training=training, sample=h.Everyone(quorum=1), rounds=1)
     given = FORMS[form]()
     for source in (given, data.Source(lambda: given)):
