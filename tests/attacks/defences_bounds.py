@@ -197,7 +197,7 @@ RECORDS = (
         CLIENT,
         "{self.who}{': ' if there else ''}{there}>",
         "{self.who}{': ' if there else ''}{there or self.data}>",
-        also=(("there = examples_at_a_glance([self.data])", "there = str(self.data)"),),
+        also=(("there = at_a_glance([self.data])", "there = str(self.data)"),),
     ),
     Defence(
         "a client of a stranger does not print its data",
