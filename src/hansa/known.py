@@ -21,7 +21,11 @@ def own(piece: Any) -> bool:
     The class itself is looked at: a subclass may do anything, whatever its name, and wherever it
     says it comes from.
     """
-    kind = piece if isinstance(piece, FunctionType) else type(piece)
+    return ours(piece if isinstance(piece, FunctionType) else type(piece))
+
+
+def ours(kind: Any) -> bool:
+    """Is this one of hansa's classes or functions itself?"""
     home = (
         sys.modules.get(kind.__module__) if kind.__module__.split(".")[0] == __package__ else None
     )

@@ -44,9 +44,8 @@ class Key:
     def child(self, *path: object) -> Self:
         """The key at `path` below this one; a path is a sequence of words and numbers."""
         label = "/".join(map(str, path)).encode()
-        return type(self)(
-            hashlib.blake2b(label, key=self.secret, digest_size=32).digest(), self.hides
-        )
+        secret = hashlib.blake2b(label, key=self.secret, digest_size=32).digest()
+        return type(self)(secret, self.hides)
 
     def beside(self, v: Vector) -> Self:
         """The key of what is shown together with `v` alone: beside other data it draws something

@@ -13,9 +13,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import hansa as h
+from hansa.data import Examples
 from hansa.data.blocks import ordered
 from hansa.data.inputs import LABELS
-from hansa.models import Job
+from hansa.models import Train
 from hansa.models.torch import TorchModel
 from hansa.models.torch import cohort as cohort
 from hansa.models.torch.cohort import ClientBatch, Form, KeyedDropout, width
@@ -40,13 +41,18 @@ def net(*between: nn.Module) -> nn.Sequential:
     return found.append(nn.Linear(6, 3))
 
 
-def jobs(model: TorchModel, drifts: bool) -> list[Job]:
+def under(asks: list[Train], training: h.Training) -> list[Train]:
+    """The same, with this training."""
+    return [one._replace(training=training) for one in asks]
+
+
+def jobs(model: TorchModel, drifts: bool) -> list[Train]:
     """Four clients, of different sizes, that start from different places."""
     rng, x, found = np.random.default_rng(3), model.start(KEY), []
     for i, n in enumerate(SIZES):
         far, near = (x + 0.1 * rng.normal(size=x.size) for _ in range(2))
         drift = h.models.Drift(0.3, shift=rng.normal(size=x.size), centre=far) if drifts else h.models.Drift()
-        found.append(Job(near, h.data.Examples.of(points(n, i)), drift, KEY.child(i)))
+        found.append(Train(near, Examples.of(points(n, i)), h.Training(), drift, KEY.child(i)))
     return found
 
 
@@ -59,14 +65,14 @@ def test_each_is_trained_as_it_is_alone(optimizer: str, decay: float, drifts: bo
     alone, model = TorchModel(net(), F.cross_entropy), TorchModel(net(), F.cross_entropy, cohort=3)
     training = h.Training(epochs=2, batch=8, learning_rate=0.05, optimizer=optimizer, weight_decay=decay)
     todo = jobs(model, drifts)
-    found = model.train_all(todo, training)
+    found = model.train_all(under(todo, training))
     for job, one in zip(todo, found, strict=True):
         expected = alone.train(job.x, job.data, training, job.drift, job.key)
         assert one.steps == expected.steps and abs(one.loss - expected.loss) < 1e-5
         assert np.abs(one.x - expected.x).max() < 1e-5 < 1e-2 < np.abs(one.x - job.x).max()
         again = model.train(job.x, job.data, training, job.drift, job.key)
         assert (again.x == one.x).all() and again.loss == one.loss
-    for one, other in zip(found, reversed(model.train_all(todo[::-1], training)), strict=True):
+    for one, other in zip(found, reversed(model.train_all(under(todo[::-1], training))), strict=True):
         assert (one.x == other.x).all() and one.loss == other.loss
 
 
@@ -97,10 +103,10 @@ def test_dropout_is_of_the_clients_own_key() -> None:
     """Whoever else is there; other keys and other steps draw otherwise."""
     model, training = TorchModel(net(nn.Dropout(0.5)), F.cross_entropy, cohort=3), h.Training(batch=8)
     todo = jobs(model, False)
-    for job, one in zip(todo, model.train_all(todo, training), strict=True):
-        assert (one.x == model.train(*job[:2], training, *job[2:]).x).all()
-    same = [Job(*todo[0][:3], KEY.child(i)) for i in range(2)]
-    one, other = model.train_all(same, h.Training(batch=0))
+    for job, one in zip(todo, model.train_all(under(todo, training)), strict=True):
+        assert (one.x == model.train(*job[:2], training, *job[3:5]).x).all()
+    same = [todo[0]._replace(key=KEY.child(i)) for i in range(2)]
+    one, other = model.train_all(under(same, h.Training(batch=0)))
     assert np.abs(one.x - other.x).max() > 1e-4  # a full batch: nothing but dropout differs
     assert type(model.net[2]) is nn.Dropout
 
@@ -109,8 +115,8 @@ def test_a_first_training_without_gradients_spoils_no_later_one() -> None:
     """Where the caller has switched them off: what steps write into outlasts the training."""
     model, training = TorchModel(net(), F.cross_entropy, cohort=3), h.Training(batch=8)
     with torch.inference_mode():
-        first = model.train_all(jobs(model, False), training)
-    for one, again in zip(first, model.train_all(jobs(model, False), training), strict=True):
+        first = model.train_all(under(jobs(model, False), training))
+    for one, again in zip(first, model.train_all(under(jobs(model, False), training)), strict=True):
         assert (one.x == again.x).all()
 
 
@@ -140,8 +146,8 @@ def test_who_trains_one_by_one() -> None:
     A, y = points(40)
     noised = h.Training(batch=8, report=False, private=h.PerExample(1.0, 1.0))
     for data, training in (((A, y), noised), ([(A[:20], y[:20]), (A[20:], y[20:])], h.Training())):
-        todo = [Job(plain.start(KEY), h.data.Examples.of(data), h.models.Drift(), KEY)]
-        assert (model.train_all(todo, training)[0].x == plain.train_all(todo, training)[0].x).all()
+        todo = [Train(plain.start(KEY), Examples.of(data), training, h.models.Drift(), KEY)]
+        assert (model.train_all(under(todo, training))[0].x == plain.train_all(under(todo, training))[0].x).all()
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adamw"])
@@ -168,10 +174,10 @@ def test_trainings_leave_nothing_to_the_next() -> None:
     model = TorchModel(net(), F.cross_entropy, cohort=3)
     todo, optimizers = jobs(model, True), ("sgd", "momentum", "adam", "adamw")
     ways = [h.Training(epochs=2, batch=8, optimizer=one) for one in optimizers]
-    first = [model.train_all(todo, training) for training in ways]
+    first = [model.train_all(under(todo, training)) for training in ways]
     kept = [[one.x.copy() for one in some] for some in first]
     for training, some, before in reversed(list(zip(ways, first, kept, strict=True))):
-        for one, other, old in zip(some, model.train_all(todo, training), before, strict=True):
+        for one, other, old in zip(some, model.train_all(under(todo, training)), before, strict=True):
             assert (one.x == other.x).all() and (one.x == old).all() and one.loss == other.loss
 
 
@@ -179,11 +185,11 @@ def test_trainings_leave_nothing_to_the_next() -> None:
 def test_bytes_do_not_hang_on_how_examples_are_held(name: str, value: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """All on the device or those of a turn, in long turns or in short ones."""
     model, training = TorchModel(net(), F.cross_entropy, cohort=3), h.Training(epochs=2, batch=8)
-    expected = model.train_all(jobs(model, True), training)
+    expected = model.train_all(under(jobs(model, True), training))
     if name == "TURN":
         monkeypatch.setattr(cohort, "HELD", 0)
     monkeypatch.setattr(cohort, name, value)
-    for one, other in zip(expected, model.train_all(jobs(model, True), training), strict=True):
+    for one, other in zip(expected, model.train_all(under(jobs(model, True), training)), strict=True):
         assert (one.x == other.x).all() and one.loss == other.loss
 
 
@@ -206,11 +212,12 @@ def test_clients_whose_examples_differ(held: int, monkeypatch: pytest.MonkeyPatc
         a, b, y = rng.integers(0, 9, (10, length, 4)).astype(type), rng.normal(size=(10, 4)), rng.integers(0, 3, 10)
         some.append({"b": b, "a": a, "y": y} if length == 3 else {"y": y, "a": a, "b": b})
     todo = [
-        Job(model.start(KEY), h.data.Examples.of(data), h.models.Drift(), KEY.child(i)) for i, data in enumerate(some)
+        Train(model.start(KEY), Examples.of(data), training, h.models.Drift(), KEY.child(i))
+        for i, data in enumerate(some)
     ]
-    for job, one in zip(todo, model.train_all(todo, training), strict=True):
-        assert np.abs(alone.train(*job[:2], training, *job[2:]).x - one.x).max() < 1e-6
-        assert (model.train(*job[:2], training, *job[2:]).x == one.x).all()
+    for job, one in zip(todo, model.train_all(under(todo, training)), strict=True):
+        assert np.abs(alone.train(*job[:2], training, *job[3:5]).x - one.x).max() < 1e-6
+        assert (model.train(*job[:2], training, *job[3:5]).x == one.x).all()
 
 
 @pytest.mark.parametrize("training", [h.Training(epochs=3, batch=8), h.Training(steps=7, batch=8), h.Training(batch=0)])
@@ -219,8 +226,8 @@ def test_turns(training: h.Training, most: int) -> None:
     """Each client has its own batches in their order, as `Examples.batches` has them, whoever steps beside it."""
     data: list[Any] = [points(n, i) for i, n in enumerate(SIZES)]
     kinds: list[Kind] = [kind(one, LABELS) for one in data]
-    rows: list[Iterator[Any]] = [ordered(h.data.Examples.of(one), training, KEY.child(i)) for i, one in enumerate(data)]
-    expected = [list(h.data.Examples.of(one).batches(training, KEY.child(i))) for i, one in enumerate(data)]
+    rows: list[Iterator[Any]] = [ordered(Examples.of(one), training, KEY.child(i)) for i, one in enumerate(data)]
+    expected = [list(Examples.of(one).batches(training, KEY.child(i))) for i, one in enumerate(data)]
     for turn in turns(kinds, rows, 5, most):
         left = [len(some[0][1]) if some else 0 for some in expected]
         assert turn.on.any() and turn.on.tolist() == [n == max(left) for n in (*left, 0)]
@@ -261,5 +268,5 @@ def test_errors() -> None:
     late = (A, np.where(np.arange(20) == 7, 9, y))
     with pytest.raises(h.errors.DataError, match="too large or negative"):
         model.train_all(
-            [Job(model.start(KEY), h.data.Examples.of(d), h.models.Drift(), KEY) for d in ((A, y), late)], h.Training()
+            [Train(model.start(KEY), Examples.of(d), h.Training(), h.models.Drift(), KEY) for d in ((A, y), late)]
         )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from ..algorithms import ClientState
+from ..algorithms import Answer, ClientState
 from ..data import Examples
-from ..models import Drift, Model
+from ..models import Drift, Model, Train
+from ..models.asks import Work
 from ..optim import ServerState
 from ..spec import Bound, Vector
 from ..training import Training
@@ -55,9 +55,9 @@ class Boosting:
         data: Examples,
         training: Training,
         at: Context,
-    ) -> tuple[dict[str, Any], ClientState]:
+    ) -> Work[Answer]:
         """Grow trees; say what stands behind x afterwards."""
-        fit = model.train(broadcast["x"], data, training, Drift(), at.key)
+        fit = yield Train(broadcast["x"], data, training, Drift(), at.key)
         share, trees = np.split(fit.x[len(broadcast["x"]) :], [1])
         return {"share": share, "trees": trees, "loss": fit.loss}, client_state
 

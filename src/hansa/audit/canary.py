@@ -270,9 +270,7 @@ def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canar
 def _each_is_seen(plan: Plan) -> bool:
     """Is each client's vector seen by itself, and not a sum or a mean of many?"""
     noise = plan.encoded_spec.noise
-    return isinstance(plan.aggregator, Sum | RobustRule) and (
-        noise.by == "each" or not noise.multiplier
-    )
+    return isinstance(plan.aggregator, Sum | RobustRule) and (noise.alone or not noise.multiplier)
 
 
 def _rounds(
@@ -333,8 +331,8 @@ class RoundView:
 
 def noise_at(plan: Plan) -> int:
     """Where in the pipe the noise comes; its length where there is none."""
-    noises = [spec.noise.multiplier > 0 for spec in plan.pipeline.specs]
-    return noises.index(True) - 1 if True in noises else len(plan.pipe)
+    place = plan.pipeline.noise
+    return len(plan.pipe) if place is None else place
 
 
 def without_server_noise(plan: Plan) -> Plan:
@@ -342,7 +340,7 @@ def without_server_noise(plan: Plan) -> Plan:
     i = noise_at(plan)
     return (
         replace(plan, pipe=plan.pipe[:i] + plan.pipe[i + 1 :])
-        if plan.encoded_spec.noise.by == "server"
+        if plan.encoded_spec.noise.server
         else plan
     )
 

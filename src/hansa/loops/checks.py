@@ -20,7 +20,7 @@ FAULTS = ("absent", "late", "restarted")
 def check_roster(plan: Plan, clients: int) -> None:
     """A plan that these clients can never fulfil fails before the first round."""
     sample = plan.sample
-    fewer = f"{'InTurn' if sample.by == 'turns' else 'Uniform'}({clients})"
+    fewer = f"{type(sample).__name__}({clients})"
     wrong = [
         (sample.most > clients, f"The plan samples {sample.most} of {clients} clients.", fewer),
         (
