@@ -23,6 +23,7 @@ DONE = (  # rooms that stand at the goals
     "audit",
     "codec",
     "crypto",
+    "data",
     "datasets",
     "digest",
     "errors",

@@ -12,6 +12,7 @@ import numpy as np
 
 from .aggregators import Aggregator, Sum, trees
 from .algorithms import Algorithm, ClientState, FedAvg
+from .data import Examples
 from .digest import digest_of
 from .errors import PlanError, number
 from .known import own
@@ -307,8 +308,8 @@ class Plan:
         self,
         broadcast: dict[str, Vector],
         client_state: ClientState,
-        data: Any,
-        held: Any,
+        data: Examples,
+        held: Examples | None,
         at: Context,
     ) -> Generator[Ask, Any, tuple[Vector, ClientState]]:
         """The client's half of a round: score the model on the held-out examples, train, pack,

@@ -67,8 +67,8 @@ ASKED = (
     Defence(
         "a reader's words stay where they are said",
         CLIENT,
-        "raise self._unreadable(error) from error\n\n    def",
-        "raise\n\n    def",
+        "raise self._unreadable(error) from error\n\n    def _unreadable",
+        "raise\n\n    def _unreadable",
         ends=".",
     ),
     Defence(

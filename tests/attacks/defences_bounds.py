@@ -15,7 +15,7 @@ PLAN, EXPLAIN, CLIENT, ERRORS, LOOPS = (
     "loops/channel.py",
 )
 APP, POPULATION = "app/__init__.py", "parties/population.py"
-MODELS, DATA, INVERSE = "models/__init__.py", "data/batches.py", "audit/inversion.py"
+MODELS, DATA, INVERSE = "models/__init__.py", "data/items.py", "audit/inversion.py"
 WORKER, PARTIES, BOOK = "runtimes/processes/worker.py", "parties/__init__.py", "parties/book.py"
 COMMANDS, OPTIONS, LIVE, TERMINAL = "cli/__init__.py", "cli/options.py", "ui/live.py", "ui/terminal.py"
 WEIGH = "transforms/weigh.py"
@@ -204,7 +204,7 @@ RECORDS = (
         CLIENT,
         "{self.who}{': ' if there else ''}{there}>",
         "{self.who}{': ' if there else ''}{there or self.data}>",
-        also=(("there = examples_at_a_glance([self.data])", "there = str(self.data)"),),
+        also=(("there = at_a_glance([self.data])", "there = str(self.data)"),),
     ),
     Defence(
         "a client of a stranger does not print its data",
@@ -225,7 +225,7 @@ RECORDS = (
     Defence("a part does not print its dataset", DATA, "dataset: Any = field(repr=False)", "dataset: Any"),
     Defence(
         "a stream does not print what it reads",
-        "data/split.py",
+        "data/streams.py",
         "    data: Any = field(repr=False)\n    share",
         "    data: Any\n    share",
     ),
@@ -268,8 +268,8 @@ RECORDS = (
     ),
     Defence(
         "a repr reads no data",
-        "data/batches.py",
-        "if not columns or not all(type(column) is np.ndarray and column.ndim for column in columns):",
+        "data/examples.py",
+        "if not arrays or not all(type(one) is np.ndarray and one.ndim for one in arrays):",
         NEVER,
         ends="TypeError|AttributeError",
     ),

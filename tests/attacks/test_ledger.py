@@ -65,7 +65,7 @@ class Diverging(Softmax):
 
     def train(self, x: Any, data: Any, *more: Any) -> Any:
         found = super().train(x, data, *more)
-        return replace(found, x=found.x * np.nan) if np.array_equal(data[0], DATA["c0"][0]) else found
+        return replace(found, x=found.x * np.nan) if np.array_equal(data.arrays[0], DATA["c0"][0]) else found
 
 
 @pytest.mark.guards("NaN is hidden", "NaN is hidden by correlated noise")
@@ -135,7 +135,7 @@ class Held(Softmax):
     file: Path = Path()
 
     def train(self, x: Any, data: Any, *more: Any) -> Any:
-        while np.array_equal(data[0], DATA["c0"][0]) and not self.file.exists():
+        while np.array_equal(data.arrays[0], DATA["c0"][0]) and not self.file.exists():
             time.sleep(0.01)
         return super().train(x, data, *more)
 

@@ -40,6 +40,7 @@ from hansa import (
 )
 from hansa.app.compare import pooled
 from hansa.app.load import load
+from hansa.data import Examples
 from hansa.errors import AppError, DataError, PlanError
 from hansa.explain import difference, explain, expression
 from hansa.models import Drift
@@ -218,18 +219,22 @@ def test_without_test_data_there_is_nothing_to_compare_on() -> None:
         list(app.compare(last(app)))
 
 
+def parsed(*data: Any) -> list[Examples]:
+    return list(map(Examples.of, data))
+
+
 def test_data_of_every_form_can_be_pooled() -> None:
     (A, a), (B, b) = DATA["north"], DATA["west"]
     X, y = np.concatenate([A, B]), np.concatenate([a, b])
-    for left, right in zip(pooled([(A, a), (B, b)]), (X, y), strict=True):
+    for left, right in zip(pooled(parsed((A, a), (B, b))).given, (X, y), strict=True):
         assert (left == right).all()
-    named = pooled([{"x": A, "y": a}, {"x": B, "y": b}])
+    named = pooled(parsed({"x": A, "y": a}, {"x": B, "y": b})).given
     assert (named["x"] == X).all() and (named["y"] == y).all()
-    stream = pooled([lambda: iter([(A, a)]), lambda: iter([(B[:5], b[:5]), (B[5:], b[5:])])])
+    stream = pooled(parsed(lambda: iter([(A, a)]), lambda: iter([(B[:5], b[:5]), (B[5:], b[5:])])))
     for _ in range(2):  # it can be read again
-        assert np.concatenate([batch[1] for batch in stream()]).tolist() == y.tolist()
+        assert np.concatenate([batch[1] for batch in stream.whole()]).tolist() == y.tolist()
     with pytest.raises(DataError, match="several forms"):
-        pooled([(A, a), {"x": B, "y": b}])
+        pooled(parsed((A, a), {"x": B, "y": b}))
 
 
 # ── app files ────────────────────────────────────────────────────────────────────────────────────────────────────────

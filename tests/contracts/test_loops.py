@@ -443,7 +443,7 @@ def by_hand(x: Any, X: Any, y: Any) -> tuple[float, float]:
 def test_reports_are_weighted_means(weigh: Weigh) -> None:
     """The training loss, and the held-out loss and accuracy of the model that came down, weighed as the update is."""
     p = plan(pipe=(weigh,), training=Training(batch=0, learning_rate=0.5, validation=0.3))
-    parts = {who: local.split(data, 0.3, p.key.child("split", who)) for who, data in PARTIES.items()}
+    parts = {who: local.Examples.of(data).split(0.3, p.key.child("split", who)) for who, data in PARTIES.items()}
     sizes = np.array([len(train[1]) for train, _ in parts.values()])
     weights = np.ones(8) if weigh.by == "one" else np.minimum(sizes, weigh.cap or np.inf)
     x = p.start().x

@@ -122,7 +122,7 @@ def clipped(model: Model, data: Any, rows: Any = range(N), clip: float = EXACT.c
     """The sum over single examples, one at a time, of their clipped gradients."""
     total = np.zeros(model.size)
     for row in rows:
-        g = moved(model, local.take(data, [row]), QUIET)
+        g = moved(model, local.Examples.of(data).take([row]), QUIET)
         total += g * min(1, clip / np.linalg.norm(g))
     return total
 
@@ -134,7 +134,7 @@ def clipped(model: Model, data: Any, rows: Any = range(N), clip: float = EXACT.c
 @pytest.mark.parametrize("name", ["softmax", "mlp", "cnn", "lstm", "attention", "named"])
 def test_gradients_are_those_of_single_examples(name: str) -> None:
     model, data = case(name)
-    norms = [np.linalg.norm(moved(model, local.take(data, [row]), QUIET)) for row in range(N)]
+    norms = [np.linalg.norm(moved(model, local.Examples.of(data).take([row]), QUIET)) for row in range(N)]
     clip = float(np.median(norms))  # some are clipped, and some are not
     got = N * moved(model, data, replace(QUIET, private=PerExample(clip, 1e-12)))
     np.testing.assert_allclose(got, clipped(model, data, clip=clip), atol=2e-5)
@@ -143,7 +143,7 @@ def test_gradients_are_those_of_single_examples(name: str) -> None:
 def test_gradients_in_pieces_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model, data = case("cnn")
     whole = moved(model, data, replace(QUIET, private=EXACT))
-    monkeypatch.setattr("hansa.models.torch.GRADIENTS", 3 * model.size)
+    monkeypatch.setattr("hansa.models.torch.private.GRADIENTS", 3 * model.size)
     np.testing.assert_allclose(moved(model, data, replace(QUIET, private=EXACT)), whole, atol=1e-6)
 
 
@@ -181,7 +181,7 @@ class Items:
         return N
 
     def __getitem__(self, i: int) -> Any:
-        one = local.take(self.data, [i])
+        one: Any = local.Examples.of(self.data).take([i]).arrays
         return {name: a[0] for name, a in one.items()} if isinstance(one, dict) else tuple(a[0] for a in one)
 
 

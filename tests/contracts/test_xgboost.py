@@ -201,7 +201,7 @@ def test_pooled_is_plain_xgboost_on_all_data() -> None:
     federation = app(4)
     *_, state = federation.run()
     *alone, federated, together = federation.compare(state)
-    own = plain(BINARY, pooled(list(federation.data.values())), 4)
+    own = plain(BINARY, pooled([h.data.Examples.of(one) for one in federation.data.values()]).arrays, 4)
     A, y = federation.test
     assert together.scores["accuracy"] == pytest.approx(np.mean((margins(own, A) > 0) == y))
     assert federated.scores == federation.score(state.x)

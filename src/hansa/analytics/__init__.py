@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import data as local
 from ..aggregators import Aggregator
 from ..aggregators.verified import VerifiedSum
 from ..algorithms import ClientState, Parts
+from ..data import Examples
 from ..errors import AppError, DataError, PlanError, PolicyError, RoundError, number
 from ..loops.synchronous import synchronous
 from ..models import Model
@@ -114,10 +114,10 @@ class Survey(Model):
         """Nothing is known: zeros [size]."""
         return np.zeros(self.size)
 
-    def check(self, data: Any, who: str) -> None:
+    def check(self, data: Examples, who: str) -> None:
         """DataError where a question names a column that is not there, or is of another width."""
         for name, question in self.questions.items():
-            for batch in local.whole(data):
+            for batch in data.whole():
                 values = column(batch, question.column, who)
                 width = math.prod(values.shape[1:])
                 if question.side(name, self.most, width) and width != self._width(question):
@@ -188,12 +188,12 @@ class Ask:
         model: Model,
         broadcast: dict[str, Vector],
         client_state: ClientState,
-        data: Any,
+        data: Examples,
         training: Training,
         at: Context,
     ) -> tuple[Parts, ClientState]:
         """Sums and counts over the client's records, or over `most` of them, drawn at random."""
-        batches = list(local.whole(data))
+        batches = list(data.whole())
         total = sum(len(column(batch, None, at.who)) for batch in batches)
         most = self.survey.most
         parts = dict[str, Any]()
@@ -295,8 +295,8 @@ def ask(
             "Write ask(…, policies={'north': Policy(…), …}), or policies=dict.fromkeys(data, "
             "Policy()) to allow all.",
         )
-    batch = next(iter(local.whole(next(iter(data.values())))))
-    first = np.shape(column(batch, None, "the first client"))
+    one = next(Examples.of(next(iter(data.values()))).whole())
+    first = np.shape(column(one, None, "the first client"))
     plan = survey(questions, most, **{"columns": math.prod(first[1:]), **more})
     for who in data:
         allowed[who].check(plan, str(who))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .. import data as local
 from ..data import Sites
-from ..data.batches import examples_at_a_glance
+from ..data.examples import Examples, at_a_glance
 from ..data.sites import prepared
 from ..errors import AppError, DataError, HansaError, number
 from ..explain import Explanation, expression
@@ -99,7 +99,7 @@ class App:
         if isinstance(self.data, Sites):
             return f"<{type(self).__name__}: {self.data!r}>"
         data = self.data if isinstance(self.data, Mapping) else {}
-        there = "" if isinstance(data, Population) else examples_at_a_glance(data.values())
+        there = "" if isinstance(data, Population) else at_a_glance(data.values())
         return f"<{type(self).__name__}: {len(data)} clients{', ' if there else ''}{there}>"
 
     def __post_init__(self) -> None:
@@ -377,7 +377,7 @@ class App:
             or not hides_examples(self.known_plan)
         ):
             return {}
-        return {who: local.count(local.loaded(data)) for who, data in self.sources.items()}
+        return {who: len(Examples.of(data)) for who, data in self.sources.items()}
 
     def compare(self, state: State) -> Iterator[Row]:
         """Rows of the comparison on `test`: each client alone, the federation's model, one model on

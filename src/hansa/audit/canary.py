@@ -16,6 +16,7 @@ import numpy as np
 
 from ..aggregators import revealed
 from ..app import App
+from ..data import Examples
 from ..errors import AppError, RoundError
 from ..messages import Message, Reply, Request, SessionId
 from ..models import NO_LOCAL, Drift, Local, Model, ModelView, TrainResult
@@ -84,7 +85,7 @@ class CanaryModel(ModelView):
     def train(
         self,
         x: Vector,
-        data: Any,
+        data: Examples,
         training: Training,
         drift: Drift,
         key: Key,
@@ -95,13 +96,13 @@ class CanaryModel(ModelView):
             return self.model.train(x, data, training, drift, key, local)
         return TrainResult(x + self.steps[i] * self.directions.along(i, self.size), 1, 0.0)
 
-    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
+    def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """As the model; zeros for a canary."""
         if _canary(data) is not None:
             return dict.fromkeys(self.metrics, 0.0)
         return self.model.score(x, data, local)
 
-    def check(self, data: Any, who: str) -> None:
+    def check(self, data: Examples, who: str) -> None:
         """As the model; a canary's data is always right."""
         if _canary(data) is None:
             self.model.check(data, who)
@@ -441,8 +442,8 @@ def _name(i: int) -> str:
     return f"{MARK}-{i:06d}"
 
 
-def _canary(data: Any) -> int | None:
+def _canary(data: Examples) -> int | None:
     """Which canary's data this is; None for a client's."""
-    if isinstance(data, Mapping) and MARK in data:
-        return int(data[MARK][0])
-    return None
+    if not isinstance(data.arrays, dict) or MARK not in data.arrays:
+        return None
+    return int(data.arrays[MARK][0])

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import data as local
 from ..aggregators import Sum, revealed
 from ..algorithms import FedAvg
 from ..app import App
 from ..app.compare import pooled
+from ..data import Examples, pair
 from ..errors import AppError
 from ..loops.synchronous import synchronous
 from ..messages import SessionId
@@ -94,8 +94,7 @@ def inversion(app: App) -> Inversion:
     """
     app = app.asked()
     client = app.clients()[0]
-    record = local.take(pooled([client.parts[0]]), [0])
-    inputs, y = local.pair(record)
+    inputs, y = pair(next(_first(client).whole()))
     if not isinstance(inputs, np.ndarray) or inputs.dtype.kind not in "fu":
         kind = getattr(inputs, "dtype", "several arrays")
         raise AppError(
@@ -110,15 +109,18 @@ def inversion(app: App) -> Inversion:
     others = [one for one in app.clients() if one.who != client.who]
     found = {name: attack(model, x, -delta, true, y) for name, delta in _seen(app, client, others)}
     if others:
-        few = [
-            local.pair(local.take(pooled([one.parts[0]]), [0]))[0][0] for one in others[: COHORT**2]
-        ]
+        few = [pair(next(_first(one).whole()))[0][0] for one in others[: COHORT**2]]
         found[f"no update: the mean record of {len(few)} others"] = np.mean(few, axis=0)
     views = tuple(View.of(name, guess, true) for name, guess in found.items())
     how = "by descent on the distance of gradients"
     if attack is _closed:
         how = "in closed form, from the first layer"
     return Inversion(client.who, true, views, how)
+
+
+def _first(client: Client) -> Examples:
+    """A client's first record."""
+    return pooled([client.parts[0]]).take([0])
 
 
 def _attack(model: Model, true: Vector) -> Any:
@@ -171,8 +173,8 @@ def _seen(app: App, client: Client, others: Sequence[Client]) -> list[tuple[str,
     plan = app.known_plan
     whole = pooled([client.parts[0]])
     secret = app.secret or Key.fresh()
-    record = local.take(whole, [0])
-    rest = [local.take(pooled([one.parts[0]]), [0]) for one in others]
+    record = whole.take([0])
+    rest = [_first(one) for one in others]
     step = Training(learning_rate=plan.training.learning_rate, batch=0, report=False)
     length = _norm(plan, record, step)
     clip = Clip(length, statistics=length)
@@ -188,12 +190,12 @@ def _seen(app: App, client: Client, others: Sequence[Client]) -> list[tuple[str,
     for n in sorted({min(COHORT, 1 + len(rest)), min(COHORT**2, 1 + len(rest))} - {1}):
         name = f"one record of each of {n}, a sum that hides its parts"
         views.append((name, bare, [record, *rest[: n - 1]]))
-    views.append((f"one step on all its {local.count(whole)} records, Sum", bare, [whole]))
+    views.append((f"one step on all its {len(whole)} records, Sum", bare, [whole]))
     found = [(name, _published(plan, secret, data)) for name, plan, data in views]
     return [*found, *_planned(app, client, others)]
 
 
-def _norm(plan: Plan, record: Any, step: Training) -> float:
+def _norm(plan: Plan, record: Examples, step: Training) -> float:
     """The plan's own clip; where it has none, half of what the record moves the model."""
     bounds = [spec.bounds.get("delta", math.inf) for spec in plan.pipeline.specs]
     cut = [one for one in bounds if math.isfinite(one)]

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import data as local
 from ..app import App
 from ..app.compare import pooled
+from ..data import Examples
 from ..errors import AppError, refuse
 from ..spec import Vector
 from .bounds import area, curve, rate_at
@@ -67,19 +67,17 @@ def membership(
     app = app.asked()
     _possible(app, runs)
     whole = {who: pooled([client.parts[0]]) for client in app.clients() for who in [client.who]}
-    counts = {who: local.count(data) for who, data in whole.items()}
+    counts = {who: len(data) for who, data in whole.items()}
     key = app.known_plan.key.child("membership")
     chosen = _chosen(counts, records, key)
     inside = list[Vector]()
     values = list[Vector]()
     for run in range(runs):
         halves = {who: _half(n, key.child("half", run, who)) for who, n in counts.items()}
-        data = {who: local.take(whole[who], half) for who, half in halves.items()}
+        data = {who: whole[who].take(half) for who, half in halves.items()}
         x = _trained(app, data, run, rounds)
         inside.append(np.array([halves[who][row] for who, row in chosen]))
-        values.append(
-            np.array([_logit(app, x, local.take(whole[who], [row])) for who, row in chosen])
-        )
+        values.append(np.array([_logit(app, x, whole[who].take([row])) for who, row in chosen]))
     members = np.array(inside)  # [runs, records]
     logits = np.array(values)  # [runs, records]
     scores = [_ratio(logits, members, run) for run in range(runs)]
@@ -88,7 +86,7 @@ def membership(
 
 def _possible(app: App, runs: int) -> None:
     """AppError where the attack cannot be made."""
-    lonely = [who for who, data in app.sources.items() if local.count(local.loaded(data)) < 2]
+    lonely = [who for who, data in app.sources.items() if len(Examples.of(data)) < 2]
     wrong = [
         (
             runs < LEAST_RUNS,

@@ -11,8 +11,8 @@ from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
-from ..data.inputs import spelled as described
-from ..data.inputs import target
+from ..data.batches import spelled as described
+from ..data.batches import target
 from ..errors import DataError, Fault, HansaError, PlanError
 from ..known import named
 from ..spec import Interval
@@ -92,6 +92,16 @@ def check_finite(loss: float, n: int, who: str) -> None:
             "inputs of very large "
             "scale, the logarithm of 0, targets outside of what the loss takes.",
             "Standardise the inputs, and look at the loss.",
+        )
+
+
+def check_some(n: int) -> None:
+    """Raise DataError where there was nothing to score."""
+    if not n:
+        raise DataError(
+            "There are no examples to score.",
+            "A mean of none is not defined.",
+            "Give it test data.",
         )
 
 

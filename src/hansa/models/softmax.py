@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import data as reader
+from ..data import pair
+from ..data.examples import Examples
 from ..errors import DataError, PlanError, number
 from ..rand import Key
 from ..spec import Vector
@@ -63,7 +64,7 @@ class Softmax(Model):
     def train(
         self,
         x: Vector,
-        data: Any,
+        data: Examples,
         training: Training,
         drift: Drift,
         key: Key,
@@ -80,11 +81,9 @@ class Softmax(Model):
         decay = training.weight_decay
         private = training.private
         losses = []
-        b = training.schedule(reader.count(data))[0] if private else 0
-        for step, batch in enumerate(reader.batches(data, training, key)):
-            loss, g = self._gradient(
-                W, *reader.pair(batch), private.clip if private else math.inf, b
-            )
+        b = training.schedule(len(data))[0] if private else 0
+        for step, batch in enumerate(data.batches(training, key)):
+            loss, g = self._gradient(W, *pair(batch), private.clip if private else math.inf, b)
             if private:
                 g += private.drawn(g.shape, key.child("noise", step)) / b
             if pull:
@@ -127,24 +126,24 @@ class Softmax(Model):
         Z /= Z.sum(1, keepdims=True)
         return np.asarray(Z)
 
-    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
+    def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """Mean loss and accuracy."""
         W = np.asarray(x).reshape(self.features + 1, self.classes)
         n = 0
         loss = 0.0
         right = 0
-        for batch in reader.whole(data):
-            A, y = reader.pair(batch)
+        for batch in data.whole():
+            A, y = pair(batch)
             P = self._probabilities(W, A.reshape(len(y), -1))
             n = n + len(y)
             right = right + int((P.argmax(1) == y).sum())
             loss -= float(np.log(P[np.arange(len(y)), y] + 1e-12).sum())
         return {"loss": loss / n, "accuracy": right / n}
 
-    def check(self, data: Any, who: str) -> None:
+    def check(self, data: Examples, who: str) -> None:
         """Shapes and labels of all examples."""
-        for batch in reader.whole(data):
-            self._check(*reader.pair(batch), who)
+        for batch in data.whole():
+            self._check(*pair(batch), who)
 
     def _check(self, A: Any, y: Any, who: str) -> None:
         if isinstance(A, tuple | dict) or A.size != len(A) * self.features:

@@ -52,9 +52,8 @@ def add_round(ledger: Ledger, plan: Plan, happened: Round, population: int | Non
         ledger = replace(ledger, named=True)
     planned = release(plan, population)
     if isinstance(planned.mechanism, Participation):
-        return ledger.plus(
-            Release(planned.mechanism.during(happened.round - 1)), who=happened.asked
-        )
+        taken = planned.mechanism.during(happened.round - 1)
+        return ledger.plus(Release(taken), who=happened.asked)
     if planned.relation != "all" or happened.hidden:
         return ledger.plus(planned)
     n = len(set(happened.participants)) or sum(why == FAILED for why in happened.excluded.values())

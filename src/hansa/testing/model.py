@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import data as reader
+from ..data import Batch, Examples
+from ..data.batches import length, pick
 from ..digest import digest_of
 from ..errors import DataError, PlanError
 from ..models import NO_LOCAL, Drift, Local, Model, TrainResult
@@ -34,7 +35,7 @@ TRAINING = Training(epochs=2, batch=8, learning_rate=0.05)
 
 def check_model(
     model: Model,
-    data: Any,
+    data: object,
     training: Training = TRAINING,
     bad: Sequence[Any] | None = None,
     close: float = 1e-4,
@@ -50,19 +51,20 @@ def check_model(
     AssertionError names the first promise that is broken.
     """
     name = repr(model)
+    examples = Examples.of(data)
     require(
         " at 0x" not in name,
         f"{name}: its repr must be the expression that builds it, the same on every machine.",
     )
     digest = digest_of(model)
-    model.check(data, "somebody")
+    model.check(examples, "somebody")
     model.plan(training)
     x = _starts(model)
-    before = _copies(data)
-    _trains(model, x, data, training)
-    _drifts(model, x, data, training, close)
-    _scores(model, x, data, training)
-    require(equal(_copies(data), before), f"{name}: it modifies its data; work on a copy.")
+    before = _copies(examples)
+    _trains(model, x, examples, training)
+    _drifts(model, x, examples, training, close)
+    _scores(model, x, examples, training)
+    require(equal(_copies(examples), before), f"{name}: it modifies its data; work on a copy.")
     require(
         digest_of(model) == digest,
         f"{name}: its digest changed while it was used, and with it that of every plan.",
@@ -83,17 +85,12 @@ def check_model(
             )
 
 
-def _copies(data: Any) -> list[Any]:
+def _copies(data: Examples) -> list[Batch]:
     """All batches of a client's data as they are now, in memory of their own.
 
     So it can be seen later whether a training has written to them.
     """
-    return [
-        {key: column.copy() for key, column in batch.items()}
-        if isinstance(batch, dict)
-        else tuple(column.copy() for column in batch)
-        for batch in reader.whole(data)
-    ]
+    return [pick(batch, np.arange(length(batch))) for batch in data.whole()]
 
 
 def _starts(model: Model) -> Vector:
@@ -130,7 +127,7 @@ def _starts(model: Model) -> Vector:
 def _fit(
     model: Model,
     x: Vector,
-    data: Any,
+    data: Examples,
     training: Training,
     drift: Drift,
     key: object = 0,
@@ -162,7 +159,7 @@ def _fit(
     return fit
 
 
-def _trains(model: Model, x: Vector, data: Any, training: Training) -> None:
+def _trains(model: Model, x: Vector, data: Examples, training: Training) -> None:
     """Training is a function of its arguments, and takes as many steps as it is told.
 
     A second client's training in between changes nothing of the first's; and what batch norm and
@@ -206,7 +203,7 @@ def _trains(model: Model, x: Vector, data: Any, training: Training) -> None:
         _fit(model, x, data, other, Drift())
 
 
-def _drifts(model: Model, x: Vector, data: Any, training: Training, close: float) -> None:
+def _drifts(model: Model, x: Vector, data: Examples, training: Training, close: float) -> None:
     """A drift is added to the gradient of what is trained, exactly: so in one step of SGD
 
         y = x − η·(g + pull·(x − centre) + shift)
@@ -241,7 +238,7 @@ def _drifts(model: Model, x: Vector, data: Any, training: Training, close: float
     require(shorter, f"{model!r}: a pull must hold the training back to where it starts.")
 
 
-def _scores(model: Model, x: Vector, data: Any, training: Training) -> None:
+def _scores(model: Model, x: Vector, data: Examples, training: Training) -> None:
     """Scores are the declared metrics, as means over the examples, and training betters the loss.
 
         score(all) = (n₁·score(part₁) + n₂·score(part₂)) / (n₁ + n₂)
@@ -267,15 +264,11 @@ def _scores(model: Model, x: Vector, data: Any, training: Training) -> None:
             low - 1e-9 <= value <= high,
             f"{model!r}: {metric} is {value}; `metrics` declares {low:g} … {high:g}.",
         )
-    batches = _copies(data)
-    sizes = [reader.count(batch) for batch in batches]
-    if len(batches) == 1 and sizes[0] > 2:
-        cut = sizes[0] // 3
-        batches = [
-            reader.take(batches[0], np.arange(cut)),
-            reader.take(batches[0], np.arange(cut, sizes[0])),
-        ]
-        sizes = [cut, sizes[0] - cut]
+    batches = [Examples.of(batch) for batch in _copies(data)]
+    if len(batches) == 1 and len(data) > 2:
+        cut = len(data) // 3
+        batches = [data.take(np.arange(cut)), data.take(np.arange(cut, len(data)))]
+    sizes = [len(batch) for batch in batches]
     for metric in model.metrics:
         parts = [model.score(x, batch)[metric] for batch in batches]
         mean = float(np.average(parts, weights=sizes))
@@ -292,7 +285,7 @@ def _scores(model: Model, x: Vector, data: Any, training: Training) -> None:
         )
 
 
-def _spoilt(data: Any) -> list[Any]:
+def _spoilt(data: object) -> list[Any]:
     """Data that no model of its inputs and labels can be trained on; none for other data."""
     if not (
         isinstance(data, tuple)
