@@ -41,6 +41,8 @@ WIDE = {
     "App": "an app file says all of a federation in one value, and most of it is left out mostly",
     "Context": "all that a piece of code is told of where in a run it is",
     "Request": "a message names all that its answer is bound to",
+    "Noise": "all that is known of noise, and most of it left out mostly",
+    "Policy": "all that an owner allows, and most of it left out mostly",
     "ReportData": "all that a report tells, in one value",
     "Round": "all that a history holds of a round",
     "State": "all that passes from one round to the next, in one value",

@@ -16,11 +16,10 @@ from .aggregators import Aggregator, RobustRule, Sum
 from .aggregators.trees import Ensemble
 from .known import own
 from .plan import Plan
-from .privacy import examples, planned_privacy, unstated
-from .privacy.ledger import NAMED, Guarantee, Ledger, default_delta
-from .sample import Sample
+from .privacy import examples, planned_privacy, stated_by, unstated
+from .privacy.ledger import NAMED, Guarantee, Ledger, default_delta, taken_on_trust
+from .privacy.planned import noise_piece
 from .spec import Spec
-from .transforms.noise import shares
 
 Row = tuple[str, ...]
 
@@ -72,6 +71,7 @@ class Explanation:
 
     sections: tuple[Section, ...]
     warnings: tuple[str, ...]
+    stated: tuple[str, ...] = ()  # classes outside hansa whose word on their noise ε rests on
 
     def __str__(self) -> str:
         """All of it as plain text."""
@@ -109,7 +109,9 @@ def explain(
         _privacy(plan, population, delta, first),
     )
     return Explanation(
-        (*told, *_examples(plan, first), _rounds(plan)), tuple(_warnings(plan, named))
+        (*told, *_examples(plan, first), _rounds(plan)),
+        tuple(_warnings(plan, named)),
+        stated_by(plan),
     )
 
 
@@ -246,20 +248,12 @@ def _privacy(plan: Plan, population: int | None, delta: float, first: Plan | Non
         f"{promise.neighbours.split(' or ')[-1]}, "
         f"but for a chance of δ = {promise.delta:.2g}."
     )
-    who = {
-        "server": "the server",
-        "all": f"all clients together, {noise.least} at least",
-        "each": "each client",
-        # P24
-        "aggregators": "each aggregator, in full; one that keeps its draws to itself is enough",
-    }
-    span = "in all rounds together" if noise.kind == "correlated" else "a round"
     rows = (
         (f"after {_count(plan.rounds, 'round', 'rounds')}", _epsilon(alone.guarantee(delta))),
         *([("with the survey before them", _epsilon(promise))] if first else []),
         ("unit of privacy", f"one {promise.unit}, and all it says in all rounds"),
         ("what is compared", f"the federation {promise.neighbours}"),
-        ("noise", f"multiplier {noise.multiplier:g} {span}, drawn by {who[noise.by]}"),
+        ("noise", f"multiplier {noise.multiplier:g}; {_drawn(plan)}"),
     )
     return Section("Differential privacy", text, ("", ""), rows)
 
@@ -317,7 +311,7 @@ def _rounds(plan: Plan) -> Section:
     )
     rows = (
         ("rounds", f"{plan.rounds}"),
-        ("who is asked", _asked(sample)),
+        ("who is asked", sample.describe() + _whose(sample)),
         # P50
         (
             "who must answer",
@@ -342,7 +336,13 @@ def _rounds(plan: Plan) -> Section:
 def _epsilon(promise: Guarantee) -> str:
     if promise.epsilon is None:
         return f"no ε: {promise.why}"
-    return f"ε = {promise.epsilon:.4g} at δ = {promise.delta:.2g}"
+    trust = f", {taken_on_trust(promise.stated)}" if promise.stated else ""
+    return f"ε = {promise.epsilon:.4g} at δ = {promise.delta:.2g}{trust}"
+
+
+def _drawn(plan: Plan) -> str:
+    noise = noise_piece(plan)
+    return "" if noise is None else noise.describe() + _whose(noise)
 
 
 def asked(survey: Plan) -> list[str]:
@@ -378,11 +378,7 @@ def _warnings(plan: Plan, named: bool) -> Iterator[str]:
 
 def _noise(plan: Plan, clear: bool) -> Iterator[str]:
     encoded = plan.sum_spec
-    real = bool(encoded.noise.multiplier) and encoded.noise.kind in (
-        "gaussian",
-        "laplace",
-        "correlated",
-    )
+    real = bool(encoded.noise.multiplier) and not encoded.noise.parts
     if not encoded.noise.multiplier and plan.training.private:
         # P36
         yield (
@@ -409,15 +405,17 @@ def _noise(plan: Plan, clear: bool) -> Iterator[str]:
             "not tell. No round is void and no error names a client: look at each one's data "
             "before, by hansa check."
         )
-    elif (encoded.noise.by, encoded.noise.kind) == ("server", "gaussian") and plan.sample.by in (
-        "uniform",
-        "poisson",
-    ):
+    elif plan.pipeline.amplifiable and plan.sample.amplification and own(plan.sample):
         yield (
             # P32
             "A round that misses its quorum shows that few came, so the sample is no secret, and ε "
             "takes it as known; "
-            f"{plan.sample.by.capitalize()}(…) without a quorum keeps it secret, and ε smaller."
+            f"{type(plan.sample).__name__}(…) without a quorum keeps it secret, and ε smaller."
+        )
+    if stated := stated_by(plan):
+        # P160
+        yield (
+            f"ε is {taken_on_trust(stated)}; a policy believes it with Policy(stated=True) only."
         )
     if real or plan.training.private:
         # P9
@@ -425,23 +423,20 @@ def _noise(plan: Plan, clear: bool) -> Iterator[str]:
             "The noise is drawn as real numbers; one who sees every bit of a float may see through "
             "it (Mironov 2012)."
         )
-    if encoded.noise.multiplier and encoded.noise.by == "server":
+    if encoded.noise.multiplier and encoded.noise.server:
         # P9
         yield (
             "The server draws the noise and sees the sum without it: this protects from others, "
             "not from the server."
         )
-    if clear and encoded.noise.by == "all":
+    if clear and encoded.noise.clients and not encoded.noise.alone:
         # P9
         yield (
             "A client adds a share of the noise, which hides the sum; the server sees each vector, "
             "and hardly hidden."
         )
-    if encoded.noise.multiplier and "weight" in encoded.side:
-        share = shares(encoded)["weight"]
-        drowned = encoded.noise.multiplier / (
-            share if encoded.noise.kind == "laplace" else math.sqrt(share)
-        )
+    drowned = encoded.noise.scales.get("weight", 0.0)
+    if drowned and "weight" in encoded.side:
         yield (
             # P35
             f"The sum of the weights has noise too, as much as {drowned:.3g} clients weigh that "
@@ -543,18 +538,9 @@ def difference(old: str, new: str) -> str:
 # ── in words ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _asked(sample: Sample) -> str:
-    if sample.by == "uniform":
-        return f"{int(sample.size)} clients, drawn anew each round, each set equally likely"
-    if sample.by == "turns":
-        return (
-            "one client, each in its turn"
-            if sample.size == 1
-            else f"{int(sample.size)} clients, each in its turn"
-        )
-    if sample.by == "poisson":
-        return f"each client with probability {sample.size:g}, independently of the others"
-    return "every client, in every round"
+def _whose(piece: object) -> str:
+    """Beside what a piece says of itself: hansa's own is known, and a stranger's is not."""
+    return "" if own(piece) else f", as {type(piece).__name__} says, which is not hansa's own"
 
 
 def _meaning(name: str) -> str:

@@ -25,6 +25,11 @@ def own(piece: Any) -> bool:
     kind: Any = type(piece)
     if kind is FunctionType:
         kind = piece
+    return ours(kind)
+
+
+def ours(kind: Any) -> bool:
+    """Is this one of hansa's classes or functions itself?"""
     if kind.__module__.split(".")[0] != __package__:
         return False
     home = sys.modules.get(kind.__module__)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -16,9 +16,10 @@ from .digest import digest_of
 from .errors import PlanError, number
 from .known import own
 from .messages import SessionId
-from .models import ClientModel, Model, TrainResult
+from .models import NO_LOCAL, Model, Score
+from .models.asks import Ask, AskedModel, locally, perform
 from .rand import Key
-from .sample import Everyone, Sample
+from .sample import Amplification, Everyone, Sample, check, check_drawn
 from .spec import Bound, Interval, Spec, SumFacts, Vector, blocks, ends
 from .state import State
 from .training import Training
@@ -85,7 +86,7 @@ class Plan:
         _ = self.sum_spec
         if self.sample.most and (why := self.aggregator.shortfall(self.sample.most)):
             raise PlanError(
-                f"{self.aggregator!r} hears {self.sample.size:g} clients in a round at most.",
+                f"{self.aggregator!r} hears {self.sample.most} clients in a round at most.",
                 why,
                 "Sample more, or expect fewer attackers.",
             )
@@ -113,21 +114,24 @@ class Plan:
         for name, bound in (*self.algorithm.side().items(), *self.reported.items()):
             spec = spec.with_side(name, bound)
         pipe = Pipe.of(self.pipe, spec)
-        noise = pipe.specs[-1].noise
-        sample = self.sample
-        random = sample.by in ("poisson", "uniform") and sample.quorum == 1
-        if not random or (noise.by, noise.kind) != ("server", "gaussian"):
+        amplified = self.sample.amplification if own(self.sample) else None
+        shown = self.sample.quorum > 1 or not pipe.amplifiable
+        if amplified is None or shown:
             return pipe
         # A mean over those who came would tell, of each client, whether it was sampled, and so
         # would a round without effect because few came; privacy rests on that too.
-        share = sample.size if sample.by == "poisson" else 0.0
-        specs = [one.replace(noise=replace(one.noise, share=share)) for one in pipe.specs]
+        specs = [one.replace(noise=replace(one.noise, share=amplified.rate)) for one in pipe.specs]
         return replace(
             pipe,
             specs=tuple(
                 one.replace(sum_facts=replace(one.sum_facts, hidden=True)) for one in specs
             ),
         )
+
+    @property
+    def amplification(self) -> Amplification | None:
+        """What its sample does for privacy; None where that is nothing, or is not known."""
+        return self.sample.amplification if self.encoded_spec.hidden else None
 
     @property
     def _carried(self) -> tuple[str, ...]:
@@ -197,7 +201,7 @@ class Plan:
     @property
     def clients_draw(self) -> bool:
         """Does a client draw noise itself, so that it may answer once in a round?"""
-        return bool(self.training.private) or self.encoded_spec.noise.by in ("all", "each")
+        return bool(self.training.private) or self.encoded_spec.noise.clients
 
     @cached_property
     def binds(self) -> bool:
@@ -230,10 +234,10 @@ class Plan:
         answers two questions.
         """
         party = ("server",) if who is None else ("client", who)
-        public = self.key.child(round, session.number)
+        public, common = _public(self.key, round, session.number)
         own = secret.child("run", session.run).child(*party)
         key = own.child(round, session.number).child("task", task.hex())
-        one = Session(round, public.child("all"), public.child(*party), own, task)
+        one = Session(round, common, public.child(*party), own, task)
         return Context(one, key, self.spec, who or "server", **more)
 
     def training_context(self, at: Context) -> Context:
@@ -243,21 +247,27 @@ class Plan:
         Where that hides nothing either, draws repeat with the plan's seed.
         """
         key = at.key.child("training") if self.training.private else at.session.repeats
-        return replace(at, session=at.session.outside(), key=key)
+        return at.within(at.session.outside(), key, at.spec)
 
     def aggregator_context(self, at: Context) -> Context:
         """The same for a party's half of the aggregator: no noise of training or the pipe follows
         from its key.
         """
-        session = at.session if own(self.aggregator) else at.session.outside()
-        return replace(at, session=session, key=at.key.child("aggregator"), spec=self.encoded_spec)
+        session = at.session if self._ours else at.session.outside()
+        return at.within(session, at.key.child("aggregator"), self.encoded_spec)
+
+    @cached_property
+    def _ours(self) -> bool:
+        """Is the aggregator hansa's own?"""
+        return own(self.aggregator)
 
     def cohort(self, roster: Sequence[str], at: Context) -> list[str]:
         """Who is asked in a round: drawn in secret where noise hides who, and else from the plan's
         seed.
         """
         key = at.key if self.hides else at.session.repeats
-        return self.sample.draw(roster, key.child("sample"), at.round)
+        drawn = self.sample.draw(roster, key.child("sample"), at.round)
+        return check_drawn(self.sample, drawn, roster)
 
     def start(self) -> State:
         """The state before the first round."""
@@ -289,6 +299,10 @@ class Plan:
         """The server's half of the pipe."""
         return Decoder(self.pipeline, at, self.model.fault)
 
+    def perform(self, asks: Sequence[Ask]) -> list[Any]:
+        """What clients ask of the model: the answer to each, or the exception that it ended in."""
+        return perform(self.model, asks)
+
     def contribute(
         self,
         broadcast: dict[str, Vector],
@@ -296,23 +310,25 @@ class Plan:
         data: Any,
         held: Any,
         at: Context,
-        done: Mapping[Key, TrainResult] | None = None,
-    ) -> tuple[Vector, ClientState]:
+    ) -> Generator[Ask, Any, tuple[Vector, ClientState]]:
         """The client's half of a round: score the model on the held-out examples, train, pack,
-        encode.
-
-        `done`: trainings that need not be done any more, by their keys.
+        encode; its vector, and what it remembers.
         """
-        model = ClientModel(self.model, client_state.get("model", {}), done or {})
-        scores = (
-            model.score(broadcast["x"], held) if held is not None and self.training.report else {}
+        local = client_state.get("model", NO_LOCAL)
+        scores = {}
+        if held is not None and self.training.report:
+            scores = yield Score(broadcast["x"], held, local)
+        work = self.algorithm.client(
+            AskedModel(self.model),
+            broadcast,
+            client_state,
+            data,
+            self.training,
+            self.training_context(at),
         )
-        there = self.training_context(at)
-        parts, client_state = self.algorithm.client(
-            model, broadcast, client_state, data, self.training, there
-        )
-        if model.local:
-            client_state = {**client_state, "model": dict(model.local)}
+        (parts, client_state), local = yield from locally(work, local)
+        if local:
+            client_state = {**client_state, "model": dict(local)}
         parts |= {f"val_{name}": value for name, value in scores.items()}
         if self._carried:
             delta = np.ravel(parts["delta"])
@@ -408,6 +424,13 @@ EXAMPLES = {
 ALGORITHM = ("plan", "blocks", "side", "start", "broadcast", "client", "step")
 
 
+@lru_cache(maxsize=4)  # for it is asked once per client
+def _public(key: Key, round: int, session: int) -> tuple[Key, Key]:
+    """The key of a session, and the one that all of its parties share."""
+    public = key.child(round, session)
+    return public, public.child("all")
+
+
 def _finite(v: Vector) -> bool:
     """Is every number of a vector, or of many, finite?"""
     return all(np.isfinite(v[..., place]).all() for place in blocks(v.shape[-1]))
@@ -452,6 +475,7 @@ def _check_pieces(plan: Plan) -> None:
             f"An algorithm is a value with the functions {', '.join(ALGORITHM)}.",
             "Write for example algorithm=FedAvg(), with its brackets.",
         )
+    check(plan.sample)
     for piece in plan.pipe:
         if not isinstance(piece, Transform):
             raise PlanError(

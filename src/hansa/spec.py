@@ -44,22 +44,28 @@ class Noise:
 
         σ = z·C,    z: `multiplier`,    C: the norm of what one client adds to the sum, at most
 
-    Where the `kind` is unknown no ε follows from z.
+    From these no ε follows: what it gives away a noise says itself.
     """
 
     multiplier: float = 0.0  # z: standard deviation over what one client can change
     least: int = 1  # as many clients must be in the sum for it to be whole
     # name → a client's share may add this to a coordinate
     reach: Mapping[str, float] = field(default_factory=dict)
-    by: Literal["server", "all", "each", "aggregators"] = "server"  # who draws it
+    server: bool = False  # does the server draw it, which sees the sum without?
+    clients: bool = False  # do clients, before anybody sees their vectors?
+    alone: bool = False  # does each client draw all of it, so that it hides one vector alone?
+    lasting: bool = False  # is it one release over all rounds of a plan?
     # of all clients, in the sum on average, where that is a secret; 0 where it is not, or is fixed
     share: float = 0.0
-    kind: Literal[
-        "gaussian", "laplace", "correlated", "skellam", "discrete gaussian", "unknown"
-    ] = "unknown"
+    # name → its scale over what one client can change in that block
+    scales: Mapping[str, float] = field(default_factory=dict)
     # of noise in integers: each block's size, bound and σ, in steps
     parts: tuple[tuple[int, float, float], ...] = ()
     step: Mapping[str, float] = field(default_factory=dict)  # name → what one integer stands for
+
+    def hands(self, n: int) -> float:
+        """How many whole noises are in a sum of n vectors, at least one."""
+        return max(n / self.least, 1.0) if self.clients else 1.0
 
 
 @dataclass(frozen=True)

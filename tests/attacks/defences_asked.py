@@ -46,7 +46,7 @@ ASKED = (
     ),
     Defence(
         "a budget counts the survey",
-        "privacy/__init__.py",
+        "privacy/spent.py",
         "ledger = before.merge(spent_privacy(plan, past, population))",
         "ledger = spent_privacy(plan, past, population)",
     ),

@@ -46,6 +46,7 @@ from hansa.privacy import EXAMPLES, SPENT, examples, planned_privacy, trainings
 from hansa.privacy.ledger import EXAMPLE, Ledger
 from hansa.privacy.mechanisms import Release
 from hansa.spec import Vector
+from hansa.transforms.curves import Gaussian
 
 N, CLASSES, KEY = 12, 3, Key.of(5)
 QUIET = Training(batch=0, steps=1, learning_rate=1.0, report=False)
@@ -418,7 +419,7 @@ def test_clients_and_examples_are_not_mixed() -> None:
     assert "no ε for a client" in str(planned_privacy(plan).guarantee(1e-6))
     assert "no ε for an example" in str(examples(bare, 60).guarantee(1e-6))
     assert examples(bare, 60).epsilon(1e-6) is None and examples(plan, 0).epsilon(1e-6) is None
-    release = Release(1.0)
+    release = Release(Gaussian(1.0))
     assert Ledger().plus(release).guarantee(1e-6) != Ledger(unit="example").plus(release).guarantee(1e-6)
     metrics = [state.metrics for state in App(plan, federation()).run()]
     (name,) = metrics[0]

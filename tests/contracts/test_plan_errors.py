@@ -139,9 +139,8 @@ WRONG: dict[str, Callable[[], Any]] = {
     ),
     "a robust rule and too few clients": lambda: plan(Weigh("one"), aggregator=Krum(f=3), sample=Uniform(5)),
     # samples
-    "an unknown sample": lambda: plan(sample=Sample("first")),
+    "a sample that draws nobody": lambda: plan(sample=Sample()),
     "a sample of nobody": lambda: plan(sample=Uniform(0)),
-    "a size that nobody asks for": lambda: plan(sample=Sample(size=10)),
     "a sample of half a client": lambda: plan(sample=Uniform(2.5)),
     "a sample in words": lambda: plan(sample=Uniform("10")),
     "an infinite sample": lambda: plan(sample=Uniform(float("inf"))),

@@ -165,9 +165,15 @@ CALIBRATE = ("calibrate", "--epsilon", 4, "--rounds", 200, "--population", 10000
 @pytest.mark.promise("P43")
 def test_calibrate_gives_noise_that_keeps_the_budget() -> None:
     for more, release in [
-        (("--cohort", 100), lambda z: hansa.privacy.mechanisms.Release(z, "poisson", 0.01)),
-        (("--cohort", 100, "--uniform"), lambda z: hansa.privacy.mechanisms.Release(z, "uniform", 100, 10000)),
-        ((), hansa.privacy.mechanisms.Release),
+        (
+            ("--cohort", 100),
+            lambda z: hansa.privacy.mechanisms.Release(hansa.transforms.curves.Gaussian(z), "poisson", 0.01),
+        ),
+        (
+            ("--cohort", 100, "--uniform"),
+            lambda z: hansa.privacy.mechanisms.Release(hansa.transforms.curves.Gaussian(z), "uniform", 100, 10000),
+        ),
+        ((), lambda z: hansa.privacy.mechanisms.Release(hansa.transforms.curves.Gaussian(z))),
     ]:
         out = call(*CALIBRATE, "--delta", 1e-6, *more)
         z = float(re.findall(r"GaussianNoise\((\S+)\)", out)[0])

@@ -10,14 +10,17 @@ import numpy as np
 
 from ..errors import Kind, PlanError, RoundError
 from ..messages import largest
+from ..models.asks import Work
 from ..spec import Spec, Vector
 from ..sums import Total
 from ..transforms import Context, Decoder, Mean
+from ..transforms.curves import Mechanism
 
 # Yields what it says, receives what it hears. Where the server's first message is not None, a
 # conversation begins with a yield whose value nobody gets, and receives that message there.
 Conversation = Generator[Any, Any, Any]
-Contribute = Callable[[], Vector]  # train and encode; called once, when the vector is due
+# Train and encode, once, when the vector is due:  v = yield from contribute()
+Contribute = Callable[[], Work[Vector]]
 
 NO_VECTOR: Kind = "invalid"  # why a client is left out that says no vector of the plan
 
@@ -62,6 +65,14 @@ class Aggregator:
         """What is known of the sum; PlanError where such vectors cannot be aggregated this way."""
         return spec
 
+    def privacy(self, spec: Spec, n: int) -> Mechanism | None:
+        """What noise of its own in a sum of n vectors gives away; None where it states nothing."""
+        return None
+
+    def describe(self) -> str:
+        """Of its noise: what is drawn, and by whom."""
+        return f"drawn as {type(self).__name__} does"
+
     def largest_reply(self, spec: Spec, turn: int) -> int:
         """Bytes of a client's answer, at most, as `Reply.encode` writes it: here one encoded
         vector.
@@ -76,7 +87,8 @@ class Aggregator:
 
     def client(self, contribute: Contribute, at: Context) -> Conversation:
         """One client's side of the protocol."""
-        yield contribute()
+        v = yield from contribute()
+        yield v
 
     def helper(self, quorum: int, at: Context) -> Conversation:
         """One helper's side, of a sum over `quorum` clients or more, which it returns."""

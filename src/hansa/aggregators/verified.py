@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,11 +26,11 @@ from ..crypto import vdaf
 from ..crypto.bundle import Bundle
 from ..crypto.identity import Identity
 from ..errors import PlanError, ProtocolError, RoundError, number
-from ..known import own
 from ..messages import largest
 from ..rand import Key
 from ..spec import Noise, Spec, Vector
 from ..transforms import Context, Decoder, Mean
+from ..transforms.curves import DiscreteGaussian, Mechanism
 from ..transforms.discrete import LARGEST, DiscreteGaussianNoise
 from ..transforms.noise import shares
 from ..transforms.scale import bounding
@@ -105,11 +105,19 @@ class VerifiedSum(Aggregator):
                 "fewer bits.",
             )
         order = [parts[list(step).index(name)] for name in spec.blocks]
-        kind: Literal["discrete gaussian", "unknown"] = (
-            "discrete gaussian" if own(self) else "unknown"
-        )
-        return spec.replace(
-            noise=Noise(self.noise, by="aggregators", kind=kind, parts=tuple(order), step=step)
+        scales = {name: self.noise / share**0.5 for name, share in shares(spec).items()}
+        return spec.replace(noise=Noise(self.noise, scales=scales, parts=tuple(order), step=step))
+
+    def privacy(self, spec: Spec, n: int) -> Mechanism:
+        """The noise of one aggregator alone."""
+        return DiscreteGaussian(spec.noise.parts)
+
+    def describe(self) -> str:
+        """What is drawn in each round, and by whom."""
+        # P24
+        return (
+            "discrete gaussian noise in whole steps in each round: drawn by each aggregator, in "
+            "full; one that keeps its draws to itself is enough"
         )
 
     def largest_reply(self, spec: Spec, turn: int) -> int:
@@ -254,13 +262,14 @@ class VerifiedSum(Aggregator):
         reports = self._reports(at, opening)
         reports.check_helpers(at.who)
         # which is not kept while others speak
-        yield self._report(contribute, reports, identity, at)
+        v = yield from contribute()
+        yield self._report(v, reports, identity, at)
 
     def _report(
-        self, contribute: Contribute, reports: Reports, identity: Identity, at: Context
+        self, v: Vector, reports: Reports, identity: Identity, at: Context
     ) -> dict[str, Any]:
         parts = self._claims(at.spec, reports.binding)
-        blocks = at.spec.unpack(contribute())
+        blocks = at.spec.unpack(v)
         values = [
             part.measurement(
                 part.round(np.concatenate([blocks[name] for name in part.names]), at.key.child(i))

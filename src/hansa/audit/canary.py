@@ -313,9 +313,7 @@ def _each_is_seen(plan: Plan) -> bool:
     So it is where no sum hides it, and ε is stated of a client's own noise, or there is none.
     """
     noise = plan.encoded_spec.noise
-    return isinstance(plan.aggregator, Sum | RobustRule) and (
-        noise.by == "each" or not noise.multiplier
-    )
+    return isinstance(plan.aggregator, Sum | RobustRule) and (noise.alone or not noise.multiplier)
 
 
 def _rounds(
@@ -377,13 +375,13 @@ class RoundView:
 
 def noise_at(plan: Plan) -> int:
     """Where in the pipe the noise comes; its length where there is none."""
-    noises = [spec.noise.multiplier > 0 for spec in plan.pipeline.specs]
-    return noises.index(True) - 1 if True in noises else len(plan.pipe)
+    place = plan.pipeline.noise
+    return len(plan.pipe) if place is None else place
 
 
 def without_server_noise(plan: Plan) -> Plan:
     """The plan as its server sees a sum: before it adds its own noise."""
-    if plan.encoded_spec.noise.by != "server":
+    if not plan.encoded_spec.noise.server:
         return plan
     i = noise_at(plan)
     return replace(plan, pipe=plan.pipe[:i] + plan.pipe[i + 1 :])

@@ -211,8 +211,8 @@ def _planned(app: App, client: Client, others: Sequence[Client]) -> list[tuple[s
     plan = app.known_plan
     n = 1 + len(others)
     secret = app.secret or Key.fresh()
-    expected = max(plan.sample.quorum, plan.sample.size * n) if plan.sample.by == "poisson" else n
-    cohort = [client, *others][: plan.sample.most or round(expected)]
+    expected = max(plan.sample.quorum, round(plan.sample.expected(n)))
+    cohort = [client, *others][:expected]
     plan = replace(plan, sample=Everyone(quorum=min(plan.sample.quorum, len(cohort))), rounds=1)
     quiet = without_server_noise(plan)
     parties = {one.who: one.data for one in cohort}

@@ -134,7 +134,7 @@ def _rounds(plan: Plan, stored: Run, wanted: int | None) -> int:
                 "--rounds counts from the first round of the run.",
                 f"Write {done + 10}, say, or leave it out.",
             )
-    if plan.encoded_spec.noise.kind == "correlated" and rounds != planned:
+    if plan.encoded_spec.noise.lasting and rounds != planned:
         with usage():
             raise AppError(
                 f"Run {stored.id} cannot go on to {rounds} rounds.",

@@ -260,10 +260,10 @@ def _check_plan(plan: Plan) -> None:
             "training in each.",
             "Leave `private` out of the Training, or use `synchronous`.",
         )
-    if plan.sample.by == "turns":
+    if not plan.sample.in_any_order:
         raise PlanError(
-            "buffered cannot let clients take turns.",
-            "Many train at the same time, whoever is free.",
+            f"buffered cannot ask whom {plan.sample!r} draws.",
+            "Many train at the same time: it asks whoever is free.",
             "Take another sample, or use `synchronous`.",
         )
     if plan.encoded_spec.learns:

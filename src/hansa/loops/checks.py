@@ -24,7 +24,7 @@ def check_roster(plan: Plan, clients: int) -> None:
     promises against attackers.
     """
     sample = plan.sample
-    fewer = f"{'InTurn' if sample.by == 'turns' else 'Uniform'}({clients})"
+    fewer = f"{type(sample).__name__}({clients})"
     wrong = [
         (sample.most > clients, f"The plan samples {sample.most} of {clients} clients.", fewer),
         (

@@ -9,7 +9,7 @@ from .. import privacy
 from ..errors import PlanError, PolicyError, number
 from ..known import own
 from ..plan import Plan
-from ..privacy.ledger import Guarantee, Ledger, Unit
+from ..privacy.ledger import Guarantee, Ledger, Unit, taken_on_trust
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Policy:
     epsilon: float = math.inf
     delta: float = 1e-6
     unit: Unit = "client"  # what ε is about: the whole client, or one "example" of it
+    stated: bool = False  # is noise of strangers what its class states? hansa cannot check that
 
     def __post_init__(self) -> None:
         limits = {
@@ -62,7 +63,9 @@ class Policy:
         name = type(plan.aggregator).__name__
         promise = self._promise(plan, examples, before)
         strange = "" if own(plan.aggregator) else ", which is not hansa's own"
-        why = privacy.unstated(plan) if self.min_noise else ""
+        believed = self.stated or not privacy.stated_by(plan)
+        trust = "" if believed else taken_on_trust(privacy.stated_by(plan))
+        why = (privacy.unstated(plan) or trust) if self.min_noise else ""
         wrong = [
             (
                 plan.sample.quorum < self.min_cohort,
@@ -94,6 +97,11 @@ class Policy:
                 promise is not None and (promise.epsilon is None or promise.epsilon > self.epsilon),
                 f"{promise}, after {'a survey and ' if before else ''}{plan.rounds} rounds",
                 f"at most ε = {self.epsilon:g} at δ = {self.delta:g} for each {self.unit}",
+            ),
+            (
+                promise is not None and bool(promise.stated) and not self.stated,
+                f"{promise}",
+                "no ε that rests on a stranger's word: its policy has no stated=True",
             ),
         ]
         for bad, found, allowed in wrong:

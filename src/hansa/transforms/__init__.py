@@ -19,6 +19,7 @@ from ..crypto.identity import Identity, Member
 from ..known import own
 from ..rand import Key
 from ..spec import Spec, Vector
+from .curves import Gaussian, Mechanism
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Session:
     def outside(self) -> Session:
         """The same for who is not to know the party's secrets: those of its noise and its name."""
         # a population's roster has its secret
-        return replace(self, own=Key(b""), roster={}, identity=None)
+        return Session(self.round, self.common, self.repeats, task=self.task)
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,12 @@ class Context:
         if not roster and identity is None:
             return self
         return replace(self, session=replace(self.session, roster=roster, identity=identity))
+
+    def within(self, session: Session, key: Key, spec: Spec) -> Context:
+        """The same for another piece of code, which has this key, and takes this spec."""
+        # spelt out, for it runs several times per client, and `replace` takes three times as long
+        here = self.who, self.examples, self.n, self.population, self.memo, self.overwrite
+        return Context(session, key, spec, *here)
 
     @property
     def round(self) -> int:
@@ -104,6 +111,19 @@ class Transform:
         """
         return at.memo
 
+    def privacy(self, spec: Spec, n: int) -> Mechanism | None:
+        """What its noise in a sum of n vectors gives away about a client; None where it states
+        nothing, and there is no ε.
+
+        `spec` is what leaves it; one client changes block k of the sum by spec.sum_facts.bounds[k]
+        at most.
+        """
+        return None
+
+    def describe(self) -> str:
+        """Of noise: what is drawn, and by whom."""
+        return f"drawn as {type(self).__name__} does"
+
     def explain(self, spec: Spec) -> str:
         """One clause on what it does to the vector of `spec`, for a reader who knows no code."""
         first = (type(self).__doc__ or "").split("\n\n")[0]
@@ -132,6 +152,21 @@ class Pipe:
             encoded = replace(specs[-1].sum_facts, bounds=specs[-1].bounds, noise=specs[-1].noise)
             spec = spec.replace(sum_facts=encoded)
         return cls(transforms, tuple(one.replace(sum_facts=encoded) for one in specs))
+
+    @property
+    def noise(self) -> int | None:
+        """Which transform adds the noise; None where none does."""
+        return next((i for i, one in enumerate(self.specs[1:]) if one.noise.multiplier), None)
+
+    @property
+    def amplifiable(self) -> bool:
+        """Is the noise one whose amplification by sampling is known? Noise by clients is there
+        because the server is not trusted, and the server samples.
+        """
+        place = self.noise
+        if place is None or not self.specs[-1].noise.server or not own(self.transforms[place]):
+            return False
+        return isinstance(self.transforms[place].privacy(self.specs[place + 1], 1), Gaussian)
 
     def start(self) -> tuple[Any, ...]:
         """What the transforms know before the first round."""

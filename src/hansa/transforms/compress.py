@@ -136,9 +136,8 @@ class Quantize(Transform):
             return (C + reach) / (2.0 ** (self.bits - 1) - 1)
         noise = spec.sum_facts.noise
         n = self._most(spec)
-        hands = {"all": max(n / noise.least, 1.0), "each": float(n)}.get(noise.by, 1.0)
         # in whole numbers
-        z = noise.multiplier * math.sqrt(hands / shares(spec)[name]) if noise.parts else 0
+        z = noise.multiplier * math.sqrt(noise.hands(n) / shares(spec)[name]) if noise.parts else 0
         step = _room(C, d, reach, z, n, self.bits, name in spec.rotated)
         if not step:
             raise PlanError(

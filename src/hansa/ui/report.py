@@ -15,6 +15,7 @@ from .. import __version__
 from ..app.compare import OUTSIDE, Row
 from ..errors import KINDS, StoreError
 from ..explain import Explanation
+from ..privacy.ledger import taken_on_trust
 from . import HIDDEN, Round, figure, private, scores, witness
 from .plots import DARK, LIGHT, plots
 
@@ -108,7 +109,9 @@ def summary(report_data: ReportData) -> str:
     if report_data.rounds and (
         spent := private(report_data.rounds[-1].metrics, report_data.rounds[-1].named)
     ):
-        text.append(f"What it has given away is bounded: {spent}.")
+        stated = report_data.explained.stated
+        trust = f", {taken_on_trust(stated)}" if stated else ""
+        text.append(f"What it has given away is bounded: {spent}{trust}.")
     if void := [one for one in report_data.rounds if one.skipped]:
         why = void[-1].skipped.split("\n")[0].rstrip(".")
         text.append(
