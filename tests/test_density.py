@@ -39,8 +39,8 @@ DONE = (  # rooms that stand at the goals
 
 # Where the package stands: a change may lower these, and raises none.
 TOKENS = 200_000  # it grows with what hansa does, and with nothing else
-TUPLE_ASSIGNMENTS = 1.8  # in 1,000 lines of code
-CONDITIONAL_EXPRESSIONS = 27.5  # in 1,000 lines of code
+TUPLE_ASSIGNMENTS = 1.6  # in 1,000 lines of code
+CONDITIONAL_EXPRESSIONS = 26.2  # in 1,000 lines of code
 TOKENS_A_LINE = 8.8
 WIDE_LINES = 6  # of more than 100 characters
 LEAST_DOCSTRINGS = 0.154

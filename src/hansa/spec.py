@@ -44,7 +44,7 @@ class Noise:
 
         σ = z·C,    z: `multiplier`,    C: the norm of what one client adds to the sum, at most
 
-    Where the `kind` is unknown no ε follows from z.
+    From these no ε follows: what it gives away a noise says itself.
     """
 
     multiplier: float = 0.0  # z: standard deviation over what one client can change
