@@ -27,7 +27,7 @@ CONDITIONAL_EXPRESSIONS = 31.8  # in 1,000 lines of code
 TOKENS_A_LINE = 8.9
 WIDE_LINES = 11  # of more than 100 characters
 LEAST_DOCSTRINGS = 0.141
-LONGEST_FILE = 4_420  # tokens
+LONGEST_FILE = 4_040  # tokens
 MOST_MEMBERS = 35
 LARGEST_FOLDER = 0.20  # of the tokens of the package
 
