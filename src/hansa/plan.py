@@ -25,7 +25,7 @@ from .spec import Bound, Interval, Spec, SumFacts, Vector, blocks, ends
 from .state import State
 from .training import Training
 from .transforms import Context, Decoder, Mean, Pipe, Session, Transform, counted
-from .transforms.scale import Weigh
+from .transforms.weigh import Weigh
 
 
 @dataclass(frozen=True)
@@ -337,6 +337,8 @@ class Plan:
                 "delta": delta[: self.model.trainable],
                 STATISTICS: delta[self.model.trainable :],
             }
+        if any(step.reads for step in self.pipe):
+            at = replace(at, data=data)
         return self.pipeline.encode(self.spec.pack(parts), at), client_state
 
     def absorb(
@@ -351,14 +353,9 @@ class Plan:
         skipped = told.pop("skipped", "") or self._void(received, participants)
         told["hidden"] = self.encoded_spec.hidden
         if received is None or skipped:
-            return replace(
-                state,
-                round=state.round + 1,
-                metrics={},
-                participants=tuple(participants),
-                skipped=skipped,
-                **told,
-            )
+            kept = (state.x, state.memo, state.transforms)
+            there = tuple(participants)
+            return State(state.round + 1, *kept, participants=there, skipped=skipped, **told)
         vector, transforms = received
         mean = self.spec.unpack(vector)
         optimizer = getattr(self.algorithm, "server", self.algorithm)
@@ -377,7 +374,8 @@ class Plan:
             x = x if ours else x.copy()
             x[trained:] = statistics
         metrics = {name: self._report(name, float(mean[name].flat[0])) for name in self.reported}
-        return State(state.round + 1, x, memo, transforms, metrics, tuple(participants), **told)
+        told |= {"metrics": metrics, "participants": tuple(participants)}
+        return State(state.round + 1, x, memo, transforms, **told)
 
     def _report(self, name: str, value: float) -> float:
         """A mean that clients report; where noise carries it out of its range, its nearest end,

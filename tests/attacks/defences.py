@@ -309,9 +309,9 @@ PRIVACY = (
     Defence("an adaptive clip cuts", SCALE, "v / np.maximum(at.memo, length), v)", "v / at.memo, v)"),
     Defence(
         "a weight is capped",
-        SCALE,
-        "np.minimum(np.asarray(at.examples, np.float64), self.cap or np.inf)",
-        "np.asarray(at.examples, np.float64)",
+        "transforms/weigh.py",
+        "w = np.clip(w, span.low, span.high)[..., None]",
+        "w = w[..., None]",
     ),
     Defence(
         "side values are cut",
@@ -321,7 +321,7 @@ PRIVACY = (
     ),
     Defence(
         "a share of the noise is told",
-        "explain.py",
+        "explain/warnings.py",
         "if clear and encoded.noise.clients and not encoded.noise.alone:",
         NEVER,
     ),
@@ -332,7 +332,7 @@ PRIVACY = (
         ('if state is not None and state.round > len(past)\n        else ""'),
         'if False else ""',
     ),
-    Defence("another past is noticed", "app/epsilon.py", "if past and understates(ledger, past[-1].metrics):", NEVER),
+    Defence("another past is noticed", "app/epsilon.py", "if past and understates(ledger, past[-1].spent):", NEVER),
     Defence(
         "correlated noise is not stretched",
         "cli/__init__.py",

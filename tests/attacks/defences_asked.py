@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.attacks.defence import Defence
 
 CLIENT, POLICY, ASK = "parties/client.py", "parties/policy.py", "analytics/__init__.py"
-APP, CHECKS, FIRST, EXPLAIN = "app/__init__.py", "app/checks.py", "app/first.py", "explain.py"
+APP, CHECKS, FIRST, EXPLAIN = "app/__init__.py", "app/checks.py", "app/first.py", "explain/privacy.py"
 COMMANDS, LIVE = "cli/__init__.py", "ui/live.py"
 NEVER = "if False:"
 

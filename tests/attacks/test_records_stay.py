@@ -36,7 +36,7 @@ from hansa.runtimes.processes.worker import Task
 from hansa.state import FAILED
 from hansa.store import Store
 from hansa.testing.algorithm import MODEL, federation
-from hansa.ui import Round
+from hansa.ui import shown
 from hansa.ui.live import follow
 
 CANARY = "Anna Meier, F32.1"
@@ -259,7 +259,7 @@ def test_reasons_and_notes_command_no_terminal() -> None:
     (state,) = h.synchronous(plan, h.InProcess([h.Client(who, plan, data) for who, data in DATA.items()]))
     assert state.excluded["client-1"] == "\\x1b[2J\\x07[red]gone"
     assert state.skipped == "\\x1b]0;owned\\x07 [bold]void"
-    told = Round.of(replace(state, excluded={"\x1bx": "\x1bgone"}, skipped="\x1bvoid"))
+    told = shown(replace(state, excluded={"\x1bx": "\x1bgone"}, skipped="\x1bvoid"))
     assert told.excluded == {"\\x1bx": "\\x1bgone"} and told.skipped == "\\x1bvoid"
     assert printable("é, 名, a\nb\tc \u202e\x9b") == "é, 名, a\nb\tc \\u202e\\x9b"
 

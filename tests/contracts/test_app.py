@@ -98,10 +98,9 @@ def test_an_app_runs_the_loop_that_it_names_and_scores_each_round() -> None:
     assert [state.x.tobytes() for state in states] == [state.x.tobytes() for state in plain]
     for state in states:
         scores = PLAN.model.score(state.x, TEST)
-        assert state.metrics["test_accuracy"] == scores["accuracy"]
-        assert state.metrics["test_loss"] == scores["loss"]
+        assert state.scores == scores
         assert state.metrics["loss"] > 0
-    assert "test_loss" not in last(App(PLAN, DATA)).metrics
+    assert last(App(PLAN, DATA)).scores == {}
 
     fedbuff = replace(app, loop=partial(buffered, size=2, busy=3), network=Network(1.0))
     assert last(fedbuff).round == PLAN.rounds
@@ -334,7 +333,7 @@ def test_an_explanation_names_all_that_a_client_says_with_its_bounds() -> None:
         "weight": ("1", "1 … 64"),
     }
     assert [row[1] for row in sections["What is done to it"].rows] == [repr(step) for step in plan.pipe]
-    assert sections["Who sees what"].rows == plan.aggregator.visibility()
+    assert sections["Who sees what"].rows == tuple(plan.aggregator.visibility())
     text = words_of(plan)
     for fact in ("2 clients, drawn anew", "9 seconds", "20% of its examples", "integers of 64 bits", plan.digest):
         assert fact in text

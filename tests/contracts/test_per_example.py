@@ -42,7 +42,7 @@ from hansa.errors import DataError, PlanError, PolicyError
 from hansa.explain import explain
 from hansa.messages import Begin, Request, SessionId
 from hansa.models import Drift, Model, TrainResult
-from hansa.privacy import EXAMPLES, SPENT, examples, planned_privacy, trainings
+from hansa.privacy import examples, planned_privacy, trainings
 from hansa.privacy.ledger import EXAMPLE, Ledger
 from hansa.privacy.mechanisms import Release
 from hansa.spec import Vector
@@ -421,11 +421,10 @@ def test_clients_and_examples_are_not_mixed() -> None:
     assert examples(bare, 60).epsilon(1e-6) is None and examples(plan, 0).epsilon(1e-6) is None
     release = Release(Gaussian(1.0))
     assert Ledger().plus(release).guarantee(1e-6) != Ledger(unit="example").plus(release).guarantee(1e-6)
-    metrics = [state.metrics for state in App(plan, federation()).run()]
-    (name,) = metrics[0]
-    assert name.startswith(EXAMPLES) and not any(key.startswith(SPENT) for one in metrics for key in one)
+    spent = [state.spent for state in App(plan, federation()).run()]
+    assert all(list(one) == ["example"] for one in spent)
     worst = max(examples(plan, 60 + i, 4).epsilon(1e-5) or 0.0 for i in range(6))
-    assert metrics[-1][name] == pytest.approx(worst)
+    assert spent[-1]["example"].epsilon == pytest.approx(worst)
 
 
 @pytest.mark.promise("P36")

@@ -41,7 +41,7 @@ from hansa import (
     Weigh,
     buffered,
 )
-from hansa.errors import PlanError
+from hansa.errors import AppError, PlanError, refuse
 
 QUIET = Training(report=False)
 
@@ -191,7 +191,9 @@ WRONG: dict[str, Callable[[], Any]] = {
     "two plans": lambda: InProcess([Client("anna", plan(), ()), Client("bert", plan(seed=1), ())]),
     "a policy in words": lambda: Policy(max_rounds="3"),
     "a policy of no number": lambda: Policy(min_noise=float("nan")),
-    "a policy with one name for a set": lambda: Policy(aggregators="Sum"),
+    "a policy with a word that is no sight": lambda: Policy(sees="VerifiedSum"),
+    "a policy with nobody who colludes": lambda: Policy(sees="sum", colluding=0),
+    "a policy with a word for a yes": lambda: Policy(sees="sum", stated="yes"),
     "a network that loses all": lambda: Network(drop=1.0),
     "a negative latency": lambda: Network(latency=-1.0),
     "stragglers that are faster": lambda: Network(stragglers=0.1, slowdown=0.5),
@@ -273,3 +275,12 @@ RIGHT: dict[str, Callable[[], Any]] = {
 def test_a_right_plan_is_built(build: Callable[[], Any]) -> None:
     made = build()
     assert made.digest == build().digest and made.encoded_spec.weighed
+
+
+def test_words_are_made_only_where_something_is_wrong() -> None:
+    data: list[int] = []
+    fine = (bool(data), lambda: f"It begins with {data[0]}.", "", "")
+    refuse([fine])
+    with pytest.raises(AppError) as error:
+        refuse([fine, (not data, lambda: "It is empty.", "Nothing can be read.", lambda: "Fill it.")], AppError)
+    assert str(error.value) == "It is empty.\n  Nothing can be read.\n  Fill it."

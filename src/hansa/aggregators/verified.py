@@ -37,6 +37,7 @@ from ..transforms.scale import bounding
 from . import Aggregator, Channel, Contribute, Conversation
 from .claims import Claim, Integers, Norm, Range, claims
 from .reports import Reports, all_of, identified, unexpected
+from .reveals import Reveals
 from .share import Share, longest
 
 SECRET = 32  # bytes of the key that proofs are checked with, and of a challenge
@@ -463,6 +464,15 @@ class VerifiedSum(Aggregator):
             name: 40 * self._aggregators * sigma
             for name, sigma in zip(spec.blocks, sigmas, strict=True)
         }
+
+    def reveals(self) -> Reveals:
+        """The server sees the sum, and all but one of the aggregators together see no more."""
+        return Reveals(server="sum", colluding=len(self.parties))
+
+    def form(self, spec: Spec) -> str:
+        """Shares."""
+        # P10
+        return "split into shares, each of which alone is random numbers"
 
     def visibility(self) -> tuple[tuple[str, str, str], ...]:
         """Who sees what, and who must be honest for it."""

@@ -20,7 +20,7 @@ from ..plan import Plan
 from ..runtimes.inprocess import InProcess
 from ..sample import Everyone
 from ..spec import Vector
-from ..transforms.scale import Weigh
+from ..transforms.weigh import Weigh
 
 OUTSIDE = (
     "Outside ε: these numbers are computed from each client's own examples, without the noise of "

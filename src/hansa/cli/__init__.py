@@ -359,12 +359,12 @@ def show(run: Id, place: Place) -> None:
 
     Example: hansa show 20260102
     """
-    from ..ui.terminal import out, shown
+    from ..ui.terminal import details, out
 
     store = place.open()
     found = store.open(run)
     status = next(one.status for one in store.runs() if one.id == found.id)
-    for part in shown(found, status):
+    for part in details(found, status):
         out().print(part)
 
 

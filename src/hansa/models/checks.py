@@ -13,13 +13,11 @@ from typing import Any
 
 from ..data.batches import spelled as described
 from ..data.batches import target
-from ..errors import DataError, HansaError, PlanError
+from ..errors import DataError, Fault, HansaError, PlanError
 from ..known import named
 from ..spec import Interval
 
 CODE = (BuiltinFunctionType, FunctionType, MethodType, partial)
-# is it so?  what was found, why it cannot work, what to write instead
-Fault = tuple[bool, str, str, str]
 
 
 def check_choices(buffers: Any, metrics: Any, threads: Any) -> Iterator[Fault]:

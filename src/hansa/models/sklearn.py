@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..data.examples import Examples
-from ..errors import DataError, PlanError
+from ..errors import DataError, PlanError, refuse
 from ..rand import Key
 from ..spec import Bound, Vector
 from ..training import Training
@@ -66,11 +66,8 @@ class SklearnModel(Model):
 
     def __post_init__(self) -> None:
         name = getattr(self.estimator, "__name__", type(self.estimator).__name__)
-        for wrong, why, instead in self._faults(name):
-            if wrong:
-                raise PlanError(
-                    f"SklearnModel cannot train {name} so: {self.estimator!r}.", why, instead
-                )
+        found = f"SklearnModel cannot train {name} so: {self.estimator!r}."
+        refuse((wrong, found, why, instead) for wrong, why, instead in self._faults(name))
         object.__setattr__(self, "estimator", clone(self.estimator).set_params(random_state=None))
         if self.features < 1 or (self.classes is not None and self.classes < 2):
             raise PlanError(

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..data import pair
 from ..data.examples import Examples
-from ..errors import DataError, PlanError, ProtocolError, number
+from ..errors import DataError, PlanError, ProtocolError, number, refuse
 from ..rand import Key
 from ..spec import Bound, Vector
 from ..training import Training
@@ -163,9 +163,10 @@ class XgboostModel(Model):
                 "iterations=1",
             ),
         ]
-        for bad, why, instead in wrong:
-            if bad:
-                raise PlanError(f"{self!r} cannot boost.", why, f"Write for example {instead}.")
+        refuse(
+            (bad, lambda: f"{self!r} cannot boost.", why, f"Write for example {instead}.")
+            for bad, why, instead in wrong
+        )
 
     @property
     def _depth(self) -> Any:
@@ -214,13 +215,8 @@ class XgboostModel(Model):
             ),
             (training.learning_rate > 1, "η = 1 takes each tree as it is.", "learning_rate=0.3"),
         ]
-        for bad, why, instead in wrong:
-            if bad:
-                raise PlanError(
-                    f"XgboostModel cannot train with {training!r}.",
-                    why,
-                    f"Write Training({instead}, …).",
-                )
+        found = f"XgboostModel cannot train with {training!r}."
+        refuse((bad, found, why, f"Write Training({instead}, …).") for bad, why, instead in wrong)
 
     def start(self, key: Key) -> Vector:
         """No trees."""

@@ -10,9 +10,9 @@ from importlib.util import find_spec
 from typing import Literal
 
 from ..errors import PlanError, number
+from ..rounds import Spent, Unit
 from .mechanisms import NEIGHBOURS, Release, curve
 
-Unit = Literal["client", "example"]
 # how many there are is no secret
 EXAMPLE = "its client's data with the example, or with nothing in its place"
 NAMED = "not against who knows the secret that the simulation names: it takes the noise off again"
@@ -35,6 +35,11 @@ class Guarantee:
     unit: Unit = "client"
     named: bool = False  # does the noise grow from a secret that a simulation names?
     stated: tuple[str, ...] = ()  # classes outside hansa whose word on their noise it rests on
+
+    @property
+    def spent(self) -> dict[Unit, Spent]:
+        """ε and δ, by whom they protect; nothing where there is no ε."""
+        return {} if self.epsilon is None else {self.unit: Spent(self.epsilon, self.delta)}
 
     def __str__(self) -> str:
         """The promise as a clause."""

@@ -10,11 +10,12 @@ from typing import Any
 from ..aggregators import Aggregator
 from ..known import ours, own
 from ..plan import Plan
+from ..rounds import Unit
 from ..transforms import Transform
 from ..transforms.correlated import Participation
 from ..transforms.curves import Gaussian, Mechanism, fault, stating
 from ..transforms.scale import AdaptiveClip, Clip
-from .ledger import Ledger, Unit
+from .ledger import Ledger
 from .mechanisms import Release
 
 
@@ -74,6 +75,7 @@ def _trained(plan: Plan) -> Iterator[Any]:
         plan.model,
         plan.training,
         *filter(None, [plan.training.private]),
+        *(step for step in plan.pipe if step.reads),
     )
 
 

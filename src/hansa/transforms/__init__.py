@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..crypto.identity import Identity, Member
+from ..data import Examples
 from ..known import own
 from ..rand import Key
 from ..spec import Spec, Vector
@@ -60,6 +61,8 @@ class Context:
     population: int = 1  # clients in the roster; known to the server only
     memo: Any = None  # what the transform has learnt; public, sent to clients with the model
     overwrite: bool = False  # may `decode` and `step` write into what they are given?
+    # of this client, for a transform that `reads`
+    data: Examples | None = field(default=None, repr=False)
 
     def enrolled(self, roster: Mapping[str, Member], identity: Identity | None = None) -> Context:
         """The same, where the party knows others by this roster, and has this identity itself."""
@@ -86,6 +89,10 @@ class Context:
 
 class Transform:
     """A pair of maps around a sum; override only what differs from doing nothing."""
+
+    # is one vector, encoded and decoded alone, what it was, to the last bits of each number?
+    keeps: ClassVar[bool] = False
+    reads: ClassVar[bool] = False  # does `encode` look at the client's examples, in `at.data`?
 
     def plan(self, spec: Spec) -> Spec:
         """Read, refuse or refine what is known of the vector."""
@@ -199,7 +206,8 @@ class Pipe:
         key = at.key.child("pipe", i)
         session = at.session if self._own[i] else at.session.outside()
         here = self.specs[i], at.who, at.examples, at.n, at.population, at.memo[i]
-        return Context(session, key, *here, at.overwrite and self._own[i])
+        data = at.data if self.transforms[i].reads else None
+        return Context(session, key, *here, at.overwrite and self._own[i], data)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, PlanError, RoundError, number
+from ..errors import DataError, PlanError, RoundError, number, refuse
 from ..spec import Spec, Vector, blocks, word
 from . import Context, Transform
 from .noise import shares
@@ -120,9 +120,7 @@ class Quantize(Transform):
                 "Leave `clients` out.",
             ),
         ]
-        for bad, found, why, instead in wrong:
-            if bad:
-                raise PlanError(found, why, instead)
+        refuse(wrong)
 
     def _most(self, spec: Spec) -> int:
         return self.clients or spec.sum_facts.clients

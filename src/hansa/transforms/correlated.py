@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError, number
+from ..errors import PlanError, number, refuse
 from ..spec import Noise, Spec, Vector
 from . import Context, Transform
 from .curves import Mechanism, Orders
@@ -85,9 +85,7 @@ class CorrelatedNoise(Transform):
                 "Take Clip(norm=…), or GaussianNoise.",
             ),
         ]
-        for bad, found, why, instead in wrong:
-            if bad:
-                raise PlanError(found, why, instead)
+        refuse(wrong)
         check(self, spec)
         scales = {name: self.noise / math.sqrt(share) for name, share in shares(spec).items()}
         noise = Noise(self.noise, server=True, lasting=True, scales=scales)

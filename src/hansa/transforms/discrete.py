@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError, number
+from ..errors import PlanError, number, refuse
 from ..rand import Key
 from ..spec import Noise, Spec, Vector
 from . import Context, Transform
@@ -108,9 +108,7 @@ class IntegerNoise(Transform):
                 "Put it after Weigh(…).",
             ),
         ]
-        for bad, found, why, instead in wrong:
-            if bad:
-                raise PlanError(found, why, instead)
+        refuse(wrong)
 
     def describe(self) -> str:
         """What is drawn in each round, and by whom."""

@@ -16,7 +16,8 @@ from ..app.compare import OUTSIDE, Row
 from ..errors import KINDS, StoreError
 from ..explain import Explanation
 from ..privacy.ledger import taken_on_trust
-from . import HIDDEN, Round, figure, private, scores, witness
+from ..rounds import Round
+from . import HIDDEN, figure, private, scores, witness
 from .plots import DARK, LIGHT, plots
 
 PACKAGES = ("numpy", "torch", "scikit-learn")
@@ -106,9 +107,7 @@ def summary(report_data: ReportData) -> str:
         after = any(name.startswith("test_") for name in last)
         when = "After the last round it has" if after else "In the last round it had"
         text.append(f"{when} {told} on {witness(last)}.")
-    if report_data.rounds and (
-        spent := private(report_data.rounds[-1].metrics, report_data.rounds[-1].named)
-    ):
+    if report_data.rounds and (spent := private(report_data.rounds[-1])):
         stated = report_data.explained.stated
         trust = f", {taken_on_trust(stated)}" if stated else ""
         text.append(f"What it has given away is bounded: {spent}{trust}.")
@@ -174,7 +173,7 @@ def versions() -> list[tuple[str, str]]:
 
 
 def _last(rounds: Sequence[Round]) -> Mapping[str, float]:
-    return next((one.metrics for one in reversed(rounds) if scores(one.metrics)), {})
+    return next((one.witnessed for one in reversed(rounds) if one.witnessed), {})
 
 
 def _inline(png: bytes) -> str:

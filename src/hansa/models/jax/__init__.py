@@ -16,7 +16,7 @@ from ...data.batches import pieces, target
 from ...data.blocks import Layout, blocks, lengthened, noises, power
 from ...data.examples import Examples
 from ...data.inputs import LABELS, parts
-from ...errors import PlanError
+from ...errors import PlanError, refuse
 from ...rand import Key
 from ...spec import Bound, Vector
 from ...training import Training
@@ -124,9 +124,7 @@ class JaxModel(Model):
             (path_of(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]
         ]
         of_calls = checks.check_apply(apply, loss, state is not None, "state" in takes)
-        for wrong, *words in chain(checks.check_leaves(leaves), of_calls, rest):
-            if wrong:
-                raise PlanError(*words)
+        refuse(chain(checks.check_leaves(leaves), of_calls, rest))
         self.apply = apply
         self.loss = loss
         self.buffers = buffers

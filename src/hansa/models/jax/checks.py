@@ -6,8 +6,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ...errors import PlanError
-from ..checks import Fault
+from ...errors import Fault, PlanError
 
 
 class Facts(NamedTuple):

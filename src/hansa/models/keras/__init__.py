@@ -12,7 +12,7 @@ import numpy as np
 from ...data.batches import Batch, pieces, spelled
 from ...data.examples import Examples
 from ...data.inputs import sides
-from ...errors import DataError, PlanError
+from ...errors import DataError, PlanError, refuse
 from ...rand import Key
 from ...spec import Vector
 from ...training import Training
@@ -77,9 +77,7 @@ class KerasModel(Model):
     """
 
     def __init__(self, net: Any, buffers: Literal["average", "local"] = "average"):
-        for wrong, *words in checks.check_net(net, buffers):
-            if wrong:
-                raise PlanError(*words)
+        refuse(checks.check_net(net, buffers))
         self.net = net
         self.buffers = buffers
         self._weights: list[Variable] = list(net.trainable_variables)

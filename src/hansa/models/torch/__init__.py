@@ -19,7 +19,7 @@ from ...data.batches import Batch, pieces, target
 from ...data.blocks import ordered
 from ...data.examples import Examples
 from ...data.inputs import LABELS, NUMBERS, logits
-from ...errors import PlanError
+from ...errors import PlanError, refuse
 from ...rand import Key
 from ...spec import Vector
 from ...training import Training
@@ -133,9 +133,7 @@ class TorchModel(Model):
         cohort: int | None = None,
     ):
         rest = chain(check_choices(buffers, metrics, threads), checks.check_speed(compile, cohort))
-        for wrong, *words in chain(checks.check_net(net), checks.check_loss(loss), rest):
-            if wrong:
-                raise PlanError(*words)
+        refuse(chain(checks.check_net(net), checks.check_loss(loss), rest))
         self.net = net
         self.loss = loss
         self.buffers = buffers
