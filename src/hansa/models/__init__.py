@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -135,17 +135,36 @@ class Model:
         of range.
         """
 
-    def tensors(self, x: Vector) -> dict[str, Vector]:
-        """The numbers of x as the model's own library names and shapes them; "x" alone where it has
-        no names.
+    def slices(self) -> dict[str, slice]:
+        """Its named parts in the order of the vector: name → where it lies; "x" alone where a model
+        has no names.
+
+        The trained parts come first, then the statistics; together they cover the vector.
         """
-        return {"x": x}
+        named = {"x": self.trainable, "statistics": self.size - self.trainable}
+        return consecutive((name, size) for name, size in named.items() if size)
+
+    def tensors(self, x: Vector) -> dict[str, Vector]:
+        """The numbers of x as the model's own library names and shapes them, by the names of
+        `slices`; maybe others beside.
+        """
+        return {name: x[place] for name, place in self.slices().items()}
 
     def fault(self, parts: dict[str, Vector]) -> str:
         """Why no client can honestly say this of the model, or nothing; asked where the server sees
         what each says.
         """
         return ""
+
+
+def consecutive(sizes: Iterable[tuple[str, int]]) -> dict[str, slice]:
+    """(name, how many numbers), one part behind the other: name → where it lies."""
+    found = dict[str, slice]()
+    i = 0
+    for name, size in sizes:
+        found[name] = slice(i, i + size)
+        i += size
+    return found
 
 
 class ModelView(Model):
@@ -185,6 +204,10 @@ class ModelView(Model):
     def start(self, key: Key) -> Vector:
         """As the model."""
         return self.model.start(key)
+
+    def slices(self) -> dict[str, slice]:
+        """As the model."""
+        return self.model.slices()
 
     def tensors(self, x: Vector) -> dict[str, Vector]:
         """As the model."""

@@ -13,7 +13,7 @@ from ..errors import DataError, PlanError, number
 from ..rand import Key
 from ..spec import Vector
 from ..training import Training
-from . import NO_LOCAL, Drift, Local, Model, TrainResult
+from . import NO_LOCAL, Drift, Local, Model, TrainResult, consecutive
 from .metrics import LOSS, RATE
 
 SCORES = {"loss": LOSS, "accuracy": RATE}
@@ -126,6 +126,15 @@ class Softmax(Model):
         np.exp(Z, out=Z)
         Z /= Z.sum(1, keepdims=True)
         return np.asarray(Z)
+
+    def slices(self) -> dict[str, slice]:
+        """All weights, and the biases behind them."""
+        return consecutive([("weight", self.features * self.classes), ("bias", self.classes)])
+
+    def tensors(self, x: Vector) -> dict[str, Vector]:
+        """The weights [features, classes], and the biases [classes]."""
+        W = np.reshape(x, (-1, self.classes))
+        return {"weight": W[:-1], "bias": W[-1]}
 
     def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
         """Mean loss and accuracy."""

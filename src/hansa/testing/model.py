@@ -47,6 +47,7 @@ def check_model(
     model.check(data, "somebody")
     model.plan(training)
     x = _starts(model)
+    _names(model, x)
     before = _copies(data)
     _trains(model, x, data, training)
     _drifts(model, x, data, training, close)
@@ -105,6 +106,30 @@ def _starts(model: Model) -> Vector:
         f"{model!r}: start() is not a function of its key; draw from it, or seed with key.seed().",
     )
     return x
+
+
+def _names(model: Model, x: Vector) -> None:
+    """Named parts lie one behind the other, cover the vector, and are the tensors of their names."""
+    slices = model.slices()
+    ends = [0, *(place.stop for place in slices.values())]
+    starts = [place.start for place in slices.values()]
+    require(
+        starts == ends[:-1] and ends[-1] == model.size and len(set(ends)) == len(ends),
+        f"{model!r}: slices() must cut 0 … {model.size} into parts, one behind the other; it gives "
+        f"{slices}.",
+    )
+    require(
+        model.trainable in ends,
+        f"{model!r}: a part of slices() is trained as a whole or not at all, and the first "
+        f"{model.trainable} numbers are trained.",
+    )
+    tensors = {} if model.grows else model.tensors(x)
+    for name, place in slices.items() if tensors else ():
+        require(name in tensors, f"{model!r}: slices() names {name!r}, and tensors() does not.")
+        require(
+            np.allclose(np.ravel(tensors[name]), x[place], rtol=1e-2, atol=1e-6),
+            f"{model!r}: the tensor {name!r} holds other numbers than its slice.",
+        )
 
 
 def _fit(

@@ -19,7 +19,7 @@ from ...errors import DataError, PlanError
 from ...rand import Key
 from ...spec import Bound, Vector
 from ...training import Training
-from .. import NO_LOCAL, Drift, Local, Model, TrainResult
+from .. import NO_LOCAL, Drift, Local, Model, TrainResult, consecutive
 from ..checks import check_choices, check_finite, check_length, fingerprint, passing, spell
 from ..metrics import RATE, bounds
 from ..statistics import lower_ends
@@ -251,6 +251,12 @@ class JaxModel(Model):
     def state(self, x: Vector) -> Tree:
         """The state of x, as the pytree that was given; None where there was none."""
         return jax.tree.map(jnp.asarray, self._trees(x)[1])
+
+    def slices(self) -> dict[str, slice]:
+        """The parameters, and the arrays of the state that travel, by their paths."""
+        names = [*self._names, *self._moving]
+        sizes = [place.stop - place.start for place in self._layout.places]
+        return consecutive(zip(names, sizes, strict=True))
 
     def tensors(self, x: Vector) -> dict[str, Vector]:
         """The arrays of parameters and state by their paths; those of the state begin with

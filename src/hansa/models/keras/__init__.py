@@ -16,7 +16,7 @@ from ...errors import DataError, PlanError
 from ...rand import Key
 from ...spec import Vector
 from ...training import MOMENTUM, Training
-from .. import NO_LOCAL, Drift, Local, Model, TrainResult
+from .. import NO_LOCAL, Drift, Local, Model, TrainResult, consecutive
 from ..checks import check_length, condensed, fingerprint
 from ..statistics import lower_ends
 from . import checks, inspect
@@ -399,10 +399,19 @@ class KerasModel(Model):
         "sequential/dense/kernel".
         """
         with self._at(x, Key.of(0)):
-            found: dict[str, Vector] = {}
-            for v in self.net.weights:
-                same = sum(name.split(":")[0] == v.path for name in found)
-                found[f"{v.path}:{same}" if same else v.path] = plain(v)
+            return {name: plain(v) for name, v in self._named().items()}
+
+    def slices(self) -> dict[str, slice]:
+        """The trained weights and the statistics that travel, by their paths."""
+        names = {id(v): name for name, v in self._named().items()}
+        return consecutive((names[id(v)], size(v)) for v in self._vectored)
+
+    def _named(self) -> dict[str, Variable]:
+        """All weights; of several with one path the second is PATH:1."""
+        found: dict[str, Variable] = {}
+        for v in self.net.weights:
+            same = sum(name.split(":")[0] == v.path for name in found)
+            found[f"{v.path}:{same}" if same else v.path] = v
         return found
 
     def load(self, x: Vector) -> Any:

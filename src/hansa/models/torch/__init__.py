@@ -21,7 +21,7 @@ from ...errors import DataError, PlanError
 from ...rand import Key
 from ...spec import Vector
 from ...training import Training
-from .. import NO_LOCAL, Drift, Job, Local, Model, TrainResult
+from .. import NO_LOCAL, Drift, Job, Local, Model, TrainResult, consecutive
 from ..checks import (
     check_choices,
     check_descent,
@@ -536,6 +536,12 @@ class TorchModel(Model):
                 k: v.detach().clone().cpu() if isinstance(v, Tensor) else v
                 for k, v in state.items()
             }
+
+    def slices(self) -> dict[str, slice]:
+        """The parameters that are trained, and the buffers that travel, as `net` names them."""
+        named = self._net.named_parameters()
+        trained = [(name, p.numel()) for name, p in named if p.requires_grad]
+        return consecutive([*trained, *self._carried.items()])
 
     def tensors(self, x: Vector) -> dict[str, Vector]:
         """The tensors of `state_dict` as NumPy arrays."""
