@@ -15,6 +15,7 @@ import numpy as np
 from .aggregators import Aggregator, RobustRule, Sum
 from .aggregators.trees import Ensemble
 from .known import own
+from .models import parts
 from .plan import Plan
 from .privacy import examples, planned_privacy, unstated
 from .privacy.ledger import NAMED, Guarantee, Ledger, default_delta
@@ -123,7 +124,7 @@ def _learnt(plan: Plan) -> Section:
             "never leave it, and "
             "says what the next table lists; the answers are their sums over all clients."
         )
-        rows = [("question", one) for one in asked(plan)]
+        rows: list[Row] = [("question", one) for one in asked(plan)]
         if most := getattr(model, "most", None):
             rows.append(("of each client", f"{most} records at most"))
         return Section("What is learnt", text, ("", ""), tuple(rows))
@@ -155,10 +156,14 @@ def _learnt(plan: Plan) -> Section:
         else "nothing"
     )
     rows = [
-        ("model", f"{type(model).__name__}, {_many(model.size)} numbers{also}"),
+        (
+            "model",
+            f"{type(getattr(model, 'model', model)).__name__}, {_many(model.size)} numbers{also}",
+        ),
         ("algorithm", f"{plan.algorithm!r}"),
         ("local training", f"{amount} a round, {batch}, {optimizer}"),
         ("kept from training", kept),
+        *parts.rows(model, training),
     ]
     text = (
         # P1
@@ -362,6 +367,7 @@ def _warnings(plan: Plan, named: bool) -> Iterator[str]:
     yield from _noise(plan, clear)
     yield from _unbounded(plan, set(encoded.unbounded))
     yield from _moved(plan)
+    yield from parts.warnings(plan.model, plan.training)
     if plan.reported and clear and not encoded.noise.multiplier:
         # P6
         yield (

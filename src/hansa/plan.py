@@ -17,6 +17,7 @@ from .errors import PlanError, number
 from .known import own
 from .messages import SessionId
 from .models import ClientModel, Model, TrainResult
+from .models.parts import check_only
 from .rand import Key
 from .sample import Everyone, Sample
 from .spec import Bound, Interval, Spec, SumFacts, Vector, blocks, ends
@@ -56,6 +57,7 @@ class Plan:
                 "without noise.",
                 "Take Softmax, TorchModel or JaxModel, or leave `private` out of the Training.",
             )
+        check_only(self.model, self.training)
         self.model.plan(self.training)
         self.algorithm.plan(self.training)
         _check_statistics(self)

@@ -62,6 +62,10 @@ class Training:
     examples that a client keeps from training, to score the global model on; `report` adds the
     losses and scores to what it says. `private` hides each single example by noise in every step,
     and takes report=False.
+
+    `only` names the parts of the model that are trained, by patterns as a shell has them:
+    ("head.*",). No step, decay or drift moves the others, and PerExample clips the gradient of
+    these parts alone. Statistics that no optimizer moves go on.
     """
 
     epochs: int = 1
@@ -73,6 +77,7 @@ class Training:
     validation: float = 0.0
     report: bool = True
     private: PerExample | None = None
+    only: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         eta = self.learning_rate
@@ -117,6 +122,12 @@ class Training:
                 isinstance(self.private, PerExample | None),
                 "is a PerExample",
                 "PerExample(1.0, 1.1), …",
+            ),
+            (
+                "only",
+                isinstance(self.only, tuple) and all(isinstance(one, str) for one in self.only),
+                "is a tuple of patterns of names",
+                "('head.*',)",
             ),
         ]
         for name, fits, what, instead in right:

@@ -22,12 +22,38 @@ class Drift:
     pull = μ, shift = 0         FedProx    (Li et al. 2020, eq. 2)
     pull = 0, shift = c − cᵢ    SCAFFOLD   (Karimireddy et al. 2020, eq. 3)
     pull = α, shift = −gᵢ       FedDyn     (Acar et al. 2021, eq. 1)
+
+    A pull [size] pulls each number with a strength of its own, such as Fisher's information
+    (Shoham et al. 2019).
     """
 
-    pull: float = 0.0
+    pull: float | Vector = 0.0
     shift: Vector | None = field(default=None, repr=False)  # [size]
     # [size] x₀; where not given, the start of the training
     centre: Vector | None = field(default=None, repr=False)
+
+    @property
+    def pulls(self) -> bool:
+        """Is anything pulled?"""
+        return bool(np.any(self.pull))
+
+    @property
+    def alike(self) -> float:
+        """The pull of all numbers; 0 where each has its own."""
+        return float(self.pull) if np.ndim(self.pull) == 0 else 0.0
+
+    @property
+    def apart(self) -> Vector | None:
+        """The pull of each number [size], where each has its own."""
+        return None if np.ndim(self.pull) == 0 else np.asarray(self.pull)
+
+    def vectors(self, x: Vector) -> tuple[Vector | None, Vector | None, Vector | None]:
+        """x₀, the pull of each number, and the shift, of a training from x; None for what is not
+        there.
+        """
+        if not self.pulls:
+            return None, None, self.shift
+        return x if self.centre is None else self.centre, self.apart, self.shift
 
 
 # name → array: statistics that a client keeps to itself, from training to training
@@ -78,6 +104,8 @@ class Model:
     cohort: int = 1
     # does `train` do what Training(private=…) says? Where it does not, a plan with it is refused
     private: bool = False
+    # does `train` do what Training(only=…) says? Where it does not, a plan with it is refused
+    partial: bool = False
 
     @property
     def trainable(self) -> int:
@@ -186,6 +214,11 @@ class ModelView(Model):
     def private(self) -> bool:  # type: ignore[override]
         """As the model."""
         return self.model.private
+
+    @property
+    def partial(self) -> bool:  # type: ignore[override]
+        """As the model."""
+        return self.model.partial
 
     @property
     def trainable(self) -> int:

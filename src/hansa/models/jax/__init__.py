@@ -22,6 +22,7 @@ from ...training import Training
 from .. import NO_LOCAL, Drift, Local, Model, TrainResult, consecutive
 from ..checks import check_choices, check_finite, check_length, fingerprint, passing, spell
 from ..metrics import RATE, bounds
+from ..parts import moves
 from ..statistics import lower_ends
 from . import checks
 from .losses import ACCURACY, fit, known
@@ -37,7 +38,7 @@ except ModuleNotFoundError as missing:
 
 # behind the message on what is missing
 from .pytrees import Tree, forms, is_key, key_words, path_of, to_host, wrap_key
-from .steps import MOMENTS, stepped
+from .steps import MOMENTS, corrected, mean, only, stepped
 
 # (outputs, targets) → one number for each example [n, …], or their mean
 Loss = Callable[[Any, Array], Array]
@@ -53,17 +54,6 @@ def cross_entropy(outputs: Array, targets: Array) -> Array:
     0.
     """
     return -jnp.take_along_axis(jax.nn.log_softmax(outputs), targets[..., None], -1)[..., 0]
-
-
-# ── one step ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def _mean(values: Array, size: Any) -> Any:
-    """The mean over the first `size` examples, of one number for each or of their mean."""
-    if values.ndim == 0:
-        return values
-    each = values.reshape(len(values), -1).mean(1)
-    return jnp.where(jnp.arange(len(each)) < size, each, 0).sum() / size
 
 
 class Facts(NamedTuple):
@@ -120,6 +110,7 @@ class JaxModel(Model):
     """
 
     private = True
+    partial = True
 
     def __init__(
         self,
@@ -289,12 +280,11 @@ class JaxModel(Model):
         given = (
             training.learning_rate,
             training.weight_decay,
-            drift.pull,
+            drift.alike,
             *((private.clip, b) if private else (0, 1)),
         )
-        centre = (x if drift.centre is None else drift.centre) if drift.pull else None
-        drifts = [None if v is None else self._trees(v)[0] for v in (centre, drift.shift)]
-        how = training.optimizer, private is not None
+        drifts = [None if v is None else self._trees(v)[0] for v in drift.vectors(x)]
+        how = training.optimizer, private is not None, tuple(moves(self, training).values())
         moments = tuple(
             [jax.tree.map(np.zeros_like, params) for _ in range(MOMENTS.get(training.optimizer, 2))]
         )
@@ -353,31 +343,29 @@ class JaxModel(Model):
     ) -> tuple[Tree, Array]:
         """Step i of a block: traced once for each shape, and compiled."""
         self.compiled += 1
-        (optimizer, private), (params, moments, state, t) = how, carry
-        (eta, decay, pull, *private_to), (centre, shift), words = given
+        (optimizer, private, moved), (params, moments, state, t) = how, carry
+        (eta, decay, pull, *private_to), drifts, words = given
         inputs, named, y, size, _ = batch = jax.tree.map(lambda a: a[i], batches)
         key = jax.random.fold_in(wrap_key(words), t)
 
         def loss(params: Tree) -> tuple[Array, Tree]:
             outputs, after = self._call(params, state, inputs, named, key, True)
-            return _mean(self._losses(outputs, y), size), after
+            return mean(self._losses(outputs, y), size), after
 
         if private:
-            value, g, after = *self._clipped(params, batch, key, *private_to), state
+            value, g, after = *self._clipped(params, batch, key, moved, *private_to), state
         else:
             (value, after), g = jax.value_and_grad(loss, has_aux=True)(params)
-        if centre is not None:
-            g = jax.tree.map(lambda g, y, c: g + pull * (y - c), g, params, centre)
-        if shift is not None:
-            g = jax.tree.map(jnp.add, g, shift)
-        params, moments = stepped(optimizer, params, g, moments, t + 1, eta, decay)
+        g = corrected(g, params, pull, drifts)
+        new, moments = stepped(optimizer, params, g, moments, t + 1, eta, decay)
+        params = only(moved, new, params)
         return (params, moments, after, t + 1), value
 
     def _clipped(
-        self, params: Tree, batch: Tree, key: Array, clip: Any, b: Any
+        self, params: Tree, batch: Tree, key: Array, moved: tuple[bool, ...], clip: Any, b: Any
     ) -> tuple[Array, Tree]:
         """The mean loss of a sample, and PerExample's gradient: some examples at a time, added to
-        the noise.
+        the noise; its norm is that of the leaves that are moved.
         """
         *parts, size, noise = batch
         rows = len(parts[-1])
@@ -385,14 +373,14 @@ class JaxModel(Model):
 
         def alone(params: Tree, inputs: Any, named: Any, y: Array, key: Array) -> Any:
             inputs, named, y = jax.tree.map(lambda a: a[None], (inputs, named, y))
-            return _mean(self._losses(self._call(params, None, inputs, named, key, True)[0], y), 1)
+            return mean(self._losses(self._call(params, None, inputs, named, key, True)[0], y), 1)
 
         def add(total: Tree, some: Tree) -> tuple[Tree, Array]:
             *one, there = some
             values, g = jax.vmap(jax.value_and_grad(alone), (None, 0, 0, 0, 0))(params, *one)
-            norms = jnp.sqrt(
-                sum((leaf.reshape(few, -1) ** 2).sum(1) for leaf in jax.tree.leaves(g))
-            )
+            each = zip(jax.tree.leaves(g), moved, strict=True)
+            squares = [(leaf.reshape(few, -1) ** 2).sum(1) for leaf, moves in each if moves]
+            norms = jnp.sqrt(sum(squares))
             good = there & jnp.isfinite(norms)
             scale = jnp.where(good, clip / jnp.maximum(norms, clip), 0)
             found = [
@@ -466,9 +454,7 @@ class JaxModel(Model):
         values = self._values(
             self._call(params, state, inputs, named, wrap_key(key_words(None)), False)[0], y
         )
-        return {
-            name: _mean(jnp.asarray(value, jnp.float32), size) for name, value in values.items()
-        }
+        return {name: mean(jnp.asarray(value, jnp.float32), size) for name, value in values.items()}
 
     def _values(self, outputs: Any, y: Array) -> dict[str, Array]:
         return {"loss": self._losses(outputs, y)} | {
@@ -531,4 +517,4 @@ class JaxModel(Model):
         _, alone = losses(
             *jax.tree.map(lambda a: jnp.broadcast_to(a[:1], a.shape), (inputs, named, y))
         )
-        return outputs, _mean(found, size), _mean(found, 1) - _mean(alone, 1)
+        return outputs, mean(found, size), mean(found, 1) - mean(alone, 1)

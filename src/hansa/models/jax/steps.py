@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jax import Array
 from jax import numpy as jnp
 
 from ...training import MOMENTUM
@@ -36,3 +38,28 @@ def stepped(
         m,
         v,
     )
+
+
+def corrected(g: Tree, y: Tree, pull: Any, drifts: Sequence[Tree | None]) -> Tree:
+    """g + pull·(y − x₀) + shift; the drifts are x₀, pulls of each number's own, and the shift."""
+    centre, pulls, shift = drifts
+    if pulls is not None:
+        g = jax.tree.map(lambda g, y, c, p: g + p * (y - c), g, y, centre, pulls)
+    elif centre is not None:
+        g = jax.tree.map(lambda g, y, c: g + pull * (y - c), g, y, centre)
+    return g if shift is None else jax.tree.map(jnp.add, g, shift)
+
+
+def only(moved: Sequence[bool], new: Tree, old: Tree) -> Tree:
+    """The new leaves where they are moved, and the old ones elsewhere."""
+    form = jax.tree.structure(old)
+    leaves = zip(moved, jax.tree.leaves(new), jax.tree.leaves(old), strict=True)
+    return form.unflatten([a if moves else b for moves, a, b in leaves])
+
+
+def mean(values: Array, size: Any) -> Any:
+    """The mean over the first `size` examples, of one number for each or of their mean."""
+    if values.ndim == 0:
+        return values
+    each = values.reshape(len(values), -1).mean(1)
+    return jnp.where(jnp.arange(len(each)) < size, each, 0).sum() / size

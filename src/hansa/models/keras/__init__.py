@@ -18,6 +18,7 @@ from ...spec import Vector
 from ...training import MOMENTUM, Training
 from .. import NO_LOCAL, Drift, Local, Model, TrainResult, consecutive
 from ..checks import check_length, condensed, fingerprint
+from ..parts import moves
 from ..statistics import lower_ends
 from . import checks, inspect
 from .variables import Values, Variable, cut, generator, given, joined, plain, put, size, value
@@ -72,6 +73,8 @@ class KerasModel(Model):
     alone. A plan's digest covers the architecture, the loss, the compiled optimizer, the code of
     all of them and the bytes of frozen layers, not the first weights and not the backend.
     """
+
+    partial = True
 
     def __init__(self, net: Any, buffers: Literal["average", "local"] = "average"):
         for wrong, *words in checks.check_net(net, buffers):
@@ -213,7 +216,8 @@ class KerasModel(Model):
         """
         decay = 0.0 if training.optimizer in ("adamw", "compiled") else training.weight_decay
         with self._at(x, key, local):
-            step = self._step(training, bool(drift.pull or drift.shift is not None or decay))
+            drifts = drift.pulls or drift.shift is not None
+            step = self._step(training, drifts or bool(decay or training.only))
             object.__setattr__(self.net, "optimizer", step.optimizer)
             put(step.first)
             if step.correction is not None:
@@ -229,11 +233,12 @@ class KerasModel(Model):
         """The compiled step of that optimizer, made once."""
         named = training.optimizer != "compiled"
         rates = (training.learning_rate, training.weight_decay) if named else ()
-        which = (training.optimizer, *rates, corrected)
+        which = (training.optimizer, *rates, corrected, training.only)
         if which not in self._steps:
             own = self.net.optimizer
             inner = _named(training) if named else _copied(_inner(own))
-            correction = _Corrected(inner) if corrected else None
+            moved = list(moves(self, training).values())
+            correction = _Corrected(inner, moved) if corrected else None
             optimizer = correction or inner
             if self.net.dtype_policy.name == "mixed_float16":
                 scale = (
@@ -440,28 +445,29 @@ class _Step:
 
 
 class _Corrected(keras.optimizers.Optimizer):  # type: ignore[misc]
-    """Hands g + pull·(y − centre) + shift + λy to another optimizer; the four are variables, so
-    nothing recompiles.
+    """Hands g + pull·(y − centre) + shift + λy to another optimizer, of the weights that are moved;
+    the four are variables, so nothing recompiles.
     """
 
-    def __init__(self, inner: Any):
+    def __init__(self, inner: Any, moved: Sequence[bool]):
         super().__init__(learning_rate=0.0, name="corrected")
         self.inner = inner
+        self.moved = moved
 
     def build(self, variables: list[Variable]) -> None:
         """Make the variables of both."""
         self.inner.build(variables)
         super().build(variables)
-        self.pull, self.decay = (
-            self.add_variable((), name="pull"),
-            self.add_variable((), name="decay"),
-        )
+        self.decay = self.add_variable((), name="decay")
+        self.pull = [self.add_variable_from_reference(v, "pull") for v in variables]
         self.centre = [self.add_variable_from_reference(v, "centre") for v in variables]
         self.shift = [self.add_variable_from_reference(v, "shift") for v in variables]
 
     def put(self, drift: Drift, x: Vector, decay: float) -> None:
         """Take up a drift, and a decay λ."""
-        put([(self.pull, np.float32(drift.pull)), (self.decay, np.float32(decay))])
+        put([(self.decay, np.float32(decay))])
+        pull = np.broadcast_to(drift.pull, np.shape(x))
+        put(zip(self.pull, cut(pull, self.pull), strict=True))
         put(
             zip(
                 self.centre,
@@ -482,16 +488,17 @@ class _Corrected(keras.optimizers.Optimizer):  # type: ignore[misc]
     ) -> None:
         """One step along the corrected gradient."""
         ys = list(trainable_variables or self._trainable_variables)
-        self.inner.apply(
-            [self._correct(g, y) for g, y in zip(grads, ys, strict=True)], trainable_variables
-        )
+        pairs = [(g, y) for g, y in zip(grads, ys, strict=True) if self._moves(y)]
+        self.inner.apply([self._correct(g, y) for g, y in pairs], [y for _, y in pairs])
+
+    def _moves(self, y: Variable) -> bool:
+        index: int = self._get_variable_index(y)
+        return self.moved[index]
 
     def _correct(self, g: Any, y: Variable) -> Any:
         i = self._get_variable_index(y)
-        type_ = y.dtype
-        pull = keras.ops.cast(self.pull, type_)
-        decay = keras.ops.cast(self.decay, type_)
-        more = pull * (y - self.centre[i]) + self.shift[i] + decay * y
+        decay = keras.ops.cast(self.decay, y.dtype)
+        more = self.pull[i] * (y - self.centre[i]) + self.shift[i] + decay * y
         scale = self.inner.loss_scale_factor
         more = more * scale if scale else more  # the inner one divides by it
         return more if g is None else keras.ops.convert_to_tensor(g) + more

@@ -46,6 +46,7 @@ except ModuleNotFoundError as missing:
 
 from ..dense import Program
 from ..metrics import RATE, bounds
+from ..parts import moves, moving
 from ..statistics import lower_ends
 from . import checks
 
@@ -118,6 +119,7 @@ class TorchModel(Model):
     """
 
     private = True
+    partial = True
 
     def __init__(
         self,
@@ -324,8 +326,9 @@ class TorchModel(Model):
         self, x: Vector, data: Any, training: Training, drift: Drift, key: Key
     ) -> tuple[int, float]:
         """Train step by step; how many steps, and the sum of their losses."""
-        correct = correction(self._flat, self._step(x, training, drift))
-        step = stepper(self._flat, training)
+        how = self._step(x, training, drift)
+        correct = correction(self._flat, how)
+        step = stepper(self._flat, training, how.moves)
         steps = 0
         gradient = (
             self._mean
@@ -349,7 +352,9 @@ class TorchModel(Model):
         if self._dense is None or training.private or (whole := arrays(data)) is None:
             return None
         check_length(np.shape(x), self)
-        return self._dense.train(x, whole, training, drift, key)
+        places = self.slices()
+        fixed = [places[name].start for name, moved in moves(self, training).items() if not moved]
+        return self._dense.train(x, whole, training, drift, key, fixed)
 
     def train_all(self, jobs: Sequence[Job], training: Training) -> list[TrainResult]:
         """Train many clients, as many at once as `cohort` says; each ends with the bytes that it
@@ -396,15 +401,17 @@ class TorchModel(Model):
         )
 
     def _step(self, x: Vector, training: Training, drift: Drift) -> Step:
-        shift = None if drift.shift is None else self._here(drift.shift)
-        centre = self._here(x if drift.centre is None else drift.centre) if drift.pull else None
+        found = [None if v is None else self._here(v) for v in drift.vectors(x)]
+        centre, pulls, shift = found
+        moved = moving(self, training)
         return Step(
             training.optimizer,
             training.learning_rate,
             training.weight_decay,
-            drift.pull,
+            drift.alike if pulls is None else pulls,
             centre,
             shift,
+            None if moved is None else torch.from_numpy(moved).to(self.device),
         )
 
     def _mean(self, batch: Batch) -> Tensor:
@@ -422,10 +429,15 @@ class TorchModel(Model):
         b = training.schedule(examples)[0]
         steps = count()
         assert private is not None
-        weights = {name: p.detach() for name, p in self._net.named_parameters() if p.requires_grad}
+        places = self.slices()
+        moved = moves(self, training)
+        named = self._net.named_parameters()
+        every = {name: p.detach() for name, p in named}
+        weights = {name: p for name, p in every.items() if moved.get(name)}
 
         def alone(weights: Any, inputs: Any, named: Any, y: Tensor) -> Tensor:
-            return self._loss(functional_call(self._net, weights, tuple(inputs), named), y)
+            whole = {**every, **weights}
+            return self._loss(functional_call(self._net, whole, tuple(inputs), named), y)
 
         each = vmap(grad_and_value(alone), in_dims=(None, 0, 0, 0), randomness="different")
 
@@ -447,7 +459,8 @@ class TorchModel(Model):
                 if not (good := norms.isfinite()).all():
                     scale = scale.where(good, 0)
                     parts = [g.where(good[:, None], 0) for g in parts]
-                self._grad += torch.cat([scale @ g for g in parts])
+                for name, g in zip(weights, parts, strict=True):
+                    self._grad[places[name]] += scale @ g
             noise = private.drawn((len(self._flat),), key.child("noise", next(steps)))
             self._grad.add_(torch.from_numpy(noise).to(self._grad)).div_(b)
             return loss / max(1, len(target(batch)))

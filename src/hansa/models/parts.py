@@ -1,0 +1,272 @@
+"""Parts of a model, by name: which of them a training moves, and which stay with each client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..errors import PlanError, number
+from ..rand import Key
+from ..spec import Vector
+from ..training import Training
+from . import NO_LOCAL, Drift, Job, Local, Model, ModelView, TrainResult, consecutive
+
+KEPT = "kept"  # in a client's memory: name → the numbers of a part that stays with it
+
+
+def chosen(names: Iterable[str], patterns: Sequence[str], why: str) -> list[str]:
+    """The names that a pattern fits, in their order; PlanError for a pattern that fits none."""
+    every = list(names)
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in every):
+            raise PlanError(
+                f"No part of the model fits {pattern!r}.",
+                f"{why} Its parts are {', '.join(every)}.",
+                f"Write one of these, or a pattern such as {every[-1].split('.')[0] + '*'!r}.",
+            )
+    return [name for name in every if any(fnmatchcase(name, one) for one in patterns)]
+
+
+def moves(model: Model, training: Training) -> dict[str, bool]:
+    """Each part that can be trained, in the order of the vector: does this training move it?"""
+    model = model.model if isinstance(model, Personal) else model
+    trained = [name for name, place in model.slices().items() if place.stop <= model.trainable]
+    if not training.only:
+        return dict.fromkeys(trained, True)
+    moved = set(chosen(trained, training.only, "Training(only=…) names what is trained."))
+    return {name: name in moved for name in trained}
+
+
+def moving(model: Model, training: Training) -> Vector | None:
+    """Does a training move each number [trainable]? None where it moves all."""
+    if not training.only:
+        return None
+    moved = moves(model, training)
+    places = model.slices()
+    sizes = [places[name].stop - places[name].start for name in moved]
+    return np.repeat(list(moved.values()), sizes)
+
+
+def check_only(model: Model, training: Training) -> None:
+    """Raise PlanError where a model cannot train the parts alone that a training names."""
+    if training.only and not model.partial:
+        raise PlanError(
+            f"{type(model).__name__} cannot train with only={training.only!r}.",
+            "It trains all of its numbers, or does not say that it can leave some as they are.",
+            "Take Softmax, TorchModel, JaxModel or KerasModel, or leave `only` out.",
+        )
+    moves(model, training)
+
+
+@dataclass(frozen=True)
+class Personal(ModelView):
+    """A model of which each client keeps some parts to itself (Arivazhagan et al. 2019).
+
+        x = [parts that travel],     a client trains [x, its own kept parts] as one vector
+
+    `keep`: patterns of names, as a shell has them: "head.*", "*.bias". The kept numbers are in no
+    vector that travels and in no broadcast, so nothing clips, noises, masks or proves them; a drift
+    does not touch them. Each client remembers its own, from training to training; all start from
+    the same, that of `model.start`. Noise for single examples, PerExample, covers them like all
+    others, for the numbers that travel are computed with them.
+
+    With BatchNorm's weights and statistics among them it is FedBN (Li et al. 2021).
+
+    The global model is then a shared part alone. `score` and `tensors` fill it up with the start of
+    what is kept; with a client's `local`, with the client's own. The first weights grow from
+    `seed`, not from the plan's.
+    """
+
+    model: Model
+    keep: tuple[str, ...]
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        listed = isinstance(self.keep, tuple) and all(isinstance(one, str) for one in self.keep)
+        if not listed or not self.keep or not number(self.seed, whole=True):
+            raise PlanError(
+                f"Personal(keep={self.keep!r}, seed={self.seed!r}) keeps nothing.",
+                "`keep` is a tuple of patterns of names, and `seed` a whole number.",
+                "Write for example Personal(model, keep=('head.*',)).",
+            )
+        if self.model.grows or isinstance(self.model, Personal):
+            raise PlanError(
+                f"Personal cannot keep parts of {type(self.model).__name__}.",
+                "It takes a model of a fixed length that is whole.",
+                "Name all that is kept in one Personal(model, keep=(…)), and no model of trees.",
+            )
+        if not self.trainable:
+            raise PlanError(
+                f"Personal(keep={self.keep!r}) keeps all that is trained.",
+                "Nothing would travel but running statistics, or nothing at all. The model's parts "
+                f"are {', '.join(self.model.slices())}.",
+                "Keep fewer of them.",
+            )
+
+    # ── where things lie ──
+
+    @cached_property
+    def kept(self) -> dict[str, slice]:
+        """The parts that stay with each client: name → where they lie in the whole vector."""
+        places = self.model.slices()
+        names = chosen(places, self.keep, "Personal(keep=…) names what stays with each client.")
+        return {name: places[name] for name in names}
+
+    @cached_property
+    def _shared(self) -> dict[str, slice]:
+        """The others: name → where they lie in the whole vector."""
+        places = self.model.slices().items()
+        return {name: place for name, place in places if name not in self.kept}
+
+    @cached_property
+    def _own(self) -> dict[str, slice]:
+        """The others: name → where they lie in the vector that travels."""
+        return consecutive((name, one.stop - one.start) for name, one in self._shared.items())
+
+    @cached_property
+    def _first(self) -> Vector:
+        """The whole vector that all start from."""
+        return np.asarray(self.model.start(Key.of(self.seed).child("start")), np.float64)
+
+    def slices(self) -> dict[str, slice]:
+        """The parts that travel."""
+        return dict(self._own)
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        """How many numbers travel."""
+        return sum(place.stop - place.start for place in self._shared.values())
+
+    @property
+    def trainable(self) -> int:
+        """How many of them are trained."""
+        trained = [one for one in self._shared.values() if one.stop <= self.model.trainable]
+        return sum(place.stop - place.start for place in trained)
+
+    @property
+    def domain(self) -> Vector:
+        """As the model, for the statistics that travel."""
+        free = np.full(self.model.trainable, -np.inf)
+        return self._travelling(np.concatenate([free, self.model.domain]))[self.trainable :]
+
+    @property
+    def cohort(self) -> int:  # type: ignore[override]
+        """As the model."""
+        return self.model.cohort
+
+    def start(self, key: Key) -> Vector:
+        """What travels of the model's start; `seed` decides, not the plan's."""
+        return self._travelling(self._first)
+
+    def whole(self, x: Vector, local: Local = NO_LOCAL) -> Vector:
+        """x and the kept parts as one vector of `model`: a client's own, or those of the start."""
+        whole = self._spread(x, self._first)
+        for name, numbers in local.get(KEPT, {}).items():
+            whole[self.kept[name]] = numbers
+        return whole
+
+    def _spread(self, x: Vector, other: Vector) -> Vector:
+        """The whole vector of x, and of `other` where the kept parts lie."""
+        whole = np.array(other, np.float64)
+        for name, place in self._shared.items():
+            whole[place] = x[self._own[name]]
+        return whole
+
+    def _travelling(self, whole: Vector) -> Vector:
+        """What travels of a whole vector."""
+        return np.concatenate([whole[place] for place in self._shared.values()])
+
+    # ── training ──
+
+    def train(
+        self,
+        x: Vector,
+        data: Any,
+        training: Training,
+        drift: Drift,
+        key: Key,
+        local: Local = NO_LOCAL,
+    ) -> TrainResult:
+        """Train the whole vector; its kept parts stay, with what else is the client's own."""
+        job = self._job(Job(x, data, drift, key, local))
+        fit = self.model.train(job.x, data, training, job.drift, key, job.local)
+        return self._result(fit)
+
+    def train_all(self, jobs: Sequence[Job], training: Training) -> list[TrainResult]:
+        """What `train` gives for each."""
+        fits = self.model.train_all([self._job(job) for job in jobs], training)
+        return [self._result(fit) for fit in fits]
+
+    def _job(self, job: Job) -> Job:
+        x = self.whole(job.x, job.local)
+        return job._replace(x=x, drift=self._drift(job.drift), local=_without_kept(job.local))
+
+    def _drift(self, drift: Drift) -> Drift:
+        """The same for the whole vector: 0 for what is kept."""
+        nothing = np.zeros(self.model.size)
+        if drift.pulls:
+            pulls = np.broadcast_to(drift.pull, self.size)
+            drift = replace(drift, pull=self._spread(pulls, nothing))
+        if drift.shift is not None:
+            drift = replace(drift, shift=self._spread(drift.shift, nothing))
+        if drift.centre is not None:
+            drift = replace(drift, centre=self._spread(drift.centre, nothing))
+        return drift
+
+    def _result(self, fit: TrainResult) -> TrainResult:
+        kept = {name: np.array(fit.x[place]) for name, place in self.kept.items()}
+        return replace(fit, x=self._travelling(fit.x), local={**fit.local, KEPT: kept})
+
+    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
+        """As the model, of the whole vector."""
+        return self.model.score(self.whole(x, local), data, _without_kept(local))
+
+    def check(self, data: Any, who: str) -> None:
+        """As the model."""
+        self.model.check(data, who)
+
+    def tensors(self, x: Vector) -> dict[str, Vector]:
+        """As the model, of the whole vector: x, and the start of what is kept."""
+        return self.model.tensors(self.whole(x))
+
+
+def _without_kept(local: Local) -> Local:
+    return {name: value for name, value in local.items() if name != KEPT}
+
+
+# ── in words ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def rows(model: Model, training: Training) -> Iterator[tuple[str, str]]:
+    """What an explanation tells of parts: which stay with each client, and which are trained."""
+    if isinstance(model, Personal):
+        numbers = model.model.size - model.size
+        # P181
+        kept = f"{', '.join(model.kept)}: {numbers:,} numbers, in nothing that travels"
+        yield "stays with each client", kept
+    if training.only:
+        moved = moves(model, training)
+        yield "trained alone", ", ".join(name for name, moves_it in moved.items() if moves_it)
+
+
+def warnings(model: Model, training: Training) -> Iterator[str]:
+    """What an explanation warns of."""
+    if isinstance(model, Personal):
+        # P182
+        yield (
+            f"{', '.join(model.kept)}: each client has its own. The global model has their start "
+            "in their place: scored or exported alone it is a model that no client uses."
+        )
+    moved = moves(model, training)
+    still = [name for name in model.slices() if not moved.get(name, True)]
+    if still:
+        # P183
+        yield (
+            f"{', '.join(still)}: not trained, and they travel all the same, with what noise there "
+            "is; Personal(keep=…) leaves them at home."
+        )
