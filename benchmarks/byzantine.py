@@ -44,7 +44,7 @@ class Louder(h.Client):
 
     def reply(self, request: h.messages.Request, given: Any) -> Any:
         """The vector, after Clip."""
-        return -1000 * super().reply(request, given)
+        return -1000 * (yield from super().reply(request, given))
 
 
 def plan_of(aggregator: h.aggregators.Aggregator, seed: int) -> h.Plan:

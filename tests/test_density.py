@@ -21,7 +21,7 @@ DOCSTRINGS = 0.18  # of all lines, at least
 DONE: tuple[str, ...] = ()  # rooms that stand at the goals
 
 # Where the package stands: a change may lower these, and raises none.
-TOKENS = 195_000  # it grows with what hansa does, and with nothing else
+TOKENS = 204_000  # it grows with what hansa does, and with nothing else
 TUPLE_ASSIGNMENTS = 3.8  # in 1,000 lines of code
 CONDITIONAL_EXPRESSIONS = 31.8  # in 1,000 lines of code
 TOKENS_A_LINE = 8.9

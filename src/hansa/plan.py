@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -16,7 +16,8 @@ from .digest import digest_of
 from .errors import PlanError, number
 from .known import own
 from .messages import SessionId
-from .models import ClientModel, Model, TrainResult
+from .models import NO_LOCAL, Model, Score
+from .models.asks import Ask, AskedModel, locally, perform
 from .models.parts import check_only
 from .rand import Key
 from .sample import Everyone, Sample
@@ -291,6 +292,10 @@ class Plan:
         """The server's half of the pipe."""
         return Decoder(self.pipeline, at, self.model.fault)
 
+    def perform(self, asks: Sequence[Ask]) -> list[Any]:
+        """What clients ask of the model: the answer to each, or the exception that it ended in."""
+        return perform(self.model, asks)
+
     def contribute(
         self,
         broadcast: dict[str, Vector],
@@ -298,23 +303,25 @@ class Plan:
         data: Any,
         held: Any,
         at: Context,
-        done: Mapping[Key, TrainResult] | None = None,
-    ) -> tuple[Vector, ClientState]:
+    ) -> Generator[Ask, Any, tuple[Vector, ClientState]]:
         """The client's half of a round: score the model on the held-out examples, train, pack,
-        encode.
-
-        `done`: trainings that need not be done any more, by their keys.
+        encode; its vector, and what it remembers.
         """
-        model = ClientModel(self.model, client_state.get("model", {}), done or {})
-        scores = (
-            model.score(broadcast["x"], held) if held is not None and self.training.report else {}
+        local = client_state.get("model", NO_LOCAL)
+        scores = {}
+        if held is not None and self.training.report:
+            scores = yield Score(broadcast["x"], held, local)
+        work = self.algorithm.client(
+            AskedModel(self.model),
+            broadcast,
+            client_state,
+            data,
+            self.training,
+            self.training_context(at),
         )
-        there = self.training_context(at)
-        parts, client_state = self.algorithm.client(
-            model, broadcast, client_state, data, self.training, there
-        )
-        if model.local:
-            client_state = {**client_state, "model": dict(model.local)}
+        (parts, client_state), local = yield from locally(work, local)
+        if local:
+            client_state = {**client_state, "model": dict(local)}
         parts |= {f"val_{name}": value for name, value in scores.items()}
         if self._carried:
             delta = np.ravel(parts["delta"])

@@ -31,7 +31,7 @@ class Reversed(h.Client):
     factor: float = -1.0
 
     def reply(self, request: h.messages.Request, given: Any) -> Any:
-        return self.factor * super().reply(request, given)
+        return self.factor * (yield from super().reply(request, given))
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Far(h.Client):
     times: float = 1.0
 
     def reply(self, request: h.messages.Request, given: Any) -> Any:
-        v = super().reply(request, given)
+        v = yield from super().reply(request, given)
         u = h.Key.of(1).child("direction").normal(v.shape)
         return self.times * np.linalg.norm(v) / np.linalg.norm(u) * u
 
@@ -58,7 +58,7 @@ class Poisoned(h.Client):
         self.data = x, 9 - y
 
     def reply(self, request: h.messages.Request, given: Any) -> Any:
-        return self.boost * super().reply(request, given)
+        return self.boost * (yield from super().reply(request, given))
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Constant(h.Client):
     value: float = 0.0
 
     def reply(self, request: h.messages.Request, given: Any) -> Any:
-        return np.full_like(super().reply(request, given), self.value)
+        return np.full_like((yield from super().reply(request, given)), self.value)
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Mixed(h.Client):
     factor: float = -1.0
 
     def reply(self, request: h.messages.Request, given: Any) -> Any:
-        return (math.nan if int(self.who[-2:]) % 2 else self.factor) * super().reply(request, given)
+        return (math.nan if int(self.who[-2:]) % 2 else self.factor) * (yield from super().reply(request, given))
 
 
 @dataclass
@@ -104,6 +104,7 @@ class Little(h.Client):
     z: float = 0.0
 
     def reply(self, request: h.messages.Request, given: Any) -> Any:
+        yield from ()
         assert self.spies is not None
         V = self.spies.hear(request)
         return V.mean(axis=0) - self.z * V.std(axis=0)

@@ -75,7 +75,7 @@ class Crafted(h.Client):
     craft: Callable[[Any], Any] = lambda report: report
 
     def reply(self, request: Request, given: Any) -> Any:
-        crafted = self.craft(super().reply(request, given))
+        crafted = self.craft((yield from super().reply(request, given)))
         try:
             return signed(self, request, crafted)
         except (AttributeError, IndexError, KeyError, TypeError, h.errors.ProtocolError):  # nobody could sign this
@@ -107,9 +107,12 @@ class Forger(h.Client):
         at = self._context(request, given.state, examples, memo)
         own = {each.name: getattr(self.plan.aggregator, each.name) for each in fields(h.VerifiedSum)}
         lying = Lying(**own, x=tuple(self.x), kind=self.kind, times=self.times)
-        return lying.client(
-            lambda: self.plan.contribute(broadcast, {}, train, held, at)[0], replace(at, spec=self.plan.encoded_spec)
-        )
+
+        def contribute() -> Any:
+            v, _ = yield from self.plan.contribute(broadcast, {}, train, held, at)
+            return v
+
+        return lying.client(contribute, replace(at, spec=self.plan.encoded_spec))
 
 
 @dataclass(frozen=True)
@@ -276,7 +279,7 @@ class Deceiver(Helper):
     craft: Callable[[Any, Any], Any] = lambda asked, reply: reply
 
     def reply(self, request: Request, given: Any) -> Any:
-        return self.craft(request.bodies[self.who], super().reply(request, given))
+        return self.craft(request.bodies[self.who], (yield from super().reply(request, given)))
 
 
 @dataclass

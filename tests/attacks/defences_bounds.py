@@ -223,7 +223,7 @@ RECORDS = (
         "    data: Any\n    share",
     ),
     Defence("a result does not print its vector", MODELS, "x: Vector = field(repr=False)", "x: Vector"),
-    Defence("a job does not print its data", MODELS, 'return "<Job>"', 'return f"<Job {self.x} {self.data}>"'),
+    Defence("a job does not print its data", MODELS, 'return "<Train>"', 'return f"<Job {self.x} {self.data}>"'),
     Defence(
         "a task does not print what clients remember",
         WORKER,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.attacks.attackers_verified import facts, states
+from tests.contracts.asking import asked
 
 import hansa as h
 from hansa.aggregators.claims import Claim, Range
@@ -98,13 +99,15 @@ class Says(h.Client):
         return np.concatenate(exact).astype(np.int64).view(np.uint64)
 
     def reply(self, request: h.messages.Request, given: Any) -> Any:
-        return super().reply(request, given) if isinstance(self.plan.aggregator, h.VerifiedSum) else self.said()
+        if isinstance(self.plan.aggregator, h.VerifiedSum):
+            return (yield from super().reply(request, given))
+        return self.said()
 
     def _converse(self, request: h.messages.Request, given: Any) -> Any:
         _, memo = self._heard(request)
         at = self._context(request, given.state, 1, memo)
         own = {each.name: getattr(self.plan.aggregator, each.name) for each in fields(h.VerifiedSum)}
-        return Lenient(**own).client(self.said, replace(at, spec=self.plan.encoded_spec))
+        return Lenient(**own).client(asked(self.said), replace(at, spec=self.plan.encoded_spec))
 
 
 def run(plan: h.Plan, *attackers: Mapping[str, Any], honest: int = 3) -> h.State:

@@ -44,7 +44,7 @@ class Unsigned(h.Client):
     forge: Callable[[bytes], Any] = lambda signature: bytes(SIGNATURE)
 
     def reply(self, request: Any, given: Any) -> Any:
-        report = super().reply(request, given)
+        report = yield from super().reply(request, given)
         return {**report, "signature": self.forge(report["signature"])}
 
 

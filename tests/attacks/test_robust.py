@@ -140,7 +140,7 @@ class Odd(h.Client):
     """Says something that depends on its name."""
 
     def reply(self, request: h.messages.Request, given: Any) -> Any:
-        v, i = super().reply(request, given), int(self.who[-2:])
+        v, i = (yield from super().reply(request, given)), int(self.who[-2:])
         return [
             v[:-1],  # too short
             v.astype(np.complex128),
@@ -244,7 +244,7 @@ def partial_weights(factor: float, times: float) -> type[h.Client]:
         """Says `times` its update, which is enough to turn a plain mean around, and claims many more examples."""
 
         def reply(self, request: h.messages.Request, given: Any) -> Any:
-            v = factor * super().reply(request, given)
+            v = factor * (yield from super().reply(request, given))
             v[:-1] *= times
             return v
 
@@ -258,7 +258,9 @@ def test_a_rule_stands_over_quantized_vectors(rule: h.aggregators.RobustRule) ->
 
     class Garbage(h.Client):
         def reply(self, request: h.messages.Request, given: Any) -> Any:
-            return self.plan.key.child(self.who, request.round).integers(super().reply(request, given).size)
+            return self.plan.key.child(self.who, request.round).integers(
+                (yield from super().reply(request, given)).size
+            )
 
     pipe = (h.Clip(5.0, side=10.0), h.Weigh("one"), h.Quantize(24))
     scores = {}

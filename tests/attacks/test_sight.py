@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.attacks.attackers_verified import HELPER, Server, honest, plan_of, states
+from tests.contracts.asking import asked, contribution
 
 import hansa as h
 from hansa.aggregators.verified import _vector
@@ -33,7 +34,7 @@ def update(plan: h.Plan, state: h.State, client: h.Client) -> h.Vector:
     train, held, examples = client.parts
     more: Any = {"secret": h.Key.fresh(), "examples": examples, "memo": state.transforms}
     at = plan.context(state.round, SessionId(number=state.round), client.who, **more)
-    reply, _ = plan.contribute(plan.broadcast(state)[0], {}, train, held, at)
+    reply, _ = contribution(plan, plan.broadcast(state)[0], {}, train, held, at)
     return reply[plan.encoded_spec.slice("delta")]
 
 
@@ -60,7 +61,7 @@ def nothing(server: Server, who: str, identity: Identity | None = None) -> Any:
     more: Any = {"secret": h.Key.fresh(), "task": head.task}
     at = plan.context(head.round, head.session, who, **more)
     at = at.enrolled(server.runtime.members, replace(identity or Identity.fresh(who, "client"), who=who))
-    zeros = plan.aggregator.client(lambda: np.zeros(plan.encoded_spec.size), replace(at, spec=plan.encoded_spec))
+    zeros = plan.aggregator.client(asked(lambda: np.zeros(plan.encoded_spec.size)), replace(at, spec=plan.encoded_spec))
     next(zeros)
     return zeros.send(server.opening)
 
@@ -181,7 +182,7 @@ class Wiretapped(h.Client):
     heard: list[bytes] = field(default_factory=list)
 
     def reply(self, request: h.messages.Request, given: Any) -> Any:
-        reply = super().reply(request, given)
+        reply = yield from super().reply(request, given)
         self.heard += [reply["nonce"], *reply["public"], *reply["leader"], *reply["sealed"][0], reply["signature"]]
         return reply
 

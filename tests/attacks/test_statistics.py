@@ -10,6 +10,7 @@ import pytest
 import torch
 from tests.attacks.attackers_verified import KEY, Lie, facts, states
 from tests.attacks.carrying import CARRIED, SMALL
+from tests.contracts.asking import asked
 from tests.vdaf.attackers import Attacker
 from torch import nn
 from torch.nn import functional as F
@@ -67,7 +68,7 @@ class Shrinks(h.FedAvg):
     """Takes 50 from every statistic."""
 
     def client(self, model: Any, *given: Any) -> Any:
-        parts, client_state = super().client(model, *given)
+        parts, client_state = yield from super().client(model, *given)
         parts["delta"][model.trainable :] = -50.0
         return parts, client_state
 
@@ -93,7 +94,7 @@ class Scattered(h.FedAvg):
     by: float = 0.0
 
     def client(self, model: Any, broadcast: Any, *given: Any) -> Any:
-        parts, client_state = super().client(model, broadcast, *given)
+        parts, client_state = yield from super().client(model, broadcast, *given)
         honest = given[-1].who != "client-0"
         rng = given[-1].session.repeats.rng()
         parts["delta"][model.trainable :] = honest * self.by * rng.normal(size=CARRIED)
@@ -141,7 +142,7 @@ class Says(h.Client):
         parts = {name: np.zeros(n) for name, n in encoded.blocks.items()}
         parts["statistics"] += self.norm / CARRIED**0.5
         own = {each.name: getattr(self.plan.aggregator, each.name) for each in fields(h.VerifiedSum)}
-        return Lies(**own).client(lambda: encoded.pack(parts), replace(at, spec=encoded))
+        return Lies(**own).client(asked(lambda: encoded.pack(parts)), replace(at, spec=encoded))
 
 
 def verified(*norms: float, bound: float | None = 4.0, others: int = 3) -> tuple[h.Plan, h.State]:

@@ -283,7 +283,7 @@ class Farther(FedAvg):
     """An algorithm whose update is a million times as long."""
 
     def client(self, *more: Any) -> Any:
-        parts, client_state = super().client(*more)
+        parts, client_state = yield from super().client(*more)
         return {**parts, "delta": 1e6 * parts["delta"]}, client_state
 
 

@@ -358,7 +358,7 @@ class Louder(h.Client):
     """Says its honest update times −1000."""
 
     def reply(self, request: Any, given: Any) -> Any:
-        return -1000 * super().reply(request, given)
+        return -1000 * (yield from super().reply(request, given))
 
 
 @pytest.mark.guards("proofs are decided")

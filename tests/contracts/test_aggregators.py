@@ -21,7 +21,7 @@ class FourTurns(h.aggregators.Aggregator):
 
     def client(self, contribute: Any, at: Any) -> Any:
         assert (yield "here") == "your vector"
-        known = yield contribute()
+        known = yield (yield from contribute())
         assert (yield sorted(known)) == "goodbye"
         yield "goodbye"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.contracts.asking import client_of
 
 from hansa import (
     Adagrad,
@@ -81,7 +82,7 @@ class Mute(FedAvg):
     """Say no loss."""
 
     def client(self, *given: Any) -> Any:
-        parts, client_state = super().client(*given)
+        parts, client_state = yield from super().client(*given)
         return {"delta": parts["delta"]}, client_state
 
 
@@ -90,7 +91,7 @@ class Short(FedAvg):
     """Say fewer numbers than declared."""
 
     def client(self, *given: Any) -> Any:
-        parts, client_state = super().client(*given)
+        parts, client_state = yield from super().client(*given)
         return {**parts, "delta": parts["delta"][:-1]}, client_state
 
 
@@ -102,7 +103,7 @@ class Overshoots(FedAvg):
         return {"steps": 1.0}
 
     def client(self, *given: Any) -> Any:
-        parts, client_state = super().client(*given)
+        parts, client_state = yield from super().client(*given)
         return {**parts, "steps": 2.0}, client_state
 
 
@@ -111,7 +112,7 @@ class Scribbles(FedAvg):
     """Train in the array that came down."""
 
     def client(self, model: Any, broadcast: Any, *given: Any) -> Any:
-        parts, client_state = super().client(model, broadcast, *given)
+        parts, client_state = yield from super().client(model, broadcast, *given)
         broadcast["x"] += parts["delta"]
         return parts, client_state
 
@@ -133,7 +134,7 @@ class RemembersItself(FedAvg):
 
     def client(self, *given: Any) -> Any:
         self.count.append(1)
-        parts, client_state = super().client(*given)
+        parts, client_state = yield from super().client(*given)
         return {**parts, "delta": parts["delta"] / len(self.count)}, client_state
 
 
@@ -142,7 +143,7 @@ class NeedsMemory(FedAvg):
     """Expect what no client has in its first round."""
 
     def client(self, model: Any, broadcast: Any, client_state: Any, *given: Any) -> Any:
-        parts, new = super().client(model, broadcast, client_state, *given)
+        parts, new = yield from super().client(model, broadcast, client_state, *given)
         return {**parts, "delta": parts["delta"] + client_state.get("last", np.nan)}, {**new, "last": parts["delta"]}
 
 
@@ -160,7 +161,7 @@ class Hoards(FedAvg):
     """Remember what no checkpoint can hold."""
 
     def client(self, *given: Any) -> Any:
-        parts, client_state = super().client(*given)
+        parts, client_state = yield from super().client(*given)
         return parts, {**client_state, "model": object}
 
 
@@ -224,7 +225,7 @@ def test_a_model_with_statistics_needs_an_algorithm_that_says_delta() -> None:
             return {"update": d}
 
         def client(self, *given: Any) -> Any:
-            parts, client_state = super().client(*given)
+            parts, client_state = yield from super().client(*given)
             return {"update": parts["delta"], "loss": parts["loss"]}, client_state
 
         def step(self, x: Any, memo: Any, mean: Any, at: Any) -> Any:
@@ -250,7 +251,6 @@ def test_scaffold_keeps_no_control_for_what_no_gradient_moves() -> None:
     plan = Plan(model, Scaffold())
     data = rng.normal(size=(9, 2)), rng.integers(0, 3, 9)
     x = model.start(plan.key)
-    parts, _ = Scaffold().client(
-        model, {"x": x, "c": 0 * x}, {}, data, plan.training, plan.context(0, SessionId(), "anna", secret=KEY)
-    )
+    at = plan.context(0, SessionId(), "anna", secret=KEY)
+    parts, _ = client_of(plan, {"x": x, "c": 0 * x}, {}, data, at)
     assert parts["delta"][-3:].any() and not parts["control"][-3:].any() and parts["control"][:-3].all()

@@ -101,9 +101,12 @@ class Liar(Client):
         broadcast, memo = self._heard(request)
         train, held, examples = self.parts
         at = self._context(request, given.state, examples, memo)
-        return Stuffing().client(
-            lambda: self.plan.contribute(broadcast, {}, train, held, at)[0], self.plan.aggregator_context(at)
-        )
+
+        def contribute() -> Any:
+            v, _ = yield from self.plan.contribute(broadcast, {}, train, held, at)
+            return v
+
+        return Stuffing().client(contribute, self.plan.aggregator_context(at))
 
 
 @pytest.mark.promise("P13")

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 import hansa as h
 from hansa.data.blocks import ordered
 from hansa.data.inputs import LABELS
-from hansa.models import Job
+from hansa.models import Train
 from hansa.models.torch import TorchModel
 from hansa.models.torch import cohort as cohort
 from hansa.models.torch.cohort import ClientBatch, Form, KeyedDropout, width
@@ -40,13 +40,18 @@ def net(*between: nn.Module) -> nn.Sequential:
     return found.append(nn.Linear(6, 3))
 
 
-def jobs(model: TorchModel, drifts: bool) -> list[Job]:
+def under(asks: list[Train], training: h.Training) -> list[Train]:
+    """The same, with this training."""
+    return [one._replace(training=training) for one in asks]
+
+
+def jobs(model: TorchModel, drifts: bool) -> list[Train]:
     """Four clients, of different sizes, that start from different places."""
     rng, x, found = np.random.default_rng(3), model.start(KEY), []
     for i, n in enumerate(SIZES):
         far, near = (x + 0.1 * rng.normal(size=x.size) for _ in range(2))
         drift = h.models.Drift(0.3, shift=rng.normal(size=x.size), centre=far) if drifts else h.models.Drift()
-        found.append(Job(near, points(n, i), drift, KEY.child(i)))
+        found.append(Train(near, points(n, i), h.Training(), drift, KEY.child(i)))
     return found
 
 
@@ -59,14 +64,14 @@ def test_each_is_trained_as_it_is_alone(optimizer: str, decay: float, drifts: bo
     alone, model = TorchModel(net(), F.cross_entropy), TorchModel(net(), F.cross_entropy, cohort=3)
     training = h.Training(epochs=2, batch=8, learning_rate=0.05, optimizer=optimizer, weight_decay=decay)
     todo = jobs(model, drifts)
-    found = model.train_all(todo, training)
+    found = model.train_all(under(todo, training))
     for job, one in zip(todo, found, strict=True):
         expected = alone.train(job.x, job.data, training, job.drift, job.key)
         assert one.steps == expected.steps and abs(one.loss - expected.loss) < 1e-5
         assert np.abs(one.x - expected.x).max() < 1e-5 < 1e-2 < np.abs(one.x - job.x).max()
         again = model.train(job.x, job.data, training, job.drift, job.key)
         assert (again.x == one.x).all() and again.loss == one.loss
-    for one, other in zip(found, reversed(model.train_all(todo[::-1], training)), strict=True):
+    for one, other in zip(found, reversed(model.train_all(under(todo[::-1], training))), strict=True):
         assert (one.x == other.x).all() and one.loss == other.loss
 
 
@@ -97,10 +102,10 @@ def test_dropout_is_of_the_clients_own_key() -> None:
     """Whoever else is there; other keys and other steps draw otherwise."""
     model, training = TorchModel(net(nn.Dropout(0.5)), F.cross_entropy, cohort=3), h.Training(batch=8)
     todo = jobs(model, False)
-    for job, one in zip(todo, model.train_all(todo, training), strict=True):
-        assert (one.x == model.train(*job[:2], training, *job[2:]).x).all()
-    same = [Job(*todo[0][:3], KEY.child(i)) for i in range(2)]
-    one, other = model.train_all(same, h.Training(batch=0))
+    for job, one in zip(todo, model.train_all(under(todo, training)), strict=True):
+        assert (one.x == model.train(*job[:2], training, *job[3:5]).x).all()
+    same = [todo[0]._replace(key=KEY.child(i)) for i in range(2)]
+    one, other = model.train_all(under(same, h.Training(batch=0)))
     assert np.abs(one.x - other.x).max() > 1e-4  # a full batch: nothing but dropout differs
     assert type(model.net[2]) is nn.Dropout
 
@@ -109,8 +114,8 @@ def test_a_first_training_without_gradients_spoils_no_later_one() -> None:
     """Where the caller has switched them off: what steps write into outlasts the training."""
     model, training = TorchModel(net(), F.cross_entropy, cohort=3), h.Training(batch=8)
     with torch.inference_mode():
-        first = model.train_all(jobs(model, False), training)
-    for one, again in zip(first, model.train_all(jobs(model, False), training), strict=True):
+        first = model.train_all(under(jobs(model, False), training))
+    for one, again in zip(first, model.train_all(under(jobs(model, False), training)), strict=True):
         assert (one.x == again.x).all()
 
 
@@ -140,8 +145,8 @@ def test_who_trains_one_by_one() -> None:
     A, y = points(40)
     noised = h.Training(batch=8, report=False, private=h.PerExample(1.0, 1.0))
     for data, training in (((A, y), noised), ([(A[:20], y[:20]), (A[20:], y[20:])], h.Training())):
-        todo = [Job(plain.start(KEY), data, h.models.Drift(), KEY)]
-        assert (model.train_all(todo, training)[0].x == plain.train_all(todo, training)[0].x).all()
+        todo = [Train(plain.start(KEY), data, training, h.models.Drift(), KEY)]
+        assert (model.train_all(under(todo, training))[0].x == plain.train_all(under(todo, training))[0].x).all()
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adamw"])
@@ -168,10 +173,10 @@ def test_trainings_leave_nothing_to_the_next() -> None:
     model = TorchModel(net(), F.cross_entropy, cohort=3)
     todo, optimizers = jobs(model, True), ("sgd", "momentum", "adam", "adamw")
     ways = [h.Training(epochs=2, batch=8, optimizer=one) for one in optimizers]
-    first = [model.train_all(todo, training) for training in ways]
+    first = [model.train_all(under(todo, training)) for training in ways]
     kept = [[one.x.copy() for one in some] for some in first]
     for training, some, before in reversed(list(zip(ways, first, kept, strict=True))):
-        for one, other, old in zip(some, model.train_all(todo, training), before, strict=True):
+        for one, other, old in zip(some, model.train_all(under(todo, training)), before, strict=True):
             assert (one.x == other.x).all() and (one.x == old).all() and one.loss == other.loss
 
 
@@ -179,11 +184,11 @@ def test_trainings_leave_nothing_to_the_next() -> None:
 def test_bytes_do_not_hang_on_how_examples_are_held(name: str, value: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """All on the device or those of a turn, in long turns or in short ones."""
     model, training = TorchModel(net(), F.cross_entropy, cohort=3), h.Training(epochs=2, batch=8)
-    expected = model.train_all(jobs(model, True), training)
+    expected = model.train_all(under(jobs(model, True), training))
     if name == "TURN":
         monkeypatch.setattr(cohort, "HELD", 0)
     monkeypatch.setattr(cohort, name, value)
-    for one, other in zip(expected, model.train_all(jobs(model, True), training), strict=True):
+    for one, other in zip(expected, model.train_all(under(jobs(model, True), training)), strict=True):
         assert (one.x == other.x).all() and one.loss == other.loss
 
 
@@ -205,10 +210,10 @@ def test_clients_whose_examples_differ(held: int, monkeypatch: pytest.MonkeyPatc
     for length, type in ((2, np.float32), (3, np.float64), (2, np.uint8), (3, np.float32)):
         a, b, y = rng.integers(0, 9, (10, length, 4)).astype(type), rng.normal(size=(10, 4)), rng.integers(0, 3, 10)
         some.append({"b": b, "a": a, "y": y} if length == 3 else {"y": y, "a": a, "b": b})
-    todo = [Job(model.start(KEY), data, h.models.Drift(), KEY.child(i)) for i, data in enumerate(some)]
-    for job, one in zip(todo, model.train_all(todo, training), strict=True):
-        assert np.abs(alone.train(*job[:2], training, *job[2:]).x - one.x).max() < 1e-6
-        assert (model.train(*job[:2], training, *job[2:]).x == one.x).all()
+    todo = [Train(model.start(KEY), data, training, h.models.Drift(), KEY.child(i)) for i, data in enumerate(some)]
+    for job, one in zip(todo, model.train_all(under(todo, training)), strict=True):
+        assert np.abs(alone.train(*job[:2], training, *job[3:5]).x - one.x).max() < 1e-6
+        assert (model.train(*job[:2], training, *job[3:5]).x == one.x).all()
 
 
 @pytest.mark.parametrize("training", [h.Training(epochs=3, batch=8), h.Training(steps=7, batch=8), h.Training(batch=0)])
@@ -258,4 +263,4 @@ def test_errors() -> None:
     A, y = points(20)
     late = (A, np.where(np.arange(20) == 7, 9, y))
     with pytest.raises(h.errors.DataError, match="too large or negative"):
-        model.train_all([Job(model.start(KEY), d, h.models.Drift(), KEY) for d in ((A, y), late)], h.Training())
+        model.train_all([Train(model.start(KEY), d, h.Training(), h.models.Drift(), KEY) for d in ((A, y), late)])

@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import hansa as h
-from hansa.models import ClientModel, Drift, Job, TrainResult
+from hansa.models import Drift, Score, Train, TrainResult
+from hansa.models.asks import AskedModel
 from hansa.models.torch import TorchModel
 from hansa.testing import check_model
 from hansa.testing.algorithm import MODEL, federation
@@ -42,9 +43,10 @@ class Scores(h.Ditto):
     """Ditto, whose clients score between and after their two trainings."""
 
     def client(self, model: Any, broadcast: Any, client_state: Any, data: Any, *more: Any) -> Any:
-        before = model.score(broadcast["x"], data)["loss"]
-        parts, client_state = super().client(model, broadcast, client_state, data, *more)
-        return {**parts, "loss": model.score(broadcast["x"], data)["loss"] - before}, client_state
+        before = (yield Score(broadcast["x"], data))["loss"]
+        parts, client_state = yield from super().client(model, broadcast, client_state, data, *more)
+        after = (yield Score(broadcast["x"], data))["loss"]
+        return {**parts, "loss": after - before}, client_state
 
 
 def norm() -> TorchModel:
@@ -81,7 +83,7 @@ def test_nothing_of_a_client_stays_in_the_model() -> None:
     @dataclass(frozen=True)
     class Fails(h.FedAvg):
         def client(self, *given: Any) -> Any:
-            super().client(*given)
+            yield from super().client(*given)
             raise h.errors.DataError("A record that no one can read.")
 
     model, held = norm(), DATA["client-1"]
@@ -112,8 +114,8 @@ def test_interleaved_clients_have_the_bytes_of_each_alone() -> None:
     assert same(alone.x, beside.x) and same(dict(alone.local), dict(beside.local)) and scored == again
     first = model.train(x, a, training, NONE, KEY)
     assert not same(dict(first.local), dict(alone.local))
-    jobs = [Job(x, a, NONE, KEY, first.local), Job(x, b, NONE, KEY)]
-    together = model.train_all(jobs, training)
+    asks = [Train(x, a, training, NONE, KEY, first.local), Train(x, b, training, NONE, KEY)]
+    together = model.train_all(asks)
     assert same(dict(together[0].local), dict(alone.local))
 
 
@@ -136,10 +138,10 @@ def test_workers_give_local_statistics_the_same_bytes() -> None:
 
 def test_a_clients_view_has_all_that_its_model_has() -> None:
     model = norm()
-    view = ClientModel(model, {"own": np.ones(3)})
+    view = AskedModel(model)
     x = view.start(KEY)
     assert (view.size, view.trainable, view.private) == (model.size, model.trainable, True)
     assert view.metrics == model.metrics and view.net is model.net and view.domain.size == 0
-    assert view.tensors(x).keys() == model.tensors(x).keys() and "own" not in repr(view)
+    assert view.tensors(x).keys() == model.tensors(x).keys()
     with pytest.raises(AttributeError, match="flights"):
         _ = view.flights

@@ -388,6 +388,7 @@ class Mumbler(Client):
     said: Any = None
 
     def reply(self, request: Request, given: Any) -> Any:
+        yield from ()
         return self.said
 
 

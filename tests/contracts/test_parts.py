@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ import hansa as h
 from hansa.aggregators.verified import VerifiedSum
 from hansa.errors import PlanError
 from hansa.explain import explain
-from hansa.models import Drift
+from hansa.models import Drift, Train
 from hansa.models.torch import TorchModel
-from hansa.testing import check_model
+from hansa.testing import check_algorithm, check_model
 from hansa.testing.algorithm import MODEL, federation
 
 KEY, NONE = h.Key.of(4), Drift()
@@ -298,3 +298,51 @@ def test_a_body_alone_travels_and_is_trained() -> None:
     for name, numbers in memory["client-0"]["model"]["kept"].items():
         assert same(numbers, first[net(None).slices()[name]])
     assert not same(state.x, model.start(KEY))
+
+
+@dataclass(frozen=True)
+class HeadFirst(h.FedAvg):
+    """The head in three steps, then the body (Collins et al. 2021, Alg. 1, "FedRep")."""
+
+    head: tuple[str, ...] = ("head.*",)
+    body: tuple[str, ...] = ("body.*",)
+
+    def client(self, model: Any, broadcast: Any, client_state: Any, data: Any, training: Any, at: Any) -> Any:
+        x = broadcast["x"]
+        head = replace(training, only=self.head, steps=3)
+        yield Train(x, data, head, NONE, at.key.child("head"))
+        fit = yield Train(x, data, replace(training, only=self.body), NONE, at.key.child("body"))
+        return {"delta": fit.x - x, "loss": fit.loss}, client_state
+
+
+def test_fedrep_by_hand() -> None:
+    """Biases in three steps first, then the weights with the biases as they are."""
+    algorithm, eta = HeadFirst(head=("bias",), body=("weight",)), 0.2
+    plan = h.Plan(h.Personal(MODEL, HOME), algorithm, training=h.Training(batch=0, learning_rate=eta), rounds=3)
+    state, memory = run(plan)
+    W, biases = np.zeros((4, 3)), {who: np.zeros(3) for who in DATA}
+    total = sum(len(y) for _, y in DATA.values())
+    for _ in range(3):
+        step = np.zeros_like(W)
+        for who, (X, y) in DATA.items():
+            for _ in range(3):
+                biases[who] = biases[who] - eta * softmax_gradient(W, biases[who], X, y)[1]
+            step -= eta * softmax_gradient(W, biases[who], X, y)[0] * len(y) / total
+        W += step
+    assert np.allclose(state.x, W.ravel(), atol=1e-9)
+    assert all(np.allclose(memory[who]["model"]["kept"]["bias"], b, atol=1e-9) for who, b in biases.items())
+
+
+def test_fedrep_keeps_the_promises_of_an_algorithm() -> None:
+    """Also side by side."""
+    check_algorithm(HeadFirst(head=("bias",), body=("weight",)), model=h.Personal(MODEL, HOME))
+    check_algorithm(HeadFirst(), model=h.Personal(net(None), ("head.*",)), rounds=30)
+
+
+def test_an_algorithm_cannot_train_a_part_of_a_model_that_trains_all() -> None:
+    class Whole(h.Softmax):
+        partial = False
+
+    algorithm = HeadFirst(head=("bias",), body=("weight",))
+    with pytest.raises(h.errors.RoundError), pytest.warns(match="cannot train with only"):
+        run(h.Plan(Whole(4, 3), algorithm, rounds=1))

@@ -225,7 +225,7 @@ def test_local_buffers_stay_with_their_client() -> None:
 
 class Fails(h.FedAvg):
     def client(self, *given: Any) -> Any:
-        super().client(*given)
+        yield from super().client(*given)
         raise h.errors.DataError("A record that no one can read.")
 
 

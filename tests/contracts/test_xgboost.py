@@ -370,7 +370,7 @@ def test_a_liar_is_left_out_by_name(lie: Lie, words: str) -> None:
 
     class Liar(h.Client):
         def reply(self, request: h.messages.Request, given: Any) -> Any:
-            v = super().reply(request, given)
+            v = yield from super().reply(request, given)
             return lie(v, self.plan) if self.who == "mallory" else v
 
     plan = planned_for({**BINARY, "max_delta_step": 7.0}, rounds=2)
@@ -383,7 +383,7 @@ def test_a_liar_is_left_out_by_name(lie: Lie, words: str) -> None:
 def test_nobody_counts_for_more_than_the_cap() -> None:
     class Liar(h.Client):
         def reply(self, request: h.messages.Request, given: Any) -> Any:
-            return super().reply(request, given) * (
+            return (yield from super().reply(request, given)) * (
                 2.0 if self.who == "mallory" else 1.0
             )  # as if it had twice the examples
 

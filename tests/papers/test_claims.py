@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.contracts.asking import client_of
 from tests.papers.quadratic import Quadratic, bowl, optimum, run
 
 from hansa import (
@@ -131,10 +132,7 @@ def test_fedprox_shrinks_drift_and_dissimilarity() -> None:
     def spread(mu: float) -> tuple[float, float]:
         plan = Plan(Quadratic((0.0,) * D), FedProx(mu), (Weigh("one"),), training=TEN_STEPS)
         broadcast, at = {"x": BEST}, plan.context(0, SessionId(), secret=KEY)
-        reply = [
-            plan.algorithm.client(plan.model, broadcast, {}, data, plan.training, at)[0]["delta"]
-            for data in APART.values()
-        ]
+        reply = [client_of(plan, broadcast, {}, data, at)[0]["delta"] for data in APART.values()]
         return float(np.mean([np.linalg.norm(v) for v in reply])), float(np.linalg.norm(np.std(reply, axis=0)))
 
     lengths, spreads = zip(*(spread(mu) for mu in (0.0, 0.5, 1.0, 4.0)), strict=True)

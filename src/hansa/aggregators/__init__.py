@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import Kind, PlanError, RoundError
 from ..messages import largest
+from ..models.asks import Work
 from ..spec import Spec, Vector
 from ..sums import Total
 from ..transforms import Context, Decoder, Mean
@@ -17,7 +18,8 @@ from ..transforms import Context, Decoder, Mean
 # Yields what it says, receives what it hears. Where the server's first message is not None, a
 # conversation begins with a yield whose value nobody gets, and receives that message there.
 Conversation = Generator[Any, Any, Any]
-Contribute = Callable[[], Vector]  # train and encode; called once, when the vector is due
+# Train and encode, once, when the vector is due:  v = yield from contribute()
+Contribute = Callable[[], Work[Vector]]
 
 NO_VECTOR: Kind = "invalid"  # why a client is left out that says no vector of the plan
 
@@ -76,7 +78,8 @@ class Aggregator:
 
     def client(self, contribute: Contribute, at: Context) -> Conversation:
         """One client's side of the protocol."""
-        yield contribute()
+        v = yield from contribute()
+        yield v
 
     def helper(self, quorum: int, at: Context) -> Conversation:
         """One helper's side, of a sum over `quorum` clients or more, which it returns."""

@@ -254,13 +254,14 @@ class VerifiedSum(Aggregator):
         reports = self._reports(at, opening)
         reports.check_helpers(at.who)
         # which is not kept while others speak
-        yield self._report(contribute, reports, identity, at)
+        v = yield from contribute()
+        yield self._report(v, reports, identity, at)
 
     def _report(
-        self, contribute: Contribute, reports: Reports, identity: Identity, at: Context
+        self, v: Vector, reports: Reports, identity: Identity, at: Context
     ) -> dict[str, Any]:
         parts = self._claims(at.spec, reports.binding)
-        blocks = at.spec.unpack(contribute())
+        blocks = at.spec.unpack(v)
         values = [
             part.measurement(
                 part.round(np.concatenate([blocks[name] for name in part.names]), at.key.child(i))

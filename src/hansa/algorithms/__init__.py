@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import PlanError, number
-from ..models import Drift, Model
+from ..models import Drift, Model, Train
+from ..models.asks import Work
 from ..optim import Optimizer, ServerState, Sgd, stepped
 from ..spec import Bound, Interval, Vector
 from ..training import MOMENTUM, Training
@@ -22,6 +23,7 @@ from ..transforms import Context
 
 Parts = dict[str, Any]  # block name → vector or number; "loss" is always among them
 ClientState = dict[str, Any]  # what a client remembers between rounds
+Answer = tuple[Parts, ClientState]  # what a client says, and what it remembers
 
 
 class Algorithm(Protocol):
@@ -57,8 +59,12 @@ class Algorithm(Protocol):
         data: Any,
         training: Training,
         at: Context,
-    ) -> tuple[Parts, ClientState]:
-        """One client's round: what it says, and what it remembers itself."""
+    ) -> Work[Answer] | Answer:
+        """One client's round: what it says, and what it remembers itself.
+
+        A generator, which asks for what is done on the client: `fit = yield Train(…)`,
+        `scores = yield Score(…)`. A plain function may give both where there is nothing to ask.
+        """
         ...
 
     def step(
@@ -126,9 +132,9 @@ class FedAvg:
         data: Any,
         training: Training,
         at: Context,
-    ) -> tuple[Parts, ClientState]:
+    ) -> Work[Answer]:
         """Train from x, with the pull; say the change."""
-        fit = model.train(broadcast["x"], data, training, Drift(self.pull), at.key)
+        fit = yield Train(broadcast["x"], data, training, Drift(self.pull), at.key)
         return {"delta": fit.x - broadcast["x"], "loss": fit.loss}, client_state
 
     def step(
@@ -179,12 +185,12 @@ class Scaffold(FedAvg):
         data: Any,
         training: Training,
         at: Context,
-    ) -> tuple[Parts, ClientState]:
+    ) -> Work[Answer]:
         """Train with drift c − cᵢ; renew cᵢ."""
         x = broadcast["x"]
         c = broadcast["c"]
         ci = client_state.get("c", np.zeros_like(c))
-        fit = model.train(x, data, training, Drift(self.pull, shift=c - ci), at.key)
+        fit = yield Train(x, data, training, Drift(self.pull, shift=c - ci), at.key)
         new = ci - c + (x - fit.x) / (fit.steps * training.learning_rate)
         new[model.trainable :] = 0.0  # what no gradient moves needs no control
         return {"delta": fit.x - x, "control": new - ci, "loss": fit.loss}, {
@@ -248,9 +254,9 @@ class FedNova(FedAvg):
         data: Any,
         training: Training,
         at: Context,
-    ) -> tuple[Parts, ClientState]:
+    ) -> Work[Answer]:
         """Say Δ/τ and τ."""
-        fit = model.train(broadcast["x"], data, training, Drift(), at.key)
+        fit = yield Train(broadcast["x"], data, training, Drift(), at.key)
         tau = min(steps_weight(fit.steps, training), self.most)
         delta = fit.x - broadcast["x"]
         delta[: model.trainable] /= tau
@@ -314,11 +320,11 @@ class FedDyn(FedAvg):
         data: Any,
         training: Training,
         at: Context,
-    ) -> tuple[Parts, ClientState]:
+    ) -> Work[Answer]:
         """Train with drift α(y − x) − gₖ; renew gₖ."""
         x = broadcast["x"]
         g = client_state.get("g", np.zeros_like(x))
-        fit = model.train(x, data, training, Drift(self.alpha, shift=-g), at.key)
+        fit = yield Train(x, data, training, Drift(self.alpha, shift=-g), at.key)
         return {"delta": fit.x - x, "loss": fit.loss}, {
             **client_state,
             "g": g - self.alpha * (fit.x - x),

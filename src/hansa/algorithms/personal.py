@@ -8,11 +8,12 @@ from typing import Any
 
 from ..algorithms import ClientState
 from ..errors import PlanError, number
-from ..models import Drift, Model
+from ..models import Drift, Model, Train
+from ..models.asks import Work
 from ..spec import Vector
 from ..training import Training
 from ..transforms import Context
-from . import FedAvg, Parts
+from . import Answer, FedAvg
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,13 @@ class Ditto(FedAvg):
         data: Any,
         training: Training,
         at: Context,
-    ) -> tuple[Parts, ClientState]:
+    ) -> Work[Answer]:
         """FedAvg's round, then the personal model's, pulled to the x that came down."""
-        parts, client_state = super().client(model, broadcast, client_state, data, training, at)
+        parts, client_state = yield from super().client(
+            model, broadcast, client_state, data, training, at
+        )
         x = broadcast["x"]
         key = at.key.child("personal")
-        fit = model.train(
-            client_state.get("personal", x), data, training, Drift(self.lam, centre=x), key
-        )
+        own = client_state.get("personal", x)
+        fit = yield Train(own, data, training, Drift(self.lam, centre=x), key)
         return parts, {**client_state, "personal": fit.x}

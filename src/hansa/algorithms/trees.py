@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..algorithms import ClientState
-from ..models import Drift, Model
+from ..algorithms import Answer, ClientState
+from ..models import Drift, Model, Train
+from ..models.asks import Work
 from ..optim import ServerState
 from ..spec import Bound, Vector
 from ..training import Training
@@ -54,9 +55,9 @@ class Boosting:
         data: Any,
         training: Training,
         at: Context,
-    ) -> tuple[dict[str, Any], ClientState]:
+    ) -> Work[Answer]:
         """Grow trees; say what stands behind x afterwards."""
-        fit = model.train(broadcast["x"], data, training, Drift(), at.key)
+        fit = yield Train(broadcast["x"], data, training, Drift(), at.key)
         share, trees = np.split(fit.x[len(broadcast["x"]) :], [1])
         return {"share": share, "trees": trees, "loss": fit.loss}, client_state
 

@@ -73,17 +73,32 @@ class TrainResult:
     local: Local = field(default_factory=dict, repr=False)
 
 
-class Job(NamedTuple):
-    """One client's training: what `Model.train` takes besides a `Training`."""
+class Train(NamedTuple):
+    """Train from x [size] on these examples, with this drift, and draws of this key.
+
+    local: statistics that the client keeps to itself; its own, where none are given.
+    """
 
     x: Vector
     data: Any
+    training: Training
     drift: Drift
     key: Key
-    local: Local = NO_LOCAL
+    local: Local | None = None
 
     def __repr__(self) -> str:
-        return "<Job>"
+        return "<Train>"
+
+
+class Score(NamedTuple):
+    """The metrics of x [size] on these examples, as means; `local` as in Train."""
+
+    x: Vector
+    data: Any
+    local: Local | None = None
+
+    def __repr__(self) -> str:
+        return "<Score>"
 
 
 class Model:
@@ -146,10 +161,11 @@ class Model:
         """
         raise TypeError(f"{type(self).__name__} does not say how it trains")
 
-    def train_all(self, jobs: Sequence[Job], training: Training) -> list[TrainResult]:
-        """Train many clients; what `train` gives for each."""
+    def train_all(self, asks: Sequence[Train]) -> list[TrainResult]:
+        """What `train` gives for each of many clients, whose `Training` is the same."""
         return [
-            self.train(job.x, job.data, training, job.drift, job.key, job.local) for job in jobs
+            self.train(one.x, one.data, one.training, one.drift, one.key, one.local or {})
+            for one in asks
         ]
 
     def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
@@ -245,57 +261,3 @@ class ModelView(Model):
     def tensors(self, x: Vector) -> dict[str, Vector]:
         """As the model."""
         return self.model.tensors(x)
-
-
-@dataclass
-class ClientModel(ModelView):
-    """A model as one client of one round has it: with statistics of its own, which each training
-    renews.
-
-    Trainings that are done already are looked up by their keys; the others are done now, or raise
-    Undone.
-    """
-
-    model: Model
-    local: Local = field(default_factory=dict, repr=False)
-    done: Mapping[Key, TrainResult] = field(default_factory=dict, repr=False)
-    now: bool = True
-
-    def __getattr__(self, name: str) -> Any:
-        """What only this kind of model has."""
-        return getattr(self.__dict__["model"], name)
-
-    def train(
-        self,
-        x: Vector,
-        data: Any,
-        training: Training,
-        drift: Drift,
-        key: Key,
-        local: Local = NO_LOCAL,
-    ) -> TrainResult:
-        """What is done, or what the model makes of it now; from the client's own statistics where
-        none are given.
-        """
-        job = Job(x, data, drift, key, local or self.local)
-        if key not in self.done and not self.now:
-            raise Undone(job)
-        result = (
-            self.done[key]
-            if key in self.done
-            else self.model.train(x, data, training, drift, key, job.local)
-        )
-        self.local = result.local
-        return result
-
-    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
-        """As the model, with the client's own statistics where none are given."""
-        return self.model.score(x, data, local or self.local)
-
-
-class Undone(Exception):
-    """A training that is not done yet: the way out of an algorithm that asks for it."""
-
-    def __init__(self, job: Job):
-        super().__init__()
-        self.job = job

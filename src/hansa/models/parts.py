@@ -14,7 +14,7 @@ from ..errors import PlanError, number
 from ..rand import Key
 from ..spec import Vector
 from ..training import Training
-from . import NO_LOCAL, Drift, Job, Local, Model, ModelView, TrainResult, consecutive
+from . import NO_LOCAL, Drift, Local, Model, ModelView, Train, TrainResult, consecutive
 
 KEPT = "kept"  # in a client's memory: name → the numbers of a part that stays with it
 
@@ -34,7 +34,8 @@ def chosen(names: Iterable[str], patterns: Sequence[str], why: str) -> list[str]
 
 def moves(model: Model, training: Training) -> dict[str, bool]:
     """Each part that can be trained, in the order of the vector: does this training move it?"""
-    model = model.model if isinstance(model, Personal) else model
+    while isinstance(model, ModelView):
+        model = model.model  # which has the names of all parts, kept ones too
     trained = [name for name, place in model.slices().items() if place.stop <= model.trainable]
     if not training.only:
         return dict.fromkeys(trained, True)
@@ -193,18 +194,20 @@ class Personal(ModelView):
         local: Local = NO_LOCAL,
     ) -> TrainResult:
         """Train the whole vector; its kept parts stay, with what else is the client's own."""
-        job = self._job(Job(x, data, drift, key, local))
-        fit = self.model.train(job.x, data, training, job.drift, key, job.local)
+        whole = self.whole(x, local)
+        inner = _without_kept(local)
+        fit = self.model.train(whole, data, training, self._drift(drift), key, inner)
         return self._result(fit)
 
-    def train_all(self, jobs: Sequence[Job], training: Training) -> list[TrainResult]:
+    def train_all(self, asks: Sequence[Train]) -> list[TrainResult]:
         """What `train` gives for each."""
-        fits = self.model.train_all([self._job(job) for job in jobs], training)
-        return [self._result(fit) for fit in fits]
+        return [self._result(fit) for fit in self.model.train_all(list(map(self._ask, asks)))]
 
-    def _job(self, job: Job) -> Job:
-        x = self.whole(job.x, job.local)
-        return job._replace(x=x, drift=self._drift(job.drift), local=_without_kept(job.local))
+    def _ask(self, ask: Train) -> Train:
+        """The same of the whole vector."""
+        local = ask.local or NO_LOCAL
+        x = self.whole(ask.x, local)
+        return ask._replace(x=x, drift=self._drift(ask.drift), local=_without_kept(local))
 
     def _drift(self, drift: Drift) -> Drift:
         """The same for the whole vector: 0 for what is kept."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from ..algorithms import ClientState
 from ..crypto.identity import Identity, Member, Role
 from ..errors import HansaError, Kind, PlanError, ProtocolError, RestartedError, tell
 from ..messages import Request, SessionId
+from ..models.asks import ASKS, Work, alone
 from ..plan import Plan
 from ..rand import Key
 from ..spec import Vector
@@ -100,8 +101,12 @@ class Party:
         return error.kind
 
     def answer(self, request: Request, given: Given = NOTHING) -> Said:
-        """What it says, and has learnt; an earlier part of the conversation that it has lost is
-        driven again first.
+        """What it says, and has learnt."""
+        return alone(self.work(request, given), self.plan.perform)
+
+    def work(self, request: Request, given: Given) -> Work[Said]:
+        """The same, but for what the model has to do, which is asked for; an earlier part of the
+        conversation that it has lost is driven again first.
         """
         if request.plan != self.plan.digest:
             raise ProtocolError(
@@ -118,19 +123,21 @@ class Party:
         ):
             # it has lost the conversation, or is ahead of what it has said
             for question in given.earlier:
-                self.reply(question, given)
-        return self._said(self.reply(request, given), given)
+                yield from self.reply(question, given)
+        reply = yield from self.reply(request, given)
+        return self._said(reply, given)
 
-    def reply(self, request: Request, given: Given) -> Any:
+    def reply(self, request: Request, given: Given) -> Work[Any]:
         """One exchange of the conversation: what it says to `request.bodies[who]`."""
         body = request.bodies[self.who]
         before = self._heard_last
         self._heard_last = request.session, request.turn
         if request.turn == 0:
             self._conversation = self._converse(request, given)
-            reply = next(self._conversation)
-            return reply if body is None else self._conversation.send(body)
-        if (
+            reply = yield from self._exchange(self._conversation, request, None)
+            if body is None:
+                return reply
+        elif (
             self._conversation is None
             or before is None
             or not (request.session, 0) <= before < self._heard_last
@@ -141,12 +148,29 @@ class Party:
                 "nothing of it.",
                 "It was asked for another in between, or started anew.",
             )
+        return (yield from self._exchange(self._conversation, request, body))
+
+    def _exchange(self, conversation: Conversation, request: Request, body: Any) -> Work[Any]:
+        """What the conversation says next; what it asks of the model on the way is asked here."""
         try:
-            return self._conversation.send(body)
+            reply = conversation.send(body)
+            while isinstance(reply, ASKS):
+                try:
+                    answer = yield reply
+                except Exception as error:
+                    reply = conversation.throw(error)
+                else:
+                    reply = conversation.send(answer)
         except StopIteration:
             raise ProtocolError(
                 f"{self.who} has said all that session {request.session.number} asks of it."
             ) from None
+        if isinstance(reply, Generator):
+            raise TypeError(
+                f"{type(self.plan.aggregator).__name__}.client() says the work that its vector "
+                "takes; it gets the vector by `v = yield from contribute()`"
+            )
+        return reply
 
     def _said(self, reply: Any, given: Given) -> Said:
         learnt = self._learnt

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice
-from types import MappingProxyType
 from typing import Any
 
 from .. import data as local
@@ -17,7 +14,7 @@ from ..codec import fingerprint
 from ..data.batches import examples_at_a_glance
 from ..errors import DataError, HansaError, ProtocolError
 from ..messages import Request
-from ..models import ClientModel, Job, TrainResult, Undone
+from ..models.asks import Work
 from ..plan import Plan
 from ..rand import Key
 from ..spec import Vector
@@ -38,7 +35,6 @@ class Client(Party):
     allow: Policy = field(default_factory=Policy)
     # what it was asked first: its ε counts as well
     before: Plan | None = field(default=None, kw_only=True)
-    _done = MappingProxyType[Key, TrainResult]({})  # trainings that the next answer asks for
 
     def __repr__(self) -> str:
         """Who it is, and how many examples it has."""
@@ -103,29 +99,6 @@ class Client(Party):
         self.__dict__.pop("parts", None)
         self.__dict__.pop("_data_hash", None)
 
-    def job(self, request: Request, given: Given) -> Job | None:
-        """What its model will have to train for this request, and has not yet; None for nothing,
-        and for a refusal.
-        """
-        plan = self.plan
-        try:
-            train, _, examples = self.parts
-            vectors, memo = self._heard(request)
-            at = self._context(request, given.state, examples, memo)
-            model = ClientModel(plan.model, given.state.get("model", {}), self._done, now=False)
-            plan.algorithm.client(
-                model, vectors, given.state, train, plan.training, plan.training_context(at)
-            )
-        except Undone as asked:
-            return asked.job
-        except HansaError:  # it will be said where the client answers
-            pass
-        return None
-
-    def foretell(self, key: Key, result: TrainResult) -> None:
-        """Take up the result of a training that the next answer will ask for."""
-        self._done = MappingProxyType({**self._done, key: result})
-
     def _context(
         self, request: Request, state: ClientState, examples: int, memo: tuple[Any, ...]
     ) -> Context:
@@ -169,53 +142,20 @@ class Client(Party):
         at = self._context(request, given.state, examples, memo)
         state = given.state
 
-        def contribute() -> Vector:
+        def contribute() -> Work[Vector]:
             nonlocal vectors, state
-            broadcast, vectors = (
-                vectors,
-                {},
-            )  # a conversation may rest for many rounds; the model of its round need not
+            # a conversation may rest for many rounds; the model of its round need not
+            broadcast = vectors
             remembered = state
+            vectors = {}
             state = {}
             try:
-                v, learnt = self.plan.contribute(broadcast, remembered, train, held, at, self._done)
-                self._learnt = (
-                    learnt if learnt or remembered else None
-                )  # a name beside nothing would tell who was asked
+                v, learnt = yield from self.plan.contribute(broadcast, remembered, train, held, at)
             except Exception as error:
                 error.add_note(f"This happened when {self.who} trained in round {at.round}.")
                 raise
-            finally:
-                self._done = Client._done
+            # a name beside nothing would tell who was asked
+            self._learnt = learnt if learnt or remembered else None
             return v
 
         return self.plan.aggregator.client(contribute, self.plan.aggregator_context(at))
-
-
-def together(
-    asked: Iterable[tuple[Party, Given]], request: Request
-) -> Iterator[tuple[Party, Given]]:
-    """The parties in their order; where their model trains many at once, each is ready to say what
-    it made of its own.
-
-    So many at a time as the model takes. What each says is the same as if it were asked alone.
-    """
-    coming = iter(asked)
-    for first in coming:
-        model = first[0].plan.model
-        training = first[0].plan.training
-        some = [first, *islice(coming, model.cohort - 1)]
-        several = model.cohort > 1 and request.turn == 0
-        clients = (
-            [(one, given) for one, given in some if isinstance(one, Client)] if several else []
-        )
-        while jobs := [
-            (one, job) for one, given in clients if (job := one.job(request, given)) is not None
-        ]:
-            try:
-                results = model.train_all([job for _, job in jobs], training)
-            except DataError:  # whose data it is shows when each trains alone
-                break
-            for (client, job), result in zip(jobs, results, strict=True):
-                client.foretell(job.key, result)
-        yield from some

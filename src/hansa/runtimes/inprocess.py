@@ -6,16 +6,17 @@ import heapq
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, islice
 from typing import Any, Literal, Self
 
 from ..aggregators import NO_VECTOR
 from ..crypto.identity import Member
 from ..errors import HansaError, Kind, PlanError, number
 from ..messages import Begin, Message, Reply, Request, SessionId, Settle
+from ..models.asks import together
 from ..parties import Given, Party, Said, report
 from ..parties.book import Book
-from ..parties.client import Client, together
+from ..parties.client import Client
 from ..parties.helper import Helper
 from ..parties.memory import Memory
 from ..parties.population import Clients, Population, gathered
@@ -178,8 +179,7 @@ class InProcess:
                 else:
                     refused.append((who, given, why))
 
-        for party, given in together(asked(), request):
-            said, why = answer(party, request, given)
+        for party, said, why in answers(asked(), request):
             yield (
                 party.who,
                 None if said is None else self.memory.keep(party.who, request, said),
@@ -271,6 +271,29 @@ def answer(party: Party, request: Request, given: Given) -> tuple[Said | None, W
         return party.answer(request, given), ""
     except HansaError as error:
         return None, party.report(error)
+
+
+def answers(
+    asked: Iterable[tuple[Party, Given]], request: Request
+) -> Iterator[tuple[Party, Said | None, Why]]:
+    """The same for many parties in their order; where their model trains many at once, these train
+    side by side, and each says what it would say alone.
+    """
+    coming = iter(asked)
+    for first, given in coming:
+        cohort = first.plan.model.cohort
+        if cohort == 1:
+            yield first, *answer(first, request, given)
+            continue
+        some = [(first, given), *islice(coming, cohort - 1)]
+        works = [party.work(request, given) for party, given in some]
+        for (party, _), made in zip(some, together(works, first.plan.perform), strict=True):
+            if isinstance(made, Said):
+                yield party, made, ""
+            elif isinstance(made, HansaError):
+                yield party, None, party.report(made)
+            else:
+                raise made
 
 
 def fold(

@@ -94,7 +94,7 @@ def profiled(app: App, clock: Clock) -> App:
         pipeline=pipeline, aggregator=timed(copy.copy(plan.aggregator), clock, server="aggregate")
     )
     return timed(
-        _with(app, timed(plan, clock, contribute="train", absorb="step")), clock, score="score"
+        _with(app, timed(plan, clock, perform="train", absorb="step")), clock, score="score"
     )
 
 
@@ -141,8 +141,7 @@ def table(clock: Clock, done: int, workers: int) -> Table:
 def _parts(sums: Mapping[str, float], workers: int) -> dict[str, float]:
     """Each second once: what was measured around other parts is left with its own share."""
     spent = defaultdict[str, float](float, sums)
-    in_here = 0.0 if workers else spent["train"]
-    spent["train"] -= spent["encode"]
+    in_here = 0.0 if workers else spent["train"] + spent["encode"]
     spent["wait"] = max(0.0, spent["wait"] - in_here)
     inside = in_here + sum(spent[part] for part in ("send", "wait", "decode"))
     spent["aggregate"] = max(0.0, spent["aggregate"] - inside)

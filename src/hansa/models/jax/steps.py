@@ -52,9 +52,9 @@ def corrected(g: Tree, y: Tree, pull: Any, drifts: Sequence[Tree | None]) -> Tre
 
 def only(moved: Sequence[bool], new: Tree, old: Tree) -> Tree:
     """The new leaves where they are moved, and the old ones elsewhere."""
-    form = jax.tree.structure(old)
     leaves = zip(moved, jax.tree.leaves(new), jax.tree.leaves(old), strict=True)
-    return form.unflatten([a if moves else b for moves, a, b in leaves])
+    found = [a if moves else b for moves, a, b in leaves]
+    return jax.tree.unflatten(jax.tree.structure(old), found)
 
 
 def mean(values: Array, size: Any) -> Any:

@@ -21,7 +21,7 @@ from ...errors import DataError, PlanError
 from ...rand import Key
 from ...spec import Vector
 from ...training import Training
-from .. import NO_LOCAL, Drift, Job, Local, Model, TrainResult, consecutive
+from .. import NO_LOCAL, Drift, Local, Model, Train, TrainResult, consecutive
 from ..checks import (
     check_choices,
     check_descent,
@@ -306,7 +306,7 @@ class TorchModel(Model):
     ) -> TrainResult:
         """Train from x, with the local optimizer that `training` names."""
         if self._lanes and not training.private and arrays(data) is not None:
-            return self._side_by_side([Job(x, data, drift, key)], training)[0]
+            return self._side_by_side([Train(x, data, training, drift, key)])[0]
         if (result := self._natively(x, data, training, drift, key)) is not None:
             return result
         with self._at(x, key.seed(), local), torch.enable_grad():
@@ -356,24 +356,23 @@ class TorchModel(Model):
         fixed = [places[name].start for name, moved in moves(self, training).items() if not moved]
         return self._dense.train(x, whole, training, drift, key, fixed)
 
-    def train_all(self, jobs: Sequence[Job], training: Training) -> list[TrainResult]:
+    def train_all(self, asks: Sequence[Train]) -> list[TrainResult]:
         """Train many clients, as many at once as `cohort` says; each ends with the bytes that it
         has alone.
         """
-        if not self._lanes or training.private or any(arrays(job.data) is None for job in jobs):
-            return super().train_all(jobs, training)
-        tops = range(0, len(jobs), self.cohort)
-        return [
-            one for i in tops for one in self._side_by_side(jobs[i : i + self.cohort], training)
-        ]
+        private = any(one.training.private for one in asks)
+        if not self._lanes or private or any(arrays(one.data) is None for one in asks):
+            return super().train_all(asks)
+        tops = range(0, len(asks), self.cohort)
+        return [one for i in tops for one in self._side_by_side(asks[i : i + self.cohort])]
 
-    def _side_by_side(self, jobs: Sequence[Job], training: Training) -> list[TrainResult]:
+    def _side_by_side(self, asks: Sequence[Train]) -> list[TrainResult]:
         """At most `cohort` clients, as one batch."""
         assert self._lanes
         with self._at(self._start, 0), torch.inference_mode(False), torch.enable_grad():
             # mostly one x for all
-            here = {i: self._here(x) for i, x in {id(job.x): job.x for job in jobs}.items()}
-            lanes = [self._lane(here[id(job.x)], job, training) for job in jobs]
+            here = {i: self._here(x) for i, x in {id(one.x): one.x for one in asks}.items()}
+            lanes = [self._lane(here[id(one.x)], one) for one in asks]
             try:
                 with checks.vmapped():
                     found = self._lanes.train(lanes)
@@ -383,13 +382,14 @@ class TorchModel(Model):
                 log.warning("Clients train one by one: %s", error.found)
                 self.cohort = 1
                 self._lanes = None
-                return super().train_all(jobs, training)
+                return super().train_all(asks)
         return [TrainResult(y.numpy(), steps, total / steps) for y, steps, total in found]
 
-    def _lane(self, start: Tensor, job: Job, training: Training) -> ClientJob:
-        whole = arrays(job.data)
-        rows = ordered(job.data, training, job.key)
-        step = self._step(job.x, training, job.drift)
+    def _lane(self, start: Tensor, ask: Train) -> ClientJob:
+        training = ask.training
+        whole = arrays(ask.data)
+        rows = ordered(ask.data, training, ask.key)
+        step = self._step(ask.x, training, ask.drift)
         assert whole is not None
         return ClientJob(
             start,
@@ -397,7 +397,7 @@ class TorchModel(Model):
             rows,
             math.prod(training.schedule(len(target(whole)))),
             step,
-            job.key.seed(),
+            ask.key.seed(),
         )
 
     def _step(self, x: Vector, training: Training, drift: Drift) -> Step:
