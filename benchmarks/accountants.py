@@ -23,6 +23,7 @@ from dp_accounting import pld, rdp
 
 from hansa.privacy.ledger import Ledger
 from hansa.privacy.mechanisms import Release
+from hansa.transforms.curves import Gaussian
 
 DELTA = 1e-6
 NOISES = (0.6, 0.8, 1.1, 2.0, 5.0)
@@ -34,7 +35,12 @@ Schedule = tuple[float, float, int]  # z, q, steps
 
 def hansa(kind: Any) -> Callable[[Schedule], float | None]:
     """The ledger of examples."""
-    return lambda s: Ledger(accountant=kind, unit="example").plus(Release(s[0], "poisson", s[1]), s[2]).epsilon(DELTA)
+
+    def epsilon(s: Schedule) -> float | None:
+        release = Release(Gaussian(s[0]), "poisson", s[1])
+        return Ledger(accountant=kind, unit="example").plus(release, s[2]).epsilon(DELTA)
+
+    return epsilon
 
 
 def direct(accountant: Any) -> Callable[[Schedule], float]:

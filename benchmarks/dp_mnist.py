@@ -70,7 +70,8 @@ def noises(epsilon: float) -> dict[str, float]:
     """The multipliers by both of hansa's accountants."""
     if epsilon == math.inf:
         return {"hansa_rdp": 0.0, "hansa_pld": 0.0}
-    release, budget = h.privacy.mechanisms.Release(1.0, "poisson", RATE), h.Budget(epsilon, DELTA)
+    release = h.privacy.mechanisms.Release(h.transforms.curves.Gaussian(1.0), "poisson", RATE)
+    budget = h.Budget(epsilon, DELTA)
     return {f"hansa_{kind}": h.privacy.calibrate(budget, release, ROUNDS, kind) for kind in ("rdp", "pld")}
 
 

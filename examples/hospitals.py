@@ -19,7 +19,7 @@ data, test = hospitals()
 verified = hansa.VerifiedSum(helpers=("referral centre",))
 
 # What each owner allows, of the plan and of the survey: nobody looks at what one hospital says.
-owners = hansa.Policy(aggregators=frozenset({"VerifiedSum"}))
+owners = hansa.Policy(sees="sum")
 
 # Asked before the first round: what the measurements of all patients are like together.
 asked = {"mean": Mean(-3, 3), "variance": Variance(-3, 3)}
@@ -49,6 +49,6 @@ app = hansa.App(plan=plan, data=data, first=survey, prepare=scaled, test=test, p
 
 if __name__ == "__main__":
     for state in app.run():
-        print(state.round, state.metrics["test_accuracy"])
+        print(state.round, state.scores["accuracy"])
     for row in app.compare(state):
         print(f"{row.name:22} {row.examples:4} {row.scores['accuracy']:.3f}")

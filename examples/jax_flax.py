@@ -47,7 +47,7 @@ app = hansa.App(plan=plan, data=data, test=(images[test], labels[test]))
 
 if __name__ == "__main__":
     for state in app.run():
-        print(state.round, state.metrics["test_accuracy"])
+        print(state.round, state.scores["accuracy"])
     for row in app.compare(state):
         print(f"{row.name:16} {row.examples:5} {row.scores['accuracy']:.3f}")
     params = plan.model.params(state.x)

@@ -45,7 +45,7 @@ app = hansa.App(
 
 if __name__ == "__main__":
     for state in app.run():
-        print(state.round, f"{state.metrics['val_accuracy']:.3f}", f"{state.metrics['test_accuracy']:.3f}")
+        print(state.round, f"{state.metrics['val_accuracy']:.3f}", f"{state.scores['accuracy']:.3f}")
     for row in app.compare(state):
         print(f"{row.name:16} {row.examples:5} {row.scores['accuracy']:.3f}")
     plan.model.load(state.x).save("digits.keras")  # the same object, with the federation's weights

@@ -50,7 +50,7 @@ app = hansa.App(
 
 if __name__ == "__main__":
     for state in app.run():
-        print(state.round, state.metrics["test_accuracy"])
+        print(state.round, state.scores["accuracy"])
     for row in app.compare(state):
         print(f"{row.name:16} {row.examples:5} {row.scores['accuracy']:.3f}")
     plan.model.load(state.x)  # into `net`; net.save_pretrained(…) writes the adapter

@@ -23,6 +23,6 @@ app = hansa.App(plan=plan, data=data, test=test)
 
 if __name__ == "__main__":
     for state in app.run():
-        print(f"{state.round:2} {state.metrics['test_accuracy']:.3f}")
+        print(f"{state.round:2} {state.scores['accuracy']:.3f}")
     for row in app.compare(state):
         print(f"{row.name:18} {row.examples:4} examples, accuracy {row.scores['accuracy']:.3f}")

@@ -18,15 +18,32 @@ from tests.shape import SOURCE, room, sources, tree
 # What every file is to come down to, and what a room in DONE has come down to.
 GOALS = {"tuple assignments": 8.0, "conditional expressions": 20.0, "file": 4_000, "members": 20, "width": 100}
 DOCSTRINGS = 0.18  # of all lines, at least
-DONE: tuple[str, ...] = ()  # rooms that stand at the goals
+DONE = (  # rooms that stand at the goals
+    "analytics",
+    "audit",
+    "codec",
+    "crypto",
+    "data",
+    "datasets",
+    "digest",
+    "errors",
+    "known",
+    "loops",
+    "messages",
+    "native",
+    "optim",
+    "rand",
+    "runtimes",
+    "spec",
+)
 
 # Where the package stands: a change may lower these, and raises none.
 TOKENS = 204_000  # it grows with what hansa does, and with nothing else
-TUPLE_ASSIGNMENTS = 3.8  # in 1,000 lines of code
-CONDITIONAL_EXPRESSIONS = 31.8  # in 1,000 lines of code
-TOKENS_A_LINE = 8.9
-WIDE_LINES = 11  # of more than 100 characters
-LEAST_DOCSTRINGS = 0.141
+TUPLE_ASSIGNMENTS = 1.6  # in 1,000 lines of code
+CONDITIONAL_EXPRESSIONS = 26.2  # in 1,000 lines of code
+TOKENS_A_LINE = 8.8
+WIDE_LINES = 6  # of more than 100 characters
+LEAST_DOCSTRINGS = 0.154
 LONGEST_FILE = 4_420  # tokens
 MOST_MEMBERS = 35
 LARGEST_FOLDER = 0.20  # of the tokens of the package

@@ -35,7 +35,8 @@ from .transforms.correlated import CorrelatedNoise
 from .transforms.discrete import DiscreteGaussianNoise, SkellamNoise
 from .transforms.noise import GaussianNoise, LaplaceNoise
 from .transforms.rotate import Rotate
-from .transforms.scale import AdaptiveClip, Clip, Finite, Weigh
+from .transforms.scale import AdaptiveClip, Clip, Finite
+from .transforms.weigh import Weigh
 
 if TYPE_CHECKING:
     from .aggregators.robust import (

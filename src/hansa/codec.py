@@ -1,5 +1,4 @@
-"""Wire: nested values as JSON and named arrays, and both as bytes (safetensors); nothing in them is
-ever executed.
+"""Codec: nested values as JSON and named arrays, and both as bytes; nothing is ever executed.
 
     None, True, "a", 7, 2.5, [a, b]    themselves
     (a, b)                             {"tuple": [a, b]}
@@ -10,9 +9,13 @@ ever executed.
     a NumPy scalar                     {"scalar": its name}
     bytes                              {"bytes": the name of an array that holds them}
 
-An array of a type that safetensors lacks (complex, big-endian, long double) travels as bytes, and
-the JSON holds "type" and "shape" beside its name. All values come back as they were, bit for bit;
-any other value is refused.
+The bytes are a safetensors file: its length and its head in JSON, which has the text above as
+metadata, and then the arrays. An array of a type that safetensors lacks (complex, big-endian, long
+double) travels as bytes, and the JSON holds "type" and "shape" beside its name. All values come
+back as they were, bit for bit; any other value is refused.
+
+A value has one form, and what is read must be in it: so equal bytes mean equal values and the other
+way round, and a hash of the one speaks for the other.
 """
 # P57
 
@@ -69,6 +72,7 @@ def frames(value: Any) -> list[Frame]:
     """The bytes of a value in parts: a head, and the memory of its arrays, which is not copied.
 
     Together they are a safetensors file with the arrays, and the JSON in its metadata.
+    ProtocolError where a value holds what cannot be written, or is too large beside its arrays.
     """
     text, arrays = encode(value)
     order = _order({name: a.dtype.str for name, a in arrays.items()})
@@ -82,13 +86,13 @@ def dumps(value: Any) -> bytes:
 
 
 def write(file: IO[bytes], value: Any) -> None:
-    """Put the bytes of a value at the end of a file that is open."""
+    """Put the bytes of a value at the end of a file that is open, without a copy of its arrays."""
     for frame in frames(value):
         file.write(frame)
 
 
 def length(value: Any) -> int:
-    """How many bytes a value has."""
+    """How many bytes a value has, which are not written for that."""
     return sum(len(frame) for frame in frames(value))
 
 
@@ -129,6 +133,7 @@ def read(source: Path | Buffer, size: int = SIZE, head: int = HEAD) -> Any:
 
 
 def _mapped(path: Path) -> Buffer:
+    """A file as memory, read when it is looked at; what is written to it stays in this process."""
     with open(path, "rb") as file:
         if not path.stat().st_size:
             return b""  # nothing cannot be mapped
@@ -136,6 +141,7 @@ def _mapped(path: Path) -> Buffer:
 
 
 def _check_size(found: int, size: int) -> None:
+    """ProtocolError where a message is longer than who reads it expects."""
     if found > size:
         why = f"No more than {size:,} are expected here."
         raise ProtocolError(f"A message of {found:,} bytes came.", why)
@@ -145,15 +151,17 @@ Layout = dict[str, tuple[str, tuple[int, ...]]]  # name → type and shape, in t
 
 
 def _order(codes: Mapping[str, str]) -> list[str]:
-    """Names in the order of safetensors: wide types first, so that arrays are aligned; then by
-    name.
-    """
+    """Names in the order of safetensors: wide types first, which aligns them; then by name."""
     return sorted(codes, key=lambda name: (-RANK[codes[name]], name))
 
 
 def _head(text: str, layout: Layout) -> bytes:
-    """What stands before the arrays: its length, and as JSON the metadata and where each array
-    lies.
+    """What stands before the arrays: its length, and as JSON the text and where each array lies.
+
+        n: 8 bytes, little-endian ‖ {"__metadata__": …, name: {dtype, shape, data_offsets}, …}
+
+    Spaces fill it up to a multiple of 8 bytes, so that arrays lie where a processor reads them at
+    once.
     """
     entries: dict[str, Any] = {"__metadata__": {"hansa": text}}
     end = 0
@@ -170,8 +178,9 @@ def _head(text: str, layout: Layout) -> bytes:
 
 
 def _layout(data: Buffer, most: int) -> tuple[str, Layout, int]:
-    """The JSON of a value, its arrays, and where they begin; an error unless `frames` gives these
-    bytes.
+    """The JSON of a value, its arrays, and where they begin.
+
+    ValueError, KeyError or TypeError unless the head is the one that `frames` writes for them.
     """
     start = 8 + int.from_bytes(data[:8], "little")
     if start > 8 + most:
@@ -191,13 +200,17 @@ def _layout(data: Buffer, most: int) -> tuple[str, Layout, int]:
 
 
 def _shape(found: Any) -> tuple[int, ...]:
+    """A shape as JSON holds it; ValueError for what is none."""
     if not isinstance(found, list) or not all(type(n) is int and n >= 0 for n in found):
         raise ValueError(f"no array has the shape {str(found)[:80]}")
     return tuple(found)
 
 
 def encode(value: Any) -> tuple[str, dict[str, Array]]:
-    """The JSON of a value, and the arrays in it by name; ProtocolError for what it cannot hold."""
+    """The JSON of a value, and the arrays in it by name; ProtocolError for what it cannot hold.
+
+    {"x": array, "n": 3} → '{"dict":{"x":{"array":"x"},"n":3}}', {"x": array}
+    """
     arrays: dict[str, Array] = {}
     text = json.dumps(_outline(value, (), arrays), separators=(",", ":"), allow_nan=False)
     if len(text) > TEXT:
@@ -207,6 +220,7 @@ def encode(value: Any) -> tuple[str, dict[str, Array]]:
 
 
 def _outline(value: Any, path: tuple[str, ...], arrays: dict[str, Array]) -> Any:
+    """A value at a path, as JSON can hold it; its arrays are put among the others."""
     kind = type(value)  # exactly: a subclass would come back as something else than it was
     if len(path) > DEPTH:
         raise ProtocolError(
@@ -237,6 +251,7 @@ def _outline(value: Any, path: tuple[str, ...], arrays: dict[str, Array]) -> Any
 
 
 def _name(word: str, a: Array, path: tuple[str, ...], arrays: dict[str, Array]) -> dict[str, Any]:
+    """What stands in the JSON for an array, which is named after its path, and put aside."""
     code = a.dtype.str
     if not NUMERIC.fullmatch(code):
         raise _unwritable(path, f"NumPy array of {a.dtype}")
@@ -256,7 +271,10 @@ def _unwritable(path: tuple[str, ...], kind: str) -> ProtocolError:
 
 
 def decode(text: str, arrays: Mapping[str, Array]) -> Any:
-    """The value of what `encode` gave; ProtocolError for anything else."""
+    """The value of what `encode` gave; ProtocolError for anything else.
+
+    Every array is named once by the JSON: what nothing names was not written by hansa.
+    """
     if len(text) > TEXT:
         raise ProtocolError(
             f"A message with {len(text):,} characters of JSON came.", f"There may be {TEXT:,}."
@@ -277,6 +295,7 @@ def decode(text: str, arrays: Mapping[str, Array]) -> Any:
 
 
 def _value(outline: Any, left: dict[str, Array], depth: int) -> Any:
+    """The value that JSON outlines; its arrays are taken from those that are left."""
     if depth > DEPTH:
         raise ProtocolError(f"A message holds values more than {DEPTH} levels deep.")
     match outline:
@@ -302,6 +321,7 @@ def _value(outline: Any, left: dict[str, Array], depth: int) -> Any:
 
 
 def _array(a: Array, form: dict[Any, Any]) -> Array:
+    """An array as it was: of another type and shape, where safetensors lacks that type."""
     match form:
         case {"type": str(code), "shape": list(shape)} if (
             NUMERIC.fullmatch(code) and min(shape, default=0) >= 0
@@ -313,10 +333,12 @@ def _array(a: Array, form: dict[Any, Any]) -> Array:
 
 
 def _bytes(a: Array) -> bytes:
+    """Bytes, of the array that holds them; ValueError for any other."""
     if a.dtype != np.uint8 or a.ndim != 1:
         raise ValueError(f"bytes are no array of {a.dtype} and {a.ndim} dimensions")
     return a.tobytes()
 
 
 def _constant(word: str) -> None:
+    """Refuse NaN and Infinity, which Python would read and JSON does not know."""
     raise ValueError(f"{word} is no JSON")

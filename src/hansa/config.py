@@ -8,14 +8,13 @@ pipe.0.norm=2                   the same plan with Clip(norm=2.0)
 from __future__ import annotations
 
 import inspect
-import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .aggregators import Aggregator
 from .errors import AppError
@@ -24,6 +23,9 @@ from .plan import Plan
 from .sample import Sample
 from .training import PerExample, Training
 from .transforms import Transform
+
+if TYPE_CHECKING:
+    from tomlkit.items import Item
 
 PIECES = (Model, Transform, Aggregator, Training, PerExample, Sample, Plan)
 WORDS = {
@@ -159,52 +161,48 @@ def toml(entries: Mapping[str, Any]) -> str:
     """A TOML document: values first, then each table under its [name]; a table with `use` stays on
     its line.
     """
+    import tomlkit
+
     tables = {key: v for key, v in entries.items() if isinstance(v, Mapping) and "use" not in v}
-    lines = [f"{_key(key)} = {inline(v)}" for key, v in entries.items() if key not in tables]
+    document = tomlkit.document()
+    for key, value in entries.items():
+        if key not in tables:
+            document.append(key, _item(value))
     for key, inner in tables.items():
-        lines += [
-            "",
-            f"[{_key(key)}]",
-            *(f"{_key(name)} = {inline(v)}" for name, v in inner.items()),
-        ]
-    return "\n".join(lines).strip() + "\n"
+        below = tomlkit.table()
+        for name, value in inner.items():
+            below.append(name, _item(value))
+        document.append(key, below)
+    return tomlkit.dumps(document)
 
 
 def inline(value: Any) -> str:
     """One TOML value."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float):
-        # inf and nan are TOML's words too
-        return repr(value) if math.isfinite(value) else str(value)
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(inline, value)) + "]"
+    return _item(value).as_string()
+
+
+def _item(value: Any) -> Item:
+    """A value as TOML has it, on one line."""
+    import tomlkit
+    from tomlkit.exceptions import ConvertError
+
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_key(key)} = {inline(v)}" for key, v in value.items()) + "}"
-    raise AppError(
-        f"A {type(value).__name__} cannot be written as TOML.", "TOML has no such value."
-    )
-
-
-def _text(value: str) -> str:
-    escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-    return (
-        '"'
-        + "".join(
-            escapes.get(c) or (f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else c)
-            for c in value
-        )
-        + '"'
-    )
-
-
-def _key(name: str) -> str:
-    bare = name and all(c.isascii() and (c.isalnum() or c in "-_") for c in name)
-    return name if bare else _text(name)
+        pairs = tomlkit.inline_table()
+        for name, one in value.items():
+            pairs.append(name, _item(one))
+        return pairs
+    if isinstance(value, list | tuple):
+        row = tomlkit.array()
+        for one in value:
+            row.append(_item(one))
+        return row
+    try:
+        found: Item = tomlkit.item(value)
+    except ConvertError:
+        raise AppError(
+            f"A {type(value).__name__} cannot be written as TOML.", "TOML has no such value."
+        ) from None
+    return found
 
 
 def value_of(text: str) -> Any:

@@ -47,7 +47,12 @@ JUMPS = {*dis.hasjrel, *dis.hasjabs}
 
 
 def digest_of(value: Any) -> str:
-    """32 hexadecimal digits; PlanError where the value holds what cannot be told from another."""
+    """32 hexadecimal digits, the same in every process that holds the same value and code.
+
+        BLAKE2b(its digest ‖ the digests of the code below it, in the order in which it is met)
+
+    PlanError where the value holds what cannot be told from another, or values hundreds deep.
+    """
     try:
         return _Walk().whole(value)[:16].hex()
     except RecursionError:
@@ -60,7 +65,11 @@ def digest_of(value: Any) -> str:
 
 
 class _Walk:
-    """One way through a value: code counts by its number, and its digest follows behind."""
+    """One way through a value: code counts by its number, and its digest follows behind.
+
+    So functions that call each other, and values that hold themselves, come to an end. What is met
+    is held until the walk is over, for Python gives the id of what is gone to another object.
+    """
 
     def __init__(self) -> None:
         self.loose = False  # inside code, where any other object counts by its class
@@ -74,14 +83,23 @@ class _Walk:
         self.loose = True
         while self.left:
             code = self.left.popleft()
-            held.append(self._class(code) if isinstance(code, type) else self._function(code))
+            if isinstance(code, type):
+                held.append(self._class(code))
+            else:
+                held.append(self._function(code))
         return _hash("whole", *held)
 
     def of(self, value: Any) -> bytes:
-        """The digest of any value, beside that of the code below it."""
+        """The digest of any value, beside that of the code below it.
+
+        A value that is met again has the digest of the first time; so has one that holds itself,
+        while it is being looked at.
+        """
         kind = type(value)
+        if kind is int:
+            return _hash("int", hex(value))  # of any length
         if kind in PLAIN:
-            return _hash(kind.__name__, hex(value) if kind is int else repr(value))
+            return _hash(kind.__name__, repr(value))
         if named(value):
             return _hash("named", value.__module__, value.__qualname__)
         if isinstance(value, FunctionType | type):
@@ -93,6 +111,7 @@ class _Walk:
         return self.done[place][0]
 
     def _value(self, value: Any) -> bytes:
+        """The digest of a value that is neither plain nor code, by the first way that fits it."""
         kind = type(value)
         if isinstance(value, Enum):
             return _hash("enum", self.of(kind), str(value.name), self.of(value.value))
@@ -114,6 +133,11 @@ class _Walk:
     # ── values ──
 
     def _fingerprint(self, value: Any) -> bytes:
+        """By what its class says of it.
+
+        A subclass with arguments of its own must say it anew: what it inherits knows nothing of
+        them, and two that differ would look alike.
+        """
         kind = type(value)
         for one in kind.__mro__:
             if "fingerprint" in vars(one):
@@ -123,6 +147,7 @@ class _Walk:
         return _hash("fingerprint", self.of(kind), self.of(value.fingerprint()))
 
     def _record(self, value: Any) -> bytes:
+        """By the fields of a dataclass, and by what a subclass that is none has beside them."""
         kind = type(value)
         held = [self.of(kind)]
         for one in fields(value):
@@ -135,6 +160,10 @@ class _Walk:
         return _hash("record", *held)
 
     def _parts(self, value: Any) -> bytes:
+        """By the parts of a collection; of a set or a mapping in the order of their digests.
+
+        A collection of the process, such as its environment, counts by its class.
+        """
         kind = type(value)
         held = [self.of(kind)]
         if isinstance(value, LIVE):
@@ -150,7 +179,10 @@ class _Walk:
         return _hash("parts", *held)
 
     def _apart(self, value: Any) -> bytes:
-        """The digest of one of many whose order means nothing: what is met in it stays unmet."""
+        """The digest of one of many whose order means nothing: what is met in it stays unmet.
+
+        Else the digest of the next would depend on which of them came first.
+        """
         if type(value) in PLAIN:
             return self.of(value)
         met = len(self.met)
@@ -168,9 +200,13 @@ class _Walk:
         return found
 
     def _array(self, value: Any) -> bytes:
+        """By type, shape and numbers, wherever PyTorch holds them."""
         kind = type(value)
         try:
-            array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+            if hasattr(value, "detach"):
+                array = np.asarray(value.detach().cpu())
+            else:
+                array = np.asarray(value)
         except (RuntimeError, TypeError, ValueError):
             if self.loose:
                 return _hash("object", self.of(kind))
@@ -182,9 +218,8 @@ class _Walk:
     def _pickled(self, value: Any) -> bytes:
         """By what pickle would keep of it: how it is made, its state and its parts."""
         kind = type(value)
-        reduce: Any = copyreg.dispatch_table.get(kind)
         try:
-            made = reduce(value) if reduce else value.__reduce_ex__(4)
+            made = _reduced(value)
         except Exception:  # whatever a class of somebody else's may raise
             if self.loose:
                 return _hash("object", self.of(kind))
@@ -195,12 +230,15 @@ class _Walk:
         if isinstance(state, dict):
             state = _lasting(kind, state)
         held = [self.of(how), self.of(arguments), self.of(state), self.of(list(items or ()))]
-        ordered = list(pairs or ()) if isinstance(value, OrderedDict) else dict(pairs or ())
+        ordered: Any = dict(pairs or ())
+        if isinstance(value, OrderedDict):
+            ordered = list(ordered.items())
         return _hash("other", self.of(kind), *held, self.of(ordered))
 
     # ── code ──
 
     def _code(self, value: Any) -> bytes:
+        """By its number on this way; it is looked at later, unless it was met before."""
         if id(value) not in self.met:
             self.met[id(value)] = len(self.met), value
             self.left.append(value)
@@ -241,9 +279,10 @@ class _Compiled(NamedTuple):
 
 @cache
 def _compiled(code: CodeType) -> _Compiled:
-    """Bytecode is what runs; source may have changed since, or be on another machine.
+    """What bytecode does: its instructions with their constants, and the globals that it reads.
 
-    So parties whose plans hold code of their own need one minor version of Python.
+    Bytecode is what runs; source may have changed since, or be on another machine. So parties whose
+    plans hold code of their own need one minor version of Python.
     """
     steps = [one for one in dis.get_instructions(code) if one.opname not in ("EXTENDED_ARG", "NOP")]
     counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount)
@@ -253,7 +292,9 @@ def _compiled(code: CodeType) -> _Compiled:
     held = [_hash(repr(head), code.co_exceptiontable)]
     names = _globals(steps)
     for one in steps:
-        what = one.arg if one.opcode in JUMPS else one.argval
+        what = one.argval
+        if one.opcode in JUMPS:
+            what = one.arg
         if isinstance(what, CodeType):
             inner = _compiled(what)
             names |= inner.names
@@ -266,7 +307,10 @@ def _compiled(code: CodeType) -> _Compiled:
 
 
 def _globals(steps: Sequence[dis.Instruction]) -> frozenset[tuple[str, ...]]:
-    """The globals that code reads and does not write, as paths: np.linalg.norm is one of three."""
+    """The globals that code reads and does not write, as paths.
+
+    np.linalg.norm(x) → ("np", "linalg", "norm")
+    """
     paths = list[tuple[str, ...]]()
     path: tuple[str, ...] = ()
     for one in steps:
@@ -283,7 +327,10 @@ def _globals(steps: Sequence[dis.Instruction]) -> frozenset[tuple[str, ...]]:
 
 
 def _found(space: Mapping[str, Any], path: tuple[str, ...]) -> Any:
-    """What a path leads to, through modules that are no package's and no further."""
+    """What a path leads to, through modules that are no package's and no further.
+
+    What lies below a package's module is that package's own business.
+    """
     value = space.get(path[0], MISSING)
     for name in path[1:]:
         if isinstance(value, ModuleType) and not packaged(value):
@@ -292,21 +339,36 @@ def _found(space: Mapping[str, Any], path: tuple[str, ...]) -> Any:
 
 
 def _is_array(kind: type) -> bool:
-    """A library's array, with nothing beside its numbers, such as an index or a mask."""
+    """A library's array, with nothing beside its numbers, such as an index or a mask.
+
+    It is known by what it can do, so that no library need be imported here.
+    """
     return all(hasattr(kind, name) for name in ARRAY) and not issubclass(kind, np.ndarray)
 
 
 def _state(value: Any) -> dict[str, Any]:
-    return _lasting(type(value), vars(value)) if hasattr(value, "__dict__") else {}
+    """The lasting attributes of a value; none where it has no room for any."""
+    return _lasting(type(value), getattr(value, "__dict__", {}))
+
+
+def _reduced(value: Any) -> Any:
+    """How pickle would make a value again: a name, or a function with its arguments, and so on."""
+    if reduce := copyreg.dispatch_table.get(type(value)):
+        return reduce(value)
+    return value.__reduce_ex__(4)
 
 
 def _lasting(kind: type, state: Mapping[str, Any]) -> dict[str, Any]:
-    """The attributes that are more than what a cached property has computed from the others."""
+    """The attributes but those that a cached property has computed from the others.
+
+    Whether one was asked for already makes no other value.
+    """
     cached = {name for name in state if isinstance(getattr(kind, name, None), cached_property)}
     return {name: one for name, one in state.items() if name not in cached}
 
 
 def _told(kind: type, why: str) -> PlanError:
+    """The error for a value that cannot be told from another of its class."""
     return PlanError(
         f"Nobody can tell one {kind.__qualname__} from another.",
         f"Server and clients compare a digest of all that a plan holds, and {why}.",
@@ -316,6 +378,7 @@ def _told(kind: type, why: str) -> PlanError:
 
 
 def _content(cell: CellType) -> Any:
+    """What a closure holds; MISSING before it holds anything."""
     try:
         return cell.cell_contents
     except ValueError:  # it is empty
@@ -343,11 +406,13 @@ def _code_parts(value: Any) -> tuple[Any, ...] | None:
     if not isinstance(name, str) or not callable(value) or type(value).__flags__ & HEAP:
         return None
     owner = getattr(value, "__self__", None)  # of a function in C
-    return name, None if isinstance(owner, ModuleType) else owner
+    if isinstance(owner, ModuleType):
+        owner = None
+    return name, owner
 
 
 def _hash(*parts: str | bytes) -> bytes:
-    """BLAKE2b of the parts, each behind its length."""
+    """BLAKE2b of the parts, each behind its length of 8 bytes: no two lists look alike."""
     found = blake2b(digest_size=32)
     for part in parts:
         data = part.encode() if isinstance(part, str) else part

@@ -1,9 +1,7 @@
-"""Errors, all rooted at HansaError; each says what was found, why it cannot work, what to write
-instead.
+"""Errors: each says what was found, why it cannot work, and what to write instead.
 
 HansaError
-├── PlanError       the pieces of a plan do not fit together (raised when it is built, never
-mid-run)
+├── PlanError       the pieces of a plan do not fit together (when it is built, never in a run)
 ├── DataError       a client's data cannot be trained on
 ├── PolicyError     a client refuses a plan that its owner does not allow
 ├── ProtocolError   a peer said something that the protocol does not allow
@@ -20,7 +18,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar, Literal, TypeGuard
 
 Kind = Literal["late", "absent", "restarted", "refused", "data", "invalid", "bug"]
@@ -92,19 +90,32 @@ class AppError(HansaError):
     """An app file, a setting or a command cannot be used."""
 
 
-def number(value: object, whole: bool = False) -> TypeGuard[float]:
-    """Is `value` a real number, or a whole one? What is compared with a bound must be; "3" and True
-    are not.
+Words = str | Callable[[], str]
+# is it so? and then: what was found, why it cannot work, what to write instead
+Fault = tuple[bool, Words, Words, Words]
+
+
+def refuse(faults: Iterable[Fault], error: type[HansaError] = PlanError) -> None:
+    """Raise the error of the first of these that is so.
+
+    Words that cost something, or make sense only where it is so, may be functions of nothing.
     """
-    return isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(
-        value, bool
-    )
+    for so, *words in faults:
+        if so:
+            raise error(*(one() if callable(one) else one for one in words))
+
+
+def number(value: object, whole: bool = False) -> TypeGuard[float]:
+    """Is `value` a real number, or a whole one? "3" and True are none: no bound applies to them."""
+    if isinstance(value, bool):
+        return False
+    if whole:
+        return isinstance(value, numbers.Integral)
+    return isinstance(value, numbers.Real)
 
 
 class LeftOut(UserWarning):
-    """Why a party is left out, in its own words: for who sits at its machine, and for nobody
-    else.
-    """
+    """Why a party is left out, in its own words: for who sits at its machine alone."""
 
 
 # else a second run in one process would be silent
@@ -117,10 +128,12 @@ def tell(words: str) -> None:
 
 
 def printable(text: str) -> str:
-    """The text, with what would command a terminal written out: a line break stays, an escape
-    becomes \\x1b.
-    """
-    return "".join(
-        c if c.isprintable() or c in "\n\t\u00a0" else c.encode("unicode_escape").decode()
-        for c in text
-    )
+    """The text with what would command a terminal written out: an escape becomes \\x1b."""
+    return "".join(map(_visible, text))
+
+
+def _visible(c: str) -> str:
+    """A character that shows itself, a line break or a tab as it is; any other as its escape."""
+    if c.isprintable() or c in "\n\t\u00a0":
+        return c
+    return c.encode("unicode_escape").decode()

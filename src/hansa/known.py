@@ -1,5 +1,6 @@
-"""Whose a piece is: hansa's own, of which it is known what it gives away; or a stranger's, of which
-nobody said it.
+"""Whose a piece is: hansa's own, whose properties are known, or a stranger's, of which none are.
+
+A name is no evidence: a stranger's class may be called Sum, and stand in a module called hansa.
 """
 
 from __future__ import annotations
@@ -21,17 +22,21 @@ def own(piece: Any) -> bool:
     The class itself is looked at: a subclass may do anything, whatever its name, and wherever it
     says it comes from.
     """
-    kind = piece if isinstance(piece, FunctionType) else type(piece)
-    home = (
-        sys.modules.get(kind.__module__) if kind.__module__.split(".")[0] == __package__ else None
-    )
+    if isinstance(piece, FunctionType):
+        return ours(piece)
+    return ours(type(piece))
+
+
+def ours(kind: Any) -> bool:
+    """Is this one of hansa's classes or functions itself?"""
+    if kind.__module__.split(".")[0] != __package__:
+        return False
+    home = sys.modules.get(kind.__module__)
     return getattr(home, kind.__qualname__, None) is kind
 
 
 def named(piece: Any) -> bool:
-    """Does a name say it all: do hansa, Python or an installed package hold this class or function
-    there?
-    """
+    """Does a name say it all: is it where hansa, Python or an installed package says it is?"""
     name = getattr(piece, "__qualname__", None)
     module = getattr(piece, "__module__", None)
     if isinstance(piece, type) and not piece.__flags__ & HEAP:

@@ -1,8 +1,13 @@
-"""Messages: what the server asks of some clients, what comes back, and when it counts; and the
-first two as bytes.
+"""Messages: what the server asks of some clients, what comes back, and when it counts.
 
-A message is a value of hansa.codec: a dict that names its form, and every field of the message
-once. Each field has a bound, and what is no such message is refused.
+    Begin      a run begins                         to all, nobody answers
+    Request    train, or go on with this            to some of the clients, each with its message
+    Reply      a message, a sum of many, or a kind of reason why there is none
+    Settle     the session is over, these count     to all, nobody answers
+
+Requests and replies have a form as bytes: that of a value of hansa.codec, a dict that names the
+form of the message and each of its fields once. Every field has a bound, and what is no such
+message is refused.
 """
 
 from __future__ import annotations
@@ -30,8 +35,9 @@ Fields = dict[str, Callable[[Any], bool]]  # what each field of a message must b
 
 
 class SessionId(NamedTuple):
-    """The name of one conversation of the server with some parties; a later one of a run is
-    greater.
+    """The name of one conversation of the server with some parties.
+
+    Of one run a later session is greater, as a tuple; so a party can tell what is over.
     """
 
     run: str = ""  # which run of the plan, by a name that no other has
@@ -41,8 +47,7 @@ class SessionId(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """What the server says to some clients: which plan, which round, the model, and a message for
-    each.
+    """What the server says to some clients: plan, round, the model, and a message for each.
 
     With `fold`, who carries the replies may add up the vectors and hand over their exact sum.
     """
@@ -58,14 +63,15 @@ class Request:
 
     @cached_property
     def task(self) -> bytes:
-        """SHA-256 of plan, round, session and what all are told; computed once for all who are
-        asked in one process.
+        """SHA-256 of plan, round, session and what all are told.
+
+        Computed once for all who are asked in one process: what is broadcast may be large.
         """
         broadcast = codec.fingerprint(self.broadcast)
         return codec.fingerprint((self.plan, self.round, *self.session, broadcast))
 
     def question(self, who: str) -> bytes:
-        """SHA-256 of all that one party is asked."""
+        """SHA-256 of all that one party is asked: who is asked the same again says the same."""
         body = self.bodies[who]
         if self.turn == 0 and body is None:
             return self.task
@@ -96,8 +102,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back from `who`: a message, a `Total` over all of them, or None and of what kind
-    the reason is.
+    """What came back from `who`: a message, a `Total` over all of them, or None and why.
+
+    Why is a kind of reason, never words: those could quote a record. ProtocolError for words.
     """
 
     session: SessionId
@@ -119,7 +126,7 @@ class Reply:
     def to(
         cls, request: Request, who: tuple[str, ...], body: Any, why: Kind | Literal[""] = ""
     ) -> Reply:
-        """The reply to a request."""
+        """The reply to a request, of its session, round and turn."""
         return cls(request.session, request.round, who, body, why, request.turn)
 
     def encode(self) -> list[Frame]:
@@ -170,15 +177,19 @@ class Reply:
 
 @dataclass(frozen=True)
 class Begin:
-    """A run begins: nobody remembers anything of it."""
+    """A run begins: nobody remembers anything of it.
+
+    A party that was told of this run before forgets what it has learnt in it.
+    """
 
     run: str
 
 
 @dataclass(frozen=True)
 class Settle:
-    """A session is over, and its round is committed: what those who are `counted` learnt in it
-    counts, and no more.
+    """A session is over, and its round is committed.
+
+    What those who are `counted` have learnt in it counts; what others have learnt is forgotten.
     """
 
     session: SessionId
@@ -189,9 +200,7 @@ Message = Request | Begin | Settle
 
 
 def largest(body: Any) -> int:
-    """Bytes of one party's reply with such a body where its numbers and its name are the
-    longest.
-    """
+    """Bytes of one party's reply with such a body where its numbers and its name are longest."""
     longest = "\U0001f600" * NAME  # of the letters that take most bytes
     session = SessionId(longest, LARGEST, LARGEST)
     reply = Reply(session, LARGEST, (longest,), body, turn=LARGEST)
@@ -221,10 +230,12 @@ def _refused(kind: str, name: str, why: str) -> ProtocolError:
 
 
 def _is(form: str) -> Callable[[Any], bool]:
+    """Tells whether a field is this very text."""
     return lambda found: isinstance(found, str) and found == form
 
 
 def _is_name(found: Any) -> bool:
+    """A text that is not empty, fits on a line, and commands no terminal."""
     return isinstance(found, str) and 0 < len(found) <= NAME and found.isprintable()
 
 
@@ -233,10 +244,12 @@ def _is_number(found: Any) -> bool:
 
 
 def _is_word(found: Any) -> bool:
+    """A name, or none."""
     return _is("")(found) or _is_name(found)
 
 
 def _are_parties(found: Any) -> bool:
+    """Names of one party or more, each once."""
     names = isinstance(found, tuple) and 0 < len(found) <= PARTIES and all(map(_is_name, found))
     return names and len(set(found)) == len(found)
 

@@ -1,12 +1,11 @@
-"""Server optimizers: what is done with the mean update Δ, which stands where a negative gradient
-would.
+"""Server optimizers: steps along the mean update Δ, which stands where a negative gradient would.
 
-(Reddi et al. 2021, "Adaptive Federated Optimization", Alg. 1 and 2; there is no bias correction in
-it.)
+(Reddi et al. 2021, "Adaptive Federated Optimization", Alg. 1 and 2, which correct no bias.)
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,9 +17,11 @@ from .spec import Vector, blocks
 
 ServerState = dict[str, Any]
 
+DECAYS = ("beta", "b1", "b2")
+
 
 class Optimizer(Protocol):
-    """Takes x to the next x along Δ, and remembers what it must."""
+    """Takes x to the next x along Δ, and remembers what it must; all vectors are float64 [d]."""
 
     def start(self, x: Vector) -> ServerState:
         """What it remembers before the first step."""
@@ -41,7 +42,9 @@ def stepped(
     """
     if not own(optimizer):
         return optimizer.step(x, delta, memo)
-    out = delta if overwrite else np.empty_like(x)
+    out = delta
+    if not overwrite:
+        out = np.empty_like(x)
     after = {name: np.empty_like(v) for name, v in memo.items()}
     for place in blocks(len(x)):
         before = {name: v[place] for name, v in memo.items()}
@@ -52,13 +55,19 @@ def stepped(
 
 
 def _check(name: str, **values: float) -> None:
+    """PlanError where a decay is outside [0, 1), or another number is not positive and finite."""
     for key, value in values.items():
-        low, high = (0.0, 1.0) if key in ("beta", "b1", "b2") else (0.0, float("inf"))
-        if not (number(value) and low <= value < high) or (key in ("lr", "tau") and value == 0):
+        if key in DECAYS:
+            fits = number(value) and 0 <= value < 1
+            example = 0.9
+        else:
+            fits = number(value) and 0 < value < math.inf
+            example = 0.1
+        if not fits:
             raise PlanError(
                 f"{name}({key}={value}) cannot step.",
                 "A decay lies in [0, 1); a learning rate and τ are positive.",
-                f"Write for example {name}({key}={0.9 if high == 1.0 else 0.1}).",
+                f"Write for example {name}({key}={example}).",
             )
 
 
@@ -102,10 +111,9 @@ class Momentum:
 
 @dataclass(frozen=True)
 class Adagrad:
-    """FedAdagrad:  m ← β₁m + (1−β₁)Δ,  v ← v + Δ²,  x ← x + η m/(√v + τ)   (Reddi et al. 2021, Alg.
-    2).
+    """FedAdagrad:  m ← β₁m + (1−β₁)Δ,  v ← v + Δ²,  x ← x + η m/(√v + τ).
 
-    Reddi et al. print β₁ = 0 in their experiments with it; v starts at τ².
+    (Reddi et al. 2021, Alg. 2; in their experiments with it β₁ = 0, and v starts at τ²)
     """
 
     lr: float = 0.1
@@ -132,8 +140,9 @@ class Adagrad:
 
 @dataclass(frozen=True)
 class Adam(Adagrad):
-    """FedAdam:  m ← β₁m + (1−β₁)Δ,  v ← β₂v + (1−β₂)Δ²,  x ← x + η m/(√v + τ)   (Reddi et al. 2021,
-    Alg. 2).
+    """FedAdam:  m ← β₁m + (1−β₁)Δ,  v ← β₂v + (1−β₂)Δ²,  x ← x + η m/(√v + τ).
+
+    (Reddi et al. 2021, Alg. 2)
     """
 
     b1: float = 0.9

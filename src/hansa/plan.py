@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import numpy as np
 
 from .aggregators import Aggregator, Sum, trees
 from .algorithms import Algorithm, ClientState, FedAvg
+from .data import Examples
 from .digest import digest_of
 from .errors import PlanError, number
 from .known import own
@@ -20,12 +21,12 @@ from .models import NO_LOCAL, Model, Score
 from .models.asks import Ask, AskedModel, locally, perform
 from .models.parts import check_only
 from .rand import Key
-from .sample import Everyone, Sample
+from .sample import Amplification, Everyone, Sample, check, check_drawn
 from .spec import Bound, Interval, Spec, SumFacts, Vector, blocks, ends
 from .state import State
 from .training import Training
 from .transforms import Context, Decoder, Mean, Pipe, Session, Transform, counted
-from .transforms.scale import Weigh
+from .transforms.weigh import Weigh
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Plan:
         _ = self.sum_spec
         if self.sample.most and (why := self.aggregator.shortfall(self.sample.most)):
             raise PlanError(
-                f"{self.aggregator!r} hears {self.sample.size:g} clients in a round at most.",
+                f"{self.aggregator!r} hears {self.sample.most} clients in a round at most.",
                 why,
                 "Sample more, or expect fewer attackers.",
             )
@@ -116,21 +117,24 @@ class Plan:
         for name, bound in (*self.algorithm.side().items(), *self.reported.items()):
             spec = spec.with_side(name, bound)
         pipe = Pipe.of(self.pipe, spec)
-        noise = pipe.specs[-1].noise
-        sample = self.sample
-        random = sample.by in ("poisson", "uniform") and sample.quorum == 1
-        if not random or (noise.by, noise.kind) != ("server", "gaussian"):
+        amplified = self.sample.amplification if own(self.sample) else None
+        shown = self.sample.quorum > 1 or not pipe.amplifiable
+        if amplified is None or shown:
             return pipe
         # A mean over those who came would tell, of each client, whether it was sampled, and so
         # would a round without effect because few came; privacy rests on that too.
-        share = sample.size if sample.by == "poisson" else 0.0
-        specs = [one.replace(noise=replace(one.noise, share=share)) for one in pipe.specs]
+        specs = [one.replace(noise=replace(one.noise, share=amplified.rate)) for one in pipe.specs]
         return replace(
             pipe,
             specs=tuple(
                 one.replace(sum_facts=replace(one.sum_facts, hidden=True)) for one in specs
             ),
         )
+
+    @property
+    def amplification(self) -> Amplification | None:
+        """What its sample does for privacy; None where that is nothing, or is not known."""
+        return self.sample.amplification if self.encoded_spec.hidden else None
 
     @property
     def _carried(self) -> tuple[str, ...]:
@@ -200,7 +204,7 @@ class Plan:
     @property
     def clients_draw(self) -> bool:
         """Does a client draw noise itself, so that it may answer once in a round?"""
-        return bool(self.training.private) or self.encoded_spec.noise.by in ("all", "each")
+        return bool(self.training.private) or self.encoded_spec.noise.clients
 
     @cached_property
     def binds(self) -> bool:
@@ -233,10 +237,10 @@ class Plan:
         answers two questions.
         """
         party = ("server",) if who is None else ("client", who)
-        public = self.key.child(round, session.number)
+        public, common = _public(self.key, round, session.number)
         own = secret.child("run", session.run).child(*party)
         key = own.child(round, session.number).child("task", task.hex())
-        one = Session(round, public.child("all"), public.child(*party), own, task)
+        one = Session(round, common, public.child(*party), own, task)
         return Context(one, key, self.spec, who or "server", **more)
 
     def training_context(self, at: Context) -> Context:
@@ -246,21 +250,27 @@ class Plan:
         Where that hides nothing either, draws repeat with the plan's seed.
         """
         key = at.key.child("training") if self.training.private else at.session.repeats
-        return replace(at, session=at.session.outside(), key=key)
+        return at.within(at.session.outside(), key, at.spec)
 
     def aggregator_context(self, at: Context) -> Context:
         """The same for a party's half of the aggregator: no noise of training or the pipe follows
         from its key.
         """
-        session = at.session if own(self.aggregator) else at.session.outside()
-        return replace(at, session=session, key=at.key.child("aggregator"), spec=self.encoded_spec)
+        session = at.session if self._ours else at.session.outside()
+        return at.within(session, at.key.child("aggregator"), self.encoded_spec)
+
+    @cached_property
+    def _ours(self) -> bool:
+        """Is the aggregator hansa's own?"""
+        return own(self.aggregator)
 
     def cohort(self, roster: Sequence[str], at: Context) -> list[str]:
         """Who is asked in a round: drawn in secret where noise hides who, and else from the plan's
         seed.
         """
         key = at.key if self.hides else at.session.repeats
-        return self.sample.draw(roster, key.child("sample"), at.round)
+        drawn = self.sample.draw(roster, key.child("sample"), at.round)
+        return check_drawn(self.sample, drawn, roster)
 
     def start(self) -> State:
         """The state before the first round."""
@@ -300,8 +310,8 @@ class Plan:
         self,
         broadcast: dict[str, Vector],
         client_state: ClientState,
-        data: Any,
-        held: Any,
+        data: Examples,
+        held: Examples | None,
         at: Context,
     ) -> Generator[Ask, Any, tuple[Vector, ClientState]]:
         """The client's half of a round: score the model on the held-out examples, train, pack,
@@ -329,7 +339,7 @@ class Plan:
                 "delta": delta[: self.model.trainable],
                 STATISTICS: delta[self.model.trainable :],
             }
-        return self.pipeline.encode(self.spec.pack(parts), at), client_state
+        return self.pipeline.encode(self.spec.pack(parts), replace(at, data=data)), client_state
 
     def absorb(
         self,
@@ -343,14 +353,9 @@ class Plan:
         skipped = told.pop("skipped", "") or self._void(received, participants)
         told["hidden"] = self.encoded_spec.hidden
         if received is None or skipped:
-            return replace(
-                state,
-                round=state.round + 1,
-                metrics={},
-                participants=tuple(participants),
-                skipped=skipped,
-                **told,
-            )
+            kept = (state.x, state.memo, state.transforms)
+            there = tuple(participants)
+            return State(state.round + 1, *kept, participants=there, skipped=skipped, **told)
         vector, transforms = received
         mean = self.spec.unpack(vector)
         optimizer = getattr(self.algorithm, "server", self.algorithm)
@@ -369,7 +374,8 @@ class Plan:
             x = x if ours else x.copy()
             x[trained:] = statistics
         metrics = {name: self._report(name, float(mean[name].flat[0])) for name in self.reported}
-        return State(state.round + 1, x, memo, transforms, metrics, tuple(participants), **told)
+        told |= {"metrics": metrics, "participants": tuple(participants)}
+        return State(state.round + 1, x, memo, transforms, **told)
 
     def _report(self, name: str, value: float) -> float:
         """A mean that clients report; where noise carries it out of its range, its nearest end,
@@ -417,6 +423,13 @@ EXAMPLES = {
 ALGORITHM = ("plan", "blocks", "side", "start", "broadcast", "client", "step")
 
 
+@lru_cache(maxsize=4)  # for it is asked once per client
+def _public(key: Key, round: int, session: int) -> tuple[Key, Key]:
+    """The key of a session, and the one that all of its parties share."""
+    public = key.child(round, session)
+    return public, public.child("all")
+
+
 def _finite(v: Vector) -> bool:
     """Is every number of a vector, or of many, finite?"""
     return all(np.isfinite(v[..., place]).all() for place in blocks(v.shape[-1]))
@@ -461,6 +474,7 @@ def _check_pieces(plan: Plan) -> None:
             f"An algorithm is a value with the functions {', '.join(ALGORITHM)}.",
             "Write for example algorithm=FedAvg(), with its brackets.",
         )
+    check(plan.sample)
     for piece in plan.pipe:
         if not isinstance(piece, Transform):
             raise PlanError(

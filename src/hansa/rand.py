@@ -20,9 +20,10 @@ class Key:
 
         child = BLAKE2b(label, key=secret)
 
-    What is public grows from `Key.of(seed)`:    draws = Philox(secret)               (Salmon et al.
-    2011)
-    What hides grows from `Key.fresh()`:         draws = AES-128(secret, 0, 1, 2, …)  (FIPS 197)
+    What is public grows from `Key.of(seed)`, what hides from `Key.fresh()`:
+
+        public draws = Philox(secret)                (Salmon et al. 2011)
+        hidden draws = AES-128(secret, 0, 1, 2, …)   (FIPS 197)
 
     The first is made for simulation: who sees enough of its draws computes all others. Of the
     second, which the operating system has drawn, nobody can without the secret.
@@ -44,14 +45,11 @@ class Key:
     def child(self, *path: object) -> Self:
         """The key at `path` below this one; a path is a sequence of words and numbers."""
         label = "/".join(map(str, path)).encode()
-        return type(self)(
-            hashlib.blake2b(label, key=self.secret, digest_size=32).digest(), self.hides
-        )
+        secret = hashlib.blake2b(label, key=self.secret, digest_size=32).digest()
+        return type(self)(secret, self.hides)
 
     def beside(self, v: Vector) -> Self:
-        """The key of what is shown together with `v` alone: beside other data it draws something
-        else.
-        """
+        """The key of what is shown with `v` alone: beside other data it draws something else."""
         return self.child("beside", hashlib.sha256(np.ascontiguousarray(v).data).hexdigest())
 
     def rng(self) -> np.random.Generator:

@@ -3,113 +3,254 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+
+import numpy as np
 
 from .errors import PlanError, number
+from .known import own
 from .rand import Key
 
 
 @dataclass(frozen=True)
+class Amplification:
+    """What a random sample does for privacy, as long as it stays secret (amplification by
+    subsampling).
+
+    Each client is in a round with probability `rate`, independently of all others; or, where that
+    is 0, each set of `size` clients is equally likely.
+    """
+
+    rate: float = 0.0
+    size: int = 0
+
+
+@dataclass(frozen=True, repr=False)
 class Sample:
     """Who is asked in a round, how many must answer, and how long the round may take.
 
-    by "all": everyone; "uniform": `size` clients, each set equally likely; "poisson": each with
-    probability `size`, independently (the sampling that amplifies privacy); "turns": `size`
-    clients, then the next, in the roster's order. Fewer than `quorum` answers, and the model stays
-    as it was.
+    A subclass says whom, by `draw`. What the others say is believed of hansa's own alone: whatever
+    a stranger's sample declares, it amplifies nothing, and a client may be in every round. Fewer
+    than `quorum` answers, and the model stays as it was.
     """
 
-    by: Literal["all", "uniform", "poisson", "turns"] = "all"
-    size: float = 0.0
-    quorum: int = 1
-    deadline: float = math.inf  # seconds
+    quorum: int = field(default=1, kw_only=True)
+    deadline: float = field(default=math.inf, kw_only=True)  # seconds
 
     def __post_init__(self) -> None:
-        real = number(self.size) and math.isfinite(self.size)
-        whole = real and self.size == int(self.size)
-        counted = number(self.quorum, whole=True)
-        wrong = [
-            (
-                self.by not in ("all", "uniform", "poisson", "turns"),
-                "nobody can be drawn that way",
-                "Everyone()",
-            ),
-            (
-                self.by == "all" and self.size != 0,
-                "everyone is asked, whatever the size",
-                "Uniform(10)",
-            ),
-            (
-                self.by in ("uniform", "turns") and not (whole and self.size >= 1),
-                "the size counts clients",
-                "Uniform(10)",
-            ),
-            (
-                self.by == "poisson" and not (real and 0 < self.size <= 1),
-                "the rate is a probability",
-                "Poisson(0.1)",
-            ),
-            (not counted or self.quorum < 1, "a round needs at least one client", "quorum=1"),
-            (
-                self.by in ("uniform", "turns") and whole and counted and self.quorum > self.size,
-                "more must answer than are asked",
-                "a lower quorum",
-            ),
-            (
-                not (number(self.deadline) and self.deadline > 0),
-                "a round takes some seconds",
-                "deadline=60.0",
-            ),
-        ]
-        for bad, why, instead in wrong:
-            if bad:
-                raise PlanError(
-                    f"{self!r} cannot sample.",
-                    f"{why.capitalize()}.",
-                    f"Write for example {instead}.",
-                )
+        check(self)
+
+    def __repr__(self) -> str:
+        """The expression that builds it, without what is as ever."""
+        said = [(one.name, getattr(self, one.name), one.default) for one in fields(self)]
+        given = [f"{name}={value!r}" for name, value, default in said if value != default]
+        return f"{type(self).__name__}({', '.join(given)})"
+
+    def draw(self, roster: Sequence[str], key: Key, round: int = 0) -> list[str]:
+        """The cohort of one round (0 for the first): names of the roster, each once."""
+        raise TypeError(f"{type(self).__name__} does not say whom it asks")
 
     @property
     def most(self) -> int:
         """How many clients a round asks at most, where that is known without the roster; else 0."""
-        return int(self.size) if self.by in ("uniform", "turns") else 0
+        return 0
+
+    def expected(self, population: int) -> float:
+        """How many of so many clients a round asks on average."""
+        return min(self.most or population, population)
+
+    @property
+    def amplification(self) -> Amplification | None:
+        """What it does for privacy; None for a sample that is not random."""
+        return None
+
+    @property
+    def in_any_order(self) -> bool:
+        """May a loop ask whoever is free in its place?"""
+        return False
+
+    def apart(self, population: int) -> int:
+        """How many rounds lie between a client's parts, at least."""
+        return 1
+
+    def describe(self) -> str:
+        """One clause on who is asked, for a reader who knows no code."""
+        return f"the clients that {self!r} draws"
+
+
+@dataclass(frozen=True, repr=False)
+class Everyone(Sample):
+    """Ask every client in every round."""
+
+    in_any_order = True
 
     def draw(self, roster: Sequence[str], key: Key, round: int = 0) -> list[str]:
-        """The cohort of one round, in the order of the roster; its cost does not grow with the
-        roster.
-        """
-        if self.by == "all":
-            return list(roster)
-        if self.by == "turns":
-            first = round * int(self.size)
-            many = min(int(self.size), len(roster))
-            return [roster[i] for i in sorted((first + i) % len(roster) for i in range(many))]
-        rng = key.rng()
-        population = len(roster)
-        size = int(self.size) if self.by == "uniform" else int(rng.binomial(population, self.size))
-        rows = rng.choice(population, min(size, population), replace=False, shuffle=False)
-        return [roster[i] for i in sorted(rows.tolist())]
+        """All."""
+        return list(roster)
+
+    def describe(self) -> str:
+        """Who is asked."""
+        return "every client, in every round"
 
 
-def Everyone(quorum: int = 1, deadline: float = math.inf) -> Sample:
-    """Ask every client in every round."""
-    return Sample("all", 0.0, quorum, deadline)
-
-
-def Uniform(size: int, quorum: int = 1, deadline: float = math.inf) -> Sample:
-    """Ask `size` clients in a round, each set of that size equally likely."""
-    return Sample("uniform", size, quorum, deadline)
-
-
-def Poisson(rate: float, quorum: int = 1, deadline: float = math.inf) -> Sample:
-    """Ask each client with probability `rate`, independently of all others."""
-    return Sample("poisson", rate, quorum, deadline)
-
-
-def InTurn(size: int = 1, quorum: int = 1, deadline: float = math.inf) -> Sample:
-    """Ask `size` clients in a round, and the next ones in the next; with one, cyclic training
-    (Chang et al. 2018).
+@dataclass(frozen=True, repr=False)
+class Uniform(Sample):
+    """Ask `size` clients in a round, each set of that size equally likely (sampling without
+    replacement); its cost does not grow with the roster.
     """
-    return Sample("turns", size, quorum, deadline)
+
+    size: int
+
+    in_any_order = True
+
+    def __post_init__(self) -> None:
+        check(self)
+        _check_size(self, self.size)
+
+    def draw(self, roster: Sequence[str], key: Key, round: int = 0) -> list[str]:
+        """So many, in the order of the roster."""
+        return _some(roster, self.size, key.rng())
+
+    @property
+    def most(self) -> int:
+        """`size`."""
+        return self.size
+
+    @property
+    def amplification(self) -> Amplification:
+        """That of a sample of fixed size."""
+        return Amplification(size=self.size)
+
+    def describe(self) -> str:
+        """Who is asked."""
+        return f"{self.size} clients, drawn anew each round, each set equally likely"
+
+
+@dataclass(frozen=True, repr=False)
+class Poisson(Sample):
+    """Ask each client with probability `rate`, independently of all others (Poisson sampling); its
+    cost does not grow with the roster.
+    """
+
+    rate: float
+
+    in_any_order = True
+
+    def __post_init__(self) -> None:
+        check(self)
+        fits = number(self.rate) and 0 < self.rate <= 1
+        _refuse(self, not fits, "the rate is a probability", "Poisson(0.1)")
+
+    def draw(self, roster: Sequence[str], key: Key, round: int = 0) -> list[str]:
+        """How many is binomial, and each set of so many equally likely."""
+        rng = key.rng()
+        size = int(rng.binomial(len(roster), self.rate))
+        return _some(roster, size, rng)
+
+    def expected(self, population: int) -> float:
+        """q·N."""
+        return self.rate * population
+
+    @property
+    def amplification(self) -> Amplification:
+        """That of Poisson sampling."""
+        return Amplification(rate=self.rate)
+
+    def describe(self) -> str:
+        """Who is asked."""
+        return f"each client with probability {self.rate:g}, independently of the others"
+
+
+@dataclass(frozen=True, repr=False)
+class InTurn(Sample):
+    """Ask `size` clients in a round, and the next ones in the next, in the order of the roster;
+    with one, cyclic training (Chang et al. 2018).
+    """
+
+    size: int = 1
+
+    def __post_init__(self) -> None:
+        check(self)
+        _check_size(self, self.size)
+
+    def draw(self, roster: Sequence[str], key: Key, round: int = 0) -> list[str]:
+        """Those whose turn it is."""
+        first = round * self.size
+        many = min(self.size, len(roster))
+        return [roster[i] for i in sorted((first + i) % len(roster) for i in range(many))]
+
+    @property
+    def most(self) -> int:
+        """`size`."""
+        return self.size
+
+    def apart(self, population: int) -> int:
+        """⌊N / size⌋: all others come before a client's next turn."""
+        return max(population // self.size, 1)
+
+    def describe(self) -> str:
+        """Who is asked."""
+        many = "one client" if self.size == 1 else f"{self.size} clients"
+        return f"{many}, each in its turn"
+
+
+def check(sample: Sample) -> None:
+    """Raise PlanError where no sample could be drawn like this, whatever its class has checked."""
+    whole = number(sample.quorum, whole=True) and sample.quorum >= 1
+    timed = number(sample.deadline) and sample.deadline > 0
+    silent = type(sample).draw is Sample.draw
+    _refuse(sample, silent, "it does not say whom it asks", "Everyone(), or a draw of your own")
+    _refuse(sample, not whole, "a round needs at least one client", "quorum=1")
+    _refuse(sample, not timed, "a round takes some seconds", "deadline=60.0")
+
+
+def check_drawn(sample: Sample, drawn: Iterable[str], roster: Sequence[str]) -> list[str]:
+    """The cohort, or PlanError where a stranger's draw is none: what rests on each client being
+    asked once a round, and on no more than `most` being asked, would not hold.
+    """
+    if own(sample):
+        return list(drawn)
+    name = type(sample).__name__
+    listed = isinstance(drawn, list | tuple)
+    cohort = list(drawn) if listed else []
+    known = set(roster)
+    strangers = [who for who in cohort if not isinstance(who, str) or who not in known]
+    wrong = [
+        (not cohort, f"{name} drew nobody.", "A round asks at least one client."),
+        (bool(strangers), f"{name} drew {strangers[:1]}.", "No client has that name."),
+        (
+            not strangers and len(set(cohort)) < len(cohort),
+            f"{name} drew a client twice.",
+            "A client is in a round once; ε is counted for that.",
+        ),
+        (
+            0 < sample.most < len(cohort),
+            f"{name} drew {len(cohort)} clients, and `most` says {sample.most}.",
+            "What a sum has room for is sized by that.",
+        ),
+    ]
+    for bad, found, why in wrong:
+        if bad:
+            raise PlanError(found, why, "Let `draw` give a list of names of the roster, each once.")
+    return cohort
+
+
+def _check_size(sample: Sample, size: int) -> None:
+    whole = number(size, whole=True) and size >= 1
+    example = f"{type(sample).__name__}(10)"
+    _refuse(sample, not whole, "the size counts clients", example)
+    _refuse(sample, sample.quorum > size, "more must answer than are asked", "a lower quorum")
+
+
+def _refuse(sample: Sample, bad: bool, why: str, instead: str) -> None:
+    if bad:
+        raise PlanError(
+            f"{sample!r} cannot sample.", f"{why.capitalize()}.", f"Write for example {instead}."
+        )
+
+
+def _some(roster: Sequence[str], size: int, rng: np.random.Generator) -> list[str]:
+    many = min(size, len(roster))
+    rows = rng.choice(len(roster), many, replace=False, shuffle=False)
+    return [roster[i] for i in sorted(rows.tolist())]

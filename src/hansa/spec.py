@@ -24,40 +24,53 @@ BLOCK = 2**18  # numbers that are worked on at a time, where a second vector sho
 
 
 def blocks(size: int, first: int = 0) -> Iterator[slice]:
-    """So many places of a vector from `first` on, in pieces of BLOCK, one after another."""
+    """The places first … first + size − 1 of a vector, in pieces of BLOCK, one after another."""
     end = first + size
     return (slice(start, min(start + BLOCK, end)) for start in range(first, end, BLOCK))
 
 
 def word(modulus: int) -> np.dtype[Any]:
     """The narrowest of uint16, uint32 and uint64 in which integers mod 2ᵇ can be added."""
-    return np.dtype(np.uint16 if modulus <= 16 else np.uint32 if modulus <= 32 else np.uint64)
+    if modulus <= 16:
+        return np.dtype(np.uint16)
+    if modulus <= 32:
+        return np.dtype(np.uint32)
+    return np.dtype(np.uint64)
 
 
 @dataclass(frozen=True)
 class Noise:
-    """What is known of noise in a vector or on a sum: none, where nothing says otherwise."""
+    """What is known of noise in a vector or on a sum: none, where nothing says otherwise.
+
+        σ = z·C,    z: `multiplier`,    C: the norm of what one client adds to the sum, at most
+
+    From these no ε follows: what it gives away a noise says itself.
+    """
 
     multiplier: float = 0.0  # z: standard deviation over what one client can change
     least: int = 1  # as many clients must be in the sum for it to be whole
     # name → a client's share may add this to a coordinate
     reach: Mapping[str, float] = field(default_factory=dict)
-    by: Literal["server", "all", "each", "aggregators"] = "server"  # who draws it
+    server: bool = False  # does the server draw it, which sees the sum without?
+    clients: bool = False  # do clients, before anybody sees their vectors?
+    alone: bool = False  # does each client draw all of it, so that it hides one vector alone?
+    lasting: bool = False  # is it one release over all rounds of a plan?
     # of all clients, in the sum on average, where that is a secret; 0 where it is not, or is fixed
     share: float = 0.0
-    kind: Literal[
-        "gaussian", "laplace", "correlated", "skellam", "discrete gaussian", "unknown"
-    ] = "unknown"
+    # name → its scale over what one client can change in that block
+    scales: Mapping[str, float] = field(default_factory=dict)
     # of noise in integers: each block's size, bound and σ, in steps
     parts: tuple[tuple[int, float, float], ...] = ()
     step: Mapping[str, float] = field(default_factory=dict)  # name → what one integer stands for
 
+    def hands(self, n: int) -> float:
+        """How many whole noises are in a sum of n vectors, at least one."""
+        return max(n / self.least, 1.0) if self.clients else 1.0
+
 
 @dataclass(frozen=True)
 class SumFacts:
-    """What is known of the place where the vectors are summed: facts of the plan, and of the end of
-    the pipe.
-    """
+    """What is known of where vectors are summed: facts of the plan, and of the end of its pipe."""
 
     # after all transforms; what noise is sized for
     bounds: Mapping[str, float] = field(default_factory=dict)
@@ -78,9 +91,7 @@ Kind = Literal["side", "counts", "statistics", "spread", "spread statistics"]
 
 @dataclass(frozen=True)
 class Counts:
-    """The bound of a side value that is a list of whole numbers ≥ 0 which add up to `most` at
-    most.
-    """
+    """The bound of a side value of `size` whole numbers ≥ 0 that add up to `most` at most."""
 
     size: int
     most: int
@@ -88,8 +99,9 @@ class Counts:
 
 @dataclass(frozen=True)
 class Interval:
-    """The bound of a side value x with  low ≤ x ≤ high;  |low| ≤ high, for high is what noise is
-    sized for.
+    """The bound of a side value x:  low ≤ x ≤ high.
+
+    |low| ≤ high, for high is what noise is sized for; else PlanError.
     """
 
     low: float
@@ -106,7 +118,7 @@ class Interval:
             )
 
 
-# of a side value; of a number b alone −b … b, and infinite where there is none
+# of a side value; a number b alone stands for −b … b, and is infinite where there is no bound
 Bound = float | Interval | Counts
 
 
@@ -114,24 +126,23 @@ def ends(bound: Bound) -> tuple[float, float]:
     """The least and the largest number that a bound allows."""
     if isinstance(bound, Counts):
         return 0.0, float(bound.most)
-    return (bound.low, bound.high) if isinstance(bound, Interval) else (-float(bound), float(bound))
+    if isinstance(bound, Interval):
+        return bound.low, bound.high
+    return -float(bound), float(bound)
 
 
 @dataclass(frozen=True)
-class Spec:
-    """Names, sizes and proven facts of the vector that one client sends."""
+class Layout:
+    """What a vector consists of: named blocks one after another, and what each of them is.
+
+        v = delta ‖ control ‖ weight ‖ loss …,    v ∈ ℝˢⁱᶻᵉ
+
+    A block belongs to the update, or rides along as a side value.
+    """
 
     blocks: Mapping[str, int]  # name → length, in order
-    # name → ‖block‖₂ at most this, before noise
-    bounds: Mapping[str, float] = field(default_factory=dict)
-    # name → the least a side value can be, where not −bound
-    lows: Mapping[str, float] = field(default_factory=dict)
     # name → what it is, other than a part of the update
-    kinds: Mapping[str, Kind] = field(default_factory=dict)
-    space: Literal["real", "integer"] = "real"
-    weighed: bool = False  # is a sum already on its way to a mean?
-    noise: Noise = Noise()
-    sum_facts: SumFacts = SumFacts()
+    kinds: Mapping[str, Kind] = field(default_factory=dict, kw_only=True)
 
     @cached_property
     def size(self) -> int:
@@ -155,15 +166,68 @@ class Spec:
 
     @cached_property
     def statistics(self) -> frozenset[str]:
-        """Names of the blocks of running statistics, which are bounded apart from what is
-        trained.
-        """
+        """Names of the running statistics, which are bounded apart from what is trained."""
         return self._of("statistics", "spread statistics")
+
+    @cached_property
+    def update(self) -> tuple[str, ...]:
+        """Names of the blocks that make the update: all but the side values."""
+        return tuple(name for name in self.blocks if name not in self.side)
+
+    @cached_property
+    def trained(self) -> tuple[str, ...]:
+        """Names of the blocks of the update but the statistics."""
+        return tuple(name for name in self.update if name not in self.statistics)
+
+    @cached_property
+    def _places(self) -> dict[str, slice]:
+        """name → where the block lies."""
+        ends = np.cumsum([0, *self.blocks.values()]).tolist()
+        return {name: slice(*ends[i : i + 2]) for i, name in enumerate(self.blocks)}
+
+    def slice(self, name: str) -> slice:
+        """Where block `name` lies in the vector; KeyError where there is none."""
+        if name not in self._places:
+            raise KeyError(f"no block {name!r}; this vector has {', '.join(self.blocks)}")
+        return self._places[name]
+
+    def pack(self, parts: Mapping[str, Any]) -> Vector:
+        """One float64 vector from named parts; parts that the layout does not name are left out."""
+        return np.concatenate([np.ravel(parts[name]) for name in self.blocks], dtype=np.float64)
+
+    def unpack(self, v: Vector) -> dict[str, Vector]:
+        """Named views of the last axis of `v`."""
+        return {name: v[..., self.slice(name)] for name in self.blocks}
+
+    def spread(self, values: Mapping[str, float], default: float = math.inf) -> NDArray[np.float64]:
+        """One number per block, spread over its coordinates: float64 [size]."""
+        numbers = [values.get(name, default) for name in self.blocks]
+        return np.repeat(numbers, list(self.blocks.values()))
+
+    def _of(self, *kinds: Kind) -> frozenset[str]:
+        """Names of the blocks of these kinds."""
+        return frozenset(name for name in self.blocks if self.kinds.get(name) in kinds)
+
+
+@dataclass(frozen=True)
+class Spec(Layout):
+    """Names, sizes and proven facts of the vector that one client sends."""
+
+    # name → ‖block‖₂ at most this, before noise
+    bounds: Mapping[str, float] = field(default_factory=dict)
+    # name → the least a side value can be, where not −bound
+    lows: Mapping[str, float] = field(default_factory=dict)
+    space: Literal["real", "integer"] = "real"
+    weighed: bool = False  # is a sum already on its way to a mean?
+    noise: Noise = Noise()
+    sum_facts: SumFacts = SumFacts()
 
     @property
     def word(self) -> np.dtype[Any]:
         """The type of its numbers: float64, or the words in which integers are added mod 2ᵇ."""
-        return np.dtype(np.float64) if self.space == "real" else word(self.sum_facts.modulus)
+        if self.space == "real":
+            return np.dtype(np.float64)
+        return word(self.sum_facts.modulus)
 
     @property
     def learns(self) -> bool:
@@ -178,52 +242,23 @@ class Spec:
     @cached_property
     def unbounded(self) -> tuple[str, ...]:
         """Names of the blocks without a bound."""
-        return tuple(
-            name for name in self.blocks if not math.isfinite(self.bounds.get(name, math.inf))
-        )
+        bounded = {name for name, bound in self.bounds.items() if math.isfinite(bound)}
+        return tuple(name for name in self.blocks if name not in bounded)
 
     def low(self, name: str) -> float:
         """The least that a side value can be: −bound, where nothing says otherwise."""
         return self.lows.get(name, -self.bounds.get(name, math.inf))
 
-    @cached_property
-    def update(self) -> tuple[str, ...]:
-        """Names of the blocks that make the update: all but the side values."""
-        return tuple(name for name in self.blocks if name not in self.side)
-
-    @cached_property
-    def trained(self) -> tuple[str, ...]:
-        """Names of the blocks of the update but the statistics."""
-        return tuple(name for name in self.update if name not in self.statistics)
-
-    @cached_property
-    def _places(self) -> dict[str, slice]:
-        ends = np.cumsum([0, *self.blocks.values()]).tolist()
-        return {name: slice(*ends[i : i + 2]) for i, name in enumerate(self.blocks)}
-
-    def slice(self, name: str) -> slice:
-        """Where block `name` lies in the vector."""
-        if name not in self._places:
-            raise KeyError(f"no block {name!r}; this vector has {', '.join(self.blocks)}")
-        return self._places[name]
-
-    def pack(self, parts: Mapping[str, Any]) -> Vector:
-        """One float64 vector from named parts; parts that the spec does not name are left out."""
-        return np.concatenate([np.ravel(parts[name]) for name in self.blocks], dtype=np.float64)
-
-    def unpack(self, v: Vector) -> dict[str, Vector]:
-        """Named views of the last axis of `v`."""
-        return {name: v[..., self.slice(name)] for name in self.blocks}
-
     def fits(self, reply: Any) -> bool:
-        """Is what a peer says one vector of this spec? A shorter one would be spread over all
-        coordinates of a sum.
+        """Is what a peer says one vector of this spec?
+
+        One of a single number would be spread over all coordinates of a sum.
         """
         if not isinstance(reply, np.ndarray) or reply.shape != (self.size,):
             return False
-        return bool(
-            reply.dtype == self.word if self.space == "integer" else reply.dtype.kind == "f"
-        )
+        if self.space == "integer":
+            return bool(reply.dtype == self.word)
+        return bool(reply.dtype.kind == "f")
 
     def replace(self, **facts: Any) -> Self:
         """This spec with other facts."""
@@ -237,20 +272,18 @@ class Spec:
                 "A part is found by its name, so one of them would be lost.",
                 "Rename the algorithm's block or side value of that name.",
             )
-        kind: Kind = "counts" if isinstance(bound, Counts) else "side"
-        size, (low, high) = bound.size if isinstance(bound, Counts) else 1, ends(bound)
-        bounds = {**self.bounds, name: high} if math.isfinite(high) else self.bounds
-        lows = {**self.lows, name: low} if low > -high else self.lows
+        kind: Kind = "side"
+        size = 1
+        if isinstance(bound, Counts):
+            kind = "counts"
+            size = bound.size
+        low, high = ends(bound)
+        bounds = dict(self.bounds)
+        if math.isfinite(high):
+            bounds[name] = high
+        lows = dict(self.lows)
+        if low > -high:
+            lows[name] = low
+        blocks = {**self.blocks, name: size}
         kinds = {**self.kinds, name: kind}
-        return replace(
-            self, blocks={**self.blocks, name: size}, bounds=bounds, lows=lows, kinds=kinds
-        )
-
-    def _of(self, *kinds: Kind) -> frozenset[str]:
-        return frozenset(name for name in self.blocks if self.kinds.get(name) in kinds)
-
-    def spread(self, values: Mapping[str, float], default: float = math.inf) -> NDArray[np.float64]:
-        """One number per block, spread over its coordinates."""
-        return np.repeat(
-            [values.get(name, default) for name in self.blocks], list(self.blocks.values())
-        )
+        return replace(self, blocks=blocks, kinds=kinds, bounds=bounds, lows=lows)

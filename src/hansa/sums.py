@@ -6,9 +6,8 @@ by four. Here every vector is first cut into two parts whose own sums are exact:
     v = h + l + e,    h ∈ 2⁻¹⁶·ℤ,    l ∈ 2⁻⁵⁶·ℤ, |l| ≤ 2⁻¹⁷,    |e| ≤ 2⁻⁵⁷
 
 Adding multiples of a quantum q is exact while |sum| ≤ 2⁵³·q: here |Σv| < 2³⁷, and 2¹⁴ vectors
-between two carries.
-The cut is (v + M) − M with M = 1.5·2⁵²·q   (Demmel and Nguyen 2015, "Parallel reproducible
-summation").
+between two carries. The cut is (v + M) − M with M = 1.5·2⁵²·q.   (Demmel and Nguyen 2015,
+"Parallel reproducible summation")
 
 In NumPy that is eight passes over arrays that no cache holds; where there is a C++ compiler, long
 vectors are added in one, by sums.cpp, to the same bytes (but for the sign of what is not a number).
@@ -51,9 +50,7 @@ class Total:
         self._since = 0  # vectors added since the last carry
 
     def add(self, v: Vector) -> None:
-        """Add one vector, of reals or of words; ValueError where it does not belong to the
-        others.
-        """
+        """Add one vector, of reals or of words; ValueError where it is unlike the others."""
         words = v.dtype in WORDS
         if self._coarse is None:
             self._coarse = np.zeros(v.shape, v.dtype if words else np.float64)
@@ -96,7 +93,7 @@ class Total:
         return total
 
     def fits(self, spec: Spec) -> bool:
-        """Is it a sum of vectors of this spec?"""
+        """Is it a sum of vectors of this spec? Of reals the coarse half tells shape and type."""
         return spec.fits(self._coarse)
 
     def parts(self) -> dict[str, Any]:
@@ -124,14 +121,13 @@ class Total:
         )
 
     def _held(self) -> Vector:
+        """The coarse half; ValueError where nothing was added."""
         if self._coarse is None:
             raise ValueError("nothing was added to this total, so it has no value (and no length)")
         return self._coarse
 
     def _carry(self, since: int) -> None:
-        """Move what the fine parts add up to into the coarse ones, before they grow too large to be
-        exact.
-        """
+        """Move what the fine parts add up to into the coarse ones, before it is no longer exact."""
         self._since += since
         if self._since < CARRY:
             return
@@ -161,7 +157,10 @@ def _are_halves(coarse: Any, fine: Any) -> bool:
 
 
 def _add_real(v: Vector, coarse: Vector, fine: Vector) -> None:
-    """h and l of a vector, into the sums of each."""
+    """h and l of a vector, into the sums of each.
+
+    coarse ← coarse + h,    fine ← fine + l,    in pieces that a cache holds
+    """
     plain = v.dtype == np.float64 and v.flags.c_contiguous and v.flags.aligned
     written = coarse.flags.writeable and fine.flags.writeable
     if v.size >= LONG and plain and written and (library := loaded()) is not None:
@@ -180,9 +179,7 @@ def _add_real(v: Vector, coarse: Vector, fine: Vector) -> None:
 
 @cache
 def loaded() -> ctypes.CDLL | None:
-    """sums.cpp as this machine's own program; None where it cannot be made, and the log says
-    why.
-    """
+    """sums.cpp as this machine's own program; None, and why in the log, where there is none."""
     from . import native  # subprocess and the like are no part of `import hansa`
 
     library = native.loaded(Path(native.__file__).with_name("sums.cpp"))

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import PlanError, number
+from .errors import number, refuse
 from .rand import Key
 from .spec import Vector
 
@@ -40,14 +40,16 @@ class PerExample:
     noise: float
 
     def __post_init__(self) -> None:
-        for name, value in (("clip", self.clip), ("noise", self.noise)):
-            if not (number(value) and 0 < value < math.inf):
-                raise PlanError(
-                    f"PerExample({name}={value!r}) hides no example.",
-                    "`clip` bounds the norm of one example's gradient, `noise` is σ over that "
-                    "bound; both positive.",
-                    "Write for example PerExample(clip=1.0, noise=1.1).",
-                )
+        refuse(
+            (
+                not (number(value) and 0 < value < math.inf),
+                f"PerExample({name}={value!r}) hides no example.",
+                "`clip` bounds the norm of one example's gradient, `noise` is σ over that "
+                "bound; both positive.",
+                "Write for example PerExample(clip=1.0, noise=1.1).",
+            )
+            for name, value in (("clip", self.clip), ("noise", self.noise))
+        )
 
     def drawn(self, shape: tuple[int, ...], key: Key) -> Vector:
         """N(0, (zC)²): what is added to the sum of one step."""
@@ -130,27 +132,30 @@ class Training:
                 "('head.*',)",
             ),
         ]
-        for name, fits, what, instead in right:
-            if not fits:
-                raise PlanError(
-                    f"Training({name}={getattr(self, name)!r}) cannot train.",
-                    f"`{name}` {what}.",
-                    f"Write for example Training({name}={instead}).",
-                )
-        if share and not self.report:
-            raise PlanError(
-                f"Training(validation={share}, report=False) keeps examples back for nothing.",
-                "They are held out to score the global model on, and no client tells its score.",
-                "Leave `validation` out, or write report=True.",
+        refuse(
+            (
+                not fits,
+                f"Training({name}={getattr(self, name)!r}) cannot train.",
+                f"`{name}` {what}.",
+                f"Write for example Training({name}={instead}).",
             )
-        if self.private and self.report:
-            raise PlanError(
-                f"Training(private={self.private!r}, report=True) tells losses of the examples "
-                "that it hides.",
-                "The noise is in the gradients; a loss or a score is computed from the examples "
-                "without any.",
-                "Write report=False, and score the model on data that is nobody's secret.",
-            )
+            for name, fits, what, instead in right
+        )
+        unscored = (
+            bool(share) and not self.report,
+            f"Training(validation={share}, report=False) keeps examples back for nothing.",
+            "They are held out to score the global model on, and no client tells its score.",
+            "Leave `validation` out, or write report=True.",
+        )
+        loose = (
+            self.private is not None and self.report,
+            f"Training(private={self.private!r}, report=True) tells losses of the examples "
+            "that it hides.",
+            "The noise is in the gradients; a loss or a score is computed from the examples "
+            "without any.",
+            "Write report=False, and score the model on data that is nobody's secret.",
+        )
+        refuse([unscored, loose])
 
     def schedule(self, examples: int) -> tuple[int, int]:
         """How many of so many examples a batch holds, on average where they are drawn, and how many

@@ -210,12 +210,7 @@ ROUNDS = (
     ),
     Defence("a round has its quorum", "plan.py", "few = len(set(participants)) < self.sample.quorum", "few = False"),
     Defence("a small sample does not show", "plan.py", "told = few and not self.encoded_spec.hidden", "told = few"),
-    Defence(
-        "a quorum shows the sample",
-        "plan.py",
-        'sample.by in ("poisson", "uniform") and sample.quorum == 1',
-        'sample.by in ("poisson", "uniform")',
-    ),
+    Defence("a quorum shows the sample", "plan.py", "shown = self.sample.quorum > 1 or ", "shown = "),
     Defence("digests are compared", "parties/__init__.py", "if request.plan != self.plan.digest:", NEVER),
     Defence(
         "a client reads what it is told",
@@ -314,9 +309,9 @@ PRIVACY = (
     Defence("an adaptive clip cuts", SCALE, "v / np.maximum(at.memo, length), v)", "v / at.memo, v)"),
     Defence(
         "a weight is capped",
-        SCALE,
-        "np.minimum(np.asarray(at.examples, np.float64), self.cap or np.inf)",
-        "np.asarray(at.examples, np.float64)",
+        "transforms/weigh.py",
+        "w = np.clip(w, span.low, span.high)[..., None]",
+        "w = w[..., None]",
     ),
     Defence(
         "side values are cut",
@@ -324,24 +319,24 @@ PRIVACY = (
         "self._most(at.spec, name))\n        _cut(v, self.side, at.spec)",
         "self._most(at.spec, name))",
     ),
-    Defence("a share of the noise is told", "explain.py", 'if clear and encoded.noise.by == "all":', NEVER),
     Defence(
-        "too few hands leave no ε",
-        "privacy/__init__.py",
-        'if noise.kind == "laplace" and noise.by == "all" and 0 < n < noise.least:',
+        "a share of the noise is told",
+        "explain/warnings.py",
+        "if clear and encoded.noise.clients and not encoded.noise.alone:",
         NEVER,
     ),
+    Defence("too few hands leave no ε", NOISE, 'whole = self.by != "all" or n >= self.least', "whole = True"),
     Defence(
         "lost history is noticed",
         "app/epsilon.py",
         ('if state is not None and state.round > len(past)\n        else ""'),
         'if False else ""',
     ),
-    Defence("another past is noticed", "app/epsilon.py", "if past and understates(ledger, past[-1].metrics):", NEVER),
+    Defence("another past is noticed", "app/epsilon.py", "if past and understates(ledger, past[-1].spent):", NEVER),
     Defence(
         "correlated noise is not stretched",
         "cli/__init__.py",
-        'if plan.encoded_spec.noise.kind == "correlated" and rounds != planned:',
+        "if plan.encoded_spec.noise.lasting and rounds != planned:",
         NEVER,
     ),
     Defence(

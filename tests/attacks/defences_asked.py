@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.attacks.defence import Defence
 
 CLIENT, POLICY, ASK = "parties/client.py", "parties/policy.py", "analytics/__init__.py"
-APP, CHECKS, FIRST, EXPLAIN = "app/__init__.py", "app/checks.py", "app/first.py", "explain.py"
+APP, CHECKS, FIRST, EXPLAIN = "app/__init__.py", "app/checks.py", "app/first.py", "explain/privacy.py"
 COMMANDS, LIVE = "cli/__init__.py", "ui/live.py"
 NEVER = "if False:"
 
@@ -46,7 +46,7 @@ ASKED = (
     ),
     Defence(
         "a budget counts the survey",
-        "privacy/__init__.py",
+        "privacy/spent.py",
         "ledger = before.merge(spent_privacy(plan, past, population))",
         "ledger = spent_privacy(plan, past, population)",
     ),
@@ -67,8 +67,8 @@ ASKED = (
     Defence(
         "a reader's words stay where they are said",
         CLIENT,
-        "raise self._unreadable(error) from error\n\n    def",
-        "raise\n\n    def",
+        "raise self._unreadable(error) from error\n\n    def _unreadable",
+        "raise\n\n    def _unreadable",
         ends=".",
     ),
     Defence(

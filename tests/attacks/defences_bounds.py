@@ -7,11 +7,18 @@ from tests.attacks.defence import Defence
 NORMS, CLAIMS = "crypto/norms.py", "aggregators/claims.py"
 VERIFIED, SHARE = "aggregators/verified.py", "aggregators/share.py"
 RULES, SCALE, COMPRESS, SPEC = "aggregators/__init__.py", "transforms/scale.py", "transforms/compress.py", "spec.py"
-PLAN, EXPLAIN, CLIENT, ERRORS, LOOPS = "plan.py", "explain.py", "parties/client.py", "errors.py", "loops/channel.py"
+PLAN, EXPLAIN, CLIENT, ERRORS, LOOPS = (
+    "plan.py",
+    "explain/warnings.py",
+    "parties/client.py",
+    "errors.py",
+    "loops/channel.py",
+)
 APP, POPULATION = "app/__init__.py", "parties/population.py"
-MODELS, DATA, INVERSE = "models/__init__.py", "data/batches.py", "audit/inversion.py"
+MODELS, DATA, INVERSE = "models/__init__.py", "data/items.py", "audit/inversion.py"
 WORKER, PARTIES, BOOK = "runtimes/processes/worker.py", "parties/__init__.py", "parties/book.py"
 COMMANDS, OPTIONS, LIVE, TERMINAL = "cli/__init__.py", "cli/options.py", "ui/live.py", "ui/terminal.py"
+WEIGH = "transforms/weigh.py"
 NEVER = "if False:"
 A_KIND = 'if self.why not in ("", *KINDS):'
 
@@ -52,17 +59,12 @@ BOUNDS = (
         "widths.setdefault((high - low, spec.blocks[name]), {})",
         "widths.setdefault((4 * high - low, spec.blocks[name]), {})",
     ),
-    Defence(
-        "a weight is 1 at least",
-        SCALE,
-        ('.with_side(\n            "weight", Interval(1.0, cap)\n        )'),
-        '.with_side("weight", cap)',
-    ),
+    Defence("a weight is 1 at least", WEIGH, 'weighed.with_side("weight", span)', 'weighed.with_side("weight", high)'),
     Defence(
         "a weighed value keeps its low end",
-        SCALE,
-        "return spec.replace(bounds=bounds, lows=lows, weighed=True)",
-        "return spec.replace(bounds=bounds, lows={}, weighed=True)",
+        WEIGH,
+        "weighed = spec.replace(bounds=bounds, lows=lows, weighed=True)",
+        "weighed = spec.replace(bounds=bounds, lows={}, weighed=True)",
     ),
     Defence(
         "a rounded value keeps its low end",
@@ -85,8 +87,8 @@ BOUNDS = (
     # ── what an attacker makes of a mean ──
     Defence(
         "a weight alone is within its bounds",
-        SCALE,
-        "if at.n == 1 and not encoded.noise.multiplier and not 1 - slack <= weight <= cap + slack:",
+        WEIGH,
+        "if at.n == 1 and not encoded.noise.multiplier and not within:",
         NEVER,
     ),
     Defence(
@@ -102,7 +104,12 @@ BOUNDS = (
         "share = float(total[-1]) + 0.5",
     ),
     Defence("how far an attacker moves the mean is told", EXPLAIN, "    yield from _moved(plan)\n", ""),
-    Defence("of what is not hansa's no number is told", EXPLAIN, "if not all(map(own, plan.pipe)):", NEVER),
+    Defence(
+        "of what is not hansa's no number is told",
+        EXPLAIN,
+        "if not all(map(own, (*plan.pipe, plan.aggregator))):",
+        NEVER,
+    ),
     Defence("a plain sum tells that it checks nothing", RULES, "moves it as far as it likes", "moves it hardly"),
     # ── what a sum tells ──
     Defence(
@@ -197,7 +204,7 @@ RECORDS = (
         CLIENT,
         "{self.who}{': ' if there else ''}{there}>",
         "{self.who}{': ' if there else ''}{there or self.data}>",
-        also=(("there = examples_at_a_glance([self.data])", "there = str(self.data)"),),
+        also=(("there = at_a_glance([self.data])", "there = str(self.data)"),),
     ),
     Defence(
         "a client of a stranger does not print its data",
@@ -218,7 +225,7 @@ RECORDS = (
     Defence("a part does not print its dataset", DATA, "dataset: Any = field(repr=False)", "dataset: Any"),
     Defence(
         "a stream does not print what it reads",
-        "data/split.py",
+        "data/streams.py",
         "    data: Any = field(repr=False)\n    share",
         "    data: Any\n    share",
     ),
@@ -261,8 +268,8 @@ RECORDS = (
     ),
     Defence(
         "a repr reads no data",
-        "data/batches.py",
-        "if not columns or not all(type(column) is np.ndarray and column.ndim for column in columns):",
+        "data/examples.py",
+        "if not arrays or not all(type(one) is np.ndarray and one.ndim for one in arrays):",
         NEVER,
         ends="TypeError|AttributeError",
     ),

@@ -65,6 +65,11 @@ IDENTITY = (
     Defence("an old roster is refused", IDENTITIES, "if self.serial < held:", NEVER),
     Defence("a key is one member's", IDENTITIES, "if len(set(keys)) < len(keys):", NEVER),
     Defence("a roster is written in one way", IDENTITIES, "whole = found.encode() == data", "whole = True"),
-    Defence("who is not hansa's own speaks for no party", "transforms/__init__.py", ", roster={}, identity=None)", ")"),
+    Defence(
+        "who is not hansa's own speaks for no party",
+        "transforms/__init__.py",
+        "return Session(self.round, self.common, self.repeats, task=self.task)",
+        'return replace(self, own=Key(b""))',
+    ),
     Defence("a private key does not print", KEYS, "secret: bytes = field(repr=False)", "secret: bytes"),
 )

@@ -6,21 +6,34 @@ from tests.attacks.defence import Defence
 
 NEVER = "if False:"
 RAND, KNOWN, PLAN, CLIENT, LOOPS = "rand.py", "known.py", "plan.py", "parties/client.py", "loops/synchronous.py"
-APP, PRIVACY, ACCOUNTING, EXPLAIN = "app/__init__.py", "privacy/__init__.py", "privacy/ledger.py", "explain.py"
-NOISE, DISCRETE, CORRELATED = "transforms/noise.py", "transforms/discrete.py", "transforms/correlated.py"
+APP, PRIVACY, SPENT, EXPLAIN = "app/__init__.py", "privacy/planned.py", "privacy/spent.py", "explain/warnings.py"
+ACCOUNTING, CURVES = "privacy/ledger.py", "transforms/curves.py"
+SIGHT, REVEALS, POLICY = "explain/sight.py", "aggregators/reveals.py", "parties/policy.py"
+NOISE, CORRELATED = "transforms/noise.py", "transforms/correlated.py"
 SCALE, TRANSFORMS, RULES = "transforms/scale.py", "transforms/__init__.py", "aggregators/__init__.py"
-STORE, FILES, TERMINAL, REPORT = "store/__init__.py", "store/files.py", "ui/terminal.py", "ui/report.py"
+ROWS, RUNS, FILES, TERMINAL, REPORT = (
+    "store/rows.py",
+    "store/run.py",
+    "store/files.py",
+    "ui/terminal.py",
+    "ui/report.py",
+)
 SHOWN, LIVE, PLOTS, COMMANDS = "ui/__init__.py", "ui/live.py", "ui/plots.py", "cli/__init__.py"
 CHECKS = "app/checks.py"
 
 STRANGE = (
-    Defence("who is not hansa's own gets no party's secret", "transforms/__init__.py", 'own=Key(b""), ', ""),
+    Defence(
+        "who is not hansa's own gets no party's secret",
+        "transforms/__init__.py",
+        "self.repeats, task=self.task)",
+        "self.repeats, self.own, self.task)",
+    ),
     Defence(
         "no noise follows from the key of an algorithm",
         "plan.py",
         'key = at.key.child("training") if self.training.private else at.session.repeats',
         "key = at.key",
-        also=(("session=at.session.outside(), key=key)", "key=key)"),),
+        also=(("at.within(at.session.outside(), key, at.spec)", "at.within(at.session, key, at.spec)"),),
     ),
     Defence(
         "noise of training is bound to what is remembered", "parties/client.py", '.child("memory", remembered)', ""
@@ -103,7 +116,7 @@ SECRETS = (
         "0o644",
         also=(('if os.name == "posix" and (about.st_uid != os.geteuid() or about.st_mode & 0o077):', NEVER),),
     ),
-    Defence("a run's secret ends with it", STORE, 'if status == "done":', NEVER),
+    Defence("a run's secret ends with it", RUNS, 'if status == "done":', NEVER),
     Defence("a secret is not printed", RAND, "secret: bytes = field(repr=False)", "secret: bytes"),
     Defence("a secret is whole", FILES, "if len(drawn) != LENGTH:", NEVER),
     Defence(
@@ -135,31 +148,12 @@ SECRETS = (
         "self.clients.named or (secret is not None and not secret.hides)",
         "self.clients.named",
     ),
-    Defence("a ledger tells of a named secret", PRIVACY, "if happened.named:", NEVER),
+    Defence("a ledger tells of a named secret", SPENT, "if happened.named:", NEVER),
     Defence("a guarantee tells of a named secret", ACCOUNTING, "if self.named else", "if False else"),
     Defence("an explanation tells of a named secret", EXPLAIN, "if named and plan.hides:", NEVER),
-    Defence("ε is shown with a named secret", SHOWN, "if found and named else", "if False else"),
-    Defence(
-        "a report tells of a named secret",
-        REPORT,
-        (".metrics, report_data.rounds[-1].named)\n    )"),
-        ".metrics, False))",
-    ),
+    Defence("ε is shown with a named secret", SHOWN, "if found and one.named else", "if False else"),
     Defence("an explanation knows of a named secret", APP, "self.delta, self.named)", "self.delta, False)"),
-    Defence(
-        "a line of a round tells of a named secret",
-        TERMINAL,
-        "private(last.metrics, last.named)",
-        "private(last.metrics)",
-    ),
-    Defence("a live view tells of a named secret", TERMINAL, ".metrics, self.past[-1].named)", ".metrics)"),
-    Defence(
-        "hansa show tells of a named secret", TERMINAL, "_told(one.metrics, one.named)", "_told(one.metrics, False)"
-    ),
-    Defence(
-        "hansa runs tells of a named secret", TERMINAL, "one.last.scores), one.last.named)", "one.last.scores), False)"
-    ),
-    Defence("a history tells of a named secret", STORE, '"named": state.named', '"named": False'),
+    Defence("a history tells of a named secret", ROWS, '"named": state.named', '"named": False'),
 )
 
 SAMPLES = (
@@ -186,11 +180,11 @@ SAMPLES = (
     ),
     Defence(
         "a checkpoint names no one in a secret sample",
-        STORE,
+        ROWS,
         "return replace(state, participants=(), excluded={}) if state.hidden else state",
         "return state",
     ),
-    Defence("a history knows that its sample is secret", STORE, "hidden=row.participants is None", "hidden=False"),
+    Defence("a history knows that its sample is secret", ROWS, "hidden=row.participants is None", "hidden=False"),
     Defence("no one in a secret sample is shown", SHOWN, "if one.hidden:", NEVER),
     Defence("a line of a round shows no secret sample", TERMINAL, '"" if last.hidden else f"took', 'f"took'),
     Defence("the live view shows no secret sample", TERMINAL, "if last.hidden:", NEVER),
@@ -201,19 +195,14 @@ SAMPLES = (
         'hidden=HIDDEN if any(one.hidden for one in report_data.rounds) else ""',
         'hidden=""',
     ),
-    Defence("rounds of a secret sample count for all", PRIVACY, "or (happened.hidden and not kept)", ""),
+    Defence("rounds of a secret sample count for all", SPENT, " or (happened.hidden and not happened.asked)", ""),
     Defence(
         "rounds without names count as known ones",
-        PRIVACY,
-        'if release.relation != "all" or happened.hidden:',
-        'if release.relation != "all":',
+        SPENT,
+        'if planned.relation != "all" or happened.hidden:',
+        'if planned.relation != "all":',
     ),
-    Defence(
-        "who sees a secret sample is told",
-        EXPLAIN,
-        ("(*plan.aggregator.visibility(), *HIDDEN)\n        if plan.encoded_spec.hidden\n        else"),
-        "",
-    ),
+    Defence("who sees a secret sample is told", SIGHT, "HIDDEN if plan.encoded_spec.hidden else ()", "()"),
 )
 
 OUTSIDE = (
@@ -277,28 +266,42 @@ STRANGERS = (
     Defence(
         "a stranger's plan has no ε",
         PRIVACY,
-        "yield from (plan, plan.sample, plan.aggregator)",
-        "yield from (plan.sample, plan.aggregator)",
+        "yield from (plan, plan.aggregator)",
+        "yield from (plan.aggregator,)",
         only="a-plan-of-a-stranger",
     ),
     Defence(
-        "a stranger's sample has no ε",
+        "a stranger's sample amplifies nothing",
+        PLAN,
+        "amplified = self.sample.amplification if own(self.sample) else None",
+        "amplified = self.sample.amplification",
+        only="rounds",
+    ),
+    Defence(
+        "a stranger's sample keeps nobody apart",
         PRIVACY,
-        "yield from (plan, plan.sample, plan.aggregator)",
-        "yield from (plan, plan.aggregator)",
-        only="a-sample-that-is-none",
+        "if population and own(plan.sample) else 1",
+        "if population else 1",
+        only="one release|one-release",
+    ),
+    Defence(
+        "a stranger's draw names clients, each once",
+        "sample.py",
+        "    if own(sample):\n        return list(drawn)\n",
+        "    if True:\n        return list(drawn)\n",
+        ends="KeyError|AssertionError|ZeroDivisionError|TypeError",
     ),
     Defence(
         "a stranger's aggregator has no ε",
         PRIVACY,
-        "yield from (plan, plan.sample, plan.aggregator)",
-        "yield from (plan, plan.sample)",
+        "yield from (plan, plan.aggregator)",
+        "yield from (plan,)",
         only="a-sum-of-a-stranger",
     ),
     Defence(
         "what stands behind the clip is hansa's own",
         PRIVACY,
-        "yield from plan.pipe[last:]",
+        "yield from (step for step in plan.pipe[last:] if step is not stated)",
         "yield from plan.pipe[last:last]",
         only="behind|undone|-",
     ),
@@ -319,39 +322,55 @@ STRANGERS = (
     Defence(
         "noise of no kind has no ε",
         PRIVACY,
-        'unit == "client" and plan.sum_spec.noise.kind == "unknown"',
-        "False",
-        also=(('    assert noise.kind != "unknown"  # _unknown says so otherwise\n', ""),),
+        "    if stated is None:\n        return",
+        '    if stated is None:\n        return ""\n        return',
+        ends="AssertionError",
         only="without-a-draw",
     ),
     Defence(
-        "real noise of a stranger has no kind",
+        "nobody inherits a statement of hansa's",
+        CURVES,
+        "if stated is object or ours(stated):",
+        "if stated is object:",
+        also=(("return stated if same else None", "return stated"),),
+    ),
+    Defence(
+        "noise of a stranger goes by its own name",
         NOISE,
-        'return self.kind if own(self) else "unknown"',
-        "return self.kind",
+        "return word if own(noise) else type(noise).__name__",
+        "return word",
+    ),
+    Defence("who states is who draws", CURVES, "return stated if same else None", "return stated"),
+    Defence(
+        "a statement that is no curve has no ε",
+        PRIVACY,
+        'why = "" if own(noise) else fault(stated)',
+        'why = ""',
+        ends=".*",
     ),
     Defence(
-        "whole noise of a stranger has no kind",
-        DISCRETE,
-        'kind = self.kind if own(self) else "unknown"',
-        "kind = self.kind",
+        "a policy believes no stranger's statement",
+        "parties/policy.py",
+        "promise is not None and bool(promise.stated) and not self.stated",
+        "False",
     ),
     Defence(
-        "correlated noise of a stranger has no kind",
-        CORRELATED,
-        'kind="correlated" if own(self) else "unknown"',
-        'kind="correlated"',
+        "a policy of noise believes no stranger's statement",
+        "parties/policy.py",
+        'why = (privacy.unstated(plan) or trust) if self.min_noise else ""',
+        'why = privacy.unstated(plan) if self.min_noise else ""',
     ),
+    Defence("a ledger says whose word ε is", PRIVACY, ", stated=stated_by(plan)", ""),
     Defence(
         "a policy takes no stranger's noise",
         "parties/policy.py",
-        'why = privacy.unstated(plan) if self.min_noise else ""',
+        'why = (privacy.unstated(plan) or trust) if self.min_noise else ""',
         'why = ""',
     ),
     Defence("a budget needs an ε", CHECKS, "if missing := before.why or ledger.why or strange(loop):", NEVER),
     Defence(
         "a loop with a budget needs an ε",
-        PRIVACY,
+        SPENT,
         "if why := ledger.why or planned_privacy(plan, population).guarantee(budget.delta).why:",
         NEVER,
         ends="StopIteration",
@@ -364,12 +383,40 @@ STRANGERS = (
         "_shorten(v[..., at.spec.slice(name)], self.norm)",
     ),
     Defence(
-        "a policy's aggregator is hansa's own",
-        "parties/policy.py",
-        "name not in self.aggregators or bool(strange)",
-        "name not in self.aggregators",
+        "a policy believes no stranger",
+        POLICY,
+        'if found.by == "nobody" or (found.by == "stranger" and not self.stated):',
+        NEVER,
     ),
-    Defence("a stranger's aggregator is told", EXPLAIN, "if not own(plan.aggregator):", NEVER),
+    Defence("a policy compares what is seen", POLICY, "if beyond := found.beyond(self.sees, self.colluding):", NEVER),
+    Defence("who may collude is counted", REVEALS, "if not found and colluding > self.colluding", "if not found and 0"),
+    Defence(
+        "a changed conversation has no statement",
+        REVEALS,
+        "return not any(inherited & _names(one)",
+        "return not any(()",
+    ),
+    Defence("a changed sum is added by itself", RULES, "return unchanged(self, Sum)", "return True"),
+    Defence("a stranger's aggregator is told", SIGHT, "{WORDS[revealed(plan.aggregator).by]}", ""),
+    Defence(
+        "what nobody has stated is all seen",
+        SIGHT,
+        'if found.by == "nobody":',
+        NEVER,
+        also=(('if found.by == "nobody":', NEVER, EXPLAIN),),
+    ),
+    Defence(
+        "who reads no examples gets none",
+        TRANSFORMS,
+        "data = at.data if self.transforms[i].reads else None",
+        "data = at.data",
+    ),
+    Defence(
+        "a stranger that reads examples leaves them no ε",
+        PRIVACY,
+        "        *(step for step in plan.pipe if step.reads),\n",
+        "",
+    ),
     Defence("a stranger's training has no ε", PRIVACY, 'if why := unstated(plan, "example"):', NEVER),
     Defence(
         "a stranger's model hides no example",
@@ -388,8 +435,8 @@ STRANGERS = (
     Defence(
         "a stranger's noise hides no example",
         PRIVACY,
-        (",\n        *filter(None, [plan.training.private]),\n    )"),
-        ")",
+        ",\n        *filter(None, [plan.training.private]),\n",
+        ",\n",
         only="noise",
     ),
     Defence(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tests.attacks.defence import Defence
 
-NATIVE, STORE, COLUMNS, DATABASE = "native/__init__.py", "store/__init__.py", "store/columns.py", "store/database.py"
+NATIVE, COLUMNS, DATABASE = "native/__init__.py", "store/columns.py", "store/database.py"
+STORE, RUNS = "store/__init__.py", "store/run.py"
 NEVER = "if False:"
 RAW = "TypeError|ValueError|AttributeError|KeyError|OverflowError|Damaged|JSONDecodeError|UnicodeEncodeError"
 
@@ -110,24 +111,24 @@ STORES = (
     ),
     Defence(
         "rounds are numbered",
-        STORE,
+        RUNS,
         "if [row.round for row in rows] != list(range(1, len(rows) + 1)):",
         NEVER,
         only="not numbered",
     ),
-    Defence("a memory lies in a file of its run", STORE, "if file not in named:", NEVER, ends=RAW, only="no file of"),
+    Defence("a memory lies in a file of its run", RUNS, "if file not in named:", NEVER, ends=RAW, only="no file of"),
     Defence(
         "a memory is in its file",
-        STORE,
+        RUNS,
         "if missing := [who for who in names if who not in found]:",
         NEVER,
         ends=RAW,
         only="does not hold",
     ),
-    Defence("a state is of its round", STORE, "if state.round != round:", NEVER),
+    Defence("a state is of its round", RUNS, "if state.round != round:", NEVER),
     Defence(
         "nothing is swept away where files are missing",
-        STORE,
+        RUNS,
         "if all((self.folder / name).exists() for name in named):",
         "if True:",
     ),

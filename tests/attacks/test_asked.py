@@ -19,7 +19,7 @@ from hansa.testing.algorithm import MODEL, federation
 
 DATA = federation()
 PLAN = h.Plan(MODEL, training=h.Training(batch=8, report=False), rounds=3)
-ONLY = h.Policy(aggregators=frozenset({"VerifiedSum"}))
+ONLY = h.Policy(sees="sum")
 LOUD = survey({"n": Count()}, most=50, aggregator=h.Sum())
 QUIET = survey({"n": Count()}, most=50, aggregator=h.Sum(), pipe=(h.GaussianNoise(3.0),))
 NOISY = replace(PLAN, pipe=(h.Clip(1.0), h.Weigh("one"), h.GaussianNoise(2.0)))
@@ -59,7 +59,7 @@ def test_nothing_is_read_of_an_owner_who_forbids_the_plan(way: str) -> None:
     else:
         people = h.Population(PLAN, len(DATA), lambda i: reader(Path(f"client-{i}.csv")), allow=ONLY)
         app, mine = h.App(PLAN, people), set(DATA)
-    with pytest.warns(LeftOut, match="aggregator Sum"):
+    with pytest.warns(LeftOut, match="the server may see each client"):
         try:
             states = [*app.run()]
         except h.errors.RoundError:  # nobody takes part
@@ -110,7 +110,11 @@ def test_no_survey_without_a_policy_of_each_owner() -> None:
 @pytest.mark.guards("an owner decides on a survey")
 @pytest.mark.parametrize(
     "policy, found",
-    [(ONLY, "aggregator Sum"), (h.Policy(min_cohort=3), "a quorum of 2"), (h.Policy(epsilon=1.0), "no ε")],
+    [
+        (ONLY, "the server may see each client"),
+        (h.Policy(min_cohort=3), "a quorum of 2"),
+        (h.Policy(epsilon=1.0), "no ε"),
+    ],
     ids=["aggregator", "cohort", "epsilon"],
 )
 def test_a_policy_stops_a_survey(policy: h.Policy, found: str) -> None:
@@ -182,11 +186,15 @@ def test_the_survey_of_an_app_is_told_before_it_is_asked(tmp_path: Path) -> None
 @pytest.mark.parametrize("plan", ["plan", "lambda found: plan"], ids=["known", "hinged"])
 def test_an_owner_who_forbids_the_survey_stops_the_app_and_nobody_is_asked(tmp_path: Path, plan: str) -> None:
     path = tmp_path / "mine.py"
-    verified = "{'client-0': hansa.Policy(aggregators=frozenset({'VerifiedSum'}))}"
+    verified = "{'client-0': hansa.Policy(sees='sum')}"
     path.write_text(ASKS.replace("PLAN", plan).replace("POLICIES", verified))
     for command in ("run", "check", "explain"):
         done = call(command, path)
-        assert done.exit_code == 1 and "client-0 does not take part" in done.stderr and "aggregator Sum" in done.stderr
+        assert (
+            done.exit_code == 1
+            and "client-0 does not take part" in done.stderr
+            and "the server may see each client" in done.stderr
+        )
     reader, sites = watched()
     for policies in ({"client-0": ONLY}, ONLY):
         with pytest.raises(PolicyError):
@@ -221,12 +229,12 @@ def test_a_run_does_not_forget_that_it_has_asked(tmp_path: Path, later: Any) -> 
 @pytest.mark.guards("the rounds' ε counts the survey", "an explained ε counts the survey")
 def test_epsilon_counts_what_was_asked_first() -> None:
     alone, both = h.App(NOISY, DATA), h.App(NOISY, DATA, first=QUIET)
-    name = f"epsilon at delta {alone.delta:.2g}"
     (_, *_, before), (_, *_, after) = alone.run(), both.run()
-    assert after.metrics[name] > 1.05 * before.metrics[name]
-    assert f"with the survey before them | ε = {after.metrics[name]:.4g}" in str(both.explain())
+    epsilon, delta = after.spent["client"]
+    assert delta == alone.delta and epsilon > 1.05 * before.spent["client"].epsilon
+    assert f"with the survey before them | ε = {epsilon:.4g}" in str(both.explain())
     (*_, loud) = h.App(NOISY, DATA, first=LOUD).run()
-    assert not any("epsilon" in name for name in loud.metrics)
+    assert not loud.spent
 
 
 @pytest.mark.promise("P142")

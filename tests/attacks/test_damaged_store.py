@@ -15,10 +15,11 @@ from typer.testing import CliRunner
 from hansa import Key, State, Store
 from hansa.cli import commands
 from hansa.errors import StoreError
+from hansa.rounds import Spent
 
 TABLES = {
     "runs": ("id", "app", "plan", "digest", "settings", "planned", "started", "status"),
-    "rounds": ("run", "round", "metrics", "scores", "participants", "excluded", "skipped", "seconds", "named"),
+    "rounds": ("run", "round", "metrics", "scores", "spent", "participants", "excluded", "skipped", "seconds", "named"),
     "files": ("run", "name", "kind", "round", "sha256"),
     "memories": ("run", "who", "file"),
 }
@@ -26,7 +27,9 @@ TABLES = {
 
 def state(number: int) -> State:
     v = np.full(3, float(number))
-    return State(number, v, {"c": v}, (None,), {"loss": 0.5, "best": float("nan")}, ("Zoë", "b"), {"c": "late"})
+    known = {"metrics": {"loss": 0.5, "best": float("nan")}, "scores": {"accuracy": number / 9}}
+    known |= {"spent": {"client": Spent(number / 3, 1e-5)}}
+    return State(number, v, {"c": v}, (None,), participants=("Zoë", "b"), excluded={"c": "late"}, **known)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for _ in range(2):
         run = store.new("Plan()", "d1ge57", "app/__init__.py", {"rounds": 9, "set": {"pipe.0.norm": 2.0}}, 9)
         for number in (1, 2, 3):
-            run.commit(state(number), {f"client {number % 2}": {"c": np.ones(2)}}, {"accuracy": number / 9})
+            run.commit(state(number), {f"client {number % 2}": {"c": np.ones(2)}})
         run.finish("stopped")
     return folder
 
@@ -58,6 +61,7 @@ def used(folder: Path) -> None:
         for one in rounds:
             told += [*one.participants, *one.excluded, *one.excluded.values(), one.skipped.strip()]
             told += [f"{number:.3f}" for number in (*one.metrics.values(), *one.scores.values(), one.seconds)]
+            told += [f"{spent.epsilon:.3f} {spent.delta:.3f} {unit}" for unit, spent in one.spent.items()]
         " ".join(told).encode()
         run = store.resume(name, 10)
         run.commit(state(last.round + 1 if last else 1), {"client 0": {"c": np.ones(2)}})

@@ -65,7 +65,7 @@ class Diverging(Softmax):
 
     def train(self, x: Any, data: Any, *more: Any) -> Any:
         found = super().train(x, data, *more)
-        return replace(found, x=found.x * np.nan) if np.array_equal(data[0], DATA["c0"][0]) else found
+        return replace(found, x=found.x * np.nan) if np.array_equal(data.arrays[0], DATA["c0"][0]) else found
 
 
 @pytest.mark.guards("NaN is hidden", "NaN is hidden by correlated noise")
@@ -135,7 +135,7 @@ class Held(Softmax):
     file: Path = Path()
 
     def train(self, x: Any, data: Any, *more: Any) -> Any:
-        while np.array_equal(data[0], DATA["c0"][0]) and not self.file.exists():
+        while np.array_equal(data.arrays[0], DATA["c0"][0]) and not self.file.exists():
             time.sleep(0.01)
         return super().train(x, data, *more)
 
@@ -178,15 +178,15 @@ def test_rounds_of_another_plan_are_not_counted_as_if_they_were_of_this_one(more
     """Four rounds with little noise, and four with a hundred times as much."""
     loud, quiet = (App(plan(GaussianNoise(z), rounds=8), DATA, **more) for z in (0.5, 50.0))
     run = Store(tmp_path).new(repr(loud.plan), loud.plan.digest, "app/__init__.py", {}, 8)
-    before = list(islice(loud.run(run), 4))[-1].metrics
-    assert min(before.values()) > 20
+    before = list(islice(loud.run(run), 4))[-1].spent
+    assert before["client"].epsilon > 20
     run.finish("stopped")
     run = Store(tmp_path).resume(run.id)
     if quiet.budget:
         with pytest.raises(AppError, match="another plan"):
             next(quiet.run(run))
     else:
-        assert not any(state.metrics for state in quiet.run(run))
+        assert not any(state.spent for state in quiet.run(run))
     run.finish("stopped")
 
 

@@ -34,7 +34,6 @@ from hansa.app.compare import OUTSIDE
 from hansa.audit.report import AuditReport
 from hansa.cli import commands
 from hansa.messages import SessionId
-from hansa.privacy import EXAMPLES
 from hansa.rand import Key
 from hansa.sample import Everyone
 
@@ -160,8 +159,8 @@ def test_how_many_examples_a_client_has_is_not_told_where_noise_hides_clients() 
     private = Training(report=False, private=PerExample(1.0, 2.0))
     both = Plan(Softmax(3, 2), pipe=(*TIGHT, GaussianNoise(2.0)), training=private, rounds=2)
     (first, *_), (alone, *_) = App(both, DATA).run(), App(PLANS["noise of the clients"], DATA).run()
-    assert any(name.startswith(EXAMPLES) for name in alone.metrics)
-    assert first.metrics and not any(name.startswith(EXAMPLES) for name in first.metrics)
+    assert "example" in alone.spent
+    assert list(first.spent) == ["client"]
 
 
 @pytest.mark.guards("a noised report is cut")

@@ -36,7 +36,7 @@ from hansa.runtimes.processes.worker import Task
 from hansa.state import FAILED
 from hansa.store import Store
 from hansa.testing.algorithm import MODEL, federation
-from hansa.ui import Round
+from hansa.ui import shown
 from hansa.ui.live import follow
 
 CANARY = "Anna Meier, F32.1"
@@ -90,7 +90,7 @@ class Loud(h.Softmax):
     """A model whose loss refuses a batch, and quotes it, with an error of hansa's."""
 
     def train(self, x: Any, data: Any, *more: Any) -> TrainResult:
-        if local.count(data) == len(y) - 1:
+        if len(data) == len(y) - 1:
             raise h.errors.DataError(f"The loss of {CANARY} is {NUMBER}.", f"It stands in {data!r}.")
         return super().train(x, data, *more)
 
@@ -259,7 +259,7 @@ def test_reasons_and_notes_command_no_terminal() -> None:
     (state,) = h.synchronous(plan, h.InProcess([h.Client(who, plan, data) for who, data in DATA.items()]))
     assert state.excluded["client-1"] == "\\x1b[2J\\x07[red]gone"
     assert state.skipped == "\\x1b]0;owned\\x07 [bold]void"
-    told = Round.of(replace(state, excluded={"\x1bx": "\x1bgone"}, skipped="\x1bvoid"))
+    told = shown(replace(state, excluded={"\x1bx": "\x1bgone"}, skipped="\x1bvoid"))
     assert told.excluded == {"\\x1bx": "\\x1bgone"} and told.skipped == "\\x1bvoid"
     assert printable("é, 名, a\nb\tc \u202e\x9b") == "é, 名, a\nb\tc \\u202e\\x9b"
 
@@ -381,8 +381,9 @@ def things() -> Iterator[Any]:
     request = Request(plan.digest, 0, SessionId(), broadcast, {"anna": SECRET})
     data = {"anna": RECORDS, "ben": {"x": SECRET, "y": RECORDS[1]}}
     yield from (client, helper, request, Reply(SessionId(), 0, ("anna",), SECRET[0]), h.App(plan, data, test=RECORDS))
-    yield from (local.take(Items(), [0, 1]), local.split(Reader(), 0.5, h.Key.of(0)))
-    yield from (Job(SECRET[0], RECORDS, None, h.Key.of(0)), TrainResult(SECRET[0], 1, 0.5))  # type: ignore[arg-type]
+    yield from (local.Examples.of(Items()).take([0, 1]), local.Examples.of(Reader()).split(0.5, h.Key.of(0)))
+    yield local.Examples.of(RECORDS)
+    yield from (Job(SECRET[0], local.Examples.of(RECORDS), None, h.Key.of(0)), TrainResult(SECRET[0], 1, 0.5))  # type: ignore[arg-type]
     given, said = Given({"c": SECRET}, "", (request,)), Said(SECRET, "", {"c": SECRET})
     yield from (given, said, Entry(b"", reply=SECRET, kept=True), Page(SessionId(), 0, {0: Entry(b"", reply=SECRET)}))
     yield Task(0, request, 1.0, True, {"anna": given})

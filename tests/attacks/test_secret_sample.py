@@ -152,9 +152,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     for name, sample in (("poisson", SECRET[0]), ("uniform", SECRET[1]), ("everyone", Everyone())):
-        Path(f"{name}.py").write_text(
-            APP.replace("SAMPLE", repr(sample).replace("Sample", "hansa.Sample").replace("inf", "9e9"))
-        )
+        Path(f"{name}.py").write_text(APP.replace("SAMPLE", f"hansa.{sample!r}"))
     yield tmp_path
 
 

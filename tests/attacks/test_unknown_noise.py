@@ -29,7 +29,6 @@ from hansa import (
     Policy,
     Quantize,
     Rotate,
-    Sample,
     SkellamNoise,
     Softmax,
     Sum,
@@ -42,9 +41,12 @@ from hansa.errors import AppError, PlanError, PolicyError
 from hansa.explain import explain
 from hansa.messages import SessionId
 from hansa.privacy import examples, planned_privacy, spent_privacy, stop_at_budget
+from hansa.privacy.planned import mechanism
 from hansa.rand import Key
 from hansa.spec import Noise
 from hansa.transforms import Transform
+from hansa.transforms.correlated import Participation
+from hansa.transforms.curves import DiscreteGaussian, Gaussian, Laplace, Skellam
 from hansa.transforms.discrete import IntegerNoise
 
 QUIET = Training(report=False)
@@ -95,12 +97,10 @@ class Flat(CorrelatedNoise):
 
 @dataclass(frozen=True)
 class Claims(Transform):
-    """Says that there is noise, and of which kind, and adds none."""
-
-    kind: str = "gaussian"
+    """Says that there is noise, and adds none."""
 
     def plan(self, spec: Any) -> Any:
-        return spec.replace(noise=Noise(5.0, kind=self.kind))  # type: ignore[arg-type]
+        return spec.replace(noise=Noise(5.0, server=True))
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Rounds(Transform):
         return spec.replace(sum_facts=replace(spec.sum_facts, rounds=1))
 
 
-class Same(Sample):
+class Same(Poisson):
     """A Poisson sample by its fields, that always draws the first."""
 
     def draw(self, roster: Any, key: Any, round: int = 0) -> list[str]:
@@ -141,7 +141,7 @@ class Loud(Sum):
     """A sum, that declares noise of its own."""
 
     def plan(self, spec: Any) -> Any:
-        return spec.replace(noise=Noise(9.0, kind="gaussian"))
+        return spec.replace(noise=Noise(9.0))
 
 
 class Peeps(Sum):
@@ -172,15 +172,11 @@ UNKNOWN: dict[str, tuple[Callable[[], Plan], str]] = {
     "noise that is not added": (lambda: plan(*WHOLE, Steps(3.0, by="each")), "Steps"),
     "less than it says over a run": (lambda: plan(*TIGHT, Flat(3.0)), "Flat"),
     "noise that is only declared": (lambda: plan(*TIGHT, Claims()), "Claims"),
-    "noise of no kind": (lambda: plan(*TIGHT, Claims("unknown")), "Claims"),
     "noise declared before the clip": (lambda: plan(Claims(), *TIGHT), "Claims"),
     "a longer vector behind the clip": (lambda: plan(Clip(1.0), Louder(), Weigh("one"), GaussianNoise(3.0)), "Louder"),
     "a longer vector behind the noise": (lambda: plan(*TIGHT, GaussianNoise(3.0), Louder()), "Louder"),
     "a bound before the clip that nothing keeps": (lambda: plan(Smaller(), *TIGHT, GaussianNoise(3.0)), "Smaller"),
     "a run told to be shorter": (lambda: plan(Rounds(), *TIGHT, CorrelatedNoise(3.0), rounds=9), "Rounds"),
-    "a sample that is none": (
-        lambda: plan(*TIGHT, GaussianNoise(3.0), sample=Same("poisson", 0.1)), "Same",
-    ),
     "an aggregator's own noise": (lambda: plan(*TIGHT, aggregator=Loud()), "Loud"),
     "a sum of a stranger": (lambda: plan(*TIGHT, GaussianNoise(3.0), aggregator=Peeps()), "Peeps"),
     "a plan of a stranger": (
@@ -201,7 +197,6 @@ UNKNOWN: dict[str, tuple[Callable[[], Plan], str]] = {
     "hansa's own is the class itself",
     "unknown noise has no ε",
     "a stranger's plan has no ε",
-    "a stranger's sample has no ε",
     "a stranger's aggregator has no ε",
     "what stands behind the clip is hansa's own",
     "what stands before the clip states no bounds",
@@ -239,23 +234,43 @@ def test_a_policy_and_a_budget_refuse_what_hansa_does_not_know(case: str) -> Non
         next(stop_at_budget(iter(()), p, Budget(1e6, DELTA), 6))
 
 
-@pytest.mark.guards(
-    "real noise of a stranger has no kind",
-    "whole noise of a stranger has no kind",
-    "correlated noise of a stranger has no kind",
-)
+@pytest.mark.guards("nobody inherits a statement of hansa's", "noise of a stranger goes by its own name")
 @pytest.mark.promise("P84")
-def test_the_noise_of_a_stranger_is_of_no_kind() -> None:
-    """Neither is it guessed by what it inherits, nor by what is left over."""
+def test_the_noise_of_a_stranger_states_nothing_that_it_inherits() -> None:
+    """It inherits no statement about draws that are no longer those; nor is it called what it inherits."""
     for p in (plan(*WHOLE, Zeros(3.0)), plan(*WHOLE, Steps(3.0)), plan(*TIGHT, Quiet(3.0)), plan(*TIGHT, Flat(3.0))):
-        assert p.sum_spec.noise.kind == "unknown" and "gaussian noise" not in str(explain(p))
+        assert mechanism(p, 1) is None and "gaussian noise" not in str(explain(p))
     kinds = {
-        SkellamNoise: "skellam", DiscreteGaussianNoise: "discrete gaussian", GaussianNoise: "gaussian",
-        LaplaceNoise: "laplace", CorrelatedNoise: "correlated",
+        SkellamNoise: Skellam, DiscreteGaussianNoise: DiscreteGaussian, GaussianNoise: Gaussian,
+        LaplaceNoise: Laplace, CorrelatedNoise: Participation,
     }  # fmt: skip
     for noise, kind in kinds.items():
         pipe = WHOLE if issubclass(noise, IntegerNoise) else TIGHT
-        assert plan(*pipe, noise(3.0)).sum_spec.noise.kind == kind  # type: ignore[call-arg]
+        assert type(mechanism(plan(*pipe, noise(3.0)), 1)) is kind  # type: ignore[call-arg]
+
+
+@pytest.mark.guards("a stranger's sample amplifies nothing", "a stranger's sample keeps nobody apart")
+@pytest.mark.promise("P84")
+@pytest.mark.parametrize(
+    "noise", [GaussianNoise(3.0), CorrelatedNoise(3.0, separation=3)], ids=["rounds", "one release"]
+)
+def test_a_sample_that_hansa_does_not_know_protects_nobody(noise: Any) -> None:
+    """Whatever it declares, ε is that of a client which is in every round."""
+    all_ = planned_privacy(plan(*TIGHT, noise, sample=Everyone()), 6).guarantee(DELTA)
+    for sample in (Same(0.1), Rare(0.1)):
+        p = plan(*TIGHT, noise, sample=sample)
+        assert planned_privacy(p, 6).guarantee(DELTA) == all_ and all_.epsilon is not None
+        assert not p.encoded_spec.hidden and p.amplification is None
+
+
+class Rare(Poisson):
+    """A sample that says that a client is asked once in a hundred rounds, and asks all."""
+
+    def draw(self, roster: Any, key: Any, round: int = 0) -> list[str]:
+        return list(roster)
+
+    def apart(self, population: int) -> int:
+        return 100
 
 
 KNOWN = {
@@ -317,11 +332,11 @@ def test_the_last_clip_keeps_the_bound_that_it_states(pipe: tuple[Transform, ...
     assert np.isfinite(state.x).all()
 
 
-@pytest.mark.guards("a policy's aggregator is hansa's own", "a stranger's aggregator is told")
+@pytest.mark.guards("a policy believes no stranger", "a stranger's aggregator is told")
 @pytest.mark.promise("P94")
-def test_a_policy_that_names_an_aggregator_means_hansas_own() -> None:
+def test_a_policy_believes_no_stranger_that_is_called_as_hansas_own() -> None:
     """Any class may be called VerifiedSum."""
-    allowed = Policy(aggregators=frozenset({"VerifiedSum"}))
+    allowed = Policy(sees="sum")
     quorum = {"sample": Everyone(quorum=2)}
     allowed.check(plan(*TIGHT, aggregator=VerifiedSum(), **quorum), "c0")
     shown = type("VerifiedSum", (Sum,), {})()
@@ -331,7 +346,8 @@ def test_a_policy_that_names_an_aggregator_means_hansas_own() -> None:
             allowed.check(p, "c0")
         with pytest.raises(PolicyError, match="not hansa's own"):
             Client("c0", p, DATA["c0"], allowed).check()
-        assert "It is not hansa's own: the table is what it says of itself." in str(explain(p))
+        told = str(explain(p))
+        assert "Nobody has stated what it reveals" in told or "It is not hansa's own" in told
 
 
 @dataclass(frozen=True)
@@ -386,7 +402,7 @@ def test_a_strangers_training_hides_no_example_that_anybody_knows_of(more: Any, 
     assert promise.epsilon is None and promise.why == why and why in str(explain(p))
     with pytest.raises(PolicyError, match=why):
         Client("c0", p, DATA["c0"], Policy(epsilon=1e6, unit="example")).check()
-    assert not any("epsilon" in name for state in App(p, DATA).run() for name in state.metrics)
+    assert not any(state.spent for state in App(p, DATA).run())
 
 
 @pytest.mark.control("a stranger's piece that sees but noise tells no more")
@@ -407,7 +423,7 @@ def test_rounds_of_a_strangers_loop_have_no_epsilon() -> None:
         yield from synchronous(plan, runtime, state, secret)
 
     p = plan(*TIGHT, GaussianNoise(3.0))
-    assert all(state.metrics for state in App(p, DATA).run())
-    assert not any(state.metrics for state in App(p, DATA, loop=twice).run())
+    assert all(state.spent for state in App(p, DATA).run())
+    assert not any(state.spent for state in App(p, DATA, loop=twice).run())
     with pytest.raises(AppError, match="the loop"):
         App(p, DATA, loop=twice, budget=Budget(1e6, DELTA))

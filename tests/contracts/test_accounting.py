@@ -42,6 +42,7 @@ from hansa.privacy.calibrate import calibrate
 from hansa.privacy.ledger import Guarantee, Ledger, default_delta
 from hansa.privacy.mechanisms import Release
 from hansa.rand import Key
+from hansa.transforms.curves import Gaussian
 
 KEY = Key.of(0)  # a secret that repeats
 
@@ -85,12 +86,12 @@ def test_it_is_the_number_of_dp_accounting(z: float, by: Any, size: float, round
         "uniform": lambda: dp.SampledWithoutReplacementDpEvent(3000, size, dp.GaussianDpEvent(z / 2)),
         "all": lambda: gaussian,
     }[by]()
-    ledger = Ledger().plus(Release(z, by, size, 3000), rounds)
+    ledger = Ledger().plus(Release(Gaussian(z), by, size, 3000), rounds)
     wanted = direct(dp.SelfComposedDpEvent(event, rounds), delta, swaps=by == "uniform")
     assert ledger.epsilon(delta) == pytest.approx(wanted, abs=1e-6)
 
 
-@pytest.mark.parametrize("release", [Release(1.0, "poisson", 0.05), Release(6.0)])
+@pytest.mark.parametrize("release", [Release(Gaussian(1.0), "poisson", 0.05), Release(Gaussian(6.0))])
 def test_loss_distributions_are_tighter(release: Release) -> None:
     found = Ledger(accountant="pld").plus(release, 30).epsilon(1e-6)
     event = dp.SelfComposedDpEvent(release.event(), 30)
@@ -99,53 +100,58 @@ def test_loss_distributions_are_tighter(release: Release) -> None:
 
 
 def test_unlike_rounds_add_up_in_any_order() -> None:
-    releases = [Release(1.0 + i / 10) for i in range(10)]
+    releases = [Release(Gaussian(1.0 + i / 10)) for i in range(10)]
     there, back = Ledger(), Ledger()
     for one, other in zip(releases, reversed(releases), strict=True):
         there, back = there.plus(one), back.plus(other)
-    together = 1 / math.sqrt(sum(1 / release.noise**2 for release in releases))
-    event = dp.ComposedDpEvent([dp.GaussianDpEvent(release.noise) for release in releases])
+    together = 1 / math.sqrt(sum(1 / release.mechanism.gaussian**2 for release in releases))
+    event = dp.ComposedDpEvent([dp.GaussianDpEvent(release.mechanism.gaussian) for release in releases])
     assert there.epsilon(1e-6) == pytest.approx(direct(event, 1e-6), abs=1e-9)
     assert there.epsilon(1e-6) == pytest.approx(back.epsilon(1e-6) or 0, abs=1e-9)
-    assert there.epsilon(1e-6) == pytest.approx(Ledger().plus(Release(together)).epsilon(1e-6) or 0, abs=1e-9)
+    assert there.epsilon(1e-6) == pytest.approx(Ledger().plus(Release(Gaussian(together))).epsilon(1e-6) or 0, abs=1e-9)
 
 
 @pytest.mark.promise("P30")
 def test_the_worst_client_counts_where_who_took_part_is_known() -> None:
-    ledger = Ledger().plus(Release(3.0), who=["a", "b"]).plus(Release(3.0), who=["b", "c"]).plus(Release(9.0), who="c")
-    assert ledger.worst(1e-6) == {Release(3.0): 2}
-    assert ledger.epsilon(1e-6) == Ledger().plus(Release(3.0), 2).epsilon(1e-6)
-    assert ledger.plus(Release(5.0)).worst(1e-6) == {Release(3.0): 2, Release(5.0): 1}
+    ledger = (
+        Ledger()
+        .plus(Release(Gaussian(3.0)), who=["a", "b"])
+        .plus(Release(Gaussian(3.0)), who=["b", "c"])
+        .plus(Release(Gaussian(9.0)), who="c")
+    )
+    assert ledger.worst(1e-6) == {Release(Gaussian(3.0)): 2}
+    assert ledger.epsilon(1e-6) == Ledger().plus(Release(Gaussian(3.0)), 2).epsilon(1e-6)
+    assert ledger.plus(Release(Gaussian(5.0))).worst(1e-6) == {Release(Gaussian(3.0)): 2, Release(Gaussian(5.0)): 1}
 
 
 def test_orders_that_do_not_converge_are_left_out_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("WARNING"):
-        assert Ledger().plus(Release(4.125, "poisson", 0.4), 3).epsilon(1e-6) is not None
+        assert Ledger().plus(Release(Gaussian(4.125), "poisson", 0.4), 3).epsilon(1e-6) is not None
     assert not caplog.records
 
 
 @pytest.mark.promise("P29")
 def test_nothing_given_away_is_nothing_and_unknown_is_no_number() -> None:
     assert Ledger().epsilon(1e-6) == 0.0
-    unknown = Ledger().plus(Release(1.0)).without("it rained").plus(Release(1.0))
+    unknown = Ledger().plus(Release(Gaussian(1.0))).without("it rained").plus(Release(Gaussian(1.0)))
     assert unknown.epsilon(1e-6) is None
     assert str(unknown.guarantee(1e-6)) == "no ε for a client: it rained"
-    mixed = Ledger().plus(Release(1.0)).plus(Release(1.0, "uniform", 5, 50))
+    mixed = Ledger().plus(Release(Gaussian(1.0))).plus(Release(Gaussian(1.0), "uniform", 5, 50))
     assert mixed.epsilon(1e-6) is None and "do not add up" in mixed.guarantee(1e-6).why
 
 
 def test_without_the_library_there_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("hansa.privacy.ledger", "hansa.privacy.calibrate"):
         monkeypatch.setattr(sys.modules[module], "find_spec", lambda name: None)
-    ledger = Ledger().plus(Release(1.0))
+    ledger = Ledger().plus(Release(Gaussian(1.0)))
     assert ledger.epsilon(1e-6) is None and "hansa[privacy]" in ledger.guarantee(1e-6).why
     assert not Budget(100.0).allows(ledger)
     with pytest.raises(PlanError, match=r"hansa\[privacy\]"):
-        calibrate(Budget(4.0), Release(1.0), 10)
+        calibrate(Budget(4.0), Release(Gaussian(1.0)), 10)
 
 
 def test_a_guarantee_says_client() -> None:
-    guarantee = Ledger().plus(Release(5.0, "poisson", 0.1)).guarantee(1e-6)
+    guarantee = Ledger().plus(Release(Gaussian(5.0), "poisson", 0.1)).guarantee(1e-6)
     assert isinstance(guarantee, Guarantee) and guarantee.unit == "client"
     assert str(guarantee).startswith("ε = ")
     assert "for each client (with the client, or with nothing in its place)" in str(guarantee)
@@ -292,7 +298,7 @@ def test_a_budget_ends_the_run_before_it_is_passed(p: Plan) -> None:
     found = spent_privacy(p, states, CLIENTS).epsilon(1e-5)
     assert found is not None and found <= 3.0
     assert 0 < len(states) < 60
-    assert not budget.allows(planned_privacy(p, CLIENTS, len(states) + (20 if p.encoded_spec.noise.by == "all" else 5)))
+    assert not budget.allows(planned_privacy(p, CLIENTS, len(states) + (20 if p.encoded_spec.noise.clients else 5)))
 
 
 @pytest.mark.promise("P31")
@@ -334,15 +340,15 @@ WRONG: dict[str, Callable[[], Any]] = {
     "a δ of nothing": lambda: Budget(4.0, 0.0),
     "a δ above one": lambda: Budget(4.0, 1.5),
     "a δ that is no number": lambda: Ledger().epsilon(math.nan),
-    "noise of nothing": lambda: Release(0.0),
-    "noise below nothing": lambda: Release(-1.0),
-    "a sampling of no name": lambda: Release(1.0, "lottery"),  # type: ignore[arg-type]
-    "a rate above one": lambda: Release(1.0, "poisson", 1.5),
-    "more drawn than there are": lambda: Release(1.0, "uniform", 10, 5),
+    "noise of nothing": lambda: Release(Gaussian(0.0)),
+    "noise below nothing": lambda: Release(Gaussian(-1.0)),
+    "a sampling of no name": lambda: Release(Gaussian(1.0), "lottery"),  # type: ignore[arg-type]
+    "a rate above one": lambda: Release(Gaussian(1.0), "poisson", 1.5),
+    "more drawn than there are": lambda: Release(Gaussian(1.0), "uniform", 10, 5),
     "an accountant of no name": lambda: Ledger(accountant="abacus"),  # type: ignore[arg-type]
     "a budget below one round": lambda: next(stop_at_budget(iter([]), plan(0.1), Budget(0.1))),
-    "noise for no rounds": lambda: calibrate(Budget(4.0), Release(1.0), 0),
-    "a budget that no noise keeps": lambda: calibrate(Budget(1e-9), Release(1.0), 100),
+    "noise for no rounds": lambda: calibrate(Budget(4.0), Release(Gaussian(1.0)), 0),
+    "a budget that no noise keeps": lambda: calibrate(Budget(1e-9), Release(Gaussian(1.0)), 100),
 }
 
 
@@ -357,11 +363,16 @@ def test_what_means_nothing_is_refused(wrong: Callable[[], Any]) -> None:
 
 
 @pytest.mark.promise("P43")
-@pytest.mark.parametrize("release", [Release(1.0, "poisson", 0.01), Release(1.0, "uniform", 10, 200), Release(1.0)])
+@pytest.mark.parametrize(
+    "release",
+    [Release(Gaussian(1.0), "poisson", 0.01), Release(Gaussian(1.0), "uniform", 10, 200), Release(Gaussian(1.0))],
+)
 @pytest.mark.parametrize("epsilon", [0.5, 8.0])
 def test_calibrated_noise_is_enough_and_hardly_more(release: Release, epsilon: float) -> None:
     z = calibrate(Budget(epsilon, 1e-6), release, 50)
-    ledger = [Ledger().plus(replace(release, noise=z * factor), 50).epsilon(1e-6) for factor in (1.0, 0.997)]
+    ledger = [
+        Ledger().plus(replace(release, mechanism=Gaussian(z * factor)), 50).epsilon(1e-6) for factor in (1.0, 0.997)
+    ]
     assert ledger[0] is not None and ledger[1] is not None and ledger[0] <= epsilon < ledger[1]
 
 

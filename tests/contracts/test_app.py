@@ -40,6 +40,7 @@ from hansa import (
 )
 from hansa.app.compare import pooled
 from hansa.app.load import load
+from hansa.data import Examples
 from hansa.errors import AppError, DataError, PlanError
 from hansa.explain import difference, explain, expression
 from hansa.models import Drift
@@ -97,10 +98,9 @@ def test_an_app_runs_the_loop_that_it_names_and_scores_each_round() -> None:
     assert [state.x.tobytes() for state in states] == [state.x.tobytes() for state in plain]
     for state in states:
         scores = PLAN.model.score(state.x, TEST)
-        assert state.metrics["test_accuracy"] == scores["accuracy"]
-        assert state.metrics["test_loss"] == scores["loss"]
+        assert state.scores == scores
         assert state.metrics["loss"] > 0
-    assert "test_loss" not in last(App(PLAN, DATA)).metrics
+    assert last(App(PLAN, DATA)).scores == {}
 
     fedbuff = replace(app, loop=partial(buffered, size=2, busy=3), network=Network(1.0))
     assert last(fedbuff).round == PLAN.rounds
@@ -219,18 +219,22 @@ def test_without_test_data_there_is_nothing_to_compare_on() -> None:
         list(app.compare(last(app)))
 
 
+def parsed(*data: Any) -> list[Examples]:
+    return list(map(Examples.of, data))
+
+
 def test_data_of_every_form_can_be_pooled() -> None:
     (A, a), (B, b) = DATA["north"], DATA["west"]
     X, y = np.concatenate([A, B]), np.concatenate([a, b])
-    for left, right in zip(pooled([(A, a), (B, b)]), (X, y), strict=True):
+    for left, right in zip(pooled(parsed((A, a), (B, b))).given, (X, y), strict=True):
         assert (left == right).all()
-    named = pooled([{"x": A, "y": a}, {"x": B, "y": b}])
+    named = pooled(parsed({"x": A, "y": a}, {"x": B, "y": b})).given
     assert (named["x"] == X).all() and (named["y"] == y).all()
-    stream = pooled([lambda: iter([(A, a)]), lambda: iter([(B[:5], b[:5]), (B[5:], b[5:])])])
+    stream = pooled(parsed(lambda: iter([(A, a)]), lambda: iter([(B[:5], b[:5]), (B[5:], b[5:])])))
     for _ in range(2):  # it can be read again
-        assert np.concatenate([batch[1] for batch in stream()]).tolist() == y.tolist()
+        assert np.concatenate([batch[1] for batch in stream.whole()]).tolist() == y.tolist()
     with pytest.raises(DataError, match="several forms"):
-        pooled([(A, a), {"x": B, "y": b}])
+        pooled(parsed((A, a), {"x": B, "y": b}))
 
 
 # ── app files ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -329,7 +333,7 @@ def test_an_explanation_names_all_that_a_client_says_with_its_bounds() -> None:
         "weight": ("1", "1 … 64"),
     }
     assert [row[1] for row in sections["What is done to it"].rows] == [repr(step) for step in plan.pipe]
-    assert sections["Who sees what"].rows == plan.aggregator.visibility()
+    assert sections["Who sees what"].rows == tuple(plan.aggregator.visibility())
     text = words_of(plan)
     for fact in ("2 clients, drawn anew", "9 seconds", "20% of its examples", "integers of 64 bits", plan.digest):
         assert fact in text

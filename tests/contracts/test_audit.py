@@ -93,7 +93,7 @@ def test_every_sample_can_be_audited(sample: hansa.Sample) -> None:
     app = hansa.App(
         hansa.Plan(hansa.Softmax(64, 4), training=hansa.Training(report=False), sample=sample, rounds=2), data
     )
-    asked = sample.most or round(sample.size * 12) or 12
+    asked = round(sample.expected(12))
     report = audit(app, m=40)
     assert not report.missing and report.inversion is not None
     assert f"this plan: the mean of {asked} clients that is published" in {one.name for one in report.inversion.views}

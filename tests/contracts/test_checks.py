@@ -93,7 +93,7 @@ class Shuffles(Softmax):
     """Sort the owner's data."""
 
     def train(self, x: Any, data: Any, *given: Any) -> TrainResult:
-        data[0].sort(axis=0)
+        data.arrays[0].sort(axis=0)
         return super().train(x, data, *given)
 
 
@@ -139,7 +139,7 @@ class Sums(Softmax):
     """Give sums for scores."""
 
     def score(self, x: Any, data: Any, *local: Any) -> dict[str, float]:
-        n = len(data[1])
+        n = len(data)
         return {name: value * n for name, value in super().score(x, data).items()}
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import hansa as h
+from hansa.data import Examples
 from hansa.data.blocks import ordered
 from hansa.data.inputs import LABELS
 from hansa.models import Train
@@ -51,7 +52,7 @@ def jobs(model: TorchModel, drifts: bool) -> list[Train]:
     for i, n in enumerate(SIZES):
         far, near = (x + 0.1 * rng.normal(size=x.size) for _ in range(2))
         drift = h.models.Drift(0.3, shift=rng.normal(size=x.size), centre=far) if drifts else h.models.Drift()
-        found.append(Train(near, points(n, i), h.Training(), drift, KEY.child(i)))
+        found.append(Train(near, Examples.of(points(n, i)), h.Training(), drift, KEY.child(i)))
     return found
 
 
@@ -145,7 +146,7 @@ def test_who_trains_one_by_one() -> None:
     A, y = points(40)
     noised = h.Training(batch=8, report=False, private=h.PerExample(1.0, 1.0))
     for data, training in (((A, y), noised), ([(A[:20], y[:20]), (A[20:], y[20:])], h.Training())):
-        todo = [Train(plain.start(KEY), data, training, h.models.Drift(), KEY)]
+        todo = [Train(plain.start(KEY), Examples.of(data), training, h.models.Drift(), KEY)]
         assert (model.train_all(under(todo, training))[0].x == plain.train_all(under(todo, training))[0].x).all()
 
 
@@ -210,7 +211,10 @@ def test_clients_whose_examples_differ(held: int, monkeypatch: pytest.MonkeyPatc
     for length, type in ((2, np.float32), (3, np.float64), (2, np.uint8), (3, np.float32)):
         a, b, y = rng.integers(0, 9, (10, length, 4)).astype(type), rng.normal(size=(10, 4)), rng.integers(0, 3, 10)
         some.append({"b": b, "a": a, "y": y} if length == 3 else {"y": y, "a": a, "b": b})
-    todo = [Train(model.start(KEY), data, training, h.models.Drift(), KEY.child(i)) for i, data in enumerate(some)]
+    todo = [
+        Train(model.start(KEY), Examples.of(data), training, h.models.Drift(), KEY.child(i))
+        for i, data in enumerate(some)
+    ]
     for job, one in zip(todo, model.train_all(under(todo, training)), strict=True):
         assert np.abs(alone.train(*job[:2], training, *job[3:5]).x - one.x).max() < 1e-6
         assert (model.train(*job[:2], training, *job[3:5]).x == one.x).all()
@@ -219,11 +223,11 @@ def test_clients_whose_examples_differ(held: int, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("training", [h.Training(epochs=3, batch=8), h.Training(steps=7, batch=8), h.Training(batch=0)])
 @pytest.mark.parametrize("most", [1, 60, 10**6])
 def test_turns(training: h.Training, most: int) -> None:
-    """Each client has its own batches in their order, as `hansa.data.batches` has them, whoever steps beside it."""
+    """Each client has its own batches in their order, as `Examples.batches` has them, whoever steps beside it."""
     data: list[Any] = [points(n, i) for i, n in enumerate(SIZES)]
     kinds: list[Kind] = [kind(one, LABELS) for one in data]
-    rows: list[Iterator[Any]] = [ordered(one, training, KEY.child(i)) for i, one in enumerate(data)]
-    expected = [list(h.data.batches(one, training, KEY.child(i))) for i, one in enumerate(data)]
+    rows: list[Iterator[Any]] = [ordered(Examples.of(one), training, KEY.child(i)) for i, one in enumerate(data)]
+    expected = [list(Examples.of(one).batches(training, KEY.child(i))) for i, one in enumerate(data)]
     for turn in turns(kinds, rows, 5, most):
         left = [len(some[0][1]) if some else 0 for some in expected]
         assert turn.on.any() and turn.on.tolist() == [n == max(left) for n in (*left, 0)]
@@ -263,4 +267,6 @@ def test_errors() -> None:
     A, y = points(20)
     late = (A, np.where(np.arange(20) == 7, 9, y))
     with pytest.raises(h.errors.DataError, match="too large or negative"):
-        model.train_all([Train(model.start(KEY), d, h.Training(), h.models.Drift(), KEY) for d in ((A, y), late)])
+        model.train_all(
+            [Train(model.start(KEY), Examples.of(d), h.Training(), h.models.Drift(), KEY) for d in ((A, y), late)]
+        )

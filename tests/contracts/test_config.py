@@ -29,7 +29,6 @@ from hansa import (
     Plan,
     Poisson,
     Quantize,
-    Sample,
     Scaffold,
     Softmax,
     Training,
@@ -237,7 +236,7 @@ def test_a_config_file_says_what_the_plan_is(tmp_path: Path) -> None:
     )
     config = read(path)
     assert config.app == str(tmp_path / "apps" / "hospitals.py")
-    expected = Plan(MODEL, pipe=(Clip(2.0), Weigh("one")), training=Training(epochs=3), sample=Sample("uniform", 2),
+    expected = Plan(MODEL, pipe=(Clip(2.0), Weigh("one")), training=Training(epochs=3), sample=Uniform(2),
                     rounds=5, seed=11)  # fmt: skip
     assert config.apply(PLAN) == expected
 

@@ -13,7 +13,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hansa as h
 from hansa import Key, Softmax, Training, data
+from hansa.data import Examples
 from hansa.errors import DataError
 from hansa.models import Drift
 
@@ -79,9 +81,9 @@ def joined(batches: Iterator[Any]) -> tuple[np.ndarray, np.ndarray]:
 def test_every_form_counts_checks_and_reads_whole_alike(form: str) -> None:
     """Whatever the form, there are N examples, in order, and reading them twice gives the same."""
     given = FORMS[form]()
-    assert data.count(given) == data.check(given, "ward") == N
+    assert len(Examples.of(given)) == data.check(given, "ward") == N
     for _ in range(2):
-        x, y = joined(data.whole(given))
+        x, y = joined(Examples.of(given).whole())
         np.testing.assert_array_equal(x, X)
         np.testing.assert_array_equal(y, Y)
 
@@ -89,7 +91,7 @@ def test_every_form_counts_checks_and_reads_whole_alike(form: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_an_epoch_has_every_example_once(form: str) -> None:
     """Two epochs have each example twice, inputs still beside their targets."""
-    x, y = joined(data.batches(FORMS[form](), Training(epochs=2, batch=8), KEY))
+    x, y = joined(Examples.of(FORMS[form]()).batches(Training(epochs=2, batch=8), KEY))
     order = np.lexsort(x.T)
     np.testing.assert_array_equal(x[order], np.repeat(X, 2, axis=0))
     np.testing.assert_array_equal(y, Y[(x[:, 0] // 3).astype(int)])
@@ -99,7 +101,7 @@ def test_an_epoch_has_every_example_once(form: str) -> None:
 @pytest.mark.parametrize("form", SHUFFLED)
 def test_arrays_and_datasets_are_shuffled_by_the_key_of_the_epoch(form: str) -> None:
     """Epoch e has the order key.child(e).rng().permutation(n), cut into rows of 8, the last with what is left."""
-    batches = list(data.batches(FORMS[form](), Training(epochs=2, batch=8), KEY))
+    batches = list(Examples.of(FORMS[form]()).batches(Training(epochs=2, batch=8), KEY))
     assert [len(data.pair(batch)[1]) for batch in batches] == 2 * [8, 8, 8, 8, 8, 8, 2]
     wanted = np.concatenate([KEY.child(epoch).rng().permutation(N) for epoch in (0, 1)])
     np.testing.assert_array_equal(joined(iter(batches))[0], X[wanted])
@@ -110,7 +112,7 @@ def test_arrays_and_datasets_are_shuffled_by_the_key_of_the_epoch(form: str) -> 
 )
 def test_streams_keep_their_order_and_sizes(form: str, sizes: list[int]) -> None:
     """`Training.batch` and the key change nothing about a stream."""
-    batches = list(data.batches(FORMS[form](), Training(batch=5), KEY))
+    batches = list(Examples.of(FORMS[form]()).batches(Training(batch=5), KEY))
     assert [len(y) for _, y in batches] == sizes
     np.testing.assert_array_equal(joined(iter(batches))[0], X)
 
@@ -119,9 +121,9 @@ def test_streams_keep_their_order_and_sizes(form: str, sizes: list[int]) -> None
 @pytest.mark.parametrize("steps", [1, 5, 17])
 def test_steps_count_batches_and_cycle_through_epochs(form: str, steps: int) -> None:
     """Exactly `steps` batches, whatever `epochs` says, and the first of them are those of the epochs."""
-    batches = list(data.batches(FORMS[form](), Training(epochs=9, steps=steps, batch=8), KEY))
+    batches = list(Examples.of(FORMS[form]()).batches(Training(epochs=9, steps=steps, batch=8), KEY))
     assert len(batches) == steps
-    epochs = list(data.batches(FORMS[form](), Training(epochs=20, batch=8), KEY))[:steps]
+    epochs = list(Examples.of(FORMS[form]()).batches(Training(epochs=20, batch=8), KEY))[:steps]
     np.testing.assert_array_equal(joined(iter(batches))[0], joined(iter(epochs))[0])
 
 
@@ -129,13 +131,13 @@ def test_steps_count_batches_and_cycle_through_epochs(form: str, steps: int) -> 
 @pytest.mark.parametrize("batch", [0, N, N + 1, 1000])
 def test_no_batch_size_or_a_large_one_takes_all_at_once(form: str, batch: int) -> None:
     """McMahan's B = ∞."""
-    assert [len(data.pair(b)[1]) for b in data.batches(FORMS[form](), Training(batch=batch), KEY)] == [N]
+    assert [len(data.pair(b)[1]) for b in Examples.of(FORMS[form]()).batches(Training(batch=batch), KEY)] == [N]
 
 
 def test_a_batch_has_the_form_of_the_data() -> None:
     """Dicts stay dicts with their names, tuples tuples; all are NumPy arrays, of the types they came in."""
     several = {"image": X, "age": Y.astype(np.int8), "y": Y}
-    batch = next(data.batches(several, Training(batch=4), KEY))
+    batch = next(Examples.of(several).batches(Training(batch=4), KEY))
     assert {name: (column.shape, column.dtype) for name, column in batch.items()} == {
         "image": ((4, 3), np.float32),
         "age": ((4,), np.int8),
@@ -144,7 +146,7 @@ def test_a_batch_has_the_form_of_the_data() -> None:
     inputs, targets = data.pair(batch)
     assert list(inputs) == ["image", "age"]
     assert targets is batch["y"]
-    three = next(data.whole((X, X[:, 0], Y)))
+    three = next(Examples.of((X, X[:, 0], Y)).whole())
     assert [type(column) for column in three] == 3 * [np.ndarray]
     assert len(data.pair(three)[0]) == 2
 
@@ -153,31 +155,96 @@ def test_a_batch_has_the_form_of_the_data() -> None:
 def test_no_model_can_change_the_data(form: str) -> None:
     """Batches are copies: an operation in place, as in ReLU(inplace=True), leaves the client's records alone."""
     given, before = FORMS[form](), X.copy()
-    for batch in [*data.batches(given, Training(batch=0), KEY), *data.whole(given)]:
+    for batch in [*Examples.of(given).batches(Training(batch=0), KEY), *Examples.of(given).whole()]:
         data.pair(batch)[0][:] = -1
     np.testing.assert_array_equal(X, before)
-    np.testing.assert_array_equal(joined(data.whole(given))[0], before)
+    np.testing.assert_array_equal(joined(Examples.of(given).whole())[0], before)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_a_client_parses_its_data_once_in_its_first_round(
+    form: str, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks for it then: the check, the split, the model's own check, training, scoring and the digest."""
+    room = sys.modules["hansa.data.examples"]
+    forms, arrays = counted(monkeypatch, room, "parsed"), counted(monkeypatch, room, "as_batch")
+    training = Training(epochs=2, batch=8, validation=share)
+    pipe = h.Clip(1.0, side=9.0), h.Weigh("one"), h.GaussianNoise(1.0)  # its book names the data
+    plan = h.Plan(Softmax(3, 4), h.Ditto(), pipe, training=training, sample=h.Everyone(quorum=1), rounds=1)
+    given = FORMS[form]()
+    for source in (given, data.Source(lambda: given)):
+        (state,) = h.synchronous(plan, h.InProcess([h.Client("ward", plan, source)]))
+        assert plan.binds and state.participants == ("ward",)
+        assert len(forms) == 1 and forms.pop() is given
+        assert len(arrays) <= 1
+        arrays.clear()
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, room: Any, name: str) -> list[Any]:
+    """What a function is called with from now on."""
+    inner, found = getattr(room, name), list[Any]()
+
+    def noted(data: Any) -> Any:
+        found.append(data)
+        return inner(data)
+
+    monkeypatch.setattr(room, name, noted)
+    return found
+
+
+class Told(Softmax):
+    """A stranger's model, which notes what it is given."""
+
+    given: list[Any] = []  # noqa: RUF012
+
+    def train(self, x: Any, mine: Any, *more: Any) -> Any:
+        self.given.append(mine)
+        return super().train(x, mine, *more)
+
+    def score(self, x: Any, data: Any, *local: Any) -> Any:
+        self.given.append(data)
+        return super().score(x, data)
+
+    def check(self, data: Any, who: str) -> None:
+        self.given.append(data)
+        super().check(data, who)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_model_gets_examples_whatever_a_person_gives(form: str) -> None:
+    """By position and by name, and parsed once on the way through a subclass to its parent."""
+    model, x, given = Told(3, 4), np.zeros(16), FORMS[form]()
+    Told.given.clear()
+    model.train(x, given, Training(), Drift(), KEY)
+    model.score(x, given)
+    model.score(x, data=given)
+    model.check(given, "ward")
+    model.check(data=Examples.of(given), who="ward")
+    assert len(Told.given) == 5 and all(isinstance(one, Examples) for one in Told.given)
+    with pytest.raises(DataError, match="is a NoneType"):
+        model.score(x, None)  # type: ignore[arg-type]
 
 
 def test_large_arrays_are_gathered_and_scored_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """The size of a piece changes no batch; scoring gives at most 4096 rows at a time."""
     training = Training(epochs=2, batch=8)
-    plain = list(data.batches((X, Y), training, KEY))
-    monkeypatch.setattr(sys.modules["hansa.data.batches"], "CHUNK_BYTES", 20 * 17)
-    pieces = list(data.batches((X, Y), training, KEY))
+    plain = list(Examples.of((X, Y)).batches(training, KEY))
+    monkeypatch.setattr(sys.modules["hansa.data.examples"], "CHUNK_BYTES", 20 * 17)
+    pieces = list(Examples.of((X, Y)).batches(training, KEY))
     for (x, y), (a, b) in zip(plain, pieces, strict=True):
         np.testing.assert_array_equal(x, a)
         np.testing.assert_array_equal(y, b)
-    assert [len(y) for _, y in data.whole((X, Y))] == [17, 17, 16]
+    assert [len(y) for _, y in Examples.of((X, Y)).whole()] == [17, 17, 16]
     monkeypatch.undo()
     many = np.arange(10_000)
-    assert [len(y) for _, y in data.whole((many, many))] == [4096, 4096, 1808]
+    assert [len(y) for _, y in Examples.of((many, many)).whole()] == [4096, 4096, 1808]
 
 
 def test_empty_batches_of_a_stream_are_passed_over() -> None:
     X, y = np.ones((4, 2)), np.zeros(4, int)
     stream = [(X[:0], y[:0]), (X, y), (X[:0], y[:0])]
-    assert data.check(stream, "anna") == 4 and len(list(data.whole(stream))) == 1
+    assert data.check(stream, "anna") == 4 and len(list(Examples.of(stream).whole())) == 1
     assert np.isfinite(Softmax(2, 2).train(np.zeros(6), stream, Training(), Drift(), Key.of(0)).loss)
 
 
@@ -190,9 +257,9 @@ def test_a_stream_larger_than_memory_is_never_held() -> None:
             made.append(i)
             yield np.full((1000, 2), i, np.float32), np.zeros(1000, int)
 
-    assert sum(len(y) for _, y in data.batches(endless, Training(steps=3), KEY)) == 3000
-    train, held = data.split(endless, 0.25, KEY)
-    kept, out = next(iter(data.whole(train))), next(iter(data.whole(held)))
+    assert sum(len(y) for _, y in Examples.of(endless).batches(Training(steps=3), KEY)) == 3000
+    train, held = Examples.of(endless).split(0.25, KEY)
+    kept, out = next(iter(train.whole())), next(iter(held.whole()))
     assert kept[0][0, 0] != out[0][0, 0]
     assert len(made) <= 3 + 4 * 4
 
@@ -212,9 +279,10 @@ def test_a_loader_is_counted_by_what_it_gives(options: dict[str, Any], n: int | 
     """Its sampler and drop_last count, not the length of its dataset; where it does not batch, that is said."""
     if n is None:
         with pytest.raises(DataError, match="array of examples should"):
-            data.count(loader(**options))
+            len(Examples.of(loader(**options)))
     else:
-        assert data.count(loader(**options)) == n == len(joined(data.batches(loader(**options), Training(), KEY))[1])
+        examples = Examples.of(loader(**options))
+        assert len(examples) == n == len(joined(examples.batches(Training(), KEY))[1])
 
 
 def test_an_iterable_dataset_in_a_loader_is_a_stream() -> None:
@@ -288,16 +356,15 @@ def test_what_can_be_read_once_is_refused_before_it_is_read(once: Any) -> None:
     """A generator would train the first epoch and leave nothing to the second; it is left untouched."""
     with pytest.raises(DataError, match=r"(?s)ward: .*only once.*function that makes it"):
         data.check(once, "ward")
-    for use in (data.count, lambda d: data.batches(d, Training(), KEY), lambda d: data.split(d, 0.5, KEY)):
-        with pytest.raises(DataError, match="only once"):
-            use(once)
+    with pytest.raises(DataError, match=r"^The data is .*only once"):
+        Examples.of(once)
     assert next(once) is not None
 
 
 def test_a_function_that_gives_the_same_iterator_again_is_found_out() -> None:
     """The second epoch comes up empty, which is an error and not an endless loop."""
     once = iter(Again())
-    batches = data.batches(lambda: once, Training(steps=100), KEY)
+    batches = Examples.of(lambda: once).batches(Training(steps=100), KEY)
     with pytest.raises(DataError, match=r"(?s)no examples.*new iterator at each call"):
         list(batches)
 
@@ -320,64 +387,64 @@ def test_items_that_do_not_fit_into_one_batch() -> None:
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.7])
 def test_a_split_loses_nothing_and_is_the_same_for_the_same_key(form: str, share: float) -> None:
     """Each example is on one side, and stays there; each side is itself data."""
-    train, held = data.split(FORMS[form](), share, KEY)
-    again = data.split(FORMS[form](), share, KEY)
+    train, held = Examples.of(FORMS[form]()).split(share, KEY)
+    again = Examples.of(FORMS[form]()).split(share, KEY)
     for part, other in zip((train, held), again, strict=True):
-        assert data.check(part, "ward") == data.count(part) > 0
-        np.testing.assert_array_equal(joined(data.whole(part))[0], joined(data.whole(other))[0])
-    x = np.concatenate([joined(data.whole(part))[0] for part in (train, held)])
+        assert data.check(part, "ward") == len(part) > 0
+        np.testing.assert_array_equal(joined(part.whole())[0], joined(other.whole())[0])
+    x = np.concatenate([joined(part.whole())[0] for part in (train, held)])
     np.testing.assert_array_equal(x[np.lexsort(x.T)], X)
     if form in SHUFFLED:
-        assert data.count(held) == round(share * N)
-        different = data.split(FORMS[form](), share, Key.of(8))[1]
-        assert not np.array_equal(joined(data.whole(held))[0], joined(data.whole(different))[0])
+        assert len(held) == round(share * N)
+        different = Examples.of(FORMS[form]()).split(share, Key.of(8))[1]
+        assert not np.array_equal(joined(held.whole())[0], joined(different.whole())[0])
 
 
 @given(n=st.integers(2, 60), share=st.floats(0.01, 0.99), seed=st.integers(0, 9))
 def test_neither_part_of_a_split_is_empty(n: int, share: float, seed: int) -> None:
     """At least one example is held out, and at least one is kept."""
-    train, held = data.split((np.arange(n), np.arange(n)), share, Key.of(seed))
-    assert len(held[1]) == min(n - 1, max(1, round(share * n)))
-    assert sorted([*train[1], *held[1]]) == list(range(n))
+    train, held = Examples.of((np.arange(n), np.arange(n))).split(share, Key.of(seed))
+    assert len(held) == min(n - 1, max(1, round(share * n)))
+    assert sorted([*train.arrays[1], *held.arrays[1]]) == list(range(n))
 
 
 @given(k=st.integers(2, 12), n=st.integers(12, 40), seed=st.integers(0, 99))
 def test_of_a_stream_every_kth_batch_is_held(k: int, n: int, seed: int) -> None:
     """For a share of 1/k the held batches lie k apart; which one comes first is the key's choice."""
     stream = [(np.array([i]), np.array([i])) for i in range(n)]
-    train, held = data.split(stream, 1 / k, Key.of(seed))
-    places = [int(y[0]) for _, y in data.whole(held)]
+    train, held = Examples.of(stream).split(1 / k, Key.of(seed))
+    places = [int(y[0]) for _, y in held.whole()]
     assert places == list(range(places[0], n, k))
     assert places[0] < k
-    assert [int(y[0]) for _, y in data.whole(train)] == [i for i in range(n) if i not in places]
+    assert [int(y[0]) for _, y in train.whole()] == [i for i in range(n) if i not in places]
 
 
 @pytest.mark.parametrize("share", [-0.1, 0.0, 1.0, 2.0, np.nan])
 def test_a_share_that_leaves_a_part_empty_is_refused(share: float) -> None:
     """0 and 1 are no splits."""
     with pytest.raises(DataError, match="would be empty"):
-        data.split((X, Y), share, KEY)
+        Examples.of((X, Y)).split(share, KEY)
 
 
 @pytest.mark.promise("P63")
 def test_what_cannot_be_split_says_so() -> None:
     """One example, one batch, or a loader that deals its batches anew in each epoch."""
     with pytest.raises(DataError, match="1 examples cannot be split"):
-        data.split((X[:1], Y[:1]), 0.5, KEY)
+        Examples.of((X[:1], Y[:1])).split(0.5, KEY)
     with pytest.raises(DataError, match=r"(?s)too few batches.*smaller batches"):
-        data.split([(X, Y)], 0.5, KEY)
+        Examples.of([(X, Y)]).split(0.5, KEY)
     with pytest.raises(DataError, match=r"(?s)shuffles \(its sampler is a RandomSampler\).*\.dataset"):
-        data.split(loader(shuffle=True), 0.5, KEY)
+        Examples.of(loader(shuffle=True)).split(0.5, KEY)
 
 
 def test_rows_are_taken_in_the_order_given() -> None:
     """By index or by mask, from arrays and from datasets; a stream has no rows."""
     rows = np.array([4, 1, 30])
     for form in SHUFFLED:
-        np.testing.assert_array_equal(joined(data.whole(data.take(FORMS[form](), rows)))[0], X[rows])
-        np.testing.assert_array_equal(joined(data.whole(data.take(FORMS[form](), Y == 2)))[0], X[Y == 2])
+        np.testing.assert_array_equal(joined(Examples.of(FORMS[form]()).take(rows).whole())[0], X[rows])
+        np.testing.assert_array_equal(joined(Examples.of(FORMS[form]()).take(Y == 2).whole())[0], X[Y == 2])
     with pytest.raises(DataError, match="no rows to choose from"):
-        data.take(Again(), rows)
+        Examples.of(Again()).take(rows)
 
 
 def test_clients_get_names() -> None:

@@ -176,7 +176,7 @@ def test_training_is_the_plain_loop(optimizer: str, drifts: bool) -> None:
     flat, unravel = jax.flatten_util.ravel_pytree(params)
     state, losses = maker.init(flat), []
     gradient = jax.jit(jax.value_and_grad(lambda flat, A, y: mean_loss(mlp(unravel(flat), A), y)))
-    for A, y in local.batches(data, training, KEY):
+    for A, y in local.Examples.of(data).batches(training, KEY):
         loss, g = gradient(flat, A, y)
         if drifts:
             g = g + 0.3 * (flat - drift.centre) + drift.shift
@@ -214,7 +214,7 @@ def test_noise_for_single_examples_is_that_of_torch(loss: Any, monkeypatch: pyte
     torch.manual_seed(0)
     net, data = torch.nn.Linear(8, 3), points()
     first = {"w": net.weight.detach().numpy(), "z": net.bias.detach().numpy()}
-    monkeypatch.setattr("hansa.models.jax.GRADIENTS", 2 * 27)
+    monkeypatch.setattr("hansa.models.jax.private.GRADIENTS", 2 * 27)
     training = h.Training(2, 8, 0.05, "adam", report=False, private=h.PerExample(clip=0.5, noise=0.8))
     models = h.TorchModel(net, F.cross_entropy), JaxModel(first, lambda p, x: x @ p["w"].T + p["z"], loss)
     x, drift = models[0].start(KEY), h.models.Drift(0.1, shift=np.full(27, 0.1))
@@ -260,13 +260,13 @@ def test_blocks_are_the_batches(training: h.Training, padded: bool, monkeypatch:
     for most in (2**26, 1500):
         monkeypatch.setattr("hansa.data.blocks.MOST", most)
         for data in ((A, y), (A.astype(np.float64), y), Rows(), stream):
-            expected = list(local.batches(data, training, KEY))
-            found = batches(blocks(data, training, KEY, padded))
+            expected = list(local.Examples.of(data).batches(training, KEY))
+            found = batches(blocks(local.Examples.of(data), training, KEY, padded))
             assert len(found) == len(expected)
             for one, other in zip(found, expected, strict=True):
                 assert all(np.array_equal(a, np.asarray(b, a.dtype)) for a, b in zip(one, other, strict=True))
-        named = batches(blocks({"y": y, "a": A}, training, KEY, padded), ("a", "y"))
-        expected = list(local.batches((A, y), training, KEY))
+        named = batches(blocks(local.Examples.of({"y": y, "a": A}), training, KEY, padded), ("a", "y"))
+        expected = list(local.Examples.of((A, y)).batches(training, KEY))
         assert all((a == b).all() for (a, _), (b, _) in zip(named, expected, strict=True))
 
 

@@ -85,7 +85,7 @@ def as_keras(optimizer: Any) -> None:
     net, data = deep(optimizer=optimizer), points()
     model = KerasModel(net)
     fit = model.train(model.start(KEY), data, COMPILED, NONE, KEY)
-    losses = [(float(net.train_on_batch(A, y)[0]), len(y)) for A, y in h.data.batches(data, COMPILED, KEY)]
+    losses = [(float(net.train_on_batch(A, y)[0]), len(y)) for A, y in h.data.Examples.of(data).batches(COMPILED, KEY)]
     assert np.abs(fit.x - weights(net)).max() < 1e-6
     means, sizes = zip(*losses, strict=True)
     assert fit.steps == 8 and abs(fit.loss - np.average(means, weights=sizes)) < 1e-5
@@ -289,8 +289,8 @@ def test_forms_of_data_train_alike() -> None:
     model.check(pipeline, "somebody")
     same = [model.train(x, data, training, NONE, KEY) for data in (pipeline, inorder)]
     assert (same[0].x == same[1].x).all() and same[0].steps == 8
-    train, held = h.data.split(hugging, 0.2, KEY)
-    assert model.train(x, train, training, NONE, KEY).steps == 6 and h.data.count(held) == 12
+    train, held = h.data.Examples.of(hugging).split(0.2, KEY)
+    assert model.train(x, train, training, NONE, KEY).steps == 6 and len(held) == 12
 
 
 def test_two_inputs_and_two_outputs() -> None:
@@ -315,7 +315,7 @@ def test_two_inputs_and_two_outputs() -> None:
     after, before = model.score(state.x, data), model.score(x, data)
     assert after["price_mae"] < before["price_mae"] and after["kind_accuracy"] > before["kind_accuracy"]
     with pytest.raises(h.errors.DataError, match="one target"):
-        h.data.pair(next(h.data.whole({"a": age, "y.p": price, "y.q": kind})))
+        h.data.pair(next(h.data.Examples.of({"a": age, "y.p": price, "y.q": kind}).whole()))
 
 
 # --- kinds of models, saved, loaded and exported ---
@@ -484,7 +484,7 @@ def test_wrong_data() -> None:
         assert says in str(caught.value)
     shuffled = tf.data.Dataset.from_tensor_slices((A, y)).shuffle(60).batch(8).prefetch(1)
     with pytest.raises(h.errors.DataError, match="reshuffle_each_iteration"):
-        h.data.split(shuffled, 0.2, KEY)
+        h.data.Examples.of(shuffled).split(0.2, KEY)
 
 
 # --- other backends ---

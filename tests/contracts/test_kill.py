@@ -44,6 +44,7 @@ PATIENCE = 120  # seconds until a child that says nothing counts as stuck
 # clip), that of clients, of whom each round changes another few, a network that loses replies, and the secret that
 # noise, rounding and the cohorts grow from: it is drawn before the first round, by a generator that fails later.
 PROGRAM = """
+from dataclasses import replace
 import os, random, shutil, signal, sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -79,7 +80,8 @@ def life(folder, url, stop=plan.rounds, mark=lambda what: None):
     runtime.memory.load(run.memory())
     for state in synchronous(plan, runtime, run.state(), secret):
         mark("commit")
-        run.commit(state, runtime.memory.learnt(state.counted), {"who": len(state.participants)})
+        state = replace(state, scores={"who": len(state.participants)})
+        run.commit(state, runtime.memory.learnt(state.counted))
         mark("")
         if state.round == stop:
             break

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import hansa as h
+from hansa.data import Examples
 from hansa.models import Drift, Score, Train, TrainResult
 from hansa.models.asks import AskedModel
 from hansa.models.torch import TorchModel
@@ -114,7 +115,7 @@ def test_interleaved_clients_have_the_bytes_of_each_alone() -> None:
     assert same(alone.x, beside.x) and same(dict(alone.local), dict(beside.local)) and scored == again
     first = model.train(x, a, training, NONE, KEY)
     assert not same(dict(first.local), dict(alone.local))
-    asks = [Train(x, a, training, NONE, KEY, first.local), Train(x, b, training, NONE, KEY)]
+    asks = [Train(x, Examples.of(a), training, NONE, KEY, first.local), Train(x, Examples.of(b), training, NONE, KEY)]
     together = model.train_all(asks)
     assert same(dict(together[0].local), dict(alone.local))
 

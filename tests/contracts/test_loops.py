@@ -314,7 +314,7 @@ NOISY = plan(pipe=(Clip(1.0, side=5.0), Weigh("one"), GaussianNoise(0.5)), sampl
     [
         ({"min_cohort": 4}, "a quorum of 3", "at least 4"),
         ({"max_rounds": 3}, "4 rounds", "at most 3"),
-        ({"aggregators": frozenset({"MaskedSum", "VerifiedSum"})}, "aggregator Sum", "MaskedSum, VerifiedSum"),
+        ({"sees": "sum"}, "with Sum() the server may see each client's vector", "that others see the sum at most"),
         ({"min_noise": 0.7}, "noise multiplier of 0.5", "at least 0.7"),
         ({"reports": False}, "reports of loss", "no reports"),
     ],
@@ -331,7 +331,7 @@ def test_an_owner_refuses_and_says_why(allow: dict[str, Any], found: str, allowe
 
 
 def test_an_owner_who_allows_just_this_takes_part() -> None:
-    kind = {"min_cohort": 3, "max_rounds": 4, "aggregators": frozenset({"Sum"}), "min_noise": 0.5}
+    kind = {"min_cohort": 3, "max_rounds": 4, "sees": "each", "min_noise": 0.5}
     assert not list(synchronous(NOISY, InProcess(clients(NOISY, **kind))))[-1].excluded
     quiet = plan(training=Training(report=False))
     *_, last = synchronous(quiet, InProcess(clients(quiet, reports=False)))
@@ -443,7 +443,7 @@ def by_hand(x: Any, X: Any, y: Any) -> tuple[float, float]:
 def test_reports_are_weighted_means(weigh: Weigh) -> None:
     """The training loss, and the held-out loss and accuracy of the model that came down, weighed as the update is."""
     p = plan(pipe=(weigh,), training=Training(batch=0, learning_rate=0.5, validation=0.3))
-    parts = {who: local.split(data, 0.3, p.key.child("split", who)) for who, data in PARTIES.items()}
+    parts = {who: local.Examples.of(data).split(0.3, p.key.child("split", who)) for who, data in PARTIES.items()}
     sizes = np.array([len(train[1]) for train, _ in parts.values()])
     weights = np.ones(8) if weigh.by == "one" else np.minimum(sizes, weigh.cap or np.inf)
     x = p.start().x

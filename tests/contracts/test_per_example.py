@@ -42,10 +42,11 @@ from hansa.errors import DataError, PlanError, PolicyError
 from hansa.explain import explain
 from hansa.messages import Begin, Request, SessionId
 from hansa.models import Drift, Model, TrainResult
-from hansa.privacy import EXAMPLES, SPENT, examples, planned_privacy, trainings
+from hansa.privacy import examples, planned_privacy, trainings
 from hansa.privacy.ledger import EXAMPLE, Ledger
 from hansa.privacy.mechanisms import Release
 from hansa.spec import Vector
+from hansa.transforms.curves import Gaussian
 
 N, CLASSES, KEY = 12, 3, Key.of(5)
 QUIET = Training(batch=0, steps=1, learning_rate=1.0, report=False)
@@ -121,7 +122,7 @@ def clipped(model: Model, data: Any, rows: Any = range(N), clip: float = EXACT.c
     """The sum over single examples, one at a time, of their clipped gradients."""
     total = np.zeros(model.size)
     for row in rows:
-        g = moved(model, local.take(data, [row]), QUIET)
+        g = moved(model, local.Examples.of(data).take([row]), QUIET)
         total += g * min(1, clip / np.linalg.norm(g))
     return total
 
@@ -133,7 +134,7 @@ def clipped(model: Model, data: Any, rows: Any = range(N), clip: float = EXACT.c
 @pytest.mark.parametrize("name", ["softmax", "mlp", "cnn", "lstm", "attention", "named"])
 def test_gradients_are_those_of_single_examples(name: str) -> None:
     model, data = case(name)
-    norms = [np.linalg.norm(moved(model, local.take(data, [row]), QUIET)) for row in range(N)]
+    norms = [np.linalg.norm(moved(model, local.Examples.of(data).take([row]), QUIET)) for row in range(N)]
     clip = float(np.median(norms))  # some are clipped, and some are not
     got = N * moved(model, data, replace(QUIET, private=PerExample(clip, 1e-12)))
     np.testing.assert_allclose(got, clipped(model, data, clip=clip), atol=2e-5)
@@ -142,7 +143,7 @@ def test_gradients_are_those_of_single_examples(name: str) -> None:
 def test_gradients_in_pieces_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model, data = case("cnn")
     whole = moved(model, data, replace(QUIET, private=EXACT))
-    monkeypatch.setattr("hansa.models.torch.GRADIENTS", 3 * model.size)
+    monkeypatch.setattr("hansa.models.torch.private.GRADIENTS", 3 * model.size)
     np.testing.assert_allclose(moved(model, data, replace(QUIET, private=EXACT)), whole, atol=1e-6)
 
 
@@ -180,7 +181,7 @@ class Items:
         return N
 
     def __getitem__(self, i: int) -> Any:
-        one = local.take(self.data, [i])
+        one: Any = local.Examples.of(self.data).take([i]).arrays
         return {name: a[0] for name, a in one.items()} if isinstance(one, dict) else tuple(a[0] for a in one)
 
 
@@ -418,13 +419,12 @@ def test_clients_and_examples_are_not_mixed() -> None:
     assert "no ε for a client" in str(planned_privacy(plan).guarantee(1e-6))
     assert "no ε for an example" in str(examples(bare, 60).guarantee(1e-6))
     assert examples(bare, 60).epsilon(1e-6) is None and examples(plan, 0).epsilon(1e-6) is None
-    release = Release(1.0)
+    release = Release(Gaussian(1.0))
     assert Ledger().plus(release).guarantee(1e-6) != Ledger(unit="example").plus(release).guarantee(1e-6)
-    metrics = [state.metrics for state in App(plan, federation()).run()]
-    (name,) = metrics[0]
-    assert name.startswith(EXAMPLES) and not any(key.startswith(SPENT) for one in metrics for key in one)
+    spent = [state.spent for state in App(plan, federation()).run()]
+    assert all(list(one) == ["example"] for one in spent)
     worst = max(examples(plan, 60 + i, 4).epsilon(1e-5) or 0.0 for i in range(6))
-    assert metrics[-1][name] == pytest.approx(worst)
+    assert spent[-1]["example"].epsilon == pytest.approx(worst)
 
 
 @pytest.mark.promise("P36")

@@ -41,7 +41,7 @@ from hansa import (
     Weigh,
     buffered,
 )
-from hansa.errors import PlanError
+from hansa.errors import AppError, PlanError, refuse
 
 QUIET = Training(report=False)
 
@@ -139,9 +139,8 @@ WRONG: dict[str, Callable[[], Any]] = {
     ),
     "a robust rule and too few clients": lambda: plan(Weigh("one"), aggregator=Krum(f=3), sample=Uniform(5)),
     # samples
-    "an unknown sample": lambda: plan(sample=Sample("first")),
+    "a sample that draws nobody": lambda: plan(sample=Sample()),
     "a sample of nobody": lambda: plan(sample=Uniform(0)),
-    "a size that nobody asks for": lambda: plan(sample=Sample(size=10)),
     "a sample of half a client": lambda: plan(sample=Uniform(2.5)),
     "a sample in words": lambda: plan(sample=Uniform("10")),
     "an infinite sample": lambda: plan(sample=Uniform(float("inf"))),
@@ -192,7 +191,9 @@ WRONG: dict[str, Callable[[], Any]] = {
     "two plans": lambda: InProcess([Client("anna", plan(), ()), Client("bert", plan(seed=1), ())]),
     "a policy in words": lambda: Policy(max_rounds="3"),
     "a policy of no number": lambda: Policy(min_noise=float("nan")),
-    "a policy with one name for a set": lambda: Policy(aggregators="Sum"),
+    "a policy with a word that is no sight": lambda: Policy(sees="VerifiedSum"),
+    "a policy with nobody who colludes": lambda: Policy(sees="sum", colluding=0),
+    "a policy with a word for a yes": lambda: Policy(sees="sum", stated="yes"),
     "a network that loses all": lambda: Network(drop=1.0),
     "a negative latency": lambda: Network(latency=-1.0),
     "stragglers that are faster": lambda: Network(stragglers=0.1, slowdown=0.5),
@@ -274,3 +275,12 @@ RIGHT: dict[str, Callable[[], Any]] = {
 def test_a_right_plan_is_built(build: Callable[[], Any]) -> None:
     made = build()
     assert made.digest == build().digest and made.encoded_spec.weighed
+
+
+def test_words_are_made_only_where_something_is_wrong() -> None:
+    data: list[int] = []
+    fine = (bool(data), lambda: f"It begins with {data[0]}.", "", "")
+    refuse([fine])
+    with pytest.raises(AppError) as error:
+        refuse([fine, (not data, lambda: "It is empty.", "Nothing can be read.", lambda: "Fill it.")], AppError)
+    assert str(error.value) == "It is empty.\n  Nothing can be read.\n  Fill it."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 import hansa
 from hansa.cli import commands
 from hansa.explain import explain
-from hansa.privacy import SPENT
 from hansa.privacy.ledger import default_delta
-from hansa.ui import Round, private, scores, witness
+from hansa.rounds import Round, Spent
+from hansa.ui import private, scores, witness
 
 APP = """
 import numpy as np
@@ -45,8 +45,9 @@ def call(*arguments: object) -> str:
     return done.stdout
 
 
-def epsilons(states: object) -> list[float]:
-    return [one.metrics[f"{SPENT}{DELTA}"] for one in states]  # type: ignore[attr-defined]
+def epsilons(states: Iterable[Round]) -> list[float]:
+    assert {one.spent["client"].delta for one in states} == {float(DELTA)}
+    return [one.spent["client"].epsilon for one in states]
 
 
 def test_each_state_tells_what_is_spent(here: Path) -> None:
@@ -89,7 +90,7 @@ def test_without_the_rounds_before_there_is_no_number(here: Path) -> None:
     app = load(here / "free.py")
     first, *_ = app.run()
     for state in app.run(state=first):
-        assert not [name for name in state.metrics if name.startswith(SPENT)]
+        assert not state.spent
 
 
 def test_show_and_report_tell_it(here: Path) -> None:
@@ -144,11 +145,12 @@ def test_explain_says_why_there_is_none() -> None:
 
 
 def test_epsilon_is_no_score() -> None:
-    metrics = {"loss": 1.0, f"{SPENT}1e-05": 2.5}
-    assert scores(metrics) == {"loss": 1.0}
-    assert private(metrics) == "ε 2.5 at δ 1e-05 for each client" and private({"loss": 1.0}) == ""
-    assert witness({f"{SPENT}1e-05": 2.5}) == "" and witness(metrics) == "training examples"
-    assert Round(1, metrics).metrics == metrics
+    one = Round(1, metrics={"loss": 1.0}, spent={"client": Spent(2.5, 1e-5)})
+    assert scores(one.witnessed) == {"loss": 1.0} and witness(one.witnessed) == "training examples"
+    assert private(one) == "ε 2.5 at δ 1e-05 for each client" and private(Round(1)) == ""
+    both = Round(2, spent={"client": Spent(2.5, 1e-5), "example": Spent(0.25, 1e-6)})
+    assert private(both) == "ε 2.5 at δ 1e-05 for each client; ε 0.25 at δ 1e-06 for each example"
+    assert witness(both.witnessed) == ""
 
 
 def test_a_budget_needs_a_plan_with_noise() -> None:
@@ -165,9 +167,15 @@ CALIBRATE = ("calibrate", "--epsilon", 4, "--rounds", 200, "--population", 10000
 @pytest.mark.promise("P43")
 def test_calibrate_gives_noise_that_keeps_the_budget() -> None:
     for more, release in [
-        (("--cohort", 100), lambda z: hansa.privacy.mechanisms.Release(z, "poisson", 0.01)),
-        (("--cohort", 100, "--uniform"), lambda z: hansa.privacy.mechanisms.Release(z, "uniform", 100, 10000)),
-        ((), hansa.privacy.mechanisms.Release),
+        (
+            ("--cohort", 100),
+            lambda z: hansa.privacy.mechanisms.Release(hansa.transforms.curves.Gaussian(z), "poisson", 0.01),
+        ),
+        (
+            ("--cohort", 100, "--uniform"),
+            lambda z: hansa.privacy.mechanisms.Release(hansa.transforms.curves.Gaussian(z), "uniform", 100, 10000),
+        ),
+        ((), lambda z: hansa.privacy.mechanisms.Release(hansa.transforms.curves.Gaussian(z))),
     ]:
         out = call(*CALIBRATE, "--delta", 1e-6, *more)
         z = float(re.findall(r"GaussianNoise\((\S+)\)", out)[0])

@@ -208,7 +208,7 @@ def test_each_client_and_the_test_are_prepared_with_what_was_found() -> None:
         assert found[name] == pytest.approx(value, abs=1e-9)
     plain = App(PLAN, {who: scaled(data, found) for who, data in DATA.items()}, scaled(TEST, found))
     state, wanted = last(app), last(plain)
-    assert state.x.tobytes() == wanted.x.tobytes() and state.metrics == wanted.metrics
+    assert state.x.tobytes() == wanted.x.tobytes() and state.scores == wanted.scores
     assert [row.scores for row in app.compare(state)] == [row.scores for row in plain.compare(wanted)]
     assert last(App(PLAN, DATA, TEST, first=ASKED, prepare=scaled, workers=2)).x.tobytes() == state.x.tobytes()
 
@@ -291,7 +291,7 @@ def test_its_epsilon_adds_to_that_of_the_rounds(tmp_path: Path) -> None:
     assert both.epsilon is not None
     assert both.epsilon > planned_privacy(NOISY).guarantee(app.delta).epsilon  # type: ignore[operator]
     state = last(app, run=Store(tmp_path).new("", "", "", {}))
-    assert state.metrics[f"epsilon at delta {app.delta:.2g}"] == pytest.approx(both.epsilon)
+    assert state.spent["client"] == (pytest.approx(both.epsilon), app.delta)
     told = str(app.explain())
     assert f"with the survey before them | ε = {both.epsilon:.4g}" in told
 
@@ -299,7 +299,7 @@ def test_its_epsilon_adds_to_that_of_the_rounds(tmp_path: Path) -> None:
 @pytest.mark.promise("P142")
 def test_a_survey_without_epsilon_leaves_none_for_the_whole() -> None:
     app = App(NOISY, DATA, first=ASKED)
-    assert not [name for name in last(app).metrics if "epsilon" in name]
+    assert last(app).spent == {}
     assert "There is no ε for a client: of the survey before the rounds, the plan adds no noise." in str(app.explain())
 
 
@@ -378,7 +378,7 @@ def test_each_set_of_a_name_is_scored_by_the_code_that_scores_one() -> None:
         for name in ("loss", "accuracy"):
             assert row.scores[name] == pytest.approx(of([one[name] for one in each.values()]))
     assert others[-1].scores == app.score(state.x) == {
-        name: state.metrics[f"test_{name}"] for name in ("loss", "accuracy")
+        name: state.scores[name] for name in ("loss", "accuracy")
     }  # fmt: skip
 
 
@@ -452,12 +452,12 @@ def test_the_epsilon_of_a_population_counts_all_of_it() -> None:
     app = App(plan, Population(plan, 5_000, records), budget=Budget(2.0, 1e-5))
     state = last(app)
     wanted = planned_privacy(plan, 5_000).guarantee(1e-5).epsilon
-    assert state.metrics["epsilon at delta 1e-05"] == pytest.approx(wanted) and wanted < 1  # type: ignore[operator]
+    assert state.spent["client"] == (pytest.approx(wanted), 1e-5) and wanted < 1  # type: ignore[operator]
 
 
 def test_a_population_has_one_policy_and_its_app_the_secret() -> None:
-    people = Population(PLAN, 9, records, allow=Policy(aggregators=frozenset({"VerifiedSum"})))
-    with pytest.raises(PolicyError, match="aggregator Sum"):
+    people = Population(PLAN, 9, records, allow=Policy(sees="sum"))
+    with pytest.raises(PolicyError, match="the server may see each client"):
         App(PLAN, people, first=ASKED)
     with pytest.raises(AppError, match="one policy"):
         App(PLAN, Population(PLAN, 9, records), policies=Policy())

@@ -61,7 +61,7 @@ def test_small_steps_of_a_batch(batch: int) -> None:
     training = h.Training(epochs=2, batch=batch, learning_rate=eta)
     fit = model.train(x, data, training, drift, KEY)
     v, losses = x.copy(), []
-    for A, y in local.batches(data, training, KEY):
+    for A, y in local.Examples.of(data).batches(training, KEY):
         before, step, signs = v.copy(), eta / len(y), np.where(y == 1, 1, -1)
         losses.append(np.log1p(np.exp(-signs * (A @ v[:8] + v[8]))).mean())
         for a, s in zip(A, signs, strict=True):

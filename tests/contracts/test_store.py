@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from sqlalchemy import create_engine, make_url, text
 from hansa import Key, Softmax, State, Store
 from hansa.codec import dumps
 from hansa.errors import StoreError
+from hansa.rounds import Spent
 from hansa.store import KEEP, database, export
 
 
@@ -49,18 +50,31 @@ def store(tmp_path: Path, url: str | None) -> Store:
     return Store(tmp_path / "runs", url)
 
 
+SPENT = {"client": Spent(1.0 + 0.2, 1e-6), "example": Spent(1e-9, 1 / 3)}
+
+
 def state(number: int, **more: Any) -> State:
     """A state that holds every kind of thing that a state can hold."""
     rng = Key.of(number).rng()
     x = rng.normal(size=7)
     memo = {"opt": {"m": rng.normal(size=7), "v": np.full(7, np.nan)}, "c": np.float64(-0.0), "steps": 3, "none": None}
     metrics = {"loss": float("nan"), "val_loss": float("inf"), "val_accuracy": 0.1 + 0.2}
-    return State(number, x, memo, (None, 0.3, {"C": x[:2]}), metrics, ("a", "b"), {"c": "absent"}, **more)
+    known = {"metrics": metrics, "participants": ("a", "b"), "excluded": {"c": "absent"}}
+    known |= {"scores": {"accuracy": number / 9}, "spent": SPENT}
+    more = known | more
+    return State(number, x, memo, (None, 0.3, {"C": x[:2]}), **more)
 
 
 def same(a: Any, b: Any) -> bool:
     """Do two states or memories hold the same bytes?"""
-    return dumps(asdict(a) if is_dataclass(a) else a) == dumps(asdict(b) if is_dataclass(b) else b)
+    return dumps(plain(a)) == dumps(plain(b))
+
+
+def plain(value: Any) -> Any:
+    """The value in what a file can hold."""
+    if not isinstance(value, State):
+        return value
+    return asdict(value) | {"spent": {unit: tuple(one) for unit, one in value.spent.items()}}
 
 
 def begin(store: Store, rounds: int = 0, clients: int = 3) -> Any:
@@ -68,9 +82,7 @@ def begin(store: Store, rounds: int = 0, clients: int = 3) -> Any:
     run = store.new("Plan(…)", "d1ge57", "app.py", {"rounds": 9}, 9)
     for number in range(1, rounds + 1):
         who = f"client {number % clients}"
-        run.commit(
-            state(number), {who: {"c": np.full(4, float(number)), "deep": {"n": number}}}, {"accuracy": number / 9}
-        )
+        run.commit(state(number), {who: {"c": np.full(4, float(number)), "deep": {"n": number}}})
     return run
 
 
@@ -98,10 +110,11 @@ def test_what_is_committed_comes_back(tmp_path: Path, url: str | None) -> None:
 
 def test_history_has_a_row_for_each_round(store: Store) -> None:
     run = begin(store, rounds=3)
-    run.commit(state(4, skipped="1 answered, 2 needed"), {}, {"accuracy": float("nan"), "loss": np.float32(0.5)})
+    odd = {"accuracy": float("nan"), "loss": np.float32(0.5)}
+    run.commit(state(4, skipped="1 answered, 2 needed", scores=odd, spent={}))
     rows = run.history()
     assert [row.round for row in rows] == [1, 2, 3, 4]
-    assert rows[1].scores == {"accuracy": 2 / 9}
+    assert rows[1].scores == {"accuracy": 2 / 9} and (rows[1].spent, rows[3].spent) == (SPENT, {})
     assert np.isnan(rows[3].scores["accuracy"]) and rows[3].scores["loss"] == 0.5
     assert np.isnan(rows[0].metrics["loss"]) and rows[0].metrics["val_loss"] == np.inf
     assert rows[0].metrics["val_accuracy"] == 0.1 + 0.2
@@ -196,7 +209,7 @@ def test_what_cannot_be_written_is_refused_and_nothing_is_committed(store: Store
         ({"a": {}}, [0.5], "0.5"),
     ):
         with pytest.raises(StoreError) as error:
-            run.commit(state(2), memos, scores)
+            run.commit(state(2, scores=scores), memos)
         assert name in error.value.found and error.value.instead
     with pytest.raises(StoreError, match=r"memo\.f"):
         run.commit(State(2, np.zeros(2), {"f": len}))

@@ -92,7 +92,7 @@ def test_training_is_the_plain_loop(optimizer: str, drifts: bool, decay: float) 
     makers |= {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     other = copy.deepcopy(net)
     stepper, losses = makers[optimizer](other.parameters(), lr=eta, weight_decay=decay), []
-    for A, y in local.batches(data, training, KEY):
+    for A, y in local.Examples.of(data).batches(training, KEY):
         stepper.zero_grad()
         loss = F.cross_entropy(other(torch.tensor(A)), torch.tensor(y))
         loss.backward()

@@ -318,7 +318,7 @@ def test_a_helper_and_a_client_have_names_of_their_own() -> None:
 @pytest.mark.promise("P4")
 def test_an_owner_can_insist_on_it() -> None:
     plan = plan_of(h.VerifiedSum(noise=0.7), rounds=1)
-    allow = h.Policy(aggregators=frozenset({"VerifiedSum"}), min_noise=0.7, min_cohort=2)
+    allow = h.Policy(sees="sum", min_noise=0.7, min_cohort=2)
     (state,) = run(plan, h.InProcess([h.Client(who, plan, data, allow=allow) for who, data in DATA.items()]))
     assert state.participants == tuple(DATA)
     strict = [h.Client(who, plan, data, allow=replace(allow, min_noise=0.8)) for who, data in DATA.items()]

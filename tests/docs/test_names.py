@@ -114,7 +114,7 @@ FORMER = {
     "sees",
     "remember",
 }
-FORMER |= {"forget", "planned", "spent", "within", "sprout", "zygote", "demand"}
+FORMER |= {"forget", "planned", "within", "sprout", "zygote", "demand"}
 DOTTED = re.compile(r"`(hansa(?:\.\w+)+|(?:state|plan|channel|runtime)\.\w+)[`(\[]")
 TICKED = re.compile(r"`(\w+)(?:\(\))?`")
 
@@ -133,7 +133,7 @@ def _leads_somewhere(name: str) -> bool:
     if first != "hansa":
         module, _, kind = OF[first].partition(":")
         owner = getattr(importlib.import_module(module), kind)
-        return rest[0] in {*dir(owner), *getattr(owner, "__annotations__", {}), *_set_in_init(owner)}
+        return rest[0] in {*dir(owner), *inspect.get_annotations(owner), *_fields(owner), *_set_in_init(owner)}
     there: Any = importlib.import_module("hansa")
     for i, part in enumerate(rest):
         try:
@@ -144,6 +144,10 @@ def _leads_somewhere(name: str) -> bool:
             except ImportError:
                 return False
     return True
+
+
+def _fields(owner: Any) -> set[str]:
+    return set(getattr(owner, "__dataclass_fields__", {}))
 
 
 def _set_in_init(owner: Any) -> set[str]:

@@ -163,11 +163,13 @@ def told(path: Path) -> Iterator[ast.expr | ast.stmt]:
         body = [one for line in node.body for one in ast.walk(line)]
         if node.name == "visibility":
             yield from (one for one in body if isinstance(one, ast.Tuple) and len(one.elts) == 3)
+        if node.name == "exposure":
+            yield from (one for one in body if isinstance(one, ast.Return) and ast.unparse(one) != "return ''")
         if node.name == "tolerance" and path.name == "robust.py":
             yield from (one for one in body if isinstance(one, ast.Return))
         if node.name == "explain" and path.parent.name == "transforms" and not abstract(node):
             yield node
-        if path.name == "explain.py" and node.returns and ast.unparse(node.returns) == "Iterator[str]":
+        if path.parent.name == "explain" and node.returns and ast.unparse(node.returns) == "Iterator[str]":
             yield from (one for one in body if isinstance(one, ast.Yield))
 
 

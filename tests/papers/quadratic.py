@@ -31,7 +31,7 @@ class Quadratic(Model):
         y, m, losses = np.array(x), np.zeros(self.size), []
         centre = x if drift.centre is None else drift.centre
         beta = MOMENTUM if training.optimizer == "momentum" else 0.0
-        for batch in local.batches(data, training, key):
+        for batch in data.batches(training, key):
             a, b = local.pair(batch)
             losses.append(float((a * (y - b) ** 2).sum() / 2 / len(a)))
             g = (a * (y - b)).mean(0) + drift.pull * (y - centre)
@@ -40,7 +40,7 @@ class Quadratic(Model):
         return TrainResult(y, len(losses), float(np.mean(losses)))
 
     def score(self, x: Any, data: Any, *own: Any) -> dict[str, float]:
-        a, b = data
+        a, b = data.arrays
         return {"loss": float((a * (x - b) ** 2).sum() / 2 / len(a))}
 
 

@@ -28,6 +28,7 @@ from hansa import (
 from hansa.privacy import planned_privacy
 from hansa.privacy.ledger import Ledger
 from hansa.privacy.mechanisms import Release
+from hansa.transforms.curves import DiscreteGaussian, Skellam
 
 DELTA = 1e-6
 ORDERS = [*range(2, 64), 128, 256, 512, 1024]  # the whole ones that dp-accounting tries
@@ -84,7 +85,7 @@ def test_noise_in_whole_numbers(kind: Any, z: float, bits: int, who: dict[str, A
 @pytest.mark.parametrize("sigma, shift, rounds", list(product((4.0, 25.0), (1, 5), (1, 20))))
 def test_one_discrete_gaussian_by_its_privacy_losses(sigma: float, shift: int, rounds: int) -> None:
     """dp-accounting knows the losses of a single number; Rényi's way is an upper bound, and not far off."""
-    release = Release(sigma / shift, kind="discrete gaussian", parts=((1, shift, sigma),))
+    release = Release(DiscreteGaussian(((1, shift, sigma),)))
     found = Ledger().plus(release, rounds).epsilon(DELTA)
     losses = pld.privacy_loss_distribution.from_discrete_gaussian_mechanism(sigma, shift)
     true = losses.self_compose(rounds).get_epsilon_for_delta(DELTA)
@@ -94,7 +95,7 @@ def test_one_discrete_gaussian_by_its_privacy_losses(sigma: float, shift: int, r
 @pytest.mark.parametrize("sigma, shift, rounds", list(product((4.0, 25.0), (1, 5), (1, 20))))
 def test_one_skellam_number_by_its_exact_divergence(sigma: float, shift: int, rounds: int) -> None:
     """Σ pₖ^α pₖ₋ₛ^(1−α) with pₖ = e^(−σ²) Iₖ(σ²)."""
-    release = Release(sigma / shift, kind="skellam", parts=((1, shift, sigma),))
+    release = Release(Skellam(((1, shift, sigma),)))
     k = np.arange(-int(30 * sigma), int(30 * sigma) + 1)
     with np.errstate(divide="ignore"):
         there, back = (np.log(special.ive(abs(k - s), sigma**2)) for s in (0, shift))

@@ -40,6 +40,7 @@ from hansa.privacy.ledger import Ledger
 from hansa.privacy.mechanisms import Release
 from hansa.rand import Key
 from hansa.transforms.correlated import Matrix, best, reach
+from hansa.transforms.curves import Gaussian
 from hansa.transforms.noise import SIDE_SHARE
 
 KEY = Key.of(0)  # a secret that repeats
@@ -189,7 +190,7 @@ def test_a_resumed_run_draws_the_same_and_another_secret_another() -> None:
 
 @pytest.mark.promise("P40")
 def test_a_whole_run_is_one_gaussian_release() -> None:
-    once = Ledger().plus(Release(1.5)).epsilon(1e-6)
+    once = Ledger().plus(Release(Gaussian(1.5))).epsilon(1e-6)
     everyone = plan(CorrelatedNoise(1.5))
     turns = plan(CorrelatedNoise(1.5, separation=5), sample=InTurn(20))
     for p, population in ((everyone, None), (turns, 100), (turns, 119)):
@@ -208,7 +209,7 @@ def test_who_comes_more_often_than_it_is_made_for_gives_more_away() -> None:
     for population, taken in ((40, range(0, 20, 2)), (None, range(20)), (10, range(20))):
         z = 1.5 * matrix.sensitivity(5) / reach(matrix, tuple(taken))
         found = planned_privacy(p, population).epsilon(1e-6)
-        assert found == pytest.approx(Ledger().plus(Release(z)).epsilon(1e-6) or 0) and found > (once or 0)
+        assert found == pytest.approx(Ledger().plus(Release(Gaussian(z))).epsilon(1e-6) or 0) and found > (once or 0)
     poisson = plan(CorrelatedNoise(1.5, separation=5), sample=Poisson(0.1))
     assert planned_privacy(poisson, 1000).epsilon(1e-6) == planned_privacy(p).epsilon(1e-6)
 
@@ -223,12 +224,12 @@ def test_what_is_spent_counts_the_rounds_of_each_client() -> None:
         for r in range(12)
     ]  # fmt: skip
     ledger = spent_privacy(p, rounds)
-    assert {who: {release.rounds.taken for release in own} for who, own in ledger.clients.items() if own} == {
+    assert {who: {release.mechanism.taken for release in own} for who, own in ledger.clients.items() if own} == {
         who: {taken} for who, taken in parts.items()
     }
     longest = max(reach(matrix, taken) for taken in parts.values())
     z = 3.0 * matrix.sensitivity(4) / longest
-    assert ledger.epsilon(1e-6) == pytest.approx(Ledger().plus(Release(z)).epsilon(1e-6) or 0, abs=1e-9)
+    assert ledger.epsilon(1e-6) == pytest.approx(Ledger().plus(Release(Gaussian(z))).epsilon(1e-6) or 0, abs=1e-9)
     assert longest == pytest.approx(matrix.sensitivity(4))
     assert Ledger(ledger.secret, ledger.clients, accountant="pld").epsilon(1e-6) < (ledger.epsilon(1e-6) or 0)
 

@@ -31,9 +31,10 @@ from hansa.errors import PlanError
 from hansa.messages import SessionId
 from hansa.privacy import planned_privacy, spent_privacy
 from hansa.privacy.ledger import Ledger
-from hansa.privacy.mechanisms import Release, laplace
+from hansa.privacy.mechanisms import Release
 from hansa.rand import Key
 from hansa.sums import Total
+from hansa.transforms.curves import Gaussian, Laplace, laplace
 from hansa.transforms.noise import SIDE_SHARE
 
 KEY = Key.of(0)  # a secret that repeats
@@ -133,7 +134,7 @@ def test_it_covers_what_comes_after_it() -> None:
 def test_it_is_the_number_of_dp_accounting_or_the_pure_one(z: float, rounds: int) -> None:
     event = dp.SelfComposedDpEvent(dp.LaplaceDpEvent(z), rounds)
     wanted = min(rounds / z, float(rdp.RdpAccountant().compose(event).get_epsilon(1e-6)))
-    found = Ledger().plus(Release(z, kind="laplace"), rounds).epsilon(1e-6)
+    found = Ledger().plus(Release(Laplace(z)), rounds).epsilon(1e-6)
     assert found == pytest.approx(wanted, abs=1e-6)
 
 
@@ -147,8 +148,8 @@ def test_one_round_has_epsilon_one_over_z_at_any_delta() -> None:
 
 
 def test_with_gaussian_rounds_the_pure_part_is_added() -> None:
-    both = Ledger().plus(Release(4.0)).plus(Release(50.0, kind="laplace"))
-    alone = Ledger().plus(Release(4.0)).epsilon(1e-6)
+    both = Ledger().plus(Release(Gaussian(4.0))).plus(Release(Laplace(50.0)))
+    alone = Ledger().plus(Release(Gaussian(4.0))).epsilon(1e-6)
     assert alone is not None and alone < (both.epsilon(1e-6) or math.inf) <= alone + 0.02 + 1e-12
 
 
@@ -171,7 +172,7 @@ def test_too_few_hands_leave_no_number() -> None:
     whole, few = (replace(p.start(), participants=tuple(f"c{i}" for i in range(n))) for n in (7, 3))
     assert spent_privacy(p, [whole]).epsilon(1e-6) == planned_privacy(p, rounds=1).epsilon(1e-6)
     told = spent_privacy(p, [whole, few]).guarantee(1e-6)
-    assert told.epsilon is None and "3 clients drew Laplace noise" in told.why
+    assert told.epsilon is None and "3 clients drew noise" in told.why
 
 
 def test_samples_do_not_amplify_it_and_a_mean_is_over_those_who_came() -> None:

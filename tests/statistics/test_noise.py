@@ -34,6 +34,7 @@ from hansa.privacy.mechanisms import Release
 from hansa.rand import Key
 from hansa.sums import Total
 from hansa.transforms import Pipe, Transform
+from hansa.transforms.curves import Gaussian
 from hansa.transforms.noise import SIDE_SHARE, shares
 
 KEY = Key.of(0)  # a secret that repeats
@@ -171,7 +172,7 @@ def test_the_bit_of_adaptive_clip_is_noised_and_counted(by: Any, least: int) -> 
     sigma_bit = 0.5 * z / math.sqrt(SIDE)
     assert close(sums[:, :200], all_at_once * z_update) and close(sums[:, 200:], all_at_once * sigma_bit)
     assert z_update == pytest.approx((z**-2 - (2 * sigma_bit) ** -2) ** -0.5)
-    one_by_one = Ledger().plus(Release(z_update), p.rounds).plus(Release(2 * sigma_bit), p.rounds)
+    one_by_one = Ledger().plus(Release(Gaussian(z_update)), p.rounds).plus(Release(Gaussian(2 * sigma_bit)), p.rounds)
     assert planned_privacy(p).epsilon(1e-6) == pytest.approx(one_by_one.epsilon(1e-6) or 0.0, abs=1e-9)
 
 

@@ -14,6 +14,10 @@ from ..models.asks import Work
 from ..spec import Spec, Vector
 from ..sums import Total
 from ..transforms import Context, Decoder, Mean
+from ..transforms.curves import Mechanism
+from .reveals import UNSTATED, Reveals, revealed, unchanged
+
+__all__ = ["Aggregator", "Channel", "Reveals", "RobustRule", "Sum", "revealed"]
 
 # Yields what it says, receives what it hears. Where the server's first message is not None, a
 # conversation begins with a yield whose value nobody gets, and receives that message there.
@@ -54,15 +58,33 @@ class Aggregator:
     """
 
     min_clients: ClassVar[int] = 1  # a round with fewer clients must not end in a sum
+    grows: ClassVar[bool] = False  # is what comes out appended to a model that grows?
 
     @property
     def parties(self) -> tuple[str, ...]:
         """Helpers: who takes part beside the server and the clients, by name."""
         return ()
 
+    @property
+    def sums(self) -> bool:
+        """Is it the plain sum of what each client says, so that a loop may also add by itself?"""
+        return False
+
+    def reveals(self) -> Reveals:
+        """What each party sees of clients' vectors, as its author states it; ask `revealed`."""
+        return UNSTATED
+
     def plan(self, spec: Spec) -> Spec:
         """What is known of the sum; PlanError where such vectors cannot be aggregated this way."""
         return spec
+
+    def privacy(self, spec: Spec, n: int) -> Mechanism | None:
+        """What noise of its own in a sum of n vectors gives away; None where it states nothing."""
+        return None
+
+    def describe(self) -> str:
+        """Of its noise: what is drawn, and by whom."""
+        return f"drawn as {type(self).__name__} does"
 
     def largest_reply(self, spec: Spec, turn: int) -> int:
         """Bytes of a client's answer, at most, as `Reply.encode` writes it: here one encoded
@@ -97,22 +119,21 @@ class Aggregator:
         """
         return {}
 
+    def form(self, spec: Spec) -> str:
+        """What a client's vector is on the wire, in words: as it is encoded."""
+        if spec.space == "integer":
+            return f"integers of {spec.sum_facts.modulus} bits"
+        return "real numbers"
+
+    def exposure(self) -> str:
+        """What a reader must know of a server that sees single vectors; where it sees none,
+        nothing.
+        """
+        return ""
+
     def visibility(self) -> tuple[tuple[str, str, str], ...]:
-        """Who sees what, under which assumption."""
-        return (
-            # P9
-            (
-                "server",
-                "each client's encoded vector, by name",
-                "none: the server must be trusted with every update",
-            ),
-            # P9
-            (
-                "other clients",
-                "the new model after each round",
-                "they learn of others what the model itself tells",
-            ),
-        )
+        """Who sees what, under which assumption, in words: here those of `revealed`."""
+        return revealed(self).visibility(self.parties)
 
 
 @dataclass(frozen=True)
@@ -134,6 +155,15 @@ class Sum(Aggregator):
         # where noise hides the sample, also an empty one
         mean = decode(nothing, 0) if encoded.hidden else None
         return mean, participants
+
+    @property
+    def sums(self) -> bool:
+        """Also of a subclass that changes nothing of it."""
+        return unchanged(self, Sum)
+
+    def reveals(self) -> Reveals:
+        """The server could look at each vector before it adds it."""
+        return Reveals(server="each")
 
     def visibility(self) -> tuple[tuple[str, str, str], ...]:
         """As with every sum in the clear; and what attackers can do."""
@@ -171,6 +201,18 @@ class RobustRule(Aggregator):
     def tolerance(self) -> str:
         """Up to which share of attackers the rule holds, as a clause."""
         return "the rule states no share of attackers that it withstands"
+
+    def reveals(self) -> Reveals:
+        """A rule looks at each vector."""
+        return Reveals(server="each")
+
+    def exposure(self) -> str:
+        """A rule looks at each vector."""
+        # P9
+        return (
+            "A robust rule looks at each update by itself, so the server sees every one of them, "
+            "by name."
+        )
 
     def visibility(self) -> tuple[tuple[str, str, str], ...]:
         """As with every sum in the clear; and what attackers can do."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,8 +27,8 @@ from ..errors import PlanError
 from ..models import Model
 from ..spec import Spec, Vector
 from ..transforms import Decoder, Mean, Transform
-from ..transforms.scale import Finite, Weigh
 from . import Aggregator, Channel, decoded
+from .reveals import Reveals
 
 # examples that a client may count for where Weigh has no cap; up to here floats count
 MOST = 2.0**53
@@ -42,6 +42,8 @@ class Ensemble(Aggregator):
     What comes out is a matrix [K, size], a row for each client: its share, its trees, and the mean
     of what all report. What is no tree of the plan's model is left out, with the reason.
     """
+
+    grows: ClassVar[bool] = True
 
     def plan(self, spec: Spec) -> Spec:
         """Only `Boosting` says trees."""
@@ -90,6 +92,20 @@ class Ensemble(Aggregator):
         V[:, spec.slice("share")] *= shares[:, None]
         return (V, decode.at.memo), list(received)
 
+    def reveals(self) -> Reveals:
+        """Trees are in the clear, and those of the model go to everybody."""
+        return Reveals(server="each", clients="each")
+
+    def exposure(self) -> str:
+        """What a tree tells."""
+        # P8
+        return (
+            "Trees are no sum of vectors, so no secret sum can hide them: the server sees each "
+            "client's trees by name. "
+            "A threshold is a value of its data or lies next to one; a leaf tells of the few "
+            "examples that reach it."
+        )
+
     def visibility(self) -> tuple[tuple[str, str, str], ...]:
         """Trees are in the clear."""
         return (
@@ -111,8 +127,8 @@ class Ensemble(Aggregator):
 def check(model: Model, algorithm: Any, pipe: Sequence[Transform], aggregator: Aggregator) -> None:
     """Raise PlanError where only some of a plan's pieces are made for trees."""
     boosts = isinstance(algorithm, Boosting)
-    collects = isinstance(aggregator, Ensemble)
-    odd = [step for step in pipe if not isinstance(step, Weigh | Finite)]
+    collects = aggregator.grows
+    odd = [step for step in pipe if not step.keeps]
     no_sum = (
         "Trees are no vectors to add up: the mean of the numbers of two trees is no tree, masked "
         "or not."

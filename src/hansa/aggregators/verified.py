@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,17 +26,18 @@ from ..crypto import vdaf
 from ..crypto.bundle import Bundle
 from ..crypto.identity import Identity
 from ..errors import PlanError, ProtocolError, RoundError, number
-from ..known import own
 from ..messages import largest
 from ..rand import Key
 from ..spec import Noise, Spec, Vector
 from ..transforms import Context, Decoder, Mean
+from ..transforms.curves import DiscreteGaussian, Mechanism
 from ..transforms.discrete import LARGEST, DiscreteGaussianNoise
 from ..transforms.noise import shares
 from ..transforms.scale import bounding
 from . import Aggregator, Channel, Contribute, Conversation
 from .claims import Claim, Integers, Norm, Range, claims
 from .reports import Reports, all_of, identified, unexpected
+from .reveals import Reveals
 from .share import Share, longest
 
 SECRET = 32  # bytes of the key that proofs are checked with, and of a challenge
@@ -105,11 +106,19 @@ class VerifiedSum(Aggregator):
                 "fewer bits.",
             )
         order = [parts[list(step).index(name)] for name in spec.blocks]
-        kind: Literal["discrete gaussian", "unknown"] = (
-            "discrete gaussian" if own(self) else "unknown"
-        )
-        return spec.replace(
-            noise=Noise(self.noise, by="aggregators", kind=kind, parts=tuple(order), step=step)
+        scales = {name: self.noise / share**0.5 for name, share in shares(spec).items()}
+        return spec.replace(noise=Noise(self.noise, scales=scales, parts=tuple(order), step=step))
+
+    def privacy(self, spec: Spec, n: int) -> Mechanism:
+        """The noise of one aggregator alone."""
+        return DiscreteGaussian(spec.noise.parts)
+
+    def describe(self) -> str:
+        """What is drawn in each round, and by whom."""
+        # P24
+        return (
+            "discrete gaussian noise in whole steps in each round: drawn by each aggregator, in "
+            "full; one that keeps its draws to itself is enough"
         )
 
     def largest_reply(self, spec: Spec, turn: int) -> int:
@@ -455,6 +464,15 @@ class VerifiedSum(Aggregator):
             name: 40 * self._aggregators * sigma
             for name, sigma in zip(spec.blocks, sigmas, strict=True)
         }
+
+    def reveals(self) -> Reveals:
+        """The server sees the sum, and all but one of the aggregators together see no more."""
+        return Reveals(server="sum", colluding=len(self.parties))
+
+    def form(self, spec: Spec) -> str:
+        """Shares."""
+        # P10
+        return "split into shares, each of which alone is random numbers"
 
     def visibility(self) -> tuple[tuple[str, str, str], ...]:
         """Who sees what, and who must be honest for it."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..data import Examples
 from ..errors import PlanError, number
 from ..models import Drift, Model, Train
 from ..models.asks import Work
@@ -56,7 +57,7 @@ class Algorithm(Protocol):
         model: Model,
         broadcast: dict[str, Vector],
         client_state: ClientState,
-        data: Any,
+        data: Examples,
         training: Training,
         at: Context,
     ) -> Work[Answer] | Answer:
@@ -129,7 +130,7 @@ class FedAvg:
         model: Model,
         broadcast: dict[str, Vector],
         client_state: ClientState,
-        data: Any,
+        data: Examples,
         training: Training,
         at: Context,
     ) -> Work[Answer]:
@@ -182,7 +183,7 @@ class Scaffold(FedAvg):
         model: Model,
         broadcast: dict[str, Vector],
         client_state: ClientState,
-        data: Any,
+        data: Examples,
         training: Training,
         at: Context,
     ) -> Work[Answer]:
@@ -251,7 +252,7 @@ class FedNova(FedAvg):
         model: Model,
         broadcast: dict[str, Vector],
         client_state: ClientState,
-        data: Any,
+        data: Examples,
         training: Training,
         at: Context,
     ) -> Work[Answer]:
@@ -317,7 +318,7 @@ class FedDyn(FedAvg):
         model: Model,
         broadcast: dict[str, Vector],
         client_state: ClientState,
-        data: Any,
+        data: Examples,
         training: Training,
         at: Context,
     ) -> Work[Answer]:

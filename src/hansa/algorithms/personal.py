@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from ..algorithms import ClientState
+from ..data import Examples
 from ..errors import PlanError, number
 from ..models import Drift, Model, Train
 from ..models.asks import Work
@@ -41,7 +41,7 @@ class Ditto(FedAvg):
         model: Model,
         broadcast: dict[str, Vector],
         client_state: ClientState,
-        data: Any,
+        data: Examples,
         training: Training,
         at: Context,
     ) -> Work[Answer]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ..algorithms import Answer, ClientState
+from ..data import Examples
 from ..models import Drift, Model, Train
 from ..models.asks import Work
 from ..optim import ServerState
@@ -52,7 +52,7 @@ class Boosting:
         model: Model,
         broadcast: dict[str, Vector],
         client_state: ClientState,
-        data: Any,
+        data: Examples,
         training: Training,
         at: Context,
     ) -> Work[Answer]:

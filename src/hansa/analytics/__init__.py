@@ -1,9 +1,8 @@
-"""Analytics: what all clients' data is like together, from one sum over which no party sees
-another's part.
+"""Analytics: what all clients' data is like together, from one sum of which no part is seen.
 
-    allowed = dict.fromkeys(data, Policy(aggregators=frozenset({"VerifiedSum"})))  # by each owner
-    answers = ask({"age": Mean(0, 120), "sex": TopK(2, ("f", "m"))}, data, most=500,
-    policies=allowed)
+    allowed = dict.fromkeys(data, Policy(sees="sum"))  # by each owner
+    questions = {"age": Mean(0, 120), "sex": TopK(2, ("f", "m"))}
+    answers = ask(questions, data, most=500, policies=allowed)
 
 A survey is a plan of one round: its questions take the place of model and algorithm. Clients say
 sums and counts over their records, as side values of a vector; so any aggregator can add them up,
@@ -23,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import data as local
 from ..aggregators import Aggregator
 from ..aggregators.verified import VerifiedSum
 from ..algorithms import ClientState, Parts
+from ..data import Examples
 from ..errors import AppError, DataError, PlanError, PolicyError, RoundError, number
 from ..loops.synchronous import synchronous
 from ..models import Model
@@ -41,7 +40,7 @@ from ..spec import Bound, Counts, Vector
 from ..state import State
 from ..training import Training
 from ..transforms import Context, Transform
-from ..transforms.scale import Weigh
+from ..transforms.weigh import Weigh
 from .questions import Count, Histogram, Mean, Quantiles, Question, TopK, Variance, column
 
 __all__ = [
@@ -67,7 +66,8 @@ class Survey(Model):
     """What is asked, in the place of a model: its vector [size] holds the sums of the last round.
 
     questions: name → question. most: records of one client that count; of more, so many are drawn
-    anew each round. columns: of X, for questions that name none.
+    anew each round. columns: of X, for questions that name none. PlanError for what is no question,
+    or no number of records or columns.
     """
 
     questions: Mapping[str, Question]
@@ -75,11 +75,8 @@ class Survey(Model):
     columns: int = 1
 
     def __post_init__(self) -> None:
-        wrong = [
-            name
-            for name, one in self.questions.items()
-            if not hasattr(one, "answer") or isinstance(one, type)
-        ]
+        asked = self.questions.items()
+        wrong = [name for name, one in asked if not hasattr(one, "answer") or isinstance(one, type)]
         if wrong or not self.questions:
             raise PlanError(
                 f"The survey asks {', '.join(map(repr, wrong)) or 'nothing'}.",
@@ -104,11 +101,9 @@ class Survey(Model):
 
     @property
     def sizes(self) -> dict[str, int]:
-        """How many numbers each side value has."""
-        return {
-            name: bound.size if isinstance(bound, Counts) else 1
-            for name, bound in self.side.items()
-        }
+        """How many numbers each side value has, in the order in which x holds them."""
+        bounds = self.side.items()
+        return {name: bound.size if isinstance(bound, Counts) else 1 for name, bound in bounds}
 
     @property
     def size(self) -> int:  # type: ignore[override]
@@ -116,15 +111,15 @@ class Survey(Model):
         return sum(self.sizes.values())
 
     def start(self, key: Key) -> Vector:
-        """Nothing is known."""
+        """Nothing is known: zeros [size]."""
         return np.zeros(self.size)
 
-    def check(self, data: Any, who: str) -> None:
-        """Raise DataError where a question cannot be asked of this data."""
+    def check(self, data: Examples, who: str) -> None:
+        """DataError where a question names a column that is not there, or is of another width."""
         for name, question in self.questions.items():
-            for batch in local.whole(data):
+            for batch in data.whole():
                 values = column(batch, question.column, who)
-                width = 1 if values.ndim == 1 else int(np.prod(values.shape[1:]))
+                width = math.prod(values.shape[1:])
                 if question.side(name, self.most, width) and width != self._width(question):
                     raise DataError(
                         f"{who} has {width} columns, and the question {name!r} is about "
@@ -135,7 +130,10 @@ class Survey(Model):
                     )
 
     def answers(self, state: State) -> dict[str, Any]:
-        """The answers that a state holds; RoundError where its round changed nothing."""
+        """The answers that a state holds, by the names of the questions.
+
+        RoundError where its round changed nothing, or no records count.
+        """
         if state.skipped:
             raise RoundError(
                 "The survey has no answers.", state.skipped, "Ask again, or ask fewer to answer."
@@ -143,19 +141,26 @@ class Survey(Model):
         ends = np.cumsum([0, *self.sizes.values()]).tolist()
         sums = {name: state.x[ends[i] : ends[i + 1]] for i, name in enumerate(self.sizes)}
         records = float(sums[RECORDS][0])
-        each = self.questions.items()
-        return {
-            name: question.answer(name, sums, records, self._width(question))
-            for name, question in each
-        }
+        answers = dict[str, Any]()
+        for name, question in self.questions.items():
+            answers[name] = question.answer(name, sums, records, self._width(question))
+        return answers
 
     def _width(self, question: Question) -> int:
-        return self.columns if question.column is None else 1
+        """How many columns a question is about."""
+        if question.column is None:
+            return self.columns
+        return 1
 
 
 @dataclass(frozen=True)
 class Ask:
-    """The algorithm of a survey: each client says its sums, and their sum is the answer."""
+    """The algorithm of a survey: each client says its sums, and their sum is the answer.
+
+        x ← n·mean = Σ sᵢ,    sᵢ: sums and counts over the records of client i
+
+    Where a secret sample hides n, it is n in expectation that the mean was divided by.
+    """
 
     survey: Survey
 
@@ -183,12 +188,12 @@ class Ask:
         model: Model,
         broadcast: dict[str, Vector],
         client_state: ClientState,
-        data: Any,
+        data: Examples,
         training: Training,
         at: Context,
     ) -> tuple[Parts, ClientState]:
-        """Sums and counts over the client's records, or over `most` of them."""
-        batches = list(local.whole(data))
+        """Sums and counts over the client's records, or over `most` of them, drawn at random."""
+        batches = list(data.whole())
         total = sum(len(column(batch, None, at.who)) for batch in batches)
         most = self.survey.most
         parts = dict[str, Any]()
@@ -215,17 +220,20 @@ def survey(
     quorum: int = 2,
     seed: int = 0,
 ) -> Plan:
-    """The plan of a survey, for any runtime: `plan.model.answers(state)` reads the state after its
-    one round.
+    """The plan of a survey, for any runtime; `plan.model.answers(state)` reads its one round.
 
-    pipe: noise, where the aggregator adds none; it comes after Weigh('one').
+    most: records of one client that count. columns: of X. aggregator: VerifiedSum() unless another
+    is named. pipe: noise, where the aggregator adds none; it comes after Weigh('one'). quorum:
+    clients that must answer. PlanError where the pieces do not fit.
     """
     asked = Survey(dict(questions), most, columns)
+    if aggregator is None:
+        aggregator = VerifiedSum()
     return Plan(
         asked,
         Ask(asked),
         pipe=(Weigh("one"), *pipe),
-        aggregator=VerifiedSum() if aggregator is None else aggregator,
+        aggregator=aggregator,
         training=Training(report=False),
         sample=Everyone(quorum=quorum),
         rounds=1,
@@ -238,7 +246,10 @@ _silent: ContextVar[bool] = ContextVar("may nobody be asked now?", default=False
 
 @contextmanager
 def none_asked() -> Iterator[None]:
-    """Let `ask` refuse meanwhile, in this thread: nobody has seen yet what it asks."""
+    """Let `ask` refuse meanwhile, in this thread: nobody has seen yet what it asks.
+
+    So an app file is read: whoever reads one asks nobody anything by that.
+    """
     token = _silent.set(True)
     try:
         yield
@@ -257,6 +268,8 @@ def ask(
 
     data: client → records. most: records of one client that count. policies: what each owner
     allows; PolicyError where one is missing, or forbids the survey. more: as `survey` has it.
+    DataError where a question is about a column that a client has not. AppError while an app file
+    is read.
     """
     if _silent.get():
         raise AppError(
@@ -282,15 +295,13 @@ def ask(
             "Write ask(…, policies={'north': Policy(…), …}), or policies=dict.fromkeys(data, "
             "Policy()) to allow all.",
         )
-    first = np.shape(
-        column(next(iter(local.whole(next(iter(data.values()))))), None, "the first client")
-    )
+    one = next(Examples.of(next(iter(data.values()))).whole())
+    first = np.shape(column(one, None, "the first client"))
     plan = survey(questions, most, **{"columns": math.prod(first[1:]), **more})
     for who in data:
         allowed[who].check(plan, str(who))
-    (state,) = synchronous(
-        plan, InProcess([Client(who, plan, records, allowed[who]) for who, records in data.items()])
-    )
+    clients = [Client(who, plan, records, allowed[who]) for who, records in data.items()]
+    (state,) = synchronous(plan, InProcess(clients))
     asked = plan.model
     assert isinstance(asked, Survey)
     return asked.answers(state)

@@ -1,5 +1,7 @@
-"""Questions of a survey: what each asks of a column of records, in sums and counts, and its answer
-from their sums.
+"""Questions of a survey: each asks for sums and counts over a column, and answers from their sums.
+
+What a question asks for has a bound for so many records, so that a client can prove that it kept to
+it, and noise can be sized: hence the ranges, edges and lists of values that they all want.
 """
 
 from __future__ import annotations
@@ -19,7 +21,10 @@ Column = int | str | None  # of (X, y): a column of X, "y", or None for all of X
 
 
 class Question(Protocol):
-    """What is asked of the values [n] or [n, k] of a column."""
+    """What is asked of the values [n] or [n, k] of a column.
+
+    name: of the question, with which the names of its side values begin. width: k, or 1.
+    """
 
     column: Column
 
@@ -30,7 +35,7 @@ class Question(Protocol):
         """A client's part of them."""
 
     def answer(self, name: str, sums: Mapping[str, Vector], records: float, width: int) -> Any:
-        """The answer, from the sums over all clients."""
+        """The answer, from the sums over all clients and the number of their records."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,9 @@ class Count:
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean of values, each cut to low … high:  c + Σ (v − c) / n,  c the middle; of each column
-    alone.
+    """The mean of values, each cut to low … high; of each column alone.
+
+    c + Σ (v − c) / n,    c = (low + high) / 2
     """
 
     low: float
@@ -67,6 +73,7 @@ class Mean:
 
     @property
     def _half(self) -> float:
+        """How far a value can lie from the middle."""
         return (self.high - self.low) / 2
 
     def side(self, name: str, most: int, width: int) -> dict[str, Bound]:
@@ -84,28 +91,28 @@ class Mean:
         return _alone(means + self.low + self._half)
 
     def _centred(self, values: Vector) -> Vector:
+        """v − c of the values, cut, [n, k]."""
         return np.clip(values, self.low, self.high).reshape(len(values), -1) - self.low - self._half
 
 
 @dataclass(frozen=True)
 class Variance(Mean):
-    """The variance of values, each cut to low … high:  Σ (v − c)² / n − (Σ (v − c) / n)²; of each
-    column alone.
+    """The variance of values, each cut to low … high; of each column alone.
+
+    Σ (v − c)² / n − (Σ (v − c) / n)²,    c = (low + high) / 2
     """
 
     def side(self, name: str, most: int, width: int) -> dict[str, Bound]:
         """A sum, and one of squares, for each column."""
         square = Interval(0.0, most * self._half**2)
-        return super().side(name, most, width) | {
-            f"{name}.square.{i}": square for i in range(width)
-        }
+        squares = {f"{name}.square.{i}": square for i in range(width)}
+        return super().side(name, most, width) | squares
 
     def client(self, name: str, values: Vector) -> Parts:
         """Σ (v − c) and Σ (v − c)²."""
-        squares = (self._centred(values) ** 2).sum(axis=0)
-        return super().client(name, values) | {
-            f"{name}.square.{i}": total for i, total in enumerate(squares)
-        }
+        totals = (self._centred(values) ** 2).sum(axis=0)
+        squares = {f"{name}.square.{i}": total for i, total in enumerate(totals)}
+        return super().client(name, values) | squares
 
     def answer(self, name: str, sums: Mapping[str, Vector], records: float, width: int) -> Any:
         """One variance, or one for each column; never below 0, whatever noise there is."""
@@ -116,19 +123,19 @@ class Variance(Mean):
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many values lie between each two neighbours of `edges`; those beyond the ends count at
-    the ends.
+    """How many values lie between each two neighbours of `edges`.
+
+        countᵢ = |{v: edgesᵢ ≤ v < edgesᵢ₊₁}|
+
+    Values beyond the ends count in the first or the last bucket.
     """
 
     edges: tuple[float, ...]
     column: Column = None
 
     def __post_init__(self) -> None:
-        if (
-            len(self.edges) < 2
-            or not all(map(number, self.edges))
-            or (np.diff(self.edges) <= 0).any()
-        ):
+        numbers = len(self.edges) >= 2 and all(map(number, self.edges))
+        if not numbers or (np.diff(self.edges) <= 0).any():
             raise PlanError(
                 f"Histogram(edges={self.edges!r}) has no buckets.",
                 "Each bucket lies between two edges, which rise.",
@@ -157,8 +164,9 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Quantiles:
-    """The values that shares `at` of all values lie below, from a histogram of `bins` equal
-    buckets, to within one.
+    """The values below which the shares `at` of all values lie, [len(at)].
+
+    They are read off a histogram of `bins` equal buckets from low to high, to within one of them.
     """
 
     low: float
@@ -180,9 +188,9 @@ class Quantiles:
 
     @property
     def _histogram(self) -> Histogram:
-        return Histogram(
-            tuple(np.linspace(self.low, self.high, self.bins + 1).tolist()), self.column
-        )
+        """The question that is asked in its place."""
+        edges = np.linspace(self.low, self.high, self.bins + 1).tolist()
+        return Histogram(tuple(edges), self.column)
 
     def side(self, name: str, most: int, width: int) -> dict[str, Bound]:
         """The counts of all buckets."""
@@ -200,8 +208,9 @@ class Quantiles:
 
 @dataclass(frozen=True)
 class TopK:
-    """The k values `among` these that are met most often, with their counts, the most frequent
-    first.
+    """The k values `among` these that are met most often, with their counts, most frequent first.
+
+    Ties go by the order of `among`.
     """
 
     k: int
@@ -239,32 +248,33 @@ class TopK:
 
 def column(batch: Any, name: Column, who: str) -> Vector:
     """The values [n] or [n, k] of a column in a batch of records; DataError where there is none."""
-    parts = batch if isinstance(batch, dict) else {"x": batch[0], "y": batch[-1]}
+    parts = batch
+    if not isinstance(batch, dict):
+        parts = {"x": batch[0], "y": batch[-1]}
     if name is None:
         return np.asarray(next(iter(parts.values())))
     if isinstance(name, str) and name in parts:
         return np.asarray(parts[name])
     x = np.asarray(next(iter(parts.values())))
-    if (
-        not isinstance(name, str)
-        and number(name, whole=True)
-        and x.ndim == 2
-        and 0 <= name < x.shape[1]
-    ):
-        return np.asarray(x[:, int(name)])
+    there = ", ".join(map(repr, parts))
+    if x.ndim == 2:
+        if not isinstance(name, str) and number(name, whole=True) and 0 <= name < x.shape[1]:
+            return np.asarray(x[:, int(name)])
+        there += f", and columns 0 to {x.shape[1] - 1}"
     raise DataError(
-        f"{who} has no column {name!r}.",
-        f"There is {', '.join(map(repr, parts))}"
-        + (f", and columns 0 to {x.shape[1] - 1}." if x.ndim == 2 else "."),
-        "Name one of these in the question.",
+        f"{who} has no column {name!r}.", f"There is {there}.", "Name one of these in the question."
     )
 
 
 def _alone(values: Vector) -> Any:
-    return float(values[0]) if len(values) == 1 else values
+    """One number where there is one, and not a vector of it."""
+    if len(values) == 1:
+        return float(values[0])
+    return values
 
 
 def _some(records: float) -> float:
+    """The number of records, where there are any; else RoundError."""
     if not records > 0:
         raise RoundError(
             "The survey counts no records, so there is no mean.",
@@ -275,6 +285,7 @@ def _some(records: float) -> float:
 
 
 def _check_range(question: Any, low: float, high: float) -> None:
+    """PlanError where low … high is no range of real numbers."""
     if not (number(low) and number(high) and -math.inf < low < high < math.inf):
         raise PlanError(
             f"{question!r} has no range.",

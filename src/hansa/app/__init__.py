@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .. import data as local
 from ..data import Sites
-from ..data.batches import examples_at_a_glance
+from ..data.examples import Examples, at_a_glance
 from ..data.sites import prepared
 from ..errors import AppError, DataError, HansaError, number
 from ..explain import Explanation, expression
@@ -28,19 +28,19 @@ from ..parties.client import Client
 from ..parties.policy import Policy
 from ..parties.population import Population
 from ..plan import Plan
-from ..privacy import add_round, spent_privacy, stop_at_budget, told
+from ..privacy import add_round, spent_privacy, stop_at_budget
 from ..privacy.ledger import Budget, default_delta
 from ..rand import Key
 from ..runtimes.inprocess import InProcess, Network
 from ..spec import Vector
 from ..state import State
 from .checks import (
+    check,
     check_budget,
     check_names,
     check_survey,
     names_of,
     policies_of,
-    refuse,
     strange,
     unasked,
 )
@@ -99,7 +99,7 @@ class App:
         if isinstance(self.data, Sites):
             return f"<{type(self).__name__}: {self.data!r}>"
         data = self.data if isinstance(self.data, Mapping) else {}
-        there = "" if isinstance(data, Population) else examples_at_a_glance(data.values())
+        there = "" if isinstance(data, Population) else at_a_glance(data.values())
         return f"<{type(self).__name__}: {len(data)} clients{', ' if there else ''}{there}>"
 
     def __post_init__(self) -> None:
@@ -150,7 +150,7 @@ class App:
                 "App(…, secret=Key.of(7))",
             ),
         ]
-        refuse(wrong)
+        check(wrong)
         _ = self.tests
         if self.population is not None:
             check_names(self.plan, self.first, data, self.policies)
@@ -314,9 +314,9 @@ class App:
     def run(self, run: Run | None = None, state: State | None = None) -> Iterator[State]:
         """The rounds, after the survey if there is one; each is committed before it is yielded.
 
-        The rounds are those that are left after `state`, or after what the run holds. The metrics
-        of a state are what the clients report; as test_…, the scores on the test data; and the ε
-        spent, by survey and rounds together.
+        The rounds are those that are left after `state`, or after what the run holds. Each holds
+        what its clients report, its model's scores on the test data, and the ε that is spent, by
+        survey and rounds together.
         """
         yield from self.asked(run)._rounds(run, state)
 
@@ -335,11 +335,7 @@ class App:
             if run is not None:
                 state = state or run.state()
                 there = names_of(self.data)
-                if state and (
-                    gone := sorted(
-                        who for who in {*state.participants, *state.excluded} if who not in there
-                    )
-                ):
+                if state and (gone := sorted(who for who in state.asked if who not in there)):
                     raise AppError(
                         f"The run {run.id} asked {', '.join(gone)} in its last round, and this app "
                         "has no such client.",
@@ -353,7 +349,7 @@ class App:
             ledger = before.merge(spent_privacy(self.plan, past, clients))
             if why := strange(self.loop):
                 ledger = ledger.without(why)
-            asked = Counter(who for one in past for who in {*one.participants, *one.excluded})
+            asked = Counter(who for one in past for who in one.asked)
             if unknown := unknown_past(past, state, ledger, self.budget):
                 ledger = ledger.without(unknown)
             states = loop(self.plan, runtime, state, secret)
@@ -361,19 +357,14 @@ class App:
                 states = stop_at_budget(states, self.plan, self.budget, clients, past, before)
             for new in states:
                 ledger = add_round(ledger, self.plan, new, clients)
-                asked.update({*new.participants, *new.excluded})
-                given = told(ledger.guarantee(self.delta))
-                given |= (
-                    {}
-                    if unknown or strange(self.loop)
-                    else of_examples(self.plan, self._sizes, asked)
-                )
-                new = replace(new, metrics={**new.metrics, **given})
-                scores = self.score(new.x)
+                asked.update(new.asked)
+                spent = ledger.guarantee(self.delta).spent
+                if not unknown and not strange(self.loop):
+                    spent |= of_examples(self.plan, self._sizes, asked)
+                new = replace(new, spent=spent, scores=self.score(new.x))
                 if run is not None:
-                    run.commit(new, runtime.memory.learnt(new.counted), scores)
-                tested = {f"test_{name}": value for name, value in scores.items()}
-                yield replace(new, metrics={**new.metrics, **tested})
+                    run.commit(new, runtime.memory.learnt(new.counted))
+                yield new
 
     @cached_property
     def _sizes(self) -> dict[str, int]:
@@ -386,7 +377,7 @@ class App:
             or not hides_examples(self.known_plan)
         ):
             return {}
-        return {who: local.count(local.loaded(data)) for who, data in self.sources.items()}
+        return {who: len(Examples.of(data)) for who, data in self.sources.items()}
 
     def compare(self, state: State) -> Iterator[Row]:
         """Rows of the comparison on `test`: each client alone, the federation's model, one model on

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from ..errors import AppError
+from ..errors import AppError, refuse
 from ..known import own
 from ..parties.policy import Policy
 from ..parties.population import Population
@@ -17,15 +17,18 @@ from ..privacy.ledger import Budget, Ledger
 Wrong = tuple[bool, str, str, str]  # is it, what was found, why it cannot run, and what to write
 
 
-def refuse(wrong: Iterable[Wrong]) -> None:
-    """AppError for the first that is."""
-    for bad, found, why, instead in wrong:
-        if bad:
-            raise AppError(
-                f"{found} cannot run.",
-                f"{why[0].upper()}{why[1:]}.",
-                f"Write for example {instead}.",
-            )
+def check(wrong: Iterable[Wrong]) -> None:
+    """AppError for the first of these that is."""
+    faults = (
+        (
+            bad,
+            f"{found} cannot run.",
+            f"{why[0].upper()}{why[1:]}.",
+            f"Write for example {instead}.",
+        )
+        for bad, found, why, instead in wrong
+    )
+    refuse(faults, AppError)
 
 
 def names_of(data: Mapping[str, Any]) -> Collection[str]:
@@ -42,7 +45,7 @@ def check_names(
     odd = [name for name in names if not name.strip() or not name.isprintable()]
     strangers = [] if isinstance(policies, Policy) else [who for who in policies if who not in data]
     fixed = isinstance(plan, Plan)
-    refuse(
+    check(
         [
             (
                 not many,

@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
-import numpy as np
-
-from .. import data as local
 from ..aggregators import Sum
 from ..algorithms import FedAvg
+from ..data import Examples
+from ..data.batches import joined
 from ..errors import DataError
 from ..loops.synchronous import synchronous
 from ..parties.client import Client
@@ -21,7 +20,7 @@ from ..plan import Plan
 from ..runtimes.inprocess import InProcess
 from ..sample import Everyone
 from ..spec import Vector
-from ..transforms.scale import Weigh
+from ..transforms.weigh import Weigh
 
 OUTSIDE = (
     "Outside ε: these numbers are computed from each client's own examples, without the noise of "
@@ -41,7 +40,7 @@ class Row:
     outside: bool = False
 
 
-def trained_alone(plan: Plan, who: str, data: Any) -> Vector:
+def trained_alone(plan: Plan, who: str, data: Examples) -> Vector:
     """The model that the plan gives with a single client, and no noise.
 
     No federated algorithm trains it; trees are appended whoever grows them.
@@ -54,13 +53,14 @@ def trained_alone(plan: Plan, who: str, data: Any) -> Vector:
     return x
 
 
-def pooled(parts: Sequence[Any]) -> Any:
+def pooled(parts: Sequence[Examples]) -> Examples:
     """All examples of several clients as one client's: arrays joined in memory; streams one after
     another, unread.
     """
-    if any(callable(part) or not hasattr(part, "__getitem__") for part in parts):
-        return lambda: chain.from_iterable(local.whole(part) for part in parts)
-    batches: list[Any] = [batch for part in parts for batch in local.whole(part)]
+    owned = [part.given for part in parts]
+    if any(callable(one) or not hasattr(one, "__getitem__") for one in owned):
+        return Examples.of(lambda: chain.from_iterable(part.whole() for part in parts))
+    batches = [batch for part in parts for batch in part.whole()]
     kinds = {tuple(batch) if isinstance(batch, dict) else len(batch) for batch in batches}
     if len(kinds) != 1:
         raise DataError(
@@ -68,6 +68,4 @@ def pooled(parts: Sequence[Any]) -> Any:
             "Only like data can be pooled.",
             "Run with --no-compare.",
         )
-    if isinstance(batches[0], dict):
-        return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-    return tuple(np.concatenate(columns) for columns in zip(*batches, strict=True))
+    return Examples.of(joined(batches))

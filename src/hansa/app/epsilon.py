@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from .. import privacy
 from ..errors import AppError
 from ..plan import Plan
-from ..privacy import planned_privacy, spent_privacy, told, understates
+from ..privacy import planned_privacy, spent_privacy, understates
 from ..privacy.ledger import Budget, Ledger, default_delta
+from ..rounds import Round, Spent, Unit
 from ..state import State
-
-if TYPE_CHECKING:
-    from ..store import Round
 
 
 def said(first: Plan | None, state: State | None, clients: int | None) -> Ledger:
@@ -37,7 +34,7 @@ def unknown_past(
         if state is not None and state.round > len(past)
         else ""
     )
-    if past and understates(ledger, past[-1].metrics):
+    if past and understates(ledger, past[-1].spent):
         why = (
             "the rounds before were told to have given away more: they had another plan, or other "
             "clients"
@@ -59,7 +56,9 @@ def hides_examples(plan: Plan) -> bool:
     return bool(plan.training.private) and not plan.sum_spec.noise.multiplier
 
 
-def of_examples(plan: Plan, sizes: Mapping[str, int], asked: Mapping[str, int]) -> dict[str, float]:
+def of_examples(
+    plan: Plan, sizes: Mapping[str, int], asked: Mapping[str, int]
+) -> dict[Unit, Spent]:
     """ε of the example that has been told most of, of clients with so many; it tells how many
     examples a client has.
 
@@ -70,8 +69,6 @@ def of_examples(plan: Plan, sizes: Mapping[str, int], asked: Mapping[str, int]) 
     delta = default_delta(max(sizes.values()))
     clients = {(sizes[who], times) for who, times in asked.items()}
     found = [privacy.examples(plan, n, times).guarantee(delta) for n, times in clients]
-    return (
-        told(max(found, key=lambda one: math.inf if one.epsilon is None else one.epsilon))
-        if found
-        else {}
-    )
+    if not found:
+        return {}
+    return max(found, key=lambda one: math.inf if one.epsilon is None else one.epsilon).spent

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..analytics import Survey
 from ..errors import AppError, HansaError
-from ..explain import BEFORE, Explanation, Section, asked, explain
+from ..explain import BEFORE, Explanation, Section, asked, explain, visible
 from ..plan import Plan
 from ..privacy import planned_privacy
 from ..rand import Key
 from ..state import State
-from .checks import refuse
+from .checks import check
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -91,7 +91,7 @@ def check_first(plan: Any, first: Any, prepare: Any) -> None:
     """AppError where the pieces of an app that belong to a survey do not fit together."""
     survey = isinstance(first, Plan) and isinstance(first.model, Survey)
     lone = "prepare" if prepare is not None else "plan" if not isinstance(plan, Plan) else ""
-    refuse(
+    check(
         [
             (
                 not isinstance(plan, Plan) and (not callable(plan) or isinstance(plan, type)),
@@ -128,7 +128,7 @@ def section(first: Plan, population: int | None, delta: float) -> Section:
         ("of each client", f"{getattr(first.model, 'most', 'all')} records at most", ""),
         ("who must answer", f"{first.sample.quorum} clients", ""),
         ("aggregator", repr(first.aggregator), ""),
-        *first.aggregator.visibility(),
+        *visible(first.aggregator),
         ("ε", str(planned_privacy(first, population).guarantee(delta)), ""),
         ("fingerprint", first.digest, ""),
     ]

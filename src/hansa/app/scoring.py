@@ -10,7 +10,7 @@ from statistics import fmean, median
 from typing import Any
 
 from .. import data as local
-from ..data import Sites, Source
+from ..data import Examples, Sites, Source
 from ..errors import AppError, DataError, HansaError
 from ..models import Model
 from ..spec import Vector
@@ -30,13 +30,16 @@ class TestSets:
         return len(self.sets)
 
     @cached_property
-    def whole(self) -> Any:
+    def whole(self) -> Examples:
         """All of them together: the central test."""
         sets = [self.of(name) for name in self.sets]
         return pooled(sets) if self.named else sets[0]
 
-    def of(self, name: str) -> Any:
-        """One set; DataError where its reader fails."""
+    def of(self, name: str) -> Examples:
+        """One set, read and parsed; DataError where its reader fails."""
+        return Examples.of(self._read(name), self._called(name))
+
+    def _read(self, name: str) -> Any:
         try:
             return local.loaded(self.sets[name])
         except DataError:
@@ -69,7 +72,7 @@ class TestSets:
         if not self.named:
             return []
         scored = {name: model.score(x, self.of(name)) for name in self.sets}
-        sizes = {name: local.count(self.of(name)) for name in self.sets}
+        sizes = {name: len(self.of(name)) for name in self.sets}
         first = next(iter(next(iter(scored.values()))))
         worst = max(
             scored,

@@ -1,9 +1,10 @@
 """Audit: what an attacker can do to a plan, measured by attacking it.
 
-| attack | unit | the attacker knows | sees | and gives | |---|---|---|---|---| | `canaries` |
-client | all but the coins | each published mean | a lower bound on ε | | `membership` | record |
-all but the coins | the final model | AUC, and members found at 1 % false alarms | | `inversion` |
-record | plan, first weights, the record's label and range | one update, or a sum | the record |
+| attack | unit | the attacker knows | sees | and gives |
+|---|---|---|---|---|
+| `canaries` | client | all but the coins | each published mean | a lower bound on ε |
+| `membership` | record | all but the coins | the final model | AUC, members at 1 % false alarms |
+| `inversion` | record | plan, first weights, label, range | one update, or a sum | the record |
 
 Each is a lower bound on what can be done. That an attack fails does not show that a plan is
 private; that it succeeds shows that it is not.

@@ -1,5 +1,7 @@
-"""What guesses prove: a lower bound on ε from how many of them were right, and the curve of a
-score.
+"""What guesses prove: a lower bound on ε from how many were right, and the curve of a score.
+
+A mechanism that is (ε, δ)-private lets nobody guess a fair coin better than e^ε to 1. So if many
+guesses are right, ε is large; how large at least, at what confidence, is what is computed here.
 """
 
 from __future__ import annotations
@@ -18,13 +20,12 @@ CLOSE = 1e-4  # how closely ε is found
 
 
 def p_value(m: int, r: int, v: int, epsilon: float, delta: float) -> float:
-    """The chance that an (ε, δ)-private mechanism lets v of r guesses or more be right, of m fair
-    coins:
+    """How likely v right guesses of r about m coins are at most, where (ε, δ)-privacy holds.
 
-        f(v) + 2mδ · max_{1≤i≤v} (f(v − i) − f(v)) / i,    f(k) = Pr[Binomial(r, e^ε / (1 + e^ε)) ≥
-        k]
+        f(v) + 2mδ · max_{1≤i≤v} (f(v − i) − f(v)) / i,    f(k) = Pr[Binomial(r, q) ≥ k]
+        q = e^ε / (1 + e^ε)
 
-    (Steinke, Nasr and Jagielski 2023, Thm 5.2 and Cor. 5.4)
+    AppError unless 0 ≤ v ≤ r ≤ m.   (Steinke, Nasr and Jagielski 2023, Thm 5.2 and Cor. 5.4)
     """
     if not 0 <= v <= r <= m:
         raise AppError(
@@ -38,8 +39,11 @@ def p_value(m: int, r: int, v: int, epsilon: float, delta: float) -> float:
 
 
 def lower_bound(m: int, r: int, v: int, delta: float, confidence: float = CONFIDENCE) -> float:
-    """The largest ε that v right guesses of r refute, at δ and at this confidence; 0 where they
-    refute none.
+    """The largest ε that v right guesses of r about m coins refute, at δ and at this confidence.
+
+        max {ε: p_value(m, r, v, ε, δ) < 1 − confidence},    to within CLOSE
+
+    0 where they refute none.
     """
     level = 1 - confidence
     high = 1.0
@@ -50,13 +54,17 @@ def lower_bound(m: int, r: int, v: int, delta: float, confidence: float = CONFID
     low = 0.0
     while high - low > CLOSE:
         middle = (low + high) / 2
-        low, high = (middle, high) if p_value(m, r, v, middle, delta) < level else (low, middle)
+        if p_value(m, r, v, middle, delta) < level:
+            low = middle
+        else:
+            high = middle
     return low
 
 
 def guessed(scores: Vector, truth: Vector, share: float) -> tuple[int, int]:
-    """(guesses, right ones): "in" for the highest scores, "out" for as many of the lowest, nothing
-    in between.
+    """(guesses, right ones): "in" for the highest scores, "out" for as many of the lowest.
+
+    share: of the scores that are guessed at; from what lies in between the attacker abstains.
     """
     k = max(1, int(len(scores) * share / 2))
     order = np.argsort(scores, kind="stable")
@@ -64,8 +72,9 @@ def guessed(scores: Vector, truth: Vector, share: float) -> tuple[int, int]:
 
 
 def curve(scores: Vector, truth: Vector) -> tuple[Vector, Vector]:
-    """(false positive rates, true positive rates) of guessing "in" above each threshold; ties
-    together.
+    """(false positive rates, true positive rates) of guessing "in" above each threshold.
+
+    Equal scores are one threshold. Both rise from 0 to 1, [thresholds + 1].
     """
     order = np.argsort(-scores, kind="stable")
     last = np.append(np.diff(scores[order]) != 0, True)

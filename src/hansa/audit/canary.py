@@ -1,5 +1,7 @@
-"""The canary audit: clients that say what is easily recognised take part or not, by a coin, and are
-guessed at.
+"""The canary audit: clients that are easily recognised take part or not, by a coin; guess which.
+
+A canary is a client like all others, but that it moves the model along a direction of its own. Of
+one run each of m canaries is one trial, since their directions do not meet: so one run is enough.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..aggregators import RobustRule, Sum
+from ..aggregators import revealed
 from ..app import App
+from ..data import Examples
 from ..errors import AppError, RoundError
 from ..messages import Message, Reply, Request, SessionId
 from ..models import NO_LOCAL, Drift, Local, Model, ModelView, TrainResult
@@ -22,6 +25,7 @@ from ..plan import Plan
 from ..privacy import planned_privacy, spent_privacy, stop_at_budget
 from ..privacy.ledger import Guarantee
 from ..rand import Key
+from ..rounds import Round
 from ..runtimes.inprocess import InProcess
 from ..spec import Vector
 from ..state import State
@@ -37,8 +41,11 @@ LOOKED_AT = 10  # clients whose updates tell how long one is that nothing clips
 
 @dataclass(frozen=True)
 class Directions:
-    """m orthogonal unit vectors of which each has ±√(m/d) on coordinates of its own, drawn without
-    replacement.
+    """m orthogonal unit vectors in d dimensions, each on coordinates of its own.
+
+        uᵢ = ±1/√w on w = ⌊d/m⌋ coordinates, and 0 elsewhere
+
+    Coordinates are drawn without replacement, and signs by fair coins.
     """
 
     where: Vector  # [m, d // m] coordinates
@@ -53,7 +60,7 @@ class Directions:
         return cls(where, rng.choice([-1.0, 1.0], where.shape) / math.sqrt(width))
 
     def along(self, i: int, size: int) -> Vector:
-        """uᵢ [size]."""
+        """uᵢ [size], of a model with so many numbers, of which the first d are trained."""
         u = np.zeros(size)
         u[self.where[i]] = self.signs[i]
         return u
@@ -65,8 +72,7 @@ class Directions:
 
 @dataclass(frozen=True)
 class CanaryModel(ModelView):
-    """Another model; but whose data is a canary's moves along the canary's direction, instead of
-    training.
+    """Another model; but whose data is a canary's moves along its direction, and trains nothing.
 
     So a canary is a client like all others: its algorithm, clip, weight, noise and aggregator are
     those of the plan.
@@ -79,7 +85,7 @@ class CanaryModel(ModelView):
     def train(
         self,
         x: Vector,
-        data: Any,
+        data: Examples,
         training: Training,
         drift: Drift,
         key: Key,
@@ -90,15 +96,13 @@ class CanaryModel(ModelView):
             return self.model.train(x, data, training, drift, key, local)
         return TrainResult(x + self.steps[i] * self.directions.along(i, self.size), 1, 0.0)
 
-    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
+    def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """As the model; zeros for a canary."""
-        return (
-            dict.fromkeys(self.metrics, 0.0)
-            if _canary(data) is not None
-            else self.model.score(x, data, local)
-        )
+        if _canary(data) is not None:
+            return dict.fromkeys(self.metrics, 0.0)
+        return self.model.score(x, data, local)
 
-    def check(self, data: Any, who: str) -> None:
+    def check(self, data: Examples, who: str) -> None:
         """As the model; a canary's data is always right."""
         if _canary(data) is None:
             self.model.check(data, who)
@@ -106,8 +110,9 @@ class CanaryModel(ModelView):
 
 @dataclass(frozen=True)
 class RecordMean(Transform):
-    """Remember the mean as it was decoded last: all that is published of a round, whatever the
-    server makes of it.
+    """Remember the mean as it was decoded last.
+
+    That is all that is published of a round, whatever the server makes of it.
     """
 
     def learn(self, total: Vector, at: Context) -> Vector:
@@ -117,8 +122,9 @@ class RecordMean(Transform):
 
 @dataclass(frozen=True)
 class SumOfOthers(Transform):
-    """Add up what those say who are no canaries, before any noise: somebody who knows their data
-    can compute it.
+    """Add up what those say who are no canaries, before any noise.
+
+    Whoever knows their data can compute it, and the attacker does.
     """
 
     totals: dict[int, Total] = field(default_factory=dict, repr=False, compare=False)  # by round
@@ -131,9 +137,7 @@ class SumOfOthers(Transform):
 
 
 class RecordingRuntime(InProcess):
-    """All clients in this process, and an ear at the wire: what each has said in this round, by
-    name.
-    """
+    """All clients in this process, and what each has said in this round, by name."""
 
     def __init__(self, clients: Iterable[Client], seed: int):
         super().__init__(clients, seed=seed)
@@ -149,14 +153,14 @@ class RecordingRuntime(InProcess):
     def receive(self) -> Reply:
         """The next reply; it is noted."""
         reply = super().receive()
-        if isinstance(reply.body, np.ndarray):
+        if self.clients.plan.encoded_spec.fits(reply.body):
             self.said[reply.who[0]] = reply.body
         return reply
 
 
 @dataclass(frozen=True)
 class Canaries:
-    """What the canary audit found."""
+    """What the canary audit found: scores, coins, and the ε that they prove at least."""
 
     scores: Vector  # [m]
     truth: Vector  # [m] bool: did its coin let it take part?
@@ -168,14 +172,15 @@ class Canaries:
 
     @cached_property
     def best(self) -> tuple[float, int, int]:
-        """(ε, guesses, right ones) of the share guessed at that proves most; each has a part of the
-        doubt.
+        """(ε, guesses, right ones) of the share guessed at that proves most.
+
+        Since all of SHARES are tried, each has a part of the doubt: the bound holds for all at once
+        at this confidence.
         """
+        m = len(self.truth)
         doubt = (1 - self.confidence) / len(SHARES)
         tried = [guessed(self.scores, self.truth, share) for share in SHARES]
-        return max(
-            (lower_bound(len(self.truth), r, v, self.delta, 1 - doubt), r, v) for r, v in tried
-        )
+        return max((lower_bound(m, r, v, self.delta, 1 - doubt), r, v) for r, v in tried)
 
     @property
     def epsilon(self) -> float:
@@ -184,9 +189,7 @@ class Canaries:
 
     @property
     def most(self) -> float:
-        """The bound that the audit would have found with all guesses right: what is larger it
-        cannot show.
-        """
+        """The bound with all guesses right: a larger ε so many canaries cannot show."""
         m = len(self.truth)
         doubt = (1 - self.confidence) / len(SHARES)
         every = [2 * max(1, int(m * share / 2)) for share in SHARES]
@@ -206,91 +209,156 @@ def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canar
     The attacker knows all directions and sees what the plan's ε is stated against: each mean that
     is published, or each vector where each client adds its own noise. Its score is Σ ⟨mean, uᵢ⟩
     over the rounds. What the other clients say, but for noise, it knows as well, and takes out.
+    m: as many as the model has trained numbers, at most 1,000, unless it is given. AppError where
+    the model grows, or has no room for 10.
 
     (Steinke, Nasr and Jagielski 2023, Alg. 1, white box, with clients as examples)
     """
     app = app.asked()
-    base = app.known_plan
-    trainable = base.model.trainable
-    m = min(1000, trainable) if m is None else m
-    if base.model.grows or not 10 <= m <= trainable:
-        found = "that grows" if base.model.grows else f"of {trainable} trained numbers"
+    _check_readers(app.known_plan)
+    m = _number(app.known_plan.model, m)
+    trial = _trial(app, m, rounds)
+    plan = trial.plan
+    secret = app.secret or Key.fresh()
+    tap = RecordingRuntime(_clients(app, plan, m, secret), plan.seed)
+    scores = np.zeros(m)
+    past = list[Round]()
+    before = plan.start()
+    for state in _rounds(app, plan, tap, trial.population, secret):
+        if not state.skipped:
+            received = trial.received(before, state, tap.said)
+            # rounds count alike, whatever scale a learnt clip gives them
+            scores += received / (received.std() or 1.0)
+        past = [*past, state.happened]
+        before = state
+    promise = spent_privacy(plan, past, trial.population).guarantee(app.delta)
+    return Canaries(scores, trial.truth, app.delta, promise, len(past), trial.sees)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A plan with canaries among its clients, and what the attacker knows of them beforehand."""
+
+    plan: Plan
+    directions: Directions
+    truth: Vector  # [m] bool: did its coin let it take part? This alone it does not know
+    swapped: bool  # does a canary that stays out say −uᵢ, and not nothing?
+    others: SumOfOthers
+    noisy: int  # where in the audited plan's pipe the noise comes
+    population: int
+
+    @property
+    def sees(self) -> str:
+        """What the attacker sees, in words."""
+        if _each_is_seen(self.plan):
+            return "each client's vector, as it is sent"
+        return "the mean that each round publishes"
+
+    def received(self, before: State, state: State, said: Mapping[str, Vector]) -> Vector:
+        """⟨·, uᵢ⟩ for all i of what the attacker sees of a round, without what it knows anyway."""
+        view = RoundView(self.plan, before, self.directions, self.population)
+        if _each_is_seen(self.plan) and said:
+            found = view.each(said)
+        elif state.transforms[0] is None:
+            raise AppError(
+                f"What clients say to {self.plan.aggregator!r} cannot be read, and it takes no "
+                "sum.",
+                "The attack scores vectors in the form that the plan's pipe ends with, or their "
+                "mean.",
+                "Leave out the attack `canaries`.",
+            )
+        else:
+            mean = state.transforms[0][self.plan.spec.slice("delta")]
+            found = self.directions.scores(mean)
+            # in a sample of fixed size, who else is in it says something of the canaries
+            if not self.swapped:
+                found = _apart(found, view.others(self.others, self.noisy))
+        self.others.totals.clear()
+        return found
+
+
+def _check_readers(plan: Plan) -> None:
+    """AppError where a transform reads the examples of a client, of which a canary has none."""
+    if curious := [type(step).__name__ for step in plan.pipe if step.reads]:
+        raise AppError(
+            f"A canary has no examples that {curious[0]} could read.",
+            "What it says is made up, and nothing is trained on what it has.",
+            "Leave out the attack `canaries`.",
+        )
+
+
+def _number(model: Model, m: int | None) -> int:
+    """How many canaries there are: m, or as many as there is room for; else AppError."""
+    trainable = model.trainable
+    if m is None:
+        m = min(1000, trainable)
+    found = f"of {trainable} trained numbers"
+    if model.grows:
+        found = "that grows"
+    if model.grows or not 10 <= m <= trainable:
         raise AppError(
             f"{m} canaries cannot be told apart in a model {found}.",
             "Each has coordinates of its own for all rounds, and fewer than 10 prove nothing.",
             f"Write a number from 10 to {trainable}, or audit another model.",
         )
+    return m
+
+
+def _trial(app: App, m: int, rounds: int | None) -> Trial:
+    """The app's plan with m canaries, whose coins and directions grow from its seed."""
+    base = app.known_plan
     key = base.key.child("audit")
     population = len(app.data) + m
     truth = key.child("coins").rng().random(m) < 0.5
-    swapped = any(
-        release.relation == "uniform" for release in planned_privacy(base, population).secret
-    )
+    secret = planned_privacy(base, population).secret
+    swapped = any(release.relation == "uniform" for release in secret)
     length = _length(app)
-    directions = Directions.of(m, trainable, key.child("directions"))
-    known = SumOfOthers()
+    steps = np.where(truth, length, 0.0)
+    if swapped:
+        steps = np.where(truth, length, -length)
+    directions = Directions.of(m, base.model.trainable, key.child("directions"))
+    others = SumOfOthers()
     noisy = noise_at(base)
     plan = replace(
         base,
-        model=CanaryModel(
-            base.model, np.where(truth, length, -length if swapped else 0.0), directions
-        ),
-        pipe=(RecordMean(), *base.pipe[:noisy], known, *base.pipe[noisy:]),
+        model=CanaryModel(base.model, steps, directions),
+        pipe=(RecordMean(), *base.pipe[:noisy], others, *base.pipe[noisy:]),
         rounds=min(rounds or base.rounds, base.rounds),
     )
-    alone = _each_is_seen(plan)
-    secret = app.secret or Key.fresh()
-    tap = RecordingRuntime(_clients(app, plan, m, secret), plan.seed)
-    scores = np.zeros(m)
-    past = list[State]()
-    before = plan.start()
-    for state in _rounds(app, plan, tap, population, secret):
-        if not state.skipped:
-            ear = RoundView(plan, before, directions, population)
-            received = (
-                ear.each(tap.said)
-                if alone
-                else directions.scores(state.transforms[0][plan.spec.slice("delta")])
-            )
-            # in a sample of fixed size, who else is in it says something of the canaries
-            if not alone and not swapped:
-                received = _apart(received, ear.others(known, noisy))
-            known.totals.clear()
-            # rounds count alike, whatever scale a learnt clip gives them
-            scores += received / (received.std() or 1.0)
-        past = [*past, replace(state, x=state.x[:0], memo={}, transforms=())]
-        before = state
-    promise = spent_privacy(plan, past, population).guarantee(app.delta)
-    participants = (
-        "each client's vector, as it is sent" if alone else "the mean that each round publishes"
-    )
-    return Canaries(scores, truth, app.delta, promise, len(past), participants)
+    return Trial(plan, directions, truth, swapped, others, noisy, population)
 
 
 def _each_is_seen(plan: Plan) -> bool:
-    """Is each client's vector seen by itself, and not a sum or a mean of many?"""
+    """Is each client's vector seen by itself, and not a sum or a mean of many?
+
+    So it is where no sum hides it, and ε is stated of a client's own noise, or there is none.
+    """
     noise = plan.encoded_spec.noise
-    return isinstance(plan.aggregator, Sum | RobustRule) and (
-        noise.by == "each" or not noise.multiplier
-    )
+    seen = bool(revealed(plan.aggregator).beyond("sum"))
+    return seen and (noise.alone or not noise.multiplier)
 
 
 def _rounds(
     app: App, plan: Plan, tap: RecordingRuntime, population: int, secret: Key
 ) -> Iterator[State]:
+    """The rounds of the plan, by the app's own loop, as far as its budget goes."""
     states = app.loop(plan, tap, None, secret)
-    return stop_at_budget(states, plan, app.budget, population) if app.budget else states
+    if not app.budget:
+        return states
+    return stop_at_budget(states, plan, app.budget, population)
 
 
 def _apart(received: Vector, known: Vector) -> Vector:
-    """What of `heard` has nothing to do with what is known:  h − k·⟨h, k⟩/⟨k, k⟩."""
+    """What of r, received, has nothing to do with k, which is known:  r − k·⟨r, k⟩/⟨k, k⟩."""
     square = float(known @ known)
-    return received - known * (float(received @ known) / square) if square else received
+    if not square:
+        return received
+    return received - known * (float(received @ known) / square)
 
 
 @dataclass(frozen=True)
 class RoundView:
-    """What can be made of the vectors of one round."""
+    """What can be made of the vectors of one round, with the transforms as they stood before it."""
 
     plan: Plan
     before: State  # the round
@@ -298,7 +366,7 @@ class RoundView:
     population: int
 
     def each(self, reply: Mapping[str, Vector]) -> Vector:
-        """⟨vᵢ, uᵢ⟩ of what canary i has said; 0 where it was not asked."""
+        """⟨vᵢ, uᵢ⟩ of what canary i has said, vᵢ, by name; 0 where it was not asked."""
         found = np.zeros(len(self.directions.where))
         for i in range(len(found)):
             if (one := reply.get(_name(i))) is not None:
@@ -311,20 +379,16 @@ class RoundView:
         total = known.totals.get(self.before.round)
         if total is None or not total.count:
             return np.zeros(len(self.directions.where))
-        # Overhear, and what comes before the noise
+        # RecordMean, and what comes before the noise
         quiet = replace(self.plan, pipe=self.plan.pipe[: noisy + 1])
         return self.directions.scores(self._delta(quiet, total.value(), total.count))
 
     def _delta(self, plan: Plan, total: Vector, n: int) -> Vector:
+        """The mean update that is decoded of a sum of n vectors."""
         round = self.before.round
         memo = self.before.transforms[: len(plan.pipe)]
-        at = plan.context(
-            round,
-            SessionId(number=round),
-            secret=Key.fresh(),
-            population=self.population,
-            memo=memo,
-        )
+        told: dict[str, Any] = {"population": self.population, "memo": memo}
+        at = plan.context(round, SessionId(number=round), secret=Key.fresh(), **told)
         try:
             return np.asarray(plan.decoder(at)(total, n)[0][plan.spec.slice("delta")])
         except RoundError:  # noise outweighs the weights: nothing is learnt of it
@@ -333,18 +397,16 @@ class RoundView:
 
 def noise_at(plan: Plan) -> int:
     """Where in the pipe the noise comes; its length where there is none."""
-    noises = [spec.noise.multiplier > 0 for spec in plan.pipeline.specs]
-    return noises.index(True) - 1 if True in noises else len(plan.pipe)
+    place = plan.pipeline.noise
+    return len(plan.pipe) if place is None else place
 
 
 def without_server_noise(plan: Plan) -> Plan:
     """The plan as its server sees a sum: before it adds its own noise."""
+    if not plan.encoded_spec.noise.server:
+        return plan
     i = noise_at(plan)
-    return (
-        replace(plan, pipe=plan.pipe[:i] + plan.pipe[i + 1 :])
-        if plan.encoded_spec.noise.by == "server"
-        else plan
-    )
+    return replace(plan, pipe=plan.pipe[:i] + plan.pipe[i + 1 :])
 
 
 def _length(app: App) -> float:
@@ -355,13 +417,9 @@ def _length(app: App) -> float:
     x = plan.start().x
     norms = list[float]()
     for client in app.clients()[:LOOKED_AT]:
-        moved = (
-            plan.model.train(
-                x, client.parts[0], plan.training, Drift(), plan.key.child("length", client.who)
-            ).x
-            - x
-        )
-        norms.append(float(np.linalg.norm(moved)))
+        key = plan.key.child("length", client.who)
+        trained = plan.model.train(x, client.parts[0], plan.training, Drift(), key)
+        norms.append(float(np.linalg.norm(trained.x - x)))
     return float(np.median(norms)) or 1.0
 
 
@@ -369,7 +427,9 @@ def _clients(app: App, plan: Plan, m: int, secret: Key) -> list[Client]:
     """The app's clients and the canaries, which weigh as much as any client can."""
     real = [replace(client, plan=plan) for client in app.clients(secret)]
     cap = plan.encoded_spec.bounds.get("weight", math.inf)
-    n = math.ceil(cap) if math.isfinite(cap) else max(client.parts[2] for client in real)
+    if not math.isfinite(cap):
+        cap = max(client.parts[2] for client in real)
+    n = math.ceil(cap)
     if plan.training.validation:
         n = math.ceil((n + 1) / (1 - plan.training.validation))
     nothing = np.broadcast_to(0, n)
@@ -378,9 +438,12 @@ def _clients(app: App, plan: Plan, m: int, secret: Key) -> list[Client]:
 
 
 def _name(i: int) -> str:
+    """What canary i is called."""
     return f"{MARK}-{i:06d}"
 
 
-def _canary(data: Any) -> int | None:
+def _canary(data: Examples) -> int | None:
     """Which canary's data this is; None for a client's."""
-    return int(data[MARK][0]) if isinstance(data, Mapping) and MARK in data else None
+    if not isinstance(data.arrays, dict) or MARK not in data.arrays:
+        return None
+    return int(data.arrays[MARK][0])

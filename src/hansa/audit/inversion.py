@@ -1,5 +1,7 @@
-"""Gradient inversion: what one record looks like when it is computed back from what a client
-says.
+"""Gradient inversion: what a record looks like when it is computed back from what a client says.
+
+The same record is attacked through ever less: a gradient of it alone, clipped, with noise, in sums
+with others, and as the plan itself lets it be seen, by its server and by all who get the model.
 """
 
 from __future__ import annotations
@@ -11,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import data as local
-from ..aggregators import RobustRule, Sum
+from ..aggregators import Sum, revealed
 from ..algorithms import FedAvg
 from ..app import App
 from ..app.compare import pooled
+from ..data import Examples, pair
 from ..errors import AppError
 from ..loops.synchronous import synchronous
 from ..messages import SessionId
@@ -28,7 +30,8 @@ from ..sample import Everyone
 from ..spec import Vector
 from ..training import Training
 from ..transforms.noise import GaussianNoise
-from ..transforms.scale import Clip, Weigh
+from ..transforms.scale import Clip
+from ..transforms.weigh import Weigh
 from .canary import RecordingRuntime, RecordMean, without_server_noise
 
 COHORT = 10  # clients in the sums beside which a single vector is put
@@ -39,12 +42,23 @@ LARGEST = 1e4  # length of a record that is believed
 
 @dataclass(frozen=True)
 class View:
-    """What an attacker saw, and the record that came of it."""
+    """What an attacker saw, and the record that came of it.
+
+    likeness: ⟨a − ā, b − b̄⟩ / ‖a − ā‖‖b − b̄‖ of it, a, and the true record, b
+    mse: the mean of (a − b)²
+    """
 
     name: str
     record: Vector = field(repr=False)
     likeness: float  # correlation with the true record, at most 1
     mse: float
+
+    @classmethod
+    def of(cls, name: str, guess: Vector, true: Vector) -> View:
+        """A guess, cut to the range of the true record, which the attacker knows."""
+        guess = np.clip(guess, true.min(), true.max())
+        mse = float(np.mean((guess - true) ** 2))
+        return cls(name, guess, _likeness(guess, true), mse)
 
     def psnr(self, span: float) -> float:
         """10·log₁₀(span² / MSE) in dB, for a record whose numbers span so much."""
@@ -80,42 +94,40 @@ def inversion(app: App) -> Inversion:
     """
     app = app.asked()
     client = app.clients()[0]
-    record = local.take(pooled([client.parts[0]]), [0])
-    inputs, y = local.pair(record)
+    inputs, y = pair(next(_first(client).whole()))
     if not isinstance(inputs, np.ndarray) or inputs.dtype.kind not in "fu":
+        kind = getattr(inputs, "dtype", "several arrays")
         raise AppError(
-            f"A record of {client.who} is "
-            f"{'several arrays' if isinstance(inputs, tuple | dict) else inputs.dtype}.",
+            f"A record of {client.who} is {kind}.",
             "What is computed back is one array of real numbers.",
             "Leave out the attack `inversion`.",
         )
     true = np.asarray(inputs[0], np.float64)
     model = app.known_plan.model
     x = app.known_plan.start().x
-    attack = _attack(app.known_plan.model, true)
+    attack = _attack(model, true)
     others = [one for one in app.clients() if one.who != client.who]
     found = {name: attack(model, x, -delta, true, y) for name, delta in _seen(app, client, others)}
     if others:
-        few = [
-            local.pair(local.take(pooled([one.parts[0]]), [0]))[0][0] for one in others[: COHORT**2]
-        ]
+        few = [pair(next(_first(one).whole()))[0][0] for one in others[: COHORT**2]]
         found[f"no update: the mean record of {len(few)} others"] = np.mean(few, axis=0)
-    participants = []
-    for name, guess in found.items():
-        guess = np.clip(guess, true.min(), true.max())
-        participants.append(
-            View(name, guess, _likeness(guess, true), float(np.mean((guess - true) ** 2)))
-        )
-    how = (
-        "in closed form, from the first layer"
-        if attack is _closed
-        else "by descent on the distance of gradients"
-    )
-    return Inversion(client.who, true, tuple(participants), how)
+    views = tuple(View.of(name, guess, true) for name, guess in found.items())
+    how = "by descent on the distance of gradients"
+    if attack is _closed:
+        how = "in closed form, from the first layer"
+    return Inversion(client.who, true, views, how)
+
+
+def _first(client: Client) -> Examples:
+    """A client's first record."""
+    return pooled([client.parts[0]]).take([0])
 
 
 def _attack(model: Model, true: Vector) -> Any:
-    """How records are computed back from a gradient of this model."""
+    """How records are computed back from a gradient of this model; AppError where nobody knows.
+
+    A function of (model, x, gradient, a record of this shape, label), which gives the record.
+    """
     if _dense(model, np.zeros(model.size), true.size) is not None:
         return _closed
     if hasattr(model, "net"):  # any module of PyTorch
@@ -130,8 +142,9 @@ def _attack(model: Model, true: Vector) -> Any:
 
 
 def _dense(model: Model, g: Vector, features: int) -> tuple[Vector, Vector] | None:
-    """The gradients (W [rows, features], b [rows]) of a first layer that sees the record itself, if
-    there is one.
+    """The gradients of a first layer that sees the record itself, if there is one.
+
+    (W [rows, features], b [rows])
     """
     if isinstance(model, Softmax):
         W = g.reshape(model.features + 1, model.classes)
@@ -145,6 +158,7 @@ def _dense(model: Model, g: Vector, features: int) -> tuple[Vector, Vector] | No
 
 
 def _closed(model: Model, x: Vector, g: Vector, true: Vector, y: Vector) -> Vector:
+    """The record in closed form, from the gradients of a first layer: the row that is nearest."""
     dense = _dense(model, g, true.size)
     assert dense is not None
     W, b = (np.asarray(part, np.float64) for part in dense)
@@ -155,14 +169,12 @@ def _closed(model: Model, x: Vector, g: Vector, true: Vector, y: Vector) -> Vect
 
 
 def _seen(app: App, client: Client, others: Sequence[Client]) -> list[tuple[str, Vector]]:
-    """(who sees it, the update as it is seen), from one record in the clear to what the plan
-    publishes.
-    """
+    """(who sees it, the update as it is seen), from one record in the clear to the plan itself."""
     plan = app.known_plan
     whole = pooled([client.parts[0]])
     secret = app.secret or Key.fresh()
-    record = local.take(whole, [0])
-    rest = [local.take(pooled([one.parts[0]]), [0]) for one in others]
+    record = whole.take([0])
+    rest = [_first(one) for one in others]
     step = Training(learning_rate=plan.training.learning_rate, batch=0, report=False)
     length = _norm(plan, record, step)
     clip = Clip(length, statistics=length)
@@ -170,77 +182,76 @@ def _seen(app: App, client: Client, others: Sequence[Client]) -> list[tuple[str,
     bare = Plan(plan.model, FedAvg(), (Weigh("one"),), Sum(), step, Everyone(), 1, plan.seed)
     cut = replace(bare, pipe=(clip, Weigh("one")))
     noisy = replace(bare, pipe=(clip, Weigh("one"), noise))
-    found = [
-        ("one record, Sum", _published(bare, secret, [record])),
-        (f"one record, Clip({clip.norm:.3g})", _published(cut, secret, [record])),
-        (
-            f"one record, Clip, GaussianNoise({noise.noise:.3g})",
-            _published(noisy, secret, [record]),
-        ),
+    views = [
+        ("one record, Sum", bare, [record]),
+        (f"one record, Clip({clip.norm:.3g})", cut, [record]),
+        (f"one record, Clip, GaussianNoise({noise.noise:.3g})", noisy, [record]),
     ]
-    found += [
-        (
-            f"one record of each of {n}, a sum that hides its parts",
-            _published(bare, secret, [record, *rest[: n - 1]]),
-        )
-        for n in sorted({min(COHORT, 1 + len(rest)), min(COHORT**2, 1 + len(rest))} - {1})
-    ]
-    found.append(
-        (
-            f"one step on all its {local.count(whole)} records, Sum",
-            _published(bare, secret, [whole]),
-        )
-    )
+    for n in sorted({min(COHORT, 1 + len(rest)), min(COHORT**2, 1 + len(rest))} - {1}):
+        name = f"one record of each of {n}, a sum that hides its parts"
+        views.append((name, bare, [record, *rest[: n - 1]]))
+    views.append((f"one step on all its {len(whole)} records, Sum", bare, [whole]))
+    found = [(name, _published(plan, secret, data)) for name, plan, data in views]
     return [*found, *_planned(app, client, others)]
 
 
-def _norm(plan: Plan, record: Any, step: Training) -> float:
+def _norm(plan: Plan, record: Examples, step: Training) -> float:
     """The plan's own clip; where it has none, half of what the record moves the model."""
-    own = [float(one.norm) for one in plan.pipe if isinstance(one, Clip)]
+    bounds = [spec.bounds.get("delta", math.inf) for spec in plan.pipeline.specs]
+    cut = [one for one in bounds if math.isfinite(one)]
+    if cut and not plan.encoded_spec.learns:
+        return cut[0]
     x = plan.start().x
     moved = plan.model.train(x, record, step, Drift(), plan.key).x - x
-    return own[0] if own else float(np.linalg.norm(moved)) / 2 or 1.0
+    return float(np.linalg.norm(moved)) / 2 or 1.0
 
 
 def _planned(app: App, client: Client, others: Sequence[Client]) -> list[tuple[str, Vector]]:
-    """What is seen of the client in one round of the plan itself: by its server, and by all who get
-    the model.
+    """What is seen of the client in one round of the plan itself.
+
+    By its server, and by all who get the model. The cohort is as large as the plan's would be, and
+    the client is in it.
     """
     plan = app.known_plan
     n = 1 + len(others)
     secret = app.secret or Key.fresh()
-    expected = max(plan.sample.quorum, plan.sample.size * n) if plan.sample.by == "poisson" else n
-    cohort = [client, *others][: plan.sample.most or round(expected)]
+    expected = max(plan.sample.quorum, round(plan.sample.expected(n)))
+    cohort = [client, *others][:expected]
     plan = replace(plan, sample=Everyone(quorum=min(plan.sample.quorum, len(cohort))), rounds=1)
     quiet = without_server_noise(plan)
     parties = {one.who: one.data for one in cohort}
     many = f"{len(cohort)} clients"
-    found = [
-        (f"this plan: the mean of {many} that is published", _published(plan, secret, parties))
-    ]
-    if isinstance(plan.aggregator, Sum | RobustRule):
+    mean = _published(plan, secret, parties)
+    published = (f"this plan: the mean of {many} that is published", mean)
+    if revealed(plan.aggregator).beyond("sum"):
         own = _published(quiet, secret, parties, client.who)
-        return [("this plan: the client's vector, to its server", own), *found]
-    return [
-        (f"this plan: the sum of {many}, to its server", _published(quiet, secret, parties)),
-        *found,
-    ]
+        return [("this plan: the client's vector, to its server", own), published]
+    total = _published(quiet, secret, parties)
+    return [(f"this plan: the sum of {many}, to its server", total), published]
 
 
 def _published(plan: Plan, secret: Key, data: Any, who: str | None = None) -> Vector:
-    """The mean update of a round with these clients; or what the server decodes of what one of them
-    says.
+    """The mean update of a round with these clients; or what is decoded of what one of them says.
+
+    data: name → data; or a list of the data of clients without a name.
     """
-    parties = data if isinstance(data, dict) else {f"client {i}": one for i, one in enumerate(data)}
+    parties = data
+    if not isinstance(data, dict):
+        parties = {f"client {i}": one for i, one in enumerate(data)}
     plan = replace(plan, pipe=(RecordMean(), *plan.pipe))
     clients = [Client(name, plan, one, secret=secret) for name, one in parties.items()]
     tap = RecordingRuntime(clients, plan.seed)
     before = plan.start()
     state = next(iter(synchronous(plan, tap, secret=secret)))
-    if who is not None and who in tap.said:
-        at = plan.context(
-            0, SessionId(), secret=secret, population=len(parties), memo=before.transforms
+    if who is not None and not tap.said:
+        raise AppError(
+            f"What clients say to {plan.aggregator!r} cannot be read.",
+            "The attack decodes vectors in the form that the plan's pipe ends with.",
+            "Leave out the attack `inversion`.",
         )
+    if who is not None and who in tap.said:
+        told: dict[str, Any] = {"population": len(parties), "memo": before.transforms}
+        at = plan.context(0, SessionId(), secret=secret, **told)
         return np.asarray(plan.decoder(at)(tap.said[who], 1)[0][plan.spec.slice("delta")])
     if state.transforms[0] is None:  # a robust rule takes no sum
         return np.asarray(state.x - before.x)

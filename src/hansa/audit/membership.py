@@ -1,5 +1,7 @@
-"""Membership inference: was this record trained on? Asked of the final model, with shadow runs to
-compare with.
+"""Membership inference: was this record trained on?
+
+It is asked of the final model. The attacker runs the plan itself, with and without the record, and
+looks at which of these runs the model in question is more like.
 """
 
 from __future__ import annotations
@@ -11,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import data as local
 from ..app import App
 from ..app.compare import pooled
-from ..errors import AppError
+from ..data import Examples
+from ..errors import AppError, refuse
 from ..spec import Vector
 from .bounds import area, curve, rate_at
 
@@ -25,9 +27,7 @@ LEAST_RUNS = 4
 
 @dataclass(frozen=True)
 class Membership:
-    """What membership inference found: each run in turn was attacked, with the others as its
-    shadows.
-    """
+    """What membership inference found: each run was attacked, with the others as its shadows."""
 
     scores: Vector  # [runs · records] log-likelihood ratios
     truth: Vector  # [runs · records] bool: was the record in that run?
@@ -53,41 +53,40 @@ class Membership:
 def membership(
     app: App, runs: int = 9, records: int = 500, rounds: int | None = None
 ) -> Membership:
-    """Run the plan several times, each time on a random half of every client's records, and tell
-    the halves apart.
+    """Run the plan several times, each time on half of every client's records; tell halves apart.
 
-        φ = log p − log(1 − p),  p = exp(−loss),      score = log N(φ; μ_in, σ²_in) − log N(φ;
-        μ_out, σ²_out)
+        φ = log p − log(1 − p),    p = exp(−loss)
+        score = log N(φ; μ_in, σ²_in) − log N(φ; μ_out, σ²_out)
 
-    φ of a record under the final model that is attacked; μ its means over the shadow runs with and
-    without it; σ² over
-    all records, since few runs say nothing of one. The attacker knows all records but not the
-    coins, and can run the
-    plan itself.   (Carlini et al. 2022, Alg. 1, with the global variance of §VI)
+    φ is of a record under the final model that is attacked; μ its means over the shadow runs with
+    and without it; σ² is over all records, since few runs say nothing of one. The attacker knows
+    all records but not the coins, and can run the plan itself. AppError where the app leaves no
+    room for it: too few runs, a model without a loss, a client with one record.   (Carlini et al.
+    2022, Alg. 1, with the global variance of §VI)
     """
     app = app.asked()
     _possible(app, runs)
     whole = {who: pooled([client.parts[0]]) for client in app.clients() for who in [client.who]}
-    counts = {who: local.count(data) for who, data in whole.items()}
+    counts = {who: len(data) for who, data in whole.items()}
     key = app.known_plan.key.child("membership")
     chosen = _chosen(counts, records, key)
     inside = list[Vector]()
     values = list[Vector]()
     for run in range(runs):
         halves = {who: _half(n, key.child("half", run, who)) for who, n in counts.items()}
-        data = {who: local.take(whole[who], half) for who, half in halves.items()}
+        data = {who: whole[who].take(half) for who, half in halves.items()}
         x = _trained(app, data, run, rounds)
         inside.append(np.array([halves[who][row] for who, row in chosen]))
-        values.append(
-            np.array([_logit(app, x, local.take(whole[who], [row])) for who, row in chosen])
-        )
-    members, logits = np.array(inside), np.array(values)  # [runs, records]
+        values.append(np.array([_logit(app, x, whole[who].take([row])) for who, row in chosen]))
+    members = np.array(inside)  # [runs, records]
+    logits = np.array(values)  # [runs, records]
     scores = [_ratio(logits, members, run) for run in range(runs)]
     return Membership(np.concatenate(scores), members.ravel(), runs, len(chosen))
 
 
 def _possible(app: App, runs: int) -> None:
-    lonely = [who for who, data in app.sources.items() if local.count(local.loaded(data)) < 2]
+    """AppError where the attack cannot be made."""
+    lonely = [who for who, data in app.sources.items() if len(Examples.of(data)) < 2]
     wrong = [
         (
             runs < LEAST_RUNS,
@@ -108,9 +107,7 @@ def _possible(app: App, runs: int) -> None:
             "Leave out the attack `membership`.",
         ),
     ]
-    for bad, found, why, instead in wrong:
-        if bad:
-            raise AppError(found, why, instead)
+    refuse(wrong, AppError)
 
 
 def _chosen(counts: dict[str, int], records: int, key: Any) -> list[tuple[str, int]]:
@@ -118,10 +115,8 @@ def _chosen(counts: dict[str, int], records: int, key: Any) -> list[tuple[str, i
     every = [(who, row) for who, n in counts.items() for row in range(n)]
     if len(every) <= records:
         return every
-    return [
-        every[i]
-        for i in np.sort(key.child("records").rng().choice(len(every), records, replace=False))
-    ]
+    drawn = key.child("records").rng().choice(len(every), records, replace=False)
+    return [every[i] for i in np.sort(drawn)]
 
 
 def _half(n: int, key: Any) -> Vector:
@@ -130,6 +125,7 @@ def _half(n: int, key: Any) -> Vector:
 
 
 def _trained(app: App, data: dict[str, Any], run: int, rounds: int | None) -> Vector:
+    """The final model of one run on these data, whose draws are those of no other run."""
     plan = app.known_plan
     training = replace(plan.training, validation=0.0)
     plan = replace(
@@ -145,13 +141,16 @@ def _trained(app: App, data: dict[str, Any], run: int, rounds: int | None) -> Ve
 
 
 def _logit(app: App, x: Vector, record: Any) -> float:
-    """φ of one record."""
+    """φ of one record under a model, where p is kept SURE away from 0 and 1."""
     loss = min(max(app.known_plan.model.score(x, record)["loss"], SURE), -math.log(SURE))
     return -loss - math.log(-math.expm1(-loss))
 
 
 def _ratio(logits: Vector, members: Vector, run: int) -> Vector:
-    """The score of each record in one run, by the others."""
+    """The score of each record in one run, by the others, [records].
+
+    logits, members: [runs, records] φ, and whether the record was in that run.
+    """
     others = np.arange(len(logits)) != run
     value = logits[run]
     parts = []

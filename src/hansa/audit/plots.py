@@ -1,6 +1,4 @@
-"""Plots of an audit, as PNG: the canaries' scores, the membership curve, the records computed
-back.
-"""
+"""Plots of an audit, as PNG: the canaries' scores, the membership curve, records computed back."""
 
 from __future__ import annotations
 
@@ -24,7 +22,11 @@ BINS = 40
 
 
 def canary_plot(found: Canaries) -> bytes:
-    """Two histograms: the scores of canaries that took part, and of those that did not."""
+    """Two histograms: the scores of canaries that took part, and of those that did not.
+
+    The farther apart they lie, the more the plan shows. The title compares the ε that is shown with
+    the one that is promised.
+    """
 
     def draw(axes: Axes) -> None:
         edges = np.linspace(found.scores.min(), found.scores.max(), BINS + 1).tolist()
@@ -35,7 +37,9 @@ def canary_plot(found: Canaries) -> bytes:
             axes.hist(
                 found.scores[found.truth == inside], edges, color=colour, alpha=0.65, label=name
             )
-        promise = "no ε" if found.promise.epsilon is None else f"ε ≤ {found.promise.epsilon:.3g}"
+        promise = "no ε"
+        if found.promise.epsilon is not None:
+            promise = f"ε ≤ {found.promise.epsilon:.3g}"
         axes.set_title(f"canaries: shown ε ≥ {found.epsilon:.3g}, promised {promise}")
         axes.set_xlabel("score of a canary")
         axes.legend(loc="upper right")
@@ -44,7 +48,11 @@ def canary_plot(found: Canaries) -> bytes:
 
 
 def membership_plot(found: Membership) -> bytes:
-    """True against false positives, on logarithmic axes, where few false alarms are allowed."""
+    """True against false positives, on logarithmic axes.
+
+    What counts is the left end, where few false alarms are allowed: an attack that is right on
+    average, and never sure, harms nobody.   (Carlini et al. 2022)
+    """
 
     def draw(axes: Axes) -> None:
         false, true = found.curve
@@ -53,10 +61,8 @@ def membership_plot(found: Membership) -> bytes:
         axes.loglog(coin, coin, color=LIGHT.faint, label="a coin")
         axes.loglog(false.clip(least), true.clip(least), color=LIGHT.lines[0], label="the attack")
         axes.axvline(LIMIT, color=LIGHT.faint, linestyle=":")
-        axes.set_title(
-            f"membership: AUC {found.area:.3f}, {100 * found.rate:.1f} % found at {100 * LIMIT:g} "
-            "% false alarms"
-        )
+        rates = f"{100 * found.rate:.1f} % found at {100 * LIMIT:g} % false alarms"
+        axes.set_title(f"membership: AUC {found.area:.3f}, {rates}")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
         axes.set_xlabel("records taken for members that are none")
@@ -67,7 +73,10 @@ def membership_plot(found: Membership) -> bytes:
 
 
 def inversion_plot(found: Inversion) -> bytes:
-    """The record, and what is computed back of it by who sees what; as pictures where it is one."""
+    """The record, and what is computed back of it by who sees what; as pictures where it is one.
+
+    Beside each name stands the likeness, the correlation with the record.
+    """
     panels = [("the record", found.record), *((view.name, view.record) for view in found.views)]
     names = [panels[0][0], *(f"{view.name} ({view.likeness:.2f})" for view in found.views)]
     rows = math.ceil(len(panels) / ACROSS)
@@ -76,13 +85,8 @@ def inversion_plot(found: Inversion) -> bytes:
         axes.axis("off")
         for i, (name, (_, record)) in enumerate(zip(names, panels, strict=True)):
             row, column = divmod(i, ACROSS)
-            place = (
-                column / ACROSS + 0.02,
-                1 - (row + 0.78) / rows,
-                1 / ACROSS - 0.04,
-                0.74 / rows,
-            )
-            inset = axes.inset_axes(place)
+            corner = (column / ACROSS + 0.02, 1 - (row + 0.78) / rows)
+            inset = axes.inset_axes((*corner, 1 / ACROSS - 0.04, 0.74 / rows))
             _panel(inset, record, found)
             inset.set_xlabel(fill(name, 30), fontsize=6.5)
 
@@ -90,6 +94,7 @@ def inversion_plot(found: Inversion) -> bytes:
 
 
 def _panel(axes: Axes, record: Vector, found: Inversion) -> None:
+    """One record, as a picture; or as a line beside the true one, where it is no picture."""
     low = float(found.record.min())
     high = float(found.record.max())
     axes.set_xticks([])
@@ -108,12 +113,18 @@ def _panel(axes: Axes, record: Vector, found: Inversion) -> None:
 
 
 def picture(record: Vector) -> Vector | None:
-    """A record as a picture [height, width] or [height, width, 3], where it can be one."""
+    """A record as a picture [height, width] or [height, width, 3], where it can be one.
+
+    Channels may come first, and a vector of a square number of pixels, 64 or more, is a square.
+    """
     side = math.isqrt(record.size)
-    if record.ndim == 1:
-        return record.reshape(side, side) if side >= 8 and side * side == record.size else None
-    if record.ndim == 2:
-        return record
-    if record.ndim == 3 and record.shape[0] in (1, 3):
-        return record[0] if record.shape[0] == 1 else np.moveaxis(record, 0, -1)
-    return record if record.ndim == 3 and record.shape[-1] == 3 else None
+    match record.shape:
+        case (n,) if side >= 8 and side * side == n:
+            return record.reshape(side, side)
+        case (1, _, _):
+            return np.asarray(record[0])
+        case (3, _, _):
+            return np.moveaxis(record, 0, -1)
+        case (_, _) | (_, _, 3):
+            return record
+    return None

@@ -1,4 +1,8 @@
-"""The report of an audit: text, plots and numbers, with the strength of each attack."""
+"""The report of an audit: text, plots and numbers, with the strength of each attack.
+
+Each attack is told in words beside its numbers: in what unit it counts, what the attacker knows,
+and what a guess by a coin would give.
+"""
 
 from __future__ import annotations
 
@@ -25,19 +29,18 @@ WARNINGS = (
     "better one may not. "
     "Its ε is a lower bound; the ledger's is an upper bound. The truth lies between.",
     "A lower bound above the ledger's ε says that noise, clip or accounting is not what the plan "
-    "says. One run in "
-    "twenty may say so by chance; repeat it with another --seed.",
+    "says. One run in twenty may say so by chance; repeat it with another --seed.",
     "The attackers know the plan, the first weights, and all data but what they guess at. Their "
-    "coins and directions "
-    "grow from the plan's seed, the noise from secrets that they do not know.",
+    "coins and directions grow from the plan's seed, the noise from secrets that they do not know.",
     f"What an attack shows of clients and records is no part of the run. {OUTSIDE}",
 )
 
 
 @dataclass(frozen=True)
 class AuditReport:
-    """What the attacks on a plan have found; None for one that was not made, and why in
-    `missing`.
+    """What the attacks on a plan have found; None for one that was not made, and why in `missing`.
+
+    `print` shows it; `write` puts it into a folder.
     """
 
     title: str
@@ -75,51 +78,27 @@ class AuditReport:
         return {name: image for name, image in drawn.items() if image}
 
     def numbers(self) -> dict[str, Any]:
-        """All of it as JSON can hold it."""
+        """All of it as JSON can hold it: title, plan, missing, and a table for each attack.
+
+        Mean squared errors are in the record's own unit squared, and psnr in dB.
+        """
         found: dict[str, Any] = {
             "title": self.title,
             "plan": self.plan,
             "missing": dict(self.missing),
         }
-        if (one := self.canary) is not None:
-            _, guesses, right = one.best
-            found["canary"] = {
-                "canaries": len(one.truth),
-                "rounds": one.rounds,
-                "guesses": guesses,
-                "right": right,
-                "epsilon_at_least": one.epsilon,
-                "epsilon_promised": one.promise.epsilon,
-                "delta": one.delta,
-                "confidence": one.confidence,
-                "epsilon_at_most_shown": one.most,
-                "broken": one.broken,
-                "sees": one.seen,
-            }
-        if (who := self.membership) is not None:
-            found["membership"] = {
-                "runs": who.runs,
-                "records": who.records,
-                "area": who.area,
-                "false_positive_rate": LIMIT,
-                "true_positive_rate": who.rate,
-            }
-        if (back := self.inversion) is not None:
-            views = [
-                {
-                    "seen": view.name,
-                    "likeness": view.likeness,
-                    "mse": view.mse,
-                    "psnr": view.psnr(back.span),
-                }
-                for view in back.views
-            ]
-            found["inversion"] = {"client": back.who, "how": back.how, "views": views}
+        if self.canary is not None:
+            found["canary"] = _canary_numbers(self.canary)
+        if self.membership is not None:
+            found["membership"] = _membership_numbers(self.membership)
+        if self.inversion is not None:
+            found["inversion"] = _inversion_numbers(self.inversion)
         return found
 
     def write(self, folder: Path) -> list[Path]:
-        """Write audit.txt, audit.json and a PNG for each attack into a folder; gives their
-        paths.
+        """Write audit.txt, audit.json and a PNG for each attack into a folder; gives their paths.
+
+        StoreError where they cannot be written.
         """
         images = {f"audit-{name}.png": image for name, image in self.plots().items()}
         numbers = json.dumps(self.numbers(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -147,8 +126,9 @@ def audit(
 ) -> AuditReport:
     """Make these attacks on an app's plan, with m canaries and over its first `rounds` rounds.
 
-    An attack that the app leaves no room for is named in the report, with the reason; AppError
-    where none is left.
+    attacks: some of "canary", "membership", "inversion". An attack that the app leaves no room for
+    is named in the report, with the reason; AppError where none is left, or for one of another
+    name. Each runs the plan anew, membership nine times.
     """
     if strange := [name for name in attacks if name not in ATTACKS]:
         raise AppError(
@@ -168,9 +148,9 @@ def audit(
         try:
             found[name] = ways[name]()
         except HansaError as error:
-            missing[name] = (
-                f"{error.found} {error.why} {error.instead}" if error.kind != "data" else DATA
-            )
+            missing[name] = f"{error.found} {error.why} {error.instead}"
+            if error.kind == "data":
+                missing[name] = DATA
     if not found:
         raise AppError(
             "No attack could be made.",
@@ -180,7 +160,54 @@ def audit(
     return AuditReport(title, expression(app.known_plan), **found, missing=missing)
 
 
+def _canary_numbers(found: Canaries) -> dict[str, Any]:
+    """What the canary audit found, for JSON."""
+    _, guesses, right = found.best
+    return {
+        "canaries": len(found.truth),
+        "rounds": found.rounds,
+        "guesses": guesses,
+        "right": right,
+        "epsilon_at_least": found.epsilon,
+        "epsilon_promised": found.promise.epsilon,
+        "delta": found.delta,
+        "confidence": found.confidence,
+        "epsilon_at_most_shown": found.most,
+        "broken": found.broken,
+        "sees": found.seen,
+    }
+
+
+def _membership_numbers(found: Membership) -> dict[str, Any]:
+    """What membership inference found, for JSON."""
+    return {
+        "runs": found.runs,
+        "records": found.records,
+        "area": found.area,
+        "false_positive_rate": LIMIT,
+        "true_positive_rate": found.rate,
+    }
+
+
+def _inversion_numbers(found: Inversion) -> dict[str, Any]:
+    """What gradient inversion found, for JSON: how like the record is what each sees of it."""
+    views = [
+        {
+            "seen": view.name,
+            "likeness": view.likeness,
+            "mse": view.mse,
+            "psnr": view.psnr(found.span),
+        }
+        for view in found.views
+    ]
+    return {"client": found.who, "how": found.how, "views": views}
+
+
 def _canary(found: Canaries) -> Section:
+    """What the canary audit found, in words: the ε that it shows beside the one that is promised.
+
+    Broken is a promise only where what is shown is more.
+    """
     epsilon, r, v = found.best
     if found.broken:
         verdict = (
@@ -193,10 +220,8 @@ def _canary(found: Canaries) -> Section:
         verdict = "The attack does not contradict the ledger."
     text = (
         f"In one run of {_many(found.rounds, 'round')}, {len(found.truth)} canary clients took "
-        "part or not, each by a "
-        f"fair coin. The attacker knows their updates, saw {found.seen}, and guessed at those it "
-        "was surest of. "
-        f"{verdict}"
+        f"part or not, each by a fair coin. The attacker knows their updates, saw {found.seen}, "
+        f"and guessed at those it was surest of. {verdict}"
     )
     rows = (
         ("guesses, right", f"{r}, {v}"),
@@ -211,12 +236,11 @@ def _canary(found: Canaries) -> Section:
 
 
 def _membership(found: Membership) -> Section:
+    """What membership inference found, in words: beside what a coin would give."""
     text = (
         f"{found.runs} runs, each on a random half of every client's records; each run's final "
-        "model was attacked with "
-        f"the {found.runs - 1} others to compare with. {found.records} records were guessed at in "
-        "each. The unit is a "
-        "record, not a client."
+        f"model was attacked with the {found.runs - 1} others to compare with. {found.records} "
+        "records were guessed at in each. The unit is a record, not a client."
     )
     rows = (
         ("area under the curve", f"{found.area:.3f} (a coin: 0.5)"),
@@ -229,11 +253,11 @@ def _membership(found: Membership) -> Section:
 
 
 def _inversion(found: Inversion) -> Section:
+    """What gradient inversion found, in words: a row for each that sees something of the record."""
     text = (
         f"The first record of {found.who}, computed back {found.how}, from one round at the first "
-        "weights. The "
-        "attacker knows its label and its range. Likeness is the correlation with the record: 1 is "
-        "the record itself."
+        "weights. The attacker knows its label and its range. Likeness is the correlation with the "
+        "record: 1 is the record itself."
     )
     rows = tuple(
         (view.name, f"{view.likeness:.3f}", f"{view.mse:.3g}", f"{view.psnr(found.span):.1f} dB")
@@ -246,4 +270,5 @@ def _inversion(found: Inversion) -> Section:
 
 
 def _many(n: int, word: str) -> str:
+    """So many of a word: 1 round, 2 rounds."""
     return f"{n} {word}{'s' * (n != 1)}"

@@ -134,7 +134,7 @@ def _rounds(plan: Plan, stored: Run, wanted: int | None) -> int:
                 "--rounds counts from the first round of the run.",
                 f"Write {done + 10}, say, or leave it out.",
             )
-    if plan.encoded_spec.noise.kind == "correlated" and rounds != planned:
+    if plan.encoded_spec.noise.lasting and rounds != planned:
         with usage():
             raise AppError(
                 f"Run {stored.id} cannot go on to {rounds} rounds.",
@@ -359,12 +359,12 @@ def show(run: Id, place: Place) -> None:
 
     Example: hansa show 20260102
     """
-    from ..ui.terminal import out, shown
+    from ..ui.terminal import details, out
 
     store = place.open()
     found = store.open(run)
     status = next(one.status for one in store.runs() if one.id == found.id)
-    for part in shown(found, status):
+    for part in details(found, status):
         out().print(part)
 
 

@@ -1,5 +1,6 @@
-"""Bundle: several verified sums of one report, such as an update and its weight, accepted or
-refused together.
+"""Bundle: several verified sums of one report, accepted or refused together.
+
+So an update and its weight are: a report of which one part is false counts in no sum.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from .vdaf import State, Vdaf
 
 @dataclass(frozen=True)
 class Bundle:
-    """What `vdaf.Vdaf` says of one sum, for a list of them; every message is the list of the parts'
-    messages.
+    """What `vdaf.Vdaf` says of one sum, for a list of them.
+
+    Every message is the list of the parts' messages.
     """
 
     parts: tuple[Vdaf, ...]
@@ -38,8 +40,9 @@ class Bundle:
     def prepare(
         self, key: bytes, who: int, nonce: bytes, public: Sequence[bytes], shares: Sequence[bytes]
     ) -> tuple[list[State], list[bytes]]:
-        """Aggregator `who` checks its shares: what it keeps, and its verifier shares; ProtocolError
-        refuses.
+        """Aggregator `who` checks its shares: what it keeps, and its verifier shares.
+
+        ProtocolError refuses the report.
         """
         _check(public, len(self.parts), "public shares")
         _check(shares, len(self.parts), "input shares")
@@ -50,18 +53,14 @@ class Bundle:
         return list(states), list(reply)
 
     def decide(self, verifier_shares: Sequence[Sequence[bytes]]) -> list[bytes]:
-        """The messages that a report is valid, from the verifier shares of all aggregators; else
-        ProtocolError.
-        """
+        """The messages that a report is valid, from all verifier shares; else ProtocolError."""
         for reply in verifier_shares:
             _check(reply, len(self.parts), "verifier shares")
         columns = zip(*verifier_shares, strict=True)
         return [part.decide(list(said)) for part, said in zip(self.parts, columns, strict=True)]
 
     def finish(self, states: Sequence[State], messages: Sequence[bytes]) -> list[Elements]:
-        """The output shares of a valid report; ProtocolError unless all used the same joint
-        randomness.
-        """
+        """The output shares of a valid report; ProtocolError where joint randomness differed."""
         _check(messages, len(self.parts), "messages")
         return [part.finish(s, m) for part, s, m in zip(self.parts, states, messages, strict=True)]
 

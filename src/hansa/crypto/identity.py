@@ -123,9 +123,7 @@ class Roster(Mapping[str, Member]):
         return cls(unsigned.members, serial, enrolment.sign(unsigned._message))
 
     def verify(self, enrolment: bytes, held: int = 0) -> None:
-        """ProtocolError unless the enrolment key has signed it, and its serial is `held` at
-        least.
-        """
+        """ProtocolError unless the enrolment key has signed it, and its serial is ≥ `held`."""
         self._check()
         if not verify(enrolment, self._message, self.signature):
             raise ProtocolError(

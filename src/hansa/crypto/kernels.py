@@ -1,5 +1,6 @@
-"""Field arithmetic compiled by numba: the loops behind `field` and `norms`, for p = 2⁶⁴ − 2³² + 1
-and for p < 2³².
+"""Field arithmetic compiled by numba: the loops behind `field` and `norms`.
+
+They are for p = 2⁶⁴ − 2³² + 1 and for p < 2³².
 
 Every kernel takes p and ⌊2⁶⁴/p⌋, or 0 in place of the latter for p = 2⁶⁴ − 2³² + 1. They run on one
 core, without the interpreter's lock. numba compiles them when this module is first imported, and
@@ -165,8 +166,9 @@ def square_sums(rows: Any, out: Any, p: Any, m: Any) -> None:
 
 @kernel(results, vector, vector, vector)
 def between(a: Any, backward: Any, factors: Any, forward: Any, p: Any, m: Any) -> None:
-    """Column by column: an inverse transform, row i times factorsᵢ, and a transform; in place (see
-    Field.between).
+    """Column by column: an inverse transform, row i times factorsᵢ, and a transform; in place.
+
+    See Field.between.
 
     The first leaves the rows in bit-reversed order, in which the second takes them, so none is ever
     moved. (Gentleman and Sande 1966; Cooley and Tukey 1965)
@@ -201,8 +203,7 @@ def between(a: Any, backward: Any, factors: Any, forward: Any, p: Any, m: Any) -
 
 @kernel(octets, vector, table, result, result)
 def count_dots(symbols: Any, x: Any, counts_of: Any, low: Any, high: Any, p: Any, m: Any) -> None:
-    """lowₖ, highₖ += Σⱼ cₖⱼ·xⱼ in 32-bit halves of x, where four counts c ∈ {0, 1, 2} are packed in
-    each symbol.
+    """lowₖ, highₖ += Σⱼ cₖⱼ·xⱼ in 32-bit halves of x, with four counts c ∈ {0, 1, 2} in a symbol.
 
     counts_of: those of a symbol, one in each byte. No sum can overflow below 2³⁰ coordinates, so
     none is reduced. Blocks of 8192 coordinates meet all rows of symbols while they are in the

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,14 +22,81 @@ from .xof import Bytes, XofTurboShake128, elements
 
 VERSION = 18
 SEED = XofTurboShake128.seed_size
-# What a seed is expanded for (draft-irtf-cfrg-vdaf-18, section 7.2)
+# What a seed is expanded for (section 7.2)
 MEASUREMENT, PROOF, JOINT, PROVE, QUERY, JOINT_SEED, JOINT_PART = range(1, 8)
 
 
 @dataclass(frozen=True)
+class Streams:
+    """What seeds are expanded to: each use of a seed has a stream of its own, and each a binder.
+
+    dst = version ‖ class 0 ‖ algorithm ‖ usage ‖ context   (section 6.2.3)
+    """
+
+    statement: Statement
+    number: int
+    proofs: int
+    context: bytes
+
+    @property
+    def blind(self) -> int:
+        """Bytes of a blind, which hides an aggregator's share from who knows its part."""
+        return SEED if self.statement.shape.joint else 0
+
+    def measurement(self, seed: bytes, j: int) -> Elements:
+        """The share of the measurement of aggregator j."""
+        return self._elements(seed, MEASUREMENT, [bytes([j])], self.statement.shape.inputs)
+
+    def proof(self, seed: bytes, j: int, length: int) -> Elements:
+        """The share of the proofs of aggregator j, each of so many elements."""
+        return self._elements(seed, PROOF, [bytes([self.proofs, j])], self.proofs * length)
+
+    def prover(self, seed: bytes) -> Elements:
+        """What the prover draws for all proofs."""
+        n = self.proofs * self.statement.shape.gadget.arity
+        return self._elements(seed, PROVE, [bytes([self.proofs])], n)
+
+    def query(self, key: bytes, nonce: bytes, length: int) -> Elements:
+        """What all aggregators, and no client, know of where proofs are asked."""
+        binder = [bytes([self.proofs]), nonce]
+        return self._elements(key, QUERY, binder, self.proofs * length)
+
+    def part(self, j: int, blind: bytes, x: Elements, nonce: bytes) -> bytes:
+        """The part of aggregator j in the joint randomness: a hash of its share."""
+        binder = [bytes([j]), nonce, self.statement.shape.field.encode(x)]
+        return self._stream(blind, JOINT_PART, binder).read(SEED)
+
+    def joint_seed(self, parts: Sequence[bytes]) -> bytes:
+        """The seed of the joint randomness, from the parts of all; empty where there is none."""
+        if not self.statement.shape.joint:
+            return b""
+        return self._stream(bytes(SEED), JOINT_SEED, parts).read(SEED)
+
+    def joint(self, seed: bytes) -> Elements:
+        """The joint randomness of all proofs."""
+        if not self.statement.shape.joint:
+            return self.statement.shape.field.zeros(0)
+        n = self.proofs * self.statement.shape.joint
+        return self._elements(seed, JOINT, [bytes([self.proofs])], n)
+
+    def _elements(self, seed: bytes, usage: int, binder: Sequence[Bytes], n: int) -> Elements:
+        """n elements of the field, from a seed that is used for this."""
+        return elements(self._stream(seed, usage, binder), self.statement.shape.field, n)
+
+    def _stream(self, seed: bytes, usage: int, binder: Sequence[Bytes]) -> XofTurboShake128:
+        """What a seed that is used for this expands to, without end."""
+        dst = (
+            bytes([VERSION, 0])
+            + self.number.to_bytes(4, "big")
+            + usage.to_bytes(2, "big")
+            + self.context
+        )
+        return XofTurboShake128(seed, dst, binder)
+
+
+@dataclass(frozen=True)
 class Prio3:
-    """Sums of measurements of which a statement holds. It is one of `vdaf.Vdaf`, with messages of
-    bytes.
+    """Sums of measurements of which a statement holds: a `vdaf.Vdaf` whose messages are bytes.
 
     number: of the algorithm in the draft's registry. shares: aggregators, one leader and its
     helpers. proofs: of the statement; each alone has the soundness of the field. context: the
@@ -61,10 +129,8 @@ class Prio3:
 
     @property
     def rand_size(self) -> int:
-        """Bytes of randomness of a report: two seeds for each aggregator, or one where there is no
-        joint randomness.
-        """
-        return self.shares * SEED * (2 if self.statement.shape.joint else 1)
+        """Bytes of randomness of a report: a seed for each aggregator, and a blind, if any."""
+        return self.shares * (SEED + self.streams.blind)
 
     @property
     def field(self) -> Field:
@@ -76,102 +142,101 @@ class Prio3:
         """How the statement is proven."""
         return Proof(self.statement, "values")
 
+    @cached_property
+    def streams(self) -> Streams:
+        """What its seeds are expanded to."""
+        return Streams(self.statement, self.number, self.proofs, self.context)
+
     @property
     def sizes(self) -> vdaf.Sizes:
         """How large a report is."""
         shape = self.statement.shape
-        blind = SEED if self.statement.shape.joint else 0
+        blind = self.streams.blind
         leader = (shape.inputs + self.proofs * self.proof.length) * shape.field.size
         return vdaf.Sizes(blind * self.shares, leader + blind, SEED + blind)
 
     def shard(
         self, measurement: Any, nonce: bytes, rand: bytes | None = None
     ) -> tuple[bytes, list[bytes]]:
-        """A public share, and an input share for each aggregator.   (draft-irtf-cfrg-vdaf-18,
-        section 7.2.1)
+        """A public share, and an input share for each aggregator.
+
+            x = Σⱼ xⱼ,    π = Σⱼ πⱼ
 
         The leader gets vectors, the others a seed from which they expand theirs. DataError refuses
         the measurement. rand is for test vectors only; without it, the operating system's generator
-        is asked.
+        is asked.   (section 7.2.1)
         """
         vdaf.expect(nonce, vdaf.NONCE, "A nonce")
         s = self.statement
         field = self.statement.shape.field
         *helpers, prover = vdaf.cut(vdaf.randomness(rand, self.rand_size), SEED)
-        seeds, blinds = (
-            (helpers[:-1:2], [helpers[-1], *helpers[1::2]]) if s.shape.joint else (helpers, [])
-        )
+        seeds = helpers
+        blinds = [b""] * self.shares
+        if s.shape.joint:
+            seeds = helpers[:-1:2]
+            blinds = [helpers[-1], *helpers[1::2]]
+
         x = leader = s.encode(measurement)
-        parts = []
-        for j, seed in enumerate(seeds, 1):
-            share = self._measurement(seed, j)
+        shares = [self.streams.measurement(seed, j) for j, seed in enumerate(seeds, 1)]
+        for share in shares:
             leader = field.sub(leader, share)
-            parts += [self._part(j, blinds[j], share, nonce)] if blinds else []
-        parts[:0] = [self._part(0, blinds[0], leader, nonce)] if blinds else []
-        proof = self._prove(x, prover, self._joint_seed(parts))
+        parts = list[bytes]()
+        if s.shape.joint:
+            each = enumerate(zip(blinds, [leader, *shares], strict=True))
+            parts = [self.streams.part(j, blind, share, nonce) for j, (blind, share) in each]
+
+        proof = self._prove(x, prover, self.streams.joint_seed(parts))
         for j, seed in enumerate(seeds, 1):
-            proof = field.sub(proof, self._proofs(seed, j))
-        first = field.encode(leader) + field.encode(proof) + b"".join(blinds[:1])
-        return b"".join(parts), [
-            first,
-            *(a + b for a, b in zip(seeds, blinds[1:] or [b""] * len(seeds), strict=True)),
-        ]
+            proof = field.sub(proof, self.streams.proof(seed, j, self.proof.length))
+        first = field.encode(leader) + field.encode(proof)
+        sent = zip([first, *seeds], blinds, strict=True)
+        return b"".join(parts), [share + blind for share, blind in sent]
 
     def prepare(
         self, key: bytes, who: int, nonce: bytes, public: bytes, share: bytes
     ) -> tuple[State, bytes]:
-        """Aggregator `who` checks its shares: what it keeps, and its verifier share.   (section
-        7.2.2)
+        """Aggregator `who` checks its shares: what it keeps, and its verifier share.
+
+        (section 7.2.2)
 
         key: known to all aggregators, to no client. ProtocolError refuses the report.
         """
         vdaf.check_party(who, self.shares, nonce)
         s = self.statement
         field = self.statement.shape.field
-        count = bytes([self.proofs])
         x, proofs, blind = self._open(who, share)
         vdaf.expect(public, self.sizes.public, "A public share")
         parts = vdaf.cut(public, SEED)
         part = b""
         seed = b""
         if s.shape.joint:
-            part = parts[who] = self._part(who, blind, x, nonce)
-            seed = self._joint_seed(parts)
-        joint = self._joint(seed)
-        query = self._elements(key, QUERY, [count, nonce], self.proofs * self.proof.query_length)
+            part = parts[who] = self.streams.part(who, blind, x, nonce)
+            seed = self.streams.joint_seed(parts)
+        joint = self.streams.joint(seed)
+        query = self.streams.query(key, nonce, self.proof.query_length)
         one = field.inverse(self.shares)
-        answers = [
-            self.proof.query(x, π, t, r, one) for π, t, r in self._each(proofs, query, joint)
-        ]
+        each = _cut(self.proofs, proofs, query, joint)
+        answers = [self.proof.query(x, π, t, r, one) for π, t, r in each]
         return State(s.truncate(x), seed), field.encode(np.concatenate(answers)) + part
 
     def decide(self, verifier_shares: Sequence[bytes]) -> bytes:
-        """The message that a report is valid, from the verifier shares of all aggregators; else
-        ProtocolError.
-        """
+        """The message that a report is valid, from all verifier shares; else ProtocolError."""
         n = self.proof.verifier_length
-        size = self.proofs * self.proof.verifier_length * self.statement.shape.field.size
-        total = vdaf.add_encoded(
-            self.statement.shape.field,
-            [v[:size] for v in verifier_shares],
-            self.shares,
-            self.proofs * n,
-        )
+        field = self.statement.shape.field
+        size = self.proofs * n * field.size
+        shares = [v[:size] for v in verifier_shares]
+        total = vdaf.add_encoded(field, shares, self.shares, self.proofs * n)
         if not all(self.proof.decide(total[k * n : (k + 1) * n]) for k in range(self.proofs)):
             raise vdaf.refuse(
                 "A proof does not hold.", "The measurement is not valid, or a share was changed."
             )
         parts = [v[size:] for v in verifier_shares]
         for part in parts:
-            vdaf.expect(
-                part, SEED if self.statement.shape.joint else 0, "The end of a verifier share"
-            )
-        return self._joint_seed(parts)
+            vdaf.expect(part, self.streams.blind, "The end of a verifier share")
+        return self.streams.joint_seed(parts)
 
     def finish(self, state: State, message: bytes) -> Elements:
-        """The output share of a valid report; ProtocolError unless all used the same joint
-        randomness.
-        """
+        """The output share of a valid report; ProtocolError where joint randomness differed."""
         vdaf.check_seed(state.seed, message)
         return state.share
 
@@ -183,78 +248,32 @@ class Prio3:
     def unshard(self, totals: Sequence[bytes]) -> Any:
         """The sum of all measurements, from the totals of all aggregators."""
         s = self.statement
-        return s.decode(
-            vdaf.add_encoded(s.shape.field, totals, self.shares, s.shape.length).tolist()
-        )
-
-    # --- randomness ---
-
-    def _stream(self, seed: bytes, usage: int, binder: Sequence[Bytes]) -> XofTurboShake128:
-        """dst = version ‖ class 0 ‖ algorithm ‖ usage ‖ context.   (section 6.2.3)"""
-        dst = (
-            bytes([VERSION, 0])
-            + self.number.to_bytes(4, "big")
-            + usage.to_bytes(2, "big")
-            + self.context
-        )
-        return XofTurboShake128(seed, dst, binder)
-
-    def _elements(self, seed: bytes, usage: int, binder: Sequence[Bytes], n: int) -> Elements:
-        return elements(self._stream(seed, usage, binder), self.statement.shape.field, n)
-
-    def _measurement(self, seed: bytes, j: int) -> Elements:
-        return self._elements(seed, MEASUREMENT, [bytes([j])], self.statement.shape.inputs)
-
-    def _proofs(self, seed: bytes, j: int) -> Elements:
-        return self._elements(
-            seed, PROOF, [bytes([self.proofs, j])], self.proofs * self.proof.length
-        )
-
-    def _part(self, j: int, blind: bytes, x: Elements, nonce: bytes) -> bytes:
-        return self._stream(
-            blind, JOINT_PART, [bytes([j]), nonce, self.statement.shape.field.encode(x)]
-        ).read(SEED)
-
-    def _joint_seed(self, parts: Sequence[bytes]) -> bytes:
-        return (
-            self._stream(bytes(SEED), JOINT_SEED, parts).read(SEED)
-            if self.statement.shape.joint
-            else b""
-        )
-
-    def _joint(self, seed: bytes) -> Elements:
-        if not self.statement.shape.joint:
-            return self.statement.shape.field.zeros(0)
-        return self._elements(
-            seed, JOINT, [bytes([self.proofs])], self.proofs * self.statement.shape.joint
-        )
-
-    # --- proofs ---
+        total = vdaf.add_encoded(s.shape.field, totals, self.shares, s.shape.length)
+        return s.decode(total.tolist())
 
     def _prove(self, x: Elements, prover: bytes, seed: bytes) -> Elements:
-        wires = self._elements(
-            prover, PROVE, [bytes([self.proofs])], self.proofs * self.statement.shape.gadget.arity
-        )
-        return np.concatenate(
-            [self.proof.prove(x, w, r) for w, r in self._each(wires, self._joint(seed))]
-        )
+        """All proofs that the statement holds of x, one after another."""
+        wires = self.streams.prover(prover)
+        each = _cut(self.proofs, wires, self.streams.joint(seed))
+        return np.concatenate([self.proof.prove(x, w, r) for w, r in each])
 
     def _open(self, who: int, share: bytes) -> tuple[Elements, Elements, bytes]:
         """The share of x, that of the proofs, and the blind, from an input share."""
-        s = self.statement
-        blind = SEED if self.statement.shape.joint else 0
         if who == 0:
+            shape = self.statement.shape
             vdaf.expect(share, self.sizes.leader, "The leader's share")
-            size = self.sizes.leader - blind
-            v = s.shape.field.decode(share[:size])
-            return v[: s.shape.inputs], v[s.shape.inputs :], share[size:]
+            size = self.sizes.leader - self.streams.blind
+            v = shape.field.decode(share[:size])
+            return v[: shape.inputs], v[shape.inputs :], share[size:]
         vdaf.expect(share, self.sizes.helper, "A helper's share")
         seed = share[:SEED]
-        return self._measurement(seed, who), self._proofs(seed, who), share[SEED:]
+        proof = self.streams.proof(seed, who, self.proof.length)
+        return self.streams.measurement(seed, who), proof, share[SEED:]
 
-    def _each(self, *vectors: Elements) -> list[tuple[Elements, ...]]:
-        """The vectors, cut into as many parts as there are proofs."""
-        return list(zip(*(v.reshape(self.proofs, -1) for v in vectors), strict=True))
+
+def _cut(n: int, *vectors: Elements) -> list[tuple[Elements, ...]]:
+    """The vectors, each cut into n parts: the first of all, the second of all, and so on."""
+    return list(zip(*(v.reshape(n, -1) for v in vectors), strict=True))
 
 
 # --- the instances of the draft (section 7.4, table of algorithm identifiers in section 10) ---
@@ -273,15 +292,17 @@ def prio3_sum(most: int, shares: int = 2, context: bytes = b"") -> Prio3:
 def prio3_sum_vec(
     length: int, most: int, chunk: int, shares: int = 2, context: bytes = b""
 ) -> Prio3:
-    """The sum of vectors of `length` whole numbers in 0 … most. A chunk of about √(length · bits)
-    is best.
+    """The sum of vectors of `length` whole numbers in 0 … most.
+
+    Proofs are smallest with a chunk of about √(length · bits).
     """
     return Prio3(circuits.SumVec(Field128, length, chunk, most), 3, shares, context=context)
 
 
 def prio3_histogram(length: int, chunk: int, shares: int = 2, context: bytes = b"") -> Prio3:
-    """How many measurements fall into each of `length` buckets. A chunk of about √length is
-    best.
+    """How many measurements fall into each of `length` buckets.
+
+    Proofs are smallest with a chunk of about √length.
     """
     return Prio3(circuits.Histogram(Field128, length, chunk), 4, shares, context=context)
 

@@ -1,5 +1,4 @@
-"""What Prio3 and PINE share: verifiable distributed aggregation functions, and the refusal of a
-report.
+"""Verifiable distributed aggregation functions: what Prio3 and PINE share.
 
 Sharding is done by a client, once. Aggregator 0 is the leader, and holds vectors; the others are
 helpers, and hold seeds that they expand. Each prepares its share of a report; somebody decides from
@@ -28,8 +27,7 @@ NONCE = 16  # bytes
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """What an aggregator keeps between `prepare` and `finish`: secret, so it does not print its
-    share.
+    """What an aggregator keeps between `prepare` and `finish`; it does not print its share.
 
     share: of the vector that is summed. seed: of all joint randomness that this aggregator used.
     """
@@ -82,14 +80,10 @@ class Vdaf(Protocol):
         """
 
     def decide(self, verifier_shares: Sequence[bytes]) -> bytes:
-        """From the verifier shares of all aggregators, the message that the report is valid; else
-        ProtocolError.
-        """
+        """The message that a report is valid, from all verifier shares; else ProtocolError."""
 
     def finish(self, state: State, message: bytes) -> Elements:
-        """The output share of a valid report; ProtocolError unless all used the same joint
-        randomness.
-        """
+        """The output share of a valid report; ProtocolError where joint randomness differed."""
 
     def aggregate(self, out_shares: Sequence[Elements]) -> bytes:
         """The sum of output shares of one aggregator."""
@@ -143,8 +137,9 @@ def check_party(who: int, shares: int, nonce: bytes) -> None:
 
 
 def check_seed(ours: bytes, theirs: bytes) -> None:
-    """ProtocolError unless the message holds the very seeds that this aggregator used; in constant
-    time.
+    """ProtocolError unless the message holds the very seeds that this aggregator used.
+
+    They are compared in constant time.
     """
     if not hmac.compare_digest(ours, theirs):
         raise refuse(

@@ -1,5 +1,4 @@
-"""Extendable output functions: a short seed, and what it is for, become as many pseudorandom bytes
-as wanted.
+"""Extendable output functions: a short seed, and its use, become as many bytes as are wanted.
 
 A stream is bound to a seed, to a tag (dst) that separates its use from every other, and to a
 binder: the public values that it must depend on. (draft-irtf-cfrg-vdaf, section 6.2)
@@ -37,8 +36,9 @@ class Xof(Protocol):
 
 
 class XofHmacSha256Aes128:
-    """K ‖ IV = HMAC-SHA256(seed, len₁(dst) ‖ dst ‖ binder);  stream = AES-128-CTR(K, IV) over
-    zeros.
+    """AES in counter mode, by a key that HMAC derives.
+
+        K ‖ IV = HMAC-SHA256(seed, len₁(dst) ‖ dst ‖ binder);  stream = AES-128-CTR(K, IV) of zeros
 
     The fast one: 11 GB/s where the processor has AES. Seeds have 32 bytes.
     (draft-chen-cfrg-vdaf-pine, section 3.4)
@@ -60,8 +60,11 @@ class XofHmacSha256Aes128:
 
 
 class XofTurboShake128:
-    """stream = TurboSHAKE128(len₂(dst) ‖ dst ‖ len₁(seed) ‖ seed ‖ binder, D = 1), len₂
-    little-endian.
+    """TurboSHAKE of seed, tag and binder, each but the last behind its length.
+
+        stream = TurboSHAKE128(len₂(dst) ‖ dst ‖ len₁(seed) ‖ seed ‖ binder, D = 1)
+
+    len₂ is little-endian.
 
     Seeds have 32 bytes.  (draft-irtf-cfrg-vdaf-18, section 6.2.1)
     """
@@ -94,8 +97,9 @@ class XofTurboShake128Draft11(XofTurboShake128):
 
 
 def elements(stream: Xof, field: Field, n: int) -> Elements:
-    """n uniform field elements: integers of `field.size` bytes are drawn, and those that are not
-    below p left out.
+    """n uniform field elements, from a stream.
+
+    Integers of `field.size` bytes are drawn, and those that are not below p left out.
 
     In all four fields p fills its bytes, so nothing is masked.  (draft-irtf-cfrg-vdaf, section 6.2,
     `next_vec`)

@@ -10,36 +10,31 @@ clients.
               object that can be read again and again, or a function without arguments that starts a
               new iterator
 
-Whatever the form, what comes out are batches of NumPy arrays: a tuple, or a dict with the names of
-the data. Several targets are called "y." and their name; ({"age": …}, {"price": …}) is the same as
-{"age": …, "y.price": …}.
+`Examples.of(data)` parses it, once; whatever the form, what comes out are batches of NumPy arrays:
+a tuple, or a dict with the names of the data. Several targets are called "y." and their name;
+({"age": …}, {"price": …}) is the same as {"age": …, "y.price": …}.
 """
 
-from .batches import Batch, Part, batches, check, count, pair, samplable, whole
-from .partition import dirichlet, iid, natural, quantity, shards, shifted
+from .batches import Batch, pair
+from .examples import Examples, check
+from .items import Part
+from .partition import clients, dirichlet, iid, natural, quantity, shards, shifted
 from .sites import Sites, Source, loaded
-from .split import Sieve, clients, split, take
 
 __all__ = [
     "Batch",
+    "Examples",
     "Part",
-    "Sieve",
     "Sites",
     "Source",
-    "batches",
     "check",
     "clients",
-    "count",
     "dirichlet",
     "iid",
     "loaded",
     "natural",
     "pair",
     "quantity",
-    "samplable",
     "shards",
     "shifted",
-    "split",
-    "take",
-    "whole",
 ]

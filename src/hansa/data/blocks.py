@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,17 +17,12 @@ from numpy.typing import NDArray
 from ..rand import Key
 from ..spec import Vector
 from ..training import PerExample, Training
-from .batches import as_arrays, kind_of, samplable
-from .batches import batches as read_batches
-from .batches import count as count_examples
-from .batches import whole as read_whole
-from .inputs import Batch, taken, target
+from .batches import Batch, Rows, alike, columns, joined, length, pick, row_bytes
+from .examples import Examples
 
 # bytes in a block, batches it has room for; where XLA reads arrays in place
 MOST, LEAST, ALIGNED = 2**26, 16, 64
 KEPT = 2**23  # bytes of an array that is worth keeping: new memory costs more than filling it
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -79,51 +74,40 @@ def power(n: int) -> int:
 
 
 def blocks(
-    data: Any,
+    data: Examples,
     training: Training,
     key: Key,
     padded: bool,
     more: int = 0,
     kept: dict[Any, Vector] | None = None,
 ) -> Iterator[Block]:
-    """The batches of `hansa.data.batches`, in the same order, as blocks of at most 64 MB.
+    """The batches of `data.batches`, in the same order, as blocks of at most 64 MB.
 
     `padded`: a batch that is shorter than the others is filled up with copies of its last row;
     otherwise it makes a block of its own, of its own shape. `more`: bytes that each batch takes
     besides. `kept`: arrays of earlier blocks, to be written over, where each block is done with
     before the next is asked for. Samples for PerExample are always padded.
     """
-    whole = arrays(data)
+    whole = data.arrays
+    plan = picked
     if training.private is not None:
-        samplable(data)
-        whole = whole or _joined(list(read_whole(data)))
-    if whole is None or not len(target(whole)):
-        yield from _stacked(read_batches(data, training, key), padded)
+        data.samplable()
+        whole = whole or joined(list(data.whole()))
+        plan = _sampled
+    if whole is None or not length(whole):
+        yield from _stacked(data.batches(training, key), padded)
         return
-    row = sum(math.prod(array.shape[1:]) * array.itemsize for array in _columns(whole))
-    plan = picked if training.private is None else _sampled
-    for rows, sizes in plan(len(target(whole)), training, key, padded):
+    row = row_bytes(whole)
+    for rows, sizes in plan(length(whole), training, key, padded):
         most = _room(row * rows.shape[1] + more)
         for i in range(0, len(rows), most):
-            yield _gathered(
-                whole, rows[i : i + most], sizes[i : i + most], {} if kept is None else kept
-            )
-
-
-def arrays(data: Any) -> Batch | None:
-    """`data` in NumPy and not copied, where it is arrays; None where it must be read batch by
-    batch.
-    """
-    return as_arrays(data) if kind_of(data) == "arrays" else None
+            to = {} if kept is None else kept  # new memory for each, where none may be written over
+            yield _gathered(whole, rows[i : i + most], sizes[i : i + most], to)
 
 
 def lengthened(batch: Batch, rows: int) -> Batch:
     """The batch with copies of its last row behind it."""
-    return taken(batch, np.minimum(np.arange(rows), len(target(batch)) - 1))
-
-
-def _columns(batch: Batch) -> Sequence[Vector]:
-    return list(batch.values()) if isinstance(batch, Mapping) else batch
+    return pick(batch, np.minimum(np.arange(rows), length(batch) - 1))
 
 
 def _room(batch_bytes: int) -> int:
@@ -131,26 +115,28 @@ def _room(batch_bytes: int) -> int:
     return 1 << (max(1, MOST // max(1, batch_bytes)).bit_length() - 1)
 
 
-def ordered(data: Any, training: Training, key: Key) -> Iterator[Ints]:
-    """The rows of `hansa.data.batches` [batches, rows], some batches of one size at a time, of data
-    that is arrays.
+def ordered(data: Examples, training: Training, key: Key) -> Iterator[Rows]:
+    """The rows of `data.batches` [batches, rows], some batches of one size at a time, of data that
+    is arrays.
     """
-    n = count_examples(data)
+    n = len(data)
     if not n:
-        next(read_batches(data, training, key))  # raises DataError, for there are none
+        next(data.batches(training, key))  # raises DataError, for there are none
     yield from (rows for rows, _ in picked(n, training, key, padded=False))
 
 
-def picked(n: int, training: Training, key: Key, padded: bool) -> Iterator[tuple[Ints, Ints]]:
+def picked(n: int, training: Training, key: Key, padded: bool) -> Iterator[tuple[Rows, Rows]]:
     """The rows of batches [batches, rows], and how many of them count; all at once where batches
     are padded.
     """
-    size = training.batch if 0 < training.batch < n else n
+    size = min(training.batch or n, n)
     each = -(-n // size)  # batches in an epoch
     left = training.steps or training.epochs * each
     orders = (key.child(epoch).rng().permutation(n) for epoch in range(-(-left // each)))
     if padded:
-        width = size if size < n else min(power(n), training.batch or power(n))
+        width = size
+        if size == n:
+            width = min(power(n), training.batch or power(n))
         places = np.minimum(np.arange(each * width), n - 1)
         sizes = np.full(each, size)
         sizes[-1] = n - (each - 1) * size
@@ -165,8 +151,8 @@ def picked(n: int, training: Training, key: Key, padded: bool) -> Iterator[tuple
                 yield rows, np.full(len(rows), rows.shape[1])
 
 
-def _sampled(n: int, training: Training, key: Key, padded: bool) -> Iterator[tuple[Ints, Ints]]:
-    """The rows that `hansa.data.batches` draws for PerExample, and how many of each step; the rest
+def _sampled(n: int, training: Training, key: Key, padded: bool) -> Iterator[tuple[Rows, Rows]]:
+    """The rows that `data.batches` draws for PerExample, and how many of each step; the rest
     is row 0.
     """
     b, steps = training.schedule(n)
@@ -189,19 +175,12 @@ def noises(block: Block, private: PerExample, size: int, key: Key, first: int) -
     return noise
 
 
-def _joined(parts: list[Batch]) -> Batch:
-    """Pieces of a client's examples in one."""
-    if isinstance(parts[0], Mapping):
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}  # type: ignore[call-overload]
-    return tuple([np.concatenate(column) for column in zip(*parts, strict=True)])
-
-
-def _gathered(whole: Batch, rows: Ints, sizes: Ints, kept: dict[Any, Vector]) -> Block:
+def _gathered(whole: Batch, rows: Rows, sizes: Rows, kept: dict[Any, Vector]) -> Block:
     """Rows of the data, copied once: to where they will be read."""
 
-    def gather(name: Any, array: Vector) -> Vector:
+    def gather(i: int, array: Vector) -> Vector:
         shape = max(LEAST, power(len(rows))), rows.shape[1], *array.shape[1:]
-        block = kept.get(which := (name, shape, array.dtype.str))
+        block = kept.get(which := (i, shape, array.dtype.str))
         if block is None:
             block = aligned(shape, array.dtype)
             if block.nbytes <= KEPT:
@@ -212,22 +191,19 @@ def _gathered(whole: Batch, rows: Ints, sizes: Ints, kept: dict[Any, Vector]) ->
             block[: len(rows)] = array[rows]
         return block
 
-    if isinstance(whole, Mapping):
-        arrays: Batch = {name: gather(name, array) for name, array in whole.items()}
-    else:
-        arrays = tuple([gather(i, array) for i, array in enumerate(whole)])
-    return Block(arrays, _sizes(sizes), len(rows))
+    arrays = [gather(i, array) for i, array in enumerate(columns(whole))]
+    return Block(alike(whole, arrays), _sizes(sizes), len(rows))
 
 
 def aligned(shape: tuple[int, ...], dtype: Any = np.float32) -> Vector:
     """An empty array that XLA reads in place; of float32 where the type is another float."""
-    dtype = (
-        np.dtype(np.float32) if np.dtype(dtype).kind == "f" else np.dtype(dtype).newbyteorder("=")
-    )
-    length = math.prod(shape) * dtype.itemsize
-    raw = np.empty(length + ALIGNED, np.uint8)
+    dtype = np.dtype(dtype).newbyteorder("=")
+    if dtype.kind == "f":
+        dtype = np.dtype(np.float32)
+    size = math.prod(shape) * dtype.itemsize
+    raw = np.empty(size + ALIGNED, np.uint8)
     start = -raw.ctypes.data % ALIGNED
-    return np.asarray(raw[start : start + length].view(dtype).reshape(shape))
+    return np.asarray(raw[start : start + size].view(dtype).reshape(shape))
 
 
 def _sizes(sizes: Any) -> NDArray[np.int32]:
@@ -243,9 +219,9 @@ def _stacked(batches: Iterator[Batch], padded: bool) -> Iterator[Block]:
     """
     held: list[Batch] = []
     for batch in batches:
-        row = sum(array.nbytes for array in _columns(batch)) // len(target(batch)) or 1
+        row = sum(array.nbytes for array in columns(batch)) // length(batch) or 1
         if held and not (
-            _alike(held[0], batch, padded) and len(held) < _room(row * len(target(held[0])))
+            _fits(held[0], batch, padded) and len(held) < _room(row * length(held[0]))
         ):
             yield _stack(held)
             held = []
@@ -254,30 +230,26 @@ def _stacked(batches: Iterator[Batch], padded: bool) -> Iterator[Block]:
         yield _stack(held)
 
 
-def _alike(first: Batch, batch: Batch, padded: bool) -> bool:
+def _fits(first: Batch, batch: Batch, padded: bool) -> bool:
     """May `batch` lie in one block with `first`?"""
-    n = len(target(first))
-    m = len(target(batch))
-    pairs = zip(_columns(first), _columns(batch), strict=True)
-    return (m <= n if padded else m == n) and all(
+    n = length(first)
+    m = length(batch)
+    pairs = zip(columns(first), columns(batch), strict=True)
+    return (m == n or (padded and m < n)) and all(
         a.shape[1:] == b.shape[1:] and a.dtype == b.dtype for a, b in pairs
     )
 
 
 def _stack(held: list[Batch]) -> Block:
     """All as long as the first."""
-    sizes = [len(target(batch)) for batch in held]
+    sizes = [length(batch) for batch in held]
 
-    def stack(parts: list[Vector]) -> Vector:
+    def stack(parts: tuple[Vector, ...]) -> Vector:
         block = aligned((max(LEAST, power(len(parts))), *parts[0].shape), parts[0].dtype)
         for place, part in zip(block, parts, strict=False):
-            place[: len(part)], place[len(part) :] = part, part[-1:]
+            place[: len(part)] = part
+            place[len(part) :] = part[-1:]
         return block
 
-    first = held[0]
-    if isinstance(first, Mapping):
-        named = {name: stack([b[name] for b in held]) for name in first}  # type: ignore[call-overload]
-        return Block(named, _sizes(sizes), len(held))
-    return Block(
-        tuple([stack(list(column)) for column in zip(*held, strict=True)]), _sizes(sizes), len(held)
-    )
+    listed = zip(*map(columns, held), strict=True)
+    return Block(alike(held[0], map(stack, listed)), _sizes(sizes), len(held))

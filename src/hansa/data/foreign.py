@@ -35,9 +35,9 @@ def check_end(data: Any) -> None:
 
 def reshuffles(data: Any) -> bool:
     """Does this tf.data pipeline give other batches each time it is read?"""
-    inside = data._inputs() if callable(getattr(type(data), "_inputs", None)) else ()
-    anew = (
-        "Shuffle" in type(data).__name__
-        and getattr(data, "_reshuffle_each_iteration", True) is not False
-    )
-    return anew or any(map(reshuffles, inside))
+    shuffles = "Shuffle" in type(data).__name__
+    if shuffles and getattr(data, "_reshuffle_each_iteration", True) is not False:
+        return True
+    if not callable(getattr(type(data), "_inputs", None)):
+        return False
+    return any(map(reshuffles, data._inputs()))

@@ -4,15 +4,14 @@ comes out of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from ..errors import DataError
 from ..spec import Vector
+from .batches import Batch, is_target, several
 
-Batch = tuple[Vector, ...] | Mapping[str, Vector]
 # kind and bytes of what there is, such as "f8" → the type that is wanted
 Types = Mapping[str, np.dtype[Any]]
 
@@ -40,7 +39,9 @@ def parts(batch: Batch, targets: Types) -> tuple[tuple[Vector, ...], dict[str, V
         raise several(batch)
     named = {name: _fit(array, INPUTS) for name, array in batch.items() if name != "y"}
     y = _fit(batch["y"], targets)
-    return (tuple(named.values()), {}, y) if len(named) == 1 else ((), named, y)
+    if len(named) == 1:
+        return tuple(named.values()), {}, y
+    return (), named, y
 
 
 def _fit(array: Vector, types: Types) -> Vector:
@@ -51,94 +52,11 @@ def _fit(array: Vector, types: Types) -> Vector:
     return np.array(array, wanted, order="C")
 
 
-def target(batch: Batch) -> Vector:
-    """The targets of a batch, as they are; of several the first."""
-    name = next(filter(is_target, batch)) if isinstance(batch, Mapping) else -1
-    return np.asarray(batch[name])  # type: ignore[index]
-
-
-def pieces(batch: Batch, rows: int) -> Iterator[Batch]:
-    """The batch in pieces of at most `rows` examples, as views."""
-    for i in range(0, len(target(batch)), rows):
-        yield taken(batch, slice(i, i + rows))
-
-
-def taken(batch: Batch, rows: Any) -> Batch:
-    """Rows of the batch: views for a slice, copies for indices."""
-    if isinstance(batch, Mapping):
-        return {name: array[rows] for name, array in batch.items()}
-    return tuple([array[rows] for array in batch])
-
-
 def logits(net: Any, inputs: Any, outputs: Any) -> Any:
     """What loss and metrics get of a network's outputs: their `logits`, where they have such, as
     Hugging Face's do.
     """
     return getattr(outputs, "logits", outputs)
-
-
-def spelled(batch: Batch) -> str:
-    """Names, shapes and types of a batch's arrays, for messages."""
-    named = batch if isinstance(batch, Mapping) else {"inputs": batch[0], "targets": batch[-1]}
-    return ", ".join(
-        f"{name} {np.shape(array)} of {np.asarray(array).dtype}" for name, array in named.items()
-    )
-
-
-# ── several inputs, several targets ───────────────────────────────────────────────────────────────
-
-
-def named_pair(data: Any) -> bool:
-    """Is it ({"age": …, …}, {"price": …, …}): inputs and targets, several of each, and either by
-    name?
-    """
-    named = [isinstance(part, Mapping) and not any(map(is_target, part)) for part in data]
-    return (
-        len(data) == 2
-        and any(named)
-        and all(so or _several(part) for so, part in zip(named, data, strict=True))
-    )
-
-
-def is_target(name: Any) -> bool:
-    """Is this the name of a target?"""
-    return name == "y" or str(name).startswith("y.")
-
-
-def flat(pair: Any) -> Any:
-    """A pair with several inputs or targets as one dict or tuple; what is none, as it is."""
-    if not (isinstance(pair, tuple | list) and len(pair) == 2):
-        return pair
-    inputs, targets = pair
-    nested = [isinstance(side, Mapping) or _several(side) for side in pair]
-    if not any(nested):
-        return pair
-    if not isinstance(inputs, Mapping) and not nested[1]:
-        return (*inputs, targets)
-    if isinstance(targets, Mapping):
-        targets = {f"y.{name}": column for name, column in targets.items()}
-    return _by_name(inputs, "x") | _by_name(targets, "y")
-
-
-def _by_name(side: Any, name: str) -> dict[str, Any]:
-    if isinstance(side, Mapping):
-        return dict(side)
-    return (
-        {f"{name}.{i}": column for i, column in enumerate(side)} if _several(side) else {name: side}
-    )
-
-
-def _several(side: Any) -> bool:
-    return isinstance(side, tuple | list) and any(hasattr(part, "__array__") for part in side)
-
-
-def several(names: Any) -> DataError:
-    """What a model of a single target says to data with several."""
-    return DataError(
-        f"The data has the targets {', '.join(map(str, filter(is_target, names)))}.",
-        "This model is trained on one target, called 'y'.",
-        "Choose one, or stack them into one array; KerasModel takes several.",
-    )
 
 
 def sides(batch: Batch, outputs: int = 1) -> tuple[Any, Any]:
@@ -148,16 +66,16 @@ def sides(batch: Batch, outputs: int = 1) -> tuple[Any, Any]:
     if not isinstance(batch, Mapping):
         return _side(batch[:-outputs]), _side(batch[-outputs:])
     inputs = {name: column for name, column in batch.items() if not is_target(name)}
-    return _side(inputs), _side(
-        {name[2:]: column for name, column in batch.items() if is_target(name)}
-    )
+    targets = {name[2:]: column for name, column in batch.items() if is_target(name)}
+    return _side(inputs), _side(targets)
 
 
 def _side(columns: Any) -> Any:
-    listed = tuple(columns.values()) if isinstance(columns, dict) else columns
+    """A single array as itself, and what is named by numbers as a tuple."""
+    if not isinstance(columns, dict):
+        return columns[0] if len(columns) == 1 else columns
+    listed = tuple(columns.values())
     if len(listed) == 1:
         return listed[0]
-    counted = isinstance(columns, dict) and all(
-        name.removeprefix("x.").isdigit() for name in columns
-    )
+    counted = all(name.removeprefix("x.").isdigit() for name in columns)
     return listed if counted else columns

@@ -4,7 +4,7 @@ client.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import DataError, number
 from ..rand import Key
-
-Rows = NDArray[np.int64]
+from .batches import Rows
+from .examples import Examples
 
 
 def iid(n: int, clients: int, key: Key) -> list[Rows]:
@@ -135,10 +135,10 @@ def shifted(
             "Inputs are told from targets by their place or name.",
             "Give (inputs, targets), or a dict with the targets under 'y'.",
         )
-    columns = {
-        name: np.asarray(column) for name, column in (data.items() if named else enumerate(data))
-    }
-    inputs = [name for name in columns if name != ("y" if named else len(columns) - 1)]
+    given: dict[Any, Any] = dict(data) if named else dict(enumerate(data))
+    columns = {name: np.asarray(column) for name, column in given.items()}
+    target: Any = "y" if named else len(columns) - 1
+    inputs = [name for name in columns if name != target]
     floating = [name for name in inputs if columns[name].dtype.kind == "f"]
     lengths = {len(column) for column in columns.values() if column.ndim}
     if not floating or len(lengths) != 1:
@@ -161,6 +161,32 @@ def shifted(
             )
         dealt[client] = part if named else tuple(part.values())
     return dealt
+
+
+def clients(
+    data: object,
+    parts: Sequence[ArrayLike] | Mapping[str, ArrayLike],
+    names: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Each client's data by name: `names`, or the names of `parts`, or client-0, client-1, …
+
+    Of arrays they are arrays, of a dataset a `Part` each. DataError for names that are not as many
+    as the parts, or not all different.
+    """
+    if isinstance(parts, Mapping):
+        rows = list(parts.values())
+        called = list(names or parts)
+    else:
+        rows = list(parts)
+        called = list(names or numbered(len(rows)))
+    if not len(called) == len(set(called)) == len(rows):
+        raise DataError(
+            f"{len(called)} names, {len(set(called))} of them different, for {len(rows)} clients.",
+            "Every client needs a name of its own.",
+            "Give as many names as parts, or none.",
+        )
+    examples = Examples.of(data)
+    return {name: examples.take(chosen).given for name, chosen in zip(called, rows, strict=True)}
 
 
 def numbered(clients: int) -> list[str]:
@@ -190,10 +216,13 @@ def _enough(n: int, clients: int, each: int = 1) -> None:
                 "Write a whole number, such as iid(1000, clients=10, key=key).",
             )
     if clients < 1 or n < clients * max(each, 1):
+        instead = f"Ask for 1 to {n // max(each, 1)} clients."
+        if n < each:
+            instead = "Bring more examples."
         raise DataError(
             f"{n} examples for {clients} clients, {each} for each at least.",
             "Every client needs an example of its own, and there must be a client.",
-            f"Ask for 1 to {n // max(each, 1)} clients." if n >= each else "Bring more examples.",
+            instead,
         )
 
 

@@ -1,5 +1,7 @@
-"""Real data, naturally or deliberately partitioned: found on disk, or fetched once from its public
-address.
+"""Real data, naturally or deliberately partitioned.
+
+It is found on disk, or fetched once from its public address, and never taken for what it is not:
+each file must have the SHA-256 that the data had when results were published on it.
 """
 
 from __future__ import annotations
@@ -19,15 +21,15 @@ TIMEOUT = 60.0  # seconds without a byte
 
 
 def folder(name: str, files: Mapping[str, str], urls: Sequence[str]) -> Path:
-    """The folder that holds `files` (name → SHA-256): $HANSA_DATA/name, or the cache, filled from
-    one of `urls`.
+    """The folder that holds `files` (name → SHA-256): $HANSA_DATA/name, or the cache.
 
-    The cache is $XDG_CACHE_HOME/hansa, or ~/.cache/hansa. A file ending in .gz is known by the hash
-    of what is packed in it, as packers differ. DataError where a file is not what it should be, or
-    cannot be had.
+    The cache is $XDG_CACHE_HOME/hansa, or ~/.cache/hansa; what it lacks is fetched from the first
+    of `urls` that has it. A file ending in .gz is known by the hash of what is packed in it, as
+    packers differ. DataError where a file is not what it should be, or cannot be had.
     """
-    home = os.environ.get("HANSA_DATA")
-    given = Path(home).expanduser() / name if home else None
+    given: Path | None = None
+    if home := os.environ.get("HANSA_DATA"):
+        given = Path(home).expanduser() / name
     if given is not None and all((given / file).is_file() for file in files):
         return _verified(given, files)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hansa" / name
@@ -38,6 +40,7 @@ def folder(name: str, files: Mapping[str, str], urls: Sequence[str]) -> Path:
 
 
 def _verified(place: Path, files: Mapping[str, str]) -> Path:
+    """The folder, whose files are the published ones; else DataError."""
     for file, sha256 in files.items():
         if _sha256(place / file) != sha256:
             raise DataError(

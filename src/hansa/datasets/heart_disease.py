@@ -1,5 +1,7 @@
-"""UCI Heart Disease: 740 patients of four hospitals, in the protocol of FLamby's
-Fed-Heart-Disease.
+"""UCI Heart Disease: 740 patients of four hospitals, by the protocol of FLamby.
+
+The hospitals are those that took the records, so their patients differ as they do in the world:
+in age, in sex, and in how many of them are ill.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from . import folder
 
-CENTRES = ("cleveland", "hungarian", "switzerland", "va")  # FLamby's clients 0, 1, 2, 3
-FILES = {
-    "processed.cleveland.data": "a74b7efa387bc9d108d7d0115d831fe9b414b29ae7124f331b622b4efa0427c8",
-    "processed.hungarian.data": "d1ad108f785768cd3d7e82dc522e6f5a61eea93cccfb3a46ee8076f73fc3d796",
-    "processed.switzerland.data": "834a405ccf5b66ab4056bb77794adc8df0b7125186454c0a1d002d33c6c3b314",  # noqa: E501
-    "processed.va.data": "e7c93d8d0d2acdadfa4c5e8de768e2191e7f618b952e29623f1f0d5949ff6b8f",
+SHA256 = {  # of the records of each centre: FLamby's clients 0, 1, 2, 3
+    "cleveland": "a74b7efa387bc9d108d7d0115d831fe9b414b29ae7124f331b622b4efa0427c8",
+    "hungarian": "d1ad108f785768cd3d7e82dc522e6f5a61eea93cccfb3a46ee8076f73fc3d796",
+    "switzerland": "834a405ccf5b66ab4056bb77794adc8df0b7125186454c0a1d002d33c6c3b314",
+    "va": "e7c93d8d0d2acdadfa4c5e8de768e2191e7f618b952e29623f1f0d5949ff6b8f",
 }
+CENTRES = tuple(SHA256)
+FILES = {f"processed.{name}.data": sha256 for name, sha256 in SHA256.items()}
 URLS = ("https://archive.ics.uci.edu/ml/machine-learning-databases/heart-disease/",)
 
 DROPPED = (10, 11, 12)  # slope, ca, thal: unknown in most hospitals
@@ -31,8 +34,9 @@ Examples = tuple[NDArray[np.float32], NDArray[np.int64]]  # X [n, 13], y [n]: 0 
 def heart_disease(
     normalise: Literal["local", "pooled", "none"] = "local",
 ) -> dict[str, dict[str, Examples]]:
-    """centre → {"train": (X, y), "test": (X, y)}, with 199 + 104, 172 + 89, 30 + 16 and 85 + 45
-    patients.
+    """centre → {"train": (X, y), "test": (X, y)}.
+
+    With 199 + 104, 172 + 89, 30 + 16 and 85 + 45 patients.
 
         x ← (x − mean) / (std + 10⁻⁹),    std with n − 1
 
@@ -76,10 +80,15 @@ def _centre(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray
 
 
 def _training(y: NDArray[np.int64]) -> NDArray[Any]:
-    """FLamby's 66 %, stratified where both classes have more than two patients."""
+    """Who is in FLamby's 66 %, stratified where both classes have more than two patients: bool [n].
+
+    The draw is theirs, seed and all, so that results can be compared with the published ones.
+    """
     from sklearn.model_selection import train_test_split
 
-    strata = y if (np.bincount(y, minlength=2) > 2).all() else None
+    strata = None
+    if (np.bincount(y, minlength=2) > 2).all():
+        strata = y
     rows, _ = train_test_split(
         np.arange(len(y)),
         test_size=1 - 0.66,

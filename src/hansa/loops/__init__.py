@@ -1,5 +1,6 @@
-"""Loops: generators of states. The caller's `for` body is the callback; stop is `break`, resume is
-a `State`.
+"""Loops: generators of states.
+
+The caller's `for` body is the callback; stop is `break`, resume is to pass a `State`.
 """
 
 from .buffered import buffered as buffered

@@ -1,4 +1,8 @@
-"""FedBuff: clients train at their own pace, and the model steps when a buffer is full."""
+"""FedBuff: clients train at their own pace, and the model steps when a buffer is full.
+
+Each client that is asked has a session of its own, so that it can be settled by itself: what it has
+learnt counts when the step with its vector is committed.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..aggregators import NO_VECTOR, Sum
+from ..aggregators import NO_VECTOR
 from ..errors import PlanError, RoundError, printable
 from ..messages import Reply, Request, SessionId
 from ..plan import Plan
@@ -36,64 +40,85 @@ def buffered(
 ) -> Iterator[State]:
     """FedBuff: `busy` clients train at any time; the model steps when `size` vectors are in.
 
-        x ← x + η_g · (1/K) Σ s(τᵢ) Δᵢ,      s(τ) = 1/√(1 + τ),      τ = rounds since client i got
-        its model
+        x ← x + η·(1/K)·Σ s(τᵢ)·Δᵢ,      s(τ) = 1/√(1 + τ)
 
-    K = `size` (Nguyen et al. 2022, Alg. 1 and §5). Only Δ is scaled by s. A resumed run asks its
-    clients afresh; with a `journal` it goes on with what was under way, and hears again what it had
-    heard.
+    K is `size`, τᵢ how many rounds ago client i got its model, and only Δ is scaled by s, not what
+    rides along. A resumed run asks its clients afresh; with a `journal` it goes on with what was
+    under way, and hears again what it had heard. PlanError where the plan needs clients in step:
+    for noise, masks, proofs, turns, a learnt clip or a rotation; or where no buffer of this `size`
+    would ever fill.   (Nguyen et al. 2022, Alg. 1 and §5)
     """
     secret = secret or Key.fresh()
-    _bufferable(plan, size, busy)
+    _check_plan(plan)
+    _check_size(plan, size, busy)
     check_roster(plan, len(runtime.roster()))
     office = Office(plan, runtime, state, secret, journal)
     state = office.start(state)
     while state.round < plan.rounds:
-        total = Total()
-        participants = list[str]()
-        excluded = dict[str, str]()
-        idle = 0
-        heard = list[Reply]()
-        while total.count < size:
-            while len(office.working) < min(busy, len(office.roster)):
-                office.ask(state)
-            reply, asked = office.hear(state)
-            heard.append(reply)
-            if reply.body is None or not plan.encoded_spec.fits(reply.body):
-                excluded |= dict.fromkeys(reply.who, reply.why or NO_VECTOR)
-                idle += 1
-                if not participants and len(excluded) >= min(size, len(office.roster)):
-                    check_mistakes(len(excluded), excluded)
-                if idle > PATIENCE * len(office.roster):
-                    raise RoundError(
-                        f"None of the last {idle} requests was answered.", _named(excluded), LOOK
-                    )
-            else:
-                total.add(_slowed(reply.body, plan.encoded_spec, state.round - asked))
-                participants = [*participants, *reply.who]
-                idle = 0
-        more: dict[str, Any] = {
-            "population": len(office.roster),
-            "memo": state.transforms,
-            "n": size,
-        }
-        at = plan.context(
-            state.round, session_of(secret, number=state.round), secret=secret, **more
-        )
-        mean, skipped = _decoded(plan.decoder(at), total)
-        for who in participants:
-            excluded.pop(who, None)  # asked again, it has answered
-        state = plan.absorb(
-            state, mean, sorted(participants), at, excluded=excluded, skipped=skipped
-        )
+        buffer = office.fill(state, size, busy)
+        state = one_step(plan, office, state, buffer)
         yield state
-        for reply in heard:
-            counts = plan.encoded_spec.fits(reply.body) and not state.skipped
-            settle(runtime, journal, reply.session, reply.who if counts else ())
+        for session, who in buffer.answers.items():
+            settle(runtime, journal, session, _counted(who, state))
+
+
+def one_step(plan: Plan, office: Office, state: State, buffer: Buffer) -> State:
+    """The state after a full buffer: decode its sum, absorb the mean."""
+    session = session_of(office.secret, number=state.round)
+    more: dict[str, Any] = {
+        "population": len(office.roster),
+        "memo": state.transforms,
+        "n": buffer.total.count,
+    }
+    at = plan.context(state.round, session, secret=office.secret, **more)
+    mean, skipped = _decoded(plan.decoder(at), buffer.total)
+    counted = frozenset(buffer.participants)  # asked again, some have answered who had not
+    excluded = {who: why for who, why in buffer.excluded.items() if who not in counted}
+    participants = sorted(buffer.participants)
+    return plan.absorb(state, mean, participants, at, excluded=excluded, skipped=skipped)
+
+
+class Buffer:
+    """What has come in since the last step: the sum so far, who is in it, and who gave nothing."""
+
+    def __init__(self, spec: Spec):
+        self.spec = spec
+        self.total = Total()
+        self.participants = list[str]()
+        self.excluded = dict[str, str]()
+        self.answers = dict[SessionId, tuple[str, ...]]()  # session → whose vector came of it
+        self.idle = 0  # replies without a vector, one after another
+
+    def take(self, reply: Reply, staleness: int) -> None:
+        """Add a reply's vector, which is about a model of so many rounds ago; or note its lack."""
+        if not self.spec.fits(reply.body):
+            self.answers[reply.session] = ()
+            self.excluded |= dict.fromkeys(reply.who, reply.why or NO_VECTOR)
+            self.idle += 1
+            return
+        self.answers[reply.session] = reply.who
+        self.total.add(_slowed(reply.body, self.spec, staleness))
+        self.participants += reply.who
+        self.idle = 0
+
+    def check(self, size: int, clients: int) -> None:
+        """RoundError where the buffer will not fill: all have made mistakes, or nobody answers."""
+        if not self.idle:
+            return
+        if not self.participants and len(self.excluded) >= min(size, clients):
+            check_mistakes(len(self.excluded), self.excluded)
+        if self.idle > PATIENCE * clients:
+            raise RoundError(
+                f"None of the last {self.idle} requests was answered.", _named(self.excluded), LOOK
+            )
 
 
 class Office:
-    """Who is at work, in which session, on the model of which round; one client in each session."""
+    """Who is at work, in which session, on the model of which round; one client in each session.
+
+    Sessions are numbered on over all rounds. A start without a journal knows nothing of the
+    sessions before it, and so begins an epoch of its own: an answer to one of those is nobody's.
+    """
 
     def __init__(
         self,
@@ -111,9 +136,11 @@ class Office:
         self.working = set[str]()
         self._asked = dict[SessionId, int]()  # session → round
         self._heard = deque[Reply]()  # of this round, before a restart
-        afresh = state is not None and journal is None
-        self._epoch = time.time_ns() if afresh else 0  # never the sessions of an earlier start
-        self._numbers = count(state.round << 32 if afresh and state is not None else 0)
+        self._epoch = 0
+        self._numbers = count()
+        if state is not None and journal is None:  # never the sessions of an earlier start
+            self._epoch = time.time_ns()
+            self._numbers = count(state.round << 32)
 
     def start(self, state: State | None) -> State:
         """The first state; of a run that goes on, all that was under way is asked again."""
@@ -124,27 +151,39 @@ class Office:
         past = self.journal.past(run, done)
         if state is None and not past.any:
             return begin(self.plan, self.runtime, self.secret)
-        for session, counted in past.settled:
-            settle(self.runtime, self.journal, session, () if state and state.skipped else counted)
+        for session, who in past.settled:
+            settle(self.runtime, self.journal, session, _counted(who, state))
         self._heard = deque(past.heard)
         self._numbers = count(past.next)
         for request in past.open:
             self._send(request)
         return state or self.plan.start()
 
+    def fill(self, state: State, size: int, busy: int) -> Buffer:
+        """A buffer of `size` vectors, for which `busy` clients are kept at work."""
+        buffer = Buffer(self.plan.encoded_spec)
+        busy = min(busy, len(self.roster))
+        while buffer.total.count < size:
+            while len(self.working) < busy:
+                self.ask(state)
+            reply, asked = self.hear(state)
+            buffer.take(reply, state.round - asked)
+            buffer.check(size, len(self.roster))
+        return buffer
+
     def ask(self, state: State) -> None:
-        """Ask somebody who is not at work."""
+        """Ask somebody who is not at work, in a session of its own, about the present model."""
         session = session_of(self.secret, self._epoch, next(self._numbers))
         at = self.plan.context(state.round, session, secret=self.secret)
         who = _idle(self.roster, self.working, at.session.repeats.child("sample"))
-        request = replace(
-            ServerChannel(self.plan, self.runtime, state, session).head, bodies={who: None}
-        )
+        channel = ServerChannel(self.plan, self.runtime, state, session)
+        request = replace(channel.head, bodies={who: None})
         if self.journal:
             self.journal.ask(request)
         self._send(request)
 
     def _send(self, request: Request) -> None:
+        """Send it, unless its answer was heard before a restart; its clients are at work now."""
         self.working |= set(request.bodies)
         self._asked[request.session] = request.round
         if all(reply.session != request.session for reply in self._heard):
@@ -153,18 +192,30 @@ class Office:
     def hear(self, state: State) -> tuple[Reply, int]:
         """The next reply, and the round whose model it is about."""
         while True:
-            known = bool(self._heard)
-            reply = self._heard.popleft() if known else self.runtime.receive()
-            if reply.session not in self._asked:
-                continue
-            if self.journal and not known:
-                self.journal.write(reply, state.round)
-            self.working -= set(reply.who)
-            return reply, self._asked.pop(reply.session)
+            reply = self._next(state)
+            if reply.session in self._asked:
+                self.working -= set(reply.who)
+                return reply, self._asked.pop(reply.session)
+
+    def _next(self, state: State) -> Reply:
+        """The next reply: first what was heard before a restart; what is new is written down."""
+        if self._heard:
+            return self._heard.popleft()
+        reply = self.runtime.receive()
+        if self.journal and reply.session in self._asked:
+            self.journal.write(reply, state.round)
+        return reply
+
+
+def _counted(who: tuple[str, ...], state: State | None) -> tuple[str, ...]:
+    """Whose work counts of those who are in a buffer: nobody's where the step was not made."""
+    if state and state.skipped:
+        return ()
+    return who
 
 
 def _idle(roster: Sequence[str], working: Collection[str], key: Key) -> str:
-    """Somebody at random who does not train now."""
+    """Somebody at random who does not train now; there must be one."""
     rng = key.rng()
     drawn = (roster[int(rng.integers(len(roster)))] for _ in count())
     return next(name for name in drawn if name not in working)
@@ -187,8 +238,9 @@ def _decoded(decode: Decoder, total: Total) -> tuple[Mean | None, str]:
         return None, printable(str(error))
 
 
-def _bufferable(plan: Plan, size: int, busy: int) -> None:
-    if not isinstance(plan.aggregator, Sum) or plan.encoded_spec.space != "real":
+def _check_plan(plan: Plan) -> None:
+    """PlanError where a piece of the plan needs clients that train in step."""
+    if not plan.aggregator.sums or plan.encoded_spec.space != "real":
         raise PlanError(
             f"buffered cannot run {plan.aggregator!r} on {plan.encoded_spec.space} vectors.",
             "It weighs each vector by its staleness as it comes in, which needs the plain sum of "
@@ -208,10 +260,10 @@ def _bufferable(plan: Plan, size: int, busy: int) -> None:
             "training in each.",
             "Leave `private` out of the Training, or use `synchronous`.",
         )
-    if plan.sample.by == "turns":
+    if not plan.sample.in_any_order:
         raise PlanError(
-            "buffered cannot let clients take turns.",
-            "Many train at the same time, whoever is free.",
+            f"buffered cannot ask whom {plan.sample!r} draws.",
+            "Many train at the same time: it asks whoever is free.",
             "Take another sample, or use `synchronous`.",
         )
     if plan.encoded_spec.learns:
@@ -228,6 +280,10 @@ def _bufferable(plan: Plan, size: int, busy: int) -> None:
             "sum means nothing.",
             "Leave Rotate() out, or use `synchronous`.",
         )
+
+
+def _check_size(plan: Plan, size: int, busy: int) -> None:
+    """PlanError where a buffer of `size` vectors never fills, or is smaller than the quorum."""
     if size < plan.sample.quorum:
         raise PlanError(
             f"buffered(size={size}) never reaches the quorum of {plan.sample.quorum}.",

@@ -1,5 +1,8 @@
-"""ServerChannel: how a server speaks with the clients of one session, and what it asks of a
-runtime.
+"""ServerChannel: how a server speaks with the clients of one session; and what carries it.
+
+A conversation has turns: the first opens the session and tells all what the round is about, later
+ones pass a message to each party. Answers may come in any order, late, twice, or not at all; the
+channel passes each on once, to whoever waits for it, and notes who is left out and why.
 """
 
 from __future__ import annotations
@@ -23,10 +26,10 @@ UNSAID = "the aggregator left it out"  # why one is excluded of whom nobody gave
 
 
 class Runtime(Protocol):
-    """Where clients live. Every client of a request is answered for once: by a reply, or as
-    excluded, with a reason.
+    """Where clients live: it carries requests to them, and what they reply.
 
-    The runtime alone decides who is late: a session has `Request.deadline` seconds, by a clock of
+    Every client of a request is answered for once: by a reply, or as excluded, with a reason. The
+    runtime alone decides who is late: a session has `Request.deadline` seconds, by a clock of
     the runtime's own, from its first message on. A party that is asked the same again says the
     same.
     """
@@ -46,9 +49,7 @@ class Runtime(Protocol):
         ...
 
     def send(self, message: Message) -> None:
-        """Pass a request on; or that a run begins, or a session is settled, which nobody answers.
-        Does not wait.
-        """
+        """Pass a request on; or a Begin or Settle, which nobody answers. Does not wait."""
         ...
 
     def receive(self) -> Reply:
@@ -67,8 +68,8 @@ class Runtime(Protocol):
 class ServerChannel:
     """The server's letterbox for one session: say something to many, wait, hear who answered.
 
-    With a journal, what is heard is written down first, and what it has heard already is heard
-    again.
+    With a journal, what is heard is written down first; what that holds already is heard again, and
+    those who said it are not asked. `excluded` tells who gave no answer, or no vector, and why.
     """
 
     def __init__(
@@ -92,20 +93,24 @@ class ServerChannel:
         self._early = list[Reply]()  # what nobody waits for yet
 
     def gather(self, bodies: Mapping[str, Any]) -> dict[str, Any]:
-        """Say something to each of many, and hear who answered what, in the order of their
-        names.
-        """
+        """Say something to each of many, and hear who answered what, sorted by name."""
         return dict(sorted(self.as_completed(bodies)))
 
     def as_completed(self, bodies: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-        """Say something to each of many, and hear who answered what, as it comes; others may be
-        asked meanwhile.
+        """Say something to each of many, and hear who answered what, as it comes.
+
+        Others may be asked meanwhile: what they answer is kept for who waits for it.
         """
         turn = self._send(bodies)
         yield from ((reply.who[0], reply.body) for reply in self._replies(set(bodies), turn))
 
     def sum(self, cohort: Sequence[str]) -> tuple[Total, list[str]]:
-        """Ask each for its vector, and hear their exact sum alone, and who is in it."""
+        """Ask each for its vector, and hear their exact sum alone, and who is in it, by name.
+
+            Σ vᵢ,    over all i in the cohort whose vector is one of the plan's encoded spec
+
+        Whoever carries the replies may have added up some of them already.
+        """
         turn = self._send(dict.fromkeys(cohort), fold=True)
         total = Total()
         participants = list[str]()
@@ -131,6 +136,7 @@ class ServerChannel:
         return {who: self.excluded.get(who, UNSAID) for who in out}
 
     def _send(self, bodies: Mapping[str, Any], fold: bool = False) -> int:
+        """Send to each its message, in the next turn of those parties, whose number it returns."""
         turn = max((self._turns.get(who, 0) for who in bodies), default=0)
         self._turns |= dict.fromkeys(bodies, turn + 1)
         broadcast = None if turn else self.head.broadcast  # said once
@@ -142,6 +148,7 @@ class ServerChannel:
         return turn
 
     def _replies(self, waiting: set[str], turn: int) -> Iterator[Reply]:
+        """What these reply in this turn, each as it comes; who says nothing is excluded."""
         while waiting:
             reply = self._next(waiting, turn)
             waiting -= set(reply.who)
@@ -166,7 +173,7 @@ class ServerChannel:
             self._early.append(reply)
 
     def _received(self) -> Reply:
-        """The next reply of the channel's session, written down."""
+        """The next reply of the channel's session to what was asked in it, written down."""
         while True:
             reply = self.runtime.receive()
             asked = all(self._turns.get(who, 0) > reply.turn for who in reply.who)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..errors import PlanError, RoundError
+from ..errors import RoundError, refuse
 from ..plan import Plan
 
 SHOWN = 5  # clients that an error names
@@ -18,35 +18,42 @@ FAULTS = ("absent", "late", "restarted")
 
 
 def check_roster(plan: Plan, clients: int) -> None:
-    """A plan that these clients can never fulfil fails before the first round."""
+    """PlanError where so many clients can never do what the plan says.
+
+    They may be fewer than its sample takes or its quorum wants, or too few for what its aggregator
+    promises against attackers.
+    """
     sample = plan.sample
-    fewer = f"{'InTurn' if sample.by == 'turns' else 'Uniform'}({clients})"
+    fewer = f"{type(sample).__name__}({clients})"
+    never = "No round could ever be what the plan says."
+    short = plan.aggregator.shortfall(clients)
     wrong = [
-        (sample.most > clients, f"The plan samples {sample.most} of {clients} clients.", fewer),
+        (
+            sample.most > clients,
+            f"The plan samples {sample.most} of {clients} clients.",
+            never,
+            f"Write {fewer}, or bring clients.",
+        ),
         (
             sample.quorum > clients,
             f"The plan wants {sample.quorum} answers from {clients} clients.",
-            "a lower quorum",
+            never,
+            "Write a lower quorum, or bring clients.",
+        ),
+        (
+            bool(short),
+            f"{plan.aggregator!r} has {clients} clients.",
+            short,
+            "Bring clients, or expect fewer attackers.",
         ),
     ]
-    for bad, found, instead in wrong:
-        if bad:
-            raise PlanError(
-                found,
-                "No round could ever be what the plan says.",
-                f"Write {instead}, or bring clients.",
-            )
-    if why := plan.aggregator.shortfall(clients):
-        raise PlanError(
-            f"{plan.aggregator!r} has {clients} clients.",
-            why,
-            "Bring clients, or expect fewer attackers.",
-        )
+    refuse(wrong)
 
 
 def check_mistakes(asked: int, excluded: Mapping[str, str]) -> None:
-    """When nobody took part and not by the network's fault, the next round will be no better:
-    stop.
+    """RoundError where all who were asked made a mistake: the next round would be no better.
+
+    A lost message, a late answer and a restart are no mistakes: those may go better next time.
     """
     mistakes = {who: why for who, why in excluded.items() if why not in FAULTS}
     if mistakes and len(mistakes) == asked:
@@ -58,6 +65,7 @@ def check_mistakes(asked: int, excluded: Mapping[str, str]) -> None:
 def _named(excluded: Mapping[str, str]) -> str:
     """Who was lost and of what kind the reason is; of many, the first."""
     some = [f"{who} ({why})" for who, why in excluded.items()]
-    return (
-        f"{', '.join(some[:SHOWN])}{f' and {len(some) - SHOWN} more' if len(some) > SHOWN else ''}."
-    )
+    first = ", ".join(some[:SHOWN])
+    if len(some) > SHOWN:
+        return f"{first} and {len(some) - SHOWN} more."
+    return f"{first}."

@@ -1,5 +1,11 @@
-"""Journal: what the server has heard in sessions that are not settled, in order, to hear it again
-after a restart.
+"""Journal: what the server has heard in sessions that are not settled, to hear it again.
+
+A server that is killed in the middle of a round and asked its clients once more would hear other
+answers from some, and all would pay for the round twice. With a journal it goes on instead:
+
+    heard        replies in order, with the number of the state on which they were heard
+    asked        who was asked in which session, where each client has one of its own
+    broadcasts   what all of a round were told, once
 """
 
 from __future__ import annotations
@@ -42,11 +48,11 @@ class Past:
 
 
 class Journal:
-    """Replies in the order in which the loop heard them, in a file; each is written before it is
-    heard.
+    """Replies in the order in which the loop heard them, in a file.
 
-    A loop that starts again from its last state hears them again, and asks only what it had not
-    heard. What is settled is deleted.
+    Each is written before it is heard. A loop that starts again from its last state hears them
+    again, and asks only what it had not heard. What is settled is deleted. StoreError where the
+    file cannot be opened, read or written.
     """
 
     def __init__(self, path: str | Path):
@@ -69,14 +75,12 @@ class Journal:
         """A session is over: what was heard in it is deleted."""
         of = "WHERE run = ? AND epoch = ? AND number = ?"
         needed = "SELECT round FROM asked WHERE asked.run = broadcasts.run AND open = 1"
+        idle = f"DELETE FROM broadcasts WHERE run = ? AND round NOT IN ({needed})"
         self._file.write(
             [
                 (f"DELETE FROM heard {of}", session),
                 (f"UPDATE asked SET open = 0 {of}", session),
-                (
-                    f"DELETE FROM broadcasts WHERE run = ? AND round NOT IN ({needed})",
-                    (session.run,),
-                ),
+                (idle, (session.run,)),
             ]
         )
         self._file.forget()
@@ -95,7 +99,11 @@ class Journal:
         )
 
     def past(self, run: str, done: int) -> Past:
-        """What there was when a run with `done` rounds was interrupted."""
+        """What there was when a run with `done` rounds was interrupted.
+
+        What was heard before that belongs to a state that is committed, and is to be settled; what
+        was heard since is to be heard again.
+        """
         rows = self._file.execute(
             "SELECT state, reply FROM heard WHERE run = ? ORDER BY seq", (run,)
         )
@@ -113,18 +121,17 @@ class Journal:
         ((last,),) = self._file.execute(
             "SELECT MAX(number) FROM asked WHERE run = ? AND round < ?", (run, done)
         )
+        if last is None:
+            last = -1
         return Past(
-            settled=[
-                (reply.session, () if reply.body is None else reply.who)
-                for state, reply in replies
-                if state < done
-            ],
+            settled=[(reply.session, _given(reply)) for state, reply in replies if state < done],
             heard=[reply for state, reply in replies if state == done],
             open=open,
-            next=0 if last is None else last + 1,
+            next=last + 1,
         )
 
     def _request(self, session: SessionId, round: int, who: str) -> Request:
+        """The request that was sent to one client, from what all of its round were told."""
         of = "SELECT request FROM broadcasts WHERE run = ? AND round = ?"
         ((head,),) = self._file.execute(of, (session.run, round))
         plan, broadcast, deadline = loads(head)
@@ -133,3 +140,10 @@ class Journal:
     def close(self) -> None:
         """Let the file go."""
         self._file.close()
+
+
+def _given(reply: Reply) -> tuple[str, ...]:
+    """Whose answer a reply holds: nobody's, where it says why there is none."""
+    if reply.body is None:
+        return ()
+    return reply.who

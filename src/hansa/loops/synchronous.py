@@ -1,8 +1,14 @@
-"""Rounds one after another."""
+"""Rounds in step: each begins with the model that the one before has made.
+
+    state ─▶ open a session ─▶ draw a cohort ─▶ aggregate what it sends ─▶ absorb the mean ─▶ state
+
+A round is committed by the caller, who asks for the next state when this one is safe: only then is
+its session settled, and what the participants have learnt in it counts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +16,7 @@ from ..errors import RoundError, printable
 from ..plan import Plan
 from ..rand import Key
 from ..state import FAILED, State
+from ..transforms import Context, Mean
 from .channel import Runtime, ServerChannel, begin, session_of, settle
 from .checks import check_mistakes, check_roster
 from .journal import Journal
@@ -22,8 +29,7 @@ def synchronous(
     secret: Key | None = None,
     journal: Journal | None = None,
 ) -> Iterator[State]:
-    """Rounds one after another: sample, broadcast, train, encode, aggregate, decode, step; then
-    settle.
+    """Rounds one after another: sample, broadcast, train, encode, aggregate, decode, step, settle.
 
     Without a state it starts from the beginning, and clients from nothing. A session is settled
     when the caller asks for the next state, that is, when it has committed this one: what a client
@@ -37,49 +43,80 @@ def synchronous(
     """
     secret = secret or Key.fresh()
     check_roster(plan, len(runtime.roster()))
-    if state is not None and state.round:
-        last = session_of(secret, number=state.round - 1)
-        settle(runtime, journal, last, state.counted)
-    if state is None:
-        state = (
-            plan.start()
-            if journal and journal.heard(session_of(secret))
-            else begin(plan, runtime, secret)
-        )
-    named = runtime.named or not secret.hides
+    state = _begun(plan, runtime, state, secret, journal)
     while state.round < plan.rounds:
-        roster = runtime.roster()
         session = session_of(secret, number=state.round)
-        channel = ServerChannel(plan, runtime, state, session, journal)
-        more: dict[str, Any] = {"population": len(roster), "memo": state.transforms}
-        at = plan.context(
-            state.round, session, secret=secret, task=channel.head.task, **more
-        ).enrolled(runtime.members)
-        cohort = plan.cohort(roster, at)
-        skipped = ""
-        try:
-            mean, participants = plan.aggregator.server(channel, cohort, plan.decoder(at))
-        except RoundError as error:
-            mean = None
-            participants = []
-            skipped = printable(str(error))
-        excluded = channel.outcome(cohort, participants)
-        # a single attacker, asked alone, could end the run; and its end would tell who was in a
-        # secret sample
-        if len(cohort) >= plan.sample.quorum and not plan.encoded_spec.hidden:
-            check_mistakes(
-                len(cohort), {who: why for who, why in channel.excluded.items() if who in cohort}
-            )
-        if skipped:
-            excluded = dict.fromkeys(cohort, FAILED) | channel.excluded
-        state = plan.absorb(
-            state,
-            mean,
-            participants,
-            replace(at, n=len(participants)),
-            excluded=excluded,
-            skipped=skipped,
-            named=named,
-        )
+        state = one_round(plan, runtime, state, secret, journal)
         yield state
         settle(runtime, journal, session, state.counted)
+
+
+def one_round(
+    plan: Plan, runtime: Runtime, state: State, secret: Key, journal: Journal | None = None
+) -> State:
+    """The state after one round: open a session, draw a cohort, aggregate, absorb the mean."""
+    roster = runtime.roster()
+    session = session_of(secret, number=state.round)
+    channel = ServerChannel(plan, runtime, state, session, journal)
+    more: dict[str, Any] = {"population": len(roster), "memo": state.transforms}
+    at = plan.context(state.round, session, secret=secret, task=channel.head.task, **more)
+    at = at.enrolled(runtime.members)
+
+    cohort = plan.cohort(roster, at)
+    mean, participants, skipped = _aggregated(plan, channel, cohort, at)
+    _check_cohort(plan, channel, cohort)
+
+    excluded = _excluded(channel, cohort, participants, skipped)
+    named = runtime.named or not secret.hides
+    at = replace(at, n=len(participants))
+    told = {"excluded": excluded, "skipped": skipped, "named": named}
+    return plan.absorb(state, mean, participants, at, **told)
+
+
+def _begun(
+    plan: Plan, runtime: Runtime, state: State | None, secret: Key, journal: Journal | None
+) -> State:
+    """The state to go on from: the one that is given, whose session is settled now, or the first.
+
+    Where a journal has heard of the first round, that goes on, and clients forget nothing of it.
+    """
+    if state is None:
+        if journal and journal.heard(session_of(secret)):
+            return plan.start()
+        return begin(plan, runtime, secret)
+    if state.round:
+        last = session_of(secret, number=state.round - 1)
+        settle(runtime, journal, last, state.counted)
+    return state
+
+
+def _aggregated(
+    plan: Plan, channel: ServerChannel, cohort: Sequence[str], at: Context
+) -> tuple[Mean | None, Sequence[str], str]:
+    """The decoded mean of a cohort, who is in it, and why the round fails, if it does."""
+    try:
+        mean, participants = plan.aggregator.server(channel, cohort, plan.decoder(at))
+    except RoundError as error:
+        skipped = printable(str(error))
+        return None, [], skipped
+    return mean, participants, ""
+
+
+def _check_cohort(plan: Plan, channel: ServerChannel, cohort: Sequence[str]) -> None:
+    """RoundError where all who were asked make a mistake that they would make again.
+
+    A single attacker, asked alone, could end the run so; and its end would tell who was in a secret
+    sample. So smaller cohorts than the quorum, and secret ones, end nothing.
+    """
+    if len(cohort) >= plan.sample.quorum and not plan.encoded_spec.hidden:
+        mistakes = {who: why for who, why in channel.excluded.items() if who in cohort}
+        check_mistakes(len(cohort), mistakes)
+
+
+def _excluded(
+    channel: ServerChannel, cohort: Sequence[str], participants: Sequence[str], skipped: str
+) -> dict[str, str]:
+    """Who was asked and is not in the sum, and why: where the round failed, all who were asked."""
+    if skipped:
+        return dict.fromkeys(cohort, FAILED) | channel.excluded
+    return channel.outcome(cohort, participants)

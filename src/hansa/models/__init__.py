@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..data import Examples
 from ..errors import PlanError
 from ..rand import Key
 from ..spec import Bound, Vector
@@ -80,7 +82,7 @@ class Train(NamedTuple):
     """
 
     x: Vector
-    data: Any
+    data: Examples
     training: Training
     drift: Drift
     key: Key
@@ -94,7 +96,7 @@ class Score(NamedTuple):
     """The metrics of x [size] on these examples, as means; `local` as in Train."""
 
     x: Vector
-    data: Any
+    data: Examples
     local: Local | None = None
 
     def __repr__(self) -> str:
@@ -108,6 +110,9 @@ class Model:
     The first `trainable` of its `size` numbers are trained; the rest (running statistics of
     normalisation layers) are carried along and averaged, and no optimizer, drift or penalty touches
     them. Clients say them as a block of its own.
+
+    Whoever calls `train`, `score` or `check` may give data in any of its forms: it is parsed there,
+    and what a subclass gets is `Examples`.
     """
 
     size: int
@@ -121,6 +126,13 @@ class Model:
     private: bool = False
     # does `train` do what Training(only=…) says? Where it does not, a plan with it is refused
     partial: bool = False
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        """Let what the subclass does with data be done with `Examples`."""
+        super().__init_subclass__(**more)
+        for name, place in READS.items():
+            if name in vars(cls):
+                setattr(cls, name, _parsing(vars(cls)[name], place))
 
     @property
     def trainable(self) -> int:
@@ -150,7 +162,7 @@ class Model:
     def train(
         self,
         x: Vector,
-        data: Any,
+        data: Examples,
         training: Training,
         drift: Drift,
         key: Key,
@@ -168,13 +180,13 @@ class Model:
             for one in asks
         ]
 
-    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
+    def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """The `metrics` of x on `data`, as means over its examples; with a client's own
         statistics.
         """
         raise TypeError(f"{type(self).__name__} does not say how it scores")
 
-    def check(self, data: Any, who: str) -> None:
+    def check(self, data: Examples, who: str) -> None:
         """Raise DataError where this model cannot be trained on `data`: a wrong shape, a label out
         of range.
         """
@@ -209,6 +221,24 @@ def consecutive(sizes: Iterable[tuple[str, int]]) -> dict[str, slice]:
         found[name] = slice(i, i + size)
         i += size
     return found
+
+
+# methods that read data → which of their arguments it is, after the model itself
+READS = {"train": 2, "score": 2, "check": 1}
+
+
+def _parsing(method: Callable[..., Any], place: int) -> Callable[..., Any]:
+    """A method that may be given data in any form, for one that takes `Examples`."""
+
+    @wraps(method)
+    def parsing(*given: Any, **named: Any) -> Any:
+        if len(given) > place:
+            given = (*given[:place], Examples.of(given[place]), *given[place + 1 :])
+        elif "data" in named:
+            named["data"] = Examples.of(named["data"])
+        return method(*given, **named)
+
+    return parsing
 
 
 class ModelView(Model):

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
+from ..data import Examples
 from ..errors import DataError
 from ..training import Training
 from . import Local, Model, ModelView, Score, Train, TrainResult
@@ -95,7 +96,7 @@ def answered(work: Work[Any], answer: Any) -> Ask:
     """
     ask = work.throw(answer) if isinstance(answer, Exception) else work.send(answer)
     if isinstance(ask, ASKS):
-        return ask
+        return ask._replace(data=Examples.of(ask.data))
     raise TypeError(
         f"An algorithm yields Train(…) or Score(…), and this one has yielded {type(ask).__name__}; "
         "an aggregator's client() gets its vector by `v = yield from contribute()`"

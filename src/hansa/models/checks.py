@@ -11,15 +11,13 @@ from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
-from ..data.inputs import spelled as described
-from ..data.inputs import target
-from ..errors import DataError, HansaError, PlanError
+from ..data.batches import spelled as described
+from ..data.batches import target
+from ..errors import DataError, Fault, HansaError, PlanError
 from ..known import named
 from ..spec import Interval
 
 CODE = (BuiltinFunctionType, FunctionType, MethodType, partial)
-# is it so?  what was found, why it cannot work, what to write instead
-Fault = tuple[bool, str, str, str]
 
 
 def check_choices(buffers: Any, metrics: Any, threads: Any) -> Iterator[Fault]:
@@ -94,6 +92,16 @@ def check_finite(loss: float, n: int, who: str) -> None:
             "inputs of very large "
             "scale, the logarithm of 0, targets outside of what the loss takes.",
             "Standardise the inputs, and look at the loss.",
+        )
+
+
+def check_some(n: int) -> None:
+    """Raise DataError where there was nothing to score."""
+    if not n:
+        raise DataError(
+            "There are no examples to score.",
+            "A mean of none is not defined.",
+            "Give it test data.",
         )
 
 

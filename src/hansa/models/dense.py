@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import native
+from ..data.batches import Batch
 from ..data.blocks import aligned, picked
-from ..data.inputs import Batch
 from ..rand import Key
 from ..spec import Vector
 from ..training import Training

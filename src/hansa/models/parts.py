@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
+from ..data.examples import Examples
 from ..errors import PlanError, number
 from ..rand import Key
 from ..spec import Vector
@@ -187,7 +187,7 @@ class Personal(ModelView):
     def train(
         self,
         x: Vector,
-        data: Any,
+        data: Examples,
         training: Training,
         drift: Drift,
         key: Key,
@@ -225,11 +225,11 @@ class Personal(ModelView):
         kept = {name: np.array(fit.x[place]) for name, place in self.kept.items()}
         return replace(fit, x=self._travelling(fit.x), local={**fit.local, KEPT: kept})
 
-    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
+    def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """As the model, of the whole vector."""
         return self.model.score(self.whole(x, local), data, _without_kept(local))
 
-    def check(self, data: Any, who: str) -> None:
+    def check(self, data: Examples, who: str) -> None:
         """As the model."""
         self.model.check(data, who)
 
@@ -240,36 +240,3 @@ class Personal(ModelView):
 
 def _without_kept(local: Local) -> Local:
     return {name: value for name, value in local.items() if name != KEPT}
-
-
-# ── in words ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def rows(model: Model, training: Training) -> Iterator[tuple[str, str]]:
-    """What an explanation tells of parts: which stay with each client, and which are trained."""
-    if isinstance(model, Personal):
-        numbers = model.model.size - model.size
-        # P181
-        kept = f"{', '.join(model.kept)}: {numbers:,} numbers, in nothing that travels"
-        yield "stays with each client", kept
-    if training.only:
-        moved = moves(model, training)
-        yield "trained alone", ", ".join(name for name, moves_it in moved.items() if moves_it)
-
-
-def warnings(model: Model, training: Training) -> Iterator[str]:
-    """What an explanation warns of."""
-    if isinstance(model, Personal):
-        # P182
-        yield (
-            f"{', '.join(model.kept)}: each client has its own. The global model has their start "
-            "in their place: scored or exported alone it is a model that no client uses."
-        )
-    moved = moves(model, training)
-    still = [name for name in model.slices() if not moved.get(name, True)]
-    if still:
-        # P183
-        yield (
-            f"{', '.join(still)}: not trained, and they travel all the same, with what noise there "
-            "is; Personal(keep=…) leaves them at home."
-        )

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import data as reader
-from ..errors import DataError, PlanError
+from ..data.examples import Examples
+from ..errors import DataError, PlanError, refuse
 from ..rand import Key
 from ..spec import Bound, Vector
 from ..training import Training
@@ -66,11 +66,8 @@ class SklearnModel(Model):
 
     def __post_init__(self) -> None:
         name = getattr(self.estimator, "__name__", type(self.estimator).__name__)
-        for wrong, why, instead in self._faults(name):
-            if wrong:
-                raise PlanError(
-                    f"SklearnModel cannot train {name} so: {self.estimator!r}.", why, instead
-                )
+        found = f"SklearnModel cannot train {name} so: {self.estimator!r}."
+        refuse((wrong, found, why, instead) for wrong, why, instead in self._faults(name))
         object.__setattr__(self, "estimator", clone(self.estimator).set_params(random_state=None))
         if self.features < 1 or (self.classes is not None and self.classes < 2):
             raise PlanError(
@@ -166,7 +163,7 @@ class SklearnModel(Model):
     def train(
         self,
         x: Vector,
-        data: Any,
+        data: Examples,
         training: Training,
         drift: Drift,
         key: Key,
@@ -180,7 +177,7 @@ class SklearnModel(Model):
         x0 = x if drift.centre is None else drift.centre
         shift = 0.0 if drift.shift is None else drift.shift
         estimator = self.fitted(x)
-        for batch in reader.batches(data, training, key):
+        for batch in data.batches(training, key):
             A, target = self._arrays(batch)
             losses.append(float(self._losses(y, A, target).mean()))
             self._put(estimator, y)
@@ -247,14 +244,14 @@ class SklearnModel(Model):
         m = signs * z
         return np.asarray((LOSSES[name](m) if name in LOSSES else (1 - m) ** 2).sum(1))
 
-    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
+    def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """The mean loss without penalty, summed over rows (a regressor's is the mean square), and
         the accuracy.
         """
         n = 0
         loss = 0.0
         right = 0
-        for batch in reader.whole(data):
+        for batch in data.whole():
             A, y = self._arrays(batch)
             n = n + len(y)
             loss = loss + float(self._losses(x, A, y).sum())
@@ -267,9 +264,9 @@ class SklearnModel(Model):
             else {"loss": loss / n, "accuracy": right / n}
         )
 
-    def check(self, data: Any, who: str) -> None:
+    def check(self, data: Examples, who: str) -> None:
         """Shapes and labels of the first batch."""
-        batch = next(iter(reader.whole(data)))
+        batch = next(iter(data.whole()))
         if len(batch) != 2:
             raise DataError(
                 f"{who} has {len(batch) - 1} arrays of inputs.",

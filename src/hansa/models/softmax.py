@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import data as reader
+from ..data import pair
+from ..data.examples import Examples
 from ..errors import DataError, PlanError, number
 from ..rand import Key
 from ..spec import Vector
@@ -65,7 +66,7 @@ class Softmax(Model):
     def train(
         self,
         x: Vector,
-        data: Any,
+        data: Examples,
         training: Training,
         drift: Drift,
         key: Key,
@@ -85,9 +86,9 @@ class Softmax(Model):
         weight = moved.get("weight", True)
         bias = moved.get("bias", True)
         losses = []
-        b = training.schedule(reader.count(data))[0] if private else 0
-        for step, batch in enumerate(reader.batches(data, training, key)):
-            A, y = reader.pair(batch)
+        b = training.schedule(len(data))[0] if private else 0
+        for step, batch in enumerate(data.batches(training, key)):
+            A, y = pair(batch)
             clip = private.clip if private else math.inf
             loss, g = self._gradient(W, A, y, clip, b, (weight, bias))
             if private:
@@ -152,24 +153,24 @@ class Softmax(Model):
         W = np.reshape(x, (-1, self.classes))
         return {"weight": W[:-1], "bias": W[-1]}
 
-    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
+    def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """Mean loss and accuracy."""
         W = np.asarray(x).reshape(self.features + 1, self.classes)
         n = 0
         loss = 0.0
         right = 0
-        for batch in reader.whole(data):
-            A, y = reader.pair(batch)
+        for batch in data.whole():
+            A, y = pair(batch)
             P = self._probabilities(W, A.reshape(len(y), -1))
             n = n + len(y)
             right = right + int((P.argmax(1) == y).sum())
             loss -= float(np.log(P[np.arange(len(y)), y] + 1e-12).sum())
         return {"loss": loss / n, "accuracy": right / n}
 
-    def check(self, data: Any, who: str) -> None:
+    def check(self, data: Examples, who: str) -> None:
         """Shapes and labels of all examples."""
-        for batch in reader.whole(data):
-            self._check(*reader.pair(batch), who)
+        for batch in data.whole():
+            self._check(*pair(batch), who)
 
     def _check(self, A: Any, y: Any, who: str) -> None:
         if isinstance(A, tuple | dict) or A.size != len(A) * self.features:

@@ -5,20 +5,22 @@ client.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from .. import data as reader
-from ..errors import DataError, PlanError, ProtocolError, number
+from ..data import pair
+from ..data.examples import Examples
+from ..errors import DataError, PlanError, ProtocolError, number, refuse
 from ..rand import Key
 from ..spec import Bound, Vector
 from ..training import Training
 from . import NO_LOCAL, Drift, Local, Model, TrainResult
 from .metrics import LOSS, RATE
+from .trees import packed, split, unpacked
 
 try:
     import xgboost as xgb
@@ -161,9 +163,10 @@ class XgboostModel(Model):
                 "iterations=1",
             ),
         ]
-        for bad, why, instead in wrong:
-            if bad:
-                raise PlanError(f"{self!r} cannot boost.", why, f"Write for example {instead}.")
+        refuse(
+            (bad, lambda: f"{self!r} cannot boost.", why, f"Write for example {instead}.")
+            for bad, why, instead in wrong
+        )
 
     @property
     def _depth(self) -> Any:
@@ -212,13 +215,8 @@ class XgboostModel(Model):
             ),
             (training.learning_rate > 1, "η = 1 takes each tree as it is.", "learning_rate=0.3"),
         ]
-        for bad, why, instead in wrong:
-            if bad:
-                raise PlanError(
-                    f"XgboostModel cannot train with {training!r}.",
-                    why,
-                    f"Write Training({instead}, …).",
-                )
+        found = f"XgboostModel cannot train with {training!r}."
+        refuse((bad, found, why, f"Write Training({instead}, …).") for bad, why, instead in wrong)
 
     def start(self, key: Key) -> Vector:
         """No trees."""
@@ -229,7 +227,7 @@ class XgboostModel(Model):
     def train(
         self,
         x: Vector,
-        data: Any,
+        data: Examples,
         training: Training,
         drift: Drift,
         key: Key,
@@ -251,7 +249,7 @@ class XgboostModel(Model):
         grown = json.loads(bytes(booster[before:].save_raw("json")))["learner"]["gradient_booster"][
             "model"
         ]["trees"]
-        trees = [_packed(tree, self._depth) for tree in grown]
+        trees = [packed(tree, self._depth) for tree in grown]
         return TrainResult(
             np.concatenate([x, [1.0], *trees]), self.iterations, sum(losses) / len(losses)
         )
@@ -263,8 +261,8 @@ class XgboostModel(Model):
     def _matrix(self, A: Vector, y: Vector) -> Any:
         return xgb.DMatrix(A, label=y, nthread=int(self._params["nthread"]))
 
-    def _arrays(self, data: Any) -> tuple[Vector, Vector]:
-        pairs = [reader.pair(batch) for batch in reader.whole(data)]
+    def _arrays(self, data: Examples) -> tuple[Vector, Vector]:
+        pairs = [pair(batch) for batch in data.whole()]
         A, y = (np.concatenate(column) for column in zip(*pairs, strict=True))
         return np.asarray(A, np.float32), y
 
@@ -298,11 +296,11 @@ class XgboostModel(Model):
         found = json.loads(self._empty)
         model = found["learner"]["gradient_booster"]["model"]
         shares = np.repeat(rows[:, 0], self.iterations * self._groups).astype(np.float32)
-        parts = self._split(rows[:, 1:])
+        parts = split(rows[:, 1:], self._depth)
         n = len(shares)
         common = {"num_deleted": "0", "num_feature": str(self.features), "size_leaf_vector": "1"}
         for i in range(n):
-            tree = _unpacked([part[i] for part in parts.values()], shares[i])
+            tree = unpacked([part[i] for part in parts.values()], shares[i])
             model["trees"].append(
                 {**tree, "id": i, "tree_param": {**common, "num_nodes": str(len(tree["parents"]))}}
             )
@@ -312,12 +310,6 @@ class XgboostModel(Model):
         booster = xgb.Booster({"nthread": self._params["nthread"]})
         booster.load_model(bytearray(json.dumps(found).encode()))
         return booster
-
-    def _split(self, trees: Vector) -> dict[str, Vector]:
-        """feature, threshold, missing [trees, 2ᴰ − 1], leaf [trees, 2ᴰ]."""
-        inner = 2**self._depth - 1
-        each = trees.reshape(-1, 4 * inner + 1)
-        return dict(zip(PARTS, np.split(each, [inner, 2 * inner, 3 * inner], axis=1), strict=True))
 
     def fault(self, parts: dict[str, Vector]) -> str:
         """Why a client cannot have grown such trees, or nothing."""
@@ -332,7 +324,7 @@ class XgboostModel(Model):
         with np.errstate(over="ignore", invalid="ignore"):
             if not (np.isfinite(np.float32(trees)).all() and np.all((share > 0) & (share <= 1))):
                 return "it holds numbers that no tree has"
-        part = self._split(trees)
+        part = split(trees, self._depth)
         most = self.params.get("max_delta_step", 0) or np.inf
         wrong = {
             f"it splits on features that are none of {self.features}": (part["feature"] < -1)
@@ -348,13 +340,13 @@ class XgboostModel(Model):
     def _losses(self, margin: Vector, y: Vector) -> Vector:
         return LOSSES[self.params["objective"]](margin.astype(np.float64), np.asarray(y))
 
-    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
+    def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """The mean loss, and the accuracy."""
         booster = self._held(x)
         n = 0
         sums = dict.fromkeys(self.metrics, 0.0)
-        for batch in reader.whole(data):
-            A, y = reader.pair(batch)
+        for batch in data.whole():
+            A, y = pair(batch)
             margin = booster.predict(self._matrix(np.asarray(A, np.float32), y), output_margin=True)
             n, sums["loss"] = n + len(y), sums["loss"] + float(self._losses(margin, y).sum())
             if "accuracy" in sums:
@@ -363,9 +355,9 @@ class XgboostModel(Model):
                 )
         return {name: value / n for name, value in sums.items()}
 
-    def check(self, data: Any, who: str) -> None:
+    def check(self, data: Examples, who: str) -> None:
         """Shapes and labels of all examples."""
-        for A, y in map(reader.pair, reader.whole(data)):
+        for A, y in map(pair, data.whole()):
             if not isinstance(A, np.ndarray) or A.ndim != 2 or A.shape[1] != self.features:
                 found = f"shape {A.shape}" if isinstance(A, np.ndarray) else f"{len(A)} arrays"
                 raise DataError(
@@ -395,84 +387,4 @@ class XgboostModel(Model):
         `booster(x).save_model`.
         """
         rows = np.reshape(x, (-1, self.size))
-        return {"share": rows[:, 0], **self._split(rows[:, 1:])}
-
-
-PARTS = ("feature", "threshold", "missing", "leaf")
-NOBODY = 2**31 - 1  # XGBoost's parent of the root
-
-
-def _packed(tree: Mapping[str, Any], depth: int) -> Vector:
-    """A tree of XGBoost's JSON as [feature, threshold, missing, leaf]."""
-    inner = 2**depth - 1
-    feature = np.full(inner, -1.0)
-    threshold = np.zeros(inner)
-    missing = np.zeros(inner)
-    leaf = np.zeros(inner + 1)
-    todo = [(0, 0)]
-    for node, place in todo:
-        if tree["left_children"][node] < 0:
-            while place < inner:
-                place = 2 * place + 1
-            leaf[place - inner] = tree["split_conditions"][node]
-        else:
-            feature[place], threshold[place] = (
-                tree["split_indices"][node],
-                tree["split_conditions"][node],
-            )
-            missing[place] = tree["default_left"][node]
-            children = tree["left_children"][node], tree["right_children"][node]
-            todo += zip(children, (2 * place + 1, 2 * place + 2), strict=True)
-    return np.concatenate([feature, threshold, missing, leaf]).astype(np.float32).astype(np.float64)
-
-
-def _unpacked(parts: Sequence[Vector], share: Any) -> dict[str, Any]:
-    """A tree as XGBoost's JSON has it, level by level, without what only its client knows."""
-    feature, threshold, missing, leaf = parts
-    inner = len(feature)
-    places = [0]
-    parents = [NOBODY]
-    left = list[int]()
-    value = list[Any]()
-    split = list[int]()
-    default = list[int]()
-    scaled = leaf.astype(np.float32) * share
-    threshold = threshold.astype(np.float32)
-    for node, place in enumerate(places):
-        if place < inner and feature[place] >= 0:
-            left.append(len(places))
-            places += (2 * place + 1, 2 * place + 2)
-            parents += (node, node)
-            value.append(threshold[place])
-            split.append(int(feature[place]))
-            default.append(int(missing[place]))
-        else:
-            while place < inner:
-                place = 2 * place + 1
-            left.append(-1)
-            value.append(scaled[place - inner])
-            split.append(0)
-            default.append(0)
-    zeros = [0.0] * len(places)
-    return {
-        "left_children": left,
-        "right_children": [child + 1 if child >= 0 else -1 for child in left],
-        "parents": parents,
-        # the shortest decimal that reads as this float32
-        "split_conditions": [float(str(v)) for v in value],
-        "split_indices": split,
-        "default_left": default,
-        "split_type": [0] * len(places),
-        "base_weights": zeros,
-        "loss_changes": zeros,
-        "sum_hessian": zeros,
-        **{
-            name: []
-            for name in (
-                "categories",
-                "categories_nodes",
-                "categories_segments",
-                "categories_sizes",
-            )
-        },
-    }
+        return {"share": rows[:, 0], **split(rows[:, 1:], self._depth)}

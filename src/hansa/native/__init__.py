@@ -1,4 +1,9 @@
-"""Native programs: made by this machine's own compiler, once, and kept on disk."""
+"""Native programs: made by this machine's own compiler, once, and kept on disk.
+
+What is loaded runs with all that this user may do, so nobody else may have written it, its folder,
+or any folder above. Where a program cannot be made, whoever asked for it hears why, and goes on
+without: there is a NumPy way for all that is compiled.
+"""
 
 from __future__ import annotations
 
@@ -31,18 +36,19 @@ def compiler() -> list[str]:
     Of CXX without its options: -ffast-math and its like make sums inexact, and by some compilers
     the whole process flush subnormal numbers to zero.
     """
+    if os.name != "posix":
+        return []
     told = takewhile(lambda word: not word.startswith("-"), shlex.split(os.environ.get("CXX", "")))
     named = [list(told), *([one] for one in COMPILERS)]
-    return (
-        next((words for words in named if words and shutil.which(words[0])), [])
-        if os.name == "posix"
-        else []
-    )
+    return next((words for words in named if words and shutil.which(words[0])), [])
 
 
 @cache
 def processor() -> str:
-    """What a native program is made for: the system, and what its processors can do."""
+    """What a native program is made for: the system, and what its processors can do.
+
+    A program tuned for another processor may end the process at its first instruction.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -52,8 +58,9 @@ def processor() -> str:
 
 
 def folder() -> Path:
-    """Where programs are kept: in hansa's cache, or in a private folder of this process where
-    others could put some.
+    """Where programs are kept: hansa's cache; where others can write to that, a private folder.
+
+    $XDG_CACHE_HOME/hansa/programs, or ~/.cache/hansa/programs
     """
     place = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hansa" / "programs"
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -65,6 +72,7 @@ def folder() -> Path:
 
 @cache
 def _private(place: Path) -> Path:
+    """A folder for this process alone, in the place of one that others can write to."""
     log.warning(
         "Others than you can write to %s: native programs are compiled anew, in a private folder.",
         place,
@@ -87,18 +95,14 @@ def _own(path: Path) -> bool:
 
 
 def _safe(folder: Path) -> bool:
-    """Can nobody but this user and root put another folder in the place of one that lies in this
-    one?
-    """
+    """Can nobody but this user and root exchange a folder that lies in this one?"""
     found = folder.lstat()
     written = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
     return found.st_uid in (0, os.geteuid()) and not written
 
 
 def _ours(file: Path) -> bool:
-    """Is there such a file, which nobody but this user can have written? One of another kind is
-    taken away.
-    """
+    """Has nobody but this user written this file? One of which that is not sure is taken away."""
     if not os.path.lexists(file):
         return False
     if own := stat.S_ISREG(file.lstat().st_mode) and _own(file):
@@ -108,30 +112,30 @@ def _ours(file: Path) -> bool:
 
 
 def kept(name: str, make: Callable[[Path], str]) -> Path | str:
-    """The program of this name, or why there is none; what make(file) said once holds for all that
-    ask later.
+    """The program of this name, or why there is none, which holds for all who ask later.
 
-    `make` writes the file and says nothing, or says what went wrong. Of several processes one makes
-    it.
+    `make(file)` writes the file and returns "", or returns what went wrong. Of several processes
+    that ask at once one makes it, and the others wait.
     """
     file = folder() / f"{name}.so"
     failed = file.with_suffix(".failed")
     with _locked(file.with_suffix(".lock")):
         if not _ours(file) and not _ours(failed):
+            made = file
             if why := make(file):
                 failed.write_text(why, encoding="utf-8")
-            (failed if why else file).chmod(0o700)  # whatever the umask
+                made = failed
+            made.chmod(0o700)  # whatever the umask
         if _ours(failed):
-            return (
-                f"the compiler said: {failed.read_text(encoding='utf-8')} (delete {failed} to try "
-                "again)."
-            )
+            why = failed.read_text(encoding="utf-8")
+            return f"the compiler said: {why} (delete {failed} to try again)."
     return file
 
 
 def loaded(source: Path, *headers: Path) -> ctypes.CDLL | str:
-    """The program that a C++ file of ours, with its headers, makes for this very processor; or why
-    there is none.
+    """The program that a C++ file of ours makes for this very processor; or why there is none.
+
+    It is named after all that it is made of: the file and its headers, the flags, the processor.
     """
     made = [path.read_bytes() for path in (source, *headers)], FLAGS, processor()
     name = f"{source.stem}-{hashlib.blake2b(repr(made).encode(), digest_size=16).hexdigest()}"
@@ -139,10 +143,11 @@ def loaded(source: Path, *headers: Path) -> ctypes.CDLL | str:
         if not (found := compiler()):
             return f"no C++ compiler is installed ({', '.join(COMPILERS)})."
         file = kept(name, lambda file: _compiled([*found, *FLAGS, str(source)], file))
-        return file if isinstance(file, str) else ctypes.CDLL(str(file))
-    # no folder to write or run programs in; no words in CXX
+        if isinstance(file, str):
+            return file
+        return ctypes.CDLL(str(file))
     except (OSError, RuntimeError, ValueError) as error:
-        return f"{error}."
+        return f"{error}."  # no folder to write or run programs in; no words in CXX
 
 
 def _compiled(command: list[str], file: Path) -> str:

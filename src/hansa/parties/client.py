@@ -11,7 +11,8 @@ from .. import data as local
 from ..aggregators import Conversation
 from ..algorithms import ClientState
 from ..codec import fingerprint
-from ..data.batches import examples_at_a_glance
+from ..data import Examples
+from ..data.examples import at_a_glance
 from ..errors import DataError, HansaError, ProtocolError
 from ..messages import Request
 from ..models.asks import Work
@@ -36,26 +37,38 @@ class Client(Party):
     # what it was asked first: its ε counts as well
     before: Plan | None = field(default=None, kw_only=True)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.data, Examples):  # as its owner has it, for what shares it with workers
+            self.data = self.data.given
+
     def __repr__(self) -> str:
         """Who it is, and how many examples it has."""
-        there = examples_at_a_glance([self.data])
+        there = at_a_glance([self.data])
         return f"<{type(self).__name__} {self.who}{': ' if there else ''}{there}>"
 
     @cached_property
-    def parts(self) -> tuple[Any, Any, int]:
+    def parts(self) -> tuple[Examples, Examples | None, int]:
         """Examples to train on, examples held out (or None), and how many the first are."""
         _ = self._seen
-        share = self.plan.training.validation
-        train, held = (
-            local.split(self.examples, share, self.plan.key.child("split", self.who))
-            if share
-            else (self.examples, None)
-        )
-        return train, held, local.count(train)
+        train = self.examples
+        held = None
+        if share := self.plan.training.validation:
+            train, held = train.split(share, self.plan.key.child("split", self.who))
+        return train, held, len(train)
 
-    @property
-    def examples(self) -> Any:
-        """Its data, read if it has not been; DataError where its reader fails."""
+    @cached_property
+    def examples(self) -> Examples:
+        """Its data, read and parsed if it has not been; DataError where its reader fails."""
+        data = self._read()
+        try:
+            return Examples.of(data, self.who)
+        except DataError:
+            raise
+        except Exception as error:
+            raise self._unreadable(error) from error
+
+    def _read(self) -> Any:
         try:
             return local.loaded(self.data)
         except DataError as error:
@@ -80,7 +93,7 @@ class Client(Party):
         try:
             n = local.check(examples, self.who)
             if self.plan.training.private:
-                local.samplable(examples, self.who)
+                examples.samplable(self.who)
         except HansaError:
             raise
         except Exception as error:
@@ -97,6 +110,7 @@ class Client(Party):
         """Let go of what can be had again; a conversation ends."""
         self._conversation = None
         self.__dict__.pop("parts", None)
+        self.__dict__.pop("examples", None)
         self.__dict__.pop("_data_hash", None)
 
     def _context(
@@ -116,7 +130,7 @@ class Client(Party):
     @cached_property
     def _data_hash(self) -> str:
         """SHA-256 of the data."""
-        parts = [fingerprint(batch) for batch in local.whole(self.examples)]
+        parts = [fingerprint(batch) for batch in self.examples.whole()]
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
     def _said_of(self, state: ClientState) -> str:

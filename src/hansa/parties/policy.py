@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass
 
 from .. import privacy
+from ..aggregators import revealed
+from ..aggregators.reveals import MORE, Sight
 from ..errors import PlanError, PolicyError, number
-from ..known import own
 from ..plan import Plan
-from ..privacy.ledger import Guarantee, Ledger, Unit
+from ..privacy.ledger import Guarantee, Ledger, taken_on_trust
+from ..rounds import Unit
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,12 @@ class Policy:
 
     min_cohort: int = 1  # no plan whose rounds may end with fewer clients
     max_rounds: float = math.inf
-    # names of hansa's own, such as {"VerifiedSum"}; None allows all
-    aggregators: frozenset[str] | None = None
+    # what a party other than the owner may see of its vector, at most: the "sum" it is in, or
+    # "each", that is, the vector; None allows all, and what nobody knows
+    sees: Sight | None = None
+    colluding: int = 1  # so many of server and helpers may collude, and still see no more
+    # is a stranger's word believed for what its aggregator reveals, and its noise gives away?
+    stated: bool = False
     min_noise: float = 0.0  # noise multiplier z
     reports: bool = True  # may losses and scores be told?
     # no plan whose rounds together could give away more, or nobody knows how much
@@ -42,13 +48,16 @@ class Policy:
         wrong = [name for name, value in limits.items() if not number(value) or not value >= 0]
         wrong += ["delta"] if not number(self.delta) or not 0 < self.delta < 1 else []
         wrong += ["unit"] if self.unit not in ("client", "example") else []
-        wrong += ["aggregators"] if not isinstance(self.aggregators, set | frozenset | None) else []
+        wrong += ["sees"] if self.sees not in (None, "sum", "each") else []
+        whole = number(self.colluding, whole=True) and self.colluding >= 1
+        wrong += [] if whole else ["colluding"]
+        wrong += [] if isinstance(self.stated, bool) else ["stated"]
         if wrong:
             raise PlanError(
                 f"Policy({wrong[0]}={getattr(self, wrong[0])!r}) allows and forbids nothing.",
-                "Limits are numbers ≥ 0, δ a probability, the unit client or example, and "
-                "aggregators a set of names.",
-                "Write for example Policy(min_cohort=4, aggregators=frozenset({'VerifiedSum'})).",
+                "Limits are numbers ≥ 0, δ a probability, the unit client or example; what parties "
+                "see is the sum or each, how many collude at least 1, and stated a yes or no.",
+                "Write for example Policy(min_cohort=4, sees='sum').",
             )
 
     def check(
@@ -59,10 +68,10 @@ class Policy:
 
         before: the survey that was asked first; what it gives away counts with the plan's rounds.
         """
-        name = type(plan.aggregator).__name__
         promise = self._promise(plan, examples, before)
-        strange = "" if own(plan.aggregator) else ", which is not hansa's own"
-        why = privacy.unstated(plan) if self.min_noise else ""
+        believed = self.stated or not privacy.stated_by(plan)
+        trust = "" if believed else taken_on_trust(privacy.stated_by(plan))
+        why = (privacy.unstated(plan) or trust) if self.min_noise else ""
         wrong = [
             (
                 plan.sample.quorum < self.min_cohort,
@@ -73,11 +82,6 @@ class Policy:
                 plan.rounds > self.max_rounds,
                 f"{plan.rounds} rounds",
                 f"at most {self.max_rounds:g}",
-            ),
-            (
-                self.aggregators is not None and (name not in self.aggregators or bool(strange)),
-                f"aggregator {name}{strange}",
-                "one of " + ", ".join(sorted(self.aggregators or ())),
             ),
             (
                 plan.sum_spec.noise.multiplier < self.min_noise or bool(why),
@@ -95,7 +99,13 @@ class Policy:
                 f"{promise}, after {'a survey and ' if before else ''}{plan.rounds} rounds",
                 f"at most ε = {self.epsilon:g} at δ = {self.delta:g} for each {self.unit}",
             ),
+            (
+                promise is not None and bool(promise.stated) and not self.stated,
+                f"{promise}",
+                "no ε that rests on a stranger's word: its policy has no stated=True",
+            ),
         ]
+        self._check_sight(plan, who)
         for bad, found, allowed in wrong:
             if bad:
                 raise PolicyError(
@@ -103,6 +113,39 @@ class Policy:
                     f"Its owner allows {allowed}.",
                     "Change the plan, or ask the owner to change the policy.",
                 )
+
+    def _check_sight(self, plan: Plan, who: str) -> None:
+        """Raise PolicyError where a party may see more of who's vector than its owner allows."""
+        if self.sees is None:
+            return
+        found = revealed(plan.aggregator)
+        name = type(plan.aggregator).__name__
+        if found.by == "nobody" or (found.by == "stranger" and not self.stated):
+            says = (
+                "nobody has stated what it reveals: the server may see each client's vector"
+                if found.by == "nobody"
+                else f"only its author states that the server {MORE[found.server]}"
+            )
+            raise PolicyError(
+                f"{who} does not take part: {plan.aggregator!r} is not hansa's own, and {says}.",
+                f"Its owner allows {self._allowed()}.",
+                f"Take VerifiedSum(helpers={self.colluding}); or let {name}.reveals() state it, "
+                "and ask the owner for Policy(…, stated=True).",
+            )
+        if beyond := found.beyond(self.sees, self.colluding):
+            raise PolicyError(
+                f"{who} does not take part: with {plan.aggregator!r} {' and '.join(beyond)}.",
+                f"Its owner allows {self._allowed()}.",
+                f"Take VerifiedSum(helpers={self.colluding}), or ask the owner to change the "
+                "policy.",
+            )
+
+    def _allowed(self) -> str:
+        what = "the sum" if self.sees == "sum" else "each vector, as far as it is stated"
+        if self.colluding == 1:
+            return f"that others see {what} at most"
+        many = f"also where {self.colluding} of server and helpers collude"
+        return f"that others see {what} at most, {many}"
 
     def _promise(self, plan: Plan, examples: int | None, before: Plan | None) -> Guarantee | None:
         """What the plan promises; None where no promise is asked for, or examples must be counted

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 from ..errors import PlanError
+from ..transforms.curves import Gaussian, Laplace
 from .ledger import MISSING, Budget, Ledger
 from .mechanisms import Release
 
@@ -20,8 +21,8 @@ def calibrate(
     """The least noise multiplier z, to four digits, with which `rounds` releases stay within the
     budget.
 
-    `release` says the sampling; its noise does not count. ε falls as z grows, so halving an
-    interval finds it.
+    `release` says the sampling and what is drawn, Gaussian or Laplace; its z does not count. ε
+    falls as z grows, so halving an interval finds it.
     """
     if find_spec("dp_accounting") is None:
         raise PlanError(
@@ -36,8 +37,19 @@ def calibrate(
             "Write for example rounds=200.",
         )
 
+    if not isinstance(release.mechanism, Gaussian | Laplace):
+        raise PlanError(
+            f"{release.mechanism!r} cannot be calibrated.",
+            "It has no one multiplier.",
+            "Write Release(Gaussian(1.0)).",
+        )
+
+    kind = type(release.mechanism)
+
     def enough(z: float) -> bool:
-        return budget.allows(Ledger(accountant=accountant).plus(replace(release, noise=z), rounds))
+        return budget.allows(
+            Ledger(accountant=accountant).plus(replace(release, mechanism=kind(z)), rounds)
+        )
 
     high = 1.0
     while not enough(high):

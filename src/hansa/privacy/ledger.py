@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
 from typing import Literal
 
 from ..errors import PlanError, number
+from ..rounds import Spent, Unit
 from .mechanisms import NEIGHBOURS, Release, curve
 
-Unit = Literal["client", "example"]
 # how many there are is no secret
 EXAMPLE = "its client's data with the example, or with nothing in its place"
 NAMED = "not against who knows the secret that the simulation names: it takes the noise off again"
 MISSING = "the library that adds up privacy is not installed: pip install 'hansa[privacy]'"
+
+
+def taken_on_trust(stated: Sequence[str]) -> str:
+    """Beside an ε, whose word it rests on."""
+    return f"as {' and '.join(stated)} states of its noise, which hansa has not checked"
 
 
 @dataclass(frozen=True)
@@ -29,12 +34,19 @@ class Guarantee:
     why: str = ""
     unit: Unit = "client"
     named: bool = False  # does the noise grow from a secret that a simulation names?
+    stated: tuple[str, ...] = ()  # classes outside hansa whose word on their noise it rests on
+
+    @property
+    def spent(self) -> dict[Unit, Spent]:
+        """ε and δ, by whom they protect; nothing where there is no ε."""
+        return {} if self.epsilon is None else {self.unit: Spent(self.epsilon, self.delta)}
 
     def __str__(self) -> str:
         """The promise as a clause."""
         if self.epsilon is None:
             return f"no ε for {'an' if self.unit == 'example' else 'a'} {self.unit}: {self.why}"
         but = f", but {NAMED}" if self.named else ""
+        but += f", {taken_on_trust(self.stated)}" if self.stated else ""
         return (
             f"ε = {self.epsilon:.4g} at δ = {self.delta:.2g} for each {self.unit} "
             f"({self.neighbours}){but}"
@@ -57,6 +69,7 @@ class Ledger:
     accountant: Literal["rdp", "pld"] = "rdp"
     unit: Unit = "client"
     named: bool = False  # does noise of a round grow from a secret that a simulation names?
+    stated: tuple[str, ...] = ()  # classes outside hansa whose word on their noise it rests on
 
     def __post_init__(self) -> None:
         if self.accountant not in ("rdp", "pld"):
@@ -69,15 +82,16 @@ class Ledger:
     def plus(self, release: Release, times: int = 1, who: Iterable[str] | None = None) -> Ledger:
         """This ledger with one more release, for all clients or for those named."""
         if who is None:
-            return replace(
-                self, secret={**self.secret, release: self.secret.get(release, 0) + times}
-            )
+            return replace(self, secret=_and(self.secret, release, times))
         added = {name: _and(self.clients.get(name, {}), release, times) for name in who}
         return replace(self, clients={**self.clients, **added})
 
     def merge(self, other: Ledger) -> Ledger:
         """This ledger and another of the same unit, as one: what both have given away adds up."""
-        total = replace(self, why=self.why or other.why, named=self.named or other.named)
+        stated = tuple(dict.fromkeys((*self.stated, *other.stated)))
+        total = replace(
+            self, why=self.why or other.why, named=self.named or other.named, stated=stated
+        )
         for release, times in other.secret.items():
             total = total.plus(release, times)
         for who, own in other.clients.items():
@@ -92,11 +106,11 @@ class Ledger:
     def worst(self, delta: float) -> dict[Release, int]:
         """The releases that count for the client that has given away most, at δ."""
         histories = list({frozenset(own.items()): own for own in self.clients.values()}.values())
-        gaussian = all(release.gaussian for own in histories for release in own)
+        gaussian = all(release.mechanism.gaussian for own in histories for release in own)
 
         def cost(own: Mapping[Release, int]) -> float:
             if gaussian:  # their 1/z² add up to that of one Gaussian
-                return sum(times / release.gaussian**2 for release, times in own.items())
+                return sum(times / release.mechanism.gaussian**2 for release, times in own.items())
             return _by_divergence(own, delta)
 
         own = max(histories, key=cost) if len(histories) > 1 else histories[0] if histories else {}
@@ -112,7 +126,7 @@ class Ledger:
     def guarantee(self, delta: float) -> Guarantee:
         """What all releases together promise each unit."""
         _check_delta(delta)
-        say = partial(Guarantee, delta=delta, unit=self.unit, named=self.named)
+        say = partial(Guarantee, delta=delta, unit=self.unit, named=self.named, stated=self.stated)
         why = self.why
         known = bool(self.secret or self.clients)
         if not why and known and find_spec("dp_accounting") is None:
@@ -133,7 +147,7 @@ class Ledger:
             )
         if not releases:
             return say(0.0, neighbours=neighbours)
-        gaussian = all(release.gaussian for release in releases)
+        gaussian = all(release.mechanism.gaussian for release in releases)
         # it knows no others
         pld = self.accountant == "pld" and "uniform" not in relations and gaussian
         found = _by_loss(releases, delta) if pld else _by_divergence(releases, delta)
@@ -187,12 +201,16 @@ def _by_divergence(releases: Mapping[Release, int], delta: float) -> float:
 
     divergences = sum(times * curve(release) for release, times in releases.items())
     found = float(compute_epsilon(DEFAULT_RDP_ORDERS, divergences, delta)[0])
-    pure = {release: times for release, times in releases.items() if release.kind == "laplace"}
+    pure = {
+        release: times
+        for release, times in releases.items()
+        if math.isfinite(release.mechanism.pure)
+    }
     if not pure:
         return found
     rest = {release: times for release, times in releases.items() if release not in pure}
     # their ε hold at δ = 0, and add up
-    added = sum(times / release.noise for release, times in pure.items())
+    added = sum(times * release.mechanism.pure for release, times in pure.items())
     return min(found, added + (_by_divergence(rest, delta) if rest else 0.0))
 
 

@@ -1,10 +1,9 @@
-"""Mechanisms: what one release of a sum with noise gives away."""
+"""Mechanisms: what one release of a sum with noise gives away, where the clients are sampled."""
 
 from __future__ import annotations
 
 import logging
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError, number
-from ..transforms.correlated import Matrix, reach
+from ..transforms.curves import Gaussian, Mechanism
 
 Sampling = Literal["all", "poisson", "uniform"]
 
@@ -25,80 +24,40 @@ NEIGHBOURS = {  # which two federations ε compares
 
 
 @dataclass(frozen=True)
-class Participation:
-    """Rounds that a client took part in, of a run whose noise is correlated over rounds by a
-    matrix.
-    """
-
-    matrix: Matrix
-    taken: tuple[int, ...]  # 0 for the first
-
-    def length(self) -> float:
-        """How far it can move what is released, over how far in one round without correlation."""
-        return reach(self.matrix, self.taken)
-
-
-@dataclass(frozen=True)
 class Release:
-    """What one round gives away: a sum over a cohort, with noise of σ = z·C on what one client
-    changes by C.
+    """What one round gives away: a sum over a cohort, with noise.
 
-    z = `noise`. The sampling counts only where it is random and stays secret: by "poisson", each of
-    all clients with probability `size`; by "uniform", `size` clients out of `population`, each set
-    equally likely. By "all" it hides nothing, and so does a uniform sample of everybody. The noise
-    is Gaussian; or Laplace, of scale z over what one client changes in Σ|v|; or in whole numbers,
-    `draws` of it in the sum, with each block's size, bound and σ of one draw in `parts`. Of these
-    two no amplification is known here. Or it is "correlated" over all rounds of a run, and what
-    counts is in which of them the client took part.
+    The sampling counts only where it is random and stays secret: by "poisson", each of all clients
+    with probability `size`; by "uniform", `size` clients out of `population`, each set equally
+    likely. By "all" it hides nothing, and so does a uniform sample of everybody. Of no noise but
+    Gaussian noise an amplification is known here.
     """
 
-    noise: float
+    mechanism: Mechanism
     by: Sampling = "all"
     size: float = 0.0
     population: int = 0
-    kind: Literal["gaussian", "laplace", "correlated", "skellam", "discrete gaussian"] = "gaussian"
-    parts: tuple[tuple[int, float, float], ...] = ()
-    draws: int = 1
-    rounds: Participation | None = None
 
     def __post_init__(self) -> None:
-        real = number(self.noise) and number(self.size) and number(self.population, whole=True)
+        counted = number(self.size) and number(self.population, whole=True)
+        example = "Release(Gaussian(1.0), 'poisson', 0.01)"
         wrong = [
             (
-                not real or not 0 < self.noise < math.inf,
-                "a noise multiplier is positive",
-                "Release(1.0)",
+                not isinstance(self.mechanism, Mechanism),
+                "what noise gives away is a Mechanism",
+                "Release(Gaussian(1.0))",
             ),
-            (
-                self.by not in NEIGHBOURS,
-                "nobody is sampled that way",
-                "Release(1.0, 'poisson', 0.01)",
-            ),
-            (
-                self.by == "poisson" and not 0 < self.size <= 1,
-                "the rate is a probability",
-                "Release(1.0, 'poisson', 0.01)",
-            ),
+            (not counted or self.by not in NEIGHBOURS, "nobody is sampled that way", example),
+            (self.by == "poisson" and not 0 < self.size <= 1, "the rate is a probability", example),
             (
                 self.by == "uniform" and not 0 < self.size <= self.population,
                 "a cohort is drawn from at least as many clients",
-                "Release(1.0, 'uniform', 100, 10000)",
+                "Release(Gaussian(1.0), 'uniform', 100, 10000)",
             ),
             (
-                self.kind != "gaussian" and self.by != "all",
+                not isinstance(self.mechanism, Gaussian) and self.by != "all",
                 "only Gaussian noise is amplified by sampling",
-                "Release(1.0)",
-            ),
-            (
-                self.kind in ("skellam", "discrete gaussian")
-                and (not self.parts or self.draws < 1),
-                "noise in whole numbers is accounted for by its parts",
-                "Release(1.0)",
-            ),
-            (
-                (self.kind == "correlated") != (self.rounds is not None),
-                "correlated noise is accounted for by the rounds that a client took part in",
-                "Release(1.0)",
+                "Release(Gaussian(1.0))",
             ),
         ]
         for bad, why, instead in wrong:
@@ -109,26 +68,10 @@ class Release:
                     f"Write for example {instead}.",
                 )
 
-    @property
-    def gaussian(self) -> float:
-        """The multiplier of the Gaussian noise that gives as much away, without sampling; 0 where
-        there is none.
-        """
-        if self.rounds is not None:
-            return self.noise / self.rounds.length()
-        return self.noise if self.kind == "gaussian" else 0.0
-
     def beside(self, other: Release) -> Release | None:
         """Both at once, where both are parts of one release over many rounds."""
-        if self.rounds is None or other.rounds is None:
-            return None
-        both = replace(self.rounds, taken=tuple(sorted({*self.rounds.taken, *other.rounds.taken})))
-        together = replace(self, rounds=both)
-        return (
-            together
-            if together == replace(other, rounds=replace(both, matrix=other.rounds.matrix))
-            else None
-        )
+        both = self.mechanism.beside(other.mechanism)
+        return None if both is None else Release(both)
 
     @property
     def relation(self) -> Sampling:
@@ -144,17 +87,16 @@ class Release:
         """
         from dp_accounting import dp_event
 
+        z = self.mechanism.gaussian
         match self.relation:
             case "poisson":
-                return dp_event.PoissonSampledDpEvent(
-                    self.size, dp_event.GaussianDpEvent(self.noise)
-                )
+                return dp_event.PoissonSampledDpEvent(self.size, dp_event.GaussianDpEvent(z))
             case "uniform":
-                swap = dp_event.GaussianDpEvent(self.noise / 2)
+                swap = dp_event.GaussianDpEvent(z / 2)
                 return dp_event.SampledWithoutReplacementDpEvent(
                     self.population, int(self.size), swap
                 )
-        return dp_event.GaussianDpEvent(self.gaussian)
+        return dp_event.GaussianDpEvent(z)
 
 
 @lru_cache(4096)
@@ -166,14 +108,10 @@ def curve(release: Release) -> NDArray[np.float64]:
     from dp_accounting.rdp import RdpAccountant
     from dp_accounting.rdp.rdp_privacy_accountant import DEFAULT_RDP_ORDERS
 
-    orders = np.array(DEFAULT_RDP_ORDERS, np.float64)
-    if release.kind == "laplace":
-        return laplace(orders, release.noise)
-    if not release.gaussian:
-        bound = skellam if release.kind == "skellam" else discrete_gaussian
-        # blocks have noise of their own
-        curve = sum(bound(orders, *part, release.draws) for part in release.parts)
-        return np.where((orders == np.floor(orders)) & (orders >= 2), curve, np.inf)
+    if not release.mechanism.gaussian:
+        orders = np.array(DEFAULT_RDP_ORDERS, np.float64)
+        stated = np.asarray(release.mechanism.divergence(orders), np.float64)
+        return np.where(stated >= 0, stated, np.inf)  # what is no number bounds nothing
     uniform = release.relation == "uniform"
     one = RdpAccountant(
         neighboring_relation=NeighboringRelation.REPLACE_ONE
@@ -181,70 +119,10 @@ def curve(release: Release) -> NDArray[np.float64]:
         else NeighboringRelation.ADD_OR_REMOVE_ONE
     )
     warnings = logging.getLogger("absl")
-    reply, warnings.disabled = (
-        warnings.disabled,
-        True,
-    )  # of orders that do not converge; it leaves them out, as it should
+    before = warnings.disabled
+    warnings.disabled = True  # of orders that do not converge; it leaves them out, as it should
     try:
         one.compose(release.event())
     finally:
-        warnings.disabled = reply
+        warnings.disabled = before
     return np.asarray(one._rdp, np.float64)
-
-
-def laplace(orders: NDArray[np.float64], noise: float) -> NDArray[np.float64]:
-    """Rényi divergence of Laplace noise:  log(α/(2α − 1)·e^((α − 1)ε) + (α − 1)/(2α − 1)·e^(−αε)) /
-    (α − 1),  ε = 1/z.
-
-    For one number, and an upper bound for many: it is convex in ε and 0 at 0, so that a change that
-    is spread over many
-    numbers gives no more away than all of it in one.   (Mironov 2017, Prop. 6)
-    """
-    high = np.log(orders / (2 * orders - 1)) + (orders - 1) / noise
-    low = np.log((orders - 1) / (2 * orders - 1)) - orders / noise
-    return np.asarray(np.logaddexp(high, low) / (orders - 1))
-
-
-def skellam(
-    orders: NDArray[np.float64], size: int, bound: float, sigma: float, draws: int = 1
-) -> NDArray[np.float64]:
-    """Rényi divergence of Skellam noise, at whole orders α:  αΔ₂²/2μ + min(((2α − 1)Δ₂² + 6Δ₁) /
-    4μ², 3Δ₁ / 2μ).
-
-    μ = draws·σ², Δ₂ = `bound`, and for integers Δ₁ ≤ min(√d·Δ₂, Δ₂²).   (Agarwal et al. 2021, Thm
-    3.5)
-    """
-    mu = draws * sigma**2
-    first = min(math.sqrt(size) * bound, bound**2)
-    extra = np.minimum(
-        ((2 * orders - 1) * bound**2 + 6 * first) / (4 * mu**2), 3 * first / (2 * mu)
-    )
-    return np.asarray(orders * bound**2 / (2 * mu) + extra)
-
-
-def discrete_gaussian(
-    orders: NDArray[np.float64], size: int, bound: float, sigma: float, draws: int = 1
-) -> NDArray[np.float64]:
-    """Rényi divergence of a sum of n = `draws` discrete Gaussians, each of σ, with D = Δ / (√n·σ)
-    and d = `size`:
-
-        min(α/2·D₂² + τd,  α/2·(D₂² + 2D₁τ + τ²d),  α/2·(D₂ + √d·τ)²),    τ = 10 Σₖ₌₁ⁿ⁻¹
-        exp(−2π²σ²k/(k + 1))
-
-    One draw has τ = 0: the divergence of a Gaussian.   (Kairouz et al. 2021, Thm 1)
-    """
-    k = np.arange(1, draws)
-    tau = 10 * float(np.exp(-2 * math.pi**2 * sigma**2 * k / (k + 1)).sum())
-    whole = math.sqrt(draws) * sigma
-    first = min(math.sqrt(size) * bound, bound**2) / whole
-    second = bound / whole
-    return np.asarray(
-        np.minimum(
-            orders / 2 * second**2 + tau * size,
-            orders
-            / 2
-            * min(
-                second**2 + 2 * first * tau + tau**2 * size, (second + math.sqrt(size) * tau) ** 2
-            ),
-        )
-    )

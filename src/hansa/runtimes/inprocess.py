@@ -1,4 +1,9 @@
-"""InProcess: all clients in this process, on a virtual clock."""
+"""InProcess: all clients in this process, on a virtual clock.
+
+A network is simulated by events: what will arrive, when, and why not. A client trains when its
+reply would arrive, so nothing waits, and a simulated hour of latency costs nothing. Below it stands
+what all runtimes share: how a party is given what it remembers, answers, is kept, and is summed.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +36,11 @@ Answer = tuple[str, Any, Why]  # who, its reply or None, why not
 
 @dataclass(frozen=True)
 class Network:
-    """A simulated network: replies take Exp(`latency`) virtual seconds, and a share of them is lost
-    (`drop`).
+    """A simulated network: replies take Exp(`latency`) virtual seconds, a share `drop` is lost.
 
     A share of the clients of a session is gone for the rest of it from a random message on
     (`vanish`); half of them from the first, a quarter from the second, and so on. A fixed share,
-    the `stragglers`, is slower by the factor `slowdown`.
+    the `stragglers`, is slower by the factor `slowdown`. PlanError where that cannot be.
     """
 
     latency: float = 0.0
@@ -79,11 +83,11 @@ class Network:
 
 
 class InProcess:
-    """All clients in this process; latency, dropouts and stragglers are simulated, and repeat for
-    equal `seed`s.
+    """All clients in this process; latency, dropouts and stragglers repeat for equal `seed`s.
 
-    So are the helpers that the plan's aggregator asks for; they answer at once, and their noise
-    grows from `secret`, or from a fresh one of each.
+    Simulated, too, are the helpers that the plan's aggregator asks for; they answer at once, and
+    their noise grows from `secret`, or from a fresh one of each. With a `book` on disk, what
+    clients have been asked and have answered outlives the process.
     """
 
     def __init__(
@@ -122,7 +126,10 @@ class InProcess:
         return self.clients.roster
 
     def send(self, message: Message) -> None:
-        """Decide at once, by the virtual clock, who will answer and when."""
+        """Decide at once, by the virtual clock, who will answer and when.
+
+        when = now + Exp(latency), times the slowdown of a straggler; late after the deadline
+        """
         if not isinstance(message, Request):
             self.memory.hear(message)
             self._deadlines.hear(message)
@@ -149,11 +156,16 @@ class InProcess:
             self._push(last, message, tuple(answering), "")
 
     def _push(self, when: float, request: Request, who: tuple[str, ...], why: Why) -> None:
+        """An event: at this time these answer a request, or are known not to, and why."""
         after = who[0] not in self.helpers  # else many clients' replies would wait for one helper's
         heapq.heappush(self._events, (when, after, next(self._order), request, who, why))
 
     def receive(self) -> Reply:
-        """Let the earliest reply arrive; its client trains now."""
+        """Let the earliest reply arrive; its client trains now.
+
+        Of a folded request that is the sum of all who answer, when the last of them has; those
+        whose answer is no vector of the plan follow, one by one.
+        """
         self.now, _, _, request, who, why = heapq.heappop(self._events)
         if why:
             return Reply.to(request, who, None, why)
@@ -172,6 +184,7 @@ class InProcess:
         refused = list[Answer]()
 
         def asked() -> Iterator[tuple[Party, Given]]:
+            """Who is to answer, and with what; the others refuse, or have answered before."""
             for who in names:
                 given, why = given_to(self.memory, who, request)
                 if isinstance(given, Given):
@@ -192,9 +205,7 @@ class InProcess:
 
 
 def given_to(memory: Memory, who: str, request: Request) -> tuple[Given | Any, Why]:
-    """What a party is given with a request; or what it has said to it before, or None and the kind
-    of why not.
-    """
+    """What a party is given with a request; or what it has said to it before; or None and why."""
     try:
         given = memory.ask(who, request)
     except HansaError as error:
@@ -204,7 +215,10 @@ def given_to(memory: Memory, who: str, request: Request) -> tuple[Given | Any, W
 
 
 def helpers(clients: Clients, secret: Key | None) -> dict[str, Helper]:
-    """The helpers that the clients' plan asks for; they and the clients know each other."""
+    """The helpers that the clients' plan asks for, by name; they and the clients know each other.
+
+    PlanError for a helper named like a client. The noise of all grows from `secret`.
+    """
     found = {
         who: Helper(who, clients.plan, secret=secret or Key.fresh())
         for who in clients.plan.aggregator.parties
@@ -256,7 +270,7 @@ def kept(memory: Memory, reply: Reply, request: Request, said: Mapping[str, Said
 
 
 def heard(memory: Memory, reply: Reply) -> Reply:
-    """The same, which the loop hears now."""
+    """The same, which the loop hears now; until here nothing shows of what was learnt with it."""
     memory.early -= {(reply.session, who) for who in reply.who}
     return reply
 
@@ -299,7 +313,10 @@ def answers(
 def fold(
     answers: Iterable[Answer], encoded: Spec
 ) -> tuple[Total, tuple[str, ...], dict[str, Kind]]:
-    """The exact sum of what clients say, who is in it, and who is not and why."""
+    """The exact sum of what clients say, who is in it, and who is not and why.
+
+    Only one sum is held, and one vector at a time, however many clients there are.
+    """
     total = Total()
     there = list[str]()
     excluded = dict[str, Kind]()

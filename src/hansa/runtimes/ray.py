@@ -1,8 +1,8 @@
-"""RayCluster: clients in Ray actors on many machines; each sums its own clients, and what a lost
-one did is done anew.
+"""RayCluster: clients in Ray actors on many machines; each sums its own clients.
 
-What clients remember stays with the caller and travels with each request, so that it is lost with
-no machine.
+What a lost actor did is done anew, to the same bytes: nothing that a client draws hangs on where it
+is. What clients remember stays with the caller and travels with each request, so that it is lost
+with no machine.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ Asked = tuple[int, Request, float]  # actor, request, until when
 
 
 class Actor:
-    """Some clients on one machine."""
+    """Some clients on one machine.
+
+    What they remember from one round to the next comes with each request, and goes with its reply.
+    """
 
     def __init__(self, clients: list[Client]):
         self.clients = {client.who: client for client in clients}
@@ -55,8 +58,9 @@ class Actor:
     def answer(
         self, request: Request, broadcast: Any, given: Mapping[str, Given]
     ) -> tuple[list[Reply], dict[str, Said], list[str]]:
-        """The replies to a request, what those asked have learnt, and their own words on why they
-        are left out.
+        """The replies to a request, what those asked have learnt, and why some are left out.
+
+        Of the last, their own words: they are said where the caller sits, whose simulation it is.
         """
         asked = replace(request, broadcast=broadcast)
         until = time.monotonic() + request.deadline
@@ -72,6 +76,7 @@ class Actor:
         return replies, learnt, words
 
     def _said(self, who: str, request: Request, given: Given, learnt: dict[str, Said]) -> Answer:
+        """What one client says; what it has learnt is put beside that of the others."""
         said, why = answer(self.clients[who], request, given)
         if said is None:
             return who, None, why
@@ -80,13 +85,13 @@ class Actor:
 
 
 class RayCluster:
-    """Clients in `workers` actors of a Ray cluster; the same bytes as in one process, whatever
-    their number.
+    """Clients in `workers` actors of a Ray cluster; the same bytes as in one process.
 
     `address` joins a cluster ("auto", or ray://head:10001); without one, Ray is started on this
     machine, with a CPU for each worker. When an actor or its machine is lost, Ray starts it
     elsewhere, and what it had been asked is asked again; only a client in the middle of a longer
-    conversation is lost for the round. Helpers live with the caller.
+    conversation is lost for the round. Helpers live with the caller. PlanError where there is no
+    worker, or no CPU for each; RuntimeError where a client's code fails, or ATTEMPTS were in vain.
     """
 
     def __init__(
@@ -108,12 +113,11 @@ class RayCluster:
         self.named = self._clients.named or (secret is not None and not secret.hides)
         self._started = not ray.is_initialized()
         if self._started:
-            more: dict[str, Any] = {
-                "include_dashboard": False,
-                "logging_level": "error",
-                "log_to_driver": False,
-            }
-            ray.init(address=address, num_cpus=None if address else workers, **more)
+            more: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False}
+            if not address:
+                more["num_cpus"] = workers
+            more["logging_level"] = "error"
+            ray.init(address=address, **more)
         count = min(workers, len(self._clients))
         cores = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
         if cores < count:
@@ -136,7 +140,7 @@ class RayCluster:
         self._later = list[Request]()  # of who is answering the same turn just now
 
     def roster(self) -> Sequence[str]:
-        """Names of all clients, sorted."""
+        """Names of all clients, sorted, on whichever machine."""
         return self._clients.names
 
     @property
@@ -145,8 +149,9 @@ class RayCluster:
         return self._clients.roster
 
     def send(self, message: Message) -> None:
-        """Give each actor the part of the request that concerns its clients; the model goes once to
-        each machine.
+        """Give each actor the part of the request that concerns its clients.
+
+        The model goes once to each machine, through Ray's own store.
         """
         if not isinstance(message, Request):
             self.memory.hear(message)
@@ -174,7 +179,10 @@ class RayCluster:
                 self._ask(i, replace(message, bodies=own, broadcast=None), given, broadcast, until)
 
     def _busy(self, message: Request) -> set[str]:
-        """Who has been asked for this turn of the session, and is answering."""
+        """Who has been asked for this turn of the session, and is answering.
+
+        Asked a second time, it would train a second time before the first is written down.
+        """
         place = message.session, message.turn
         under_way = [one for _, one, _ in self._asked.values() if (one.session, one.turn) == place]
         return {who for one in under_way for who in one.bodies}
@@ -182,6 +190,7 @@ class RayCluster:
     def _ask(
         self, i: int, request: Request, given: dict[str, Given], broadcast: Any, until: float
     ) -> None:
+        """Ask an actor for what concerns its own clients, and note until when it may answer."""
         again = 0 if request.turn else ATTEMPTS  # a conversation is lost with its actor
         left = replace(request, deadline=until - time.monotonic())
         call = self._actors[i].answer.options(max_task_retries=again)
@@ -189,18 +198,17 @@ class RayCluster:
         self._asked[call.remote(left, broadcast, own)] = i, request, until
 
     def receive(self) -> Reply:
-        """The next reply, written down before it is given; clients that pass the deadline are lost
-        as late.
+        """The next reply, written down before it is given.
+
+        Clients that pass the deadline are excluded as late, and what they say then is not heard.
         """
         while not self._ready:
-            now = time.monotonic()
+            left = None
             until = min(end for *_, end in self._asked.values())
-            done, _ = ray.wait(
-                list(self._asked), timeout=None if math.isinf(until) else max(0.0, until - now)
-            )
-            for call in done or [
-                call for call, asked in self._asked.items() if asked[-1] <= time.monotonic()
-            ]:
+            if not math.isinf(until):
+                left = max(0.0, until - time.monotonic())
+            done, _ = ray.wait(list(self._asked), timeout=left)
+            for call in done or self._overdue():
                 self._take(call, late=not done)
             self._ask_again()
         return heard(self.memory, self._ready.popleft())
@@ -212,7 +220,13 @@ class RayCluster:
         for message in later:
             self.send(message)
 
+    def _overdue(self) -> list[Any]:
+        """The calls that should have answered by now."""
+        now = time.monotonic()
+        return [call for call, (*_, until) in self._asked.items() if until <= now]
+
     def _take(self, call: Any, late: bool) -> None:
+        """What an actor has answered, or that it was late; what is missing in it was late, too."""
         i, request, _ = self._asked.pop(call)
         if late:
             self._lose(request, "late")
@@ -237,6 +251,7 @@ class RayCluster:
             self._lose(replace(request, bodies=dict.fromkeys(missing)), "late")
 
     def _lose(self, request: Request, why: Kind) -> None:
+        """Exclude all of whom this request asks, for one reason."""
         self._ready.append(Reply.to(request, tuple(sorted(request.bodies)), None, why))
 
     def __enter__(self) -> Self:

@@ -8,10 +8,12 @@ import json
 import re
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 from sqlalchemy import Dialect, Double, Integer, Text
 from sqlalchemy.types import TypeDecorator
+
+from ..rounds import Spent, Unit
 
 FILE = re.compile(r"\w[\w.-]*")  # lies in its folder, and in no other
 
@@ -140,6 +142,13 @@ def table(found: Any) -> dict[str, Any]:
 def numbers(found: Any) -> dict[str, float]:
     """Numbers by name; those that JSON lacks were written as text."""
     return {name: float(value) for name, value in found.items()}
+
+
+def spent(found: Any) -> dict[Unit, Spent]:
+    """ε and δ, by whom they protect."""
+    if not found.keys() <= set(get_args(Unit)):
+        raise ValueError
+    return {unit: Spent(float(epsilon), float(delta)) for unit, (epsilon, delta) in found.items()}
 
 
 def reasons(found: Any) -> dict[str, str]:

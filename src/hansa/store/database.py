@@ -39,13 +39,14 @@ from .columns import (
     numbers,
     participants,
     reasons,
+    spent,
     table,
 )
 
-SCHEMA = "0003"  # the newest file in migrations/versions
+SCHEMA = "0004"  # the newest file in migrations/versions
 MIGRATIONS = Path(__file__).parent / "migrations"
 # versions that are read no more → the release that reads them
-BEFORE = {"0001": "0.1", "0002": "0.1"}
+BEFORE = {"0001": "0.1", "0002": "0.1", "0003": "0.2 before its release"}
 UPGRADE = 0x68616E7361  # PostgreSQL's name for the lock under which one process upgrades: "hansa"
 ANSWER = 10  # seconds in which PostgreSQL answers, where the URL names no connect_timeout
 PATIENCE = 60.0  # seconds to wait while another process writes to SQLite
@@ -70,6 +71,7 @@ rounds = Table(
     Column("round", Whole(), primary_key=True),
     Column("metrics", Json(numbers), nullable=False),
     Column("scores", Json(numbers), nullable=False),
+    Column("spent", Json(spent), nullable=False),  # ε and δ, by whom they protect
     Column("participants", Json(participants), nullable=False),
     Column("excluded", Json(reasons), nullable=False),
     Column("skipped", Words(), nullable=False),

@@ -1,5 +1,11 @@
-"""Checks that hold a transform, model, algorithm, aggregator or runtime to what the rest of hansa
-relies on.
+"""Checks that hold a piece to what the rest of hansa relies on, for hansa's own and a stranger's.
+
+    check_transform(transform)      its law, its bounds, no hidden state
+    check_model(model, data)        training and scores are functions of their arguments
+    check_algorithm(algorithm)      it says what it declares, and learns
+    check_aggregator(aggregator)    it gives the mean, and answers for everybody
+    check_runtime(make_runtime)     the bytes of InProcess, and its memory
+    check_vdaf_vector(path)         a published test vector of Prio3, PINE or an XOF
 
 Each raises AssertionError, with one sentence on the promise that is broken. They need no test
 framework.

@@ -1,4 +1,14 @@
-"""What an aggregator promises."""
+"""What an aggregator promises.
+
+    equal clients   where all say the same, that is the mean: also when some drop out, are gone
+                    from a later message on, or cannot take part
+    any order       the order of clients and of arrival changes no byte
+    answered for    whoever is asked is in the sum once, or excluded with a reason, and not both
+    in words        its repr builds it, and visibility() tells who sees what
+    bounded         no client's answer has more bytes than largest_reply() says
+
+Each is looked at in every round of whole runs, in one process, of the smallest model there is.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..aggregators import Aggregator, Sum
+from ..aggregators import Aggregator, Sum, revealed
 from ..errors import PlanError
 from ..loops.channel import UNSAID
 from ..loops.checks import FAULTS
@@ -22,7 +32,8 @@ from ..state import State
 from ..training import Training
 from ..transforms import Transform
 from ..transforms.compress import Quantize
-from ..transforms.scale import Clip, Weigh
+from ..transforms.scale import Clip
+from ..transforms.weigh import Weigh
 from .algorithm import MODEL, federation
 from .asserts import KEY, equal, require
 
@@ -43,11 +54,14 @@ def check_aggregator(
     Where all clients say the same, it gives the plain mean, to within `close`, also when some drop
     out or cannot take part; the order of clients and of arrival changes no byte; whoever is asked
     is in the sum, or lost with a reason; no client's answer has more bytes than largest_reply()
-    says.
+    says. AssertionError names the first promise that is broken.
 
     pipe      around it; else Weigh('one') alone, with Clip where plan() wants bounds, and with
-    Quantize for integers
+              Quantize for integers
+
+    What `reveals` states is tried as well: where nobody is to see single vectors, none is said.
     clients   of whom a quarter is lost; as many as it needs for its promise
+    close     how far a coordinate of the model may be off after three rounds
     """
     name = repr(aggregator)
     require(
@@ -73,7 +87,11 @@ def check_aggregator(
 
 
 def _plan(aggregator: Aggregator, pipe: Iterable[Transform] | None) -> Plan:
-    for tried in [tuple(pipe)] if pipe is not None else [REAL, BOUNDED, INTEGER]:
+    """A plan of three rounds around it, with the first pipe that it accepts."""
+    pipes = [REAL, BOUNDED, INTEGER]
+    if pipe is not None:
+        pipes = [tuple(pipe)]
+    for tried in pipes:
         try:
             quorum = Everyone(quorum=aggregator.min_clients)
             return Plan(
@@ -90,25 +108,34 @@ class Measured(InProcess):
     """All clients in this process, and how many bytes the largest answer of one could have."""
 
     most = 0
+    clear = False  # has a client said its vector as it is encoded?
 
     def send(self, message: Message) -> None:
-        """Ask that each answer for itself."""
-        super().send(replace(message, fold=False) if isinstance(message, Request) else message)
+        """Ask that each answer for itself, so that its answer can be measured."""
+        if isinstance(message, Request):
+            message = replace(message, fold=False)
+        super().send(message)
 
     def receive(self) -> Reply:
         """The next reply; that of a client is measured."""
         reply = super().receive()
         if reply.body is not None and reply.who[0] not in self.helpers:
             self.most = max(self.most, largest(reply.body))
+            self.clear |= self.clients.plan.encoded_spec.fits(reply.body)
         return reply
 
 
 def _run(
     plan: Plan, parties: dict[str, Any], network: Network | None = None, backwards: bool = False
 ) -> State:
-    """The last state, after a look at each that nobody got lost without a reason."""
+    """The last state of a run; in each it is looked at who is in the sum and who is not.
+
+    Nobody may be in both or in neither, twice in the sum, or lost without a reason.
+    """
     clients = [Client(who, plan, data, secret=KEY) for who, data in parties.items()]
-    runtime = Measured(clients[::-1] if backwards else clients, network, secret=KEY)
+    if backwards:
+        clients.reverse()
+    runtime = Measured(clients, network, secret=KEY)
     state = plan.start()
     aggregator = plan.aggregator
     most = aggregator.largest_reply(plan.encoded_spec, 0)
@@ -141,11 +168,21 @@ def _run(
             f"{aggregator!r}: a client's answer may have {runtime.most} bytes; largest_reply() "
             f"says {most} at most.",
         )
+        require(
+            not runtime.clear or bool(revealed(aggregator).beyond("sum")),
+            f"{aggregator!r}: reveals() states that nobody sees a client's vector, and a client "
+            "has said it to the server as it is.",
+        )
     return state
 
 
 def _equal_clients(plan: Plan, clients: int, close: float) -> None:
-    """All say the same: the mean is what each of them says."""
+    """All say the same: the mean is what each of them says.
+
+        Σ wᵢ·v / Σ wᵢ = v,    whoever is lost
+
+    What is wanted is computed by one such client alone, with Sum().
+    """
     X, y = federation()["client-5"]
     parties: dict[str, Any] = {f"client-{i:02d}": (X, y) for i in range(clients)}
     name = repr(plan.aggregator)
@@ -153,6 +190,7 @@ def _equal_clients(plan: Plan, clients: int, close: float) -> None:
     want = _run(alone, {"client-00": (X, y)}).x
 
     def check(state: State, when: str) -> None:
+        """Is the model of this state where the single client's is?"""
         off = float(np.abs(state.x - want).max())
         require(
             off <= close,
@@ -176,7 +214,10 @@ def _equal_clients(plan: Plan, clients: int, close: float) -> None:
 
 
 def _any_order(plan: Plan, clients: int) -> None:
-    """Clients that differ, listed and answering in different orders."""
+    """Clients that differ, listed and answering in different orders, give the same bytes.
+
+    So the result hangs neither on who is first in a file, nor on the speed of a machine.
+    """
     parties = federation(clients)
     first = _run(plan, parties)
     for other in (

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..algorithms import Algorithm, Answer, ClientState, Parts
+from ..data import Examples
 from ..errors import PlanError
 from ..loops.synchronous import synchronous
 from ..messages import SessionId
@@ -68,7 +69,7 @@ def check_algorithm(
         reply = {}
         for who, data in list(parties.items())[:3]:
             reply[who], client_state[who] = _client(
-                plan, x, memo, client_state.get(who, {}), data, round, who
+                plan, x, memo, client_state.get(who, {}), Examples.of(data), round, who
             )
         x, memo = _step(plan, x, memo, list(reply.values()), round)
     _side_by_side(plan, parties)
@@ -122,7 +123,7 @@ def _client(
     x: Vector,
     memo: ServerState,
     client_state: ClientState,
-    data: Any,
+    data: Examples,
     round: int,
     who: str,
 ) -> tuple[Parts, ClientState]:
@@ -132,7 +133,7 @@ def _client(
     given = copy.deepcopy((x, memo, client_state))
     broadcast = algorithm.broadcast(x, memo)
     sent = copy.deepcopy(broadcast)
-    at = plan.context(round, SessionId(number=round), who, secret=KEY, examples=len(data[1]))
+    at = plan.context(round, SessionId(number=round), who, secret=KEY, examples=len(data))
     at = plan.training_context(at)
 
     def answer() -> Answer:
@@ -230,7 +231,7 @@ class SideBySide(ModelView):
     model: Model
     cohort: int
 
-    def train(self, x: Vector, data: Any, *how: Any) -> TrainResult:
+    def train(self, x: Vector, data: Examples, *how: Any) -> TrainResult:
         """As the model."""
         return self.model.train(x, data, *how)
 
@@ -238,7 +239,7 @@ class SideBySide(ModelView):
         """As the model."""
         return self.model.train_all(asks)
 
-    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
+    def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """As the model."""
         return self.model.score(x, data, local)
 
@@ -251,5 +252,6 @@ def _learns(plan: Plan, parties: Mapping[str, Any]) -> tuple[float, float]:
     """The loss on all examples before and after the rounds of the plan."""
     *_, state = synchronous(plan, InProcess(_clients(plan, parties)))
     X, y = (np.concatenate(parts) for parts in zip(*parties.values(), strict=True))
-    first, last = (plan.model.score(x, (X, y))["loss"] for x in (plan.start().x, state.x))
+    examples = Examples.of((X, y))
+    first, last = (plan.model.score(x, examples)["loss"] for x in (plan.start().x, state.x))
     return first, last

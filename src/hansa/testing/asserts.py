@@ -1,5 +1,6 @@
-"""What all checks share: how a broken promise is told, what may be remembered, when two values are
-equal.
+"""What all checks share: how a broken promise is told, what may be remembered, what is equal.
+
+They draw from one fixed key, so that a check that fails fails again.
 """
 
 from __future__ import annotations
@@ -15,15 +16,19 @@ KEY = Key.of(20210101)  # the root of all that checks draw
 
 
 def require(holds: Any, sentence: str) -> None:
-    """Raise AssertionError with `sentence` unless it holds; an `assert` would be left out by python
-    -O.
+    """AssertionError with this sentence unless it holds; python -O would leave out an `assert`.
+
+    The sentence begins with the piece as it prints, and ends with what to do instead.
     """
     if not holds:
         raise AssertionError(sentence)
 
 
 def is_plain(value: Any) -> bool:
-    """May it stand in a checkpoint?"""
+    """May it stand in a checkpoint: numbers, words and arrays, in dicts, lists and tuples of them?
+
+    Such a value is written without pickle, and read by a process that knows no class of it.
+    """
     if isinstance(value, Mapping):
         return all(isinstance(key, str) and is_plain(part) for key, part in value.items())
     if isinstance(value, list | tuple):
@@ -32,7 +37,10 @@ def is_plain(value: Any) -> bool:
 
 
 def equal(a: Any, b: Any) -> bool:
-    """Equal, to the last bit."""
+    """Equal, to the last bit: type, shape and bytes of arrays, keys and parts of collections.
+
+    So NaN is equal to itself, where the bits are.
+    """
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):

@@ -1,4 +1,15 @@
-"""What a model promises."""
+"""What a model promises.
+
+    start()     finite numbers [size], a function of its key
+    train()     a function of its arguments, which modifies none; as many steps as it is told;
+                a drift's pull and shift are added to the gradient, exactly
+    score()     its metrics, within their bounds, as means over the examples; the loss falls
+    check()     refuses bad data, and names whose it is
+    itself      its repr builds it, and its digest stays the same
+
+That a run repeats to the last byte, and that clients of one process never learn of each other,
+rests on this: a model holds nothing of who trained with it last.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import data as reader
+from ..data import Batch, Examples
+from ..data.batches import length, pick
 from ..digest import digest_of
 from ..errors import DataError, PlanError
 from ..models import NO_LOCAL, Drift, Local, Model, TrainResult
@@ -23,43 +35,46 @@ TRAINING = Training(epochs=2, batch=8, learning_rate=0.05)
 
 def check_model(
     model: Model,
-    data: Any,
+    data: object,
     training: Training = TRAINING,
     bad: Sequence[Any] | None = None,
     close: float = 1e-4,
 ) -> None:
-    """Hold a model to its promises on one client's `data`, which it must be able to learn something
-    from.
+    """Hold a model to its promises on one client's `data`, from which it must be able to learn.
 
     training   a training under which the loss falls
     bad        data that check() must refuse; else, for arrays (inputs, labels): inputs without
-    their last column, and,
-               for whole-number labels, a label of −1 and one of a million
+               their last column, and, for whole-number labels, a label of −1 and one of a million
     close      how far a number may be off where exact arithmetic would make two equal; float32
-    models need 1e-4
+               models need 1e-4
+
+    AssertionError names the first promise that is broken.
     """
     name = repr(model)
+    examples = Examples.of(data)
     require(
         " at 0x" not in name,
         f"{name}: its repr must be the expression that builds it, the same on every machine.",
     )
     digest = digest_of(model)
-    model.check(data, "somebody")
+    model.check(examples, "somebody")
     model.plan(training)
     x = _starts(model)
     _names(model, x)
-    before = _copies(data)
-    _trains(model, x, data, training)
-    _drifts(model, x, data, training, close)
+    before = _copies(examples)
+    _trains(model, x, examples, training)
+    _drifts(model, x, examples, training, close)
     if model.partial:
-        _parts(model, x, data, training, close)
-    _scores(model, x, data, training)
-    require(equal(_copies(data), before), f"{name}: it modifies its data; work on a copy.")
+        _parts(model, x, examples, training, close)
+    _scores(model, x, examples, training)
+    require(equal(_copies(examples), before), f"{name}: it modifies its data; work on a copy.")
     require(
         digest_of(model) == digest,
         f"{name}: its digest changed while it was used, and with it that of every plan.",
     )
-    for number, wrong in enumerate(_spoilt(data) if bad is None else bad):
+    if bad is None:
+        bad = _spoilt(data)
+    for number, wrong in enumerate(bad):
         try:
             model.check(wrong, "somebody")
         except DataError as error:
@@ -73,17 +88,19 @@ def check_model(
             )
 
 
-def _copies(data: Any) -> list[Any]:
-    return [
-        {key: column.copy() for key, column in batch.items()}
-        if isinstance(batch, dict)
-        else tuple(column.copy() for column in batch)
-        for batch in reader.whole(data)
-    ]
+def _copies(data: Examples) -> list[Batch]:
+    """All batches of a client's data as they are now, in memory of their own.
+
+    So it can be seen later whether a training has written to them.
+    """
+    return [pick(batch, np.arange(length(batch))) for batch in data.whole()]
 
 
 def _starts(model: Model) -> Vector:
-    """Check size and start()."""
+    """size, trainable and start(): so many finite numbers, the same for the same key.
+
+    The vector that it gives is that from which all else is tried.
+    """
     x = model.start(KEY)
     again = model.start(KEY)
     size = model.size
@@ -137,13 +154,16 @@ def _names(model: Model, x: Vector) -> None:
 def _fit(
     model: Model,
     x: Vector,
-    data: Any,
+    data: Examples,
     training: Training,
     drift: Drift,
     key: object = 0,
     local: Local = NO_LOCAL,
 ) -> TrainResult:
-    """One training, by a client that remembers nothing but `local`."""
+    """One training, by a client that remembers nothing but `local`.
+
+    It may modify neither, and gives finite numbers and a finite loss.
+    """
     before = x.copy()
     own = copy.deepcopy(dict(local))
     fit = model.train(x, data, training, drift, KEY.child(key), local)
@@ -166,8 +186,12 @@ def _fit(
     return fit
 
 
-def _trains(model: Model, x: Vector, data: Any, training: Training) -> None:
-    """Training is a function of its arguments, and takes as many steps as it is told."""
+def _trains(model: Model, x: Vector, data: Examples, training: Training) -> None:
+    """Training is a function of its arguments, and takes as many steps as it is told.
+
+    A second client's training in between changes nothing of the first's; and what batch norm and
+    the like remember of a client passes through `local`. Each optimizer that plan() accepts trains.
+    """
     first = _fit(model, x, data, training, Drift())
     kept = first.x.copy()
     local = dict(first.local)
@@ -187,8 +211,7 @@ def _trains(model: Model, x: Vector, data: Any, training: Training) -> None:
         and equal(first.loss, again.loss)
         and equal(local, dict(again.local)),
         f"{model!r}: train() is not a function of its arguments; what is random must come from the "
-        "key, and nothing "
-        "of a client may stay in the model.",
+        "key, and nothing of a client may stay in the model.",
     )
     renewed = [_fit(model, x, data, training, Drift(), key=2, local=local) for _ in range(2)]
     require(
@@ -207,8 +230,13 @@ def _trains(model: Model, x: Vector, data: Any, training: Training) -> None:
         _fit(model, x, data, other, Drift())
 
 
-def _drifts(model: Model, x: Vector, data: Any, training: Training, close: float) -> None:
-    """In one step of SGD, y = x − η (g + pull·(x − centre) + shift), exactly."""
+def _drifts(model: Model, x: Vector, data: Examples, training: Training, close: float) -> None:
+    """A drift is added to the gradient of what is trained, exactly: so in one step of SGD
+
+        y = x − η·(g + pull·(x − centre) + shift)
+
+    centre: x where none is given. In several steps, a pull holds the model back near x.
+    """
     once = replace(training, batch=0, steps=1, optimizer="sgd", weight_decay=0.0)
     eta = training.learning_rate
     trained = np.arange(model.size) < model.trainable
@@ -239,7 +267,7 @@ def _drifts(model: Model, x: Vector, data: Any, training: Training, close: float
     require(shorter, f"{model!r}: a pull must hold the training back to where it starts.")
 
 
-def _parts(model: Model, x: Vector, data: Any, training: Training, close: float) -> None:
+def _parts(model: Model, x: Vector, data: Examples, training: Training, close: float) -> None:
     """Training(only=…) moves that part as it would be moved among all, and leaves the others."""
     trained = {name: one for name, one in model.slices().items() if one.stop <= model.trainable}
     name, place = list(trained.items())[-1]
@@ -270,9 +298,12 @@ def _parts(model: Model, x: Vector, data: Any, training: Training, close: float)
     )
 
 
-def _scores(model: Model, x: Vector, data: Any, training: Training) -> None:
-    """Scores are the declared metrics, as means over the examples, and training betters the
-    loss.
+def _scores(model: Model, x: Vector, data: Examples, training: Training) -> None:
+    """Scores are the declared metrics, as means over the examples, and training betters the loss.
+
+        score(all) = (n₁·score(part₁) + n₂·score(part₂)) / (n₁ + n₂)
+
+    So scores of many clients can be summed, and are those of all their examples together.
     """
     before = x.copy()
     local = _fit(model, x, data, training, Drift()).local
@@ -287,28 +318,24 @@ def _scores(model: Model, x: Vector, data: Any, training: Training) -> None:
     )
     require(score == again, f"{model!r}: score() gives something else when it is called again.")
     for metric, bound in model.metrics.items():
-        value, (low, high) = score[metric], ends(bound)
+        value = score[metric]
+        low, high = ends(bound)
         require(
             low - 1e-9 <= value <= high,
             f"{model!r}: {metric} is {value}; `metrics` declares {low:g} … {high:g}.",
         )
-    batches = _copies(data)
-    sizes = [reader.count(batch) for batch in batches]
-    if len(batches) == 1 and sizes[0] > 2:
-        cut = sizes[0] // 3
-        batches = [
-            reader.take(batches[0], np.arange(cut)),
-            reader.take(batches[0], np.arange(cut, sizes[0])),
-        ]
-        sizes = [cut, sizes[0] - cut]
+    batches = [Examples.of(batch) for batch in _copies(data)]
+    if len(batches) == 1 and len(data) > 2:
+        cut = len(data) // 3
+        batches = [data.take(np.arange(cut)), data.take(np.arange(cut, len(data)))]
+    sizes = [len(batch) for batch in batches]
     for metric in model.metrics:
         parts = [model.score(x, batch)[metric] for batch in batches]
         mean = float(np.average(parts, weights=sizes))
         require(
             math.isclose(mean, score[metric], rel_tol=1e-3, abs_tol=1e-6),
             f"{model!r}: {metric} of all examples is {score[metric]:.6g}, and the mean of two "
-            f"parts {mean:.6g}; "
-            "score() gives means over the examples.",
+            f"parts {mean:.6g}; score() gives means over the examples.",
         )
     if "loss" in model.metrics:
         after = model.score(_fit(model, x, data, training, Drift()).x, data)["loss"]
@@ -318,8 +345,8 @@ def _scores(model: Model, x: Vector, data: Any, training: Training) -> None:
         )
 
 
-def _spoilt(data: Any) -> list[Any]:
-    """Data that no model of its inputs and labels can be trained on."""
+def _spoilt(data: object) -> list[Any]:
+    """Data that no model of its inputs and labels can be trained on; none for other data."""
     if not (
         isinstance(data, tuple)
         and len(data) == 2
@@ -327,7 +354,9 @@ def _spoilt(data: Any) -> list[Any]:
     ):
         return []
     X, y = data
-    spoilt: list[Any] = [(X[..., :-1], y)] if X.ndim > 1 and X.shape[-1] > 1 else []
+    spoilt = list[Any]()
+    if X.ndim > 1 and X.shape[-1] > 1:
+        spoilt.append((X[..., :-1], y))
     if y.dtype.kind in "iu":
         for label in (-1, 10**6):
             labels = y.astype(np.int64)

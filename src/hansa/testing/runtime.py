@@ -1,4 +1,15 @@
-"""What a runtime promises."""
+"""What a runtime promises.
+
+    answered for   every client of a request, exactly once: by its reply, in a sum, or as excluded
+    the bytes      those of InProcess, in every state of every run
+    memory         comes out, goes into another runtime, and the run goes on as before
+    settled        what a client learns counts when its session is settled, if it is counted
+    asked again    a client says the same to the same question, to another in its place nothing
+    once           where it draws its own noise, a client answers in one session of a round
+
+Each runtime stands for parties that do not trust each other, so the last three are promises to the
+clients: what they are asked twice could tell more of their data than ε says.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +32,8 @@ from ..state import State
 from ..sums import Total
 from ..training import Training
 from ..transforms.noise import GaussianNoise
-from ..transforms.scale import Clip, Weigh
+from ..transforms.scale import Clip
+from ..transforms.weigh import Weigh
 from .algorithm import MODEL, federation
 from .asserts import KEY, equal, require
 
@@ -30,6 +42,9 @@ Make = Callable[[list[Client]], Any]
 
 def check_runtime(make_runtime: Make) -> None:
     """Hold a runtime to its promises; `make_runtime` makes one from a list of clients.
+
+    It is called many times, and each that it makes is closed. AssertionError names the first
+    promise that is broken.
 
     Every client of a request is answered for exactly once: by its reply, in a sum, or as lost with
     the kind of reason. The bytes are those of InProcess. Its memory can be loaded into another
@@ -47,7 +62,10 @@ def check_runtime(make_runtime: Make) -> None:
 
 
 def _clients(plan: Plan) -> list[Client]:
-    """Six that can take part; one whose data is bad, one whose owner refuses."""
+    """Six that can take part; one whose data is bad, one whose owner refuses.
+
+    In no order, so that a roster that is sorted has been sorted.
+    """
     parties = federation()
     X, y = parties["client-0"]
     bad = Client("client-bad", plan, (np.where(X > 1, np.nan, X), y), secret=KEY)
@@ -56,11 +74,13 @@ def _clients(plan: Plan) -> list[Client]:
 
 
 def _plan(**more: Any) -> Plan:
+    """A plan of four rounds, of the smallest model."""
     return Plan(MODEL, **{"training": Training(batch=8), "rounds": 4, **more})
 
 
 @contextmanager
 def _open(make_runtime: Make, clients: list[Client]) -> Iterator[Any]:
+    """A runtime of these clients, which is closed whatever becomes of it."""
     runtime = make_runtime(clients)
     try:
         yield runtime
@@ -69,15 +89,16 @@ def _open(make_runtime: Make, clients: list[Client]) -> Iterator[Any]:
 
 
 def _request(plan: Plan, session: int, who: list[str], fold: bool = False) -> Request:
+    """The first message of a session of the first round, to these."""
     named = SessionId(number=session)
-    return Request(
-        plan.digest, 0, named, plan.broadcast(plan.start()), dict.fromkeys(who), fold=fold
-    )
+    broadcast = plan.broadcast(plan.start())
+    return Request(plan.digest, 0, named, broadcast, dict.fromkeys(who), fold=fold)
 
 
 def _receive(runtime: Any, waiting: dict[int, list[str]]) -> list[Reply]:
-    """Replies, by session, until everyone is answered for; the rest of a runtime's promise is
-    checked on the way.
+    """Replies until everyone who waits, session → names, is answered for.
+
+    On the way: nobody is answered for twice, or unasked, or lost without a reason.
     """
     replies = []
     left = {(SessionId(number=session), who) for session, names in waiting.items() for who in names}
@@ -102,7 +123,7 @@ def _receive(runtime: Any, waiting: dict[int, list[str]]) -> list[Reply]:
 
 
 def _answers(make_runtime: Make) -> None:
-    """One by one, and in sums."""
+    """One by one, and in sums; the roster is sorted, and stays as it is."""
     plan = _plan()
     names = sorted(client.who for client in _clients(plan))
     with _open(make_runtime, _clients(plan)) as runtime:
@@ -124,20 +145,24 @@ def _answers(make_runtime: Make) -> None:
 
 
 def _compare(replies: list[Reply], wanted: list[Reply], runtime: Any, fold: bool) -> None:
-    """Are these the replies of InProcess, or do they add up to the same?"""
+    """Are these the replies of InProcess, or do they add up to the same?
+
+    One by one they are equal to the last bit, and so are the kinds of reason; sums are compared as
+    one, however many the runtime has made of them.
+    """
     answer = {reply.who[0]: reply for reply in wanted}
     total = Total()
     want = Total()
     for reply in replies:
-        for who in reply.who if reply.body is None else ():
-            why = answer[who].why
-            require(
-                reply.why == why, f"{runtime!r}: {who} is lost for {reply.why!r}; it said {why!r}."
-            )
-        if isinstance(reply.body, Total):
+        if reply.body is None:
+            for who in reply.who:
+                why = answer[who].why
+                found = f"{who} is lost for {reply.why!r}; it said {why!r}."
+                require(reply.why == why, f"{runtime!r}: {found}")
+        elif isinstance(reply.body, Total):
             require(fold, f"{runtime!r}: only a request with fold=True may be answered by a Total.")
             total.merge(reply.body)
-        elif reply.body is not None:
+        else:
             alike = len(reply.who) == 1 and equal(reply.body, answer[reply.who[0]].body)
             require(
                 alike, f"{runtime!r}: {', '.join(reply.who)} says other bytes than in InProcess."
@@ -153,7 +178,10 @@ def _compare(replies: list[Reply], wanted: list[Reply], runtime: Any, fold: bool
 
 
 def _two_at_once(make_runtime: Make) -> None:
-    """Requests of two sessions under way together, as `buffered` makes them."""
+    """Requests of two sessions under way together, as `buffered` makes them.
+
+    Their replies may come in any order, and each names its session and its round.
+    """
     plan = _plan()
     waiting = {7: ["client-0", "client-2"], 8: ["client-1", "client-bad"]}
     with _open(make_runtime, _clients(plan)) as runtime:
@@ -167,17 +195,22 @@ def _two_at_once(make_runtime: Make) -> None:
 
 
 def _states(plan: Plan, runtime: Any, state: State | None = None) -> list[State]:
+    """All states of a run, whose server draws from the key of all checks."""
     return list(synchronous(plan, runtime, state, KEY))
 
 
 def _equal(a: State, b: State) -> bool:
+    """Equal in all fields, to the last bit."""
     return equal(
         vars(replace(a, excluded=dict(a.excluded))), vars(replace(b, excluded=dict(b.excluded)))
     )
 
 
 def _same_bytes(make_runtime: Make) -> None:
-    """Whole runs are those of InProcess, to the last byte of every state."""
+    """Whole runs are those of InProcess, to the last byte of every state.
+
+    With a sample, with what clients remember (SCAFFOLD), and with noise that they draw themselves.
+    """
     noisy = (Clip(1.0, side=10.0), Weigh("one"), GaussianNoise(0.1, by="each"))
     plans = (
         _plan(sample=Uniform(5)),
@@ -195,8 +228,9 @@ def _same_bytes(make_runtime: Make) -> None:
 
 
 def _memory(make_runtime: Make) -> None:
-    """What clients remember comes out, goes into a fresh runtime, and the run goes on as if nothing
-    had happened.
+    """What clients remember comes out, goes into a fresh runtime, and the run goes on.
+
+    It ends as one that was never interrupted; and where a run begins, nobody remembers another.
     """
     plan = _plan(algorithm=Scaffold())
     first = _plan(algorithm=Scaffold()).start()
@@ -238,13 +272,14 @@ def _memory(make_runtime: Make) -> None:
 
 
 def _settle(make_runtime: Make) -> None:
-    """What a client learns in a session counts when that is settled, and only if the client is
-    counted.
+    """What a client learns in a session counts when that is settled, if the client is counted.
+
+    Until then it is pending; and in a session that is settled nobody answers any more.
     """
     plan = _plan(algorithm=Scaffold())
     who = "client-0"
     with _open(make_runtime, _clients(plan)) as runtime:
-        for counted, after in (((), {}), ((who,), None)):
+        for counted in ((), (who,)):
             number = len(counted)
             runtime.send(_request(plan, number, [who]))
             _receive(runtime, {number: [who]})
@@ -258,7 +293,7 @@ def _settle(make_runtime: Make) -> None:
                 runtime.memory.learnt([who]) == {},
                 f"{make_runtime!r}: nothing is pending of a settled session.",
             )
-            want = learnt if after is None else after
+            want = {name: learnt[name] for name in counted}
             require(
                 equal(runtime.memory.of([who]), want),
                 f"{make_runtime!r}: a client remembers what counted, and nothing else; {counted} "
@@ -273,8 +308,9 @@ def _settle(make_runtime: Make) -> None:
 
 
 def _asked_again(make_runtime: Make) -> None:
-    """To the same question a client says the same, and learns nothing more; to another in its place
-    nothing.
+    """To the same question a client says the same, and learns nothing more; to another nothing.
+
+    The question is the whole of it: plan, round, session, model, message.
     """
     plan = _plan(algorithm=Scaffold())
     who = "client-0"
@@ -288,9 +324,11 @@ def _asked_again(make_runtime: Make) -> None:
             runtime.send(request)
             said += _receive(runtime, {0: [who]})
             learnt.append(runtime.memory.learnt([who]))
-    bodies = [reply.body.value() if isinstance(reply.body, Total) else reply.body for reply in said]
+    plain, again, folded = (reply.body for reply in said[:3])
+    if isinstance(folded, Total):
+        folded = folded.value()
     require(
-        all(equal(body, bodies[0]) for body in bodies[:3]) and bodies[0] is not None,
+        plain is not None and equal(again, plain) and equal(folded, plain),
         f"{make_runtime!r}: a client that is asked the same again says something else.",
     )
     require(
@@ -305,7 +343,10 @@ def _asked_again(make_runtime: Make) -> None:
 
 
 def _once(make_runtime: Make) -> None:
-    """A client that draws its noise itself answers in one session of a round, whoever trains it."""
+    """A client that draws its noise itself answers in one session of a round, whoever trains it.
+
+    The mean of many answers would be an answer with less noise.
+    """
     noisy = (Clip(1.0, side=10.0), Weigh("one"), GaussianNoise(0.1, by="each"))
     plan = _plan(pipe=noisy)
     who = "client-0"

@@ -1,8 +1,20 @@
-"""What a transform promises."""
+"""What a transform promises.
+
+    the law       decode(Σ encode(vᵢ)) = Σ vᵢ, or the mean where it weighs, up to what it declares
+    encode()      a function of its arguments, which modifies none, for a vector or many at a time
+    the bounds    no vector that it encodes goes beyond what plan() declares
+    plan()        a function that leaves the spec alone that it is given
+    learn()       plain values, a function of its arguments
+    itself        its repr builds it, explain() says in words what it does, nothing in it changes
+
+Where encode() draws, the law holds on average: it is tried with KEYS keys, and the average may lie
+SIGMAS standard errors from nothing. A transform that adds noise says how much in plan().
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,21 +27,25 @@ from ..transforms.scale import norm
 from .asserts import KEY, equal, is_plain, require
 
 KEYS = 64  # draws over which random errors are averaged
+EXAMPLES = (np.eye(4, 2), np.array([0, 0, 0, 1]))  # for a transform that reads a client's
 SIGMAS = 6.0  # how far such an average may lie from nothing
 
 
 def check_transform(
     transform: Transform, spec: Spec | None = None, error: float = 0.0, length: float | None = None
 ) -> None:
-    """Hold a transform to its law,  decode(Σ encode(vᵢ)) = Σ vᵢ  (or = the mean, where it weighs),
-    and to its plan().
+    """Hold a transform to its law and to its plan().
+
+        decode(Σ encode(vᵢ)) = Σ vᵢ,    or = (1/n)·Σ vᵢ where it weighs
 
     spec     what enters; else all that plan() accepts of: without bounds, with bounds, with bounds
-    and weighed
+             and weighed
     error    ‖error‖₂ that one client may add to a block, beside what the block's bound grows by; 0
-    means unbiased
+             means unbiased
     length   ‖vᵢ‖₂ of a block up to which the law must hold; else half of the smallest bound, at
-    most ½
+             most ½
+
+    AssertionError names the first promise that is broken.
     """
     name = repr(transform)
     require(
@@ -46,8 +62,9 @@ def check_transform(
         noisy = pipe.specs[1].noise.multiplier > entering.noise.multiplier
         fixed = _encodes(pipe, memo)
         _law(pipe, memo, error, length, fixed)
-        # bounds hold before noise
-        for known in (memo, _learnt(pipe, memo)) if fixed or not noisy else ():
+        if noisy and not fixed:
+            continue  # bounds hold before noise
+        for known in (memo, _learnt(pipe, memo)):
             for scale in (0.0, 1e-3, 1.0, 1e3):
                 _bounded(pipe, known, scale)
     require(
@@ -57,14 +74,20 @@ def check_transform(
 
 
 def _planned(transform: Transform, spec: Spec | None) -> list[Spec]:
-    """The specs to try that the transform accepts."""
+    """The specs to try that the transform accepts: at least one, or AssertionError.
+
+    A transform may need bounds, or refuse what is weighed already; what it refuses is not tried.
+    """
     loose = Spec(
         {"delta": 6, "statistics": 3, "control": 4}, kinds={"statistics": "statistics"}
     ).with_side("loss")
     bounded = loose.replace(bounds=dict.fromkeys(loose.blocks, 1.0))
     accepted = []
     sided = [bounded.replace(lows={"loss": low}) for low in (0.5, -0.5)]
-    for entering in [spec] if spec else [loose, bounded, bounded.replace(weighed=True), *sided]:
+    tried = [loose, bounded, bounded.replace(weighed=True), *sided]
+    if spec is not None:
+        tried = [spec]
+    for entering in tried:
         before = repr(entering)
         try:
             out = transform.plan(entering)
@@ -90,8 +113,9 @@ def _planned(transform: Transform, spec: Spec | None) -> list[Spec]:
 
 
 def _vectors(spec: Spec, n: int, length: float | Vector) -> Vector:
-    """n vectors [n, size] whose blocks have this norm (a number, or [n, 1]), as far as their bounds
-    allow.
+    """n vectors [n, size] whose blocks have this norm, as far as their bounds allow.
+
+    length: a number, or [n, 1]
     """
     V = KEY.child("vectors").normal((n, spec.size))
     for name in spec.blocks:
@@ -102,17 +126,25 @@ def _vectors(spec: Spec, n: int, length: float | Vector) -> Vector:
 
 
 def _at(pipe: Pipe, memo: Any, *path: object, examples: Any = 3, n: int = 1) -> Context:
-    return Context(Session(0), KEY.child(*path), pipe.specs[0], str(path[-1]), examples, n, n, memo)
+    """Where in a run a party is who draws from the key at this path."""
+    who = str(path[-1])
+    at = Context(Session(0), KEY.child(*path), pipe.specs[0], who, examples, n, n, memo)
+    return replace(at, data=EXAMPLES)
 
 
 def _encodes(pipe: Pipe, memo: Any) -> bool:
-    """Check encode() as a function; is it the same for all keys?"""
-    transform, (spec, out) = pipe.transforms[0], pipe.specs
+    """encode() is a function, of rows and of a matrix alike; is it the same for all keys?
+
+    Only where it is can a matrix be compared with its rows: there a draw is for all of them.
+    """
+    transform = pipe.transforms[0]
+    spec, out = pipe.specs
     V = _vectors(spec, 5, np.logspace(-2, 2, 5)[:, None])
     examples = np.arange(1, 6)
     before = V.copy()
 
     def by_row(key: str) -> list[Vector]:
+        """Each vector encoded by itself, with draws from this key."""
         return [
             pipe.encode(v, _at(pipe, memo, key, examples=e))
             for v, e in zip(V, examples, strict=True)
@@ -153,30 +185,39 @@ def _encodes(pipe: Pipe, memo: Any) -> bool:
 
 
 def _law(pipe: Pipe, memo: Any, error: float, length: float | None, fixed: bool) -> None:
-    """decode(Σ encode(vᵢ)) = Σ vᵢ: in every sum, and where encode draws, on average over many
-    keys.
+    """decode(Σ encode(vᵢ)) = Σ vᵢ: in every sum, and where encode draws, on average over keys.
+
+        ‖E‖₂ ≤ n·(growth of the bound + error),    |mean of E| ≤ n·error + SIGMAS·σ/√KEYS
+
+    E: what is decoded, less the sum. Where noise is declared only the mean is looked at.
     """
-    transform, (spec, out), n = pipe.transforms[0], pipe.specs, 5
+    transform = pipe.transforms[0]
+    spec, out = pipe.specs
+    n = 5
     shortest = min((1.0, *spec.bounds.values(), *out.bounds.values())) / 2
     V = _vectors(spec, n, length or shortest / math.sqrt(len(spec.blocks)))
     mean = out.weighed and not spec.weighed
-    times, want = (1, V.mean(0)) if mean else (n, V.sum(0))
+    times = n
+    want = V.sum(0)
+    if mean:
+        times = 1
+        want = V.mean(0)
     E = np.stack([_round(pipe, memo, V, key) for key in range(KEYS)]) - want
     noisy = out.noise.multiplier > spec.noise.multiplier
     tiny = 1e-9 * max(1.0, float(np.abs(V).max()))
-    for name in () if noisy else spec.blocks:
+    for name in spec.blocks:
         growth = out.bounds.get(name, math.inf) - spec.bounds.get(name, math.inf)
-        if not (fixed or math.isfinite(growth)):
+        if noisy or not (fixed or math.isfinite(growth)):
             continue  # how far one draw may be off is told by bounds alone
-        growth = growth if math.isfinite(growth) and growth > 0 and not mean else 0.0
+        if mean or not math.isfinite(growth):
+            growth = 0.0
         # each number by a step
         growth = max(growth, math.sqrt(spec.blocks[name]) * out.noise.step.get(name, 0.0))
         worst = float(norm(E[:, spec.slice(name)]).max())
         require(
             worst <= times * (growth + error) + tiny,
             f"{transform!r}: decode(Σ encode(v)) is off by {worst:.3g} in block {name!r}; it "
-            "declares "
-            f"{times * (growth + error):.3g} by the growth of its bound and by `error`.",
+            f"declares {times * (growth + error):.3g} by the growth of its bound and by `error`.",
         )
     bias = np.abs(E.mean(0))
     spread = SIGMAS * E.std(0) / math.sqrt(KEYS)
@@ -208,14 +249,15 @@ def _round(pipe: Pipe, memo: Any, V: Vector, key: int) -> Vector:
 
 
 def _learnt(pipe: Pipe, memo: Any) -> Any:
-    """What the transform knows after a round."""
+    """What the transform knows after a round of five clients with long vectors."""
     transform = pipe.transforms[0]
     at = _at(pipe, memo, "server", n=5)
     total = Total()
     for i, v in enumerate(_vectors(pipe.specs[0], 5, 10.0)):
         total.add(pipe.encode(v, _at(pipe, memo, i)))
     value = total.value()
-    (_, known), (_, again) = pipe.decode(value, at), pipe.decode(value, at)
+    _, known = pipe.decode(value, at)
+    _, again = pipe.decode(value, at)
     require(
         is_plain(known),
         f"{transform!r}: learn() must give numbers, words, arrays, or dicts and lists of them: "
@@ -226,8 +268,14 @@ def _learnt(pipe: Pipe, memo: Any) -> Any:
 
 
 def _bounded(pipe: Pipe, memo: Any, scale: float) -> None:
-    """Encoded vectors obey the bounds that plan() declares; integers, once they are decoded."""
-    transform, (spec, out) = pipe.transforms[0], pipe.specs
+    """Encoded vectors obey the bounds that plan() declares; integers, once they are decoded.
+
+        ‖encode(v) of a block‖₂ ≤ bound,    a side value ≥ its low
+
+    scale: ‖v‖₂ of each block, as far as the bounds of what enters allow.
+    """
+    transform = pipe.transforms[0]
+    spec, out = pipe.specs
     for i, v in enumerate(_vectors(spec, 5, scale)):
         reply = pipe.encode(v, _at(pipe, memo, scale, i))
         participants = out

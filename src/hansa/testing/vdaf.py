@@ -1,4 +1,9 @@
-"""check_vdaf_vector: a published test vector, byte for byte."""
+"""check_vdaf_vector: a published test vector, byte for byte.
+
+The drafts publish files with inputs, randomness and every message that must come of them, also of
+reports that must be refused. Who gives the same bytes computes the same as all other
+implementations, and can work with their parties.
+"""
 
 from __future__ import annotations
 
@@ -68,6 +73,7 @@ def check_vdaf_vector(path: str | Path) -> None:
 
 
 def _check(name: str, vector: Vector) -> None:
+    """Check a vector by its algorithm, which its name begins with."""
     algorithm = name.split("_")[0]
     if algorithm in XOFS:
         check_xof(algorithm, vector)
@@ -89,25 +95,28 @@ def context(vector: Vector) -> bytes:
 
 def sizes(vector: Vector, *bounds: str) -> tuple[int, int, int, int, bytes]:
     """Length, bound (under the first of its names that is there), chunk, shares and context."""
-    length = vector["length"] if "length" in vector else vector["measurement_len"]
+    length = next(vector[name] for name in ("length", "measurement_len") if name in vector)
     bound = next(vector[name] for name in bounds if name in vector)
     return length, bound, vector["chunk_length"], vector["shares"], context(vector)
 
 
 def joined(vectors: list[str | list[str]]) -> list[str]:
-    """Encoded vectors, which some files write element by element."""
+    """Encoded vectors as one text of hexadecimal digits each; some files write each element."""
     return ["".join(v) for v in vectors]
 
 
 def same(ours: object, theirs: object, what: str) -> None:
-    """AssertionError unless the two are equal."""
+    """AssertionError unless the two are equal; it shows where in the protocol they differ."""
     assert ours == theirs, (
         f"{what} differs from the vector: {str(ours)[:80]} instead of {str(theirs)[:80]}"
     )
 
 
 def check_xof(algorithm: str, vector: Vector) -> None:
-    """A derived seed and an expanded vector are as in the file."""
+    """A derived seed and an expanded vector are as in the file.
+
+    XOF(seed, dst, binder) → bytes, and elements of the field of 128 bits
+    """
     seed, dst, binder = (bytes.fromhex(vector[key]) for key in ("seed", "dst", "binder"))
     derived = XOFS[algorithm](seed, dst, [binder]).read(len(vector["derived_seed"]) // 2)
     same(derived.hex(), vector["derived_seed"], "the derived seed")
@@ -116,7 +125,10 @@ def check_xof(algorithm: str, vector: Vector) -> None:
 
 
 def check_pine(algorithm: str, vector: Vector) -> None:
-    """Shares, messages and sums are as in the file."""
+    """Shares, messages and sums are as in the file, by the parameters that it gives.
+
+    The drafts' files have small ones, of which hansa would not have it that they prove a norm.
+    """
     wraparound = Wraparound(
         vector["num_wr_checks"], vector["num_wr_successes"], vector["alpha"], proven=False
     )
@@ -145,7 +157,10 @@ def check_pine(algorithm: str, vector: Vector) -> None:
 
 
 def check_pine_report(one: pine.Pine, key: bytes, report: Vector) -> list[Elements]:
-    """The output shares of a report, when all that leads to them is as in the file."""
+    """The output shares of a report, when all that leads to them is as in the file.
+
+    measurement → public share, input shares → verifier shares → message → output shares
+    """
     nonce = bytes.fromhex(report["nonce"])
     field = one.field
     public, inputs = one.shard(
@@ -167,7 +182,10 @@ def check_pine_report(one: pine.Pine, key: bytes, report: Vector) -> list[Elemen
 
 
 class Replay:
-    """The steps of a file, done one after the other."""
+    """The steps of a file, done one after the other; each method is an operation that files name.
+
+    states, shares: what aggregators keep of a report between steps, by (report, aggregator).
+    """
 
     def __init__(self, algorithm: prio3.Prio3, vector: Vector):
         self.algorithm = algorithm
@@ -191,7 +209,7 @@ class Replay:
             assert refused is not None or step["success"], f"{where} must be refused, and was not"
 
     def shard(self, step: Vector) -> None:
-        """A measurement becomes shares."""
+        """A measurement becomes a public share, and an input share for each aggregator."""
         report = self.report(step)
         nonce = bytes.fromhex(report["nonce"])
         rand = bytes.fromhex(report["rand"])
@@ -242,7 +260,7 @@ class Replay:
         same(total.hex(), joined(self.vector["agg_shares"])[who], "an aggregate share")
 
     def unshard(self, step: Vector) -> None:
-        """The collector reads the sum."""
+        """The collector reads the sum of all measurements from the totals of all aggregators."""
         result = self.algorithm.unshard(
             [bytes.fromhex(total) for total in joined(self.vector["agg_shares"])]
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from ..crypto.identity import Identity, Member
 from ..known import own
 from ..rand import Key
 from ..spec import Spec, Vector
+from .curves import Gaussian, Mechanism
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Session:
     def outside(self) -> Session:
         """The same for who is not to know the party's secrets: those of its noise and its name."""
         # a population's roster has its secret
-        return replace(self, own=Key(b""), roster={}, identity=None)
+        return Session(self.round, self.common, self.repeats, task=self.task)
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,19 @@ class Context:
     population: int = 1  # clients in the roster; known to the server only
     memo: Any = None  # what the transform has learnt; public, sent to clients with the model
     overwrite: bool = False  # may `decode` and `step` write into what they are given?
+    data: Any = field(default=None, repr=False)  # of this client, for a transform that `reads`
 
     def enrolled(self, roster: Mapping[str, Member], identity: Identity | None = None) -> Context:
         """The same, where the party knows others by this roster, and has this identity itself."""
         if not roster and identity is None:
             return self
         return replace(self, session=replace(self.session, roster=roster, identity=identity))
+
+    def within(self, session: Session, key: Key, spec: Spec) -> Context:
+        """The same for another piece of code, which has this key, and takes this spec."""
+        # spelt out, for it runs several times per client, and `replace` takes three times as long
+        here = self.who, self.examples, self.n, self.population, self.memo, self.overwrite
+        return Context(session, key, spec, *here)
 
     @property
     def round(self) -> int:
@@ -79,6 +87,10 @@ class Context:
 
 class Transform:
     """A pair of maps around a sum; override only what differs from doing nothing."""
+
+    # is one vector, encoded and decoded alone, what it was, to the last bits of each number?
+    keeps: ClassVar[bool] = False
+    reads: ClassVar[bool] = False  # does `encode` look at the client's examples, in `at.data`?
 
     def plan(self, spec: Spec) -> Spec:
         """Read, refuse or refine what is known of the vector."""
@@ -103,6 +115,19 @@ class Transform:
         Where `at.overwrite`, it keeps no part of that sum.
         """
         return at.memo
+
+    def privacy(self, spec: Spec, n: int) -> Mechanism | None:
+        """What its noise in a sum of n vectors gives away about a client; None where it states
+        nothing, and there is no ε.
+
+        `spec` is what leaves it; one client changes block k of the sum by spec.sum_facts.bounds[k]
+        at most.
+        """
+        return None
+
+    def describe(self) -> str:
+        """Of noise: what is drawn, and by whom."""
+        return f"drawn as {type(self).__name__} does"
 
     def explain(self, spec: Spec) -> str:
         """One clause on what it does to the vector of `spec`, for a reader who knows no code."""
@@ -132,6 +157,21 @@ class Pipe:
             encoded = replace(specs[-1].sum_facts, bounds=specs[-1].bounds, noise=specs[-1].noise)
             spec = spec.replace(sum_facts=encoded)
         return cls(transforms, tuple(one.replace(sum_facts=encoded) for one in specs))
+
+    @property
+    def noise(self) -> int | None:
+        """Which transform adds the noise; None where none does."""
+        return next((i for i, one in enumerate(self.specs[1:]) if one.noise.multiplier), None)
+
+    @property
+    def amplifiable(self) -> bool:
+        """Is the noise one whose amplification by sampling is known? Noise by clients is there
+        because the server is not trusted, and the server samples.
+        """
+        place = self.noise
+        if place is None or not self.specs[-1].noise.server or not own(self.transforms[place]):
+            return False
+        return isinstance(self.transforms[place].privacy(self.specs[place + 1], 1), Gaussian)
 
     def start(self) -> tuple[Any, ...]:
         """What the transforms know before the first round."""
@@ -164,7 +204,8 @@ class Pipe:
         key = at.key.child("pipe", i)
         session = at.session if self._own[i] else at.session.outside()
         here = self.specs[i], at.who, at.examples, at.n, at.population, at.memo[i]
-        return Context(session, key, *here, at.overwrite and self._own[i])
+        data = at.data if self.transforms[i].reads else None
+        return Context(session, key, *here, at.overwrite and self._own[i], data)
 
 
 @dataclass(frozen=True)

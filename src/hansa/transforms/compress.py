@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, PlanError, RoundError, number
+from ..errors import DataError, PlanError, RoundError, number, refuse
 from ..spec import Spec, Vector, blocks, word
 from . import Context, Transform
 from .noise import shares
@@ -120,9 +120,7 @@ class Quantize(Transform):
                 "Leave `clients` out.",
             ),
         ]
-        for bad, found, why, instead in wrong:
-            if bad:
-                raise PlanError(found, why, instead)
+        refuse(wrong)
 
     def _most(self, spec: Spec) -> int:
         return self.clients or spec.sum_facts.clients
@@ -136,9 +134,8 @@ class Quantize(Transform):
             return (C + reach) / (2.0 ** (self.bits - 1) - 1)
         noise = spec.sum_facts.noise
         n = self._most(spec)
-        hands = {"all": max(n / noise.least, 1.0), "each": float(n)}.get(noise.by, 1.0)
         # in whole numbers
-        z = noise.multiplier * math.sqrt(hands / shares(spec)[name]) if noise.parts else 0
+        z = noise.multiplier * math.sqrt(noise.hands(n) / shares(spec)[name]) if noise.parts else 0
         step = _room(C, d, reach, z, n, self.bits, name in spec.rotated)
         if not step:
             raise PlanError(

@@ -5,18 +5,18 @@ random.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError, number
-from ..known import own
+from ..errors import PlanError, number, refuse
 from ..spec import Noise, Spec, Vector
 from . import Context, Transform
-from .noise import check, drawn_by, hideable, shares
+from .curves import Mechanism, Orders
+from .noise import called, check, drawn_by, hideable, shares
 
 MOST = 64  # bands that are tried; each takes a vector of draws in every round
 OWNER = -1  # the round that stands for all: what its name names is the secret
@@ -85,11 +85,20 @@ class CorrelatedNoise(Transform):
                 "Take Clip(norm=…), or GaussianNoise.",
             ),
         ]
-        for bad, found, why, instead in wrong:
-            if bad:
-                raise PlanError(found, why, instead)
+        refuse(wrong)
         check(self, spec)
-        return spec.replace(noise=Noise(self.noise, kind="correlated" if own(self) else "unknown"))
+        scales = {name: self.noise / math.sqrt(share) for name, share in shares(spec).items()}
+        noise = Noise(self.noise, server=True, lasting=True, scales=scales)
+        return spec.replace(noise=noise)
+
+    def privacy(self, spec: Spec, n: int) -> Mechanism:
+        """One Gaussian over the whole run, of which a client has taken no part yet."""
+        rounds = spec.sum_facts.rounds
+        return Participation(self.whole(rounds), self.matrix(rounds))
+
+    def describe(self) -> str:
+        """What is drawn over the rounds, and by whom."""
+        return f"{called(self)} noise over all rounds together: {drawn_by('server', 1)}"
 
     def matrix(self, rounds: int) -> Matrix:
         """C, for so many rounds."""
@@ -145,11 +154,10 @@ class CorrelatedNoise(Transform):
     def explain(self, spec: Spec) -> str:
         """Who draws how much."""
         rounds = spec.sum_facts.rounds or 1
-        kind = "gaussian" if own(self) else "unknown"
         # P27
         sigma = ", ".join(f"{name} ±{one:.3g}" for name, one in self._sigma(spec).items())
         return (
-            f"{kind} noise of {sigma}, of which later rounds take a part back "
+            f"{called(self)} noise of {sigma}, of which later rounds take a part back "
             f"({self.matrix(rounds).bands} bands): "
             f"{drawn_by('server', 1)}; real numbers, not discrete"
         )
@@ -193,6 +201,38 @@ class Matrix:
         return self.sensitivity(separation) * math.sqrt(
             float(np.mean(np.cumsum(np.cumsum(e) ** 2)))
         )
+
+
+@dataclass(frozen=True)
+class Participation(Mechanism):
+    """What a client that took part in some rounds gives away in a run whose noise is correlated
+    over rounds: one Gaussian release, of σ over how far the client moves C·X.
+    """
+
+    noise: float  # z·S
+    matrix: Matrix
+    taken: tuple[int, ...] = ()  # 0 for the first
+
+    def divergence(self, orders: Orders) -> Orders:
+        """That of the Gaussian."""
+        return orders / (2 * self.gaussian**2)
+
+    @property
+    def gaussian(self) -> float:
+        """z·S over the reach of the rounds."""
+        return self.noise / reach(self.matrix, self.taken)
+
+    def during(self, *rounds: int) -> Participation:
+        """The part in these rounds."""
+        return replace(self, taken=rounds)
+
+    def beside(self, other: Mechanism) -> Participation | None:
+        """The part in the rounds of both."""
+        if not isinstance(other, Participation):
+            return None
+        if (other.noise, other.matrix) != (self.noise, self.matrix):
+            return None
+        return self.during(*sorted({*self.taken, *other.taken}))
 
 
 @lru_cache(64)

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from functools import lru_cache
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError, number
-from ..known import own
+from ..errors import PlanError, number, refuse
 from ..rand import Key
 from ..spec import Noise, Spec, Vector
 from . import Context, Transform
 from .compress import modulo
-from .noise import drawn_by, shares
+from .curves import DiscreteGaussian, Mechanism, Part, Skellam
+from .noise import called, drawing, drawn_by, shares
 
 Integers = NDArray[np.int64]
 
@@ -44,9 +44,6 @@ class IntegerNoise(Transform):
     by: Literal["server", "all", "each"] = "server"
     least: int = 1
 
-    # believed of hansa's own alone
-    kind: ClassVar[Literal["skellam", "discrete gaussian", "unknown"]] = "unknown"
-
     def plan(self, spec: Spec) -> Spec:
         """The noise is known, in steps."""
         self._check(spec)
@@ -62,11 +59,14 @@ class IntegerNoise(Transform):
                 f"Above {LARGEST:.3g} steps its draws are no longer exact.",
                 "Quantise to fewer bits: 16 to 20 lose nothing beside such noise.",
             )
-        kind = self.kind if own(self) else "unknown"
         found = Noise(
-            self.noise, int(self.least), by=self.by, kind=kind, parts=tuple(parts), step=step
+            self.noise,
+            int(self.least),
+            scales={name: self.noise / math.sqrt(share) for name, share in shares(spec).items()},
+            parts=tuple(parts),
+            step=step,
         )
-        return spec.replace(noise=found)
+        return spec.replace(noise=drawing(found, self.by))
 
     def _check(self, spec: Spec) -> None:
         name = type(self).__name__
@@ -108,9 +108,20 @@ class IntegerNoise(Transform):
                 "Put it after Weigh(…).",
             ),
         ]
-        for bad, found, why, instead in wrong:
-            if bad:
-                raise PlanError(found, why, instead)
+        refuse(wrong)
+
+    def describe(self) -> str:
+        """What is drawn in each round, and by whom."""
+        whole = f"{called(self)} noise in whole steps in each round"
+        return f"{whole}: {drawn_by(self.by, self.least)}"
+
+    def _draws(self, spec: Spec, n: int) -> tuple[tuple[Part, ...], int]:
+        """The parts of one draw, and how many draws are counted in a sum of n vectors: what is
+        beyond `least` is not.
+        """
+        root = self.least**0.5
+        parts = tuple((size, bound, sigma / root) for size, bound, sigma in spec.noise.parts)
+        return parts, min(n, self.least)
 
     def draw(self, sigma: float, size: int, key: Key) -> Integers:
         """`size` independent integers of mean 0 and standard deviation `sigma`."""
@@ -145,7 +156,7 @@ class IntegerNoise(Transform):
             for name, (_, _, sigma) in zip(spec.blocks, noise.parts, strict=True)
         )
         return (
-            f"{noise.kind} noise in whole steps, of standard deviation {sigma}: "
+            f"{called(self)} noise in whole steps, of standard deviation {sigma}: "
             f"{drawn_by(self.by, self.least)}"
         )
 
@@ -165,7 +176,9 @@ class SkellamNoise(IntegerNoise):
     §III.2)
     """
 
-    kind = "skellam"
+    def privacy(self, spec: Spec, n: int) -> Mechanism:
+        """Its draws add up to Skellam noise."""
+        return Skellam(*self._draws(spec, n))
 
     def draw(self, sigma: float, size: int, key: Key) -> Integers:
         """P − P′."""
@@ -247,7 +260,9 @@ class DiscreteGaussianNoise(IntegerNoise):
     2020, Alg. 3)
     """
 
-    kind = "discrete gaussian"
+    def privacy(self, spec: Spec, n: int) -> Mechanism:
+        """Its draws add up to nearly that."""
+        return DiscreteGaussian(*self._draws(spec, n))
 
     def draw(self, sigma: float, size: int, key: Key) -> Integers:
         """Draws of the discrete Laplace of scale t = ⌊σ⌋ + 1, kept with probability exp(−(|y| −

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..known import own
 from ..rand import Key
 from ..spec import Noise, Spec, Vector
 from . import Context, Transform
+from .curves import Gaussian, Laplace, Mechanism
 from .scale import bounding, norm
 
 SIDE_SHARE = 0.05  # of the privacy that one round spends, what all side values together get
@@ -38,8 +40,6 @@ class RealNoise(Transform):
     by: Literal["server", "all", "each"] = "server"
     least: int = 1
 
-    # a subclass's own word, believed of ours
-    kind: ClassVar[Literal["gaussian", "laplace", "unknown"]] = "unknown"
     tail: ClassVar[float]  # no draw is as many times its scale
 
     def plan(self, spec: Spec) -> Spec:
@@ -49,10 +49,13 @@ class RealNoise(Transform):
         tails = {
             name: self.tail * part * scale for name, scale in self.scales(spec, spec.bounds).items()
         }
-        reach = {} if self.by == "server" else tails
-        return spec.replace(
-            noise=Noise(self.noise, int(self.least), reach, self.by, kind=self._known)
+        found = Noise(
+            self.noise,
+            int(self.least),
+            {} if self.by == "server" else tails,
+            scales=self.scales(spec, dict.fromkeys(spec.blocks, 1.0)),
         )
+        return spec.replace(noise=drawing(found, self.by))
 
     def scales(self, spec: Spec, bounds: Mapping[str, float]) -> dict[str, float]:
         """The scale of the noise on each block, for what one client can change in it."""
@@ -62,10 +65,9 @@ class RealNoise(Transform):
         """Independent draws of scale 1; by all, of one client's share of it."""
         raise TypeError(f"{type(self).__name__} does not say how it draws")
 
-    @property
-    def _known(self) -> Literal["gaussian", "laplace", "unknown"]:
-        """What is known of the draws; of a stranger's nothing is, whatever it inherits."""
-        return self.kind if own(self) else "unknown"
+    def describe(self) -> str:
+        """What is drawn in each round, and by whom."""
+        return f"{called(self)} noise in each round: {drawn_by(self.by, self.least)}"
 
     @property
     def _part(self) -> float:
@@ -98,7 +100,7 @@ class RealNoise(Transform):
             for name, scale in self.scales(spec, spec.sum_facts.bounds).items()
         )
         return (
-            f"{self._known} noise of {scales}: {drawn_by(self.by, self.least)}; real numbers, not "
+            f"{called(self)} noise of {scales}: {drawn_by(self.by, self.least)}; real numbers, not "
             "discrete"
         )
 
@@ -114,8 +116,12 @@ class GaussianNoise(RealNoise):
     all, each of `least` clients draws σₖ/√least.   (Dwork et al. 2006; McMahan et al. 2018, Alg. 1)
     """
 
-    kind = "gaussian"
     tail = 10.0
+
+    def privacy(self, spec: Spec, n: int) -> Mechanism:
+        """By all, n clients draw z·√(n / least) together."""
+        many = n if self.by == "all" else self.least
+        return Gaussian(self.noise * (many / self.least) ** 0.5)
 
     def scales(self, spec: Spec, bounds: Mapping[str, float]) -> dict[str, float]:
         """σₖ."""
@@ -147,8 +153,12 @@ class LaplaceNoise(RealNoise):
     2.4.1)
     """
 
-    kind = "laplace"
     tail = 40.0
+
+    def privacy(self, spec: Spec, n: int) -> Mechanism | None:
+        """By all, fewer than `least` draw no Laplace numbers; more are not counted."""
+        whole = self.by != "all" or n >= self.least
+        return Laplace(self.noise) if whole else None
 
     def scales(self, spec: Spec, bounds: Mapping[str, float]) -> dict[str, float]:
         """bₖ."""
@@ -250,6 +260,17 @@ def hideable(v: Vector) -> Vector:
     """
     good = np.isfinite(norm(v))
     return v if good.all() else np.where(good, v, 0.0)
+
+
+def drawing(noise: Noise, by: str) -> Noise:
+    """The same, with who draws it as facts."""
+    return replace(noise, server=by == "server", clients=by != "server", alone=by == "each")
+
+
+def called(noise: Transform) -> str:
+    """What noise is called: a stranger's, whatever it inherits, by its own name."""
+    word = re.sub("(?<=.)(?=[A-Z])", " ", type(noise).__name__.removesuffix("Noise")).lower()
+    return word if own(noise) else type(noise).__name__
 
 
 def drawn_by(by: str, least: int) -> str:

@@ -1,15 +1,15 @@
-"""Clip, AdaptiveClip, Weigh, Finite: how long a vector may be, and how much it counts."""
+"""Clip, AdaptiveClip, Finite: how long a vector may be."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar
 
 import numpy as np
 
 from ..errors import DataError, PlanError, RoundError, number
-from ..spec import Interval, Spec, Vector
+from ..spec import Spec, Vector
 from . import Context, Transform
 
 TINY = 1e-300  # keeps 0/0 out of a division by a norm; no real update is as short
@@ -249,115 +249,12 @@ class AdaptiveClip(Transform):
 
 
 @dataclass(frozen=True)
-class Weigh(Transform):
-    """Turn a sum into a mean:  encode (w·v, w),  decode (Σ w·v) / (Σ w).
-
-    w is 1, or the client's number of examples, in 1 … `cap`. The weight is a block, so it stays as
-    hidden as the rest. Σ w of Weigh('one') is the number of clients; where noise hides who was
-    sampled, the number expected. (McMahan et al. 2017, Alg. 1)
-    """
-
-    by: Literal["one", "examples"] = "examples"
-    cap: float | None = None
-
-    def plan(self, spec: Spec) -> Spec:
-        """The vector is weighed; bounds grow by the cap: what lies in a … b, and weighs 1 … c, in
-        min(a, a·c) … b·c.
-        """
-        if self.by not in ("one", "examples"):
-            raise PlanError(
-                f"Weigh({self.by!r}) is no way to weigh.",
-                "A client counts once, or as many times as it has examples.",
-                "Write Weigh('one') or Weigh('examples', cap=…).",
-            )
-        if spec.weighed:
-            raise PlanError(
-                "The pipe holds two Weighs.",
-                "A sum becomes a mean once.",
-                "Keep one of Weigh('one') and Weigh('examples', cap=…).",
-            )
-        if self.cap is not None and not (number(self.cap) and 1 < self.cap < math.inf):
-            raise PlanError(
-                f"Weigh(cap={self.cap}) weighs nobody.",
-                "The cap is the largest number of examples that counts, and every client has one "
-                "at least.",
-                "Write a number above 1, for example Weigh('examples', cap=64), or Weigh('one').",
-            )
-        if self.by == "one" and self.cap is not None:
-            raise PlanError(
-                f"Weigh('one', cap={self.cap}) caps a weight that is always one.",
-                "A cap bounds the number of examples that a client counts for.",
-                "Write Weigh('one') or Weigh('examples', cap=…).",
-            )
-        if spec.space != "real":
-            raise PlanError(
-                "Weigh comes after Quantize.",
-                "It multiplies real numbers, and after Quantize the vector holds integers mod 2⁶⁴.",
-                "Put Weigh(…) before Quantize(…).",
-            )
-        if self.by == "one":
-            return spec.replace(weighed=True)
-        cap = self.cap or math.inf
-        bounds = {name: bound * cap for name, bound in spec.bounds.items()} if self.cap else {}
-        lows = {
-            name: low * cap if low < 0 else low
-            for name, low in spec.lows.items()
-            if self.cap or low >= 0
-        }
-        return spec.replace(bounds=bounds, lows=lows, weighed=True).with_side(
-            "weight", Interval(1.0, cap)
-        )
-
-    def encode(self, v: Vector, at: Context) -> Vector:
-        """(w·v, w)."""
-        if self.by == "one":
-            return v
-        w = np.minimum(np.asarray(at.examples, np.float64), self.cap or np.inf)[..., None]
-        weighed = np.empty((*v.shape[:-1], v.shape[-1] + 1))
-        np.multiply(w, v, out=weighed[..., :-1])
-        weighed[..., -1:] = w
-        return weighed
-
-    def decode(self, total: Vector, at: Context) -> Vector:
-        """(Σ w·v) / (Σ w)."""
-        out = total if at.overwrite else np.empty_like(total)
-        if self.by == "one":
-            return np.divide(total, at.spec.noise.share * at.population or at.n, out=out)
-        self._check(float(total[-1]), at)
-        return np.divide(total[..., :-1], total[..., -1:], out=out[..., :-1])
-
-    def _check(self, weight: float, at: Context) -> None:
-        """Raise RoundError where a client alone says a weight that none has, or all together say
-        nothing.
-        """
-        encoded = at.spec.sum_facts
-        cap = self.cap or math.inf
-        slack = encoded.noise.step.get("weight", 0.0) + 1e-9 * (self.cap or 1.0)  # rounding
-        if at.n == 1 and not encoded.noise.multiplier and not 1 - slack <= weight <= cap + slack:
-            raise RoundError(
-                f"A client weighs {weight:g}, not 1 … {cap:g}.",
-                "Over such a weight its vector could be of any length, and point the other way.",
-            )
-        if not weight > 0:
-            raise RoundError(
-                "The weights of this round add up to nothing, so there is no mean.",
-                "Noise or rounding outweighed them (Weigh('one') has none to outweigh), or a "
-                "client lies about it.",
-            )
-
-    def explain(self, spec: Spec) -> str:
-        """How a client counts."""
-        if self.by == "one":
-            return "every client counts once"
-        # P44
-        return "a client counts by its examples" + (f", at most {self.cap:g}" if self.cap else "")
-
-
-@dataclass(frozen=True)
 class Finite(Transform):
     """Keep NaN and infinity out: a client whose vector holds one stays out of the round, and says
     so.
     """
+
+    keeps: ClassVar[bool] = True
 
     def plan(self, spec: Spec) -> Spec:
         """Integers are always finite, so it must stand where numbers are real."""

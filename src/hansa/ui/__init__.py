@@ -6,16 +6,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 from ..errors import printable
-from ..privacy import EXAMPLES, SPENT
 from ..privacy.ledger import NAMED
-from ..state import State
-
-if TYPE_CHECKING:
-    from .. import store
+from ..rounds import Round
 
 HIDDEN = "who took part is a secret that ε rests on"
 
@@ -24,50 +19,14 @@ HIDDEN = "who took part is a secret that ε rests on"
 SIDES = {"test_": "the central test", "val_": "the clients' validation", "": "training examples"}
 
 
-@dataclass(frozen=True)
-class Round:
-    """What one round gave, without the model."""
-
-    number: int  # 1 for the first
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    participants: tuple[str, ...] = ()
-    excluded: Mapping[str, str] = field(default_factory=dict)  # who → why
-    skipped: str = ""
-    named: bool = False  # did noise grow from a secret that the simulation names?
-    hidden: bool = False  # is who took part not told, because ε rests on nobody knowing it?
-
-    @classmethod
-    def of(cls, state: State) -> Round:
-        """The round that led to this state."""
-        return cls._shown(state, state.round, state.metrics)
-
-    @classmethod
-    def stored(cls, one: store.Round) -> Round:
-        """A round as the store has it."""
-        return cls._shown(one, one.round, tested(one.metrics, one.scores))
-
-    @classmethod
-    def _shown(cls, one: State | store.Round, number: int, metrics: Mapping[str, float]) -> Round:
-        """A round without who took part where that is a secret; names, reasons and note command no
-        terminal.
-        """
-        skipped = printable(one.skipped)
-        if one.hidden:
-            return cls(number, dict(metrics), skipped=skipped, named=one.named, hidden=True)
-        excluded = {printable(who): printable(why) for who, why in one.excluded.items()}
-        return cls(
-            number,
-            dict(metrics),
-            tuple(map(printable, one.participants)),
-            excluded,
-            skipped,
-            one.named,
-        )
-
-
-def tested(metrics: Mapping[str, float], scores: Mapping[str, float]) -> dict[str, float]:
-    """What clients report, and beside it the scores on the test data as test_…"""
-    return {**metrics, **{f"test_{name}": value for name, value in scores.items()}}
+def shown(one: Round) -> Round:
+    """A round for screens: its words command no terminal, and a secret sample is nobody's."""
+    if one.hidden:
+        one = replace(one, participants=(), excluded={})
+    there = tuple(map(printable, one.participants))
+    excluded = {printable(who): printable(why) for who, why in one.excluded.items()}
+    skipped = printable(one.skipped)
+    return replace(one, participants=there, excluded=excluded, skipped=skipped)
 
 
 def scores(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -87,26 +46,20 @@ def witness(metrics: Mapping[str, float]) -> str:
     return next((words for side, words in SIDES.items() if side in map(_side, metrics)), "")
 
 
-def private(metrics: Mapping[str, float], named: bool = False) -> str:
+def private(one: Round) -> str:
     """What has been given away, where it is known: ε, its δ, of whom; and against whom it does not
     hold.
     """
-    found = [
-        f"ε {value:.3g} at δ {name[len(word) :]} for each {unit}"
-        for word, unit in ((SPENT, "client"), (EXAMPLES, "example"))
-        for name, value in metrics.items()
-        if name.startswith(word)
-    ]
-    return "; ".join(found) + (f" ({NAMED})" if found and named else "")
-
-
-def _side(name: str) -> str | None:
-    """Whose score this is; None for what is none."""
-    return (
-        None
-        if name.startswith((SPENT, EXAMPLES))
-        else next(side for side in SIDES if name.startswith(side))
+    found = "; ".join(
+        f"ε {spent.epsilon:.3g} at δ {spent.delta:.2g} for each {unit}"
+        for unit, spent in one.spent.items()
     )
+    return f"{found} ({NAMED})" if found and one.named else found
+
+
+def _side(name: str) -> str:
+    """Whose score this is."""
+    return next(side for side in SIDES if name.startswith(side))
 
 
 def curves(rounds: Sequence[Round]) -> dict[str, dict[str, list[tuple[int, float]]]]:
@@ -117,23 +70,19 @@ def curves(rounds: Sequence[Round]) -> dict[str, dict[str, list[tuple[int, float
     found: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for side in SIDES:
         for one in rounds:
-            for name, value in one.metrics.items():
+            for name, value in one.witnessed.items():
                 if math.isfinite(value) and _side(name) == side:
                     found.setdefault(name.removeprefix(side), {}).setdefault(side, []).append(
-                        (one.number - (side == "val_"), value)
+                        (one.round - (side == "val_"), value)
                     )
     return dict(sorted(found.items(), key=lambda pair: pair[0] != "loss"))
 
 
 def figure(name: str, value: float) -> str:
     """A score as people write it: accuracies in percent."""
-    return (
-        f"{100 * value:.1f} %"
-        if name.endswith("accuracy")
-        else f"{value:.4g}"
-        if abs(value) >= 1
-        else f"{value:.3f}"
-    )
+    if name.endswith("accuracy"):
+        return f"{100 * value:.1f} %"
+    return f"{value:.4g}" if abs(value) >= 1 else f"{value:.3f}"
 
 
 def names(words: Iterable[str], most: int = 6) -> str:
@@ -141,10 +90,6 @@ def names(words: Iterable[str], most: int = 6) -> str:
     listed = list(words)
     if len(listed) > most:
         return f"{len(listed)} clients"
-    return (
-        listed[0]
-        if len(listed) == 1
-        else f"{', '.join(listed[:-1])} and {listed[-1]}"
-        if listed
-        else "nobody"
-    )
+    if len(listed) > 1:
+        return f"{', '.join(listed[:-1])} and {listed[-1]}"
+    return listed[0] if listed else "nobody"

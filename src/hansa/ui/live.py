@@ -14,7 +14,7 @@ from ..app.checks import names_of
 from ..app.compare import OUTSIDE, Row
 from ..errors import HansaError, StoreError
 from ..explain import expression
-from . import Round
+from ..rounds import Round
 from .profile import Clock, rounds, table
 from .report import ReportData, write
 from .terminal import Progress, comparison, complain, out, say, tested_sets
@@ -50,7 +50,7 @@ def _follow(app: App, run: Run, title: str, compare: bool | None, again: str, pr
     plan = app.known_plan
     planned = plan.rounds
     clients = _clients(app)
-    progress = Progress(console, planned, clients, [Round.stored(one) for one in run.history()])
+    progress = Progress(console, planned, clients, run.history())
     clock = Clock(run.folder / "profile.txt")
     console.print(
         Text.assemble((title, "bold"), f"  run {run.id}  {len(clients)} clients, {planned} rounds")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..app.compare import Row
-from ..privacy import EXAMPLES, SPENT
-from . import SIDES, Round, curves, figure, scores
+from ..rounds import Round, Unit
+from . import SIDES, curves, figure, scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,8 @@ WIDTH = 7.2  # inches
 MOST_CLIENTS = 40  # of more, the number in each round is drawn instead of a strip for each
 MOST_ROUNDS = 400
 LONGEST = 32  # letters of a name
+# file → whose ε it draws
+PRIVACY: Mapping[str, Unit] = {"privacy": "client", "privacy-examples": "example"}
 
 
 @dataclass(frozen=True)
@@ -60,16 +62,8 @@ def plots(
     for score, lines in curves(rounds).items():
         drawn[score] = lambda axes, score=score, lines=lines: _curve(axes, score, lines, paper)  # type: ignore[misc]
         sizes[score] = 2.9
-    for name, word, unit in (
-        ("privacy", SPENT, "client"),
-        ("privacy-examples", EXAMPLES, "example"),
-    ):
-        if spent := [
-            (one.number, v)
-            for one in rounds
-            for key, v in one.metrics.items()
-            if key.startswith(word)
-        ]:
+    for name, unit in PRIVACY.items():
+        if spent := [(one.round, one.spent[unit].epsilon) for one in rounds if unit in one.spent]:
             drawn[name] = lambda axes, spent=spent, unit=unit: _spent(axes, spent, unit, paper)  # type: ignore[misc]
             sizes[name] = 2.4
     if rounds and not any(one.hidden for one in rounds):
@@ -193,7 +187,7 @@ def _strip(axes: Axes, rounds: Sequence[Round], clients: Sequence[str], paper: T
         ]
     )
     paints = {"not asked": paper.faint, "took part": paper.there, "not in the sum": paper.excluded}
-    across = np.arange(len(rounds) + 1) + rounds[0].number - 0.5
+    across = np.arange(len(rounds) + 1) + rounds[0].round - 0.5
     broadcast = np.arange(len(clients) + 1) - 0.5
     colours = ListedColormap(list(paints.values()))
     gap = 0.8 if len(rounds) <= 120 else 0
@@ -211,7 +205,7 @@ def _strip(axes: Axes, rounds: Sequence[Round], clients: Sequence[str], paper: T
 
 
 def _numbers(axes: Axes, rounds: Sequence[Round], clients: Sequence[str], paper: Theme) -> None:
-    at = [one.number for one in rounds]
+    at = [one.round for one in rounds]
     there = [len(one.participants) for one in rounds]
     excluded = [len(one.excluded) for one in rounds]
     axes.stackplot(

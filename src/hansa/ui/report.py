@@ -15,7 +15,9 @@ from .. import __version__
 from ..app.compare import OUTSIDE, Row
 from ..errors import KINDS, StoreError
 from ..explain import Explanation
-from . import HIDDEN, Round, figure, private, scores, witness
+from ..privacy.ledger import taken_on_trust
+from ..rounds import Round
+from . import HIDDEN, figure, private, scores, witness
 from .plots import DARK, LIGHT, plots
 
 PACKAGES = ("numpy", "torch", "scikit-learn")
@@ -105,10 +107,10 @@ def summary(report_data: ReportData) -> str:
         after = any(name.startswith("test_") for name in last)
         when = "After the last round it has" if after else "In the last round it had"
         text.append(f"{when} {told} on {witness(last)}.")
-    if report_data.rounds and (
-        spent := private(report_data.rounds[-1].metrics, report_data.rounds[-1].named)
-    ):
-        text.append(f"What it has given away is bounded: {spent}.")
+    if report_data.rounds and (spent := private(report_data.rounds[-1])):
+        stated = report_data.explained.stated
+        trust = f", {taken_on_trust(stated)}" if stated else ""
+        text.append(f"What it has given away is bounded: {spent}{trust}.")
     if void := [one for one in report_data.rounds if one.skipped]:
         why = void[-1].skipped.split("\n")[0].rstrip(".")
         text.append(
@@ -171,7 +173,7 @@ def versions() -> list[tuple[str, str]]:
 
 
 def _last(rounds: Sequence[Round]) -> Mapping[str, float]:
-    return next((one.metrics for one in reversed(rounds) if scores(one.metrics)), {})
+    return next((one.witnessed for one in reversed(rounds) if one.witnessed), {})
 
 
 def _inline(png: bytes) -> str:

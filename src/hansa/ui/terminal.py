@@ -8,7 +8,7 @@ import sys
 import sysconfig
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -26,8 +26,9 @@ from rich.text import Text
 from ..app.compare import OUTSIDE, Row
 from ..errors import AppError, HansaError, printable
 from ..explain import Explanation
+from ..rounds import Round
 from ..state import State
-from . import HIDDEN, Round, figure, names, private, scores, tested, witness
+from . import HIDDEN, figure, names, private, scores, shown, witness
 
 if TYPE_CHECKING:
     from ..store import Run, Summary
@@ -55,7 +56,7 @@ class Progress:
         self.console = console
         self.rounds = rounds
         self.clients = clients
-        self.past = list(past)
+        self.past = [shown(one) for one in past]
         self.began = time.monotonic()
         self.first = len(self.past)
         self.live = (
@@ -80,7 +81,7 @@ class Progress:
 
     def show(self, state: State) -> None:
         """One more round is done."""
-        self.past.append(Round.of(state))
+        self.past.append(shown(state.happened))
         if self.live is None:
             self.console.print(self.line(), soft_wrap=True)
 
@@ -88,24 +89,14 @@ class Progress:
         """The last round in one line."""
         last = self.past[-1]
         values = "  ".join(
-            f"{name} {figure(name, value)}" for name, value in scores(last.metrics).items()
-        )
-        excluded = ", ".join(f"{who} ({_first(why)})" for who, why in last.excluded.items())
-        there = (
-            ", ".join(last.participants)
-            if len(last.participants) <= MOST_CLIENTS
-            else f"{len(last.participants)} clients"
+            f"{name} {figure(name, value)}" for name, value in scores(last.witnessed).items()
         )
         parts = [
-            f"round {last.number:>{len(str(self.rounds))}}/{self.rounds}",
+            f"round {last.round:>{len(str(self.rounds))}}/{self.rounds}",
             values,
-            private(last.metrics, last.named),
-            "" if last.hidden else f"took part: {there}",
-            f"not in the sum: {excluded}"
-            if len(last.excluded) <= MOST_CLIENTS and excluded
-            else f"not in the sum: {len(last.excluded)}"
-            if excluded
-            else "",
+            private(last),
+            "" if last.hidden else f"took part: {_there(last)}",
+            _missing(last),
             f"no step: {_first(last.skipped)}" if last.skipped else "",
             f"{time.monotonic() - self.began:.1f} s",
         ]
@@ -134,19 +125,16 @@ class Progress:
 
     def _scores(self) -> RenderableType:
         grid = Table.grid(padding=(0, 2))
-        last = next((one.metrics for one in reversed(self.past) if scores(one.metrics)), {})
+        last = next((one.witnessed for one in reversed(self.past) if one.witnessed), {})
         for name, value in scores(last).items():
-            course = [found[name] for one in self.past if name in (found := scores(one.metrics))]
+            course = [found[name] for one in self.past if name in (found := scores(one.witnessed))]
             grid.add_row(
                 Text(f"  {name}", style="dim"),
                 Text(figure(name, value), style="bold"),
                 Text(sparkline(course), style="cyan"),
             )
-        spent = (
-            [Text(f"  {words}")]
-            if (words := private(self.past[-1].metrics, self.past[-1].named))
-            else []
-        )
+        words = private(self.past[-1])
+        spent = [Text(f"  {words}")] if words else []
         return Group(grid, *([Text(f"  on {witness(last)}", style="dim")] if last else []), *spent)
 
     def _strip(self) -> RenderableType:
@@ -160,14 +148,7 @@ class Progress:
         for who in self.clients:
             strip = Text()
             for one in self.past[-WIDEST:]:
-                mark, style = (
-                    ("■", "green")
-                    if who in one.participants
-                    else ("×", "red")
-                    if who in one.excluded
-                    else ("·", "dim")
-                )
-                strip.append(mark, style)
+                strip.append(*_mark(who, one))
             why = next((one.excluded[who] for one in self.past[-1:] if who in one.excluded), "")
             grid.add_row(
                 Text(f"  {who}"),
@@ -179,6 +160,32 @@ class Progress:
     def _notes(self) -> Iterator[RenderableType]:
         if self.past and self.past[-1].skipped:
             yield Text(f"  no step in this round: {_first(self.past[-1].skipped)}", style="yellow")
+
+
+def _there(one: Round) -> str:
+    """Who is in the sum; of many, how many."""
+    if len(one.participants) > MOST_CLIENTS:
+        return f"{len(one.participants)} clients"
+    return ", ".join(one.participants)
+
+
+def _missing(one: Round) -> str:
+    """Who was asked and is not in the sum, and why; of many, how many."""
+    if not one.excluded:
+        return ""
+    if len(one.excluded) > MOST_CLIENTS:
+        return f"not in the sum: {len(one.excluded)}"
+    reasons = ", ".join(f"{who} ({_first(why)})" for who, why in one.excluded.items())
+    return f"not in the sum: {reasons}"
+
+
+def _mark(who: str, one: Round) -> tuple[str, str]:
+    """What a client did in a round, as a letter and its colour."""
+    if who in one.participants:
+        return "■", "green"
+    if who in one.excluded:
+        return "×", "red"
+    return "·", "dim"
 
 
 def sparkline(values: Sequence[float], width: int = WIDEST) -> str:
@@ -288,14 +295,14 @@ def listed(runs: Sequence[Summary]) -> RenderableType:
             f"{one.started.astimezone():%Y-%m-%d %H:%M}",
             f"{one.done}/{one.planned or '?'}",
             Text(one.status, STATUS.get(one.status, "")),
-            _told(tested(one.last.metrics, one.last.scores), one.last.named) if one.last else "",
+            _told(one.last) if one.last else "",
         )
     return table
 
 
-def shown(run: Run, status: str) -> Iterator[RenderableType]:
+def details(run: Run, status: str) -> Iterator[RenderableType]:
     """A run: what it is, its plan, its last rounds, its files."""
-    rounds = [Round.stored(one) for one in run.history()]
+    rounds = [shown(one) for one in run.history()]
     head = Table.grid(padding=(0, 2))
     facts = {
         "run": run.id,
@@ -315,9 +322,7 @@ def shown(run: Run, status: str) -> Iterator[RenderableType]:
     for one in rounds[-LAST:]:
         excluded = ", ".join(f"{who} ({_first(why)})" for who, why in one.excluded.items())
         took_part = "(secret)" if one.hidden else names(one.participants, 3)
-        table.add_row(
-            f"{one.number}", _told(one.metrics, one.named), Text(took_part), Text(excluded)
-        )
+        table.add_row(f"{one.round}", _told(one), Text(took_part), Text(excluded))
     if rounds:
         yield table
     yield Text(
@@ -332,9 +337,9 @@ def shown(run: Run, status: str) -> Iterator[RenderableType]:
     )
 
 
-def _told(metrics: Mapping[str, float], named: bool) -> str:
-    told = [f"{name} {figure(name, value)}" for name, value in scores(metrics).items()]
-    return "  ".join([*told, private(metrics, named)]).rstrip()
+def _told(one: Round) -> str:
+    told = [f"{name} {figure(name, value)}" for name, value in scores(one.witnessed).items()]
+    return "  ".join([*told, private(one)]).rstrip()
 
 
 # ── errors ────────────────────────────────────────────────────────────────────────────────────────

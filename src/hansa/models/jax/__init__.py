@@ -8,19 +8,28 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
-from ... import data as reader
-from ...data.blocks import Layout, arrays, blocks, lengthened, noises, power
-from ...data.inputs import LABELS, parts, pieces, target
-from ...errors import DataError, PlanError
+from ...data.batches import pieces, target
+from ...data.blocks import Layout, blocks, lengthened, noises, power
+from ...data.examples import Examples
+from ...data.inputs import LABELS, parts
+from ...errors import PlanError, refuse
 from ...rand import Key
 from ...spec import Bound, Vector
 from ...training import Training
 from .. import NO_LOCAL, Drift, Local, Model, TrainResult, consecutive
-from ..checks import check_choices, check_finite, check_length, fingerprint, passing, spell
+from ..checks import (
+    check_choices,
+    check_finite,
+    check_length,
+    check_some,
+    fingerprint,
+    passing,
+    spell,
+)
 from ..metrics import RATE, bounds
 from ..parts import moves
 from ..statistics import lower_ends
@@ -37,15 +46,15 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 # behind the message on what is missing
+from .private import clipped, mean
 from .pytrees import Tree, forms, is_key, key_words, path_of, to_host, wrap_key
-from .steps import MOMENTS, corrected, mean, only, stepped
+from .steps import MOMENTS, corrected, only, stepped
 
 # (outputs, targets) → one number for each example [n, …], or their mean
 Loss = Callable[[Any, Array], Array]
 Metric = tuple[Loss, Bound]  # a function like a loss, and its bound
 
 CHECKED, SCORED = 32, 256  # rows that go through at once: to check them, to score them
-GRADIENTS = 2**24  # numbers in the gradients of single examples that are held at once
 OPTIONS = {"xla_cpu_multi_thread_eigen": False}
 
 
@@ -54,16 +63,6 @@ def cross_entropy(outputs: Array, targets: Array) -> Array:
     0.
     """
     return -jnp.take_along_axis(jax.nn.log_softmax(outputs), targets[..., None], -1)[..., 0]
-
-
-class Facts(NamedTuple):
-    """What a first look at a model's data shows: may batches be padded, for training and for
-    scores; may steps loop?
-    """
-
-    padded: bool
-    scored: bool
-    fused: bool
 
 
 # ── the model ─────────────────────────────────────────────────────────────────────────────────────
@@ -127,9 +126,7 @@ class JaxModel(Model):
             (path_of(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]
         ]
         of_calls = checks.check_apply(apply, loss, state is not None, "state" in takes)
-        for wrong, *words in chain(checks.check_leaves(leaves), of_calls, rest):
-            if wrong:
-                raise PlanError(*words)
+        refuse(chain(checks.check_leaves(leaves), of_calls, rest))
         self.apply = apply
         self.loss = loss
         self.buffers = buffers
@@ -141,7 +138,7 @@ class JaxModel(Model):
         self._measured = metrics
         self.metrics = bounds(self._known in ACCURACY, metrics)
         self._flatten(params, state)
-        self._facts: Facts | None = None
+        self._facts: checks.Facts | None = None
         # memory for batches; free again when a block's losses are there
         self._kept = dict[Any, Vector]()
         compiled = partial(
@@ -266,7 +263,7 @@ class JaxModel(Model):
     def train(
         self,
         x: Vector,
-        data: Any,
+        data: Examples,
         training: Training,
         drift: Drift,
         key: Key,
@@ -276,7 +273,7 @@ class JaxModel(Model):
         params, state = self._trees(x, local)
         facts = self._look(data)
         private = training.private
-        b = training.private and training.schedule(reader.count(data))[0]
+        b = training.private and training.schedule(len(data))[0]
         given = (
             training.learning_rate,
             training.weight_decay,
@@ -364,37 +361,19 @@ class JaxModel(Model):
     def _clipped(
         self, params: Tree, batch: Tree, key: Array, moved: tuple[bool, ...], clip: Any, b: Any
     ) -> tuple[Array, Tree]:
-        """The mean loss of a sample, and PerExample's gradient: some examples at a time, added to
-        the noise; its norm is that of the leaves that are moved.
-        """
+        """The mean loss of a sample, and PerExample's gradient."""
         *parts, size, noise = batch
-        rows = len(parts[-1])
-        few = min(rows, power(max(1, GRADIENTS // self.size)))
 
         def alone(params: Tree, inputs: Any, named: Any, y: Array, key: Array) -> Any:
             inputs, named, y = jax.tree.map(lambda a: a[None], (inputs, named, y))
-            return mean(self._losses(self._call(params, None, inputs, named, key, True)[0], y), 1)
+            outputs, _ = self._call(params, None, inputs, named, key, True)
+            return mean(self._losses(outputs, y), 1)
 
-        def add(total: Tree, some: Tree) -> tuple[Tree, Array]:
-            *one, there = some
-            values, g = jax.vmap(jax.value_and_grad(alone), (None, 0, 0, 0, 0))(params, *one)
-            each = zip(jax.tree.leaves(g), moved, strict=True)
-            squares = [(leaf.reshape(few, -1) ** 2).sum(1) for leaf, moves in each if moves]
-            norms = jnp.sqrt(sum(squares))
-            good = there & jnp.isfinite(norms)
-            scale = jnp.where(good, clip / jnp.maximum(norms, clip), 0)
-            found = [
-                jnp.where(good[:, None], leaf.reshape(few, -1), 0) for leaf in jax.tree.leaves(g)
-            ]
-            return [t + scale @ leaf for t, leaf in zip(total, found, strict=True)], jnp.where(
-                there, values, 0
-            ).sum()
-
-        each = *parts, jax.random.split(key, rows), jnp.arange(rows) < size
-        each = jax.tree.map(lambda a: a.reshape(-1, few, *a.shape[1:]), each)
-        total, values = lax.scan(add, [noise[place] for place in self._layout.places], each)
+        total = [noise[place] for place in self._layout.places]
+        how = jax.value_and_grad(alone), moved
+        value, total = clipped(how, params, parts, size, key, clip, total)
         g = [leaf.reshape(shape) / b for leaf, shape in zip(total, self._shapes, strict=True)]
-        return values.sum() / jnp.maximum(1, size), self._form.unflatten(g)
+        return value, self._form.unflatten(g)
 
     def _call(
         self, params: Tree, state: Tree, inputs: Any, named: Any, key: Array, train: bool
@@ -426,12 +405,12 @@ class JaxModel(Model):
 
     # ── scoring ──
 
-    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
+    def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """The mean loss and the other metrics, with train=False."""
         params, state = jax.device_put(self._trees(x, local))
         n = 0
         sums = dict.fromkeys(self.metrics, 0.0)
-        for whole in reader.whole(data):
+        for whole in data.whole():
             for batch in pieces(whole, SCORED):
                 m = len(target(batch))
                 rows = power(m) if self._look(data).scored else m
@@ -440,12 +419,7 @@ class JaxModel(Model):
                 )
                 n = n + m
                 sums = {name: total + m * float(found[name]) for name, total in sums.items()}
-        if not n:
-            raise DataError(
-                "There are no examples to score.",
-                "A mean of none is not defined.",
-                "Give it test data.",
-            )
+        check_some(n)
         return {name: total / n for name, total in sums.items()}
 
     def _measure(
@@ -461,13 +435,13 @@ class JaxModel(Model):
             k: f(outputs, y) for k, (f, _) in self._measured.items()
         }
 
-    def _look(self, data: Any) -> Facts:
+    def _look(self, data: Examples) -> checks.Facts:
         """The facts, from the first two examples that this model meets."""
         if self._facts is None:
-            whole = arrays(data)
+            whole = data.arrays
             given = (
                 *self._trees(self._start),
-                *parts(next(pieces(whole or next(reader.whole(data)), 2)), LABELS),
+                *parts(next(pieces(whole or next(data.whole()), 2)), LABELS),
             )
 
             def both(params: Tree, state: Tree, inputs: Any, named: Any, y: Array) -> Any:
@@ -479,23 +453,25 @@ class JaxModel(Model):
             program, shapes = jax.make_jaxpr(both, return_shape=True)(*given)
             single = {name: bool(value.ndim) for name, value in shapes.items()}
             slow = jax.default_backend() == "cpu" and "conv_general_dilated" in str(program)
-            self._facts = Facts(single["loss"] and not self._first, all(single.values()), not slow)
+            self._facts = checks.Facts(
+                single["loss"] and not self._first, all(single.values()), not slow
+            )
         return self._facts
 
     # ── checking ──
 
-    def check(self, data: Any, who: str) -> None:
+    def check(self, data: Examples, who: str) -> None:
         """Send the first rows through `apply` and loss, as they would be trained on, and look at
         all labels.
         """
-        whole = arrays(data)
-        few = next(pieces(next(reader.whole(data)), CHECKED))
+        whole = data.arrays
+        few = next(pieces(next(data.whole()), CHECKED))
         n = len(target(few))
         with passing(few, who):
             padded = self._look(data).padded
             given = parts(lengthened(few, CHECKED if padded else n), LABELS)
             outputs, loss, apart = self._tried(*self._trees(self._start), *given, np.int32(n))
-        for batch in reader.whole(data) if whole is None else [whole]:
+        for batch in data.whole() if whole is None else [whole]:
             fit(self._known, outputs, target(batch), who)
         checks.check_mixed(padded and abs(float(apart)) > 1e-3 * (1 + abs(float(loss))))
         check_finite(float(loss), n, who)

@@ -1,13 +1,22 @@
-"""What JaxModel refuses: parameters or functions that could not train."""
+"""What JaxModel refuses, and what it finds out: parameters or functions that could not train."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-from ...errors import PlanError
-from ..checks import Fault
+from ...errors import Fault, PlanError
+
+
+class Facts(NamedTuple):
+    """What a first look at a model's data shows: may batches be padded, for training and for
+    scores; may steps loop?
+    """
+
+    padded: bool
+    scored: bool
+    fused: bool
 
 
 def check_leaves(leaves: list[tuple[str, Any]]) -> Iterator[Fault]:

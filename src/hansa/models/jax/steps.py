@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax import Array
 from jax import numpy as jnp
 
 from ...training import MOMENTUM
@@ -55,11 +54,3 @@ def only(moved: Sequence[bool], new: Tree, old: Tree) -> Tree:
     leaves = zip(moved, jax.tree.leaves(new), jax.tree.leaves(old), strict=True)
     found = [a if moves else b for moves, a, b in leaves]
     return jax.tree.unflatten(jax.tree.structure(old), found)
-
-
-def mean(values: Array, size: Any) -> Any:
-    """The mean over the first `size` examples, of one number for each or of their mean."""
-    if values.ndim == 0:
-        return values
-    each = values.reshape(len(values), -1).mean(1)
-    return jnp.where(jnp.arange(len(each)) < size, each, 0).sum() / size

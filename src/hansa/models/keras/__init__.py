@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from ... import data as reader
-from ...data.inputs import Batch, pieces, sides, spelled
-from ...errors import DataError, PlanError
+from ...data.batches import Batch, pieces, spelled
+from ...data.examples import Examples
+from ...data.inputs import sides
+from ...errors import DataError, PlanError, refuse
 from ...rand import Key
 from ...spec import Vector
-from ...training import MOMENTUM, Training
+from ...training import Training
 from .. import NO_LOCAL, Drift, Local, Model, TrainResult, consecutive
-from ..checks import check_length, condensed, fingerprint
+from ..checks import check_length, check_some, condensed, fingerprint
 from ..parts import moves
 from ..statistics import lower_ends
 from . import checks, inspect
-from .variables import Values, Variable, cut, generator, given, joined, plain, put, size, value
+from .variables import Variable, cut, generator, given, joined, plain, put, size, value
 
 try:
     import keras  # type: ignore[import-untyped]
@@ -32,6 +32,9 @@ except ModuleNotFoundError as missing:
         "Install it: pip install 'hansa[keras]', which brings TensorFlow; for another backend set "
         "KERAS_BACKEND.",
     ) from missing
+
+# behind the message on what is missing
+from . import optimizers
 
 CHECKED, SCORED = 32, 256  # rows that go through the model at once: to check it, to score it
 # what of the caller's model is replaced while it trains
@@ -77,9 +80,7 @@ class KerasModel(Model):
     partial = True
 
     def __init__(self, net: Any, buffers: Literal["average", "local"] = "average"):
-        for wrong, *words in checks.check_net(net, buffers):
-            if wrong:
-                raise PlanError(*words)
+        refuse(checks.check_net(net, buffers))
         self.net = net
         self.buffers = buffers
         self._weights: list[Variable] = list(net.trainable_variables)
@@ -92,7 +93,7 @@ class KerasModel(Model):
         self._seeds = [v for v in net.variables if v.name == "seed_generator_state"]
         self._first = {name: value(v) for name, v in self._staying}
         # one compiled step for each optimizer, with and without drift
-        self._steps: dict[tuple[Any, ...], _Step] = {}
+        self._steps: dict[tuple[Any, ...], optimizers.Step] = {}
         self._scorer: Any = None
         self._known = False  # are the metrics built?
         self._start = joined(self._vectored)
@@ -111,7 +112,7 @@ class KerasModel(Model):
         words = ", ".join(map(inspect.word, keras.tree.flatten(self.net.loss)))
         shown = [type(self.net).__name__, f"loss={words or None}", f"buffers={self.buffers!r}"]
         if own := self.net.optimizer:
-            shown.insert(2, f"optimizer={type(_inner(own)).__name__}")
+            shown.insert(2, f"optimizer={type(optimizers.inner(own)).__name__}")
         return f"KerasModel({', '.join(shown)}, {self.size} numbers, {digest})"
 
     def __repr__(self) -> str:
@@ -152,11 +153,12 @@ class KerasModel(Model):
                     "Training(optimizer='sgd').",
                 )
             return
-        if own is not None and (unlike := _differences(_inner(own), training)):
+        inner = optimizers.inner(own)
+        if own is not None and (unlike := optimizers.differences(inner, training)):
             raise PlanError(
-                f"The model is compiled with {type(_inner(own)).__name__}, and Training(optimizer="
-                f"{training.optimizer!r}, learning_rate={training.learning_rate:g}) differs in "
-                f"{unlike}.",
+                f"The model is compiled with {type(inner).__name__}, and "
+                f"Training(optimizer={training.optimizer!r}, "
+                f"learning_rate={training.learning_rate:g}) differs in {unlike}.",
                 "One of the two would be passed over in silence.",
                 "Write Training(optimizer='compiled') to train as compiled, or "
                 "compile(optimizer=None, …) to leave it "
@@ -205,7 +207,7 @@ class KerasModel(Model):
     def train(
         self,
         x: Vector,
-        data: Any,
+        data: Examples,
         training: Training,
         drift: Drift,
         key: Key,
@@ -222,23 +224,24 @@ class KerasModel(Model):
             put(step.first)
             if step.correction is not None:
                 step.correction.put(drift, x, decay)
-            steps, logs = self._run(
-                step.function, reader.batches(data, training, key), training=True
-            )
+            steps, logs = self._run(step.function, data.batches(training, key), training=True)
             end = joined(self._vectored)
             own = {name: value(v) for name, v in self._staying} if self.buffers == "local" else {}
         return TrainResult(end, steps, logs["loss"], own)
 
-    def _step(self, training: Training, corrected: bool) -> _Step:
+    def _step(self, training: Training, corrected: bool) -> optimizers.Step:
         """The compiled step of that optimizer, made once."""
         named = training.optimizer != "compiled"
         rates = (training.learning_rate, training.weight_decay) if named else ()
         which = (training.optimizer, *rates, corrected, training.only)
         if which not in self._steps:
             own = self.net.optimizer
-            inner = _named(training) if named else _copied(_inner(own))
+            if named:
+                inner = optimizers.named(training)
+            else:
+                inner = optimizers.copied(optimizers.inner(own))
             moved = list(moves(self, training).values())
-            correction = _Corrected(inner, moved) if corrected else None
+            correction = optimizers.Corrected(inner, moved) if corrected else None
             optimizer = correction or inner
             if self.net.dtype_policy.name == "mixed_float16":
                 scale = (
@@ -249,7 +252,9 @@ class KerasModel(Model):
             object.__setattr__(self.net, "optimizer", optimizer)
             self.net.make_train_function(force=True)
             first = [(v, value(v)) for v in optimizer.variables]
-            self._steps[which] = _Step(optimizer, correction, first, self.net.train_function)
+            self._steps[which] = optimizers.Step(
+                optimizer, correction, first, self.net.train_function
+            )
         return self._steps[which]
 
     def _run(
@@ -318,27 +323,22 @@ class KerasModel(Model):
 
     # ── scoring ──
 
-    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
+    def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """The loss and the compiled metrics, as `evaluate` gives them."""
         with self._at(x, Key.of(0), local):
             if self._scorer is None:
                 self.net.make_test_function(force=True)
                 self._scorer = self.net.test_function
-            batches = (batch for whole in reader.whole(data) for batch in pieces(whole, SCORED))
+            batches = (batch for whole in data.whole() for batch in pieces(whole, SCORED))
             n, logs = self._run(self._scorer, batches, training=False)
-        if not n:
-            raise DataError(
-                "There are no examples to score.",
-                "A mean of none is not defined.",
-                "Give it test data.",
-            )
+        check_some(n)
         return {name: logs[name] for name in self.metrics}
 
-    def check(self, data: Any, who: str) -> None:
+    def check(self, data: Examples, who: str) -> None:
         """Send the first rows through net and loss, and compare all labels with the outputs."""
         with self._at(self._start, Key.of(0)):
             outputs: list[Any] = []
-            for whole in reader.whole(data):
+            for whole in data.whole():
                 if not outputs:
                     few = next(pieces(whole, CHECKED))
                     outputs = self._first_rows(few, who)
@@ -427,126 +427,6 @@ class KerasModel(Model):
             values = [(v, value(v)) for v in self._vectored]
         put(values)
         return self.net
-
-
-# ── the optimizer ─────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One optimizer, the values that its variables start from, and Keras' training function
-    compiled with it.
-    """
-
-    optimizer: Any
-    correction: _Corrected | None
-    first: Values
-    function: Callable[..., Any]
-
-
-class _Corrected(keras.optimizers.Optimizer):  # type: ignore[misc]
-    """Hands g + pull·(y − centre) + shift + λy to another optimizer, of the weights that are moved;
-    the four are variables, so nothing recompiles.
-    """
-
-    def __init__(self, inner: Any, moved: Sequence[bool]):
-        super().__init__(learning_rate=0.0, name="corrected")
-        self.inner = inner
-        self.moved = moved
-
-    def build(self, variables: list[Variable]) -> None:
-        """Make the variables of both."""
-        self.inner.build(variables)
-        super().build(variables)
-        self.decay = self.add_variable((), name="decay")
-        self.pull = [self.add_variable_from_reference(v, "pull") for v in variables]
-        self.centre = [self.add_variable_from_reference(v, "centre") for v in variables]
-        self.shift = [self.add_variable_from_reference(v, "shift") for v in variables]
-
-    def put(self, drift: Drift, x: Vector, decay: float) -> None:
-        """Take up a drift, and a decay λ."""
-        put([(self.decay, np.float32(decay))])
-        pull = np.broadcast_to(drift.pull, np.shape(x))
-        put(zip(self.pull, cut(pull, self.pull), strict=True))
-        put(
-            zip(
-                self.centre,
-                cut(x if drift.centre is None else drift.centre, self.centre),
-                strict=True,
-            )
-        )
-        shift = cut(np.zeros_like(x) if drift.shift is None else drift.shift, self.shift)
-        put(zip(self.shift, shift, strict=True))
-
-    @property
-    def variables(self) -> list[Variable]:
-        """Those of both optimizers."""
-        return [*self._variables, *self.inner.variables]
-
-    def apply(
-        self, grads: Sequence[Any], trainable_variables: Sequence[Variable] | None = None
-    ) -> None:
-        """One step along the corrected gradient."""
-        ys = list(trainable_variables or self._trainable_variables)
-        pairs = [(g, y) for g, y in zip(grads, ys, strict=True) if self._moves(y)]
-        self.inner.apply([self._correct(g, y) for g, y in pairs], [y for _, y in pairs])
-
-    def _moves(self, y: Variable) -> bool:
-        index: int = self._get_variable_index(y)
-        return self.moved[index]
-
-    def _correct(self, g: Any, y: Variable) -> Any:
-        i = self._get_variable_index(y)
-        decay = keras.ops.cast(self.decay, y.dtype)
-        more = self.pull[i] * (y - self.centre[i]) + self.shift[i] + decay * y
-        scale = self.inner.loss_scale_factor
-        more = more * scale if scale else more  # the inner one divides by it
-        return more if g is None else keras.ops.convert_to_tensor(g) + more
-
-    def scale_loss(self, loss: Any) -> Any:
-        """As the inner one does."""
-        return self.inner.scale_loss(loss)
-
-
-def _inner(optimizer: Any) -> Any:
-    """The optimizer below a LossScaleOptimizer."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
-
-
-def _copied(optimizer: Any) -> Any:
-    return type(optimizer).from_config(optimizer.get_config())
-
-
-def _named(training: Training) -> Any:
-    """The optimizer that `Training` names; λ of the first three is added to the gradient, before
-    it.
-    """
-    rate = training.learning_rate
-    optimizers = keras.optimizers
-    if training.optimizer == "momentum":
-        return optimizers.SGD(float(rate), momentum=MOMENTUM)
-    if training.optimizer == "adam":
-        return optimizers.Adam(float(rate))
-    if training.optimizer == "adamw":
-        return optimizers.AdamW(float(rate), weight_decay=training.weight_decay)
-    return optimizers.SGD(float(rate))
-
-
-def _differences(own: Any, training: Training) -> str:
-    """In which settings the compiled optimizer and that of the plan differ, in words."""
-    other = _named(training)
-    if type(own) is not type(other):
-        return f"its kind, {type(other).__name__}"
-    a, b = (
-        {k: v for k, v in optimizer.get_config().items() if k != "name"}
-        for optimizer in (own, other)
-    )
-    if training.weight_decay and training.optimizer != "adamw":  # which goes into the gradient
-        b["weight_decay"] = training.weight_decay
-    return ", ".join(f"{k} ({b.get(k)!r}, compiled: {a[k]!r})" for k in a if a[k] != b.get(k))
-
-
-# ── small things ──────────────────────────────────────────────────────────────────────────────────
 
 
 def _arrived(

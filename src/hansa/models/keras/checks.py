@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DataError
-from ..checks import Fault
+from ...errors import DataError, Fault
 
 
 def check_net(net: Any, buffers: Any) -> Iterator[Fault]:

@@ -9,15 +9,17 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain, count
+from functools import partial
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
 
-from ... import data as reader
-from ...data.blocks import arrays, ordered
-from ...data.inputs import LABELS, NUMBERS, Batch, logits, parts, pieces, target
-from ...errors import DataError, PlanError
+from ...data.batches import Batch, pieces, target
+from ...data.blocks import ordered
+from ...data.examples import Examples
+from ...data.inputs import LABELS, NUMBERS, logits
+from ...errors import PlanError, refuse
 from ...rand import Key
 from ...spec import Vector
 from ...training import Training
@@ -27,6 +29,7 @@ from ..checks import (
     check_descent,
     check_finite,
     check_length,
+    check_some,
     condensed,
     fingerprint,
     passing,
@@ -36,7 +39,6 @@ from ..checks import (
 try:
     import torch
     from torch import Tensor, nn
-    from torch.func import functional_call, grad_and_value, vmap
 except ModuleNotFoundError as missing:
     raise PlanError(
         "PyTorch is not installed.",
@@ -55,11 +57,11 @@ from .cohort import ClientBatch, ClientJob, device_of, placed, width
 from .dense import dense
 from .losses import ACCURACY, ELEMENTWISE, POSITIVE, Loss, Metric, fit, known
 from .losses import accuracy as accuracy
+from .private import Clipped
 from .steps import Step, correction, stepper
+from .tensors import Tensors
 
 CHECKED, SCORED = 32, 256  # rows that go through the net at once: to check it, to score it
-GRADIENTS = 2**22  # numbers in the gradients of single examples that are held at once
-ALIGNED = 16  # bytes; see TorchModel on equal bytes
 
 log = logging.getLogger("hansa")
 
@@ -133,9 +135,7 @@ class TorchModel(Model):
         cohort: int | None = None,
     ):
         rest = chain(check_choices(buffers, metrics, threads), checks.check_speed(compile, cohort))
-        for wrong, *words in chain(checks.check_net(net), checks.check_loss(loss), rest):
-            if wrong:
-                raise PlanError(*words)
+        refuse(chain(checks.check_net(net), checks.check_loss(loss), rest))
         self.net = net
         self.loss = loss
         self.buffers = buffers
@@ -147,7 +147,8 @@ class TorchModel(Model):
             metrics = {"accuracy": (ACCURACY[self._known], RATE)} if self._known in ACCURACY else {}
         self._measured = metrics
         self.metrics = bounds(self._known in POSITIVE, metrics)
-        self._targets = NUMBERS if self._known in ELEMENTWISE else LABELS
+        targets = NUMBERS if self._known in ELEMENTWISE else LABELS
+        self._tensors = Tensors(targets, self.device)
         self._loss = copy.deepcopy(loss).to(self.device) if isinstance(loss, nn.Module) else loss
         frozen = (p.detach().cpu().reshape(-1) for p in net.parameters() if not p.requires_grad)
         self._frozen = fingerprint(p.view(torch.uint8).numpy() for p in frozen)
@@ -159,9 +160,7 @@ class TorchModel(Model):
         self._cohort = cohort
         self.cohort = 1 if self._first else cohort or width(self.trainable, self.device)
         self._lanes = (
-            ClientBatch(self._net, self._loss, self.cohort, self._targets)
-            if self.cohort > 1
-            else None
+            ClientBatch(self._net, self._loss, self.cohort, targets) if self.cohort > 1 else None
         )
 
     def _flatten(self, net: nn.Module) -> None:
@@ -298,14 +297,14 @@ class TorchModel(Model):
     def train(
         self,
         x: Vector,
-        data: Any,
+        data: Examples,
         training: Training,
         drift: Drift,
         key: Key,
         local: Local = NO_LOCAL,
     ) -> TrainResult:
         """Train from x, with the local optimizer that `training` names."""
-        if self._lanes and not training.private and arrays(data) is not None:
+        if self._lanes and not training.private and data.arrays is not None:
             return self._side_by_side([Train(x, data, training, drift, key)])[0]
         if (result := self._natively(x, data, training, drift, key)) is not None:
             return result
@@ -323,20 +322,22 @@ class TorchModel(Model):
             return TrainResult(self._vector(), steps, total / steps, own)
 
     def _stepped(
-        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key
+        self, x: Vector, data: Examples, training: Training, drift: Drift, key: Key
     ) -> tuple[int, float]:
         """Train step by step; how many steps, and the sum of their losses."""
         how = self._step(x, training, drift)
         correct = correction(self._flat, how)
         step = stepper(self._flat, training, how.moves)
         steps = 0
-        gradient = (
-            self._mean
-            if training.private is None
-            else self._private(training, reader.count(data), key)
-        )
+        gradient: Callable[[Batch], Tensor] = self._mean
+        if training.private is not None:
+            b = training.schedule(len(data))[0]
+            private = training.private
+            moved = moves(self, training)
+            clipped = Clipped(self._net, self._loss, self._tensors, private, b, key, moved)
+            gradient = partial(clipped.add, total=self._grad)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        for batch in reader.batches(data, training, key):
+        for batch in data.batches(training, key):
             self._grad.zero_()
             total += gradient(batch)
             if correct is not None:
@@ -346,10 +347,10 @@ class TorchModel(Model):
         return steps, float(total)
 
     def _natively(
-        self, x: Vector, data: Any, training: Training, drift: Drift, key: Key
+        self, x: Vector, data: Examples, training: Training, drift: Drift, key: Key
     ) -> TrainResult | None:
         """Train a dense net in one call; None for any other, and where PyTorch must."""
-        if self._dense is None or training.private or (whole := arrays(data)) is None:
+        if self._dense is None or training.private or (whole := data.arrays) is None:
             return None
         check_length(np.shape(x), self)
         places = self.slices()
@@ -361,7 +362,7 @@ class TorchModel(Model):
         has alone.
         """
         private = any(one.training.private for one in asks)
-        if not self._lanes or private or any(arrays(one.data) is None for one in asks):
+        if not self._lanes or private or any(one.data.arrays is None for one in asks):
             return super().train_all(asks)
         tops = range(0, len(asks), self.cohort)
         return [one for i in tops for one in self._side_by_side(asks[i : i + self.cohort])]
@@ -387,7 +388,7 @@ class TorchModel(Model):
 
     def _lane(self, start: Tensor, ask: Train) -> ClientJob:
         training = ask.training
-        whole = arrays(ask.data)
+        whole = ask.data.arrays
         rows = ordered(ask.data, training, ask.key)
         step = self._step(ask.x, training, ask.drift)
         assert whole is not None
@@ -421,73 +422,12 @@ class TorchModel(Model):
         loss.backward()
         return loss.detach()
 
-    def _private(self, training: Training, examples: int, key: Key) -> Callable[[Batch], Tensor]:
-        """What gives the loss of a batch, and adds PerExample's gradient to the flat one; some
-        examples at a time.
-        """
-        private = training.private
-        b = training.schedule(examples)[0]
-        steps = count()
-        assert private is not None
-        places = self.slices()
-        moved = moves(self, training)
-        named = self._net.named_parameters()
-        every = {name: p.detach() for name, p in named}
-        weights = {name: p for name, p in every.items() if moved.get(name)}
-
-        def alone(weights: Any, inputs: Any, named: Any, y: Tensor) -> Tensor:
-            whole = {**every, **weights}
-            return self._loss(functional_call(self._net, whole, tuple(inputs), named), y)
-
-        each = vmap(grad_and_value(alone), in_dims=(None, 0, 0, 0), randomness="different")
-
-        def gradient(batch: Batch) -> Tensor:
-            loss = torch.zeros((), device=self.device)
-            for piece in pieces(batch, max(1, GRADIENTS // len(self._flat))):
-                inputs, named, y = self._tensors(piece)
-                with checks.vmapped():
-                    one = (
-                        [a[:, None] for a in inputs],
-                        {name: a[:, None] for name, a in named.items()},
-                        y[:, None],
-                    )
-                    found, losses = each(weights, *one)
-                loss += losses.sum()
-                parts = [found[name].reshape(len(y), -1) for name in weights]
-                norms = torch.stack([g.norm(dim=1) for g in parts]).norm(dim=0)
-                scale = private.clip / norms.clamp(min=private.clip)
-                if not (good := norms.isfinite()).all():
-                    scale = scale.where(good, 0)
-                    parts = [g.where(good[:, None], 0) for g in parts]
-                for name, g in zip(weights, parts, strict=True):
-                    self._grad[places[name]] += scale @ g
-            noise = private.drawn((len(self._flat),), key.child("noise", next(steps)))
-            self._grad.add_(torch.from_numpy(noise).to(self._grad)).div_(b)
-            return loss / max(1, len(target(batch)))
-
-        return gradient
-
     def _here(self, v: Vector) -> Tensor:
         return torch.from_numpy(np.array(v[: self.trainable], np.float32)).to(self.device)
 
-    def _tensors(self, batch: Batch) -> tuple[list[Tensor], dict[str, Tensor], Tensor]:
-        """What the net takes by position, what by name, and the targets."""
-        inputs, named, y = parts(batch, self._targets)
-        return (
-            [self._tensor(a) for a in inputs],
-            {name: self._tensor(a) for name, a in named.items()},
-            self._tensor(y),
-        )
-
-    def _tensor(self, array: Vector) -> Tensor:
-        tensor = torch.from_numpy(array)
-        if self.device.type != "cpu":
-            return tensor.to(self.device, non_blocking=True)
-        return tensor.clone() if tensor.data_ptr() % ALIGNED else tensor
-
     # ── scoring ──
 
-    def score(self, x: Vector, data: Any, local: Local = NO_LOCAL) -> dict[str, float]:
+    def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """The mean loss and the other metrics, with the net in eval mode."""
         measured = {"loss": self._loss} | {
             name: function for name, (function, _) in self._measured.items()
@@ -497,7 +437,7 @@ class TorchModel(Model):
         # not inference_mode: what a net caches must be fit for training
         with self._at(x, 0, local), torch.no_grad():
             self._net.training and self._net.eval()
-            for whole in reader.whole(data):
+            for whole in data.whole():
                 for batch in pieces(whole, SCORED):
                     inputs, named, y = self._tensors(batch)
                     outputs = self._net(*inputs, **named)
@@ -506,21 +446,16 @@ class TorchModel(Model):
                         sums[name] = (
                             sums[name] + len(y) * torch.as_tensor(function(outputs, y)).double()
                         )
-        if not n:
-            raise DataError(
-                "There are no examples to score.",
-                "A mean of none is not defined.",
-                "Give it test data.",
-            )
+        check_some(n)
         return {name: float(value) / n for name, value in sums.items()}
 
-    def check(self, data: Any, who: str) -> None:
+    def check(self, data: Examples, who: str) -> None:
         """Send the first rows through net and loss, as they would be scored, and compare labels
         with outputs.
         """
         with self._at(self._start, 0), torch.enable_grad():
             self._net.eval()
-            whole = next(iter(reader.whole(data)))
+            whole = next(iter(data.whole()))
             few = next(pieces(whole, CHECKED))
             with passing(few, who):
                 inputs, named, y = self._tensors(few)

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from ...data.inputs import logits
-from ...errors import DataError, PlanError
-from ..checks import Fault, code, condensed, settings
+from ...errors import DataError, Fault, PlanError
+from ..checks import code, condensed, settings
 
 MODULE = {*vars(nn.Module())}  # what every module has: parameters, hooks, whether it trains
 PLAIN = (bool, int, float, complex, str)

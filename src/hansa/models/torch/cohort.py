@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from ...data.inputs import Batch, Types, parts, taken, target
+from ...data.batches import Batch, pick, target
+from ...data.inputs import Types, parts
 from ...errors import PlanError
 from ...spec import Vector
 from . import checks
@@ -169,7 +170,7 @@ class Examples:
             return whole, sent(rows.reshape(steps, -1), self.device)
         now = np.flatnonzero(turn.on)
         some = self._joined(
-            [taken(self.lanes[i].data, turn.rows[:, i].ravel()) for i in now.tolist()]
+            [pick(self.lanes[i].data, turn.rows[:, i].ravel()) for i in now.tolist()]
         )
         tops = np.searchsorted(now, turn.whose) * (steps * size)
         rows = tops[:, None] + np.arange(steps * size).reshape(steps, 1, size)

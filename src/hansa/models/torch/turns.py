@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.inputs import Batch, Types, parts, taken
+from ...data.batches import Batch, pick
+from ...data.inputs import Types, parts
 
 Ints = NDArray[np.int64]
 
@@ -33,7 +34,7 @@ class Kind(NamedTuple):
 
 def kind(data: Batch, targets: Types) -> Kind:
     """What these examples are once they are as networks take them."""
-    inputs, named, y = parts(taken(data, slice(0, 1)), targets)
+    inputs, named, y = parts(pick(data, slice(0, 1)), targets)
     arrays = [*inputs, *named.values(), y]
     takes = *[""] * len(inputs), *named, ""
     return Kind(takes, tuple(a.shape[1:] for a in arrays), tuple(a.dtype.str for a in arrays))

@@ -1,5 +1,8 @@
-"""Processes: clients on all cores of this machine; each worker trains whoever is next, and returns
-one sum.
+"""Processes: clients on all cores of this machine.
+
+    program ── fork server ──┬── worker 0   trains whoever is next, and says the sum of its clients
+                             ├── worker 1   …
+                             └── helper     holds its own keys, where an aggregator asks for one
 
 No script needs an `if __name__ == "__main__"`, and a worker computes on one thread: more cores are
 more workers. Parent and worker are one program of one user, and speak pickle in shared memory;
@@ -43,7 +46,10 @@ LONGEST = 1e6  # seconds that are waited at once; systems count milliseconds in 
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker process; `names` are the parties that live nowhere else."""
+    """A worker process, and this end of the link to it.
+
+    `names` are the parties that live nowhere else: a helper, or clients whose data are not shared.
+    """
 
     number: int
     names: tuple[str, ...]
@@ -52,7 +58,7 @@ class Worker:
 
 @dataclass
 class Waiting:
-    """A request under way: whose, until when, and for whom."""
+    """A request under way: whose, until when on the monotonic clock, and who has not answered."""
 
     request: Request
     until: float
@@ -61,6 +67,9 @@ class Waiting:
 
 class Processes:
     """Clients in `workers` processes; the same bytes as in one process, whatever their number.
+
+    PlanError where there are fewer than one; RuntimeError where a worker dies, or a client's code
+    fails in one.
 
     The model and all clients' arrays lie in shared memory, once, and any worker trains any client:
     the longest first, and each for the worker that is free. What clients remember, and their book,
@@ -89,7 +98,6 @@ class Processes:
             )
         self._names = found.names
         number = min(workers, len(found))
-        parties = found.plan.aggregator.parties
         self._home = _homes(found, number)
         self._sizes = _sizes(found)
         self.memory = Memory(found.plan, self.named, book)
@@ -99,14 +107,21 @@ class Processes:
         self._waiting = dict[int, Waiting]()
         self._ready = deque[Reply]()
         self._later = list[Request]()  # of who is answering the same turn just now
+        self._start(found, number)
+        self._introduce(found, self._all[number:], secret)
+        self._settle(found)
+        for _ in self._workers:  # an interpreter's start is no part of a round
+            self._hear()
+
+    def _start(self, clients: Clients, number: int) -> None:
+        """Start so many workers, and a process for each helper."""
         homes = [
             tuple(who for who, i in self._home.items() if i == worker) for worker in range(number)
         ]
-        homes += [(name,) for name in parties]
-        self._forkserver = ForkServer(found.plan.model, len(homes))
-        self._all = [
-            Worker(i, *one) for i, one in enumerate(zip(homes, self._forkserver.links, strict=True))
-        ]
+        homes += [(name,) for name in clients.plan.aggregator.parties]
+        self._forkserver = ForkServer(clients.plan.model, len(homes))
+        ends = zip(homes, self._forkserver.links, strict=True)
+        self._all = [Worker(i, names, link) for i, (names, link) in enumerate(ends)]
         self._workers = self._all[:number]
         self._home |= {worker.names[0]: worker.number for worker in self._all[number:]}
         self._inbox = selectors.PollSelector()
@@ -115,20 +130,18 @@ class Processes:
         for worker in self._all:
             self._inbox.register(worker.link, selectors.EVENT_READ, worker)
         self._inbox.register(self._forkserver.link, selectors.EVENT_READ)
-        for worker in self._all[number:]:
-            self._tell([worker], (worker.names[0], found.plan, secret))
-        introduce(found, dict(self._hear()[1][1:] for _ in parties))
-        self.members: Mapping[str, Member] = found.roster
-        for worker in self._all[number:]:
-            self._tell([worker], found.roster)
-        self._settle(found)
-        for _ in self._workers:  # an interpreter's start is no part of a round
-            self._hear()
+
+    def _introduce(self, clients: Clients, helpers: list[Worker], secret: Key | None) -> None:
+        """Let helpers make their keys, each where it lives, and all parties know each other."""
+        for worker in helpers:
+            self._tell([worker], (worker.names[0], clients.plan, secret))
+        introduce(clients, dict(self._hear()[1][1:] for _ in helpers))
+        self.members: Mapping[str, Member] = clients.roster
+        for worker in helpers:
+            self._tell([worker], clients.roster)
 
     def _settle(self, clients: Clients) -> None:
-        """Give the workers their clients, and the arrays of all that are free in memory that they
-        share.
-        """
+        """Give the workers their clients; the arrays of all that are free, in shared memory."""
         if isinstance(clients, Population):
             self._tell(self._workers, clients)
             return
@@ -142,6 +155,7 @@ class Processes:
         self._tell(self._workers, {who: _dense(clients[who].data) for who in bare})
 
     def _tell(self, workers: Iterable[Worker], message: Any, tasks: int = 0) -> None:
+        """Send a message to some workers, with so many tasks to claim."""
         self._sender.send([worker.link for worker in workers], message, tasks)
 
     def roster(self) -> Sequence[str]:
@@ -149,8 +163,10 @@ class Processes:
         return self._names
 
     def send(self, message: Message) -> None:
-        """Lay the request out for all workers; each takes the next client when it is free, the
-        longest first.
+        """Lay the request out for all workers: each takes the next client when it is free.
+
+        Longest first; but who lives with one worker, or is in a conversation with it, is asked
+        there. Who is answering the same turn just now is asked again when it has answered.
         """
         if not isinstance(message, Request):
             self._hear_of(message)
@@ -171,8 +187,13 @@ class Processes:
         fixed = dict[int, list[str]]()
         free = list[str]()
         for who in given:
-            worker = self._home.get(who, self._at.get(who) if message.turn else None)
-            (free if worker is None else fixed.setdefault(worker, [])).append(who)
+            worker = self._home.get(who)
+            if worker is None and message.turn:
+                worker = self._at.get(who)
+            if worker is None:
+                free.append(who)
+            else:
+                fixed.setdefault(worker, []).append(who)
         for number, names in fixed.items():
             self._ask([self._all[number]], message, {who: given[who] for who in names}, until)
         if free:
@@ -180,7 +201,10 @@ class Processes:
             self._ask(self._workers, message, {who: given[who] for who in free}, until, True)
 
     def _busy(self, message: Request) -> set[str]:
-        """Who has been asked for this turn of the session, and is answering."""
+        """Who has been asked for this turn of the session, and is answering.
+
+        Asked a second time, it would train a second time before the first is written down.
+        """
         place = message.session, message.turn
         under_way = [
             one
@@ -197,6 +221,7 @@ class Processes:
             self.send(message)
 
     def _hear_of(self, message: Begin | Settle) -> None:
+        """A run begins, and nothing of another is under way any more; or a session is settled."""
         self.memory.hear(message)
         self._deadlines.hear(message)
         if isinstance(message, Begin):
@@ -213,14 +238,16 @@ class Processes:
         until: float,
         open: bool = False,
     ) -> None:
+        """Hand a part of a request to these workers; `open`, whoever of them is free takes it."""
         number = next(self._tasks)
         part = replace(request, bodies={who: request.bodies[who] for who in given})
         self._waiting[number] = Waiting(replace(part, broadcast=None), until, set(given))
         self._tell(workers, Task(number, part, until, open, given), len(given) if open else 0)
 
     def receive(self) -> Reply:
-        """The next reply, written down before it is given; clients that pass the deadline are lost
-        as late.
+        """The next reply, written down before it is given.
+
+        Clients that pass the deadline are excluded as late, and what they say then is not heard.
         """
         while not self._ready:
             received = self._listen(min(one.until for one in self._waiting.values()))
@@ -232,21 +259,24 @@ class Processes:
         return heard(self.memory, self._ready.popleft())
 
     def _take(self, worker: int, task: int, replies: list[Reply], said: Mapping[str, Said]) -> None:
+        """Replies of a worker, and what their clients have learnt: keep what outlives them."""
         waiting = self._waiting.get(task)
         if waiting is None:  # it comes after its deadline
             return
         said = deepcopy(said)  # what one remembers must not keep all of its message alive
         for reply in replies:
             waiting.who -= set(reply.who)
-            own = reply if waiting.request.fold else replace(reply, body=deepcopy(reply.body))
-            self._ready.append(kept(self.memory, own, waiting.request, said))
+            own = reply
             if not waiting.request.fold:
+                own = replace(reply, body=deepcopy(reply.body))
                 self._at |= dict.fromkeys(reply.who, worker)
+            self._ready.append(kept(self.memory, own, waiting.request, said))
         if not waiting.who:
             del self._waiting[task]
         self._ask_again()
 
     def _give_up(self, now: float) -> None:
+        """Exclude as late who has not answered by now, and should have."""
         for task, waiting in list(self._waiting.items()):
             if waiting.until <= now:
                 del self._waiting[task]
@@ -257,14 +287,18 @@ class Processes:
 
     def _listen(self, until: float = math.inf) -> tuple[Worker, Any] | None:
         """A worker, and what it says next; None when it is too late."""
-        left = None if math.isinf(until) else min(max(0.0, until - time.monotonic()), LONGEST)
-        return self._hear(ready[0][0].data) if (ready := self._inbox.select(left)) else None
+        left = None
+        if not math.isinf(until):
+            left = min(max(0.0, until - time.monotonic()), LONGEST)
+        ready = self._inbox.select(left)
+        if not ready:
+            return None
+        return self._hear(ready[0][0].data)
 
     def _hear(self, worker: Worker | None = None) -> tuple[Worker, Any]:
-        """What this worker says next, or any; waits."""
+        """What this worker says next, or any; waits. RuntimeError where it has died, or failed."""
         worker = worker or self._inbox.select()[0][0].data
-        memory = receive(worker.link) if worker else None
-        if worker is None or memory is None:
+        if worker is None or (memory := receive(worker.link)) is None:
             raise RuntimeError(self._death(worker))
         message = take(memory)
         os.close(memory)
@@ -277,20 +311,20 @@ class Processes:
 
     def _death(self, worker: Worker | None) -> str:
         """Who has died, of what, and what to do."""
-        code = self._forkserver.code(worker.number) if worker else None
-        if worker is None or code is None:
+        if worker is None or (code := self._forkserver.code(worker.number)) is None:
             code = self._forkserver.end()
             who = "The process that started the workers"
             excluded = "They"
         else:
             who = f"Worker {worker.number} of {len(self._all)}"
-            excluded = (
-                f"{', '.join(worker.names[:3])} and so on"
-                if worker.names
-                else "The clients it was training"
-            )
+            excluded = "The clients it was training"
+            if worker.names:
+                excluded = f"{', '.join(worker.names[:3])} and so on"
+        cause = f"exit code {code}"
+        if code < 0:
+            cause = f"signal {-code}"
         return (
-            f"{who} died ({'signal' if code < 0 else 'exit code'} {abs(code)}).\n"
+            f"{who} died ({cause}).\n"
             f"  {excluded} are lost.\n"
             "  Signal 9 is most often the system running out of memory.\n"
             "  Use fewer workers or smaller data, and resume the run."
@@ -303,7 +337,7 @@ class Processes:
         self.close()
 
     def close(self) -> None:
-        """End the workers; also happens when this object is forgotten."""
+        """End the workers, and free what they share; also happens when this object is forgotten."""
         self._end()
 
 
@@ -323,29 +357,41 @@ def _homes(clients: Clients, workers: int) -> dict[str, int]:
 
 
 def _arrays(data: Any) -> bool:
-    """Is this made of NumPy arrays alone?"""
-    if type(data) in (dict, tuple, list):
-        return all(map(_arrays, data.values() if isinstance(data, dict) else data))
+    """Is this made of NumPy arrays of numbers alone, which processes can share?"""
+    if type(data) is dict:
+        return all(map(_arrays, data.values()))
+    if type(data) in (tuple, list):
+        return all(map(_arrays, data))
     return type(data) is np.ndarray and not data.dtype.hasobject
 
 
 def _sizes(clients: Clients) -> dict[str, int]:
-    """How much work each client is, as far as can be told without reading its data."""
+    """name → how many records: as much as can be told of work without reading any.
+
+    Of a population nothing is known before its clients are made, so its order is that of asking.
+    """
     if isinstance(clients, Population):
         return {}
     return {who: _rows(client.data) for who, client in clients.items()}
 
 
 def _rows(data: Any) -> int:
-    if isinstance(data, Mapping | tuple | list):
-        return max(map(_rows, data.values() if isinstance(data, Mapping) else data), default=0)
-    return len(data) if hasattr(data, "__len__") else 0
+    """How many records there are: the length of the longest part; 0 for what has none."""
+    if isinstance(data, Mapping):
+        return max(map(_rows, data.values()), default=0)
+    if isinstance(data, tuple | list):
+        return max(map(_rows, data), default=0)
+    if hasattr(data, "__len__"):
+        return len(data)
+    return 0
 
 
 def _dense(data: Any) -> Any:
-    """The same arrays without gaps, for only these are shared."""
+    """The same arrays without gaps, for only these are shared: others are copied into a pickle."""
     if isinstance(data, dict):
         return {name: _dense(part) for name, part in data.items()}
     if isinstance(data, tuple | list):
         return type(data)(map(_dense, data))
-    return data if data.flags.f_contiguous else np.ascontiguousarray(data)
+    if data.flags.f_contiguous:
+        return data
+    return np.ascontiguousarray(data)

@@ -1,5 +1,4 @@
-"""The fork server: a fresh interpreter that imports once what workers need, and whose forks they
-are.
+"""The fork server: a fresh interpreter that imports once what workers need; they are its forks.
 
 It runs no code of the user's, computes nothing and has one thread, so that no lock, pool or GPU is
 inherited; what it has imported lies in memory once for all. Where that cannot be, its children are
@@ -33,13 +32,17 @@ GRACE = 0.5  # seconds to end the workers in order
 
 
 class ForkServer:
-    """The process that starts the workers of a model, each with the other end of one of `links`,
-    and outlives them.
+    """The process that starts the workers of a model, and outlives them.
+
+    Each has the other end of one of `links`; that of `link` is the server's own, on which it is
+    asked how workers have ended, and whose end is its own.
     """
 
     def __init__(self, model: Any, workers: int):
         found = (one.__module__ for one in type(model).__mro__ if one.__module__ in IMPORTED)
-        module = next(found, "hansa.runtimes.processes.worker") if sys.platform == "linux" else ""
+        module = ""
+        if sys.platform == "linux":
+            module = next(found, "hansa.runtimes.processes.worker")
         pairs = [socket.socketpair() for _ in range(1 + workers)]
         self.link, *self.links = (ours for ours, _ in pairs)
         ends = [its.fileno() for _, its in pairs]
@@ -56,8 +59,9 @@ class ForkServer:
             its.close()
 
     def code(self, worker: int) -> int | None:
-        """How this worker has ended: with an exit code, or a signal below 0; None where the server
-        has ended, too.
+        """How this worker has ended: an exit code, or −1 times a signal's number.
+
+        None where the server has ended, too, and so nobody knows.
         """
         with suppress(BrokenPipeError, ConnectionResetError):
             self.link.send(struct.pack("<i", worker))
@@ -66,7 +70,10 @@ class ForkServer:
         return None
 
     def end(self) -> int:
-        """End all workers, what they have started, and the fork server; its own exit code."""
+        """End all workers, what they have started, and the fork server; its own exit code.
+
+        They have GRACE seconds to end in order, and are killed then.
+        """
         # not a process that the program forked
         if self._process.returncode is None and self._owner == os.getpid():
             try:
@@ -83,7 +90,11 @@ class ForkServer:
 
 
 def live() -> None:
-    """The life of a fork server, and of each worker after it."""
+    """The life of a fork server, and of each worker after it.
+
+    Its arguments are the module to import, or "" where workers are to be fresh interpreters, and
+    the numbers of its own end and of the workers' ends of the links.
+    """
     # a program may ignore it, and then nobody can be waited for
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     module, own, *ends = sys.argv[1], *map(int, sys.argv[2:])
@@ -98,11 +109,15 @@ def live() -> None:
     while ends:
         end = ends.pop(0)
         others = (own, *ends)
-        pid = os.fork() if module else fresh(end, others)
+        if module:
+            pid = os.fork()
+        else:
+            pid = fresh(end, others)
         if pid == 0:
             for other in others:
                 os.close(other)
-            np.random.seed()  # noqa: NPY002  (seeded at import, for code of the user's that draws from it)
+            # it was seeded at import, and code of the user's may draw from it
+            np.random.seed()  # noqa: NPY002
             work(end)
         os.close(end)
         pids.append(pid)
@@ -110,16 +125,14 @@ def live() -> None:
 
 
 def fresh(end: int, others: tuple[int, ...]) -> int:
-    """Start a worker that inherits nothing but its end of a link."""
+    """Start a worker that inherits nothing but its end of a link; its process id."""
     actions = [(os.POSIX_SPAWN_CLOSE, other) for other in others]
     command = [sys.executable, "-c", FRESH.format(end)]
     return os.posix_spawn(sys.executable, command, os.environ, file_actions=actions)
 
 
 def wait(program: socket.socket, pids: list[int]) -> None:
-    """Say how workers have ended, when asked; end with the program, and before it all that are
-    left.
-    """
+    """Say how workers have ended, when asked; end with the program, and all that are left first."""
     codes = dict[int, int]()  # a process can be waited for once
     with suppress(ConnectionResetError, BrokenPipeError):
         while asked := program.recv(4):

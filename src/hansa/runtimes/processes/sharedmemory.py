@@ -1,5 +1,4 @@
-"""Messages between processes of one machine, in shared memory: an array is written once, and mapped
-by all who read it.
+"""Messages between processes of one machine: an array is written once, and mapped by all who read.
 
 A message is a piece of memory without a name, and what travels is its descriptor. So nothing is
 left behind when a process is killed, whichever and whenever: the system frees the memory with the
@@ -24,26 +23,32 @@ import socket
 import struct
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 import cloudpickle
 
 ALIGNED = 64
-# messages whose memory a sender looks at again, and how many bytes each may have
-SPARE, LARGEST = (8, 2**26)
+SPARE = 8  # messages whose memory a sender looks at again
+LARGEST = 2**26  # bytes of a message whose memory may serve again
 GRAIN = 2**16  # bytes; messages of one kind differ by a few
 
 
 class Sender:
-    """One who sends messages, and the memories that the last ones lie in."""
+    """One who sends messages, and the memories that the last ones lie in.
+
+    SPARE of them are looked at again; a memory serves a message of half its size or more.
+    """
 
     def __init__(self) -> None:
         self._sent = list[tuple[int, int, int]]()  # descriptor, bytes, readers
 
     def send(self, links: Sequence[socket.socket], message: Any, tasks: int = 0) -> None:
-        """Write a message once, for all; one that is dead is noticed when it is listened to."""
+        """Write a message once, for all; with `tasks`, so many can be claimed by who reads it.
+
+        Whoever is dead by now is noticed when it is listened to.
+        """
         pickled = io.BytesIO()
         arrays = list[pickle.PickleBuffer]()
         cloudpickle.Pickler(pickled, protocol=5, buffer_callback=arrays.append).dump(message)
@@ -73,20 +78,19 @@ class Sender:
             os.close(self._sent.pop()[0])
 
     def _spare(self, length: int) -> tuple[int, int]:
-        """Memory that nobody reads any more, with room for so many bytes and not far more; or new
-        memory.
-        """
+        """Memory that nobody reads any more, with room for so many bytes; or new memory."""
         for i, (memory, size, readers) in enumerate(self._sent):
-            if length <= size <= 2 * length and struct.unpack("<Q", os.pread(memory, 8, 0)) == (
-                readers,
-            ):
+            if length <= size <= 2 * length and _gone(memory) == readers:
                 del self._sent[i]
                 return memory, size
         return _nameless(), length
 
 
 def take(memory: int, copy: bool = False) -> Any:
-    """The message in some memory: its arrays are shared and read-only, or with `copy` one's own."""
+    """The message in some memory: its arrays are shared and read-only, or with `copy` one's own.
+
+    The memory is let go when the last of its arrays is.
+    """
     # what reads no flags writes to its own pages
     mapped = mmap.mmap(memory, 0, access=mmap.ACCESS_COPY)
     weakref.finalize(mapped, _let_go, os.dup(memory), os.getpid()).atexit = False
@@ -96,27 +100,34 @@ def take(memory: int, copy: bool = False) -> Any:
     pickled, *arrays = (
         whole[i : i + size].toreadonly() for i, size in zip(_places(sizes), sizes, strict=False)
     )
-    return pickle.loads(pickled, buffers=map(bytearray, arrays) if copy else arrays)  # noqa: S301  (our own program's)
+    buffers: Iterable[Any] = arrays
+    if copy:
+        buffers = map(bytearray, arrays)
+    return pickle.loads(pickled, buffers=buffers)  # noqa: S301  (our own program's)
 
 
 def _let_go(memory: int, reader: int) -> None:
-    """Say that one reader less needs what lies in it; a process that the reader forked does not
-    speak for it.
+    """Say that one reader less needs what lies in it.
+
+    A process that the reader forked holds the same memory, and does not speak for it.
     """
     if os.getpid() == reader:
         # where another does so at this instant, nobody waits: it is not written over
         with suppress(OSError):
             fcntl.lockf(memory, fcntl.LOCK_EX | fcntl.LOCK_NB, 8)
-            (i,) = struct.unpack("<Q", os.pread(memory, 8, 0))
-            os.pwrite(memory, struct.pack("<Q", i + 1), 0)
+            os.pwrite(memory, struct.pack("<Q", _gone(memory) + 1), 0)
             fcntl.lockf(memory, fcntl.LOCK_UN, 8)
     os.close(memory)
 
 
+def _gone(memory: int) -> int:
+    """How many readers have let go of what lies in it."""
+    (n,) = struct.unpack("<Q", os.pread(memory, 8, 0))
+    return int(n)
+
+
 def claims(memory: int, tasks: Sequence[str]) -> Iterator[str]:
-    """Of the tasks of a message those that are still free, each for the one process that comes
-    first.
-    """
+    """Those of a message's tasks that are still free, each for the process that comes first."""
     first = os.fstat(memory).st_size - len(tasks)
     for place, task in enumerate(tasks, first):
         if _claimed(memory, place):
@@ -124,8 +135,9 @@ def claims(memory: int, tasks: Sequence[str]) -> Iterator[str]:
 
 
 def _claimed(memory: int, place: int) -> bool:
-    """Is this task free, and from now on ours? Nobody waits: one who is stopped in between holds up
-    no other task.
+    """Is this task free, and from now on ours?
+
+    Nobody waits for a lock: who is stopped while it holds one holds up no other task.
     """
     try:
         fcntl.lockf(memory, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
@@ -138,15 +150,21 @@ def _claimed(memory: int, place: int) -> bool:
 
 
 def receive(link: socket.socket) -> int | None:
-    """The next message; waits. None when the other side has ended."""
+    """The next message, as a descriptor that is the caller's to close; waits.
+
+    None when the other side has ended.
+    """
     try:
         reply, memory, _, _ = socket.recv_fds(link, 1, 1)
     except ConnectionResetError:
         return None
-    return memory[0] if reply else None
+    if not reply:
+        return None
+    return memory[0]
 
 
 def _nameless() -> int:
+    """A descriptor of new memory, which the system frees with the last one that knows it."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("hansa")
     with tempfile.TemporaryFile() as file:
@@ -154,7 +172,10 @@ def _nameless() -> int:
 
 
 def _places(sizes: Sequence[int]) -> list[int]:
-    """Where each part begins, and where the last one ends."""
+    """Where each part begins, at a multiple of ALIGNED bytes, and where the last one ends.
+
+    the head: 16 + 8n bytes for n parts
+    """
     places = []
     end = 16 + 8 * len(sizes)
     for size in sizes:
@@ -164,6 +185,7 @@ def _places(sizes: Sequence[int]) -> list[int]:
 
 
 def _write(memory: int, part: memoryview, place: int) -> None:
+    """Write all of it; the system may take a part at a time."""
     while part.nbytes:
         done = os.pwrite(memory, part, place)
         part = part[done:]

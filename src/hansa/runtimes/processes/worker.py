@@ -1,5 +1,7 @@
-"""The life of a worker process: hear a request, train the clients that are still free, say their
-sum.
+"""The life of a worker process: hear a request, train clients that are free, say their sum.
+
+A worker has two threads: one receives, so that the program never waits for who is training, and one
+does all the rest. It ends when its link does, and so with the program, however that ends.
 """
 
 from __future__ import annotations
@@ -32,9 +34,7 @@ from .sharedmemory import Sender, claims, receive, take
 
 @dataclass(frozen=True)
 class Task:
-    """A request as workers get it: `open` to all of them, each client for the first who is free; or
-    for one.
-    """
+    """A request as workers get it: for one; or `open`, each client for the first who is free."""
 
     number: int
     request: Request
@@ -44,10 +44,15 @@ class Task:
 
 
 def work(end: int) -> None:
-    """A worker's whole life, at its end of a link; it ends with its parent."""
+    """A worker's whole life, at its end of a link; it ends with its parent.
+
+    First it hears who lives here, and then tasks, one after another. Where a client's code fails,
+    its traceback goes to the parent, which raises it, and the worker lives on.
+    """
     keep()
     link = socket.socket(fileno=end)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what clients print is not lost at the end
+    # else what clients print is lost at the end
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     # PyTorch's, of data that all share
     warnings.filterwarnings("ignore", "The given NumPy array is not writable")
     # a client's words, without a line of hansa's code
@@ -72,17 +77,17 @@ def work(end: int) -> None:
 
 
 def hear(link: socket.socket, inbox: SimpleQueue[int]) -> None:
-    """Receive while the clients train, so that the parent never waits for a worker to listen; end
-    with the parent.
-    """
+    """Receive while the clients train, so that the parent never waits; end with the parent."""
     while (memory := receive(link)) is not None:
         inbox.put(memory)
     os._exit(0)
 
 
 def _parties(say: Callable[[Any], None], inbox: SimpleQueue[int]) -> Population | Mapping[str, Any]:
-    """Who lives here: a helper, made here, which tells its public half; a population; or clients
-    and their data.
+    """Who lives here, by the first message: name → party, or a population.
+
+    A helper is made here, and tells its public half; clients come first without their data, and
+    then with it, where that lies in shared memory.
     """
     memory = inbox.get()
     reply = take(memory, copy=True)
@@ -107,13 +112,18 @@ def _parties(say: Callable[[Any], None], inbox: SimpleQueue[int]) -> Population 
 def _done(
     parties: Population | Mapping[str, Any], task: Task, memory: int
 ) -> Iterator[tuple[list[Reply], dict[str, Said]]]:
-    """The replies to one request, and what those who answered have learnt."""
+    """The replies to one request, and what those who answered have learnt.
+
+    The two come together, so that none is heard of whom it is not yet written what it has said.
+    """
     request = task.request
     new = dict[str, Said]()
     names = list(request.bodies)
     if isinstance(parties, Population) and request.turn == 0:
         parties.evict()
-    some = claims(memory, names) if task.open else names
+    some: Iterable[str] = names
+    if task.open:
+        some = claims(memory, names)
     # the rest is late
     reply = (_said(parties, who, task, new) for who in some if time.monotonic() < task.until)
     plan = parties.plan if isinstance(parties, Population) else parties[names[0]].plan
@@ -125,21 +135,26 @@ def _done(
 def _said(
     parties: Population | Mapping[str, Any], who: str, task: Task, new: dict[str, Said]
 ) -> Answer:
-    """What one party says; a client remembers what it did wherever it trained before."""
+    """What one party says; what it has learnt is put beside that of the others.
+
+    A client of a folded request is done with its round, and lets go of what only that needs.
+    """
     party: Party = parties[who]
     said, why = answer(party, task.request, task.given[who])
-    if said is not None:
-        new[who] = replace(said, reply=None)
     if task.request.fold and isinstance(parties, Population):
         parties.evict()
     elif task.request.fold and task.open and isinstance(party, Client):
         party.release()
-    return who, None if said is None else said.reply, why
+    if said is None:
+        return who, None, why
+    new[who] = replace(said, reply=None)
+    return who, said.reply, why
 
 
 def answers(reply: Iterable[Answer], request: Request, encoded: Spec) -> Iterator[list[Reply]]:
-    """Replies to a request as they are sent: all at once, or one by one where who is late would
-    hold up the others.
+    """Replies to a request as they are sent: one sum of all, and why others are not in it.
+
+    One by one where each is asked for, or where who is late would hold up the others.
     """
     if request.fold and request.deadline == math.inf:
         total, there, excluded = fold(reply, encoded)

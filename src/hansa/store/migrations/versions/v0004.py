@@ -7,7 +7,7 @@ from __future__ import annotations
 from alembic import op
 from sqlalchemy import Column, Double, ForeignKey, Integer, Text
 
-revision = "0003"
+revision = "0004"
 down_revision = None
 
 
@@ -30,6 +30,7 @@ def upgrade() -> None:
         Column("round", Integer, primary_key=True),
         Column("metrics", Text, nullable=False),
         Column("scores", Text, nullable=False),
+        Column("spent", Text, nullable=False),
         Column("participants", Text, nullable=False),
         Column("excluded", Text, nullable=False),
         Column("skipped", Text, nullable=False),

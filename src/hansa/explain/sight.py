@@ -1,0 +1,48 @@
+"""Who gets to see what."""
+
+from __future__ import annotations
+
+from ..aggregators import Aggregator, revealed
+from ..plan import Plan
+from .words import Section
+
+HIDDEN = (  # who is in a secret sample
+    (
+        "server",
+        "who took part in a round, by name",
+        "none: ε counts on the sample being a secret, and not from it",
+    ),
+    ("each client", "whether it was asked itself", "that clients do not tell each other"),
+    (
+        "who reads history, report or terminal",
+        "neither who took part nor how many",
+        "that the server keeps it secret",
+    ),
+)
+
+
+WORDS = {  # who has stated what the table says
+    "hansa": "",
+    # P94
+    "stranger": " It is not hansa's own: the table is what it says of itself.",
+    # P161
+    "nobody": " Nobody has stated what it reveals, so the table has all that it could.",
+}
+
+
+def sight(plan: Plan) -> Section:
+    """Each party, what it sees, and what this rests on."""
+    text = f"The aggregator is {plan.aggregator!r}.{WORDS[revealed(plan.aggregator).by]}"
+    hidden = HIDDEN if plan.encoded_spec.hidden else ()
+    rows = (*visible(plan.aggregator), *hidden)
+    return Section("Who sees what", text, ("who", "sees", "what this rests on"), rows)
+
+
+def visible(aggregator: Aggregator) -> tuple[tuple[str, str, str], ...]:
+    """Who sees what, in an aggregator's own words; where nobody has stated it, all that it could
+    be.
+    """
+    found = revealed(aggregator)
+    if found.by == "nobody":
+        return found.visibility(aggregator.parties)
+    return tuple(aggregator.visibility())

@@ -1,0 +1,130 @@
+"""Optimizers of Keras: the one that a plan names, and one that corrects gradients for another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras  # type: ignore[import-untyped]
+import numpy as np
+
+from ...spec import Vector
+from ...training import MOMENTUM, Training
+from .. import Drift
+from .variables import Values, Variable, cut, put
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer, the values that its variables start from, and Keras' training function
+    compiled with it.
+    """
+
+    optimizer: Any
+    correction: Corrected | None
+    first: Values
+    function: Callable[..., Any]
+
+
+class Corrected(keras.optimizers.Optimizer):  # type: ignore[misc]
+    """Hands g + pull·(y − centre) + shift + λy to another optimizer, of the weights that are moved;
+    the four are variables, so nothing recompiles.
+    """
+
+    def __init__(self, inner: Any, moved: Sequence[bool]):
+        super().__init__(learning_rate=0.0, name="corrected")
+        self.inner = inner
+        self.moved = moved
+
+    def build(self, variables: list[Variable]) -> None:
+        """Make the variables of both."""
+        self.inner.build(variables)
+        super().build(variables)
+        self.decay = self.add_variable((), name="decay")
+        self.pull = [self.add_variable_from_reference(v, "pull") for v in variables]
+        self.centre = [self.add_variable_from_reference(v, "centre") for v in variables]
+        self.shift = [self.add_variable_from_reference(v, "shift") for v in variables]
+
+    def put(self, drift: Drift, x: Vector, decay: float) -> None:
+        """Take up a drift, and a decay λ."""
+        put([(self.decay, np.float32(decay))])
+        pull = np.broadcast_to(drift.pull, np.shape(x))
+        put(zip(self.pull, cut(pull, self.pull), strict=True))
+        put(
+            zip(
+                self.centre,
+                cut(x if drift.centre is None else drift.centre, self.centre),
+                strict=True,
+            )
+        )
+        shift = cut(np.zeros_like(x) if drift.shift is None else drift.shift, self.shift)
+        put(zip(self.shift, shift, strict=True))
+
+    @property
+    def variables(self) -> list[Variable]:
+        """Those of both optimizers."""
+        return [*self._variables, *self.inner.variables]
+
+    def apply(
+        self, grads: Sequence[Any], trainable_variables: Sequence[Variable] | None = None
+    ) -> None:
+        """One step along the corrected gradient."""
+        ys = list(trainable_variables or self._trainable_variables)
+        pairs = [(g, y) for g, y in zip(grads, ys, strict=True) if self._moves(y)]
+        self.inner.apply([self._correct(g, y) for g, y in pairs], [y for _, y in pairs])
+
+    def _moves(self, y: Variable) -> bool:
+        index: int = self._get_variable_index(y)
+        return self.moved[index]
+
+    def _correct(self, g: Any, y: Variable) -> Any:
+        i = self._get_variable_index(y)
+        decay = keras.ops.cast(self.decay, y.dtype)
+        more = self.pull[i] * (y - self.centre[i]) + self.shift[i] + decay * y
+        scale = self.inner.loss_scale_factor
+        more = more * scale if scale else more  # the inner one divides by it
+        return more if g is None else keras.ops.convert_to_tensor(g) + more
+
+    def scale_loss(self, loss: Any) -> Any:
+        """As the inner one does."""
+        return self.inner.scale_loss(loss)
+
+
+def inner(optimizer: Any) -> Any:
+    """The optimizer below a LossScaleOptimizer."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def copied(optimizer: Any) -> Any:
+    """Another of the same settings, which has done nothing yet."""
+    return type(optimizer).from_config(optimizer.get_config())
+
+
+def named(training: Training) -> Any:
+    """The optimizer that `Training` names; λ of the first three is added to the gradient, before
+    it.
+    """
+    rate = training.learning_rate
+    optimizers = keras.optimizers
+    if training.optimizer == "momentum":
+        return optimizers.SGD(float(rate), momentum=MOMENTUM)
+    if training.optimizer == "adam":
+        return optimizers.Adam(float(rate))
+    if training.optimizer == "adamw":
+        return optimizers.AdamW(float(rate), weight_decay=training.weight_decay)
+    return optimizers.SGD(float(rate))
+
+
+def differences(own: Any, training: Training) -> str:
+    """In which settings the compiled optimizer and that of the plan differ, in words."""
+    other = named(training)
+    if type(own) is not type(other):
+        return f"its kind, {type(other).__name__}"
+    a, b = (
+        {k: v for k, v in optimizer.get_config().items() if k != "name"}
+        for optimizer in (own, other)
+    )
+    if training.weight_decay and training.optimizer != "adamw":  # which goes into the gradient
+        b["weight_decay"] = training.weight_decay
+    return ", ".join(f"{k} ({b.get(k)!r}, compiled: {a[k]!r})" for k in a if a[k] != b.get(k))

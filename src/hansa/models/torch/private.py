@@ -1,0 +1,82 @@
+"""The gradients of single examples in PyTorch, each clipped, and their sum with noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import count
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+
+from ...data.batches import Batch, length, pieces
+from ...rand import Key
+from ...training import PerExample
+from .. import consecutive
+from . import checks
+from .tensors import Tensors
+
+GRADIENTS = 2**22  # numbers in the gradients of single examples that are held at once
+
+
+class Clipped:
+    """What adds PerExample's gradient of a batch to that of a net, some examples at a time.
+
+        g = (Σᵢ gᵢ · min(1, C/‖gᵢ‖) + noise) / b
+
+    gᵢ is the gradient of one example, by the parts that are `moved`, and counts as 0 where it is
+    not finite; C the clip, b the number of examples that a batch has on average.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        loss: Callable[..., Any],
+        tensors: Tensors,
+        private: PerExample,
+        b: int,
+        key: Key,
+        moved: Mapping[str, bool],
+    ):
+        self._tensors = tensors
+        self._private = private
+        self._b = b
+        self._key = key
+        self._steps = count()
+        every = {name: p.detach() for name, p in net.named_parameters()}
+        self._weights = {name: every[name] for name, moves in moved.items() if moves}
+        sizes = ((name, every[name].numel()) for name in moved)
+        self._places = consecutive(sizes)
+
+        def alone(weights: Any, inputs: Any, named: Any, y: Tensor) -> Tensor:
+            whole = {**every, **weights}
+            found: Tensor = loss(functional_call(net, whole, tuple(inputs), named), y)
+            return found
+
+        self._each = vmap(grad_and_value(alone), in_dims=(None, 0, 0, 0), randomness="different")
+
+    def add(self, batch: Batch, total: Tensor) -> Tensor:
+        """Add the gradient of the batch to `total` [trainable numbers]; its mean loss."""
+        loss = torch.zeros((), device=total.device)
+        for piece in pieces(batch, max(1, GRADIENTS // len(total))):
+            inputs, named, y = self._tensors(piece)
+            one = (
+                [a[:, None] for a in inputs],
+                {name: a[:, None] for name, a in named.items()},
+                y[:, None],
+            )
+            with checks.vmapped():
+                found, losses = self._each(self._weights, *one)
+            loss += losses.sum()
+            parts = [found[name].reshape(len(y), -1) for name in self._weights]
+            norms = torch.stack([g.norm(dim=1) for g in parts]).norm(dim=0)
+            scale = self._private.clip / norms.clamp(min=self._private.clip)
+            if not (good := norms.isfinite()).all():
+                scale = scale.where(good, 0)
+                parts = [g.where(good[:, None], 0) for g in parts]
+            for name, g in zip(self._weights, parts, strict=True):
+                total[self._places[name]] += scale @ g
+        noise = self._private.drawn((len(total),), self._key.child("noise", next(self._steps)))
+        total.add_(torch.from_numpy(noise).to(total)).div_(self._b)
+        return loss / max(1, length(batch))

@@ -1,0 +1,45 @@
+"""Round: what is known of a round that is over, for all who store, show or count it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Literal, NamedTuple
+
+Unit = Literal["client", "example"]  # whom ε protects
+
+
+class Spent(NamedTuple):
+    """ε at δ: what all rounds so far have given away about each client, or about each example."""
+
+    epsilon: float
+    delta: float
+
+
+@dataclass(frozen=True)
+class Round:
+    """What is known of a round that is over, without the model."""
+
+    round: int  # 1 for the first
+    _: KW_ONLY
+    metrics: Mapping[str, float] = field(default_factory=dict)  # means of what clients report
+    scores: Mapping[str, float] = field(default_factory=dict)  # of its model, on the test data
+    spent: Mapping[Unit, Spent] = field(default_factory=dict)  # by all rounds so far; where known
+    participants: tuple[str, ...] = ()  # who is in the sum
+    # who was asked and is not in it → why, in no word of its own
+    excluded: Mapping[str, str] = field(default_factory=dict)
+    skipped: str = ""  # why the round changed nothing, if so
+    seconds: float = math.nan  # since the commit before; NaN where no store has measured them
+    named: bool = False  # did what hides grow from a secret that the simulation names?
+    hidden: bool = False  # does ε rest on nobody but the server knowing who took part?
+
+    @property
+    def asked(self) -> set[str]:
+        """Who was asked, as far as that is kept."""
+        return {*self.participants, *self.excluded}
+
+    @property
+    def witnessed(self) -> dict[str, float]:
+        """What clients report, and beside it the scores on the test data as test_…"""
+        return {**self.metrics, **{f"test_{name}": value for name, value in self.scores.items()}}

@@ -1,0 +1,296 @@
+"""Run: one run of a store, whose rounds are committed one after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from sqlalchemy import Connection, and_, delete, insert, select, update
+
+from .. import codec as wire
+from ..algorithms import ClientState
+from ..errors import ProtocolError, StoreError
+from ..rand import Key
+from ..rounds import Round
+from ..state import State
+from . import database as db
+from . import files
+from .rows import either, entries, keepable, round_of, row_of, state_of
+
+KEEP = 2  # checkpoints of a run; the last one counts, the others are for who wants to look back
+SECRET = "secret"  # the file of a run that holds what its noise grows from
+
+
+class Run:
+    """One run of a store; got from `Store.new`, `Store.resume` or, to be read, `Store.open`."""
+
+    def __init__(self, folder: Path, database: db.Database, row: Mapping[str, Any]):
+        self.id: str = row["id"]
+        self.app: str = row["app"]
+        self.plan: str = row["plan"]  # the expression that builds it
+        self.digest: str = row["digest"]
+        self.settings: dict[str, Any] = row["settings"]
+        self.planned: int | None = row["planned"]
+        self.started: datetime = row["started"]
+        self.folder = folder / self.id
+        # of rounds that overlap
+        self.book, self.journal = self.folder / "book", self.folder / "journal"
+        self.database = database
+        self._held: IO[str] | None = None
+        self._clock = time.perf_counter()
+
+    def hold(self) -> None:
+        """Keep other processes from going on with this run; clear away what one that died left
+        behind.
+        """
+        if self._held is not None and not self._held.closed:  # it is, in a forked child
+            return
+        path = self.folder / "lock"
+        self._held = files.hold(path)
+        if self._held is None:
+            raise StoreError(
+                f"Run {self.id} is being run by {path.read_text('utf-8') or 'another process'}.",
+                "Two processes that go on with one run would overwrite each other's rounds.",
+                "Wait for it, finish it or end it, and resume then; what it has committed is safe.",
+            )
+        files.sign(self._held)
+        with self.database.write() as c:
+            c.execute(update(db.runs).where(db.runs.c.id == self.id).values(status="running"))
+            named = set(c.scalars(select(db.files.c.name).where(db.files.c.run == self.id)))
+        # else the database is damaged, or another folder's
+        if all((self.folder / name).exists() for name in named):
+            files.sweep(self.folder, named)
+        self._clock = time.perf_counter()
+
+    def secret(self) -> Key:
+        """What the noise of the rounds to come grows from: in this run's folder until it is done,
+        and nowhere else.
+
+        With it a run that was stopped goes on to the same bytes. Whoever has it takes the noise off
+        the models.
+        """
+        self.hold()
+        return Key(files.secret(self.folder / SECRET), hides=True)
+
+    def commit(self, state: State, client_states: Mapping[str, ClientState] | None = None) -> None:
+        """Make a round count: its state, and the memories of the clients that it changed.
+
+        Those are the clients that count in it.
+        Where ε rests on nobody knowing who took part, that is not kept.
+        """
+        self.hold()
+        state = keepable(state)
+        with self.database.read() as c:
+            done = self._done(c)
+        if state.round != done + 1:
+            raise StoreError(
+                f"Round {state.round} cannot be committed: run {self.id} has {done} rounds.",
+                "Rounds are committed one after the other, each once.",
+                f"Go on from `run.state()`, which is that of round {done}."
+                if done
+                else "Start with round 1.",
+            )
+        row = row_of(state)
+        written = [self._write("state", state.round, entries(state))]
+        if client_states:
+            written.append(self._write("memory", state.round, dict(client_states)))
+        files.settle(self.folder)
+        now = time.perf_counter()
+        with self.database.write() as c:
+            c.execute(insert(db.rounds).values(run=self.id, seconds=now - self._clock, **row))
+            c.execute(insert(db.files), written)
+            stale = self._old_states(c, state.round - KEEP)
+            if client_states:
+                stale += self._replaced(c, list(client_states), written[1]["name"])
+            for name in stale:
+                c.execute(
+                    delete(db.files).where(db.files.c.run == self.id, db.files.c.name == name)
+                )
+        self._clock = now
+        for name in stale:
+            files.discard(self.folder / name)
+
+    def keep_survey(self, asked: str, state: State) -> None:
+        """Keep how the survey with the digest `asked` ended, so that nobody is asked again."""
+        self.hold()
+        value = {"asked": asked, "state": entries(keepable(state))}
+        written = self._write("survey", 0, value)
+        files.settle(self.folder)
+        with self.database.write() as c:
+            c.execute(insert(db.files), [written])
+
+    def keep_plan(self, plan_text: str, digest: str, rounds: int) -> None:
+        """Keep the plan of a run that began before it was known."""
+        self.hold()
+        self.plan = plan_text
+        self.digest = digest
+        self.planned = rounds
+        known = {"plan": plan_text, "digest": digest, "planned": rounds}
+        with self.database.write() as c:
+            c.execute(update(db.runs).where(db.runs.c.id == self.id).values(known))
+
+    def survey(self) -> tuple[str, State | None]:
+        """The digest of the survey that this run began with, and how it ended; none where it began
+        without.
+        """
+        of = db.files.c
+        with self.database.read() as c:
+            row = c.execute(
+                select(db.files).where(of.run == self.id, of.kind == "survey")
+            ).one_or_none()
+        if row is None:
+            return "", None
+        found = self._read(row.name, row.sha256, "Put it back from a backup, or start a new run.")
+        return found["asked"], state_of(row.name, found["state"])
+
+    def _write(self, kind: str, number: int, value: dict[str, Any]) -> dict[str, Any]:
+        """One new file, and its row."""
+        value = {name: dict(v) if isinstance(v, Mapping) else v for name, v in value.items()}
+        try:
+            frames = wire.frames(value)
+        except ProtocolError as error:
+            raise StoreError(
+                f"The {kind} of round {number} cannot be kept: {error.found}",
+                error.why,
+                error.instead,
+            ) from None
+        name, sha256 = files.add(self.folder, number, kind, frames)
+        return {"run": self.id, "name": name, "kind": kind, "round": number, "sha256": sha256}
+
+    def _old_states(self, c: Connection, last: int) -> list[str]:
+        of = db.files.c
+        return list(
+            c.scalars(
+                select(of.name).where(of.run == self.id, of.kind == "state", of.round <= last)
+            )
+        )
+
+    def _replaced(self, c: Connection, who: list[str], name: str) -> list[str]:
+        """Let the memories of `who` lie in file `name`; gives the files in which no client's latest
+        memory is left.
+        """
+        of = db.memories.c
+        before = set[str]()
+        for i in range(0, len(who), 500):
+            some = and_(of.run == self.id, of.who.in_(who[i : i + 500]))
+            before |= set(c.scalars(select(of.file).where(some).distinct()))
+            c.execute(delete(db.memories).where(some))
+        c.execute(insert(db.memories), [{"run": self.id, "who": one, "file": name} for one in who])
+        needed = [
+            c.scalar(select(of.file).where(of.run == self.id, of.file == file).limit(1))
+            for file in before
+        ]
+        return sorted(before.difference(needed))
+
+    def state(self, round: int | None = None) -> State | None:
+        """The state after `round`, of which the last few are kept; after the last one, or None
+        before the first.
+        """
+        of = db.files.c
+        with self.database.read() as c:
+            done = self._done(c)
+            rows = c.execute(
+                select(db.files).where(of.run == self.id, of.kind == "state").order_by(of.round)
+            ).all()
+        kept = {row.round: row for row in rows}
+        if round is None and not done:
+            return None
+        round = done if round is None else round
+        if round not in kept:
+            raise StoreError(
+                f"Run {self.id} has no checkpoint of round {round}.",
+                f"It has {done} rounds, and the checkpoints of the last {KEEP} are kept.",
+                f"Take {either(map(str, kept))}." if kept else "Commit a round first.",
+            )
+        others = either(f"`run.state({number})`" for number in kept if number != round)
+        instead = (
+            "Put it back from a backup, or start a new "
+            f"run{f'; {others} can still be read' if others else ''}."
+        )
+        state = state_of(
+            kept[round].name, self._read(kept[round].name, kept[round].sha256, instead)
+        )
+        if state.round != round:
+            raise self._damaged(
+                f"{kept[round].name} holds the state of round {state.round}, not of round {round}"
+            )
+        return state
+
+    def memory(self) -> dict[str, ClientState]:
+        """What each client remembers after the last committed round."""
+        of = db.memories.c
+        client_states = dict[str, ClientState]()
+        with self.database.read() as c:
+            where = c.execute(
+                select(of.who, of.file).where(of.run == self.id).order_by(of.who)
+            ).all()
+            rows = c.execute(
+                select(db.files.c.name, db.files.c.sha256).where(db.files.c.run == self.id)
+            )
+            named = {row.name: row.sha256 for row in rows}
+        held = dict[str, list[str]]()
+        for who, file in where:
+            held.setdefault(file, []).append(who)
+        for file, names in held.items():
+            if file not in named:
+                raise self._damaged(
+                    f"{names[0]!r} has its memory in {file}, which is no file of the run"
+                )
+            found = self._read(file, named[file], "Put it back from a backup, or start a new run.")
+            if missing := [who for who in names if who not in found]:
+                raise self._damaged(f"{file} does not hold the memory of {missing[0]!r}")
+            client_states |= {who: found[who] for who in names}
+        return {who: client_states[who] for who, _ in where}
+
+    def _read(self, name: str, sha256: str, instead: str) -> dict[str, Any]:
+        path = self.folder / name
+        try:
+            found: dict[str, Any] = wire.read(files.read(path, sha256, instead))
+        except ProtocolError as error:
+            raise StoreError(
+                f"{path} cannot be understood: {error.found}", error.why, instead
+            ) from None
+        return found
+
+    def history(self) -> list[Round]:
+        """All committed rounds."""
+        with self.database.read() as c:
+            rows = c.execute(
+                select(db.rounds).where(db.rounds.c.run == self.id).order_by(db.rounds.c.round)
+            ).all()
+        if [row.round for row in rows] != list(range(1, len(rows) + 1)):
+            raise self._damaged(f"its {len(rows)} rounds are not numbered from 1 to {len(rows)}")
+        return [round_of(row) for row in rows]
+
+    def _damaged(self, why: str) -> StoreError:
+        return StoreError(
+            f"What {self.database.name} says of run {self.id} is damaged.",
+            f"{why[0].upper()}{why[1:]}.",
+            "Put the database back from a backup, or start a new run.",
+        )
+
+    def finish(self, status: str) -> None:
+        """Say how the run ended ("done", "stopped", "failed"), and let other processes go on with
+        it.
+        """
+        self.hold()
+        if status == "done":
+            for left in (*self.folder.glob("book*"), *self.folder.glob("journal*")):
+                left.unlink(missing_ok=True)
+            # first, for what is killed in between is resumed, and ends anew
+            files.forget(self.folder / SECRET)
+        with self.database.write() as c:
+            c.execute(update(db.runs).where(db.runs.c.id == self.id).values(status=status))
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+    def _done(self, c: Connection) -> int:
+        of = db.rounds.c
+        return (
+            c.scalar(select(of.round).where(of.run == self.id).order_by(of.round.desc()).limit(1))
+            or 0
+        )
