@@ -85,6 +85,7 @@ class Training:
         eta = self.learning_rate
         decay = self.weight_decay
         share = self.validation
+        named = isinstance(self.only, tuple) and all(isinstance(one, str) for one in self.only)
         right = [
             (
                 "epochs",
@@ -125,12 +126,7 @@ class Training:
                 "is a PerExample",
                 "PerExample(1.0, 1.1), …",
             ),
-            (
-                "only",
-                isinstance(self.only, tuple) and all(isinstance(one, str) for one in self.only),
-                "is a tuple of patterns of names",
-                "('head.*',)",
-            ),
+            ("only", named, "is a tuple of patterns of names", "('head.*',)"),
         ]
         refuse(
             (
