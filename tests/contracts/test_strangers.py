@@ -37,7 +37,7 @@ from hansa import (
     buffered,
     synchronous,
 )
-from hansa.audit import audit
+from hansa.audit import audit, inversion
 from hansa.errors import PlanError, PolicyError
 from hansa.explain import explain
 from hansa.privacy import planned_privacy, spent_privacy
@@ -131,6 +131,21 @@ def test_a_strangers_sample_is_audited() -> None:
     found = audit(App(Plan(Softmax(64, 4), training=QUIET, sample=PAIRS, rounds=2), data), m=20)
     assert found.inversion is not None and not found.missing
     assert "this plan: the mean of 2 clients that is published" in {one.name for one in found.inversion.views}
+
+
+@dataclass(frozen=True)
+class Unsaid(Pairs):
+    """Does not say how many it asks."""
+
+    most = 0
+
+
+def test_an_audit_sees_the_mean_of_as_many_as_a_stranger_draws() -> None:
+    """Where it says nothing of that, all would be asked: a mean that tells less than the plan's own."""
+    rng = np.random.default_rng(5)
+    data = {f"c{i}": (rng.normal(size=(5, 64)), rng.integers(0, 4, 5)) for i in range(6)}
+    found = inversion(App(Plan(Softmax(64, 4), training=QUIET, sample=Unsaid(), rounds=2), data))
+    assert "this plan: the mean of 2 clients that is published" in {view.name for view in found.views}
 
 
 @pytest.mark.parametrize("noise", [(), (GaussianNoise(1.0),)], ids=["plain", "noise"])

@@ -119,7 +119,7 @@ def _sum(tried: Tried, v: Vector, *path: object) -> Vector:
     for i, row in enumerate(rows):
         total.add(pipe.encode(row, _at(pipe, memo, *path, i)))
     at = replace(_at(pipe, memo, *path, "server"), n=tried.n)
-    return pipe.decode(total.value(), at)[0]
+    return np.asarray(pipe.decode(total.value(), at)[0])
 
 
 def _at(pipe: Pipe, memo: Any, *path: object) -> Context:
@@ -176,8 +176,7 @@ def _scales(tried: Tried, noise: Vector) -> None:
     declared = tried.pipe.specs[-1].noise
     spec = tried.pipe.specs[-2]
     sizes = {
-        name: float(noise[:, spec.slice(name)].std())
-        / (scale * spec.sum_facts.bounds[name])
+        name: float(noise[:, spec.slice(name)].std()) / (scale * spec.sum_facts.bounds[name])
         for name, scale in declared.scales.items()
     }
     first = next(iter(sizes.values()), 1.0)
@@ -260,4 +259,5 @@ def _cautious(rate: Vector, doubt: float) -> Vector:
     n = N / 2
     middle = rate + doubt**2 / (2 * n)
     spread = np.sqrt(rate * (1 - rate) / n + doubt**2 / (4 * n**2))
-    return np.clip((middle + doubt * spread) / (1 + doubt**2 / n), 1e-12, 1 - 1e-12)
+    end = (middle + doubt * spread) / (1 + doubt**2 / n)
+    return np.asarray(np.clip(end, 1e-12, 1 - 1e-12))
