@@ -98,6 +98,9 @@ class Model:
     cohort: int = 1
     # does `train` do what Training(private=…) says? Where it does not, a plan with it is refused
     private: bool = False
+    # does each client use trained parts of its own, which its `local` holds? Then it is scored with
+    # them, beside the model that all share
+    personal: bool = False
 
     def __init_subclass__(cls, **more: Any) -> None:
         """Let what the subclass does with data be done with `Examples`."""
@@ -163,9 +166,9 @@ class Model:
         of range.
         """
 
-    def tensors(self, x: Vector) -> dict[str, Vector]:
+    def tensors(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Vector]:
         """The numbers of x as the model's own library names and shapes them; "x" alone where it has
-        no names.
+        no names. With a client's own statistics, where they are given.
         """
         return {"x": x}
 
@@ -215,6 +218,11 @@ class ModelView(Model):
         return self.model.private
 
     @property
+    def personal(self) -> bool:  # type: ignore[override]
+        """As the model."""
+        return self.model.personal
+
+    @property
     def trainable(self) -> int:
         """As the model."""
         return self.model.trainable
@@ -232,6 +240,6 @@ class ModelView(Model):
         """As the model."""
         return self.model.start(key)
 
-    def tensors(self, x: Vector) -> dict[str, Vector]:
+    def tensors(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Vector]:
         """As the model."""
-        return self.model.tensors(x)
+        return self.model.tensors(x, local)

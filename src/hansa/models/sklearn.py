@@ -296,7 +296,7 @@ class SklearnModel(Model):
                 "Number the classes from 0, or give it more classes.",
             )
 
-    def tensors(self, x: Vector) -> dict[str, Vector]:
+    def tensors(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Vector]:
         """The weights as scikit-learn names and shapes them."""
         estimator = self.fitted(x)
         return {"coef_": estimator.coef_, "intercept_": estimator.intercept_}

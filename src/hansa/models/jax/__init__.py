@@ -238,11 +238,11 @@ class JaxModel(Model):
         """The state of x, as the pytree that was given; None where there was none."""
         return jax.tree.map(jnp.asarray, self._trees(x)[1])
 
-    def tensors(self, x: Vector) -> dict[str, Vector]:
+    def tensors(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Vector]:
         """The arrays of parameters and state by their paths; those of the state begin with
         "state.".
         """
-        params, state = self._trees(x)
+        params, state = self._trees(x, local)
         found = zip(
             [*self._names, *self._first],
             [*jax.tree.leaves(params), *jax.tree.leaves(state)],

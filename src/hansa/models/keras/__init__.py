@@ -394,11 +394,11 @@ class KerasModel(Model):
 
     # ── Keras' own forms ──
 
-    def tensors(self, x: Vector) -> dict[str, Vector]:
+    def tensors(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Vector]:
         """All weights as NumPy arrays, by their path in the model, such as
         "sequential/dense/kernel".
         """
-        with self._at(x, Key.of(0)):
+        with self._at(x, Key.of(0), local):
             found: dict[str, Vector] = {}
             for v in self.net.weights:
                 same = sum(name.split(":")[0] == v.path for name in found)
