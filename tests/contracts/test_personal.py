@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
+from tests.contracts.test_cli import call
 
 import hansa as h
 from hansa.algorithms import reports
+from hansa.app.personal import model_of, own_rows
 from hansa.data import Examples
 from hansa.errors import Aside, Diverged
 from hansa.explain import explain
 from hansa.models import NO_LOCAL, Drift, ModelView
+from hansa.store import export
 from hansa.testing import check_algorithm
 
 WHO = [f"clinic {i}" for i in range(6)]
@@ -261,3 +267,163 @@ def test_workers_keep_it_to_the_byte() -> None:
         assert {who: state["personal"].tobytes() for who, state in mine.items()} == {
             who: state["personal"].tobytes() for who, state in theirs.items()
         }
+
+
+# ── what is told of them ─────────────────────────────────────────────────────────────────────────────────────────────
+
+TESTS = {who: records(i) for i, who in enumerate(WHO)}  # each clinic's own, labelled as it labels
+
+
+def ended(app: h.App, store: h.Store) -> tuple[h.State, Any]:
+    """The last state of an app's run, and the run."""
+    plan = app.known_plan
+    run = store.new(repr(plan), plan.digest, "clinics", {}, plan.rounds)
+    *_, state = app.run(run)
+    return state, run
+
+
+@pytest.mark.promise("P192")
+def test_own_models_are_compared_on_the_examples_of_the_central_test(tmp_path: Path) -> None:
+    """Σₖ nₖ score(vₖ, Tₖ) / Σₖ nₖ, where the federation's row is Σₖ nₖ score(x, Tₖ) / Σₖ nₖ."""
+    app = h.App(PLAN, DATA, TESTS)
+    state, run = ended(app, h.Store(tmp_path))
+    memory = run.memory()
+    rows = {row.name: row for row in app.compare(state, memory)}
+    n = np.array([len(y) for _, y in TESTS.values()])
+    for name in ("loss", "accuracy"):
+        own = [PLAN.model.score(memory[who]["personal"], TESTS[who])[name] for who in WHO]
+        shared = [PLAN.model.score(state.x, TESTS[who])[name] for who in WHO]
+        assert rows["own models"].scores[name] == pytest.approx(np.average(own, weights=n), rel=1e-9)
+        assert rows["federated"].scores[name] == pytest.approx(np.average(shared, weights=n), rel=1e-9)
+    assert rows["own models"].scores["accuracy"] > rows["federated"].scores["accuracy"]
+    assert rows["own models"].examples == n.sum()
+    one_set = replace(app, test=TESTS[WHO[0]])
+    for other, given in ((app, None), (one_set, memory)):
+        assert "own models" not in {row.name for row in other.compare(state, given)}
+
+
+@pytest.mark.promise("P192")
+@pytest.mark.parametrize("test", [TESTS, None], ids=["their tests", "their validation"])
+def test_tenths_of_the_clients_and_the_worst_are_told(test: Any, tmp_path: Path) -> None:
+    app = h.App(PLAN, DATA, test)
+    state, run = ended(app, h.Store(tmp_path))
+    memory = run.memory()
+    examples = {who: TESTS[who] if test else held(PLAN, who)[0] for who in WHO}
+    losses = {who: PLAN.model.score(memory[who]["personal"], examples[who])["loss"] for who in WHO}
+    shared = [PLAN.model.score(state.x, examples[who])["loss"] for who in WHO]
+    rows = {row.name: row.scores["loss"] for row in own_rows(app, state, memory)}
+    for tenth in (10, 50, 90):
+        assert rows[f"own models: {tenth} %"] == pytest.approx(np.percentile([*losses.values()], tenth))
+        assert rows[f"global model: {tenth} %"] == pytest.approx(np.percentile(shared, tenth))
+    worst = sorted(losses, key=losses.__getitem__, reverse=True)[:5]
+    assert list(rows)[6:] == [f"worst: {who}" for who in worst]
+    assert all(rows[f"worst: {who}"] == pytest.approx(losses[who]) for who in worst)
+
+
+@pytest.mark.promise("P192")
+def test_where_anything_hides_clients_nobody_is_named(tmp_path: Path) -> None:
+    noisy = (h.Clip(1.0, side=16.0), h.Weigh("one"), h.GaussianNoise(1.0))
+    app = h.App(replace(PLAN, pipe=noisy, rounds=2), DATA, TESTS)
+    state, run = ended(app, h.Store(tmp_path))
+    rows = own_rows(app, state, run.memory())
+    assert len(rows) == 6 and all(row.outside for row in rows)
+    assert not any(who in row.name for row in rows for who in WHO)
+
+
+def test_without_a_model_of_their_own_or_examples_there_is_nothing_to_tell(tmp_path: Path) -> None:
+    plain = h.App(replace(PLAN, algorithm=h.FedAvg(), rounds=1), DATA, TESTS)
+    assert own_rows(plain, PLAN.start(), {}) == []
+    unheld = h.App(replace(PLAN, training=replace(TRAINING, validation=0.0)), DATA)
+    assert own_rows(unheld, PLAN.start(), {}) == []
+
+
+APP = """
+import numpy as np
+import hansa
+
+def records(i):
+    rng = np.random.default_rng(i)
+    X = rng.normal(size=(24, 4))
+    return X, (X @ rng.normal(size=(4, 3))).argmax(1)
+
+WHO = ("north", "south", "west")
+data = {who: records(i) for i, who in enumerate(WHO)}
+training = hansa.Training(learning_rate=0.3, validation=0.25)
+plan = hansa.Plan(hansa.Softmax(4, 3), hansa.Ditto(lam=0.2), training=training, sample=hansa.Everyone(), rounds=2)
+app = hansa.App(plan, data, data)
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with an app, to work in."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(APP)
+    (tmp_path / "plain.py").write_text(APP.replace("Ditto(lam=0.2)", "FedAvg()"))
+    (tmp_path / "few.py").write_text(APP.replace("hansa.Everyone()", "hansa.InTurn(1)"))
+    return tmp_path
+
+
+def test_a_run_tells_of_them_and_exports_each(here: Path) -> None:
+    code, out, err = call("run", "own.py")
+    assert code == 0, err
+    for words in ("own accuracy", "own models: 90 %", "global model: 10 %", "worst: ", "own models "):
+        assert words in out, words
+    run = re.findall(r"run (\S+)  ", out)[0]
+    page = (here / "runs" / run / "report.html").read_text()
+    assert "The clients' own models" in page
+    assert "own models: 50 %" in page and "it is own loss" in page
+    memory = h.Store("runs").open(run).memory()
+    for who in ("north", "west"):
+        code, out, err = call("export", run, f"{who}.safetensors", "--client", who)
+        assert code == 0 and f"{who}'s own model" in out, err
+        assert load_file(f"{who}.safetensors")["x"].tobytes() == memory[who]["personal"].tobytes()
+    code, out, _ = call("export", run, "x.safetensors", "--raw")
+    assert code == 0 and load_file("x.safetensors")["x"].tobytes() != memory["north"]["personal"].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("app", "who", "words"),
+    [
+        ("own.py", "nort", ["no client 'nort'", "north"]),
+        ("plain.py", "north", ["no model of north's own", "FedAvg with Softmax", "Ditto()"]),
+        ("few.py", "west", ["west has no model of its own", "never taken part"]),
+    ],
+)
+def test_an_export_of_what_is_not_there_says_so(here: Path, app: str, who: str, words: list[str]) -> None:
+    code, out, err = call("run", app, "--no-compare")
+    assert code == 0, err
+    run = re.findall(r"run (\S+)  ", out)[0]
+    code, _, err = call("export", run, "x.safetensors", "--client", who)
+    assert code == 1 and all(word in err for word in words), err
+    assert not Path("x.safetensors").exists()
+
+
+def test_an_export_has_the_statistics_that_a_client_keeps(tmp_path: Path) -> None:
+    """Of a network whose running statistics stay with their client, its own are in the file."""
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
+    model = h.TorchModel(net, torch.nn.functional.cross_entropy, buffers="local")
+    plan = replace(PLAN, model=model, rounds=1)
+    ((state, memory),) = list(rounds(plan))
+    own, local = model_of(plan, state, memory[WHO[0]])
+    export(own, tmp_path / "own.safetensors", model, local)
+    found = load_file(tmp_path / "own.safetensors")
+    assert found["1.running_mean"].tobytes() == np.asarray(local["1.running_mean"]).tobytes()
+    assert found["1.running_mean"].any() and not model.tensors(own)["1.running_mean"].any()
+
+
+def test_a_resumed_run_has_the_same_own_models(tmp_path: Path) -> None:
+    app = h.App(PLAN, DATA, secret=h.Key.of(5))
+    _, whole = ended(app, h.Store(tmp_path / "whole"))
+    store = h.Store(tmp_path / "cut")
+    run = store.new(repr(PLAN), PLAN.digest, "clinics", {}, PLAN.rounds)
+    for state in app.run(run):
+        if state.round == 2:
+            break
+    run.finish("stopped")
+    run = store.resume(run.id)
+    *_, last = app.run(run)
+    assert last.metrics == whole.state().metrics
+    found, wanted = run.memory(), whole.memory()
+    assert all(found[who]["personal"].tobytes() == wanted[who]["personal"].tobytes() for who in WHO)
