@@ -44,7 +44,7 @@ CONDITIONAL_EXPRESSIONS = 26.2  # in 1,000 lines of code
 TOKENS_A_LINE = 8.8
 WIDE_LINES = 6  # of more than 100 characters
 LEAST_DOCSTRINGS = 0.154
-LONGEST_FILE = 4_420  # tokens
+LONGEST_FILE = 4_050  # tokens
 MOST_MEMBERS = 35
 LARGEST_FOLDER = 0.20  # of the tokens of the package
 

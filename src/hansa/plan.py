@@ -331,7 +331,9 @@ class Plan:
                 "delta": delta[: self.model.trainable],
                 STATISTICS: delta[self.model.trainable :],
             }
-        return self.pipeline.encode(self.spec.pack(parts), replace(at, data=data)), client_state
+        if any(step.reads for step in self.pipe):
+            at = replace(at, data=data)
+        return self.pipeline.encode(self.spec.pack(parts), at), client_state
 
     def absorb(
         self,
