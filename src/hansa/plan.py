@@ -344,7 +344,7 @@ class Plan:
         **told: Any,
     ) -> State:
         """The server's half: step with the mean, or say why not."""
-        skipped = told.pop("skipped", "") or self._void(received, participants)
+        skipped = told.pop("skipped", "") or _void(self, received, participants)
         told["hidden"] = self.encoded_spec.hidden
         if received is None or skipped:
             kept = (state.x, state.memo, state.transforms)
@@ -372,25 +372,6 @@ class Plan:
         told |= {"metrics": metrics, "participants": tuple(participants)}
         return State(state.round + 1, x, memo, transforms, **told)
 
-    def _void(self, received: Mean | None, participants: Sequence[str]) -> str:
-        """Why a round changes nothing, if so; one that made the model NaN would be the end of the
-        run.
-        """
-        few = len(set(participants)) < self.sample.quorum
-        # that a round is void would tell who was sampled
-        told = few and not self.encoded_spec.hidden
-        if received is None or told:
-            return f"{len(set(participants))} answered, {self.sample.quorum} needed"
-        mean = self.spec.unpack(received[0])
-        bad = [
-            name for name, part in mean.items() if name not in self.reported and not _finite(part)
-        ]
-        return (
-            f"the mean {' and '.join(bad)} holds NaN or infinity; Finite() keeps who says so out"
-            if bad
-            else ""
-        )
-
 
 # the block of a model's running statistics, and its kind
 STATISTICS: Literal["statistics"] = "statistics"
@@ -414,6 +395,24 @@ def _public(key: Key, round: int, session: int) -> tuple[Key, Key]:
     """The key of a session, and the one that all of its parties share."""
     public = key.child(round, session)
     return public, public.child("all")
+
+
+def _void(plan: Plan, received: Mean | None, participants: Sequence[str]) -> str:
+    """Why a round changes nothing, if so; one that made the model NaN would be the end of the
+    run.
+    """
+    few = len(set(participants)) < plan.sample.quorum
+    # that a round is void would tell who was sampled
+    told = few and not plan.encoded_spec.hidden
+    if received is None or told:
+        return f"{len(set(participants))} answered, {plan.sample.quorum} needed"
+    mean = plan.spec.unpack(received[0])
+    bad = [name for name, part in mean.items() if name not in plan.reported and not _finite(part)]
+    return (
+        f"the mean {' and '.join(bad)} holds NaN or infinity; Finite() keeps who says so out"
+        if bad
+        else ""
+    )
 
 
 def _finite(v: Vector) -> bool:
