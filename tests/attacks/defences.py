@@ -208,8 +208,8 @@ ROUNDS = (
         ends="ValueError",
         only=r"array\(\[1",
     ),
-    Defence("a round has its quorum", "plan.py", "few = len(set(participants)) < self.sample.quorum", "few = False"),
-    Defence("a small sample does not show", "plan.py", "told = few and not self.encoded_spec.hidden", "told = few"),
+    Defence("a round has its quorum", "plan.py", "few = len(set(participants)) < plan.sample.quorum", "few = False"),
+    Defence("a small sample does not show", "plan.py", "told = few and not plan.encoded_spec.hidden", "told = few"),
     Defence("a quorum shows the sample", "plan.py", "shown = self.sample.quorum > 1 or ", "shown = "),
     Defence("digests are compared", "parties/__init__.py", "if request.plan != self.plan.digest:", NEVER),
     Defence(
