@@ -100,7 +100,7 @@ SECRETS = (
     Defence("noisy training is bound to its data", CLIENT, 'self.secret.child("data", self._data_hash)', "self.secret"),
     Defence(
         "an aggregator's noise is bound to who is in the sum",
-        "aggregators/verified.py",
+        "aggregators/verified/terms.py",
         'key = key.child("noise", company.hex())',
         'key = key.child("noise")',
     ),
