@@ -213,8 +213,8 @@ ROUNDS = (
     Defence(
         "a policy is checked",
         "parties/policy.py",
-        "            if bad:\n                raise PolicyError(",
-        "            if False:\n                raise PolicyError(",
+        "                for bad, found, allowed in beyond\n",
+        "                for bad, found, allowed in ()\n",
     ),
     Defence("a client trains once in a round", BOOK, "if once and request.round <= latest:", NEVER),
     Defence("another question has no answer", BOOK, "if entry is not None and entry.digest != digest:", NEVER),
@@ -280,9 +280,7 @@ PRIVACY = (
         '        if self.by != "server":\n            return total\n',
         "        if True:\n            return total\n",
     ),
-    Defence(
-        "clients draw real noise", NOISE, 'return v if self.by == "server" else v + self._beside(v, at)', "return v"
-    ),
+    Defence("clients draw real noise", NOISE, "return v + self._beside(v, at)", "return v"),
     Defence(
         "clients draw whole numbers",
         DISCRETE,
@@ -316,7 +314,7 @@ PRIVACY = (
         "if clear and encoded.noise.clients and not encoded.noise.alone:",
         NEVER,
     ),
-    Defence("too few hands leave no ε", NOISE, 'whole = self.by != "all" or n >= self.least', "whole = True"),
+    Defence("too few hands leave no ε", NOISE, 'if self.by == "all" and n < self.least:', NEVER),
     Defence(
         "lost history is noticed",
         "app/epsilon.py",

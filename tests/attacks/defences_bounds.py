@@ -202,8 +202,8 @@ RECORDS = (
     Defence(
         "a client does not print its data",
         CLIENT,
-        "{self.who}{': ' if there else ''}{there}>",
-        "{self.who}{': ' if there else ''}{there or self.data}>",
+        "{self.who}: {there}>",
+        "{self.who}: {there or self.data}>",
         also=(("there = at_a_glance([self.data])", "there = str(self.data)"),),
     ),
     Defence(

@@ -1,4 +1,10 @@
-"""Parties: who is asked beside the server, and holds a secret of its own."""
+"""Parties: who is asked beside the server, and holds a secret of its own.
+
+    (request, what it is given) → what it says, with what it has learnt
+
+A party keeps no history: `Memory` and `Book` do that for it, in a simulation for all of them, at a
+site for the one that lives there. So a conversation that is lost can be driven again.
+"""
 
 from __future__ import annotations
 
@@ -173,6 +179,7 @@ class Party:
         return reply
 
     def _said(self, reply: Any, given: Given) -> Said:
+        """The reply, with what the conversation has learnt on its way."""
         learnt = self._learnt
         self._learnt = None
         return Said(reply, learnt=learnt)
@@ -195,15 +202,21 @@ class Party:
         )
 
     def _at(self, request: Request, secret: Key, **more: Any) -> Context:
+        """Where in a run the party answers, with what it alone knows."""
         at = self.plan.context(
             request.round, request.session, self.who, secret=secret, task=request.task, **more
         )
         return at.enrolled(self.roster, self.identity)
 
     def _converse(self, request: Request, given: Given) -> Conversation:
+        """Its side of a session, from the first message on."""
         raise TypeError(f"{type(self).__name__} does not say what it answers")
 
 
 def report(who: str, error: HansaError) -> None:
     """Say here why a party does not take part."""
-    tell(str(error) if who in error.found else f"{who}: {error}")
+    if who in error.found:
+        words = str(error)
+    else:
+        words = f"{who}: {error}"
+    tell(words)

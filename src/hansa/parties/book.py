@@ -78,7 +78,9 @@ class Book:
         self._renamed = set[str]()  # runs that came after another, and have not begun here
         self._open: dict[SessionId, set[str]] = {}  # who was asked
         self._shelf = Shelf()
-        self._file = None if path is None else Database(path, TABLES)
+        self._file: Database | None = None
+        if path is not None:
+            self._file = Database(path, TABLES)
         self._read()
 
     @property
@@ -116,6 +118,7 @@ class Book:
                     self._floor[who] = max(page.round, self._floor.get(who, NEVER))
 
     def _leave(self) -> None:
+        """Put the pages of the present run with those of the past."""
         for who, page in self.pages.items():
             self._past.setdefault(page.session.run, {})[who] = page
 
@@ -169,7 +172,9 @@ class Book:
 
     def _turn_page(self, who: str, page: Page | None, request: Request, once: bool) -> Page:
         """A new page, for a new session."""
-        latest = max(page.round if page else NEVER, self._floor.get(who, NEVER))
+        latest = self._floor.get(who, NEVER)
+        if page is not None:
+            latest = max(page.round, latest)
         if request.turn:
             raise RestartedError(
                 f"{who} was asked to go on with session {request.session.number}, and knows "
@@ -204,7 +209,9 @@ class Book:
         if entry.kept:
             return self.recall(who, request)
         kept = not request.fold
-        place = self._shelf.put(reply) if kept and not self.lasts else None
+        place = None
+        if kept and not self.lasts:
+            place = self._shelf.put(reply)
         entry = Entry(entry.digest, True, data, place, kept)
         if self.lasts:
             self._write(self._rows(who, page, request, entry, reply, learnt))
@@ -229,10 +236,14 @@ class Book:
     def _rows(
         self, who: str, page: Page, request: Request, entry: Entry, reply: Any, learnt: Any
     ) -> list[Row]:
+        """What a file holds of a question, its reply, and what was learnt from it."""
         at = (who, *request.session)
-        asked = page.asked.get(request.turn)
-        question = None if asked is None else b"".join(asked.encode())
-        kept = dumps(reply) if entry.kept else None
+        question = None
+        if (asked := page.asked.get(request.turn)) is not None:
+            question = b"".join(asked.encode())
+        kept = None
+        if entry.kept:
+            kept = dumps(reply)
         row = (*at, page.round, request.turn, entry.digest, entry.data, question, kept, 0)
         rows: list[Row] = [
             ("INSERT OR REPLACE INTO asked VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
@@ -253,7 +264,8 @@ class Book:
                 self.pending[who] = rest
             if who in counts:
                 here = [state for one, state in learnt if one == session]
-                found |= {who: here[-1]} if here else {}
+                if here:
+                    found[who] = here[-1]
             page = self.pages.get(who)
             if page is not None and page.session == session:
                 page.settled = True
@@ -295,19 +307,8 @@ class Book:
             "who, run, epoch, number, round, turn, digest, data, question, reply IS NOT NULL, "
             "settled"
         )
-        for (
-            who,
-            run,
-            epoch,
-            number,
-            round,
-            turn,
-            digest,
-            data,
-            question,
-            kept,
-            settled,
-        ) in self._file.execute(f"SELECT {columns} FROM asked {order}"):
+        for row in self._file.execute(f"SELECT {columns} FROM asked {order}"):
+            who, run, epoch, number, round, turn, digest, data, question, kept, settled = row
             session = SessionId(run, epoch, number)
             pages = self._past.setdefault(run, {})
             page = pages.get(who)
@@ -351,7 +352,8 @@ class Shelf:
         """Keep a reply; what `get` takes."""
         if weight(reply) <= SMALL:
             return reply
-        self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115  # for the life of the book
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as the book
         data = dumps(reply)
         start = self._file.seek(0, os.SEEK_END)
         self._file.write(data)
@@ -380,10 +382,8 @@ def weight(value: Any) -> int:
         return sum(map(weight, value.values()))
     if isinstance(value, list | tuple):
         return sum(map(weight, value))
-    return (
-        value.nbytes
-        if isinstance(value, np.ndarray)
-        else len(value)
-        if isinstance(value, bytes | str)
-        else 0
-    )
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, bytes | str):
+        return len(value)
+    return 0

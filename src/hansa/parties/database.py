@@ -71,6 +71,7 @@ class Database:
         self._file.close()
 
     def _tables(self) -> list[Any]:
+        """The tables that are there, as the statements that made them."""
         return self.execute(OF_TABLES)
 
     @contextmanager

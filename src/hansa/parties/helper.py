@@ -28,6 +28,7 @@ class Helper(Party):
     role: ClassVar[Role] = "helper"
 
     def _converse(self, request: Request, given: Given) -> Conversation:
+        """Its side of a session; ProtocolError for what the plan does not tell."""
         self._heard(request)
         there = self.plan.aggregator_context(self._at(request, self.secret))
         yield (yield from self.plan.aggregator.helper(self.plan.sample.quorum, there))

@@ -41,10 +41,11 @@ class Names(Sequence[str]):
     def index(self, name: Any, start: int = 0, stop: int | None = None) -> int:
         """The number of the client of that name."""
         digits = str(name).removeprefix("client-")
-        i = int(digits) if digits.isascii() and digits.isdecimal() else self.size
-        if i >= self.size or self[i] != name:
-            raise ValueError(f"{name!r} is none of {self[0]} … {self[-1]}")
-        return i
+        if digits.isascii() and digits.isdecimal():
+            i = int(digits)
+            if i < self.size and self[i] == name:
+                return i
+        raise ValueError(f"{name!r} is none of {self[0]} … {self[-1]}")
 
     def __contains__(self, name: object) -> bool:
         try:
@@ -199,7 +200,8 @@ class Listed(dict[str, Client]):
                 "Give all the same plan.",
             )
         super().__init__((client.who, client) for client in ordered)
-        self.plan, self.names = ordered[0].plan, tuple(self)
+        self.plan = ordered[0].plan
+        self.names = tuple(self)
         self.roster: Mapping[str, Member] = {}
 
     @property
@@ -225,5 +227,7 @@ Clients = Population | Listed
 
 
 def gathered(clients: Iterable[Client] | Population) -> Clients:
-    """The clients of a runtime, by name."""
-    return clients if isinstance(clients, Population) else Listed(clients)
+    """The clients of a runtime, by name; PlanError where they are no federation of one plan."""
+    if isinstance(clients, Population):
+        return clients
+    return Listed(clients)
