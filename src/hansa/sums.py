@@ -103,11 +103,14 @@ class Total:
         return total
 
     def fits(self, spec: Spec) -> bool:
-        """Is it a sum of vectors of this spec? Of reals the coarse half tells shape and type."""
+        """Is it a sum of vectors of this spec? Of reals the coarse half tells shape and type.
+
+        It is asked of what another process has sent, before that is merged.
+        """
         return spec.fits(self._coarse)
 
     def parts(self) -> dict[str, Any]:
-        """All that it holds, as plain values."""
+        """All that it holds, as plain values: what a worker sends of the clients that it added."""
         halves = {"coarse": self._held(), "fine": self._fine}
         return {"count": self.count, "since": self._since, **halves}
 

@@ -1,5 +1,13 @@
 """Book: what each party was asked and has said, so that it says the same to the same question, and
 else nothing.
+
+Noise is sized for one answer in each round. A server that may ask again, in other words or of other
+clients, takes the noise off by the difference of two answers, and a network that loses replies asks
+again in all honesty. So a question has one reply, for good:
+
+    ask      a question comes: is it new, the same as before, or to be refused?
+    said     its reply is written down, and only then said
+    settle   the session is over: replies go, digests stay
 """
 
 from __future__ import annotations
@@ -36,7 +44,11 @@ SMALL = 2**16  # bytes of a reply that is kept in memory
 
 @dataclass(frozen=True)
 class Entry:
-    """One question to a party, and what it said."""
+    """One question to a party, and what it said.
+
+    What is kept of the question is a digest, which tells whether it comes again; the reply is there
+    until the session is settled.
+    """
 
     digest: bytes  # of the question
     said: bool = False
@@ -47,7 +59,9 @@ class Entry:
 
 @dataclass
 class Page:
-    """What one party was asked in its latest session of a run."""
+    """What one party was asked in its latest session of a run; earlier sessions are not answered
+    again, so nothing of them is needed.
+    """
 
     session: SessionId
     round: int  # the latest in which it was asked to say anything
@@ -126,7 +140,9 @@ class Book:
         """The entry of a question, made now where it is new; ProtocolError where it may not be
         answered.
 
-        With `once` a round is answered in one session, and rounds one after another.
+        With `once` a round is answered in one session, and rounds one after another: where noise
+        hides the answer, or a helper sums shares. RestartedError where a session goes on of which
+        this book does not hold the beginning.
         """
         page = self.pages.get(who)
         digest = request.question(who)
@@ -224,7 +240,7 @@ class Book:
         return reply
 
     def recall(self, who: str, request: Request) -> Any:
-        """What a party has said to this question."""
+        """What a party has said to this question, from the shelf or the file."""
         if self._file is None:
             return self._shelf.get(self.pages[who].turns[request.turn].reply)
         of = "WHERE who = ? AND run = ? AND epoch = ? AND number = ? AND turn = ?"
@@ -255,7 +271,11 @@ class Book:
         return rows
 
     def settle(self, session: SessionId, counted: Iterable[str]) -> dict[str, Any]:
-        """End a session: replies go, digests stay; gives what those learnt who are counted."""
+        """End a session: replies go, digests stay; gives what those learnt who are counted.
+
+        What the others have learnt is forgotten: their vectors are in no model, and their memory
+        stays that of the last round in which they counted.
+        """
         counts = set(counted)
         found = dict[str, Any]()
         for who in self._open.pop(session, ()):
@@ -333,15 +353,17 @@ class Book:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a reply lies on the shelf."""
+    """Where a reply lies in the shelf's file, in bytes."""
 
     start: int
     length: int
 
 
 class Shelf:
-    """Replies of sessions under way: small ones in memory, large ones in a file that has no
-    name.
+    """Replies of sessions under way: small ones in memory, large ones in a file that has no name.
+
+    A round of many clients has as many vectors, each of which may be asked for again until it is
+    settled. The file has no name, so nothing of it is left when the process ends.
     """
 
     def __init__(self) -> None:

@@ -56,7 +56,10 @@ class Client(Party):
 
     @cached_property
     def parts(self) -> tuple[Examples, Examples | None, int]:
-        """Examples to train on, examples held out (or None), and how many the first are."""
+        """Examples to train on, examples held out (or None), and how many the first are.
+
+        Which are held out is drawn once for a run, from the plan's seed and the client's name.
+        """
         _ = self._seen
         train = self.examples
         held = None
@@ -112,11 +115,14 @@ class Client(Party):
         return n
 
     def check(self) -> None:
-        """Raise DataError or PolicyError where this client could not take part."""
+        """Raise DataError or PolicyError where this client could not take part; reads its data."""
         _ = self.parts
 
     def release(self) -> None:
-        """Let go of what can be had again; a conversation ends."""
+        """Let go of what can be had again; a conversation ends.
+
+        Of a client that waits for its next round only its name, plan, policy and source are left.
+        """
         self._conversation = None
         self.__dict__.pop("parts", None)
         self.__dict__.pop("examples", None)

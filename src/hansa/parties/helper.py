@@ -1,4 +1,9 @@
-"""Helper: a party that holds shares of what clients say."""
+"""Helper: a party that holds shares of what clients say.
+
+What it does is its aggregator's, `helper`; here is what makes it a party: a name, a secret, an
+identity, and one session in a round. It holds the plan as clients do, so it knows by itself over
+how many of them a sum has to be.
+"""
 
 from __future__ import annotations
 

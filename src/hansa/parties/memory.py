@@ -3,6 +3,12 @@
 A party is a function: (request, what it remembers) → (reply, what it has learnt). What it learns in
 a session is pending until that is settled; then it remembers it if its vector counted, and forgets
 it else.
+
+    ask    what a party is given with a request, or what it has said before
+    keep   what it says is written down, with what it learnt
+    hear   a session is settled: who counts remembers
+
+Whoever runs parties calls these three: in one process, in workers, at sites.
 """
 
 from __future__ import annotations
@@ -21,6 +27,9 @@ class Memory:
     """What these parties remember, what is pending, and their book.
 
     It lives with who runs the simulation, and stands for what each party keeps for itself.
+
+    plan: which all of them hold. named: does what they hide grow from a secret that the simulation
+    names? Then a run may be said again. book: where it is written; without one, in memory.
     """
 
     def __init__(self, plan: Plan, named: bool, book: Book | None = None):

@@ -24,6 +24,8 @@ class Policy:
     """What a data owner allows; a plan that asks for more is refused by the client itself, whatever
     the server says.
 
+        Policy(min_cohort=10, sees="sum", epsilon=4.0, delta=1e-6)
+
     It reads the plan. That a server keeps to it (sums over the quorum, draws its noise) no client
     can see: where that matters, allow only aggregators that enforce it.
     """
