@@ -10,6 +10,7 @@ import numpy as np
 from ..aggregators import revealed
 from ..plan import Plan
 from ..spec import Spec
+from . import parts
 from .words import Section, count, many
 
 BLOCKS = {  # what the blocks of hansa's own algorithms and transforms mean
@@ -63,11 +64,13 @@ def learnt(plan: Plan) -> Section:
         if training.validation
         else "nothing"
     )
+    kind = type(getattr(model, "model", model)).__name__
     rows = [
-        ("model", f"{type(model).__name__}, {many(model.size)} numbers{also}"),
+        ("model", f"{kind}, {many(model.size)} numbers{also}"),
         ("algorithm", f"{plan.algorithm!r}"),
         ("local training", f"{amount} a round, {batch}, {optimizer}"),
         ("kept from training", kept),
+        *parts.rows(model, training),
     ]
     text = (
         # P1
