@@ -19,6 +19,7 @@ from tests.shape import SOURCE, room, sources, tree
 GOALS = {"tuple assignments": 8.0, "conditional expressions": 20.0, "file": 4_000, "members": 20, "width": 100}
 DOCSTRINGS = 0.18  # of all lines, at least
 DONE = (  # rooms that stand at the goals
+    "aggregators",
     "analytics",
     "audit",
     "codec",
@@ -32,9 +33,14 @@ DONE = (  # rooms that stand at the goals
     "messages",
     "native",
     "optim",
+    "parties",
     "rand",
     "runtimes",
+    "sample",
     "spec",
+    "store",
+    "sums",
+    "transforms",
 )
 
 # Where the package stands: a change may lower these, and raises none.
