@@ -16,6 +16,7 @@ from .data.sites import Sites
 from .errors import HansaError
 from .loops.buffered import buffered
 from .loops.synchronous import synchronous
+from .models.parts import Personal
 from .models.softmax import Softmax
 from .optim import Adagrad, Adam, Momentum, Sgd, Yogi
 from .parties.client import Client
@@ -125,6 +126,7 @@ __all__ = [
     "MultiKrum",
     "Network",
     "PerExample",
+    "Personal",
     "Plan",
     "Poisson",
     "Policy",

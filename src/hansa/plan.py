@@ -19,6 +19,7 @@ from .known import own
 from .messages import SessionId
 from .models import NO_LOCAL, Model, Score
 from .models.asks import Ask, AskedModel, locally, perform
+from .models.parts import check_only
 from .rand import Key
 from .sample import Amplification, Everyone, Sample, check, check_drawn
 from .spec import Bound, Interval, Spec, SumFacts, Vector, blocks, ends
@@ -58,6 +59,7 @@ class Plan:
                 "without noise.",
                 "Take Softmax, TorchModel or JaxModel, or leave `private` out of the Training.",
             )
+        check_only(self.model, self.training)
         self.model.plan(self.training)
         self.algorithm.plan(self.training)
         _check_statistics(self)
@@ -337,7 +339,9 @@ class Plan:
                 "delta": delta[: self.model.trainable],
                 STATISTICS: delta[self.model.trainable :],
             }
-        return self.pipeline.encode(self.spec.pack(parts), replace(at, data=data)), client_state
+        if any(step.reads for step in self.pipe):
+            at = replace(at, data=data)
+        return self.pipeline.encode(self.spec.pack(parts), at), client_state
 
     def absorb(
         self,

@@ -64,6 +64,10 @@ class Training:
     examples that a client keeps from training, to score the global model on; `report` adds the
     losses and scores to what it says. `private` hides each single example by noise in every step,
     and takes report=False.
+
+    `only` names the parts of the model that are trained, by patterns as a shell has them:
+    ("head.*",). No step, decay or drift moves the others, and PerExample clips the gradient of
+    these parts alone. Statistics that no optimizer moves go on.
     """
 
     epochs: int = 1
@@ -75,11 +79,13 @@ class Training:
     validation: float = 0.0
     report: bool = True
     private: PerExample | None = None
+    only: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         eta = self.learning_rate
         decay = self.weight_decay
         share = self.validation
+        named = isinstance(self.only, tuple) and all(isinstance(one, str) for one in self.only)
         right = [
             (
                 "epochs",
@@ -120,6 +126,7 @@ class Training:
                 "is a PerExample",
                 "PerExample(1.0, 1.1), …",
             ),
+            ("only", named, "is a tuple of patterns of names", "('head.*',)"),
         ]
         refuse(
             (

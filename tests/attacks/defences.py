@@ -310,7 +310,7 @@ PRIVACY = (
     Defence(
         "a weight is capped",
         "transforms/weigh.py",
-        "w = np.clip(w, span.low, span.high)[..., None]",
+        "w = np.minimum(np.maximum(w, span.low), span.high)",
         "w = w[..., None]",
     ),
     Defence(

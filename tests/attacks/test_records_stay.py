@@ -28,7 +28,7 @@ from hansa.cli import commands
 from hansa.errors import KINDS, HansaError, LeftOut, printable
 from hansa.loops.buffered import buffered
 from hansa.messages import Reply, Request, SessionId
-from hansa.models import Job, TrainResult
+from hansa.models import Score, Train, TrainResult
 from hansa.parties import Given, Said
 from hansa.parties.book import Entry, Page
 from hansa.parties.helper import Helper
@@ -382,8 +382,9 @@ def things() -> Iterator[Any]:
     data = {"anna": RECORDS, "ben": {"x": SECRET, "y": RECORDS[1]}}
     yield from (client, helper, request, Reply(SessionId(), 0, ("anna",), SECRET[0]), h.App(plan, data, test=RECORDS))
     yield from (local.Examples.of(Items()).take([0, 1]), local.Examples.of(Reader()).split(0.5, h.Key.of(0)))
-    yield local.Examples.of(RECORDS)
-    yield from (Job(SECRET[0], local.Examples.of(RECORDS), None, h.Key.of(0)), TrainResult(SECRET[0], 1, 0.5))  # type: ignore[arg-type]
+    records = local.Examples.of(RECORDS)
+    yield from (records, Train(SECRET[0], records, PLAN.training, h.models.Drift(), h.Key.of(0)))
+    yield from (Score(SECRET[0], records), TrainResult(SECRET[0], 1, 0.5))
     given, said = Given({"c": SECRET}, "", (request,)), Said(SECRET, "", {"c": SECRET})
     yield from (given, said, Entry(b"", reply=SECRET, kept=True), Page(SessionId(), 0, {0: Entry(b"", reply=SECRET)}))
     yield Task(0, request, 1.0, True, {"anna": given})

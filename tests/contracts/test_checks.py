@@ -190,6 +190,32 @@ class Unlearns(Softmax):
         return replace(fit, x=2 * x - fit.x)
 
 
+class Gaps(Softmax):
+    """Leave out the biases among the parts."""
+
+    def slices(self) -> Any:
+        return {"weight": slice(0, 12)}
+
+
+class Straddles(Softmax):
+    """A part of which some numbers are trained and some not."""
+
+    trainable = 13
+
+    def slices(self) -> Any:
+        return {"weight": slice(0, 12), "bias": slice(12, 15)}
+
+
+class Swaps(Softmax):
+    """Tensors whose names are swapped."""
+
+    def start(self, key: Key) -> Any:
+        return np.arange(15.0)
+
+    def tensors(self, x: Any) -> Any:
+        return {"weight": x[3:], "bias": x[:3]}
+
+
 class Nameless(Softmax):
     """Print where it lies in memory."""
 
@@ -218,6 +244,9 @@ class Nameless(Softmax):
         (Restless, "function of its key"),
         (Unlearns, "a drift's|takes the loss"),
         (Nameless, "repr"),
+        (Gaps, "one behind the other"),
+        (Straddles, "as a whole or not at all"),
+        (Swaps, "other numbers than its slice"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -154,7 +154,7 @@ def test_who_trains_one_by_one() -> None:
 def test_a_step_moves_those_alone_who_are_on(optimizer: str) -> None:
     """Of the others not one bit changes."""
     lanes, form = ClientBatch(net(), F.cross_entropy, 3, LABELS), Form(optimizer, True, True, True)
-    state = lanes._state(form, sum(p.numel() for p in net().parameters() if p.requires_grad), torch.device("cpu"))
+    state = lanes._state(form, torch.zeros(sum(p.numel() for p in net().parameters() if p.requires_grad)), apart=True)
     moving = [state.y, *state.moments, state.t, state.total]
     rng = torch.Generator().manual_seed(0)
     for tensor in (*moving, *state.drift, state.rates):

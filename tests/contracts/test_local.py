@@ -29,6 +29,7 @@ class Counting(h.Softmax):
     """Each training of a client counts, and shifts its result and its scores; many train at once."""
 
     cohort: int = 1
+    partial = False
 
     def train(self, x: Any, data: Any, training: Any, drift: Any, key: Any, local: Any = None) -> TrainResult:
         fit, n = super().train(x, data, training, drift, key), (local or {"n": np.zeros(())})["n"] + 1

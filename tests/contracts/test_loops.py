@@ -444,12 +444,12 @@ def test_reports_are_weighted_means(weigh: Weigh) -> None:
     """The training loss, and the held-out loss and accuracy of the model that came down, weighed as the update is."""
     p = plan(pipe=(weigh,), training=Training(batch=0, learning_rate=0.5, validation=0.3))
     parts = {who: local.Examples.of(data).split(0.3, p.key.child("split", who)) for who, data in PARTIES.items()}
-    sizes = np.array([len(train[1]) for train, _ in parts.values()])
+    sizes = np.array([len(train) for train, _ in parts.values()])
     weights = np.ones(8) if weigh.by == "one" else np.minimum(sizes, weigh.cap or np.inf)
     x = p.start().x
     for state in states(p):
-        train = [by_hand(x, *part)[0] for part, _ in parts.values()]
-        held = [by_hand(x, *part) for _, part in parts.values()]
+        train = [by_hand(x, *part.arrays)[0] for part, _ in parts.values()]
+        held = [by_hand(x, *part.arrays) for _, part in parts.values()]
         want = {
             "loss": np.average(train, weights=weights),
             "val_loss": np.average([loss for loss, _ in held], weights=weights),

@@ -93,7 +93,7 @@ class ByBalance(Weighting):
         return Interval(self.least, 1.0)
 
     def weight(self, at: Any) -> float:
-        _, y = at.data
+        y = np.concatenate([labels for _, labels in at.data.whole()])
         share = float(np.mean(y))
         return 2 * min(share, 1 - share)
 

@@ -130,7 +130,7 @@ class SumOfOthers(Transform):
     totals: dict[int, Total] = field(default_factory=dict, repr=False, compare=False)  # by round
 
     def encode(self, v: Vector, at: Context) -> Vector:
-        """v, noted."""
+        """v, as it is; it is added to the total of its round, unless it is a canary's."""
         if not at.who.startswith(MARK):
             self.totals.setdefault(at.round, Total()).add(v)
         return v
@@ -160,7 +160,10 @@ class RecordingRuntime(InProcess):
 
 @dataclass(frozen=True)
 class Canaries:
-    """What the canary audit found: scores, coins, and the ε that they prove at least."""
+    """What the canary audit found: scores, coins, and the ε that they prove at least.
+
+    The ledger promises an ε that holds at most; so it is wrong where what is proven is more.
+    """
 
     scores: Vector  # [m]
     truth: Vector  # [m] bool: did its coin let it take part?

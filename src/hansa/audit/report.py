@@ -236,7 +236,10 @@ def _canary(found: Canaries) -> Section:
 
 
 def _membership(found: Membership) -> Section:
-    """What membership inference found, in words: beside what a coin would give."""
+    """What membership inference found, in words: beside what a coin would give.
+
+    The unit is a record, and a plan's ε is about a client; so the two are not compared.
+    """
     text = (
         f"{found.runs} runs, each on a random half of every client's records; each run's final "
         f"model was attacked with the {found.runs - 1} others to compare with. {found.records} "

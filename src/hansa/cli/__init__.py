@@ -320,6 +320,7 @@ def export(
     Example: hansa export 20260102 model.safetensors
     """
     from ..config import Config
+    from ..models.parts import Personal
     from ..store import export
     from ..ui.terminal import out
 
@@ -331,15 +332,15 @@ def export(
             "Weights are stored with each round.",
             "Let it run for a round.",
         )
-    if raw:
-        export(state.x, file)
-    else:
-        export(
-            state.x,
-            file,
-            app_of(resumed(Config(stored.app), stored)).answered(stored).known_plan.model,
-        )
+    model = None
+    if not raw:
+        model = app_of(resumed(Config(stored.app), stored)).answered(stored).known_plan.model
+    export(state.x, file, model)
     out().print(f"{file}: the weights of run {stored.id} after round {state.round}.")
+    if isinstance(model, Personal):
+        # P182
+        kept = ", ".join(model.kept)
+        out().print(f"{kept} stay with each client: the file holds their start, which no one uses.")
 
 
 @command

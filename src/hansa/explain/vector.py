@@ -18,6 +18,7 @@ from ..models import Model
 from ..plan import Plan
 from ..spec import Spec
 from ..training import Training
+from . import parts
 from .words import Section, count, many
 
 BLOCKS = {  # what the blocks of hansa's own algorithms and transforms mean
@@ -50,11 +51,13 @@ def learnt(plan: Plan) -> Section:
     kept = "nothing"
     if validation:
         kept = f"{validation:.0%} of its examples, to score the global model on"
+    kind = type(getattr(model, "model", model)).__name__
     rows = (
-        ("model", f"{type(model).__name__}, {many(model.size)} numbers{_untrained(model)}"),
+        ("model", f"{kind}, {many(model.size)} numbers{_untrained(model)}"),
         ("algorithm", f"{plan.algorithm!r}"),
         ("local training", _work(plan.training)),
         ("kept from training", kept),
+        *parts.rows(model, plan.training),
     )
     text = (
         # P1

@@ -17,6 +17,7 @@ from ..plan import Plan
 from ..privacy import stated_by, unstated
 from ..privacy.ledger import NAMED, taken_on_trust
 from ..spec import Spec
+from . import parts
 from .words import count, listed
 
 
@@ -36,6 +37,7 @@ def warnings(plan: Plan, named: bool) -> Iterator[str]:
     yield from _noise(plan, clear)
     yield from _unbounded(plan, set(encoded.unbounded))
     yield from _moved(plan)
+    yield from parts.warnings(plan.model, plan.training)
     if plan.reported and clear and not encoded.noise.multiplier:
         # P6
         yield (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from types import MappingProxyType
@@ -24,12 +24,38 @@ class Drift:
     pull = μ, shift = 0         FedProx    (Li et al. 2020, eq. 2)
     pull = 0, shift = c − cᵢ    SCAFFOLD   (Karimireddy et al. 2020, eq. 3)
     pull = α, shift = −gᵢ       FedDyn     (Acar et al. 2021, eq. 1)
+
+    A pull [size] pulls each number with a strength of its own, such as Fisher's information
+    (Shoham et al. 2019).
     """
 
-    pull: float = 0.0
+    pull: float | Vector = 0.0
     shift: Vector | None = field(default=None, repr=False)  # [size]
     # [size] x₀; where not given, the start of the training
     centre: Vector | None = field(default=None, repr=False)
+
+    @property
+    def pulls(self) -> bool:
+        """Is anything pulled?"""
+        return bool(np.any(self.pull))
+
+    @property
+    def alike(self) -> float:
+        """The pull of all numbers; 0 where each has its own."""
+        return float(self.pull) if np.ndim(self.pull) == 0 else 0.0
+
+    @property
+    def apart(self) -> Vector | None:
+        """The pull of each number [size], where each has its own."""
+        return None if np.ndim(self.pull) == 0 else np.asarray(self.pull)
+
+    def vectors(self, x: Vector) -> tuple[Vector | None, Vector | None, Vector | None]:
+        """x₀, the pull of each number, and the shift, of a training from x; None for what is not
+        there.
+        """
+        if not self.pulls:
+            return None, None, self.shift
+        return x if self.centre is None else self.centre, self.apart, self.shift
 
 
 # name → array: statistics that a client keeps to itself, from training to training
@@ -98,6 +124,8 @@ class Model:
     cohort: int = 1
     # does `train` do what Training(private=…) says? Where it does not, a plan with it is refused
     private: bool = False
+    # does `train` do what Training(only=…) says? Where it does not, a plan with it is refused
+    partial: bool = False
 
     def __init_subclass__(cls, **more: Any) -> None:
         """Let what the subclass does with data be done with `Examples`."""
@@ -163,17 +191,36 @@ class Model:
         of range.
         """
 
-    def tensors(self, x: Vector) -> dict[str, Vector]:
-        """The numbers of x as the model's own library names and shapes them; "x" alone where it has
-        no names.
+    def slices(self) -> dict[str, slice]:
+        """Its named parts in the order of the vector: name → where it lies; "x" alone where a model
+        has no names.
+
+        The trained parts come first, then the statistics; together they cover the vector.
         """
-        return {"x": x}
+        named = {"x": self.trainable, "statistics": self.size - self.trainable}
+        return consecutive((name, size) for name, size in named.items() if size)
+
+    def tensors(self, x: Vector) -> dict[str, Vector]:
+        """The numbers of x as the model's own library names and shapes them, by the names of
+        `slices`; maybe others beside.
+        """
+        return {name: x[place] for name, place in self.slices().items()}
 
     def fault(self, parts: dict[str, Vector]) -> str:
         """Why no client can honestly say this of the model, or nothing; asked where the server sees
         what each says.
         """
         return ""
+
+
+def consecutive(sizes: Iterable[tuple[str, int]]) -> dict[str, slice]:
+    """(name, how many numbers), one part behind the other: name → where it lies."""
+    found = dict[str, slice]()
+    i = 0
+    for name, size in sizes:
+        found[name] = slice(i, i + size)
+        i += size
+    return found
 
 
 # methods that read data → which of their arguments it is, after the model itself
@@ -215,6 +262,11 @@ class ModelView(Model):
         return self.model.private
 
     @property
+    def partial(self) -> bool:  # type: ignore[override]
+        """As the model."""
+        return self.model.partial
+
+    @property
     def trainable(self) -> int:
         """As the model."""
         return self.model.trainable
@@ -231,6 +283,10 @@ class ModelView(Model):
     def start(self, key: Key) -> Vector:
         """As the model."""
         return self.model.start(key)
+
+    def slices(self) -> dict[str, slice]:
+        """As the model."""
+        return self.model.slices()
 
     def tensors(self, x: Vector) -> dict[str, Vector]:
         """As the model."""

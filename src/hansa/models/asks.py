@@ -16,6 +16,7 @@ from ..data import Examples
 from ..errors import DataError
 from ..training import Training
 from . import Local, Model, ModelView, Score, Train, TrainResult
+from .parts import check_only
 
 Ask = Train | Score
 ASKS = (Train, Score)
@@ -70,7 +71,7 @@ def _alike(asks: Sequence[Ask]) -> Iterator[list[int]]:
 
 def _side_by_side(model: Model, asks: Sequence[Ask]) -> list[Any]:
     trainings = [ask for ask in asks if isinstance(ask, Train)]
-    if trainings:
+    if trainings and (model.partial or not trainings[0].training.only):
         try:
             return list(model.train_all(trainings))
         except DataError:  # whose data it is shows when each trains alone
@@ -82,6 +83,7 @@ def _alone(model: Model, ask: Ask) -> TrainResult | dict[str, float] | Exception
     local = ask.local or {}
     try:
         if isinstance(ask, Train):
+            check_only(model, ask.training)
             return model.train(ask.x, ask.data, ask.training, ask.drift, ask.key, local)
         return model.score(ask.x, ask.data, local)
     except Exception as error:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,19 +92,27 @@ class Program:
 
     def __init__(self, net: Net):
         self.net = net
-        rows = [(*one[:4], ACTIVATIONS.index(one.activation), one.skip) for one in net.layers]
+        rows = [(*one[:4], ACTIVATIONS.index(one.activation), one.skip, 0) for one in net.layers]
         self._layers = np.array(rows, np.int64)
         self._work = aligned((0,))  # new memory for each client would cost more than its arithmetic
 
     def train(
-        self, x: Vector, data: Batch, training: Training, drift: Drift, key: Key
+        self,
+        x: Vector,
+        data: Batch,
+        training: Training,
+        drift: Drift,
+        key: Key,
+        fixed: Collection[int] = (),
     ) -> TrainResult | None:
         """What `Model.train` gives for arrays; None for such as the program cannot read, or without
         a compiler.
+
+        fixed: where those tensors begin in x that stay as they are.
         """
         library = loaded()
         found = self.net.examples(data)
-        moved = [v for v in (drift.centre, drift.shift) if v is not None]
+        moved = [v for v in (drift.centre, drift.shift, drift.apart) if v is not None]
         if (
             found is None
             or not isinstance(library, ctypes.CDLL)
@@ -117,20 +125,18 @@ class Program:
             for rows, sizes in picked(len(targets), training, key, padded=False)
         ]
         rows, sizes = (np.concatenate(parts) for parts in zip(*some, strict=True))
-        centre = x if drift.centre is None else drift.centre
         told = [
-            None if v is None else np.ascontiguousarray(v, np.float64)
-            for v in (centre, drift.shift)
+            None if v is None else np.ascontiguousarray(v, np.float64) for v in drift.vectors(x)
         ]
         step = Step(
             OPTIMIZERS.index(training.optimizer),
             training.learning_rate,
             training.weight_decay,
-            drift.pull,
-            _place(told[0] if drift.pull else None),
-            _place(told[1]),
+            drift.alike,
+            *map(_place, told),
         )
-        net = _place(self._layers), len(self._layers), int(sizes.max()), ctypes.byref(step)
+        layers = self._with(fixed)
+        net = _place(layers), len(self._layers), int(sizes.max()), ctypes.byref(step)
         if (room := library.room(*net)) > len(self._work):
             self._work = aligned((room,))
         start = np.ascontiguousarray(x, np.float64)
@@ -140,6 +146,14 @@ class Program:
             *net, LOSSES.index(self.net.loss), *arrays, len(sizes), _place(self._work)
         )
         return TrainResult(end, len(sizes), loss / len(sizes))
+
+    def _with(self, fixed: Collection[int]) -> Vector:
+        """The layers, with what of each stays as it is: 1 for W, 2 for b, and their sum."""
+        layers = self._layers.copy()
+        layers[:, -1] = [
+            (one.weights in fixed) + 2 * (one.bias in fixed) for one in self.net.layers
+        ]
+        return layers
 
 
 class Step(ctypes.Structure):
@@ -151,6 +165,7 @@ class Step(ctypes.Structure):
         ("decay", ctypes.c_double),
         ("pull", ctypes.c_double),
         ("centre", ctypes.c_void_p),
+        ("pulls", ctypes.c_void_p),
         ("shift", ctypes.c_void_p),
     )
 

@@ -17,7 +17,7 @@ from ..errors import DataError, PlanError, refuse
 from ..rand import Key
 from ..spec import Bound, Vector
 from ..training import Training
-from . import NO_LOCAL, Drift, Local, Model, TrainResult
+from . import NO_LOCAL, Drift, Local, Model, TrainResult, consecutive
 from .metrics import LOSS, RATE
 
 try:
@@ -295,6 +295,10 @@ class SklearnModel(Model):
                 f"{self!r} takes integers from 0 to {self.classes - 1}.",
                 "Number the classes from 0, or give it more classes.",
             )
+
+    def slices(self) -> dict[str, slice]:
+        """scikit-learn's names."""
+        return consecutive([("coef_", self.features * self._rows), ("intercept_", self._rows)])
 
     def tensors(self, x: Vector) -> dict[str, Vector]:
         """The weights as scikit-learn names and shapes them."""

@@ -14,8 +14,9 @@ from ..errors import DataError, PlanError, number
 from ..rand import Key
 from ..spec import Vector
 from ..training import Training
-from . import NO_LOCAL, Drift, Local, Model, TrainResult
+from . import NO_LOCAL, Drift, Local, Model, TrainResult, consecutive
 from .metrics import LOSS, RATE
+from .parts import moves
 
 SCORES = {"loss": LOSS, "accuracy": RATE}
 
@@ -33,6 +34,7 @@ class Softmax(Model):
     classes: int
     metrics = SCORES
     private = True
+    partial = True
 
     def __post_init__(self) -> None:
         counts = number(self.features, whole=True) and number(self.classes, whole=True)
@@ -76,33 +78,48 @@ class Softmax(Model):
         W = np.array(x, np.float64).reshape(self.features + 1, self.classes)
         x0 = np.asarray(x if drift.centre is None else drift.centre).reshape(W.shape)
         shift = 0.0 if drift.shift is None else drift.shift.reshape(W.shape)
-        pull = drift.pull
+        pull = drift.alike if drift.apart is None else drift.apart.reshape(W.shape)
         eta = training.learning_rate
         decay = training.weight_decay
         private = training.private
+        moved = moves(self, training)
+        weight = moved.get("weight", True)
+        bias = moved.get("bias", True)
         losses = []
         b = training.schedule(len(data))[0] if private else 0
         for step, batch in enumerate(data.batches(training, key)):
-            loss, g = self._gradient(W, *pair(batch), private.clip if private else math.inf, b)
+            A, y = pair(batch)
+            clip = private.clip if private else math.inf
+            loss, g = self._gradient(W, A, y, clip, b, (weight, bias))
             if private:
                 g += private.drawn(g.shape, key.child("noise", step)) / b
-            if pull:
+            if drift.pulls:
                 g += pull * (W - x0)
             if decay:
                 g += decay * W
             if drift.shift is not None:
                 g += shift
-            W -= eta * g
+            if weight:
+                W[:-1] -= eta * g[:-1]
+            if bias:
+                W[-1] -= eta * g[-1]
             losses.append(loss)
         return TrainResult(W.ravel(), len(losses), sum(losses) / len(losses))
 
     def _gradient(
-        self, W: Vector, A: Vector, y: Vector, clip: float, b: int
+        self,
+        W: Vector,
+        A: Vector,
+        y: Vector,
+        clip: float,
+        b: int,
+        moved: tuple[bool, bool] = (True, True),
     ) -> tuple[float, Vector]:
         """The mean loss, and the sum of gradients over b (0 = as many as there are), each of norm
         `clip` at most.
 
-        That of one example has the norm ‖p − 1_y‖·‖[a, 1]‖, and counts as 0 where it is not finite.
+        That of one example has the norm ‖p − 1_y‖·‖[a, 1]‖, and counts as 0 where it is not finite;
+        without a or 1 where weights or biases are not `moved`.
         """
         A = A.reshape(len(y), self.features)
         rows = np.arange(len(y))
@@ -110,7 +127,8 @@ class Softmax(Model):
         loss = -np.log(P[rows, y] + 1e-12).sum() / max(len(y), 1)
         P[rows, y] -= 1
         if clip < math.inf:
-            norms = np.sqrt((P**2).sum(1) * ((A**2).sum(1) + 1))
+            weight, bias = moved
+            norms = np.sqrt((P**2).sum(1) * ((A**2).sum(1) * weight + bias))
             P *= (clip / np.maximum(norms, clip))[:, None]
             P[~np.isfinite(norms)] = 0
         P /= b or len(y)
@@ -125,6 +143,15 @@ class Softmax(Model):
         np.exp(Z, out=Z)
         Z /= Z.sum(1, keepdims=True)
         return np.asarray(Z)
+
+    def slices(self) -> dict[str, slice]:
+        """All weights, and the biases behind them."""
+        return consecutive([("weight", self.features * self.classes), ("bias", self.classes)])
+
+    def tensors(self, x: Vector) -> dict[str, Vector]:
+        """The weights [features, classes], and the biases [classes]."""
+        W = np.reshape(x, (-1, self.classes))
+        return {"weight": W[:-1], "bias": W[-1]}
 
     def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """Mean loss and accuracy."""

@@ -26,12 +26,13 @@ constexpr float BETA = 0.9f, BETA1 = 0.9f, BETA2 = 0.999f, EPSILON = 1e-8f;  // 
 struct Layer {
     int64_t in, out, weights, bias;  // places in the caller's vector, −1 for none; without weights W is the identity
     int64_t activation, skip;        // which a is added, −1 for none
+    int64_t fixed;                   // what stays as it is: 0 nothing, 1 W, 2 b, 3 both
 };
 
 struct Step {
     int64_t optimizer;
     double rate, decay, pull;
-    const double *centre, *shift;  // null for none
+    const double *centre, *pulls, *shift;  // null for none; pulls: a strength for each number, beside pull
 };
 
 int64_t filled(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
@@ -63,9 +64,9 @@ Vec tangent(Vec x) {  // tanh: near 0 by its series, where 1 − … would leave
 struct Net {
     const Layer* layers;
     int64_t depth, batch;
-    float *y, *centre, *shift, *m, *v;  // parameters, drift, moments; null where there is none
-    float *a, *delta, *before;          // a₀ … aₙ one behind the other; δₗ and δₗ₋₁
-    float* skipped;                     // Σ δᵢ for a₀ … aₙ₋₁; null where nothing is added
+    float *y, *centre, *pulls, *shift, *m, *v;  // parameters, drift, moments; null where there is none
+    float *a, *delta, *before;                  // a₀ … aₙ one behind the other; δₗ and δₗ₋₁
+    float* skipped;                             // Σ δᵢ for a₀ … aₙ₋₁; null where nothing is added
     int64_t optimizer;
     float rate, decay, pull, first, second;  // the last two: 1 − β₁ᵗ, 1 − β₂ᵗ
 };
@@ -85,7 +86,8 @@ int64_t weights(const Net& net, int64_t l) {
 }
 
 Vec corrected(const Net& net, int64_t i, Vec y, Vec g) {
-    if (net.centre) g += net.pull * (y - at(net.centre + i));
+    if (net.pulls) g += at(net.pulls + i) * (y - at(net.centre + i));
+    else if (net.centre) g += net.pull * (y - at(net.centre + i));
     if (net.shift) g += at(net.shift + i);
     return net.optimizer == ADAMW ? g : g + net.decay * y;
 }
@@ -113,10 +115,11 @@ void stepped(const Net& net, int64_t i, Vec g) {
 // A step of SGD adds a sum over −η δ to y, and before that what corrects the gradient. (The sum begins with 0: what one
 // example of many adds would be lost beside y.)
 void begun(const Net& net, int64_t l, int64_t n) {
-    int64_t place = weights(net, l), end = weights(net, l + 1);
-    for (int64_t i = 0; i < n * filled(net.layers[l].out); i += LANES) put(net.delta + i, -net.rate * at(net.delta + i));
+    const Layer& layer = net.layers[l];
+    int64_t place = weights(net, l), corner = place + layer.out * filled(layer.in), end = weights(net, l + 1);
+    for (int64_t i = 0; i < n * filled(layer.out); i += LANES) put(net.delta + i, -net.rate * at(net.delta + i));
     if (!net.centre && !net.shift && net.decay == 0) return;
-    for (int64_t i = place; i < end; i += LANES) {
+    for (int64_t i = layer.fixed & 1 ? corner : place; i < (layer.fixed & 2 ? corner : end); i += LANES) {
         Vec y = at(net.y + i);
         put(net.y + i, y - net.rate * corrected(net, i, y, Vec{}));
     }
@@ -133,9 +136,10 @@ void update(const Net& net, int64_t l, int64_t n) {
         else stepped<OPTIMIZER>(own, i, g);
     };
     if (OPTIMIZER == SGD) begun(own, l, n);
-    summed(own.delta, 1, out, a, width, n, layer.out,
-           [=](int64_t j, int64_t k, Vec g) { then(place + j * width + k, g); });
-    if (layer.bias < 0) return;
+    if (!(layer.fixed & 1))
+        summed(own.delta, 1, out, a, width, n, layer.out,
+               [=](int64_t j, int64_t k, Vec g) { then(place + j * width + k, g); });
+    if (layer.bias < 0 || layer.fixed & 2) return;
     for (int64_t j = 0, corner = place + layer.out * width; j < out; j += LANES) {
         Vec g = {};
         for (int64_t i = 0; i < n; i++) g += at(own.delta + i * out + j);
@@ -240,7 +244,7 @@ double step(Net& net, int64_t loss, const float* inputs, const void* targets, co
         const Layer& layer = net.layers[l];
         if (layer.skip > 0) added(net.delta, net.skipped + activations(net, layer.skip), n * filled(layer.out));
         if (l) net.skipped ? backward<true>(net, l, n) : backward<false>(net, l, n);
-        if (layer.weights >= 0) update<OPTIMIZER>(net, l, n);
+        if (layer.weights >= 0 && layer.fixed != 3) update<OPTIMIZER>(net, l, n);
         std::swap(net.delta, net.before);
     }
     return value;
@@ -260,6 +264,7 @@ int64_t laid(Net& net, const Step& how, float* work) {
     for (int64_t l = 1; l < net.depth; l++) widest = std::max(widest, filled(net.layers[l].in));
     net.y = take(true, size);
     net.centre = take(how.centre, size);
+    net.pulls = take(how.pulls, size);
     net.shift = take(how.shift, size);
     net.m = take(how.optimizer != SGD, size);
     net.v = take(how.optimizer >= ADAM, size);
@@ -325,6 +330,7 @@ extern "C" double train(const Layer* layers, int64_t depth, int64_t batch, const
     auto load = [](float& ours, double theirs) { ours = static_cast<float>(theirs); };
     carried(net, net.y, x, load);
     if (how->centre) carried(net, net.centre, how->centre, load);
+    if (how->pulls) carried(net, net.pulls, how->pulls, load);
     if (how->shift) carried(net, net.shift, how->shift, load);
     auto run = how->optimizer == SGD        ? trained<SGD>
                : how->optimizer == MOMENTUM ? trained<MOMENTUM>

@@ -5,6 +5,7 @@ They draw from one fixed key, so that a check that fails fails again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,7 +40,7 @@ def is_plain(value: Any) -> bool:
 def equal(a: Any, b: Any) -> bool:
     """Equal, to the last bit: type, shape and bytes of arrays, keys and parts of collections.
 
-    So NaN is equal to itself, where the bits are.
+    NaN is equal to NaN: what is not known is the same twice.
     """
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
@@ -47,4 +48,6 @@ def equal(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(map(equal, a, b))
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+    if isinstance(a, float) and isinstance(b, float) and math.isnan(a):
+        return math.isnan(b)
     return bool(a == b)

@@ -60,9 +60,12 @@ def check_model(
     model.check(examples, "somebody")
     model.plan(training)
     x = _starts(model)
+    _names(model, x)
     before = _copies(examples)
     _trains(model, x, examples, training)
     _drifts(model, x, examples, training, close)
+    if model.partial:
+        _parts(model, x, examples, training, close)
     _scores(model, x, examples, training)
     require(equal(_copies(examples), before), f"{name}: it modifies its data; work on a copy.")
     require(
@@ -122,6 +125,30 @@ def _starts(model: Model) -> Vector:
         f"{model!r}: start() is not a function of its key; draw from it, or seed with key.seed().",
     )
     return x
+
+
+def _names(model: Model, x: Vector) -> None:
+    """Named parts lie one behind the other, cover the vector, and are tensors of their names."""
+    slices = model.slices()
+    ends = [0, *(place.stop for place in slices.values())]
+    starts = [place.start for place in slices.values()]
+    require(
+        starts == ends[:-1] and ends[-1] == model.size and len(set(ends)) == len(ends),
+        f"{model!r}: slices() must cut 0 … {model.size} into parts, one behind the other; it gives "
+        f"{slices}.",
+    )
+    require(
+        model.trainable in ends,
+        f"{model!r}: a part of slices() is trained as a whole or not at all, and the first "
+        f"{model.trainable} numbers are trained.",
+    )
+    tensors = {} if model.grows else model.tensors(x)
+    for name, place in slices.items() if tensors else ():
+        require(name in tensors, f"{model!r}: slices() names {name!r}, and tensors() does not.")
+        require(
+            np.allclose(np.ravel(tensors[name]), x[place], rtol=1e-2, atol=1e-6),
+            f"{model!r}: the tensor {name!r} holds other numbers than its slice.",
+        )
 
 
 def _fit(
@@ -216,10 +243,12 @@ def _drifts(model: Model, x: Vector, data: Examples, training: Training, close: 
     far = x + KEY.child("centre").normal(x.shape)
     shift = KEY.child("shift").normal(x.shape)
     pull = 0.25 / eta
+    pulls = pull * KEY.child("pulls").uniform(x.shape)
     plainly = _fit(model, x, data, once, Drift()).x
     for word, drift, moved in (
         ("pull (with no centre)", Drift(pull), 0.0 * x),
         ("pull", Drift(pull, centre=far), eta * pull * (far - x)),
+        ("pull of each number", Drift(pulls, centre=far), eta * pulls * (far - x)),
         ("shift", Drift(shift=shift), -eta * shift),
     ):
         y = _fit(model, x, data, once, drift).x
@@ -236,6 +265,37 @@ def _drifts(model: Model, x: Vector, data: Examples, training: Training, close: 
     )
     shorter = np.linalg.norm(held[trained]) < np.linalg.norm(free[trained])
     require(shorter, f"{model!r}: a pull must hold the training back to where it starts.")
+
+
+def _parts(model: Model, x: Vector, data: Examples, training: Training, close: float) -> None:
+    """Training(only=…) moves that part as it would be moved among all, and leaves the others."""
+    trained = {name: one for name, one in model.slices().items() if one.stop <= model.trainable}
+    name, place = list(trained.items())[-1]
+    only = (name.replace("[", "[[]"),)
+    x = _fit(model, x, data, training, Drift()).x
+    shift = KEY.child("shift").normal(x.shape)
+    others = np.arange(model.size) < model.trainable
+    others[place] = False
+    for optimizer in OPTIMIZERS:
+        part = replace(training, optimizer=optimizer, weight_decay=0.1, only=only)
+        try:
+            model.plan(part)
+        except PlanError:
+            continue
+        for drift in (Drift(), Drift(0.1, shift=shift)):
+            y = _fit(model, x, data, part, drift).x
+            require(
+                equal(y[others], x[others]) and not equal(y[place], x[place]),
+                f"{model!r}: Training(only={only!r}, optimizer={optimizer!r}) must move that part, "
+                "and nothing else: no step, decay or drift.",
+            )
+    once = replace(training, batch=0, steps=1, optimizer="sgd", weight_decay=0.0)
+    whole = _fit(model, x, data, once, Drift()).x
+    alone = _fit(model, x, data, replace(once, only=only), Drift()).x
+    require(
+        np.abs(alone[place] - whole[place]).max() <= close * max(1.0, float(np.abs(x).max())),
+        f"{model!r}: Training(only={only!r}) moves that part otherwise than a training of all.",
+    )
 
 
 def _scores(model: Model, x: Vector, data: Examples, training: Training) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data import Examples
 from ..errors import PlanError
 from ..spec import Spec, Vector
 from ..sums import Total
@@ -27,7 +28,8 @@ from ..transforms.scale import norm
 from .asserts import KEY, equal, is_plain, require
 
 KEYS = 64  # draws over which random errors are averaged
-EXAMPLES = (np.eye(4, 2), np.array([0, 0, 0, 1]))  # for a transform that reads a client's
+# for a transform that reads a client's
+EXAMPLES = Examples.of((np.eye(4, 2), np.array([0, 0, 0, 1])))
 SIGMAS = 6.0  # how far such an average may lie from nothing
 
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..crypto.identity import Identity, Member
+from ..data import Examples
 from ..known import own
 from ..rand import Key
 from ..spec import Spec, Vector
@@ -60,7 +61,8 @@ class Context:
     population: int = 1  # clients in the roster; known to the server only
     memo: Any = None  # what the transform has learnt; public, sent to clients with the model
     overwrite: bool = False  # may `decode` and `step` write into what they are given?
-    data: Any = field(default=None, repr=False)  # of this client, for a transform that `reads`
+    # of this client, for a transform that `reads`
+    data: Examples | None = field(default=None, repr=False)
 
     def enrolled(self, roster: Mapping[str, Member], identity: Identity | None = None) -> Context:
         """The same, where the party knows others by this roster, and has this identity itself."""

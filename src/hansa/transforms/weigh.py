@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -56,13 +57,14 @@ class Weighting(Transform):
         if (span := self.bounds) is None:
             return v
         w = np.asarray(self.weight(at), np.float64)
-        if w.shape not in ((), v.shape[:-1]) or np.isnan(w).any():
+        w = np.minimum(np.maximum(w, span.low), span.high)  # NaN stays NaN
+        if w.shape not in ((), v.shape[:-1]) or (w != w).any():
             raise DataError(
-                f"{at.who} weighs {w.tolist()!r}.",
+                f"{at.who} weighs {np.asarray(self.weight(at)).tolist()!r}.",
                 f"{type(self).__name__}.weight gives one number for a client.",
                 "Return a number, also for data that is not as it should be.",
             )
-        w = np.clip(w, span.low, span.high)[..., None]
+        w = w[..., None]
         weighed = np.empty((*v.shape[:-1], v.shape[-1] + 1))
         np.multiply(w, v, out=weighed[..., :-1])
         weighed[..., -1:] = w
@@ -137,7 +139,7 @@ class Weigh(Weighting):
     by: Literal["one", "examples"] = "examples"
     cap: float | None = None
 
-    @property
+    @cached_property  # for it is asked once per client
     def bounds(self) -> Interval | None:
         """1 … cap."""
         return None if self.by == "one" else Interval(1.0, self.cap or math.inf)

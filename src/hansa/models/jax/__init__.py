@@ -20,7 +20,7 @@ from ...errors import PlanError, refuse
 from ...rand import Key
 from ...spec import Bound, Vector
 from ...training import Training
-from .. import NO_LOCAL, Drift, Local, Model, TrainResult
+from .. import NO_LOCAL, Drift, Local, Model, TrainResult, consecutive
 from ..checks import (
     check_choices,
     check_finite,
@@ -31,6 +31,7 @@ from ..checks import (
     spell,
 )
 from ..metrics import RATE, bounds
+from ..parts import moves
 from ..statistics import lower_ends
 from . import checks
 from .losses import ACCURACY, fit, known
@@ -47,7 +48,7 @@ except ModuleNotFoundError as missing:
 # behind the message on what is missing
 from .private import clipped, mean
 from .pytrees import Tree, forms, is_key, key_words, path_of, to_host, wrap_key
-from .steps import MOMENTS, stepped
+from .steps import MOMENTS, corrected, only, stepped
 
 # (outputs, targets) → one number for each example [n, …], or their mean
 Loss = Callable[[Any, Array], Array]
@@ -108,6 +109,7 @@ class JaxModel(Model):
     """
 
     private = True
+    partial = True
 
     def __init__(
         self,
@@ -238,6 +240,12 @@ class JaxModel(Model):
         """The state of x, as the pytree that was given; None where there was none."""
         return jax.tree.map(jnp.asarray, self._trees(x)[1])
 
+    def slices(self) -> dict[str, slice]:
+        """The parameters, and the arrays of the state that travel, by their paths."""
+        names = [*self._names, *self._moving]
+        sizes = [place.stop - place.start for place in self._layout.places]
+        return consecutive(zip(names, sizes, strict=True))
+
     def tensors(self, x: Vector) -> dict[str, Vector]:
         """The arrays of parameters and state by their paths; those of the state begin with
         "state.".
@@ -269,12 +277,11 @@ class JaxModel(Model):
         given = (
             training.learning_rate,
             training.weight_decay,
-            drift.pull,
+            drift.alike,
             *((private.clip, b) if private else (0, 1)),
         )
-        centre = (x if drift.centre is None else drift.centre) if drift.pull else None
-        drifts = [None if v is None else self._trees(v)[0] for v in (centre, drift.shift)]
-        how = training.optimizer, private is not None
+        drifts = [None if v is None else self._trees(v)[0] for v in drift.vectors(x)]
+        how = training.optimizer, private is not None, tuple(moves(self, training).values())
         moments = tuple(
             [jax.tree.map(np.zeros_like, params) for _ in range(MOMENTS.get(training.optimizer, 2))]
         )
@@ -333,8 +340,8 @@ class JaxModel(Model):
     ) -> tuple[Tree, Array]:
         """Step i of a block: traced once for each shape, and compiled."""
         self.compiled += 1
-        (optimizer, private), (params, moments, state, t) = how, carry
-        (eta, decay, pull, *private_to), (centre, shift), words = given
+        (optimizer, private, moved), (params, moments, state, t) = how, carry
+        (eta, decay, pull, *private_to), drifts, words = given
         inputs, named, y, size, _ = batch = jax.tree.map(lambda a: a[i], batches)
         key = jax.random.fold_in(wrap_key(words), t)
 
@@ -343,18 +350,16 @@ class JaxModel(Model):
             return mean(self._losses(outputs, y), size), after
 
         if private:
-            value, g, after = *self._clipped(params, batch, key, *private_to), state
+            value, g, after = *self._clipped(params, batch, key, moved, *private_to), state
         else:
             (value, after), g = jax.value_and_grad(loss, has_aux=True)(params)
-        if centre is not None:
-            g = jax.tree.map(lambda g, y, c: g + pull * (y - c), g, params, centre)
-        if shift is not None:
-            g = jax.tree.map(jnp.add, g, shift)
-        params, moments = stepped(optimizer, params, g, moments, t + 1, eta, decay)
+        g = corrected(g, params, pull, drifts)
+        new, moments = stepped(optimizer, params, g, moments, t + 1, eta, decay)
+        params = only(moved, new, params)
         return (params, moments, after, t + 1), value
 
     def _clipped(
-        self, params: Tree, batch: Tree, key: Array, clip: Any, b: Any
+        self, params: Tree, batch: Tree, key: Array, moved: tuple[bool, ...], clip: Any, b: Any
     ) -> tuple[Array, Tree]:
         """The mean loss of a sample, and PerExample's gradient."""
         *parts, size, noise = batch
@@ -365,7 +370,8 @@ class JaxModel(Model):
             return mean(self._losses(outputs, y), 1)
 
         total = [noise[place] for place in self._layout.places]
-        value, total = clipped(jax.value_and_grad(alone), params, parts, size, key, clip, total)
+        how = jax.value_and_grad(alone), moved
+        value, total = clipped(how, params, parts, size, key, clip, total)
         g = [leaf.reshape(shape) / b for leaf, shape in zip(total, self._shapes, strict=True)]
         return value, self._form.unflatten(g)
 

@@ -24,7 +24,7 @@ def mean(values: Array, size: Any) -> Any:
 
 
 def clipped(
-    gradient: Callable[..., tuple[Array, Tree]],
+    how: tuple[Callable[..., tuple[Array, Tree]], Sequence[bool]],
     params: Tree,
     parts: Sequence[Tree],
     size: Any,
@@ -34,11 +34,13 @@ def clipped(
 ) -> tuple[Array, list[Array]]:
     """The mean loss of the first `size` examples, and Σᵢ gᵢ · min(1, C/‖gᵢ‖) + noise, leaf by leaf.
 
-    gradient   (params, …one example, key) → its loss and gᵢ, which counts as 0 where not finite
+    how        (params, …one example, key) → its loss and gᵢ, which counts as 0 where not finite;
+               and which leaves are moved, whose norm counts alone
     parts      inputs by position and by name, and targets, each [rows, …]
     clip       C
     noise      one vector for each leaf of params; some examples at a time are added to it
     """
+    gradient, moved = how
     rows = len(parts[-1])
     numbers = sum(map(len, noise))
     few = min(rows, power(max(1, GRADIENTS // numbers)))
@@ -47,7 +49,8 @@ def clipped(
         *one, there = some
         values, g = jax.vmap(gradient, (None, 0, 0, 0, 0))(params, *one)
         leaves = [leaf.reshape(few, -1) for leaf in jax.tree.leaves(g)]
-        norms = jnp.sqrt(sum((leaf**2).sum(1) for leaf in leaves))
+        counted = [leaf for leaf, moves in zip(leaves, moved, strict=True) if moves]
+        norms = jnp.sqrt(sum((leaf**2).sum(1) for leaf in counted))
         good = there & jnp.isfinite(norms)
         scale = jnp.where(good, clip / jnp.maximum(norms, clip), 0)
         found = [jnp.where(good[:, None], leaf, 0) for leaf in leaves]

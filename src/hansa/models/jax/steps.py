@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -36,3 +37,20 @@ def stepped(
         m,
         v,
     )
+
+
+def corrected(g: Tree, y: Tree, pull: Any, drifts: Sequence[Tree | None]) -> Tree:
+    """g + pull·(y − x₀) + shift; the drifts are x₀, pulls of each number's own, and the shift."""
+    centre, pulls, shift = drifts
+    if pulls is not None:
+        g = jax.tree.map(lambda g, y, c, p: g + p * (y - c), g, y, centre, pulls)
+    elif centre is not None:
+        g = jax.tree.map(lambda g, y, c: g + pull * (y - c), g, y, centre)
+    return g if shift is None else jax.tree.map(jnp.add, g, shift)
+
+
+def only(moved: Sequence[bool], new: Tree, old: Tree) -> Tree:
+    """The new leaves where they are moved, and the old ones elsewhere."""
+    leaves = zip(moved, jax.tree.leaves(new), jax.tree.leaves(old), strict=True)
+    found = [a if moves else b for moves, a, b in leaves]
+    return jax.tree.unflatten(jax.tree.structure(old), found)

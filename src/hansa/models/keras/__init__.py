@@ -16,8 +16,9 @@ from ...errors import DataError, PlanError, refuse
 from ...rand import Key
 from ...spec import Vector
 from ...training import Training
-from .. import NO_LOCAL, Drift, Local, Model, TrainResult
+from .. import NO_LOCAL, Drift, Local, Model, TrainResult, consecutive
 from ..checks import check_length, check_some, condensed, fingerprint
+from ..parts import moves
 from ..statistics import lower_ends
 from . import checks, inspect
 from .variables import Variable, cut, generator, given, joined, plain, put, size, value
@@ -75,6 +76,8 @@ class KerasModel(Model):
     alone. A plan's digest covers the architecture, the loss, the compiled optimizer, the code of
     all of them and the bytes of frozen layers, not the first weights and not the backend.
     """
+
+    partial = True
 
     def __init__(self, net: Any, buffers: Literal["average", "local"] = "average"):
         refuse(checks.check_net(net, buffers))
@@ -215,7 +218,8 @@ class KerasModel(Model):
         """
         decay = 0.0 if training.optimizer in ("adamw", "compiled") else training.weight_decay
         with self._at(x, key, local):
-            step = self._step(training, bool(drift.pull or drift.shift is not None or decay))
+            drifts = drift.pulls or drift.shift is not None
+            step = self._step(training, drifts or bool(decay or training.only))
             object.__setattr__(self.net, "optimizer", step.optimizer)
             put(step.first)
             if step.correction is not None:
@@ -229,14 +233,15 @@ class KerasModel(Model):
         """The compiled step of that optimizer, made once."""
         named = training.optimizer != "compiled"
         rates = (training.learning_rate, training.weight_decay) if named else ()
-        which = (training.optimizer, *rates, corrected)
+        which = (training.optimizer, *rates, corrected, training.only)
         if which not in self._steps:
             own = self.net.optimizer
             if named:
                 inner = optimizers.named(training)
             else:
                 inner = optimizers.copied(optimizers.inner(own))
-            correction = optimizers.Corrected(inner) if corrected else None
+            moved = list(moves(self, training).values())
+            correction = optimizers.Corrected(inner, moved) if corrected else None
             optimizer = correction or inner
             if self.net.dtype_policy.name == "mixed_float16":
                 scale = (
@@ -399,10 +404,19 @@ class KerasModel(Model):
         "sequential/dense/kernel".
         """
         with self._at(x, Key.of(0)):
-            found: dict[str, Vector] = {}
-            for v in self.net.weights:
-                same = sum(name.split(":")[0] == v.path for name in found)
-                found[f"{v.path}:{same}" if same else v.path] = plain(v)
+            return {name: plain(v) for name, v in self._named().items()}
+
+    def slices(self) -> dict[str, slice]:
+        """The trained weights and the statistics that travel, by their paths."""
+        names = {id(v): name for name, v in self._named().items()}
+        return consecutive((names[id(v)], size(v)) for v in self._vectored)
+
+    def _named(self) -> dict[str, Variable]:
+        """All weights; of several with one path the second is PATH:1."""
+        found: dict[str, Variable] = {}
+        for v in self.net.weights:
+            same = sum(name.split(":")[0] == v.path for name in found)
+            found[f"{v.path}:{same}" if same else v.path] = v
         return found
 
     def load(self, x: Vector) -> Any:

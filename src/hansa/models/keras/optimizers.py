@@ -28,26 +28,29 @@ class Step:
 
 
 class Corrected(keras.optimizers.Optimizer):  # type: ignore[misc]
-    """Hands g + pull·(y − centre) + shift + λy to another optimizer; the four are variables, so
-    nothing recompiles.
+    """Hands g + pull·(y − centre) + shift + λy to another optimizer, of the weights that are moved;
+    the four are variables, so nothing recompiles.
     """
 
-    def __init__(self, inner: Any):
+    def __init__(self, inner: Any, moved: Sequence[bool]):
         super().__init__(learning_rate=0.0, name="corrected")
         self.inner = inner
+        self.moved = moved
 
     def build(self, variables: list[Variable]) -> None:
         """Make the variables of both."""
         self.inner.build(variables)
         super().build(variables)
-        self.pull = self.add_variable((), name="pull")
         self.decay = self.add_variable((), name="decay")
+        self.pull = [self.add_variable_from_reference(v, "pull") for v in variables]
         self.centre = [self.add_variable_from_reference(v, "centre") for v in variables]
         self.shift = [self.add_variable_from_reference(v, "shift") for v in variables]
 
     def put(self, drift: Drift, x: Vector, decay: float) -> None:
         """Take up a drift, and a decay λ."""
-        put([(self.pull, np.float32(drift.pull)), (self.decay, np.float32(decay))])
+        put([(self.decay, np.float32(decay))])
+        pull = np.broadcast_to(drift.pull, np.shape(x))
+        put(zip(self.pull, cut(pull, self.pull), strict=True))
         put(
             zip(
                 self.centre,
@@ -68,16 +71,17 @@ class Corrected(keras.optimizers.Optimizer):  # type: ignore[misc]
     ) -> None:
         """One step along the corrected gradient."""
         ys = list(trainable_variables or self._trainable_variables)
-        self.inner.apply(
-            [self._correct(g, y) for g, y in zip(grads, ys, strict=True)], trainable_variables
-        )
+        pairs = [(g, y) for g, y in zip(grads, ys, strict=True) if self._moves(y)]
+        self.inner.apply([self._correct(g, y) for g, y in pairs], [y for _, y in pairs])
+
+    def _moves(self, y: Variable) -> bool:
+        index: int = self._get_variable_index(y)
+        return self.moved[index]
 
     def _correct(self, g: Any, y: Variable) -> Any:
         i = self._get_variable_index(y)
-        type_ = y.dtype
-        pull = keras.ops.cast(self.pull, type_)
-        decay = keras.ops.cast(self.decay, type_)
-        more = pull * (y - self.centre[i]) + self.shift[i] + decay * y
+        decay = keras.ops.cast(self.decay, y.dtype)
+        more = self.pull[i] * (y - self.centre[i]) + self.shift[i] + decay * y
         scale = self.inner.loss_scale_factor
         more = more * scale if scale else more  # the inner one divides by it
         return more if g is None else keras.ops.convert_to_tensor(g) + more

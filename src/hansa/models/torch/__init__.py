@@ -23,7 +23,7 @@ from ...errors import PlanError, refuse
 from ...rand import Key
 from ...spec import Vector
 from ...training import Training
-from .. import NO_LOCAL, Drift, Local, Model, Train, TrainResult
+from .. import NO_LOCAL, Drift, Local, Model, Train, TrainResult, consecutive
 from ..checks import (
     check_choices,
     check_descent,
@@ -48,6 +48,7 @@ except ModuleNotFoundError as missing:
 
 from ..dense import Program
 from ..metrics import RATE, bounds
+from ..parts import moves, moving
 from ..statistics import lower_ends
 from . import checks
 
@@ -120,6 +121,7 @@ class TorchModel(Model):
     """
 
     private = True
+    partial = True
 
     def __init__(
         self,
@@ -323,13 +325,16 @@ class TorchModel(Model):
         self, x: Vector, data: Examples, training: Training, drift: Drift, key: Key
     ) -> tuple[int, float]:
         """Train step by step; how many steps, and the sum of their losses."""
-        correct = correction(self._flat, self._step(x, training, drift))
-        step = stepper(self._flat, training)
+        how = self._step(x, training, drift)
+        correct = correction(self._flat, how)
+        step = stepper(self._flat, training, how.moves)
         steps = 0
         gradient: Callable[[Batch], Tensor] = self._mean
         if training.private is not None:
             b = training.schedule(len(data))[0]
-            clipped = Clipped(self._net, self._loss, self._tensors, training.private, b, key)
+            private = training.private
+            moved = moves(self, training)
+            clipped = Clipped(self._net, self._loss, self._tensors, private, b, key, moved)
             gradient = partial(clipped.add, total=self._grad)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for batch in data.batches(training, key):
@@ -348,7 +353,9 @@ class TorchModel(Model):
         if self._dense is None or training.private or (whole := data.arrays) is None:
             return None
         check_length(np.shape(x), self)
-        return self._dense.train(x, whole, training, drift, key)
+        places = self.slices()
+        fixed = [places[name].start for name, moved in moves(self, training).items() if not moved]
+        return self._dense.train(x, whole, training, drift, key, fixed)
 
     def train_all(self, asks: Sequence[Train]) -> list[TrainResult]:
         """Train many clients, as many at once as `cohort` says; each ends with the bytes that it
@@ -395,15 +402,17 @@ class TorchModel(Model):
         )
 
     def _step(self, x: Vector, training: Training, drift: Drift) -> Step:
-        shift = None if drift.shift is None else self._here(drift.shift)
-        centre = self._here(x if drift.centre is None else drift.centre) if drift.pull else None
+        found = [None if v is None else self._here(v) for v in drift.vectors(x)]
+        centre, pulls, shift = found
+        moved = moving(self, training)
         return Step(
             training.optimizer,
             training.learning_rate,
             training.weight_decay,
-            drift.pull,
+            drift.alike if pulls is None else pulls,
             centre,
             shift,
+            None if moved is None else torch.from_numpy(moved).to(self.device),
         )
 
     def _mean(self, batch: Batch) -> Tensor:
@@ -475,6 +484,12 @@ class TorchModel(Model):
                 k: v.detach().clone().cpu() if isinstance(v, Tensor) else v
                 for k, v in state.items()
             }
+
+    def slices(self) -> dict[str, slice]:
+        """The parameters that are trained, and the buffers that travel, as `net` names them."""
+        named = self._net.named_parameters()
+        trained = [(name, p.numel()) for name, p in named if p.requires_grad]
+        return consecutive([*trained, *self._carried.items()])
 
     def tensors(self, x: Vector) -> dict[str, Vector]:
         """The tensors of `state_dict` as NumPy arrays."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -116,20 +116,23 @@ class Form(NamedTuple):
 class State:
     """Tensors that steps read and write where they lie, a row for each client.
 
-    y, moments, drift  [width, d]; the drift is centre and shift, None where there is none
-    rates              η, λ and the drift's pull
+    y, moments, drift  [width, d]; the drift is centre, pull and shift, None where there is none; a
+                       pull is [width, 1] where it is the same for all numbers
+    rates              η and λ
     seeds, t, total    [width]: of dropout, the steps done, the sum of their losses
     on                 [width], who steps
+    moves              [d], which numbers a step moves; None for all
     """
 
     y: Tensor
     moments: list[Tensor]
-    drift: tuple[Tensor | None, Tensor | None]
+    drift: tuple[Tensor | None, Tensor | None, Tensor | None]
     rates: Tensor
     seeds: Tensor
     t: Tensor
     total: Tensor
     on: Tensor
+    moves: Tensor | None = None
 
 
 class Examples:
@@ -224,39 +227,46 @@ class ClientBatch:
         """The form of their steps, and the state before the first."""
         each = [*lanes, *[lanes[0]] * (self.width - len(lanes))]
         how = lanes[0].step
-        form = Form(how.optimizer, bool(how.decay), how.centre is not None, how.shift is not None)
-        state = self._state(form, lanes[0].start.numel(), lanes[0].start.device)
+        pulls = any(lane.step.centre is not None for lane in lanes)
+        shifts = any(lane.step.shift is not None for lane in lanes)
+        apart = any(isinstance(lane.step.pull, Tensor) for lane in lanes)
+        form = Form(how.optimizer, bool(how.decay), pulls, shifts)
+        state = self._state(form, lanes[0].start, apart)
         for i, lane in enumerate(each):
             state.y[i] = lane.start
-            for matrix, row in zip(state.drift, (lane.step.centre, lane.step.shift), strict=True):
+            drift = (lane.step.centre, lane.step.pull, lane.step.shift)
+            for matrix, row in zip(state.drift, drift, strict=True):
                 if matrix is not None and row is not None:
                     matrix[i] = row
-        state.rates.copy_(torch.tensor([how.eta, how.decay, how.pull], dtype=torch.double))
+        state = replace(state, moves=how.moves)
+        state.rates.copy_(torch.tensor([how.eta, how.decay], dtype=torch.double))
         state.seeds.copy_(torch.tensor([lane.seed for lane in each]))
         return form, state
 
-    def _state(self, form: Form, size: int, device: torch.device) -> State:
-        """Zeros, where such steps read and write."""
+    def _state(self, form: Form, like: Tensor, apart: bool) -> State:
+        """Zeros, where such steps read and write; are numbers pulled apart from each other?"""
 
         def made(*shape: int, dtype: torch.dtype = torch.double) -> Tensor:
-            return torch.zeros(shape, dtype=dtype, device=device)
+            return torch.zeros(shape, dtype=dtype, device=like.device)
 
-        def matrix() -> Tensor:
-            return made(self.width, size, dtype=torch.float32)
+        def matrix(columns: int = like.numel()) -> Tensor:
+            return made(self.width, columns, dtype=torch.float32)
 
         moments = [matrix() for _ in range(MOMENTS.get(form.optimizer, 2))]
-        drift = matrix() if form.pulls else None, matrix() if form.shifts else None
+        pulled = (matrix(), matrix(like.numel() if apart else 1)) if form.pulls else (None, None)
+        drift = (*pulled, matrix() if form.shifts else None)
         seeds = made(self.width, dtype=torch.int64)
         on = made(self.width, dtype=torch.bool)
         return State(
-            matrix(), moments, drift, made(3), seeds, made(self.width), made(self.width), on
+            matrix(), moments, drift, made(2), seeds, made(self.width), made(self.width), on
         )
 
     def step(self, form: Form, state: State, batch: list[Tensor], takes: tuple[str, ...]) -> None:
         """A step of those who are on, written over their state; nothing here waits for a value."""
         g, values = self._gradients(state.y, batch, takes, state.seeds + state.t.long() * FIRST)
-        (eta, decay, pull), (centre, shift) = state.rates.unbind(), state.drift
-        if centre is not None:
+        eta, decay = state.rates.unbind()
+        centre, pull, shift = state.drift
+        if centre is not None and pull is not None:
             g = g + pull * (state.y - centre)
         if shift is not None:
             g = g + shift
@@ -264,8 +274,9 @@ class ClientBatch:
         t = state.t[:, None].to(state.y)
         decays = decay if form.decays else None
         y, moments = stepped(form.optimizer, state.y, g, state.moments, t, eta, decays)
+        on = state.on[:, None] if state.moves is None else state.on[:, None] & state.moves
         for old, new in zip((state.y, *state.moments), (y, *moments), strict=True):
-            torch.where(state.on[:, None], new, old, out=old)
+            torch.where(on, new, old, out=old)
         state.total.add_(values.double().where(state.on, 0.0))
 
     def _gradients(

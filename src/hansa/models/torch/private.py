@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from ...data.batches import Batch, length, pieces
 from ...rand import Key
 from ...training import PerExample
+from .. import consecutive
 from . import checks
 from .tensors import Tensors
 
@@ -24,8 +25,8 @@ class Clipped:
 
         g = (Σᵢ gᵢ · min(1, C/‖gᵢ‖) + noise) / b
 
-    gᵢ is the gradient of one example, and counts as 0 where it is not finite; C the clip, b the
-    number of examples that a batch has on average.
+    gᵢ is the gradient of one example, by the parts that are `moved`, and counts as 0 where it is
+    not finite; C the clip, b the number of examples that a batch has on average.
     """
 
     def __init__(
@@ -36,16 +37,21 @@ class Clipped:
         private: PerExample,
         b: int,
         key: Key,
+        moved: Mapping[str, bool],
     ):
         self._tensors = tensors
         self._private = private
         self._b = b
         self._key = key
         self._steps = count()
-        self._weights = {n: p.detach() for n, p in net.named_parameters() if p.requires_grad}
+        every = {name: p.detach() for name, p in net.named_parameters()}
+        self._weights = {name: every[name] for name, moves in moved.items() if moves}
+        sizes = ((name, every[name].numel()) for name in moved)
+        self._places = consecutive(sizes)
 
         def alone(weights: Any, inputs: Any, named: Any, y: Tensor) -> Tensor:
-            found: Tensor = loss(functional_call(net, weights, tuple(inputs), named), y)
+            whole = {**every, **weights}
+            found: Tensor = loss(functional_call(net, whole, tuple(inputs), named), y)
             return found
 
         self._each = vmap(grad_and_value(alone), in_dims=(None, 0, 0, 0), randomness="different")
@@ -69,7 +75,8 @@ class Clipped:
             if not (good := norms.isfinite()).all():
                 scale = scale.where(good, 0)
                 parts = [g.where(good[:, None], 0) for g in parts]
-            total += torch.cat([scale @ g for g in parts])
+            for name, g in zip(self._weights, parts, strict=True):
+                total[self._places[name]] += scale @ g
         noise = self._private.drawn((len(total),), self._key.child("noise", next(self._steps)))
         total.add_(torch.from_numpy(noise).to(total)).div_(self._b)
         return loss / max(1, length(batch))

@@ -17,14 +17,18 @@ MOMENTS = {"sgd": 0, "momentum": 1}  # and Adam's two
 
 
 class Step(NamedTuple):
-    """How a step moves: optimizer, η, λ, and a drift, its vectors flat."""
+    """How a step moves: optimizer, η, λ, a drift, its vectors flat, and which numbers it moves.
+
+    `moves` is None for all of them.
+    """
 
     optimizer: str
     eta: float
     decay: float
-    pull: float
+    pull: float | Tensor
     centre: Tensor | None
     shift: Tensor | None
+    moves: Tensor | None = None
 
 
 def stepped(
@@ -56,15 +60,31 @@ def correction(y: Tensor, step: Step) -> Callable[[], Any] | None:
 
     def correct() -> None:
         torch.sub(y, centre, out=apart)
-        g.add_(apart, alpha=step.pull)
+        if isinstance(step.pull, Tensor):
+            g.addcmul_(apart, step.pull)
+        else:
+            g.add_(apart, alpha=step.pull)
         if shift is not None:
             g.add_(shift)
 
     return correct
 
 
-def stepper(y: Tensor, training: Training) -> Callable[[], Any]:
-    """One step of the local optimizer, in place on y."""
+def stepper(y: Tensor, training: Training, moves: Tensor | None) -> Callable[[], Any]:
+    """One step of the local optimizer, in place on y; where it does not move, y stays."""
+    step = _optimizer(y, training)
+    if moves is None:
+        return step
+    before = y.clone()
+
+    def part() -> None:
+        step()
+        torch.where(moves, y, before, out=y)
+
+    return part
+
+
+def _optimizer(y: Tensor, training: Training) -> Callable[[], Any]:
     rate = training.learning_rate
     decay = training.weight_decay
     g = y.grad
