@@ -324,7 +324,7 @@ PRIVACY = (
     Defence("another past is noticed", "app/epsilon.py", "if past and understates(ledger, past[-1].spent):", NEVER),
     Defence(
         "correlated noise is not stretched",
-        "cli/__init__.py",
+        "cli/started.py",
         "if plan.encoded_spec.noise.lasting and rounds != planned:",
         NEVER,
     ),
