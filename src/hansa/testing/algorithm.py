@@ -25,7 +25,7 @@ from ..rand import Key
 from ..runtimes.inprocess import InProcess
 from ..spec import Vector, ends
 from ..training import Training
-from .asserts import KEY, equal, is_plain, require
+from .asserts import KEY, check_repr, equal, is_plain, require
 
 MODEL = Softmax(4, 3)
 TRAINING = Training(epochs=2, batch=8, learning_rate=0.2)
@@ -46,10 +46,7 @@ def check_algorithm(
     by side; and after `rounds` the loss has fallen by a third at least.
     """
     name = repr(algorithm)
-    require(
-        " at 0x" not in name,
-        f"{name}: its repr must be the expression that builds it; make it a frozen dataclass.",
-    )
+    check_repr(algorithm)
     _declares(algorithm)
     try:
         plan = Plan(model, algorithm, training=training, rounds=rounds)
