@@ -259,4 +259,5 @@ def _cautious(rate: Vector, doubt: float) -> Vector:
     n = N / 2
     middle = rate + doubt**2 / (2 * n)
     spread = np.sqrt(rate * (1 - rate) / n + doubt**2 / (4 * n**2))
-    return np.clip((middle + doubt * spread) / (1 + doubt**2 / n), 1e-12, 1 - 1e-12)
+    end = (middle + doubt * spread) / (1 + doubt**2 / n)
+    return np.asarray(np.clip(end, 1e-12, 1 - 1e-12))
