@@ -377,7 +377,13 @@ def test_a_run_tells_of_them_and_exports_each(here: Path) -> None:
     for who in ("north", "west"):
         code, out, err = call("export", run, f"{who}.safetensors", "--client", who)
         assert code == 0 and f"{who}'s own model" in out, err
-        assert load_file(f"{who}.safetensors")["x"].tobytes() == memory[who]["personal"].tobytes()
+        named = PLAN.model.tensors(memory[who]["personal"])
+        found = load_file(f"{who}.safetensors")
+        assert {name: one.tobytes() for name, one in found.items()} == {
+            name: one.tobytes() for name, one in named.items()
+        }
+        code, out, err = call("export", run, f"{who}.safetensors", "--client", who, "--raw")
+        assert code == 0 and load_file(f"{who}.safetensors")["x"].tobytes() == memory[who]["personal"].tobytes(), err
     code, out, _ = call("export", run, "x.safetensors", "--raw")
     assert code == 0 and load_file("x.safetensors")["x"].tobytes() != memory["north"]["personal"].tobytes()
 
