@@ -44,12 +44,12 @@ DONE = (  # rooms that stand at the goals
 )
 
 # Where the package stands: a change may lower these, and raises none.
-TOKENS = 204_400  # it grows with what hansa does, and with nothing else
-TUPLE_ASSIGNMENTS = 1.1  # in 1,000 lines of code
-CONDITIONAL_EXPRESSIONS = 20.0  # in 1,000 lines of code
+TOKENS = 210_500  # it grows with what hansa does, and with nothing else
+TUPLE_ASSIGNMENTS = 0.9  # in 1,000 lines of code
+CONDITIONAL_EXPRESSIONS = 17.0  # in 1,000 lines of code
 TOKENS_A_LINE = 8.8
 WIDE_LINES = 2  # of more than 100 characters
-LEAST_DOCSTRINGS = 0.164
+LEAST_DOCSTRINGS = 0.171
 LONGEST_FILE = 4_050  # tokens
 MOST_MEMBERS = 35
 LARGEST_FOLDER = 0.20  # of the tokens of the package

@@ -194,8 +194,8 @@ ROUNDS = (
         ends="ValueError",
         only=r"array\(\[1",
     ),
-    Defence("a round has its quorum", "plan.py", "few = len(set(participants)) < self.sample.quorum", "few = False"),
-    Defence("a small sample does not show", "plan.py", "told = few and not self.encoded_spec.hidden", "told = few"),
+    Defence("a round has its quorum", "plan.py", "few = len(set(participants)) < plan.sample.quorum", "few = False"),
+    Defence("a small sample does not show", "plan.py", "told = few and not plan.encoded_spec.hidden", "told = few"),
     Defence("a quorum shows the sample", "plan.py", "shown = self.sample.quorum > 1 or ", "shown = "),
     Defence("digests are compared", "parties/__init__.py", "if request.plan != self.plan.digest:", NEVER),
     Defence(
@@ -319,7 +319,7 @@ PRIVACY = (
     Defence("another past is noticed", "app/epsilon.py", "if past and understates(ledger, past[-1].spent):", NEVER),
     Defence(
         "correlated noise is not stretched",
-        "cli/__init__.py",
+        "cli/started.py",
         "if plan.encoded_spec.noise.lasting and rounds != planned:",
         NEVER,
     ),

@@ -77,7 +77,9 @@ BOUNDS = (
     Defence(
         "an interval has two ends", SPEC, "if not (-self.high <= self.low < self.high) or math.isinf(self.low):", NEVER
     ),
-    Defence("a loss may be negative", PLAN, 'ends(self.model.metrics.get("loss", math.inf))[0] >= 0', "True"),
+    Defence(
+        "a loss may be negative", "algorithms/reports.py", 'ends(model.metrics.get("loss", math.inf))[0] >= 0', "True"
+    ),
     Defence(
         "noise is sized for the farther end",
         VERIFIED,

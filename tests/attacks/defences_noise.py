@@ -228,7 +228,7 @@ OUTSIDE = (
     Defence(
         "a comparison on the terminal says outside ε", TERMINAL, 'if rows[0].outside else "")', 'if False else "")'
     ),
-    Defence("a comparison in a report says outside ε", REPORT, "outside=OUTSIDE if", "outside=OUTSIDE if False and"),
+    Defence("a comparison in a report says outside ε", REPORT, " outside=OUTSIDE if", " outside=OUTSIDE if False and"),
     Defence(
         "a summary holds nothing outside ε",
         REPORT,
@@ -246,7 +246,7 @@ OUTSIDE = (
         "return bool(plan.training.private) and not plan.sum_spec.noise.multiplier",
         "return bool(plan.training.private)",
     ),
-    Defence("a noised report is cut", PLAN, "return min(max(value, low), high)", "return value"),
+    Defence("a noised report is cut", "algorithms/reports.py", "    if not noisy:", "    if True:"),
 )
 
 STRANGERS = (

@@ -32,7 +32,7 @@ from safetensors import numpy as safetensors
 from sqlalchemy import and_, func, insert, select, update
 
 from ..errors import StoreError
-from ..models import Model
+from ..models import NO_LOCAL, Local, Model
 from ..rounds import Round
 from ..spec import Vector
 from . import database as db
@@ -183,13 +183,15 @@ class Store:
         return Summary(row.id, row.app, row.started, row.planned, status, last)
 
 
-def export(x: Vector, path: str | Path, model: Model | None = None) -> None:
+def export(
+    x: Vector, path: str | Path, model: Model | None = None, local: Local = NO_LOCAL
+) -> None:
     """Write weights to a safetensors file: as `model` names them, for a PyTorch model the entries
-    of its state_dict.
+    of its state_dict; of a client's own model also what it keeps of it, `local`.
 
     Without a model, and for one without names, the file holds one tensor "x" [size].
     """
-    tensors = {"x": x} if model is None else model.tensors(x)
+    tensors = {"x": x} if model is None else model.tensors(x, local)
     data = safetensors.save({name: np.array(tensor, order="C") for name, tensor in tensors.items()})
     files.write(Path(path), [data])
     files.settle(Path(path).parent)
