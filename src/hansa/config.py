@@ -3,6 +3,10 @@ vocabulary.
 
 {use = "Clip", norm = 1.0}      Clip(norm=1.0)
 pipe.0.norm=2                   the same plan with Clip(norm=2.0)
+
+So whatever a class takes can be written, its own checks are those of a config too, and a class that
+an app defines is known by its name like hansa's own. Where a name, a path or a type is wrong,
+AppError lists what there is, and what was probably meant. A config runs no code but its app's.
 """
 
 from __future__ import annotations
@@ -42,6 +46,10 @@ FLOORS = ("aggregators", "models", "transforms")
 class Pieces(Mapping[str, Any]):
     """All that a plan can be put together from, by name: hansa's own, and those that `more`
     names.
+
+    Of both only classes and functions that can stand in a plan: models, transforms, aggregators,
+    samples, algorithms, training; `more` goes before. A library is imported when its piece is
+    asked for.
     """
 
     def __init__(self, more: Mapping[str, Any] | None = None):
@@ -51,7 +59,9 @@ class Pieces(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name not in set(self):
             raise KeyError(name)
-        return self._more[name] if name in self._more else getattr(self._hansa, name)
+        if name in self._more:
+            return self._more[name]
+        return getattr(self._hansa, name)
 
     def __iter__(self) -> Iterator[str]:
         late: Mapping[str, str] = self._hansa.LAZY
@@ -64,6 +74,7 @@ class Pieces(Mapping[str, Any]):
 
 
 def _is_piece(value: Any) -> bool:
+    """Can it stand in a plan? An algorithm is known by its `step`: any dataclass may be one."""
     if inspect.isfunction(value):  # Uniform, FedProx
         return value.__name__[:1].isupper()
     return (
@@ -79,8 +90,13 @@ def _is_piece(value: Any) -> bool:
 def build(value: Any, names: Mapping[str, Any] | None = None) -> Any:
     """{"use": "Clip", "norm": 1.0} → Clip(norm=1.0), all the way down; `names` are the pieces, by
     default hansa's.
+
+    Lists become tuples, other values stay as they are. Raises AppError for a table without `use`,
+    a name or an argument that is not known, and what a constructor cannot take; PlanError where a
+    piece refuses its values.
     """
-    names = Pieces() if names is None else names
+    if names is None:
+        names = Pieces()
     if isinstance(value, list | tuple):
         return tuple(build(v, names) for v in value)
     if not isinstance(value, Mapping):
@@ -124,7 +140,10 @@ def _call(kind: Any, arguments: Mapping[str, Any]) -> Any:
 
 
 def table(value: Any) -> Any:
-    """The inverse of `build`: pieces become tables, all the way down; what is None is left out."""
+    """The inverse of `build`: pieces become tables, all the way down; what is None is left out.
+
+    Raises AppError for what TOML cannot hold: code, arrays.
+    """
     if isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
@@ -142,7 +161,10 @@ def table(value: Any) -> Any:
 
 
 def overlay(plan: Plan, entries: Mapping[str, Any], names: Mapping[str, Any] | None = None) -> Plan:
-    """The plan with other pieces: those that a [plan] table names."""
+    """The plan with other pieces: those that a [plan] table names.
+
+    entries: name of a field of `Plan` → table of the piece. AppError for a field that it lacks.
+    """
     given = {key: build(value, names) for key, value in entries.items() if key != "use"}
     takes = [f.name for f in fields(plan)]
     if unknown := [key for key in given if key not in takes]:
@@ -177,7 +199,7 @@ def toml(entries: Mapping[str, Any]) -> str:
 
 
 def inline(value: Any) -> str:
-    """One TOML value."""
+    """One TOML value, as it stands behind a name; AppError for what TOML has no value for."""
     return _item(value).as_string()
 
 
@@ -206,7 +228,9 @@ def _item(value: Any) -> Item:
 
 
 def value_of(text: str) -> Any:
-    """The TOML value that `text` stands for; a word alone is a text."""
+    """The TOML value that `text` stands for; a word alone is a text, so that in a shell no quotes
+    are needed within quotes. AppError for what is neither.
+    """
     try:
         found = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
@@ -229,26 +253,24 @@ def value_of(text: str) -> Any:
 def set_(plan: Plan, path: str, value: Any, names: Mapping[str, Any] | None = None) -> Plan:
     """The plan with another value at a dotted path: fields by name, entries of a tuple by number,
     from 0.
+
+    The plan itself is not changed; the new one is checked like any. `value` is as TOML has it: a
+    table with `use` becomes a piece. AppError for a path that leads nowhere, and a value of another
+    type than is declared there.
     """
     new: Plan = _put(plan, path.split("."), 0, build(value, names))
     return new
 
 
 def _put(here: Any, path: list[str], depth: int, value: Any) -> Any:
+    """`here` with another value at path[depth:]; each piece on the way is built anew."""
     if depth == len(path):
         return value
     there = _children(here)
     name = path[depth]
     so_far = ".".join(path[: depth + 1])
     if name not in there:
-        where = ".".join(path[:depth]) or "the plan"
-        raise AppError(
-            f"There is no {so_far!r} in this plan.",
-            f"In {where} there is {_listed(here, there)}."
-            if there
-            else f"{where} is {here!r}, and nothing lies below it.",
-            _did_you_mean(name, list(there)) if there else f"Write {where}=… to replace it.",
-        )
+        raise _nowhere(here, ".".join(path[:depth]) or "the plan", name, so_far)
     old, declared = there[name]
     new = _put(old, path, depth + 1, value)
     if depth == len(path) - 1:
@@ -262,8 +284,22 @@ def _put(here: Any, path: list[str], depth: int, value: Any) -> Any:
         raise AppError(f"{so_far} cannot be {new!r}.", f"{error}.", f"It is {old!r} now.") from None
 
 
+def _nowhere(here: Any, where: str, name: str, so_far: str) -> AppError:
+    """A path has left the plan: `name` does not lie below `here`, which stands at `where`."""
+    there = _children(here)
+    found = f"There is no {so_far!r} in this plan."
+    if not there:
+        why = f"{where} is {here!r}, and nothing lies below it."
+        return AppError(found, why, f"Write {where}=… to replace it.")
+    why = f"In {where} there is {_listed(here, there)}."
+    return AppError(found, why, _did_you_mean(name, list(there)))
+
+
 def _children(value: Any) -> dict[str, tuple[Any, str]]:
-    """What lies directly below a value: name → (value, its declared type)."""
+    """What lies directly below a value: name → (value, its declared type).
+
+    Nothing lies below a number, a text, a function or an object that is no dataclass.
+    """
     if isinstance(value, tuple):
         return {str(i): (v, "") for i, v in enumerate(value)}
     if is_dataclass(value) and not isinstance(value, type):
@@ -274,14 +310,17 @@ def _children(value: Any) -> dict[str, tuple[Any, str]]:
 
 
 def _declared(kind: Any) -> str:
-    return kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))
+    """The declared type of a field as it is written, whether annotations are evaluated or not."""
+    if isinstance(kind, str):
+        return kind
+    return getattr(kind, "__name__", str(kind))
 
 
 def _listed(here: Any, there: Mapping[str, tuple[Any, str]]) -> str:
-    named = isinstance(here, tuple)  # a number alone says little
-    return ", ".join(
-        f"{name} ({type(v).__name__})" if named else name for name, (v, _) in there.items()
-    )
+    """What lies below, by name; of a tuple with the class beside it, for a number says little."""
+    if isinstance(here, tuple):
+        return ", ".join(f"{name} ({type(v).__name__})" for name, (v, _) in there.items())
+    return ", ".join(there)
 
 
 def _fitting(declared: str, old: Any, new: Any, path: str) -> Any:
@@ -302,12 +341,15 @@ def _fitting(declared: str, old: Any, new: Any, path: str) -> Any:
 
 
 def _quoted(names: list[str]) -> str:
+    """Names as they are written in code: 'a', 'b'."""
     return ", ".join(map(repr, names))
 
 
 def _did_you_mean(name: str, there: list[str]) -> str:
-    near = get_close_matches(name, there, 1)
-    return f"Did you mean {near[0]!r}?" if near else "Take one of these."
+    """What to write instead of a name that is not there: the nearest, if one is near."""
+    if near := get_close_matches(name, there, 1):
+        return f"Did you mean {near[0]!r}?"
+    return "Take one of these."
 
 
 # ── a run's config ────────────────────────────────────────────────────────────────────────────────
@@ -315,7 +357,11 @@ def _did_you_mean(name: str, there: list[str]) -> str:
 
 @dataclass(frozen=True)
 class Config:
-    """What one run is: the app file, and what is other than the app says."""
+    """What one run is: the app file, and what is other than the app says.
+
+    The app builds a plan; `plan` puts other pieces into it, then `rounds` and `seed` count, and
+    `set` changes single values last.
+    """
 
     app: str
     rounds: int | None = None
@@ -338,7 +384,10 @@ class Config:
         return plan
 
     def toml(self) -> str:
-        """The document that `read` reads."""
+        """The document that `read` reads; what is as the app says is left out.
+
+        AppError where a setting cannot be written as TOML.
+        """
         entries = {f.name: getattr(self, f.name) for f in fields(self)}
         return toml(
             {name: value for name, value in entries.items() if value is not None and value != {}}
@@ -346,7 +395,11 @@ class Config:
 
 
 def read(path: Path) -> Config:
-    """The config in a TOML file; the app's path is taken from where the file lies."""
+    """The config in a TOML file; the app's path is taken from where the file lies.
+
+    Only app, rounds, seed, set and plan may stand in it. AppError for any other entry, for one of
+    another type, and for a file that cannot be read or is not TOML.
+    """
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
@@ -384,7 +437,10 @@ def read(path: Path) -> Config:
 
 
 def flat(entries: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Paths and values of nested tables: pipe.0.norm = 2 in TOML is three tables deep."""
+    """Paths and values of nested tables: pipe.0.norm = 2 in TOML is three tables deep.
+
+    A table with `use` is a piece, and so a value.
+    """
     for key, value in entries.items():
         path = f"{above}{key}"
         if isinstance(value, Mapping) and "use" not in value:

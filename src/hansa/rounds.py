@@ -1,4 +1,8 @@
-"""Round: what is known of a round that is over, for all who store, show or count it."""
+"""Round: what is known of a round that is over, for all who store, show or count it.
+
+The history of a run is a list of these: the store keeps it, report and terminal show it, and the
+ledger counts ε from it. The model is not in it; `State` is a round with the model.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,10 @@ class Spent(NamedTuple):
 
 @dataclass(frozen=True)
 class Round:
-    """What is known of a round that is over, without the model."""
+    """What is known of a round that is over, without the model.
+
+    Whoever was asked is in `participants` or in `excluded`, and in one of them only.
+    """
 
     round: int  # 1 for the first
     _: KW_ONLY

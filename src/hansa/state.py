@@ -1,4 +1,8 @@
-"""State: all that passes from one round to the next."""
+"""State: all that passes from one round to the next.
+
+A run goes on from a state as if it had not stopped: what a checkpoint holds is this, and no more.
+Clients keep what is theirs themselves.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,9 @@ class State(Round):
     @property
     def counted(self) -> tuple[str, ...]:
         """Whose vectors have changed the model."""
-        return () if self.skipped else self.participants
+        if self.skipped:
+            return ()
+        return self.participants
 
     @property
     def happened(self) -> Round:

@@ -1,6 +1,10 @@
 """The command line: `hansa run`, `explain`, `check`, `audit`, `calibrate`, `runs`, `show`,
 `export`, `new`.
 
+Each command turns its words into an app (`cli.target`) and calls what the library has for it: a
+command decides nothing that a program could not. Options that several share are in `cli.options`,
+and what is printed is laid out in `hansa.ui`.
+
 Exit codes: 0 done; 1 failed (bad data, a plan that cannot mean anything, no such run); 2 wrong
 usage; 130 Ctrl-C.
 """
@@ -17,12 +21,12 @@ import typer
 from .. import __version__
 from ..errors import AppError
 from ..plan import Plan
-from .options import Ask, File, Id, Place, Set, Target, Way, command, commands, usage
-from .target import app_of, budgeted, config_of, kept, resumed, same_plan, settings_of, with_plan
+from .options import Ask, Audited, File, Id, Place, Seed, Set, Target, Way, command, commands, usage
+from .started import new_run, resumed_run
+from .target import app_of, config_of, resumed, same_plan, settings_of
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
     from ..app import App
-    from ..store import Run
 
 
 def main() -> None:
@@ -41,9 +45,7 @@ def run(
             min=1, max=10**9, help="Rounds in all, instead of the plan's.", show_default=False
         ),
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="The seed, instead of the plan's.", show_default=False)
-    ] = None,
+    seed: Seed = None,
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Go on with this run.", show_default=False)
     ] = None,
@@ -56,16 +58,13 @@ def run(
     Examples: hansa run hospitals.py --rounds 50 --set pipe.1.norm=2, then hansa run --resume
     20260102
     """
-    settings = settings_of(set_) | {
-        name: value for name, value in (("rounds", rounds), ("seed", seed)) if value is not None
-    }
+    settings = settings_of(set_) | _given(rounds=rounds, seed=seed)
     if resume is None and target is None:
         raise typer.BadParameter("name an app file, or a run to --resume", param_hint="APP.py")
-    app, stored, path = (
-        _resumed(place, way, resume, target, settings)
-        if resume
-        else _begun(place, way, target, settings)
-    )
+    if resume:
+        app, stored, path = resumed_run(place, way, resume, target, settings)
+    else:
+        app, stored, path = new_run(place, way, target, settings)
     if way.workers is not None:
         app = replace(app, workers=way.workers)
     from ..ui.live import follow
@@ -74,75 +73,9 @@ def run(
     raise typer.Exit(follow(app, stored, path.stem, way.compare, again, way.profile))
 
 
-def _begun(
-    place: Place, way: Way, target: Path | None, settings: Mapping[str, Any]
-) -> tuple[App, Run, Path]:
-    """A new run."""
-    from ..explain import expression
-
-    assert target is not None
-    config = config_of(target)
-    app = budgeted(app_of(config, settings), way.budget)
-    path = Path(config.app).resolve()
-    how = kept(replace(config, set={**config.set, **settings}))
-    plan = app.plan
-    store = place.open(new=True)
-    if isinstance(plan, Plan):
-        return app, store.new(expression(plan), plan.digest, str(path), how, plan.rounds), path
-    return app, store.new("not known before the survey is asked", "", str(path), how), path
-
-
-def _resumed(
-    place: Place, way: Way, resume: str, target: Path | None, settings: Mapping[str, Any]
-) -> tuple[App, Run, Path]:
-    """A run that was stopped, with the plan that it began with; only the number of rounds may be
-    another.
-    """
-    from ..config import Config
-
-    store = place.open()
-    stored = store.open(resume)
-    config = config_of(target) if target else Config(stored.app)
-    if set(settings) - {"rounds"}:
-        with usage():
-            raise AppError(
-                f"Run {stored.id} cannot go on with another "
-                f"{' and '.join(sorted(set(settings) - {'rounds'}))}.",
-                "A run has one plan; only the number of rounds can be another.",
-                "Leave it out, or start a new run.",
-            )
-    app = budgeted(app_of(resumed(config, stored)), way.budget).answered(stored)
-    if not stored.digest or not isinstance(app.plan, Plan):  # it ended before its plan was known
-        more = settings.get("rounds")
-        app = with_plan(app, lambda plan: replace(plan, rounds=more or plan.rounds))
-        return app, store.resume(stored.id), Path(config.app)
-    same_plan(app, stored, config.app)
-    rounds = _rounds(app.plan, stored, settings.get("rounds"))
-    app = replace(app, plan=replace(app.plan, rounds=rounds))
-    return app, store.resume(stored.id, rounds), Path(config.app)
-
-
-def _rounds(plan: Plan, stored: Run, wanted: int | None) -> int:
-    """How many rounds a run goes on to."""
-    done = len(stored.history())
-    planned = stored.planned or plan.rounds
-    rounds = wanted or max(done, planned)
-    if rounds < done:
-        with usage():
-            raise AppError(
-                f"Run {stored.id} has {done} rounds, and cannot go on to {rounds}.",
-                "--rounds counts from the first round of the run.",
-                f"Write {done + 10}, say, or leave it out.",
-            )
-    if plan.encoded_spec.noise.lasting and rounds != planned:
-        with usage():
-            raise AppError(
-                f"Run {stored.id} cannot go on to {rounds} rounds.",
-                "Its noise is one release over all its rounds, and was sized for as many as were "
-                "planned.",
-                "Leave --rounds out, or start a new run.",
-            )
-    return rounds
+def _given(**options: int | None) -> dict[str, int]:
+    """The options that were given, by name."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 @command
@@ -159,7 +92,9 @@ def explain(target: File, set_: Set = None, ask: Ask = False) -> None:
 
     console = out()
     app = app_of(config_of(target), settings_of(set_))
-    for part in explanation((app.asked() if ask else app).explain()):
+    if ask:
+        app = app.asked()
+    for part in explanation(app.explain()):
         console.print(part)
 
 
@@ -178,7 +113,8 @@ def check(target: File, set_: Set = None, ask: Ask = False) -> None:
     from ..ui.terminal import complain, out, say
 
     app = app_of(config_of(target), settings_of(set_))
-    app = app.asked() if ask else app
+    if ask:
+        app = app.asked()
     problems = list(app.problems())
     if problems and isinstance(app.plan, Plan) and app.plan.hides:
         say(OUTSIDE)
@@ -193,7 +129,9 @@ def check(target: File, set_: Set = None, ask: Ask = False) -> None:
 
 
 def _checked(app: App) -> str:
-    """What was looked at, and what was not."""
+    """What was looked at, and what was not, in a sentence: of a large population some clients, and
+    before a survey has its answer no plan that hangs on it.
+    """
     from ..app import looked_at
     from ..parties.population import Population
 
@@ -222,14 +160,7 @@ def _checked(app: App) -> str:
 @command
 def audit(
     place: Place,
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="APP.py|CONFIG.toml|RUN",
-            help="An app file, a run's config, or a run.",
-            show_default=False,
-        ),
-    ],
+    target: Audited,
     attacks: Annotated[
         str, typer.Option(metavar="NAMES", help="Which attacks, with commas between them.")
     ] = "canary,membership,inversion",
@@ -244,9 +175,7 @@ def audit(
     rounds: Annotated[
         int | None, typer.Option(min=1, help="Only the first rounds.", show_default=False)
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="The seed, instead of the plan's.", show_default=False)
-    ] = None,
+    seed: Seed = None,
     set_: Set = None,
     out: Annotated[
         Path | None,
@@ -268,7 +197,7 @@ def audit(
     from ..ui.terminal import explanation
     from ..ui.terminal import out as console
 
-    settings = settings_of(set_) | ({"seed": seed} if seed is not None else {})
+    settings = settings_of(set_) | _given(seed=seed)
     app, title, folder = _audited(place, target, settings)
     found = attack(app, [name.strip() for name in attacks.split(",")], canaries, rounds, title)
     written = found.write(out or folder)
@@ -281,7 +210,11 @@ def audit(
 
 
 def _audited(place: Place, target: str, settings: Mapping[str, Any]) -> tuple[App, str, Path]:
-    """The app of a file or of a stored run, what to call it, and where its audit belongs."""
+    """The app of a file or of a stored run, what to call it, and where its audit belongs.
+
+    A stored run is audited as it ran: AppError where its file has another plan now. `settings` of
+    the command line change it only then.
+    """
     from ..config import Config
 
     path = Path(target)
@@ -381,15 +314,23 @@ def export(
     raw: Annotated[
         bool, typer.Option("--raw", help="One flat vector x, without loading the app.")
     ] = False,
+    client: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="This client's own model.", show_default=False),
+    ] = None,
 ) -> None:
     """Write the weights of a run as safetensors: those of a PyTorch model as its state_dict.
 
-    Example: hansa export 20260102 model.safetensors
+    Examples: hansa export 20260102 model.safetensors, or with --client north, whose own model
+    stays with it else
     """
+    from ..app.compare import OUTSIDE
+    from ..app.personal import stored_model
     from ..config import Config
+    from ..models import NO_LOCAL
     from ..models.parts import Personal
     from ..store import export
-    from ..ui.terminal import out
+    from ..ui.terminal import out, say
 
     stored = place.open().open(run)
     state = stored.state()
@@ -399,12 +340,22 @@ def export(
             "Weights are stored with each round.",
             "Let it run for a round.",
         )
+    x = state.x
+    local = NO_LOCAL
     model = None
-    if not raw:
-        model = app_of(resumed(Config(stored.app), stored)).answered(stored).known_plan.model
-    export(state.x, file, model)
-    out().print(f"{file}: the weights of run {stored.id} after round {state.round}.")
-    if isinstance(model, Personal):
+    whose = "weights"
+    if client is not None or not raw:
+        app = app_of(resumed(Config(stored.app), stored)).answered(stored)
+        plan = app.known_plan
+        model = None if raw else plan.model
+    if client is not None:
+        x, local = stored_model(app, stored, state, client)
+        whose = f"weights of {client}'s own model"
+    export(x, file, model, local)
+    out().print(f"{file}: the {whose} of run {stored.id} after round {state.round}.")
+    if client is not None and plan.hides:
+        say(OUTSIDE)
+    if isinstance(model, Personal) and client is None:
         # P182
         kept = ", ".join(model.kept)
         out().print(f"{kept} stay with each client: the file holds their start, which no one uses.")
@@ -432,6 +383,7 @@ def new(
 
 
 def _version(asked: bool) -> None:
+    """Say the version and end, as soon as the option is read."""
     if asked:
         typer.echo(f"hansa {__version__}")
         raise typer.Exit

@@ -1,4 +1,9 @@
-"""What commands share: their options, where runs are stored, and how errors are told."""
+"""What commands share: their options, where runs are stored, and how errors are told.
+
+`@command` makes a function a command: a dataclass among its arguments is a group of options, and an
+error inside it becomes one paragraph and an exit code. What a user can mend (HansaError) is told
+without a traceback; anything else with the frames of the user's own code.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from ..errors import AppError, HansaError, LeftOut
+from ..errors import AppError, Aside, HansaError
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
     from ..store import Store
@@ -48,8 +53,19 @@ Target = Annotated[
         help="An app file, or a run's config; may be left out with --resume.",
     ),
 ]
+Audited = Annotated[
+    str,
+    typer.Argument(
+        metavar="APP.py|CONFIG.toml|RUN",
+        help="An app file, a run's config, or a run.",
+        show_default=False,
+    ),
+]
 Id = Annotated[
     str, typer.Argument(metavar="RUN", help="A run, as `hansa runs` lists it.", show_default=False)
+]
+Seed = Annotated[
+    int | None, typer.Option(help="The seed, instead of the plan's.", show_default=False)
 ]
 Ask = Annotated[
     bool,
@@ -70,7 +86,10 @@ Set = Annotated[
 
 @dataclass(frozen=True)
 class Place:
-    """Where runs are stored; two options that several commands share."""
+    """Where runs are stored; two options that several commands share.
+
+    A database in `store` holds the rounds of all runs; reports and plots stay in `folder`.
+    """
 
     folder: Annotated[Path, typer.Option(help="The folder of all runs.", envvar="HANSA_FOLDER")] = (
         Path("runs")
@@ -85,7 +104,7 @@ class Place:
     ] = None
 
     def open(self, new: bool = False) -> Store:
-        """The store there; a `new` one is made where there is none."""
+        """The store there; a `new` one is made where there is none, else that is an AppError."""
         from ..store import Store
 
         if not (new or self.store or (self.folder / "hansa.sqlite").is_file()):
@@ -97,8 +116,10 @@ class Place:
         return Store(self.folder, self.store)
 
     def words(self) -> str:
-        """The options that lead here, for a command to copy."""
-        folder = "" if self.folder == Path("runs") else f" --folder {quote(str(self.folder))}"
+        """The options that lead here, for a command to copy; nothing for the defaults."""
+        folder = ""
+        if self.folder != Path("runs"):
+            folder = f" --folder {quote(str(self.folder))}"
         if not self.store:
             return folder
         from sqlalchemy.engine import make_url
@@ -110,7 +131,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Way:
-    """How a run goes, whatever its plan; options of `run`."""
+    """How a run goes, whatever its plan; options of `run`.
+
+    None of them changes the model that comes out, but that a budget may end the run earlier.
+    """
 
     workers: Annotated[
         int | None,
@@ -138,12 +162,16 @@ class Way:
 
     def words(self) -> str:
         """The options that a resumed run needs again, for a command to copy."""
-        return f" --budget {self.budget}" if self.budget else ""
+        if not self.budget:
+            return ""
+        return f" --budget {self.budget}"
 
 
 def command(body: Callable[..., None]) -> Callable[..., None]:
     """A command: a dataclass among its arguments stands for options, its errors are told in one
     paragraph.
+
+    Its name on the command line is that of the function, its help the docstring.
     """
     hints = get_type_hints(body, include_extras=True)
     groups = dict[str, Any]()
@@ -180,6 +208,9 @@ def command(body: Callable[..., None]) -> Callable[..., None]:
 def _told() -> Iterator[None]:
     """Tell an error in one paragraph: a user's mistake without traceback, a bug with the frames of
     their own code.
+
+    Both end with exit code 1. What ends a command on purpose passes through: Ctrl-C, wrong usage, a
+    reader of the output that has gone.
     """
     usual = warnings.formatwarning
     warnings.formatwarning = _as_it_is
@@ -205,12 +236,14 @@ def _as_it_is(message: Warning | str, category: type[Warning], *where: Any, **mo
     """What a client says of itself, without the line of hansa's code that heard it; other warnings
     as ever.
     """
-    return f"{message}\n" if category is LeftOut else USUAL(message, category, *where, **more)
+    if issubclass(category, Aside):
+        return f"{message}\n"
+    return USUAL(message, category, *where, **more)
 
 
 @contextmanager
 def usage() -> Iterator[None]:
-    """What is wrong in here is wrong on the command line."""
+    """What is wrong in here is wrong on the command line: an AppError ends with exit code 2."""
     try:
         yield
     except AppError as error:

@@ -1,4 +1,9 @@
-"""From the command line to an app: what a target says, and what --set changes."""
+"""From the command line to an app: what a target says, and what --set changes.
+
+A plan is built in this order, and what comes later wins: the app file, the run's config (TOML), and
+--set, --rounds and --seed. A resumed run has kept them all but the app file, which must still build
+the same plan: its digest is compared.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +24,22 @@ if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --he
 
 
 def config_of(target: Path) -> Config:
-    """What a target says: an app file says nothing but itself."""
+    """What a target says: an app file says nothing but itself.
+
+    A missing file is a mistake on the command line, told with the apps that lie near it.
+    """
     from ..config import Config, read
 
     if not target.is_file():
         with usage():
             raise _missing(target)
-    return read(target) if target.suffix == ".toml" else Config(str(target))
+    if target.suffix == ".toml":
+        return read(target)
+    return Config(str(target))
 
 
 def _missing(path: Path) -> AppError:
+    """The error for what is no file, with up to five apps and configs of the same folder."""
     if path.is_dir():
         return AppError(
             f"{path} is a folder.",
@@ -36,16 +47,10 @@ def _missing(path: Path) -> AppError:
             "Name a file in it.",
         )
     folder = path.parent
-    near = (
-        sorted(str(other) for kind in ("*.py", "*.toml") for other in folder.glob(kind))[:5]
-        if folder.is_dir()
-        else []
-    )
-    there = (
-        f"In {folder.resolve()} there is {', '.join(near)}."
-        if near
-        else f"There is no app in {folder.resolve()}."
-    )
+    near = sorted(str(other) for kind in ("*.py", "*.toml") for other in folder.glob(kind))[:5]
+    there = f"There is no app in {folder.resolve()}."
+    if near:
+        there = f"In {folder.resolve()} there is {', '.join(near)}."
     return AppError(
         f"There is no file {path}.", there, "Name an app file; `hansa new hospitals DIR` makes one."
     )
@@ -54,6 +59,8 @@ def _missing(path: Path) -> AppError:
 def app_of(config: Config, settings: Mapping[str, Any] | None = None) -> App:
     """The app of a config, with the plan as the config has it, and then as the command line's
     `settings` have it.
+
+    The app file is run, as Python. Its own classes are pieces for both, by their names.
     """
     from ..app import MODULE
     from ..app.load import load
@@ -73,7 +80,10 @@ def app_of(config: Config, settings: Mapping[str, Any] | None = None) -> App:
 
 
 def with_plan(app: App, change: Callable[[Plan], Plan]) -> App:
-    """The app with another plan; one that hangs on a survey is changed when it is known."""
+    """The app with another plan; one that hangs on a survey is changed when it is known.
+
+    What `change` raises is therefore raised now or, after the survey, then.
+    """
     plan = app.plan
     if isinstance(plan, Plan):
         return replace(app, plan=change(plan))
@@ -81,7 +91,7 @@ def with_plan(app: App, change: Callable[[Plan], Plan]) -> App:
 
 
 def settings_of(given: list[str] | None) -> dict[str, Any]:
-    """path → value, of --set PATH=VALUE."""
+    """path → value, of --set PATH=VALUE; the value is read as TOML, and a word alone as a text."""
     from ..config import value_of
 
     found = {}
@@ -99,7 +109,10 @@ def settings_of(given: list[str] | None) -> dict[str, Any]:
 
 
 def budgeted(app: App, budget: str | None) -> App:
-    """The app with a budget of ε or ε@δ; without δ it is that of the app."""
+    """The app with a budget of ε or ε@δ; without δ it is that of the app.
+
+    AppError for what is no budget.
+    """
     if budget is None:
         return app
     from ..privacy.ledger import Budget
@@ -119,7 +132,7 @@ def budgeted(app: App, budget: str | None) -> App:
 
 
 def kept(config: Config) -> dict[str, Any]:
-    """A config as a run keeps it."""
+    """A config as a run keeps it: all but the app's path, which the run has beside it."""
     return {
         "rounds": config.rounds,
         "seed": config.seed,
@@ -131,6 +144,8 @@ def kept(config: Config) -> dict[str, Any]:
 def resumed(config: Config, stored: Run) -> Config:
     """The config with the settings that a run has kept; StoreError where it cannot have kept
     them.
+
+    What stands in the database is not believed: it may be of another version, or damaged.
     """
     found = stored.settings
     if strangers := sorted(found.keys() - kept(config).keys()):
@@ -150,7 +165,10 @@ def resumed(config: Config, stored: Run) -> Config:
 
 
 def same_plan(app: App, stored: Run, path: str) -> None:
-    """Raise AppError where the plan of the app at `path` is not the one that the run began with."""
+    """Raise AppError where the plan of the app at `path` is not the one that the run began with.
+
+    Digests are compared; the expressions say in the error what is other.
+    """
     from ..explain import difference, expression
 
     plan = app.known_plan

@@ -1,5 +1,18 @@
 """A plan in words, for whoever must decide whether to take part: what leaves a client, and who gets
 to see what.
+
+The words are made from facts that the plan has already worked out (`plan.spec`, `encoded_spec` and
+`sum_spec`: blocks, bounds, noise), from what an aggregator reveals, and from the ledger of ε. So
+they follow every change of the plan. What a stranger's piece says of itself is told as its word.
+
+vector      what is learnt, what a client sends, and each step that is done to it
+sight       who sees what, and what that rests on
+privacy     ε for a client, and for one example of it
+rounds      who is asked, for how long, what is reported
+warnings    what the plan does not protect
+source      the expression that builds a plan, and how two differ
+
+No data is read, and no client is asked.
 """
 
 from __future__ import annotations
@@ -31,25 +44,26 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a plan means, as text and tables that a terminal and a page show alike."""
+    """What a plan means, as text and tables that a terminal and a page show alike.
+
+    It holds words alone, and no plan: an audit tells what it found in the same form.
+    """
 
     sections: tuple[Section, ...]
     warnings: tuple[str, ...]
     stated: tuple[str, ...] = ()  # classes outside hansa whose word on their noise ε rests on
 
     def __str__(self) -> str:
-        """All of it as plain text."""
+        """All of it as plain text: sections with their tables, then the warnings."""
         lines = []
         for section in self.sections:
             lines += [section.title, "=" * len(section.title), section.text]
-            lines += [
-                "  " + " | ".join(row)
-                for row in ((section.head,) if section.head else ()) + section.rows
-            ]
+            table = (section.head, *section.rows)
+            lines += ["  " + " | ".join(row) for row in table if row]
             lines.append("")
-        return "\n".join(
-            [*lines, "Warnings", "========", *(f"- {warning}" for warning in self.warnings)]
-        )
+        lines += ["Warnings", "========"]
+        lines += [f"- {warning}" for warning in self.warnings]
+        return "\n".join(lines)
 
 
 def explain(
@@ -61,8 +75,9 @@ def explain(
 ) -> Explanation:
     """What `plan` asks of a client, in words; ε is told for that many clients, at δ.
 
-    first: a survey that is asked before, whose ε counts. named: does noise grow from a secret that
-    a simulation names?
+    population: N, without which an ε that rests on a sample of fixed size is not known. delta: by
+    default 1/N^1.1 (see `default_delta`). first: a survey that is asked before, whose ε counts.
+    named: does noise grow from a secret that a simulation names?
     """
     delta = delta or default_delta(population or 1)
     told = (

@@ -1,4 +1,8 @@
-"""Which parts of a model stay with each client, and which alone are trained."""
+"""Which parts of a model stay with each client, and which alone are trained.
+
+A part is a slice of the model's vector that the model names. One that is kept at home is in nothing
+that a client sends; one that is not trained travels all the same, and carries its share of noise.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,9 @@ def rows(model: Model, training: Training) -> Iterator[tuple[str, str]]:
 
 
 def warnings(model: Model, training: Training) -> Iterator[str]:
-    """What an explanation warns of."""
+    """What an explanation warns of: a global model that is not whole without what clients keep, and
+    parts that travel for nothing.
+    """
     if isinstance(model, Personal):
         # P182
         yield (

@@ -1,10 +1,15 @@
-"""Who is asked, for how long, and what else happens in a round."""
+"""Who is asked, for how long, and what else happens in a round.
+
+The last section of an explanation: what a client needs to know to be there when it is asked, and
+the fingerprint by which it sees that server and clients mean one and the same plan.
+"""
 
 from __future__ import annotations
 
 import math
 
 from ..plan import Plan
+from ..sample import Sample
 from .vector import meaning
 from .words import Section, count, whose
 
@@ -14,20 +19,12 @@ def rounds(plan: Plan) -> Section:
     sample = plan.sample
     reported = ", ".join(f"{name} ({meaning(name)})" for name in plan.reported) or "nothing"
     # P50
-    deadline = (
-        "none"
-        if math.isinf(sample.deadline)
-        else f"{sample.deadline:g} seconds; who is later is left out"
-    )
+    quorum = f"{count(sample.quorum, 'client', 'clients')}; with fewer the model stays as it was"
     rows = (
         ("rounds", f"{plan.rounds}"),
         ("who is asked", sample.describe() + whose(sample)),
-        # P50
-        (
-            "who must answer",
-            f"{count(sample.quorum, 'client', 'clients')}; with fewer the model stays as it was",
-        ),
-        ("deadline", deadline),
+        ("who must answer", quorum),
+        ("deadline", _deadline(sample)),
         ("reported beside the update", reported),
         (
             "seed",
@@ -41,3 +38,11 @@ def rounds(plan: Plan) -> Section:
         "refuses another plan."
     )
     return Section("Rounds", text, ("", ""), rows)
+
+
+def _deadline(sample: Sample) -> str:
+    """How long a client has to answer, in seconds, and what becomes of one that is late."""
+    if math.isinf(sample.deadline):
+        return "none"
+    # P50
+    return f"{sample.deadline:g} seconds; who is later is left out"

@@ -1,4 +1,10 @@
-"""Who gets to see what."""
+"""Who gets to see what.
+
+A table of parties: the server, its helpers, the clients, who reads the model; beside each what it
+sees of clients' vectors, and the assumption that this rests on (a threat model). hansa states it of
+its own aggregators. A stranger's words are told as its own, and where nobody has stated anything
+the table has all that could be (`hansa.aggregators.revealed`).
+"""
 
 from __future__ import annotations
 
@@ -31,7 +37,9 @@ WORDS = {  # who has stated what the table says
 
 
 def sight(plan: Plan) -> Section:
-    """Each party, what it sees, and what this rests on."""
+    """Each party, what it sees, and what this rests on; with who is in a sample, where ε rests on
+    that being secret.
+    """
     text = f"The aggregator is {plan.aggregator!r}.{WORDS[revealed(plan.aggregator).by]}"
     hidden = HIDDEN if plan.encoded_spec.hidden else ()
     rows = (*visible(plan.aggregator), *hidden)
@@ -39,8 +47,8 @@ def sight(plan: Plan) -> Section:
 
 
 def visible(aggregator: Aggregator) -> tuple[tuple[str, str, str], ...]:
-    """Who sees what, in an aggregator's own words; where nobody has stated it, all that it could
-    be.
+    """Who sees what, as rows of (who, sees, rests on), in an aggregator's own words; where nobody
+    has stated it, all that it could be.
     """
     found = revealed(aggregator)
     if found.by == "nobody":

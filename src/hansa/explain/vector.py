@@ -1,4 +1,10 @@
-"""What is learnt, what of it leaves a client, and what is done to it on the way."""
+"""What is learnt, what of it leaves a client, and what is done to it on the way.
+
+A client sends one vector a round, of named blocks: the update, and side values that ride along.
+Its facts before the pipe are `plan.spec`, after it `plan.encoded_spec`; the facts in between are
+`plan.pipeline.specs`, one more than there are transforms. What is new after each step is read off
+two neighbours of them, and not asked of the transform.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +14,11 @@ from itertools import pairwise
 import numpy as np
 
 from ..aggregators import revealed
+from ..algorithms.reports import GLOBAL, PERSONAL
+from ..models import Model
 from ..plan import Plan
 from ..spec import Spec
+from ..training import Training
 from . import parts
 from .words import Section, count, many
 
@@ -32,61 +41,70 @@ BEFORE = "What is asked before the first round"
 
 
 def learnt(plan: Plan) -> Section:
-    """The model, or the questions, and how a client works on them."""
-    model = plan.model
-    training = plan.training
+    """The model, or the questions, and how a client works on them.
+
+    A plan whose vector has no update is a survey: it has questions and trains nothing.
+    """
     if not plan.spec.update:
         return _surveyed(plan)
-    carried = model.size - model.trainable
-    also = (
-        f", of which {many(carried)} are running statistics that are averaged and not trained"
-        if carried
-        else ""
-    )
-    variances = int(np.isfinite(model.domain).sum())
-    # P111
-    also += f" ({many(variances)} of them are variances, and kept ≥ 0)" if variances else ""
-    also = " more by each client of each round" if model.grows else also
-    amount = (
-        f"{training.steps} batches"
-        if training.steps
-        else count(training.epochs, "pass", "passes") + " over its examples"
-    )
-    batch = f"batches of {training.batch}" if training.batch else "all examples at once"
-    named = f"{training.optimizer}, learning rate {training.learning_rate:g}"
-    optimizer = (
-        "the optimizer that the model is compiled with"
-        if training.optimizer == "compiled"
-        else named
-    )
-    kept = (
-        f"{training.validation:.0%} of its examples, to score the global model on"
-        if training.validation
-        else "nothing"
-    )
+    model = plan.model
+    validation = plan.training.validation
+    kept = "nothing"
+    if validation:
+        kept = f"{validation:.0%} of its examples, to score the global model on"
     kind = type(getattr(model, "model", model)).__name__
-    rows = [
-        ("model", f"{kind}, {many(model.size)} numbers{also}"),
+    rows = (
+        ("model", f"{kind}, {many(model.size)} numbers{_untrained(model)}"),
         ("algorithm", f"{plan.algorithm!r}"),
-        ("local training", f"{amount} a round, {batch}, {optimizer}"),
+        ("local training", _work(plan.training)),
         ("kept from training", kept),
-        *parts.rows(model, training),
-    ]
+        *parts.rows(model, plan.training),
+    )
     text = (
         # P1
         "One model is trained over all clients. A client's examples never leave it: it gets the "
-        "model, trains it on "
-        "them, and says what the next table lists."
+        "model, trains it on them, and says what the next table lists."
     )
-    return Section("What is learnt", text, ("", ""), tuple(rows))
+    return Section("What is learnt", text, ("", ""), rows)
+
+
+def _untrained(model: Model) -> str:
+    """What else there is to say of the size of a model: numbers that no optimizer moves, and trees
+    that are still to be grown.
+    """
+    if model.grows:
+        return " more by each client of each round"
+    words = ""
+    if carried := model.size - model.trainable:
+        words += (
+            f", of which {many(carried)} are running statistics that are averaged and not trained"
+        )
+    if variances := int(np.isfinite(model.domain).sum()):
+        # P111
+        words += f" ({many(variances)} of them are variances, and kept ≥ 0)"
+    return words
+
+
+def _work(training: Training) -> str:
+    """How much a client trains in a round, on which batches, by which optimizer."""
+    amount = f"{count(training.epochs, 'pass', 'passes')} over its examples"
+    if training.steps:
+        amount = f"{training.steps} batches"
+    batch = "all examples at once"
+    if training.batch:
+        batch = f"batches of {training.batch}"
+    optimizer = f"{training.optimizer}, learning rate {training.learning_rate:g}"
+    if training.optimizer == "compiled":
+        optimizer = "the optimizer that the model is compiled with"
+    return f"{amount} a round, {batch}, {optimizer}"
 
 
 def _surveyed(plan: Plan) -> Section:
+    """The questions of a survey, in the place of model and training."""
     text = (
         # P1
-        "No model is trained. Each client computes sums and counts over its examples, which "
-        "never leave it, and "
-        "says what the next table lists; the answers are their sums over all clients."
+        "No model is trained. Each client computes sums and counts over its examples, which never "
+        "leave it, and says what the next table lists; the answers are their sums over all clients."
     )
     rows = [("question", one) for one in asked(plan)]
     if most := getattr(plan.model, "most", None):
@@ -95,7 +113,11 @@ def _surveyed(plan: Plan) -> Section:
 
 
 def sent(plan: Plan, first: Plan | None) -> Section:
-    """The parts of the vector, and how large each may be."""
+    """The parts of the vector, and how large each may be.
+
+    The bounds are those after all transforms: what one client can change in the sum (its
+    sensitivity), block by block. first: a survey that is asked before.
+    """
     spec = plan.spec
     encoded = plan.encoded_spec
     blocks = {
@@ -112,20 +134,25 @@ def sent(plan: Plan, first: Plan | None) -> Section:
     text = (
         # P2
         f"In a round a client sends one vector of {many(encoded.size)} numbers, and nothing else; "
-        "on the wire they "
-        f"are {form}. The last column bounds what one client can change in the sum, after all "
-        "steps of the next table."
+        f"on the wire they are {form}. The last column bounds what one client can change in the "
+        "sum, after all steps of the next table."
     )
     if encoded.learns:
-        but = ", but for the statistics" if encoded.statistics else ""
-        text += f" The update is said as a multiple of the norm that AdaptiveClip has learnt{but}."
+        text += " The update is said as a multiple of the norm that AdaptiveClip has learnt"
+        if encoded.statistics:
+            text += ", but for the statistics"
+        text += "."
     if first is not None:
         text += f" Before the first round it has said more: see “{BEFORE}”."
     return Section("What a client sends", text, ("part", "numbers", "what it is", "at most"), rows)
 
 
 def steps(plan: Plan) -> Section:
-    """The transforms, and what is known after each."""
+    """The transforms in their order, what each does, and what is newly known after it.
+
+    What a transform does it says itself, of the facts that it finds: a clip how long vectors are
+    before, noise how large σ is for what one client can change.
+    """
     specs = pairwise(plan.pipeline.specs)
     rows = tuple(
         (str(i), repr(transform), transform.explain(before), _facts(before, after))
@@ -138,32 +165,44 @@ def steps(plan: Plan) -> Section:
 
 
 def asked(survey: Plan) -> list[str]:
-    """The questions of a survey, each as name: question; the algorithm of a plan that asks none."""
+    """The questions of a survey, each as name: question.
+
+    A plan without questions whose vector has no update (a stranger's statistics) is told by its
+    algorithm, which is what asks there.
+    """
     questions = getattr(survey.model, "questions", {"": survey.algorithm})
     return [f"{name}: {one!r}" if name else repr(one) for name, one in questions.items()]
 
 
 def meaning(name: str) -> str:
-    """What a block stands for."""
-    if name.startswith("val_"):
-        return f"{name[4:]} of the global model on the examples kept from training"
+    """What a block stands for; nothing where a stranger's algorithm or transform has named it."""
+    for prefix, whose in (
+        (GLOBAL, "the global model"),
+        (PERSONAL, "the client's own model, which stays with it,"),
+    ):
+        if name.startswith(prefix):
+            return f"{name.removeprefix(prefix)} of {whose} on the examples kept from training"
     return BLOCKS.get(name, "")
 
 
 def _bound(spec: Spec, name: str) -> str:
+    """Within what a block of one client lies: the 2-norm of several numbers, and the two ends of
+    one.
+    """
     bound = spec.bounds.get(name, math.inf)
+    if not math.isfinite(bound) and name in spec.lows:
+        return f"no bound above {spec.lows[name]:.4g}"
     if not math.isfinite(bound):
-        return f"no bound above {spec.lows[name]:.4g}" if name in spec.lows else "no bound"
+        return "no bound"
     if spec.blocks[name] > 1:
         return f"norm\u00a0≤\u00a0{bound:.4g}"
-    return (
-        f"{spec.lows[name]:.4g}\u00a0…\u00a0{bound:.4g}"
-        if name in spec.lows
-        else f"±\u00a0{bound:.4g}"
-    )
+    if name in spec.lows:
+        return f"{spec.lows[name]:.4g}\u00a0…\u00a0{bound:.4g}"
+    return f"±\u00a0{bound:.4g}"
 
 
 def _facts(before: Spec, after: Spec) -> str:
+    """What is known of the vector after a transform, and was not known before it."""
     new = [
         f"{name} {_bound(after, name)}"
         for name in after.blocks

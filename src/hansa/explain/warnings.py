@@ -1,4 +1,10 @@
-"""What a plan does not protect."""
+"""What a plan does not protect.
+
+Each warning is a sentence that a person can act on: what is open, to whom, and where there is one
+the setting that closes it. They follow from the facts of the plan (noise, bounds, what is revealed,
+whose word it is), so that a stranger's piece is warned of like hansa's own. How likely an attack is
+no warning says; `hansa audit` tries some.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +16,18 @@ from ..known import own
 from ..plan import Plan
 from ..privacy import stated_by, unstated
 from ..privacy.ledger import NAMED, taken_on_trust
+from ..spec import Spec
 from . import parts
 from .words import count, listed
 
 
 def warnings(plan: Plan, named: bool) -> Iterator[str]:
-    """What the plan leaves open, a sentence each."""
+    """What the plan leaves open, a sentence each: who sees single updates, what noise leaves
+    open, what nothing bounds, and how few may end a round.
+
+    named: does noise grow from a secret that a simulation names? Then ε does not hold against who
+    knows that secret.
+    """
     encoded = plan.sum_spec
     if named and plan.hides:
         # P85
@@ -41,46 +53,15 @@ def warnings(plan: Plan, named: bool) -> Iterator[str]:
 
 
 def _noise(plan: Plan, clear: bool) -> Iterator[str]:
+    """What noise leaves open, or that there is none; clear: does anybody see more than the sum?"""
     encoded = plan.sum_spec
-    real = bool(encoded.noise.multiplier) and not encoded.noise.parts
-    if not encoded.noise.multiplier and plan.training.private:
-        # P36
-        yield (
-            "Single examples are hidden; what is common to a client's examples, and so says much "
-            "of it, is not."
-        )
-    elif not encoded.noise.multiplier:
-        # P9
-        yield (
-            "No noise is added, so there is no differential privacy: the model itself may tell of "
-            "single examples."
-        )
-    elif why := unstated(plan):
-        # P84
-        yield (
-            f"{why[0].upper()}{why[1:]}: there is no ε, and policies and budgets that ask for one "
-            "refuse this plan."
-        )
-    elif encoded.hidden:
-        yield (
-            # P80
-            "ε rests on a sample that stays secret: the server sees who took part, and history, "
-            "report and terminal do "
-            "not tell. No round is void and no error names a client: look at each one's data "
-            "before, by hansa check."
-        )
-    elif plan.pipeline.amplifiable and plan.sample.amplification and own(plan.sample):
-        yield (
-            # P32
-            "A round that misses its quorum shows that few came, so the sample is no secret, and ε "
-            "takes it as known; "
-            f"{type(plan.sample).__name__}(…) without a quorum keeps it secret, and ε smaller."
-        )
+    yield from _promised(plan)
     if stated := stated_by(plan):
         # P160
         yield (
             f"ε is {taken_on_trust(stated)}; a policy believes it with Policy(stated=True) only."
         )
+    real = bool(encoded.noise.multiplier) and not encoded.noise.parts
     if real or plan.training.private:
         # P9
         yield (
@@ -104,12 +85,50 @@ def _noise(plan: Plan, clear: bool) -> Iterator[str]:
         yield (
             # P35
             f"The sum of the weights has noise too, as much as {drowned:.3g} clients weigh that "
-            "weigh most: with few "
-            "clients there is no good mean. Weigh('one') has no weight to hide."
+            "weigh most: with few clients there is no good mean. Weigh('one') has no weight to "
+            "hide."
+        )
+
+
+def _promised(plan: Plan) -> Iterator[str]:
+    """Why there is no ε, if so; else what it rests on beside the noise, which is the sample."""
+    encoded = plan.sum_spec
+    if not encoded.noise.multiplier and plan.training.private:
+        # P36
+        yield (
+            "Single examples are hidden; what is common to a client's examples, and so says much "
+            "of it, is not."
+        )
+    elif not encoded.noise.multiplier:
+        # P9
+        yield (
+            "No noise is added, so there is no differential privacy: the model itself may tell of "
+            "single examples."
+        )
+    elif why := unstated(plan):
+        # P84
+        yield (
+            f"{why[0].upper()}{why[1:]}: there is no ε, and policies and budgets that ask for one "
+            "refuse this plan."
+        )
+    elif encoded.hidden:
+        yield (
+            # P80
+            "ε rests on a sample that stays secret: the server sees who took part, and history, "
+            "report and terminal do not tell. No round is void and no error names a client: look "
+            "at each one's data before, by hansa check."
+        )
+    elif plan.pipeline.amplifiable and plan.sample.amplification and own(plan.sample):
+        yield (
+            # P32
+            "A round that misses its quorum shows that few came, so the sample is no secret, and ε "
+            f"takes it as known; {type(plan.sample).__name__}(…) without a quorum keeps it secret, "
+            "and ε smaller."
         )
 
 
 def _in_the_clear(plan: Plan) -> Iterator[str]:
+    """Who sees more of a client than the sum of all, and whose word it is that nobody does."""
     aggregator = plan.aggregator
     found = revealed(aggregator)
     name = type(aggregator).__name__
@@ -123,10 +142,11 @@ def _in_the_clear(plan: Plan) -> Iterator[str]:
         # P9
         yield words
     elif found.server == "each":
+        seen = "The server can see every client's update, by name"
+        if not plan.training.private:
+            seen += ", and an update can reveal training examples"
         # P9
-        yield "The server can see every client's update, by name" + (
-            "." if plan.training.private else ", and an update can reveal training examples."
-        )
+        yield f"{seen}."
     elif beyond := found.beyond("sum"):
         # P9
         yield f"By its author's word, {listed(beyond)}."
@@ -139,8 +159,11 @@ def _in_the_clear(plan: Plan) -> Iterator[str]:
 
 
 def _unbounded(plan: Plan, loose: set[str]) -> Iterator[str]:
+    """What a single client could write as large as it likes; loose: the blocks without a bound."""
     if update := [name for name in plan.encoded_spec.update if name in loose]:
-        cause = " (a client may count for any number of examples)" if "weight" in loose else ""
+        cause = ""
+        if "weight" in loose:
+            cause = " (a client may count for any number of examples)"
         # P9
         yield (
             f"Nothing bounds {listed(update)}{cause}: a single client could move the model as far "
@@ -149,14 +172,16 @@ def _unbounded(plan: Plan, loose: set[str]) -> Iterator[str]:
     if told := [name for name in plan.reported if name in loose]:
         # P9
         yield (
-            f"Nothing bounds {listed(told)}: "
-            "a single client could make what is reported meaningless."
+            f"Nothing bounds {listed(told)}: a single client could make what is reported "
+            "meaningless."
         )
 
 
 def _moved(plan: Plan) -> Iterator[str]:
     """How far one client can move the mean of what is proven, beside as few others as a round may
-    end with.
+    end with: the quorum, or as many as the aggregator wants.
+
+    Told for others that weigh least and that weigh most; where nothing is proven, nothing is told.
     """
     encoded = plan.encoded_spec
     others = max(plan.sample.quorum, plan.aggregator.min_clients) - 1
@@ -174,12 +199,19 @@ def _moved(plan: Plan) -> Iterator[str]:
         for weight in weights
         if (moved := plan.aggregator.moved(encoded, others * weight))
     ]
-    but = "; the statistics as they are" if encoded.statistics else ""
-    unit = f" (times the norm that AdaptiveClip has learnt{but})" if encoded.learns else ""
     if told:
         yield (
             # P83
             "A client that lies within its bounds stays in the sum. Beside "
-            f"{count(others, 'other', 'others')} it "
-            f"moves the mean of {', and '.join(told)}, at most{unit}{apart}."
+            f"{count(others, 'other', 'others')} it moves the mean of {', and '.join(told)}, "
+            f"at most{_unit(encoded)}{apart}."
         )
+
+
+def _unit(spec: Spec) -> str:
+    """In what a change of the update is measured, where that is not the number itself."""
+    if not spec.learns:
+        return ""
+    if spec.statistics:
+        return " (times the norm that AdaptiveClip has learnt; the statistics as they are)"
+    return " (times the norm that AdaptiveClip has learnt)"

@@ -1,4 +1,9 @@
-"""In words, how much noise keeps a budget."""
+"""In words, how much noise keeps a budget, for one who has no plan yet.
+
+Noise is named as a multiplier z, so that it can be written into a plan as it is. Beside it stands
+what it does to the mean, z/n of what one client can change in the sum of n: by that one sees
+whether a model can still learn.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +26,9 @@ def advice(
 ) -> str:
     """In words, how much noise keeps so many rounds within ε at δ; `clients` are those in all, and
     in a round.
+
+    delta: by default 1/N^1.1. uniform: exactly so many in each round, or so many on average. Raises
+    AppError for a cohort that is larger than the population, PlanError where no noise is enough.
     """
     population, cohort = clients
     if cohort > population:
@@ -29,7 +37,7 @@ def advice(
             "A client is in a round once.",
             f"Write --cohort {population} or fewer.",
         )
-    budget = Budget(epsilon, default_delta(population) if delta is None else delta)
+    budget = _budget(epsilon, delta, population)
     sample = "Everyone()"
     release = Release(Gaussian(1.0))
     if cohort < population and uniform:
@@ -42,8 +50,8 @@ def advice(
     found = Ledger().plus(replace(release, mechanism=Gaussian(z)), rounds).guarantee(budget.delta)
     return (
         f"GaussianNoise({z:g}) with sample={sample}: {found} after {rounds} rounds. A mean over "
-        f"{cohort} clients then "
-        f"carries noise of {z / cohort:.3g} times what one client can change in the sum."
+        f"{cohort} clients then carries noise of {z / cohort:.3g} times what one client can change "
+        "in the sum."
     )
 
 
@@ -52,9 +60,12 @@ def advice_of_examples(
 ) -> str:
     """In words, how much noise in local training keeps so many rounds within ε at δ, for each of n
     examples.
+
+    Each local step is a release, with each example in it with probability b/n (DP-SGD; Abadi et al.
+    2016). b and the number of steps follow from `training`; delta is by default 1/n^1.1.
     """
     b, steps = training.schedule(n)
-    budget = Budget(epsilon, default_delta(n) if delta is None else delta)
+    budget = _budget(epsilon, delta, n)
     release = Release(Gaussian(1.0), "poisson", b / n)
     z = calibrate(budget, release, rounds * steps)
     found = (
@@ -64,7 +75,13 @@ def advice_of_examples(
     )
     return (
         f"PerExample(clip, {z:g}) in a client of {n} examples: {found} after {rounds} rounds of "
-        f"{steps} steps each, on "
-        f"batches of {b} on average. The mean gradient of a step then carries noise of {z / b:.3g} "
-        "times the clip."
+        f"{steps} steps each, on batches of {b} on average. The mean gradient of a step then "
+        f"carries noise of {z / b:.3g} times the clip."
     )
+
+
+def _budget(epsilon: float, delta: float | None, n: int) -> Budget:
+    """ε at δ, or at the δ that n clients or examples take where none is named."""
+    if delta is None:
+        return Budget(epsilon, default_delta(n))
+    return Budget(epsilon, delta)

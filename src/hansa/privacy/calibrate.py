@@ -1,4 +1,8 @@
-"""How much noise a budget takes."""
+"""How much noise a budget takes.
+
+No formula is inverted: the accountant that will count the run is asked for one z after another, so
+that what is calibrated is what is later found spent.
+"""
 
 from __future__ import annotations
 
@@ -22,29 +26,12 @@ def calibrate(
     budget.
 
     `release` says the sampling and what is drawn, Gaussian or Laplace; its z does not count. ε
-    falls as z grows, so halving an interval finds it.
+    falls as z grows, so halving an interval finds it. Raises PlanError for rounds and mechanisms
+    that cannot be calibrated, for a budget that no z ≤ LARGEST keeps, and where dp-accounting is
+    not installed.
     """
-    if find_spec("dp_accounting") is None:
-        raise PlanError(
-            "The noise cannot be calibrated.",
-            f"{MISSING[0].upper()}{MISSING[1:].split(': ')[0]}.",
-            "Install it: pip install 'hansa[privacy]'.",
-        )
-    if not isinstance(rounds, int) or rounds < 1:
-        raise PlanError(
-            f"{rounds!r} rounds need no noise.",
-            "It counts rounds.",
-            "Write for example rounds=200.",
-        )
-
-    if not isinstance(release.mechanism, Gaussian | Laplace):
-        raise PlanError(
-            f"{release.mechanism!r} cannot be calibrated.",
-            "It has no one multiplier.",
-            "Write Release(Gaussian(1.0)).",
-        )
-
-    kind = type(release.mechanism)
+    _check(rounds)
+    kind = _kind(release)
 
     def enough(z: float) -> bool:
         return budget.allows(
@@ -63,9 +50,40 @@ def calibrate(
             )
     low = high / 2
     while low > 1e-3 and enough(low):
-        low, high = low / 2, low
+        high = low
+        low /= 2
     while high / low > 1 + 1e-5:
         middle = math.sqrt(low * high)
-        low, high = (low, middle) if enough(middle) else (middle, high)
+        if enough(middle):
+            high = middle
+        else:
+            low = middle
     unit = 10.0 ** (math.floor(math.log10(high)) - 3)
     return float(f"{math.ceil(high / unit) * unit:.4g}")
+
+
+def _check(rounds: int) -> None:
+    """Refuse what cannot be computed, before anything is tried."""
+    if find_spec("dp_accounting") is None:
+        raise PlanError(
+            "The noise cannot be calibrated.",
+            f"{MISSING[0].upper()}{MISSING[1:].split(': ')[0]}.",
+            "Install it: pip install 'hansa[privacy]'.",
+        )
+    if not isinstance(rounds, int) or rounds < 1:
+        raise PlanError(
+            f"{rounds!r} rounds need no noise.",
+            "It counts rounds.",
+            "Write for example rounds=200.",
+        )
+
+
+def _kind(release: Release) -> type[Gaussian | Laplace]:
+    """The class of the noise whose multiplier is looked for."""
+    if not isinstance(release.mechanism, Gaussian | Laplace):
+        raise PlanError(
+            f"{release.mechanism!r} cannot be calibrated.",
+            "It has no one multiplier.",
+            "Write Release(Gaussian(1.0)).",
+        )
+    return type(release.mechanism)

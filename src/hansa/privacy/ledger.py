@@ -1,4 +1,12 @@
-"""Ledger: what has been given away about a client, as ε at δ."""
+"""Ledger: what has been given away about a client, as ε at δ.
+
+    (release, times), …   →   Σ times·D_α(release) at each order α   →   ε = min over α, at δ
+
+Rényi divergences of releases add up (Mironov 2017, Prop. 1), and the sum is made ε once, at the end
+(Canonne et al. 2020, Prop. 12); or privacy losses are convolved, which is tighter (accountant
+"pld"; Koskela et al. 2020). ε is that of the client for which most has been released.
+dp-accounting does the computing.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +34,10 @@ def taken_on_trust(stated: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Guarantee:
-    """What a run promises each client: ε at δ; or no ε, and why not."""
+    """What a run promises each client: ε at δ; or no ε, and why not.
+
+    neighbours: which two federations are compared, as words that go on after "the federation".
+    """
 
     epsilon: float | None
     delta: float
@@ -44,9 +55,11 @@ class Guarantee:
     def __str__(self) -> str:
         """The promise as a clause."""
         if self.epsilon is None:
-            return f"no ε for {'an' if self.unit == 'example' else 'a'} {self.unit}: {self.why}"
+            unit = {"client": "a client", "example": "an example"}[self.unit]
+            return f"no ε for {unit}: {self.why}"
         but = f", but {NAMED}" if self.named else ""
-        but += f", {taken_on_trust(self.stated)}" if self.stated else ""
+        if self.stated:
+            but += f", {taken_on_trust(self.stated)}"
         return (
             f"ε = {self.epsilon:.4g} at δ = {self.delta:.2g} for each {self.unit} "
             f"({self.neighbours}){but}"
@@ -80,7 +93,10 @@ class Ledger:
             )
 
     def plus(self, release: Release, times: int = 1, who: Iterable[str] | None = None) -> Ledger:
-        """This ledger with one more release, for all clients or for those named."""
+        """This ledger with one more release, for all clients or for those named.
+
+        `times` it happened. who: names of the clients whose vectors may be in it.
+        """
         if who is None:
             return replace(self, secret=_and(self.secret, release, times))
         added = {name: _and(self.clients.get(name, {}), release, times) for name in who}
@@ -104,7 +120,9 @@ class Ledger:
         return replace(self, why=self.why or why)
 
     def worst(self, delta: float) -> dict[Release, int]:
-        """The releases that count for the client that has given away most, at δ."""
+        """The releases that count for the client that has given away most, at δ, and how often each
+        did; those of secret samples count for it as for all.
+        """
         histories = list({frozenset(own.items()): own for own in self.clients.values()}.values())
         gaussian = all(release.mechanism.gaussian for own in histories for release in own)
 
@@ -113,7 +131,11 @@ class Ledger:
                 return sum(times / release.mechanism.gaussian**2 for release, times in own.items())
             return _by_divergence(own, delta)
 
-        own = max(histories, key=cost) if len(histories) > 1 else histories[0] if histories else {}
+        own: Mapping[Release, int] = {}
+        if len(histories) == 1:
+            own = histories[0]  # a cost takes time
+        elif histories:
+            own = max(histories, key=cost)
         total = dict(self.secret)
         for release, times in own.items():
             total[release] = total.get(release, 0) + times
@@ -124,7 +146,10 @@ class Ledger:
         return self.guarantee(delta).epsilon
 
     def guarantee(self, delta: float) -> Guarantee:
-        """What all releases together promise each unit."""
+        """What all releases together promise each unit: ε at δ, or why there is none.
+
+        Raises PlanError for a δ that is no probability between 0 and 1.
+        """
         _check_delta(delta)
         say = partial(Guarantee, delta=delta, unit=self.unit, named=self.named, stated=self.stated)
         why = self.why
@@ -160,6 +185,8 @@ class Ledger:
 class Budget:
     """The most that a run may give away about a client: ε at δ. A run with a budget ends before it
     is passed.
+
+    Raises PlanError for an ε that is no positive finite number, and for a δ outside 0 … 1.
     """
 
     epsilon: float
@@ -189,6 +216,9 @@ def default_delta(population: int) -> float:
 
 
 def _and(own: Mapping[Release, int], release: Release, times: int) -> dict[Release, int]:
+    """A history with one more release: parts of one release over many rounds become one, and equal
+    ones are counted.
+    """
     for held in own:
         if both := held.beside(release):
             return {both if one is held else one: many for one, many in own.items()}
@@ -196,6 +226,7 @@ def _and(own: Mapping[Release, int], release: Release, times: int) -> dict[Relea
 
 
 def _by_divergence(releases: Mapping[Release, int], delta: float) -> float:
+    """ε by Rényi divergences; where noise has an ε of its own at δ = 0, those added up if less."""
     from dp_accounting.rdp import compute_epsilon
     from dp_accounting.rdp.rdp_privacy_accountant import DEFAULT_RDP_ORDERS
 
@@ -211,10 +242,13 @@ def _by_divergence(releases: Mapping[Release, int], delta: float) -> float:
     rest = {release: times for release, times in releases.items() if release not in pure}
     # their ε hold at δ = 0, and add up
     added = sum(times * release.mechanism.pure for release, times in pure.items())
-    return min(found, added + (_by_divergence(rest, delta) if rest else 0.0))
+    if rest:
+        added += _by_divergence(rest, delta)
+    return min(found, added)
 
 
 def _by_loss(releases: Mapping[Release, int], delta: float) -> float:
+    """ε by privacy loss distributions, of Gaussian noise, on everybody or on a Poisson sample."""
     from dp_accounting.pld import PLDAccountant
 
     total = PLDAccountant()

@@ -1,4 +1,9 @@
-"""Mechanisms: what one release of a sum with noise gives away, where the clients are sampled."""
+"""Mechanisms: what one release of a sum with noise gives away, where the clients are sampled.
+
+What the noise alone gives away its class states, as a curve of Rényi divergences
+(`hansa.transforms.curves`). What a secret sample takes off that (amplification by subsampling;
+Mironov et al. 2019 for "poisson", Wang et al. 2019 for "uniform") is known of Gaussian noise only.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError, number
+from ..errors import number, refuse
 from ..transforms.curves import Gaussian, Mechanism
 
 Sampling = Literal["all", "poisson", "uniform"]
@@ -60,24 +65,31 @@ class Release:
                 "Release(Gaussian(1.0))",
             ),
         ]
-        for bad, why, instead in wrong:
-            if bad:
-                raise PlanError(
-                    f"{self!r} cannot be accounted for.",
-                    f"{why[0].upper()}{why[1:]}.",
-                    f"Write for example {instead}.",
-                )
+        refuse(
+            (
+                bad,
+                f"{self!r} cannot be accounted for.",
+                f"{why[0].upper()}{why[1:]}.",
+                f"Write for example {instead}.",
+            )
+            for bad, why, instead in wrong
+        )
 
     def beside(self, other: Release) -> Release | None:
-        """Both at once, where both are parts of one release over many rounds."""
+        """Both at once, where both are parts of one release over many rounds; else None."""
         both = self.mechanism.beside(other.mechanism)
-        return None if both is None else Release(both)
+        if both is None:
+            return None
+        return Release(both)
 
     @property
     def relation(self) -> Sampling:
         """The sampling that counts: that of everybody is none."""
-        everybody = self.size >= (self.population if self.by == "uniform" else 1)
-        return "all" if everybody else self.by
+        if self.by == "uniform" and self.size >= self.population:
+            return "all"
+        if self.by == "poisson" and self.size >= 1:
+            return "all"
+        return self.by
 
     def event(self) -> Any:
         """The release as dp-accounting knows it.
@@ -101,8 +113,11 @@ class Release:
 
 @lru_cache(4096)
 def curve(release: Release) -> NDArray[np.float64]:
-    """The Rényi divergence of one release at each order; a fixed-size sample takes a tenth of a
-    second.
+    """The Rényi divergence of one release at each order of dp-accounting; a fixed-size sample takes
+    a tenth of a second.
+
+    Infinite where nothing is known, as at orders whose divergence does not converge. Other noise
+    than Gaussian has the curve that its class states.
     """
     from dp_accounting.privacy_accountant import NeighboringRelation
     from dp_accounting.rdp import RdpAccountant
@@ -112,12 +127,10 @@ def curve(release: Release) -> NDArray[np.float64]:
         orders = np.array(DEFAULT_RDP_ORDERS, np.float64)
         stated = np.asarray(release.mechanism.divergence(orders), np.float64)
         return np.where(stated >= 0, stated, np.inf)  # what is no number bounds nothing
-    uniform = release.relation == "uniform"
-    one = RdpAccountant(
-        neighboring_relation=NeighboringRelation.REPLACE_ONE
-        if uniform
-        else NeighboringRelation.ADD_OR_REMOVE_ONE
-    )
+    neighbours = NeighboringRelation.ADD_OR_REMOVE_ONE
+    if release.relation == "uniform":
+        neighbours = NeighboringRelation.REPLACE_ONE
+    one = RdpAccountant(neighboring_relation=neighbours)
     warnings = logging.getLogger("absl")
     before = warnings.disabled
     warnings.disabled = True  # of orders that do not converge; it leaves them out, as it should

@@ -1,4 +1,11 @@
-"""What a plan will give away about a client, or about an example; and why nobody knows, if so."""
+"""What a plan will give away about a client, or about an example; and why nobody knows, if so.
+
+An ε is a sum over releases, and each release rests on three things: what bounds the vector of one
+client (a clip), which noise is drawn (its class states the curve), and who knows which clients are
+in the sum (the sample). Each of them is asked of the piece itself, and believed where that piece is
+hansa's own, or states it in a class that draws what it states. Whatever else there is has no ε, and
+the reason in words.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +29,13 @@ from .mechanisms import Release
 def planned_privacy(plan: Plan, population: int | None = None, rounds: int | None = None) -> Ledger:
     """What the plan's rounds give away about a client that is in all of them, among `population`
     clients.
+
+    rounds: so many instead of the plan's. Of noise that hangs together over rounds (DP-FTRL) a
+    client is in as many as its sample lets it be in.
     """
     ledger = begun(plan, population)
-    rounds = plan.rounds if rounds is None else rounds
+    if rounds is None:
+        rounds = plan.rounds
     if ledger.why or not rounds:
         return ledger
     one = release(plan, population)
@@ -58,17 +69,24 @@ def unstated(plan: Plan, unit: Unit = "client") -> str:
         return "nobody has stated what its noise gives away"
     noise = noise_piece(plan)
     why = "" if own(noise) else fault(stated)
-    return f"what {type(noise).__name__} states of its noise is no curve: {why}" if why else ""
+    if why:
+        return f"what {type(noise).__name__} states of its noise is no curve: {why}"
+    return ""
 
 
 def stated_by(plan: Plan) -> tuple[str, ...]:
     """The class outside hansa whose statement ε rests on, by name."""
     piece = noise_piece(plan)
-    stated = None if piece is None else stating(piece)
-    return () if stated is None or ours(stated) else (stated.__name__,)
+    if piece is None:
+        return ()
+    stated = stating(piece)
+    if stated is None or ours(stated):
+        return ()
+    return (stated.__name__,)
 
 
 def _trained(plan: Plan) -> Iterator[Any]:
+    """The pieces that ε of an example rests on: what trains, and what reads a client's data."""
     yield from (
         plan,
         plan.algorithm,
@@ -80,6 +98,9 @@ def _trained(plan: Plan) -> Iterator[Any]:
 
 
 def _summed(plan: Plan) -> Iterator[Any]:
+    """The pieces that ε of a client rests on: all behind the last clip, and of those before it the
+    strangers' that change facts by which noise is sized; all that speaks, where nothing clips.
+    """
     yield from (plan, plan.aggregator)
     clips = [i for i, step in enumerate(plan.pipe) if type(step) in (Clip, AdaptiveClip)]
     last = max(clips, default=0)
@@ -89,7 +110,9 @@ def _summed(plan: Plan) -> Iterator[Any]:
             step.plan(before) != before or before.sum_facts.rounds != plan.rounds
         ):
             yield step
-    stated = noise_piece(plan) if stated_by(plan) else None
+    stated = None
+    if stated_by(plan):
+        stated = noise_piece(plan)
     yield from (step for step in plan.pipe[last:] if step is not stated)
     if not clips or specs[last].counts:  # nothing cuts what they say to what they declare
         yield from (plan.algorithm, plan.model, *getattr(plan.model, "questions", {}).values())
@@ -111,20 +134,25 @@ def examples(plan: Plan, n: int, rounds: int | None = None) -> Ledger:
         return ledger.without(why)
     if n < 1:
         return ledger.without("how many examples the client has is not known")
-    (b, steps), times = training.schedule(n), plan.rounds if rounds is None else rounds
-    return (
-        ledger.plus(Release(Gaussian(training.private.noise), "poisson", b / n), steps * times)
-        if times
-        else ledger
-    )
+    b, steps = training.schedule(n)
+    if rounds is None:
+        rounds = plan.rounds
+    if not rounds:
+        return ledger
+    step = Release(Gaussian(training.private.noise), "poisson", b / n)
+    return ledger.plus(step, steps * rounds)
 
 
 def noise_piece(plan: Plan) -> Transform | Aggregator | None:
-    """The piece that draws the noise of the sum."""
+    """The piece that draws the noise of the sum: a transform, or the aggregator; None where no
+    noise is drawn.
+    """
     place = plan.pipeline.noise
     if place is not None:
         return plan.pipe[place]
-    return plan.aggregator if plan.sum_spec.noise.multiplier else None
+    if plan.sum_spec.noise.multiplier:
+        return plan.aggregator
+    return None
 
 
 def mechanism(plan: Plan, n: int) -> Mechanism | None:
@@ -135,19 +163,22 @@ def mechanism(plan: Plan, n: int) -> Mechanism | None:
     if piece is None or stating(piece) is None:
         return None
     place = plan.pipeline.noise
-    spec = plan.sum_spec if place is None else plan.pipeline.specs[place + 1]
-    return piece.privacy(spec, n)
+    if place is None:
+        return piece.privacy(plan.sum_spec, n)
+    return piece.privacy(plan.pipeline.specs[place + 1], n)
 
 
 def release(plan: Plan, population: int | None, n: int | None = None) -> Release:
     """One round of the plan, with `n` clients in it, or as few as make its noise whole."""
-    stated = mechanism(plan, plan.sum_spec.noise.least if n is None else n)
+    if n is None:
+        n = plan.sum_spec.noise.least
+    stated = mechanism(plan, n)
     assert stated is not None  # whoever has no ε has no release
     return amplified(plan, stated, population)
 
 
 def amplified(plan: Plan, stated: Mechanism, population: int | None) -> Release:
-    """What is stated, on the plan's sample."""
+    """What is stated, on the plan's sample: amplified where that is random and stays secret."""
     sample = plan.amplification
     if sample is None:
         return Release(stated)

@@ -1,4 +1,10 @@
-"""What rounds have given away about a client, and when a run has to end."""
+"""What rounds have given away about a client, and when a run has to end.
+
+The ledger is filled from the history of a run (`hansa.rounds`), round by round, so that a resumed
+run, a report and a budget find the same ε. A round counts as soon as its clients were asked: also
+when it failed, and changed nothing. Whoever was not asked has lost nothing by it, as long as who
+was asked is no secret.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +32,7 @@ def trainings(who: str, rounds: Iterable[Round]) -> int:
 
 
 def _asked(who: str, happened: Round) -> bool:
+    """May this client have been asked in the round?"""
     return who in happened.asked or (happened.hidden and not happened.asked)
 
 
@@ -91,7 +98,8 @@ def stop_at_budget(
     """The states of a loop, as long as the next round cannot pass the budget; a round that could is
     never begun.
 
-        for state in within(synchronous(plan, runtime), plan, Budget(4.0, 1e-6), len(clients)): …
+        states = synchronous(plan, runtime)
+        for state in stop_at_budget(states, plan, Budget(4.0, 1e-6), len(clients)): …
 
     `past` are the rounds before, and `before` is what was given away beside them, as by a survey. A
     round that fewer joined than its noise by all needs counts with the noise it had. PlanError
@@ -108,11 +116,9 @@ def stop_at_budget(
             "Mend that, or leave the budget out.",
         )
     if not budget.allows(first := _next(before, plan, budget, done, population)):
-        alone = (
-            "One round alone"
-            if before == Ledger()
-            else "One round, after what was asked before it,"
-        )
+        alone = "One round alone"
+        if before != Ledger():
+            alone = "One round, after what was asked before it,"
         raise PlanError(
             f"Not one round fits into a budget of ε = {budget.epsilon:g}.",
             f"{alone} gives {first.guarantee(budget.delta)}.",
@@ -128,7 +134,11 @@ def stop_at_budget(
 
 
 def _next(ledger: Ledger, plan: Plan, budget: Budget, done: int, population: int | None) -> Ledger:
-    """The ledger after one more round, for all who may be in it."""
+    """The ledger after one more round, for all who may be in it.
+
+    done: rounds that are over. Of noise that hangs together over rounds, those may be in it whose
+    last part lies far enough back, and one client that has been in none.
+    """
     if ledger.why:
         return ledger
     planned = release(plan, population)
@@ -144,5 +154,6 @@ def _next(ledger: Ledger, plan: Plan, budget: Budget, done: int, population: int
 
 def _last(one: Release) -> float:
     """The last round of a part in a release over many rounds."""
-    taken = one.mechanism.taken if isinstance(one.mechanism, Participation) else ()
-    return max(taken, default=-math.inf)
+    if not isinstance(one.mechanism, Participation):
+        return -math.inf
+    return max(one.mechanism.taken, default=-math.inf)

@@ -44,12 +44,18 @@ LIGHT = Theme(
     "#ffffff",
     "#1d2733",
     "#c9d1d9",
-    ("#0b6e99", "#d1762b", "#8a94a0"),
+    ("#0b6e99", "#d1762b", "#6a8f3c", "#8a94a0"),
     "#0b6e99",
     "#c8443c",
 )
 DARK = Theme(
-    "dark", "#14181d", "#dfe6ee", "#3a434d", ("#5bb8e0", "#f0a35e", "#8f9aa6"), "#5bb8e0", "#f0776c"
+    "dark",
+    "#14181d",
+    "#dfe6ee",
+    "#3a434d",
+    ("#5bb8e0", "#f0a35e", "#a5c878", "#8f9aa6"),
+    "#5bb8e0",
+    "#f0776c",
 )
 
 
@@ -230,7 +236,7 @@ def _comparison(axes: Axes, rows: Sequence[Row], paper: Theme) -> None:
     scale = 100 if by.endswith("accuracy") else 1
     for i, (row, value) in enumerate(zip(rows, values, strict=True)):
         own = row.name == "federated"
-        colour = paper.there if own else paper.lines[2]
+        colour = paper.there if own else paper.lines[-1]
         axes.plot(scale * value, i, "o", color=colour, markersize=9 if own else 7)
         look: dict[str, Any] = {"fontweight": "bold" if own else "normal", "va": "center"}
         look["bbox"] = {"fc": paper.ground, "ec": "none", "pad": 1.5}

@@ -28,7 +28,19 @@ from ..errors import AppError, HansaError, printable
 from ..explain import Explanation
 from ..rounds import Round
 from ..state import State
-from . import HIDDEN, figure, names, private, scores, shown, witness
+from . import (
+    HIDDEN,
+    OWN,
+    SIDES,
+    all_scores,
+    figure,
+    names,
+    own_scores,
+    private,
+    scores,
+    shown,
+    witness,
+)
 
 if TYPE_CHECKING:
     from ..store import Run, Summary
@@ -89,7 +101,7 @@ class Progress:
         """The last round in one line."""
         last = self.past[-1]
         values = "  ".join(
-            f"{name} {figure(name, value)}" for name, value in scores(last.witnessed).items()
+            f"{name} {figure(name, value)}" for name, value in all_scores(last.witnessed).items()
         )
         parts = [
             f"round {last.round:>{len(str(self.rounds))}}/{self.rounds}",
@@ -126,8 +138,9 @@ class Progress:
     def _scores(self) -> RenderableType:
         grid = Table.grid(padding=(0, 2))
         last = next((one.witnessed for one in reversed(self.past) if one.witnessed), {})
-        for name, value in scores(last).items():
-            course = [found[name] for one in self.past if name in (found := scores(one.witnessed))]
+        every = [all_scores(one.witnessed) for one in self.past]
+        for name, value in all_scores(last).items():
+            course = [found[name] for found in every if name in found]
             grid.add_row(
                 Text(f"  {name}", style="dim"),
                 Text(figure(name, value), style="bold"),
@@ -135,7 +148,9 @@ class Progress:
             )
         words = private(self.past[-1])
         spent = [Text(f"  {words}")] if words else []
-        return Group(grid, *([Text(f"  on {witness(last)}", style="dim")] if last else []), *spent)
+        own = f"; own: {SIDES[OWN]}" if own_scores(last) else ""
+        on = [Text(f"  on {witness(last)}{own}", style="dim")] if last else []
+        return Group(grid, *on, *spent)
 
     def _strip(self) -> RenderableType:
         last = self.past[-1] if self.past else Round(0)
@@ -237,16 +252,22 @@ def tested_sets(rows: Sequence[Row]) -> RenderableType:
     """The model on test sets that have names: on the worst, in the median, on average, and on all
     together.
     """
+    return _scored("On each test set", "tested on", rows)
+
+
+def own_models(rows: Sequence[Row]) -> RenderableType:
+    """The clients' own models on their own examples: 10, 50 and 90 % of them, and the worst."""
+    beyond = f". {OUTSIDE}" if rows[0].outside else ""
+    return _scored(f"The clients' own models, each on its own examples{beyond}", "clients", rows)
+
+
+def _scored(title: str, what: str, rows: Sequence[Row]) -> RenderableType:
     columns = list(scores(rows[0].scores))
     table = Table(
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        title="On each test set",
-        title_justify="left",
-        title_style="bold",
+        box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold"
     )
-    for name in ("tested on", "examples", *columns):
-        table.add_column(name, justify="left" if name == "tested on" else "right")
+    for name in (what, "examples", *columns):
+        table.add_column(name, justify="left" if name == what else "right")
     for row in rows:
         found = scores(row.scores)
         table.add_row(
@@ -338,7 +359,7 @@ def details(run: Run, status: str) -> Iterator[RenderableType]:
 
 
 def _told(one: Round) -> str:
-    told = [f"{name} {figure(name, value)}" for name, value in scores(one.witnessed).items()]
+    told = [f"{name} {figure(name, value)}" for name, value in all_scores(one.witnessed).items()]
     return "  ".join([*told, private(one)]).rstrip()
 
 

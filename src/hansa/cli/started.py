@@ -1,0 +1,106 @@
+"""A run to work on: a new one, or one that was stopped.
+
+    (place, way, file, settings)  →  (app, run, path of the app)
+
+Both are ready to be followed: the app has its plan, its budget and its number of rounds, and the
+run is open in the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import AppError
+from ..plan import Plan
+from .options import Place, Way, usage
+from .target import app_of, budgeted, config_of, kept, resumed, same_plan, with_plan
+
+if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
+    from ..app import App
+    from ..store import Run
+
+
+def new_run(
+    place: Place, way: Way, target: Path | None, settings: Mapping[str, Any]
+) -> tuple[App, Run, Path]:
+    """A new run: the app, where its rounds are stored, and the file that it comes from.
+
+    The run keeps the expression of its plan, and the settings of the command line beside the app's
+    file. A plan that hangs on a survey is not known yet; it is kept as soon as it is.
+    """
+    from ..explain import expression
+
+    assert target is not None
+    config = config_of(target)
+    app = budgeted(app_of(config, settings), way.budget)
+    path = Path(config.app).resolve()
+    how = kept(replace(config, set={**config.set, **settings}))
+    plan = app.plan
+    store = place.open(new=True)
+    if isinstance(plan, Plan):
+        return app, store.new(expression(plan), plan.digest, str(path), how, plan.rounds), path
+    return app, store.new("not known before the survey is asked", "", str(path), how), path
+
+
+def resumed_run(
+    place: Place, way: Way, resume: str, target: Path | None, settings: Mapping[str, Any]
+) -> tuple[App, Run, Path]:
+    """A run that was stopped, with the plan that it began with; only the number of rounds may be
+    another.
+
+    The app's file is the one that the run has stored, or `target`, where it lies elsewhere now.
+    AppError where the plan is another, and for settings beside --rounds; StoreError where the run
+    is not there, or is damaged. A run that was stopped before its survey had an answer has no plan
+    yet, and gets it as a new one does.
+    """
+    from ..config import Config
+
+    store = place.open()
+    stored = store.open(resume)
+    config = config_of(target) if target else Config(stored.app)
+    if set(settings) - {"rounds"}:
+        with usage():
+            raise AppError(
+                f"Run {stored.id} cannot go on with another "
+                f"{' and '.join(sorted(set(settings) - {'rounds'}))}.",
+                "A run has one plan; only the number of rounds can be another.",
+                "Leave it out, or start a new run.",
+            )
+    app = budgeted(app_of(resumed(config, stored)), way.budget).answered(stored)
+    if not stored.digest or not isinstance(app.plan, Plan):  # it ended before its plan was known
+        more = settings.get("rounds")
+        app = with_plan(app, lambda plan: replace(plan, rounds=more or plan.rounds))
+        return app, store.resume(stored.id), Path(config.app)
+    same_plan(app, stored, config.app)
+    rounds = _rounds(app.plan, stored, settings.get("rounds"))
+    app = replace(app, plan=replace(app.plan, rounds=rounds))
+    return app, store.resume(stored.id, rounds), Path(config.app)
+
+
+def _rounds(plan: Plan, stored: Run, wanted: int | None) -> int:
+    """How many rounds a run goes on to: as wanted, or as planned.
+
+    AppError where it has more already, and where its noise was sized for another number.
+    """
+    done = len(stored.history())
+    planned = stored.planned or plan.rounds
+    rounds = wanted or max(done, planned)
+    if rounds < done:
+        with usage():
+            raise AppError(
+                f"Run {stored.id} has {done} rounds, and cannot go on to {rounds}.",
+                "--rounds counts from the first round of the run.",
+                f"Write {done + 10}, say, or leave it out.",
+            )
+    if plan.encoded_spec.noise.lasting and rounds != planned:
+        with usage():
+            raise AppError(
+                f"Run {stored.id} cannot go on to {rounds} rounds.",
+                "Its noise is one release over all its rounds, and was sized for as many as were "
+                "planned.",
+                "Leave --rounds out, or start a new run.",
+            )
+    return rounds
