@@ -1,5 +1,14 @@
 """What a person sees: live progress in the terminal, plots, and the report of a run. Readers of
 states only.
+
+live       follow a run to its end, then compare, draw and write
+terminal   the live view, tables, and errors of one paragraph
+report     one HTML file
+plots      PNGs, for the report and beside it
+profile    where a round's time goes
+
+Here is what they share: which of a round's words may be shown, and how scores are told. A score is
+seen by up to three sides, and each place names the side that it shows.
 """
 
 from __future__ import annotations
@@ -20,7 +29,10 @@ SIDES = {"test_": "the central test", "val_": "the clients' validation", "": "tr
 
 
 def shown(one: Round) -> Round:
-    """A round for screens: its words command no terminal, and a secret sample is nobody's."""
+    """A round for screens: its words command no terminal, and a secret sample is nobody's.
+
+    Names of clients and reasons come from clients, and may hold what a terminal obeys.
+    """
     if one.hidden:
         one = replace(one, participants=(), excluded={})
     there = tuple(map(printable, one.participants))
@@ -32,6 +44,8 @@ def shown(one: Round) -> Round:
 def scores(metrics: Mapping[str, float]) -> dict[str, float]:
     """Each score once, from the best witness: central test, clients' validation, training; the loss
     first.
+
+    metrics: as `Round.witnessed` has them, test_… and val_… by their sides.
     """
     found: dict[str, float] = {}
     for side in SIDES:
@@ -42,7 +56,7 @@ def scores(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def witness(metrics: Mapping[str, float]) -> str:
-    """On what the scores of a round were taken."""
+    """On what the scores of a round were taken: the best side that has seen any."""
     return next((words for side, words in SIDES.items() if side in map(_side, metrics)), "")
 
 
@@ -58,7 +72,7 @@ def private(one: Round) -> str:
 
 
 def _side(name: str) -> str:
-    """Whose score this is."""
+    """Whose score this is: a key of SIDES, by what its name begins with."""
     return next(side for side in SIDES if name.startswith(side))
 
 
@@ -79,17 +93,21 @@ def curves(rounds: Sequence[Round]) -> dict[str, dict[str, list[tuple[int, float
 
 
 def figure(name: str, value: float) -> str:
-    """A score as people write it: accuracies in percent."""
+    """A score as people write it: accuracies in percent, what is below 1 with three decimals."""
     if name.endswith("accuracy"):
         return f"{100 * value:.1f} %"
-    return f"{value:.4g}" if abs(value) >= 1 else f"{value:.3f}"
+    if abs(value) >= 1:
+        return f"{value:.4g}"
+    return f"{value:.3f}"
 
 
 def names(words: Iterable[str], most: int = 6) -> str:
     """A, B and C; or how many, where there are more than `most`."""
     listed = list(words)
+    if not listed:
+        return "nobody"
     if len(listed) > most:
         return f"{len(listed)} clients"
     if len(listed) > 1:
         return f"{', '.join(listed[:-1])} and {listed[-1]}"
-    return listed[0] if listed else "nobody"
+    return listed[0]

@@ -1,4 +1,9 @@
-"""Follow a run to its end: live progress, the comparison, the report."""
+"""Follow a run to its end: live progress, the comparison, the report.
+
+The loop is the app's; here its states are shown one by one. Whatever ends it, the store learns how
+(done, stopped, failed), and a person the command that goes on with it: every round that was shown
+is stored already.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +36,10 @@ def follow(
 ) -> int:
     """Ask what is asked first, run what is left of a run, and give the exit code; `again` goes on
     with it.
+
+    title: the heading of the report. compare: by default where a few clients hide nothing. profile:
+    time the parts of a round. Returns 0, or 130 after Ctrl-C; errors are raised, with a note that
+    says how many rounds are stored.
     """
     try:
         app = app.asked(run)
@@ -46,6 +55,7 @@ def follow(
 
 
 def _follow(app: App, run: Run, title: str, compare: bool | None, again: str, profile: bool) -> int:
+    """The same, once the plan is known."""
     console = out()
     plan = app.known_plan
     planned = plan.rounds
@@ -96,22 +106,31 @@ def _follow(app: App, run: Run, title: str, compare: bool | None, again: str, pr
 def _ended(run: Run, how: str, rounds: int, progress: Progress) -> int:
     """Say how a run ended before its end, and how many rounds are stored: the last may not have
     been shown.
+
+    A store that is gone hides no error: then it is the number of those that were shown.
     """
     done = len(progress.past)
     with suppress(StoreError):
         done = len(run.history())
-        run.finish(how if done < rounds else "done")
+        if done >= rounds:
+            how = "done"
+        run.finish(how)
     return done
 
 
 def _clients(app: App) -> Sequence[str]:
+    """The names of all clients; of a population as it has them, for a million are not listed."""
     names = names_of(app.data)
-    return names if isinstance(names, Sequence) else sorted(names)  # a million are not listed
+    if isinstance(names, Sequence):
+        return names
+    return sorted(names)
 
 
 def _sets(app: App, state: State | None) -> list[Row]:
     """How the model does on test sets that have names."""
-    return [] if state is None else app.tests.rows(app.known_plan.model, state.x)
+    if state is None:
+        return []
+    return app.tests.rows(app.known_plan.model, state.x)
 
 
 def _story(
@@ -122,6 +141,7 @@ def _story(
     tables: tuple[tuple[Row, ...], ...],
     again: str,
 ) -> ReportData:
+    """What the report tells; tables: the comparison, and the test sets that have names."""
     settings = {
         "app": run.app,
         "run": str(run.folder),
@@ -149,8 +169,9 @@ def _rows(app: App, state: State | None, compare: bool | None, console: Console)
 
     Nobody who hides what clients hold gets it unasked.
     """
-    unasked = app.test is not None and len(app.data) <= MOST_ALONE and not app.known_plan.hides
-    if state is None or not (unasked if compare is None else compare):
+    if compare is None:
+        compare = app.test is not None and len(app.data) <= MOST_ALONE and not app.known_plan.hides
+    if state is None or not compare:
         return []
     try:
         with console.status("Comparing: each client alone, and all data pooled"):
