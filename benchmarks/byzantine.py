@@ -29,7 +29,7 @@ from tests.attacks.attackers_verified import Forger, facts
 from tests.vdaf.attackers import Liar
 
 import hansa as h
-from hansa.aggregators.claims import claims
+from hansa.aggregators.verified.claims import claims
 from hansa.crypto import vdaf
 from hansa.datasets.mnist import mnist_clients
 from hansa.errors import ProtocolError

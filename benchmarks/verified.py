@@ -34,8 +34,8 @@ import numpy as np
 from common import DATA, ROOT, save
 from numpy.typing import NDArray
 
-from hansa.aggregators.claims import FINE, Norm
-from hansa.aggregators.share import Share
+from hansa.aggregators.verified.claims import FINE, Norm
+from hansa.aggregators.verified.share import Share
 from hansa.crypto import vdaf
 from hansa.crypto.keys import SEALED
 from hansa.crypto.pine import DRAFT02, Pine

@@ -19,6 +19,7 @@ from tests.shape import SOURCE, room, sources, tree
 GOALS = {"tuple assignments": 8.0, "conditional expressions": 20.0, "file": 4_000, "members": 20, "width": 100}
 DOCSTRINGS = 0.18  # of all lines, at least
 DONE = (  # rooms that stand at the goals
+    "aggregators",
     "analytics",
     "audit",
     "codec",
@@ -32,13 +33,18 @@ DONE = (  # rooms that stand at the goals
     "messages",
     "native",
     "optim",
+    "parties",
     "rand",
     "runtimes",
+    "sample",
     "spec",
+    "store",
+    "sums",
+    "transforms",
 )
 
 # Where the package stands: a change may lower these, and raises none.
-TOKENS = 204_000  # it grows with what hansa does, and with nothing else
+TOKENS = 206_800  # it grows with what hansa does, and with nothing else
 TUPLE_ASSIGNMENTS = 1.6  # in 1,000 lines of code
 CONDITIONAL_EXPRESSIONS = 26.2  # in 1,000 lines of code
 TOKENS_A_LINE = 8.8

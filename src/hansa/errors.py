@@ -114,17 +114,25 @@ def number(value: object, whole: bool = False) -> TypeGuard[float]:
     return isinstance(value, numbers.Real)
 
 
-class LeftOut(UserWarning):
-    """Why a party is left out, in its own words: for who sits at its machine alone."""
+class Aside(UserWarning):
+    """What a party says where it lives, in its own words: for who sits at its machine alone."""
+
+
+class LeftOut(Aside):
+    """Why a party is left out."""
+
+
+class Diverged(Aside):
+    """That a client's own model has left the range of numbers, and starts again."""
 
 
 # else a second run in one process would be silent
-warnings.filterwarnings("always", category=LeftOut, append=True)
+warnings.filterwarnings("always", category=Aside, append=True)
 
 
-def tell(words: str) -> None:
+def tell(words: str, kind: type[Aside] = LeftOut) -> None:
     """Say a party's own words where it lives; in a simulation that is the developer's terminal."""
-    warnings.warn(LeftOut(printable(words)), stacklevel=3)
+    warnings.warn(kind(printable(words)), stacklevel=3)
 
 
 def printable(text: str) -> str:

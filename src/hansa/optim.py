@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .errors import PlanError, number
+from .errors import number, refuse
 from .known import own
 from .spec import Vector, blocks
 
@@ -56,19 +56,23 @@ def stepped(
 
 def _check(name: str, **values: float) -> None:
     """PlanError where a decay is outside [0, 1), or another number is not positive and finite."""
-    for key, value in values.items():
-        if key in DECAYS:
-            fits = number(value) and 0 <= value < 1
-            example = 0.9
-        else:
-            fits = number(value) and 0 < value < math.inf
-            example = 0.1
-        if not fits:
-            raise PlanError(
-                f"{name}({key}={value}) cannot step.",
-                "A decay lies in [0, 1); a learning rate and τ are positive.",
-                f"Write for example {name}({key}={example}).",
-            )
+    examples = dict.fromkeys(DECAYS, 0.9)
+    refuse(
+        (
+            not _fits(key, value),
+            f"{name}({key}={value}) cannot step.",
+            "A decay lies in [0, 1); a learning rate and τ are positive.",
+            f"Write for example {name}({key}={examples.get(key, 0.1)}).",
+        )
+        for key, value in values.items()
+    )
+
+
+def _fits(key: str, value: float) -> bool:
+    """Is this a decay, or else a positive and finite number?"""
+    if key in DECAYS:
+        return number(value) and 0 <= value < 1
+    return number(value) and 0 < value < math.inf
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -11,18 +10,18 @@ from typing import Any, Literal
 import numpy as np
 
 from .aggregators import Aggregator, Sum, trees
-from .algorithms import Algorithm, ClientState, FedAvg
+from .algorithms import Algorithm, ClientState, FedAvg, reports
 from .data import Examples
 from .digest import digest_of
-from .errors import PlanError, number
+from .errors import Diverged, PlanError, number, tell
 from .known import own
 from .messages import SessionId
-from .models import NO_LOCAL, Model, Score
+from .models import NO_LOCAL, Model
 from .models.asks import Ask, AskedModel, locally, perform
 from .models.parts import check_only
 from .rand import Key
 from .sample import Amplification, Everyone, Sample, check, check_drawn
-from .spec import Bound, Interval, Spec, SumFacts, Vector, blocks, ends
+from .spec import Bound, Spec, SumFacts, Vector, blocks
 from .state import State
 from .training import Training
 from .transforms import Context, Decoder, Mean, Pipe, Session, Transform, counted
@@ -96,18 +95,8 @@ class Plan:
 
     @cached_property
     def reported(self) -> dict[str, Bound]:
-        """The side values that clients report: name → bound. A loss is ≥ 0 where the model says
-        that its own is.
-        """
-        if not self.training.report:
-            return {}
-        held = (
-            {f"val_{name}": bound for name, bound in self.model.metrics.items()}
-            if self.training.validation
-            else {}
-        )
-        positive = ends(self.model.metrics.get("loss", math.inf))[0] >= 0
-        return {"loss": Interval(0.0) if positive else math.inf} | held
+        """The side values that clients report: name → bound."""
+        return reports.bounds(self.model, self.algorithm, self.training)
 
     @cached_property
     def pipeline(self) -> Pipe:
@@ -320,7 +309,8 @@ class Plan:
         local = client_state.get("model", NO_LOCAL)
         scores = {}
         if held is not None and self.training.report:
-            scores = yield Score(broadcast["x"], held, local)
+            theirs = (broadcast, client_state, held)
+            scores = yield from reports.scored(self.model, self.algorithm, *theirs)
         work = self.algorithm.client(
             AskedModel(self.model),
             broadcast,
@@ -330,9 +320,13 @@ class Plan:
             self.training_context(at),
         )
         (parts, client_state), local = yield from locally(work, local)
+        if why := reports.diverged(self.model, self.algorithm, broadcast, client_state):
+            tell(f"{at.who}: {why}", Diverged)
+            client_state = {}  # as before its first round: its own model is the global one
+            local = NO_LOCAL
         if local:
             client_state = {**client_state, "model": dict(local)}
-        parts |= {f"val_{name}": value for name, value in scores.items()}
+        parts |= scores
         if self._carried:
             delta = np.ravel(parts["delta"])
             parts |= {
@@ -352,7 +346,7 @@ class Plan:
         **told: Any,
     ) -> State:
         """The server's half: step with the mean, or say why not."""
-        skipped = told.pop("skipped", "") or self._void(received, participants)
+        skipped = told.pop("skipped", "") or _void(self, received, participants)
         told["hidden"] = self.encoded_spec.hidden
         if received is None or skipped:
             kept = (state.x, state.memo, state.transforms)
@@ -375,37 +369,10 @@ class Plan:
         if self._carried:
             x = x if ours else x.copy()
             x[trained:] = statistics
-        metrics = {name: self._report(name, float(mean[name].flat[0])) for name in self.reported}
+        noisy = bool(self.sum_spec.noise.multiplier)
+        metrics = reports.means(mean, self.reported, noisy)
         told |= {"metrics": metrics, "participants": tuple(participants)}
         return State(state.round + 1, x, memo, transforms, **told)
-
-    def _report(self, name: str, value: float) -> float:
-        """A mean that clients report; where noise carries it out of its range, its nearest end,
-        which costs no ε.
-        """
-        if not self.sum_spec.noise.multiplier:
-            return value
-        low, high = ends(self.reported[name])
-        return min(max(value, low), high)
-
-    def _void(self, received: Mean | None, participants: Sequence[str]) -> str:
-        """Why a round changes nothing, if so; one that made the model NaN would be the end of the
-        run.
-        """
-        few = len(set(participants)) < self.sample.quorum
-        # that a round is void would tell who was sampled
-        told = few and not self.encoded_spec.hidden
-        if received is None or told:
-            return f"{len(set(participants))} answered, {self.sample.quorum} needed"
-        mean = self.spec.unpack(received[0])
-        bad = [
-            name for name, part in mean.items() if name not in self.reported and not _finite(part)
-        ]
-        return (
-            f"the mean {' and '.join(bad)} holds NaN or infinity; Finite() keeps who says so out"
-            if bad
-            else ""
-        )
 
 
 # the block of a model's running statistics, and its kind
@@ -430,6 +397,24 @@ def _public(key: Key, round: int, session: int) -> tuple[Key, Key]:
     """The key of a session, and the one that all of its parties share."""
     public = key.child(round, session)
     return public, public.child("all")
+
+
+def _void(plan: Plan, received: Mean | None, participants: Sequence[str]) -> str:
+    """Why a round changes nothing, if so; one that made the model NaN would be the end of the
+    run.
+    """
+    few = len(set(participants)) < plan.sample.quorum
+    # that a round is void would tell who was sampled
+    told = few and not plan.encoded_spec.hidden
+    if received is None or told:
+        return f"{len(set(participants))} answered, {plan.sample.quorum} needed"
+    mean = plan.spec.unpack(received[0])
+    bad = [name for name, part in mean.items() if name not in plan.reported and not _finite(part)]
+    return (
+        f"the mean {' and '.join(bad)} holds NaN or infinity; Finite() keeps who says so out"
+        if bad
+        else ""
+    )
 
 
 def _finite(v: Vector) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-from .errors import PlanError, number
+from .errors import number, refuse
 from .known import own
 from .rand import Key
 
@@ -140,7 +140,7 @@ class Poisson(Sample):
     def __post_init__(self) -> None:
         check(self)
         fits = number(self.rate) and 0 < self.rate <= 1
-        _refuse(self, not fits, "the rate is a probability", "Poisson(0.1)")
+        _refuse(self, (not fits, "the rate is a probability", "Poisson(0.1)"))
 
     def draw(self, roster: Sequence[str], key: Key, round: int = 0) -> list[str]:
         """How many is binomial, and each set of so many equally likely."""
@@ -200,9 +200,12 @@ def check(sample: Sample) -> None:
     whole = number(sample.quorum, whole=True) and sample.quorum >= 1
     timed = number(sample.deadline) and sample.deadline > 0
     silent = type(sample).draw is Sample.draw
-    _refuse(sample, silent, "it does not say whom it asks", "Everyone(), or a draw of your own")
-    _refuse(sample, not whole, "a round needs at least one client", "quorum=1")
-    _refuse(sample, not timed, "a round takes some seconds", "deadline=60.0")
+    _refuse(
+        sample,
+        (silent, "it does not say whom it asks", "Everyone(), or a draw of your own"),
+        (not whole, "a round needs at least one client", "quorum=1"),
+        (not timed, "a round takes some seconds", "deadline=60.0"),
+    )
 
 
 def check_drawn(sample: Sample, drawn: Iterable[str], roster: Sequence[str]) -> list[str]:
@@ -230,24 +233,28 @@ def check_drawn(sample: Sample, drawn: Iterable[str], roster: Sequence[str]) -> 
             "What a sum has room for is sized by that.",
         ),
     ]
-    for bad, found, why in wrong:
-        if bad:
-            raise PlanError(found, why, "Let `draw` give a list of names of the roster, each once.")
+    instead = "Let `draw` give a list of names of the roster, each once."
+    refuse((bad, found, why, instead) for bad, found, why in wrong)
     return cohort
 
 
 def _check_size(sample: Sample, size: int) -> None:
     whole = number(size, whole=True) and size >= 1
     example = f"{type(sample).__name__}(10)"
-    _refuse(sample, not whole, "the size counts clients", example)
-    _refuse(sample, sample.quorum > size, "more must answer than are asked", "a lower quorum")
+    more = whole and sample.quorum > size
+    _refuse(
+        sample,
+        (not whole, "the size counts clients", example),
+        (more, "more must answer than are asked", "a lower quorum"),
+    )
 
 
-def _refuse(sample: Sample, bad: bool, why: str, instead: str) -> None:
-    if bad:
-        raise PlanError(
-            f"{sample!r} cannot sample.", f"{why.capitalize()}.", f"Write for example {instead}."
-        )
+def _refuse(sample: Sample, *wrong: tuple[bool, str, str]) -> None:
+    """PlanError for the first of these that is so."""
+    refuse(
+        (bad, f"{sample!r} cannot sample.", f"{why.capitalize()}.", f"Write for example {instead}.")
+        for bad, why, instead in wrong
+    )
 
 
 def _some(roster: Sequence[str], size: int, rng: np.random.Generator) -> list[str]:

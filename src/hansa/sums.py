@@ -28,6 +28,8 @@ from .spec import Spec, Vector, blocks
 
 WORDS = tuple(map(np.dtype, (np.uint16, np.uint32, np.uint64)))
 
+REAL = np.dtype(np.float64)
+
 COARSE = 1.5 * 2.0 ** (52 - 16)
 FINE = 1.5 * 2.0 ** (52 - 56)
 CARRY = 2**13  # half of what stays exact, so that two totals may be merged before a carry
@@ -41,6 +43,8 @@ class Total:
     """A running sum: of reals, equal bytes for any order and grouping; of words of b bits, mod 2ᵇ.
 
     Words are uint16, uint32 or uint64. What is added has one length, and words have one width.
+    Of reals two vectors are held, Σ h and Σ l, whose sum is rounded once, when it is read; of words
+    one. Workers send what `parts` gives, and `of` reads it.
     """
 
     def __init__(self) -> None:
@@ -51,11 +55,14 @@ class Total:
 
     def add(self, v: Vector) -> None:
         """Add one vector, of reals or of words; ValueError where it is unlike the others."""
-        words = v.dtype in WORDS
+        kind = REAL
+        if v.dtype in WORDS:
+            kind = v.dtype
         if self._coarse is None:
-            self._coarse = np.zeros(v.shape, v.dtype if words else np.float64)
-            self._fine = None if words else np.zeros(v.shape)
-        _alike(self._coarse, v.shape, v.dtype if words else np.dtype(np.float64))
+            self._coarse = np.zeros(v.shape, kind)
+            if kind == REAL:
+                self._fine = np.zeros(v.shape)
+        _alike(self._coarse, v.shape, kind)
         if self._fine is None:
             self._coarse += v
         else:
@@ -69,7 +76,8 @@ class Total:
             return
         if self._coarse is None:
             self._coarse = other._coarse.copy()
-            self._fine = None if other._fine is None else other._fine.copy()
+            if other._fine is not None:
+                self._fine = other._fine.copy()
         else:
             _alike(self._coarse, other._coarse.shape, other._coarse.dtype)
             self._coarse += other._coarse
@@ -81,7 +89,9 @@ class Total:
     def value(self) -> Vector:
         """The sum, correctly rounded; ValueError where nothing was added."""
         coarse = self._held()
-        return coarse if self._fine is None else coarse + self._fine
+        if self._fine is None:
+            return coarse
+        return coarse + self._fine
 
     def release(self) -> Vector:
         """The sum, correctly rounded, in the memory that held it: nothing is left in the total."""
@@ -93,11 +103,14 @@ class Total:
         return total
 
     def fits(self, spec: Spec) -> bool:
-        """Is it a sum of vectors of this spec? Of reals the coarse half tells shape and type."""
+        """Is it a sum of vectors of this spec? Of reals the coarse half tells shape and type.
+
+        It is asked of what another process has sent, before that is merged.
+        """
         return spec.fits(self._coarse)
 
     def parts(self) -> dict[str, Any]:
-        """All that it holds, as plain values."""
+        """All that it holds, as plain values: what a worker sends of the clients that it added."""
         halves = {"coarse": self._held(), "fine": self._fine}
         return {"count": self.count, "since": self._since, **halves}
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from tests.vdaf.attackers import Attacker, squares
 
 import hansa as h
-from hansa.aggregators.claims import FINE, Claim
-from hansa.aggregators.share import Share
-from hansa.aggregators.verified import SECRET, _promise
+from hansa.aggregators.verified.claims import FINE, Claim
+from hansa.aggregators.verified.opening import SECRET, promised
+from hansa.aggregators.verified.reports import Reports
+from hansa.aggregators.verified.share import Share
 from hansa.crypto.circuits import SumVec
 from hansa.crypto.field import Elements, Field64
 from hansa.crypto.identity import Identity
@@ -86,7 +87,8 @@ def signed(client: h.Client, request: Request, report: Any) -> Any:
     """The report, signed by this client for the session of the request."""
     aggregator = client.plan.aggregator
     assert isinstance(aggregator, h.VerifiedSum) and client.identity is not None
-    reports = aggregator._reports(client._at(request, client.secret), request.bodies[client.who])
+    at = client._at(request, client.secret)
+    reports = Reports.of(at.session, request.bodies[client.who], aggregator.parties)
     return reports.signed(report, client.identity)
 
 
@@ -313,7 +315,7 @@ class Server:
     def open(self, cohort: list[str] | None = None, key: bytes | None = None) -> Any:
         """Tell the helper this cohort and key, and then what all clients are told."""
         challenge = self.ask({"key": key or self.secret, "cohort": self.cohort if cohort is None else cohort})
-        self.opening = _promise(self.secret, [challenge], self.cohort)
+        self.opening = promised(self.secret, [challenge], self.cohort)
         return self.ask(self.opening)
 
     def hear(self, who: list[str]) -> dict[str, Any]:
@@ -321,7 +323,8 @@ class Server:
         head = self.channel.head
         at = self.plan.context(head.round, head.session, secret=h.Key.fresh(), task=head.task)
         assert isinstance(self.plan.aggregator, h.VerifiedSum)
-        self.reports = self.plan.aggregator._reports(at.enrolled(self.runtime.members), self.opening)
+        session = at.enrolled(self.runtime.members).session
+        self.reports = Reports.of(session, self.opening, self.plan.aggregator.parties)
         claims = self.plan.aggregator._claims(self.plan.encoded_spec, self.reports.binding)
         self.share = Share(claims, 0, self.secret)
         return self.channel.gather(dict.fromkeys(who, self.opening))

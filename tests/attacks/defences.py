@@ -15,8 +15,9 @@ from tests.attacks.defences_rest import REST
 
 NORMS, PINE, PRIO3, FLP = "crypto/norms.py", "crypto/pine.py", "crypto/prio3.py", "crypto/flp.py"
 CIRCUITS, VDAF, FIELD, KEYS = "crypto/circuits.py", "crypto/vdaf.py", "crypto/field.py", "crypto/keys.py"
-VERIFIED, SHARE, CLAIMS = "aggregators/verified.py", "aggregators/share.py", "aggregators/claims.py"
-REPORTS = "aggregators/reports.py"
+VERIFIED, SHARE = "aggregators/verified/__init__.py", "aggregators/verified/share.py"
+CLAIMS, REPORTS = "aggregators/verified/claims.py", "aggregators/verified/reports.py"
+HELPER, SERVER = "aggregators/verified/helper.py", "aggregators/verified/server.py"
 RULES, ROBUST = "aggregators/__init__.py", "aggregators/robust.py"
 NOISE, DISCRETE, SCALE = "transforms/noise.py", "transforms/discrete.py", "transforms/scale.py"
 CORRELATED = "transforms/correlated.py"
@@ -70,20 +71,20 @@ PROOFS = (
 )
 
 AGGREGATORS = (
-    Defence("a helper compares the opening", VERIFIED, "if opening != _promise(secret, challenges, cohort):", NEVER),
+    Defence("a helper compares the opening", HELPER, "if opening != promised(secret, challenges, cohort):", NEVER),
     Defence("a report is of the cohort", REPORTS, "if who not in cohort:", NEVER),
     Defence("a client has one report", SHARE, "who in self._asked or ", ""),
     Defence("a nonce belongs to one report", SHARE, " or nonce in self._nonces", ""),
-    Defence("a sum holds enough clients", VERIFIED, "if len(share.seen) < max(quorum, self.min_clients):", NEVER),
-    Defence("a helper knows the quorum", VERIFIED, "< max(quorum, self.min_clients):", "< self.min_clients:"),
+    Defence("a sum holds enough clients", HELPER, "if len(share.seen) < least:", NEVER),
+    Defence("a helper knows the quorum", HELPER, "max(quorum, terms.least)", "terms.least"),
     Defence("a helper says one sum in a round", "parties/memory.py", " or who in self._helpers", ""),
     Defence(
         "a report is bound to its session",
-        VERIFIED,
+        REPORTS,
         (
             "bound = (\n"
             '            "hansa VerifiedSum 1",\n'
-            "            at.session.task,\n"
+            "            session.task,\n"
             '            opening["key"],\n'
             '            opening["challenges"],\n'
             '            opening["cohort"],\n'
@@ -91,15 +92,15 @@ AGGREGATORS = (
         ),
         'bound = ("hansa VerifiedSum 1",)',
     ),
-    Defence("a report is bound to the model", VERIFIED, ("at.session.task,\n            opening"), "opening"),
-    Defence("a report is bound to the key", VERIFIED, 'opening["key"],', ""),
+    Defence("a report is bound to the model", REPORTS, ("session.task,\n            opening"), "opening"),
+    Defence("a report is bound to the key", REPORTS, 'opening["key"],', ""),
     Defence(
         "a report is bound to the challenges",
-        VERIFIED,
+        REPORTS,
         ('opening["key"],\n            opening["challenges"]'),
         'opening["key"]',
     ),
-    Defence("a report is bound to the cohort", VERIFIED, (',\n            opening["cohort"],\n        )'), ")"),
+    Defence("a report is bound to the cohort", REPORTS, (',\n            opening["cohort"],\n        )'), ")"),
     Defence(
         "a report is sealed with its client",
         REPORTS,
@@ -143,12 +144,12 @@ AGGREGATORS = (
     ),
     Defence(
         "all aggregators finish",
-        VERIFIED,
+        SERVER,
         "for who in verdicts if all(who in end for end in ends)]",
         "for who in verdicts]",
     ),
     Defence(
-        "sums are over the same clients", VERIFIED, "if seen == sorted(share.seen):", "if seen:", only="other clients"
+        "sums are over the same clients", SERVER, "and seen == sorted(share.seen):", "and seen:", only="other clients"
     ),
     Defence(
         "a sum is within reach",
@@ -159,18 +160,8 @@ AGGREGATORS = (
         only="another sum",
     ),
     Defence("a sum does not wrap around", CLAIMS, "if largest >= field.p / 2:", NEVER),
-    Defence(
-        "a helper adds its noise",
-        VERIFIED,
-        ('share.totals(self._noise(at.spec, at.key, share)),\n            "seen"'),
-        'share.totals({}), "seen"',
-    ),
-    Defence(
-        "the server adds its noise",
-        VERIFIED,
-        ("[\n            share.totals(self._noise(spec, at.key, share)),"),
-        "[share.totals({}), ",
-    ),
+    Defence("a helper adds its noise", HELPER, "share.totals(terms.drawn(at.key, share.seen))", "share.totals({})"),
+    Defence("the server adds its noise", SERVER, "share.totals(terms.drawn(at.key, share.seen))", "share.totals({})"),
     Defence(
         "an aggregator's noise covers all blocks",
         VERIFIED,
@@ -179,9 +170,9 @@ AGGREGATORS = (
     ),
     Defence(
         "reports are checked in batches",
-        VERIFIED,
-        "islice(authentic, max(1, min(MOST, BATCH // (8 * spec.size))))",
-        "authentic",
+        SERVER,
+        "islice(reports, max(1, min(MOST, BATCH // (8 * spec.size))))",
+        "reports",
     ),
 )
 
@@ -208,8 +199,8 @@ ROUNDS = (
         ends="ValueError",
         only=r"array\(\[1",
     ),
-    Defence("a round has its quorum", "plan.py", "few = len(set(participants)) < self.sample.quorum", "few = False"),
-    Defence("a small sample does not show", "plan.py", "told = few and not self.encoded_spec.hidden", "told = few"),
+    Defence("a round has its quorum", "plan.py", "few = len(set(participants)) < plan.sample.quorum", "few = False"),
+    Defence("a small sample does not show", "plan.py", "told = few and not plan.encoded_spec.hidden", "told = few"),
     Defence("a quorum shows the sample", "plan.py", "shown = self.sample.quorum > 1 or ", "shown = "),
     Defence("digests are compared", "parties/__init__.py", "if request.plan != self.plan.digest:", NEVER),
     Defence(
@@ -222,8 +213,8 @@ ROUNDS = (
     Defence(
         "a policy is checked",
         "parties/policy.py",
-        "            if bad:\n                raise PolicyError(",
-        "            if False:\n                raise PolicyError(",
+        "                for bad, found, allowed in beyond\n",
+        "                for bad, found, allowed in ()\n",
     ),
     Defence("a client trains once in a round", BOOK, "if once and request.round <= latest:", NEVER),
     Defence("another question has no answer", BOOK, "if entry is not None and entry.digest != digest:", NEVER),
@@ -289,9 +280,7 @@ PRIVACY = (
         '        if self.by != "server":\n            return total\n',
         "        if True:\n            return total\n",
     ),
-    Defence(
-        "clients draw real noise", NOISE, 'return v if self.by == "server" else v + self._beside(v, at)', "return v"
-    ),
+    Defence("clients draw real noise", NOISE, "return v + self._beside(v, at)", "return v"),
     Defence(
         "clients draw whole numbers",
         DISCRETE,
@@ -325,7 +314,7 @@ PRIVACY = (
         "if clear and encoded.noise.clients and not encoded.noise.alone:",
         NEVER,
     ),
-    Defence("too few hands leave no ε", NOISE, 'whole = self.by != "all" or n >= self.least', "whole = True"),
+    Defence("too few hands leave no ε", NOISE, 'if self.by == "all" and n < self.least:', NEVER),
     Defence(
         "lost history is noticed",
         "app/epsilon.py",

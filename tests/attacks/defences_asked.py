@@ -50,7 +50,12 @@ ASKED = (
         "ledger = before.merge(spent_privacy(plan, past, population))",
         "ledger = spent_privacy(plan, past, population)",
     ),
-    Defence("a policy counts the survey", POLICY, "first.merge(ledger).guarantee", "ledger.guarantee"),
+    Defence(
+        "a policy counts the survey",
+        POLICY,
+        "first.merge(self._ledger(plan, examples))",
+        "self._ledger(plan, examples)",
+    ),
     Defence(
         "an explained ε counts the survey",
         EXPLAIN,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.attacks.defence import Defence
 
-NORMS, CLAIMS = "crypto/norms.py", "aggregators/claims.py"
-VERIFIED, SHARE = "aggregators/verified.py", "aggregators/share.py"
+NORMS, CLAIMS = "crypto/norms.py", "aggregators/verified/claims.py"
+VERIFIED, SHARE = "aggregators/verified/__init__.py", "aggregators/verified/share.py"
 RULES, SCALE, COMPRESS, SPEC = "aggregators/__init__.py", "transforms/scale.py", "transforms/compress.py", "spec.py"
 PLAN, EXPLAIN, CLIENT, ERRORS, LOOPS = (
     "plan.py",
@@ -77,7 +77,9 @@ BOUNDS = (
     Defence(
         "an interval has two ends", SPEC, "if not (-self.high <= self.low < self.high) or math.isinf(self.low):", NEVER
     ),
-    Defence("a loss may be negative", PLAN, 'ends(self.model.metrics.get("loss", math.inf))[0] >= 0', "True"),
+    Defence(
+        "a loss may be negative", "algorithms/reports.py", 'ends(model.metrics.get("loss", math.inf))[0] >= 0', "True"
+    ),
     Defence(
         "noise is sized for the farther end",
         VERIFIED,
@@ -147,8 +149,8 @@ RECORDS = (
     Defence(
         "a helper's words are not repeated",
         SHARE,
-        'return reply if reply in SAID else "a helper refuses it"',
-        "return reply",
+        "    if reply in SAID:\n        return reply\n",
+        "    return reply\n",
     ),
     Defence("reasons command no terminal", LOOPS, "self.excluded[who] = printable(why)", "self.excluded[who] = why"),
     Defence(
@@ -202,8 +204,8 @@ RECORDS = (
     Defence(
         "a client does not print its data",
         CLIENT,
-        "{self.who}{': ' if there else ''}{there}>",
-        "{self.who}{': ' if there else ''}{there or self.data}>",
+        "{self.who}: {there}>",
+        "{self.who}: {there or self.data}>",
         also=(("there = at_a_glance([self.data])", "there = str(self.data)"),),
     ),
     Defence(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.attacks.defence import Defence
 
-REPORTS, SHARE = "aggregators/reports.py", "aggregators/share.py"
+REPORTS, SHARE = "aggregators/verified/reports.py", "aggregators/verified/share.py"
 KEYS, IDENTITIES = "crypto/keys.py", "crypto/identity.py"
 NEVER = "if False:"
 

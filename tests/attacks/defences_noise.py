@@ -100,7 +100,7 @@ SECRETS = (
     Defence("noisy training is bound to its data", CLIENT, 'self.secret.child("data", self._data_hash)', "self.secret"),
     Defence(
         "an aggregator's noise is bound to who is in the sum",
-        "aggregators/verified.py",
+        "aggregators/verified/terms.py",
         'key = key.child("noise", company.hex())',
         'key = key.child("noise")',
     ),
@@ -181,7 +181,7 @@ SAMPLES = (
     Defence(
         "a checkpoint names no one in a secret sample",
         ROWS,
-        "return replace(state, participants=(), excluded={}) if state.hidden else state",
+        "return replace(state, participants=(), excluded={})",
         "return state",
     ),
     Defence("a history knows that its sample is secret", ROWS, "hidden=row.participants is None", "hidden=False"),
@@ -228,7 +228,7 @@ OUTSIDE = (
     Defence(
         "a comparison on the terminal says outside ε", TERMINAL, 'if rows[0].outside else "")', 'if False else "")'
     ),
-    Defence("a comparison in a report says outside ε", REPORT, "outside=OUTSIDE if", "outside=OUTSIDE if False and"),
+    Defence("a comparison in a report says outside ε", REPORT, " outside=OUTSIDE if", " outside=OUTSIDE if False and"),
     Defence(
         "a summary holds nothing outside ε",
         REPORT,
@@ -246,7 +246,7 @@ OUTSIDE = (
         "return bool(plan.training.private) and not plan.sum_spec.noise.multiplier",
         "return bool(plan.training.private)",
     ),
-    Defence("a noised report is cut", PLAN, "return min(max(value, low), high)", "return value"),
+    Defence("a noised report is cut", "algorithms/reports.py", "    if not noisy:", "    if True:"),
 )
 
 STRANGERS = (
@@ -332,15 +332,10 @@ STRANGERS = (
         CURVES,
         "if stated is object or ours(stated):",
         "if stated is object:",
-        also=(("return stated if same else None", "return stated"),),
+        also=(("    if not same:\n        return None\n", ""),),
     ),
-    Defence(
-        "noise of a stranger goes by its own name",
-        NOISE,
-        "return word if own(noise) else type(noise).__name__",
-        "return word",
-    ),
-    Defence("who states is who draws", CURVES, "return stated if same else None", "return stated"),
+    Defence("noise of a stranger goes by its own name", NOISE, "if not own(noise):", "if False:"),
+    Defence("who states is who draws", CURVES, "    if not same:\n        return None\n", ""),
     Defence(
         "a statement that is no curve has no ε",
         PRIVACY,
@@ -357,16 +352,11 @@ STRANGERS = (
     Defence(
         "a policy of noise believes no stranger's statement",
         "parties/policy.py",
-        'why = (privacy.unstated(plan) or trust) if self.min_noise else ""',
-        'why = privacy.unstated(plan) if self.min_noise else ""',
+        "if (author := privacy.stated_by(plan)) and not self.stated:",
+        NEVER,
     ),
     Defence("a ledger says whose word ε is", PRIVACY, ", stated=stated_by(plan)", ""),
-    Defence(
-        "a policy takes no stranger's noise",
-        "parties/policy.py",
-        'why = (privacy.unstated(plan) or trust) if self.min_noise else ""',
-        'why = ""',
-    ),
+    Defence("a policy takes no stranger's noise", POLICY, "why = self._unbelieved(plan)", 'why = ""'),
     Defence("a budget needs an ε", CHECKS, "if missing := before.why or ledger.why or strange(loop):", NEVER),
     Defence(
         "a loop with a budget needs an ε",

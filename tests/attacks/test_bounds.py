@@ -12,7 +12,7 @@ from tests.attacks.attackers_verified import facts, states
 from tests.contracts.asking import asked
 
 import hansa as h
-from hansa.aggregators.claims import Claim, Range
+from hansa.aggregators.verified.claims import Claim, Range
 from hansa.analytics import Mean, Survey, Variance, survey
 from hansa.crypto.circuits import SumVec, bits
 from hansa.crypto.field import Elements

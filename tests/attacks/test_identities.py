@@ -28,7 +28,7 @@ from tests.attacks.attackers_verified import (
 )
 
 import hansa as h
-from hansa.aggregators.share import UNSIGNED
+from hansa.aggregators.verified.share import UNSIGNED
 from hansa.crypto.identity import Identity, Member, Roster
 from hansa.crypto.keys import SIGNATURE, SigningKey, verify
 from hansa.messages import SessionId

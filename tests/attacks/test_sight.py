@@ -16,7 +16,7 @@ from tests.attacks.attackers_verified import HELPER, Server, honest, plan_of, st
 from tests.contracts.asking import asked, contribution
 
 import hansa as h
-from hansa.aggregators.verified import _vector
+from hansa.aggregators.verified.server import joined
 from hansa.crypto.identity import Identity, Roster
 from hansa.crypto.keys import SigningKey
 from hansa.messages import SessionId
@@ -52,7 +52,7 @@ def summed(server: Server, reports: dict[str, Any]) -> h.Vector | None:
     if end is None:
         return None
     each = zip(share.parts, zip(share.totals({}), end["totals"], strict=True), strict=True)
-    return _vector(server.plan.encoded_spec, share.parts, [part.read(both, len(agreed), 0.0) for part, both in each])
+    return joined(server.plan.encoded_spec, share.parts, [part.read(both, len(agreed), 0.0) for part, both in each])
 
 
 def nothing(server: Server, who: str, identity: Identity | None = None) -> Any:

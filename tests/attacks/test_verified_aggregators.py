@@ -30,9 +30,9 @@ from tests.attacks.attackers_verified import (
 )
 
 import hansa as h
-from hansa.aggregators import verified
-from hansa.aggregators.claims import Norm
-from hansa.aggregators.share import Share
+from hansa.aggregators.verified import server as verified_server
+from hansa.aggregators.verified.claims import Norm
+from hansa.aggregators.verified.reports import Reports
 from hansa.crypto import vdaf
 from hansa.crypto.identity import Identity
 from hansa.crypto.pine import PRODUCT
@@ -309,8 +309,8 @@ def test_each_aggregator_adds_the_whole_noise_to_its_share(helpers: int) -> None
     assert sigma == pytest.approx(2.0 * bound) and d == 3010
     aggregator = noisy.aggregator
     assert isinstance(aggregator, h.VerifiedSum)
-    key, share = h.Key.fresh(), Share(aggregator._claims(noisy.encoded_spec, b""), 0, b"")
-    draws = np.stack([aggregator._noise(noisy.encoded_spec, key.child(i), share)["delta"] for i in range(4)])
+    key, terms = h.Key.fresh(), aggregator._terms(noisy.encoded_spec)
+    draws = np.stack([terms.drawn(key.child(i), set())["delta"] for i in range(4)])
     assert draws.dtype == np.int64
     assert np.std(draws) == pytest.approx(sigma, rel=0.03)
     data = {f"client-{i}": (np.zeros((2, 300)), np.zeros(2, int)) for i in range(2)}
@@ -382,7 +382,7 @@ class Flood:
 
     def as_completed(self, bodies: Any) -> Iterator[tuple[str, Any]]:
         assert isinstance(PLAN.aggregator, h.VerifiedSum)
-        reports = PLAN.aggregator._reports(self.at, bodies["0"])
+        reports = Reports.of(self.at.session, bodies["0"], PLAN.aggregator.parties)
         sizes = {name: [len(one) for one in self.report[name]] for name in ("public", "leader")}
         for i in range(self.n):
             leader = [bytes(size - (i % 20 > 0)) for size in sizes["leader"]]
@@ -407,7 +407,7 @@ def flooded(n: int) -> int:
 
 @pytest.mark.guards("reports are checked in batches")
 def test_memory_does_not_grow_with_invalid_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verified, "MOST", 64)
+    monkeypatch.setattr(verified_server, "MOST", 64)
     few, many = flooded(200), flooded(2000)
     assert many < 1.4 * few
 
@@ -415,7 +415,7 @@ def test_memory_does_not_grow_with_invalid_reports(monkeypatch: pytest.MonkeyPat
 @pytest.mark.guards("reports are checked in batches")
 def test_memory_does_not_grow_with_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     """A report is gone when it is in the sum, at its client too."""
-    monkeypatch.setattr(verified, "MOST", 4)
+    monkeypatch.setattr(verified_server, "MOST", 4)
     peaks = []
     for n in (2, 8, 40):
         plan = h.Plan(

@@ -16,7 +16,7 @@ from tests.attacks.attackers_verified import HONEST, PLAN, Crafted, honest, stat
 from tests.contracts.running import pids
 
 import hansa as h
-from hansa.aggregators.claims import Norm
+from hansa.aggregators.verified.claims import Norm
 from hansa.config import build, overlay, set_, table, toml
 from hansa.crypto.pine import DRAFT02, PRODUCT
 from hansa.errors import AppError, LeftOut

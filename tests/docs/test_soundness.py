@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.vdaf.wrapped import shapes
 
-from hansa.aggregators.claims import FINE, SIDE, Norm, Range
+from hansa.aggregators.verified.claims import FINE, SIDE, Norm, Range
 from hansa.crypto.flp import Proof
 from hansa.crypto.norms import passes
 from hansa.crypto.pine import PRODUCT, Pine

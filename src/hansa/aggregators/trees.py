@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..algorithms.trees import Boosting
-from ..errors import PlanError
+from ..errors import PlanError, refuse
 from ..models import Model
 from ..spec import Spec, Vector
 from ..transforms import Decoder, Mean, Transform
@@ -72,11 +72,9 @@ class Ensemble(Aggregator):
                 with np.errstate(over="ignore"):
                     v[:size] = np.float32(v[:size])
                 why = decode.fault(spec.unpack(v))
-            weight = (
-                float(reply[encoded.slice("weight")][0])
-                if "weight" in encoded.blocks and not why
-                else 1.0
-            )
+            weight = 1.0
+            if "weight" in encoded.blocks and not why:
+                weight = float(reply[encoded.slice("weight")][0])
             if weight > MOST:
                 why = f"it counts for more than {MOST:g} examples"
             if why:
@@ -162,6 +160,4 @@ def check(model: Model, algorithm: Any, pipe: Sequence[Transform], aggregator: A
             "trees count.",
         ),
     ]
-    for bad, *words in wrong:
-        if bad:
-            raise PlanError(*words)
+    refuse(wrong)

@@ -51,6 +51,10 @@ class Ditto(FedAvg):
         )
         x = broadcast["x"]
         key = at.key.child("personal")
-        own = client_state.get("personal", x)
+        own = self.personal_model(broadcast, client_state)
         fit = yield Train(own, data, training, Drift(self.lam, centre=x), key)
         return parts, {**client_state, "personal": fit.x}
+
+    def personal_model(self, broadcast: dict[str, Vector], client_state: ClientState) -> Vector:
+        """vₖ after its last training; before the first, x."""
+        return client_state.get("personal", broadcast["x"])  # type: ignore[no-any-return]

@@ -14,6 +14,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
 
 from .. import data as local
+from ..algorithms import ClientState
 from ..data import Sites
 from ..data.examples import Examples, at_a_glance
 from ..data.sites import prepared
@@ -47,6 +48,7 @@ from .checks import (
 from .compare import Row, pooled, trained_alone
 from .epsilon import hides_examples, of_examples, said, unknown_past
 from .first import PlanOf, answers_of, check_first, explained, held, keep, plan_of, secret_of
+from .personal import own_row
 from .scoring import TestSets, sets_of
 
 if TYPE_CHECKING:
@@ -379,10 +381,14 @@ class App:
             return {}
         return {who: len(Examples.of(data)) for who, data in self.sources.items()}
 
-    def compare(self, state: State) -> Iterator[Row]:
-        """Rows of the comparison on `test`: each client alone, the federation's model, one model on
-        all data.
+    def compare(
+        self, state: State, memory: Mapping[str, ClientState] | None = None
+    ) -> Iterator[Row]:
+        """Rows of the comparison on `test`: each client alone, the federation's model, the clients'
+        own models, one model on all data.
 
+        Own models are compared where the algorithm has them, every test set is that of a client,
+        and `memory` is there: what clients remember, `run.memory()`.
         Alone and pooled train the same model on the same examples with as many local epochs as
         there are in all rounds, by the code that trains the federation: a plan with a single
         client, and no noise. Each row says whether that is outside the ε of this app. AppError for
@@ -403,6 +409,7 @@ class App:
         total = sum(examples for _, _, examples in parts.values())
         whole = pooled([part[0] for part in parts.values()])
         yield Row("federated", total, app.score(state.x), outside)
+        yield from () if memory is None else own_row(app, state, memory)
         yield Row(
             "all data pooled", total, app.score(trained_alone(plan, "pooled", whole)), outside
         )

@@ -73,13 +73,7 @@ class TestSets:
             return []
         scored = {name: model.score(x, self.of(name)) for name in self.sets}
         sizes = {name: len(self.of(name)) for name in self.sets}
-        first = next(iter(next(iter(scored.values()))))
-        worst = max(
-            scored,
-            key=lambda name: (
-                scored[name]["loss"] if "loss" in scored[name] else -scored[name][first]
-            ),
-        )
+        worst = worst_first(scored)[0]
         every = list(scored.values())
         total = sum(sizes.values())
         return [
@@ -91,6 +85,18 @@ class TestSets:
 
     def _called(self, name: str) -> str:
         return f"{ONE} of {name}" if self.named else ONE
+
+
+def worst_first(scored: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Names by how badly they score: the largest loss first, or without one the lowest first
+    score.
+    """
+
+    def badness(name: str) -> float:
+        scores = scored[name]
+        return scores["loss"] if "loss" in scores else -next(iter(scores.values()))
+
+    return sorted(scored, key=badness, reverse=True)
 
 
 def sets_of(test: Any, data: Any) -> TestSets:

@@ -19,6 +19,7 @@ from ..app import App
 from ..app.compare import pooled
 from ..data import Examples, pair
 from ..errors import AppError
+from ..known import own
 from ..loops.synchronous import synchronous
 from ..messages import SessionId
 from ..models import Drift, Model
@@ -26,7 +27,7 @@ from ..models.softmax import Softmax
 from ..parties.client import Client
 from ..plan import Plan
 from ..rand import Key
-from ..sample import Everyone
+from ..sample import Everyone, check_drawn
 from ..spec import Vector
 from ..training import Training
 from ..transforms.noise import GaussianNoise
@@ -215,8 +216,7 @@ def _planned(app: App, client: Client, others: Sequence[Client]) -> list[tuple[s
     plan = app.known_plan
     n = 1 + len(others)
     secret = app.secret or Key.fresh()
-    expected = max(plan.sample.quorum, round(plan.sample.expected(n)))
-    cohort = [client, *others][:expected]
+    cohort = [client, *others][: max(plan.sample.quorum, _asked(plan, n))]
     plan = replace(plan, sample=Everyone(quorum=min(plan.sample.quorum, len(cohort))), rounds=1)
     quiet = without_server_noise(plan)
     parties = {one.who: one.data for one in cohort}
@@ -224,10 +224,19 @@ def _planned(app: App, client: Client, others: Sequence[Client]) -> list[tuple[s
     mean = _published(plan, secret, parties)
     published = (f"this plan: the mean of {many} that is published", mean)
     if revealed(plan.aggregator).beyond("sum"):
-        own = _published(quiet, secret, parties, client.who)
-        return [("this plan: the client's vector, to its server", own), published]
+        alone = _published(quiet, secret, parties, client.who)
+        return [("this plan: the client's vector, to its server", alone), published]
     total = _published(quiet, secret, parties)
     return [(f"this plan: the sum of {many}, to its server", total), published]
+
+
+def _asked(plan: Plan, n: int) -> int:
+    """How many of n clients a round asks: of a stranger's sample what its first draw says."""
+    sample = plan.sample
+    if own(sample):
+        return round(sample.expected(n))
+    roster = [f"client {i}" for i in range(n)]
+    return len(check_drawn(sample, sample.draw(roster, plan.key.child("audit")), roster))
 
 
 def _published(plan: Plan, secret: Key, data: Any, who: str | None = None) -> Vector:

@@ -31,7 +31,7 @@ def canary_plot(found: Canaries) -> bytes:
     def draw(axes: Axes) -> None:
         edges = np.linspace(found.scores.min(), found.scores.max(), BINS + 1).tolist()
         for inside, name, colour in (
-            (False, "stayed out", LIGHT.lines[2]),
+            (False, "stayed out", LIGHT.lines[-1]),
             (True, "took part", LIGHT.there),
         ):
             axes.hist(

@@ -314,15 +314,23 @@ def export(
     raw: Annotated[
         bool, typer.Option("--raw", help="One flat vector x, without loading the app.")
     ] = False,
+    client: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="This client's own model.", show_default=False),
+    ] = None,
 ) -> None:
     """Write the weights of a run as safetensors: those of a PyTorch model as its state_dict.
 
-    Example: hansa export 20260102 model.safetensors
+    Examples: hansa export 20260102 model.safetensors, or with --client north, whose own model
+    stays with it else
     """
+    from ..app.compare import OUTSIDE
+    from ..app.personal import stored_model
     from ..config import Config
+    from ..models import NO_LOCAL
     from ..models.parts import Personal
     from ..store import export
-    from ..ui.terminal import out
+    from ..ui.terminal import out, say
 
     stored = place.open().open(run)
     state = stored.state()
@@ -332,12 +340,22 @@ def export(
             "Weights are stored with each round.",
             "Let it run for a round.",
         )
+    x = state.x
+    local = NO_LOCAL
     model = None
-    if not raw:
-        model = app_of(resumed(Config(stored.app), stored)).answered(stored).known_plan.model
-    export(state.x, file, model)
-    out().print(f"{file}: the weights of run {stored.id} after round {state.round}.")
-    if isinstance(model, Personal):
+    whose = "weights"
+    if client is not None or not raw:
+        app = app_of(resumed(Config(stored.app), stored)).answered(stored)
+        plan = app.known_plan
+        model = None if raw else plan.model
+    if client is not None:
+        x, local = stored_model(app, stored, state, client)
+        whose = f"weights of {client}'s own model"
+    export(x, file, model, local)
+    out().print(f"{file}: the {whose} of run {stored.id} after round {state.round}.")
+    if client is not None and plan.hides:
+        say(OUTSIDE)
+    if isinstance(model, Personal) and client is None:
         # P182
         kept = ", ".join(model.kept)
         out().print(f"{kept} stay with each client: the file holds their start, which no one uses.")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from ..errors import AppError, HansaError, LeftOut
+from ..errors import AppError, Aside, HansaError
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
     from ..store import Store
@@ -236,7 +236,7 @@ def _as_it_is(message: Warning | str, category: type[Warning], *where: Any, **mo
     """What a client says of itself, without the line of hansa's code that heard it; other warnings
     as ever.
     """
-    if category is LeftOut:
+    if issubclass(category, Aside):
         return f"{message}\n"
     return USUAL(message, category, *where, **more)
 

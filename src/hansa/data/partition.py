@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import DataError, number
+from ..errors import DataError, number, refuse
 from ..rand import Key
 from .batches import Rows
 from .examples import Examples
@@ -204,17 +204,19 @@ def _dealt(owner: Rows, clients: int) -> list[Rows]:
 
 
 def _enough(n: int, clients: int, each: int = 1) -> None:
-    for value, what in (
-        (n, "examples"),
-        (clients, "clients"),
-        (each, "examples for each at least"),
-    ):
-        if not number(value, whole=True) or value < 0:
-            raise DataError(
+    counts = ((n, "examples"), (clients, "clients"), (each, "examples for each at least"))
+    refuse(
+        (
+            (
+                not number(value, whole=True) or value < 0,
                 f"{value!r} {what}.",
                 "They are counted.",
                 "Write a whole number, such as iid(1000, clients=10, key=key).",
             )
+            for value, what in counts
+        ),
+        DataError,
+    )
     if clients < 1 or n < clients * max(each, 1):
         instead = f"Ask for 1 to {n // max(each, 1)} clients."
         if n < each:
@@ -236,14 +238,19 @@ def _positive(alpha: float) -> None:
 
 
 def _finite(**given: float) -> None:
-    for name, value in given.items():
-        if not number(value) or not np.isfinite(value):
-            raise DataError(
+    refuse(
+        (
+            (
+                not number(value) or not np.isfinite(value),
                 f"{name}={value!r} shifts nothing.",
                 "It is the standard deviation of what the instruments differ by: one finite "
                 "number.",
                 f"Write for example {name}=0.1.",
             )
+            for name, value in given.items()
+        ),
+        DataError,
+    )
 
 
 def _column(values: ArrayLike, name: str) -> NDArray[np.generic]:

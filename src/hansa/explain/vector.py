@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..aggregators import revealed
+from ..algorithms.reports import GLOBAL, PERSONAL
 from ..models import Model
 from ..plan import Plan
 from ..spec import Spec
@@ -175,8 +176,12 @@ def asked(survey: Plan) -> list[str]:
 
 def meaning(name: str) -> str:
     """What a block stands for; nothing where a stranger's algorithm or transform has named it."""
-    if name.startswith("val_"):
-        return f"{name[4:]} of the global model on the examples kept from training"
+    for prefix, whose in (
+        (GLOBAL, "the global model"),
+        (PERSONAL, "the client's own model, which stays with it,"),
+    ):
+        if name.startswith(prefix):
+            return f"{name.removeprefix(prefix)} of {whose} on the examples kept from training"
     return BLOCKS.get(name, "")
 
 

@@ -126,6 +126,9 @@ class Model:
     private: bool = False
     # does `train` do what Training(only=…) says? Where it does not, a plan with it is refused
     partial: bool = False
+    # does each client use trained parts of its own, which its `local` holds? Then it is scored with
+    # them, beside the model that all share
+    personal: bool = False
 
     def __init_subclass__(cls, **more: Any) -> None:
         """Let what the subclass does with data be done with `Examples`."""
@@ -200,9 +203,9 @@ class Model:
         named = {"x": self.trainable, "statistics": self.size - self.trainable}
         return consecutive((name, size) for name, size in named.items() if size)
 
-    def tensors(self, x: Vector) -> dict[str, Vector]:
+    def tensors(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Vector]:
         """The numbers of x as the model's own library names and shapes them, by the names of
-        `slices`; maybe others beside.
+        `slices`; maybe others beside. With a client's own statistics, where they are given.
         """
         return {name: x[place] for name, place in self.slices().items()}
 
@@ -267,6 +270,11 @@ class ModelView(Model):
         return self.model.partial
 
     @property
+    def personal(self) -> bool:  # type: ignore[override]
+        """As the model."""
+        return self.model.personal
+
+    @property
     def trainable(self) -> int:
         """As the model."""
         return self.model.trainable
@@ -288,6 +296,6 @@ class ModelView(Model):
         """As the model."""
         return self.model.slices()
 
-    def tensors(self, x: Vector) -> dict[str, Vector]:
+    def tensors(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Vector]:
         """As the model."""
-        return self.model.tensors(x)
+        return self.model.tensors(x, local)

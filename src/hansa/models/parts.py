@@ -160,6 +160,11 @@ class Personal(ModelView):
         """As the model."""
         return self.model.cohort
 
+    @property
+    def personal(self) -> bool:  # type: ignore[override]
+        """Each client uses the shared parts with kept ones of its own."""
+        return True
+
     def start(self, key: Key) -> Vector:
         """What travels of the model's start; `seed` decides, not the plan's."""
         return self._travelling(self._first)
@@ -233,9 +238,11 @@ class Personal(ModelView):
         """As the model."""
         self.model.check(data, who)
 
-    def tensors(self, x: Vector) -> dict[str, Vector]:
-        """As the model, of the whole vector: x, and the start of what is kept."""
-        return self.model.tensors(self.whole(x))
+    def tensors(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Vector]:
+        """As the model, of the whole vector: x, and the client's own of what is kept, or its
+        start.
+        """
+        return self.model.tensors(self.whole(x, local), _without_kept(local))
 
 
 def _without_kept(local: Local) -> Local:

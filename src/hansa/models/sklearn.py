@@ -300,7 +300,7 @@ class SklearnModel(Model):
         """scikit-learn's names."""
         return consecutive([("coef_", self.features * self._rows), ("intercept_", self._rows)])
 
-    def tensors(self, x: Vector) -> dict[str, Vector]:
+    def tensors(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Vector]:
         """The weights as scikit-learn names and shapes them."""
         estimator = self.fitted(x)
         return {"coef_": estimator.coef_, "intercept_": estimator.intercept_}

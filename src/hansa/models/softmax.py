@@ -148,7 +148,7 @@ class Softmax(Model):
         """All weights, and the biases behind them."""
         return consecutive([("weight", self.features * self.classes), ("bias", self.classes)])
 
-    def tensors(self, x: Vector) -> dict[str, Vector]:
+    def tensors(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Vector]:
         """The weights [features, classes], and the biases [classes]."""
         W = np.reshape(x, (-1, self.classes))
         return {"weight": W[:-1], "bias": W[-1]}

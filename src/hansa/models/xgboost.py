@@ -382,7 +382,7 @@ class XgboostModel(Model):
                     "Number the classes from 0, or give params another num_class.",
                 )
 
-    def tensors(self, x: Vector) -> dict[str, Vector]:
+    def tensors(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Vector]:
         """The shares, and the parts of all trees; for XGBoost's own files see
         `booster(x).save_model`.
         """

@@ -1,4 +1,10 @@
-"""Parties: who is asked beside the server, and holds a secret of its own."""
+"""Parties: who is asked beside the server, and holds a secret of its own.
+
+    (request, what it is given) → what it says, with what it has learnt
+
+A party keeps no history: `Memory` and `Book` do that for it, in a simulation for all of them, at a
+site for the one that lives there. So a conversation that is lost can be driven again.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +28,11 @@ from ..transforms import Context
 
 @dataclass(frozen=True)
 class Given:
-    """What a party is given with a request, by whoever keeps its memory and its book."""
+    """What a party is given with a request, by whoever keeps its memory and its book.
+
+    With it the answer is a function of the request, so that it may be given by any process that has
+    the party's data and secret.
+    """
 
     state: ClientState = field(default_factory=dict, repr=False)  # what it remembers
     data: str = ""  # SHA-256 of what it has answered of in the session, if it has
@@ -93,7 +103,7 @@ class Party:
 
     def report(self, error: HansaError) -> Kind:
         """Say here why it does not take part, and give the kind of it, which is all that a server
-        hears.
+        hears: the words may quote what was read.
         """
         if str(error) != self._reported:
             self._reported = str(error)
@@ -101,7 +111,12 @@ class Party:
         return error.kind
 
     def answer(self, request: Request, given: Given = NOTHING) -> Said:
-        """What it says, and has learnt."""
+        """What it says, and has learnt; what the model has to do is done here, at once.
+
+        ProtocolError for another plan, or for what this plan does not say; RestartedError where it
+        is asked to go on with what it knows nothing of; PolicyError and DataError as a client's
+        owner and data have it.
+        """
         return alone(self.work(request, given), self.plan.perform)
 
     def work(self, request: Request, given: Given) -> Work[Said]:
@@ -128,7 +143,11 @@ class Party:
         return self._said(reply, given)
 
     def reply(self, request: Request, given: Given) -> Work[Any]:
-        """One exchange of the conversation: what it says to `request.bodies[who]`."""
+        """One exchange of the conversation: what it says to `request.bodies[who]`.
+
+        The first message of a session begins a new conversation; a later one goes on with it, and
+        is a RestartedError where there is none.
+        """
         body = request.bodies[self.who]
         before = self._heard_last
         self._heard_last = request.session, request.turn
@@ -173,6 +192,7 @@ class Party:
         return reply
 
     def _said(self, reply: Any, given: Given) -> Said:
+        """The reply, with what the conversation has learnt on its way."""
         learnt = self._learnt
         self._learnt = None
         return Said(reply, learnt=learnt)
@@ -195,15 +215,21 @@ class Party:
         )
 
     def _at(self, request: Request, secret: Key, **more: Any) -> Context:
+        """Where in a run the party answers, with what it alone knows."""
         at = self.plan.context(
             request.round, request.session, self.who, secret=secret, task=request.task, **more
         )
         return at.enrolled(self.roster, self.identity)
 
     def _converse(self, request: Request, given: Given) -> Conversation:
+        """Its side of a session, from the first message on."""
         raise TypeError(f"{type(self).__name__} does not say what it answers")
 
 
 def report(who: str, error: HansaError) -> None:
     """Say here why a party does not take part."""
-    tell(str(error) if who in error.found else f"{who}: {error}")
+    if who in error.found:
+        words = str(error)
+    else:
+        words = f"{who}: {error}"
+    tell(words)

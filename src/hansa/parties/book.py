@@ -1,5 +1,13 @@
 """Book: what each party was asked and has said, so that it says the same to the same question, and
 else nothing.
+
+Noise is sized for one answer in each round. A server that may ask again, in other words or of other
+clients, takes the noise off by the difference of two answers, and a network that loses replies asks
+again in all honesty. So a question has one reply, for good:
+
+    ask      a question comes: is it new, the same as before, or to be refused?
+    said     its reply is written down, and only then said
+    settle   the session is over: replies go, digests stay
 """
 
 from __future__ import annotations
@@ -36,7 +44,11 @@ SMALL = 2**16  # bytes of a reply that is kept in memory
 
 @dataclass(frozen=True)
 class Entry:
-    """One question to a party, and what it said."""
+    """One question to a party, and what it said.
+
+    What is kept of the question is a digest, which tells whether it comes again; the reply is there
+    until the session is settled.
+    """
 
     digest: bytes  # of the question
     said: bool = False
@@ -47,7 +59,9 @@ class Entry:
 
 @dataclass
 class Page:
-    """What one party was asked in its latest session of a run."""
+    """What one party was asked in its latest session of a run; earlier sessions are not answered
+    again, so nothing of them is needed.
+    """
 
     session: SessionId
     round: int  # the latest in which it was asked to say anything
@@ -78,7 +92,9 @@ class Book:
         self._renamed = set[str]()  # runs that came after another, and have not begun here
         self._open: dict[SessionId, set[str]] = {}  # who was asked
         self._shelf = Shelf()
-        self._file = None if path is None else Database(path, TABLES)
+        self._file: Database | None = None
+        if path is not None:
+            self._file = Database(path, TABLES)
         self._read()
 
     @property
@@ -116,6 +132,7 @@ class Book:
                     self._floor[who] = max(page.round, self._floor.get(who, NEVER))
 
     def _leave(self) -> None:
+        """Put the pages of the present run with those of the past."""
         for who, page in self.pages.items():
             self._past.setdefault(page.session.run, {})[who] = page
 
@@ -123,7 +140,9 @@ class Book:
         """The entry of a question, made now where it is new; ProtocolError where it may not be
         answered.
 
-        With `once` a round is answered in one session, and rounds one after another.
+        With `once` a round is answered in one session, and rounds one after another: where noise
+        hides the answer, or a helper sums shares. RestartedError where a session goes on of which
+        this book does not hold the beginning.
         """
         page = self.pages.get(who)
         digest = request.question(who)
@@ -169,7 +188,9 @@ class Book:
 
     def _turn_page(self, who: str, page: Page | None, request: Request, once: bool) -> Page:
         """A new page, for a new session."""
-        latest = max(page.round if page else NEVER, self._floor.get(who, NEVER))
+        latest = self._floor.get(who, NEVER)
+        if page is not None:
+            latest = max(page.round, latest)
         if request.turn:
             raise RestartedError(
                 f"{who} was asked to go on with session {request.session.number}, and knows "
@@ -204,7 +225,9 @@ class Book:
         if entry.kept:
             return self.recall(who, request)
         kept = not request.fold
-        place = self._shelf.put(reply) if kept and not self.lasts else None
+        place = None
+        if kept and not self.lasts:
+            place = self._shelf.put(reply)
         entry = Entry(entry.digest, True, data, place, kept)
         if self.lasts:
             self._write(self._rows(who, page, request, entry, reply, learnt))
@@ -217,7 +240,7 @@ class Book:
         return reply
 
     def recall(self, who: str, request: Request) -> Any:
-        """What a party has said to this question."""
+        """What a party has said to this question, from the shelf or the file."""
         if self._file is None:
             return self._shelf.get(self.pages[who].turns[request.turn].reply)
         of = "WHERE who = ? AND run = ? AND epoch = ? AND number = ? AND turn = ?"
@@ -229,10 +252,14 @@ class Book:
     def _rows(
         self, who: str, page: Page, request: Request, entry: Entry, reply: Any, learnt: Any
     ) -> list[Row]:
+        """What a file holds of a question, its reply, and what was learnt from it."""
         at = (who, *request.session)
-        asked = page.asked.get(request.turn)
-        question = None if asked is None else b"".join(asked.encode())
-        kept = dumps(reply) if entry.kept else None
+        question = None
+        if (asked := page.asked.get(request.turn)) is not None:
+            question = b"".join(asked.encode())
+        kept = None
+        if entry.kept:
+            kept = dumps(reply)
         row = (*at, page.round, request.turn, entry.digest, entry.data, question, kept, 0)
         rows: list[Row] = [
             ("INSERT OR REPLACE INTO asked VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
@@ -244,7 +271,11 @@ class Book:
         return rows
 
     def settle(self, session: SessionId, counted: Iterable[str]) -> dict[str, Any]:
-        """End a session: replies go, digests stay; gives what those learnt who are counted."""
+        """End a session: replies go, digests stay; gives what those learnt who are counted.
+
+        What the others have learnt is forgotten: their vectors are in no model, and their memory
+        stays that of the last round in which they counted.
+        """
         counts = set(counted)
         found = dict[str, Any]()
         for who in self._open.pop(session, ()):
@@ -253,7 +284,8 @@ class Book:
                 self.pending[who] = rest
             if who in counts:
                 here = [state for one, state in learnt if one == session]
-                found |= {who: here[-1]} if here else {}
+                if here:
+                    found[who] = here[-1]
             page = self.pages.get(who)
             if page is not None and page.session == session:
                 page.settled = True
@@ -295,19 +327,8 @@ class Book:
             "who, run, epoch, number, round, turn, digest, data, question, reply IS NOT NULL, "
             "settled"
         )
-        for (
-            who,
-            run,
-            epoch,
-            number,
-            round,
-            turn,
-            digest,
-            data,
-            question,
-            kept,
-            settled,
-        ) in self._file.execute(f"SELECT {columns} FROM asked {order}"):
+        for row in self._file.execute(f"SELECT {columns} FROM asked {order}"):
+            who, run, epoch, number, round, turn, digest, data, question, kept, settled = row
             session = SessionId(run, epoch, number)
             pages = self._past.setdefault(run, {})
             page = pages.get(who)
@@ -332,15 +353,17 @@ class Book:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a reply lies on the shelf."""
+    """Where a reply lies in the shelf's file, in bytes."""
 
     start: int
     length: int
 
 
 class Shelf:
-    """Replies of sessions under way: small ones in memory, large ones in a file that has no
-    name.
+    """Replies of sessions under way: small ones in memory, large ones in a file that has no name.
+
+    A round of many clients has as many vectors, each of which may be asked for again until it is
+    settled. The file has no name, so nothing of it is left when the process ends.
     """
 
     def __init__(self) -> None:
@@ -351,7 +374,8 @@ class Shelf:
         """Keep a reply; what `get` takes."""
         if weight(reply) <= SMALL:
             return reply
-        self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115  # for the life of the book
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as the book
         data = dumps(reply)
         start = self._file.seek(0, os.SEEK_END)
         self._file.write(data)
@@ -380,10 +404,8 @@ def weight(value: Any) -> int:
         return sum(map(weight, value.values()))
     if isinstance(value, list | tuple):
         return sum(map(weight, value))
-    return (
-        value.nbytes
-        if isinstance(value, np.ndarray)
-        else len(value)
-        if isinstance(value, bytes | str)
-        else 0
-    )
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, bytes | str):
+        return len(value)
+    return 0

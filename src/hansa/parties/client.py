@@ -1,4 +1,9 @@
-"""Client: a party that holds data, trains on it, and says one vector in a round."""
+"""Client: a party that holds data, trains on it, and says one vector in a round.
+
+The order of things: its owner's policy looks at the plan; only then data is read, and looked at
+once; the policy looks again, now that examples are counted; then the client trains. What fails in
+an owner's own reader is a DataError here, and its words stay here.
+"""
 
 from __future__ import annotations
 
@@ -45,11 +50,16 @@ class Client(Party):
     def __repr__(self) -> str:
         """Who it is, and how many examples it has."""
         there = at_a_glance([self.data])
-        return f"<{type(self).__name__} {self.who}{': ' if there else ''}{there}>"
+        if not there:
+            return super().__repr__()
+        return f"<{type(self).__name__} {self.who}: {there}>"
 
     @cached_property
     def parts(self) -> tuple[Examples, Examples | None, int]:
-        """Examples to train on, examples held out (or None), and how many the first are."""
+        """Examples to train on, examples held out (or None), and how many the first are.
+
+        Which are held out is drawn once for a run, from the plan's seed and the client's name.
+        """
         _ = self._seen
         train = self.examples
         held = None
@@ -69,6 +79,7 @@ class Client(Party):
             raise self._unreadable(error) from error
 
     def _read(self) -> Any:
+        """The data as its owner has it; DataError that names the client."""
         try:
             return local.loaded(self.data)
         except DataError as error:
@@ -79,6 +90,7 @@ class Client(Party):
             raise self._unreadable(error) from error
 
     def _unreadable(self, error: Exception) -> DataError:
+        """What is raised where the owner's own code fails on its data."""
         return DataError(
             f"{self.who}'s data cannot be read: {type(error).__name__}: {error}",
             "Its own reader failed before any training.",
@@ -103,11 +115,14 @@ class Client(Party):
         return n
 
     def check(self) -> None:
-        """Raise DataError or PolicyError where this client could not take part."""
+        """Raise DataError or PolicyError where this client could not take part; reads its data."""
         _ = self.parts
 
     def release(self) -> None:
-        """Let go of what can be had again; a conversation ends."""
+        """Let go of what can be had again; a conversation ends.
+
+        Of a client that waits for its next round only its name, plan, policy and source are left.
+        """
         self._conversation = None
         self.__dict__.pop("parts", None)
         self.__dict__.pop("examples", None)
@@ -116,6 +131,7 @@ class Client(Party):
     def _context(
         self, request: Request, state: ClientState, examples: int, memo: tuple[Any, ...]
     ) -> Context:
+        """Where in a run it trains: on so many examples, with what it remembers."""
         return self._at(request, self._drawn_from(state), examples=examples, memo=memo)
 
     def _drawn_from(self, state: ClientState) -> Key:
@@ -138,16 +154,19 @@ class Client(Party):
         return fingerprint((self._data_hash, sorted(state.items()))).hex()
 
     def _said(self, reply: Any, given: Given) -> Said:
+        """The reply, and where noise hides something, SHA-256 of what it is said of."""
         said = super()._said(reply, given)
-        return replace(said, data=self._said_of(given.state)) if self.plan.binds else said
+        if not self.plan.binds:
+            return said
+        return replace(said, data=self._said_of(given.state))
 
     def _converse(self, request: Request, given: Given) -> Conversation:
+        """Its side of a session; ProtocolError where it would say something else than before."""
         train, held, examples = self.parts
         if given.data and given.data != self._said_of(given.state):
             raise ProtocolError(
                 f"{self.who} was asked again in session {request.session.number}, and its data or "
-                "what it remembers "
-                "have changed.",
+                "what it remembers have changed.",
                 "What it said before and what it would say now would be two answers, with noise "
                 "for one.",
                 "Wait for the next round.",
@@ -168,8 +187,9 @@ class Client(Party):
             except Exception as error:
                 error.add_note(f"This happened when {self.who} trained in round {at.round}.")
                 raise
-            # a name beside nothing would tell who was asked
-            self._learnt = learnt if learnt or remembered else None
+            self._learnt = None
+            if learnt or remembered:  # a name beside nothing would tell who was asked
+                self._learnt = learnt
             return v
 
         return self.plan.aggregator.client(contribute, self.plan.aggregator_context(at))

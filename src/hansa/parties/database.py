@@ -1,4 +1,9 @@
-"""Database: a file of one process at a time, in which books and journals lie."""
+"""Database: a file of one process at a time, in which books and journals lie.
+
+SQLite, with a log beside the file (WAL) that is flushed to the disk with every transaction: what
+was said to be written survives a power cut. What is deleted is overwritten with zeros, for a reply
+that nobody may hear again should not be read off the disk.
+"""
 
 from __future__ import annotations
 
@@ -71,6 +76,7 @@ class Database:
         self._file.close()
 
     def _tables(self) -> list[Any]:
+        """The tables that are there, as the statements that made them."""
         return self.execute(OF_TABLES)
 
     @contextmanager

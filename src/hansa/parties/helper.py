@@ -1,4 +1,9 @@
-"""Helper: a party that holds shares of what clients say."""
+"""Helper: a party that holds shares of what clients say.
+
+What it does is its aggregator's, `helper`; here is what makes it a party: a name, a secret, an
+identity, and one session in a round. It holds the plan as clients do, so it knows by itself over
+how many of them a sum has to be.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +33,7 @@ class Helper(Party):
     role: ClassVar[Role] = "helper"
 
     def _converse(self, request: Request, given: Given) -> Conversation:
+        """Its side of a session; ProtocolError for what the plan does not tell."""
         self._heard(request)
         there = self.plan.aggregator_context(self._at(request, self.secret))
         yield (yield from self.plan.aggregator.helper(self.plan.sample.quorum, there))

@@ -3,11 +3,17 @@
 A party is a function: (request, what it remembers) → (reply, what it has learnt). What it learns in
 a session is pending until that is settled; then it remembers it if its vector counted, and forgets
 it else.
+
+    ask    what a party is given with a request, or what it has said before
+    keep   what it says is written down, with what it learnt
+    hear   a session is settled: who counts remembers
+
+Whoever runs parties calls these three: in one process, in workers, at sites.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..algorithms import ClientState
@@ -21,6 +27,9 @@ class Memory:
     """What these parties remember, what is pending, and their book.
 
     It lives with who runs the simulation, and stands for what each party keeps for itself.
+
+    plan: which all of them hold. named: does what they hide grow from a secret that the simulation
+    names? Then a run may be said again. book: where it is written; without one, in memory.
     """
 
     def __init__(self, plan: Plan, named: bool, book: Book | None = None):
@@ -58,9 +67,11 @@ class Memory:
 
     def _of(self, who: str, session: SessionId) -> ClientState:
         """What it trains with: what it has learnt in an earlier session, settled or not."""
-        learnt = self.book.pending.get(who, ())
-        earlier = [state for one, state in learnt if one != session] if learnt else []
-        return earlier[-1] if earlier else self._states.get(who, {})
+        learnt: Sequence[tuple[SessionId, ClientState]] = self.book.pending.get(who, ())
+        for one, state in reversed(learnt):
+            if one != session:
+                return state
+        return self._states.get(who, {})
 
     def hear(self, message: Begin | Settle) -> None:
         """A run begins, or a session is over."""
@@ -75,6 +86,7 @@ class Memory:
         self._states |= self.book.settle(message.session, message.counted)
 
     def _turn_to(self, run: str) -> None:
+        """Open the book where this run is written."""
         if run != self._run:
             self._run = run
             self.book.turn_to(run)
@@ -90,7 +102,9 @@ class Memory:
         state = self._of(who, request.session)
         data = self.book.said_of(who)
         earlier = self.book.earlier(who, request)
-        return Given(state, data, earlier) if state or data or earlier else NOTHING
+        if not (state or data or earlier):
+            return NOTHING
+        return Given(state, data, earlier)
 
     def keep(self, who: str, request: Request, said: Said) -> Any:
         """Write down what a party says, and give what it then says: the same as before, where it

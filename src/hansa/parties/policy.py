@@ -1,4 +1,9 @@
-"""Policy: what an owner of data allows."""
+"""Policy: what an owner of data allows.
+
+A client compares its plan with it before its data is read, and again when its examples are counted:
+whatever the server says, a plan that asks for more ends at the client in a PolicyError. Compared is
+what is known: ε and sight that only a stranger states do not count, unless the owner believes him.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ from dataclasses import dataclass
 from .. import privacy
 from ..aggregators import revealed
 from ..aggregators.reveals import MORE, Sight
-from ..errors import PlanError, PolicyError, number
+from ..errors import PolicyError, number, refuse
 from ..plan import Plan
 from ..privacy.ledger import Guarantee, Ledger, taken_on_trust
 from ..rounds import Unit
@@ -18,6 +23,8 @@ from ..rounds import Unit
 class Policy:
     """What a data owner allows; a plan that asks for more is refused by the client itself, whatever
     the server says.
+
+        Policy(min_cohort=10, sees="sum", epsilon=4.0, delta=1e-6)
 
     It reads the plan. That a server keeps to it (sums over the quorum, draws its noise) no client
     can see: where that matters, allow only aggregators that enforce it.
@@ -39,26 +46,27 @@ class Policy:
     unit: Unit = "client"  # what ε is about: the whole client, or one "example" of it
 
     def __post_init__(self) -> None:
-        limits = {
-            "min_cohort": self.min_cohort,
-            "max_rounds": self.max_rounds,
-            "min_noise": self.min_noise,
+        fits = {
+            "min_cohort": _limits(self.min_cohort),
+            "max_rounds": _limits(self.max_rounds),
+            "min_noise": _limits(self.min_noise),
+            "epsilon": _limits(self.epsilon),
+            "delta": number(self.delta) and 0 < self.delta < 1,
+            "unit": self.unit in ("client", "example"),
+            "sees": self.sees in (None, "sum", "each"),
+            "colluding": number(self.colluding, whole=True) and self.colluding >= 1,
+            "stated": isinstance(self.stated, bool),
         }
-        limits["epsilon"] = self.epsilon
-        wrong = [name for name, value in limits.items() if not number(value) or not value >= 0]
-        wrong += ["delta"] if not number(self.delta) or not 0 < self.delta < 1 else []
-        wrong += ["unit"] if self.unit not in ("client", "example") else []
-        wrong += ["sees"] if self.sees not in (None, "sum", "each") else []
-        whole = number(self.colluding, whole=True) and self.colluding >= 1
-        wrong += [] if whole else ["colluding"]
-        wrong += [] if isinstance(self.stated, bool) else ["stated"]
-        if wrong:
-            raise PlanError(
-                f"Policy({wrong[0]}={getattr(self, wrong[0])!r}) allows and forbids nothing.",
+        refuse(
+            (
+                not right,
+                f"Policy({name}={getattr(self, name)!r}) allows and forbids nothing.",
                 "Limits are numbers ≥ 0, δ a probability, the unit client or example; what parties "
                 "see is the sum or each, how many collude at least 1, and stated a yes or no.",
                 "Write for example Policy(min_cohort=4, sees='sum').",
             )
+            for name, right in fits.items()
+        )
 
     def check(
         self, plan: Plan, who: str, examples: int | None = None, before: Plan | None = None
@@ -69,10 +77,33 @@ class Policy:
         before: the survey that was asked first; what it gives away counts with the plan's rounds.
         """
         promise = self._promise(plan, examples, before)
-        believed = self.stated or not privacy.stated_by(plan)
-        trust = "" if believed else taken_on_trust(privacy.stated_by(plan))
-        why = (privacy.unstated(plan) or trust) if self.min_noise else ""
-        wrong = [
+        beyond = self._beyond(plan, promise, before)
+        self._check_sight(plan, who)
+        refuse(
+            (
+                (
+                    bad,
+                    f"{who} does not take part: the plan has {found}.",
+                    f"Its owner allows {allowed}.",
+                    "Change the plan, or ask the owner to change the policy.",
+                )
+                for bad, found, allowed in beyond
+            ),
+            PolicyError,
+        )
+
+    def _beyond(
+        self, plan: Plan, promise: Guarantee | None, before: Plan | None
+    ) -> tuple[tuple[bool, str, str], ...]:
+        """Does the plan ask for more? What it has, and what is allowed, of all but sight."""
+        noise = f"a noise multiplier of {plan.sum_spec.noise.multiplier:g}"
+        why = self._unbelieved(plan)
+        if why:
+            noise += f", but {why}"
+        after = f"{promise}, after {plan.rounds} rounds"
+        if before:
+            after = f"{promise}, after a survey and {plan.rounds} rounds"
+        return (
             (
                 plan.sample.quorum < self.min_cohort,
                 f"a quorum of {plan.sample.quorum}",
@@ -85,8 +116,7 @@ class Policy:
             ),
             (
                 plan.sum_spec.noise.multiplier < self.min_noise or bool(why),
-                f"a noise multiplier of {plan.sum_spec.noise.multiplier:g}"
-                + (f", but {why}" if why else ""),
+                noise,
                 f"at least {self.min_noise:g}",
             ),
             (
@@ -96,7 +126,7 @@ class Policy:
             ),
             (
                 promise is not None and (promise.epsilon is None or promise.epsilon > self.epsilon),
-                f"{promise}, after {'a survey and ' if before else ''}{plan.rounds} rounds",
+                after,
                 f"at most ε = {self.epsilon:g} at δ = {self.delta:g} for each {self.unit}",
             ),
             (
@@ -104,15 +134,19 @@ class Policy:
                 f"{promise}",
                 "no ε that rests on a stranger's word: its policy has no stated=True",
             ),
-        ]
-        self._check_sight(plan, who)
-        for bad, found, allowed in wrong:
-            if bad:
-                raise PolicyError(
-                    f"{who} does not take part: the plan has {found}.",
-                    f"Its owner allows {allowed}.",
-                    "Change the plan, or ask the owner to change the policy.",
-                )
+        )
+
+    def _unbelieved(self, plan: Plan) -> str:
+        """Why a multiplier that is asked for says nothing, if so: nobody, or only a stranger,
+        states what such noise gives away.
+        """
+        if not self.min_noise:
+            return ""
+        if why := privacy.unstated(plan):
+            return why
+        if (author := privacy.stated_by(plan)) and not self.stated:
+            return taken_on_trust(author)
+        return ""
 
     def _check_sight(self, plan: Plan, who: str) -> None:
         """Raise PolicyError where a party may see more of who's vector than its owner allows."""
@@ -121,11 +155,9 @@ class Policy:
         found = revealed(plan.aggregator)
         name = type(plan.aggregator).__name__
         if found.by == "nobody" or (found.by == "stranger" and not self.stated):
-            says = (
-                "nobody has stated what it reveals: the server may see each client's vector"
-                if found.by == "nobody"
-                else f"only its author states that the server {MORE[found.server]}"
-            )
+            says = f"only its author states that the server {MORE[found.server]}"
+            if found.by == "nobody":
+                says = "nobody has stated what it reveals: the server may see each client's vector"
             raise PolicyError(
                 f"{who} does not take part: {plan.aggregator!r} is not hansa's own, and {says}.",
                 f"Its owner allows {self._allowed()}.",
@@ -141,7 +173,10 @@ class Policy:
             )
 
     def _allowed(self) -> str:
-        what = "the sum" if self.sees == "sum" else "each vector, as far as it is stated"
+        """What others may see, in words."""
+        what = "each vector, as far as it is stated"
+        if self.sees == "sum":
+            what = "the sum"
         if self.colluding == 1:
             return f"that others see {what} at most"
         many = f"also where {self.colluding} of server and helpers collude"
@@ -153,12 +188,20 @@ class Policy:
         """
         if math.isinf(self.epsilon):
             return None
-        if self.unit == "client":
-            ledger = privacy.planned_privacy(plan)
-            first = privacy.planned_privacy(before) if before else Ledger()
-        elif examples is None and plan.training.private:
+        if self.unit == "example" and examples is None and plan.training.private:
             return None
-        else:
-            ledger = privacy.examples(plan, examples or 0)
-            first = privacy.examples(before, examples or 0) if before else Ledger(unit="example")
-        return first.merge(ledger).guarantee(self.delta)
+        first = Ledger(unit=self.unit)
+        if before:
+            first = self._ledger(before, examples)
+        return first.merge(self._ledger(plan, examples)).guarantee(self.delta)
+
+    def _ledger(self, plan: Plan, examples: int | None) -> Ledger:
+        """What all rounds of a plan give away, of the unit that this policy protects."""
+        if self.unit == "client":
+            return privacy.planned_privacy(plan)
+        return privacy.examples(plan, examples or 0)
+
+
+def _limits(value: object) -> bool:
+    """Is this a number ≥ 0?"""
+    return number(value) and value >= 0

@@ -1,5 +1,10 @@
 """Population: clients by name, each of them made when it is asked; a million cost no more than
 those of one round.
+
+    Population    clients that are made when they are asked, and go when the session is over
+    Listed        clients that are there already, as a list of `Client`
+
+A runtime takes either, and asks nothing but what both have.
 """
 
 from __future__ import annotations
@@ -22,7 +27,11 @@ from .policy import Policy
 
 @dataclass(frozen=True)
 class Names(Sequence[str]):
-    """client-0000 … client-9999: as many names, in order, none of which is stored."""
+    """client-0000 … client-9999: as many names, in order, none of which is stored.
+
+    As wide as the last number, so that their order is that of text. A name is found by its number,
+    not by looking for it.
+    """
 
     size: int
 
@@ -41,10 +50,11 @@ class Names(Sequence[str]):
     def index(self, name: Any, start: int = 0, stop: int | None = None) -> int:
         """The number of the client of that name."""
         digits = str(name).removeprefix("client-")
-        i = int(digits) if digits.isascii() and digits.isdecimal() else self.size
-        if i >= self.size or self[i] != name:
-            raise ValueError(f"{name!r} is none of {self[0]} … {self[-1]}")
-        return i
+        if digits.isascii() and digits.isdecimal():
+            i = int(digits)
+            if i < self.size and self[i] == name:
+                return i
+        raise ValueError(f"{name!r} is none of {self[0]} … {self[-1]}")
 
     def __contains__(self, name: object) -> bool:
         try:
@@ -121,7 +131,7 @@ class Population(Mapping[str, Client]):
         return not self.secret.hides
 
     def evict(self) -> None:
-        """Let all clients go."""
+        """Let all clients go; who is asked again is made again, from the same data and secret."""
         self._awake = {}
 
     def introduce(self, helpers: Mapping[str, Member]) -> None:
@@ -158,8 +168,10 @@ class PopulationRoster(Mapping[str, Member]):
 
 
 class Listed(dict[str, Client]):
-    """A population whose clients are all there already, sorted by name; PlanError where two have
-    one name.
+    """A population whose clients are all there already, sorted by name.
+
+    PlanError where there are none, two have one name, a name cannot be shown, or they hold
+    different plans.
     """
 
     def __init__(self, clients: Iterable[Client]):
@@ -199,7 +211,8 @@ class Listed(dict[str, Client]):
                 "Give all the same plan.",
             )
         super().__init__((client.who, client) for client in ordered)
-        self.plan, self.names = ordered[0].plan, tuple(self)
+        self.plan = ordered[0].plan
+        self.names = tuple(self)
         self.roster: Mapping[str, Member] = {}
 
     @property
@@ -225,5 +238,7 @@ Clients = Population | Listed
 
 
 def gathered(clients: Iterable[Client] | Population) -> Clients:
-    """The clients of a runtime, by name."""
-    return clients if isinstance(clients, Population) else Listed(clients)
+    """The clients of a runtime, by name; PlanError where they are no federation of one plan."""
+    if isinstance(clients, Population):
+        return clients
+    return Listed(clients)

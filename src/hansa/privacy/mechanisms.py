@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError, number
+from ..errors import number, refuse
 from ..transforms.curves import Gaussian, Mechanism
 
 Sampling = Literal["all", "poisson", "uniform"]
@@ -65,13 +65,15 @@ class Release:
                 "Release(Gaussian(1.0))",
             ),
         ]
-        for bad, why, instead in wrong:
-            if bad:
-                raise PlanError(
-                    f"{self!r} cannot be accounted for.",
-                    f"{why[0].upper()}{why[1:]}.",
-                    f"Write for example {instead}.",
-                )
+        refuse(
+            (
+                bad,
+                f"{self!r} cannot be accounted for.",
+                f"{why[0].upper()}{why[1:]}.",
+                f"Write for example {instead}.",
+            )
+            for bad, why, instead in wrong
+        )
 
     def beside(self, other: Release) -> Release | None:
         """Both at once, where both are parts of one release over many rounds; else None."""

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any, Self
 
 from ..crypto.identity import Member
-from ..errors import Kind, LeftOut, PlanError, tell
+from ..errors import Aside, Kind, PlanError, tell
 from ..messages import Message, Reply, Request
 from ..parties import Given, Said
 from ..parties.book import Book
@@ -57,10 +57,10 @@ class Actor:
 
     def answer(
         self, request: Request, broadcast: Any, given: Mapping[str, Given]
-    ) -> tuple[list[Reply], dict[str, Said], list[str]]:
-        """The replies to a request, what those asked have learnt, and why some are left out.
+    ) -> tuple[list[Reply], dict[str, Said], list[Aside]]:
+        """The replies to a request, what those asked have learnt, and what they say aside.
 
-        Of the last, their own words: they are said where the caller sits, whose simulation it is.
+        The last is said where the caller sits, whose simulation it is.
         """
         asked = replace(request, broadcast=broadcast)
         until = time.monotonic() + request.deadline
@@ -69,10 +69,10 @@ class Actor:
         learnt = dict[str, Said]()
         encoded = next(iter(self.clients.values())).plan.encoded_spec
         with warnings.catch_warnings(record=True) as received:  # what is said here nobody sees
-            warnings.simplefilter("always", LeftOut)
+            warnings.simplefilter("always", Aside)
             said = (self._said(who, asked, given[who], learnt) for who in names)
             replies = [reply for some in answers(said, asked, encoded) for reply in some]
-        words = [str(one.message) for one in received if one.category is LeftOut]
+        words = [one.message for one in received if isinstance(one.message, Aside)]
         return replies, learnt, words
 
     def _said(self, who: str, request: Request, given: Given, learnt: dict[str, Said]) -> Answer:
@@ -245,7 +245,7 @@ class RayCluster:
                 "  Use fewer workers or smaller data, and resume the run."
             ) from error
         for text in words:
-            tell(text)
+            tell(str(text), type(text))
         self._ready += [kept(self.memory, reply, request, said) for reply in replies]
         if missing := request.bodies.keys() - {who for reply in replies for who in reply.who}:
             self._lose(replace(request, bodies=dict.fromkeys(missing)), "late")

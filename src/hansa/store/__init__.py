@@ -32,7 +32,7 @@ from safetensors import numpy as safetensors
 from sqlalchemy import and_, func, insert, select, update
 
 from ..errors import StoreError
-from ..models import Model
+from ..models import NO_LOCAL, Local, Model
 from ..rounds import Round
 from ..spec import Vector
 from . import database as db
@@ -47,7 +47,7 @@ LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none looks like another
 
 @dataclass(frozen=True)
 class Summary:
-    """One run, in a row of a table."""
+    """One run, in a row of a table: what a list of runs shows without opening one."""
 
     id: str
     app: str
@@ -58,13 +58,18 @@ class Summary:
 
     @property
     def done(self) -> int:
-        """Rounds."""
-        return self.last.round if self.last else 0
+        """How many rounds are committed."""
+        if self.last is None:
+            return 0
+        return self.last.round
 
 
 class Store:
     """Runs: their files in `folder`/RUN/, the rest in `folder`/hansa.sqlite or in the PostgreSQL
     database at `url`.
+
+    The folder is made where it is not there; StoreError where it cannot be, or the database cannot
+    be opened. Several processes may use one store at the same time, each of its runs one of them.
     """
 
     def __init__(self, folder: str | Path = "runs", url: str | None = None):
@@ -86,7 +91,10 @@ class Store:
         settings: Mapping[str, Any],
         rounds: int | None = None,
     ) -> Run:
-        """A new run of `rounds` rounds, held by this process; settings are what JSON can hold."""
+        """A new run of `rounds` rounds, held by this process; settings are what JSON can hold.
+
+        Its name is the time at which it began, and four letters, so that names sort as runs began.
+        """
         try:
             text = json.dumps(dict(settings))
         except (TypeError, ValueError) as error:
@@ -144,7 +152,8 @@ class Store:
         """The run whose name begins with `id`, to go on with, up to `rounds` rounds where they are
         others.
 
-        No other process can go on with it until this one finishes it or ends.
+        No other process can go on with it until this one finishes it or ends. StoreError where
+        there is none of that name, more than one, or another process has it.
         """
         run = self.open(id)
         run.hold()
@@ -167,19 +176,22 @@ class Store:
             ]
 
     def _summary(self, row: Any, last: Round | None) -> Summary:
-        alive = row.status != "running" or files.held(self.folder / row.id / "lock")
-        return Summary(
-            row.id, row.app, row.started, row.planned, row.status if alive else "interrupted", last
-        )
+        """A row; a run that nobody holds and that says it is running was interrupted."""
+        status = row.status
+        if status == "running" and not files.held(self.folder / row.id / "lock"):
+            status = "interrupted"
+        return Summary(row.id, row.app, row.started, row.planned, status, last)
 
 
-def export(x: Vector, path: str | Path, model: Model | None = None) -> None:
+def export(
+    x: Vector, path: str | Path, model: Model | None = None, local: Local = NO_LOCAL
+) -> None:
     """Write weights to a safetensors file: as `model` names them, for a PyTorch model the entries
-    of its state_dict.
+    of its state_dict; of a client's own model also what it keeps of it, `local`.
 
     Without a model, and for one without names, the file holds one tensor "x" [size].
     """
-    tensors = {"x": x} if model is None else model.tensors(x)
+    tensors = {"x": x} if model is None else model.tensors(x, local)
     data = safetensors.save({name: np.array(tensor, order="C") for name, tensor in tensors.items()})
     files.write(Path(path), [data])
     files.settle(Path(path).parent)

@@ -1,5 +1,9 @@
 """Columns: what a row holds is looked at where it is read, so that damage is told and not trained
 on.
+
+SQLite keeps any value in any column, and a database can be edited by hand. Each column here says
+what was written to it, and raises Damaged for anything else, which `Database.read` tells as a
+StoreError. A name of a file is one in the run's own folder: a row leads nowhere else.
 """
 
 from __future__ import annotations
@@ -19,11 +23,11 @@ FILE = re.compile(r"\w[\w.-]*")  # lies in its folder, and in no other
 
 
 class Damaged(ValueError):
-    """A row holds what was never written to it."""
+    """A row holds what was never written to it; its words say what stands where."""
 
 
 class Words(TypeDecorator[Any]):
-    """Text."""
+    """Text; a subclass says in `read` what it means."""
 
     impl = Text
     cache_ok = True
@@ -114,7 +118,9 @@ class Moment(Words):
 
 
 class Json(Words):
-    """JSON, and what `meaning` makes of it."""
+    """JSON, and what `meaning` makes of it: a function that raises ValueError, TypeError or
+    AttributeError for what is no such value.
+    """
 
     cache_ok = True
 

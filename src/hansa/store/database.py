@@ -1,5 +1,13 @@
 """Database: the tables of a store, their versions, and transactions that end in StoreError where
 they fail.
+
+    runs       one row for each run: its plan, app, settings and status
+    rounds     one row for each committed round: what `Round` holds, but for the model
+    files      the files that count, each with its SHA-256
+    memories   in which file each client's latest memory lies
+
+SQLite in the folder of the runs, or PostgreSQL at a URL; both by SQLAlchemy. A database of an older
+version is upgraded by Alembic when it is opened, one of a newer version is refused.
 """
 
 from __future__ import annotations
@@ -99,7 +107,9 @@ memories = Table(  # where each client's latest memory lies
 
 
 def address(folder: Path, url: str | None) -> URL:
-    """Where the database is: in the folder, or at `url`."""
+    """Where the database is: in the folder, or at `url`; StoreError for what is neither SQLite nor
+    PostgreSQL.
+    """
     if url is None:
         return URL.create("sqlite", database=str(folder / "hansa.sqlite"))
     try:
@@ -118,7 +128,11 @@ def address(folder: Path, url: str | None) -> URL:
 
 
 class Database:
-    """A database whose tables are those of this version; one of an older version is upgraded."""
+    """A database whose tables are those of this version; one of an older version is upgraded.
+
+    StoreError where it cannot be reached or is of a newer version. `name` is its URL without the
+    password, so that it may be shown.
+    """
 
     def __init__(self, url: URL):
         self.name = url.render_as_string(hide_password=True)
@@ -140,7 +154,11 @@ class Database:
 
     @contextmanager
     def read(self, write: bool = False) -> Iterator[Connection]:
-        """A transaction that changes nothing."""
+        """A transaction that changes nothing.
+
+        StoreError where the database cannot be used, a row is damaged, or what is written is there
+        already; then nothing was written.
+        """
         try:
             with self._engine.connect() as connection:
                 connection = connection.execution_options(write=write)
@@ -169,11 +187,14 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that is recorded as a whole or not at all."""
+        """A transaction that is recorded as a whole or not at all; on SQLite it waits for another
+        process's before it begins, not half-way.
+        """
         with self.read(write=True) as connection:
             yield connection
 
     def _upgrade(self) -> None:
+        """Bring the tables to this version, one process at a time."""
         with self.read() as connection:
             if _version(connection) == SCHEMA:
                 return
@@ -184,17 +205,23 @@ class Database:
 
 
 def _by_hand(connection: Any, _: Any) -> None:
-    # Python's driver would begin too late: not before a CREATE or a SELECT
+    """Let transactions begin where `_begin` says so.
+
+    Python's driver would begin too late: not before a CREATE or a SELECT.
+    """
     connection.isolation_level = None
 
 
 def _begin(connection: Connection) -> None:
-    write = connection.get_execution_options().get("write")
-    # a writer waits at once, not half-way
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    """Begin a transaction of SQLite: a writer waits at once, not half-way."""
+    if connection.get_execution_options().get("write"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.exec_driver_sql("BEGIN")
 
 
 def _version(connection: Connection) -> str | None:
+    """The version of the tables; None where there are none yet."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
@@ -202,6 +229,9 @@ def _version(connection: Connection) -> str | None:
 
 
 def _migrate(connection: Connection, name: str) -> None:
+    """Make the tables, or upgrade them; StoreError for a version that is read no more, or not
+    yet.
+    """
     from alembic.operations import Operations
     from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory

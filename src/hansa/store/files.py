@@ -1,5 +1,13 @@
 """Files of a run: written whole or not at all, read only as they were written, and held by one
 process at a time.
+
+    runs/RUN/000012-state-3f9a0c2b41de.safetensors    a state after round 12, by its SHA-256
+    runs/RUN/000012-memory-….safetensors              what clients learnt in round 12
+    runs/RUN/secret                                   32 bytes, mode 0600, until the run is done
+    runs/RUN/lock                                     held while a process goes on with the run
+
+A file gets its name when all of it is on the disk, and the folder is flushed before the database
+names it. What it does not name is a leftover of a process that died, and is swept away.
 """
 
 from __future__ import annotations
@@ -41,7 +49,11 @@ else:
 
 
 def write(path: Path, frames: Iterable[Frame]) -> None:
-    """Put bytes at `path`; a crash leaves all of them there, or what was there before."""
+    """Put bytes at `path`; a crash leaves all of them there, or what was there before.
+
+    The folder is not flushed: call `settle` where the name has to be there after a power cut.
+    StoreError where it cannot be written.
+    """
     part = path.with_name(path.name + ".part")
     with _whole(part):
         _put(part, frames)
@@ -49,7 +61,11 @@ def write(path: Path, frames: Iterable[Frame]) -> None:
 
 
 def add(folder: Path, round: int, kind: str, frames: Iterable[Frame]) -> tuple[str, str]:
-    """Put bytes into a new file of a run, hashed on their way; its name, and their SHA-256."""
+    """Put bytes into a new file of a run, hashed on their way; its name, and their SHA-256 in hex.
+
+    Two contents never have one name, so what another process writes of the same round does not
+    replace this. StoreError where it cannot be written.
+    """
     part = folder / PART.format(round=round, kind=kind)
     with _whole(part):
         sha256 = _put(part, frames)
@@ -88,6 +104,8 @@ def _whole(part: Path) -> Iterator[None]:
 def secret(path: Path) -> bytes:
     """32 bytes of the operating system's at `path`, drawn where there are none yet; for the owner's
     eyes alone.
+
+    StoreError where it holds another number of bytes, or others can read it.
     """
     if not path.exists():
         write_private(path, secrets.token_bytes(LENGTH))
@@ -118,7 +136,11 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def read_private(path: Path) -> bytes:
-    """The secret at `path`; StoreError where others can read it."""
+    """The secret at `path`; StoreError where others can read it.
+
+    Owner and mode are those of the file that was opened, not of what has the name by then; a link
+    is not followed.
+    """
     try:
         with open(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
             about = os.fstat(file.fileno())
@@ -137,6 +159,7 @@ def read_private(path: Path) -> bytes:
 
 
 def _unkept(path: Path, error: OSError) -> StoreError:
+    """What is raised where a secret cannot be written or read."""
     return StoreError(
         f"{path} cannot be kept.",
         f"{error.strerror}. It holds the secret of a run's noise, or a party's keys.",
@@ -158,7 +181,9 @@ def forget(path: Path) -> None:
 
 
 def settle(folder: Path) -> None:
-    """Wait until the names in `folder` are on the disk."""
+    """Wait until the names in `folder` are on the disk: on POSIX a file may be, and its name
+    not.
+    """
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -168,7 +193,9 @@ def settle(folder: Path) -> None:
 
 
 def read(path: Path, sha256: str, instead: str) -> bytearray:
-    """The bytes at `path`; StoreError where they are not those that were written."""
+    """The bytes at `path`; StoreError, which says what to do `instead`, where they are not those
+    that were written.
+    """
     try:
         with open(path, "rb") as file:
             # in a map it could change once it is hashed
@@ -217,7 +244,10 @@ def hold(path: Path) -> IO[str] | None:
 
 
 def held(path: Path) -> bool:
-    """Does a process hold the file at `path`?"""
+    """Does a process hold the file at `path`?
+
+    It is tried for a moment: whoever wants to hold it meanwhile tries again (see `hold`).
+    """
     if not path.exists():
         return False
     file = _try(path)
@@ -239,6 +269,7 @@ def _keep_from_children(file: IO[str]) -> None:
 
 
 def _try(path: Path) -> IO[str] | None:
+    """The file at `path`, held; None where another process holds it."""
     try:
         file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
     except OSError as error:
@@ -257,7 +288,7 @@ def _try(path: Path) -> IO[str] | None:
 
 
 def sign(file: IO[str]) -> None:
-    """Say in a held file who holds it."""
+    """Say in a held file who holds it: what others are told who find it held."""
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}")
     file.flush()

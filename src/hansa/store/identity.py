@@ -1,4 +1,9 @@
-"""Identities and rosters as files: the former are for their party's eyes alone."""
+"""Identities and rosters as files: the former are for their party's eyes alone.
+
+An identity holds the private keys with which a party signs, and opens what is sealed for it. A
+roster holds the public keys of all; it may be read by anybody, and counts as its enrolment key has
+signed it, wherever the file comes from.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +36,10 @@ def write_roster(path: Path, roster: Roster) -> None:
 
 
 def read_roster(path: Path, enrolment: bytes, held: int = 0) -> Roster:
-    """The roster at `path`, signed by the enrolment key and with a serial of `held` at least."""
+    """The roster at `path`, signed by the enrolment key and with a serial of `held` at least.
+
+    StoreError where the file cannot be read, ProtocolError where it is no such roster.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(LARGEST + 1)

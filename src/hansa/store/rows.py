@@ -1,4 +1,9 @@
-"""Rows: how a round, a state and the numbers in them are written, and read again."""
+"""Rows: how a round, a state and the numbers in them are written, and read again.
+
+State  →  row_of, of the database: what a history shows of a round
+       →  entries, of a file: all that the next round needs
+row    →  round_of;    file  →  state_of
+"""
 
 from __future__ import annotations
 
@@ -15,17 +20,21 @@ from ..state import State
 
 def keepable(state: State) -> State:
     """What may be kept of a state: not who took part, where ε rests on nobody knowing that."""
-    return replace(state, participants=(), excluded={}) if state.hidden else state
+    if not state.hidden:
+        return state
+    return replace(state, participants=(), excluded={})
 
 
 def entries(state: State) -> dict[str, Any]:
-    """A state as a file holds it."""
+    """A state as a file holds it, in values that the codec knows: arrays, numbers, texts."""
     entries = {one.name: getattr(state, one.name) for one in fields(State)}
     return {**entries, "spent": {unit: tuple(one) for unit, one in state.spent.items()}}
 
 
 def row_of(state: State) -> dict[str, Any]:
-    """The row of a round, but for its run and the seconds that it took."""
+    """The row of a round, but for its run and the seconds that it took; StoreError for scores that
+    are no numbers.
+    """
     return {
         "round": state.round,
         "metrics": numbers_text(state.metrics),
@@ -67,7 +76,10 @@ def round_of(row: Any) -> Round:
 
 
 def numbers_text(numbers: Mapping[str, float]) -> str:
-    """Named numbers as JSON; NaN and infinity, which JSON lacks, as text."""
+    """Named numbers as JSON; NaN and infinity, which JSON lacks, as text.
+
+    StoreError for what is no mapping of names to numbers.
+    """
     try:
         values = {name: float(value) for name, value in numbers.items()}
     except (TypeError, ValueError, AttributeError):

@@ -1,4 +1,10 @@
-"""Run: one run of a store, whose rounds are committed one after the other."""
+"""Run: one run of a store, whose rounds are committed one after the other.
+
+A round is in the run, or it is not: there is no time in which a model counts and the memories of
+its clients do not. Files are written first, under names that nobody looks for; the transaction that
+names them is the commit; what they replace is deleted last. So a process may die between any two
+lines here, and `resume` finds the round before or the round after.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +31,11 @@ SECRET = "secret"  # the file of a run that holds what its noise grows from
 
 
 class Run:
-    """One run of a store; got from `Store.new`, `Store.resume` or, to be read, `Store.open`."""
+    """One run of a store; got from `Store.new`, `Store.resume` or, to be read, `Store.open`.
+
+    Whoever writes to it holds it first, so that no two processes go on with one run; to look at it
+    needs no holding.
+    """
 
     def __init__(self, folder: Path, database: db.Database, row: Mapping[str, Any]):
         self.id: str = row["id"]
@@ -37,7 +47,8 @@ class Run:
         self.started: datetime = row["started"]
         self.folder = folder / self.id
         # of rounds that overlap
-        self.book, self.journal = self.folder / "book", self.folder / "journal"
+        self.book = self.folder / "book"
+        self.journal = self.folder / "journal"
         self.database = database
         self._held: IO[str] | None = None
         self._clock = time.perf_counter()
@@ -45,6 +56,8 @@ class Run:
     def hold(self) -> None:
         """Keep other processes from going on with this run; clear away what one that died left
         behind.
+
+        StoreError where another process holds it. The lock goes with the process, however it ends.
         """
         if self._held is not None and not self._held.closed:  # it is, in a forked child
             return
@@ -78,8 +91,9 @@ class Run:
     def commit(self, state: State, client_states: Mapping[str, ClientState] | None = None) -> None:
         """Make a round count: its state, and the memories of the clients that it changed.
 
-        Those are the clients that count in it.
-        Where ε rests on nobody knowing who took part, that is not kept.
+        Those are the clients that count in it. Where ε rests on nobody knowing who took part, that
+        is not kept. StoreError where the state is not that of the next round, or cannot be written;
+        then the run stays as it was.
         """
         self.hold()
         state = keepable(state)
@@ -123,7 +137,7 @@ class Run:
             c.execute(insert(db.files), [written])
 
     def keep_plan(self, plan_text: str, digest: str, rounds: int) -> None:
-        """Keep the plan of a run that began before it was known."""
+        """Keep the plan of a run that began before it was known, because a survey decides it."""
         self.hold()
         self.plan = plan_text
         self.digest = digest
@@ -161,6 +175,7 @@ class Run:
         return {"run": self.id, "name": name, "kind": kind, "round": number, "sha256": sha256}
 
     def _old_states(self, c: Connection, last: int) -> list[str]:
+        """The checkpoints of rounds up to `last`, which are kept no longer."""
         of = db.files.c
         return list(
             c.scalars(
@@ -188,6 +203,8 @@ class Run:
     def state(self, round: int | None = None) -> State | None:
         """The state after `round`, of which the last few are kept; after the last one, or None
         before the first.
+
+        StoreError where there is no checkpoint of that round, or its file is not what was written.
         """
         of = db.files.c
         with self.database.read() as c:
@@ -220,7 +237,10 @@ class Run:
         return state
 
     def memory(self) -> dict[str, ClientState]:
-        """What each client remembers after the last committed round."""
+        """What each client remembers after the last committed round: who → its state.
+
+        Each memory lies in the file of the round in which it changed last.
+        """
         of = db.memories.c
         client_states = dict[str, ClientState]()
         with self.database.read() as c:
@@ -246,6 +266,7 @@ class Run:
         return {who: client_states[who] for who, _ in where}
 
     def _read(self, name: str, sha256: str, instead: str) -> dict[str, Any]:
+        """What a file of the run holds; StoreError where it is not what was written."""
         path = self.folder / name
         try:
             found: dict[str, Any] = wire.read(files.read(path, sha256, instead))
@@ -256,7 +277,7 @@ class Run:
         return found
 
     def history(self) -> list[Round]:
-        """All committed rounds."""
+        """All committed rounds, the first one first; StoreError where one is missing."""
         with self.database.read() as c:
             rows = c.execute(
                 select(db.rounds).where(db.rounds.c.run == self.id).order_by(db.rounds.c.round)
@@ -266,6 +287,7 @@ class Run:
         return [round_of(row) for row in rows]
 
     def _damaged(self, why: str) -> StoreError:
+        """What is raised where rows and files of the run do not fit together."""
         return StoreError(
             f"What {self.database.name} says of run {self.id} is damaged.",
             f"{why[0].upper()}{why[1:]}.",
@@ -289,6 +311,7 @@ class Run:
             self._held = None
 
     def _done(self, c: Connection) -> int:
+        """How many rounds are committed."""
         of = db.rounds.c
         return (
             c.scalar(select(of.round).where(of.run == self.id).order_by(of.round.desc()).limit(1))

@@ -4,6 +4,8 @@
     check_model(model, data)        training and scores are functions of their arguments
     check_algorithm(algorithm)      it says what it declares, and learns
     check_aggregator(aggregator)    it gives the mean, and answers for everybody
+    check_sample(sample)            whom it draws is decided by its key, and true of what it says
+    check_noise(noise)              it draws from its key, and gives no more away than it states
     check_runtime(make_runtime)     the bytes of InProcess, and its memory
     check_vdaf_vector(path)         a published test vector of Prio3, PINE or an XOF
 
@@ -18,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 from .aggregator import check_aggregator
 from .algorithm import check_algorithm
 from .model import check_model
+from .noise import check_noise
 from .runtime import check_runtime
+from .sample import check_sample
 from .transform import check_transform
 
 if TYPE_CHECKING:
@@ -28,7 +32,9 @@ __all__ = [
     "check_aggregator",
     "check_algorithm",
     "check_model",
+    "check_noise",
     "check_runtime",
+    "check_sample",
     "check_transform",
     "check_vdaf_vector",
 ]

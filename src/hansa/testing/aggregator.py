@@ -35,7 +35,7 @@ from ..transforms.compress import Quantize
 from ..transforms.scale import Clip
 from ..transforms.weigh import Weigh
 from .algorithm import MODEL, federation
-from .asserts import KEY, equal, require
+from .asserts import KEY, check_repr, equal, require
 
 REAL: tuple[Transform, ...] = (Weigh("one"),)
 BOUNDED: tuple[Transform, ...] = (Clip(10.0, side=10.0), Weigh("one"))
@@ -64,10 +64,7 @@ def check_aggregator(
     close     how far a coordinate of the model may be off after three rounds
     """
     name = repr(aggregator)
-    require(
-        " at 0x" not in name,
-        f"{name}: its repr must be the expression that builds it; make it a frozen dataclass.",
-    )
+    check_repr(aggregator)
     plan = _plan(aggregator, pipe)
     sees = aggregator.visibility()
     require(

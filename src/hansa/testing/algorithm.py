@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..algorithms import Algorithm, Answer, ClientState, Parts
+from ..algorithms.reports import personal_model
 from ..data import Examples
 from ..errors import PlanError
 from ..loops.synchronous import synchronous
@@ -24,7 +25,7 @@ from ..rand import Key
 from ..runtimes.inprocess import InProcess
 from ..spec import Vector, ends
 from ..training import Training
-from .asserts import KEY, equal, is_plain, require
+from .asserts import KEY, check_repr, equal, is_plain, require
 
 MODEL = Softmax(4, 3)
 TRAINING = Training(epochs=2, batch=8, learning_rate=0.2)
@@ -45,10 +46,7 @@ def check_algorithm(
     by side; and after `rounds` the loss has fallen by a third at least.
     """
     name = repr(algorithm)
-    require(
-        " at 0x" not in name,
-        f"{name}: its repr must be the expression that builds it; make it a frozen dataclass.",
-    )
+    check_repr(algorithm)
     _declares(algorithm)
     try:
         plan = Plan(model, algorithm, training=training, rounds=rounds)
@@ -163,6 +161,7 @@ def _client(
     promised = {**algorithm.blocks(d), **dict.fromkeys(algorithm.side(), 1), "loss": 1}
     missing = promised.keys() - parts.keys()
     require(not missing, f"{algorithm!r}: client() says no {', '.join(sorted(missing))}.")
+    _personal(algorithm, broadcast, new)
     for name, length in promised.items():
         part = np.ravel(parts[name])
         require(
@@ -178,6 +177,25 @@ def _client(
             f"{algorithm!r}: {name!r} is {part[0]:g}, and side() declares {low:g} … {high:g}.",
         )
     return parts, new
+
+
+def _personal(algorithm: Algorithm, broadcast: dict[str, Vector], state: ClientState) -> None:
+    """The model that a client uses itself, where the algorithm names one."""
+    if not hasattr(algorithm, "personal_model"):
+        return
+    given = copy.deepcopy((broadcast, state))
+    own, _ = personal_model(algorithm, broadcast, state)
+    again, _ = personal_model(algorithm, broadcast, state)
+    first, _ = personal_model(algorithm, broadcast, {})
+    require(
+        equal(own, again) and equal(given, (broadcast, state)),
+        f"{algorithm!r}: personal_model() is not a function of its arguments, or modifies them.",
+    )
+    require(
+        equal(first, broadcast["x"]),
+        f"{algorithm!r}: personal_model() of a client that remembers nothing must be the global "
+        "model: from there it starts again where it has left the range of numbers.",
+    )
 
 
 def _step(

@@ -25,6 +25,24 @@ def require(holds: Any, sentence: str) -> None:
         raise AssertionError(sentence)
 
 
+def check_repr(piece: Any) -> None:
+    """AssertionError where it prints as the place where it lies, and not as what builds it."""
+    name = repr(piece)
+    require(
+        " at 0x" not in name,
+        f"{name}: its repr must be the expression that builds it; make it a frozen dataclass.",
+    )
+
+
+def check_clause(piece: Any, text: Any, where: str) -> None:
+    """AssertionError unless `text` is one clause, to stand in a sentence of `explain`."""
+    clause = isinstance(text, str) and text.strip() and "\n" not in text and text[-1] != "."
+    require(
+        clause,
+        f"{piece!r}: {where} must say in one clause, without a full stop, what it does: {text!r}.",
+    )
+
+
 def is_plain(value: Any) -> bool:
     """May it stand in a checkpoint: numbers, words and arrays, in dicts, lists and tuples of them?
 

@@ -28,7 +28,7 @@ from ..errors import DataError, PlanError
 from ..models import NO_LOCAL, Drift, Local, Model, TrainResult
 from ..spec import Vector, ends
 from ..training import OPTIMIZERS, Training
-from .asserts import KEY, equal, is_plain, require
+from .asserts import KEY, check_repr, equal, is_plain, require
 
 TRAINING = Training(epochs=2, batch=8, learning_rate=0.05)
 
@@ -52,10 +52,7 @@ def check_model(
     """
     name = repr(model)
     examples = Examples.of(data)
-    require(
-        " at 0x" not in name,
-        f"{name}: its repr must be the expression that builds it, the same on every machine.",
-    )
+    check_repr(model)
     digest = digest_of(model)
     model.check(examples, "somebody")
     model.plan(training)

@@ -25,7 +25,7 @@ from ..spec import Spec, Vector
 from ..sums import Total
 from ..transforms import Context, Pipe, Session, Transform
 from ..transforms.scale import norm
-from .asserts import KEY, equal, is_plain, require
+from .asserts import KEY, check_repr, equal, is_plain, require
 
 KEYS = 64  # draws over which random errors are averaged
 # for a transform that reads a client's
@@ -50,10 +50,7 @@ def check_transform(
     AssertionError names the first promise that is broken.
     """
     name = repr(transform)
-    require(
-        " at 0x" not in name,
-        f"{name}: its repr must be the expression that builds it; make it a frozen dataclass.",
-    )
+    check_repr(transform)
     for entering in _planned(transform, spec):
         pipe = Pipe.of((transform,), entering)
         require(

@@ -237,9 +237,7 @@ def counted(at: Context, encoded: Spec, n: int) -> Context:
     secret.
     """
     if encoded.hidden:
-        n = (
-            max(1, round(encoded.noise.share * at.population))
-            if encoded.noise.share
-            else encoded.sum_facts.clients
-        )
+        n = encoded.sum_facts.clients
+        if encoded.noise.share:
+            n = max(1, round(encoded.noise.share * at.population))
     return replace(at, n=n)

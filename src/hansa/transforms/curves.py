@@ -148,7 +148,9 @@ def stating(piece: Any) -> type | None:
         return None
     rest = {*dir(kind)} - GENERATED
     same = all(getattr_static(kind, name) is getattr_static(stated, name, None) for name in rest)
-    return stated if same else None
+    if not same:
+        return None
+    return stated
 
 
 def fault(mechanism: Any) -> str:

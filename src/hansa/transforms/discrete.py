@@ -131,9 +131,13 @@ class IntegerNoise(Transform):
         """v and the noise beside it, in the words of v."""
         parts = self.plan(at.spec).noise.parts
         key = at.key.beside(v)
-        part = math.sqrt(self.least) if self.by == "all" else 1.0
+        part = 1.0
+        if self.by == "all":
+            part = math.sqrt(self.least)
         rows = math.prod(v.shape[:-1])
-        added = v if at.overwrite else v.copy()
+        added = v
+        if not at.overwrite:
+            added = v.copy()
         for name, (d, _, sigma) in zip(at.spec.blocks, parts, strict=True):
             drawn = self.draw(sigma / part, rows * d, key.child(name)).reshape(*v.shape[:-1], d)
             added[..., at.spec.slice(name)] += drawn.astype(v.dtype, copy=False)
@@ -141,11 +145,15 @@ class IntegerNoise(Transform):
 
     def encode(self, v: Vector, at: Context) -> Vector:
         """v, with this client's share of the noise, mod 2ᵇ."""
-        return v if self.by == "server" else modulo(self._added(v, at), at.spec.sum_facts.modulus)
+        if self.by == "server":
+            return v
+        return modulo(self._added(v, at), at.spec.sum_facts.modulus)
 
     def decode(self, total: Vector, at: Context) -> Vector:
         """The sum, with the server's noise."""
-        return self._added(total, at) if self.by == "server" else total
+        if self.by != "server":
+            return total
+        return self._added(total, at)
 
     def explain(self, spec: Spec) -> str:
         """Who draws how much."""
@@ -213,11 +221,13 @@ def _table(sigma: float) -> Table:
     with localcontext() as context:
         context.prec = 60
         two = 2 / Decimal(sigma) ** 2
-        later = Decimal(0)
+        after = Decimal(0)
         now = Decimal(1)
         half = [now]
         for k in range(n, 0, -1):
-            later, now = now, k * two * now + later
+            before = k * two * now + after
+            after = now
+            now = before
             half.append(now)  # k = n, …, 0
         whole = 2 * sum(half[:-1]) + half[-1]
         total = Decimal(0)

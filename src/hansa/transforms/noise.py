@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
-from ..errors import PlanError, number
+from ..errors import Fault, number, refuse
 from ..known import own
 from ..rand import Key
 from ..spec import Noise, Spec, Vector
@@ -45,14 +45,17 @@ class RealNoise(Transform):
     def plan(self, spec: Spec) -> Spec:
         """The noise is known; by clients, it reaches beyond the bounds."""
         check(self, spec)
-        part = self._part if self.by == "all" else 1.0
-        tails = {
-            name: self.tail * part * scale for name, scale in self.scales(spec, spec.bounds).items()
-        }
+        part = 1.0
+        if self.by == "all":
+            part = self._part
+        tails = dict[str, float]()
+        if self.by != "server":
+            scales = self.scales(spec, spec.bounds)
+            tails = {name: self.tail * part * scale for name, scale in scales.items()}
         found = Noise(
             self.noise,
             int(self.least),
-            {} if self.by == "server" else tails,
+            tails,
             scales=self.scales(spec, dict.fromkeys(spec.blocks, 1.0)),
         )
         return spec.replace(noise=drawing(found, self.by))
@@ -83,14 +86,19 @@ class RealNoise(Transform):
     def encode(self, v: Vector, at: Context) -> Vector:
         """v, or nothing where it is not finite, with this client's share of the noise."""
         v = hideable(v)
-        return v if self.by == "server" else v + self._beside(v, at)
+        if self.by == "server":
+            return v
+        return v + self._beside(v, at)
 
     def decode(self, total: Vector, at: Context) -> Vector:
         """The sum, with the server's noise."""
         if self.by != "server":
             return total
         noise = self._beside(total, at)
-        return np.add(total, noise, out=total if at.overwrite else noise)
+        out = noise
+        if at.overwrite:
+            out = total
+        return np.add(total, noise, out=out)
 
     def explain(self, spec: Spec) -> str:
         """Who draws how much."""
@@ -110,18 +118,18 @@ class GaussianNoise(RealNoise):
     """Add N(0, σₖ²) to every coordinate of block k of the sum:  σₖ = z·Cₖ / √sₖ,  Σ sₖ = 1.
 
     z = `noise`, and Cₖ is what one client can change in block k of the sum (see RealNoise). The
-    shares sₖ split the
-    sensitivity, Σ (Cₖ/σₖ)² = 1/z²: equal ones for the blocks of the update, and a small one for all
-    side values. By
-    all, each of `least` clients draws σₖ/√least.   (Dwork et al. 2006; McMahan et al. 2018, Alg. 1)
+    shares sₖ split the sensitivity, Σ (Cₖ/σₖ)² = 1/z²: equal ones for the blocks of the update, and
+    a small one for all side values. By all, each of `least` clients draws σₖ/√least.   (Dwork et
+    al. 2006; McMahan et al. 2018, Alg. 1)
     """
 
     tail = 10.0
 
     def privacy(self, spec: Spec, n: int) -> Mechanism:
         """By all, n clients draw z·√(n / least) together."""
-        many = n if self.by == "all" else self.least
-        return Gaussian(self.noise * (many / self.least) ** 0.5)
+        if self.by != "all":
+            return Gaussian(self.noise)
+        return Gaussian(self.noise * (n / self.least) ** 0.5)
 
     def scales(self, spec: Spec, bounds: Mapping[str, float]) -> dict[str, float]:
         """σₖ."""
@@ -144,21 +152,19 @@ class LaplaceNoise(RealNoise):
     1.
 
     z = `noise`. A block of length d and norm C has Σ|v| ≤ √d·C, so that one round is
-    ε-differentially private with
-    ε = Σ √dₖ·Cₖ/bₖ = 1/z, and δ = 0: for small models, as σ = √2·b grows with √d. The shares sₖ are
-    those of
-    GaussianNoise. By all, each of `least` clients draws the difference of two Gamma(1/least, bₖ)
-    numbers, and as many
-    of these add up to one Laplace number.   (Dwork et al. 2006, Prop. 1; Kotz et al. 2001, Prop.
-    2.4.1)
+    ε-differentially private with ε = Σ √dₖ·Cₖ/bₖ = 1/z, and δ = 0: for small models, as σ = √2·b
+    grows with √d. The shares sₖ are those of GaussianNoise. By all, each of `least` clients draws
+    the difference of two Gamma(1/least, bₖ) numbers, and as many of these add up to one Laplace
+    number.   (Dwork et al. 2006, Prop. 1; Kotz et al. 2001, Prop. 2.4.1)
     """
 
     tail = 40.0
 
     def privacy(self, spec: Spec, n: int) -> Mechanism | None:
         """By all, fewer than `least` draw no Laplace numbers; more are not counted."""
-        whole = self.by != "all" or n >= self.least
-        return Laplace(self.noise) if whole else None
+        if self.by == "all" and n < self.least:
+            return None
+        return Laplace(self.noise)
 
     def scales(self, spec: Spec, bounds: Mapping[str, float]) -> dict[str, float]:
         """bₖ."""
@@ -204,7 +210,7 @@ def check(noise: Drawn, spec: Spec) -> None:
         and noise.least >= 1
         and (noise.least == 1 or noise.by == "all")
     )
-    wrong = [
+    wrong: list[Fault] = [
         (
             not (number(noise.noise) and 0 < noise.noise < math.inf),
             f"{name}(noise={noise.noise}) is no noise.",
@@ -234,7 +240,7 @@ def check(noise: Drawn, spec: Spec) -> None:
             bool(spec.unbounded),
             f"{noise!r} needs a bound on: {', '.join(spec.unbounded)}.",
             "Without one, no amount of noise gives a privacy guarantee.",
-            bounding(spec),
+            lambda: bounding(spec),
         ),
         (
             not spec.weighed,
@@ -249,9 +255,7 @@ def check(noise: Drawn, spec: Spec) -> None:
             "Put it before Quantize(…).",
         ),
     ]
-    for bad, found, why, instead in wrong:
-        if bad:
-            raise PlanError(found, why, instead)
+    refuse(wrong)
 
 
 def hideable(v: Vector) -> Vector:
@@ -259,7 +263,9 @@ def hideable(v: Vector) -> Vector:
     its client.
     """
     good = np.isfinite(norm(v))
-    return v if good.all() else np.where(good, v, 0.0)
+    if good.all():
+        return v
+    return np.where(good, v, 0.0)
 
 
 def drawing(noise: Noise, by: str) -> Noise:
@@ -269,8 +275,10 @@ def drawing(noise: Noise, by: str) -> Noise:
 
 def called(noise: Transform) -> str:
     """What noise is called: a stranger's, whatever it inherits, by its own name."""
-    word = re.sub("(?<=.)(?=[A-Z])", " ", type(noise).__name__.removesuffix("Noise")).lower()
-    return word if own(noise) else type(noise).__name__
+    name = type(noise).__name__
+    if not own(noise):
+        return name
+    return re.sub("(?<=.)(?=[A-Z])", " ", name.removesuffix("Noise")).lower()
 
 
 def drawn_by(by: str, least: int) -> str:

@@ -61,7 +61,9 @@ class Rotate(Transform):
                 np.multiply(part, _signs(at.common, name, d)[:n], out=padded[..., :n])
                 part = hadamard(padded)
             parts.append(part)
-        return np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate(parts, axis=-1)
 
     def decode(self, total: Vector, at: Context) -> Vector:
         """D·H·x, without the padding."""
@@ -93,7 +95,8 @@ def hadamard(v: Vector) -> Vector:
     """
     x = v
     m = v.shape[-1].bit_length() - 1
-    for k in [FACTOR] * (m // FACTOR) + ([m % FACTOR] if m % FACTOR else []):
+    sides = [FACTOR] * (m // FACTOR) + [m % FACTOR]
+    for k in filter(None, sides):
         x = x.reshape(*v.shape[:-1], 2**k, -1).swapaxes(-1, -2) @ _matrix(k)
     return x.reshape(v.shape)
 

@@ -41,9 +41,12 @@ class Weighting(Transform):
         self._check_place(spec)
         if (span := self._span()) is None:
             return spec.replace(weighed=True)
-        low, high = span.low, span.high
+        low = span.low
+        high = span.high
         capped = math.isfinite(high)
-        bounds = {name: bound * high for name, bound in spec.bounds.items()} if capped else {}
+        bounds = dict[str, float]()
+        if capped:
+            bounds = {name: bound * high for name, bound in spec.bounds.items()}
         lows = {
             name: least * (high if least < 0 else low)
             for name, least in spec.lows.items()
@@ -72,7 +75,9 @@ class Weighting(Transform):
 
     def decode(self, total: Vector, at: Context) -> Vector:
         """(Σ w·v) / (Σ w)."""
-        out = total if at.overwrite else np.empty_like(total)
+        out = total
+        if not at.overwrite:
+            out = np.empty_like(total)
         if (span := self.bounds) is None:
             return np.divide(total, at.spec.noise.share * at.population or at.n, out=out)
         _check_sum(float(total[-1]), span, at)
@@ -112,13 +117,14 @@ def _check_sum(weight: float, span: Interval, at: Context) -> None:
     nothing.
     """
     encoded = at.spec.sum_facts
-    low, high = span.low, span.high
-    # rounding
-    slack = encoded.noise.step.get("weight", 0.0) + 1e-9 * (high if math.isfinite(high) else 1.0)
-    within = low - slack <= weight <= high + slack
+    size = 1.0
+    if math.isfinite(span.high):
+        size = span.high
+    slack = encoded.noise.step.get("weight", 0.0) + 1e-9 * size  # of rounding
+    within = span.low - slack <= weight <= span.high + slack
     if at.n == 1 and not encoded.noise.multiplier and not within:
         raise RoundError(
-            f"A client weighs {weight:g}, not {low:g} … {high:g}.",
+            f"A client weighs {weight:g}, not {span.low:g} … {span.high:g}.",
             "Over such a weight its vector could be of any length, and point the other way.",
         )
     if not weight > 0:
@@ -142,7 +148,9 @@ class Weigh(Weighting):
     @cached_property  # for it is asked once per client
     def bounds(self) -> Interval | None:
         """1 … cap."""
-        return None if self.by == "one" else Interval(1.0, self.cap or math.inf)
+        if self.by == "one":
+            return None
+        return Interval(1.0, self.cap or math.inf)
 
     def weight(self, at: Context) -> Any:
         """How many examples the client has."""
@@ -176,4 +184,7 @@ class Weigh(Weighting):
         if self.bounds is None:
             return "every client counts once"
         # P44
-        return "a client counts by its examples" + (f", at most {self.cap:g}" if self.cap else "")
+        counts = "a client counts by its examples"
+        if self.cap:
+            return f"{counts}, at most {self.cap:g}"
+        return counts

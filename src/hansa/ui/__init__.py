@@ -25,7 +25,14 @@ HIDDEN = "who took part is a secret that ε rests on"
 
 # The same score may be taken on the test data, on what clients kept from training, and while they
 # trained.
-SIDES = {"test_": "the central test", "val_": "the clients' validation", "": "training examples"}
+SIDES = {
+    "test_": "the central test",
+    "val_": "the clients' validation",
+    "personal_": "the clients' own models, on their validation",
+    "": "training examples",
+}
+OWN = "personal_"  # not another witness of the global model: a score of others
+BEGUN = ("val_", "personal_")  # these score the models that a round begins with
 
 
 def shown(one: Round) -> Round:
@@ -42,17 +49,28 @@ def shown(one: Round) -> Round:
 
 
 def scores(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Each score once, from the best witness: central test, clients' validation, training; the loss
-    first.
+    """Each score of the global model once, from the best witness: central test, clients'
+    validation, training; the loss first.
 
     metrics: as `Round.witnessed` has them, test_… and val_… by their sides.
     """
     found: dict[str, float] = {}
     for side in SIDES:
         for name, value in metrics.items():
-            if _side(name) == side:
+            if _side(name) == side != OWN:
                 found.setdefault(name.removeprefix(side), value)
     return dict(sorted(found.items(), key=lambda pair: pair[0] != "loss"))
+
+
+def own_scores(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The scores of the clients' own models, on their validation, where they have some."""
+    own = {name.removeprefix(OWN): value for name, value in metrics.items() if _side(name) == OWN}
+    return {f"own {name}": value for name, value in own.items()}
+
+
+def all_scores(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Those of the global model, then those of the clients' own."""
+    return scores(metrics) | own_scores(metrics)
 
 
 def witness(metrics: Mapping[str, float]) -> str:
@@ -79,7 +97,7 @@ def _side(name: str) -> str:
 def curves(rounds: Sequence[Round]) -> dict[str, dict[str, list[tuple[int, float]]]]:
     """score → who saw it (a side) → [(round, value)], the best witness first.
 
-    Kept examples score the model that a round begins with, which is that of the round before.
+    Kept examples score the models that a round begins with, which are those of the round before.
     """
     found: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for side in SIDES:
@@ -87,7 +105,7 @@ def curves(rounds: Sequence[Round]) -> dict[str, dict[str, list[tuple[int, float
             for name, value in one.witnessed.items():
                 if math.isfinite(value) and _side(name) == side:
                     found.setdefault(name.removeprefix(side), {}).setdefault(side, []).append(
-                        (one.round - (side == "val_"), value)
+                        (one.round - (side in BEGUN), value)
                     )
     return dict(sorted(found.items(), key=lambda pair: pair[0] != "loss"))
 

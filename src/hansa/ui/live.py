@@ -17,12 +17,13 @@ from rich.text import Text
 from ..app import App
 from ..app.checks import names_of
 from ..app.compare import OUTSIDE, Row
+from ..app.personal import own_rows
 from ..errors import HansaError, StoreError
 from ..explain import expression
 from ..rounds import Round
 from .profile import Clock, rounds, table
 from .report import ReportData, write
-from .terminal import Progress, comparison, complain, out, say, tested_sets
+from .terminal import Progress, comparison, complain, out, own_models, say, tested_sets
 
 if TYPE_CHECKING:
     from ..state import State
@@ -79,15 +80,15 @@ def _follow(app: App, run: Run, title: str, compare: bool | None, again: str, pr
         if profile:
             console.print(f"\n{OUTSIDE}\n" if plan.hides else "")
             console.print(table(clock, len(progress.past) - progress.first, app.workers))
-        rows = _rows(app, run.state(), compare, console)
-        if rows:
-            console.print()
-            console.print(comparison(rows))
+        rows = _rows(app, run, compare, console)
         sets = _sets(app, run.state())
-        if sets:
-            console.print()
-            console.print(tested_sets(sets))
-        report_data = _story(app, run, title, progress.past, (tuple(rows), tuple(sets)), again)
+        own = _own(app, run, compare)
+        for found, shown in ((rows, comparison), (sets, tested_sets), (own, own_models)):
+            if found:
+                console.print()
+                console.print(shown(found))
+        tables = (tuple(rows), tuple(sets), tuple(own))
+        report_data = _story(app, run, title, progress.past, tables, again)
         console.print(f"report  {write(report_data, run.folder)}", soft_wrap=True)
         return 0
     except KeyboardInterrupt:
@@ -149,7 +150,7 @@ def _story(
         "go on with": again,
         "plan": expression(app.known_plan),
     }
-    compared, sets = tables
+    compared, sets, own = tables
     return ReportData(
         title,
         run.id,
@@ -159,11 +160,20 @@ def _story(
         app.explain(),
         compared,
         sets,
+        own,
         settings,
     )
 
 
-def _rows(app: App, state: State | None, compare: bool | None, console: Console) -> list[Row]:
+def _own(app: App, run: Run, compare: bool | None) -> list[Row]:
+    """How the clients' own models do; where examples are hidden, nobody gets it unasked."""
+    unasked = not app.known_plan.hides
+    state = run.state()
+    wanted = unasked if compare is None else compare
+    return own_rows(app, state, run.memory()) if wanted and state is not None else []
+
+
+def _rows(app: App, run: Run, compare: bool | None, console: Console) -> list[Row]:
     """The rows of the comparison; a model that cannot be trained alone spoils the comparison, not
     the run.
 
@@ -171,11 +181,12 @@ def _rows(app: App, state: State | None, compare: bool | None, console: Console)
     """
     if compare is None:
         compare = app.test is not None and len(app.data) <= MOST_ALONE and not app.known_plan.hides
+    state = run.state()
     if state is None or not compare:
         return []
     try:
         with console.status("Comparing: each client alone, and all data pooled"):
-            return list(app.compare(state))
+            return list(app.compare(state, run.memory()))
     except HansaError as error:
         complain(error)
         say("So there is no comparison; the run itself is done.")

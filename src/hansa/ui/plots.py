@@ -58,12 +58,18 @@ LIGHT = Theme(
     "#ffffff",
     "#1d2733",
     "#c9d1d9",
-    ("#0b6e99", "#d1762b", "#8a94a0"),
+    ("#0b6e99", "#d1762b", "#6a8f3c", "#8a94a0"),
     "#0b6e99",
     "#c8443c",
 )
 DARK = Theme(
-    "dark", "#14181d", "#dfe6ee", "#3a434d", ("#5bb8e0", "#f0a35e", "#8f9aa6"), "#5bb8e0", "#f0776c"
+    "dark",
+    "#14181d",
+    "#dfe6ee",
+    "#3a434d",
+    ("#5bb8e0", "#f0a35e", "#a5c878", "#8f9aa6"),
+    "#5bb8e0",
+    "#f0776c",
 )
 
 
@@ -276,7 +282,7 @@ def _comparison(axes: Axes, rows: Sequence[Row], paper: Theme) -> None:
     values = [scores(row.scores)[by] for row in rows]
     scale = _scale(by)
     for i, (row, value) in enumerate(zip(rows, values, strict=True)):
-        colour = paper.lines[2]
+        colour = paper.lines[-1]
         size = 7
         weight = "normal"
         if row.name == "federated":

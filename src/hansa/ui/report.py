@@ -23,7 +23,7 @@ from ..errors import KINDS, StoreError
 from ..explain import Explanation
 from ..privacy.ledger import taken_on_trust
 from ..rounds import Round
-from . import HIDDEN, figure, private, scores, witness
+from . import HIDDEN, figure, own_scores, private, scores, witness
 from .plots import DARK, LIGHT, plots
 
 PACKAGES = ("numpy", "torch", "scikit-learn")
@@ -45,6 +45,7 @@ class ReportData:
     explained: Explanation
     rows: tuple[Row, ...] = ()
     sets: tuple[Row, ...] = ()  # the model on test sets that have names
+    own: tuple[Row, ...] = ()  # the clients' own models on their own examples
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -86,9 +87,11 @@ def html(report_data: ReportData, light: Mapping[str, bytes], dark: Mapping[str,
         head=table[0],
         rows=table[1],
         sets=comparison(report_data.sets, "tested on"),
+        own=comparison(report_data.own, "clients"),
         versions=versions(),
         made=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
-        outside=OUTSIDE if report_data.rows and report_data.rows[0].outside else "",
+        outside=OUTSIDE if any(row.outside for row in report_data.rows) else "",
+        own_outside=OUTSIDE if any(row.outside for row in report_data.own) else "",
         hidden=HIDDEN if any(one.hidden for one in report_data.rounds) else "",
     )
 
@@ -97,8 +100,10 @@ def facts(report_data: ReportData) -> list[tuple[str, str]]:
     """The few numbers at the top, as (figure, what it is): two scores, clients, rounds."""
     last = _last(report_data.rounds)
     found = [(figure(name, value), name) for name, value in scores(last).items() if name != "loss"]
+    own = [(figure(name, value), name) for name, value in own_scores(last).items()]
     return [
         *found[:2],
+        *[one for one in own if one[1] != "own loss"][:2],
         (str(len(report_data.clients)), "clients"),
         (f"{len(report_data.rounds)}", f"of {report_data.planned} rounds"),
     ]
@@ -122,6 +127,9 @@ def summary(report_data: ReportData) -> str:
         if any(name.startswith("test_") for name in last):
             when = "After the last round it has"
         text.append(f"{when} {told} on {witness(last)}.")
+    if own := own_scores(last):
+        told = " and ".join(f"{name} {figure(name, value)}" for name, value in own.items())
+        text.append(f"For the clients' own models, on what they keep from training, it is {told}.")
     if report_data.rounds and (spent := private(report_data.rounds[-1])):
         if stated := report_data.explained.stated:
             spent = f"{spent}, {taken_on_trust(stated)}"

@@ -37,7 +37,19 @@ from ..errors import AppError, HansaError, printable
 from ..explain import Explanation
 from ..rounds import Round
 from ..state import State
-from . import HIDDEN, figure, names, private, scores, shown, witness
+from . import (
+    HIDDEN,
+    OWN,
+    SIDES,
+    all_scores,
+    figure,
+    names,
+    own_scores,
+    private,
+    scores,
+    shown,
+    witness,
+)
 
 if TYPE_CHECKING:
     from ..store import Run, Summary
@@ -99,7 +111,7 @@ class Progress:
         """The last round in one line: scores, ε, who took part, who did not and why, seconds."""
         last = self.past[-1]
         values = "  ".join(
-            f"{name} {figure(name, value)}" for name, value in scores(last.witnessed).items()
+            f"{name} {figure(name, value)}" for name, value in all_scores(last.witnessed).items()
         )
         parts = [
             f"round {last.round:>{len(str(self.rounds))}}/{self.rounds}",
@@ -139,8 +151,9 @@ class Progress:
         """The last scores, each with its course; on what they were taken; ε so far."""
         grid = Table.grid(padding=(0, 2))
         last = next((one.witnessed for one in reversed(self.past) if one.witnessed), {})
-        for name, value in scores(last).items():
-            course = [found[name] for one in self.past if name in (found := scores(one.witnessed))]
+        every = [all_scores(one.witnessed) for one in self.past]
+        for name, value in all_scores(last).items():
+            course = [found[name] for found in every if name in found]
             grid.add_row(
                 Text(f"  {name}", style="dim"),
                 Text(figure(name, value), style="bold"),
@@ -148,7 +161,8 @@ class Progress:
             )
         lines: list[RenderableType] = [grid]
         if last:
-            lines.append(Text(f"  on {witness(last)}", style="dim"))
+            own = f"; own: {SIDES[OWN]}" if own_scores(last) else ""
+            lines.append(Text(f"  on {witness(last)}{own}", style="dim"))
         if words := private(self.past[-1]):
             lines.append(Text(f"  {words}"))
         return Group(*lines)
@@ -261,15 +275,21 @@ def tested_sets(rows: Sequence[Row]) -> RenderableType:
 
     Names of test sets come from the app's data, and are printed without what a terminal obeys.
     """
+    return _scored("On each test set", "tested on", rows)
+
+
+def own_models(rows: Sequence[Row]) -> RenderableType:
+    """The clients' own models on their own examples: 10, 50 and 90 % of them, and the worst."""
+    beyond = f". {OUTSIDE}" if rows[0].outside else ""
+    return _scored(f"The clients' own models, each on its own examples{beyond}", "clients", rows)
+
+
+def _scored(title: str, what: str, rows: Sequence[Row]) -> RenderableType:
     columns = list(scores(rows[0].scores))
     table = Table(
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        title="On each test set",
-        title_justify="left",
-        title_style="bold",
+        box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold"
     )
-    _head(table, ("tested on", "examples", *columns), numbers=("examples", *columns))
+    _head(table, (what, "examples", *columns), numbers=("examples", *columns))
     for row in rows:
         found = scores(row.scores)
         table.add_row(
@@ -369,7 +389,7 @@ def _told(one: Round | None) -> str:
     """The scores of a round, and ε so far; nothing where there is no round yet."""
     if one is None:
         return ""
-    told = [f"{name} {figure(name, value)}" for name, value in scores(one.witnessed).items()]
+    told = [f"{name} {figure(name, value)}" for name, value in all_scores(one.witnessed).items()]
     return "  ".join([*told, private(one)]).rstrip()
 
 

@@ -246,11 +246,11 @@ class JaxModel(Model):
         sizes = [place.stop - place.start for place in self._layout.places]
         return consecutive(zip(names, sizes, strict=True))
 
-    def tensors(self, x: Vector) -> dict[str, Vector]:
+    def tensors(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Vector]:
         """The arrays of parameters and state by their paths; those of the state begin with
         "state.".
         """
-        params, state = self._trees(x)
+        params, state = self._trees(x, local)
         found = zip(
             [*self._names, *self._first],
             [*jax.tree.leaves(params), *jax.tree.leaves(state)],

@@ -399,11 +399,11 @@ class KerasModel(Model):
 
     # ── Keras' own forms ──
 
-    def tensors(self, x: Vector) -> dict[str, Vector]:
+    def tensors(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Vector]:
         """All weights as NumPy arrays, by their path in the model, such as
         "sequential/dense/kernel".
         """
-        with self._at(x, Key.of(0)):
+        with self._at(x, Key.of(0), local):
             return {name: plain(v) for name, v in self._named().items()}
 
     def slices(self) -> dict[str, slice]:

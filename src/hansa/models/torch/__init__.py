@@ -474,11 +474,11 @@ class TorchModel(Model):
 
     # ── PyTorch's own forms ──
 
-    def state_dict(self, x: Vector) -> dict[str, Tensor]:
-        """The net's state_dict with the weights and travelling buffers of x; all else as it was
-        given. On the CPU.
+    def state_dict(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Tensor]:
+        """The net's state_dict with the weights and travelling buffers of x; all else is the
+        client's own, or as it was given. On the CPU.
         """
-        with self._at(x, 0):
+        with self._at(x, 0, local):
             state = self._net.state_dict()
             return {
                 k: v.detach().clone().cpu() if isinstance(v, Tensor) else v
@@ -491,10 +491,12 @@ class TorchModel(Model):
         trained = [(name, p.numel()) for name, p in named if p.requires_grad]
         return consecutive([*trained, *self._carried.items()])
 
-    def tensors(self, x: Vector) -> dict[str, Vector]:
+    def tensors(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Vector]:
         """The tensors of `state_dict` as NumPy arrays."""
         found = {
-            name: part for name, part in self.state_dict(x).items() if isinstance(part, Tensor)
+            name: part
+            for name, part in self.state_dict(x, local).items()
+            if isinstance(part, Tensor)
         }
         return {
             k: (v.float() if v.dtype == torch.bfloat16 else v).numpy() for k, v in found.items()

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..crypto.bundle import Bundle
-from ..crypto.field import Elements
-from ..crypto.keys import SEALED, SIGNATURE
-from ..crypto.vdaf import NONCE, State
-from ..errors import ProtocolError
+from ...crypto.bundle import Bundle
+from ...crypto.field import Elements
+from ...crypto.keys import SEALED, SIGNATURE
+from ...crypto.vdaf import NONCE, State
+from ...errors import ProtocolError
 from .claims import Claim, Integers
 
 TWICE = "it comes twice"
@@ -24,9 +24,9 @@ UNSIGNED = "it is not signed by the client that it is said to be of"
 # what a helper may say of a report; other words of its own are not repeated
 SAID = (TWICE, UNOPENED, UNSIGNED)
 
-Report = tuple[
-    str, bytes, list[bytes], list[bytes] | str
-]  # who, nonce, public shares, input shares or why there are none
+# who, nonce, public shares, input shares or why there are none
+Report = tuple[str, bytes, list[bytes], list[bytes] | str]
+Verdicts = dict[str, list[bytes]]  # who → the message by which all aggregators accept a report
 
 
 def longest(parts: Sequence[Claim], helpers: int) -> dict[str, Any]:
@@ -104,17 +104,11 @@ class Share:
         why = dict[str, str]()
         for who in reports:
             row: list[Any] = [one.get(who) for one in reply]
-            own, *others = row
-            bad = (
-                [own]
-                if isinstance(own, str)
-                else [_words(one) for one in others if not isinstance(one, list)]
-            )
+            if wrong := _wrong(*row):
+                why[who] = wrong
+                continue
             try:
-                if bad:
-                    why[who] = bad[0]
-                else:
-                    verdicts[who] = self.bundle.decide(row)
+                verdicts[who] = self.bundle.decide(row)
             except ProtocolError as error:
                 why[who] = f"{error.found} {error.why}"
         return verdicts, why
@@ -145,8 +139,10 @@ class Share:
                     "Look at the server.",
                 )
             out = self._valid.pop(who)
-            each = zip(self.parts, self._sums, out, strict=True)
-            self._sums = [part.sum.field.add(a, b) for part, a, b in each] if self._sums else out
+            if self._sums:
+                each = zip(self.parts, self._sums, out, strict=True)
+                out = [part.sum.field.add(a, b) for part, a, b in each]
+            self._sums = out
             self.seen.add(who)
         self._valid = {}
 
@@ -163,16 +159,24 @@ class Share:
         return reply
 
 
+def _wrong(own: Any, *others: Any) -> str:
+    """Why a report cannot be decided, in the server's words or the first helper's; or nothing."""
+    if isinstance(own, str):
+        return own
+    return next((_words(one) for one in others if not isinstance(one, list)), "")
+
+
 def _words(reply: Any) -> str:
     """What is repeated of another aggregator's words on a report."""
     if not isinstance(reply, str):
         return "an aggregator says nothing of it"
-    return reply if reply in SAID else "a helper refuses it"
+    if reply in SAID:
+        return reply
+    return "a helper refuses it"
 
 
 def _cores() -> int:
     """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-Verdicts = dict[str, list[bytes]]
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -13,13 +13,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..codec import dumps
-from ..crypto import vdaf
-from ..crypto.identity import Identity, Member, Role
-from ..crypto.keys import SIGNATURE, seal, verify
-from ..errors import ProtocolError
-from ..transforms import Context
-from . import Channel
+from ...codec import dumps, fingerprint
+from ...crypto import vdaf
+from ...crypto.identity import Identity, Member, Role
+from ...crypto.keys import SIGNATURE, seal, verify
+from ...errors import ProtocolError
+from ...transforms import Context, Session
+from .. import Channel
 from .share import UNOPENED, UNSIGNED, Report
 
 DOMAIN = "hansa VerifiedSum report 1"  # what is signed as this is signed as nothing else
@@ -51,6 +51,18 @@ class Reports:
     binding: bytes
     roster: Mapping[str, Member] = field(repr=False)
     helpers: tuple[str, ...]
+
+    @classmethod
+    def of(cls, session: Session, opening: Mapping[str, Any], helpers: tuple[str, ...]) -> Reports:
+        """Those of one session: bound to its opening, and by `task` to plan and model."""
+        bound = (
+            "hansa VerifiedSum 1",
+            session.task,
+            opening["key"],
+            opening["challenges"],
+            opening["cohort"],
+        )
+        return cls(fingerprint(bound), session.roster, helpers)
 
     def member(self, who: str, role: Role) -> Member | None:
         """The public half of who has this role; None where nobody of that name has."""

@@ -13,22 +13,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..crypto import pine, prio3, vdaf
-from ..crypto.pine import Pine
-from ..crypto.prio3 import Prio3
-from ..errors import DataError, PlanError, RoundError
-from ..rand import Key
-from ..spec import Spec, Vector
+from ...crypto import pine, prio3, vdaf
+from ...crypto.pine import Pine
+from ...crypto.prio3 import Prio3
+from ...errors import DataError, PlanError, RoundError
+from ...rand import Key
+from ...spec import Spec, Vector
 
 Integers = NDArray[np.int64]
 
-FINE, NOISY = 2**24, 2**20  # steps in a bound: alone, and under noise, which hides smaller ones
+FINE = 2**24  # steps in a bound
+NOISY = 2**20  # the same under noise, which hides smaller ones
 # steps from end to end of a side value, whose noise is a few times as large
-SIDE, NOISY_SIDE = 2**21, 2**17
+SIDE = 2**21
+NOISY_SIDE = 2**17
 TRIES = 100  # of a rounding that fits with probability ≥ 1 − e^−½
 
 
@@ -97,8 +100,8 @@ class Norm(Claim):
     """‖x‖₂ ≤ bound, for one block.
 
     Real numbers are rounded again until they are within it (Kairouz et al. 2021, §4.2):  a vector
-    of norm r is, with
-    probability ≥ 1 − e^−½, when  bound² = r² + d/4 + r + √d/2.  Integers are left as they are.
+    of norm r is, with probability ≥ 1 − e^−½, when  bound² = r² + d/4 + r + √d/2.  Integers are
+    left as they are.
     """
 
     @cached_property
@@ -114,24 +117,28 @@ class Norm(Claim):
         """x, or DataError."""
         if not self.real:
             x = v.view(np.int64)
-            return x if self._fits(x) else self._refuse(x)
+            if not self._fits(x):
+                raise self._too_long(x)
+            return x
         scaled = v / self.steps[0]
         if not np.linalg.norm(scaled) <= radius(self.bound, self.size) * (1 + 1e-9):
-            self._refuse(scaled)
+            raise self._too_long(scaled)
         for i in range(TRIES):
             x = np.floor(scaled + key.child(i).uniform(v.shape)).astype(np.int64)
             if self._fits(x):
                 return x
-        return self._refuse(scaled)
+        raise self._too_long(scaled)
 
     def _fits(self, x: Integers) -> bool:
+        """‖x‖₂ ≤ bound, exactly."""
         # far above the bound the exact square could overflow
         length = float(np.linalg.norm(x.astype(np.float64)))
         return length <= 1.01 * self.bound and int(np.dot(x, x)) <= self.bound**2
 
-    def _refuse(self, x: Vector) -> Integers:
+    def _too_long(self, x: Vector) -> DataError:
+        """What is raised for x, in steps."""
         length = float(np.linalg.norm(x.astype(np.float64))) * self.steps[0]
-        raise DataError(
+        return DataError(
             f"The {self.names[0]} has norm {length:.6g}.",
             f"What the sum takes, and has proven, is {self.bound * self.steps[0]:.6g}; nobody "
             "would accept this one.",
@@ -157,10 +164,13 @@ class Range(Claim):
         of = np.repeat(np.arange(len(self.names)), self.size // len(self.names))
         low = np.array(self.lows)
         steps = np.array(self.steps)[of]
-        exact = v / steps if self.real else v.view(np.int64)
-        slack = 1e-9 * np.maximum(np.abs(low), self.bound) if self.real else 0  # of the division
-        # NaN too
-        if (bad := ~((exact >= low - slack) & (exact <= low + self.bound + slack))).any():
+        exact = v.view(np.int64)
+        slack: Any = 0
+        if self.real:
+            exact = v / steps
+            slack = 1e-9 * np.maximum(np.abs(low), self.bound)  # of the division
+        bad = ~((exact >= low - slack) & (exact <= low + self.bound + slack))  # NaN too
+        if bad.any():
             i = int(bad.argmax())
             least = low[i] * steps[i]
             most = (low[i] + self.bound) * steps[i]
@@ -169,8 +179,9 @@ class Range(Claim):
                 f"The plan says that it lies in {least:.6g} … {most:.6g}.",
                 "Clip(…, side=…) cuts what a client reports.",
             )
-        x = np.floor(exact + key.uniform(v.shape)) if self.real else exact
-        return np.clip(x, low, low + self.bound).astype(np.int64)
+        if self.real:
+            exact = np.floor(exact + key.uniform(v.shape))
+        return np.clip(exact, low, low + self.bound).astype(np.int64)
 
     def measurement(self, x: Integers) -> Integers:
         """x − a."""
@@ -260,8 +271,11 @@ def _step(low: float, high: float, steps: int) -> float:
     """γ, of which about so many go from low to high, and a whole number into low: then no client is
     rounded below.
     """
-    step = 2 * high / steps if low < 0 else high / steps
-    return low / math.ceil(low / step) if low > 0 else step
+    if low < 0:
+        return 2 * high / steps
+    if low == 0:
+        return high / steps
+    return low / math.ceil(low / (high / steps))
 
 
 def _ends(spec: Spec, name: str, step: float) -> tuple[int, int]:
@@ -283,7 +297,9 @@ def _check_steps(spec: Spec, bound: float | None, name: str, B: int) -> None:
     if most >= B:
         return
     bits = min(fitting(spec, bound, each) for each in spec.update)
-    less = f"Write Quantize({bits})" if bits > 1 else "Write VerifiedSum() without bound=…"
+    less = "Write VerifiedSum() without bound=…"
+    if bits > 1:
+        less = f"Write Quantize({bits})"
     raise PlanError(
         f"The {name} has a norm of up to {B} steps.",
         f"Only up to {most} steps is it proven that a vector that wraps around the modulus is "

@@ -1,0 +1,187 @@
+"""The clients' own models: how each does on its client's own examples, beside the global one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..algorithms import ClientState
+from ..algorithms.reports import personal, personal_model
+from ..data import Examples
+from ..errors import AppError, DataError, Fault, PolicyError, refuse
+from ..models import NO_LOCAL, Local
+from ..parties.client import Client
+from ..parties.population import Population
+from ..plan import Plan
+from ..spec import Vector
+from ..state import State
+from .checks import names_of
+from .compare import Row
+from .scoring import TestSets, worst_first
+
+if TYPE_CHECKING:
+    from ..store import Run
+
+TENTHS = (10, 50, 90)  # of 100 clients so many have less
+WORST = 5  # clients that are named
+MANY = 1000  # of more names none is looked for that is like another
+
+
+@dataclass(frozen=True)
+class Own:
+    """What one client's examples say of its own model, and of the global one."""
+
+    examples: int
+    own: Mapping[str, float]
+    shared: Mapping[str, float]
+
+
+def model_of(plan: Plan, state: State, client_state: ClientState) -> tuple[Vector, Local]:
+    """The model [size] that a client uses itself after a round, and what it keeps of it."""
+    broadcast, _ = plan.broadcast(state)
+    return personal_model(plan.algorithm, broadcast, client_state)
+
+
+def stored_model(app: Any, run: Run, state: State, who: str) -> tuple[Vector, Local]:
+    """The model [size] that one client uses itself after a round of a run, and what it keeps of it.
+
+    AppError where it has none: by the plan, for it is nobody of the app, or has never taken part;
+    and where nobody may know who took part.
+    """
+    plan = app.known_plan
+    names = names_of(app.data)
+    client_state = run.memory().get(who, {})
+    none = not personal(plan.model, plan.algorithm) and not client_state.get("model")
+    near = get_close_matches(who, names if len(names) <= MANY else [], cutoff=0.4)
+    faults: list[Fault] = [
+        (
+            who not in names,
+            f"The app has no client {who!r}.",
+            f"It has {len(names)} clients{', among them ' if near else ''}{', '.join(near)}.",
+            "Write the name as the app's data has it.",
+        ),
+        (
+            none,
+            f"Run {run.id} has no model of {who}'s own.",
+            f"{type(plan.algorithm).__name__} with {type(plan.model).__name__} trains one model, "
+            "which all clients use.",
+            "Leave --client out; for models of their own take an algorithm such as Ditto().",
+        ),
+        (
+            plan.encoded_spec.hidden,
+            f"The own model of {who} in run {run.id} cannot be told.",
+            "Only who took part has one, and who took part is a secret that ε rests on.",
+            "Leave --client out: the global model is covered by ε.",
+        ),
+        (
+            not client_state,
+            f"{who} has no model of its own in run {run.id} after round {state.round}.",
+            "It has never taken part, or its model has left the range of numbers: it uses the "
+            "global one.",
+            "Leave --client out to export that.",
+        ),
+    ]
+    refuse(faults, AppError)
+    return model_of(plan, state, client_state)
+
+
+def own_rows(app: Any, state: State, memory: Mapping[str, ClientState]) -> list[Row]:
+    """10, 50 and 90 % of the clients' scores, of their own models and of the global one on the same
+    examples, and the five worst by name.
+
+    Each score is taken on the client's own test set, or else on what it has kept from training;
+    clients that have neither, or cannot take part, are left out. There are no rows where no client
+    has a model of its own, and none of a population. Where anything hides clients or their examples
+    nobody is named.
+    """
+    plan = app.known_plan
+    if not personal(plan.model, plan.algorithm) or isinstance(app.data, Population):
+        return []
+    scored = dict(_each(app.clients(), app.tests, plan, state, memory))
+    if not scored:
+        return []
+    every = list(scored.values())
+    total = sum(one.examples for one in every)
+    outside = plan.hides
+    own = _tenths("own models", [one.own for one in every], total, outside)
+    shared = _tenths("global model", [one.shared for one in every], total, outside)
+    if outside or plan.encoded_spec.hidden:
+        return [*own, *shared]
+    worst = worst_first({who: one.own for who, one in scored.items()})[:WORST]
+    return [
+        *own,
+        *shared,
+        *(Row(f"worst: {who}", scored[who].examples, scored[who].own) for who in worst),
+    ]
+
+
+def own_row(app: Any, state: State, memory: Mapping[str, ClientState]) -> list[Row]:
+    """Each test set scored by the model of its own client, as one row; none where not every test
+    set is a client's.
+
+        Σₖ nₖ · score(vₖ, Tₖ) / Σₖ nₖ         the examples are those of the central test
+    """
+    plan = app.known_plan
+    there = personal(plan.model, plan.algorithm) and not isinstance(app.data, Population)
+    tests = app.tests
+    if not (there and tests.named and tests.sets.keys() <= app.sources.keys()):
+        return []
+    sizes = [len(tests.of(who)) for who in tests.sets]
+    scores = list[Mapping[str, float]]()
+    for who in tests.sets:
+        own, local = model_of(plan, state, memory.get(who, {}))
+        scores.append(plan.model.score(own, tests.of(who), local))
+    means = {
+        name: float(np.average([one[name] for one in scores], weights=sizes)) for name in scores[0]
+    }
+    return [Row("own models", sum(sizes), means, plan.hides)]
+
+
+def _each(
+    clients: Sequence[Client],
+    tests: TestSets,
+    plan: Plan,
+    state: State,
+    memory: Mapping[str, ClientState],
+) -> Iterator[tuple[str, Own]]:
+    """The scores of each client that has examples of its own to score on."""
+    for client in clients:
+        try:
+            examples = _examples(client, tests)
+        except (DataError, PolicyError):  # it is in no round either, and there it is told why
+            continue
+        client.release()
+        if examples is None:
+            continue
+        own, local = model_of(plan, state, memory.get(client.who, {}))
+        shared = NO_LOCAL if plan.model.personal else local
+        yield (
+            client.who,
+            Own(
+                len(examples),
+                plan.model.score(own, examples, local),
+                plan.model.score(state.x, examples, shared),
+            ),
+        )
+
+
+def _examples(client: Client, tests: TestSets) -> Examples | None:
+    """A client's own test set, or what it has kept from training."""
+    if tests.named and client.who in tests.sets:
+        return tests.of(client.who)
+    return client.parts[1]
+
+
+def _tenths(
+    what: str, scores: Sequence[Mapping[str, float]], total: int, outside: bool
+) -> Iterator[Row]:
+    """The scores below which 10, 50 and 90 % of the clients lie, each by itself."""
+    for tenth in TENTHS:
+        of = {
+            name: float(np.percentile([one[name] for one in scores], tenth)) for name in scores[0]
+        }
+        yield Row(f"{what}: {tenth} %", total, of, outside)
