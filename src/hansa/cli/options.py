@@ -217,14 +217,14 @@ def _told() -> Iterator[None]:
     try:
         yield
     except HansaError as error:
-        from ..ui.terminal import complain
+        from ..ui.errors import complain
 
         complain(error)
         raise typer.Exit(1) from None
     except (BrokenPipeError, typer.Exit, typer.Abort, KeyboardInterrupt, typer.BadParameter):
         raise
     except Exception as error:
-        from ..ui.terminal import bug
+        from ..ui.errors import bug
 
         bug(error)
         raise typer.Exit(1) from None
@@ -247,7 +247,7 @@ def usage() -> Iterator[None]:
     try:
         yield
     except AppError as error:
-        from ..ui.terminal import complain
+        from ..ui.errors import complain
 
         complain(error)
         raise typer.Exit(2) from None

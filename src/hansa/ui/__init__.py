@@ -2,7 +2,8 @@
 states only.
 
 live       follow a run to its end, then compare, draw and write
-terminal   the live view, tables, and errors of one paragraph
+terminal   the live view, and tables
+errors     errors of one paragraph, and bugs
 report     one HTML file
 plots      PNGs, for the report and beside it
 profile    where a round's time goes

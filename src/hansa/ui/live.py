@@ -21,9 +21,10 @@ from ..app.personal import own_rows
 from ..errors import HansaError, StoreError
 from ..explain import expression
 from ..rounds import Round
+from .errors import complain, say
 from .profile import Clock, rounds, table
 from .report import ReportData, write
-from .terminal import Progress, comparison, complain, out, own_models, say, tested_sets
+from .terminal import Progress, comparison, out, own_models, tested_sets
 
 if TYPE_CHECKING:
     from ..state import State

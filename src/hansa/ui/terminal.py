@@ -1,9 +1,8 @@
-"""The terminal: a live view of a run, tables, and errors of one paragraph.
+"""The terminal: a live view of a run, and tables.
 
 `Progress` redraws itself where somebody looks on, and writes a line for each round where the output
 goes to a file. Everything else is a function from values to something that rich can print: tables
-of a comparison, of runs, of one run, of an explanation. Errors go to stderr, in three parts: what
-was found, why it cannot work, what to do.
+of a comparison, of runs, of one run, of an explanation.
 
 Names and reasons come from clients and apps: none of them is read as markup, or commands the
 terminal.
@@ -12,11 +11,8 @@ terminal.
 from __future__ import annotations
 
 import math
-import re
 import sys
-import sysconfig
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -26,14 +22,13 @@ from typing import TYPE_CHECKING, Any, Self
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from ..app.compare import OUTSIDE, Row
-from ..errors import AppError, HansaError, printable
+from ..errors import printable
 from ..explain import Explanation
 from ..rounds import Round
 from ..state import State
@@ -391,68 +386,6 @@ def _told(one: Round | None) -> str:
         return ""
     told = [f"{name} {figure(name, value)}" for name, value in all_scores(one.witnessed).items()]
     return "  ".join([*told, private(one)]).rstrip()
-
-
-# ── errors ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def say(text: str) -> None:
-    """Some lines on stderr, as they are: no markup, and nothing that commands the terminal."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(printable(text), markup=False)
-
-
-def complain(error: HansaError) -> None:
-    """An error as one paragraph on stderr: what was found, why it cannot work, what to do next; its
-    notes after it.
-    """
-    text = " ".join(
-        part.strip()
-        for part in [*str(error).split("\n"), *getattr(error, "__notes__", ())]
-        if part.strip()
-    )
-    # whole lines for what reads them
-    console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
-    console.print(f"[bold red]error:[/] {escape(printable(text))}")
-
-
-def bug(error: Exception) -> None:
-    """An error that nobody foresaw: the frames of the user's own code, or all where there are none,
-    and a paragraph.
-    """
-    notes = error.__dict__.pop("__notes__", [])
-    trace = "".join(traceback.format_exception(error)).rstrip()
-    if isinstance(error, RuntimeError) and "Traceback (most recent call last)" in str(error):
-        trace = str(error)[str(error).index("Traceback") :].rstrip()  # that of a worker
-    own = theirs(trace)
-    say(own or trace)
-    why = "This is a bug in hansa, and not yours."
-    instead = "Please report it with the lines above."
-    if own:
-        why = "It comes from the lines above, which are not hansa's."
-        instead = "Mend them and run again."
-    told = AppError(trace.split("\n")[-1].strip().rstrip(".") + ".", why, instead)
-    for skipped in notes:
-        told.add_note(skipped)
-    complain(told)
-
-
-def theirs(trace: str) -> str:
-    """The frames of a traceback that are neither hansa's nor a library's, with the error at its
-    end; "" for none.
-    """
-    libraries = {
-        str(Path(__file__).parents[1]),
-        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-    }
-    kept = [
-        match.group()
-        for match in re.finditer(r'^  File "(.+?)", line .*\n(?:    .*\n)*', trace, re.M)
-        if not match.group(1).startswith((*libraries, "<frozen"))
-    ]
-    if not kept:
-        return ""
-    error = trace.rstrip().split("\n")[-1]
-    return f"Traceback in your code (most recent call last):\n{''.join(kept)}{error}"
 
 
 def _first(text: str) -> str:
