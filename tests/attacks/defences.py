@@ -168,12 +168,7 @@ AGGREGATORS = (
         "self.noise * bound / shares(spec)[name] ** 0.5",
         "self.noise * bound",
     ),
-    Defence(
-        "reports are checked in batches",
-        SERVER,
-        "islice(reports, max(1, min(MOST, BATCH // (8 * spec.size))))",
-        "reports",
-    ),
+    Defence("reports are checked in batches", SERVER, "islice(authentic, size)", "authentic"),
 )
 
 ROUNDS = (

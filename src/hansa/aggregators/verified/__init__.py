@@ -18,7 +18,7 @@ from functools import partial
 from importlib.util import find_spec
 from typing import ClassVar
 
-from ...errors import PlanError, number, refuse
+from ...errors import PlanError, ProtocolError, RoundError, number, refuse
 from ...messages import largest
 from ...spec import Noise, Spec
 from ...transforms import Context, Decoder, Mean
@@ -255,7 +255,12 @@ class VerifiedSum(Aggregator):
         """Collect reports, check them with the helpers, and decode the sum of those that are
         valid.
         """
-        return collect(self._terms(decode.pipe.specs[-1]), channel, cohort, decode)
+        try:
+            return collect(self._terms(decode.pipe.specs[-1]), channel, cohort, decode)
+        except ProtocolError as error:  # a helper's; that of a client is its own end
+            raise RoundError(
+                f"A helper does not keep to the protocol: {error.found}", error.why
+            ) from error
 
     def reveals(self) -> Reveals:
         """The server sees the sum, and all but one of the aggregators together see no more."""

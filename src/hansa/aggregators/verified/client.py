@@ -31,9 +31,8 @@ def speak(terms: Terms, contribute: Contribute, at: Context) -> Conversation:
     opening = read_opening((yield), at.who, len(terms.helpers))
     reports = Reports.of(at.session, opening, terms.helpers)
     reports.check_helpers(at.who)
-    # which is not kept while others speak
-    v = yield from contribute()
-    yield report(terms, v, reports, identity, at)
+    # under no name, for a conversation rests until the session is over, and so would the vector
+    yield report(terms, (yield from contribute()), reports, identity, at)
 
 
 def report(

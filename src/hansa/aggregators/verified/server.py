@@ -8,13 +8,13 @@ protocol ends the round.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from ...errors import ProtocolError, RoundError
+from ...errors import RoundError
 from ...spec import Spec, Vector
 from ...transforms import Decoder, Mean
 from .. import Channel
@@ -61,20 +61,8 @@ def collect(
 ) -> tuple[Mean | None, list[str]]:
     """The server's side: the decoded mean, and who is in it; no mean of too few clients.
 
-    RoundError where a helper does not keep to the protocol.
+    ProtocolError where a helper does not keep to the protocol, RoundError where one is gone.
     """
-    try:
-        return _collect(terms, channel, cohort, decode)
-    except ProtocolError as error:  # a helper's; that of a client is its own end
-        raise RoundError(
-            f"A helper does not keep to the protocol: {error.found}", error.why
-        ) from error
-
-
-def _collect(
-    terms: Terms, channel: Channel, cohort: Sequence[str], decode: Decoder
-) -> tuple[Mean | None, list[str]]:
-    """As `collect`; ProtocolError for a helper's."""
     at = decode.at
     helpers = Helpers(channel, terms.helpers)
     secret = at.key.child("check").secret
@@ -87,7 +75,8 @@ def _collect(
     agreed = list[str]()
     answers = channel.as_completed(dict.fromkeys(cohort, opening))
     authentic = reports.authentic(channel, answers, len(share.parts))
-    for batch in batches(authentic, terms.spec):
+    size = max(1, min(MOST, BATCH // (8 * terms.spec.size)))
+    while batch := dict(islice(authentic, size)):
         agreed = _check_batch(helpers, share, reports, batch, agreed)
         share.count(agreed)
     participants = sorted(share.seen)
@@ -97,15 +86,6 @@ def _collect(
     totals = [share.totals(terms.drawn(at.key, share.seen)), *(_totals(end, share) for end in ends)]
     v = _read(terms, share.parts, totals, len(participants))
     return decode(v, len(participants), overwrite=True), participants
-
-
-def batches(
-    reports: Iterable[tuple[str, dict[str, Any]]], spec: Spec
-) -> Iterator[dict[str, dict[str, Any]]]:
-    """Who → report, a batch after the other: as many as fit into BATCH bytes, and MOST at most."""
-    reports = iter(reports)
-    while batch := dict(islice(reports, max(1, min(MOST, BATCH // (8 * spec.size))))):
-        yield batch
 
 
 def _check_batch(
