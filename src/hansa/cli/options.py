@@ -235,6 +235,8 @@ def _told() -> Iterator[None]:
 def _as_it_is(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
     """What a client says of itself, without the line of hansa's code that heard it; other warnings
     as ever.
+
+    It stands in the place of `warnings.formatwarning` while a command runs.
     """
     if issubclass(category, Aside):
         return f"{message}\n"

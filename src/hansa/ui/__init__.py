@@ -64,7 +64,10 @@ def scores(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def own_scores(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The scores of the clients' own models, on their validation, where they have some."""
+    """The scores of the clients' own models, on their validation, where they have some.
+
+    Each is called "own …": beside one of the global model it is a score of something else.
+    """
     own = {name.removeprefix(OWN): value for name, value in metrics.items() if _side(name) == OWN}
     return {f"own {name}": value for name, value in own.items()}
 
@@ -96,7 +99,8 @@ def _side(name: str) -> str:
 
 
 def curves(rounds: Sequence[Round]) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """score → who saw it (a side) → [(round, value)], the best witness first.
+    """score → who saw it (a side) → [(round, value)], the best witness first; values that are not
+    finite are left out.
 
     Kept examples score the models that a round begins with, which are those of the round before.
     """
@@ -121,7 +125,7 @@ def figure(name: str, value: float) -> str:
 
 
 def names(words: Iterable[str], most: int = 6) -> str:
-    """A, B and C; or how many, where there are more than `most`."""
+    """A, B and C; or how many clients, where there are more than `most`; "nobody" for none."""
     listed = list(words)
     if not listed:
         return "nobody"

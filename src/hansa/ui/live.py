@@ -57,7 +57,10 @@ def follow(
 
 
 def _follow(app: App, run: Run, title: str, compare: bool | None, again: str, profile: bool) -> int:
-    """The same, once the plan is known."""
+    """The same, once the plan is known.
+
+    Comparison and report come after the last round: if they fail, going on does them again.
+    """
     console = out()
     plan = app.known_plan
     planned = plan.rounds
@@ -129,7 +132,7 @@ def _clients(app: App) -> Sequence[str]:
 
 
 def _sets(app: App, state: State | None) -> list[Row]:
-    """How the model does on test sets that have names."""
+    """How the model does on test sets that have names; nothing before the first round."""
     if state is None:
         return []
     return app.tests.rows(app.known_plan.model, state.x)
@@ -143,7 +146,11 @@ def _story(
     tables: tuple[tuple[Row, ...], ...],
     again: str,
 ) -> ReportData:
-    """What the report tells; tables: the comparison, and the test sets that have names."""
+    """What the report tells.
+
+    rounds: as they may be shown. tables: the comparison, the test sets that have names, and the
+    clients' own models; each may be empty.
+    """
     settings = {
         "app": run.app,
         "run": str(run.folder),
@@ -167,11 +174,16 @@ def _story(
 
 
 def _own(app: App, run: Run, compare: bool | None) -> list[Row]:
-    """How the clients' own models do; where examples are hidden, nobody gets it unasked."""
-    unasked = not app.known_plan.hides
+    """How the clients' own models do; where examples are hidden, nobody gets it unasked.
+
+    compare: asked for, or refused; None where nobody has said.
+    """
+    if compare is None:
+        compare = not app.known_plan.hides
     state = run.state()
-    wanted = unasked if compare is None else compare
-    return own_rows(app, state, run.memory()) if wanted and state is not None else []
+    if state is None or not compare:
+        return []
+    return own_rows(app, state, run.memory())
 
 
 def _rows(app: App, run: Run, compare: bool | None, console: Console) -> list[Row]:

@@ -158,7 +158,10 @@ def _style(paper: Theme) -> Iterator[None]:
 def _curve(
     axes: Axes, score: str, lines: Mapping[str, list[tuple[int, float]]], paper: Theme
 ) -> None:
-    """The course of a score; lines: side → [(round, value)], as `curves` has them."""
+    """The course of a score; lines: side → [(round, value)], as `curves` has them.
+
+    Sides have their colours in every plot, also where not all of them have seen the score.
+    """
     scale = _scale(score)
     for side, points in reversed(list(lines.items())):  # the best witness on top
         at, values = np.array(points).T
@@ -254,7 +257,10 @@ def _did(who: str, one: Round) -> int:
 
 
 def _numbers(axes: Axes, rounds: Sequence[Round], clients: Sequence[str], paper: Theme) -> None:
-    """How many clients took part in each round, and above them how many are not in the sum."""
+    """How many clients took part in each round, and above them how many are not in the sum.
+
+    For what has too many clients or rounds for a field each.
+    """
     at = [one.round for one in rounds]
     there = [len(one.participants) for one in rounds]
     excluded = [len(one.excluded) for one in rounds]

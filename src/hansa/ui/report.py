@@ -155,7 +155,10 @@ def summary(report_data: ReportData) -> str:
 
 
 def excluded(rounds: Sequence[Round]) -> list[tuple[str, int, str]]:
-    """(client, how often it was asked and not in the sum, the last reason)."""
+    """(client, how often it was asked and not in the sum, the last reason), by name.
+
+    Of a reason the first line; a word of hansa's own has its meaning beside it.
+    """
     count: dict[str, tuple[int, str]] = {}
     for one in rounds:
         for who, why in one.excluded.items():
@@ -169,7 +172,10 @@ def excluded(rounds: Sequence[Round]) -> list[tuple[str, int, str]]:
 def comparison(
     rows: Sequence[Row], what: str = "trained on"
 ) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """Head and lines of the comparison table, as texts; what: the head of its first column."""
+    """Head and lines of the comparison table, as texts; what: the head of its first column.
+
+    Each line is (name of the row, its cells). Nothing, and no head, where there are no rows.
+    """
     if not rows:
         return [], []
     columns = list(scores(rows[0].scores))

@@ -121,7 +121,10 @@ class Progress:
         return Text("  ".join(part for part in parts if part))
 
     def view(self) -> RenderableType:
-        """All of it, as it stands now."""
+        """All of it, as it stands now: bar and times, scores, a strip for each client.
+
+        What is left is told by the mean time of the rounds that were run here.
+        """
         done = len(self.past)
         spent = time.monotonic() - self.began
         here = done - self.first
@@ -275,11 +278,14 @@ def tested_sets(rows: Sequence[Row]) -> RenderableType:
 
 def own_models(rows: Sequence[Row]) -> RenderableType:
     """The clients' own models on their own examples: 10, 50 and 90 % of them, and the worst."""
-    beyond = f". {OUTSIDE}" if rows[0].outside else ""
-    return _scored(f"The clients' own models, each on its own examples{beyond}", "clients", rows)
+    title = "The clients' own models, each on its own examples"
+    if rows[0].outside:
+        title += f". {OUTSIDE}"
+    return _scored(title, "clients", rows)
 
 
 def _scored(title: str, what: str, rows: Sequence[Row]) -> RenderableType:
+    """A line of scores for each row; what: the head of the first column."""
     columns = list(scores(rows[0].scores))
     table = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold"
