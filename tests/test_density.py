@@ -22,34 +22,41 @@ DONE = (  # rooms that stand at the goals
     "aggregators",
     "analytics",
     "audit",
+    "cli",
     "codec",
+    "config",
     "crypto",
     "data",
     "datasets",
     "digest",
     "errors",
+    "explain",
     "known",
     "loops",
     "messages",
     "native",
     "optim",
     "parties",
+    "privacy",
     "rand",
+    "rounds",
     "runtimes",
     "sample",
     "spec",
+    "state",
     "store",
     "sums",
     "transforms",
+    "ui",
 )
 
 # Where the package stands: a change may lower these, and raises none.
 TOKENS = 212_500  # it grows with what hansa does, and with nothing else
 TUPLE_ASSIGNMENTS = 0.9  # in 1,000 lines of code
-CONDITIONAL_EXPRESSIONS = 17.0  # in 1,000 lines of code
+CONDITIONAL_EXPRESSIONS = 14.9  # in 1,000 lines of code
 TOKENS_A_LINE = 8.8
-WIDE_LINES = 2  # of more than 100 characters
-LEAST_DOCSTRINGS = 0.171
+WIDE_LINES = 0  # of more than 100 characters
+LEAST_DOCSTRINGS = 0.176
 LONGEST_FILE = 4_100  # tokens
 MOST_MEMBERS = 35
 LARGEST_FOLDER = 0.20  # of the tokens of the package

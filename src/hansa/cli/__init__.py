@@ -110,7 +110,8 @@ def check(target: File, set_: Set = None, ask: Ask = False) -> None:
     """
     from ..app.compare import OUTSIDE
     from ..explain import asked
-    from ..ui.terminal import complain, out, say
+    from ..ui.errors import complain, say
+    from ..ui.terminal import out
 
     app = app_of(config_of(target), settings_of(set_))
     if ask:
@@ -330,7 +331,8 @@ def export(
     from ..models import NO_LOCAL
     from ..models.parts import Personal
     from ..store import export
-    from ..ui.terminal import out, say
+    from ..ui.errors import say
+    from ..ui.terminal import out
 
     stored = place.open().open(run)
     state = stored.state()

@@ -217,14 +217,14 @@ def _told() -> Iterator[None]:
     try:
         yield
     except HansaError as error:
-        from ..ui.terminal import complain
+        from ..ui.errors import complain
 
         complain(error)
         raise typer.Exit(1) from None
     except (BrokenPipeError, typer.Exit, typer.Abort, KeyboardInterrupt, typer.BadParameter):
         raise
     except Exception as error:
-        from ..ui.terminal import bug
+        from ..ui.errors import bug
 
         bug(error)
         raise typer.Exit(1) from None
@@ -235,6 +235,8 @@ def _told() -> Iterator[None]:
 def _as_it_is(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
     """What a client says of itself, without the line of hansa's code that heard it; other warnings
     as ever.
+
+    It stands in the place of `warnings.formatwarning` while a command runs.
     """
     if issubclass(category, Aside):
         return f"{message}\n"
@@ -247,7 +249,7 @@ def usage() -> Iterator[None]:
     try:
         yield
     except AppError as error:
-        from ..ui.terminal import complain
+        from ..ui.errors import complain
 
         complain(error)
         raise typer.Exit(2) from None

@@ -39,7 +39,10 @@ def config_of(target: Path) -> Config:
 
 
 def _missing(path: Path) -> AppError:
-    """The error for what is no file, with up to five apps and configs of the same folder."""
+    """The error for what is no file, with up to five apps and configs of the same folder.
+
+    Returned and not raised, so that the caller says whose mistake it is.
+    """
     if path.is_dir():
         return AppError(
             f"{path} is a folder.",

@@ -1,5 +1,15 @@
 """What a person sees: live progress in the terminal, plots, and the report of a run. Readers of
 states only.
+
+live       follow a run to its end, then compare, draw and write
+terminal   the live view, and tables
+errors     errors of one paragraph, and bugs
+report     one HTML file
+plots      PNGs, for the report and beside it
+profile    where a round's time goes
+
+Here is what they share: which of a round's words may be shown, and how scores are told. A score is
+seen by up to three sides, and each place names the side that it shows.
 """
 
 from __future__ import annotations
@@ -27,7 +37,10 @@ BEGUN = ("val_", "personal_")  # these score the models that a round begins with
 
 
 def shown(one: Round) -> Round:
-    """A round for screens: its words command no terminal, and a secret sample is nobody's."""
+    """A round for screens: its words command no terminal, and a secret sample is nobody's.
+
+    Names of clients and reasons come from clients, and may hold what a terminal obeys.
+    """
     if one.hidden:
         one = replace(one, participants=(), excluded={})
     there = tuple(map(printable, one.participants))
@@ -39,6 +52,8 @@ def shown(one: Round) -> Round:
 def scores(metrics: Mapping[str, float]) -> dict[str, float]:
     """Each score of the global model once, from the best witness: central test, clients'
     validation, training; the loss first.
+
+    metrics: as `Round.witnessed` has them, test_… and val_… by their sides.
     """
     found: dict[str, float] = {}
     for side in SIDES:
@@ -49,7 +64,10 @@ def scores(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def own_scores(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The scores of the clients' own models, on their validation, where they have some."""
+    """The scores of the clients' own models, on their validation, where they have some.
+
+    Each is called "own …": beside one of the global model it is a score of something else.
+    """
     own = {name.removeprefix(OWN): value for name, value in metrics.items() if _side(name) == OWN}
     return {f"own {name}": value for name, value in own.items()}
 
@@ -60,7 +78,7 @@ def all_scores(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def witness(metrics: Mapping[str, float]) -> str:
-    """On what the scores of a round were taken."""
+    """On what the scores of a round were taken: the best side that has seen any."""
     return next((words for side, words in SIDES.items() if side in map(_side, metrics)), "")
 
 
@@ -76,12 +94,13 @@ def private(one: Round) -> str:
 
 
 def _side(name: str) -> str:
-    """Whose score this is."""
+    """Whose score this is: a key of SIDES, by what its name begins with."""
     return next(side for side in SIDES if name.startswith(side))
 
 
 def curves(rounds: Sequence[Round]) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """score → who saw it (a side) → [(round, value)], the best witness first.
+    """score → who saw it (a side) → [(round, value)], the best witness first; values that are not
+    finite are left out.
 
     Kept examples score the models that a round begins with, which are those of the round before.
     """
@@ -97,17 +116,21 @@ def curves(rounds: Sequence[Round]) -> dict[str, dict[str, list[tuple[int, float
 
 
 def figure(name: str, value: float) -> str:
-    """A score as people write it: accuracies in percent."""
+    """A score as people write it: accuracies in percent, what is below 1 with three decimals."""
     if name.endswith("accuracy"):
         return f"{100 * value:.1f} %"
-    return f"{value:.4g}" if abs(value) >= 1 else f"{value:.3f}"
+    if abs(value) >= 1:
+        return f"{value:.4g}"
+    return f"{value:.3f}"
 
 
 def names(words: Iterable[str], most: int = 6) -> str:
-    """A, B and C; or how many, where there are more than `most`."""
+    """A, B and C; or how many clients, where there are more than `most`; "nobody" for none."""
     listed = list(words)
+    if not listed:
+        return "nobody"
     if len(listed) > most:
         return f"{len(listed)} clients"
     if len(listed) > 1:
         return f"{', '.join(listed[:-1])} and {listed[-1]}"
-    return listed[0] if listed else "nobody"
+    return listed[0]

@@ -1,4 +1,9 @@
-"""Follow a run to its end: live progress, the comparison, the report."""
+"""Follow a run to its end: live progress, the comparison, the report.
+
+The loop is the app's; here its states are shown one by one. Whatever ends it, the store learns how
+(done, stopped, failed), and a person the command that goes on with it: every round that was shown
+is stored already.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +21,10 @@ from ..app.personal import own_rows
 from ..errors import HansaError, StoreError
 from ..explain import expression
 from ..rounds import Round
+from .errors import complain, say
 from .profile import Clock, rounds, table
 from .report import ReportData, write
-from .terminal import Progress, comparison, complain, out, own_models, say, tested_sets
+from .terminal import Progress, comparison, out, own_models, tested_sets
 
 if TYPE_CHECKING:
     from ..state import State
@@ -32,6 +38,10 @@ def follow(
 ) -> int:
     """Ask what is asked first, run what is left of a run, and give the exit code; `again` goes on
     with it.
+
+    title: the heading of the report. compare: by default where a few clients hide nothing. profile:
+    time the parts of a round. Returns 0, or 130 after Ctrl-C; errors are raised, with a note that
+    says how many rounds are stored.
     """
     try:
         app = app.asked(run)
@@ -47,6 +57,10 @@ def follow(
 
 
 def _follow(app: App, run: Run, title: str, compare: bool | None, again: str, profile: bool) -> int:
+    """The same, once the plan is known.
+
+    Comparison and report come after the last round: if they fail, going on does them again.
+    """
     console = out()
     plan = app.known_plan
     planned = plan.rounds
@@ -97,22 +111,31 @@ def _follow(app: App, run: Run, title: str, compare: bool | None, again: str, pr
 def _ended(run: Run, how: str, rounds: int, progress: Progress) -> int:
     """Say how a run ended before its end, and how many rounds are stored: the last may not have
     been shown.
+
+    A store that is gone hides no error: then it is the number of those that were shown.
     """
     done = len(progress.past)
     with suppress(StoreError):
         done = len(run.history())
-        run.finish(how if done < rounds else "done")
+        if done >= rounds:
+            how = "done"
+        run.finish(how)
     return done
 
 
 def _clients(app: App) -> Sequence[str]:
+    """The names of all clients; of a population as it has them, for a million are not listed."""
     names = names_of(app.data)
-    return names if isinstance(names, Sequence) else sorted(names)  # a million are not listed
+    if isinstance(names, Sequence):
+        return names
+    return sorted(names)
 
 
 def _sets(app: App, state: State | None) -> list[Row]:
-    """How the model does on test sets that have names."""
-    return [] if state is None else app.tests.rows(app.known_plan.model, state.x)
+    """How the model does on test sets that have names; nothing before the first round."""
+    if state is None:
+        return []
+    return app.tests.rows(app.known_plan.model, state.x)
 
 
 def _story(
@@ -123,6 +146,11 @@ def _story(
     tables: tuple[tuple[Row, ...], ...],
     again: str,
 ) -> ReportData:
+    """What the report tells.
+
+    rounds: as they may be shown. tables: the comparison, the test sets that have names, and the
+    clients' own models; each may be empty.
+    """
     settings = {
         "app": run.app,
         "run": str(run.folder),
@@ -146,11 +174,16 @@ def _story(
 
 
 def _own(app: App, run: Run, compare: bool | None) -> list[Row]:
-    """How the clients' own models do; where examples are hidden, nobody gets it unasked."""
-    unasked = not app.known_plan.hides
+    """How the clients' own models do; where examples are hidden, nobody gets it unasked.
+
+    compare: asked for, or refused; None where nobody has said.
+    """
+    if compare is None:
+        compare = not app.known_plan.hides
     state = run.state()
-    wanted = unasked if compare is None else compare
-    return own_rows(app, state, run.memory()) if wanted and state is not None else []
+    if state is None or not compare:
+        return []
+    return own_rows(app, state, run.memory())
 
 
 def _rows(app: App, run: Run, compare: bool | None, console: Console) -> list[Row]:
@@ -159,9 +192,10 @@ def _rows(app: App, run: Run, compare: bool | None, console: Console) -> list[Ro
 
     Nobody who hides what clients hold gets it unasked.
     """
-    unasked = app.test is not None and len(app.data) <= MOST_ALONE and not app.known_plan.hides
+    if compare is None:
+        compare = app.test is not None and len(app.data) <= MOST_ALONE and not app.known_plan.hides
     state = run.state()
-    if state is None or not (unasked if compare is None else compare):
+    if state is None or not compare:
         return []
     try:
         with console.status("Comparing: each client alone, and all data pooled"):

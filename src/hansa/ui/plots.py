@@ -1,4 +1,14 @@
-"""Plots of a run, as PNG, on light and on dark paper."""
+"""Plots of a run, as PNG, on light and on dark paper.
+
+name of a score      its course over rounds, one line for each side that has seen it
+privacy              ε spent after each round, for each client; privacy-examples for each example
+participation        who took part, was asked in vain or not asked; of many clients their number
+comparison           each client alone, the federation, all data pooled
+
+Each is a function of rounds or rows and a `Theme` that draws on one pair of axes. matplotlib is
+imported when the first one is drawn, and without pyplot, so that no window opens. Text is never
+read as mathematics: a client's name may hold a $.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +39,10 @@ PRIVACY: Mapping[str, Unit] = {"privacy": "client", "privacy-examples": "example
 
 @dataclass(frozen=True)
 class Theme:
-    """The colours of a page."""
+    """The colours of a page, as matplotlib names them.
+
+    faint: grids, and who was not asked. lines: one for each side that sees a score, the best first.
+    """
 
     name: str
     ground: str
@@ -62,30 +76,38 @@ DARK = Theme(
 def plots(
     rounds: Sequence[Round], clients: Sequence[str], rows: Sequence[Row], paper: Theme = LIGHT
 ) -> dict[str, bytes]:
-    """name → PNG: a curve for each score, who took part, and the comparison where there is one."""
+    """name → PNG: a curve for each score, who took part, and the comparison where there is one.
+
+    Who took part is drawn only where no round keeps that secret; ε only where there is one.
+    """
     drawn: dict[str, Callable[[Axes], None]] = {}
     sizes: dict[str, float] = {}
     for score, lines in curves(rounds).items():
-        drawn[score] = lambda axes, score=score, lines=lines: _curve(axes, score, lines, paper)  # type: ignore[misc]
+        drawn[score] = partial(_curve, score=score, lines=lines, paper=paper)
         sizes[score] = 2.9
     for name, unit in PRIVACY.items():
         if spent := [(one.round, one.spent[unit].epsilon) for one in rounds if unit in one.spent]:
-            drawn[name] = lambda axes, spent=spent, unit=unit: _spent(axes, spent, unit, paper)  # type: ignore[misc]
+            drawn[name] = partial(_spent, points=spent, unit=unit, paper=paper)
             sizes[name] = 2.4
     if rounds and not any(one.hidden for one in rounds):
-        few = len(clients) <= MOST_CLIENTS and len(rounds) <= MOST_ROUNDS
-        drawn["participation"] = lambda axes: (_strip if few else _numbers)(
-            axes, rounds, clients, paper
-        )
-        sizes["participation"] = 0.9 + 0.24 * len(clients) if few else 2.4
+        draw = _numbers
+        sizes["participation"] = 2.4
+        if len(clients) <= MOST_CLIENTS and len(rounds) <= MOST_ROUNDS:
+            draw = _strip
+            sizes["participation"] = 0.9 + 0.24 * len(clients)
+        drawn["participation"] = partial(draw, rounds=rounds, clients=clients, paper=paper)
     if rows:
-        drawn["comparison"] = lambda axes: _comparison(axes, rows, paper)
+        drawn["comparison"] = partial(_comparison, rows=rows, paper=paper)
         sizes["comparison"] = 0.9 + 0.32 * len(rows)
-    return {name: png(draw, sizes[name], paper) for name, draw in drawn.items()}
+    return {name: png(one, sizes[name], paper) for name, one in drawn.items()}
 
 
 def png(draw: Callable[[Any], None], height: float, paper: Theme) -> bytes:
-    """A figure of so many inches' height, drawn on one pair of axes."""
+    """A figure of so many inches' height, drawn on one pair of axes, as the bytes of a PNG.
+
+    It is WIDTH inches wide at 180 dots per inch, and names no software: equal figures are equal
+    bytes.
+    """
     with _style(paper), warnings.catch_warnings():
         # the page beside it shows every letter
         warnings.filterwarnings("ignore", "Glyph", UserWarning)
@@ -100,6 +122,7 @@ def png(draw: Callable[[Any], None], height: float, paper: Theme) -> bytes:
 
 @contextmanager
 def _style(paper: Theme) -> Iterator[None]:
+    """matplotlib's settings for a page, and those before when it is done."""
     import matplotlib
 
     style: Any = {
@@ -135,17 +158,15 @@ def _style(paper: Theme) -> Iterator[None]:
 def _curve(
     axes: Axes, score: str, lines: Mapping[str, list[tuple[int, float]]], paper: Theme
 ) -> None:
-    scale = 100 if score.endswith("accuracy") else 1
+    """The course of a score; lines: side → [(round, value)], as `curves` has them.
+
+    Sides have their colours in every plot, also where not all of them have seen the score.
+    """
+    scale = _scale(score)
     for side, points in reversed(list(lines.items())):  # the best witness on top
         at, values = np.array(points).T
         colour = dict(zip(SIDES, paper.lines, strict=True))[side]
-        axes.plot(
-            at,
-            scale * values,
-            color=colour,
-            label=SIDES[side],
-            marker="o" if len(at) == 1 else None,
-        )
+        axes.plot(at, scale * values, color=colour, label=SIDES[side], marker=_marker(points))
     axes.set_title(score)
     axes.set_xlabel("round")
     axes.grid(axis="y")
@@ -157,7 +178,8 @@ def _curve(
 
 
 def _spent(axes: Axes, points: Sequence[tuple[int, float]], unit: str, paper: Theme) -> None:
-    axes.plot(*np.array(points).T, color=paper.lines[0], marker="o" if len(points) == 1 else None)
+    """ε after each round; points: [(round, ε)]. It begins at 0, for ε has no other scale."""
+    axes.plot(*np.array(points).T, color=paper.lines[0], marker=_marker(points))
     axes.set_title(f"ε spent, for each {unit}")
     axes.set_xlabel("round")
     axes.grid(axis="y")
@@ -166,8 +188,25 @@ def _spent(axes: Axes, points: Sequence[tuple[int, float]], unit: str, paper: Th
     axes.locator_params(axis="x", integer=True)
 
 
+def _scale(score: str) -> int:
+    """What a score is multiplied by: accuracies are drawn in percent."""
+    if score.endswith("accuracy"):
+        return 100
+    return 1
+
+
+def _marker(points: Sequence[tuple[int, float]]) -> str | None:
+    """A dot where there is one point, for a line through it would not be seen."""
+    if len(points) == 1:
+        return "o"
+    return None
+
+
 def _short(name: str) -> str:
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 9]}…{name[-8:]}"
+    """A name that fits beside the axes; of a long one begin and end, which mostly tell it apart."""
+    if len(name) <= LONGEST:
+        return name
+    return f"{name[: LONGEST - 9]}…{name[-8:]}"
 
 
 def _legend(axes: Axes, **more: Any) -> None:
@@ -183,20 +222,18 @@ def _legend(axes: Axes, **more: Any) -> None:
 
 
 def _strip(axes: Axes, rounds: Sequence[Round], clients: Sequence[str], paper: Theme) -> None:
+    """A row for each client, a field for each round: what it did there."""
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
 
-    grid = np.array(
-        [
-            [1 if who in one.participants else 2 if who in one.excluded else 0 for one in rounds]
-            for who in clients
-        ]
-    )
+    grid = np.array([[_did(who, one) for one in rounds] for who in clients])
     paints = {"not asked": paper.faint, "took part": paper.there, "not in the sum": paper.excluded}
     across = np.arange(len(rounds) + 1) + rounds[0].round - 0.5
     broadcast = np.arange(len(clients) + 1) - 0.5
     colours = ListedColormap(list(paints.values()))
-    gap = 0.8 if len(rounds) <= 120 else 0
+    gap = 0.0
+    if len(rounds) <= 120:  # of more, gaps would be all that is seen
+        gap = 0.8
     axes.pcolormesh(
         across, broadcast, grid, cmap=colours, vmin=0, vmax=2, edgecolor=paper.ground, linewidth=gap
     )
@@ -210,7 +247,20 @@ def _strip(axes: Axes, rounds: Sequence[Round], clients: Sequence[str], paper: T
     axes.set_title("who took part")
 
 
+def _did(who: str, one: Round) -> int:
+    """What a client did in a round: 0 where it was not asked, 1 where it is in the sum, else 2."""
+    if who in one.participants:
+        return 1
+    if who in one.excluded:
+        return 2
+    return 0
+
+
 def _numbers(axes: Axes, rounds: Sequence[Round], clients: Sequence[str], paper: Theme) -> None:
+    """How many clients took part in each round, and above them how many are not in the sum.
+
+    For what has too many clients or rounds for a field each.
+    """
     at = [one.round for one in rounds]
     there = [len(one.participants) for one in rounds]
     excluded = [len(one.excluded) for one in rounds]
@@ -230,26 +280,38 @@ def _numbers(axes: Axes, rounds: Sequence[Round], clients: Sequence[str], paper:
 
 
 def _comparison(axes: Axes, rows: Sequence[Row], paper: Theme) -> None:
+    """A dot for each model on one axis, by the first score that is no loss; the federation's own
+    stands out.
+    """
     names = list(scores(rows[0].scores))
     by = next((name for name in names if name != "loss"), names[0])
     values = [scores(row.scores)[by] for row in rows]
-    scale = 100 if by.endswith("accuracy") else 1
+    scale = _scale(by)
     for i, (row, value) in enumerate(zip(rows, values, strict=True)):
-        own = row.name == "federated"
-        colour = paper.there if own else paper.lines[-1]
-        axes.plot(scale * value, i, "o", color=colour, markersize=9 if own else 7)
-        look: dict[str, Any] = {"fontweight": "bold" if own else "normal", "va": "center"}
+        colour = paper.lines[-1]
+        size = 7
+        weight = "normal"
+        if row.name == "federated":
+            colour = paper.there
+            size = 9
+            weight = "bold"
+        axes.plot(scale * value, i, "o", color=colour, markersize=size)
+        look: dict[str, Any] = {"fontweight": weight, "va": "center"}
         look["bbox"] = {"fc": paper.ground, "ec": "none", "pad": 1.5}
         axes.annotate(
             figure(by, value), (scale * value, i), (8, 0), textcoords="offset points", **look
         )
     axes.set_yticks(range(len(rows)), [_short(row.name) for row in rows])
     for label, row in zip(axes.get_yticklabels(), rows, strict=True):
-        label.set_fontweight("bold" if row.name == "federated" else "normal")
+        if row.name == "federated":
+            label.set_fontweight("bold")
     axes.invert_yaxis()
     axes.margins(x=0.16, y=0.08)
     axes.grid(axis="y")
     axes.spines["left"].set_visible(False)
     if scale == 100:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} %")
-    axes.set_title(f"{by} on the central test" + (", outside ε" if rows[0].outside else ""))
+    title = f"{by} on the central test"
+    if rows[0].outside:
+        title += ", outside ε"
+    axes.set_title(title)

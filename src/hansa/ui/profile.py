@@ -1,5 +1,15 @@
 """Where a round's time goes. The mathematics holds no timer: pieces of a run are copied with some
 methods timed.
+
+plan.pipeline     encode, decode
+plan              perform → train, absorb → step
+aggregator        server → aggregate, with all that it waits for
+runtime           send, receive → wait
+app, run          score, commit
+
+A method that is timed is a `Timed` in the object's own dictionary, which goes before the class; so
+the plan's digest, which is of its fields, stays the same, and a run with and without a profile are
+one run. Processes append to one file, and at the end their lines are added up (wall-clock seconds).
 """
 
 from __future__ import annotations
@@ -40,7 +50,10 @@ CLIENTS = ("train", "encode")
 
 @dataclass(frozen=True)
 class Clock:
-    """Seconds that parts of a run took, noted in a file that all its processes append to."""
+    """Seconds that parts of a run took, noted in a file that all its processes append to.
+
+    It travels to other processes as what it is, a path.
+    """
 
     path: Path
 
@@ -50,7 +63,7 @@ class Clock:
             file.write(f"{part} {seconds:.9f}\n")  # so short a line is written in one piece
 
     def sums(self) -> dict[str, float]:
-        """All seconds of each part."""
+        """All seconds of each part; none where nothing was noted."""
         found = defaultdict[str, float](float)
         if self.path.exists():
             for line in self.path.read_text().splitlines():
@@ -61,7 +74,10 @@ class Clock:
 
 @dataclass(frozen=True)
 class Timed:
-    """A method of a thing, which notes how long it takes."""
+    """A method of a thing, which notes how long it takes; also when it raises.
+
+    A value and no closure, so that it can be sent to the processes that train.
+    """
 
     clock: Clock
     part: str
@@ -79,6 +95,8 @@ class Timed:
 def timed(thing: Thing, clock: Clock, **parts: str) -> Thing:
     """The same thing, whose methods named here note their time: method = what it is called in the
     table.
+
+    It changes the object itself: whoever shares it must hand over a copy.
     """
     vars(thing).update({name: Timed(clock, part, thing, name) for name, part in parts.items()})
     return thing
@@ -99,7 +117,9 @@ def profiled(app: App, clock: Clock) -> App:
 
 
 def rounds(app: App, run: Run, clock: Clock) -> Iterator[State]:
-    """The rounds of an app, each of which notes its time."""
+    """The rounds of an app, each of which notes its time, without what is done between rounds by
+    whoever takes them.
+    """
     clock.path.unlink(missing_ok=True)
     app = profiled(app, clock)
     make = app.runtime
@@ -113,35 +133,47 @@ def rounds(app: App, run: Run, clock: Clock) -> Iterator[State]:
 
 
 def _with(app: App, plan: Any) -> App:
+    """A copy of the app with this very plan; `replace` would check and build it anew."""
     new = copy.copy(app)
     vars(new)["plan"] = plan
     return new
 
 
 def table(clock: Clock, done: int, workers: int) -> Table:
-    """Seconds of each part in a round, as a mean over the rounds done here, and their share of
-    it.
+    """Milliseconds of each part in a round, as a mean over the rounds done here, and their share
+    of it.
+
+    done: rounds that were timed. With workers, the share of what clients do is of the time that
+    all of them together had.
     """
     spent = _parts(clock.sums(), workers)
     whole = spent.pop("round", 0.0) or 1e-9
-    title = f"{done} rounds, {1e3 * whole / max(1, done):.1f} ms each" + (
-        f", {workers} workers" if workers else ""
-    )
+    title = f"{done} rounds, {1e3 * whole / max(1, done):.1f} ms each"
+    if workers:
+        title += f", {workers} workers"
     found = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
     for name in ("part", "ms a round", "share", "what"):
         found.add_column(name, justify="left" if name in ("part", "what") else "right")
     for part, what in PARTS.items():
         seconds = spent.get(part, 0.0)
-        share = seconds / whole / (max(1, workers) if part in CLIENTS else 1)
-        beside = "; of all workers' time" if workers and part in CLIENTS else ""
-        found.add_row(part, f"{1e3 * seconds / max(1, done):.1f}", f"{share:.1%}", what + beside)
+        share = seconds / whole
+        if workers and part in CLIENTS:
+            share /= workers
+            what += "; of all workers' time"
+        found.add_row(part, f"{1e3 * seconds / max(1, done):.1f}", f"{share:.1%}", what)
     return found
 
 
 def _parts(sums: Mapping[str, float], workers: int) -> dict[str, float]:
-    """Each second once: what was measured around other parts is left with its own share."""
+    """Each second once: what was measured around other parts is left with its own share.
+
+    A server's conversation holds all sending and waiting, and in one process all training too. What
+    is left of a round is its rest; differences of clocks never make a part negative.
+    """
     spent = defaultdict[str, float](float, sums)
-    in_here = 0.0 if workers else spent["train"] + spent["encode"]
+    in_here = 0.0
+    if not workers:
+        in_here = spent["train"] + spent["encode"]
     spent["wait"] = max(0.0, spent["wait"] - in_here)
     inside = in_here + sum(spent[part] for part in ("send", "wait", "decode"))
     spent["aggregate"] = max(0.0, spent["aggregate"] - inside)

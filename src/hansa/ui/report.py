@@ -1,4 +1,10 @@
-"""The report of a run: one HTML file that needs nothing else, and the plots beside it as PNG."""
+"""The report of a run: one HTML file that needs nothing else, and the plots beside it as PNG.
+
+It can be sent to whoever decides: what happened in a few sentences, curves, what the plan asks of a
+client, who was not in the sum and why, and all settings, so that the run can be done again.
+Pictures are part of the file, for light and for dark screens; no script runs, nothing is loaded
+from elsewhere, and every text is escaped: names come from clients.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +31,11 @@ PACKAGES = ("numpy", "torch", "scikit-learn")
 
 @dataclass(frozen=True)
 class ReportData:
-    """All that a report tells."""
+    """All that a report tells.
+
+    A value of its own, so that a report can be written again without the app: rows and sets are
+    scores that were taken, and `settings` are words.
+    """
 
     title: str
     run: str  # its id
@@ -40,7 +50,10 @@ class ReportData:
 
 
 def write(report_data: ReportData, folder: Path) -> Path:
-    """Write report.html and the plots into the folder of a run, and say where the report is."""
+    """Write report.html and the plots into the folder of a run, and say where the report is.
+
+    StoreError where the folder cannot be written; the run is not touched by that.
+    """
     light = plots(report_data.rounds, report_data.clients, report_data.rows, LIGHT)
     dark = plots(report_data.rounds, report_data.clients, report_data.rows, DARK)
     try:
@@ -58,7 +71,7 @@ def write(report_data: ReportData, folder: Path) -> Path:
 
 
 def html(report_data: ReportData, light: Mapping[str, bytes], dark: Mapping[str, bytes]) -> str:
-    """The page."""
+    """The page. light, dark: the plots by name, as PNG, for screens of either kind."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     tidy: Any = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
@@ -84,7 +97,7 @@ def html(report_data: ReportData, light: Mapping[str, bytes], dark: Mapping[str,
 
 
 def facts(report_data: ReportData) -> list[tuple[str, str]]:
-    """The few numbers at the top: (figure, what it is)."""
+    """The few numbers at the top, as (figure, what it is): two scores, clients, rounds."""
     last = _last(report_data.rounds)
     found = [(figure(name, value), name) for name, value in scores(last).items() if name != "loss"]
     own = [(figure(name, value), name) for name, value in own_scores(last).items()]
@@ -97,28 +110,30 @@ def facts(report_data: ReportData) -> list[tuple[str, str]]:
 
 
 def summary(report_data: ReportData) -> str:
-    """What happened, in two or three sentences."""
+    """What happened, in a few sentences: how long, how good, what it has given away, which rounds
+    changed nothing, and what clients would have reached alone.
+    """
     last = _last(report_data.rounds)
     done = len(report_data.rounds)
     told = " and ".join(f"{name} {figure(name, value)}" for name, value in scores(last).items())
     text = [
         f"{len(report_data.clients)} clients trained one model in {done} of {report_data.planned} "
-        "rounds. "
-        "No example was sent. This was a simulation: all clients, and their data, were on one "
-        "machine."
+        "rounds. No example was sent. This was a simulation: all clients, and their data, were on "
+        "one machine."
     ]
     if told:
         # clients score the model that they were given
-        after = any(name.startswith("test_") for name in last)
-        when = "After the last round it has" if after else "In the last round it had"
+        when = "In the last round it had"
+        if any(name.startswith("test_") for name in last):
+            when = "After the last round it has"
         text.append(f"{when} {told} on {witness(last)}.")
     if own := own_scores(last):
         told = " and ".join(f"{name} {figure(name, value)}" for name, value in own.items())
         text.append(f"For the clients' own models, on what they keep from training, it is {told}.")
     if report_data.rounds and (spent := private(report_data.rounds[-1])):
-        stated = report_data.explained.stated
-        trust = f", {taken_on_trust(stated)}" if stated else ""
-        text.append(f"What it has given away is bounded: {spent}{trust}.")
+        if stated := report_data.explained.stated:
+            spent = f"{spent}, {taken_on_trust(stated)}"
+        text.append(f"What it has given away is bounded: {spent}.")
     if void := [one for one in report_data.rounds if one.skipped]:
         why = void[-1].skipped.split("\n")[0].rstrip(".")
         text.append(
@@ -133,15 +148,17 @@ def summary(report_data: ReportData) -> str:
             low, high = (choose(values[row.name] for row in alone) for choose in (min, max))
             text.append(
                 f"A client that trains alone reaches {figure(by, low)} to {figure(by, high)}; one "
-                "model on all data, "
-                "which nobody could have without sharing it, "
+                "model on all data, which nobody could have without sharing it, "
                 f"{figure(by, values['all data pooled'])}."
             )
     return " ".join(text).replace(" %", "\u00a0%")
 
 
 def excluded(rounds: Sequence[Round]) -> list[tuple[str, int, str]]:
-    """(client, how often it was asked and not in the sum, the last reason)."""
+    """(client, how often it was asked and not in the sum, the last reason), by name.
+
+    Of a reason the first line; a word of hansa's own has its meaning beside it.
+    """
     count: dict[str, tuple[int, str]] = {}
     for one in rounds:
         for who, why in one.excluded.items():
@@ -155,7 +172,10 @@ def excluded(rounds: Sequence[Round]) -> list[tuple[str, int, str]]:
 def comparison(
     rows: Sequence[Row], what: str = "trained on"
 ) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """Head and lines of the comparison table."""
+    """Head and lines of the comparison table, as texts; what: the head of its first column.
+
+    Each line is (name of the row, its cells). Nothing, and no head, where there are no rows.
+    """
     if not rows:
         return [], []
     columns = list(scores(rows[0].scores))
@@ -170,7 +190,7 @@ def comparison(
 
 
 def versions() -> list[tuple[str, str]]:
-    """What the numbers were computed with."""
+    """What the numbers were computed with: (package, version), of those that are installed."""
     found = [("hansa", __version__), ("Python", platform.python_version())]
     for name in PACKAGES:
         try:
@@ -181,8 +201,10 @@ def versions() -> list[tuple[str, str]]:
 
 
 def _last(rounds: Sequence[Round]) -> Mapping[str, float]:
+    """The scores of the last round that has any."""
     return next((one.witnessed for one in reversed(rounds) if one.witnessed), {})
 
 
 def _inline(png: bytes) -> str:
+    """A picture as an address that holds it."""
     return "data:image/png;base64," + b64encode(png).decode()

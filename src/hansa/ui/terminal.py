@@ -1,30 +1,34 @@
-"""The terminal: a live view of a run, tables, and errors of one paragraph."""
+"""The terminal: a live view of a run, and tables.
+
+`Progress` redraws itself where somebody looks on, and writes a line for each round where the output
+goes to a file. Everything else is a function from values to something that rich can print: tables
+of a comparison, of runs, of one run, of an explanation.
+
+Names and reasons come from clients and apps: none of them is read as markup, or commands the
+terminal.
+"""
 
 from __future__ import annotations
 
 import math
-import re
 import sys
-import sysconfig
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from ..app.compare import OUTSIDE, Row
-from ..errors import AppError, HansaError, printable
+from ..errors import printable
 from ..explain import Explanation
 from ..rounds import Round
 from ..state import State
@@ -60,6 +64,9 @@ def out() -> Console:
 class Progress:
     """A live view of the rounds: a bar, scores with their course, who took part; plain lines where
     nobody looks on.
+
+    rounds: planned. past: those that a resumed run has had; time and what is left are counted
+    without them.
     """
 
     def __init__(
@@ -71,11 +78,9 @@ class Progress:
         self.past = [shown(one) for one in past]
         self.began = time.monotonic()
         self.first = len(self.past)
-        self.live = (
-            Live(get_renderable=self.view, console=console, refresh_per_second=4)
-            if console.is_terminal
-            else None
-        )
+        self.live: Live | None = None
+        if console.is_terminal:
+            self.live = Live(get_renderable=self.view, console=console, refresh_per_second=4)
 
     def __enter__(self) -> Self:
         if self.live:
@@ -98,7 +103,7 @@ class Progress:
             self.console.print(self.line(), soft_wrap=True)
 
     def line(self) -> Text:
-        """The last round in one line."""
+        """The last round in one line: scores, ε, who took part, who did not and why, seconds."""
         last = self.past[-1]
         values = "  ".join(
             f"{name} {figure(name, value)}" for name, value in all_scores(last.witnessed).items()
@@ -109,21 +114,23 @@ class Progress:
             private(last),
             "" if last.hidden else f"took part: {_there(last)}",
             _missing(last),
-            f"no step: {_first(last.skipped)}" if last.skipped else "",
-            f"{time.monotonic() - self.began:.1f} s",
         ]
+        if last.skipped:
+            parts.append(f"no step: {_first(last.skipped)}")
+        parts.append(f"{time.monotonic() - self.began:.1f} s")
         return Text("  ".join(part for part in parts if part))
 
     def view(self) -> RenderableType:
-        """All of it, as it stands now."""
+        """All of it, as it stands now: bar and times, scores, a strip for each client.
+
+        What is left is told by the mean time of the rounds that were run here.
+        """
         done = len(self.past)
         spent = time.monotonic() - self.began
         here = done - self.first
-        left = (
-            f"{_clock(spent / here * (self.rounds - done))} left"
-            if here > 0 and done < self.rounds
-            else ""
-        )
+        left = ""
+        if here > 0 and done < self.rounds:
+            left = f"{_clock(spent / here * (self.rounds - done))} left"
         head = Table.grid(padding=(0, 2))
         head.add_row(
             Text(f"round {done} of {self.rounds}", style="bold"),
@@ -133,9 +140,13 @@ class Progress:
             Text(_clock(spent)),
             Text(left, style="dim"),
         )
-        return Group(head, *([self._scores()] if self.past else []), self._strip(), *self._notes())
+        parts: list[RenderableType] = [head]
+        if self.past:
+            parts.append(self._scores())
+        return Group(*parts, self._strip(), *self._notes())
 
     def _scores(self) -> RenderableType:
+        """The last scores, each with its course; on what they were taken; ε so far."""
         grid = Table.grid(padding=(0, 2))
         last = next((one.witnessed for one in reversed(self.past) if one.witnessed), {})
         every = [all_scores(one.witnessed) for one in self.past]
@@ -146,14 +157,19 @@ class Progress:
                 Text(figure(name, value), style="bold"),
                 Text(sparkline(course), style="cyan"),
             )
-        words = private(self.past[-1])
-        spent = [Text(f"  {words}")] if words else []
-        own = f"; own: {SIDES[OWN]}" if own_scores(last) else ""
-        on = [Text(f"  on {witness(last)}{own}", style="dim")] if last else []
-        return Group(grid, *on, *spent)
+        lines: list[RenderableType] = [grid]
+        if last:
+            own = f"; own: {SIDES[OWN]}" if own_scores(last) else ""
+            lines.append(Text(f"  on {witness(last)}{own}", style="dim"))
+        if words := private(self.past[-1]):
+            lines.append(Text(f"  {words}"))
+        return Group(*lines)
 
     def _strip(self) -> RenderableType:
-        last = self.past[-1] if self.past else Round(0)
+        """What each client did in the last rounds, a letter for each; of many, their number alone;
+        nothing where it is a secret.
+        """
+        last = next(reversed(self.past), Round(0))
         if last.hidden:
             return Text(f"  {HIDDEN}", style="dim")
         if len(self.clients) > MOST_CLIENTS:
@@ -173,6 +189,7 @@ class Progress:
         return grid
 
     def _notes(self) -> Iterator[RenderableType]:
+        """Why the last round changed nothing, if so."""
         if self.past and self.past[-1].skipped:
             yield Text(f"  no step in this round: {_first(self.past[-1].skipped)}", style="yellow")
 
@@ -204,12 +221,13 @@ def _mark(who: str, one: Round) -> tuple[str, str]:
 
 
 def sparkline(values: Sequence[float], width: int = WIDEST) -> str:
-    """The course of some numbers in one line of text, from their least to their largest."""
-    shown = (
-        [values[i * len(values) // width] for i in range(width)]
-        if len(values) > width
-        else list(values)
-    )
+    """The course of some numbers in one line of text, from their least to their largest.
+
+    Of more than `width` every so many is shown; what is not finite is a gap.
+    """
+    shown = list(values)
+    if len(values) > width:
+        shown = [values[i * len(values) // width] for i in range(width)]
     known = [value for value in shown if math.isfinite(value)]
     low = min(known, default=0.0)
     high = max(known, default=0.0)
@@ -222,6 +240,8 @@ def sparkline(values: Sequence[float], width: int = WIDEST) -> str:
 def comparison(rows: Sequence[Row]) -> RenderableType:
     """Alone, federated, pooled: one line each, with its place between the lowest and the
     highest.
+
+    The place is by the first score that is no loss, as accuracy; the loss where there is no other.
     """
     columns = list(scores(rows[0].scores))
     by = next((name for name in columns if name != "loss"), columns[0])
@@ -232,8 +252,7 @@ def comparison(rows: Sequence[Row]) -> RenderableType:
     table = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold"
     )
-    for name in ("trained on", "examples", *columns, ""):
-        table.add_column(name, justify="left" if name in ("trained on", "") else "right")
+    _head(table, ("trained on", "examples", *columns, ""), numbers=("examples", *columns))
     for row, value in zip(rows, place, strict=True):
         found = scores(row.scores)
         own = "bold cyan" if row.name == "federated" else ""
@@ -251,23 +270,27 @@ def comparison(rows: Sequence[Row]) -> RenderableType:
 def tested_sets(rows: Sequence[Row]) -> RenderableType:
     """The model on test sets that have names: on the worst, in the median, on average, and on all
     together.
+
+    Names of test sets come from the app's data, and are printed without what a terminal obeys.
     """
     return _scored("On each test set", "tested on", rows)
 
 
 def own_models(rows: Sequence[Row]) -> RenderableType:
     """The clients' own models on their own examples: 10, 50 and 90 % of them, and the worst."""
-    beyond = f". {OUTSIDE}" if rows[0].outside else ""
-    return _scored(f"The clients' own models, each on its own examples{beyond}", "clients", rows)
+    title = "The clients' own models, each on its own examples"
+    if rows[0].outside:
+        title += f". {OUTSIDE}"
+    return _scored(title, "clients", rows)
 
 
 def _scored(title: str, what: str, rows: Sequence[Row]) -> RenderableType:
+    """A line of scores for each row; what: the head of the first column."""
     columns = list(scores(rows[0].scores))
     table = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold"
     )
-    for name in (what, "examples", *columns):
-        table.add_column(name, justify="left" if name == what else "right")
+    _head(table, (what, "examples", *columns), numbers=("examples", *columns))
     for row in rows:
         found = scores(row.scores)
         table.add_row(
@@ -278,8 +301,17 @@ def _scored(title: str, what: str, rows: Sequence[Row]) -> RenderableType:
     return table
 
 
+def _head(table: Table, names: Sequence[str], numbers: Sequence[str], **look: Any) -> None:
+    """The columns of a table; those of numbers are aligned at their right."""
+    for name in names:
+        table.add_column(name, justify="right" if name in numbers else "left", **look)
+
+
 def explanation(what: Explanation) -> Iterator[RenderableType]:
-    """The sections of an explanation, then its warnings."""
+    """The sections of an explanation with their tables, then its warnings.
+
+    A table without names of columns has no head, and its first column is in bold.
+    """
     for section in what.sections:
         yield Text(section.title, style="bold cyan")
         yield Padding(Text(section.text), (0, 0, 0, 2))
@@ -303,12 +335,12 @@ def explanation(what: Explanation) -> Iterator[RenderableType]:
 
 
 def listed(runs: Sequence[Summary]) -> RenderableType:
-    """All runs in a table."""
+    """All runs in a table, with how far each came and its last scores."""
     if not runs:
         return "No runs yet."
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("run", "app", "started", "rounds", "status", "last scores"):
-        table.add_column(name, justify="right" if name == "rounds" else "left", overflow="fold")
+    columns = ("run", "app", "started", "rounds", "status", "last scores")
+    _head(table, columns, numbers=("rounds",), overflow="fold")
     for one in runs:
         table.add_row(
             one.id,
@@ -316,13 +348,16 @@ def listed(runs: Sequence[Summary]) -> RenderableType:
             f"{one.started.astimezone():%Y-%m-%d %H:%M}",
             f"{one.done}/{one.planned or '?'}",
             Text(one.status, STATUS.get(one.status, "")),
-            _told(one.last) if one.last else "",
+            _told(one.last),
         )
     return table
 
 
 def details(run: Run, status: str) -> Iterator[RenderableType]:
-    """A run: what it is, its plan, its last rounds, its files."""
+    """A run: what it is, its plan, its last rounds, its files.
+
+    Files of the store itself are left out: checkpoints, the lock, the secret that noise grows from.
+    """
     rounds = [shown(one) for one in run.history()]
     head = Table.grid(padding=(0, 2))
     facts = {
@@ -338,98 +373,32 @@ def details(run: Run, status: str) -> Iterator[RenderableType]:
         head.add_row(Text(name, "dim"), Text(value, overflow="fold"))
     yield head
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("round", "scores", "took part", "not in the sum"):
-        table.add_column(name, justify="right" if name == "round" else "left", overflow="fold")
+    columns = ("round", "scores", "took part", "not in the sum")
+    _head(table, columns, numbers=("round",), overflow="fold")
     for one in rounds[-LAST:]:
         excluded = ", ".join(f"{who} ({_first(why)})" for who, why in one.excluded.items())
         took_part = "(secret)" if one.hidden else names(one.participants, 3)
         table.add_row(f"{one.round}", _told(one), Text(took_part), Text(excluded))
     if rounds:
         yield table
-    yield Text(
-        f"files  {run.folder}: "
-        + ", ".join(
-            sorted(
-                path.name
-                for path in run.folder.glob("[!0-9.]*")
-                if path.name not in ("lock", "secret")
-            )
-        )
-    )
+    files = sorted(path.name for path in run.folder.glob("[!0-9.]*"))
+    shown_files = ", ".join(name for name in files if name not in ("lock", "secret"))
+    yield Text(f"files  {run.folder}: {shown_files}")
 
 
-def _told(one: Round) -> str:
+def _told(one: Round | None) -> str:
+    """The scores of a round, and ε so far; nothing where there is no round yet."""
+    if one is None:
+        return ""
     told = [f"{name} {figure(name, value)}" for name, value in all_scores(one.witnessed).items()]
     return "  ".join([*told, private(one)]).rstrip()
 
 
-# ── errors ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def say(text: str) -> None:
-    """Some lines on stderr, as they are."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(printable(text), markup=False)
-
-
-def complain(error: HansaError) -> None:
-    """An error as one paragraph on stderr: what was found, why it cannot work, what to do next."""
-    text = " ".join(
-        part.strip()
-        for part in [*str(error).split("\n"), *getattr(error, "__notes__", ())]
-        if part.strip()
-    )
-    console = Console(
-        stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty()
-    )  # whole lines for what reads them
-    console.print(f"[bold red]error:[/] {escape(printable(text))}")
-
-
-def bug(error: Exception) -> None:
-    """An error that nobody foresaw: the frames of the user's own code, or all where there are none,
-    and a paragraph.
-    """
-    notes = error.__dict__.pop("__notes__", [])
-    trace = "".join(traceback.format_exception(error)).rstrip()
-    if isinstance(error, RuntimeError) and "Traceback (most recent call last)" in str(error):
-        trace = str(error)[str(error).index("Traceback") :].rstrip()  # that of a worker
-    own = theirs(trace)
-    say(own or trace)
-    why, instead = (
-        ("It comes from the lines above, which are not hansa's.", "Mend them and run again.")
-        if own
-        else ("This is a bug in hansa, and not yours.", "Please report it with the lines above.")
-    )
-    told = AppError(trace.split("\n")[-1].strip().rstrip(".") + ".", why, instead)
-    for skipped in notes:
-        told.add_note(skipped)
-    complain(told)
-
-
-def theirs(trace: str) -> str:
-    """The frames of a traceback that are neither hansa's nor a library's, with the error at its
-    end; "" for none.
-    """
-    libraries = {
-        str(Path(__file__).parents[1]),
-        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-    }
-    kept = [
-        match.group()
-        for match in re.finditer(r'^  File "(.+?)", line .*\n(?:    .*\n)*', trace, re.M)
-        if not match.group(1).startswith((*libraries, "<frozen"))
-    ]
-    return (
-        "Traceback in your code (most recent call last):\n"
-        + "".join(kept)
-        + trace.rstrip().split("\n")[-1]
-        if kept
-        else ""
-    )
-
-
 def _first(text: str) -> str:
+    """The first line of a text: what was found, of an error in three parts."""
     return text.split("\n")[0]
 
 
 def _clock(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
     return str(timedelta(seconds=round(seconds)))
