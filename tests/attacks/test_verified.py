@@ -60,7 +60,7 @@ from tests.vdaf.attackers import Attacker
 
 import hansa as h
 from hansa import codec as wire
-from hansa.aggregators import verified
+from hansa.aggregators.verified import server as verified_server
 from hansa.crypto import vdaf
 from hansa.errors import LeftOut
 from hansa.testing.algorithm import federation
@@ -337,7 +337,7 @@ def test_the_helper_must_get_the_same_public_share() -> None:
 @pytest.mark.promise("P18")
 def test_one_report_of_a_batch_does_not_harm_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """In batches of two, with attackers in between."""
-    monkeypatch.setattr(verified, "MOST", 2)
+    monkeypatch.setattr(verified_server, "MOST", 2)
     attackers = [
         Forger(f"client-{i}x", PLAN, honest(PLAN)[0].data, x=vector(B, B)) if i % 2 else
         Crafted(f"client-{i}x", PLAN, honest(PLAN)[0].data, craft=CHANGES["leader, short"])
