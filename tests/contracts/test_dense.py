@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import hansa as h
+from hansa.data import Examples
 from hansa.models.dense import Program, loaded
 from hansa.models.torch import TorchModel
 from hansa.models.torch.dense import dense
@@ -73,7 +74,7 @@ def pair(net: nn.Module, loss: Any = F.cross_entropy) -> tuple[TorchModel, Torch
 
 def natively(model: TorchModel, data: Any, training: h.Training, moved: h.models.Drift = NONE) -> Any:
     """What the native program alone makes of it: None where it does not take it."""
-    return model._natively(model.start(KEY), data, training, moved, KEY)
+    return model._natively(model.start(KEY), Examples.of(data), training, moved, KEY)
 
 
 def agree(net: nn.Module, loss: Any, data: Any, training: h.Training, drifts: bool = False) -> None:
