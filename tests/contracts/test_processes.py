@@ -187,11 +187,11 @@ class Noted(h.Softmax):
 
     def train(self, x: Any, data: Any, training: Any, drift: Any, key: Any, *local: Any) -> h.models.TrainResult:
         until = time.monotonic() + 60
-        while self.wait and len(data[1]) == 1500 and len(trained(self.file)) < 7:
+        while self.wait and len(data) == 1500 and len(trained(self.file)) < 7:
             assert time.monotonic() < until, "nobody else trains"
             time.sleep(0.01)
         with open(self.file, "a") as file:
-            file.write(f"{os.getpid()} {len(data[1])}\n")
+            file.write(f"{os.getpid()} {len(data)}\n")
         return super().train(x, data, training, drift, key)
 
 
@@ -260,7 +260,7 @@ def test_a_population_is_made_in_the_workers(more: dict[str, Any]) -> None:
 @dataclass(frozen=True)
 class Writing(h.Softmax):
     def train(self, x: Any, data: Any, *rest: Any) -> h.models.TrainResult:
-        data[0][0] = 0.0
+        data.arrays[0][0] = 0.0
         return super().train(x, data, *rest)
 
 
@@ -389,7 +389,7 @@ class Slow(h.Softmax):
     seconds: float = 0.0
 
     def train(self, x: Any, data: Any, training: Any, drift: Any, key: Any, *local: Any) -> h.models.TrainResult:
-        if len(data[1]) == 7:
+        if len(data) == 7:
             time.sleep(self.seconds)
         return super().train(x, data, training, drift, key)
 
