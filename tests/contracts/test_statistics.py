@@ -56,8 +56,8 @@ def test_algorithms_get_the_whole_update(algorithm: Any) -> None:
     class Watched(type(algorithm)):  # type: ignore[misc]
         def client(self, *given: Any) -> Any:
             parts, client_state = yield from super().client(*given)
-            parts["delta"][-CARRIED:] = given[4].learning_rate * np.array([-1.0, 2.0, 3.0]) / len(given[3][1])
-            seen.append((len(given[3][1]), parts["delta"]))
+            parts["delta"][-CARRIED:] = given[4].learning_rate * np.array([-1.0, 2.0, 3.0]) / len(given[3])
+            seen.append((len(given[3]), parts["delta"]))
             return parts, client_state
 
     own = {name: getattr(algorithm, name) for name in algorithm.__dataclass_fields__}
