@@ -85,6 +85,7 @@ class Softmax(Model):
         moved = moves(self, training)
         weight = moved.get("weight", True)
         bias = moved.get("bias", True)
+        pulls = drift.pulls
         losses = []
         b = training.schedule(len(data))[0] if private else 0
         for step, batch in enumerate(data.batches(training, key)):
@@ -93,15 +94,17 @@ class Softmax(Model):
             loss, g = self._gradient(W, A, y, clip, b, (weight, bias))
             if private:
                 g += private.drawn(g.shape, key.child("noise", step)) / b
-            if drift.pulls:
+            if pulls:
                 g += pull * (W - x0)
             if decay:
                 g += decay * W
             if drift.shift is not None:
                 g += shift
-            if weight:
+            if weight and bias:
+                W -= eta * g
+            elif weight:
                 W[:-1] -= eta * g[:-1]
-            if bias:
+            else:
                 W[-1] -= eta * g[-1]
             losses.append(loss)
         return TrainResult(W.ravel(), len(losses), sum(losses) / len(losses))
