@@ -145,3 +145,11 @@ def _visible(c: str) -> str:
     if c.isprintable() or c in "\n\t\u00a0":
         return c
     return c.encode("unicode_escape").decode()
+
+
+def message(error: BaseException) -> str:
+    """What an error of anybody's says, as a sentence."""
+    text = str(error).strip()
+    if isinstance(error, SyntaxError):
+        text = error.msg.strip()
+    return f"{text}." if text and text[-1] not in ".!?" else text or "(no message)."

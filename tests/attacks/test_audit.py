@@ -116,7 +116,8 @@ def test_of_a_strangers_noise_only_the_attack_tells() -> None:
 @pytest.mark.promise("P44")
 def test_a_canary_is_clipped_and_weighed_like_everybody() -> None:
     """Its vector on the wire is as long as the bound that the plan infers, and no longer."""
-    from hansa.audit.canary import CanaryModel, RecordingRuntime
+    from hansa.audit.canary import CanaryModel
+    from hansa.audit.recording import RecordingRuntime
 
     plan = hansa.Plan(
         hansa.Softmax(5, 2),

@@ -407,7 +407,8 @@ def test_an_export_of_what_is_not_there_says_so(here: Path, app: str, who: str, 
 
 def test_an_export_has_the_statistics_that_a_client_keeps(tmp_path: Path) -> None:
     """Of a network whose running statistics stay with their client, its own are in the file."""
-    torch = pytest.importorskip("torch")
+    import torch
+
     net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
     model = h.TorchModel(net, torch.nn.functional.cross_entropy, buffers="local")
     plan = replace(PLAN, model=model, rounds=1)

@@ -5,9 +5,8 @@ needs to run it.
 from __future__ import annotations
 
 import sys
-import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -18,7 +17,7 @@ from ..algorithms import ClientState
 from ..data import Sites
 from ..data.examples import Examples, at_a_glance
 from ..data.sites import prepared
-from ..errors import AppError, DataError, HansaError, number
+from ..errors import AppError, HansaError, number
 from ..explain import Explanation, expression
 from ..loops.buffered import buffered
 from ..loops.channel import Runtime
@@ -48,6 +47,7 @@ from .checks import (
 from .compare import Row, pooled, trained_alone
 from .epsilon import hides_examples, of_examples, said, unknown_past
 from .first import PlanOf, answers_of, check_first, explained, held, keep, plan_of, secret_of
+from .looking import unfit
 from .personal import own_row
 from .scoring import TestSets, sets_of
 
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
 
 # what the modules of loaded app files are called, with the file's name after it
 MODULE = "hansa-app:"
-LOOKED_AT = 100  # clients of a population whose data is checked
 
 Loop = Callable[[Plan, Runtime, State | None, Key | None], Iterator[State]]
 
@@ -425,19 +424,7 @@ class App:
             yield from self._survey().problems()
             yield from self.tests.problems(None)
             return
-        for client in some_of(self.parties(secret_of(self.secret, None))):
-            try:
-                client.check()
-            except HansaError as error:
-                yield error
-            # whatever the code stumbles over that reads this client's data
-            except Exception as error:
-                at = traceback.extract_tb(error.__traceback__)[-1]
-                yield DataError(
-                    f"{client.who}: {type(error).__name__}: {message(error)}",
-                    f"It was raised while the data was read, in {at.filename}, line {at.lineno}.",
-                    "Mend what reads this client's data, or leave the client out.",
-                )
+        yield from unfit(self.parties(secret_of(self.secret, None)))
         yield from self.tests.problems(self.known_plan.model)
 
 
@@ -446,30 +433,8 @@ def under_way(loop: Loop) -> bool:
     return (loop.func if isinstance(loop, partial) else loop) is buffered
 
 
-def some_of(parties: Sequence[Client] | Population) -> Iterator[Client]:
-    """All clients, or so many of a population, from its first to its last."""
-    if not isinstance(parties, Population):
-        yield from parties
-        return
-    many = looked_at(len(parties))
-    for i in range(many):
-        yield parties[parties.names[i * len(parties) // many]]
-        parties.evict()
-
-
-def looked_at(clients: int) -> int:
-    """Of how many clients of a population the data is checked."""
-    return min(clients, LOOKED_AT)
-
-
 def prepared_one(
     data: Callable[[int], Any], prepare: Callable[[Any, Any], Any], found: Any, i: int
 ) -> Any:
     """What one client of a population trains on."""
     return prepare(local.loaded(data(i)), found)
-
-
-def message(error: BaseException) -> str:
-    """What an error of anybody's says, as a sentence."""
-    text = (error.msg if isinstance(error, SyntaxError) else str(error)).strip()
-    return f"{text}." if text and text[-1] not in ".!?" else text or "(no message)."

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import ModuleType
 
 from ..analytics import none_asked
-from ..errors import AppError, HansaError
-from . import MODULE, App, message
+from ..errors import AppError, HansaError, message
+from . import MODULE, App
 
 # ── app files ─────────────────────────────────────────────────────────────────────────────────────
 

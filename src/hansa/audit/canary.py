@@ -7,7 +7,7 @@ one run each of m canaries is one trial, since their directions do not meet: so 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,7 @@ from ..aggregators import revealed
 from ..app import App
 from ..data import Examples
 from ..errors import AppError, RoundError
-from ..messages import Message, Reply, Request, SessionId
+from ..messages import SessionId
 from ..models import NO_LOCAL, Drift, Local, Model, ModelView, TrainResult
 from ..parties.client import Client
 from ..plan import Plan
@@ -26,13 +26,13 @@ from ..privacy import planned_privacy, spent_privacy, stop_at_budget
 from ..privacy.ledger import Guarantee
 from ..rand import Key
 from ..rounds import Round
-from ..runtimes.inprocess import InProcess
 from ..spec import Vector
 from ..state import State
 from ..sums import Total
 from ..training import Training
 from ..transforms import Context, Transform
 from .bounds import CONFIDENCE, SHARES, guessed, lower_bound
+from .recording import RecordingRuntime, RecordMean, noise_at
 
 MARK = "canary"  # the name of a canary's data
 LONG = 1e9  # a canary's update is cut by every clip
@@ -109,18 +109,6 @@ class CanaryModel(ModelView):
 
 
 @dataclass(frozen=True)
-class RecordMean(Transform):
-    """Remember the mean as it was decoded last.
-
-    That is all that is published of a round, whatever the server makes of it.
-    """
-
-    def learn(self, total: Vector, at: Context) -> Vector:
-        """The mean."""
-        return total.copy()  # what is given may be overwritten later
-
-
-@dataclass(frozen=True)
 class SumOfOthers(Transform):
     """Add up what those say who are no canaries, before any noise.
 
@@ -134,28 +122,6 @@ class SumOfOthers(Transform):
         if not at.who.startswith(MARK):
             self.totals.setdefault(at.round, Total()).add(v)
         return v
-
-
-class RecordingRuntime(InProcess):
-    """All clients in this process, and what each has said in this round, by name."""
-
-    def __init__(self, clients: Iterable[Client], seed: int):
-        super().__init__(clients, seed=seed)
-        self.said = dict[str, Vector]()
-
-    def send(self, message: Message) -> None:
-        """Ask that each be heard alone."""
-        if isinstance(message, Request):
-            self.said = {}
-            message = replace(message, fold=False)
-        super().send(message)
-
-    def receive(self) -> Reply:
-        """The next reply; it is noted."""
-        reply = super().receive()
-        if self.clients.plan.encoded_spec.fits(reply.body):
-            self.said[reply.who[0]] = reply.body
-        return reply
 
 
 @dataclass(frozen=True)
@@ -396,20 +362,6 @@ class RoundView:
             return np.asarray(plan.decoder(at)(total, n)[0][plan.spec.slice("delta")])
         except RoundError:  # noise outweighs the weights: nothing is learnt of it
             return np.zeros(plan.spec.blocks["delta"])
-
-
-def noise_at(plan: Plan) -> int:
-    """Where in the pipe the noise comes; its length where there is none."""
-    place = plan.pipeline.noise
-    return len(plan.pipe) if place is None else place
-
-
-def without_server_noise(plan: Plan) -> Plan:
-    """The plan as its server sees a sum: before it adds its own noise."""
-    if not plan.encoded_spec.noise.server:
-        return plan
-    i = noise_at(plan)
-    return replace(plan, pipe=plan.pipe[:i] + plan.pipe[i + 1 :])
 
 
 def _length(app: App) -> float:

@@ -33,7 +33,7 @@ from ..training import Training
 from ..transforms.noise import GaussianNoise
 from ..transforms.scale import Clip
 from ..transforms.weigh import Weigh
-from .canary import RecordingRuntime, RecordMean, without_server_noise
+from .recording import RecordingRuntime, RecordMean, without_server_noise
 
 COHORT = 10  # clients in the sums beside which a single vector is put
 NOISE = 1.0  # multiplier where the plan has none

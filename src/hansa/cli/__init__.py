@@ -133,7 +133,7 @@ def _checked(app: App) -> str:
     """What was looked at, and what was not, in a sentence: of a large population some clients, and
     before a survey has its answer no plan that hangs on it.
     """
-    from ..app import looked_at
+    from ..app.looking import looked_at
     from ..parties.population import Population
 
     clients = f"all {len(app.data)} clients"
