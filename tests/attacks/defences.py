@@ -194,9 +194,13 @@ ROUNDS = (
         ends="ValueError",
         only=r"array\(\[1",
     ),
-    Defence("a round has its quorum", "plan.py", "few = len(set(participants)) < plan.sample.quorum", "few = False"),
-    Defence("a small sample does not show", "plan.py", "told = few and not plan.encoded_spec.hidden", "told = few"),
-    Defence("a quorum shows the sample", "plan.py", "shown = self.sample.quorum > 1 or ", "shown = "),
+    Defence(
+        "a round has its quorum", "plan/__init__.py", "few = len(set(participants)) < plan.sample.quorum", "few = False"
+    ),
+    Defence(
+        "a small sample does not show", "plan/__init__.py", "told = few and not plan.encoded_spec.hidden", "told = few"
+    ),
+    Defence("a quorum shows the sample", "plan/__init__.py", "shown = self.sample.quorum > 1 or ", "shown = "),
     Defence("digests are compared", "parties/__init__.py", "if request.plan != self.plan.digest:", NEVER),
     Defence(
         "a client reads what it is told",

@@ -8,7 +8,7 @@ NORMS, CLAIMS = "crypto/norms.py", "aggregators/verified/claims.py"
 VERIFIED, SHARE = "aggregators/verified/__init__.py", "aggregators/verified/share.py"
 RULES, SCALE, COMPRESS, SPEC = "aggregators/__init__.py", "transforms/scale.py", "transforms/compress.py", "spec.py"
 PLAN, EXPLAIN, CLIENT, ERRORS, LOOPS = (
-    "plan.py",
+    "plan/__init__.py",
     "explain/warnings.py",
     "parties/client.py",
     "errors.py",

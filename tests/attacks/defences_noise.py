@@ -5,7 +5,13 @@ from __future__ import annotations
 from tests.attacks.defence import Defence
 
 NEVER = "if False:"
-RAND, KNOWN, PLAN, CLIENT, LOOPS = "rand.py", "known.py", "plan.py", "parties/client.py", "loops/synchronous.py"
+RAND, KNOWN, PLAN, CLIENT, LOOPS = (
+    "rand.py",
+    "known.py",
+    "plan/__init__.py",
+    "parties/client.py",
+    "loops/synchronous.py",
+)
 APP, PRIVACY, SPENT, EXPLAIN = "app/__init__.py", "privacy/planned.py", "privacy/spent.py", "explain/warnings.py"
 ACCOUNTING, CURVES = "privacy/ledger.py", "transforms/curves.py"
 SIGHT, REVEALS, POLICY = "explain/sight.py", "aggregators/reveals.py", "parties/policy.py"
@@ -30,7 +36,7 @@ STRANGE = (
     ),
     Defence(
         "no noise follows from the key of an algorithm",
-        "plan.py",
+        "plan/__init__.py",
         'key = at.key.child("training") if self.training.private else at.session.repeats',
         "key = at.key",
         also=(("at.within(at.session.outside(), key, at.spec)", "at.within(at.session, key, at.spec)"),),

@@ -5,27 +5,28 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from .aggregators import Aggregator, Sum, trees
-from .algorithms import Algorithm, ClientState, FedAvg, reports
-from .data import Examples
-from .digest import digest_of
-from .errors import Diverged, PlanError, number, tell
-from .known import own
-from .messages import SessionId
-from .models import NO_LOCAL, Model
-from .models.asks import Ask, AskedModel, locally, perform
-from .models.parts import check_only
-from .rand import Key
-from .sample import Amplification, Everyone, Sample, check, check_drawn
-from .spec import Bound, Spec, SumFacts, Vector, blocks
-from .state import State
-from .training import Training
-from .transforms import Context, Decoder, Mean, Pipe, Session, Transform, counted
-from .transforms.weigh import Weigh
+from ..aggregators import Aggregator, Sum, trees
+from ..algorithms import Algorithm, ClientState, FedAvg, reports
+from ..data import Examples
+from ..digest import digest_of
+from ..errors import Diverged, PlanError, tell
+from ..known import own
+from ..messages import SessionId
+from ..models import NO_LOCAL, Model
+from ..models.asks import Ask, AskedModel, locally, perform
+from ..models.parts import check_only
+from ..rand import Key
+from ..sample import Amplification, Everyone, Sample, check_drawn
+from ..spec import Bound, Spec, SumFacts, Vector, blocks
+from ..state import State
+from ..training import Training
+from ..transforms import Context, Decoder, Mean, Pipe, Session, Transform, counted
+from ..transforms.weigh import Weigh
+from .checks import STATISTICS, check_pieces, check_statistics, check_sum
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ class Plan:
         object.__setattr__(
             self, "pipe", tuple(self.pipe) if isinstance(self.pipe, (list, tuple)) else (self.pipe,)
         )
-        _check_pieces(self)
+        check_pieces(self)
+        # refuses what it cannot tell apart; kept when it is first asked for, when all code is there
+        digest_of(self)
         trees.check(self.model, self.algorithm, self.pipe, self.aggregator)
         if self.training.private and not self.model.private:
             raise PlanError(
@@ -61,30 +64,8 @@ class Plan:
         check_only(self.model, self.training)
         self.model.plan(self.training)
         self.algorithm.plan(self.training)
-        _check_statistics(self)
-        encoded = self.encoded_spec
-        if not encoded.weighed:
-            raise PlanError(
-                "The server would get a sum, not a mean.",
-                "Nothing in the pipe says how much a client counts.",
-                "Add Weigh('examples') or Weigh('one') to the pipe.",
-            )
-        if encoded.noise.least > self.sample.quorum:
-            raise PlanError(
-                f"The noise is whole with {encoded.noise.least} clients; a round may end with "
-                f"{self.sample.quorum}.",
-                "With fewer, the sum would carry too little noise for the guarantee.",
-                f"Write quorum={encoded.noise.least} in the sample, or a smaller `least`.",
-            )
-        least = self.aggregator.min_clients
-        if least > self.sample.quorum:
-            raise PlanError(
-                f"{self.aggregator!r} hides a client among {least} or more; a round may end with "
-                f"{self.sample.quorum}.",
-                "The sum over a single client is what that client says.",
-                f"Write quorum={least} in the sample, or more, for example "
-                f"sample=Everyone(quorum={least}).",
-            )
+        check_statistics(self.model, self.algorithm)
+        check_sum(self.encoded_spec, self.sample, self.aggregator)
         _ = self.sum_spec
         if self.sample.most and (why := self.aggregator.shortfall(self.sample.most)):
             raise PlanError(
@@ -376,22 +357,6 @@ class Plan:
 
 
 # the block of a model's running statistics, and its kind
-STATISTICS: Literal["statistics"] = "statistics"
-PIECES: dict[str, type] = {
-    "model": Model,
-    "aggregator": Aggregator,
-    "training": Training,
-    "sample": Sample,
-}
-EXAMPLES = {
-    "model": "Softmax(784, 10)",
-    "aggregator": "Sum()",
-    "training": "Training(epochs=1)",
-    "sample": "Uniform(10)",
-}
-ALGORITHM = ("plan", "blocks", "side", "start", "broadcast", "client", "step")
-
-
 @lru_cache(maxsize=4)  # for it is asked once per client
 def _public(key: Key, round: int, session: int) -> tuple[Key, Key]:
     """The key of a session, and the one that all of its parties share."""
@@ -420,62 +385,3 @@ def _void(plan: Plan, received: Mean | None, participants: Sequence[str]) -> str
 def _finite(v: Vector) -> bool:
     """Is every number of a vector, or of many, finite?"""
     return all(np.isfinite(v[..., place]).all() for place in blocks(v.shape[-1]))
-
-
-def _check_statistics(plan: Plan) -> None:
-    """Raise PlanError where the algorithm has no place for the model's statistics."""
-    blocks = plan.algorithm.blocks(plan.model.size)
-    model = plan.model
-    if model.trainable < model.size and blocks.get("delta") != model.size:
-        raise PlanError(
-            f"{plan.algorithm!r} says no `delta`, and the model carries statistics that no "
-            "optimizer moves.",
-            "They are averaged as part of `delta`, the change of the whole vector.",
-            "Take an algorithm that says `delta`, such as FedAvg(), or a model without such "
-            "statistics.",
-        )
-    if model.trainable < model.size and STATISTICS in blocks:
-        raise PlanError(
-            f"{plan.algorithm!r} has a block {STATISTICS!r}.",
-            "So is the block of the model's running statistics called, and a part is found by its "
-            "name.",
-            "Rename the algorithm's block.",
-        )
-
-
-def _check_pieces(plan: Plan) -> None:
-    """Raise PlanError where a slot of the plan holds what does not belong there."""
-    for name, kind in PIECES.items():
-        if not isinstance(getattr(plan, name), kind):
-            raise PlanError(
-                f"Plan({name}={getattr(plan, name)!r}) is no {kind.__name__}.",
-                f"A plan is put together from values of hansa, and `{name}` takes a "
-                f"{kind.__name__}.",
-                f"Write for example {name}={EXAMPLES[name]}.",
-            )
-    if isinstance(plan.algorithm, type) or not all(
-        hasattr(plan.algorithm, function) for function in ALGORITHM
-    ):
-        raise PlanError(
-            f"Plan(algorithm={plan.algorithm!r}) is no Algorithm.",
-            f"An algorithm is a value with the functions {', '.join(ALGORITHM)}.",
-            "Write for example algorithm=FedAvg(), with its brackets.",
-        )
-    check(plan.sample)
-    for piece in plan.pipe:
-        if not isinstance(piece, Transform):
-            raise PlanError(
-                f"{piece!r} stands in the pipe and is no Transform.",
-                "The pipe holds what happens to a vector between client and sum.",
-                "Write for example pipe=(Clip(1.0), Weigh('one')).",
-            )
-    if not number(plan.rounds, whole=True) or plan.rounds < 1:
-        raise PlanError(
-            f"Plan(rounds={plan.rounds!r}) has no end.", "It counts rounds.", "Write rounds=10."
-        )
-    if not number(plan.seed, whole=True):
-        raise PlanError(
-            f"Plan(seed={plan.seed!r}) seeds nothing.", "A seed is a whole number.", "Write seed=0."
-        )
-    # refuses what it cannot tell apart; kept when it is first asked for, when all code is there
-    digest_of(plan)

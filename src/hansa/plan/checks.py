@@ -1,0 +1,112 @@
+"""What a plan refuses when it is built: pieces that belong in no slot, or do not fit together."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from ..aggregators import Aggregator
+from ..algorithms import Algorithm
+from ..errors import PlanError, number
+from ..models import Model
+from ..sample import Sample, check
+from ..spec import Spec
+from ..training import Training
+from ..transforms import Transform
+
+# the block of a model's running statistics, and its kind
+STATISTICS: Literal["statistics"] = "statistics"
+PIECES: dict[str, type] = {
+    "model": Model,
+    "aggregator": Aggregator,
+    "training": Training,
+    "sample": Sample,
+}
+EXAMPLES = {
+    "model": "Softmax(784, 10)",
+    "aggregator": "Sum()",
+    "training": "Training(epochs=1)",
+    "sample": "Uniform(10)",
+}
+ALGORITHM = ("plan", "blocks", "side", "start", "broadcast", "client", "step")
+
+
+def check_pieces(plan: Any) -> None:
+    """Raise PlanError where a slot of the plan holds what does not belong there."""
+    for name, kind in PIECES.items():
+        if not isinstance(getattr(plan, name), kind):
+            raise PlanError(
+                f"Plan({name}={getattr(plan, name)!r}) is no {kind.__name__}.",
+                f"A plan is put together from values of hansa, and `{name}` takes a "
+                f"{kind.__name__}.",
+                f"Write for example {name}={EXAMPLES[name]}.",
+            )
+    if isinstance(plan.algorithm, type) or not all(
+        hasattr(plan.algorithm, function) for function in ALGORITHM
+    ):
+        raise PlanError(
+            f"Plan(algorithm={plan.algorithm!r}) is no Algorithm.",
+            f"An algorithm is a value with the functions {', '.join(ALGORITHM)}.",
+            "Write for example algorithm=FedAvg(), with its brackets.",
+        )
+    check(plan.sample)
+    for piece in plan.pipe:
+        if not isinstance(piece, Transform):
+            raise PlanError(
+                f"{piece!r} stands in the pipe and is no Transform.",
+                "The pipe holds what happens to a vector between client and sum.",
+                "Write for example pipe=(Clip(1.0), Weigh('one')).",
+            )
+    if not number(plan.rounds, whole=True) or plan.rounds < 1:
+        raise PlanError(
+            f"Plan(rounds={plan.rounds!r}) has no end.", "It counts rounds.", "Write rounds=10."
+        )
+    if not number(plan.seed, whole=True):
+        raise PlanError(
+            f"Plan(seed={plan.seed!r}) seeds nothing.", "A seed is a whole number.", "Write seed=0."
+        )
+
+
+def check_statistics(model: Model, algorithm: Algorithm) -> None:
+    """Raise PlanError where the algorithm has no place for the model's statistics."""
+    blocks = algorithm.blocks(model.size)
+    if model.trainable < model.size and blocks.get("delta") != model.size:
+        raise PlanError(
+            f"{algorithm!r} says no `delta`, and the model carries statistics that no "
+            "optimizer moves.",
+            "They are averaged as part of `delta`, the change of the whole vector.",
+            "Take an algorithm that says `delta`, such as FedAvg(), or a model without such "
+            "statistics.",
+        )
+    if model.trainable < model.size and STATISTICS in blocks:
+        raise PlanError(
+            f"{algorithm!r} has a block {STATISTICS!r}.",
+            "So is the block of the model's running statistics called, and a part is found by its "
+            "name.",
+            "Rename the algorithm's block.",
+        )
+
+
+def check_sum(encoded: Spec, sample: Sample, aggregator: Aggregator) -> None:
+    """Raise PlanError where the sum of such vectors is no mean, or hides less than it says."""
+    if not encoded.weighed:
+        raise PlanError(
+            "The server would get a sum, not a mean.",
+            "Nothing in the pipe says how much a client counts.",
+            "Add Weigh('examples') or Weigh('one') to the pipe.",
+        )
+    if encoded.noise.least > sample.quorum:
+        raise PlanError(
+            f"The noise is whole with {encoded.noise.least} clients; a round may end with "
+            f"{sample.quorum}.",
+            "With fewer, the sum would carry too little noise for the guarantee.",
+            f"Write quorum={encoded.noise.least} in the sample, or a smaller `least`.",
+        )
+    least = aggregator.min_clients
+    if least > sample.quorum:
+        raise PlanError(
+            f"{aggregator!r} hides a client among {least} or more; a round may end with "
+            f"{sample.quorum}.",
+            "The sum over a single client is what that client says.",
+            f"Write quorum={least} in the sample, or more, for example "
+            f"sample=Everyone(quorum={least}).",
+        )
