@@ -57,7 +57,7 @@ CONDITIONAL_EXPRESSIONS = 14.9  # in 1,000 lines of code
 TOKENS_A_LINE = 8.8
 WIDE_LINES = 0  # of more than 100 characters
 LEAST_DOCSTRINGS = 0.176
-LONGEST_FILE = 4_100  # tokens
+LONGEST_FILE = 4_000  # tokens
 MOST_MEMBERS = 35
 LARGEST_FOLDER = 0.20  # of the tokens of the package
 

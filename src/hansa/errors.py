@@ -152,4 +152,8 @@ def message(error: BaseException) -> str:
     text = str(error).strip()
     if isinstance(error, SyntaxError):
         text = error.msg.strip()
-    return f"{text}." if text and text[-1] not in ".!?" else text or "(no message)."
+    if not text:
+        return "(no message)."
+    if text.endswith((".", "!", "?")):
+        return text
+    return f"{text}."

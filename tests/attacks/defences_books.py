@@ -50,5 +50,5 @@ BOOKS = (
             ),
         ),
     ),
-    Defence("nobody answers twice at once", PROCESSES, "busy = self._busy(message)", "busy = set[str]()"),
+    Defence("nobody answers twice at once", PROCESSES, "message, self._busy(message))", "message, ())"),
 )

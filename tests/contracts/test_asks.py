@@ -108,6 +108,18 @@ def test_an_answer_that_hangs_on_who_was_asked_before_is_found() -> None:
         check_algorithm(Counting())
 
 
+class Hasty(h.Softmax):
+    """Does less for many clients than for each alone."""
+
+    def train_all(self, asks: Any) -> Any:
+        return super().train_all([ask._replace(training=h.Training(steps=1)) for ask in asks])
+
+
+def test_a_model_that_does_less_for_many_is_found() -> None:
+    with pytest.raises(AssertionError, match="how many train side by side"):
+        check_algorithm(h.FedAvg(), model=Hasty(4, 3))
+
+
 @dataclass(frozen=True)
 class Direct(h.FedAvg):
     """Trains without asking."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import Any, Literal, Self
@@ -242,18 +242,24 @@ def introduce(clients: Clients, helpers: Mapping[str, Member]) -> None:
 
 
 def all_given(
-    memory: Memory, request: Request, names: Iterable[str]
-) -> tuple[dict[str, Given], list[Reply]]:
-    """What each of these is given; and the replies of those that need not be asked, or may not."""
+    memory: Memory, request: Request, busy: Collection[str]
+) -> tuple[dict[str, Given], list[Reply], list[Request]]:
+    """What each party is given; the replies of those that need not be asked, or may not; and what
+    to ask later of those that are busy.
+    """
     given = dict[str, Given]()
     known = list[Reply]()
-    for who in names:
+    later = list[Request]()
+    for who, body in request.bodies.items():
+        if who in busy:
+            later.append(replace(request, bodies={who: body}))
+            continue
         one, why = given_to(memory, who, request)
         if isinstance(one, Given):
             given[who] = one
         else:
             known.append(Reply.to(request, (who,), one, why))
-    return given, known
+    return given, known, later
 
 
 def kept(memory: Memory, reply: Reply, request: Request, said: Mapping[str, Said]) -> Reply:

@@ -159,16 +159,9 @@ class RayCluster:
             return
         until = self._deadlines.of(message, time.monotonic())
         broadcast = ray.put(message.broadcast)
-        busy = self._busy(message)
-        self._later += [
-            replace(message, bodies={who: body})
-            for who, body in message.bodies.items()
-            if who in busy
-        ]
-        given, known = all_given(
-            self.memory, message, [who for who in message.bodies if who not in busy]
-        )
+        given, known, later = all_given(self.memory, message, self._busy(message))
         self._ready += known
+        self._later += later
         for who, helper in self.helpers.items():
             if who in given:
                 said, why = answer(helper, message, given[who])

@@ -7,8 +7,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, Literal
@@ -18,12 +17,12 @@ import numpy as np
 from ...data.batches import Batch, pieces, target
 from ...data.blocks import ordered
 from ...data.examples import Examples
-from ...data.inputs import LABELS, NUMBERS, logits
+from ...data.inputs import LABELS, NUMBERS
 from ...errors import PlanError, refuse
 from ...rand import Key
 from ...spec import Vector
 from ...training import Training
-from .. import NO_LOCAL, Drift, Local, Model, Train, TrainResult, consecutive
+from .. import NO_LOCAL, Drift, Local, Train, TrainResult
 from ..checks import (
     check_choices,
     check_descent,
@@ -49,12 +48,12 @@ except ModuleNotFoundError as missing:
 from ..dense import Program
 from ..metrics import RATE, bounds
 from ..parts import moves, moving
-from ..statistics import lower_ends
 from . import checks
 
 # behind the message on what is missing
 from .cohort import ClientBatch, ClientJob, device_of, placed, width
 from .dense import dense
+from .flat import FlatNet
 from .losses import ACCURACY, ELEMENTWISE, POSITIVE, Loss, Metric, fit, known
 from .losses import accuracy as accuracy
 from .private import Clipped
@@ -69,7 +68,7 @@ log = logging.getLogger("hansa")
 # ── the model ─────────────────────────────────────────────────────────────────────────────────────
 
 
-class TorchModel(Model):
+class TorchModel(FlatNet):
     """Any module and any mean loss; the federation starts from the weights that the module has when
     it is given.
 
@@ -163,34 +162,6 @@ class TorchModel(Model):
             ClientBatch(self._net, self._loss, self.cohort, targets) if self.cohort > 1 else None
         )
 
-    def _flatten(self, net: nn.Module) -> None:
-        """Make all trainable parameters of `net`, and their gradients, views of one tensor each."""
-        self._net = net.train()
-        net.register_forward_hook(logits)
-        self._weights = weights = [p for p in net.parameters() if p.requires_grad]
-        self._flat = torch.cat([p.detach().reshape(-1) for p in weights])
-        self._flat.grad = self._grad = torch.zeros_like(self._flat)
-        i = 0
-        for p in weights:
-            p.data, p.grad = (
-                whole[i : i + p.numel()].view(p.shape) for whole in (self._flat, self._grad)
-            )
-            i += p.numel()
-        self._places = self._where()
-        lasting = net.state_dict(keep_vars=True)
-        self._first = {name: b.clone() for name, b in net.named_buffers() if name in lasting}
-        moving = [
-            name for name, b in self._first.items() if b.is_floating_point() and b.isfinite().all()
-        ]
-        self._carried = {
-            name: self._first[name].numel() for name in moving if self.buffers == "average"
-        }
-        self._start = self._vector()
-        self.size = len(self._start)
-
-    def _where(self) -> list[int]:
-        return [0 if t is None else t.data_ptr() for p in self._weights for t in (p, p.grad)]
-
     def __reduce__(self) -> tuple[Any, ...]:
         """A new model from the weights of the start: views do not survive being sent elsewhere."""
         with self._at(self._start, 0):
@@ -225,72 +196,11 @@ class TorchModel(Model):
         code = checks.code_of(self.net), checks.code_of(self.loss), self._measured
         return repr(self), *code, staying
 
-    @property
-    def trainable(self) -> int:
-        """How many of the numbers are trained: all but the buffers."""
-        return len(self._flat)
-
-    @property
-    def domain(self) -> Vector:
-        """Every `running_var` is ≥ 0."""
-        return lower_ends(self._carried.items())
-
     def plan(self, training: Training) -> None:
         """With PerExample, no layer that mixes the examples of a batch."""
         super().plan(training)
         if training.private is not None:
             checks.check_mixing(self._net)
-
-    # ── the vector ──
-
-    def start(self, key: Key) -> Vector:
-        """The weights that `net` had when it was given: the caller's seed decides, not the
-        plan's.
-        """
-        return self._start.copy()
-
-    def _vector(self) -> Vector:
-        parts = [self._flat]
-        if self._carried:
-            now = dict(self._net.named_buffers())
-            parts += [now[name].reshape(-1) for name in self._carried]
-        return np.concatenate([part.detach().double().cpu().numpy() for part in parts])
-
-    def _load(self, x: Vector, local: Local) -> None:
-        """Set the net to x, and the buffers that do not travel to the client's own or the first
-        ones.
-        """
-        check_length(np.shape(x), self)
-        i = self.trainable
-        self._flat.copy_(torch.from_numpy(np.array(x[:i], np.float32)))
-        if not self._first:
-            return
-        now = dict(self._net.named_buffers())
-        for name, first in self._first.items():
-            if name in self._carried:
-                part = np.array(x[i : i + self._carried[name]])
-                now[name].detach().copy_(torch.from_numpy(part).view(first.shape))
-                i += part.size
-            else:
-                own = torch.from_numpy(np.array(local[name])) if name in local else first
-                now[name].detach().copy_(own)
-
-    @contextmanager
-    def _at(self, x: Vector, seed: int, local: Local = NO_LOCAL) -> Iterator[None]:
-        """The net at x, with its own random numbers and threads; the caller's are given back."""
-        before = torch.get_num_threads()
-        cuda = [self.device.index] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda):
-            torch.set_num_threads(self.threads)
-            torch.default_generator.manual_seed(seed)  # torch.manual_seed takes 20 times as long
-            for index in cuda:
-                torch.cuda.default_generators[index].manual_seed(seed)
-            try:
-                self._load(x, local)
-                yield
-            finally:
-                torch.set_num_threads(before)
-        checks.check_moving(self._where() != self._places, self.net)
 
     # ── training ──
 
@@ -422,9 +332,6 @@ class TorchModel(Model):
         loss.backward()
         return loss.detach()
 
-    def _here(self, v: Vector) -> Tensor:
-        return torch.from_numpy(np.array(v[: self.trainable], np.float32)).to(self.device)
-
     # ── scoring ──
 
     def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
@@ -471,39 +378,3 @@ class TorchModel(Model):
             not isinstance(loss, Tensor) or bool(loss.ndim) or not loss.requires_grad, found
         )
         check_finite(loss.item(), len(y), who)
-
-    # ── PyTorch's own forms ──
-
-    def state_dict(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Tensor]:
-        """The net's state_dict with the weights and travelling buffers of x; all else is the
-        client's own, or as it was given. On the CPU.
-        """
-        with self._at(x, 0, local):
-            state = self._net.state_dict()
-            return {
-                k: v.detach().clone().cpu() if isinstance(v, Tensor) else v
-                for k, v in state.items()
-            }
-
-    def slices(self) -> dict[str, slice]:
-        """The parameters that are trained, and the buffers that travel, as `net` names them."""
-        named = self._net.named_parameters()
-        trained = [(name, p.numel()) for name, p in named if p.requires_grad]
-        return consecutive([*trained, *self._carried.items()])
-
-    def tensors(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Vector]:
-        """The tensors of `state_dict` as NumPy arrays."""
-        found = {
-            name: part
-            for name, part in self.state_dict(x, local).items()
-            if isinstance(part, Tensor)
-        }
-        return {
-            k: (v.float() if v.dtype == torch.bfloat16 else v).numpy() for k, v in found.items()
-        }
-
-    def load(self, x: Vector) -> nn.Module:
-        """Put x into the module that was given, and return it."""
-        with self._at(x, 0):
-            self.net.load_state_dict(self._net.state_dict())
-        return self.net

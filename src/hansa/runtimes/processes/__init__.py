@@ -174,16 +174,9 @@ class Processes:
         until = self._deadlines.of(message, time.monotonic())
         if message.turn == 0 and not self._sizes:
             self._at.clear()  # a population's clients keep no conversation beyond the next round
-        busy = self._busy(message)
-        self._later += [
-            replace(message, bodies={who: body})
-            for who, body in message.bodies.items()
-            if who in busy
-        ]
-        given, known = all_given(
-            self.memory, message, [who for who in message.bodies if who not in busy]
-        )
+        given, known, later = all_given(self.memory, message, self._busy(message))
         self._ready += known
+        self._later += later
         fixed = dict[int, list[str]]()
         free = list[str]()
         for who in given:
