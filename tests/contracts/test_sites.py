@@ -33,8 +33,8 @@ from hansa import (
     survey,
 )
 from hansa.analytics import Count, Mean, Variance
-from hansa.app import LOOKED_AT
 from hansa.app.load import load
+from hansa.app.looking import LOOKED_AT
 from hansa.cli import commands
 from hansa.errors import AppError, DataError, LeftOut, PolicyError
 from hansa.privacy.ledger import Ledger
