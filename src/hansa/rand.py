@@ -56,7 +56,8 @@ class Key:
         """A NumPy generator, fresh at each call: two calls draw the same."""
         if self.hides:
             return np.random.Generator(AESCounter(key=int.from_bytes(self.secret[:16], "little")))
-        return np.random.Generator(np.random.Philox(key=int.from_bytes(self.secret[:16], "big")))
+        words = np.frombuffer(self.secret[:16], ">u8")[::-1]  # the lower one first
+        return np.random.Generator(np.random.Philox(key=words.astype(np.uint64)))
 
     def seed(self, bits: int = 63) -> int:
         """A non-negative integer, to seed the generator of another library."""

@@ -37,6 +37,8 @@ class Drift:
     @property
     def pulls(self) -> bool:
         """Is anything pulled?"""
+        if isinstance(self.pull, float | int):  # at each training; NumPy takes longer to say so
+            return self.pull != 0
         return bool(np.any(self.pull))
 
     @property

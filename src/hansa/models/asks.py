@@ -96,7 +96,7 @@ def answered(work: Work[Any], answer: Any) -> Ask:
     """
     ask = work.throw(answer) if isinstance(answer, Exception) else work.send(answer)
     if isinstance(ask, ASKS):
-        return ask._replace(data=Examples.of(ask.data))
+        return ask if isinstance(ask.data, Examples) else ask._replace(data=Examples.of(ask.data))
     raise TypeError(
         f"An algorithm yields Train(…) or Score(…), and this one has yielded {type(ask).__name__}; "
         "an aggregator's client() gets its vector by `v = yield from contribute()`"

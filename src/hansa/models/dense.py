@@ -135,7 +135,7 @@ class Program:
             drift.alike,
             *map(_place, told),
         )
-        layers = self._with(fixed)
+        layers = self._with(fixed) if fixed else self._layers
         net = _place(layers), len(self._layers), int(sizes.max()), ctypes.byref(step)
         if (room := library.room(*net)) > len(self._work):
             self._work = aligned((room,))

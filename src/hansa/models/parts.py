@@ -55,7 +55,9 @@ def moving(model: Model, training: Training) -> Vector | None:
 
 def check_only(model: Model, training: Training) -> None:
     """Raise PlanError where a model cannot train the parts alone that a training names."""
-    if training.only and not model.partial:
+    if not training.only:
+        return
+    if not model.partial:
         raise PlanError(
             f"{type(model).__name__} cannot train with only={training.only!r}.",
             "It trains all of its numbers, or does not say that it can leave some as they are.",

@@ -78,14 +78,14 @@ class Softmax(Model):
         W = np.array(x, np.float64).reshape(self.features + 1, self.classes)
         x0 = np.asarray(x if drift.centre is None else drift.centre).reshape(W.shape)
         shift = 0.0 if drift.shift is None else drift.shift.reshape(W.shape)
+        pulls = drift.pulls
         pull = drift.alike if drift.apart is None else drift.apart.reshape(W.shape)
         eta = training.learning_rate
         decay = training.weight_decay
         private = training.private
-        moved = moves(self, training)
+        moved = moves(self, training) if training.only else {}
         weight = moved.get("weight", True)
         bias = moved.get("bias", True)
-        pulls = drift.pulls
         losses = []
         b = training.schedule(len(data))[0] if private else 0
         for step, batch in enumerate(data.batches(training, key)):
@@ -101,7 +101,8 @@ class Softmax(Model):
             if drift.shift is not None:
                 g += shift
             if weight and bias:
-                W -= eta * g
+                g *= eta
+                W -= g
             elif weight:
                 W[:-1] -= eta * g[:-1]
             else:
@@ -124,7 +125,7 @@ class Softmax(Model):
         That of one example has the norm ‖p − 1_y‖·‖[a, 1]‖, and counts as 0 where it is not finite;
         without a or 1 where weights or biases are not `moved`.
         """
-        A = A.reshape(len(y), self.features)
+        A = A.reshape(len(y), self.features).astype(np.float64, copy=False)  # once for two products
         rows = np.arange(len(y))
         P = self._probabilities(W, A)
         loss = -np.log(P[rows, y] + 1e-12).sum() / max(len(y), 1)
@@ -136,8 +137,8 @@ class Softmax(Model):
             P[~np.isfinite(norms)] = 0
         P /= b or len(y)
         g = np.empty_like(W)
-        g[:-1] = A.T @ P
-        g[-1] = P.sum(0)
+        np.matmul(A.T, P, out=g[:-1])
+        P.sum(0, out=g[-1])
         return float(loss), g
 
     def _probabilities(self, W: Vector, A: Vector) -> Vector:

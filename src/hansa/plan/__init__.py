@@ -209,7 +209,7 @@ class Plan:
         party = ("server",) if who is None else ("client", who)
         public, common = _public(self.key, round, session.number)
         own = secret.child("run", session.run).child(*party)
-        key = own.child(round, session.number).child("task", task.hex())
+        key = own.child(round, session.number, "task", task.hex())
         one = Session(round, common, public.child(*party), own, task)
         return Context(one, key, self.spec, who or "server", **more)
 

@@ -263,8 +263,10 @@ class TorchModel(FlatNet):
         if self._dense is None or training.private or (whole := data.arrays) is None:
             return None
         check_length(np.shape(x), self)
-        places = self.slices()
-        fixed = [places[name].start for name, moved in moves(self, training).items() if not moved]
+        fixed = []
+        if training.only:
+            places = self.slices()
+            fixed = [places[name].start for name, yes in moves(self, training).items() if not yes]
         return self._dense.train(x, whole, training, drift, key, fixed)
 
     def train_all(self, asks: Sequence[Train]) -> list[TrainResult]:

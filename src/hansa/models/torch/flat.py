@@ -106,7 +106,8 @@ class FlatNet(Model):
         before = torch.get_num_threads()
         cuda = [self.device.index] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda):
-            torch.set_num_threads(self.threads)
+            if before != self.threads:  # saying the same again takes longer than a small step
+                torch.set_num_threads(self.threads)
             torch.default_generator.manual_seed(seed)  # torch.manual_seed takes 20 times as long
             for index in cuda:
                 torch.cuda.default_generators[index].manual_seed(seed)
@@ -114,7 +115,8 @@ class FlatNet(Model):
                 self._load(x, local)
                 yield
             finally:
-                torch.set_num_threads(before)
+                if before != self.threads:
+                    torch.set_num_threads(before)
         checks.check_moving(self._where() != self._places, self.net)
 
     def _here(self, v: Vector) -> Tensor:
