@@ -18,7 +18,7 @@ SOURCE = ROOT / "src" / "hansa"
 
 FLOORS = (
     ("errors", "known", "digest", "spec", "rand", "native", "sums", "codec"),
-    ("training", "messages", "transforms", "models", "crypto", "optim", "data", "datasets"),
+    ("training", "messages", "metrics", "transforms", "models", "crypto", "optim", "data", "datasets"),
     ("algorithms", "aggregators"),
     ("rounds", "state", "sample", "plan"),
     ("parties", "loops", "config", "privacy", "explain"),
@@ -31,7 +31,11 @@ UPWARD: dict[tuple[str, str], str] = {}  # (importer, imported) → why it canno
 
 # Slow or optional libraries, each imported only in the file or folder named after it; and who else may, in a function.
 ONE_ROOM = ("torch", "keras", "jax", "sklearn", "ray", "grpc", "xgboost")
-LAZILY = {("datasets", "sklearn"): "reads the records that come with the library, when they are asked for"}
+LAZILY = {
+    ("datasets", "sklearn"): "reads the records that come with the library, when they are asked for",
+    ("metrics", "sklearn"): "computes what it is asked for by name",
+    ("metrics", "torch"): "hands numbers to torchmetrics, which takes tensors",
+}
 NOT_AT_START = (*ONE_ROOM, "matplotlib", "sqlalchemy", "numba", "cryptography", "Crypto", "tomlkit")
 
 LONGEST_FILE, LONGEST_FUNCTION, MOST_ARGUMENTS, SLOWEST_IMPORT = 450, 72, 8, 0.25

@@ -413,7 +413,7 @@ DIGESTS = (
     Defence(
         "what a layer does not print counts",
         "models/torch/checks.py",
-        "return code(layer), values, [hook for hook in hooks if hook is not logits]",
+        "return code(layer), values, hooks",
         "return code(layer)",
         only="a number|a tensor|a hook|heads|what comes first",
     ),

@@ -82,7 +82,10 @@ SECRETS = (
         "an app has a secret of its own", "app/first.py", "(Key.fresh() if run is None", "(Key.of(0) if run is None"
     ),
     Defence(
-        "what hides grows from the secret", PLAN, "key = own.child(round, session.number)", "key = public.child(*party)"
+        "what hides grows from the secret",
+        PLAN,
+        "key = own.child(round, session.number, ",
+        "key = public.child(*party, ",
     ),
     Defence(
         "a transform draws from the secret",
@@ -102,7 +105,7 @@ SECRETS = (
         'return self.child("beside", hashlib.sha256(np.ascontiguousarray(v).data).hexdigest())',
         "return self",
     ),
-    Defence("what hides is bound to the model", PLAN, '.child("task", task.hex())', ""),
+    Defence("what hides is bound to the model", PLAN, ', "task", task.hex())', ")"),
     Defence("noisy training is bound to its data", CLIENT, 'self.secret.child("data", self._data_hash)', "self.secret"),
     Defence(
         "an aggregator's noise is bound to who is in the sum",

@@ -18,7 +18,7 @@ from hansa.crypto.circuits import SumVec, bits
 from hansa.crypto.field import Elements
 from hansa.crypto.prio3 import Prio3
 from hansa.explain import explain
-from hansa.models.metrics import RATE
+from hansa.metrics import RATE
 from hansa.spec import Interval, Spec, ends
 from hansa.testing.algorithm import MODEL, federation
 from hansa.transforms.compress import Quantize

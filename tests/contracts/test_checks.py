@@ -153,16 +153,16 @@ class Extra(Softmax):
 class Gullible(Softmax):
     """Accept any data."""
 
-    def check(self, data: Any, who: str) -> None:
+    def check(self, data: Any, who: str, training: Any = None) -> None:
         pass
 
 
 class Anonymous(Softmax):
     """Refuse without a name."""
 
-    def check(self, data: Any, who: str) -> None:
+    def check(self, data: Any, who: str, training: Any = None) -> None:
         try:
-            super().check(data, who)
+            super().check(data, who, training)
         except DataError:
             raise DataError("Something is wrong.") from None
 

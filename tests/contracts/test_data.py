@@ -206,9 +206,9 @@ class Told(Softmax):
         self.given.append(data)
         return super().score(x, data)
 
-    def check(self, data: Any, who: str) -> None:
+    def check(self, data: Any, who: str, training: Any = None) -> None:
         self.given.append(data)
-        super().check(data, who)
+        super().check(data, who, training)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -26,8 +26,8 @@ from safetensors.numpy import load_file
 
 import hansa as h
 from hansa.messages import SessionId
+from hansa.metrics import RATE
 from hansa.models.keras import KerasModel
-from hansa.models.metrics import RATE
 from hansa.store import export
 from hansa.testing import check_model
 

@@ -46,9 +46,9 @@ def sentences(n: int = 60, seed: int = 0) -> dict[str, Any]:
             "labels": tokens[:, 0] // 4}  # fmt: skip
 
 
-def next_token(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+def next_token(outputs: Any, tokens: torch.Tensor) -> torch.Tensor:
     """Mean −log p(next token)."""
-    return F.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
+    return F.cross_entropy(outputs.logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
 
 
 def generator(dtype: torch.dtype = torch.float32) -> Any:

@@ -236,8 +236,8 @@ class Offset(ModelView):
     def score(self, x: Any, data: Any, local: Any = NO_LOCAL) -> Any:
         return self.model.score(self._whole(x, local), data)
 
-    def check(self, data: Any, who: str) -> None:
-        self.model.check(data, who)
+    def check(self, data: Any, who: str, training: Any = None) -> None:
+        self.model.check(data, who, training)
 
 
 def test_a_model_that_keeps_parts_is_scored_with_them_beside_the_shared_one() -> None:

@@ -12,7 +12,7 @@ from sklearn.naive_bayes import MultinomialNB
 
 import hansa as h
 from hansa import data as local
-from hansa.models.metrics import LOSS
+from hansa.metrics import LOSS
 from hansa.models.sklearn import SklearnModel
 from hansa.testing import check_model
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import hansa as h
 from hansa import data as local
 from hansa.messages import SessionId
-from hansa.models.metrics import LOSS
+from hansa.metrics import LOSS
 from hansa.models.torch import TorchModel, accuracy
 from hansa.testing import check_model
 

@@ -114,7 +114,7 @@ class Survey(Model):
         """Nothing is known: zeros [size]."""
         return np.zeros(self.size)
 
-    def check(self, data: Examples, who: str) -> None:
+    def check(self, data: Examples, who: str, training: Training | None = None) -> None:
         """DataError where a question names a column that is not there, or is of another width."""
         for name, question in self.questions.items():
             for batch in data.whole():

@@ -102,10 +102,10 @@ class CanaryModel(ModelView):
             return dict.fromkeys(self.metrics, 0.0)
         return self.model.score(x, data, local)
 
-    def check(self, data: Examples, who: str) -> None:
+    def check(self, data: Examples, who: str, training: Training | None = None) -> None:
         """As the model; a canary's data is always right."""
         if _canary(data) is None:
-            self.model.check(data, who)
+            self.model.check(data, who, training)
 
 
 @dataclass(frozen=True)

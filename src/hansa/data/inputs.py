@@ -1,6 +1,4 @@
-"""The form in which a batch enters a network of another library, by position and by name, and what
-comes out of it.
-"""
+"""The form in which a batch enters a network of another library, by position and by name."""
 
 from __future__ import annotations
 
@@ -50,13 +48,6 @@ def _fit(array: Vector, types: Types) -> Vector:
     if array.dtype == wanted and array.flags.c_contiguous and array.flags.writeable:
         return array
     return np.array(array, wanted, order="C")
-
-
-def logits(net: Any, inputs: Any, outputs: Any) -> Any:
-    """What loss and metrics get of a network's outputs: their `logits`, where they have such, as
-    Hugging Face's do.
-    """
-    return getattr(outputs, "logits", outputs)
 
 
 def sides(batch: Batch, outputs: int = 1) -> tuple[Any, Any]:

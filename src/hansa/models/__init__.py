@@ -120,6 +120,8 @@ class Model:
     size: int
     # what `score` gives → its bound; is the loss ever negative?
     metrics: Mapping[str, Bound] = {"loss": np.inf}
+    # metrics that are not defined of all data, such as an AUC of a single class: `score` gives NaN
+    undefined: frozenset[str] = frozenset()
     # does training add `size` numbers behind those of x, and leave these as they are? see `trees`
     grows: bool = False
     # how many clients `train_all` trains at once, each to the same bytes as `train`
@@ -191,9 +193,9 @@ class Model:
         """
         raise TypeError(f"{type(self).__name__} does not say how it scores")
 
-    def check(self, data: Examples, who: str) -> None:
-        """Raise DataError where this model cannot be trained on `data`: a wrong shape, a label out
-        of range.
+    def check(self, data: Examples, who: str, training: Training | None = None) -> None:
+        """Raise DataError where this model cannot be trained on `data` so: a wrong shape, a label
+        out of range. Where there is no training, it is only scored.
         """
 
     def slices(self) -> dict[str, slice]:
@@ -260,6 +262,11 @@ class ModelView(Model):
     def metrics(self) -> Mapping[str, Bound]:  # type: ignore[override]
         """As the model."""
         return self.model.metrics
+
+    @property
+    def undefined(self) -> frozenset[str]:  # type: ignore[override]
+        """As the model."""
+        return self.model.undefined
 
     @property
     def private(self) -> bool:  # type: ignore[override]

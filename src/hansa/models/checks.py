@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
@@ -15,7 +15,7 @@ from ..data.batches import spelled as described
 from ..data.batches import target
 from ..errors import DataError, Fault, HansaError, PlanError
 from ..known import named
-from ..spec import Interval
+from ..metrics import faults
 
 CODE = (BuiltinFunctionType, FunctionType, MethodType, partial)
 
@@ -31,25 +31,7 @@ def check_choices(buffers: Any, metrics: Any, threads: Any) -> Iterator[Fault]:
     )
     bad = not isinstance(threads, int) or threads < 1
     yield bad, f"threads={threads!r}.", "One thread at least computes.", "Write threads=1."
-    why = (
-        "A metric is a mean over examples; a bound on it lets noise hide it; and the loss is "
-        "always there."
-    )
-    named = metrics is None or hasattr(metrics, "items")
-    yield not named, f"metrics={metrics!r}.", why, "Write metrics={'accuracy': (function, 1.0)}."
-    for name, value in (metrics or {}).items():
-        good = (
-            isinstance(value, tuple) and len(value) == 2 and callable(value[0]) and name != "loss"
-        )
-        good = good and (
-            isinstance(value[1], Interval) or (isinstance(value[1], int | float) and value[1] > 0)
-        )
-        yield (
-            not good,
-            f"metrics={{{name!r}: {value!r}}}.",
-            why,
-            "Write metrics={'accuracy': (function, 1.0)}.",
-        )
+    yield from faults(metrics)
 
 
 @contextmanager
@@ -92,6 +74,20 @@ def check_finite(loss: float, n: int, who: str) -> None:
             "inputs of very large "
             "scale, the logarithm of 0, targets outside of what the loss takes.",
             "Standardise the inputs, and look at the loss.",
+        )
+
+
+def check_apart(loss: float, alone: Sequence[float], who: str) -> None:
+    """Raise DataError where the loss of some examples is not the mean of what it is of each."""
+    mean = sum(alone) / len(alone)
+    if abs(loss - mean) > 1e-3 * (1 + abs(mean)):
+        raise DataError(
+            f"The loss of {len(alone)} of {who}'s examples is {loss:.4g}, and the mean of each "
+            f"one's own {mean:.4g}.",
+            "PerExample clips the gradient of each example, so it takes a loss that is a mean over "
+            "examples: no weighted mean, no ranks or risk sets.",
+            "Divide by the number of examples: (w[y] * loss of each).mean(). Or leave `private` "
+            "out of the Training, and let clients or the server add noise to the update.",
         )
 
 

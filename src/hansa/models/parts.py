@@ -236,9 +236,9 @@ class Personal(ModelView):
         """As the model, of the whole vector."""
         return self.model.score(self.whole(x, local), data, _without_kept(local))
 
-    def check(self, data: Examples, who: str) -> None:
+    def check(self, data: Examples, who: str, training: Training | None = None) -> None:
         """As the model."""
-        self.model.check(data, who)
+        self.model.check(data, who, training)
 
     def tensors(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Vector]:
         """As the model, of the whole vector: x, and the client's own of what is kept, or its

@@ -14,11 +14,11 @@ import numpy as np
 
 from ..data.examples import Examples
 from ..errors import DataError, PlanError, refuse
+from ..metrics import LOSS, RATE
 from ..rand import Key
 from ..spec import Bound, Vector
 from ..training import Training
 from . import NO_LOCAL, Drift, Local, Model, TrainResult, consecutive
-from .metrics import LOSS, RATE
 
 try:
     from sklearn.base import clone
@@ -264,7 +264,7 @@ class SklearnModel(Model):
             else {"loss": loss / n, "accuracy": right / n}
         )
 
-    def check(self, data: Examples, who: str) -> None:
+    def check(self, data: Examples, who: str, training: Training | None = None) -> None:
         """Shapes and labels of the first batch."""
         batch = next(iter(data.whole()))
         if len(batch) != 2:

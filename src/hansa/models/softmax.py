@@ -11,11 +11,11 @@ import numpy as np
 from ..data import pair
 from ..data.examples import Examples
 from ..errors import DataError, PlanError, number
+from ..metrics import LOSS, RATE
 from ..rand import Key
 from ..spec import Vector
 from ..training import Training
 from . import NO_LOCAL, Drift, Local, Model, TrainResult, consecutive
-from .metrics import LOSS, RATE
 from .parts import moves
 
 SCORES = {"loss": LOSS, "accuracy": RATE}
@@ -171,7 +171,7 @@ class Softmax(Model):
             loss -= float(np.log(P[np.arange(len(y)), y] + 1e-12).sum())
         return {"loss": loss / n, "accuracy": right / n}
 
-    def check(self, data: Examples, who: str) -> None:
+    def check(self, data: Examples, who: str, training: Training | None = None) -> None:
         """Shapes and labels of all examples."""
         for batch in data.whole():
             self._check(*pair(batch), who)

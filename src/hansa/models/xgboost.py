@@ -15,11 +15,11 @@ import numpy as np
 from ..data import pair
 from ..data.examples import Examples
 from ..errors import DataError, PlanError, ProtocolError, number, refuse
+from ..metrics import LOSS, RATE
 from ..rand import Key
 from ..spec import Bound, Vector
 from ..training import Training
 from . import NO_LOCAL, Drift, Local, Model, TrainResult
-from .metrics import LOSS, RATE
 from .trees import packed, split, unpacked
 
 try:
@@ -355,7 +355,7 @@ class XgboostModel(Model):
                 )
         return {name: value / n for name, value in sums.items()}
 
-    def check(self, data: Examples, who: str) -> None:
+    def check(self, data: Examples, who: str, training: Training | None = None) -> None:
         """Shapes and labels of all examples."""
         for A, y in map(pair, data.whole()):
             if not isinstance(A, np.ndarray) or A.ndim != 2 or A.shape[1] != self.features:

@@ -111,7 +111,7 @@ class Client(Party):
         except Exception as error:
             raise self._unreadable(error) from error
         self.allow.check(self.plan, self.who, n, self.before)
-        self.plan.model.check(examples, self.who)
+        self.plan.model.check(examples, self.who, self.plan.training)
         return n
 
     def check(self) -> None:

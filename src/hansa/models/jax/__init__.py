@@ -4,6 +4,7 @@ loop.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain
@@ -11,17 +12,25 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...data.batches import pieces, target
+from ...data.batches import Batch, pick, pieces, target
 from ...data.blocks import blocks, lengthened, noises, power
 from ...data.examples import Examples
 from ...data.inputs import LABELS, parts
 from ...errors import PlanError, refuse
+from ...metrics import LOSS, RATE, Gathered, Mean, Whole, bounds, metric, undefined
 from ...rand import Key
-from ...spec import Bound, Vector
+from ...spec import Vector
 from ...training import Training
 from .. import NO_LOCAL, Drift, Local, TrainResult
-from ..checks import check_choices, check_finite, check_some, fingerprint, passing, spell
-from ..metrics import RATE, bounds
+from ..checks import (
+    check_apart,
+    check_choices,
+    check_finite,
+    check_some,
+    fingerprint,
+    passing,
+    spell,
+)
 from ..parts import moves
 from . import checks
 from .losses import ACCURACY, fit, known
@@ -39,13 +48,14 @@ except ModuleNotFoundError as missing:
 from .flat import FlatTree
 from .private import clipped, mean
 from .pytrees import Tree, forms, is_key, key_words, path_of, wrap_key
+from .scores import first, joined, number, summed
 from .steps import MOMENTS, corrected, only, stepped
 
 # (outputs, targets) → one number for each example [n, …], or their mean
 Loss = Callable[[Any, Array], Array]
-Metric = tuple[Loss, Bound]  # a function like a loss, and its bound
 
 CHECKED, SCORED = 32, 256  # rows that go through at once: to check them, to score them
+ALONE = 16  # rows that go through one by one, to see whether the loss takes each for itself
 OPTIONS = {"xla_cpu_multi_thread_eigen": False}
 
 
@@ -85,9 +95,10 @@ class JaxModel(FlatTree):
     finite; all others start each training as given. "local" sends none: each client keeps its own
     (Li et al. 2021, "FedBN"), and `score` outside of a client has the one given.
 
-    `metrics`: name → (function like a loss, its bound), besides the loss. Where it is not given
-    there is an accuracy for `cross_entropy` of this module and for optax's cross-entropies; else
-    the loss alone.
+    `metrics`: name → a metric of hansa.metrics, or (function, bound), besides the loss. Where it is
+    not given there is an accuracy for `cross_entropy` of this module and for optax's
+    cross-entropies; else the loss alone. A loss that gives one number for all examples is scored on
+    all at once.
 
     Equal bytes: batches and `key` come from the plan's key. XLA's kernels run on one thread here,
     since a matrix product depends in its last bits on how many share it; more cores are more
@@ -109,7 +120,7 @@ class JaxModel(FlatTree):
         loss: Loss,
         state: Tree = None,
         buffers: Literal["average", "local"] = "average",
-        metrics: Mapping[str, Metric] | None = None,
+        metrics: Mapping[str, Any] | None = None,
     ):
         takes = checks.parameter_names(apply)
         rest = check_choices(buffers, metrics, 1)
@@ -125,9 +136,13 @@ class JaxModel(FlatTree):
         self._takes = [name for name in ("state", "key", "train") if name in takes]
         self._known = known(loss)
         if metrics is None:
-            metrics = {"accuracy": (ACCURACY[self._known], RATE)} if self._known in ACCURACY else {}
-        self._measured = metrics
-        self.metrics = bounds(self._known in ACCURACY, metrics)
+            metrics = {}
+            if self._known in ACCURACY:
+                metrics = {"accuracy": Mean(ACCURACY[self._known], RATE)}
+        self._measured = {name: metric(given) for name, given in metrics.items()}
+        self.undefined = undefined(self._measured)
+        self.metrics = {"loss": LOSS if self._known in ACCURACY else math.inf}
+        self.metrics |= bounds(self._measured)
         self._flatten(params, state)
         self._facts: checks.Facts | None = None
         # memory for batches; free again when a block's losses are there
@@ -152,7 +167,8 @@ class JaxModel(FlatTree):
             *((n, b.shape, b.dtype) for n, b in self._first.items()),
         ]
         metrics = [
-            (name, spell(function), bound) for name, (function, bound) in self._measured.items()
+            (name, type(one).__name__, spell(one.function), one.bound)
+            for name, one in self._measured.items()
         ]
         digest = fingerprint([repr((apply, loss, tensors, metrics)).encode()])
         shown = [apply if len(apply) <= 120 else f"{apply[:100].rstrip()} …", f"loss={loss}"]
@@ -317,33 +333,38 @@ class JaxModel(FlatTree):
     # ── scoring ──
 
     def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
-        """The mean loss and the other metrics, with train=False."""
+        """The loss and the other metrics of all examples, with train=False."""
         params, state = jax.device_put(self._trees(x, local))
-        n = 0
-        sums = dict.fromkeys(self.metrics, 0.0)
+        facts = self._look(data)
+        loss = (Mean if facts.single else Whole)(self.loss)
+        found = Gathered({"loss": loss, **self._measured}, number, joined)
         for whole in data.whole():
             for batch in pieces(whole, SCORED):
                 m = len(target(batch))
-                rows = power(m) if self._look(data).scored else m
-                found = self._scored(
-                    params, state, *parts(lengthened(batch, rows), LABELS), np.int32(m)
-                )
-                n = n + m
-                sums = {name: total + m * float(found[name]) for name, total in sums.items()}
-        check_some(n)
-        return {name: total / n for name, total in sums.items()}
+                rows = power(m) if facts.scored else m
+                given = parts(lengthened(batch, rows), LABELS)
+                outputs, sums = self._scored(params, state, *given, np.int32(m))
+                found.rows += m
+                for name, (total, count) in sums.items():
+                    found.count(name, total, float(count))
+                if found.holds:
+                    found.hold(first(outputs, m), given[2][:m])
+        check_some(found.rows)
+        return found.values()
 
     def _measure(
         self, params: Tree, state: Tree, inputs: Any, named: Any, y: Array, size: Any
-    ) -> dict[str, Array]:
-        values = self._values(
-            self._call(params, state, inputs, named, wrap_key(key_words(None)), False)[0], y
-        )
-        return {name: mean(jnp.asarray(value, jnp.float32), size) for name, value in values.items()}
+    ) -> tuple[Tree, dict[str, tuple[Array, Array]]]:
+        """Outputs, and the sum and the denominator of each mean over the first `size` rows."""
+        outputs, _ = self._call(params, state, inputs, named, wrap_key(key_words(None)), False)
+        means = self._means(outputs, y)
+        return outputs, {name: summed(value, size) for name, value in means.items()}
 
-    def _values(self, outputs: Any, y: Array) -> dict[str, Array]:
+    def _means(self, outputs: Any, y: Array) -> dict[str, Any]:
+        """What the loss gives, and each metric that is a mean."""
+        means = {name: one for name, one in self._measured.items() if isinstance(one, Mean)}
         return {"loss": self._losses(outputs, y)} | {
-            k: f(outputs, y) for k, (f, _) in self._measured.items()
+            name: one.function(outputs, y) for name, one in means.items()
         }
 
     def _look(self, data: Examples) -> checks.Facts:
@@ -359,19 +380,19 @@ class JaxModel(FlatTree):
                 outputs, _ = self._call(
                     params, state, inputs, named, wrap_key(key_words(None)), True
                 )
-                return self._values(outputs, y)
+                return self._means(outputs, y)
 
             program, shapes = jax.make_jaxpr(both, return_shape=True)(*given)
-            single = {name: bool(value.ndim) for name, value in shapes.items()}
+            single = {name: bool(getattr(one, "ndim", 0)) for name, one in shapes.items()}
             slow = jax.default_backend() == "cpu" and "conv_general_dilated" in str(program)
             self._facts = checks.Facts(
-                single["loss"] and not self._first, all(single.values()), not slow
+                single["loss"] and not self._first, all(single.values()), not slow, single["loss"]
             )
         return self._facts
 
     # ── checking ──
 
-    def check(self, data: Examples, who: str) -> None:
+    def check(self, data: Examples, who: str, training: Training | None = None) -> None:
         """Send the first rows through `apply` and loss, as they would be trained on, and look at
         all labels.
         """
@@ -384,13 +405,25 @@ class JaxModel(FlatTree):
             outputs, loss, apart = self._tried(*self._trees(self._start), *given, np.int32(n))
         for batch in data.whole() if whole is None else [whole]:
             fit(self._known, outputs, target(batch), who)
-        checks.check_mixed(padded and abs(float(apart)) > 1e-3 * (1 + abs(float(loss))))
+        checks.check_mixed(padded and float(apart) > 1e-3 * (1 + abs(float(loss))))
         check_finite(float(loss), n, who)
+        if training is not None and training.private is not None and not self._look(data).single:
+            some = [pick(few, slice(i, i + 1)) for i in range(min(n, ALONE))]
+            alone = [self._loss_of(one) for one in some]
+            check_apart(self._loss_of(pick(few, slice(0, len(some)))), alone, who)
+
+    def _loss_of(self, batch: Batch) -> float:
+        """The mean loss of a batch at the start."""
+        inputs, named, y = parts(batch, LABELS)
+        params, state = self._trees(self._start)
+        key = wrap_key(key_words(None))
+        outputs, _ = self._call(params, state, inputs, named, key, True)
+        return float(mean(self._losses(outputs, jnp.asarray(y)), len(y)))
 
     def _try(
         self, params: Tree, state: Tree, inputs: Any, named: Any, y: Array, size: Any
     ) -> tuple[Any, Array, Array]:
-        """Outputs, the mean loss, and how far the first example's loss is from what it is among
+        """Outputs, the mean loss, and how far an example's loss is at most from what it is among
         copies of itself.
         """
 
@@ -401,7 +434,11 @@ class JaxModel(FlatTree):
         outputs, found = losses(inputs, named, y)
         if found.ndim == 0:
             return outputs, found, jnp.zeros(())
-        _, alone = losses(
-            *jax.tree.map(lambda a: jnp.broadcast_to(a[:1], a.shape), (inputs, named, y))
-        )
-        return outputs, mean(found, size), mean(found, 1) - mean(alone, 1)
+
+        def alone(i: Array) -> Any:
+            copies = jax.tree.map(lambda a: jnp.broadcast_to(a[i], a.shape), (inputs, named, y))
+            return mean(losses(*copies)[1], 1)
+
+        each = found.reshape(len(found), -1).mean(1)
+        apart = jnp.abs(each - lax.map(alone, jnp.arange(len(each))))
+        return outputs, mean(found, size), jnp.max(jnp.where(jnp.isfinite(apart), apart, 0.0))

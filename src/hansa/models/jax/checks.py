@@ -11,12 +11,13 @@ from ...errors import Fault, PlanError
 
 class Facts(NamedTuple):
     """What a first look at a model's data shows: may batches be padded, for training and for
-    scores; may steps loop?
+    scores; may steps loop; does the loss give one number for each example?
     """
 
     padded: bool
     scored: bool
     fused: bool
+    single: bool
 
 
 def check_leaves(leaves: list[tuple[str, Any]]) -> Iterator[Fault]:

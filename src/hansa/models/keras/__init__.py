@@ -334,7 +334,7 @@ class KerasModel(Model):
         check_some(n)
         return {name: logs[name] for name in self.metrics}
 
-    def check(self, data: Examples, who: str) -> None:
+    def check(self, data: Examples, who: str, training: Training | None = None) -> None:
         """Send the first rows through net and loss, and compare all labels with the outputs."""
         with self._at(self._start, Key.of(0)):
             outputs: list[Any] = []

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from ...metrics import RATE
 from ...spec import Bound
 from ..checks import code
-from ..metrics import RATE
 
 # Of a serialised model: where its code lies, and how a machine runs it.
 PASSING = {"module", "registered_name", "shared_object_id", "build_config"}

@@ -14,16 +14,18 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...data.batches import Batch, pieces, target
+from ...data.batches import Batch, length, pick, pieces, target
 from ...data.blocks import ordered
 from ...data.examples import Examples
 from ...data.inputs import LABELS, NUMBERS
 from ...errors import PlanError, refuse
+from ...metrics import RATE, Gathered, Mean, bounds, metric, undefined
 from ...rand import Key
 from ...spec import Vector
 from ...training import Training
 from .. import NO_LOCAL, Drift, Local, Train, TrainResult
 from ..checks import (
+    check_apart,
     check_choices,
     check_descent,
     check_finite,
@@ -46,7 +48,6 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 from ..dense import Program
-from ..metrics import RATE, bounds
 from ..parts import moves, moving
 from . import checks
 
@@ -54,13 +55,26 @@ from . import checks
 from .cohort import ClientBatch, ClientJob, device_of, placed, width
 from .dense import dense
 from .flat import FlatNet
-from .losses import ACCURACY, ELEMENTWISE, POSITIVE, Loss, Metric, fit, known
+from .losses import (
+    ACCURACY,
+    ELEMENTWISE,
+    Loss,
+    as_metric,
+    counted,
+    fit,
+    joined,
+    known,
+    mean,
+    of_logits,
+    undescendable,
+)
 from .losses import accuracy as accuracy
 from .private import Clipped
 from .steps import Step, correction, stepper
 from .tensors import Tensors
 
 CHECKED, SCORED = 32, 256  # rows that go through the net at once: to check it, to score it
+ALONE = 16  # rows that go through one by one, to see whether the loss takes each for itself
 
 log = logging.getLogger("hansa")
 
@@ -80,18 +94,20 @@ class TorchModel(FlatNet):
 
     η is the learning rate, λ the weight decay; m and Adam's moments start at 0 in each training.
     The vector x is [trainable parameters, buffers that travel]. Parameters with requires_grad=False
-    stay as they are: of a PEFT model the adapter alone travels. Of outputs with `logits`, such as
-    Hugging Face's, loss and metrics get these.
+    stay as they are: of a PEFT model the adapter alone travels. Losses and metrics of one's own get
+    what the net gives; PyTorch's losses, and hansa's metrics, get the `logits` of outputs that have
+    such, as Hugging Face's do.
 
     `buffers`: "average" sends the running statistics along, that is, floating-point buffers of the
     state_dict that start finite; all others start each training as in `net`. "local" sends none:
     each client keeps its own (Li et al. 2021, "FedBN"; Andreux et al. 2020), and `score` outside of
     a client has those of `net`.
 
-    `metrics`: name → (function of outputs and targets to a mean, its bound), besides the loss.
-    Where it is not given there is an accuracy for cross_entropy, nll_loss and
-    binary_cross_entropy(_with_logits), and for their modules; else the loss alone. Means are
-    weighed by the number of examples in a batch.
+    `metrics`: name → a metric of hansa.metrics, or (function, bound), besides the loss. Where it is
+    not given there is an accuracy for cross_entropy, nll_loss and
+    binary_cross_entropy(_with_logits), and for their modules; else the loss alone. The score of a
+    loss is what it is on all examples at once; a loss that PyTorch gives, or a metrics.Mean, is
+    measured in pieces.
 
     `device`: "cpu", "cuda" or "cuda:1"; None is torch.get_default_device(), the CPU if nobody says
     otherwise.
@@ -128,7 +144,7 @@ class TorchModel(FlatNet):
         loss: Loss,
         buffers: Literal["average", "local"] = "average",
         device: str | None = "cpu",
-        metrics: Mapping[str, Metric] | None = None,
+        metrics: Mapping[str, Any] | None = None,
         threads: int = 1,
         compile: bool = True,
         cohort: int | None = None,
@@ -143,12 +159,17 @@ class TorchModel(FlatNet):
         self.compile = compile
         self._known = known(loss)
         if metrics is None:
-            metrics = {"accuracy": (ACCURACY[self._known], RATE)} if self._known in ACCURACY else {}
-        self._measured = metrics
-        self.metrics = bounds(self._known in POSITIVE, metrics)
+            metrics = {}
+            if self._known in ACCURACY:
+                metrics = {"accuracy": Mean(ACCURACY[self._known](loss), RATE)}
+        self._measured = {name: metric(given) for name, given in metrics.items()}
+        self.undefined = undefined(self._measured)
         targets = NUMBERS if self._known in ELEMENTWISE else LABELS
         self._tensors = Tensors(targets, self.device)
-        self._loss = copy.deepcopy(loss).to(self.device) if isinstance(loss, nn.Module) else loss
+        own = copy.deepcopy(loss).to(self.device) if isinstance(loss, nn.Module) else loss
+        self._loss = partial(of_logits, own) if self._known else own
+        self._scored = {"loss": as_metric(self._known, own), **self._measured}
+        self.metrics = bounds(self._scored)
         frozen = (p.detach().cpu().reshape(-1) for p in net.parameters() if not p.requires_grad)
         self._frozen = fingerprint(p.view(torch.uint8).numpy() for p in frozen)
         layers = (
@@ -175,7 +196,8 @@ class TorchModel(FlatNet):
         tensors = [*self._net.named_parameters(), *self._first.items()]
         shapes = [(name, tuple(t.shape), str(t.dtype), t.requires_grad) for name, t in tensors]
         metrics = [
-            (name, spell(function), bound) for name, (function, bound) in self._measured.items()
+            (name, type(one).__name__, spell(one.function), one.bound)
+            for name, one in self._measured.items()
         ]
         digest = fingerprint([repr((net, loss, shapes, metrics, self._frozen)).encode()])
         shown = [
@@ -201,6 +223,7 @@ class TorchModel(FlatNet):
         super().plan(training)
         if training.private is not None:
             checks.check_mixing(self._net)
+            checks.check_weighted(self._known, self.loss)
 
     # ── training ──
 
@@ -337,30 +360,21 @@ class TorchModel(FlatNet):
     # ── scoring ──
 
     def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
-        """The mean loss and the other metrics, with the net in eval mode."""
-        measured = {"loss": self._loss} | {
-            name: function for name, (function, _) in self._measured.items()
-        }
-        n = 0
-        sums = dict.fromkeys(measured, torch.zeros((), dtype=torch.float64, device=self.device))
+        """The loss and the other metrics of all examples, with the net in eval mode."""
+        found = Gathered(self._scored, mean, joined)
         # not inference_mode: what a net caches must be fit for training
         with self._at(x, 0, local), torch.no_grad():
             self._net.training and self._net.eval()
             for whole in data.whole():
                 for batch in pieces(whole, SCORED):
                     inputs, named, y = self._tensors(batch)
-                    outputs = self._net(*inputs, **named)
-                    n += len(y)
-                    for name, function in measured.items():
-                        sums[name] = (
-                            sums[name] + len(y) * torch.as_tensor(function(outputs, y)).double()
-                        )
-        check_some(n)
-        return {name: float(value) / n for name, value in sums.items()}
+                    found.add(self._net(*inputs, **named), y)
+            check_some(found.rows)
+            return found.values()
 
-    def check(self, data: Examples, who: str) -> None:
+    def check(self, data: Examples, who: str, training: Training | None = None) -> None:
         """Send the first rows through net and loss, as they would be scored, and compare labels
-        with outputs.
+        with outputs; with PerExample see that the loss is a mean over examples.
         """
         with self._at(self._start, 0), torch.enable_grad():
             self._net.eval()
@@ -371,12 +385,20 @@ class TorchModel(FlatNet):
                 outputs = self._net(*inputs, **named)
                 fit(self.loss, outputs, target(whole), who)
                 loss = self._loss(outputs, y)
-        found = (
-            f"tensor of shape {tuple(loss.shape)}"
-            if isinstance(loss, Tensor)
-            else type(loss).__name__
-        )
-        check_descent(
-            not isinstance(loss, Tensor) or bool(loss.ndim) or not loss.requires_grad, found
-        )
-        check_finite(loss.item(), len(y), who)
+            check_descent(*undescendable(loss))
+            if counted(self._scored["loss"], outputs, y):
+                check_finite(loss.item(), len(y), who)
+            if training is not None and training.private is not None and self._known is None:
+                self._check_apart(whole, who)
+
+    def _check_apart(self, whole: Batch, who: str) -> None:
+        """Raise DataError where the loss of some examples is not the mean of each one's."""
+        n = length(whole)
+        some = np.unique(np.linspace(0, n - 1, min(n, ALONE)).astype(np.int64))
+        losses = [self._mean_of(pick(whole, some[i : i + 1])) for i in range(len(some))]
+        check_apart(self._mean_of(pick(whole, some)), losses, who)
+
+    def _mean_of(self, batch: Batch) -> float:
+        """The loss of a batch, with the net as it is."""
+        inputs, named, y = self._tensors(batch)
+        return float(self._loss(self._net(*inputs, **named), y))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from ...data.inputs import logits
 from ...errors import DataError, Fault, PlanError
 from ..checks import code, condensed, settings
+from .losses import OF_LABELS
 
 MODULE = {*vars(nn.Module())}  # what every module has: parameters, hooks, whether it trains
 PLAIN = (bool, int, float, complex, str)
@@ -26,12 +27,12 @@ def code_of(part: Any) -> list[Any]:
 
 
 def _held(layer: nn.Module) -> tuple[Any, ...]:
-    """Its class and code, its attributes, which a repr need not show, and hooks but hansa's own."""
+    """Its class and code, its attributes, which a repr need not show, and its hooks."""
     own = {name: one for name, one in vars(layer).items() if name not in MODULE}
     values: dict[str, Any] = {name: one for name, one in own.items() if isinstance(one, PLAIN)}
     values |= {name: one for name, one in own.items() if isinstance(one, PARTS) and name[0] != "_"}
     hooks = [*layer._forward_pre_hooks.values(), *layer._forward_hooks.values()]
-    return code(layer), values, [hook for hook in hooks if hook is not logits]
+    return code(layer), values, hooks
 
 
 def check_net(net: Any) -> Iterator[Fault]:
@@ -148,6 +149,20 @@ def check_speed(compile: Any, cohort: Any) -> Iterator[Fault]:
         why,
         "Write compile=True or compile=False.",
     )
+
+
+def check_weighted(name: Any, loss: Any) -> None:
+    """Raise PlanError for a weighted mean, of which the gradient of one example says nothing."""
+    held = loss.keywords if isinstance(loss, partial) else settings(loss)
+    if name in OF_LABELS and held.get("weight") is not None:
+        raise PlanError(
+            f"PerExample cannot train with {getattr(loss, '__name__', type(loss).__name__)} and "
+            "class weights.",
+            "PyTorch divides by the sum of weights; for one example its weight cancels, so weights "
+            "would do nothing.",
+            "Write a mean over examples: lambda outputs, y: (w[y] * cross_entropy(outputs, y, "
+            "reduction='none')).mean().",
+        )
 
 
 def check_mixing(net: Any) -> None:

@@ -10,7 +10,6 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from ...data.inputs import logits
 from ..checks import settings
 from ..dense import Layer, Net
 
@@ -245,9 +244,6 @@ def _plain(loss: Any, name: str, kind: type[nn.Module]) -> bool:
 
 
 def _hooked(module: nn.Module) -> bool:
-    """Does something happen when it is called that is not in its class? TorchModel's own hook
-    changes no tensor.
-    """
+    """Does something happen when it is called that is not in its class?"""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    found = any(hook is not logits for kind in kinds for hook in getattr(module, kind).values())
-    return found or "forward" in vars(module)
+    return any(getattr(module, kind) for kind in kinds) or "forward" in vars(module)

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...data.inputs import logits
 from ...rand import Key
 from ...spec import Vector
 from .. import NO_LOCAL, Local, Model, consecutive
@@ -33,7 +32,6 @@ class FlatNet(Model):
     def _flatten(self, net: nn.Module) -> None:
         """Make all trainable parameters of `net`, and their gradients, views of one tensor each."""
         self._net = net.train()
-        net.register_forward_hook(logits)
         self._weights = weights = [p for p in net.parameters() if p.requires_grad]
         self._flat = torch.cat([p.detach().reshape(-1) for p in weights])
         self._flat.grad = self._grad = torch.zeros_like(self._flat)

@@ -4,39 +4,65 @@ each takes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...metrics import LOSS, Mean, Whole
 from ...spec import Bound, Vector
 from ..checks import check_range, check_shapes, settings
 
 Loss = Callable[[Any, Tensor], Tensor]  # (outputs, targets) → mean over the batch
-Metric = tuple[Callable[[Any, Tensor], Any], Bound]  # a function like a loss, and its bound
+IGNORED = -100  # the label that PyTorch leaves out where nobody names another
 
 
-def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Share of targets [n, …] that are the largest of outputs [n, classes, …]; a negative target
-    does not count.
+def logits(outputs: Any) -> Any:
+    """What PyTorch's own losses take of a net's outputs: their `logits`, where they have such."""
+    return getattr(outputs, "logits", outputs)
+
+
+def accuracy(outputs: Any, targets: Tensor, ignored: int = IGNORED) -> tuple[Tensor, Tensor]:
+    """How many targets [n, …] are the largest of outputs [n, classes, …], and of how many; a
+    negative target, and the one that is `ignored`, does not count.
     """
-    if outputs.ndim == targets.ndim:  # probabilities [n, classes, …]
+    scores = logits(outputs)
+    if scores.ndim == targets.ndim:  # probabilities [n, classes, …]
         targets = targets.argmax(1)
-    return (outputs.argmax(1) == targets).sum().double() / (targets >= 0).sum()
+    counts = (targets >= 0) & (targets != ignored)
+    right = (scores.argmax(1) == targets) & counts
+    return right.sum(), counts.sum()
 
 
-def _binary(threshold: float, outputs: Tensor, targets: Tensor) -> Tensor:
-    return ((outputs > threshold).reshape(targets.shape) == (targets > 0.5)).double().mean()
+def _binary(threshold: float, outputs: Any, targets: Tensor) -> Tensor:
+    told = (logits(outputs) > threshold).reshape(targets.shape)
+    right: Tensor = told == (targets > 0.5)
+    return right.double().mean()
 
 
-ACCURACY: dict[Any, Callable[[Any, Tensor], Any]] = {
-    **dict.fromkeys((F.cross_entropy, F.nll_loss, nn.CrossEntropyLoss, nn.NLLLoss), accuracy),
-    **dict.fromkeys(
-        (F.binary_cross_entropy_with_logits, nn.BCEWithLogitsLoss), partial(_binary, 0.0)
-    ),
-    **dict.fromkeys((F.binary_cross_entropy, nn.BCELoss), partial(_binary, 0.5)),
+def _of_labels(loss: Any) -> Callable[[Any, Tensor], Any]:
+    """The accuracy beside this loss, which leaves out the labels that the loss leaves out."""
+    return partial(accuracy, ignored=settings(loss).get("ignore_index", IGNORED))
+
+
+def _of_sign(loss: Any) -> Callable[[Any, Tensor], Any]:
+    return partial(_binary, 0.0)
+
+
+def _of_half(loss: Any) -> Callable[[Any, Tensor], Any]:
+    return partial(_binary, 0.5)
+
+
+OF_LABELS = {F.cross_entropy, F.nll_loss, nn.CrossEntropyLoss, nn.NLLLoss}
+# what PyTorch calls a loss → the accuracy beside such a loss
+ACCURACY: dict[Any, Callable[[Any], Callable[[Any, Tensor], Any]]] = {
+    **dict.fromkeys(OF_LABELS, _of_labels),
+    **dict.fromkeys((F.binary_cross_entropy_with_logits, nn.BCEWithLogitsLoss), _of_sign),
+    **dict.fromkeys((F.binary_cross_entropy, nn.BCELoss), _of_half),
 }
 # losses of a number against a number: targets are floating, and shaped as the outputs are
 ELEMENTWISE = {
@@ -75,15 +101,87 @@ def known(loss: Any) -> Any:
     )
 
 
+def of_logits(loss: Any, outputs: Any, targets: Tensor) -> Any:
+    """A loss of PyTorch's, of the logits."""
+    return loss(logits(outputs), targets)
+
+
+def as_metric(name: Any, loss: Any) -> Whole:
+    """The loss as a metric: what it is on all examples at once. `name` is that of `known`."""
+    bound: Bound = LOSS if name in POSITIVE else math.inf
+    if isinstance(loss, Whole):
+        return loss
+    if name is None:
+        return Whole(loss, bound)
+    if settings(loss).get("reduction", "mean") != "mean":
+        return Whole(partial(of_logits, loss), bound)
+    if name in OF_LABELS:
+        return Mean(partial(_weighed, loss), bound)
+    return Mean(partial(of_logits, loss), bound)
+
+
+def _weighed(loss: Any, outputs: Any, targets: Tensor) -> tuple[Tensor, Any]:
+    """(Σ w_y·ℓ, Σ w_y) over the labels that count: what PyTorch's weighted mean divides by."""
+    value = of_logits(loss, outputs, targets)
+    if targets.is_floating_point():  # probabilities: a mean over rows
+        return value * len(targets), len(targets)
+    held = loss.keywords if isinstance(loss, partial) else vars(loss) | dict(_buffers(loss))
+    counts = targets[targets != held.get("ignore_index", IGNORED)]
+    total = torch.tensor(counts.numel(), device=value.device)
+    if held.get("weight") is not None:
+        total = held["weight"][counts].sum()
+    return torch.where(total > 0, value * total, 0.0), total
+
+
+def _buffers(loss: Any) -> Any:
+    return loss.named_buffers() if hasattr(loss, "named_buffers") else ()
+
+
+def counted(metric: Whole, outputs: Any, targets: Tensor) -> bool:
+    """Do any of these rows count?"""
+    if not isinstance(metric, Mean):
+        return True
+    _, count = metric.parts(outputs, targets, len(targets))
+    return bool(count > 0)
+
+
+def undescendable(loss: Any) -> tuple[bool, str]:
+    """Is this no number that a gradient can be taken of, and what is it?"""
+    if not isinstance(loss, Tensor):
+        return True, type(loss).__name__
+    return bool(loss.ndim) or not loss.requires_grad, f"tensor of shape {tuple(loss.shape)}"
+
+
+def mean(value: Any) -> Tensor:
+    """What a metric gives, as one number in double precision."""
+    return torch.as_tensor(value).double().mean()
+
+
+def joined(pieces: Sequence[Any]) -> Any:
+    """All rows of outputs that came in pieces: tensors, or tuples and mappings of such; of anything
+    else the last.
+    """
+    first = pieces[0]
+    if isinstance(first, Tensor):
+        return torch.cat([piece.reshape(1) if not piece.ndim else piece for piece in pieces])
+    if isinstance(first, Mapping):
+        named = {name: joined([piece[name] for piece in pieces]) for name in first}
+        return type(first)(**named)
+    if isinstance(first, tuple | list):
+        parts = [joined(column) for column in zip(*pieces, strict=True)]
+        return type(first)(*parts) if hasattr(first, "_fields") else type(first)(parts)
+    return pieces[-1]
+
+
 def fit(loss: Any, outputs: Any, y: Vector, who: str) -> None:
     """Raise DataError for targets that the loss cannot compare with such outputs."""
     name = known(loss)
-    measure = ACCURACY.get(name)
+    outputs = logits(outputs)
     if not isinstance(outputs, Tensor):
         return
     if name in ELEMENTWISE:
         check_shapes(tuple(outputs.shape), y, who)
-    if measure is accuracy and outputs.ndim == y.ndim + 1 and y.dtype.kind in "biu":
+    if name in OF_LABELS and outputs.ndim == y.ndim + 1 and y.dtype.kind in "biu":
         check_range(y[y != settings(loss).get("ignore_index", -100)], outputs.shape[1], who)
-    elif measure is not None and measure is not accuracy:
+    elif name in ACCURACY and name not in OF_LABELS:
         check_range(y, 2, who)
