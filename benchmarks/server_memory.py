@@ -50,7 +50,7 @@ class Spool:
             at = plan.context(0, SessionId(), f"{i}", secret=h.Key.of(i), memo=plan.pipeline.start())
             self.files[f"{i}"] = folder / f"{i}.safetensors"
             with open(self.files[f"{i}"], "wb") as file:
-                codec.write(file, plan.pipeline.encode(plan.spec.pack(parts), at))
+                codec.write(file, plan.pipeline.encode(plan.spec.pack(parts), at)[0])
 
     def roster(self) -> Sequence[str]:
         """All clients."""

@@ -36,6 +36,7 @@ from .transforms.discrete import DiscreteGaussianNoise, SkellamNoise
 from .transforms.noise import GaussianNoise, LaplaceNoise
 from .transforms.rotate import Rotate
 from .transforms.scale import AdaptiveClip, Clip, Finite
+from .transforms.topk import TopK
 from .transforms.weigh import Weigh
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ __all__ = [
     "State",
     "Store",
     "Sum",
+    "TopK",
     "TorchModel",
     "Training",
     "TrimmedMean",

@@ -326,7 +326,7 @@ def test_the_last_clip_keeps_the_bound_that_it_states(pipe: tuple[Transform, ...
     client = Client("c0", p, DATA["c0"])
     (state,) = synchronous(replace(p, rounds=1), InProcess([replace(client, plan=replace(p, rounds=1))]))
     at = p.context(0, SessionId(), "c0", secret=Key.fresh(), examples=8, memo=p.pipeline.start())
-    v = p.pipeline.encode(p.spec.pack({name: np.full(n, 1e6) for name, n in p.spec.blocks.items()}), at)
+    v, _ = p.pipeline.encode(p.spec.pack({name: np.full(n, 1e6) for name, n in p.spec.blocks.items()}), at)
     reply = np.linalg.norm(v[p.encoded_spec.slice("delta")])
     assert reply <= p.encoded_spec.bounds["delta"] * (1 + 1e-9)
     assert np.isfinite(state.x).all()

@@ -78,7 +78,7 @@ def test_all_parties_of_a_session_turn_alike_and_another_session_otherwise() -> 
     p = plan(Clip(1.0), Rotate(), Weigh("one"))
     v = Key.of(2).normal((p.spec.size,))
     v /= np.linalg.norm(v)
-    anna, bert, later = (p.pipeline.encode(v, at(p, r, who)) for r, who in ((0, "anna"), (0, "bert"), (1, "anna")))
+    anna, bert, later = (p.pipeline.encode(v, at(p, r, who))[0] for r, who in ((0, "anna"), (0, "bert"), (1, "anna")))
     np.testing.assert_array_equal(anna, bert)
     assert anna.shape == (1024,) and abs(float(anna @ later)) < 0.2
     assert np.linalg.norm(anna) == pytest.approx(1.0)
@@ -89,9 +89,9 @@ def test_what_stands_in_one_number_is_spread_over_all() -> None:
     p = plan(Clip(1.0), Rotate(), Weigh("one"))
     v = np.zeros(p.spec.size)
     v[17] = 1.0
-    np.testing.assert_allclose(np.abs(p.pipeline.encode(v, at(p, 0, "anna"))), 1 / 32)
+    np.testing.assert_allclose(np.abs(p.pipeline.encode(v, at(p, 0, "anna"))[0]), 1 / 32)
     rough = np.where(np.arange(1000) % 2, 1.0, -1.0) / math.sqrt(1000)
-    spread = p.pipeline.encode(rough, at(p, 0, "anna"))
+    spread = p.pipeline.encode(rough, at(p, 0, "anna"))[0]
     assert np.abs(spread).max() < 6 / 32 and np.mean((spread * 32) ** 4) == pytest.approx(3.0, abs=0.8)
 
 
@@ -139,7 +139,7 @@ def test_noise_by_clients_is_not_rounded_anew() -> None:
     p = plan(Clip(1.0), Weigh("one"), GaussianNoise(1.0, by="each"), Quantize(20))
     step = p.encoded_spec.noise.step["delta"]
     assert p.encoded_spec.bounds["delta"] == pytest.approx(1.0 + math.sqrt(1000) * step)
-    reply = p.pipeline.encode(np.zeros(p.spec.size), at(p, 0, "anna")).view(np.int64) * step
+    reply = p.pipeline.encode(np.zeros(p.spec.size), at(p, 0, "anna"))[0].view(np.int64) * step
     assert np.linalg.norm(reply) > 20 * p.encoded_spec.bounds["delta"]
 
 
@@ -184,7 +184,7 @@ def test_forty_clients_who_say_the_same_fit_into_sixteen_bits(kind: Any, who: di
     for r in range(rounds):
         total = Total()
         for i in range(n):
-            reply = p.pipeline.encode(v, at(p, r, f"c{i}"))
+            reply = p.pipeline.encode(v, at(p, r, f"c{i}"))[0]
             assert reply.dtype == np.uint16
             total.add(reply)
         errors.append(p.decoder(at(p, r, n=n))(total.value(), n)[0] * n - n * v)
@@ -203,7 +203,7 @@ def test_without_rotation_it_holds_for_certain() -> None:
         for sign in (1.0, -1.0):
             v, total, here = sign * 2.0 * np.eye(5)[2], Total(), replace(BARE, n=n, memo=pipe.start())
             for i in range(n):
-                total.add(pipe.encode(v, replace(here, key=Key.of(7).child(i))))
+                total.add(pipe.encode(v, replace(here, key=Key.of(7).child(i)))[0])
             back, _ = pipe.decode(total.value(), here)
             step = pipe.specs[-1].noise.step["delta"]
             assert abs(back[2] - n * v[2]) <= n * step and np.abs(back[[0, 1, 3, 4]]).max() == 0
@@ -281,7 +281,7 @@ def test_room_for_clients_whose_number_the_plan_does_not_say() -> None:
 def test_integers_travel_in_the_narrowest_words_that_hold_them(bits: int, word: type) -> None:
     p = plan(*ROTATED, Quantize(bits, of="sum", clients=50))
     v = Key.of(1).normal((p.spec.size,))
-    reply = p.pipeline.encode(v, at(p, 0, "c"))
+    reply = p.pipeline.encode(v, at(p, 0, "c"))[0]
     assert p.encoded_spec.word == reply.dtype == word
     assert p.encoded_spec.fits(reply) and int(reply.max()) < 2**bits
     others = {np.uint16, np.uint32, np.uint64, np.int64, np.float64} - {word}

@@ -23,7 +23,8 @@ BOUNDED = LOOSE.replace(bounds={"delta": 2.0, "control": 0.25, "loss": 10.0, "ta
 
 def encoded(pipe: Pipe, v: Any, who: str = "a", examples: Any = 1, memo: Any = None) -> Any:
     known = pipe.start() if memo is None else memo
-    return pipe.encode(v, Context(Session(0), Key.of(1).child(who), pipe.specs[0], who, examples, memo=known))
+    at = Context(Session(0), Key.of(1).child(who), pipe.specs[0], who, examples, memo=known)
+    return pipe.encode(v, at)[0]
 
 
 def decoded(pipe: Pipe, total: Any, n: int, memo: Any = None) -> tuple[Any, tuple[Any, ...]]:

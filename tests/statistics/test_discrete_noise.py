@@ -257,9 +257,8 @@ def test_the_sum_comes_back_with_its_sign(kind: Any, who: dict[str, Any]) -> Non
     for r in range(200):
         total = Total()
         for i, v in enumerate(V):
-            total.add(
-                p.pipeline.encode(v, p.context(r, SessionId(number=r), f"c{i}", memo=p.pipeline.start(), secret=KEY))
-            )
+            at = p.context(r, SessionId(number=r), f"c{i}", memo=p.pipeline.start(), secret=KEY)
+            total.add(p.pipeline.encode(v, at)[0])
         assert total.value().dtype == np.uint64
         found.append(
             p.decoder(p.context(r, SessionId(number=r), memo=p.pipeline.start(), secret=KEY))(total.value(), 6)[0]

@@ -54,11 +54,8 @@ def noise_on_sums(p: Plan, n: int, rounds: int) -> Any:
     for r in range(rounds):
         total, memo = Total(), p.pipeline.start()
         for i in range(n):
-            total.add(
-                p.pipeline.encode(
-                    np.zeros(p.spec.size), p.context(r, SessionId(number=r), f"c{i}", memo=memo, secret=KEY)
-                )
-            )
+            at = p.context(r, SessionId(number=r), f"c{i}", memo=memo, secret=KEY)
+            total.add(p.pipeline.encode(np.zeros(p.spec.size), at)[0])
         found.append(
             n
             * p.decoder(p.context(r, SessionId(number=r), n=n, population=n, memo=memo, secret=KEY))(total.value(), n)[
@@ -107,7 +104,8 @@ def test_clients_rounds_and_numbers_are_independent() -> None:
     p, zero = plan(LaplaceNoise(1.0, by="each"), training=QUIET), np.zeros(200)
 
     def said(r: int, who: str) -> Any:
-        return p.pipeline.encode(zero, p.context(r, SessionId(number=r), who, memo=p.pipeline.start(), secret=KEY))
+        at = p.context(r, SessionId(number=r), who, memo=p.pipeline.start(), secret=KEY)
+        return p.pipeline.encode(zero, at)[0]
 
     np.testing.assert_array_equal(said(0, "anna"), said(0, "anna"))
     for draws in ([said(0, f"c{i}") for i in range(40)], [said(r, "anna") for r in range(40)]):

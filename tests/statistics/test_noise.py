@@ -66,7 +66,7 @@ def noisy_sums(p: Plan, n: int) -> tuple[Any, Any]:
         total = Total()
         for i in range(n):
             at = p.context(round, SessionId(number=round), f"client-{i}", memo=pipe.start(), secret=KEY)
-            total.add(pipe.encode(np.zeros(spec.size), at))
+            total.add(pipe.encode(np.zeros(spec.size), at)[0])
         value = total.value()
         assert value is not None
         sums.append(
@@ -235,7 +235,7 @@ def test_no_client_changes_more_than_the_noise_is_sized_for(p: Plan) -> None:
             if p.training.validation:
                 v[p.spec.slice("val_accuracy")] = 1.0
             at = p.context(0, SessionId(number=i), "anna", examples=1000, memo=pipe.start(), secret=KEY)
-            reply = pipe.encode(v, at)
+            reply = pipe.encode(v, at)[0]
             if p.encoded_spec.space == "integer":
                 reply = pipe.transforms[-1].decode(reply, at_of(pipe, at))
             for name, part in p.encoded_spec.unpack(reply).items():
@@ -252,7 +252,8 @@ def test_equal_contexts_draw_equal_noise_and_others_draw_another() -> None:
     zero, memo = np.zeros(p.spec.size), p.pipeline.start()
 
     def draw(round: int, who: str) -> Any:
-        return p.pipeline.encode(zero, p.context(round, SessionId(number=round), who, memo=memo, secret=KEY))
+        at = p.context(round, SessionId(number=round), who, memo=memo, secret=KEY)
+        return p.pipeline.encode(zero, at)[0]
 
     np.testing.assert_array_equal(draw(0, "anna"), draw(0, "anna"))
     draws = np.stack([draw(0, "anna"), draw(0, "bert"), draw(1, "anna")])[:, :200]

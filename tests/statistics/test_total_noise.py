@@ -120,7 +120,8 @@ def test_draws_of_gaussian_noise_are_independent() -> None:
     zero = np.zeros(p.spec.size)
 
     def said(r: int, who: str) -> Any:
-        return p.pipeline.encode(zero, p.context(r, SessionId(number=r), who, memo=p.pipeline.start(), secret=KEY))
+        at = p.context(r, SessionId(number=r), who, memo=p.pipeline.start(), secret=KEY)
+        return p.pipeline.encode(zero, at)[0]
 
     np.testing.assert_array_equal(said(0, "anna"), said(0, "anna"))
     for draws in (np.stack([said(0, f"c{i}") for i in range(60)]), np.stack([said(r, "anna") for r in range(60)])):

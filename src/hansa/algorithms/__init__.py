@@ -24,6 +24,7 @@ from ..transforms import Context
 
 Parts = dict[str, Any]  # block name → vector or number; "loss" is always among them
 ClientState = dict[str, Any]  # what a client remembers between rounds
+PIPE = "pipe"  # where in it the plan keeps what transforms remember, which no algorithm sees
 Answer = tuple[Parts, ClientState]  # what a client says, and what it remembers
 
 

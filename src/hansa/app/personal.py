@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..algorithms import ClientState
+from ..algorithms import PIPE, ClientState
 from ..algorithms.reports import personal, personal_model
 from ..data import Examples
 from ..errors import AppError, DataError, Fault, PolicyError, refuse
@@ -78,7 +78,7 @@ def stored_model(app: Any, run: Run, state: State, who: str) -> tuple[Vector, Lo
             "Leave --client out: the global model is covered by ε.",
         ),
         (
-            not client_state,
+            not client_state.keys() - {PIPE},
             f"{who} has no model of its own in run {run.id} after round {state.round}.",
             "It has never taken part, or its model has left the range of numbers: it uses the "
             "global one.",

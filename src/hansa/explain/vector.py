@@ -9,6 +9,7 @@ two neighbours of them, and not asked of the transform.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -59,6 +60,7 @@ def learnt(plan: Plan) -> Section:
         ("local training", _work(plan.training)),
         ("kept from training", kept),
         *parts.rows(model, plan.training),
+        *_remembered(plan),
     )
     text = (
         # P1
@@ -66,6 +68,14 @@ def learnt(plan: Plan) -> Section:
         "model, trains it on them, and says what the next table lists."
     )
     return Section("What is learnt", text, ("", ""), rows)
+
+
+def _remembered(plan: Plan) -> Iterator[tuple[str, str]]:
+    """What each client keeps between rounds for the transforms that remember, a row for each."""
+    for step in plan.pipeline.remembering:
+        # P290
+        words = f"for {step!r} something of its earlier vectors, which may go into later ones"
+        yield ("each client remembers", words)
 
 
 def _untrained(model: Model) -> str:

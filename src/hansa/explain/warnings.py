@@ -118,13 +118,21 @@ def _promised(plan: Plan) -> Iterator[str]:
             "report and terminal do not tell. No round is void and no error names a client: look "
             "at each one's data before, by hansa check."
         )
-    elif plan.pipeline.amplifiable and plan.sample.amplification and own(plan.sample):
+    elif plan.pipeline.amplifiable and _could_hide(plan):
         yield (
             # P32
             "A round that misses its quorum shows that few came, so the sample is no secret, and ε "
             f"takes it as known; {type(plan.sample).__name__}(…) without a quorum keeps it secret, "
             "and ε smaller."
         )
+
+
+def _could_hide(plan: Plan) -> bool:
+    """Would the sample amplify privacy, if it stayed a secret?"""
+    found = plan.sample.amplification
+    if found is None or not own(plan.sample):
+        return False
+    return bool(found.rate) or not plan.pipeline.remembering
 
 
 def _in_the_clear(plan: Plan) -> Iterator[str]:

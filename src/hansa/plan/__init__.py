@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..aggregators import Aggregator, Sum, trees
-from ..algorithms import Algorithm, ClientState, FedAvg, reports
+from ..algorithms import PIPE, Algorithm, ClientState, FedAvg, reports
 from ..data import Examples
 from ..digest import digest_of
 from ..errors import Diverged, PlanError, tell
@@ -26,7 +26,7 @@ from ..state import State
 from ..training import Training
 from ..transforms import Context, Decoder, Mean, Pipe, Session, Transform, counted
 from ..transforms.weigh import Weigh
-from .checks import STATISTICS, check_pieces, check_statistics, check_sum
+from .checks import STATISTICS, check_memory, check_pieces, check_statistics, check_sum
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Plan:
         self.algorithm.plan(self.training)
         check_statistics(self.model, self.algorithm)
         check_sum(self.encoded_spec, self.sample, self.aggregator)
+        check_memory(self.pipeline, self.sample)
         _ = self.sum_spec
         if self.sample.most and (why := self.aggregator.shortfall(self.sample.most)):
             raise PlanError(
@@ -288,6 +289,8 @@ class Plan:
         encode; its vector, and what it remembers.
         """
         local = client_state.get("model", NO_LOCAL)
+        remembered = client_state.get(PIPE, ())
+        client_state = {name: one for name, one in client_state.items() if name != PIPE}
         scores = {}
         if held is not None and self.training.report:
             theirs = (broadcast, client_state, held)
@@ -301,9 +304,16 @@ class Plan:
             self.training_context(at),
         )
         (parts, client_state), local = yield from locally(work, local)
+        if PIPE in client_state:
+            raise TypeError(
+                f"{type(self.algorithm).__name__}.client() remembers something as {PIPE!r}, where "
+                "what transforms remember is kept; give it another name"
+            )
         if why := reports.diverged(self.model, self.algorithm, broadcast, client_state):
             tell(f"{at.who}: {why}", Diverged)
-            client_state = {}  # as before its first round: its own model is the global one
+            # as before its first round: its own model is the global one. What transforms remember
+            # of its updates stays, for those are of the global model, and others count on them.
+            client_state = {}
             local = NO_LOCAL
         if local:
             client_state = {**client_state, "model": dict(local)}
@@ -314,9 +324,12 @@ class Plan:
                 "delta": delta[: self.model.trainable],
                 STATISTICS: delta[self.model.trainable :],
             }
-        if any(step.reads for step in self.pipe):
-            at = replace(at, data=data)
-        return self.pipeline.encode(self.spec.pack(parts), at), client_state
+        if any(step.reads or step.remembers for step in self.pipe):
+            at = replace(at, data=data, remembered=remembered)
+        v, remembered = self.pipeline.encode(self.spec.pack(parts), at)
+        if self.pipeline.remembering:
+            client_state = {**client_state, PIPE: remembered}
+        return v, client_state
 
     def absorb(
         self,

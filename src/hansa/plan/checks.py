@@ -11,7 +11,7 @@ from ..models import Model
 from ..sample import Sample, check
 from ..spec import Spec
 from ..training import Training
-from ..transforms import Transform
+from ..transforms import Pipe, Transform
 
 # the block of a model's running statistics, and its kind
 STATISTICS: Literal["statistics"] = "statistics"
@@ -109,4 +109,20 @@ def check_sum(encoded: Spec, sample: Sample, aggregator: Aggregator) -> None:
             "The sum over a single client is what that client says.",
             f"Write quorum={least} in the sample, or more, for example "
             f"sample=Everyone(quorum={least}).",
+        )
+
+
+def check_memory(pipe: Pipe, sample: Sample) -> None:
+    """Raise PlanError where ε would rest on a sample of fixed size, and clients remember whether
+    they were in it.
+    """
+    amplified = pipe.specs[-1].hidden and sample.amplification
+    if amplified and pipe.remembering and not amplified.rate:
+        raise PlanError(
+            f"{pipe.remembering[0]!r} beside {sample!r}: no ε is known.",
+            "What clients remember tells whether they were asked. In a sample of fixed size that "
+            "tells of another client too, whose place one of them took; so a round says something "
+            "of the samples before, and ε rests on nobody knowing those.",
+            "Write Poisson(…), which asks each client by itself; or a quorum in the sample, and ε "
+            "takes the sample as known.",
         )

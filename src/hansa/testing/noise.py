@@ -117,7 +117,7 @@ def _sum(tried: Tried, v: Vector, *path: object) -> Vector:
     rows[0] = v
     total = Total()
     for i, row in enumerate(rows):
-        total.add(pipe.encode(row, _at(pipe, memo, *path, i)))
+        total.add(pipe.encode(row, _at(pipe, memo, *path, i))[0])
     at = replace(_at(pipe, memo, *path, "server"), n=tried.n)
     return np.asarray(pipe.decode(total.value(), at)[0])
 

@@ -5,6 +5,8 @@
     the bounds    no vector that it encodes goes beyond what plan() declares
     plan()        a function that leaves the spec alone that it is given
     learn()       plain values, a function of its arguments
+    remember()    plain values that are finite and do not grow, a function of its arguments; what a
+                  client remembers is nowhere else, and bounds hold whatever it is
     itself        its repr builds it, explain() says in words what it does, nothing in it changes
 
 Where encode() draws, the law holds on average: it is tried with KEYS keys, and the average may lie
@@ -13,21 +15,25 @@ SIGMAS standard errors from nothing. A transform that adds noise says how much i
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from ..codec import length as size_of
 from ..data import Examples
 from ..errors import PlanError
 from ..spec import Spec, Vector
 from ..sums import Total
-from ..transforms import Context, Pipe, Session, Transform
+from ..transforms import Context, Encoded, Pipe, Session, Transform
 from ..transforms.scale import norm
 from .asserts import KEY, check_repr, equal, is_plain, require
 
 KEYS = 64  # draws over which random errors are averaged
+ROUNDS = 32  # of a client, for a transform that remembers
 # for a transform that reads a client's
 EXAMPLES = Examples.of((np.eye(4, 2), np.array([0, 0, 0, 1])))
 SIGMAS = 6.0  # how far such an average may lie from nothing
@@ -61,8 +67,11 @@ def check_transform(
         noisy = pipe.specs[1].noise.multiplier > entering.noise.multiplier
         fixed = _encodes(pipe, memo)
         _law(pipe, memo, error, length, fixed)
-        if noisy and not fixed:
-            continue  # bounds hold before noise
+        bounded = fixed or not noisy  # they hold before noise
+        if transform.remembers:
+            _remembered(pipe, memo, bounded)
+        if not bounded:
+            continue
         for known in (memo, _learnt(pipe, memo)):
             for scale in (0.0, 1e-3, 1.0, 1e3):
                 _bounded(pipe, known, scale)
@@ -145,7 +154,7 @@ def _encodes(pipe: Pipe, memo: Any) -> bool:
     def by_row(key: str) -> list[Vector]:
         """Each vector encoded by itself, with draws from this key."""
         return [
-            pipe.encode(v, _at(pipe, memo, key, examples=e))
+            pipe.encode(v, _at(pipe, memo, key, examples=e))[0]
             for v, e in zip(V, examples, strict=True)
         ]
 
@@ -166,7 +175,7 @@ def _encodes(pipe: Pipe, memo: Any) -> bool:
         equal(rows, again),
         f"{transform!r}: encode() is not a function of its arguments; draw from at.key.",
     )
-    matrix = pipe.encode(V, _at(pipe, memo, "a", examples=examples))
+    matrix, _ = pipe.encode(V, _at(pipe, memo, "a", examples=examples))
     require(equal(V, before), f"{transform!r}: encode() modifies its input; work on a copy.")
     require(
         matrix.shape == (5, out.size),
@@ -233,7 +242,7 @@ def _round(pipe: Pipe, memo: Any, V: Vector, key: int) -> Vector:
     transform = pipe.transforms[0]
     total = Total()
     for i, v in enumerate(V):
-        total.add(pipe.encode(v, _at(pipe, memo, key, i)))
+        total.add(pipe.encode(v, _at(pipe, memo, key, i))[0])
     value = total.value()
     at = _at(pipe, memo, key, "server", n=len(V))
     before = value.copy()
@@ -253,7 +262,7 @@ def _learnt(pipe: Pipe, memo: Any) -> Any:
     at = _at(pipe, memo, "server", n=5)
     total = Total()
     for i, v in enumerate(_vectors(pipe.specs[0], 5, 10.0)):
-        total.add(pipe.encode(v, _at(pipe, memo, i)))
+        total.add(pipe.encode(v, _at(pipe, memo, i))[0])
     value = total.value()
     _, known = pipe.decode(value, at)
     _, again = pipe.decode(value, at)
@@ -267,33 +276,112 @@ def _learnt(pipe: Pipe, memo: Any) -> Any:
 
 
 def _bounded(pipe: Pipe, memo: Any, scale: float) -> None:
-    """Encoded vectors obey the bounds that plan() declares; integers, once they are decoded.
-
-        ‖encode(v) of a block‖₂ ≤ bound,    a side value ≥ its low
+    """Encoded vectors obey the bounds that plan() declares.
 
     scale: ‖v‖₂ of each block, as far as the bounds of what enters allow.
     """
+    for i, v in enumerate(_vectors(pipe.specs[0], 5, scale)):
+        at = _at(pipe, memo, scale, i)
+        _within(pipe, pipe.encode(v, at)[0], at)
+
+
+def _within(pipe: Pipe, reply: Vector, at: Context) -> None:
+    """An encoded vector obeys the bounds; one of integers, once it is decoded.
+
+        ‖encode(v) of a block‖₂ ≤ bound,    a side value ≥ its low
+    """
     transform = pipe.transforms[0]
     spec, out = pipe.specs
-    for i, v in enumerate(_vectors(spec, 5, scale)):
-        reply = pipe.encode(v, _at(pipe, memo, scale, i))
-        participants = out
-        if out.space == "integer":
-            reply = pipe.decode(reply, _at(pipe, memo, scale, i))[0]
-            participants = spec
-        for name, bound in out.bounds.items():
-            if name in participants.blocks:
-                long = float(norm(reply[participants.slice(name)])[0])
-                require(
-                    long <= bound * (1 + 1e-9),
-                    f"{transform!r}: it gives a {name!r} of norm {long:.6g}; plan() declares a "
-                    f"bound of {bound:.6g}.",
-                )
-        for name, low in out.lows.items():
-            if name in participants.blocks:
-                least = float(reply[participants.slice(name)].min())
-                require(
-                    least >= low - 1e-9 * abs(low),
-                    f"{transform!r}: it gives a {name!r} of {least:.6g}; plan() declares {low:.6g} "
-                    "or more.",
-                )
+    participants = out
+    if out.space == "integer":
+        reply = pipe.decode(reply, at)[0]
+        participants = spec
+    for name, bound in out.bounds.items():
+        if name in participants.blocks:
+            long = float(norm(reply[participants.slice(name)])[0])
+            require(
+                long <= bound * (1 + 1e-9),
+                f"{transform!r}: it gives a {name!r} of norm {long:.6g}; plan() declares a "
+                f"bound of {bound:.6g}.",
+            )
+    for name, low in out.lows.items():
+        if name in participants.blocks:
+            least = float(reply[participants.slice(name)].min())
+            require(
+                least >= low - 1e-9 * abs(low),
+                f"{transform!r}: it gives a {name!r} of {least:.6g}; plan() declares {low:.6g} "
+                "or more.",
+            )
+
+
+def _remembered(pipe: Pipe, memo: Any, bounded: bool) -> None:
+    """What a client remembers is a plain and finite value of its own, which ends to grow.
+
+    bounded: do bounds hold for what is encoded?
+    """
+    transform = pipe.transforms[0]
+    alone = [list(_rounds(pipe, memo, [who], bounded)) for who in ("anna", "bert")]
+    by_turns = list(_rounds(pipe, memo, ["anna", "bert"], bounded))
+    require(
+        equal([*alone[0], *alone[1]], [*by_turns[::2], *by_turns[1::2]]),
+        f"{transform!r}: a client's vector depends on who was encoded before; keep nothing but "
+        "what remember() returns.",
+    )
+    kept = [remembered[0] for _, remembered in alone[0]]
+    require(
+        all(map(is_plain, kept)),
+        f"{transform!r}: remember() must give numbers, words, arrays, or dicts and lists of them: "
+        f"{kept[-1]!r}.",
+    )
+    require(
+        all(map(_finite, kept)),
+        f"{transform!r}: remember() gives NaN or infinity of vectors that are finite.",
+    )
+    grown = size_of(kept[-1]) - size_of(kept[ROUNDS // 2])
+    require(
+        grown < ROUNDS // 2,  # a number of rounds may take one more digit
+        f"{transform!r}: what a client remembers grows with every round, by {grown} bytes in "
+        f"{ROUNDS // 2}.",
+    )
+
+
+def _rounds(pipe: Pipe, memo: Any, who: Sequence[str], bounded: bool) -> Iterator[Encoded]:
+    """What these clients say and keep in ROUNDS rounds, one after another in each."""
+    remembered = dict[str, tuple[Any, ...]]()
+    for i, v in enumerate(_vectors(pipe.specs[0], ROUNDS, 10.0)):
+        for one in who:
+            at = replace(_at(pipe, memo, i, one), remembered=remembered.get(one))
+            encoded = _function(pipe, v, at)
+            if bounded:
+                _within(pipe, encoded[0], at)
+            remembered[one] = encoded[1]
+            yield encoded
+
+
+def _function(pipe: Pipe, v: Vector, at: Context) -> Encoded:
+    """What is encoded and kept, where both follow from the arguments, which stay as they are."""
+    transform = pipe.transforms[0]
+    given = copy.deepcopy((v, at.remembered))
+    bare = transform.encode(v, pipe._at(0, at))
+    before = bare.copy()
+    encoded = pipe.encode(v, at)
+    require(
+        equal(given, (v, at.remembered)) and equal(before, encoded[0]),
+        f"{transform!r}: encode() or remember() modifies what it is given; work on a copy.",
+    )
+    require(
+        equal(encoded, pipe.encode(v, at)),
+        f"{transform!r}: remember() is not a function of its arguments; draw from at.key.",
+    )
+    return encoded
+
+
+def _finite(value: Any) -> bool:
+    """Is every number in a plain value finite?"""
+    if isinstance(value, dict):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_finite, value))
+    if isinstance(value, float | np.ndarray | np.number):
+        return bool(np.isfinite(value).all())
+    return True

@@ -63,6 +63,8 @@ class Context:
     overwrite: bool = False  # may `decode` and `step` write into what they are given?
     # of this client, for a transform that `reads`
     data: Examples | None = field(default=None, repr=False)
+    # what this client has kept of the transform; None in its first round
+    remembered: Any = field(default=None, repr=False)
 
     def enrolled(self, roster: Mapping[str, Member], identity: Identity | None = None) -> Context:
         """The same, where the party knows others by this roster, and has this identity itself."""
@@ -102,6 +104,21 @@ class Transform:
         """A client's vector [size], or those of many clients [n, size], on the way to the sum."""
         return v
 
+    @property
+    def remembers(self) -> bool:
+        """Does a client keep something of it from round to round? So it does where `remember` is
+        written.
+        """
+        return type(self).remember is not Transform.remember
+
+    def remember(self, v: Vector, encoded: Vector, at: Context) -> Any:
+        """What a client keeps until it is asked again, of the vector that `encode` got and of what
+        it gave; `at.remembered` is what it kept before.
+
+        It counts with the round in whose sum the vector is, and else the client keeps what it had.
+        """
+        return None
+
     def decode(self, total: Vector, at: Context) -> Vector:
         """The sum of `at.n` encoded vectors on the way back."""
         return total
@@ -138,6 +155,8 @@ class Transform:
 
 
 Mean = tuple[Vector, tuple[Any, ...]]  # a decoded sum, and what the transforms have learnt from it
+# an encoded vector, and what its client keeps of each transform
+Encoded = tuple[Vector, tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -179,11 +198,28 @@ class Pipe:
         """What the transforms know before the first round."""
         return tuple(transform.start() for transform in self.transforms)
 
-    def encode(self, v: Vector, at: Context) -> Vector:
-        """The client's half."""
+    @cached_property
+    def remembering(self) -> tuple[Transform, ...]:
+        """The transforms of which a client keeps something."""
+        return tuple(transform for transform in self.transforms if transform.remembers)
+
+    def encode(self, v: Vector, at: Context) -> Encoded:
+        """The client's half: the encoded vector, and what the client keeps of each transform.
+
+        `at.remembered` is what it kept before, in the same order; or nothing. Of the vectors of
+        many clients [n, size] nothing is kept, and TypeError says so where something was.
+        """
+        alone = v.ndim == 1
+        if at.remembered and not alone:
+            raise TypeError(f"{len(v)} vectors cannot be encoded with what one client remembers")
+        kept: list[Any] = [None] * len(self.transforms)
         for i, transform in enumerate(self.transforms):
-            v = transform.encode(v, self._at(i, at))
-        return v
+            here = self._at(i, at)
+            before = v
+            v = transform.encode(before, here)
+            if alone and transform.remembers:
+                kept[i] = transform.remember(before, v, here)
+        return v, tuple(kept)
 
     def decode(self, total: Vector, at: Context) -> Mean:
         """The server's half: the decoded sum, and what the transforms have learnt from it."""
@@ -207,7 +243,8 @@ class Pipe:
         session = at.session if self._own[i] else at.session.outside()
         here = self.specs[i], at.who, at.examples, at.n, at.population, at.memo[i]
         data = at.data if self.transforms[i].reads else None
-        return Context(session, key, *here, at.overwrite and self._own[i], data)
+        remembered = at.remembered[i] if at.remembered else None
+        return Context(session, key, *here, at.overwrite and self._own[i], data, remembered)
 
 
 @dataclass(frozen=True)
