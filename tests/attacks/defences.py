@@ -11,6 +11,7 @@ from tests.attacks.defences_books import BOOKS
 from tests.attacks.defences_bounds import BOUNDS, RECORDS
 from tests.attacks.defences_identity import IDENTITY
 from tests.attacks.defences_noise import HIDING
+from tests.attacks.defences_remembered import REMEMBERED
 from tests.attacks.defences_rest import REST
 
 NORMS, PINE, PRIO3, FLP = "crypto/norms.py", "crypto/pine.py", "crypto/prio3.py", "crypto/flp.py"
@@ -422,5 +423,20 @@ DIGESTS = (
     Defence("a name alone is no code", "known.py", "return found is piece", "return found is not None"),
 )
 
-EVERY = (DIGESTS, PROOFS, AGGREGATORS, ROUNDS, PRIVACY, LIARS, IDENTITY, BOUNDS, RECORDS, HIDING, ASKED, BOOKS, REST)
+EVERY = (
+    DIGESTS,
+    PROOFS,
+    AGGREGATORS,
+    ROUNDS,
+    PRIVACY,
+    LIARS,
+    IDENTITY,
+    BOUNDS,
+    RECORDS,
+    HIDING,
+    ASKED,
+    BOOKS,
+    REMEMBERED,
+    REST,
+)
 DEFENCES = {one.name: one for part in EVERY for one in part}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hansa import AdaptiveClip, Clip, Finite, GaussianNoise, Key, LaplaceNoise, Quantize, Rotate, Weigh
+from hansa import AdaptiveClip, Clip, Finite, GaussianNoise, Key, LaplaceNoise, Quantize, Rotate, TopK, Weigh
 from hansa.errors import DataError, PlanError, RoundError
 from hansa.spec import Noise, Spec
 from hansa.testing import check_transform
@@ -79,6 +79,12 @@ def test_every_transform_obeys_the_law(transform: Transform) -> None:
 )
 def test_and_does_so_on_other_specs(transform: Transform, spec: Spec) -> None:
     check_transform(transform, spec)
+
+
+@pytest.mark.parametrize("transform", [TopK(0.01), TopK(0.7), TopK(0.01, True), TopK(0.7, True)], ids=repr)
+def test_what_is_left_out_is_an_error_that_is_declared(transform: Transform) -> None:
+    """‖v − said‖₂ ≤ ‖v‖₂, which is ½ at most where the law is tried."""
+    check_transform(transform, error=0.5)
 
 
 def test_a_transform_scaled_far_down_obeys_it_for_short_vectors() -> None:
@@ -346,6 +352,99 @@ class Halves(Transform):
 
 
 @dataclass(frozen=True)
+class Owes(Transform):
+    """Half now, half later."""
+
+    def encode(self, v: Any, at: Context) -> Any:
+        return v / 2 if at.remembered is None else v / 2 + at.remembered
+
+    def decode(self, total: Any, at: Context) -> Any:
+        return 2 * total
+
+    def remember(self, v: Any, encoded: Any, at: Context) -> Any:
+        return v / 2
+
+
+@dataclass(frozen=True)
+class Lengthens(Transform):
+    """Add the last vector, and leave bounds as they are, which hold for the first alone."""
+
+    def encode(self, v: Any, at: Context) -> Any:
+        return v if at.remembered is None else v + at.remembered
+
+    def remember(self, v: Any, encoded: Any, at: Context) -> Any:
+        return v
+
+
+@dataclass(frozen=True)
+class Grows(Transform):
+    """Remember all that was ever said."""
+
+    def remember(self, v: Any, encoded: Any, at: Context) -> Any:
+        return [*(at.remembered or []), float(v[0])]
+
+
+@dataclass(frozen=True)
+class Elsewhere(Transform):
+    """Remember by oneself."""
+
+    seen: set[Key] = field(default_factory=set, repr=False, compare=False)
+
+    def encode(self, v: Any, at: Context) -> Any:
+        self.seen.add(at.key)
+        return v + 1e-12 * len(self.seen)
+
+    def remember(self, v: Any, encoded: Any, at: Context) -> Any:
+        return None
+
+
+@dataclass(frozen=True)
+class Rewrites(Transform):
+    """Remember in the same array."""
+
+    def remember(self, v: Any, encoded: Any, at: Context) -> Any:
+        if at.remembered is None:
+            return v.copy()
+        at.remembered[:] = v
+        return at.remembered
+
+
+@dataclass(frozen=True)
+class Touches(Transform):
+    """Touch what is said."""
+
+    def encode(self, v: Any, at: Context) -> Any:
+        return v.copy()
+
+    def remember(self, v: Any, encoded: Any, at: Context) -> Any:
+        encoded *= 1 + 1e-15
+
+
+@dataclass(frozen=True)
+class Keepsake(Transform):
+    """Remember what no store can hold."""
+
+    def remember(self, v: Any, encoded: Any, at: Context) -> Any:
+        return {1, 2}
+
+
+@dataclass(frozen=True)
+class Blurs(Transform):
+    """Remember what is no number."""
+
+    def remember(self, v: Any, encoded: Any, at: Context) -> Any:
+        return {"last": [v, np.full_like(v, math.nan)]}
+
+
+@dataclass(frozen=True)
+class Gambles(Transform):
+    """Remember anything."""
+
+    def remember(self, v: Any, encoded: Any, at: Context) -> Any:
+        return float(np.random.default_rng().normal())
+
+
+@dataclass(frozen=True)
 class Refuses(Transform):
     """Accept nothing."""
 
@@ -371,6 +470,14 @@ class Refuses(Transform):
         (Nameless(), "repr"),
         (Hoards(), "learn"),
         (Halves(), r"'loss' of 0.25; plan\(\) declares 0.5 or more"),
+        (Lengthens(), "declares a bound"),
+        (Grows(), "grows with every round"),
+        (Elsewhere(), "who was encoded before"),
+        (Rewrites(), "modifies what it is given"),
+        (Touches(), "modifies what it is given"),
+        (Keepsake(), r"remember\(\) must give"),
+        (Blurs(), "NaN or infinity"),
+        (Gambles(), r"remember\(\) is not a function"),
         (Refuses(), "accepts none"),
     ],
     ids=lambda value: type(value).__name__,
@@ -378,6 +485,10 @@ class Refuses(Transform):
 def test_the_check_tells_what_is_broken(transform: Transform, sentence: str) -> None:
     with pytest.raises(AssertionError, match=sentence):
         check_transform(transform)
+
+
+def test_what_is_remembered_may_be_said_where_nothing_bounds_it() -> None:
+    check_transform(Owes(), LOOSE)
 
 
 def test_a_declared_error_is_allowed() -> None:
