@@ -16,7 +16,13 @@ REMEMBERED = (
     Defence(
         "who remembers a sample of fixed size amplifies nothing",
         "plan/checks.py",
-        "if amplified and pipe.remembering and not amplified.rate:",
+        "if amplified and not amplified.rate and (found := remembering(plan)):",
+        NEVER,
+    ),
+    Defence(
+        "who remembers unasked amplifies nothing",
+        PLAN,
+        "if client_state and self.amplification and not self.amplification.rate:",
         NEVER,
     ),
     Defence("many vectors have no memory of one", TRANSFORMS, "if at.remembered and not alone:", NEVER),

@@ -19,15 +19,18 @@ from hansa import (
     Ditto,
     Everyone,
     FedAvg,
+    FedDyn,
     GaussianNoise,
     InProcess,
     Key,
     PerExample,
+    Personal,
     Plan,
     Poisson,
     Quantize,
     Rotate,
     Sample,
+    Scaffold,
     Softmax,
     Store,
     TopK,
@@ -45,10 +48,12 @@ from hansa.transforms import Context, Pipe, Session, Transform
 
 OWED, TIGHT = TopK(0.3, feedback=True), (Clip(1.0), Weigh("one"))
 QUIET = Training(report=False)
+RNG = np.random.default_rng(0)
+DATA = RNG.normal(size=(8, 3)), RNG.integers(0, 2, 8)
 
 
 def plan(*pipe: Transform, **more: Any) -> Plan:
-    return Plan(Softmax(3, 2), **{"pipe": pipe, "training": QUIET, "rounds": 4, **more})
+    return Plan(**{"model": Softmax(3, 2), "pipe": pipe, "training": QUIET, "rounds": 4, **more})
 
 
 MISPLACED: dict[str, tuple[Callable[[], Plan], str]] = {
@@ -106,16 +111,21 @@ class Curious(Heavy):
 
 
 @pytest.mark.guards("who remembers a sample of fixed size amplifies nothing")
-@pytest.mark.parametrize("step", [OWED, Heavy()], ids=repr)
-def test_who_remembers_whether_it_was_asked_tells_of_a_sample_of_fixed_size(step: Transform) -> None:
+@pytest.mark.parametrize(
+    "piece", [OWED, Heavy(), Scaffold(), FedDyn(), Ditto(), Personal(Softmax(3, 2), ("bias",))], ids=repr
+)
+def test_who_remembers_whether_it_was_asked_tells_of_a_sample_of_fixed_size(piece: Any) -> None:
     """Of two clients one is asked: what the other owes in the next round says who it was."""
 
-    def noisy(sample: Sample) -> Plan:
-        return plan(step, *TIGHT, GaussianNoise(2.0), sample=sample)
+    def noisy(sample: Sample, noise: tuple[Transform, ...] = (GaussianNoise(2.0),)) -> Plan:
+        steps, more = (*TIGHT, *noise), {"model" if isinstance(piece, Personal) else "algorithm": piece}
+        return (
+            plan(piece, *steps, sample=sample) if isinstance(piece, Transform) else plan(*steps, sample=sample, **more)
+        )
 
     with pytest.raises(PlanError, match="no ε is known"):
         noisy(Uniform(2))
-    assert noisy(Poisson(0.2)).amplification and plan(step, *TIGHT, sample=Uniform(2))
+    assert noisy(Poisson(0.2)).amplification and noisy(Uniform(2), ())
     known = noisy(Uniform(2, quorum=2))
     assert planned_privacy(known, 9).epsilon(1e-5) == planned_privacy(noisy(Everyone()), 9).epsilon(1e-5)
     assert "keeps it secret" not in str(explain(known, 9))
@@ -167,12 +177,10 @@ class Nosy(FedAvg):
 
 @pytest.mark.guards("an algorithm sees nothing of a transform's memory", "an algorithm replaces no transform's memory")
 def test_no_algorithm_reads_or_replaces_what_transforms_remember() -> None:
-    rng = np.random.default_rng(0)
-    data = rng.normal(size=(8, 3)), rng.integers(0, 2, 8)
 
     def ran(writes: bool) -> Any:
         p = plan(OWED, Weigh("one"), algorithm=Nosy(writes=writes))
-        with InProcess([Client("c0", p, data)]) as runtime:
+        with InProcess([Client("c0", p, DATA)]) as runtime:
             states = list(synchronous(p, runtime))
             return runtime.memory.after(states[-1].counted)["c0"]
 
@@ -180,6 +188,14 @@ def test_no_algorithm_reads_or_replaces_what_transforms_remember() -> None:
     assert kept["rounds"] == 4 and kept["pipe"][0]["delta"].any()
     with pytest.raises(TypeError, match="another name"):
         ran(True)
+
+
+@pytest.mark.guards("who remembers unasked amplifies nothing")
+def test_a_strangers_algorithm_that_remembers_says_nothing_beside_a_sample_of_fixed_size() -> None:
+    """Nobody knows before; so it ends before a vector leaves its client."""
+    p = plan(*TIGHT, GaussianNoise(2.0), algorithm=Nosy(writes=False), sample=Uniform(1))
+    with pytest.raises(TypeError, match="no ε is known"):
+        list(synchronous(p, InProcess([Client("c0", p, DATA), Client("c1", p, DATA)])))
 
 
 @pytest.mark.guards("what a transform remembers is no model")

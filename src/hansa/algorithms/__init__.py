@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -91,6 +91,8 @@ class FedAvg:
     server: Optimizer = field(default_factory=Sgd)
     pull: float = 0.0
 
+    remembers: ClassVar[bool] = False  # do clients remember something from round to round?
+
     def __post_init__(self) -> None:
         if isinstance(self.server, type) or not (
             hasattr(self.server, "start") and hasattr(self.server, "step")
@@ -162,6 +164,8 @@ class Scaffold(FedAvg):
 
     S clients of N take part. The client remembers cᵢ.
     """
+
+    remembers = True
 
     def plan(self, training: Training) -> None:
         """Option II divides by K·η, which is right for plain SGD alone."""
@@ -294,6 +298,8 @@ class FedDyn(FedAvg):
     """
 
     alpha: float = 0.01
+
+    remembers = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -27,6 +27,8 @@ class Ditto(FedAvg):
 
     lam: float = 0.1
 
+    remembers = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not (number(self.lam) and 0 <= self.lam < math.inf):

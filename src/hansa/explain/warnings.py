@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from ..aggregators import revealed
 from ..known import own
 from ..plan import Plan
+from ..plan.checks import remembering
 from ..privacy import stated_by, unstated
 from ..privacy.ledger import NAMED, taken_on_trust
 from ..spec import Spec
@@ -132,7 +133,7 @@ def _could_hide(plan: Plan) -> bool:
     found = plan.sample.amplification
     if found is None or not own(plan.sample):
         return False
-    return bool(found.rate) or not plan.pipeline.remembering
+    return bool(found.rate) or not remembering(plan)
 
 
 def _in_the_clear(plan: Plan) -> Iterator[str]:

@@ -89,6 +89,8 @@ class Personal(ModelView):
     keep: tuple[str, ...]
     seed: int = 0
 
+    remembers = True
+
     def __post_init__(self) -> None:
         listed = isinstance(self.keep, tuple) and all(isinstance(one, str) for one in self.keep)
         if not listed or not self.keep or not number(self.seed, whole=True):

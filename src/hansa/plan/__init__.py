@@ -66,7 +66,7 @@ class Plan:
         self.algorithm.plan(self.training)
         check_statistics(self.model, self.algorithm)
         check_sum(self.encoded_spec, self.sample, self.aggregator)
-        check_memory(self.pipeline, self.sample)
+        check_memory(self)
         _ = self.sum_spec
         if self.sample.most and (why := self.aggregator.shortfall(self.sample.most)):
             raise PlanError(
@@ -329,6 +329,12 @@ class Plan:
         v, remembered = self.pipeline.encode(self.spec.pack(parts), at)
         if self.pipeline.remembering:
             client_state = {**client_state, PIPE: remembered}
+        if client_state and self.amplification and not self.amplification.rate:
+            raise TypeError(
+                f"{type(self.algorithm).__name__} or {type(self.model).__name__} remembers "
+                f"something of a client, and no ε is known for that beside {self.sample!r}; write "
+                "Poisson(…), or a quorum in the sample"
+            )
         return v, client_state
 
     def absorb(

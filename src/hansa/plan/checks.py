@@ -11,7 +11,7 @@ from ..models import Model
 from ..sample import Sample, check
 from ..spec import Spec
 from ..training import Training
-from ..transforms import Pipe, Transform
+from ..transforms import Transform
 
 # the block of a model's running statistics, and its kind
 STATISTICS: Literal["statistics"] = "statistics"
@@ -112,14 +112,20 @@ def check_sum(encoded: Spec, sample: Sample, aggregator: Aggregator) -> None:
         )
 
 
-def check_memory(pipe: Pipe, sample: Sample) -> None:
+def remembering(plan: Any) -> list[Any]:
+    """The pieces of which a client keeps something from round to round, as far as they say so."""
+    pieces = (plan.algorithm, plan.model, *plan.pipe)
+    return [piece for piece in pieces if getattr(piece, "remembers", False)]
+
+
+def check_memory(plan: Any) -> None:
     """Raise PlanError where ε would rest on a sample of fixed size, and clients remember whether
     they were in it.
     """
-    amplified = pipe.specs[-1].hidden and sample.amplification
-    if amplified and pipe.remembering and not amplified.rate:
+    amplified = plan.amplification
+    if amplified and not amplified.rate and (found := remembering(plan)):
         raise PlanError(
-            f"{pipe.remembering[0]!r} beside {sample!r}: no ε is known.",
+            f"{found[0]!r} beside {plan.sample!r}: no ε is known.",
             "What clients remember tells whether they were asked. In a sample of fixed size that "
             "tells of another client too, whose place one of them took; so a round says something "
             "of the samples before, and ε rests on nobody knowing those.",

@@ -288,7 +288,7 @@ def _bounded(pipe: Pipe, memo: Any, scale: float) -> None:
 def _within(pipe: Pipe, reply: Vector, at: Context) -> None:
     """An encoded vector obeys the bounds; one of integers, once it is decoded.
 
-        ‖encode(v) of a block‖₂ ≤ bound,    a side value ≥ its low
+    ‖encode(v) of a block‖₂ ≤ bound,    a side value ≥ its low
     """
     transform = pipe.transforms[0]
     spec, out = pipe.specs
