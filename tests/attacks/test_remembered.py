@@ -85,6 +85,7 @@ def test_what_would_lengthen_a_vector_or_drop_noise_is_refused(case: str) -> Non
 
 
 @pytest.mark.control("the same pieces in another order")
+@pytest.mark.promise("P290")
 def test_before_the_clip_it_has_the_epsilon_of_the_plan_without() -> None:
     for sample in (Everyone(), Poisson(0.2), Uniform(2, quorum=2)):
         found = [planned_privacy(plan(*first, *TIGHT, GaussianNoise(2.0), sample=sample), 9) for first in ([OWED], [])]
@@ -111,6 +112,7 @@ class Curious(Heavy):
 
 
 @pytest.mark.guards("who remembers a sample of fixed size amplifies nothing")
+@pytest.mark.promise("P292")
 @pytest.mark.parametrize(
     "piece", [OWED, Heavy(), Scaffold(), FedDyn(), Ditto(), Personal(Softmax(3, 2), ("bias",))], ids=repr
 )
@@ -191,6 +193,7 @@ def test_no_algorithm_reads_or_replaces_what_transforms_remember() -> None:
 
 
 @pytest.mark.guards("who remembers unasked amplifies nothing")
+@pytest.mark.promise("P292")
 def test_a_strangers_algorithm_that_remembers_says_nothing_beside_a_sample_of_fixed_size() -> None:
     """Nobody knows before; so it ends before a vector leaves its client."""
     p = plan(*TIGHT, GaussianNoise(2.0), algorithm=Nosy(writes=False), sample=Uniform(1))

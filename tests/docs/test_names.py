@@ -101,19 +101,7 @@ OF = {  # what a variable of this name is, in texts
     "channel": "hansa.loops.channel:ServerChannel",
     "runtime": "hansa.loops.channel:Runtime",
 }
-FORMER = {
-    "Letters",
-    "Memo",
-    "outdone",
-    "usual_delta",
-    "hand_over",
-    "told",
-    "tells",
-    "summed",
-    "stages",
-    "sees",
-    "remember",
-}
+FORMER = {"Letters", "Memo", "outdone", "usual_delta", "hand_over", "told", "tells", "summed", "stages", "sees"}
 FORMER |= {"forget", "planned", "within", "sprout", "zygote", "demand"}
 DOTTED = re.compile(r"`(hansa(?:\.\w+)+|(?:state|plan|channel|runtime)\.\w+)[`(\[]")
 TICKED = re.compile(r"`(\w+)(?:\(\))?`")

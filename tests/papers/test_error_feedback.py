@@ -121,7 +121,7 @@ def test_what_is_not_remembered_is_lost() -> None:
 # ── wherever clients live ──
 
 
-@pytest.mark.promise("P7", "P290")
+@pytest.mark.promise("P290")
 @pytest.mark.parametrize("plan", [PLAN, NOISY], ids=["plain", "noise"])
 def test_a_resumed_run_and_workers_end_with_the_same_bytes(plan: h.Plan) -> None:
     whole = list(rounds(plan, h.InProcess(clients(plan), secret=KEY)))
@@ -186,6 +186,7 @@ def test_each_block_is_chosen_from_and_side_values_and_statistics_pass_whole() -
     assert h.TopK(0.07)._many(100) == 7 and h.TopK(1e-9)._many(5) == 1
 
 
+@pytest.mark.promise("P291")
 def test_messages_are_as_long_as_before() -> None:
     """No bytes are saved, and it is said."""
     lengths = set()

@@ -18,6 +18,7 @@ from ..aggregators import revealed
 from ..algorithms.reports import GLOBAL, PERSONAL
 from ..models import Model
 from ..plan import Plan
+from ..plan.checks import remembering
 from ..spec import Spec
 from ..training import Training
 from . import parts
@@ -71,10 +72,14 @@ def learnt(plan: Plan) -> Section:
 
 
 def _remembered(plan: Plan) -> Iterator[tuple[str, str]]:
-    """What each client keeps between rounds for the transforms that remember, a row for each."""
-    for step in plan.pipeline.remembering:
+    """What each client keeps from round to round, a row for each piece that says that it remembers.
+
+    It stays with the client but for what of it goes into a later vector, which is that piece's
+    matter: TopK says later what it has left out.
+    """
+    for piece in remembering(plan):
         # P290
-        words = f"for {step!r} something of its earlier vectors, which may go into later ones"
+        words = f"for {piece!r} something of its earlier rounds, which may go into later vectors"
         yield ("each client remembers", words)
 
 

@@ -129,7 +129,10 @@ def _promised(plan: Plan) -> Iterator[str]:
 
 
 def _could_hide(plan: Plan) -> bool:
-    """Would the sample amplify privacy, if it stayed a secret?"""
+    """Would the sample amplify privacy, if it stayed a secret?
+
+    One of fixed size would not, where clients remember whether they were in it.
+    """
     found = plan.sample.amplification
     if found is None or not own(plan.sample):
         return False

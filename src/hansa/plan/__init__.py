@@ -327,7 +327,7 @@ class Plan:
         if any(step.reads or step.remembers for step in self.pipe):
             at = replace(at, data=data, remembered=remembered)
         v, remembered = self.pipeline.encode(self.spec.pack(parts), at)
-        if self.pipeline.remembering:
+        if any(kept is not None for kept in remembered):
             client_state = {**client_state, PIPE: remembered}
         if client_state and self.amplification and not self.amplification.rate:
             raise TypeError(

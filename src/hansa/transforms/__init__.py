@@ -198,11 +198,6 @@ class Pipe:
         """What the transforms know before the first round."""
         return tuple(transform.start() for transform in self.transforms)
 
-    @cached_property
-    def remembering(self) -> tuple[Transform, ...]:
-        """The transforms of which a client keeps something."""
-        return tuple(transform for transform in self.transforms if transform.remembers)
-
     def encode(self, v: Vector, at: Context) -> Encoded:
         """The client's half: the encoded vector, and what the client keeps of each transform.
 
