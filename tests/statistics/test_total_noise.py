@@ -69,7 +69,7 @@ def test_the_noise_on_the_sum(kind: Any, name: str, by: str, weigh: Any) -> None
     for r in range(ROUNDS):
         total = Total()
         for i in range(STAYED):
-            total.add(after.encode(zero, p.context(r, SessionId(number=r), f"c{i}", memo=memo, secret=KEY)))
+            total.add(after.encode(zero, p.context(r, SessionId(number=r), f"c{i}", memo=memo, secret=KEY))[0])
         sums.append(
             after.decode(
                 total.value(), p.context(r, SessionId(number=r), n=STAYED, population=50, memo=memo, secret=KEY)
