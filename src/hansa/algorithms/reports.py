@@ -1,9 +1,14 @@
 """What clients report beside the update: how well the global model does on their held-out examples,
 and the model that each uses itself.
 
-    loss          of training
-    val_NAME      a score of the global model
-    personal_NAME the same of the client's own, where it has one
+    loss              of training
+    val_NAME          a score of the global model
+    personal_NAME     the same of the client's own, where it has one
+    val_defined       1 where anything is held out, and all scores are numbers
+    val_NAME_defined  1 where this one is a number, of those that some data leave undefined
+
+What is undefined is said as 0 with 0 beside it, and is in no mean:  Σ w·d·v / Σ w·d  over clients
+of weight w that say v and d. So a client counts in the model whatever becomes of its scores.
 
 An algorithm that gives each client a model of its own has one function more than the others:
 
@@ -22,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from ..data import Examples
+from ..metrics import DEFINED, RATE
 from ..models import NO_LOCAL, Local, Model, Score
 from ..models.asks import Work
 from ..spec import Bound, Interval, Vector, ends
@@ -29,6 +35,8 @@ from ..training import Training
 
 GLOBAL = "val_"
 PERSONAL = "personal_"
+ALL = 0.999  # of all clients, as far as quantised numbers tell
+NONE = 1e-9
 # ‖v − x‖ / (1 + ‖x‖) of a client's own model v: further off, float32 cannot tell v from v + x
 FURTHEST = 2.0**24
 
@@ -60,11 +68,25 @@ def bounds(model: Model, algorithm: Any, training: Training) -> dict[str, Bound]
         return {}
     positive = ends(model.metrics.get("loss", math.inf))[0] >= 0
     found: dict[str, Bound] = {"loss": Interval(0.0) if positive else math.inf}
-    if training.validation:
-        found |= _named(GLOBAL, model.metrics)
-    if training.validation and personal(model, algorithm):
-        found |= _named(PERSONAL, model.metrics)
+    if not training.validation:
+        return found
+    found |= {f"{GLOBAL}{DEFINED}": RATE} | _bounds(GLOBAL, model)
+    if personal(model, algorithm):
+        found |= _bounds(PERSONAL, model)
     return found
+
+
+def _bounds(prefix: str, model: Model) -> dict[str, Bound]:
+    """Of the scores of one model, which may be 0 as well, and of what tells which are defined."""
+    scores = {name: _with_zero(bound) for name, bound in model.metrics.items()}
+    flags = {f"{name}_{DEFINED}": RATE for name in sorted(model.undefined)}
+    return _named(prefix, scores | flags)
+
+
+def _with_zero(bound: Bound) -> Bound:
+    """The bound, and 0 within it."""
+    low, high = ends(bound)
+    return Interval(0.0, high) if low > 0 else bound
 
 
 def scored(
@@ -72,15 +94,38 @@ def scored(
     algorithm: Any,
     broadcast: Mapping[str, Vector],
     client_state: Mapping[str, Any],
-    held: Examples,
+    held: Examples | None,
 ) -> Work[dict[str, float]]:
-    """How the models that a client begins its round with do on its held-out examples."""
+    """How the models that a client begins its round with do on its held-out examples, and which of
+    the scores are defined.
+    """
+    theirs = personal(model, algorithm)
+    if held is None:
+        return _said(model, {}, {} if theirs else None)
     own, local = personal_model(algorithm, broadcast, client_state)
     shared = NO_LOCAL if model.personal else local  # else they are statistics, and all there are
-    scores = _named(GLOBAL, (yield Score(broadcast["x"], held, shared)))
-    if personal(model, algorithm):
-        scores |= _named(PERSONAL, (yield Score(own, held, local)))
-    return scores
+    scores = yield Score(broadcast["x"], held, shared)
+    if not theirs:
+        return _said(model, scores, None)
+    return _said(model, scores, (yield Score(own, held, local)))
+
+
+def _said(
+    model: Model, scores: Mapping[str, float], own: Mapping[str, float] | None
+) -> dict[str, float]:
+    """What a client says of its scores: of nothing held out, all is undefined."""
+    found = {GLOBAL: scores} if own is None else {GLOBAL: scores, PERSONAL: own}
+    always = [name for name in model.metrics if name not in model.undefined]
+    whole = all(math.isfinite(of.get(name, math.nan)) for of in found.values() for name in always)
+    said = {f"{GLOBAL}{DEFINED}": float(whole)}
+    for prefix, of in found.items():
+        for name in model.metrics:
+            value = of.get(name, math.nan)
+            there = whole and math.isfinite(value)
+            said[f"{prefix}{name}"] = value if there else 0.0
+            if name in model.undefined:
+                said[f"{prefix}{name}_{DEFINED}"] = float(there)
+    return said
 
 
 def diverged(
@@ -106,13 +151,31 @@ def diverged(
 def means(
     mean: Mapping[str, Vector], reported: Mapping[str, Bound], noisy: bool
 ) -> dict[str, float]:
-    """The means that clients report; where noise carries one out of its range, its nearest end,
-    which costs no ε.
+    """The means that clients report, over those where they are defined; what is defined nowhere is
+    left out. Where noise carries one out of its range it is the nearest end, which costs no ε.
+
+    The share for which one is defined stands beside it, unless it is all.
     """
-    found = {name: float(mean[name].flat[0]) for name in reported}
-    if not noisy:
-        return found
-    return {name: float(np.clip(value, *ends(reported[name]))) for name, value in found.items()}
+    said = {name: float(mean[name].flat[0]) for name in reported}
+    if noisy:
+        said = {name: float(np.clip(one, *ends(reported[name]))) for name, one in said.items()}
+    found = dict[str, float]()
+    for name, value in said.items():
+        if name.endswith(DEFINED):
+            if value < ALL or noisy:
+                found[name] = value
+            continue
+        share = said.get(_flag(name, said), 1.0)
+        if share > NONE:
+            found[name] = float(np.clip(value / share, *ends(reported[name])))
+    return found
+
+
+def _flag(name: str, said: Mapping[str, float]) -> str:
+    """What tells whether a report is defined; nothing for the loss of training."""
+    if f"{name}_{DEFINED}" in said:
+        return f"{name}_{DEFINED}"
+    return f"{GLOBAL}{DEFINED}" if name.startswith((GLOBAL, PERSONAL)) else ""
 
 
 def _named(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..aggregators import revealed
 from ..algorithms.reports import GLOBAL, PERSONAL
+from ..metrics import DEFINED
 from ..models import Model
 from ..plan import Plan
 from ..plan.checks import remembering
@@ -191,6 +192,10 @@ def asked(survey: Plan) -> list[str]:
 
 def meaning(name: str) -> str:
     """What a block stands for; nothing where a stranger's algorithm or transform has named it."""
+    if name == f"{GLOBAL}{DEFINED}":
+        return "1 where examples are kept from training, and scores on them are numbers; else 0"
+    if name.endswith(f"_{DEFINED}"):
+        return f"1 where {name.removesuffix(f'_{DEFINED}')} is defined, else 0"
     for prefix, whose in (
         (GLOBAL, "the global model"),
         (PERSONAL, "the client's own model, which stays with it,"),

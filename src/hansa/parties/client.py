@@ -60,10 +60,11 @@ class Client(Party):
 
         Which are held out is drawn once for a run, from the plan's seed and the client's name.
         """
-        _ = self._seen
+        n = self._seen
         train = self.examples
         held = None
-        if share := self.plan.training.validation:
+        share = self.plan.training.validation
+        if share and n > 1:  # of one example nothing can be held out
             train, held = train.split(share, self.plan.key.child("split", self.who))
         return train, held, len(train)
 

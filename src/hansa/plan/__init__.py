@@ -292,7 +292,7 @@ class Plan:
         remembered = client_state.get(PIPE, ())
         client_state = {name: one for name, one in client_state.items() if name != PIPE}
         scores = {}
-        if held is not None and self.training.report:
+        if self.training.validation and self.training.report:
             theirs = (broadcast, client_state, held)
             scores = yield from reports.scored(self.model, self.algorithm, *theirs)
         work = self.algorithm.client(

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ..errors import printable
+from ..metrics import DEFINED
 from ..privacy.ledger import NAMED
 from ..rounds import Round
 
@@ -116,8 +117,10 @@ def curves(rounds: Sequence[Round]) -> dict[str, dict[str, list[tuple[int, float
 
 
 def figure(name: str, value: float) -> str:
-    """A score as people write it: accuracies in percent, what is below 1 with three decimals."""
-    if name.endswith("accuracy"):
+    """A score as people write it: accuracies and shares in percent, what is below 1 with three
+    decimals.
+    """
+    if name.endswith(("accuracy", DEFINED)):
         return f"{100 * value:.1f} %"
     if abs(value) >= 1:
         return f"{value:.4g}"
