@@ -255,7 +255,7 @@ OUTSIDE = (
         "return bool(plan.training.private) and not plan.sum_spec.noise.multiplier",
         "return bool(plan.training.private)",
     ),
-    Defence("a noised report is cut", "algorithms/reports.py", "    if not noisy:", "    if True:"),
+    Defence("a noised report is cut", "algorithms/reports.py", "_cut(found, reported) if noisy else found", "found"),
 )
 
 STRANGERS = (

