@@ -23,7 +23,7 @@ def asked(said: Callable[[], Any]) -> Callable[[], Any]:
 def client_of(plan: Plan, broadcast: Any, client_state: Any, data: Any, at: Any) -> Any:
     """What a client says by the plan's algorithm, and what it remembers."""
     work = plan.algorithm.client(AskedModel(plan.model), broadcast, client_state, data, plan.training, at)
-    made, _ = alone(locally(work, NO_LOCAL), plan.perform)
+    made, _ = alone(locally(work, NO_LOCAL, plan.training), plan.perform)
     return made
 
 

@@ -274,7 +274,7 @@ def test_control_variates_move_by_the_share_expected() -> None:
     mean = {"delta": x, "control": np.ones_like(x)}
     for n in (3, 11):
         at = replace(p.context(0, SessionId(), population=40, secret=KEY), n=n)
-        _, memo = p.algorithm.step(x, p.algorithm.start(x), mean, at)
+        _, memo = p.algorithm.step(x, p.algorithm.start(x, p.key), mean, at)
         np.testing.assert_allclose(memo["c"], 0.25)
 
 

@@ -127,6 +127,14 @@ class Upside(Softmax):
         return super().train(x, data, training, replace(drift, shift=turned), key)
 
 
+class Capped(Softmax):
+    """Keep weights small, so that no long step tells a gradient."""
+
+    def train(self, *given: Any) -> TrainResult:
+        fit = super().train(*given)
+        return replace(fit, x=np.clip(fit.x, -50, 50))
+
+
 class MovesStatistics(Softmax):
     """Claim that the last numbers are not trained, and let a drift move them."""
 
@@ -235,6 +243,7 @@ class Nameless(Softmax):
         (Deaf, "a drift's pull"),
         (Centreless, "a drift's pull"),
         (Upside, "a drift's shift"),
+        (Capped, "no gradient that a short step"),
         (MovesStatistics, "a drift's pull"),
         (Sums, "accuracy is|mean of two parts"),
         (Extra, "f1"),

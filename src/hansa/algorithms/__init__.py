@@ -18,6 +18,7 @@ from ..errors import PlanError, number
 from ..models import Drift, Model, Train
 from ..models.asks import Work
 from ..optim import Optimizer, ServerState, Sgd, stepped
+from ..rand import Key
 from ..spec import Bound, Interval, Vector
 from ..training import MOMENTUM, Training
 from ..transforms import Context
@@ -45,8 +46,10 @@ class Algorithm(Protocol):
         """
         ...
 
-    def start(self, x: Vector) -> ServerState:
-        """What the server remembers before the first round."""
+    def start(self, x: Vector, key: Key) -> ServerState:
+        """What the server remembers before the first round; it may draw from `key`, which is
+        public.
+        """
         ...
 
     def broadcast(self, x: Vector, memo: ServerState) -> dict[str, Vector]:
@@ -120,7 +123,7 @@ class FedAvg:
         """Nothing."""
         return {}
 
-    def start(self, x: Vector) -> ServerState:
+    def start(self, x: Vector, key: Key) -> ServerState:
         """The server optimizer's memory."""
         return {"opt": self.server.start(x)}
 
@@ -175,9 +178,9 @@ class Scaffold(FedAvg):
         """The update and the change of the control variate."""
         return {"delta": d, "control": d}
 
-    def start(self, x: Vector) -> ServerState:
+    def start(self, x: Vector, key: Key) -> ServerState:
         """c = 0."""
-        return {**super().start(x), "c": np.zeros_like(x)}
+        return {**super().start(x, key), "c": np.zeros_like(x)}
 
     def broadcast(self, x: Vector, memo: ServerState) -> dict[str, Vector]:
         """The model and c."""
@@ -316,9 +319,9 @@ class FedDyn(FedAvg):
                 "Leave `server` and `pull` out: FedDyn(alpha=…).",
             )
 
-    def start(self, x: Vector) -> ServerState:
+    def start(self, x: Vector, key: Key) -> ServerState:
         """h = 0."""
-        return {**super().start(x), "h": np.zeros_like(x)}
+        return {**super().start(x, key), "h": np.zeros_like(x)}
 
     def client(
         self,

@@ -12,6 +12,7 @@ from ..data import Examples
 from ..models import Drift, Model, Train
 from ..models.asks import Work
 from ..optim import ServerState
+from ..rand import Key
 from ..spec import Bound, Vector
 from ..training import Training
 from ..transforms import Context
@@ -39,7 +40,7 @@ class Boosting:
         """Nothing."""
         return {}
 
-    def start(self, x: Vector) -> ServerState:
+    def start(self, x: Vector, key: Key) -> ServerState:
         """Nothing."""
         return {}
 

@@ -175,7 +175,7 @@ class Ask:
         """Sums and counts."""
         return self.survey.side
 
-    def start(self, x: Vector) -> ServerState:
+    def start(self, x: Vector, key: Key) -> ServerState:
         """Nothing."""
         return {}
 

@@ -7,7 +7,7 @@ one run each of m canaries is one trial, since their directions do not meet: so 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -19,7 +19,7 @@ from ..app import App
 from ..data import Examples
 from ..errors import AppError, RoundError
 from ..messages import SessionId
-from ..models import NO_LOCAL, Drift, Local, Model, ModelView, TrainResult
+from ..models import NO_LOCAL, Drift, Gradient, Local, Model, ModelView, TrainResult
 from ..parties.client import Client
 from ..plan import Plan
 from ..privacy import planned_privacy, spent_privacy, stop_at_budget
@@ -95,6 +95,15 @@ class CanaryModel(ModelView):
         if (i := _canary(data)) is None:
             return self.model.train(x, data, training, drift, key, local)
         return TrainResult(x + self.steps[i] * self.directions.along(i, self.size), 1, 0.0)
+
+    def gradients(self, asks: Sequence[Gradient]) -> list[Vector]:
+        """As the model; −sᵢ·uᵢ for canary i, so that a step along it moves as a training does."""
+        return [self._gradient(ask) for ask in asks]
+
+    def _gradient(self, ask: Gradient) -> Vector:
+        if (i := _canary(Examples.of(ask.data))) is None:
+            return self.model.gradients([ask])[0]
+        return -self.steps[i] * self.directions.along(i, self.size)
 
     def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """As the model; zeros for a canary."""

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data import Examples
-from ..errors import PlanError
+from ..data.examples import Stream
+from ..errors import DataError, PlanError
 from ..rand import Key
 from ..spec import Bound, Vector
 from ..training import Training
@@ -105,6 +106,25 @@ class Score(NamedTuple):
         return "<Score>"
 
 
+class Gradient(NamedTuple):
+    """The gradient of the mean loss at x [size] over these examples, as one batch; 0 for numbers
+    that are not trained.
+
+    It is what one step of training takes, with draws of this key: in a net with dropout, of the
+    numbers that the key leaves. `local` as in Train; it stays as it is. only: names of parts, as in
+    Training, and 0 for all others; where it is None, those that the plan trains.
+    """
+
+    x: Vector
+    data: Examples
+    key: Key
+    local: Local | None = None
+    only: tuple[str, ...] | None = None
+
+    def __repr__(self) -> str:
+        return "<Gradient>"
+
+
 class Model:
     """All that the framework asks of torch, keras, jax or scikit-learn: a flat vector, and training
     from it.
@@ -187,6 +207,21 @@ class Model:
             for one in asks
         ]
 
+    def gradients(self, asks: Sequence[Gradient]) -> list[Vector]:
+        """The gradient [size] for each of many clients, whose `only` is the same.
+
+        It is read off one long step of `train`, see `gradients_by_steps`; a model whose steps are
+        not in proportion to their gradient says it itself. PlanError where it takes no such step.
+        """
+        if self.grows:
+            raise PlanError(
+                f"{type(self).__name__} has no gradient.",
+                "It adds trees to what is there, and descends no loss.",
+                "Take an algorithm that asks for none, such as Boosting().",
+            )
+        self.plan(one_step(asks[0].only or ()))
+        return gradients_by_steps(self, asks)
+
     def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """The `metrics` of x on `data`, as means over its examples; with a client's own
         statistics.
@@ -218,6 +253,45 @@ class Model:
         what each says.
         """
         return ""
+
+
+LONG = 2.0**64  # η of a step that a gradient is read off
+
+
+def one_step(only: tuple[str, ...], eta: float = LONG) -> Training:
+    """One step of plain SGD, over all examples as one batch."""
+    return Training(batch=0, steps=1, learning_rate=eta, only=only)
+
+
+def gradients_by_steps(model: Model, asks: Sequence[Gradient], eta: float = LONG) -> list[Vector]:
+    """Gradients, read off one step each:  g = (x − y)/η,  y = x − η·g.
+
+    η is a power of two, and so long that η·|g| ≫ |x|: then nothing is lost of g but what a float
+    rounds in η·g, which it rounds in g as well. In float32 that holds for |g| ≫ 2⁻⁶⁴|x|, and for
+    |g| < 2⁶⁴. DataError for a stream, which has batches of its own.
+    """
+    training = one_step(asks[0].only or (), eta)
+    trainings = [
+        Train(ask.x, _as_one_batch(ask.data), training, Drift(), ask.key, ask.local) for ask in asks
+    ]
+    found = []
+    for ask, fit in zip(asks, model.train_all(trainings), strict=True):
+        g = (ask.x - fit.x) / eta
+        g[model.trainable :] = 0.0  # statistics, which a step renews
+        found.append(g)
+    return found
+
+
+def _as_one_batch(data: Examples) -> Examples:
+    data = Examples.of(data)
+    if isinstance(data, Stream):
+        raise DataError(
+            f"The data is a {type(data.given).__name__}, a stream of batches.",
+            "A gradient is that of all examples as one batch, and a stream has batches of its own.",
+            "Give arrays or a Dataset (for a DataLoader, its .dataset), or let the algorithm ask "
+            "for each batch of data.batches(training, key).",
+        )
+    return data
 
 
 def consecutive(sizes: Iterable[tuple[str, int]]) -> dict[str, slice]:

@@ -1,6 +1,7 @@
 """Asks: what an algorithm wants done on a client, as values that it yields and is answered.
 
     fit = yield Train(x, data, training, drift, key)        a TrainResult
+    g = yield Gradient(x, data, key)                        the gradient [size] at x
     scores = yield Score(x, data)                           the model's metrics: name → mean
 
 Who drives an algorithm does what it asks: for one client alone, or side by side for many that ask
@@ -15,11 +16,11 @@ from typing import Any, NoReturn, TypeVar
 from ..data import Examples
 from ..errors import DataError
 from ..training import Training
-from . import Local, Model, ModelView, Score, Train, TrainResult
+from . import Gradient, Local, Model, ModelView, Score, Train, TrainResult, one_step
 from .parts import check_only
 
-Ask = Train | Score
-ASKS = (Train, Score)
+Ask = Train | Gradient | Score
+ASKS = (Train, Gradient, Score)
 Made = TypeVar("Made")
 Work = Generator[Ask, Any, Made]  # asks, is answered, and gives what it has made of it
 Perform = Callable[[Sequence[Ask]], list[Any]]
@@ -42,6 +43,13 @@ class AskedModel(ModelView):
             "model.train(…) would pass by the client's own statistics, and by all who train with it"
         )
 
+    def gradients(self, *given: Any, **more: Any) -> NoReturn:
+        """Raise TypeError, as for a training."""
+        raise TypeError(
+            "An algorithm gets a gradient by `g = yield Gradient(x, data, key)`, not "
+            "model.gradients(…)"
+        )
+
     def score(self, *given: Any, **more: Any) -> NoReturn:
         """Raise TypeError, for the client's own statistics would be passed by."""
         raise TypeError(
@@ -62,30 +70,45 @@ def perform(model: Model, asks: Sequence[Ask]) -> list[Any]:
 
 
 def _alike(asks: Sequence[Ask]) -> Iterator[list[int]]:
-    """The places of asks that may be done side by side: trainings of one kind."""
-    kinds = dict[Training | int, list[int]]()
+    """The places of asks that may be done side by side: trainings, and gradients, of one kind."""
+    kinds = dict[Any, list[int]]()
     for i, ask in enumerate(asks):
-        kinds.setdefault(ask.training if isinstance(ask, Train) else i, []).append(i)
+        kinds.setdefault(_kind(ask) or i, []).append(i)
     yield from kinds.values()
 
 
+def _kind(ask: Ask) -> tuple[Any, ...]:
+    """What is equal for asks that may be done side by side; nothing where each is done alone."""
+    if isinstance(ask, Score):
+        return ()
+    return type(ask), _trained(ask)
+
+
+def _trained(ask: Train | Gradient) -> Training:
+    """How a step of it trains."""
+    return ask.training if isinstance(ask, Train) else one_step(ask.only or ())
+
+
 def _side_by_side(model: Model, asks: Sequence[Ask]) -> list[Any]:
-    trainings = [ask for ask in asks if isinstance(ask, Train)]
-    if trainings and (model.partial or not trainings[0].training.only):
+    first = asks[0]
+    if not isinstance(first, Score) and (model.partial or not _trained(first).only):
+        every = model.train_all if isinstance(first, Train) else model.gradients
         try:
-            return list(model.train_all(trainings))
-        except DataError:  # whose data it is shows when each trains alone
+            return list(every(asks))
+        except DataError:  # whose data it is shows when each is done alone
             pass
     return [_alone(model, ask) for ask in asks]
 
 
-def _alone(model: Model, ask: Ask) -> TrainResult | dict[str, float] | Exception:
+def _alone(model: Model, ask: Ask) -> Any:
     local = ask.local or {}
     try:
-        if isinstance(ask, Train):
-            check_only(model, ask.training)
-            return model.train(ask.x, ask.data, ask.training, ask.drift, ask.key, local)
-        return model.score(ask.x, ask.data, local)
+        if isinstance(ask, Score):
+            return model.score(ask.x, ask.data, local)
+        check_only(model, _trained(ask))
+        if isinstance(ask, Gradient):
+            return model.gradients([ask])[0]
+        return model.train(ask.x, ask.data, ask.training, ask.drift, ask.key, local)
     except Exception as error:
         return error
 
@@ -98,14 +121,35 @@ def answered(work: Work[Any], answer: Any) -> Ask:
     if isinstance(ask, ASKS):
         return ask if isinstance(ask.data, Examples) else ask._replace(data=Examples.of(ask.data))
     raise TypeError(
-        f"An algorithm yields Train(…) or Score(…), and this one has yielded {type(ask).__name__}; "
+        "An algorithm yields Train(…), Gradient(…) or Score(…), and this one has yielded "
+        f"{type(ask).__name__}; "
         "an aggregator's client() gets its vector by `v = yield from contribute()`"
     )
 
 
-def locally(work: Work[Made] | Made, local: Local) -> Work[tuple[Made, Local]]:
+def check_noise(ask: Ask, training: Training) -> None:
+    """Raise TypeError for what reads examples with other noise than the plan has for single ones.
+
+    A score and a gradient have none; nor has a training whose `private` is another: where the plan
+    has no PerExample, its draws would grow from the public seed.
+    """
+    asked = ask.training.private if isinstance(ask, Train) else None
+    if asked != training.private:
+        raise TypeError(
+            f"The algorithm yields {type(ask).__name__}(…) with private={asked!r}, and the plan's "
+            f"training has private={training.private!r}. What it makes of the answer would tell of "
+            "single examples what no noise of the plan hides. Ask for trainings with the "
+            "`training` that client() is given, and change anything but `private` in it; or leave "
+            "`private` out of the plan."
+        )
+
+
+def locally(work: Work[Made] | Made, local: Local, training: Training) -> Work[tuple[Made, Local]]:
     """What work makes, and a client's own statistics after it: each training gets them, and renews
     them. Of what is no generator, and so has asked for nothing, what it is.
+
+    training: the plan's; nothing is asked that passes by its noise for single examples, and a
+    gradient is one of the parts that it trains.
     """
     if not isinstance(work, Generator):
         return work, local
@@ -115,8 +159,11 @@ def locally(work: Work[Made] | Made, local: Local) -> Work[tuple[Made, Local]]:
             ask = answered(work, answer)
         except StopIteration as end:
             return end.value, local
+        check_noise(ask, training)
         if ask.local is None:
             ask = ask._replace(local=local)
+        if isinstance(ask, Gradient) and ask.only is None:
+            ask = ask._replace(only=training.only)
         try:
             answer = yield ask
         except Exception as error:

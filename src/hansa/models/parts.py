@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,7 +15,9 @@ from ..errors import PlanError, number
 from ..rand import Key
 from ..spec import Vector
 from ..training import Training
-from . import NO_LOCAL, Drift, Local, Model, ModelView, Train, TrainResult, consecutive
+from . import NO_LOCAL, Drift, Gradient, Local, Model, ModelView, Train, TrainResult, consecutive
+
+Asked = TypeVar("Asked", Train, Gradient)
 
 KEPT = "kept"  # in a client's memory: name → the numbers of a part that stays with it
 
@@ -210,13 +213,17 @@ class Personal(ModelView):
 
     def train_all(self, asks: Sequence[Train]) -> list[TrainResult]:
         """What `train` gives for each."""
-        return [self._result(fit) for fit in self.model.train_all(list(map(self._ask, asks)))]
+        whole = [one._replace(drift=self._drift(one.drift)) for one in map(self._ask, asks)]
+        return [self._result(fit) for fit in self.model.train_all(whole)]
 
-    def _ask(self, ask: Train) -> Train:
-        """The same of the whole vector."""
+    def gradients(self, asks: Sequence[Gradient]) -> list[Vector]:
+        """As the model, of what travels."""
+        return [self._travelling(g) for g in self.model.gradients(list(map(self._ask, asks)))]
+
+    def _ask(self, ask: Asked) -> Asked:
+        """The same at the whole vector."""
         local = ask.local or NO_LOCAL
-        x = self.whole(ask.x, local)
-        return ask._replace(x=x, drift=self._drift(ask.drift), local=_without_kept(local))
+        return ask._replace(x=self.whole(ask.x, local), local=_without_kept(local))
 
     def _drift(self, drift: Drift) -> Drift:
         """The same for the whole vector: 0 for what is kept."""

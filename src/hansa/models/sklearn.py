@@ -5,7 +5,7 @@ time.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,7 @@ from ..metrics import LOSS, RATE
 from ..rand import Key
 from ..spec import Bound, Vector
 from ..training import Training
-from . import NO_LOCAL, Drift, Local, Model, TrainResult, consecutive
+from . import NO_LOCAL, Drift, Gradient, Local, Model, TrainResult, consecutive, gradients_by_steps
 
 try:
     from sklearn.base import clone
@@ -30,6 +30,8 @@ except ModuleNotFoundError as missing:
         "Install it: pip install 'hansa[sklearn]'.",
     ) from missing
 
+# η of a step that a gradient is read off: scikit-learn shrinks w by 1 − η·alpha, and never below 0
+SHORT = 2.0**-10
 # of the margin m = ±z, positive on the right side
 LOSSES: Mapping[str, Callable[[Vector], Vector]] = {
     "log_loss": lambda m: np.logaddexp(0, -m),
@@ -193,6 +195,16 @@ class SklearnModel(Model):
             correction = drift.pull * (y - x0) + shift
             y = np.r_[estimator.coef_.ravel(), estimator.intercept_] - eta * correction
         return TrainResult(y, len(losses), sum(losses) / len(losses))
+
+    def gradients(self, asks: Sequence[Gradient]) -> list[Vector]:
+        """The mean over steps of single examples, all from x: a batch is such steps one after
+        another, whose long ones would be of other gradients, and of no penalty.
+        """
+        found = []
+        for ask in asks:
+            alone = [ask._replace(data=ask.data.take([i])) for i in range(len(ask.data))]
+            found.append(np.mean(gradients_by_steps(self, alone, SHORT), axis=0))
+        return found
 
     def fitted(self, x: Vector) -> Any:
         """The estimator with the weights x, ready to predict."""

@@ -246,7 +246,8 @@ class Plan:
     def start(self) -> State:
         """The state before the first round."""
         x = np.asarray(self.model.start(self.key.child("start")), np.float64)
-        return State(0, x, self.algorithm.start(x), self.pipeline.start())
+        memo = self.algorithm.start(x, self.key.child("algorithm"))
+        return State(0, x, memo, self.pipeline.start())
 
     def broadcast(self, state: State) -> tuple[dict[str, Vector], tuple[Any, ...]]:
         """What every client of a round is told: the algorithm's vectors, and what the transforms
@@ -303,7 +304,7 @@ class Plan:
             self.training,
             self.training_context(at),
         )
-        (parts, client_state), local = yield from locally(work, local)
+        (parts, client_state), local = yield from locally(work, local, self.training)
         if PIPE in client_state:
             raise TypeError(
                 f"{type(self.algorithm).__name__}.client() remembers something as {PIPE!r}, where "

@@ -15,7 +15,7 @@ from ..data import Examples
 from ..errors import PlanError
 from ..loops.synchronous import synchronous
 from ..messages import SessionId
-from ..models import NO_LOCAL, Local, Model, ModelView, Train, TrainResult
+from ..models import NO_LOCAL, Gradient, Local, Model, ModelView, Train, TrainResult
 from ..models.asks import AskedModel, alone, locally
 from ..models.softmax import Softmax
 from ..optim import ServerState
@@ -137,7 +137,7 @@ def _client(
     def answer() -> Answer:
         asked = AskedModel(plan.model)
         work = algorithm.client(asked, broadcast, client_state, data, plan.training, at)
-        return alone(locally(work, NO_LOCAL), plan.perform)[0]
+        return alone(locally(work, NO_LOCAL, plan.training), plan.perform)[0]
 
     parts, new = answer()
     again, anew = answer()
@@ -256,6 +256,10 @@ class SideBySide(ModelView):
     def train_all(self, asks: Sequence[Train]) -> list[TrainResult]:
         """As the model."""
         return self.model.train_all(asks)
+
+    def gradients(self, asks: Sequence[Gradient]) -> list[Vector]:
+        """As the model."""
+        return self.model.gradients(asks)
 
     def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """As the model."""

@@ -3,6 +3,7 @@
     start()     finite numbers [size], a function of its key
     train()     a function of its arguments, which modifies none; as many steps as it is told;
                 a drift's pull and shift are added to the gradient, exactly
+    gradients() what a short step goes along, and 0 for statistics
     score()     its metrics, within their bounds, as means over the examples; the loss falls
     check()     refuses bad data, and names whose it is
     itself      its repr builds it, and its digest stays the same
@@ -25,12 +26,13 @@ from ..data import Batch, Examples
 from ..data.batches import length, pick
 from ..digest import digest_of
 from ..errors import DataError, PlanError
-from ..models import NO_LOCAL, Drift, Local, Model, TrainResult
+from ..models import NO_LOCAL, Drift, Gradient, Local, Model, TrainResult, one_step
 from ..spec import Vector, ends
 from ..training import OPTIMIZERS, Training
 from .asserts import KEY, check_repr, equal, is_plain, require
 
 TRAINING = Training(epochs=2, batch=8, learning_rate=0.05)
+SHORT = 2.0**-7  # η of a step to the first order
 
 
 def check_model(
@@ -61,6 +63,7 @@ def check_model(
     before = _copies(examples)
     _trains(model, x, examples, training)
     _drifts(model, x, examples, training, close)
+    _descends(model, x, examples, close)
     if model.partial:
         _parts(model, x, examples, training, close)
     _scores(model, x, examples, training)
@@ -262,6 +265,36 @@ def _drifts(model: Model, x: Vector, data: Examples, training: Training, close: 
     )
     shorter = np.linalg.norm(held[trained]) < np.linalg.norm(free[trained])
     require(shorter, f"{model!r}: a pull must hold the training back to where it starts.")
+
+
+def _descends(model: Model, x: Vector, data: Examples, close: float) -> None:
+    """A gradient is a function of what is asked, and what a short step of plain SGD goes along:
+
+        x − y ≈ η·g
+
+    A model may refuse to give any, with PlanError.
+    """
+    batch = Examples.of(next(data.whole()))  # a stream has batches of its own
+    before = x.copy()
+    ask = Gradient(x, batch, KEY.child(0))
+    try:
+        g, again = model.gradients([ask, ask])
+    except PlanError:
+        return
+    require(equal(x, before), f"{model!r}: gradients() modifies the vector.")
+    require(equal(g, again), f"{model!r}: gradients() is not a function of what is asked.")
+    require(
+        g.shape == x.shape and not g[model.trainable :].any(),
+        f"{model!r}: gradients() must give {model.size} numbers, and 0 for statistics.",
+    )
+    moved = x - _fit(model, x, batch, one_step((), SHORT), Drift()).x
+    off = np.abs(moved - SHORT * g)[: model.trainable].max()
+    most = np.abs(moved[: model.trainable]).max()
+    require(
+        off <= 0.05 * most + close * max(1.0, float(np.abs(x).max())),
+        f"{model!r}: gradients() gives no gradient that a short step of train() goes along; where "
+        "a step is not in proportion to it (a clip, a constraint), write gradients() too.",
+    )
 
 
 def _parts(model: Model, x: Vector, data: Examples, training: Training, close: float) -> None:

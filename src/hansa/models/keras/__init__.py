@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from ...errors import DataError, PlanError, refuse
 from ...rand import Key
 from ...spec import Vector
 from ...training import Training
-from .. import NO_LOCAL, Drift, Local, Model, TrainResult, consecutive
+from .. import NO_LOCAL, Drift, Gradient, Local, Model, TrainResult, consecutive, gradients_by_steps
 from ..checks import check_length, check_some, condensed, fingerprint
 from ..parts import moves
 from ..statistics import lower_ends
@@ -228,6 +228,13 @@ class KerasModel(Model):
             end = joined(self._vectored)
             own = {name: value(v) for name, v in self._staying} if self.buffers == "local" else {}
         return TrainResult(end, steps, logs["loss"], own)
+
+    def gradients(self, asks: Sequence[Gradient]) -> list[Vector]:
+        """Read off long steps of SGD, whatever `compile` names; PlanError where a step does more
+        than to go along its gradient.
+        """
+        checks.check_long_steps(self.net)
+        return gradients_by_steps(self, asks)
 
     def _step(self, training: Training, corrected: bool) -> optimizers.Step:
         """The compiled step of that optimizer, made once."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DataError, Fault
+from ...errors import DataError, Fault, refuse
 
 
 def check_net(net: Any, buffers: Any) -> Iterator[Fault]:
@@ -51,6 +51,33 @@ def check_net(net: Any, buffers: Any) -> Iterator[Fault]:
     why = "Statistics such as BatchNorm's are averaged by the server, or stay with each client."
     bad = buffers not in ("average", "local")
     yield bad, f"buffers={buffers!r}.", why, "Write buffers='average' or buffers='local'."
+
+
+def check_long_steps(net: Any) -> None:
+    """PlanError where a long step of SGD tells no gradient: Keras changes weights after it, leaves
+    it out, or cannot hold where it leads to.
+    """
+    name = type(net).__name__
+    weights = net.trainable_variables
+    held = [v.path for v in weights if getattr(v, "constraint", None) is not None]
+    short = [v.path for v in weights if str(v.dtype) == "float16"]
+    refuse(
+        [
+            (
+                bool(held),
+                f"{name} has constraints on {', '.join(held[:3])}, and its gradient is asked for.",
+                "Keras brings these weights back after each step, so no step tells its gradient.",
+                "Leave the constraints out, or take an algorithm that asks for no gradient.",
+            ),
+            (
+                bool(short) or net.dtype_policy.name == "mixed_float16",
+                f"{name} computes in float16, and its gradient is asked for.",
+                "Where numbers leave the range of float16 Keras leaves a step out, and the "
+                "gradient would seem to be 0.",
+                "Build it with the policy 'mixed_bfloat16' or 'float32'.",
+            ),
+        ]
+    )
 
 
 def check_labels(
