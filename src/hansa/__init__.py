@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from .aggregators import Sum
 from .aggregators.trees import Ensemble
 from .algorithms import FedAvg, FedDyn, FedNova, FedProx, Scaffold
-from .algorithms.personal import Ditto
+from .algorithms.mime import MimeLite
+from .algorithms.personal import APFL, Ditto
 from .algorithms.trees import Boosting
 from .data.sites import Sites
 from .errors import HansaError
@@ -92,6 +93,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "APFL",
     "Adagrad",
     "Adam",
     "AdaptiveClip",
@@ -123,6 +125,7 @@ __all__ = [
     "Krum",
     "LaplaceNoise",
     "Median",
+    "MimeLite",
     "Momentum",
     "MultiKrum",
     "Network",

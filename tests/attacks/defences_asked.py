@@ -62,6 +62,14 @@ ASKED = (
         "promise = before.merge(alone).guarantee(delta)",
         "promise = alone.guarantee(delta)",
     ),
+    # ── what an algorithm asks ──
+    Defence("what is asked has the plan's noise", "models/asks.py", "if asked != training.private:", NEVER),
+    Defence(
+        "who asks for gradients says so when the plan is built",
+        "algorithms/__init__.py",
+        "    if training.private:\n",
+        "    if False:\n",
+    ),
     # ── sources ──
     Defence(
         "a policy comes before the data",

@@ -11,6 +11,7 @@ import pytest
 from tests.contracts.asking import client_of
 
 from hansa import (
+    APFL,
     Adagrad,
     Adam,
     Ditto,
@@ -18,6 +19,7 @@ from hansa import (
     FedDyn,
     FedNova,
     FedProx,
+    MimeLite,
     Momentum,
     Plan,
     Scaffold,
@@ -52,6 +54,10 @@ ALGORITHMS = [
     Ditto(),
     Ditto(lam=0.0),
     Ditto(Adam(0.1), lam=1.0),
+    MimeLite(),
+    MimeLite(Momentum(0.5), beta=0.5),
+    APFL(),
+    APFL(Adam(0.1), 0.01, alpha=1.0),
 ]
 
 
@@ -67,7 +73,7 @@ def test_prints_as_the_expression_that_builds_it(algorithm: Algorithm) -> None:
     assert eval(repr(algorithm), {**vars(hansa), "inf": math.inf}) == algorithm  # noqa: S307
 
 
-@pytest.mark.parametrize("algorithm", [Scaffold(), FedNova()], ids=repr)
+@pytest.mark.parametrize("algorithm", [Scaffold(), FedNova(), MimeLite(), APFL()], ids=repr)
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
 def test_who_reads_gradients_off_the_way_refuses_adam(algorithm: Any, optimizer: Any) -> None:
     with pytest.raises(PlanError, match=optimizer):
@@ -157,6 +163,14 @@ class GrowsNames(FedAvg):
 
 
 @dataclass(frozen=True)
+class StartsAnywhere(FedAvg):
+    """Draw the start from nowhere."""
+
+    def start(self, x: Any, key: Any) -> Any:
+        return {**super().start(x, key), "centre": np.random.default_rng().normal(size=x.shape)}
+
+
+@dataclass(frozen=True)
 class Hoards(FedAvg):
     """Remember what no checkpoint can hold."""
 
@@ -198,6 +212,7 @@ class Nameless(FedAvg):
         (RemembersItself(), "function of its arguments"),
         (NeedsMemory(), "NaN"),
         (GrowsNames(), "names that start"),
+        (StartsAnywhere(), "draw from its key"),
         (Hoards(), "memory must be"),
         (Backwards(), "does not learn"),
         (TakesANameThatIsTaken(), "taken"),
@@ -254,3 +269,18 @@ def test_scaffold_keeps_no_control_for_what_no_gradient_moves() -> None:
     at = plan.context(0, SessionId(), "anna", secret=KEY)
     parts, _ = client_of(plan, {"x": x, "c": 0 * x}, {}, data, at)
     assert parts["delta"][-3:].any() and not parts["control"][-3:].any() and parts["control"][:-3].all()
+
+
+@dataclass(frozen=True)
+class Centres(FedAvg):
+    """Remember random vectors, as an algorithm that begins with clusters does."""
+
+    def start(self, x: Any, key: Key) -> Any:
+        return {**super().start(x, key), "centres": x + key.normal((2, x.size))}
+
+
+def test_a_start_draws_from_the_plans_seed() -> None:
+    """So server and clients begin with the same; two draws of one plan are no others, those of another seed are."""
+    check_algorithm(Centres())
+    first, again, other = (Plan(Softmax(4, 3), Centres(), seed=seed).start().memo["centres"] for seed in (1, 1, 2))
+    assert (first == again).all() and (first[0] != first[1]).all() and (first != other).all()

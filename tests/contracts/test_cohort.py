@@ -86,7 +86,9 @@ def last(algorithm: h.algorithms.Algorithm, runtime: Any = h.InProcess, **more: 
     return state.x
 
 
-@pytest.mark.parametrize("algorithm", [h.FedAvg(), h.Scaffold(), h.FedDyn(alpha=0.1), h.Ditto()], ids=repr)
+@pytest.mark.parametrize(
+    "algorithm", [h.FedAvg(), h.Scaffold(), h.FedDyn(alpha=0.1), h.Ditto(), h.MimeLite(), h.APFL()], ids=repr
+)
 def test_rounds_train_their_cohort_at_once(algorithm: h.algorithms.Algorithm, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also the algorithm that trains twice; nobody is left to be trained alone."""
     algorithm_like = last(algorithm)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import hansa
 from hansa import (
+    APFL,
     Adam,
     AdaptiveClip,
     Clip,
@@ -25,6 +26,7 @@ from hansa import (
     Finite,
     GaussianNoise,
     HansaError,
+    MimeLite,
     Momentum,
     Plan,
     Poisson,
@@ -52,6 +54,8 @@ PLANS = [
     Plan(MODEL, FedNova(most=40.0), training=Training(optimizer="sgd", validation=0.25), seed=-3),
     Plan(MODEL, FedDyn(alpha=0.1), pipe=(Weigh("one"),)),
     Plan(MODEL, Ditto(FedAvg(Yogi()).server, lam=0.3)),
+    Plan(MODEL, MimeLite(beta=0.8)),
+    Plan(MODEL, APFL(alpha=0.25)),
     Plan(MODEL, aggregator=TrimmedMean(0.2), pipe=(Weigh("one"),), sample=Everyone(quorum=3)),
     Plan(
         MODEL,

@@ -171,7 +171,7 @@ def test_no_drift_touches_what_is_kept(model: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "algorithm", [h.FedProx(0.1), h.Scaffold(), h.FedDyn(alpha=0.1), h.FedNova(), h.Ditto(lam=0.3)], ids=repr
+    "algorithm", [h.FedProx(0.1), h.Scaffold(), h.FedDyn(alpha=0.1), h.FedNova(), h.Ditto(lam=0.3), h.APFL()], ids=repr
 )
 def test_every_algorithm_takes_it(algorithm: Any) -> None:
     training = h.Training(batch=10, learning_rate=0.1, validation=0.2)

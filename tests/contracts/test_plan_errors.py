@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hansa import (
+    APFL,
     Adagrad,
     Adam,
     AdaptiveClip,
@@ -25,6 +26,7 @@ from hansa import (
     InProcess,
     Krum,
     Median,
+    MimeLite,
     Momentum,
     Network,
     Plan,
@@ -184,6 +186,9 @@ WRONG: dict[str, Callable[[], Any]] = {
     "FedDyn with half a server step": lambda: plan(algorithm=FedDyn(Sgd(0.5))),
     "FedDyn with a second pull": lambda: plan(algorithm=FedDyn(pull=0.1)),
     "Ditto with a negative λ": lambda: plan(algorithm=Ditto(lam=-1.0)),
+    "MimeLite with a momentum of one": lambda: plan(algorithm=MimeLite(beta=1.0)),
+    "APFL of more than its own model": lambda: plan(algorithm=APFL(alpha=1.5)),
+    "APFL with weight decay": lambda: plan(algorithm=APFL(), training=Training(weight_decay=0.1)),
     "two parts of one name": lambda: plan(algorithm=TakesTheWeight()),
     # what is built around the plan
     "no clients": lambda: InProcess([]),

@@ -49,7 +49,9 @@ def test_the_update_is_said_in_two_blocks_and_other_blocks_keep_their_size() -> 
     assert dict(h.Plan(MODEL, training=QUIET).spec.blocks) == {"delta": d}
 
 
-@pytest.mark.parametrize("algorithm", [h.FedAvg(h.Adam(0.1)), h.Scaffold(), h.FedNova(), h.FedDyn(), h.Ditto()])
+@pytest.mark.parametrize(
+    "algorithm", [h.FedAvg(h.Adam(0.1)), h.Scaffold(), h.FedNova(), h.FedDyn(), h.Ditto(), h.MimeLite(), h.APFL()]
+)
 def test_algorithms_get_the_whole_update(algorithm: Any) -> None:
     """The server's step has the mean of the whole vector; statistics are the plain weighted mean, to the last byte."""
     seen = list[Any]()

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from ..data import Examples
+from ..data.batches import length
 from ..errors import PlanError, number
-from ..models import Drift, Model, Train
+from ..models import Drift, Gradient, Model, Train
 from ..models.asks import Work
 from ..optim import Optimizer, ServerState, Sgd, stepped
 from ..rand import Key
@@ -68,7 +69,8 @@ class Algorithm(Protocol):
         """One client's round: what it says, and what it remembers itself.
 
         A generator, which asks for what is done on the client: `fit = yield Train(…)`,
-        `scores = yield Score(…)`. A plain function may give both where there is nothing to ask.
+        `g = yield Gradient(…)`, `scores = yield Score(…)`. A plain function may give both where
+        there is nothing to ask.
         """
         ...
 
@@ -172,7 +174,12 @@ class Scaffold(FedAvg):
 
     def plan(self, training: Training) -> None:
         """Option II divides by K·η, which is right for plain SGD alone."""
-        _plain("Scaffold", training)
+        check_plain(
+            "Scaffold",
+            training,
+            "It reads a client's mean gradient off the distance it moved, (x − y)/(K·η): right for "
+            "plain SGD alone.",
+        )
 
     def blocks(self, d: int) -> dict[str, int]:
         """The update and the change of the control variate."""
@@ -351,12 +358,34 @@ class FedDyn(FedAvg):
         return x, {**memo, "h": h}
 
 
-def _plain(name: str, training: Training) -> None:
+def check_plain(name: str, training: Training, why: str) -> None:
+    """Raise PlanError for local steps other than plain SGD's."""
     if training.optimizer != "sgd" or training.weight_decay:
         raise PlanError(
             f"{name} cannot use optimizer={training.optimizer!r}, "
             f"weight_decay={training.weight_decay:g}.",
-            "It reads a client's mean gradient off the distance it moved, (x − y)/(K·η): right for "
-            "plain SGD alone.",
+            why,
             "Write Training(optimizer='sgd', weight_decay=0.0), or take FedAvg.",
         )
+
+
+def check_gradients(name: str, training: Training) -> None:
+    """Raise PlanError where no gradient may be asked for: it has no noise for single examples."""
+    if training.private:
+        raise PlanError(
+            f"{name} cannot train with {training.private!r}.",
+            "It asks for gradients beside its trainings, and no noise hides an example in these.",
+            "Take FedAvg or Scaffold, or leave `private` out of the Training.",
+        )
+
+
+def full_gradient(x: Vector, data: Examples, training: Training, key: Key) -> Work[Vector]:
+    """∇f(x) over all examples, as the mean of those of batches: in the memory of a training."""
+    once = replace(training, epochs=1, steps=None)
+    total = np.zeros_like(x)
+    n = 0
+    for batch in data.batches(once, key):
+        g = yield Gradient(x, Examples.of(batch), key.child("batch", n))
+        total += length(batch) * g
+        n += length(batch)
+    return total / n

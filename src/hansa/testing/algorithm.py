@@ -63,6 +63,10 @@ def check_algorithm(
         f"{name}: start() must give a dict of numbers, words and arrays, as a checkpoint holds "
         "them.",
     )
+    require(
+        equal(memo, plan.start().memo),
+        f"{name}: start() is not a function of its arguments; draw from its key.",
+    )
     for round in range(2):  # the first from no memory, the second from what the first left
         reply = {}
         for who, data in list(parties.items())[:3]:
