@@ -51,9 +51,7 @@ def last(plan: h.Plan, runtime: Any, state: h.State | None = None) -> h.State:
 
 
 @pytest.mark.promise("P47")
-@pytest.mark.parametrize(
-    "algorithm", [h.FedAvg(h.Adam(0.1)), h.Scaffold(), h.Ditto()], ids=lambda a: type(a).__name__
-)
+@pytest.mark.parametrize("algorithm", [h.FedAvg(h.Adam(0.1)), h.Scaffold(), h.Ditto()], ids=lambda a: type(a).__name__)
 @pytest.mark.parametrize("pipe", [(h.Weigh("examples"),), (h.Clip(3.0, 10.0), h.Weigh("examples", 40), h.Quantize(30))])
 def test_same_bytes_with_any_number_of_workers(
     algorithm: h.algorithms.Algorithm, pipe: tuple[h.transforms.Transform, ...]

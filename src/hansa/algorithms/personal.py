@@ -64,7 +64,7 @@ class Ditto(FedAvg):
 
 @dataclass(frozen=True)
 class APFL(FedAvg):
-    """FedAvg, and for each client a mixture v̄ of the global model and one of its own   (Deng et al.
+    """FedAvg, and for each client a mixture v̄ of the global model and its own v   (Deng et al.
     2020, Alg. 1).
 
         v̄ = α v + (1 − α) w

@@ -101,9 +101,10 @@ class CanaryModel(ModelView):
         return [self._gradient(ask) for ask in asks]
 
     def _gradient(self, ask: Gradient) -> Vector:
+        """Of one client."""
         if (i := _canary(Examples.of(ask.data))) is None:
             return self.model.gradients([ask])[0]
-        return -self.steps[i] * self.directions.along(i, self.size)
+        return np.asarray(-self.steps[i] * self.directions.along(i, self.size))
 
     def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """As the model; zeros for a canary."""

@@ -85,22 +85,28 @@ def _kind(ask: Ask) -> tuple[Any, ...]:
 
 
 def _trained(ask: Train | Gradient) -> Training:
-    """How a step of it trains."""
+    """How its steps train."""
     return ask.training if isinstance(ask, Train) else one_step(ask.only or ())
 
 
 def _side_by_side(model: Model, asks: Sequence[Ask]) -> list[Any]:
-    first = asks[0]
-    if not isinstance(first, Score) and (model.partial or not _trained(first).only):
-        every = model.train_all if isinstance(first, Train) else model.gradients
+    """The answers to asks of one kind."""
+    trainings = [ask for ask in asks if isinstance(ask, Train)]
+    gradients = [ask for ask in asks if isinstance(ask, Gradient)]
+    named = any(ask.training.only for ask in trainings) or any(ask.only for ask in gradients)
+    if model.partial or not named:
         try:
-            return list(every(asks))
+            if trainings:
+                return list(model.train_all(trainings))
+            if gradients:
+                return list(model.gradients(gradients))
         except DataError:  # whose data it is shows when each is done alone
             pass
     return [_alone(model, ask) for ask in asks]
 
 
 def _alone(model: Model, ask: Ask) -> Any:
+    """The answer, or the exception that it ended in."""
     local = ask.local or {}
     try:
         if isinstance(ask, Score):
