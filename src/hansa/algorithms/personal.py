@@ -77,6 +77,8 @@ class APFL(FedAvg):
 
     alpha: float = 0.5
 
+    remembers = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not (number(self.alpha) and 0 <= self.alpha <= 1):
