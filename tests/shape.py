@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "hansa"
 
 FLOORS = (
-    ("errors", "known", "digest", "spec", "rand", "native", "sums", "codec"),
+    ("errors", "known", "progress", "digest", "spec", "rand", "native", "sums", "codec"),
     ("training", "messages", "metrics", "transforms", "models", "crypto", "optim", "data", "datasets"),
     ("algorithms", "aggregators"),
     ("rounds", "state", "sample", "plan"),

@@ -197,10 +197,13 @@ def audit(
     from ..audit import audit as attack
     from ..ui.terminal import explanation
     from ..ui.terminal import out as console
+    from ..ui.waiting import waiting
 
     settings = settings_of(set_) | _given(seed=seed)
     app, title, folder = _audited(place, target, settings)
-    found = attack(app, [name.strip() for name in attacks.split(",")], canaries, rounds, title)
+    chosen = [name.strip() for name in attacks.split(",")]
+    with waiting(console(), title):
+        found = attack(app, chosen, canaries, rounds, title)
     written = found.write(out or folder)
     for part in explanation(found.told()):
         console().print(part)

@@ -8,6 +8,7 @@ Stream   batches in an order and in sizes of their own
 from __future__ import annotations
 
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import DataError
+from ..progress import counted
 from ..rand import Key
 from ..training import Training
 from . import streams
@@ -78,7 +80,8 @@ class Examples(ABC):
         if training.steps is not None:
             epochs = itertools.count()
         every = (self._epoch(training.batch, key.child(epoch)) for epoch in epochs)
-        return itertools.islice(itertools.chain.from_iterable(map(_some, every)), training.steps)
+        found = itertools.chain.from_iterable(map(_some, every))
+        return counted("step", "", itertools.islice(found, training.steps), self._steps(training))
 
     def whole(self) -> Iterator[Batch]:
         """All examples once, in order, in pieces of at most 4096 rows; copies, so that no model can
@@ -117,6 +120,11 @@ class Examples(ABC):
         return len(self)
 
     # ── what a form of data says of itself ──
+
+    def _steps(self, training: Training) -> int:
+        """How many batches a training has; 0 where only the training tells."""
+        b, _ = training.schedule(len(self))
+        return training.steps or training.epochs * math.ceil(len(self) / b)
 
     @abstractmethod
     def _rows(self, rows: Rows) -> Batch:
@@ -218,6 +226,9 @@ class Stream(Examples):
     def _epoch(self, batch: int, key: Key) -> Iterator[Batch]:
         """All batches, whatever their size is to be."""
         return streams.read(self.given)
+
+    def _steps(self, training: Training) -> int:
+        return training.steps or 0
 
     def _halves(self, share: float, key: Key) -> tuple[Examples, Examples]:
         kept, held = streams.split(self.given, share, key)

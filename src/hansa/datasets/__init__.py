@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import DataError
+from ..progress import tell
 
 TIMEOUT = 60.0  # seconds without a byte
 
@@ -68,6 +69,7 @@ def _fetch(path: Path, sha256: str, addresses: Sequence[str], given: Path | None
 
     troubles = []
     for address in addresses:
+        tell("stage", f"fetching {address}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=path.parent) as aside:

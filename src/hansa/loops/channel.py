@@ -17,6 +17,7 @@ from ..crypto.identity import Member
 from ..errors import printable
 from ..messages import Begin, Message, Reply, Request, SessionId, Settle
 from ..plan import Plan
+from ..progress import tell
 from ..rand import Key
 from ..state import State
 from ..sums import Total
@@ -149,7 +150,9 @@ class ServerChannel:
 
     def _replies(self, waiting: set[str], turn: int) -> Iterator[Reply]:
         """What these reply in this turn, each as it comes; who says nothing is excluded."""
+        asked = len(waiting)
         while waiting:
+            tell("clients", done=asked - len(waiting), total=asked)
             reply = self._next(waiting, turn)
             waiting -= set(reply.who)
             if reply.body is None:

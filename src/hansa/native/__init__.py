@@ -24,6 +24,8 @@ from functools import cache
 from itertools import takewhile
 from pathlib import Path
 
+from ..progress import tell
+
 COMPILERS = ("g++", "clang++", "c++")
 FLAGS = ("-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 
@@ -153,6 +155,7 @@ def loaded(source: Path, *headers: Path) -> ctypes.CDLL | str:
 def _compiled(command: list[str], file: Path) -> str:
     """Compile to the file, written aside and then renamed; why it failed, or nothing."""
     log.info("Compiling %s.", file)
+    tell("stage", f"compiling {file.stem.split('-')[0]}.cpp")
     with tempfile.TemporaryDirectory(dir=file.parent) as aside:
         part = Path(aside) / file.name
         for tuned in ("-march=native", "-mcpu=native"):  # x86, and ARM by some compilers

@@ -25,6 +25,7 @@ from ..parties.client import Client
 from ..parties.helper import Helper
 from ..parties.memory import Memory
 from ..parties.population import Clients, Population, gathered
+from ..progress import tell
 from ..rand import Key
 from ..spec import Spec
 from ..sums import Total
@@ -185,7 +186,10 @@ class InProcess:
 
         def asked() -> Iterator[tuple[Party, Given]]:
             """Who is to answer, and with what; the others refuse, or have answered before."""
-            for who in names:
+            for done, who in enumerate(names):
+                if len(names) > 1:  # else the loop counts
+                    tell("clients", done=done, total=len(names))
+                tell("client", who)
                 given, why = given_to(self.memory, who, request)
                 if isinstance(given, Given):
                     yield self.helpers.get(who) or self.clients[who], given

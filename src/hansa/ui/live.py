@@ -25,6 +25,7 @@ from .errors import complain, say
 from .profile import Clock, rounds, table
 from .report import ReportData, write
 from .terminal import Progress, comparison, out, own_models, tested_sets
+from .waiting import waiting
 
 if TYPE_CHECKING:
     from ..state import State
@@ -44,7 +45,8 @@ def follow(
     says how many rounds are stored.
     """
     try:
-        app = app.asked(run)
+        with waiting(out(), "Asking what is asked before the first round"):
+            app = app.asked(run)
     except KeyboardInterrupt:
         run.finish("stopped")
         say(f"Stopped before the survey had an answer. Go on with: {again}")
@@ -65,7 +67,7 @@ def _follow(app: App, run: Run, title: str, compare: bool | None, again: str, pr
     plan = app.known_plan
     planned = plan.rounds
     clients = _clients(app)
-    progress = Progress(console, planned, clients, run.history())
+    progress = Progress(console, planned, clients, run.history(), plan.encoded_spec.hidden)
     clock = Clock(run.folder / "profile.txt")
     console.print(
         Text.assemble((title, "bold"), f"  run {run.id}  {len(clients)} clients, {planned} rounds")
@@ -198,7 +200,7 @@ def _rows(app: App, run: Run, compare: bool | None, console: Console) -> list[Ro
     if state is None or not compare:
         return []
     try:
-        with console.status("Comparing: each client alone, and all data pooled"):
+        with waiting(console, "Comparing: each client alone, and all data pooled"):
             return list(app.compare(state, run.memory()))
     except HansaError as error:
         complain(error)

@@ -13,7 +13,8 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +31,7 @@ from rich.text import Text
 from ..app.compare import OUTSIDE, Row
 from ..errors import printable
 from ..explain import Explanation
+from ..progress import Watch, watching
 from ..rounds import Round
 from ..state import State
 from . import (
@@ -45,6 +47,7 @@ from . import (
     shown,
     witness,
 )
+from .waiting import lines, said
 
 if TYPE_CHECKING:
     from ..store import Run, Summary
@@ -61,16 +64,25 @@ def out() -> Console:
     return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 140)
 
 
+def _nothing() -> None:
+    """Nobody is told."""
+
+
 class Progress:
     """A live view of the rounds: a bar, scores with their course, who took part; plain lines where
     nobody looks on.
 
     rounds: planned. past: those that a resumed run has had; time and what is left are counted
-    without them.
+    without them. hidden: is it a secret who takes part? Then nothing is shown within a round.
     """
 
     def __init__(
-        self, console: Console, rounds: int, clients: Sequence[str], past: Sequence[Round] = ()
+        self,
+        console: Console,
+        rounds: int,
+        clients: Sequence[str],
+        past: Sequence[Round] = (),
+        hidden: bool = False,
     ):
         self.console = console
         self.rounds = rounds
@@ -78,13 +90,20 @@ class Progress:
         self.past = [shown(one) for one in past]
         self.began = time.monotonic()
         self.first = len(self.past)
+        self.hidden = hidden
+        self.watch = Watch()
+        self.printed: Callable[[], None] = _nothing
+        self._open = ExitStack()
         self.live: Live | None = None
         if console.is_terminal:
             self.live = Live(get_renderable=self.view, console=console, refresh_per_second=4)
 
     def __enter__(self) -> Self:
+        self.watch = self._open.enter_context(watching())
         if self.live:
             self.live.start()
+        else:
+            self.printed = self._open.enter_context(lines(self.console, self.within))
         return self
 
     def __exit__(
@@ -95,12 +114,22 @@ class Progress:
     ) -> None:
         if self.live:
             self.live.stop()
+        self._open.close()
 
     def show(self, state: State) -> None:
         """One more round is done."""
         self.past.append(shown(state.happened))
+        self.watch.clear()
         if self.live is None:
             self.console.print(self.line(), soft_wrap=True)
+            self.printed()
+
+    def within(self) -> str:
+        """What is being done in the round under way, and since when the run goes on."""
+        title = f"round {len(self.past) + 1}/{self.rounds} is under way"
+        if not self.hidden:
+            title = said(title, self.watch)
+        return f"{title}  {time.monotonic() - self.began:.1f} s"
 
     def line(self) -> Text:
         """The last round in one line: scores, ε, who took part, who did not and why, seconds."""
@@ -143,6 +172,8 @@ class Progress:
         parts: list[RenderableType] = [head]
         if self.past:
             parts.append(self._scores())
+        if str(self.watch) and not self.hidden:
+            parts.append(Text(printable(str(self.watch)), style="dim", no_wrap=True))
         return Group(*parts, self._strip(), *self._notes())
 
     def _scores(self) -> RenderableType:
