@@ -42,7 +42,7 @@ LONGEST_FILE, LONGEST_FUNCTION, MOST_ARGUMENTS, SLOWEST_IMPORT = 450, 72, 8, 0.2
 BANNED = re.compile(r"(Manager|Handler|Helper|Factory|Base|Util|Utils|Engine)(?![a-z])")
 WIDE = {
     "Training": "how a client trains is one table of a config, and half of it is left out mostly",
-    "App": "an app file says all of a federation in one value, and most of it is left out mostly",
+    "Federation": "an app file says all of a federation in one value, and most of it is left out mostly",
     "Context": "all that a piece of code is told of where in a run it is",
     "Request": "a message names all that its answer is bound to",
     "Noise": "all that is known of noise, and most of it left out mostly",

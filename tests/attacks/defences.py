@@ -315,12 +315,7 @@ PRIVACY = (
         NEVER,
     ),
     Defence("too few hands leave no ε", NOISE, 'if self.by == "all" and n < self.least:', NEVER),
-    Defence(
-        "lost history is noticed",
-        "app/epsilon.py",
-        ('if state is not None and state.round > len(past)\n        else ""'),
-        'if False else ""',
-    ),
+    Defence("lost history is noticed", "app/epsilon.py", "if state is not None and state.round > len(past):", NEVER),
     Defence("another past is noticed", "app/epsilon.py", "if past and understates(ledger, past[-1].spent):", NEVER),
     Defence(
         "correlated noise is not stretched",

@@ -30,8 +30,8 @@ ASKED = (
     Defence(
         "an explanation knows of the survey",
         APP,
-        "explained(self.plan, self.first, self.population, self.delta, self.named)",
-        "explained(self.plan, None, self.population, self.delta, self.named)",
+        "explained(self.plan, self.first, self.population, self.delta, named)",
+        "explained(self.plan, None, self.population, self.delta, named)",
     ),
     Defence("a survey is checked", COMMANDS, "    if app.first is not None:\n", "    if False:\n"),
     Defence(
@@ -40,9 +40,9 @@ ASKED = (
     Defence("a run goes on with its own survey", FIRST, "if begun and digest != mine:", NEVER),
     Defence(
         "the rounds' ε counts the survey",
-        APP,
-        "ledger = before.merge(spent_privacy(self.plan, past, clients))",
-        "ledger = spent_privacy(self.plan, past, clients)",
+        "app/account.py",
+        "ledger = self.before.merge(spent_privacy(plan, past, self._clients))",
+        "ledger = spent_privacy(plan, past, self._clients)",
     ),
     Defence(
         "a budget counts the survey",

@@ -14,7 +14,7 @@ PLAN, EXPLAIN, CLIENT, ERRORS, LOOPS = (
     "errors.py",
     "loops/channel.py",
 )
-APP, POPULATION = "app/__init__.py", "parties/population.py"
+POPULATION = "parties/population.py"
 MODELS, DATA, INVERSE = "models/__init__.py", "data/items.py", "audit/inversion.py"
 WORKER, PARTIES, BOOK = "runtimes/processes/worker.py", "parties/__init__.py", "parties/book.py"
 COMMANDS, OPTIONS, LIVE, TERMINAL = "cli/__init__.py", "cli/options.py", "ui/live.py", "ui/terminal.py"
@@ -200,7 +200,12 @@ RECORDS = (
     ),
     Defence("no name is part of a page", "ui/report.py", "autoescape=True", "autoescape=False"),
     # ── what prints ──
-    Defence("an app does not print its data", APP, "{len(data)} clients{', '", "{len(data)} clients {data}{', '"),
+    Defence(
+        "an app does not print its data",
+        "app/federation.py",
+        'clients = f"{len(self.data)} clients"',
+        'clients = f"{len(self.data)} clients {self.data}"',
+    ),
     Defence(
         "a client does not print its data",
         CLIENT,

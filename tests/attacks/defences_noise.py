@@ -79,7 +79,10 @@ SECRETS = (
         "secret=secret or Key.of(0))",
     ),
     Defence(
-        "an app has a secret of its own", "app/first.py", "(Key.fresh() if run is None", "(Key.of(0) if run is None"
+        "an app has a secret of its own",
+        "app/first.py",
+        "    if run is None:\n        return Key.fresh()\n",
+        "    if run is None:\n        return Key.of(0)\n",
     ),
     Defence(
         "what hides grows from the secret",
@@ -114,9 +117,7 @@ SECRETS = (
         'key = key.child("noise")',
     ),
     Defence("correlated noise knows whose it is", CORRELATED, "if at.memo and at.memo[0][1] != _owner(at):", NEVER),
-    Defence(
-        "a run goes on with its secret", "app/first.py", "Key.fresh() if run is None else run.secret()", "Key.fresh()"
-    ),
+    Defence("a run goes on with its secret", "app/first.py", "    return run.secret()\n", "    return Key.fresh()\n"),
     Defence("a run's secret is drawn", FILES, "secrets.token_bytes(LENGTH)", "bytes(LENGTH)"),
     Defence(
         "a run's secret is for its owner alone",
@@ -135,7 +136,7 @@ SECRETS = (
         "        with",
         ends="StoreError",
     ),
-    Defence("a secret is a key", APP, "not isinstance(self.secret, Key | None)", "False"),
+    Defence("a secret is a key", "app/federation.py", "not isinstance(app.secret, Key | None)", "False"),
     Defence(
         "rounds tell of a named secret",
         "loops/synchronous.py",
@@ -161,7 +162,7 @@ SECRETS = (
     Defence("a guarantee tells of a named secret", ACCOUNTING, "if self.named else", "if False else"),
     Defence("an explanation tells of a named secret", EXPLAIN, "if named and plan.hides:", NEVER),
     Defence("ε is shown with a named secret", SHOWN, "if found and one.named else", "if False else"),
-    Defence("an explanation knows of a named secret", APP, "self.delta, self.named)", "self.delta, False)"),
+    Defence("an explanation knows of a named secret", APP, "self.delta, named)", "self.delta, False)"),
     Defence("a history tells of a named secret", ROWS, '"named": state.named', '"named": False'),
 )
 
@@ -366,7 +367,13 @@ STRANGERS = (
     ),
     Defence("a ledger says whose word ε is", PRIVACY, ", stated=stated_by(plan)", ""),
     Defence("a policy takes no stranger's noise", POLICY, "why = self._unbelieved(plan)", 'why = ""'),
-    Defence("a budget needs an ε", CHECKS, "if missing := before.why or ledger.why or strange(loop):", NEVER),
+    Defence(
+        "a budget needs an ε",
+        CHECKS,
+        "missing = ledger.why or strange(loop)",
+        'missing = ""',
+        also=(("bool(before.why),", "False,"),),
+    ),
     Defence(
         "a loop with a budget needs an ε",
         SPENT,

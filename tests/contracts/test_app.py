@@ -129,7 +129,7 @@ def test_a_round_is_stored_before_it_is_told_and_a_stopped_run_goes_on(algorithm
     for state in app.run(run):
         stored = Store(tmp_path).open(run.id)
         assert [one.round for one in stored.history()] == list(range(1, state.round + 1))
-        assert stored.history()[-1].scores == app.score(state.x)
+        assert stored.history()[-1].scores == app.tests.score(PLAN.model, state.x)
         if state.round == 2:
             break
     run.finish("stopped")
@@ -202,7 +202,7 @@ def test_alone_and_pooled_train_as_much_as_all_rounds_do() -> None:
     assert [row.examples for row in rows] == [30, 45, 12, 87, 87]
     epochs = PLAN.rounds * PLAN.training.epochs
     together = tuple(np.concatenate(columns) for columns in zip(*DATA.values(), strict=True))
-    expected = [*(train_by_hand(data, epochs) for data in DATA.values()), app.score(state.x)]
+    expected = [*(train_by_hand(data, epochs) for data in DATA.values()), app.tests.score(PLAN.model, state.x)]
     expected.append(train_by_hand((together[0], together[1]), epochs))
     for row, scores in zip(rows, expected, strict=True):
         assert row.scores == pytest.approx(scores, rel=1e-9), row.name

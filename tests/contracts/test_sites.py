@@ -33,6 +33,7 @@ from hansa import (
     survey,
 )
 from hansa.analytics import Count, Mean, Variance
+from hansa.app.clients import clients_of
 from hansa.app.load import load
 from hansa.app.looking import LOOKED_AT
 from hansa.cli import commands
@@ -111,7 +112,7 @@ def test_nothing_is_read_until_a_client_is_asked_and_then_once(sites: Sites, rea
     assert list(sites) == list(NAMES) and len(sites) == 4
     assert repr(sites) in repr(app) and "4 clients" not in repr(app)
     assert "Mean(low=-9" in str(app.explain()) and app.known_plan.digest == PLAN.digest
-    app.clients, app.delta, app.named  # noqa: B018
+    app.tests, app.delta, app.population  # noqa: B018
     assert reader.read == []
     state = last(app)
     assert sorted(reader.read) == ["central", *NAMES]
@@ -216,7 +217,7 @@ def test_each_client_and_the_test_are_prepared_with_what_was_found() -> None:
 def test_an_app_asks_once_and_says_so_before() -> None:
     app = App(PLAN, DATA, first=ASKED, prepare=scaled)
     with pytest.raises(AppError, match="not been asked"):
-        app.clients()
+        clients_of(app)
     with pytest.raises(AppError, match="not been asked"):
         _ = app.found
     assert app.asked() is app.asked()
@@ -370,14 +371,14 @@ def test_each_set_of_a_name_is_scored_by_the_code_that_scores_one() -> None:
     score = PLAN.model.score
     each = {who: score(state.x, data) for who, data in sets.items()}
     whole = tuple(np.concatenate(columns) for columns in zip(*sets.values(), strict=True))
-    assert app.score(state.x) == score(state.x, whole)
+    assert app.tests.score(PLAN.model, state.x) == score(state.x, whole)
     worst, *others = app.tests.rows(PLAN.model, state.x)
     who = max(each, key=lambda name: each[name]["loss"])
     assert worst.name == f"worst: {who}" and worst.scores == each[who] and worst.examples == len(sets[who][1])
     for row, of in zip(others, (np.median, np.mean), strict=False):
         for name in ("loss", "accuracy"):
             assert row.scores[name] == pytest.approx(of([one[name] for one in each.values()]))
-    assert others[-1].scores == app.score(state.x) == {
+    assert others[-1].scores == app.tests.score(PLAN.model, state.x) == {
         name: state.scores[name] for name in ("loss", "accuracy")
     }  # fmt: skip
 
@@ -388,7 +389,7 @@ def test_each_set_of_a_name_is_scored_by_the_code_that_scores_one() -> None:
 def test_one_set_is_what_it_was(test: Any) -> None:
     app = App(PLAN, DATA, test=test)
     state = last(app)
-    assert app.score(state.x) == pytest.approx(PLAN.model.score(state.x, TEST))
+    assert app.tests.score(PLAN.model, state.x) == pytest.approx(PLAN.model.score(state.x, TEST))
     assert app.tests.rows(PLAN.model, state.x) == []
 
 

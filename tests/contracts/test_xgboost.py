@@ -204,7 +204,7 @@ def test_pooled_is_plain_xgboost_on_all_data() -> None:
     own = plain(BINARY, pooled([h.data.Examples.of(one) for one in federation.data.values()]).arrays, 4)
     A, y = federation.test
     assert together.scores["accuracy"] == pytest.approx(np.mean((margins(own, A) > 0) == y))
-    assert federated.scores == federation.score(state.x)
+    assert federated.scores == federation.tests.score(federation.known_plan.model, state.x)
     assert [row.examples for row in alone] == [50, 80, 110] and federated.examples == together.examples == 240
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from ..errors import AppError, refuse
+from ..errors import AppError, Fault, refuse
 from ..known import own
 from ..parties.policy import Policy
 from ..parties.population import Population
@@ -33,7 +33,9 @@ def check(wrong: Iterable[Wrong]) -> None:
 
 def names_of(data: Mapping[str, Any]) -> Collection[str]:
     """The names of all clients, as text; of a population they are not listed."""
-    return data.names if isinstance(data, Population) else {str(who): None for who in data}.keys()
+    if isinstance(data, Population):
+        return data.names
+    return {str(who): None for who in data}.keys()
 
 
 def check_names(
@@ -41,9 +43,13 @@ def check_names(
 ) -> None:
     """AppError where the names of the clients fit neither the plan nor the policies."""
     many = len(data)
-    names = [] if isinstance(data, Population) else [str(who) for who in data]
+    names = []
+    if not isinstance(data, Population):
+        names = [str(who) for who in data]
     odd = [name for name in names if not name.strip() or not name.isprintable()]
-    strangers = [] if isinstance(policies, Policy) else [who for who in policies if who not in data]
+    strangers = []
+    if not isinstance(policies, Policy):
+        strangers = [str(who) for who in policies if who not in data]
     fixed = isinstance(plan, Plan)
     check(
         [
@@ -85,7 +91,7 @@ def check_names(
             ),
             (
                 bool(strangers),
-                f"A policy for {', '.join(map(str, strangers))}",
+                f"A policy for {', '.join(strangers)}",
                 "no client has that name",
                 f"names among {', '.join(names)}",
             ),
@@ -104,35 +110,54 @@ def check_survey(
     first: Plan, data: Mapping[str, Any], policies: Mapping[str, Policy] | Policy
 ) -> None:
     """PolicyError where one owner forbids the survey: then nobody is asked."""
-    given = data.allow if isinstance(data, Population) else policies
+    given = policies
+    if isinstance(data, Population):
+        given = data.allow
     for who, policy in policies_of(given, ["Each client"]).items():
         policy.check(first, who)
 
 
 def check_budget(budget: Budget, plan: Any, before: Ledger, clients: int | None, loop: Any) -> None:
     """AppError where survey, or plan if it is known, has no ε, and so both have none."""
-    ledger = planned_privacy(plan, clients) if isinstance(plan, Plan) else Ledger()
-    if missing := before.why or ledger.why or strange(loop):
-        raise AppError(
+    ledger = Ledger()
+    if isinstance(plan, Plan):
+        ledger = planned_privacy(plan, clients)
+    missing = ledger.why or strange(loop)
+    faults: list[Fault] = [
+        (
+            bool(before.why),
             f"App(budget={budget!r}) cannot be kept.",
-            f"There is no ε for {'its survey' if before.why else 'this plan'}: {missing}.",
-            "Put Clip(norm=…) and GaussianNoise(…) into its pipe, or leave the budget out."
-            if not before.why
-            else "Write survey(…, aggregator=VerifiedSum(noise=…)), or leave the budget out.",
-        )
-    if not budget.allows(before):
-        raise AppError(
+            f"There is no ε for its survey: {before.why}.",
+            "Write survey(…, aggregator=VerifiedSum(noise=…)), or leave the budget out.",
+        ),
+        (
+            bool(missing),
             f"App(budget={budget!r}) cannot be kept.",
-            f"Its survey alone gives {before.guarantee(budget.delta)}.",
+            f"There is no ε for this plan: {missing}.",
+            "Put Clip(norm=…) and GaussianNoise(…) into its pipe, or leave the budget out.",
+        ),
+        (
+            not budget.allows(before),
+            f"App(budget={budget!r}) cannot be kept.",
+            lambda: f"Its survey alone gives {before.guarantee(budget.delta)}.",
             "Add noise to the survey, or allow a larger ε.",
-        )
+        ),
+    ]
+    refuse(faults, AppError)
+
+
+def unwrapped(loop: Any) -> Any:
+    """The loop itself, of which some arguments may be given already: functools.partial(loop, …)."""
+    if isinstance(loop, partial):
+        return loop.func
+    return loop
 
 
 def strange(loop: Any) -> str:
     """Why nobody knows what the rounds give away, if so: they are those of a loop that is not
     hansa's own.
     """
-    inner = loop.func if isinstance(loop, partial) else loop
+    inner = unwrapped(loop)
     if own(inner):
         return ""
     return f"nobody has stated what the loop {getattr(inner, '__name__', inner)!s} gives away"

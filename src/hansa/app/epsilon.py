@@ -9,13 +9,16 @@ from .. import privacy
 from ..errors import AppError
 from ..plan import Plan
 from ..privacy import planned_privacy, spent_privacy, understates
-from ..privacy.ledger import Budget, Ledger, default_delta
+from ..privacy.ledger import Budget, Guarantee, Ledger, default_delta
 from ..rounds import Round, Spent, Unit
 from ..state import State
 
 
 def said(first: Plan | None, state: State | None, clients: int | None) -> Ledger:
-    """What the survey has given away about each client; without a state, what it will."""
+    """What the survey has given away about each client; without a state, what it will.
+
+    first: the survey, if there is one. clients: how many there are, where that is known.
+    """
     if first is None:
         return Ledger()
     if state is None:
@@ -28,12 +31,13 @@ def unknown_past(
 ) -> str:
     """Why the rounds before are not what the ledger says, if so; AppError where a budget rests on
     it.
+
+    past: the rounds that a run holds. state: that from which it goes on. ledger: what they gave
+    away by the plan of now.
     """
-    why = (
-        "the rounds before the first are not known"
-        if state is not None and state.round > len(past)
-        else ""
-    )
+    why = ""
+    if state is not None and state.round > len(past):
+        why = "the rounds before the first are not known"
     if past and understates(ledger, past[-1].spent):
         why = (
             "the rounds before were told to have given away more: they had another plan, or other "
@@ -59,10 +63,10 @@ def hides_examples(plan: Plan) -> bool:
 def of_examples(
     plan: Plan, sizes: Mapping[str, int], asked: Mapping[str, int]
 ) -> dict[Unit, Spent]:
-    """ε of the example that has been told most of, of clients with so many; it tells how many
-    examples a client has.
+    """ε of the example that has been told most of; it tells how many examples a client has.
 
-    asked: how often each client was.
+    sizes: how many each client has, {} where that is not to be told. asked: how often each client
+    was.
     """
     if not sizes:
         return {}
@@ -71,4 +75,11 @@ def of_examples(
     found = [privacy.examples(plan, n, times).guarantee(delta) for n, times in clients]
     if not found:
         return {}
-    return max(found, key=lambda one: math.inf if one.epsilon is None else one.epsilon).spent
+    return max(found, key=_loss).spent
+
+
+def _loss(guarantee: Guarantee) -> float:
+    """ε, or ∞ where there is none."""
+    if guarantee.epsilon is None:
+        return math.inf
+    return guarantee.epsilon

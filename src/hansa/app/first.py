@@ -22,12 +22,10 @@ OPEN = Section(
     "What cannot be known yet",
     # P144
     "The plan of the rounds hangs on what a survey finds that is asked before them. What follows "
-    "is that survey: all "
-    "that is asked until it has its answers. Then each client holds the plan against its owner's "
-    "policy again, survey "
-    "and rounds together, before it trains; one that refuses has said what the survey asks, and no "
-    "more. To read the "
-    "plan as well, let the survey be asked where the data is simulated: hansa explain --ask.",
+    "is that survey: all that is asked until it has its answers. Then each client holds the plan "
+    "against its owner's policy again, survey and rounds together, before it trains; one that "
+    "refuses has said what the survey asks, and no more. To read the plan as well, let the survey "
+    "be asked where the data is simulated: hansa explain --ask.",
 )
 
 PlanOf = Callable[[Mapping[str, Any]], Plan]  # what a survey found → the plan of the rounds
@@ -35,7 +33,11 @@ PlanOf = Callable[[Mapping[str, Any]], Plan]  # what a survey found → the plan
 
 def secret_of(named: Key | None, run: Run | None) -> Key:
     """What noise grows from: what a simulation names, else what the run keeps, else a fresh one."""
-    return named or (Key.fresh() if run is None else run.secret())
+    if named:
+        return named
+    if run is None:
+        return Key.fresh()
+    return run.secret()
 
 
 def answers_of(first: Plan, state: State) -> dict[str, Any]:
@@ -47,7 +49,9 @@ def answers_of(first: Plan, state: State) -> dict[str, Any]:
 def held(first: Plan | None, run: Run) -> State | None:
     """The survey's state that the run holds, if any; AppError where it began with another."""
     digest, state = run.survey()
-    mine = "" if first is None else first.digest
+    mine = ""
+    if first is not None:
+        mine = first.digest
     begun = state is not None or bool(run.history())
     if begun and digest != mine:
         raise AppError(
@@ -65,7 +69,7 @@ def keep(first: Plan, state: State, run: Run) -> None:
 
 
 def plan_of(plan: Plan | PlanOf, found: Mapping[str, Any]) -> Plan:
-    """The plan that comes of what was found."""
+    """The plan that comes of what was found; AppError where its function fails, or gives none."""
     if isinstance(plan, Plan):
         return plan
     try:
@@ -90,7 +94,11 @@ def plan_of(plan: Plan | PlanOf, found: Mapping[str, Any]) -> Plan:
 def check_first(plan: Any, first: Any, prepare: Any) -> None:
     """AppError where the pieces of an app that belong to a survey do not fit together."""
     survey = isinstance(first, Plan) and isinstance(first.model, Survey)
-    lone = "prepare" if prepare is not None else "plan" if not isinstance(plan, Plan) else ""
+    lone = ""
+    if not isinstance(plan, Plan):
+        lone = "plan"
+    if prepare is not None:
+        lone = "prepare"
     check(
         [
             (
@@ -135,10 +143,8 @@ def section(first: Plan, population: int | None, delta: float) -> Section:
     text = (
         # P78
         "Before the first round each client is asked this survey, once in a run. Its answers are "
-        "told to everybody, "
-        "and may be in how data is prepared and in the plan. What it gives away adds to what the "
-        "rounds do. Where a "
-        "plan has a model, a survey has its answers."
+        "told to everybody, and may be in how data is prepared and in the plan. What it gives away "
+        "adds to what the rounds do. Where a plan has a model, a survey has its answers."
     )
     return Section(BEFORE, text, ("", "is, or sees", "what this rests on"), tuple(rows))
 

@@ -10,13 +10,15 @@ from types import ModuleType
 
 from ..analytics import none_asked
 from ..errors import AppError, HansaError, message
-from . import MODULE, App
-
-# ── app files ─────────────────────────────────────────────────────────────────────────────────────
+from . import App
+from .clients import MODULE
 
 
 def load(path: str | Path) -> App:
-    """The `app` of an app file. AppError names the file and the line where it could not be read."""
+    """The `app` of an app file, which is run as a program, with its own folder to import from.
+
+    AppError where it is none, or defines no `app`; an error that it raises names its file and line.
+    """
     path = Path(path)
     if not path.is_file():
         raise AppError(
@@ -28,11 +30,9 @@ def load(path: str | Path) -> App:
         module = _module(path)
     app = getattr(module, "app", None)
     if not isinstance(app, App):
-        found = (
-            "defines no `app`"
-            if not hasattr(module, "app")
-            else f"defines an `app` of type {type(app).__name__}"
-        )
+        found = "defines no `app`"
+        if hasattr(module, "app"):
+            found = f"defines an `app` of type {type(app).__name__}"
         raise AppError(
             f"{path} {found}.",
             "A command takes the plan and the data from the App that the file calls `app`.",
@@ -42,7 +42,7 @@ def load(path: str | Path) -> App:
 
 
 def _module(path: Path) -> ModuleType:
-    """Run an app file as a module, with its own folder to import from."""
+    """Run an app file as a module; whatever it raises says in which of its lines."""
     path = path.resolve()
     name = MODULE + path.stem
     spec = spec_from_file_location(name, path)
@@ -81,10 +81,13 @@ def _where(path: Path, error: BaseException) -> str:
     ]
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"
-    return f"{path}, line {lines[-1]}" if lines else str(path)
+    if not lines:
+        return str(path)
+    return f"{path}, line {lines[-1]}"
 
 
 def _advice(path: Path, error: BaseException) -> str:
+    """What to do about an error: install what the file imports, or mend the line."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         extras = {name: f"hansa[{name}]" for name in ("torch", "keras", "sklearn", "xgboost")}
         package = extras.get(error.name.split(".")[0], error.name.split(".")[0])

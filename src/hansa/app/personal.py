@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,8 +21,10 @@ from ..plan import Plan
 from ..spec import Vector
 from ..state import State
 from .checks import names_of
+from .clients import clients_of
 from .compare import Row
-from .scoring import TestSets, worst_first
+from .federation import Federation
+from .scoring import TestSets, of_each_metric, worst_first
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -33,7 +36,10 @@ MANY = 1000  # of more names none is looked for that is like another
 
 @dataclass(frozen=True)
 class Own:
-    """What one client's examples say of its own model, and of the global one."""
+    """What one client's examples say of its own model, and of the global one.
+
+    examples: how many they are. own, shared: the scores of the two models on them, by metric.
+    """
 
     examples: int
     own: Mapping[str, float]
@@ -46,7 +52,7 @@ def model_of(plan: Plan, state: State, client_state: ClientState) -> tuple[Vecto
     return personal_model(plan.algorithm, broadcast, client_state)
 
 
-def stored_model(app: Any, run: Run, state: State, who: str) -> tuple[Vector, Local]:
+def stored_model(app: Federation, run: Run, state: State, who: str) -> tuple[Vector, Local]:
     """The model [size] that one client uses itself after a round of a run, and what it keeps of it.
 
     AppError where it has none: by the plan, for it is nobody of the app, or has never taken part;
@@ -56,12 +62,11 @@ def stored_model(app: Any, run: Run, state: State, who: str) -> tuple[Vector, Lo
     names = names_of(app.data)
     client_state = run.memory().get(who, {})
     none = not personal(plan.model, plan.algorithm) and not client_state.get("model")
-    near = get_close_matches(who, names if len(names) <= MANY else [], cutoff=0.4)
     faults: list[Fault] = [
         (
             who not in names,
             f"The app has no client {who!r}.",
-            f"It has {len(names)} clients{', among them ' if near else ''}{', '.join(near)}.",
+            f"It has {len(names)} clients{_alike(who, names)}.",
             "Write the name as the app's data has it.",
         ),
         (
@@ -89,7 +94,17 @@ def stored_model(app: Any, run: Run, state: State, who: str) -> tuple[Vector, Lo
     return model_of(plan, state, client_state)
 
 
-def own_rows(app: Any, state: State, memory: Mapping[str, ClientState]) -> list[Row]:
+def _alike(who: str, names: Collection[str]) -> str:
+    """Names that are like this one, as the end of a sentence; of very many none is looked for."""
+    if len(names) > MANY:
+        return ""
+    alike = get_close_matches(who, names, cutoff=0.4)
+    if not alike:
+        return ""
+    return f", among them {', '.join(alike)}"
+
+
+def own_rows(app: Federation, state: State, memory: Mapping[str, ClientState]) -> list[Row]:
     """10, 50 and 90 % of the clients' scores, of their own models and of the global one on the same
     examples, and the five worst by name.
 
@@ -101,7 +116,7 @@ def own_rows(app: Any, state: State, memory: Mapping[str, ClientState]) -> list[
     plan = app.known_plan
     if not personal(plan.model, plan.algorithm) or isinstance(app.data, Population):
         return []
-    scored = dict(_each(app.clients(), app.tests, plan, state, memory))
+    scored = dict(_each(clients_of(app), app.tests, plan, state, memory))
     if not scored:
         return []
     every = list(scored.values())
@@ -112,14 +127,11 @@ def own_rows(app: Any, state: State, memory: Mapping[str, ClientState]) -> list[
     if outside or plan.encoded_spec.hidden:
         return [*own, *shared]
     worst = worst_first({who: one.own for who, one in scored.items()})[:WORST]
-    return [
-        *own,
-        *shared,
-        *(Row(f"worst: {who}", scored[who].examples, scored[who].own) for who in worst),
-    ]
+    named = [Row(f"worst: {who}", scored[who].examples, scored[who].own) for who in worst]
+    return [*own, *shared, *named]
 
 
-def own_row(app: Any, state: State, memory: Mapping[str, ClientState]) -> list[Row]:
+def own_row(app: Federation, state: State, memory: Mapping[str, ClientState]) -> list[Row]:
     """Each test set scored by the model of its own client, as one row; none where not every test
     set is a client's.
 
@@ -135,9 +147,7 @@ def own_row(app: Any, state: State, memory: Mapping[str, ClientState]) -> list[R
     for who in tests.sets:
         own, local = model_of(plan, state, memory.get(who, {}))
         scores.append(plan.model.score(own, tests.of(who), local))
-    means = {
-        name: float(np.average([one[name] for one in scores], weights=sizes)) for name in scores[0]
-    }
+    means = of_each_metric(partial(np.average, weights=sizes), scores)
     return [Row("own models", sum(sizes), means, plan.hides)]
 
 
@@ -158,15 +168,12 @@ def _each(
         if examples is None:
             continue
         own, local = model_of(plan, state, memory.get(client.who, {}))
-        shared = NO_LOCAL if plan.model.personal else local
-        yield (
-            client.who,
-            Own(
-                len(examples),
-                plan.model.score(own, examples, local),
-                plan.model.score(state.x, examples, shared),
-            ),
-        )
+        shared = local
+        if plan.model.personal:
+            shared = NO_LOCAL
+        own_scores = plan.model.score(own, examples, local)
+        shared_scores = plan.model.score(state.x, examples, shared)
+        yield client.who, Own(len(examples), own_scores, shared_scores)
 
 
 def _examples(client: Client, tests: TestSets) -> Examples | None:
@@ -181,7 +188,5 @@ def _tenths(
 ) -> Iterator[Row]:
     """The scores below which 10, 50 and 90 % of the clients lie, each by itself."""
     for tenth in TENTHS:
-        of = {
-            name: float(np.percentile([one[name] for one in scores], tenth)) for name in scores[0]
-        }
-        yield Row(f"{what}: {tenth} %", total, of, outside)
+        below = of_each_metric(partial(np.percentile, q=tenth), scores)
+        yield Row(f"{what}: {tenth} %", total, below, outside)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
+from typing import Any, NoReturn
 
 from .. import data as local
 from ..data import Examples, Sites, Source
@@ -21,10 +21,13 @@ ONE = "test"  # what a single set is called in messages
 
 @dataclass(frozen=True)
 class TestSets:
-    """Examples to score a model on, by name; sources among them are read when they are needed."""
+    """Examples to score a model on, by name; sources among them are read when they are needed.
+
+    named: is it a set of each name, and not a single one?
+    """
 
     sets: Mapping[str, Any] = field(repr=False)
-    named: bool = False  # is it a set of each name?
+    named: bool = False
 
     def __len__(self) -> int:
         return len(self.sets)
@@ -33,13 +36,16 @@ class TestSets:
     def whole(self) -> Examples:
         """All of them together: the central test."""
         sets = [self.of(name) for name in self.sets]
-        return pooled(sets) if self.named else sets[0]
+        if not self.named:
+            return sets[0]
+        return pooled(sets)
 
     def of(self, name: str) -> Examples:
         """One set, read and parsed; DataError where its reader fails."""
         return Examples.of(self._read(name), self._called(name))
 
     def _read(self, name: str) -> Any:
+        """The data of one set in the form that it has; DataError where its reader fails."""
         try:
             return local.loaded(self.sets[name])
         except DataError:
@@ -64,6 +70,14 @@ class TestSets:
             except HansaError as error:
                 yield error
 
+    def score(self, model: Model, x: Vector) -> dict[str, float]:
+        """The scores of a model with the vector x [size] on all of them together, by metric; none
+        where there are no sets.
+        """
+        if not self.sets:
+            return {}
+        return model.score(x, self.whole)
+
     def rows(self, model: Model, x: Vector) -> list[Row]:
         """How a model does on named sets: on the worst, in the median, on average, on all together.
 
@@ -78,13 +92,23 @@ class TestSets:
         total = sum(sizes.values())
         return [
             Row(f"worst: {worst}", sizes[worst], scored[worst]),
-            Row("median", total, {key: median([one[key] for one in every]) for key in every[0]}),
-            Row("mean", total, {key: fmean([one[key] for one in every]) for key in every[0]}),
+            Row("median", total, of_each_metric(median, every)),
+            Row("mean", total, of_each_metric(fmean, every)),
             Row("all together", total, model.score(x, self.whole)),
         ]
 
     def _called(self, name: str) -> str:
-        return f"{ONE} of {name}" if self.named else ONE
+        """What a set is called in messages."""
+        if not self.named:
+            return ONE
+        return f"{ONE} of {name}"
+
+
+def of_each_metric(
+    summary: Callable[[list[float]], Any], scores: Sequence[Mapping[str, float]]
+) -> dict[str, float]:
+    """One number of several scores, such as their median, for each metric by itself."""
+    return {metric: float(summary([one[metric] for one in scores])) for metric in scores[0]}
 
 
 def worst_first(scored: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -94,7 +118,10 @@ def worst_first(scored: Mapping[str, Mapping[str, float]]) -> list[str]:
 
     def badness(name: str) -> float:
         scores = scored[name]
-        return scores["loss"] if "loss" in scores else -next(iter(scores.values()))
+        if "loss" in scores:
+            return scores["loss"]
+        first, *_ = scores.values()
+        return -first
 
     return sorted(scored, key=badness, reverse=True)
 
@@ -138,7 +165,8 @@ def _column(value: Any) -> bool:
     return hasattr(value, "__array__") and not isinstance(value, Source)
 
 
-def _refuse(columns: Sequence[str], sets: Sequence[str]) -> None:
+def _refuse(columns: Sequence[str], sets: Sequence[str]) -> NoReturn:
+    """AppError that names the arrays of a dict, and what beside them are examples."""
     raise AppError(
         f"App(test={{…}}) holds arrays as {', '.join(columns)}, and examples as {', '.join(sets)}.",
         "It is one set, a dict of arrays with the targets as 'y', or the examples of each name, "

@@ -10,7 +10,10 @@ TEMPLATES = Path(__file__).parents[1] / "templates"
 
 
 def create_from_template(template: str, folder: Path) -> list[Path]:
-    """Write the files of a template into a new folder, the app file first."""
+    """Write the files of a template into a new folder, and give their paths, the app file first.
+
+    AppError where there is no such template, the folder holds something, or cannot be written.
+    """
     there = sorted(path.name for path in TEMPLATES.iterdir() if path.is_dir())
     if template not in there:
         raise AppError(

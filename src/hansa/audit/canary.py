@@ -16,6 +16,7 @@ import numpy as np
 
 from ..aggregators import revealed
 from ..app import App
+from ..app.clients import clients_of
 from ..data import Examples
 from ..errors import AppError, RoundError
 from ..messages import SessionId
@@ -381,7 +382,7 @@ def _length(app: App) -> float:
         return LONG
     x = plan.start().x
     norms = list[float]()
-    for client in app.clients()[:LOOKED_AT]:
+    for client in clients_of(app)[:LOOKED_AT]:
         key = plan.key.child("length", client.who)
         trained = plan.model.train(x, client.parts[0], plan.training, Drift(), key)
         norms.append(float(np.linalg.norm(trained.x - x)))
@@ -390,7 +391,7 @@ def _length(app: App) -> float:
 
 def _clients(app: App, plan: Plan, m: int, secret: Key) -> list[Client]:
     """The app's clients and the canaries, which weigh as much as any client can."""
-    real = [replace(client, plan=plan) for client in app.clients(secret)]
+    real = [replace(client, plan=plan) for client in clients_of(app, secret)]
     cap = plan.encoded_spec.bounds.get("weight", math.inf)
     if not math.isfinite(cap):
         cap = max(client.parts[2] for client in real)

@@ -16,6 +16,7 @@ import numpy as np
 from ..aggregators import Sum, revealed
 from ..algorithms import FedAvg
 from ..app import App
+from ..app.clients import clients_of
 from ..app.compare import pooled
 from ..data import Examples, pair
 from ..errors import AppError
@@ -94,7 +95,7 @@ def inversion(app: App) -> Inversion:
     number; the model is that of the first round, which tells most.
     """
     app = app.asked()
-    client = app.clients()[0]
+    client, *others = clients_of(app)
     inputs, y = pair(next(_first(client).whole()))
     if not isinstance(inputs, np.ndarray) or inputs.dtype.kind not in "fu":
         kind = getattr(inputs, "dtype", "several arrays")
@@ -107,7 +108,6 @@ def inversion(app: App) -> Inversion:
     model = app.known_plan.model
     x = app.known_plan.start().x
     attack = _attack(model, true)
-    others = [one for one in app.clients() if one.who != client.who]
     found = {name: attack(model, x, -delta, true, y) for name, delta in _seen(app, client, others)}
     if others:
         few = [pair(next(_first(one).whole()))[0][0] for one in others[: COHORT**2]]

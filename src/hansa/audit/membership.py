@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..app import App
+from ..app.clients import clients_of
 from ..app.compare import pooled
 from ..data import Examples
 from ..errors import AppError, refuse
@@ -66,7 +67,7 @@ def membership(
     """
     app = app.asked()
     _possible(app, runs)
-    whole = {who: pooled([client.parts[0]]) for client in app.clients() for who in [client.who]}
+    whole = {client.who: pooled([client.parts[0]]) for client in clients_of(app)}
     counts = {who: len(data) for who, data in whole.items()}
     key = app.known_plan.key.child("membership")
     chosen = _chosen(counts, records, key)

@@ -65,7 +65,7 @@ def app_of(config: Config, settings: Mapping[str, Any] | None = None) -> App:
 
     The app file is run, as Python. Its own classes are pieces for both, by their names.
     """
-    from ..app import MODULE
+    from ..app.clients import MODULE
     from ..app.load import load
     from ..config import Pieces, set_
 

@@ -5,7 +5,8 @@ plan.pipeline     encode, decode
 plan              perform → train, absorb → step
 aggregator        server → aggregate, with all that it waits for
 runtime           send, receive → wait
-app, run          score, commit
+app.tests         score
+run               commit
 
 A method that is timed is a `Timed` in the object's own dictionary, which goes before the class; so
 the plan's digest, which is of its fields, stays the same, and a run with and without a profile are
@@ -26,6 +27,8 @@ from rich import box
 from rich.table import Table
 
 from ..app import App
+from ..app.clients import runtime_of
+from ..app.running import rounds_of
 from ..state import State
 
 if TYPE_CHECKING:
@@ -111,9 +114,11 @@ def profiled(app: App, clock: Clock) -> App:
     vars(plan).update(
         pipeline=pipeline, aggregator=timed(copy.copy(plan.aggregator), clock, server="aggregate")
     )
-    return timed(
-        _with(app, timed(plan, clock, perform="train", absorb="step")), clock, score="score"
-    )
+    plan = timed(plan, clock, perform="train", absorb="step")
+    tests = timed(copy.copy(app.tests), clock, score="score")
+    new = copy.copy(app)
+    vars(new).update(plan=plan, tests=tests)  # `replace` would check and build them anew
+    return new
 
 
 def rounds(app: App, run: Run, clock: Clock) -> Iterator[State]:
@@ -122,21 +127,16 @@ def rounds(app: App, run: Run, clock: Clock) -> Iterator[State]:
     """
     clock.path.unlink(missing_ok=True)
     app = profiled(app, clock)
-    make = app.runtime
-    vars(app)["runtime"] = lambda *given: timed(make(*given), clock, send="send", receive="wait")
-    states = app.run(timed(run, clock, commit="commit"))
+
+    def make_runtime(*given: Any) -> Any:
+        return timed(runtime_of(*given), clock, send="send", receive="wait")
+
+    states = rounds_of(app, timed(run, clock, commit="commit"), None, make_runtime)
     begin = time.perf_counter()
     for state in states:
         clock.note("round", time.perf_counter() - begin)
         yield state
         begin = time.perf_counter()
-
-
-def _with(app: App, plan: Any) -> App:
-    """A copy of the app with this very plan; `replace` would check and build it anew."""
-    new = copy.copy(app)
-    vars(new)["plan"] = plan
-    return new
 
 
 def table(clock: Clock, done: int, workers: int) -> Table:

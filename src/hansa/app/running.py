@@ -1,0 +1,83 @@
+"""The rounds of an app: each with its ε and its scores, and committed before it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..errors import AppError
+from ..loops.buffered import buffered
+from ..loops.journal import Journal
+from ..parties.book import Book
+from ..privacy import stop_at_budget
+from ..rand import Key
+from ..rounds import Round
+from ..state import State
+from .account import Account
+from .checks import names_of, unwrapped
+from .clients import runtime_of
+from .federation import Federation
+from .first import secret_of
+
+if TYPE_CHECKING:
+    from ..store import Run
+
+MakeRuntime = Callable[[Federation, Key, Book | None], Any]
+
+
+def rounds_of(
+    app: Federation, run: Run | None, state: State | None, make_runtime: MakeRuntime = runtime_of
+) -> Iterator[State]:
+    """The rounds that are left after `state`, or else after what the run holds.
+
+    Each holds what its clients report, its model's scores on the test data, and the ε that is
+    spent, by survey and rounds together. AppError where the survey has not been asked on which the
+    plan hangs, or the run is another app's; the first fault of the test data, before any round.
+    """
+    plan = app.known_plan
+    for problem in app.tests.problems(plan.model):
+        raise problem
+    secret = secret_of(app.secret, run)
+    with ExitStack() as stack:
+        loop: Any = app.loop
+        book: Book | None = None
+        # more is on its way between two states than a round, which can be made again
+        if run is not None and unwrapped(loop) is buffered:
+            book = stack.enter_context(closing(Book(run.book)))
+            loop = partial(loop, journal=stack.enter_context(closing(Journal(run.journal))))
+        runtime = stack.enter_context(make_runtime(app, secret, book))
+        past: list[Round] = []
+        if run is not None:
+            state = state or run.state()
+            check_same_clients(app, run, state)
+            runtime.memory.load(run.memory())
+            past = run.history()
+        account = Account(app, past, state)
+        states = loop(plan, runtime, state, secret)
+        if app.budget:
+            clients = len(app.data)
+            states = stop_at_budget(states, plan, app.budget, clients, past, account.before)
+        for new in states:
+            scores = app.tests.score(plan.model, new.x)
+            new = replace(new, spent=account.add(new), scores=scores)
+            if run is not None:
+                run.commit(new, runtime.memory.learnt(new.counted))
+            yield new
+
+
+def check_same_clients(app: Federation, run: Run, state: State | None) -> None:
+    """AppError where the run has asked somebody, before this state, whom the app does not have."""
+    if state is None:
+        return
+    there = names_of(app.data)
+    gone = sorted(who for who in state.asked if who not in there)
+    if gone:
+        raise AppError(
+            f"The run {run.id} asked {', '.join(gone)} in its last round, and this app has no such "
+            "client.",
+            "It would go on as another federation, under the name of the first.",
+            "Resume it with the app file that it began with, or start a new run.",
+        )
