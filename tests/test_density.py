@@ -21,6 +21,7 @@ DOCSTRINGS = 0.18  # of all lines, at least
 DONE = (  # rooms that stand at the goals
     "aggregators",
     "analytics",
+    "app",
     "audit",
     "cli",
     "codec",
@@ -46,6 +47,7 @@ DONE = (  # rooms that stand at the goals
     "state",
     "store",
     "sums",
+    "testing",
     "transforms",
     "ui",
 )

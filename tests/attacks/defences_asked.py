@@ -35,14 +35,17 @@ ASKED = (
     ),
     Defence("a survey is checked", COMMANDS, "    if app.first is not None:\n", "    if False:\n"),
     Defence(
-        "a resumed run keeps what was found", FIRST, "        run.keep_survey(first.digest, state)\n", "        pass\n"
+        "a resumed run keeps what was found",
+        APP,
+        "            run.keep_survey(self.first.digest, state)",
+        "            pass",
     ),
     Defence("a run goes on with its own survey", FIRST, "if begun and digest != mine:", NEVER),
     Defence(
         "the rounds' ε counts the survey",
-        "app/account.py",
-        "ledger = self.before.merge(spent_privacy(plan, past, self._clients))",
-        "ledger = spent_privacy(plan, past, self._clients)",
+        "app/epsilon.py",
+        "ledger = self.before.merge(spent_privacy(plan, past, clients))",
+        "ledger = spent_privacy(plan, past, clients)",
     ),
     Defence(
         "a budget counts the survey",

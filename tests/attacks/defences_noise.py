@@ -253,8 +253,8 @@ OUTSIDE = (
     Defence(
         "noise on the sum hides how many examples",
         "app/epsilon.py",
-        "return bool(plan.training.private) and not plan.sum_spec.noise.multiplier",
-        "return bool(plan.training.private)",
+        "if not plan.training.private or plan.sum_spec.noise.multiplier:",
+        "if not plan.training.private:",
     ),
     Defence("a noised report is cut", "algorithms/reports.py", "_cut(found, reported) if noisy else found", "found"),
 )

@@ -1,15 +1,19 @@
 """App: what an app file calls `app`, and all that one command needs to run it.
 
-federation   what it declares, and what follows from that
-checks       what it refuses
-first        the survey that it asks first
-clients      its clients, and where they live
-running      its rounds, with their ε from `account` and `epsilon`
-scoring      what models are scored on
-compare      each client alone, and all data pooled
-personal     the clients' own models
-looking      what keeps a client from taking part
-load         app files; `templates`, what new ones start from
+    federation   what it declares, and what follows from that
+    checks       what it refuses
+    first        the survey that it asks first
+    clients      its clients, and where they live
+    running      its rounds
+    epsilon      what they have given away
+    scoring      what models are scored on
+    compare      each client alone, and all data pooled
+    personal     the clients' own models
+    looking      what keeps a client from taking part
+    load         app files
+    templates    what new ones start from
+
+Users need `App` alone; the others are for what runs, shows and attacks an app.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from ..state import State
 from .clients import clients_of, parties_of
 from .compare import Row, pooled, trained_alone
 from .federation import Federation
-from .first import answers_of, explained, held, keep, plan_of, secret_of
+from .first import answers_of, explained, held, plan_of, secret_of
 from .looking import unfit
 from .personal import own_row
 from .running import rounds_of
@@ -83,11 +87,9 @@ class App(Federation):
             return self
         if app.answer is None:
             app = vars(self).get("_asked", self)
-        state = app.answer
-        if state is None:
-            state = self._ask(secret_of(self.secret, run))
-        if run is not None:
-            keep(self.first, state, run)  # before anything can fail that hangs on it
+        state = app.answer or self._ask(secret_of(self.secret, run))
+        if run is not None and run.survey()[1] is None:
+            run.keep_survey(self.first.digest, state)  # before anything can fail that hangs on it
         if app.answer is None:
             app = self._after(state)
         if run is not None and not run.digest:

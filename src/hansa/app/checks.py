@@ -1,4 +1,7 @@
-"""What an app refuses when it is built: what does not fit, and what owners or budget forbid."""
+"""What an app refuses when it is built: what does not fit, and what owners or budget forbid.
+
+So nothing begins that would fail in round 40, and nobody is asked in vain.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ Wrong = tuple[bool, str, str, str]  # is it, what was found, why it cannot run, 
 
 
 def check(wrong: Iterable[Wrong]) -> None:
-    """AppError for the first of these that is."""
+    """AppError for the first of these that is, in sentences."""
     faults = (
         (
             bad,
@@ -35,21 +38,25 @@ def names_of(data: Mapping[str, Any]) -> Collection[str]:
     """The names of all clients, as text; of a population they are not listed."""
     if isinstance(data, Population):
         return data.names
-    return {str(who): None for who in data}.keys()
+    return dict.fromkeys(map(str, data))
 
 
 def check_names(
     plan: Any, first: Plan | None, data: Mapping[str, Any], policies: Mapping[str, Policy] | Policy
 ) -> None:
-    """AppError where the names of the clients fit neither the plan nor the policies."""
+    """AppError where the clients fit neither the plan and the survey nor the policies.
+
+    There is at least one, and as many as a round asks; their names are told apart as text, and can
+    be shown; and whoever has a policy is one of them. Of a population the names are not looked at,
+    for it has made them itself.
+    """
     many = len(data)
     names = []
     if not isinstance(data, Population):
         names = [str(who) for who in data]
     odd = [name for name in names if not name.strip() or not name.isprintable()]
-    strangers = []
-    if not isinstance(policies, Policy):
-        strangers = [str(who) for who in policies if who not in data]
+    there = names_of(data)
+    strangers = [who for who in policies_of(policies, ()) if who not in there]
     fixed = isinstance(plan, Plan)
     check(
         [
@@ -100,7 +107,7 @@ def check_names(
 
 
 def policies_of(policies: Mapping[str, Policy] | Policy, names: Iterable[str]) -> dict[str, Policy]:
-    """The policy of each owner who has one, by the client's name."""
+    """The policy of each owner who has one, by the client's name; a single one is that of all."""
     if isinstance(policies, Policy):
         return dict.fromkeys(names, policies)
     return {str(who): policy for who, policy in policies.items()}
@@ -118,7 +125,11 @@ def check_survey(
 
 
 def check_budget(budget: Budget, plan: Any, before: Ledger, clients: int | None, loop: Any) -> None:
-    """AppError where survey, or plan if it is known, has no ε, and so both have none."""
+    """AppError where survey, or plan if it is known, has no ε, and so both have none; and where the
+    survey alone passes the budget.
+
+    before: what the survey gives away. clients: how many there are, where that is known.
+    """
     ledger = Ledger()
     if isinstance(plan, Plan):
         ledger = planned_privacy(plan, clients)

@@ -13,7 +13,7 @@ from typing import Any
 from ..aggregators import Sum
 from ..algorithms import FedAvg
 from ..data import Examples
-from ..data.batches import Batch, joined
+from ..data.batches import joined
 from ..errors import DataError
 from ..loops.synchronous import synchronous
 from ..parties.client import Client
@@ -68,17 +68,11 @@ def pooled(parts: Sequence[Examples]) -> Examples:
     if any(callable(one) or not hasattr(one, "__getitem__") for one in owned):
         return Examples.of(lambda: chain.from_iterable(part.whole() for part in parts))
     batches = [batch for part in parts for batch in part.whole()]
-    if len(set(map(_form, batches))) != 1:
+    kinds = {tuple(batch) if isinstance(batch, dict) else len(batch) for batch in batches}
+    if len(kinds) != 1:
         raise DataError(
             "The clients' data has several forms.",
             "Only like data can be pooled.",
             "Run with --no-compare.",
         )
     return Examples.of(joined(batches))
-
-
-def _form(batch: Batch) -> object:
-    """What only like batches share: the names of their parts, or how many there are."""
-    if isinstance(batch, dict):
-        return tuple(batch)
-    return len(batch)

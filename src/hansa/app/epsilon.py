@@ -1,29 +1,75 @@
-"""What an app tells of ε: of its survey, of rounds before, and of single examples."""
+"""What a run of an app has given away so far: of its clients, and of their single examples."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
 
-from .. import privacy
+from ..data import Examples
 from ..errors import AppError
-from ..plan import Plan
-from ..privacy import planned_privacy, spent_privacy, understates
-from ..privacy.ledger import Budget, Guarantee, Ledger, default_delta
+from ..parties.population import Population
+from ..privacy import add_round, examples, spent_privacy, understates
+from ..privacy.ledger import Budget, Ledger, default_delta
 from ..rounds import Round, Spent, Unit
 from ..state import State
+from .checks import strange
+from .federation import Federation
+from .first import given_away
 
 
-def said(first: Plan | None, state: State | None, clients: int | None) -> Ledger:
-    """What the survey has given away about each client; without a state, what it will.
+class Account:
+    """ε of a run: of its survey, of the rounds before, and of each that is added.
 
-    first: the survey, if there is one. clients: how many there are, where that is known.
+    past: the rounds that the run holds. state: that from which it goes on, if any. AppError where a
+    budget rests on rounds that are not known.
     """
-    if first is None:
-        return Ledger()
-    if state is None:
-        return planned_privacy(first, clients)
-    return spent_privacy(first, [state], clients)
+
+    def __init__(self, app: Federation, past: Sequence[Round], state: State | None):
+        plan = app.known_plan
+        clients = len(app.data)
+        self._app = app
+        self._asked = Counter(who for one in past for who in one.asked)
+        self.before = given_away(app.first, app.answer, clients)
+        ledger = self.before.merge(spent_privacy(plan, past, clients))
+        self._unknown = strange(app.loop) or unknown_past(past, state, ledger, app.budget)
+        if self._unknown:
+            ledger = ledger.without(self._unknown)
+        self._ledger = ledger
+
+    def add(self, happened: State) -> dict[Unit, Spent]:
+        """One more round: ε and δ by now, for a client and, where that may be told, an example."""
+        app = self._app
+        self._ledger = add_round(self._ledger, app.known_plan, happened, len(app.data))
+        self._asked.update(happened.asked)
+        return self._ledger.guarantee(app.delta).spent | self._of_examples()
+
+    def _of_examples(self) -> dict[Unit, Spent]:
+        """ε of the example that has been told most of; it tells how many examples a client has."""
+        sizes = self._sizes
+        if not sizes or not self._asked:
+            return {}
+        plan = self._app.known_plan
+        delta = default_delta(max(sizes.values()))
+        clients = {(sizes[who], times) for who, times in self._asked.items()}
+        found = [examples(plan, n, times).guarantee(delta) for n, times in clients]
+        return max(found, key=lambda one: math.inf if one.epsilon is None else one.epsilon).spent
+
+    @cached_property
+    def _sizes(self) -> dict[str, int]:
+        """How many examples each client has, where single ones are hidden and that may be told.
+
+        It is not told beside a survey, of a population, or where it is not known what rounds give
+        away; and noise that hides clients hides how many examples they have, too.
+        """
+        app = self._app
+        plan = app.known_plan
+        if self._unknown or app.first is not None or isinstance(app.data, Population):
+            return {}
+        if not plan.training.private or plan.sum_spec.noise.multiplier:
+            return {}
+        return {who: len(Examples.of(data)) for who, data in app.sources.items()}
 
 
 def unknown_past(
@@ -51,35 +97,3 @@ def unknown_past(
             "out.",
         )
     return why
-
-
-def hides_examples(plan: Plan) -> bool:
-    """Are single examples hidden, and may it be told how many a client has? Noise that hides
-    clients hides that too.
-    """
-    return bool(plan.training.private) and not plan.sum_spec.noise.multiplier
-
-
-def of_examples(
-    plan: Plan, sizes: Mapping[str, int], asked: Mapping[str, int]
-) -> dict[Unit, Spent]:
-    """ε of the example that has been told most of; it tells how many examples a client has.
-
-    sizes: how many each client has, {} where that is not to be told. asked: how often each client
-    was.
-    """
-    if not sizes:
-        return {}
-    delta = default_delta(max(sizes.values()))
-    clients = {(sizes[who], times) for who, times in asked.items()}
-    found = [privacy.examples(plan, n, times).guarantee(delta) for n, times in clients]
-    if not found:
-        return {}
-    return max(found, key=_loss).spent
-
-
-def _loss(guarantee: Guarantee) -> float:
-    """ε, or ∞ where there is none."""
-    if guarantee.epsilon is None:
-        return math.inf
-    return guarantee.epsilon

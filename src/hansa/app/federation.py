@@ -21,8 +21,7 @@ from ..rand import Key
 from ..runtimes.inprocess import Network
 from ..state import State
 from .checks import Wrong, check, check_budget, check_names, check_survey, unasked
-from .epsilon import said
-from .first import PlanOf, answers_of, check_first
+from .first import PlanOf, answers_of, check_first, given_away
 from .scoring import TestSets, sets_of
 
 Loop = Callable[[Plan, Runtime, State | None, Key | None], Iterator[State]]
@@ -88,7 +87,7 @@ class Federation:
         if self.first is not None:
             check_survey(self.first, self.data, self.policies)
         if self.budget is not None:
-            before = said(self.first, self.answer, self.population)
+            before = given_away(self.first, self.answer, self.population)
             check_budget(self.budget, self.plan, before, self.population, self.loop)
 
     @property

@@ -1,4 +1,7 @@
-"""What an app asks before its first round: a survey on which plan and data may hang."""
+"""What an app asks before its first round: a survey on which plan and data may hang.
+
+Its answers are public, are kept with the run, and are asked for once.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ from ..analytics import Survey
 from ..errors import AppError, HansaError
 from ..explain import BEFORE, Explanation, Section, asked, explain, visible
 from ..plan import Plan
-from ..privacy import planned_privacy
+from ..privacy import planned_privacy, spent_privacy
+from ..privacy.ledger import Ledger
 from ..rand import Key
 from ..state import State
 from .checks import check
@@ -62,10 +66,16 @@ def held(first: Plan | None, run: Run) -> State | None:
     return state
 
 
-def keep(first: Plan, state: State, run: Run) -> None:
-    """Keep with the run how the survey ended, once."""
-    if run.survey()[1] is None:
-        run.keep_survey(first.digest, state)
+def given_away(first: Plan | None, state: State | None, clients: int | None) -> Ledger:
+    """What the survey has given away about each client; without a state, what it will.
+
+    first: the survey, if there is one. clients: how many there are, where that is known.
+    """
+    if first is None:
+        return Ledger()
+    if state is None:
+        return planned_privacy(first, clients)
+    return spent_privacy(first, [state], clients)
 
 
 def plan_of(plan: Plan | PlanOf, found: Mapping[str, Any]) -> Plan:
@@ -92,7 +102,10 @@ def plan_of(plan: Plan | PlanOf, found: Mapping[str, Any]) -> Plan:
 
 
 def check_first(plan: Any, first: Any, prepare: Any) -> None:
-    """AppError where the pieces of an app that belong to a survey do not fit together."""
+    """AppError where the pieces of an app that belong to a survey do not fit together.
+
+    first: a survey. plan, or else a function of what it found; prepare: such a function, too.
+    """
     survey = isinstance(first, Plan) and isinstance(first.model, Survey)
     lone = ""
     if not isinstance(plan, Plan):
@@ -130,7 +143,10 @@ def check_first(plan: Any, first: Any, prepare: Any) -> None:
 
 
 def section(first: Plan, population: int | None, delta: float) -> Section:
-    """The survey in words, for whoever must decide whether to take part."""
+    """The survey in words, for whoever must decide whether to take part.
+
+    population: how many clients there are, where that is known. delta: at which ε is told.
+    """
     rows = [
         *(("question", one, "") for one in asked(first)),
         ("of each client", f"{getattr(first.model, 'most', 'all')} records at most", ""),
@@ -152,7 +168,10 @@ def section(first: Plan, population: int | None, delta: float) -> Section:
 def explained(
     plan: Plan | PlanOf, first: Plan | None, population: int | None, delta: float, named: bool
 ) -> Explanation:
-    """What survey and plan ask of a client; of a plan that hangs on it, that it is not known."""
+    """What survey and plan ask of a client; of a plan that hangs on it, that it is not known.
+
+    named: does noise grow from a secret that a simulation names?
+    """
     if not isinstance(plan, Plan):
         assert first is not None
         alone = explain(first, population, delta, named=named)

@@ -1,4 +1,7 @@
-"""App files: Python programs that define an `app`."""
+"""App files: Python programs that define an `app`.
+
+Whoever names one runs it, with all rights; it asks nobody while it is read.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from ..analytics import none_asked
 from ..errors import AppError, HansaError, message
 from . import App
 from .clients import MODULE
+
+EXTRAS = ("torch", "keras", "sklearn", "xgboost")  # libraries that come with hansa[name]
 
 
 def load(path: str | Path) -> App:
@@ -72,7 +77,7 @@ def _module(path: Path) -> ModuleType:
 
 def _where(path: Path, error: BaseException) -> str:
     """File and line: the innermost line of the app file itself, as the frames below it are hansa's
-    or a library's.
+    or a library's; of what is no Python, the line that cannot be parsed.
     """
     lines = [
         frame.lineno
@@ -89,7 +94,8 @@ def _where(path: Path, error: BaseException) -> str:
 def _advice(path: Path, error: BaseException) -> str:
     """What to do about an error: install what the file imports, or mend the line."""
     if isinstance(error, ModuleNotFoundError) and error.name:
-        extras = {name: f"hansa[{name}]" for name in ("torch", "keras", "sklearn", "xgboost")}
-        package = extras.get(error.name.split(".")[0], error.name.split(".")[0])
+        package = error.name.split(".")[0]
+        if package in EXTRAS:
+            package = f"hansa[{package}]"
         return f"Install it: pip install '{package}'."
     return f"Mend that line; `{Path(sys.executable).name} {path}` shows the way that led there."

@@ -1,4 +1,7 @@
-"""A look at each client's data before the first round: what keeps it from taking part."""
+"""A look at each client's data before the first round: what keeps it from taking part.
+
+Only who may see the data may look: what is found is outside of all that a sum hides.
+"""
 
 from __future__ import annotations
 

@@ -114,9 +114,9 @@ def own_rows(app: Federation, state: State, memory: Mapping[str, ClientState]) -
     nobody is named.
     """
     plan = app.known_plan
-    if not personal(plan.model, plan.algorithm) or isinstance(app.data, Population):
+    if not _own_models(app):
         return []
-    scored = dict(_each(clients_of(app), app.tests, plan, state, memory))
+    scored = dict(_each(app, state, memory))
     if not scored:
         return []
     every = list(scored.values())
@@ -138,9 +138,8 @@ def own_row(app: Federation, state: State, memory: Mapping[str, ClientState]) ->
         Σₖ nₖ · score(vₖ, Tₖ) / Σₖ nₖ         the examples are those of the central test
     """
     plan = app.known_plan
-    there = personal(plan.model, plan.algorithm) and not isinstance(app.data, Population)
     tests = app.tests
-    if not (there and tests.named and tests.sets.keys() <= app.sources.keys()):
+    if not (_own_models(app) and tests.named and tests.sets.keys() <= app.sources.keys()):
         return []
     sizes = [len(tests.of(who)) for who in tests.sets]
     scores = list[Mapping[str, float]]()
@@ -151,17 +150,24 @@ def own_row(app: Federation, state: State, memory: Mapping[str, ClientState]) ->
     return [Row("own models", sum(sizes), means, plan.hides)]
 
 
+def _own_models(app: Federation) -> bool:
+    """Does each client have a model of its own, and are there few enough to go through them all?"""
+    plan = app.known_plan
+    return personal(plan.model, plan.algorithm) and not isinstance(app.data, Population)
+
+
 def _each(
-    clients: Sequence[Client],
-    tests: TestSets,
-    plan: Plan,
-    state: State,
-    memory: Mapping[str, ClientState],
+    app: Federation, state: State, memory: Mapping[str, ClientState]
 ) -> Iterator[tuple[str, Own]]:
-    """The scores of each client that has examples of its own to score on."""
-    for client in clients:
+    """The scores of each client that has examples of its own to score on, by its name.
+
+    Statistics that a client keeps to itself, such as those of BatchNorm, serve the global model
+    too; a part of the model that is the client's own does not.
+    """
+    plan = app.known_plan
+    for client in clients_of(app):
         try:
-            examples = _examples(client, tests)
+            examples = _examples(client, app.tests)
         except (DataError, PolicyError):  # it is in no round either, and there it is told why
             continue
         client.release()

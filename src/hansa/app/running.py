@@ -13,29 +13,33 @@ from ..loops.buffered import buffered
 from ..loops.journal import Journal
 from ..parties.book import Book
 from ..privacy import stop_at_budget
-from ..rand import Key
 from ..rounds import Round
 from ..state import State
-from .account import Account
 from .checks import names_of, unwrapped
 from .clients import runtime_of
+from .epsilon import Account
 from .federation import Federation
 from .first import secret_of
 
 if TYPE_CHECKING:
     from ..store import Run
 
-MakeRuntime = Callable[[Federation, Key, Book | None], Any]
-
 
 def rounds_of(
-    app: Federation, run: Run | None, state: State | None, make_runtime: MakeRuntime = runtime_of
+    app: Federation,
+    run: Run | None,
+    state: State | None,
+    make_runtime: Callable[..., Any] = runtime_of,
 ) -> Iterator[State]:
     """The rounds that are left after `state`, or else after what the run holds.
 
     Each holds what its clients report, its model's scores on the test data, and the ε that is
-    spent, by survey and rounds together. AppError where the survey has not been asked on which the
-    plan hangs, or the run is another app's; the first fault of the test data, before any round.
+    spent, by survey and rounds together; and it is committed to the run, if there is one, before it
+    is yielded. So whatever was shown is stored, and a run that was killed goes on to the same end.
+
+    make_runtime: (app, secret, book) → where the clients live.
+    AppError where the survey has not been asked on which the plan hangs, or the run is another
+    app's; the first fault of the test data, before any round.
     """
     plan = app.known_plan
     for problem in app.tests.problems(plan.model):
@@ -69,7 +73,10 @@ def rounds_of(
 
 
 def check_same_clients(app: Federation, run: Run, state: State | None) -> None:
-    """AppError where the run has asked somebody, before this state, whom the app does not have."""
+    """AppError where the run has asked somebody, in the round of `state`, whom the app lacks.
+
+    Of a run that has no state yet nothing is known, and nothing is refused.
+    """
     if state is None:
         return
     there = names_of(app.data)

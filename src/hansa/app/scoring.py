@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any, NoReturn
+from typing import Any
 
 from .. import data as local
 from ..data import Examples, Sites, Source
@@ -118,10 +118,7 @@ def worst_first(scored: Mapping[str, Mapping[str, float]]) -> list[str]:
 
     def badness(name: str) -> float:
         scores = scored[name]
-        if "loss" in scores:
-            return scores["loss"]
-        first, *_ = scores.values()
-        return -first
+        return scores["loss"] if "loss" in scores else -next(iter(scores.values()))
 
     return sorted(scored, key=badness, reverse=True)
 
@@ -142,8 +139,16 @@ def sets_of(test: Any, data: Any) -> TestSets:
     columns = [str(name) for name, value in test.items() if _column(value)]
     if len(columns) == len(test):
         return TestSets({ONE: test})
+    sets = [str(name) for name in test if str(name) not in columns]
     if columns:
-        _refuse(columns, [str(name) for name in test if str(name) not in columns])
+        raise AppError(
+            f"App(test={{…}}) holds arrays as {', '.join(columns)}, and examples as "
+            f"{', '.join(sets)}.",
+            "It is one set, a dict of arrays with the targets as 'y', or the examples of each "
+            "name, and not both.",
+            "Write test={'x': X, 'y': y} for one set, or test={'north': (X, y), 'south': (X, y)} "
+            "for several.",
+        )
     return TestSets({str(name): _source(value, data) for name, value in test.items()}, named=True)
 
 
@@ -163,14 +168,3 @@ def _source(test: Any, data: Any) -> Any:
 def _column(value: Any) -> bool:
     """Is it an array of a dict of arrays, and not the examples of somebody?"""
     return hasattr(value, "__array__") and not isinstance(value, Source)
-
-
-def _refuse(columns: Sequence[str], sets: Sequence[str]) -> NoReturn:
-    """AppError that names the arrays of a dict, and what beside them are examples."""
-    raise AppError(
-        f"App(test={{…}}) holds arrays as {', '.join(columns)}, and examples as {', '.join(sets)}.",
-        "It is one set, a dict of arrays with the targets as 'y', or the examples of each name, "
-        "and not both.",
-        "Write test={'x': X, 'y': y} for one set, or test={'north': (X, y), 'south': (X, y)} for "
-        "several.",
-    )

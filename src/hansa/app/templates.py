@@ -1,4 +1,7 @@
-"""Templates: files that a new app starts from."""
+"""Templates: files that a new app starts from, which lie in `hansa/templates`, a folder for each.
+
+A file called name.template there is written as name.
+"""
 
 from __future__ import annotations
 

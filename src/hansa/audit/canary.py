@@ -376,7 +376,10 @@ class RoundView:
 
 
 def _length(app: App) -> float:
-    """How far a canary goes: beyond every clip; where there is none, as far as the clients do."""
+    """How far a canary goes: beyond every clip; where there is none, as far as the clients do.
+
+    ‖canary‖₂ = median of ‖yᵢ − x‖₂ over LOOKED_AT clients at most
+    """
     plan = app.known_plan
     if math.isfinite(plan.encoded_spec.bounds.get("delta", math.inf)):
         return LONG
@@ -390,7 +393,10 @@ def _length(app: App) -> float:
 
 
 def _clients(app: App, plan: Plan, m: int, secret: Key) -> list[Client]:
-    """The app's clients and the canaries, which weigh as much as any client can."""
+    """The app's clients and the canaries, which weigh as much as any client can.
+
+    A canary has so many examples that are left for training once some are held out.
+    """
     real = [replace(client, plan=plan) for client in clients_of(app, secret)]
     cap = plan.encoded_spec.bounds.get("weight", math.inf)
     if not math.isfinite(cap):

@@ -127,7 +127,7 @@ def _run(
 ) -> State:
     """The last state of a run; in each it is looked at who is in the sum and who is not.
 
-    Nobody may be in both or in neither, twice in the sum, or lost without a reason.
+    backwards: are the clients listed the other way round?
     """
     clients = [Client(who, plan, data, secret=KEY) for who, data in parties.items()]
     if backwards:
@@ -137,29 +137,7 @@ def _run(
     aggregator = plan.aggregator
     most = aggregator.largest_reply(plan.encoded_spec, 0)
     for state in synchronous(plan, runtime, secret=KEY):
-        both = set(state.participants) & state.excluded.keys()
-        require(not both, f"{aggregator!r}: {sorted(both)} are in the sum, and excluded as well.")
-        gone = (
-            parties.keys()
-            - set(state.participants)
-            - {who for who, why in state.excluded.items() if why != UNSAID}
-        )
-        require(
-            not gone,
-            f"{aggregator!r}: {sorted(gone)} are neither in the sum nor excluded; call "
-            "channel.exclude(who, why).",
-        )
-        require(
-            len(set(state.participants)) == len(state.participants),
-            f"{aggregator!r}: a client is twice in the sum: {state.participants}.",
-        )
-        silent = sorted(who for who, why in state.excluded.items() if not why)
-        require(not silent, f"{aggregator!r}: {silent} are lost without a reason.")
-        require(
-            not state.skipped,
-            f"{aggregator!r}: of {len(parties)} clients, {len(state.excluded)} lost, it fails: "
-            f"{state.skipped}",
-        )
+        _answered_for(aggregator, parties, state)
         require(
             runtime.most <= most,
             f"{aggregator!r}: a client's answer may have {runtime.most} bytes; largest_reply() "
@@ -171,6 +149,35 @@ def _run(
             "has said it to the server as it is.",
         )
     return state
+
+
+def _answered_for(aggregator: Aggregator, parties: dict[str, Any], state: State) -> None:
+    """Nobody is in the sum and excluded, in neither, twice in the sum, or lost without a reason.
+
+    And the round has moved the model, for enough clients are left.
+    """
+    participants = state.participants
+    excluded = state.excluded
+    both = set(participants) & excluded.keys()
+    require(not both, f"{aggregator!r}: {sorted(both)} are in the sum, and excluded as well.")
+    told = {who for who, why in excluded.items() if why != UNSAID}
+    gone = parties.keys() - set(participants) - told
+    require(
+        not gone,
+        f"{aggregator!r}: {sorted(gone)} are neither in the sum nor excluded; call "
+        "channel.exclude(who, why).",
+    )
+    require(
+        len(set(participants)) == len(participants),
+        f"{aggregator!r}: a client is twice in the sum: {participants}.",
+    )
+    silent = sorted(who for who, why in excluded.items() if not why)
+    require(not silent, f"{aggregator!r}: {silent} are lost without a reason.")
+    require(
+        not state.skipped,
+        f"{aggregator!r}: of {len(parties)} clients, {len(excluded)} lost, it fails: "
+        f"{state.skipped}",
+    )
 
 
 def _equal_clients(plan: Plan, clients: int, close: float) -> None:

@@ -1,4 +1,14 @@
-"""What an algorithm promises."""
+"""What an algorithm promises.
+
+    blocks(), side()   names and bounds of all that a client says, for a model of any size
+    client()           a function of its arguments, which modifies none; works without memory too
+    step()             a function of its arguments; gives a model, and remembers plain values
+    side by side       how many clients train at a time changes nothing
+    its own model      personal_model(), where it has one, begins with the global model
+    it learns          on clients that differ
+
+So a run repeats, goes on from a checkpoint, and is the same in one process and in many.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +28,12 @@ from ..messages import SessionId
 from ..models import NO_LOCAL, Gradient, Local, Model, ModelView, Train, TrainResult
 from ..models.asks import AskedModel, alone, locally
 from ..models.softmax import Softmax
-from ..optim import ServerState
 from ..parties.client import Client
 from ..plan import Plan
 from ..rand import Key
 from ..runtimes.inprocess import InProcess
 from ..spec import Vector, ends
+from ..state import State
 from ..training import Training
 from .asserts import KEY, check_repr, equal, is_plain, require
 
@@ -41,9 +51,12 @@ def check_algorithm(
     """Hold an algorithm to its promises, on softmax regression with six clients that differ, or on
     another model with `parties`, name → data (X, y).
 
+    training   of the clients, for algorithms that do not accept every one
+    rounds     after which the loss has fallen by a third at least
+
     What a client says is what `blocks` and `side` declare; every function is one of its arguments
     alone; the first round works without memory; it makes no difference how many clients train side
-    by side; and after `rounds` the loss has fallen by a third at least.
+    by side. AssertionError names the first promise that is broken.
     """
     name = repr(algorithm)
     check_repr(algorithm)
@@ -54,26 +67,24 @@ def check_algorithm(
         raise AssertionError(
             f"{name}: it refuses {training!r}; give a training that it accepts.\n  {error}"
         ) from error
-    parties = federation() if parties is None else parties
-    x = plan.start().x
-    memo = plan.start().memo
-    client_state = dict[str, ClientState]()
+    parties = parties or federation()
+    state = plan.start()
     require(
-        is_plain(memo),
+        is_plain(state.memo),
         f"{name}: start() must give a dict of numbers, words and arrays, as a checkpoint holds "
         "them.",
     )
     require(
-        equal(memo, plan.start().memo),
+        equal(state.memo, plan.start().memo),
         f"{name}: start() is not a function of its arguments; draw from its key.",
     )
-    for round in range(2):  # the first from no memory, the second from what the first left
-        reply = {}
+    memory = dict[str, ClientState]()
+    for _ in range(2):  # the first round from no memory, the second from what the first left
+        replies = []
         for who, data in list(parties.items())[:3]:
-            reply[who], client_state[who] = _client(
-                plan, x, memo, client_state.get(who, {}), Examples.of(data), round, who
-            )
-        x, memo = _step(plan, x, memo, list(reply.values()), round)
+            parts, memory[who] = _client(plan, state, who, Examples.of(data), memory.get(who, {}))
+            replies.append(parts)
+        state = _step(plan, state, replies)
     _side_by_side(plan, parties)
     before, after = _learns(plan, parties)
     require(
@@ -90,7 +101,10 @@ def check_algorithm(
 def federation(
     clients: int = 6, skew: float = 0.5, key: Key = KEY
 ) -> dict[str, tuple[Vector, Vector]]:
-    """Clients of 20, 25, 30, … examples for Softmax(4, 3), whose inputs lie `skew` apart."""
+    """Clients of 20, 25, 30, … examples for Softmax(4, 3), whose inputs lie `skew` apart.
+
+    Name → (X [n, 4], y [n]); one line tells the labels of all of them apart.
+    """
     rng = key.child("federation").rng()
     W = rng.normal(size=(4, 3))
     parties = {}
@@ -101,7 +115,9 @@ def federation(
 
 
 def _declares(algorithm: Algorithm) -> None:
-    """Names and lengths."""
+    """The same blocks for a model of any size, of positive length; side values with bounds, under
+    names that are free.
+    """
     small = algorithm.blocks(10)
     large = algorithm.blocks(20)
     require(
@@ -121,26 +137,24 @@ def _declares(algorithm: Algorithm) -> None:
 
 
 def _client(
-    plan: Plan,
-    x: Vector,
-    memo: ServerState,
-    client_state: ClientState,
-    data: Examples,
-    round: int,
-    who: str,
+    plan: Plan, state: State, who: str, data: Examples, memory: ClientState
 ) -> tuple[Parts, ClientState]:
-    """One client's round, twice."""
+    """What one client says of a round, and remembers of it: twice, for both must be the same.
+
+    It says all that blocks() and side() declare, each within its bounds, and the loss.
+    """
     algorithm = plan.algorithm
-    d = plan.model.size
-    given = copy.deepcopy((x, memo, client_state))
-    broadcast = algorithm.broadcast(x, memo)
+    given = (state.x, state.memo, memory)
+    before = copy.deepcopy(given)
+    broadcast = algorithm.broadcast(state.x, state.memo)
     sent = copy.deepcopy(broadcast)
-    at = plan.context(round, SessionId(number=round), who, secret=KEY, examples=len(data))
+    session = SessionId(number=state.round)
+    at = plan.context(state.round, session, who, secret=KEY, examples=len(data))
     at = plan.training_context(at)
 
     def answer() -> Answer:
         asked = AskedModel(plan.model)
-        work = algorithm.client(asked, broadcast, client_state, data, plan.training, at)
+        work = algorithm.client(asked, broadcast, memory, data, plan.training, at)
         return alone(locally(work, NO_LOCAL, plan.training), plan.perform)[0]
 
     parts, new = answer()
@@ -149,7 +163,7 @@ def _client(
         equal(sent, broadcast), f"{algorithm!r}: client() modifies what came down; make new arrays."
     )
     require(
-        equal(given, (x, memo, client_state)),
+        equal(before, given),
         f"{algorithm!r}: client() or broadcast() modifies its arguments; make new dicts and "
         "arrays.",
     )
@@ -162,6 +176,7 @@ def _client(
         is_plain(new),
         f"{algorithm!r}: a client's memory must be a dict of numbers, words and arrays.",
     )
+    d = plan.model.size
     promised = {**algorithm.blocks(d), **dict.fromkeys(algorithm.side(), 1), "loss": 1}
     missing = promised.keys() - parts.keys()
     require(not missing, f"{algorithm!r}: client() says no {', '.join(sorted(missing))}.")
@@ -184,7 +199,11 @@ def _client(
 
 
 def _personal(algorithm: Algorithm, broadcast: dict[str, Vector], state: ClientState) -> None:
-    """The model that a client uses itself, where the algorithm names one."""
+    """The model that a client uses itself, where the algorithm names one.
+
+    It is a function of what came down and of what the client remembers: without memory, the global
+    model.
+    """
     if not hasattr(algorithm, "personal_model"):
         return
     given = copy.deepcopy((broadcast, state))
@@ -202,18 +221,25 @@ def _personal(algorithm: Algorithm, broadcast: dict[str, Vector], state: ClientS
     )
 
 
-def _step(
-    plan: Plan, x: Vector, memo: ServerState, reply: list[Parts], round: int
-) -> tuple[Vector, ServerState]:
-    """The server's step with the plain mean, twice."""
+def _step(plan: Plan, state: State, replies: list[Parts]) -> State:
+    """The state after the server's step with the plain mean: twice, for both must be the same.
+
+        x, memo = step(x, memo, (1/n)·Σ partsᵢ)
+
+    It gives finite numbers, and remembers plain values under the names that start() gave.
+    """
     algorithm = plan.algorithm
-    mean = plan.spec.unpack(np.mean([plan.spec.pack(parts) for parts in reply], axis=0))
-    at = plan.context(round, SessionId(number=round), secret=KEY, n=len(reply), population=6)
-    given = copy.deepcopy((x, memo, mean))
-    new, known = algorithm.step(x, memo, mean, at)
-    again = algorithm.step(x, memo, mean, at)
+    x = state.x
+    memo = state.memo
+    mean = plan.spec.unpack(np.mean([plan.spec.pack(parts) for parts in replies], axis=0))
+    session = SessionId(number=state.round)
+    at = plan.context(state.round, session, secret=KEY, n=len(replies), population=6)
+    given = (x, memo, mean)
+    before = copy.deepcopy(given)
+    new, known = algorithm.step(*given, at)
+    again = algorithm.step(*given, at)
     require(
-        equal(given, (x, memo, mean)),
+        equal(before, given),
         f"{algorithm!r}: step() modifies its arguments; make new dicts and arrays.",
     )
     require(
@@ -228,19 +254,19 @@ def _step(
         f"{algorithm!r}: step() must remember under the names that start() gave: "
         f"{', '.join(memo)}.",
     )
-    return new, known
+    return replace(state, round=state.round + 1, x=new, memo=known)
 
 
 def _side_by_side(plan: Plan, parties: Mapping[str, Any]) -> None:
-    """A few rounds, with one, four and 64 clients that train at a time."""
-    found = dict[int, Vector]()
-    for cohort in (1, 4, 64):
-        same = replace(plan, model=SideBySide(plan.model, cohort), rounds=3)
-        *_, state = synchronous(same, InProcess(_clients(same, parties)))
-        found[cohort] = state.x
-    alike = all(np.allclose(found[1], x, rtol=1e-4, atol=1e-6) for x in found.values())
+    """Rounds with one, four and 64 clients that train at a time give the same model.
+
+    To within what libraries round otherwise for several clients at once.
+    """
+    short = replace(plan, rounds=3)
+    models = [SideBySide(plan.model, cohort) for cohort in (1, 4, 64)]
+    first, *others = (_trained(replace(short, model=model), parties) for model in models)
     require(
-        alike,
+        all(np.allclose(first, x, rtol=1e-4, atol=1e-6) for x in others),
         f"{plan.algorithm!r}: what clients make of a round depends on how many train side by side; "
         "all that an answer is made of is in what client() asks: `yield Train(…)`.",
     )
@@ -248,7 +274,7 @@ def _side_by_side(plan: Plan, parties: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class SideBySide(ModelView):
-    """A model that trains so many clients at a time."""
+    """A model that trains so many clients at a time, and is the model itself in all else."""
 
     model: Model
     cohort: int
@@ -270,14 +296,17 @@ class SideBySide(ModelView):
         return self.model.score(x, data, local)
 
 
-def _clients(plan: Plan, parties: Mapping[str, Any]) -> list[Client]:
-    return [Client(who, plan, data) for who, data in parties.items()]
+def _trained(plan: Plan, parties: Mapping[str, Any]) -> Vector:
+    """The model [size] after the rounds of the plan."""
+    clients = [Client(who, plan, data) for who, data in parties.items()]
+    *_, state = synchronous(plan, InProcess(clients))
+    return state.x
 
 
 def _learns(plan: Plan, parties: Mapping[str, Any]) -> tuple[float, float]:
     """The loss on all examples before and after the rounds of the plan."""
-    *_, state = synchronous(plan, InProcess(_clients(plan, parties)))
     X, y = (np.concatenate(parts) for parts in zip(*parties.values(), strict=True))
     examples = Examples.of((X, y))
-    first, last = (plan.model.score(x, examples)["loss"] for x in (plan.start().x, state.x))
-    return first, last
+    before = plan.model.score(plan.start().x, examples)
+    after = plan.model.score(_trained(plan, parties), examples)
+    return before["loss"], after["loss"]

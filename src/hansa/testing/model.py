@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from ..training import OPTIMIZERS, Training
 from .asserts import KEY, check_repr, equal, is_plain, require
 
 TRAINING = Training(epochs=2, batch=8, learning_rate=0.05)
+PLAIN = Drift()  # a training that is drawn nowhere
 SHORT = 2.0**-7  # η of a step to the first order
 
 
@@ -52,39 +53,113 @@ def check_model(
 
     AssertionError names the first promise that is broken.
     """
-    name = repr(model)
     examples = Examples.of(data)
     check_repr(model)
     digest = digest_of(model)
     model.check(examples, "somebody")
     model.plan(training)
-    x = _starts(model)
-    _names(model, x)
+    trial = Trial(model, _starts(model), examples, training, close)
     before = _copies(examples)
-    _trains(model, x, examples, training)
-    _drifts(model, x, examples, training, close)
-    _descends(model, x, examples, close)
-    if model.partial:
-        _parts(model, x, examples, training, close)
-    _scores(model, x, examples, training)
-    require(equal(_copies(examples), before), f"{name}: it modifies its data; work on a copy.")
+    for look in (_names, _trains, _drifts, _descends, _parts, _scores):
+        look(trial)
+    require(equal(_copies(examples), before), f"{model!r}: it modifies its data; work on a copy.")
     require(
         digest_of(model) == digest,
-        f"{name}: its digest changed while it was used, and with it that of every plan.",
+        f"{model!r}: its digest changed while it was used, and with it that of every plan.",
     )
     if bad is None:
         bad = _spoilt(data)
+    _refuses(model, bad)
+
+
+@dataclass(frozen=True, repr=False)
+class Trial:
+    """A model that is tried: from weights x [size], on one client's data, by a training.
+
+    close: how far a number may be off where exact arithmetic would make two equal, beside numbers
+    of size 1.
+    """
+
+    model: Model
+    x: Vector
+    data: Examples
+    training: Training
+    close: float
+
+    def __repr__(self) -> str:
+        """The model alone, as sentences begin with it."""
+        return repr(self.model)
+
+    @property
+    def trained(self) -> Vector:
+        """Which numbers of the model are trained, [size] of truth values."""
+        return np.arange(self.model.size) < self.model.trainable
+
+    @property
+    def near(self) -> float:
+        """How far a number may be off beside the largest of x."""
+        return self.close * max(1.0, float(np.abs(self.x).max()))
+
+    def by(self, **changes: Any) -> Trial:
+        """The same by another training."""
+        return replace(self, training=replace(self.training, **changes))
+
+    def by_each_optimizer(self, **changes: Any) -> Iterator[Trial]:
+        """The same by trainings with each optimizer that plan() accepts."""
+        for optimizer in OPTIMIZERS:
+            other = self.by(optimizer=optimizer, **changes)
+            try:
+                self.model.plan(other.training)
+            except PlanError:
+                continue
+            yield other
+
+    def one_step(self, **changes: Any) -> Trial:
+        """The same by one step of plain SGD on all examples:  y = x − η·g."""
+        return self.by(batch=0, steps=1, optimizer="sgd", weight_decay=0.0, **changes)
+
+    def fit(self, drift: Drift = PLAIN, key: object = 0, local: Local = NO_LOCAL) -> TrainResult:
+        """One training, by a client that remembers nothing but `local`.
+
+        It may modify neither x nor that, and gives finite numbers and a finite loss.
+        """
+        x = self.x
+        before = x.copy()
+        own = copy.deepcopy(dict(local))
+        fit = self.model.train(x, self.data, self.training, drift, KEY.child(key), local)
+        require(
+            equal(x, before),
+            f"{self!r}: train() modifies the vector it starts from; work on a copy.",
+        )
+        require(
+            equal(dict(local), own),
+            f"{self!r}: train() modifies the client's own statistics; work on a copy.",
+        )
+        require(
+            isinstance(fit.x, np.ndarray) and fit.x.shape == x.shape and np.isfinite(fit.x).all(),
+            f"{self!r}: train() must give {self.model.size} finite numbers in one NumPy array; is "
+            "the learning rate too high?",
+        )
+        require(
+            math.isfinite(fit.loss),
+            f"{self!r}: train() must give the mean loss of its steps, not {fit.loss!r}.",
+        )
+        return fit
+
+
+def _refuses(model: Model, bad: Sequence[Any]) -> None:
+    """check() raises DataError for each of these, and names whose data it is."""
     for number, wrong in enumerate(bad):
         try:
             model.check(wrong, "somebody")
         except DataError as error:
             require(
                 "somebody" in str(error),
-                f"{name}: check() must name the client whose data is wrong: {error}",
+                f"{model!r}: check() must name the client whose data is wrong: {error}",
             )
         else:
             raise AssertionError(
-                f"{name}: check() accepts bad data (number {number}); it must raise DataError."
+                f"{model!r}: check() accepts bad data (number {number}); it must raise DataError."
             )
 
 
@@ -99,7 +174,7 @@ def _copies(data: Examples) -> list[Batch]:
 def _starts(model: Model) -> Vector:
     """size, trainable and start(): so many finite numbers, the same for the same key.
 
-    The vector that it gives is that from which all else is tried.
+    The vector [size] that it gives is that from which all else is tried.
     """
     x = model.start(KEY)
     again = model.start(KEY)
@@ -127,23 +202,29 @@ def _starts(model: Model) -> Vector:
     return x
 
 
-def _names(model: Model, x: Vector) -> None:
+def _names(trial: Trial) -> None:
     """Named parts lie one behind the other, cover the vector, and are tensors of their names."""
+    model = trial.model
+    x = trial.x
     slices = model.slices()
-    ends = [0, *(place.stop for place in slices.values())]
+    stops = [0, *(place.stop for place in slices.values())]
     starts = [place.start for place in slices.values()]
     require(
-        starts == ends[:-1] and ends[-1] == model.size and len(set(ends)) == len(ends),
+        starts == stops[:-1] and stops[-1] == model.size and len(set(stops)) == len(stops),
         f"{model!r}: slices() must cut 0 … {model.size} into parts, one behind the other; it gives "
         f"{slices}.",
     )
     require(
-        model.trainable in ends,
+        model.trainable in stops,
         f"{model!r}: a part of slices() is trained as a whole or not at all, and the first "
         f"{model.trainable} numbers are trained.",
     )
-    tensors = {} if model.grows else model.tensors(x)
-    for name, place in slices.items() if tensors else ():
+    if model.grows:
+        return
+    tensors = model.tensors(x)
+    if not tensors:
+        return
+    for name, place in slices.items():
         require(name in tensors, f"{model!r}: slices() names {name!r}, and tensors() does not.")
         require(
             np.allclose(np.ravel(tensors[name]), x[place], rtol=1e-2, atol=1e-6),
@@ -151,130 +232,89 @@ def _names(model: Model, x: Vector) -> None:
         )
 
 
-def _fit(
-    model: Model,
-    x: Vector,
-    data: Examples,
-    training: Training,
-    drift: Drift,
-    key: object = 0,
-    local: Local = NO_LOCAL,
-) -> TrainResult:
-    """One training, by a client that remembers nothing but `local`.
-
-    It may modify neither, and gives finite numbers and a finite loss.
-    """
-    before = x.copy()
-    own = copy.deepcopy(dict(local))
-    fit = model.train(x, data, training, drift, KEY.child(key), local)
-    require(
-        equal(x, before), f"{model!r}: train() modifies the vector it starts from; work on a copy."
-    )
-    require(
-        equal(dict(local), own),
-        f"{model!r}: train() modifies the client's own statistics; work on a copy.",
-    )
-    require(
-        isinstance(fit.x, np.ndarray) and fit.x.shape == x.shape and np.isfinite(fit.x).all(),
-        f"{model!r}: train() must give {model.size} finite numbers in one NumPy array; is the "
-        "learning rate too high?",
-    )
-    require(
-        math.isfinite(fit.loss),
-        f"{model!r}: train() must give the mean loss of its steps, not {fit.loss!r}.",
-    )
-    return fit
-
-
-def _trains(model: Model, x: Vector, data: Examples, training: Training) -> None:
+def _trains(trial: Trial) -> None:
     """Training is a function of its arguments, and takes as many steps as it is told.
 
     A second client's training in between changes nothing of the first's; and what batch norm and
     the like remember of a client passes through `local`. Each optimizer that plan() accepts trains.
     """
-    first = _fit(model, x, data, training, Drift())
+    first = trial.fit()
     kept = first.x.copy()
     local = dict(first.local)
     require(
         is_plain(local),
-        f"{model!r}: `local` of a TrainResult must be a dict of numbers and arrays.",
+        f"{trial!r}: `local` of a TrainResult must be a dict of numbers and arrays.",
     )
-    _fit(model, x + 0.01, data, training, Drift(), key=1)
+    replace(trial, x=trial.x + 0.01).fit(key=1)
     require(
         equal(first.x, kept),
-        f"{model!r}: the vector that train() gave changes in the next training; give a copy.",
+        f"{trial!r}: the vector that train() gave changes in the next training; give a copy.",
     )
-    again = _fit(model, x, data, training, Drift())
+    again = trial.fit()
     require(
-        equal(first.x, again.x)
-        and first.steps == again.steps
-        and equal(first.loss, again.loss)
-        and equal(local, dict(again.local)),
-        f"{model!r}: train() is not a function of its arguments; what is random must come from the "
+        equal(
+            (first.x, first.steps, first.loss, local),
+            (again.x, again.steps, again.loss, dict(again.local)),
+        ),
+        f"{trial!r}: train() is not a function of its arguments; what is random must come from the "
         "key, and nothing of a client may stay in the model.",
     )
-    renewed = [_fit(model, x, data, training, Drift(), key=2, local=local) for _ in range(2)]
+    renewed = [trial.fit(key=2, local=local) for _ in range(2)]
     require(
         equal(*[(one.x, dict(one.local)) for one in renewed]),
-        f"{model!r}: train() is no function of the client's own statistics; they pass through "
+        f"{trial!r}: train() is no function of the client's own statistics; they pass through "
         "`local` alone.",
     )
-    three = _fit(model, x, data, replace(training, steps=3), Drift())
-    require(three.steps == 3, f"{model!r}: Training(steps=3) took {three.steps} steps.")
-    for optimizer in OPTIMIZERS:
-        other = replace(training, optimizer=optimizer)
-        try:
-            model.plan(other)
-        except PlanError:
-            continue
-        _fit(model, x, data, other, Drift())
+    three = trial.by(steps=3).fit()
+    require(three.steps == 3, f"{trial!r}: Training(steps=3) took {three.steps} steps.")
+    for other in trial.by_each_optimizer():
+        other.fit()
 
 
-def _drifts(model: Model, x: Vector, data: Examples, training: Training, close: float) -> None:
+def _drifts(trial: Trial) -> None:
     """A drift is added to the gradient of what is trained, exactly: so in one step of SGD
 
         y = x − η·(g + pull·(x − centre) + shift)
 
     centre: x where none is given. In several steps, a pull holds the model back near x.
     """
-    once = replace(training, batch=0, steps=1, optimizer="sgd", weight_decay=0.0)
-    eta = training.learning_rate
-    trained = np.arange(model.size) < model.trainable
+    x = trial.x
+    once = trial.one_step()
+    eta = once.training.learning_rate
     far = x + KEY.child("centre").normal(x.shape)
     shift = KEY.child("shift").normal(x.shape)
     pull = 0.25 / eta
     pulls = pull * KEY.child("pulls").uniform(x.shape)
-    plainly = _fit(model, x, data, once, Drift()).x
+    plainly = once.fit().x
     for word, drift, moved in (
         ("pull (with no centre)", Drift(pull), 0.0 * x),
         ("pull", Drift(pull, centre=far), eta * pull * (far - x)),
         ("pull of each number", Drift(pulls, centre=far), eta * pulls * (far - x)),
         ("shift", Drift(shift=shift), -eta * shift),
     ):
-        y = _fit(model, x, data, once, drift).x
-        off = float(np.abs(y - plainly - moved * trained).max())
+        off = float(np.abs(once.fit(drift).x - plainly - moved * trial.trained).max())
         require(
-            off <= close * max(1.0, float(np.abs(x).max())),
-            f"{model!r}: with a drift's {word}, one step is off by {off:.3g} from the plain step − "
+            off <= trial.near,
+            f"{trial!r}: with a drift's {word}, one step is off by {off:.3g} from the plain step − "
             "η·(pull·(x − centre) + shift); add that to the gradient of the trained numbers, and "
             "of no others.",
         )
-    several = replace(once, steps=8)
-    free, held = (
-        _fit(model, x, data, several, drift).x - x for drift in (Drift(), Drift(2 * pull))
-    )
-    shorter = np.linalg.norm(held[trained]) < np.linalg.norm(free[trained])
-    require(shorter, f"{model!r}: a pull must hold the training back to where it starts.")
+    several = once.by(steps=8)
+    free, held = (several.fit(drift).x - x for drift in (PLAIN, Drift(2 * pull)))
+    shorter = np.linalg.norm(held[trial.trained]) < np.linalg.norm(free[trial.trained])
+    require(shorter, f"{trial!r}: a pull must hold the training back to where it starts.")
 
 
-def _descends(model: Model, x: Vector, data: Examples, close: float) -> None:
+def _descends(trial: Trial) -> None:
     """A gradient is a function of what is asked, and what a short step of plain SGD goes along:
 
         x − y ≈ η·g
 
     A model may refuse to give any, with PlanError.
     """
-    batch = Examples.of(next(data.whole()))  # a stream has batches of its own
+    model = trial.model
+    x = trial.x
+    batch = Examples.of(next(trial.data.whole()))  # a stream has batches of its own
     before = x.copy()
     ask = Gradient(x, batch, KEY.child(0))
     try:
@@ -287,58 +327,63 @@ def _descends(model: Model, x: Vector, data: Examples, close: float) -> None:
         g.shape == x.shape and not g[model.trainable :].any(),
         f"{model!r}: gradients() must give {model.size} numbers, and 0 for statistics.",
     )
-    moved = x - _fit(model, x, batch, one_step((), SHORT), Drift()).x
+    short = replace(trial, data=batch, training=one_step((), SHORT))
+    moved = x - short.fit().x
     off = np.abs(moved - SHORT * g)[: model.trainable].max()
     most = np.abs(moved[: model.trainable]).max()
     require(
-        off <= 0.05 * most + close * max(1.0, float(np.abs(x).max())),
+        off <= 0.05 * most + trial.near,
         f"{model!r}: gradients() gives no gradient that a short step of train() goes along; where "
         "a step is not in proportion to it (a clip, a constraint), write gradients() too.",
     )
 
 
-def _parts(model: Model, x: Vector, data: Examples, training: Training, close: float) -> None:
-    """Training(only=…) moves that part as it would be moved among all, and leaves the others."""
+def _parts(trial: Trial) -> None:
+    """Training(only=…) moves that part as it would be moved among all, and leaves the others.
+
+    It is tried from weights that are trained already, for some gradients are 0 at the start.
+    """
+    model = trial.model
+    if not model.partial:
+        return
     trained = {name: one for name, one in model.slices().items() if one.stop <= model.trainable}
     name, place = list(trained.items())[-1]
     only = (name.replace("[", "[[]"),)
-    x = _fit(model, x, data, training, Drift()).x
-    shift = KEY.child("shift").normal(x.shape)
-    others = np.arange(model.size) < model.trainable
+    trial = replace(trial, x=trial.fit().x)
+    x = trial.x
+    drifted = Drift(0.1, shift=KEY.child("shift").normal(x.shape))
+    others = trial.trained
     others[place] = False
-    for optimizer in OPTIMIZERS:
-        part = replace(training, optimizer=optimizer, weight_decay=0.1, only=only)
-        try:
-            model.plan(part)
-        except PlanError:
-            continue
-        for drift in (Drift(), Drift(0.1, shift=shift)):
-            y = _fit(model, x, data, part, drift).x
+    for part in trial.by_each_optimizer(weight_decay=0.1, only=only):
+        for drift in (PLAIN, drifted):
+            y = part.fit(drift).x
             require(
                 equal(y[others], x[others]) and not equal(y[place], x[place]),
-                f"{model!r}: Training(only={only!r}, optimizer={optimizer!r}) must move that part, "
-                "and nothing else: no step, decay or drift.",
+                f"{trial!r}: Training(only={only!r}, optimizer={part.training.optimizer!r}) must "
+                "move that part, and nothing else: no step, decay or drift.",
             )
-    once = replace(training, batch=0, steps=1, optimizer="sgd", weight_decay=0.0)
-    whole = _fit(model, x, data, once, Drift()).x
-    alone = _fit(model, x, data, replace(once, only=only), Drift()).x
+    whole = trial.one_step().fit().x
+    alone = trial.one_step(only=only).fit().x
     require(
-        np.abs(alone[place] - whole[place]).max() <= close * max(1.0, float(np.abs(x).max())),
-        f"{model!r}: Training(only={only!r}) moves that part otherwise than a training of all.",
+        np.abs(alone[place] - whole[place]).max() <= trial.near,
+        f"{trial!r}: Training(only={only!r}) moves that part otherwise than a training of all.",
     )
 
 
-def _scores(model: Model, x: Vector, data: Examples, training: Training) -> None:
+def _scores(trial: Trial) -> None:
     """Scores are the declared metrics, as means over the examples, and training betters the loss.
 
         score(all) = (n₁·score(part₁) + n₂·score(part₂)) / (n₁ + n₂)
 
     So scores of many clients can be summed, and are those of all their examples together.
     """
+    model = trial.model
+    x = trial.x
+    data = trial.data
     before = x.copy()
-    local = _fit(model, x, data, training, Drift()).local
+    fit = trial.fit()
     score = model.score(x, data)
-    model.score(x, data, local)
+    model.score(x, data, fit.local)
     again = model.score(x, data)
     require(equal(x, before), f"{model!r}: score() modifies the vector.")
     require(
@@ -368,7 +413,7 @@ def _scores(model: Model, x: Vector, data: Examples, training: Training) -> None
             f"parts {mean:.6g}; score() gives means over the examples.",
         )
     if "loss" in model.metrics:
-        after = model.score(_fit(model, x, data, training, Drift()).x, data)["loss"]
+        after = model.score(fit.x, data)["loss"]
         require(
             after < score["loss"],
             f"{model!r}: training takes the loss from {score['loss']:.4g} to {after:.4g}.",
@@ -377,11 +422,9 @@ def _scores(model: Model, x: Vector, data: Examples, training: Training) -> None
 
 def _spoilt(data: object) -> list[Any]:
     """Data that no model of its inputs and labels can be trained on; none for other data."""
-    if not (
-        isinstance(data, tuple)
-        and len(data) == 2
-        and all(isinstance(part, np.ndarray) for part in data)
-    ):
+    if not isinstance(data, tuple) or len(data) != 2:
+        return []
+    if not all(isinstance(part, np.ndarray) for part in data):
         return []
     X, y = data
     spoilt = list[Any]()

@@ -21,12 +21,11 @@ import numpy as np
 
 from ..errors import PlanError
 from ..spec import Spec, SumFacts, Vector
-from ..sums import Total
-from ..transforms import Context, Pipe, Session, Transform
+from ..transforms import Pipe, Transform
 from ..transforms.compress import Quantize
 from ..transforms.curves import Mechanism, Orders, fault, stating
-from .asserts import KEY, check_clause, require
-from .transform import check_transform
+from .asserts import check_clause, require
+from .transform import check_transform, decoded_sum
 
 N = 2000  # sums that are drawn of each kind
 DOUBT = 5.0  # standard errors that a frequency is given on either side
@@ -110,21 +109,10 @@ def _divergence(mechanism: Mechanism) -> Orders:
 
 
 def _sum(tried: Tried, v: Vector, *path: object) -> Vector:
-    """The decoded sum of v and n − 1 zeros, with all noise that is drawn on the way."""
-    pipe = tried.pipe
-    memo = pipe.start()
-    rows = np.zeros((tried.n, pipe.specs[0].size))
+    """The decoded sum [size] of v and n − 1 zeros, with all noise that is drawn on the way."""
+    rows = np.zeros((tried.n, len(v)))
     rows[0] = v
-    total = Total()
-    for i, row in enumerate(rows):
-        total.add(pipe.encode(row, _at(pipe, memo, *path, i))[0])
-    at = replace(_at(pipe, memo, *path, "server"), n=tried.n)
-    return np.asarray(pipe.decode(total.value(), at)[0])
-
-
-def _at(pipe: Pipe, memo: Any, *path: object) -> Context:
-    """A party that draws from the key at this path."""
-    return Context(Session(0), KEY.child("noise", *path), pipe.specs[0], str(path[-1]), memo=memo)
+    return decoded_sum(tried.pipe, tried.pipe.start(), rows, "noise", *path)
 
 
 def _sums(tried: Tried, v: Vector, name: str) -> Vector:

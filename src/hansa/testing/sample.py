@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ READS = 50  # of each name of the roster, in one draw: none that looks at every 
 
 
 class Roster(Sequence[str]):
-    """So many names, which count how often one of them is read."""
+    """So many names, which count how often one of them is read, also by a search or a slice."""
 
     def __init__(self, size: int):
         self.names = tuple(f"client-{i:05d}" for i in range(size))
@@ -40,13 +40,9 @@ class Roster(Sequence[str]):
     def __len__(self) -> int:
         return len(self.names)
 
-    @overload
-    def __getitem__(self, i: int) -> str: ...
-    @overload
-    def __getitem__(self, i: slice) -> Sequence[str]: ...
-    def __getitem__(self, i: int | slice) -> str | Sequence[str]:
+    def __getitem__(self, i: Any) -> Any:
         found = self.names[i]
-        self.reads += 1 if isinstance(found, str) else len(found)
+        self.reads += np.size(found)
         return found
 
 

@@ -133,11 +133,37 @@ def _vectors(spec: Spec, n: int, length: float | Vector) -> Vector:
     return V
 
 
-def _at(pipe: Pipe, memo: Any, *path: object, examples: Any = 3, n: int = 1) -> Context:
-    """Where in a run a party is who draws from the key at this path."""
+def party(pipe: Pipe, memo: Any, *path: object, examples: Any = 3, n: int = 1) -> Context:
+    """Where in a run a party is who draws from the key at this path, whose last part is its name.
+
+    memo: what the transforms of the pipe know. n: vectors in the sum.
+    """
+    key = KEY.child(*path)
     who = str(path[-1])
-    at = Context(Session(0), KEY.child(*path), pipe.specs[0], who, examples, n, n, memo)
-    return replace(at, data=EXAMPLES)
+    return Context(Session(0), key, pipe.specs[0], who, examples, n, n, memo, data=EXAMPLES)
+
+
+def encoded_sum(pipe: Pipe, memo: Any, V: Vector, *path: object) -> Vector:
+    """Σ encode(vᵢ) of the rows of V [n, size], each by a party of its own below this path."""
+    total = Total()
+    for i, v in enumerate(V):
+        total.add(pipe.encode(v, party(pipe, memo, *path, i))[0])
+    return total.value()
+
+
+def decoded_sum(pipe: Pipe, memo: Any, V: Vector, *path: object) -> Vector:
+    """decode(Σ encode(vᵢ)) [size]; decode() gives as many numbers as came in, and modifies none."""
+    transform = pipe.transforms[-1]
+    size = pipe.specs[0].size
+    value = encoded_sum(pipe, memo, V, *path)
+    before = value.copy()
+    decoded, _ = pipe.decode(value, party(pipe, memo, *path, "server", n=len(V)))
+    require(
+        np.shape(decoded) == (size,),
+        f"{transform!r}: decode() gives shape {np.shape(decoded)}, and {size} numbers came in.",
+    )
+    require((value == before).all(), f"{transform!r}: decode() modifies its input; work on a copy.")
+    return decoded
 
 
 def _encodes(pipe: Pipe, memo: Any) -> bool:
@@ -154,7 +180,7 @@ def _encodes(pipe: Pipe, memo: Any) -> bool:
     def by_row(key: str) -> list[Vector]:
         """Each vector encoded by itself, with draws from this key."""
         return [
-            pipe.encode(v, _at(pipe, memo, key, examples=e))[0]
+            pipe.encode(v, party(pipe, memo, key, examples=e))[0]
             for v, e in zip(V, examples, strict=True)
         ]
 
@@ -175,7 +201,7 @@ def _encodes(pipe: Pipe, memo: Any) -> bool:
         equal(rows, again),
         f"{transform!r}: encode() is not a function of its arguments; draw from at.key.",
     )
-    matrix, _ = pipe.encode(V, _at(pipe, memo, "a", examples=examples))
+    matrix, _ = pipe.encode(V, party(pipe, memo, "a", examples=examples))
     require(equal(V, before), f"{transform!r}: encode() modifies its input; work on a copy.")
     require(
         matrix.shape == (5, out.size),
@@ -210,7 +236,7 @@ def _law(pipe: Pipe, memo: Any, error: float, length: float | None, fixed: bool)
     if mean:
         times = 1
         want = V.mean(0)
-    E = np.stack([_round(pipe, memo, V, key) for key in range(KEYS)]) - want
+    E = np.stack([decoded_sum(pipe, memo, V, key) for key in range(KEYS)]) - want
     noisy = out.noise.multiplier > spec.noise.multiplier
     tiny = 1e-9 * max(1.0, float(np.abs(V).max()))
     for name in spec.blocks:
@@ -237,33 +263,14 @@ def _law(pipe: Pipe, memo: Any, error: float, length: float | None, fixed: bool)
     require(spread.any() or not noisy, f"{transform!r}: plan() declares noise, and none is drawn.")
 
 
-def _round(pipe: Pipe, memo: Any, V: Vector, key: int) -> Vector:
-    """The decoded sum of the encoded rows of V."""
-    transform = pipe.transforms[0]
-    total = Total()
-    for i, v in enumerate(V):
-        total.add(pipe.encode(v, _at(pipe, memo, key, i))[0])
-    value = total.value()
-    at = _at(pipe, memo, key, "server", n=len(V))
-    before = value.copy()
-    decoded, _ = pipe.decode(value, at)
-    require(
-        np.shape(decoded) == (pipe.specs[0].size,),
-        f"{transform!r}: decode() gives shape {np.shape(decoded)}, and {pipe.specs[0].size} "
-        "numbers came in.",
-    )
-    require((value == before).all(), f"{transform!r}: decode() modifies its input; work on a copy.")
-    return decoded
-
-
 def _learnt(pipe: Pipe, memo: Any) -> Any:
-    """What the transform knows after a round of five clients with long vectors."""
+    """What the transform knows after a round of five clients with long vectors.
+
+    It must be plain values, and a function of the sum and of what was known before.
+    """
     transform = pipe.transforms[0]
-    at = _at(pipe, memo, "server", n=5)
-    total = Total()
-    for i, v in enumerate(_vectors(pipe.specs[0], 5, 10.0)):
-        total.add(pipe.encode(v, _at(pipe, memo, i))[0])
-    value = total.value()
+    at = party(pipe, memo, "server", n=5)
+    value = encoded_sum(pipe, memo, _vectors(pipe.specs[0], 5, 10.0))
     _, known = pipe.decode(value, at)
     _, again = pipe.decode(value, at)
     require(
@@ -281,7 +288,7 @@ def _bounded(pipe: Pipe, memo: Any, scale: float) -> None:
     scale: ‖v‖₂ of each block, as far as the bounds of what enters allow.
     """
     for i, v in enumerate(_vectors(pipe.specs[0], 5, scale)):
-        at = _at(pipe, memo, scale, i)
+        at = party(pipe, memo, scale, i)
         _within(pipe, pipe.encode(v, at)[0], at)
 
 
@@ -350,7 +357,7 @@ def _rounds(pipe: Pipe, memo: Any, who: Sequence[str], bounded: bool) -> Iterato
     remembered = dict[str, tuple[Any, ...]]()
     for i, v in enumerate(_vectors(pipe.specs[0], ROUNDS, 10.0)):
         for one in who:
-            at = replace(_at(pipe, memo, i, one), remembered=remembered.get(one))
+            at = replace(party(pipe, memo, i, one), remembered=remembered.get(one))
             encoded = _function(pipe, v, at)
             if bounded:
                 _within(pipe, encoded[0], at)

@@ -88,9 +88,14 @@ def _check(name: str, vector: Vector) -> None:
         )
 
 
+def unhex(vector: Vector, *names: str) -> list[bytes]:
+    """The bytes of entries that are written as hexadecimal digits."""
+    return [bytes.fromhex(vector[name]) for name in names]
+
+
 def context(vector: Vector) -> bytes:
     """The application context of a file."""
-    return bytes.fromhex(vector["ctx"])
+    return unhex(vector, "ctx")[0]
 
 
 def sizes(vector: Vector, *bounds: str) -> tuple[int, int, int, int, bytes]:
@@ -117,7 +122,7 @@ def check_xof(algorithm: str, vector: Vector) -> None:
 
     XOF(seed, dst, binder) → bytes, and elements of the field of 128 bits
     """
-    seed, dst, binder = (bytes.fromhex(vector[key]) for key in ("seed", "dst", "binder"))
+    seed, dst, binder = unhex(vector, "seed", "dst", "binder")
     derived = XOFS[algorithm](seed, dst, [binder]).read(len(vector["derived_seed"]) // 2)
     same(derived.hex(), vector["derived_seed"], "the derived seed")
     v = xof.elements(XOFS[algorithm](seed, dst, [binder]), Field128, vector["length"])
@@ -147,10 +152,8 @@ def check_pine(algorithm: str, vector: Vector) -> None:
         norm_chunk=vector["chunk_length_norm_equality"],
         shares=vector["shares"],
     )
-    outs = [
-        check_pine_report(one, bytes.fromhex(vector["verify_key"]), report)
-        for report in vector["prep"]
-    ]
+    (key,) = unhex(vector, "verify_key")
+    outs = [check_pine_report(one, key, report) for report in vector["prep"]]
     totals = [one.aggregate(shares) for shares in zip(*outs, strict=True)]
     same([total.hex() for total in totals], joined(vector["agg_shares"]), "an aggregate share")
     same(one.unshard(totals).tolist(), vector["agg_result"], "the result")
@@ -161,11 +164,9 @@ def check_pine_report(one: pine.Pine, key: bytes, report: Vector) -> list[Elemen
 
     measurement → public share, input shares → verifier shares → message → output shares
     """
-    nonce = bytes.fromhex(report["nonce"])
+    nonce, rand = unhex(report, "nonce", "rand")
     field = one.field
-    public, inputs = one.shard(
-        np.array(report["measurement"], float), nonce, bytes.fromhex(report["rand"])
-    )
+    public, inputs = one.shard(np.array(report["measurement"], float), nonce, rand)
     same(public.hex(), report["public_share"], "the public share")
     same([share.hex() for share in inputs], report["input_shares"], "an input share")
     reply = [one.prepare(key, who, nonce, public, share) for who, share in enumerate(inputs)]
@@ -211,8 +212,7 @@ class Replay:
     def shard(self, step: Vector) -> None:
         """A measurement becomes a public share, and an input share for each aggregator."""
         report = self.report(step)
-        nonce = bytes.fromhex(report["nonce"])
-        rand = bytes.fromhex(report["rand"])
+        nonce, rand = unhex(report, "nonce", "rand")
         public, inputs = self.algorithm.shard(report["measurement"], nonce, rand)
         same(public.hex(), report["public_share"], "the public share")
         same([share.hex() for share in inputs], report["input_shares"], "an input share")
@@ -221,11 +221,9 @@ class Replay:
         """An aggregator checks its share."""
         report = self.report(step)
         who = step["aggregator_id"]
-        nonce, public, share = (
-            bytes.fromhex(data)
-            for data in (report["nonce"], report["public_share"], report["input_shares"][who])
-        )
-        key = bytes.fromhex(self.vector["verify_key"])
+        nonce, public = unhex(report, "nonce", "public_share")
+        share = bytes.fromhex(report["input_shares"][who])
+        (key,) = unhex(self.vector, "verify_key")
         state, verifier = self.algorithm.prepare(key, who, nonce, public, share)
         self.states[step["report_index"], who] = state
         same(verifier.hex(), report["verifier_shares"][0][who], "a verifier share")

@@ -32,8 +32,7 @@ def bounding(spec: Spec, clip: str = "Put Clip(norm=…) before it") -> str:
     if loose & spec.statistics:
         found.append(
             "For the statistics: Clip(…, statistics=…); or a model with buffers='local', which "
-            "leaves them with each "
-            "client; or GroupNorm, which has none."
+            "leaves them with each client; or GroupNorm, which has none."
         )
     return " ".join(found)
 
@@ -242,9 +241,8 @@ class AdaptiveClip(Transform):
         return (
             # P44
             f"cuts the update to a norm that {self.quantile:.0%} of the clients stay below, learnt "
-            "from a bit of each "
-            f"(first {self.first:g}){_told(spec, self.side)}"
-            f"{_told_statistics(spec, self.statistics)}"
+            f"from a bit of each (first {self.first:g})"
+            f"{_told(spec, self.side)}{_told_statistics(spec, self.statistics)}"
         )
 
 

@@ -114,10 +114,11 @@ def profiled(app: App, clock: Clock) -> App:
     vars(plan).update(
         pipeline=pipeline, aggregator=timed(copy.copy(plan.aggregator), clock, server="aggregate")
     )
-    plan = timed(plan, clock, perform="train", absorb="step")
-    tests = timed(copy.copy(app.tests), clock, score="score")
     new = copy.copy(app)
-    vars(new).update(plan=plan, tests=tests)  # `replace` would check and build them anew
+    vars(new).update(  # `replace` would check and build them anew
+        plan=timed(plan, clock, perform="train", absorb="step"),
+        tests=timed(copy.copy(app.tests), clock, score="score"),
+    )
     return new
 
 
@@ -127,11 +128,12 @@ def rounds(app: App, run: Run, clock: Clock) -> Iterator[State]:
     """
     clock.path.unlink(missing_ok=True)
     app = profiled(app, clock)
-
-    def make_runtime(*given: Any) -> Any:
-        return timed(runtime_of(*given), clock, send="send", receive="wait")
-
-    states = rounds_of(app, timed(run, clock, commit="commit"), None, make_runtime)
+    states = rounds_of(
+        app,
+        timed(run, clock, commit="commit"),
+        None,
+        lambda *given: timed(runtime_of(*given), clock, send="send", receive="wait"),
+    )
     begin = time.perf_counter()
     for state in states:
         clock.note("round", time.perf_counter() - begin)
