@@ -55,10 +55,10 @@ DONE = (  # rooms that stand at the goals
 # Where the package stands: a change may lower these, and raises none.
 TOKENS = 222_500  # it grows with what hansa does, and with nothing else
 TUPLE_ASSIGNMENTS = 0.9  # in 1,000 lines of code
-CONDITIONAL_EXPRESSIONS = 14.9  # in 1,000 lines of code
+CONDITIONAL_EXPRESSIONS = 13.6  # in 1,000 lines of code
 TOKENS_A_LINE = 8.8
 WIDE_LINES = 0  # of more than 100 characters
-LEAST_DOCSTRINGS = 0.176
+LEAST_DOCSTRINGS = 0.178
 LONGEST_FILE = 4_000  # tokens
 MOST_MEMBERS = 35
 LARGEST_FOLDER = 0.20  # of the tokens of the package
