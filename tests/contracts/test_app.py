@@ -16,6 +16,7 @@ import hansa
 from hansa import (
     AdaptiveClip,
     App,
+    Client,
     Clip,
     Ditto,
     Everyone,
@@ -23,6 +24,7 @@ from hansa import (
     Finite,
     GaussianNoise,
     HansaError,
+    InProcess,
     InTurn,
     Key,
     Network,
@@ -37,6 +39,7 @@ from hansa import (
     Uniform,
     Weigh,
     buffered,
+    synchronous,
 )
 from hansa.app.compare import pooled
 from hansa.app.load import load
@@ -206,6 +209,28 @@ def test_alone_and_pooled_train_as_much_as_all_rounds_do() -> None:
     expected.append(train_by_hand((together[0], together[1]), epochs))
     for row, scores in zip(rows, expected, strict=True):
         assert row.scores == pytest.approx(scores, rel=1e-9), row.name
+
+
+@pytest.mark.parametrize("sample, turns", [(Everyone(), 6), (Uniform(1), 2)], ids=["everyone", "one of three"])
+@pytest.mark.parametrize("training", [{"epochs": 2, "batch": 10}, {"steps": 6, "batch": 5}], ids=["epochs", "steps"])
+def test_who_trains_alone_goes_over_its_data_as_often_as_the_federation(
+    sample: Any, turns: int, training: dict[str, int]
+) -> None:
+    """One of three is asked in a third of 6 rounds; 6 steps of 5 go twice over 15 examples."""
+    data = {who: (X[:15], y[:15]) for who, (X, y) in DATA.items() if len(y) > 14}
+    data["west"] = (DATA["north"][0][15:30], DATA["north"][1][15:30])
+    plan = Plan(Softmax(3, 2), sample=sample, training=Training(**training), rounds=6)
+    app = App(plan, data, TEST)
+    rows = {row.name: row for row in app.compare(last(app))}
+    assert {row.passes for row in rows.values()} == {2.0 * turns}
+    one = Plan(Softmax(3, 2), pipe=(Weigh("one"),), training=Training(**training), rounds=turns)
+    (*_, state) = synchronous(one, InProcess([Client("west", one, data["west"])]))
+    assert rows["west alone"].scores == pytest.approx(app.tests.score(one.model, state.x), rel=1e-9)
+    steps = {"epochs": None, "steps": 18}["steps" if "steps" in training else "epochs"]
+    whole = tuple(np.concatenate(columns) for columns in zip(*data.values(), strict=True))
+    every = replace(one, training=replace(one.training, steps=steps))
+    (*_, state) = synchronous(every, InProcess([Client("pooled", every, whole)]))
+    assert rows["all data pooled"].scores == pytest.approx(app.tests.score(one.model, state.x), rel=1e-9)
 
 
 def test_what_clients_keep_from_training_is_kept_from_the_comparison_too() -> None:

@@ -26,11 +26,12 @@ from ..algorithms import ClientState
 from ..errors import AppError, HansaError
 from ..explain import Explanation, expression
 from ..loops.synchronous import synchronous
+from ..progress import tell
 from ..rand import Key
 from ..spec import Vector
 from ..state import State
 from .clients import clients_of, parties_of
-from .compare import Row, pooled, trained_alone
+from .compare import Fair, Row, pooled, trained_alone
 from .federation import Federation
 from .first import answers_of, explained, held, plan_of, secret_of
 from .looking import unfit
@@ -142,10 +143,10 @@ class App(Federation):
 
         Own models are compared where the algorithm has them, every test set is that of a client,
         and `memory` is there: what clients remember, `run.memory()`.
-        Alone and pooled train the same model on the same examples with as many local epochs as
-        there are in all rounds, by the code that trains the federation: a plan with a single
-        client, and no noise. Each row says whether that is outside the ε of this app. AppError for
-        a population, whose clients are too many to train alone.
+        Alone and pooled train the same model on the same examples, as often as the federation goes
+        over them (see `Fair`), by the code that trains the federation: a plan with a single client,
+        and no noise. Each row says how often that is, and whether it is outside the ε of this app.
+        AppError for a population, whose clients are too many to train alone.
         """
         app: Self = vars(self).get("_asked", self)
         plan = app.known_plan
@@ -155,20 +156,26 @@ class App(Federation):
                 "The comparison scores every model on examples that none of them has seen.",
                 "Give App(test=…), or run with --no-compare.",
             )
-        outside = plan.hides
-
-        def row(name: str, examples: int, x: Vector) -> Row:
-            return Row(name, examples, app.tests.score(plan.model, x), outside)
-
         parts = {client.who: client.parts for client in clients_of(app)}
-        for who, (train, _, examples) in parts.items():
-            yield row(f"{who} alone", examples, trained_alone(plan, who, train))
-        total = sum(examples for _, _, examples in parts.values())
-        whole = pooled([train for train, _, _ in parts.values()])
-        yield row("federated", total, state.x)
+        sizes = {who: examples for who, (_, _, examples) in parts.items()}
+        total = sum(sizes.values())
+        fair = Fair(plan, sizes)
+
+        def row(name: str, examples: int, x: Vector, passes: float) -> Row:
+            return Row(name, examples, app.tests.score(plan.model, x), plan.hides, passes)
+
+        for done, (who, (train, _, examples)) in enumerate(parts.items()):
+            tell("stage", f"{who} alone", done, len(parts) + 1)
+            alone = trained_alone(plan, who, train, fair.rounds)
+            yield row(f"{who} alone", examples, alone, fair.passes(plan.training, examples))
+        yield row("federated", total, state.x, fair.mean_passes)
         if memory is not None:
             yield from own_row(app, state, memory)
-        yield row("all data pooled", total, trained_alone(plan, "pooled", whole))
+        tell("stage", "all data pooled", len(parts), len(parts) + 1)
+        whole = pooled([train for train, _, _ in parts.values()])
+        training = fair.all_at_once
+        x = trained_alone(plan, "pooled", whole, fair.rounds, training)
+        yield row("all data pooled", total, x, fair.passes(training, total))
 
     def problems(self) -> Iterator[HansaError]:
         """What keeps each client from taking part, if anything does; and what is wrong with the

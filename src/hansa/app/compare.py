@@ -5,6 +5,7 @@ It says what joining is worth to a client, and what is lost by not putting all d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -21,6 +22,7 @@ from ..plan import Plan
 from ..runtimes.inprocess import InProcess
 from ..sample import Everyone
 from ..spec import Vector
+from ..training import Training
 from ..transforms.weigh import Weigh
 
 OUTSIDE = (
@@ -34,25 +36,74 @@ class Row:
     """A line of a table of scores: what data, how many examples, and a model's scores.
 
     scores: by metric. outside: do noise or a budget hide the examples? ε does not count what is
-    told of them here.
+    told of them here. passes: how often the training went over these examples; NaN where nobody
+    knows.
     """
 
     name: str
     examples: int
     scores: Mapping[str, float]
     outside: bool = False
+    passes: float = math.nan
 
 
-def trained_alone(plan: Plan, who: str, data: Examples) -> Vector:
-    """The model [size] that the plan gives with a single client, and no noise.
+@dataclass(frozen=True)
+class Fair:
+    """Trainings of single models that go over their examples as often as the federation does.
+
+        turns = rounds · (clients asked on average) / clients          how often each is asked
+        passes = turns · epochs,   or   turns · steps · b / n          over n examples, b a batch
+
+    Alone a client trains for so many rounds. One model on all data does, too, with as many steps in
+    each as give every example as many passes, on average.
+    """
+
+    plan: Plan
+    sizes: Mapping[str, int]  # client → examples
+
+    @property
+    def rounds(self) -> int:
+        """The turns, as a whole number."""
+        clients = len(self.sizes)
+        turns = self.plan.rounds * self.plan.sample.expected(clients) / clients
+        return max(1, round(turns))
+
+    @property
+    def all_at_once(self) -> Training:
+        """How one model on all data trains in each round."""
+        training = self.plan.training
+        if training.steps is None:
+            return training
+        alone = sum(training.schedule(n)[0] for n in self.sizes.values())
+        b, _ = training.schedule(sum(self.sizes.values()))
+        return replace(training, steps=max(1, round(training.steps * alone / b)))
+
+    def passes(self, training: Training, n: int) -> float:
+        """How often so many examples are gone over, in all rounds."""
+        if training.steps is None:
+            return self.rounds * float(training.epochs)
+        return self.rounds * training.steps * training.schedule(n)[0] / n
+
+    @property
+    def mean_passes(self) -> float:
+        """That of the federation, for an example, on average."""
+        total = sum(n * self.passes(self.plan.training, n) for n in self.sizes.values())
+        return total / sum(self.sizes.values())
+
+
+def trained_alone(
+    plan: Plan, who: str, data: Examples, rounds: int, training: Training | None = None
+) -> Vector:
+    """The model [size] that the plan gives in so many rounds with a single client, and no noise.
 
     No federated algorithm trains it; trees are appended whoever grows them.
     """
-    training = replace(plan.training, validation=0.0, report=False)
+    training = replace(training or plan.training, validation=0.0, report=False)
     more: dict[str, Any] = {}
     if not plan.model.grows:
         more = {"algorithm": FedAvg(), "aggregator": Sum()}
     plan = replace(plan, pipe=(Weigh("one"),), training=training, sample=Everyone(), **more)
+    plan = replace(plan, rounds=rounds)
     for state in synchronous(plan, InProcess([Client(who, plan, data)])):
         x = state.x
     return x

@@ -127,6 +127,13 @@ def figure(name: str, value: float) -> str:
     return f"{value:.3f}"
 
 
+def passes(times: float) -> str:
+    """How often a training goes over its examples; nothing where nobody knows."""
+    if math.isnan(times):
+        return ""
+    return f"{times:.3g}"
+
+
 def names(words: Iterable[str], most: int = 6) -> str:
     """A, B and C; or how many clients, where there are more than `most`; "nobody" for none."""
     listed = list(words)

@@ -23,7 +23,7 @@ from ..errors import KINDS, StoreError
 from ..explain import Explanation
 from ..privacy.ledger import taken_on_trust
 from ..rounds import Round
-from . import HIDDEN, figure, own_scores, private, scores, witness
+from . import HIDDEN, figure, own_scores, passes, private, scores, witness
 from .plots import DARK, LIGHT, plots
 
 PACKAGES = ("numpy", "torch", "scikit-learn")
@@ -179,14 +179,13 @@ def comparison(
     if not rows:
         return [], []
     columns = list(scores(rows[0].scores))
-    lines = [
-        (
-            row.name,
-            [f"{row.examples}", *(figure(name, scores(row.scores)[name]) for name in columns)],
-        )
-        for row in rows
-    ]
-    return [what, "examples", *columns], lines
+    counted = any(passes(row.passes) for row in rows)
+    lines = list[tuple[str, list[str]]]()
+    for row in rows:
+        counts = [f"{row.examples}", *[passes(row.passes)] * counted]
+        found = scores(row.scores)
+        lines.append((row.name, [*counts, *(figure(name, found[name]) for name in columns)]))
+    return [what, "examples", *["passes"] * counted, *columns], lines
 
 
 def versions() -> list[tuple[str, str]]:

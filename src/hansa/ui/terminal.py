@@ -42,6 +42,7 @@ from . import (
     figure,
     names,
     own_scores,
+    passes,
     private,
     scores,
     shown,
@@ -283,7 +284,8 @@ def comparison(rows: Sequence[Row]) -> RenderableType:
     table = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold"
     )
-    _head(table, ("trained on", "examples", *columns, ""), numbers=("examples", *columns))
+    counts = ("examples", "passes")
+    _head(table, ("trained on", *counts, *columns, ""), numbers=(*counts, *columns))
     for row, value in zip(rows, place, strict=True):
         found = scores(row.scores)
         own = "bold cyan" if row.name == "federated" else ""
@@ -293,7 +295,8 @@ def comparison(rows: Sequence[Row]) -> RenderableType:
             + Text("●", own or "none")
             + Text("─" * (WIDEST // 2 - 1 - dot), "dim")
         )
-        cells = [row.name, f"{row.examples}", *(figure(name, found[name]) for name in columns)]
+        cells = [row.name, f"{row.examples}", passes(row.passes)]
+        cells += [figure(name, found[name]) for name in columns]
         table.add_row(*(Text(cell, style=own) for cell in cells), axis)
     return table
 
