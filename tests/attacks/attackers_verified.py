@@ -26,6 +26,7 @@ from hansa.errors import LeftOut
 from hansa.loops.channel import ServerChannel
 from hansa.messages import Request, SessionId
 from hansa.parties.helper import Helper
+from hansa.plan.client import contribute
 from hansa.testing.algorithm import MODEL, federation
 
 KEY = h.Key.of(0)  # a secret, so that two runs can be compared
@@ -110,11 +111,11 @@ class Forger(h.Client):
         own = {each.name: getattr(self.plan.aggregator, each.name) for each in fields(h.VerifiedSum)}
         lying = Lying(**own, x=tuple(self.x), kind=self.kind, times=self.times)
 
-        def contribute() -> Any:
-            v, _ = yield from self.plan.contribute(broadcast, {}, train, held, at)
+        def vector() -> Any:
+            v, _ = yield from contribute(self.plan, broadcast, {}, train, held, at)
             return v
 
-        return lying.client(contribute, replace(at, spec=self.plan.encoded_spec))
+        return lying.client(vector, replace(at, spec=self.plan.encoded_spec))
 
 
 @dataclass(frozen=True)

@@ -196,17 +196,17 @@ ROUNDS = (
         only=r"array\(\[1",
     ),
     Defence(
-        "a round has its quorum", "plan/__init__.py", "few = len(set(participants)) < plan.sample.quorum", "few = False"
+        "a round has its quorum", "plan/server.py", "few = len(set(participants)) < plan.sample.quorum", "few = False"
     ),
     Defence(
-        "a small sample does not show", "plan/__init__.py", "told = few and not plan.encoded_spec.hidden", "told = few"
+        "a small sample does not show", "plan/server.py", "told = few and not plan.encoded_spec.hidden", "told = few"
     ),
-    Defence("a quorum shows the sample", "plan/__init__.py", "shown = self.sample.quorum > 1 or ", "shown = "),
+    Defence("a quorum shows the sample", "plan/layout.py", "shown = plan.sample.quorum > 1 or ", "shown = "),
     Defence("digests are compared", "parties/__init__.py", "if request.plan != self.plan.digest:", NEVER),
     Defence(
         "a client reads what it is told",
         "parties/__init__.py",
-        "if self.plan.accepts(shapes) and 0 <= request.round < self.plan.rounds:",
+        "if accepts(self.plan, shapes) and 0 <= request.round < self.plan.rounds:",
         "if True:",
         ends="",
     ),

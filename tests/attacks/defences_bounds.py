@@ -26,8 +26,8 @@ BOUNDS = (
     # ── running statistics ──
     Defence(
         "statistics stay in their domain",
-        PLAN,
-        "statistics = np.maximum(state.x[trained:] + mean.pop(STATISTICS), self.model.domain)",
+        "plan/server.py",
+        "statistics = np.maximum(state.x[trained:] + mean.pop(STATISTICS), plan.model.domain)",
         "statistics = state.x[trained:] + mean.pop(STATISTICS)",
     ),
     Defence(

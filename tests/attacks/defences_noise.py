@@ -36,15 +36,17 @@ STRANGE = (
     ),
     Defence(
         "no noise follows from the key of an algorithm",
-        "plan/__init__.py",
-        'key = at.key.child("training") if self.training.private else at.session.repeats',
-        "key = at.key",
+        "plan/client.py",
+        'if plan.training.private:\n        key = at.key.child("training")',
+        "if True:\n        key = at.key",
         also=(("at.within(at.session.outside(), key, at.spec)", "at.within(at.session, key, at.spec)"),),
     ),
     Defence(
         "noise of training is bound to what is remembered", "parties/client.py", '.child("memory", remembered)', ""
     ),
-    Defence("what was drawn stays drawn", "parties/memory.py", "again=self.named or not self.plan.binds", "again=True"),
+    Defence(
+        "what was drawn stays drawn", "parties/memory.py", "again=self.named or not binds(self.plan)", "again=True"
+    ),
     Defence(
         "a secret that others can read is refused",
         "store/files.py",
@@ -97,10 +99,7 @@ SECRETS = (
         'key = at.session.repeats.child("pipe", i)',
     ),
     Defence(
-        "a secret sample grows from the secret",
-        PLAN,
-        "key = at.key if self.hides else at.session.repeats",
-        "key = at.session.repeats",
+        "a secret sample grows from the secret", "plan/server.py", "    if plan.hides:\n        key = at.key\n", ""
     ),
     Defence(
         "noise is bound to what it hides",
@@ -178,15 +177,15 @@ SAMPLES = (
     Defence("a mean is over those expected", TRANSFORMS, "if encoded.hidden:", NEVER, ends="ZeroDivisionError"),
     Defence(
         "an algorithm steps for those expected",
-        PLAN,
-        "replace(counted(at, self.encoded_spec, at.n), session",
+        "plan/server.py",
+        "replace(counted(at, plan.encoded_spec, at.n), session",
         "replace(at, session",
     ),
     Defence(
         "a round knows that its sample is secret",
-        PLAN,
-        'told["hidden"] = self.encoded_spec.hidden',
-        'told["hidden"] = False',
+        "plan/server.py",
+        '"hidden": plan.encoded_spec.hidden',
+        '"hidden": False',
     ),
     Defence(
         "a checkpoint names no one in a secret sample",
@@ -222,7 +221,7 @@ OUTSIDE = (
         "<= MOST_ALONE and not app.known_plan.hides",
         "<= MOST_ALONE",
     ),
-    Defence("a comparison knows that it is outside ε", APP, "outside = plan.hides", "outside = False"),
+    Defence("a comparison knows that it is outside ε", APP, "x), plan.hides, passes)", "x), False, passes)"),
     Defence(
         "noise in training hides",
         PLAN,
@@ -281,11 +280,7 @@ STRANGERS = (
         only="a-plan-of-a-stranger",
     ),
     Defence(
-        "a stranger's sample amplifies nothing",
-        PLAN,
-        "amplified = self.sample.amplification if own(self.sample) else None",
-        "amplified = self.sample.amplification",
-        only="rounds",
+        "a stranger's sample amplifies nothing", "plan/layout.py", "if own(plan.sample):", "if True:", only="rounds"
     ),
     Defence(
         "a stranger's sample keeps nobody apart",

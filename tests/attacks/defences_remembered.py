@@ -21,18 +21,18 @@ REMEMBERED = (
     ),
     Defence(
         "who remembers unasked amplifies nothing",
-        PLAN,
-        "if client_state and self.amplification and not self.amplification.rate:",
+        "plan/client.py",
+        "if client_state and amplified and not amplified.rate:",
         NEVER,
     ),
     Defence("many vectors have no memory of one", TRANSFORMS, "if at.remembered and not alone:", NEVER),
     Defence(
         "an algorithm sees nothing of a transform's memory",
-        PLAN,
+        "plan/client.py",
         "for name, one in client_state.items() if name != PIPE}",
         "for name, one in client_state.items()}",
     ),
-    Defence("an algorithm replaces no transform's memory", PLAN, "if PIPE in client_state:", NEVER),
+    Defence("an algorithm replaces no transform's memory", "plan/client.py", "if PIPE in client_state:", NEVER),
     Defence(
         "what a transform remembers is no model",
         "app/personal.py",

@@ -14,6 +14,7 @@ import hansa as h
 from hansa.loops.channel import ServerChannel
 from hansa.messages import Begin, Reply, Request, SessionId, Settle
 from hansa.parties.book import Book
+from hansa.plan.server import decoder
 from hansa.runtimes.inprocess import Network
 from hansa.testing.algorithm import federation
 
@@ -77,7 +78,7 @@ def test_who_is_asked_again_says_the_very_same() -> None:
         send(message)
 
     runtime.receive, runtime.send = heard, said  # type: ignore[method-assign]
-    mean, participants = plan.aggregator.server(channel, sorted(DATA), plan.decoder(at))
+    mean, participants = plan.aggregator.server(channel, sorted(DATA), decoder(plan, at))
     assert mean is not None and len(participants) == len(DATA)
     answers = {(reply.who, reply.turn): reply.body for reply in recorded}
     for question in questions:

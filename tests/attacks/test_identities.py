@@ -32,6 +32,7 @@ from hansa.aggregators.verified.share import UNSIGNED
 from hansa.crypto.identity import Identity, Member, Roster
 from hansa.crypto.keys import SIGNATURE, SigningKey, verify
 from hansa.messages import SessionId
+from hansa.plan.client import aggregator_context
 from hansa.store.identity import read_identity, read_roster, write_identity, write_roster
 
 # ── reports ──
@@ -151,9 +152,9 @@ def test_strangers_get_no_identity() -> None:
     strange = plan_of(Own())
     anna = Identity.fresh("anna", "client")
     at = strange.context(0, SessionId(), "anna", secret=h.Key.fresh()).enrolled({"anna": anna.member}, anna)
-    session = strange.aggregator_context(at).session
+    session = aggregator_context(strange, at).session
     assert session.identity is None and not session.roster
-    assert PLAN.aggregator_context(at).session.identity is anna
+    assert aggregator_context(PLAN, at).session.identity is anna
 
 
 # ── signatures and keys ──

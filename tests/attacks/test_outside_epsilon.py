@@ -34,6 +34,7 @@ from hansa.app.compare import OUTSIDE
 from hansa.audit.report import AuditReport
 from hansa.cli import commands
 from hansa.messages import SessionId
+from hansa.plan.server import absorb
 from hansa.rand import Key
 from hansa.sample import Everyone
 
@@ -192,7 +193,7 @@ def test_a_report_without_noise_is_what_clients_say() -> None:
     spec = plan.spec
     received = spec.pack({"delta": np.zeros(spec.blocks["delta"]), "loss": -3.5})
     at = plan.context(0, SessionId(), secret=Key.fresh(), memo=plan.pipeline.start())
-    state: Any = plan.absorb(plan.start(), (received, plan.pipeline.start()), ("a",), at)
+    state: Any = absorb(plan, plan.start(), (received, plan.pipeline.start()), ("a",), at)
     assert state.metrics["loss"] == -3.5
 
 

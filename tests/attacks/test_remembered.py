@@ -42,6 +42,7 @@ from hansa import (
 from hansa.app.personal import stored_model
 from hansa.errors import AppError, DataError, Diverged, PlanError
 from hansa.explain import explain
+from hansa.plan.noise import amplification
 from hansa.privacy import examples, planned_privacy
 from hansa.spec import Spec
 from hansa.transforms import Context, Pipe, Session, Transform
@@ -127,7 +128,7 @@ def test_who_remembers_whether_it_was_asked_tells_of_a_sample_of_fixed_size(piec
 
     with pytest.raises(PlanError, match="no ε is known"):
         noisy(Uniform(2))
-    assert noisy(Poisson(0.2)).amplification and noisy(Uniform(2), ())
+    assert amplification(noisy(Poisson(0.2))) and noisy(Uniform(2), ())
     known = noisy(Uniform(2, quorum=2))
     assert planned_privacy(known, 9).epsilon(1e-5) == planned_privacy(noisy(Everyone()), 9).epsilon(1e-5)
     assert "keeps it secret" not in str(explain(known, 9))

@@ -40,6 +40,7 @@ from hansa import (
 from hansa.errors import AppError, PlanError, PolicyError
 from hansa.explain import explain
 from hansa.messages import SessionId
+from hansa.plan.noise import amplification
 from hansa.privacy import examples, planned_privacy, spent_privacy, stop_at_budget
 from hansa.privacy.planned import mechanism
 from hansa.rand import Key
@@ -260,7 +261,7 @@ def test_a_sample_that_hansa_does_not_know_protects_nobody(noise: Any) -> None:
     for sample in (Same(0.1), Rare(0.1)):
         p = plan(*TIGHT, noise, sample=sample)
         assert planned_privacy(p, 6).guarantee(DELTA) == all_ and all_.epsilon is not None
-        assert not p.encoded_spec.hidden and p.amplification is None
+        assert not p.encoded_spec.hidden and amplification(p) is None
 
 
 class Rare(Poisson):

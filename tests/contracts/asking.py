@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 from hansa.models import NO_LOCAL
-from hansa.models.asks import AskedModel, alone, locally
+from hansa.models.asks import AskedModel, alone, locally, perform
 from hansa.plan import Plan
+from hansa.plan.client import contribute
 
 
 def asked(said: Callable[[], Any]) -> Callable[[], Any]:
@@ -23,10 +25,10 @@ def asked(said: Callable[[], Any]) -> Callable[[], Any]:
 def client_of(plan: Plan, broadcast: Any, client_state: Any, data: Any, at: Any) -> Any:
     """What a client says by the plan's algorithm, and what it remembers."""
     work = plan.algorithm.client(AskedModel(plan.model), broadcast, client_state, data, plan.training, at)
-    made, _ = alone(locally(work, NO_LOCAL, plan.training), plan.perform)
+    made, _ = alone(locally(work, NO_LOCAL, plan.training), partial(perform, plan.model))
     return made
 
 
 def contribution(plan: Plan, *given: Any) -> Any:
     """A client's vector, and what it remembers."""
-    return alone(plan.contribute(*given), plan.perform)
+    return alone(contribute(plan, *given), partial(perform, plan.model))

@@ -13,6 +13,7 @@ from hansa import Client, GaussianNoise, InProcess, Policy, Processes, Sum, Veri
 from hansa.analytics import Count, Histogram, Mean, Quantiles, TopK, Variance, ask, survey
 from hansa.crypto.circuits import L1BoundSum, bits
 from hansa.errors import DataError, PlanError
+from hansa.plan.client import aggregator_context, contribute
 from hansa.privacy import planned_privacy
 
 rng = np.random.default_rng(5)
@@ -102,11 +103,11 @@ class Liar(Client):
         train, held, examples = self.parts
         at = self._context(request, given.state, examples, memo)
 
-        def contribute() -> Any:
-            v, _ = yield from self.plan.contribute(broadcast, {}, train, held, at)
+        def vector() -> Any:
+            v, _ = yield from contribute(self.plan, broadcast, {}, train, held, at)
             return v
 
-        return Stuffing().client(contribute, self.plan.aggregator_context(at))
+        return Stuffing().client(vector, aggregator_context(self.plan, at))
 
 
 @pytest.mark.promise("P13")

@@ -18,6 +18,7 @@ from hansa import Key, Softmax, Training, data
 from hansa.data import Examples
 from hansa.errors import DataError
 from hansa.models import Drift
+from hansa.plan.noise import binds
 
 KEY = Key.of(7)
 N = 50
@@ -175,7 +176,7 @@ def test_a_client_parses_its_data_once_in_its_first_round(
     given = FORMS[form]()
     for source in (given, data.Source(lambda: given)):
         (state,) = h.synchronous(plan, h.InProcess([h.Client("ward", plan, source)]))
-        assert plan.binds and state.participants == ("ward",)
+        assert binds(plan) and state.participants == ("ward",)
         assert len(forms) == 1 and forms.pop() is given
         assert len(arrays) <= 1
         arrays.clear()

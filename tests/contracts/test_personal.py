@@ -21,6 +21,8 @@ from hansa.data import Examples
 from hansa.errors import Aside, Diverged
 from hansa.explain import explain
 from hansa.models import NO_LOCAL, Drift, ModelView
+from hansa.plan.client import training_context
+from hansa.plan.layout import reported
 from hansa.store import export
 from hansa.testing import check_algorithm
 
@@ -111,7 +113,7 @@ def test_the_model_of_ditto_is_trained_from_itself_towards_the_global_one() -> N
     data, _ = Examples.of(DATA[who]).split(TRAINING.validation, PLAN.key.child("split", who))
     start = PLAN.start().x
     at = PLAN.context(0, h.messages.SessionId(number=0), who, secret=h.Key.of(5))
-    key = PLAN.training_context(at).key.child("personal")
+    key = training_context(PLAN, at).key.child("personal")
     wanted = PLAN.model.train(start, data, TRAINING, Drift(0.2, centre=start), key).x
     broadcast, _ = PLAN.broadcast(state)
     own, local = reports.personal_model(PLAN.algorithm, broadcast, memory[who])
@@ -120,14 +122,14 @@ def test_the_model_of_ditto_is_trained_from_itself_towards_the_global_one() -> N
 
 def test_an_algorithm_without_one_reports_the_global_model_alone() -> None:
     plan = replace(PLAN, algorithm=h.FedAvg())
-    assert list(plan.reported) == ["loss", "val_defined", "val_loss", "val_accuracy"]
+    assert list(reported(plan)) == ["loss", "val_defined", "val_loss", "val_accuracy"]
     assert not any(name.startswith("personal") for name in plan.spec.blocks)
     scores = ["val_loss", "val_accuracy", "personal_loss", "personal_accuracy"]
-    assert list(PLAN.reported) == ["loss", "val_defined", *scores]
+    assert list(reported(PLAN)) == ["loss", "val_defined", *scores]
     quiet = replace(PLAN, training=replace(TRAINING, report=False, validation=0.0))
-    assert not quiet.reported and "personal_loss" not in quiet.spec.blocks
+    assert not reported(quiet) and "personal_loss" not in quiet.spec.blocks
     unheld = replace(PLAN, training=replace(TRAINING, validation=0.0))
-    assert list(unheld.reported) == ["loss"]
+    assert list(reported(unheld)) == ["loss"]
 
 
 VERIFIED = replace(
@@ -145,7 +147,7 @@ def test_both_travel_through_a_verified_sum_with_their_bounds() -> None:
     plain = replace(VERIFIED, aggregator=h.Sum())
     proven, open = ([state for state, _ in rounds(plan)] for plan in (VERIFIED, plain))
     for one, other in zip(proven, open, strict=True):
-        assert one.participants == tuple(WHO) and one.metrics.keys() <= VERIFIED.reported.keys()
+        assert one.participants == tuple(WHO) and one.metrics.keys() <= reported(VERIFIED).keys()
         assert {**one.metrics, "val_defined": 1.0} == pytest.approx({**other.metrics, "val_defined": 1.0}, abs=1e-3)
     assert proven[-1].metrics["personal_loss"] != proven[-1].metrics["val_loss"]
     spec = VERIFIED.encoded_spec

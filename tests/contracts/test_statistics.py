@@ -21,6 +21,7 @@ from hansa.messages import SessionId
 from hansa.models import Drift
 from hansa.models.statistics import lower_ends
 from hansa.models.torch import TorchModel
+from hansa.plan.server import absorb, decoder
 from hansa.privacy import planned_privacy
 from hansa.spec import Spec
 from hansa.testing.algorithm import MODEL, federation
@@ -129,7 +130,7 @@ def test_an_adaptive_clip_learns_the_norm_of_the_weights_alone() -> None:
     assert said["under"] == 0.5 and np.linalg.norm(said["delta"]) == pytest.approx(1.9 / 2.0)
     assert said["statistics"].tolist() == [5.0, 3.0, 1.0]
     at = plan.context(0, SessionId(), secret=KEY, memo=plan.pipeline.start(), n=1)
-    mean, _ = plan.decoder(at)(plan.encoded_spec.pack(said), 1)
+    mean, _ = decoder(plan, at)(plan.encoded_spec.pack(said), 1)
     np.testing.assert_allclose(mean, v)
 
 
@@ -241,7 +242,7 @@ def test_what_a_model_says_nothing_of_is_not_moved() -> None:
     mean = np.zeros(plan.spec.size)
     mean[plan.spec.slice("statistics")] = -5.0
     at = plan.context(0, SessionId(), secret=KEY, n=1, population=1)
-    after = plan.absorb(plan.start(), (mean, ()), ["anna"], at)
+    after = absorb(plan, plan.start(), (mean, ()), ["anna"], at)
     assert ((after.x - plan.start().x)[-CARRIED:] == -5.0).all()
 
 

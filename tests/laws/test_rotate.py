@@ -32,6 +32,7 @@ from hansa import (
 )
 from hansa.errors import DataError, PlanError, RoundError
 from hansa.messages import SessionId
+from hansa.plan.server import decoder
 from hansa.privacy import planned_privacy
 from hansa.spec import Spec
 from hansa.sums import Total
@@ -82,7 +83,7 @@ def test_all_parties_of_a_session_turn_alike_and_another_session_otherwise() -> 
     np.testing.assert_array_equal(anna, bert)
     assert anna.shape == (1024,) and abs(float(anna @ later)) < 0.2
     assert np.linalg.norm(anna) == pytest.approx(1.0)
-    np.testing.assert_allclose(p.decoder(at(p, 0, n=2))(anna + bert, 2)[0], v, atol=1e-14)
+    np.testing.assert_allclose(decoder(p, at(p, 0, n=2))(anna + bert, 2)[0], v, atol=1e-14)
 
 
 def test_what_stands_in_one_number_is_spread_over_all() -> None:
@@ -187,7 +188,7 @@ def test_forty_clients_who_say_the_same_fit_into_sixteen_bits(kind: Any, who: di
             reply = p.pipeline.encode(v, at(p, r, f"c{i}"))[0]
             assert reply.dtype == np.uint16
             total.add(reply)
-        errors.append(p.decoder(at(p, r, n=n))(total.value(), n)[0] * n - n * v)
+        errors.append(decoder(p, at(p, r, n=n))(total.value(), n)[0] * n - n * v)
     errors = np.array(errors)
     wanted = step * math.sqrt(hands * sigma**2 + n / 6)
     wrapped = np.abs(errors) > 2**15 * step

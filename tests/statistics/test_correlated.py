@@ -35,6 +35,7 @@ from hansa import (
 )
 from hansa.errors import PlanError
 from hansa.messages import SessionId
+from hansa.plan.server import decoder
 from hansa.privacy import planned_privacy, spent_privacy, stop_at_budget
 from hansa.privacy.ledger import Ledger
 from hansa.privacy.mechanisms import Release
@@ -134,7 +135,7 @@ def noise_of_rounds(p: Plan, n: int = 4, secret: Key = KEY) -> Any:
     """[rounds, size] on the sums of all rounds."""
     zero, found, memo = np.zeros(p.encoded_spec.size), [], p.pipeline.start()
     for r in range(p.rounds):
-        mean, memo = p.decoder(p.context(r, SessionId(number=r), n=n, population=n, memo=memo, secret=secret))(zero, n)
+        mean, memo = decoder(p, p.context(r, SessionId(number=r), n=n, population=n, memo=memo, secret=secret))(zero, n)
         found.append(n * mean)
     return np.array(found)
 

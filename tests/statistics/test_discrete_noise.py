@@ -40,6 +40,7 @@ from hansa import (
 )
 from hansa.errors import PlanError
 from hansa.messages import SessionId
+from hansa.plan.server import decoder
 from hansa.privacy import planned_privacy, spent_privacy
 from hansa.spec import Noise, Spec
 from hansa.sums import Total
@@ -261,7 +262,7 @@ def test_the_sum_comes_back_with_its_sign(kind: Any, who: dict[str, Any]) -> Non
             total.add(p.pipeline.encode(v, at)[0])
         assert total.value().dtype == np.uint64
         found.append(
-            p.decoder(p.context(r, SessionId(number=r), memo=p.pipeline.start(), secret=KEY))(total.value(), 6)[0]
+            decoder(p, p.context(r, SessionId(number=r), memo=p.pipeline.start(), secret=KEY))(total.value(), 6)[0]
         )
     off = np.array(found) - V.mean(0)
     assert (np.abs(off.mean(0)) < 5 * off.std(0) / math.sqrt(200)).all() and (off.std(0) > 0).all()

@@ -29,6 +29,7 @@ from hansa import (
 )
 from hansa.errors import PlanError
 from hansa.messages import SessionId
+from hansa.plan.server import decoder
 from hansa.privacy import planned_privacy, spent_privacy
 from hansa.privacy.ledger import Ledger
 from hansa.privacy.mechanisms import Release
@@ -58,7 +59,7 @@ def noise_on_sums(p: Plan, n: int, rounds: int) -> Any:
             total.add(p.pipeline.encode(np.zeros(p.spec.size), at)[0])
         found.append(
             n
-            * p.decoder(p.context(r, SessionId(number=r), n=n, population=n, memo=memo, secret=KEY))(total.value(), n)[
+            * decoder(p, p.context(r, SessionId(number=r), n=n, population=n, memo=memo, secret=KEY))(total.value(), n)[
                 0
             ]
         )

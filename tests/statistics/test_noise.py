@@ -28,6 +28,7 @@ from hansa import (
     Weigh,
 )
 from hansa.messages import SessionId
+from hansa.plan.server import decoder
 from hansa.privacy import planned_privacy
 from hansa.privacy.ledger import Ledger
 from hansa.privacy.mechanisms import Release
@@ -154,7 +155,7 @@ def test_noise_after_adaptive_clip_grows_with_the_clip() -> None:
         p = plan(GaussianNoise(0.5), clip=AdaptiveClip(first=C, side=5.0))
         zero = np.zeros(p.pipeline.specs[-1].size)
         out = [
-            p.decoder(p.context(r, SessionId(number=r), memo=p.pipeline.start(), secret=KEY))(zero, 4)[0][:200]
+            decoder(p, p.context(r, SessionId(number=r), memo=p.pipeline.start(), secret=KEY))(zero, 4)[0][:200]
             for r in range(ROUNDS)
         ]
         assert close(np.array(out), C * 0.5 * 1.0 / math.sqrt(UPDATE) / 4)
@@ -181,7 +182,7 @@ def test_what_adaptive_clip_learns_it_learns_from_the_noisy_bit() -> None:
     p = plan(GaussianNoise(1.0), clip=AdaptiveClip(0.5, rate=0.2), training=Training(report=False))
     total, n, shares_seen = np.zeros(p.encoded_spec.size), 200, []
     for r in range(400):
-        _, memo = p.decoder(p.context(r, SessionId(number=r), memo=p.pipeline.start(), secret=KEY))(total, n)
+        _, memo = decoder(p, p.context(r, SessionId(number=r), memo=p.pipeline.start(), secret=KEY))(total, n)
         shares_seen.append(0.5 - math.log(memo[0]) / 0.2)
     assert close(np.array(shares_seen) - 0.5, 0.5 * 1.0 / math.sqrt(SIDE) / n)
 

@@ -23,6 +23,7 @@ from ..messages import SessionId
 from ..models import NO_LOCAL, Drift, Gradient, Local, Model, ModelView, TrainResult
 from ..parties.client import Client
 from ..plan import Plan
+from ..plan.server import decoder
 from ..privacy import planned_privacy, spent_privacy, stop_at_budget
 from ..privacy.ledger import Guarantee
 from ..rand import Key
@@ -370,7 +371,7 @@ class RoundView:
         told: dict[str, Any] = {"population": self.population, "memo": memo}
         at = plan.context(round, SessionId(number=round), secret=Key.fresh(), **told)
         try:
-            return np.asarray(plan.decoder(at)(total, n)[0][plan.spec.slice("delta")])
+            return np.asarray(decoder(plan, at)(total, n)[0][plan.spec.slice("delta")])
         except RoundError:  # noise outweighs the weights: nothing is learnt of it
             return np.zeros(plan.spec.blocks["delta"])
 

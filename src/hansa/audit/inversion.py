@@ -27,6 +27,7 @@ from ..models import Drift, Model
 from ..models.softmax import Softmax
 from ..parties.client import Client
 from ..plan import Plan
+from ..plan.server import decoder
 from ..rand import Key
 from ..sample import Everyone, check_drawn
 from ..spec import Vector
@@ -261,7 +262,7 @@ def _published(plan: Plan, secret: Key, data: Any, who: str | None = None) -> Ve
     if who is not None and who in tap.said:
         told: dict[str, Any] = {"population": len(parties), "memo": before.transforms}
         at = plan.context(0, SessionId(), secret=secret, **told)
-        return np.asarray(plan.decoder(at)(tap.said[who], 1)[0][plan.spec.slice("delta")])
+        return np.asarray(decoder(plan, at)(tap.said[who], 1)[0][plan.spec.slice("delta")])
     if state.transforms[0] is None:  # a robust rule takes no sum
         return np.asarray(state.x - before.x)
     return np.asarray(state.transforms[0][plan.spec.slice("delta")])

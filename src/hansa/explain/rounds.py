@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from ..plan import Plan
+from ..plan.layout import reported
 from ..sample import Sample
 from .vector import meaning
 from .words import Section, count, whose
@@ -17,7 +18,7 @@ from .words import Section, count, whose
 def rounds(plan: Plan) -> Section:
     """The sample, its quorum and deadline, what is reported, and the seed."""
     sample = plan.sample
-    reported = ", ".join(f"{name} ({meaning(name)})" for name in plan.reported) or "nothing"
+    said = ", ".join(f"{name} ({meaning(name)})" for name in reported(plan)) or "nothing"
     # P50
     quorum = f"{count(sample.quorum, 'client', 'clients')}; with fewer the model stays as it was"
     rows = (
@@ -25,7 +26,7 @@ def rounds(plan: Plan) -> Section:
         ("who is asked", sample.describe() + whose(sample)),
         ("who must answer", quorum),
         ("deadline", _deadline(sample)),
-        ("reported beside the update", reported),
+        ("reported beside the update", said),
         (
             "seed",
             f"{plan.seed}: first weights, shuffles and all else that is public; no noise grows "

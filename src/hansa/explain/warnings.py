@@ -15,6 +15,7 @@ from ..aggregators import revealed
 from ..known import own
 from ..plan import Plan
 from ..plan.checks import remembering
+from ..plan.layout import reported
 from ..privacy import stated_by, unstated
 from ..privacy.ledger import NAMED, taken_on_trust
 from ..spec import Spec
@@ -39,10 +40,10 @@ def warnings(plan: Plan, named: bool) -> Iterator[str]:
     yield from _unbounded(plan, set(encoded.unbounded))
     yield from _moved(plan)
     yield from parts.warnings(plan.model, plan.training)
-    if plan.reported and clear and not encoded.noise.multiplier:
+    if reported(plan) and clear and not encoded.noise.multiplier:
         # P6
         yield (
-            f"Clients report {listed(list(plan.reported))} beside the update; "
+            f"Clients report {listed(list(reported(plan)))} beside the update; "
             "Training(report=False) stops that."
         )
     if plan.sample.quorum == 1:
@@ -181,7 +182,7 @@ def _unbounded(plan: Plan, loose: set[str]) -> Iterator[str]:
             f"Nothing bounds {listed(update)}{cause}: a single client could move the model as far "
             "as it likes."
         )
-    if told := [name for name in plan.reported if name in loose]:
+    if told := [name for name in reported(plan) if name in loose]:
         # P9
         yield (
             f"Nothing bounds {listed(told)}: a single client could make what is reported "

@@ -18,7 +18,7 @@ import numpy as np
 from ..aggregators import NO_VECTOR
 from ..errors import PlanError, RoundError, printable
 from ..messages import Reply, Request, SessionId
-from ..plan import Plan
+from ..plan import Plan, server
 from ..rand import Key
 from ..spec import Spec, Vector
 from ..state import State
@@ -71,11 +71,11 @@ def one_step(plan: Plan, office: Office, state: State, buffer: Buffer) -> State:
         "n": buffer.total.count,
     }
     at = plan.context(state.round, session, secret=office.secret, **more)
-    mean, skipped = _decoded(plan.decoder(at), buffer.total)
+    mean, skipped = _decoded(server.decoder(plan, at), buffer.total)
     counted = frozenset(buffer.participants)  # asked again, some have answered who had not
     excluded = {who: why for who, why in buffer.excluded.items() if who not in counted}
     participants = sorted(buffer.participants)
-    return plan.absorb(state, mean, participants, at, excluded=excluded, skipped=skipped)
+    return server.absorb(plan, state, mean, participants, at, excluded=excluded, skipped=skipped)
 
 
 class Buffer:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import RoundError, printable
-from ..plan import Plan
+from ..plan import Plan, server
 from ..rand import Key
 from ..state import FAILED, State
 from ..transforms import Context, Mean
@@ -62,7 +62,7 @@ def one_round(
     at = plan.context(state.round, session, secret=secret, task=channel.head.task, **more)
     at = at.enrolled(runtime.members)
 
-    cohort = plan.cohort(roster, at)
+    cohort = server.cohort(plan, roster, at)
     mean, participants, skipped = _aggregated(plan, channel, cohort, at)
     _check_cohort(plan, channel, cohort)
 
@@ -70,7 +70,7 @@ def one_round(
     named = runtime.named or not secret.hides
     at = replace(at, n=len(participants))
     told = {"excluded": excluded, "skipped": skipped, "named": named}
-    return plan.absorb(state, mean, participants, at, **told)
+    return server.absorb(plan, state, mean, participants, at, **told)
 
 
 def _begun(
@@ -95,7 +95,7 @@ def _aggregated(
 ) -> tuple[Mean | None, Sequence[str], str]:
     """The decoded mean of a cohort, who is in it, and why the round fails, if it does."""
     try:
-        mean, participants = plan.aggregator.server(channel, cohort, plan.decoder(at))
+        mean, participants = plan.aggregator.server(channel, cohort, server.decoder(plan, at))
     except RoundError as error:
         skipped = printable(str(error))
         return None, [], skipped

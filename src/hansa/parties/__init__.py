@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,8 +20,9 @@ from ..algorithms import ClientState
 from ..crypto.identity import Identity, Member, Role
 from ..errors import HansaError, Kind, PlanError, ProtocolError, RestartedError, tell
 from ..messages import Request, SessionId
-from ..models.asks import ASKS, Work, alone
+from ..models.asks import ASKS, Work, alone, perform
 from ..plan import Plan
+from ..plan.layout import accepts
 from ..rand import Key
 from ..spec import Vector
 from ..transforms import Context
@@ -117,7 +119,7 @@ class Party:
         is asked to go on with what it knows nothing of; PolicyError and DataError as a client's
         owner and data have it.
         """
-        return alone(self.work(request, given), self.plan.perform)
+        return alone(self.work(request, given), partial(perform, self.plan.model))
 
     def work(self, request: Request, given: Given) -> Work[Said]:
         """The same, but for what the model has to do, which is asked for; an earlier part of the
@@ -204,7 +206,7 @@ class Party:
         match request.broadcast:
             case (dict(vectors), tuple(memo)) if len(memo) == len(self.plan.pipe):
                 shapes = {name: v.shape for name, v in vectors.items() if isinstance(v, np.ndarray)}
-                if self.plan.accepts(shapes) and 0 <= request.round < self.plan.rounds:
+                if accepts(self.plan, shapes) and 0 <= request.round < self.plan.rounds:
                     return vectors, memo
         raise ProtocolError(
             f"{self.who} was asked for round {request.round} with what this plan does not tell its "

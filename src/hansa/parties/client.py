@@ -22,6 +22,8 @@ from ..errors import DataError, HansaError, ProtocolError
 from ..messages import Request
 from ..models.asks import Work
 from ..plan import Plan
+from ..plan.client import aggregator_context, contribute
+from ..plan.noise import binds
 from ..rand import Key
 from ..spec import Vector
 from ..transforms import Context
@@ -154,10 +156,15 @@ class Client(Party):
         """SHA-256 of its data, and of what it remembers."""
         return fingerprint((self._data_hash, sorted(state.items()))).hex()
 
+    @cached_property
+    def _binds(self) -> bool:
+        """Must it say nothing else in the place of what it has said?"""
+        return binds(self.plan)
+
     def _said(self, reply: Any, given: Given) -> Said:
         """The reply, and where noise hides something, SHA-256 of what it is said of."""
         said = super()._said(reply, given)
-        if not self.plan.binds:
+        if not self._binds:
             return said
         return replace(said, data=self._said_of(given.state))
 
@@ -176,7 +183,7 @@ class Client(Party):
         at = self._context(request, given.state, examples, memo)
         state = given.state
 
-        def contribute() -> Work[Vector]:
+        def vector() -> Work[Vector]:
             nonlocal vectors, state
             # a conversation may rest for many rounds; the model of its round need not
             broadcast = vectors
@@ -184,7 +191,7 @@ class Client(Party):
             vectors = {}
             state = {}
             try:
-                v, learnt = yield from self.plan.contribute(broadcast, remembered, train, held, at)
+                v, learnt = yield from contribute(self.plan, broadcast, remembered, train, held, at)
             except Exception as error:
                 error.add_note(f"This happened when {self.who} trained in round {at.round}.")
                 raise
@@ -193,4 +200,4 @@ class Client(Party):
                 self._learnt = learnt
             return v
 
-        return self.plan.aggregator.client(contribute, self.plan.aggregator_context(at))
+        return self.plan.aggregator.client(vector, aggregator_context(self.plan, at))

@@ -13,6 +13,7 @@ from typing import ClassVar
 from ..aggregators import Conversation
 from ..crypto.identity import Role
 from ..messages import Request
+from ..plan.client import aggregator_context
 from . import Given, Party
 
 
@@ -35,5 +36,5 @@ class Helper(Party):
     def _converse(self, request: Request, given: Given) -> Conversation:
         """Its side of a session; ProtocolError for what the plan does not tell."""
         self._heard(request)
-        there = self.plan.aggregator_context(self._at(request, self.secret))
+        there = aggregator_context(self.plan, self._at(request, self.secret))
         yield (yield from self.plan.aggregator.helper(self.plan.sample.quorum, there))

@@ -19,6 +19,7 @@ from typing import Any
 from ..algorithms import ClientState
 from ..messages import Begin, Request, SessionId, Settle
 from ..plan import Plan
+from ..plan.noise import binds, clients_draw
 from . import NOTHING, Given, Said
 from .book import Book
 
@@ -36,7 +37,7 @@ class Memory:
         self.plan = plan
         self.named = named
         self.book = book or Book()
-        self._draws = plan.clients_draw
+        self._draws = clients_draw(plan)
         self._helpers = frozenset(plan.aggregator.parties)
         self.early = set[tuple[SessionId, str]]()  # who has said what the loop has not heard yet
         self._states: dict[str, ClientState] = {}
@@ -80,7 +81,7 @@ class Memory:
             self._states = {}
             self.early.clear()
             # where nothing hides, or a simulation wants it to repeat, all may be said again
-            self.book.begin(message.run, again=self.named or not self.plan.binds)
+            self.book.begin(message.run, again=self.named or not binds(self.plan))
             return
         self._turn_to(message.session.run)
         self._states |= self.book.settle(message.session, message.counted)

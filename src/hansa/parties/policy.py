@@ -15,6 +15,7 @@ from ..aggregators import revealed
 from ..aggregators.reveals import MORE, Sight
 from ..errors import PolicyError, number, refuse
 from ..plan import Plan
+from ..plan.layout import reported
 from ..privacy.ledger import Guarantee, Ledger, taken_on_trust
 from ..rounds import Unit
 
@@ -120,8 +121,8 @@ class Policy:
                 f"at least {self.min_noise:g}",
             ),
             (
-                bool(plan.reported) and not self.reports,
-                f"reports of {', '.join(plan.reported)}",
+                bool(reported(plan)) and not self.reports,
+                f"reports of {', '.join(reported(plan))}",
                 "no reports",
             ),
             (

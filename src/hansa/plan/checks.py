@@ -1,4 +1,8 @@
-"""What a plan refuses when it is built: pieces that belong in no slot, or do not fit together."""
+"""What a plan refuses when it is built: pieces that belong in no slot, or do not fit together.
+
+Each raises PlanError, with what was found, why it cannot work and what to write instead. A plan
+that stands can be run: nothing here is asked again in a round.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from ..sample import Sample, check
 from ..spec import Spec
 from ..training import Training
 from ..transforms import Transform
+from .noise import amplification
 
 # the block of a model's running statistics, and its kind
 STATISTICS: Literal["statistics"] = "statistics"
@@ -31,7 +36,10 @@ ALGORITHM = ("plan", "blocks", "side", "start", "broadcast", "client", "step")
 
 
 def check_pieces(plan: Any) -> None:
-    """Raise PlanError where a slot of the plan holds what does not belong there."""
+    """Raise PlanError where a slot of the plan holds what does not belong there.
+
+    An algorithm may be anybody's class: it is known by its functions, ALGORITHM.
+    """
     for name, kind in PIECES.items():
         if not isinstance(getattr(plan, name), kind):
             raise PlanError(
@@ -67,7 +75,10 @@ def check_pieces(plan: Any) -> None:
 
 
 def check_statistics(model: Model, algorithm: Algorithm) -> None:
-    """Raise PlanError where the algorithm has no place for the model's statistics."""
+    """Raise PlanError where the algorithm has no place for the model's statistics.
+
+    They are the end of `delta` [size], and travel as a block of their own behind it.
+    """
     blocks = algorithm.blocks(model.size)
     if model.trainable < model.size and blocks.get("delta") != model.size:
         raise PlanError(
@@ -87,7 +98,11 @@ def check_statistics(model: Model, algorithm: Algorithm) -> None:
 
 
 def check_sum(encoded: Spec, sample: Sample, aggregator: Aggregator) -> None:
-    """Raise PlanError where the sum of such vectors is no mean, or hides less than it says."""
+    """Raise PlanError where the sum of such vectors is no mean, or hides less than it says.
+
+    A mean needs a weighting. Noise that clients add together, and a sum that hides each among
+    others, need as many clients as they count on: no fewer than the sample's quorum.
+    """
     if not encoded.weighed:
         raise PlanError(
             "The server would get a sum, not a mean.",
@@ -121,8 +136,10 @@ def remembering(plan: Any) -> list[Any]:
 def check_memory(plan: Any) -> None:
     """Raise PlanError where ε would rest on a sample of fixed size, and clients remember whether
     they were in it.
+
+    A Poisson sample is another thing: there each client's past is its own alone.
     """
-    amplified = plan.amplification
+    amplified = amplification(plan)
     if amplified and not amplified.rate and (found := remembering(plan)):
         raise PlanError(
             f"{found[0]!r} beside {plan.sample!r}: no ε is known.",
@@ -131,4 +148,26 @@ def check_memory(plan: Any) -> None:
             "of the samples before, and ε rests on nobody knowing those.",
             "Write Poisson(…), which asks each client by itself; or a quorum in the sample, and ε "
             "takes the sample as known.",
+        )
+
+
+def check_private(plan: Any) -> None:
+    """Raise PlanError where the model cannot hide single examples, and the training says so."""
+    if plan.training.private and not plan.model.private:
+        raise PlanError(
+            f"{type(plan.model).__name__} cannot train with {plan.training.private!r}.",
+            "It does not give the gradient of each example, and its update would tell of them "
+            "without noise.",
+            "Take Softmax, TorchModel or JaxModel, or leave `private` out of the Training.",
+        )
+
+
+def check_heard(plan: Any) -> None:
+    """Raise PlanError where the aggregator cannot do with as few clients as the sample asks."""
+    most = plan.sample.most
+    if most and (why := plan.aggregator.shortfall(most)):
+        raise PlanError(
+            f"{plan.aggregator!r} hears {most} clients in a round at most.",
+            why,
+            "Sample more, or expect fewer attackers.",
         )

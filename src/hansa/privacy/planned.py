@@ -17,6 +17,7 @@ from typing import Any
 from ..aggregators import Aggregator
 from ..known import ours, own
 from ..plan import Plan
+from ..plan.noise import amplification
 from ..rounds import Unit
 from ..transforms import Transform
 from ..transforms.correlated import Participation
@@ -179,7 +180,7 @@ def release(plan: Plan, population: int | None, n: int | None = None) -> Release
 
 def amplified(plan: Plan, stated: Mechanism, population: int | None) -> Release:
     """What is stated, on the plan's sample: amplified where that is random and stays secret."""
-    sample = plan.amplification
+    sample = amplification(plan)
     if sample is None:
         return Release(stated)
     if sample.rate:
@@ -216,6 +217,7 @@ def _unknown(plan: Plan, population: int | None) -> str:
             "each client rounds its share of the noise, for which no bound is known; SkellamNoise "
             "has one"
         )
-    if plan.amplification and plan.amplification.size and population is None:
+    amplified = amplification(plan)
+    if amplified and amplified.size and population is None:
         return "how many clients the cohorts are drawn from is not known"
     return ""

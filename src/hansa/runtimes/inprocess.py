@@ -11,6 +11,7 @@ import heapq
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count, islice
 from typing import Any, Literal, Self
 
@@ -18,7 +19,7 @@ from ..aggregators import NO_VECTOR
 from ..crypto.identity import Member
 from ..errors import HansaError, Kind, PlanError, number
 from ..messages import Begin, Message, Reply, Request, SessionId, Settle
-from ..models.asks import together
+from ..models.asks import perform, together
 from ..parties import Given, Party, Said, report
 from ..parties.book import Book
 from ..parties.client import Client
@@ -311,7 +312,9 @@ def answers(
             continue
         some = [(first, given), *islice(coming, cohort - 1)]
         works = [party.work(request, given) for party, given in some]
-        for (party, _), made in zip(some, together(works, first.plan.perform), strict=True):
+        for (party, _), made in zip(
+            some, together(works, partial(perform, first.plan.model)), strict=True
+        ):
             if isinstance(made, Said):
                 yield party, made, ""
             elif isinstance(made, HansaError):

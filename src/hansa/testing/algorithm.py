@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,11 @@ from ..errors import PlanError
 from ..loops.synchronous import synchronous
 from ..messages import SessionId
 from ..models import NO_LOCAL, Gradient, Local, Model, ModelView, Train, TrainResult
-from ..models.asks import AskedModel, alone, locally
+from ..models.asks import AskedModel, alone, locally, perform
 from ..models.softmax import Softmax
 from ..parties.client import Client
 from ..plan import Plan
+from ..plan.client import training_context
 from ..rand import Key
 from ..runtimes.inprocess import InProcess
 from ..spec import Vector, ends
@@ -150,12 +152,12 @@ def _client(
     sent = copy.deepcopy(broadcast)
     session = SessionId(number=state.round)
     at = plan.context(state.round, session, who, secret=KEY, examples=len(data))
-    at = plan.training_context(at)
+    at = training_context(plan, at)
 
     def answer() -> Answer:
         asked = AskedModel(plan.model)
         work = algorithm.client(asked, broadcast, memory, data, plan.training, at)
-        return alone(locally(work, NO_LOCAL, plan.training), plan.perform)[0]
+        return alone(locally(work, NO_LOCAL, plan.training), partial(perform, plan.model))[0]
 
     parts, new = answer()
     again, anew = answer()

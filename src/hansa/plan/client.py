@@ -1,0 +1,124 @@
+"""The client's half of a round: score, train, pack, encode.
+
+    broadcast, what it remembers, its examples  →  its vector, what it remembers
+
+What the model has to do is asked for (`Work`), so that many clients may be trained side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..algorithms import PIPE, ClientState, reports
+from ..data import Examples
+from ..errors import Diverged, tell
+from ..known import own
+from ..models import NO_LOCAL, Local
+from ..models.asks import Ask, AskedModel, Work, locally
+from ..spec import Vector
+from ..transforms import Context
+from . import Plan
+from .checks import STATISTICS
+from .layout import carried
+from .noise import amplification
+
+LOCAL = "model"  # in a client's memory: statistics and parts of the model that stay with it
+
+
+def contribute(
+    plan: Plan,
+    broadcast: dict[str, Vector],
+    client_state: ClientState,
+    data: Examples,
+    held: Examples | None,
+    at: Context,
+) -> Generator[Ask, Any, tuple[Vector, ClientState]]:
+    """A client's vector as it enters the sum, and what the client remembers.
+
+    It scores the model on the examples held out, if any, trains it on the others, and encodes what
+    the algorithm makes of that.
+    """
+    remembered = client_state.get(PIPE, ())
+    client_state = {name: one for name, one in client_state.items() if name != PIPE}
+    scores = dict[str, Any]()
+    if plan.training.validation and plan.training.report:
+        theirs = (broadcast, client_state, held)
+        scores = yield from reports.scored(plan.model, plan.algorithm, *theirs)
+    parts, client_state = yield from _trained(plan, broadcast, client_state, data, at)
+    if any(step.reads or step.remembers for step in plan.pipe):
+        at = replace(at, data=data, remembered=remembered)
+    v, remembered = plan.pipeline.encode(_packed(plan, parts | scores), at)
+    if any(kept is not None for kept in remembered):
+        client_state = {**client_state, PIPE: remembered}
+    _check_memory(plan, client_state)
+    return v, client_state
+
+
+def _trained(
+    plan: Plan, broadcast: dict[str, Vector], client_state: ClientState, data: Examples, at: Context
+) -> Work[tuple[dict[str, Any], ClientState]]:
+    """What the algorithm says, and what it and the model remember."""
+    local: Local = client_state.get(LOCAL, NO_LOCAL)
+    asked = AskedModel(plan.model)
+    there = training_context(plan, at)
+    work = plan.algorithm.client(asked, broadcast, client_state, data, plan.training, there)
+    (parts, client_state), local = yield from locally(work, local, plan.training)
+    if PIPE in client_state:
+        raise TypeError(
+            f"{type(plan.algorithm).__name__}.client() remembers something as {PIPE!r}, where what "
+            "transforms remember is kept; give it another name"
+        )
+    if why := reports.diverged(plan.model, plan.algorithm, broadcast, client_state):
+        tell(f"{at.who}: {why}", Diverged)
+        # as before its first round: its own model is the global one. What transforms remember of
+        # its updates stays, for those are of the global model, and others count on them.
+        return parts, {}
+    if local:
+        client_state = {**client_state, LOCAL: dict(local)}
+    return parts, client_state
+
+
+def _packed(plan: Plan, parts: Mapping[str, Any]) -> Vector:
+    """The parts as one vector; of `delta` the statistics as a block of their own."""
+    if not carried(plan.model):
+        return plan.spec.pack(parts)
+    delta = np.ravel(parts["delta"])
+    trained = plan.model.trainable
+    return plan.spec.pack({**parts, "delta": delta[:trained], STATISTICS: delta[trained:]})
+
+
+def _check_memory(plan: Plan, client_state: ClientState) -> None:
+    """Raise TypeError for memory of a piece that has not said so, where ε does not know it."""
+    amplified = amplification(plan)
+    if client_state and amplified and not amplified.rate:
+        raise TypeError(
+            f"{type(plan.algorithm).__name__} or {type(plan.model).__name__} remembers something "
+            f"of a client, and no ε is known for that beside {plan.sample!r}; write Poisson(…), or "
+            "a quorum in the sample"
+        )
+
+
+def training_context(plan: Plan, at: Context) -> Context:
+    """Where a client is, for the algorithm, which may be anybody's: no noise but that of training
+    follows from its key, and it has neither the secret nor the identity of its party.
+
+    Where that hides nothing either, draws repeat with the plan's seed.
+    """
+    key = at.session.repeats
+    if plan.training.private:
+        key = at.key.child("training")
+    return at.within(at.session.outside(), key, at.spec)
+
+
+def aggregator_context(plan: Plan, at: Context) -> Context:
+    """The same for a party's half of the aggregator: no noise of training or the pipe follows from
+    its key.
+    """
+    session = at.session
+    if not own(plan.aggregator):
+        session = session.outside()
+    return at.within(session, at.key.child("aggregator"), plan.encoded_spec)
