@@ -15,7 +15,7 @@ PLAN, EXPLAIN, CLIENT, ERRORS, LOOPS = (
     "loops/channel.py",
 )
 POPULATION = "parties/population.py"
-MODELS, DATA, INVERSE = "models/__init__.py", "data/items.py", "audit/inversion.py"
+MODELS, DATA, INVERSE = "models/values.py", "data/items.py", "audit/inversion.py"
 WORKER, PARTIES, BOOK = "runtimes/processes/worker.py", "parties/__init__.py", "parties/book.py"
 COMMANDS, OPTIONS, LIVE, TERMINAL = "cli/__init__.py", "cli/options.py", "ui/live.py", "ui/terminal.py"
 WEIGH = "transforms/weigh.py"

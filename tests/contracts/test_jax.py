@@ -467,6 +467,7 @@ def norm(params: Any, x: Any) -> Any:
         (lambda: JaxModel(dense(8, 3), Net(), cross_entropy), "net.apply"),
         (lambda: JaxModel(dense(8, 3), "mlp", cross_entropy), "net.apply"),
         (lambda: plain(loss="cross_entropy"), "The loss is"),
+        (lambda: plain(loss=lambda out, y, features, told: out.mean()), "The loss takes features, told."),
         (lambda: plain(state={"mean": np.zeros(3)}), "does not take it"),
         (lambda: JaxModel(dense(8, 3), lambda params, x, state: x, cross_entropy), "there is none"),
         (lambda: plain(buffers="mine"), "buffers='mine'"),

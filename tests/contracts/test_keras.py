@@ -427,6 +427,7 @@ def frozen() -> Any:
         (lambda: KerasModel(unbuilt()), "not built"),
         (lambda: KerasModel(frozen()), "no trainable weight"),
         (lambda: KerasModel(deep(), buffers="mine"), "buffers='mine'"),
+        (lambda: KerasModel(deep(loss=lambda y, out, last_features: out)), "The loss takes last_features."),
         (lambda: KerasModel(deep()).score(np.zeros(3), points()), "shape"),
         (lambda: vectors().score(vectors().start(KEY), (points()[0], np.eye(3)[points()[1]])), "no number f1_score"),
         (lambda: h.Plan(KerasModel(deep()), training=COMPILED), "optimizer=None"),

@@ -31,8 +31,8 @@ NAMED = re.compile(
     r"|(?<![\w./-])([A-Z][a-z0-9]+(?:[A-Z][a-z0-9]+)+)\b"  # FedAvg
 )
 FIELD = """
-BLAKE2b Bernoulli Binomial Dir Dirichlet Ed25519 Exp FedAdagrad FedAdam FedBuff FedExP FedYogi Gamma Laplace LeCun
-McMahan Philox SecAgg SplitMix64
+BLAKE2b Bernoulli Binomial Dir Dirichlet Ed25519 Exp FedAdagrad FedAdam FedBuff FedExP FedProto FedYogi Gamma Laplace
+LeCun McMahan Philox SecAgg SplitMix64
 """
 OTHERS = """
 AtenTensorHandle BatchNorm BatchNormalization BertConfig BertForSequenceClassification DataLoader DejaVu GroupNorm
@@ -101,7 +101,7 @@ OF = {  # what a variable of this name is, in texts
     "channel": "hansa.loops.channel:ServerChannel",
     "runtime": "hansa.loops.channel:Runtime",
 }
-FORMER = {"Letters", "Memo", "outdone", "usual_delta", "hand_over", "told", "tells", "summed", "stages", "sees"}
+FORMER = {"Letters", "Memo", "outdone", "usual_delta", "hand_over", "tells", "summed", "stages", "sees"}
 FORMER |= {"forget", "planned", "within", "sprout", "zygote", "demand"}
 DOTTED = re.compile(r"`(hansa(?:\.\w+)+|(?:state|plan|channel|runtime)\.\w+)[`(\[]")
 TICKED = re.compile(r"`(\w+)(?:\(\))?`")

@@ -92,10 +92,13 @@ class CanaryModel(ModelView):
         drift: Drift,
         key: Key,
         local: Local = NO_LOCAL,
+        **more: Any,
     ) -> TrainResult:
-        """x + sᵢ·uᵢ for canary i, and what the model learns for everybody else."""
+        """x + sᵢ·uᵢ for canary i, and what the model learns for everybody else, of what it is
+        told as well.
+        """
         if (i := _canary(data)) is None:
-            return self.model.train(x, data, training, drift, key, local)
+            return self.model.train(x, data, training, drift, key, local, **more)
         return TrainResult(x + self.steps[i] * self.directions.along(i, self.size), 1, 0.0)
 
     def gradients(self, asks: Sequence[Gradient]) -> list[Vector]:

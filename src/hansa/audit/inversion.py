@@ -24,6 +24,7 @@ from ..known import own
 from ..loops.synchronous import synchronous
 from ..messages import SessionId
 from ..models import Drift, Model
+from ..models.checks import sees
 from ..models.softmax import Softmax
 from ..parties.client import Client
 from ..plan import Plan
@@ -132,13 +133,14 @@ def _attack(model: Model, true: Vector) -> Any:
     """
     if _dense(model, np.zeros(model.size), true.size) is not None:
         return _closed
-    if hasattr(model, "net"):  # any module of PyTorch
+    if hasattr(model, "net") and not sees(getattr(model, "loss", None)):  # any module of PyTorch
         from .torch import descended
 
         return descended
     raise AppError(
         f"Nothing is known that inverts a gradient of {type(model).__name__}.",
-        "Closed forms are known for dense first layers, and descent needs PyTorch.",
+        "Closed forms are known for dense first layers, and descent needs PyTorch and a loss of "
+        "outputs and targets.",
         "Leave out the attack `inversion`.",
     )
 

@@ -1,4 +1,5 @@
-"""Which parts of a model stay with each client, and which alone are trained.
+"""Which parts of a model stay with each client, and which alone are trained; and the whole net that
+a client remembers, where a loss looks at its last one.
 
 A part is a slice of the model's vector that the model names. One that is kept at home is in nothing
 that a client sends; one that is not trained travels all the same, and carries its share of noise.
@@ -20,6 +21,10 @@ def rows(model: Model, training: Training) -> Iterator[tuple[str, str]]:
         # P181
         kept = f"{', '.join(model.kept)}: {numbers:,} numbers, in nothing that travels"
         yield "stays with each client", kept
+    if model.looks_back:
+        # P210
+        kept = f"the net that its last training ended with, for the loss: {model.size:,} numbers"
+        yield "remembered by each client", f"{kept}, in nothing that travels"
     if training.only:
         moved = moves(model, training)
         yield "trained alone", ", ".join(name for name, moves_it in moved.items() if moves_it)

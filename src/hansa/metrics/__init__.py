@@ -41,9 +41,9 @@ class Whole:
     function: Callable[[Any, Any], Any]
     bound: Bound = math.inf
 
-    def __call__(self, outputs: Any, targets: Any) -> Any:
-        """The number."""
-        found = self.function(outputs, targets)
+    def __call__(self, outputs: Any, targets: Any, **seen: Any) -> Any:
+        """The number; a loss may see more than both."""
+        found = self.function(outputs, targets, **seen)
         if not isinstance(found, tuple):
             return found
         total, count = found

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import wraps
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,113 +14,17 @@ from ..errors import DataError, PlanError
 from ..rand import Key
 from ..spec import Bound, Vector
 from ..training import Training
-
-
-@dataclass(frozen=True)
-class Drift:
-    """An affine correction of every local gradient:  g(y) + pull·(y − x₀) + shift.
-
-    pull = μ, shift = 0         FedProx    (Li et al. 2020, eq. 2)
-    pull = 0, shift = c − cᵢ    SCAFFOLD   (Karimireddy et al. 2020, eq. 3)
-    pull = α, shift = −gᵢ       FedDyn     (Acar et al. 2021, eq. 1)
-
-    A pull [size] pulls each number with a strength of its own, such as Fisher's information
-    (Shoham et al. 2019).
-    """
-
-    pull: float | Vector = 0.0
-    shift: Vector | None = field(default=None, repr=False)  # [size]
-    # [size] x₀; where not given, the start of the training
-    centre: Vector | None = field(default=None, repr=False)
-
-    @property
-    def pulls(self) -> bool:
-        """Is anything pulled?"""
-        if isinstance(self.pull, float | int):  # at each training; NumPy takes longer to say so
-            return self.pull != 0
-        return bool(np.any(self.pull))
-
-    @property
-    def alike(self) -> float:
-        """The pull of all numbers; 0 where each has its own."""
-        return float(self.pull) if np.ndim(self.pull) == 0 else 0.0
-
-    @property
-    def apart(self) -> Vector | None:
-        """The pull of each number [size], where each has its own."""
-        return None if np.ndim(self.pull) == 0 else np.asarray(self.pull)
-
-    def vectors(self, x: Vector) -> tuple[Vector | None, Vector | None, Vector | None]:
-        """x₀, the pull of each number, and the shift, of a training from x; None for what is not
-        there.
-        """
-        if not self.pulls:
-            return None, None, self.shift
-        return x if self.centre is None else self.centre, self.apart, self.shift
-
-
-# name → array: statistics that a client keeps to itself, from training to training
-Local = Mapping[str, Any]
-NO_LOCAL: Local = MappingProxyType({})  # for a client that has none, or none yet
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What training gave: the new vector [size], how many steps, their mean loss, and what stays
-    with the client.
-    """
-
-    x: Vector = field(repr=False)
-    steps: int
-    loss: float
-    local: Local = field(default_factory=dict, repr=False)
-
-
-class Train(NamedTuple):
-    """Train from x [size] on these examples, with this drift, and draws of this key.
-
-    local: statistics that the client keeps to itself; its own, where none are given.
-    """
-
-    x: Vector
-    data: Examples
-    training: Training
-    drift: Drift
-    key: Key
-    local: Local | None = None
-
-    def __repr__(self) -> str:
-        return "<Train>"
-
-
-class Score(NamedTuple):
-    """The metrics of x [size] on these examples, as means; `local` as in Train."""
-
-    x: Vector
-    data: Examples
-    local: Local | None = None
-
-    def __repr__(self) -> str:
-        return "<Score>"
-
-
-class Gradient(NamedTuple):
-    """The gradient of the mean loss at x [size] over these examples, as one batch; 0 for numbers
-    that are not trained.
-
-    It is what one step of training takes, with draws of this key: in a net with dropout, of the
-    numbers that the key leaves. `local` as in Train; it stays as it is. only: names of parts, as in
-    Training, and 0 for all others; where it is None, those that the plan trains.
-    """
-
-    x: Vector
-    data: Examples
-    key: Key
-    local: Local | None = None
-    only: tuple[str, ...] | None = None
-
-    def __repr__(self) -> str:
-        return "<Gradient>"
+from .values import LAST as LAST
+from .values import NO_LOCAL as NO_LOCAL
+from .values import NO_TOLD as NO_TOLD
+from .values import Drift as Drift
+from .values import Features as Features
+from .values import Gradient as Gradient
+from .values import Local as Local
+from .values import Score as Score
+from .values import Told as Told
+from .values import Train as Train
+from .values import TrainResult as TrainResult
 
 
 class Model:
@@ -153,6 +55,12 @@ class Model:
     # does each client use trained parts of its own, which its `local` holds? Then it is scored with
     # them, beside the model that all share
     personal: bool = False
+    # does the loss take what an algorithm tells it? Where it does not, Train(told=…) is refused
+    told: bool = False
+    # does the loss look at the net that the client's last training ended with?
+    looks_back: bool = False
+    # do clients remember something from round to round? As far as the model says so
+    remembers: bool = False
 
     def __init_subclass__(cls, **more: Any) -> None:
         """Let what the subclass does with data be done with `Examples`."""
@@ -202,10 +110,7 @@ class Model:
 
     def train_all(self, asks: Sequence[Train]) -> list[TrainResult]:
         """What `train` gives for each of many clients, whose `Training` is the same."""
-        return [
-            self.train(one.x, one.data, one.training, one.drift, one.key, one.local or {})
-            for one in asks
-        ]
+        return [fitted(self, one) for one in asks]
 
     def gradients(self, asks: Sequence[Gradient]) -> list[Vector]:
         """The gradient [size] for each of many clients, whose `only` is the same.
@@ -227,6 +132,18 @@ class Model:
         statistics.
         """
         raise TypeError(f"{type(self).__name__} does not say how it scores")
+
+    def features_of(
+        self, x: Vector, data: Examples, local: Local = NO_LOCAL
+    ) -> tuple[Vector, Vector]:
+        """What the net of x gives before its head for each example [n, width], and the examples'
+        targets [n, …]; with a client's own statistics.
+        """
+        raise PlanError(
+            f"{self!r} gives no features.",
+            "They are what a named module of a net gives, and nothing names one.",
+            "Write TorchModel(net, loss, features='name of a module').",
+        )
 
     def check(self, data: Examples, who: str, training: Training | None = None) -> None:
         """Raise DataError where this model cannot be trained on `data` so: a wrong shape, a label
@@ -304,8 +221,30 @@ def consecutive(sizes: Iterable[tuple[str, int]]) -> dict[str, slice]:
     return found
 
 
+def fitted(model: Any, ask: Train) -> TrainResult:
+    """What `train` gives for an ask; PlanError as `check_told`."""
+    given = ask.x, ask.data, ask.training, ask.drift, ask.key, ask.local or NO_LOCAL
+    more = {}
+    if ask.told:
+        check_told(model, ask.told)
+        more = {"told": ask.told}
+    fit: TrainResult = model.train(*given, **more)
+    return fit
+
+
+def check_told(model: Model, told: Told) -> None:
+    """Raise PlanError where an algorithm tells the loss what that does not take."""
+    if told and not model.told:
+        raise PlanError(
+            f"The algorithm tells the loss {', '.join(told)}, and that of {model!r} does not take "
+            "it.",
+            "Without it the training would be another than the algorithm's.",
+            "Take a TorchModel whose loss has a parameter `told`.",
+        )
+
+
 # methods that read data → which of their arguments it is, after the model itself
-READS = {"train": 2, "score": 2, "check": 1}
+READS = {"train": 2, "score": 2, "features_of": 2, "check": 1}
 
 
 def _parsing(method: Callable[..., Any], place: int) -> Callable[..., Any]:
@@ -358,6 +297,21 @@ class ModelView(Model):
         return self.model.personal
 
     @property
+    def told(self) -> bool:  # type: ignore[override]
+        """As the model."""
+        return self.model.told
+
+    @property
+    def looks_back(self) -> bool:  # type: ignore[override]
+        """As the model."""
+        return self.model.looks_back
+
+    @property
+    def remembers(self) -> bool:  # type: ignore[override]
+        """As the model."""
+        return self.model.remembers
+
+    @property
     def trainable(self) -> int:
         """As the model."""
         return self.model.trainable
@@ -374,6 +328,12 @@ class ModelView(Model):
     def start(self, key: Key) -> Vector:
         """As the model."""
         return self.model.start(key)
+
+    def features_of(
+        self, x: Vector, data: Examples, local: Local = NO_LOCAL
+    ) -> tuple[Vector, Vector]:
+        """As the model."""
+        return self.model.features_of(x, data, local)
 
     def slices(self) -> dict[str, slice]:
         """As the model."""

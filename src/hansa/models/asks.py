@@ -3,6 +3,7 @@
     fit = yield Train(x, data, training, drift, key)        a TrainResult
     g = yield Gradient(x, data, key)                        the gradient [size] at x
     scores = yield Score(x, data)                           the model's metrics: name → mean
+    features, targets = yield Features(x, data)             [n, width] and [n, …]
 
 Who drives an algorithm does what it asks: for one client alone, or side by side for many that ask
 at the same time. What is asked is all that the answer is made of.
@@ -14,13 +15,25 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from ..data import Examples
-from ..errors import DataError
+from ..errors import DataError, PlanError
 from ..training import Training
-from . import Gradient, Local, Model, ModelView, Score, Train, TrainResult, one_step
+from . import (
+    LAST,
+    Features,
+    Gradient,
+    Local,
+    Model,
+    ModelView,
+    Score,
+    Train,
+    TrainResult,
+    fitted,
+    one_step,
+)
 from .parts import check_only
 
-Ask = Train | Gradient | Score
-ASKS = (Train, Gradient, Score)
+Ask = Train | Gradient | Score | Features
+ASKS = (Train, Gradient, Score, Features)
 Made = TypeVar("Made")
 Work = Generator[Ask, Any, Made]  # asks, is answered, and gives what it has made of it
 Perform = Callable[[Sequence[Ask]], list[Any]]
@@ -56,6 +69,13 @@ class AskedModel(ModelView):
             "An algorithm scores by `scores = yield Score(x, data)`, not model.score(…)"
         )
 
+    def features_of(self, *given: Any, **more: Any) -> NoReturn:
+        """Raise TypeError, as `score` does."""
+        raise TypeError(
+            "An algorithm gets them by `features, targets = yield Features(x, data)`, not "
+            "model.features_of(…)"
+        )
+
 
 def perform(model: Model, asks: Sequence[Ask]) -> list[Any]:
     """The answer to each ask, or the exception that it ended in; trainings that are alike are done
@@ -79,7 +99,7 @@ def _alike(asks: Sequence[Ask]) -> Iterator[list[int]]:
 
 def _kind(ask: Ask) -> tuple[Any, ...]:
     """What is equal for asks that may be done side by side; nothing where each is done alone."""
-    if isinstance(ask, Score):
+    if isinstance(ask, Score | Features):
         return ()
     return type(ask), _trained(ask)
 
@@ -94,7 +114,8 @@ def _side_by_side(model: Model, asks: Sequence[Ask]) -> list[Any]:
     trainings = [ask for ask in asks if isinstance(ask, Train)]
     gradients = [ask for ask in asks if isinstance(ask, Gradient)]
     named = any(ask.training.only for ask in trainings) or any(ask.only for ask in gradients)
-    if model.partial or not named:
+    takes = model.told or not any(ask.told for ask in trainings)
+    if takes and (model.partial or not named):
         try:
             if trainings:
                 return list(model.train_all(trainings))
@@ -111,10 +132,12 @@ def _alone(model: Model, ask: Ask) -> Any:
     try:
         if isinstance(ask, Score):
             return model.score(ask.x, ask.data, local)
+        if isinstance(ask, Features):
+            return model.features_of(ask.x, ask.data, local)
         check_only(model, _trained(ask))
         if isinstance(ask, Gradient):
             return model.gradients([ask])[0]
-        return model.train(ask.x, ask.data, ask.training, ask.drift, ask.key, local)
+        return fitted(model, ask)
     except Exception as error:
         return error
 
@@ -127,8 +150,8 @@ def answered(work: Work[Any], answer: Any) -> Ask:
     if isinstance(ask, ASKS):
         return ask if isinstance(ask.data, Examples) else ask._replace(data=Examples.of(ask.data))
     raise TypeError(
-        "An algorithm yields Train(…), Gradient(…) or Score(…), and this one has yielded "
-        f"{type(ask).__name__}; "
+        "An algorithm yields Train(…), Gradient(…), Score(…) or Features(…), and this one has "
+        f"yielded {type(ask).__name__}; "
         "an aggregator's client() gets its vector by `v = yield from contribute()`"
     )
 
@@ -136,8 +159,8 @@ def answered(work: Work[Any], answer: Any) -> Ask:
 def check_noise(ask: Ask, training: Training) -> None:
     """Raise TypeError for what reads examples with other noise than the plan has for single ones.
 
-    A score and a gradient have none; nor has a training whose `private` is another: where the plan
-    has no PerExample, its draws would grow from the public seed.
+    A score, a gradient and features have none; nor has a training whose `private` is another: where
+    the plan has no PerExample, its draws would grow from the public seed.
     """
     asked = ask.training.private if isinstance(ask, Train) else None
     if asked != training.private:
@@ -155,11 +178,13 @@ def locally(work: Work[Made] | Made, local: Local, training: Training) -> Work[t
     them. Of what is no generator, and so has asked for nothing, what it is.
 
     training: the plan's; nothing is asked that passes by its noise for single examples, and a
-    gradient is one of the parts that it trains.
+    gradient is one of the parts that it trains. PlanError for a second training of a client that
+    remembers the net that the last one ended with.
     """
     if not isinstance(work, Generator):
         return work, local
     answer = None
+    again = False
     while True:
         try:
             ask = answered(work, answer)
@@ -167,6 +192,7 @@ def locally(work: Work[Made] | Made, local: Local, training: Training) -> Work[t
             return end.value, local
         check_noise(ask, training)
         if ask.local is None:
+            _check_last(isinstance(ask, Train) and again and LAST in local)
             ask = ask._replace(local=local)
         if isinstance(ask, Gradient) and ask.only is None:
             ask = ask._replace(only=training.only)
@@ -176,6 +202,19 @@ def locally(work: Work[Made] | Made, local: Local, training: Training) -> Work[t
             answer = error
         if isinstance(answer, TrainResult):
             local = answer.local
+            again = True
+
+
+def _check_last(wrong: bool) -> None:
+    """Raise PlanError for a second training that looks at what the first has left."""
+    if wrong:
+        raise PlanError(
+            "The algorithm trains twice in a round, and the loss looks at the net that the "
+            "client's last training ended with.",
+            "Which of the two is meant nobody has said.",
+            "Take an algorithm that trains once, such as FedAvg(), or a loss without "
+            "`last_features`; or let it say so: Train(…, local=…).",
+        )
 
 
 def alone(work: Work[Made], perform: Perform) -> Made:

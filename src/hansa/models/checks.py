@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,9 +16,44 @@ from ..data.batches import spelled as described
 from ..data.batches import target
 from ..errors import DataError, Fault, HansaError, PlanError
 from ..known import named
-from ..metrics import faults
+from ..metrics import Whole, faults
 
 CODE = (BuiltinFunctionType, FunctionType, MethodType, partial)
+
+# what a loss may have parameters for, beside outputs and targets
+FEATURES = "features"  # of the net in training
+GLOBAL = "global_features"  # of the net that the round began with
+LAST_NET = "last_features"  # of the one that the client's last training ended with
+TOLD = "told"  # what the algorithm tells
+SEEN = (FEATURES, GLOBAL, LAST_NET, TOLD)
+
+
+def parameter_names(function: Any) -> set[str]:
+    """What a function has names for; none where Python cannot tell."""
+    try:
+        found = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return set()
+    return {one.name for one in found if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+
+
+def sees(loss: Any) -> tuple[str, ...]:
+    """Which of SEEN a loss has parameters for; not those that a partial has fixed."""
+    if isinstance(loss, Whole):
+        return sees(loss.function)
+    names = parameter_names(getattr(loss, "forward", loss))  # a module's call has no names
+    fixed = loss.keywords if isinstance(loss, partial) else {}
+    return tuple(name for name in SEEN if name in names and name not in fixed)
+
+
+def check_blind(loss: Any, kind: str) -> Iterator[Fault]:
+    """Of a loss whose model gives it outputs and targets alone."""
+    yield (
+        bool(sees(loss)),
+        f"The loss takes {', '.join(sees(loss))}.",
+        f"{kind} gives a loss outputs and targets, and nothing else.",
+        "Write TorchModel(net, loss, features=…), which gives the others too.",
+    )
 
 
 def check_choices(buffers: Any, metrics: Any, threads: Any) -> Iterator[Fault]:

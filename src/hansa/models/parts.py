@@ -15,7 +15,20 @@ from ..errors import PlanError, number
 from ..rand import Key
 from ..spec import Vector
 from ..training import Training
-from . import NO_LOCAL, Drift, Gradient, Local, Model, ModelView, Train, TrainResult, consecutive
+from . import (
+    NO_LOCAL,
+    NO_TOLD,
+    Drift,
+    Gradient,
+    Local,
+    Model,
+    ModelView,
+    Told,
+    Train,
+    TrainResult,
+    consecutive,
+    fitted,
+)
 
 Asked = TypeVar("Asked", Train, Gradient)
 
@@ -204,17 +217,15 @@ class Personal(ModelView):
         drift: Drift,
         key: Key,
         local: Local = NO_LOCAL,
+        told: Told = NO_TOLD,
     ) -> TrainResult:
         """Train the whole vector; its kept parts stay, with what else is the client's own."""
-        whole = self.whole(x, local)
-        inner = _without_kept(local)
-        fit = self.model.train(whole, data, training, self._drift(drift), key, inner)
-        return self._result(fit)
+        ask = self._whole(Train(x, data, training, drift, key, local, told))
+        return self._result(fitted(self.model, ask))
 
     def train_all(self, asks: Sequence[Train]) -> list[TrainResult]:
         """What `train` gives for each."""
-        whole = [one._replace(drift=self._drift(one.drift)) for one in map(self._ask, asks)]
-        return [self._result(fit) for fit in self.model.train_all(whole)]
+        return [self._result(fit) for fit in self.model.train_all(list(map(self._whole, asks)))]
 
     def gradients(self, asks: Sequence[Gradient]) -> list[Vector]:
         """As the model, of what travels."""
@@ -225,8 +236,15 @@ class Personal(ModelView):
         local = ask.local or NO_LOCAL
         return ask._replace(x=self.whole(ask.x, local), local=_without_kept(local))
 
-    def _drift(self, drift: Drift) -> Drift:
-        """The same for the whole vector: 0 for what is kept."""
+    def _whole(self, ask: Train) -> Train:
+        """The same training of the whole vector."""
+        whole = self._ask(ask)
+        return whole._replace(drift=self._drift(ask.drift, whole.x))
+
+    def _drift(self, drift: Drift, start: Vector) -> Drift:
+        """The same for the whole vector: 0 for what is kept, and around the client's own, for a
+        loss may look at the net there.
+        """
         nothing = np.zeros(self.model.size)
         if drift.pulls:
             pulls = np.broadcast_to(drift.pull, self.size)
@@ -234,7 +252,7 @@ class Personal(ModelView):
         if drift.shift is not None:
             drift = replace(drift, shift=self._spread(drift.shift, nothing))
         if drift.centre is not None:
-            drift = replace(drift, centre=self._spread(drift.centre, nothing))
+            drift = replace(drift, centre=self._spread(drift.centre, start))
         return drift
 
     def _result(self, fit: TrainResult) -> TrainResult:
@@ -244,6 +262,12 @@ class Personal(ModelView):
     def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """As the model, of the whole vector."""
         return self.model.score(self.whole(x, local), data, _without_kept(local))
+
+    def features_of(
+        self, x: Vector, data: Examples, local: Local = NO_LOCAL
+    ) -> tuple[Vector, Vector]:
+        """As the model, of the whole vector."""
+        return self.model.features_of(self.whole(x, local), data, _without_kept(local))
 
     def check(self, data: Examples, who: str, training: Training | None = None) -> None:
         """As the model."""

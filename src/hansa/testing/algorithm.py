@@ -281,9 +281,9 @@ class SideBySide(ModelView):
     model: Model
     cohort: int
 
-    def train(self, x: Vector, data: Examples, *how: Any) -> TrainResult:
+    def train(self, x: Vector, data: Examples, *how: Any, **more: Any) -> TrainResult:
         """As the model."""
-        return self.model.train(x, data, *how)
+        return self.model.train(x, data, *how, **more)
 
     def train_all(self, asks: Sequence[Train]) -> list[TrainResult]:
         """As the model."""

@@ -276,21 +276,23 @@ def _drifts(trial: Trial) -> None:
 
         y = x − η·(g + pull·(x − centre) + shift)
 
-    centre: x where none is given. In several steps, a pull holds the model back near x.
+    centre: x where none is given. In several steps, a pull holds the model back near x. A loss may
+    look at the net at the centre, so the plain step has the same one.
     """
     x = trial.x
     once = trial.one_step()
     eta = once.training.learning_rate
-    far = x + KEY.child("centre").normal(x.shape)
+    away = KEY.child("centre").normal(x.shape)
+    far = x + np.where(trial.trained, away, np.abs(away))  # a variance stays ≥ 0
     shift = KEY.child("shift").normal(x.shape)
     pull = 0.25 / eta
     pulls = pull * KEY.child("pulls").uniform(x.shape)
-    plainly = once.fit().x
-    for word, drift, moved in (
-        ("pull (with no centre)", Drift(pull), 0.0 * x),
-        ("pull", Drift(pull, centre=far), eta * pull * (far - x)),
-        ("pull of each number", Drift(pulls, centre=far), eta * pulls * (far - x)),
-        ("shift", Drift(shift=shift), -eta * shift),
+    here, there = (once.fit(Drift(centre=one)).x for one in (None, far))
+    for word, drift, plainly, moved in (
+        ("pull (with no centre)", Drift(pull), here, 0.0 * x),
+        ("pull", Drift(pull, centre=far), there, eta * pull * (far - x)),
+        ("pull of each number", Drift(pulls, centre=far), there, eta * pulls * (far - x)),
+        ("shift", Drift(shift=shift), here, -eta * shift),
     ):
         off = float(np.abs(once.fit(drift).x - plainly - moved * trial.trained).max())
         require(

@@ -24,10 +24,12 @@ from ...training import Training
 from .. import NO_LOCAL, Drift, Local, TrainResult
 from ..checks import (
     check_apart,
+    check_blind,
     check_choices,
     check_finite,
     check_some,
     fingerprint,
+    parameter_names,
     passing,
     spell,
 )
@@ -122,13 +124,14 @@ class JaxModel(FlatTree):
         buffers: Literal["average", "local"] = "average",
         metrics: Mapping[str, Any] | None = None,
     ):
-        takes = checks.parameter_names(apply)
+        takes = parameter_names(apply)
         rest = check_choices(buffers, metrics, 1)
         leaves = [
             (path_of(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]
         ]
         of_calls = checks.check_apply(apply, loss, state is not None, "state" in takes)
-        refuse(chain(checks.check_leaves(leaves), of_calls, rest))
+        blind = check_blind(loss, "JaxModel")
+        refuse(chain(checks.check_leaves(leaves), of_calls, blind, rest))
         self.apply = apply
         self.loss = loss
         self.buffers = buffers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -69,15 +68,6 @@ def check_apply(apply: Any, loss: Any, stateful: bool, takes: bool) -> Iterator[
         why,
         "Write JaxModel(…, state=…).",
     )
-
-
-def parameter_names(function: Any) -> set[str]:
-    """What a function has names for; none where Python cannot tell."""
-    try:
-        found = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return set()
-    return {one.name for one in found if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
 
 
 def check_state(wrong: bool) -> None:

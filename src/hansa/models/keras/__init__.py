@@ -17,7 +17,7 @@ from ...rand import Key
 from ...spec import Vector
 from ...training import Training
 from .. import NO_LOCAL, Drift, Gradient, Local, Model, TrainResult, consecutive, gradients_by_steps
-from ..checks import check_length, check_some, condensed, fingerprint
+from ..checks import check_blind, check_length, check_some, condensed, fingerprint
 from ..parts import moves
 from ..statistics import lower_ends
 from . import checks, inspect
@@ -81,6 +81,8 @@ class KerasModel(Model):
 
     def __init__(self, net: Any, buffers: Literal["average", "local"] = "average"):
         refuse(checks.check_net(net, buffers))
+        for loss in keras.tree.flatten(net.loss):
+            refuse(check_blind(loss, "KerasModel"))
         self.net = net
         self.buffers = buffers
         self._weights: list[Variable] = list(net.trainable_variables)

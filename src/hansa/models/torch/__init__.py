@@ -14,26 +14,27 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...data.batches import Batch, length, pick, pieces, target
+from ...data.batches import Batch, pieces, target
 from ...data.blocks import ordered
 from ...data.examples import Examples
 from ...data.inputs import LABELS, NUMBERS
 from ...errors import PlanError, refuse
-from ...metrics import RATE, Gathered, Mean, bounds, metric, undefined
+from ...metrics import RATE, Mean, bounds, metric, undefined
 from ...rand import Key
 from ...spec import Vector
 from ...training import Training
-from .. import NO_LOCAL, Drift, Local, Train, TrainResult
+from .. import LAST, NO_LOCAL, NO_TOLD, Drift, Local, Told, Train, TrainResult, check_told
 from ..checks import (
-    check_apart,
+    LAST_NET,
+    TOLD,
     check_choices,
     check_descent,
     check_finite,
     check_length,
-    check_some,
     condensed,
     fingerprint,
     passing,
+    sees,
     spell,
 )
 
@@ -62,19 +63,18 @@ from .losses import (
     as_metric,
     counted,
     fit,
-    joined,
     known,
-    mean,
     of_logits,
     undescendable,
 )
 from .losses import accuracy as accuracy
 from .private import Clipped
+from .scores import check_alone, represented, scored
+from .seen import Objective, Sight
 from .steps import Step, correction, stepper
 from .tensors import Tensors
 
-CHECKED, SCORED = 32, 256  # rows that go through the net at once: to check it, to score it
-ALONE = 16  # rows that go through one by one, to see whether the loss takes each for itself
+CHECKED = 32  # rows that go through the net at once, to check it
 
 log = logging.getLogger("hansa")
 
@@ -129,6 +129,21 @@ class TorchModel(FlatNet):
     bytes are the same in any company, and alone it takes as long as all. None: many on CUDA, one on
     a CPU. It takes arrays, a net without buffers, and layers that vmap knows.
 
+    `features`: the name of a module, whose output [n, …] is the features [n, width] of n examples.
+    A loss that has names for more gets more, each [n, width]:
+
+        loss(outputs, targets, features, global_features, last_features, told)
+
+    features          of the net in training, with gradient
+    global_features   of the net at the drift's centre, or where the training starts
+    last_features     of the net that this client's last training ended with; in its first, the
+                      global one. The client remembers it, in float32
+    told              name → tensor of float32: what the algorithm tells, Train(…, told=…)
+
+    So MOON is a loss beside FedAvg (Li et al. 2021, eq. 3). The other nets are in eval mode, as in
+    its code. `score` is a training's beginning: global_features are those of x, and so are
+    last_features where `local` has no last net; nothing is told. Such clients train one by one.
+
     `net` is copied, once for all clients: the caller's own module changes only in `load`. A plan's
     digest covers the architecture, the code and the attributes of layers, loss and metrics, the
     frozen parameters and the buffers that do not travel, not the first weights and not how it
@@ -148,15 +163,20 @@ class TorchModel(FlatNet):
         threads: int = 1,
         compile: bool = True,
         cohort: int | None = None,
+        features: str | None = None,
     ):
         rest = chain(check_choices(buffers, metrics, threads), checks.check_speed(compile, cohort))
-        refuse(chain(checks.check_net(net), checks.check_loss(loss), rest))
+        of_loss = chain(checks.check_loss(loss), checks.check_features(net, loss, features))
+        refuse(chain(checks.check_net(net), of_loss, rest))
         self.net = net
         self.loss = loss
         self.buffers = buffers
         self.threads = threads
         self.device = device_of(device)
         self.compile = compile
+        names = sees(loss)
+        self.told = TOLD in names
+        self.looks_back = self.remembers = LAST_NET in names
         self._known = known(loss)
         if metrics is None:
             metrics = {}
@@ -177,8 +197,11 @@ class TorchModel(FlatNet):
         )
         self._dense = Program(layers) if layers else None
         self._flatten(placed(net, self.device))
+        self._part = features
+        self._sight = Sight(self._net, self._loss, features, names)
         self._cohort = cohort
-        self.cohort = 1 if self._first else cohort or width(self.trainable, self.device)
+        one_by_one = bool(self._first or names)
+        self.cohort = 1 if one_by_one else cohort or width(self.trainable, self.device)
         self._lanes = (
             ClientBatch(self._net, self._loss, self.cohort, targets) if self.cohort > 1 else None
         )
@@ -187,7 +210,7 @@ class TorchModel(FlatNet):
         """A new model from the weights of the start: views do not survive being sent elsewhere."""
         with self._at(self._start, 0):
             net = copy.deepcopy(self._net).cpu()
-        how = str(self.device), self._measured, self.threads, self.compile, self._cohort
+        how = str(self.device), self._measured, self.threads, self.compile, self._cohort, self._part
         return type(self), (net, self.loss, self.buffers, *how)
 
     def __repr__(self) -> str:
@@ -199,7 +222,8 @@ class TorchModel(FlatNet):
             (name, type(one).__name__, spell(one.function), one.bound)
             for name, one in self._measured.items()
         ]
-        digest = fingerprint([repr((net, loss, shapes, metrics, self._frozen)).encode()])
+        facts = net, loss, shapes, metrics, self._frozen, self._part
+        digest = fingerprint([repr(facts).encode()])
         shown = [
             net if len(net) <= 120 else f"{net[:100].rstrip()} …)",
             f"loss={loss}",
@@ -207,6 +231,8 @@ class TorchModel(FlatNet):
         ]
         if metrics:
             shown.append(f"metrics={', '.join(self._measured)}")
+        if self._part is not None:
+            shown.append(f"features={self._part!r}")
         return f"TorchModel({', '.join(shown)}, {self.size} numbers, {digest})"
 
     def fingerprint(self) -> tuple[Any, ...]:
@@ -235,16 +261,20 @@ class TorchModel(FlatNet):
         drift: Drift,
         key: Key,
         local: Local = NO_LOCAL,
+        told: Told = NO_TOLD,
     ) -> TrainResult:
         """Train from x, with the local optimizer that `training` names."""
+        check_told(self, told)
         if self._lanes and not training.private and data.arrays is not None:
             return self._side_by_side([Train(x, data, training, drift, key)])[0]
         if (result := self._natively(x, data, training, drift, key)) is not None:
             return result
         with self._at(x, key.seed(), local), torch.enable_grad():
             self._net.training or self._net.train()
+            centre = x if drift.centre is None else drift.centre
+            objective = self._objective(x, centre, local, told)
             try:
-                steps, total = self._stepped(x, data, training, drift, key)
+                steps, total = self._stepped(objective, x, data, training, drift, key)
             except (IndexError, ValueError) as error:
                 checks.explain(error)
                 raise
@@ -252,22 +282,43 @@ class TorchModel(FlatNet):
             own = {
                 name: now[name].detach().cpu().numpy().copy() for name in self._first if name in now
             }
-            return TrainResult(self._vector(), steps, total / steps, own)
+            end = self._vector()
+            if self.looks_back and math.isfinite(total) and np.isfinite(end).all():
+                own[LAST] = end.astype(np.float32)
+            return TrainResult(end, steps, total / steps, own)
+
+    def _objective(
+        self, x: Vector, centre: Vector | None, local: Local, told: Told = NO_TOLD
+    ) -> Objective:
+        """The loss with what it sees, of the net at x, which is left there; centre: the global
+        net, or None for this one.
+        """
+        if not self._sight.names:
+            return self._sight.plain
+        at = partial(self._apart, local=local)
+        objective = self._sight.objective(at, local.get(LAST), centre, told)
+        self._load(x, local)
+        return objective
 
     def _stepped(
-        self, x: Vector, data: Examples, training: Training, drift: Drift, key: Key
+        self,
+        objective: Objective,
+        x: Vector,
+        data: Examples,
+        training: Training,
+        drift: Drift,
+        key: Key,
     ) -> tuple[int, float]:
         """Train step by step; how many steps, and the sum of their losses."""
         how = self._step(x, training, drift)
         correct = correction(self._flat, how)
         step = stepper(self._flat, training, how.moves)
         steps = 0
-        gradient: Callable[[Batch], Tensor] = self._mean
+        gradient: Callable[[Batch], Tensor] = partial(self._mean, objective)
         if training.private is not None:
-            b = training.schedule(len(data))[0]
-            private = training.private
+            net = self._net
             moved = moves(self, training)
-            clipped = Clipped(self._net, self._loss, self._tensors, private, b, key, moved)
+            clipped = Clipped(net, objective, self._tensors, training, data, key, moved)
             gradient = partial(clipped.add, total=self._grad)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for batch in data.batches(training, key):
@@ -350,27 +401,30 @@ class TorchModel(FlatNet):
             None if moved is None else torch.from_numpy(moved).to(self.device),
         )
 
-    def _mean(self, batch: Batch) -> Tensor:
+    def _mean(self, objective: Objective, batch: Batch) -> Tensor:
         """The loss of a batch; its gradient is added to the flat one."""
-        inputs, named, y = self._tensors(batch)
-        loss = self._loss(self._net(*inputs, **named), y)
-        loss.backward()
+        loss = objective(self._net, *self._tensors(batch))
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
     # ── scoring ──
 
     def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """The loss and the other metrics of all examples, with the net in eval mode."""
-        found = Gathered(self._scored, mean, joined)
-        # not inference_mode: what a net caches must be fit for training
-        with self._at(x, 0, local), torch.no_grad():
-            self._net.training and self._net.eval()
-            for whole in data.whole():
-                for batch in pieces(whole, SCORED):
-                    inputs, named, y = self._tensors(batch)
-                    found.add(self._net(*inputs, **named), y)
-            check_some(found.rows)
-            return found.values()
+        with self._evaluated(x, local):
+            objective = self._objective(x, None, local)
+            return scored(self._net, objective, self._scored, self._tensors, data)
+
+    def features_of(
+        self, x: Vector, data: Examples, local: Local = NO_LOCAL
+    ) -> tuple[Vector, Vector]:
+        """The features of all examples [n, width], with the net in eval mode, and their targets;
+        PlanError where no module is named.
+        """
+        if self._part is None:
+            return super().features_of(x, data, local)
+        with self._evaluated(x, local):
+            return represented(self._net, self._part, self._tensors, data)
 
     def check(self, data: Examples, who: str, training: Training | None = None) -> None:
         """Send the first rows through net and loss, as they would be scored, and compare labels
@@ -382,23 +436,14 @@ class TorchModel(FlatNet):
             few = next(pieces(whole, CHECKED))
             with passing(few, who):
                 inputs, named, y = self._tensors(few)
-                outputs = self._net(*inputs, **named)
-                fit(self.loss, outputs, target(whole), who)
-                loss = self._loss(outputs, y)
+                objective = self._objective(self._start, None, NO_LOCAL)
+                given = objective.give(self._net, inputs, named)
+                fit(self.loss, given[0], target(whole), who)
+                loss = objective.of(given, y)
+            at = partial(self._apart, local=NO_LOCAL)
+            self._sight.check(at, self._start, self._net, inputs, named)
             check_descent(*undescendable(loss))
-            if counted(self._scored["loss"], outputs, y):
+            if counted(objective.metrics(self._scored)["loss"], given, y):
                 check_finite(loss.item(), len(y), who)
             if training is not None and training.private is not None and self._known is None:
-                self._check_apart(whole, who)
-
-    def _check_apart(self, whole: Batch, who: str) -> None:
-        """Raise DataError where the loss of some examples is not the mean of each one's."""
-        n = length(whole)
-        some = np.unique(np.linspace(0, n - 1, min(n, ALONE)).astype(np.int64))
-        losses = [self._mean_of(pick(whole, some[i : i + 1])) for i in range(len(some))]
-        check_apart(self._mean_of(pick(whole, some)), losses, who)
-
-    def _mean_of(self, batch: Batch) -> float:
-        """The loss of a batch, with the net as it is."""
-        inputs, named, y = self._tensors(batch)
-        return float(self._loss(self._net(*inputs, **named), y))
+                check_alone(self._net, objective, self._tensors, whole, who)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ...errors import DataError, Fault, PlanError
-from ..checks import code, condensed, settings
+from ..checks import TOLD, code, condensed, sees, settings
 from .losses import OF_LABELS
 
 MODULE = {*vars(nn.Module())}  # what every module has: parameters, hooks, whether it trains
@@ -130,6 +130,26 @@ def check_loss(loss: Any) -> Iterator[Fault]:
         f"The loss has reduction={reduction!r}.",
         why,
         "Write reduction='mean', or leave it out.",
+    )
+
+
+def check_features(net: Any, loss: Any, part: Any) -> Iterator[Fault]:
+    """Of the module whose output are the features, and a loss that looks at them."""
+    names = [name for name, _ in net.named_modules() if name]
+    listed = ", ".join(names) or "none"
+    why = "Features are what one module of the net gives for each example."
+    yield (
+        part is not None and part not in names,
+        f"features={part!r} names no module of {type(net).__name__}.",
+        why,
+        f"Its modules are {listed}.",
+    )
+    looks = [name for name in sees(loss) if name != TOLD]
+    yield (
+        bool(looks) and part is None,
+        f"The loss takes {', '.join(looks)}, and no module is named.",
+        why,
+        f"Write TorchModel(…, features=…); the modules are {listed}.",
     )
 
 

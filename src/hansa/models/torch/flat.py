@@ -117,6 +117,21 @@ class FlatNet(Model):
                     torch.set_num_threads(before)
         checks.check_moving(self._where() != self._places, self.net)
 
+    @contextmanager
+    def _evaluated(self, x: Vector, local: Local) -> Iterator[None]:
+        """The net at x, in eval mode."""
+        # not inference_mode: what a net caches must be fit for training
+        with self._at(x, 0, local), torch.no_grad():
+            self._net.training and self._net.eval()
+            yield
+
+    def _apart(self, x: Vector, local: Local) -> dict[str, Tensor]:
+        """Copies of the tensors that differ between nets, at x; the net is left there."""
+        self._load(x, local)
+        weights = {name: p for name, p in self._net.named_parameters() if p.requires_grad}
+        tensors = {**weights, **dict(self._net.named_buffers())}
+        return {name: one.detach().clone() for name, one in tensors.items()}
+
     def _here(self, v: Vector) -> Tensor:
         return torch.from_numpy(np.array(v[: self.trainable], np.float32)).to(self.device)
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ...metrics import LOSS, Mean, Whole
 from ...spec import Bound, Vector
-from ..checks import check_range, check_shapes, settings
+from ..checks import check_range, check_shapes, sees, settings
 
 Loss = Callable[[Any, Tensor], Tensor]  # (outputs, targets) → mean over the batch
 IGNORED = -100  # the label that PyTorch leaves out where nobody names another
@@ -87,8 +87,10 @@ POSITIVE = {F.cross_entropy, nn.CrossEntropyLoss, *ELEMENTWISE}
 
 def known(loss: Any) -> Any:
     """What PyTorch calls the loss: a function of torch.nn.functional or a class of torch.nn; None
-    for any other.
+    for any other, and for one that sees more.
     """
+    if sees(loss):
+        return None
     plain = loss.func if isinstance(loss, partial) else loss
     names = (*ACCURACY, *ELEMENTWISE)
     return next(

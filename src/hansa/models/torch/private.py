@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import grad_and_value, vmap
 
 from ...data.batches import Batch, length, pieces
+from ...data.examples import Examples
 from ...rand import Key
-from ...training import PerExample
+from ...training import Training
 from .. import consecutive
 from . import checks
+from .scores import check_alone
+from .seen import Objective
 from .tensors import Tensors
 
 GRADIENTS = 2**22  # numbers in the gradients of single examples that are held at once
@@ -32,16 +35,21 @@ class Clipped:
     def __init__(
         self,
         net: nn.Module,
-        loss: Callable[..., Any],
+        objective: Objective,
         tensors: Tensors,
-        private: PerExample,
-        b: int,
+        training: Training,
+        data: Examples,
         key: Key,
         moved: Mapping[str, bool],
     ):
+        assert training.private is not None
+        if objective.others or objective.told:  # more than it saw when it was checked
+            net.eval()
+            check_alone(net, objective, tensors, next(data.whole()), "the client")
+            net.train()
         self._tensors = tensors
-        self._private = private
-        self._b = b
+        self._private = training.private
+        self._b = training.schedule(len(data))[0]
         self._key = key
         self._steps = count()
         every = {name: p.detach() for name, p in net.named_parameters()}
@@ -51,8 +59,7 @@ class Clipped:
 
         def alone(weights: Any, inputs: Any, named: Any, y: Tensor) -> Tensor:
             whole = {**every, **weights}
-            found: Tensor = loss(functional_call(net, whole, tuple(inputs), named), y)
-            return found
+            return objective(net, inputs, named, y, whole)
 
         self._each = vmap(grad_and_value(alone), in_dims=(None, 0, 0, 0), randomness="different")
 
