@@ -61,9 +61,9 @@ class Training:
     """How a client trains, and what it tells of it.
 
     `steps` counts batches and takes the place of `epochs`; `validation` is the share of its
-    examples that a client keeps from training, to score the global model on; `report` adds the
-    losses and scores to what it says. `private` hides each single example by noise in every step,
-    and takes report=False.
+    examples that a client keeps from training, to score the global model on, where it has enough to
+    keep any; `report` adds the losses and scores to what it says. `private` hides each single
+    example by noise in every step, and takes report=False.
 
     `only` names the parts of the model that are trained, by patterns as a shell has them:
     ("head.*",). No step, decay or drift moves the others, and PerExample clips the gradient of

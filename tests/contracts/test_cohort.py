@@ -147,7 +147,7 @@ def test_who_trains_one_by_one() -> None:
     plain, model = TorchModel(net(), F.cross_entropy), TorchModel(net(), F.cross_entropy, cohort=3)
     A, y = points(40)
     noised = h.Training(batch=8, report=False, private=h.PerExample(1.0, 1.0))
-    for data, training in (((A, y), noised), ([(A[:20], y[:20]), (A[20:], y[20:])], h.Training())):
+    for data, training in (((A, y), noised), (lambda: [(A[:20], y[:20]), (A[20:], y[20:])], h.Training())):
         todo = [Train(plain.start(KEY), Examples.of(data), training, h.models.Drift(), KEY)]
         assert (model.train_all(under(todo, training))[0].x == plain.train_all(under(todo, training))[0].x).all()
 

@@ -65,11 +65,12 @@ FORMS: dict[str, Callable[[], Any]] = {
     "dataset of dicts": lambda: Items(named=True),
     "tensor dataset": lambda: torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(Y)),
     "loader": loader,
-    "list of batches": lambda: list(Again()),
+    "list of examples": lambda: [(torch.tensor(x), int(y)) for x, y in zip(X, Y, strict=True)],
     "re-iterable": Again,
     "function": lambda: lambda: iter(Again()),
 }
 SHUFFLED = ["tuple", "list", "tensors", "dict", "dict of tensors", "dataset", "dataset of dicts", "tensor dataset"]
+SHUFFLED += ["list of examples"]
 
 
 def joined(batches: Iterator[Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -244,7 +245,8 @@ def test_large_arrays_are_gathered_and_scored_in_pieces(monkeypatch: pytest.Monk
 
 def test_empty_batches_of_a_stream_are_passed_over() -> None:
     X, y = np.ones((4, 2)), np.zeros(4, int)
-    stream = [(X[:0], y[:0]), (X, y), (X[:0], y[:0])]
+    batches = [(X[:0], y[:0]), (X, y), (X[:0], y[:0])]
+    stream = lambda: batches  # noqa: E731
     assert data.check(stream, "anna") == 4 and len(list(Examples.of(stream).whole())) == 1
     assert np.isfinite(Softmax(2, 2).train(np.zeros(6), stream, Training(), Drift(), Key.of(0)).loss)
 
@@ -317,7 +319,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "infinity": ({"x": spoilt(-np.inf, 11), "y": Y}, "1 of 50 rows of x .* first in row 11"),
     "NaN target": ((X, spoilt(np.nan, 4)[:, 1]), "1 of 50 rows of targets .* first in row 4"),
     "NaN in tensor": ((torch.tensor(spoilt(np.nan, 5)), Y), "first in row 5"),
-    "NaN in stream": ([(X, Y), (spoilt(np.nan, 2), Y), (spoilt(np.nan, 1), Y)], "2 of 150 rows .* first in row 52"),
+    "NaN in stream": (lambda: [(X, Y), (spoilt(np.nan, 2), Y), (spoilt(np.nan, 1), Y)], "2 of 150 .* first in row 52"),
     "strings": ((X.astype(str), Y), "inputs has type <U.*np.float32"),
     "objects": ({"x": X, "extra": X.astype(object), "y": Y}, "extra has type object"),
     "words as targets": ((X, np.array(["yes", "no"] * 25)), "targets has type <U3.*numbers from 0"),
@@ -325,9 +327,10 @@ BAD: dict[str, tuple[Any, str]] = {
     "dict without y": ({"x": X, "target": Y}, "x, target.*'y'"),
     "dict of y alone": ({"y": Y}, "there must be one"),
     "dict of lists": ({"x": X.tolist(), "y": Y}, "x: a list .*asarray"),
-    "tuple of lists": (([1.0, 2.0], [0, 1]), "inputs: a float"),
+    "tuple of lists": (([1.0, 2.0], [0, 1]), "a tuple of list.*np.stack"),
     "array and list": ((X, Y.tolist()), "targets: a list .*asarray"),
-    "list of examples": ([(X[0], 1), (X[1], 0)], "targets: a int .*np.stack"),
+    "list of batches": ([(X, Y), (X, Y)], "one example, or a batch of many.*lambda: batches"),
+    "list of a loader": (list(loader()), "list of list.*lambda: batches"),
     "one array": (X, "one ndarray.*which part of it is the target"),
     "one tensor": (torch.tensor(X), "one Tensor"),
     "inputs alone": ((X,), "tuple of length 1.*no targets"),
@@ -335,7 +338,8 @@ BAD: dict[str, tuple[Any, str]] = {
     "text": ("records.csv", "is a str: 'records.csv'"),
     "nothing": (None, "is a NoneType"),
     "bfloat16": ((torch.ones(N, 2, dtype=torch.bfloat16), Y), "cannot read"),
-    "ragged items": ([{"x": X, "y": Y}, {"x": X}], "names x"),
+    "ragged items": ([{"x": X, "y": 0}, {"x": X}], "do not fit into one batch: 'y'"),
+    "ragged batches": (lambda: [{"x": X, "y": Y}, {"x": X}], "names x"),
     "function that gives arrays": (lambda: (X, Y), "ndarray stands where a batch should"),
 }
 
@@ -412,8 +416,8 @@ def test_neither_part_of_a_split_is_empty(n: int, share: float, seed: int) -> No
 @given(k=st.integers(2, 12), n=st.integers(12, 40), seed=st.integers(0, 99))
 def test_of_a_stream_every_kth_batch_is_held(k: int, n: int, seed: int) -> None:
     """For a share of 1/k the held batches lie k apart; which one comes first is the key's choice."""
-    stream = [(np.array([i]), np.array([i])) for i in range(n)]
-    train, held = Examples.of(stream).split(1 / k, Key.of(seed))
+    batches = [(np.array([i]), np.array([i])) for i in range(n)]
+    train, held = Examples.of(lambda: batches).split(1 / k, Key.of(seed))
     places = [int(y[0]) for _, y in held.whole()]
     assert places == list(range(places[0], n, k))
     assert places[0] < k
@@ -432,8 +436,8 @@ def test_what_cannot_be_split_says_so() -> None:
     """One example, one batch, or a loader that deals its batches anew in each epoch."""
     with pytest.raises(DataError, match="1 examples cannot be split"):
         Examples.of((X[:1], Y[:1])).split(0.5, KEY)
-    with pytest.raises(DataError, match=r"(?s)too few batches.*smaller batches"):
-        Examples.of([(X, Y)]).split(0.5, KEY)
+    with pytest.raises(DataError, match=r"(?s)50 examples cannot be split.*smaller batches"):
+        Examples.of(lambda: [(X, Y)]).split(0.5, KEY)
     with pytest.raises(DataError, match=r"(?s)shuffles \(its sampler is a RandomSampler\).*\.dataset"):
         Examples.of(loader(shuffle=True)).split(0.5, KEY)
 

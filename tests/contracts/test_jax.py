@@ -224,7 +224,7 @@ def test_noise_for_single_examples_is_that_of_torch(loss: Any, monkeypatch: pyte
     rows = torch.utils.data.TensorDataset(*map(torch.tensor, data))
     assert (models[1].train(x, rows, training, drift, KEY).x == fits[1].x).all()
     with pytest.raises(h.errors.DataError, match="stream"):
-        models[1].train(x, [data, data], training, drift, KEY)
+        models[1].train(x, lambda: [data, data], training, drift, KEY)
     with pytest.raises(h.errors.PlanError, match="with a state"):
         h.Plan(flax_linen(), training=training)
 
@@ -248,7 +248,7 @@ def test_blocks_are_the_batches(training: h.Training, padded: bool, monkeypatch:
     """The same examples in the same order as batch by batch, from arrays, a dict, a dataset and a stream."""
     A, y = points()
     rows = [(A[i], y[i]) for i in range(60)]
-    stream = [(A[i : i + 9], y[i : i + 9]) for i in range(0, 60, 9)]
+    parts = [(A[i : i + 9], y[i : i + 9]) for i in range(0, 60, 9)]
 
     class Rows:
         def __len__(self) -> int:
@@ -259,7 +259,7 @@ def test_blocks_are_the_batches(training: h.Training, padded: bool, monkeypatch:
 
     for most in (2**26, 1500):
         monkeypatch.setattr("hansa.data.blocks.MOST", most)
-        for data in ((A, y), (A.astype(np.float64), y), Rows(), stream):
+        for data in ((A, y), (A.astype(np.float64), y), Rows(), rows, lambda: parts):
             expected = list(local.Examples.of(data).batches(training, KEY))
             found = batches(blocks(local.Examples.of(data), training, KEY, padded))
             assert len(found) == len(expected)
@@ -409,8 +409,9 @@ def test_forms_of_data_train_alike() -> None:
         model.check(data, "somebody")
         assert (model.train(x, data, training, NONE, KEY).x == expected).all()
         assert model.score(x, data) == model.score(x, (A, y))
-    model.check([(A[:33], y[:33]), (A[33:], y[33:])], "somebody")
-    assert abs(model.score(x, [(A[:33], y[:33]), (A[33:], y[33:])])["loss"] - model.score(x, (A, y))["loss"]) < 1e-6
+    parts = [(A[:33], y[:33]), (A[33:], y[33:])]
+    model.check(lambda: parts, "somebody")
+    assert abs(model.score(x, lambda: parts)["loss"] - model.score(x, (A, y))["loss"]) < 1e-6
     assert model.compiled == 1
 
 
@@ -506,7 +507,7 @@ def test_wrong_data() -> None:
         (model, (A, y + 1), "1 … 3"),
         (model, (A, y - 1), "-1 … 1"),
         (model, (A, late), "0 … 3"),
-        (model, [(A, y), (A, late)], "0 … 3"),
+        (model, lambda: [(A, y), (A, late)], "0 … 3"),
         (model, {"a": A, "b": A, "y": y}, "do not go through"),
         (flat, (A, y), "do not go through"),
         (signs, (A, y), "y[:, None]"),

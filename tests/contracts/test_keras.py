@@ -287,7 +287,7 @@ def test_forms_of_data_train_alike() -> None:
     pipeline = tf.data.Dataset.from_tensor_slices((A, y)).batch(16)
     inorder = [(A[i : i + 16], y[i : i + 16]) for i in range(0, 60, 16)]
     model.check(pipeline, "somebody")
-    same = [model.train(x, data, training, NONE, KEY) for data in (pipeline, inorder)]
+    same = [model.train(x, data, training, NONE, KEY) for data in (pipeline, lambda: inorder)]
     assert (same[0].x == same[1].x).all() and same[0].steps == 8
     train, held = h.data.Examples.of(hugging).split(0.2, KEY)
     assert model.train(x, train, training, NONE, KEY).steps == 6 and len(held) == 12
@@ -467,7 +467,7 @@ def test_wrong_data() -> None:
         (flat, (A, y), "mean_squared_error"),
         (hot, (A, y), "('n',)"),
         (hot, (A, np.eye(3)[y] * 2), "0 to 1"),
-        (model, [(A[:30], y[:30]), (A[30:], y[30:] + 9)], "… 11"),
+        (model, lambda: [(A[:30], y[:30]), (A[30:], y[30:] + 9)], "… 11"),
     ]
     for which, data, says in wrong:
         with pytest.raises(h.errors.DataError) as caught:

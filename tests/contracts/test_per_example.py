@@ -282,7 +282,9 @@ def stream() -> Iterator[Any]:
 
 
 @pytest.mark.promise("P36")
-@pytest.mark.parametrize("data", [stream, [next(stream())], torch.utils.data.DataLoader(Items(case("softmax")[1]))])
+@pytest.mark.parametrize(
+    "data", [stream, lambda: [next(stream())], torch.utils.data.DataLoader(Items(case("softmax")[1]))]
+)
 def test_batches_that_come_as_they_are_hide_nobody(data: Any) -> None:
     with pytest.raises(DataError, match=r"c0's data is a .*, a stream of batches"):
         Client("c0", Plan(Softmax(5, CLASSES), training=SEEN), data).check()

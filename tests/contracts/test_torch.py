@@ -286,12 +286,12 @@ def test_bytes_do_not_depend_on_the_process() -> None:
     fortran = [(np.asfortranarray(a).astype(np.float64), b.astype(">i4")) for a, b in stream]
     for a, _ in fortran:
         a.flags.writeable = False
-    expected = model.train(x, stream, training, NONE, KEY).x
+    expected = model.train(x, lambda: stream, training, NONE, KEY).x
     before = torch.get_num_threads()
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            for data in (stream, shifted, fortran):
+            for data in (lambda: stream, lambda: shifted, lambda: fortran):
                 with torch.no_grad():
                     assert (model.train(x, data, training, NONE, KEY).x == expected).all()
             assert torch.get_num_threads() == threads
@@ -569,7 +569,7 @@ def test_wrong_data() -> None:
     model.check((A, np.where(A[:, 0] > 1, -100, y)), "ward 7")
     late = [(A[:30], y[:30]), (A[30:], y[30:] + 5)]
     with pytest.raises(h.errors.DataError, match="too large or negative"):
-        model.train(model.start(KEY), late, h.Training(), NONE, KEY)
+        model.train(model.start(KEY), lambda: late, h.Training(), NONE, KEY)
     norm = TorchModel(deep(nn.BatchNorm1d(16)), F.cross_entropy)
     with pytest.raises(h.errors.DataError, match="single example"):
         norm.train(norm.start(KEY), (A[:33], y[:33]), h.Training(batch=16), NONE, KEY)

@@ -36,8 +36,8 @@ LeCun McMahan Philox SecAgg SplitMix64
 """
 OTHERS = """
 AtenTensorHandle BatchNorm BatchNormalization BertConfig BertForSequenceClassification DataLoader DejaVu GroupNorm
-InstanceNorm LayerNorm LoraConfig LossScaleOptimizer NoneType NumPy PeftModel PyArrow PyTorch SequentialSampler
-TensorFlow Intel Xeon
+InstanceNorm IterableDataset LayerNorm LoraConfig LossScaleOptimizer NoneType NumPy PeftModel PyArrow PyDataset
+PyTorch SequentialSampler TensorFlow TensorSlice Intel Xeon
 """
 DRAFTS = """
 Pine32HmacSha256Aes128 Pine40HmacSha256Aes128 Pine64HmacSha256Aes128 Prio3Count Prio3Histogram Prio3L1BoundSum

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from ..algorithms.reports import medians
 from ..errors import Kind, PlanError, RoundError
 from ..messages import largest
 from ..models.asks import Work
@@ -180,8 +181,9 @@ class RobustRule(Aggregator):
     far.
 
     The rule sees what is trained and, apart, running statistics; of each side value the median
-    counts. A client counts once, whatever its weight. Who says what is no vector of the plan, what
-    cannot be decoded, or what holds NaN or infinity is left out first.
+    counts, of a score that of the clients who have one. A client counts once, whatever its weight.
+    Who says what is no vector of the plan, what cannot be decoded, or what holds NaN or infinity is
+    left out first.
     """
 
     def rule(self, V: Vector) -> Vector:
@@ -261,7 +263,8 @@ class RobustRule(Aggregator):
         # the side values follow the update
         size = sum(decode.spec.blocks[name] for name in decode.spec.update)
         update = rest.apart(V[:, :size], decode.spec)
-        return (np.concatenate([update, np.median(V[:, size:], axis=0)]), memo), list(received)
+        side = medians(V[:, size:], decode.spec)
+        return (np.concatenate([update, side]), memo), list(received)
 
     def apart(self, V: Vector, spec: Spec) -> Vector:
         """The rule of what is trained and, apart, of statistics, which have other units [d].

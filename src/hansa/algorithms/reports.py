@@ -30,7 +30,7 @@ from ..data import Examples
 from ..metrics import DEFINED, RATE
 from ..models import NO_LOCAL, Local, Model, Score
 from ..models.asks import Work
-from ..spec import Bound, Interval, Vector, ends
+from ..spec import Bound, Interval, Spec, Vector, ends
 from ..training import Training
 
 GLOBAL = "val_"
@@ -169,6 +169,29 @@ def means(
         if share > NONE:
             found[name] = value / share
     return _cut(found, reported) if noisy else found
+
+
+def medians(side: Vector, spec: Spec) -> Vector:
+    """What counts of the side values [n, …] of a spec, where each client counts once: the median.
+
+    Of a score it is that of the clients for whom it is defined, times their share, which stands
+    where the mean of their flags does: `means` divides by it.
+    """
+    first = spec.size - side.shape[1]
+    places = {name: spec.slice(name).start - first for name in spec.side}
+    middle = np.asarray(np.median(side, axis=0))
+    for name, place in places.items():
+        flag = _flag(name, places)
+        if flag not in places:
+            continue
+        if name.endswith(DEFINED):
+            middle[place] = (side[:, place] > 0.5).mean()
+            continue
+        there = side[:, places[flag]] > 0.5
+        middle[place] = 0.0
+        if there.any():
+            middle[place] = there.mean() * np.median(side[there, place])
+    return middle
 
 
 def _cut(said: Mapping[str, float], reported: Mapping[str, Bound]) -> dict[str, float]:

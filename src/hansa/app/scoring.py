@@ -65,7 +65,7 @@ class TestSets:
             try:
                 found = self.of(name)
                 if model is not None:
-                    local.check(found, self._called(name))
+                    local.check(found, self._called(name), model.missing)
                     model.check(found, self._called(name))
             except HansaError as error:
                 yield error

@@ -2,13 +2,12 @@
 clients.
 
     arrays    (inputs, targets), or {"x": …, "y": …} where "y", "labels" or "label" is the target;
-    NumPy, torch, pandas
-    dataset   has `__len__` and `__getitem__`; its items are (x, y) or a dict with "y"; also Hugging
-    Face's
-    stream    batches of such arrays in their own sizes: a torch DataLoader, a tf.data pipeline, a
-    list of batches, an
-              object that can be read again and again, or a function without arguments that starts a
-              new iterator
+              NumPy, torch, data frames of pandas, polars or pyarrow
+    dataset   has `__len__` and `__getitem__`, or is a list; its items are (x, y) or a dict with
+              "y"; also Hugging Face's
+    stream    batches of such arrays in their own sizes: a torch DataLoader, a tf.data pipeline, an
+              object that can be read again and again, or a function without arguments that starts
+              a new iterator
 
 `Examples.of(data)` parses it, once; whatever the form, what comes out are batches of NumPy arrays:
 a tuple, or a dict with the names of the data. Several targets are called "y." and their name;
@@ -18,7 +17,7 @@ a tuple, or a dict with the names of the data. Several targets are called "y." a
 from .batches import Batch, pair
 from .examples import Examples, check
 from .items import Part
-from .partition import clients, dirichlet, iid, natural, quantity, shards, shifted
+from .partition import clients, dirichlet, iid, natural, pathological, quantity, shards, shifted
 from .sites import Sites, Source, loaded
 
 __all__ = [
@@ -34,6 +33,7 @@ __all__ = [
     "loaded",
     "natural",
     "pair",
+    "pathological",
     "quantity",
     "shards",
     "shifted",

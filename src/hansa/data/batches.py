@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..spec import Vector
+from . import frames
 
 Rows = NDArray[np.int64]
 Batch = tuple[Vector, ...] | dict[str, Vector]
 
 TARGETS = ("y", "labels", "label")  # the last two as Hugging Face's data and models call it
+TARGET = "targets"  # of a tuple, in messages
 
 
 # ── what a batch holds ────────────────────────────────────────────────────────────────────────────
@@ -50,7 +52,7 @@ def named(batch: Batch) -> dict[str, Vector]:
 def _name(i: int, parts: int) -> str:
     """What the i-th array of a tuple is called."""
     if i == parts - 1:
-        return "targets"
+        return TARGET
     if parts == 2:
         return "inputs"
     return f"inputs {i}"
@@ -144,12 +146,13 @@ def spelled(batch: Batch) -> str:
 def as_batch(data: Any) -> Batch:
     """Arrays as a batch, not copied where they need not be.
 
-    data   NumPy arrays, tensors, columns of a data frame: anything with `__array__`, in a tuple or
-           a list of two or more, or by name
+    data   NumPy arrays, tensors, data frames or columns of them: anything with `__array__`, in a
+           tuple or a list of two or more, or by name
 
-    DataError where no target can be told, the lengths differ, or NumPy cannot read one of them.
+    DataError where no target can be told, the lengths differ, NumPy cannot read one of them, or a
+    column of a data frame is no number.
     """
-    arrays = _flat(data)
+    arrays = flat(data)
     batch: Batch
     if isinstance(arrays, Mapping):
         batch = _by_target(arrays)
@@ -194,6 +197,8 @@ def _array(value: Any, name: str) -> Vector:
     """
     if isinstance(value, np.ndarray) and value.ndim:
         return value
+    if (numbers := frames.as_numbers(value, name)) is not None:
+        return numbers
     try:
         array = as_numpy(value)
     except (TypeError, ValueError, RuntimeError) as reason:
@@ -213,6 +218,15 @@ def _array(value: Any, name: str) -> Vector:
     return array
 
 
+def column_names(data: Any) -> dict[str, list[str]]:
+    """What the columns of its data frames are called: array of the batch → their names."""
+    arrays = flat(data)
+    if not isinstance(arrays, Mapping):
+        arrays = {_name(i, len(arrays)): value for i, value in enumerate(arrays)}
+    found = {str(name): [of for of, _ in frames.columns(one)] for name, one in arrays.items()}
+    return {name: names for name, names in found.items() if names}
+
+
 def as_numpy(value: Any) -> Vector:
     """A value as NumPy sees it: a tensor without its gradients, from wherever it is."""
     if hasattr(value, "detach"):
@@ -225,14 +239,19 @@ def as_numpy(value: Any) -> Vector:
 
 def is_pair_by_name(data: Any) -> bool:
     """Is it ({"age": …, …}, {"price": …, …}): several inputs and targets, and either by name?"""
-    if len(data) != 2:
+    if len(data) != 2 or (isinstance(data, list) and _same_names(*data)):
         return False
     by_name = [isinstance(side, Mapping) and not any(map(is_target, side)) for side in data]
     whole = [so or _listed(side) for so, side in zip(by_name, data, strict=True)]
     return any(by_name) and all(whole)
 
 
-def _flat(data: Any) -> Any:
+def _same_names(a: Any, b: Any) -> bool:
+    """Are these two mappings with the same names, as two examples of a list are?"""
+    return isinstance(a, Mapping) and isinstance(b, Mapping) and a.keys() == b.keys()
+
+
+def flat(data: Any) -> Any:
     """A pair with several inputs or targets as one dict or tuple; what is none, as it is.
 
     ((a, b), y)                     →  (a, b, y)

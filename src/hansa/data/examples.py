@@ -1,7 +1,7 @@
 """A client's examples, in whatever form their owner has them: parsed once, read as batches.
 
 Arrays   (inputs, targets), or arrays by name
-Items    a dataset with `len()` and `[i]`
+Items    a dataset with `len()` and `[i]`, or a list of examples
 Stream   batches in an order and in sizes of their own
 """
 
@@ -10,22 +10,35 @@ from __future__ import annotations
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..errors import DataError
 from ..progress import counted
 from ..rand import Key
 from ..training import Training
 from . import streams
-from .batches import Batch, Rows, as_batch, is_pair_by_name, length, named, pick, row_bytes
-from .items import Part, collate
+from .batches import (
+    TARGET,
+    Batch,
+    Rows,
+    as_batch,
+    column_names,
+    is_pair_by_name,
+    is_target,
+    length,
+    named,
+    pick,
+    row_bytes,
+)
+from .foreign import check_kind
+from .items import Part, collate, listed
 from .sites import loaded
 
 CHUNK_ROWS, CHUNK_BYTES = 4096, 2**26  # what is gathered or scored at once
@@ -36,10 +49,12 @@ NO_STREAM = (str, bytes, set, frozenset)
 class Examples(ABC):
     """The examples of one client. Reading them changes nothing, and may be done again and again.
 
-    given   the data as its owner has it; arrays as NumPy sees them
+    given     the data as its owner has it; arrays as NumPy sees them
+    columns   what the columns of its data frames are called, for messages: array → their names
     """
 
     given: Any = field(repr=False)
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
 
     @property
     def arrays(self) -> Batch | None:
@@ -51,7 +66,8 @@ class Examples(ABC):
         """What an owner gives, parsed; what is parsed already, as it is; of a `Source` what it
         reads.
 
-        data   (inputs, targets), or a dict of arrays; a dataset; a stream of batches
+        data   (inputs, targets), or a dict of arrays; a dataset, or a list of examples; a stream
+               of batches
         who    whose it is, for messages
 
         DataError for what is none of these, or arrays of unequal lengths or without a target.
@@ -113,6 +129,17 @@ class Examples(ABC):
                 "One of the two parts would be empty.",
                 "Give a share between 0 and 1, such as 0.2.",
             )
+        kept, held = self._halves(share, key)
+        if held is None:
+            raise DataError(
+                f"{len(self)} examples cannot be split to hold out {share} of them.",
+                "One of the two parts would be empty; a stream is split by whole batches.",
+                "Hold nothing out here, give smaller batches, or a share nearer to one half.",
+            )
+        return kept, held
+
+    def held_out(self, share: float, key: Key) -> tuple[Examples, Examples | None]:
+        """As `split`; where a part would be empty, all of them and None."""
         return self._halves(share, key)
 
     def samplable(self, who: str = "This client") -> int:
@@ -144,15 +171,11 @@ class Examples(ABC):
         """Batches of so many rows, in this order."""
         return (self._rows(order[i : i + rows]) for i in range(0, len(order), rows))
 
-    def _halves(self, share: float, key: Key) -> tuple[Examples, Examples]:
-        """The parts of a split."""
+    def _halves(self, share: float, key: Key) -> tuple[Examples, Examples | None]:
+        """The parts of a split; all and None where one would be empty."""
         n = len(self)
         if n < 2:
-            raise DataError(
-                f"{n} examples cannot be split.",
-                "One of the two parts would be empty.",
-                "Hold nothing out here, or leave this client out.",
-            )
+            return self, None
         order = key.rng().permutation(n)
         held = min(n - 1, max(1, round(share * n)))
         return self.take(np.sort(order[held:])), self.take(np.sort(order[:held]))
@@ -162,6 +185,11 @@ class Arrays(Examples):
     """Arrays with a row for each example."""
 
     given: Batch
+
+    @classmethod
+    def read(cls, data: Any) -> Arrays:
+        """Arrays as their owner has them."""
+        return cls(as_batch(data), column_names(data))
 
     @property
     def arrays(self) -> Batch:
@@ -230,11 +258,16 @@ class Stream(Examples):
     def _steps(self, training: Training) -> int:
         return training.steps or 0
 
-    def _halves(self, share: float, key: Key) -> tuple[Examples, Examples]:
-        kept, held = streams.split(self.given, share, key)
+    def _halves(self, share: float, key: Key) -> tuple[Examples, Examples | None]:
+        """Whole batches on either side."""
+        parts = streams.split(self.given, share, key)
+        if parts is None:
+            return self, None
+        kept, held = parts
         return Stream(kept), Stream(held)
 
     def _rows(self, rows: Rows) -> Batch:
+        """DataError: batches come in an order of their own."""
         raise DataError(
             f"The data is a {type(self.given).__name__}, a stream of batches.",
             "A stream has no rows to choose from.",
@@ -248,22 +281,23 @@ class Stream(Examples):
 def parsed(data: Any) -> Examples:
     """Data by its form, which is found out here and nowhere else; DataError for what has none.
 
-    Mappings, and tuples or lists that hold arrays, are arrays. Other tuples and lists are batches
-    one after another. What has `len()` and `[i]` is a dataset; what can be iterated over again, or
-    called, is a stream.
+    Mappings, and tuples or lists that hold arrays, are arrays. A list of tuples or dicts is a
+    dataset, as is what has `len()` and `[i]`; what can be iterated over again, or called, is a
+    stream.
     """
     if isinstance(data, Examples):
         return data
     form = type(data)
     if isinstance(data, Mapping):
-        return Arrays(as_batch(data))
+        return Arrays.read(data)
     if isinstance(data, tuple | list):
         if any(hasattr(part, "__array__") for part in data) or is_pair_by_name(data):
-            return Arrays(as_batch(data))
-        return Stream(data)
+            return Arrays.read(data)
+        return Items(listed(data))
     _check_form(data)
-    listed = hasattr(form, "__len__") and hasattr(form, "__getitem__")
-    if listed and not isinstance(data, str | bytes):
+    check_kind(data)
+    numbered = hasattr(form, "__len__") and hasattr(form, "__getitem__")
+    if numbered and not isinstance(data, str | bytes):
         return Items(data)
     if (hasattr(form, "__iter__") or callable(data)) and not isinstance(data, NO_STREAM):
         return Stream(data)
@@ -296,8 +330,10 @@ def _check_form(data: Any) -> None:
 # ── looking at all of them ────────────────────────────────────────────────────────────────────────
 
 
-def check(data: object, who: str) -> int:
+def check(data: object, who: str, missing: bool = False) -> int:
     """The number of examples, after one look at each of them.
+
+    missing: may inputs hold NaN, as `Model.missing` says?
 
     DataError, with `who`, for no examples, unequal lengths, values that are not finite or not
     numbers, a dict without "y", an iterator that can be read only once, or what is no data at all.
@@ -305,29 +341,35 @@ def check(data: object, who: str) -> int:
     examples = Examples.of(data, who)
     with named_in_errors(who):
         n = 0
-        bad = dict[str, int]()
-        first = dict[str, int]()
+        rows = dict[str, Rows]()
+        places = dict[str, Any]()
         for batch in examples.whole():
             for name, column in named(batch).items():
-                wrong = _not_finite(column, name)
-                if wrong.size:
-                    bad[name] = bad.get(name, 0) + wrong.size
-                    first.setdefault(name, n + int(wrong[0]))
+                wrong = _wrong(column, name, missing and not _answers(name))
+                if wrong is not None:
+                    these = n + np.flatnonzero(wrong.any(axis=tuple(range(1, wrong.ndim))))
+                    rows[name] = np.append(rows.get(name, these[:0]), these)
+                    places[name] = wrong.any(axis=0) | places.get(name, False)
             n += length(batch)
         if n == 0:
             raise _nothing()
-        for name in bad:
+        for name, these in rows.items():
+            what = "infinity" if missing and not _answers(name) else "NaN or infinity"
+            where = _in(places[name], examples.columns.get(name, ()))
             raise DataError(
-                f"{bad[name]} of {n} rows of {name} hold NaN or infinity, the first in row "
-                f"{first[name]}.",
+                f"{len(these)} of {n} rows of {name} hold {what}, the first in row "
+                f"{these[0]}{where}.",
                 "One such value makes the client's whole update useless, and with it the sum.",
                 "Leave these rows out (keep = np.isfinite(…)), or fill in the missing values.",
             )
         return n
 
 
-def _not_finite(column: Any, name: str) -> Rows:
-    """The rows of a column [n, …] that hold NaN or infinity; DataError for what is no number."""
+def _wrong(column: Any, name: str, missing: bool) -> NDArray[np.bool_] | None:
+    """Where a column [n, …] holds NaN or infinity, or infinity alone; None where it does not.
+
+    DataError for what is no number.
+    """
     if column.dtype.kind not in "biuf":
         raise DataError(
             f"{name} has type {column.dtype}.",
@@ -336,8 +378,25 @@ def _not_finite(column: Any, name: str) -> Rows:
             "one-hot, times as seconds, numbers kept as text with x.astype(np.float32).",
         )
     if column.dtype.kind != "f" or np.isfinite(column).all():
-        return np.empty(0, np.int64)
-    return np.flatnonzero(~np.isfinite(column.reshape(len(column), -1)).all(1))
+        return None
+    wrong: NDArray[np.bool_] = ~np.isfinite(column)
+    if missing:
+        wrong = np.isinf(column)
+    if wrong.any():
+        return wrong
+    return None
+
+
+def _answers(name: str) -> bool:
+    """Is an array of this name what is to be predicted, and not an input?"""
+    return name == TARGET or is_target(name)
+
+
+def _in(places: Any, names: Sequence[str]) -> str:
+    """In which columns of a data frame they are, for a message; nothing where that is not known."""
+    if not names:
+        return ""
+    return f", in {', '.join(repr(names[i]) for i in np.flatnonzero(places).tolist())}"
 
 
 def _some(batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -350,6 +409,7 @@ def _some(batches: Iterator[Batch]) -> Iterator[Batch]:
 
 
 def _nothing() -> DataError:
+    """What is said where there are no examples."""
     return DataError(
         "There are no examples.",
         "Nothing can be learnt from none, and a function must start a new iterator at each call.",

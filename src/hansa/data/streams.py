@@ -1,7 +1,7 @@
 """Batches that come one after another, in an order and in sizes of their own.
 
-A stream is what can be read from its start again and again: a DataLoader, a tf.data pipeline, a
-list of batches, or a function without arguments that starts a new iterator.
+A stream is what can be read from its start again and again: a DataLoader, a tf.data pipeline, or a
+function without arguments that starts a new iterator.
 """
 
 from __future__ import annotations
@@ -65,10 +65,9 @@ class Sieve:
         return (batch for i, batch in enumerate(read(self.data)) if self.holds(i) == self.held)
 
 
-def split(stream: Any, share: float, key: Key) -> tuple[Sieve, Sieve]:
-    """Two parts of a stream, (kept, held out), of which every k-th batch for share = 1/k is held.
-
-    DataError where its batches are others in each epoch, or a part would be empty.
+def split(stream: Any, share: float, key: Key) -> tuple[Sieve, Sieve] | None:
+    """Two parts of a stream, (kept, held out), of which every k-th batch for share = 1/k is held;
+    None where one would be empty. DataError where its batches are others in each epoch.
     """
     _check_order(stream)
     phase = float(key.uniform((1,))[0])
@@ -79,11 +78,7 @@ def split(stream: Any, share: float, key: Key) -> tuple[Sieve, Sieve]:
         found.add(kept.holds(i))
         if len(found) == 2:
             return kept, held
-    raise DataError(
-        f"This stream has too few batches to hold out {share} of them.",
-        "It is split by whole batches, and one of the two parts would be empty.",
-        "Give smaller batches, or a share nearer to one half.",
-    )
+    return None
 
 
 def _check_order(stream: Any) -> None:

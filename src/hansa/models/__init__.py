@@ -52,6 +52,8 @@ class Model:
     private: bool = False
     # does `train` do what Training(only=…) says? Where it does not, a plan with it is refused
     partial: bool = False
+    # does NaN stand for a value that is missing? Where it does not, inputs that hold it are refused
+    missing: bool = False
     # does each client use trained parts of its own, which its `local` holds? Then it is scored with
     # them, beside the model that all share
     personal: bool = False
@@ -290,6 +292,11 @@ class ModelView(Model):
     def partial(self) -> bool:  # type: ignore[override]
         """As the model."""
         return self.model.partial
+
+    @property
+    def missing(self) -> bool:  # type: ignore[override]
+        """As the model."""
+        return self.model.missing
 
     @property
     def personal(self) -> bool:  # type: ignore[override]

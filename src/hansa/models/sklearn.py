@@ -41,6 +41,8 @@ LOSSES: Mapping[str, Callable[[Vector], Vector]] = {
     "perceptron": lambda m: np.maximum(0, -m),
 }
 
+LEARNT = ("coef_", "intercept_", "classes_")  # of an estimator that has been fitted
+
 
 @dataclass(frozen=True)
 class SklearnModel(Model):
@@ -57,7 +59,8 @@ class SklearnModel(Model):
     batch=1, and off by O(η²) for each batch otherwise.
 
     The vector is [w row by row, β]: one row for a regressor or two classes, else one for each class
-    against the rest. It starts at 0, since the loss is convex. Inputs are [n, …] of `features`
+    against the rest. It starts at the weights of an estimator that has been fitted, on labels as
+    below, and else at 0, since the loss is convex. Inputs are [n, …] of `features`
     numbers each; labels are 0 … classes − 1. Of the estimator count its loss, its penalty and
     alpha; the learning rate is constant, and that of `Training`.
     """
@@ -70,7 +73,6 @@ class SklearnModel(Model):
         name = getattr(self.estimator, "__name__", type(self.estimator).__name__)
         found = f"SklearnModel cannot train {name} so: {self.estimator!r}."
         refuse((wrong, found, why, instead) for wrong, why, instead in self._faults(name))
-        object.__setattr__(self, "estimator", clone(self.estimator).set_params(random_state=None))
         if self.features < 1 or (self.classes is not None and self.classes < 2):
             raise PlanError(
                 f"{self!r} has nothing to learn from, or nothing to tell apart.",
@@ -78,10 +80,59 @@ class SklearnModel(Model):
                 "Write for example SklearnModel(SGDClassifier(loss='log_loss'), features=30, "
                 "classes=2).",
             )
+        own = clone(self.estimator).set_params(random_state=None)
+        for learnt in LEARNT:
+            if hasattr(self.estimator, learnt):
+                setattr(own, learnt, np.array(getattr(self.estimator, learnt)))
+        object.__setattr__(self, "estimator", own)
+        self._check_start()
 
     def fingerprint(self) -> tuple[Any, ...]:
-        """What a plan's digest covers: all settings, where the repr leaves out some."""
-        return type(self.estimator), self.estimator.get_params(), self.features, self.classes
+        """What a plan's digest covers: all settings, where the repr leaves out some, and where it
+        starts.
+        """
+        kind = type(self.estimator)
+        return kind, self.estimator.get_params(), self.features, self.classes, self._start
+
+    def _check_start(self) -> None:
+        """Raise PlanError where an estimator that has been fitted fits no federation."""
+        if not hasattr(self.estimator, "coef_"):
+            return
+        wanted: tuple[int, ...] = (self._rows, self.features)
+        if self.classes is None:
+            wanted = (self.features,)
+        shapes = (self.estimator.coef_.shape, self.estimator.intercept_.shape)
+        labels = list(range(self.classes or 0))
+        known = getattr(self.estimator, "classes_", np.array(labels)).tolist()
+        found = f"{type(self.estimator).__name__} has been fitted"
+        faults = (
+            (
+                shapes != (wanted, (self._rows,)),
+                f"{found}: coef_ {shapes[0]}, intercept_ {shapes[1]}.",
+                f"With features={self.features}, classes={self.classes} they are {wanted} and "
+                f"{(self._rows,)}, and training goes on from them.",
+            ),
+            (
+                known != labels,
+                f"{found} on the labels {known}.",
+                f"Those of the federation are {labels}, and each row of coef_ is of one of them.",
+            ),
+            (
+                shapes[0] == wanted and not np.isfinite(self._start).all(),
+                f"{found}, and its weights hold NaN or infinity.",
+                "No step leads from there to a number.",
+            ),
+        )
+        instead = "Fit it on such inputs and labels; sklearn.base.clone(estimator) starts at 0."
+        refuse((wrong, what, why, instead) for wrong, what, why in faults)
+
+    @property
+    def _start(self) -> Vector:
+        """[w row by row, β] of an estimator that has been fitted, and else zeros."""
+        if not hasattr(self.estimator, "coef_"):
+            return np.zeros(self.size)
+        x = np.r_[self.estimator.coef_.ravel(), self.estimator.intercept_]
+        return np.asarray(x, np.float64)
 
     def _faults(self, name: str) -> list[tuple[bool, str, str]]:
         e = self.estimator
@@ -157,8 +208,8 @@ class SklearnModel(Model):
             )
 
     def start(self, key: Key) -> Vector:
-        """Zeros: the loss is convex, so every start is as good."""
-        return np.zeros(self.size)
+        """The weights of an estimator that has been fitted; else zeros."""
+        return self._start
 
     # ── training ──
 

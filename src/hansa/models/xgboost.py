@@ -101,6 +101,7 @@ class XgboostModel(Model):
     iterations: int = 1
 
     grows = True
+    missing = True
 
     def __post_init__(self) -> None:
         given = self.params if isinstance(self.params, Mapping) else {}
@@ -364,6 +365,14 @@ class XgboostModel(Model):
                     f"{who}'s inputs have {found}.",
                     f"XgboostModel takes one array with {self.features} columns.",
                     f"Give it inputs of shape (n, {self.features}), or write features=…",
+                )
+            with np.errstate(over="ignore"):
+                large = np.isinf(np.asarray(A, np.float32)).any(axis=1)
+            if large.any():
+                raise DataError(
+                    f"{large.sum()} rows of {who}'s inputs hold infinity, or numbers above 3e38.",
+                    "XGBoost computes with 32 bits, and takes NaN for missing, but not infinity.",
+                    "Write NaN where a value is missing, or give the column in a larger unit.",
                 )
             if y.ndim != 1:
                 raise DataError(

@@ -60,14 +60,14 @@ class Client(Party):
     def parts(self) -> tuple[Examples, Examples | None, int]:
         """Examples to train on, examples held out (or None), and how many the first are.
 
-        Which are held out is drawn once for a run, from the plan's seed and the client's name.
+        Which are held out is drawn once for a run, from the plan's seed and the client's name. Who
+        has too few to hold any out trains on all, and scores nothing.
         """
-        n = self._seen
+        _ = self._seen
         train = self.examples
         held = None
-        share = self.plan.training.validation
-        if share and n > 1:  # of one example nothing can be held out
-            train, held = train.split(share, self.plan.key.child("split", self.who))
+        if share := self.plan.training.validation:
+            train, held = train.held_out(share, self.plan.key.child("split", self.who))
         return train, held, len(train)
 
     @cached_property
@@ -106,7 +106,7 @@ class Client(Party):
         self.allow.check(self.plan, self.who, before=self.before)
         examples = self.examples
         try:
-            n = local.check(examples, self.who)
+            n = local.check(examples, self.who, self.plan.model.missing)
             if self.plan.training.private:
                 examples.samplable(self.who)
         except HansaError:
