@@ -281,7 +281,7 @@ def test_a_stream_larger_than_memory_is_never_held() -> None:
 def test_a_loader_is_counted_by_what_it_gives(options: dict[str, Any], n: int | None) -> None:
     """Its sampler and drop_last count, not the length of its dataset; where it does not batch, that is said."""
     if n is None:
-        with pytest.raises(DataError, match="array of examples should"):
+        with pytest.raises(DataError, match="batch_size=None"):
             len(Examples.of(loader(**options)))
     else:
         examples = Examples.of(loader(**options))

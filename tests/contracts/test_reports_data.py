@@ -179,6 +179,11 @@ class Endless(torch.utils.data.IterableDataset):  # type: ignore[misc, name-defi
         return zip(Z, Z, strict=True)
 
 
+class Autoencoded(Pairs):
+    def __getitem__(self, i: int) -> Any:
+        return Z[i], Z[i]
+
+
 class Batches(keras.utils.PyDataset):  # type: ignore[misc, name-defined, unused-ignore]
     def __len__(self) -> int:
         return 5
@@ -196,6 +201,7 @@ UNCLEAR: dict[str, tuple[Any, str]] = {
     "unbatched": (SLICES.batch(8).unbatch(), r"batch\(32\)"),
     "an IterableDataset": (Endless(), "DataLoader"),
     "a PyDataset": (Batches(), "for i in range"),
+    "a loader without batches": (torch.utils.data.DataLoader(Autoencoded(), batch_size=None), "batch_size=32"),
 }
 
 

@@ -375,7 +375,8 @@ def _wrong(column: Any, name: str, missing: bool) -> NDArray[np.bool_] | None:
             f"{name} has type {column.dtype}.",
             "A model computes with real numbers.",
             "Give classes as numbers from 0 in an order that all clients share, categories "
-            "one-hot, times as seconds, numbers kept as text with x.astype(np.float32).",
+            "one-hot, times as seconds, numbers kept as text with x.astype(np.float32), lists of "
+            "unequal lengths padded.",
         )
     if column.dtype.kind != "f" or np.isfinite(column).all():
         return None

@@ -72,6 +72,12 @@ def check_kind(data: Any) -> None:
             "It gives examples or batches, and nobody can tell which.",
             "Give DataLoader(data, batch_size=32), or batch_size=None where it gives batches.",
         )
+    if getattr(data, "batch_sampler", "") is None and hasattr(type(data.dataset), "__len__"):
+        raise DataError(
+            f"The {name} has batch_size=None.",
+            "It gives the items of its dataset one by one.",
+            "Write batch_size=32, or give its .dataset; where items are batches, lambda: loader.",
+        )
     if _gives_slices(data):
         raise DataError(
             f"The {name} gives examples one by one.",

@@ -68,7 +68,9 @@ def _numbers(column: Any) -> Vector:
         return found
     if hasattr(column, "isna"):  # pandas
         return np.asarray(column.to_numpy("float64", na_value=np.nan))
-    return np.asarray(column.cast("float64" if hasattr(column, "type") else float))
+    if hasattr(column, "type"):  # pyarrow
+        return np.asarray(column.cast("float64"))
+    return np.asarray(column.cast(float))
 
 
 def _type(column: Any) -> str:
@@ -82,11 +84,11 @@ def _check_types(named: Sequence[tuple[Any, Any]], what: str) -> None:
     if not odd:
         return
     raise DataError(
-        f"{what}: {'columns' if len(odd) > 1 else 'column'} {', '.join(odd)} of a data frame.",
+        f"{what}: column {' and '.join(odd)} of a data frame.",
         "A model computes with real numbers, and this is a type of something else.",
-        "Write categories one-hot, with columns that all clients share (pandas.get_dummies), times "
-        "as seconds, numbers of another type with .astype('float32'), in polars and pyarrow "
-        ".cast(…); or leave the column out.",
+        "Write classes as numbers from 0, categories one-hot with columns that all clients share "
+        "(pandas.get_dummies), times as seconds, numbers of another type with .astype('float32'), "
+        "in polars and pyarrow .cast(…); or leave the column out.",
     )
 
 

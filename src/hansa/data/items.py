@@ -88,7 +88,9 @@ BATCHES = "for batches give a function, lambda: batches"
 
 def _like_a_batch(item: Any) -> bool:
     """Do all of its arrays have one and the same first dimension, and one of them another?"""
-    parts = item.values() if isinstance(item, Mapping) else item
+    parts = item
+    if isinstance(item, Mapping):
+        parts = item.values()
     shapes: list[tuple[int, ...]] = [getattr(part, "shape", ()) for part in parts]
     if not all(shapes) or max(map(len, shapes), default=0) < 2:
         return False

@@ -110,13 +110,20 @@ def pathological(labels: ArrayLike, clients: int, classes: int, key: Key) -> lis
     _enough(len(y), clients, classes)
     known, of, sizes = np.unique(y, return_inverse=True, return_counts=True)
     most = len(known)
+    _check_classes(clients, classes, most)
     taken = np.zeros(most, np.int64)
     chosen = np.zeros((clients, most), bool)
-    for i in range(clients if 1 <= classes <= most else 0):
+    for i in range(clients):
         draws = key.child("client", i).uniform((most,))
         chosen[i, np.lexsort((draws, taken))[:classes]] = True
         taken = chosen.sum(axis=0)
-    _check_owners(known, sizes, taken, classes, clients)
+    if (sizes < taken).any():
+        few = int((sizes < taken).argmax())
+        raise DataError(
+            f"Class {known[few]} has {sizes[few]} examples for {taken[few]} clients.",
+            "Every client that has a class needs an example of it.",
+            "Ask for fewer clients or classes, or bring more examples.",
+        )
     owner = np.empty(len(y), np.int64)
     for k in range(most):
         rows = key.child("rows", k).rng().permutation(np.flatnonzero(of == k))
@@ -124,29 +131,21 @@ def pathological(labels: ArrayLike, clients: int, classes: int, key: Key) -> lis
     return _dealt(owner, clients)
 
 
-def _check_owners(known: Any, sizes: Rows, taken: Rows, classes: int, clients: int) -> None:
-    """DataError where a client cannot have so many classes, or a class has no client."""
-    few = sizes < taken
-    first = int(few.argmax())
+def _check_classes(clients: int, classes: int, known: int) -> None:
+    """DataError where a client cannot have so many classes, or a class would have no client."""
     refuse(
         (
             (
-                not 1 <= classes <= len(known),
-                f"classes={classes} for each client, of {len(known)} that there are.",
+                not 1 <= classes <= known,
+                f"classes={classes} for each client, of {known} that there are.",
                 "A client has one class at least, and none twice.",
-                f"Write classes=1 … {len(known)}.",
+                f"Write classes=1 … {known}.",
             ),
             (
-                clients * classes < len(known),
-                f"{clients} clients with {classes} of {len(known)} classes each.",
+                clients * classes < known,
+                f"{clients} clients with {classes} of {known} classes each.",
                 "Every example goes to one client, and some classes would have none.",
-                f"Write classes={-(-len(known) // max(clients, 1))}, or ask for more clients.",
-            ),
-            (
-                bool(few.any()),
-                f"Class {known[first]} has {sizes[first]} examples for {taken[first]} clients.",
-                "Every client that has a class needs an example of it.",
-                "Ask for fewer clients or classes, or bring more examples.",
+                f"Write classes={-(-known // clients)}, or ask for more clients.",
             ),
         ),
         DataError,
@@ -371,9 +370,11 @@ def _word(label: Any) -> str:
 
 def _check_missing(column: NDArray[Any], what: str, why: str) -> None:
     """DataError where one of a column [n] is None or NaN."""
-    missing = column != column
+    missing = np.zeros(len(column), bool)
     if column.dtype == object:
-        missing = np.array([_absent(one) for one in column], bool)
+        missing[:] = [_absent(one) for one in column]
+    else:
+        missing[:] = column != column
     if missing.any():
         raise DataError(
             f"{missing.sum()} of {len(column)} {what} are missing, the first in row "
