@@ -320,6 +320,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "NaN target": ((X, spoilt(np.nan, 4)[:, 1]), "1 of 50 rows of targets .* first in row 4"),
     "NaN in tensor": ((torch.tensor(spoilt(np.nan, 5)), Y), "first in row 5"),
     "NaN in stream": (lambda: [(X, Y), (spoilt(np.nan, 2), Y), (spoilt(np.nan, 1), Y)], "2 of 150 .* first in row 52"),
+    "NaN in widths": (lambda: [(X / [[np.nan]], Y), (X[:, :2] / [[np.nan]], Y)], "100 of 100 rows of inputs"),
     "strings": ((X.astype(str), Y), "inputs has type <U.*np.float32"),
     "objects": ({"x": X, "extra": X.astype(object), "y": Y}, "extra has type object"),
     "words as targets": ((X, np.array(["yes", "no"] * 25)), "targets has type <U3.*numbers from 0"),

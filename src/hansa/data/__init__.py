@@ -15,7 +15,8 @@ a tuple, or a dict with the names of the data. Several targets are called "y." a
 """
 
 from .batches import Batch, pair
-from .examples import Examples, check
+from .checks import check
+from .examples import Examples
 from .items import Part
 from .partition import clients, dirichlet, iid, natural, pathological, quantity, shards, shifted
 from .sites import Sites, Source, loaded

@@ -17,26 +17,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..errors import DataError
 from ..progress import counted
 from ..rand import Key
 from ..training import Training
 from . import streams
-from .batches import (
-    TARGET,
-    Batch,
-    Rows,
-    as_batch,
-    column_names,
-    is_pair_by_name,
-    is_target,
-    length,
-    named,
-    pick,
-    row_bytes,
-)
+from .batches import Batch, Rows, as_batch, column_names, is_pair_by_name, length, pick, row_bytes
 from .foreign import check_kind
 from .items import Part, collate, listed
 from .sites import loaded
@@ -327,89 +315,16 @@ def _check_form(data: Any) -> None:
         )
 
 
-# ── looking at all of them ────────────────────────────────────────────────────────────────────────
-
-
-def check(data: object, who: str, missing: bool = False) -> int:
-    """The number of examples, after one look at each of them.
-
-    missing: may inputs hold NaN, as `Model.missing` says?
-
-    DataError, with `who`, for no examples, unequal lengths, values that are not finite or not
-    numbers, a dict without "y", an iterator that can be read only once, or what is no data at all.
-    """
-    examples = Examples.of(data, who)
-    with named_in_errors(who):
-        n = 0
-        rows = dict[str, Rows]()
-        places = dict[str, Any]()
-        for batch in examples.whole():
-            for name, column in named(batch).items():
-                wrong = _wrong(column, name, missing and not _answers(name))
-                if wrong is not None:
-                    these = n + np.flatnonzero(wrong.any(axis=tuple(range(1, wrong.ndim))))
-                    rows[name] = np.append(rows.get(name, these[:0]), these)
-                    places[name] = wrong.any(axis=0) | places.get(name, False)
-            n += length(batch)
-        if n == 0:
-            raise _nothing()
-        for name, these in rows.items():
-            what = "infinity" if missing and not _answers(name) else "NaN or infinity"
-            where = _in(places[name], examples.columns.get(name, ()))
-            raise DataError(
-                f"{len(these)} of {n} rows of {name} hold {what}, the first in row "
-                f"{these[0]}{where}.",
-                "One such value makes the client's whole update useless, and with it the sum.",
-                "Leave these rows out (keep = np.isfinite(…)), or fill in the missing values.",
-            )
-        return n
-
-
-def _wrong(column: Any, name: str, missing: bool) -> NDArray[np.bool_] | None:
-    """Where a column [n, …] holds NaN or infinity, or infinity alone; None where it does not.
-
-    DataError for what is no number.
-    """
-    if column.dtype.kind not in "biuf":
-        raise DataError(
-            f"{name} has type {column.dtype}.",
-            "A model computes with real numbers.",
-            "Give classes as numbers from 0 in an order that all clients share, categories "
-            "one-hot, times as seconds, numbers kept as text with x.astype(np.float32), lists of "
-            "unequal lengths padded.",
-        )
-    if column.dtype.kind != "f" or np.isfinite(column).all():
-        return None
-    wrong: NDArray[np.bool_] = ~np.isfinite(column)
-    if missing:
-        wrong = np.isinf(column)
-    if wrong.any():
-        return wrong
-    return None
-
-
-def _answers(name: str) -> bool:
-    """Is an array of this name what is to be predicted, and not an input?"""
-    return name == TARGET or is_target(name)
-
-
-def _in(places: Any, names: Sequence[str]) -> str:
-    """In which columns of a data frame they are, for a message; nothing where that is not known."""
-    if not names:
-        return ""
-    return f", in {', '.join(repr(names[i]) for i in np.flatnonzero(places).tolist())}"
-
-
 def _some(batches: Iterator[Batch]) -> Iterator[Batch]:
     """These batches; DataError where there are none."""
     first = next(batches, None)
     if first is None:
-        raise _nothing()
+        raise nothing()
     yield first
     yield from batches
 
 
-def _nothing() -> DataError:
+def nothing() -> DataError:
     """What is said where there are no examples."""
     return DataError(
         "There are no examples.",
