@@ -9,8 +9,8 @@ from tests.attacks.defence import Defence
 from tests.attacks.defences_asked import ASKED
 from tests.attacks.defences_books import BOOKS
 from tests.attacks.defences_bounds import BOUNDS, RECORDS
-from tests.attacks.defences_features import FEATURES
 from tests.attacks.defences_data import DATA
+from tests.attacks.defences_features import FEATURES
 from tests.attacks.defences_identity import IDENTITY
 from tests.attacks.defences_noise import HIDING
 from tests.attacks.defences_remembered import REMEMBERED
