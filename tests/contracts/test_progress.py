@@ -1,4 +1,4 @@
-"""What is being done right now is told to whoever looks on, and to nobody else."""
+"""What is shown of a run: what is being done right now, to whoever looks on and nobody else; scores that are defined."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from rich.console import Console
 
 import hansa as h
 from hansa.progress import Watch, tell, watching
-from hansa.ui import waiting
+from hansa.rounds import Round
+from hansa.ui import curves, figure, scores, waiting
 from hansa.ui.terminal import Progress
 
 RNG = np.random.default_rng(0)
@@ -91,3 +92,10 @@ def test_a_log_hears_of_a_long_round(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_where_it_is_a_secret_who_takes_part_no_name_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     log = waited(0.3, monkeypatch, hidden=True)
     assert "round 1/3 is under way" in log and "rth" not in log and "step" not in log
+
+
+def test_a_share_that_is_defined_is_shown_beside_its_score_and_has_no_curve() -> None:
+    told = {"val_auc": 0.5, "val_auc_defined": 0.75, "val_defined": 0.99}
+    assert scores(told) == {"auc": 0.5, "auc_defined": 0.75, "scored": 0.99}
+    assert [figure(name, value) for name, value in scores(told).items()] == ["0.500", "75.0 %", "99.0 %"]
+    assert list(curves([Round(1, metrics=told)])) == ["auc"]

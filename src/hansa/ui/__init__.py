@@ -60,7 +60,7 @@ def scores(metrics: Mapping[str, float]) -> dict[str, float]:
     for side in SIDES:
         for name, value in metrics.items():
             if _side(name) == side != OWN:
-                found.setdefault(name.removeprefix(side), value)
+                found.setdefault(_bare(name, side), value)
     return dict(sorted(found.items(), key=lambda pair: pair[0] != "loss"))
 
 
@@ -94,6 +94,12 @@ def private(one: Round) -> str:
     return f"{found} ({NAMED})" if found and one.named else found
 
 
+def _bare(name: str, side: str) -> str:
+    """The name of a score, whoever saw it; the share with scores at all is called "scored"."""
+    bare = name.removeprefix(side)
+    return "scored" if bare == DEFINED else bare
+
+
 def _side(name: str) -> str:
     """Whose score this is: a key of SIDES, by what its name begins with."""
     return next(side for side in SIDES if name.startswith(side))
@@ -109,7 +115,7 @@ def curves(rounds: Sequence[Round]) -> dict[str, dict[str, list[tuple[int, float
     for side in SIDES:
         for one in rounds:
             for name, value in one.witnessed.items():
-                if math.isfinite(value) and _side(name) == side:
+                if math.isfinite(value) and _side(name) == side and not name.endswith(DEFINED):
                     found.setdefault(name.removeprefix(side), {}).setdefault(side, []).append(
                         (one.round - (side in BEGUN), value)
                     )
@@ -120,7 +126,7 @@ def figure(name: str, value: float) -> str:
     """A score as people write it: accuracies and shares in percent, what is below 1 with three
     decimals.
     """
-    if name.endswith(("accuracy", DEFINED)):
+    if name.endswith(("accuracy", DEFINED, "scored")):
         return f"{100 * value:.1f} %"
     if abs(value) >= 1:
         return f"{value:.4g}"
