@@ -1,4 +1,4 @@
-"""What is shown of a run: what is being done right now, to whoever looks on and nobody else; scores that are defined."""
+"""What is shown of a run: what is done right now, to whoever looks on and nobody else; scores that are defined."""
 
 from __future__ import annotations
 
