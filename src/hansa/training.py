@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import number, refuse
+from .errors import Fault, number, refuse
 from .rand import Key
 from .spec import Vector
 
@@ -65,6 +65,11 @@ class Training:
     keep any; `report` adds the losses and scores to what it says. `private` hides each single
     example by noise in every step, and takes report=False.
 
+    `last` is what becomes of the last batch of an epoch, where n examples leave one that is shorter
+    than `batch`: "keep" trains on it as it is; "drop" leaves it out, but not where it is the only
+    one, as DataLoader(drop_last=True) would; "merge" adds what has at most half of a batch to the
+    batch before, so that no example is lost and none is alone. Streams keep their own batches.
+
     `only` names the parts of the model that are trained, by patterns as a shell has them:
     ("head.*",). No step, decay or drift moves the others, and PerExample clips the gradient of
     these parts alone. Statistics that no optimizer moves go on.
@@ -80,6 +85,7 @@ class Training:
     report: bool = True
     private: PerExample | None = None
     only: tuple[str, ...] = ()
+    last: Literal["keep", "drop", "merge"] = "keep"
 
     def __post_init__(self) -> None:
         eta = self.learning_rate
@@ -127,6 +133,7 @@ class Training:
                 "PerExample(1.0, 1.1), …",
             ),
             ("only", named, "is a tuple of patterns of names", "('head.*',)"),
+            ("last", self.last in LAST, f"is one of {', '.join(LAST)}", "'drop'"),
         ]
         refuse(
             (
@@ -137,9 +144,14 @@ class Training:
             )
             for name, fits, what, instead in right
         )
+        refuse(self._clashes())
+
+    def _clashes(self) -> list[Fault]:
+        """What is right alone, and cannot stand together."""
         unscored = (
-            bool(share) and not self.report,
-            f"Training(validation={share}, report=False) keeps examples back for nothing.",
+            bool(self.validation) and not self.report,
+            f"Training(validation={self.validation}, report=False) keeps examples back for "
+            "nothing.",
             "They are held out to score the global model on, and no client tells its score.",
             "Leave `validation` out, or write report=True.",
         )
@@ -151,7 +163,34 @@ class Training:
             "without any.",
             "Write report=False, and score the model on data that is nobody's secret.",
         )
-        refuse([unscored, loose])
+        drawn = (
+            self.private is not None and self.last != "keep",
+            f"Training(private=…, last={self.last!r}) has no last batch.",
+            "PerExample draws each batch from all examples, so that none is what others leave.",
+            "Leave `last` out.",
+        )
+        return [unscored, loose, drawn]
+
+    def sizes(self, examples: int) -> list[int]:
+        """How many of so many examples each batch of an epoch holds; of a `private` training,
+        whose batches are drawn, nobody knows.
+        """
+        b = min(self.batch or examples, examples)
+        if not b:
+            return []
+        full, rest = divmod(examples, b)
+        found = [b] * full
+        if self.last == "merge" and 2 * rest <= b:
+            found[-1] += rest
+        elif rest and self.last != "drop":
+            found.append(rest)
+        return found
+
+    def kept(self, examples: int) -> int:
+        """How many of so many examples are trained on: all that are not held out."""
+        if not self.validation or examples < 2:
+            return examples
+        return examples - held_out(self.validation, examples)
 
     def schedule(self, examples: int) -> tuple[int, int]:
         """How many of so many examples a batch holds, on average where they are drawn, and how many
@@ -169,6 +208,12 @@ class Training:
             yield np.flatnonzero(key.child("sample", step).uniform((examples,)) < b / examples)
 
 
+def held_out(share: float, examples: int) -> int:
+    """How many of n ≥ 2 examples are held out: max(1, round(share·n)), and never all."""
+    return min(examples - 1, max(1, round(share * examples)))
+
+
+LAST = ("keep", "drop", "merge")
 MOMENTUM = 0.9  # β of optimizer="momentum"
 # the last: as a Keras model is compiled
 Word = Literal["sgd", "momentum", "adam", "adamw", "compiled"]

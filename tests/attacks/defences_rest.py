@@ -196,4 +196,41 @@ GATEWAYS = (
     ),
 )
 
-REST = (*PROGRAMS, *STORES, *MESSAGES, *GATEWAYS)
+STATE = (
+    Defence(
+        "other code draws by the key",
+        "models/__init__.py",
+        "if data.arrays is not None and not given[0].draws:",
+        "if True:",
+    ),
+    Defence(
+        "what is read draws by the key", "parties/foreign.py", "if is_plain(data) and not plan.model.draws:", "if True:"
+    ),
+    Defence(
+        "no decay where there is no gradient",
+        "models/torch/steps.py",
+        "if len(self._reached) != len(self.weights):",
+        NEVER,
+    ),
+    Defence(
+        "a batch of one is told before the run",
+        "models/torch/checks.py",
+        'if "more than 1 value per channel" not in str(error):\n            raise\n',
+        "return\n",
+    ),
+    Defence(
+        "a training starts with the attributes that were given",
+        "models/torch/flat.py",
+        "        self._attributes.reset()\n",
+        "",
+    ),
+    Defence(
+        "a model's own optimizers start anew",
+        "models/keras/optimizers.py",
+        "        for _, values in had:\n            put(values)\n",
+        "",
+        also=(("        for one in new:\n            put(anew(one))\n", ""),),
+    ),
+)
+
+REST = (*STATE, *PROGRAMS, *STORES, *MESSAGES, *GATEWAYS)

@@ -382,6 +382,8 @@ def check_gradients(name: str, training: Training) -> None:
 def full_gradient(x: Vector, data: Examples, training: Training, key: Key) -> Work[Vector]:
     """∇f(x) over all examples, as the mean of those of batches: in the memory of a training."""
     once = replace(training, epochs=1, steps=None)
+    if once.last == "drop":
+        once = replace(once, last="merge")  # so that all examples count
     total = np.zeros_like(x)
     n = 0
     for batch in data.batches(once, key):

@@ -129,26 +129,37 @@ def picked(n: int, training: Training, key: Key, padded: bool) -> Iterator[tuple
     """The rows of batches [batches, rows], and how many of them count; all at once where batches
     are padded.
     """
-    size = min(training.batch or n, n)
-    each = -(-n // size)  # batches in an epoch
+    cut = training.sizes(n)
+    each = len(cut)  # batches in an epoch
     left = training.steps or training.epochs * each
     orders = (key.child(epoch).rng().permutation(n) for epoch in range(-(-left // each)))
     if padded:
-        width = size
-        if size == n:
-            width = min(power(n), training.batch or power(n))
-        places = np.minimum(np.arange(each * width), n - 1)
-        sizes = np.full(each, size)
-        sizes[-1] = n - (each - 1) * size
-        rows = np.concatenate([order[places] for order in orders]).reshape(-1, width)
+        sizes = np.array(cut)
+        starts = np.cumsum(sizes) - sizes
+        width = _width(n, training)
+        places = starts[:, None] + np.minimum(np.arange(width), sizes[:, None] - 1)
+        rows = np.concatenate([order[places] for order in orders])
         yield rows[:left], np.tile(sizes, len(rows) // each)[:left]
         return
+    full = cut.count(cut[0])
     for order in orders:
-        for part in np.split(order, [n - n % size]):
-            if len(part) and left:
-                rows = part.reshape(-1, min(size, len(part)))[:left]
+        for some in (cut[:full], cut[full:]):
+            if some and left:
+                part = order[: sum(some)]
+                order = order[sum(some) :]
+                rows = part.reshape(-1, some[0])[:left]
                 left -= len(rows)
-                yield rows, np.full(len(rows), rows.shape[1])
+                yield rows, np.full(len(rows), some[0])
+
+
+def _width(n: int, training: Training) -> int:
+    """How many rows a padded batch has: one number for clients of many sizes."""
+    size = min(training.batch or n, n)
+    if size == n:
+        return min(power(n), training.batch or power(n))
+    if training.last == "merge":
+        return size + size // 2
+    return size
 
 
 def _sampled(n: int, training: Training, key: Key, padded: bool) -> Iterator[tuple[Rows, Rows]]:

@@ -8,7 +8,6 @@ Stream   batches in an order and in sizes of their own
 from __future__ import annotations
 
 import itertools
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from numpy.typing import ArrayLike
 from ..errors import DataError
 from ..progress import counted
 from ..rand import Key
-from ..training import Training
+from ..training import Training, held_out
 from . import streams
 from .batches import Batch, Rows, as_batch, column_names, is_pair_by_name, length, pick, row_bytes
 from .foreign import check_kind
@@ -73,17 +72,17 @@ class Examples(ABC):
         """The batches of one local training.
 
         Arrays and datasets are shuffled afresh in each epoch e by the permutation of key.child(e),
-        and cut into `training.batch` rows (0 = all); streams keep their own order and sizes. There
-        are `training.epochs` epochs, or exactly `training.steps` batches, from as many epochs as
-        that takes; with `training.private`, those that it draws. All are copies. DataError where
-        an epoch has no batch.
+        and cut into `training.batch` rows (0 = all), as `training.sizes` says; streams keep their
+        own order and sizes. There are `training.epochs` epochs, or exactly `training.steps`
+        batches, from as many epochs as that takes; with `training.private`, those that it draws.
+        All are copies. DataError where an epoch has no batch.
         """
         if training.private is not None:
             return map(self._rows, training.draws(self.samplable(), key))
         epochs: Iterable[int] = range(training.epochs)
         if training.steps is not None:
             epochs = itertools.count()
-        every = (self._epoch(training.batch, key.child(epoch)) for epoch in epochs)
+        every = (self._epoch(training, key.child(epoch)) for epoch in epochs)
         found = itertools.chain.from_iterable(map(_some, every))
         return counted("step", "", itertools.islice(found, training.steps), self._steps(training))
 
@@ -130,6 +129,12 @@ class Examples(ABC):
         """As `split`; where a part would be empty, all of them and None."""
         return self._halves(share, key)
 
+    def sizes(self, training: Training) -> list[int]:
+        """How many examples each batch of an epoch has, of those that are not held out; a stream
+        is read once to tell.
+        """
+        return training.sizes(training.kept(len(self)))
+
     def samplable(self, who: str = "This client") -> int:
         """How many examples there are to draw single ones from; DataError of a stream."""
         return len(self)
@@ -138,8 +143,7 @@ class Examples(ABC):
 
     def _steps(self, training: Training) -> int:
         """How many batches a training has; 0 where only the training tells."""
-        b, _ = training.schedule(len(self))
-        return training.steps or training.epochs * math.ceil(len(self) / b)
+        return training.steps or training.epochs * len(training.sizes(len(self)))
 
     @abstractmethod
     def _rows(self, rows: Rows) -> Batch:
@@ -149,15 +153,15 @@ class Examples(ABC):
         """Some rows [m], as examples."""
         return Arrays(self._rows(rows))
 
-    def _epoch(self, batch: int, key: Key) -> Iterator[Batch]:
-        """All examples once, shuffled, in batches of so many."""
+    def _epoch(self, training: Training, key: Key) -> Iterator[Batch]:
+        """All examples once, shuffled, in batches."""
         n = len(self)
-        order = key.rng().permutation(n)
-        return self._cut(order, batch if 0 < batch < n else max(1, n))
+        return self._cut(key.rng().permutation(n), training.sizes(n))
 
-    def _cut(self, order: Rows, rows: int) -> Iterator[Batch]:
+    def _cut(self, order: Rows, sizes: Sequence[int]) -> Iterator[Batch]:
         """Batches of so many rows, in this order."""
-        return (self._rows(order[i : i + rows]) for i in range(0, len(order), rows))
+        ends = itertools.accumulate(sizes)
+        return (self._rows(order[end - size : end]) for size, end in zip(sizes, ends, strict=True))
 
     def _halves(self, share: float, key: Key) -> tuple[Examples, Examples | None]:
         """The parts of a split; all and None where one would be empty."""
@@ -165,7 +169,7 @@ class Examples(ABC):
         if n < 2:
             return self, None
         order = key.rng().permutation(n)
-        held = min(n - 1, max(1, round(share * n)))
+        held = held_out(share, n)
         return self.take(np.sort(order[held:])), self.take(np.sort(order[:held]))
 
 
@@ -190,15 +194,20 @@ class Arrays(Examples):
     def _rows(self, rows: Rows) -> Batch:
         return pick(self.given, rows)
 
-    def _cut(self, order: Rows, rows: int) -> Iterator[Batch]:
+    def _cut(self, order: Rows, sizes: Sequence[int]) -> Iterator[Batch]:
         """Slices of one gathered copy: as many batches at once as fit into CHUNK_BYTES, for a small
         client all of them.
         """
-        block = rows * max(1, CHUNK_BYTES // (row_bytes(self.given) * rows))
-        for top in range(0, len(order), block):
-            part = pick(self.given, order[top : top + block])
-            for i in range(0, length(part), rows):
-                yield pick(part, slice(i, i + rows))
+        most = max(1, CHUNK_BYTES // (row_bytes(self.given) * max(sizes, default=1)))
+        top = 0
+        for first in range(0, len(sizes), most):
+            some = sizes[first : first + most]
+            part = pick(self.given, order[top : top + sum(some)])
+            top += sum(some)
+            i = 0
+            for size in some:
+                yield pick(part, slice(i, i + size))
+                i += size
 
 
 class Items(Examples):
@@ -239,7 +248,11 @@ class Stream(Examples):
             "them.",
         )
 
-    def _epoch(self, batch: int, key: Key) -> Iterator[Batch]:
+    def sizes(self, training: Training) -> list[int]:
+        """Of all its batches: which are held out is not asked."""
+        return [length(batch) for batch in self.whole()]
+
+    def _epoch(self, training: Training, key: Key) -> Iterator[Batch]:
         """All batches, whatever their size is to be."""
         return streams.read(self.given)
 

@@ -101,6 +101,13 @@ def _untrained(model: Model) -> str:
     return words
 
 
+LAST = {
+    "keep": "",
+    "drop": " (a shorter last one is left out)",
+    "merge": " (a last one of at most half of that is added to the one before)",
+}
+
+
 def _work(training: Training) -> str:
     """How much a client trains in a round, on which batches, by which optimizer."""
     amount = f"{count(training.epochs, 'pass', 'passes')} over its examples"
@@ -108,7 +115,7 @@ def _work(training: Training) -> str:
         amount = f"{training.steps} batches"
     batch = "all examples at once"
     if training.batch:
-        batch = f"batches of {training.batch}"
+        batch = f"batches of {training.batch}" + LAST[training.last]
     optimizer = f"{training.optimizer}, learning rate {training.learning_rate:g}"
     if training.optimizer == "compiled":
         optimizer = "the optimizer that the model is compiled with"

@@ -11,7 +11,7 @@ import numpy as np
 from ..data import Examples
 from ..data.examples import Stream
 from ..errors import DataError, PlanError
-from ..rand import Key
+from ..rand import Key, seeded
 from ..spec import Bound, Vector
 from ..training import Training
 from .values import LAST as LAST
@@ -36,7 +36,8 @@ class Model:
     them. Clients say them as a block of its own.
 
     Whoever calls `train`, `score` or `check` may give data in any of its forms: it is parsed there,
-    and what a subclass gets is `Examples`.
+    and what a subclass gets is `Examples`. What foreign code draws there from the generators that
+    all of a process share follows from the key of the training, or is the same in each score.
     """
 
     size: int
@@ -57,6 +58,8 @@ class Model:
     # does each client use trained parts of its own, which its `local` holds? Then it is scored with
     # them, beside the model that all share
     personal: bool = False
+    # may its code draw from the global generators of numpy.random or random? If so, they are seeded
+    draws: bool = True
     # does the loss take what an algorithm tells it? Where it does not, Train(told=…) is refused
     told: bool = False
     # does the loss look at the net that the client's last training ended with?
@@ -247,6 +250,8 @@ def check_told(model: Model, told: Told) -> None:
 
 # methods that read data → which of their arguments it is, after the model itself
 READS = {"train": 2, "score": 2, "features_of": 2, "check": 1}
+KEY = 5  # which argument of `train` its key is
+NO_KEY = Key.of(0)  # of a score, and of a check
 
 
 def _parsing(method: Callable[..., Any], place: int) -> Callable[..., Any]:
@@ -255,10 +260,19 @@ def _parsing(method: Callable[..., Any], place: int) -> Callable[..., Any]:
     @wraps(method)
     def parsing(*given: Any, **named: Any) -> Any:
         if len(given) > place:
-            given = (*given[:place], Examples.of(given[place]), *given[place + 1 :])
+            data = Examples.of(given[place])
+            given = (*given[:place], data, *given[place + 1 :])
         elif "data" in named:
-            named["data"] = Examples.of(named["data"])
-        return method(*given, **named)
+            data = named["data"] = Examples.of(named["data"])
+        else:
+            return method(*given, **named)  # Python says what is missing
+        if data.arrays is not None and not given[0].draws:
+            return method(*given, **named)
+        key = named.get("key", NO_KEY)
+        if len(given) > KEY:
+            key = given[KEY]
+        with seeded(key):
+            return method(*given, **named)
 
     return parsing
 
@@ -302,6 +316,11 @@ class ModelView(Model):
     def personal(self) -> bool:  # type: ignore[override]
         """As the model."""
         return self.model.personal
+
+    @property
+    def draws(self) -> bool:  # type: ignore[override]
+        """As the model."""
+        return self.model.draws
 
     @property
     def told(self) -> bool:  # type: ignore[override]

@@ -35,6 +35,7 @@ class Softmax(Model):
     metrics = SCORES
     private = True
     partial = True
+    draws = False
 
     def __post_init__(self) -> None:
         counts = number(self.features, whole=True) and number(self.classes, whole=True)

@@ -23,11 +23,12 @@ from ..messages import Request
 from ..models.asks import Work
 from ..plan import Plan
 from ..plan.client import aggregator_context, contribute
-from ..plan.noise import binds
+from ..plan.noise import binds, ours
 from ..rand import Key
 from ..spec import Vector
 from ..transforms import Context
 from . import Given, Party, Said
+from .foreign import is_plain, reading, seeding
 from .policy import Policy
 
 
@@ -63,12 +64,13 @@ class Client(Party):
         Which are held out is drawn once for a run, from the plan's seed and the client's name. Who
         has too few to hold any out trains on all, and scores nothing.
         """
-        _ = self._seen
-        train = self.examples
-        held = None
-        if share := self.plan.training.validation:
-            train, held = train.held_out(share, self.plan.key.child("split", self.who))
-        return train, held, len(train)
+        with reading(self.data, self.plan, self.who, self.secret):
+            _ = self._seen
+            train = self.examples
+            held = None
+            if share := self.plan.training.validation:
+                train, held = train.held_out(share, self.plan.key.child("split", self.who))
+            return train, held, len(train)
 
     @cached_property
     def examples(self) -> Examples:
@@ -149,7 +151,8 @@ class Client(Party):
     @cached_property
     def _data_hash(self) -> str:
         """SHA-256 of the data."""
-        parts = [fingerprint(batch) for batch in self.examples.whole()]
+        with reading(self.data, self.plan, self.who, self.secret):
+            parts = [fingerprint(batch) for batch in self.examples.whole()]
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
     def _said_of(self, state: ClientState) -> str:
@@ -167,6 +170,21 @@ class Client(Party):
         if not self._binds:
             return said
         return replace(said, data=self._said_of(given.state))
+
+    def work(self, request: Request, given: Given) -> Work[Said]:
+        """What it says; what foreign code draws on the way follows from a key, as where it
+        reads.
+        """
+        work = super().work(request, given)
+
+        def plain() -> bool:
+            return ours(self.plan) and is_plain(vars(self).get("examples", self.data))
+
+        if plain():
+            return (yield from work)
+        at = self._at(request, self.secret)
+        key = at.key if binds(self.plan) else at.session.repeats
+        return (yield from seeding(work, plain, key.child(request.turn)))
 
     def _converse(self, request: Request, given: Given) -> Conversation:
         """Its side of a session; ProtocolError where it would say something else than before."""

@@ -30,3 +30,8 @@ def binds(plan: Any) -> bool:
     if plan.hides or plan.aggregator.parties:
         return True
     return not all(map(own, (*plan.pipe, plan.aggregator)))
+
+
+def ours(plan: Any) -> bool:
+    """Is all that a client runs beside its model hansa's own?"""
+    return all(map(own, (plan.algorithm, *plan.pipe, plan.aggregator)))

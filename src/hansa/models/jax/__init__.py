@@ -84,6 +84,7 @@ class JaxModel(FlatTree):
         adamw     λ apart from g     (Loshchilov and Hutter 2019, Alg. 2)
 
     η is the learning rate, λ the weight decay; m and Adam's moments start at 0 in each training.
+    What a loss does not reach has the gradient 0 in JAX, so it decays, as with optax.
 
     `loss`: a function of outputs and targets. Where it gives one number for each example, as
     optax's losses do, a short batch is filled up and the filling left out of the mean, so that one
@@ -114,6 +115,7 @@ class JaxModel(FlatTree):
 
     private = True
     partial = True
+    draws = False  # what is drawn while a program is made is refused
 
     def __init__(
         self,
@@ -385,7 +387,8 @@ class JaxModel(FlatTree):
                 )
                 return self._means(outputs, y)
 
-            program, shapes = jax.make_jaxpr(both, return_shape=True)(*given)
+            with checks.undrawn():
+                program, shapes = jax.make_jaxpr(both, return_shape=True)(*given)
             single = {name: bool(getattr(one, "ndim", 0)) for name, one in shapes.items()}
             slow = jax.default_backend() == "cpu" and "conv_general_dilated" in str(program)
             self._facts = checks.Facts(

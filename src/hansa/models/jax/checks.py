@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from ...errors import Fault, PlanError
+from ...rand import shared
 
 
 class Facts(NamedTuple):
@@ -106,6 +108,19 @@ def check_mixed(wrong: bool) -> None:
             "Short batches are filled up, and what fills them must not count; batch statistics do "
             "mix examples.",
             "Give such statistics as state=…, or let the loss return the mean of the batch.",
+        )
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Raise PlanError for code that draws from a generator that JAX does not know."""
+    before = shared()
+    yield
+    if shared() != before:
+        raise PlanError(
+            "`apply` or the loss draws from numpy.random or random.",
+            "JAX runs their code once, to compile it, so all steps would have the same draw.",
+            "Let apply take `key`, and draw from it: jax.random.normal(key, …).",
         )
 
 

@@ -59,7 +59,8 @@ class KerasModel(Model):
                    would be passed over in silence; compile(optimizer=None) leaves the word to the
                    plan.
 
-    Either starts anew in each training: moments at 0, schedules at their first step. Loss, metrics
+    Either starts anew in each training: moments at 0, schedules at their first step; so do
+    optimizers that are attributes of the model or a layer, as a GAN has two of. Loss, metrics
     and `train_step` are the model's own. The vector x is [trainable weights, statistics that
     travel]; frozen layers stay as they are.
 
@@ -192,7 +193,7 @@ class KerasModel(Model):
         had = [(v, value(v)) for v in (*net.variables, *net.metrics_variables)]
         held = {name: getattr(net, name, None) for name in LENT}
         try:
-            with generator(keras.backend.backend(), key):
+            with generator(keras.backend.backend(), key), optimizers.beside(net):
                 self._load(x, local)
                 put(
                     (v, np.array([key.child("seed", i).seed(31), 0]))
@@ -221,7 +222,7 @@ class KerasModel(Model):
         decay = 0.0 if training.optimizer in ("adamw", "compiled") else training.weight_decay
         with self._at(x, key, local):
             drifts = drift.pulls or drift.shift is not None
-            step = self._step(training, drifts or bool(decay or training.only))
+            step = self._step(training, drifts, drifts or bool(decay or training.only))
             object.__setattr__(self.net, "optimizer", step.optimizer)
             put(step.first)
             if step.correction is not None:
@@ -238,11 +239,11 @@ class KerasModel(Model):
         checks.check_long_steps(self.net)
         return gradients_by_steps(self, asks)
 
-    def _step(self, training: Training, corrected: bool) -> optimizers.Step:
+    def _step(self, training: Training, drifts: bool, corrected: bool) -> optimizers.Step:
         """The compiled step of that optimizer, made once."""
         named = training.optimizer != "compiled"
         rates = (training.learning_rate, training.weight_decay) if named else ()
-        which = (training.optimizer, *rates, corrected, training.only)
+        which = (training.optimizer, *rates, drifts, corrected, training.only)
         if which not in self._steps:
             own = self.net.optimizer
             if named:
@@ -250,7 +251,7 @@ class KerasModel(Model):
             else:
                 inner = optimizers.copied(optimizers.inner(own))
             moved = list(moves(self, training).values())
-            correction = optimizers.Corrected(inner, moved) if corrected else None
+            correction = optimizers.Corrected(inner, moved, drifts) if corrected else None
             optimizer = correction or inner
             if self.net.dtype_policy.name == "mixed_float16":
                 scale = (

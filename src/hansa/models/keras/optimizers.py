@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from ...spec import Vector
 from ...training import MOMENTUM, Training
 from .. import Drift
-from .variables import Values, Variable, cut, put
+from .variables import Values, Variable, cut, put, value
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,11 @@ class Corrected(keras.optimizers.Optimizer):  # type: ignore[misc]
     the four are variables, so nothing recompiles.
     """
 
-    def __init__(self, inner: Any, moved: Sequence[bool]):
+    def __init__(self, inner: Any, moved: Sequence[bool], drifts: bool):
         super().__init__(learning_rate=0.0, name="corrected")
         self.inner = inner
         self.moved = moved
+        self.drifts = drifts
 
     def build(self, variables: list[Variable]) -> None:
         """Make the variables of both."""
@@ -71,12 +73,13 @@ class Corrected(keras.optimizers.Optimizer):  # type: ignore[misc]
     ) -> None:
         """One step along the corrected gradient."""
         ys = list(trainable_variables or self._trainable_variables)
-        pairs = [(g, y) for g, y in zip(grads, ys, strict=True) if self._moves(y)]
+        pairs = [(g, y) for g, y in zip(grads, ys, strict=True) if self._moves(g, y)]
         self.inner.apply([self._correct(g, y) for g, y in pairs], [y for _, y in pairs])
 
-    def _moves(self, y: Variable) -> bool:
+    def _moves(self, g: Any, y: Variable) -> bool:
+        """Is it to be moved? Keras passes by what has no gradient; a drift is one, of all."""
         index: int = self._get_variable_index(y)
-        return self.moved[index]
+        return self.moved[index] and (self.drifts or g is not None)
 
     def _correct(self, g: Any, y: Variable) -> Any:
         i = self._get_variable_index(y)
@@ -99,6 +102,46 @@ def inner(optimizer: Any) -> Any:
 def copied(optimizer: Any) -> Any:
     """Another of the same settings, which has done nothing yet."""
     return type(optimizer).from_config(optimizer.get_config())
+
+
+@contextmanager
+def beside(net: Any) -> Iterator[None]:
+    """Optimizers of the model's own as before their first step; afterwards they are as they
+    were.
+    """
+    own = _beside(net)
+    had = [(one, [(v, value(v)) for v in one.variables]) for one in own if one.built]
+    new = [one for one in own if not one.built]
+    for one, _ in had:
+        put(anew(one))
+    try:
+        yield
+    finally:
+        for _, values in had:
+            put(values)
+        for one in new:
+            put(anew(one))
+
+
+def _beside(net: Any) -> list[Any]:
+    """Such as the two of a GAN; not the one of `compile`."""
+    parts = (net, *net._flatten_layers())
+    held = [one for part in parts for one in vars(part).values()]
+    held += [one for some in held if isinstance(some, list | tuple) for one in some]
+    held += [one for some in held if isinstance(some, dict) for one in some.values()]
+    found = {id(one): one for one in held if isinstance(one, keras.optimizers.Optimizer)}
+    return [one for one in found.values() if one is not net.optimizer]
+
+
+def anew(optimizer: Any) -> Values:
+    """The variables of an optimizer, with the values that they have before its first step; none
+    where it has never been built.
+    """
+    if not optimizer.built:
+        return []
+    other = copied(optimizer)
+    other.build(optimizer._trainable_variables)
+    return [(v, value(new)) for v, new in zip(optimizer.variables, other.variables, strict=True)]
 
 
 def named(training: Training) -> Any:

@@ -71,7 +71,7 @@ from .losses import accuracy as accuracy
 from .private import Clipped
 from .scores import check_alone, represented, scored
 from .seen import Objective, Sight
-from .steps import Step, correction, stepper
+from .steps import Step, correction, reaching, stepper
 from .tensors import Tensors
 
 CHECKED = 32  # rows that go through the net at once, to check it
@@ -92,7 +92,10 @@ class TorchModel(FlatNet):
         adam      Adam with g + λy   (Kingma and Ba 2015, Alg. 1)
         adamw     λ apart from g     (Loshchilov and Hutter 2019, Alg. 2)
 
-    η is the learning rate, λ the weight decay; m and Adam's moments start at 0 in each training.
+    η is the learning rate, λ the weight decay; m and Adam's moments start at 0 in each training. A
+    parameter that the loss of a step does not reach has no gradient, and is passed by, decay and
+    moments included, as PyTorch does; a drift is a gradient of all.
+
     The vector x is [trainable parameters, buffers that travel]. Parameters with requires_grad=False
     stay as they are: of a PEFT model the adapter alone travels. Losses and metrics of one's own get
     what the net gives; PyTorch's losses, and hansa's metrics, get the `logits` of outputs that have
@@ -101,7 +104,7 @@ class TorchModel(FlatNet):
     `buffers`: "average" sends the running statistics along, that is, floating-point buffers of the
     state_dict that start finite; all others start each training as in `net`. "local" sends none:
     each client keeps its own (Li et al. 2021, "FedBN"; Andreux et al. 2020), and `score` outside of
-    a client has those of `net`.
+    a client has those of `net`. Attributes of layers, such as counters, start as in `net` as well.
 
     `metrics`: name → a metric of hansa.metrics, or (function, bound), besides the loss. Where it is
     not given there is an accuracy for cross_entropy, nll_loss and
@@ -178,11 +181,10 @@ class TorchModel(FlatNet):
         self.told = TOLD in names
         self.looks_back = self.remembers = LAST_NET in names
         self._known = known(loss)
-        if metrics is None:
-            metrics = {}
-            if self._known in ACCURACY:
-                metrics = {"accuracy": Mean(ACCURACY[self._known](loss), RATE)}
-        self._measured = {name: metric(given) for name, given in metrics.items()}
+        measured = metrics
+        if metrics is None and self._known in ACCURACY:
+            measured = {"accuracy": Mean(ACCURACY[self._known](loss), RATE)}
+        self._measured = {name: metric(given) for name, given in (measured or {}).items()}
         self.undefined = undefined(self._measured)
         targets = NUMBERS if self._known in ELEMENTWISE else LABELS
         self._tensors = Tensors(targets, self.device)
@@ -196,6 +198,7 @@ class TorchModel(FlatNet):
             dense(net, loss) if compile and self.device.type == "cpu" and threads == 1 else None
         )
         self._dense = Program(layers) if layers else None
+        self.draws = checks.draws(net, metrics or {}, layers, None if self._known else loss)
         self._flatten(placed(net, self.device))
         self._part = features
         self._sight = Sight(self._net, self._loss, features, names)
@@ -312,7 +315,6 @@ class TorchModel(FlatNet):
         """Train step by step; how many steps, and the sum of their losses."""
         how = self._step(x, training, drift)
         correct = correction(self._flat, how)
-        step = stepper(self._flat, training, how.moves)
         steps = 0
         gradient: Callable[[Batch], Tensor] = partial(self._mean, objective)
         if training.private is not None:
@@ -321,13 +323,15 @@ class TorchModel(FlatNet):
             clipped = Clipped(net, objective, self._tensors, training, data, key, moved)
             gradient = partial(clipped.add, total=self._grad)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        for batch in data.batches(training, key):
-            self._grad.zero_()
-            total += gradient(batch)
-            if correct is not None:
-                correct()
-            step()
-            steps += 1
+        with reaching(self._weights, training, correct is not None) as reach:
+            step = stepper(self._flat, training, how.moves, reach)
+            for batch in data.batches(training, key):
+                self._grad.zero_()
+                total += gradient(batch)
+                if correct is not None:
+                    correct()
+                step()
+                steps += 1
         return steps, float(total)
 
     def _natively(
@@ -361,7 +365,7 @@ class TorchModel(FlatNet):
             here = {i: self._here(x) for i, x in {id(one.x): one.x for one in asks}.items()}
             lanes = [self._lane(here[id(one.x)], one) for one in asks]
             try:
-                with checks.vmapped():
+                with checks.vmapped(), checks.undrawn(self.draws):
                     found = self._lanes.train(lanes)
             except PlanError as error:
                 if self._cohort:
@@ -378,14 +382,8 @@ class TorchModel(FlatNet):
         rows = ordered(ask.data, training, ask.key)
         step = self._step(ask.x, training, ask.drift)
         assert whole is not None
-        return ClientJob(
-            start,
-            whole,
-            rows,
-            math.prod(training.schedule(len(target(whole)))),
-            step,
-            ask.key.seed(),
-        )
+        draws = math.prod(training.schedule(len(target(whole))))
+        return ClientJob(start, whole, rows, draws, step, ask.key.seed())
 
     def _step(self, x: Vector, training: Training, drift: Drift) -> Step:
         found = [None if v is None else self._here(v) for v in drift.vectors(x)]
@@ -447,3 +445,4 @@ class TorchModel(FlatNet):
                 check_finite(loss.item(), len(y), who)
             if training is not None and training.private is not None and self._known is None:
                 check_alone(self._net, objective, self._tensors, whole, who)
+            checks.check_last(self._net, self._tensors, data, who, training)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import torch
 from torch import nn
 
+from ...data import Examples
+from ...data.batches import pick
 from ...errors import DataError, Fault, PlanError
+from ...known import named
+from ...metrics import metric
+from ...rand import Key, seeded, shared
+from ...training import Training
 from ..checks import TOLD, code, condensed, sees, settings
 from .losses import OF_LABELS
 
@@ -33,6 +40,32 @@ def _held(layer: nn.Module) -> tuple[Any, ...]:
     values |= {name: one for name, one in own.items() if isinstance(one, PARTS) and name[0] != "_"}
     hooks = [*layer._forward_pre_hooks.values(), *layer._forward_hooks.values()]
     return code(layer), values, hooks
+
+
+def draws(net: nn.Module, metrics: Mapping[str, Any], dense: Any, loss: Any) -> bool:
+    """May code of these layers, metrics, or this loss draw? Of a dense net it is seen not to."""
+    functions = [metric(one).function for one in metrics.values()]
+    if loss is not None:
+        functions.append(loss)
+    if dense and not functions:
+        return False
+    plain = all(_plain(layer) for layer in net.modules())
+    return not plain or not all(map(_library, functions))
+
+
+def _library(function: Any) -> bool:
+    """Is it a function of a library, or an object of such a class?"""
+    while isinstance(function, partial):
+        function = function.func
+    if isinstance(function, FunctionType | BuiltinFunctionType):
+        return named(function)
+    return named(type(function))
+
+
+def _plain(layer: nn.Module) -> bool:
+    """Is it PyTorch's own layer, and nothing added to it?"""
+    added = layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer)
+    return not added and type(layer).__module__.startswith("torch.") and named(type(layer))
 
 
 def check_net(net: Any) -> Iterator[Fault]:
@@ -224,6 +257,33 @@ def vmapped() -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def undrawn(draws: bool) -> Iterator[None]:
+    """Raise PlanError where many clients have had one draw; `draws` says whether any could."""
+    if not draws:
+        yield
+        return
+    with seeded(Key.of(0)):
+        before = shared()
+        yield
+        if shared() != before:
+            raise PlanError(
+                "The net or its loss draws from numpy.random or random.",
+                "Many clients go through it at once, and all would have the same draw.",
+                "Write nn.Dropout, which has draws of each client's own; or cohort=1.",
+            )
+
+
+def check_counting(wrong: bool) -> None:
+    """Raise PlanError for a net that many clients would change together."""
+    if wrong:
+        raise PlanError(
+            "The net changes attributes of its layers while it computes.",
+            "Many clients go through it at once, and each has to find them as they were first.",
+            "Write cohort=1, or leave the attributes alone.",
+        )
+
+
 def check_moving(wrong: bool, net: Any) -> None:
     """Raise PlanError for a net whose parameters have left the tensor that they were views of."""
     if wrong:
@@ -245,6 +305,41 @@ def uncopied(net: Any, error: Exception) -> PlanError:
     )
 
 
+LAST = (
+    "Write Training(last='merge'), which adds it to the batch before, or last='drop'; for a client "
+    "with one example use GroupNorm, or leave it out."
+)
+
+
+@contextmanager
+def alone(who: str) -> Iterator[None]:
+    """Say whose example does not go alone through a net in training, as DataError."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise DataError(
+            f"{who}'s examples leave a batch of a single one, which comes to a normalisation "
+            "layer.",
+            "BatchNorm needs two examples at least to tell their variance.",
+            LAST,
+        ) from error
+
+
+def check_last(
+    net: nn.Module, tensors: Any, data: Examples, who: str, training: Training | None
+) -> None:
+    """Raise DataError where a training would come to a batch of one that the net does not take."""
+    if training is None or training.private is not None:
+        return
+    if 1 in data.sizes(training)[: training.steps]:
+        inputs, by_name, _ = tensors(pick(next(iter(data.whole())), slice(0, 1)))
+        net.train()
+        with alone(who):
+            net(*inputs, **by_name)
+
+
 def explain(error: Exception) -> None:
     """Raise DataError for what PyTorch can only see in training; return where it is something
     else.
@@ -254,8 +349,7 @@ def explain(error: Exception) -> None:
         raise DataError(
             "A batch of a single example came to a normalisation layer.",
             "BatchNorm needs two examples at least to tell their variance.",
-            "Choose another Training(batch=…), so that the last batch has more than one, or use "
-            "GroupNorm.",
+            LAST,
         ) from error
     if "out of bounds" in text or "out of range" in text:
         raise DataError(

@@ -21,6 +21,7 @@ from ...data.inputs import Types, parts
 from ...errors import PlanError
 from ...spec import Vector
 from . import checks
+from .attributes import Attributes
 from .losses import Loss
 from .steps import MOMENTS, Step, stepped
 from .turns import Ints, Kind, Steps, kind, turns
@@ -202,6 +203,7 @@ class ClientBatch:
         self.loss = loss
         self.width = width
         self.targets = targets
+        self._attributes = Attributes(self.net)
         self._drops = [part for part in self.net.modules() if isinstance(part, KeyedDropout)]
         self._params = {name: p.shape for name, p in self.net.named_parameters() if p.requires_grad}
 
@@ -209,6 +211,7 @@ class ClientBatch:
         """Where each client ends, in how many steps, and the sum of their losses; all step
         alike.
         """
+        self._attributes.reset()
         form, state = self._begin(lanes)
         examples = Examples(lanes, self.targets, state.y.device)
         for turn in turns(examples.kinds, [lane.rows for lane in lanes], self.width, examples.most):
@@ -217,6 +220,7 @@ class ClientBatch:
             for row in rows:
                 batch = [one[row].view(self.width, -1, *one.shape[1:]) for one in data]
                 self.step(form, state, batch, turn.kind.takes)
+        checks.check_counting(self._attributes.changed)
         done = zip(state.y.cpu(), state.t.tolist(), state.total.tolist(), strict=True)
         return [
             (y.to(torch.double, copy=True), int(steps), loss)
@@ -238,10 +242,33 @@ class ClientBatch:
             for matrix, row in zip(state.drift, drift, strict=True):
                 if matrix is not None and row is not None:
                     matrix[i] = row
-        state = replace(state, moves=how.moves)
+        moves = how.moves
+        if form.decays and not (pulls or shifts):
+            moves = self._reached(lanes[0], moves)
+        state = replace(state, moves=moves)
         state.rates.copy_(torch.tensor([how.eta, how.decay], dtype=torch.double))
         state.seeds.copy_(torch.tensor([lane.seed for lane in each]))
         return form, state
+
+    def _reached(self, lane: ClientJob, moves: Tensor | None) -> Tensor | None:
+        """Of the numbers that a step moves, those that the loss reaches: PyTorch passes by all
+        others, where a gradient of 0 would let them decay. vmap takes no net that does so by turns.
+        """
+        inputs, named, y = parts(pick(lane.data, slice(0, 2)), self.targets)
+        device = lane.start.device
+        arrays = [torch.tensor(one, device=device) for one in (*inputs, *named.values(), y)]
+        by_name = dict(zip(named, arrays[len(inputs) : -1], strict=True))
+        given = tuple(arrays[: len(inputs)])
+        cut = torch.split(lane.start, [math.prod(shape) for shape in self._params.values()])
+        shaped = zip(self._params.items(), cut, strict=True)
+        tensors = {name: v.view(shape).clone().requires_grad_() for (name, shape), v in shaped}
+        loss = self.loss(functional_call(self.net, tensors, given, by_name), arrays[-1])
+        found = torch.autograd.grad(loss, list(tensors.values()), allow_unused=True)
+        if None not in found:
+            return moves
+        each = [v.new_full(v.shape, g is not None) for v, g in zip(cut, found, strict=True)]
+        reached = torch.cat(each).bool()
+        return reached if moves is None else moves & reached
 
     def _state(self, form: Form, like: Tensor, apart: bool) -> State:
         """Zeros, where such steps read and write; are numbers pulled apart from each other?"""

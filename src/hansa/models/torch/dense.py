@@ -10,6 +10,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
+from ...rand import shared
 from ..checks import settings
 from ..dense import Layer, Net
 
@@ -76,13 +77,15 @@ def _operations(net: nn.Module) -> list[fx.Node]:
     """
     with torch.random.fork_rng(devices=[]):
         before = torch.get_rng_state()
+        others = shared()
         try:
             copied = copy.deepcopy(net, {id(p): p for p in net.parameters()}).train()
             next(copied.children())._forward_hooks.clear()  # TorchModel's own
             nodes = list(_Tracer().trace(copied).nodes)
         except Exception:  # whatever a net's own code does when it is copied, or with a symbol
             return []
-        return nodes if torch.equal(before, torch.get_rng_state()) else []
+        drawn = shared() != others or not torch.equal(before, torch.get_rng_state())
+        return [] if drawn else nodes
 
 
 def _read(net: nn.Module, nodes: list[fx.Node]) -> tuple[list[Layer], bool]:

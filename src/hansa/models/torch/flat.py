@@ -16,6 +16,7 @@ from .. import NO_LOCAL, Local, Model, consecutive
 from ..checks import check_length
 from ..statistics import lower_ends
 from . import checks
+from .attributes import Attributes
 
 
 class FlatNet(Model):
@@ -32,6 +33,7 @@ class FlatNet(Model):
     def _flatten(self, net: nn.Module) -> None:
         """Make all trainable parameters of `net`, and their gradients, views of one tensor each."""
         self._net = net.train()
+        self._attributes = Attributes(net)
         self._weights = weights = [p for p in net.parameters() if p.requires_grad]
         self._flat = torch.cat([p.detach().reshape(-1) for p in weights])
         self._flat.grad = self._grad = torch.zeros_like(self._flat)
@@ -84,6 +86,7 @@ class FlatNet(Model):
         ones.
         """
         check_length(np.shape(x), self)
+        self._attributes.reset()
         i = self.trainable
         self._flat.copy_(torch.from_numpy(np.array(x[:i], np.float32)))
         if not self._first:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -70,9 +71,16 @@ def correction(y: Tensor, step: Step) -> Callable[[], Any] | None:
     return correct
 
 
-def stepper(y: Tensor, training: Training, moves: Tensor | None) -> Callable[[], Any]:
-    """One step of the local optimizer, in place on y; where it does not move, y stays."""
-    step = _optimizer(y, training)
+def stepper(
+    y: Tensor, training: Training, moves: Tensor | None, reach: Reach | None = None
+) -> Callable[[], Any]:
+    """One step of the local optimizer, in place on y; where it does not move, y stays.
+
+    reach: what knows whose gradient is no gradient, but 0 in its place; None where all have one.
+    """
+    step = _stepping(y, training)
+    if reach is not None:
+        step = Passing(y, training, reach).step
     if moves is None:
         return step
     before = y.clone()
@@ -84,17 +92,108 @@ def stepper(y: Tensor, training: Training, moves: Tensor | None) -> Callable[[],
     return part
 
 
-def _optimizer(y: Tensor, training: Training) -> Callable[[], Any]:
+class Reach:
+    """Which parameters a backward pass has reached: PyTorch passes by those that it has not.
+
+    All gradients lie in one tensor, where no gradient is 0 as well.
+    """
+
+    def __init__(self, weights: Sequence[Tensor]):
+        self.weights = weights
+        self._reached = list[Tensor]()
+        every: Any = weights  # PyTorch types no hooks
+        see = self._reached.append
+        self.hooks = [p.register_post_accumulate_grad_hook(see) for p in every]
+
+    def unreached(self) -> list[Tensor]:
+        """Those that the last pass has not reached."""
+        missing = []
+        if len(self._reached) != len(self.weights):
+            reached = set(map(id, self._reached))
+            missing = [p for p in self.weights if id(p) not in reached]
+        self._reached.clear()
+        return missing
+
+
+@contextmanager
+def reaching(weights: Sequence[Tensor], training: Training, drifts: bool) -> Iterator[Reach | None]:
+    """What sees in a training which gradients there are; None where a step is the same for a
+    gradient of 0: plain SGD, a drift, which is one of all numbers, and noise.
+    """
+    plain = training.optimizer == "sgd" and not training.weight_decay
+    if plain or drifts or training.private is not None:
+        yield None
+        return
+    reach = Reach(weights)
+    try:
+        yield reach
+    finally:
+        for hook in reach.hooks:
+            hook.remove()
+
+
+class Passing:
+    """Steps that pass by each parameter without a gradient, with its decay and its moments.
+
+    As long as all have one, they are steps of the one tensor y; from then on of each parameter.
+    """
+
+    def __init__(self, y: Tensor, training: Training, reach: Reach):
+        self._reach = reach
+        self._training = training
+        self._whole = optimizer(training, [y])
+        self._each: torch.optim.Optimizer | None = None
+        self._y = y
+
+    def step(self) -> None:
+        """One step, by the gradients that there are."""
+        missing = self._reach.unreached()
+        if self._each is None and missing:
+            self._each = self._apart()
+        if self._each is None:
+            self._whole.step()
+            return
+        views = [p.grad for p in missing]
+        for p in missing:
+            p.grad = None
+        self._each.step()
+        for p, view in zip(missing, views, strict=True):
+            p.grad = view
+
+    def _apart(self) -> torch.optim.Optimizer:
+        """An optimizer of the parameters, which goes on where that of y stands."""
+        each = optimizer(self._training, self._reach.weights)
+        i = 0
+        for p in self._reach.weights:
+            place = slice(i, i + p.numel())
+            each.state[p] = {
+                name: value[place].view(p.shape) if value.ndim else value.clone()
+                for name, value in self._whole.state[self._y].items()
+            }
+            i += p.numel()
+        return each
+
+
+def optimizer(training: Training, ys: Sequence[Tensor]) -> torch.optim.Optimizer:
+    """PyTorch's own of that name."""
+    rate = training.learning_rate
+    decay = training.weight_decay
+    fused = len(ys) == 1  # of several its SGD wants a momentum of all, or of none
+    if training.optimizer == "adam":
+        return torch.optim.Adam(ys, rate, weight_decay=decay, fused=fused)
+    if training.optimizer == "adamw":
+        return torch.optim.AdamW(ys, rate, weight_decay=decay, fused=fused)
+    beta = MOMENTUM * (training.optimizer == "momentum")
+    return torch.optim.SGD(ys, rate, momentum=beta, weight_decay=decay, fused=fused)
+
+
+def _stepping(y: Tensor, training: Training) -> Callable[[], Any]:
     rate = training.learning_rate
     decay = training.weight_decay
     g = y.grad
     assert g is not None
-    if training.optimizer == "momentum":
-        return torch.optim.SGD([y], rate, momentum=MOMENTUM, weight_decay=decay, fused=True).step
-    if training.optimizer == "adam":
-        return torch.optim.Adam([y], rate, weight_decay=decay, fused=True).step
-    if training.optimizer == "adamw":
-        return torch.optim.AdamW([y], rate, weight_decay=decay, fused=True).step
+    if training.optimizer != "sgd":
+        return optimizer(training, [y]).step
     if decay:
         return lambda: y.add_(g.add_(y, alpha=decay), alpha=-rate)
     return partial(y.add_, g, alpha=-rate)

@@ -20,6 +20,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
+import numpy as np
+
 from ...messages import Reply, Request
 from ...parties import Given, Party, Said
 from ...parties.client import Client
@@ -50,6 +52,8 @@ def work(end: int) -> None:
     its traceback goes to the parent, which raises it, and the worker lives on.
     """
     keep()
+    # random's own does so where a process is forked; NumPy's would draw the same in all workers
+    np.random.seed()  # noqa: NPY002
     link = socket.socket(fileno=end)
     # else what clients print is lost at the end
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
