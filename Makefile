@@ -55,6 +55,6 @@ clean:
 	@touch $@
 
 .venv/test: .venv/made pyproject.toml constraints.txt
-	$(INSTALL) '.[torch,keras,jax,sklearn,xgboost,ray,privacy,postgres,verified,zoo,dev,docs]'
+	$(INSTALL) '.[torch,keras,jax,sklearn,xgboost,metrics,ray,privacy,postgres,verified,zoo,dev,docs]'
 	@du -s --si --apparent-size .venv | sed 's/\t.*/B of packages are installed/'
 	@touch $@ .venv/demo

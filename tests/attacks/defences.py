@@ -12,6 +12,7 @@ from tests.attacks.defences_bounds import BOUNDS, RECORDS
 from tests.attacks.defences_data import DATA
 from tests.attacks.defences_features import FEATURES
 from tests.attacks.defences_identity import IDENTITY
+from tests.attacks.defences_measured import MEASURED
 from tests.attacks.defences_noise import HIDING
 from tests.attacks.defences_remembered import REMEMBERED
 from tests.attacks.defences_rest import REST
@@ -435,6 +436,7 @@ EVERY = (
     BOOKS,
     REMEMBERED,
     FEATURES,
+    MEASURED,
     REST,
     DATA,
 )

@@ -66,7 +66,7 @@ ASKED = (
         "promise = alone.guarantee(delta)",
     ),
     # ── what an algorithm asks ──
-    Defence("what is asked has the plan's noise", "models/asks.py", "if asked != training.private:", NEVER),
+    Defence("what is asked has the plan's noise", "asks.py", "if asked != training.private:", NEVER),
     Defence(
         "who asks for gradients says so when the plan is built",
         "algorithms/__init__.py",

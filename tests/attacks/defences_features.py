@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.attacks.defence import Defence
 
-SEEN, ASKS = "models/torch/seen.py", "models/asks.py"
+SEEN, ASKS = "models/torch/seen.py", "asks.py"
 NEVER = "if False:"
 
 FEATURES = (
@@ -19,7 +19,7 @@ FEATURES = (
     Defence(
         "a loss is a mean over examples where they are hidden",
         "models/checks.py",
-        "if abs(loss - mean) > 1e-3 * (1 + abs(mean)):",
+        "if not abs(loss - mean) <= 1e-3 * (1 + abs(mean)):",
         NEVER,
     ),
     Defence(

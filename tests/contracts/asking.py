@@ -6,8 +6,8 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any
 
+from hansa.asks import AskedModel, alone, locally, perform
 from hansa.models import NO_LOCAL
-from hansa.models.asks import AskedModel, alone, locally, perform
 from hansa.plan import Plan
 from hansa.plan.client import contribute
 

@@ -21,11 +21,11 @@ from torch import nn
 from torch.nn import functional as F
 
 import hansa as h
+from hansa.asks import AskedModel, locally, perform
 from hansa.audit.canary import CanaryModel, Directions
 from hansa.data import Examples
 from hansa.errors import DataError, PlanError
 from hansa.models import Drift, Gradient, Train
-from hansa.models.asks import AskedModel, locally, perform
 from hansa.models.jax import cross_entropy
 
 KEY = h.Key.of(2)

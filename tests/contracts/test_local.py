@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import hansa as h
+from hansa.asks import AskedModel
 from hansa.data import Examples
 from hansa.models import Drift, Score, Train, TrainResult
-from hansa.models.asks import AskedModel
 from hansa.models.torch import TorchModel
 from hansa.testing import check_model
 from hansa.testing.algorithm import MODEL, federation

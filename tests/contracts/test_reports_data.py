@@ -21,9 +21,9 @@ from sklearn.linear_model import Perceptron, SGDClassifier, SGDRegressor
 
 import hansa as h
 from hansa import data
+from hansa.asks import AskedModel
 from hansa.data import Examples
 from hansa.errors import DataError, PlanError
-from hansa.models.asks import AskedModel
 from hansa.models.sklearn import SklearnModel
 from hansa.models.xgboost import XgboostModel
 

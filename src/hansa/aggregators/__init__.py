@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from ..algorithms.reports import medians
+from ..asks import Work
 from ..errors import Kind, PlanError, RoundError
 from ..messages import largest
-from ..models.asks import Work
 from ..spec import Spec, Vector
 from ..sums import Total
 from ..transforms import Context, Decoder, Mean

@@ -13,11 +13,11 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from ..asks import Work
 from ..data import Examples
 from ..data.batches import length
 from ..errors import PlanError, number
 from ..models import Drift, Gradient, Model, Train
-from ..models.asks import Work
 from ..optim import Optimizer, ServerState, Sgd, stepped
 from ..rand import Key
 from ..spec import Bound, Interval, Vector

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..asks import Work
 from ..data import Examples
 from ..errors import PlanError, number
 from ..models import Drift, Model, Train
-from ..models.asks import Work
 from ..optim import ServerState
 from ..rand import Key
 from ..spec import Vector

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass, replace
 
 from ..algorithms import ClientState
+from ..asks import Work
 from ..data import Examples
 from ..errors import PlanError, number
 from ..models import Drift, Gradient, Model, Train
-from ..models.asks import Work
 from ..spec import Vector
 from ..training import Training
 from ..transforms import Context

@@ -26,10 +26,10 @@ from typing import Any
 
 import numpy as np
 
+from ..asks import Work
 from ..data import Examples
 from ..metrics import DEFINED, RATE
 from ..models import NO_LOCAL, Local, Model, Score
-from ..models.asks import Work
 from ..spec import Bound, Interval, Spec, Vector, ends
 from ..training import Training
 

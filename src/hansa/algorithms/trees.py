@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..algorithms import Answer, ClientState
+from ..asks import Work
 from ..data import Examples
 from ..models import Drift, Model, Train
-from ..models.asks import Work
 from ..optim import ServerState
 from ..rand import Key
 from ..spec import Bound, Vector

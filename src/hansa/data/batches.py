@@ -75,6 +75,15 @@ def pick(batch: Batch, rows: Rows | slice) -> Batch:
     return tuple([column[rows] for column in batch])
 
 
+def spread(batch: Batch, rows: int) -> Batch:
+    """At most so many rows, spread evenly over the order of their targets, so that the least and
+    the largest are among them.
+    """
+    n = length(batch)
+    order = np.lexsort(target(batch).reshape(n, -1)[:, :8].T)
+    return pick(batch, order[np.unique(np.linspace(0, n - 1, min(n, rows)).astype(np.int64))])
+
+
 def pieces(batch: Batch, rows: int) -> Iterator[Batch]:
     """The batch in pieces of at most so many rows, as views."""
     for i in range(0, length(batch), rows):

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..errors import DataError, Fault
+import numpy as np
+
+from ..errors import DataError, Fault, PlanError, refuse
 from ..spec import Bound, Interval
 from .library import AUC, F1, R2, AveragePrecision, CalibrationError, CIndex
 
@@ -46,14 +48,14 @@ class Whole:
         found = self.function(outputs, targets, **seen)
         if not isinstance(found, tuple):
             return found
-        total, count = found
+        total, count = map(summed, found)
         return total / count
 
 
 @dataclass(frozen=True)
 class Mean(Whole):
     """A metric that is a mean over examples:  function(outputs, targets) → the mean, a number for
-    each example [n], or (sum, denominator).
+    each example [n], or (sum, denominator), each a number or one for each example.
 
     Of pieces of m rows it is Σ m·mean / Σ m, or Σ sum / Σ denominator where rows count differently:
     weighted classes, labels that are left out. As a loss it trains on sum / denominator.
@@ -62,9 +64,15 @@ class Mean(Whole):
     def parts(self, outputs: Any, targets: Any, rows: int) -> tuple[Any, Any]:
         """(sum, denominator) of some rows."""
         found = self.function(outputs, targets)
-        if isinstance(found, tuple):
-            return found
-        return rows * found, rows
+        if not isinstance(found, tuple):
+            return rows * found, rows
+        total, count = map(summed, found)
+        return total, count
+
+
+def summed(part: Any) -> Any:
+    """A sum, or the sum of what is given for each example."""
+    return part.sum() if hasattr(part, "sum") else part
 
 
 # the ready ones are functions that know their bound
@@ -105,6 +113,27 @@ def _is_metric(given: Any) -> bool:
     return isinstance(bound, Interval) or (isinstance(bound, int | float) and bound > 0)
 
 
+def check_ready(metrics: Mapping[str, Whole], outputs: Any, targets: Any) -> None:
+    """Raise DataError where a ready metric does not take such outputs or targets."""
+    for one in metrics.values():
+        if isinstance(one.function, READY):
+            one.function(outputs, targets)
+
+
+def check_probabilities(metrics: Mapping[str, Whole], loss: str) -> None:
+    """Raise PlanError for ready metrics that would take for logits what this loss takes for
+    probabilities.
+    """
+    wrong = [n for n, one in metrics.items() if getattr(one.function, "outputs", "") == "logits"]
+    if wrong:
+        kind = type(metrics[wrong[0]].function).__name__
+        raise PlanError(
+            f"{kind}() takes logits, and {loss} takes probabilities.",
+            "Both get what the model gives.",
+            f"Write {kind}(outputs='probabilities').",
+        )
+
+
 def bounds(metrics: Mapping[str, Whole]) -> dict[str, Bound]:
     """name → bound."""
     return {name: one.bound for name, one in metrics.items()}
@@ -115,17 +144,109 @@ def undefined(metrics: Mapping[str, Whole]) -> frozenset[str]:
     return frozenset(name for name, one in metrics.items() if not isinstance(one, Mean))
 
 
+class Measured(Mapping[str, Bound]):
+    """The metrics of a model, name → bound, and how it measures them: `chosen` are those that its
+    caller names, None where that is left to it.
+    """
+
+    def __init__(self, metrics: Mapping[str, Whole], chosen: Mapping[str, Any] | None):
+        self.metrics = metrics
+        self.chosen = chosen
+        self.ready = {} if chosen is None else {name: metric(one) for name, one in chosen.items()}
+
+    @staticmethod
+    def of(
+        loss: Whole,
+        usual: Mapping[str, Whole],
+        given: Any,
+        outputs: Callable[[Any], Any] = lambda z: z,
+    ) -> Measured:
+        """The loss, and what a caller names or else the usual ones; what is named gets `outputs` of
+        what the model's own get. PlanError for what is none.
+        """
+        chosen = given.chosen if isinstance(given, Measured) else given
+        refuse(faults(chosen))
+        found = Measured({"loss": loss, **usual}, chosen)
+        if chosen is not None:
+            of = {n: replace(one, function=_Of(one, outputs)) for n, one in found.ready.items()}
+            found.metrics = {"loss": loss, **of}
+        return found
+
+    def __getitem__(self, name: str) -> Bound:
+        return self.metrics[name].bound
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.metrics)
+
+    def __len__(self) -> int:
+        return len(self.metrics)
+
+    def __repr__(self) -> str:
+        return repr(self.chosen)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Measured) and self.chosen == other.chosen
+
+    def fingerprint(self) -> tuple[Any, ...]:
+        """What a plan's digest covers: what the caller names; the rest is the model's."""
+        return (self.chosen,)
+
+    def gathered(self) -> Gathered:
+        """What gathers outputs and targets in NumPy."""
+        return Gathered(self.metrics, joined)
+
+
+@dataclass(frozen=True)
+class _Of:
+    """A metric of outputs that a model's own metrics see in another form."""
+
+    metric: Whole
+    outputs: Callable[[Any], Any]
+
+    def __call__(self, outputs: Any, targets: Any) -> Any:
+        """What its function gives."""
+        return self.metric.function(self.outputs(outputs), targets)
+
+
+def number(value: Any) -> float:
+    """What a metric gives, as one number."""
+    return float(np.asarray(value, np.float64).mean())
+
+
+def joined(pieces: Sequence[Any]) -> Any:
+    """All rows of arrays that came in pieces, or of lists and mappings of such."""
+    first = pieces[0]
+    if isinstance(first, Mapping):
+        return {name: joined([piece[name] for piece in pieces]) for name in first}
+    if isinstance(first, list | tuple):
+        return [joined(column) for column in zip(*pieces, strict=True)]
+    check_joined([np.shape(piece)[1:] for piece in pieces])
+    return np.concatenate(pieces)
+
+
+def check_joined(shapes: Sequence[tuple[int, ...]]) -> None:
+    """Raise DataError for outputs of pieces that have other shapes, row by row."""
+    if len(set(shapes)) > 1:
+        raise DataError(
+            f"The model gives outputs of shape {('n', *shapes[0])}, and of {('n', *shapes[-1])}.",
+            "A metric of all outputs at once, and a loss that hansa does not know to be a mean, "
+            "takes one array of them.",
+            "Give examples of one length, or write hansa.metrics.Mean(function, bound) for what is "
+            "a mean over examples, for a loss Mean(loss).",
+        )
+
+
 @dataclass
 class Gathered:
     """What metrics need of outputs that come piece by piece.
 
-    number   what a library gives for a metric → a sum in double precision
     join     pieces of outputs → all of them
+    number   what a library gives for a metric → a sum in double precision
     """
 
     metrics: Mapping[str, Whole]
-    number: Callable[[Any], Any]
     join: Callable[[Sequence[Any]], Any]
+    number: Callable[[Any], Any] = number
     rows: int = 0
     _sums: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # name → (sum, denominator)
     _held: list[tuple[Any, Any]] = field(default_factory=list)  # (outputs, targets) of each piece
@@ -138,7 +259,7 @@ class Gathered:
 
     def add(self, outputs: Any, targets: Any) -> None:
         """Some rows more."""
-        rows = len(targets)
+        rows = _rows(targets)
         self.rows += rows
         for name, one in self.metrics.items():
             if isinstance(one, Mean):
@@ -178,7 +299,7 @@ class Gathered:
 
     def _of_all(self, value: Any) -> float:
         if isinstance(value, tuple):
-            return ratio(*map(self.number, value))
+            return ratio(*(self.number(summed(part)) for part in value))
         return float(self.number(value))
 
 
@@ -187,6 +308,13 @@ def ratio(total: Any, count: Any) -> float:
     if not count:
         return math.nan
     return float(total) / float(count)
+
+
+def _rows(targets: Any) -> int:
+    """How many examples they are of; of several targets all have as many."""
+    if isinstance(targets, Mapping):
+        return _rows(list(targets.values()))
+    return _rows(targets[0]) if isinstance(targets, tuple | list) else len(targets)
 
 
 def _bytes(outputs: Any) -> int:

@@ -7,13 +7,14 @@ They get what the model gives: logits, unless `outputs="probabilities"` says oth
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ..errors import DataError, PlanError
+from ..errors import DataError, PlanError, number
 from ..spec import Bound, Interval, Vector
 
 Outputs = Literal["logits", "probabilities"]
@@ -31,9 +32,10 @@ def check_installed(library: str, metric: Any) -> None:
 
 @dataclass(frozen=True)
 class _OfClasses:
-    """A metric of the scores of classes."""
+    """A metric of the scores of classes; examples with the label `ignored` do not count."""
 
     outputs: Outputs = "logits"
+    ignored: int = -100
     bound: ClassVar[Bound] = Interval(0.0, 1.0)
     library: ClassVar[str] = "sklearn"
 
@@ -48,34 +50,41 @@ class _OfClasses:
 
     def __call__(self, outputs: Any, targets: Any) -> float:
         """The metric; NaN where it is not defined."""
-        y = _labels(targets)
-        p = self._probabilities(plain(outputs))
-        if len(p) != len(y):
-            raise DataError(
-                f"{type(self).__name__} gets {len(p)} outputs for {len(y)} targets.",
-                "It compares one row of scores with one label.",
-                "Give the model one output for each example.",
-            )
-        return self._of(y, p)
+        z = plain(outputs, self)
+        y = plain(targets, self)
+        check_rows(self, z, y)
+        if z.ndim == 2 and z.shape[1] == 1:
+            z = z[:, 0]
+        y = _labels(y, self)
+        counts = y != self.ignored
+        y = y[counts]
+        z = z[counts]
+        _check_scores(self, z)
+        _check_labels(self, y, 2 if z.ndim == 1 else z.shape[1])
+        if not len(y) or not np.isfinite(z).all():
+            return math.nan
+        return self._of(y, z)
 
-    def _probabilities(self, found: Vector) -> Vector:
-        """Of two classes that of the second [n], of more all of them [n, C]."""
-        if found.ndim == 2 and found.shape[1] == 1:
-            found = found[:, 0]
-        if found.ndim not in (1, 2):
-            raise DataError(
-                f"{type(self).__name__} gets outputs of shape {found.shape}.",
-                "It takes a score for each example, or one for each of its classes.",
-                "Write a function of your own: metrics={'name': (function, bound)}.",
-            )
-        if self.outputs == "logits":
-            found = _sigmoid(found) if found.ndim == 1 else _softmax(found)
-        if found.ndim == 2 and found.shape[1] == 2:
-            return np.asarray(found[:, 1])
-        return found
-
-    def _of(self, y: Vector, p: Vector) -> float:
+    def _of(self, y: Vector, z: Vector) -> float:
+        """Of labels [n], and outputs [n] or [n, C]."""
         raise NotImplementedError
+
+    def _ranks(self, z: Vector) -> Vector:
+        """A number for each class that grows with its probability p, of two classes for the second
+        [n]: of logits log(p / (1 − p)), which does not round to 1 as p does.
+        """
+        if z.ndim == 1:
+            return z
+        if self.outputs == "probabilities":
+            return z[:, 1] if z.shape[1] == 2 else z
+        return z[:, 1] - z[:, 0] if z.shape[1] == 2 else _margins(z)
+
+    def _probabilities(self, z: Vector) -> Vector:
+        """Of two classes that of the second [n], of more all of them [n, C]."""
+        if z.ndim == 2 and z.shape[1] > 2:
+            return z if self.outputs == "probabilities" else _softmax(z)
+        ranks = self._ranks(z)
+        return ranks if self.outputs == "probabilities" else _sigmoid(ranks)
 
 
 @dataclass(frozen=True)
@@ -84,15 +93,16 @@ class AUC(_OfClasses):
     scikit-learn's roc_auc_score; not defined where a class is missing.
     """
 
-    def _of(self, y: Vector, p: Vector) -> float:
+    def _of(self, y: Vector, z: Vector) -> float:
         from sklearn.metrics import roc_auc_score
 
-        classes = 2 if p.ndim == 1 else p.shape[1]
-        if len(np.unique(y)) < classes:
+        ranks = self._ranks(z)
+        if len(np.unique(y)) < (2 if z.ndim == 1 else z.shape[1]):
             return math.nan
-        if p.ndim == 1:
-            return float(roc_auc_score(y, p))
-        return float(roc_auc_score(y, p, multi_class="ovr", labels=np.arange(classes)))
+        if ranks.ndim == 1:
+            return float(roc_auc_score(y, ranks))
+        each = [roc_auc_score(y == c, column) for c, column in enumerate(ranks.T)]
+        return float(np.mean(each))
 
 
 @dataclass(frozen=True)
@@ -101,28 +111,31 @@ class AveragePrecision(_OfClasses):
     average_precision_score; not defined without a positive example.
     """
 
-    def _of(self, y: Vector, p: Vector) -> float:
+    def _of(self, y: Vector, z: Vector) -> float:
         from sklearn.metrics import average_precision_score
 
+        ranks = self._ranks(z)
+        _check_two(self, ranks)
         if not (y == 1).any():
             return math.nan
-        _two(self, p)
-        return float(average_precision_score(y, p))
+        return float(average_precision_score(y, ranks))
 
 
 @dataclass(frozen=True)
 class F1(_OfClasses):
-    """2·precision·recall / (precision + recall) of the second of two classes, or the plain mean
-    over more, by scikit-learn's f1_score; not defined without a positive example, told or true.
+    """2·precision·recall / (precision + recall) of the second of two classes, or of more the plain
+    mean over those that occur, by scikit-learn's f1_score; not defined without a positive example,
+    told or true.
     """
 
-    def _of(self, y: Vector, p: Vector) -> float:
+    def _of(self, y: Vector, z: Vector) -> float:
         from sklearn.metrics import f1_score
 
-        if p.ndim == 1:
-            return float(f1_score(y, p > 0.5, zero_division=math.nan))
-        told = p.argmax(1)
-        return float(f1_score(y, told, average="macro", zero_division=math.nan))
+        ranks = self._ranks(z)
+        if ranks.ndim == 1:
+            half = 0.5 if self.outputs == "probabilities" else 0.0
+            return float(f1_score(y, ranks > half, zero_division=math.nan))
+        return float(f1_score(y, z.argmax(1), average="macro", zero_division=math.nan))
 
 
 @dataclass(frozen=True)
@@ -134,13 +147,23 @@ class CalibrationError(_OfClasses):
     bins: int = 15
     library: ClassVar[str] = "torchmetrics"
 
-    def _of(self, y: Vector, p: Vector) -> float:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not number(self.bins, whole=True) or self.bins < 1:
+            raise PlanError(
+                f"CalibrationError(bins={self.bins!r}).",
+                "Confidences are compared with accuracies in so many bins.",
+                "Write bins=15.",
+            )
+
+    def _of(self, y: Vector, z: Vector) -> float:
         import torch
         from torchmetrics.functional.classification import (
             binary_calibration_error,
             multiclass_calibration_error,
         )
 
+        p = self._probabilities(z)
         told = torch.from_numpy(np.array(p))
         true = torch.from_numpy(np.array(y, np.int64))
         if p.ndim == 1:
@@ -150,8 +173,8 @@ class CalibrationError(_OfClasses):
 
 @dataclass(frozen=True)
 class R2:
-    """1 − Σ(y − ŷ)² / Σ(y − ȳ)², by scikit-learn's r2_score; not defined for fewer than two
-    examples.
+    """1 − Σ(y − ŷ)² / Σ(y − ȳ)², by scikit-learn's r2_score, of several targets the mean; not
+    defined where a target is the same for all examples.
     """
 
     bound: ClassVar[Bound] = math.inf
@@ -163,10 +186,20 @@ class R2:
         """R²."""
         from sklearn.metrics import r2_score
 
-        y = plain(targets)
-        if len(y) < 2:
+        found = plain(outputs, self)
+        y = plain(targets, self)
+        check_rows(self, found, y)
+        y = y.reshape(len(y), -1)
+        found = found.reshape(len(found), -1)
+        _check(
+            self,
+            found.shape != y.shape,
+            f"{found.shape[1]} outputs and {y.shape[1]} targets for each example",
+            "It compares number with number.",
+        )
+        if not np.isfinite(found).all() or (np.ptp(y, axis=0) == 0).any():
             return math.nan
-        return float(r2_score(y.reshape(len(y), -1), plain(outputs).reshape(len(y), -1)))
+        return float(r2_score(y, found))
 
 
 @dataclass(frozen=True)
@@ -187,44 +220,140 @@ class CIndex:
         """The c-index."""
         from lifelines.utils import concordance_index
 
-        y = plain(targets)
-        if y.ndim != 2 or y.shape[1] != 2:
-            raise DataError(
-                f"CIndex gets targets of shape {y.shape}.",
-                "It takes the time and whether there was an event, for each example.",
-                "Give targets [n, 2]: np.stack([time, event], 1).",
-            )
+        risk = plain(outputs, self)
+        y = plain(targets, self)
+        check_rows(self, risk, y)
+        shaped = y.ndim == 2 and y.shape[1] == 2
+        _check(
+            self,
+            not (shaped and np.isin(y[:, 1], (0, 1)).all()),
+            f"targets of shape {y.shape}",
+            "It takes the time, and 1 for an event or 0 for none, for each example: "
+            "np.stack([time, event], 1).",
+        )
+        _check(
+            self, risk.size != len(y), f"outputs of shape {risk.shape}", "It takes one risk each."
+        )
+        if not np.isfinite(risk).all():
+            return math.nan
         time, event = y.T
         try:
-            return float(concordance_index(time, -plain(outputs).reshape(len(y)), event))
+            return float(concordance_index(time, -risk.reshape(len(y)), event))
         except ZeroDivisionError:  # no pair can be compared
             return math.nan
 
 
-def plain(values: Any) -> Vector:
+# ── what they get ─────────────────────────────────────────────────────────────────────────────────
+
+
+def plain(values: Any, metric: Any) -> Vector:
     """Outputs or targets of any library as float64; of a network's outputs the logits."""
     values = getattr(values, "logits", values)
+    _check(
+        metric,
+        isinstance(values, Mapping | tuple | list),
+        f"a {type(values).__name__}",
+        "It takes one array, or outputs that have `logits`.",
+    )
     if hasattr(values, "detach"):
-        values = values.detach().cpu()
+        values = values.detach().cpu().double()
     return np.asarray(values, np.float64)
 
 
-def _labels(targets: Any) -> Vector:
-    """Labels [n]; of one-hot rows the largest."""
-    y = plain(targets)
-    if y.ndim == 2 and y.shape[1] > 1:
-        return np.asarray(y.argmax(1))
-    return y.reshape(len(y))
+def check_rows(metric: Any, outputs: Vector, y: Vector) -> None:
+    """Raise DataError where there are not as many targets as outputs."""
+    rows = [len(np.atleast_1d(one)) for one in (outputs, y)]
+    _check(
+        metric,
+        rows[0] != rows[1],
+        f"{rows[0]} outputs for {rows[1]} targets",
+        "It compares one row of outputs with one target.",
+    )
 
 
-def _two(metric: Any, p: Vector) -> None:
-    """Raise DataError for more than two classes."""
-    if p.ndim != 1:
+def _check(metric: Any, wrong: bool, found: str, why: str) -> None:
+    """Raise DataError for what a metric does not take."""
+    if wrong:
+        name = type(metric).__name__
         raise DataError(
-            f"{type(metric).__name__} gets scores of {p.shape[1]} classes.",
-            "It is defined for two.",
-            "Write a function of your own: metrics={'name': (function, bound)}.",
+            f"{name} gets {found}.",
+            why,
+            f"Give it that in a function of your own, such as lambda outputs, y: {name}()(…, …): "
+            "metrics={'name': (function, bound)}.",
         )
+
+
+def _labels(y: Vector, metric: Any) -> Vector:
+    """Labels [n]; of one-hot rows their places."""
+    if y.ndim == 2 and y.shape[1] == 1:
+        return y[:, 0]
+    if y.ndim == 1:
+        return y
+    one_hot = y.ndim == 2 and np.isin(y, (0, 1)).all() and (y.sum(1) == 1).all()
+    _check(
+        metric,
+        not one_hot,
+        f"targets of shape {y.shape}",
+        "It takes one label for each example, or a row with a single 1.",
+    )
+    return np.asarray(y.argmax(1))
+
+
+def _check_labels(metric: Any, y: Vector, classes: int) -> None:
+    strange = y[~np.isin(y, np.arange(classes))]
+    _check(
+        metric,
+        bool(len(strange)),
+        f"the label {strange[0]:g}" if len(strange) else "",
+        f"The model tells the classes 0 … {classes - 1} apart, and ignored={metric.ignored} names "
+        "the label that does not count.",
+    )
+
+
+def _check_scores(metric: Any, z: Vector) -> None:
+    """Raise DataError for outputs of another shape, or that are not what `outputs` says."""
+    _check(
+        metric,
+        z.ndim not in (1, 2),
+        f"outputs of shape {z.shape}",
+        "It takes a score for each example, or one for each of its classes.",
+    )
+    add_up = z.ndim == 2 and len(z) > 0 and np.allclose(z.sum(1), 1, atol=1e-4)
+    shares = bool((z >= 0).all() and (z <= 1).all())
+    _check(
+        metric,
+        metric.outputs == "logits" and shares and add_up,
+        "probabilities",
+        "Outputs are taken for logits unless it is told: outputs='probabilities'.",
+    )
+    told = shares and (z.ndim == 1 or add_up or not len(z))
+    _check(
+        metric,
+        bool(metric.outputs == "probabilities" and not told and np.isfinite(z).all()),
+        f"outputs of {z.min(initial=0):g} … {z.max(initial=0):g}, or that do not add up to 1",
+        "outputs='probabilities' says that they are such; logits are outputs='logits'.",
+    )
+
+
+def _check_two(metric: Any, ranks: Vector) -> None:
+    _check(
+        metric, ranks.ndim != 1, f"scores of {ranks.shape[-1]} classes", "It is defined for two."
+    )
+
+
+def _margins(z: Vector) -> Vector:
+    """log(p / (1 − p)) of p = softmax(z), without rounding p: z − log Σ exp of the others."""
+    rows = np.arange(len(z))
+    top = z.argmax(1)
+    rest = z.copy()
+    rest[rows, top] = -np.inf
+    below = np.logaddexp.reduce(rest, axis=1)
+    total = np.logaddexp(below, z[rows, top])
+    share = np.exp(z - total[:, None])
+    share[rows, top] = 0.0
+    others = total[:, None] + np.log1p(-share)
+    others[rows, top] = below
+    return np.asarray(z - others)
 
 
 def _sigmoid(z: Vector) -> Vector:

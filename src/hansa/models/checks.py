@@ -6,18 +6,23 @@ import hashlib
 import inspect
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
+
+import numpy as np
 
 from ..data.batches import spelled as described
 from ..data.batches import target
 from ..errors import DataError, Fault, HansaError, PlanError
 from ..known import named
 from ..metrics import Whole, faults
+from ..rand import Key
+from ..spec import Vector
 
+SHAKE = 0.1
 CODE = (BuiltinFunctionType, FunctionType, MethodType, partial)
 
 # what a loss may have parameters for, beside outputs and targets
@@ -116,15 +121,23 @@ def check_finite(loss: float, n: int, who: str) -> None:
 def check_apart(loss: float, alone: Sequence[float], who: str) -> None:
     """Raise DataError where the loss of some examples is not the mean of what it is of each."""
     mean = sum(alone) / len(alone)
-    if abs(loss - mean) > 1e-3 * (1 + abs(mean)):
+    if not abs(loss - mean) <= 1e-3 * (1 + abs(mean)):
         raise DataError(
             f"The loss of {len(alone)} of {who}'s examples is {loss:.4g}, and the mean of each "
             f"one's own {mean:.4g}.",
             "PerExample clips the gradient of each example, so it takes a loss that is a mean over "
-            "examples: no weighted mean, no ranks or risk sets.",
-            "Divide by the number of examples: (w[y] * loss of each).mean(). Or leave `private` "
-            "out of the Training, and let clients or the server add noise to the update.",
+            "examples: no weighted mean, no ranks or risk sets, no labels that are left out.",
+            "Leave examples without a label out, and divide by the number of examples: "
+            "(w[y] * loss of each).mean(). Or leave `private` out of the Training, and let clients "
+            "or the server add noise to the update.",
         )
+
+
+def shaken(x: Vector, trainable: int) -> Vector:
+    """x, and weights near it: at x itself, often 0, outputs may be alike and show nothing."""
+    near = np.array(x, np.float64)
+    near[:trainable] += SHAKE * Key.of(0).normal((trainable,))
+    return near
 
 
 def check_some(n: int) -> None:
@@ -216,6 +229,11 @@ def settings(function: Any) -> dict[str, Any]:
     return {
         name: value for name, value in plain.items() if name[0] != "_" and name != "training"
     } | buffers
+
+
+def spelled(metrics: Mapping[str, Whole]) -> list[Any]:
+    """What a digest covers of metrics beside their code."""
+    return [(n, type(one).__name__, spell(one.function), one.bound) for n, one in metrics.items()]
 
 
 def spell(function: Any) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -14,11 +14,12 @@ import numpy as np
 
 from ..data.examples import Examples
 from ..errors import DataError, PlanError, refuse
-from ..metrics import LOSS, RATE
+from ..metrics import LOSS, RATE, CalibrationError, Gathered, Mean, Measured, check_ready, undefined
 from ..rand import Key
-from ..spec import Bound, Vector
+from ..spec import Vector
 from ..training import Training
 from . import NO_LOCAL, Drift, Gradient, Local, Model, TrainResult, consecutive, gradients_by_steps
+from .checks import check_some
 
 try:
     from sklearn.base import clone
@@ -63,11 +64,17 @@ class SklearnModel(Model):
     below, and else at 0, since the loss is convex. Inputs are [n, …] of `features`
     numbers each; labels are 0 … classes − 1. Of the estimator count its loss, its penalty and
     alpha; the learning rate is constant, and that of `Training`.
+
+    `metrics`: name → a metric of hansa.metrics, or (function, bound), besides the loss; where it is
+    not given a classifier has its accuracy. They get scikit-learn's decision function: [n] of a
+    regressor or two classes, else [n, classes]. Of log_loss these are logits; for several classes
+    log p of each against the rest, whose softmax is scikit-learn's predict_proba.
     """
 
     estimator: Any
     features: int
     classes: int | None = None
+    metrics: Any = field(default=None, hash=False, repr=False)
 
     def __post_init__(self) -> None:
         name = getattr(self.estimator, "__name__", type(self.estimator).__name__)
@@ -86,13 +93,25 @@ class SklearnModel(Model):
                 setattr(own, learnt, np.array(getattr(self.estimator, learnt)))
         object.__setattr__(self, "estimator", own)
         self._check_start()
+        usual = {} if self.classes is None else {"accuracy": Mean(self._right, RATE)}
+        measured = Measured.of(Mean(self._losses, LOSS), usual, self.metrics, self._outputs)
+        object.__setattr__(self, "metrics", measured)
+        object.__setattr__(self, "undefined", undefined(measured.metrics))
+        ready = measured.ready.items()
+        calibrated = [n for n, one in ready if isinstance(one.function, CalibrationError)]
+        if calibrated and self._loss != "log_loss":
+            raise PlanError(
+                f"{name} has no probabilities, and {', '.join(calibrated)} is of them.",
+                f"The decision function of loss={self._loss!r} is no logit.",
+                "Write SGDClassifier(loss='log_loss').",
+            )
 
     def fingerprint(self) -> tuple[Any, ...]:
         """What a plan's digest covers: all settings, where the repr leaves out some, and where it
         starts.
         """
-        kind = type(self.estimator)
-        return kind, self.estimator.get_params(), self.features, self.classes, self._start
+        estimator = type(self.estimator), self.estimator.get_params(), self._start
+        return *estimator, self.features, self.classes, self.metrics
 
     def _check_start(self) -> None:
         """Raise PlanError where an estimator that has been fitted fits no federation."""
@@ -189,11 +208,6 @@ class SklearnModel(Model):
         return (self.features + 1) * self._rows
 
     @property
-    def metrics(self) -> Mapping[str, Bound]:  # type: ignore[override]
-        """The loss, and a classifier's accuracy."""
-        return {"loss": LOSS} if self.classes is None else {"loss": LOSS, "accuracy": RATE}
-
-    @property
     def _rows(self) -> int:
         return 1 if self.classes in (None, 2) else int(self.classes or 1)
 
@@ -232,7 +246,7 @@ class SklearnModel(Model):
         estimator = self.fitted(x)
         for batch in data.batches(training, key):
             A, target = self._arrays(batch)
-            losses.append(float(self._losses(y, A, target).mean()))
+            losses.append(float(self._losses(self._decisions(y, A), target).mean()))
             self._put(estimator, y)
             estimator.eta0 = eta / len(target)
             try:
@@ -292,40 +306,40 @@ class SklearnModel(Model):
 
     # ── scoring ──
 
-    def _outputs(self, x: Vector, A: Vector) -> Vector:
+    def _decisions(self, x: Vector, A: Vector) -> Vector:
         """z = W·a + b of each example   [n, rows]."""
         return np.asarray(A @ x[: -self._rows].reshape(self._rows, -1).T + x[-self._rows :])
 
-    def _losses(self, x: Vector, A: Vector, y: Vector) -> Vector:
-        z = self._outputs(x, A)
+    @property
+    def _loss(self) -> str:
+        return "perceptron" if isinstance(self.estimator, Perceptron) else self.estimator.loss
+
+    def _losses(self, z: Vector, y: Vector) -> Vector:
+        """Of each example, summed over rows; a regressor's is the square."""
         if self.classes is None:
             return np.asarray((z[:, 0] - y) ** 2)
-        signs = np.where(
-            y[:, None] == (np.arange(self.classes) if self._rows > 1 else [1]), 1.0, -1.0
-        )
-        name = "perceptron" if isinstance(self.estimator, Perceptron) else self.estimator.loss
-        m = signs * z
-        return np.asarray((LOSSES[name](m) if name in LOSSES else (1 - m) ** 2).sum(1))
+        labels = np.arange(self.classes) if self._rows > 1 else [1]
+        m = np.where(y[:, None] == labels, 1.0, -1.0) * z
+        return np.asarray((LOSSES[self._loss](m) if self._loss in LOSSES else (1 - m) ** 2).sum(1))
+
+    def _right(self, z: Vector, y: Vector) -> Vector:
+        told = z.argmax(1) if self._rows > 1 else z[:, 0] > 0
+        return np.asarray(told == y)
+
+    def _outputs(self, z: Vector) -> Vector:
+        """What metrics get."""
+        if self._rows == 1:
+            return z[:, 0]
+        return -np.logaddexp(0, -z) if self._loss == "log_loss" else z
 
     def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
-        """The mean loss without penalty, summed over rows (a regressor's is the mean square), and
-        the accuracy.
-        """
-        n = 0
-        loss = 0.0
-        right = 0
+        """The mean loss without penalty, and the metrics."""
+        found: Gathered = self.metrics.gathered()
         for batch in data.whole():
             A, y = self._arrays(batch)
-            n = n + len(y)
-            loss = loss + float(self._losses(x, A, y).sum())
-            if self.classes is not None:
-                z = self._outputs(x, A)
-                right += int(((z.argmax(1) if self._rows > 1 else z[:, 0] > 0) == y).sum())
-        return (
-            {"loss": loss / n}
-            if self.classes is None
-            else {"loss": loss / n, "accuracy": right / n}
-        )
+            found.add(self._decisions(x, A), y)
+        check_some(found.rows)
+        return found.values()
 
     def check(self, data: Examples, who: str, training: Training | None = None) -> None:
         """Shapes and labels of the first batch."""
@@ -358,6 +372,8 @@ class SklearnModel(Model):
                 f"{self!r} takes integers from 0 to {self.classes - 1}.",
                 "Number the classes from 0, or give it more classes.",
             )
+        z = self._outputs(self._decisions(self.start(Key.of(0)), A))
+        check_ready(self.metrics.ready, z, y)
 
     def slices(self) -> dict[str, slice]:
         """scikit-learn's names."""

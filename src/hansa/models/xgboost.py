@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -15,11 +15,12 @@ import numpy as np
 from ..data import pair
 from ..data.examples import Examples
 from ..errors import DataError, PlanError, ProtocolError, number, refuse
-from ..metrics import LOSS, RATE
+from ..metrics import LOSS, RATE, Gathered, Mean, Measured, check_ready, undefined
 from ..rand import Key
-from ..spec import Bound, Vector
+from ..spec import Vector
 from ..training import Training
 from . import NO_LOCAL, Drift, Local, Model, TrainResult
+from .checks import check_some
 from .trees import packed, split, unpacked
 
 try:
@@ -72,6 +73,11 @@ SETTINGS = {  # of xgboost.train, those that leave trees as the federation write
 }
 
 
+def _right(margin: Vector, y: Vector) -> Vector:
+    told = margin > 0 if margin.ndim == 1 else margin.argmax(1)
+    return np.asarray(told == y)
+
+
 @dataclass(frozen=True)
 class XgboostModel(Model):
     """Gradient boosted trees, trained by XGBoost itself (Chen and Guestrin 2016) from the trees of
@@ -94,11 +100,16 @@ class XgboostModel(Model):
     Place p has the children 2p + 1 and 2p + 2. Every vector of such numbers is a tree, and nothing
     in it is executed. How many examples reached a node, and what a split gained, stays with the
     client; `booster` has zeros there.
+
+    `metrics`: name → a metric of hansa.metrics, or (function, bound), besides the loss; where it is
+    not given a classifier has its accuracy. They get XGBoost's margins, which are logits: [n], or
+    [n, num_class].
     """
 
     params: Mapping[str, Any]
     features: int
     iterations: int = 1
+    metrics: Any = field(default=None, hash=False, repr=False)
 
     grows = True
     missing = True
@@ -168,6 +179,14 @@ class XgboostModel(Model):
             (bad, lambda: f"{self!r} cannot boost.", why, f"Write for example {instead}.")
             for bad, why, instead in wrong
         )
+        usual = {"accuracy": Mean(_right, RATE)} if self._classifies else {}
+        measured = Measured.of(Mean(self._losses, LOSS), usual, self.metrics)
+        object.__setattr__(self, "metrics", measured)
+        object.__setattr__(self, "undefined", undefined(measured.metrics))
+
+    @property
+    def _classifies(self) -> bool:
+        return not self.params["objective"].startswith("reg:")
 
     @property
     def _depth(self) -> Any:
@@ -183,13 +202,6 @@ class XgboostModel(Model):
         class.
         """
         return 1 + self.iterations * self._groups * int(2 ** (self._depth + 2) - 3)
-
-    @property
-    def metrics(self) -> Mapping[str, Bound]:  # type: ignore[override]
-        """The loss, and a classifier's accuracy."""
-        return {"loss": LOSS} | (
-            {} if self.params["objective"].startswith("reg:") else {"accuracy": RATE}
-        )
 
     def plan(self, training: Training) -> None:
         """An iteration of boosting sees all examples at once."""
@@ -342,19 +354,15 @@ class XgboostModel(Model):
         return LOSSES[self.params["objective"]](margin.astype(np.float64), np.asarray(y))
 
     def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
-        """The mean loss, and the accuracy."""
+        """The mean loss, and the metrics."""
         booster = self._held(x)
-        n = 0
-        sums = dict.fromkeys(self.metrics, 0.0)
+        found: Gathered = self.metrics.gathered()
         for batch in data.whole():
             A, y = pair(batch)
-            margin = booster.predict(self._matrix(np.asarray(A, np.float32), y), output_margin=True)
-            n, sums["loss"] = n + len(y), sums["loss"] + float(self._losses(margin, y).sum())
-            if "accuracy" in sums:
-                sums["accuracy"] += int(
-                    ((margin > 0 if margin.ndim == 1 else margin.argmax(1)) == y).sum()
-                )
-        return {name: value / n for name, value in sums.items()}
+            examples = self._matrix(np.asarray(A, np.float32), y)
+            found.add(booster.predict(examples, output_margin=True), np.asarray(y))
+        check_some(found.rows)
+        return found.values()
 
     def check(self, data: Examples, who: str, training: Training | None = None) -> None:
         """Shapes and labels of all examples."""
@@ -381,15 +389,15 @@ class XgboostModel(Model):
                     "Give it a column of them: y.ravel() or y[:, 0].",
                 )
             classes = max(2, self._groups)
-            if "accuracy" in self.metrics and (
-                np.any(y % 1 != 0) or y.min() < 0 or y.max() >= classes
-            ):
+            if self._classifies and (np.any(y % 1 != 0) or y.min() < 0 or y.max() >= classes):
                 raise DataError(
                     f"{who}'s labels lie in {y.min()} … "
                     f"{y.max()}{', with fractions' * bool(np.any(y % 1))}.",
                     f"The objective takes the whole numbers 0 to {classes - 1}.",
                     "Number the classes from 0, or give params another num_class.",
                 )
+            z = np.zeros((len(y), self._groups))
+            check_ready(self.metrics.ready, z, y)
 
     def tensors(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Vector]:
         """The shares, and the parts of all trees; for XGBoost's own files see

@@ -17,10 +17,10 @@ import numpy as np
 
 from ..aggregators import Conversation
 from ..algorithms import ClientState
+from ..asks import ASKS, Work, alone, perform
 from ..crypto.identity import Identity, Member, Role
 from ..errors import HansaError, Kind, PlanError, ProtocolError, RestartedError, tell
 from ..messages import Request, SessionId
-from ..models.asks import ASKS, Work, alone, perform
 from ..plan import Plan
 from ..plan.layout import accepts
 from ..rand import Key

@@ -15,12 +15,12 @@ from typing import Any
 from .. import data as local
 from ..aggregators import Conversation
 from ..algorithms import ClientState
+from ..asks import Work
 from ..codec import fingerprint
 from ..data import Examples
 from ..data.examples import at_a_glance
 from ..errors import DataError, HansaError, ProtocolError
 from ..messages import Request
-from ..models.asks import Work
 from ..plan import Plan
 from ..plan.client import aggregator_context, contribute
 from ..plan.noise import binds, ours

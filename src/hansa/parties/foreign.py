@@ -9,8 +9,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from ..asks import Made, Work, answered
 from ..data import Examples
-from ..models.asks import Made, Work, answered
 from ..plan import Plan
 from ..plan.noise import binds
 from ..rand import Key, seeded

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from ..algorithms import PIPE, ClientState, reports
+from ..asks import Ask, AskedModel, Work, locally
 from ..data import Examples
 from ..errors import Diverged, tell
 from ..known import own
 from ..models import NO_LOCAL, Local
-from ..models.asks import Ask, AskedModel, Work, locally
 from ..spec import Vector
 from ..transforms import Context
 from . import Plan

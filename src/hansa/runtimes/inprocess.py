@@ -16,10 +16,10 @@ from itertools import count, islice
 from typing import Any, Literal, Self
 
 from ..aggregators import NO_VECTOR
+from ..asks import perform, together
 from ..crypto.identity import Member
 from ..errors import HansaError, Kind, PlanError, number
 from ..messages import Begin, Message, Reply, Request, SessionId, Settle
-from ..models.asks import perform, together
 from ..parties import Given, Party, Said, report
 from ..parties.book import Book
 from ..parties.client import Client

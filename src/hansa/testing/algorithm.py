@@ -22,12 +22,12 @@ import numpy as np
 
 from ..algorithms import Algorithm, Answer, ClientState, Parts
 from ..algorithms.reports import personal_model
+from ..asks import AskedModel, alone, locally, perform
 from ..data import Examples
 from ..errors import PlanError
 from ..loops.synchronous import synchronous
 from ..messages import SessionId
 from ..models import NO_LOCAL, Gradient, Local, Model, ModelView, Train, TrainResult
-from ..models.asks import AskedModel, alone, locally, perform
 from ..models.softmax import Softmax
 from ..parties.client import Client
 from ..plan import Plan

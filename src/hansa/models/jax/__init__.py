@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...data.batches import Batch, pick, pieces, target
+from ...data.batches import Batch, pieces, spread, target
 from ...data.blocks import blocks, lengthened, noises, power
 from ...data.examples import Examples
 from ...data.inputs import LABELS, parts
 from ...errors import PlanError, refuse
-from ...metrics import LOSS, RATE, Gathered, Mean, Whole, bounds, metric, undefined
+from ...metrics import LOSS, RATE, Gathered, Mean, Whole, bounds, check_ready, metric, undefined
 from ...rand import Key
 from ...spec import Vector
 from ...training import Training
@@ -31,7 +31,9 @@ from ..checks import (
     fingerprint,
     parameter_names,
     passing,
+    shaken,
     spell,
+    spelled,
 )
 from ..parts import moves
 from . import checks
@@ -50,21 +52,19 @@ except ModuleNotFoundError as missing:
 from .flat import FlatTree
 from .private import clipped, mean
 from .pytrees import Tree, forms, is_key, key_words, path_of, wrap_key
-from .scores import first, joined, number, summed
+from .scores import copies, first, furthest, joined, summed
 from .steps import MOMENTS, corrected, only, stepped
 
 # (outputs, targets) → one number for each example [n, …], or their mean
 Loss = Callable[[Any, Array], Array]
 
-CHECKED, SCORED = 32, 256  # rows that go through at once: to check them, to score them
-ALONE = 16  # rows that go through one by one, to see whether the loss takes each for itself
+# rows that go through at once, to check and to score them; one by one, to compare their losses
+CHECKED, SCORED, ALONE = 32, 256, 16
 OPTIONS = {"xla_cpu_multi_thread_eigen": False}
 
 
 def cross_entropy(outputs: Array, targets: Array) -> Array:
-    """−log softmax(outputs)[target] for each example: outputs [n, …, classes], targets [n, …] from
-    0.
-    """
+    """−log softmax(outputs)[target] for each example: outputs [n, …, C], targets [n, …] from 0."""
     return -jnp.take_along_axis(jax.nn.log_softmax(outputs), targets[..., None], -1)[..., 0]
 
 
@@ -171,10 +171,7 @@ class JaxModel(FlatTree):
             *zip(self._names, self._shapes, strict=True),
             *((n, b.shape, b.dtype) for n, b in self._first.items()),
         ]
-        metrics = [
-            (name, type(one).__name__, spell(one.function), one.bound)
-            for name, one in self._measured.items()
-        ]
+        metrics = spelled(self._measured)
         digest = fingerprint([repr((apply, loss, tensors, metrics)).encode()])
         shown = [apply if len(apply) <= 120 else f"{apply[:100].rstrip()} …", f"loss={loss}"]
         shown += [f"buffers={self.buffers!r}"] * bool(self._first)
@@ -342,7 +339,7 @@ class JaxModel(FlatTree):
         params, state = jax.device_put(self._trees(x, local))
         facts = self._look(data)
         loss = (Mean if facts.single else Whole)(self.loss)
-        found = Gathered({"loss": loss, **self._measured}, number, joined)
+        found = Gathered({"loss": loss, **self._measured}, joined)
         for whole in data.whole():
             for batch in pieces(whole, SCORED):
                 m = len(target(batch))
@@ -399,38 +396,41 @@ class JaxModel(FlatTree):
     # ── checking ──
 
     def check(self, data: Examples, who: str, training: Training | None = None) -> None:
-        """Send the first rows through `apply` and loss, as they would be trained on, and look at
-        all labels.
-        """
-        whole = data.arrays
+        """Send rows through `apply` and loss, as in training, and look at all labels."""
         few = next(pieces(next(data.whole()), CHECKED))
-        n = len(target(few))
         with passing(few, who):
-            padded = self._look(data).padded
-            given = parts(lengthened(few, CHECKED if padded else n), LABELS)
-            outputs, loss, apart = self._tried(*self._trees(self._start), *given, np.int32(n))
-        for batch in data.whole() if whole is None else [whole]:
+            single = self._look(data).single
+            outputs, loss, _ = self._tried_at(self._start, few)
+            check_ready(self._measured, outputs, target(few))
+        for batch in data.whole():
             fit(self._known, outputs, target(batch), who)
-        checks.check_mixed(padded and float(apart) > 1e-3 * (1 + abs(float(loss))))
-        check_finite(float(loss), n, who)
-        if training is not None and training.private is not None and not self._look(data).single:
-            some = [pick(few, slice(i, i + 1)) for i in range(min(n, ALONE))]
-            alone = [self._loss_of(one) for one in some]
-            check_apart(self._loss_of(pick(few, slice(0, len(some)))), alone, who)
+        check_finite(loss, len(target(few)), who)
+        some = spread(next(data.whole()), CHECKED)
+        for x in (self._start, shaken(self._start, self.trainable)):
+            _, loss, apart = self._tried_at(x, some)
+            checks.check_mixed(apart > 1e-3 * (1 + abs(loss)))
+            if training is not None and training.private and not single:
+                self._check_apart(x, spread(some, ALONE), who)
 
-    def _loss_of(self, batch: Batch) -> float:
-        """The mean loss of a batch at the start."""
-        inputs, named, y = parts(batch, LABELS)
-        params, state = self._trees(self._start)
-        key = wrap_key(key_words(None))
-        outputs, _ = self._call(params, state, inputs, named, key, True)
-        return float(mean(self._losses(outputs, jnp.asarray(y)), len(y)))
+    def _check_apart(self, x: Vector, some: Batch, who: str) -> None:
+        """Raise DataError where the loss of some examples is not the mean of each one's."""
+        loss, *alone = [self._tried_at(x, one)[1] for one in (some, *pieces(some, 1))]
+        if x is self._start or math.isfinite(loss):
+            check_apart(loss, alone, who)
+
+    def _tried_at(self, x: Vector, batch: Batch) -> tuple[Any, float, float]:
+        """What `_try` finds at x."""
+        n = len(target(batch))
+        single = self._facts is not None and self._facts.single
+        given = parts(lengthened(batch, CHECKED if single else n), LABELS)
+        outputs, loss, apart = self._tried(*self._trees(x), *given, np.int32(n))
+        return first(outputs, n), float(loss), float(apart)
 
     def _try(
         self, params: Tree, state: Tree, inputs: Any, named: Any, y: Array, size: Any
     ) -> tuple[Any, Array, Array]:
         """Outputs, the mean loss, and how far an example's loss is at most from what it is among
-        copies of itself.
+        copies of itself: of its outputs, where batch statistics mix them rightly.
         """
 
         def losses(inputs: Any, named: Any, y: Array) -> tuple[Any, Array]:
@@ -442,9 +442,8 @@ class JaxModel(FlatTree):
             return outputs, found, jnp.zeros(())
 
         def alone(i: Array) -> Any:
-            copies = jax.tree.map(lambda a: jnp.broadcast_to(a[i], a.shape), (inputs, named, y))
-            return mean(losses(*copies)[1], 1)
+            if self._first:
+                return mean(self._losses(*copies((outputs, y), i, len(y))), 1)
+            return mean(losses(*copies((inputs, named, y), i, len(y)))[1], 1)
 
-        each = found.reshape(len(found), -1).mean(1)
-        apart = jnp.abs(each - lax.map(alone, jnp.arange(len(each))))
-        return outputs, mean(found, size), jnp.max(jnp.where(jnp.isfinite(apart), apart, 0.0))
+        return outputs, mean(found, size), furthest(found, alone)

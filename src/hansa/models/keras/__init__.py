@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +13,8 @@ import numpy as np
 from ...data.batches import Batch, pieces, spelled
 from ...data.examples import Examples
 from ...data.inputs import sides
-from ...errors import DataError, PlanError, refuse
+from ...errors import DataError, HansaError, PlanError, refuse
+from ...metrics import bounds, faults, undefined
 from ...rand import Key
 from ...spec import Vector
 from ...training import Training
@@ -21,7 +23,7 @@ from ..checks import check_blind, check_length, check_some, condensed, fingerpri
 from ..parts import moves
 from ..statistics import lower_ends
 from . import checks, inspect
-from .variables import Variable, cut, generator, given, joined, plain, put, size, value
+from .variables import Variable, by_path, cut, generator, given, joined, plain, put, size, value
 
 try:
     import keras  # type: ignore[import-untyped]
@@ -35,10 +37,10 @@ except ModuleNotFoundError as missing:
 
 # behind the message on what is missing
 from . import optimizers
+from .scores import CHECKED, Outputs, scored
 
-CHECKED, SCORED = 32, 256  # rows that go through the model at once: to check it, to score it
 # what of the caller's model is replaced while it trains
-LENT = ("optimizer", "train_function", "test_function")
+LENT = ("optimizer", "train_function", "test_function", "predict_function")
 
 
 class KerasModel(Model):
@@ -69,8 +71,11 @@ class KerasModel(Model):
     `score` outside of a client has those of `net`. Seed generators stay where they are, and are set
     from the key before each training.
 
-    `metrics` are the loss and those of `compile`, by their Keras names; with several outputs
-    NAME_metric.
+    Measured are the loss and the metrics of `compile`, by their Keras names; with several outputs
+    NAME_metric. `metrics` adds others: name → a metric of hansa.metrics, or (function, bound), of
+    outputs and targets in NumPy. The score of a loss is Keras' mean over batches where hansa knows
+    it to be a mean over examples, as most of keras.losses are, and where `test_step` is the model's
+    own; else it is what `compute_loss` gives for all examples at once.
 
     `net` is lent, not copied: while it trains, checks or scores, the caller's object has other
     weights and another optimizer, and has its own again when the call is over. It changes in `load`
@@ -80,8 +85,13 @@ class KerasModel(Model):
 
     partial = True
 
-    def __init__(self, net: Any, buffers: Literal["average", "local"] = "average"):
-        refuse(checks.check_net(net, buffers))
+    def __init__(
+        self,
+        net: Any,
+        buffers: Literal["average", "local"] = "average",
+        metrics: Mapping[str, Any] | None = None,
+    ):
+        refuse(chain(checks.check_net(net, buffers), faults(metrics)))
         for loss in keras.tree.flatten(net.loss):
             refuse(check_blind(loss, "KerasModel"))
         self.net = net
@@ -95,13 +105,15 @@ class KerasModel(Model):
         self._staying = [(f"{i}/{v.name}", v) for i, v in enumerate(moving) if id(v) not in travels]
         self._seeds = [v for v in net.variables if v.name == "seed_generator_state"]
         self._first = {name: value(v) for name, v in self._staying}
-        # one compiled step for each optimizer, with and without drift
-        self._steps: dict[tuple[Any, ...], optimizers.Step] = {}
+        self._steps: dict[tuple[Any, ...], optimizers.Step] = {}  # compiled, for each optimizer
         self._scorer: Any = None
-        self._known = False  # are the metrics built?
+        self._built = False  # are the metrics?
         self._start = joined(self._vectored)
         self.size, self._trainable = len(self._start), sum(size(v) for v in self._weights)
-        self.metrics = inspect.measured(net, keras.KerasTensor((None, 1)))
+        self._compiled = inspect.measured(net, keras.KerasTensor((None, 1)))
+        self._outputs = Outputs(net, metrics or {}, self._compiled)
+        self.metrics = self._compiled | bounds(self._outputs.metrics)
+        self.undefined = undefined(self._outputs.metrics)
         self._name = self._spelled()
 
     def _spelled(self) -> str:
@@ -125,13 +137,14 @@ class KerasModel(Model):
         """What a plan's digest covers: the repr, and the code of layers, loss, metrics and
         optimizer.
         """
-        return self._name, list(inspect.code_of(self.net))
+        return self._name, list(inspect.code_of(self.net)), self._outputs.metrics
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A new model from the weights of the start, through Keras' own format."""
         with self._at(self._start, Key.of(0)):
             load, file = self.net.__reduce__()
-        return _arrived, (load, file, inspect.own_code(self.net), self.buffers)
+        how = self.buffers, self._outputs.metrics
+        return _arrived, (load, file, inspect.own_code(self.net), *how)
 
     @property
     def trainable(self) -> int:
@@ -304,7 +317,7 @@ class KerasModel(Model):
         }
         missing = [
             name
-            for name in (["loss"] if training else self.metrics)
+            for name in (["loss"] if training else self._compiled)
             if found and np.size(found.get(name, ())) != 1
         ]
         if missing:
@@ -317,9 +330,9 @@ class KerasModel(Model):
         return steps, {name: float(said) for name, said in found.items() if not said.ndim}
 
     def _build_metrics(self, xy: tuple[Any, Any]) -> None:
-        if not self._known:
+        if not self._built:
             self.net._symbolic_build(data_batch=xy)
-            self._known = True
+            self._built = True
 
     def _data(self, batch: Batch) -> tuple[Any, Any]:
         """Inputs and targets as Keras takes them: one array, several by position, or several by
@@ -334,14 +347,14 @@ class KerasModel(Model):
     # ── scoring ──
 
     def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
-        """The loss and the compiled metrics, as `evaluate` gives them."""
+        """The loss and the compiled metrics, as `evaluate` gives them, and those of all outputs."""
         with self._at(x, Key.of(0), local):
             if self._scorer is None:
                 self.net.make_test_function(force=True)
                 self._scorer = self.net.test_function
-            batches = (batch for whole in data.whole() for batch in pieces(whole, SCORED))
-            n, logs = self._run(self._scorer, batches, training=False)
-        check_some(n)
+            n, logs = self._run(self._scorer, scored(data), training=False)
+            check_some(n)
+            logs |= self._outputs.scores(map(self._data, scored(data)))
         return {name: logs[name] for name in self.metrics}
 
     def check(self, data: Examples, who: str, training: Training | None = None) -> None:
@@ -350,8 +363,7 @@ class KerasModel(Model):
             outputs: list[Any] = []
             for whole in data.whole():
                 if not outputs:
-                    few = next(pieces(whole, CHECKED))
-                    outputs = self._first_rows(few, who)
+                    outputs = self._first_rows(next(pieces(whole, CHECKED)), who)
                 self._check_labels(self._data(whole)[1], outputs, who)
 
     def _first_rows(self, few: Batch, who: str) -> list[Any]:
@@ -370,10 +382,11 @@ class KerasModel(Model):
             )
             outputs = [tuple(one.shape) for one in keras.tree.flatten(listed)]
             self._check_labels(y, outputs, who)
+            self._outputs.check(reply, y)
             if self.net.loss is None and type(self.net).train_step is not keras.Model.train_step:
                 return outputs  # its own step has a loss of its own
-            loss = float(keras.ops.convert_to_numpy(self.net.compute_loss(x=x, y=y, y_pred=reply)))
-        except DataError:
+            loss = self._outputs.loss(x, y, reply)
+        except HansaError:
             raise
         except Exception as error:
             raise DataError(
@@ -394,18 +407,8 @@ class KerasModel(Model):
         return outputs
 
     def _check_labels(self, y: Any, outputs: list[Any], who: str) -> None:
-        if (loss := self.net.loss) is None:
-            return
-        if isinstance(loss, Mapping):
-            loss = [loss.get(name) for name in self.net.output_names]
-        each = list(loss) if isinstance(loss, list | tuple) else [loss] * len(outputs)
-        each = [
-            keras.losses.get(one)
-            if isinstance(one, str) and one not in ("ce", "crossentropy")
-            else one
-            for one in each
-        ]
-        checks.check_labels(each, y, outputs, who)
+        if each := inspect.losses(self.net, keras.losses.get, len(outputs)):
+            checks.check_labels(each, y, outputs, who)
 
     # ── Keras' own forms ──
 
@@ -414,20 +417,12 @@ class KerasModel(Model):
         "sequential/dense/kernel".
         """
         with self._at(x, Key.of(0), local):
-            return {name: plain(v) for name, v in self._named().items()}
+            return {name: plain(v) for name, v in by_path(self.net.weights).items()}
 
     def slices(self) -> dict[str, slice]:
         """The trained weights and the statistics that travel, by their paths."""
-        names = {id(v): name for name, v in self._named().items()}
+        names = {id(v): name for name, v in by_path(self.net.weights).items()}
         return consecutive((names[id(v)], size(v)) for v in self._vectored)
-
-    def _named(self) -> dict[str, Variable]:
-        """All weights; of several with one path the second is PATH:1."""
-        found: dict[str, Variable] = {}
-        for v in self.net.weights:
-            same = sum(name.split(":")[0] == v.path for name in found)
-            found[f"{v.path}:{same}" if same else v.path] = v
-        return found
 
     def load(self, x: Vector) -> Any:
         """Put x into the model that was given, and return it, ready for `save`, `evaluate` and
@@ -440,9 +435,9 @@ class KerasModel(Model):
 
 
 def _arrived(
-    load: Callable[..., Any], file: Any, code: Mapping[str, Any], buffers: Any
+    load: Callable[..., Any], file: Any, code: Mapping[str, Any], buffers: Any, metrics: Any
 ) -> KerasModel:
     with keras.saving.custom_object_scope(dict(code)), warnings.catch_warnings():
         # that the optimizer's variables are not loaded: it starts anew
         warnings.simplefilter("ignore")
-        return KerasModel(load(*file), buffers)
+        return KerasModel(load(*file), buffers, metrics)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError, Fault, refuse
+from ...metrics import Whole, check_probabilities
+from .inspect import takes_probabilities, word
 
 
 def check_net(net: Any, buffers: Any) -> Iterator[Fault]:
@@ -51,6 +53,38 @@ def check_net(net: Any, buffers: Any) -> Iterator[Fault]:
     why = "Statistics such as BatchNorm's are averaged by the server, or stay with each client."
     bad = buffers not in ("average", "local")
     yield bad, f"buffers={buffers!r}.", why, "Write buffers='average' or buffers='local'."
+
+
+def check_measured(metrics: Mapping[str, Whole], compiled: Any, losses: Sequence[Any]) -> None:
+    """PlanError for a metric that `compile` names as well, or that takes probabilities for
+    logits.
+    """
+    twice = [name for name in metrics if name in compiled]
+    found = f"metrics name {', '.join(twice)}, and so does `compile`."
+    why = "One of the two would be passed over in silence."
+    refuse([(bool(twice), found, why, "Give it another name.")])
+    for loss in filter(takes_probabilities, losses):
+        check_probabilities(metrics, word(loss))
+
+
+def check_added(net: Any, outputs: Sequence[Any], whole: bool) -> None:
+    """PlanError where a loss of all examples at once cannot be had: layers add losses when they
+    are called, or mask outputs, which Keras knows of one batch alone.
+    """
+    added = len(net.losses)
+    net._clear_losses()
+    masked = any(getattr(one, "_keras_mask", None) is not None for one in outputs)
+    refuse(
+        [
+            (
+                whole and (masked or added > len(net.losses)),
+                f"{type(net).__name__} {'masks outputs' if masked else 'adds losses'} in a call, "
+                "and its loss is not known to be a mean over examples.",
+                "Such a loss is scored on all outputs at once, and Keras knows these of a batch.",
+                "Write a loss of keras.losses, or a test_step of your own.",
+            )
+        ]
+    )
 
 
 def check_long_steps(net: Any) -> None:

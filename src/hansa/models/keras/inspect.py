@@ -19,6 +19,8 @@ from ..checks import code
 PASSING = {"module", "registered_name", "shared_object_id", "build_config"}
 PASSING |= {"jit_compile", "run_eagerly", "steps_per_execution"}
 COMPILED = {"train_function", "test_function", "predict_function"}  # which come and go
+OF_BATCHES = {"dice", "tversky", "circle"}  # losses of keras.losses that mix examples
+CROSS_ENTROPIES = ("ce", "crossentropy")
 # Keras' metrics between 0 and 1
 SHARES = re.compile("Accuracy|AUC|Precision|Recall|IoU|Sensitivity|Specificity")
 
@@ -100,6 +102,40 @@ def measured(net: Any, anything: Any) -> dict[str, Bound]:
         for metric in net.metrics
         if not any(metric is one for one in known)
     }
+
+
+def losses(net: Any, get: Callable[[Any], Any], outputs: int = 1) -> list[Any]:
+    """What `compile` names for each output: functions or objects, None for what is not compared;
+    nothing where it names none. `get` finds one by its name.
+    """
+    given = net.loss
+    if given is None:
+        return []
+    if isinstance(given, Mapping):
+        given = [given.get(name) for name in net.output_names]
+    each = list(given) if isinstance(given, list | tuple) else [given] * outputs
+    return [_found(one, get) for one in each]
+
+
+def _found(loss: Any, get: Callable[[Any], Any]) -> Any:
+    # Keras tells by the shapes which cross-entropy these are
+    return get(loss) if isinstance(loss, str) and loss not in CROSS_ENTROPIES else loss
+
+
+def is_mean(loss: Any) -> bool:
+    """Is a loss of Keras' a mean over examples, all of which count alike?"""
+    if loss is None or isinstance(loss, str):
+        return True
+    parts = (loss if hasattr(loss, "__name__") else type(loss), getattr(loss, "fn", None))
+    own = all(one is None or one.__module__.startswith("keras.") for one in parts)
+    whole = getattr(loss, "reduction", "sum_over_batch_size") in ("mean", "sum_over_batch_size")
+    left_out = getattr(loss, "ignore_class", None) is not None
+    return own and whole and not left_out and word(loss).lower() not in OF_BATCHES
+
+
+def takes_probabilities(loss: Any) -> bool:
+    """Is it a cross-entropy of probabilities?"""
+    return "crossentropy" in word(loss).lower() and not getattr(loss, "from_logits", False)
 
 
 def _bound(metric: Any) -> Bound:

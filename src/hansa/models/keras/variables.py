@@ -74,3 +74,12 @@ def generator(backend: str, key: Key) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(key.seed())
         yield
+
+
+def by_path(weights: Iterable[Variable]) -> dict[str, Variable]:
+    """All weights by their paths; of several with one path the second is PATH:1."""
+    found: dict[str, Variable] = {}
+    for v in weights:
+        same = sum(name.split(":")[0] == v.path for name in found)
+        found[f"{v.path}:{same}" if same else v.path] = v
+    return found

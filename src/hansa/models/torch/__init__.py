@@ -19,7 +19,7 @@ from ...data.blocks import ordered
 from ...data.examples import Examples
 from ...data.inputs import LABELS, NUMBERS
 from ...errors import PlanError, refuse
-from ...metrics import RATE, Mean, bounds, metric, undefined
+from ...metrics import bounds, check_ready, undefined
 from ...rand import Key
 from ...spec import Vector
 from ...training import Training
@@ -35,7 +35,9 @@ from ..checks import (
     fingerprint,
     passing,
     sees,
+    shaken,
     spell,
+    spelled,
 )
 
 try:
@@ -57,13 +59,13 @@ from .cohort import ClientBatch, ClientJob, device_of, placed, width
 from .dense import dense
 from .flat import FlatNet
 from .losses import (
-    ACCURACY,
     ELEMENTWISE,
     Loss,
     as_metric,
     counted,
     fit,
     known,
+    measured,
     of_logits,
     undescendable,
 )
@@ -181,10 +183,7 @@ class TorchModel(FlatNet):
         self.told = TOLD in names
         self.looks_back = self.remembers = LAST_NET in names
         self._known = known(loss)
-        measured = metrics
-        if metrics is None and self._known in ACCURACY:
-            measured = {"accuracy": Mean(ACCURACY[self._known](loss), RATE)}
-        self._measured = {name: metric(given) for name, given in (measured or {}).items()}
+        self._measured = measured(self._known, loss, metrics)
         self.undefined = undefined(self._measured)
         targets = NUMBERS if self._known in ELEMENTWISE else LABELS
         self._tensors = Tensors(targets, self.device)
@@ -221,10 +220,7 @@ class TorchModel(FlatNet):
         loss = spell(self.loss)
         tensors = [*self._net.named_parameters(), *self._first.items()]
         shapes = [(name, tuple(t.shape), str(t.dtype), t.requires_grad) for name, t in tensors]
-        metrics = [
-            (name, type(one).__name__, spell(one.function), one.bound)
-            for name, one in self._measured.items()
-        ]
+        metrics = spelled(self._measured)
         facts = net, loss, shapes, metrics, self._frozen, self._part
         digest = fingerprint([repr(facts).encode()])
         shown = [
@@ -437,12 +433,15 @@ class TorchModel(FlatNet):
                 objective = self._objective(self._start, None, NO_LOCAL)
                 given = objective.give(self._net, inputs, named)
                 fit(self.loss, given[0], target(whole), who)
+                check_ready(self._measured, given[0], y)
                 loss = objective.of(given, y)
             at = partial(self._apart, local=NO_LOCAL)
             self._sight.check(at, self._start, self._net, inputs, named)
             check_descent(*undescendable(loss))
             if counted(objective.metrics(self._scored)["loss"], given, y):
                 check_finite(loss.item(), len(y), who)
-            if training is not None and training.private is not None and self._known is None:
+            if training is not None and training.private and self._known not in ELEMENTWISE:
                 check_alone(self._net, objective, self._tensors, whole, who)
+                self._load(shaken(self._start, self.trainable), NO_LOCAL)
+                check_alone(self._net, objective, self._tensors, whole, who, near=True)
             checks.check_last(self._net, self._tensors, data, who, training)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...metrics import LOSS, Mean, Whole
+from ...metrics import LOSS, RATE, Mean, Whole, check_joined, check_probabilities, metric
 from ...spec import Bound, Vector
-from ..checks import check_range, check_shapes, sees, settings
+from ..checks import check_range, check_shapes, sees, settings, spell
 
 Loss = Callable[[Any, Tensor], Tensor]  # (outputs, targets) → mean over the batch
 IGNORED = -100  # the label that PyTorch leaves out where nobody names another
@@ -64,6 +64,7 @@ ACCURACY: dict[Any, Callable[[Any], Callable[[Any, Tensor], Any]]] = {
     **dict.fromkeys((F.binary_cross_entropy_with_logits, nn.BCEWithLogitsLoss), _of_sign),
     **dict.fromkeys((F.binary_cross_entropy, nn.BCELoss), _of_half),
 }
+PROBABILITIES = {F.binary_cross_entropy, nn.BCELoss}  # these take no logits
 # losses of a number against a number: targets are floating, and shaped as the outputs are
 ELEMENTWISE = {
     F.binary_cross_entropy_with_logits,
@@ -87,20 +88,32 @@ POSITIVE = {F.cross_entropy, nn.CrossEntropyLoss, *ELEMENTWISE}
 
 def known(loss: Any) -> Any:
     """What PyTorch calls the loss: a function of torch.nn.functional or a class of torch.nn; None
-    for any other, and for one that sees more.
+    for any other, such as a subclass that computes something else, and for one that sees more.
     """
     if sees(loss):
         return None
     plain = loss.func if isinstance(loss, partial) else loss
     names = (*ACCURACY, *ELEMENTWISE)
-    return next(
-        (
-            name
-            for name in names
-            if plain is name or (isinstance(name, type) and isinstance(loss, name))
-        ),
-        None,
-    )
+    return next((name for name in names if plain is name or _computes(plain, name)), None)
+
+
+def _computes(loss: Any, name: Any) -> bool:
+    """Is it a module of this class, with its forward?"""
+    return isinstance(name, type) and getattr(type(loss), "forward", 0) is vars(name)["forward"]
+
+
+def measured(name: Any, loss: Any, metrics: Mapping[str, Any] | None) -> dict[str, Whole]:
+    """What is measured beside the loss: what the caller names, or else an accuracy. `name` is that
+    of `known`; PlanError for ready metrics that would take probabilities for logits.
+    """
+    if metrics is None:
+        metrics = {}
+        if name in ACCURACY:
+            metrics = {"accuracy": Mean(ACCURACY[name](loss), RATE)}
+    found = {each: metric(one) for each, one in metrics.items()}
+    if name in PROBABILITIES:
+        check_probabilities(found, spell(loss))
+    return found
 
 
 def of_logits(loss: Any, outputs: Any, targets: Tensor) -> Any:
@@ -156,15 +169,16 @@ def undescendable(loss: Any) -> tuple[bool, str]:
 
 def mean(value: Any) -> Tensor:
     """What a metric gives, as one number in double precision."""
-    return torch.as_tensor(value).double().mean()
+    return torch.as_tensor(value, dtype=torch.float64).mean()
 
 
 def joined(pieces: Sequence[Any]) -> Any:
-    """All rows of outputs that came in pieces: tensors, or tuples and mappings of such; of anything
-    else the last.
+    """All rows of outputs that came in pieces: tensors, or tuples and mappings of such; a number of
+    each piece becomes numbers [pieces], and of anything else it is the last.
     """
     first = pieces[0]
     if isinstance(first, Tensor):
+        check_joined([tuple(piece.shape[1:]) for piece in pieces])
         return torch.cat([piece.reshape(1) if not piece.ndim else piece for piece in pieces])
     if isinstance(first, Mapping):
         named = {name: joined([piece[name] for piece in pieces]) for name in first}

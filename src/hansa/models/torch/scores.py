@@ -6,12 +6,13 @@ a metric of all of them holds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 from torch import nn
 
-from ...data.batches import Batch, length, pick, pieces, target
+from ...data.batches import Batch, pieces, spread, target
 from ...data.examples import Examples
 from ...metrics import Gathered, Whole
 from ...spec import Vector
@@ -32,7 +33,7 @@ def scored(
     data: Examples,
 ) -> dict[str, float]:
     """The loss and the other metrics of all examples."""
-    found = Gathered(objective.metrics(metrics), mean, joined)
+    found = Gathered(objective.metrics(metrics), joined, mean)
     for batch in _some(data):
         inputs, named, y = tensors(batch)
         found.add(objective.give(net, inputs, named), y)
@@ -57,14 +58,20 @@ def represented(
 
 
 def check_alone(
-    net: nn.Module, objective: Objective, tensors: Tensors, whole: Batch, who: str
+    net: nn.Module,
+    objective: Objective,
+    tensors: Tensors,
+    whole: Batch,
+    who: str,
+    near: bool = False,
 ) -> None:
-    """Raise DataError where the loss of some examples is not the mean of each one's."""
-    n = length(whole)
-    some = np.unique(np.linspace(0, n - 1, min(n, ALONE)).astype(np.int64))
-    rows = [some, *(some[i : i + 1] for i in range(len(some)))]
-    losses = [float(objective(net, *tensors(pick(whole, one)))) for one in rows]
-    check_apart(losses[0], losses[1:], who)
+    """Raise DataError where the loss of some examples is not the mean of each one's; `near` the
+    start it may be no number.
+    """
+    some = spread(whole, ALONE)
+    loss, *alone = [float(objective(net, *tensors(one))) for one in (some, *pieces(some, 1))]
+    if not near or math.isfinite(loss):
+        check_apart(loss, alone, who)
 
 
 def _some(data: Examples) -> Iterator[Batch]:

@@ -14,10 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from ..data import Examples
-from ..errors import DataError, PlanError
-from ..training import Training
-from . import (
+from .data import Examples
+from .errors import DataError, PlanError
+from .models import (
     LAST,
     Features,
     Gradient,
@@ -30,7 +29,8 @@ from . import (
     fitted,
     one_step,
 )
-from .parts import check_only
+from .models.parts import check_only
+from .training import Training
 
 Ask = Train | Gradient | Score | Features
 ASKS = (Train, Gradient, Score, Features)
