@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from .aggregators.verified import VerifiedSum
     from .analytics import survey
     from .app import App
+    from .app.stopping import EarlyStopping
     from .models.jax import JaxModel
     from .models.keras import KerasModel
     from .models.sklearn import SklearnModel
@@ -68,6 +69,7 @@ LAZY = {  # what needs more than NumPy is imported when it is first asked for
     "App": "app",
     "Bulyan": "aggregators.robust",
     "CentredClipping": "aggregators.robust",
+    "EarlyStopping": "app.stopping",
     "GeometricMedian": "aggregators.robust",
     "JaxModel": "models.jax",
     "KerasModel": "models.keras",
@@ -107,6 +109,7 @@ __all__ = [
     "CorrelatedNoise",
     "DiscreteGaussianNoise",
     "Ditto",
+    "EarlyStopping",
     "Ensemble",
     "Everyone",
     "FedAvg",

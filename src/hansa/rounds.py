@@ -12,6 +12,8 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal, NamedTuple
 
 Unit = Literal["client", "example"]  # whom ε protects
+TEST = "test_"  # before the name of a score on the test data
+BEGUN = ("val_", "personal_")  # these score the models that a round begins with
 
 
 class Spent(NamedTuple):
@@ -49,4 +51,4 @@ class Round:
     @property
     def witnessed(self) -> dict[str, float]:
         """What clients report, and beside it the scores on the test data as test_…"""
-        return {**self.metrics, **{f"test_{name}": value for name, value in self.scores.items()}}
+        return {**self.metrics, **{f"{TEST}{name}": value for name, value in self.scores.items()}}

@@ -16,6 +16,7 @@ from tests.attacks.defences_measured import MEASURED
 from tests.attacks.defences_noise import HIDING
 from tests.attacks.defences_remembered import REMEMBERED
 from tests.attacks.defences_rest import REST
+from tests.attacks.defences_stopping import STOPPING
 
 NORMS, PINE, PRIO3, FLP = "crypto/norms.py", "crypto/pine.py", "crypto/prio3.py", "crypto/flp.py"
 CIRCUITS, VDAF, FIELD, KEYS = "crypto/circuits.py", "crypto/vdaf.py", "crypto/field.py", "crypto/keys.py"
@@ -422,6 +423,7 @@ DIGESTS = (
 )
 
 EVERY = (
+    STOPPING,
     DIGESTS,
     PROOFS,
     AGGREGATORS,

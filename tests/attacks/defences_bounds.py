@@ -202,7 +202,7 @@ RECORDS = (
     # ── what prints ──
     Defence(
         "an app does not print its data",
-        "app/federation.py",
+        "app/__init__.py",
         'clients = f"{len(self.data)} clients"',
         'clients = f"{len(self.data)} clients {self.data}"',
     ),

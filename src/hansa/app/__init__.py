@@ -5,6 +5,7 @@
     first        the survey that it asks first
     clients      its clients, and where they live
     running      its rounds
+    stopping     when they end early, and which was the best
     epsilon      what they have given away
     scoring      what models are scored on
     compare      each client alone, and all data pooled
@@ -20,23 +21,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ..algorithms import ClientState
+from ..data import Sites
+from ..data.examples import at_a_glance
 from ..errors import AppError, HansaError
 from ..explain import Explanation, expression
 from ..loops.synchronous import synchronous
+from ..parties.population import Population
+from ..plan import Plan
 from ..progress import tell
 from ..rand import Key
 from ..spec import Vector
 from ..state import State
 from .clients import clients_of, parties_of
 from .compare import Fair, Row, pooled, trained_alone
-from .federation import Federation
+from .federation import Federation, found_by
 from .first import answers_of, explained, held, plan_of, secret_of
 from .looking import unfit
 from .personal import own_row
 from .running import rounds_of
+from .stopping import explained_with
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -53,10 +59,30 @@ class App(Federation):
     together.
     """
 
+    def __repr__(self) -> str:
+        """How many clients and examples; never what they hold."""
+        name = type(self).__name__
+        if isinstance(self.data, Sites):
+            return f"<{name}: {self.data!r}>"
+        clients = f"{len(self.data)} clients"
+        if isinstance(self.data, Population):
+            return f"<{name}: {clients}>"
+        told = filter(None, (clients, at_a_glance(self.data.values())))
+        return f"<{name}: {', '.join(told)}>"
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """What the survey found; AppError where it has not been asked."""
+        return found_by(self)
+
     def explain(self) -> Explanation:
         """What survey and plan ask of a client, in words; no data is read, and nobody is asked."""
         named = self.secret is not None and not self.secret.hides
-        return explained(self.plan, self.first, self.population, self.delta, named)
+        told = explained(self.plan, self.first, self.population, self.delta, named)
+        if self.stop is None or not isinstance(self.plan, Plan):
+            return told
+        sections = tuple(explained_with(self.stop, one) for one in told.sections)
+        return replace(told, sections=sections)
 
     def answered(self, run: Run) -> Self:
         """This app with what its survey found, if the run holds that.
@@ -116,6 +142,7 @@ class App(Federation):
             prepare=None,
             test=None,
             budget=None,
+            stop=None,
             loop=synchronous,
             secret=secret,
         )
@@ -159,7 +186,7 @@ class App(Federation):
         parts = {client.who: client.parts for client in clients_of(app)}
         sizes = {who: examples for who, (_, _, examples) in parts.items()}
         total = sum(sizes.values())
-        fair = Fair(plan, sizes)
+        fair = Fair(plan, sizes, state.round)
 
         def row(name: str, examples: int, x: Vector, passes: float) -> Row:
             return Row(name, examples, app.tests.score(plan.model, x), plan.hides, passes)

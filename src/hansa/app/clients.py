@@ -15,7 +15,7 @@ from ..parties.population import Population
 from ..rand import Key
 from ..runtimes.inprocess import InProcess
 from .checks import policies_of
-from .federation import Federation
+from .federation import Federation, found_by
 
 # what the modules of loaded app files are called, with the file's name after it
 MODULE = "hansa-app:"
@@ -44,7 +44,7 @@ def parties_of(app: Federation, secret: Key) -> list[Client] | Population:
         return clients_of(app, secret)
     data = app.data.data
     if app.prepare is not None:
-        data = partial(prepared_one, data, app.prepare, app.found)
+        data = partial(prepared_one, data, app.prepare, found_by(app))
     return Population(app.known_plan, len(app.data), data, app.data.allow, secret, app.first)
 
 

@@ -60,12 +60,13 @@ class Fair:
 
     plan: Plan
     sizes: Mapping[str, int]  # client → examples
+    done: int  # rounds of the federation
 
     @property
     def rounds(self) -> int:
         """The turns, as a whole number."""
         clients = len(self.sizes)
-        turns = self.plan.rounds * self.plan.sample.expected(clients) / clients
+        turns = self.done * self.plan.sample.expected(clients) / clients
         return max(1, round(turns))
 
     @property

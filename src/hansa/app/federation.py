@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from ..data import Sites
-from ..data.examples import at_a_glance
 from ..data.sites import prepared
 from ..errors import AppError, number
 from ..loops.channel import Runtime
@@ -23,6 +22,7 @@ from ..state import State
 from .checks import Wrong, check, check_budget, check_names, check_survey, unasked
 from .first import PlanOf, answers_of, check_first, given_away
 from .scoring import TestSets, sets_of
+from .stopping import EarlyStopping, check_metric
 
 Loop = Callable[[Plan, Runtime, State | None, Key | None], Iterator[State]]
 
@@ -42,6 +42,8 @@ class Federation:
     workers    counts processes; 0 trains in this one
     loop       how rounds follow on one another; for FedBuff partial(buffered, size=…, busy=…)
     budget     the run ends before a round that could pass it
+    stop       the run ends when a metric becomes better no more, and its best model is kept
+    keep       checkpoints: "last", the last two and the best; or "all"
     first      a survey that all are asked before round 1, and whose answers are told to all
     prepare    prepare(data, found) makes of each client's data, and of the test data, what models
                are trained on
@@ -59,21 +61,12 @@ class Federation:
     workers: int = 0
     loop: Loop = synchronous
     budget: Budget | None = None
+    stop: EarlyStopping | None = None
+    keep: Literal["last", "all"] = "last"
     first: Plan | None = None
     prepare: Callable[[Any, Any], Any] | None = None
     answer: State | None = field(default=None, repr=False, compare=False)
     secret: Key | None = field(default=None, repr=False)
-
-    def __repr__(self) -> str:
-        """How many clients and examples; never what they hold."""
-        name = type(self).__name__
-        if isinstance(self.data, Sites):
-            return f"<{name}: {self.data!r}>"
-        clients = f"{len(self.data)} clients"
-        if isinstance(self.data, Population):
-            return f"<{name}: {clients}>"
-        told = filter(None, (clients, at_a_glance(self.data.values())))
-        return f"<{name}: {', '.join(told)}>"
 
     def __post_init__(self) -> None:
         """AppError where the fields do not fit together, PolicyError where an owner forbids
@@ -89,6 +82,8 @@ class Federation:
         if self.budget is not None:
             before = given_away(self.first, self.answer, self.population)
             check_budget(self.budget, self.plan, before, self.population, self.loop)
+        if self.stop is not None and isinstance(self.plan, Plan):
+            check_metric(self.stop, self.plan, bool(self.tests))
 
     @property
     def population(self) -> int | None:
@@ -112,13 +107,6 @@ class Federation:
         if isinstance(self.plan, Plan):
             return self.plan
         raise unasked("The plan of this app is")
-
-    @property
-    def found(self) -> dict[str, Any]:
-        """What the survey found; AppError where it has not been asked."""
-        if self.first is None or self.answer is None:
-            raise unasked("What the survey of this app found is")
-        return answers_of(self.first, self.answer)
 
     @cached_property
     def sources(self) -> Mapping[str, Any]:
@@ -144,11 +132,19 @@ class Federation:
         return replace(raw, sets=_prepared(self, raw.sets))
 
 
+def found_by(app: Federation) -> dict[str, Any]:
+    """What the survey of an app found; AppError where it has not been asked."""
+    if app.first is None or app.answer is None:
+        raise unasked("What the survey of this app found is")
+    return answers_of(app.first, app.answer)
+
+
 def _prepared(app: Federation, sets: Mapping[str, Any]) -> Mapping[str, Any]:
     """Each of these as `prepare` makes it of what was found, when it is first asked for."""
     if app.prepare is None:
         return sets
-    return {name: prepared(data, app.prepare, app.found) for name, data in sets.items()}
+    found = found_by(app)
+    return {name: prepared(data, app.prepare, found) for name, data in sets.items()}
 
 
 def _wrong(app: Federation) -> list[Wrong]:
@@ -166,6 +162,18 @@ def _wrong(app: Federation) -> list[Wrong]:
             f"App(budget={app.budget!r})",
             "a budget is ε at δ",
             "budget=Budget(epsilon=4.0, delta=1e-6)",
+        ),
+        (
+            not isinstance(app.stop, EarlyStopping | None),
+            f"App(stop={app.stop!r})",
+            "a run stops early by a metric and a patience",
+            "stop=EarlyStopping('val_loss', patience=5)",
+        ),
+        (
+            app.keep not in ("last", "all"),
+            f"App(keep={app.keep!r})",
+            "the last checkpoints are kept and the best, or all",
+            "keep='last' or keep='all'",
         ),
         (
             not number(app.workers, whole=True) or app.workers < 0,

@@ -55,14 +55,21 @@ def model_of(plan: Plan, state: State, client_state: ClientState) -> tuple[Vecto
 def stored_model(app: Federation, run: Run, state: State, who: str) -> tuple[Vector, Local]:
     """The model [size] that one client uses itself after a round of a run, and what it keeps of it.
 
-    AppError where it has none: by the plan, for it is nobody of the app, or has never taken part;
-    and where nobody may know who took part.
+    AppError where the round is not the last; where it has none: by the plan, for it is nobody of
+    the app, or has never taken part; and where nobody may know who took part.
     """
     plan = app.known_plan
     names = names_of(app.data)
     client_state = run.memory().get(who, {})
+    last = len(run.history())
     none = not personal(plan.model, plan.algorithm) and not client_state.get("model")
     faults: list[Fault] = [
+        (
+            state.round != last,
+            f"Nothing is known of {who}'s own model after round {state.round}.",
+            f"What clients remember is kept as it was after the last round, {last}, alone.",
+            "Leave --round out.",
+        ),
         (
             who not in names,
             f"The app has no client {who!r}.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
@@ -59,17 +59,46 @@ def rounds_of(
             check_same_clients(app, run, state)
             runtime.memory.load(run.memory())
             past = run.history()
+        known = list(past)
+        if state is not None and not past:
+            known = [state.happened]
         account = Account(app, past, state)
         states = loop(plan, runtime, state, secret)
         if app.budget:
             clients = len(app.data)
             states = stop_at_budget(states, plan, app.budget, clients, past, account.before)
-        for new in states:
+        while app.stop is None or not app.stop.over(known):
+            new = next(states, None)
+            if new is None:
+                return
             scores = app.tests.score(plan.model, new.x)
             new = replace(new, spent=account.add(new), scores=scores)
+            known.append(new.happened)
             if run is not None:
-                run.commit(new, runtime.memory.learnt(new.counted))
+                best = None
+                if app.stop is not None:
+                    best = app.stop.model(known)
+                memory = runtime.memory.learnt(new.counted)
+                run.commit(new, memory, best, app.keep == "all")
             yield new
+
+
+def how_it_ended(app: Federation, rounds: Sequence[Round]) -> str:
+    """Why a run with these rounds ended before the last one, and which model was the best; in
+    sentences, or nothing.
+    """
+    planned = app.known_plan.rounds
+    why = ""
+    if app.budget:
+        why = f"one more could pass ε = {app.budget.epsilon:g} at δ = {app.budget.delta:g}"
+    if app.stop is not None and app.stop.over(rounds):
+        why = app.stop.why(rounds)
+    words = []
+    if why and len(rounds) < planned:
+        words.append(f"Ended after {len(rounds)} of {planned} rounds: {why}.")
+    if app.stop is not None:
+        words.append(app.stop.told(rounds))
+    return " ".join(filter(None, words))
 
 
 def check_same_clients(app: Federation, run: Run, state: State | None) -> None:

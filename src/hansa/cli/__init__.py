@@ -21,7 +21,22 @@ import typer
 from .. import __version__
 from ..errors import AppError
 from ..plan import Plan
-from .options import Ask, Audited, File, Id, Place, Seed, Set, Target, Way, command, commands, usage
+from .options import (
+    Ask,
+    Audited,
+    File,
+    Id,
+    Place,
+    Seed,
+    Set,
+    Target,
+    Way,
+    Which,
+    command,
+    commands,
+    usage,
+    which_round,
+)
 from .started import new_run, resumed_run
 from .target import app_of, config_of, resumed, same_plan, settings_of
 
@@ -322,11 +337,15 @@ def export(
         str | None,
         typer.Option(metavar="NAME", help="This client's own model.", show_default=False),
     ] = None,
+    round_: Which = None,
 ) -> None:
     """Write the weights of a run as safetensors: those of a PyTorch model as its state_dict.
 
-    Examples: hansa export 20260102 model.safetensors, or with --client north, whose own model
-    stays with it else
+    They are those after its last round; --round names another whose model is kept, or the best.
+    What clients remember, and so their own models, is there for the last round alone.
+
+    Examples: hansa export 20260102 model.safetensors, with --round best or --round 12; or with
+    --client north, whose own model stays with it else
     """
     from ..app.compare import OUTSIDE
     from ..app.personal import stored_model
@@ -338,7 +357,7 @@ def export(
     from ..ui.terminal import out
 
     stored = place.open().open(run)
-    state = stored.state()
+    state = stored.state(which_round(round_))
     if state is None:
         raise AppError(
             f"Run {stored.id} has no round yet.",

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -71,6 +71,15 @@ Ask = Annotated[
     bool,
     typer.Option(
         "--ask", help="Ask the app's survey first, of the data that is here: what it finds is told."
+    ),
+]
+Which = Annotated[
+    str | None,
+    typer.Option(
+        "--round",
+        metavar="N|best",
+        help="The model of another round than the last, where it is kept.",
+        show_default=False,
     ),
 ]
 Set = Annotated[
@@ -241,6 +250,22 @@ def _as_it_is(message: Warning | str, category: type[Warning], *where: Any, **mo
     if issubclass(category, Aside):
         return f"{message}\n"
     return USUAL(message, category, *where, **more)
+
+
+def which_round(given: str | None) -> int | Literal["best"] | None:
+    """What --round names: the number of a round, or the one that the run has marked as its best;
+    None for the last.
+
+    BadParameter for what is neither. Whether its model is kept is known to the run alone, which
+    says which ones are.
+    """
+    if given is None:
+        return None
+    if given == "best":
+        return "best"
+    if not given.isdecimal():
+        raise typer.BadParameter("write a number, or best", param_hint="--round")
+    return int(given)
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from ..sample import Sample
 from .vector import meaning
 from .words import Section, count, whose
 
+ROUNDS = "Rounds"
+
 
 def rounds(plan: Plan) -> Section:
     """The sample, its quorum and deadline, what is reported, and the seed."""
@@ -38,7 +40,7 @@ def rounds(plan: Plan) -> Section:
         f"The plan's fingerprint is {plan.digest}; server and clients compare it, and a client "
         "refuses another plan."
     )
-    return Section("Rounds", text, ("", ""), rows)
+    return Section(ROUNDS, text, ("", ""), rows)
 
 
 def _deadline(sample: Sample) -> str:

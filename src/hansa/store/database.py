@@ -92,7 +92,7 @@ files = Table(  # the files that count; all others in a run's folder are leftove
     tables,
     Column("run", Name(), ForeignKey("runs.id"), primary_key=True),
     Column("name", Name(), primary_key=True),
-    Column("kind", Words(), nullable=False),  # "state", "memory" or "survey"
+    Column("kind", Words(), nullable=False),  # "state", "best" of these, "memory" or "survey"
     Column("round", Whole(), nullable=False),
     Column("sha256", Words(), nullable=False),
 )

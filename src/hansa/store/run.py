@@ -9,10 +9,10 @@ lines here, and `resume` finds the round before or the round after.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from sqlalchemy import Connection, and_, delete, insert, select, update
 
@@ -27,6 +27,7 @@ from . import files
 from .rows import either, entries, keepable, round_of, row_of, state_of
 
 KEEP = 2  # checkpoints of a run; the last one counts, the others are for who wants to look back
+STATES = ("state", "best")  # kinds of files that hold one
 SECRET = "secret"  # the file of a run that holds what its noise grows from
 
 
@@ -88,9 +89,17 @@ class Run:
         self.hold()
         return Key(files.secret(self.folder / SECRET), hides=True)
 
-    def commit(self, state: State, client_states: Mapping[str, ClientState] | None = None) -> None:
+    def commit(
+        self,
+        state: State,
+        client_states: Mapping[str, ClientState] | None = None,
+        best: int | None = None,
+        keep_all: bool = False,
+    ) -> None:
         """Make a round count: its state, and the memories of the clients that it changed.
 
+        best: the round whose model is the best by now, if anybody says so, and 0 for none; its
+        checkpoint is kept beside the last ones. keep_all: that of every round is kept.
         Those are the clients that count in it. Where ε rests on nobody knowing who took part, that
         is not kept. StoreError where the state is not that of the next round, or cannot be written;
         then the run stays as it was.
@@ -116,7 +125,10 @@ class Run:
         with self.database.write() as c:
             c.execute(insert(db.rounds).values(run=self.id, seconds=now - self._clock, **row))
             c.execute(insert(db.files), written)
-            stale = self._old_states(c, state.round - KEEP)
+            self._mark(c, best)
+            stale = []
+            if not keep_all:
+                stale = self._old_states(c, state.round - KEEP)
             if client_states:
                 stale += self._replaced(c, list(client_states), written[1]["name"])
             for name in stale:
@@ -174,8 +186,16 @@ class Run:
         name, sha256 = files.add(self.folder, number, kind, frames)
         return {"run": self.id, "name": name, "kind": kind, "round": number, "sha256": sha256}
 
+    def _mark(self, c: Connection, best: int | None) -> None:
+        """Let the checkpoint of this round, if it is there, be that of the best, and no other."""
+        of = db.files.c
+        was = and_(of.run == self.id, of.kind == "best")
+        now = and_(of.run == self.id, of.kind == "state", of.round == best)
+        c.execute(update(db.files).where(was).values(kind="state"))
+        c.execute(update(db.files).where(now).values(kind="best"))
+
     def _old_states(self, c: Connection, last: int) -> list[str]:
-        """The checkpoints of rounds up to `last`, which are kept no longer."""
+        """The checkpoints of rounds up to `last`, but for the best: they are kept no longer."""
         of = db.files.c
         return list(
             c.scalars(
@@ -200,9 +220,22 @@ class Run:
         ]
         return sorted(before.difference(needed))
 
-    def state(self, round: int | None = None) -> State | None:
-        """The state after `round`, of which the last few are kept; after the last one, or None
-        before the first.
+    def best(self) -> int | None:
+        """The round whose model is the best, as the last commit has it; None where none was named.
+
+        Its checkpoint is kept however many rounds come after it. What "best" means is known to who
+        commits: a store compares no scores.
+        """
+        of = db.files.c
+        with self.database.read() as c:
+            found: int | None = c.scalar(
+                select(of.round).where(of.run == self.id, of.kind == "best").limit(1)
+            )
+        return found
+
+    def state(self, round: int | Literal["best"] | None = None) -> State | None:
+        """The state after `round`, of which the last few are kept, and the best; after the last
+        one, or None before the first.
 
         StoreError where there is no checkpoint of that round, or its file is not what was written.
         """
@@ -210,16 +243,20 @@ class Run:
         with self.database.read() as c:
             done = self._done(c)
             rows = c.execute(
-                select(db.files).where(of.run == self.id, of.kind == "state").order_by(of.round)
+                select(db.files).where(of.run == self.id, of.kind.in_(STATES)).order_by(of.round)
             ).all()
         kept = {row.round: row for row in rows}
         if round is None and not done:
             return None
-        round = done if round is None else round
+        if round is None:
+            round = done
+        if round == "best":
+            round = self._best_of(rows)
         if round not in kept:
             raise StoreError(
                 f"Run {self.id} has no checkpoint of round {round}.",
-                f"It has {done} rounds, and the checkpoints of the last {KEEP} are kept.",
+                f"It has {done} rounds; the last {KEEP} checkpoints are kept, and that of the "
+                "best, or all where the app says so.",
                 f"Take {either(map(str, kept))}." if kept else "Commit a round first.",
             )
         others = either(f"`run.state({number})`" for number in kept if number != round)
@@ -235,6 +272,21 @@ class Run:
                 f"{kept[round].name} holds the state of round {state.round}, not of round {round}"
             )
         return state
+
+    def _best_of(self, rows: Sequence[Any]) -> int:
+        """Which of the checkpoints is that of the best model; StoreError where none is."""
+        for row in rows:
+            if row.kind == "best":
+                return int(row.round)
+        kept = either(f"{row.round}" for row in rows)
+        raise StoreError(
+            f"Run {self.id} has no best model.",
+            "It is kept where the app says by which metric, and not where that is best of the "
+            "first weights.",
+            f"Take that of round {kept}, or give App(stop=EarlyStopping('val_loss'))."
+            if rows
+            else "Commit a round first.",
+        )
 
     def memory(self) -> dict[str, ClientState]:
         """What each client remembers after the last committed round: who → its state.

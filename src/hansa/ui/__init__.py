@@ -21,7 +21,7 @@ from dataclasses import replace
 from ..errors import printable
 from ..metrics import DEFINED
 from ..privacy.ledger import NAMED
-from ..rounds import Round
+from ..rounds import BEGUN, Round
 
 HIDDEN = "who took part is a secret that ε rests on"
 
@@ -34,7 +34,6 @@ SIDES = {
     "": "training examples",
 }
 OWN = "personal_"  # not another witness of the global model: a score of others
-BEGUN = ("val_", "personal_")  # these score the models that a round begins with
 
 
 def shown(one: Round) -> Round:

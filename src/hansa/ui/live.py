@@ -18,6 +18,7 @@ from ..app import App
 from ..app.checks import names_of
 from ..app.compare import OUTSIDE, Row
 from ..app.personal import own_rows
+from ..app.running import how_it_ended
 from ..errors import HansaError, StoreError
 from ..explain import expression
 from ..rounds import Round
@@ -77,12 +78,8 @@ def _follow(app: App, run: Run, title: str, compare: bool | None, again: str, pr
             for state in rounds(app, run, clock) if profile else app.run(run):
                 progress.show(state)
         run.finish("done")
-        if app.budget and len(progress.past) < planned:
-            budget = f"ε = {app.budget.epsilon:g} at δ = {app.budget.delta:g}"
-            console.print(
-                f"Ended after {len(progress.past)} of {planned} rounds: one more could pass "
-                f"{budget}."
-            )
+        if words := how_it_ended(app, progress.past):
+            console.print(words)
         if profile:
             console.print(f"\n{OUTSIDE}\n" if plan.hides else "")
             console.print(table(clock, len(progress.past) - progress.first, app.workers))
@@ -98,11 +95,11 @@ def _follow(app: App, run: Run, title: str, compare: bool | None, again: str, pr
         console.print(f"report  {write(report_data, run.folder)}", soft_wrap=True)
         return 0
     except KeyboardInterrupt:
-        done = _ended(run, "stopped", planned, progress)
+        done = _ended(run, "stopped", app, progress)
         say(f"Stopped after {done} of {planned} rounds, all of them stored. Go on with: {again}")
         return 130
     except BaseException as error:
-        if done := _ended(run, "failed", planned, progress):
+        if done := _ended(run, "failed", app, progress):
             error.add_note(
                 f"{done} of {planned} rounds are stored. When the cause is gone, go on with: "
                 f"{again}"
@@ -110,7 +107,7 @@ def _follow(app: App, run: Run, title: str, compare: bool | None, again: str, pr
         raise
 
 
-def _ended(run: Run, how: str, rounds: int, progress: Progress) -> int:
+def _ended(run: Run, how: str, app: App, progress: Progress) -> int:
     """Say how a run ended before its end, and how many rounds are stored: the last may not have
     been shown.
 
@@ -118,8 +115,9 @@ def _ended(run: Run, how: str, rounds: int, progress: Progress) -> int:
     """
     done = len(progress.past)
     with suppress(StoreError):
-        done = len(run.history())
-        if done >= rounds:
+        past = run.history()
+        done = len(past)
+        if done >= app.known_plan.rounds or (app.stop is not None and app.stop.over(past)):
             how = "done"
         run.finish(how)
     return done
@@ -172,6 +170,7 @@ def _story(
         sets,
         own,
         settings,
+        how_it_ended(app, rounds),
     )
 
 

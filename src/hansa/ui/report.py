@@ -47,6 +47,7 @@ class ReportData:
     sets: tuple[Row, ...] = ()  # the model on test sets that have names
     own: tuple[Row, ...] = ()  # the clients' own models on their own examples
     settings: Mapping[str, str] = field(default_factory=dict)
+    ended: str = ""  # why before the last round, if so, and which model was the best
 
 
 def write(report_data: ReportData, folder: Path) -> Path:
@@ -121,6 +122,8 @@ def summary(report_data: ReportData) -> str:
         "rounds. No example was sent. This was a simulation: all clients, and their data, were on "
         "one machine."
     ]
+    if report_data.ended:
+        text.append(report_data.ended)
     if told:
         # clients score the model that they were given
         when = "In the last round it had"

@@ -390,6 +390,8 @@ def listed(runs: Sequence[Summary]) -> RenderableType:
 def details(run: Run, status: str) -> Iterator[RenderableType]:
     """A run: what it is, its plan, its last rounds, its files.
 
+    The round whose model is the best is marked, if the run keeps one as that; it may be an earlier
+    one than those that are listed, and so stands in the head too.
     Files of the store itself are left out: checkpoints, the lock, the secret that noise grows from.
     """
     rounds = [shown(one) for one in run.history()]
@@ -403,6 +405,9 @@ def details(run: Run, status: str) -> Iterator[RenderableType]:
         "plan": run.plan,
         "fingerprint": run.digest,
     }
+    best = run.best()
+    if best is not None:
+        facts["best model"] = f"round {best}"
     for name, value in facts.items():
         head.add_row(Text(name, "dim"), Text(value, overflow="fold"))
     yield head
@@ -412,7 +417,8 @@ def details(run: Run, status: str) -> Iterator[RenderableType]:
     for one in rounds[-LAST:]:
         excluded = ", ".join(f"{who} ({_first(why)})" for who, why in one.excluded.items())
         took_part = "(secret)" if one.hidden else names(one.participants, 3)
-        table.add_row(f"{one.round}", _told(one), Text(took_part), Text(excluded))
+        mark = "best " * (one.round == best)
+        table.add_row(f"{mark}{one.round}", _told(one), Text(took_part), Text(excluded))
     if rounds:
         yield table
     files = sorted(path.name for path in run.folder.glob("[!0-9.]*"))
