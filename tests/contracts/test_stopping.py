@@ -133,6 +133,7 @@ def left(run: Any) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in run.folder.glob("*.safetensors")}
 
 
+@pytest.mark.promise("P330")
 @pytest.mark.parametrize(("metric", "end"), [("test_loss", 6), ("val_loss", 7)])
 def test_a_run_ends_where_its_history_says_and_a_killed_one_too(tmp_path: Path, metric: str, end: int) -> None:
     """Test loss is best after round 3, and rounds 4, 5, 6 are not better; clients see it a round later."""
@@ -179,6 +180,7 @@ def test_every_checkpoint_may_be_kept(tmp_path: Path) -> None:
     assert run.best() == 3
 
 
+@pytest.mark.promise("P331")
 @pytest.mark.guards("a metric that no round has is refused")
 @pytest.mark.parametrize(
     ("make", "words"),

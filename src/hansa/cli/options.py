@@ -256,7 +256,7 @@ def which_round(given: str | None) -> int | Literal["best"] | None:
     """What --round names: the number of a round, or the one that the run has marked as its best;
     None for the last.
 
-    BadParameter for what is neither. Whether its model is kept is known to the run alone, which
+    What is neither is wrong usage. Whether its model is kept is known to the run alone, which
     says which ones are.
     """
     if given is None:
