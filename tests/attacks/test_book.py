@@ -14,6 +14,7 @@ import hansa as h
 from hansa.loops.channel import ServerChannel
 from hansa.messages import Begin, Reply, Request, SessionId, Settle
 from hansa.parties.book import Book
+from hansa.plan import server
 from hansa.plan.server import decoder
 from hansa.runtimes.inprocess import Network
 from hansa.testing.algorithm import federation
@@ -35,7 +36,7 @@ def runtime_of(plan: h.Plan, book: Book | None = None, secret: h.Key | None = No
 
 
 def request_of(plan: h.Plan, number: int = 0, shift: float = 0.0, **more: Any) -> Request:
-    vectors, memo = plan.broadcast(plan.start())
+    vectors, memo = server.broadcast(plan, plan.start())
     told = {**vectors, "x": vectors["x"] + shift}, memo
     return Request(plan.digest, 0, SessionId(number=number), told, {WHO: None}, **more)
 

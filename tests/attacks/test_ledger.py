@@ -44,6 +44,7 @@ from hansa.cli import commands
 from hansa.errors import AppError
 from hansa.explain import explain
 from hansa.messages import Request, SessionId
+from hansa.plan import server
 from hansa.privacy import planned_privacy, stop_at_budget
 
 QUIET = Training(report=False)
@@ -103,7 +104,7 @@ def test_noise_of_one_round_is_not_drawn_again_and_again(noise: GaussianNoise) -
     runtime = InProcess([Client("c0", p, DATA["c0"], Policy(epsilon=10.0))])
     said = []
     for session in (0, 0, 1, 2):
-        runtime.send(Request(p.digest, 0, SessionId(number=session), p.broadcast(p.start()), {"c0": None}))
+        runtime.send(Request(p.digest, 0, SessionId(number=session), server.broadcast(p, p.start()), {"c0": None}))
         said.append(runtime.receive())
     assert np.array_equal(said[0].body, said[1].body)
     assert [one.why for one in said[2:]] == ["refused", "refused"]
@@ -116,7 +117,7 @@ def test_noise_of_one_round_is_not_drawn_by_one_worker_after_another(tmp_path: P
     go = tmp_path / "go"
     p = plan(GaussianNoise(5.0, "each"), model=Held(3, 2, go), sample=Everyone(quorum=2), rounds=1)
     runtime = Processes([Client(who, p, data) for who, data in DATA.items()], workers=3)
-    request = Request(p.digest, 0, SessionId(), p.broadcast(p.start()), {"c0": None})
+    request = Request(p.digest, 0, SessionId(), server.broadcast(p, p.start()), {"c0": None})
     runtime.send(request)
     runtime.send(replace(request, session=SessionId(number=1)))
     runtime.send(replace(request, bodies={"c1": None, "c2": None}))

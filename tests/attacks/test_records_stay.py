@@ -32,6 +32,7 @@ from hansa.models import Score, Train, TrainResult
 from hansa.parties import Given, Said
 from hansa.parties.book import Entry, Page
 from hansa.parties.helper import Helper
+from hansa.plan import server
 from hansa.runtimes.processes.worker import Task
 from hansa.state import FAILED
 from hansa.store import Store
@@ -144,7 +145,7 @@ def test_an_actor_of_ray_answers_with_kinds_and_its_words_come_to_the_caller_alo
     clients = parties(PLAN)
     request = Request(PLAN.digest, 0, SessionId(), None, dict.fromkeys(one.who for one in clients), fold=True)
     replies, _, words = ray.Actor(clients).answer(
-        request, PLAN.broadcast(PLAN.start()), {one.who: Given() for one in clients}
+        request, server.broadcast(PLAN, PLAN.start()), {one.who: Given() for one in clients}
     )
     excluded = {reply.who[0]: reply.why for reply in replies if reply.body is None}
     assert excluded == dict.fromkeys(BAD, "data") and clean(repr(replies))
@@ -216,7 +217,9 @@ def test_every_error_of_hansas_has_a_kind() -> None:
 @pytest.mark.guards("who started anew is no attacker")
 def test_a_party_that_started_anew_is_nobodys_mistake() -> None:
     client = h.Client("anna", PLAN, DATA["client-0"])
-    request = Request(PLAN.digest, 0, SessionId(number=5), PLAN.broadcast(PLAN.start()), {"anna": "go on"}, turn=1)
+    request = Request(
+        PLAN.digest, 0, SessionId(number=5), server.broadcast(PLAN, PLAN.start()), {"anna": "go on"}, turn=1
+    )
     runtime = h.InProcess([client])
     runtime.send(request)
     with pytest.warns(LeftOut, match="knows nothing of it"):

@@ -24,6 +24,7 @@ import hansa as h
 from hansa.cli import commands
 from hansa.messages import Begin, Request, SessionId
 from hansa.parties import Given
+from hansa.plan import server
 from hansa.privacy import spent_privacy
 from hansa.rounds import Round, Spent
 from hansa.store.files import secret as kept
@@ -73,7 +74,7 @@ def run(plan: h.Plan, secret: h.Key | None = None, data: Any = None, state: h.St
 def asked(plan: h.Plan, shift: float = 0.0, remembers: Any = None) -> h.Vector:
     """The update that one client says in round 0, of a model that is moved by `shift`; always with one secret."""
     client = h.Client("north", plan, data_of()[NAMES[0]], secret=h.Key(b"a secret of the client", True))
-    broadcast, memo = plan.broadcast(plan.start())
+    broadcast, memo = server.broadcast(plan, plan.start())
     request = Request(plan.digest, 0, SessionId(), ({**broadcast, "x": broadcast["x"] + shift}, memo), {"north": None})
     return client.answer(request, Given(remembers or {})).reply[:63]
 
@@ -465,7 +466,11 @@ def test_a_client_of_a_population_draws_once_in_a_round(name: str) -> None:
     answers = 0
     for session in range(6):
         request = Request(
-            plan.digest, 0, SessionId(number=session), plan.broadcast(plan.start()), dict.fromkeys(runtime.roster()[:2])
+            plan.digest,
+            0,
+            SessionId(number=session),
+            server.broadcast(plan, plan.start()),
+            dict.fromkeys(runtime.roster()[:2]),
         )
         runtime.send(request)
         answers += sum(runtime.receive().body is not None for _ in range(2))

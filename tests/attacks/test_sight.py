@@ -20,6 +20,7 @@ from hansa.aggregators.verified.server import joined
 from hansa.crypto.identity import Identity, Roster
 from hansa.crypto.keys import SigningKey
 from hansa.messages import SessionId
+from hansa.plan import server
 from hansa.store import Store
 from hansa.testing.algorithm import federation
 
@@ -34,7 +35,7 @@ def update(plan: h.Plan, state: h.State, client: h.Client) -> h.Vector:
     train, held, examples = client.parts
     more: Any = {"secret": h.Key.fresh(), "examples": examples, "memo": state.transforms}
     at = plan.context(state.round, SessionId(number=state.round), client.who, **more)
-    reply, _ = contribution(plan, plan.broadcast(state)[0], {}, train, held, at)
+    reply, _ = contribution(plan, server.broadcast(plan, state)[0], {}, train, held, at)
     return reply[plan.encoded_spec.slice("delta")]
 
 

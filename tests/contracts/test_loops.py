@@ -47,6 +47,7 @@ from hansa import (
 from hansa import data as local
 from hansa.errors import DataError, LeftOut, PlanError, ProtocolError, RoundError
 from hansa.messages import Request, SessionId
+from hansa.plan import server
 from hansa.state import FAILED
 from hansa.testing.algorithm import federation
 from hansa.testing.asserts import equal
@@ -113,7 +114,7 @@ def test_replies_do_arrive_in_different_orders() -> None:
     p, orders = plan(aggregator=Krum(f=2), sample=Everyone(quorum=7)), set()
     for seed in range(4):
         runtime = InProcess(clients(p), Network(latency=1.0), seed)
-        runtime.send(Request(p.digest, 0, SessionId(), p.broadcast(p.start()), dict.fromkeys(PARTIES)))
+        runtime.send(Request(p.digest, 0, SessionId(), server.broadcast(p, p.start()), dict.fromkeys(PARTIES)))
         orders.add(tuple(runtime.receive().who[0] for _ in PARTIES))
     assert len(orders) == 4
 
@@ -346,7 +347,7 @@ def test_server_and_clients_must_hold_the_same_plan() -> None:
     own, theirs = plan(), plan(seed=1)
     with pytest.raises(ProtocolError, match="and holds"):
         Client("anna", own, PARTIES["client-0"]).answer(
-            Request(theirs.digest, 0, SessionId(), own.broadcast(own.start()), {"anna": None})
+            Request(theirs.digest, 0, SessionId(), server.broadcast(own, own.start()), {"anna": None})
         )
     with pytest.raises(RoundError, match="None of the"), pytest.warns(LeftOut, match=theirs.digest[:8]):
         next(synchronous(own, InProcess(clients(theirs))))
@@ -380,7 +381,7 @@ def test_a_client_answers_in_no_other_round_than_the_plan_has(number: int) -> No
     p = plan(rounds=4)
     with pytest.raises(ProtocolError, match=f"round {number}"):
         Client("anna", p, PARTIES["client-0"]).answer(
-            Request(p.digest, number, SessionId(), p.broadcast(p.start()), {"anna": None})
+            Request(p.digest, number, SessionId(), server.broadcast(p, p.start()), {"anna": None})
         )
 
 

@@ -42,6 +42,7 @@ from hansa.errors import DataError, PlanError, PolicyError
 from hansa.explain import explain
 from hansa.messages import Begin, Request, SessionId
 from hansa.models import Drift, Model, TrainResult
+from hansa.plan import server
 from hansa.privacy import examples, planned_privacy, trainings
 from hansa.privacy.ledger import EXAMPLE, Ledger
 from hansa.privacy.mechanisms import Release
@@ -360,7 +361,7 @@ def test_a_client_trains_once_in_each_round() -> None:
 
     def ask(round: int, session: int, run: str = "") -> str:
         at = SessionId(run, number=session)
-        runtime.send(Request(plan.digest, round, at, plan.broadcast(plan.start()), {"c0": None}))
+        runtime.send(Request(plan.digest, round, at, server.broadcast(plan, plan.start()), {"c0": None}))
         return runtime.receive().why
 
     for round in (0, 1):

@@ -21,6 +21,7 @@ from hansa.data import Examples
 from hansa.errors import Aside, Diverged
 from hansa.explain import explain
 from hansa.models import NO_LOCAL, Drift, ModelView
+from hansa.plan import server
 from hansa.plan.client import training_context
 from hansa.plan.layout import reported
 from hansa.store import export
@@ -115,7 +116,7 @@ def test_the_model_of_ditto_is_trained_from_itself_towards_the_global_one() -> N
     at = PLAN.context(0, h.messages.SessionId(number=0), who, secret=h.Key.of(5))
     key = training_context(PLAN, at).key.child("personal")
     wanted = PLAN.model.train(start, data, TRAINING, Drift(0.2, centre=start), key).x
-    broadcast, _ = PLAN.broadcast(state)
+    broadcast, _ = server.broadcast(PLAN, state)
     own, local = reports.personal_model(PLAN.algorithm, broadcast, memory[who])
     assert own.tobytes() == wanted.tobytes() and local == NO_LOCAL
 
@@ -177,7 +178,7 @@ def test_a_model_that_diverges_is_told_and_starts_again() -> None:
     for state, memory in found:
         assert state.participants == tuple(WHO) and not state.excluded  # nothing of it is recorded
         for who in WHO:
-            own, _ = reports.personal_model(WILD.algorithm, WILD.broadcast(state)[0], memory.get(who, {}))
+            own, _ = reports.personal_model(WILD.algorithm, server.broadcast(WILD, state)[0], memory.get(who, {}))
             assert np.linalg.norm(own - x) <= reports.FURTHEST * (1 + np.linalg.norm(x))
         x = state.x
         assert np.isfinite(list(state.metrics.values())).all()

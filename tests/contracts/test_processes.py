@@ -21,6 +21,7 @@ from tests.contracts.running import forkserver, gone, group, pids, shared
 
 import hansa as h
 from hansa.messages import Request, SessionId
+from hansa.plan import server
 from hansa.runtimes.processes.sharedmemory import LARGEST, Sender, claims, receive, take
 
 FEATURES, CLASSES = 12, 3
@@ -125,7 +126,7 @@ def test_what_is_committed_is_what_the_loop_has_heard() -> None:
     """Workers are ahead of the loop: what a client learns in a session that is not heard yet is not committed."""
     plan = h.Plan(MODEL, h.Scaffold(), rounds=4)
     runtime = h.Processes(clients(plan), 1)
-    told = plan.broadcast(plan.start())
+    told = server.broadcast(plan, plan.start())
     runtime.send(Request(plan.digest, 0, SessionId(number=0), told, {"client-0": None}))
     first = runtime.receive()
     runtime.send(Request(plan.digest, 1, SessionId(number=1), told, {"client-0": None}))

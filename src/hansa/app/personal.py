@@ -17,7 +17,7 @@ from ..errors import AppError, DataError, Fault, PolicyError, refuse
 from ..models import NO_LOCAL, Local
 from ..parties.client import Client
 from ..parties.population import Population
-from ..plan import Plan
+from ..plan import Plan, server
 from ..spec import Vector
 from ..state import State
 from .checks import names_of
@@ -48,7 +48,7 @@ class Own:
 
 def model_of(plan: Plan, state: State, client_state: ClientState) -> tuple[Vector, Local]:
     """The model [size] that a client uses itself after a round, and what it keeps of it."""
-    broadcast, _ = plan.broadcast(state)
+    broadcast, _ = server.broadcast(plan, state)
     return personal_model(plan.algorithm, broadcast, client_state)
 
 

@@ -16,7 +16,7 @@ from ..aggregators import NO_VECTOR
 from ..crypto.identity import Member
 from ..errors import printable
 from ..messages import Begin, Message, Reply, Request, SessionId, Settle
-from ..plan import Plan
+from ..plan import Plan, server
 from ..progress import tell
 from ..rand import Key
 from ..state import State
@@ -85,7 +85,12 @@ class ServerChannel:
         self.excluded = dict[str, str]()
         self.encoded = plan.encoded_spec
         self.head = Request(
-            plan.digest, state.round, session, plan.broadcast(state), {}, plan.sample.deadline
+            plan.digest,
+            state.round,
+            session,
+            server.broadcast(plan, state),
+            {},
+            plan.sample.deadline,
         )
         self._turns = dict[str, int]()  # how often each was asked
         self._journal = journal

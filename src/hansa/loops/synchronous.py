@@ -93,7 +93,10 @@ def _begun(
 def _aggregated(
     plan: Plan, channel: ServerChannel, cohort: Sequence[str], at: Context
 ) -> tuple[Mean | None, Sequence[str], str]:
-    """The decoded mean of a cohort, who is in it, and why the round fails, if it does."""
+    """The decoded mean of a cohort, who is in it, and why the round fails, if it does.
+
+    A round that fails leaves the model as it was; the run goes on.
+    """
     try:
         mean, participants = plan.aggregator.server(channel, cohort, server.decoder(plan, at))
     except RoundError as error:
@@ -116,7 +119,10 @@ def _check_cohort(plan: Plan, channel: ServerChannel, cohort: Sequence[str]) -> 
 def _excluded(
     channel: ServerChannel, cohort: Sequence[str], participants: Sequence[str], skipped: str
 ) -> dict[str, str]:
-    """Who was asked and is not in the sum, and why: where the round failed, all who were asked."""
+    """Who was asked and is not in the sum, and why: where the round failed, all who were asked.
+
+    Gives name → reason, a kind in words; nobody's own words are in it.
+    """
     if skipped:
         return dict.fromkeys(cohort, FAILED) | channel.excluded
     return channel.outcome(cohort, participants)

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..aggregators import Conversation
 from ..algorithms import ClientState
-from ..asks import ASKS, Work, alone, perform
+from ..asks import ASKS, Work, alone
 from ..crypto.identity import Identity, Member, Role
 from ..errors import HansaError, Kind, PlanError, ProtocolError, RestartedError, tell
 from ..messages import Request, SessionId
@@ -119,7 +118,7 @@ class Party:
         is asked to go on with what it knows nothing of; PolicyError and DataError as a client's
         owner and data have it.
         """
-        return alone(self.work(request, given), partial(perform, self.plan.model))
+        return alone(self.work(request, given), self.plan.perform)
 
     def work(self, request: Request, given: Given) -> Work[Said]:
         """The same, but for what the model has to do, which is asked for; an earlier part of the

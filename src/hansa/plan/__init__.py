@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
@@ -10,13 +11,14 @@ import numpy as np
 
 from ..aggregators import Aggregator, Sum, trees
 from ..algorithms import Algorithm, FedAvg
+from ..asks import Ask, perform
 from ..digest import digest_of
 from ..messages import SessionId
 from ..models import Model
 from ..models.parts import check_only
 from ..rand import Key
 from ..sample import Everyone, Sample
-from ..spec import Spec, Vector
+from ..spec import Spec
 from ..state import State
 from ..training import Training
 from ..transforms import Context, Pipe, Session, Transform
@@ -142,16 +144,16 @@ class Plan:
         memo = self.algorithm.start(x, self.key.child("algorithm"))
         return State(0, x, memo, self.pipeline.start())
 
-    def broadcast(self, state: State) -> tuple[dict[str, Vector], tuple[Any, ...]]:
-        """What every client of a round is told: the algorithm's vectors, and what the transforms
-        have learnt.
-        """
-        return self.algorithm.broadcast(state.x, state.memo), state.transforms
-
     @cached_property
     def broadcast_shapes(self) -> dict[str, tuple[int, ...]]:
         """The vectors that every client of a round is told: name → shape."""
-        return {name: np.shape(v) for name, v in self.broadcast(self.start())[0].items()}
+        first = self.start()
+        told = self.algorithm.broadcast(first.x, first.memo)
+        return {name: np.shape(v) for name, v in told.items()}
+
+    def perform(self, asks: Sequence[Ask]) -> list[Any]:
+        """What clients ask of the model: the answer to each, or the exception that it ended in."""
+        return perform(self.model, asks)
 
 
 @lru_cache(maxsize=4)  # for it is asked once per client

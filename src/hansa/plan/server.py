@@ -36,6 +36,13 @@ def cohort(plan: Plan, roster: Sequence[str], at: Context) -> list[str]:
     return check_drawn(plan.sample, drawn, roster)
 
 
+def broadcast(plan: Plan, state: State) -> tuple[dict[str, Vector], tuple[Any, ...]]:
+    """What every client of a round is told: the algorithm's vectors, and what the transforms have
+    learnt.
+    """
+    return plan.algorithm.broadcast(state.x, state.memo), state.transforms
+
+
 def decoder(plan: Plan, at: Context) -> Decoder:
     """The server's half of the pipe: (sum, number of vectors) → mean."""
     return Decoder(plan.pipeline, at, plan.model.fault)

@@ -11,12 +11,11 @@ import heapq
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import count, islice
 from typing import Any, Literal, Self
 
 from ..aggregators import NO_VECTOR
-from ..asks import perform, together
+from ..asks import together
 from ..crypto.identity import Member
 from ..errors import HansaError, Kind, PlanError, number
 from ..messages import Begin, Message, Reply, Request, SessionId, Settle
@@ -312,9 +311,7 @@ def answers(
             continue
         some = [(first, given), *islice(coming, cohort - 1)]
         works = [party.work(request, given) for party, given in some]
-        for (party, _), made in zip(
-            some, together(works, partial(perform, first.plan.model)), strict=True
-        ):
+        for (party, _), made in zip(some, together(works, first.plan.perform), strict=True):
             if isinstance(made, Said):
                 yield party, made, ""
             elif isinstance(made, HansaError):

@@ -15,14 +15,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..algorithms import Algorithm, Answer, ClientState, Parts
 from ..algorithms.reports import personal_model
-from ..asks import AskedModel, alone, locally, perform
+from ..asks import AskedModel, alone, locally
 from ..data import Examples
 from ..errors import PlanError
 from ..loops.synchronous import synchronous
@@ -157,7 +156,7 @@ def _client(
     def answer() -> Answer:
         asked = AskedModel(plan.model)
         work = algorithm.client(asked, broadcast, memory, data, plan.training, at)
-        return alone(locally(work, NO_LOCAL, plan.training), partial(perform, plan.model))[0]
+        return alone(locally(work, NO_LOCAL, plan.training), plan.perform)[0]
 
     parts, new = answer()
     again, anew = answer()

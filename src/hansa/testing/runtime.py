@@ -25,7 +25,7 @@ from ..loops.synchronous import synchronous
 from ..messages import Reply, Request, SessionId, Settle
 from ..parties.client import Client
 from ..parties.policy import Policy
-from ..plan import Plan
+from ..plan import Plan, server
 from ..runtimes.inprocess import InProcess
 from ..sample import Uniform
 from ..state import State
@@ -76,7 +76,7 @@ def _plan(**more: Any) -> Plan:
 def _request(plan: Plan, session: int, who: list[str]) -> Request:
     """The first message of a session of the first round, to these."""
     named = SessionId(number=session)
-    broadcast = plan.broadcast(plan.start())
+    broadcast = server.broadcast(plan, plan.start())
     return Request(plan.digest, 0, named, broadcast, dict.fromkeys(who))
 
 

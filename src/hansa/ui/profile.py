@@ -2,7 +2,8 @@
 methods timed.
 
 plan.pipeline     encode, decode
-plan              perform → train, absorb → step
+plan              perform → train
+plan.algorithm    step
 aggregator        server → aggregate, with all that it waits for
 runtime           send, receive → wait
 app.tests         score
@@ -112,11 +113,13 @@ def profiled(app: App, clock: Clock) -> App:
     plan = copy.copy(app.known_plan)
     pipeline = timed(copy.copy(plan.pipeline), clock, encode="encode", decode="decode")
     vars(plan).update(
-        pipeline=pipeline, aggregator=timed(copy.copy(plan.aggregator), clock, server="aggregate")
+        pipeline=pipeline,
+        aggregator=timed(copy.copy(plan.aggregator), clock, server="aggregate"),
+        algorithm=timed(copy.copy(plan.algorithm), clock, step="step"),
     )
     new = copy.copy(app)
     vars(new).update(  # `replace` would check and build them anew
-        plan=timed(plan, clock, perform="train", absorb="step"),
+        plan=timed(plan, clock, perform="train"),
         tests=timed(copy.copy(app.tests), clock, score="score"),
     )
     return new
