@@ -44,6 +44,7 @@ DONE = (  # rooms that stand at the goals
     "rounds",
     "runtimes",
     "sample",
+    "schedules",
     "spec",
     "state",
     "store",

@@ -29,6 +29,7 @@ from .privacy.ledger import Budget
 from .rand import Key
 from .runtimes.inprocess import InProcess, Network
 from .sample import Everyone, InTurn, Poisson, Sample, Uniform
+from .schedules import Cosine, StepDecay, WarmUp
 from .state import State
 from .training import PerExample, Training
 from .transforms.compress import Quantize
@@ -107,6 +108,7 @@ __all__ = [
     "Client",
     "Clip",
     "CorrelatedNoise",
+    "Cosine",
     "DiscreteGaussianNoise",
     "Ditto",
     "EarlyStopping",
@@ -150,6 +152,7 @@ __all__ = [
     "SklearnModel",
     "Softmax",
     "State",
+    "StepDecay",
     "Store",
     "Sum",
     "TopK",
@@ -158,6 +161,7 @@ __all__ = [
     "TrimmedMean",
     "Uniform",
     "VerifiedSum",
+    "WarmUp",
     "Weigh",
     "XgboostModel",
     "Yogi",

@@ -29,7 +29,7 @@ from .models import (
     fitted,
     one_step,
 )
-from .models.parts import check_only
+from .models.parts import check_training
 from .training import Training
 
 Ask = Train | Gradient | Score | Features
@@ -115,7 +115,8 @@ def _side_by_side(model: Model, asks: Sequence[Ask]) -> list[Any]:
     gradients = [ask for ask in asks if isinstance(ask, Gradient)]
     named = any(ask.training.only for ask in trainings) or any(ask.only for ask in gradients)
     takes = model.told or not any(ask.told for ask in trainings)
-    if takes and (model.partial or not named):
+    clipped = any(ask.training.clip is not None for ask in trainings)
+    if takes and (model.partial or not named) and (model.clips or not clipped):
         try:
             if trainings:
                 return list(model.train_all(trainings))
@@ -134,7 +135,7 @@ def _alone(model: Model, ask: Ask) -> Any:
             return model.score(ask.x, ask.data, local)
         if isinstance(ask, Features):
             return model.features_of(ask.x, ask.data, local)
-        check_only(model, _trained(ask))
+        check_training(model, _trained(ask))
         if isinstance(ask, Gradient):
             return model.gradients([ask])[0]
         return fitted(model, ask)

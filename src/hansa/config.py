@@ -25,13 +25,14 @@ from .errors import AppError
 from .models import Model
 from .plan import Plan
 from .sample import Sample
+from .schedules import Schedule
 from .training import PerExample, Training
 from .transforms import Transform
 
 if TYPE_CHECKING:
     from tomlkit.items import Item
 
-PIECES = (Model, Transform, Aggregator, Training, PerExample, Sample, Plan)
+PIECES = (Model, Transform, Aggregator, Training, PerExample, Schedule, Sample, Plan)
 WORDS = {
     "bool": "true or false",
     "dict": "a table",

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -118,18 +118,27 @@ class Adagrad:
     """FedAdagrad:  m ← β₁m + (1−β₁)Δ,  v ← v + Δ²,  x ← x + η m/(√v + τ).
 
     (Reddi et al. 2021, Alg. 2; in their experiments with it β₁ = 0, and v starts at τ²)
+
+    v starts at `v0`, where it is given: v0=0 is the start of Flower, 0.1 that of Keras' Adagrad.
     """
 
     lr: float = 0.1
     b1: float = 0.0
     tau: float = 1e-3
+    v0: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         _check(type(self).__name__, lr=self.lr, b1=self.b1, tau=self.tau)
+        first = self.v0
+        wrong = first is not None and not (number(first) and 0 <= first < math.inf)
+        found = f"{type(self).__name__}(v0={first!r}) cannot step."
+        why = "v sums squares, and starts at a number that is 0 or positive."
+        refuse([(wrong, found, why, "Write v0=0.0, or leave it out for τ².")])
 
     def start(self, x: Vector) -> ServerState:
-        """m = 0, v = τ²."""
-        return {"m": np.zeros_like(x), "v": np.full_like(x, self.tau**2)}
+        """m = 0, v = τ² or v0."""
+        first = self.tau**2 if self.v0 is None else self.v0
+        return {"m": np.zeros_like(x), "v": np.full_like(x, first)}
 
     def second(self, v: Vector, delta: Vector) -> Vector:
         """The next v."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .errors import Fault, number, refuse
 from .rand import Key
+from .schedules import Factor
 from .spec import Vector
 
 
@@ -70,6 +71,12 @@ class Training:
     one, as DataLoader(drop_last=True) would; "merge" adds what has at most half of a batch to the
     batch before, so that no example is lost and none is alone. Streams keep their own batches.
 
+    `schedule` makes the learning rate a function of the round: η · schedule(round, rounds), see
+    `hansa.schedules`. `clip` = C bounds the gradient of a batch's mean loss, by the parts that are
+    trained, before any drift and weight decay, as PyTorch's clip_grad_norm_ does:
+
+        g ← g · min(1, C/‖g‖₂)
+
     `only` names the parts of the model that are trained, by patterns as a shell has them:
     ("head.*",). No step, decay or drift moves the others, and PerExample clips the gradient of
     these parts alone. Statistics that no optimizer moves go on.
@@ -78,8 +85,10 @@ class Training:
     epochs: int = 1
     batch: int = 32
     learning_rate: float = 0.1
-    optimizer: Literal["sgd", "momentum", "adam", "adamw", "compiled"] = "sgd"
+    optimizer: Literal["sgd", "momentum", "rmsprop", "adam", "adamw", "compiled"] = "sgd"
     weight_decay: float = 0.0
+    schedule: Factor | None = None
+    clip: float | None = None
     steps: int | None = None
     validation: float = 0.0
     report: bool = True
@@ -90,6 +99,7 @@ class Training:
     def __post_init__(self) -> None:
         eta = self.learning_rate
         decay = self.weight_decay
+        most = self.clip
         share = self.validation
         named = isinstance(self.only, tuple) and all(isinstance(one, str) for one in self.only)
         right = [
@@ -113,6 +123,18 @@ class Training:
                 "'sgd'",
             ),
             ("weight_decay", number(decay) and 0 <= decay < np.inf, "is a factor ≥ 0", "0.0"),
+            (
+                "schedule",
+                self.schedule is None or _is_function(self.schedule),
+                "is a function of (round, rounds)",
+                "Cosine()",
+            ),
+            (
+                "clip",
+                most is None or (number(most) and 0 < most < np.inf),
+                "is the norm that a gradient has at most",
+                "1.0",
+            ),
             (
                 "steps",
                 self.steps is None or (number(self.steps, True) and self.steps >= 1),
@@ -146,16 +168,16 @@ class Training:
         )
         refuse(self._clashes())
 
-    def _clashes(self) -> list[Fault]:
+    def _clashes(self) -> Iterator[Fault]:
         """What is right alone, and cannot stand together."""
-        unscored = (
+        yield (
             bool(self.validation) and not self.report,
             f"Training(validation={self.validation}, report=False) keeps examples back for "
             "nothing.",
             "They are held out to score the global model on, and no client tells its score.",
             "Leave `validation` out, or write report=True.",
         )
-        loose = (
+        yield (
             self.private is not None and self.report,
             f"Training(private={self.private!r}, report=True) tells losses of the examples "
             "that it hides.",
@@ -163,13 +185,27 @@ class Training:
             "without any.",
             "Write report=False, and score the model on data that is nobody's secret.",
         )
-        drawn = (
+        yield (
             self.private is not None and self.last != "keep",
             f"Training(private=…, last={self.last!r}) has no last batch.",
             "PerExample draws each batch from all examples, so that none is what others leave.",
             "Leave `last` out.",
         )
-        return [unscored, loose, drawn]
+        yield (
+            self.private is not None and self.clip is not None,
+            f"Training(clip={self.clip}, private={self.private!r}) clips twice.",
+            "PerExample clips the gradient of each example, and its noise is sized for that alone.",
+            "Leave `clip` out; PerExample(clip=…) is the bound.",
+        )
+        for name in ("schedule", "clip"):
+            yield (
+                self.optimizer == "compiled" and getattr(self, name) is not None,
+                f"Training(optimizer='compiled', {name}={getattr(self, name)!r}) says it twice.",
+                "The optimizer of `compile` has a learning rate and a clip of its own, and this "
+                "would be passed over in silence.",
+                "Give it to the optimizer of `compile`, or name one in the plan: "
+                "Training(optimizer='sgd').",
+            )
 
     def sizes(self, examples: int) -> list[int]:
         """How many of so many examples each batch of an epoch holds; of a `private` training,
@@ -192,7 +228,14 @@ class Training:
             return examples
         return examples - held_out(self.validation, examples)
 
-    def schedule(self, examples: int) -> tuple[int, int]:
+    def at(self, round: int, rounds: int) -> Training:
+        """That of one round (0 for the first) of so many, at the learning rate of that round."""
+        if self.schedule is None:
+            return self
+        eta = self.learning_rate * self.schedule(round, rounds)
+        return replace(self, learning_rate=eta, schedule=None)
+
+    def counts(self, examples: int) -> tuple[int, int]:
         """How many of so many examples a batch holds, on average where they are drawn, and how many
         steps it takes.
         """
@@ -203,7 +246,7 @@ class Training:
         """The rows of each step's batch: each with probability b/n, independently of all others;
         maybe none.
         """
-        b, steps = self.schedule(examples)
+        b, steps = self.counts(examples)
         for step in range(steps):
             yield np.flatnonzero(key.child("sample", step).uniform((examples,)) < b / examples)
 
@@ -213,8 +256,14 @@ def held_out(share: float, examples: int) -> int:
     return min(examples - 1, max(1, round(share * examples)))
 
 
+def _is_function(value: object) -> bool:
+    """Can it be called? A class can too, and is mostly one whose brackets were forgotten."""
+    return callable(value) and not isinstance(value, type)
+
+
 LAST = ("keep", "drop", "merge")
 MOMENTUM = 0.9  # β of optimizer="momentum"
+RHO, TINY = 0.99, 1e-8  # α and ε of optimizer="rmsprop"
 # the last: as a Keras model is compiled
-Word = Literal["sgd", "momentum", "adam", "adamw", "compiled"]
-OPTIMIZERS: tuple[Word, ...] = ("sgd", "momentum", "adam", "adamw", "compiled")
+Word = Literal["sgd", "momentum", "rmsprop", "adam", "adamw", "compiled"]
+OPTIMIZERS: tuple[Word, ...] = ("sgd", "momentum", "rmsprop", "adam", "adamw", "compiled")

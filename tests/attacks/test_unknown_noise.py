@@ -372,7 +372,7 @@ class All(Training):
     """A training on all examples in each step."""
 
     def draws(self, examples: int, key: Any) -> Any:
-        yield from [np.arange(examples)] * self.schedule(examples)[1]
+        yield from [np.arange(examples)] * self.counts(examples)[1]
 
 
 PRIVATE = Training(report=False, private=PerExample(1.0, 2.0))

@@ -286,6 +286,15 @@ def test_a_run_can_be_made_longer(here: Path) -> None:
     assert code == 2 and "has 9 rounds, and cannot go on to 8" in err
 
 
+def test_a_schedule_over_all_rounds_is_not_stretched(here: Path) -> None:
+    """Rounds that are done had another learning rate than those of a longer run have."""
+    run = ran("mine.py", "--rounds", 2, "--set", 'training.schedule={use = "Cosine"}', "--no-compare")
+    code, _, err = call("run", "--resume", run, "--rounds", 4)
+    assert code == 2 and "had the learning rates of a run of 2" in re.sub(r"\s+", " ", err)
+    run = ran("mine.py", "--rounds", 2, "--set", 'training.schedule={use = "StepDecay", every = 3}', "--no-compare")
+    assert ran("--resume", run, "--rounds", 4, "--no-compare") == run
+
+
 def test_names_of_any_letters_are_shown_as_they_are(here: Path) -> None:
     names = ["../../x", "<script>alert(1)</script>", "Zürich 医院", "$\\frac{$ [bold]red[/]", "n" * 200]
     (here / "mine.py").write_text(APP.replace('("north", "south", "west")', repr(names)))

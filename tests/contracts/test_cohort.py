@@ -152,7 +152,7 @@ def test_who_trains_one_by_one() -> None:
         assert (model.train_all(under(todo, training))[0].x == plain.train_all(under(todo, training))[0].x).all()
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "rmsprop", "adam", "adamw"])
 def test_a_step_moves_those_alone_who_are_on(optimizer: str) -> None:
     """Of the others not one bit changes."""
     lanes, form = ClientBatch(net(), F.cross_entropy, 3, LABELS), Form(optimizer, True, True, True)

@@ -158,7 +158,8 @@ def plain(**more: Any) -> JaxModel:
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "drifts"), [("sgd", False), ("sgd", True), ("momentum", True), ("adam", True), ("adamw", True)]
+    ("optimizer", "drifts"),
+    [("sgd", False), ("sgd", True), ("momentum", True), ("rmsprop", True), ("adam", True), ("adamw", True)],
 )
 def test_training_is_the_plain_loop(optimizer: str, drifts: bool) -> None:
     """Two epochs, each with a short batch, give what a loop with optax gives, drift and weight decay included."""
@@ -170,6 +171,7 @@ def test_training_is_the_plain_loop(optimizer: str, drifts: bool) -> None:
     fit = model.train(x, data, training, drift, KEY)
 
     step = {"sgd": optax.sgd, "momentum": partial(optax.sgd, momentum=h.training.MOMENTUM), "adam": optax.adam}
+    step |= {"rmsprop": partial(optax.rmsprop, decay=0.99, eps=1e-8, eps_in_sqrt=False)}
     maker = optax.adamw(eta, weight_decay=decay) if optimizer == "adamw" else step[optimizer](eta)
     if decay and optimizer != "adamw":
         maker = optax.chain(optax.add_decayed_weights(decay), maker)

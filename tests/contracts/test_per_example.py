@@ -196,7 +196,7 @@ def test_an_empty_batch_is_a_step_of_noise(name: str, form: Any) -> None:
     np.testing.assert_allclose(moved(model, form(data), training, key), noise, atol=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "rmsprop", "adam", "adamw"])
 def test_drift_and_optimizer_come_after_the_noise(optimizer: Any) -> None:
     """The steps of the plain training whose gradient is the noise: with nothing to learn, all that is left."""
     model, data = case("mlp")
@@ -208,7 +208,7 @@ def test_drift_and_optimizer_come_after_the_noise(optimizer: Any) -> None:
     got = model.train(x, data, training, Drift(0.5, shift), KEY).x
 
     y = torch.tensor(x, dtype=torch.float64, requires_grad=True)
-    kinds: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    kinds: dict[str, Any] = {"rmsprop": torch.optim.RMSprop, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     more = {"momentum": 0.9} if optimizer == "momentum" else {}
     steps = kinds.get(optimizer, torch.optim.SGD)([y], training.learning_rate, weight_decay=0.1, **more)
     for step in range(2):
@@ -219,10 +219,10 @@ def test_drift_and_optimizer_come_after_the_noise(optimizer: Any) -> None:
 
 
 def test_epochs_are_steps_of_the_expected_size() -> None:
-    assert Training(epochs=3, batch=10).schedule(100) == (10, 30)
-    assert Training(epochs=1, batch=32).schedule(100) == (32, 4)
-    assert Training(epochs=2, batch=32).schedule(20) == (20, 2) == Training(epochs=2, batch=0).schedule(20)
-    assert Training(steps=7, batch=10).schedule(1000) == (10, 7)
+    assert Training(epochs=3, batch=10).counts(100) == (10, 30)
+    assert Training(epochs=1, batch=32).counts(100) == (32, 4)
+    assert Training(epochs=2, batch=32).counts(20) == (20, 2) == Training(epochs=2, batch=0).counts(20)
+    assert Training(steps=7, batch=10).counts(1000) == (10, 7)
     model, data = case("softmax")
     assert model.train(model.start(KEY), data, SEEN, Drift(), KEY).steps == 3
 

@@ -177,6 +177,7 @@ WRONG: dict[str, Callable[[], Any]] = {
     "a momentum of one": lambda: plan(algorithm=FedAvg(Momentum(beta=1.0))),
     "a second decay of one": lambda: plan(algorithm=FedAvg(Adam(b2=1.0))),
     "no τ": lambda: plan(algorithm=FedAvg(Adagrad(tau=0.0))),
+    "squares below 0": lambda: plan(algorithm=FedAvg(Adagrad(v0=-1.0))),
     "Scaffold with weight decay": lambda: plan(algorithm=Scaffold(), training=Training(weight_decay=0.1)),
     "FedNova with weight decay": lambda: plan(algorithm=FedNova(), training=Training(weight_decay=0.1)),
     "FedNova with a pull": lambda: plan(algorithm=FedNova(pull=0.1)),

@@ -77,7 +77,7 @@ class Two(nn.Module):
 
 @pytest.mark.parametrize("decay", [0.0, 0.05])
 @pytest.mark.parametrize("drifts", [False, True])
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "rmsprop", "adam", "adamw"])
 def test_training_is_the_plain_loop(optimizer: str, drifts: bool, decay: float) -> None:
     """Two epochs give what a loop over parameters with torch.optim gives, drift and weight decay included."""
     net, data, eta = deep(), points(), 0.02
@@ -89,7 +89,7 @@ def test_training_is_the_plain_loop(optimizer: str, drifts: bool, decay: float) 
     fit = model.train(x, data, training, drift, KEY)
 
     makers = {"sgd": torch.optim.SGD, "momentum": partial(torch.optim.SGD, momentum=h.training.MOMENTUM)}
-    makers |= {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    makers |= {"rmsprop": torch.optim.RMSprop, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     other = copy.deepcopy(net)
     stepper, losses = makers[optimizer](other.parameters(), lr=eta, weight_decay=decay), []
     for A, y in local.Examples.of(data).batches(training, KEY):

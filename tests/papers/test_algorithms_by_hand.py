@@ -106,6 +106,12 @@ def test_fedadagrad() -> None:
     assert models(go(FedAvg(Adagrad(1.0, tau=0.5)), 2)[0]) == want
 
 
+def test_fedadagrad_from_zero() -> None:
+    # v₀ = 0, as Flower's FedAdagrad begins:  v₁ = 0.5625²
+    want = adaptive(0.31640625, lambda v, dd: v + dd, b1=0.0)
+    assert models(go(FedAvg(Adagrad(1.0, tau=0.5, v0=0.0)), 2)[0]) == want
+
+
 def test_fedadam() -> None:
     # β₁ = ½, β₂ = ¾:  m₁ = ½ · 0.5625 = 0.28125;  v₁ = ¾ · 0.25 + ¼ · 0.31640625 = 0.2666015625
     want = adaptive(0.2666015625, lambda v, dd: 0.75 * v + 0.25 * dd, b1=0.5)

@@ -370,7 +370,15 @@ def check_plain(name: str, training: Training, why: str) -> None:
 
 
 def check_gradients(name: str, training: Training) -> None:
-    """Raise PlanError where no gradient may be asked for: it has no noise for single examples."""
+    """Raise PlanError where no gradient may be asked for: it has no noise for single examples, and
+    is not clipped.
+    """
+    if training.clip is not None:
+        raise PlanError(
+            f"{name} cannot train with clip={training.clip}.",
+            "It asks for gradients beside its trainings, and these are not clipped.",
+            "Take FedAvg or Scaffold, or leave `clip` out of the Training.",
+        )
     if training.private:
         raise PlanError(
             f"{name} cannot train with {training.private!r}.",

@@ -75,15 +75,15 @@ class Fair:
         training = self.plan.training
         if training.steps is None:
             return training
-        alone = sum(training.schedule(n)[0] for n in self.sizes.values())
-        b, _ = training.schedule(sum(self.sizes.values()))
+        alone = sum(training.counts(n)[0] for n in self.sizes.values())
+        b, _ = training.counts(sum(self.sizes.values()))
         return replace(training, steps=max(1, round(training.steps * alone / b)))
 
     def passes(self, training: Training, n: int) -> float:
         """How often so many examples are gone over, in all rounds."""
         if training.steps is None:
             return self.rounds * float(training.epochs)
-        return self.rounds * training.steps * training.schedule(n)[0] / n
+        return self.rounds * training.steps * training.counts(n)[0] / n
 
     @property
     def mean_passes(self) -> float:

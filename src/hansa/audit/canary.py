@@ -391,7 +391,8 @@ def _length(app: App) -> float:
     norms = list[float]()
     for client in clients_of(app)[:LOOKED_AT]:
         key = plan.key.child("length", client.who)
-        trained = plan.model.train(x, client.parts[0], plan.training, Drift(), key)
+        training = plan.training.at(0, plan.rounds)
+        trained = plan.model.train(x, client.parts[0], training, Drift(), key)
         norms.append(float(np.linalg.norm(trained.x - x)))
     return float(np.median(norms)) or 1.0
 

@@ -103,4 +103,13 @@ def _rounds(plan: Plan, stored: Run, wanted: int | None) -> int:
                 "planned.",
                 "Leave --rounds out, or start a new run.",
             )
+    schedule = plan.training.schedule
+    if schedule and any(schedule(t, rounds) != schedule(t, planned) for t in range(done)):
+        with usage():
+            raise AppError(
+                f"Run {stored.id} cannot go on to {rounds} rounds.",
+                f"{schedule!r} spreads over all rounds: those that are done had the learning rates "
+                f"of a run of {planned}.",
+                "Leave --rounds out, or start a new run.",
+            )
     return rounds

@@ -166,7 +166,7 @@ def _sampled(n: int, training: Training, key: Key, padded: bool) -> Iterator[tup
     """The rows that `data.batches` draws for PerExample, and how many of each step; the rest
     is row 0.
     """
-    b, steps = training.schedule(n)
+    b, steps = training.counts(n)
     drawn = [
         np.flatnonzero(key.child("sample", step).uniform((n,)) < b / n) for step in range(steps)
     ]

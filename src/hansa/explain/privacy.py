@@ -88,7 +88,7 @@ def of_examples(plan: Plan, first: Plan | None) -> Iterator[Section]:
 def _of_size(plan: Plan, n: int) -> tuple[str, str, str]:
     """How a client of n examples trains in a round, and ε of all rounds for each of them."""
     promise = examples(plan, n).guarantee(default_delta(n))
-    batch, steps = plan.training.schedule(n)
+    batch, steps = plan.training.counts(n)
     epsilon = promise.why
     if promise.epsilon:
         epsilon = f"at δ = {promise.delta:.2g}: ε = {promise.epsilon:.4g}"

@@ -59,7 +59,7 @@ def learnt(plan: Plan) -> Section:
     rows = (
         ("model", f"{kind}, {many(model.size)} numbers{_untrained(model)}"),
         ("algorithm", f"{plan.algorithm!r}"),
-        ("local training", _work(plan.training)),
+        ("local training", _work(plan.training, plan.rounds)),
         ("kept from training", kept),
         *parts.rows(model, plan.training),
         *_remembered(plan),
@@ -108,7 +108,7 @@ LAST = {
 }
 
 
-def _work(training: Training) -> str:
+def _work(training: Training, rounds: int) -> str:
     """How much a client trains in a round, on which batches, by which optimizer."""
     amount = f"{count(training.epochs, 'pass', 'passes')} over its examples"
     if training.steps:
@@ -117,6 +117,15 @@ def _work(training: Training) -> str:
     if training.batch:
         batch = f"batches of {training.batch}" + LAST[training.last]
     optimizer = f"{training.optimizer}, learning rate {training.learning_rate:g}"
+    if training.schedule is not None:
+        last = training.at(rounds - 1, rounds).learning_rate
+        first = training.at(0, rounds).learning_rate
+        optimizer = (
+            f"{training.optimizer}, learning rate {first:g} in the first round and {last:g} in the "
+            f"last by {training.schedule!r}"
+        )
+    if training.clip is not None:
+        optimizer += f", gradients of norm {training.clip:g} at most"
     if training.optimizer == "compiled":
         optimizer = "the optimizer that the model is compiled with"
     return f"{amount} a round, {batch}, {optimizer}"

@@ -53,6 +53,8 @@ class Model:
     private: bool = False
     # does `train` do what Training(only=…) says? Where it does not, a plan with it is refused
     partial: bool = False
+    # does `train` do what Training(clip=…) says? Where it does not, a plan with it is refused
+    clips: bool = False
     # does NaN stand for a value that is missing? Where it does not, inputs that hold it are refused
     missing: bool = False
     # does each client use trained parts of its own, which its `local` holds? Then it is scored with
@@ -306,6 +308,11 @@ class ModelView(Model):
     def partial(self) -> bool:  # type: ignore[override]
         """As the model."""
         return self.model.partial
+
+    @property
+    def clips(self) -> bool:  # type: ignore[override]
+        """As the model."""
+        return self.model.clips
 
     @property
     def missing(self) -> bool:  # type: ignore[override]

@@ -69,8 +69,17 @@ def moving(model: Model, training: Training) -> Vector | None:
     return np.repeat(list(moved.values()), sizes)
 
 
-def check_only(model: Model, training: Training) -> None:
-    """Raise PlanError where a model cannot train the parts alone that a training names."""
+def check_training(model: Model, training: Training) -> None:
+    """Raise PlanError where a model cannot clip gradients, or train the parts alone that a training
+    names.
+    """
+    if training.clip is not None and not model.clips:
+        raise PlanError(
+            f"{type(model).__name__} cannot train with clip={training.clip}.",
+            "It does not say that it bounds the gradient of a batch, and would train without the "
+            "bound.",
+            "Take Softmax, TorchModel, JaxModel or KerasModel, or leave `clip` out.",
+        )
     if not training.only:
         return
     if not model.partial:

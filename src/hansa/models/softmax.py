@@ -35,6 +35,7 @@ class Softmax(Model):
     metrics = SCORES
     private = True
     partial = True
+    clips = True
     draws = False
 
     def __post_init__(self) -> None:
@@ -88,13 +89,15 @@ class Softmax(Model):
         weight = moved.get("weight", True)
         bias = moved.get("bias", True)
         losses = []
-        b = training.schedule(len(data))[0] if private else 0
+        b = training.counts(len(data))[0] if private else 0
         for step, batch in enumerate(data.batches(training, key)):
             A, y = pair(batch)
             clip = private.clip if private else math.inf
             loss, g = self._gradient(W, A, y, clip, b, (weight, bias))
             if private:
                 g += private.drawn(g.shape, key.child("noise", step)) / b
+            if training.clip is not None:
+                self._clip(g, training.clip, (weight, bias))
             if pulls:
                 g += pull * (W - x0)
             if decay:
@@ -141,6 +144,13 @@ class Softmax(Model):
         np.matmul(A.T, P, out=g[:-1])
         P.sum(0, out=g[-1])
         return float(loss), g
+
+    def _clip(self, g: Vector, clip: float, moved: tuple[bool, bool]) -> None:
+        """g ← g · min(1, C/‖g‖₂), in place; the norm is that of what is `moved`."""
+        weight, bias = moved
+        norm = math.sqrt((g[:-1] ** 2).sum() * weight + (g[-1] ** 2).sum() * bias)
+        if norm > clip:
+            g *= clip / norm
 
     def _probabilities(self, W: Vector, A: Vector) -> Vector:
         Z = A @ W[:-1] + W[-1]

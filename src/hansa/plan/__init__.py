@@ -15,7 +15,7 @@ from ..asks import Ask, perform
 from ..digest import digest_of
 from ..messages import SessionId
 from ..models import Model
-from ..models.parts import check_only
+from ..models.parts import check_training
 from ..rand import Key
 from ..sample import Everyone, Sample
 from ..spec import Spec
@@ -29,6 +29,7 @@ from .checks import (
     check_memory,
     check_pieces,
     check_private,
+    check_schedule,
     check_statistics,
     check_sum,
 )
@@ -60,8 +61,9 @@ class Plan:
         digest_of(self)
         trees.check(self.model, self.algorithm, self.pipe, self.aggregator)
         check_private(self)
-        check_only(self.model, self.training)
+        check_training(self.model, self.training)
         self.model.plan(self.training)
+        check_schedule(self)
         self.algorithm.plan(self.training)
         check_statistics(self.model, self.algorithm)
         check_sum(self.encoded_spec, self.sample, self.aggregator)

@@ -6,6 +6,7 @@ that stands can be run: nothing here is asked again in a round.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from ..aggregators import Aggregator
@@ -13,6 +14,7 @@ from ..algorithms import Algorithm
 from ..errors import PlanError, number
 from ..models import Model
 from ..sample import Sample, check
+from ..schedules import check_factors
 from ..spec import Spec
 from ..training import Training
 from ..transforms import Transform
@@ -160,6 +162,15 @@ def check_private(plan: Any) -> None:
             "without noise.",
             "Take Softmax, TorchModel or JaxModel, or leave `private` out of the Training.",
         )
+
+
+def check_schedule(plan: Any) -> None:
+    """Raise PlanError where some round has no learning rate, or one that the model refuses."""
+    training = plan.training
+    if training.schedule is None:
+        return
+    most = check_factors(training.schedule, plan.rounds)
+    plan.model.plan(replace(training, learning_rate=training.learning_rate * most, schedule=None))
 
 
 def check_heard(plan: Any) -> None:

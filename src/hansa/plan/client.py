@@ -65,8 +65,9 @@ def _trained(
     local: Local = client_state.get(LOCAL, NO_LOCAL)
     asked = AskedModel(plan.model)
     there = training_context(plan, at)
-    work = plan.algorithm.client(asked, broadcast, client_state, data, plan.training, there)
-    (parts, client_state), local = yield from locally(work, local, plan.training)
+    training = plan.training.at(at.round, plan.rounds)
+    work = plan.algorithm.client(asked, broadcast, client_state, data, training, there)
+    (parts, client_state), local = yield from locally(work, local, training)
     if PIPE in client_state:
         raise TypeError(
             f"{type(plan.algorithm).__name__}.client() remembers something as {PIPE!r}, where what "

@@ -64,7 +64,7 @@ def advice_of_examples(
     Each local step is a release, with each example in it with probability b/n (DP-SGD; Abadi et al.
     2016). b and the number of steps follow from `training`; delta is by default 1/n^1.1.
     """
-    b, steps = training.schedule(n)
+    b, steps = training.counts(n)
     budget = _budget(epsilon, delta, n)
     release = Release(Gaussian(1.0), "poisson", b / n)
     z = calibrate(budget, release, rounds * steps)

@@ -135,7 +135,7 @@ def examples(plan: Plan, n: int, rounds: int | None = None) -> Ledger:
         return ledger.without(why)
     if n < 1:
         return ledger.without("how many examples the client has is not known")
-    b, steps = training.schedule(n)
+    b, steps = training.counts(n)
     if rounds is None:
         rounds = plan.rounds
     if not rounds:

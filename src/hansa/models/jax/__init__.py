@@ -53,7 +53,7 @@ from .flat import FlatTree
 from .private import clipped, mean
 from .pytrees import Tree, forms, is_key, key_words, path_of, wrap_key
 from .scores import copies, first, furthest, joined, summed
-from .steps import MOMENTS, corrected, only, stepped
+from .steps import MOMENTS, bounded, corrected, only, stepped
 
 # (outputs, targets) → one number for each example [n, …], or their mean
 Loss = Callable[[Any, Array], Array]
@@ -77,14 +77,16 @@ class JaxModel(FlatTree):
 
         outputs = apply(params, *inputs)                 state=, key=, train= besides, those that
         `apply` has names for
-        g ← ∂loss/∂y + pull·(y − x₀) + shift             each batch
+        g ← clip(∂loss/∂y) + pull·(y − x₀) + shift       each batch
         sgd       y ← y − η (g + λy)
         momentum  m ← βm + g + λy,  y ← y − ηm           β = MOMENTUM
+        rmsprop   v ← αv + (1 − α)g²,  y ← y − η g/(√v + ε),  g with λy   (Tieleman and Hinton 2012)
         adam      Adam with g + λy   (Kingma and Ba 2015, Alg. 1)
         adamw     λ apart from g     (Loshchilov and Hutter 2019, Alg. 2)
 
-    η is the learning rate, λ the weight decay; m and Adam's moments start at 0 in each training.
-    What a loss does not reach has the gradient 0 in JAX, so it decays, as with optax.
+    η is the learning rate, λ the weight decay, clip that of `Training`; α = RHO, ε = TINY as in
+    PyTorch. m, v and Adam's moments start at 0 in each training. What a loss does not reach has the
+    gradient 0 in JAX, so it decays, as with optax.
 
     `loss`: a function of outputs and targets. Where it gives one number for each example, as
     optax's losses do, a short batch is filled up and the filling left out of the mean, so that one
@@ -115,6 +117,7 @@ class JaxModel(FlatTree):
 
     private = True
     partial = True
+    clips = True
     draws = False  # what is drawn while a program is made is refused
 
     def __init__(
@@ -202,15 +205,13 @@ class JaxModel(FlatTree):
         params, state = self._trees(x, local)
         facts = self._look(data)
         private = training.private
-        b = training.private and training.schedule(len(data))[0]
-        given = (
-            training.learning_rate,
-            training.weight_decay,
-            drift.alike,
-            *((private.clip, b) if private else (0, 1)),
-        )
+        b = training.private and training.counts(len(data))[0]
+        bound = private.clip if private else training.clip
+        rates = training.learning_rate, training.weight_decay
+        given = (*rates, drift.alike, bound or 0, b or 1)
         drifts = [None if v is None else self._trees(v)[0] for v in drift.vectors(x)]
-        how = training.optimizer, private is not None, tuple(moves(self, training).values())
+        clips = private is not None, training.clip is not None
+        how = training.optimizer, *clips, tuple(moves(self, training).values())
         moments = tuple(
             [jax.tree.map(np.zeros_like, params) for _ in range(MOMENTS.get(training.optimizer, 2))]
         )
@@ -269,8 +270,8 @@ class JaxModel(FlatTree):
     ) -> tuple[Tree, Array]:
         """Step i of a block: traced once for each shape, and compiled."""
         self.compiled += 1
-        (optimizer, private, moved), (params, moments, state, t) = how, carry
-        (eta, decay, pull, *private_to), drifts, words = given
+        (optimizer, private, clips, moved), (params, moments, state, t) = how, carry
+        (eta, decay, pull, *bound), drifts, words = given
         inputs, named, y, size, _ = batch = jax.tree.map(lambda a: a[i], batches)
         key = jax.random.fold_in(wrap_key(words), t)
 
@@ -279,9 +280,11 @@ class JaxModel(FlatTree):
             return mean(self._losses(outputs, y), size), after
 
         if private:
-            value, g, after = *self._clipped(params, batch, key, moved, *private_to), state
+            value, g, after = *self._clipped(params, batch, key, moved, *bound), state
         else:
             (value, after), g = jax.value_and_grad(loss, has_aux=True)(params)
+        if clips:
+            g = bounded(g, moved, bound[0])
         g = corrected(g, params, pull, drifts)
         new, moments = stepped(optimizer, params, g, moments, t + 1, eta, decay)
         params = only(moved, new, params)

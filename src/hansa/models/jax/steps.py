@@ -9,11 +9,11 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
-from ...training import MOMENTUM
+from ...training import MOMENTUM, RHO, TINY
 from .pytrees import Tree
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # of Adam
-MOMENTS = {"sgd": 0, "momentum": 1}  # and Adam's two
+MOMENTS = {"sgd": 0, "momentum": 1, "rmsprop": 1}  # and Adam's two
 
 
 def stepped(
@@ -30,6 +30,9 @@ def stepped(
     if name == "momentum":
         m = each(lambda m, g: MOMENTUM * m + g, moments[0], g)
         return each(lambda y, m: y - eta * m, y, m), (m,)
+    if name == "rmsprop":
+        v = each(lambda v, g: RHO * v + (1 - RHO) * g * g, moments[0], g)
+        return each(lambda y, g, v: y - eta * g / (jnp.sqrt(v) + TINY), y, g, v), (v,)
     m = each(lambda m, g: BETA1 * m + (1 - BETA1) * g, moments[0], g)
     v = each(lambda v, g: BETA2 * v + (1 - BETA2) * g * g, moments[1], g)
     a, b = (-jnp.expm1(t * np.float32(np.log(beta))) for beta in (BETA1, BETA2))  # 1 − βᵗ
@@ -37,6 +40,13 @@ def stepped(
         m,
         v,
     )
+
+
+def bounded(g: Tree, moved: Sequence[bool], most: Any) -> Tree:
+    """g · min(1, C/‖g‖₂), C = `most`; the norm is that of the leaves that are moved."""
+    leaves = zip(moved, jax.tree.leaves(g), strict=True)
+    norm = jnp.sqrt(sum((leaf**2).sum() for moves, leaf in leaves if moves))
+    return jax.tree.map(lambda g: g * jnp.minimum(1, most / norm), g)
 
 
 def corrected(g: Tree, y: Tree, pull: Any, drifts: Sequence[Tree | None]) -> Tree:

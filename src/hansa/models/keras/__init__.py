@@ -47,7 +47,7 @@ class KerasModel(Model):
     """Any compiled Keras model; the federation starts from the weights that it has when it is
     given.
 
-        g ← ∂loss/∂y + pull·(y − x₀) + shift          each batch, over the trainable weights alone
+        g ← clip(∂loss/∂y) + pull·(y − x₀) + shift    each batch, over the trainable weights alone
 
     One optimizer has the word, and g goes into it:
 
@@ -55,8 +55,8 @@ class KerasModel(Model):
     schedule, its
                    clipping, its weight decay. The rate and the decay of `Training` are not used.
     sgd … adamw    Training(optimizer=…): Keras' SGD, SGD(momentum=0.9), Adam or AdamW with its rate
-    η and decay λ;
-                   g + λy goes into the first three. Refused where `compile` named another, as one
+    η and decay λ, or RMSprop with PyTorch's √v + ε;
+                   g + λy goes into all but AdamW. Refused where `compile` named another, as one
                    of the two words
                    would be passed over in silence; compile(optimizer=None) leaves the word to the
                    plan.
@@ -84,6 +84,7 @@ class KerasModel(Model):
     """
 
     partial = True
+    clips = True
 
     def __init__(
         self,
@@ -235,9 +236,12 @@ class KerasModel(Model):
         decay = 0.0 if training.optimizer in ("adamw", "compiled") else training.weight_decay
         with self._at(x, key, local):
             drifts = drift.pulls or drift.shift is not None
-            step = self._step(training, drifts, drifts or bool(decay or training.only))
+            more = bool(decay or training.only) or training.clip is not None
+            step = self._step(training, drifts, drifts or more)
             object.__setattr__(self.net, "optimizer", step.optimizer)
             put(step.first)
+            if step.rate is not None:
+                put([(step.rate, np.float32(training.learning_rate))])
             if step.correction is not None:
                 step.correction.put(drift, x, decay)
             steps, logs = self._run(step.function, data.batches(training, key), training=True)
@@ -255,8 +259,8 @@ class KerasModel(Model):
     def _step(self, training: Training, drifts: bool, corrected: bool) -> optimizers.Step:
         """The compiled step of that optimizer, made once."""
         named = training.optimizer != "compiled"
-        rates = (training.learning_rate, training.weight_decay) if named else ()
-        which = (training.optimizer, *rates, drifts, corrected, training.only)
+        fixed = (training.weight_decay, training.clip) if named else ()
+        which = (training.optimizer, *fixed, drifts, corrected, training.only)
         if which not in self._steps:
             own = self.net.optimizer
             if named:
@@ -264,7 +268,8 @@ class KerasModel(Model):
             else:
                 inner = optimizers.copied(optimizers.inner(own))
             moved = list(moves(self, training).values())
-            correction = optimizers.Corrected(inner, moved, drifts) if corrected else None
+            clip = training.clip
+            correction = optimizers.Corrected(inner, moved, drifts, clip) if corrected else None
             optimizer = correction or inner
             if self.net.dtype_policy.name == "mixed_float16":
                 scale = (
@@ -275,8 +280,9 @@ class KerasModel(Model):
             object.__setattr__(self.net, "optimizer", optimizer)
             self.net.make_train_function(force=True)
             first = [(v, value(v)) for v in optimizer.variables]
+            rate = inner._learning_rate if named else None
             self._steps[which] = optimizers.Step(
-                optimizer, correction, first, self.net.train_function
+                optimizer, rate, correction, first, self.net.train_function
             )
         return self._steps[which]
 

@@ -11,7 +11,7 @@ import keras  # type: ignore[import-untyped]
 import numpy as np
 
 from ...spec import Vector
-from ...training import MOMENTUM, Training
+from ...training import MOMENTUM, RHO, TINY, Training
 from .. import Drift
 from .variables import Values, Variable, cut, put, value
 
@@ -19,25 +19,48 @@ from .variables import Values, Variable, cut, put, value
 @dataclass(frozen=True)
 class Step:
     """One optimizer, the values that its variables start from, and Keras' training function
-    compiled with it.
+    compiled with it; where a plan names it, its learning rate is set before each training.
     """
 
     optimizer: Any
+    rate: Variable | None
     correction: Corrected | None
     first: Values
     function: Callable[..., Any]
 
 
-class Corrected(keras.optimizers.Optimizer):  # type: ignore[misc]
-    """Hands g + pull·(y − centre) + shift + λy to another optimizer, of the weights that are moved;
-    the four are variables, so nothing recompiles.
+class TorchRMSprop(keras.optimizers.Optimizer):  # type: ignore[misc]
+    """v ← αv + (1 − α)g²,  y ← y − η g/(√v + ε):  as PyTorch has it, where Keras' own has √(v + ε).
+
+    α = RHO, ε = TINY.
     """
 
-    def __init__(self, inner: Any, moved: Sequence[bool], drifts: bool):
+    def build(self, variables: list[Variable]) -> None:
+        """Make the v of each."""
+        super().build(variables)
+        self.squares = self.add_optimizer_variables(variables, "square")
+
+    def update_step(self, gradient: Any, variable: Variable, learning_rate: Any) -> None:
+        """One step of one weight."""
+        g = keras.ops.cast(gradient, variable.dtype)
+        eta = keras.ops.cast(learning_rate, variable.dtype)
+        square = self.squares[self._get_variable_index(variable)]
+        v = RHO * square + (1 - RHO) * g * g
+        self.assign(square, v)
+        self.assign_sub(variable, eta * g / (keras.ops.sqrt(v) + TINY))
+
+
+class Corrected(keras.optimizers.Optimizer):  # type: ignore[misc]
+    """Hands clip(g) + pull·(y − centre) + shift + λy to another optimizer, of the weights that are
+    moved; the last four are variables, so nothing recompiles.
+    """
+
+    def __init__(self, inner: Any, moved: Sequence[bool], drifts: bool, clip: float | None = None):
         super().__init__(learning_rate=0.0, name="corrected")
         self.inner = inner
         self.moved = moved
         self.drifts = drifts
+        self.clip = clip
 
     def build(self, variables: list[Variable]) -> None:
         """Make the variables of both."""
@@ -74,7 +97,17 @@ class Corrected(keras.optimizers.Optimizer):  # type: ignore[misc]
         """One step along the corrected gradient."""
         ys = list(trainable_variables or self._trainable_variables)
         pairs = [(g, y) for g, y in zip(grads, ys, strict=True) if self._moves(g, y)]
+        if self.clip is not None:
+            pairs = [(g, y) for g, (_, y) in zip(self._clipped(pairs), pairs, strict=True)]
         self.inner.apply([self._correct(g, y) for g, y in pairs], [y for _, y in pairs])
+
+    def _clipped(self, pairs: Sequence[tuple[Any, Variable]]) -> list[Any]:
+        """g · min(1, C/‖g‖₂) of each; the norm is that of all together."""
+        ops = keras.ops
+        each = [None if g is None else ops.convert_to_tensor(g) for g, _ in pairs]
+        squares = [ops.sum(ops.square(ops.cast(g, "float32"))) for g in each if g is not None]
+        scale = ops.minimum(1.0, self.clip / ops.sqrt(sum(squares)))
+        return [None if g is None else g * ops.cast(scale, g.dtype) for g in each]
 
     def _moves(self, g: Any, y: Variable) -> bool:
         """Is it to be moved? Keras passes by what has no gradient; a drift is one, of all."""
@@ -145,13 +178,13 @@ def anew(optimizer: Any) -> Values:
 
 
 def named(training: Training) -> Any:
-    """The optimizer that `Training` names; λ of the first three is added to the gradient, before
-    it.
-    """
+    """The optimizer that `Training` names; λ is added to the gradient before it, but for adamw."""
     rate = training.learning_rate
     optimizers = keras.optimizers
     if training.optimizer == "momentum":
         return optimizers.SGD(float(rate), momentum=MOMENTUM)
+    if training.optimizer == "rmsprop":
+        return TorchRMSprop(float(rate))
     if training.optimizer == "adam":
         return optimizers.Adam(float(rate))
     if training.optimizer == "adamw":
@@ -161,6 +194,8 @@ def named(training: Training) -> Any:
 
 def differences(own: Any, training: Training) -> str:
     """In which settings the compiled optimizer and that of the plan differ, in words."""
+    if training.schedule is not None:
+        return "its learning rate, which a schedule changes"
     other = named(training)
     if type(own) is not type(other):
         return f"its kind, {type(other).__name__}"

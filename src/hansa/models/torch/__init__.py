@@ -50,6 +50,7 @@ except ModuleNotFoundError as missing:
         "Install it: pip install 'hansa[torch]'.",
     ) from missing
 
+from ..dense import OPTIMIZERS as NATIVE
 from ..dense import Program
 from ..parts import moves, moving
 from . import checks
@@ -73,7 +74,7 @@ from .losses import accuracy as accuracy
 from .private import Clipped
 from .scores import check_alone, represented, scored
 from .seen import Objective, Sight
-from .steps import Step, correction, reaching, stepper
+from .steps import Step, clipping, correction, reaching, stepper
 from .tensors import Tensors
 
 CHECKED = 32  # rows that go through the net at once, to check it
@@ -88,15 +89,17 @@ class TorchModel(FlatNet):
     """Any module and any mean loss; the federation starts from the weights that the module has when
     it is given.
 
-        g ← ∂loss/∂y + pull·(y − x₀) + shift          each batch, over the trainable part alone
+        g ← clip(∂loss/∂y) + pull·(y − x₀) + shift    each batch, over the trainable part alone
         sgd       y ← y − η (g + λy)
         momentum  m ← βm + g + λy,  y ← y − ηm        β = MOMENTUM
+        rmsprop   v ← αv + (1 − α)g²,  y ← y − η g/(√v + ε),  g with λy   (Tieleman and Hinton 2012)
         adam      Adam with g + λy   (Kingma and Ba 2015, Alg. 1)
         adamw     λ apart from g     (Loshchilov and Hutter 2019, Alg. 2)
 
-    η is the learning rate, λ the weight decay; m and Adam's moments start at 0 in each training. A
-    parameter that the loss of a step does not reach has no gradient, and is passed by, decay and
-    moments included, as PyTorch does; a drift is a gradient of all.
+    η is the learning rate, λ the weight decay, clip that of `Training`; α = RHO, ε = TINY as in
+    PyTorch. m, v and Adam's moments start at 0 in each training. A parameter that the loss of a
+    step does not reach has no gradient, and is passed by, decay and moments included, as PyTorch
+    does; a drift is a gradient of all.
 
     The vector x is [trainable parameters, buffers that travel]. Parameters with requires_grad=False
     stay as they are: of a PEFT model the adapter alone travels. Losses and metrics of one's own get
@@ -126,7 +129,8 @@ class TorchModel(FlatNet):
     `compile`: a dense net trains in one call of a native program, which agrees with PyTorch up to
     rounding: Linear layers, all trained, with ReLU, Tanh or Sigmoid between them and skips around
     them (x + f(x)); cross_entropy, binary_cross_entropy_with_logits, mse_loss, l1_loss or
-    smooth_l1_loss without settings; arrays, on a CPU, one thread, no PerExample. The machine's C++
+    smooth_l1_loss without settings; arrays, on a CPU, one thread, no PerExample, no clip, and any
+    optimizer but rmsprop. The machine's C++
     compiler makes it once, in seconds; where there is none, PyTorch trains, and the log "hansa"
     says so. Any other net is PyTorch's.
 
@@ -157,6 +161,7 @@ class TorchModel(FlatNet):
 
     private = True
     partial = True
+    clips = True
 
     def __init__(
         self,
@@ -324,6 +329,8 @@ class TorchModel(FlatNet):
             for batch in data.batches(training, key):
                 self._grad.zero_()
                 total += gradient(batch)
+                if how.clip is not None:
+                    self._grad.mul_(clipping(self._grad, how.clip, how.moves))
                 if correct is not None:
                     correct()
                 step()
@@ -335,6 +342,8 @@ class TorchModel(FlatNet):
     ) -> TrainResult | None:
         """Train a dense net in one call; None for any other, and where PyTorch must."""
         if self._dense is None or training.private or (whole := data.arrays) is None:
+            return None
+        if training.clip is not None or training.optimizer not in NATIVE:
             return None
         check_length(np.shape(x), self)
         fixed = []
@@ -378,7 +387,7 @@ class TorchModel(FlatNet):
         rows = ordered(ask.data, training, ask.key)
         step = self._step(ask.x, training, ask.drift)
         assert whole is not None
-        draws = math.prod(training.schedule(len(target(whole))))
+        draws = math.prod(training.counts(len(target(whole))))
         return ClientJob(start, whole, rows, draws, step, ask.key.seed())
 
     def _step(self, x: Vector, training: Training, drift: Drift) -> Step:
@@ -393,6 +402,7 @@ class TorchModel(FlatNet):
             centre,
             shift,
             None if moved is None else torch.from_numpy(moved).to(self.device),
+            training.clip,
         )
 
     def _mean(self, objective: Objective, batch: Batch) -> Tensor:

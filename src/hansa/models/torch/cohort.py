@@ -23,7 +23,7 @@ from ...spec import Vector
 from . import checks
 from .attributes import Attributes
 from .losses import Loss
-from .steps import MOMENTS, Step, stepped
+from .steps import MOMENTS, Step, clipping, stepped
 from .turns import Ints, Kind, Steps, kind, turns
 
 MOST, NUMBERS = 64, 2**27  # clients at once, and numbers in their parameters together
@@ -111,6 +111,7 @@ class Form(NamedTuple):
     decays: bool
     pulls: bool
     shifts: bool
+    clip: float | None = None
 
 
 @dataclass(frozen=True)
@@ -234,7 +235,7 @@ class ClientBatch:
         pulls = any(lane.step.centre is not None for lane in lanes)
         shifts = any(lane.step.shift is not None for lane in lanes)
         apart = any(isinstance(lane.step.pull, Tensor) for lane in lanes)
-        form = Form(how.optimizer, bool(how.decay), pulls, shifts)
+        form = Form(how.optimizer, bool(how.decay), pulls, shifts, how.clip)
         state = self._state(form, lanes[0].start, apart)
         for i, lane in enumerate(each):
             state.y[i] = lane.start
@@ -293,6 +294,8 @@ class ClientBatch:
         g, values = self._gradients(state.y, batch, takes, state.seeds + state.t.long() * FIRST)
         eta, decay = state.rates.unbind()
         centre, pull, shift = state.drift
+        if form.clip is not None:
+            g = g * clipping(g, form.clip, state.moves)
         if centre is not None and pull is not None:
             g = g + pull * (state.y - centre)
         if shift is not None:

@@ -49,7 +49,7 @@ class Clipped:
             net.train()
         self._tensors = tensors
         self._private = training.private
-        self._b = training.schedule(len(data))[0]
+        self._b = training.counts(len(data))[0]
         self._key = key
         self._steps = count()
         every = {name: p.detach() for name, p in net.named_parameters()}

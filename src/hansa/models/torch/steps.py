@@ -11,16 +11,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...training import MOMENTUM, Training
+from ...training import MOMENTUM, RHO, TINY, Training
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # of Adam
-MOMENTS = {"sgd": 0, "momentum": 1}  # and Adam's two
+MOMENTS = {"sgd": 0, "momentum": 1, "rmsprop": 1}  # and Adam's two
 
 
 class Step(NamedTuple):
-    """How a step moves: optimizer, η, λ, a drift, its vectors flat, and which numbers it moves.
+    """How a step moves: optimizer, η, λ, a drift, its vectors flat, which numbers it moves, and the
+    norm C of its gradient.
 
-    `moves` is None for all of them.
+    `moves` is None for all of them, `clip` for any norm.
     """
 
     optimizer: str
@@ -30,6 +31,13 @@ class Step(NamedTuple):
     centre: Tensor | None
     shift: Tensor | None
     moves: Tensor | None = None
+    clip: float | None = None
+
+
+def clipping(g: Tensor, clip: float, moves: Tensor | None) -> Tensor:
+    """min(1, C/‖g‖₂) of each row of g […, d], whose norm is that of what is moved: […, 1]."""
+    counted = g if moves is None else g.where(moves, 0.0)
+    return (clip / counted.norm(dim=-1, keepdim=True)).clamp(max=1.0)
 
 
 def stepped(
@@ -43,6 +51,9 @@ def stepped(
     if name == "momentum":
         m = MOMENTUM * moments[0] + g
         return y - eta * m, [m]
+    if name == "rmsprop":
+        v = RHO * moments[0] + (1 - RHO) * g * g
+        return y - eta * g / (v.sqrt() + TINY), [v]
     m = BETA1 * moments[0] + (1 - BETA1) * g
     v = BETA2 * moments[1] + (1 - BETA2) * g * g
     a, b = (-torch.expm1(t * math.log(beta)) for beta in (BETA1, BETA2))  # 1 − βᵗ
@@ -183,6 +194,8 @@ def optimizer(training: Training, ys: Sequence[Tensor]) -> torch.optim.Optimizer
         return torch.optim.Adam(ys, rate, weight_decay=decay, fused=fused)
     if training.optimizer == "adamw":
         return torch.optim.AdamW(ys, rate, weight_decay=decay, fused=fused)
+    if training.optimizer == "rmsprop":
+        return torch.optim.RMSprop(ys, rate, weight_decay=decay)
     beta = MOMENTUM * (training.optimizer == "momentum")
     return torch.optim.SGD(ys, rate, momentum=beta, weight_decay=decay, fused=fused)
 
