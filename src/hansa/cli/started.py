@@ -103,13 +103,24 @@ def _rounds(plan: Plan, stored: Run, wanted: int | None) -> int:
                 "planned.",
                 "Leave --rounds out, or start a new run.",
             )
-    schedule = plan.training.schedule
-    if schedule and any(schedule(t, rounds) != schedule(t, planned) for t in range(done)):
-        with usage():
-            raise AppError(
-                f"Run {stored.id} cannot go on to {rounds} rounds.",
-                f"{schedule!r} spreads over all rounds: those that are done had the learning rates "
-                f"of a run of {planned}.",
-                "Leave --rounds out, or start a new run.",
-            )
+    with usage():
+        _check_rates(plan, stored, done, rounds)
     return rounds
+
+
+def _check_rates(plan: Plan, stored: Run, done: int, rounds: int) -> None:
+    """Raise AppError where the learning rate of a round hangs on how many there are, as Cosine's
+    does, and a round that is done would have had another one.
+
+    What came out would be neither the run that was planned nor the one of so many rounds.
+    """
+    planned = stored.planned or plan.rounds
+    before = [plan.training.at(t, planned) for t in range(done)]
+    now = [plan.training.at(t, rounds) for t in range(done)]
+    if before != now:
+        raise AppError(
+            f"Run {stored.id} cannot go on to {rounds} rounds.",
+            f"{plan.training.schedule!r} spreads over all rounds: those that are done had the "
+            f"learning rates of a run of {planned}.",
+            "Leave --rounds out, or start a new run.",
+        )

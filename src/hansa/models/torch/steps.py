@@ -37,7 +37,8 @@ class Step(NamedTuple):
 def clipping(g: Tensor, clip: float, moves: Tensor | None) -> Tensor:
     """min(1, C/‖g‖₂) of each row of g […, d], whose norm is that of what is moved: […, 1]."""
     counted = g if moves is None else g.where(moves, 0.0)
-    return (clip / counted.norm(dim=-1, keepdim=True)).clamp(max=1.0)
+    norm: Tensor = counted.norm(dim=-1, keepdim=True)
+    return (clip / norm).clamp(max=1.0)
 
 
 def stepped(
