@@ -18,7 +18,19 @@ SOURCE = ROOT / "src" / "hansa"
 
 FLOORS = (
     ("errors", "known", "progress", "digest", "spec", "rand", "native", "sums", "codec"),
-    ("schedules", "training", "messages", "metrics", "transforms", "models", "asks", "crypto", "optim", "data", "datasets"),
+    (
+        "schedules",
+        "training",
+        "messages",
+        "metrics",
+        "transforms",
+        "models",
+        "asks",
+        "crypto",
+        "optim",
+        "data",
+        "datasets",
+    ),
     ("algorithms", "aggregators"),
     ("rounds", "state", "sample", "plan"),
     ("parties", "loops", "config", "privacy", "explain"),

@@ -105,8 +105,8 @@ class Program:
         key: Key,
         fixed: Collection[int] = (),
     ) -> TrainResult | None:
-        """What `Model.train` gives for arrays; None for such as the program cannot read, or without
-        a compiler.
+        """What `Model.train` gives for arrays; None for such as the program cannot read, for a clip
+        or another optimizer, or without a compiler.
 
         fixed: where those tensors begin in x that stay as they are.
         """
@@ -116,6 +116,8 @@ class Program:
         if (
             found is None
             or not isinstance(library, ctypes.CDLL)
+            or training.clip is not None
+            or training.optimizer not in OPTIMIZERS
             or any(np.shape(v) != x.shape for v in moved)
         ):
             return None

@@ -68,9 +68,6 @@ def cross_entropy(outputs: Array, targets: Array) -> Array:
     return -jnp.take_along_axis(jax.nn.log_softmax(outputs), targets[..., None], -1)[..., 0]
 
 
-# ── the model ─────────────────────────────────────────────────────────────────────────────────────
-
-
 class JaxModel(FlatTree):
     """Any pytree of parameters, any function of it and any loss; the federation starts from the
     parameters given.

@@ -51,15 +51,12 @@ class KerasModel(Model):
 
     One optimizer has the word, and g goes into it:
 
-    compiled       Training(optimizer="compiled"): that of `compile`, as it is: its learning rate or
-    schedule, its
-                   clipping, its weight decay. The rate and the decay of `Training` are not used.
+    compiled       Training(optimizer="compiled"): that of `compile`, as it is, with its rate or
+                   schedule, clipping and weight decay. Rate and decay of `Training` are not used.
     sgd … adamw    Training(optimizer=…): Keras' SGD, SGD(momentum=0.9), Adam or AdamW with its rate
-    η and decay λ, or RMSprop with PyTorch's √v + ε;
-                   g + λy goes into all but AdamW. Refused where `compile` named another, as one
-                   of the two words
-                   would be passed over in silence; compile(optimizer=None) leaves the word to the
-                   plan.
+                   η and decay λ, or RMSprop with PyTorch's √v + ε; g + λy goes into all but AdamW.
+                   Refused where `compile` named another, as one of the two words would be passed
+                   over in silence; compile(optimizer=None) leaves the word to the plan.
 
     Either starts anew in each training: moments at 0, schedules at their first step; so do
     optimizers that are attributes of the model or a layer, as a GAN has two of. Loss, metrics
@@ -239,9 +236,7 @@ class KerasModel(Model):
             more = bool(decay or training.only) or training.clip is not None
             step = self._step(training, drifts, drifts or more)
             object.__setattr__(self.net, "optimizer", step.optimizer)
-            put(step.first)
-            if step.rate is not None:
-                put([(step.rate, np.float32(training.learning_rate))])
+            step.begin(training.learning_rate)
             if step.correction is not None:
                 step.correction.put(drift, x, decay)
             steps, logs = self._run(step.function, data.batches(training, key), training=True)

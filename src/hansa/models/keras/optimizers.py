@@ -28,6 +28,12 @@ class Step:
     first: Values
     function: Callable[..., Any]
 
+    def begin(self, rate: float) -> None:
+        """All as before the first step, at this learning rate."""
+        put(self.first)
+        if self.rate is not None:
+            put([(self.rate, np.float32(rate))])
+
 
 class TorchRMSprop(keras.optimizers.Optimizer):  # type: ignore[misc]
     """v ← αv + (1 − α)g²,  y ← y − η g/(√v + ε):  as PyTorch has it, where Keras' own has √(v + ε).

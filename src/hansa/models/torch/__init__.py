@@ -50,7 +50,6 @@ except ModuleNotFoundError as missing:
         "Install it: pip install 'hansa[torch]'.",
     ) from missing
 
-from ..dense import OPTIMIZERS as NATIVE
 from ..dense import Program
 from ..parts import moves, moving
 from . import checks
@@ -80,9 +79,6 @@ from .tensors import Tensors
 CHECKED = 32  # rows that go through the net at once, to check it
 
 log = logging.getLogger("hansa")
-
-
-# ── the model ─────────────────────────────────────────────────────────────────────────────────────
 
 
 class TorchModel(FlatNet):
@@ -129,10 +125,9 @@ class TorchModel(FlatNet):
     `compile`: a dense net trains in one call of a native program, which agrees with PyTorch up to
     rounding: Linear layers, all trained, with ReLU, Tanh or Sigmoid between them and skips around
     them (x + f(x)); cross_entropy, binary_cross_entropy_with_logits, mse_loss, l1_loss or
-    smooth_l1_loss without settings; arrays, on a CPU, one thread, no PerExample, no clip, and any
-    optimizer but rmsprop. The machine's C++
-    compiler makes it once, in seconds; where there is none, PyTorch trains, and the log "hansa"
-    says so. Any other net is PyTorch's.
+    smooth_l1_loss without settings; arrays, on a CPU, one thread, no PerExample,
+    clip or rmsprop. The machine's C++ compiler makes it once, in seconds; where there is none,
+    PyTorch trains, and the log "hansa" says so. Any other net is PyTorch's.
 
     `cohort`: so many clients of a round train as one batch, each with dropout of its own key; its
     bytes are the same in any company, and alone it takes as long as all. None: many on CUDA, one on
@@ -343,8 +338,6 @@ class TorchModel(FlatNet):
         """Train a dense net in one call; None for any other, and where PyTorch must."""
         if self._dense is None or training.private or (whole := data.arrays) is None:
             return None
-        if training.clip is not None or training.optimizer not in NATIVE:
-            return None
         check_length(np.shape(x), self)
         fixed = []
         if training.only:
@@ -391,8 +384,7 @@ class TorchModel(FlatNet):
         return ClientJob(start, whole, rows, draws, step, ask.key.seed())
 
     def _step(self, x: Vector, training: Training, drift: Drift) -> Step:
-        found = [None if v is None else self._here(v) for v in drift.vectors(x)]
-        centre, pulls, shift = found
+        centre, pulls, shift = (v if v is None else self._here(v) for v in drift.vectors(x))
         moved = moving(self, training)
         return Step(
             training.optimizer,
