@@ -275,6 +275,7 @@ def compiled_with_sgd() -> Any:
 NOISE = h.PerExample(1.0, 1.0)
 
 
+@pytest.mark.promise("P312")
 @pytest.mark.parametrize(
     ("make", "words"),
     [
