@@ -17,6 +17,7 @@ from tests.attacks.defences_noise import HIDING
 from tests.attacks.defences_remembered import REMEMBERED
 from tests.attacks.defences_rest import REST
 from tests.attacks.defences_stopping import STOPPING
+from tests.attacks.defences_training import TRAINING
 
 NORMS, PINE, PRIO3, FLP = "crypto/norms.py", "crypto/pine.py", "crypto/prio3.py", "crypto/flp.py"
 CIRCUITS, VDAF, FIELD, KEYS = "crypto/circuits.py", "crypto/vdaf.py", "crypto/field.py", "crypto/keys.py"
@@ -439,6 +440,7 @@ EVERY = (
     REMEMBERED,
     FEATURES,
     MEASURED,
+    TRAINING,
     REST,
     DATA,
 )

@@ -287,6 +287,7 @@ def test_a_run_can_be_made_longer(here: Path) -> None:
 
 
 @pytest.mark.promise("P311")
+@pytest.mark.guards("a schedule is not stretched")
 def test_a_schedule_over_all_rounds_is_not_stretched(here: Path) -> None:
     """Rounds that are done had another learning rate than those of a longer run have."""
     run = ran("mine.py", "--rounds", 2, "--set", 'training.schedule={use = "Cosine"}', "--no-compare")

@@ -16,11 +16,11 @@ import hansa as h
 from hansa.data import Examples
 from hansa.data.blocks import ordered
 from hansa.data.inputs import LABELS
+from hansa.data.turns import Kind, kind, turns
 from hansa.models import Train
 from hansa.models.torch import TorchModel
 from hansa.models.torch import cohort as cohort
 from hansa.models.torch.cohort import ClientBatch, Form, KeyedDropout, width
-from hansa.models.torch.turns import Kind, kind, turns
 
 KEY = h.Key.of(1)
 SIZES = (20, 33, 16, 5)

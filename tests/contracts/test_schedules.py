@@ -276,6 +276,11 @@ NOISE = h.PerExample(1.0, 1.0)
 
 
 @pytest.mark.promise("P312")
+@pytest.mark.guards(
+    "a model that knows no clip is refused",
+    "no gradient is asked for beside clipped steps",
+    "a rate that no step is taken at is refused",
+)
 @pytest.mark.parametrize(
     ("make", "words"),
     [

@@ -18,13 +18,13 @@ from torch.func import functional_call, grad_and_value, vmap
 
 from ...data.batches import Batch, pick, target
 from ...data.inputs import Types, parts
+from ...data.turns import Ints, Kind, Steps, kind, turns
 from ...errors import PlanError
 from ...spec import Vector
 from . import checks
 from .attributes import Attributes
 from .losses import Loss
 from .steps import MOMENTS, Step, clipping, stepped
-from .turns import Ints, Kind, Steps, kind, turns
 
 MOST, NUMBERS = 64, 2**27  # clients at once, and numbers in their parameters together
 # bytes of examples on a device in a training, or else in a turn; rows in a turn

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.batches import Batch, pick
-from ...data.inputs import Types, parts
+from .batches import Batch, pick
+from .inputs import Types, parts
 
 Ints = NDArray[np.int64]
 
