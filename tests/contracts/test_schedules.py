@@ -50,7 +50,7 @@ def rates(schedule: Any) -> list[float]:
         (h.StepDecay(2, 0.3), lambda o: torch.optim.lr_scheduler.StepLR(o, 2, 0.3)),
         (h.WarmUp(3), lambda o: torch.optim.lr_scheduler.LinearLR(o, 1 / 4, total_iters=3)),
     ],
-    ids=repr,
+    ids=["cosine", "step decay", "warm-up"],
 )
 def test_schedules_are_those_of_pytorch(schedule: Any, theirs: Callable[[Any], Any]) -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.5)
