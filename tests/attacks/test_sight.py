@@ -17,6 +17,7 @@ from tests.contracts.asking import asked, contribution
 
 import hansa as h
 from hansa.aggregators.verified.server import joined
+from hansa.app.running import rounds_of
 from hansa.crypto.identity import Identity, Roster
 from hansa.crypto.keys import SigningKey
 from hansa.messages import SessionId
@@ -188,25 +189,20 @@ class Wiretapped(h.Client):
         return reply
 
 
-@dataclass(frozen=True, repr=False)
-class Wired(h.App):
-    """Its clients are wiretapped."""
-
-    heard: list[bytes] = field(default_factory=list)
-
-    def clients(self, secret: h.Key | None = None) -> list[h.Client]:
-        return [Wiretapped(who, self.plan, data, heard=self.heard) for who, data in self.data.items()]
-
-
 @pytest.mark.promise("P105")
 @pytest.mark.control("no defence: nothing stores a report, and none could be taken away")
 def test_no_file_of_a_run_holds_a_share(tmp_path: Path) -> None:
-    app = Wired(PLAN, federation(3))
+    heard = list[bytes]()
+
+    def wiretapped(app: h.App, secret: h.Key, book: Any) -> h.InProcess:
+        clients = [Wiretapped(who, PLAN, data, heard=heard) for who, data in app.data.items()]
+        return h.InProcess(clients, secret=secret, book=book)
+
     run = Store(tmp_path).new(repr(PLAN), PLAN.digest, "app/__init__.py", {}, PLAN.rounds)
-    *_, state = app.run(run)
+    *_, state = rounds_of(h.App(PLAN, federation(3)), run, None, wiretapped)
     files = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"client-2" in files and state.x.tobytes() in files
-    parts = [part[:16] for part in app.heard if part]
+    parts = [part[:16] for part in heard if part]
     assert len(parts) > 3 * PLAN.rounds and not [part for part in parts if part in files]
 
 

@@ -38,6 +38,7 @@ from hansa.crypto.identity import Identity
 from hansa.crypto.pine import PRODUCT
 from hansa.parties.book import Book
 from hansa.parties.helper import Helper
+from hansa.plan import server as server_half
 from hansa.transforms.discrete import LARGEST
 
 # ── servers that do as they like ──
@@ -397,7 +398,7 @@ def flooded(n: int) -> int:
     flood = Flood(n)
     tracemalloc.start()
     try:
-        mean, participants = PLAN.aggregator.server(flood, list(flood.roster), PLAN.decoder(flood.at))
+        mean, participants = PLAN.aggregator.server(flood, list(flood.roster), server_half.decoder(PLAN, flood.at))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -249,7 +249,7 @@ def test_many_that_ask_at_once_are_answered_as_each_alone(monkeypatch: pytest.Mo
 
 
 def test_what_has_no_gradient_says_so() -> None:
-    stream = Examples.of([(A[:20], Y[:20]), (A[20:], Y[20:])])
+    stream = Examples.of(lambda: [(A[:20], Y[:20]), (A[20:], Y[20:])])
     with pytest.raises(DataError, match="a stream of batches"):
         asked(h.Softmax(4, 3), np.zeros(15), stream)
     trees = h.XgboostModel({"objective": "multi:softprob", "num_class": 3, "max_depth": 2}, features=4)
@@ -275,5 +275,5 @@ def test_what_has_no_gradient_says_so() -> None:
 def test_a_client_whose_data_is_a_stream_is_left_out_alone() -> None:
     plan = h.Plan(pytorch(cohort=4)[0], Slopes(), training=h.Training(), rounds=1)
     with pytest.warns(h.errors.LeftOut, match="a stream of batches"):
-        state = ran(plan, (A, Y), [(A, Y)])
+        state = ran(plan, (A, Y), lambda: [(A, Y)])
     assert state.participants == ("c0",) and state.excluded == {"c1": "data"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def steps(batches: list[Any]) -> list[list[Any]]:
 def ran(algorithm: Any, rounds: int) -> tuple[h.State, dict[str, Any]]:
     """The last state, and what clients remember; each client counts once."""
     plan = h.Plan(MODEL, algorithm, (h.Weigh("one"),), training=TRAINING, rounds=rounds)
-    runtime = h.InProcess([h.Client(who, plan, batches) for who, batches in DATA.items()])
+    runtime = h.InProcess([h.Client(who, plan, partial(list, batches)) for who, batches in DATA.items()])
     *_, state = h.synchronous(plan, runtime)
     assert not state.excluded
     return state, dict(runtime.memory.of(list(DATA)))
