@@ -7,6 +7,7 @@ They get what the model gives: logits, unless `outputs="probabilities"` says oth
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -31,7 +32,7 @@ def check_installed(library: str, metric: Any) -> None:
 
 
 @dataclass(frozen=True)
-class _OfClasses:
+class _OfClasses(ABC):
     """A metric of the scores of classes; examples with the label `ignored` do not count."""
 
     outputs: Outputs = "logits"
@@ -65,9 +66,9 @@ class _OfClasses:
             return math.nan
         return self._of(y, z)
 
+    @abstractmethod
     def _of(self, y: Vector, z: Vector) -> float:
         """Of labels [n], and outputs [n] or [n, C]."""
-        raise NotImplementedError
 
     def _ranks(self, z: Vector) -> Vector:
         """A number for each class that grows with its probability p, of two classes for the second
