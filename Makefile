@@ -1,4 +1,5 @@
 # make demo    four hospitals train one model, on this machine
+# make sites   a server, an auditor and three hospitals as processes, over TLS; some are killed on the way
 # make test    everything that CI runs: lint, types, docs, tests
 # make evidence    what takes too long for that: provers that cheat, attacks without the defences that they test, kills
 # make lint    make docs    make bench    make clean
@@ -7,7 +8,11 @@ PYTHON ?= python3
 # No benchmarks by themselves: what others import, the tables, and what takes hours without a GPU.
 BENCH ?= $(filter-out $(addprefix benchmarks/,_tables.py common.py gpu_cifar.py),$(wildcard benchmarks/*.py))
 # What is run by hand before a release, or where something that it shows has changed: modules, one after another.
-EVIDENCE ?= tests.evidence.wraparound tests.evidence.remove_defences tests.evidence.restarts
+EVIDENCE ?= tests.evidence.wraparound tests.evidence.remove_defences tests.evidence.restarts $(SITES)
+# Of real sites: faults_sites lays out hosts and a disk, and takes root.
+SITES := $(addprefix tests.evidence.,fuzz_sites thousand_sites large_vectors killed_server faults_sites)
+# How many rounds `make sites` has; 8 at least, for some are killed on the way.
+ROUNDS ?= 20
 # How many times a run is killed, for that.
 KILLS ?= 300
 BIN := .venv/bin
@@ -15,13 +20,16 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE :=
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --no-compile --constraint constraints.txt --editable
 
-.PHONY: demo test lint docs evidence bench clean
+.PHONY: demo sites test lint docs evidence bench clean
 
 demo: .venv/demo
 	$(BIN)/hansa run examples/hospitals.py
 
+sites: .venv/sites
+	$(BIN)/python examples/sites/demo.py --rounds $(ROUNDS)
+
 test: lint docs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3
 
 lint: .venv/test
 	$(BIN)/ruff check
@@ -33,7 +41,8 @@ docs: .venv/test
 
 evidence: .venv/test
 	for module in $(EVIDENCE); do $(BIN)/python -m $$module || exit 1; done
-	OMP_NUM_THREADS=1 HANSA_KILLS=$(KILLS) $(BIN)/python -m pytest -q tests/contracts/test_kill.py
+	OMP_NUM_THREADS=1 HANSA_KILLS=$(KILLS) $(BIN)/python -m pytest -q tests/contracts/test_kill.py tests/contracts/test_restarts.py \
+	    tests/contracts/test_ray.py tests/attacks/test_site_parties.py
 
 bench: .venv/test
 	for file in $(BENCH) benchmarks/_tables.py; do $(BIN)/python $$file || exit 1; done
@@ -54,7 +63,11 @@ clean:
 	$(INSTALL) '.[torch,sklearn,verified]'
 	@touch $@
 
+.venv/sites: .venv/made pyproject.toml constraints.txt
+	$(INSTALL) '.[torch,sklearn,verified,sites]'
+	@touch $@
+
 .venv/test: .venv/made pyproject.toml constraints.txt
-	$(INSTALL) '.[torch,keras,jax,sklearn,xgboost,metrics,ray,privacy,postgres,verified,zoo,dev,docs]'
+	$(INSTALL) '.[torch,keras,jax,sklearn,xgboost,metrics,ray,privacy,postgres,verified,sites,otel,zoo,dev,docs]'
 	@du -s --si --apparent-size .venv | sed 's/\t.*/B of packages are installed/'
-	@touch $@ .venv/demo
+	@touch $@ .venv/demo .venv/sites

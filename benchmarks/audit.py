@@ -26,6 +26,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import hansa as h
+from hansa.app.federation import delta_of
 from hansa.audit import audit, canaries, membership
 from hansa.datasets.mnist import mnist
 
@@ -96,7 +97,7 @@ def members(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
         pipe = (h.Clip(1.0), WEIGH, *([h.GaussianNoise(noise)] if noise else []))
         app = h.App(h.Plan(h.Softmax(784, 10), pipe=pipe, training=training, rounds=50), few)
         found = membership(app)
-        epsilon = h.planned_privacy(app.plan).guarantee(app.delta).epsilon
+        epsilon = h.planned_privacy(app.plan).guarantee(delta_of(app)).epsilon
         row = {"what": "membership", "noise": noise, "epsilon": epsilon, "area": found.area, "rate": found.rate}
         print(row)
         yield row

@@ -1,8 +1,9 @@
 #!/bin/sh
-# One virtual environment for each peer that benchmarks/simulation.py runs beside hansa:
+# One virtual environment for each peer that benchmarks/simulation.py and benchmarks/masked.py run beside hansa:
 #
 #     benchmarks/peers.sh            flower and pfl
 #     benchmarks/peers.sh pfl        one of them
+#     benchmarks/peers.sh tenseal    for benchmarks/encrypted.py
 #
 # They come to rest in benchmarks/.peers/NAME, or in $HANSA_PEERS/NAME. PYTHON names the interpreter (3.11 or 3.12).
 # All of them compute with the torch and the numpy that hansa itself is tested with: the build for the CPU.
@@ -21,12 +22,13 @@ for name in "${@:-flower pfl}"; do
         case $peer in
             flower) wanted='flwr[simulation]' ;;
             pfl) wanted='pfl[pytorch]' ;;
-            *) echo "There is no peer called $peer: write flower or pfl." >&2; exit 1 ;;
+            tenseal) wanted='tenseal' ;;
+            *) echo "There is no peer called $peer: write flower, pfl or tenseal." >&2; exit 1 ;;
         esac
         "$python" -m venv --clear "$there/$peer"
         "$there/$peer/bin/python" -m pip --disable-pip-version-check install --quiet --no-compile \
             --constraint "$there/constraints.txt" "$torch" numpy "$wanted"
         "$there/$peer/bin/python" -m pip --disable-pip-version-check list --format=freeze > "$there/$peer/versions.txt"
-        grep -iE '^(flwr|ray|pfl|torch|numpy)==' "$there/$peer/versions.txt"
+        grep -iE '^(flwr|ray|pfl|tenseal|torch|numpy)==' "$there/$peer/versions.txt"
     done
 done

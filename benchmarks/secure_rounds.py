@@ -35,7 +35,13 @@ import hansa as h
 from hansa.codec import dumps
 from hansa.messages import Message, Reply, Request
 
-AGGREGATORS = {"Sum()": h.Sum(), "VerifiedSum()": h.VerifiedSum(), "VerifiedSum(helpers=2)": h.VerifiedSum(helpers=2)}
+AGGREGATORS: dict[str, tuple[h.aggregators.Aggregator, tuple[h.transforms.Transform, ...]]] = {  # and its pipe's end
+    "Sum()": (h.Sum(), ()),
+    "MaskedSum()": (h.MaskedSum(), (h.Quantize(16, of="sum", clients=10),)),
+    "EncryptedSum()": (h.EncryptedSum(), (h.Quantize(16, of="sum", clients=10),)),
+    "VerifiedSum()": (h.VerifiedSum(), ()),
+    "VerifiedSum(helpers=2)": (h.VerifiedSum(helpers=2), ()),
+}
 CLIENTS, ROUNDS = 10, {"MLP": 15, "2NN": 5, "CNN": 3}
 EXAMPLES = {"MLP": (200, 16), "2NN": (600, 10), "CNN": (600, 10)}  # of a client, and how many are in a batch
 PLOT = ROOT / "docs" / "secure_rounds.svg"
@@ -119,11 +125,11 @@ def rounds(name: str) -> Iterator[dict[str, Any]]:
     model, data = work(name)
     n, batch = EXAMPLES[name]
     runs, took = {}, {title: list[dict[str, float]]() for title in AGGREGATORS}
-    for title, aggregator in AGGREGATORS.items():
+    for title, (aggregator, end) in AGGREGATORS.items():
         timed = Timed(model)
         plan = h.Plan(
             timed,
-            pipe=(h.Finite(), h.Clip(1.0, side=10.0), h.Weigh("examples", cap=n)),
+            pipe=(h.Finite(), h.Clip(1.0, side=10.0), h.Weigh("examples", cap=n), *end),
             aggregator=aggregator,
             training=h.Training(batch=batch),
             sample=h.Everyone(quorum=CLIENTS),

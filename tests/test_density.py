@@ -22,7 +22,10 @@ DONE = (  # rooms that stand at the goals
     "aggregators",
     "analytics",
     "app",
+    "approval",
+    "asks",
     "audit",
+    "backups",
     "cli",
     "codec",
     "config",
@@ -32,15 +35,22 @@ DONE = (  # rooms that stand at the goals
     "digest",
     "errors",
     "explain",
+    "graphs",
+    "kits",
     "known",
     "loops",
     "messages",
+    "metrics",
+    "models",
     "native",
     "optim",
     "parties",
     "plan",
     "privacy",
+    "private",
+    "progress",
     "rand",
+    "record",
     "rounds",
     "runtimes",
     "sample",
@@ -50,23 +60,26 @@ DONE = (  # rooms that stand at the goals
     "store",
     "sums",
     "testing",
+    "training",
     "transforms",
     "ui",
 )
 
 # Where the package stands: a change may lower these, and raises none.
-TOKENS = 243_000  # it grows with what hansa does, and with nothing else
-TUPLE_ASSIGNMENTS = 0.9  # in 1,000 lines of code
-CONDITIONAL_EXPRESSIONS = 13.6  # in 1,000 lines of code
+TOKENS = 368_500  # it grows with what hansa does, and with nothing else
+TUPLE_ASSIGNMENTS = 0.6  # in 1,000 lines of code
+CONDITIONAL_EXPRESSIONS = 7.2  # in 1,000 lines of code
 TOKENS_A_LINE = 8.8
 WIDE_LINES = 0  # of more than 100 characters
-LEAST_DOCSTRINGS = 0.178
+LEAST_DOCSTRINGS = 0.186
 LONGEST_FILE = 4_000  # tokens
-MOST_MEMBERS = 35
+MOST_MEMBERS = 20
 LARGEST_FOLDER = 0.20  # of the tokens of the package
 
 # In these the paper's own density serves: its equations stand beside the code.
-DENSE = {f"crypto/{name}.py" for name in ("field", "flp", "pine", "norms", "circuits")}
+DENSE = {
+    f"crypto/{name}.py" for name in ("field", "flp", "pine", "norms", "circuits", "kernels", "lattice", "ringkernels")
+}
 
 LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from .aggregators import Sum
 from .aggregators.trees import Ensemble
 from .algorithms import FedAvg, FedDyn, FedNova, FedProx, Scaffold
+from .algorithms.finetuning import FineTuned, PerFedAvg
 from .algorithms.mime import MimeLite
-from .algorithms.personal import APFL, Ditto
+from .algorithms.personal import APFL, Ditto, FedRep, PFedMe
 from .algorithms.trees import Boosting
 from .data.sites import Sites
 from .errors import HansaError
@@ -42,6 +43,11 @@ from .transforms.topk import TopK
 from .transforms.weigh import Weigh
 
 if TYPE_CHECKING:
+    from .aggregators.arriving import Arriving
+    from .aggregators.clipping import ClippedGossip, ClippedSum
+    from .aggregators.encrypted import EncryptedSum
+    from .aggregators.masked import MaskedSum
+    from .aggregators.pushing import Choco, PushSum
     from .aggregators.robust import (
         Bulyan,
         CentredClipping,
@@ -55,6 +61,8 @@ if TYPE_CHECKING:
     from .analytics import survey
     from .app import App
     from .app.stopping import EarlyStopping
+    from .graphs.finite import Base, OnePeer
+    from .graphs.known import Complete, Given, Hypercube, Regular, Ring, SmallWorld, Star, Torus
     from .models.jax import JaxModel
     from .models.keras import KerasModel
     from .models.sklearn import SklearnModel
@@ -68,9 +76,11 @@ __version__ = "0.2.0"
 
 LAZY = {  # what needs more than NumPy is imported when it is first asked for
     "App": "app",
+    "Arriving": "aggregators.arriving",
     "Bulyan": "aggregators.robust",
     "CentredClipping": "aggregators.robust",
     "EarlyStopping": "app.stopping",
+    "EncryptedSum": "aggregators.encrypted",
     "GeometricMedian": "aggregators.robust",
     "JaxModel": "models.jax",
     "KerasModel": "models.keras",
@@ -84,8 +94,24 @@ LAZY = {  # what needs more than NumPy is imported when it is first asked for
     "TorchModel": "models.torch",
     "TrimmedMean": "aggregators.robust",
     "XgboostModel": "models.xgboost",
+    "MaskedSum": "aggregators.masked",
     "VerifiedSum": "aggregators.verified",
     "survey": "analytics",
+    "Base": "graphs.finite",
+    "Choco": "aggregators.pushing",
+    "ClippedGossip": "aggregators.clipping",
+    "ClippedSum": "aggregators.clipping",
+    "PushSum": "aggregators.pushing",
+    "OnePeer": "graphs.finite",
+    "Complete": "graphs.known",
+    "Given": "graphs.known",
+    "Hypercube": "graphs.known",
+    "Regular": "graphs.known",
+    "Ring": "graphs.known",
+    "SmallWorld": "graphs.known",
+    "Star": "graphs.known",
+    "Torus": "graphs.known",
+    "gossip": "loops.gossip",
 }
 
 
@@ -101,27 +127,38 @@ __all__ = [
     "Adam",
     "AdaptiveClip",
     "App",
+    "Arriving",
+    "Base",
     "Boosting",
     "Budget",
     "Bulyan",
     "CentredClipping",
+    "Choco",
     "Client",
     "Clip",
+    "ClippedGossip",
+    "ClippedSum",
+    "Complete",
     "CorrelatedNoise",
     "Cosine",
     "DiscreteGaussianNoise",
     "Ditto",
     "EarlyStopping",
+    "EncryptedSum",
     "Ensemble",
     "Everyone",
     "FedAvg",
     "FedDyn",
     "FedNova",
     "FedProx",
+    "FedRep",
+    "FineTuned",
     "Finite",
     "GaussianNoise",
     "GeometricMedian",
+    "Given",
     "HansaError",
+    "Hypercube",
     "InProcess",
     "InTurn",
     "JaxModel",
@@ -129,20 +166,27 @@ __all__ = [
     "Key",
     "Krum",
     "LaplaceNoise",
+    "MaskedSum",
     "Median",
     "MimeLite",
     "Momentum",
     "MultiKrum",
     "Network",
+    "OnePeer",
+    "PFedMe",
     "PerExample",
+    "PerFedAvg",
     "Personal",
     "Plan",
     "Poisson",
     "Policy",
     "Population",
     "Processes",
+    "PushSum",
     "Quantize",
     "RayCluster",
+    "Regular",
+    "Ring",
     "Rotate",
     "Sample",
     "Scaffold",
@@ -150,13 +194,16 @@ __all__ = [
     "Sites",
     "SkellamNoise",
     "SklearnModel",
+    "SmallWorld",
     "Softmax",
+    "Star",
     "State",
     "StepDecay",
     "Store",
     "Sum",
     "TopK",
     "TorchModel",
+    "Torus",
     "Training",
     "TrimmedMean",
     "Uniform",
@@ -166,6 +213,7 @@ __all__ = [
     "XgboostModel",
     "Yogi",
     "buffered",
+    "gossip",
     "planned_privacy",
     "spent_privacy",
     "stop_at_budget",

@@ -106,7 +106,9 @@ def _kind(ask: Ask) -> tuple[Any, ...]:
 
 def _trained(ask: Train | Gradient) -> Training:
     """How its steps train."""
-    return ask.training if isinstance(ask, Train) else one_step(ask.only or ())
+    if isinstance(ask, Train):
+        return ask.training
+    return one_step(ask.only or ())
 
 
 def _side_by_side(model: Model, asks: Sequence[Ask]) -> list[Any]:
@@ -114,9 +116,10 @@ def _side_by_side(model: Model, asks: Sequence[Ask]) -> list[Any]:
     trainings = [ask for ask in asks if isinstance(ask, Train)]
     gradients = [ask for ask in asks if isinstance(ask, Gradient)]
     named = any(ask.training.only for ask in trainings) or any(ask.only for ask in gradients)
-    takes = model.told or not any(ask.told for ask in trainings)
+    takes = model.takes.told or not any(ask.told for ask in trainings)
     clipped = any(ask.training.clip is not None for ask in trainings)
-    if takes and (model.partial or not named) and (model.clips or not clipped):
+    rated = model.takes.rates or not any(ask.training.rates for ask in trainings)
+    if takes and rated and (model.takes.only or not named) and (model.takes.clip or not clipped):
         try:
             if trainings:
                 return list(model.train_all(trainings))
@@ -147,14 +150,21 @@ def answered(work: Work[Any], answer: Any) -> Ask:
     """Let work go on with the answer to what it asked, or with the exception that it ended in: its
     next ask; StopIteration with what it has made.
     """
-    ask = work.throw(answer) if isinstance(answer, Exception) else work.send(answer)
+    ask = _go_on(work, answer)
     if isinstance(ask, ASKS):
-        return ask if isinstance(ask.data, Examples) else ask._replace(data=Examples.of(ask.data))
+        return ask._replace(data=Examples.of(ask.data))
     raise TypeError(
         "An algorithm yields Train(…), Gradient(…), Score(…) or Features(…), and this one has "
         f"yielded {type(ask).__name__}; "
         "an aggregator's client() gets its vector by `v = yield from contribute()`"
     )
+
+
+def _go_on(work: Work[Any], answer: Any) -> Any:
+    """What work yields next."""
+    if isinstance(answer, Exception):
+        return work.throw(answer)
+    return work.send(answer)
 
 
 def check_noise(ask: Ask, training: Training) -> None:
@@ -207,7 +217,10 @@ def locally(work: Work[Made] | Made, local: Local, training: Training) -> Work[t
 
 
 def _check_last(wrong: bool) -> None:
-    """Raise PlanError for a second training that looks at what the first has left."""
+    """Raise PlanError for a second training that looks at what the first has left.
+
+    wrong: is it a Train behind another one, of a client that remembers the net of that?
+    """
     if wrong:
         raise PlanError(
             "The algorithm trains twice in a round, and the loss looks at the net that the "
@@ -244,5 +257,7 @@ def together(works: Sequence[Work[Made]], perform: Perform) -> list[Made | Excep
                 made[i] = end.value
             except Exception as error:
                 made[i] = error
-        answers = dict(zip(asks, perform(list(asks.values())), strict=True)) if asks else {}
+        answers = {}
+        if asks:
+            answers = dict(zip(asks, perform(list(asks.values())), strict=True))
     return [made[i] for i in range(len(works))]

@@ -4,10 +4,14 @@ HansaError
 ├── PlanError       the pieces of a plan do not fit together (when it is built, never in a run)
 ├── DataError       a client's data cannot be trained on
 ├── PolicyError     a client refuses a plan that its owner does not allow
+├── ApprovalError   code that nobody has approved here
+├── DeadlineError   nobody has answered in time
 ├── ProtocolError   a peer said something that the protocol does not allow
-│   └── RestartedError  a party was asked to go on with what it knows nothing of
+│   ├── RestartedError  a party was asked to go on with what it knows nothing of
+│   └── RefusedError    the other side does not take this party
 ├── RoundError      a round cannot end; the state stays as it was
 ├── StoreError      a run store cannot be read or written
+├── WorkerError     the process that runs an app has failed, or has ended
 └── AppError        an app file, a setting or a command cannot be used
 
 The words of an error may quote what was read, so those of a client stay where its data is. A server
@@ -39,6 +43,7 @@ class HansaError(Exception):
     """What was `found`, `why` it cannot work, and what to write `instead`."""
 
     kind: ClassVar[Kind] = "bug"  # all that a server hears of it
+    code: ClassVar[int] = 1  # with which a command ends
 
     def __init__(self, found: str, why: str = "", instead: str = ""):
         super().__init__(found, why, instead)
@@ -64,6 +69,20 @@ class PolicyError(HansaError):
     """The plan asks for more than this client's owner permits."""
 
     kind = "refused"
+    code = 3
+
+
+class ApprovalError(HansaError):
+    """Code that nobody has approved here."""
+
+    kind = "refused"
+    code = 3
+
+
+class DeadlineError(HansaError):
+    """Nobody has answered in time."""
+
+    code = 4
 
 
 class ProtocolError(HansaError):
@@ -78,12 +97,22 @@ class RestartedError(ProtocolError):
     kind = "restarted"
 
 
+class RefusedError(ProtocolError):
+    """The other side does not take this party, or one of both is on no roster that counts."""
+
+    code = 3
+
+
 class RoundError(HansaError):
     """A round cannot end; the state stays as it was."""
 
 
 class StoreError(HansaError):
     """A run store cannot be read or written."""
+
+
+class WorkerError(HansaError):
+    """The process that runs an app has failed, or has ended."""
 
 
 class AppError(HansaError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import lru_cache
 from pathlib import PurePath
 from types import FunctionType, ModuleType
 from typing import Any
@@ -22,11 +23,13 @@ def own(piece: Any) -> bool:
     The class itself is looked at: a subclass may do anything, whatever its name, and wherever it
     says it comes from.
     """
+    kind: Any = type(piece)
     if isinstance(piece, FunctionType):
-        return ours(piece)
-    return ours(type(piece))
+        kind = piece
+    return ours(kind)
 
 
+@lru_cache(maxsize=1024)  # for it is asked several times per client
 def ours(kind: Any) -> bool:
     """Is this one of hansa's classes or functions itself?"""
     if kind.__module__.split(".")[0] != __package__:

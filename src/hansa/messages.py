@@ -19,6 +19,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from . import codec
 from .codec import Buffer, Frame
 from .errors import KINDS, Kind, ProtocolError
@@ -68,7 +70,19 @@ class Request:
         Computed once for all who are asked in one process: what is broadcast may be large.
         """
         broadcast = codec.fingerprint(self.broadcast)
-        return codec.fingerprint((self.plan, self.round, *self.session, broadcast))
+        return task_of(self.plan, self.round, self.session, broadcast)
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The vectors that are broadcast, as name → shape.
+
+        Looked at once for all who are asked in one process; what is broadcast otherwise, and what
+        is no array, has no shape here.
+        """
+        match self.broadcast:
+            case (dict(vectors), *_):
+                return {name: v.shape for name, v in vectors.items() if isinstance(v, np.ndarray)}
+        return {}
 
     def question(self, who: str) -> bytes:
         """SHA-256 of all that one party is asked: who is asked the same again says the same."""
@@ -197,6 +211,11 @@ class Settle:
 
 
 Message = Request | Begin | Settle
+
+
+def task_of(plan: str, round: int, session: SessionId, broadcast: bytes) -> bytes:
+    """SHA-256 of what all are told in a session, of whose broadcast this is the fingerprint."""
+    return codec.fingerprint((plan, round, *session, broadcast))
 
 
 def largest(body: Any) -> int:

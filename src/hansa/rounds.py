@@ -52,3 +52,19 @@ class Round:
     def witnessed(self) -> dict[str, float]:
         """What clients report, and beside it the scores on the test data as test_…"""
         return {**self.metrics, **{f"{TEST}{name}": value for name, value in self.scores.items()}}
+
+    @property
+    def row(self) -> dict[str, float | str]:
+        """One flat row of a table: `pandas.DataFrame([one.row for one in run.history()])`.
+
+        Beside what is witnessed: how many are in the sum and how many are not, unless that is
+        secret; ε and δ as epsilon_client and so on, where they are known.
+        """
+        spent = dict[str, float]()
+        for unit, one in self.spent.items():
+            spent |= {f"epsilon_{unit}": one.epsilon, f"delta_{unit}": one.delta}
+        told = dict[str, float]()
+        if not self.hidden:
+            told = {"participants": len(self.participants), "excluded": len(self.excluded)}
+        begun = {"round": self.round, "seconds": self.seconds}
+        return {**begun, **told, **self.witnessed, **spent, "skipped": self.skipped}

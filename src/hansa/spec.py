@@ -78,6 +78,7 @@ class SumFacts:
     modulus: int = 64  # bits; integers are added mod 2ᵇ
     learns: bool = False  # does a transform learn from the sum?
     clients: int = 0  # in a sum, at most; 0 where the plan does not say
+    quorum: int = 1  # in a sum, at least
     rounds: int = 0  # of the plan; 0 where there is none
     # does ε rest on nobody but the server knowing who is in the sum, and so how many are?
     hidden: bool = False
@@ -193,7 +194,8 @@ class Layout:
 
     def pack(self, parts: Mapping[str, Any]) -> Vector:
         """One float64 vector from named parts; parts that the layout does not name are left out."""
-        return np.concatenate([np.ravel(parts[name]) for name in self.blocks], dtype=np.float64)
+        flat = [np.asarray(parts[name]).reshape(-1) for name in self.blocks]
+        return np.concatenate(flat, dtype=np.float64)
 
     def unpack(self, v: Vector) -> dict[str, Vector]:
         """Named views of the last axis of `v`."""

@@ -6,7 +6,8 @@ Clients keep what is theirs themselves.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .optim import ServerState
@@ -21,6 +22,8 @@ class State(Round):
     x: Vector  # the model [size]
     memo: ServerState  # what the algorithm remembers
     transforms: tuple[Any, ...] = ()  # what each transform has learnt
+    # what clients have signed of the round, for the run's record; no part of a checkpoint
+    record: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
     @property
     def counted(self) -> tuple[str, ...]:

@@ -6,18 +6,29 @@
 from __future__ import annotations
 
 from tests.attacks.defence import Defence
+from tests.attacks.defences_approval import APPROVAL
+from tests.attacks.defences_arriving import ARRIVED
 from tests.attacks.defences_asked import ASKED
 from tests.attacks.defences_books import BOOKS
 from tests.attacks.defences_bounds import BOUNDS, RECORDS
 from tests.attacks.defences_data import DATA
+from tests.attacks.defences_encrypted import ENCRYPTION
 from tests.attacks.defences_features import FEATURES
+from tests.attacks.defences_gossip import GOSSIP
+from tests.attacks.defences_hidden import HIDDEN
 from tests.attacks.defences_identity import IDENTITY
+from tests.attacks.defences_kits import KITS
+from tests.attacks.defences_masks import MASKS
 from tests.attacks.defences_measured import MEASURED
 from tests.attacks.defences_noise import HIDING
+from tests.attacks.defences_operating import OPERATING
+from tests.attacks.defences_record import RECORD_OF_A_RUN
 from tests.attacks.defences_remembered import REMEMBERED
 from tests.attacks.defences_rest import REST
+from tests.attacks.defences_sites import SITES
 from tests.attacks.defences_stopping import STOPPING
 from tests.attacks.defences_training import TRAINING
+from tests.attacks.defences_worker import WORKERS
 
 NORMS, PINE, PRIO3, FLP = "crypto/norms.py", "crypto/pine.py", "crypto/prio3.py", "crypto/flp.py"
 CIRCUITS, VDAF, FIELD, KEYS = "crypto/circuits.py", "crypto/vdaf.py", "crypto/field.py", "crypto/keys.py"
@@ -188,7 +199,7 @@ ROUNDS = (
     Defence(
         "helpers are no clients",
         "loops/synchronous.py",
-        "{who: why for who, why in channel.excluded.items() if who in cohort}",
+        "channel.mistakes(cohort)",
         "channel.excluded",
         ends="RoundError",
     ),
@@ -211,7 +222,7 @@ ROUNDS = (
     Defence(
         "a client reads what it is told",
         "parties/__init__.py",
-        "if accepts(self.plan, shapes) and 0 <= request.round < self.plan.rounds:",
+        "if known and 0 <= request.round < self.plan.rounds:",
         "if True:",
         ends="",
     ),
@@ -232,7 +243,7 @@ ROUNDS = (
         also=(("if entry.kept:\n            return self.recall", "if False:\n            return self.recall", BOOK),),
     ),
     Defence(
-        "replies are deleted when settled", BOOK, "SET reply = NULL, question = NULL, settled = 1", "SET settled = 1"
+        "replies are deleted when settled", BOOK, "UPDATE asked {GONE}, settled = 1", "UPDATE asked SET settled = 1"
     ),
     Defence("a settled session is let go", BOOK, "self._open.pop(session, ())", "self._open.get(session, ())"),
     Defence(
@@ -241,11 +252,11 @@ ROUNDS = (
         "            self._run = message.run\n            self._states = {}\n",
         "            self._run = message.run\n",
     ),
-    Defence("what has not counted is forgotten", BOOK, "if who in counts:", "if True:"),
+    Defence("what has not counted is forgotten", BOOK, "if here and who in counts:", "if here:"),
     Defence(
         "data that have changed answer nothing",
         "parties/client.py",
-        "if given.data and given.data != self._said_of(given.state):",
+        "if given.data and given.data != _said_of(self, given.state):",
         NEVER,
     ),
     Defence(
@@ -286,12 +297,7 @@ PRIVACY = (
         "        if True:\n            return total\n",
     ),
     Defence("clients draw real noise", NOISE, "return v + self._beside(v, at)", "return v"),
-    Defence(
-        "clients draw whole numbers",
-        DISCRETE,
-        "modulo(self._added(v, at), at.spec.sum_facts.modulus)",
-        "modulo(v, at.spec.sum_facts.modulus)",
-    ),
+    Defence("clients draw whole numbers", DISCRETE, "added = self._added(v, at)", "added = v.copy()"),
     Defence("NaN is hidden", NOISE, "        v = hideable(v)\n", ""),
     Defence("NaN is hidden by correlated noise", CORRELATED, "return hideable(v)", "return v"),
     Defence(
@@ -425,6 +431,7 @@ DIGESTS = (
 
 EVERY = (
     STOPPING,
+    ARRIVED,
     DIGESTS,
     PROOFS,
     AGGREGATORS,
@@ -432,6 +439,10 @@ EVERY = (
     PRIVACY,
     LIARS,
     IDENTITY,
+    KITS,
+    OPERATING,
+    WORKERS,
+    APPROVAL,
     BOUNDS,
     RECORDS,
     HIDING,
@@ -443,5 +454,11 @@ EVERY = (
     TRAINING,
     REST,
     DATA,
+    MASKS,
+    GOSSIP,
+    HIDDEN,
+    ENCRYPTION,
+    RECORD_OF_A_RUN,
+    SITES,
 )
 DEFENCES = {one.name: one for part in EVERY for one in part}

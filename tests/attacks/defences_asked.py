@@ -30,8 +30,8 @@ ASKED = (
     Defence(
         "an explanation knows of the survey",
         APP,
-        "explained(self.plan, self.first, self.population, self.delta, named)",
-        "explained(self.plan, None, self.population, self.delta, named)",
+        "explained(self.plan, self.first, self.population, delta_of(self), named, mixing)",
+        "explained(self.plan, None, self.population, delta_of(self), named, mixing)",
     ),
     Defence("a survey is checked", COMMANDS, "    if app.first is not None:\n", "    if False:\n"),
     Defence(
@@ -83,8 +83,8 @@ ASKED = (
     Defence(
         "a reader's words stay where they are said",
         CLIENT,
-        "raise self._unreadable(error) from error\n\n    def _unreadable",
-        "raise\n\n    def _unreadable",
+        "raise _unreadable(who, error) from error\n\n\ndef _unreadable",
+        "raise\n\n\ndef _unreadable",
         ends=".",
     ),
     Defence(

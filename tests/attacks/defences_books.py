@@ -13,16 +13,16 @@ BOOKS = (
     Defence(
         "what one remembers is a part of the question",
         CLIENT,
-        "fingerprint((self._data_hash, sorted(state.items())))",
-        "fingerprint(self._data_hash)",
+        "fingerprint((client.data_hash, sorted(state.items())))",
+        "fingerprint(client.data_hash)",
     ),
     Defence("a book is one process's", DATABASE, "PRAGMA locking_mode = EXCLUSIVE;", ""),
     Defence(
         "what is not on the disk is not said",
         BOOK,
-        "        if self.lasts:\n            self._write(self._rows(who, page, request, entry, reply, learnt))\n",
+        "        if self.lasts:\n            self._write(self._rows(who, page, request, entry, said))\n",
         "        page.turns[request.turn] = entry\n        if self.lasts:\n"
-        "            self._write(self._rows(who, page, request, entry, reply, learnt))\n",
+        "            self._write(self._rows(who, page, request, entry, said))\n",
         ends="ValueError",
     ),
     Defence(
@@ -34,7 +34,7 @@ BOOKS = (
     Defence(
         "what will not be asked again is let go",
         BOOK,
-        "if page is not None:  # what it said in an earlier session it will not be asked again",
+        "if page is not None and not page.settled:  # what it has said it is not asked again",
         "if False:",
     ),
     Defence("what an earlier run has said is let go", BOOK, "            self._shelf = Shelf()\n", ""),

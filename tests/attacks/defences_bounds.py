@@ -27,8 +27,8 @@ BOUNDS = (
     Defence(
         "statistics stay in their domain",
         "plan/server.py",
-        "statistics = np.maximum(state.x[trained:] + mean.pop(STATISTICS), plan.model.domain)",
-        "statistics = state.x[trained:] + mean.pop(STATISTICS)",
+        "statistics = np.maximum(x[trained:] + mean.pop(STATISTICS), plan.model.domain)",
+        "statistics = x[trained:] + mean.pop(STATISTICS)",
     ),
     Defence(
         "statistics have a norm of their own",
@@ -65,6 +65,12 @@ BOUNDS = (
         WEIGH,
         "weighed = spec.replace(bounds=bounds, lows=lows, weighed=True)",
         "weighed = spec.replace(bounds=bounds, lows={}, weighed=True)",
+    ),
+    Defence(
+        "a rounded block keeps its norm",
+        COMPRESS,
+        "        if not square <= most**2:  # also where it is NaN\n",
+        "        if False:\n",
     ),
     Defence(
         "a rounded value keeps its low end",

@@ -23,7 +23,9 @@ DATA = (
     ),
     Defence("a column is a number", "data/frames.py", "    if not odd:\n", "    if odd or not odd:\n"),
     Defence("no score is in no mean", "algorithms/reports.py", "found[name] = value / share", "found[name] = value"),
-    Defence("a fitted estimator fits", "models/sklearn.py", "        self._check_start()\n", ""),
+    Defence(
+        "a fitted estimator fits", "models/sklearn.py", "        _check_start(own, self._linear, self._start)\n", ""
+    ),
     Defence(
         "a measurement is no label",
         "data/partition.py",

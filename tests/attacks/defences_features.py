@@ -31,8 +31,8 @@ FEATURES = (
     Defence(
         "a loss that sees more is trained one by one",
         "models/torch/__init__.py",
-        "one_by_one = bool(self._first or names)",
-        "one_by_one = bool(self._first)",
+        "if self._first or names:  # such",
+        "if self._first:  # such",
     ),
     Defence(
         "a second training says which net was the last",
@@ -40,11 +40,13 @@ FEATURES = (
         "_check_last(isinstance(ask, Train) and again and LAST in local)",
         "_check_last(False)",
     ),
-    Defence("what is told is not passed by", "models/__init__.py", "if told and not model.told:", NEVER, only="moon"),
+    Defence(
+        "what is told is not passed by", "models/__init__.py", "if told and not model.takes.told:", NEVER, only="moon"
+    ),
     Defence(
         "what is told is not passed by, side by side",
         ASKS,
-        "takes = model.told or not any(ask.told for ask in trainings)",
+        "takes = model.takes.told or not any(ask.told for ask in trainings)",
         "takes = True",
         only="cohort",
     ),

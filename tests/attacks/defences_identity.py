@@ -68,7 +68,7 @@ IDENTITY = (
     Defence(
         "who is not hansa's own speaks for no party",
         "transforms/__init__.py",
-        "return Session(self.round, self.common, self.repeats, task=self.task)",
+        "return Session(self.round, self.common, self.repeats, drawn=self.drawn, task=self.task)",
         'return replace(self, own=Key(b""))',
     ),
     Defence("a private key does not print", KEYS, "secret: bytes = field(repr=False)", "secret: bytes"),

@@ -25,14 +25,14 @@ ROWS, RUNS, FILES, TERMINAL, REPORT = (
     "ui/report.py",
 )
 SHOWN, LIVE, PLOTS, COMMANDS = "ui/__init__.py", "ui/live.py", "ui/plots.py", "cli/__init__.py"
-CHECKS = "app/checks.py"
+CHECKS, PRIVATE = "app/checks.py", "private.py"
 
 STRANGE = (
     Defence(
         "who is not hansa's own gets no party's secret",
         "transforms/__init__.py",
-        "self.repeats, task=self.task)",
-        "self.repeats, self.own, self.task)",
+        "self.repeats, drawn=self.drawn, task=self.task)",
+        "self.repeats, self.own, self.drawn, self.task)",
     ),
     Defence(
         "no noise follows from the key of an algorithm",
@@ -49,7 +49,7 @@ STRANGE = (
     ),
     Defence(
         "a secret that others can read is refused",
-        "store/files.py",
+        PRIVATE,
         'if os.name == "posix" and (about.st_uid != os.geteuid() or about.st_mode & 0o077):',
         "if False:",
     ),
@@ -108,7 +108,9 @@ SECRETS = (
         "return self",
     ),
     Defence("what hides is bound to the model", PLAN, ', "task", task.hex())', ")"),
-    Defence("noisy training is bound to its data", CLIENT, 'self.secret.child("data", self._data_hash)', "self.secret"),
+    Defence(
+        "noisy training is bound to its data", CLIENT, 'client.secret.child("data", client.data_hash)', "client.secret"
+    ),
     Defence(
         "an aggregator's noise is bound to who is in the sum",
         "aggregators/verified/terms.py",
@@ -120,7 +122,7 @@ SECRETS = (
     Defence("a run's secret is drawn", FILES, "secrets.token_bytes(LENGTH)", "bytes(LENGTH)"),
     Defence(
         "a run's secret is for its owner alone",
-        FILES,
+        PRIVATE,
         "0o600",
         "0o644",
         also=(('if os.name == "posix" and (about.st_uid != os.geteuid() or about.st_mode & 0o077):', NEVER),),
@@ -130,7 +132,7 @@ SECRETS = (
     Defence("a secret is whole", FILES, "if len(drawn) != LENGTH:", NEVER),
     Defence(
         "a half-written secret is none",
-        FILES,
+        PRIVATE,
         "        part.unlink(missing_ok=True)\n        with",
         "        with",
         ends="StoreError",
@@ -161,7 +163,12 @@ SECRETS = (
     Defence("a guarantee tells of a named secret", ACCOUNTING, "if self.named else", "if False else"),
     Defence("an explanation tells of a named secret", EXPLAIN, "if named and plan.hides:", NEVER),
     Defence("ε is shown with a named secret", SHOWN, "if found and one.named else", "if False else"),
-    Defence("an explanation knows of a named secret", APP, "self.delta, named)", "self.delta, False)"),
+    Defence(
+        "an explanation knows of a named secret",
+        APP,
+        "delta_of(self), named, mixing)",
+        "delta_of(self), False, mixing)",
+    ),
     Defence("a history tells of a named secret", ROWS, '"named": state.named', '"named": False'),
 )
 

@@ -155,7 +155,7 @@ STORES = (
     Defence(
         "settings of a plan are tables",
         "cli/target.py",
-        'if not all(isinstance(found.get(name, {}), dict) for name in ("set", "plan")):',
+        'if not all(isinstance(found.get(name, {}), dict) for name in ("set", "plan", "stop")):',
         NEVER,
         only="set",
     ),
@@ -200,11 +200,14 @@ STATE = (
     Defence(
         "other code draws by the key",
         "models/__init__.py",
-        "if data.arrays is not None and not given[0].draws:",
+        "if data.arrays is not None and not given[0].traits.draws:",
         "if True:",
     ),
     Defence(
-        "what is read draws by the key", "parties/foreign.py", "if is_plain(data) and not plan.model.draws:", "if True:"
+        "what is read draws by the key",
+        "parties/foreign.py",
+        "if is_plain(data) and not plan.model.traits.draws:",
+        "if True:",
     ),
     Defence(
         "no decay where there is no gradient",

@@ -20,8 +20,9 @@ STOPPING = (
     ),
     Defence(
         "another best is kept as such no longer",
-        "store/run.py",
+        "store/commits.py",
         "c.execute(update(db.files).where(was)",
         "(update(db.files).where(was)",
     ),
+    Defence("who names no best leaves it as it was", "store/commits.py", "if best is not None:", "if True:"),
 )

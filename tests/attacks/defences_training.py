@@ -10,7 +10,7 @@ TRAINING = (
     Defence(
         "a model that knows no clip is refused",
         "models/parts.py",
-        "if training.clip is not None and not model.clips:",
+        "if training.clip is not None and not model.takes.clip:",
         NEVER,
         only="does not say",
     ),
@@ -28,5 +28,21 @@ TRAINING = (
         "False",
         only="round|above 0",
     ),
+    Defence(
+        "no epsilon is told of batches that differ",
+        "training.py",
+        "training.private is not None and bool(training.by_client)",
+        "False",
+        only="known of all",
+    ),
+    Defence("who trains by a name of its own is there", "app/checks.py", "bool(idle),", "False,", only="such a name"),
+    Defence(
+        "a model of one learning rate is refused",
+        "models/parts.py",
+        "if not model.takes.rates:",
+        NEVER,
+        only="does not say that its parts",
+    ),
+    Defence("a weight is above 0", "data/checks.py", " or not (weights > 0).all()", "", only="above 0"),
     Defence("a schedule is not stretched", "cli/started.py", "if before != now:", NEVER),
 )

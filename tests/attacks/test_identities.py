@@ -31,9 +31,9 @@ import hansa as h
 from hansa.aggregators.verified.share import UNSIGNED
 from hansa.crypto.identity import Identity, Member, Roster
 from hansa.crypto.keys import SIGNATURE, SigningKey, verify
+from hansa.kits.files import read_identity, read_roster, write_identity, write_roster
 from hansa.messages import SessionId
 from hansa.plan.client import aggregator_context
-from hansa.store.identity import read_identity, read_roster, write_identity, write_roster
 
 # ── reports ──
 

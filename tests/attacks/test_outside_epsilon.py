@@ -171,10 +171,10 @@ def test_a_noised_report_is_within_its_range(noise: GaussianNoise, tmp_path: Pat
     """Noise carries an accuracy below 0 and above 1; to cut it back costs no ε."""
     plan = Plan(
         Softmax(3, 2), pipe=(Clip(1.0, side=5.0), Weigh("one"), noise),
-        training=Training(validation=0.25), rounds=12,
+        training=Training(validation=0.25), rounds=40,
     )  # fmt: skip
     app = App(plan, DATA)
-    run = Store(tmp_path).new(repr(plan), plan.digest, "app/__init__.py", {}, 12)
+    run = Store(tmp_path).new(repr(plan), plan.digest, "app/__init__.py", {}, 40)
     states = list(app.run(run))
     for told in (states, run.history()):
         scored = [state.metrics for state in told if "val_loss" in state.metrics]  # type: ignore[attr-defined]

@@ -390,7 +390,7 @@ def things() -> Iterator[Any]:
     yield from (Score(SECRET[0], records), TrainResult(SECRET[0], 1, 0.5))
     given, said = Given({"c": SECRET}, "", (request,)), Said(SECRET, "", {"c": SECRET})
     yield from (given, said, Entry(b"", reply=SECRET, kept=True), Page(SessionId(), 0, {0: Entry(b"", reply=SECRET)}))
-    yield Task(0, request, 1.0, True, {"anna": given})
+    yield Task(0, request, 1.0, True, False, {"anna": given})
     yield from (h.data.Source(lambda: RECORDS), h.Sites(lambda path: RECORDS, {"anna": "a.csv"}))
     yield from (h.App(plan, h.Sites(lambda path: RECORDS, ["a.csv"]), test=data),)
     yield from (h.Population(plan, 3, lambda i: RECORDS), h.InProcess([client]), h.InProcess([client]).clients)

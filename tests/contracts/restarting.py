@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from dataclasses import dataclass
 from functools import partial
@@ -50,13 +51,30 @@ PLANS: dict[str, dict[str, Any]] = {
         "sample": h.Everyone(quorum=3),
         "algorithm": h.Scaffold(),
     },
+    "masked": {
+        "pipe": (*BOUND, h.Quantize(16, of="sum", clients=CLIENTS)),
+        "aggregator": h.MaskedSum(),
+        "sample": h.Everyone(quorum=4),
+        "algorithm": h.Scaffold(),
+    },
+    "encrypted": {
+        "pipe": (*BOUND, h.Quantize(16, of="sum", clients=CLIENTS)),
+        "aggregator": h.EncryptedSum(),
+        "sample": h.Everyone(quorum=4),
+    },
     "examples": {"training": h.Training(batch=4, report=False, private=h.PerExample(1.0, 1.0))},
     "buffered": {"algorithm": h.Scaffold()},
+    "arriving": {
+        "pipe": (*BOUND, h.Quantize(16, of="sum", clients=CLIENTS)),
+        "aggregator": h.Arriving(h.MaskedSum(), size=3),
+        "sample": h.Everyone(quorum=3),
+        "algorithm": h.Scaffold(),
+    },
 }
 
 
 def plan_of(name: str) -> h.Plan:
-    """One of the six, at the size of a test."""
+    """One of these, at the size of a test."""
     more = {"training": QUIET, "rounds": ROUNDS, **PLANS[name]}
     if name == "verified":
         more["pipe"] = (h.Clip(1.0, side=10.0), h.Weigh("one"))
@@ -103,6 +121,10 @@ class MortalJournal(Journal):
         super().write(reply, state)
         FATE.pass_by("after the server has written")
 
+    def end(self, *given: Any) -> None:
+        FATE.pass_by("before the server ends sessions")
+        super().end(*given)
+
 
 class Wire(h.InProcess):
     """A network on which each instant may be the last; parties die alone where `frail` says so."""
@@ -146,6 +168,7 @@ def born(party: Any) -> Any:
 
 def life(folder: Path, name: str, wire: Wire | None = None) -> Wire | None:
     """Begin the run in a folder, or go on with it, to its end."""
+    gc.collect()  # a process that dies leaves nothing open; what was raised in this one may still hold its run
     plan, store = plan_of(name), Store(folder)
     found = [row.id for row in store.runs()]
     run = store.resume(found[0]) if found else store.new(repr(plan), plan.digest, name, {}, plan.rounds)
@@ -154,7 +177,7 @@ def life(folder: Path, name: str, wire: Wire | None = None) -> Wire | None:
         wire = wire_of(plan, folder)
         wire.memory.load(run.memory())
     LIVE[folder] = wire
-    loop = partial(buffered, size=3, busy=4) if name == "buffered" else h.synchronous
+    loop = LOOPS.get(name, h.synchronous)
     for state in loop(plan, wire, run.state(), SECRET, journal=journal):
         FATE.pass_by("before a commit")
         run.commit(state, wire.memory.learnt(state.counted))
@@ -163,6 +186,7 @@ def life(folder: Path, name: str, wire: Wire | None = None) -> Wire | None:
     return wire
 
 
+LOOPS: dict[str, Any] = {"buffered": partial(buffered, size=3, busy=4), "arriving": partial(buffered, busy=4)}
 LIVE: dict[Path, Wire] = {}
 JOURNALS: dict[Path, MortalJournal] = {}
 

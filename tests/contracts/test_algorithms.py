@@ -19,8 +19,11 @@ from hansa import (
     FedDyn,
     FedNova,
     FedProx,
+    FineTuned,
     MimeLite,
     Momentum,
+    PerFedAvg,
+    PFedMe,
     Plan,
     Scaffold,
     Sgd,
@@ -58,6 +61,10 @@ ALGORITHMS = [
     MimeLite(Momentum(0.5), beta=0.5),
     APFL(),
     APFL(Adam(0.1), 0.01, alpha=1.0),
+    PerFedAvg(),
+    PFedMe(Sgd(0.5), lam=1.0, rate=0.5),
+    FineTuned(),
+    FineTuned(Adam(0.1), 0.01, tuning=Training(epochs=2)),
 ]
 
 
@@ -73,11 +80,11 @@ def test_prints_as_the_expression_that_builds_it(algorithm: Algorithm) -> None:
     assert eval(repr(algorithm), {**vars(hansa), "inf": math.inf}) == algorithm  # noqa: S307
 
 
-@pytest.mark.parametrize("algorithm", [Scaffold(), FedNova(), MimeLite(), APFL()], ids=repr)
+@pytest.mark.parametrize("algorithm", [Scaffold(), FedNova(), MimeLite(), APFL(), PerFedAvg(), PFedMe()], ids=repr)
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
 def test_who_reads_gradients_off_the_way_refuses_adam(algorithm: Any, optimizer: Any) -> None:
     with pytest.raises(PlanError, match=optimizer):
-        algorithm.plan(Training(optimizer=optimizer))
+        algorithm.plan(Training(optimizer=optimizer), Softmax(2, 2))
 
 
 # ── algorithms that break a promise ──────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,20 @@ import numpy as np
 import pytest
 from tests.attacks.attackers_verified import Lie, facts
 
-from hansa import Client, GaussianNoise, InProcess, Policy, Processes, Sum, VerifiedSum, explain, synchronous
+from hansa import (
+    Client,
+    EncryptedSum,
+    GaussianNoise,
+    InProcess,
+    MaskedSum,
+    Policy,
+    Processes,
+    Quantize,
+    Sum,
+    VerifiedSum,
+    explain,
+    synchronous,
+)
 from hansa.analytics import Count, Histogram, Mean, Quantiles, TopK, Variance, ask, survey
 from hansa.crypto.circuits import L1BoundSum, bits
 from hansa.errors import DataError, PlanError
@@ -45,6 +58,22 @@ def check(answers: dict[str, Any], close: float = 1e-4) -> None:
 @pytest.mark.parametrize("aggregator", [Sum(), VerifiedSum(), VerifiedSum(("site 1", "auditor"))], ids=repr)
 def test_answers_are_those_of_who_sees_all(aggregator: Any) -> None:
     check(ask(ALL, DATA, most=200, policies=FREE, aggregator=aggregator))
+
+
+@pytest.mark.parametrize(
+    "aggregator",
+    [MaskedSum(), EncryptedSum(), EncryptedSum(holders=3, colluders=0.0)],
+    ids=["masked", "encrypted", "held"],
+)
+def test_answers_of_sums_that_clients_open_are_those_of_who_sees_all(aggregator: Any) -> None:
+    """Up to the steps in which numbers travel: without a Quantize it is said how to write one."""
+    quantized = {"pipe": [Quantize(40, of="sum", clients=4)], "quorum": 3}
+    found = ask(ALL, DATA, most=200, policies=FREE, aggregator=aggregator, **quantized)
+    whole = {"records": round(found["records"], 6), "histogram": np.round(found["histogram"], 6)}
+    top = [(value, round(count, 6)) for value, count in found["top"]]
+    check({**found, **whole, "top": top})
+    with pytest.raises(PlanError, match=r"Quantize\(16, of='sum'"):
+        ask(ALL, DATA, most=200, policies=FREE, aggregator=aggregator, quorum=3)
 
 
 def test_a_survey_runs_in_any_runtime() -> None:

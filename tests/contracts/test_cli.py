@@ -22,7 +22,7 @@ import hansa
 from hansa.cli import commands
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("run", "explain", "check", "audit", "calibrate", "runs", "show", "export", "new")
+COMMANDS = ("run", "explain", "check", "audit", "calibrate", "runs", "show", "export", "new", "enroll", "provision")
 HANSA = [sys.executable, "-c", "from hansa.cli import main; main()"]
 
 APP = """

@@ -39,7 +39,8 @@ from hansa import (
     Weigh,
     Yogi,
 )
-from hansa.config import Config, Pieces, build, inline, overlay, read, set_, table, toml, value_of
+from hansa.config import Pieces, build, inline, overlay, set_, table, toml, value_of
+from hansa.config.run import Config, read
 from hansa.errors import AppError, PlanError
 
 MODEL = Softmax(8, 4)
@@ -236,6 +237,9 @@ def test_a_config_file_says_what_the_plan_is(tmp_path: Path) -> None:
         sample = {use = "Uniform", size = 2}
         [plan]
         pipe = [{use = "Clip", norm = 1.0}, {use = "Weigh", by = "one"}]
+        [stop]
+        use = "EarlyStopping"
+        metric = "loss"
         """
     )
     config = read(path)
@@ -243,6 +247,7 @@ def test_a_config_file_says_what_the_plan_is(tmp_path: Path) -> None:
     expected = Plan(MODEL, pipe=(Clip(2.0), Weigh("one")), training=Training(epochs=3), sample=Uniform(2),
                     rounds=5, seed=11)  # fmt: skip
     assert config.apply(PLAN) == expected
+    assert config.stop == {"use": "EarlyStopping", "metric": "loss"}
 
     (tmp_path / "again.toml").write_text(config.toml())
     assert read(tmp_path / "again.toml") == config

@@ -160,7 +160,7 @@ def test_only_what_a_loss_names_is_computed() -> None:
 
 def test_a_name_that_a_partial_has_fixed_is_not_given() -> None:
     one = TorchModel(net(), partial(heard, told={"more": torch.ones(())}))
-    assert not one.told and one.score(one.start(KEY), ONE)["loss"] > 1.5
+    assert not one.takes.told and one.score(one.start(KEY), ONE)["loss"] > 1.5
 
 
 # ── the client's last net ──
@@ -249,7 +249,9 @@ def test_a_loss_that_is_a_mean_is_scored_in_pieces() -> None:
     whole, pieces = model(), model(loss=Mean(moon))
     x, local = whole.start(KEY), {LAST: 3 * whole.start(KEY)[::-1]}
     many = Examples.of((np.tile(ONE[0], (30, 1)), np.tile(ONE[1], 30)))  # more than go through at once
-    assert pieces.remembers and np.isclose(whole.score(x, many, local)["loss"], pieces.score(x, many, local)["loss"])
+    assert pieces.traits.remembers and np.isclose(
+        whole.score(x, many, local)["loss"], pieces.score(x, many, local)["loss"]
+    )
     assert same(whole.train(x, ONE, HOW, NONE, KEY, local).x, pieces.train(x, ONE, HOW, NONE, KEY, local).x)
 
 
@@ -306,7 +308,7 @@ def test_what_shows_in_a_training_only_is_looked_at_there(loss: Any) -> None:
     x = one.start(KEY)
     private = replace(ONCE, report=False, private=h.PerExample(1.0, 1.0))
     one.check(ONE, "anna", private)
-    more = {"told": {"means": np.ones((3, 8))}} if one.told else {}
+    more = {"told": {"means": np.ones((3, 8))}} if one.takes.told else {}
     with pytest.raises(DataError, match="mean of each one's own"):
         one.train(x, ONE, private, Drift(centre=x / 2), KEY, **more)
     one.train(x, ONE, ONCE, Drift(centre=x / 2), KEY, **more)

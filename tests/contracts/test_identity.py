@@ -14,8 +14,8 @@ from tests.attacks.attackers_verified import PLAN, honest, plan_of
 import hansa as h
 from hansa.crypto.identity import LARGEST, Identity, Member, Roster
 from hansa.crypto.keys import PrivateKey, SigningKey, seal, verify
+from hansa.kits.files import read_identity, read_roster, write_identity, write_roster
 from hansa.parties.helper import Helper
-from hansa.store.identity import read_identity, read_roster, write_identity, write_roster
 
 ENROLMENT = SigningKey.fresh()
 
@@ -88,7 +88,7 @@ def test_a_roster_comes_back_from_its_file(tmp_path: Path) -> None:
     write_roster(path, roster)
     back = read_roster(path, ENROLMENT.public, held=7)
     assert back == roster and back.serial == 7 and list(back) == sorted(roster)
-    assert back.encode() == roster.encode() and repr(back) == "Roster(serial=7)"
+    assert back.encode() == roster.encode() and repr(back) == "Roster(serial=7, until=None)"
     with pytest.raises(h.errors.StoreError, match="cannot be read"):
         read_roster(tmp_path / "none", ENROLMENT.public)
 

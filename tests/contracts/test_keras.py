@@ -70,6 +70,20 @@ def federated(plan: h.Plan, data: dict[str, Any]) -> h.State:
 # --- the mathematics ---
 
 
+def test_everywhere_one_training_knows_nothing_of_another() -> None:
+    """A program that was compiled for one clip, or for one part alone, is not that of the next."""
+    trainings = [
+        h.Training(learning_rate=0.1, clip=clip, only=only)
+        for clip, only in ((1e-3, ()), (1e-2, ()), (1e-2, ("*bias",)))
+    ]
+    model: Any = KerasModel(deep())
+    x = model.start(KEY)
+    for training in trainings:
+        found = model.train(x, points(64), training, NONE, KEY).x
+        fresh: Any = KerasModel(deep())
+        assert (found == fresh.train(x, points(64), training, NONE, KEY).x).all()
+
+
 def test_everywhere_promises() -> None:
     """What every model promises, with layers that have state."""
     check_model(KerasModel(deep(layers.BatchNormalization(), layers.Dropout(0.2))), points(64))
@@ -505,8 +519,9 @@ def test_everywhere_the_program_of_the_page_that_wants_this_backend() -> None:
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends(backend: str) -> None:
     """The tests called everywhere hold on JAX and PyTorch too, and so does Keras' part beside other backends."""
-    files = __file__, str(Path(__file__).with_name("test_backends.py"))
-    chosen = ["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "-k", "everywhere or central and compiled", *files]
+    files = __file__, *(str(Path(__file__).with_name(name)) for name in ("test_backends.py", "test_weights.py"))
+    which = "everywhere and (not weights or keras or weighed) or central and compiled"
+    chosen = ["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "-k", which, *files]
     quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiled more than run
     env = {**os.environ, "KERAS_BACKEND": backend, "OMP_NUM_THREADS": "1", "XLA_FLAGS": quick}
     root = Path(__file__).parents[2]

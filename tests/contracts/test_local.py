@@ -29,7 +29,7 @@ class Counting(h.Softmax):
     """Each training of a client counts, and shifts its result and its scores; many train at once."""
 
     cohort: int = 1
-    partial = False
+    takes = replace(h.Softmax.takes, only=False)
 
     def train(self, x: Any, data: Any, training: Any, drift: Any, key: Any, local: Any = None) -> TrainResult:
         fit, n = super().train(x, data, training, drift, key), (local or {"n": np.zeros(())})["n"] + 1
@@ -141,7 +141,7 @@ def test_a_clients_view_has_all_that_its_model_has() -> None:
     model = norm()
     view = AskedModel(model)
     x = view.start(KEY)
-    assert (view.size, view.trainable, view.private) == (model.size, model.trainable, True)
+    assert (view.size, view.trainable, view.takes.private) == (model.size, model.trainable, True)
     assert view.metrics == model.metrics and view.net is model.net and view.domain.size == 0
     assert view.tensors(x).keys() == model.tensors(x).keys()
     with pytest.raises(AttributeError, match="flights"):

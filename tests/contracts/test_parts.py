@@ -89,11 +89,18 @@ def test_what_names_nothing_is_refused(build: Callable[[], Any], words: str) -> 
 
 def test_a_model_that_trains_all_of_itself_is_refused_a_part() -> None:
     class Whole(h.Softmax):
-        partial = False
+        takes = replace(h.Softmax.takes, only=False)
 
     with pytest.raises(PlanError, match=r"(?s)only=.*Take Softmax"):
         h.Plan(Whole(4, 3), training=h.Training(only=("bias",)))
     h.Plan(Whole(4, 3))
+
+
+@pytest.mark.parametrize("flag", ["remembers", "private"])
+def test_a_flag_where_nobody_looks_is_refused(flag: str) -> None:
+    """It would be passed by in silence, and with `remembers` an ε that is none would be told."""
+    with pytest.raises(PlanError, match=rf"(?s)nobody looks there.*(Traits|Takes)\({flag}=True\)"):
+        type("Mine", (h.Softmax,), {flag: True})
 
 
 # ── kept at home ──
@@ -341,7 +348,7 @@ def test_fedrep_keeps_the_promises_of_an_algorithm() -> None:
 
 def test_an_algorithm_cannot_train_a_part_of_a_model_that_trains_all() -> None:
     class Whole(h.Softmax):
-        partial = False
+        takes = replace(h.Softmax.takes, only=False)
 
     algorithm = HeadFirst(head=("bias",), body=("weight",))
     with pytest.raises(h.errors.RoundError), pytest.warns(match="cannot train with only"):

@@ -47,6 +47,7 @@ from hansa.privacy import examples, planned_privacy, trainings
 from hansa.privacy.ledger import EXAMPLE, Ledger
 from hansa.privacy.mechanisms import Release
 from hansa.spec import Vector
+from hansa.training import drawn_rows
 from hansa.transforms.curves import Gaussian
 
 N, CLASSES, KEY = 12, 3, Key.of(5)
@@ -168,7 +169,7 @@ def test_a_mean_is_over_the_size_that_is_expected(name: str, form: Any) -> None:
     training = replace(QUIET, batch=4, private=EXACT)
     sizes = set()
     for seed in range(6):
-        (rows,) = training.draws(N, key := Key.of(seed))
+        (rows,) = drawn_rows(training, N, key := Key.of(seed))
         sizes.add(len(rows))
         np.testing.assert_allclose(4 * moved(model, form(data), training, key), clipped(model, data, rows), atol=2e-5)
     assert len(sizes) > 2
@@ -191,7 +192,7 @@ class Items:
 def test_an_empty_batch_is_a_step_of_noise(name: str, form: Any) -> None:
     model, data = case(name)
     training = replace(QUIET, batch=1, private=PerExample(0.5, 2.0))
-    key = next(Key.of(seed) for seed in range(100) if not len(next(training.draws(N, Key.of(seed)))))
+    key = next(Key.of(seed) for seed in range(100) if not len(next(drawn_rows(training, N, Key.of(seed)))))
     noise = training.private.drawn((model.size,), key.child("noise", 0))  # type: ignore[union-attr]
     np.testing.assert_allclose(moved(model, form(data), training, key), noise, atol=1e-6)
 

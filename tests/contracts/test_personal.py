@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import warnings
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from hansa.app.personal import model_of, own_rows
 from hansa.data import Examples
 from hansa.errors import Aside, Diverged
 from hansa.explain import explain
-from hansa.models import NO_LOCAL, Drift, ModelView
+from hansa.models import NO_LOCAL, Drift, ModelView, Traits
 from hansa.plan import server
 from hansa.plan.client import training_context
 from hansa.plan.layout import reported
@@ -225,7 +226,7 @@ class Offset(ModelView):
     """A stranger's model: each client adds a bias of its own, which its `local` holds."""
 
     model: h.Softmax
-    personal = True  # type: ignore[assignment]
+    traits = Traits(personal=True)  # type: ignore[assignment]
 
     def _whole(self, x: Any, local: Any) -> Any:
         whole = x.copy()
@@ -438,3 +439,40 @@ def test_a_resumed_run_has_the_same_own_models(tmp_path: Path) -> None:
     assert last.metrics == whole.state().metrics
     found, wanted = run.memory(), whole.memory()
     assert all(found[who]["personal"].tobytes() == wanted[who]["personal"].tobytes() for who in WHO)
+
+
+# ── through a sum that hides, two workers and a pause ────────────────────────────────────────────────────────────────
+
+HEADS = h.Personal(h.Softmax(4, 3), keep=("bias",))
+PERSONAL = [
+    (h.Softmax(4, 3), h.FineTuned()),
+    (h.Softmax(4, 3), h.PerFedAvg(alpha=0.1)),
+    (h.Softmax(4, 3), h.PFedMe(lam=2.0, rate=0.2)),
+    (HEADS, h.FedAvg()),
+    (HEADS, h.FedRep(head_epochs=2)),
+]
+
+
+@pytest.mark.promise("P640")
+@pytest.mark.parametrize(("model", "algorithm"), PERSONAL, ids=lambda one: type(one).__name__)
+def test_own_models_are_the_same_through_a_hidden_sum_two_workers_and_a_pause(model: Any, algorithm: Any) -> None:
+    """Model, reports and what clients remember, to the last bit; and a plain sum gives them but for its rounding."""
+    pipe = (h.Clip(2.0, side=10.0), h.Weigh("one"), h.Quantize(20, of="sum", clients=6))
+    plan = h.Plan(
+        model, algorithm, pipe, h.MaskedSum(), training=TRAINING, sample=h.Everyone(quorum=5), rounds=4
+    )  # fmt: skip
+    through = h.InProcess(clients(plan), secret=h.Key.of(5))
+    want = list(h.synchronous(plan, through, None, h.Key.of(5)))
+    paused = h.InProcess(clients(plan), secret=h.Key.of(5))
+    *_, half = itertools.islice(h.synchronous(plan, paused, None, h.Key.of(5)), 2)
+    with h.Processes(clients(plan), 2, h.Key.of(5)) as workers:
+        workers.memory.load(paused.memory.after(half.counted))
+        *_, found = h.synchronous(plan, workers, half, h.Key.of(5))
+        assert found.round == 4 and found.x.tobytes() == want[-1].x.tobytes()
+        assert found.metrics == want[-1].metrics and "personal_accuracy" in found.metrics
+        before, after = (one.memory.after(found.counted) for one in (through, workers))
+    assert sorted(before) == sorted(after) == WHO
+    assert all(repr(memory) == repr(after[who]) for who, memory in before.items())
+    plain = replace(plan, aggregator=h.Sum())
+    *_, (state, _) = rounds(plain)
+    np.testing.assert_allclose(found.x, state.x, atol=1e-3)

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import hansa
+from hansa.app.federation import delta_of
 from hansa.cli import commands
 from hansa.explain import explain
 from hansa.privacy.ledger import default_delta
@@ -57,7 +58,7 @@ def test_each_state_tells_what_is_spent(here: Path) -> None:
     states = list(app.run())
     wanted = [hansa.planned_privacy(app.plan, 12, t).epsilon(1e-5) for t in range(1, 10)]
     assert epsilons(states) == pytest.approx(wanted, abs=1e-9)
-    assert app.delta == default_delta(12) == 1e-5
+    assert delta_of(app) == default_delta(12) == 1e-5
 
 
 def test_a_run_with_a_budget_ends_before_it_and_says_so(here: Path) -> None:

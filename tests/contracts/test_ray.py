@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,23 @@ import pytest
 import ray
 
 from hansa import (
+    Arriving,
     Client,
     Clip,
+    EncryptedSum,
     Everyone,
     InProcess,
+    MaskedSum,
     Plan,
     Population,
+    Quantize,
     RayCluster,
     Scaffold,
     Softmax,
     Training,
     VerifiedSum,
     Weigh,
+    buffered,
     synchronous,
 )
 from hansa.errors import PlanError
@@ -92,6 +98,24 @@ def test_a_secure_sum_survives_too() -> None:
         assert equal(a.x, b.x) and a.participants == b.participants
         kill(runtime, 0)
     runtime.close()
+
+
+HIDDEN = {"masked": MaskedSum(), "arriving": Arriving(MaskedSum(), size=5)}
+if "HANSA_KILLS" in os.environ:  # it takes long
+    HIDDEN["encrypted"] = EncryptedSum()
+
+
+@pytest.mark.parametrize("aggregator", HIDDEN.values(), ids=HIDDEN)
+def test_a_hidden_sum_survives_too(aggregator: Any) -> None:
+    """What a client has drawn for a round dies with its actor, and the next round draws anew."""
+    pipe = (Clip(1.0, side=10.0), Weigh("one"), Quantize(16, of="sum", clients=5))
+    p = plan(pipe=pipe, aggregator=aggregator, sample=Everyone(quorum=4), rounds=3)
+    alone = InProcess(people(p), secret=KEY)
+    loop = partial(buffered, busy=5) if isinstance(aggregator, Arriving) else synchronous
+    with RayCluster(people(p), 2, secret=KEY) as runtime:
+        for a, b in zip(loop(p, runtime, secret=KEY), loop(p, alone, secret=KEY), strict=True):
+            assert equal(a.x, b.x) and a.participants == b.participants and not a.skipped
+            kill(runtime, 0)
 
 
 def test_an_actor_that_is_being_started_again_is_waited_for_and_not_counted_as_lost() -> None:

@@ -315,7 +315,7 @@ def test_what_is_missing_is_data_for_no_other_model() -> None:
         assert words in str(problem)
     softmax = h.Plan(h.Softmax(4, 2), sample=h.Everyone())
     assert [str(one)[:5] for one in h.App(softmax, {"north": (A, B)}, test=(A, B)).problems()] == ["north", "test:"]
-    assert AskedModel(TREES.model).missing and not AskedModel(softmax.model).missing
+    assert AskedModel(TREES.model).takes.missing and not AskedModel(softmax.model).takes.missing
 
 
 # ── who has too few examples to hold any out ─────────────────────────────────────────────────────────────────────────

@@ -124,10 +124,10 @@ def test_global_generators_are_given_back() -> None:
 def test_nets_that_draw_are_not_compiled() -> None:
     """A draw that would be made once, for all steps or all clients, is refused or left to each client."""
     model = jitter()
-    assert model.draws
+    assert model.traits.draws
     assert model._dense is None
-    assert not TorchModel(nn.Linear(6, 2), F.cross_entropy).draws
-    assert not TorchModel(nn.Sequential(nn.Linear(6, 2), nn.Dropout()), F.cross_entropy).draws
+    assert not TorchModel(nn.Linear(6, 2), F.cross_entropy).traits.draws
+    assert not TorchModel(nn.Sequential(nn.Linear(6, 2), nn.Dropout()), F.cross_entropy).traits.draws
     asks = [Train(model.start(KEY), points(8, i), h.Training(batch=4), Drift(), KEY.child(i)) for i in range(2)]
     asks = [ask._replace(data=h.data.Examples.of(ask.data)) for ask in asks]
     many = jitter(cohort=2)
@@ -242,6 +242,13 @@ def test_no_training_leaves_attributes_to_the_next() -> None:
     many = TorchModel(heads(True), F.cross_entropy, cohort=2)
     with pytest.raises(PlanError, match="changes attributes of its layers"):
         many.train(many.start(KEY), data, h.Training(batch=4), Drift(), KEY)
+
+
+def test_an_optimizer_of_a_layers_own_is_refused() -> None:
+    net = heads(True)
+    net.step = torch.optim.Adam(net.parameters())
+    with pytest.raises(PlanError, match="step is an optimizer of the net's own"):
+        TorchModel(net, F.cross_entropy)
 
 
 # ── a last batch that is shorter ──────────────────────────────────────────────────────────────────

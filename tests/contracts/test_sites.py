@@ -34,6 +34,7 @@ from hansa import (
 )
 from hansa.analytics import Count, Mean, Variance
 from hansa.app.clients import clients_of
+from hansa.app.federation import delta_of
 from hansa.app.load import load
 from hansa.app.looking import LOOKED_AT
 from hansa.cli import commands
@@ -112,7 +113,7 @@ def test_nothing_is_read_until_a_client_is_asked_and_then_once(sites: Sites, rea
     assert list(sites) == list(NAMES) and len(sites) == 4
     assert repr(sites) in repr(app) and "4 clients" not in repr(app)
     assert "Mean(low=-9" in str(app.explain()) and app.known_plan.digest == PLAN.digest
-    app.tests, app.delta, app.population  # noqa: B018
+    app.tests, delta_of(app), app.population
     assert reader.read == []
     state = last(app)
     assert sorted(reader.read) == ["central", *NAMES]
@@ -288,11 +289,11 @@ def test_a_run_does_not_go_on_with_another_survey(begun: Any, later: Any, tmp_pa
 @pytest.mark.promise("P142")
 def test_its_epsilon_adds_to_that_of_the_rounds(tmp_path: Path) -> None:
     app = App(NOISY, DATA, first=QUIET)
-    both = planned_privacy(QUIET).merge(planned_privacy(NOISY)).guarantee(app.delta)
+    both = planned_privacy(QUIET).merge(planned_privacy(NOISY)).guarantee(delta_of(app))
     assert both.epsilon is not None
-    assert both.epsilon > planned_privacy(NOISY).guarantee(app.delta).epsilon  # type: ignore[operator]
+    assert both.epsilon > planned_privacy(NOISY).guarantee(delta_of(app)).epsilon  # type: ignore[operator]
     state = last(app, run=Store(tmp_path).new("", "", "", {}))
-    assert state.spent["client"] == (pytest.approx(both.epsilon), app.delta)
+    assert state.spent["client"] == (pytest.approx(both.epsilon), delta_of(app))
     told = str(app.explain())
     assert f"with the survey before them | ε = {both.epsilon:.4g}" in told
 

@@ -83,11 +83,11 @@ def test_a_block_of_that_name_is_taken() -> None:
 
 
 def test_a_slow_clients_statistics_count_as_little_as_its_weights() -> None:
-    from hansa.loops.buffered import _slowed
+    from hansa.transforms.staleness import slowed as slow
 
     spec, d = h.Plan(SMALL, h.Scaffold()).spec, SMALL.size
     told = np.ones(spec.size)
-    slowed = _slowed(told, spec, 3)
+    slowed = slow(told, spec, 3)
     assert (slowed[:d] == 0.5).all() and (slowed[d:] == 1.0).all() and (told == 1.0).all()
 
 

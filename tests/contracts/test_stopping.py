@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -251,6 +252,74 @@ def test_the_command_line_says_why_it_ended_and_exports_the_best(
     code, _, err = call("export", summary.id, "m.safetensors", "--round", "2")
     assert code == 1 and "Take 3 or 5 or 6" in err
     assert call("export", summary.id, "m.safetensors", "--round", "last")[0] == 2
+
+
+def test_files_and_settings_say_when_a_run_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table in TOML, then --set; a resumed run has kept both, and ends in the same round."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(FILE.replace("app_of()", "app_of(patience=8)"))
+    (tmp_path / "bare.py").write_text(FILE.replace("app_of()", "app_of().__class__(app_of().plan, app_of().data)"))
+    table = 'stop = {use = "EarlyStopping", metric = "loss", patience = 7, mode = "max"}'
+    (tmp_path / "run.toml").write_text(f'app = "bare.py"\n{table}\n')
+
+    def end_of(*words: object) -> str:
+        """When the explanation says that the rounds end."""
+        code, out, err = call("explain", *words)
+        assert code == 0, err
+        found = re.search(r"ends early +when (\S+) has not become better for (\d+)", out)
+        return " ".join(found.groups()) if found else ""
+
+    assert end_of("mine.py") == "test_loss 8"
+    assert end_of("mine.py", "--set", "stop.patience=3") == "test_loss 3"
+    assert end_of("bare.py") == ""
+    assert end_of("run.toml") == "loss 7"
+    assert end_of("run.toml", "--set", "stop.metric=val_loss", "--set", "stop.patience=2") == "val_loss 2"
+    assert end_of("bare.py", "--set", 'stop={use="EarlyStopping", metric="val_loss"}') == "val_loss 5"
+
+    code, out, err = call("run", "mine.py", "--no-compare", "--set", "stop.patience=1", "--rounds", "2")
+    assert code == 0, err
+    (summary,) = Store("runs").runs()
+    assert Store("runs").open(summary.id).settings["set"]["stop.patience"] == 1
+    code, out, err = call("run", "--resume", summary.id, "--no-compare", "--rounds", "8")
+    assert "Ended after 4 of 8 rounds: no better test_loss for 1 round." in " ".join(out.split()), err
+
+
+@pytest.mark.parametrize(
+    ("setting", "code", "words"),
+    [
+        ("stop.patience=0", 1, "never waits"),
+        ("stop.patience=two", 2, "It takes a whole number"),
+        ("stop.patient=3", 2, "Did you mean 'patience'?"),
+        ("stop.metric=val_f1", 2, "no round of this plan has a 'val_f1'"),
+        ("stop=3", 2, "a metric and a patience"),
+        ('stop={use="EarlyStop", metric="loss"}', 2, "Did you mean 'EarlyStopping'?"),
+        ('stop={metric="loss"}', 2, "`use` says of what"),
+    ],
+)
+def test_a_setting_that_stops_nothing(
+    setting: str, code: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(FILE)
+    done = call("explain", "mine.py", "--set", setting)
+    assert done[0] == code and words in " ".join(done[2].replace("│", " ").split()), done
+
+
+@pytest.mark.guards("who names no best leaves it as it was")
+def test_resuming_without_it_keeps_the_best(tmp_path: Path) -> None:
+    """The run goes on to its last round, and the model that was the best until then is still there."""
+    store = Store(tmp_path)
+    run = new(store)
+    for one in app_of(patience=8).run(run):
+        if one.round == 4:
+            break
+    run.finish("stopped")
+    run = store.resume(run.id)
+    *_, last = App(PLAN, DATA, test=records(10)).run(run)
+    assert (last.round, run.best()) == (8, 3)
+    assert float(run.state("best").x[0]) == 3
+    assert [path.name[:6] for path in sorted(run.folder.glob("*state*"))] == ["000003", "000007", "000008"]
+    run.finish("stopped")
 
 
 @pytest.mark.guards("a client's own model is of the last round")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import shutil
 import signal
 import subprocess
@@ -22,13 +21,13 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from safetensors import safe_open
 from safetensors.numpy import load_file
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import text
 
 from hansa import Key, Softmax, State, Store
 from hansa.codec import dumps
 from hansa.errors import StoreError
 from hansa.rounds import Spent
-from hansa.store import KEEP, database, export
+from hansa.store import KEEP, database, export, heard
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -36,13 +35,8 @@ def url(request: pytest.FixtureRequest) -> str | None:
     """A database of its own for each test: None, or the URL of a new one as a person would write it."""
     if request.param == "sqlite":
         return None
-    server = make_url(request.getfixturevalue("postgres_url"))
-    name = f"test_{secrets.token_hex(6)}"
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return server.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
+    found: str = request.getfixturevalue("postgres").new()
+    return found
 
 
 @pytest.fixture
@@ -387,7 +381,10 @@ def test_who_lost_the_race_for_a_round_is_told(tmp_path: Path, url: str | None) 
 
 def test_tables_are_those_of_the_migrations(store: Store) -> None:
     with store.database.read() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), database.tables) == []
+        wanted = [database.tables]
+        if store.database.shared:
+            wanted.append(heard.tables)
+        assert compare_metadata(MigrationContext.configure(connection), wanted) == []
     assert ScriptDirectory(str(database.MIGRATIONS)).get_current_head() == database.SCHEMA
 
 

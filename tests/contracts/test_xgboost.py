@@ -296,7 +296,7 @@ def test_a_plan_that_cannot_be(wrong: dict[str, Any], words: str) -> None:
         ({**BINARY, "seed": 1}, "Plan\\(seed"),
         ({**BINARY, "booster": "dart"}, "booster"),
         ({**BINARY, "num_parallel_tree": 3}, "num_parallel_tree"),
-        ({"objective": "rank:ndcg"}, "one that it can score"),
+        ({"objective": "binary:logitrow"}, "one that it can score"),
         ({"objective": "multi:softprob"}, "how many there are"),
         ({**BINARY, "num_class": 2}, "how many there are"),
         ({**BINARY, "max_depth": 0}, "depth lies in"),

@@ -31,13 +31,15 @@ NAMED = re.compile(
     r"|(?<![\w./-])([A-Z][a-z0-9]+(?:[A-Z][a-z0-9]+)+)\b"  # FedAvg
 )
 FIELD = """
-BLAKE2b Bernoulli Binomial Dir Dirichlet Ed25519 Exp FedAdagrad FedAdam FedBuff FedExP FedProto FedYogi Gamma Laplace
-LeCun McMahan Philox SecAgg SplitMix64
+BLAKE2b Bernoulli Binomial Dir Dirichlet Ed25519 Exp FedAdagrad FedAdam FedBuff FedExP FedFomo FedPer FedProto FedYogi
+Gamma HomomorphicEncryption Laplace
+LeCun McMahan Philox SecAgg SplitMix64 WebSocket XEdDSA
 """
 OTHERS = """
 AtenTensorHandle BatchNorm BatchNormalization BertConfig BertForSequenceClassification DataLoader DejaVu GroupNorm
 InstanceNorm IterableDataset LayerNorm LoraConfig LossScaleOptimizer NoneType NumPy PeftModel PyArrow PyDataset
-PyTorch SequentialSampler TensorFlow TensorSlice Intel Xeon
+LazyFrame PyTorch SequentialSampler TensorFlow TensorSlice Intel Xeon
+ClientApp ClientError OpenTelemetry ServerApp SuperLink SuperNode SuperNodes WebSocket
 """
 DRAFTS = """
 Pine32HmacSha256Aes128 Pine40HmacSha256Aes128 Pine64HmacSha256Aes128 Prio3Count Prio3Histogram Prio3L1BoundSum
@@ -89,7 +91,7 @@ def test_no_page_or_example_speaks_of_what_does_not_exist(page: Path) -> None:
 
 
 def test_what_does_not_exist_is_found() -> None:
-    assert unknown("Write aggregators=frozenset({'MaskedSum'}), or Blur(0.5) and Clip(1.0).") == {"MaskedSum", "Blur"}
+    assert unknown("Write aggregators=frozenset({'VeiledSum'}), or Blur(0.5) and Clip(1.0).") == {"VeiledSum", "Blur"}
     assert {"FedAvg", "VerifiedSum", "RayCluster"} <= pieces()
 
 

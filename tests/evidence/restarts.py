@@ -2,7 +2,7 @@
 
     python -m tests.evidence.restarts        writes benchmarks/results/restarts.json
 
-Six plans. First in one process, where a kill drops every object and leaves what is in files: at random messages and
+Seven plans. First in one process, where a kill drops every object and leaves what is in files: at random messages and
 replies, inside trainings, before, inside and after writes. Then real processes, killed with SIGKILL at random times.
 """
 

@@ -100,6 +100,7 @@ def test_what_stands_in_one_number_is_spread_over_all() -> None:
 
 
 @pytest.mark.promise("P45")
+@pytest.mark.guards("a rounded block keeps its norm")
 @pytest.mark.parametrize("kind", ["halves", "anything", "one number", "the bound in every number"])
 def test_rounding_never_passes_its_bound(kind: str) -> None:
     """10⁵ trials at full length, where plain rounding passes the bound now and then."""
@@ -129,6 +130,7 @@ def test_rounding_never_passes_its_bound(kind: str) -> None:
     assert bias < step + 5 * step * math.sqrt(d / len(V))
 
 
+@pytest.mark.guards("a rounded block keeps its norm")
 def test_what_is_longer_than_its_bound_is_no_vector_of_the_plan() -> None:
     q, spec = Quantize(16), Spec({"delta": 100}, {"delta": 1.0})
     with pytest.raises(DataError, match="longer than 1"):

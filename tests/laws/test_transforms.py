@@ -16,6 +16,7 @@ from hansa.errors import DataError, PlanError, RoundError
 from hansa.spec import Noise, Spec
 from hansa.testing import check_transform
 from hansa.transforms import Context, Pipe, Session, Transform
+from hansa.transforms.compress import CHUNK
 
 LOOSE = Spec({"delta": 5, "control": 3}).with_side("loss").with_side("tau", 9.0)
 BOUNDED = LOOSE.replace(bounds={"delta": 2.0, "control": 0.25, "loss": 10.0, "tau": 9.0})
@@ -178,6 +179,21 @@ def test_quantize_is_unbiased_and_its_integers_add_up_exactly() -> None:
     assert reply.astype(float).mean() == pytest.approx(2.3, abs=5 * math.sqrt(0.21 / 4000))
     minus = encoded(pipe, -v)
     assert decoded(pipe, (reply + minus).sum(0), 8000)[0][0] == reply.sum() + minus.view(np.int64).sum()
+
+
+@pytest.mark.parametrize("bits", [9, 16, 20, 40])
+@pytest.mark.parametrize("key", [Key.of(5), Key.fresh()], ids=["public", "secret"])
+def test_a_long_vector_is_rounded_as_it_is_defined(key: Key, bits: int) -> None:
+    """⌊v/γ + u⌋ mod 2ᵇ, with one u after another: also where it is worked on in pieces, and blocks end between them."""
+    spec = Spec({"delta": 2 * CHUNK + 3, "control": CHUNK, "loss": 1}, {"delta": 2.0, "control": 0.5, "loss": 9.0})
+    q = Quantize(bits, of="sum", clients=3)
+    at = Context(Session(0), key, spec, "a")
+    v = np.random.default_rng(bits).normal(scale=1e-3, size=spec.size)
+    step = np.repeat([q._step(spec, name) for name in spec.blocks], list(spec.blocks.values()))
+    whole = np.floor(v * (1 / step) + key.uniform(v.shape)).astype(np.int64)
+    found = q.encode(v, at)
+    assert found.dtype == {9: np.uint16, 16: np.uint16, 20: np.uint32, 40: np.uint64}[bits]
+    assert np.array_equal(found, (whole % 2**bits).astype(found.dtype))
 
 
 @pytest.mark.parametrize("transform", [Finite(), Quantize(8)], ids=repr)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tests.contracts.asking import client_of
 from tests.papers.quadratic import Quadratic, bowl, optimum, run
+from torch import nn
 
 from hansa import (
     Adagrad,
@@ -19,12 +22,17 @@ from hansa import (
     FedDyn,
     FedNova,
     FedProx,
+    FedRep,
     InProcess,
     Momentum,
     Network,
+    PerFedAvg,
+    Personal,
+    PFedMe,
     Plan,
     Scaffold,
     State,
+    TorchModel,
     Training,
     Uniform,
     Weigh,
@@ -32,6 +40,7 @@ from hansa import (
     buffered,
     synchronous,
 )
+from hansa.data import Examples
 from hansa.messages import SessionId
 from hansa.rand import Key
 
@@ -46,6 +55,7 @@ APART = {  # curvatures from 0.2 to 2, minima far apart
 }
 BEST = optimum(APART)
 TEN_STEPS = Training(steps=10, batch=0, learning_rate=0.2)
+ONE_STEP = replace(TEN_STEPS, steps=1)
 
 
 def last(algorithm: Any, rounds: int, parties: Any = APART, weigh: str = "one", **more: Any) -> State:
@@ -203,6 +213,52 @@ def test_dittos_limits_are_alone_and_global() -> None:
     state_less, far = personal(lam=0.1)
     for who in APART:
         assert np.linalg.norm(near[who] - state.x) < 0.4 * np.linalg.norm(far[who] - state_less.x)
+
+
+def personal_of(algorithm: Any, rounds: int) -> tuple[State, dict[str, Any]]:
+    """The last state, and the model that each client uses."""
+    plan = Plan(Quadratic((0.0,) * D), algorithm, (Weigh("one"),), training=ONE_STEP, rounds=rounds)
+    states, runtime = run(plan, APART)
+    return states[-1], {who: memory["personal"] for who, memory in runtime.memory.of(APART).items()}
+
+
+def test_pfedme_descends_on_the_mean_of_moreau_envelopes() -> None:
+    """Dinh et al. 2020, eq. 2 to 4: ∇Fₖ(w) = λ (w − θ̂ₖ(w)); of f = ½ a (y − b)², Fₖ = ½ aλ/(a + λ) (w − b)²."""
+    lam = 2.0
+    state, own = personal_of(PFedMe(lam=lam, rate=0.5, inner=30), 200)
+    envelopes = {who: (a * lam / (a + lam), b) for who, (a, b) in APART.items()}
+    np.testing.assert_allclose(state.x, optimum(envelopes), atol=1e-6)
+    for who, (a, b) in APART.items():
+        np.testing.assert_allclose(own[who], (a[0] * b[0] + lam * state.x) / (a[0] + lam), atol=1e-4)
+
+
+def test_per_fedavg_finds_a_model_that_is_better_after_one_step() -> None:
+    """Fallah et al. 2020, eq. 3 and §5: FO stops where Σ ∇fₖ(x − α ∇fₖ(x)) = 0, which is better there than FedAvg."""
+    alpha = 0.4
+    model = Quadratic((0.0,) * D)
+    state, own = personal_of(PerFedAvg(alpha=alpha), 400)
+    adapted = {who: (a * (1 - alpha * a), b) for who, (a, b) in APART.items()}
+    np.testing.assert_allclose(state.x, optimum(adapted), atol=1e-6)
+    other = {who: BEST - alpha * a[0] * (BEST - b[0]) for who, (a, b) in APART.items()}
+    ours, theirs = (sum(model.score(v[who], Examples.of(APART[who]))["loss"] for who in APART) for v in (own, other))
+    assert ours < 0.95 * theirs
+
+
+def test_fedrep_finds_what_clients_share_where_no_global_model_fits() -> None:
+    """Collins et al. 2021, §3: clients share a representation, and each has a head of its own."""
+    rng = np.random.default_rng(3)
+    body = rng.normal(size=(8, 2))
+    parties = {}
+    for i in range(8):
+        X = rng.normal(size=(60, 8)).astype(np.float32)
+        parties[f"client {i}"] = (X, (X @ body @ [np.cos(0.8 * i), np.sin(0.8 * i)] > 0).astype(int))
+    torch.manual_seed(0)
+    net = TorchModel(nn.Sequential(nn.Linear(8, 2, bias=False), nn.Linear(2, 2)), nn.functional.cross_entropy)
+    training = Training(epochs=2, batch=20, learning_rate=0.3, validation=0.3)
+    whole = Plan(net, training=training, rounds=30)
+    ours = replace(whole, model=Personal(net, keep=("1.*",)), algorithm=FedRep(head_epochs=5))
+    assert run(whole, parties)[0][-1].metrics["val_accuracy"] < 0.7
+    assert run(ours, parties)[0][-1].metrics["personal_accuracy"] > 0.85
 
 
 def test_a_buffer_is_faster_than_waiting_for_stragglers() -> None:

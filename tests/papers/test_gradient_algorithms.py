@@ -1,4 +1,5 @@
-"""Algorithms that ask for gradients, against plain loops over batches: Mime, MimeLite and APFL on softmax regression.
+"""Algorithms that ask for gradients, or train twice, against plain loops over batches on softmax regression:
+Mime, MimeLite, APFL, Per-FedAvg, pFedMe, FedRep and fine-tuning.
 
 Each client's data are batches in an order of their own, so that the loops here see them in the same order.
 """
@@ -6,7 +7,7 @@ Each client's data are batches in an order of their own, so that the loops here 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,8 @@ import pytest
 import hansa as h
 from hansa.algorithms import full_gradient
 from hansa.models import Gradient, Score
+from hansa.models.parts import KEPT
+from hansa.plan.client import LOCAL
 from hansa.testing import check_algorithm
 
 MODEL = h.Softmax(4, 3)
@@ -53,9 +56,9 @@ def steps(batches: list[Any]) -> list[list[Any]]:
     return [[batch] for batch in EPOCHS * batches]
 
 
-def ran(algorithm: Any, rounds: int) -> tuple[h.State, dict[str, Any]]:
+def ran(algorithm: Any, rounds: int, model: Any = MODEL) -> tuple[h.State, dict[str, Any]]:
     """The last state, and what clients remember; each client counts once."""
-    plan = h.Plan(MODEL, algorithm, (h.Weigh("one"),), training=TRAINING, rounds=rounds)
+    plan = h.Plan(model, algorithm, (h.Weigh("one"),), training=TRAINING, rounds=rounds)
     runtime = h.InProcess([h.Client(who, plan, partial(list, batches)) for who, batches in DATA.items()])
     *_, state = h.synchronous(plan, runtime)
     assert not state.excluded
@@ -170,3 +173,114 @@ def test_apfl_between_the_global_model_and_training_alone(alpha: float) -> None:
         for batch in 3 * steps(batches) if alpha else ():
             v = v - ETA * gradient(v, batch)
         assert near(algorithm.personal_model({"x": state.x}, memory[who]), v)
+
+
+def test_per_fedavg() -> None:
+    """Each step follows the gradient on the next batch at the point that a step on this one leads to."""
+    alpha, x = 0.2, MODEL.start(h.Key.of(0))
+    for _ in range(3):
+        ends, own = [], {}
+        for who, batches in DATA.items():
+            y, through = x, steps(batches)
+            for i, batch in enumerate(through):
+                adapted = y - alpha * gradient(y, batch)
+                y = y - ETA * gradient(adapted, through[(i + 1) % len(through)])
+            ends.append(y)
+            own[who] = x - alpha * gradient(x, batches)
+        x = np.mean(ends, axis=0)
+    algorithm = h.PerFedAvg(alpha=alpha)
+    state, memory = ran(algorithm, 3)
+    assert near(state.x, x)
+    for who, v in own.items():
+        assert near(algorithm.personal_model({"x": state.x}, memory[who]), v)
+
+
+def test_pfedme() -> None:
+    """θ goes on from batch to batch, and w follows it by the share rate·λ."""
+    lam, rate, x = 2.0, 0.25, MODEL.start(h.Key.of(0))
+    for _ in range(3):
+        ends, own = [], {}
+        for who, batches in DATA.items():
+            w = theta = x
+            for batch in steps(batches):
+                for _ in range(4):
+                    theta = theta - ETA * (gradient(theta, batch) + lam * (theta - w))
+                w = w - rate * lam * (w - theta)
+            ends.append(w)
+            own[who] = theta
+        x = x + 0.5 * (np.mean(ends, axis=0) - x)
+    algorithm = h.PFedMe(h.Sgd(0.5), lam=lam, rate=rate, inner=4)
+    state, memory = ran(algorithm, 3)
+    assert near(state.x, x)
+    for who, theta in own.items():
+        assert near(algorithm.personal_model({"x": state.x}, memory[who]), theta)
+
+
+def test_fedrep() -> None:
+    """Biases, which stay, are trained for three passes over the batches; then the weights, which travel."""
+    start = MODEL.start(h.Key.of(0))
+    body, heads = start[:12], dict.fromkeys(DATA, start[12:])
+    for _ in range(3):
+        ends = []
+        for who, batches in DATA.items():
+            head, y = heads[who], body
+            for batch in 3 * batches:
+                head = head - ETA * gradient(np.append(body, head), [batch])[12:]
+            for batch in steps(batches):
+                y = y - ETA * gradient(np.append(y, head), batch)[:12]
+            heads[who] = head
+            ends.append(y)
+        body = np.mean(ends, axis=0)
+    state, memory = ran(h.FedRep(head_epochs=3), 3, h.Personal(MODEL, keep=("bias",)))
+    assert near(state.x, body)
+    for who, head in heads.items():
+        assert near(memory[who][LOCAL][KEPT]["bias"], head)
+
+
+@pytest.mark.parametrize("tuning", [None, replace(TRAINING, epochs=3, only=("bias",))], ids=["as trained", "bias"])
+def test_fine_tuned(tuning: h.Training | None) -> None:
+    """The global model is FedAvg's; a client's own is what its last training, or its tuning, makes of it."""
+    before, _ = ran(h.FedAvg(), 2)
+    after, _ = ran(h.FedAvg(), 3)
+    state, memory = ran(h.FineTuned(tuning=tuning), 3)
+    np.testing.assert_array_equal(state.x, after.x)
+    for who, batches in DATA.items():
+        v = before.x
+        for batch in steps(batches) if tuning is None else [[batch] for batch in 3 * batches]:
+            g = gradient(v, batch)
+            if tuning is not None:
+                g[:12] = 0.0
+            v = v - ETA * g
+        assert near(memory[who]["personal"], v)
+
+
+WRONG = [
+    (h.FedRep(), MODEL, TRAINING, "one of both is missing"),
+    (h.FedRep(), h.Personal(MODEL, keep=("bias",)), replace(TRAINING, only=("bias",)), "one of both is missing"),
+    (h.PerFedAvg(), h.Personal(MODEL, keep=("bias",)), TRAINING, "stay with a client"),
+    (h.PerFedAvg(), MODEL, replace(TRAINING, only=("bias",)), "at one rate"),
+    (h.PFedMe(), h.Personal(MODEL, keep=("bias",)), TRAINING, "client's own already"),
+    (h.FineTuned(tuning=TRAINING), MODEL, replace(TRAINING, report=False, private=h.PerExample(1.0, 1.0)), "private="),
+]
+
+
+@pytest.mark.promise("P641")
+@pytest.mark.parametrize(("algorithm", "model", "training", "why"), WRONG, ids=lambda one: type(one).__name__)
+def test_what_an_algorithm_cannot_train_is_refused(algorithm: Any, model: Any, training: Any, why: str) -> None:
+    with pytest.raises(h.HansaError, match=why):
+        h.Plan(model, algorithm, (h.Weigh("one"),), training=training)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: h.PerFedAvg(alpha=0.0),
+        lambda: h.PFedMe(lam=0.0),
+        lambda: h.PFedMe(lam=30.0, rate=0.1),
+        lambda: h.PFedMe(inner=0),
+        lambda: h.FedRep(head_epochs=0),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(make: Any) -> None:
+    with pytest.raises(h.HansaError, match="Write"):
+        make()

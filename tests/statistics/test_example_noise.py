@@ -13,6 +13,7 @@ from hansa import Clip, Key, PerExample, Plan, Softmax, TorchModel, Training, We
 from hansa.messages import SessionId
 from hansa.models import Drift, Model
 from hansa.spec import Vector
+from hansa.training import drawn_rows
 
 KEY = Key.of(0)  # a secret that repeats
 
@@ -68,7 +69,7 @@ def test_batches_are_poisson_samples() -> None:
     n, b, steps = 40, 8, 6000
     training = Training(batch=b, steps=steps, private=SILENT, report=False)
     drawn = np.zeros((steps, n))
-    for step, rows in enumerate(training.draws(n, Key.of(3))):
+    for step, rows in enumerate(drawn_rows(training, n, Key.of(3))):
         drawn[step, rows] = 1
     q = b / n
     sizes = drawn.sum(1).astype(int)

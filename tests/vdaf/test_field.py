@@ -50,6 +50,10 @@ def test_matrices(field: Field) -> None:
     assert field.combine(w, rows).tolist() == [
         sum(int(x) * r[j] for x, r in zip(w, lists, strict=True)) % p for j in range(38)
     ]
+    left = field.array(some(field, 35, 7)).reshape(7, 5)
+    assert field.product(left, rows).tolist() == [
+        [sum(int(x) * r[j] for x, r in zip(row, lists, strict=True)) % p for j in range(38)] for row in left
+    ]
     assert field.pair_sums(rows).tolist() == [sum(r[j] * r[j + 1] for j in range(0, 38, 2)) % p for r in lists]
     assert field.square_sums(rows).tolist() == [sum(x * x for x in r) % p for r in lists]
 

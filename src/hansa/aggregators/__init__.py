@@ -10,27 +10,67 @@ import numpy as np
 
 from ..algorithms.reports import medians
 from ..asks import Work
+from ..codec import Frame
 from ..errors import Kind, PlanError, RoundError
 from ..messages import largest
 from ..spec import Spec, Vector
 from ..sums import Total
 from ..transforms import Context, Decoder, Mean
 from ..transforms.curves import Mechanism
+from .arrivals import Arrivals
 from .reveals import UNSTATED, Reveals, revealed, unchanged
 
-__all__ = ["Aggregator", "Channel", "Reveals", "RobustRule", "Sum", "revealed"]
+__all__ = ["Aggregator", "Channel", "Draw", "Reveals", "RobustRule", "Sum", "revealed"]
 
 # Yields what it says, receives what it hears. Where the server's first message is not None, a
 # conversation begins with a yield whose value nobody gets, and receives that message there.
 Conversation = Generator[Any, Any, Any]
-# Train and encode, once, when the vector is due:  v = yield from contribute()
-Contribute = Callable[[], Work[Vector]]
+
+
+class Contribute(Protocol):
+    """A client's vector of one session, which is there once:  v = yield from contribute()"""
+
+    def __call__(self) -> Work[Vector]:
+        """Train, and encode."""
+        ...
+
+    def train(self) -> Work[None]:
+        """Train alone, where it is not known yet when the vector is due; then comes `encode`."""
+        ...
+
+    def encode(self, staleness: int) -> Vector:
+        """The vector of what was trained, so many rounds after its model came."""
+        ...
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What a party's side of a conversation yields to draw its secrets, once for a session:
+
+        secret = yield Draw(make)           what make() gave, bytes
+
+    It stands in the party's book with the answer that comes next, until the session is settled; a
+    conversation that is driven again, after a restart, is given the same.
+    """
+
+    make: Callable[[], bytes]
+
 
 NO_VECTOR: Kind = "invalid"  # why a client is left out that says no vector of the plan
 
 
 class Channel(Protocol):
     """The server's letterbox for one round; who does not answer is noted, with the reason."""
+
+    @property
+    def before(self) -> Mapping[str, str]:
+        """Who was left out of the round before, and why."""
+        ...
+
+    @property
+    def arrivals(self) -> Arrivals | None:
+        """Who is ready, where these make up a cell; None where a cohort is asked."""
+        ...
 
     def gather(self, bodies: Mapping[str, Any]) -> dict[str, Any]:
         """Say something to each of many, and hear who answered what, in the order of their
@@ -52,19 +92,31 @@ class Channel(Protocol):
         """Leave out one who answered, for a reason."""
         ...
 
+    def note(self, entry: Mapping[str, Any]) -> None:
+        """Let something stand in the run's record: what clients have signed, as JSON."""
+        ...
+
+    def keep(self, data: Frame) -> None:
+        """Let the record's bytes be kept beside it, under their SHA-256, where the run is to."""
+        ...
+
 
 class Aggregator:
     """A client says its vector, and the server hears it; a subclass says what the server makes of
     it.
     """
 
-    min_clients: ClassVar[int] = 1  # a round with fewer clients must not end in a sum
     grows: ClassVar[bool] = False  # is what comes out appended to a model that grows?
 
     @property
     def parties(self) -> tuple[str, ...]:
         """Helpers: who takes part beside the server and the clients, by name."""
         return ()
+
+    @property
+    def identified(self) -> bool:
+        """Do its parties know each other by keys, which a roster says, and answer once a round?"""
+        return bool(self.parties)
 
     @property
     def sums(self) -> bool:
@@ -95,14 +147,23 @@ class Aggregator:
         """
         return largest(np.zeros(spec.size, spec.word))
 
+    def min_clients(self, asked: int = 0) -> int:
+        """How many clients must be in a sum where so many are asked; 0 where that is not known."""
+        return 1
+
+    def added(self, n: int) -> int:
+        """How many vectors are in one sum at most, where n are asked at most; 0 where that is not
+        known.
+        """
+        return n
+
     def shortfall(self, n: int) -> str:
         """Why n clients are too few for what the aggregator promises, or nothing."""
         return ""
 
     def client(self, contribute: Contribute, at: Context) -> Conversation:
         """One client's side of the protocol."""
-        v = yield from contribute()
-        yield v
+        yield (yield from contribute())  # without a name, which would keep it for the session
 
     def helper(self, quorum: int, at: Context) -> Conversation:
         """One helper's side, of a sum over `quorum` clients or more, which it returns."""
@@ -129,6 +190,12 @@ class Aggregator:
     def exposure(self) -> str:
         """What a reader must know of a server that sees single vectors; where it sees none,
         nothing.
+        """
+        return ""
+
+    def in_numbers(self, spec: Spec, asked: int) -> str:
+        """Where so many clients are asked: how many may vanish, collude or lie; nothing where that
+        is not known.
         """
         return ""
 
@@ -256,15 +323,17 @@ class RobustRule(Aggregator):
                 received[who] = v
         if not received:
             return None, []
-        enough(self, len(answers))
-        rest = self.without(len(received), len(answers))
-        V = np.stack(list(received.values()))
-        memo = decode.at.memo
-        # the side values follow the update
-        size = sum(decode.spec.blocks[name] for name in decode.spec.update)
-        update = rest.apart(V[:, :size], decode.spec)
-        side = medians(V[:, size:], decode.spec)
-        return (np.concatenate([update, side]), memo), list(received)
+        v = self.combined(np.stack(list(received.values())), len(answers), decode.spec)
+        return (v, decode.at.memo), list(received)
+
+    def combined(self, V: Vector, heard: int, spec: Spec) -> Vector:
+        """The rule of decoded vectors [n, size], of which so many were heard; of the side values
+        behind the update, medians.
+        """
+        enough(self, heard)
+        rest = self.without(len(V), heard)
+        size = sum(spec.blocks[name] for name in spec.update)
+        return np.concatenate([rest.apart(V[:, :size], spec), medians(V[:, size:], spec)])
 
     def apart(self, V: Vector, spec: Spec) -> Vector:
         """The rule of what is trained and, apart, of statistics, which have other units [d].
@@ -289,16 +358,16 @@ def enough(rule: RobustRule, n: int) -> None:
         )
 
 
-def decoded(reply: Any, decode: Decoder) -> tuple[Vector, str]:
-    """One client's vector, or why it has none: whatever an attacker says, the round goes on without
-    it.
+def decoded(reply: Any, decode: Decoder, n: int = 1) -> tuple[Vector, str]:
+    """One client's vector, or the mean of n, or why it has none: whatever an attacker says, the
+    round goes on without it.
     """
     none = np.empty(0)
     if not decode.pipe.specs[-1].fits(reply):
         return none, NO_VECTOR
     try:
         with np.errstate(all="ignore"):
-            v, _ = decode(reply, 1)
+            v, _ = decode(reply, n)
     except RoundError:  # whose words are about this one vector
         return none, "its vector cannot be decoded"
     return (v, "") if np.isfinite(v).all() else (none, "its vector holds NaN or infinity")

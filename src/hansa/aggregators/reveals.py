@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from ..errors import PlanError, number
@@ -137,12 +138,18 @@ def revealed(aggregator: Any) -> Reveals:
 
 def unchanged(piece: Any, kind: type) -> bool:
     """Does a piece do all that `kind` does as `kind` does it, with fields and words of its own?"""
-    held = {f.name for f in fields(kind)} if is_dataclass(kind) else set()
-    every = {name for one in kind.__mro__ for name in _names(one)}
-    inherited = {name for name in every if _does(name)} - held - WORDS
+    inherited = _work(kind)
     below = type(piece).__mro__[: type(piece).__mro__.index(kind)]
     ours = () if own(piece) else below  # what hansa's own classes change they state
     return not any(inherited & _names(one) for one in (*ours, piece))
+
+
+@lru_cache(maxsize=256)  # for it is asked once per peer and round
+def _work(kind: type) -> frozenset[str]:
+    """The names that the work of a class hangs on, but its fields and words."""
+    held = {f.name for f in fields(kind)} if is_dataclass(kind) else set()
+    every = {name for one in kind.__mro__ for name in _names(one)}
+    return frozenset({name for name in every if _does(name)} - held - WORDS)
 
 
 def _names(one: Any) -> set[str]:

@@ -133,13 +133,13 @@ def check(model: Model, algorithm: Any, pipe: Sequence[Transform], aggregator: A
     )
     wrong = [
         (
-            model.grows and not boosts,
+            model.traits.grows and not boosts,
             f"{algorithm!r} cannot train {type(model).__name__}.",
             "It moves the numbers of a model, and a model of trees grows by new ones.",
             "Write algorithm=Boosting(), aggregator=Ensemble().",
         ),
         (
-            boosts and not model.grows,
+            boosts and not model.traits.grows,
             f"Boosting() cannot train {type(model).__name__}.",
             "It appends trees to a model, and the numbers of this one are moved, not appended.",
             "Take an XgboostModel, or algorithm=FedAvg().",

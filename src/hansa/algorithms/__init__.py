@@ -15,9 +15,10 @@ import numpy as np
 
 from ..asks import Work
 from ..data import Examples
-from ..data.batches import length
+from ..data.batches import length, mass
 from ..errors import PlanError, number
 from ..models import Drift, Gradient, Model, Train
+from ..models.parts import paces
 from ..optim import Optimizer, ServerState, Sgd, stepped
 from ..rand import Key
 from ..spec import Bound, Interval, Vector
@@ -33,8 +34,10 @@ Answer = tuple[Parts, ClientState]  # what a client says, and what it remembers
 class Algorithm(Protocol):
     """A federated algorithm: six functions between values, and no state of its own."""
 
-    def plan(self, training: Training) -> None:
-        """Raise PlanError where the algorithm's mathematics does not hold for this training."""
+    def plan(self, training: Training, model: Model) -> None:
+        """Raise PlanError where the algorithm's mathematics does not hold for this training, or for
+        this model.
+        """
         ...
 
     def blocks(self, d: int) -> dict[str, int]:
@@ -114,7 +117,7 @@ class FedAvg:
                 "Write 0 for FedAvg, or a small positive number such as 0.01 for FedProx.",
             )
 
-    def plan(self, training: Training) -> None:
+    def plan(self, training: Training, model: Model) -> None:
         """Any training will do."""
 
     def blocks(self, d: int) -> dict[str, int]:
@@ -167,12 +170,13 @@ class Scaffold(FedAvg):
         cᵢ⁺ = cᵢ − c + (x − y) / (K η)
         x  ← x + η_g · mean (y − x),      c ← c + (S/N) · mean (cᵢ⁺ − cᵢ)
 
-    S clients of N take part. The client remembers cᵢ.
+    S clients of N take part. The client remembers cᵢ. Where parts have learning rates of their own,
+    η is that of each number; a part whose rate is 0 has no control.
     """
 
     remembers = True
 
-    def plan(self, training: Training) -> None:
+    def plan(self, training: Training, model: Model) -> None:
         """Option II divides by K·η, which is right for plain SGD alone."""
         check_plain(
             "Scaffold",
@@ -207,7 +211,11 @@ class Scaffold(FedAvg):
         c = broadcast["c"]
         ci = client_state.get("c", np.zeros_like(c))
         fit = yield Train(x, data, training, Drift(self.pull, shift=c - ci), at.key)
-        new = ci - c + (x - fit.x) / (fit.steps * training.learning_rate)
+        g = (x - fit.x) / (fit.steps * training.learning_rate)
+        if training.rates:
+            pace = paces(model, training)
+            g = np.divide(g, pace, out=np.zeros_like(g), where=pace > 0)
+        new = ci - c + g
         new[model.trainable :] = 0.0  # what no gradient moves needs no control
         return {"delta": fit.x - x, "control": new - ci, "loss": fit.loss}, {
             **client_state,
@@ -245,7 +253,7 @@ class FedNova(FedAvg):
                 "Write for example FedNova(most=100), or leave it out.",
             )
 
-    def plan(self, training: Training) -> None:
+    def plan(self, training: Training, model: Model) -> None:
         """τᵢ is known for SGD, with and without momentum."""
         if training.optimizer not in ("sgd", "momentum") or training.weight_decay or self.pull:
             raise PlanError(
@@ -358,6 +366,13 @@ class FedDyn(FedAvg):
         return x, {**memo, "h": h}
 
 
+def own_model(algorithm: FedAvg, broadcast: dict[str, Vector], client_state: ClientState) -> Vector:
+    """`personal_model` of algorithms whose clients remember one as "personal": what it was after
+    the last round that the client took part in; before the first, x.
+    """
+    return client_state.get("personal", broadcast["x"])  # type: ignore[no-any-return]
+
+
 def check_plain(name: str, training: Training, why: str) -> None:
     """Raise PlanError for local steps other than plain SGD's."""
     if training.optimizer != "sgd" or training.weight_decay:
@@ -394,8 +409,10 @@ def full_gradient(x: Vector, data: Examples, training: Training, key: Key) -> Wo
         once = replace(once, last="merge")  # so that all examples count
     total = np.zeros_like(x)
     n = 0
+    whole = 0.0
     for batch in data.batches(once, key):
         g = yield Gradient(x, Examples.of(batch), key.child("batch", n))
-        total += length(batch) * g
+        total += mass(batch) * g
         n += length(batch)
-    return total / n
+        whole += mass(batch)
+    return total / whole

@@ -40,7 +40,7 @@ class MimeLite(FedAvg):
                 "Write a number from 0 to below 1, such as MimeLite(beta=0.9).",
             )
 
-    def plan(self, training: Training) -> None:
+    def plan(self, training: Training, model: Model) -> None:
         """Local steps are the server's: plain SGD, along its momentum."""
         check_plain("MimeLite", training, "The one momentum of its steps is that of the server.")
         check_gradients("MimeLite", training)

@@ -43,7 +43,7 @@ FURTHEST = 2.0**24
 
 def personal(model: Model, algorithm: Any) -> bool:
     """Does each client have a model of its own: by the algorithm, or by parts that it keeps?"""
-    return hasattr(algorithm, "personal_model") or model.personal
+    return hasattr(algorithm, "personal_model") or model.traits.personal
 
 
 def personal_model(
@@ -103,7 +103,9 @@ def scored(
     if held is None:
         return _said(model, {}, {} if theirs else None)
     own, local = personal_model(algorithm, broadcast, client_state)
-    shared = NO_LOCAL if model.personal else local  # else they are statistics, and all there are
+    shared = local  # statistics, and all there are
+    if model.traits.personal:
+        shared = NO_LOCAL
     scores = yield Score(broadcast["x"], held, shared)
     if not theirs:
         return _said(model, scores, None)

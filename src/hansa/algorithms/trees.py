@@ -29,7 +29,7 @@ class Boosting:
     aggregator is `Ensemble`.
     """
 
-    def plan(self, training: Training) -> None:
+    def plan(self, training: Training, model: Model) -> None:
         """The model says which training will do."""
 
     def blocks(self, d: int) -> dict[str, int]:

@@ -164,7 +164,7 @@ class Ask:
 
     survey: Survey
 
-    def plan(self, training: Training) -> None:
+    def plan(self, training: Training, model: Model) -> None:
         """Nothing is trained."""
 
     def blocks(self, d: int) -> dict[str, int]:
@@ -219,12 +219,14 @@ def survey(
     pipe: Iterable[Transform] = (),
     quorum: int = 2,
     seed: int = 0,
+    deadline: float = math.inf,
 ) -> Plan:
     """The plan of a survey, for any runtime; `plan.model.answers(state)` reads its one round.
 
     most: records of one client that count. columns: of X. aggregator: VerifiedSum() unless another
     is named. pipe: noise, where the aggregator adds none; it comes after Weigh('one'). quorum:
-    clients that must answer. PlanError where the pieces do not fit.
+    clients that must answer. deadline: seconds after which nobody is waited for. PlanError where
+    the pieces do not fit.
     """
     asked = Survey(dict(questions), most, columns)
     if aggregator is None:
@@ -235,7 +237,7 @@ def survey(
         pipe=(Weigh("one"), *pipe),
         aggregator=aggregator,
         training=Training(report=False),
-        sample=Everyone(quorum=quorum),
+        sample=Everyone(quorum=quorum, deadline=deadline),
         rounds=1,
         seed=seed,
     )

@@ -10,6 +10,7 @@
     scoring      what models are scored on
     compare      each client alone, and all data pooled
     personal     the clients' own models
+    peers        those of an app without a server
     looking      what keeps a client from taking part
     load         app files
     templates    what new ones start from
@@ -37,9 +38,10 @@ from ..spec import Vector
 from ..state import State
 from .clients import clients_of, parties_of
 from .compare import Fair, Row, pooled, trained_alone
-from .federation import Federation, found_by
+from .federation import Federation, delta_of, found_by
 from .first import answers_of, explained, held, plan_of, secret_of
 from .looking import unfit
+from .peers import office_of
 from .personal import own_row
 from .running import rounds_of
 from .stopping import explained_with
@@ -78,7 +80,10 @@ class App(Federation):
     def explain(self) -> Explanation:
         """What survey and plan ask of a client, in words; no data is read, and nobody is asked."""
         named = self.secret is not None and not self.secret.hides
-        told = explained(self.plan, self.first, self.population, self.delta, named)
+        mixing = None
+        if (office := office_of(self)) is not None:
+            mixing = office.mixing
+        told = explained(self.plan, self.first, self.population, delta_of(self), named, mixing)
         if self.stop is None or not isinstance(self.plan, Plan):
             return told
         sections = tuple(explained_with(self.stop, one) for one in told.sections)
@@ -194,7 +199,7 @@ class App(Federation):
         for done, (who, (train, _, examples)) in enumerate(parts.items()):
             tell("stage", f"{who} alone", done, len(parts) + 1)
             alone = trained_alone(plan, who, train, fair.rounds)
-            yield row(f"{who} alone", examples, alone, fair.passes(plan.training, examples))
+            yield row(f"{who} alone", examples, alone, fair.passes(fair.alone(who), examples))
         yield row("federated", total, state.x, fair.mean_passes)
         if memory is not None:
             yield from own_row(app, state, memory)

@@ -6,6 +6,7 @@ So nothing begins that would fail in round 40, and nobody is asked in vain.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..parties.population import Population
 from ..plan import Plan
 from ..privacy import planned_privacy
 from ..privacy.ledger import Budget, Ledger
+from ..training import amounts_by_name
 
 Wrong = tuple[bool, str, str, str]  # is it, what was found, why it cannot run, and what to write
 
@@ -47,63 +49,89 @@ def check_names(
     """AppError where the clients fit neither the plan and the survey nor the policies.
 
     There is at least one, and as many as a round asks; their names are told apart as text, and can
-    be shown; and whoever has a policy is one of them. Of a population the names are not looked at,
-    for it has made them itself.
+    be shown; and whoever has a policy, or trains for a time of its own, is one of them. Of a
+    population the names are not looked at, for it has made them itself.
     """
-    many = len(data)
-    names = []
-    if not isinstance(data, Population):
-        names = [str(who) for who in data]
-    odd = [name for name in names if not name.strip() or not name.isprintable()]
+    check([*_wrong_names(data), *_too_few(plan, first, len(data))])
     there = names_of(data)
+    shown = next(iter(there), "north")
+    if not isinstance(data, Population):
+        shown = ", ".join(there)
     strangers = [who for who in policies_of(policies, ()) if who not in there]
-    fixed = isinstance(plan, Plan)
+    patterns: Iterable[str] = ()
+    if isinstance(plan, Plan):
+        patterns = amounts_by_name(plan.training)
+    idle = [one for one in patterns if not any(fnmatchcase(who, one) for who in there)]
     check(
         [
-            (
-                not many,
-                "App(data={})",
-                "a federation is a sum over clients",
-                "data={'north': (X, y), …}",
-            ),
-            (
-                len(set(names)) < len(names),
-                "App(data=…) with two clients of one name",
-                "clients are told apart by their names as text",
-                "data={'1': (X, y), '2': (X, y)}",
-            ),
-            (
-                bool(odd),
-                f"App(data=…) with a client called {odd[:1]}",
-                "a name is one line of text that can be shown",
-                "data={'north': (X, y), …}",
-            ),
-            (
-                fixed and many < plan.sample.quorum,
-                f"App(data=…) with {many} clients",
-                "every round of its plan needs more: its quorum",
-                f"sample=Everyone(quorum={many})",
-            ),
-            (
-                fixed and many < plan.sample.most,
-                f"App(data=…) with {many} clients",
-                "its plan samples more in every round",
-                f"a sample of size {many}",
-            ),
-            (
-                first is not None and many < first.sample.quorum,
-                f"App(data=…) with {many} clients",
-                "its survey needs the answers of more: its quorum",
-                f"first=survey(…, quorum={many})",
-            ),
             (
                 bool(strangers),
                 f"A policy for {', '.join(strangers)}",
                 "no client has that name",
-                f"names among {', '.join(names)}",
+                f"names among {shown}",
+            ),
+            (
+                bool(idle),
+                f"Training(by_client=…) for {', '.join(idle)}",
+                "no client has such a name",
+                f"names among {shown}",
             ),
         ]
     )
+
+
+def _wrong_names(data: Mapping[str, Any]) -> list[Wrong]:
+    """Clients that are none, or whose names are not told apart or cannot be shown."""
+    names = []
+    if not isinstance(data, Population):
+        names = [str(who) for who in data]
+    odd = [name for name in names if not name.strip() or not name.isprintable()]
+    return [
+        (
+            not data,
+            "App(data={})",
+            "a federation is a sum over clients",
+            "data={'north': (X, y), …}",
+        ),
+        (
+            len(set(names)) < len(names),
+            "App(data=…) with two clients of one name",
+            "clients are told apart by their names as text",
+            "data={'1': (X, y), '2': (X, y)}",
+        ),
+        (
+            bool(odd),
+            f"App(data=…) with a client called {odd[:1]}",
+            "a name is one line of text that can be shown",
+            "data={'north': (X, y), …}",
+        ),
+    ]
+
+
+def _too_few(plan: Any, first: Plan | None, many: int) -> list[Wrong]:
+    """So many clients, of which the plan or the survey asks more."""
+    found = f"App(data=…) with {many} clients"
+    wrong = []
+    if isinstance(plan, Plan):
+        wrong += [
+            (
+                many < plan.sample.quorum,
+                found,
+                "every round of its plan needs more: its quorum",
+                f"sample=Everyone(quorum={many})",
+            ),
+            (
+                many < plan.sample.most,
+                found,
+                "its plan samples more in every round",
+                f"a sample of size {many}",
+            ),
+        ]
+    if first is not None:
+        quorum = first.sample.quorum
+        why = "its survey needs the answers of more: its quorum"
+        wrong.append((many < quorum, found, why, f"first=survey(…, quorum={many})"))
+    return wrong
 
 
 def policies_of(policies: Mapping[str, Policy] | Policy, names: Iterable[str]) -> dict[str, Policy]:

@@ -54,6 +54,8 @@ class Fair:
         turns = rounds · (clients asked on average) / clients          how often each is asked
         passes = turns · epochs,   or   turns · steps · b / n          over n examples, b a batch
 
+    Epochs, steps and b are the client's own, where it has such.
+
     Alone a client trains for so many rounds. One model on all data does, too, with as many steps in
     each as give every example as many passes, on average.
     """
@@ -73,23 +75,32 @@ class Fair:
     def all_at_once(self) -> Training:
         """How one model on all data trains in each round."""
         training = self.plan.training
-        if training.steps is None:
+        if training.steps is None and not training.by_client:
             return training
-        alone = sum(training.counts(n)[0] for n in self.sizes.values())
+        alone = sum(_gone_over(self.alone(who), n) for who, n in self.sizes.items())
         b, _ = training.counts(sum(self.sizes.values()))
-        return replace(training, steps=max(1, round(training.steps * alone / b)))
+        return replace(training, by_client=(), steps=max(1, round(alone / b)))
+
+    def alone(self, who: str) -> Training:
+        """How a client trains."""
+        return self.plan.training.of(who, self.sizes[who])
 
     def passes(self, training: Training, n: int) -> float:
         """How often so many examples are gone over, in all rounds."""
-        if training.steps is None:
-            return self.rounds * float(training.epochs)
-        return self.rounds * training.steps * training.counts(n)[0] / n
+        return self.rounds * _gone_over(training, n) / n
 
     @property
     def mean_passes(self) -> float:
         """That of the federation, for an example, on average."""
-        total = sum(n * self.passes(self.plan.training, n) for n in self.sizes.values())
+        total = sum(n * self.passes(self.alone(who), n) for who, n in self.sizes.items())
         return total / sum(self.sizes.values())
+
+
+def _gone_over(training: Training, n: int) -> int:
+    """How many examples the batches of a training hold, of n that there are."""
+    if training.steps is None:
+        return training.epochs * n
+    return training.steps * training.counts(n)[0]
 
 
 def trained_alone(
@@ -101,7 +112,7 @@ def trained_alone(
     """
     training = replace(training or plan.training, validation=0.0, report=False)
     more: dict[str, Any] = {}
-    if not plan.model.grows:
+    if not plan.model.traits.grows:
         more = {"algorithm": FedAvg(), "aggregator": Sum()}
     plan = replace(plan, pipe=(Weigh("one"),), training=training, sample=Everyone(), **more)
     plan = replace(plan, rounds=rounds)

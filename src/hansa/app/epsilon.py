@@ -15,7 +15,7 @@ from ..privacy.ledger import Budget, Ledger, default_delta
 from ..rounds import Round, Spent, Unit
 from ..state import State
 from .checks import strange
-from .federation import Federation
+from .federation import Federation, delta_of
 from .first import given_away
 
 
@@ -43,7 +43,7 @@ class Account:
         app = self._app
         self._ledger = add_round(self._ledger, app.known_plan, happened, len(app.data))
         self._asked.update(happened.asked)
-        return self._ledger.guarantee(app.delta).spent | self._of_examples()
+        return self._ledger.guarantee(delta_of(app)).spent | self._of_examples()
 
     def _of_examples(self) -> dict[Unit, Spent]:
         """ε of the example that has been told most of; it tells how many examples a client has."""

@@ -21,6 +21,7 @@ from ..runtimes.inprocess import Network
 from ..state import State
 from .checks import Wrong, check, check_budget, check_names, check_survey, unasked
 from .first import PlanOf, answers_of, check_first, given_away
+from .peers import graph_of, office_of
 from .scoring import TestSets, sets_of
 from .stopping import EarlyStopping, check_metric
 
@@ -40,7 +41,8 @@ class Federation:
     policies   the owners' vetoes, by client, or one that all have
     network    simulates latency and dropouts
     workers    counts processes; 0 trains in this one
-    loop       how rounds follow on one another; for FedBuff partial(buffered, size=…, busy=…)
+    loop       how rounds follow on one another; for FedBuff partial(buffered, size=…, busy=…), and
+               without a server gossip(graph=…)
     budget     the run ends before a round that could pass it
     stop       the run ends when a metric becomes better no more, and its best model is kept
     keep       checkpoints: "last", the last two and the best; or "all"
@@ -48,6 +50,7 @@ class Federation:
     prepare    prepare(data, found) makes of each client's data, and of the test data, what models
                are trained on
     answer     the survey's state, once it was asked
+    runtime    where clients live, if not here: (app, secret, book) → Runtime
     secret     what noise grows from. Nobody knows it, unless a simulation wants noise that repeats
                and names one: secret=Key.of(7). Then no ε holds against who knows it, and everything
                that tells ε says so
@@ -66,6 +69,7 @@ class Federation:
     first: Plan | None = None
     prepare: Callable[[Any, Any], Any] | None = None
     answer: State | None = field(default=None, repr=False, compare=False)
+    runtime: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
     secret: Key | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -82,6 +86,7 @@ class Federation:
         if self.budget is not None:
             before = given_away(self.first, self.answer, self.population)
             check_budget(self.budget, self.plan, before, self.population, self.loop)
+        _ = office_of(self)
         if self.stop is not None and isinstance(self.plan, Plan):
             check_metric(self.stop, self.plan, bool(self.tests))
 
@@ -91,13 +96,6 @@ class Federation:
         if isinstance(self.data, Sites) and not self.data.there:
             return None
         return len(self.data)
-
-    @property
-    def delta(self) -> float:
-        """The δ at which ε is told: the budget's, or the usual one for so many clients."""
-        if self.budget:
-            return self.budget.delta
-        return default_delta(self.population or 1)
 
     @property
     def known_plan(self) -> Plan:
@@ -130,6 +128,13 @@ class Federation:
         if self.answer is None:
             return raw
         return replace(raw, sets=_prepared(self, raw.sets))
+
+
+def delta_of(app: Federation) -> float:
+    """The δ at which ε is told: the budget's, or the usual one for so many clients."""
+    if app.budget:
+        return app.budget.delta
+    return default_delta(app.population or 1)
 
 
 def found_by(app: Federation) -> dict[str, Any]:
@@ -187,11 +192,26 @@ def _wrong(app: Federation) -> list[Wrong]:
             "what hides grows from a Key",
             "secret=Key.of(7), or leave it out",
         ),
+        *_clashes(app),
+    ]
+
+
+def _clashes(app: Federation) -> list[Wrong]:
+    """What may not stand beside what."""
+    data = app.data
+    return [
         (
             bool(app.workers and app.network),
             f"App(workers={app.workers}, network=…)",
             "only clients in one process live on a simulated clock",
             "one of the two",
+        ),
+        (
+            app.runtime is not None and graph_of(app.loop) is not None,
+            "App(loop=gossip(…)) among sites",
+            "messages of peers are carried in a simulation alone, and here a server would carry "
+            "them and hear all",
+            "loop=synchronous",
         ),
         (
             isinstance(data, Population) and app.policies != {},

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..analytics import Survey
 from ..errors import AppError, HansaError
 from ..explain import BEFORE, Explanation, Section, asked, explain, visible
+from ..graphs import Mixing
 from ..plan import Plan
 from ..privacy import planned_privacy, spent_privacy
 from ..privacy.ledger import Ledger
@@ -166,17 +167,23 @@ def section(first: Plan, population: int | None, delta: float) -> Section:
 
 
 def explained(
-    plan: Plan | PlanOf, first: Plan | None, population: int | None, delta: float, named: bool
+    plan: Plan | PlanOf,
+    first: Plan | None,
+    population: int | None,
+    delta: float,
+    named: bool,
+    mixing: Mixing | None,
 ) -> Explanation:
     """What survey and plan ask of a client; of a plan that hangs on it, that it is not known.
 
-    named: does noise grow from a secret that a simulation names?
+    named: does noise grow from a secret that a simulation names? mixing: the graph of the peers,
+    where there is no server.
     """
     if not isinstance(plan, Plan):
         assert first is not None
         alone = explain(first, population, delta, named=named)
         return Explanation((OPEN, *alone.sections), alone.warnings)
-    told = explain(plan, population, delta, first, named)
+    told = explain(plan, population, delta, first, named, mixing)
     if first is None:
         return told
     return replace(told, sections=(section(first, population, delta), *told.sections))

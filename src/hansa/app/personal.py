@@ -24,6 +24,7 @@ from .checks import names_of
 from .clients import clients_of
 from .compare import Row
 from .federation import Federation
+from .peers import graph_of, office_of, peer_model
 from .scoring import TestSets, of_each_metric, worst_first
 
 if TYPE_CHECKING:
@@ -52,6 +53,15 @@ def model_of(plan: Plan, state: State, client_state: ClientState) -> tuple[Vecto
     return personal_model(plan.algorithm, broadcast, client_state)
 
 
+def own_model(
+    app: Federation, state: State, who: str, client_state: ClientState
+) -> tuple[Vector, Local]:
+    """The same, also of a peer that has no server."""
+    if (office := office_of(app)) is not None:
+        return peer_model(office, state, who, client_state)
+    return model_of(app.known_plan, state, client_state)
+
+
 def stored_model(app: Federation, run: Run, state: State, who: str) -> tuple[Vector, Local]:
     """The model [size] that one client uses itself after a round of a run, and what it keeps of it.
 
@@ -62,7 +72,7 @@ def stored_model(app: Federation, run: Run, state: State, who: str) -> tuple[Vec
     names = names_of(app.data)
     client_state = run.memory().get(who, {})
     last = len(run.history())
-    none = not personal(plan.model, plan.algorithm) and not client_state.get("model")
+    none = not _personal(app) and not client_state.get("model")
     faults: list[Fault] = [
         (
             state.round != last,
@@ -98,7 +108,7 @@ def stored_model(app: Federation, run: Run, state: State, who: str) -> tuple[Vec
         ),
     ]
     refuse(faults, AppError)
-    return model_of(plan, state, client_state)
+    return own_model(app, state, who, client_state)
 
 
 def _alike(who: str, names: Collection[str]) -> str:
@@ -151,7 +161,7 @@ def own_row(app: Federation, state: State, memory: Mapping[str, ClientState]) ->
     sizes = [len(tests.of(who)) for who in tests.sets]
     scores = list[Mapping[str, float]]()
     for who in tests.sets:
-        own, local = model_of(plan, state, memory.get(who, {}))
+        own, local = own_model(app, state, who, memory.get(who, {}))
         scores.append(plan.model.score(own, tests.of(who), local))
     means = of_each_metric(partial(np.average, weights=sizes), scores)
     return [Row("own models", sum(sizes), means, plan.hides)]
@@ -159,8 +169,13 @@ def own_row(app: Federation, state: State, memory: Mapping[str, ClientState]) ->
 
 def _own_models(app: Federation) -> bool:
     """Does each client have a model of its own, and are there few enough to go through them all?"""
+    return _personal(app) and not isinstance(app.data, Population)
+
+
+def _personal(app: Federation) -> bool:
+    """Has each client a model of its own: by algorithm, by parts of the model, or as a peer?"""
     plan = app.known_plan
-    return personal(plan.model, plan.algorithm) and not isinstance(app.data, Population)
+    return personal(plan.model, plan.algorithm) or graph_of(app.loop) is not None
 
 
 def _each(
@@ -180,9 +195,9 @@ def _each(
         client.release()
         if examples is None:
             continue
-        own, local = model_of(plan, state, memory.get(client.who, {}))
+        own, local = own_model(app, state, client.who, memory.get(client.who, {}))
         shared = local
-        if plan.model.personal:
+        if plan.model.traits.personal:
             shared = NO_LOCAL
         own_scores = plan.model.score(own, examples, local)
         shared_scores = plan.model.score(state.x, examples, shared)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AppError
 from ..loops.buffered import buffered
-from ..loops.journal import Journal
+from ..loops.synchronous import synchronous
 from ..parties.book import Book
 from ..privacy import stop_at_budget
 from ..rounds import Round
 from ..state import State
-from .checks import names_of, unwrapped
+from ..store.journal import journal_of
+from ..store.kept import Kept
+from .checks import unwrapped
 from .clients import runtime_of
 from .epsilon import Account
 from .federation import Federation
@@ -29,7 +32,7 @@ def rounds_of(
     app: Federation,
     run: Run | None,
     state: State | None,
-    make_runtime: Callable[..., Any] = runtime_of,
+    make_runtime: Callable[..., Any] | None = None,
 ) -> Iterator[State]:
     """The rounds that are left after `state`, or else after what the run holds.
 
@@ -37,7 +40,8 @@ def rounds_of(
     spent, by survey and rounds together; and it is committed to the run, if there is one, before it
     is yielded. So whatever was shown is stored, and a run that was killed goes on to the same end.
 
-    make_runtime: (app, secret, book) → where the clients live.
+    make_runtime: (app, secret, book) → where the clients live; else as the app has it. A runtime
+    whose parties remember for themselves has no `memory`.
     AppError where the survey has not been asked on which the plan hangs, or the run is another
     app's; the first fault of the test data, before any round.
     """
@@ -46,18 +50,15 @@ def rounds_of(
         raise problem
     secret = secret_of(app.secret, run)
     with ExitStack() as stack:
-        loop: Any = app.loop
-        book: Book | None = None
-        # more is on its way between two states than a round, which can be made again
-        if run is not None and unwrapped(loop) is buffered:
-            book = stack.enter_context(closing(Book(run.book)))
-            loop = partial(loop, journal=stack.enter_context(closing(Journal(run.journal))))
+        loop, book = _loop_of(app, run, stack)
+        make_runtime = make_runtime or app.runtime or runtime_of
         runtime = stack.enter_context(make_runtime(app, secret, book))
         past: list[Round] = []
         if run is not None:
             state = state or run.state()
-            check_same_clients(app, run, state)
-            runtime.memory.load(run.memory())
+            if runtime.memory is not None:  # of sites a roster says who takes part by now
+                check_same_clients(runtime.roster(), run, state)
+                runtime.memory.load(run.memory())
             past = run.history()
         known = list(past)
         if state is not None and not past:
@@ -65,7 +66,7 @@ def rounds_of(
         account = Account(app, past, state)
         states = loop(plan, runtime, state, secret)
         if app.budget:
-            clients = len(app.data)
+            clients = len(runtime.roster())
             states = stop_at_budget(states, plan, app.budget, clients, past, account.before)
         while app.stop is None or not app.stop.over(known):
             new = next(states, None)
@@ -75,12 +76,58 @@ def rounds_of(
             new = replace(new, spent=account.add(new), scores=scores)
             known.append(new.happened)
             if run is not None:
-                best = None
-                if app.stop is not None:
-                    best = app.stop.model(known)
-                memory = runtime.memory.learnt(new.counted)
-                run.commit(new, memory, best, app.keep == "all")
+                memory = None
+                if runtime.memory is not None:
+                    memory = runtime.memory.learnt(new.counted)
+                run.commit(new, memory, _best(app, known), app.keep == "all")
             yield new
+
+
+def _loop_of(app: Federation, run: Run | None, stack: ExitStack) -> tuple[Any, Book | None]:
+    """The app's loop, with what it writes down for the run; and a book where one is kept here.
+
+    More is on its way between two states of `buffered` than a round, which can be made again; and
+    what sites have said is not asked for again.
+    """
+    loop: Any = app.loop
+    book: Book | None = None
+    if run is None:
+        return loop, book
+    overlapping = unwrapped(loop) is buffered
+    if overlapping and app.runtime is None:
+        book = stack.enter_context(closing(Book(run.book)))
+    if overlapping or app.runtime is not None:
+        loop = partial(loop, journal=stack.enter_context(closing(journal_of(run))))
+    if run.ciphertexts is not None:
+        loop = partial(loop, kept=kept_of(app, Path(run.ciphertexts)))
+    return loop, book
+
+
+def _best(app: Federation, known: Sequence[Round]) -> int | None:
+    """The round whose model is the best so far, 0 for none yet; None where nothing stops early."""
+    if app.stop is None:
+        return None
+    return app.stop.model(known) or 0
+
+
+def kept_of(app: Federation, folder: Path) -> Kept:
+    """Where the ciphertexts of a run are kept, and a warning that says how many bytes that are;
+    AppError where it has none, or there is no room.
+    """
+    from ..aggregators.encrypted import kept
+
+    plan = app.known_plan
+    n = plan.sample.most or len(app.data)
+    each = kept(plan.aggregator, plan.encoded_spec, n)
+    if not each or unwrapped(app.loop) is not synchronous:
+        raise AppError(
+            f"Ciphertexts are to be kept in {folder}, of a plan with {plan.aggregator!r}.",
+            "There are some in rounds in step that are summed by EncryptedSum.",
+            "Keep none, or write Plan(…, aggregator=EncryptedSum()).",
+        )
+    found = Kept(folder)
+    found.check_room(each, plan.rounds)
+    return found
 
 
 def how_it_ended(app: Federation, rounds: Sequence[Round]) -> str:
@@ -101,14 +148,13 @@ def how_it_ended(app: Federation, rounds: Sequence[Round]) -> str:
     return " ".join(filter(None, words))
 
 
-def check_same_clients(app: Federation, run: Run, state: State | None) -> None:
-    """AppError where the run has asked somebody, in the round of `state`, whom the app lacks.
+def check_same_clients(there: Collection[str], run: Run, state: State | None) -> None:
+    """AppError where the run has asked somebody, in the round of `state`, who is not there.
 
     Of a run that has no state yet nothing is known, and nothing is refused.
     """
     if state is None:
         return
-    there = names_of(app.data)
     gone = sorted(who for who in state.asked if who not in there)
     if gone:
         raise AppError(

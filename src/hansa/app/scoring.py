@@ -65,7 +65,8 @@ class TestSets:
             try:
                 found = self.of(name)
                 if model is not None:
-                    local.check(found, self._called(name), model.missing)
+                    takes = model.takes
+                    local.check(found, self._called(name), takes.missing, takes.endless)
                     model.check(found, self._called(name))
             except HansaError as error:
                 yield error

@@ -17,6 +17,7 @@ import numpy as np
 from ..aggregators import revealed
 from ..app import App
 from ..app.clients import clients_of
+from ..app.federation import delta_of
 from ..data import Examples
 from ..errors import AppError, RoundError
 from ..messages import SessionId
@@ -215,8 +216,8 @@ def canaries(app: App, m: int | None = None, rounds: int | None = None) -> Canar
             scores += received / (received.std() or 1.0)
         past = [*past, state.happened]
         before = state
-    promise = spent_privacy(plan, past, trial.population).guarantee(app.delta)
-    return Canaries(scores, trial.truth, app.delta, promise, len(past), trial.sees)
+    promise = spent_privacy(plan, past, trial.population).guarantee(delta_of(app))
+    return Canaries(scores, trial.truth, delta_of(app), promise, len(past), trial.sees)
 
 
 @dataclass(frozen=True)
@@ -277,9 +278,9 @@ def _number(model: Model, m: int | None) -> int:
     if m is None:
         m = min(1000, trainable)
     found = f"of {trainable} trained numbers"
-    if model.grows:
+    if model.traits.grows:
         found = "that grows"
-    if model.grows or not 10 <= m <= trainable:
+    if model.traits.grows or not 10 <= m <= trainable:
         raise AppError(
             f"{m} canaries cannot be told apart in a model {found}.",
             "Each has coordinates of its own for all rounds, and fewer than 10 prove nothing.",
@@ -391,7 +392,7 @@ def _length(app: App) -> float:
     norms = list[float]()
     for client in clients_of(app)[:LOOKED_AT]:
         key = plan.key.child("length", client.who)
-        training = plan.training.at(0, plan.rounds)
+        training = plan.training.at(0, plan.rounds).of(client.who, client.parts[2])
         trained = plan.model.train(x, client.parts[0], training, Drift(), key)
         norms.append(float(np.linalg.norm(trained.x - x)))
     return float(np.median(norms)) or 1.0

@@ -19,12 +19,14 @@ from ..app import App
 from ..app.clients import clients_of
 from ..app.compare import pooled
 from ..data import Examples, pair
+from ..data.batches import weighed
 from ..errors import AppError
 from ..known import own
 from ..loops.synchronous import synchronous
 from ..messages import SessionId
 from ..models import Drift, Model
 from ..models.checks import sees
+from ..models.parts import paces
 from ..models.softmax import Softmax
 from ..parties.client import Client
 from ..plan import Plan
@@ -98,7 +100,7 @@ def inversion(app: App) -> Inversion:
     """
     app = app.asked()
     client, *others = clients_of(app)
-    inputs, y = pair(next(_first(client).whole()))
+    inputs, y = _record(client)
     if not isinstance(inputs, np.ndarray) or inputs.dtype.kind not in "fu":
         kind = getattr(inputs, "dtype", "several arrays")
         raise AppError(
@@ -112,7 +114,7 @@ def inversion(app: App) -> Inversion:
     attack = _attack(model, true)
     found = {name: attack(model, x, -delta, true, y) for name, delta in _seen(app, client, others)}
     if others:
-        few = [pair(next(_first(one).whole()))[0][0] for one in others[: COHORT**2]]
+        few = [_record(one)[0][0] for one in others[: COHORT**2]]
         found[f"no update: the mean record of {len(few)} others"] = np.mean(few, axis=0)
     views = tuple(View.of(name, guess, true) for name, guess in found.items())
     how = "by descent on the distance of gradients"
@@ -124,6 +126,12 @@ def inversion(app: App) -> Inversion:
 def _first(client: Client) -> Examples:
     """A client's first record."""
     return pooled([client.parts[0]]).take([0])
+
+
+def _record(client: Client) -> tuple[Any, Vector]:
+    """Inputs and target of a client's first record."""
+    batch, _ = weighed(next(_first(client).whole()))
+    return pair(batch)
 
 
 def _attack(model: Model, true: Vector) -> Any:
@@ -226,11 +234,23 @@ def _planned(app: App, client: Client, others: Sequence[Client]) -> list[tuple[s
     many = f"{len(cohort)} clients"
     mean = _published(plan, secret, parties)
     published = (f"this plan: the mean of {many} that is published", mean)
-    if revealed(plan.aggregator).beyond("sum"):
-        alone = _published(quiet, secret, parties, client.who)
-        return [("this plan: the client's vector, to its server", alone), published]
-    total = _published(quiet, secret, parties)
-    return [(f"this plan: the sum of {many}, to its server", total), published]
+    views: list[tuple[str, str | None]] = [
+        ("this plan: the client's vector, to its server", client.who)
+    ]
+    if not revealed(plan.aggregator).beyond("sum"):
+        views = [(f"this plan: the sum of {many}, to its server", None)]
+    found = [(name, _published(quiet, secret, parties, who)) for name, who in views]
+    return [(name, along_gradient(plan, v)) for name, v in (*found, published)]
+
+
+def along_gradient(plan: Plan, moved: Vector) -> Vector:
+    """An update where each number has moved by one learning rate: whoever knows the plan knows
+    those of its parts. 0 for a part that stays.
+    """
+    if not plan.training.rates:
+        return moved
+    pace = paces(plan.model, plan.training)[: len(moved)]
+    return np.divide(moved, pace, out=np.zeros_like(moved), where=pace > 0)
 
 
 def _asked(plan: Plan, n: int) -> int:

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..app import App
 from ..app.compare import OUTSIDE
+from ..app.peers import graph_of
 from ..errors import AppError, HansaError, StoreError
 from ..explain import Explanation, Section, expression
 from .canary import Canaries, canaries
 from .inversion import Inversion, inversion
+from .linear import Linear, linear
 from .membership import LIMIT, Membership, membership
 from .plots import canary_plot, inversion_plot, membership_plot
 
-ATTACKS = ("canary", "membership", "inversion")
+ATTACKS = ("canary", "membership", "inversion", "linear")
 # its words are not for a file
 DATA = "A client's data cannot be trained on; `hansa check` says whose, and why."
 WARNINGS = (
@@ -48,6 +50,7 @@ class AuditReport:
     canary: Canaries | None = None
     membership: Membership | None = None
     inversion: Inversion | None = None
+    linear: Linear | None = None
     missing: Mapping[str, str] = field(default_factory=dict)  # attack → why it cannot be made
 
     @property
@@ -61,6 +64,7 @@ class AuditReport:
             self.canary and _canary(self.canary),
             self.membership and _membership(self.membership),
             self.inversion and _inversion(self.inversion),
+            self.linear and _linear(self.linear),
         )
         left = [Section(name, f"Not made. {why}") for name, why in self.missing.items()]
         return Explanation((*(section for section in made if section), *left), WARNINGS)
@@ -93,6 +97,8 @@ class AuditReport:
             found["membership"] = _membership_numbers(self.membership)
         if self.inversion is not None:
             found["inversion"] = _inversion_numbers(self.inversion)
+        if self.linear is not None:
+            found["linear"] = _linear_numbers(self.linear)
         return found
 
     def write(self, folder: Path) -> list[Path]:
@@ -119,17 +125,20 @@ class AuditReport:
 
 def audit(
     app: App,
-    attacks: Sequence[str] = ATTACKS,
+    attacks: Sequence[str] | None = None,
     m: int | None = None,
     rounds: int | None = None,
     title: str = "Audit",
 ) -> AuditReport:
     """Make these attacks on an app's plan, with m canaries and over its first `rounds` rounds.
 
-    attacks: some of "canary", "membership", "inversion". An attack that the app leaves no room for
-    is named in the report, with the reason; AppError where none is left, or for one of another
-    name. Each runs the plan anew, membership nine times.
+    attacks: some of "canary", "membership", "inversion", "linear"; by default all, the last for
+    peers without a server alone. An attack that the app leaves no room for is named in the report,
+    with the reason; AppError where none is left, or for one of another name. Each runs the plan
+    anew, membership nine times.
     """
+    if attacks is None:
+        attacks = ATTACKS if graph_of(app.loop) is not None else ATTACKS[:-1]
     if strange := [name for name in attacks if name not in ATTACKS]:
         raise AppError(
             f"There is no attack {strange[0]!r}.",
@@ -141,6 +150,7 @@ def audit(
         "canary": lambda: canaries(app, m, rounds),
         "membership": lambda: membership(app, rounds=rounds),
         "inversion": lambda: inversion(app),
+        "linear": lambda: linear(app, rounds),
     }
     found = dict[str, Any]()
     missing = dict[str, str]()
@@ -201,6 +211,12 @@ def _inversion_numbers(found: Inversion) -> dict[str, Any]:
         for view in found.views
     ]
     return {"client": found.who, "how": found.how, "views": views}
+
+
+def _linear_numbers(found: Linear) -> dict[str, Any]:
+    """What the linear attack found, for JSON."""
+    told = [{**asdict(one), "who": list(one.who)} for one in found.found]
+    return {"peers": found.peers, "rounds": found.rounds, "graph": found.graph, "found": told}
 
 
 def _canary(found: Canaries) -> Section:
@@ -270,6 +286,28 @@ def _inversion(found: Inversion) -> Section:
     return Section(
         "A record from an update (Zhu et al. 2019; Geiping et al. 2020)", text, head, rows
     )
+
+
+def _linear(found: Linear) -> Section:
+    """What the linear attack found, in words: a row for one curious peer, and for two together."""
+    text = (
+        f"{_many(found.rounds, 'round')} of averaging among {found.peers} peers on {found.graph}: "
+        "what curious peers hear of their neighbours is a system of linear equations in the values "
+        "with which all began, to seven digits. While all train, each round brings as many "
+        "unknowns as there are peers; then their neighbours' first updates are certain to be open. "
+        "No noise is counted here: ε is what noise leaves."
+    )
+    rows = tuple(
+        (
+            ", ".join(one.who),
+            f"{one.opened} of {found.peers - one.colluders}",
+            f"{one.summed}",
+            f"{one.trained}",
+        )
+        for one in found.found
+    )
+    head = ("curious, the worst", "first values open", "by sums of neighbours", "first updates")
+    return Section("Peers' first values (El Mrini, Cyffers and Bellet 2024)", text, head, rows)
 
 
 def _many(n: int, word: str) -> str:

@@ -1,12 +1,15 @@
-"""The command line: `hansa run`, `explain`, `check`, `audit`, `calibrate`, `runs`, `show`,
-`export`, `new`.
+"""The command line: `hansa run`, `explain`, `check`, `audit`, `calibrate`, `new`, `doctor`; of
+stored runs `runs`, `compare`, `rm`, `show`, `verify`, `export`, `backup`, `restore`; of real
+sites `enroll`, `provision`, `kit`, `roster`, `bundle`, `fetch`, `inspect`, `approve`, `policy`,
+`serve`, `join`, `helper`, `leave`.
 
 Each command turns its words into an app (`cli.target`) and calls what the library has for it: a
 command decides nothing that a program could not. Options that several share are in `cli.options`,
 and what is printed is laid out in `hansa.ui`.
 
 Exit codes: 0 done; 1 failed (bad data, a plan that cannot mean anything, no such run); 2 wrong
-usage; 130 Ctrl-C.
+usage; 3 refused, by the other side, or here by approval, policy or roster; 4 gave up at a deadline;
+130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -23,25 +26,26 @@ from ..errors import AppError
 from ..plan import Plan
 from .options import (
     Ask,
+    AtSite,
+    Attacks,
     Audited,
-    File,
-    Id,
     Place,
     Seed,
     Set,
+    Stated,
     Target,
     Way,
-    Which,
     command,
     commands,
     usage,
-    which_round,
 )
 from .started import new_run, resumed_run
 from .target import app_of, config_of, resumed, same_plan, settings_of
+from .working import Working, check_at, explained_at
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
     from ..app import App
+    from ..audit.report import AuditReport
 
 
 def main() -> None:
@@ -82,6 +86,7 @@ def run(
         app, stored, path = new_run(place, way, target, settings)
     if way.workers is not None:
         app = replace(app, workers=way.workers)
+    stored.ciphertexts = way.ciphertexts
     from ..ui.live import follow
 
     again = f"hansa run --resume {stored.id}{place.words()}{way.words()}"
@@ -94,35 +99,62 @@ def _given(**options: int | None) -> dict[str, int]:
 
 
 @command
-def explain(target: File, set_: Set = None, ask: Ask = False) -> None:
+def explain(
+    target: Stated,
+    set_: Set = None,
+    ask: Ask = False,
+    kit: AtSite = None,
+    working: Working = Working(),
+) -> None:
     """Say in words what the app's survey and plan ask of a client, and who sees what; no data is
     read.
 
     Where the plan hangs on what the survey finds, that is said, and --ask asks the survey, of the
-    data that is here.
+    data that is here. With a kit it is the app that was approved there, which runs in a worker.
 
     Example: hansa explain hospitals.py --set 'pipe.1={use = "Clip", norm = 1.0}'
     """
     from ..ui.terminal import explanation, out
 
+    if kit is not None and ask:
+        raise typer.BadParameter("a survey is asked of a simulation's data", param_hint="--ask")
+    if kit is not None:
+        found = explained_at(target, kit, settings_of(set_), working)
+    else:
+        app = app_of(config_of(target), settings_of(set_))
+        if ask:
+            app = app.asked()
+        found = app.explain()
     console = out()
-    app = app_of(config_of(target), settings_of(set_))
-    if ask:
-        app = app.asked()
-    for part in explanation(app.explain()):
+    for part in explanation(found):
         console.print(part)
 
 
 @command
-def check(target: File, set_: Set = None, ask: Ask = False) -> None:
+def check(
+    target: Stated,
+    set_: Set = None,
+    ask: Ask = False,
+    kit: AtSite = None,
+    data: Annotated[
+        Path | None, typer.Option(help="With a kit: this client's data.", show_default=False)
+    ] = None,
+    working: Working = Working(),
+) -> None:
     """Build the plan, and look at every client's data and policy, without training; every problem
     is told.
 
     What hangs on a survey's answers is looked at with --ask, which asks it, of the data that is
-    here.
+    here. With a kit, it is looked at whether this site could take part, in the app that was
+    approved there.
 
-    Example: hansa check hospitals.py
+    Examples: hansa check hospitals.py, or hansa check heart.bundle --kit kit/ --data heart.csv
     """
+    if (kit is None) != (data is None):
+        raise typer.BadParameter("name a kit, and the data of its client", param_hint="--data")
+    if kit is not None and data is not None:
+        check_at(target, kit, data, settings_of(set_), working)
+        return
     from ..app.compare import OUTSIDE
     from ..explain import asked
     from ..ui.errors import complain, say
@@ -177,9 +209,7 @@ def _checked(app: App) -> str:
 def audit(
     place: Place,
     target: Audited,
-    attacks: Annotated[
-        str, typer.Option(metavar="NAMES", help="Which attacks, with commas between them.")
-    ] = "canary,membership,inversion",
+    attacks: Attacks = None,
     canaries: Annotated[
         int | None,
         typer.Option(
@@ -207,25 +237,36 @@ def audit(
     Everything happens on this machine, in runs of the audit's own. Exit code 1 where an attack
     refutes the promised ε.
 
+    Of an app without a server it tells, too, whose first values a curious peer, or two together,
+    can solve for on its graph: that reads no data, and follows from the weights alone.
+
     Example: hansa audit hospitals.py --attacks canary,inversion
     """
     from ..audit import audit as attack
-    from ..ui.terminal import explanation
     from ..ui.terminal import out as console
     from ..ui.waiting import waiting
 
     settings = settings_of(set_) | _given(seed=seed)
     app, title, folder = _audited(place, target, settings)
-    chosen = [name.strip() for name in attacks.split(",")]
+    chosen = None
+    if attacks is not None:
+        chosen = [name.strip() for name in attacks.split(",")]
     with waiting(console(), title):
         found = attack(app, chosen, canaries, rounds, title)
-    written = found.write(out or folder)
+    _tell_audit(found, out or folder)
+    raise typer.Exit(int(found.broken))
+
+
+def _tell_audit(found: AuditReport, folder: Path) -> None:
+    """Print what came of an audit, and write it into a folder."""
+    from ..ui.terminal import explanation, out
+
+    written = found.write(folder)
     for part in explanation(found.told()):
-        console().print(part)
-    console().print(
+        out().print(part)
+    out().print(
         f"audit  {written[0].parent}: {', '.join(path.name for path in written)}", soft_wrap=True
     )
-    raise typer.Exit(int(found.broken))
 
 
 def _audited(place: Place, target: str, settings: Mapping[str, Any]) -> tuple[App, str, Path]:
@@ -234,7 +275,7 @@ def _audited(place: Place, target: str, settings: Mapping[str, Any]) -> tuple[Ap
     A stored run is audited as it ran: AppError where its file has another plan now. `settings` of
     the command line change it only then.
     """
-    from ..config import Config
+    from ..config.run import Config
 
     path = Path(target)
     if path.suffix in (".py", ".toml") or path.exists():
@@ -295,97 +336,6 @@ def calibrate(
 
 
 @command
-def runs(place: Place) -> None:
-    """List all runs, the latest last.
-
-    Example: hansa runs
-    """
-    from ..ui.terminal import listed, out
-
-    out().print(listed(place.open().runs()))
-
-
-@command
-def show(run: Id, place: Place) -> None:
-    """Show a run: its plan, its last rounds, its files.
-
-    Example: hansa show 20260102
-    """
-    from ..ui.terminal import details, out
-
-    store = place.open()
-    found = store.open(run)
-    status = next(one.status for one in store.runs() if one.id == found.id)
-    for part in details(found, status):
-        out().print(part)
-
-
-@command
-def export(
-    run: Id,
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE.safetensors", help="Where to write the weights.", show_default=False
-        ),
-    ],
-    place: Place,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="One flat vector x, without loading the app.")
-    ] = False,
-    client: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="This client's own model.", show_default=False),
-    ] = None,
-    round_: Which = None,
-) -> None:
-    """Write the weights of a run as safetensors: those of a PyTorch model as its state_dict.
-
-    They are those after its last round; --round names another whose model is kept, or the best.
-    What clients remember, and so their own models, is there for the last round alone.
-
-    Examples: hansa export 20260102 model.safetensors, with --round best or --round 12; or with
-    --client north, whose own model stays with it else
-    """
-    from ..app.compare import OUTSIDE
-    from ..app.personal import stored_model
-    from ..config import Config
-    from ..models import NO_LOCAL
-    from ..models.parts import Personal
-    from ..store import export
-    from ..ui.errors import say
-    from ..ui.terminal import out
-
-    stored = place.open().open(run)
-    state = stored.state(which_round(round_))
-    if state is None:
-        raise AppError(
-            f"Run {stored.id} has no round yet.",
-            "Weights are stored with each round.",
-            "Let it run for a round.",
-        )
-    x = state.x
-    local = NO_LOCAL
-    model = None
-    whose = "weights"
-    if client is not None or not raw:
-        app = app_of(resumed(Config(stored.app), stored)).answered(stored)
-        plan = app.known_plan
-        model = None if raw else plan.model
-    if client is not None:
-        x, local = stored_model(app, stored, state, client)
-        whose = f"weights of {client}'s own model"
-    export(x, file, model, local)
-    out().print(f"{file}: the {whose} of run {stored.id} after round {state.round}.")
-    if client is not None and plan.hides:
-        say(OUTSIDE)
-    if isinstance(model, Personal) and client is None:
-        # P182
-        kept = ", ".join(model.kept)
-        out().print(f"{kept} stay with each client: the file holds their start, which no one uses.")
-
-
-@command
 def new(
     template: Annotated[
         str, typer.Argument(metavar="TEMPLATE", help="Which app: hospitals.", show_default=False)
@@ -422,3 +372,14 @@ def _common(
     """Federated learning, simulated on machines of one owner: sums that hide and prove what is in
     them, and noise.
     """
+
+
+from . import approve as approve  # noqa: E402
+from . import backups as backups  # noqa: E402
+from . import doctor as doctor  # noqa: E402
+from . import kits as kits  # noqa: E402
+from . import owned as owned  # noqa: E402
+from . import rosters as rosters  # noqa: E402
+from . import runs as runs  # noqa: E402
+from . import sites as sites  # noqa: E402
+from . import stored as stored  # noqa: E402  # listed behind those that begin a run

@@ -40,11 +40,16 @@ commands = typer.Typer(
 
 USUAL = warnings.formatwarning
 
-File = Annotated[
+Stated = Annotated[
     Path,
     typer.Argument(
-        metavar="APP.py|CONFIG.toml", help="An app file, or a run's config.", show_default=False
+        metavar="APP.py|CONFIG.toml|X.bundle",
+        help="An app file, a run's config, or with a kit a bundle.",
+        show_default=False,
     ),
+]
+AtSite = Annotated[
+    Path | None, typer.Option("--kit", metavar="DIR", help="The kit of a site.", show_default=False)
 ]
 Target = Annotated[
     Path | None,
@@ -67,11 +72,23 @@ Id = Annotated[
 Seed = Annotated[
     int | None, typer.Option(help="The seed, instead of the plan's.", show_default=False)
 ]
+Attacks = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Which attacks, with commas between them: canary, membership, inversion, and of peers "
+        "linear; by default all.",
+        show_default=False,
+    ),
+]
 Ask = Annotated[
     bool,
     typer.Option(
         "--ask", help="Ask the app's survey first, of the data that is here: what it finds is told."
     ),
+]
+As = Annotated[
+    Literal["text", "json", "csv"], typer.Option("--as", help="For people, or for programs.")
 ]
 Which = Annotated[
     str | None,
@@ -87,7 +104,8 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="PATH=VALUE",
-        help="Change the plan: pipe.0.norm=2, training.optimizer=adam, …",
+        help="Change the plan: pipe.0.norm=2, training.optimizer=adam, …; or when it ends early: "
+        "stop.patience=5.",
         show_default=False,
     ),
 ]
@@ -142,7 +160,9 @@ class Place:
 class Way:
     """How a run goes, whatever its plan; options of `run`.
 
-    None of them changes the model that comes out, but that a budget may end the run earlier.
+    None of them changes the model that comes out, but that a budget may end the run earlier. Who
+    can read the folder of --ciphertexts can compute each round's sum, so it is for its owner's eyes
+    and those of whom they are given to.
     """
 
     workers: Annotated[
@@ -169,18 +189,29 @@ class Way:
         bool, typer.Option("--profile", help="Say at the end where a round's time goes.")
     ] = False
 
+    ciphertexts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Keep each round's ciphertexts there, so that anybody can compute its sum again.",
+            file_okay=False,
+            show_default=False,
+        ),
+    ] = None
+
     def words(self) -> str:
         """The options that a resumed run needs again, for a command to copy."""
-        if not self.budget:
-            return ""
-        return f" --budget {self.budget}"
+        budget = f" --budget {self.budget}" if self.budget else ""
+        kept = f" --ciphertexts {quote(str(self.ciphertexts))}" if self.ciphertexts else ""
+        return budget + kept
 
 
-def command(body: Callable[..., None]) -> Callable[..., None]:
+def command(body: Callable[..., None], of: typer.Typer = commands) -> Callable[..., None]:
     """A command: a dataclass among its arguments stands for options, its errors are told in one
     paragraph.
 
-    Its name on the command line is that of the function, its help the docstring.
+    Its name on the command line is that of the function, its help the docstring; `of` is the
+    command above it.
     """
     hints = get_type_hints(body, include_extras=True)
     groups = dict[str, Any]()
@@ -210,7 +241,7 @@ def command(body: Callable[..., None]) -> Callable[..., None]:
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {one.name: one.annotation for one in parameters}
     del call.__wrapped__
-    return commands.command(name=body.__name__.rstrip("_"))(call)
+    return of.command(name=body.__name__.rstrip("_"))(call)
 
 
 @contextmanager
@@ -218,8 +249,8 @@ def _told() -> Iterator[None]:
     """Tell an error in one paragraph: a user's mistake without traceback, a bug with the frames of
     their own code.
 
-    Both end with exit code 1. What ends a command on purpose passes through: Ctrl-C, wrong usage, a
-    reader of the output that has gone.
+    A bug ends with exit code 1, an error with its own. What ends a command on purpose passes
+    through: Ctrl-C, wrong usage, a reader of the output that has gone.
     """
     usual = warnings.formatwarning
     warnings.formatwarning = _as_it_is
@@ -229,7 +260,7 @@ def _told() -> Iterator[None]:
         from ..ui.errors import complain
 
         complain(error)
-        raise typer.Exit(1) from None
+        raise typer.Exit(error.code) from None
     except (BrokenPipeError, typer.Exit, typer.Abort, KeyboardInterrupt, typer.BadParameter):
         raise
     except Exception as error:

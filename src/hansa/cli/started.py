@@ -56,7 +56,7 @@ def resumed_run(
     is not there, or is damaged. A run that was stopped before its survey had an answer has no plan
     yet, and gets it as a new one does.
     """
-    from ..config import Config
+    from ..config.run import Config
 
     store = place.open()
     stored = store.open(resume)

@@ -19,7 +19,7 @@ from .options import usage
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
     from ..app import App
-    from ..config import Config
+    from ..config.run import Config
     from ..store import Run
 
 
@@ -28,7 +28,7 @@ def config_of(target: Path) -> Config:
 
     A missing file is a mistake on the command line, told with the apps that lie near it.
     """
-    from ..config import Config, read
+    from ..config.run import Config, read
 
     if not target.is_file():
         with usage():
@@ -60,26 +60,45 @@ def _missing(path: Path) -> AppError:
 
 
 def app_of(config: Config, settings: Mapping[str, Any] | None = None) -> App:
-    """The app of a config, with the plan as the config has it, and then as the command line's
-    `settings` have it.
+    """The app of a config, with the plan and the early end as the config has them, and then as the
+    command line's `settings` have them.
 
     The app file is run, as Python. Its own classes are pieces for both, by their names.
     """
     from ..app.clients import MODULE
     from ..app.load import load
     from ..config import Pieces, set_
+    from ..config.run import STOP, of_stop
 
+    of_plan, _ = of_stop(settings or {})
     app = load(config.app)
     own = Pieces(vars(sys.modules[MODULE + Path(config.app).stem]))
     app = with_plan(app, lambda plan: config.apply(plan, own))
 
     def changed(plan: Plan) -> Plan:
         with usage():
-            for path, value in (settings or {}).items():
+            for path, value in of_plan.items():
                 plan = set_(plan, path, value, own)
         return plan
 
-    return with_plan(app, changed)
+    app = with_plan(app, changed)
+    if config.stop:
+        app = stopped(app, {STOP: config.stop})
+    app = stopped(app, config.set)
+    with usage():
+        return stopped(app, settings or {})
+
+
+def stopped(app: App, settings: Mapping[str, Any]) -> App:
+    """The app whose rounds end early as these settings say, of which others are left alone."""
+    from ..app.stopping import EarlyStopping
+    from ..config import set_
+    from ..config.run import of_stop
+
+    _, of_it = of_stop(settings)
+    for path, value in of_it.items():
+        app = set_(app, path, value, {EarlyStopping.__name__: EarlyStopping})
+    return app
 
 
 def with_plan(app: App, change: Callable[[Plan], Plan]) -> App:
@@ -118,12 +137,15 @@ def budgeted(app: App, budget: str | None) -> App:
     """
     if budget is None:
         return app
+    from ..app.federation import delta_of
     from ..privacy.ledger import Budget
 
     epsilon, at, delta = budget.partition("@")
     with usage():
         try:
-            return replace(app, budget=Budget(float(epsilon), float(delta) if at else app.delta))
+            return replace(
+                app, budget=Budget(float(epsilon), float(delta) if at else delta_of(app))
+            )
         except ValueError:
             raise AppError(
                 f"--budget {budget} is no budget.",
@@ -141,6 +163,7 @@ def kept(config: Config) -> dict[str, Any]:
         "seed": config.seed,
         "set": dict(config.set),
         "plan": dict(config.plan),
+        "stop": dict(config.stop),
     }
 
 
@@ -158,10 +181,10 @@ def resumed(config: Config, stored: Run) -> Config:
             "database is damaged.",
             "Go on with that version, or put the database back from a backup.",
         )
-    if not all(isinstance(found.get(name, {}), dict) for name in ("set", "plan")):
+    if not all(isinstance(found.get(name, {}), dict) for name in ("set", "plan", "stop")):
         raise StoreError(
             f"Run {stored.id} has kept {found!r}.",
-            "`set` and `plan` are tables: the database is damaged.",
+            "`set`, `plan` and `stop` are tables: the database is damaged.",
             "Put it back from a backup.",
         )
     return replace(config, **found)

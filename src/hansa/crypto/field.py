@@ -166,18 +166,19 @@ class Field:
         """Σᵢ aᵢ·bᵢ of two vectors."""
         return self.total(self.mul(a, b))
 
+    def product(self, a: Elements, b: Elements) -> Elements:
+        """The matrix a·b, of [k, t] and [t, m]."""
+        out = self.zeros((len(a), b.shape[1]))
+        if fast := self._kernels():
+            fast.product(np.ascontiguousarray(a), np.ascontiguousarray(b), out, *self._constants())
+            return out
+        for column, row in zip(a.T, b, strict=True):
+            out = self.add(out, self.mul(column[:, None], row[None, :]))
+        return out
+
     def combine(self, w: Elements, rows: Elements) -> Elements:
         """Σₖ wₖ·rowsₖ: a weighted sum of the rows of a matrix."""
-        if fast := self._kernels():
-            out = self.zeros(rows.shape[1])
-            fast.combine(
-                np.ascontiguousarray(w), np.ascontiguousarray(rows), out, *self._constants()
-            )
-            return out
-        out = self.zeros(rows.shape[1])
-        for x, row in zip(w.tolist(), rows, strict=True):
-            out = self.add(out, self.mul(row, x))
-        return out
+        return np.asarray(self.product(w[None, :], rows)[0])
 
     def pair_sums(self, rows: Elements) -> Elements:
         """Σⱼ x₂ⱼ·x₂ⱼ₊₁ of each row x."""

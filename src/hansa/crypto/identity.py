@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Self
 
 from ..errors import ProtocolError, number
 from ..rand import Key
-from .keys import PUBLIC, PrivateKey, SigningKey, verify
+from .certificates import named
+from .keys import PUBLIC, PrivateKey, SigningKey, agreeable, verify
+from .sealing import Channel, channels
 
 Role = Literal["client", "helper", "server"]
 
 ROLES = ("client", "helper", "server")
 DOMAIN = b"hansa roster 1\n"  # what is signed under it is signed as a roster, and as nothing else
+MEMBERS = b"hansa members 1"  # what channels between members are bound to, beside names and keys
 LONGEST_NAME = 200  # characters
-LARGEST = 2**24  # bytes of a roster: about 50,000 members
+LARGEST = 2**24  # bytes of a roster: about 40,000 members
+MOST = 2  # certificates of a member: the older one, and the one that it is renewed by
 
 
 @dataclass(frozen=True)
 class Member:
-    """What others know of a party: its role, and its public keys (Ed25519, X25519; 32 bytes)."""
+    """What others know of a party: its role, and its public keys (Ed25519, X25519; 32 bytes).
+
+    certificates: SHA-256 of the X.509 certificates by which the network knows it, the newest last;
+    two while one is renewed. Members are equal by role and keys, which stay when those change.
+    """
 
     role: Role
     signing: bytes = field(repr=False)
     agreement: bytes = field(repr=False)
+    certificates: tuple[bytes, ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_role(self.role)
+        _check_certificates(self.certificates)
         for key in (self.signing, self.agreement):
             if type(key) is not bytes or len(key) != PUBLIC:
                 raise ProtocolError(
@@ -74,6 +86,20 @@ class Identity:
         """The public half."""
         return Member(self.role, self.signing.public, self.agreement.public)
 
+    def channels(self, others: Mapping[str, bytes]) -> dict[str, Channel]:
+        """A channel to each of the others, by name, from their public keys.
+
+        It is kept, and the same in all sessions: `about` says of which one a box is.
+        """
+        new = {who: key for who, key in others.items() if (who, key) not in self._channels}
+        made = channels(self.agreement, self.who, new, MEMBERS)
+        self._channels.update({(who, others[who]): channel for who, channel in made.items()})
+        return {who: self._channels[who, key] for who, key in others.items()}
+
+    @cached_property
+    def _channels(self) -> dict[tuple[str, bytes], Channel]:
+        return {}
+
     def encode(self) -> bytes:
         """JSON with both private keys, for a file that its party alone can read."""
         value = {
@@ -108,22 +134,57 @@ class Identity:
 class Roster(Mapping[str, Member]):
     """Who takes part: members by name, signed by an enrolment key; later ones have higher serials.
 
-    signature = Ed25519(enrolment key, DOMAIN ‖ JSON of serial and members)
+    signature = Ed25519(enrolment key, DOMAIN ‖ JSON of serial, until and members)
+
+    until: when it expires, in seconds since 1970; None, as in simulations, is never.
     """
 
     members: Mapping[str, Member] = field(repr=False)
     serial: int
     signature: bytes = field(repr=False)
+    until: int | None = None
 
     @classmethod
-    def signed(cls, members: Mapping[str, Member], serial: int, enrolment: SigningKey) -> Self:
+    def signed(
+        cls,
+        members: Mapping[str, Member],
+        serial: int,
+        enrolment: SigningKey,
+        until: int | None = None,
+    ) -> Self:
         """The roster of these members; ProtocolError for a name, a key or a serial that is none."""
-        unsigned = cls(dict(sorted(members.items())), serial, b"")
+        unsigned = cls(dict(sorted(members.items())), serial, b"", until)
         unsigned._check()
-        return cls(unsigned.members, serial, enrolment.sign(unsigned._message))
+        return replace(unsigned, signature=enrolment.sign(unsigned._message))
 
-    def verify(self, enrolment: bytes, held: int = 0) -> None:
-        """ProtocolError unless the enrolment key has signed it, and its serial is ≥ `held`."""
+    def who(self, der: bytes, now: float | None = None) -> str:
+        """The member whose X.509 certificate this is, which a handshake has verified.
+
+        It is known by its SHA-256, and its name and role must be the member's. ProtocolError where
+        nobody's is, or it was revoked, or the roster has expired; `now` is as in `verify`.
+        """
+        self._check_time(now)
+        who = self._holders.get(hashlib.sha256(der).digest())
+        if who is None:
+            raise ProtocolError(
+                f"A certificate is on no line of the roster of serial {self.serial}.",
+                "Its party was never admitted, or was revoked.",
+                "Enrol the party, or take the newest roster.",
+            )
+        if named(der) != (who, self[who].role):
+            raise ProtocolError(
+                f"A certificate of {who} on the roster has another name or role in it.",
+                "Who looks at the certificate alone would take its party for another.",
+                "Revoke it, and enrol the party anew.",
+            )
+        return who
+
+    def verify(self, enrolment: bytes, held: int = 0, now: float | None = None) -> None:
+        """ProtocolError unless the enrolment key has signed it, its serial is ≥ `held`, and it has
+        not expired.
+
+        now: in seconds since 1970; by default this machine's clock.
+        """
         self._check()
         if not verify(enrolment, self._message, self.signature):
             raise ProtocolError(
@@ -137,10 +198,11 @@ class Roster(Mapping[str, Member]):
                 "An old roster may hold members that have been removed since.",
                 f"Take the newest, of serial {held} or above.",
             )
+        self._check_time(now)
 
     def encode(self) -> bytes:
         """JSON, to be stored and handed on."""
-        return _text({**self._value, "signature": self.signature.hex()})
+        return self._encoded
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -148,7 +210,8 @@ class Roster(Mapping[str, Member]):
         try:
             value = json.loads(data if len(data) <= LARGEST else b"")
             members = {who: _member(one) for who, one in value["members"].items()}
-            found = cls(members, value["serial"], bytes.fromhex(value["signature"]))
+            signature = bytes.fromhex(value["signature"])
+            found = cls(members, value["serial"], signature, value["until"])
             found._check()
             whole = found.encode() == data  # in the one way in which it can be written
         except UNREADABLE:
@@ -171,19 +234,56 @@ class Roster(Mapping[str, Member]):
                 "A key tells one party from all others.",
                 "Enrol each party with keys of its own.",
             )
+        if len(self._holders) < sum(len(one.certificates) for one in self.values()):
+            raise ProtocolError(
+                f"A roster of {len(self)} members has one certificate twice.",
+                "A certificate tells one party from all others.",
+                "Give each party one of its own.",
+            )
+        low = [who for who, member in self.items() if not agreeable(member.agreement)]
+        if low:
+            raise ProtocolError(
+                f"A roster has {low[0]} with a key that nobody can agree with.",
+                "It is of low order, so that all others refuse to speak with it.",
+                "Enrol each party with keys of its own: Identity.fresh(who, role).",
+            )
         if not number(self.serial, whole=True) or self.serial < 1:
             found = f"A roster has the serial {self.serial!r}."
             raise ProtocolError(found, "Serials count rosters: 1, 2, 3, …", "Write serial=1.")
+        if self.until is not None and (not number(self.until, whole=True) or self.until < 1):
+            raise ProtocolError(
+                f"A roster counts until {self.until!r}.",
+                "That is a whole number of seconds since 1970, or None.",
+                "Write for example until=int(time.time()) + 90 * 86400.",
+            )
+
+    def _check_time(self, now: float | None) -> None:
+        if self.until is None:
+            return
+        if (time.time() if now is None else now) >= self.until:
+            raise ProtocolError(
+                f"The roster of serial {self.serial} has expired.",
+                "Whoever keeps newer ones back could keep a member that was revoked.",
+                "Take the newest; who enrols the parties makes one with: hansa roster renew.",
+            )
+
+    @cached_property
+    def _holders(self) -> Mapping[bytes, str]:
+        """SHA-256 of a certificate → whose it is."""
+        return {digest: who for who, one in self.items() for digest in one.certificates}
 
     @property
     def _value(self) -> dict[str, Any]:
-        members = {
-            who: {"role": one.role, "signing": one.signing.hex(), "agreement": one.agreement.hex()}
-            for who, one in self.items()
-        }
-        return {"serial": self.serial, "members": members}
+        members = {who: _fields(one) for who, one in self.items()}
+        return {"serial": self.serial, "until": self.until, "members": members}
 
-    @property
+    # of many members, once: a kit asks for each of the two several times
+
+    @cached_property
+    def _encoded(self) -> bytes:
+        return _text({**self._value, "signature": self.signature.hex()})
+
+    @cached_property
     def _message(self) -> bytes:
         return DOMAIN + _text(self._value)
 
@@ -197,16 +297,47 @@ class Roster(Mapping[str, Member]):
         return len(self.members)
 
 
+def clients_of(roster: Mapping[str, Member]) -> Sequence[str]:
+    """Names of the clients of a roster, in its order."""
+    if (known := getattr(roster, "clients", None)) is not None:  # of a million, without their keys
+        return known  # type: ignore[no-any-return]
+    return [who for who, one in roster.items() if one.role == "client"]
+
+
 UNREADABLE = (AttributeError, KeyError, TypeError, ValueError, RecursionError, ProtocolError)
 
 
 def _text(value: Mapping[str, Any]) -> bytes:
     """JSON in one way only: sorted, in ASCII, one entry a line."""
-    return json.dumps(value, sort_keys=True, indent=1).encode("ascii") + b"\n"
+    # with `indent=`, Python 3.11 leaves its encoder in C, and takes many times as long
+    return json.dumps(value, sort_keys=True, separators=(",\n", ": ")).encode("ascii") + b"\n"
+
+
+def _fields(one: Member) -> dict[str, Any]:
+    """A member as a roster writes it."""
+    return {
+        "role": one.role,
+        "signing": one.signing.hex(),
+        "agreement": one.agreement.hex(),
+        "certificates": [digest.hex() for digest in one.certificates],
+    }
 
 
 def _member(value: Mapping[str, Any]) -> Member:
-    return Member(value["role"], bytes.fromhex(value["signing"]), bytes.fromhex(value["agreement"]))
+    signing = bytes.fromhex(value["signing"])
+    agreement = bytes.fromhex(value["agreement"])
+    certificates = tuple(bytes.fromhex(digest) for digest in value["certificates"])
+    return Member(value["role"], signing, agreement, certificates)
+
+
+def _check_certificates(digests: Sequence[object]) -> None:
+    known = isinstance(digests, tuple) and len(set(digests)) == len(digests) <= MOST
+    if not known or any(type(one) is not bytes or len(one) != 32 for one in digests):
+        raise ProtocolError(
+            f"A party has the certificates {digests!r:.220}.",
+            f"They are a tuple of SHA-256, 32 bytes each, {MOST} at most.",
+            "Write certificates=(hashlib.sha256(der).digest(),).",
+        )
 
 
 def _check_role(role: object) -> None:

@@ -133,15 +133,23 @@ def powers(x: Any, out: Any, p: Any, m: Any) -> None:
         s = times(s, x, p, m)
 
 
-@kernel(vector, matrix, result)
-def combine(w: Any, rows: Any, out: Any, p: Any, m: Any) -> None:
-    """outⱼ += Σₖ wₖ·rowsₖⱼ, for one block of columns after the other."""
-    n, columns = rows.shape
+@kernel(matrix, matrix, results)
+def product(a: Any, b: Any, out: Any, p: Any, m: Any) -> None:
+    """outᵢⱼ += Σₖ aᵢₖ·bₖⱼ, for one block of columns after the other.
+
+    Pieces of rows are views: what is written to one cannot change another, as the compiler sees
+    then, and several columns are worked on at once.
+    """
+    n, columns = b.shape
     for start in range(0, columns, 512):
         end = min(columns, start + 512)
-        for k in range(n):
-            for j in range(start, end):
-                out[j] = plus(out[j], times(rows[k, j], w[k], p, m), p)
+        for i in range(a.shape[0]):
+            total = out[i, start:end]
+            for k in range(n):
+                factor = a[i, k]
+                row = b[k, start:end]
+                for j in range(end - start):
+                    total[j] = plus(total[j], times(row[j], factor, p, m), p)
 
 
 @kernel(matrix, result)

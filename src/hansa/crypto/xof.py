@@ -26,6 +26,7 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 Bytes = bytes | memoryview
+ZEROS = bytes(2**16)
 
 
 class Xof(Protocol):
@@ -55,7 +56,8 @@ class XofHmacSha256Aes128:
         self._stream = Cipher(algorithms.AES(key[:16]), modes.CTR(key[16:])).encryptor()
 
     def read(self, n: int) -> bytes:
-        data: bytes = self._stream.update(bytes(n))
+        zeros = memoryview(ZEROS)[:n] if n <= len(ZEROS) else bytes(n)
+        data: bytes = self._stream.update(zeros)
         return data
 
 

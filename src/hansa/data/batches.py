@@ -3,6 +3,7 @@
 (inputs, …, targets)                       of a tuple the last array is the target
 {"age": …, "scan": …, "y": …}              of a dict "y"
 {"age": …, "y.price": …, "y.kind": …}      several targets are "y." and their name
+{"x": …, "y": …, "sample_weight": …}       how much each example counts, beside the others
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ Batch = tuple[Vector, ...] | dict[str, Vector]
 
 TARGETS = ("y", "labels", "label")  # the last two as Hugging Face's data and models call it
 TARGET = "targets"  # of a tuple, in messages
+WEIGHT = "sample_weight"
 
 
 # ── what a batch holds ────────────────────────────────────────────────────────────────────────────
@@ -110,16 +112,49 @@ def target(batch: Batch) -> Vector:
     return np.asarray(batch[-1])
 
 
+def weighed(batch: Batch) -> tuple[Batch, Vector | None]:
+    """The batch without its weights, and these [n]; None where all examples count alike."""
+    if not isinstance(batch, dict) or WEIGHT not in batch:
+        return batch, None
+    return {name: column for name, column in batch.items() if name != WEIGHT}, batch[WEIGHT]
+
+
+def relative(weights: Vector | None) -> Vector | None:
+    """Weights over their mean, so that a mean of what they weigh is Σ wᵢ lᵢ / Σ wᵢ; None where they
+    are equal.
+    """
+    if weights is None or (weights == weights[0]).all():
+        return None
+    return np.asarray(weights / weights.mean(dtype=np.float64))
+
+
+def check_unweighed(batch: Batch) -> None:
+    """DataError for weights of examples, where a model has no place for them."""
+    if WEIGHT in batch:
+        raise DataError(
+            f"The data has {WEIGHT!r}, how much each example counts.",
+            "This model counts all examples alike, and would pass them over.",
+            "Take a model of hansa's, or leave them out.",
+        )
+
+
+def mass(batch: Batch) -> float:
+    """What a batch counts beside others: its examples, or their weights."""
+    _, weights = weighed(batch)
+    return length(batch) if weights is None else float(weights.sum(dtype=np.float64))
+
+
 def pair(batch: Batch) -> tuple[Any, Vector]:
     """(inputs, targets) of a batch: one input is an array, several are a tuple, or a dict by name.
 
-    DataError where there are several targets.
+    DataError where there are several targets, or weights of examples, which `weighed` takes out.
     """
     if not isinstance(batch, dict):
         *inputs, y = batch
         return _single(tuple(inputs)), y
     if "y" not in batch:
         raise several(batch)
+    check_unweighed(batch)
     return _single({name: column for name, column in batch.items() if name != "y"}), batch["y"]
 
 
@@ -189,7 +224,8 @@ def as_batch(data: Any) -> Batch:
 def _by_target(arrays: Mapping[Any, Any]) -> dict[str, Vector]:
     """Arrays by name, with the target as "y"."""
     y = next((name for name in TARGETS if name in arrays), "y")
-    if sum(name == y or is_target(name) for name in arrays) in (0, len(arrays)):
+    answers = sum(name == y or is_target(name) for name in arrays)
+    if answers in (0, len(arrays) - (WEIGHT in arrays)):
         raise DataError(
             f"The data has the names {', '.join(map(str, arrays)) or '(none)'}.",
             "The target is called 'y', 'labels' or 'label'; all other names are inputs, and "
@@ -221,8 +257,8 @@ def _array(value: Any, name: str) -> Vector:
             f"{name}: a {type(value).__name__} stands where an array of examples should.",
             "Data is (inputs, targets), each with one row for each example; other tuples and lists "
             "are lists of such.",
-            "Convert it with np.asarray(…) (np.stack for a list, x.toarray() if it is sparse; in "
-            "tf.data .batch(32)).",
+            "Convert it with np.asarray(…) (np.stack for a list, x.toarray() if it is sparse, "
+            "x.collect() of a LazyFrame; in tf.data .batch(32)).",
         )
     return array
 

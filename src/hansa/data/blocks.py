@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..rand import Key
 from ..spec import Vector
 from ..training import PerExample, Training
-from .batches import Batch, Rows, alike, columns, joined, length, pick, row_bytes
+from .batches import Batch, Rows, alike, columns, joined, length, pick, relative, row_bytes, weighed
 from .examples import Examples
 
 # bytes in a block, batches it has room for; where XLA reads arrays in place
@@ -31,12 +31,14 @@ class Block:
 
     Batch i has `sizes[i]` examples; the rows behind them repeat its last one. `room` is a power of
     two, 16 or more, so that clients of different size share a compiled program; what lies behind
-    the steps is never read.
+    the steps is never read. `weights` [room, rows] say how much each example counts: as it is given
+    with PerExample, else over the mean of its batch; None where all count alike.
     """
 
     arrays: Batch
     sizes: NDArray[np.int32]
     steps: int
+    weights: Vector | None = None
 
 
 @dataclass(frozen=True)
@@ -95,14 +97,20 @@ def blocks(
         whole = whole or joined(list(data.whole()))
         plan = _sampled
     if whole is None or not length(whole):
-        yield from _stacked(data.batches(training, key), padded)
+        yield from _stacked(data.drawn(training, key), training, padded)
         return
     row = row_bytes(whole)
+    whole, weights = weighed(whole)
     for rows, sizes in plan(length(whole), training, key, padded):
         most = _room(row * rows.shape[1] + more)
         for i in range(0, len(rows), most):
             to = {} if kept is None else kept  # new memory for each, where none may be written over
-            yield _gathered(whole, rows[i : i + most], sizes[i : i + most], to)
+            some = rows[i : i + most]
+            block = _gathered(whole, some, sizes[i : i + most], to)
+            if weights is not None:
+                each = [weights[of[:m]] for of, m in zip(some, block.sizes, strict=False)]
+                block = replace(block, weights=_counts(block, each, training))
+            yield block
 
 
 def lengthened(batch: Batch, rows: int) -> Batch:
@@ -206,6 +214,21 @@ def _gathered(whole: Batch, rows: Rows, sizes: Rows, kept: dict[Any, Vector]) ->
     return Block(alike(whole, arrays), _sizes(sizes), len(rows))
 
 
+def _counts(block: Block, weights: Sequence[Vector], training: Training) -> Vector | None:
+    """The weights of a block's rows, of those of each batch."""
+    each: Sequence[Vector | None] = weights
+    if training.private is None:
+        each = [relative(one) for one in weights]
+    if all(one is None for one in each):
+        return None
+    found = aligned(columns(block.arrays)[0].shape[:2])
+    found[:] = 1
+    for place, one in zip(found, each, strict=False):
+        if one is not None:
+            place[: len(one)] = one
+    return found
+
+
 def aligned(shape: tuple[int, ...], dtype: Any = np.float32) -> Vector:
     """An empty array that XLA reads in place; of float32 where the type is another float."""
     dtype = np.dtype(dtype).newbyteorder("=")
@@ -224,7 +247,7 @@ def _sizes(sizes: Any) -> NDArray[np.int32]:
     return filled
 
 
-def _stacked(batches: Iterator[Batch], padded: bool) -> Iterator[Block]:
+def _stacked(batches: Iterator[Batch], training: Training, padded: bool) -> Iterator[Block]:
     """Batches that come one by one, as blocks: each of batches that are alike in shape, or no
     larger than the first.
     """
@@ -234,11 +257,11 @@ def _stacked(batches: Iterator[Batch], padded: bool) -> Iterator[Block]:
         if held and not (
             _fits(held[0], batch, padded) and len(held) < _room(row * length(held[0]))
         ):
-            yield _stack(held)
+            yield _stack(held, training)
             held = []
         held.append(batch)
     if held:
-        yield _stack(held)
+        yield _stack(held, training)
 
 
 def _fits(first: Batch, batch: Batch, padded: bool) -> bool:
@@ -251,9 +274,10 @@ def _fits(first: Batch, batch: Batch, padded: bool) -> bool:
     )
 
 
-def _stack(held: list[Batch]) -> Block:
+def _stack(held: list[Batch], training: Training) -> Block:
     """All as long as the first."""
     sizes = [length(batch) for batch in held]
+    plain, weights = zip(*map(weighed, held), strict=True)
 
     def stack(parts: tuple[Vector, ...]) -> Vector:
         block = aligned((max(LEAST, power(len(parts))), *parts[0].shape), parts[0].dtype)
@@ -262,5 +286,8 @@ def _stack(held: list[Batch]) -> Block:
             place[len(part) :] = part[-1:]
         return block
 
-    listed = zip(*map(columns, held), strict=True)
-    return Block(alike(held[0], map(stack, listed)), _sizes(sizes), len(held))
+    listed = zip(*map(columns, plain), strict=True)
+    block = Block(alike(plain[0], map(stack, listed)), _sizes(sizes), len(held))
+    if weights[0] is None:
+        return block
+    return replace(block, weights=_counts(block, weights, training))

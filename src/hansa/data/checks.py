@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .batches import TARGET, Rows, is_target, length, named
+from .batches import TARGET, WEIGHT, Batch, Rows, is_target, length, named, weighed
 from .examples import Examples, named_in_errors, nothing
 
+NAN, INFINITE, EITHER = "NaN", "infinity", "NaN or infinity"
+BANNED: Mapping[str, Callable[[Any], Any]] = {
+    NAN: np.isnan,
+    INFINITE: np.isinf,
+    EITHER: lambda column: ~np.isfinite(column),
+}
 
-def check(data: object, who: str, missing: bool = False) -> int:
+
+def check(data: object, who: str, missing: bool = False, endless: bool = False) -> int:
     """The number of examples, after one look at each of them.
 
-    missing: may inputs hold NaN, as `Model.missing` says?
+    missing: may inputs hold NaN, as `Model.takes` says?
+    endless: may targets hold infinity, as `Model.takes` says?
 
     DataError, with `who`, for no examples, unequal lengths, values that are not finite or not
-    numbers, a dict without "y", an iterator that can be read only once, or what is no data at all.
+    numbers, weights that are not above 0, a dict without "y", an iterator that can be read only
+    once, or what is no data at all.
     """
     examples = Examples.of(data, who)
     with named_in_errors(who):
         n = 0
+        banned = {False: EITHER, True: EITHER}  # of inputs, and of targets
+        if missing:
+            banned[False] = INFINITE
+        if endless:
+            banned[True] = NAN
         rows = dict[str, Rows]()
         places = dict[str, Any]()
         for batch in examples.whole():
+            _check_weights(batch)
             for name, column in named(batch).items():
-                wrong = _wrong(column, name, missing and not _answers(name))
+                wrong = _wrong(column, name, banned[_answers(name)])
                 if wrong is not None:
                     these = n + np.flatnonzero(wrong.any(axis=tuple(range(1, wrong.ndim))))
                     rows[name] = np.append(rows.get(name, these[:0]), these)
@@ -38,7 +53,7 @@ def check(data: object, who: str, missing: bool = False) -> int:
         if n == 0:
             raise nothing()
         for name, these in rows.items():
-            what = "infinity" if missing and not _answers(name) else "NaN or infinity"
+            what = banned[_answers(name)]
             where = _in(places.get(name), examples.columns.get(name, ()))
             raise DataError(
                 f"{len(these)} of {n} rows of {name} hold {what}, the first in row "
@@ -49,8 +64,8 @@ def check(data: object, who: str, missing: bool = False) -> int:
         return n
 
 
-def _wrong(column: Any, name: str, missing: bool) -> NDArray[np.bool_] | None:
-    """Where a column [n, …] holds NaN or infinity, or infinity alone; None where it does not.
+def _wrong(column: Any, name: str, banned: str) -> NDArray[np.bool_] | None:
+    """Where a column [n, …] holds what is banned; None where it does not.
 
     DataError for what is no number.
     """
@@ -64,9 +79,7 @@ def _wrong(column: Any, name: str, missing: bool) -> NDArray[np.bool_] | None:
         )
     if column.dtype.kind != "f" or np.isfinite(column).all():
         return None
-    wrong: NDArray[np.bool_] = ~np.isfinite(column)
-    if missing:
-        wrong = np.isinf(column)
+    wrong: NDArray[np.bool_] = BANNED[banned](column)
     if wrong.any():
         return wrong
     return None
@@ -74,7 +87,21 @@ def _wrong(column: Any, name: str, missing: bool) -> NDArray[np.bool_] | None:
 
 def _answers(name: str) -> bool:
     """Is an array of this name what is to be predicted, and not an input?"""
-    return name == TARGET or is_target(name)
+    return name in (TARGET, WEIGHT) or is_target(name)
+
+
+def _check_weights(batch: Batch) -> None:
+    """DataError for weights of examples that weigh nothing, or less."""
+    _, weights = weighed(batch)
+    if weights is None:
+        return
+    if weights.ndim != 1 or weights.dtype.kind not in "iuf" or not (weights > 0).all():
+        raise DataError(
+            f"{WEIGHT} has type {weights.dtype}, shape {weights.shape}, and the least is "
+            f"{weights.min()}.",
+            "It is one finite number above 0 for each example, which says how much that counts.",
+            "Leave out the examples that are not to count.",
+        )
 
 
 def _in(places: Any, names: Sequence[str]) -> str:

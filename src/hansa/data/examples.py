@@ -8,7 +8,6 @@ Stream   batches in an order and in sizes of their own
 from __future__ import annotations
 
 import itertools
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,9 +20,20 @@ from numpy.typing import ArrayLike
 from ..errors import DataError
 from ..progress import counted
 from ..rand import Key
-from ..training import Training, held_out
+from ..training import Training, drawn_rows, held_out, kept_of
 from . import streams
-from .batches import Batch, Rows, as_batch, column_names, is_pair_by_name, length, pick, row_bytes
+from .batches import (
+    Batch,
+    Rows,
+    as_batch,
+    column_names,
+    is_pair_by_name,
+    length,
+    pick,
+    relative,
+    row_bytes,
+    weighed,
+)
 from .foreign import check_kind
 from .items import Part, collate, listed
 from .sites import loaded
@@ -33,7 +43,7 @@ NO_STREAM = (str, bytes, set, frozenset)
 
 
 @dataclass(frozen=True, eq=False)
-class Examples(ABC):
+class Examples:
     """The examples of one client. Reading them changes nothing, and may be done again and again.
 
     given     the data as its owner has it; arrays as NumPy sees them
@@ -47,6 +57,11 @@ class Examples(ABC):
     def arrays(self) -> Batch | None:
         """The arrays themselves, which nobody may write to; None where batches must be read."""
         return None
+
+    @property
+    def plain(self) -> bool:
+        """Are they arrays, of examples that all count alike?"""
+        return self.arrays is not None and relative(weighed(self.arrays)[1]) is None
 
     @staticmethod
     def of(data: object, who: str = "") -> Examples:
@@ -64,9 +79,9 @@ class Examples(ABC):
         with named_in_errors(who):
             return parsed(loaded(data))
 
-    @abstractmethod
     def __len__(self) -> int:
         """How many examples there are; a stream is read once to tell, a DataLoader asked."""
+        raise TypeError(f"{type(self).__name__} does not say how many examples it has")
 
     def batches(self, training: Training, key: Key) -> Iterator[Batch]:
         """The batches of one local training.
@@ -77,14 +92,17 @@ class Examples(ABC):
         batches, from as many epochs as that takes; with `training.private`, those that it draws.
         All are copies. DataError where an epoch has no batch.
         """
+        return counted("step", "", self.drawn(training, key), self.steps(training))
+
+    def drawn(self, training: Training, key: Key) -> Iterator[Batch]:
+        """As `batches`, for who tells how far training is."""
         if training.private is not None:
-            return map(self._rows, training.draws(self.samplable(), key))
+            return map(self._rows, drawn_rows(training, self.samplable(), key))
         epochs: Iterable[int] = range(training.epochs)
         if training.steps is not None:
             epochs = itertools.count()
         every = (self._epoch(training, key.child(epoch)) for epoch in epochs)
-        found = itertools.chain.from_iterable(map(_some, every))
-        return counted("step", "", itertools.islice(found, training.steps), self._steps(training))
+        return itertools.islice(itertools.chain.from_iterable(map(_some, every)), training.steps)
 
     def whole(self) -> Iterator[Batch]:
         """All examples once, in order, in pieces of at most 4096 rows; copies, so that no model can
@@ -133,7 +151,13 @@ class Examples(ABC):
         """How many examples each batch of an epoch has, of those that are not held out; a stream
         is read once to tell.
         """
-        return training.sizes(training.kept(len(self)))
+        return training.sizes(kept_of(training, len(self)))
+
+    def steps(self, training: Training) -> int:
+        """How many batches a training has; 0 where only the training tells."""
+        if training.private is not None:
+            return training.counts(len(self))[1]
+        return training.steps or training.epochs * len(training.sizes(len(self)))
 
     def samplable(self, who: str = "This client") -> int:
         """How many examples there are to draw single ones from; DataError of a stream."""
@@ -141,13 +165,9 @@ class Examples(ABC):
 
     # ── what a form of data says of itself ──
 
-    def _steps(self, training: Training) -> int:
-        """How many batches a training has; 0 where only the training tells."""
-        return training.steps or training.epochs * len(training.sizes(len(self)))
-
-    @abstractmethod
     def _rows(self, rows: Rows) -> Batch:
-        """Copies of some rows [m]; DataError of a stream."""
+        """Copies of some rows [m]."""
+        raise TypeError(f"{type(self).__name__} does not say how its rows are read")
 
     def _part(self, rows: Rows) -> Examples:
         """Some rows [m], as examples."""
@@ -252,12 +272,13 @@ class Stream(Examples):
         """Of all its batches: which are held out is not asked."""
         return [length(batch) for batch in self.whole()]
 
+    def steps(self, training: Training) -> int:
+        """As many as are asked for; else its end tells."""
+        return training.steps or 0
+
     def _epoch(self, training: Training, key: Key) -> Iterator[Batch]:
         """All batches, whatever their size is to be."""
         return streams.read(self.given)
-
-    def _steps(self, training: Training) -> int:
-        return training.steps or 0
 
     def _halves(self, share: float, key: Key) -> tuple[Examples, Examples | None]:
         """Whole batches on either side."""

@@ -15,7 +15,8 @@ import numpy as np
 from ..errors import DataError
 from ..spec import Vector
 
-NUMBER = re.compile(r"(?i)(sparse\[)?(u?int\d|float|double|halffloat|bool|decimal)")
+# those of 128 bits NumPy has not
+NUMBER = re.compile(r"(?i)(sparse\[)?(u?int(8|16|32|64)\b|float|double|halffloat|bool|decimal)")
 NESTED = re.compile(r"(?i)(fixed_size_|large_)?(list|array)\b")  # many numbers in each row
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..spec import Vector
-from .batches import Batch, is_target, several
+from .batches import Batch, check_unweighed, is_target, several
 
 # kind and bytes of what there is, such as "f8" → the type that is wanted
 Types = Mapping[str, np.dtype[Any]]
@@ -35,6 +35,7 @@ def parts(batch: Batch, targets: Types) -> tuple[tuple[Vector, ...], dict[str, V
         return tuple([_fit(array, INPUTS) for array in inputs]), {}, _fit(y, targets)
     if "y" not in batch:
         raise several(batch)
+    check_unweighed(batch)
     named = {name: _fit(array, INPUTS) for name, array in batch.items() if name != "y"}
     y = _fit(batch["y"], targets)
     if len(named) == 1:
@@ -56,6 +57,7 @@ def sides(batch: Batch, outputs: int = 1) -> tuple[Any, Any]:
     """
     if not isinstance(batch, Mapping):
         return _side(batch[:-outputs]), _side(batch[-outputs:])
+    check_unweighed(batch)
     inputs = {name: column for name, column in batch.items() if not is_target(name)}
     targets = {name[2:]: column for name, column in batch.items() if is_target(name)}
     return _side(inputs), _side(targets)

@@ -10,6 +10,7 @@ sight       who sees what, and what that rests on
 privacy     ε for a client, and for one example of it
 rounds      who is asked, for how long, what is reported
 warnings    what the plan does not protect
+peers       the same without a server, where peers hear their neighbours
 source      the expression that builds a plan, and how two differ
 
 No data is read, and no client is asked.
@@ -19,9 +20,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..graphs import Mixing
 from ..plan import Plan
 from ..privacy import stated_by
 from ..privacy.ledger import default_delta
+from . import peers
 from .privacy import of_clients, of_examples
 from .rounds import rounds
 from .sight import sight, visible
@@ -72,23 +75,29 @@ def explain(
     delta: float | None = None,
     first: Plan | None = None,
     named: bool = False,
+    mixing: Mixing | None = None,
 ) -> Explanation:
     """What `plan` asks of a client, in words; ε is told for that many clients, at δ.
 
     population: N, without which an ε that rests on a sample of fixed size is not known. delta: by
     default 1/N^1.1 (see `default_delta`). first: a survey that is asked before, whose ε counts.
-    named: does noise grow from a secret that a simulation names?
+    named: does noise grow from a secret that a simulation names? mixing: the graph of the peers,
+    where there is no server.
     """
     delta = delta or default_delta(population or 1)
+    says = [sent(plan, first), steps(plan)]
+    seen = [sight(plan, population)]
+    open = warnings(plan, named)
+    if mixing is not None:
+        says = [peers.sent(plan, says[0]), peers.steps(says[1])]
+        seen = [peers.graph(mixing), peers.sight(plan, mixing)]
+        open = peers.warnings(plan, named)
     told = (
         learnt(plan),
-        sent(plan, first),
-        steps(plan),
-        sight(plan),
+        *says,
+        *seen,
         of_clients(plan, population, delta, first),
+        *of_examples(plan, first),
+        rounds(plan),
     )
-    return Explanation(
-        (*told, *of_examples(plan, first), rounds(plan)),
-        tuple(warnings(plan, named)),
-        stated_by(plan),
-    )
+    return Explanation(told, tuple(open), stated_by(plan))

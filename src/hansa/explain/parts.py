@@ -10,24 +10,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..models import Model
-from ..models.parts import Personal, moves
+from ..models.parts import Personal, moves, rates
 from ..training import Training
 
 
 def rows(model: Model, training: Training) -> Iterator[tuple[str, str]]:
-    """What an explanation tells of parts: which stay with each client, and which are trained."""
+    """What an explanation tells of parts: which stay with each client, which are trained, and which
+    have another learning rate.
+    """
     if isinstance(model, Personal):
         numbers = model.model.size - model.size
         # P181
         kept = f"{', '.join(model.kept)}: {numbers:,} numbers, in nothing that travels"
         yield "stays with each client", kept
-    if model.looks_back:
+    if model.traits.looks_back:
         # P210
         kept = f"the net that its last training ended with, for the loss: {model.size:,} numbers"
         yield "remembered by each client", f"{kept}, in nothing that travels"
     if training.only:
         moved = moves(model, training)
         yield "trained alone", ", ".join(name for name, moves_it in moved.items() if moves_it)
+    if training.rates:
+        own = [f"{name} {one:g}" for name, one in rates(model, training).items() if one != 1]
+        yield "times the learning rate", ", ".join(own)
 
 
 def warnings(model: Model, training: Training) -> Iterator[str]:

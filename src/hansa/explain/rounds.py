@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from ..aggregators.arrivals import arriving
 from ..plan import Plan
 from ..plan.layout import reported
 from ..sample import Sample
@@ -25,7 +26,7 @@ def rounds(plan: Plan) -> Section:
     quorum = f"{count(sample.quorum, 'client', 'clients')}; with fewer the model stays as it was"
     rows = (
         ("rounds", f"{plan.rounds}"),
-        ("who is asked", sample.describe() + whose(sample)),
+        ("who is asked", _asked(plan)),
         ("who must answer", quorum),
         ("deadline", _deadline(sample)),
         ("reported beside the update", said),
@@ -41,6 +42,14 @@ def rounds(plan: Plan) -> Section:
         "refuses another plan."
     )
     return Section(ROUNDS, text, ("", ""), rows)
+
+
+def _asked(plan: Plan) -> str:
+    """Whom a round asks; or whom it adds up, where these are asked as they are free."""
+    if most := arriving(plan.aggregator):
+        # P580
+        return f"whoever is free; a round is of {most} clients that are ready"
+    return plan.sample.describe() + whose(plan.sample)
 
 
 def _deadline(sample: Sample) -> str:

@@ -9,6 +9,7 @@ the table has all that could be (`hansa.aggregators.revealed`).
 from __future__ import annotations
 
 from ..aggregators import Aggregator, revealed
+from ..aggregators.arrivals import arriving
 from ..plan import Plan
 from .words import Section
 
@@ -36,11 +37,16 @@ WORDS = {  # who has stated what the table says
 }
 
 
-def sight(plan: Plan) -> Section:
+def sight(plan: Plan, population: int | None = None) -> Section:
     """Each party, what it sees, and what this rests on; with who is in a sample, where ε rests on
     that being secret.
+
+    population: of how many clients it is told in numbers, where the sample does not say how many
+    are asked.
     """
     text = f"The aggregator is {plan.aggregator!r}.{WORDS[revealed(plan.aggregator).by]}"
+    if asked := plan.sample.most or population or arriving(plan.aggregator):
+        text = f"{text} {plan.aggregator.in_numbers(plan.encoded_spec, asked)}".rstrip()
     hidden = HIDDEN if plan.encoded_spec.hidden else ()
     rows = (*visible(plan.aggregator), *hidden)
     return Section("Who sees what", text, ("who", "sees", "what this rests on"), rows)

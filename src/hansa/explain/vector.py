@@ -21,7 +21,7 @@ from ..models import Model
 from ..plan import Plan
 from ..plan.checks import remembering
 from ..spec import Spec
-from ..training import Training
+from ..training import Training, amounts_by_name
 from . import parts
 from .words import Section, count, many
 
@@ -60,6 +60,7 @@ def learnt(plan: Plan) -> Section:
         ("model", f"{kind}, {many(model.size)} numbers{_untrained(model)}"),
         ("algorithm", f"{plan.algorithm!r}"),
         ("local training", _work(plan.training, plan.rounds)),
+        *_by_client(plan.training),
         ("kept from training", kept),
         *parts.rows(model, plan.training),
         *_remembered(plan),
@@ -88,7 +89,7 @@ def _untrained(model: Model) -> str:
     """What else there is to say of the size of a model: numbers that no optimizer moves, and trees
     that are still to be grown.
     """
-    if model.grows:
+    if model.traits.grows:
         return " more by each client of each round"
     words = ""
     if carried := model.size - model.trainable:
@@ -129,6 +130,17 @@ def _work(training: Training, rounds: int) -> str:
     if training.optimizer == "compiled":
         optimizer = "the optimizer that the model is compiled with"
     return f"{amount} a round, {batch}, {optimizer}"
+
+
+def _by_client(training: Training) -> Iterator[tuple[str, str]]:
+    """How much single clients train, where they have amounts of their own: by name, or that it
+    hangs on how many examples they have.
+    """
+    if callable(training.by_client):
+        yield "of each client", "its own epochs, steps or batches by how many examples it has"
+    for pattern, amounts in amounts_by_name(training).items():
+        own = (f"{name}={amount}" for name, amount in dict(amounts).items())
+        yield f"of {pattern}", ", ".join(own)
 
 
 def _surveyed(plan: Plan) -> Section:

@@ -30,27 +30,32 @@ def warnings(plan: Plan, named: bool) -> Iterator[str]:
     named: does noise grow from a secret that a simulation names? Then ε does not hold against who
     knows that secret.
     """
+    clear = bool(revealed(plan.aggregator).beyond("sum"))
+    yield from _in_the_clear(plan)
+    yield from common(plan, named, clear)
+    yield from _moved(plan)
+    if plan.sample.quorum == 1:
+        # P9
+        yield (
+            "A round may end with one client in it, and then the sum is that client's update; set "
+            "a higher quorum."
+        )
+
+
+def common(plan: Plan, named: bool, clear: bool) -> Iterator[str]:
+    """What is open with a server and without; clear: does anybody see more than the sum?"""
     encoded = plan.sum_spec
     if named and plan.hides:
         # P85
         yield f"ε holds {NAMED}."
-    clear = bool(revealed(plan.aggregator).beyond("sum"))
-    yield from _in_the_clear(plan)
     yield from _noise(plan, clear)
     yield from _unbounded(plan, set(encoded.unbounded))
-    yield from _moved(plan)
     yield from parts.warnings(plan.model, plan.training)
     if reported(plan) and clear and not encoded.noise.multiplier:
         # P6
         yield (
             f"Clients report {listed(list(reported(plan)))} beside the update; "
             "Training(report=False) stops that."
-        )
-    if plan.sample.quorum == 1:
-        # P9
-        yield (
-            "A round may end with one client in it, and then the sum is that client's update; set "
-            "a higher quorum."
         )
 
 
@@ -197,7 +202,7 @@ def _moved(plan: Plan) -> Iterator[str]:
     Told for others that weigh least and that weigh most; where nothing is proven, nothing is told.
     """
     encoded = plan.encoded_spec
-    others = max(plan.sample.quorum, plan.aggregator.min_clients) - 1
+    others = max(plan.sample.quorum, plan.aggregator.min_clients(plan.sample.most)) - 1
     if not all(map(own, (*plan.pipe, plan.aggregator))):
         return  # what a stranger's makes of a sum is not known
     weights = [1.0]

@@ -8,25 +8,27 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any
 
-import numpy as np
-
 from ..aggregators import NO_VECTOR
+from ..aggregators.arrivals import arriving
 from ..errors import PlanError, RoundError, printable
 from ..messages import Reply, Request, SessionId
 from ..plan import Plan, server
 from ..rand import Key
-from ..spec import Spec, Vector
+from ..spec import Spec
 from ..state import State
 from ..sums import Total
 from ..transforms import Decoder, Mean
-from .channel import Runtime, ServerChannel, begin, session_of, settle
+from ..transforms.staleness import slowed
+from .channel import Runtime, ServerChannel, begin, idle, session_of, settle
 from .checks import LOOK, PATIENCE, _named, check_mistakes, check_roster
 from .journal import Journal
+
+SIZE = 10  # of a buffer, where nobody says
 
 
 def buffered(
@@ -34,7 +36,7 @@ def buffered(
     runtime: Runtime,
     state: State | None = None,
     secret: Key | None = None,
-    size: int = 10,
+    size: int | None = None,
     busy: int = 30,
     journal: Journal | None = None,
 ) -> Iterator[State]:
@@ -42,16 +44,22 @@ def buffered(
 
         x ← x + η·(1/K)·Σ s(τᵢ)·Δᵢ,      s(τ) = 1/√(1 + τ)
 
-    K is `size`, τᵢ how many rounds ago client i got its model, and only Δ is scaled by s, not what
-    rides along. A resumed run asks its clients afresh; with a `journal` it goes on with what was
-    under way, and hears again what it had heard. PlanError where the plan needs clients in step:
-    for noise, masks, proofs, turns, a learnt clip or a rotation; or where no buffer of this `size`
-    would ever fill.   (Nguyen et al. 2022, Alg. 1 and §5)
+    K is `size`, 10 where nobody says; τᵢ is how many rounds ago client i got its model, and only Δ
+    is scaled by s, not what rides along. A resumed run asks its clients afresh; with a `journal` it
+    goes on with what was under way, and hears again what it had heard. Where sums are hidden the
+    plan says the size, as in Arriving(MaskedSum(), size=10). PlanError where the plan needs clients
+    in step: for noise on a sum in the clear, proofs, turns, a learnt clip or a rotation; or where
+    no buffer of this `size` would ever fill.   (Nguyen et al. 2022, Alg. 1 and §5)
     """
     secret = secret or Key.fresh()
     _check_plan(plan)
-    _check_size(plan, size, busy)
+    size = _checked_size(plan, size, busy)
     check_roster(plan, len(runtime.roster()))
+    if arriving(plan.aggregator):
+        from .arriving import in_cells
+
+        yield from in_cells(plan, runtime, state, secret, busy, journal)
+        return
     office = Office(plan, runtime, state, secret, journal)
     state = office.start(state)
     while state.round < plan.rounds:
@@ -97,7 +105,7 @@ class Buffer:
             self.idle += 1
             return
         self.answers[reply.session] = reply.who
-        self.total.add(_slowed(reply.body, self.spec, staleness))
+        self.total.add(slowed(reply.body, self.spec, staleness))
         self.participants += reply.who
         self.idle = 0
 
@@ -132,7 +140,6 @@ class Office:
         self.runtime = runtime
         self.secret = secret
         self.journal = journal
-        self.roster = runtime.roster()
         self.working = set[str]()
         self._asked = dict[SessionId, int]()  # session → round
         self._heard = deque[Reply]()  # of this round, before a restart
@@ -141,6 +148,11 @@ class Office:
         if state is not None and journal is None:  # never the sessions of an earlier start
             self._epoch = time.time_ns()
             self._numbers = count(state.round << 32)
+
+    @property
+    def roster(self) -> Sequence[str]:
+        """Who may be asked now."""
+        return self.runtime.roster()
 
     def start(self, state: State | None) -> State:
         """The first state; of a run that goes on, all that was under way is asked again."""
@@ -162,9 +174,8 @@ class Office:
     def fill(self, state: State, size: int, busy: int) -> Buffer:
         """A buffer of `size` vectors, for which `busy` clients are kept at work."""
         buffer = Buffer(self.plan.encoded_spec)
-        busy = min(busy, len(self.roster))
         while buffer.total.count < size:
-            while len(self.working) < busy:
+            while len(self.working) < min(busy, len(self.roster)):
                 self.ask(state)
             reply, asked = self.hear(state)
             buffer.take(reply, state.round - asked)
@@ -175,11 +186,11 @@ class Office:
         """Ask somebody who is not at work, in a session of its own, about the present model."""
         session = session_of(self.secret, self._epoch, next(self._numbers))
         at = self.plan.context(state.round, session, secret=self.secret)
-        who = _idle(self.roster, self.working, at.session.repeats.child("sample"))
+        who = idle(self.roster, self.working, at.session.repeats.child("sample"))
         channel = ServerChannel(self.plan, self.runtime, state, session)
         request = replace(channel.head, bodies={who: None})
-        if self.journal:
-            self.journal.ask(request)
+        if self.journal:  # before a restart another may have been drawn, from another roster
+            request = self.journal.ask(request)
         self._send(request)
 
     def _send(self, request: Request) -> None:
@@ -214,21 +225,6 @@ def _counted(who: tuple[str, ...], state: State | None) -> tuple[str, ...]:
     return who
 
 
-def _idle(roster: Sequence[str], working: Collection[str], key: Key) -> str:
-    """Somebody at random who does not train now; there must be one."""
-    rng = key.rng()
-    drawn = (roster[int(rng.integers(len(roster)))] for _ in count())
-    return next(name for name in drawn if name not in working)
-
-
-def _slowed(v: Vector, spec: Spec, staleness: int) -> Vector:
-    """v with s(τ)·Δ, of which the statistics are a part."""
-    slowed: Vector = np.array(v, np.float64)
-    for name in {"delta", *spec.statistics} & spec.blocks.keys():
-        slowed[spec.slice(name)] *= (1 + staleness) ** -0.5
-    return slowed
-
-
 def _decoded(decode: Decoder, total: Total) -> tuple[Mean | None, str]:
     """The mean of all that is in a total, or why there is none."""
     try:
@@ -238,8 +234,16 @@ def _decoded(decode: Decoder, total: Total) -> tuple[Mean | None, str]:
         return None, printable(str(error))
 
 
-def _check_plan(plan: Plan) -> None:
-    """PlanError where a piece of the plan needs clients that train in step."""
+def _check_aggregator(plan: Plan) -> None:
+    """PlanError where who is added with whom must not be the server's choice, or cannot be."""
+    if plan.aggregator.identified:
+        raise PlanError(
+            f"buffered cannot run {plan.aggregator!r}.",
+            "It adds up whoever is ready first, which the server alone sees: it could put a client "
+            "among those who collude with it. By this plan, whom a sum is over is drawn.",
+            "Use `synchronous`; or say in the plan that the server may choose: "
+            "aggregator=Arriving(MaskedSum(), size=10).",
+        )
     if not plan.aggregator.sums or plan.encoded_spec.space != "real":
         raise PlanError(
             f"buffered cannot run {plan.aggregator!r} on {plan.encoded_spec.space} vectors.",
@@ -247,19 +251,13 @@ def _check_plan(plan: Plan) -> None:
             "real numbers.",
             "Take Sum() and leave Quantize out, or use `synchronous`.",
         )
-    if plan.encoded_spec.noise.multiplier:
-        raise PlanError(
-            f"buffered cannot run noise (multiplier {plan.encoded_spec.noise.multiplier:g}).",
-            "A fast client may be twice in one buffer, and the noise is sized for once.",
-            "Leave GaussianNoise out, or use `synchronous`.",
-        )
-    if plan.training.private:
-        raise PlanError(
-            f"buffered cannot run noise for single examples ({plan.training.private!r}).",
-            "A fast client trains more often than there are rounds, and ε is stated for one "
-            "training in each.",
-            "Leave `private` out of the Training, or use `synchronous`.",
-        )
+
+
+def _check_plan(plan: Plan) -> None:
+    """PlanError where a piece of the plan needs clients that train in step."""
+    if not arriving(plan.aggregator):
+        _check_aggregator(plan)
+        _check_once(plan)
     if not plan.sample.in_any_order:
         raise PlanError(
             f"buffered cannot ask whom {plan.sample!r} draws.",
@@ -282,8 +280,36 @@ def _check_plan(plan: Plan) -> None:
         )
 
 
-def _check_size(plan: Plan, size: int, busy: int) -> None:
-    """PlanError where a buffer of `size` vectors never fills, or is smaller than the quorum."""
+def _check_once(plan: Plan) -> None:
+    """PlanError where a client must be once in a sum, and train once in a round."""
+    if plan.encoded_spec.noise.multiplier:
+        raise PlanError(
+            f"buffered cannot run noise (multiplier {plan.encoded_spec.noise.multiplier:g}).",
+            "A fast client may be twice in one buffer, and the noise is sized for once.",
+            "Leave GaussianNoise out, or use `synchronous`.",
+        )
+    if plan.training.private:
+        raise PlanError(
+            f"buffered cannot run noise for single examples ({plan.training.private!r}).",
+            "A fast client trains more often than there are rounds, and ε is stated for one "
+            "training in each.",
+            "Leave `private` out of the Training, or use `synchronous`.",
+        )
+
+
+def _checked_size(plan: Plan, size: int | None, busy: int) -> int:
+    """How many vectors make a step; PlanError where so many never come, are fewer than the quorum,
+    or the plan says another number.
+    """
+    planned = arriving(plan.aggregator)
+    if planned and size not in (None, planned):
+        raise PlanError(
+            f"buffered(size={size}) of a plan with {plan.aggregator!r}.",
+            "Clients refuse a cell of another size than their plan says.",
+            f"Leave `size` out, or write it in the plan: size={size}.",
+        )
+    if size is None:
+        size = planned or SIZE
     if size < plan.sample.quorum:
         raise PlanError(
             f"buffered(size={size}) never reaches the quorum of {plan.sample.quorum}.",
@@ -296,3 +322,4 @@ def _check_size(plan: Plan, size: int, busy: int) -> None:
             "A buffer fills from the clients that train at the same time.",
             "Write 1 ≤ size ≤ busy, for example size=10, busy=30.",
         )
+    return size

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Any, Protocol, Self
 
 from ..aggregators import NO_VECTOR
+from ..aggregators.arrivals import Arrivals
+from ..codec import Frame
 from ..crypto.identity import Member
 from ..errors import printable
 from ..messages import Begin, Message, Reply, Request, SessionId, Settle
@@ -66,12 +69,25 @@ class Runtime(Protocol):
     def __exit__(self, *exc: object) -> None: ...
 
 
+class Kept(Protocol):
+    """Where a run keeps what its sums can be computed from again."""
+
+    def add(self, round: int, data: Frame) -> None:
+        """Keep bytes of a round, under their SHA-256."""
+        ...
+
+
 class ServerChannel:
     """The server's letterbox for one session: say something to many, wait, hear who answered.
 
     With a journal, what is heard is written down first; what that holds already is heard again, and
     those who said it are not asked. `excluded` tells who gave no answer, or no vector, and why.
+
+    seconds: that are left of the session; by default all that the plan gives it.
     """
+
+    opening = 0  # the turn in which all are told what it is about
+    arrivals: Arrivals | None = None
 
     def __init__(
         self,
@@ -80,9 +96,13 @@ class ServerChannel:
         state: State,
         session: SessionId,
         journal: Journal | None = None,
+        kept: Kept | None = None,
+        seconds: float | None = None,
     ):
         self.runtime = runtime
         self.excluded = dict[str, str]()
+        self.before: Mapping[str, str] = state.excluded
+        self.notes = list[Mapping[str, Any]]()
         self.encoded = plan.encoded_spec
         self.head = Request(
             plan.digest,
@@ -90,8 +110,9 @@ class ServerChannel:
             session,
             server.broadcast(plan, state),
             {},
-            plan.sample.deadline,
+            plan.sample.deadline if seconds is None else seconds,
         )
+        self._kept = kept
         self._turns = dict[str, int]()  # how often each was asked
         self._journal = journal
         self._heard = deque(journal.heard(session) if journal else ())
@@ -135,6 +156,26 @@ class ServerChannel:
         """Leave out one who answered, for a reason."""
         self.excluded[who] = printable(why)
 
+    def note(self, entry: Mapping[str, Any]) -> None:
+        """Let something stand in the run's record."""
+        self.notes.append(entry)
+
+    def keep(self, data: Frame) -> None:
+        """Keep bytes beside the record, where the run is to."""
+        if self._kept is not None:
+            self._kept.add(self.head.round + 1, data)
+
+    def mistakes(self, cohort: Collection[str]) -> dict[str, str]:
+        """Which of these gave no answer to their first message, and why.
+
+        A later one carries what other clients have said, one of whom may make all others refuse.
+        """
+        found = dict[str, str]()
+        for who in cohort:
+            if self._turns.get(who) == self.opening + 1 and who in self.excluded:
+                found[who] = self.excluded[who]
+        return found
+
     def outcome(self, cohort: Sequence[str], participants: Collection[str]) -> dict[str, str]:
         """Who was asked and is not in the sum, and why: asked − in the sum."""
         counted = frozenset(participants)
@@ -145,13 +186,16 @@ class ServerChannel:
         """Send to each its message, in the next turn of those parties, whose number it returns."""
         turn = max((self._turns.get(who, 0) for who in bodies), default=0)
         self._turns |= dict.fromkeys(bodies, turn + 1)
+        for request in self._requests(bodies, turn, fold):
+            self.runtime.send(request)
+        return turn
+
+    def _requests(self, bodies: Mapping[str, Any], turn: int, fold: bool) -> Iterator[Request]:
+        """What is sent to those that have not been heard in this turn before a restart."""
         broadcast = None if turn else self.head.broadcast  # said once
         unheard = {who: body for who, body in bodies.items() if (who, turn) not in self._known}
         if unheard:
-            self.runtime.send(
-                replace(self.head, bodies=unheard, fold=fold, turn=turn, broadcast=broadcast)
-            )
-        return turn
+            yield replace(self.head, bodies=unheard, fold=fold, turn=turn, broadcast=broadcast)
 
     def _replies(self, waiting: set[str], turn: int) -> Iterator[Reply]:
         """What these reply in this turn, each as it comes; who says nothing is excluded."""
@@ -197,6 +241,13 @@ class ServerChannel:
 def session_of(secret: Key, epoch: int = 0, number: int = 0) -> SessionId:
     """The name of a session; a run is called what its secret says."""
     return SessionId(secret.child("name").secret.hex(), epoch, number)
+
+
+def idle(roster: Sequence[str], blocked: Collection[str], key: Key) -> str:
+    """Somebody at random who is not one of these; there must be one."""
+    rng = key.rng()
+    drawn = (roster[int(rng.integers(len(roster)))] for _ in count())
+    return next(name for name in drawn if name not in blocked)
 
 
 def begin(plan: Plan, runtime: Runtime, secret: Key) -> State:

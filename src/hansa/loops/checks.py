@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..errors import RoundError, refuse
+from ..aggregators.arrivals import arriving
+from ..aggregators.mixing import PeerRule
+from ..errors import Fault, PlanError, RoundError, refuse
 from ..plan import Plan
 
 SHOWN = 5  # clients that an error names
@@ -23,10 +25,17 @@ def check_roster(plan: Plan, clients: int) -> None:
     They may be fewer than its sample takes or its quorum wants, or too few for what its aggregator
     promises against attackers.
     """
+    _check_server(plan)
     sample = plan.sample
     fewer = f"{type(sample).__name__}({clients})"
     never = "No round could ever be what the plan says."
     short = plan.aggregator.shortfall(clients)
+    room = plan.encoded_spec.sum_facts.clients
+    least = 1
+    added = 0
+    if sample.expected(clients) == clients:
+        added = plan.aggregator.added(clients)
+        least = plan.aggregator.min_clients(clients)
     wrong = [
         (
             sample.most > clients,
@@ -41,13 +50,56 @@ def check_roster(plan: Plan, clients: int) -> None:
             "Write a lower quorum, or bring clients.",
         ),
         (
+            sample.quorum < least,
+            f"{plan.aggregator!r} asks {clients} clients, and a round may end with "
+            f"{sample.quorum}.",
+            f"Of {clients} it needs {least}.",
+            f"Write quorum={least} in the sample, or more.",
+        ),
+        (
+            0 < room < added,
+            f"{clients} clients are asked, and a sum has room for {room}.",
+            never,
+            f"Write clients={added} in Quantize, or sample fewer.",
+        ),
+        (
             bool(short),
             f"{plan.aggregator!r} has {clients} clients.",
             short,
             "Bring clients, or expect fewer attackers.",
         ),
     ]
-    refuse(wrong)
+    refuse([_serverless(plan), *wrong])
+
+
+def _serverless(plan: Plan) -> Fault:
+    """Is this what peers do among themselves? Then no server adds anything up."""
+    return (
+        isinstance(plan.aggregator, PeerRule),
+        f"{plan.aggregator!r} has no server.",
+        "It says how peers mix what they hear from their neighbours.",
+        "Use `gossip`, or take Sum().",
+    )
+
+
+def check_in_step(plan: Plan) -> None:
+    """PlanError where the plan adds up those who are ready, in rounds in step."""
+    if arriving(plan.aggregator):
+        raise PlanError(
+            f"`synchronous` cannot run {plan.aggregator!r}.",
+            "It asks a cohort that the plan draws, and all of it train in step.",
+            "Use `buffered`; or take the hidden sum itself.",
+        )
+
+
+def _check_server(plan: Plan) -> None:
+    """PlanError for a plan whose aggregator has no server's side."""
+    if isinstance(plan.aggregator, PeerRule):
+        raise PlanError(
+            f"{plan.aggregator!r} has no server.",
+            "It says how peers mix what they hear from their neighbours.",
+            "Use `gossip`, or take Sum().",
+        )
 
 
 def check_mistakes(asked: int, excluded: Mapping[str, str]) -> None:

@@ -15,10 +15,11 @@ from typing import Any
 from ..errors import RoundError, printable
 from ..plan import Plan, server
 from ..rand import Key
+from ..record import round_entry
 from ..state import FAILED, State
 from ..transforms import Context, Mean
-from .channel import Runtime, ServerChannel, begin, session_of, settle
-from .checks import check_mistakes, check_roster
+from .channel import Kept, Runtime, ServerChannel, begin, session_of, settle
+from .checks import check_in_step, check_mistakes, check_roster
 from .journal import Journal
 
 
@@ -28,6 +29,7 @@ def synchronous(
     state: State | None = None,
     secret: Key | None = None,
     journal: Journal | None = None,
+    kept: Kept | None = None,
 ) -> Iterator[State]:
     """Rounds one after another: sample, broadcast, train, encode, aggregate, decode, step, settle.
 
@@ -39,38 +41,53 @@ def synchronous(
     The server's noise, and its sample where ε rests on it, grow from `secret`: a fresh one, unless
     a simulation names one so that they repeat; then ε does not hold against who knows it. Who
     resumes a run of noise gives its secret. With a `journal` a round that was interrupted goes on
-    with what was heard of it.
+    with what was heard of it. With `kept` ciphertexts stay there, where the aggregator has some.
     """
+    check_in_step(plan)
     secret = secret or Key.fresh()
     check_roster(plan, len(runtime.roster()))
     state = _begun(plan, runtime, state, secret, journal)
     while state.round < plan.rounds:
         session = session_of(secret, number=state.round)
-        state = one_round(plan, runtime, state, secret, journal)
+        state = one_round(plan, runtime, state, secret, journal, kept)
         yield state
         settle(runtime, journal, session, state.counted)
 
 
 def one_round(
-    plan: Plan, runtime: Runtime, state: State, secret: Key, journal: Journal | None = None
+    plan: Plan,
+    runtime: Runtime,
+    state: State,
+    secret: Key,
+    journal: Journal | None = None,
+    kept: Kept | None = None,
 ) -> State:
     """The state after one round: open a session, draw a cohort, aggregate, absorb the mean."""
     roster = runtime.roster()
     session = session_of(secret, number=state.round)
-    channel = ServerChannel(plan, runtime, state, session, journal)
+    seconds = plan.sample.deadline
+    if journal:  # the session may have begun before a restart
+        opening = journal.begin(session, roster)
+        roster = opening.clients
+        seconds = opening.left(seconds)
+    channel = ServerChannel(plan, runtime, state, session, journal, kept, seconds)
     more: dict[str, Any] = {"population": len(roster), "memo": state.transforms}
     at = plan.context(state.round, session, secret=secret, task=channel.head.task, **more)
     at = at.enrolled(runtime.members)
 
     cohort = server.cohort(plan, roster, at)
-    mean, participants, skipped = _aggregated(plan, channel, cohort, at)
-    _check_cohort(plan, channel, cohort)
+    mean, participants, skipped = aggregated(plan, channel, cohort, at)
+    check_cohort(plan, channel, cohort)
 
-    excluded = _excluded(channel, cohort, participants, skipped)
+    excluded = excluded_of(channel, cohort, participants, skipped)
     named = runtime.named or not secret.hides
     at = replace(at, n=len(participants))
     told = {"excluded": excluded, "skipped": skipped, "named": named}
-    return server.absorb(plan, state, mean, participants, at, **told)
+    new = server.absorb(plan, state, mean, participants, at, **told)
+    if not channel.notes:
+        return new
+    models = state.x, new.x
+    return replace(new, record=round_entry(new.round, channel.head, channel.notes, models))
 
 
 def _begun(
@@ -90,7 +107,7 @@ def _begun(
     return state
 
 
-def _aggregated(
+def aggregated(
     plan: Plan, channel: ServerChannel, cohort: Sequence[str], at: Context
 ) -> tuple[Mean | None, Sequence[str], str]:
     """The decoded mean of a cohort, who is in it, and why the round fails, if it does.
@@ -105,18 +122,18 @@ def _aggregated(
     return mean, participants, ""
 
 
-def _check_cohort(plan: Plan, channel: ServerChannel, cohort: Sequence[str]) -> None:
+def check_cohort(plan: Plan, channel: ServerChannel, cohort: Sequence[str]) -> None:
     """RoundError where all who were asked make a mistake that they would make again.
 
     A single attacker, asked alone, could end the run so; and its end would tell who was in a secret
     sample. So smaller cohorts than the quorum, and secret ones, end nothing.
     """
     if len(cohort) >= plan.sample.quorum and not plan.encoded_spec.hidden:
-        mistakes = {who: why for who, why in channel.excluded.items() if who in cohort}
+        mistakes = channel.mistakes(cohort)
         check_mistakes(len(cohort), mistakes)
 
 
-def _excluded(
+def excluded_of(
     channel: ServerChannel, cohort: Sequence[str], participants: Sequence[str], skipped: str
 ) -> dict[str, str]:
     """Who was asked and is not in the sum, and why: where the round failed, all who were asked.

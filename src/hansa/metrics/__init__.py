@@ -15,12 +15,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..errors import DataError, Fault, PlanError, refuse
-from ..spec import Bound, Interval
+from ..spec import Bound, Interval, Vector
 from .library import AUC, F1, R2, AveragePrecision, CalibrationError, CIndex
 
 __all__ = ["AUC", "F1", "R2", "AveragePrecision", "CIndex", "CalibrationError", "Mean", "Whole"]
@@ -42,6 +42,7 @@ class Whole:
 
     function: Callable[[Any, Any], Any]
     bound: Bound = math.inf
+    everywhere: ClassVar[bool] = False  # is it defined of all data? Of a Whole nobody knows
 
     def __call__(self, outputs: Any, targets: Any, **seen: Any) -> Any:
         """The number; a loss may see more than both."""
@@ -59,7 +60,12 @@ class Mean(Whole):
 
     Of pieces of m rows it is Σ m·mean / Σ m, or Σ sum / Σ denominator where rows count differently:
     weighted classes, labels that are left out. As a loss it trains on sum / denominator.
+
+    Where some data leaves it undefined, as 0 / 0 is, say everywhere=False: then a client without a
+    value is left out of this mean, and not of all.
     """
+
+    everywhere: bool = True  # type: ignore[misc]
 
     def parts(self, outputs: Any, targets: Any, rows: int) -> tuple[Any, Any]:
         """(sum, denominator) of some rows."""
@@ -72,7 +78,9 @@ class Mean(Whole):
 
 def summed(part: Any) -> Any:
     """A sum, or the sum of what is given for each example."""
-    return part.sum() if hasattr(part, "sum") else part
+    if hasattr(part, "sum"):
+        return part.sum()
+    return part
 
 
 # the ready ones are functions that know their bound
@@ -103,6 +111,7 @@ def faults(metrics: Any) -> Iterator[Fault]:
 
 
 def _is_metric(given: Any) -> bool:
+    """Has it a function and a bound, as a pair or as a metric?"""
     if isinstance(given, READY):
         return True
     if isinstance(given, tuple) and len(given) == 2:
@@ -140,8 +149,8 @@ def bounds(metrics: Mapping[str, Whole]) -> dict[str, Bound]:
 
 
 def undefined(metrics: Mapping[str, Whole]) -> frozenset[str]:
-    """Names of those that are not defined of all data: of a Whole nobody knows."""
-    return frozenset(name for name, one in metrics.items() if not isinstance(one, Mean))
+    """Names of those that are not defined of all data."""
+    return frozenset(name for name, one in metrics.items() if not one.everywhere)
 
 
 class Measured(Mapping[str, Bound]):
@@ -152,7 +161,7 @@ class Measured(Mapping[str, Bound]):
     def __init__(self, metrics: Mapping[str, Whole], chosen: Mapping[str, Any] | None):
         self.metrics = metrics
         self.chosen = chosen
-        self.ready = {} if chosen is None else {name: metric(one) for name, one in chosen.items()}
+        self.ready = {name: metric(one) for name, one in (chosen or {}).items()}
 
     @staticmethod
     def of(
@@ -163,8 +172,12 @@ class Measured(Mapping[str, Bound]):
     ) -> Measured:
         """The loss, and what a caller names or else the usual ones; what is named gets `outputs` of
         what the model's own get. PlanError for what is none.
+
+        Metrics of a model that is sent on are a Measured already, and stay what its caller named.
         """
-        chosen = given.chosen if isinstance(given, Measured) else given
+        chosen = given
+        if isinstance(given, Measured):
+            chosen = given.chosen
         refuse(faults(chosen))
         found = Measured({"loss": loss, **usual}, chosen)
         if chosen is not None:
@@ -214,7 +227,10 @@ def number(value: Any) -> float:
 
 
 def joined(pieces: Sequence[Any]) -> Any:
-    """All rows of arrays that came in pieces, or of lists and mappings of such."""
+    """All rows of arrays that came in pieces, or of lists and mappings of such.
+
+    DataError where pieces have rows of other shapes.
+    """
     first = pieces[0]
     if isinstance(first, Mapping):
         return {name: joined([piece[name] for piece in pieces]) for name in first}
@@ -222,6 +238,18 @@ def joined(pieces: Sequence[Any]) -> Any:
         return [joined(column) for column in zip(*pieces, strict=True)]
     check_joined([np.shape(piece)[1:] for piece in pieces])
     return np.concatenate(pieces)
+
+
+def some(outputs: Any, rows: Any) -> Any:
+    """Some rows of an array, or of lists and mappings of such.
+
+    rows: a slice, or an array of places or of yes and no.
+    """
+    if isinstance(outputs, Mapping):
+        return {name: some(one, rows) for name, one in outputs.items()}
+    if isinstance(outputs, list | tuple):
+        return [some(one, rows) for one in outputs]
+    return outputs[rows]
 
 
 def check_joined(shapes: Sequence[tuple[int, ...]]) -> None:
@@ -236,19 +264,45 @@ def check_joined(shapes: Sequence[tuple[int, ...]]) -> None:
         )
 
 
+def groups(weights: Vector | None) -> Iterator[tuple[float, Any]]:
+    """Each weight, and which rows have it; without weights all rows, of weight 1.
+
+    Sums are kept apart by weight and put together at last, so that equal weights change no bit of a
+    mean.
+    """
+    if weights is None:
+        yield 1.0, slice(None)
+        return
+    for one in np.unique(weights):
+        yield float(one), weights == one
+
+
+def weighted(sums: Mapping[float, tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Sums over all examples, from those of each weight: Σ w·sum; as they are, where all have one
+    weight, for then it says nothing.
+    """
+    if len(sums) == 1:
+        return next(iter(sums.values()))
+    each = [[weight * one for one in some] for weight, some in sorted(sums.items())]
+    return tuple(map(sum, zip(*each, strict=True)))
+
+
 @dataclass
 class Gathered:
     """What metrics need of outputs that come piece by piece.
 
     join     pieces of outputs → all of them
     number   what a library gives for a metric → a sum in double precision
+    take     some rows of outputs
     """
 
     metrics: Mapping[str, Whole]
     join: Callable[[Sequence[Any]], Any]
     number: Callable[[Any], Any] = number
+    take: Callable[[Any, Any], Any] = some
     rows: int = 0
-    _sums: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # name → (sum, denominator)
+    # name → weight → (sum, denominator)
+    _sums: dict[str, dict[float, tuple[Any, Any]]] = field(default_factory=dict)
     _held: list[tuple[Any, Any]] = field(default_factory=list)  # (outputs, targets) of each piece
     _bytes: int = 0
 
@@ -257,20 +311,29 @@ class Gathered:
         """Names of those that need all outputs."""
         return [name for name, one in self.metrics.items() if not isinstance(one, Mean)]
 
-    def add(self, outputs: Any, targets: Any) -> None:
-        """Some rows more."""
-        rows = _rows(targets)
-        self.rows += rows
-        for name, one in self.metrics.items():
-            if isinstance(one, Mean):
-                self.count(name, *one.parts(outputs, targets, rows))
+    def add(self, outputs: Any, targets: Any, weights: Vector | None = None) -> None:
+        """Some rows more, maybe with the weight of each."""
+        self.rows += _rows(targets)
+        if weights is None:
+            self._add(outputs, targets, 1.0)
+        else:
+            for weight, rows in groups(weights):
+                self._add(self.take(outputs, rows), some(targets, rows), weight)
         if self.holds:
+            check_weights(self.metrics, weights)
             self.hold(outputs, targets)
 
-    def count(self, name: str, total: Any, count: Any) -> None:
-        """(sum, denominator) of some rows more, for a mean."""
-        earlier, before = self._sums.get(name, (0.0, 0.0))
-        self._sums[name] = earlier + self.number(total), before + self.number(count)
+    def _add(self, outputs: Any, targets: Any, weight: float) -> None:
+        """Rows of one weight: to the sums of means, and to what is held for the others."""
+        for name, one in self.metrics.items():
+            if isinstance(one, Mean):
+                self.count(name, *one.parts(outputs, targets, _rows(targets)), weight)
+
+    def count(self, name: str, total: Any, count: Any, weight: float = 1.0) -> None:
+        """(sum, denominator) of some rows more of one weight, for a mean."""
+        sums = self._sums.setdefault(name, {})
+        earlier, before = sums.get(weight, (0.0, 0.0))
+        sums[weight] = earlier + self.number(total), before + self.number(count)
 
     def hold(self, outputs: Any, targets: Any) -> None:
         """Outputs and targets of some rows more; DataError where they take too much."""
@@ -292,19 +355,36 @@ class Gathered:
         found = dict[str, float]()
         for name, one in self.metrics.items():
             if isinstance(one, Mean):
-                found[name] = ratio(*self._sums[name])
+                found[name] = ratio(*weighted(self._sums[name]))
             else:
                 found[name] = self._of_all(one.function(*whole))
         return found
 
     def _of_all(self, value: Any) -> float:
+        """A metric of all outputs, as one number."""
         if isinstance(value, tuple):
             return ratio(*(self.number(summed(part)) for part in value))
         return float(self.number(value))
 
 
+def check_weights(metrics: Mapping[str, Whole], weights: Vector | None) -> bool:
+    """Have examples weights? DataError where metrics of all of them know nothing of these."""
+    names = undefined(metrics)
+    if weights is not None and names:
+        raise DataError(
+            f"{', '.join(sorted(names))} counts all examples alike, and these have weights.",
+            "It is a function of all outputs at once.",
+            "Score on examples without weights, or take metrics that are means: "
+            "hansa.metrics.Mean(function, bound), for a loss Mean(loss).",
+        )
+    return weights is not None
+
+
 def ratio(total: Any, count: Any) -> float:
-    """total / count; NaN of nothing."""
+    """total / count; NaN of nothing.
+
+    A mean of nothing is not defined, and is told apart from 0.
+    """
     if not count:
         return math.nan
     return float(total) / float(count)
@@ -314,7 +394,9 @@ def _rows(targets: Any) -> int:
     """How many examples they are of; of several targets all have as many."""
     if isinstance(targets, Mapping):
         return _rows(list(targets.values()))
-    return _rows(targets[0]) if isinstance(targets, tuple | list) else len(targets)
+    if isinstance(targets, tuple | list):
+        return _rows(targets[0])
+    return len(targets)
 
 
 def _bytes(outputs: Any) -> int:

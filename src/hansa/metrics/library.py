@@ -22,7 +22,10 @@ Outputs = Literal["logits", "probabilities"]
 
 
 def check_installed(library: str, metric: Any) -> None:
-    """Raise PlanError where the library is missing that computes a metric."""
+    """Raise PlanError where the library is missing that computes a metric.
+
+    It is asked when the metric is made, and names it.
+    """
     if find_spec(library) is None:
         raise PlanError(
             f"{library} is not installed.",
@@ -33,7 +36,14 @@ def check_installed(library: str, metric: Any) -> None:
 
 @dataclass(frozen=True)
 class _OfClasses(ABC):
-    """A metric of the scores of classes; examples with the label `ignored` do not count."""
+    """A metric of the scores of classes; examples with the label `ignored` do not count.
+
+    outputs   "logits", or "probabilities" [n] or [n, C] that add up to 1
+    ignored   a label whose examples are left out
+
+    Outputs are [n] or [n, 1] for two classes, of the second, or [n, C]; targets labels [n] from 0,
+    or one-hot rows [n, C].
+    """
 
     outputs: Outputs = "logits"
     ignored: int = -100
@@ -50,7 +60,11 @@ class _OfClasses(ABC):
             )
 
     def __call__(self, outputs: Any, targets: Any) -> float:
-        """The metric; NaN where it is not defined."""
+        """The metric; NaN where it is not defined.
+
+        DataError for outputs of another shape or kind, for labels that are none, and for other
+        numbers of rows.
+        """
         z = plain(outputs, self)
         y = plain(targets, self)
         check_rows(self, z, y)
@@ -73,19 +87,24 @@ class _OfClasses(ABC):
     def _ranks(self, z: Vector) -> Vector:
         """A number for each class that grows with its probability p, of two classes for the second
         [n]: of logits log(p / (1 − p)), which does not round to 1 as p does.
+
+        Of more than two classes [n, C].
         """
         if z.ndim == 1:
             return z
+        two = z.shape[1] == 2
         if self.outputs == "probabilities":
-            return z[:, 1] if z.shape[1] == 2 else z
-        return z[:, 1] - z[:, 0] if z.shape[1] == 2 else _margins(z)
+            return z[:, 1] if two else z
+        if two:
+            return z[:, 1] - z[:, 0]
+        return _margins(z)
 
     def _probabilities(self, z: Vector) -> Vector:
         """Of two classes that of the second [n], of more all of them [n, C]."""
-        if z.ndim == 2 and z.shape[1] > 2:
-            return z if self.outputs == "probabilities" else _softmax(z)
-        ranks = self._ranks(z)
-        return ranks if self.outputs == "probabilities" else _sigmoid(ranks)
+        many = z.ndim == 2 and z.shape[1] > 2
+        if self.outputs == "probabilities":
+            return z if many else self._ranks(z)
+        return _softmax(z) if many else _sigmoid(self._ranks(z))
 
 
 @dataclass(frozen=True)
@@ -95,6 +114,7 @@ class AUC(_OfClasses):
     """
 
     def _of(self, y: Vector, z: Vector) -> float:
+        """NaN where a class is missing; of ranks, which a monotone map does not change."""
         from sklearn.metrics import roc_auc_score
 
         ranks = self._ranks(z)
@@ -113,6 +133,7 @@ class AveragePrecision(_OfClasses):
     """
 
     def _of(self, y: Vector, z: Vector) -> float:
+        """NaN without a positive label; DataError for more than two classes."""
         from sklearn.metrics import average_precision_score
 
         ranks = self._ranks(z)
@@ -130,6 +151,7 @@ class F1(_OfClasses):
     """
 
     def _of(self, y: Vector, z: Vector) -> float:
+        """Of two classes the second is told where p > 1/2, of more the one of the largest p."""
         from sklearn.metrics import f1_score
 
         ranks = self._ranks(z)
@@ -158,6 +180,7 @@ class CalibrationError(_OfClasses):
             )
 
     def _of(self, y: Vector, z: Vector) -> float:
+        """Of the p of the second class, or of the largest p, in `bins` bins of equal width."""
         import torch
         from torchmetrics.functional.classification import (
             binary_calibration_error,
@@ -184,7 +207,11 @@ class R2:
         check_installed("sklearn", self)
 
     def __call__(self, outputs: Any, targets: Any) -> float:
-        """R²."""
+        """R².
+
+        outputs and targets are [n], [n, 1] or [n, k], of one number of columns. NaN where outputs
+        are not finite.
+        """
         from sklearn.metrics import r2_score
 
         found = plain(outputs, self)
@@ -218,7 +245,11 @@ class CIndex:
         check_installed("lifelines", self)
 
     def __call__(self, outputs: Any, targets: Any) -> float:
-        """The c-index."""
+        """The c-index.
+
+        A higher risk is to have the earlier event, so lifelines gets −risk, which it takes for a
+        time. NaN where no pair can be compared.
+        """
         from lifelines.utils import concordance_index
 
         risk = plain(outputs, self)
@@ -248,7 +279,10 @@ class CIndex:
 
 
 def plain(values: Any, metric: Any) -> Vector:
-    """Outputs or targets of any library as float64; of a network's outputs the logits."""
+    """Outputs or targets of any library as float64; of a network's outputs the logits.
+
+    DataError for several arrays. A tensor on a GPU is brought to the CPU.
+    """
     values = getattr(values, "logits", values)
     _check(
         metric,
@@ -301,6 +335,7 @@ def _labels(y: Vector, metric: Any) -> Vector:
 
 
 def _check_labels(metric: Any, y: Vector, classes: int) -> None:
+    """DataError for a label outside of 0 … classes − 1."""
     strange = y[~np.isin(y, np.arange(classes))]
     _check(
         metric,
@@ -337,13 +372,20 @@ def _check_scores(metric: Any, z: Vector) -> None:
 
 
 def _check_two(metric: Any, ranks: Vector) -> None:
+    """DataError for scores of more than two classes."""
     _check(
         metric, ranks.ndim != 1, f"scores of {ranks.shape[-1]} classes", "It is defined for two."
     )
 
 
 def _margins(z: Vector) -> Vector:
-    """log(p / (1 − p)) of p = softmax(z), without rounding p: z − log Σ exp of the others."""
+    """log(p / (1 − p)) of p = softmax(z), without rounding p: z − log Σ exp of the others.
+
+        z_c − log Σ_{j≠c} exp z_j
+
+    The sum without the largest is computed apart, for where p is near 1 a difference would lose all
+    digits. z is [n, C], and so is what it gives.
+    """
     rows = np.arange(len(z))
     top = z.argmax(1)
     rest = z.copy()
@@ -358,9 +400,11 @@ def _margins(z: Vector) -> Vector:
 
 
 def _sigmoid(z: Vector) -> Vector:
+    """1 / (1 + e⁻ᶻ), by tanh, which does not overflow."""
     return np.asarray(0.5 * (1 + np.tanh(0.5 * z)))
 
 
 def _softmax(z: Vector) -> Vector:
+    """exp z / Σ exp z of each row [n, C]; the largest exponent is 0."""
     p = np.exp(z - z.max(1, keepdims=True))
     return np.asarray(p / p.sum(1, keepdims=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
 from functools import wraps
 from typing import Any
 
@@ -22,9 +23,11 @@ from .values import Features as Features
 from .values import Gradient as Gradient
 from .values import Local as Local
 from .values import Score as Score
+from .values import Takes as Takes
 from .values import Told as Told
 from .values import Train as Train
 from .values import TrainResult as TrainResult
+from .values import Traits as Traits
 
 
 class Model:
@@ -45,33 +48,17 @@ class Model:
     metrics: Mapping[str, Bound] = {"loss": np.inf}
     # metrics that are not defined of all data, such as an AUC of a single class: `score` gives NaN
     undefined: frozenset[str] = frozenset()
-    # does training add `size` numbers behind those of x, and leave these as they are? see `trees`
-    grows: bool = False
+    takes: Takes = Takes()  # what of a plan, and of data, is not refused
+    traits: Traits = Traits()  # how it is unlike most others
     # how many clients `train_all` trains at once, each to the same bytes as `train`
     cohort: int = 1
-    # does `train` do what Training(private=…) says? Where it does not, a plan with it is refused
-    private: bool = False
-    # does `train` do what Training(only=…) says? Where it does not, a plan with it is refused
-    partial: bool = False
-    # does `train` do what Training(clip=…) says? Where it does not, a plan with it is refused
-    clips: bool = False
-    # does NaN stand for a value that is missing? Where it does not, inputs that hold it are refused
-    missing: bool = False
-    # does each client use trained parts of its own, which its `local` holds? Then it is scored with
-    # them, beside the model that all share
-    personal: bool = False
-    # may its code draw from the global generators of numpy.random or random? If so, they are seeded
-    draws: bool = True
-    # does the loss take what an algorithm tells it? Where it does not, Train(told=…) is refused
-    told: bool = False
-    # does the loss look at the net that the client's last training ended with?
-    looks_back: bool = False
-    # do clients remember something from round to round? As far as the model says so
-    remembers: bool = False
 
     def __init_subclass__(cls, **more: Any) -> None:
-        """Let what the subclass does with data be done with `Examples`."""
+        """Let what the subclass does with data be done with `Examples`; PlanError where it states
+        a trait in a place where nobody looks.
+        """
         super().__init_subclass__(**more)
+        _check_stated(cls)
         for name, place in READS.items():
             if name in vars(cls):
                 setattr(cls, name, _parsing(vars(cls)[name], place))
@@ -125,7 +112,7 @@ class Model:
         It is read off one long step of `train`, see `gradients_by_steps`; a model whose steps are
         not in proportion to their gradient says it itself. PlanError where it takes no such step.
         """
-        if self.grows:
+        if self.traits.grows:
             raise PlanError(
                 f"{type(self).__name__} has no gradient.",
                 "It adds trees to what is there, and descends no loss.",
@@ -177,6 +164,18 @@ class Model:
         what each says.
         """
         return ""
+
+
+def _check_stated(kind: type[Model]) -> None:
+    """Raise PlanError where a class has a flag that is a field of its `takes` or `traits`."""
+    for place, value in (("takes", Takes), ("traits", Traits)):
+        for one in fields(value):
+            if isinstance(flag := vars(kind).get(one.name), bool):
+                raise PlanError(
+                    f"{kind.__name__}.{one.name} is {flag}, and nobody looks there.",
+                    f"A model says so in `{place}`.",
+                    f"Write {place} = {value.__name__}({one.name}={flag}) in the class.",
+                )
 
 
 LONG = 2.0**64  # η of a step that a gradient is read off
@@ -241,7 +240,7 @@ def fitted(model: Any, ask: Train) -> TrainResult:
 
 def check_told(model: Model, told: Told) -> None:
     """Raise PlanError where an algorithm tells the loss what that does not take."""
-    if told and not model.told:
+    if told and not model.takes.told:
         raise PlanError(
             f"The algorithm tells the loss {', '.join(told)}, and that of {model!r} does not take "
             "it.",
@@ -268,7 +267,7 @@ def _parsing(method: Callable[..., Any], place: int) -> Callable[..., Any]:
             data = named["data"] = Examples.of(named["data"])
         else:
             return method(*given, **named)  # Python says what is missing
-        if data.arrays is not None and not given[0].draws:
+        if data.arrays is not None and not given[0].traits.draws:
             return method(*given, **named)
         key = named.get("key", NO_KEY)
         if len(given) > KEY:
@@ -280,7 +279,11 @@ def _parsing(method: Callable[..., Any], place: int) -> Callable[..., Any]:
 
 
 class ModelView(Model):
-    """Another model; a subclass says what is different."""
+    """Another model; a subclass says what is different, and how it trains and scores.
+
+    It trains clients one by one, however many the model takes at once: whoever lets them train side
+    by side passes `train_all` on, and `cohort` with it.
+    """
 
     model: Model
 
@@ -300,49 +303,14 @@ class ModelView(Model):
         return self.model.undefined
 
     @property
-    def private(self) -> bool:  # type: ignore[override]
+    def takes(self) -> Takes:  # type: ignore[override]
         """As the model."""
-        return self.model.private
+        return self.model.takes
 
     @property
-    def partial(self) -> bool:  # type: ignore[override]
+    def traits(self) -> Traits:  # type: ignore[override]
         """As the model."""
-        return self.model.partial
-
-    @property
-    def clips(self) -> bool:  # type: ignore[override]
-        """As the model."""
-        return self.model.clips
-
-    @property
-    def missing(self) -> bool:  # type: ignore[override]
-        """As the model."""
-        return self.model.missing
-
-    @property
-    def personal(self) -> bool:  # type: ignore[override]
-        """As the model."""
-        return self.model.personal
-
-    @property
-    def draws(self) -> bool:  # type: ignore[override]
-        """As the model."""
-        return self.model.draws
-
-    @property
-    def told(self) -> bool:  # type: ignore[override]
-        """As the model."""
-        return self.model.told
-
-    @property
-    def looks_back(self) -> bool:  # type: ignore[override]
-        """As the model."""
-        return self.model.looks_back
-
-    @property
-    def remembers(self) -> bool:  # type: ignore[override]
-        """As the model."""
-        return self.model.remembers
+        return self.model.traits
 
     @property
     def trainable(self) -> int:
@@ -367,6 +335,10 @@ class ModelView(Model):
     ) -> tuple[Vector, Vector]:
         """As the model."""
         return self.model.features_of(x, data, local)
+
+    def check(self, data: Examples, who: str, training: Training | None = None) -> None:
+        """As the model."""
+        self.model.check(data, who, training)
 
     def slices(self) -> dict[str, slice]:
         """As the model."""

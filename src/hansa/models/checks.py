@@ -18,7 +18,7 @@ from ..data.batches import spelled as described
 from ..data.batches import target
 from ..errors import DataError, Fault, HansaError, PlanError
 from ..known import named
-from ..metrics import Whole, faults
+from ..metrics import Mean, Whole, faults
 from ..rand import Key
 from ..spec import Vector
 
@@ -34,7 +34,10 @@ SEEN = (FEATURES, GLOBAL, LAST_NET, TOLD)
 
 
 def parameter_names(function: Any) -> set[str]:
-    """What a function has names for; none where Python cannot tell."""
+    """What a function has names for; none where Python cannot tell.
+
+    Python cannot tell of some builtins, and of functions of C extensions.
+    """
     try:
         found = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -43,12 +46,17 @@ def parameter_names(function: Any) -> set[str]:
 
 
 def sees(loss: Any) -> tuple[str, ...]:
-    """Which of SEEN a loss has parameters for; not those that a partial has fixed."""
+    """Which of SEEN a loss has parameters for; not those that a partial has fixed.
+
+    SEEN is what a loss may ask for beside outputs and targets; a module is asked through its
+    `forward`. In the order of SEEN.
+    """
     if isinstance(loss, Whole):
         return sees(loss.function)
     names = parameter_names(getattr(loss, "forward", loss))  # a module's call has no names
-    fixed = loss.keywords if isinstance(loss, partial) else {}
-    return tuple(name for name in SEEN if name in names and name not in fixed)
+    if isinstance(loss, partial):
+        names -= loss.keywords.keys()
+    return tuple(name for name in SEEN if name in names)
 
 
 def check_blind(loss: Any, kind: str) -> Iterator[Fault]:
@@ -62,7 +70,11 @@ def check_blind(loss: Any, kind: str) -> Iterator[Fault]:
 
 
 def check_choices(buffers: Any, metrics: Any, threads: Any) -> Iterator[Fault]:
-    """Of the other arguments of TorchModel."""
+    """Of the other arguments of TorchModel.
+
+    Faults for a way of buffers that is none, for threads below 1, and for metrics without a
+    function or a bound.
+    """
     why = "Statistics such as BatchNorm's are averaged by the server, or stay with each client."
     yield (
         buffers not in ("average", "local"),
@@ -77,7 +89,11 @@ def check_choices(buffers: Any, metrics: Any, threads: Any) -> Iterator[Fault]:
 
 @contextmanager
 def passing(batch: Any, who: str) -> Iterator[None]:
-    """Say whose examples do not go through a net and its loss, as DataError."""
+    """Say whose examples do not go through a net and its loss, as DataError.
+
+    An error of hansa's own passes as it is: it says already what to write. Of any other its kind
+    and its first 300 characters are told.
+    """
     try:
         yield
     except HansaError:
@@ -96,7 +112,10 @@ def passing(batch: Any, who: str) -> Iterator[None]:
 
 
 def check_descent(wrong: bool, found: str) -> None:
-    """Raise PlanError for a loss that is no mean with a gradient."""
+    """Raise PlanError for a loss that is no mean with a gradient.
+
+    `found` is what the loss gives, in words. A loss that is detached, or an item, has no gradient.
+    """
     if wrong:
         raise PlanError(
             f"The loss gives a {found} that no gradient can be taken of.",
@@ -119,22 +138,33 @@ def check_finite(loss: float, n: int, who: str) -> None:
 
 
 def check_apart(loss: float, alone: Sequence[float], who: str) -> None:
-    """Raise DataError where the loss of some examples is not the mean of what it is of each."""
+    """Raise DataError where the loss of some examples is not the mean of what it is of each.
+
+        |loss − mean| ≤ 10⁻³ (1 + |mean|),     mean = Σ alone / n
+
+    The tolerance is that of float32 over a few examples; NaN is never within it.
+    """
     mean = sum(alone) / len(alone)
     if not abs(loss - mean) <= 1e-3 * (1 + abs(mean)):
         raise DataError(
             f"The loss of {len(alone)} of {who}'s examples is {loss:.4g}, and the mean of each "
             f"one's own {mean:.4g}.",
-            "PerExample clips the gradient of each example, so it takes a loss that is a mean over "
-            "examples: no weighted mean, no ranks or risk sets, no labels that are left out.",
+            "PerExample clips the gradient of each example, and weights count each one's loss, so "
+            "it has to be a mean over examples: no weighted mean, no ranks or risk sets, no labels "
+            "that are left out.",
             "Leave examples without a label out, and divide by the number of examples: "
-            "(w[y] * loss of each).mean(). Or leave `private` out of the Training, and let clients "
-            "or the server add noise to the update.",
+            "(w[y] * loss of each).mean(). Or leave `private` out of the Training and let clients "
+            "or the server add noise to the update; or leave the weights out.",
         )
 
 
 def shaken(x: Vector, trainable: int) -> Vector:
-    """x, and weights near it: at x itself, often 0, outputs may be alike and show nothing."""
+    """x, and weights near it: at x itself, often 0, outputs may be alike and show nothing.
+
+        y = x + SHAKE·z,     z ~ N(0, 1) of a fixed key, for the numbers that are trained
+
+    Of the same x it is the same, so a check finds the same wherever it runs.
+    """
     near = np.array(x, np.float64)
     near[:trainable] += SHAKE * Key.of(0).normal((trainable,))
     return near
@@ -163,6 +193,9 @@ def check_length(shape: tuple[int, ...], model: Any) -> None:
 def check_shapes(outputs: tuple[int, ...], y: Any, who: str) -> None:
     """Raise DataError where targets have another shape than the outputs that they are compared
     with.
+
+    Both are [n, …], and n is not compared here. A loss of numbers [n, 1] against [n] would compare
+    each with all.
     """
     if outputs[1:] != y.shape[1:]:
         raise DataError(
@@ -174,9 +207,14 @@ def check_shapes(outputs: tuple[int, ...], y: Any, who: str) -> None:
 
 
 def check_range(known: Any, classes: int, who: str) -> None:
-    """Raise DataError where a label lies outside of 0 … classes − 1."""
+    """Raise DataError where a label lies outside of 0 … classes − 1.
+
+    `known` are the labels that count: those that a loss leaves out are left out before.
+    """
     if known.size and (known.min() < 0 or known.max() > classes - 1):
-        more = f", or give the net {int(known.max()) + 1} outputs" if known.max() >= classes else ""
+        more = ""
+        if known.max() >= classes:
+            more = f", or give the net {int(known.max()) + 1} outputs"
         raise DataError(
             f"{who}'s labels lie in {known.min()} … {known.max()}.",
             f"The net and its loss take labels from 0 to {classes - 1}.",
@@ -185,7 +223,11 @@ def check_range(known: Any, classes: int, who: str) -> None:
 
 
 def fingerprint(buffers: Iterable[Any]) -> str:
-    """A digest of these bytes."""
+    """A digest of these bytes.
+
+    Buffers are read one behind the other, by BLAKE2b with 64 bits: enough to tell models apart in a
+    repr, and no defence against who looks for a collision.
+    """
     digest = hashlib.blake2b(digest_size=8)
     for buffer in buffers:
         digest.update(buffer)
@@ -193,15 +235,28 @@ def fingerprint(buffers: Iterable[Any]) -> str:
 
 
 def condensed(text: str) -> str:
-    """Text on one line, without addresses in memory and colours."""
+    """Text on one line, without addresses in memory and colours.
+
+    Addresses are other ones in each process, and a repr enters the digest of a plan.
+    """
     return re.sub(
         r"(?<=\() | (?=\))", "", " ".join(re.sub(r" at 0x[0-9a-f]+|\x1b\[\d*m", "", text).split())
     )
 
 
+def shortened(text: str, end: str = " …") -> str:
+    """Text of at most 120 characters; of a longer one the first 100, and an end."""
+    if len(text) <= 120:
+        return text
+    return text[:100].rstrip() + end
+
+
 def code(part: Any) -> Any:
     """What a digest covers of a layer or a loss beside its repr: a function, or the class and what
     code it holds.
+
+    What a library has as its own is taken by its name, for a digest must not change with the
+    library's file; methods are taken without their objects.
     """
     if isinstance(part, CODE) or named(part):
         return part
@@ -215,7 +270,11 @@ def code(part: Any) -> Any:
 
 
 def settings(function: Any) -> dict[str, Any]:
-    """What a partial fixes, or the plain attributes and the buffers (class weights) of a module."""
+    """What a partial fixes, or the plain attributes and the buffers (class weights) of a module.
+
+    Whether a module is in training, and what begins with an underscore, is no setting. Nothing for
+    a plain function.
+    """
     if isinstance(function, partial):
         return dict(function.keywords)
     if not hasattr(function, "named_buffers"):
@@ -232,8 +291,19 @@ def settings(function: Any) -> dict[str, Any]:
 
 
 def spelled(metrics: Mapping[str, Whole]) -> list[Any]:
-    """What a digest covers of metrics beside their code."""
-    return [(n, type(one).__name__, spell(one.function), one.bound) for n, one in metrics.items()]
+    """What a digest covers of metrics beside their code.
+
+    Of each metric: its name, whether it is a mean, its function with its settings, and its bound.
+    """
+    return [(n, _kind(one), spell(one.function), one.bound) for n, one in metrics.items()]
+
+
+def _kind(metric: Whole) -> str:
+    """Whole or Mean, and whether a mean may be undefined."""
+    kind = type(metric).__name__
+    if isinstance(metric, Mean) and not metric.everywhere:
+        return f"{kind}, not everywhere"
+    return kind
 
 
 def spell(function: Any) -> str:
@@ -243,6 +313,11 @@ def spell(function: Any) -> str:
     owner = getattr(function, "__self__", None)
     if owner is not None and hasattr(function, "__func__"):
         return f"{condensed(repr(owner))}.{function.__name__}"
-    name = spell(function.func) if isinstance(function, partial) else type(function).__qualname__
+    name = type(function).__qualname__
+    if isinstance(function, partial):
+        name = spell(function.func)
+    name = getattr(function, "__qualname__", name)
     chosen = ", ".join(f"{key}={value!r}" for key, value in sorted(settings(function).items()))
-    return getattr(function, "__qualname__", name) + (f"({condensed(chosen)})" if chosen else "")
+    if not chosen:
+        return name
+    return f"{name}({condensed(chosen)})"

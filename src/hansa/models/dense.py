@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import native
-from ..data.batches import Batch
+from ..data.batches import Batch, relative, weighed
 from ..data.blocks import aligned, picked
+from ..progress import tell
 from ..rand import Key
 from ..spec import Vector
 from ..training import Training
@@ -55,7 +56,11 @@ class Layer(NamedTuple):
 
 
 class Net(NamedTuple):
-    """Layers one after the other, and a mean loss; does it lay each example out flat first?"""
+    """Layers one after the other, and a mean loss; does it lay each example out flat first?
+
+    A loss is one of LOSSES, without settings. Targets are labels [n] for cross_entropy, and numbers
+    [n, outputs] for the others.
+    """
 
     layers: tuple[Layer, ...]
     loss: str
@@ -64,7 +69,13 @@ class Net(NamedTuple):
     def examples(self, whole: Batch) -> tuple[Vector, Vector] | None:
         """Inputs [n, …] and targets as the program reads them; None where it cannot, and PyTorch
         will say why.
+
+        Inputs are one array of floats whose examples have as many numbers as the first layer reads,
+        targets are what the loss takes, and all examples count alike.
         """
+        whole, weights = weighed(whole)
+        if relative(weights) is not None:
+            return None
         if isinstance(whole, Mapping):
             inputs = [array for name, array in whole.items() if name != "y"]
             y = whole.get("y", np.empty(0))
@@ -88,7 +99,10 @@ class Net(NamedTuple):
 
 
 class Program:
-    """The native training of one net."""
+    """The native training of one net.
+
+    Its memory for activations is kept, and written over in each training.
+    """
 
     def __init__(self, net: Net):
         self.net = net
@@ -105,8 +119,8 @@ class Program:
         key: Key,
         fixed: Collection[int] = (),
     ) -> TrainResult | None:
-        """What `Model.train` gives for arrays; None for such as the program cannot read, for a clip
-        or another optimizer, or without a compiler.
+        """What `Model.train` gives for arrays; None for such as the program cannot read, for a
+        clip, rates or another optimizer, or without a compiler.
 
         fixed: where those tensors begin in x that stay as they are.
         """
@@ -117,6 +131,7 @@ class Program:
             found is None
             or not isinstance(library, ctypes.CDLL)
             or training.clip is not None
+            or training.rates
             or training.optimizer not in OPTIMIZERS
             or any(np.shape(v) != x.shape for v in moved)
         ):
@@ -127,9 +142,7 @@ class Program:
             for rows, sizes in picked(len(targets), training, key, padded=False)
         ]
         rows, sizes = (np.concatenate(parts) for parts in zip(*some, strict=True))
-        told = [
-            None if v is None else np.ascontiguousarray(v, np.float64) for v in drift.vectors(x)
-        ]
+        told = list(map(_doubles, drift.vectors(x)))
         step = Step(
             OPTIMIZERS.index(training.optimizer),
             training.learning_rate,
@@ -137,20 +150,23 @@ class Program:
             drift.alike,
             *map(_place, told),
         )
-        layers = self._with(fixed) if fixed else self._layers
+        layers = self._with(fixed)
         net = _place(layers), len(self._layers), int(sizes.max()), ctypes.byref(step)
         if (room := library.room(*net)) > len(self._work):
             self._work = aligned((room,))
         start = np.ascontiguousarray(x, np.float64)
         end = np.empty(len(x))
         arrays = map(_place, (start, end, inputs, targets, rows, sizes))
-        loss = library.train(
-            *net, LOSSES.index(self.net.loss), *arrays, len(sizes), _place(self._work)
-        )
+        done = ctypes.c_int64()
+        tell("step", done=lambda: done.value, total=len(sizes))
+        more = len(sizes), _place(self._work), ctypes.byref(done)
+        loss = library.train(*net, LOSSES.index(self.net.loss), *arrays, *more)
         return TrainResult(end, len(sizes), loss / len(sizes))
 
     def _with(self, fixed: Collection[int]) -> Vector:
         """The layers, with what of each stays as it is: 1 for W, 2 for b, and their sum."""
+        if not fixed:
+            return self._layers
         layers = self._layers.copy()
         layers[:, -1] = [
             (one.weights in fixed) + 2 * (one.bias in fixed) for one in self.net.layers
@@ -159,7 +175,11 @@ class Program:
 
 
 class Step(ctypes.Structure):
-    """`Step` of dense.cpp."""
+    """`Step` of dense.cpp.
+
+    The fields are those of the struct, in its order; a null pointer stands for a vector that is not
+    there.
+    """
 
     _fields_ = (
         ("optimizer", ctypes.c_int64),
@@ -172,13 +192,30 @@ class Step(ctypes.Structure):
     )
 
 
+def _doubles(v: Vector | None) -> Vector | None:
+    """A vector as the program reads it; None stays what it is."""
+    if v is None:
+        return None
+    return np.ascontiguousarray(v, np.float64)
+
+
 def _place(array: Vector | None) -> Any:
-    return None if array is None else array.ctypes.data
+    """Where an array lies in memory; the null pointer for none.
+
+    The program reads there while the call lasts, so the caller holds the array until then.
+    """
+    if array is None:
+        return None
+    return array.ctypes.data
 
 
 @cache
 def loaded() -> ctypes.CDLL | str:
-    """The native program of this machine, or why there is none, which is said once."""
+    """The native program of this machine, or why there is none, which is said once.
+
+    It is compiled once for a machine and kept, see `native`. A text in its place is the compiler's
+    reason.
+    """
     library = native.loaded(SOURCE, HEADER)
     if isinstance(library, str):
         log.warning("Dense networks train without our own program: %s", library)
@@ -188,6 +225,6 @@ def loaded() -> ctypes.CDLL | str:
     net: list[Any] = [place, whole, whole, place]
     library.room.argtypes = net
     library.room.restype = whole
-    library.train.argtypes = [*net, whole, *[place] * 6, whole, place]
+    library.train.argtypes = [*net, whole, *[place] * 6, whole, place, place]
     library.train.restype = ctypes.c_double
     return library

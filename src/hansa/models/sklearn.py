@@ -5,21 +5,34 @@ time.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from ..data.batches import mass, relative, weighed
 from ..data.examples import Examples
 from ..errors import DataError, PlanError, refuse
-from ..metrics import LOSS, RATE, CalibrationError, Gathered, Mean, Measured, check_ready, undefined
+from ..metrics import (
+    LOSS,
+    RATE,
+    CalibrationError,
+    Gathered,
+    Mean,
+    Measured,
+    Whole,
+    check_ready,
+    check_weights,
+    undefined,
+)
 from ..rand import Key
 from ..spec import Vector
 from ..training import Training
 from . import NO_LOCAL, Drift, Gradient, Local, Model, TrainResult, consecutive, gradients_by_steps
 from .checks import check_some
+from .linear import Linear
 
 try:
     from sklearn.base import clone
@@ -33,15 +46,6 @@ except ModuleNotFoundError as missing:
 
 # η of a step that a gradient is read off: scikit-learn shrinks w by 1 − η·alpha, and never below 0
 SHORT = 2.0**-10
-# of the margin m = ±z, positive on the right side
-LOSSES: Mapping[str, Callable[[Vector], Vector]] = {
-    "log_loss": lambda m: np.logaddexp(0, -m),
-    "hinge": lambda m: np.maximum(0, 1 - m),
-    "squared_hinge": lambda m: np.maximum(0, 1 - m) ** 2,
-    "modified_huber": lambda m: np.where(m < -1, -4 * m, np.maximum(0, 1 - m) ** 2),
-    "perceptron": lambda m: np.maximum(0, -m),
-}
-
 LEARNT = ("coef_", "intercept_", "classes_")  # of an estimator that has been fitted
 
 
@@ -79,7 +83,8 @@ class SklearnModel(Model):
     def __post_init__(self) -> None:
         name = getattr(self.estimator, "__name__", type(self.estimator).__name__)
         found = f"SklearnModel cannot train {name} so: {self.estimator!r}."
-        refuse((wrong, found, why, instead) for wrong, why, instead in self._faults(name))
+        wrong = _faults(self.estimator, name, self.features, self.classes is not None)
+        refuse((bad, found, why, instead) for bad, why, instead in wrong)
         if self.features < 1 or (self.classes is not None and self.classes < 2):
             raise PlanError(
                 f"{self!r} has nothing to learn from, or nothing to tell apart.",
@@ -92,17 +97,20 @@ class SklearnModel(Model):
             if hasattr(self.estimator, learnt):
                 setattr(own, learnt, np.array(getattr(self.estimator, learnt)))
         object.__setattr__(self, "estimator", own)
-        self._check_start()
-        usual = {} if self.classes is None else {"accuracy": Mean(self._right, RATE)}
-        measured = Measured.of(Mean(self._losses, LOSS), usual, self.metrics, self._outputs)
+        _check_start(own, self._linear, self._start)
+        linear = self._linear
+        usual = dict[str, Whole]()
+        if self.classes is not None:
+            usual = {"accuracy": Mean(linear.right, RATE)}
+        measured = Measured.of(Mean(linear.losses, LOSS), usual, self.metrics, linear.outputs)
         object.__setattr__(self, "metrics", measured)
         object.__setattr__(self, "undefined", undefined(measured.metrics))
         ready = measured.ready.items()
         calibrated = [n for n, one in ready if isinstance(one.function, CalibrationError)]
-        if calibrated and self._loss != "log_loss":
+        if calibrated and linear.loss != "log_loss":
             raise PlanError(
                 f"{name} has no probabilities, and {', '.join(calibrated)} is of them.",
-                f"The decision function of loss={self._loss!r} is no logit.",
+                f"The decision function of loss={linear.loss!r} is no logit.",
                 "Write SGDClassifier(loss='log_loss').",
             )
 
@@ -113,38 +121,6 @@ class SklearnModel(Model):
         estimator = type(self.estimator), self.estimator.get_params(), self._start
         return *estimator, self.features, self.classes, self.metrics
 
-    def _check_start(self) -> None:
-        """Raise PlanError where an estimator that has been fitted fits no federation."""
-        if not hasattr(self.estimator, "coef_"):
-            return
-        wanted: tuple[int, ...] = (self._rows, self.features)
-        if self.classes is None:
-            wanted = (self.features,)
-        shapes = (self.estimator.coef_.shape, self.estimator.intercept_.shape)
-        labels = list(range(self.classes or 0))
-        known = getattr(self.estimator, "classes_", np.array(labels)).tolist()
-        found = f"{type(self.estimator).__name__} has been fitted"
-        faults = (
-            (
-                shapes != (wanted, (self._rows,)),
-                f"{found}: coef_ {shapes[0]}, intercept_ {shapes[1]}.",
-                f"With features={self.features}, classes={self.classes} they are {wanted} and "
-                f"{(self._rows,)}, and training goes on from them.",
-            ),
-            (
-                known != labels,
-                f"{found} on the labels {known}.",
-                f"Those of the federation are {labels}, and each row of coef_ is of one of them.",
-            ),
-            (
-                shapes[0] == wanted and not np.isfinite(self._start).all(),
-                f"{found}, and its weights hold NaN or infinity.",
-                "No step leads from there to a number.",
-            ),
-        )
-        instead = "Fit it on such inputs and labels; sklearn.base.clone(estimator) starts at 0."
-        refuse((wrong, what, why, instead) for wrong, what, why in faults)
-
     @property
     def _start(self) -> Vector:
         """[w row by row, β] of an estimator that has been fitted, and else zeros."""
@@ -153,63 +129,18 @@ class SklearnModel(Model):
         x = np.r_[self.estimator.coef_.ravel(), self.estimator.intercept_]
         return np.asarray(x, np.float64)
 
-    def _faults(self, name: str) -> list[tuple[bool, str, str]]:
-        e = self.estimator
-        example = "SklearnModel(SGDClassifier(loss='log_loss'), features=30, classes=2)"
-        settings: dict[str, Any] = (
-            e.get_params() if hasattr(e, "get_params") and not isinstance(e, type) else {}
-        )
-        classifies = isinstance(e, SGDClassifier | Perceptron)
-        return [
-            (
-                isinstance(e, type),
-                "It is a class, not an estimator.",
-                f"Make one: SklearnModel({name}(), …).",
-            ),
-            (
-                not hasattr(e, "partial_fit"),
-                "Training goes on from the federation's weights, and it has no partial_fit.",
-                f"Write for example {example}.",
-            ),
-            (
-                not classifies and not isinstance(e, SGDRegressor),
-                "Only SGDClassifier, SGDRegressor and Perceptron take gradient steps of a given "
-                "size.",
-                f"Write for example {example}; for neural networks take TorchModel.",
-            ),
-            (
-                bool(settings.get("average")) or bool(settings.get("early_stopping")),
-                "An average over steps, or an early stop, belongs to one long training and not to "
-                "a client's round.",
-                "Leave `average` and `early_stopping` out.",
-            ),
-            (
-                settings.get("class_weight") == "balanced",
-                "One batch does not tell how often a class occurs.",
-                "Give numbers: class_weight={0: 1.0, 1: 3.0}, the same for all clients.",
-            ),
-            (
-                settings.get("learning_rate") in ("pa1", "pa2"),
-                "Passive-aggressive steps have no learning rate.",
-                "Leave `learning_rate` out; it is that of Training.",
-            ),
-            (
-                classifies != (self.classes is not None),
-                "A classifier must know how many classes there are at all clients, and a regressor "
-                "has none.",
-                "Write SklearnModel(…, "
-                f"features={self.features}{', classes=2' if classifies else ''}).",
-            ),
-        ]
-
     @property
     def size(self) -> int:  # type: ignore[override]
         """(features + 1) · rows."""
-        return (self.features + 1) * self._rows
+        return self._linear.size
 
-    @property
-    def _rows(self) -> int:
-        return 1 if self.classes in (None, 2) else int(self.classes or 1)
+    @cached_property
+    def _linear(self) -> Linear:
+        """How it computes, beside scikit-learn's training."""
+        loss = "perceptron"
+        if not isinstance(self.estimator, Perceptron):
+            loss = self.estimator.loss
+        return Linear(loss, self.features, self.classes)
 
     def plan(self, training: Training) -> None:
         """Plain SGD alone."""
@@ -241,23 +172,27 @@ class SklearnModel(Model):
         y = np.array(x, np.float64)
         eta = training.learning_rate
         losses = []
-        x0 = x if drift.centre is None else drift.centre
-        shift = 0.0 if drift.shift is None else drift.shift
+        shift: Any = 0.0
+        if drift.shift is not None:
+            shift = drift.shift
         estimator = self.fitted(x)
         for batch in data.batches(training, key):
-            A, target = self._arrays(batch)
-            losses.append(float(self._losses(self._decisions(y, A), target).mean()))
-            self._put(estimator, y)
+            batch, w = weighed(batch)
+            w = relative(w)
+            A, target = _arrays(batch)
+            found = self._linear.losses(self._linear.decisions(y, A), target)
+            losses.append(float(np.average(found, weights=w)))
+            estimator.coef_, estimator.intercept_ = self._linear.weights(y)
             estimator.eta0 = eta / len(target)
             try:
-                estimator.partial_fit(A, target)
+                estimator.partial_fit(A, target, sample_weight=w)
             except ValueError as error:
                 raise DataError(
                     f"Training cannot go on after {len(losses)} batches: {error}",
                     "The steps leave the range of numbers, or the labels those of the model.",
                     "Standardise the inputs, write a smaller learning_rate, or look at the labels.",
                 ) from error
-            correction = drift.pull * (y - x0) + shift
+            correction = drift.pull * (y - drift.about(x)) + shift
             y = np.r_[estimator.coef_.ravel(), estimator.intercept_] - eta * correction
         return TrainResult(y, len(losses), sum(losses) / len(losses))
 
@@ -268,13 +203,15 @@ class SklearnModel(Model):
         found = []
         for ask in asks:
             alone = [ask._replace(data=ask.data.take([i])) for i in range(len(ask.data))]
-            found.append(np.mean(gradients_by_steps(self, alone, SHORT), axis=0))
+            each = gradients_by_steps(self, alone, SHORT)
+            weights = [mass(batch) for one in alone for batch in one.data.whole()]
+            found.append(np.average(each, axis=0, weights=relative(np.array(weights))))
         return found
 
     def fitted(self, x: Vector) -> Any:
         """The estimator with the weights x, ready to predict."""
         estimator = copy.copy(self._template)
-        self._put(estimator, np.asarray(x))
+        estimator.coef_, estimator.intercept_ = self._linear.weights(np.asarray(x))
         return estimator
 
     @cached_property
@@ -291,66 +228,33 @@ class SklearnModel(Model):
         labels = np.arange(self.classes)
         return estimator.partial_fit(np.zeros((self.classes, self.features)), labels, labels)
 
-    def _put(self, estimator: Any, x: Vector) -> None:
-        W = x[: -self._rows].reshape(self._rows, self.features)
-        estimator.coef_ = (W[0] if self.classes is None else W).astype(np.float64, copy=True)
-        estimator.intercept_ = x[-self._rows :].astype(np.float64, copy=True)
-
-    def _arrays(self, batch: Any) -> tuple[Vector, Vector]:
-        if isinstance(batch, Mapping):
-            A = next(array for name, array in batch.items() if name != "y")
-            y = batch["y"]
-        else:
-            A, *_, y = batch
-        return np.ascontiguousarray(np.reshape(A, (len(A), -1)), np.float64), np.asarray(y)
-
     # ── scoring ──
-
-    def _decisions(self, x: Vector, A: Vector) -> Vector:
-        """z = W·a + b of each example   [n, rows]."""
-        return np.asarray(A @ x[: -self._rows].reshape(self._rows, -1).T + x[-self._rows :])
-
-    @property
-    def _loss(self) -> str:
-        return "perceptron" if isinstance(self.estimator, Perceptron) else self.estimator.loss
-
-    def _losses(self, z: Vector, y: Vector) -> Vector:
-        """Of each example, summed over rows; a regressor's is the square."""
-        if self.classes is None:
-            return np.asarray((z[:, 0] - y) ** 2)
-        labels = np.arange(self.classes) if self._rows > 1 else [1]
-        m = np.where(y[:, None] == labels, 1.0, -1.0) * z
-        return np.asarray((LOSSES[self._loss](m) if self._loss in LOSSES else (1 - m) ** 2).sum(1))
-
-    def _right(self, z: Vector, y: Vector) -> Vector:
-        told = z.argmax(1) if self._rows > 1 else z[:, 0] > 0
-        return np.asarray(told == y)
-
-    def _outputs(self, z: Vector) -> Vector:
-        """What metrics get."""
-        if self._rows == 1:
-            return z[:, 0]
-        return -np.logaddexp(0, -z) if self._loss == "log_loss" else z
 
     def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """The mean loss without penalty, and the metrics."""
         found: Gathered = self.metrics.gathered()
         for batch in data.whole():
-            A, y = self._arrays(batch)
-            found.add(self._decisions(x, A), y)
+            batch, w = weighed(batch)
+            A, y = _arrays(batch)
+            found.add(self._linear.decisions(x, A), y, w)
         check_some(found.rows)
         return found.values()
 
     def check(self, data: Examples, who: str, training: Training | None = None) -> None:
-        """Shapes and labels of the first batch."""
-        batch = next(iter(data.whole()))
+        """Shapes and labels of the first batch.
+
+        DataError for several arrays of inputs, for another number of features, for targets that are
+        no single numbers, and for labels that are none.
+        """
+        batch, w = weighed(next(iter(data.whole())))
+        check_weights(self.metrics.metrics, w)
         if len(batch) != 2:
             raise DataError(
                 f"{who} has {len(batch) - 1} arrays of inputs.",
                 f"{self!r} takes one.",
                 "Join them into one array: np.hstack([...]).",
             )
-        A, y = self._arrays(batch)
+        A, y = _arrays(batch)
         if A.shape[1] != self.features:
             raise DataError(
                 f"{who}'s inputs have {A.shape[1]} numbers for each example.",
@@ -372,14 +276,111 @@ class SklearnModel(Model):
                 f"{self!r} takes integers from 0 to {self.classes - 1}.",
                 "Number the classes from 0, or give it more classes.",
             )
-        z = self._outputs(self._decisions(self.start(Key.of(0)), A))
+        z = self._linear.outputs(self._linear.decisions(self._start, A))
         check_ready(self.metrics.ready, z, y)
 
     def slices(self) -> dict[str, slice]:
         """scikit-learn's names."""
-        return consecutive([("coef_", self.features * self._rows), ("intercept_", self._rows)])
+        rows = self._linear.rows
+        return consecutive([("coef_", self.features * rows), ("intercept_", rows)])
 
     def tensors(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Vector]:
         """The weights as scikit-learn names and shapes them."""
         estimator = self.fitted(x)
         return {"coef_": estimator.coef_, "intercept_": estimator.intercept_}
+
+
+def _arrays(batch: Any) -> tuple[Vector, Vector]:
+    """A batch as inputs [n, features] of float64, and targets [n].
+
+    Of several inputs the first is taken; `check` has refused the others.
+    """
+    if isinstance(batch, Mapping):
+        A = next(array for name, array in batch.items() if name != "y")
+        y = batch["y"]
+    else:
+        A, *_, y = batch
+    return np.ascontiguousarray(np.reshape(A, (len(A), -1)), np.float64), np.asarray(y)
+
+
+def _check_start(estimator: Any, linear: Linear, x: Vector) -> None:
+    """Raise PlanError where an estimator that has been fitted, whose weights are x [size], fits no
+    federation.
+    """
+    if not hasattr(estimator, "coef_"):
+        return
+    W, intercept = linear.weights(np.zeros(linear.size))
+    wanted = (W.shape, intercept.shape)
+    shapes = (estimator.coef_.shape, estimator.intercept_.shape)
+    labels = list(range(linear.classes or 0))
+    known = getattr(estimator, "classes_", np.array(labels)).tolist()
+    found = f"{type(estimator).__name__} has been fitted"
+    faults = (
+        (
+            shapes != wanted,
+            f"{found}: coef_ {shapes[0]}, intercept_ {shapes[1]}.",
+            f"With features={linear.features}, classes={linear.classes} they are {wanted[0]} and "
+            f"{wanted[1]}, and training goes on from them.",
+        ),
+        (
+            known != labels,
+            f"{found} on the labels {known}.",
+            f"Those of the federation are {labels}, and each row of coef_ is of one of them.",
+        ),
+        (
+            shapes[0] == wanted[0] and not np.isfinite(x).all(),
+            f"{found}, and its weights hold NaN or infinity.",
+            "No step leads from there to a number.",
+        ),
+    )
+    instead = "Fit it on such inputs and labels; sklearn.base.clone(estimator) starts at 0."
+    refuse((wrong, what, why, instead) for wrong, what, why in faults)
+
+
+def _faults(e: Any, name: str, features: int, told: bool) -> Iterator[tuple[bool, str, str]]:
+    """Why an estimator of that name cannot train here, and what to write instead; is it told how
+    many classes there are?
+    """
+    example = "SklearnModel(SGDClassifier(loss='log_loss'), features=30, classes=2)"
+    settings = dict[str, Any]()
+    if hasattr(e, "get_params") and not isinstance(e, type):
+        settings = e.get_params()
+    classifies = isinstance(e, SGDClassifier | Perceptron)
+    yield (
+        isinstance(e, type),
+        "It is a class, not an estimator.",
+        f"Make one: SklearnModel({name}(), …).",
+    )
+    yield (
+        not hasattr(e, "partial_fit"),
+        "Training goes on from the federation's weights, and it has no partial_fit.",
+        f"Write for example {example}.",
+    )
+    yield (
+        not classifies and not isinstance(e, SGDRegressor),
+        "Only SGDClassifier, SGDRegressor and Perceptron take gradient steps of a given size.",
+        f"Write for example {example}; for neural networks take TorchModel.",
+    )
+    yield (
+        bool(settings.get("average")) or bool(settings.get("early_stopping")),
+        "An average over steps, or an early stop, belongs to one long training and not to a "
+        "client's round.",
+        "Leave `average` and `early_stopping` out.",
+    )
+    yield (
+        settings.get("class_weight") == "balanced",
+        "One batch does not tell how often a class occurs.",
+        "Give numbers: class_weight={0: 1.0, 1: 3.0}, the same for all clients.",
+    )
+    yield (
+        settings.get("learning_rate") in ("pa1", "pa2"),
+        "Passive-aggressive steps have no learning rate.",
+        "Leave `learning_rate` out; it is that of Training.",
+    )
+    classes = ", classes=2" * classifies
+    yield (
+        classifies != told,
+        "A classifier must know how many classes there are at all clients, and a regressor has "
+        "none.",
+        f"Write SklearnModel(…, features={features}{classes}).",
+    )

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from ..data import pair
+from ..data.batches import relative, weighed
 from ..data.examples import Examples
 from ..errors import DataError, PlanError, number
-from ..metrics import LOSS, RATE
+from ..metrics import LOSS, RATE, groups, weighted
 from ..rand import Key
 from ..spec import Vector
 from ..training import Training
-from . import NO_LOCAL, Drift, Local, Model, TrainResult, consecutive
-from .parts import moves
+from . import NO_LOCAL, Drift, Local, Model, Takes, TrainResult, Traits, consecutive
+from .parts import moves, paces
 
 SCORES = {"loss": LOSS, "accuracy": RATE}
 
@@ -33,10 +34,8 @@ class Softmax(Model):
     features: int
     classes: int
     metrics = SCORES
-    private = True
-    partial = True
-    clips = True
-    draws = False
+    takes = Takes(private=True, only=True, clip=True, rates=True)
+    traits = Traits(draws=False)
 
     def __post_init__(self) -> None:
         counts = number(self.features, whole=True) and number(self.classes, whole=True)
@@ -76,41 +75,48 @@ class Softmax(Model):
     ) -> TrainResult:
         """Plain SGD on the mean loss of each batch; with `private`, on clipped gradients with
         noise.
+
+            W ← W − η (g + pull·(W − X₀) + λW + shift)          W [features + 1, classes]
+
+        PerExample's noise is added to the sum, over b, the number of examples on average.
         """
         W = np.array(x, np.float64).reshape(self.features + 1, self.classes)
-        x0 = np.asarray(x if drift.centre is None else drift.centre).reshape(W.shape)
-        shift = 0.0 if drift.shift is None else drift.shift.reshape(W.shape)
+        x0 = np.asarray(drift.about(x)).reshape(W.shape)
         pulls = drift.pulls
-        pull = drift.alike if drift.apart is None else drift.apart.reshape(W.shape)
-        eta = training.learning_rate
+        pull: Any = drift.alike
+        if drift.apart is not None:
+            pull = drift.apart.reshape(W.shape)
+        rate: Any = training.learning_rate
+        if training.only or training.rates:
+            rate = rate * paces(self, training).reshape(W.shape)
         decay = training.weight_decay
         private = training.private
-        moved = moves(self, training) if training.only else {}
-        weight = moved.get("weight", True)
-        bias = moved.get("bias", True)
+        moved = moves(self, training)
+        parts = moved.get("weight", True), moved.get("bias", True)
         losses = []
-        b = training.counts(len(data))[0] if private else 0
+        b = 0
+        clip = math.inf
+        if private:
+            b = training.counts(len(data))[0]
+            clip = private.clip
         for step, batch in enumerate(data.batches(training, key)):
+            batch, w = weighed(batch)
             A, y = pair(batch)
-            clip = private.clip if private else math.inf
-            loss, g = self._gradient(W, A, y, clip, b, (weight, bias))
+            if not private:
+                w = relative(w)
+            loss, g = self._gradient(W, A, y, clip, b, parts, w)
             if private:
                 g += private.drawn(g.shape, key.child("noise", step)) / b
             if training.clip is not None:
-                self._clip(g, training.clip, (weight, bias))
+                self._clip(g, training.clip, parts)
             if pulls:
                 g += pull * (W - x0)
             if decay:
                 g += decay * W
             if drift.shift is not None:
-                g += shift
-            if weight and bias:
-                g *= eta
-                W -= g
-            elif weight:
-                W[:-1] -= eta * g[:-1]
-            else:
-                W[-1] -= eta * g[-1]
+                g += drift.shift.reshape(W.shape)
+            g *= rate
+            W -= g
             losses.append(loss)
         return TrainResult(W.ravel(), len(losses), sum(losses) / len(losses))
 
@@ -122,18 +128,23 @@ class Softmax(Model):
         clip: float,
         b: int,
         moved: tuple[bool, bool] = (True, True),
+        w: Vector | None = None,
     ) -> tuple[float, Vector]:
         """The mean loss, and the sum of gradients over b (0 = as many as there are), each of norm
-        `clip` at most.
+        `clip` at most; each loss and gradient times its w.
 
-        That of one example has the norm ‖p − 1_y‖·‖[a, 1]‖, and counts as 0 where it is not finite;
-        without a or 1 where weights or biases are not `moved`.
+        That of one example has the norm w·‖p − 1_y‖·‖[a, 1]‖, and counts as 0 where it is not
+        finite; without a or 1 where weights or biases are not `moved`.
         """
         A = A.reshape(len(y), self.features).astype(np.float64, copy=False)  # once for two products
         rows = np.arange(len(y))
         P = self._probabilities(W, A)
-        loss = -np.log(P[rows, y] + 1e-12).sum() / max(len(y), 1)
+        losses = np.log(P[rows, y] + 1e-12)
         P[rows, y] -= 1
+        if w is not None:
+            losses *= w
+            P *= w[:, None]
+        loss = -losses.sum() / max(len(y), 1)
         if clip < math.inf:
             weight, bias = moved
             norms = np.sqrt((P**2).sum(1) * ((A**2).sum(1) * weight + bias))
@@ -153,6 +164,9 @@ class Softmax(Model):
             g *= clip / norm
 
     def _probabilities(self, W: Vector, A: Vector) -> Vector:
+        """p = softmax(A·W + β) of each row [n, classes]; the largest exponent is 0, so none
+        overflows.
+        """
         Z = A @ W[:-1] + W[-1]
         Z -= Z.max(1, keepdims=True)
         np.exp(Z, out=Z)
@@ -169,25 +183,35 @@ class Softmax(Model):
         return {"weight": W[:-1], "bias": W[-1]}
 
     def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
-        """Mean loss and accuracy."""
+        """Mean loss and accuracy.
+
+        By weight, where examples have such: Σ w·l / Σ w. l = −log(p_y + 10⁻¹²).
+        """
         W = np.asarray(x).reshape(self.features + 1, self.classes)
-        n = 0
-        loss = 0.0
-        right = 0
+        sums = dict[float, Any]()
         for batch in data.whole():
+            batch, w = weighed(batch)
             A, y = pair(batch)
             P = self._probabilities(W, A.reshape(len(y), -1))
-            n = n + len(y)
-            right = right + int((P.argmax(1) == y).sum())
-            loss -= float(np.log(P[np.arange(len(y)), y] + 1e-12).sum())
-        return {"loss": loss / n, "accuracy": right / n}
+            right = P.argmax(1) == y
+            losses = np.log(P[np.arange(len(y)), y] + 1e-12)
+            for weight, rows in groups(w):
+                n, loss, hits = sums.get(weight, (0, 0.0, 0))
+                some = right[rows]
+                total = float(losses[rows].sum())
+                sums[weight] = n + len(some), loss - total, hits + int(some.sum())
+        n, loss, hits = weighted(sums)
+        return {"loss": loss / n, "accuracy": hits / n}
 
     def check(self, data: Examples, who: str, training: Training | None = None) -> None:
         """Shapes and labels of all examples."""
         for batch in data.whole():
-            self._check(*pair(batch), who)
+            self._check(*pair(weighed(batch)[0]), who)
 
     def _check(self, A: Any, y: Any, who: str) -> None:
+        """DataError for inputs [n, …] of another size, and for labels that are no whole numbers in
+        0 … classes − 1.
+        """
         if isinstance(A, tuple | dict) or A.size != len(A) * self.features:
             raise DataError(
                 f"{who}'s inputs have shape {getattr(A, 'shape', 'of several parts')}.",
@@ -196,11 +220,9 @@ class Softmax(Model):
                 "Softmax(features=…) to suit.",
             )
         if y.dtype.kind not in "iu" or y.ndim != 1 or y.min() < 0 or y.max() >= self.classes:
-            more = (
-                f", or write Softmax(…, classes={int(y.max()) + 1})"
-                if y.max() >= self.classes
-                else ""
-            )
+            more = ""
+            if y.max() >= self.classes:
+                more = f", or write Softmax(…, classes={int(y.max()) + 1})"
             raise DataError(
                 f"{who}'s labels have type {y.dtype}, shape {y.shape}, and lie in {y.min()} … "
                 f"{y.max()}.",

@@ -1,4 +1,5 @@
-"""What a model is asked and what it gives, as values between algorithms, models and clients.
+"""What a model is asked and what it gives, as values between algorithms, models and clients; and
+what it says of itself.
 
 Train, Gradient, Score and Features are asks, which hold all that their answer is made of.
 """
@@ -16,6 +17,49 @@ from ..data import Examples
 from ..rand import Key
 from ..spec import Vector
 from ..training import Training
+
+
+@dataclass(frozen=True)
+class Takes:
+    """What a model takes of all that it may be asked for and given; what it does not is refused,
+    since it would train otherwise than the plan says.
+
+    private, only, clip, rates    Training(private=…), only=…, clip=…, rates=…
+    told                          Train(…, told=…): what an algorithm tells the loss
+    missing                       inputs that hold NaN, for a value that is missing
+    endless                       targets that are infinite, as the upper end of a time is that
+                                  nobody has seen
+    """
+
+    private: bool = False
+    only: bool = False
+    clip: bool = False
+    rates: bool = False
+    told: bool = False
+    missing: bool = False
+    endless: bool = False
+
+
+@dataclass(frozen=True)
+class Traits:
+    """How a model is unlike most others.
+
+    grows         training adds `size` numbers behind those of x, and leaves these as they are; see
+                  `trees`
+    personal      each client uses trained parts of its own, which its `local` holds; then it is
+                  scored with them, beside the model that all share
+    remembers     clients keep something from round to round: with it a secret sample of fixed size
+                  hides nobody
+    looks_back    the loss looks at the net that the client's last training ended with
+    draws         its code may draw from the global generators of numpy.random or random; then they
+                  are seeded
+    """
+
+    grows: bool = False
+    personal: bool = False
+    remembers: bool = False
+    looks_back: bool = False
+    draws: bool = True
 
 
 @dataclass(frozen=True)
@@ -42,15 +86,25 @@ class Drift:
             return self.pull != 0
         return bool(np.any(self.pull))
 
+    def about(self, x: Vector) -> Vector:
+        """x₀ [size] of a training from x."""
+        if self.centre is None:
+            return x
+        return self.centre
+
     @property
     def alike(self) -> float:
         """The pull of all numbers; 0 where each has its own."""
-        return float(self.pull) if np.ndim(self.pull) == 0 else 0.0
+        if self.apart is not None:
+            return 0.0
+        return float(self.pull)
 
     @property
     def apart(self) -> Vector | None:
         """The pull of each number [size], where each has its own."""
-        return None if np.ndim(self.pull) == 0 else np.asarray(self.pull)
+        if isinstance(self.pull, float | int) or np.ndim(self.pull) == 0:
+            return None
+        return np.asarray(self.pull)
 
     def vectors(self, x: Vector) -> tuple[Vector | None, Vector | None, Vector | None]:
         """x₀, the pull of each number, and the shift, of a training from x; None for what is not
@@ -58,7 +112,7 @@ class Drift:
         """
         if not self.pulls:
             return None, None, self.shift
-        return x if self.centre is None else self.centre, self.apart, self.shift
+        return self.about(x), self.apart, self.shift
 
 
 # name → array: statistics that a client keeps to itself, from training to training

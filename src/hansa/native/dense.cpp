@@ -298,13 +298,14 @@ void fetched(const float* inputs, const int64_t* rows, int64_t n, int64_t in) {
 
 template <int OPTIMIZER>
 double trained(Net& net, int64_t loss, const float* inputs, const void* targets, const int64_t* rows,
-               const int64_t* sizes, int64_t steps) {
+               const int64_t* sizes, int64_t steps, volatile int64_t* done) {
     double sum = 0, power1 = 1, power2 = 1;
     for (int64_t t = 0; t < steps; rows += sizes[t++]) {
         if (t + 1 < steps) fetched(inputs, rows + sizes[t], sizes[t + 1], net.layers[0].in);
         net.first = static_cast<float>(1 - (power1 *= BETA1));
         net.second = static_cast<float>(1 - (power2 *= BETA2));
         sum += step<OPTIMIZER>(net, loss, inputs, targets, rows, sizes[t]);
+        *done = t + 1;
     }
     return sum;
 }
@@ -319,9 +320,10 @@ extern "C" int64_t room(const Layer* layers, int64_t depth, int64_t batch, const
 }
 
 // Trains from x to `end` with a step for each size, whose batch is the next rows of the data; the sum of their losses.
+// In `done` another thread may read how many steps there were.
 extern "C" double train(const Layer* layers, int64_t depth, int64_t batch, const Step* how, int64_t loss,
                         const double* x, double* end, const float* inputs, const void* targets, const int64_t* rows,
-                        const int64_t* sizes, int64_t steps, float* work) {
+                        const int64_t* sizes, int64_t steps, float* work, int64_t* done) {
     Net net = {};
     net.layers = layers, net.depth = depth, net.batch = batch;
     std::memset(work, 0, laid(net, *how, work) * sizeof(float));
@@ -336,7 +338,7 @@ extern "C" double train(const Layer* layers, int64_t depth, int64_t batch, const
                : how->optimizer == MOMENTUM ? trained<MOMENTUM>
                : how->optimizer == ADAM     ? trained<ADAM>
                                             : trained<ADAMW>;
-    double sum = run(net, loss, inputs, targets, rows, sizes, steps);
+    double sum = run(net, loss, inputs, targets, rows, sizes, steps, done);
     carried(net, net.y, end, [](float ours, double& theirs) { theirs = ours; });
     return sum;
 }

@@ -12,9 +12,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import numpy as np
-
-from ..aggregators import Conversation
+from ..aggregators import Conversation, Draw
 from ..algorithms import ClientState
 from ..asks import ASKS, Work, alone
 from ..crypto.identity import Identity, Member, Role
@@ -39,6 +37,7 @@ class Given:
     data: str = ""  # SHA-256 of what it has answered of in the session, if it has
     # what it heard in the session in an earlier life
     earlier: tuple[Request, ...] = field(default=(), repr=False)
+    drawn: bytes = field(default=b"", repr=False)  # its secrets of the session, from there
 
 
 NOTHING = Given()
@@ -53,6 +52,7 @@ class Said:
     reply: Any = field(repr=False)
     data: str = ""
     learnt: ClientState | None = field(default=None, repr=False)
+    drawn: bytes = field(default=b"", repr=False)  # its secrets of the session
 
 
 @dataclass(repr=False)
@@ -92,10 +92,16 @@ class Party:
         self._conversation: Conversation | None = None
         self._heard_last: tuple[SessionId, int] | None = None  # of the conversation, and the turn
         self._learnt: ClientState | None = None  # by the answer under way
+        self._drawn = b""  # for it
 
     def __repr__(self) -> str:
         """Who it is; what it holds is nobody's business."""
         return f"<{type(self).__name__} {self.who}>"
+
+    @property
+    def latest(self) -> SessionId | None:
+        """The session in which it was asked last."""
+        return self._heard_last and self._heard_last[0]
 
     def enrol(self) -> Member:
         """The public half of its identity, which grows from its secret if it has none yet."""
@@ -154,6 +160,7 @@ class Party:
         self._heard_last = request.session, request.turn
         if request.turn == 0:
             self._conversation = self._converse(request, given)
+            self._drawn = given.drawn
             reply = yield from self._exchange(self._conversation, request, None)
             if body is None:
                 return reply
@@ -174,7 +181,11 @@ class Party:
         """What the conversation says next; what it asks of the model on the way is asked here."""
         try:
             reply = conversation.send(body)
-            while isinstance(reply, ASKS):
+            while isinstance(reply, (*ASKS, Draw)):
+                if isinstance(reply, Draw):
+                    self._drawn = self._drawn or reply.make()
+                    reply = conversation.send(self._drawn)
+                    continue
                 try:
                     answer = yield reply
                 except Exception as error:
@@ -196,7 +207,9 @@ class Party:
         """The reply, with what the conversation has learnt on its way."""
         learnt = self._learnt
         self._learnt = None
-        return Said(reply, learnt=learnt)
+        drawn = self._drawn
+        self._drawn = b""
+        return Said(reply, learnt=learnt, drawn=drawn)
 
     def _heard(self, request: Request) -> tuple[dict[str, Vector], tuple[Any, ...]]:
         """The server's vectors, and what the transforms have learnt; ProtocolError for what this
@@ -204,8 +217,8 @@ class Party:
         """
         match request.broadcast:
             case (dict(vectors), tuple(memo)) if len(memo) == len(self.plan.pipe):
-                shapes = {name: v.shape for name, v in vectors.items() if isinstance(v, np.ndarray)}
-                if accepts(self.plan, shapes) and 0 <= request.round < self.plan.rounds:
+                known = accepts(self.plan, request.shapes)
+                if known and 0 <= request.round < self.plan.rounds:
                     return vectors, memo
         raise ProtocolError(
             f"{self.who} was asked for round {request.round} with what this plan does not tell its "

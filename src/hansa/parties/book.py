@@ -22,15 +22,16 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..codec import dumps, loads
+from ..codec import dumps, frames, loads
 from ..errors import ProtocolError, RestartedError
 from ..messages import Request, SessionId
+from . import Said
 from .database import Database, Row
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS asked (
     who TEXT, run TEXT, epoch INTEGER, number INTEGER, round INTEGER, turn INTEGER,
-    digest BLOB, data TEXT, question BLOB, reply BLOB, settled INTEGER,
+    digest BLOB, data TEXT, question BLOB, reply BLOB, drawn BLOB, settled INTEGER,
     PRIMARY KEY (who, run, epoch, number, turn)
 );
 CREATE TABLE IF NOT EXISTS pending (
@@ -38,6 +39,7 @@ CREATE TABLE IF NOT EXISTS pending (
     PRIMARY KEY (who, run, epoch, number)
 );
 """
+GONE = "SET reply = NULL, question = NULL, drawn = NULL"
 NEVER = -1  # the round of who has said nothing
 SMALL = 2**16  # bytes of a reply that is kept in memory
 
@@ -69,6 +71,7 @@ class Page:
     settled: bool = False
     # what a conversation is driven with again
     asked: dict[int, Request] = field(default_factory=dict, repr=False)
+    drawn: bytes = field(default=b"", repr=False)  # its secrets, where the book is a file
 
 
 class Book:
@@ -92,15 +95,11 @@ class Book:
         self._renamed = set[str]()  # runs that came after another, and have not begun here
         self._open: dict[SessionId, set[str]] = {}  # who was asked
         self._shelf = Shelf()
+        self.lasts = path is not None  # does it outlive this process?
         self._file: Database | None = None
         if path is not None:
             self._file = Database(path, TABLES)
         self._read()
-
-    @property
-    def lasts(self) -> bool:
-        """Does it outlive this process?"""
-        return self._file is not None
 
     def begin(self, run: str, again: bool) -> None:
         """A run begins; what was said in it stays said, unless all may be said `again`."""
@@ -186,6 +185,10 @@ class Book:
         """
         return next((entry.data for entry in self.pages[who].turns.values() if entry.data), "")
 
+    def drawn(self, who: str) -> bytes:
+        """The secrets that a party has drawn in its present session, where the book is a file."""
+        return self.pages[who].drawn
+
     def _turn_page(self, who: str, page: Page | None, request: Request, once: bool) -> Page:
         """A new page, for a new session."""
         latest = self._floor.get(who, NEVER)
@@ -203,13 +206,15 @@ class Book:
                 "Noise is sized for one answer in each round, one round after another.",
                 "Look at the server; or start another run.",
             )
-        if page is not None:  # what it said in an earlier session it will not be asked again
+        if page is not None and not page.settled:  # what it has said it is not asked again
             page.turns = {turn: self._crossed_out(one) for turn, one in page.turns.items()}
+            of = "WHERE who = ? AND run = ? AND epoch = ? AND number = ?"
+            self._write([(f"UPDATE asked {GONE} {of}", (who, *page.session))])
         self.pages[who] = Page(request.session, max(request.round, latest))
         self._open.setdefault(request.session, set()).add(who)
         return self.pages[who]
 
-    def said(self, who: str, request: Request, reply: Any, data: str, learnt: Any) -> Any:
+    def said(self, who: str, request: Request, said: Said) -> Any:
         """Write down what a party says, and what it learnt; the reply, or what it said to this
         question before.
         """
@@ -220,24 +225,25 @@ class Book:
             or page.settled
             or request.turn not in page.turns
         ):
-            return reply  # it comes after the end of its session
+            return said.reply  # it comes after the end of its session
         entry = page.turns[request.turn]
         if entry.kept:
             return self.recall(who, request)
         kept = not request.fold
         place = None
         if kept and not self.lasts:
-            place = self._shelf.put(reply)
-        entry = Entry(entry.digest, True, data, place, kept)
+            place = self._shelf.put(said.reply)
+        entry = Entry(entry.digest, True, said.data, place, kept)
         if self.lasts:
-            self._write(self._rows(who, page, request, entry, reply, learnt))
+            self._write(self._rows(who, page, request, entry, said))
+            page.drawn = page.drawn or said.drawn
         if len(page.turns) == 1 and not page.turns[request.turn].said:
             self.answers[who] += 1
         page.turns[request.turn] = entry
-        if learnt is not None:
+        if said.learnt is not None:
             earlier = [one for one in self.pending.get(who, []) if one[0] != request.session]
-            self.pending[who] = [*earlier, (request.session, learnt)]
-        return reply
+            self.pending[who] = [*earlier, (request.session, said.learnt)]
+        return said.reply
 
     def recall(self, who: str, request: Request) -> Any:
         """What a party has said to this question, from the shelf or the file."""
@@ -247,27 +253,24 @@ class Book:
         ((reply,),) = self._file.execute(
             f"SELECT reply FROM asked {of}", (who, *request.session, request.turn)
         )
-        return loads(reply)
+        return self._file.load(reply)
 
-    def _rows(
-        self, who: str, page: Page, request: Request, entry: Entry, reply: Any, learnt: Any
-    ) -> list[Row]:
-        """What a file holds of a question, its reply, and what was learnt from it."""
+    def _rows(self, who: str, page: Page, request: Request, entry: Entry, said: Said) -> list[Row]:
+        """What a file holds of a question, its reply, and what was drawn for it and learnt."""
         at = (who, *request.session)
         question = None
         if (asked := page.asked.get(request.turn)) is not None:
-            question = b"".join(asked.encode())
+            question = asked.encode()
+        drawn = said.drawn or None
         kept = None
         if entry.kept:
-            kept = dumps(reply)
-        row = (*at, page.round, request.turn, entry.digest, entry.data, question, kept, 0)
-        rows: list[Row] = [
-            ("INSERT OR REPLACE INTO asked VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-        ]
-        if learnt is not None:
-            rows.append(
-                ("INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?, ?)", (*at, dumps(learnt)))
-            )
+            kept = frames(said.reply)
+        row = (*at, page.round, request.turn, entry.digest, entry.data, question, kept, drawn, 0)
+        places = ", ".join("?" * len(row))
+        rows: list[Row] = [(f"INSERT OR REPLACE INTO asked VALUES ({places})", row)]
+        if said.learnt is not None:
+            learnt = (*at, frames(said.learnt))
+            rows.append(("INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?, ?)", learnt))
         return rows
 
     def settle(self, session: SessionId, counted: Iterable[str]) -> dict[str, Any]:
@@ -279,31 +282,49 @@ class Book:
         counts = set(counted)
         found = dict[str, Any]()
         for who in self._open.pop(session, ()):
-            learnt = self.pending.pop(who, [])
-            if rest := [one for one in learnt if one[0] != session]:
-                self.pending[who] = rest
-            if who in counts:
+            if learnt := self.pending.pop(who, []):
                 here = [state for one, state in learnt if one == session]
-                if here:
+                if here and who in counts:
                     found[who] = here[-1]
+                if rest := [one for one in learnt if one[0] != session]:
+                    self.pending[who] = rest
             page = self.pages.get(who)
             if page is not None and page.session == session:
                 page.settled = True
                 page.asked = {}
+                page.drawn = b""
                 page.turns = {turn: self._crossed_out(one) for turn, one in page.turns.items()}
         of = "WHERE run = ? AND epoch = ? AND number = ?"
         self._write(
             [
-                (
-                    f"UPDATE asked SET reply = NULL, question = NULL, settled = 1 {of}",
-                    tuple(session),
-                ),
+                (f"UPDATE asked {GONE}, settled = 1 {of}", tuple(session)),
                 (f"DELETE FROM pending {of}", tuple(session)),
             ]
         )
         if self._file is not None:
             self._file.forget()
         return found
+
+    def answered(self, run: str) -> int:
+        """In how many sessions of a run it was answered, where the book is a file."""
+        assert self._file is not None
+        text = "SELECT COUNT(*) FROM (SELECT DISTINCT who, epoch, number FROM asked WHERE run = ?)"
+        ((count,),) = self._file.execute(text, (run,))
+        return int(count)
+
+    def leave(self, run: str) -> None:
+        """End all sessions of a run: replies go, and what was learnt; digests stay."""
+        for session in [one for one in self._open if one.run == run]:
+            self.settle(session, ())
+        self._write(
+            [
+                (f"UPDATE asked {GONE} WHERE run = ?", (run,)),
+                ("UPDATE asked SET settled = 1 WHERE run = ?", (run,)),
+                ("DELETE FROM pending WHERE run = ?", (run,)),
+            ]
+        )
+        if self._file is not None:
+            self._file.forget()
 
     def _crossed_out(self, entry: Entry) -> Entry:
         """The same without the reply."""
@@ -325,10 +346,10 @@ class Book:
         order = "ORDER BY run, epoch, number, turn"
         columns = (
             "who, run, epoch, number, round, turn, digest, data, question, reply IS NOT NULL, "
-            "settled"
+            "drawn, settled"
         )
         for row in self._file.execute(f"SELECT {columns} FROM asked {order}"):
-            who, run, epoch, number, round, turn, digest, data, question, kept, settled = row
+            who, run, epoch, number, round, turn, digest, data, question, kept, drawn, settled = row
             session = SessionId(run, epoch, number)
             pages = self._past.setdefault(run, {})
             page = pages.get(who)
@@ -339,11 +360,14 @@ class Book:
                     self._open.setdefault(session, set()).add(who)
             page.turns[turn] = Entry(digest, True, data, kept=bool(kept))
             if question is not None:
-                page.asked[turn] = Request.decode(question)
+                page.asked[turn] = Request.decode(self._file.value(question))
+            page.drawn = page.drawn or drawn or b""
         for who, run, epoch, number, state in self._file.execute(
             f"SELECT * FROM pending {order.replace(', turn', '')}"
         ):
-            self.pending.setdefault(who, []).append((SessionId(run, epoch, number), loads(state)))
+            self.pending.setdefault(who, []).append(
+                (SessionId(run, epoch, number), self._file.load(state))
+            )
 
     def close(self) -> None:
         """Let the file go."""

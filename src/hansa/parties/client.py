@@ -14,6 +14,7 @@ from typing import Any
 
 from .. import data as local
 from ..aggregators import Conversation
+from ..aggregators.mixing import is_inbox
 from ..algorithms import ClientState
 from ..asks import Work
 from ..codec import fingerprint
@@ -22,13 +23,16 @@ from ..data.examples import at_a_glance
 from ..errors import DataError, HansaError, ProtocolError
 from ..messages import Request
 from ..plan import Plan
-from ..plan.client import aggregator_context, contribute
+from ..plan.client import aggregator_context, contribute, train
 from ..plan.noise import binds, ours
 from ..rand import Key
 from ..spec import Vector
+from ..training import kept_of
 from ..transforms import Context
 from . import Given, Party, Said
+from .contribution import Contribution, Resting
 from .foreign import is_plain, reading, seeding
+from .peer import conversation
 from .policy import Policy
 
 
@@ -47,6 +51,8 @@ class Client(Party):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._contribution: Contribution | None = None  # of the conversation
+        self._ours = ours(self.plan)
         if isinstance(self.data, Examples):  # as its owner has it, for what shares it with workers
             self.data = self.data.given
 
@@ -72,35 +78,21 @@ class Client(Party):
                 train, held = train.held_out(share, self.plan.key.child("split", self.who))
             return train, held, len(train)
 
+    @property
+    def count(self) -> int:
+        """How many examples it trains on."""
+        return self.parts[2]
+
     @cached_property
     def examples(self) -> Examples:
         """Its data, read and parsed if it has not been; DataError where its reader fails."""
-        data = self._read()
+        data = _read(self.data, self.who)
         try:
             return Examples.of(data, self.who)
         except DataError:
             raise
         except Exception as error:
-            raise self._unreadable(error) from error
-
-    def _read(self) -> Any:
-        """The data as its owner has it; DataError that names the client."""
-        try:
-            return local.loaded(self.data)
-        except DataError as error:
-            if self.who in error.found:
-                raise
-            raise DataError(f"{self.who}: {error.found}", error.why, error.instead) from error
-        except Exception as error:
-            raise self._unreadable(error) from error
-
-    def _unreadable(self, error: Exception) -> DataError:
-        """What is raised where the owner's own code fails on its data."""
-        return DataError(
-            f"{self.who}'s data cannot be read: {type(error).__name__}: {error}",
-            "Its own reader failed before any training.",
-            "Look at the files and the code that this client reads its data with.",
-        )
+            raise _unreadable(self.who, error) from error
 
     @cached_property
     def _seen(self) -> int:
@@ -108,15 +100,17 @@ class Client(Party):
         self.allow.check(self.plan, self.who, before=self.before)
         examples = self.examples
         try:
-            n = local.check(examples, self.who, self.plan.model.missing)
+            model = self.plan.model
+            n = local.check(examples, self.who, model.takes.missing, model.takes.endless)
             if self.plan.training.private:
                 examples.samplable(self.who)
         except HansaError:
             raise
         except Exception as error:
-            raise self._unreadable(error) from error
+            raise _unreadable(self.who, error) from error
         self.allow.check(self.plan, self.who, n, self.before)
-        self.plan.model.check(examples, self.who, self.plan.training)
+        training = self.plan.training.of(self.who, kept_of(self.plan.training, n))
+        self.plan.model.check(examples, self.who, training)
         return n
 
     def check(self) -> None:
@@ -129,35 +123,23 @@ class Client(Party):
         Of a client that waits for its next round only its name, plan, policy and source are left.
         """
         self._conversation = None
+        self._contribution = None
         self.__dict__.pop("parts", None)
         self.__dict__.pop("examples", None)
-        self.__dict__.pop("_data_hash", None)
+        self.__dict__.pop("data_hash", None)
 
     def _context(
         self, request: Request, state: ClientState, examples: int, memo: tuple[Any, ...]
     ) -> Context:
         """Where in a run it trains: on so many examples, with what it remembers."""
-        return self._at(request, self._drawn_from(state), examples=examples, memo=memo)
-
-    def _drawn_from(self, state: ClientState) -> Key:
-        """Where training is noisy, another secret for other data, and for other things
-        remembered.
-        """
-        if not self.plan.training.private:
-            return self.secret
-        remembered = fingerprint(sorted(state.items())).hex()
-        return self.secret.child("data", self._data_hash).child("memory", remembered)
+        return self._at(request, _drawn_from(self, state), examples=examples, memo=memo)
 
     @cached_property
-    def _data_hash(self) -> str:
+    def data_hash(self) -> str:
         """SHA-256 of the data."""
         with reading(self.data, self.plan, self.who, self.secret):
             parts = [fingerprint(batch) for batch in self.examples.whole()]
         return hashlib.sha256(b"".join(parts)).hexdigest()
-
-    def _said_of(self, state: ClientState) -> str:
-        """SHA-256 of its data, and of what it remembers."""
-        return fingerprint((self._data_hash, sorted(state.items()))).hex()
 
     @cached_property
     def _binds(self) -> bool:
@@ -166,30 +148,32 @@ class Client(Party):
 
     def _said(self, reply: Any, given: Given) -> Said:
         """The reply, and where noise hides something, SHA-256 of what it is said of."""
+        if self._contribution is not None:
+            self._learnt = self._contribution.take()
         said = super()._said(reply, given)
         if not self._binds:
             return said
-        return replace(said, data=self._said_of(given.state))
+        return replace(said, data=_said_of(self, given.state))
 
     def work(self, request: Request, given: Given) -> Work[Said]:
         """What it says; what foreign code draws on the way follows from a key, as where it
         reads.
         """
         work = super().work(request, given)
-
-        def plain() -> bool:
-            return ours(self.plan) and is_plain(vars(self).get("examples", self.data))
-
-        if plain():
+        if self.plain():
             return (yield from work)
         at = self._at(request, self.secret)
         key = at.key if binds(self.plan) else at.session.repeats
-        return (yield from seeding(work, plain, key.child(request.turn)))
+        return (yield from seeding(work, self.plain, key.child(request.turn)))
+
+    def plain(self) -> bool:
+        """Does nothing but hansa's own code run beside the model, now that its data is read?"""
+        return self._ours and is_plain(vars(self).get("examples", self.data))
 
     def _converse(self, request: Request, given: Given) -> Conversation:
         """Its side of a session; ProtocolError where it would say something else than before."""
-        train, held, examples = self.parts
-        if given.data and given.data != self._said_of(given.state):
+        examples = self.count
+        if given.data and given.data != _said_of(self, given.state):
             raise ProtocolError(
                 f"{self.who} was asked again in session {request.session.number}, and its data or "
                 "what it remembers have changed.",
@@ -197,25 +181,59 @@ class Client(Party):
                 "for one.",
                 "Wait for the next round.",
             )
+        if request.turn == 0 and is_inbox(request.bodies[self.who]):
+            self._contribution = None
+            at = self._context(request, given.state, examples, self.plan.pipeline.start())
+            return conversation(self, self, given.state, at)
         vectors, memo = self._heard(request)
         at = self._context(request, given.state, examples, memo)
-        state = given.state
+        self._contribution = Contribution(self, vectors, given.state, at)
+        return self.plan.aggregator.client(self._contribution, aggregator_context(self.plan, at))
 
-        def vector() -> Work[Vector]:
-            nonlocal vectors, state
-            # a conversation may rest for many rounds; the model of its round need not
-            broadcast = vectors
-            remembered = state
-            vectors = {}
-            state = {}
-            try:
-                v, learnt = yield from contribute(self.plan, broadcast, remembered, train, held, at)
-            except Exception as error:
-                error.add_note(f"This happened when {self.who} trained in round {at.round}.")
-                raise
-            self._learnt = None
-            if learnt or remembered:  # a name beside nothing would tell who was asked
-                self._learnt = learnt
-            return v
+    def contributed(
+        self, broadcast: dict[str, Vector], state: ClientState, at: Context
+    ) -> Work[tuple[Vector, ClientState]]:
+        """Its vector, and what it remembers after it."""
+        data, held, _ = self.parts
+        return contribute(self.plan, broadcast, state, data, held, at)
 
-        return self.plan.aggregator.client(vector, aggregator_context(self.plan, at))
+    def trained(
+        self, broadcast: dict[str, Vector], state: ClientState, at: Context
+    ) -> Work[Resting]:
+        """What comes of its training, to be encoded later."""
+        data, held, _ = self.parts
+        return train(self.plan, broadcast, state, data, held, at)
+
+
+def _drawn_from(client: Client, state: ClientState) -> Key:
+    """Where training is noisy, another secret for other data, and for other things remembered."""
+    if not client.plan.training.private:
+        return client.secret
+    remembered = fingerprint(sorted(state.items())).hex()
+    return client.secret.child("data", client.data_hash).child("memory", remembered)
+
+
+def _said_of(client: Client, state: ClientState) -> str:
+    """SHA-256 of a client's data, and of what it remembers."""
+    return fingerprint((client.data_hash, sorted(state.items()))).hex()
+
+
+def _read(data: Any, who: str) -> Any:
+    """The data as its owner has it; DataError that names the client."""
+    try:
+        return local.loaded(data)
+    except DataError as error:
+        if who in error.found:
+            raise
+        raise DataError(f"{who}: {error.found}", error.why, error.instead) from error
+    except Exception as error:
+        raise _unreadable(who, error) from error
+
+
+def _unreadable(who: str, error: Exception) -> DataError:
+    """What is raised where the owner's own code fails on its data."""
+    return DataError(
+        f"{who}'s data cannot be read: {type(error).__name__}: {error}",
+        "Its own reader failed before any training.",
+        "Look at the files and the code that this client reads its data with.",
+    )

@@ -27,7 +27,7 @@ def reading(data: Any, plan: Plan, who: str, secret: Key) -> AbstractContextMana
     """What a client's own code draws from global generators while it reads follows from a key: from
     its secret, where a draw may hide something.
     """
-    if is_plain(data) and not plan.model.draws:
+    if is_plain(data) and not plan.model.traits.draws:
         return nullcontext()
     root = secret if binds(plan) else plan.key
     return seeded(root.child("read", who))

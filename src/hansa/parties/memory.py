@@ -17,9 +17,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..algorithms import ClientState
+from ..errors import ProtocolError
 from ..messages import Begin, Request, SessionId, Settle
 from ..plan import Plan
-from ..plan.noise import binds, clients_draw
+from ..plan.noise import binds, once
 from . import NOTHING, Given, Said
 from .book import Book
 
@@ -37,7 +38,7 @@ class Memory:
         self.plan = plan
         self.named = named
         self.book = book or Book()
-        self._draws = clients_draw(plan)
+        self._once = once(plan)
         self._helpers = frozenset(plan.aggregator.parties)
         self.early = set[tuple[SessionId, str]]()  # who has said what the loop has not heard yet
         self._states: dict[str, ClientState] = {}
@@ -97,7 +98,13 @@ class Memory:
         refuses.
         """
         self._turn_to(request.session.run)
-        entry = self.book.ask(who, request, self._draws or who in self._helpers)
+        if request.fold and self.plan.aggregator.identified:
+            raise ProtocolError(
+                f"{who} was asked for a vector that is added up on its way.",
+                "What it says would not be kept, and said again it could be another.",
+                "Look at the server: with this plan each client answers for itself.",
+            )
+        entry = self.book.ask(who, request, self._once or who in self._helpers)
         if entry.kept:
             return Said(self.book.recall(who, request))
         state = self._of(who, request.session)
@@ -105,10 +112,10 @@ class Memory:
         earlier = self.book.earlier(who, request)
         if not (state or data or earlier):
             return NOTHING
-        return Given(state, data, earlier)
+        return Given(state, data, earlier, self.book.drawn(who))
 
     def keep(self, who: str, request: Request, said: Said) -> Any:
         """Write down what a party says, and give what it then says: the same as before, where it
         was asked before.
         """
-        return self.book.said(who, request, said.reply, said.data, said.learnt)
+        return self.book.said(who, request, said)

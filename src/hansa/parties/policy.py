@@ -16,6 +16,7 @@ from ..aggregators.reveals import MORE, Sight
 from ..errors import PolicyError, number, refuse
 from ..plan import Plan
 from ..plan.layout import reported
+from ..plan.noise import draws_in_public
 from ..privacy.ledger import Guarantee, Ledger, taken_on_trust
 from ..rounds import Unit
 
@@ -39,6 +40,8 @@ class Policy:
     colluding: int = 1  # so many of server and helpers may collude, and still see no more
     # is a stranger's word believed for what its aggregator reveals, and its noise gives away?
     stated: bool = False
+    # no plan whose server chooses who is added with whom: a cohort is drawn by the plan, in public
+    drawn: bool = False
     min_noise: float = 0.0  # noise multiplier z
     reports: bool = True  # may losses and scores be told?
     # no plan whose rounds together could give away more, or nobody knows how much
@@ -57,13 +60,15 @@ class Policy:
             "sees": self.sees in (None, "sum", "each"),
             "colluding": number(self.colluding, whole=True) and self.colluding >= 1,
             "stated": isinstance(self.stated, bool),
+            "drawn": isinstance(self.drawn, bool),
         }
         refuse(
             (
                 not right,
                 f"Policy({name}={getattr(self, name)!r}) allows and forbids nothing.",
                 "Limits are numbers ≥ 0, δ a probability, the unit client or example; what parties "
-                "see is the sum or each, how many collude at least 1, and stated a yes or no.",
+                "see is the sum or each, how many collude at least 1, and stated and drawn are a "
+                "yes or no.",
                 "Write for example Policy(min_cohort=4, sees='sum').",
             )
             for name, right in fits.items()
@@ -77,6 +82,8 @@ class Policy:
 
         before: the survey that was asked first; what it gives away counts with the plan's rounds.
         """
+        if self == ALL:
+            return
         promise = self._promise(plan, examples, before)
         beyond = self._beyond(plan, promise, before)
         self._check_sight(plan, who)
@@ -104,11 +111,16 @@ class Policy:
         after = f"{promise}, after {plan.rounds} rounds"
         if before:
             after = f"{promise}, after a survey and {plan.rounds} rounds"
+        among = plan.sample.quorum
+        added = plan.aggregator.added(plan.sample.most)
+        if 0 < added < among:  # in sums of some of them
+            among = plan.aggregator.min_clients(added)
         return (
+            (among < self.min_cohort, f"a quorum of {among}", f"at least {self.min_cohort}"),
             (
-                plan.sample.quorum < self.min_cohort,
-                f"a quorum of {plan.sample.quorum}",
-                f"at least {self.min_cohort}",
+                self.drawn and not draws_in_public(plan),
+                f"{plan.aggregator!r}, with which the server chooses who is added with whom",
+                "only sums over a cohort that the plan draws in public",
             ),
             (
                 plan.rounds > self.max_rounds,
@@ -206,3 +218,6 @@ class Policy:
 def _limits(value: object) -> bool:
     """Is this a number ≥ 0?"""
     return number(value) and value >= 0
+
+
+ALL = Policy()  # allows everything, as in most simulations

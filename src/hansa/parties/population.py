@@ -19,6 +19,7 @@ from ..crypto.identity import Identity, Member, Roster
 from ..crypto.keys import SigningKey
 from ..data import Source
 from ..errors import PlanError, number
+from ..messages import SessionId
 from ..plan import Plan
 from ..rand import Key
 from .client import Client
@@ -130,9 +131,14 @@ class Population(Mapping[str, Client]):
         """Does what they hide grow from a secret that the simulation names?"""
         return not self.secret.hides
 
-    def evict(self) -> None:
-        """Let all clients go; who is asked again is made again, from the same data and secret."""
-        self._awake = {}
+    def evict(self, session: SessionId | None = None) -> None:
+        """Let all clients go, or those of a session; who is asked again is made again, from the
+        same data and secret.
+        """
+        if session is None:
+            self._awake = {}
+            return
+        self._awake = {who: one for who, one in self._awake.items() if one.latest != session}
 
     def introduce(self, helpers: Mapping[str, Member]) -> None:
         """Let clients and helpers know each other."""
@@ -151,6 +157,16 @@ class PopulationRoster(Mapping[str, Member]):
         self._names = names
         self._secret = secret
         self._helpers = helpers
+
+    @property
+    def clients(self) -> Sequence[str]:
+        """Names of the clients, without their keys."""
+        return self._names
+
+    @property
+    def digest(self) -> bytes:
+        """What tells it from others, without the keys of a million."""
+        return self._secret.child("roster").secret
 
     def __getitem__(self, who: str) -> Member:
         if who in self._helpers:
@@ -223,7 +239,7 @@ class Listed(dict[str, Client]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {len(self)} clients>"
 
-    def evict(self) -> None:
+    def evict(self, session: SessionId | None = None) -> None:
         """All stay where they are."""
 
     def introduce(self, helpers: Mapping[str, Member]) -> None:

@@ -64,7 +64,7 @@ class Plan:
         check_training(self.model, self.training)
         self.model.plan(self.training)
         check_schedule(self)
-        self.algorithm.plan(self.training)
+        self.algorithm.plan(self.training, self.model)
         check_statistics(self.model, self.algorithm)
         check_sum(self.encoded_spec, self.sample, self.aggregator)
         check_memory(self)
@@ -137,7 +137,8 @@ class Plan:
         public, common = _public(self.key, round, session.number)
         own = secret.child("run", session.run).child(*party)
         key = own.child(round, session.number, "task", task.hex())
-        one = Session(round, common, public.child(*party), own, task)
+        drawn = self.key.child("drawn", round)
+        one = Session(round, common, public.child(*party), own, drawn, task)
         return Context(one, key, self.spec, who or "server", **more)
 
     def start(self) -> State:

@@ -118,7 +118,7 @@ def check_sum(encoded: Spec, sample: Sample, aggregator: Aggregator) -> None:
             "With fewer, the sum would carry too little noise for the guarantee.",
             f"Write quorum={encoded.noise.least} in the sample, or a smaller `least`.",
         )
-    least = aggregator.min_clients
+    least = aggregator.min_clients(sample.most)
     if least > sample.quorum:
         raise PlanError(
             f"{aggregator!r} hides a client among {least} or more; a round may end with "
@@ -132,7 +132,10 @@ def check_sum(encoded: Spec, sample: Sample, aggregator: Aggregator) -> None:
 def remembering(plan: Any) -> list[Any]:
     """The pieces of which a client keeps something from round to round, as far as they say so."""
     pieces = (plan.algorithm, plan.model, *plan.pipe)
-    return [piece for piece in pieces if getattr(piece, "remembers", False)]
+    said = (plan.algorithm, plan.model.traits, *plan.pipe)
+    return [
+        piece for piece, says in zip(pieces, said, strict=True) if getattr(says, "remembers", False)
+    ]
 
 
 def check_memory(plan: Any) -> None:
@@ -155,7 +158,7 @@ def check_memory(plan: Any) -> None:
 
 def check_private(plan: Any) -> None:
     """Raise PlanError where the model cannot hide single examples, and the training says so."""
-    if plan.training.private and not plan.model.private:
+    if plan.training.private and not plan.model.takes.private:
         raise PlanError(
             f"{type(plan.model).__name__} cannot train with {plan.training.private!r}.",
             "It does not give the gradient of each example, and its update would tell of them "

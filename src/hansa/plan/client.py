@@ -8,13 +8,14 @@ What the model has to do is asked for (`Work`), so that many clients may be trai
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from ..algorithms import PIPE, ClientState, reports
 from ..asks import Ask, AskedModel, Work, locally
+from ..crypto.identity import clients_of
 from ..data import Examples
 from ..errors import Diverged, tell
 from ..known import own
@@ -24,9 +25,40 @@ from ..transforms import Context
 from . import Plan
 from .checks import STATISTICS
 from .layout import carried
-from .noise import amplification
+from .noise import amplification, draws_in_public
+from .server import public_cohort
 
 LOCAL = "model"  # in a client's memory: statistics and parts of the model that stay with it
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of a client's training, which is to be encoded once.
+
+        v = encode(pack(parts)),    parts: what the algorithm says, and the scores
+
+    It may rest until it is known in which round it counts: how old its model is by then decides how
+    much its update is slowed.
+    """
+
+    plan: Plan
+    v: Vector = field(repr=False)  # as the algorithm says it
+    state: ClientState = field(repr=False)  # what the client remembers of it
+    at: Context
+
+    def encoded(self, staleness: int = 0) -> tuple[Vector, ClientState]:
+        """Its vector as it enters a sum, so many rounds after it got its model; and what the client
+        remembers.
+        """
+        pipeline = self.plan.pipeline
+        v, kept = pipeline.encode(self.v, self.at, staleness)
+        if pipeline.looks:
+            v = np.array(v)  # what is said may be written to, and a transform may have kept it
+        state = self.state
+        if any(one is not None for one in kept):
+            state = {**state, PIPE: kept}
+        _check_memory(self.plan, state)
+        return v, state
 
 
 def contribute(
@@ -37,10 +69,23 @@ def contribute(
     held: Examples | None,
     at: Context,
 ) -> Generator[Ask, Any, tuple[Vector, ClientState]]:
-    """A client's vector as it enters the sum, and what the client remembers.
+    """A client's vector as it enters the sum, and what the client remembers."""
+    trained = yield from train(plan, broadcast, client_state, data, held, at)
+    return trained.encoded()
 
-    It scores the model on the examples held out, if any, trains it on the others, and encodes what
-    the algorithm makes of that.
+
+def train(
+    plan: Plan,
+    broadcast: dict[str, Vector],
+    client_state: ClientState,
+    data: Examples,
+    held: Examples | None,
+    at: Context,
+) -> Work[Trained]:
+    """What a client's training comes to: it scores the model on the examples held out, if any, and
+    trains it on the others.
+
+    What it remembers counts with its vector, and what transforms keep of that comes beside it.
     """
     remembered = client_state.get(PIPE, ())
     client_state = {name: one for name, one in client_state.items() if name != PIPE}
@@ -49,13 +94,9 @@ def contribute(
         theirs = (broadcast, client_state, held)
         scores = yield from reports.scored(plan.model, plan.algorithm, *theirs)
     parts, client_state = yield from _trained(plan, broadcast, client_state, data, at)
-    if any(step.reads or step.remembers for step in plan.pipe):
+    if plan.pipeline.looks:
         at = replace(at, data=data, remembered=remembered)
-    v, remembered = plan.pipeline.encode(_packed(plan, parts | scores), at)
-    if any(kept is not None for kept in remembered):
-        client_state = {**client_state, PIPE: remembered}
-    _check_memory(plan, client_state)
-    return v, client_state
+    return Trained(plan, _packed(plan, parts | scores), client_state, at)
 
 
 def _trained(
@@ -65,7 +106,7 @@ def _trained(
     local: Local = client_state.get(LOCAL, NO_LOCAL)
     asked = AskedModel(plan.model)
     there = training_context(plan, at)
-    training = plan.training.at(at.round, plan.rounds)
+    training = plan.training.at(at.round, plan.rounds).of(at.who, at.examples)
     work = plan.algorithm.client(asked, broadcast, client_state, data, training, there)
     (parts, client_state), local = yield from locally(work, local, training)
     if PIPE in client_state:
@@ -120,6 +161,9 @@ def aggregator_context(plan: Plan, at: Context) -> Context:
     its key.
     """
     session = at.session
+    if draws_in_public(plan):
+        cohort = public_cohort(plan, clients_of(session.roster), at)
+        session = replace(session, cohort=tuple(sorted(cohort)))
     if not own(plan.aggregator):
         session = session.outside()
     return at.within(session, at.key.child("aggregator"), plan.encoded_spec)

@@ -48,7 +48,7 @@ def accepts(plan: Any, shapes: Mapping[str, tuple[int, ...]]) -> bool:
     rows.
     """
     size = plan.model.size
-    if plan.model.grows:
+    if plan.model.traits.grows:
         shapes = {name: tuple(n % size for n in shape) for name, shape in shapes.items()}
     return bool(shapes == plan.broadcast_shapes)
 
@@ -58,7 +58,12 @@ def pipeline(plan: Any) -> Pipe:
 
     Where ε rests on nobody knowing who was sampled, the facts say so: `share`, `hidden`.
     """
-    pipe = Pipe.of(plan.pipe, _first(plan))
+    return piped(plan, _first(plan))
+
+
+def piped(plan: Any, first: Spec) -> Pipe:
+    """The same where it is known what a client says before any transform."""
+    pipe = Pipe.of(plan.pipe, first)
     amplified = None
     if own(plan.sample):
         amplified = plan.sample.amplification
@@ -73,7 +78,8 @@ def pipeline(plan: Any) -> Pipe:
 
 def _first(plan: Any) -> Spec:
     """What a client says before any transform: the algorithm's blocks, then its side values."""
-    facts = SumFacts(clients=plan.sample.most, rounds=plan.rounds)
+    added = plan.aggregator.added(plan.sample.most)
+    facts = SumFacts(clients=added, quorum=plan.sample.quorum, rounds=plan.rounds)
     kinds = dict[str, Kind]()
     if carried(plan.model):
         kinds[STATISTICS] = STATISTICS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..aggregators.arrivals import arriving
 from ..known import own
 from ..sample import Amplification
 
@@ -16,9 +17,20 @@ def amplification(plan: Any) -> Amplification | None:
     return found
 
 
-def clients_draw(plan: Any) -> bool:
-    """Does a client draw noise itself, so that it may answer once in a round?"""
-    return bool(plan.training.private) or plan.encoded_spec.noise.clients
+def once(plan: Any) -> bool:
+    """May a client answer in one session of a round alone? It draws noise itself, or a sum hides it
+    among others, whose difference from another sum would show it.
+    """
+    noisy = bool(plan.training.private) or plan.encoded_spec.noise.clients
+    return noisy or plan.aggregator.identified
+
+
+def draws_in_public(plan: Any) -> bool:
+    """Is who is asked drawn from the plan's seed, so that each client may see it? So it is where
+    clients hide each other, and no helper looks to it that none is made up.
+    """
+    aggregator = plan.aggregator
+    return aggregator.identified and not aggregator.parties and not arriving(aggregator)
 
 
 def binds(plan: Any) -> bool:
@@ -27,7 +39,7 @@ def binds(plan: Any) -> bool:
 
     Of a stranger's piece nobody knows what it draws for.
     """
-    if plan.hides or plan.aggregator.parties:
+    if plan.hides or plan.aggregator.identified:
         return True
     return not all(map(own, (*plan.pipe, plan.aggregator)))
 

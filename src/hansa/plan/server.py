@@ -23,16 +23,27 @@ from ..transforms import Context, Decoder, Mean, counted
 from . import Plan
 from .checks import STATISTICS
 from .layout import carried, reported
+from .noise import draws_in_public
 
 
 def cohort(plan: Plan, roster: Sequence[str], at: Context) -> list[str]:
     """Who is asked in a round: drawn in secret where noise hides who, and else from the plan's
     seed.
     """
+    if draws_in_public(plan):
+        return public_cohort(plan, roster, at)
     key = at.session.repeats
     if plan.hides:
         key = at.key
     drawn = plan.sample.draw(roster, key.child("sample"), at.round)
+    return check_drawn(plan.sample, drawn, roster)
+
+
+def public_cohort(plan: Plan, roster: Sequence[str], at: Context) -> list[str]:
+    """Who is asked in a round, drawn from the plan's seed, so that each party may see that the
+    server has not chosen: not by the number of a session either.
+    """
+    drawn = plan.sample.draw(roster, at.session.drawn.child("sample"), at.round)
     return check_drawn(plan.sample, drawn, roster)
 
 
@@ -67,15 +78,15 @@ def absorb(
         kept = (state.x, state.memo, state.transforms)
         return State(state.round + 1, *kept, skipped=skipped, **told)
     vector, transforms = received
-    x, memo = _stepped(plan, state, vector, at)
+    x, memo = stepped(plan, state.x, state.memo, vector, at)
     mean = plan.spec.unpack(vector)
     noisy = bool(plan.sum_spec.noise.multiplier)
     metrics = reports.means(mean, reported(plan), noisy)
     return State(state.round + 1, x, memo, transforms, metrics=metrics, **told)
 
 
-def _stepped(
-    plan: Plan, state: State, vector: Vector, at: Context
+def stepped(
+    plan: Plan, x: Vector, memo: dict[str, Any], vector: Vector, at: Context
 ) -> tuple[Vector, dict[str, Any]]:
     """The model [size] after the algorithm's step with the mean, and what the algorithm remembers.
 
@@ -86,12 +97,12 @@ def _stepped(
     outside = replace(outside, key=at.session.repeats, overwrite=ours)
     mean = plan.spec.unpack(vector)
     if not carried(plan.model):
-        return plan.algorithm.step(state.x, state.memo, mean, outside)
+        return plan.algorithm.step(x, memo, mean, outside)
     trained = plan.model.trainable
-    statistics = np.maximum(state.x[trained:] + mean.pop(STATISTICS), plan.model.domain)
+    statistics = np.maximum(x[trained:] + mean.pop(STATISTICS), plan.model.domain)
     whole = slice(plan.spec.slice("delta").start, plan.spec.slice(STATISTICS).stop)
     mean["delta"] = vector[whole]
-    x, memo = plan.algorithm.step(state.x, state.memo, mean, outside)
+    x, memo = plan.algorithm.step(x, memo, mean, outside)
     if not ours:
         x = x.copy()
     x[trained:] = statistics

@@ -15,6 +15,7 @@ from itertools import count, islice
 from typing import Any, Literal, Self
 
 from ..aggregators import NO_VECTOR
+from ..aggregators.arrivals import arriving
 from ..asks import together
 from ..crypto.identity import Member
 from ..errors import HansaError, Kind, PlanError, number
@@ -107,7 +108,8 @@ class InProcess:
         self.network = network or Network()
         self.key = Key.of(seed).child("network")
         self.now = 0.0
-        self._deadlines = Deadlines()
+        self._waits = bool(arriving(self.clients.plan.aggregator))
+        self._deadlines = Deadlines(self._waits)
         self._events: list[tuple[float, bool, int, Request, tuple[str, ...], Why]] = []
         self._order = count()
 
@@ -134,8 +136,10 @@ class InProcess:
         if not isinstance(message, Request):
             self.memory.hear(message)
             self._deadlines.hear(message)
+            if self._waits and isinstance(message, Settle):
+                self.clients.evict(message.session)
             return
-        if message.turn == 0:
+        if message.turn == 0 and not self._waits:
             self.clients.evict()
         end = self._deadlines.of(message, self.now)
         answering = []
@@ -241,7 +245,7 @@ def introduce(clients: Clients, helpers: Mapping[str, Member]) -> None:
             "Replies are told apart by name.",
             "Rename one.",
         )
-    if helpers:
+    if clients.plan.aggregator.identified:
         clients.introduce(helpers)
 
 
@@ -340,18 +344,25 @@ def fold(
 
 
 class Deadlines:
-    """Until when each session goes on: from its first message on, by the clock of the runtime."""
+    """Until when each session goes on: from its first message on, by the clock of the runtime.
 
-    def __init__(self) -> None:
-        self._ends: dict[SessionId, float] = {}
+    waits: does a client wait for others after its first answer? Then its time begins again with
+    its second message.
+    """
+
+    def __init__(self, waits: bool = False) -> None:
+        self._waits = waits
+        self._ends: dict[tuple[SessionId, bool], float] = {}
 
     def of(self, request: Request, now: float) -> float:
         """The end of the request's session."""
-        return self._ends.setdefault(request.session, now + request.deadline)
+        part = self._waits and request.turn > 0
+        return self._ends.setdefault((request.session, part), now + request.deadline)
 
     def hear(self, message: Begin | Settle) -> None:
         """Forget a session that is over, and all where a run begins."""
         if isinstance(message, Begin):
             self._ends = {}
         else:
-            self._ends.pop(message.session, None)
+            self._ends.pop((message.session, False), None)
+            self._ends.pop((message.session, True), None)

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
+from ..aggregators.arrivals import arriving
 from ..crypto.identity import Member
 from ..errors import Aside, Kind, PlanError, tell
 from ..messages import Message, Reply, Request
@@ -134,7 +135,7 @@ class RayCluster:
             kind.remote([self._clients[who] for who in names]) for names in self._names
         ]
         self.memory = Memory(self._clients.plan, self.named, book)
-        self._deadlines = Deadlines()
+        self._deadlines = Deadlines(bool(arriving(self._clients.plan.aggregator)))
         self._asked: dict[Any, Asked] = {}  # by the call that will answer
         self._ready = deque[Reply]()
         self._later = list[Request]()  # of who is answering the same turn just now

@@ -31,12 +31,16 @@ import numpy as np
 from safetensors import numpy as safetensors
 from sqlalchemy import and_, func, insert, select, update
 
+from .. import private
+from ..crypto.identity import Member
 from ..errors import StoreError
 from ..models import NO_LOCAL, Local, Model
+from ..record import digest_of
 from ..rounds import Round
 from ..spec import Vector
 from . import database as db
 from . import files
+from .kept import Kept
 from .rows import either, round_of
 from .run import KEEP, Run
 
@@ -115,7 +119,7 @@ class Store:
                     f"{error.strerror}.",
                     "See who may write there, or name another folder for the runs.",
                 ) from None
-        files.settle(self.folder)
+        private.settle(self.folder)
         row = {"id": name, "app": app, "plan": plan_text, "digest": digest, "settings": text}
         with self.database.write() as c:
             c.execute(
@@ -183,6 +187,30 @@ class Store:
         return Summary(row.id, row.app, row.started, row.planned, status, last)
 
 
+def verify(
+    run: Run, roster: Mapping[str, Member] | None = None, ciphertexts: str | Path | None = None
+) -> int:
+    """How many rounds of a run's record hold: what clients have signed is what it says.
+
+    StoreError that names the first line that does not hold, or what of the run is not in it.
+    roster: who the clients are; without one, who they are is as the record itself says.
+    ciphertexts: the folder in which the run has kept them: each sum is computed again from them.
+    """
+    kept = None if ciphertexts is None else Kept(Path(ciphertexts))
+    models = run.record.verify(roster, run.digest, kept)
+    state = run.state()
+    assert state is not None  # the record is written before a round is committed
+    missing = sorted({one.round for one in run.history()} - models.keys())
+    if missing or models[state.round] != digest_of(state.x):
+        what = f"round {missing[0]}" if missing else f"the model of round {state.round}"
+        raise StoreError(
+            f"The record of run {run.id} does not hold {what}.",
+            "The run has it, so its end was taken away, or the model was changed since.",
+            "Do not trust what is missing.",
+        )
+    return len(models)
+
+
 def export(
     x: Vector, path: str | Path, model: Model | None = None, local: Local = NO_LOCAL
 ) -> None:
@@ -191,7 +219,11 @@ def export(
 
     Without a model, and for one without names, the file holds one tensor "x" [size].
     """
-    tensors = {"x": x} if model is None else model.tensors(x, local)
+    write_tensors({"x": x} if model is None else model.tensors(x, local), path)
+
+
+def write_tensors(tensors: Mapping[str, Any], path: str | Path) -> None:
+    """Write arrays to a safetensors file, by their names."""
     data = safetensors.save({name: np.array(tensor, order="C") for name, tensor in tensors.items()})
     files.write(Path(path), [data])
-    files.settle(Path(path).parent)
+    private.settle(Path(path).parent)

@@ -6,16 +6,18 @@ they fail.
     files      the files that count, each with its SHA-256
     memories   in which file each client's latest memory lies
 
+In PostgreSQL also what servers have heard in sessions that are not settled (`hansa.store.journal`).
+
 SQLite in the folder of the runs, or PostgreSQL at a URL; both by SQLAlchemy. A database of an older
 version is upgraded by Alembic when it is opened, one of a newer version is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     Column,
@@ -35,6 +37,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
 from ..errors import StoreError
+from .away import AwayError, Waiting, is_away
 from .columns import (
     Damaged,
     Flag,
@@ -51,13 +54,16 @@ from .columns import (
     table,
 )
 
-SCHEMA = "0004"  # the newest file in migrations/versions
+SCHEMA = "0005"  # the newest file in migrations/versions
 MIGRATIONS = Path(__file__).parent / "migrations"
 # versions that are read no more → the release that reads them
 BEFORE = {"0001": "0.1", "0002": "0.1", "0003": "0.2 before its release"}
 UPGRADE = 0x68616E7361  # PostgreSQL's name for the lock under which one process upgrades: "hansa"
 ANSWER = 10  # seconds in which PostgreSQL answers, where the URL names no connect_timeout
+SILENT = 30_000  # milliseconds without a sign of PostgreSQL, after which the connection is broken
 PATIENCE = 60.0  # seconds to wait while another process writes to SQLite
+
+Result = TypeVar("Result")
 
 tables = MetaData()
 runs = Table(
@@ -131,14 +137,18 @@ class Database:
     """A database whose tables are those of this version; one of an older version is upgraded.
 
     StoreError where it cannot be reached or is of a newer version. `name` is its URL without the
-    password, so that it may be shown.
+    password, so that it may be shown. `waiting` says whether what is insisted on waits for it.
     """
 
     def __init__(self, url: URL):
         self.name = url.render_as_string(hide_password=True)
+        self.waiting = Waiting()
         sqlite = url.get_backend_name() == "sqlite"
+        self.shared = not sqlite  # by processes of several machines
         try:
-            wait = {"timeout": PATIENCE} if sqlite else {"connect_timeout": ANSWER}
+            wait = {"connect_timeout": ANSWER, "tcp_user_timeout": SILENT}
+            if sqlite:
+                wait = {"timeout": int(PATIENCE)}
             wait = {name: seconds for name, seconds in wait.items() if name not in url.query}
             self._engine = create_engine(url, pool_pre_ping=not sqlite, connect_args=wait)
         except ModuleNotFoundError as error:
@@ -157,7 +167,7 @@ class Database:
         """A transaction that changes nothing.
 
         StoreError where the database cannot be used, a row is damaged, or what is written is there
-        already; then nothing was written.
+        already; then nothing was written. AwayError where it is not reached: then nobody knows.
         """
         try:
             with self._engine.connect() as connection:
@@ -178,7 +188,8 @@ class Database:
                 "ended.",
             ) from error
         except (SQLAlchemyError, OverflowError, UnicodeError) as error:
-            raise StoreError(
+            kind = AwayError if is_away(error) else StoreError
+            raise kind(
                 f"The run store {self.name} cannot be used.",
                 _first(error),
                 "See that it is up and can be written; committed rounds are safe, so resume the "
@@ -192,6 +203,21 @@ class Database:
         """
         with self.read(write=True) as connection:
             yield connection
+
+    def insist(self, work: Callable[[Connection], Result], write: bool = True) -> Result:
+        """What `work` gives in a transaction; where the database is away and waited for, when it
+        is back. Then it may have been recorded before, so one that writes looks first.
+        """
+
+        def once() -> Result:
+            with self.read(write) as connection:
+                return work(connection)
+
+        return self.waiting.insist(once)
+
+    def close(self) -> None:
+        """Let the database go."""
+        self._engine.dispose()
 
     def _upgrade(self) -> None:
         """Bring the tables to this version, one process at a time."""

@@ -7,7 +7,8 @@ process at a time.
     runs/RUN/lock                                     held while a process goes on with the run
 
 A file gets its name when all of it is on the disk, and the folder is flushed before the database
-names it. What it does not name is a leftover of a process that died, and is swept away.
+names it. What it does not name is a leftover of a process that died, and is swept away. Files that
+their owner alone may read are written and read by `private`.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from .. import private
 from ..codec import Frame
 from ..errors import StoreError
 
 NAME = "{round:06d}-{kind}-{sha256:.12}.safetensors"  # never the same for two contents
 PART = "{round:06d}-{kind}.part"  # while its SHA-256 is not known yet
 LENGTH = 32  # bytes of a secret
-LARGEST = 2**16  # bytes of a file that holds one
+CHANGED = "It has another SHA-256 than the database has recorded: damaged, or changed by hand."
 OURS = re.compile(r"\d{6,}-(state|memory|survey)(-[0-9a-f]{12}\.safetensors|\.part)")
 
 if sys.platform == "win32":
@@ -51,7 +53,8 @@ else:
 def write(path: Path, frames: Iterable[Frame]) -> None:
     """Put bytes at `path`; a crash leaves all of them there, or what was there before.
 
-    The folder is not flushed: call `settle` where the name has to be there after a power cut.
+    The folder is not flushed: call `private.settle` where the name has to be there after a power
+    cut.
     StoreError where it cannot be written.
     """
     part = path.with_name(path.name + ".part")
@@ -108,8 +111,8 @@ def secret(path: Path) -> bytes:
     StoreError where it holds another number of bytes, or others can read it.
     """
     if not path.exists():
-        write_private(path, secrets.token_bytes(LENGTH))
-    drawn = read_private(path)
+        private.write(path, secrets.token_bytes(LENGTH))
+    drawn = private.read(path)
     if len(drawn) != LENGTH:
         raise StoreError(
             f"{path} holds {len(drawn)} bytes.",
@@ -118,53 +121,6 @@ def secret(path: Path) -> bytes:
             "private as before.",
         )
     return drawn
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Put a secret at `path`, for the owner's eyes alone; a crash leaves all of it, or nothing."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.unlink(missing_ok=True)
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        settle(path.parent)
-    except OSError as error:
-        raise _unkept(path, error) from error
-
-
-def read_private(path: Path) -> bytes:
-    """The secret at `path`; StoreError where others can read it.
-
-    Owner and mode are those of the file that was opened, not of what has the name by then; a link
-    is not followed.
-    """
-    try:
-        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
-            about = os.fstat(file.fileno())
-            data = file.read(LARGEST)
-    except OSError as error:
-        raise _unkept(path, error) from error
-    if os.name == "posix" and (about.st_uid != os.geteuid() or about.st_mode & 0o077):
-        raise StoreError(
-            f"{path} can be read by others.",
-            "Who has a run's secret takes the noise off its models; who has a party's keys speaks "
-            "for it.",
-            "If others may have, delete it: take other noise, or enrol the party anew. Else: chmod "
-            "600.",
-        )
-    return data
-
-
-def _unkept(path: Path, error: OSError) -> StoreError:
-    """What is raised where a secret cannot be written or read."""
-    return StoreError(
-        f"{path} cannot be kept.",
-        f"{error.strerror}. It holds the secret of a run's noise, or a party's keys.",
-        "See who may write there, or name another folder.",
-    )
 
 
 def forget(path: Path) -> None:
@@ -178,18 +134,6 @@ def forget(path: Path) -> None:
             f"{error.strerror}. Who has it takes the noise off the models of this run.",
             "Delete it by hand, and finish the run again.",
         ) from error
-
-
-def settle(folder: Path) -> None:
-    """Wait until the names in `folder` are on the disk: on POSIX a file may be, and its name
-    not.
-    """
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def read(path: Path, sha256: str, instead: str) -> bytearray:
@@ -213,6 +157,17 @@ def read(path: Path, sha256: str, instead: str) -> bytearray:
             "damaged, or changed by hand."
         )
     raise StoreError(found, why, instead)
+
+
+def check(path: Path, sha256: str, instead: str) -> None:
+    """StoreError, which says what to do `instead`, where a file is not what was written."""
+    try:
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read.", f"{error.strerror}.", instead) from None
+    if found != sha256:
+        raise StoreError(f"{path} is not the file that was written.", CHANGED, instead)
 
 
 def sweep(folder: Path, named: Collection[str]) -> None:

@@ -27,7 +27,7 @@ def keepable(state: State) -> State:
 
 def entries(state: State) -> dict[str, Any]:
     """A state as a file holds it, in values that the codec knows: arrays, numbers, texts."""
-    entries = {one.name: getattr(state, one.name) for one in fields(State)}
+    entries = {one.name: getattr(state, one.name) for one in fields(State) if one.name != "record"}
     return {**entries, "spent": {unit: tuple(one) for unit, one in state.spent.items()}}
 
 

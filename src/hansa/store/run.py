@@ -8,22 +8,25 @@ lines here, and `resume` finds the round before or the round after.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy import select, update
 
 from .. import codec as wire
+from .. import private
 from ..algorithms import ClientState
 from ..errors import ProtocolError, StoreError
 from ..rand import Key
+from ..record import Record
 from ..rounds import Round
 from ..state import State
+from . import commits, files, heard
 from . import database as db
-from . import files
 from .rows import either, entries, keepable, round_of, row_of, state_of
 
 KEEP = 2  # checkpoints of a run; the last one counts, the others are for who wants to look back
@@ -50,6 +53,9 @@ class Run:
         # of rounds that overlap
         self.book = self.folder / "book"
         self.journal = self.folder / "journal"
+        self.record = Record(self.folder / "record")
+        # where each round's are kept, so that anybody can compute its sum again; by default nowhere
+        self.ciphertexts: str | Path | None = None
         self.database = database
         self._held: IO[str] | None = None
         self._clock = time.perf_counter()
@@ -72,7 +78,7 @@ class Run:
             )
         files.sign(self._held)
         with self.database.write() as c:
-            c.execute(update(db.runs).where(db.runs.c.id == self.id).values(status="running"))
+            commits.set_status(c, self.id, "running")
             named = set(c.scalars(select(db.files.c.name).where(db.files.c.run == self.id)))
         # else the database is damaged, or another folder's
         if all((self.folder / name).exists() for name in named):
@@ -98,43 +104,29 @@ class Run:
     ) -> None:
         """Make a round count: its state, and the memories of the clients that it changed.
 
-        best: the round whose model is the best by now, if anybody says so, and 0 for none; its
-        checkpoint is kept beside the last ones. keep_all: that of every round is kept.
+        best: the round whose model is the best by now, and 0 for none; None where nobody says so,
+        and what was the best stays it. Its checkpoint is kept beside the last ones. keep_all: that
+        of every round is kept.
         Those are the clients that count in it. Where ε rests on nobody knowing who took part, that
         is not kept. StoreError where the state is not that of the next round, or cannot be written;
         then the run stays as it was.
         """
         self.hold()
         state = keepable(state)
-        with self.database.read() as c:
-            done = self._done(c)
-        if state.round != done + 1:
-            raise StoreError(
-                f"Round {state.round} cannot be committed: run {self.id} has {done} rounds.",
-                "Rounds are committed one after the other, each once.",
-                f"Go on from `run.state()`, which is that of round {done}."
-                if done
-                else "Start with round 1.",
-            )
+        self.database.insist(lambda c: commits.check_next(c, self.id, state.round), write=False)
+        if state.record:
+            self.record.begin(self.digest)
+            self.record.add(state.record)
         row = row_of(state)
         written = [self._write("state", state.round, entries(state))]
         if client_states:
             written.append(self._write("memory", state.round, dict(client_states)))
-        files.settle(self.folder)
+        private.settle(self.folder)
         now = time.perf_counter()
-        with self.database.write() as c:
-            c.execute(insert(db.rounds).values(run=self.id, seconds=now - self._clock, **row))
-            c.execute(insert(db.files), written)
-            self._mark(c, best)
-            stale = []
-            if not keep_all:
-                stale = self._old_states(c, state.round - KEEP)
-            if client_states:
-                stale += self._replaced(c, list(client_states), written[1]["name"])
-            for name in stale:
-                c.execute(
-                    delete(db.files).where(db.files.c.run == self.id, db.files.c.name == name)
-                )
+        row |= {"run": self.id, "seconds": now - self._clock}
+        who = list(client_states or {})
+        last = None if keep_all else state.round - KEEP
+        stale = self.database.insist(lambda c: commits.commit(c, row, written, who, best, last))
         self._clock = now
         for name in stale:
             files.discard(self.folder / name)
@@ -144,9 +136,8 @@ class Run:
         self.hold()
         value = {"asked": asked, "state": entries(keepable(state))}
         written = self._write("survey", 0, value)
-        files.settle(self.folder)
-        with self.database.write() as c:
-            c.execute(insert(db.files), [written])
+        private.settle(self.folder)
+        self.database.insist(lambda c: commits.name_file(c, written))
 
     def keep_plan(self, plan_text: str, digest: str, rounds: int) -> None:
         """Keep the plan of a run that began before it was known, because a survey decides it."""
@@ -155,18 +146,16 @@ class Run:
         self.digest = digest
         self.planned = rounds
         known = {"plan": plan_text, "digest": digest, "planned": rounds}
-        with self.database.write() as c:
-            c.execute(update(db.runs).where(db.runs.c.id == self.id).values(known))
+        changed = update(db.runs).where(db.runs.c.id == self.id).values(known)
+        self.database.insist(lambda c: c.execute(changed))
 
     def survey(self) -> tuple[str, State | None]:
         """The digest of the survey that this run began with, and how it ended; none where it began
         without.
         """
         of = db.files.c
-        with self.database.read() as c:
-            row = c.execute(
-                select(db.files).where(of.run == self.id, of.kind == "survey")
-            ).one_or_none()
+        mine = select(db.files).where(of.run == self.id, of.kind == "survey")
+        row = self.database.insist(lambda c: c.execute(mine).one_or_none(), write=False)
         if row is None:
             return "", None
         found = self._read(row.name, row.sha256, "Put it back from a backup, or start a new run.")
@@ -186,42 +175,9 @@ class Run:
         name, sha256 = files.add(self.folder, number, kind, frames)
         return {"run": self.id, "name": name, "kind": kind, "round": number, "sha256": sha256}
 
-    def _mark(self, c: Connection, best: int | None) -> None:
-        """Let the checkpoint of this round, if it is there, be that of the best, and no other."""
-        of = db.files.c
-        was = and_(of.run == self.id, of.kind == "best")
-        now = and_(of.run == self.id, of.kind == "state", of.round == best)
-        c.execute(update(db.files).where(was).values(kind="state"))
-        c.execute(update(db.files).where(now).values(kind="best"))
-
-    def _old_states(self, c: Connection, last: int) -> list[str]:
-        """The checkpoints of rounds up to `last`, but for the best: they are kept no longer."""
-        of = db.files.c
-        return list(
-            c.scalars(
-                select(of.name).where(of.run == self.id, of.kind == "state", of.round <= last)
-            )
-        )
-
-    def _replaced(self, c: Connection, who: list[str], name: str) -> list[str]:
-        """Let the memories of `who` lie in file `name`; gives the files in which no client's latest
-        memory is left.
-        """
-        of = db.memories.c
-        before = set[str]()
-        for i in range(0, len(who), 500):
-            some = and_(of.run == self.id, of.who.in_(who[i : i + 500]))
-            before |= set(c.scalars(select(of.file).where(some).distinct()))
-            c.execute(delete(db.memories).where(some))
-        c.execute(insert(db.memories), [{"run": self.id, "who": one, "file": name} for one in who])
-        needed = [
-            c.scalar(select(of.file).where(of.run == self.id, of.file == file).limit(1))
-            for file in before
-        ]
-        return sorted(before.difference(needed))
-
     def best(self) -> int | None:
-        """The round whose model is the best, as the last commit has it; None where none was named.
+        """The round whose model is the best, as the last commit that knew has it; None where none
+        is.
 
         Its checkpoint is kept however many rounds come after it. What "best" means is known to who
         commits: a store compares no scores.
@@ -240,11 +196,10 @@ class Run:
         StoreError where there is no checkpoint of that round, or its file is not what was written.
         """
         of = db.files.c
-        with self.database.read() as c:
-            done = self._done(c)
-            rows = c.execute(
-                select(db.files).where(of.run == self.id, of.kind.in_(STATES)).order_by(of.round)
-            ).all()
+        mine = select(db.files).where(of.run == self.id, of.kind.in_(STATES)).order_by(of.round)
+        done, rows = self.database.insist(
+            lambda c: (commits.done(c, self.id), c.execute(mine).all()), write=False
+        )
         kept = {row.round: row for row in rows}
         if round is None and not done:
             return None
@@ -330,10 +285,9 @@ class Run:
 
     def history(self) -> list[Round]:
         """All committed rounds, the first one first; StoreError where one is missing."""
-        with self.database.read() as c:
-            rows = c.execute(
-                select(db.rounds).where(db.rounds.c.run == self.id).order_by(db.rounds.c.round)
-            ).all()
+        of = db.rounds.c
+        mine = select(db.rounds).where(of.run == self.id).order_by(of.round)
+        rows = self.database.insist(lambda c: c.execute(mine).all(), write=False)
         if [row.round for row in rows] != list(range(1, len(rows) + 1)):
             raise self._damaged(f"its {len(rows)} rounds are not numbered from 1 to {len(rows)}")
         return [round_of(row) for row in rows]
@@ -354,18 +308,13 @@ class Run:
         if status == "done":
             for left in (*self.folder.glob("book*"), *self.folder.glob("journal*")):
                 left.unlink(missing_ok=True)
+            shutil.rmtree(self.folder / heard.FOLDER, ignore_errors=True)
+            self.database.insist(lambda c: heard.clear(c, self.id))
             # first, for what is killed in between is resumed, and ends anew
             files.forget(self.folder / SECRET)
-        with self.database.write() as c:
-            c.execute(update(db.runs).where(db.runs.c.id == self.id).values(status=status))
+        else:
+            self.database.waiting.stop()
+        self.database.insist(lambda c: commits.set_status(c, self.id, status))
         if self._held is not None:
             self._held.close()
             self._held = None
-
-    def _done(self, c: Connection) -> int:
-        """How many rounds are committed."""
-        of = db.rounds.c
-        return (
-            c.scalar(select(of.round).where(of.run == self.id).order_by(of.round.desc()).limit(1))
-            or 0
-        )

@@ -4,6 +4,7 @@
     check_model(model, data)        training and scores are functions of their arguments
     check_algorithm(algorithm)      it says what it declares, and learns
     check_aggregator(aggregator)    it gives the mean, and answers for everybody
+    check_graph(graph)              its weights keep the mean, and peers come to it
     check_sample(sample)            whom it draws is decided by its key, and true of what it says
     check_noise(noise)              it draws from its key, and gives no more away than it states
     check_runtime(make_runtime)     the bytes of InProcess, and its memory
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from .aggregator import check_aggregator
 from .algorithm import check_algorithm
+from .graph import check_graph
 from .model import check_model
 from .noise import check_noise
 from .runtime import check_runtime
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_aggregator",
     "check_algorithm",
+    "check_graph",
     "check_model",
     "check_noise",
     "check_runtime",

@@ -5,20 +5,24 @@
     any order       the order of clients and of arrival changes no byte
     answered for    whoever is asked is in the sum once, or excluded with a reason, and not both
     in words        its repr builds it, and visibility() tells who sees what
-    bounded         no client's answer has more bytes than largest_reply() says
+    bounded         no client's answer has more bytes than largest_reply() says for its turn
+    hidden          where nobody is to see single vectors, none is said, nor anything in its place
+                    that two runs have in common
 
 Each is looked at in every round of whole runs, in one process, of the smallest model there is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..aggregators import Aggregator, Sum, revealed
+from ..codec import fingerprint
 from ..errors import PlanError
 from ..loops.channel import UNSAID
 from ..loops.checks import FAULTS
@@ -26,6 +30,7 @@ from ..loops.synchronous import synchronous
 from ..messages import Message, Reply, Request, largest
 from ..parties.client import Client
 from ..plan import Plan
+from ..rand import Key
 from ..runtimes.inprocess import InProcess, Network
 from ..sample import Everyone
 from ..state import State
@@ -41,6 +46,7 @@ REAL: tuple[Transform, ...] = (Weigh("one"),)
 BOUNDED: tuple[Transform, ...] = (Clip(10.0, side=10.0), Weigh("one"))
 INTEGER: tuple[Transform, ...] = (Clip(10.0, side=10.0), Weigh("one"), Quantize(32))
 TRAINING = Training(batch=0, learning_rate=0.05)
+TURNS = 4  # of a conversation that some leave
 
 
 def check_aggregator(
@@ -54,18 +60,23 @@ def check_aggregator(
     Where all clients say the same, it gives the plain mean, to within `close`, also when some drop
     out or cannot take part; the order of clients and of arrival changes no byte; whoever is asked
     is in the sum, or lost with a reason; no client's answer has more bytes than largest_reply()
-    says. AssertionError names the first promise that is broken.
+    says for its turn. AssertionError names the first promise that is broken.
 
     pipe      around it; else Weigh('one') alone, with Clip where plan() wants bounds, and with
               Quantize for integers
 
     What `reveals` states is tried as well: where nobody is to see single vectors, none is said.
-    clients   of whom a quarter is lost; as many as it needs for its promise
+    clients   of whom a quarter is lost, or as many as min_clients() lets go; as many as it needs
+              for its promise
     close     how far a coordinate of the model may be off after three rounds
     """
     name = repr(aggregator)
     check_repr(aggregator)
-    plan = _plan(aggregator, pipe)
+    require(
+        aggregator.min_clients(clients) < clients,
+        f"{name}: of {clients} clients it can lose none, so it cannot be tried; give more.",
+    )
+    plan = _plan(aggregator, pipe, clients)
     sees = aggregator.visibility()
     require(
         sees
@@ -83,14 +94,14 @@ def check_aggregator(
     )
 
 
-def _plan(aggregator: Aggregator, pipe: Iterable[Transform] | None) -> Plan:
+def _plan(aggregator: Aggregator, pipe: Iterable[Transform] | None, clients: int) -> Plan:
     """A plan of three rounds around it, with the first pipe that it accepts."""
     pipes = [REAL, BOUNDED, INTEGER]
     if pipe is not None:
         pipes = [tuple(pipe)]
     for tried in pipes:
         try:
-            quorum = Everyone(quorum=aggregator.min_clients)
+            quorum = Everyone(quorum=aggregator.min_clients(clients))
             return Plan(
                 MODEL, pipe=tried, aggregator=aggregator, training=TRAINING, sample=quorum, rounds=3
             )
@@ -101,11 +112,43 @@ def _plan(aggregator: Aggregator, pipe: Iterable[Transform] | None) -> Plan:
     ) from refused
 
 
-class Measured(InProcess):
-    """All clients in this process, and how many bytes the largest answer of one could have."""
+@dataclass(frozen=True)
+class Losing(Network):
+    """A network on which some clients of each session, drawn anew, are gone from a turn on.
 
-    most = 0
-    clear = False  # has a client said its vector as it is encoded?
+    So many, and no more: an aggregator may promise nothing where too many are lost, and a share
+    that is lost of each message adds up over the turns of a conversation.
+    """
+
+    names: tuple[str, ...] = ()
+    lost: int = 0
+    later: bool = False  # may that be a later turn than the first?
+
+    def fate(self, who: str, request: Request, key: Key) -> tuple[float, bool]:
+        """Latency as ever; and is it gone by now?"""
+        takes, _ = super().fate(who, request, key)
+        rng = key.child("losing", request.session.number).rng()
+        gone = dict[str, int]()
+        for name in rng.permutation(self.names)[: self.lost].tolist():
+            turn = 0
+            if self.later:
+                turn = int(rng.integers(TURNS))
+            gone[name] = turn
+        return takes, request.turn >= gone.get(who, math.inf)
+
+
+class Measured(InProcess):
+    """All clients in this process; what their answers are, in bytes and in looks.
+
+    What has the form of an encoded vector may be one that is hidden; so it is kept as a
+    fingerprint, to be compared with what is said in its place in another run.
+    """
+
+    def __init__(self, *args: Any, **more: Any):
+        super().__init__(*args, **more)
+        self.most: dict[int, int] = {}  # turn → bytes of its largest answer
+        self.clear = False  # has a client said its vector as it is encoded?
+        self.vectors = set[bytes]()  # fingerprints of all that looks like one
 
     def send(self, message: Message) -> None:
         """Ask that each answer for itself, so that its answer can be measured."""
@@ -117,15 +160,40 @@ class Measured(InProcess):
         """The next reply; that of a client is measured."""
         reply = super().receive()
         if reply.body is not None and reply.who[0] not in self.helpers:
-            self.most = max(self.most, largest(reply.body))
-            self.clear |= self.clients.plan.encoded_spec.fits(reply.body)
+            encoded = self.clients.plan.encoded_spec
+            self.most[reply.turn] = max(self.most.get(reply.turn, 0), largest(reply.body))
+            self.clear |= encoded.fits(reply.body)
+            for one in _arrays(reply.body):
+                if encoded.fits(one):
+                    self.vectors.add(fingerprint(one))
         return reply
+
+
+def _arrays(body: Any) -> Iterator[Any]:
+    """All arrays in an answer."""
+    if isinstance(body, np.ndarray):
+        yield body
+    elif isinstance(body, Mapping):
+        for value in body.values():
+            yield from _arrays(value)
+    elif isinstance(body, list | tuple):
+        for value in body:
+            yield from _arrays(value)
 
 
 def _run(
     plan: Plan, parties: dict[str, Any], network: Network | None = None, backwards: bool = False
 ) -> State:
-    """The last state of a run; in each it is looked at who is in the sum and who is not.
+    """The last state of a run; see `_measured`."""
+    state, _ = _measured(plan, parties, network, backwards)
+    return state
+
+
+def _measured(
+    plan: Plan, parties: dict[str, Any], network: Network | None = None, backwards: bool = False
+) -> tuple[State, Measured]:
+    """The last state of a run, and what was measured; in each state it is looked at who is in the
+    sum and who is not.
 
     backwards: are the clients listed the other way round?
     """
@@ -135,20 +203,21 @@ def _run(
     runtime = Measured(clients, network, secret=KEY)
     state = plan.start()
     aggregator = plan.aggregator
-    most = aggregator.largest_reply(plan.encoded_spec, 0)
     for state in synchronous(plan, runtime, secret=KEY):
         _answered_for(aggregator, parties, state)
-        require(
-            runtime.most <= most,
-            f"{aggregator!r}: a client's answer may have {runtime.most} bytes; largest_reply() "
-            f"says {most} at most.",
-        )
+        for turn, found in runtime.most.items():
+            most = aggregator.largest_reply(plan.encoded_spec, turn)
+            require(
+                found <= most,
+                f"{aggregator!r}: a client's answer may have {found} bytes; largest_reply() "
+                f"says {most} at most for turn {turn}.",
+            )
         require(
             not runtime.clear or bool(revealed(aggregator).beyond("sum")),
             f"{aggregator!r}: reveals() states that nobody sees a client's vector, and a client "
             "has said it to the server as it is.",
         )
-    return state
+    return state, runtime
 
 
 def _answered_for(aggregator: Aggregator, parties: dict[str, Any], state: State) -> None:
@@ -202,19 +271,26 @@ def _equal_clients(plan: Plan, clients: int, close: float) -> None:
         )
 
     check(_run(plan, parties), "")
-    state = _run(plan, parties, Network(latency=1.0, drop=0.15))
-    check(state, " and some drop out")
-    state = _run(plan, parties, Network(latency=1.0, vanish=0.3))
+    spare = clients - plan.aggregator.min_clients(clients)
+    quarter = max(clients // 4, 1)
+    lost = min(quarter, spare)
+    losing = Losing(1.0, names=tuple(parties), lost=lost)
+    check(_run(plan, parties, losing), " and some drop out")
+    state = _run(plan, parties, replace(losing, later=True))
     check(state, " and some are gone from a later message on")
     blind = X.copy()
     blind[0, 0] = np.nan
-    state = _run(plan, {**parties, "client-01": (blind, y), "client-02": (X[:, :2], y)})
-    check(state, " and two cannot take part")
-    told = [state.excluded.get(who, "") for who in ("client-01", "client-02")]
-    require(
-        all(told) and not set(told) & set(FAULTS),
-        f"{name}: two clients said what is wrong with their data, and what came through is {told}.",
-    )
+    narrow = X[:, :2]
+    unfit = {"client-01": (blind, y), "client-02": (narrow, y)}
+    for who, data in unfit.items():
+        state = _run(plan, {**parties, who: data})
+        check(state, " and one cannot take part")
+        told = state.excluded.get(who, "")
+        require(
+            bool(told) and told not in FAULTS,
+            f"{name}: a client said what is wrong with its data, and what came through is "
+            f"{told!r}.",
+        )
 
 
 def _any_order(plan: Plan, clients: int) -> None:
@@ -223,7 +299,15 @@ def _any_order(plan: Plan, clients: int) -> None:
     So the result hangs neither on who is first in a file, nor on the speed of a machine.
     """
     parties = federation(clients)
-    first = _run(plan, parties)
+    first, said = _measured(plan, parties)
+    _, again = _measured(plan, parties)
+    common = said.vectors & again.vectors
+    beyond = revealed(plan.aggregator).beyond("sum")
+    require(
+        not common or bool(beyond),
+        f"{plan.aggregator!r}: reveals() states that nobody sees a client's vector, and what a "
+        "client says in its place is the same in two runs, so nothing that is drawn hides it.",
+    )
     for other in (
         _run(plan, parties, backwards=True),
         _run(plan, parties, Network(latency=1.0)),

@@ -177,11 +177,18 @@ def _client(
         is_plain(new),
         f"{algorithm!r}: a client's memory must be a dict of numbers, words and arrays.",
     )
-    d = plan.model.size
+    _says(algorithm, plan.model.size, parts)
+    _personal(algorithm, broadcast, new)
+    return parts, new
+
+
+def _says(algorithm: Algorithm, d: int, parts: Parts) -> None:
+    """All that blocks() and side() declare of a model of d numbers, each within its bounds, and the
+    loss.
+    """
     promised = {**algorithm.blocks(d), **dict.fromkeys(algorithm.side(), 1), "loss": 1}
     missing = promised.keys() - parts.keys()
     require(not missing, f"{algorithm!r}: client() says no {', '.join(sorted(missing))}.")
-    _personal(algorithm, broadcast, new)
     for name, length in promised.items():
         part = np.ravel(parts[name])
         require(
@@ -196,7 +203,6 @@ def _client(
             ((part >= low) & (part <= high)).all(),
             f"{algorithm!r}: {name!r} is {part[0]:g}, and side() declares {low:g} … {high:g}.",
         )
-    return parts, new
 
 
 def _personal(algorithm: Algorithm, broadcast: dict[str, Vector], state: ClientState) -> None:

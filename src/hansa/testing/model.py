@@ -14,10 +14,9 @@ rests on this: a model holds nothing of who trained with it last.
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,13 +25,14 @@ from ..data import Batch, Examples
 from ..data.batches import length, pick
 from ..digest import digest_of
 from ..errors import DataError, PlanError
-from ..models import NO_LOCAL, Drift, Gradient, Local, Model, TrainResult, one_step
+from ..models import Drift, Gradient, Model, one_step
+from ..models.parts import paces
 from ..spec import Vector, ends
-from ..training import OPTIMIZERS, Training
+from ..training import Training
 from .asserts import KEY, check_repr, equal, is_plain, require
+from .trial import PLAIN, Trial
 
 TRAINING = Training(epochs=2, batch=8, learning_rate=0.05)
-PLAIN = Drift()  # a training that is drawn nowhere
 SHORT = 2.0**-7  # η of a step to the first order
 
 
@@ -60,7 +60,7 @@ def check_model(
     model.plan(training)
     trial = Trial(model, _starts(model), examples, training, close)
     before = _copies(examples)
-    for look in (_names, _trains, _drifts, _descends, _parts, _scores):
+    for look in (_names, _trains, _drifts, _descends, _parts, _rates, _scores):
         look(trial)
     require(equal(_copies(examples), before), f"{model!r}: it modifies its data; work on a copy.")
     require(
@@ -70,81 +70,6 @@ def check_model(
     if bad is None:
         bad = _spoilt(data)
     _refuses(model, bad)
-
-
-@dataclass(frozen=True, repr=False)
-class Trial:
-    """A model that is tried: from weights x [size], on one client's data, by a training.
-
-    close: how far a number may be off where exact arithmetic would make two equal, beside numbers
-    of size 1.
-    """
-
-    model: Model
-    x: Vector
-    data: Examples
-    training: Training
-    close: float
-
-    def __repr__(self) -> str:
-        """The model alone, as sentences begin with it."""
-        return repr(self.model)
-
-    @property
-    def trained(self) -> Vector:
-        """Which numbers of the model are trained, [size] of truth values."""
-        return np.arange(self.model.size) < self.model.trainable
-
-    @property
-    def near(self) -> float:
-        """How far a number may be off beside the largest of x."""
-        return self.close * max(1.0, float(np.abs(self.x).max()))
-
-    def by(self, **changes: Any) -> Trial:
-        """The same by another training."""
-        return replace(self, training=replace(self.training, **changes))
-
-    def by_each_optimizer(self, **changes: Any) -> Iterator[Trial]:
-        """The same by trainings with each optimizer that plan() accepts."""
-        for optimizer in OPTIMIZERS:
-            other = self.by(optimizer=optimizer, **changes)
-            try:
-                self.model.plan(other.training)
-            except PlanError:
-                continue
-            yield other
-
-    def one_step(self, **changes: Any) -> Trial:
-        """The same by one step of plain SGD on all examples:  y = x − η·g."""
-        return self.by(batch=0, steps=1, optimizer="sgd", weight_decay=0.0, **changes)
-
-    def fit(self, drift: Drift = PLAIN, key: object = 0, local: Local = NO_LOCAL) -> TrainResult:
-        """One training, by a client that remembers nothing but `local`.
-
-        It may modify neither x nor that, and gives finite numbers and a finite loss.
-        """
-        x = self.x
-        before = x.copy()
-        own = copy.deepcopy(dict(local))
-        fit = self.model.train(x, self.data, self.training, drift, KEY.child(key), local)
-        require(
-            equal(x, before),
-            f"{self!r}: train() modifies the vector it starts from; work on a copy.",
-        )
-        require(
-            equal(dict(local), own),
-            f"{self!r}: train() modifies the client's own statistics; work on a copy.",
-        )
-        require(
-            isinstance(fit.x, np.ndarray) and fit.x.shape == x.shape and np.isfinite(fit.x).all(),
-            f"{self!r}: train() must give {self.model.size} finite numbers in one NumPy array; is "
-            "the learning rate too high?",
-        )
-        require(
-            math.isfinite(fit.loss),
-            f"{self!r}: train() must give the mean loss of its steps, not {fit.loss!r}.",
-        )
-        return fit
 
 
 def _refuses(model: Model, bad: Sequence[Any]) -> None:
@@ -219,7 +144,7 @@ def _names(trial: Trial) -> None:
         f"{model!r}: a part of slices() is trained as a whole or not at all, and the first "
         f"{model.trainable} numbers are trained.",
     )
-    if model.grows:
+    if model.traits.grows:
         return
     tensors = model.tensors(x)
     if not tensors:
@@ -346,7 +271,7 @@ def _parts(trial: Trial) -> None:
     It is tried from weights that are trained already, for some gradients are 0 at the start.
     """
     model = trial.model
-    if not model.partial:
+    if not model.takes.only:
         return
     trained = {name: one for name, one in model.slices().items() if one.stop <= model.trainable}
     name, place = list(trained.items())[-1]
@@ -370,6 +295,31 @@ def _parts(trial: Trial) -> None:
         np.abs(alone[place] - whole[place]).max() <= trial.near,
         f"{trial!r}: Training(only={only!r}) moves that part otherwise than a training of all.",
     )
+
+
+def _rates(trial: Trial) -> None:
+    """Training(rates=…) takes a factor r of the whole step of a part, and r = 1 of the others'.
+
+    x − y′ = r (x − y),     y after a step, y′ after the same at a rate of 1/2 and, where there are
+    two parts or more, of 0
+    """
+    model = trial.model
+    if not model.takes.rates:
+        return
+    first, *others = [name for name, one in model.slices().items() if one.stop <= model.trainable]
+    factors = {first: 0.5}
+    if others:
+        factors = {first: 0.0, others[-1]: 0.5}
+    rates = {name.replace("[", "[[]"): one for name, one in factors.items()}
+    for slow in trial.by_each_optimizer(batch=0, steps=1, weight_decay=0.1, rates=rates):
+        step = slow.by(rates=()).fit().x - trial.x
+        moved = slow.fit().x - trial.x
+        off = np.abs(moved - paces(model, slow.training) * step)[: model.trainable]
+        require(
+            off.max() <= trial.near,
+            f"{trial!r}: Training(rates={rates!r}, optimizer={slow.training.optimizer!r}) must "
+            "take that factor of each part's step, and leave the others' as they are.",
+        )
 
 
 def _scores(trial: Trial) -> None:

@@ -21,6 +21,7 @@ from ..known import own
 from ..rand import Key
 from ..spec import Spec, Vector
 from .curves import Gaussian, Mechanism
+from .staleness import slowed
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,18 @@ class Session:
     # of this party, and grown from the plan's seed: shuffles, dropout; public
     repeats: Key = Key(b"")
     own: Key = Key(b"")  # of this party, the same in all sessions of a run: secret
+    # the same for all parties, and in all sessions of the round, which a server may number as it
+    # likes: public
+    drawn: Key = Key(b"")
     task: bytes = b""  # SHA-256 of plan, session and model, as this party was told them
     roster: Mapping[str, Member] = field(default_factory=dict, repr=False)  # whom this party knows
     identity: Identity | None = None  # of this party, where others know it by its keys: secret
+    cohort: tuple[str, ...] = ()  # who is asked, sorted, where the party can tell by itself
 
     def outside(self) -> Session:
         """The same for who is not to know the party's secrets: those of its noise and its name."""
         # a population's roster has its secret
-        return Session(self.round, self.common, self.repeats, task=self.task)
+        return Session(self.round, self.common, self.repeats, drawn=self.drawn, task=self.task)
 
 
 @dataclass(frozen=True)
@@ -179,6 +184,11 @@ class Pipe:
             spec = spec.replace(sum_facts=encoded)
         return cls(transforms, tuple(one.replace(sum_facts=encoded) for one in specs))
 
+    @cached_property
+    def looks(self) -> bool:
+        """Does a transform look at the client's examples, or at what it has kept?"""
+        return any(one.reads or one.remembers for one in self.transforms)
+
     @property
     def noise(self) -> int | None:
         """Which transform adds the noise; None where none does."""
@@ -194,15 +204,25 @@ class Pipe:
             return False
         return isinstance(self.transforms[place].privacy(self.specs[place + 1], 1), Gaussian)
 
+    @property
+    def _slows(self) -> int:
+        """Before which transform a vector is slowed: the first that rounds it, or adds noise; else
+        behind all.
+        """
+        late = (one.space == "integer" or bool(one.noise.multiplier) for one in self.specs[1:])
+        return next((i for i, is_late in enumerate(late) if is_late), len(self.transforms))
+
     def start(self) -> tuple[Any, ...]:
         """What the transforms know before the first round."""
         return tuple(transform.start() for transform in self.transforms)
 
-    def encode(self, v: Vector, at: Context) -> Encoded:
+    def encode(self, v: Vector, at: Context, staleness: int = 0) -> Encoded:
         """The client's half: the encoded vector, and what the client keeps of each transform.
 
         `at.remembered` is what it kept before, in the same order; or nothing. Of the vectors of
         many clients [n, size] nothing is kept, and TypeError says so where something was.
+        staleness: how many rounds ago the client got its model. What has been clipped is slowed by
+        it, and noise is not.
         """
         alone = v.ndim == 1
         if at.remembered and not alone:
@@ -210,6 +230,8 @@ class Pipe:
         kept: list[Any] = [None] * len(self.transforms)
         for i, transform in enumerate(self.transforms):
             here = self._at(i, at)
+            if staleness and i == self._slows:
+                v = slowed(v, self.specs[i], staleness)
             before = v
             v = transform.encode(before, here)
             if alone and transform.remembers:

@@ -8,16 +8,17 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import DataError, PlanError, RoundError, number, refuse
 from ..spec import Spec, Vector, blocks, word
 from . import Context, Transform
 from .noise import shares
-from .scale import bounding, norm
+from .scale import bounding
 
 SIGMAS = 4.0  # standard deviations of a sum that 2ᵇ integers have room for
 TRIES = 100  # at rounding; each is short enough with probability 1 − e^(−1/2) or more
+CHUNK = 2**14  # numbers that are rounded at a time, and stay in the cache meanwhile
+FAR = 2.0**62  # steps; what is longer has no integer of 64 bits
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Quantize(Transform):
             bounds=grown,
             lows=lows,
             noise=replace(spec.noise, step=step),
-            sum_facts=replace(spec.sum_facts, modulus=self._modulus),
+            sum_facts=replace(spec.sum_facts, modulus=self._modulus, clients=self._room(spec)),
         )
 
     @property
@@ -125,6 +126,10 @@ class Quantize(Transform):
     def _most(self, spec: Spec) -> int:
         return self.clients or spec.sum_facts.clients
 
+    def _room(self, spec: Spec) -> int:
+        """How many vectors the sum has room for; as many as are asked, where it has more."""
+        return self._most(spec) if self.of == "sum" else spec.sum_facts.clients
+
     def _step(self, spec: Spec, name: str) -> float:
         """γ of a block."""
         C = spec.bounds[name]
@@ -146,22 +151,19 @@ class Quantize(Transform):
             )
         return step
 
-    def _scales(self, spec: Spec) -> Vector:
-        return spec.spread({name: 1 / self._step(spec, name) for name in spec.blocks})
-
     def encode(self, v: Vector, at: Context) -> Vector:
-        """⌊v/γ + u⌋ mod 2ᵇ, or DataError for what is no number, or longer than the plan says."""
-        if not np.isfinite(v).all():
-            raise DataError(
-                f"{at.who}'s vector of round {at.round} holds NaN or infinity.",
-                "No integer stands for that, so this client stays out of the round.",
-                "Lower the learning rate, or look for extreme values in its data.",
-            )
-        exact = v * self._scales(at.spec)
-        rounded = np.floor(exact + at.key.uniform(v.shape))
-        for name in () if _early(at.spec) else at.spec.blocks:
-            _shorten(rounded, exact, name, self._step(at.spec, name), at)
-        return modulo(rounded.astype(np.int64).view(np.uint64), self._modulus)
+        """⌊v/γ + u⌋ mod 2ᵇ, or DataError for what is no number, or longer than the plan says.
+
+        All u come from one stream, block after block; those of a second try follow the first's.
+        """
+        words = np.empty(v.shape, word(self._modulus))
+        rng = at.key.rng()
+        for one, found in zip(np.atleast_2d(v), np.atleast_2d(words), strict=True):
+            for name in at.spec.blocks:
+                place = at.spec.slice(name)
+                _round(one[place], found[place], name, self._step(at.spec, name), rng, at)
+        words &= words.dtype.type(2**self._modulus - 1)
+        return words
 
     def decode(self, total: Vector, at: Context) -> Vector:
         """The signed sum, times γ; RoundError where so many vectors may have passed what integers
@@ -196,11 +198,6 @@ class Quantize(Transform):
             else ""
         )
         return f"rounds to integers of {self.bits} bits without bias (steps: {steps}){room}"
-
-
-def modulo(v: Vector, bits: int) -> Vector:
-    """v mod 2ᵇ of unsigned integers, in the words in which they are added."""
-    return (v if bits == 64 else v & np.uint64(2**bits - 1)).astype(word(bits), copy=False)
 
 
 def _early(spec: Spec) -> bool:
@@ -241,23 +238,45 @@ def _room(C: float, d: int, reach: float, z: float, n: int, bits: int, spread: b
     return step
 
 
-def _shorten(
-    rounded: Vector, exact: NDArray[np.float64], name: str, step: float, at: Context
+def _round(
+    v: Vector, words: Vector, name: str, step: float, rng: np.random.Generator, at: Context
 ) -> None:
-    """Round a block anew while it is longer than Δ, in place."""
-    place = at.spec.slice(name)
+    """A block, rounded into words; anew while it is longer than Δ."""
     bound = at.spec.bounds[name]
-    part = rounded[..., place]
-    most = _longest(bound, at.spec.blocks[name], step) / step
-    for again in range(TRIES):
-        long = norm(part)[..., 0] > most
-        if not long.any():
+    most = FAR if _early(at.spec) else _longest(bound, len(v), step) / step
+    for _ in range(TRIES):
+        if _rounded(v, words, 1 / step, most, rng):
             return
-        draws = at.key.child("again", name, again).uniform(part.shape)
-        part[long] = np.floor(exact[..., place] + draws)[long]
+        if not np.isfinite(v).all():
+            raise DataError(
+                f"{at.who}'s vector of round {at.round} holds NaN or infinity.",
+                "No integer stands for that, so this client stays out of the round.",
+                "Lower the learning rate, or look for extreme values in its data.",
+            )
     raise DataError(
         f"{at.who}'s {name} of round {at.round} is longer than {bound:g}.",
         "The plan bounds it by that, and noise and bits are sized for it.",
         "Look at the transforms before Quantize: one of them does not keep the bound that it "
         "declares.",
     )
+
+
+def _rounded(v: Vector, words: Vector, scale: float, most: float, rng: np.random.Generator) -> bool:
+    """⌊v · scale + u⌋ into words; or is it longer than `most`, or no number?"""
+    size = min(len(v), CHUNK)
+    drawn = np.empty(size)
+    exact = np.empty(size)
+    whole = np.empty(size, np.int64)
+    square = 0.0
+    for start in range(0, len(v), CHUNK):
+        part = v[start : start + CHUNK]
+        n = len(part)
+        rounded = rng.random(out=drawn[:n])
+        rounded += np.multiply(part, scale, out=exact[:n])
+        np.floor(rounded, out=rounded)
+        square += float(rounded @ rounded)
+        if not square <= most**2:  # also where it is NaN
+            return False
+        whole[:n] = rounded
+        words[start : start + n] = whole[:n]
+    return True

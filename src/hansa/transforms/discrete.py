@@ -18,7 +18,6 @@ from ..errors import PlanError, number, refuse
 from ..rand import Key
 from ..spec import Noise, Spec, Vector
 from . import Context, Transform
-from .compress import modulo
 from .curves import DiscreteGaussian, Mechanism, Part, Skellam
 from .noise import called, drawing, drawn_by, shares
 
@@ -147,7 +146,9 @@ class IntegerNoise(Transform):
         """v, with this client's share of the noise, mod 2ᵇ."""
         if self.by == "server":
             return v
-        return modulo(self._added(v, at), at.spec.sum_facts.modulus)
+        added = self._added(v, at)
+        added &= added.dtype.type(2**at.spec.sum_facts.modulus - 1)
+        return added
 
     def decode(self, total: Vector, at: Context) -> Vector:
         """The sum, with the server's noise."""

@@ -53,13 +53,20 @@ def scores(metrics: Mapping[str, float]) -> dict[str, float]:
     """Each score of the global model once, from the best witness: central test, clients'
     validation, training; the loss first.
 
-    metrics: as `Round.witnessed` has them, test_… and val_… by their sides.
+    metrics: as `Round.witnessed` has them, test_… and val_… by their sides. For how many clients a
+    score is defined stands beside the score that they have seen, and beside no other's.
     """
     found: dict[str, float] = {}
+    seen: dict[str, str] = {}  # score → its witness
     for side in SIDES:
-        for name, value in metrics.items():
-            if _side(name) == side != OWN:
-                found.setdefault(_bare(name, side), value)
+        for name in metrics:
+            if _side(name) == side != OWN and not name.endswith(DEFINED):
+                seen.setdefault(_bare(name, side), side)
+    for name, value in metrics.items():
+        side = _side(name)
+        bare = _bare(name, side)
+        if side != OWN and seen.get(bare.removesuffix(f"_{DEFINED}"), side) == side:
+            found[bare] = value
     return dict(sorted(found.items(), key=lambda pair: pair[0] != "loss"))
 
 
@@ -123,8 +130,10 @@ def curves(rounds: Sequence[Round]) -> dict[str, dict[str, list[tuple[int, float
 
 def figure(name: str, value: float) -> str:
     """A score as people write it: accuracies and shares in percent, what is below 1 with three
-    decimals.
+    decimals, a dash for what is not defined.
     """
+    if math.isnan(value):
+        return "–"
     if name.endswith(("accuracy", DEFINED, "scored")):
         return f"{100 * value:.1f} %"
     if abs(value) >= 1:

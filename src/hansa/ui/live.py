@@ -114,6 +114,7 @@ def _ended(run: Run, how: str, app: App, progress: Progress) -> int:
     A store that is gone hides no error: then it is the number of those that were shown.
     """
     done = len(progress.past)
+    run.database.waiting.stop()
     with suppress(StoreError):
         past = run.history()
         done = len(past)

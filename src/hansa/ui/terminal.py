@@ -277,9 +277,10 @@ def comparison(rows: Sequence[Row]) -> RenderableType:
     """
     columns = list(scores(rows[0].scores))
     by = next((name for name in columns if name != "loss"), columns[0])
-    place = [value if math.isfinite(value := scores(row.scores)[by]) else 0.0 for row in rows]
-    low = min(place)
-    wide = (max(place) - min(place)) or 1.0
+    place = [scores(row.scores)[by] for row in rows]
+    finite = list(filter(math.isfinite, place))
+    low = min(finite, default=0.0)
+    wide = (max(finite, default=0.0) - low) or 1.0
     title = "On the central test" + (f". {OUTSIDE}" if rows[0].outside else "")
     table = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold"
@@ -289,12 +290,12 @@ def comparison(rows: Sequence[Row]) -> RenderableType:
     for row, value in zip(rows, place, strict=True):
         found = scores(row.scores)
         own = "bold cyan" if row.name == "federated" else ""
-        dot = round((WIDEST // 2 - 1) * (value - low) / wide)
-        axis = (
-            Text("─" * dot, "dim")
-            + Text("●", own or "none")
-            + Text("─" * (WIDEST // 2 - 1 - dot), "dim")
-        )
+        axis = Text()
+        if math.isfinite(value):
+            dot = round((WIDEST // 2 - 1) * (value - low) / wide)
+            axis.append("─" * dot, "dim")
+            axis.append("●", own or "none")
+            axis.append("─" * (WIDEST // 2 - 1 - dot), "dim")
         cells = [row.name, f"{row.examples}", passes(row.passes)]
         cells += [figure(name, found[name]) for name in columns]
         table.add_row(*(Text(cell, style=own) for cell in cells), axis)

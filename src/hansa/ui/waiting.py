@@ -8,13 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Event, Thread
 
 from rich.console import Console
 from rich.text import Text
 
 from ..errors import printable
-from ..progress import Watch, watching
+from ..progress import Watch, every, watching
 
 PAUSE = 30.0  # seconds without a word, at most
 
@@ -55,27 +54,6 @@ def lines(console: Console, words: Callable[[], str]) -> Iterator[Callable[[], N
 
     with every(min(1.0, PAUSE / 4), look):
         yield printed
-
-
-@contextmanager
-def every(seconds: float, call: Callable[[], object]) -> Iterator[None]:
-    """Call something again and again meanwhile, on a thread of its own.
-
-    seconds: between one call and the next. The thread is over when the block is.
-    """
-    over = Event()
-
-    def run() -> None:
-        while not over.wait(seconds):
-            call()
-
-    thread = Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def said(title: str, watch: Watch) -> str:

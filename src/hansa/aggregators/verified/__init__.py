@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
-from typing import ClassVar
 
 from ...errors import PlanError, ProtocolError, RoundError, number, refuse
 from ...messages import largest
@@ -67,14 +66,16 @@ class VerifiedSum(Aggregator):
     noise: float = 0.0
     bound: float | None = None
 
-    min_clients: ClassVar[int] = 2
-
     @property
     def parties(self) -> tuple[str, ...]:
         """The helpers' names; one that is a client as well has a second name in this role."""
         if isinstance(self.helpers, int):
             return tuple(f"helper {i}" for i in range(1, self.helpers + 1))
         return tuple(f"{name} as helper" for name in self.helpers)
+
+    def min_clients(self, asked: int = 0) -> int:
+        """Two: the sum over one is what that one says."""
+        return 2
 
     def plan(self, spec: Spec) -> Spec:
         """What is known of the sum: its noise; PlanError where nothing could be proven."""
@@ -205,7 +206,7 @@ class VerifiedSum(Aggregator):
     def _terms(self, spec: Spec) -> Terms:
         """What the parties of a sum of such vectors know beforehand."""
         claims_of = partial(self._claims, spec)
-        return Terms(self.parties, spec, claims_of, self.plan, self.min_clients)
+        return Terms(self.parties, spec, claims_of, self.plan, self.min_clients())
 
     def moved(self, spec: Spec, others: float, attackers: int = 1) -> dict[str, float]:
         """How far attackers move the mean of each block of the update, where the others weigh so

@@ -12,16 +12,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...data.batches import Batch, pieces, spread, target
+from ...data.batches import Batch, pieces, relative, spread, target, weighed
 from ...data.blocks import blocks, lengthened, noises, power
 from ...data.examples import Examples
 from ...data.inputs import LABELS, parts
 from ...errors import PlanError, refuse
 from ...metrics import LOSS, RATE, Gathered, Mean, Whole, bounds, check_ready, metric, undefined
+from ...progress import Pace
 from ...rand import Key
 from ...spec import Vector
 from ...training import Training
-from .. import NO_LOCAL, Drift, Local, TrainResult
+from .. import NO_LOCAL, Drift, Local, Takes, TrainResult, Traits
 from ..checks import (
     check_apart,
     check_blind,
@@ -32,10 +33,11 @@ from ..checks import (
     parameter_names,
     passing,
     shaken,
+    shortened,
     spell,
     spelled,
 )
-from ..parts import moves
+from ..parts import moves, paced
 from . import checks
 from .losses import ACCURACY, fit, known
 
@@ -49,11 +51,11 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 # behind the message on what is missing
-from .flat import FlatTree
 from .private import clipped, mean
-from .pytrees import Tree, forms, is_key, key_words, path_of, wrap_key
-from .scores import copies, first, furthest, joined, summed
-from .steps import MOMENTS, bounded, corrected, only, stepped
+from .pytrees import Tree, is_key, key_words, path_of, wrap_key
+from .scores import count, first, joined
+from .steps import MOMENTS, between, bounded, corrected, stepped
+from .traced import Traced
 
 # (outputs, targets) → one number for each example [n, …], or their mean
 Loss = Callable[[Any, Array], Array]
@@ -65,10 +67,11 @@ OPTIONS = {"xla_cpu_multi_thread_eigen": False}
 
 def cross_entropy(outputs: Array, targets: Array) -> Array:
     """−log softmax(outputs)[target] for each example: outputs [n, …, C], targets [n, …] from 0."""
-    return -jnp.take_along_axis(jax.nn.log_softmax(outputs), targets[..., None], -1)[..., 0]
+    logs = jax.nn.log_softmax(outputs)
+    return -jnp.take_along_axis(logs, targets[..., None], -1)[..., 0]
 
 
-class JaxModel(FlatTree):
+class JaxModel(Traced):
     """Any pytree of parameters, any function of it and any loss; the federation starts from the
     parameters given.
 
@@ -112,10 +115,8 @@ class JaxModel(FlatTree):
     the module that `apply` is a method of; not the first values.
     """
 
-    private = True
-    partial = True
-    clips = True
-    draws = False  # what is drawn while a program is made is refused
+    takes = Takes(private=True, only=True, clip=True, rates=True)
+    traits = Traits(draws=False)  # what is drawn while a program is made is refused
 
     def __init__(
         self,
@@ -146,23 +147,28 @@ class JaxModel(FlatTree):
                 metrics = {"accuracy": Mean(ACCURACY[self._known], RATE)}
         self._measured = {name: metric(given) for name, given in metrics.items()}
         self.undefined = undefined(self._measured)
-        self.metrics = {"loss": LOSS if self._known in ACCURACY else math.inf}
+        self.metrics = {"loss": math.inf}
+        if self._known in ACCURACY:
+            self.metrics = {"loss": LOSS}
         self.metrics |= bounds(self._measured)
         self._flatten(params, state)
         self._facts: checks.Facts | None = None
         # memory for batches; free again when a block's losses are there
         self._kept = dict[Any, Vector]()
-        compiled = partial(
-            jax.jit, compiler_options=OPTIONS if jax.default_backend() == "cpu" else None
-        )
+        self._pace = Pace()
+        compiled: Any = jax.jit
+        if jax.default_backend() == "cpu":
+            compiled = partial(jax.jit, compiler_options=OPTIONS)
         self._fit = compiled(self._loop, static_argnums=0)
         self._one = compiled(self._step, static_argnums=0, donate_argnums=2)
-        self._scored, self._tried = compiled(self._measure), compiled(self._try)
+        self._scored = compiled(self._measure, static_argnums=0)
+        self._tried = compiled(self._try)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A new model from the parameters of the start, to be compiled where it arrives."""
         params, state = self._trees(self._start)
-        return type(self), (params, self.apply, self.loss, state, self.buffers, self._measured)
+        given = params, self.apply, self.loss, state, self.buffers, self._measured
+        return type(self), given
 
     def __repr__(self) -> str:
         apply = spell(self.apply)
@@ -173,7 +179,7 @@ class JaxModel(FlatTree):
         ]
         metrics = spelled(self._measured)
         digest = fingerprint([repr((apply, loss, tensors, metrics)).encode()])
-        shown = [apply if len(apply) <= 120 else f"{apply[:100].rstrip()} …", f"loss={loss}"]
+        shown = [shortened(apply), f"loss={loss}"]
         shown += [f"buffers={self.buffers!r}"] * bool(self._first)
         shown += [f"metrics={', '.join(self._measured)}"] * bool(metrics)
         return f"JaxModel({', '.join(shown)}, {self.size} numbers, {digest})"
@@ -183,7 +189,10 @@ class JaxModel(FlatTree):
         return repr(self), self.apply, self.loss, self._measured
 
     def plan(self, training: Training) -> None:
-        """With PerExample, no state."""
+        """With PerExample, no state.
+
+        A state is of the batch that it comes from, so no example would have a gradient of its own.
+        """
         super().plan(training)
         checks.check_stateless(training.private is not None and bool(self._first))
 
@@ -198,187 +207,190 @@ class JaxModel(FlatTree):
         key: Key,
         local: Local = NO_LOCAL,
     ) -> TrainResult:
-        """Train from x, with the local optimizer that `training` names."""
+        """Train from x, with the local optimizer that `training` names.
+
+        Batches come in blocks of equal shape, so that one program serves all.
+        """
         params, state = self._trees(x, local)
         facts = self._look(data)
         private = training.private
-        b = training.private and training.counts(len(data))[0]
-        bound = private.clip if private else training.clip
-        rates = training.learning_rate, training.weight_decay
-        given = (*rates, drift.alike, bound or 0, b or 1)
+        b = 1
+        bound = training.clip or 0
+        noisy = 0  # bytes of noise in a step
+        if private is not None:
+            b = training.counts(len(data))[0] or 1
+            bound = private.clip
+            noisy = 4 * self.size
+        eta, shares = paced(self, training)
+        given = eta, training.weight_decay, drift.alike, bound, b
         drifts = [None if v is None else self._trees(v)[0] for v in drift.vectors(x)]
         clips = private is not None, training.clip is not None
-        how = training.optimizer, *clips, tuple(moves(self, training).values())
-        moments = tuple(
-            [jax.tree.map(np.zeros_like, params) for _ in range(MOMENTS.get(training.optimizer, 2))]
-        )
+        moved = moves(self, training).values()
+        how = training.optimizer, *clips, tuple(moved), tuple(shares.values())
+        size = MOMENTS.get(training.optimizer, 2)
+        moments = tuple([jax.tree.map(np.zeros_like, params) for _ in range(size)])
         carry = (params, moments, state, np.int32(0))
         losses = [np.zeros(0)]
-        for block in blocks(
-            data, training, key, facts.padded, 4 * self.size if private else 0, self._kept
-        ):
-            noise = (
-                None
-                if private is None
-                else noises(block, private, self.size, key, sum(map(len, losses)))
-            )
-            batches = *parts(block.arrays, LABELS), block.sizes, noise
-            run = self._fit if facts.fused else self._walk
-            carry, found = run(
-                how,
-                np.int32(block.steps),
-                carry,
-                batches,
-                (np.array(given, np.float32), drifts, key_words(key)),
-            )
-            losses.append(np.asarray(found, np.float64)[: block.steps])
-        after = dict(zip(self._first, jax.tree.leaves(carry[2]), strict=True))
-        stays = after if self.buffers == "local" else {}
-        own = {name: np.array(leaf) for name, leaf in stays.items() if not is_key(leaf)}
-        total = np.concatenate(losses)
-        end = self._layout.join(
-            [*jax.tree.leaves(carry[0]), *(after[name] for name in self._moving)]
-        )
-        return TrainResult(end, len(total), float(total.mean()), own)
+        planned = data.steps(training)
+        run = self._walk
+        if facts.fused:
+            run = self._fit
+        for block in blocks(data, training, key, facts.padded, noisy, self._kept):
+            before = sum(map(len, losses))
+            noise = None
+            if private is not None:
+                noise = noises(block, private, self.size, key, before)
+            checks.check_weighted({}, block.weights, facts.single)
+            batches = *parts(block.arrays, LABELS), block.sizes, noise, block.weights
+            fixed = np.array(given, np.float32), drifts, key_words(key)
+            for some in self._pace.parts(block.steps, before, planned):
+                carry, found = run(how, np.array(some, np.int32), carry, batches, fixed)
+                losses.append(np.asarray(found, np.float64)[slice(*some)])
+        return self._ended(carry, np.concatenate(losses))
+
+    def _ended(self, carry: Tree, losses: Vector) -> TrainResult:
+        """What a training gives that ends so, with these losses [steps]."""
+        params, _, state, _ = carry
+        after = dict(zip(self._first, jax.tree.leaves(state), strict=True))
+        own = {}
+        if self.buffers == "local":
+            own = {name: np.array(leaf) for name, leaf in after.items() if not is_key(leaf)}
+        sent = [after[name] for name in self._moving]
+        end = self._layout.join([*jax.tree.leaves(params), *sent])
+        return TrainResult(end, len(losses), float(losses.mean()), own)
 
     def _walk(
-        self, how: Any, steps: Any, carry: Tree, batches: Tree, given: Tree
+        self, how: Any, some: Any, carry: Tree, batches: Tree, given: Tree
     ) -> tuple[Tree, Any]:
-        """All steps of a block, one call for each."""
+        """Steps some[0] … some[1] − 1 of a block, one call for each; their losses, behind zeros."""
         # a copy, as each step writes over what it is given
-        carry, losses = jax.tree.map(jnp.array, carry), []
+        start, end = some
+        carry = jax.tree.map(jnp.array, carry)
+        losses = [0.0] * start
         batches, given = jax.device_put((batches, given))
-        for i in range(steps):
+        for i in range(start, end):
             carry, loss = self._one(how, np.int32(i), carry, batches, given)
             losses.append(loss)
         return carry, losses
 
-    def _loop(self, how: Any, steps: Any, carry: Tree, batches: Tree, given: Tree) -> Any:
-        """All steps of a block, compiled as one loop."""
+    def _loop(self, how: Any, some: Any, carry: Tree, batches: Tree, given: Tree) -> Any:
+        """The steps some[0] … some[1] − 1 of a block, compiled as one loop; their losses [room].
+
+        The room is that of the block, so a program is not compiled anew for another number of
+        steps.
+        """
 
         def step(i: Any, now: tuple[Tree, Array]) -> tuple[Tree, Array]:
+            """Step i, and its loss in its place."""
             carry, loss = self._step(how, i, now[0], batches, given)
             return carry, now[1].at[i].set(loss)
 
-        return lax.fori_loop(0, steps, step, (carry, jnp.zeros(len(batches[3]))))
+        losses = jnp.zeros(len(batches[3]))
+        return lax.fori_loop(some[0], some[1], step, (carry, losses))
 
     def _step(
         self, how: Any, i: Any, carry: Tree, batches: Tree, given: Tree
     ) -> tuple[Tree, Array]:
-        """Step i of a block: traced once for each shape, and compiled."""
+        """Step i of a block: traced once for each shape, and compiled.
+
+            carry   (parameters, moments, state, steps before this one)
+            how     optimizer, private?, clip?, which leaves move, the share of η that each has
+            given   (η, λ, pull, C, b), the drift's vectors as trees, the words of the key
+
+        It gives the next carry and the mean loss of the batch.
+        """
         self.compiled += 1
-        (optimizer, private, clips, moved), (params, moments, state, t) = how, carry
+        optimizer, private, clips, moved, shares = how
+        params, moments, state, t = carry
         (eta, decay, pull, *bound), drifts, words = given
-        inputs, named, y, size, _ = batch = jax.tree.map(lambda a: a[i], batches)
+        batch = jax.tree.map(lambda a: a[i], batches)
+        inputs, named, y, size, _, w = batch
         key = jax.random.fold_in(wrap_key(words), t)
 
         def loss(params: Tree) -> tuple[Array, Tree]:
+            """The mean loss of the batch, and the state after it."""
             outputs, after = self._call(params, state, inputs, named, key, True)
-            return mean(self._losses(outputs, y), size), after
+            return mean(self._losses(outputs, y), size, w), after
 
         if private:
-            value, g, after = *self._clipped(params, batch, key, moved, *bound), state
+            value, g = self._clipped(params, batch, key, moved, *bound)
+            after = state
         else:
             (value, after), g = jax.value_and_grad(loss, has_aux=True)(params)
         if clips:
             g = bounded(g, moved, bound[0])
         g = corrected(g, params, pull, drifts)
         new, moments = stepped(optimizer, params, g, moments, t + 1, eta, decay)
-        params = only(moved, new, params)
+        params = between(shares, new, params)
         return (params, moments, after, t + 1), value
 
     def _clipped(
         self, params: Tree, batch: Tree, key: Array, moved: tuple[bool, ...], clip: Any, b: Any
     ) -> tuple[Array, Tree]:
-        """The mean loss of a sample, and PerExample's gradient."""
-        *parts, size, noise = batch
+        """The mean loss of a sample, and PerExample's gradient.
 
-        def alone(params: Tree, inputs: Any, named: Any, y: Array, key: Array) -> Any:
-            inputs, named, y = jax.tree.map(lambda a: a[None], (inputs, named, y))
+            g = (Σᵢ gᵢ · min(1, C/‖gᵢ‖) + noise) / b,     b the number of examples on average
+
+        The noise is drawn by NumPy from the plan's key, see `blocks.noises`, and is the same on
+        every device.
+        """
+        inputs, named, y, size, noise, w = batch
+
+        def alone(params: Tree, inputs: Any, named: Any, w: Any, y: Array, key: Array) -> Any:
+            """The loss of one example, as a batch of one."""
+            inputs, named, w, y = jax.tree.map(lambda a: a[None], (inputs, named, w, y))
             outputs, _ = self._call(params, None, inputs, named, key, True)
-            return mean(self._losses(outputs, y), 1)
+            return mean(self._losses(outputs, y), 1, w)
 
         total = [noise[place] for place in self._layout.places]
         how = jax.value_and_grad(alone), moved
+        parts = inputs, named, w, y
         value, total = clipped(how, params, parts, size, key, clip, total)
         g = [leaf.reshape(shape) / b for leaf, shape in zip(total, self._shapes, strict=True)]
         return value, self._form.unflatten(g)
 
-    def _call(
-        self, params: Tree, state: Tree, inputs: Any, named: Any, key: Array, train: bool
-    ) -> Any:
-        """Outputs and new state."""
-        # Flax nnx's own nodes, new in this trace
-        params, state = jax.tree.map(lambda leaf: leaf, (params, state))
-        more = {"state": state, "key": key, "train": train}
-        out = self.apply(params, *inputs, **named, **{name: more[name] for name in self._takes})
-        if "state" not in self._takes:
-            return out, state
-        checks.check_state(
-            not (isinstance(out, tuple) and len(out) == 2) or forms(out[1]) != forms(state)
-        )
-        return out
-
-    def _losses(self, outputs: Any, y: Array) -> Any:
-        """What the loss gives; PlanError where it is neither a number for each example nor one for
-        all.
-        """
-        losses: Any = self.loss(outputs, y)
-        fits = (
-            isinstance(losses, Array)
-            and losses.dtype.kind == "f"
-            and losses.shape[:1] in ((), (len(y),))
-        )
-        checks.check_losses(not fits, losses, len(y))
-        return losses
-
     # ── scoring ──
 
     def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
-        """The loss and the other metrics of all examples, with train=False."""
+        """The loss and the other metrics of all examples, with train=False.
+
+        Outputs are held only for metrics that need all of them; means are summed piece by piece, in
+        pieces of SCORED rows.
+        """
         params, state = jax.device_put(self._trees(x, local))
         facts = self._look(data)
         loss = (Mean if facts.single else Whole)(self.loss)
         found = Gathered({"loss": loss, **self._measured}, joined)
         for whole in data.whole():
             for batch in pieces(whole, SCORED):
+                batch, weights = weighed(batch)
+                checks.check_weighted(self._measured, weights, facts.single)
+                each = relative(weights) is not None
                 m = len(target(batch))
                 rows = power(m) if facts.scored else m
                 given = parts(lengthened(batch, rows), LABELS)
-                outputs, sums = self._scored(params, state, *given, np.int32(m))
+                outputs, sums = self._scored(each, params, state, *given, np.int32(m))
                 found.rows += m
-                for name, (total, count) in sums.items():
-                    found.count(name, total, float(count))
+                count(found, sums, weights, m)
                 if found.holds:
                     found.hold(first(outputs, m), given[2][:m])
         check_some(found.rows)
         return found.values()
 
-    def _measure(
-        self, params: Tree, state: Tree, inputs: Any, named: Any, y: Array, size: Any
-    ) -> tuple[Tree, dict[str, tuple[Array, Array]]]:
-        """Outputs, and the sum and the denominator of each mean over the first `size` rows."""
-        outputs, _ = self._call(params, state, inputs, named, wrap_key(key_words(None)), False)
-        means = self._means(outputs, y)
-        return outputs, {name: summed(value, size) for name, value in means.items()}
-
-    def _means(self, outputs: Any, y: Array) -> dict[str, Any]:
-        """What the loss gives, and each metric that is a mean."""
-        means = {name: one for name, one in self._measured.items() if isinstance(one, Mean)}
-        return {"loss": self._losses(outputs, y)} | {
-            name: one.function(outputs, y) for name, one in means.items()
-        }
-
     def _look(self, data: Examples) -> checks.Facts:
-        """The facts, from the first two examples that this model meets."""
+        """The facts, from the first two examples that this model meets.
+
+        It traces the loss and runs nothing. A convolution shows there, which is slow in a loop on a
+        CPU.
+        """
         if self._facts is None:
             whole = data.arrays
-            given = (
-                *self._trees(self._start),
-                *parts(next(pieces(whole or next(data.whole()), 2)), LABELS),
-            )
+            batch = whole or next(data.whole())
+            few, _ = weighed(next(pieces(batch, 2)))
+            given = (*self._trees(self._start), *parts(few, LABELS))
 
             def both(params: Tree, state: Tree, inputs: Any, named: Any, y: Array) -> Any:
+                """Loss and means of two examples, as training has them."""
                 outputs, _ = self._call(
                     params, state, inputs, named, wrap_key(key_words(None)), True
                 )
@@ -396,8 +408,12 @@ class JaxModel(FlatTree):
     # ── checking ──
 
     def check(self, data: Examples, who: str, training: Training | None = None) -> None:
-        """Send rows through `apply` and loss, as in training, and look at all labels."""
-        few = next(pieces(next(data.whole()), CHECKED))
+        """Send rows through `apply` and loss, as in training, and look at all labels.
+
+        DataError for what does not go through, for labels out of range and a loss that is no
+        number; PlanError where examples change each other's losses, at the start or near it.
+        """
+        few, weights = weighed(next(pieces(next(data.whole()), CHECKED)))
         with passing(few, who):
             single = self._look(data).single
             outputs, loss, _ = self._tried_at(self._start, few)
@@ -405,7 +421,8 @@ class JaxModel(FlatTree):
         for batch in data.whole():
             fit(self._known, outputs, target(batch), who)
         check_finite(loss, len(target(few)), who)
-        some = spread(next(data.whole()), CHECKED)
+        checks.check_weighted(self._measured, weights, single)
+        some, _ = weighed(spread(next(data.whole()), CHECKED))
         for x in (self._start, shaken(self._start, self.trainable)):
             _, loss, apart = self._tried_at(x, some)
             checks.check_mixed(apart > 1e-3 * (1 + abs(loss)))
@@ -414,36 +431,19 @@ class JaxModel(FlatTree):
 
     def _check_apart(self, x: Vector, some: Batch, who: str) -> None:
         """Raise DataError where the loss of some examples is not the mean of each one's."""
-        loss, *alone = [self._tried_at(x, one)[1] for one in (some, *pieces(some, 1))]
+        loss = self._tried_at(x, some)[1]
+        alone = [self._tried_at(x, one)[1] for one in pieces(some, 1)]
         if x is self._start or math.isfinite(loss):
             check_apart(loss, alone, who)
 
     def _tried_at(self, x: Vector, batch: Batch) -> tuple[Any, float, float]:
-        """What `_try` finds at x."""
+        """What `_try` finds at x.
+
+        Outputs [n, …] in NumPy, the mean loss, and how far an example's loss is from what it is
+        alone. A loss of single examples is tried in batches of CHECKED rows, filled up.
+        """
         n = len(target(batch))
         single = self._facts is not None and self._facts.single
         given = parts(lengthened(batch, CHECKED if single else n), LABELS)
         outputs, loss, apart = self._tried(*self._trees(x), *given, np.int32(n))
         return first(outputs, n), float(loss), float(apart)
-
-    def _try(
-        self, params: Tree, state: Tree, inputs: Any, named: Any, y: Array, size: Any
-    ) -> tuple[Any, Array, Array]:
-        """Outputs, the mean loss, and how far an example's loss is at most from what it is among
-        copies of itself: of its outputs, where batch statistics mix them rightly.
-        """
-
-        def losses(inputs: Any, named: Any, y: Array) -> tuple[Any, Array]:
-            outputs, _ = self._call(params, state, inputs, named, wrap_key(key_words(None)), True)
-            return outputs, self._losses(outputs, y)
-
-        outputs, found = losses(inputs, named, y)
-        if found.ndim == 0:
-            return outputs, found, jnp.zeros(())
-
-        def alone(i: Array) -> Any:
-            if self._first:
-                return mean(self._losses(*copies((outputs, y), i, len(y))), 1)
-            return mean(losses(*copies((inputs, named, y), i, len(y)))[1], 1)
-
-        return outputs, mean(found, size), furthest(found, alone)

@@ -13,13 +13,18 @@ from ..checks import check_range, check_shapes
 def accuracy(outputs: Any, targets: Any) -> Any:
     """1 where the target is the largest of the outputs [n, …, classes], for labels [n, …] and
     one-hot targets.
+
+    Floats, so that their mean is the share of right ones: [n, …].
     """
     right = targets if targets.ndim < outputs.ndim else targets.argmax(-1)
     return (outputs.argmax(-1) == right) * 1.0
 
 
 def binary(outputs: Any, targets: Any) -> Any:
-    """1 where the output is positive and the target 1, or neither."""
+    """1 where the output is positive and the target 1, or neither.
+
+    Outputs are logits, and targets 0, 1 or shares between, of one shape [n, …].
+    """
     return ((outputs > 0) == (targets > 0.5)) * 1.0
 
 
@@ -34,18 +39,23 @@ ACCURACY: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def known(loss: Any) -> str:
-    """The name of a loss of optax or of JaxModel's file; "" for any other."""
-    plain = loss.func if isinstance(loss, partial) else loss
-    home = str(getattr(plain, "__module__", ""))
-    return (
-        str(getattr(plain, "__name__", ""))
-        if home.split(".")[0] == "optax" or home == "hansa.models.jax"
-        else ""
-    )
+    """The name of a loss of optax or of JaxModel's file; "" for any other.
+
+    A partial counts as its function: what it fixes is no other loss.
+    """
+    if isinstance(loss, partial):
+        loss = loss.func
+    home = str(getattr(loss, "__module__", ""))
+    if home.split(".")[0] != "optax" and home != "hansa.models.jax":
+        return ""
+    return str(getattr(loss, "__name__", ""))
 
 
 def fit(loss: str, outputs: Any, y: Vector, who: str) -> None:
-    """Raise DataError for targets that a known loss cannot compare with such outputs."""
+    """Raise DataError for targets that a known loss cannot compare with such outputs.
+
+    Of other losses nothing is known, and they are only tried.
+    """
     measure = ACCURACY.get(loss)
     if measure is accuracy and outputs.ndim == y.ndim + 1:
         check_range(y, outputs.shape[-1], who)

@@ -21,13 +21,18 @@ def path_of(path: Any) -> str:
 
 
 def is_key(leaf: Any) -> bool:
-    """Is this a random key, which has no form in NumPy?"""
+    """Is this a random key, which has no form in NumPy?
+
+    Such leaves of a state stay where they are, and start each training as they were given.
+    """
     return isinstance(leaf, Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def to_host(leaf: Any) -> Any:
     """A leaf of the state in NumPy, in the type that JAX computes with."""
-    return leaf if is_key(leaf) else np.asarray(jnp.asarray(leaf))
+    if is_key(leaf):
+        return leaf
+    return np.asarray(jnp.asarray(leaf))
 
 
 def forms(tree: Tree) -> Tree:
@@ -36,8 +41,15 @@ def forms(tree: Tree) -> Tree:
 
 
 def key_words(key: Key | None) -> Vector:
-    """A key as JAX's generator takes it: two words of 32 bits."""
-    return np.array([0 if key is None else key.seed(64)], np.uint64).view(np.uint32)
+    """A key as JAX's generator takes it: two words of 32 bits.
+
+    The generator is Threefry with 20 rounds (Salmon et al. 2011), JAX's own; words of another one
+    would give other draws.
+    """
+    seed = 0
+    if key is not None:
+        seed = key.seed(64)
+    return np.array([seed], np.uint64).view(np.uint32)
 
 
 def wrap_key(words: Any) -> Any:

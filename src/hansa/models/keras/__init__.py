@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
 
-from ...data.batches import Batch, pieces, spelled
+from ...data.batches import Batch, pieces, relative, spelled, spread, weighed
 from ...data.examples import Examples
-from ...data.inputs import sides
 from ...errors import DataError, HansaError, PlanError, refuse
 from ...metrics import bounds, faults, undefined
 from ...rand import Key
 from ...spec import Vector
 from ...training import Training
-from .. import NO_LOCAL, Drift, Gradient, Local, Model, TrainResult, consecutive, gradients_by_steps
-from ..checks import check_blind, check_length, check_some, condensed, fingerprint
-from ..parts import moves
-from ..statistics import lower_ends
+from .. import NO_LOCAL, Drift, Gradient, Local, Takes, TrainResult, gradients_by_steps
+from ..checks import check_blind, check_some, condensed, fingerprint, passing, shaken
+from ..parts import moves, paced
 from . import checks, inspect
-from .variables import Variable, by_path, cut, generator, given, joined, plain, put, size, value
+from .variables import joined, put, value
 
 try:
     import keras  # type: ignore[import-untyped]
@@ -37,13 +34,12 @@ except ModuleNotFoundError as missing:
 
 # behind the message on what is missing
 from . import optimizers
-from .scores import CHECKED, Outputs, scored
+from .feed import Feed
+from .flat import FlatKeras
+from .scores import ALONE, CHECKED, Outputs, scored
 
-# what of the caller's model is replaced while it trains
-LENT = ("optimizer", "train_function", "test_function", "predict_function")
 
-
-class KerasModel(Model):
+class KerasModel(FlatKeras):
     """Any compiled Keras model; the federation starts from the weights that it has when it is
     given.
 
@@ -80,8 +76,7 @@ class KerasModel(Model):
     all of them and the bytes of frozen layers, not the first weights and not the backend.
     """
 
-    partial = True
-    clips = True
+    takes = Takes(only=True, clip=True, rates=True)
 
     def __init__(
         self,
@@ -94,27 +89,21 @@ class KerasModel(Model):
             refuse(check_blind(loss, "KerasModel"))
         self.net = net
         self.buffers = buffers
-        self._weights: list[Variable] = list(net.trainable_variables)
-        layers = [layer for layer in net._flatten_layers() if layer.trainable]
-        moving = {id(v): v for layer in layers for v in layer._non_trainable_variables}.values()
-        real = [v for v in moving if keras.backend.is_float_dtype(v.dtype)]
-        self._vectored = self._weights + (real if buffers == "average" else [])
-        travels = set(map(id, self._vectored))
-        self._staying = [(f"{i}/{v.name}", v) for i, v in enumerate(moving) if id(v) not in travels]
-        self._seeds = [v for v in net.variables if v.name == "seed_generator_state"]
-        self._first = {name: value(v) for name, v in self._staying}
+        self._flatten()
         self._steps: dict[tuple[Any, ...], optimizers.Step] = {}  # compiled, for each optimizer
         self._scorer: Any = None
         self._built = False  # are the metrics?
-        self._start = joined(self._vectored)
-        self.size, self._trainable = len(self._start), sum(size(v) for v in self._weights)
         self._compiled = inspect.measured(net, keras.KerasTensor((None, 1)))
-        self._outputs = Outputs(net, metrics or {}, self._compiled)
+        self._feed = Feed(net)
+        self._outputs = Outputs(self._feed, metrics or {}, self._compiled)
         self.metrics = self._compiled | bounds(self._outputs.metrics)
         self.undefined = undefined(self._outputs.metrics)
         self._name = self._spelled()
 
     def _spelled(self) -> str:
+        """The repr: kind, loss, optimizer and size, and a digest of the architecture, the shapes
+        and the bytes of frozen layers.
+        """
         shapes = [
             (v.name, tuple(v.shape), str(v.dtype), bool(v.trainable)) for v in self.net.weights
         ]
@@ -122,7 +111,8 @@ class KerasModel(Model):
         moving = {id(v) for v in (*self._vectored, *(v for _, v in self._staying))}
         base = fingerprint(value(v).tobytes() for v in self.net.weights if id(v) not in moving)
         digest = fingerprint([repr((built, shapes, base)).encode()])
-        words = ", ".join(map(inspect.word, keras.tree.flatten(self.net.loss)))
+        losses = keras.tree.flatten(self.net.loss)
+        words = ", ".join(map(inspect.word, losses))
         shown = [type(self.net).__name__, f"loss={words or None}", f"buffers={self.buffers!r}"]
         if own := self.net.optimizer:
             shown.insert(2, f"optimizer={type(optimizers.inner(own)).__name__}")
@@ -144,18 +134,12 @@ class KerasModel(Model):
         how = self.buffers, self._outputs.metrics
         return _arrived, (load, file, inspect.own_code(self.net), *how)
 
-    @property
-    def trainable(self) -> int:
-        """How many of the numbers are trained: all but the statistics."""
-        return self._trainable
-
-    @property
-    def domain(self) -> Vector:
-        """Every `moving_variance` is ≥ 0."""
-        return lower_ends((v.path, size(v)) for v in self._vectored[len(self._weights) :])
-
     def plan(self, training: Training) -> None:
-        """Refuse what `compile` contradicts."""
+        """Refuse what `compile` contradicts.
+
+        PlanError where both name an optimizer and these differ in any setting, or where the plan
+        leaves it to `compile` and that has none.
+        """
         own = self.net.optimizer
         if training.optimizer == "compiled":
             if own is None:
@@ -179,43 +163,6 @@ class KerasModel(Model):
                 "to the plan.",
             )
 
-    # ── the vector ──
-
-    def start(self, key: Key) -> Vector:
-        """The weights that `net` had when it was given: the caller's seed decides, not the
-        plan's.
-        """
-        return self._start.copy()
-
-    def _load(self, x: Vector, local: Local) -> None:
-        """Set the net to x, and the statistics that do not travel to the client's own or the first
-        ones.
-        """
-        check_length(np.shape(x), self)
-        put(zip(self._vectored, cut(x, self._vectored), strict=True))
-        put((v, np.asarray(local.get(name, self._first[name]))) for name, v in self._staying)
-
-    @contextmanager
-    def _at(self, x: Vector, key: Key, local: Local = NO_LOCAL) -> Iterator[None]:
-        """The net at x, with random numbers from the key; all that the caller's net had is given
-        back.
-        """
-        net = self.net
-        had = [(v, value(v)) for v in (*net.variables, *net.metrics_variables)]
-        held = {name: getattr(net, name, None) for name in LENT}
-        try:
-            with generator(keras.backend.backend(), key), optimizers.beside(net):
-                self._load(x, local)
-                put(
-                    (v, np.array([key.child("seed", i).seed(31), 0]))
-                    for i, v in enumerate(self._seeds)
-                )
-                yield
-        finally:
-            put(had)
-            for name, own in held.items():
-                object.__setattr__(net, name, own)  # past Keras' trackers, which need not know
-
     # ── training ──
 
     def train(
@@ -230,18 +177,24 @@ class KerasModel(Model):
         """Train from x with the model's own `train_step`; the loss is Keras': the mean over the
         examples seen.
         """
-        decay = 0.0 if training.optimizer in ("adamw", "compiled") else training.weight_decay
+        decay = training.weight_decay
+        if training.optimizer in ("adamw", "compiled"):
+            decay = 0.0  # which is the optimizer's own business
         with self._at(x, key, local):
             drifts = drift.pulls or drift.shift is not None
-            more = bool(decay or training.only) or training.clip is not None
+            more = bool(decay or training.only or training.rates) or training.clip is not None
             step = self._step(training, drifts, drifts or more)
             object.__setattr__(self.net, "optimizer", step.optimizer)
-            step.begin(training.learning_rate)
+            step.begin(paced(self, training)[0])
             if step.correction is not None:
                 step.correction.put(drift, x, decay)
-            steps, logs = self._run(step.function, data.batches(training, key), training=True)
+            batches = map(weighed, data.batches(training, key))
+            shares = ((batch, relative(weights)) for batch, weights in batches)
+            steps, logs = self._run(step.function, shares, training=True)
             end = joined(self._vectored)
-            own = {name: value(v) for name, v in self._staying} if self.buffers == "local" else {}
+            own = {}
+            if self.buffers == "local":
+                own = {name: value(v) for name, v in self._staying}
         return TrainResult(end, steps, logs["loss"], own)
 
     def gradients(self, asks: Sequence[Gradient]) -> list[Vector]:
@@ -252,10 +205,21 @@ class KerasModel(Model):
         return gradients_by_steps(self, asks)
 
     def _step(self, training: Training, drifts: bool, corrected: bool) -> optimizers.Step:
-        """The compiled step of that optimizer, made once."""
+        """The compiled step of that optimizer, made once.
+
+        Keras compiles anew for each optimizer, and a plan has one, or a few where parts are trained
+        by turns.
+        """
         named = training.optimizer != "compiled"
-        fixed = (training.weight_decay, training.clip) if named else ()
-        which = (training.optimizer, *fixed, drifts, corrected, training.only)
+        which: tuple[Any, ...] = (
+            training.optimizer,
+            drifts,
+            corrected,
+            training.only,
+            training.rates,
+        )
+        if named:
+            which += (training.weight_decay, training.clip)
         if which not in self._steps:
             own = self.net.optimizer
             if named:
@@ -264,86 +228,70 @@ class KerasModel(Model):
                 inner = optimizers.copied(optimizers.inner(own))
             moved = list(moves(self, training).values())
             clip = training.clip
-            correction = optimizers.Corrected(inner, moved, drifts, clip) if corrected else None
+            shares = list(paced(self, training)[1].values())
+            correction = None
+            if corrected:
+                correction = optimizers.Corrected(inner, moved, drifts, clip, shares)
             optimizer = correction or inner
             if self.net.dtype_policy.name == "mixed_float16":
-                scale = (
-                    {"initial_scale": own.initial_scale} if hasattr(own, "initial_scale") else {}
-                )
+                scale = {}
+                if hasattr(own, "initial_scale"):
+                    scale = {"initial_scale": own.initial_scale}
                 optimizer = keras.optimizers.LossScaleOptimizer(optimizer, **scale)
             optimizer.build(self._weights)
             object.__setattr__(self.net, "optimizer", optimizer)
-            self.net.make_train_function(force=True)
+            optimizers.compile_anew(self.net)
             first = [(v, value(v)) for v in optimizer.variables]
-            rate = inner._learning_rate if named else None
+            rate = None
+            if named:
+                rate = inner._learning_rate
             self._steps[which] = optimizers.Step(
                 optimizer, rate, correction, first, self.net.train_function
             )
         return self._steps[which]
 
     def _run(
-        self, function: Any, batches: Iterable[Batch], training: bool
+        self, function: Any, batches: Iterable[tuple[Batch, Vector | None]], training: bool
     ) -> tuple[int, dict[str, float]]:
         """Put batches through Keras' own compiled function; how many, and what the metrics say
         after the last.
+
+        Each batch has its weights over their mean [n], or None where all count alike. PlanError
+        where a step tells no loss.
         """
         net = self.net
         steps = 0
         logs = {}
-        state = None
+        groups: list[Any] = []
+        state: Any = ()
         # there the function takes the state and gives the next
         pure = keras.backend.backend() == "jax"
         for batch in batches:
-            xy = self._data(batch)
+            xy = self._feed.given(*batch)
             if not steps:
-                self._build_metrics(xy)
+                if not self._built:
+                    net._symbolic_build(data_batch=xy[:2])
+                    self._built = True
                 net.reset_metrics()
-                groups = [
-                    net.trainable_variables,
-                    net.non_trainable_variables,
-                    net.metrics_variables,
-                ]
-                if training:
-                    groups.insert(2, net.optimizer.variables)
-                state = tuple([v.value for v in group] for group in groups) if pure else None
+            if pure and not steps:
+                groups = _groups(net, training)
+                state = tuple([v.value for v in group] for group in groups)
             if pure:
                 logs, state = function(state, iter((xy,)))
             else:
                 logs = function([xy])
             steps += 1
-        for group, values in zip(groups, state, strict=True) if state else ():
+        for group, values in zip(groups, state, strict=True):
             put(zip(group, values, strict=True))
         found = {
             name: np.asarray(keras.ops.convert_to_numpy(reply)) for name, reply in logs.items()
         }
-        missing = [
-            name
-            for name in (["loss"] if training else self._compiled)
-            if found and np.size(found.get(name, ())) != 1
-        ]
-        if missing:
-            raise PlanError(
-                f"{type(net).__name__} gives no number {', '.join(missing)} after a step.",
-                "The loss is told to the server, and each metric is one number.",
-                "Let train_step and test_step return get_metrics_result(), and give metrics that "
-                "are one number each.",
-            )
+        told = list(self._compiled)
+        if training:
+            told = ["loss"]
+        missing = [name for name in told if found and np.size(found.get(name, ())) != 1]
+        checks.check_logs(net, missing)
         return steps, {name: float(said) for name, said in found.items() if not said.ndim}
-
-    def _build_metrics(self, xy: tuple[Any, Any]) -> None:
-        if not self._built:
-            self.net._symbolic_build(data_batch=xy)
-            self._built = True
-
-    def _data(self, batch: Batch) -> tuple[Any, Any]:
-        """Inputs and targets as Keras takes them: one array, several by position, or several by
-        name.
-        """
-        inputs, targets = sides(batch, len(getattr(self.net, "outputs", None) or "1"))
-        names = getattr(self.net, "output_names", None) or ()
-        if isinstance(targets, Mapping) and targets.keys() == set(names):
-            targets = {name: targets[name] for name in names}
-        return given(inputs), given(targets)
 
     # ── scoring ──
 
@@ -355,7 +303,7 @@ class KerasModel(Model):
                 self._scorer = self.net.test_function
             n, logs = self._run(self._scorer, scored(data), training=False)
             check_some(n)
-            logs |= self._outputs.scores(map(self._data, scored(data)))
+            logs |= self._outputs.scores(scored(data))
         return {name: logs[name] for name in self.metrics}
 
     def check(self, data: Examples, who: str, training: Training | None = None) -> None:
@@ -363,27 +311,36 @@ class KerasModel(Model):
         with self._at(self._start, Key.of(0)):
             outputs: list[Any] = []
             for whole in data.whole():
+                whole, weights = weighed(whole)
                 if not outputs:
-                    outputs = self._first_rows(next(pieces(whole, CHECKED)), who)
-                self._check_labels(self._data(whole)[1], outputs, who)
+                    few = next(pieces(whole, CHECKED))
+                    outputs = self._first_rows(few, who, weights is not None)
+                    if weights is not None:
+                        self._check_shares(spread(whole, ALONE), who)
+                self._check_labels(self._feed.data(whole)[1], outputs, who)
 
-    def _first_rows(self, few: Batch, who: str) -> list[Any]:
-        """The shapes of the outputs of a few rows; DataError where they do not go through."""
+    def _first_rows(self, few: Batch, who: str, weighs: bool) -> list[Any]:
+        """The shapes of the outputs of a few rows; DataError where they do not go through.
+
+        One shape for each output, in the order of their names. A model whose own `train_step` has a
+        loss of its own is not asked for another.
+        """
         try:
-            x, y = self._data(few)
+            x, y = self._feed.data(few)
             takes = len(getattr(self.net, "inputs", None) or ()) or None
-            if takes and takes != (has := len(x) if isinstance(x, list | dict) else 1):
+            has = 1
+            if isinstance(x, list | dict):
+                has = len(x)
+            if takes and takes != has:
                 raise ValueError(f"the model takes {takes} inputs, not {has}")
-            reply = self.net(x, training=False) if self.net._call_has_training_arg else self.net(x)
+            reply = self._feed.reply(x)
             names = getattr(self.net, "output_names", None) or ()
-            listed = (
-                [reply[name] for name in names]
-                if isinstance(reply, Mapping) and set(names) == reply.keys()
-                else reply
-            )
+            listed = reply
+            if isinstance(reply, Mapping) and set(names) == reply.keys():
+                listed = [reply[name] for name in names]
             outputs = [tuple(one.shape) for one in keras.tree.flatten(listed)]
             self._check_labels(y, outputs, who)
-            self._outputs.check(reply, y)
+            self._outputs.check(reply, y, weighs)
             if self.net.loss is None and type(self.net).train_step is not keras.Model.train_step:
                 return outputs  # its own step has a loss of its own
             loss = self._outputs.loss(x, y, reply)
@@ -397,7 +354,7 @@ class KerasModel(Model):
                 "Their number, shapes or types are not those that the model or the loss takes.",
                 "Give (inputs, targets) as model.fit takes them: several of them as dicts, by the "
                 "names of the model's "
-                "inputs and outputs, and no weights of examples.",
+                "inputs and outputs.",
             ) from error
         if not np.isfinite(loss):
             raise DataError(
@@ -407,37 +364,35 @@ class KerasModel(Model):
             )
         return outputs
 
+    def _check_shares(self, some: Batch, who: str) -> None:
+        """Raise DataError where weights would not count the loss of each of these examples."""
+        for x in (self._start, shaken(self._start, self.trainable)):
+            self._load(x, NO_LOCAL)
+            with passing(some, who):
+                self._outputs.check_shares(some)
+
     def _check_labels(self, y: Any, outputs: list[Any], who: str) -> None:
+        """DataError where targets do not fit the outputs of these shapes, and the losses that
+        `compile` names.
+        """
         if each := inspect.losses(self.net, keras.losses.get, len(outputs)):
             checks.check_labels(each, y, outputs, who)
 
-    # ── Keras' own forms ──
 
-    def tensors(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Vector]:
-        """All weights as NumPy arrays, by their path in the model, such as
-        "sequential/dense/kernel".
-        """
-        with self._at(x, Key.of(0), local):
-            return {name: plain(v) for name, v in by_path(self.net.weights).items()}
-
-    def slices(self) -> dict[str, slice]:
-        """The trained weights and the statistics that travel, by their paths."""
-        names = {id(v): name for name, v in by_path(self.net.weights).items()}
-        return consecutive((names[id(v)], size(v)) for v in self._vectored)
-
-    def load(self, x: Vector) -> Any:
-        """Put x into the model that was given, and return it, ready for `save`, `evaluate` and
-        `predict`.
-        """
-        with self._at(x, Key.of(0)):
-            values = [(v, value(v)) for v in self._vectored]
-        put(values)
-        return self.net
+def _groups(net: Any, training: bool) -> list[Any]:
+    """The variables that Keras' function takes and gives on JAX, in its order; those of the
+    optimizer where it trains.
+    """
+    groups = [net.trainable_variables, net.non_trainable_variables, net.metrics_variables]
+    if training:
+        groups.insert(2, net.optimizer.variables)
+    return groups
 
 
 def _arrived(
     load: Callable[..., Any], file: Any, code: Mapping[str, Any], buffers: Any, metrics: Any
 ) -> KerasModel:
+    """A model from Keras' own file, in a process that finds classes of the caller's by `code`."""
     with keras.saving.custom_object_scope(dict(code)), warnings.catch_warnings():
         # that the optimizer's variables are not loaded: it starts anew
         warnings.simplefilter("ignore")

@@ -17,16 +17,27 @@ Values = Sequence[tuple[Variable, Vector]]
 
 
 def value(v: Variable) -> Vector:
-    """A copy of what it holds; torch's bfloat16 as float32."""
-    held = v.value.detach().cpu() if hasattr(v.value, "detach") else v.value
-    held = held.float() if str(held.dtype) == "torch.bfloat16" else held
-    return np.array(held.numpy() if hasattr(held, "numpy") else held)
+    """A copy of what it holds; torch's bfloat16 as float32.
+
+    A copy in NumPy, of whichever backend: JAX's and TensorFlow's arrays are read by NumPy itself,
+    PyTorch's are detached and brought to the CPU.
+    """
+    held = v.value
+    if hasattr(held, "detach"):
+        held = held.detach().cpu()
+    if str(held.dtype) == "torch.bfloat16":
+        held = held.float()
+    if hasattr(held, "numpy"):
+        held = held.numpy()
+    return np.array(held)
 
 
 def plain(v: Variable) -> Vector:
     """The same in a type that NumPy knows: bfloat16 as float32."""
     array = value(v)
-    return array if array.dtype.kind in "biuf" else array.astype(np.float32)
+    if array.dtype.kind in "biuf":
+        return array
+    return array.astype(np.float32)
 
 
 def put(values: Iterable[tuple[Variable, Any]]) -> None:
@@ -41,12 +52,18 @@ def size(v: Variable) -> int:
 
 
 def joined(variables: Sequence[Variable]) -> Vector:
-    """What they hold, as one vector."""
+    """What they hold, as one vector.
+
+    In float64 and row by row, in their order [Σ size].
+    """
     return np.concatenate([value(v).astype(np.float64).reshape(-1) for v in variables])
 
 
 def cut(x: Vector, variables: Sequence[Variable]) -> Iterator[Vector]:
-    """The parts of x in the shapes of these variables; x may go on after them."""
+    """The parts of x in the shapes of these variables; x may go on after them.
+
+    In float32, which Keras casts where a weight has another type.
+    """
     i = 0
     for v in variables:
         yield np.asarray(x[i : i + size(v)], np.float32).reshape(tuple(v.shape))
@@ -54,12 +71,17 @@ def cut(x: Vector, variables: Sequence[Variable]) -> Iterator[Vector]:
 
 
 def given(side: Any) -> Any:
-    """Arrays, or several by name or position, in types that networks compute with."""
+    """Arrays, or several by name or position, in types that networks compute with.
+
+    Floating-point numbers become float32; whole ones stay, for embeddings and labels.
+    """
     if isinstance(side, Mapping):
         return {name: given(part) for name, part in side.items()}
     if isinstance(side, tuple):
         return [given(part) for part in side]
-    return np.asarray(side, np.float32) if side.dtype.kind == "f" else np.asarray(side)
+    if side.dtype.kind == "f":
+        return np.asarray(side, np.float32)
+    return np.asarray(side)
 
 
 @contextmanager
@@ -81,5 +103,8 @@ def by_path(weights: Iterable[Variable]) -> dict[str, Variable]:
     found: dict[str, Variable] = {}
     for v in weights:
         same = sum(name.split(":")[0] == v.path for name in found)
-        found[f"{v.path}:{same}" if same else v.path] = v
+        name = v.path
+        if same:
+            name = f"{v.path}:{same}"
+        found[name] = v
     return found

@@ -14,16 +14,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...data.batches import Batch, pieces, target
+from ...data.batches import Batch, pieces, target, weighed
 from ...data.blocks import ordered
 from ...data.examples import Examples
 from ...data.inputs import LABELS, NUMBERS
 from ...errors import PlanError, refuse
-from ...metrics import bounds, check_ready, undefined
+from ...metrics import bounds, check_ready, check_weights, undefined
 from ...rand import Key
 from ...spec import Vector
 from ...training import Training
-from .. import LAST, NO_LOCAL, NO_TOLD, Drift, Local, Told, Train, TrainResult, check_told
+from .. import check_told
 from ..checks import (
     LAST_NET,
     TOLD,
@@ -36,6 +36,7 @@ from ..checks import (
     passing,
     sees,
     shaken,
+    shortened,
     spell,
     spelled,
 )
@@ -51,10 +52,9 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 from ..dense import Program
-from ..parts import moves, moving
+from ..parts import moves, moving, paced, spread, still
+from ..values import LAST, NO_LOCAL, NO_TOLD, Drift, Local, Takes, Told, Train, TrainResult, Traits
 from . import checks
-
-# behind the message on what is missing
 from .cohort import ClientBatch, ClientJob, device_of, placed, width
 from .dense import dense
 from .flat import FlatNet
@@ -62,17 +62,18 @@ from .losses import (
     ELEMENTWISE,
     Loss,
     as_metric,
+    copied,
     counted,
+    descended,
     fit,
     known,
     measured,
-    of_logits,
     undescendable,
 )
 from .losses import accuracy as accuracy
 from .private import Clipped
 from .scores import check_alone, represented, scored
-from .seen import Objective, Sight
+from .seen import Objective, Sight, plain
 from .steps import Step, clipping, correction, reaching, stepper
 from .tensors import Tensors
 
@@ -126,8 +127,8 @@ class TorchModel(FlatNet):
     rounding: Linear layers, all trained, with ReLU, Tanh or Sigmoid between them and skips around
     them (x + f(x)); cross_entropy, binary_cross_entropy_with_logits, mse_loss, l1_loss or
     smooth_l1_loss without settings; arrays, on a CPU, one thread, no PerExample,
-    clip or rmsprop. The machine's C++ compiler makes it once, in seconds; where there is none,
-    PyTorch trains, and the log "hansa" says so. Any other net is PyTorch's.
+    clip, rates or rmsprop. The machine's C++ compiler makes it once, in seconds; where there is
+    none, PyTorch trains, and the log "hansa" says so. Any other net is PyTorch's.
 
     `cohort`: so many clients of a round train as one batch, each with dropout of its own key; its
     bytes are the same in any company, and alone it takes as long as all. None: many on CUDA, one on
@@ -154,10 +155,6 @@ class TorchModel(FlatNet):
     computes.
     """
 
-    private = True
-    partial = True
-    clips = True
-
     def __init__(
         self,
         net: nn.Module,
@@ -180,33 +177,36 @@ class TorchModel(FlatNet):
         self.device = device_of(device)
         self.compile = compile
         names = sees(loss)
-        self.told = TOLD in names
-        self.looks_back = self.remembers = LAST_NET in names
+        self.takes = Takes(private=True, only=True, clip=True, rates=True, told=TOLD in names)
         self._known = known(loss)
         self._measured = measured(self._known, loss, metrics)
         self.undefined = undefined(self._measured)
         targets = NUMBERS if self._known in ELEMENTWISE else LABELS
         self._tensors = Tensors(targets, self.device)
-        own = copy.deepcopy(loss).to(self.device) if isinstance(loss, nn.Module) else loss
-        self._loss = partial(of_logits, own) if self._known else own
+        own = copied(loss, self.device)
+        self._loss = descended(self._known, own)
         self._scored = {"loss": as_metric(self._known, own), **self._measured}
         self.metrics = bounds(self._scored)
         frozen = (p.detach().cpu().reshape(-1) for p in net.parameters() if not p.requires_grad)
         self._frozen = fingerprint(p.view(torch.uint8).numpy() for p in frozen)
-        layers = (
-            dense(net, loss) if compile and self.device.type == "cpu" and threads == 1 else None
-        )
-        self._dense = Program(layers) if layers else None
-        self.draws = checks.draws(net, metrics or {}, layers, None if self._known else loss)
+        self._dense: Program | None = None
+        alone = self.device.type == "cpu" and threads == 1
+        if compile and alone and (layers := dense(net, loss)):
+            self._dense = Program(layers)
+        own_code = self._known is None
+        draws = checks.draws(net, metrics or {}, self._dense is not None, loss, own_code)
+        back = LAST_NET in names
+        self.traits = Traits(remembers=back, looks_back=back, draws=draws)
         self._flatten(placed(net, self.device))
         self._part = features
         self._sight = Sight(self._net, self._loss, features, names)
         self._cohort = cohort
-        one_by_one = bool(self._first or names)
-        self.cohort = 1 if one_by_one else cohort or width(self.trainable, self.device)
-        self._lanes = (
-            ClientBatch(self._net, self._loss, self.cohort, targets) if self.cohort > 1 else None
-        )
+        self.cohort = cohort or width(self.trainable, self.device)
+        if self._first or names:  # such clients train one by one
+            self.cohort = 1
+        self._lanes: ClientBatch | None = None
+        if self.cohort > 1:
+            self._lanes = ClientBatch(self._net, self._loss, self.cohort, targets)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A new model from the weights of the start: views do not survive being sent elsewhere."""
@@ -223,11 +223,7 @@ class TorchModel(FlatNet):
         metrics = spelled(self._measured)
         facts = net, loss, shapes, metrics, self._frozen, self._part
         digest = fingerprint([repr(facts).encode()])
-        shown = [
-            net if len(net) <= 120 else f"{net[:100].rstrip()} …)",
-            f"loss={loss}",
-            f"buffers={self.buffers!r}",
-        ]
+        shown = [shortened(net, " …)"), f"loss={loss}", f"buffers={self.buffers!r}"]
         if metrics:
             shown.append(f"metrics={', '.join(self._measured)}")
         if self._part is not None:
@@ -264,25 +260,21 @@ class TorchModel(FlatNet):
     ) -> TrainResult:
         """Train from x, with the local optimizer that `training` names."""
         check_told(self, told)
-        if self._lanes and not training.private and data.arrays is not None:
+        if self._lanes and not training.private and data.plain:
             return self._side_by_side([Train(x, data, training, drift, key)])[0]
         if (result := self._natively(x, data, training, drift, key)) is not None:
             return result
         with self._at(x, key.seed(), local), torch.enable_grad():
             self._net.training or self._net.train()
-            centre = x if drift.centre is None else drift.centre
-            objective = self._objective(x, centre, local, told)
+            objective = self._objective(x, drift.about(x), local, told)
             try:
                 steps, total = self._stepped(objective, x, data, training, drift, key)
             except (IndexError, ValueError) as error:
                 checks.explain(error)
                 raise
-            now = dict(self._net.named_buffers()) if self.buffers == "local" else {}
-            own = {
-                name: now[name].detach().cpu().numpy().copy() for name in self._first if name in now
-            }
+            own = self._staying()
             end = self._vector()
-            if self.looks_back and math.isfinite(total) and np.isfinite(end).all():
+            if self.traits.looks_back and math.isfinite(total) and np.isfinite(end).all():
                 own[LAST] = end.astype(np.float32)
             return TrainResult(end, steps, total / steps, own)
 
@@ -314,13 +306,12 @@ class TorchModel(FlatNet):
         steps = 0
         gradient: Callable[[Batch], Tensor] = partial(self._mean, objective)
         if training.private is not None:
-            net = self._net
-            moved = moves(self, training)
-            clipped = Clipped(net, objective, self._tensors, training, data, key, moved)
+            how_clipped = objective, self._tensors, training, data, key, moves(self, training)
+            clipped = Clipped(self._net, *how_clipped)
             gradient = partial(clipped.add, total=self._grad)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         with reaching(self._weights, training, correct is not None) as reach:
-            step = stepper(self._flat, training, how.moves, reach)
+            step = stepper(self._flat, training, how, reach)
             for batch in data.batches(training, key):
                 self._grad.zero_()
                 total += gradient(batch)
@@ -339,10 +330,7 @@ class TorchModel(FlatNet):
         if self._dense is None or training.private or (whole := data.arrays) is None:
             return None
         check_length(np.shape(x), self)
-        fixed = []
-        if training.only:
-            places = self.slices()
-            fixed = [places[name].start for name, yes in moves(self, training).items() if not yes]
+        fixed = [place.start for place in still(self, training)]
         return self._dense.train(x, whole, training, drift, key, fixed)
 
     def train_all(self, asks: Sequence[Train]) -> list[TrainResult]:
@@ -350,7 +338,7 @@ class TorchModel(FlatNet):
         has alone.
         """
         private = any(one.training.private for one in asks)
-        if not self._lanes or private or any(one.data.arrays is None for one in asks):
+        if not self._lanes or private or not all(one.data.plain for one in asks):
             return super().train_all(asks)
         tops = range(0, len(asks), self.cohort)
         return [one for i in tops for one in self._side_by_side(asks[i : i + self.cohort])]
@@ -363,7 +351,7 @@ class TorchModel(FlatNet):
             here = {i: self._here(x) for i, x in {id(one.x): one.x for one in asks}.items()}
             lanes = [self._lane(here[id(one.x)], one) for one in asks]
             try:
-                with checks.vmapped(), checks.undrawn(self.draws):
+                with checks.vmapped(), checks.undrawn(self.traits.draws):
                     found = self._lanes.train(lanes)
             except PlanError as error:
                 if self._cohort:
@@ -375,31 +363,35 @@ class TorchModel(FlatNet):
         return [TrainResult(y.numpy(), steps, total / steps) for y, steps, total in found]
 
     def _lane(self, start: Tensor, ask: Train) -> ClientJob:
-        training = ask.training
-        whole = ask.data.arrays
-        rows = ordered(ask.data, training, ask.key)
-        step = self._step(ask.x, training, ask.drift)
-        assert whole is not None
-        draws = math.prod(training.counts(len(target(whole))))
+        """One client among many: where it starts, its rows, and its draws."""
+        assert ask.data.arrays is not None
+        whole, _ = weighed(ask.data.arrays)
+        rows = ordered(ask.data, ask.training, ask.key)
+        step = self._step(ask.x, ask.training, ask.drift)
+        draws = math.prod(ask.training.counts(len(ask.data)))
         return ClientJob(start, whole, rows, draws, step, ask.key.seed())
 
     def _step(self, x: Vector, training: Training, drift: Drift) -> Step:
+        """How a step of this training moves, with its vectors where the net is."""
         centre, pulls, shift = (v if v is None else self._here(v) for v in drift.vectors(x))
+        pull: float | Tensor = drift.alike
+        if pulls is not None:
+            pull = pulls
+        eta = training.learning_rate
+        shares = None
+        if training.rates:
+            eta, each = paced(self, training)
+            shares = self._here(spread(self, each))
         moved = moving(self, training)
-        return Step(
-            training.optimizer,
-            training.learning_rate,
-            training.weight_decay,
-            drift.alike if pulls is None else pulls,
-            centre,
-            shift,
-            None if moved is None else torch.from_numpy(moved).to(self.device),
-            training.clip,
-        )
+        on = None
+        if moved is not None:
+            on = torch.from_numpy(moved).to(self.device)
+        rates = eta, training.weight_decay
+        return Step(training.optimizer, *rates, pull, centre, shift, on, training.clip, shares)
 
     def _mean(self, objective: Objective, batch: Batch) -> Tensor:
         """The loss of a batch; its gradient is added to the flat one."""
-        loss = objective(self._net, *self._tensors(batch))
+        loss = objective.mean(self._net, self._tensors, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
@@ -424,25 +416,28 @@ class TorchModel(FlatNet):
 
     def check(self, data: Examples, who: str, training: Training | None = None) -> None:
         """Send the first rows through net and loss, as they would be scored, and compare labels
-        with outputs; with PerExample see that the loss is a mean over examples.
+        with outputs; with PerExample or weights see that the loss is a mean over examples.
         """
         with self._at(self._start, 0), torch.enable_grad():
             self._net.eval()
-            whole = next(iter(data.whole()))
+            whole, weights = weighed(next(iter(data.whole())))
             few = next(pieces(whole, CHECKED))
             with passing(few, who):
                 inputs, named, y = self._tensors(few)
                 objective = self._objective(self._start, None, NO_LOCAL)
                 given = objective.give(self._net, inputs, named)
-                fit(self.loss, given[0], target(whole), who)
+                fit(self._known, self.loss, given[0], target(whole), who)
                 check_ready(self._measured, given[0], y)
                 loss = objective.of(given, y)
             at = partial(self._apart, local=NO_LOCAL)
             self._sight.check(at, self._start, self._net, inputs, named)
             check_descent(*undescendable(loss))
-            if counted(objective.metrics(self._scored)["loss"], given, y):
+            finite = bool(loss.isfinite())
+            if not finite and counted(objective.metrics(self._scored)["loss"], given, y):
                 check_finite(loss.item(), len(y), who)
-            if training is not None and training.private and self._known not in ELEMENTWISE:
+            if weighs := check_weights(self._scored, weights):
+                plain(given, slice(None))
+            if (weighs or (training and training.private)) and self._known not in ELEMENTWISE:
                 check_alone(self._net, objective, self._tensors, whole, who)
                 self._load(shaken(self._start, self.trainable), NO_LOCAL)
                 check_alone(self._net, objective, self._tensors, whole, who, near=True)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ...data import Examples
-from ...data.batches import pick
+from ...data.batches import pick, weighed
 from ...errors import DataError, Fault, PlanError
 from ...known import named
 from ...metrics import metric
@@ -30,11 +30,17 @@ def code_of(part: Any) -> list[Any]:
     """What a digest covers of a module beside its repr, layer by layer; of a loss that is none,
     itself.
     """
-    return [_held(layer) for layer in part.modules()] if hasattr(part, "modules") else [part]
+    if not hasattr(part, "modules"):
+        return [part]
+    return [_held(layer) for layer in part.modules()]
 
 
 def _held(layer: nn.Module) -> tuple[Any, ...]:
-    """Its class and code, its attributes, which a repr need not show, and its hooks."""
+    """Its class and code, its attributes, which a repr need not show, and its hooks.
+
+    Of attributes those of plain types, and arrays and containers that are no caches; weights are
+    told elsewhere.
+    """
     own = {name: one for name, one in vars(layer).items() if name not in MODULE}
     values: dict[str, Any] = {name: one for name, one in own.items() if isinstance(one, PLAIN)}
     values |= {name: one for name, one in own.items() if isinstance(one, PARTS) and name[0] != "_"}
@@ -42,10 +48,15 @@ def _held(layer: nn.Module) -> tuple[Any, ...]:
     return code(layer), values, hooks
 
 
-def draws(net: nn.Module, metrics: Mapping[str, Any], dense: Any, loss: Any) -> bool:
-    """May code of these layers, metrics, or this loss draw? Of a dense net it is seen not to."""
+def draws(net: nn.Module, metrics: Mapping[str, Any], dense: bool, loss: Any, own: bool) -> bool:
+    """May code of these layers, metrics or of the caller's own loss draw? Of a dense net it is seen
+    not to.
+
+    True where nothing is known: then the generators are seeded for each training, which costs a
+    little time and nothing else.
+    """
     functions = [metric(one).function for one in metrics.values()]
-    if loss is not None:
+    if own:
         functions.append(loss)
     if dense and not functions:
         return False
@@ -69,7 +80,11 @@ def _plain(layer: nn.Module) -> bool:
 
 
 def check_net(net: Any) -> Iterator[Fault]:
-    """Of a torch module; each only looked at where those before it are right."""
+    """Of a torch module; each only looked at where those before it are right.
+
+    Faults for a class in place of a net, for Keras layers, for lazy, missing or half-precision
+    parameters, for optimizers that layers hold, and for tied weights that are two parameters.
+    """
     name = getattr(net, "__name__", type(net).__name__)
     why = "TorchModel takes a network, with its first weights."
     yield (
@@ -95,6 +110,14 @@ def check_net(net: Any) -> Iterator[Fault]:
         why,
         "Write KerasModel(model), with its loss from compile().",
     )
+    yield from _check_parameters(net, name)
+    yield from _check_optimizers(net)
+
+
+def _check_parameters(net: nn.Module, name: str) -> Iterator[Fault]:
+    """Of a net's parameters: they have shapes, some are trained, those are of float32, and each
+    lies in memory of its own.
+    """
     lazy = any(
         type(part).__name__.startswith("Uninitialized")
         for part in (*net.parameters(), *net.buffers())
@@ -133,8 +156,28 @@ def check_net(net: Any) -> Iterator[Fault]:
     )
 
 
+def _check_optimizers(net: nn.Module) -> Iterator[Fault]:
+    """Of optimizers that layers hold."""
+    found = [
+        ".".join(filter(None, (part, held)))
+        for part, layer in net.named_modules()
+        for held, one in vars(layer).items()
+        if isinstance(one, torch.optim.Optimizer)
+    ]
+    yield (
+        bool(found),
+        f"{', '.join(found[:3])} is an optimizer of the net's own.",
+        "What it remembers would pass from the training of one client to that of the next.",
+        "Leave it out, and write Training(optimizer=…).",
+    )
+
+
 def check_loss(loss: Any) -> Iterator[Fault]:
-    """Of what is called with outputs and targets."""
+    """Of what is called with outputs and targets.
+
+    Faults for a class in place of a loss, for what cannot be called, for parameters of its own, and
+    for a reduction that is no mean.
+    """
     name = getattr(loss, "__name__", type(loss).__name__)
     why = "The loss is called with outputs and targets."
     yield (
@@ -167,7 +210,11 @@ def check_loss(loss: Any) -> Iterator[Fault]:
 
 
 def check_features(net: Any, loss: Any, part: Any) -> Iterator[Fault]:
-    """Of the module whose output are the features, and a loss that looks at them."""
+    """Of the module whose output are the features, and a loss that looks at them.
+
+    Faults for a name that is no module's, and for a loss that asks for features where no module is
+    named.
+    """
     names = [name for name, _ in net.named_modules() if name]
     listed = ", ".join(names) or "none"
     why = "Features are what one module of the net gives for each example."
@@ -206,8 +253,7 @@ def check_speed(compile: Any, cohort: Any) -> Iterator[Fault]:
 
 def check_weighted(name: Any, loss: Any) -> None:
     """Raise PlanError for a weighted mean, of which the gradient of one example says nothing."""
-    held = loss.keywords if isinstance(loss, partial) else settings(loss)
-    if name in OF_LABELS and held.get("weight") is not None:
+    if name in OF_LABELS and settings(loss).get("weight") is not None:
         raise PlanError(
             f"PerExample cannot train with {getattr(loss, '__name__', type(loss).__name__)} and "
             "class weights.",
@@ -221,6 +267,9 @@ def check_weighted(name: Any, loss: Any) -> None:
 def check_mixing(net: Any) -> None:
     """Raise PlanError where a torch module normalises by batch, or keeps statistics of the
     examples.
+
+    Layers that see one example alone pass: LayerNorm, GroupNorm, and InstanceNorm without running
+    statistics.
     """
     for name, part in net.named_modules():
         kinds = {kind.__name__ for kind in type(part).__mro__}
@@ -239,6 +288,9 @@ def check_mixing(net: Any) -> None:
 def vmapped() -> Iterator[None]:
     """Say what to do where the gradients of single examples, or of many clients, cannot be taken at
     once.
+
+    An error that tells of the data is left to `explain`; of others that PyTorch raises the words go
+    along.
     """
     try:
         yield
@@ -259,7 +311,11 @@ def vmapped() -> Iterator[None]:
 
 @contextmanager
 def undrawn(draws: bool) -> Iterator[None]:
-    """Raise PlanError where many clients have had one draw; `draws` says whether any could."""
+    """Raise PlanError where many clients have had one draw; `draws` says whether any could.
+
+    Looked at are the global generators of numpy.random and random, before and behind; PyTorch's own
+    is vmap's business.
+    """
     if not draws:
         yield
         return
@@ -330,11 +386,16 @@ def alone(who: str) -> Iterator[None]:
 def check_last(
     net: nn.Module, tensors: Any, data: Examples, who: str, training: Training | None
 ) -> None:
-    """Raise DataError where a training would come to a batch of one that the net does not take."""
+    """Raise DataError where a training would come to a batch of one that the net does not take.
+
+    Only where some batch of this training has one example: a row is put through the net in
+    training, and what it raises is told as DataError.
+    """
     if training is None or training.private is not None:
         return
     if 1 in data.sizes(training)[: training.steps]:
-        inputs, by_name, _ = tensors(pick(next(iter(data.whole())), slice(0, 1)))
+        whole, _ = weighed(next(iter(data.whole())))
+        inputs, by_name, _ = tensors(pick(whole, slice(0, 1)))
         net.train()
         with alone(who):
             net(*inputs, **by_name)
@@ -343,6 +404,8 @@ def check_last(
 def explain(error: Exception) -> None:
     """Raise DataError for what PyTorch can only see in training; return where it is something
     else.
+
+    What it knows are a batch of one before BatchNorm, and labels or indices out of range.
     """
     text = condensed(str(error))
     if "more than 1 value per channel" in text:

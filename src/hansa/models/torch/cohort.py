@@ -38,7 +38,9 @@ def width(size: int, device: torch.device) -> int:
     """How many clients of so many numbers train at once where nobody says: one on a CPU, many on a
     GPU.
     """
-    return 1 if device.type == "cpu" else max(1, min(MOST, NUMBERS // size))
+    if device.type == "cpu":
+        return 1
+    return max(1, min(MOST, NUMBERS // size))
 
 
 # ── random numbers of each client's own ───────────────────────────────────────────────────────────
@@ -72,11 +74,12 @@ def _mixed(z: Tensor) -> Tensor:
 
 
 def _right(z: Tensor, n: int) -> Tensor:
+    """z shifted right by n bits as an unsigned number; PyTorch's own shift keeps the sign."""
     return z >> n & (1 << 64 - n) - 1
 
 
 def keyed(net: nn.Module) -> nn.Module:
-    """A copy of the net whose dropout is drawn by `Drop`."""
+    """A copy of the net whose dropout is `KeyedDropout`."""
     found = copy.deepcopy(net)
     for part in list(found.modules()):
         for name, child in part.named_children():
@@ -94,6 +97,9 @@ class ClientJob:
     its seed.
 
     `draws` is the number of examples in all its batches.
+
+    rows gives the rows of one batch after the other, which the key has drawn; `seed` is that of its
+    dropout.
     """
 
     start: Tensor
@@ -105,7 +111,10 @@ class ClientJob:
 
 
 class Form(NamedTuple):
-    """What a step is made of; all else are numbers that enter it."""
+    """What a step is made of; all else are numbers that enter it.
+
+    All clients that train at once have one form.
+    """
 
     optimizer: str
     decays: bool
@@ -124,6 +133,7 @@ class State:
     seeds, t, total    [width]: of dropout, the steps done, the sum of their losses
     on                 [width], who steps
     moves              [d], which numbers a step moves; None for all
+    shares             [d], the share of η that each number has; None where all have η
     """
 
     y: Tensor
@@ -135,6 +145,7 @@ class State:
     total: Tensor
     on: Tensor
     moves: Tensor | None = None
+    shares: Tensor | None = None
 
 
 class Examples:
@@ -151,21 +162,29 @@ class Examples:
         counts = [len(target(lane.data)) for lane in lanes]
         held = sum(n * one.nbytes for n, one in zip(counts, self.kinds, strict=True))
         whole = held <= HELD and sum(counts) <= sum(lane.draws for lane in lanes)
-        self.most = (
-            ROWS
-            if whole
-            else max(1, min(ROWS, TURN // max(1, *(one.nbytes for one in self.kinds))))
-        )
+        self.most = ROWS
+        if not whole:
+            largest = max(1, *(one.nbytes for one in self.kinds))
+            self.most = max(1, min(ROWS, TURN // largest))
         # where each one's examples begin among those of its kind
         self._tops = np.zeros(len(lanes), np.int64)
         self._whole: dict[Kind, list[Tensor]] = {}
-        for one in set(self.kinds) if whole else ():
+        if whole:
+            self._hold(counts)
+
+    def _hold(self, counts: Sequence[int]) -> None:
+        """Put all examples on the device, those of one kind behind each other."""
+        for one in set(self.kinds):
             alike = [i for i, other in enumerate(self.kinds) if other == one]
             self._tops[alike] = np.cumsum([0, *(counts[i] for i in alike[:-1])])
-            self._whole[one] = self._joined([lanes[i].data for i in alike])
+            self._whole[one] = self._joined([self.lanes[i].data for i in alike])
 
     def find(self, turn: Steps) -> tuple[list[Tensor], Tensor]:
-        """Tensors of examples, and which of these the turn's steps are on [steps, width·batch]."""
+        """Tensors of examples, and which of these the turn's steps are on [steps, width·batch].
+
+        A turn is some steps of all clients that take examples of one kind. Rows of who does not
+        step are any, and are computed for nothing.
+        """
         steps, _, size = turn.rows.shape
         if whole := self._whole.get(turn.kind):
             rows = turn.rows + self._tops[turn.whose][:, None]
@@ -186,9 +205,14 @@ class Examples:
 
 
 def sent(array: Vector, device: torch.device) -> Tensor:
-    """The array on a device, which the caller does not wait for."""
+    """The array on a device, which the caller does not wait for.
+
+    From pinned memory, so that the copy goes on beside what the GPU computes.
+    """
     tensor = torch.from_numpy(array)
-    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+    if device.type == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 # ── training ──────────────────────────────────────────────────────────────────────────────────────
@@ -211,6 +235,9 @@ class ClientBatch:
     def train(self, lanes: Sequence[ClientJob]) -> list[tuple[Tensor, int, float]]:
         """Where each client ends, in how many steps, and the sum of their losses; all step
         alike.
+
+        Each is (y [d] in float64, steps, Σ loss). PlanError for a net that changes its attributes
+        while it computes, for these would be all clients' in common.
         """
         self._attributes.reset()
         form, state = self._begin(lanes)
@@ -246,7 +273,7 @@ class ClientBatch:
         moves = how.moves
         if form.decays and not (pulls or shifts):
             moves = self._reached(lanes[0], moves)
-        state = replace(state, moves=moves)
+        state = replace(state, moves=moves, shares=how.shares)
         state.rates.copy_(torch.tensor([how.eta, how.decay], dtype=torch.double))
         state.seeds.copy_(torch.tensor([lane.seed for lane in each]))
         return form, state
@@ -269,7 +296,9 @@ class ClientBatch:
             return moves
         each = [v.new_full(v.shape, g is not None) for v, g in zip(cut, found, strict=True)]
         reached = torch.cat(each).bool()
-        return reached if moves is None else moves & reached
+        if moves is not None:
+            reached &= moves
+        return reached
 
     def _state(self, form: Form, like: Tensor, apart: bool) -> State:
         """Zeros, where such steps read and write; are numbers pulled apart from each other?"""
@@ -281,8 +310,15 @@ class ClientBatch:
             return made(self.width, columns, dtype=torch.float32)
 
         moments = [matrix() for _ in range(MOMENTS.get(form.optimizer, 2))]
-        pulled = (matrix(), matrix(like.numel() if apart else 1)) if form.pulls else (None, None)
-        drift = (*pulled, matrix() if form.shifts else None)
+        centre = pull = shift = None
+        if form.pulls:
+            centre = matrix()
+            pull = matrix()
+            if not apart:
+                pull = matrix(1)
+        if form.shifts:
+            shift = matrix()
+        drift = (centre, pull, shift)
         seeds = made(self.width, dtype=torch.int64)
         on = made(self.width, dtype=torch.bool)
         return State(
@@ -290,7 +326,11 @@ class ClientBatch:
         )
 
     def step(self, form: Form, state: State, batch: list[Tensor], takes: tuple[str, ...]) -> None:
-        """A step of those who are on, written over their state; nothing here waits for a value."""
+        """A step of those who are on, written over their state; nothing here waits for a value.
+
+        g ← clip(∂loss/∂y) + pull·(y − centre) + shift
+        y ← y + share·(optimizer(y, g) − y)                where one steps and is moved, else y
+        """
         g, values = self._gradients(state.y, batch, takes, state.seeds + state.t.long() * FIRST)
         eta, decay = state.rates.unbind()
         centre, pull, shift = state.drift
@@ -302,9 +342,15 @@ class ClientBatch:
             g = g + shift
         state.t.add_(state.on)
         t = state.t[:, None].to(state.y)
-        decays = decay if form.decays else None
+        decays: Tensor | None = decay
+        if not form.decays:
+            decays = None
         y, moments = stepped(form.optimizer, state.y, g, state.moments, t, eta, decays)
-        on = state.on[:, None] if state.moves is None else state.on[:, None] & state.moves
+        if state.shares is not None:
+            y = torch.lerp(state.y, y, state.shares)
+        on = state.on[:, None]
+        if state.moves is not None:
+            on = on & state.moves
         for old, new in zip((state.y, *state.moments), (y, *moments), strict=True):
             torch.where(on, new, old, out=old)
         state.total.add_(values.double().where(state.on, 0.0))
@@ -312,7 +358,12 @@ class ClientBatch:
     def _gradients(
         self, y: Tensor, batch: list[Tensor], takes: tuple[str, ...], seeds: Tensor
     ) -> Any:
-        """Each client's gradient [width, d] and loss [width]."""
+        """Each client's gradient [width, d] and loss [width].
+
+        The net is called by functional_call on rows of y, cut and shaped as its parameters; dropout
+        draws by seed and layer. `takes` names the inputs, and is empty for those that go by
+        position.
+        """
         count = takes[:-1].count("")
 
         def alone(y: Tensor, parts: list[Tensor], seed: Tensor) -> Tensor:
@@ -341,9 +392,14 @@ def placed(net: nn.Module, device: torch.device) -> nn.Module:
 
 
 def device_of(name: str | None) -> torch.device:
-    """The device of that name; PlanError where there is none."""
+    """The device of that name; PlanError where there is none.
+
+    None is torch.get_default_device(); an index that is left out is the current one's.
+    """
     try:
-        device = torch.get_default_device() if name is None else torch.device(name)
+        device = torch.get_default_device()
+        if name is not None:
+            device = torch.device(name)
     except (RuntimeError, TypeError):
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda"):
@@ -354,13 +410,15 @@ def device_of(name: str | None) -> torch.device:
         )
     if device.type == "cpu":
         return device
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = 0
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
     if (device.index or 0) >= count:
         raise PlanError(
             f"device={name!r} is asked for, and PyTorch sees {count} CUDA devices here.",
             "It needs a GPU, its driver, and a build of PyTorch for CUDA.",
             "Write device='cpu', or see what torch.cuda.device_count() says.",
         )
-    return torch.device(
-        "cuda", torch.cuda.current_device() if device.index is None else device.index
-    )
+    if device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cuda", device.index)

@@ -34,7 +34,12 @@ SHAPES = ("size", getattr, operator.getitem)
 
 
 def dense(net: nn.Module, loss: Any) -> Net | None:
-    """The net as layers, one after the other, and its loss; None where it is anything else."""
+    """The net as layers, one after the other, and its loss; None where it is anything else.
+
+    All parameters are trained and of float32, each is read by one layer, no buffer, hook or code of
+    one's own lies between, and the last layer has no activation. It is told by a trace of PyTorch's
+    (torch.fx).
+    """
     name = next((name for name, kind in LOSSES.items() if _plain(loss, name, kind)), "")
     leaves = [one for one in net.modules() if not any(one.children())]
     if (
@@ -52,7 +57,9 @@ def dense(net: nn.Module, loss: Any) -> Net | None:
     if not layers or layers[-1].activation != "identity":
         return None
     used = sorted(place for one in layers for place in (one.weights, one.bias) if place >= 0)
-    return Net(tuple(layers), name, flattens) if used == sorted(_places(net).values()) else None
+    if used != sorted(_places(net).values()):
+        return None
+    return Net(tuple(layers), name, flattens)
 
 
 class _Symbol(fx.Proxy):
@@ -84,8 +91,9 @@ def _operations(net: nn.Module) -> list[fx.Node]:
             nodes = list(_Tracer().trace(copied).nodes)
         except Exception:  # whatever a net's own code does when it is copied, or with a symbol
             return []
-        drawn = shared() != others or not torch.equal(before, torch.get_rng_state())
-        return [] if drawn else nodes
+        if shared() != others or not torch.equal(before, torch.get_rng_state()):
+            return []  # it draws
+        return nodes
 
 
 def _read(net: nn.Module, nodes: list[fx.Node]) -> tuple[list[Layer], bool]:
@@ -108,7 +116,9 @@ def _read(net: nn.Module, nodes: list[fx.Node]) -> tuple[list[Layer], bool]:
         if what != "add" and read[:1] != [last]:
             return other
         if what == "output":
-            return other if flattens and not _flat_alone(nodes[0], values) else (layers, flattens)
+            if flattens and not _flat_alone(nodes[0], values):
+                return other
+            return layers, flattens
         if what == "identity" and isinstance(node.args[0], fx.Node):
             node.replace_all_uses_with(node.args[0])
             node.graph.erase_node(node)  # which is no reader any more
@@ -129,7 +139,11 @@ def _read(net: nn.Module, nodes: list[fx.Node]) -> tuple[list[Layer], bool]:
 
 
 def _added(layers: list[Layer], node: fx.Node, read: list[int]) -> bool:
-    """Add an earlier activation to the last one; False where that is not what happens."""
+    """Add an earlier activation to the last one; False where that is not what happens.
+
+    An addition in place is one only where nothing else reads what it writes over. `read` are the
+    numbers of the two activations, −1 for what is none.
+    """
     if not layers or len(read) != 2 or max(read) != len(layers) or not 0 <= min(read) < len(layers):
         return False
     skip = min(read)
@@ -166,9 +180,13 @@ def _only(read: Any) -> bool:
 
 
 def _in_place(net: nn.Module, node: fx.Node) -> bool:
-    """Does a function write over what it reads?"""
-    one = net.get_submodule(str(node.target)) if node.op == "call_module" else None
-    return bool(getattr(one, "inplace", False) or node.kwargs.get("inplace") or node.args[1:])
+    """Does a function write over what it reads?
+
+    By its module's or its call's `inplace`; an argument by position may be that as well.
+    """
+    if node.op == "call_module" and getattr(net.get_submodule(str(node.target)), "inplace", False):
+        return True
+    return bool(node.kwargs.get("inplace") or node.args[1:])
 
 
 def _flat_alone(inputs: fx.Node, values: dict[fx.Node, int]) -> bool:
@@ -189,17 +207,29 @@ def _operation(net: nn.Module, node: fx.Node) -> Layer | str:
         if isinstance(one, nn.Linear):
             return _linear(one, _places(net))
         if isinstance(one, nn.Flatten):
-            return "flat" if (one.start_dim, one.end_dim) == (1, -1) else ""
+            return _flat((one.start_dim, one.end_dim) == (1, -1))
         return FUNCTIONS.get(type(one), "")
     if node.target in ADDS:
         return "add"
     if node.target in ("flatten", torch.flatten):
-        return "flat" if (*node.args[1:], *node.kwargs.values()) == (1,) else ""
+        return _flat((*node.args[1:], *node.kwargs.values()) == (1,))
     if node.target in ("view", "reshape"):
-        rows, width = node.args[1:] if len(node.args) == 3 else ("", "")
-        counted = width == -1 and _counts(rows, node.args[0])
-        return "flat" if (rows == -1 and isinstance(width, int)) or counted else ""
+        return _flat(len(node.args) == 3 and _lays_flat(*node.args))
     return FUNCTIONS.get(node.target, "")
+
+
+def _flat(does: bool) -> str:
+    """ "flat" for what lays examples out flat, and nothing else does it."""
+    if does:
+        return "flat"
+    return ""
+
+
+def _lays_flat(batch: Any, rows: Any, width: Any) -> bool:
+    """Is this a batch's view(−1, width), or view(len(batch), −1)?"""
+    if width == -1 and _counts(rows, batch):
+        return True
+    return rows == -1 and isinstance(width, int)
 
 
 def _linear(one: nn.Linear, places: dict[int, int]) -> Layer | str:
@@ -210,9 +240,10 @@ def _linear(one: nn.Linear, places: dict[int, int]) -> Layer | str:
         return ""
     if b is not None and (id(b) not in places or b.shape != w.shape[:1]):
         return ""
-    return Layer(
-        w.shape[1], w.shape[0], places[id(w)], -1 if b is None else places[id(b)], "identity"
-    )
+    bias = -1
+    if b is not None:
+        bias = places[id(b)]
+    return Layer(w.shape[1], w.shape[0], places[id(w)], bias, "identity")
 
 
 def _counts(rows: Any, batch: Any) -> bool:
@@ -240,7 +271,10 @@ def _places(net: nn.Module) -> dict[int, int]:
 
 
 def _plain(loss: Any, name: str, kind: type[nn.Module]) -> bool:
-    """Is it PyTorch's own loss, as it is without any settings?"""
+    """Is it PyTorch's own loss, as it is without any settings?
+
+    A loss with settings, such as class weights, is PyTorch's to compute.
+    """
     if type(loss) is kind:
         return not _hooked(loss) and settings(loss) == settings(kind())
     return loss is getattr(F, name)

@@ -31,7 +31,11 @@ class FlatNet(Model):
     device: torch.device
 
     def _flatten(self, net: nn.Module) -> None:
-        """Make all trainable parameters of `net`, and their gradients, views of one tensor each."""
+        """Make all trainable parameters of `net`, and their gradients, views of one tensor each.
+
+        The net is on its device already. A buffer travels where it is floating-point, starts finite
+        and is in the state_dict, and where `buffers` is "average".
+        """
         self._net = net.train()
         self._attributes = Attributes(net)
         self._weights = weights = [p for p in net.parameters() if p.requires_grad]
@@ -56,6 +60,7 @@ class FlatNet(Model):
         self.size = len(self._start)
 
     def _where(self) -> list[int]:
+        """Where in memory the parameters lie, and their gradients; 0 for none."""
         return [0 if t is None else t.data_ptr() for p in self._weights for t in (p, p.grad)]
 
     @property
@@ -75,15 +80,27 @@ class FlatNet(Model):
         return self._start.copy()
 
     def _vector(self) -> Vector:
+        """x [size] of the net as it is now, in memory of its own."""
         parts = [self._flat]
         if self._carried:
             now = dict(self._net.named_buffers())
             parts += [now[name].reshape(-1) for name in self._carried]
         return np.concatenate([part.detach().double().cpu().numpy() for part in parts])
 
+    def _staying(self) -> dict[str, Vector]:
+        """Copies of the buffers that stay with the client, as they are now."""
+        if self.buffers != "local":
+            return {}
+        now = dict(self._net.named_buffers())
+        return {
+            name: now[name].detach().cpu().numpy().copy() for name in self._first if name in now
+        }
+
     def _load(self, x: Vector, local: Local) -> None:
         """Set the net to x, and the buffers that do not travel to the client's own or the first
         ones.
+
+        PlanError for a vector of another length. Attributes of layers are those that were given.
         """
         check_length(np.shape(x), self)
         self._attributes.reset()
@@ -98,14 +115,22 @@ class FlatNet(Model):
                 now[name].detach().copy_(torch.from_numpy(part).view(first.shape))
                 i += part.size
             else:
-                own = torch.from_numpy(np.array(local[name])) if name in local else first
+                own = first
+                if name in local:
+                    own = torch.from_numpy(np.array(local[name]))
                 now[name].detach().copy_(own)
 
     @contextmanager
     def _at(self, x: Vector, seed: int, local: Local = NO_LOCAL) -> Iterator[None]:
-        """The net at x, with its own random numbers and threads; the caller's are given back."""
+        """The net at x, with its own random numbers and threads; the caller's are given back.
+
+            seed     of PyTorch's generators, on the CPU and on the net's GPU
+
+        PlanError where the net has moved its parameters meanwhile, out of the tensor that is
+        trained.
+        """
         before = torch.get_num_threads()
-        cuda = [self.device.index] if self.device.type == "cuda" else []
+        cuda = [self.device.index] * (self.device.type == "cuda")
         with torch.random.fork_rng(devices=cuda):
             if before != self.threads:  # saying the same again takes longer than a small step
                 torch.set_num_threads(self.threads)
@@ -129,13 +154,17 @@ class FlatNet(Model):
             yield
 
     def _apart(self, x: Vector, local: Local) -> dict[str, Tensor]:
-        """Copies of the tensors that differ between nets, at x; the net is left there."""
+        """Copies of the tensors that differ between nets, at x; the net is left there.
+
+        So a second net can be called on them, by functional_call, while this one trains.
+        """
         self._load(x, local)
         weights = {name: p for name, p in self._net.named_parameters() if p.requires_grad}
         tensors = {**weights, **dict(self._net.named_buffers())}
         return {name: one.detach().clone() for name, one in tensors.items()}
 
     def _here(self, v: Vector) -> Tensor:
+        """The trained numbers of a vector, where the net is."""
         return torch.from_numpy(np.array(v[: self.trainable], np.float32)).to(self.device)
 
     def state_dict(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Tensor]:
@@ -143,11 +172,11 @@ class FlatNet(Model):
         client's own, or as it was given. On the CPU.
         """
         with self._at(x, 0, local):
-            state = self._net.state_dict()
-            return {
-                k: v.detach().clone().cpu() if isinstance(v, Tensor) else v
-                for k, v in state.items()
-            }
+            state = dict(self._net.state_dict())
+            for name, held in state.items():
+                if isinstance(held, Tensor):
+                    state[name] = held.detach().clone().cpu()
+            return state
 
     def slices(self) -> dict[str, slice]:
         """The parameters that are trained, and the buffers that travel, as `net` names them."""
@@ -157,17 +186,25 @@ class FlatNet(Model):
 
     def tensors(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Vector]:
         """The tensors of `state_dict` as NumPy arrays."""
-        found = {
-            name: part
-            for name, part in self.state_dict(x, local).items()
-            if isinstance(part, Tensor)
-        }
-        return {
-            k: (v.float() if v.dtype == torch.bfloat16 else v).numpy() for k, v in found.items()
-        }
+        found = dict[str, Vector]()
+        for name, part in self.state_dict(x, local).items():
+            if isinstance(part, Tensor):
+                found[name] = _array(part)
+        return found
 
     def load(self, x: Vector) -> nn.Module:
-        """Put x into the module that was given, and return it."""
+        """Put x into the module that was given, and return it.
+
+        Buffers that do not travel stay as they were given.
+        """
         with self._at(x, 0):
             self.net.load_state_dict(self._net.state_dict())
         return self.net
+
+
+def _array(tensor: Tensor) -> Vector:
+    """A tensor of the CPU in NumPy, which has no bfloat16: as float32."""
+    if tensor.dtype == torch.bfloat16:
+        tensor = tensor.float()
+    found: Vector = tensor.numpy()
+    return found

@@ -4,6 +4,7 @@ each takes.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -39,6 +40,7 @@ def accuracy(outputs: Any, targets: Tensor, ignored: int = IGNORED) -> tuple[Ten
 
 
 def _binary(threshold: float, outputs: Any, targets: Tensor) -> Tensor:
+    """The share of outputs above the threshold whose target is 1, and others whose target is 0."""
     told = (logits(outputs) > threshold).reshape(targets.shape)
     right: Tensor = told == (targets > 0.5)
     return right.double().mean()
@@ -50,10 +52,12 @@ def _of_labels(loss: Any) -> Callable[[Any, Tensor], Any]:
 
 
 def _of_sign(loss: Any) -> Callable[[Any, Tensor], Any]:
+    """Of logits: positive is 1."""
     return partial(_binary, 0.0)
 
 
 def _of_half(loss: Any) -> Callable[[Any, Tensor], Any]:
+    """Of probabilities: above one half is 1."""
     return partial(_binary, 0.5)
 
 
@@ -92,9 +96,10 @@ def known(loss: Any) -> Any:
     """
     if sees(loss):
         return None
-    plain = loss.func if isinstance(loss, partial) else loss
+    if isinstance(loss, partial):
+        loss = loss.func
     names = (*ACCURACY, *ELEMENTWISE)
-    return next((name for name in names if plain is name or _computes(plain, name)), None)
+    return next((name for name in names if loss is name or _computes(loss, name)), None)
 
 
 def _computes(loss: Any, name: Any) -> bool:
@@ -121,9 +126,31 @@ def of_logits(loss: Any, outputs: Any, targets: Tensor) -> Any:
     return loss(logits(outputs), targets)
 
 
+def copied(loss: Any, device: torch.device) -> Any:
+    """A copy of a module on a device; any other loss as it is."""
+    if not isinstance(loss, nn.Module):
+        return loss
+    return copy.deepcopy(loss).to(device)
+
+
+def descended(name: Any, loss: Any) -> Any:
+    """What a training descends: of a loss that PyTorch gives that of the logits. `name` is that of
+    `known`.
+    """
+    if name is None:
+        return loss
+    return partial(of_logits, loss)
+
+
 def as_metric(name: Any, loss: Any) -> Whole:
-    """The loss as a metric: what it is on all examples at once. `name` is that of `known`."""
-    bound: Bound = LOSS if name in POSITIVE else math.inf
+    """The loss as a metric: what it is on all examples at once. `name` is that of `known`.
+
+    A mean over examples is measured in pieces, and all else on all outputs at once. The bound is
+    LOSS where it is never negative.
+    """
+    bound: Bound = math.inf
+    if name in POSITIVE:
+        bound = LOSS
     if isinstance(loss, Whole):
         return loss
     if name is None:
@@ -136,11 +163,14 @@ def as_metric(name: Any, loss: Any) -> Whole:
 
 
 def _weighed(loss: Any, outputs: Any, targets: Tensor) -> tuple[Tensor, Any]:
-    """(Σ w_y·ℓ, Σ w_y) over the labels that count: what PyTorch's weighted mean divides by."""
+    """(Σ w_y·ℓ, Σ w_y) over the labels that count: what PyTorch's weighted mean divides by.
+
+    Of several pieces Σ w_y·ℓ and Σ w_y add up, where their means would not.
+    """
     value = of_logits(loss, outputs, targets)
     if targets.is_floating_point():  # probabilities: a mean over rows
         return value * len(targets), len(targets)
-    held = loss.keywords if isinstance(loss, partial) else vars(loss) | dict(_buffers(loss))
+    held = _held(loss)
     counts = targets[targets != held.get("ignore_index", IGNORED)]
     total = torch.tensor(counts.numel(), device=value.device)
     if held.get("weight") is not None:
@@ -148,8 +178,13 @@ def _weighed(loss: Any, outputs: Any, targets: Tensor) -> tuple[Tensor, Any]:
     return torch.where(total > 0, value * total, 0.0), total
 
 
-def _buffers(loss: Any) -> Any:
-    return loss.named_buffers() if hasattr(loss, "named_buffers") else ()
+def _held(loss: Any) -> dict[str, Any]:
+    """What a partial fixes, or the attributes and buffers of a module, as they are."""
+    if isinstance(loss, partial):
+        return dict(loss.keywords)
+    if not hasattr(loss, "named_buffers"):
+        return dict(vars(loss))
+    return {**vars(loss), **dict(loss.named_buffers())}
 
 
 def counted(metric: Whole, outputs: Any, targets: Tensor) -> bool:
@@ -161,7 +196,10 @@ def counted(metric: Whole, outputs: Any, targets: Tensor) -> bool:
 
 
 def undescendable(loss: Any) -> tuple[bool, str]:
-    """Is this no number that a gradient can be taken of, and what is it?"""
+    """Is this no number that a gradient can be taken of, and what is it?
+
+    Said in words, for `check_descent`.
+    """
     if not isinstance(loss, Tensor):
         return True, type(loss).__name__
     return bool(loss.ndim) or not loss.requires_grad, f"tensor of shape {tuple(loss.shape)}"
@@ -179,19 +217,24 @@ def joined(pieces: Sequence[Any]) -> Any:
     first = pieces[0]
     if isinstance(first, Tensor):
         check_joined([tuple(piece.shape[1:]) for piece in pieces])
-        return torch.cat([piece.reshape(1) if not piece.ndim else piece for piece in pieces])
+        return torch.cat(list(map(torch.atleast_1d, pieces)))
     if isinstance(first, Mapping):
         named = {name: joined([piece[name] for piece in pieces]) for name in first}
         return type(first)(**named)
     if isinstance(first, tuple | list):
         parts = [joined(column) for column in zip(*pieces, strict=True)]
-        return type(first)(*parts) if hasattr(first, "_fields") else type(first)(parts)
+        if hasattr(first, "_fields"):
+            return type(first)(*parts)
+        return type(first)(parts)
     return pieces[-1]
 
 
-def fit(loss: Any, outputs: Any, y: Vector, who: str) -> None:
-    """Raise DataError for targets that the loss cannot compare with such outputs."""
-    name = known(loss)
+def fit(name: Any, loss: Any, outputs: Any, y: Vector, who: str) -> None:
+    """Raise DataError for targets that the loss cannot compare with such outputs; `name` is that of
+    `known`.
+
+    Labels that the loss leaves out (ignore_index) may be any number.
+    """
     outputs = logits(outputs)
     if not isinstance(outputs, Tensor):
         return

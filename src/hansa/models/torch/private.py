@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad_and_value, vmap
 
-from ...data.batches import Batch, length, pieces
+from ...data.batches import Batch, length, pieces, weighed
 from ...data.examples import Examples
 from ...rand import Key
 from ...training import Training
@@ -58,15 +58,21 @@ class Clipped:
         self._places = consecutive(sizes)
 
         def alone(weights: Any, inputs: Any, named: Any, y: Tensor) -> Tensor:
+            """The loss of one example, as a batch of one."""
             whole = {**every, **weights}
             return objective(net, inputs, named, y, whole)
 
         self._each = vmap(grad_and_value(alone), in_dims=(None, 0, 0, 0), randomness="different")
 
     def add(self, batch: Batch, total: Tensor) -> Tensor:
-        """Add the gradient of the batch to `total` [trainable numbers]; its mean loss."""
+        """Add the gradient of the batch to `total` [trainable numbers]; its mean loss.
+
+        Weights count before the clip, so that none is worth more than C. A batch of none is a step
+        of noise. GRADIENTS bounds how many numbers are held at once.
+        """
         loss = torch.zeros((), device=total.device)
         for piece in pieces(batch, max(1, GRADIENTS // len(total))):
+            piece, weights = weighed(piece)
             inputs, named, y = self._tensors(piece)
             one = (
                 [a[:, None] for a in inputs],
@@ -77,6 +83,9 @@ class Clipped:
                 found, losses = self._each(self._weights, *one)
             loss += losses.sum()
             parts = [found[name].reshape(len(y), -1) for name in self._weights]
+            if weights is not None:
+                w = torch.as_tensor(weights).to(losses)[:, None]
+                parts = [w * g for g in parts]
             norms = torch.stack([g.norm(dim=1) for g in parts]).norm(dim=0)
             scale = self._private.clip / norms.clamp(min=self._private.clip)
             if not (good := norms.isfinite()).all():

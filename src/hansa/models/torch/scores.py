@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from torch import nn
 
-from ...data.batches import Batch, pieces, spread, target
+from ...data.batches import Batch, pieces, spread, target, weighed
 from ...data.examples import Examples
 from ...metrics import Gathered, Whole
 from ...spec import Vector
 from ..checks import check_apart, check_some
 from .losses import joined, mean
-from .seen import Objective, passed
+from .seen import Objective, passed, plain
 from .tensors import Tensors
 
 SCORED = 256  # rows that go through the net at once
@@ -32,11 +32,15 @@ def scored(
     tensors: Tensors,
     data: Examples,
 ) -> dict[str, float]:
-    """The loss and the other metrics of all examples."""
-    found = Gathered(objective.metrics(metrics), joined, mean)
+    """The loss and the other metrics of all examples.
+
+    In pieces of SCORED rows; a metric that is no mean gets all outputs, which are held until then.
+    """
+    found = Gathered(objective.metrics(metrics), joined, mean, plain)
     for batch in _some(data):
+        batch, weights = weighed(batch)
         inputs, named, y = tensors(batch)
-        found.add(objective.give(net, inputs, named), y)
+        found.add(objective.give(net, inputs, named), y, weights)
     check_some(found.rows)
     return found.values()
 
@@ -67,6 +71,8 @@ def check_alone(
 ) -> None:
     """Raise DataError where the loss of some examples is not the mean of each one's; `near` the
     start it may be no number.
+
+    As many rows as ALONE says, spread over the batch; DataError names the client.
     """
     some = spread(whole, ALONE)
     loss, *alone = [float(objective(net, *tensors(one))) for one in (some, *pieces(some, 1))]

@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, vmap
 
-from ...errors import PlanError
+from ...data.batches import Batch, relative, weighed
+from ...errors import DataError, PlanError
 from ...metrics import Whole
 from ...spec import Vector
 from .. import Told
 from ..checks import FEATURES, GLOBAL, LAST_NET, TOLD
 from .losses import Loss
+from .tensors import Tensors
 
 Weights = Mapping[str, Tensor]  # name → parameter or buffer
 At = Callable[[Vector], Weights]  # the tensors of a net
@@ -59,14 +61,22 @@ class Objective:
     def __call__(
         self, net: nn.Module, inputs: Any, named: Any, y: Tensor, weights: Weights | None = None
     ) -> Tensor:
-        """The loss of a batch; of the net with these weights, where they are given."""
+        """The loss of a batch; of the net with these weights, where they are given.
+
+        inputs go by position and `named` by name, y are the targets [n, …].
+        """
+        if weights is None and not self.own and not self.others:  # the usual loss, at each step
+            return self.loss(net(*inputs, **named), y, **self.told)
         return self.of(self.give(net, inputs, named, weights), y)
 
     def give(
         self, net: nn.Module, inputs: Any, named: Any, weights: Weights | None = None
     ) -> Given:
         """What the loss sees of a batch, but for the targets and for what is told."""
-        outputs, found = passed(net, inputs, named, self.part if self.own else "", weights)
+        part = ""
+        if self.own:
+            part = self.part
+        outputs, found = passed(net, inputs, named, part, weights)
         seen = dict[str, Any].fromkeys(self.own, found)
         for names, tensors in self.others:
             assert self.still is not None
@@ -80,13 +90,42 @@ class Objective:
         outputs, seen = given
         return self.loss(outputs, y, **seen, **self.told)
 
+    def mean(self, net: nn.Module, tensors: Tensors, batch: Batch) -> Tensor:
+        """The mean loss of a batch; Σ wᵢ lᵢ / Σ wᵢ where its examples have weights.
+
+        DataError where examples have weights and the loss sees more than outputs in one tensor.
+        """
+        batch, weights = weighed(batch)
+        inputs, named, y = tensors(batch)
+        given = self.give(net, inputs, named)
+        if (share := relative(weights)) is None:
+            return self.of(given, y)
+        outputs, _ = plain(given, slice(None))
+        each = vmap(lambda z, y: self.loss(z[None], y[None]))(outputs, y)
+        return (each * torch.as_tensor(share).to(each)).mean()
+
     def metrics(self, scored: Mapping[str, Whole]) -> dict[str, Whole]:
-        """Metrics of outputs, the loss among them, as metrics of what the loss sees."""
+        """Metrics of outputs, the loss among them, as metrics of what the loss sees.
+
+        They get (outputs, features by name) in place of outputs, and the loss what is told as well.
+        """
         found = dict[str, Whole]()
         for name, one in scored.items():
             found[name] = replace(one, function=partial(_of, one.function))
         seeing = partial(_of_all, scored["loss"].function, self.told)
         return {**found, "loss": replace(scored["loss"], function=seeing)}
+
+
+def plain(given: Given, rows: Any) -> Given:
+    """Some rows of what a loss sees; DataError where that is more than one tensor."""
+    outputs, seen = given
+    if isinstance(outputs, Tensor) and not seen:
+        return outputs[rows], {}
+    raise DataError(
+        "Examples have weights, and the loss sees more than outputs in one tensor.",
+        "Each example's own loss is computed from its row of them.",
+        "Leave the weights out, or let the net give one tensor.",
+    )
 
 
 def _of(function: Any, given: Given, y: Tensor) -> Any:
@@ -138,7 +177,10 @@ def _rows(found: list[Any], n: int, part: str) -> Tensor:
 
 @contextmanager
 def _watched(part: nn.Module) -> Iterator[list[Any]]:
-    """What the part of a net gives, each time that it computes."""
+    """What the part of a net gives, each time that it computes.
+
+    A copy, where the next module may write over it. The hook is taken away behind the pass.
+    """
     found = list[Any]()
 
     def note(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -178,14 +220,18 @@ class Sight:
         last: the client's last net; none yet: the global one. centre: the global net; none: the
         one that computes, as where a model is scored.
         """
-        whole = {FEATURES: None, GLOBAL: centre, LAST_NET: centre if last is None else last}
+        if last is None:
+            last = centre
+        whole = {FEATURES: None, GLOBAL: centre, LAST_NET: last}
         seen = {name: v for name, v in whole.items() if name in self.names}
         own = tuple(name for name, v in seen.items() if v is None)
         others = []
         for one in {id(v): v for v in seen.values() if v is not None}.values():
             names = tuple(name for name, v in seen.items() if v is one)
             others.append((names, at(one)))
-        more = {TOLD: self._tellings(told or {})} if TOLD in self.names else {}
+        more = {}
+        if TOLD in self.names:
+            more = {TOLD: self._tellings(told or {})}
         return replace(self.plain, own=own, others=tuple(others), told=more)
 
     def check(self, at: At, x: Vector, net: nn.Module, inputs: Any, named: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,10 +19,10 @@ MOMENTS = {"sgd": 0, "momentum": 1, "rmsprop": 1}  # and Adam's two
 
 
 class Step(NamedTuple):
-    """How a step moves: optimizer, η, λ, a drift, its vectors flat, which numbers it moves, and the
-    norm C of its gradient.
+    """How a step moves: optimizer, η, λ, a drift, its vectors flat, which numbers it moves, the
+    norm C of its gradient, and the share of η that each number has.
 
-    `moves` is None for all of them, `clip` for any norm.
+    `moves` is None for all of them, `clip` for any norm, `shares` for η.
     """
 
     optimizer: str
@@ -32,21 +33,34 @@ class Step(NamedTuple):
     shift: Tensor | None
     moves: Tensor | None = None
     clip: float | None = None
+    shares: Tensor | None = None
 
 
 def clipping(g: Tensor, clip: float, moves: Tensor | None) -> Tensor:
     """min(1, C/‖g‖₂) of each row of g […, d], whose norm is that of what is moved: […, 1]."""
-    counted = g if moves is None else g.where(moves, 0.0)
-    norm: Tensor = counted.norm(dim=-1, keepdim=True)
+    if moves is not None:
+        g = g.where(moves, 0.0)
+    norm: Tensor = g.norm(dim=-1, keepdim=True)
     return (clip / norm).clamp(max=1.0)
 
 
 def stepped(
     name: str, y: Tensor, g: Tensor, moments: Sequence[Tensor], t: Any, eta: Any, decay: Any
 ) -> tuple[Tensor, list[Tensor]]:
-    """The t-th step of an optimizer from y along g, and its moments; `decay` is None for none."""
-    if decay is not None:
-        y, g = (y - eta * decay * y, g) if name == "adamw" else (y, g + decay * y)
+    """The t-th step of an optimizer from y along g, and its moments; `decay` is None for none.
+
+        sgd       y ← y − ηg
+        momentum  m ← βm + g,  y ← y − ηm
+        rmsprop   v ← αv + (1 − α)g²,  y ← y − η g/(√v + ε)
+        adam      y ← y − η m̂/(√v̂ + ε),  m̂ = m/(1 − β₁ᵗ),  v̂ = v/(1 − β₂ᵗ)
+
+    λ goes into g, and for adamw into y. Tensors are [width, d], η, λ and t numbers or [width, 1];
+    see TorchModel for the sources.
+    """
+    if decay is not None and name == "adamw":
+        y = y - eta * decay * y
+    elif decay is not None:
+        g = g + decay * y
     if name == "sgd":
         return y - eta * g, []
     if name == "momentum":
@@ -68,10 +82,13 @@ def correction(y: Tensor, step: Step) -> Callable[[], Any] | None:
     shift = step.shift
     assert g is not None
     if centre is None:
-        return None if shift is None else partial(g.add_, shift)
+        if shift is None:
+            return None
+        return partial(g.add_, shift)
     apart = torch.empty_like(y)
 
     def correct() -> None:
+        """g ← g + pull·(y − x₀) + shift, in place."""
         torch.sub(y, centre, out=apart)
         if isinstance(step.pull, Tensor):
             g.addcmul_(apart, step.pull)
@@ -84,24 +101,43 @@ def correction(y: Tensor, step: Step) -> Callable[[], Any] | None:
 
 
 def stepper(
-    y: Tensor, training: Training, moves: Tensor | None, reach: Reach | None = None
+    y: Tensor, training: Training, how: Step, reach: Reach | None = None
 ) -> Callable[[], Any]:
     """One step of the local optimizer, in place on y; where it does not move, y stays.
 
     reach: what knows whose gradient is no gradient, but 0 in its place; None where all have one.
     """
+    if how.shares is not None:
+        training = replace(training, learning_rate=how.eta)
     step = _stepping(y, training)
     if reach is not None:
         step = Passing(y, training, reach).step
+    if how.shares is not None:
+        step = _slowed(y, step, how.shares)
+    moves = how.moves
     if moves is None:
         return step
     before = y.clone()
 
     def part() -> None:
+        """A step, of which what does not move is taken back."""
         step()
         torch.where(moves, y, before, out=y)
 
     return part
+
+
+def _slowed(y: Tensor, step: Callable[[], Any], shares: Tensor) -> Callable[[], Any]:
+    """y ← y + share·(step(y) − y); at a share of 1 or 0 it is the one or the other, bit for bit."""
+    before = torch.empty_like(y)
+
+    def slowed() -> None:
+        """A step, of which each number takes its share."""
+        before.copy_(y)
+        step()
+        torch.lerp(before, y, shares, out=y)
+
+    return slowed
 
 
 class Reach:
@@ -158,7 +194,10 @@ class Passing:
         self._y = y
 
     def step(self) -> None:
-        """One step, by the gradients that there are."""
+        """One step, by the gradients that there are.
+
+        A gradient that is none is taken out of its parameter for the step, and put back.
+        """
         missing = self._reach.unreached()
         if self._each is None and missing:
             self._each = self._apart()
@@ -173,7 +212,11 @@ class Passing:
             p.grad = view
 
     def _apart(self) -> torch.optim.Optimizer:
-        """An optimizer of the parameters, which goes on where that of y stands."""
+        """An optimizer of the parameters, which goes on where that of y stands.
+
+        Its moments are views of the same memory, cut as the parameters are; step counters are
+        copied.
+        """
         each = optimizer(self._training, self._reach.weights)
         i = 0
         for p in self._reach.weights:
@@ -187,7 +230,10 @@ class Passing:
 
 
 def optimizer(training: Training, ys: Sequence[Tensor]) -> torch.optim.Optimizer:
-    """PyTorch's own of that name."""
+    """PyTorch's own of that name.
+
+    Of one tensor it is the fused one, which moves it in one pass. λ is its weight_decay.
+    """
     rate = training.learning_rate
     decay = training.weight_decay
     fused = len(ys) == 1  # of several its SGD wants a momentum of all, or of none
@@ -202,6 +248,9 @@ def optimizer(training: Training, ys: Sequence[Tensor]) -> torch.optim.Optimizer
 
 
 def _stepping(y: Tensor, training: Training) -> Callable[[], Any]:
+    """One step of y along its gradient: plain SGD in one operation, and all others by PyTorch's
+    optimizer.
+    """
     rate = training.learning_rate
     decay = training.weight_decay
     g = y.grad

@@ -35,6 +35,9 @@ class Tensors:
         )
 
     def _tensor(self, array: Vector) -> Tensor:
+        """An array where the net is; on a CPU at a multiple of ALIGNED bytes, copied where it is
+        not.
+        """
         tensor = torch.from_numpy(array)
         if self.device.type != "cpu":
             return tensor.to(self.device, non_blocking=True)

@@ -26,6 +26,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from ...aggregators.arrivals import arriving
 from ...crypto.identity import Member
 from ...errors import PlanError
 from ...messages import Begin, Message, Reply, Request, Settle
@@ -34,6 +35,7 @@ from ...parties.book import Book
 from ...parties.client import Client
 from ...parties.memory import Memory
 from ...parties.population import Clients, Population, gathered
+from ...progress import looked_on, tell
 from ...rand import Key
 from ..allocator import keep
 from ..inprocess import Deadlines, all_given, heard, introduce, kept
@@ -76,6 +78,9 @@ class Processes:
     are kept here, and travel to where they train. Only data in other forms (a Dataset, a stream)
     stay with one worker. Of a `Population` the workers make the data themselves.
 
+    Where somebody looks on, a worker says every second whom it trains, and at which step that is;
+    of what is over sooner nothing is said.
+
     Each helper that the plan's aggregator asks for has a process of its own, where its private keys
     are and stay. Its noise grows from `secret`, or from a fresh one of its own.
     """
@@ -96,17 +101,25 @@ class Processes:
                 "One is the least.",
                 "Write workers=2.",
             )
+        if isinstance(found, Population) and arriving(found.plan.aggregator):
+            raise PlanError(
+                f"Processes cannot run {found.plan.aggregator!r} with a Population.",
+                "A client waits between two messages until enough are ready, and those of a "
+                "population are made anew for each message.",
+                "Use InProcess, or give Processes a list of Clients.",
+            )
         self._names = found.names
         number = min(workers, len(found))
         self._home = _homes(found, number)
         self._sizes = _sizes(found)
         self.memory = Memory(found.plan, self.named, book)
-        self._deadlines = Deadlines()
+        self._deadlines = Deadlines(bool(arriving(found.plan.aggregator)))
         self._at = dict[str, int]()  # who is in a conversation, and with which worker
         self._tasks = count()
         self._waiting = dict[int, Waiting]()
         self._ready = deque[Reply]()
         self._later = list[Request]()  # of who is answering the same turn just now
+        self._doing = dict[int, str]()  # worker → what it has said that it does
         self._start(found, number)
         self._introduce(found, self._all[number:], secret)
         self._settle(found)
@@ -235,7 +248,8 @@ class Processes:
         number = next(self._tasks)
         part = replace(request, bodies={who: request.bodies[who] for who in given})
         self._waiting[number] = Waiting(replace(part, broadcast=None), until, set(given))
-        self._tell(workers, Task(number, part, until, open, given), len(given) if open else 0)
+        task = Task(number, part, until, open, looked_on(), given)
+        self._tell(workers, task, len(given) if open else 0)
 
     def receive(self) -> Reply:
         """The next reply, written down before it is given.
@@ -247,12 +261,18 @@ class Processes:
             if received is None:
                 self._give_up(time.monotonic())
             else:
-                worker, (_, task, replies, said) = received
-                self._take(worker.number, task, replies, said)
+                worker, (kind, *message) = received
+                if kind == "doing":
+                    task, words = message
+                    if task in self._waiting:
+                        show(self._doing, worker.number, words)
+                else:
+                    self._take(worker.number, *message)
         return heard(self.memory, self._ready.popleft())
 
     def _take(self, worker: int, task: int, replies: list[Reply], said: Mapping[str, Said]) -> None:
         """Replies of a worker, and what their clients have learnt: keep what outlives them."""
+        self._doing.pop(worker, None)
         waiting = self._waiting.get(task)
         if waiting is None:  # it comes after its deadline
             return
@@ -332,6 +352,15 @@ class Processes:
     def close(self) -> None:
         """End the workers, and free what they share; also happens when this object is forgotten."""
         self._end()
+
+
+def show(doing: dict[int, str], worker: int, words: str) -> None:
+    """Tell what all workers do, of which one has just said so, to whoever looks on.
+
+    doing: worker → what it has said last, of a task that is not over
+    """
+    doing[worker] = words
+    tell("client", ", ".join(doing.values()))
 
 
 def stop(forkserver: ForkServer, sender: Sender) -> None:

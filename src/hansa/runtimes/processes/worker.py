@@ -14,10 +14,11 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,14 @@ from ...parties import Given, Party, Said
 from ...parties.client import Client
 from ...parties.helper import Helper
 from ...parties.population import Population
+from ...progress import Watch, every, tell, watching
 from ...rand import Key
 from ...spec import Spec
 from ..allocator import keep
 from ..inprocess import Answer, answer, fold
 from .sharedmemory import Sender, claims, receive, take
+
+EVERY = 1.0  # seconds between two words of a worker on how far it is
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Task:
     request: Request
     until: float  # on the machine's monotonic clock
     open: bool
+    told: bool  # does somebody look on, who is to hear how far it is?
     given: Mapping[str, Given] = field(repr=False)  # what its clients remember
 
 
@@ -63,15 +68,16 @@ def work(end: int) -> None:
     warnings.formatwarning = lambda message, *_: f"{message}\n"
     inbox = SimpleQueue[int]()
     Thread(target=hear, args=(link, inbox), daemon=True).start()
-    say = partial(Sender().send, [link])
+    say = one_by_one(partial(Sender().send, [link]))
     parties = _parties(say, inbox)
     while True:
         memory = inbox.get()
         task = take(memory)
         if isinstance(task, Task):
             try:
-                for replies, said in _done(parties, task, memory):
-                    say(("reply", task.number, replies, said))
+                with reporting(say, task.number) if task.told else nullcontext():
+                    for replies, said in _done(parties, task, memory):
+                        say(("reply", task.number, replies, said))
             except Exception as error:
                 # the parent's own error carries them on
                 notes = error.__dict__.pop("__notes__", [])
@@ -85,6 +91,37 @@ def hear(link: socket.socket, inbox: SimpleQueue[int]) -> None:
     while (memory := receive(link)) is not None:
         inbox.put(memory)
     os._exit(0)
+
+
+def one_by_one(say: Callable[[Any], None]) -> Callable[[Any], None]:
+    """What two threads may call: a message is sent when the one before is."""
+    lock = Lock()
+
+    def said(message: Any) -> None:
+        with lock:
+            say(message)
+
+    return said
+
+
+@contextmanager
+def reporting(say: Callable[[Any], None], task: int) -> Iterator[None]:
+    """Say every EVERY seconds what is being done for a task, where that is something else.
+
+    A thread of its own says so: who trains does not wait for it, and of a short task it says
+    nothing.
+    """
+    last = ""
+
+    def report(watch: Watch) -> None:
+        nonlocal last
+        now = str(watch)
+        if now != last:
+            say(("doing", task, now))
+        last = now
+
+    with watching() as watch, every(EVERY, partial(report, watch)):
+        yield
 
 
 def _parties(say: Callable[[Any], None], inbox: SimpleQueue[int]) -> Population | Mapping[str, Any]:
@@ -143,6 +180,7 @@ def _said(
 
     A client of a folded request is done with its round, and lets go of what only that needs.
     """
+    tell("client", who)
     party: Party = parties[who]
     said, why = answer(party, task.request, task.given[who])
     if task.request.fold and isinstance(parties, Population):

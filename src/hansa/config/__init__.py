@@ -14,20 +14,19 @@ from __future__ import annotations
 import inspect
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
 from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from .aggregators import Aggregator
-from .errors import AppError
-from .models import Model
-from .plan import Plan
-from .sample import Sample
-from .schedules import Schedule
-from .training import PerExample, Training
-from .transforms import Transform
+from ..aggregators import Aggregator
+from ..errors import AppError
+from ..models import Model
+from ..plan import Plan
+from ..sample import Sample
+from ..schedules import Schedule
+from ..training import PerExample, Training
+from ..transforms import Transform
 
 if TYPE_CHECKING:
     from tomlkit.items import Item
@@ -40,6 +39,7 @@ WORDS = {
     "int": "a whole number",
     "str": "a text",
 }
+Piece = TypeVar("Piece")
 # where hansa's names that are imported late may lie
 FLOORS = ("aggregators", "models", "transforms")
 
@@ -54,7 +54,7 @@ class Pieces(Mapping[str, Any]):
     """
 
     def __init__(self, more: Mapping[str, Any] | None = None):
-        self._hansa = import_module(__package__)
+        self._hansa = import_module(__package__.partition(".")[0])
         self._more = more or {}
 
     def __getitem__(self, name: str) -> Any:
@@ -126,7 +126,7 @@ def _call(kind: Any, arguments: Mapping[str, Any]) -> Any:
         raise AppError(
             f"{kind.__name__} has no {_quoted(unknown)}.",
             f"It takes {', '.join(takes) or 'nothing'}.",
-            _did_you_mean(unknown[0], takes),
+            did_you_mean(unknown[0], takes),
         )
     try:
         return kind(**arguments)
@@ -172,7 +172,7 @@ def overlay(plan: Plan, entries: Mapping[str, Any], names: Mapping[str, Any] | N
         raise AppError(
             f"A plan has no {_quoted(unknown)}.",
             f"It has {', '.join(takes)}.",
-            _did_you_mean(unknown[0], takes),
+            did_you_mean(unknown[0], takes),
         )
     return replace(plan, **given)
 
@@ -251,15 +251,15 @@ def value_of(text: str) -> Any:
 # ── settings ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def set_(plan: Plan, path: str, value: Any, names: Mapping[str, Any] | None = None) -> Plan:
+def set_(plan: Piece, path: str, value: Any, names: Mapping[str, Any] | None = None) -> Piece:
     """The plan with another value at a dotted path: fields by name, entries of a tuple by number,
-    from 0.
+    from 0. Or the app, of which only what lies below `stop` has such a path.
 
     The plan itself is not changed; the new one is checked like any. `value` is as TOML has it: a
     table with `use` becomes a piece. AppError for a path that leads nowhere, and a value of another
     type than is declared there.
     """
-    new: Plan = _put(plan, path.split("."), 0, build(value, names))
+    new: Piece = _put(plan, path.split("."), 0, build(value, names))
     return new
 
 
@@ -293,7 +293,7 @@ def _nowhere(here: Any, where: str, name: str, so_far: str) -> AppError:
         why = f"{where} is {here!r}, and nothing lies below it."
         return AppError(found, why, f"Write {where}=… to replace it.")
     why = f"In {where} there is {_listed(here, there)}."
-    return AppError(found, why, _did_you_mean(name, list(there)))
+    return AppError(found, why, did_you_mean(name, list(there)))
 
 
 def _children(value: Any) -> dict[str, tuple[Any, str]]:
@@ -346,105 +346,8 @@ def _quoted(names: list[str]) -> str:
     return ", ".join(map(repr, names))
 
 
-def _did_you_mean(name: str, there: list[str]) -> str:
+def did_you_mean(name: str, there: list[str]) -> str:
     """What to write instead of a name that is not there: the nearest, if one is near."""
     if near := get_close_matches(name, there, 1):
         return f"Did you mean {near[0]!r}?"
     return "Take one of these."
-
-
-# ── a run's config ────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class Config:
-    """What one run is: the app file, and what is other than the app says.
-
-    The app builds a plan; `plan` puts other pieces into it, then `rounds` and `seed` count, and
-    `set` changes single values last.
-    """
-
-    app: str
-    rounds: int | None = None
-    seed: int | None = None
-    set: Mapping[str, Any] = field(default_factory=dict)  # path → value
-    plan: Mapping[str, Any] = field(default_factory=dict)  # name of a field → table of the piece
-
-    def apply(self, plan: Plan, names: Mapping[str, Any] | None = None) -> Plan:
-        """The app's plan with what this config says of it: pieces first, then rounds and seed, then
-        settings.
-        """
-        plan = overlay(plan, self.plan, names)
-        given = {
-            name: getattr(self, name)
-            for name in ("rounds", "seed")
-            if getattr(self, name) is not None
-        }
-        for path, value in {**given, **self.set}.items():
-            plan = set_(plan, path, value, names)
-        return plan
-
-    def toml(self) -> str:
-        """The document that `read` reads; what is as the app says is left out.
-
-        AppError where a setting cannot be written as TOML.
-        """
-        entries = {f.name: getattr(self, f.name) for f in fields(self)}
-        return toml(
-            {name: value for name, value in entries.items() if value is not None and value != {}}
-        )
-
-
-def read(path: Path) -> Config:
-    """The config in a TOML file; the app's path is taken from where the file lies.
-
-    Only app, rounds, seed, set and plan may stand in it. AppError for any other entry, for one of
-    another type, and for a file that cannot be read or is not TOML.
-    """
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise AppError(
-            f"{path} is not TOML: {error}.",
-            "A run's config is a TOML file.",
-            'Begin it with app = "app.py".',
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise AppError(
-            f"{path} cannot be read: {error}.", "", "Look at its name and its rights."
-        ) from None
-    kinds = {"app": "str", "rounds": "int", "seed": "int", "set": "dict", "plan": "dict"}
-    for name, value in found.items():
-        if name not in kinds:
-            raise AppError(
-                f"{path} has the entry {name!r}.",
-                f"A config has {', '.join(kinds)}.",
-                _did_you_mean(name, list(kinds)),
-            )
-        if type(value).__name__ != kinds[name]:
-            raise AppError(
-                f"{path} has {name} = {inline(value)}.",
-                f"It takes {WORDS[kinds[name]]}.",
-                "Write another value.",
-            )
-    if "app" not in found:
-        raise AppError(
-            f"{path} names no app.",
-            "The app file holds the data, and mostly the model.",
-            'Add app = "app.py".',
-        )
-    settings = dict(flat(found.get("set", {})))
-    return Config(**{**found, "app": str(path.parent / found["app"]), "set": settings})
-
-
-def flat(entries: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Paths and values of nested tables: pipe.0.norm = 2 in TOML is three tables deep.
-
-    A table with `use` is a piece, and so a value.
-    """
-    for key, value in entries.items():
-        path = f"{above}{key}"
-        if isinstance(value, Mapping) and "use" not in value:
-            yield from flat(value, f"{path}.")
-        else:
-            yield path, value

@@ -1,0 +1,303 @@
+"""A client of a hidden sum: what it says in four turns, and what it refuses.
+
+    cohort            →  a public value, and a share of its secrets sealed for each other member
+    who has prepared  →  its hidden vector, and whose shares it holds
+    who is in         →  its signature on that set, and for each other member a MAC of the same
+    t − 1 MACs        →  its help, for exactly that set
+
+It believes the server nothing: a box opens only as its sender has sealed it, with this binding and
+this public value; a set is signed once; and nothing is opened that t members, itself among them,
+have not said to each other. A MAC is as good as a signature to the one whom it is for, and takes 1
+µs to check instead of 100.
+(Bonawitz et al. 2017, Fig. 4; keys are known beforehand, so the first two rounds are one)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ...asks import Work
+from ...codec import dumps, loads
+from ...crypto.field import Elements, Field64
+from ...crypto.identity import Identity, Member
+from ...crypto.sealing import MAC, Channel
+from ...errors import ProtocolError
+from ...spec import Spec, Vector
+from ...transforms import Context, Session
+from .. import Contribute, Conversation, Draw
+from .terms import Octets, Set, Terms, View, as_set, box_of, digest_of, form_of, said_of, shares_of
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a client has drawn for a session, and said of it."""
+
+    secret: bytes = field(repr=False)
+    share: Elements = field(repr=False)  # its own share of it
+    public: bytes
+    boxes: Octets = field(repr=False)  # [n, …]: for each other member its share
+
+    def encode(self) -> bytes:
+        """Its bytes, for the book."""
+        return dumps((self.secret, self.share, self.public, self.boxes))
+
+    @classmethod
+    def decode(cls, data: bytes) -> Prepared:
+        """What `encode` has written."""
+        return cls(*loads(data))
+
+
+def speak(
+    cells: Callable[[list[str], Spec, Session], list[Terms]], contribute: Contribute, at: Context
+) -> Conversation:
+    """A client's side; ProtocolError where the server says what does not fit together."""
+    cohort = _read_cohort(at, (yield))
+    (terms,) = (cell for cell in cells(cohort, at.spec, at.session) if at.who in cell.names)
+    yield from member(terms, contribute, at)
+
+
+def member(terms: Terms, vector: Callable[[], Work[Vector]], at: Context) -> Conversation:
+    """The same from where the client knows its cell."""
+    me = Me(terms, at)
+    mine = Prepared.decode((yield Draw(me.drawn)))
+
+    told = yield {"public": mine.public, "boxes": mine.boxes, "signature": me.signed(mine)}
+    view, boxes = _read_prepared(me, mine, told)
+    shares = _opened(me, mine, view, boxes)
+    others = {
+        name: view.public(i)
+        for i, name in enumerate(terms.names)
+        if view.prepared[i] and name != at.who
+    }
+    held = np.asarray(shares.any(axis=1))
+    # without a name, which would keep the vector for the session
+    told = yield me.said((yield from vector()), mine.secret, others, held)
+    inside = _read_inside(me, view, held, told)
+    agreed = terms.agreed(view, inside)
+
+    told = yield {"signature": me.identity.signing.sign(agreed), "macs": me.macs(agreed)}
+    _check_agreed(me, inside, agreed, told)
+    yield terms.scheme.help(shares, view.prepared, inside)
+
+
+@dataclass(frozen=True)
+class Me:
+    """One member: its place, its identity, and a channel to each of the others."""
+
+    terms: Terms
+    at: Context
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Its keys; ProtocolError where it has none, or others than the roster says."""
+        found = self.at.session.identity
+        if found is None or found.member != self.known.get(found.who):
+            raise ProtocolError(
+                f"{self.at.who} has no identity, or another than the roster says.",
+                "It could sign nothing, and nothing could be sealed for it alone.",
+                "Who brings the parties together gives each its own: Identity.fresh(who, role).",
+            )
+        return found
+
+    @property
+    def known(self) -> Mapping[str, Member]:
+        """Who takes part in the session."""
+        return self.terms.members
+
+    @property
+    def place(self) -> int:
+        """Its number."""
+        return self.terms.number(self.at.who)
+
+    @cached_property
+    def channels(self) -> dict[str, Channel]:
+        """A channel to each other member; of which session a box is says its `about`."""
+        members = self.terms.members.items()
+        return self.identity.channels(
+            {name: one.agreement for name, one in members if name != self.at.who}
+        )
+
+    def drawn(self) -> bytes:
+        """A secret drawn anew, dealt to all members; and what is said of it."""
+        scheme = self.terms.scheme
+        secret = scheme.draw()
+        public = scheme.public(secret)
+        shares = shares_of(self.terms, secret)
+        boxes = np.zeros((self.terms.n, box_of(scheme, self.terms.sharing)), np.uint8)
+        about = self.terms.binding + public
+        for name, channel in self.channels.items():
+            i = self.terms.number(name)
+            boxes[i] = np.frombuffer(channel.seal(shares[i].tobytes(), about), np.uint8)
+        return Prepared(secret, shares[self.place], public, boxes).encode()
+
+    def signed(self, mine: Prepared) -> bytes:
+        """Its signature on what it has prepared."""
+        message = self.terms.prepared(self.identity.who, mine.public, mine.boxes)
+        return self.identity.signing.sign(message)
+
+    def macs(self, agreed: bytes) -> Octets:
+        """For each other member a MAC of what it has signed [n, MAC]."""
+        blank = bytes(MAC)
+        macs = {name: channel.mac(agreed) for name, channel in self.channels.items()}
+        data = b"".join(macs.get(name, blank) for name in self.terms.names)
+        return np.frombuffer(data, np.uint8).reshape(self.terms.n, MAC)
+
+    def said(
+        self, v: Vector, secret: bytes, others: Mapping[str, bytes], held: Set
+    ) -> dict[str, Any]:
+        """Its vector, hidden and signed, and whose shares it holds."""
+        hidden = self.terms.scheme.hide(v, secret, self.at.who, others, self.terms)
+        form = form_of(self.terms.spec)
+        message = said_of(self.terms.binding, self.at.who, form, digest_of(hidden))
+        signature = self.identity.signing.sign(message)
+        return {"vector": hidden, "holds": as_set(held), "signature": signature}
+
+
+# ── prepare ──
+
+
+def _read_cohort(at: Context, told: Any) -> list[str]:
+    """The cohort, of which this client is one; ProtocolError for another than the plan draws."""
+    match told:
+        case {"cohort": list(names), **more} if not more and all(isinstance(n, str) for n in names):
+            if tuple(names) == at.session.cohort and at.who in names:
+                return names
+            raise ProtocolError(
+                f"{at.who} was told of a cohort of {len(names)} that the plan does not draw.",
+                "A server that chose whom to ask could choose those who collude with it, or fewer.",
+                "Look at the server; or take the newest roster, from which the plan draws.",
+            )
+    raise unexpected(at.who, "the cohort")
+
+
+# ── vector ──
+
+
+def _read_prepared(me: Me, mine: Prepared, told: Any) -> tuple[View, Octets]:
+    """Who has prepared, with which public values; and the boxes for this client [n, …].
+
+    ProtocolError where too few have, where one's own value is another, or two have one.
+    """
+    who = me.at.who
+    terms = me.terms
+    match told:
+        case {"prepared": names, "publics": publics, "boxes": boxes, **more} if not more:
+            prepared = terms.read_set(names, "Those who have prepared")
+            publics = terms.read_rows(publics, terms.scheme.width, "Public values")
+            boxes = terms.read_rows(boxes, mine.boxes.shape[1], "Boxes")
+        case _:
+            raise unexpected(who, "who has prepared, with which values, and their shares")
+    view = View(prepared, publics)
+    if not prepared[me.place] or prepared.sum() < terms.least:
+        raise ProtocolError(
+            f"{who} was told that {prepared.sum()} of {terms.n} clients have prepared.",
+            f"A sum is over {terms.least} at least, and {who} is one of them.",
+            "Sample more clients, or look at the server.",
+        )
+    if view.public(me.place) != mine.public:
+        raise ProtocolError(
+            f"{who} was told another public value of its own.",
+            "What others hide against it would never cancel.",
+            "Look at the server.",
+        )
+    values = {view.public(i) for i in np.flatnonzero(prepared).tolist()}
+    if len(values) < prepared.sum():
+        raise ProtocolError(
+            f"{who} was told one public value of two clients.",
+            "Values are drawn, so somebody repeats another's.",
+            "Look at the server.",
+        )
+    return view, boxes
+
+
+def _opened(me: Me, mine: Prepared, view: View, boxes: Octets) -> Elements:
+    """The shares in the boxes that open [n, columns], and zeros for all others.
+
+    ProtocolError where fewer than t open: a server that makes up public values cannot seal for
+    others.
+    """
+    terms = me.terms
+    shares = np.zeros((terms.n, len(mine.share)), np.uint64)
+    shares[me.place] = mine.share
+    for name, channel in me.channels.items():
+        i = terms.number(name)
+        if view.prepared[i]:
+            try:
+                share = channel.open(boxes[i].tobytes(), terms.binding + view.public(i))
+            except ProtocolError:
+                continue
+            shares[i] = np.frombuffer(share, "<u8")
+    shares[(shares >= Field64.p).any(axis=1)] = 0  # of what is no share, nothing is held
+    held = int(shares.any(axis=1).sum())
+    if held < terms.t:
+        raise ProtocolError(
+            f"{me.at.who} holds shares of {held} of {terms.n} clients.",
+            f"Fewer than {terms.t} have said to it what the server says they have.",
+            "Look at the server.",
+        )
+    return shares
+
+
+# ── agree, and open ──
+
+
+def _read_inside(me: Me, view: View, held: Set, told: Any) -> Set:
+    """Who is in the sum; ProtocolError where that is no set that it may help to open.
+
+    Who has sealed nothing for this client does not count: the server may have made it up.
+    """
+    who = me.at.who
+    terms = me.terms
+    match told:
+        case {"inside": names, **more} if not more:
+            inside = terms.read_set(names, "Those who are in")
+        case _:
+            raise unexpected(who, "who is in the sum")
+    wrong = ""
+    if (inside & ~view.prepared).any():
+        wrong = "some who have not prepared"
+    if not inside[me.place]:
+        wrong = f"all but {who}"
+    count = int((inside & held).sum())
+    if count < terms.least:
+        wrong = f"{count} clients"
+    if wrong:
+        raise ProtocolError(
+            f"{who} was asked to open a sum of {wrong}.",
+            f"It opens one of at least {terms.least}, itself among them, who have prepared.",
+            "Look at the server, or sample more clients.",
+        )
+    return inside
+
+
+def _check_agreed(me: Me, inside: Set, agreed: bytes, told: Any) -> None:
+    """ProtocolError where fewer than t of those in the sum, itself among them, have said to this
+    client what it has signed.
+    """
+    terms = me.terms
+    match told:
+        case {"macs": rows, **more} if not more:
+            macs = terms.read_rows(rows, MAC, "MACs")
+        case _:
+            raise unexpected(me.at.who, "who has signed the set")
+    others = [i for i in np.flatnonzero(inside).tolist() if i != me.place]
+    said = [me.channels[terms.names[i]].said(agreed, bytes(macs[i])) for i in others]
+    count = 1 + sum(said)
+    if count < terms.t:
+        raise ProtocolError(
+            f"{count} of {terms.n} clients have said that this set is in the sum.",
+            f"{terms.t} must have, or a server could have another set opened by the others, and "
+            "take the difference.",
+            "Look at the server; or some of them say to each other what they have not signed.",
+        )
+
+
+def unexpected(who: str, wanted: str) -> ProtocolError:
+    """What is raised where a server says something else."""
+    found = f"{who} was told something else than {wanted}."
+    return ProtocolError(found, "", "Look at the server's version.")

@@ -1,0 +1,116 @@
+"""A plan among peers, in words: the graph, who sees what, and what that leaves open.
+
+There is no server, and no sum: each neighbour hears a peer's model by itself, and those further
+away hear mixtures. So what a sum would hide is hidden here by noise alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ..aggregators.mixing import PeerRule
+from ..graphs import Mixing, drawn
+from ..plan import Plan
+from ..plan.peers import size
+from .warnings import common
+from .words import Section, count, many
+
+GRAPH = "The graph of peers"
+TENTH = 0.1  # of their distance, until which rounds are told
+
+
+def graph(mixing: Mixing) -> Section:
+    """Who hears whom, with which weights, and how fast that mixes.
+
+    The weights are those of the first round; of more peers than fit on a screen the first are told.
+    """
+    n = len(mixing.names)
+    least = min(mixing.degrees)
+    most = max(mixing.degrees)
+    heard = f"{most}" if least == most else f"{least} to {most}"
+    text = (
+        # P607
+        f"There is no server: {n} peers, each of which hears {heard} of the others in a round, by "
+        f"{mixing.graph}. {_mixed(mixing)}"
+    )
+    return Section(GRAPH, text, ("peer", "takes, in the first round"), tuple(drawn(mixing)))
+
+
+def _mixed(mixing: Mixing) -> str:
+    """How fast the weights bring peers to their mean, in a sentence."""
+    if mixing.exact:
+        rounds = count(mixing.period, "round", "rounds")
+        return f"{rounds} of mixing alone reach the exact mean of any models (spectral gap 1)."
+    factor = mixing.contraction
+    until = count(math.ceil(math.log(TENTH) / math.log(factor)), "round", "rounds")
+    return (
+        f"Spectral gap {mixing.gap:.4g}: a round of mixing alone brings peers to {factor:.6f} of "
+        f"their distance from the mean, and {until} to a tenth of it."
+    )
+
+
+def sent(plan: Plan, told: Section) -> Section:
+    """What training makes of a peer's model in a round; it says the model itself."""
+    mixed = size(plan)
+    more = ""
+    if mixed > plan.model.size:
+        more = " and what else the algorithm tells"
+    text = (
+        # P607
+        f"In a round a peer adds this to its model, with its own noise where the plan has some, "
+        f"and says {many(mixed)} numbers that its neighbours mix: its model{more}. The last column "
+        "bounds what its data can change in them in a round."
+    )
+    return replace(told, text=text)
+
+
+def steps(told: Section) -> Section:
+    """The pipe, which ends with the peer itself."""
+    text = "On the peer, in this order and back, before anybody hears of it: its sum is of one."
+    return replace(told, text=text)
+
+
+def sight(plan: Plan, mixing: Mixing) -> Section:
+    """Each party, what it sees, and what this rests on.
+
+    What is said of a peer's neighbours holds for all that it ever hears, in any round of a graph
+    that changes.
+    """
+    noisy = "nothing"
+    if plan.sum_spec.noise.multiplier:
+        noisy = "the noise in each update"
+    rows = (
+        # P607
+        (
+            "each neighbour of a peer",
+            "the model that the peer says, by name, in each round; with the one before, how its "
+            "data has changed it",
+            noisy,
+        ),
+        (
+            "every other peer",
+            "mixtures of models, from which it may solve for single ones after some rounds",
+            noisy,
+        ),
+        (
+            "who runs a simulation",
+            "all that any peer says, and the mean of all, which no peer has",
+            "none: it has all data anyway",
+        ),
+    )
+    text = f"No party is in the middle, and the aggregator is {plan.aggregator!r}."
+    if isinstance(plan.aggregator, PeerRule):
+        text = f"{text} {plan.aggregator.told(mixing)}".rstrip()
+    return Section("Who sees what", text, ("who", "sees", "what this rests on"), rows)
+
+
+def warnings(plan: Plan, named: bool) -> Iterator[str]:
+    """What the plan leaves open among peers, a sentence each."""
+    yield from common(plan, named, clear=True)
+    seen = "Neighbours hear each peer's model by name, every round"
+    if not plan.training.private and not plan.sum_spec.noise.multiplier:
+        seen += ", and what training changes in it can reveal training examples"
+    # P607
+    yield f"{seen}; that nobody is in the middle hides nothing by itself."

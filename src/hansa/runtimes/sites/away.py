@@ -1,0 +1,71 @@
+"""Away: why a server is not reached, and when it makes no sense to try again.
+
+no name, no listener, no proxy, silence, a link that ended     it is tried again
+403, or a certificate of another federation                    RefusedError, exit code 3
+away for longer than the patience                              DeadlineError, exit code 4
+"""
+
+from __future__ import annotations
+
+import aiohttp
+
+from ...errors import DeadlineError, RefusedError
+
+PROXY = {  # what a proxy answers to CONNECT → why
+    403: "the proxy does not let it pass",
+    407: "the proxy wants to know user and password",
+}
+
+
+def why_away(error: BaseException) -> str:
+    """Why a server is not reached, in words that no server chooses."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "nobody knows its name"
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return "nor is the proxy"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return PROXY.get(error.status, "the proxy does not reach it")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return "nobody listens there"
+    if isinstance(error, TimeoutError):
+        return "it does not answer in time"
+    return "the link has ended"
+
+
+def in_words(error: BaseException) -> str:
+    """What an error says, but for the URL of a proxy, in which a password may be."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy answers {error.status} ({error.message})"
+    return str(error)
+
+
+def check_patience(seconds: float, patience: float) -> None:
+    """DeadlineError where the server was not reached for too long.
+
+    seconds: since it was there, or since the first try. patience: seconds; infinite for no end.
+    """
+    if seconds > patience:
+        raise DeadlineError(
+            f"The server was not reached for {seconds:.0f} seconds.",
+            f"This party gives up after {patience:g}.",
+            "Start it again when the server runs; it goes on where it was.",
+        )
+
+
+def check_refused(error: BaseException) -> None:
+    """RefusedError where it makes no sense to try again: the server does not know this party, or
+    is none of its federation.
+    """
+    if isinstance(error, aiohttp.WSServerHandshakeError) and error.status == 403:
+        raise RefusedError(
+            "The server does not take this party.",
+            "Its certificate is on no roster that counts: it was never enrolled, has been renewed, "
+            "or was revoked.",
+            "Ask who runs the federation for the newest roster.",
+        ) from error
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        raise RefusedError(
+            "The server's certificate is not one of this federation.",
+            f"{error.certificate_error}.",
+            "Look at the address in the kit; somebody may stand between.",
+        ) from error

@@ -1,0 +1,442 @@
+"""Link: a party's way to its server. It dials out, stays, and comes back where the network breaks.
+
+    attend    speak with the server until there is nothing left to do, or somebody says stop
+
+What is asked is answered one after another, in a thread of its own: the link lives meanwhile. An
+answer that was not held when a link broke goes on from the byte at which it broke.
+
+    Ask ──▶ GET its parts ──▶ Site.answer ──▶ Said ──┬─ Send ──▶ PUT from there on ──┐
+                                                      ├──────────◀────────────────────┘
+                                                      └─ Held ──▶ the next one
+
+A link that breaks is tried again after up to 0.5 s, then up to twice as long each time, and 30 s at
+most; the draw is uniform from 0 on, so that parties do not come back all at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import random
+import re
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+import aiohttp
+from aiohttp import ClientResponse, ClientSession, ClientWebSocketResponse, WSMsgType
+
+from ... import __version__, codec
+from ...codec import Frame
+from ...errors import HansaError, Kind, ProtocolError, printable
+from ...messages import Request, SessionId
+from .away import check_patience, check_refused, in_words, why_away
+from .control import (
+    MOST,
+    WIRE,
+    Ask,
+    Begin,
+    Blob,
+    Ended,
+    Held,
+    Hello,
+    Said,
+    Send,
+    Session,
+    Settle,
+    Settled,
+    ToParty,
+    Welcome,
+    check_welcome,
+    encode,
+    from_server,
+)
+from .events import log, tell
+from .gateway import HANDSHAKE, HEARTBEAT
+from .site import Site
+from .spool import PART, Spool
+
+FIRST = 0.5  # seconds before the second try, about
+LONGEST = 30.0  # seconds between two tries, at most
+TRIES = 8  # of one answer, on one link
+MANY = 10_000  # messages that wait to be answered
+FOUND = 2**26  # bytes of what a survey has found
+
+Task = Begin | Ask | Settle | Ended
+News = dict[tuple[Session, int], asyncio.Queue[Held | Send]]  # of answers that are under way
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to reach the server of a federation: its address, TLS as `Kit.client_context` has it, and
+    a proxy that passes CONNECT, if one stands between.
+    """
+
+    address: str  # host:port
+    context: ssl.SSLContext
+    federation: str
+    proxy: str | None = None
+
+    def url(self, path: str) -> str:
+        """The address of something there."""
+        return f"https://{self.address}{path}"
+
+
+class Link:
+    """One party, and its server.
+
+    way: to the server. site: what answers. folder: for what comes and goes. patience: seconds
+    without a server, after which it gives up.
+    """
+
+    def __init__(self, way: Way, site: Site, folder: Path, patience: float = math.inf):
+        self.way = way
+        self.site = site
+        self.patience = patience
+        self.coming = Spool(folder / "coming")
+        self.coming.clear()
+        self.rounds = dict[SessionId, int]()  # of sessions that are not settled
+        self._stop = asyncio.Event()
+        self._why = ""  # why the server was not reached the last time
+        # one thread: an answer under way when a link breaks is finished before the next begins
+        self._thread = ThreadPoolExecutor(1, "site")
+
+    async def do(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Do this in the site's thread, behind what is being done there."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    def stop(self) -> None:
+        """Finish what is being answered, and leave."""
+        self._stop.set()
+
+    async def attend(self) -> None:
+        """Attend until `stop`; ProtocolError where the server does not take this party, or speaks
+        another version, and StoreError where what it says cannot be written down here;
+        DeadlineError where it is not reached for too long.
+
+        A server that says what cannot be is left, and heard again after a while. RefusedError is
+        the ProtocolError for a certificate that does not count, on either side.
+        """
+        pause = FIRST
+        reached = time.monotonic()
+        while not self._stop.is_set():
+            try:
+                async with self._connected() as (http, socket):
+                    pause = FIRST
+                    try:
+                        await self._converse(http, socket)
+                    finally:
+                        reached = time.monotonic()
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                check_refused(error)
+                log.debug("%s", printable(in_words(error)))
+                why = why_away(error)
+                tell("still away" if why == self._why else "away", kind=why)
+                self._why = why
+                check_patience(time.monotonic() - reached, self.patience)
+            except _NonsenseError as error:
+                log.warning("%s", printable(str(error)))
+                pause = LONGEST
+            if not self._stop.is_set():
+                await self._pause(random.uniform(0, pause))
+                pause = min(LONGEST, 2 * pause)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, unless it is said to stop."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)
+
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> AsyncIterator[tuple[ClientSession, ClientWebSocketResponse]]:
+        """A link that has said hello, and was welcomed."""
+        timeout = aiohttp.ClientTimeout(total=None, connect=HANDSHAKE, sock_read=60)
+        elsewhere = aiohttp.TraceConfig()
+        elsewhere.on_request_redirect.append(_stay)
+        async with ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self.way.context),
+            timeout=timeout,
+            proxy=self.way.proxy,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[elsewhere],
+        ) as http:
+            url = self.way.url("/v1/attend")
+            async with http.ws_connect(url, heartbeat=HEARTBEAT, max_msg_size=MOST) as socket:
+                await socket.send_str(encode(Hello(WIRE, __version__)))
+                async with asyncio.timeout(HANDSHAKE):
+                    welcome = _decoded(await _text(socket))
+                if not isinstance(welcome, Welcome):
+                    raise _NonsenseError("The server did not say welcome.")
+                check_welcome(welcome)
+                if welcome.federation != self.way.federation:
+                    raise _NonsenseError("The server is that of another federation.")
+                tell("attends")
+                self._why = ""
+                yield http, socket
+
+    async def _converse(self, http: ClientSession, socket: ClientWebSocketResponse) -> None:
+        """Hear what is asked, and answer, until the link ends or it is said to stop."""
+        tasks = asyncio.Queue[Task](MANY)
+        news: News = {}
+        turn = _Turn(self, http, socket, news)
+        working = asyncio.create_task(turn.work(tasks))
+        hearing = asyncio.create_task(_hear(socket, tasks, news))
+        stopping = asyncio.create_task(self._stop.wait())
+        running: list[asyncio.Task[Any]] = [working, hearing, stopping]
+        try:
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            if stopping.done() and not hearing.done():
+                ending = asyncio.create_task(turn.idle())
+                running.append(ending)
+                await asyncio.wait([ending, hearing], return_when=asyncio.FIRST_COMPLETED)
+            for task in (working, hearing):
+                if task.done():
+                    task.result()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+
+@dataclass
+class _Turn:
+    """What is done of what is asked, one thing after another."""
+
+    link: Link
+    http: ClientSession
+    socket: ClientWebSocketResponse
+    news: News
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def idle(self) -> None:
+        """Wait until nothing is being answered."""
+        async with self.busy:
+            return
+
+    async def work(self, tasks: asyncio.Queue[Task]) -> None:
+        """Do what comes, in its order."""
+        while True:
+            task = await tasks.get()
+            async with self.busy:
+                match task:
+                    case Begin():
+                        await self._begin(task)
+                    case Ask():
+                        await self._answer(task)
+                    case Settle(session, counted):
+                        await self.link.do(self.link.site.settle, session.id, counted)
+                        self._tell_settled(session.id, counted)
+                        await self.socket.send_str(encode(Settled(session)))
+                    case Ended(run):
+                        if await self.link.do(self.link.site.end, run):
+                            tell("ended", run=run)
+                            self.link.stop()
+
+    async def _begin(self, begin: Begin) -> None:
+        """A run begins; one that is not accepted is not answered in, and the owner hears why."""
+        if begin.found is not None and begin.found.size > FOUND:
+            log.warning("a run is not begun: no survey finds %d bytes", begin.found.size)
+            return
+        try:
+            found = await self._value(begin.found)
+        except _GoneError:
+            tell("early", run=begin.run)
+            return
+        except HansaError as error:
+            log.warning("%s", printable(str(error)))
+            return
+        try:
+            await self.link.do(self.link.site.begin, begin.run, begin.plan, found)
+            tell("begins", run=begin.run)
+        except HansaError as error:
+            log.warning("%s", printable(str(error)))
+        except Exception:
+            log.exception("the app cannot take part in a run")
+
+    def _tell_settled(self, session: SessionId, counted: bool) -> None:
+        """Say whether what was said in a session counted."""
+        round = self.link.rounds.pop(session, None)
+        party = self.link.site.party
+        if party is not None and party.role == "helper":
+            return  # in a sum are clients alone
+        if round is not None:
+            tell("counted" if counted else "uncounted", session=session, round=round)
+        elif counted:
+            tell("earlier", session=session)
+
+    async def _answer(self, ask: Ask) -> None:
+        """Answer a question, and see that the server has it."""
+        began = time.monotonic()
+        self.link.rounds[ask.session.id] = ask.round
+        why: Kind | Literal[""]
+        frames: list[Frame] = []
+        try:
+            reply = await self.link.do(self.link.site.answer, await self._request(ask))
+            why = reply.why
+            if reply.body is not None:
+                frames = reply.encode()
+        except _GoneError:
+            tell("over", session=ask.session.id, round=ask.round)
+            return
+        except HansaError as error:
+            log.warning("round %d: %s", ask.round + 1, printable(str(error)))
+            why = error.kind
+        if not frames:
+            await self.socket.send_str(encode(Said(ask.session, ask.turn, why=why)))
+            tell("silent", session=ask.session.id, round=ask.round, kind=why)
+            return
+        blob = await asyncio.to_thread(Spool.named, frames)
+        place = (ask.session, ask.turn)
+        news = self.news[place] = asyncio.Queue(TRIES)
+        await self.socket.send_str(encode(Said(ask.session, ask.turn, blob)))
+        for _ in range(TRIES):
+            word = await news.get()
+            if isinstance(word, Held):
+                break
+            await self._send(frames, blob, word.offset)
+        else:
+            raise _NonsenseError("The server wants one answer again and again.")
+        del self.news[place]
+        took = time.monotonic() - began
+        tell("sent", session=ask.session.id, round=ask.round, bytes=blob.size, seconds=took)
+
+    async def _request(self, ask: Ask) -> Request:
+        """The question, with what is fetched for it; ProtocolError where there is nothing to fetch
+        that could be one.
+        """
+        site = self.link.site
+        sizes = [0 if blob is None else blob.size for blob in (ask.broadcast, ask.body)]
+        site.check_asked(ask.session.run, *sizes)
+        assert site.party is not None
+        broadcast = await self._value(ask.broadcast)
+        bodies = {site.party.who: await self._value(ask.body)}
+        return Request(ask.plan, ask.round, ask.session.id, broadcast, bodies, turn=ask.turn)
+
+    async def _value(self, blob: Blob | None) -> Any:
+        """The value in a blob of the server, fetched if it is not here; None for none."""
+        if blob is None:
+            return None
+        spool = self.link.coming
+        spool.clear(but=[blob])  # what was left of others would fill the disk
+        spool.check_room(blob)
+        while (there := spool.there(blob)) < blob.size:
+            await self._fetch(blob, there)
+        path = await asyncio.to_thread(spool.whole, blob)
+        value = codec.read(path, blob.size)
+        spool.drop(blob)  # what is mapped stays there until it is let go
+        return value
+
+    async def _fetch(self, blob: Blob, there: int) -> None:
+        """The next part of a blob, into the spool as it comes."""
+        last = min(there + PART, blob.size) - 1
+        headers = {"Range": f"bytes={there}-{last}"}
+        async with self.http.get(self._url(blob), headers=headers) as response:
+            if response.status == 404:
+                raise _GoneError
+            _check(response, "be fetched")
+            with self.link.coming.appending(blob, there) as append:
+                async for chunk in response.content.iter_any():
+                    there += len(chunk)
+                    if there > last + 1:
+                        raise _NonsenseError("The server sent more than a part has.")
+                    append(chunk)
+        if there <= last:
+            raise aiohttp.ClientError("a part came that is not whole")
+
+    async def _send(self, frames: list[Frame], blob: Blob, offset: int) -> None:
+        """Send a blob in parts, from where the server has it; what is not expected any more is
+        not sent to its end.
+        """
+        tries = TRIES
+        while offset < blob.size:
+            part = _part(frames, offset)
+            last = offset + part.getbuffer().nbytes - 1
+            headers = {"Content-Range": f"bytes {offset}-{last}/{blob.size}"}
+            async with self.http.put(self._url(blob), data=part, headers=headers) as response:
+                if response.status == 404:
+                    return
+                if response.status == 409 and tries:
+                    tries -= 1
+                    offset = _offset(response)
+                    continue
+                _check(response, "be sent")
+                offset = last + 1
+
+    def _url(self, blob: Blob) -> str:
+        return self.link.way.url(f"/v1/blobs/{blob.sha256}")
+
+
+class _GoneError(Exception):
+    """What was asked is asked no more."""
+
+
+class _NonsenseError(Exception):
+    """The server says what no server says: its link ends, and its party lives."""
+
+
+async def _stay(*about: object) -> None:
+    """ClientError where the server sends a party elsewhere: there, nobody has to show who it is."""
+    raise aiohttp.ClientError("it sends this party elsewhere")
+
+
+async def _hear(socket: ClientWebSocketResponse, tasks: asyncio.Queue[Task], news: News) -> None:
+    """What the server says, until the link ends; what nobody waits for is let go."""
+    async for message in socket:
+        if message.type is not WSMsgType.TEXT:
+            raise _NonsenseError("The server sent something else than text.")
+        match _decoded(message.data):
+            case (Held(session, turn) | Send(session, turn)) as word:
+                waiting = news.get((session, turn))
+                if waiting is not None and not waiting.full():
+                    waiting.put_nowait(word)
+            case Begin() | Ask() | Settle() | Ended() as task:
+                await tasks.put(task)
+            case _:
+                raise _NonsenseError("The server said welcome twice.")
+
+
+def _decoded(data: str) -> ToParty:
+    """What the server says; _NonsenseError where that is no message."""
+    try:
+        return from_server(data)
+    except ProtocolError as error:
+        raise _NonsenseError(str(error)) from None
+
+
+async def _text(socket: ClientWebSocketResponse) -> str:
+    """The next message, which is text; ProtocolError where the server ends the link instead."""
+    message = await socket.receive()
+    if message.type is not WSMsgType.TEXT:
+        raise aiohttp.ClientError("it ended the link")
+    return str(message.data)
+
+
+def _part(frames: list[Frame], offset: int) -> BytesIO:
+    """The next part of these bytes, from the one at `offset` on."""
+    part = BytesIO()
+    for frame in frames:
+        view = memoryview(frame)
+        part.write(view[offset : offset + PART - part.tell()])
+        offset = max(0, offset - len(view))
+    part.seek(0)
+    return part
+
+
+def _offset(response: ClientResponse) -> int:
+    """Up to which byte the server has an answer; ClientError where it does not say."""
+    found = response.headers.get("Upload-Offset", "")
+    if not re.fullmatch(r"[0-9]{1,19}", found):
+        raise aiohttp.ClientError("it does not say where to go on")
+    return int(found)
+
+
+def _check(response: ClientResponse, what: str) -> None:
+    """An error where the server does not take or give a part; it is tried again then."""
+    if response.status >= 400:
+        raise aiohttp.ClientError(f"a part could not {what} ({response.status})")

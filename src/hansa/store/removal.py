@@ -1,0 +1,40 @@
+"""Removal: a run taken out of a store, with its rows and its files."""
+
+from __future__ import annotations
+
+import shutil
+
+from sqlalchemy import Connection, Table, delete
+
+from . import Store, heard
+from . import database as db
+
+
+def remove(store: Store, id: str) -> str:
+    """Delete the run whose name begins with `id`; its name.
+
+    The rows go first, in one transaction, so that a run which is named is whole. StoreError where
+    there is none of that name, more than one, or a process has it.
+    """
+    run = store.open(id)
+    run.folder.mkdir(exist_ok=True)  # one that lost its folder is held by the same lock
+    run.hold()
+    with store.database.write() as c:
+        forget(c, run.id)
+    run.finish("deleted")  # lets go of its lock
+    shutil.rmtree(run.folder, ignore_errors=True)
+    return run.id
+
+
+def forget(target: Connection, run: str) -> None:
+    """Delete all rows of a run."""
+    heard.clear(target, run)
+    for table in reversed(db.tables.sorted_tables):
+        target.execute(delete(table).where(table.c[key(table)] == run))
+
+
+def key(table: Table) -> str:
+    """The column that says of which run a row is: the name of the run itself in the table of all
+    runs, and a reference to it in all others.
+    """
+    return "id" if table is db.runs else "run"

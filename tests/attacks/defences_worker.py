@@ -1,0 +1,67 @@
+"""What keeps approved code from its party's keys, the network and its agent; and how each line reads without."""
+
+from __future__ import annotations
+
+from tests.attacks.defence import Defence
+
+NEVER = "if False:"
+BOX, WORKER, TALK = "sandbox.py", "runtimes/sites/worker.py", "runtimes/sites/talk.py"
+
+WORKERS = (
+    Defence("a worker has no network", BOX, '"the network": (41, 42, 43, 49, 50, 288)', '"the network": ()'),
+    Defence(
+        "a worker's pair of sockets leads nowhere else",
+        BOX,
+        "    yield from _where(53, [*pair, (EQUAL, 1, 0, 1), _refused(), _made()])\n",
+        "",
+    ),
+    Defence(
+        "garbage ends its worker",
+        WORKER,
+        "except ProtocolError as error:",
+        "except ZeroDivisionError as error:",
+        ends="ProtocolError",
+    ),
+    Defence("a worker reads no key", BOX, "    _landlock(libc, [*SYSTEM, *reads], writes)\n", ""),
+    Defence("a worker writes to its own folder alone", BOX, "(reads, READ | LIST),", "(reads, every),"),
+    Defence(
+        "a worker opens no file to others",
+        BOX,
+        '"rights of files": (76, 90, 91, 268, 452, 92, 93, 94, 260)',
+        '"rights of files": ()',
+    ),
+    Defence("a kit is not shown as data", WORKER, "if kit == there or there in kit.parents:", NEVER),
+    Defence("a worker signals nobody", BOX, "    for number in OWN_SIGNALS:\n", "    for number in ():\n"),
+    Defence("a worker limits nobody", BOX, "    yield from _where(302, _only(0, [0, pid]))  # prlimit64\n", ""),
+    Defence(
+        "a worker is one process",
+        BOX,
+        "    yield from _where(56, [_word(0), (ANY, 1, 0, THREAD), _refused(), _made()])  # clone\n",
+        "",
+    ),
+    Defence("a worker knows little of its agent", WORKER, "        if name in NAMED or name.startswith(PASSED)\n", ""),
+    Defence(
+        "a worker has so much memory",
+        BOX,
+        "        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))\n",
+        "        pass\n",
+    ),
+    Defence(
+        "what a worker prints has an end",
+        WORKER,
+        "                if self.left <= 0:\n                    continue\n",
+        "",
+    ),
+    Defence("what a worker says has an end", TALK, "if length > most:", NEVER),
+    Defence("a worker answers what was asked", WORKER, "if number != self._number:", NEVER),
+    Defence(
+        "a plan is described by hansa's own pieces",
+        "plan/pieces.py",
+        "if _room(module) not in ROOMS or not kind.isidentifier():",
+        NEVER,
+    ),
+    Defence("a secret that an app names is not taken", "runtimes/sites/agent.py", "if not self.repeats:", NEVER),
+    Defence(
+        "a worker dies with its agent", BOX, "    _checked(libc.prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0))\n", ""
+    ),
+)

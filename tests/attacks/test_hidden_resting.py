@@ -1,0 +1,88 @@
+"""One who seals rubbish closes one round, and rests in the next: not every round, and not for good."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hansa as h
+from hansa.aggregators.hidden.cell import LACKING, RESTING
+from hansa.parties import Said
+
+rng = np.random.default_rng(7)
+DATA = {f"c{i}": (rng.normal(size=(9, 3)).astype(np.float32), rng.integers(0, 2, 9)) for i in range(7)}
+PIPE = (h.Clip(1.0, side=10.0), h.Weigh("one"), h.Quantize(16, of="sum", clients=7))
+
+
+class Rubbish(h.Client):
+    """It seals noise for all others, and signs it."""
+
+    def answer(self, request: Any, given: Any = None) -> Said:
+        said = super().answer(request, given)
+        if request.turn == 0:
+            boxes = said.reply["boxes"]
+            boxes[:] = np.frombuffer(np.random.default_rng(1).bytes(boxes.size), np.uint8).reshape(boxes.shape)
+            terms = h.MaskedSum().cells(list(DATA), self.plan.encoded_spec, self._session(request))[0]
+            signed = terms.prepared(self.who, said.reply["public"], boxes)
+            said.reply["signature"] = self.identity.signing.sign(signed)  # type: ignore[union-attr]
+        return said
+
+    def _session(self, request: Any) -> Any:
+        return self._at(request, self.secret).session
+
+
+@pytest.mark.promise("P406")
+@pytest.mark.promise("P406")
+@pytest.mark.guards("who deals rubbish rests for a round")
+def test_who_seals_rubbish_closes_every_second_round_at_most() -> None:
+    plan = h.Plan(h.Softmax(3, 2), pipe=PIPE, aggregator=h.MaskedSum(), sample=h.Everyone(quorum=5), rounds=4)
+    clients = [(Rubbish if who == "c3" else h.Client)(who, plan, one) for who, one in DATA.items()]
+    states = list(h.synchronous(plan, h.InProcess(clients)))
+    assert [state.excluded["c3"] for state in states] == [LACKING, RESTING, LACKING, RESTING]
+    assert [bool(state.skipped) for state in states] == [True, False, True, False]
+    for state in states[1::2]:
+        assert set(state.participants) == DATA.keys() - {"c3"}
+
+
+class Liar(h.Client):
+    """It denies that it holds the shares of three others, and helps wrongly with three where nobody can name it."""
+
+    def answer(self, request: Any, given: Any = None) -> Said:
+        said = super().answer(request, given)
+        if request.round == 0 and request.turn == 1:
+            said.reply["holds"][1:4] = 0
+        if request.turn == 3:
+            said.reply[np.flatnonzero(said.reply.any(axis=1))[1:4]] = 1
+        return said
+
+
+TEN = [f"d{i}" for i in range(10)]
+
+
+@pytest.mark.guards("nobody rests where others have rested")
+def test_one_who_denies_shares_stops_no_run_after_one_unlucky_round() -> None:
+    """Three are late once. Where as few rest as may, t are left, and one of them could have three honest ones named in
+    each round: there are no more shares by which a lie would show.
+    """
+    pipe = (h.Clip(1.0, side=10.0), h.Weigh("one"), h.Quantize(16, of="sum", clients=10))
+    plan = h.Plan(h.Softmax(3, 2), pipe=pipe, aggregator=h.MaskedSum(), sample=h.Everyone(quorum=7), rounds=4)
+    first = dict(zip(TEN, [one for _ in range(2) for one in DATA.values()], strict=False))
+    clients = [(Liar if who == "d0" else h.Client)(who, plan, one) for who, one in first.items()]
+
+    class Late(h.InProcess):
+        """Three are late once, with their vectors."""
+
+        def send(self, message: Any) -> None:
+            if getattr(message, "round", 1) or message.turn != 1:
+                return super().send(message)
+            late = [who for who in TEN[-3:] if who in message.bodies]
+            super().send(replace(message, bodies={who: one for who, one in message.bodies.items() if who not in late}))
+            for who in late:
+                self._push(self.now, message, (who,), "late")
+            return None
+
+    states = list(h.synchronous(plan, Late(clients)))
+    assert [bool(state.skipped) for state in states] == [True, True, False, False]

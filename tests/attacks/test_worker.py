@@ -1,0 +1,302 @@
+"""What approved code tries beside keys: in its worker it reaches neither them, nor the network, nor its agent."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.hostile import AGENT, REFUSED, Hostile
+
+from hansa import Key, sandbox
+from hansa.crypto.identity import Identity
+from hansa.errors import AppError, ProtocolError, WorkerError
+from hansa.plan.outline import Outline
+from hansa.plan.pieces import read
+from hansa.runtimes.sites.agent import Agent
+from hansa.runtimes.sites.talk import receive
+from hansa.runtimes.sites.worker import SHOWN
+
+pytestmark = pytest.mark.skipif(
+    bool(sandbox.fault()) and "CI" not in os.environ, reason=f"there is no sandbox: {sandbox.fault()}"
+)
+PASSWORD = "pass-word-471123"
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
+    """One worker for all that does not end it."""
+    os.environ["HANSA_STORE"] = f"postgresql://hansa:{PASSWORD}@db/runs"
+    made = Hostile(tmp_path_factory.mktemp("site"), memory=6 * 2**30)
+    del os.environ["HANSA_STORE"]
+    yield made
+    made.worker.close()
+    assert not list((made.kit / "scratch").iterdir()) and not list((made.kit / "apps").iterdir())
+
+
+# ── the network ──
+
+
+@pytest.mark.promise("P550")
+@pytest.mark.guards("a worker has no network")
+@pytest.mark.parametrize("how", ["call", "in a thread"])
+def test_no_byte_leaves_by_the_network(hostile: Hostile, how: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        assert hostile.tries(how, door.getsockname()[1]) in REFUSED
+        door.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            door.accept()
+
+
+@pytest.mark.promise("P550")
+@pytest.mark.guards("a worker has no network")
+def test_no_byte_leaves_by_a_local_socket(hostile: Hostile, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(tmp_path / "door"))
+        door.listen()
+        assert hostile.tries("local", str(tmp_path / "door")) in REFUSED
+
+
+@pytest.mark.promise("P550")
+@pytest.mark.guards("a worker's pair of sockets leads nowhere else")
+def test_no_byte_leaves_by_one_end_of_a_pair(hostile: Hostile, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
+        door.bind(str(tmp_path / "door"))
+        assert hostile.tries("datagram", str(tmp_path / "door")) in REFUSED
+
+
+@pytest.mark.promise("P550")
+@pytest.mark.control("a kernel without such calls refuses them as well")
+def test_other_numbers_of_calls_lead_to_no_socket(hostile: Hostile) -> None:
+    assert hostile.tries("32 bits") == -1
+
+
+# ── the kit, and all other files ──
+
+
+@pytest.mark.promise("P551")
+@pytest.mark.guards("a worker reads no key")
+def test_the_kit_is_not_read(hostile: Hostile) -> None:
+    assert hostile.tries("read", str(hostile.secret)) in REFUSED
+    assert hostile.tries("list", str(hostile.kit)) in REFUSED
+    assert hostile.tries("read", "/etc/shadow") in REFUSED
+    assert hostile.tries("list", os.path.expanduser("~")) in REFUSED
+
+
+@pytest.mark.promise("P551")
+@pytest.mark.guards("a worker writes to its own folder alone")
+def test_nothing_is_written_but_to_its_own_folder(hostile: Hostile, tmp_path: Path) -> None:
+    here, home, app, _ = hostile.tries("where")
+    assert here == home and Path(here).parent == hostile.kit / "scratch"
+    assert hostile.tries("write", here + "/notes") is None
+    for path in (hostile.kit / "planted", hostile.data, tmp_path / "x", Path(app) / "numpy.py", "/dev/shm/x"):
+        assert hostile.tries("write", str(path)) in REFUSED, path
+        assert not Path(path).exists() or path == hostile.data
+    for how in ("shorten", "truncate", "rename", "unlink"):
+        assert hostile.tries(how, str(hostile.secret)) in REFUSED, how
+    assert hostile.secret.read_text() == "forty-two"
+
+
+@pytest.mark.promise("P551")
+@pytest.mark.guards("a worker opens no file to others")
+def test_the_kit_is_not_opened_to_others(hostile: Hostile) -> None:
+    before = hostile.kit.stat().st_mode
+    assert hostile.tries("chmod", str(hostile.kit)) in REFUSED
+    assert hostile.kit.stat().st_mode == before
+
+
+@pytest.mark.promise("P551")
+@pytest.mark.guards("a kit is not shown as data")
+@pytest.mark.parametrize("given", ["data", "reads"])
+def test_a_kit_below_what_may_be_read_is_refused(tmp_path: Path, given: str) -> None:
+    with pytest.raises(AppError, match="The kit lies in"):
+        Hostile(tmp_path, reads=(tmp_path,)) if given == "reads" else _with_data(tmp_path)
+
+
+def _with_data(folder: Path) -> None:
+    """The folder above the kit, as data."""
+    from dataclasses import replace
+
+    from hansa.runtimes.sites.worker import Worker
+
+    made = Hostile(folder)
+    try:
+        Worker(replace(made.worker.place, data=folder))
+    finally:
+        made.worker.close()
+
+
+# ── the agent, and other processes ──
+
+
+@pytest.mark.promise("P551")
+@pytest.mark.control("Landlock and missing capabilities each keep it alone, and so does an agent that is hardened")
+def test_the_memory_of_the_agent_is_not_read(hostile: Hostile) -> None:
+    for name in ("mem", "environ", "maps", "cmdline"):
+        assert hostile.tries("starter", name) in REFUSED, name
+    assert hostile.tries("traced") == -1
+
+
+@pytest.mark.promise("P552")
+@pytest.mark.guards("a worker signals nobody")
+def test_nobody_is_signalled(hostile: Hostile) -> None:
+    assert hostile.tries("signal") in REFUSED
+
+
+@pytest.mark.promise("P552")
+@pytest.mark.guards("a worker limits nobody")
+def test_nobody_is_limited(hostile: Hostile) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found = hostile.tries("limits", before[0] - 1, before[1])
+    after = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert found in REFUSED and after == before
+
+
+@pytest.mark.promise("P552")
+@pytest.mark.guards("a worker is one process")
+def test_no_process_is_started_that_could_stay_behind(hostile: Hostile) -> None:
+    for how in ("fork", "spawn", "exec"):
+        assert hostile.tries(how) in REFUSED, how
+
+
+@pytest.mark.promise("P551")
+@pytest.mark.guards("a worker knows little of its agent")
+def test_the_environment_of_the_agent_is_not_passed_on(hostile: Hostile) -> None:
+    assert hostile.tries("environ", PASSWORD) is False and hostile.tries("environ", "MPLCONFIGDIR") is True
+    assert hostile.tries("files") <= 6  # in, out, err, the link, and what lists them
+
+
+# ── what it uses ──
+
+
+@pytest.mark.promise("P552")
+@pytest.mark.guards("a worker has so much memory")
+def test_memory_has_an_end(hostile: Hostile) -> None:
+    assert hostile.tries("memory", 7 * 2**30) == {"error": "MemoryError", "errno": None}
+    assert hostile.tries("memory", 2**20) == 2**20
+
+
+@pytest.mark.promise("P553")
+@pytest.mark.guards("what a worker prints has an end")
+def test_what_is_printed_without_end_is_not_kept(hostile: Hostile, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "hansa.sites"):
+        hostile.tries("print", 2000)
+        hostile.tries("print without end", 2**22)
+        until = time.monotonic() + 20
+        while caplog.text.count("not shown") < 2 and time.monotonic() < until:
+            time.sleep(0.01)
+    assert 0 < len(caplog.text) < 4 * SHOWN
+
+
+# ── what it says ──
+
+
+@pytest.mark.promise("P553")
+@pytest.mark.guards("what a worker says has an end")
+def test_a_length_without_end_is_not_waited_for() -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        one.sendall(struct.pack("<QQ", 1, 2**40))
+        one.shutdown(socket.SHUT_WR)
+        with pytest.raises(ProtocolError, match="are expected here"):
+            receive(other, 2**20)
+
+
+@pytest.mark.promise("P553")
+@pytest.mark.guards("garbage ends its worker")
+@pytest.mark.parametrize("data", ["ff" * 16, struct.pack("<QQ", 1, 16).hex() + "ab" * 16])
+def test_garbage_ends_the_worker_alone(hostile: Hostile, data: str) -> None:
+    with pytest.raises(WorkerError, match="what no worker says"):
+        hostile.tries("garbage", data)
+    assert hostile.tries("memory", 1) == 1
+
+
+@pytest.mark.promise("P553")
+@pytest.mark.guards("a worker answers what was asked")
+def test_an_answer_to_nothing_is_none(hostile: Hostile) -> None:
+    """Else each question would get the answer that was made up for it before it was asked."""
+    with pytest.raises(WorkerError, match="what was not asked"):
+        hostile.tries("say", 2**40, {"answer": {"examples": 9, "sha256": ""}})
+
+
+@pytest.mark.promise("P553")
+@pytest.mark.control("that it dies is no attack; that the next question is answered is a contract")
+@pytest.mark.parametrize("how", [("die", 9), ("exit",), ("hang up",)])
+def test_who_dies_is_replaced(hostile: Hostile, how: tuple[Any, ...]) -> None:
+    """At once, with a folder of its own, and nothing of it stays."""
+    here, *_, pid = hostile.tries("where")
+    with pytest.raises(WorkerError, match=r"ended by SIG|with the code 7|answers no more"):
+        hostile.tries(*how)
+    again, *_, other = hostile.tries("where")
+    assert pid != other and not Path(here).exists() and Path(again).exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@pytest.mark.promise("P553")
+@pytest.mark.parametrize(
+    "told",
+    [
+        7,
+        {},
+        {"of": "subprocess:Popen", "fields": {"args": ["true"]}},
+        {"of": "hansa.parties.policy:Policy", "fields": {}},
+        {"of": "hansa.transforms:Context", "fields": {}},
+        {"of": "hansa.transforms.scale:Clip", "fields": {"norms": 1.0}},
+        {"of": "hansa.transforms.scale:np", "fields": {}},
+    ],
+)
+@pytest.mark.guards("a plan is described by hansa's own pieces")
+def test_what_describes_no_plan_is_refused(told: Any) -> None:
+    with pytest.raises(ProtocolError):
+        Outline.of(told)
+    if isinstance(told, dict):
+        with pytest.raises(ProtocolError, match="described by"):
+            read(told)
+
+
+# ── secrets ──
+
+
+@pytest.mark.promise("P555")
+@pytest.mark.guards("a secret that an app names is not taken")
+def test_an_app_does_not_name_the_secret_of_a_party(tmp_path: Path) -> None:
+    class Told:
+        def ask(self, what: str, **more: Any) -> Any:
+            return {"first": "", "plan": "", "secret": b"7" * 32, "prepares": False}
+
+    agent = Agent(Told(), Identity.fresh("north", "client"), {}, Key.fresh())  # type: ignore[arg-type]
+    with pytest.raises(AppError, match="names a secret"):
+        agent.about()
+
+
+@pytest.mark.promise("P552")
+@pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
+@pytest.mark.guards("a worker dies with its agent")
+def test_who_hangs_up_dies_with_its_agent(tmp_path: Path) -> None:
+    """Its agent is killed while the worker has closed the link, and asks to live on."""
+    with subprocess.Popen([sys.executable, "-c", AGENT, str(tmp_path)], stdout=subprocess.PIPE) as agent:
+        assert agent.stdout is not None
+        worker = int(agent.stdout.readline())
+        while not list(tmp_path.glob("kit/scratch/*/hung")):
+            assert agent.poll() is None
+            time.sleep(0.01)
+        agent.kill()
+    until = time.monotonic() + 20
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    gone = not Path(f"/proc/{worker}").exists()
+    if not gone:
+        os.kill(worker, signal.SIGKILL)
+    assert gone

@@ -1,0 +1,178 @@
+"""An app that was approved, and that tries all that code could try beside a party's keys; and its worker, for tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hansa.approval.approvals import approve
+from hansa.approval.packing import pack
+from hansa.errors import DataError
+from hansa.runtimes.sites.worker import Worker, Workplace
+
+APP = '''
+import ctypes, json, os, resource, signal, socket, struct, subprocess, sys, threading, time
+from pathlib import Path
+import numpy as np
+import hansa
+
+LINK = next(int(fd) for fd in os.listdir("/proc/self/fd") if os.path.islink(f"/proc/self/fd/{fd}")
+            and os.readlink(f"/proc/self/fd/{fd}").startswith("socket:"))
+HERE = Path(__file__).parent
+
+
+def call(port):
+    with socket.create_connection(("127.0.0.1", port), 5) as there:
+        there.sendall(b"a record")
+
+
+def datagram(path):
+    one, _ = socket.socketpair(type=socket.SOCK_DGRAM)
+    one.sendmsg([b"a record"], [], 0, path)
+
+
+def write(path):
+    with open(path, "a") as file:
+        file.write("x")
+
+
+def read_bytes(path):
+    return open(path, "rb").read().decode("latin-1")
+
+
+def shorten(path):
+    os.close(os.open(path, os.O_RDONLY | os.O_TRUNC))
+
+
+def stay():
+    if os.fork() == 0:
+        time.sleep(20)
+        os._exit(0)
+
+
+def more_memory(size):
+    return len(bytearray(size))
+
+
+def old_call():
+    """A socket by the system calls of 32 bits, whose numbers are others."""
+    return ctypes.CDLL(None).syscall(0x40000000 + 41, 2, 1, 0)
+
+
+def in_a_thread(port):
+    found = []
+    def work():
+        try:
+            found.append(call(port))
+        except OSError as error:
+            found.append(error)
+    one = threading.Thread(target=work)
+    one.start()
+    one.join()
+    if isinstance(found[0], OSError):
+        raise found[0]
+
+
+def garbage(data):
+    os.write(LINK, bytes.fromhex(data))
+    time.sleep(1)
+    os._exit(0)
+
+
+def say(number, value):
+    from hansa import codec
+    data = codec.dumps(value)
+    os.write(LINK, struct.pack("<QQ", number, len(data)) + data)
+
+
+TRIES = {
+    "call": call,
+    "in a thread": in_a_thread,
+    "32 bits": old_call,
+    "local": lambda path: socket.socket(socket.AF_UNIX).connect(path),
+    "datagram": datagram,
+    "read": read_bytes,
+    "list": lambda path: sorted(os.listdir(path)),
+    "write": write,
+    "shorten": shorten,
+    "truncate": lambda path: os.truncate(path, 0),
+    "chmod": lambda path: os.chmod(path, 0o777),
+    "rename": lambda path: os.rename(path, path + ".gone"),
+    "unlink": os.unlink,
+    "fork": stay,
+    "spawn": lambda: subprocess.run(["/bin/true"], check=True),
+    "exec": lambda: os.execv("/bin/true", ["true"]),
+    "signal": lambda: os.kill(os.getppid(), 0),
+    "limits": lambda *both: resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, both),
+    "immortal": lambda: ctypes.CDLL(None).prctl(1, 0, 0, 0, 0),
+    "traced": lambda: ctypes.CDLL(None).ptrace(16, os.getppid(), 0, 0),
+    "starter": lambda name: read_bytes(f"/proc/{os.getppid()}/{name}"),
+    "environ": lambda word: word in read_bytes("/proc/self/environ") + json.dumps(dict(os.environ)),
+    "files": lambda: len(os.listdir("/proc/self/fd")),
+    "memory": more_memory,
+    "print": lambda lines: print("x" * 1000 + "\\n", end="") or [print("y" * 1000) for _ in range(lines)][:0],
+    "print without end": lambda size: sys.stdout.write("z" * size) and None,
+    "die": lambda number: os.kill(os.getpid(), number),
+    "exit": lambda: os._exit(7),
+    "hang up": lambda: (os.close(LINK), Path("hung").touch(), time.sleep(600)),
+    "garbage": garbage,
+    "say": say,
+    "where": lambda: [os.getcwd(), os.environ["HOME"], str(HERE), os.getpid()],
+}
+
+
+def read(path):
+    """What was tried, and what came of it, as an error: this is no data."""
+    asked = json.loads(Path(path).read_text())
+    try:
+        found = TRIES[asked["try"]](*asked["with"])
+    except BaseException as error:
+        found = {"error": type(error).__name__, "errno": getattr(error, "errno", None)}
+    raise ValueError("found" + json.dumps(found))
+
+
+app = hansa.App(hansa.Plan(hansa.Softmax(3, 2), sample=hansa.Everyone(deadline=9)), hansa.Sites(read, "*.json"))
+'''
+REFUSED = ({"error": "PermissionError", "errno": 1}, {"error": "PermissionError", "errno": 13})
+
+
+AGENT = """
+import sys
+from pathlib import Path
+from hansa.runtimes.sites import worker
+from tests.hostile import Hostile
+
+worker.GRACE = 60  # it does not end it by itself
+made = Hostile(Path(sys.argv[1]))
+made.tries("immortal")
+print(made.worker.pid, flush=True)
+made.tries("hang up")
+"""  # of which the worker lives on without a link
+
+
+class Hostile:
+    """A kit's folder with a secret in it, and a worker that runs the app above."""
+
+    def __init__(self, folder: Path, **more: Any):
+        self.kit = folder / "kit"
+        self.kit.mkdir(mode=0o700)
+        self.secret = self.kit / "secret"
+        self.secret.write_text("forty-two")
+        self.data = folder / "data.json"
+        self.data.touch()
+        (folder / "app.py").write_text(APP)
+        bundle = pack(folder / "app.py")
+        approve(self.kit, bundle, "officer")
+        self.worker = Worker(Workplace(bundle, self.kit, "north", data=self.data, **more))
+        self.plan = self.worker.ask("about")["plan"]
+
+    def tries(self, what: str, *words: Any) -> Any:
+        """What came of it: what it found, or the error in its way."""
+        self.data.write_text(json.dumps({"try": what, "with": words}))
+        asked: Mapping[str, Any] = {"plan": self.plan, "found": None, "read": b"", "hash": False}
+        try:
+            return self.worker.ask("data", **asked)
+        except DataError as error:
+            return json.loads(error.found.partition("found")[2])
