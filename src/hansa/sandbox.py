@@ -5,6 +5,24 @@
                no rights or times of files changed, no namespace, no call that is newer than this
     limits     memory, no core dump, no privileges; it dies with who has started it
 
+Calls that nobody needs who computes are refused (seccomp(2)), in these groups:
+
+    processes and programs        fork, vfork, execve, execveat
+    the network                   socket, connect, accept, accept4, bind, listen
+    other processes               tkill, ptrace, kcmp, process_vm_readv, process_vm_writev,
+                                  pidfd_send_signal, pidfd_open, pidfd_getfd, process_madvise,
+                                  process_mrelease
+    their share of the machine    setpriority, sched_setparam, sched_setscheduler, sched_setattr,
+                                  ioprio_set, setpgid, setsid
+    what is shared by number      shared memory, semaphores and messages of SysV and POSIX
+    rights of files               truncate, chmod, fchmod, fchmodat, fchmodat2, chown, fchown,
+                                  lchown, fchownat
+    times and attributes          utime, utimes, futimesat, utimensat; set, get, list and remove
+                                  an attribute
+    what happens to files         inotify, fanotify
+    file systems                  mount and what mounts anew, chroot, setns, unshare
+    the kernel                    bpf, perf_event_open, userfaultfd, io_uring, keys
+
 All of it holds for every thread, and for good. So it is entered before there is a second thread,
 and so this file is a program: it imports nothing of hansa's before.
 
@@ -86,24 +104,17 @@ SYSTEM = (
 PLAIN = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 GRAPHICS = ("nvidia*", "nvidia-caps", "dri", "kfd")
 
-# x86_64: what nobody needs who computes, by number
+# x86_64: the groups above, by number
 REFUSED = {
-    "processes and programs": (57, 58, 59, 322),  # fork, vfork, execve, execveat
-    "the network": (41, 42, 43, 49, 50, 288),  # socket, connect, accept, bind, listen, accept4
-    # tkill, ptrace, kcmp, process_vm_readv, _writev, pidfd_send_signal, pidfd_open, pidfd_getfd,
-    # process_madvise, process_mrelease
+    "processes and programs": (57, 58, 59, 322),
+    "the network": (41, 42, 43, 49, 50, 288),
     "other processes": (200, 101, 312, 310, 311, 424, 434, 438, 440, 448),
-    # setpriority, sched_setparam, sched_setscheduler, sched_setattr, ioprio_set, setpgid, setsid
     "their share of the machine": (141, 142, 144, 314, 251, 109, 112),
-    # of SysV and POSIX: shared memory, semaphores, messages
     "what is shared by number": (29, 30, 31, 64, 65, 66, 220, 67, 68, 69, 70, 71, 240),
-    # truncate, chmod, fchmod, fchmodat, fchmodat2, chown, fchown, lchown, fchownat
     "rights of files": (76, 90, 91, 268, 452, 92, 93, 94, 260),
-    # utime, utimes, futimesat, utimensat, and set, get, list and remove of attributes
     "times and attributes": (132, 235, 261, 280, *range(188, 200)),
-    "what happens to files": (253, 254, 294, 300, 301),  # inotify, fanotify
+    "what happens to files": (253, 254, 294, 300, 301),
     "file systems": (155, 161, 165, 166, *range(428, 434), 442, 272, 308),
-    # bpf, perf_event_open, userfaultfd, io_uring, add_key, request_key, keyctl
     "the kernel": (321, 298, 323, 425, 426, 427, 248, 249, 250),
 }
 MISSING = (435, 437)  # clone3, openat2: who asks is told to take the older call
@@ -169,6 +180,7 @@ def limit(memory: int, starter: int) -> None:
 
 
 def _libc() -> ctypes.CDLL:
+    """The system's C library, which keeps the number of an error."""
     return ctypes.CDLL(None, use_errno=True)
 
 
@@ -286,10 +298,12 @@ def _word(argument: int) -> Step:
 
 
 def _refused(number: int = errno.EPERM) -> Step:
+    """The call fails with this number: of what is not allowed, where none is said."""
     return RETURN, 0, 0, REFUSE | number
 
 
 def _made() -> Step:
+    """The call goes on to the kernel."""
     return RETURN, 0, 0, ALLOW
 
 
@@ -297,7 +311,11 @@ def _made() -> Step:
 
 
 def begin(told: dict[str, Any]) -> None:
-    """Limit this process, enter the sandbox where one is wanted, and live there."""
+    """Limit this process, enter the sandbox where one is wanted, and live there.
+
+    told: "memory" (bytes) and "starter" (a process) of `limit`, "isolated", "reads" and "writes"
+    of `enter`, "lives" (a module with a function live) and "end" (the link's number).
+    """
     limit(told["memory"], told["starter"])
     if told["isolated"]:
         enter(told["reads"], told["writes"])
