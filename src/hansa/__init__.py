@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from .analytics import survey
     from .app import App
     from .app.stopping import EarlyStopping
+    from .app.sweep import sweep
     from .graphs.finite import Base, OnePeer
     from .graphs.known import Complete, Given, Hypercube, Regular, Ring, SmallWorld, Star, Torus
     from .models.jax import JaxModel
@@ -97,6 +98,7 @@ LAZY = {  # what needs more than NumPy is imported when it is first asked for
     "MaskedSum": "aggregators.masked",
     "VerifiedSum": "aggregators.verified",
     "survey": "analytics",
+    "sweep": "app.sweep",
     "Base": "graphs.finite",
     "Choco": "aggregators.pushing",
     "ClippedGossip": "aggregators.clipping",
@@ -218,5 +220,6 @@ __all__ = [
     "spent_privacy",
     "stop_at_budget",
     "survey",
+    "sweep",
     "synchronous",
 ]

@@ -56,7 +56,7 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         instead = "Write for example EarlyStopping('val_loss', patience=5, min_delta=0.001)."
-        known = self.mode or _mode(self.metric)
+        known = self.mode or mode_of(self.metric)
         faults: list[Fault] = [
             (
                 not number(self.patience, whole=True) or self.patience < 1,
@@ -134,12 +134,12 @@ class EarlyStopping:
         if best is None:
             return True
         gain = value - best.witnessed[self.metric]
-        if (self.mode or _mode(self.metric)) == "min":
+        if (self.mode or mode_of(self.metric)) == "min":
             gain = -gain
         return gain > self.min_delta
 
 
-def _mode(metric: str) -> str:
+def mode_of(metric: str) -> str:
     """Which way is better, by how a name ends; nothing where nobody knows."""
     return next((mode for end, mode in MODES.items() if str(metric).lower().endswith(end)), "")
 

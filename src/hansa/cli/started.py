@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import AppError
 from ..plan import Plan
 from .options import Place, Way, usage
-from .target import app_of, budgeted, config_of, kept, resumed, same_plan, with_plan
+from .target import app_of, budgeted, config_of, resumed, same_plan
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
     from ..app import App
@@ -37,7 +37,7 @@ def new_run(
     config = config_of(target)
     app = budgeted(app_of(config, settings), way.budget)
     path = Path(config.app).resolve()
-    how = kept(replace(config, set={**config.set, **settings}))
+    how = replace(config, set={**config.set, **settings}).kept()
     plan = app.plan
     store = place.open(new=True)
     if isinstance(plan, Plan):
@@ -56,6 +56,7 @@ def resumed_run(
     is not there, or is damaged. A run that was stopped before its survey had an answer has no plan
     yet, and gets it as a new one does.
     """
+    from ..app.settings import with_plan
     from ..config.run import Config
 
     store = place.open()

@@ -8,17 +8,17 @@ the same plan: its digest is compared.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AppError, PlanError, StoreError
-from ..plan import Plan
 from .options import usage
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
     from ..app import App
+    from ..config import Pieces
     from ..config.run import Config
     from ..store import Run
 
@@ -65,51 +65,28 @@ def app_of(config: Config, settings: Mapping[str, Any] | None = None) -> App:
 
     The app file is run, as Python. Its own classes are pieces for both, by their names.
     """
-    from ..app.clients import MODULE
     from ..app.load import load
-    from ..config import Pieces, set_
-    from ..config.run import STOP, of_stop
+    from ..app.settings import with_plan, with_settings, with_stop
+    from ..config.run import STOP
 
-    of_plan, _ = of_stop(settings or {})
     app = load(config.app)
-    own = Pieces(vars(sys.modules[MODULE + Path(config.app).stem]))
+    own = own_pieces(config)
     app = with_plan(app, lambda plan: config.apply(plan, own))
-
-    def changed(plan: Plan) -> Plan:
-        with usage():
-            for path, value in of_plan.items():
-                plan = set_(plan, path, value, own)
-        return plan
-
-    app = with_plan(app, changed)
     if config.stop:
-        app = stopped(app, {STOP: config.stop})
-    app = stopped(app, config.set)
+        app = with_stop(app, {STOP: config.stop})
+    app = with_stop(app, config.set)
     with usage():
-        return stopped(app, settings or {})
+        return with_settings(app, settings or {}, own)
 
 
-def stopped(app: App, settings: Mapping[str, Any]) -> App:
-    """The app whose rounds end early as these settings say, of which others are left alone."""
-    from ..app.stopping import EarlyStopping
-    from ..config import set_
-    from ..config.run import of_stop
-
-    _, of_it = of_stop(settings)
-    for path, value in of_it.items():
-        app = set_(app, path, value, {EarlyStopping.__name__: EarlyStopping})
-    return app
-
-
-def with_plan(app: App, change: Callable[[Plan], Plan]) -> App:
-    """The app with another plan; one that hangs on a survey is changed when it is known.
-
-    What `change` raises is therefore raised now or, after the survey, then.
+def own_pieces(config: Config) -> Pieces:
+    """What a plan can be put together from, once its app file was run: hansa's pieces and its
+    own.
     """
-    plan = app.plan
-    if isinstance(plan, Plan):
-        return replace(app, plan=change(plan))
-    return replace(app, plan=lambda found: change(plan(found)))
+    from ..app.clients import MODULE
+    from ..config import Pieces
+
+    return Pieces(vars(sys.modules[MODULE + Path(config.app).stem]))
 
 
 def settings_of(given: list[str] | None) -> dict[str, Any]:
@@ -156,17 +133,6 @@ def budgeted(app: App, budget: str | None) -> App:
             raise AppError(error.found, error.why, "Write for example --budget 4@1e-6.") from None
 
 
-def kept(config: Config) -> dict[str, Any]:
-    """A config as a run keeps it: all but the app's path, which the run has beside it."""
-    return {
-        "rounds": config.rounds,
-        "seed": config.seed,
-        "set": dict(config.set),
-        "plan": dict(config.plan),
-        "stop": dict(config.stop),
-    }
-
-
 def resumed(config: Config, stored: Run) -> Config:
     """The config with the settings that a run has kept; StoreError where it cannot have kept
     them.
@@ -174,10 +140,10 @@ def resumed(config: Config, stored: Run) -> Config:
     What stands in the database is not believed: it may be of another version, or damaged.
     """
     found = stored.settings
-    if strangers := sorted(found.keys() - kept(config).keys()):
+    if strangers := sorted(found.keys() - config.kept().keys()):
         raise StoreError(
             f"Run {stored.id} has kept the setting {strangers[0]!r}.",
-            f"A run keeps {', '.join(kept(config))}: another version of hansa wrote it, or the "
+            f"A run keeps {', '.join(config.kept())}: another version of hansa wrote it, or the "
             "database is damaged.",
             "Go on with that version, or put the database back from a backup.",
         )

@@ -25,7 +25,6 @@ import typer
 from ..errors import AppError, printable
 from ..private import harden
 from .operating import Patience
-from .target import kept
 from .there import PROXY, approved_bundle, kit_of, policy_of, print_plainly
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
@@ -97,7 +96,7 @@ class Working:
         reads = tuple(self.reads or ())
         config = replace(config, set={**config.set, **settings})
         limits = (data, reads, int(1e9 * memory), not self.no_isolation)
-        place = Workplace(found, kit.folder, kit.who, kept(config), *limits)
+        place = Workplace(found, kit.folder, kit.who, config.kept(), *limits)
         policy = policy_of(kit.folder)
         if policy == ALL and kit.role == "client":
             log.info("no policy in %s: a plan that is approved may ask for anything", kit.folder)

@@ -2,6 +2,7 @@
 vocabulary.
 
 {use = "Clip", norm = 1.0}      Clip(norm=1.0)
+Clip(norm=1.0)                  the same, as a text where a piece stands
 pipe.0.norm=2                   the same plan with Clip(norm=2.0)
 
 So whatever a class takes can be written, its own checks are those of a config too, and a class that
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
 from importlib import import_module
@@ -27,6 +28,7 @@ from ..sample import Sample
 from ..schedules import Schedule
 from ..training import PerExample, Training
 from ..transforms import Transform
+from .calls import is_call, table_of
 
 if TYPE_CHECKING:
     from tomlkit.items import Item
@@ -164,10 +166,15 @@ def table(value: Any) -> Any:
 def overlay(plan: Plan, entries: Mapping[str, Any], names: Mapping[str, Any] | None = None) -> Plan:
     """The plan with other pieces: those that a [plan] table names.
 
-    entries: name of a field of `Plan` → table of the piece. AppError for a field that it lacks.
+    entries: name of a field of `Plan` → the piece, as a table or a call. AppError for a field that
+    it lacks.
     """
-    given = {key: build(value, names) for key, value in entries.items() if key != "use"}
     takes = [f.name for f in fields(plan)]
+    given = {
+        key: build(_as_table(value, getattr(plan, key, None)), names)
+        for key, value in entries.items()
+        if key != "use"
+    }
     if unknown := [key for key in given if key not in takes]:
         raise AppError(
             f"A plan has no {_quoted(unknown)}.",
@@ -238,13 +245,13 @@ def value_of(text: str) -> Any:
         found = {}
     if len(found) == 1:
         return found["value"]
-    if text and all(c.isalnum() or c in "-_." for c in text):
+    word = text and all(c.isalnum() or c in "-_." for c in text)
+    if word or is_call(text):
         return text
     raise AppError(
         f"{text!r} is no value.",
         "It is read as TOML, which knows numbers, true and false, texts, lists and tables.",
-        "Write for example 2, 0.5, true, adam, or '{use = \"Clip\", norm = 1.0}' in the shell's "
-        "quotes.",
+        "Write for example 2, 0.5, true, adam, or 'Clip(norm=1.0)' in the shell's quotes.",
     )
 
 
@@ -256,26 +263,38 @@ def set_(plan: Piece, path: str, value: Any, names: Mapping[str, Any] | None = N
     from 0. Or the app, of which only what lies below `stop` has such a path.
 
     The plan itself is not changed; the new one is checked like any. `value` is as TOML has it: a
-    table with `use` becomes a piece. AppError for a path that leads nowhere, and a value of another
-    type than is declared there.
+    table with `use` becomes a piece, and so does a text, FedProx(mu=0.1), where a piece stands.
+    AppError for a path that leads nowhere, and a value of another type than is declared there.
     """
-    new: Piece = _put(plan, path.split("."), 0, build(value, names))
+    new: Piece = _put(plan, path.split("."), 0, lambda old: build(_as_table(value, old), names))
     return new
 
 
-def _put(here: Any, path: list[str], depth: int, value: Any) -> Any:
-    """`here` with another value at path[depth:]; each piece on the way is built anew."""
-    if depth == len(path):
+def _as_table(value: Any, old: Any) -> Any:
+    """The table of a piece for a text in the place of one, or a call in the place of nothing; else
+    the value itself.
+    """
+    if not isinstance(value, str):
         return value
+    if is_dataclass(old) or (old is None and (is_call(value) or value[:1].isupper())):
+        return table_of(value)
+    return value
+
+
+def _put(here: Any, path: list[str], depth: int, made: Callable[[Any], Any]) -> Any:
+    """`here` with another value at path[depth:], made for what stands there; each piece on the way
+    is built anew.
+    """
     there = _children(here)
     name = path[depth]
     so_far = ".".join(path[: depth + 1])
     if name not in there:
         raise _nowhere(here, ".".join(path[:depth]) or "the plan", name, so_far)
     old, declared = there[name]
-    new = _put(old, path, depth + 1, value)
     if depth == len(path) - 1:
-        new = _fitting(declared, old, new, so_far)
+        new = _fitting(declared, old, made(old), so_far)
+    else:
+        new = _put(old, path, depth + 1, made)
     if isinstance(here, tuple):
         return tuple(new if str(i) == name else kept for i, kept in enumerate(here))
     try:

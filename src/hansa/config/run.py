@@ -46,6 +46,16 @@ class Config:
             plan = set_(plan, path, value, names)
         return plan
 
+    def kept(self) -> dict[str, Any]:
+        """As a run keeps it: all but the app's path, which the run has beside it."""
+        return {
+            "rounds": self.rounds,
+            "seed": self.seed,
+            "set": dict(self.set),
+            "plan": dict(self.plan),
+            "stop": dict(self.stop),
+        }
+
     def toml(self) -> str:
         """The document that `read` reads; what is as the app says is left out.
 

@@ -1,0 +1,235 @@
+"""A sweep: each setting with each seed is a run; what they share is told; a second call does what is left."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.contracts.test_cli import call
+
+import hansa as h
+from hansa.app.sweep import Tried, planned, sweep
+from hansa.cli.sweep import parted, tried_of
+from hansa.config import set_, value_of
+from hansa.errors import AppError, HansaError, PlanError
+from hansa.rounds import Round, Spent
+from hansa.ui.sweeps import by_setting, given_away, line, ordered, table
+
+RATES = {"training.learning_rate": (0.01, 0.1)}
+APP = """
+import numpy as np
+import hansa
+rng = np.random.default_rng(0)
+def of(i):
+    X = rng.normal(size=(20, 3)) + i / 3
+    return X, (X[:, 0] > 0).astype(int)
+app = hansa.App(hansa.Plan(hansa.Softmax(3, 2), rounds=2), {f"c{i}": of(i) for i in range(3)}, test=of(0))
+"""
+
+
+def app(**more: Any) -> h.App:
+    rng = np.random.default_rng(0)
+    data = {f"c{i}": (rng.normal(size=(12, 3)), np.arange(12) % 2) for i in range(3)}
+    return h.App(h.Plan(h.Softmax(3, 2), rounds=2), data, **more)
+
+
+# ── settings ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+PLAN = h.Plan(h.Softmax(3, 2), pipe=(h.Clip(1.0), h.Weigh("one")))
+
+
+@pytest.mark.promise("P670")
+@pytest.mark.parametrize(
+    ("path", "text", "toml"),
+    [
+        ("algorithm", "FedProx(mu=0.1)", '{use = "FedProx", mu = 0.1}'),
+        ("algorithm", "Scaffold", '{use = "Scaffold"}'),
+        ("algorithm", "Scaffold(server=Adam(lr=0.1))", '{use = "Scaffold", server = {use = "Adam", lr = 0.1}}'),
+        ("pipe.0", "Clip(norm=2.0, side=-1.0)", '{use = "Clip", norm = 2.0, side = -1.0}'),
+        ("training.schedule", "Cosine", '{use = "Cosine"}'),
+        ("training.only", '["a*"]', '["a*"]'),
+    ],
+)
+def test_a_piece_is_written_as_python_writes_it_or_as_toml(path: str, text: str, toml: str) -> None:
+    def found(value: str) -> Any:
+        try:
+            return set_(PLAN, path, value_of(value))
+        except HansaError as error:
+            return str(error)
+
+    assert found(text) == found(toml)
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "said"),
+    [
+        ("algorithm", "FedPrx", "Did you mean 'FedProx'"),
+        ("algorithm", "FedProx(0.1)", "without a name"),
+        ("algorithm", "__import__('os').x(1)", "is no piece"),
+        ("algorithm", "FedProx(mu=open(name='x'))", "No piece is called 'open'"),
+        ("algorithm", "FedProx(mu=1+1)", "is no piece"),
+        ("algorithm", "FedProx(mu=", "is no value"),
+        ("algorithm", "FedProx(mu=))", "As Python it is wrong"),
+        ("pipe.0.norm", "Clip", "It takes a number"),
+        ("seed", "Clip(norm=1.0)", "It takes a whole number"),
+    ],
+)
+def test_what_is_no_piece_is_told(path: str, text: str, said: str) -> None:
+    with pytest.raises(AppError) as told:
+        set_(PLAN, path, value_of(text))
+    assert said in str(told.value)
+
+
+@dataclass(frozen=True)
+class Named(h.FedAvg):
+    """A stranger's algorithm with a setting that is a word."""
+
+    mode: str | None = None
+
+
+def test_a_text_stays_a_text_where_one_stands() -> None:
+    plan = h.Plan(h.Softmax(3, 2), Named(mode="fast"))
+    assert set_(plan, "algorithm.mode", "Adam").algorithm == Named(mode="Adam")
+    assert set_(h.Plan(h.Softmax(3, 2), Named()), "algorithm.mode", "slow").algorithm == Named(mode="slow")
+
+
+def test_commas_part_values_but_not_inside_brackets_and_quotes() -> None:
+    assert parted("0.1, 0.2") == ["0.1", "0.2"]
+    assert parted("FedAvg,Scaffold(server=Adam(lr=0.1, tau=0.2))") == [
+        "FedAvg",
+        "Scaffold(server=Adam(lr=0.1, tau=0.2))",
+    ]
+    assert parted("[1, 2],{use = 'a,b'}") == ["[1, 2]", "{use = 'a,b'}"]
+    assert tried_of(["a=1,2", "a=3", "b=x"]) == {"a": [1, 2, 3], "b": ["x"]}
+
+
+# ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_each_setting_with_each_seed_is_the_run_that_it_would_be_alone() -> None:
+    tried = list(h.sweep(app(), {**RATES, "algorithm": ("FedAvg", h.Scaffold())}, seeds=2))
+    assert [one.seed for one in tried] == [0, 1] * 4 and not any(one.error for one in tried)
+    plan = h.Plan(h.Softmax(3, 2), h.Scaffold(), training=h.Training(learning_rate=0.1), rounds=2, seed=1)
+    *_, alone = h.App(plan, app().data).run()
+    assert tried[-1].rounds[-1].metrics == alone.metrics
+    assert tried[-1].row["training.learning_rate"] == 0.1 and tried[-1].row["loss"] == alone.metrics["loss"]
+
+
+def test_drawn_settings_are_the_same_each_time() -> None:
+    many = {"training.learning_rate": [i / 100 for i in range(1, 50)]}
+    first, second = ([one.settings for one in planned(app(), many, tries=5)] for _ in range(2))
+    assert first == second and len(first) == 5
+
+
+@pytest.mark.promise("P671")
+@pytest.mark.parametrize(
+    ("settings", "more", "said"),
+    [
+        ({"training.lr": [1]}, {}, "There is no 'training.lr'"),
+        ({"training.learning_rate": [0.1, -1]}, {}, "is a positive number"),
+        ({"training.learning_rate": []}, {}, "to try"),
+        ({"algorithm": "FedAvg"}, {}, "a list of values"),
+        ({"seed": [1, 2]}, {}, "counts seeds"),
+        ({}, {"seeds": 0}, "seeds=0"),
+        ({}, {"tries": 0}, "tries=0"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_runs(
+    tmp_path: Path, settings: Any, more: dict[str, Any], said: str
+) -> None:
+    store = h.Store(tmp_path)
+    with pytest.raises((AppError, PlanError)) as told:
+        list(sweep(app(), settings, store=store, **more))
+    assert said in str(told.value) and not store.runs()
+
+
+@pytest.mark.promise("P671")
+def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
+    """A model of other data than there is for tests."""
+    tested = app(test=(np.ones((4, 3)), np.arange(4) % 2))
+    store = h.Store(tmp_path)
+    tried = list(sweep(tested, {"model.features": (4, 3)}, store=store))
+    assert [bool(one.rounds) for one in tried] == [False, True]
+    assert "features" in tried[0].error and not tried[1].error
+    assert [one.status for one in store.runs()] == ["failed", "done"]
+
+
+@pytest.mark.promise("P672")
+def test_a_second_call_does_what_is_left(tmp_path: Path) -> None:
+    """What is done stays, what was stopped goes on to the bytes of a run that was not."""
+    store = h.Store(tmp_path)
+    runs = sweep(app(), RATES, seeds=2, store=store)
+    first = next(runs)
+    runs.close()
+    trial = planned(app(), RATES, seeds=2)[1]
+    whole = [state.x.tobytes() for state in trial.app.run()]
+    plan = trial.app.known_plan
+    kept = {"rounds": None, "seed": None, "set": {**trial.settings, "seed": 1}, "plan": {}, "stop": {}}
+    stopped = store.new("", plan.digest, "", kept, plan.rounds)
+    next(trial.app.run(stopped))
+    stopped.finish("stopped")
+    rest = list(sweep(app(), RATES, seeds=2, store=store))
+    assert rest[0].run == first.run and rest[0].rounds == first.rounds and rest[1].run == stopped.id
+    state = store.open(stopped.id).state()
+    assert state is not None and state.x.tobytes() == whole[-1]
+    assert len(store.runs()) == 4 and {one.status for one in store.runs()} == {"done"}
+    again = [one.run for one in sweep(app(), RATES, seeds=2, store=store)]
+    assert again == [one.run for one in rest] and len(store.runs()) == 4
+
+
+# ── what is told ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def of(rate: float, seed: int, loss: float, **more: Any) -> Tried:
+    one = Round(1, metrics={"loss": loss, "accuracy": 1 - loss}, spent={"client": Spent(1.5, 1e-5)})
+    return Tried({"rate": rate}, seed, (one,), **more)
+
+
+def cells(found: Any) -> list[list[str]]:
+    drawn = table(found)
+    return [[str(cell) for cell in column.cells] for column in drawn.columns]
+
+
+def test_a_row_has_mean_and_deviation_of_those_that_ended() -> None:
+    tried = [of(0.1, 0, 0.4), of(0.1, 1, 0.6), of(0.2, 0, 0.3), of(0.2, 1, math.nan), of(0.2, 2, 0.1, error="too few")]
+    found = by_setting(tried)
+    rates, runs, losses, _ = cells(found)
+    assert rates == ["0.1", "0.2"] and runs == ["2", "2 of 3"]
+    assert losses == ["0.500 ± 0.141", "0.300 (1 of 2)"]
+    assert [one.settings["rate"] for one in ordered(found, "loss")] == [0.2, 0.1]
+    assert [one.settings["rate"] for one in ordered(found, "accuracy")] == [0.2, 0.1]
+    with pytest.raises(AppError, match="is not known"):
+        ordered(found, "speed")
+    assert "too few" in line(tried[-1])
+
+
+@pytest.mark.promise("P673")
+def test_what_all_runs_give_away_adds_up() -> None:
+    runs = [of(0.1, i, 0.5) for i in range(4)]
+    assert "All 4 runs together have given away ε 6 at δ 4e-05 for each client." in given_away(runs)
+    plain = Tried({}, 0, (Round(1, metrics={"loss": 1.0}),))
+    assert "not known" in given_away([*runs, plain]) and not given_away([plain])
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("app.py").write_text(APP)
+    words = "sweep", "app.py", "--set", "training.learning_rate=0.01,0.1", "--set", "algorithm=FedAvg,FedProx(mu=0.1)"
+    code, out, err = call(*words, "--seeds", 2, "--sort", "accuracy", "--plot", "a.png")
+    assert code == 0 and "FedProx(mu=0.1)" in out and "±" in out and "8 of 8" in err
+    assert Path("a.png").read_bytes().startswith(b"\x89PNG")
+    rows = json.loads(call(*words, "--seeds", 2, "--as", "json")[1])
+    assert len(rows) == 8 == len(h.Store("runs").runs()) and {row["seed"] for row in rows} == {0, 1}
+    for wrong, said in (
+        (("--set", "training.rate=1"), "There is no 'training.rate'"),
+        (("--plot", "a.pdf"), "is no PNG"),
+        (("--set", "algorithm"), "sets nothing"),
+    ):
+        code, _, err = call("sweep", "app.py", *wrong)
+        assert code == 2 and said in err
