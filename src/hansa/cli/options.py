@@ -31,7 +31,6 @@ commands = typer.Typer(
     "in them, and noise.",
     epilog="Begin with: hansa new hospitals my-app, then hansa run my-app/hospitals.py",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None if os.environ.get("NO_COLOR") else "rich",
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -120,7 +120,7 @@ def _lines(axes: Axes, runs: Sequence[Compared], score: str, paper: Theme) -> No
         )
     axes.set_title(score)
     axes.set_xlabel("round")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.grid(axis="y")
     axes.legend(fontsize=8)
 

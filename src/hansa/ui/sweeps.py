@@ -189,6 +189,6 @@ def _lines(axes: Axes, found: Sequence[Setting], score: str, paper: Theme) -> No
         axes.fill_between(places, least, most, color=color, alpha=0.15, linewidth=0)
     axes.set_title(score)
     axes.set_xlabel("round")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.grid(axis="y")
     axes.legend(fontsize=8)
