@@ -69,16 +69,17 @@ def squid() -> Iterator[Squid]:
     """The proxy in a folder of its own, under an account without rights where this is root."""
     assert SQUID is not None
     folder = Path(tempfile.mkdtemp(prefix="hansa-squid-"))
-    account: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        nobody = pwd.getpwnam("nobody")
-        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-        account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     with socket.create_server((HOST, 0)) as free:
         port = int(free.getsockname()[1])
     (folder / "hosts").write_text(f"{HOST} {NAME}\n")
     (folder / "known").write_text(KNOWN.format(user=USER, password=PASSWORD))
     (folder / "squid.conf").write_text(SETTINGS.format(host=HOST, port=port, folder=folder))
+    account: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        for path in (folder, *folder.iterdir()):  # a party that a test has begun here may have hidden new files
+            os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     with open(folder / "out", "wb") as out:
         command = [SQUID, "-N", "-f", folder / "squid.conf"]
         process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=out, **account)

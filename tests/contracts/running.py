@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -42,7 +43,7 @@ def shared(who: Iterable[int]) -> set[str]:
         for file in os.listdir(f"/proc/{pid}/fd"):
             with suppress(FileNotFoundError):  # closed in the meantime
                 found.add(os.readlink(f"/proc/{pid}/fd/{file}"))
-    return {path for path in found if path.startswith("/dev/shm/")}
+    return {path for path in found if re.fullmatch("/dev/shm/[^#/][^/]*", path)}  # temporary files have no name
 
 
 def gone(leader: int, seconds: float = 30.0) -> bool:

@@ -119,6 +119,7 @@ def test_a_worker_gives_the_bytes_of_a_simulation_and_one_that_dies_costs_its_ro
         first = next(states)
         north = sites.agents["north"].worker
         os.kill(north.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, north.pid, os.WEXITED | os.WNOWAIT)  # else it may be asked before it is gone
         (sites.folder / "south.dies").touch()
         second = next(states)
         (sites.folder / "south.dies").unlink()
