@@ -316,8 +316,8 @@ PRIVACY = (
     Defence(
         "side values are cut",
         SCALE,
-        "self._most(at.spec, name))\n        _cut(v, self.side, at.spec)",
-        "self._most(at.spec, name))",
+        "*= scales[name]\n        _cut(v, self.side, spec)",
+        "*= scales[name]",
     ),
     Defence(
         "a share of the noise is told",
