@@ -33,6 +33,7 @@ def mask(seed: bytes, d: int, word: Any = np.uint16) -> Vector:
 # ── published vectors ──
 
 
+@pytest.mark.promise("P595")
 @pytest.mark.parametrize("word", WORDS)
 def test_a_mask_is_aes_in_counter_mode(word: Any) -> None:
     """McGrew and Viega 2005, test case 3, AES-128-GCM: what is added to the plaintext is what makes the ciphertext."""
@@ -143,6 +144,7 @@ def test_opposite_signs_cancel_at_every_length(word: Any, chunks: int, more: int
         assert np.mean(a == before) < 0.05
 
 
+@pytest.mark.promise("P595")
 @each_word
 def test_chunks_make_one_stream(word: Any) -> None:
     """Against AES that encrypts all zeros at once."""
@@ -162,6 +164,7 @@ def test_chunks_make_one_stream(word: Any) -> None:
     assert np.array_equal(v, first - second)
 
 
+@pytest.mark.promise("P595")
 @pytest.mark.parametrize("way", [masks._gcm, masks._ctr])
 def test_a_mask_is_the_same_whichever_way_is_faster(way: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seed, d = os.urandom(SEED), CHUNK + 77
