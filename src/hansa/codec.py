@@ -221,7 +221,10 @@ def encode(value: Any) -> tuple[str, dict[str, Array]]:
 
 
 def _outline(value: Any, path: tuple[str, ...], arrays: dict[str, Array]) -> Any:
-    """A value at a path, as JSON can hold it; its arrays are put among the others."""
+    """A value at a path, as JSON can hold it; its arrays are put among the others.
+
+    ProtocolError for what cannot be written, and for what lies too deep.
+    """
     kind = type(value)  # exactly: a subclass would come back as something else than it was
     if len(path) > DEPTH:
         raise ProtocolError(
@@ -296,7 +299,10 @@ def decode(text: str, arrays: Mapping[str, Array]) -> Any:
 
 
 def _value(outline: Any, left: dict[str, Array], depth: int) -> Any:
-    """The value that JSON outlines; its arrays are taken from those that are left."""
+    """The value that JSON outlines; its arrays are taken from those that are left.
+
+    ValueError or KeyError for an outline that no value has.
+    """
     if depth > DEPTH:
         raise ProtocolError(f"A message holds values more than {DEPTH} levels deep.")
     kind = type(outline)  # of what JSON gives, none is a subclass
