@@ -123,9 +123,9 @@ MASKED = """## Sums under masks
 
 `benchmarks/masked.py`: n clients, vectors of d words mod 2¹⁶, on one core; all messages are written and read. Clients
 that are *gone* have prepared and say no vector, which costs the server most. *× streams*: over the time of the AES-CTR
-streams that one's masks are made of, and of their additions, alone. Seconds are those of the processor, medians of
-turns; a number is a word of the vector, and bytes are those of one client. Where few are masked, all others say random
-words.
+streams that one's masks are made of, in plain counter mode, and of their additions, alone. Seconds are those of the
+processor, medians of turns; a number is a word of the vector, and bytes are those of one client. Where few are masked,
+all others say random words.
 
 ![Seconds of a client and of the server](masked.svg)
 """

@@ -6,7 +6,8 @@ place of a masked vector, of which the server's work does not depend, and all el
 sum is checked.
 
 Beside each client, and the server, and in turn with them: the AES-CTR streams that its masks are made of, and their
-additions, alone. Seconds are those of the processor, medians. Memory is measured by itself, for it takes time.
+additions, alone, in plain counter mode; masks take the faster of two ways to such a stream. Seconds are those of the
+processor, medians. Memory is measured by itself, for it takes time.
 
     python benchmarks/masked.py             all n and d, and Flower's SecAgg+ (benchmarks/peers.sh flower installs it)
     python benchmarks/masked.py 100 1e6     one n and d, which is not kept

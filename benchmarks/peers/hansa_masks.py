@@ -109,6 +109,7 @@ class Wire:
         parts = Reply.to(question, (who,), self.answer(who, question.bodies[who])).encode()
         self.watch.seconds[who].append(time.process_time() - heard - (self.watch.encoding - before))
         up = b"".join(parts)
+        del parts, question  # what a client gives back is not on the server's watch
         self.watch.down[who] += len(down)
         self.watch.up[who].append(len(up))
         self.watch.away += time.process_time() - begin

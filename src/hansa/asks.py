@@ -152,7 +152,8 @@ def answered(work: Work[Any], answer: Any) -> Ask:
     """
     ask = _go_on(work, answer)
     if isinstance(ask, ASKS):
-        return ask._replace(data=Examples.of(ask.data))
+        data = Examples.of(ask.data)
+        return ask if data is ask.data else ask._replace(data=data)
     raise TypeError(
         "An algorithm yields Train(…), Gradient(…), Score(…) or Features(…), and this one has "
         f"yielded {type(ask).__name__}; "

@@ -62,6 +62,7 @@ TYPES = {
 }
 NAMES = {code: name for name, code in TYPES.items()}
 RANK = {code: rank for rank, code in enumerate(NAMES)}
+PLAIN = (bool, int, float, str)
 NUMERIC = re.compile(r"[<>|][biufc][0-9]{1,2}")
 VALUES = (
     "dict with text keys, tuple, list, None, bool, int, float, str, bytes and numeric NumPy array"
@@ -169,7 +170,7 @@ def _head(text: str, layout: Layout) -> bytes:
         start = end
         end += np.dtype(code).itemsize * math.prod(shape)
         entries[name] = {"dtype": NAMES[code], "shape": shape, "data_offsets": [start, end]}
-    words = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    words = HEADS.encode(entries).encode()
     words += b" " * (-len(words) % 8)
     if len(words) > HEAD:
         found = f"The value has {len(words):,} bytes beside its arrays."
@@ -212,7 +213,7 @@ def encode(value: Any) -> tuple[str, dict[str, Array]]:
     {"x": array, "n": 3} → '{"dict":{"x":{"array":"x"},"n":3}}', {"x": array}
     """
     arrays: dict[str, Array] = {}
-    text = json.dumps(_outline(value, (), arrays), separators=(",", ":"), allow_nan=False)
+    text = TEXTS.encode(_outline(value, (), arrays))
     if len(text) > TEXT:
         found = f"The value has {len(text):,} characters of JSON."
         raise ProtocolError(found, f"There may be {TEXT:,}.", "Put numbers into arrays.")
@@ -220,7 +221,10 @@ def encode(value: Any) -> tuple[str, dict[str, Array]]:
 
 
 def _outline(value: Any, path: tuple[str, ...], arrays: dict[str, Array]) -> Any:
-    """A value at a path, as JSON can hold it; its arrays are put among the others."""
+    """A value at a path, as JSON can hold it; its arrays are put among the others.
+
+    ProtocolError for what cannot be written, and for what lies too deep.
+    """
     kind = type(value)  # exactly: a subclass would come back as something else than it was
     if len(path) > DEPTH:
         raise ProtocolError(
@@ -281,7 +285,7 @@ def decode(text: str, arrays: Mapping[str, Array]) -> Any:
         )
     left = dict(arrays)
     try:
-        value = _value(json.loads(text, parse_constant=_constant), left, 0)
+        value = _value(READ.decode(text), left, 0)
     except (KeyError, TypeError, ValueError, RecursionError, struct.error) as error:
         raise ProtocolError(
             "The JSON of a message does not say what its values are.",
@@ -295,14 +299,18 @@ def decode(text: str, arrays: Mapping[str, Array]) -> Any:
 
 
 def _value(outline: Any, left: dict[str, Array], depth: int) -> Any:
-    """The value that JSON outlines; its arrays are taken from those that are left."""
+    """The value that JSON outlines; its arrays are taken from those that are left.
+
+    ValueError or KeyError for an outline that no value has.
+    """
     if depth > DEPTH:
         raise ProtocolError(f"A message holds values more than {DEPTH} levels deep.")
+    kind = type(outline)  # of what JSON gives, none is a subclass
+    if outline is None or kind in PLAIN:
+        return outline
+    if kind is list:
+        return [_value(v, left, depth + 1) for v in outline]
     match outline:
-        case None | bool() | int() | float() | str():
-            return outline
-        case list():
-            return [_value(v, left, depth + 1) for v in outline]
         case {"tuple": list(body), **more} if not more:
             return tuple([_value(v, left, depth + 1) for v in body])
         case {"dict": dict(body), **more} if not more:
@@ -342,3 +350,9 @@ def _bytes(a: Array) -> bytes:
 def _constant(word: str) -> None:
     """Refuse NaN and Infinity, which Python would read and JSON does not know."""
     raise ValueError(f"{word} is no JSON")
+
+
+# made once: for each message it takes as long as to write it
+HEADS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+TEXTS = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+READ = json.JSONDecoder(parse_constant=_constant)

@@ -169,14 +169,18 @@ def _are_halves(coarse: Any, fine: Any) -> bool:
     return real and coarse.shape == fine.shape
 
 
+def _plain(v: Vector, coarse: Vector, fine: Vector) -> bool:
+    """Can sums.cpp read the one, and write the others?"""
+    read = v.dtype == np.float64 and v.flags.c_contiguous and v.flags.aligned
+    return bool(read and coarse.flags.writeable and fine.flags.writeable)
+
+
 def _add_real(v: Vector, coarse: Vector, fine: Vector) -> None:
     """h and l of a vector, into the sums of each.
 
     coarse ← coarse + h,    fine ← fine + l,    in pieces that a cache holds
     """
-    plain = v.dtype == np.float64 and v.flags.c_contiguous and v.flags.aligned
-    written = coarse.flags.writeable and fine.flags.writeable
-    if v.size >= LONG and plain and written and (library := loaded()) is not None:
+    if v.size >= LONG and _plain(v, coarse, fine) and (library := loaded()) is not None:
         places = (array.ctypes.data for array in (v, coarse, fine))
         library.add(*places, v.size, COARSE, FINE)
         return

@@ -313,12 +313,7 @@ PRIVACY = (
         "w = np.minimum(np.maximum(w, span.low), span.high)",
         "w = w[..., None]",
     ),
-    Defence(
-        "side values are cut",
-        SCALE,
-        "self._most(at.spec, name))\n        _cut(v, self.side, at.spec)",
-        "self._most(at.spec, name))",
-    ),
+    Defence("side values are cut", SCALE, "*= scales[name]\n        _cut(v, self.side, spec)", "*= scales[name]"),
     Defence(
         "a share of the noise is told",
         "explain/warnings.py",

@@ -253,8 +253,8 @@ HIDES = (
     Defence(
         "what hides is drawn for each session",
         MASKED,
-        "return PrivateKey.fresh().secret + secrets.token_bytes(SEED)",
-        "return PrivateKey.fresh().secret + bytes(SEED)",
+        "return PrivateKey.fresh().secret + secrets.token_bytes(SECRET)",
+        "return PrivateKey.fresh().secret + bytes(SECRET)",
     ),
     Defence(
         "a hidden sum is one in a round", "plan/noise.py", "return noisy or plan.aggregator.identified", "return noisy"

@@ -31,14 +31,14 @@ MASKS = (
     Defence(
         "a client's own mask is of its session",
         STREAMS,
-        "hkdf(secret, joined(OWN, binding, who.encode()))",
-        "hkdf(secret, joined(OWN))",
+        "hkdf(secret, joined(OWN, binding, who.encode()), SEED)",
+        "hkdf(secret, joined(OWN), SEED)",
     ),
     Defence(
         "every bit of a seed counts",
         STREAMS,
-        "Cipher(algorithms.AES(seed[:16]), modes.CTR(seed[16:]))",
-        "Cipher(algorithms.AES(bytes(12) + seed[:4]), modes.CTR(bytes(16)))",
+        "Cipher(algorithms.AES128(seed[:KEY]), _mode()(seed[KEY:]))",
+        "Cipher(algorithms.AES128(bytes(12) + seed[:4]), _mode()(bytes(12)))",
     ),
     Defence("a seed has one mask", STREAMS, "if len({seed for seed, _ in masks}) < len(masks):", NEVER),
     Defence("a masked vector does not tell how often it wraps", STREAMS, "        part &= most\n", ""),

@@ -387,8 +387,8 @@ STRANGERS = (
     Defence(
         "a clip keeps the bound that it states",
         SCALE,
-        "_shorten(v[..., at.spec.slice(name)], self._most(at.spec, name))",
-        "_shorten(v[..., at.spec.slice(name)], self.norm)",
+        "_scale(v[..., spec.slice(name)], self._most(spec, name))",
+        "_scale(v[..., spec.slice(name)], self.norm)",
     ),
     Defence(
         "a policy believes no stranger",

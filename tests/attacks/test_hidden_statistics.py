@@ -15,7 +15,7 @@ from hansa.aggregators.hidden.client import Prepared
 from hansa.aggregators.masked import Masks
 from hansa.crypto import masks
 from hansa.crypto.keys import PRIVATE, PUBLIC, PrivateKey
-from hansa.crypto.masks import add_masks, pair_seeds, sign
+from hansa.crypto.masks import SEED, add_masks, pair_seeds, sign
 
 LONG = 2**15  # words of two bytes
 CERTAIN = 1e-6  # how seldom a uniform vector may be taken for another
@@ -149,7 +149,7 @@ def test_so_many_masks_are_all_different() -> None:
     rng = np.random.Generator(np.random.PCG64(1))
     seen = set[bytes]()
     n = 2**17
-    for seed in np.frombuffer(rng.bytes(32 * n), np.uint8).reshape(n, 32):
+    for seed in np.frombuffer(rng.bytes(SEED * n), np.uint8).reshape(n, SEED):
         v = np.zeros(8, np.uint32)
         add_masks(v, [(seed.tobytes(), 1)], 32)
         seen.add(v.tobytes())

@@ -9,7 +9,7 @@ import pytest
 
 from hansa.crypto.field import Field64
 from hansa.crypto.keys import P, PrivateKey, Y
-from hansa.crypto.masks import add_masks, own_seed, pair_seeds
+from hansa.crypto.masks import SEED, add_masks, own_seed, pair_seeds
 from hansa.crypto.sealing import Channel, channels
 from hansa.crypto.shamir import Sharing, to_bytes, to_elements, uniform
 from hansa.errors import ProtocolError
@@ -89,9 +89,9 @@ def mask(seed: bytes, d: int = 4096) -> Vector:
 
 @pytest.mark.guards("every bit of a seed counts")
 def test_each_bit_of_a_seed_changes_half_of_the_mask() -> None:
-    seed = os.urandom(32)
+    seed = os.urandom(SEED)
     before = mask(seed)
-    for k in range(256):
+    for k in range(8 * SEED):
         other = bytearray(seed)
         other[k // 8] ^= 1 << k % 8
         changed = np.bitwise_count(before ^ mask(bytes(other))).sum() / (16 * len(before))
@@ -102,16 +102,16 @@ def test_each_bit_of_a_seed_changes_half_of_the_mask() -> None:
 def test_a_sweep_over_28_bits_would_not_find_a_mask() -> None:
     """Of two seeds that agree in 28 bits, the masks agree in nothing."""
     start = os.urandom(4)
-    masks = [mask(start + os.urandom(28), 64) for _ in range(200)]
+    masks = [mask(start + os.urandom(SEED - 4), 64) for _ in range(200)]
     assert len({one.tobytes() for one in masks}) == 200
 
 
 @pytest.mark.guards("a seed has one mask")
 @pytest.mark.parametrize("signs", [(1, -1), (1, 1)])
 def test_masks_that_lift_each_other_are_refused(signs: tuple[int, int]) -> None:
-    seed, v = os.urandom(32), np.arange(100, dtype=np.uint16)
+    seed, v = os.urandom(SEED), np.arange(100, dtype=np.uint16)
     with pytest.raises(ProtocolError, match="two have one seed"):
-        add_masks(v, [(seed, signs[0]), (os.urandom(32), 1), (seed, signs[1])], 16)
+        add_masks(v, [(seed, signs[0]), (os.urandom(SEED), 1), (seed, signs[1])], 16)
     assert np.array_equal(v, np.arange(100))
 
 
@@ -119,7 +119,7 @@ def test_masks_that_lift_each_other_are_refused(signs: tuple[int, int]) -> None:
 def test_a_sum_is_known_mod_its_modulus_only() -> None:
     """Two vectors mod 2¹² in words of 16 bits: their sum would tell whether it has passed 2¹²."""
     a, b = (np.full(1000, 2**12 - 1, np.uint16) for _ in range(2))
-    seed = os.urandom(32)
+    seed = os.urandom(SEED)
     add_masks(a, [(seed, 1)], 12)
     add_masks(b, [(seed, -1)], 12)
     assert max(a.max(), b.max()) < 2**12

@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hansa.crypto import masks
 from hansa.crypto.keys import PrivateKey, hkdf, joined
-from hansa.crypto.masks import CHUNK, add_masks, own_seed, pair_seeds, sign
+from hansa.crypto.masks import CHUNK, SEED, add_masks, own_seed, pair_seeds, sign
 from hansa.errors import PlanError, ProtocolError
 from hansa.spec import Vector
 
@@ -32,20 +33,21 @@ def mask(seed: bytes, d: int, word: Any = np.uint16) -> Vector:
 # ── published vectors ──
 
 
+@pytest.mark.promise("P595")
 @pytest.mark.parametrize("word", WORDS)
 def test_a_mask_is_aes_in_counter_mode(word: Any) -> None:
-    """NIST SP 800-38A, F.5.1, CTR-AES128: what is added to the plaintext is what makes the ciphertext."""
-    key = bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c")
-    counter = bytes.fromhex("f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff")
+    """McGrew and Viega 2005, test case 3, AES-128-GCM: what is added to the plaintext is what makes the ciphertext."""
+    key = bytes.fromhex("feffe9928665731c6d6a8f9467308308")
+    begin = bytes.fromhex("cafebabefacedbaddecaf888")
     plain = bytes.fromhex(
-        "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51"
-        "30c81c46a35ce411e5fbc1191a0a52eff69f2445df4f9b17ad2b417be66c3710"
+        "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72"
+        "1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b391aafd255"
     )
     cipher = bytes.fromhex(
-        "874d6191b620e3261bef6864990db6ce9806f66b7970fdff8617187bb9fffdff"
-        "5ae4df3edbd5d35e5b4f09020db03eab1e031dda2fbe03d1792170a0f3009cee"
+        "42831ec2217774244b7221b784d0d49ce3aa212f2c02a4e035c17e2329aca12e"
+        "21d514b25466931c7d8f6a5aac84aa051ba30b396a0aac973d58e091473f5985"
     )
-    stream = mask(key + counter, 64 // np.dtype(word).itemsize, word).astype(np.dtype(word).newbyteorder("<"))
+    stream = mask(key + begin, 64 // np.dtype(word).itemsize, word).astype(np.dtype(word).newbyteorder("<"))
     assert bytes(a ^ b for a, b in zip(plain, stream.tobytes(), strict=True)) == cipher
 
 
@@ -133,7 +135,7 @@ def test_opposite_signs_cancel_at_every_length(word: Any, chunks: int, more: int
     d = max(0, chunks * CHUNK // np.dtype(word).itemsize + more)
     before = np.arange(d).astype(word) * word(40503)
     a, b = before.copy(), before.copy()
-    seeds = [os.urandom(32) for _ in range(3)]
+    seeds = [os.urandom(SEED) for _ in range(3)]
     bits = 8 * before.itemsize
     add_masks(a, [(seed, 1) for seed in seeds], bits)
     add_masks(b, [(seed, -1) for seed in seeds], bits)
@@ -142,14 +144,15 @@ def test_opposite_signs_cancel_at_every_length(word: Any, chunks: int, more: int
         assert np.mean(a == before) < 0.05
 
 
+@pytest.mark.promise("P595")
 @each_word
 def test_chunks_make_one_stream(word: Any) -> None:
     """Against AES that encrypts all zeros at once."""
     d = 2 * CHUNK // np.dtype(word).itemsize + 77
-    seeds = [os.urandom(32) for _ in range(2)]
+    seeds = [os.urandom(SEED) for _ in range(2)]
     first, second = (
         np.frombuffer(
-            Cipher(algorithms.AES(seed[:16]), modes.CTR(seed[16:]))
+            Cipher(algorithms.AES(seed[:16]), modes.CTR(seed[16:] + bytes([0, 0, 0, 2])))
             .encryptor()
             .update(bytes(d * np.dtype(word).itemsize)),
             np.dtype(word).newbyteorder("<"),
@@ -161,6 +164,15 @@ def test_chunks_make_one_stream(word: Any) -> None:
     assert np.array_equal(v, first - second)
 
 
+@pytest.mark.promise("P595")
+@pytest.mark.parametrize("way", [masks._gcm, masks._ctr])
+def test_a_mask_is_the_same_whichever_way_is_faster(way: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seed, d = os.urandom(SEED), CHUNK + 77
+    before = mask(seed, d)
+    monkeypatch.setattr(masks, "_mode", lambda: way)
+    assert np.array_equal(mask(seed, d), before)
+
+
 @settings(deadline=None)
 @given(st.integers(1, 64), st.integers(0, 300))
 def test_fewer_bits_than_a_word_has_cancel_too(bits: int, d: int) -> None:
@@ -169,7 +181,7 @@ def test_fewer_bits_than_a_word_has_cancel_too(bits: int, d: int) -> None:
     a, b = (rng.integers(0, 2**bits, d, dtype=np.uint64).astype(word) for _ in range(2))
     most = word(2**bits - 1)
     expected = (a + b) & most
-    seed = os.urandom(32)
+    seed = os.urandom(SEED)
     add_masks(a, [(seed, 1)], bits)
     add_masks(b, [(seed, -1)], bits)
     assert (a <= most).all() and np.array_equal((a + b) & most, expected)
@@ -177,8 +189,8 @@ def test_fewer_bits_than_a_word_has_cancel_too(bits: int, d: int) -> None:
 
 def test_a_part_of_a_vector_is_masked_in_place() -> None:
     v = np.zeros((10, 2), np.uint32)
-    add_masks(v[:, 0], [(bytes(32), 1)], 32)
-    assert np.array_equal(v[:, 0], mask(bytes(32), 10, np.uint32)) and not v[:, 1].any()
+    add_masks(v[:, 0], [(bytes(SEED), 1)], 32)
+    assert np.array_equal(v[:, 0], mask(bytes(SEED), 10, np.uint32)) and not v[:, 1].any()
 
 
 # ── randomness ──
@@ -186,7 +198,7 @@ def test_a_part_of_a_vector_is_masked_in_place() -> None:
 
 @each_word
 def test_a_mask_is_uniform(word: Any) -> None:
-    v = mask(os.urandom(32), 2**20 // np.dtype(word).itemsize, word)
+    v = mask(os.urandom(SEED), 2**20 // np.dtype(word).itemsize, word)
     counts = np.bincount(v.view(np.uint8), minlength=256)
     chi = float(((counts - 4096.0) ** 2 / 4096).sum())
     assert abs(chi - 255) < 10 * np.sqrt(2 * 255)
@@ -195,7 +207,7 @@ def test_a_mask_is_uniform(word: Any) -> None:
 @pytest.mark.parametrize("bits", [3, 12])
 def test_a_masked_vector_is_uniform_mod_its_modulus(bits: int) -> None:
     v = np.full(2**18, 5, np.uint16)
-    add_masks(v, [(os.urandom(32), 1), (os.urandom(32), -1)], bits)
+    add_masks(v, [(os.urandom(SEED), 1), (os.urandom(SEED), -1)], bits)
     counts = np.bincount(v, minlength=2**bits)
     expected = 2**18 / 2**bits
     chi = float(((counts - expected) ** 2 / expected).sum())
@@ -208,25 +220,29 @@ def test_a_masked_vector_is_uniform_mod_its_modulus(bits: int) -> None:
 @pytest.mark.parametrize("v", [np.zeros(3), np.zeros(3, np.int64), np.zeros(3, np.uint8), np.zeros((2, 2), np.uint16)])
 def test_what_does_not_wrap_around_is_not_masked(v: Vector) -> None:
     with pytest.raises(PlanError, match="A mask is to be added to"):
-        add_masks(v, [(bytes(32), 1)], 8)
+        add_masks(v, [(bytes(SEED), 1)], 8)
 
 
 @pytest.mark.parametrize("bits", [0, 17, -1])
 def test_a_modulus_that_does_not_fit_is_refused(bits: int) -> None:
     with pytest.raises(PlanError, match="Words of 16 bits"):
-        add_masks(np.zeros(3, np.uint16), [(bytes(32), 1)], bits)
+        add_masks(np.zeros(3, np.uint16), [(bytes(SEED), 1)], bits)
 
 
 @pytest.mark.parametrize("way", [0, 2, -2, None])
 def test_a_sign_is_one_of_two(way: Any) -> None:
     with pytest.raises(ProtocolError, match="another sign"):
-        add_masks(np.zeros(3, np.uint16), [(bytes(32), way)], 16)
+        add_masks(np.zeros(3, np.uint16), [(bytes(SEED), way)], 16)
 
 
-@pytest.mark.parametrize("size", [0, 16, 31, 33])
-def test_a_seed_has_32_bytes(size: int) -> None:
+@pytest.mark.parametrize("size", [0, 16, SEED - 1, SEED + 1])
+def test_a_seed_has_28_bytes(size: int) -> None:
     with pytest.raises(ProtocolError, match="A seed of"):
         add_masks(np.zeros(3, np.uint16), [(bytes(size), 1)], 16)
+
+
+@pytest.mark.parametrize("size", [0, 28, 31, 33])
+def test_what_a_client_alone_draws_has_32_bytes(size: int) -> None:
     with pytest.raises(ProtocolError, match="A seed of"):
         own_seed(bytes(size), "anna", b"session")
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from ..crypto.field import Elements
 from ..crypto.keys import PRIVATE, PUBLIC, PrivateKey, agreeable
-from ..crypto.masks import SEED, add_masks, own_seed, pair_seeds, sign
+from ..crypto.masks import SECRET, add_masks, own_seed, pair_seeds, sign
 from ..crypto.shamir import to_bytes, to_elements
 from ..errors import ProtocolError
 from ..spec import Vector
@@ -33,7 +33,7 @@ from .hidden import HiddenSum
 from .hidden.terms import Scheme, Set, Terms, View
 
 HALF = len(to_elements([bytes(PRIVATE)]))  # elements of a key, and as many of a self-mask's secret
-COMMITMENT = b"hansa self-mask 1"
+COMMITMENT = b"hansa self-mask 2"
 
 
 class Masks(Scheme):
@@ -45,7 +45,7 @@ class Masks(Scheme):
 
     def draw(self) -> bytes:
         """A key for the masks of pairs, and the secret of its own mask."""
-        return PrivateKey.fresh().secret + secrets.token_bytes(SEED)
+        return PrivateKey.fresh().secret + secrets.token_bytes(SECRET)
 
     def public(self, secret: bytes) -> bytes:
         """The public half of the key, and SHA-256 of the other secret."""

@@ -5,15 +5,19 @@
 s_uv: the seed of a pair, which cancels in the sum of both; b_u: the seed of a client alone, which
 is taken off when it is known (Bonawitz et al. 2017, §4).
 
-    PRG(K ‖ c) = AES-128-CTR(key K, first counter c) of zeros, as little-endian words
+    PRG(K ‖ c) = AES-128-CTR(key K, first counter c ‖ 2) of zeros, as little-endian words
 
 A seed has one mask: who sees two vectors under it knows their difference. The counter begins where
-the seed says, so that nobody can search for the keys of many masks at once.
+the seed says, so that nobody can search for the keys of many masks at once; its last four bytes
+begin as those of AES-GCM do, whose stream this is (NIST SP 800-38D, §7.1), for where the processor
+has AVX-512 that is made in half the time.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -32,12 +36,16 @@ except ModuleNotFoundError as missing:
         "Install it: pip install 'hansa[verified]'.",
     ) from missing
 
-SEED = 32  # bytes of a seed: an AES key, and the first counter
-CHUNK = 2**18  # bytes; vector, stream and zeros of so many stay in the second-level cache
+SECRET = 32  # bytes of what a client alone draws
+KEY = 16  # bytes of an AES key
+SEED = KEY + 12  # bytes of a seed: a key, and where its counter begins
+CHUNK = 2**17  # bytes; vector, stream and zeros of so many stay in the second-level cache
 ZEROS = memoryview(bytes(CHUNK))
+FIRST = (2).to_bytes(4, "big")  # counter of the first block of a GCM's stream
+TRIES = 9  # at the time that a chunk takes
 
-PAIR = b"hansa mask of a pair 1"
-OWN = b"hansa mask of one 1"
+PAIR = b"hansa mask of a pair 2"
+OWN = b"hansa mask of one 2"
 
 
 def pair_seeds(
@@ -48,13 +56,14 @@ def pair_seeds(
     binding: all that both must agree on for their masks to cancel, such as session, plan and model.
     `own` is for one session. ProtocolError where `PrivateKey.agree` raises it.
     """
-    return own.agree(me, others, joined(PAIR, binding))
+    secrets = own.agree(me, others, joined(PAIR, binding))
+    return {who: secret[:SEED] for who, secret in secrets.items()}
 
 
 def own_seed(secret: bytes, who: str, binding: bytes) -> bytes:
     """The seed b of a client alone, from 32 secret bytes that were drawn for one session."""
-    check_seed(secret, SEED)
-    return hkdf(secret, joined(OWN, binding, who.encode()))
+    check_seed(secret, SECRET)
+    return hkdf(secret, joined(OWN, binding, who.encode()), SEED)
 
 
 def sign(who: str, other: str) -> int:
@@ -85,7 +94,35 @@ def add_masks(v: Vector, masks: Sequence[tuple[bytes, int]], bits: int) -> None:
 
 def _stream(seed: bytes) -> Any:
     """AES in counter mode, which encrypts zeros to the mask of this seed."""
-    return Cipher(algorithms.AES(seed[:16]), modes.CTR(seed[16:])).encryptor()
+    return Cipher(algorithms.AES128(seed[:KEY]), _mode()(seed[KEY:])).encryptor()
+
+
+@cache
+def _mode() -> Any:
+    """The faster one of two ways to the same stream, on this processor: measured once."""
+    return min(_gcm, _ctr, key=_seconds)
+
+
+def _gcm(begin: bytes) -> Any:
+    """AES-GCM, whose tag nobody asks for; it says so where it has no more stream, after 64 GiB."""
+    return modes.GCM(begin)
+
+
+def _ctr(begin: bytes) -> Any:
+    """Plain counter mode."""
+    return modes.CTR(begin + FIRST)
+
+
+def _seconds(mode: Any) -> float:
+    """The least that one of several chunks takes."""
+    stream = Cipher(algorithms.AES128(bytes(KEY)), mode(bytes(SEED - KEY))).encryptor()
+    buffer = bytearray(CHUNK)
+    found = []
+    for _ in range(TRIES):
+        begin = time.perf_counter()
+        stream.update_into(ZEROS, buffer)
+        found.append(time.perf_counter() - begin)
+    return min(found)
 
 
 def _check(v: Vector, masks: Sequence[tuple[bytes, int]], bits: int) -> None:

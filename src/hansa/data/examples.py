@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import DataError
-from ..progress import counted
+from ..progress import counted, looked_on
 from ..rand import Key
 from ..training import Training, drawn_rows, held_out, kept_of
 from . import streams
@@ -92,7 +92,10 @@ class Examples:
         batches, from as many epochs as that takes; with `training.private`, those that it draws.
         All are copies. DataError where an epoch has no batch.
         """
-        return counted("step", "", self.drawn(training, key), self.steps(training))
+        drawn = self.drawn(training, key)
+        if not looked_on():  # else nobody asks how many there are, which takes time to say
+            return drawn
+        return counted("step", "", drawn, self.steps(training))
 
     def drawn(self, training: Training, key: Key) -> Iterator[Batch]:
         """As `batches`, for who tells how far training is."""

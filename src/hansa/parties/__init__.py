@@ -41,6 +41,7 @@ class Given:
 
 
 NOTHING = Given()
+WANTS = (*ASKS, Draw)  # what a conversation yields on its way to a reply
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ class Party:
         """What the conversation says next; what it asks of the model on the way is asked here."""
         try:
             reply = conversation.send(body)
-            while isinstance(reply, (*ASKS, Draw)):
+            while isinstance(reply, WANTS):
                 if isinstance(reply, Draw):
                     self._drawn = self._drawn or reply.make()
                     reply = conversation.send(self._drawn)

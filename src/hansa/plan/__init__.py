@@ -134,10 +134,9 @@ class Plan:
         answers two questions.
         """
         party = ("server",) if who is None else ("client", who)
-        public, common = _public(self.key, round, session.number)
+        public, common, drawn = _public(self.key, round, session.number)
         own = secret.child("run", session.run).child(*party)
         key = own.child(round, session.number, "task", task.hex())
-        drawn = self.key.child("drawn", round)
         one = Session(round, common, public.child(*party), own, drawn, task)
         return Context(one, key, self.spec, who or "server", **more)
 
@@ -160,7 +159,7 @@ class Plan:
 
 
 @lru_cache(maxsize=4)  # for it is asked once per client
-def _public(key: Key, round: int, session: int) -> tuple[Key, Key]:
-    """The key of a session, and the one that all of its parties share."""
+def _public(key: Key, round: int, session: int) -> tuple[Key, Key, Key]:
+    """The key of a session, the one that all of its parties share, and that of the round."""
     public = key.child(round, session)
-    return public, public.child("all")
+    return public, public.child("all"), key.child("drawn", round)

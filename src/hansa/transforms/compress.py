@@ -19,6 +19,7 @@ SIGMAS = 4.0  # standard deviations of a sum that 2ᵇ integers have room for
 TRIES = 100  # at rounding; each is short enough with probability 1 − e^(−1/2) or more
 CHUNK = 2**14  # numbers that are rounded at a time, and stay in the cache meanwhile
 FAR = 2.0**62  # steps; what is longer has no integer of 64 bits
+SHORT = 2.0**31  # steps; what is shorter has one of 32 bits
 
 
 @dataclass(frozen=True)
@@ -266,7 +267,8 @@ def _rounded(v: Vector, words: Vector, scale: float, most: float, rng: np.random
     size = min(len(v), CHUNK)
     drawn = np.empty(size)
     exact = np.empty(size)
-    whole = np.empty(size, np.int64)
+    # to integers of 32 bits, where they have room, processors round twice as fast
+    whole = np.empty(size, np.int32 if most < SHORT else np.int64)
     square = 0.0
     for start in range(0, len(v), CHUNK):
         part = v[start : start + CHUNK]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -37,24 +38,41 @@ def bounding(spec: Spec, clip: str = "Put Clip(norm=…) before it") -> str:
     return " ".join(found)
 
 
+def _scale(part: Vector, most: float) -> Vector:
+    """By what each vector is scaled down to a norm of `most`."""
+    if not math.isfinite(most):
+        return np.ones(1)
+    return np.asarray(np.minimum(1.0, most / np.maximum(norm(part), TINY)))
+
+
 def _shorten(part: Vector, most: float) -> None:
     """Scale each vector down to a norm of `most`, in place."""
-    if math.isfinite(most):
-        scale = np.minimum(1.0, most / np.maximum(norm(part), TINY))
-        if (scale < 1).any():  # most are short enough, and a pass over a vector costs
-            part *= scale
+    scale = _scale(part, most)
+    if (scale < 1).any():  # most are short enough, and a pass over a vector costs
+        part *= scale
+
+
+def _ends(spec: Spec, cap: float | None) -> Iterator[tuple[slice, float, float]]:
+    """Where each side value lies, and its bounds: those that it declares, or the cap above."""
+    for name in spec.side:
+        if (most := spec.bounds.get(name, cap)) is not None:
+            yield spec.slice(name), spec.lows.get(name, -most), most
 
 
 def _cut(v: Vector, cap: float | None, spec: Spec) -> None:
-    """Cut the side values to the bounds that they declare, and at the cap those that have none
-    above, in place.
-    """
-    for name in spec.side:
-        if (most := spec.bounds.get(name, cap)) is not None:
-            part = v[..., spec.slice(name)]
-            least = spec.lows.get(name, -most)
-            # np.clip takes four times as long
-            np.maximum(np.minimum(part, most, out=part), least, out=part)
+    """Cut the side values to their bounds, in place."""
+    for place, least, most in _ends(spec, cap):
+        part = v[..., place]
+        # np.clip takes four times as long
+        np.maximum(np.minimum(part, most, out=part), least, out=part)
+
+
+def _within(v: Vector, cap: float | None, spec: Spec) -> bool:
+    """Do all side values keep to their bounds?"""
+    return all(
+        bool(((v[..., place] >= least) & (v[..., place] <= most)).all())
+        for place, least, most in _ends(spec, cap)
+    )
 
 
 def _told_statistics(spec: Spec, cap: float | None) -> str:
@@ -144,11 +162,18 @@ class Clip(Transform):
         return min(cap or math.inf, spec.bounds.get(name, math.inf))
 
     def encode(self, v: Vector, at: Context) -> Vector:
-        """v · min(1, C / ‖v‖₂), block by block."""
+        """v · min(1, C / ‖v‖₂), block by block; v itself where nothing is cut."""
+        spec = at.spec
+        scales = {
+            name: _scale(v[..., spec.slice(name)], self._most(spec, name)) for name in spec.update
+        }
+        long = [name for name, scale in scales.items() if (scale < 1).any()]
+        if not long and _within(v, self.side, spec):
+            return v
         v = v.copy()
-        for name in at.spec.update:
-            _shorten(v[..., at.spec.slice(name)], self._most(at.spec, name))
-        _cut(v, self.side, at.spec)
+        for name in long:
+            v[..., spec.slice(name)] *= scales[name]
+        _cut(v, self.side, spec)
         return v
 
     def explain(self, spec: Spec) -> str:

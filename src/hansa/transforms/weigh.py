@@ -61,7 +61,7 @@ class Weighting(Transform):
             return v
         w = np.asarray(self.weight(at), np.float64)
         w = np.minimum(np.maximum(w, span.low), span.high)  # NaN stays NaN
-        if w.shape not in ((), v.shape[:-1]) or (w != w).any():
+        if w.shape not in ((), v.shape[:-1]) or np.count_nonzero(w != w):
             raise DataError(
                 f"{at.who} weighs {np.asarray(self.weight(at)).tolist()!r}.",
                 f"{type(self).__name__}.weight gives one number for a client.",

@@ -66,7 +66,7 @@ class FlatNet(Model):
     @property
     def trainable(self) -> int:
         """How many of the numbers are trained: all but the buffers."""
-        return len(self._flat)
+        return self._flat.numel()
 
     @property
     def domain(self) -> Vector:

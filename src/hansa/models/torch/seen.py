@@ -97,10 +97,9 @@ class Objective:
         """
         batch, weights = weighed(batch)
         inputs, named, y = tensors(batch)
-        given = self.give(net, inputs, named)
         if (share := relative(weights)) is None:
-            return self.of(given, y)
-        outputs, _ = plain(given, slice(None))
+            return self(net, inputs, named, y)
+        outputs, _ = plain(self.give(net, inputs, named), slice(None))
         each = vmap(lambda z, y: self.loss(z[None], y[None]))(outputs, y)
         return (each * torch.as_tensor(share).to(each)).mean()
 
