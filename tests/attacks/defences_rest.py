@@ -148,7 +148,7 @@ STORES = (
     Defence(
         "a setting is one that a run keeps",
         "cli/target.py",
-        "if strangers := sorted(found.keys() - kept(config).keys()):",
+        "if strangers := sorted(found.keys() - config.kept().keys()):",
         NEVER,
         only="rouods",
     ),
