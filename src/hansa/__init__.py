@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .aggregators.clipping import ClippedGossip, ClippedSum
     from .aggregators.encrypted import EncryptedSum
     from .aggregators.masked import MaskedSum
+    from .aggregators.neighbourhoods import Neighbourhoods
     from .aggregators.pushing import Choco, PushSum
     from .aggregators.robust import (
         Bulyan,
@@ -101,6 +102,7 @@ LAZY = {  # what needs more than NumPy is imported when it is first asked for
     "sweep": "app.sweep",
     "Base": "graphs.finite",
     "Choco": "aggregators.pushing",
+    "Neighbourhoods": "aggregators.neighbourhoods",
     "ClippedGossip": "aggregators.clipping",
     "ClippedSum": "aggregators.clipping",
     "PushSum": "aggregators.pushing",
@@ -173,6 +175,7 @@ __all__ = [
     "MimeLite",
     "Momentum",
     "MultiKrum",
+    "Neighbourhoods",
     "Network",
     "OnePeer",
     "PFedMe",

@@ -96,11 +96,15 @@ RUN = PROGRAM.replace("ROUNDS", "25") + "print('ready', flush=True)\nlife(*sys.a
 AMONG_PEERS = """
 from pathlib import Path
 import sys
-from hansa import Choco, Client, Clip, GaussianNoise, InProcess, Key, Network, Plan, Scaffold, Softmax, Store, Sum, Torus
-from hansa import Training, Weigh, gossip
+from hansa import Choco, Client, Clip, GaussianNoise, InProcess, Key, Network, Plan, Scaffold, Softmax, Store, Sum
+from hansa import MaskedSum, Neighbourhoods, Torus, Training, Weigh, gossip
 
 KEY = Key.of(5)
-algorithm, aggregator = {"tracking": (Scaffold(), Sum()), "compressed": (None, Choco(0.3, 0.5))}[KIND]
+algorithm, aggregator = {
+    "tracking": (Scaffold(), Sum()),
+    "compressed": (None, Choco(0.3, 0.5)),
+    "hidden": (None, Neighbourhoods(MaskedSum(), graph=Torus(), reach=50.0)),
+}[KIND]
 plan = Plan(
     Softmax(12, 4), *filter(None, [algorithm]), aggregator=aggregator,
     pipe=(Clip(0.5, side=10.0), Weigh("one"), GaussianNoise(0.3, by="each")),
@@ -112,7 +116,7 @@ store = Store(folder)
 found = [row.id for row in store.runs()]
 run = store.resume(found[0]) if found else store.new(repr(plan), plan.digest, folder, {}, plan.rounds)
 clients = [Client(w, plan, (KEY.child(w).normal((24, 12)), KEY.integers(24) % 4), secret=KEY) for w in "abcdefghi"]
-runtime = InProcess(clients, Network(drop=0.2), secret=KEY)
+runtime = InProcess(clients, Network(drop=0.05 if KIND == "hidden" else 0.2), secret=KEY)
 runtime.memory.load(run.memory())
 for state in gossip(plan, runtime, run.state(), KEY, graph=Torus()):
     run.commit(state, runtime.memory.learnt(state.counted), state.round - state.round % 4)
@@ -180,7 +184,7 @@ def test_killed_at_random_instants_with_postgresql(tmp_path: Path, postgres_url:
 
 @pytest.mark.promise("P614")
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-@pytest.mark.parametrize("kind", ["tracking", "compressed"])
+@pytest.mark.parametrize("kind", ["tracking", "compressed", *["hidden"][: KILLS // 10]])
 def test_peers_killed_at_random_instants(tmp_path: Path, kind: str) -> None:
     kill_and_compare(tmp_path, "", -(-KILLS // 6), AMONG_PEERS.replace("KIND", repr(kind)))
 

@@ -49,6 +49,8 @@ class Rule(Protocol):
     adds: ClassVar[bool]
     # does it take graphs in which somebody is heard whom it does not hear?
     directed: ClassVar[bool]
+    # does a peer say its model to nobody, but into hidden sums?
+    hides: ClassVar[bool]
 
     def length(self, size: int) -> int:
         """How many numbers it says, where a model with what travels beside it has so many."""
@@ -83,6 +85,7 @@ class Averaging:
 
     adds: ClassVar[bool] = False
     directed: ClassVar[bool] = False
+    hides: ClassVar[bool] = False
 
     def length(self, size: int) -> int:
         """As many."""
@@ -117,6 +120,7 @@ class PeerRule(Aggregator):
 
     adds: ClassVar[bool] = False
     directed: ClassVar[bool] = False
+    hides: ClassVar[bool] = False
 
     def length(self, size: int) -> int:
         """As many numbers as are mixed."""
@@ -157,18 +161,16 @@ def rule_of(aggregator: Aggregator) -> Rule:
     if aggregator.sums:
         return Averaging()
     why = "What it makes of vectors is not known for the few that one peer hears."
+    instead = "Take Sum(), which mixes and hides nothing, or `synchronous`."
     if aggregator.identified:
         why = (
-            "It hides vectors among those of one cohort, which one server sums. Neighbourhoods "
-            "overlap, and each would have a sum of its own: that is not built."
+            "It hides vectors among those of one cohort, which one server sums, and here each "
+            "neighbourhood has a sum of its own."
         )
+        instead = f"Write Neighbourhoods({aggregator!r}, graph=…, reach=…)."
     elif isinstance(aggregator, RobustRule):
         why = "It is a rule for a server, which hears all; how few of them lie here it cannot know."
-    raise PlanError(
-        f"gossip cannot run {aggregator!r}.",
-        why,
-        "Take Sum(), which mixes and hides nothing, or `synchronous`.",
-    )
+    raise PlanError(f"gossip cannot run {aggregator!r}.", why, instead)
 
 
 def is_inbox(body: Any) -> bool:

@@ -216,7 +216,7 @@ def _inversion_numbers(found: Inversion) -> dict[str, Any]:
 def _linear_numbers(found: Linear) -> dict[str, Any]:
     """What the linear attack found, for JSON."""
     told = [{**asdict(one), "who": list(one.who)} for one in found.found]
-    return {"peers": found.peers, "rounds": found.rounds, "graph": found.graph, "found": told}
+    return {**asdict(found), "found": told}
 
 
 def _canary(found: Canaries) -> Section:
@@ -297,6 +297,8 @@ def _linear(found: Linear) -> Section:
         "unknowns as there are peers; then their neighbours' first updates are certain to be open. "
         "No noise is counted here: ε is what noise leaves."
     )
+    if found.hidden:
+        text += " In this app a peer hears sums of neighbours alone."
     rows = tuple(
         (
             ", ".join(one.who),
