@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         MultiKrum,
         TrimmedMean,
     )
+    from .aggregators.trimming import TrimmedGossip
     from .aggregators.verified import VerifiedSum
     from .analytics import survey
     from .app import App
@@ -102,6 +103,7 @@ LAZY = {  # what needs more than NumPy is imported when it is first asked for
     "sweep": "app.sweep",
     "Base": "graphs.finite",
     "Choco": "aggregators.pushing",
+    "TrimmedGossip": "aggregators.trimming",
     "Neighbourhoods": "aggregators.neighbourhoods",
     "ClippedGossip": "aggregators.clipping",
     "ClippedSum": "aggregators.clipping",
@@ -210,6 +212,7 @@ __all__ = [
     "TorchModel",
     "Torus",
     "Training",
+    "TrimmedGossip",
     "TrimmedMean",
     "Uniform",
     "VerifiedSum",

@@ -27,5 +27,8 @@ GOSSIP = (
         "session.task",
     ),
     Defence("a sum of neighbours is over four", "aggregators/neighbourhoods.py", "quorum=min(n, FEWEST)", "quorum=1"),
+    Defence(
+        "what lies furthest is dropped", "aggregators/trimming.py", "kept = heard[b : len(heard) - b]", "kept = heard"
+    ),
     Defence("what a neighbour says is clipped", "aggregators/clipping.py", "    if length <= tau:\n", "    if True:\n"),
 )

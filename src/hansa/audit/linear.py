@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,7 +135,7 @@ def training(
 
 
 def _heard(
-    shares: NDArray[np.float64], heard: list[int], held: NDArray[np.float64], sums: bool
+    shares: NDArray[np.float64], heard: Sequence[Any], held: NDArray[np.float64], sums: bool
 ) -> list[NDArray[np.float64]]:
     """What one peer hears in a round: what each of these has, or the sum of its shares in them."""
     if sums:
