@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .aggregators.encrypted import EncryptedSum
     from .aggregators.masked import MaskedSum
     from .aggregators.neighbourhoods import Neighbourhoods
+    from .aggregators.passing import Passing
     from .aggregators.pushing import Choco, PushSum
     from .aggregators.robust import (
         Bulyan,
@@ -103,6 +104,7 @@ LAZY = {  # what needs more than NumPy is imported when it is first asked for
     "sweep": "app.sweep",
     "Base": "graphs.finite",
     "Choco": "aggregators.pushing",
+    "Passing": "aggregators.passing",
     "TrimmedGossip": "aggregators.trimming",
     "Neighbourhoods": "aggregators.neighbourhoods",
     "ClippedGossip": "aggregators.clipping",
@@ -181,6 +183,7 @@ __all__ = [
     "Network",
     "OnePeer",
     "PFedMe",
+    "Passing",
     "PerExample",
     "PerFedAvg",
     "Personal",

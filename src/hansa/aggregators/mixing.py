@@ -9,7 +9,7 @@ a whole graph is these two functions, and a matrix of weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from ..errors import PlanError
 from ..graphs import Mixing
+from ..rand import Key
 from ..spec import Vector
 from . import Aggregator, RobustRule
 from .reveals import Reveals
@@ -51,6 +52,12 @@ class Rule(Protocol):
     directed: ClassVar[bool]
     # does a peer say its model to nobody, but into hidden sums?
     hides: ClassVar[bool]
+    # is there one model, which is with one peer at a time?
+    alone: ClassVar[bool]
+
+    def asked(self, mixing: Mixing, has: Collection[str], round: int, key: Key) -> tuple[str, ...]:
+        """Whose round it is; `has`: who has said something, and `key` is public."""
+        ...
 
     def length(self, size: int) -> int:
         """How many numbers it says, where a model with what travels beside it has so many."""
@@ -86,6 +93,11 @@ class Averaging:
     adds: ClassVar[bool] = False
     directed: ClassVar[bool] = False
     hides: ClassVar[bool] = False
+    alone: ClassVar[bool] = False
+
+    def asked(self, mixing: Mixing, has: Collection[str], round: int, key: Key) -> tuple[str, ...]:
+        """All."""
+        return mixing.names
 
     def length(self, size: int) -> int:
         """As many."""
@@ -121,6 +133,11 @@ class PeerRule(Aggregator):
     adds: ClassVar[bool] = False
     directed: ClassVar[bool] = False
     hides: ClassVar[bool] = False
+    alone: ClassVar[bool] = False
+
+    def asked(self, mixing: Mixing, has: Collection[str], round: int, key: Key) -> tuple[str, ...]:
+        """Whose round it is; `has`: who has said something, and `key` is public. Here: all."""
+        return mixing.names
 
     def length(self, size: int) -> int:
         """As many numbers as are mixed."""

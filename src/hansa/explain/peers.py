@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ..aggregators.mixing import PeerRule, rule_of
-from ..graphs import Mixing, drawn
+from ..graphs import CLOSE, Mixing, drawn
 from ..plan import Plan
 from ..plan.peers import size
 from .warnings import common
@@ -44,6 +44,8 @@ def _mixed(mixing: Mixing) -> str:
         rounds = count(mixing.period, "round", "rounds")
         return f"{rounds} of mixing alone reach the exact mean of any models (spectral gap 1)."
     factor = mixing.contraction
+    if mixing.gap < CLOSE:
+        return "Mixing alone brings peers no nearer to each other (spectral gap 0)."
     until = count(math.ceil(math.log(TENTH) / math.log(factor)), "round", "rounds")
     return (
         f"Spectral gap {mixing.gap:.4g}: a round of mixing alone brings peers to {factor:.6f} of "

@@ -154,6 +154,11 @@ class PostOffice:
         """Where all begin."""
         return peers.first(self.plan)
 
+    def asked(self, state: State) -> tuple[str, ...]:
+        """Who takes part in the round after `state`."""
+        has = state.memo[SAID].keys()
+        return self.rule.asked(self.mixing, has, state.round, self.plan.key)
+
     def inbox(self, state: State, who: str) -> dict[str, Any]:
         """What a peer is given in the round after `state`: shares, and what others said last.
 
@@ -163,6 +168,11 @@ class PostOffice:
             share = self.mixing.of(who, state.round)[who]
             held = state.memo[HELD].get(who, {})
             return {"weights": {who: share, **dict.fromkeys(held, 1.0)}, "said": dict(held)}
+        if self.rule.alone:
+            said = state.memo[SAID]
+            if who not in self.asked(state):
+                said = {}
+            return {"weights": {who: 0.0, **dict.fromkeys(said, 1.0)}, "said": dict(said)}
         if not state.round:
             return {"weights": {who: 1.0}, "said": {}}
         weights = self.mixing.of(who, state.round - 1)
@@ -191,6 +201,8 @@ class PostOffice:
         """
         outboxes = heard.outboxes
         models = {who: outbox.get("model", outbox["says"]) for who, outbox in outboxes.items()}
+        if self.rule.alone:
+            return {SAID: models, HELD: {}}
         said = {**state.memo[SAID], **models}
         if not self.rule.adds and not self.rule.hides:
             return {SAID: said, HELD: {}}
@@ -212,6 +224,8 @@ class PostOffice:
         square).
         """
         every = [said.get(who, self.first) for who in self.mixing.names]
+        if self.rule.alone:
+            every = list(said.values())
         mean = np.zeros_like(self.first)
         for one in every:
             mean += one
@@ -268,7 +282,7 @@ def one_round(
     they would make again.
     """
     plan = office.plan
-    names = office.mixing.names
+    names = office.asked(state)
     inboxes = {who: office.inbox(state, who) for who in names}
     if isinstance(office.rule, Neighbourhoods):
         heard = _sums(office, office.rule, channel, inboxes, at)
