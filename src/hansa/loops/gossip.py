@@ -231,18 +231,26 @@ class PostOffice:
             mean += one
         mean /= len(every)
         d = self.plan.model.size
-        squares = sum(float(np.sum((one[:d] - mean[:d]) ** 2)) for one in every)
+        squares = 0.0
+        for one in every:
+            far = one[:d] - mean[:d]
+            squares += float(far @ far)
         return peers.unpacked(self.plan, mean), float(np.sqrt(squares / len(every)))
 
     def fits(self, outbox: Any) -> bool:
         """Is what a peer answers an outbox of this plan, all of it finite?"""
         if not isinstance(outbox, dict):
             return False
-        lengths = {"says": self.rule.length(self.size), "reports": len(reported(self.plan))}
+        same = outbox.keys() == self.lengths.keys()
+        return same and all(is_vector(outbox[name], n) for name, n in self.lengths.items())
+
+    @cached_property
+    def lengths(self) -> dict[str, int]:
+        """How long each part of an outbox is."""
+        found = {"says": self.rule.length(self.size), "reports": len(reported(self.plan))}
         if self.rule.adds:
-            lengths["model"] = self.size
-        same = outbox.keys() == lengths.keys()
-        return same and all(is_vector(outbox[name], length) for name, length in lengths.items())
+            found["model"] = self.size
+        return found
 
 
 def _rounds(
