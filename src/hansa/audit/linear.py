@@ -30,6 +30,7 @@ OPEN = 1e-5  # so near to the row space a unit vector lies in it
 MOST = 300  # peers whose equations are solved
 PAIRS = 60  # of colluding peers that are tried
 UNTIL = 30  # rounds
+SOME = 6  # rounds whose updates are all unknowns
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def _worst(mixing: Mixing, rounds: int, colluders: int, hidden: bool) -> Opened:
     counts = [len(opened(mixing, one, rounds)) for one in sets]
     most = int(np.argmax(counts))
     worst = sets[most]
-    known = training(mixing, worst, min(rounds, 6), hidden)
+    known = training(mixing, worst, min(rounds, SOME), hidden)
     first = _solved(known)[: len(mixing.names)]
     trained = sum(first) - colluders
     summed = max(len(opened(mixing, one, rounds, sums=True)) for one in sets)
