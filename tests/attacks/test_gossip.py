@@ -78,19 +78,18 @@ def test_an_audit_tells_what_peers_can_solve_for() -> None:
 @pytest.mark.control("what peers show of another under noise, beside what is promised")
 @pytest.mark.parametrize("hidden", [False, True])
 def test_an_audit_shows_an_epsilon_under_noise_that_is_below_the_stated_one(hidden: bool) -> None:
-    """Where a tenth of the noise is drawn that is told of, it shows more; and of who is far away, less."""
+    """Where a tenth of the noise is drawn that is told of, it shows more."""
 
     def noisy(multiplier: float) -> h.Plan:
         pipe = (h.Clip(0.5, side=9.0), h.Weigh("one"), h.GaussianNoise(multiplier, by="each"))
         return h.Plan(h.Softmax(4, 3), pipe=pipe, training=h.Training(report=False, batch=8), rounds=3)
 
     mixing = h.Torus().among(names(16))
-    near, far = (noised(noisy(2.0), mixing, ("peer-00",), who, 3, 1e-5, hidden) for who in ("peer-01", "peer-10"))
+    near = noised(noisy(2.0), mixing, ("peer-00",), "peer-01", 3, 1e-5, hidden)
     promised = near.promise.epsilon
     assert promised is not None and 3.5 < promised < 5.0
     weak = noised(noisy(0.2), mixing, ("peer-00",), "peer-01", 3, 1e-5, hidden)
     assert not replace(near, confidence=1 - 1e-9).broken  # by chance in one run of 10⁹
-    assert far.epsilon < near.epsilon or hidden
     assert weak.epsilon > max(2.5, near.epsilon)
     assert replace(weak, promise=noisy_promise(noisy(8.0))).broken
 

@@ -70,7 +70,7 @@ def noised(
     aim = np.zeros((rounds, len(mixing.names)))
     aim[:, mixing.place[target]] = 1.0
     weights = _within(known, aim.ravel()).reshape(aim.shape)
-    rng = Key.fresh().rng()
+    rng = plan.key.child("audit", "noised").rng()
     truth = rng.random(TRIALS) < 0.5
     signs = rng.choice([-1.0, 1.0], plan.spec.blocks["delta"]) / plan.spec.blocks["delta"] ** 0.5
     scores = np.zeros(TRIALS)
