@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from itertools import islice
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import hansa as h
+from hansa import config
 from hansa.errors import PlanError
 from hansa.loops.gossip import post_office
 from hansa.plan import peers
@@ -132,6 +134,13 @@ def test_what_hides_nobody_is_refused_before_any_round(aggregator: Any, graph: A
         p = plan(aggregator, **more)
         h.gossip(p, h.InProcess(clients(p)), graph=graph)
     assert found in error.value.found and instead in error.value.instead
+
+
+def test_a_plan_with_a_graph_is_written_and_read() -> None:
+    for graph in (TORUS, h.Regular(4, seed=3), h.OnePeer()):
+        p = plan(hidden(graph=graph))
+        again = config.build(tomllib.loads(config.toml({"plan": config.table(p)}))["plan"])
+        assert again == p and again.digest == p.digest
 
 
 @pytest.mark.promise("P616")

@@ -11,7 +11,6 @@ from typing import Any
 
 from ..aggregators.hidden.cell import Cell, Failure
 from ..aggregators.hidden.opening import opened
-from ..aggregators.hidden.server import leave_out
 from ..aggregators.hidden.terms import Terms
 from ..spec import Vector
 from .channel import ServerChannel
@@ -24,7 +23,8 @@ def opened_sums(
 ) -> dict[str, tuple[Vector, list[str]]]:
     """Centre → the sum of its cell, and who is in it; those alone whose sum is opened.
 
-    A cell has none once its centre does not answer for it, for that would have had to open it.
+    A cell has none once its centre does not answer for it, for that would have had to open it; nor
+    where a liar in it says that it holds no shares.
     """
     cells = {centre: Cell.of(one) for centre, one in terms.items()}
     _turn(channel, cells, inboxes, Cell.hear_prepared)
@@ -33,8 +33,6 @@ def opened_sums(
         (Cell.told_inside, Cell.hear_agreed),
         (Cell.told_agreed, Cell.hear_help),
     ):
-        if hear == Cell.hear_agreed:
-            leave_out(channel, list(cells.values()))
         bodies = dict[str, Any]()
         for centre, cell in cells.items():
             for who, body in told(cell).items():

@@ -39,7 +39,7 @@ def collect(
         (Cell.told_agreed, Cell.hear_help),
     ):
         if hear == Cell.hear_agreed:
-            leave_out(channel, cells)
+            _leave_out(channel, cells)
         bodies = {who: body for cell in cells for who, body in told(cell).items()}
         _turn(channel, bodies, homes, hear)
     found = [(cell, opened(cell)) for cell in cells]
@@ -61,7 +61,7 @@ def _turn(
             channel.exclude(who, why)
 
 
-def leave_out(channel: Channel, cells: Sequence[Cell]) -> None:
+def _leave_out(channel: Channel, cells: Sequence[Cell]) -> None:
     """Take those out of each sum with whom it could not be opened, and without whom it can."""
     for cell in cells:
         for i in cell.terms.scheme.left_out(cell.terms, cell.holds, cell.inside):
