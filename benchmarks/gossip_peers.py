@@ -12,14 +12,16 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any
 
 import numpy as np
-from common import ROOT, save
+from common import RESULTS, ROOT, save
 
 sys.path.append(str(ROOT))
 
@@ -68,17 +70,19 @@ def quadratics() -> list[dict[str, Any]]:
     return rows
 
 
-def one(count: int, each: int, loop: str) -> None:
-    """Print processor seconds and memory (MiB) of three rounds of so many peers: for a process of its own."""
-    (x, y), _ = mnist()
+def one(folder: str, count: int, each: int, loop: str) -> None:
+    """Print processor seconds and memory (MiB) of three rounds of so many peers: for a process of its own.
+
+    It reads no more digits than they have, since what is let go again would hide what comes after.
+    """
+    x, y = (np.load(f"{folder}/{name}.npy", mmap_mode="r")[: count * each].copy() for name in "xy")
     part = {}
     for i in range(count):
         mine = slice(i * each, (i + 1) * each)
-        part[f"peer-{i:04d}"] = (x[mine].reshape(each, -1), y[mine])
+        part[f"peer-{i:04d}"] = (x[mine], y[mine])
     training = h.Training(epochs=1, batch=10, learning_rate=0.05)
     plan = h.Plan(h.Softmax(784, 10), pipe=(h.Weigh("one"),), training=training, rounds=3)
     runtime = h.InProcess(clients(plan, part))
-    del x, y
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begin = time.process_time()
     states = h.gossip(plan, runtime, graph=h.Ring()) if loop == "gossip" else h.synchronous(plan, runtime)
@@ -90,19 +94,26 @@ def one(count: int, each: int, loop: str) -> None:
 
 def many() -> list[dict[str, Any]]:
     """Gossip on a ring and rounds with a server: the quickest of some processes, and the least memory."""
+    (x, y), _ = mnist()
     rows = []
-    for count, each in MANY:
-        for loop in ("server", "gossip"):
-            found = []
-            for _ in range(TIMES):
-                command = [sys.executable, __file__, "one", str(count), str(each), loop]
-                done = subprocess.run(command, capture_output=True, text=True, check=True)
-                found.append(tuple(map(float, done.stdout.split())))
-            seconds, memory = (min(column) for column in zip(*found, strict=True))
-            row = {"setting": "many", "peers": count, "examples": each, "graph": loop}
-            rows.append({**row, "cpu seconds": seconds, "MiB": memory})
-            print(rows[-1], flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(f"{folder}/x.npy", x.reshape(len(x), -1))
+        np.save(f"{folder}/y.npy", y)
+        for count, each in MANY:
+            for loop in ("server", "gossip"):
+                found = [measured(folder, count, each, loop) for _ in range(TIMES)]
+                seconds, memory = (min(column) for column in zip(*found, strict=True))
+                row = {"setting": "many", "peers": count, "examples": each, "graph": loop}
+                rows.append({**row, "cpu seconds": seconds, "MiB": memory})
+                print(rows[-1], flush=True)
     return rows
+
+
+def measured(folder: str, count: int, each: int, loop: str) -> tuple[float, ...]:
+    """What a process of its own prints."""
+    command = [sys.executable, __file__, "one", folder, str(count), str(each), loop]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return tuple(map(float, done.stdout.split()))
 
 
 def noise() -> list[dict[str, Any]]:
@@ -121,12 +132,22 @@ def noise() -> list[dict[str, Any]]:
     return rows
 
 
+PARTS = {"quadratics": quadratics, "many": many, "noise": noise}
+
+
 def main() -> None:
-    """Run all, print the rows, save them."""
+    """Run all, or the parts that are named and leave the others' rows; save them."""
     if sys.argv[1:2] == ["one"]:
-        one(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+        folder, count, each, loop = sys.argv[2:]
+        one(folder, int(count), int(each), loop)
         return
-    save("gossip_peers", [*quadratics(), *many(), *noise()])
+    named = sys.argv[1:] or list(PARTS)
+    rows = {name: PARTS[name]() for name in named}
+    kept = RESULTS / "gossip_peers.json"
+    for row in json.loads(kept.read_text("utf-8"))["rows"] if kept.exists() else ():
+        if row["setting"] not in named:
+            rows.setdefault(row["setting"], []).append(row)
+    save("gossip_peers", [row for name in PARTS for row in rows.get(name, ())])
 
 
 if __name__ == "__main__":
