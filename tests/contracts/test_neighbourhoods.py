@@ -148,6 +148,6 @@ def test_an_app_says_that_it_hides_and_has_no_epsilon() -> None:
     app = h.App(plan(hidden()), PARTIES, loop=h.gossip(graph=TORUS))
     text = str(app.explain())
     assert "of 5 peers at least with its centre, 4 or more are in a sum" in text
-    assert "unless 2 of the others are in league" in text
+    assert "unless 2 or more of the others are in league" in text
     assert "That is hiding, and no ε" in text and "There is no ε" in text
     assert "Neighbours can solve for single models" in text and "by name, in each round" not in text

@@ -184,7 +184,7 @@ def rule_of(aggregator: Aggregator) -> Rule:
             "It hides vectors among those of one cohort, which one server sums, and here each "
             "neighbourhood has a sum of its own."
         )
-        instead = f"Write Neighbourhoods({aggregator!r}, graph=…, reach=…)."
+        instead = "Write Neighbourhoods(MaskedSum(), graph=…, reach=…)."
     elif isinstance(aggregator, RobustRule):
         why = "It is a rule for a server, which hears all; how few of them lie here it cannot know."
     raise PlanError(f"gossip cannot run {aggregator!r}.", why, instead)

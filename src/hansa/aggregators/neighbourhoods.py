@@ -199,11 +199,11 @@ class Neighbourhoods(PeerRule):
             # P615
             f"In each neighbourhood, of {n} peers at least with its centre, {least} or more are in "
             "a sum, which the centre learns; no neighbour's model does it see in a round, unless "
-            f"{most + 1} of the others are in league with it. That is hiding, and no ε: sums over "
-            "rounds, and those of two centres together, can be solved for single models like any "
-            "linear system; `hansa audit --attacks linear` does it on this graph. A number of a "
-            f"model is said as {self.reach:g} where it is further from 0, and rounded to "
-            f"{1 / self._scale(n):.2g}."
+            f"{most + 1} or more of the others are in league with it. That is hiding, and no ε: "
+            "sums over rounds, and those of two centres together, can be solved for single models "
+            "like any linear system; `hansa audit --attacks linear` does it on this graph. A "
+            f"number of a model is said as {self.reach:g} where it is further from 0, and "
+            f"rounded to {1 / self._scale(n):.2g}."
         )
 
 
