@@ -1,9 +1,7 @@
-"""Gossip beside the federation with a server: accuracy, rounds and bytes to a target, by graph; and a thousand peers.
+"""Gossip beside the federation with a server: accuracy, rounds and bytes to a target, by graph.
 
-heart       FLamby's four centres, logistic regression, 40 rounds of 20 steps; five seeds
-mnist       20 peers with two-label shards of 600 digits each, softmax regression, 60 rounds; five seeds
-quadratics  16 peers on a ring with different optima: how far off the optimum each ends, by step
-thousand    1,000 peers with 60 digits each: seconds and memory, beside rounds with a server
+heart  FLamby's four centres, logistic regression, 40 rounds of 20 steps; five seeds
+mnist  20 peers with two-label shards of 600 digits each, softmax regression, 60 rounds; five seeds
 
 Of gossip the model of each peer is scored, when it has taken the mean of its neighbourhood: their mean, and the worst.
 """
@@ -14,23 +12,16 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import resource
 import statistics
-import subprocess
-import sys
 import time
 from typing import Any
 
 import numpy as np
-from common import ROOT, save
-
-sys.path.append(str(ROOT))
-
-from tests.papers.quadratic import Quadratic, bowl, optimum
+from common import save
 
 import hansa as h
 from hansa.datasets.heart_disease import heart_disease
-from hansa.datasets.mnist import mnist, mnist_clients
+from hansa.datasets.mnist import mnist_clients
 from hansa.loops.gossip import post_office
 from hansa.plan import peers
 
@@ -138,72 +129,7 @@ def digits(seed: int, algorithm: Any) -> tuple[Any, ...]:
     return plan, flat, (x[:2000].reshape(2000, -1), y[:2000])
 
 
-def quadratics() -> list[dict[str, Any]]:
-    """The peers' distance from the optimum, √Σᵢ (xᵢ − x*)², after 3,000 rounds of one step."""
-    rng = np.random.default_rng(5)
-    names = [f"peer-{i:02d}" for i in range(16)]
-    parties = {
-        who: bowl(a, b) for who, a, b in zip(names, rng.uniform(0.6, 1.4, 16), rng.normal(0, 10, 16), strict=True)
-    }
-    best = float(optimum(parties)[0])
-    rows = []
-    for algorithm, step, rounds in ((h.FedAvg(), 0.05, 600), (h.FedAvg(), 0.02, 1200), (h.Scaffold(), 0.3, 400)):
-        training = h.Training(steps=1, batch=0, learning_rate=step)
-        plan = h.Plan(Quadratic((0.0,)), algorithm, (h.Weigh("one"),), training=training, rounds=rounds)
-        runtime = h.InProcess(clients(plan, parties))
-        office = post_office(plan, h.Ring(), names)
-        *_, state = h.gossip(plan, runtime)
-        memory = runtime.memory.after(state.counted)
-        own = np.array([office.model_of(state, who, memory[who][peers.PEER])[0] for who in names])
-        rows.append(
-            {
-                "setting": "quadratics",
-                "algorithm": type(algorithm).__name__,
-                "step": step,
-                "rounds": rounds,
-                "off the optimum": float(np.linalg.norm(own - best)),
-            }
-        )
-        print(rows[-1], flush=True)
-    return rows
-
-
-def thousand(count: int, loop: str) -> None:
-    """Print processor seconds and memory (MiB) of three rounds of so many peers: for a process of its own."""
-    (x, y), _ = mnist()
-    part = {f"peer-{i:04d}": (x[i * 60 : i * 60 + 60].reshape(60, -1), y[i * 60 : i * 60 + 60]) for i in range(count)}
-    training = h.Training(epochs=1, batch=10, learning_rate=0.05)
-    plan = h.Plan(h.Softmax(784, 10), pipe=(h.Weigh("one"),), training=training, rounds=3)
-    runtime = h.InProcess(clients(plan, part))
-    del x, y
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    begin = time.process_time()
-    states = h.gossip(plan, runtime, graph=h.Ring()) if loop == "gossip" else h.synchronous(plan, runtime)
-    for _ in states:
-        pass
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(time.process_time() - begin, (after - before) / 1024)
-
-
-def many() -> list[dict[str, Any]]:
-    """Gossip on a ring and rounds with a server, of 500 and 1,000 peers; the quickest of three."""
-    rows = []
-    for count in (500, 1000):
-        for loop in ("server", "gossip"):
-            found = []
-            for _ in range(3):
-                command = [sys.executable, __file__, "thousand", str(count), loop]
-                done = subprocess.run(command, capture_output=True, text=True, check=True)
-                found.append(tuple(map(float, done.stdout.split())))
-            seconds, memory = min(found)
-            rows.append({"setting": "many", "peers": count, "graph": loop, "cpu seconds": seconds, "MiB": memory})
-            print(rows[-1], flush=True)
-    return rows
-
-
 PARTS = {
-    "quadratics": quadratics,
-    "many": many,
     "heart": lambda: compared("heart", heart, 0.75, HEART),
     "mnist": lambda: compared("mnist", digits, 0.8, MNIST["graphs"]),
 }
@@ -211,9 +137,6 @@ PARTS = {
 
 def main() -> None:
     """Run all, print the rows, save them."""
-    if sys.argv[1:2] == ["thousand"]:
-        thousand(int(sys.argv[2]), sys.argv[3])
-        return
     save("gossip", [row for part in PARTS.values() for row in part()])
 
 

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from .aggregators.clipping import ClippedGossip, ClippedSum
     from .aggregators.encrypted import EncryptedSum
     from .aggregators.masked import MaskedSum
+    from .aggregators.neighbourhoods import Neighbourhoods
+    from .aggregators.passing import Passing
     from .aggregators.pushing import Choco, PushSum
     from .aggregators.robust import (
         Bulyan,
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
         MultiKrum,
         TrimmedMean,
     )
+    from .aggregators.trimming import TrimmedGossip
     from .aggregators.verified import VerifiedSum
     from .analytics import survey
     from .app import App
@@ -101,6 +104,9 @@ LAZY = {  # what needs more than NumPy is imported when it is first asked for
     "sweep": "app.sweep",
     "Base": "graphs.finite",
     "Choco": "aggregators.pushing",
+    "Passing": "aggregators.passing",
+    "TrimmedGossip": "aggregators.trimming",
+    "Neighbourhoods": "aggregators.neighbourhoods",
     "ClippedGossip": "aggregators.clipping",
     "ClippedSum": "aggregators.clipping",
     "PushSum": "aggregators.pushing",
@@ -173,9 +179,11 @@ __all__ = [
     "MimeLite",
     "Momentum",
     "MultiKrum",
+    "Neighbourhoods",
     "Network",
     "OnePeer",
     "PFedMe",
+    "Passing",
     "PerExample",
     "PerFedAvg",
     "Personal",
@@ -207,6 +215,7 @@ __all__ = [
     "TorchModel",
     "Torus",
     "Training",
+    "TrimmedGossip",
     "TrimmedMean",
     "Uniform",
     "VerifiedSum",

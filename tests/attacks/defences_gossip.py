@@ -14,5 +14,21 @@ GOSSIP = (
     Defence(
         "who says NaN is not heard", "aggregators/mixing.py", "if who != me and is_vector(v, size)}", "if who != me}"
     ),
+    Defence(
+        "who hides among neighbours says its model to none",
+        "parties/peer.py",
+        "    if rule.hides:\n",
+        "    if False:\n",
+    ),
+    Defence(
+        "each neighbourhood has a binding of its own",
+        "aggregators/neighbourhoods.py",
+        "fingerprint((TASK, session.task, centre))",
+        "session.task",
+    ),
+    Defence("a sum of neighbours is over four", "aggregators/neighbourhoods.py", "quorum=min(n, FEWEST)", "quorum=1"),
+    Defence(
+        "what lies furthest is dropped", "aggregators/trimming.py", "kept = heard[b : len(heard) - b]", "kept = heard"
+    ),
     Defence("what a neighbour says is clipped", "aggregators/clipping.py", "    if length <= tau:\n", "    if True:\n"),
 )

@@ -11,9 +11,11 @@ import pytest
 import hansa as h
 from hansa.audit import audit
 from hansa.audit.linear import knowledge, opened
+from hansa.audit.noised import noised
 from hansa.errors import AppError, ProtocolError
 from hansa.graphs import Graph
 from hansa.messages import Request, SessionId
+from hansa.privacy import planned_privacy
 from hansa.testing.algorithm import federation
 
 PARTIES = federation(8)
@@ -70,6 +72,41 @@ def test_an_audit_tells_what_peers_can_solve_for() -> None:
     assert "7 of 7" in str(report) and report.numbers()["linear"]["rounds"] == 12
     with pytest.raises(AppError, match="hear the server alone"):
         audit(replace(app, loop=h.synchronous), ["linear"])
+
+
+@pytest.mark.promise("P619")
+@pytest.mark.control("what peers show of another under noise, beside what is promised")
+@pytest.mark.parametrize("hidden", [False, True])
+def test_an_audit_shows_an_epsilon_under_noise_that_is_below_the_stated_one(hidden: bool) -> None:
+    """Where a tenth of the noise is drawn that is told of, it shows more."""
+
+    def noisy(multiplier: float) -> h.Plan:
+        pipe = (h.Clip(0.5, side=9.0), h.Weigh("one"), h.GaussianNoise(multiplier, by="each"))
+        return h.Plan(h.Softmax(4, 3), pipe=pipe, training=h.Training(report=False, batch=8), rounds=3)
+
+    mixing = h.Torus().among(names(16))
+    near = noised(noisy(2.0), mixing, ("peer-00",), "peer-01", 3, 1e-5, hidden)
+    promised = near.promise.epsilon
+    assert promised is not None and 3.5 < promised < 5.0
+    weak = noised(noisy(0.2), mixing, ("peer-00",), "peer-01", 3, 1e-5, hidden)
+    assert not replace(near, confidence=1 - 1e-9).broken  # by chance in one run of 10⁹
+    assert weak.epsilon > max(2.5, near.epsilon)
+    assert replace(weak, promise=noisy_promise(noisy(8.0))).broken
+
+
+def noisy_promise(plan: h.Plan) -> Any:
+    """What the ledger says of it."""
+    return planned_privacy(plan, 16).guarantee(1e-5)
+
+
+@pytest.mark.promise("P619")
+@pytest.mark.control("what an audit tells of noise")
+def test_an_audit_of_noisy_gossip_tells_both() -> None:
+    pipe = (h.Clip(0.5, side=9.0), h.Weigh("one"), h.GaussianNoise(1.0, by="each"))
+    plan = h.Plan(h.Softmax(4, 3), pipe=pipe, training=h.Training(batch=8), rounds=3)
+    report = audit(h.App(plan, PARTIES, loop=h.gossip(graph=h.Ring())), ["linear"])
+    assert report.noised is not None and report.numbers()["noised"]["epsilon_promised"] > 5
+    assert "A peer's update under noise" in str(report) and "heard of client-" in str(report)
 
 
 def asked(plan: h.Plan, body: Any) -> Any:

@@ -20,7 +20,9 @@ NAMES = [f"peer-{i:02d}" for i in range(20)]
 GRAPH = h.Regular(10, seed=3)
 VALUES = np.random.default_rng(1).normal(size=(20, 30))
 WEIGHT = 2 / 11  # of two neighbours
-RULES = (h.ClippedGossip(WEIGHT), h.ClippedSum(WEIGHT))
+CLIPPED = (h.ClippedGossip(WEIGHT), h.ClippedSum(WEIGHT))
+TRIMMED = h.TrimmedGossip(2)
+RULES = (*CLIPPED, TRIMMED)
 
 
 @cache
@@ -64,10 +66,40 @@ def test_two_liars_break_the_plain_mean() -> None:
 
 @pytest.mark.promise("P613")
 @pytest.mark.guards("what a neighbour says is clipped")
-@pytest.mark.parametrize("rule", RULES, ids=repr)
+@pytest.mark.parametrize("rule", CLIPPED, ids=repr)
 @pytest.mark.parametrize("factor", [0.3, 30.0, 1e6])
 def test_two_liars_do_not_break_clipped_gossip(rule: Any, factor: float) -> None:
     assert mixed(rule, 2, factor) < 0.7
+
+
+@pytest.mark.promise("P617")
+@pytest.mark.guards("what lies furthest is dropped")
+@pytest.mark.parametrize("factor", [0.3, 30.0, 1e6])
+def test_two_liars_do_not_break_trimmed_gossip(factor: float) -> None:
+    """Nor does any number of what a peer mixes leave what it and its honest neighbours have."""
+    assert mixed(TRIMMED, 2, factor) < 0.3
+    rng = np.random.default_rng(int(factor))
+    honest = rng.normal(size=(9, 30))  # a peer, and eight of its ten neighbours
+    said = {str(i): v for i, v in enumerate((*honest[1:], *(factor * rng.normal(size=(2, 30)))))}
+    x, _ = TRIMMED.mix({"y": honest[0]}, Inbox("me", dict.fromkeys(said, 1 / 11), said))
+    assert (x >= honest.min(0)).all() and (x <= honest.max(0)).all()
+
+
+@pytest.mark.promise("P617")
+@pytest.mark.control("what is told and refused of trimming")
+def test_trimming_says_on_this_graph_how_many_may_lie() -> None:
+    plan = h.Plan(h.Softmax(4, 3), aggregator=TRIMMED, pipe=(h.Weigh("one"),))
+    data = {who: (np.ones((4, 4)), np.arange(4) % 3) for who in NAMES}
+    text = str(h.App(plan, data, loop=h.gossip(graph=GRAPH)).explain())
+    assert "Of each peer's neighbours, 10 at least in each round, 2 may lie" in text
+    with pytest.raises(PlanError, match="hears 4 others in some round"):
+        h.App(plan, data, loop=h.gossip(graph=h.Torus()))
+    for liars in (0, 1.5, "x"):
+        with pytest.raises(PlanError, match="withstands nobody"):
+            h.TrimmedGossip(liars)
+    few = {"a": np.full(3, 9.0), "b": np.full(3, 8.0)}  # the others were not heard
+    x, _ = TRIMMED.mix({"y": np.zeros(3)}, Inbox("me", dict.fromkeys(few, 0.1), few))
+    assert np.array_equal(x, np.zeros(3))
 
 
 @pytest.mark.promise("P613")

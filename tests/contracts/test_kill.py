@@ -92,6 +92,38 @@ def life(folder, url, stop=plan.rounds, mark=lambda what: None):
 
 RUN = PROGRAM.replace("ROUNDS", "25") + "print('ready', flush=True)\nlife(*sys.argv[1:])\n"
 
+# Without a server there is the mail that is on its way, what waits for peers that were lost, and what each remembers.
+AMONG_PEERS = """
+from pathlib import Path
+import sys
+from hansa import Choco, Client, Clip, GaussianNoise, InProcess, Key, Network, Plan, Scaffold, Softmax, Store, Sum
+from hansa import MaskedSum, Neighbourhoods, Torus, Training, Weigh, gossip
+
+KEY = Key.of(5)
+algorithm, aggregator = {
+    "tracking": (Scaffold(), Sum()),
+    "compressed": (None, Choco(0.3, 0.5)),
+    "hidden": (None, Neighbourhoods(MaskedSum(), graph=Torus(), reach=50.0)),
+}[KIND]
+plan = Plan(
+    Softmax(12, 4), *filter(None, [algorithm]), aggregator=aggregator,
+    pipe=(Clip(0.5, side=10.0), Weigh("one"), GaussianNoise(0.3, by="each")),
+    training=Training(epochs=1, batch=8, validation=0.2), rounds=25, seed=3,
+)
+print("ready", flush=True)
+folder = sys.argv[1]
+store = Store(folder)
+found = [row.id for row in store.runs()]
+run = store.resume(found[0]) if found else store.new(repr(plan), plan.digest, folder, {}, plan.rounds)
+clients = [Client(w, plan, (KEY.child(w).normal((24, 12)), KEY.integers(24) % 4), secret=KEY) for w in "abcdefghi"]
+runtime = InProcess(clients, Network(drop=0.05 if KIND == "hidden" else 0.2), secret=KEY)
+runtime.memory.load(run.memory())
+for state in gossip(plan, runtime, run.state(), KEY, graph=Torus()):
+    run.commit(state, runtime.memory.learnt(state.counted), state.round - state.round % 4)
+assert [row.round for row in run.history()] == list(range(1, plan.rounds + 1))
+run.finish("done")
+"""
+
 
 def start(program: str, *arguments: object) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -99,9 +131,9 @@ def start(program: str, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
-def one_life(folder: Path, url: str, seconds: float | None = None) -> tuple[bool, float]:
+def one_life(folder: Path, url: str, seconds: float | None = None, program: str = RUN) -> tuple[bool, float]:
     """Run the program until it ends or `seconds` have passed; was it killed, and how long did it live?"""
-    with start(RUN, folder, url) as child:
+    with start(program, folder, url) as child:
         assert child.stdout is not None and child.stdout.readline() == "ready\n", child.stderr and child.stderr.read()
         began = time.perf_counter()
         try:
@@ -121,16 +153,17 @@ def left(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in run.iterdir() if path.name != "lock"}
 
 
-def kill_and_compare(folder: Path, url: str, kills: int) -> None:
+def kill_and_compare(folder: Path, url: str, kills: int, program: str = RUN) -> None:
     """Kill runs until there were `kills` kills; every run must end as the first does, which is left alone."""
     seed = random.SystemRandom().randrange(10**6)
-    killed, seconds = one_life(folder / "whole", url)
+    killed, seconds = one_life(folder / "whole", url, program=program)
     assert not killed
     whole, done, draw = left(folder / "whole"), 0, random.Random(seed)
     while done < kills:
         place, killed, lives = folder / f"after {done} kills", True, 0
         while killed:
-            killed, _ = one_life(place, url, draw.uniform(0, seconds / 2) if done < kills else None)
+            until = draw.uniform(0, seconds / 2) if done < kills else None
+            killed, _ = one_life(place, url, until, program)
             done, lives = done + killed, lives + 1
         assert left(place) == whole, f"{lives} lives, seed {seed}"
     assert len(whole) > 3
@@ -147,6 +180,13 @@ def test_killed_at_random_instants(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_killed_at_random_instants_with_postgresql(tmp_path: Path, postgres_url: str) -> None:
     kill_and_compare(tmp_path, postgres_url, -(-KILLS // 3))
+
+
+@pytest.mark.promise("P614")
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+@pytest.mark.parametrize("kind", ["tracking", "compressed", *["hidden"][: KILLS // 10]])
+def test_peers_killed_at_random_instants(tmp_path: Path, kind: str) -> None:
+    kill_and_compare(tmp_path, "", -(-KILLS // 6), AMONG_PEERS.replace("KIND", repr(kind)))
 
 
 # Each life is a fork of a program that has imported everything and opened nothing.

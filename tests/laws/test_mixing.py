@@ -12,7 +12,7 @@ from tests.papers.quadratic import Quadratic
 import hansa as h
 from hansa.aggregators.mixing import Averaging, inbox_of
 from hansa.errors import PlanError
-from hansa.loops.gossip import post_office
+from hansa.loops.gossip import Heard, post_office
 
 NAMES = [f"peer-{i:02d}" for i in range(16)]
 DIRECTED = h.Given({who: [NAMES[i - 1], NAMES[(i * 5 + 3) % 16]] for i, who in enumerate(NAMES)})
@@ -40,7 +40,8 @@ def mixed(aggregator: Any, graph: Any, rounds: int, lost: float = 0.0, values: A
             message, kept = rule.say(point, kept, inbox)
             mine[who] = kept
             outboxes[who] = {"says": message, "model": rule.model(point, message)}
-        state = replace(state, memo=office.carried(state, outboxes), round=state.round + 1)
+        heard = Heard(tuple(sorted(outboxes)), outboxes)
+        state = replace(state, memo=office.carried(state, heard), round=state.round + 1)
     return np.stack([office.model_of(state, who, mine[who]) for who in NAMES])
 
 

@@ -9,7 +9,7 @@ a whole graph is these two functions, and a matrix of weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from ..errors import PlanError
 from ..graphs import Mixing
+from ..rand import Key
 from ..spec import Vector
 from . import Aggregator, RobustRule
 from .reveals import Reveals
@@ -49,6 +50,14 @@ class Rule(Protocol):
     adds: ClassVar[bool]
     # does it take graphs in which somebody is heard whom it does not hear?
     directed: ClassVar[bool]
+    # does a peer say its model to nobody, but into hidden sums?
+    hides: ClassVar[bool]
+    # is there one model, which is with one peer at a time?
+    alone: ClassVar[bool]
+
+    def asked(self, mixing: Mixing, has: Collection[str], round: int, key: Key) -> tuple[str, ...]:
+        """Whose round it is; `has`: who has said something, and `key` is public."""
+        ...
 
     def length(self, size: int) -> int:
         """How many numbers it says, where a model with what travels beside it has so many."""
@@ -83,6 +92,12 @@ class Averaging:
 
     adds: ClassVar[bool] = False
     directed: ClassVar[bool] = False
+    hides: ClassVar[bool] = False
+    alone: ClassVar[bool] = False
+
+    def asked(self, mixing: Mixing, has: Collection[str], round: int, key: Key) -> tuple[str, ...]:
+        """All."""
+        return mixing.names
 
     def length(self, size: int) -> int:
         """As many."""
@@ -117,6 +132,12 @@ class PeerRule(Aggregator):
 
     adds: ClassVar[bool] = False
     directed: ClassVar[bool] = False
+    hides: ClassVar[bool] = False
+    alone: ClassVar[bool] = False
+
+    def asked(self, mixing: Mixing, has: Collection[str], round: int, key: Key) -> tuple[str, ...]:
+        """Whose round it is; `has`: who has said something, and `key` is public. Here: all."""
+        return mixing.names
 
     def length(self, size: int) -> int:
         """As many numbers as are mixed."""
@@ -157,18 +178,16 @@ def rule_of(aggregator: Aggregator) -> Rule:
     if aggregator.sums:
         return Averaging()
     why = "What it makes of vectors is not known for the few that one peer hears."
+    instead = "Take Sum(), which mixes and hides nothing, or `synchronous`."
     if aggregator.identified:
         why = (
-            "It hides vectors among those of one cohort, which one server sums. Neighbourhoods "
-            "overlap, and each would have a sum of its own: that is not built."
+            "It hides vectors among those of one cohort, which one server sums, and here each "
+            "neighbourhood has a sum of its own."
         )
+        instead = "Write Neighbourhoods(MaskedSum(), graph=…, reach=…)."
     elif isinstance(aggregator, RobustRule):
         why = "It is a rule for a server, which hears all; how few of them lie here it cannot know."
-    raise PlanError(
-        f"gossip cannot run {aggregator!r}.",
-        why,
-        "Take Sum(), which mixes and hides nothing, or `synchronous`.",
-    )
+    raise PlanError(f"gossip cannot run {aggregator!r}.", why, instead)
 
 
 def is_inbox(body: Any) -> bool:

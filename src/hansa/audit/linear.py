@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ OPEN = 1e-5  # so near to the row space a unit vector lies in it
 MOST = 300  # peers whose equations are solved
 PAIRS = 60  # of colluding peers that are tried
 UNTIL = 30  # rounds
+SOME = 6  # rounds whose updates are all unknowns
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Linear:
     rounds: int
     graph: str
     found: tuple[Opened, ...]
+    hidden: bool = False  # does a peer of the app hear the sum of its neighbourhood alone?
 
 
 def linear(app: App, rounds: int | None = None) -> Linear:
@@ -75,9 +78,9 @@ def linear(app: App, rounds: int | None = None) -> Linear:
             "Audit a smaller federation with the same kind of graph.",
         )
     rounds = min(rounds or UNTIL, app.known_plan.rounds, UNTIL)
-    return Linear(
-        n, rounds, mixing.graph, tuple(_worst(mixing, rounds, c) for c in (1, 2) if c < n)
-    )
+    hidden = office.rule.hides
+    found = tuple(_worst(mixing, rounds, c, hidden) for c in (1, 2) if c < n)
+    return Linear(n, rounds, mixing.graph, found, hidden)
 
 
 def opened(
@@ -105,15 +108,14 @@ def knowledge(
         w = mixing.matrix(t)
         for a in places:
             heard = [j for j in np.flatnonzero(w[a]) if j not in places]
-            if sums:
-                rows.append(w[a, heard] @ held[heard])
-            else:
-                rows += list(held[heard])
+            rows += _heard(w[a], heard, held, sums)
         held = w @ held
     return np.stack(rows)
 
 
-def training(mixing: Mixing, curious: Sequence[str], rounds: int) -> NDArray[np.float64]:
+def training(
+    mixing: Mixing, curious: Sequence[str], rounds: int, sums: bool = False
+) -> NDArray[np.float64]:
     """The same where all train: rows in the updates of all peers and rounds [messages, rounds · n].
 
     y(t) = Δ(t) + W_{t−1} y(t − 1)
@@ -126,18 +128,30 @@ def training(mixing: Mixing, curious: Sequence[str], rounds: int) -> NDArray[np.
     for t in range(rounds):
         held[:, t * n : (t + 1) * n] += np.eye(n)
         w = mixing.matrix(t)
-        rows += [held[j] for a in places for j in np.flatnonzero(w[a]) if j not in places]
+        for a in places:
+            heard = [j for j in np.flatnonzero(w[a]) if j not in places]
+            rows += _heard(w[a], heard, held, sums)
         held = w @ held
     return np.stack(rows)
 
 
-def _worst(mixing: Mixing, rounds: int, colluders: int) -> Opened:
+def _heard(
+    shares: NDArray[np.float64], heard: Sequence[Any], held: NDArray[np.float64], sums: bool
+) -> list[NDArray[np.float64]]:
+    """What one peer hears in a round: what each of these has, or the sum of its shares in them."""
+    if sums:
+        return [shares[heard] @ held[heard]]
+    return list(held[heard])
+
+
+def _worst(mixing: Mixing, rounds: int, colluders: int, hidden: bool) -> Opened:
     """Of the sets of so many peers that are tried, the one that opens most."""
     sets = list(_some(mixing.names, colluders))
     counts = [len(opened(mixing, one, rounds)) for one in sets]
     most = int(np.argmax(counts))
     worst = sets[most]
-    first = _solved(training(mixing, worst, min(rounds, 6)))[: len(mixing.names)]
+    known = training(mixing, worst, min(rounds, SOME), hidden)
+    first = _solved(known)[: len(mixing.names)]
     trained = sum(first) - colluders
     summed = max(len(opened(mixing, one, rounds, sums=True)) for one in sets)
     return Opened(colluders, len(sets), worst, counts[most], summed, int(trained))

@@ -21,6 +21,7 @@ from .canary import Canaries, canaries
 from .inversion import Inversion, inversion
 from .linear import Linear, linear
 from .membership import LIMIT, Membership, membership
+from .noised import under_noise
 from .plots import canary_plot, inversion_plot, membership_plot
 
 ATTACKS = ("canary", "membership", "inversion", "linear")
@@ -51,12 +52,14 @@ class AuditReport:
     membership: Membership | None = None
     inversion: Inversion | None = None
     linear: Linear | None = None
+    noised: Canaries | None = None  # what the linear attack shows under noise
     missing: Mapping[str, str] = field(default_factory=dict)  # attack → why it cannot be made
 
     @property
     def broken(self) -> bool:
         """Has an attack shown a larger ε than the ledger promises?"""
-        return self.canary is not None and self.canary.broken
+        shown = (self.canary, self.noised)
+        return any(one is not None and one.broken for one in shown)
 
     def told(self) -> Explanation:
         """All of it as text and tables, for a terminal; `str` makes plain text of it."""
@@ -65,6 +68,7 @@ class AuditReport:
             self.membership and _membership(self.membership),
             self.inversion and _inversion(self.inversion),
             self.linear and _linear(self.linear),
+            self.noised and _noised(self.noised),
         )
         left = [Section(name, f"Not made. {why}") for name, why in self.missing.items()]
         return Explanation((*(section for section in made if section), *left), WARNINGS)
@@ -99,6 +103,8 @@ class AuditReport:
             found["inversion"] = _inversion_numbers(self.inversion)
         if self.linear is not None:
             found["linear"] = _linear_numbers(self.linear)
+        if self.noised is not None:
+            found["noised"] = _canary_numbers(self.noised)
         return found
 
     def write(self, folder: Path) -> list[Path]:
@@ -161,6 +167,8 @@ def audit(
             missing[name] = f"{error.found} {error.why} {error.instead}"
             if error.kind == "data":
                 missing[name] = DATA
+    if "linear" in found:
+        found["noised"] = under_noise(app, found["linear"])
     if not found:
         raise AppError(
             "No attack could be made.",
@@ -216,7 +224,7 @@ def _inversion_numbers(found: Inversion) -> dict[str, Any]:
 def _linear_numbers(found: Linear) -> dict[str, Any]:
     """What the linear attack found, for JSON."""
     told = [{**asdict(one), "who": list(one.who)} for one in found.found]
-    return {"peers": found.peers, "rounds": found.rounds, "graph": found.graph, "found": told}
+    return {**asdict(found), "found": told}
 
 
 def _canary(found: Canaries) -> Section:
@@ -224,22 +232,41 @@ def _canary(found: Canaries) -> Section:
 
     Broken is a promise only where what is shown is more.
     """
-    epsilon, r, v = found.best
-    if found.broken:
-        verdict = (
-            "Broken: the attack shows more than the ledger promises. Look at noise, clip and "
-            "accounting."
-        )
-    elif found.promise.epsilon is None:
-        verdict = "The ledger promises nothing, so there is nothing to contradict."
-    else:
-        verdict = "The attack does not contradict the ledger."
     text = (
         f"In one run of {_many(found.rounds, 'round')}, {len(found.truth)} canary clients took "
         f"part or not, each by a fair coin. The attacker knows their updates, saw {found.seen}, "
-        f"and guessed at those it was surest of. {verdict}"
+        f"and guessed at those it was surest of. {_verdict(found)}"
     )
-    rows = (
+    title = "Canary clients (Steinke, Nasr and Jagielski 2023)"
+    return Section(title, text, ("", ""), _bounds(found))
+
+
+def _noised(found: Canaries) -> Section:
+    """What the linear attack shows under noise, in words, beside the ε that is promised."""
+    text = (
+        f"In {len(found.truth)} trials of {_many(found.rounds, 'round')} a peer took part or not, "
+        f"by a fair coin. The attacker knows all updates but that, and put together {found.seen}, "
+        f"so that least of the noise of others is left. {_verdict(found)}"
+    )
+    return Section("A peer's update under noise", text, ("", ""), _bounds(found))
+
+
+def _verdict(found: Canaries) -> str:
+    """Does what is shown contradict what is promised?"""
+    if found.broken:
+        return (
+            "Broken: the attack shows more than the ledger promises. Look at noise, clip and "
+            "accounting."
+        )
+    if found.promise.epsilon is None:
+        return "The ledger promises nothing, so there is nothing to contradict."
+    return "The attack does not contradict the ledger."
+
+
+def _bounds(found: Canaries) -> tuple[tuple[str, str], ...]:
+    """What is shown, and what is promised."""
+    epsilon, r, v = found.best
+    return (
         ("guesses, right", f"{r}, {v}"),
         (
             f"shown, at {100 * found.confidence:g} % confidence",
@@ -248,7 +275,6 @@ def _canary(found: Canaries) -> Section:
         ("promised, by the ledger for this run", str(found.promise)),
         ("the most that so many canaries can show", f"ε ≥ {found.most:.3g}"),
     )
-    return Section("Canary clients (Steinke, Nasr and Jagielski 2023)", text, ("", ""), rows)
 
 
 def _membership(found: Membership) -> Section:
@@ -295,8 +321,10 @@ def _linear(found: Linear) -> Section:
         "what curious peers hear of their neighbours is a system of linear equations in the values "
         "with which all began, to seven digits. While all train, each round brings as many "
         "unknowns as there are peers; then their neighbours' first updates are certain to be open. "
-        "No noise is counted here: ε is what noise leaves."
+        "No noise is counted in this table: ε is what noise leaves."
     )
+    if found.hidden:
+        text += " In this app a peer hears sums of neighbours alone."
     rows = tuple(
         (
             ", ".join(one.who),

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..aggregators import Aggregator
 from ..errors import AppError
+from ..graphs import Graph
 from ..models import Model
 from ..plan import Plan
 from ..sample import Sample
@@ -33,7 +34,7 @@ from .calls import is_call, table_of
 if TYPE_CHECKING:
     from tomlkit.items import Item
 
-PIECES = (Model, Transform, Aggregator, Training, PerExample, Schedule, Sample, Plan)
+PIECES = (Model, Transform, Aggregator, Training, PerExample, Schedule, Sample, Graph, Plan)
 WORDS = {
     "bool": "true or false",
     "dict": "a table",
@@ -43,7 +44,7 @@ WORDS = {
 }
 Piece = TypeVar("Piece")
 # where hansa's names that are imported late may lie
-FLOORS = ("aggregators", "models", "transforms")
+FLOORS = ("aggregators", "graphs", "models", "transforms")
 
 
 class Pieces(Mapping[str, Any]):

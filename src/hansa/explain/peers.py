@@ -1,7 +1,7 @@
 """A plan among peers, in words: the graph, who sees what, and what that leaves open.
 
-There is no server, and no sum: each neighbour hears a peer's model by itself, and those further
-away hear mixtures. So what a sum would hide is hidden here by noise alone.
+There is no server: each neighbour hears a peer's model by itself, or a sum that hides it for one
+round, and those further away hear mixtures. What stays hidden over many rounds noise alone hides.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..aggregators.mixing import PeerRule
-from ..graphs import Mixing, drawn
+from ..aggregators.mixing import PeerRule, rule_of
+from ..graphs import CLOSE, Mixing, drawn
 from ..plan import Plan
 from ..plan.peers import size
 from .warnings import common
@@ -44,6 +44,8 @@ def _mixed(mixing: Mixing) -> str:
         rounds = count(mixing.period, "round", "rounds")
         return f"{rounds} of mixing alone reach the exact mean of any models (spectral gap 1)."
     factor = mixing.contraction
+    if mixing.gap < CLOSE:
+        return "Mixing alone brings peers no nearer to each other (spectral gap 0)."
     until = count(math.ceil(math.log(TENTH) / math.log(factor)), "round", "rounds")
     return (
         f"Spectral gap {mixing.gap:.4g}: a round of mixing alone brings peers to {factor:.6f} of "
@@ -57,6 +59,8 @@ def sent(plan: Plan, told: Section) -> Section:
     more = ""
     if mixed > plan.model.size:
         more = " and what else the algorithm tells"
+    if rule_of(plan.aggregator).hides:
+        more = ", into a hidden sum with each who hears it"
     text = (
         # P607
         f"In a round a peer adds this to its model, with its own noise where the plan has some, "
@@ -67,7 +71,11 @@ def sent(plan: Plan, told: Section) -> Section:
 
 
 def steps(told: Section) -> Section:
-    """The pipe, which ends with the peer itself."""
+    """The pipe, which ends with the peer itself.
+
+    Where a peer is the server of one client, its own, the sum that transforms are decoded on is of
+    that one, and so is the noise.
+    """
     text = "On the peer, in this order and back, before anybody hears of it: its sum is of one."
     return replace(told, text=text)
 
@@ -76,19 +84,28 @@ def sight(plan: Plan, mixing: Mixing) -> Section:
     """Each party, what it sees, and what this rests on.
 
     What is said of a peer's neighbours holds for all that it ever hears, in any round of a graph
-    that changes.
+    that changes. A sum that hides them rests on few colluding, and for one round alone: of more
+    rounds only noise is named.
     """
     noisy = "nothing"
     if plan.sum_spec.noise.multiplier:
         noisy = "the noise in each update"
+    # P607
+    heard = (
+        "the model that the peer says, by name, in each round; with the one before, how its "
+        "data has changed it",
+        noisy,
+    )
+    if rule_of(plan.aggregator).hides:
+        # P616
+        heard = (
+            "random numbers, and the mean of its own neighbourhood in each round; means of some "
+            "rounds may be solved for single models",
+            f"for one round, that few collude, as above; for more: {noisy}",
+        )
     rows = (
+        ("each neighbour of a peer", *heard),
         # P607
-        (
-            "each neighbour of a peer",
-            "the model that the peer says, by name, in each round; with the one before, how its "
-            "data has changed it",
-            noisy,
-        ),
         (
             "every other peer",
             "mixtures of models, from which it may solve for single ones after some rounds",
@@ -110,6 +127,9 @@ def warnings(plan: Plan, named: bool) -> Iterator[str]:
     """What the plan leaves open among peers, a sentence each."""
     yield from common(plan, named, clear=True)
     seen = "Neighbours hear each peer's model by name, every round"
+    if rule_of(plan.aggregator).hides:
+        # P616
+        seen = "Neighbours can solve for single models by what they hear in some rounds"
     if not plan.training.private and not plan.sum_spec.noise.multiplier:
         seen += ", and what training changes in it can reveal training examples"
     # P607

@@ -175,6 +175,10 @@ class Given(Graph):
 
     heard: Mapping[str, Any] = field(default_factory=dict)
 
+    def __hash__(self) -> int:
+        """Of the same graph the same; a dict has none."""
+        return hash(repr(self))
+
     def links(self, names: Sequence[str]) -> Links:
         """As written."""
         named = [*self.heard, *(who for heard in self.heard.values() for who in heard)]

@@ -24,6 +24,7 @@ from typing import Any, overload
 import numpy as np
 
 from ..aggregators.mixing import Mine, PeerRule, Rule, inbox_of, is_vector, rule_of
+from ..aggregators.neighbourhoods import SUM, Neighbourhoods
 from ..algorithms import reports
 from ..errors import Fault, PlanError, refuse
 from ..graphs import Graph, Mixing
@@ -33,9 +34,11 @@ from ..plan.layout import reported
 from ..rand import Key
 from ..spec import Vector
 from ..state import FAILED, State
+from ..transforms import Context
 from .channel import Runtime, ServerChannel, begin, session_of, settle
 from .checks import check_mistakes
 from .journal import Journal
+from .neighbourhoods import opened_sums
 
 NOT_FINITE = "its model holds NaN or infinity, or is none of this plan"
 SAID = "said"  # in a state's memo: who → what it has said last
@@ -115,6 +118,16 @@ def post_office(plan: Plan, graph: Graph, names: Sequence[str]) -> PostOffice:
 
 
 @dataclass(frozen=True)
+class Heard:
+    """What came of a round: who counts, and what each has said; or, of sums within neighbourhoods,
+    what each has learnt.
+    """
+
+    there: tuple[str, ...]
+    outboxes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class PostOffice:
     """Who carries messages between peers in a simulation, and keeps what is on its way.
 
@@ -141,15 +154,25 @@ class PostOffice:
         """Where all begin."""
         return peers.first(self.plan)
 
+    def asked(self, state: State) -> tuple[str, ...]:
+        """Who takes part in the round after `state`."""
+        has = state.memo[SAID].keys()
+        return self.rule.asked(self.mixing, has, state.round, self.plan.key)
+
     def inbox(self, state: State, who: str) -> dict[str, Any]:
         """What a peer is given in the round after `state`: shares, and what others said last.
 
         Before its first words a neighbour is where all begin.
         """
-        if self.rule.adds:
+        if self.rule.adds or self.rule.hides:
             share = self.mixing.of(who, state.round)[who]
             held = state.memo[HELD].get(who, {})
             return {"weights": {who: share, **dict.fromkeys(held, 1.0)}, "said": dict(held)}
+        if self.rule.alone:
+            said = state.memo[SAID]
+            if who not in self.asked(state):
+                said = {}
+            return {"weights": {who: 0.0, **dict.fromkeys(said, 1.0)}, "said": dict(said)}
         if not state.round:
             return {"weights": {who: 1.0}, "said": {}}
         weights = self.mixing.of(who, state.round - 1)
@@ -169,17 +192,24 @@ class PostOffice:
         point, _ = self.rule.mix(mine, given)
         return peers.unpacked(self.plan, point)["x"]
 
-    def carried(self, state: State, outboxes: Mapping[str, Any]) -> dict[str, Any]:
+    def carried(self, state: State, heard: Heard) -> dict[str, Any]:
         """The mail after a round: what each has said last, and what waits for whom.
 
         A rule that adds up is given each message once, in the share that the sender's round had for
-        the hearer; of one that was lost nothing is carried.
+        the hearer; of one that was lost nothing is carried. The sum of a neighbourhood is its
+        centre's, who is given it in its next round.
         """
+        outboxes = heard.outboxes
         models = {who: outbox.get("model", outbox["says"]) for who, outbox in outboxes.items()}
+        if self.rule.alone:
+            return {SAID: models, HELD: {}}
         said = {**state.memo[SAID], **models}
-        if not self.rule.adds:
+        if not self.rule.adds and not self.rule.hides:
             return {SAID: said, HELD: {}}
-        held = {who: dict(mail) for who, mail in state.memo[HELD].items() if who not in outboxes}
+        waiting = state.memo[HELD].items()
+        held = {who: dict(mail) for who, mail in waiting if who not in heard.there}
+        if self.rule.hides:
+            return {SAID: said, HELD: held | {who: {SUM: v} for who, v in models.items()}}
         for who in self.mixing.names:
             for one, weight in self.mixing.of(who, state.round).items():
                 if one == who or one not in outboxes or not weight:
@@ -194,23 +224,33 @@ class PostOffice:
         square).
         """
         every = [said.get(who, self.first) for who in self.mixing.names]
+        if self.rule.alone:
+            every = list(said.values())
         mean = np.zeros_like(self.first)
         for one in every:
             mean += one
         mean /= len(every)
         d = self.plan.model.size
-        squares = sum(float(np.sum((one[:d] - mean[:d]) ** 2)) for one in every)
+        squares = 0.0
+        for one in every:
+            far = one[:d] - mean[:d]
+            squares += float(far @ far)
         return peers.unpacked(self.plan, mean), float(np.sqrt(squares / len(every)))
 
     def fits(self, outbox: Any) -> bool:
         """Is what a peer answers an outbox of this plan, all of it finite?"""
         if not isinstance(outbox, dict):
             return False
-        lengths = {"says": self.rule.length(self.size), "reports": len(reported(self.plan))}
+        same = outbox.keys() == self.lengths.keys()
+        return same and all(is_vector(outbox[name], n) for name, n in self.lengths.items())
+
+    @cached_property
+    def lengths(self) -> dict[str, int]:
+        """How long each part of an outbox is."""
+        found = {"says": self.rule.length(self.size), "reports": len(reported(self.plan))}
         if self.rule.adds:
-            lengths["model"] = self.size
-        same = outbox.keys() == lengths.keys()
-        return same and all(is_vector(outbox[name], length) for name, length in lengths.items())
+            found["model"] = self.size
+        return found
 
 
 def _rounds(
@@ -233,42 +273,75 @@ def _rounds(
         session = session_of(secret, number=state.round)
         channel = ServerChannel(plan, runtime, state, session, journal)
         named = runtime.named or not secret.hides
-        state = one_round(office, channel, state, named)
+        channel.head = replace(channel.head, broadcast=None)  # no mean is told: nobody has it
+        at = plan.context(state.round, session, secret=secret, task=channel.head.task)
+        state = one_round(office, channel, state, named, at.enrolled(runtime.members))
         yield state
         settle(runtime, journal, session, state.counted)
 
 
-def one_round(office: PostOffice, channel: ServerChannel, state: State, named: bool) -> State:
-    """The state after one round: inboxes are carried to the peers, and their outboxes kept.
+def one_round(
+    office: PostOffice, channel: ServerChannel, state: State, named: bool, at: Context
+) -> State:
+    """The state after one round: inboxes are carried to the peers, and what they say kept.
 
     Its `x` is the mean over all peers, also those that were lost, whose models are as they were;
     what is reported is the mean over those who answered. RoundError where all make a mistake that
     they would make again.
     """
     plan = office.plan
-    names = office.mixing.names
-    channel.head = replace(channel.head, broadcast=None)  # nobody has the mean, so none is told it
-    outboxes = dict[str, Any]()
-    for who, outbox in channel.as_completed({who: office.inbox(state, who) for who in names}):
-        if office.fits(outbox):
-            outboxes[who] = outbox
-        else:
-            channel.exclude(who, NOT_FINITE)
+    names = office.asked(state)
+    inboxes = {who: office.inbox(state, who) for who in names}
+    if isinstance(office.rule, Neighbourhoods):
+        heard = _sums(office, office.rule, channel, inboxes, at)
+    else:
+        heard = _outboxes(office, channel, inboxes)
     check_mistakes(len(names), channel.mistakes(names))
-    there = tuple(sorted(outboxes))
-    if len(there) < plan.sample.quorum:
+    there = heard.there
+    if len(there) < plan.sample.quorum or not heard.outboxes:
         return _skipped(plan, channel, state, named, names, len(there))
     excluded = channel.outcome(names, there)
     told: dict[str, Any] = {"named": named, "participants": there, "excluded": excluded}
-    mail = office.carried(state, outboxes)
+    mail = office.carried(state, heard)
     mean, apart = office.mean(mail[SAID])
-    side = np.mean([outboxes[who]["reports"] for who in there], axis=0)
+    side = np.mean([one["reports"] for _, one in sorted(heard.outboxes.items())], axis=0)
     means = {name: side[i : i + 1] for i, name in enumerate(reported(plan))}
     noisy = bool(plan.sum_spec.noise.multiplier)
     metrics = reports.means(means, reported(plan), noisy) | {"apart": apart}
     x = mean.pop("x")
     memo = {**state.memo, **mean, **mail}
     return State(state.round + 1, x, memo, state.transforms, metrics=metrics, **told)
+
+
+def _outboxes(office: PostOffice, channel: ServerChannel, inboxes: Mapping[str, Any]) -> Heard:
+    """What each peer says to those who hear it."""
+    found = dict[str, Any]()
+    for who, outbox in channel.as_completed(inboxes):
+        if office.fits(outbox):
+            found[who] = outbox
+        else:
+            channel.exclude(who, NOT_FINITE)
+    return Heard(tuple(sorted(found)), found)
+
+
+def _sums(
+    office: PostOffice,
+    rule: Neighbourhoods,
+    channel: ServerChannel,
+    inboxes: Mapping[str, Any],
+    at: Context,
+) -> Heard:
+    """The mean of each neighbourhood whose sum was opened; who is in none of them was not there."""
+    size = office.size
+    cells = rule.cells(at.session, size + len(reported(office.plan)))
+    found = dict[str, Any]()
+    there = set[str]()
+    for centre, (total, names) in opened_sums(channel, cells, inboxes).items():
+        weights = office.mixing.of(centre, at.round)
+        mean = rule.decoded(total, sum(weights[who] for who in names), cells[centre].n)
+        found[centre] = {"says": mean[:size], "reports": mean[size:]}
+        there |= set(names)
+    return Heard(tuple(sorted(there)), found)
 
 
 def _skipped(

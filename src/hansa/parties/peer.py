@@ -9,6 +9,7 @@ simulation, and each peer itself where it is a node.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from ..asks import Work
 from ..errors import PlanError, ProtocolError
 from ..plan import Plan, peers, server
 from ..plan.layout import reported
+from ..spec import Vector
 from ..transforms import Context
 from . import Party
 from .contribution import Contributor
@@ -51,8 +53,19 @@ def conversation(
             "A peer hears the shares of its neighbours and what each has said.",
             "Look at who carries the messages.",
         )
-    outbox, party._learnt = yield from half(plan, rule, inbox, state, trains, at)
+    work = partial(half, plan, rule, inbox, state, trains, at)
+    if rule.hides:
+        among: Any = rule
+        length = peers.size(plan) + len(reported(plan))
+        yield from among.exchange(partial(_vector, party, work), length, at)
+    outbox, party._learnt = yield from work()
     yield outbox
+
+
+def _vector(party: Party, work: Any) -> Work[Vector]:
+    """What a peer adds to hidden sums: its model, and what it reports."""
+    outbox, party._learnt = yield from work()
+    return np.concatenate([outbox["says"], outbox["reports"]])
 
 
 def half(

@@ -41,60 +41,66 @@ def check_peers(plan: Plan) -> None:
 
 
 def _wrong_pieces(plan: Plan) -> Iterator[Fault]:
-    """What of sample and pipe needs a server."""
+    """What of sample and pipe needs a server. A peer looks each round, so words come if needed."""
     noise = plan.encoded_spec.noise
-    strange = next((step for step in plan.pipe if type(step) not in TAKES), None)
-    weighing = next((step for step in plan.pipe if isinstance(step, Weigh)), None)
-    yield (
-        type(plan.sample) is not Everyone,
-        f"gossip cannot ask whom {plan.sample!r} draws.",
-        "Every peer has a place in the graph, in every round.",
-        "Leave the sample out, or write Everyone(quorum=…).",
-    )
-    yield (
-        strange is not None,
-        f"gossip cannot run {strange!r}.",
-        "A peer says its model and no update; what is done to an update for a sum, and undone on "
-        "the sum, does nothing for that.",
-        "Leave it out, or use `synchronous`.",
-    )
-    yield (
-        bool(noise.multiplier) and not noise.alone,
-        "gossip cannot run noise that a server adds, or that all add together.",
-        "No server sees a sum here, and each neighbour hears single models.",
-        "Write GaussianNoise(…, by='each').",
-    )
-    yield (
-        weighing is not None and weighing != Weigh("one"),
-        f"gossip cannot run {weighing!r}.",
-        "Weights of a graph keep the plain mean of the peers, each of which counts once.",
-        "Write Weigh('one') in the pipe.",
-    )
+    if type(plan.sample) is not Everyone:
+        yield (
+            True,
+            f"gossip cannot ask whom {plan.sample!r} draws.",
+            "Every peer has a place in the graph, in every round.",
+            "Leave the sample out, or write Everyone(quorum=…).",
+        )
+    if noise.multiplier and not noise.alone:
+        yield (
+            True,
+            "gossip cannot run noise that a server adds, or that all add together.",
+            "No server sees a sum here, and each neighbour hears single models.",
+            "Write GaussianNoise(…, by='each').",
+        )
+    for step in plan.pipe:
+        if type(step) not in TAKES:
+            yield (
+                True,
+                f"gossip cannot run {step!r}.",
+                "A peer says its model and no update; what is done to an update for a sum, and "
+                "undone on the sum, does nothing for that.",
+                "Leave it out, or use `synchronous`.",
+            )
+        if isinstance(step, Weigh) and step != Weigh("one"):
+            yield (
+                True,
+                f"gossip cannot run {step!r}.",
+                "Weights of a graph keep the plain mean of the peers, each of which counts once.",
+                "Write Weigh('one') in the pipe.",
+            )
 
 
 def _wrong_algorithm(plan: Plan, rule: Rule) -> Iterator[Fault]:
     """What of algorithm and model needs a server, or another rule of mixing."""
     algorithm: Any = plan.algorithm
     plain = type(algorithm) in (FedAvg, Scaffold) and own(algorithm)
-    yield (
-        not plain or type(algorithm.server) is not Sgd or bool(algorithm.pull),
-        f"gossip cannot run {algorithm!r}.",
-        "Of FedAvg() and Scaffold(), whose server steps by Sgd, it is known what they become "
-        "without a server: D-PSGD and gradient tracking.",
-        "Write FedAvg() or Scaffold(), or use `synchronous`.",
-    )
-    yield (
-        type(algorithm) is Scaffold and not isinstance(rule, Averaging),
-        f"gossip cannot run {algorithm!r} with {plan.aggregator!r}.",
-        "Gradient tracking is known for the weighted mean of neighbours.",
-        "Write FedAvg(), or take Sum().",
-    )
-    yield (
-        plan.model.traits.grows,
-        f"gossip cannot run {type(plan.model).__name__}.",
-        "It grows by what each client says, and there is no mean of such models.",
-        "Use `synchronous`.",
-    )
+    if not plain or type(algorithm.server) is not Sgd or algorithm.pull:
+        yield (
+            True,
+            f"gossip cannot run {algorithm!r}.",
+            "Of FedAvg() and Scaffold(), whose server steps by Sgd, it is known what they become "
+            "without a server: D-PSGD and gradient tracking.",
+            "Write FedAvg() or Scaffold(), or use `synchronous`.",
+        )
+    if type(algorithm) is Scaffold and not isinstance(rule, Averaging):
+        yield (
+            True,
+            f"gossip cannot run {algorithm!r} with {plan.aggregator!r}.",
+            "Gradient tracking is known for the weighted mean of neighbours.",
+            "Write FedAvg(), or take Sum().",
+        )
+    if plan.model.traits.grows:
+        yield (
+            True,
+            f"gossip cannot run {type(plan.model).__name__}.",
+            "It grows by what each client says, and there is no mean of such models.",
+            "Use `synchronous`.",
+        )
 
 
 def packed(broadcast: Mapping[str, Vector]) -> Vector:

@@ -1,0 +1,133 @@
+"""Attacks on hidden sums within neighbourhoods: by who carries the messages, and by who is in the middle of one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hansa as h
+from hansa.aggregators.hidden.cell import Cell
+from hansa.audit import audit
+from hansa.errors import ProtocolError
+from hansa.messages import Request, SessionId
+from hansa.testing.algorithm import federation
+
+KEY = h.Key.of(0)
+CUBE = h.Hypercube()
+PARTIES = federation(8)
+RULE = h.Neighbourhoods(h.MaskedSum(), graph=CUBE, reach=50.0)
+TRAINING = h.Training(batch=8, learning_rate=0.1)
+PLAN = h.Plan(h.Softmax(4, 3), aggregator=RULE, pipe=(h.Weigh("one"),), training=TRAINING, rounds=2)
+
+
+def parts(body: Any) -> list[Any]:
+    """All arrays in a message."""
+    if isinstance(body, dict):
+        return [one for value in body.values() for one in parts(value)]
+    return [body] if isinstance(body, np.ndarray) else []
+
+
+class Overheard(h.InProcess):
+    """A network in which somebody writes down what is said, and loses what some say of some neighbourhood."""
+
+    def __init__(self, lost: Any = (), plan: h.Plan = PLAN):
+        super().__init__([h.Client(who, plan, data, secret=KEY) for who, data in PARTIES.items()], secret=KEY)
+        self.lost = lost  # (who, in whose neighbourhood, turn)
+        self.said: list[Any] = []
+
+    def receive(self) -> Any:
+        reply = super().receive()
+        self.said.append(reply)
+        for who, centre, turn in self.lost:
+            if reply.who == (who,) and reply.turn == turn and reply.session.number == 0:
+                reply.body.pop(centre, None)
+        return reply
+
+
+@pytest.mark.promise("P615")
+@pytest.mark.guards("who hides among neighbours says its model to none")
+def test_whoever_carries_messages_sees_random_numbers() -> None:
+    runtime = Overheard()
+    _ = list(h.gossip(PLAN, runtime, None, KEY, graph=CUBE))
+    assert not any(one.dtype.kind == "f" for reply in runtime.said for one in parts(reply.body))
+    for reply in runtime.said:
+        if reply.turn == 1:  # one model in four sums, in the same shares
+            vectors = np.stack([one["vector"] for one in reply.body.values()])
+            assert len(vectors) == 4 and not (vectors[0] == vectors[1]).any()
+
+
+@pytest.mark.promise("P615")
+@pytest.mark.guards("each neighbourhood has a binding of its own")
+def test_what_is_said_in_one_neighbourhood_is_not_taken_in_another() -> None:
+    """On a complete graph all neighbourhoods have the same members: their messages could be exchanged."""
+    graph = h.Complete()
+    rule = h.Neighbourhoods(h.MaskedSum(), graph=graph, reach=50.0)
+    runtime = Overheard(
+        plan=h.Plan(h.Softmax(4, 3), aggregator=rule, pipe=(h.Weigh("one"),), training=TRAINING, rounds=1)
+    )
+    sums: list[Any] = []
+    cells = h.Neighbourhoods.cells
+
+    def seen(self: Any, *given: Any) -> Any:
+        found = cells(self, *given)
+        if len(given) == 2:
+            sums.append(found)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(h.Neighbourhoods, "cells", seen)
+        _ = list(h.gossip(runtime.clients.plan, runtime, None, KEY, graph=graph))
+    who, first, second = sorted(PARTIES)[:3]
+    (body,) = (reply.body for reply in runtime.said if reply.who == (who,) and reply.turn == 0)
+    assert Cell.of(sums[0][first]).hear_prepared(who, body[first]) == ""
+    assert Cell.of(sums[0][second]).hear_prepared(who, body[first])
+
+
+@pytest.mark.promise("P615")
+@pytest.mark.guards("a sum of neighbours is over four")
+def test_a_centre_does_not_learn_the_sum_of_two_others() -> None:
+    """Of a neighbourhood of four one says no vector: its centre, which knows its own, would have the sum of two."""
+    me, *_ = sorted(PARTIES)
+    others = CUBE.among(sorted(PARTIES)).neighbours(me)
+    runtime = Overheard([(others[0], me, 1)])
+    state = next(h.gossip(PLAN, runtime, None, KEY, graph=CUBE))
+    assert me not in state.memo["held"] and others[0] in state.memo["held"]
+    assert set(state.participants) == set(PARTIES)  # in the sums of the others
+
+
+@pytest.mark.promise("P616")
+@pytest.mark.control("who says whose sums a peer is in")
+def test_who_carries_messages_makes_up_no_neighbourhood() -> None:
+    """A peer has a message for each neighbourhood of its plan's graph, and refuses to go on in any other."""
+    runtime = Overheard()
+    _ = next(h.gossip(PLAN, runtime, None, KEY, graph=CUBE))
+    me, *_, far = sorted(PARTIES)
+    mixing = CUBE.among(sorted(PARTIES))
+    (reply,) = (one for one in runtime.said if one.who == (me,) and one.turn == 0)
+    assert reply.body.keys() == {me, *mixing.neighbours(me)} and far not in reply.body
+    client = runtime.clients[me]
+    ask = Request(PLAN.digest, 1, SessionId("run", 0, 5), None, {me: {"weights": {me: 0.25}, "said": {}}})
+    _ = client.answer(ask)
+    with pytest.raises(ProtocolError, match="not in"):
+        client.answer(replace(ask, turn=1, bodies={me: {far: {}}}))
+
+
+@pytest.mark.promise("P616")
+@pytest.mark.control("what sums over rounds leave open")
+def test_an_audit_solves_sums_of_many_rounds() -> None:
+    """On a torus of sixteen a peer solves for one other's first value, two peers for more; of one round for none."""
+    data = {f"peer-{i:02d}": data for i, data in enumerate(federation(16).values())}
+    found = {}
+    for rounds in (1, 12):
+        rule = h.Neighbourhoods(h.MaskedSum(), graph=h.Torus(), reach=50.0)
+        plan = h.Plan(h.Softmax(4, 3), aggregator=rule, pipe=(h.Weigh("one"),), training=TRAINING, rounds=rounds)
+        report = audit(h.App(plan, data, loop=h.gossip(graph=h.Torus())), ["linear"])
+        assert report.linear is not None and report.linear.hidden
+        found[rounds] = report.linear.found
+        assert "a peer hears sums of neighbours alone" in str(report)
+    assert [one.summed for one in found[1]] == [0, 0]
+    assert [one.trained for one in found[12]] == [0, 0]
+    assert found[12][0].summed == 1 < found[12][1].summed
