@@ -144,7 +144,7 @@ class Attacked:
     """A gateway with nobody at it yet, and what its loop asks and hears."""
 
     def __init__(self, folder: Path, plan: h.Plan = PLAN):
-        self.sites = Sites(folder, plan, DATA)
+        self.sites = Sites(folder, plan, DATA, gateways=("gateway",))
         self.gateway = self.sites.gateway
         self.runtime = SiteRuntime(self.gateway, plan)
         self._sessions = 0
@@ -152,12 +152,14 @@ class Attacked:
     def intruder(self, who: str = "mallory") -> Intruder:
         return Intruder(self.sites.kits[who], self.sites.address)
 
-    def ask(self, *who: str, seconds: float = PATIENCE, told: Any = ({}, ()), body: Any = None) -> SessionId:
+    def ask(
+        self, *who: str, seconds: float = PATIENCE, told: Any = ({}, ()), body: Any = None, fold: bool = False
+    ) -> SessionId:
         """Ask these in a session of its own."""
         self._sessions += 1
         session = SessionId("run", 0, self._sessions)
         bodies = dict.fromkeys(who or ("mallory",), body)
-        self.runtime.send(Request(self.runtime.plan.digest, 0, session, told, bodies, seconds))
+        self.runtime.send(Request(self.runtime.plan.digest, 0, session, told, bodies, seconds, 0, fold))
         return session
 
     async def reply(self) -> Reply:

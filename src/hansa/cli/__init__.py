@@ -1,7 +1,7 @@
 """The command line: `hansa run`, `sweep`, `explain`, `check`, `audit`, `calibrate`, `new`,
 `doctor`; of stored runs `runs`, `compare`, `rm`, `show`, `verify`, `export`, `backup`, `restore`;
 of real sites `enroll`, `provision`, `kit`, `roster`, `bundle`, `fetch`, `inspect`, `approve`,
-`policy`, `serve`, `join`, `helper`, `leave`.
+`policy`, `serve`, `join`, `helper`, `gateway`, `leave`.
 
 Each command turns its words into an app (`cli.target`) and calls what the library has for it: a
 command decides nothing that a program could not. Options that several share are in `cli.options`,
