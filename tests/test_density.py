@@ -54,6 +54,7 @@ DONE = (  # rooms that stand at the goals
     "rounds",
     "runtimes",
     "sample",
+    "sandbox",
     "schedules",
     "spec",
     "state",

@@ -107,6 +107,7 @@ def serve(
         for lasting in _meanwhile(gateway, stored, own, service):
             stack.enter_context(lasting)
         ready()
+        _adopt(gateway, place, stored)
         app = served(app, gateway)
         gateway.bundles[offered.name] = offered.encode()
         if stored.planned is None or len(stored.history()) < stored.planned:
@@ -241,6 +242,16 @@ def _port(kit: Kit, listen: str | None, folder: Path) -> tuple[Any, ...]:
     folder.mkdir(mode=0o700, exist_ok=True)
     context = kit.server_context()
     return kit.roster, context, address, folder, kit.federation, kit.enrolment
+
+
+def _adopt(gateway: Gateway, place: Place, run: Run) -> None:
+    """Let the server tell what those of earlier runs, which are done, could not tell who was
+    away.
+    """
+    for earlier in place.open().runs():
+        left = run.folder.parent / earlier.id / "sites" / "unsettled"
+        if earlier.status == "done" and left.exists():
+            gateway.soon(gateway.desk.adopt, left)
 
 
 def _meanwhile(

@@ -18,8 +18,9 @@ One party in one session:
     settle ──▶ unsettled ──settled──▶ forgotten
 
 What is open lies in memory, and ends with the server's process. Who has not acknowledged an end is
-written down, and so are the bytes of answers, as far as they came. What goes out is deleted at the
-start, and written anew when it is asked.
+written down, and so are the bytes of answers, as far as they came, and which runs are over: who was
+away hears it when it comes, from the server of a later run if need be. What goes out is deleted at
+the start, and written anew when it is asked.
 
 A party that is away for longer than GRACE is absent: its questions end, and so do those that come
 while it is away. All of it happens in one thread, that of the gateway; what is decided goes out as
@@ -30,14 +31,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
-from ...errors import Kind, ProtocolError
+from ...errors import Kind, ProtocolError, StoreError
 from ...messages import SessionId
 from ...parties.database import Database
 from .between import Folding
 from .control import Ask, Begin, Blob, Ended, Held, Said, Session, Settle, Settled, ToParty
+from .events import log
 from .posts import Answer, Place, Post, Posts, Question
 
 GRACE = 40.0  # seconds after which a party whose link is dead is absent
@@ -47,7 +50,10 @@ CREATE TABLE IF NOT EXISTS unsettled (
     who TEXT, run TEXT, epoch INTEGER, number INTEGER, counted INTEGER,
     PRIMARY KEY (who, run, epoch, number)
 );
+CREATE TABLE IF NOT EXISTS over (run TEXT PRIMARY KEY);
 """
+LAST = 100  # runs that are over, of which who comes is told
+ROW = "?, ?, ?, ?, ?"
 OF = "WHERE who = ? AND run = ? AND epoch = ? AND number = ?"
 
 
@@ -65,9 +71,16 @@ class Desk(Posts):
         self._asked = dict[SessionId, set[str]]()
         self._first = dict[str, SessionId]()  # run → the first session in which somebody was asked
         self._file = Database(folder / "unsettled", TABLES)
+        self._over = list[str]()
+        self._read()
+
+    def _read(self) -> None:
+        """Which ends were not acknowledged, and which runs are over."""
         for who, run, epoch, number, counted in self._file.execute("SELECT * FROM unsettled"):
             if who in self.posts:
                 self.posts[who].unsettled[SessionId(run, epoch, number)] = bool(counted)
+        rows = self._file.execute(f"SELECT run FROM over ORDER BY rowid DESC LIMIT {LAST}")
+        self._over = [run for (run,) in reversed(rows)]
 
     # what the server does
 
@@ -78,10 +91,29 @@ class Desk(Posts):
             post.say(begin)
 
     def end(self) -> None:
-        """The run is over: tell who attends."""
-        if self._begin is not None:
-            for post in self.posts.values():
-                post.say(Ended(self._begin.run))
+        """The run is over: tell who attends, and who comes later."""
+        if self._begin is None:
+            return
+        self._file.execute("INSERT OR IGNORE INTO over VALUES (?)", (self._begin.run,))
+        self._read()
+        for post in self.posts.values():
+            post.say(Ended(self._begin.run))
+
+    def adopt(self, path: Path) -> None:
+        """Tell from here on what the server of an earlier run, which has ended, could not tell all:
+        who was away then hears it here. path: what that server has written.
+        """
+        try:
+            with closing(Database(path, TABLES)) as file:
+                unsettled = file.execute("SELECT * FROM unsettled")
+                over = file.execute("SELECT run FROM over ORDER BY rowid")
+                rows = [("INSERT OR IGNORE INTO over VALUES (?)", row) for row in over]
+                into = f"INSERT OR IGNORE INTO unsettled VALUES ({ROW})"
+                self._file.write([*rows, *((into, row) for row in unsettled)])
+                file.write([("DELETE FROM unsettled", ()), ("DELETE FROM over", ())])
+        except StoreError as error:
+            log.warning("%s", error)
+        self._read()
 
     def ask(self, who: str, ask: Ask, most: int, fold: Folding | None = None) -> None:
         """Ask a party; the question is open for the seconds that it says, or until the party has
@@ -119,7 +151,7 @@ class Desk(Posts):
             asked = set(self.posts)
         rows = [(who, *session, int(who in counts)) for who in sorted(asked)]
         self._file.write(
-            [("INSERT OR REPLACE INTO unsettled VALUES (?, ?, ?, ?, ?)", row) for row in rows]
+            [(f"INSERT OR REPLACE INTO unsettled VALUES ({ROW})", row) for row in rows]
         )
         for who in asked:
             post = self.posts[who]
@@ -143,6 +175,8 @@ class Desk(Posts):
             tell(self._begin)
         for session, counted in post.unsettled.items():
             tell(Settle(Session.of(session), counted))
+        for run in self._over:
+            tell(Ended(run))
         for question in post.open.values():
             left = max(0.0, question.until - self.loop.time())
             tell(_with_seconds(question.ask, left))

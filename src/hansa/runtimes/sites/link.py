@@ -209,8 +209,10 @@ class _Turn:
                         self._tell_settled(session.id, counted)
                         await self.socket.send_str(encode(Settled(session)))
                     case Ended(run):
+                        present = run == self.link.site.run
                         if await self.link.do(self.link.site.end, run):
                             tell("ended", run=run)
+                        if present:  # not one that was over while this party was away
                             self.link.stop()
 
     async def _begin(self, begin: Begin) -> None:
