@@ -103,7 +103,7 @@ SITES = (
         NEVER,
     ),
     Defence("messages are small", GATEWAY, "max_msg_size=MOST,", "max_msg_size=0,", only="large"),
-    Defence("who does not listen is not heard", GATEWAY, "            await outbox.join()\n", ""),
+    Defence("who does not listen is not heard", GATEWAY, "        await outbox.join()\n", ""),
     Defence(
         "who is revoked is cut off",
         DOOR,

@@ -20,7 +20,7 @@ from hansa import codec
 from hansa.kits import Kit
 from hansa.messages import Reply, Request, SessionId
 from hansa.parties import Party
-from hansa.runtimes.sites import SiteRuntime, control, link
+from hansa.runtimes.sites import SiteRuntime, away, control, link
 from hansa.runtimes.sites.control import Ask, Blob, Held, Hello, Said, Send, Session, Welcome, encode
 from hansa.runtimes.sites.site import Site
 from hansa.runtimes.sites.spool import Spool
@@ -321,8 +321,9 @@ async def attending(liar: Liar, kit: Kit, make: Callable[[str, Any], Party]) -> 
 @contextmanager
 def impatient(monkeypatch: Any) -> Iterator[None]:
     """Links that come back at once."""
-    monkeypatch.setattr(link, "FIRST", 0.02)
-    monkeypatch.setattr(link, "LONGEST", 0.05)
+    monkeypatch.setattr(away, "FIRST", 0.02)
+    monkeypatch.setattr(away, "SOON", 0.05)
+    monkeypatch.setattr(away, "LONGEST", 0.05)
     yield
 
 

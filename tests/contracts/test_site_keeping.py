@@ -15,7 +15,7 @@ import hansa as h
 from hansa.parties import database
 from hansa.parties.book import TABLES
 from hansa.parties.policy import ALL
-from hansa.runtimes.sites import desk
+from hansa.runtimes.sites import away, desk, link
 from hansa.runtimes.sites.runs import Runs
 from hansa.runtimes.sites.site import learnt_in
 
@@ -92,3 +92,25 @@ def test_who_was_away_when_its_run_ended_hears_it_when_it_is_back(
     back.stop()
     sites.gateway.close()
     assert booked(folder) == (0, 0)
+
+
+@pytest.mark.promise("P577")
+def test_a_server_that_was_there_a_moment_ago_is_dialled_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that was killed starts again within seconds; one that stays away is not dialled without end."""
+    bounds: list[float] = []
+
+    def drawn(low: float, high: float) -> float:
+        bounds.append(high)
+        return 0.0
+
+    monkeypatch.setattr(link.random, "uniform", drawn)
+    sites = Sites(tmp_path, plan(), DATA)
+    who = sorted(DATA)[0]
+    one = sites.attend(who)
+    sites.wait(who)
+    sites.gateway.close()
+    assert waited(lambda: len(bounds) > 20)
+    one.stop()
+    assert bounds[:3] == [away.FIRST, 2 * away.FIRST, 4 * away.FIRST] and max(bounds) == away.SOON
+    assert away.longer(2 * away.SOON, away.RECENT) == 4 * away.SOON
+    assert away.longer(away.LONGEST, away.RECENT) == away.LONGEST

@@ -9,8 +9,7 @@ answer that was not held when a link broke goes on from the byte at which it bro
                                                       ├──────────◀────────────────────┘
                                                       └─ Held ──▶ the next one
 
-A link that breaks is tried again after up to 0.5 s, then up to twice as long each time, and 30 s at
-most; the draw is uniform from 0 on, so that parties do not come back all at once.
+A link that breaks is tried again; how soon says `away`.
 """
 
 from __future__ import annotations
@@ -34,6 +33,7 @@ from ... import __version__, codec
 from ...codec import Frame
 from ...errors import HansaError, Kind, ProtocolError, printable
 from ...messages import Request, SessionId
+from . import away
 from .away import check_patience, check_refused, in_words, why_away
 from .control import (
     MOST,
@@ -61,8 +61,6 @@ from .moving import TRIES, GoneError, NonsenseError, fetch_part, send_parts
 from .site import Site
 from .spool import Spool
 
-FIRST = 0.5  # seconds before the second try, about
-LONGEST = 30.0  # seconds between two tries, at most
 MANY = 10_000  # messages that wait to be answered
 FOUND = 2**26  # bytes of what a survey has found
 
@@ -124,12 +122,12 @@ class Link:
         A server that says what cannot be is left, and heard again after a while. RefusedError is
         the ProtocolError for a certificate that does not count, on either side.
         """
-        pause = FIRST
+        pause = away.FIRST
         reached = time.monotonic()
         while not self._stop.is_set():
             try:
                 async with dialled(self.way, "/v1/attend", MOST) as (http, socket):
-                    pause = FIRST
+                    pause = away.FIRST
                     self._why = ""
                     tell("attends")
                     try:
@@ -145,10 +143,10 @@ class Link:
                 check_patience(time.monotonic() - reached, self.patience)
             except NonsenseError as error:
                 log.warning("%s", printable(str(error)))
-                pause = LONGEST
+                pause = away.LONGEST
             if not self._stop.is_set():
                 await self._pause(random.uniform(0, pause))
-                pause = min(LONGEST, 2 * pause)
+                pause = away.longer(pause, time.monotonic() - reached)
 
     async def _pause(self, seconds: float) -> None:
         """Wait, unless it is said to stop."""

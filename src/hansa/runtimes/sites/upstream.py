@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import mmap
 import random
+import time
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,13 @@ import aiohttp
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, web
 
 from ...errors import AppError, HansaError, ProtocolError, RefusedError, printable
-from . import between
+from . import away, between
 from .away import check_refused, why_away
 from .control import Blob
 from .events import log, tell
 from .fetch import fetch
 from .gateway import Port, parties
-from .link import FIRST, LONGEST, Way, dialled
+from .link import Way, dialled
 from .moving import GoneError, NonsenseError, fetch_part, send_parts
 from .posts import Post, Posts
 from .relay import Relay, nobody
@@ -110,13 +111,17 @@ class RelayPort(Port):
 
     async def _stay(self) -> None:
         """Dial, again and again."""
-        pause = FIRST
+        pause = away.FIRST
+        reached = time.monotonic()
         while True:
             try:
                 async with dialled(self.way, "/v1/relay", between.MOST) as (http, socket):
-                    pause = FIRST
+                    pause = away.FIRST
                     tell("attends")
-                    await self._relay(http, socket)
+                    try:
+                        await self._relay(http, socket)
+                    finally:
+                        reached = time.monotonic()
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 check_refused(error)
                 tell("away", kind=why_away(error))
@@ -125,7 +130,7 @@ class RelayPort(Port):
                     raise
                 log.warning("%s", printable(str(error)))
             await asyncio.sleep(random.uniform(0, pause))
-            pause = min(LONGEST, 2 * pause)
+            pause = away.longer(pause, time.monotonic() - reached)
 
     async def _relay(self, http: ClientSession, socket: ClientWebSocketResponse) -> None:
         """Pass on what both sides say, until the link ends; then all parties dial again."""
