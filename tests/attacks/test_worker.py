@@ -25,6 +25,7 @@ from hansa.errors import AppError, ProtocolError, WorkerError
 from hansa.plan.outline import Outline
 from hansa.plan.pieces import read
 from hansa.runtimes.sites.agent import Agent
+from hansa.runtimes.sites.quota import Limits
 from hansa.runtimes.sites.talk import receive
 from hansa.runtimes.sites.worker import SHOWN
 
@@ -38,7 +39,7 @@ PASSWORD = "pass-word-471123"
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
     """One worker for all that does not end it."""
     os.environ["HANSA_STORE"] = f"postgresql://hansa:{PASSWORD}@db/runs"
-    made = Hostile(tmp_path_factory.mktemp("site"), memory=6 * 2**30)
+    made = Hostile(tmp_path_factory.mktemp("site"), limits=Limits(memory=6 * 2**30))
     del os.environ["HANSA_STORE"]
     yield made
     made.worker.close()
@@ -191,7 +192,7 @@ def test_memory_has_an_end(hostile: Hostile) -> None:
 @pytest.fixture(scope="module")
 def writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
     """A worker that may write 16 MiB."""
-    made = Hostile(tmp_path_factory.mktemp("writer"), written=2**24)
+    made = Hostile(tmp_path_factory.mktemp("writer"), limits=Limits(written=2**24))
     yield made
     made.worker.close()
 

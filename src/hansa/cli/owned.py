@@ -111,10 +111,10 @@ def score(
 
 
 def predicted_at(
-    target: Path, kit: Path, data: Path, mine: Mine, working: Working, settings: dict[str, Any]
+    target: Path, kit: Path, data: Path, mine: Mine, working: Working
 ) -> tuple[np.ndarray[Any, Any], str]:
     """What a site's model says of each example of what is at a path [n, …]; and which it is."""
-    with opened(target, kit, data, mine, working, settings) as model:
+    with opened(target, kit, data, mine, working, {}) as model:
         found = model.ask("predict", PREDICTED)
         if not isinstance(found, np.ndarray) or found.dtype != np.float64 or not found.ndim:
             raise _odd(model.who)

@@ -23,10 +23,10 @@ import numpy as np
 import typer
 
 from ..errors import AppError
-from .options import AtSite, Id, Place, Set, command, which_round
+from .options import AtSite, Id, Place, command, which_round
 from .options import Which as Round
 from .owned import Mine, predicted_at
-from .target import app_of, resumed, settings_of
+from .target import app_of, resumed
 from .working import Working
 
 FORMS = (".csv", ".json")
@@ -45,7 +45,6 @@ def predict(
     kit: AtSite = None,
     mine: Mine = Mine(),
     working: Working = Working(),
-    set_: Set = None,
 ) -> None:
     """Write what a model says of each example of some data.
 
@@ -60,7 +59,7 @@ def predict(
 
     _check_form(file)
     if kit is not None:
-        found, which = predicted_at(Path(run), kit, data, mine, working, settings_of(set_))
+        found, which = predicted_at(Path(run), kit, data, mine, working)
     else:
         found, which = _stored(place, run, data, which_round(round_))
     private.write(file, as_text(found, file).encode())

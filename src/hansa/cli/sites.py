@@ -203,7 +203,11 @@ def gateway(
 async def _standing(port: RelayPort) -> None:
     """Stand there until the process is told to end."""
     staying = asyncio.wrap_future(port.begin())
-    stopping(asyncio.get_running_loop(), staying.cancel)
+
+    def leave() -> None:
+        staying.cancel()
+
+    stopping(asyncio.get_running_loop(), leave)
     ready()
     with contextlib.suppress(asyncio.CancelledError):
         await staying

@@ -352,9 +352,7 @@ class JaxModel(Traced):
     # ── scoring ──
 
     def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
-        """The loss and the other metrics of all examples, with train=False; outputs are held only
-        where a metric needs all of them.
-        """
+        """The loss and the other metrics of all examples, with train=False."""
         params, state = jax.device_put(self._trees(x, local))
         facts = self._look(data)
         loss = (Mean if facts.single else Whole)(self.loss)

@@ -15,12 +15,21 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from .events import size
 
 LOOK = 0.25  # seconds between two looks
 BLOCK = 512  # bytes, in which st_blocks counts
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bytes of memory that a worker may have, and bytes in its folder; 0 for no limit."""
+
+    memory: int = 0
+    written: int = 0
 
 
 class Quota:

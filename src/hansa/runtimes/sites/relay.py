@@ -41,6 +41,9 @@ class Server(Protocol):
     async def send(self, who: str, blob: Blob, path: Path, offset: int) -> None:
         """Send what lies in a file as this party's answer."""
 
+    async def bundle(self, name: str, who: str) -> bytes:
+        """The bundle of this name, as a party fetches it."""
+
     def end(self) -> None:
         """End the link, so that all begins anew."""
 

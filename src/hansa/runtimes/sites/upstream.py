@@ -63,7 +63,7 @@ class Upstream:
         """Send what lies in a file, as this party's answer; what was dropped meanwhile is not."""
         async with self._busy:
             with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
-                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
                 url = self._url(blob)
                 await send_parts(self._http, url, [data], blob, offset, **self._more(who))
 

@@ -34,7 +34,7 @@ from ... import errors, native, sandbox
 from ...approval.approvals import APPS, check_approved
 from ...approval.bundle import Bundle, fresh, unpacked
 from ...errors import AppError, HansaError, ProtocolError, WorkerError, printable
-from .quota import Quota
+from .quota import Limits, Quota
 from .talk import receive, send
 
 log = logging.getLogger("hansa.sites")
@@ -59,9 +59,8 @@ class Workplace:
     """Where and for whom a worker works.
 
     bundle: the app. kit: the folder that holds its approval. config: what is other than the app
-    says. data: a client's; None for a helper. reads: what else it may read. memory: bytes
-    that it may have; written: bytes in its folder; 0 for no limit. isolated: is it kept in a
-    sandbox?
+    says. data: a client's; None for a helper. reads: what else it may read. limits: what
+    it may have of the machine. isolated: is it kept in a sandbox?
     """
 
     bundle: Bundle
@@ -70,8 +69,7 @@ class Workplace:
     config: Mapping[str, Any] = field(default_factory=dict)
     data: Path | None = None
     reads: tuple[Path, ...] = ()
-    memory: int = 0
-    written: int = 0
+    limits: Limits = Limits()
     isolated: bool = True
 
     def check(self) -> None:
@@ -128,7 +126,7 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._link: socket.socket | None = None
         self._printed = _Printed()
-        self._quota = Quota(place.written)
+        self._quota = Quota(place.limits.written)
 
     @property
     def pid(self) -> int:
@@ -212,8 +210,8 @@ class Worker:
             "starter": os.getpid(),
             "end": end,
             "isolated": self.place.isolated,
-            "memory": self.place.memory,
-            "written": self.place.written,
+            "memory": self.place.limits.memory,
+            "written": self.place.limits.written,
             "reads": [str(path.absolute()) for path in reads],
             "writes": str(scratch),
         }
