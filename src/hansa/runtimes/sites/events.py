@@ -47,7 +47,7 @@ WORDS = {  # name → as people read it
     "lost": "round {round}: {who} is not heard ({kind})",
     "settled": "round {round}: over{seconds}",
     "gateway": "{who}, a gateway, stands before this server",
-    "gateway left": "{who}, a gateway, is there no more",
+    "ungated": "{who}, a gateway, is there no more",
     "draining": "no new round begins",
 }
 DETAILS = {"still away", "heard", "settled"}  # told where somebody wants to know more

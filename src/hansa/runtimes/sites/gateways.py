@@ -103,7 +103,7 @@ class Gateways:
         finally:
             sending.cancel()
             self._links.discard(link)
-            tell("gateway left", who=name)
+            tell("ungated", who=name)
             for who, say in says.items():
                 self._gone(who, say, outbox)
         return link
