@@ -69,7 +69,7 @@ class Sites:
     """A federation on this machine: kits in a folder, a gateway, and who attends; a context manager.
 
     data: each client's. address: that parties dial, if it is not the gateway's own. host: for which the server has its
-    certificate. proxy: that parties go through.
+    certificate. proxy: that parties go through. gateways: names of those that may stand before it.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Sites:
         address: str = "",
         host: str = HOST,
         proxy: str | None = None,
+        gateways: tuple[str, ...] = (),
     ):
         self.folder, self.plan, self.data = folder, plan, data
         self.proxy = proxy
@@ -87,8 +88,10 @@ class Sites:
             "server": "server",
             **dict.fromkeys(data, "client"),
             **dict.fromkeys(plan.aggregator.parties, "helper"),
+            **dict.fromkeys(gateways, "gateway"),
         }
         provision(Design("study", f"{host}:7443", parties=roles), folder / "pki")
+        self.dials: dict[str, str] = {}  # who → another address
         self.kits = {who: Kit.load(folder / "pki" / KITS / who) for who in roles}
         self.attendants: dict[str, Attendant] = {}
         self.gateway = self.serve()
@@ -96,7 +99,7 @@ class Sites:
 
     def __enter__(self) -> Self:
         for who in self.kits:
-            if who != "server":
+            if self.kits[who].role in ("client", "helper"):
                 self.attend(who)
         return self
 
@@ -121,7 +124,7 @@ class Sites:
     def attend(self, who: str) -> Attendant:
         """Let a party attend."""
         kit, make = self.kits[who], lambda plan, found: self.party(who)
-        self.attendants[who] = Attendant(kit, make, self.address, proxy=self.proxy)
+        self.attendants[who] = Attendant(kit, make, self.dials.get(who, self.address), proxy=self.proxy)
         return self.attendants[who]
 
     def wait(self, *who: str) -> None:

@@ -13,7 +13,7 @@ from hansa.errors import DataError
 from hansa.runtimes.sites.worker import Worker, Workplace
 
 APP = '''
-import ctypes, json, os, resource, signal, socket, struct, subprocess, sys, threading, time
+import ctypes, json, mmap, os, resource, signal, socket, struct, subprocess, sys, threading, time
 from pathlib import Path
 import numpy as np
 import hansa
@@ -75,6 +75,21 @@ def in_a_thread(port):
         raise found[0]
 
 
+def fill(files, size, how):
+    """Files of so many bytes, with a name or without; and wait for what comes of it."""
+    kept = []
+    for i in range(files):
+        file = open(f"fill-{i}", "w+b")
+        file.write(os.urandom(size))
+        file.flush()
+        kept.append(mmap.mmap(file.fileno(), 0) if how == "mapped" else file)
+        if how != "named":
+            os.unlink(f"fill-{i}")
+        if how == "mapped":
+            file.close()
+    time.sleep(20)
+
+
 def garbage(data):
     os.write(LINK, bytes.fromhex(data))
     time.sleep(1)
@@ -112,6 +127,7 @@ TRIES = {
     "environ": lambda word: word in read_bytes("/proc/self/environ") + json.dumps(dict(os.environ)),
     "files": lambda: len(os.listdir("/proc/self/fd")),
     "memory": more_memory,
+    "fill": fill,
     "print": lambda lines: print("x" * 1000 + "\\n", end="") or [print("y" * 1000) for _ in range(lines)][:0],
     "print without end": lambda size: sys.stdout.write("z" * size) and None,
     "die": lambda number: os.kill(os.getpid(), number),

@@ -3,7 +3,7 @@
     Landlock   files: it reads what is named, and writes to one folder (landlock(7))
     seccomp    calls: no socket but a pair with itself, no process, no program, no signal to others,
                no rights or times of files changed, no namespace, no call that is newer than this
-    limits     memory, no core dump, no privileges; it dies with who has started it
+    limits     memory, files, no core dump, no privileges; it dies with who has started it
 
 Calls that nobody needs who computes are refused (seccomp(2)), in these groups:
 
@@ -157,12 +157,12 @@ def enter(reads: Iterable[str], writes: str) -> None:
     _seccomp(libc)
 
 
-def limit(memory: int, starter: int) -> None:
-    """Die with who has started this, leave no core dump, have so many bytes of memory and no
-    privileges, and be the first to go where the machine has none left.
+def limit(memory: int, written: int, starter: int) -> None:
+    """Die with who has started this, leave no core dump, have so many bytes of memory and of each
+    file and no privileges, and be the first to go where the machine has none left.
 
-    memory: 0 for no limit. OSError where the kernel refuses; ProcessLookupError where who has
-    started it is gone already.
+    memory, written: 0 for no limit. OSError where the kernel refuses; ProcessLookupError where who
+    has started it is gone already.
     """
     import resource
 
@@ -173,6 +173,8 @@ def limit(memory: int, starter: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if memory:
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    if written:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (written, written))
     with suppress(OSError):  # which some containers do not have
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     header = struct.pack("<Ii", 0x20080522, 0)  # version 3, this process
@@ -313,10 +315,10 @@ def _made() -> Step:
 def begin(told: dict[str, Any]) -> None:
     """Limit this process, enter the sandbox where one is wanted, and live there.
 
-    told: "memory" (bytes) and "starter" (a process) of `limit`, "isolated", "reads" and "writes"
-    of `enter`, "lives" (a module with a function live) and "end" (the link's number).
+    told: "memory", "written" (bytes) and "starter" (a process) of `limit`, "isolated", "reads" and
+    "writes" of `enter`, "lives" (a module with a function live) and "end" (the link's number).
     """
-    limit(told["memory"], told["starter"])
+    limit(told["memory"], told["written"], told["starter"])
     if told["isolated"]:
         enter(told["reads"], told["writes"])
     importlib.import_module(told["lives"]).live(told["end"])

@@ -102,8 +102,9 @@ APPROVAL = (
     Defence(
         "who fetches is on the roster",
         GATEWAY,
-        'post = self.party(request)\n        found = self.bundles.get(request.match_info["name"])',
-        'post = next(iter(self.desk.posts.values()))\n        found = self.bundles.get(request.match_info["name"])',
+        'post = self.party(request)\n        found = await self._bundle_of(request.match_info["name"], post.who)',
+        "post = next(iter(self.posts.posts.values()))\n"
+        '        found = await self._bundle_of(request.match_info["name"], post.who)',
     ),
     Defence("what is fetched is bounded", FETCH, "if len(found) > MOST:", NEVER),
 )

@@ -19,7 +19,7 @@ KITS = (
     Defence(
         "certificates say who dials and who is dialled",
         AUTHORITY,
-        "x509.ExtendedKeyUsage([use])",
+        "x509.ExtendedKeyUsage(uses.get(role, [Usage.CLIENT_AUTH]))",
         "x509.ExtendedKeyUsage([Usage.SERVER_AUTH, Usage.CLIENT_AUTH])",
         also=(('        if role == "server":\n', "        if True:\n"),),
     ),

@@ -21,7 +21,7 @@ OPERATING = (
         "            return None\n        return self.traces",
         "            pass\n        return self.traces",
     ),
-    Defence("a log has no words of a party", "runtimes/sites/gateway.py", 'return "invalid"', "return str(error)"),
+    Defence("a log has no words of a party", "runtimes/sites/greeting.py", 'return "invalid"', "return str(error)"),
     Defence(
         "no core dump has a key",
         "private.py",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tests.attacks.defence import Defence
 
-RUNTIME, DESK, DOOR, GATEWAY, SPOOL, LINK, SITE, BLOBS = (
-    f"runtimes/sites/{name}.py" for name in ("__init__", "desk", "door", "gateway", "spool", "link", "site", "blobs")
+RUNTIME, DESK, POSTS, DOOR, GATEWAY, GATEWAYS, SPOOL, LINK, MOVING, SITE, BLOBS = (
+    f"runtimes/sites/{name}.py"
+    for name in ("__init__", "desk", "posts", "door", "gateway", "gateways", "spool", "link", "moving", "site", "blobs")
 )
 NEVER = "if False:"
 
@@ -20,14 +21,14 @@ SITES = (
     Defence(
         "a reply is of its turn",
         RUNTIME,
-        "if reply.turn != answer.turn or isinstance(reply.body, Total):",
-        "if isinstance(reply.body, Total):",
+        "if reply.turn != answer.turn or isinstance(reply.body, Total) != (len(answer.who) > 1):",
+        "if isinstance(reply.body, Total) != (len(answer.who) > 1):",
         only="turn",
     ),
     Defence(
         "a party's answer is no sum of many",
         RUNTIME,
-        "if reply.turn != answer.turn or isinstance(reply.body, Total):",
+        "if reply.turn != answer.turn or isinstance(reply.body, Total) != (len(answer.who) > 1):",
         "if reply.turn != answer.turn:",
     ),
     Defence(
@@ -44,25 +45,25 @@ SITES = (
     ),
     Defence(
         "a blob is for whom it was told",
-        DESK,
+        POSTS,
         "asks = [question.ask for question in self.posts[who].open.values()]",
         "asks = [question.ask for post in self.posts.values() for question in post.open.values()]",
     ),
     Defence(
         "an upload is its own party's",
-        DESK,
+        POSTS,
         "        for question in self.posts[who].open.values():\n            if question.coming is not None and",
         "        every = [one for post in self.posts.values() for one in post.open.values()]\n"
         "        for question in every:\n            if question.coming is not None and",
     ),
     Defence("a link that was replaced says nothing of its party", DESK, "if post.tell is not tell:", NEVER),
-    Defence("an answer is no larger than it may be", DESK, "if said.blob.size > question.most:", NEVER),
-    Defence("an answer is to one question", DESK, "if self.expected(who, said.blob.sha256) is not None:", NEVER),
+    Defence("an answer is no larger than it may be", POSTS, "if said.blob.size > most:", NEVER),
+    Defence("an answer is to one question", POSTS, "if self.expected(who, said.blob.sha256) is not None:", NEVER),
     Defence(
-        "what is announced anew takes the place of what was", DESK, "if question.coming is not None:  #", NEVER + " #"
+        "what is announced anew takes the place of what was", POSTS, "if question.coming is not None:  #", NEVER + " #"
     ),
-    Defence("room is looked for before bytes come", DESK, "post.spool.check_room(said.blob)", "pass"),
-    Defence("bytes that are others are not asked for without end", DESK, "if question.spoilt == TRIES:", NEVER),
+    Defence("room is looked for before bytes come", POSTS, "post.spool.check_room(said.blob)", "pass"),
+    Defence("bytes that are others are not asked for without end", POSTS, "if question.spoilt == TRIES:", NEVER),
     Defence(
         "a part is of what was announced",
         BLOBS,
@@ -89,7 +90,12 @@ SITES = (
         "with contextlib.nullcontext():  # until",
     ),
     Defence("a party has few connections", DOOR, "if count[who] > CONNECTIONS:", NEVER),
-    Defence("a server speaks with whom it understands", GATEWAY, "if not understand(WIRE, hello.wire):", NEVER),
+    Defence(
+        "a server speaks with whom it understands",
+        "runtimes/sites/greeting.py",
+        "if not understand(WIRE, hello.wire):",
+        NEVER,
+    ),
     Defence(
         "a party attends a server that it understands",
         "runtimes/sites/control.py",
@@ -97,7 +103,7 @@ SITES = (
         NEVER,
     ),
     Defence("messages are small", GATEWAY, "max_msg_size=MOST,", "max_msg_size=0,", only="large"),
-    Defence("who does not listen is not heard", GATEWAY, "            await outbox.join()\n", ""),
+    Defence("who does not listen is not heard", GATEWAY, "        await outbox.join()\n", ""),
     Defence(
         "who is revoked is cut off",
         DOOR,
@@ -106,7 +112,7 @@ SITES = (
     ),
     Defence("a link that ended ends no look at the others", DOOR, " or transport.is_closing()", ""),
     Defence(
-        "what is not heard yet is kept", DESK, "self.spool.clear(but=self.answered.values())", "self.spool.clear()"
+        "what is not heard yet is kept", POSTS, "self.spool.clear(but=self.answered.values())", "self.spool.clear()"
     ),
     Defence(
         "a gateway takes the newest roster alone", GATEWAY, "newer.verify(self._enrolment, self.roster.serial)", "pass"
@@ -121,7 +127,7 @@ SITES = (
     Defence(
         "a full disk at the server ends the run",
         GATEWAY,
-        "                self.inbox.put(error)\n                raise web.HTTPInsufficientStorage",
+        "                self.fail(error)\n                raise web.HTTPInsufficientStorage",
         "                raise web.HTTPInsufficientStorage",
     ),
     Defence("a party fetches what its plan can need", SITE, "if size > most:", NEVER),
@@ -140,10 +146,10 @@ SITES = (
         NEVER + "\n            _write_learnt",
     ),
     Defence("a survey finds no more than it can", LINK, "begin.found.size > FOUND:", "False:"),
-    Defence("a part is no more than was asked for", LINK, "if there > last + 1:", NEVER, only="endless"),
-    Defence("a part is no less than was asked for", LINK, "if there <= last:", NEVER, only="nothing"),
-    Defence("a party outlives nonsense", LINK, "except _NonsenseError as error:", "except ZeroDivisionError as error:"),
-    Defence("a server is that of the kit's federation", LINK, "if welcome.federation != self.way.federation:", NEVER),
+    Defence("a part is no more than was asked for", MOVING, "if there > last + 1:", NEVER, only="endless"),
+    Defence("a part is no less than was asked for", MOVING, "if there <= last:", NEVER, only="nothing"),
+    Defence("a party outlives nonsense", LINK, "except NonsenseError as error:", "except ZeroDivisionError as error:"),
+    Defence("a server is that of the kit's federation", LINK, "if welcome.federation != way.federation:", NEVER),
     Defence("a party is sent nowhere else", LINK, "elsewhere.on_request_redirect.append(_stay)", "pass"),
     Defence("an answer is sent a few times alone", LINK, "for _ in range(TRIES):", "while True:"),
     Defence(
@@ -158,5 +164,30 @@ SITES = (
         "runtimes/sites/away.py",
         "    if isinstance(error, aiohttp.ClientHttpProxyError):\n        return f",
         "    if isinstance(error, DeadlineError):\n        return f",
+    ),
+    Defence("a gateway alone dials as one", GATEWAYS, 'if roster[who].role == "gateway":', "if True:"),
+    Defence(
+        "a gateway alone speaks for others",
+        GATEWAYS,
+        'if member.role == "gateway":',
+        "if between.PARTY in request.headers:",
+    ),
+    Defence(
+        "of who attends elsewhere a gateway says nothing",
+        GATEWAYS,
+        "case From(who, said) if self._at.get(who) is outbox:",
+        "case From(who, said) if who in posts:",
+    ),
+    Defence(
+        "what is to be heard one by one is not added up",
+        DESK,
+        "if any(one.fold is None for one in questions) or len(set(who)) < len(who):",
+        NEVER,
+    ),
+    Defence(
+        "in a sum are answers that are waited for",
+        DESK,
+        "if not all(place in self.posts[one].open for one in question.others):",
+        NEVER,
     ),
 )

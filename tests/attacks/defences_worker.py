@@ -47,6 +47,13 @@ WORKERS = (
         "        pass\n",
     ),
     Defence(
+        "a worker's file has an end",
+        BOX,
+        "        resource.setrlimit(resource.RLIMIT_FSIZE, (written, written))\n",
+        "        pass\n",
+    ),
+    Defence("a worker's folder has an end", "runtimes/sites/quota.py", "if found > self.most:", "if False:"),
+    Defence(
         "what a worker prints has an end",
         WORKER,
         "                if self.left <= 0:\n                    continue\n",

@@ -20,7 +20,7 @@ from hansa import codec
 from hansa.kits import Kit
 from hansa.messages import Reply, Request, SessionId
 from hansa.parties import Party
-from hansa.runtimes.sites import SiteRuntime, control, link
+from hansa.runtimes.sites import SiteRuntime, away, control, link
 from hansa.runtimes.sites.control import Ask, Blob, Held, Hello, Said, Send, Session, Welcome, encode
 from hansa.runtimes.sites.site import Site
 from hansa.runtimes.sites.spool import Spool
@@ -144,7 +144,7 @@ class Attacked:
     """A gateway with nobody at it yet, and what its loop asks and hears."""
 
     def __init__(self, folder: Path, plan: h.Plan = PLAN):
-        self.sites = Sites(folder, plan, DATA)
+        self.sites = Sites(folder, plan, DATA, gateways=("gateway",))
         self.gateway = self.sites.gateway
         self.runtime = SiteRuntime(self.gateway, plan)
         self._sessions = 0
@@ -152,12 +152,14 @@ class Attacked:
     def intruder(self, who: str = "mallory") -> Intruder:
         return Intruder(self.sites.kits[who], self.sites.address)
 
-    def ask(self, *who: str, seconds: float = PATIENCE, told: Any = ({}, ()), body: Any = None) -> SessionId:
+    def ask(
+        self, *who: str, seconds: float = PATIENCE, told: Any = ({}, ()), body: Any = None, fold: bool = False
+    ) -> SessionId:
         """Ask these in a session of its own."""
         self._sessions += 1
         session = SessionId("run", 0, self._sessions)
         bodies = dict.fromkeys(who or ("mallory",), body)
-        self.runtime.send(Request(self.runtime.plan.digest, 0, session, told, bodies, seconds))
+        self.runtime.send(Request(self.runtime.plan.digest, 0, session, told, bodies, seconds, 0, fold))
         return session
 
     async def reply(self) -> Reply:
@@ -319,8 +321,9 @@ async def attending(liar: Liar, kit: Kit, make: Callable[[str, Any], Party]) -> 
 @contextmanager
 def impatient(monkeypatch: Any) -> Iterator[None]:
     """Links that come back at once."""
-    monkeypatch.setattr(link, "FIRST", 0.02)
-    monkeypatch.setattr(link, "LONGEST", 0.05)
+    monkeypatch.setattr(away, "FIRST", 0.02)
+    monkeypatch.setattr(away, "SOON", 0.05)
+    monkeypatch.setattr(away, "LONGEST", 0.05)
     yield
 
 

@@ -23,7 +23,7 @@ from hansa.crypto.keys import SigningKey
 from hansa.errors import ProtocolError
 from hansa.kits.authority import Authority
 from hansa.messages import SessionId
-from hansa.runtimes.sites import desk, door, revoking
+from hansa.runtimes.sites import door, posts, revoking
 from hansa.runtimes.sites.blobs import REQUESTS
 from hansa.runtimes.sites.control import Ask, Blob, Held, Hello, Said, Send, Session, Settle, encode
 from hansa.runtimes.sites.door import CONNECTIONS
@@ -220,7 +220,7 @@ def test_bytes_that_are_others_are_not_asked_for_without_end(attacked: Attacked)
                 assert word.offset == 0
                 await mallory.put(blob, data[::-1])
                 sent += 1
-            assert (await attacked.reply()).why == "invalid" and sent == desk.TRIES
+            assert (await attacked.reply()).why == "invalid" and sent == posts.TRIES
             assert attacked.spooled() == 0
             attacked.end(session)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import resource
@@ -24,6 +25,7 @@ from hansa.errors import AppError, ProtocolError, WorkerError
 from hansa.plan.outline import Outline
 from hansa.plan.pieces import read
 from hansa.runtimes.sites.agent import Agent
+from hansa.runtimes.sites.quota import Limits
 from hansa.runtimes.sites.talk import receive
 from hansa.runtimes.sites.worker import SHOWN
 
@@ -37,7 +39,7 @@ PASSWORD = "pass-word-471123"
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
     """One worker for all that does not end it."""
     os.environ["HANSA_STORE"] = f"postgresql://hansa:{PASSWORD}@db/runs"
-    made = Hostile(tmp_path_factory.mktemp("site"), memory=6 * 2**30)
+    made = Hostile(tmp_path_factory.mktemp("site"), limits=Limits(memory=6 * 2**30))
     del os.environ["HANSA_STORE"]
     yield made
     made.worker.close()
@@ -185,6 +187,35 @@ def test_the_environment_of_the_agent_is_not_passed_on(hostile: Hostile) -> None
 def test_memory_has_an_end(hostile: Hostile) -> None:
     assert hostile.tries("memory", 7 * 2**30) == {"error": "MemoryError", "errno": None}
     assert hostile.tries("memory", 2**20) == 2**20
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
+    """A worker that may write 16 MiB."""
+    made = Hostile(tmp_path_factory.mktemp("writer"), limits=Limits(written=2**24))
+    yield made
+    made.worker.close()
+
+
+@pytest.mark.promise("P578")
+@pytest.mark.guards("a worker's folder has an end")
+@pytest.mark.parametrize("how", ["named", "unlinked", "mapped"])
+def test_a_worker_fills_no_disk(writer: Hostile, how: str) -> None:
+    """It is ended, with one line that says why, and its folder goes with it."""
+    with pytest.raises(WorkerError, match=r"has written [\d.]+ MB, of 16.8 MB, and was ended"):
+        writer.tries("fill", 6, 2**22, how)
+    assert not list((writer.kit / "scratch").iterdir())
+    assert writer.tries("memory", 1) == 1
+
+
+@pytest.mark.promise("P578")
+@pytest.mark.guards("a worker's file has an end")
+def test_a_file_of_a_worker_has_an_end(writer: Hostile) -> None:
+    try:
+        found = writer.tries("fill", 1, 2**24 + 2**20, "named")
+    except WorkerError as error:  # else it is ended for it, when that is seen
+        found = error.found
+    assert found == {"error": "OSError", "errno": errno.EFBIG}
 
 
 @pytest.mark.promise("P553")

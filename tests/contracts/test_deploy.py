@@ -157,6 +157,16 @@ def test_there_is_one_server_with_a_volume_and_one_of_each_site() -> None:
 
 
 @pytest.mark.promise("P548")
+def test_all_connections_of_a_site_go_to_one_gateway_whose_tls_ends_in_the_pod() -> None:
+    gateway = {one["kind"]: one for one in rendered(DEPLOY / "helm" / "gateway")}
+    service = gateway["Service"]["spec"]
+    assert service["sessionAffinity"] == "ClientIP" and service["externalTrafficPolicy"] == "Local"
+    assert gateway["StatefulSet"]["spec"]["replicas"] == 2 and gateway["StatefulSet"]["spec"]["volumeClaimTemplates"]
+    server = {one["kind"]: one for one in rendered(DEPLOY / "helm" / "server", service="ClusterIP")}
+    assert server["Service"]["spec"]["type"] == "ClusterIP"
+
+
+@pytest.mark.promise("P548")
 @pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
 def test_a_unit_has_no_rights(unit: Path, tmp_path: Path, absent: Callable[[str], NoReturn]) -> None:
     text = unit.read_text()

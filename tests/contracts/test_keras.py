@@ -25,9 +25,11 @@ from keras import layers
 from safetensors.numpy import load_file
 
 import hansa as h
+from hansa.data import Examples
 from hansa.messages import SessionId
 from hansa.metrics import RATE
 from hansa.models.keras import KerasModel
+from hansa.models.predictions import predicted
 from hansa.store import export
 from hansa.testing import check_model
 
@@ -527,3 +529,14 @@ def test_other_backends(backend: str) -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-m", "pytest", *chosen], capture_output=True, text=True, env=env, cwd=root)
     assert done.returncode == 0 and "passed" in done.stdout, done.stdout[-3000:] + done.stderr[-1000:]
+
+
+@pytest.mark.promise("P579")
+def test_a_prediction_is_that_of_keras() -> None:
+    model: Any = KerasModel(deep(layers.BatchNormalization(), layers.Dropout(0.5)))
+    X, y = points(300)
+    x = model.start(KEY)
+    found = predicted(model, x, Examples.of((X, y)))
+    with model._at(x, KEY):
+        wanted = keras.ops.convert_to_numpy(model.net(X, training=False))
+    assert found.shape == (300, 3) and np.allclose(found, wanted, rtol=1e-5, atol=1e-6)

@@ -131,7 +131,7 @@ def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     page = PAGE.read_text(encoding="utf-8")
     page = re.sub(r"(?s)## A site's first ten commands\n.*?\n## ", "## ", page)  # tests/docs/test_first_commands.py
-    page = re.sub(r"(?m)^\$ hansa (score|export) .*\n", "", page)  # after a run: test_workers.py
+    page = re.sub(r"(?m)^\$ hansa (score|predict|export) .*\n", "", page)  # after a run: test_workers.py
     for text in re.findall(r"^```toml\n(# (\S+)\n.*?)^```", page, re.MULTILINE | re.DOTALL):
         Path(text[1]).write_text(text[0])
     heard = ""

@@ -19,7 +19,7 @@ from tests.proxies import NAME, PASSWORD, SQUID, Squid, squid
 import hansa as h
 from hansa.approval.packing import pack
 from hansa.errors import AppError, DeadlineError
-from hansa.runtimes.sites import link
+from hansa.runtimes.sites import away, link
 from hansa.runtimes.sites.proxy import proxy_to
 
 
@@ -36,7 +36,7 @@ def test_a_site_takes_part_through_a_proxy_and_by_no_other_way(
 ) -> None:
     if SQUID is None:
         absent("squid is not installed")
-    monkeypatch.setattr(link, "FIRST", 0.1)
+    monkeypatch.setattr(away, "FIRST", 0.1)
     caplog.set_level(logging.DEBUG)
     rng = np.random.default_rng(0)
     data = {who: (rng.normal(size=(8, 20_000)).astype(np.float32), rng.integers(0, 16, 8)) for who in ("a", "b")}

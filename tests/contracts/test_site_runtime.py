@@ -15,7 +15,7 @@ from tests.attending import SECRET, Sites, cutting
 import hansa as h
 from hansa.errors import PlanError, RoundError
 from hansa.loops.journal import Journal
-from hansa.runtimes.sites import SiteRuntime, desk, link
+from hansa.runtimes.sites import SiteRuntime, away, desk, moving
 from hansa.testing.algorithm import federation
 
 DATA = dict(list(federation().items())[:4])
@@ -70,8 +70,8 @@ def test_the_bytes_are_those_of_one_process(name: str, tmp_path: Path) -> None:
 @pytest.mark.promise("P501")
 def test_a_link_that_breaks_goes_on_where_it_broke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten links are cut in the middle of an upload of 5 MB; less than twice the bytes cross in all."""
-    monkeypatch.setattr(link, "FIRST", 0.01)
-    monkeypatch.setattr(link, "PART", 2**20)
+    monkeypatch.setattr(away, "FIRST", 0.01)
+    monkeypatch.setattr(moving, "PART", 2**20)
     rng = np.random.default_rng(0)
     data = {who: (rng.normal(size=(8, 40_000)).astype(np.float32), rng.integers(0, 16, 8)) for who in ("a", "b")}
     p = h.Plan(h.Softmax(40_000, 16), training=h.Training(batch=8), rounds=1, sample=h.Everyone(deadline=60))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -147,6 +148,13 @@ def _its_models(sites: Working, state: h.State) -> None:
     told = hansa("score", sites.folder / "app.py", *at, "--data", sites.folder / "north.csv", "--own")
     assert told.exit_code == 0 and "the model of north after round 2 of run" in told.output, told.output
     assert "20 examples" in told.output and re.search(r"(?m)^  loss  \d", told.output)
+    for name in ("new.csv", "new.json"):
+        told = hansa("predict", sites.folder / "app.py", sites.folder / name, *at, "--data", sites.folder / "north.csv")
+        assert told.exit_code == 0 and "20 predictions of the global model" in told.output, told.output
+    rows = np.loadtxt(sites.folder / "new.csv", delimiter=",", skiprows=1, ndmin=2)
+    listed = json.loads((sites.folder / "new.json").read_text())
+    for found in (rows, np.array(listed)):  # of data that is read with noise, as this app does it
+        assert found.shape == (20, 2) and np.allclose(found.sum(1), 1)
     file = sites.folder / "model.safetensors"
     told = hansa("export", sites.folder / "app.py", file, *at)
     assert told.exit_code == 0, told.output

@@ -1,6 +1,9 @@
 """A thousand sites that attend at one process, of which two hundred are asked in a round: 1e5 numbers each, over TLS.
 
-python -m tests.evidence.thousand_sites [CLIENTS [ROUNDS]]     writes benchmarks/results/thousand_sites.json
+python -m tests.evidence.thousand_sites [CLIENTS [ROUNDS [GATEWAYS]]]
+
+writes benchmarks/results/thousand_sites.json; with gateways before the server thousand_sites_N_gateways.json, in which
+the server's seconds are those of the server alone, and the gateways' those of all of them.
 
 The sites live in eight processes on this machine, each site with a kit, a book and a link of its own; they are in
 memory where this system has /dev/shm, for a thousand books on one disk are no thousand disks. What the server keeps
@@ -16,10 +19,13 @@ import logging
 import multiprocessing as mp
 import os
 import resource
+import socket
+import subprocess
 import sys
 import tempfile
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +62,43 @@ def noted_no_more() -> None:
     logging.disable(logging.CRITICAL)
 
 
-def admitted(folder: Path, names: list[str]) -> None:
+def standing(gateways: int) -> list[str]:
+    """The names of so many gateways."""
+    return [f"gateway {i}" for i in range(gateways)]
+
+
+def admitted(folder: Path, names: list[str], gateways: int) -> None:
     """Kits for all."""
-    parties: dict[str, Any] = {"server": "server", **dict.fromkeys(names, "client")}
+    roles = dict.fromkeys(names, "client") | dict.fromkeys(standing(gateways), "gateway")
+    parties: dict[str, Any] = {"server": "server", **roles}
     provision(Design("thousand", f"{HOST}:7443", parties=parties), folder / "pki")
+
+
+@contextlib.contextmanager
+def stand(folder: Path, server: int, gateways: int) -> Iterator[tuple[list[int], list[int]]]:
+    """So many gateways before a server, each a process: their ports, or the server's own, and the processes."""
+    ports, running = [], []
+    for who in standing(gateways):
+        with socket.socket() as one:
+            one.bind((HOST, 0))
+            ports.append(int(one.getsockname()[1]))
+        kit = str(folder / "pki" / KITS / who)
+        told = [f"--upstream={HOST}:{server}", f"--listen={HOST}:{ports[-1]}"]
+        running.append(subprocess.Popen([sys.executable, "-m", "hansa", "gateway", "--kit", kit, *told]))
+    try:
+        yield ports or [server], [one.pid for one in running]
+    finally:
+        for one in running:
+            one.kill()
+
+
+def processor_of(pids: list[int]) -> float:
+    """Seconds that other processes have computed."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def live(names: list[str], folder: Path, port: int, p: h.Plan) -> None:
@@ -96,11 +135,11 @@ def processor() -> float:
     return sum(os.times()[:2])
 
 
-def rounds_of(gateway: Gateway, p: h.Plan, warnings: Path) -> list[dict[str, Any]]:
+def rounds_of(gateway: Gateway, p: h.Plan, warnings: Path, pids: list[int]) -> list[dict[str, Any]]:
     """The rounds of a run, a row for each."""
     rows = []
     memory()
-    clock, used = time.perf_counter(), processor()
+    clock, used, theirs = time.perf_counter(), processor(), processor_of(pids)
     for state in h.synchronous(p, SiteRuntime(gateway, p)):
         found = memory()
         row = {
@@ -109,6 +148,7 @@ def rounds_of(gateway: Gateway, p: h.Plan, warnings: Path) -> list[dict[str, Any
             "lost": len(state.excluded),
             "seconds": round(time.perf_counter() - clock, 2),
             "server_processor_seconds": round(processor() - used, 2),
+            "gateways_processor_seconds": round(processor_of(pids) - theirs, 2),
             "server_mib": found["now"],
             "server_peak_mib": found["peak"],
             "warnings": len(warnings.read_text().splitlines()),
@@ -116,11 +156,11 @@ def rounds_of(gateway: Gateway, p: h.Plan, warnings: Path) -> list[dict[str, Any
         }
         print(row, flush=True)
         rows.append(row)
-        clock, used = time.perf_counter(), processor()
+        clock, used, theirs = time.perf_counter(), processor(), processor_of(pids)
     return rows
 
 
-def main(clients: int = 1000, rounds: int = 5) -> int:
+def main(clients: int = 1000, rounds: int = 5, gateways: int = 0) -> int:
     """Provision, attend, run; 1 where a client was lost, or somebody had to warn."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     mp.set_start_method("spawn")
@@ -131,15 +171,17 @@ def main(clients: int = 1000, rounds: int = 5) -> int:
         folder = Path(made)
         noted(folder / "warnings")
         start = time.perf_counter()
-        making = mp.Process(target=admitted, args=(folder, names))
+        making = mp.Process(target=admitted, args=(folder, names, gateways))
         making.start()
         making.join()
-        about: dict[str, Any] = {"clients": clients, "cohort": cohort, "numbers": p.model.size}
+        about: dict[str, Any] = {"clients": clients, "cohort": cohort, "numbers": p.model.size, "gateways": gateways}
         about["seconds_for_kits"] = round(time.perf_counter() - start)
         own = Kit.load(folder / "pki" / KITS / "server")
         before = memory()["now"]
-        with Gateway(own.roster, own.server_context(), (HOST, 0), Path(disk), own.federation, own.enrolment) as gateway:
-            homes = [mp.Process(target=live, args=(names[i::HOMES], folder, gateway.port, p)) for i in range(HOMES)]
+        about_port = (own.roster, own.server_context(), (HOST, 0), Path(disk), own.federation, own.enrolment)
+        with Gateway(*about_port) as gateway, stand(folder, gateway.port, gateways) as (ports, pids):
+            dials = [ports[i % len(ports)] for i in range(HOMES)]
+            homes = [mp.Process(target=live, args=(names[i::HOMES], folder, dials[i], p)) for i in range(HOMES)]
             start = time.perf_counter()
             for home in homes:
                 home.start()
@@ -150,14 +192,15 @@ def main(clients: int = 1000, rounds: int = 5) -> int:
             about["server_mib_before"] = before
             about["server_mib_when_all_attend"] = memory()["now"]
             print(about, flush=True)
-            rows = rounds_of(gateway, p, folder / "warnings")
+            rows = rounds_of(gateway, p, folder / "warnings", pids)
             said = (folder / "warnings").read_text()
             noted_no_more()
             for home in homes:
                 home.kill()
                 home.join()
         print(said[-2000:])
-    save("thousand_sites", [{**about, **row} for row in rows])
+    name = f"thousand_sites_{gateways}_gateways" if gateways else "thousand_sites"
+    save(name, [{**about, **row} for row in rows])
     return int(any(row["lost"] or row["warnings"] for row in rows))
 
 

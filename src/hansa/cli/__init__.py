@@ -1,7 +1,7 @@
 """The command line: `hansa run`, `sweep`, `explain`, `check`, `audit`, `calibrate`, `new`,
-`doctor`; of stored runs `runs`, `compare`, `rm`, `show`, `verify`, `export`, `backup`, `restore`;
-of real sites `enroll`, `provision`, `kit`, `roster`, `bundle`, `fetch`, `inspect`, `approve`,
-`policy`, `serve`, `join`, `helper`, `leave`.
+`doctor`; of stored runs `runs`, `compare`, `rm`, `show`, `verify`, `export`, `predict`, `backup`,
+`restore`; of real sites `enroll`, `provision`, `kit`, `roster`, `bundle`, `fetch`, `inspect`,
+`approve`, `policy`, `serve`, `join`, `helper`, `gateway`, `leave`.
 
 Each command turns its words into an app (`cli.target`) and calls what the library has for it: a
 command decides nothing that a program could not. Options that several share are in `cli.options`,
@@ -379,6 +379,7 @@ from . import backups as backups  # noqa: E402
 from . import doctor as doctor  # noqa: E402
 from . import kits as kits  # noqa: E402
 from . import owned as owned  # noqa: E402
+from . import predict as predict  # noqa: E402
 from . import rosters as rosters  # noqa: E402
 from . import runs as runs  # noqa: E402
 from . import sites as sites  # noqa: E402

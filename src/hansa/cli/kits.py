@@ -63,7 +63,7 @@ def enroll(
     ] = None,
     role: Annotated[
         str | None,
-        typer.Option(metavar="ROLE", help="client, helper or server.", show_default=False),
+        typer.Option(metavar="ROLE", help="client, helper, server or gateway.", show_default=False),
     ] = None,
     renew: Annotated[
         bool, typer.Option("--renew", help="Ask for a new certificate for this kit.")
@@ -76,6 +76,7 @@ def enroll(
 
     Example: hansa enroll --name north --role client --out kit/
     """
+    from ..crypto.identity import ROLES
     from ..kits.enrol import REQUEST, enrol
     from ..kits.enrol import renew as renewed
     from ..kits.words import words
@@ -90,9 +91,9 @@ def enroll(
             soft_wrap=True,
         )
         return
-    if name is None or role not in ("client", "helper", "server"):
+    if name is None or role not in ROLES:
         raise typer.BadParameter(
-            "name the party, and client, helper or server", param_hint="--role"
+            f"name the party, and one of {', '.join(ROLES)}", param_hint="--role"
         )
     request = enrol(out, name, role)  # type: ignore[arg-type]
     console().print(words(request.message), style="bold")

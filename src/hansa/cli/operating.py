@@ -47,6 +47,16 @@ Patience = Annotated[
 ]
 
 
+Listen = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Where to listen; by default at all addresses, at the port of the kit.",
+        show_default=False,
+    ),
+]
+
+
 @dataclass(frozen=True)
 class Told:
     """How a process says what happens; two options that several commands share."""
@@ -107,14 +117,7 @@ def watched(gateway: Gateway, run: Run, kit: Kit, given: str) -> Metrics:
 class Service:
     """How a server is run as a service; options of `serve`."""
 
-    listen: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT",
-            help="Where to listen; by default at all addresses, at the port of the kit.",
-            show_default=False,
-        ),
-    ] = None
+    listen: Listen = None
     wait: Annotated[
         float,
         typer.Option(min=0, help="Seconds to wait for who is missing once a quorum is there."),

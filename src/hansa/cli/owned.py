@@ -1,6 +1,7 @@
 """The models of a site, for its owner: the global one, as the site was told it last, and its own.
 
     score     reads the kit, the approved app, data      prints how many examples, and each metric
+    predict   of a kit reads the same                    writes FILE.csv or FILE.json
     export    of a kit reads the same without data       writes FILE.safetensors
 
     hansa score heart.bundle --kit kit/ --data heart.csv --own
@@ -32,6 +33,9 @@ if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --he
     from ..runtimes.sites.worker import Worker
 
 
+PREDICTED = 2**31  # bytes of predictions, at most
+
+
 @dataclass(frozen=True)
 class Mine:
     """Which model of a site's; options that several commands share."""
@@ -58,14 +62,14 @@ class Opened:
     state: Any
     mine: Mine
 
-    def ask(self, what: str) -> Any:
-        """What the worker makes of the model."""
+    def ask(self, what: str, most: int = 0) -> Any:
+        """What the worker makes of the model, in so many bytes more than its numbers."""
         from ..runtimes.sites.worker import numbers
 
         vectors = self.told.broadcast
         return self.worker.ask(
             what,
-            numbers(sum(v.size for v in vectors.values())),
+            most + numbers(sum(v.size for v in vectors.values())),
             plan=self.told.plan,
             found=self.told.found,
             read=b"",
@@ -104,6 +108,17 @@ def score(
                 print_plainly([f"{model}: {n} examples", *_told(scores)])
             case _:
                 raise _odd(model.who)
+
+
+def predicted_at(
+    target: Path, kit: Path, data: Path, mine: Mine, working: Working
+) -> tuple[np.ndarray[Any, Any], str]:
+    """What a site's model says of each example of what is at a path [n, …]; and which it is."""
+    with opened(target, kit, data, mine, working, {}) as model:
+        found = model.ask("predict", PREDICTED)
+        if not isinstance(found, np.ndarray) or found.dtype != np.float64 or not found.ndim:
+            raise _odd(model.who)
+        return found, str(model)
 
 
 def export_at(target: Path, file: Path, kit: Path, mine: Mine, working: Working) -> None:
@@ -182,4 +197,6 @@ def _are_scores(found: dict[Any, Any]) -> bool:
 
 def _odd(who: str) -> WorkerError:
     """What is raised for an answer that is none."""
-    return WorkerError(f"The worker of {who} has answered with what is no score and no weights.")
+    return WorkerError(
+        f"The worker of {who} has answered with what is no score, no weights and no prediction."
+    )

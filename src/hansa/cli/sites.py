@@ -1,4 +1,4 @@
-"""`hansa serve`, `join`, `helper`: one app between real sites.
+"""`hansa serve`, `join`, `helper`, `gateway`: one app between real sites.
 
     serve     reads   the server's kit, the app file, the store
               writes  rounds and a report into the store, and what travels into sites/ of the run
@@ -10,11 +10,14 @@
               ends    0 when the run is over, or an answer was finished at SIGTERM; 3 where the app
                       is not approved or the server does not take it; 4 after --give-up seconds
     helper    the same, of a helper, and without data
+    gateway   reads   a gateway's kit
+              writes  what travels into relay/ of the kit
+              ends    0 at SIGTERM; 3 where the server does not take it
 
     hansa join heart.bundle --kit kit/ --data /srv/heart.csv --give-up 3600
 
-All three go on where they were when they are started again: the server by --resume or --go-on, the
-others by what their kit holds.
+The first three go on where they were when they are started again: the server by --resume or
+--go-on, the others by what their kit holds.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ import typer
 
 from ..errors import AppError, DeadlineError
 from .operating import (
+    Listen,
     Service,
     Told,
     draining,
@@ -53,6 +57,7 @@ if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --he
     from ..plan import Plan
     from ..runtimes.sites import Gateway
     from ..runtimes.sites.agent import Agent
+    from ..runtimes.sites.upstream import RelayPort
     from ..store import Run
 
 App = Annotated[
@@ -102,6 +107,7 @@ def serve(
         for lasting in _meanwhile(gateway, stored, own, service):
             stack.enter_context(lasting)
         ready()
+        _adopt(gateway, place, stored)
         app = served(app, gateway)
         gateway.bundles[offered.name] = offered.encode()
         if stored.planned is None or len(stored.history()) < stored.planned:
@@ -159,10 +165,58 @@ def helper(
     _attend(own, agent, runs, dialling)
 
 
+@command
+def gateway(
+    kit: KIT,
+    upstream: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT", help="Where the server itself listens.", show_default=False
+        ),
+    ],
+    listen: Listen = None,
+    told: Told = Told(),
+) -> None:
+    """Stand before a server, one of several: sites dial in here, and what they say is added up.
+
+    It decides nothing and runs no app. Sites that it served dial again when it ends.
+
+    Example: hansa gateway --kit gateway-1/ --upstream 10.0.0.5:7443
+    """
+    from ..kits import ROSTER
+    from ..runtimes.sites.link import Way
+    from ..runtimes.sites.revoking import following
+    from ..runtimes.sites.upstream import RelayPort
+
+    told.begin()
+    own = _kit(kit, "gateway")
+    host_and_port(upstream, "--upstream")
+    host = own.address.rpartition(":")[0].strip("[]")
+    way = Way(upstream, own.client_context(), own.federation, host=host)
+    with (
+        RelayPort(way, *_port(own, listen, own.folder / "relay")) as port,
+        following(port, own.folder / ROSTER),
+    ):
+        asyncio.run(_standing(port))
+
+
+async def _standing(port: RelayPort) -> None:
+    """Stand there until the process is told to end."""
+    staying = asyncio.wrap_future(port.begin())
+
+    def leave() -> None:
+        staying.cancel()
+
+    stopping(asyncio.get_running_loop(), leave)
+    ready()
+    with contextlib.suppress(asyncio.CancelledError):
+        await staying
+
+
 def _kit(folder: Path, role: str) -> Kit:
     """The kit of a party; AppError for that of one with another role.
 
-    folder: of the kit. role: client, helper or server. RefusedError where it does not count now.
+    folder: of the kit. RefusedError where it does not count now.
     """
     kit = kit_of(folder)
     if kit.role != role:
@@ -175,17 +229,33 @@ def _kit(folder: Path, role: str) -> Kit:
 
 
 def _gateway(kit: Kit, listen: str | None, folder: Path) -> Gateway:
-    """The port of the server, open: at all addresses with the port of the kit, or as `listen` says.
+    """The port of the server, open."""
+    from ..runtimes.sites import Gateway
+
+    return Gateway(*_port(kit, listen, folder))
+
+
+def _port(kit: Kit, listen: str | None, folder: Path) -> tuple[Any, ...]:
+    """What a port is opened with: at all addresses with the number of the kit's, or as `listen`
+    says.
 
     folder: for what comes and goes; made where it is not there.
     """
-    from ..runtimes.sites import Gateway
-
     port = kit.address.rpartition(":")[2]
     address = host_and_port(listen or f"0.0.0.0:{port}", "--listen")
     folder.mkdir(mode=0o700, exist_ok=True)
     context = kit.server_context()
-    return Gateway(kit.roster, context, address, folder, kit.federation, kit.enrolment)
+    return kit.roster, context, address, folder, kit.federation, kit.enrolment
+
+
+def _adopt(gateway: Gateway, place: Place, run: Run) -> None:
+    """Let the server tell what those of earlier runs, which are done, could not tell who was
+    away.
+    """
+    for earlier in place.open().runs():
+        left = run.folder.parent / earlier.id / "sites" / "unsettled"
+        if earlier.status == "done" and left.exists():
+            gateway.soon(gateway.desk.adopt, left)
 
 
 def _meanwhile(

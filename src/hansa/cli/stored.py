@@ -155,7 +155,7 @@ def _export(stored: Run, file: Path, which: Which) -> None:
     from ..ui.errors import say
     from ..ui.terminal import out
 
-    state = _state(stored, which_round(which.round_))
+    state = state_of(stored, which_round(which.round_))
     client = which.client
     x = state.x
     local = NO_LOCAL
@@ -176,7 +176,7 @@ def _export(stored: Run, file: Path, which: Which) -> None:
         _say_what_stays(model)
 
 
-def _state(stored: Run, which: int | Literal["best"] | None) -> State:
+def state_of(stored: Run, which: int | Literal["best"] | None) -> State:
     """The state after a round, or the last; AppError where there has been none."""
     state = stored.state(which)
     if state is None:

@@ -8,6 +8,7 @@
     train      a client's vector of one round
     encode     a vector of what was trained before, some rounds later
     score      a model, on the client's data
+    predict    what a model says of each example of it
     export     a model's weights, by the names that the app gives them
 
 It runs in a sandbox, without a key of its party's and without a network, and ends with its link.
@@ -38,6 +39,7 @@ from ..data.sites import Source, prepared
 from ..errors import AppError, HansaError, ProtocolError, message
 from ..messages import SessionId
 from ..models import NO_LOCAL, Local
+from ..models.predictions import predicted
 from ..parties.client import Client
 from ..parties.foreign import seeding
 from ..plan import Plan
@@ -135,6 +137,7 @@ class Work:
             "train": self.train,
             "encode": self.encode,
             "score": self.score,
+            "predict": self.predict,
             "export": self.export,
         }
         return does[asked["what"]](asked)
@@ -218,6 +221,15 @@ class Work:
         model.check(examples, self.who)
         scores = model.score(x, examples, kept)
         return {"examples": len(examples), "scores": {k: float(v) for k, v in scores.items()}}
+
+    def predict(self, asked: Mapping[str, Any]) -> Vector:
+        """What a model says of each of the client's examples [n, …]."""
+        client = self.client(asked)
+        model = client.plan.model
+        x, kept = self.model(client.plan, asked)
+        examples = client.examples
+        model.check(examples, self.who)
+        return predicted(model, x, examples, kept).astype(np.float64)
 
     def export(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """The weights of a model, by name."""

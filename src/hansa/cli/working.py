@@ -65,6 +65,10 @@ class Working:
             show_default=False,
         ),
     ] = None
+    scratch: Annotated[
+        float,
+        typer.Option(min=0, metavar="GB", help="What it may write into its folder; 0 for no end."),
+    ] = 10.0
     no_isolation: Annotated[
         bool,
         typer.Option(
@@ -88,6 +92,7 @@ class Working:
         from ..parties.policy import ALL
         from ..runtimes.sites.agent import Agent
         from ..runtimes.sites.events import log
+        from ..runtimes.sites.quota import Limits
         from ..runtimes.sites.worker import Worker, Workplace
 
         memory = self.memory
@@ -95,8 +100,9 @@ class Working:
             memory = 0.75 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
         reads = tuple(self.reads or ())
         config = replace(config, set={**config.set, **settings})
-        limits = (data, reads, int(1e9 * memory), not self.no_isolation)
-        place = Workplace(found, kit.folder, kit.who, config.kept(), *limits)
+        limits = Limits(int(1e9 * memory), int(1e9 * self.scratch))
+        limited = (limits, not self.no_isolation)
+        place = Workplace(found, kit.folder, kit.who, config.kept(), data, reads, *limited)
         policy = policy_of(kit.folder)
         if policy == ALL and kit.role == "client":
             log.info("no policy in %s: a plan that is approved may ask for anything", kit.folder)

@@ -17,9 +17,9 @@ from .certificates import named
 from .keys import PUBLIC, PrivateKey, SigningKey, agreeable, verify
 from .sealing import Channel, channels
 
-Role = Literal["client", "helper", "server"]
+Role = Literal["client", "helper", "server", "gateway"]
 
-ROLES = ("client", "helper", "server")
+ROLES = ("client", "helper", "server", "gateway")
 DOMAIN = b"hansa roster 1\n"  # what is signed under it is signed as a roster, and as nothing else
 MEMBERS = b"hansa members 1"  # what channels between members are bound to, beside names and keys
 LONGEST_NAME = 200  # characters

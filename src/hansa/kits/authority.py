@@ -123,7 +123,7 @@ class Authority:
 
     def issue(self, who: str, role: str, public: Any, now: float | None = None) -> bytes:
         """A certificate in PEM, for a year: of a client or helper to dial with, of a server to be
-        dialled at the federation's address.
+        dialled at the federation's address; of a gateway for both.
         """
         from cryptography import x509
         from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
@@ -133,11 +133,12 @@ class Authority:
         found = _begun(_subject(who, role), issuer.subject, public, YEAR, now)
         found = found.add_extension(x509.BasicConstraints(False, None), critical=True)
         found = found.add_extension(_usage(signs=False), critical=True)
-        use = Usage.SERVER_AUTH if role == "server" else Usage.CLIENT_AUTH
-        found = found.add_extension(x509.ExtendedKeyUsage([use]), critical=False)
+        uses = {"server": [Usage.SERVER_AUTH], "gateway": [Usage.SERVER_AUTH, Usage.CLIENT_AUTH]}
+        usage = x509.ExtendedKeyUsage(uses.get(role, [Usage.CLIENT_AUTH]))
+        found = found.add_extension(usage, critical=False)
         above = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
         found = found.add_extension(above, critical=False)
-        if role == "server":
+        if role in ("server", "gateway"):
             host, _ = host_and_port(self.federation.address)
             found = found.add_extension(x509.SubjectAlternativeName([_host(host)]), critical=False)
         return _pem(found, self.key)

@@ -6,7 +6,7 @@
 
     [[party]]
     name = "north"
-    role = "client"                    # client, helper or server
+    role = "client"                    # client, helper, server or gateway
 
 Where no party is listed, there is an authority alone, and each party makes its own keys
 (`kits.enrol`).

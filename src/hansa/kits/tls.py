@@ -3,6 +3,7 @@
     authority, on P-256   issues certificates, and none that issues others
     client, helper        a certificate to dial with, and no other use
     server                a certificate to be dialled at the federation's address
+    gateway               one for both: parties dial it there, and it dials the server
 
 A handshake proves that a peer holds the key of such a certificate. Whose that is, and whether it
 still counts, says the roster (`crypto.identity.Roster.who`).

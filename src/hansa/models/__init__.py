@@ -250,7 +250,7 @@ def check_told(model: Model, told: Told) -> None:
 
 
 # methods that read data → which of their arguments it is, after the model itself
-READS = {"train": 2, "score": 2, "features_of": 2, "check": 1}
+READS = {"train": 2, "score": 2, "predict": 2, "features_of": 2, "check": 1}
 KEY = 5  # which argument of `train` its key is
 NO_KEY = Key.of(0)  # of a score, and of a check
 

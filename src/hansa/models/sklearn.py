@@ -240,6 +240,19 @@ class SklearnModel(Model):
         check_some(found.rows)
         return found.values()
 
+    def predict(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> Vector:
+        """As scikit-learn: probabilities [n, classes] where the loss has such, decisions of another
+        classifier, and values [n] of a regressor.
+        """
+        estimator = self.fitted(x)
+        says = estimator.predict
+        if self.classes is not None:
+            says = estimator.decision_function
+        if hasattr(estimator, "predict_proba"):
+            says = estimator.predict_proba
+        every = [says(_arrays(weighed(batch)[0])[0]) for batch in data.whole()]
+        return np.concatenate(every)
+
     def check(self, data: Examples, who: str, training: Training | None = None) -> None:
         """Shapes and labels of the first batch.
 

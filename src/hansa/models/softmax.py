@@ -203,6 +203,15 @@ class Softmax(Model):
         n, loss, hits = weighted(sums)
         return {"loss": loss / n, "accuracy": hits / n}
 
+    def predict(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> Vector:
+        """The probability of each class [n, classes]."""
+        W = np.asarray(x).reshape(self.features + 1, self.classes)
+        found = []
+        for batch in data.whole():
+            A, y = pair(weighed(batch)[0])
+            found.append(self._probabilities(W, A.reshape(len(y), -1)))
+        return np.concatenate(found)
+
     def check(self, data: Examples, who: str, training: Training | None = None) -> None:
         """Shapes and labels of all examples."""
         for batch in data.whole():

@@ -200,7 +200,7 @@ class XgboostModel(Model):
         examples = matrix(self._objective.targets.columns, A, y, int(self._params["nthread"]))
         if w is not None:
             examples.set_weight(w)
-        booster = self._held(x)
+        booster = _held(self, x)
         losses = list[float]()
         before = booster.num_boosted_rounds()
         for i in range(self.iterations):
@@ -224,15 +224,6 @@ class XgboostModel(Model):
         """A booster without trees, as JSON."""
         nothing = xgb.DMatrix(np.zeros((1, self.features), np.float32), label=np.zeros(1))
         return bytes(xgb.train(self._params, nothing, 0).save_raw("json")).decode()
-
-    def _held(self, x: Vector) -> Any:
-        """`booster(x)`, kept until another is asked for: all clients of a round begin with the
-        same.
-        """
-        held = self.__dict__.get("_last")
-        if held is None or not np.array_equal(held[0], x):
-            held = self.__dict__["_last"] = np.array(x), self.booster(x)
-        return held[1]
 
     def booster(self, x: Vector) -> Any:
         """The xgboost.Booster that x describes, ready to predict and to save; ProtocolError where x
@@ -266,7 +257,7 @@ class XgboostModel(Model):
 
     def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
         """The mean loss, and the metrics."""
-        booster = self._held(x)
+        booster = _held(self, x)
         found: Gathered = self.metrics.gathered()
         for batch in data.whole():
             batch, w = weighed(batch)
@@ -276,6 +267,11 @@ class XgboostModel(Model):
             found.add(margin.astype(np.float64), np.asarray(y), w)
         check_some(found.rows)
         return found.values()
+
+    def predict(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> Vector:
+        """As `Booster.predict`: [n], or [n, classes]."""
+        examples = xgb.DMatrix(_arrays(data)[0], nthread=self._params["nthread"])
+        return np.asarray(_held(self, x).predict(examples))
 
     def check(self, data: Examples, who: str, training: Training | None = None) -> None:
         """Shapes and labels of all examples."""
@@ -304,6 +300,16 @@ class XgboostModel(Model):
         """
         rows = np.reshape(x, (-1, self.size))
         return {"share": rows[:, 0], **split(rows[:, 1:], self._forest.depth)}
+
+
+def _held(model: XgboostModel, x: Vector) -> Any:
+    """`model.booster(x)`, kept until another is asked for: all clients of a round begin with the
+    same.
+    """
+    held = model.__dict__.get("_last")
+    if held is None or not np.array_equal(held[0], x):
+        held = model.__dict__["_last"] = np.array(x), model.booster(x)
+    return held[1]
 
 
 def _depth(params: Any) -> Any:

@@ -53,7 +53,7 @@ except ModuleNotFoundError as missing:
 # behind the message on what is missing
 from .private import clipped, mean
 from .pytrees import Tree, is_key, key_words, path_of, wrap_key
-from .scores import count, first, joined
+from .scores import count, first, joined, predicted
 from .steps import MOMENTS, between, bounded, corrected, stepped
 from .traced import Traced
 
@@ -352,11 +352,7 @@ class JaxModel(Traced):
     # ── scoring ──
 
     def score(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> dict[str, float]:
-        """The loss and the other metrics of all examples, with train=False.
-
-        Outputs are held only for metrics that need all of them; means are summed piece by piece, in
-        pieces of SCORED rows.
-        """
+        """The loss and the other metrics of all examples, with train=False."""
         params, state = jax.device_put(self._trees(x, local))
         facts = self._look(data)
         loss = (Mean if facts.single else Whole)(self.loss)
@@ -376,6 +372,10 @@ class JaxModel(Traced):
                     found.hold(first(outputs, m), given[2][:m])
         check_some(found.rows)
         return found.values()
+
+    def predict(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> Any:
+        """What `apply` gives for each example [n, …], with train=False."""
+        return predicted(partial(self._given, *self._trees(x, local)), data, SCORED)
 
     def _look(self, data: Examples) -> checks.Facts:
         """The facts, from the first two examples that this model meets.

@@ -10,6 +10,8 @@ import numpy as np
 from jax import Array, lax
 from jax import numpy as jnp
 
+from ...data.batches import Batch, pieces, weighed
+from ...data.examples import Examples
 from ...metrics import Gathered, check_joined, groups
 from ...spec import Vector
 from .private import mean
@@ -39,6 +41,20 @@ def first(outputs: Tree, rows: int) -> Tree:
         return one
 
     return jax.tree.map(begin, outputs)
+
+
+def predicted(given: Callable[[Batch], Any], data: Examples, rows: int) -> Any:
+    """What is given for each example [n, …], some rows at a time; the outputs as they are where
+    they are no array.
+    """
+    found = []
+    for whole in data.whole():
+        for batch in pieces(weighed(whole)[0], rows):
+            outputs = given(batch)
+            if not isinstance(outputs, Array | np.ndarray):
+                return outputs
+            found.append(np.asarray(outputs))
+    return np.concatenate(found)
 
 
 def joined(pieces: Sequence[Tree]) -> Tree:

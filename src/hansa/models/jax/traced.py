@@ -9,6 +9,8 @@ import jax
 from jax import Array
 from jax import numpy as jnp
 
+from ...data.batches import Batch
+from ...data.inputs import LABELS, parts
 from ...metrics import Mean, Whole
 from . import checks
 from .flat import FlatTree
@@ -50,6 +52,12 @@ class Traced(FlatTree):
         both = isinstance(out, tuple) and len(out) == 2
         checks.check_state(not both or forms(out[1]) != forms(state))
         return out
+
+    def _given(self, params: Tree, state: Tree, batch: Batch) -> Any:
+        """Outputs of a batch, with train=False."""
+        inputs, named, _ = parts(batch, LABELS)
+        key = wrap_key(key_words(None))
+        return self._call(params, state, inputs, named, key, False)[0]
 
     def _losses(self, outputs: Any, y: Array) -> Any:
         """What the loss gives; PlanError where it is neither a number for each example nor one for

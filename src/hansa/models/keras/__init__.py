@@ -306,6 +306,14 @@ class KerasModel(FlatKeras):
             logs |= self._outputs.scores(scored(data))
         return {name: logs[name] for name in self.metrics}
 
+    def predict(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> Any:
+        """What the net gives for each example [n, …], with training=False."""
+        with self._at(x, Key.of(0), local):
+            every = [self._feed.reply(self._feed.data(batch)[0]) for batch, _ in scored(data)]
+            if any(isinstance(one, list | tuple | Mapping) for one in every):
+                return every[0]
+            return np.concatenate([keras.ops.convert_to_numpy(one) for one in every])
+
     def check(self, data: Examples, who: str, training: Training | None = None) -> None:
         """Send the first rows through net and loss, and compare all labels with the outputs."""
         with self._at(self._start, Key.of(0)):

@@ -72,7 +72,7 @@ from .losses import (
 )
 from .losses import accuracy as accuracy
 from .private import Clipped
-from .scores import check_alone, represented, scored
+from .scores import check_alone, predicted, represented, scored
 from .seen import Objective, Sight, plain
 from .steps import Step, clipping, correction, reaching, stepper
 from .tensors import Tensors
@@ -402,6 +402,11 @@ class TorchModel(FlatNet):
         with self._evaluated(x, local):
             objective = self._objective(x, None, local)
             return scored(self._net, objective, self._scored, self._tensors, data)
+
+    def predict(self, x: Vector, data: Examples, local: Local = NO_LOCAL) -> Any:
+        """What the net gives for each example [n, …], in eval mode."""
+        with self._evaluated(x, local):
+            return predicted(self._net, self._tensors, data)
 
     def features_of(
         self, x: Vector, data: Examples, local: Local = NO_LOCAL

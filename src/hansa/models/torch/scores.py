@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from ...data.batches import Batch, pieces, spread, target, weighed
 from ...data.examples import Examples
@@ -43,6 +44,19 @@ def scored(
         found.add(objective.give(net, inputs, named), y, weights)
     check_some(found.rows)
     return found.values()
+
+
+def predicted(net: nn.Module, tensors: Tensors, data: Examples) -> Any:
+    """What a net gives for each example [n, …]; outputs as they are where they are no tensor."""
+    found = []
+    for batch in _some(data):
+        inputs, named, _ = tensors(weighed(batch)[0])
+        outputs, _ = passed(net, inputs, named, "")
+        if not isinstance(outputs, Tensor):
+            return outputs
+        found.append(outputs.double().cpu().numpy())
+    check_some(len(found))
+    return np.concatenate(found)
 
 
 def represented(

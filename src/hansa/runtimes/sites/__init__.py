@@ -2,8 +2,16 @@
 
     control     the small messages of both, and their bounds
     spool       what is large, in parts that survive a broken link
+    posts       what is asked of each party at one port
     desk        all that the server holds for each party
     gateway     the server's port
+    between     the messages of a server and of gateways that stand before it
+    gateways    those, at the server's end
+    upstream    the port of one, and its link to the server
+    relay       what its parties are asked and say
+    folds       what it adds up of that
+    moving      how who dials in fetches and sends what is large
+    greeting    how a link begins
     blobs       what is large, at that port
     door        who is connected to it
     revoking    a roster that changes while it is open
@@ -31,14 +39,14 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from ... import codec
 from ...aggregators.arrivals import arriving
 from ...crypto.identity import Member, Roster, clients_of
-from ...errors import HansaError, PlanError, ProtocolError
+from ...errors import HansaError, Kind, PlanError, ProtocolError
 from ...loops.checks import check_roster
 from ...messages import HEAD, Begin, Message, Reply, Request, SessionId, Settle
 from ...plan import Plan
@@ -46,10 +54,11 @@ from ...sample import Poisson
 from ...sums import Total
 from ..inprocess import Deadlines
 from . import control
+from .between import Folding
 from .control import Ask, Blob, Session
-from .desk import Answer
 from .events import Asked, log
 from .gateway import Gateway
+from .posts import Answer
 
 __all__ = ["Drained", "Gateway", "SiteRuntime"]
 
@@ -158,6 +167,7 @@ class SiteRuntime:
         broadcast = None
         if request.turn == 0:
             broadcast = self._put(request.session, request.broadcast)
+        fold = Folding.of(self.plan.encoded_spec) if request.fold else None
         for who, body in request.bodies.items():
             part = None
             if body is not None:
@@ -165,7 +175,7 @@ class SiteRuntime:
             session = Session.of(request.session)
             ask = Ask(session, request.plan, request.round, request.turn, left, broadcast, part)
             self.gateway.watch.asked(Asked(request.session, who, request.turn))
-            self.gateway.soon(desk.ask, who, ask, self._most(who, request.turn))
+            self.gateway.soon(desk.ask, who, ask, self._most(who, request.turn), fold)
 
     def _put(self, session: SessionId, value: Any) -> Blob:
         """A value as a blob, which is there until the session is settled."""
@@ -201,24 +211,27 @@ class SiteRuntime:
             raise answer
         if answer is None:
             raise Drained
-        watch = self.gateway.watch
-        asked = Asked(answer.session, answer.who, answer.turn)
-        place = (answer.session, answer.round, (answer.who,))
+        place = (answer.session, answer.round, answer.who)
         if answer.path is None:
-            watch.missed(asked, answer.round, answer.why)
-            return Reply(*place, None, answer.why, answer.turn)
+            return self._missed(answer, answer.why)
         bytes = 0
         with suppress(FileNotFoundError):  # its session was settled meanwhile
             bytes = answer.path.stat().st_size
         reply = _read(answer)
         if reply is None or (reply.session, reply.round, reply.who) != place:
-            watch.missed(asked, answer.round, "invalid")
-            return Reply(*place, None, "invalid", answer.turn)
+            return self._missed(answer, "invalid")
         if reply.body is None:
-            watch.missed(asked, answer.round, reply.why)
-        else:
-            watch.heard(asked, answer.round, bytes)
+            return self._missed(answer, reply.why)
+        for who in answer.who:  # of a sum each has its share
+            asked = Asked(answer.session, who, answer.turn)
+            self.gateway.watch.heard(asked, answer.round, bytes // len(answer.who))
         return reply
+
+    def _missed(self, answer: Answer, why: Kind | Literal[""]) -> Reply:
+        """That these have given no answer, or none that can be."""
+        for who in answer.who:
+            self.gateway.watch.missed(Asked(answer.session, who, answer.turn), answer.round, why)
+        return Reply(answer.session, answer.round, answer.who, None, why, answer.turn)
 
     def close(self) -> None:
         """Nothing ends: the gateway is its owner's."""
@@ -233,7 +246,7 @@ def _read(answer: Answer) -> Reply | None:
         return None
     finally:
         answer.path.unlink(missing_ok=True)  # what is mapped stays there until it is let go
-    if reply.turn != answer.turn or isinstance(reply.body, Total):
+    if reply.turn != answer.turn or isinstance(reply.body, Total) != (len(answer.who) > 1):
         return None
     return reply
 

@@ -3,6 +3,10 @@
 no name, no listener, no proxy, silence, a link that ended     it is tried again
 403, or a certificate of another federation                    RefusedError, exit code 3
 away for longer than the patience                              DeadlineError, exit code 4
+
+It is tried again after up to FIRST seconds, then up to twice as long each time; up to SOON at most
+while the server was there a moment ago, since it starts again then, and up to LONGEST later. The
+draw is uniform from 0 on, so that parties do not come back all at once.
 """
 
 from __future__ import annotations
@@ -11,10 +15,22 @@ import aiohttp
 
 from ...errors import DeadlineError, RefusedError
 
+FIRST = 0.5  # seconds before the second try, at most
+SOON = 3.0  # between two, at most, until it has been away for RECENT
+RECENT = 120.0
+LONGEST = 30.0  # between two, at most
+
 PROXY = {  # what a proxy answers to CONNECT → why
     403: "the proxy does not let it pass",
     407: "the proxy wants to know user and password",
 }
+
+
+def longer(pause: float, away: float) -> float:
+    """The longest pause after one of so many seconds. away: seconds since the server was there."""
+    if away < RECENT:
+        return min(SOON, 2 * pause)
+    return min(LONGEST, 2 * pause)
 
 
 def why_away(error: BaseException) -> str:

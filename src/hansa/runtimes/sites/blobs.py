@@ -18,7 +18,7 @@ from aiohttp import web
 
 from ...errors import ProtocolError
 from .control import Blob
-from .desk import Desk, Post
+from .posts import Post, Posts
 from .spool import PART
 
 PIECE = 2**18  # bytes that are read at once
@@ -81,7 +81,7 @@ def part_of(request: web.Request, blob: Blob) -> tuple[int, int]:
 
 
 async def read(
-    request: web.Request, desk: Desk, post: Post, blob: Blob, start: int, length: int
+    request: web.Request, posts: Posts, post: Post, blob: Blob, start: int, length: int
 ) -> None:
     """Put a part into the spool, as it comes; HTTPBadRequest where it is longer than it says, and
     ProtocolError where another one has begun since.
@@ -93,7 +93,7 @@ async def read(
             read += len(chunk)
             if read > length:
                 raise web.HTTPBadRequest(text="longer than its range")
-            if desk.expected(post.who, blob.sha256) is None:
+            if posts.expected(post.who, blob.sha256) is None:
                 raise web.HTTPNotFound
             if post.upload is not request:
                 raise ProtocolError("A later upload of the answer has begun.")

@@ -18,8 +18,9 @@ One party in one session:
     settle ──▶ unsettled ──settled──▶ forgotten
 
 What is open lies in memory, and ends with the server's process. Who has not acknowledged an end is
-written down, and so are the bytes of answers, as far as they came. What goes out is deleted at the
-start, and written anew when it is asked.
+written down, and so are the bytes of answers, as far as they came, and which runs are over: who was
+away hears it when it comes, from the server of a later run if need be. What goes out is deleted at
+the start, and written anew when it is asked.
 
 A party that is away for longer than GRACE is absent: its questions end, and so do those that come
 while it is away. All of it happens in one thread, that of the gateway; what is decided goes out as
@@ -29,88 +30,34 @@ while it is away. All of it happens in one thread, that of the gateway; what is 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from ...errors import Kind, ProtocolError
+from ...errors import Kind, ProtocolError, StoreError
 from ...messages import SessionId
 from ...parties.database import Database
-from .control import Ask, Begin, Blob, Ended, Held, Said, Send, Session, Settle, Settled, ToParty
-from .spool import Spool
+from .between import Folding
+from .control import Ask, Begin, Blob, Ended, Held, Said, Session, Settle, Settled, ToParty
+from .events import log
+from .posts import Answer, Place, Post, Posts, Question
 
 GRACE = 40.0  # seconds after which a party whose link is dead is absent
-TRIES = 3  # of an answer whose bytes are not those that were announced
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS unsettled (
     who TEXT, run TEXT, epoch INTEGER, number INTEGER, counted INTEGER,
     PRIMARY KEY (who, run, epoch, number)
 );
+CREATE TABLE IF NOT EXISTS over (run TEXT PRIMARY KEY);
 """
+LAST = 100  # runs that are over, of which who comes is told
+ROW = "?, ?, ?, ?, ?"
 OF = "WHERE who = ? AND run = ? AND epoch = ? AND number = ?"
 
-Place = tuple[SessionId, int]  # a question's session and turn
 
-
-class Answer(NamedTuple):
-    """One party's answer to a question: where it lies, or why there is none."""
-
-    who: str
-    session: SessionId
-    round: int
-    turn: int
-    path: Path | None
-    most: int  # bytes that it may have
-    why: Kind | Literal[""] = ""
-
-
-@dataclass
-class Question:
-    """What a party was asked, and has not answered."""
-
-    ask: Ask
-    most: int  # bytes that an answer may have
-    until: float  # by the loop's clock
-    ends: asyncio.TimerHandle | None = None
-    coming: Blob | None = None  # what it has announced
-    spoilt: int = 0  # how often other bytes came
-
-
-@dataclass
-class Post:
-    """One party: its link, if it attends; what it was asked; what it is to be told."""
-
-    who: str
-    spool: Spool  # what comes from it
-    tell: Callable[[ToParty], None] | None = None
-    left: float = 0.0  # when its link ended, by the loop's clock
-    open: dict[Place, Question] = field(default_factory=dict)
-    answered: dict[Place, Blob] = field(default_factory=dict)  # of sessions that are not settled
-    unsettled: dict[SessionId, bool] = field(default_factory=dict)
-    requests: int = 0  # for blobs, under way
-    upload: object = None  # the one that may go on: the newest
-    away: asyncio.TimerHandle | None = None  # when it is absent
-
-    def forget(self, session: SessionId) -> None:
-        """Delete what came in a session; and all that nobody waits for, where nothing is open.
-
-        What was answered in another may not have been heard yet.
-        """
-        for place in [place for place in self.answered if place[0] == session]:
-            self.spool.drop(self.answered.pop(place))
-        if not self.open:
-            self.spool.clear(but=self.answered.values())
-
-    def say(self, message: ToParty) -> None:
-        """Tell it, if it attends; else it hears when it does."""
-        if self.tell is not None:
-            self.tell(message)
-
-
-class Desk:
+class Desk(Posts):
     """What is asked of whom, and what comes back; see above.
 
     parties: their names. folder: for spools, and for what is to be told to who is away.
@@ -119,37 +66,21 @@ class Desk:
     """
 
     def __init__(self, parties: Iterable[str], folder: Path, decide: Callable[[Answer], None]):
-        self.loop = asyncio.get_running_loop()
-        self.outgoing = Spool(folder / "outgoing")
-        self.outgoing.clear()
-        self._incoming = folder / "incoming"
-        self.posts = dict[str, Post]()
-        self.admit(parties)
+        super().__init__(parties, folder)
         self._decide = decide
-        self._begin: Begin | None = None
         self._asked = dict[SessionId, set[str]]()
         self._first = dict[str, SessionId]()  # run → the first session in which somebody was asked
         self._file = Database(folder / "unsettled", TABLES)
+        self._over = list[str]()
+        self._read()
+
+    def _read(self) -> None:
+        """Which ends were not acknowledged, and which runs are over."""
         for who, run, epoch, number, counted in self._file.execute("SELECT * FROM unsettled"):
             if who in self.posts:
                 self.posts[who].unsettled[SessionId(run, epoch, number)] = bool(counted)
-
-    def admit(self, parties: Iterable[str]) -> None:
-        """These may attend from here on; of others no answer is waited for."""
-        admitted = set(parties)
-        for who in admitted.difference(self.posts):
-            place = hashlib.sha256(who.encode()).hexdigest()
-            self.posts[who] = Post(who, Spool(self._incoming / place), left=self.loop.time())
-        for who in self.posts.keys() - admitted:
-            post = self.posts[who]
-            post.tell = None
-            post.left = self.loop.time() - GRACE
-            self._absent(post)
-
-    @property
-    def present(self) -> list[str]:
-        """Who attends."""
-        return [who for who, post in self.posts.items() if post.tell is not None]
+        rows = self._file.execute(f"SELECT run FROM over ORDER BY rowid DESC LIMIT {LAST}")
+        self._over = [run for (run,) in reversed(rows)]
 
     # what the server does
 
@@ -160,25 +91,45 @@ class Desk:
             post.say(begin)
 
     def end(self) -> None:
-        """The run is over: tell who attends."""
-        if self._begin is not None:
-            for post in self.posts.values():
-                post.say(Ended(self._begin.run))
+        """The run is over: tell who attends, and who comes later."""
+        if self._begin is None:
+            return
+        self._file.execute("INSERT OR IGNORE INTO over VALUES (?)", (self._begin.run,))
+        self._read()
+        for post in self.posts.values():
+            post.say(Ended(self._begin.run))
 
-    def ask(self, who: str, ask: Ask, most: int) -> None:
+    def adopt(self, path: Path) -> None:
+        """Tell from here on what the server of an earlier run, which has ended, could not tell all:
+        who was away then hears it here. path: what that server has written.
+        """
+        try:
+            with closing(Database(path, TABLES)) as file:
+                unsettled = file.execute("SELECT * FROM unsettled")
+                over = file.execute("SELECT run FROM over ORDER BY rowid")
+                rows = [("INSERT OR IGNORE INTO over VALUES (?)", row) for row in over]
+                into = f"INSERT OR IGNORE INTO unsettled VALUES ({ROW})"
+                self._file.write([*rows, *((into, row) for row in unsettled)])
+                file.write([("DELETE FROM unsettled", ()), ("DELETE FROM over", ())])
+        except StoreError as error:
+            log.warning("%s", error)
+        self._read()
+
+    def ask(self, who: str, ask: Ask, most: int, fold: Folding | None = None) -> None:
         """Ask a party; the question is open for the seconds that it says, or until the party has
         been away for too long.
 
-        most: bytes that an answer may have; one that announces more ends the question. Who was not
-        admitted here, for it was revoked since the session began, is absent.
+        most: bytes that an answer may have; one that announces more ends the question. fold: what
+        a gateway may add up. Who was not admitted here, for it was revoked since the session began,
+        is absent.
         """
         session = ask.session.id
         place = (session, ask.turn)
         until = self.loop.time() + ask.seconds
-        question = Question(ask, most, until)
+        question = Question(ask, most, until, fold=fold)
         post = self.posts.get(who)
         if post is None:
-            self._decide(_answer(who, question, None, "absent"))
+            self._decide(_answer((who,), question, None, "absent"))
             return
         question.ends = self.loop.call_at(until, self._end, post, place, "late")
         post.open[place] = question
@@ -200,7 +151,7 @@ class Desk:
             asked = set(self.posts)
         rows = [(who, *session, int(who in counts)) for who in sorted(asked)]
         self._file.write(
-            [("INSERT OR REPLACE INTO unsettled VALUES (?, ?, ?, ?, ?)", row) for row in rows]
+            [(f"INSERT OR REPLACE INTO unsettled VALUES ({ROW})", row) for row in rows]
         )
         for who in asked:
             post = self.posts[who]
@@ -224,6 +175,8 @@ class Desk:
             tell(self._begin)
         for session, counted in post.unsettled.items():
             tell(Settle(Session.of(session), counted))
+        for run in self._over:
+            tell(Ended(run))
         for question in post.open.values():
             left = max(0.0, question.until - self.loop.time())
             tell(_with_seconds(question.ask, left))
@@ -237,47 +190,6 @@ class Desk:
         post.left = self.loop.time()
         _look_ahead(self.loop, post, self._absent)
 
-    def said(self, who: str, said: Said) -> None:
-        """A party announces its answer; ProtocolError for more bytes than it may have, and for one
-        blob in answer to two questions; StoreError where the disk has no room for it.
-
-        Announced again, it changes nothing; another blob takes the place of the one before.
-        """
-        post = self.posts[who]
-        place = (said.session.id, said.turn)
-        question = post.open.get(place)
-        if question is None:  # it is late, or the answer has come before
-            post.say(Held(said.session, said.turn))
-            return
-        if said.blob is None:
-            self._end(post, place, said.why or "invalid")
-            return
-        if said.blob.size > question.most:
-            self._end(post, place, "invalid")
-            raise ProtocolError(
-                f"{who} announced an answer of {said.blob.size:,} bytes.",
-                f"What it was asked has {question.most:,} at most.",
-                "Look at the version of hansa that it has.",
-            )
-        if question.coming == said.blob:
-            return
-        if self.expected(who, said.blob.sha256) is not None:
-            self._end(post, place, "invalid")
-            raise ProtocolError(f"{who} announced one answer to two questions.")
-        if question.coming is not None:  # else what is never finished would fill the disk
-            post.spool.drop(question.coming)
-        post.spool.check_room(said.blob)
-        question.coming = said.blob
-
-    def spoilt(self, who: str, blob: Blob) -> None:
-        """Other bytes came than were announced; they are not asked for again without end."""
-        post = self.posts[who]
-        for place, question in list(post.open.items()):
-            if question.coming == blob:
-                question.spoilt += 1
-                if question.spoilt == TRIES:
-                    self._end(post, place, "invalid")
-
     def settled(self, who: str, settled: Settled) -> None:
         """A party has heard that a session is over."""
         session = settled.session.id
@@ -285,40 +197,57 @@ class Desk:
             return
         self._file.execute(f"DELETE FROM unsettled {OF}", (who, *session))
 
-    def want(self, who: str, blob: Blob | None) -> None:
-        """Let a party send what it has announced, from where it is here."""
-        post = self.posts[who]
-        for (session, turn), question in post.open.items():
-            if blob is not None and question.coming == blob:
-                post.say(Send(Session.of(session), turn, post.spool.there(blob)))
+    def folded(self, who: tuple[str, ...], said: Said) -> None:
+        """A gateway announces the sum of what these say, as the answer of the first.
 
-    def expected(self, who: str, sha256: str) -> Question | None:
-        """The question to whose answer a party has announced the blob of this name."""
-        for question in self.posts[who].open.values():
-            if question.coming is not None and question.coming.sha256 == sha256:
-                return question
-        return None
-
-    def offered(self, who: str, sha256: str) -> Blob | None:
-        """The blob of this name that a party was told of."""
-        asks = [question.ask for question in self.posts[who].open.values()]
-        blobs = [blob for ask in asks for blob in (ask.broadcast, ask.body)]
-        if self._begin is not None:
-            blobs.append(self._begin.found)
-        return next((one for one in blobs if one is not None and one.sha256 == sha256), None)
+        It is not heard where the question of one of them is over, as the gateway hears too: then it
+        adds up the others. ProtocolError where what is asked cannot be added up.
+        """
+        place = (said.session.id, said.turn)
+        found = [self.posts[one].open.get(place) for one in who if one in self.posts]
+        questions = [one for one in found if one is not None]
+        if len(questions) < len(who):
+            return
+        if any(one.fold is None for one in questions) or len(set(who)) < len(who):
+            raise ProtocolError("A gateway has added up what is to be heard one by one.")
+        self.said(who[0], said, who[1:])
 
     def came(self, who: str, blob: Blob, path: Path) -> None:
-        """All bytes of an announced answer are there."""
+        """All bytes of an announced answer are there; a sum does not count where one of those who
+        are in it is not waited for any more.
+        """
         post = self.posts[who]
         for place, question in list(post.open.items()):
-            if question.coming == blob:
-                self._close(post, place)
-                post.answered[place] = blob
-                self._decide(_answer(who, question, path))
+            if question.coming != blob:
+                continue
+            if not all(place in self.posts[one].open for one in question.others):
+                question.coming = None
+                question.others = ()
+                post.spool.drop(blob)
+                continue
+            for one in question.others:
+                self._close(self.posts[one], place)
+            self._close(post, place)
+            post.answered[place] = blob
+            self._decide(_answer((who, *question.others), question, path))
+
+    async def fetched(self, who: str, blob: Blob) -> Path:
+        """Where a blob lies that a party was told of."""
+        return self.outgoing.path(blob)
 
     def close(self) -> None:
         """Let the file go."""
         self._file.close()
+
+    def _revoke(self, post: Post) -> None:
+        """Who was taken off the roster is absent at once."""
+        post.tell = None
+        post.left = self.loop.time() - GRACE
+        self._absent(post)
+
+    def _silent(self, who: str, said: Said) -> None:
+        """A party says why it gives no answer."""
+        self._end(self.posts[who], (said.session.id, said.turn), said.why or "invalid")
 
     def _absent(self, post: Post) -> None:
         """End what a party was asked that has been away for too long."""
@@ -331,7 +260,7 @@ class Desk:
         """A question ends without an answer."""
         question = self._close(post, place)
         if question is not None:
-            self._decide(_answer(post.who, question, None, why))
+            self._decide(_answer((post.who,), question, None, why))
 
     def _close(self, post: Post, place: Place) -> Question | None:
         """A question is open no more, and its answer not waited for."""
@@ -350,11 +279,6 @@ def spooled(desk: Desk) -> int:
     return sum(spool.bytes() for spool in spools)
 
 
-def awaited(post: Post, said: Said) -> bool:
-    """Is the question open that a party answers here?"""
-    return (said.session.id, said.turn) in post.open
-
-
 def _look_ahead(
     loop: asyncio.AbstractEventLoop, post: Post, absent: Callable[[Post], None]
 ) -> None:
@@ -366,11 +290,14 @@ def _look_ahead(
 
 
 def _answer(
-    who: str, question: Question, path: Path | None, why: Kind | Literal[""] = ""
+    who: tuple[str, ...], question: Question, path: Path | None, why: Kind | Literal[""] = ""
 ) -> Answer:
     """The answer to a question."""
     ask = question.ask
-    return Answer(who, ask.session.id, ask.round, ask.turn, path, question.most, why)
+    most = question.most
+    if len(who) > 1 and question.fold is not None:
+        most = question.fold.most
+    return Answer(who, ask.session.id, ask.round, ask.turn, path, most, why)
 
 
 def _with_seconds(ask: Ask, seconds: float) -> Ask:

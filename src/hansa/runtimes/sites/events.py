@@ -46,6 +46,8 @@ WORDS = {  # name → as people read it
     "heard": "round {round}: {who} sent {bytes}{seconds}",
     "lost": "round {round}: {who} is not heard ({kind})",
     "settled": "round {round}: over{seconds}",
+    "gateway": "{who}, a gateway, stands before this server",
+    "ungated": "{who}, a gateway, is there no more",
     "draining": "no new round begins",
 }
 DETAILS = {"still away", "heard", "settled"}  # told where somebody wants to know more

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import aiohttp
 
 from ...approval.bundle import INDEX, LARGEST
 from ...errors import AppError, DeadlineError, ProtocolError, RefusedError, printable
 from .away import in_words
-from .gateway import HANDSHAKE
+from .greeting import HANDSHAKE
 from .link import Way
 from .spool import PART
 
@@ -16,11 +18,12 @@ NAMES = 1000  # bytes of a list of names
 LONGEST = 600.0  # seconds for all of it
 
 
-async def fetch(way: Way, name: str) -> bytes:
+async def fetch(way: Way, name: str, more: Mapping[str, str] | None = None) -> bytes:
     """The bundle of this name, unchecked: `Bundle.decode` looks at it.
 
-    way: to the server. name: as `Bundle.name`, without the ending. All of it takes ten minutes at
-    most, and it is sent nowhere else where the server points elsewhere.
+    way: to the server. name: as `Bundle.name`, without the ending. more: headers.
+    All of it takes ten minutes at most, and it is sent nowhere else where the server points
+    elsewhere.
 
     RefusedError where the server does not take this party, or is none of the federation;
     AppError where it has no such bundle; DeadlineError where it is not reached in ten seconds, or
@@ -33,7 +36,12 @@ async def fetch(way: Way, name: str) -> bytes:
             aiohttp.ClientSession(
                 connector=connector, timeout=timeout, proxy=way.proxy, auto_decompress=False
             ) as http,
-            http.get(way.url(f"/v1/bundles/{name}"), allow_redirects=False) as response,
+            http.get(
+                way.url(f"/v1/bundles/{name}"),
+                allow_redirects=False,
+                headers=more,
+                server_hostname=way.host,
+            ) as response,
         ):
             return await _body(response, name)
     except aiohttp.ClientConnectorCertificateError as error:

@@ -9,8 +9,7 @@ answer that was not held when a link broke goes on from the byte at which it bro
                                                       ├──────────◀────────────────────┘
                                                       └─ Held ──▶ the next one
 
-A link that breaks is tried again after up to 0.5 s, then up to twice as long each time, and 30 s at
-most; the draw is uniform from 0 on, so that parties do not come back all at once.
+A link that breaks is tried again; how soon says `away`.
 """
 
 from __future__ import annotations
@@ -19,23 +18,22 @@ import asyncio
 import contextlib
 import math
 import random
-import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
 import aiohttp
-from aiohttp import ClientResponse, ClientSession, ClientWebSocketResponse, WSMsgType
+from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
 
 from ... import __version__, codec
 from ...codec import Frame
 from ...errors import HansaError, Kind, ProtocolError, printable
 from ...messages import Request, SessionId
+from . import away
 from .away import check_patience, check_refused, in_words, why_away
 from .control import (
     MOST,
@@ -58,13 +56,11 @@ from .control import (
     from_server,
 )
 from .events import log, tell
-from .gateway import HANDSHAKE, HEARTBEAT
+from .greeting import HANDSHAKE, HEARTBEAT
+from .moving import TRIES, GoneError, NonsenseError, fetch_part, send_parts
 from .site import Site
-from .spool import PART, Spool
+from .spool import Spool
 
-FIRST = 0.5  # seconds before the second try, about
-LONGEST = 30.0  # seconds between two tries, at most
-TRIES = 8  # of one answer, on one link
 MANY = 10_000  # messages that wait to be answered
 FOUND = 2**26  # bytes of what a survey has found
 
@@ -76,12 +72,15 @@ News = dict[tuple[Session, int], asyncio.Queue[Held | Send]]  # of answers that 
 class Way:
     """How to reach the server of a federation: its address, TLS as `Kit.client_context` has it, and
     a proxy that passes CONNECT, if one stands between.
+
+    host: that the server's certificate names, where the address has another.
     """
 
     address: str  # host:port
     context: ssl.SSLContext
     federation: str
     proxy: str | None = None
+    host: str | None = None
 
     def url(self, path: str) -> str:
         """The address of something there."""
@@ -123,12 +122,14 @@ class Link:
         A server that says what cannot be is left, and heard again after a while. RefusedError is
         the ProtocolError for a certificate that does not count, on either side.
         """
-        pause = FIRST
+        pause = away.FIRST
         reached = time.monotonic()
         while not self._stop.is_set():
             try:
-                async with self._connected() as (http, socket):
-                    pause = FIRST
+                async with dialled(self.way, "/v1/attend", MOST) as (http, socket):
+                    pause = away.FIRST
+                    self._why = ""
+                    tell("attends")
                     try:
                         await self._converse(http, socket)
                     finally:
@@ -140,45 +141,17 @@ class Link:
                 tell("still away" if why == self._why else "away", kind=why)
                 self._why = why
                 check_patience(time.monotonic() - reached, self.patience)
-            except _NonsenseError as error:
+            except NonsenseError as error:
                 log.warning("%s", printable(str(error)))
-                pause = LONGEST
+                pause = away.LONGEST
             if not self._stop.is_set():
                 await self._pause(random.uniform(0, pause))
-                pause = min(LONGEST, 2 * pause)
+                pause = away.longer(pause, time.monotonic() - reached)
 
     async def _pause(self, seconds: float) -> None:
         """Wait, unless it is said to stop."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), seconds)
-
-    @contextlib.asynccontextmanager
-    async def _connected(self) -> AsyncIterator[tuple[ClientSession, ClientWebSocketResponse]]:
-        """A link that has said hello, and was welcomed."""
-        timeout = aiohttp.ClientTimeout(total=None, connect=HANDSHAKE, sock_read=60)
-        elsewhere = aiohttp.TraceConfig()
-        elsewhere.on_request_redirect.append(_stay)
-        async with ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self.way.context),
-            timeout=timeout,
-            proxy=self.way.proxy,
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trace_configs=[elsewhere],
-        ) as http:
-            url = self.way.url("/v1/attend")
-            async with http.ws_connect(url, heartbeat=HEARTBEAT, max_msg_size=MOST) as socket:
-                await socket.send_str(encode(Hello(WIRE, __version__)))
-                async with asyncio.timeout(HANDSHAKE):
-                    welcome = _decoded(await _text(socket))
-                if not isinstance(welcome, Welcome):
-                    raise _NonsenseError("The server did not say welcome.")
-                check_welcome(welcome)
-                if welcome.federation != self.way.federation:
-                    raise _NonsenseError("The server is that of another federation.")
-                tell("attends")
-                self._why = ""
-                yield http, socket
 
     async def _converse(self, http: ClientSession, socket: ClientWebSocketResponse) -> None:
         """Hear what is asked, and answer, until the link ends or it is said to stop."""
@@ -234,8 +207,10 @@ class _Turn:
                         self._tell_settled(session.id, counted)
                         await self.socket.send_str(encode(Settled(session)))
                     case Ended(run):
+                        present = run == self.link.site.run
                         if await self.link.do(self.link.site.end, run):
                             tell("ended", run=run)
+                        if present:  # not one that was over while this party was away
                             self.link.stop()
 
     async def _begin(self, begin: Begin) -> None:
@@ -245,7 +220,7 @@ class _Turn:
             return
         try:
             found = await self._value(begin.found)
-        except _GoneError:
+        except GoneError:
             tell("early", run=begin.run)
             return
         except HansaError as error:
@@ -281,7 +256,7 @@ class _Turn:
             why = reply.why
             if reply.body is not None:
                 frames = reply.encode()
-        except _GoneError:
+        except GoneError:
             tell("over", session=ask.session.id, round=ask.round)
             return
         except HansaError as error:
@@ -299,9 +274,9 @@ class _Turn:
             word = await news.get()
             if isinstance(word, Held):
                 break
-            await self._send(frames, blob, word.offset)
+            await send_parts(self.http, self._url(blob), frames, blob, word.offset)
         else:
-            raise _NonsenseError("The server wants one answer again and again.")
+            raise NonsenseError("The server wants one answer again and again.")
         del self.news[place]
         took = time.monotonic() - began
         tell("sent", session=ask.session.id, round=ask.round, bytes=blob.size, seconds=took)
@@ -325,59 +300,50 @@ class _Turn:
         spool = self.link.coming
         spool.clear(but=[blob])  # what was left of others would fill the disk
         spool.check_room(blob)
-        while (there := spool.there(blob)) < blob.size:
-            await self._fetch(blob, there)
+        while spool.there(blob) < blob.size:
+            await fetch_part(self.http, self._url(blob), blob, spool)
         path = await asyncio.to_thread(spool.whole, blob)
         value = codec.read(path, blob.size)
         spool.drop(blob)  # what is mapped stays there until it is let go
         return value
 
-    async def _fetch(self, blob: Blob, there: int) -> None:
-        """The next part of a blob, into the spool as it comes."""
-        last = min(there + PART, blob.size) - 1
-        headers = {"Range": f"bytes={there}-{last}"}
-        async with self.http.get(self._url(blob), headers=headers) as response:
-            if response.status == 404:
-                raise _GoneError
-            _check(response, "be fetched")
-            with self.link.coming.appending(blob, there) as append:
-                async for chunk in response.content.iter_any():
-                    there += len(chunk)
-                    if there > last + 1:
-                        raise _NonsenseError("The server sent more than a part has.")
-                    append(chunk)
-        if there <= last:
-            raise aiohttp.ClientError("a part came that is not whole")
-
-    async def _send(self, frames: list[Frame], blob: Blob, offset: int) -> None:
-        """Send a blob in parts, from where the server has it; what is not expected any more is
-        not sent to its end.
-        """
-        tries = TRIES
-        while offset < blob.size:
-            part = _part(frames, offset)
-            last = offset + part.getbuffer().nbytes - 1
-            headers = {"Content-Range": f"bytes {offset}-{last}/{blob.size}"}
-            async with self.http.put(self._url(blob), data=part, headers=headers) as response:
-                if response.status == 404:
-                    return
-                if response.status == 409 and tries:
-                    tries -= 1
-                    offset = _offset(response)
-                    continue
-                _check(response, "be sent")
-                offset = last + 1
-
     def _url(self, blob: Blob) -> str:
         return self.link.way.url(f"/v1/blobs/{blob.sha256}")
 
 
-class _GoneError(Exception):
-    """What was asked is asked no more."""
+@contextlib.asynccontextmanager
+async def dialled(
+    way: Way, path: str, most: int
+) -> AsyncIterator[tuple[ClientSession, ClientWebSocketResponse]]:
+    """A link that has said hello, and was welcomed.
 
-
-class _NonsenseError(Exception):
-    """The server says what no server says: its link ends, and its party lives."""
+    path: that is dialled at the server. most: bytes of one message.
+    """
+    timeout = aiohttp.ClientTimeout(total=None, connect=HANDSHAKE, sock_read=60)
+    elsewhere = aiohttp.TraceConfig()
+    elsewhere.on_request_redirect.append(_stay)
+    async with (
+        ClientSession(
+            connector=aiohttp.TCPConnector(ssl=way.context),
+            timeout=timeout,
+            proxy=way.proxy,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[elsewhere],
+        ) as http,
+        http.ws_connect(
+            way.url(path), heartbeat=HEARTBEAT, max_msg_size=most, server_hostname=way.host
+        ) as socket,
+    ):
+        await socket.send_str(encode(Hello(WIRE, __version__)))
+        async with asyncio.timeout(HANDSHAKE):
+            welcome = _decoded(await _text(socket))
+        if not isinstance(welcome, Welcome):
+            raise NonsenseError("The server did not say welcome.")
+        check_welcome(welcome)
+        if welcome.federation != way.federation:
+            raise NonsenseError("The server is that of another federation.")
+        yield http, socket
 
 
 async def _stay(*about: object) -> None:
@@ -389,7 +355,7 @@ async def _hear(socket: ClientWebSocketResponse, tasks: asyncio.Queue[Task], new
     """What the server says, until the link ends; what nobody waits for is let go."""
     async for message in socket:
         if message.type is not WSMsgType.TEXT:
-            raise _NonsenseError("The server sent something else than text.")
+            raise NonsenseError("The server sent something else than text.")
         match _decoded(message.data):
             case (Held(session, turn) | Send(session, turn)) as word:
                 waiting = news.get((session, turn))
@@ -398,15 +364,15 @@ async def _hear(socket: ClientWebSocketResponse, tasks: asyncio.Queue[Task], new
             case Begin() | Ask() | Settle() | Ended() as task:
                 await tasks.put(task)
             case _:
-                raise _NonsenseError("The server said welcome twice.")
+                raise NonsenseError("The server said welcome twice.")
 
 
 def _decoded(data: str) -> ToParty:
-    """What the server says; _NonsenseError where that is no message."""
+    """What the server says; NonsenseError where that is no message."""
     try:
         return from_server(data)
     except ProtocolError as error:
-        raise _NonsenseError(str(error)) from None
+        raise NonsenseError(str(error)) from None
 
 
 async def _text(socket: ClientWebSocketResponse) -> str:
@@ -415,28 +381,3 @@ async def _text(socket: ClientWebSocketResponse) -> str:
     if message.type is not WSMsgType.TEXT:
         raise aiohttp.ClientError("it ended the link")
     return str(message.data)
-
-
-def _part(frames: list[Frame], offset: int) -> BytesIO:
-    """The next part of these bytes, from the one at `offset` on."""
-    part = BytesIO()
-    for frame in frames:
-        view = memoryview(frame)
-        part.write(view[offset : offset + PART - part.tell()])
-        offset = max(0, offset - len(view))
-    part.seek(0)
-    return part
-
-
-def _offset(response: ClientResponse) -> int:
-    """Up to which byte the server has an answer; ClientError where it does not say."""
-    found = response.headers.get("Upload-Offset", "")
-    if not re.fullmatch(r"[0-9]{1,19}", found):
-        raise aiohttp.ClientError("it does not say where to go on")
-    return int(found)
-
-
-def _check(response: ClientResponse, what: str) -> None:
-    """An error where the server does not take or give a part; it is tried again then."""
-    if response.status >= 400:
-        raise aiohttp.ClientError(f"a part could not {what} ({response.status})")

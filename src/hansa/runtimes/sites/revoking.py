@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ...crypto.identity import Roster
 from ...errors import HansaError, StoreError
-from .gateway import Gateway
+from .gateway import Port
 
 LOOK = 1.0  # seconds between two looks at the file
 
@@ -24,7 +24,7 @@ log = logging.getLogger("hansa.sites")
 
 
 @contextmanager
-def following(gateway: Gateway, path: Path) -> Iterator[None]:
+def following(gateway: Port, path: Path) -> Iterator[None]:
     """Give a gateway the roster at `path` whenever that has changed; one that does not count is
     named in the log, and the one before counts on.
     """
@@ -38,7 +38,7 @@ def following(gateway: Gateway, path: Path) -> Iterator[None]:
         thread.join()
 
 
-def _follow(gateway: Gateway, path: Path, over: threading.Event) -> None:
+def _follow(gateway: Port, path: Path, over: threading.Event) -> None:
     """Look until it is over; the same bytes are looked at once, also where they do not count."""
     seen = gateway.roster.encode()
     while not over.wait(LOOK):

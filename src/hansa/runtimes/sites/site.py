@@ -5,7 +5,8 @@ and which runs its owner has accepted.
               its owner allows for all runs together
     answer    a question: the same answer as before, or a new one, written down before it is said
     settle    a session is over: what it has learnt in it counts, or is forgotten
-    end       a run is over: as far as it was answered it counts, and it is not gone on with
+    end       a run is over: as far as it was answered it counts, it is not gone on with, and what
+              of its replies is left goes; who was away then hears of it when it is back
 
 What is on the disk, and from when on:
 
@@ -28,9 +29,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from ...codec import dumps, loads
+from ...codec import frames
 from ...crypto.identity import clients_of
-from ...errors import HansaError, ProtocolError
+from ...errors import HansaError, ProtocolError, StoreError
 from ...messages import HEAD, Begin, Reply, Request, SessionId, Settle
 from ...parties import Given, Party
 from ...parties.book import Book
@@ -177,24 +178,28 @@ class Site:
             self._book.begin(self.run, again=False)
 
     def end(self, run: str) -> bool:
-        """A run is over: no question of it is answered any more. Is it one of this site's?"""
-        return self._end(run, left=False)
+        """A run is over: no question of it is answered any more, and no reply of it is kept. Was it
+        one of this site's, and open?
+        """
+        known = self.runs.get(run)
+        if known is None or known.ended:
+            return False
+        self._end(run, left=False)
+        return True
 
     def leave(self, run: str) -> None:
         """Take no part in a run any more: what was booked or learnt in it is deleted."""
-        self._book.leave(run)
         self._models.drop(run)
         self._end(run, left=True)
 
-    def _end(self, run: str, left: bool) -> bool:
+    def _end(self, run: str, left: bool) -> None:
         if run == self.run:
             self.run = ""
             self.party = None
             self._memory = None
-        if self.runs.get(run) is None:
-            return False
-        self.runs.ended(run, self._book.answered(run), left)
-        return True
+        self._book.leave(run)
+        if self.runs.get(run) is not None:
+            self.runs.ended(run, self._book.answered(run), left)
 
     def close(self) -> None:
         """Let the files go."""
@@ -260,9 +265,19 @@ class RunMemory(Memory):
 
 def learnt_in(runs: Database, run: str) -> Any:
     """What a party has learnt in the settled sessions of a run: {} where that is nothing."""
+    try:
+        return _read_learnt(runs, run)
+    except StoreError:  # its file went meanwhile, where the site has learnt more
+        return _read_learnt(runs, run)
+
+
+def _read_learnt(runs: Database, run: str) -> Any:
+    """The same, read once."""
     rows = runs.execute("SELECT state FROM runs WHERE run = ?", (run,))
-    kept = [loads(state) for (state,) in rows if state is not None]
-    return kept[-1] if kept else {}
+    for (state,) in rows:
+        if state is not None:
+            return runs.load(state)
+    return {}
 
 
 def _write_learnt(book: Book, runs: Database, session: SessionId) -> None:
@@ -273,5 +288,6 @@ def _write_learnt(book: Book, runs: Database, session: SessionId) -> None:
     pending = [one for every in book.pending.values() for one in every]
     for at, learnt in pending:
         if at == session:
-            row = (dumps(learnt), session.run)
+            row = (frames(learnt), session.run)
             runs.execute("UPDATE runs SET state = ? WHERE run = ?", row)
+            runs.forget()  # what was learnt before, which may lie in a file

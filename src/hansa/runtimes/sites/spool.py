@@ -140,9 +140,10 @@ class Spool:
                 return self.path(blob)
             size = self.there(blob)
             if size == blob.size:
-                found = self._hashed(blob, size).hexdigest()
-                if hmac.compare_digest(found, blob.sha256):
-                    return part.replace(self.path(blob))
+                with suppress(FileNotFoundError):  # it was dropped while it was read
+                    found = self._hashed(blob, size).hexdigest()
+                    if hmac.compare_digest(found, blob.sha256):
+                        return part.replace(self.path(blob))
             part.unlink(missing_ok=True)
         raise ProtocolError(
             f"{blob.size:,} bytes came that are not those that were announced.",

@@ -34,6 +34,7 @@ from ... import errors, native, sandbox
 from ...approval.approvals import APPS, check_approved
 from ...approval.bundle import Bundle, fresh, unpacked
 from ...errors import AppError, HansaError, ProtocolError, WorkerError, printable
+from .quota import Limits, Quota
 from .talk import receive, send
 
 log = logging.getLogger("hansa.sites")
@@ -58,8 +59,8 @@ class Workplace:
     """Where and for whom a worker works.
 
     bundle: the app. kit: the folder that holds its approval. config: what is other than the app
-    says. data: a client's; None for a helper. reads: what else it may read. memory: bytes
-    that it may have; 0 for no limit. isolated: is it kept in a sandbox?
+    says. data: a client's; None for a helper. reads: what else it may read. limits: what
+    it may have of the machine. isolated: is it kept in a sandbox?
     """
 
     bundle: Bundle
@@ -68,7 +69,7 @@ class Workplace:
     config: Mapping[str, Any] = field(default_factory=dict)
     data: Path | None = None
     reads: tuple[Path, ...] = ()
-    memory: int = 0
+    limits: Limits = Limits()
     isolated: bool = True
 
     def check(self) -> None:
@@ -125,6 +126,7 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._link: socket.socket | None = None
         self._printed = _Printed()
+        self._quota = Quota(place.limits.written)
 
     @property
     def pid(self) -> int:
@@ -187,6 +189,7 @@ class Worker:
             )
         assert self._process.stdout is not None
         self._printed.follow(self._process.stdout)
+        self._quota.watch(self._process, scratch)
         self.life += 1
         self._ask(
             {
@@ -207,7 +210,8 @@ class Worker:
             "starter": os.getpid(),
             "end": end,
             "isolated": self.place.isolated,
-            "memory": self.place.memory,
+            "memory": self.place.limits.memory,
+            "written": self.place.limits.written,
             "reads": [str(path.absolute()) for path in reads],
             "writes": str(scratch),
         }
@@ -241,13 +245,13 @@ class Worker:
         assert self._process is not None
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE)  # the link ends a little before the process
-        how = _how(self._process.poll())
+        how = self._quota.passed or _how(self._process.poll())
         self.close()
         return WorkerError(
             f"The worker of {self.place.who} {how}.",
             "It runs the app's code; what was asked is not answered.",
-            "Another one is started for the next question. Look at what it has printed, and how "
-            "much memory it may have: --memory.",
+            "Another one is started for the next question. Look at what it has printed, how much "
+            "memory it may have, and how much it may write: --memory, --scratch.",
         )
 
     def _nonsense(self, found: str) -> WorkerError:

@@ -1,0 +1,128 @@
+"""`hansa predict`: what a model says of each example, into a file that is here.
+
+    of a stored run   reads the run, its app, data          writes FILE.csv or FILE.json
+    at a site         reads the kit, the approved app, data  the same; the app runs in a worker
+
+    hansa predict 20260102 new.csv --data records.csv
+    hansa predict heart.bundle new.csv --kit kit/ --data records.csv --own
+
+Data is read as the app reads a client's. Its targets are read, too, and change nothing. Of its
+file a CSV has a row for each example, in their order, and a column for each number; a JSON is a
+list of the same. It ends with 1 for a model that does not know how to.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from ..errors import AppError
+from .options import AtSite, Id, Place, command, which_round
+from .options import Which as Round
+from .owned import Mine, predicted_at
+from .target import app_of, resumed
+from .working import Working
+
+FORMS = (".csv", ".json")
+
+
+@command
+def predict(
+    run: Id,
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE.csv|FILE.json", help="Where to write.", show_default=False),
+    ],
+    data: Annotated[Path, typer.Option(help="Data, as a client's.", show_default=False)],
+    place: Place,
+    round_: Round = None,
+    kit: AtSite = None,
+    mine: Mine = Mine(),
+    working: Working = Working(),
+) -> None:
+    """Write what a model says of each example of some data.
+
+    The model is that of a stored run, after its last round or another; with the kit of a site, and
+    the app that was approved there in the place of RUN, the global model as it was told last, or
+    with --own the site's own. The file is written here, and nothing leaves this machine.
+
+    Example: hansa predict heart.bundle new.csv --kit kit/ --data records.csv
+    """
+    from .. import private
+    from ..ui.terminal import out
+
+    _check_form(file)
+    if kit is not None:
+        found, which = predicted_at(Path(run), kit, data, mine, working)
+    else:
+        found, which = _stored(place, run, data, which_round(round_))
+    private.write(file, as_text(found, file).encode())
+    out().print(f"{file}: {len(found)} predictions of {which}.")
+
+
+def _check_form(file: Path) -> None:
+    """AppError for a file of another form, before anything is computed."""
+    if file.suffix not in FORMS:
+        raise AppError(
+            f"{file} is neither CSV nor JSON.",
+            "Predictions are numbers, a row for each example.",
+            f"Name a file that ends in {' or '.join(FORMS)}.",
+        )
+
+
+def _stored(place: Place, run: str, data: Path, which: Any) -> tuple[np.ndarray[Any, Any], str]:
+    """What the model of a stored run says of what is at a path [n, …]; and which it is."""
+    from ..app.federation import found_by
+    from ..config.run import Config
+    from ..data import Sites
+    from ..data.sites import prepared
+    from ..models.predictions import predicted
+    from ..parties.client import Client
+    from .stored import state_of
+
+    stored = place.open().open(run)
+    state = state_of(stored, which)
+    app = app_of(resumed(Config(stored.app), stored)).answered(stored)
+    if not isinstance(app.data, Sites):
+        raise AppError(
+            "The data of this app lies in its file.",
+            "Other data is read from a path, as the app reads that of a client.",
+            "Write App(data=Sites(read, 'data/*.csv')), where read(path) gives the examples.",
+        )
+    source = app.data.at(data)
+    if app.prepare is not None:
+        source = prepared(source, app.prepare, found_by(app))
+    plan = app.known_plan
+    examples = Client(data.stem, plan, source).examples
+    plan.model.check(examples, data.stem)
+    found = predicted(plan.model, state.x, examples).astype(np.float64)
+    return found, f"the model of run {stored.id} after round {state.round}"
+
+
+def as_text(found: np.ndarray[Any, Any], file: Path) -> str:
+    """Predictions [n, …] as CSV or JSON, by the ending of the file's name; AppError for a CSV of
+    more than one row of numbers for each example.
+    """
+    if file.suffix == ".json":
+        return json.dumps(found.tolist()) + "\n"
+    if found.ndim > 2:
+        raise AppError(
+            f"Each prediction has the shape {list(found.shape[1:])}.",
+            "A CSV has one row of numbers for each.",
+            "Name a file that ends in .json.",
+        )
+    columns = found.reshape(len(found), -1)
+    names = ["prediction"]
+    if columns.shape[1] != 1:
+        names = [f"prediction_{i}" for i in range(columns.shape[1])]
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(names)
+    rows.writerows(columns.tolist())
+    return text.getvalue()

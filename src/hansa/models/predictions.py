@@ -1,0 +1,43 @@
+"""Predictions: what a model says of each example, for models that know how to.
+
+    predict(x, data, local)  →  [n, …]     a method of the model, which a model need not have
+
+A probability for each class where the library's own model gives such; else what the net or the
+estimator gives, as its loss takes it. Targets are read with the examples, and change nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..data import Examples
+from ..errors import PlanError
+from ..spec import Vector
+from .parts import Personal, without_kept
+from .values import NO_LOCAL, Local
+
+
+def predicted(model: Any, x: Vector, data: Examples, local: Local = NO_LOCAL) -> Vector:
+    """What a model says of each example [n, …]; with a client's own statistics and parts.
+
+    PlanError where it does not know how to, or says several things of each.
+    """
+    if isinstance(model, Personal):
+        return predicted(model.model, model.whole(x, local), data, without_kept(local))
+    if not hasattr(model, "predict"):
+        raise PlanError(
+            f"{model!r} does not predict.",
+            "A model trains and scores; what it says of one example is a method of its own.",
+            "Give its class a method predict(x, data, local) → array [n, …]; or write the weights "
+            "with hansa export, and predict with the library itself.",
+        )
+    found = model.predict(x, data, local)
+    if not isinstance(found, np.ndarray):
+        raise PlanError(
+            f"{model!r} gives {type(found).__name__} for examples, and no array.",
+            "A prediction is one array with a row for each example.",
+            "Let the net give one tensor; or write the weights with hansa export.",
+        )
+    return found

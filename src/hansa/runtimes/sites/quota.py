@@ -1,0 +1,97 @@
+"""Quota: how many bytes a worker may have in its folder, as its agent counts them.
+
+The kernel bounds each file of a process, and not their number. So what lies there is added up again
+and again; past its end the worker is ended, and its folder goes with it.
+
+    in the folder                     blocks of each file, as the disk has them
+    deleted, and open or mapped       the same of what /proc says of the process
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from .events import size
+
+LOOK = 0.25  # seconds between two looks
+BLOCK = 512  # bytes, in which st_blocks counts
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bytes of memory that a worker may have, and bytes in its folder; 0 for no limit."""
+
+    memory: int = 0
+    written: int = 0
+
+
+class Quota:
+    """Bytes that one worker may have written; 0 for no limit.
+
+    passed: how it was ended, as a clause; "" while it has kept to that.
+    """
+
+    def __init__(self, most: int):
+        self.most = most
+        self.passed = ""
+
+    def watch(self, process: subprocess.Popen[bytes], folder: Path) -> None:
+        """Look at what a process has in a folder until it ends, and end it where that is more."""
+        self.passed = ""
+        if self.most:
+            threading.Thread(target=self._watch, args=(process, folder), daemon=True).start()
+
+    def _watch(self, process: subprocess.Popen[bytes], folder: Path) -> None:
+        while True:
+            try:
+                process.wait(LOOK)
+                return
+            except subprocess.TimeoutExpired:
+                found = written(process.pid, folder)
+            if found > self.most:
+                self.passed = f"has written {size(found)}, of {size(self.most)}, and was ended"
+                process.kill()
+                return
+
+
+def written(pid: int, folder: Path) -> int:
+    """Bytes on the disk that a process has in a folder, or has deleted there and holds."""
+    found = {(one.st_dev, one.st_ino): one.st_blocks for one in (*_there(folder), *_open(pid))}
+    return BLOCK * sum(found.values()) + _mapped(pid, folder)
+
+
+def _there(folder: Path) -> Iterator[os.stat_result]:
+    """What lies in a folder; links are not followed, and what goes meanwhile is not there."""
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            with suppress(OSError):
+                yield os.lstat(os.path.join(place, name))
+
+
+def _open(pid: int) -> Iterator[os.stat_result]:
+    """Files without a name that a process has open."""
+    with suppress(OSError):  # it has ended
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                one = os.stat(f"/proc/{pid}/fd/{name}")
+                if stat.S_ISREG(one.st_mode) and not one.st_nlink:
+                    yield one
+
+
+def _mapped(pid: int, folder: Path) -> int:
+    """Bytes that a process has mapped of files that were deleted there."""
+    found = 0
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines():
+            span, *_, path = line.split(maxsplit=5)
+            if path.startswith(f"{folder}/") and path.endswith(" (deleted)"):
+                start, end = span.split("-")
+                found += int(end, 16) - int(start, 16)
+    return found

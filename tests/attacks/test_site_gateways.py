@@ -1,0 +1,214 @@
+"""What a party may try that says it is a gateway, and what a gateway may not decide."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import numpy as np
+import pytest
+from aiohttp import ClientWebSocketResponse
+from tests.attacks.intruders import PLAN, Attacked, Intruder, blob_of, patience, reply
+from tests.attacks.test_sites import done
+
+import hansa as h
+from hansa.errors import ProtocolError
+from hansa.messages import Reply, SessionId
+from hansa.runtimes.sites import between, control
+from hansa.runtimes.sites.between import Came, Folded, For, From
+from hansa.runtimes.sites.control import Ask, Held, Hello, Said, Send, Session
+from hansa.runtimes.sites.spool import Spool
+from hansa.sums import Total
+
+
+@pytest.fixture
+def attacked(tmp_path: Path) -> Iterator[Attacked]:
+    found = Attacked(tmp_path)
+    yield found
+    found.gateway.close()
+
+
+class Standing:
+    """A gateway's link, on which anything can be said."""
+
+    def __init__(self, one: Intruder, socket: ClientWebSocketResponse):
+        self.one, self.socket = one, socket
+
+    async def say(self, message: Any) -> None:
+        await self.socket.send_str(between.encode(message))
+
+    async def until(self, who: str, kind: type[Any]) -> Any:
+        """The next message of a kind for a party; None where the link ends before."""
+        while True:
+            async with patience():
+                message = await self.socket.receive()
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                return None
+            told = between.to_gateway(message.data)
+            if isinstance(told, For) and told.who == who and isinstance(told.message, kind):
+                return told.message
+
+
+@contextlib.asynccontextmanager
+async def standing(attacked: Attacked, who: str = "gateway") -> AsyncIterator[Standing]:
+    """A link of this certificate to where gateways dial."""
+    async with attacked.intruder(who) as one, one.http.ws_connect(one.url("/v1/relay"), max_msg_size=0) as socket:
+        await socket.send_str(control.encode(Hello(control.WIRE, "0")))
+        await socket.receive()
+        yield Standing(one, socket)
+
+
+def added(session: SessionId, who: tuple[str, ...]) -> bytes:
+    """The sum of a vector of ones of each, as a reply."""
+    total = Total()
+    for _ in who:
+        total.add(np.ones(PLAN.encoded_spec.size))
+    return b"".join(Reply(session, 0, who, total).encode())
+
+
+@pytest.mark.promise("P574")
+@pytest.mark.guards("a gateway alone dials as one")
+def test_a_party_is_no_gateway(attacked: Attacked) -> None:
+    async def attack() -> None:
+        with pytest.raises(aiohttp.WSServerHandshakeError, match="403"):
+            async with standing(attacked, "mallory"):
+                pass
+
+    done(attack())
+
+
+@pytest.mark.promise("P574")
+@pytest.mark.guards("a gateway alone speaks for others")
+def test_a_party_speaks_for_no_other(attacked: Attacked) -> None:
+    """What north has announced, mallory would send in its place."""
+
+    async def attack() -> None:
+        async with attacked.intruder("north") as north, attacked.intruder() as mallory:
+            await north.attend()
+            session = attacked.ask("north")
+            data = reply(session, "north")
+            await north.say(session, blob_of(data))
+            await north.until(Send)
+            assert await mallory.put(blob_of(data), data, **between.headers("north")) == 404
+            attacked.end(session)
+
+    done(attack())
+
+
+@pytest.mark.promise("P574")
+@pytest.mark.guards("of who attends elsewhere a gateway says nothing")
+def test_of_who_attends_elsewhere_a_gateway_says_nothing(attacked: Attacked) -> None:
+    async def attack() -> None:
+        async with standing(attacked) as gateway, attacked.intruder("north") as north:
+            await gateway.say(Came("north"))
+            await north.attend()
+            session = attacked.ask("north")
+            await north.until(Ask)
+            await gateway.say(From("north", Said(Session.of(session), 0, why="bug")))
+            await asyncio.sleep(0.2)
+            await north.answer(session, reply(session, "north"))
+            assert (await attacked.reply()).body is not None
+            attacked.end(session)
+
+    done(attack())
+
+
+@pytest.mark.promise("P574")
+@pytest.mark.guards("what is to be heard one by one is not added up")
+def test_a_gateway_adds_up_nothing_that_is_to_be_heard_one_by_one(attacked: Attacked) -> None:
+    async def attack() -> None:
+        both = ("north", "south")
+        async with standing(attacked) as gateway:
+            for who in both:
+                await gateway.say(Came(who))
+            session = attacked.ask(*both)
+            await gateway.until("south", Ask)
+            data = added(session, both)
+            await gateway.say(Folded(list(both), Said(Session.of(session), 0, blob_of(data))))
+            assert await gateway.until("north", Send) is None
+            attacked.end(session)
+
+    done(attack())
+
+
+@pytest.mark.promise("P574")
+@pytest.mark.guards("in a sum are answers that are waited for")
+def test_who_is_not_waited_for_is_in_no_sum(attacked: Attacked) -> None:
+    """South is heard where it attends by then: in the sum of its gateway before, it would be there twice."""
+
+    async def attack() -> None:
+        both = ("north", "south")
+        async with standing(attacked) as gateway, attacked.intruder("south") as south:
+            for who in both:
+                await gateway.say(Came(who))
+            session = attacked.ask(*both, fold=True)
+            await gateway.until("south", Ask)
+            data = added(session, both)
+            blob = blob_of(data)
+            await gateway.say(Folded(list(both), Said(Session.of(session), 0, blob)))
+            await gateway.until("north", Send)
+            await south.attend()
+            await south.answer(session, reply(session, "south"))
+            assert (await attacked.reply()).who == ("south",)
+            await gateway.one.put(blob, data, **between.headers("north"))
+            await gateway.say(From("north", Said(Session.of(session), 0, why="bug")))
+            found = await attacked.reply()
+            assert (found.who, found.body) == (("north",), None)
+            attacked.end(session)
+
+    done(attack())
+
+
+@pytest.mark.promise("P572")
+def test_a_sum_of_two_is_heard_as_that(attacked: Attacked) -> None:
+    async def attack() -> None:
+        both = ("north", "south")
+        async with standing(attacked) as gateway:
+            for who in both:
+                await gateway.say(Came(who))
+            session = attacked.ask(*both, fold=True)
+            await gateway.until("south", Ask)
+            data = added(session, both)
+            await gateway.say(Folded(list(both), Said(Session.of(session), 0, blob_of(data))))
+            await gateway.until("north", Send)
+            assert await gateway.one.put(blob_of(data), data, **between.headers("north")) == 202
+            found = await attacked.reply()
+            assert found.who == both and isinstance(found.body, Total)
+            assert await gateway.until("south", Held) is not None
+            attacked.end(session)
+
+    done(attack())
+
+
+@pytest.mark.promise("P574")
+def test_vectors_of_another_kind_are_not_added_up() -> None:
+    """What is no vector of the plan goes to the server as it came, which names who has said it."""
+    words = between.Folding.of(h.Plan(h.Softmax(4, 3)).encoded_spec)
+    assert words.fits(np.zeros(words.size)) and words.fits(np.zeros(words.size, np.float32))
+    for v in (np.zeros(1), np.zeros(words.size, np.uint64), np.zeros((1, words.size)), 0.0, None):
+        assert not words.fits(v)
+    whole = between.Folding(3, "uint32")
+    assert whole.fits(np.zeros(3, np.uint32))
+    assert not whole.fits(np.zeros(3, np.uint64)) and not whole.fits(np.zeros(3))
+
+
+@pytest.mark.promise("P508")
+def test_an_answer_that_is_let_go_while_it_is_hashed_is_no_fault_of_the_disk(tmp_path: Path) -> None:
+    """Who announces another answer at that instant ends no run."""
+    spool = Spool(tmp_path / "spool")
+    blob = blob_of(b"answer")
+    with spool.appending(blob, 0) as append:
+        append(b"answer")
+    hashed = spool._hashed
+
+    def meanwhile(*about: Any) -> Any:
+        spool.drop(blob)
+        return hashed(*about)
+
+    spool._hashed = meanwhile  # type: ignore[method-assign]
+    with pytest.raises(ProtocolError, match="not those that were announced"):
+        spool.whole(blob)

@@ -1,0 +1,130 @@
+"""What a model says of each example: as its own library says it, from a stored run too, or a refusal in three parts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import SGDClassifier, SGDRegressor
+from tests.approving import hansa, study
+
+import hansa as h
+from hansa.cli.predict import as_text
+from hansa.data import Examples
+from hansa.errors import AppError, PlanError
+from hansa.models import Model
+from hansa.models.predictions import predicted
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(300, 4)).astype(np.float32)
+Y = RNG.integers(0, 3, 300)
+DATA = Examples.of((X, Y))
+
+
+def softmax() -> tuple[Any, Any]:
+    """The reference, and its equation."""
+    model = h.Softmax(4, 3)
+    x = RNG.normal(size=model.size)
+    e = np.exp(X @ x[:12].reshape(4, 3) + x[12:])
+    return (model, x), e / e.sum(1, keepdims=True)
+
+
+def sklearn(classes: int | None, loss: str) -> tuple[Any, Any]:
+    """scikit-learn's own estimator with the same weights."""
+    estimator = SGDRegressor() if classes is None else SGDClassifier(loss=loss)
+    more = {} if classes is None else {"classes": classes}
+    model = h.SklearnModel(estimator, features=4, **more)
+    x = RNG.normal(size=model.size)
+    own = model.fitted(x)
+    if classes is None:
+        return (model, x), own.predict(X)
+    return (model, x), own.predict_proba(X) if loss == "log_loss" else own.decision_function(X)
+
+
+def torch() -> tuple[Any, Any]:
+    """A net with a layer that is another in training."""
+    from torch import from_numpy, nn, no_grad
+
+    net = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.BatchNorm1d(8), nn.Linear(8, 3))
+    model = h.TorchModel(net, nn.functional.cross_entropy)
+    x = model.start(h.Key.of(0))
+    net.load_state_dict({k: from_numpy(np.array(v)) for k, v in model.tensors(x).items()}, strict=False)
+    net.eval()
+    with no_grad():
+        return (model, x), net(from_numpy(X)).numpy()
+
+
+def jax() -> tuple[Any, Any]:
+    """A linear model."""
+    from hansa.models.jax import JaxModel, cross_entropy
+
+    params = {"w": RNG.normal(size=(4, 3)).astype(np.float32)}
+    model = JaxModel(params, lambda params, x: x @ params["w"], cross_entropy)
+    return (model, model.start(h.Key.of(0))), X @ params["w"]
+
+
+def xgboost() -> tuple[Any, Any]:
+    """Trees of two rounds."""
+    import xgboost as xgb
+
+    model = h.XgboostModel({"objective": "multi:softprob", "num_class": 3, "max_depth": 2}, features=4)
+    x = np.zeros(0)
+    for _ in range(2):
+        fit = model.train(x, DATA, h.Training(batch=0), h.models.Drift(), h.Key.of(0))
+        x = fit.x
+    return (model, x), model.booster(x).predict(xgb.DMatrix(X))
+
+
+MODELS: dict[str, Callable[[], tuple[Any, Any]]] = {
+    "softmax": softmax,
+    "probabilities": lambda: sklearn(3, "log_loss"),
+    "decisions": lambda: sklearn(2, "hinge"),
+    "regressor": lambda: sklearn(None, ""),
+    "torch": torch,
+    "jax": jax,
+    "xgboost": xgboost,
+}
+
+
+@pytest.mark.promise("P579")
+@pytest.mark.parametrize("name", MODELS)
+def test_a_prediction_is_that_of_the_library(name: str) -> None:
+    (model, x), wanted = MODELS[name]()
+    found = predicted(model, x, DATA)
+    assert found.shape == wanted.shape and np.allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    again = predicted(model, x, Examples.of((X, np.zeros_like(Y))))
+    assert np.array_equal(found, again)  # targets change nothing
+
+
+@pytest.mark.promise("P579")
+def test_a_model_that_does_not_predict_says_what_to_write() -> None:
+    class Mine(Model):
+        size = 1
+
+    with pytest.raises(PlanError) as told:
+        predicted(Mine(), np.zeros(1), DATA)
+    assert "does not predict" in told.value.found and "predict(x, data, local)" in told.value.instead
+
+
+@pytest.mark.promise("P579")
+def test_a_stored_run_predicts_into_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = study(tmp_path / "study")
+    monkeypatch.chdir(tmp_path)
+    told = hansa("run", app, "--folder", "runs", "--no-compare")
+    assert told.exit_code == 0, told.output
+    (run,) = (path.name for path in (tmp_path / "runs").iterdir() if path.is_dir())
+    at = ("--data", app.parent / "data" / "north.csv", "--folder", "runs")
+    told = hansa("predict", run, "new.json", *at)
+    assert told.exit_code == 0 and "24 predictions of the model of run" in told.output, told.output
+    assert len(json.loads(Path("new.json").read_text())) == 24
+    assert Path("new.json").stat().st_mode & 0o077 == 0
+    told = hansa("predict", run, "new.txt", *at)
+    assert told.exit_code == 1 and "neither CSV nor JSON" in told.output
+    images = np.zeros((2, 3, 3))
+    assert np.array_equal(json.loads(as_text(images, Path("x.json"))), images)
+    with pytest.raises(AppError, match="one row of numbers"):
+        as_text(images, Path("x.csv"))
