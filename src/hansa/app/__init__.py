@@ -43,7 +43,7 @@ from .first import answers_of, explained, held, plan_of, secret_of
 from .looking import unfit
 from .peers import office_of
 from .personal import own_row
-from .running import rounds_of
+from .running import REMEMBERED, rounds_of
 from .stopping import explained_with
 
 if TYPE_CHECKING:
@@ -173,8 +173,9 @@ class App(Federation):
         """Rows of the comparison on `test`: each client alone, the federation's model, the clients'
         own models, one model on all data.
 
-        Own models are compared where the algorithm has them, every test set is that of a client,
-        and `memory` is there: what clients remember, `run.memory()`.
+        Own models are compared where the algorithm has them, and every test set is that of a
+        client. memory: what clients remember, `run.memory()`; else what they do after this app's
+        last run in this process.
         Alone and pooled train the same model on the same examples, as often as the federation goes
         over them (see `Fair`), by the code that trains the federation: a plan with a single client,
         and no noise. Each row says how often that is, and whether it is outside the ε of this app.
@@ -201,6 +202,8 @@ class App(Federation):
             alone = trained_alone(plan, who, train, fair.rounds)
             yield row(f"{who} alone", examples, alone, fair.passes(fair.alone(who), examples))
         yield row("federated", total, state.x, fair.mean_passes)
+        if memory is None:
+            memory = vars(app).get(REMEMBERED)
         if memory is not None:
             yield from own_row(app, state, memory)
         tell("stage", "all data pooled", len(parts), len(parts) + 1)

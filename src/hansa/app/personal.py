@@ -25,7 +25,7 @@ from .clients import clients_of
 from .compare import Row
 from .federation import Federation
 from .peers import graph_of, office_of, peer_model
-from .scoring import TestSets, of_each_metric, worst_first
+from .scoring import TestSets, of_each_metric, weighted_means, worst_first
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -152,7 +152,7 @@ def own_row(app: Federation, state: State, memory: Mapping[str, ClientState]) ->
     """Each test set scored by the model of its own client, as one row; none where not every test
     set is a client's.
 
-        Σₖ nₖ · score(vₖ, Tₖ) / Σₖ nₖ         the examples are those of the central test
+        Σₖ nₖ · score(vₖ, Tₖ) / Σₖ nₖ         over clients k for which the score is defined
     """
     plan = app.known_plan
     tests = app.tests
@@ -163,8 +163,7 @@ def own_row(app: Federation, state: State, memory: Mapping[str, ClientState]) ->
     for who in tests.sets:
         own, local = own_model(app, state, who, memory.get(who, {}))
         scores.append(plan.model.score(own, tests.of(who), local))
-    means = of_each_metric(partial(np.average, weights=sizes), scores)
-    return [Row("own models", sum(sizes), means, plan.hides)]
+    return [Row("own models", sum(sizes), weighted_means(scores, sizes), plan.hides)]
 
 
 def _own_models(app: Federation) -> bool:

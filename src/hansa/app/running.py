@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..algorithms import ClientState
 from ..errors import AppError
 from ..loops.buffered import buffered
 from ..loops.synchronous import synchronous
@@ -26,6 +27,10 @@ from .first import secret_of
 
 if TYPE_CHECKING:
     from ..store import Run
+
+
+# where an app has what its clients remember after its last run in this process
+REMEMBERED = "_remembered"
 
 
 def rounds_of(
@@ -49,6 +54,7 @@ def rounds_of(
     for problem in app.tests.problems(plan.model):
         raise problem
     secret = secret_of(app.secret, run)
+    remembered = vars(app)[REMEMBERED] = dict[str, ClientState]()
     with ExitStack() as stack:
         loop, book = _loop_of(app, run, stack)
         make_runtime = make_runtime or app.runtime or runtime_of
@@ -58,7 +64,8 @@ def rounds_of(
             state = state or run.state()
             if runtime.memory is not None:  # of sites a roster says who takes part by now
                 check_same_clients(runtime.roster(), run, state)
-                runtime.memory.load(run.memory())
+                remembered |= run.memory()
+                runtime.memory.load(remembered)
             past = run.history()
         known = list(past)
         if state is not None and not past:
@@ -75,11 +82,12 @@ def rounds_of(
             scores = app.tests.score(plan.model, new.x)
             new = replace(new, spent=account.add(new), scores=scores)
             known.append(new.happened)
+            memory = None
+            if runtime.memory is not None:
+                memory = runtime.memory.learnt(new.counted)
             if run is not None:
-                memory = None
-                if runtime.memory is not None:
-                    memory = runtime.memory.learnt(new.counted)
                 run.commit(new, memory, _best(app, known), app.keep == "all")
+            remembered |= memory or {}
             yield new
 
 
