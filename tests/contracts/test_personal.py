@@ -19,6 +19,7 @@ from tests.contracts.test_cli import call
 
 import hansa as h
 from hansa.algorithms import reports
+from hansa.app.compare import trained_alone
 from hansa.app.personal import model_of, own_rows
 from hansa.app.scoring import of_each_metric, weighted_means
 from hansa.data import Examples
@@ -305,6 +306,12 @@ def test_own_models_are_compared_on_the_examples_of_the_central_test(tmp_path: P
         assert rows["federated"].scores[name] == pytest.approx(np.average(shared, weights=n), rel=1e-9)
     assert rows["own models"].scores["accuracy"] > rows["federated"].scores["accuracy"]
     assert rows["own models"].examples == n.sum()
+    alone = [trained_alone(app.plan, who, h.Client(who, app.plan, DATA[who]).parts[0], state.round) for who in WHO]
+    for name in ("loss", "accuracy"):
+        scores = [PLAN.model.score(x, TESTS[who])[name] for x, who in zip(alone, WHO, strict=True)]
+        each = rows["each alone, on its own"].scores[name]
+        assert each == pytest.approx(np.average(scores, weights=n), rel=1e-9)
+        assert rows["federated, on each one's own"].scores[name] == pytest.approx(rows["federated"].scores[name])
     one_set = replace(app, test=TESTS[WHO[0]])
     assert {row.name: row.scores for row in app.compare(state)}["own models"] == rows["own models"].scores
     for other, given in ((h.App(PLAN, DATA, TESTS), None), (one_set, memory)):

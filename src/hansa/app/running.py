@@ -71,10 +71,7 @@ def rounds_of(
         if state is not None and not past:
             known = [state.happened]
         account = Account(app, past, state)
-        states = loop(plan, runtime, state, secret)
-        if app.budget:
-            clients = len(runtime.roster())
-            states = stop_at_budget(states, plan, app.budget, clients, past, account.before)
+        states = _within_budget(app, loop(plan, runtime, state, secret), runtime, past, account)
         while app.stop is None or not app.stop.over(known):
             new = next(states, None)
             if new is None:
@@ -85,10 +82,20 @@ def rounds_of(
             memory = None
             if runtime.memory is not None:
                 memory = runtime.memory.learnt(new.counted)
+                remembered |= memory
             if run is not None:
                 run.commit(new, memory, _best(app, known), app.keep == "all")
-            remembered |= memory or {}
             yield new
+
+
+def _within_budget(
+    app: Federation, states: Iterator[State], runtime: Any, past: Sequence[Round], account: Account
+) -> Iterator[State]:
+    """The rounds up to the first that could pass the app's budget, if it has one."""
+    if not app.budget:
+        return states
+    clients = len(runtime.roster())
+    return stop_at_budget(states, app.known_plan, app.budget, clients, past, account.before)
 
 
 def _loop_of(app: Federation, run: Run | None, stack: ExitStack) -> tuple[Any, Book | None]:
