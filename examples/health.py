@@ -20,13 +20,11 @@ features = next(iter(hospitals.train.values()))[0].shape[1]
 helper = next(iter(hospitals.train))
 
 torch.manual_seed(0)
-model = hansa.TorchModel(
-    nn.Linear(features, 2),
-    F.cross_entropy,
-    metrics={"accuracy": Mean(accuracy, 1.0), "auc": AUC(), "calibration": CalibrationError()},
-)
+net = nn.Linear(features, 2)
+metrics = {"accuracy": Mean(accuracy, 1.0), "auc": AUC(), "calibration": CalibrationError()}
+
 plan = hansa.Plan(
-    model=model,
+    model=hansa.TorchModel(net, F.cross_entropy, metrics=metrics),
     algorithm=hansa.Ditto(lam=0.1),
     pipe=(hansa.Finite(), hansa.Clip(norm=1.0, side=10.0), hansa.Weigh("examples", cap=200)),
     aggregator=hansa.VerifiedSum(helpers=(helper,)),
