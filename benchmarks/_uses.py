@@ -111,7 +111,7 @@ def _driving(every: dict[str, list[dict[str, Any]]], axis: Any) -> None:
     """R² of each driver."""
     _bars(
         every,
-        ("alone", "federated", "personal", "a driver who was never there"),
+        ("alone", "federated", "personal", "a new driver"),
         [f"driver {i}" for i in range(1, 6)],
         axis,
     )
