@@ -109,12 +109,7 @@ def _health(every: dict[str, list[dict[str, Any]]], left: Any, right: Any) -> No
 
 def _driving(every: dict[str, list[dict[str, Any]]], axis: Any) -> None:
     """R² of each driver."""
-    _bars(
-        every,
-        ("alone", "federated", "personal", "a new driver"),
-        [f"driver {i}" for i in range(1, 6)],
-        axis,
-    )
+    _bars(every, ("alone", "federated", "personal", "a new driver"), [f"driver {i}" for i in range(1, 6)], axis)
     axis.set(ylabel="R²", ylim=(0, 1))
 
 

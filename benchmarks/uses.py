@@ -1,7 +1,7 @@
 """The four uses: what each client gets alone, from the federation, from a model of its own, with noise, and if all data
 were in one place.
 
-    python benchmarks/uses.py health driving homes keyboard      each use by itself; results of the others stay
+    python benchmarks/uses.py health driving homes:0      these; of homes one seed alone; results of others stay
 
 Plans are those of the example programs, but for their seed. All are scored on the clients' own test sets. A driver who
 was never there is scored by the global model of the four others.
@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,7 @@ def run(app: h.App) -> tuple[h.State, dict[str, Any]]:
     return state, {who: own_model(app, state, who, memory.get(who, {})) for who in app.data}
 
 
+@cache
 def multiplier(epsilon: float, delta: float, rate: float, times: int) -> float:
     """z of a Gaussian on Poisson samples."""
     return calibrate(h.Budget(epsilon, delta), Release(Gaussian(1.0), "poisson", rate), times, "pld")
@@ -125,7 +127,7 @@ def private(use: str, plan: h.Plan) -> Iterator[tuple[str, h.Plan, dict[str, flo
             {"epsilon": 4.0, "delta": 1e-3, "noise": z},
         )
     if use == "homes":
-        for epsilon in (8.0, 3.0):
+        for epsilon in (8.0,):
             z = multiplier(epsilon, 1e-4, 0.2, 100)
             pipe = (h.Clip(0.3), h.Weigh("one"), h.GaussianNoise(z))
             training = replace(plan.training, report=False)
@@ -136,8 +138,24 @@ def private(use: str, plan: h.Plan) -> Iterator[tuple[str, h.Plan, dict[str, flo
 # ── the table ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def keyboard(seed: int) -> Iterator[dict[str, Any]]:
+    """The federation alone, by its course: (round, accuracy, processor seconds with scoring)."""
+    found, plan = example("keyboard", seed)
+    begun, used = time.perf_counter(), time.process_time()
+    course = []
+    for state in replace(found["app"], plan=plan).run():
+        course.append((state.round, round(state.scores["accuracy"], 4), round(time.process_time() - used, 1)))
+        print(course[-1], flush=True)
+    scores = {"accuracy": course[-1][1], "course": course}
+    seconds = time.perf_counter() - begun
+    yield {"use": "keyboard", "row": "federated", "seed": seed, "scores": scores, "seconds": seconds}
+
+
 def rows(use: str, seed: int) -> Iterator[dict[str, Any]]:
     """One row for each way to train."""
+    if use == "keyboard":
+        yield from keyboard(seed)
+        return
     found, plan = example(use, seed)
     app = found["app"]
     train, test = app.data, app.test
@@ -179,15 +197,18 @@ def rows(use: str, seed: int) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    """Run the uses that are named, and keep the rows of the others; each seed is saved when it is done."""
-    named = sys.argv[1:] or USES
-    rest = []
-    if (RESULTS / "uses.json").is_file():
-        rest = [row for row in json.loads((RESULTS / "uses.json").read_text())["rows"] if row["use"] not in named]
-    for use in named:
-        for seed in SEEDS:
-            rest.extend(rows(use, seed))
-            save("uses", sorted(rest, key=lambda row: USES.index(row["use"])))
+    """Run what is named, each seed by itself, and save it; rows of others, and of other seeds, stay."""
+    named = [one.partition(":") for one in sys.argv[1:] or USES]
+    asked = [(use, seed) for use, _, seed in named]
+    for use, chosen in asked:
+        seeds = SEEDS if use != "keyboard" else SEEDS[:1]
+        for seed in [int(chosen)] if chosen else seeds:
+            new = list(rows(use, seed))
+            earlier = []
+            if (RESULTS / "uses.json").is_file():
+                earlier = json.loads((RESULTS / "uses.json").read_text())["rows"]
+            kept = [row for row in earlier if (row["use"], row["seed"]) != (use, seed)]
+            save("uses", sorted([*kept, *new], key=lambda row: (USES.index(row["use"]), row["seed"])))
 
 
 if __name__ == "__main__":
