@@ -1,6 +1,16 @@
 """POLIDriving: five drivers in four cars, and how fast the engine turns.
 
-Each driver is a client. (Marcillo et al. 2024, Applied Sciences 14(14):6300; MIT licence)
+Each driver is a client. The table has a line for each second of a trip, in the order of the trip:
+
+    id_driver, id_vehicle   1 … 5, 1 … 4
+    trip, time              a name; 15:16:57, the time of day
+    speed                   km/h
+    rpm                     turns of the engine in a minute
+    acceleration            km/h in a second
+    altitude                metres; it comes every few seconds, and lines are drawn between
+    …                       further columns, of which `also` may name some
+
+What is not measured is empty. (Marcillo et al. 2024, Applied Sciences 14(14):6300; MIT licence)
 """
 
 from __future__ import annotations
@@ -98,7 +108,11 @@ def found_in(
 def seconds(
     rows: Sequence[Mapping[str, str]], also: Sequence[str]
 ) -> tuple[Examples, Examples] | None:
-    """(train, test) of one trip; None where it is shorter than a window."""
+    """(train, test) of one trip; None where it is shorter than a window, or time goes back.
+
+    The first example is BEFORE seconds from the start; the last HELD_OUT of the trip's time is the
+    test. A second counts where all of its window is measured, and the engine turns.
+    """
     at = np.array([_second(row["time"]) for row in rows])
     at -= at[0]
     if at[-1] < BEFORE or (np.diff(at) <= 0).any():
@@ -188,7 +202,11 @@ def made_up(drivers: int = 5, length: int = 1200, key: Key = Key.of(0)) -> list[
 
 
 def _drive(driver: int, length: int, rng: np.random.Generator) -> list[dict[str, str]]:
-    """One trip: speed in km/h, gears that change at the driver's own engine speeds."""
+    """One trip: speed in km/h, gears that change at the driver's own engine speeds.
+
+    Each 40 seconds the road allows another speed; the gear is the lowest in which the engine turns
+    slower than the driver likes, or the last.
+    """
     ratios = rng.uniform(0.85, 1.15) * np.array([110.0, 62.0, 42.0, 32.0, 26.0])
     change = rng.uniform(2000, 2800)  # turns a minute at which the next gear comes
     idle = rng.uniform(700, 900)

@@ -83,7 +83,10 @@ def decoded(codes: Sequence[int]) -> str:
 
 
 def windows(codes: NDArray[np.int64], window: int) -> Examples:
-    """(inputs, targets) of a text, both [n, window]; n = 0 of one that has no next character."""
+    """(inputs, targets) of a text, both [n, window]; n = 0 of one that has no next character.
+
+    The rest behind the end of the text is 0 among the inputs, and IGNORED among the targets.
+    """
     n = math.ceil(max(len(codes) - 1, 0) / window)
     X = np.zeros(n * window, np.int64)
     y = np.full(n * window, IGNORED)

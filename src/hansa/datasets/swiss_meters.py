@@ -103,7 +103,11 @@ def unusable(load: Array) -> str:
 
 
 def hourly(load: Array, ahead: int) -> Examples:
-    """Inputs [n, 35] and targets [n, 1] of the hours of a home, from its second week on."""
+    """Inputs [n, 35] and targets [n, 1] of the hours of a home, from its second week on.
+
+    load: [hours], whole weeks from a Monday on, in the home's own unit. No input is of a time later
+    than `ahead` hours before its target.
+    """
     t = np.arange(WEEK, len(load))
     before = [load[t - lag] for lag in range(ahead, ahead + 24)]
     days = [load[t - 24 * day] for day in range(2, 8)]
@@ -123,7 +127,12 @@ def made_up(homes: int, key: Key = Key.of(0)) -> dict[str, Array]:
 
 
 def _invented(rng: np.random.Generator) -> Array:
-    """Loads of one home for seven weeks."""
+    """Loads of one home for seven weeks, in kWh an hour.
+
+        load = (base + Σ heightᵢ exp(−((t − hourᵢ)/widthᵢ)²)) · exp(e),     e ← 0.7 e + N(0, 1/16)
+
+    with peaks at about 7, 12 and 19 o'clock, which come later at weekends.
+    """
     t = np.arange(7 * WEEK)
     late = (t // 24 % 7 >= 5) * rng.uniform(0, 2)
     load = np.full(len(t), rng.uniform(0.1, 0.4))
