@@ -18,9 +18,10 @@ drivers = polidriving()
 
 torch.manual_seed(0)
 net = nn.Sequential(nn.Linear(7, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 1))
+metrics = {"r2": R2()}
 
 plan = hansa.Plan(
-    model=hansa.TorchModel(net, F.mse_loss, metrics={"r2": R2()}),
+    model=hansa.TorchModel(net, F.mse_loss, metrics=metrics),
     algorithm=hansa.Ditto(lam=0.01),
     pipe=(hansa.Finite(), hansa.Clip(norm=5.0, side=100.0), hansa.Weigh("one")),
     aggregator=hansa.VerifiedSum(helpers=("driver 1",)),
