@@ -1,7 +1,5 @@
 """Twelve hundred people write as Shakespeare's roles speak, and their keyboards learn the next character together.
 
-No text leaves a keyboard; the server adds up what twenty of them have learnt in each round.
-
 hansa run examples/keyboard.py
 python examples/keyboard.py RUN         completes what one types, with the model of a run: three words to choose from
 """
@@ -35,9 +33,11 @@ net = Keyboard()
 plan = hansa.Plan(
     model=hansa.TorchModel(net, nn.functional.cross_entropy),
     pipe=(hansa.Finite(), hansa.Weigh("examples", cap=100)),
-    training=hansa.Training(batch=10, learning_rate=2.0, clip=1.0),
+    training=hansa.Training(
+        epochs=3, batch=10, learning_rate=0.01, optimizer="adam", schedule=hansa.schedules.Cosine()
+    ),
     sample=hansa.Uniform(20),
-    rounds=20,
+    rounds=40,
 )
 app = hansa.App(plan=plan, data=roles.train, test=held)
 

@@ -89,12 +89,12 @@ def test_homes_reach_their_floor(public: None) -> None:
 
 
 def test_a_keyboard_learns_and_completes(public: None) -> None:
-    """In two rounds more than the most frequent character, a space, would give; three words, whatever is typed."""
+    """In two rounds more than order 0 (.163) and near order 1 (.277) of n-grams; three words, whatever is typed."""
     found = runpy.run_path(str(ROOT / "examples" / "keyboard.py"))
     app = replace(found["app"], plan=replace(found["plan"], rounds=2, sample=h.Uniform(8)))
     X, y = app.test
     state = last(replace(app, test=(X[::10], y[::10])))
-    assert state.scores["accuracy"] >= 0.15
+    assert state.scores["accuracy"] >= 0.22
     net = app.plan.model.load(state.x)
     for typed in ("", "To be or not to", "€"):
         assert len(list(found["completed"](net, typed))) == 3
