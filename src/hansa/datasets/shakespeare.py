@@ -45,7 +45,8 @@ def shakespeare(window: int = 80) -> Found:
     {"play", "role", "lines"}. Else fetched once: the plays of tinyshakespeare, whose headings name
     the roles. Else the topics of Python's own documentation stand in.
     """
-    if not (number(window, whole=True) and window >= 1):
+    whole = number(window, whole=True)
+    if not whole or window < 1:
         raise DataError(
             f"window={window!r}.", "A window holds so many characters.", "Write window=80."
         )
