@@ -122,3 +122,13 @@ def test_a_template_is_its_example(use: str) -> None:
     template = ast.parse((TEMPLATES / use / f"{use}.py.template").read_text("utf-8"))
     assert [ast.dump(node) for node in example.body[1:]] == [ast.dump(node) for node in template.body[1:]]
     assert len((ROOT / "examples" / f"{use}.py").read_text("utf-8").splitlines()) <= 60
+
+
+def test_pages_hold_what_was_measured() -> None:
+    """Their tables are written from the results: python benchmarks/_uses.py."""
+    tables = runpy.run_path(str(ROOT / "benchmarks" / "_uses.py"))
+    assert tables["uses"]() == ["health", "driving", "homes", "keyboard"]
+    for use in tables["uses"]():
+        page = (tables["PAGES"] / f"{use}.md").read_text("utf-8")
+        assert tables["with_table"](page, use) == page
+        assert (tables["PAGES"] / f"{use}.svg").is_file()
