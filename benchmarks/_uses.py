@@ -104,13 +104,13 @@ def _health(every: dict[str, list[dict[str, Any]]], left: Any, right: Any) -> No
     left.set(xlabel="told probability of disease", ylabel="share that is ill")
     left.legend(frameon=False)
     _bars(every, names, [one for one in every["alone"][0]["scores"] if one.startswith("auc of ")], right)
-    right.set(ylabel="AUC", ylim=(0.5, 1))
+    right.set(ylabel="AUC", ylim=(0.5, 1.1))
 
 
 def _driving(every: dict[str, list[dict[str, Any]]], axis: Any) -> None:
     """R² of each driver."""
     _bars(every, ("alone", "federated", "personal", "a new driver"), [f"driver {i}" for i in range(1, 6)], axis)
-    axis.set(ylabel="R²", ylim=(0, 1))
+    axis.set(ylabel="R²", ylim=(0, 1.25))
 
 
 def _bars(every: dict[str, list[dict[str, Any]]], names: Any, scores: list[str], axis: Any) -> None:
@@ -118,17 +118,14 @@ def _bars(every: dict[str, list[dict[str, Any]]], names: Any, scores: list[str],
     for i, name in enumerate(names):
         means = [np.mean([row["scores"][one] for row in every[name]]) for one in scores]
         axis.bar(np.arange(len(scores)) + i / (len(names) + 1), means, 1 / (len(names) + 1), label=name)
-    axis.set_xticks(np.arange(len(scores)) + 0.3, [one.removeprefix("auc of ") for one in scores])
+    axis.set_xticks(np.arange(len(scores)) + 0.3, [one.removeprefix("auc of ") for one in scores], fontsize=7)
     axis.legend(frameon=False, ncols=2, fontsize=7)
 
 
 def _homes(every: dict[str, list[dict[str, Any]]], axis: Any) -> None:
-    """The errors of the best tenth of the homes, of the one in the middle, and of the worst tenth."""
-    for name, rows in every.items():
-        tenths = [np.mean([row["scores"][one] for row in rows]) for one in ("10 %", "50 %", "90 %")]
-        axis.plot((10, 50, 90), tenths, "o-", ms=3, label=name)
-    axis.set(xlabel="% of homes that have less", ylabel="mean error / mean load")
-    axis.legend(frameon=False, fontsize=7)
+    """The errors below which a tenth of the homes, half and nine tenths lie."""
+    _bars(every, list(every), ["10 %", "50 %", "90 %"], axis)
+    axis.set(xlabel="of homes have less", ylabel="mean error / mean load", ylim=(0, 1))
 
 
 def _keyboard(every: dict[str, list[dict[str, Any]]], axis: Any) -> None:

@@ -62,7 +62,7 @@ def test_health_reaches_its_floor(public: None) -> None:
     assert np.average(own_scores(app, state, "accuracy"), weights=sizes) >= 0.75
     rows = {row.name: row.scores for row in app.compare(state)}
     assert rows["own models"]["auc"] > rows["each alone, on its own"]["auc"]
-    assert all(np.isfinite([*scores.values()]).all() for scores in rows.values())  # one centre has no healthy patient
+    assert all(np.isfinite([*scores.values()]).all() for scores in rows.values())
 
 
 def test_health_has_the_same_scores_by_a_verified_sum(public: None) -> None:
