@@ -58,7 +58,8 @@ def _lines(use: str) -> Iterator[str]:
     seeds = max(map(len, every.values()))
     machine = found()["machine"]
     yield ""
-    yield f"*{seeds} seeds; {machine['cpu']}, {machine['cores']} cores, which other programs used as well.*"
+    times = "One seed" if seeds == 1 else f"{seeds} seeds"
+    yield f"*{times}; {machine['cpu']}, {machine['cores']} cores, which other programs used as well.*"
 
 
 def _span(values: list[float]) -> str:
