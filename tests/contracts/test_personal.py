@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,9 @@ from tests.contracts.test_cli import call
 
 import hansa as h
 from hansa.algorithms import reports
+from hansa.app.compare import trained_alone
 from hansa.app.personal import model_of, own_rows
+from hansa.app.scoring import of_each_metric, weighted_means
 from hansa.data import Examples
 from hansa.errors import Aside, Diverged
 from hansa.explain import explain
@@ -302,9 +306,26 @@ def test_own_models_are_compared_on_the_examples_of_the_central_test(tmp_path: P
         assert rows["federated"].scores[name] == pytest.approx(np.average(shared, weights=n), rel=1e-9)
     assert rows["own models"].scores["accuracy"] > rows["federated"].scores["accuracy"]
     assert rows["own models"].examples == n.sum()
+    alone = [trained_alone(app.plan, who, h.Client(who, app.plan, DATA[who]).parts[0], state.round) for who in WHO]
+    for name in ("loss", "accuracy"):
+        scores = [PLAN.model.score(x, TESTS[who])[name] for x, who in zip(alone, WHO, strict=True)]
+        each = rows["each alone, on its own"].scores[name]
+        assert each == pytest.approx(np.average(scores, weights=n), rel=1e-9)
+        assert rows["federated, on each one's own"].scores[name] == pytest.approx(rows["federated"].scores[name])
     one_set = replace(app, test=TESTS[WHO[0]])
-    for other, given in ((app, None), (one_set, memory)):
+    assert {row.name: row.scores for row in app.compare(state)}["own models"] == rows["own models"].scores
+    for other, given in ((h.App(PLAN, DATA, TESTS), None), (one_set, memory)):
         assert "own models" not in {row.name for row in other.compare(state, given)}
+
+
+def test_a_score_that_one_client_has_not_is_in_no_mean() -> None:
+    """A hospital without healthy patients has no AUC; the mean is over the others, and NaN over none."""
+    scores = [{"auc": 0.8, "loss": 1.0}, {"auc": math.nan, "loss": 2.0}, {"auc": 0.6, "loss": 3.0}]
+    assert weighted_means(scores, [1, 5, 3]) == pytest.approx({"auc": 0.65, "loss": (1 + 10 + 9) / 9})
+    assert of_each_metric(median, scores) == pytest.approx({"auc": 0.7, "loss": 2.0})
+    assert math.isnan(weighted_means(scores[1:2], [5])["auc"]) and math.isnan(
+        of_each_metric(median, scores[1:2])["auc"]
+    )
 
 
 @pytest.mark.promise("P192")

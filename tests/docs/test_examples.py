@@ -14,7 +14,9 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.py"))
+USES = ("driving", "health", "homes", "keyboard")  # in tests/docs/test_uses.py
+FOLDER = Path(__file__).resolve().parents[2] / "examples"
+EXAMPLES = sorted(path for path in FOLDER.glob("*.py") if path.stem not in USES)
 HANSA = [sys.executable, "-c", "from hansa.cli import main; main()"]
 ROW = re.compile(r"^(\S.*?) +(\d+) .*?(\d\.\d+)$", re.MULTILINE)  # name, examples, accuracy or AUC
 

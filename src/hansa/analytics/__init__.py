@@ -42,19 +42,23 @@ from ..training import Training
 from ..transforms import Context, Transform
 from ..transforms.weigh import Weigh
 from .questions import Count, Histogram, Mean, Quantiles, Question, TopK, Variance, column
+from .scores import Curve, Scores, scored
 
 __all__ = [
     "Ask",
     "Count",
+    "Curve",
     "Histogram",
     "Mean",
     "Quantiles",
     "Question",
+    "Scores",
     "Survey",
     "TopK",
     "Variance",
     "ask",
     "none_asked",
+    "scored",
     "survey",
 ]
 

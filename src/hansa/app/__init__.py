@@ -42,8 +42,8 @@ from .federation import Federation, delta_of, found_by
 from .first import answers_of, explained, held, plan_of, secret_of
 from .looking import unfit
 from .peers import office_of
-from .personal import own_row
-from .running import rounds_of
+from .personal import has_own_tests, own_tests
+from .running import REMEMBERED, rounds_of
 from .stopping import explained_with
 
 if TYPE_CHECKING:
@@ -170,11 +170,12 @@ class App(Federation):
     def compare(
         self, state: State, memory: Mapping[str, ClientState] | None = None
     ) -> Iterator[Row]:
-        """Rows of the comparison on `test`: each client alone, the federation's model, the clients'
-        own models, one model on all data.
+        """Rows of the comparison on `test`: each client alone, the federation's model, what each
+        client may use on its own test set, one model on all data.
 
-        Own models are compared where the algorithm has them, every test set is that of a client,
-        and `memory` is there: what clients remember, `run.memory()`.
+        Own models are compared where the algorithm has them, and every test set is that of a
+        client. memory: what clients remember, `run.memory()`; else what they do after this app's
+        last run in this process.
         Alone and pooled train the same model on the same examples, as often as the federation goes
         over them (see `Fair`), by the code that trains the federation: a plan with a single client,
         and no noise. Each row says how often that is, and whether it is outside the ε of this app.
@@ -192,17 +193,23 @@ class App(Federation):
         sizes = {who: examples for who, (_, _, examples) in parts.items()}
         total = sum(sizes.values())
         fair = Fair(plan, sizes, state.round)
+        own = has_own_tests(app)
+        alone = dict[str, Vector]()
 
         def row(name: str, examples: int, x: Vector, passes: float) -> Row:
             return Row(name, examples, app.tests.score(plan.model, x), plan.hides, passes)
 
         for done, (who, (train, _, examples)) in enumerate(parts.items()):
             tell("stage", f"{who} alone", done, len(parts) + 1)
-            alone = trained_alone(plan, who, train, fair.rounds)
-            yield row(f"{who} alone", examples, alone, fair.passes(fair.alone(who), examples))
+            x = trained_alone(plan, who, train, fair.rounds)
+            yield row(f"{who} alone", examples, x, fair.passes(fair.alone(who), examples))
+            if own:
+                alone[who] = x
         yield row("federated", total, state.x, fair.mean_passes)
-        if memory is not None:
-            yield from own_row(app, state, memory)
+        if memory is None:
+            memory = vars(app).get(REMEMBERED)
+        if memory is not None and own:
+            yield from own_tests(app, state, memory, alone)
         tell("stage", "all data pooled", len(parts), len(parts) + 1)
         whole = pooled([train for train, _, _ in parts.values()])
         training = fair.all_at_once

@@ -25,7 +25,7 @@ from .clients import clients_of
 from .compare import Row
 from .federation import Federation
 from .peers import graph_of, office_of, peer_model
-from .scoring import TestSets, of_each_metric, worst_first
+from .scoring import TestSets, of_each_metric, weighted_means, worst_first
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -148,23 +148,34 @@ def own_rows(app: Federation, state: State, memory: Mapping[str, ClientState]) -
     return [*own, *shared, *named]
 
 
-def own_row(app: Federation, state: State, memory: Mapping[str, ClientState]) -> list[Row]:
-    """Each test set scored by the model of its own client, as one row; none where not every test
-    set is a client's.
+def has_own_tests(app: Federation) -> bool:
+    """Has each client a model of its own, and is every test set a client's?"""
+    tests = app.tests
+    return _own_models(app) and tests.named and tests.sets.keys() <= app.sources.keys()
 
-        Σₖ nₖ · score(vₖ, Tₖ) / Σₖ nₖ         the examples are those of the central test
+
+def own_tests(
+    app: Federation, state: State, memory: Mapping[str, ClientState], alone: Mapping[str, Vector]
+) -> Iterator[Row]:
+    """Each test set scored by what its own client may use: the model [size] that it has trained
+    alone, the global one, or its own.
+
+        Σₖ nₖ · score(vₖ, Tₖ) / Σₖ nₖ         over clients k for which the score is defined
+
+    So a score that is no mean over examples, as an AUC, can be compared among the three.
     """
     plan = app.known_plan
-    tests = app.tests
-    if not (_own_models(app) and tests.named and tests.sets.keys() <= app.sources.keys()):
-        return []
-    sizes = [len(tests.of(who)) for who in tests.sets]
-    scores = list[Mapping[str, float]]()
-    for who in tests.sets:
-        own, local = own_model(app, state, who, memory.get(who, {}))
-        scores.append(plan.model.score(own, tests.of(who), local))
-    means = of_each_metric(partial(np.average, weights=sizes), scores)
-    return [Row("own models", sum(sizes), means, plan.hides)]
+    sets = {who: app.tests.of(who) for who in app.tests.sets}
+    sizes = [len(examples) for examples in sets.values()]
+
+    def row(name: str, scores: list[dict[str, float]]) -> Row:
+        return Row(name, sum(sizes), weighted_means(scores, sizes), plan.hides)
+
+    score = plan.model.score
+    yield row("each alone, on its own", [score(alone[who], sets[who]) for who in sets])
+    yield row("federated, on each one's own", [score(state.x, sets[who]) for who in sets])
+    own = {who: own_model(app, state, who, memory.get(who, {})) for who in sets}
+    yield row("own models", [score(own[who][0], sets[who], own[who][1]) for who in sets])
 
 
 def _own_models(app: Federation) -> bool:

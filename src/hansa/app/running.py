@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..algorithms import ClientState
 from ..errors import AppError
 from ..loops.buffered import buffered
 from ..loops.synchronous import synchronous
@@ -26,6 +27,10 @@ from .first import secret_of
 
 if TYPE_CHECKING:
     from ..store import Run
+
+
+# where an app has what its clients remember after its last run in this process
+REMEMBERED = "_remembered"
 
 
 def rounds_of(
@@ -49,6 +54,7 @@ def rounds_of(
     for problem in app.tests.problems(plan.model):
         raise problem
     secret = secret_of(app.secret, run)
+    remembered = vars(app)[REMEMBERED] = dict[str, ClientState]()
     with ExitStack() as stack:
         loop, book = _loop_of(app, run, stack)
         make_runtime = make_runtime or app.runtime or runtime_of
@@ -58,16 +64,14 @@ def rounds_of(
             state = state or run.state()
             if runtime.memory is not None:  # of sites a roster says who takes part by now
                 check_same_clients(runtime.roster(), run, state)
-                runtime.memory.load(run.memory())
+                remembered |= run.memory()
+                runtime.memory.load(remembered)
             past = run.history()
         known = list(past)
         if state is not None and not past:
             known = [state.happened]
         account = Account(app, past, state)
-        states = loop(plan, runtime, state, secret)
-        if app.budget:
-            clients = len(runtime.roster())
-            states = stop_at_budget(states, plan, app.budget, clients, past, account.before)
+        states = _within_budget(app, loop(plan, runtime, state, secret), runtime, past, account)
         while app.stop is None or not app.stop.over(known):
             new = next(states, None)
             if new is None:
@@ -75,12 +79,23 @@ def rounds_of(
             scores = app.tests.score(plan.model, new.x)
             new = replace(new, spent=account.add(new), scores=scores)
             known.append(new.happened)
+            memory = None
+            if runtime.memory is not None:
+                memory = runtime.memory.learnt(new.counted)
+                remembered |= memory
             if run is not None:
-                memory = None
-                if runtime.memory is not None:
-                    memory = runtime.memory.learnt(new.counted)
                 run.commit(new, memory, _best(app, known), app.keep == "all")
             yield new
+
+
+def _within_budget(
+    app: Federation, states: Iterator[State], runtime: Any, past: Sequence[Round], account: Account
+) -> Iterator[State]:
+    """The rounds up to the first that could pass the app's budget, if it has one."""
+    if not app.budget:
+        return states
+    clients = len(runtime.roster())
+    return stop_at_budget(states, app.known_plan, app.budget, clients, past, account.before)
 
 
 def _loop_of(app: Federation, run: Run | None, stack: ExitStack) -> tuple[Any, Book | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -108,8 +109,27 @@ class TestSets:
 def of_each_metric(
     summary: Callable[[list[float]], Any], scores: Sequence[Mapping[str, float]]
 ) -> dict[str, float]:
-    """One number of several scores, such as their median, for each metric by itself."""
-    return {metric: float(summary([one[metric] for one in scores])) for metric in scores[0]}
+    """One number of several scores, such as their median, for each metric by itself: of those that
+    are defined; NaN where none is.
+    """
+    found = dict[str, float]()
+    for metric in scores[0]:
+        defined = [one[metric] for one in scores if not math.isnan(one[metric])]
+        found[metric] = float(summary(defined)) if defined else math.nan
+    return found
+
+
+def weighted_means(
+    scores: Sequence[Mapping[str, float]], weights: Sequence[float]
+) -> dict[str, float]:
+    """The mean for each metric by itself, over the scores that are defined; NaN where none is."""
+    found = dict[str, float]()
+    for metric in scores[0]:
+        pairs = [(one[metric], w) for one, w in zip(scores, weights, strict=True)]
+        defined = [(value, w) for value, w in pairs if not math.isnan(value)]
+        total = sum(w for _, w in defined)
+        found[metric] = sum(value * w for value, w in defined) / total if total else math.nan
+    return found
 
 
 def worst_first(scored: Mapping[str, Mapping[str, float]]) -> list[str]:

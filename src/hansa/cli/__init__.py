@@ -338,7 +338,12 @@ def calibrate(
 @command
 def new(
     template: Annotated[
-        str, typer.Argument(metavar="TEMPLATE", help="Which app: hospitals.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="TEMPLATE",
+            help="Which app: hospitals, health, driving, homes or keyboard.",
+            show_default=False,
+        ),
     ],
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="A new folder for it.", show_default=False)

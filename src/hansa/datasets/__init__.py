@@ -1,7 +1,8 @@
 """Real data, naturally or deliberately partitioned.
 
 It is found on disk, or fetched once from its public address, and never taken for what it is not:
-each file must have the SHA-256 that the data had when results were published on it.
+each file must have the SHA-256 that the data had when results were published on it. Where a data
+set that a `Found` holds can be had nowhere, other data stands in, and says so.
 """
 
 from __future__ import annotations
@@ -12,13 +13,65 @@ import os
 import shutil
 import tempfile
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import DataError
+from ..errors import Aside, DataError
+from ..errors import tell as warn
 from ..progress import tell
+from ..spec import Vector
 
 TIMEOUT = 60.0  # seconds without a byte
+Examples = tuple[Vector, Vector]  # inputs [n, …], targets [n, …]
+
+
+class AbsentError(DataError):
+    """Data that is neither on disk nor to be had."""
+
+
+class StandIn(Aside):
+    """That other data stands in for what cannot be had."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Clients' examples, for training and held out, and what is known of where they come from.
+
+    train, test: client → (inputs, targets). source: whose they are, in words. standing: is it other
+    data than what was asked for? left_out: who or what is in neither → why.
+    """
+
+    train: Mapping[str, Examples]
+    test: Mapping[str, Examples]
+    source: str
+    standing: bool = False
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """How many clients, never what they hold."""
+        return f"<Found: {self.told}>"
+
+    @property
+    def told(self) -> str:
+        """What the data is and who is left out, in a line: the first that a program should print.
+
+        517 homes of … (left out: 12 without any change for a day, 2 …)
+        """
+        line = f"{self.source}: {len(self.train)} clients"
+        if self.left_out:
+            counts = Counter(self.left_out.values())
+            line += f"; left out {', '.join(f'{n} {why}' for why, n in counts.items())}"
+        if self.standing:
+            line += ". It stands in for data that is not here: no score is that of the pages"
+        return f"{line}."
+
+
+def stand_in(found: Found, absent: AbsentError) -> Found:
+    """What stands in for data that is not here, after saying so where the program runs."""
+    warn(f"{found.told}\n  {absent.found} {absent.instead}", StandIn)
+    return found
 
 
 def folder(name: str, files: Mapping[str, str], urls: Sequence[str]) -> Path:
@@ -26,7 +79,8 @@ def folder(name: str, files: Mapping[str, str], urls: Sequence[str]) -> Path:
 
     The cache is $XDG_CACHE_HOME/hansa, or ~/.cache/hansa; what it lacks is fetched from the first
     of `urls` that has it. A file ending in .gz is known by the hash of what is packed in it, as
-    packers differ. DataError where a file is not what it should be, or cannot be had.
+    packers differ. DataError where a file is not what it should be, AbsentError where it cannot be
+    had.
     """
     given: Path | None = None
     if home := os.environ.get("HANSA_DATA"):
@@ -82,7 +136,7 @@ def _fetch(path: Path, sha256: str, addresses: Sequence[str], given: Path | None
             troubles.append(f"{address} gave another file")
         except (OSError, HTTPException) as reason:
             troubles.append(f"{address}: {reason}")
-    raise DataError(
+    raise AbsentError(
         f"{path.name} is neither in {given or '$HANSA_DATA (not set)'} nor in {path.parent}, and "
         "could not be fetched.",
         "; ".join(troubles or ["no address is known"]) + ".",

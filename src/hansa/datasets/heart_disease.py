@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from . import folder
+from ..rand import Key
+from . import AbsentError, Found, folder, stand_in
+from .breast_cancer import hospitals
 
 SHA256 = {  # of the records of each centre: FLamby's clients 0, 1, 2, 3
     "cleveland": "a74b7efa387bc9d108d7d0115d831fe9b414b29ae7124f331b622b4efa0427c8",
@@ -62,6 +64,32 @@ def heart_disease(
         X = X.astype(np.float32)
         hospitals[name] = {"train": (X[train], y[train]), "test": (X[~train], y[~train])}
     return hospitals
+
+
+def heart_centres() -> Found:
+    """The four centres with their patients, each scaled by its own; where they are not here, the
+    four hospitals of `breast_cancer` stand in, each with a third of its patients held out.
+    """
+    try:
+        centres = heart_disease()
+    except AbsentError as absent:
+        return stand_in(_breast_cancer(), absent)
+    train = {name: parts["train"] for name, parts in centres.items()}
+    test = {name: parts["test"] for name, parts in centres.items()}
+    return Found(train, test, "patients of UCI Heart Disease")
+
+
+def _breast_cancer() -> Found:
+    """Hospitals whose patients are those of the Wisconsin records."""
+    records, _ = hospitals()
+    train = dict[str, Examples]()
+    test = dict[str, Examples]()
+    for name, (X, y) in records.items():
+        order = Key.of(0).child(name).rng().permutation(len(y))
+        held, known = np.split(order, [len(y) // 3])
+        train[name] = X[known], y[known]
+        test[name] = X[held], y[held]
+    return Found(train, test, "patients of Wisconsin breast cancer", standing=True)
 
 
 def _centre(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[Any]]:
