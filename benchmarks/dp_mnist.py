@@ -37,6 +37,7 @@ from common import save
 import hansa as h
 from hansa.datasets.mnist import mnist_clients
 from hansa.models.jax import cross_entropy
+from hansa.privacy.calibrate import calibrate
 
 PEER = Path(__file__).parent / "peers" / "pfl_mnist.py"
 SIZES = (784, 200, 200, 10)
@@ -72,7 +73,7 @@ def noises(epsilon: float) -> dict[str, float]:
         return {"hansa_rdp": 0.0, "hansa_pld": 0.0}
     release = h.privacy.mechanisms.Release(h.transforms.curves.Gaussian(1.0), "poisson", RATE)
     budget = h.Budget(epsilon, DELTA)
-    return {f"hansa_{kind}": h.privacy.calibrate(budget, release, ROUNDS, kind) for kind in ("rdp", "pld")}
+    return {f"hansa_{kind}": calibrate(budget, release, ROUNDS, kind) for kind in ("rdp", "pld")}
 
 
 def train(params: Params, data: Any, test: Any, z: float, seed: int) -> dict[str, Any]:

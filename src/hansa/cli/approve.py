@@ -22,7 +22,6 @@ take this party; with 4 where it is not reached.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Iterator
 from functools import partial
@@ -87,6 +86,8 @@ def fetch(
 
     Example: hansa fetch heart_study --kit kit/
     """
+    import asyncio
+
     from .. import private
     from ..approval.bundle import SUFFIX, Bundle
     from ..approval.names import check_names

@@ -18,7 +18,6 @@ goes on with the run that it had, and ends with 0 at SIGTERM. Lines of the log g
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import signal
@@ -196,8 +195,13 @@ def unfinished(place: Place, target: Path | None) -> str | None:
     return mine[-1].id
 
 
-def stopping(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
-    """At SIGINT or SIGTERM call `stop`, in the loop; at a second one the process ends at once."""
+def stopping(stop: Callable[[], None]) -> None:
+    """At SIGINT or SIGTERM call `stop`, in the running loop; at a second one the process ends at
+    once.
+    """
+    import asyncio
+
+    loop = asyncio.get_running_loop()
 
     def once(number: int) -> None:
         loop.remove_signal_handler(number)

@@ -22,7 +22,6 @@ The first three go on where they were when they are started again: the server by
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
 import time
@@ -183,6 +182,8 @@ def gateway(
 
     Example: hansa gateway --kit gateway-1/ --upstream 10.0.0.5:7443
     """
+    import asyncio
+
     from ..kits import ROSTER
     from ..runtimes.sites.link import Way
     from ..runtimes.sites.revoking import following
@@ -202,12 +203,14 @@ def gateway(
 
 async def _standing(port: RelayPort) -> None:
     """Stand there until the process is told to end."""
+    import asyncio
+
     staying = asyncio.wrap_future(port.begin())
 
     def leave() -> None:
         staying.cancel()
 
-    stopping(asyncio.get_running_loop(), leave)
+    stopping(leave)
     ready()
     with contextlib.suppress(asyncio.CancelledError):
         await staying
@@ -313,6 +316,8 @@ def _attend(kit: Kit, agent: Agent, runs: int, dialling: Dialling) -> None:
 
     runs: how many of one plan its owner takes part in.
     """
+    import asyncio
+
     from ..runtimes.sites.link import Link
     from ..runtimes.sites.site import Site
 
@@ -327,6 +332,6 @@ def _attend(kit: Kit, agent: Agent, runs: int, dialling: Dialling) -> None:
 
 async def _until_stopped(link: Any) -> None:
     """Attend until the process is told to end, and finish what is being answered."""
-    stopping(asyncio.get_running_loop(), link.stop)
+    stopping(link.stop)
     ready()
     await link.attend()
