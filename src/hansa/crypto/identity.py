@@ -15,7 +15,7 @@ from ..errors import ProtocolError, number
 from ..rand import Key
 from .certificates import named
 from .keys import PUBLIC, PrivateKey, SigningKey, agreeable, verify
-from .sealing import Channel, channels
+from .sealing import Channel, Seal, channels, sealed_by
 
 Role = Literal["client", "helper", "server", "gateway"]
 
@@ -98,6 +98,36 @@ class Identity:
 
     @cached_property
     def _channels(self) -> dict[tuple[str, bytes], Channel]:
+        return {}
+
+    @cached_property
+    def seal(self) -> Seal:
+        """What it seals with where a receiver may have to show it: drawn when the party starts."""
+        return Seal(self.who, self.signing.public, SigningKey.fresh())
+
+    def sealed_for(self, others: Mapping[str, bytes]) -> dict[str, Channel]:
+        """A channel to each of the others, by name, in which it seals with its seal; kept."""
+        new = {who: key for who, key in others.items() if (who, key) not in self._sealed_for}
+        made = self.seal.channels(new)
+        self._sealed_for.update({(who, others[who]): channel for who, channel in made.items()})
+        return {who: self._sealed_for[who, key] for who, key in others.items()}
+
+    def sealed_by(self, who: str, seal: bytes) -> Channel:
+        """The channel in which another's boxes open that it seals with this seal; its last one is
+        kept. ProtocolError for what is no seal.
+        """
+        known, channel = self._sealed_by.get(who, (b"", None))
+        if channel is None or known != seal:
+            channel = sealed_by(self.agreement, self.who, who, seal)
+            self._sealed_by[who] = seal, channel
+        return channel
+
+    @cached_property
+    def _sealed_for(self) -> dict[tuple[str, bytes], Channel]:
+        return {}
+
+    @cached_property
+    def _sealed_by(self) -> dict[str, tuple[bytes, Channel]]:
         return {}
 
     def encode(self) -> bytes:

@@ -5,6 +5,8 @@ server → clients    the cohort
 client → server     a public value, signed; shares of its secrets, sealed for each other client
 server → clients    who has prepared; to each its shares
 client → server     its vector, hidden; whose shares it holds
+(server → client    what those have signed whose shares it says it does not hold
+client → server     the proof that these are rubbish)
 server → clients    who is in
 client → server     its signature on that set, and for each other client a MAC of the same
 server → clients    to each the MACs that are for it
@@ -24,8 +26,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ...crypto.disclosure import PROOF
 from ...crypto.keys import SIGNATURE
-from ...crypto.sealing import MAC
+from ...crypto.sealing import MAC, SEALED_WITH
 from ...errors import Fault, PlanError, ProtocolError, RoundError, number, refuse
 from ...messages import largest
 from ...spec import Spec, Vector
@@ -181,7 +184,7 @@ class HiddenSum(Aggregator):
     def _boxes(self, n: int) -> int:
         """Bytes of what n clients say to each other."""
         sharing = sharing_of(self.scheme, n, needed(self.threshold, n))
-        return n * n * box_of(self.scheme, sharing)
+        return n * n * (MAC + box_of(self.scheme, sharing))
 
     def min_clients(self, asked: int = 0) -> int:
         """t."""
@@ -196,11 +199,11 @@ class HiddenSum(Aggregator):
         most = spec.sum_facts.clients or MOST
         scheme = self.scheme
         cells = [sharing_of(scheme, n, needed(self.threshold, n)) for n in range(FEWEST, most + 1)]
-        boxes = max(one.n * box_of(scheme, one) for one in cells)
+        boxes = max(one.n * (MAC + box_of(scheme, one)) for one in cells)
         helps = max(math.prod(help_of(scheme, one)) for one in cells)
         bodies: list[Any] = [
             {
-                "public": bytes(scheme.width),
+                "public": bytes(scheme.width + SEALED_WITH),
                 "boxes": np.zeros((most, -(-boxes // most)), np.uint8),
                 "signature": bytes(SIGNATURE),
             },
@@ -209,10 +212,15 @@ class HiddenSum(Aggregator):
                 "holds": np.zeros(most, np.uint8),
                 "signature": bytes(SIGNATURE),
             },
+        ]
+        if turn < len(bodies):
+            return largest(bodies[turn])
+        later: list[Any] = [  # which of them a turn has depends on whether somebody denies
+            np.zeros((most, PROOF), np.uint8),
             {"signature": bytes(SIGNATURE), "macs": np.zeros((most, MAC), np.uint8)},
             np.zeros((most, -(-helps // most)), np.uint64),
         ]
-        return largest(bodies[min(turn, 3)])
+        return max(largest(body) for body in later)
 
     def reveals(self) -> Reveals:
         """The server sees the sum alone."""

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from ...crypto.disclosure import PROOF
 from ...crypto.field import Elements, Field64
 from ...crypto.keys import SIGNATURE, verify
 from ...crypto.sealing import MAC
 from ...errors import ProtocolError
 from ...spec import Vector
 from .. import NO_VECTOR
+from .proving import Dealt
 from .terms import (
     DIGEST,
     Octets,
@@ -26,7 +28,6 @@ from .terms import (
     Terms,
     View,
     as_set,
-    box_of,
     digest_of,
     form_of,
     help_of,
@@ -36,11 +37,12 @@ from .terms import (
 Bodies = dict[str, Any]  # who → message
 
 NO_SIGNATURE = "what it says is no signature, with a MAC for each"
-# why a client is left out whose shares fewer than t hold, and then again in the round that follows:
-# for no longer, since that rests on the word of the others alone
-LACKING = "too few hold the shares that it has dealt"
-APART = "too few hold the shares that it has dealt, or it holds too few of the others'"
-RESTING = "in the round before, too few held the shares that it had dealt"
+# why a client is left out whose shares do not open to what it has said of them, and then again in
+# the round that follows: for no longer, since it may be those who help that lie
+LACKING = "the shares that it has dealt do not open to what it has said of them"
+# the same, and as long, of one that says it holds nothing of another and does not prove it
+UNPROVEN = "it says that it holds no share of another, and does not prove it"
+RESTING = "of shares that it has dealt, or denied, in the round before"
 
 
 def unkept(data: Any) -> None:
@@ -49,10 +51,19 @@ def unkept(data: Any) -> None:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a cell has no sum; and whose shares too few hold, if that is why."""
+    """Why a cell has no sum; and whose shares do not open, if that is why."""
 
     why: str
     lacking: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a holder shows of a dealer's first message: that no share is in it for this one."""
+
+    dealt: Dealt
+    holder: str
+    shown: bytes
 
 
 @dataclass
@@ -97,10 +108,12 @@ class Cell:
     inside: Set
     between: Octets = field(repr=False)  # [n, n, …]: from, to; sealed shares, and then MACs
     holds: Set = field(repr=False)  # [n, n]: who, whose
+    dealt: Octets = field(repr=False)  # [n, …]: signatures on first messages
     signatures: Octets = field(repr=False)  # [n, …]
     vectors: Vectors = field(repr=False)
     helps: dict[int, Elements] = field(default_factory=dict)  # member → its help
     failure: Failure | None = None  # once there is no sum
+    proven: list[Proof] = field(default_factory=list)  # that somebody has dealt rubbish
     # whose help lies beside that of the others: its own lie, or that of who dealt it a share
     wrong: list[str] = field(default_factory=list)
 
@@ -108,13 +121,14 @@ class Cell:
     def of(cls, terms: Terms, keep: Callable[[Any], None] = unkept) -> Cell:
         """A cell of which nobody has said anything."""
         n = terms.n
-        view = View(np.zeros(n, bool), np.zeros((n, terms.scheme.width), np.uint8))
+        view = View(np.zeros(n, bool), np.zeros((n, terms.width), np.uint8))
         return cls(
             terms,
             view,
             np.zeros(n, bool),
-            np.zeros((n, n, box_of(terms.scheme, terms.sharing)), np.uint8),
+            np.zeros((n, n, terms.box), np.uint8),
             np.zeros((n, n), bool),
+            np.zeros((n, SIGNATURE), np.uint8),
             np.zeros((n, SIGNATURE), np.uint8),
             Vectors.of(terms, keep),
         )
@@ -132,7 +146,7 @@ class Cell:
                 **more,
             } if not more:
                 whole = boxes.dtype == np.uint8 and boxes.shape == self.between.shape[1:]
-                if not whole or len(public) != self.terms.scheme.width:
+                if not whole or len(public) != self.terms.width:
                     return NO_VECTOR
             case _:
                 return NO_VECTOR
@@ -147,6 +161,7 @@ class Cell:
         self.view.prepared[i] = True
         self.view.publics[i] = value
         self.between[i] = boxes
+        self.dealt[i] = np.frombuffer(signature, np.uint8)
         return ""
 
     # ── vector ──
@@ -192,6 +207,60 @@ class Cell:
         self.inside[i] = True
         return ""
 
+    # ── prove ──
+
+    def told_denied(self) -> Bodies:
+        """To each who says that it holds no share of somebody, what that one has signed."""
+        lacks = self.inside[:, None] & self.view.prepared[None, :] & ~self.holds
+        bodies = dict[int, Any]()
+        for j in np.flatnonzero(lacks.any(axis=1)).tolist():
+            bodies[j] = {
+                "denied": as_set(lacks[j]),
+                "boxes": self.between[lacks[j]],
+                "signatures": self.dealt[lacks[j]],
+            }
+        return _addressed(self, bodies)
+
+    def hear_proofs(self, who: str, answer: Any) -> str:
+        """Take in the proofs of all whose shares a client has denied; or why they are none."""
+        j = self.terms.number(who)
+        denied = np.flatnonzero(self.view.prepared & ~self.holds[j]).tolist()
+        whole = isinstance(answer, np.ndarray) and answer.dtype == np.uint8
+        if not whole or answer.shape != (len(denied), PROOF):
+            return UNPROVEN
+        found = list[Proof]()
+        for row, i in zip(answer, denied, strict=True):
+            dealt = self.dealt_by(i)
+            if not dealt.is_rubbish(j, who, self.terms.members[who], bytes(row)):
+                return UNPROVEN
+            found.append(Proof(dealt, who, bytes(row)))
+        self.proven += found
+        return ""
+
+    def dealt_by(self, i: int) -> Dealt:
+        """The first message of a member, as long as shares lie here."""
+        name = self.terms.names[i]
+        return Dealt(
+            self.terms.binding,
+            name,
+            self.terms.members[name],
+            self.view.public(i),
+            self.between[i].copy(),
+            bytes(self.dealt[i]),
+        )
+
+    def remove(self, who: str) -> None:
+        """Go on without a member's vector, and with no sum where that does not come off it."""
+        i = self.terms.number(who)
+        if not self.inside[i]:
+            return
+        if self.terms.scheme.apart:
+            self.vectors.remove(i)
+            self.inside[i] = False
+        elif not self.failure:
+            why = f"{who} has dealt rubbish, and its vector does not come off the sum again."
+            self.failure = Failure(why)
+
     # ── agree ──
 
     def told_inside(self) -> Bodies:
@@ -200,13 +269,14 @@ class Cell:
         self.between = np.zeros((self.terms.n, self.terms.n, MAC), np.uint8)
         held = helpers_of(self)[self.inside].sum(axis=0)
         wanted = self.terms.scheme.wanted(self.view.prepared, self.inside)
-        lacking = self.terms.named(wanted & (held < self.terms.t))
-        if lacking:
+        lacking = wanted & (held < self.terms.t)
+        if lacking.any():
+            whose = ", ".join(self.terms.scheme.dealers(self.terms, lacking)[:5]) or "all"
             why = (
-                f"Fewer than {self.terms.t} clients hold shares of {', '.join(lacking[:5])}: what "
-                "hides the sum could not be taken off."
+                f"Fewer than {self.terms.t} clients hold shares of {whose}: what hides the sum "
+                "could not be taken off."
             )
-            self.failure = self.failure or Failure(why, lacking)
+            self.failure = self.failure or Failure(why)
         message = {"inside": as_set(self.inside)}
         members = np.flatnonzero(self.inside).tolist()
         return _addressed(self, dict.fromkeys(members, message))
