@@ -289,7 +289,7 @@ def sealed(me: Me, public: bytes, shares: Any) -> Any:
     about = me.terms.binding + public
     for name, channel in me.sealed_for.items():
         i = me.terms.number(name)
-        box = me.channels[name].mac(SAID + about) + channel.seal(shares[i].tobytes(), about)
+        box = me.channels[name].mac(SAID + about) + channel.seal_once(shares[i].tobytes(), about)
         boxes[i] = np.frombuffer(box, np.uint8)
     return boxes
 

@@ -13,14 +13,13 @@ and 5; RFC 8032, §5.1).
 Who discloses multiplies what another has said by its own a: it must know that the other has e, or
 it would show what it has agreed on with a third.
 
-It is written in Python, which promises no constant time: r, of which the time could tell, is for
+It is written in Python, which promises no constant time. What is multiplied by, r and r + a, is for
 one disclosure, and a client makes one where another has cheated, and nowhere else.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 
 from .keys import PrivateKey, joined
 
@@ -46,15 +45,28 @@ def disclose(own: PrivateKey, other: bytes, about: bytes) -> bytes | None:
     about: what it is shown for; it proves nothing of anything else. The same each time.
     """
     e = _multiple(_decoded(other))
-    if e is None:
+    key = _multiple(_lift(own.public))
+    if e is None or key is None:
         return None
-    secret = own.exchange({"": agreement_of(other)})[""]
-    for shown in _eighths(secret):
-        for sign in (1, -1):
-            proof = _proof(own, sign, e, _statement(own.public, other, shown, about), shown)
-            if disclosed(own.public, other, proof, about) == secret:
-                return proof
-    return None
+    secret = _lift(own.exchange({"": agreement_of(other)})[""])
+    assert secret is not None  # a multiple of a point of the curve
+    a = _clamped(own.secret) % ORDER
+    told = joined(NONCE, own.secret, own.public, other, about)
+    r = int.from_bytes(hashlib.sha512(told).digest(), "little") % ORDER
+    first = _times(r, _eight(BASE))
+    second = _times(r, e)
+    # of P and −P: a is never multiplied by alone, so that no time tells of it
+    hidden = (r + a) % ORDER
+    if not _same(_times(hidden, _eight(BASE)), _add(first, key)):
+        a = -a
+    if not _same(_times(hidden, e), _add(second, _eight(secret))):
+        secret = _negative(secret)
+    if a < 0:
+        secret = _negative(secret)
+    shown = _encoded(_times(EIGHTH, secret))
+    c = _challenge(_statement(own.public, other, shown, about), first, second)
+    z = (r + c * a) % ORDER
+    return shown + c.to_bytes(32, "little") + z.to_bytes(32, "little")
 
 
 def disclosed(one: bytes, other: bytes, proof: bytes, about: bytes) -> bytes | None:
@@ -70,8 +82,8 @@ def disclosed(one: bytes, other: bytes, proof: bytes, about: bytes) -> bytes | N
     if len(proof) != PROOF or z >= ORDER or a is None or e is None or eighth is None:
         return None
     secret = _eight(eighth)
-    first = _add(_times(z, _eight(BASE)), _negative(_times(c, a)))
-    second = _add(_times(z, e), _negative(_times(c, _eight(secret))))
+    first = _difference(z, _eight(BASE), c, a)
+    second = _difference(z, e, c, _eight(secret))
     if c != _challenge(_statement(one, other, shown, about), first, second):
         return None
     return _montgomery(secret)
@@ -86,24 +98,6 @@ def agreement_of(public: bytes) -> bytes:
 
 
 # ── proofs ──
-
-
-def _eighths(secret: bytes) -> Iterator[bytes]:
-    """D for both points that have this u."""
-    point = _lift(secret)
-    if point is not None:
-        eighth = _times(EIGHTH, point)
-        yield _encoded(eighth)
-        yield _encoded(_negative(eighth))
-
-
-def _proof(own: PrivateKey, sign: int, e: Point, statement: bytes, shown: bytes) -> bytes:
-    """What holds if `sign`·a is behind both points."""
-    told = joined(NONCE, own.secret, str(sign).encode(), statement)
-    r = int.from_bytes(hashlib.sha512(told).digest(), "little") % ORDER
-    c = _challenge(statement, _times(r, _eight(BASE)), _times(r, e))
-    z = (r + c * sign * _clamped(own.secret)) % ORDER
-    return shown + c.to_bytes(32, "little") + z.to_bytes(32, "little")
 
 
 def _statement(one: bytes, other: bytes, shown: bytes, about: bytes) -> bytes:
@@ -173,6 +167,23 @@ def _times(k: int, p: Point) -> Point:
         added = _add(found, p)
         found = added if k >> i & 1 else found
     return found
+
+
+def _difference(k: int, p: Point, m: int, q: Point) -> Point:
+    """k·p − m·q, of numbers that everybody knows."""
+    q = _negative(q)
+    both = _add(p, q)
+    found = ZERO
+    for i in range(255, -1, -1):
+        found = _double(found)
+        bits = (k >> i & 1) + 2 * (m >> i & 1)
+        if bits:
+            found = _add(found, (p, q, both)[bits - 1])
+    return found
+
+
+def _same(p: Point, q: Point) -> bool:
+    return (p[0] * q[2] - q[0] * p[2]) % P == 0 and (p[1] * q[2] - q[1] * p[2]) % P == 0
 
 
 def _point(y: int, odd: int) -> Point | None:

@@ -112,22 +112,27 @@ class Identity:
         self._sealed_for.update({(who, others[who]): channel for who, channel in made.items()})
         return {who: self._sealed_for[who, key] for who, key in others.items()}
 
-    def sealed_by(self, who: str, seal: bytes) -> Channel:
-        """The channel in which another's boxes open that it seals with this seal; its last one is
-        kept. ProtocolError for what is no seal.
+    def sealed_by(self, seals: Mapping[str, bytes]) -> dict[str, Channel]:
+        """The channels in which boxes of others open, by name, that they seal with these seals;
+        without those with which nobody can agree. The last one of each is kept.
         """
-        known, channel = self._sealed_by.get(who, (b"", None))
-        if channel is None or known != seal:
-            channel = sealed_by(self.agreement, self.who, who, seal)
-            self._sealed_by[who] = seal, channel
-        return channel
+        new = {who: seal for who, seal in seals.items() if self._seals.get(who) != seal}
+        for who in new:
+            self._sealed_by.pop(who, None)
+        self._sealed_by.update(sealed_by(self.agreement, self.who, new))
+        self._seals.update(new)
+        return {who: self._sealed_by[who] for who in seals if who in self._sealed_by}
 
     @cached_property
     def _sealed_for(self) -> dict[tuple[str, bytes], Channel]:
         return {}
 
     @cached_property
-    def _sealed_by(self) -> dict[str, tuple[bytes, Channel]]:
+    def _seals(self) -> dict[str, bytes]:
+        return {}
+
+    @cached_property
+    def _sealed_by(self) -> dict[str, Channel]:
         return {}
 
     def encode(self) -> bytes:

@@ -39,7 +39,17 @@ from .cell import Cell
 from .client import speak
 from .record import entry_of
 from .server import collect
-from .terms import FEWEST, SHARE, Scheme, Terms, box_of, colluding, help_of, needed, sharing_of
+from .terms import (
+    FEWEST,
+    SHARE,
+    Scheme,
+    Terms,
+    colluding,
+    help_of,
+    member_box_of,
+    needed,
+    sharing_of,
+)
 
 __all__ = ["HiddenSum"]
 
@@ -184,7 +194,7 @@ class HiddenSum(Aggregator):
     def _boxes(self, n: int) -> int:
         """Bytes of what n clients say to each other."""
         sharing = sharing_of(self.scheme, n, needed(self.threshold, n))
-        return n * n * (MAC + box_of(self.scheme, sharing))
+        return n * n * member_box_of(self.scheme, sharing)
 
     def min_clients(self, asked: int = 0) -> int:
         """t."""
@@ -199,7 +209,7 @@ class HiddenSum(Aggregator):
         most = spec.sum_facts.clients or MOST
         scheme = self.scheme
         cells = [sharing_of(scheme, n, needed(self.threshold, n)) for n in range(FEWEST, most + 1)]
-        boxes = max(one.n * (MAC + box_of(scheme, one)) for one in cells)
+        boxes = max(one.n * member_box_of(scheme, one) for one in cells)
         helps = max(math.prod(help_of(scheme, one)) for one in cells)
         bodies: list[Any] = [
             {
@@ -242,6 +252,11 @@ class HiddenSum(Aggregator):
             "and a server that cheats could see a vector."
         )
 
+    @property
+    def proves(self) -> bool:
+        """Does who holds no share of another prove that it was rubbish?"""
+        return True
+
     def form(self, spec: Spec) -> str:
         """Hidden integers."""
         # P400
@@ -254,6 +269,11 @@ class HiddenSum(Aggregator):
             "that at most 2t − n − 1 of the n clients asked collude with the server, where t, "
             f"more than {share} of them, open a sum together; that the clients are real: each "
             "signs, and who is a client is said by whoever holds the enrolment key"
+        )
+        # P590
+        once = (
+            "; with a share that is rubbish it does so once, for to whom it was dealt proves it, "
+            "and it is out for the run"
         )
         return (
             # P400
@@ -268,7 +288,8 @@ class HiddenSum(Aggregator):
             # P400
             (
                 "Byzantine clients",
-                "nothing more; one of them moves the sum as far as it likes, or has the round fail",
+                "nothing more; one of them moves the sum as far as it likes, or has the round fail"
+                f"{once if self.proves else ''}",
                 "nothing: a vector that nobody sees nobody can judge; VerifiedSum proves bounds",
             ),
             # P400

@@ -20,19 +20,8 @@ from ...crypto.sealing import MAC
 from ...errors import ProtocolError
 from ...spec import Vector
 from .. import NO_VECTOR
-from .proving import Dealt
-from .terms import (
-    DIGEST,
-    Octets,
-    Set,
-    Terms,
-    View,
-    as_set,
-    digest_of,
-    form_of,
-    help_of,
-    said_of,
-)
+from .proving import Dealt, is_octets
+from .terms import DIGEST, Octets, Set, Terms, View, as_set, digest_of, form_of, help_of, said_of
 
 Bodies = dict[str, Any]  # who → message
 
@@ -40,9 +29,8 @@ NO_SIGNATURE = "what it says is no signature, with a MAC for each"
 # why a client is left out whose shares do not open to what it has said of them, and then again in
 # the round that follows: for no longer, since it may be those who help that lie
 LACKING = "the shares that it has dealt do not open to what it has said of them"
-# the same, and as long, of one that says it holds nothing of another and does not prove it
+RESTING = "in the round before, the shares that it had dealt did not open to what it had said"
 UNPROVEN = "it says that it holds no share of another, and does not prove it"
-RESTING = "of shares that it has dealt, or denied, in the round before"
 
 
 def unkept(data: Any) -> None:
@@ -187,8 +175,6 @@ class Cell:
                     return NO_VECTOR
             case _:
                 return NO_VECTOR
-        if (held & self.view.prepared).sum() < self.terms.t:
-            return "it holds the shares of too few others"
         if why := self.hear_hidden(who, v, signature):
             return why
         self.holds[i] = held
@@ -225,8 +211,7 @@ class Cell:
         """Take in the proofs of all whose shares a client has denied; or why they are none."""
         j = self.terms.number(who)
         denied = np.flatnonzero(self.view.prepared & ~self.holds[j]).tolist()
-        whole = isinstance(answer, np.ndarray) and answer.dtype == np.uint8
-        if not whole or answer.shape != (len(denied), PROOF):
+        if not is_octets(answer, (len(denied), PROOF)):
             return UNPROVEN
         found = list[Proof]()
         for row, i in zip(answer, denied, strict=True):

@@ -6,10 +6,11 @@
     who is in         →  its signature on that set, and for each other member a MAC of the same
     t − 1 MACs        →  its help, for exactly that set
 
-It believes the server nothing: a box opens only as its sender has sealed it, with this binding and
-this public value; of which the sender says to it, by a MAC, that it is its own; a set is signed once; and nothing is opened that t members, itself among them,
-have not said to each other. A MAC is as good as a signature to the one whom it is for, and takes 1
-µs to check instead of 100.
+It believes the server nothing: of a public value its client says by a MAC that it is its own, and a
+box opens only as its sender has sealed it, with this binding and this value; a set is signed once;
+and nothing is opened that t members, itself among them, have not said to each other. A MAC is as
+good as a signature to the one whom it is for, and takes 1 µs to check instead of 100. Where others
+have to see who has said what, as of a box that is rubbish, it looks at the signature.
 (Bonawitz et al. 2017, Fig. 4; keys are known beforehand, so the first two rounds are one)
 """
 
@@ -33,7 +34,7 @@ from ...errors import ProtocolError
 from ...spec import Spec, Vector
 from ...transforms import Context, Session
 from .. import Contribute, Conversation, Draw
-from .proving import Dealt, read_share
+from .proving import Dealt, are_shares, is_octets, opened
 from .terms import Octets, Set, Terms, View, as_set, digest_of, form_of, said_of, shares_of
 
 SAID = b"hansa hidden sum: public value 1"  # before a value, where a MAC says whose it is
@@ -84,8 +85,8 @@ def member(terms: Terms, vector: Callable[[], Work[Vector]], at: Context) -> Con
     # without a name, which would keep the vector for the session
     told = yield me.said((yield from vector()), mine.secret, others, held)
     if _asks_for_proofs(told):
-        told = yield _proofs(me, view, held, told)
-    inside = _read_inside(me, view, held & known, told)
+        told = yield _proofs(me, view, told)
+    inside = _read_inside(me, view, known, told)
     agreed = terms.agreed(view, inside)
 
     told = yield {"signature": me.identity.signing.sign(agreed), "macs": me.macs(agreed)}
@@ -131,6 +132,12 @@ class Me:
         )
 
     @cached_property
+    def others(self) -> list[tuple[int, str]]:
+        """All other members, with their numbers."""
+        names = enumerate(self.terms.names)
+        return [(i, name) for i, name in names if name != self.at.who]
+
+    @cached_property
     def sealed_for(self) -> dict[str, Channel]:
         """A channel to each other member in which it seals."""
         members = self.terms.members.items()
@@ -148,7 +155,9 @@ class Me:
         about = self.terms.binding + public
         for name, sealed in self.sealed_for.items():
             i = self.terms.number(name)
-            box = self.channels[name].mac(SAID + about) + sealed.seal(shares[i].tobytes(), about)
+            box = self.channels[name].mac(SAID + about) + sealed.seal_once(
+                shares[i].tobytes(), about
+            )
             boxes[i] = np.frombuffer(box, np.uint8)
         return Prepared(secret, shares[self.place], public, boxes).encode()
 
@@ -236,39 +245,31 @@ def _opened(me: Me, mine: Prepared, view: View, boxes: Octets) -> tuple[Elements
     """The shares in the boxes that open [n, columns], and zeros for all others; and who has said to
     this client itself that its public value is its own [n].
 
-    ProtocolError where fewer than t are both: a server that makes up public values says for nobody
-    else that they are its own.
+    ProtocolError where fewer than t have: a server that makes up public values says for nobody else
+    that they are its own.
     """
     terms = me.terms
     shares = np.zeros((terms.n, len(mine.share)), np.uint64)
     shares[me.place] = mine.share
     known = np.zeros(terms.n, bool)
     known[me.place] = True
-    for name, channel in me.channels.items():
-        i = terms.number(name)
-        if view.prepared[i]:
-            about = terms.binding + view.public(i)
-            known[i] = channel.said(SAID + about, bytes(boxes[i, :MAC]))
-            share = _share(me, name, view.seal(i), bytes(boxes[i, MAC:]), about)
-            if share is not None:  # of what is no share, nothing is held
-                shares[i] = share
-    held = int((known & shares.any(axis=1)).sum())
-    if held < terms.t:
+    there = [(i, name) for i, name in me.others if view.prepared[i]]
+    sealed = me.identity.sealed_by({name: view.seal(i) for i, name in there})
+    for i, name in there:
+        about = terms.binding + view.public(i)
+        known[i] = me.channels[name].said(SAID + about, bytes(boxes[i, :MAC]))
+        share = opened(sealed.get(name), bytes(boxes[i, MAC:]), about)
+        if share is not None:
+            shares[i] = share
+    shares[~are_shares(shares)] = 0  # of what is no share, nothing is held
+    many = int(known.sum())
+    if many < terms.t:
         raise ProtocolError(
-            f"{me.at.who} holds shares of {held} of {terms.n} clients.",
-            f"Fewer than {terms.t} have said to it what the server says they have.",
+            f"{many} of {terms.n} clients have said to {me.at.who} what their public values are.",
+            f"{terms.t} must have, or the server may have made the others up.",
             "Look at the server.",
         )
     return shares, known
-
-
-def _share(me: Me, name: str, seal: bytes, box: bytes, about: bytes) -> Elements | None:
-    """The share in a box of another member; None where there is none."""
-    try:
-        channel = me.identity.sealed_by(name, seal)
-    except ProtocolError:  # nobody can agree with such a seal
-        return None
-    return read_share(channel, box, about)
 
 
 # ── prove ──
@@ -278,31 +279,19 @@ def _asks_for_proofs(told: Any) -> bool:
     return isinstance(told, dict) and "denied" in told
 
 
-def _proofs(me: Me, view: View, held: Set, told: Any) -> Octets:
-    """Of each whose share it does not hold, the proof that it was rubbish [k, PROOF].
-
-    ProtocolError where a share that it holds is to be shown; where somebody has not signed what he
-    is said to have, or that holds a share: then it was the server that changed its box.
-    """
+def _proofs(me: Me, view: View, told: Any) -> Octets:
+    """Of each whose share it does not hold, the proof that it was rubbish [k, PROOF]."""
     terms = me.terms
     match told:
-        case {"denied": names, "boxes": np.ndarray() as boxes, "signatures": signatures, **more}:
-            denied = terms.read_set(names, "Those who have dealt nothing")
-            count = int(denied.sum())
-            whole = boxes.dtype == np.uint8 and boxes.shape == (count, terms.n, terms.box)
-            told = isinstance(signatures, np.ndarray) and signatures.dtype == np.uint8
-            if more or not whole or not told or signatures.shape != (count, SIGNATURE):
-                raise unexpected(me.at.who, "what others have signed")
+        case {"denied": names, "boxes": boxes, "signatures": signatures, **more} if not more:
+            denied = np.flatnonzero(terms.read_set(names, "Those who have dealt nothing")).tolist()
         case _:
             raise unexpected(me.at.who, "what others have signed")
-    if (denied & held).any():
-        raise ProtocolError(
-            f"{me.at.who} was asked to show a share that it holds.",
-            "With enough of them a vector would lie open.",
-            "Look at the server.",
-        )
-    proofs = np.zeros((count, PROOF), np.uint8)
-    for k, i in enumerate(np.flatnonzero(denied).tolist()):
+    rows = ((boxes, (len(denied), terms.n, terms.box)), (signatures, (len(denied), SIGNATURE)))
+    if not all(is_octets(found, shape) for found, shape in rows):
+        raise unexpected(me.at.who, "what others have signed")
+    proofs = np.zeros((len(denied), PROOF), np.uint8)
+    for k, i in enumerate(denied):
         name = terms.names[i]
         row = boxes[k], bytes(signatures[k])
         dealt = Dealt(terms.binding, name, terms.members[name], view.public(i), *row)
@@ -312,13 +301,17 @@ def _proofs(me: Me, view: View, held: Set, told: Any) -> Octets:
 
 
 def _proof(me: Me, dealt: Dealt) -> bytes:
-    """The proof that a share was rubbish, or b"" where the seal alone proves it."""
-    share = _share(me, dealt.dealer, dealt.seal, dealt.box(me.place), dealt.sealed_about)
-    if not dealt.signed or share is not None:
+    """The proof that a share was rubbish; b"" where the seal alone proves it.
+
+    ProtocolError where its dealer has not signed what it is said to have, or there is a share in
+    it: then it was the server that changed what it was told before.
+    """
+    channel = me.identity.sealed_by({dealt.dealer: dealt.seal}).get(dealt.dealer)
+    if not dealt.signed or dealt.holds(me.place, channel):
         raise ProtocolError(
-            f"{me.at.who} was told of {dealt.dealer} what that has not signed.",
-            "What the server had changed, no client would be guilty of, and its share would be "
-            "shown.",
+            f"{me.at.who} was asked to show a share of {dealt.dealer} that is none of rubbish.",
+            "It is as good as its own client has dealt it, or that has not signed what is told; "
+            "and with enough of them a vector would lie open.",
             "Look at the server.",
         )
     if not dealt.sealed:
@@ -329,10 +322,10 @@ def _proof(me: Me, dealt: Dealt) -> bytes:
 # ── agree, and open ──
 
 
-def _read_inside(me: Me, view: View, held: Set, told: Any) -> Set:
+def _read_inside(me: Me, view: View, known: Set, told: Any) -> Set:
     """Who is in the sum; ProtocolError where that is no set that it may help to open.
 
-    Who has said and sealed nothing for this client does not count: the server may have made it up.
+    Who has said nothing to this client itself does not count: the server may have made it up.
     """
     who = me.at.who
     terms = me.terms
@@ -346,7 +339,7 @@ def _read_inside(me: Me, view: View, held: Set, told: Any) -> Set:
         wrong = "some who have not prepared"
     if not inside[me.place]:
         wrong = f"all but {who}"
-    count = int((inside & held).sum())
+    count = int((inside & known).sum())
     if count < terms.least:
         wrong = f"{count} clients"
     if wrong:

@@ -246,9 +246,7 @@ class Table(Cell):
         signatures = np.zeros((h, SIGNATURE), np.uint8)
         vectors = Vectors.of(seats, keep)
         holds = np.zeros((h, n), bool)
-        return cls(
-            seats, view, np.zeros(n, bool), boxes, holds, dealt, signatures, vectors
-        )
+        return cls(seats, view, np.zeros(n, bool), boxes, holds, dealt, signatures, vectors)
 
     def hear_first(self, who: str, answer: Any) -> str:
         """Take in all that a member says; or why it is none. A holder that is none says nothing."""

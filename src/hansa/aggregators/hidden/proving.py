@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from ...crypto.identity import Member
 from ...crypto.keys import verify
 from ...crypto.sealing import MAC, SEALED_WITH, Channel, owned, shown
 from ...errors import ProtocolError
-from .terms import Octets, prepared_of
+from .terms import Octets, Set, prepared_of
 
 
 @dataclass(frozen=True)
@@ -66,37 +67,45 @@ class Dealt:
         """What it has sealed for the member of this place."""
         return bytes(self.boxes[place, MAC:])
 
+    def holds(self, place: int, channel: Channel | None) -> bool:
+        """Is there a share for the member of this place, in the channel that the two have?"""
+        share = opened(channel, self.box(place), self.sealed_about)
+        return share is not None and bool(are_shares(share[None])[0])
+
     def is_rubbish(self, place: int, holder: str, member: Member, proof: bytes) -> bool:
         """Does this prove that the dealer has dealt no share to a holder?
 
         An honest client's seal is its own. Where that is so, the holder has to show what opens the
         box that it says is rubbish.
         """
-        if holder == self.dealer or not self.signed:
+        if not self.signed:
             return False
         if not self.sealed:
             return True
         me = (holder, member.agreement)
         channel = shown(me, self.dealer, self.seal, proof, self.about)
-        if channel is None:
-            return False
-        return read_share(channel, self.box(place), self.sealed_about) is None
+        return channel is not None and not self.holds(place, channel)
 
 
-def read_share(channel: Channel, box: bytes, about: bytes) -> Elements | None:
-    """The share in a box; None where it does not open, or holds what is no share: another number
-    of bytes than elements have, an element that is not below p, or nothing but zeros.
-    """
+def opened(channel: Channel | None, box: bytes, about: bytes) -> Elements | None:
+    """What is in a box; None where it does not open, or holds no elements."""
+    if channel is None:
+        return None
     try:
-        data = channel.open(box, about)
+        data = channel.open_once(box, about)
     except ProtocolError:
         return None
-    if len(data) % 8:
-        return None
-    share = np.frombuffer(data, "<u8")
-    if (share >= Field64.p).any() or not share.any():
-        return None
-    return share
+    return np.frombuffer(data, "<u8") if len(data) % 8 == 0 else None
+
+
+def are_shares(rows: Elements) -> Set:
+    """Which of these are shares: of elements, which lie below p, and not all of them zero."""
+    return np.asarray((rows < Field64.p).all(axis=1) & rows.any(axis=1))
+
+
+def is_octets(found: Any, shape: tuple[int, ...]) -> bool:
+    """Are these bytes of this shape?"""
+    return isinstance(found, np.ndarray) and found.dtype == np.uint8 and found.shape == shape
 
 
 def proof_entry(dealt: Dealt, holder: str, proof: bytes) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...spec import Vector
 from .. import PROVEN, Channel
-from .cell import LACKING, RESTING, UNPROVEN, Bodies, Cell
+from .cell import LACKING, RESTING, Bodies, Cell
 from .opening import opened
 
 
@@ -65,15 +65,13 @@ def _left_out(channel: Channel, asked: list[str]) -> dict[str, str]:
     banned = {who: PROVEN for who in asked if before.get(who) == PROVEN}
     if RESTING in before.values():  # of who is left, one could name honest ones for ever
         return banned
-    resting = {who: RESTING for who in asked if before.get(who) in (LACKING, UNPROVEN)}
+    resting = {who: RESTING for who in asked if before.get(who) == LACKING}
     return {**banned, **resting}
 
 
-def _settle_denials(
-    channel: Channel, cells: Sequence[Cell], homes: Mapping[str, Cell]
-) -> None:
-    """Have all who say that they hold no share of somebody prove it: it is out for the run, or
-    they for a round.
+def _settle_denials(channel: Channel, cells: Sequence[Cell], homes: Mapping[str, Cell]) -> None:
+    """Have all who say that they hold no share of somebody prove it: that one is out for the run,
+    or they are named, whose word alone does no harm to others.
     """
     bodies = {who: body for cell in cells for who, body in cell.told_denied().items()}
     if not bodies:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ...codec import fingerprint
 from ...crypto.field import Elements
 from ...crypto.identity import Member
-from ...crypto.sealing import MAC, OVERHEAD, SEALED_WITH
+from ...crypto.sealing import MAC, OVERHEAD, SEALED_WITH, TAG
 from ...crypto.shamir import Sharing
 from ...errors import ProtocolError
 from ...spec import Spec, Vector
@@ -278,7 +278,7 @@ class Terms:
         """Bytes of a share as one member says it to another: a MAC of its public value, and a box
         that it has sealed.
         """
-        return MAC + box_of(self.scheme, self.sharing)
+        return member_box_of(self.scheme, self.sharing)
 
     @cached_property
     def binding(self) -> bytes:
@@ -336,9 +336,19 @@ def sharing_of(scheme: Scheme, n: int, t: int) -> Sharing:
     return Sharing(n, t, min(scheme.helped, most))
 
 
+def share_of(scheme: Scheme, sharing: Sharing) -> int:
+    """Bytes of a share."""
+    return 8 * scheme.parts * sharing.columns(scheme.helped)
+
+
 def box_of(scheme: Scheme, sharing: Sharing) -> int:
-    """Bytes of a share, as it is sealed."""
-    return 8 * scheme.parts * sharing.columns(scheme.helped) + OVERHEAD
+    """Bytes of a share, as it is sealed for a holder."""
+    return share_of(scheme, sharing) + OVERHEAD
+
+
+def member_box_of(scheme: Scheme, sharing: Sharing) -> int:
+    """Bytes of a share, as it is sealed for a member, and a MAC before it."""
+    return MAC + share_of(scheme, sharing) + TAG
 
 
 def help_of(scheme: Scheme, sharing: Sharing) -> tuple[int, int]:
