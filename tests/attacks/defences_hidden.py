@@ -113,9 +113,9 @@ SETS = (
     Defence(
         "a MAC is from one of two to the other",
         SEALING,
-        "return self._mac(_sides(self.me, self.peer, message))",
+        "return self._mac(self._to + _last(message))",
         "return self._mac(message)",
-        also=(("self._mac(_sides(self.peer, self.me, message)), mac)", "self._mac(message), mac)"),),
+        also=(("self._mac(self._from + _last(message)), mac)", "self._mac(message), mac)"),),
     ),
     Defence(
         "only who is in a set signs it",

@@ -18,6 +18,7 @@ from hansa.aggregators.hidden.terms import View, as_set, colluding
 from hansa.crypto.field import Elements, Field64
 from hansa.crypto.lattice import SEED, Key, add, decrypt, is_short, product, ready, rows
 from hansa.crypto.packing import DEGREE, ETA
+from hansa.crypto.sealing import MAC, SEALED_WITH
 from hansa.crypto.shamir import lagrange, uniform
 from hansa.errors import RoundError
 
@@ -37,8 +38,9 @@ def shares_of(line: Line, holder: str) -> Elements:
         if who == holder:
             found[i] = mine.share
         else:
-            channel = line.circle.me(holder).channels[who]
-            box = channel.open(bytes(mine.boxes[place]), terms.binding + mine.public)
+            seals = {who: mine.public[-SEALED_WITH:]}
+            (channel,) = line.circle.identities[holder].sealed_by(seals).values()
+            box = channel.open_once(bytes(mine.boxes[place, MAC:]), terms.binding + mine.public)
             found[i] = np.frombuffer(box, np.uint64)
     return found
 

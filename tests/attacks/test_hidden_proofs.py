@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,10 @@ from hansa.crypto.identity import Identity
 from hansa.crypto.keys import PUBLIC
 from hansa.crypto.sealing import KEYS, MAC, SEALED_WITH, TAG, shown
 from hansa.crypto.shamir import uniform
+from hansa.errors import StoreError
 from hansa.parties import Said
+from hansa.store import Store, verify
+from hansa.store.run import Run
 
 NINE = Circle(n=9)  # of whom seven open a sum
 LIAR, VICTIM, OTHER = "client-04", "client-00", "client-01"
@@ -496,3 +501,91 @@ def test_who_is_out_is_in_no_cell_of_those_who_are_ready() -> None:
     begun = next(i for i, state in enumerate(states) if state.excluded.get("c3") == PROVEN)
     assert sum(bool(state.skipped) for state in states) <= 2  # it may be ready for one more
     assert not any(state.skipped for state in states[begun + 2 :]) and begun < 5
+
+
+# ── in the record ──
+
+
+def recorded(folder: Path, forgets: bool = False) -> Run:
+    """The record of two rounds; forgets: by a server that asks again who is out."""
+    plan = replace(PLAN, rounds=2)
+    run = Store(folder / "runs").new("plan", plan.digest, "app", {}, plan.rounds)
+    runtime = h.InProcess(clients(plan))
+    state = next(iter(h.synchronous(plan, runtime)))
+    run.commit(state)
+    if forgets:
+        state = replace(state, excluded={})
+    run.commit(next(iter(h.synchronous(plan, runtime, state))))
+    return run
+
+
+def rewritten(run: Run, change: Callable[[list[Any]], None]) -> None:
+    """The record with a change, by somebody who knows how heads are made."""
+    every = [json.loads(text) for text in run.record.path.read_text().splitlines()]
+    for line in every:
+        del line["head"]
+    change(every)
+    run.record.path.unlink()
+    run.record._last = ""
+    for line in every:
+        run.record.add(line)
+
+
+@pytest.mark.promise("P593")
+@pytest.mark.control("what is attacked below")
+def test_a_record_holds_who_is_proven_to_have_dealt_rubbish(tmp_path: Path) -> None:
+    run = recorded(tmp_path)
+    first_round = json.loads(run.record.path.read_text().splitlines()[1])
+    assert {one["dealer"] for one in first_round["cells"][0]["proven"]} == {"c3"}
+    assert verify(run) == 2
+
+
+def other(name: str, value: str) -> Callable[[Any], None]:
+    return lambda one: one.update({name: value})
+
+
+def later(name: str) -> Callable[[Any], None]:
+    """One digit is another."""
+    return lambda one: one.update({name: ("0" if one[name][0] == "1" else "1") + one[name][1:]})
+
+
+FORGED = {
+    "of an honest client": other("dealer", "c0"),
+    "by another": other("holder", "c6"),
+    "by nobody": other("holder", "nobody"),
+    "another proof": later("proof"),
+    "other boxes": later("boxes"),
+    "another value": later("public"),
+    "another signature": later("signature"),
+}
+
+
+@pytest.mark.promise("P593")
+@pytest.mark.guards("what a record says is proven is")
+@pytest.mark.parametrize("forged", FORGED)
+def test_what_is_not_proven_is_in_no_record(forged: str, tmp_path: Path) -> None:
+    run = recorded(tmp_path)
+    rewritten(run, lambda every: FORGED[forged](every[1]["cells"][0]["proven"][0]))
+    with pytest.raises(StoreError, match=r"Line 2 .* not proven"):
+        verify(run)
+
+
+@pytest.mark.promise("P593")
+@pytest.mark.guards("what a record says is proven is")
+def test_a_proof_of_one_round_is_none_of_the_next(tmp_path: Path) -> None:
+    run = recorded(tmp_path)
+
+    def moved(every: list[Any]) -> None:
+        every[2]["cells"][0]["proven"] = every[1]["cells"][0].pop("proven")
+        every[1]["cells"][0]["proven"] = []
+
+    rewritten(run, moved)
+    with pytest.raises(StoreError, match=r"Line 3 .* not proven"):
+        verify(run)
+
+
+@pytest.mark.promise("P593")
+@pytest.mark.guards("who is out for the run is in no later line of its record")
+def test_a_server_that_asks_again_who_is_out_is_found(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"Line 3 .* c3 takes part"):
+        verify(recorded(tmp_path, forgets=True))
