@@ -19,7 +19,7 @@ from hansa.aggregators.hidden import HiddenSum
 from hansa.aggregators.hidden.cell import Cell
 from hansa.aggregators.hidden.client import SAID, Me, Prepared
 from hansa.aggregators.hidden.server import collect
-from hansa.aggregators.hidden.terms import Terms, View, as_set
+from hansa.aggregators.hidden.terms import Terms, View, as_set, member_box_of
 from hansa.aggregators.masked import HALF
 from hansa.crypto.identity import Identity, Member
 from hansa.crypto.keys import PRIVATE, PUBLIC, PrivateKey
@@ -285,7 +285,7 @@ def resigned(circle: Circle, who: str, answer: Mapping[str, Any], **changed: Any
 
 def sealed(me: Me, public: bytes, shares: Any) -> Any:
     """Boxes that hold these shares [n, columns], well sealed."""
-    boxes = np.zeros((me.terms.n, me.terms.box), np.uint8)
+    boxes = np.zeros((me.terms.n, member_box_of(me.terms.scheme, me.terms.sharing)), np.uint8)
     about = me.terms.binding + public
     for name, channel in me.sealed_for.items():
         i = me.terms.number(name)

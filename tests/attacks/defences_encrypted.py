@@ -6,7 +6,7 @@ from tests.attacks.defence import Defence
 
 LATTICE, ENCRYPTED = "crypto/lattice.py", "aggregators/encrypted.py"
 CLIENT, SERVER = "aggregators/hidden/client.py", "aggregators/hidden/server.py"
-CELL = "aggregators/hidden/cell.py"
+DENIALS = "aggregators/hidden/denials.py"
 REOPENING, SPOOL = "aggregators/hidden/reopening.py", "aggregators/hidden/spool.py"
 COMMITTEE, HOLDING = "aggregators/hidden/committee.py", "aggregators/hidden/holding.py"
 NEVER = "if False:"
@@ -38,8 +38,8 @@ ENCRYPTION = (
         "return fits(v, packed(terms.spec, terms.n))",
         "return isinstance(v, np.ndarray) and v.size == packed(terms.spec, terms.n).octets",
     ),
-    Defence("who deals rubbish is not in the sum", SERVER, "            cell.remove(who)\n", ""),
-    Defence("who is left out is taken off the sum", CELL, "            self.vectors.remove(i)\n", ""),
+    Defence("who deals rubbish is not in the sum", DENIALS, "            _remove(cell, who)\n", ""),
+    Defence("who is left out is taken off the sum", DENIALS, "        cell.vectors.remove(i)\n", ""),
     Defence(
         "a wrong sum of keys may be short",
         ENCRYPTED,

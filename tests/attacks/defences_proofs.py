@@ -5,13 +5,13 @@ from __future__ import annotations
 from tests.attacks.defence import Defence
 
 CLIENT, SERVER = "aggregators/hidden/client.py", "aggregators/hidden/server.py"
-CELL, PROVING = "aggregators/hidden/cell.py", "aggregators/hidden/proving.py"
-DISCLOSURE, IDENTITIES = "crypto/disclosure.py", "crypto/identity.py"
+DENIALS, PROVING = "aggregators/hidden/denials.py", "aggregators/hidden/proving.py"
+DISCLOSURE = "crypto/disclosure.py"
 RECORD, CHANNEL, ARRIVING = "record.py", "loops/channel.py", "loops/arriving.py"
 NEVER = "if False:"
 
 OF_RUBBISH = (
-    Defence("who denies a share is asked to prove it", SERVER, "    if not bodies:\n", "    if bodies:\n"),
+    Defence("who denies a share is asked to prove it", DENIALS, "    if not bodies:\n", "    if bodies:\n"),
     Defence(
         "who seals with no seal of its own is proven to",
         PROVING,
@@ -21,8 +21,8 @@ OF_RUBBISH = (
     ),
     Defence(
         "a denial without a proof bans nobody",
-        CELL,
-        "if not dealt.is_rubbish(j, who, self.terms.members[who], bytes(row)):",
+        DENIALS,
+        "if not dealt.is_rubbish(j, who, cell.terms.members[who], bytes(row)):",
         NEVER,
         only="liars|1|2|3|zeros",
     ),
@@ -63,12 +63,6 @@ OF_RUBBISH = (
         CLIENT,
         "    if not dealt.sealed:\n",
         f"    {NEVER}\n",
-    ),
-    Defence(
-        "boxes are sealed with a key for nothing else",
-        IDENTITIES,
-        "return Seal(self.who, self.signing.public, SigningKey.fresh())",
-        "return Seal(self.who, self.signing.public, SigningKey(self.signing.secret))",
     ),
     Defence(
         "a public value is its client's own word",

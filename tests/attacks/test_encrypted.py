@@ -13,7 +13,7 @@ from tests.attacks.attackers_hidden import why
 
 import hansa as h
 from hansa.aggregators import PROVEN
-from hansa.aggregators.hidden.cell import UNPROVEN
+from hansa.aggregators.hidden.denials import UNPROVEN
 from hansa.aggregators.hidden.terms import View, as_set, colluding
 from hansa.crypto.field import Elements, Field64
 from hansa.crypto.lattice import SEED, Key, add, decrypt, is_short, product, ready, rows

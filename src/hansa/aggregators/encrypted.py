@@ -247,11 +247,6 @@ class EncryptedSum(HiddenSum):
         return super().cells(cohort, spec, session)
 
     @property
-    def proves(self) -> bool:
-        """Where all hold shares; of a committee nothing is proven."""
-        return not self.holders
-
-    @property
     def _box(self) -> int:
         """Bytes of a share of one holder."""
         h = self.holders

@@ -28,7 +28,7 @@ import numpy as np
 
 from ...crypto.disclosure import PROOF
 from ...crypto.keys import SIGNATURE
-from ...crypto.sealing import MAC, SEALED_WITH
+from ...crypto.sealing import MAC
 from ...errors import Fault, PlanError, ProtocolError, RoundError, number, refuse
 from ...messages import largest
 from ...spec import Spec, Vector
@@ -49,6 +49,7 @@ from .terms import (
     member_box_of,
     needed,
     sharing_of,
+    value_of,
 )
 
 __all__ = ["HiddenSum"]
@@ -213,7 +214,7 @@ class HiddenSum(Aggregator):
         helps = max(math.prod(help_of(scheme, one)) for one in cells)
         bodies: list[Any] = [
             {
-                "public": bytes(scheme.width + SEALED_WITH),
+                "public": bytes(value_of(scheme)),
                 "boxes": np.zeros((most, -(-boxes // most)), np.uint8),
                 "signature": bytes(SIGNATURE),
             },
@@ -252,11 +253,6 @@ class HiddenSum(Aggregator):
             "and a server that cheats could see a vector."
         )
 
-    @property
-    def proves(self) -> bool:
-        """Does who holds no share of another prove that it was rubbish?"""
-        return True
-
     def form(self, spec: Spec) -> str:
         """Hidden integers."""
         # P400
@@ -275,6 +271,8 @@ class HiddenSum(Aggregator):
             "; with a share that is rubbish it does so once, for to whom it was dealt proves it, "
             "and it is out for the run"
         )
+        if getattr(self, "holders", 0):  # of a committee nothing is proven
+            once = ""
         return (
             # P400
             ("server", "random numbers; the sum; who took part, and who vanished when", most),
@@ -289,7 +287,7 @@ class HiddenSum(Aggregator):
             (
                 "Byzantine clients",
                 "nothing more; one of them moves the sum as far as it likes, or has the round fail"
-                f"{once if self.proves else ''}",
+                + once,
                 "nothing: a vector that nobody sees nobody can judge; VerifiedSum proves bounds",
             ),
             # P400

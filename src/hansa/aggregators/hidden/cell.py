@@ -13,15 +13,27 @@ from typing import Any
 
 import numpy as np
 
-from ...crypto.disclosure import PROOF
 from ...crypto.field import Elements, Field64
 from ...crypto.keys import SIGNATURE, verify
 from ...crypto.sealing import MAC
 from ...errors import ProtocolError
 from ...spec import Vector
 from .. import NO_VECTOR
-from .proving import Dealt, is_octets
-from .terms import DIGEST, Octets, Set, Terms, View, as_set, digest_of, form_of, help_of, said_of
+from .proving import Proof
+from .terms import (
+    DIGEST,
+    Octets,
+    Set,
+    Terms,
+    View,
+    as_set,
+    digest_of,
+    form_of,
+    help_of,
+    member_box_of,
+    said_of,
+    value_of,
+)
 
 Bodies = dict[str, Any]  # who → message
 
@@ -30,7 +42,6 @@ NO_SIGNATURE = "what it says is no signature, with a MAC for each"
 # the round that follows: for no longer, since it may be those who help that lie
 LACKING = "the shares that it has dealt do not open to what it has said of them"
 RESTING = "in the round before, the shares that it had dealt did not open to what it had said"
-UNPROVEN = "it says that it holds no share of another, and does not prove it"
 
 
 def unkept(data: Any) -> None:
@@ -43,15 +54,6 @@ class Failure:
 
     why: str
     lacking: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Proof:
-    """What a holder shows of a dealer's first message: that no share is in it for this one."""
-
-    dealt: Dealt
-    holder: str
-    shown: bytes
 
 
 @dataclass
@@ -109,12 +111,12 @@ class Cell:
     def of(cls, terms: Terms, keep: Callable[[Any], None] = unkept) -> Cell:
         """A cell of which nobody has said anything."""
         n = terms.n
-        view = View(np.zeros(n, bool), np.zeros((n, terms.width), np.uint8))
+        view = View(np.zeros(n, bool), np.zeros((n, value_of(terms.scheme)), np.uint8))
         return cls(
             terms,
             view,
             np.zeros(n, bool),
-            np.zeros((n, n, terms.box), np.uint8),
+            np.zeros((n, n, member_box_of(terms.scheme, terms.sharing)), np.uint8),
             np.zeros((n, n), bool),
             np.zeros((n, SIGNATURE), np.uint8),
             np.zeros((n, SIGNATURE), np.uint8),
@@ -134,7 +136,7 @@ class Cell:
                 **more,
             } if not more:
                 whole = boxes.dtype == np.uint8 and boxes.shape == self.between.shape[1:]
-                if not whole or len(public) != self.terms.width:
+                if not whole or len(public) != self.view.publics.shape[1]:
                     return NO_VECTOR
             case _:
                 return NO_VECTOR
@@ -153,16 +155,6 @@ class Cell:
         return ""
 
     # ── vector ──
-
-    def told_prepared(self) -> Bodies:
-        """Who has prepared, and to each its shares."""
-        self.close(int(self.view.prepared.sum()), "have prepared")
-        named = {"prepared": as_set(self.view.prepared), "publics": self.view.publics}
-        members = np.flatnonzero(self.view.prepared)
-        return _addressed(
-            self,
-            {int(i): {**named, "boxes": np.ascontiguousarray(self.between[:, i])} for i in members},
-        )
 
     def hear_vector(self, who: str, answer: Any) -> str:
         """Add a hidden vector to the others; or why it is none."""
@@ -193,59 +185,6 @@ class Cell:
         self.inside[i] = True
         return ""
 
-    # ── prove ──
-
-    def told_denied(self) -> Bodies:
-        """To each who says that it holds no share of somebody, what that one has signed."""
-        lacks = self.inside[:, None] & self.view.prepared[None, :] & ~self.holds
-        bodies = dict[int, Any]()
-        for j in np.flatnonzero(lacks.any(axis=1)).tolist():
-            bodies[j] = {
-                "denied": as_set(lacks[j]),
-                "boxes": self.between[lacks[j]],
-                "signatures": self.dealt[lacks[j]],
-            }
-        return _addressed(self, bodies)
-
-    def hear_proofs(self, who: str, answer: Any) -> str:
-        """Take in the proofs of all whose shares a client has denied; or why they are none."""
-        j = self.terms.number(who)
-        denied = np.flatnonzero(self.view.prepared & ~self.holds[j]).tolist()
-        if not is_octets(answer, (len(denied), PROOF)):
-            return UNPROVEN
-        found = list[Proof]()
-        for row, i in zip(answer, denied, strict=True):
-            dealt = self.dealt_by(i)
-            if not dealt.is_rubbish(j, who, self.terms.members[who], bytes(row)):
-                return UNPROVEN
-            found.append(Proof(dealt, who, bytes(row)))
-        self.proven += found
-        return ""
-
-    def dealt_by(self, i: int) -> Dealt:
-        """The first message of a member, as long as shares lie here."""
-        name = self.terms.names[i]
-        return Dealt(
-            self.terms.binding,
-            name,
-            self.terms.members[name],
-            self.view.public(i),
-            self.between[i].copy(),
-            bytes(self.dealt[i]),
-        )
-
-    def remove(self, who: str) -> None:
-        """Go on without a member's vector, and with no sum where that does not come off it."""
-        i = self.terms.number(who)
-        if not self.inside[i]:
-            return
-        if self.terms.scheme.apart:
-            self.vectors.remove(i)
-            self.inside[i] = False
-        elif not self.failure:
-            why = f"{who} has dealt rubbish, and its vector does not come off the sum again."
-            self.failure = Failure(why)
-
     # ── agree ──
 
     def told_inside(self) -> Bodies:
@@ -264,7 +203,7 @@ class Cell:
             self.failure = self.failure or Failure(why)
         message = {"inside": as_set(self.inside)}
         members = np.flatnonzero(self.inside).tolist()
-        return _addressed(self, dict.fromkeys(members, message))
+        return addressed(self, dict.fromkeys(members, message))
 
     def hear_agreed(self, who: str, answer: Any) -> str:
         """Take in a signature on the set, and for each other member a MAC, which it alone can
@@ -287,16 +226,6 @@ class Cell:
         return ""
 
     # ── open ──
-
-    def told_agreed(self) -> Bodies:
-        """To each what those who have signed say to it."""
-        signed = self.signatures.any(axis=1)
-        self.close(int(signed.sum()), "have signed who is in the sum", self.terms.t)
-        able = signed & helpers_of(self).any(axis=1)
-        members = np.flatnonzero(able).tolist()
-        return _addressed(
-            self, {i: {"macs": np.ascontiguousarray(self.between[:, i])} for i in members}
-        )
 
     def hear_help(self, who: str, answer: Any) -> str:
         """Take in a client's help; or why it is none."""
@@ -322,7 +251,27 @@ def helpers_of(cell: Cell) -> Set:
     return cell.terms.scheme.helpers(cell.holds, cell.inside)
 
 
-def _addressed(cell: Cell, bodies: Mapping[int, Any]) -> Bodies:
+def told_prepared(cell: Cell) -> Bodies:
+    """Who has prepared, and to each its shares."""
+    cell.close(int(cell.view.prepared.sum()), "have prepared")
+    named = {"prepared": as_set(cell.view.prepared), "publics": cell.view.publics}
+    members = np.flatnonzero(cell.view.prepared)
+    return addressed(
+        cell,
+        {int(i): {**named, "boxes": np.ascontiguousarray(cell.between[:, i])} for i in members},
+    )
+
+
+def told_agreed(cell: Cell) -> Bodies:
+    """To each what those who have signed say to it."""
+    signed = cell.signatures.any(axis=1)
+    cell.close(int(signed.sum()), "have signed who is in the sum", cell.terms.t)
+    able = signed & helpers_of(cell).any(axis=1)
+    members = np.flatnonzero(able).tolist()
+    return addressed(cell, {i: {"macs": np.ascontiguousarray(cell.between[:, i])} for i in members})
+
+
+def addressed(cell: Cell, bodies: Mapping[int, Any]) -> Bodies:
     """Messages by name; none where the cell has failed."""
     if cell.failure:
         return {}

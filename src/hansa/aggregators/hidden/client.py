@@ -35,7 +35,19 @@ from ...spec import Spec, Vector
 from ...transforms import Context, Session
 from .. import Contribute, Conversation, Draw
 from .proving import Dealt, are_shares, is_octets, opened
-from .terms import Octets, Set, Terms, View, as_set, digest_of, form_of, said_of, shares_of
+from .terms import (
+    Octets,
+    Set,
+    Terms,
+    View,
+    as_set,
+    digest_of,
+    form_of,
+    member_box_of,
+    said_of,
+    shares_of,
+    value_of,
+)
 
 SAID = b"hansa hidden sum: public value 1"  # before a value, where a MAC says whose it is
 
@@ -151,7 +163,7 @@ class Me:
         secret = scheme.draw()
         public = scheme.public(secret) + self.identity.seal.public
         shares = shares_of(self.terms, secret)
-        boxes = np.zeros((self.terms.n, self.terms.box), np.uint8)
+        boxes = np.zeros((self.terms.n, member_box_of(scheme, self.terms.sharing)), np.uint8)
         about = self.terms.binding + public
         for name, sealed in self.sealed_for.items():
             i = self.terms.number(name)
@@ -214,7 +226,7 @@ def _read_prepared(me: Me, mine: Prepared, told: Any) -> tuple[View, Octets]:
     match told:
         case {"prepared": names, "publics": publics, "boxes": boxes, **more} if not more:
             prepared = terms.read_set(names, "Those who have prepared")
-            publics = terms.read_rows(publics, terms.width, "Public values")
+            publics = terms.read_rows(publics, value_of(terms.scheme), "Public values")
             boxes = terms.read_rows(boxes, mine.boxes.shape[1], "Boxes")
         case _:
             raise unexpected(who, "who has prepared, with which values, and their shares")
@@ -287,8 +299,9 @@ def _proofs(me: Me, view: View, told: Any) -> Octets:
             denied = np.flatnonzero(terms.read_set(names, "Those who have dealt nothing")).tolist()
         case _:
             raise unexpected(me.at.who, "what others have signed")
-    rows = ((boxes, (len(denied), terms.n, terms.box)), (signatures, (len(denied), SIGNATURE)))
-    if not all(is_octets(found, shape) for found, shape in rows):
+    width = member_box_of(terms.scheme, terms.sharing)
+    whole = is_octets(boxes, (len(denied), terms.n, width))
+    if not whole or not is_octets(signatures, (len(denied), SIGNATURE)):
         raise unexpected(me.at.who, "what others have signed")
     proofs = np.zeros((len(denied), PROOF), np.uint8)
     for k, i in enumerate(denied):

@@ -28,7 +28,7 @@ from ...crypto.xof import XofHmacSha256Aes128
 from ...errors import ProtocolError
 from ...spec import Spec
 from ...transforms import Session
-from .terms import Hidden, Terms, binding_of, box_of, colluding, needed, sharing_of
+from .terms import Hidden, Terms, binding_of, colluding, needed, sharing_of
 
 DRAWN = b"hansa holders 1"
 WORD = 8  # bytes of a draw
@@ -158,16 +158,6 @@ class Seats(Terms):
     def sharing(self) -> Sharing:
         """How keys are shared among holders."""
         return sharing_of(self.scheme, len(self.holders), self.t)
-
-    @property
-    def width(self) -> int:
-        """Bytes of a public value: the scheme's alone."""
-        return self.scheme.width
-
-    @property
-    def box(self) -> int:
-        """Bytes of a share, as it is sealed for a holder."""
-        return box_of(self.scheme, self.sharing)
 
     @cached_property
     def binding(self) -> bytes:

@@ -35,7 +35,7 @@ from .cell import Bodies, Cell, Failure, Vectors
 from .client import Me, Prepared, unexpected
 from .committee import Seats
 from .opening import opened
-from .terms import Octets, Set, View, as_set, help_of, shares_of
+from .terms import Octets, Set, View, as_set, box_of, help_of, shares_of
 
 Seating = Callable[[list[str], Spec, Session], Seats]
 HERE = b""  # what a holder says that is no member
@@ -100,7 +100,7 @@ class Seat(Me):
         secret = seats.scheme.draw()
         public = seats.scheme.public(secret)
         shares = shares_of(seats, secret)
-        boxes = np.zeros((len(seats.holders), seats.box), np.uint8)
+        boxes = np.zeros((len(seats.holders), box_of(seats.scheme, seats.sharing)), np.uint8)
         share = np.zeros(0, np.uint64)
         for j, name in enumerate(seats.holders):
             if name == self.at.who:
@@ -140,8 +140,8 @@ def _read_dealt(me: Seat, mine: Prepared | None, told: Any) -> tuple[View, Octet
     match told:
         case {"prepared": names, "publics": publics, "boxes": boxes, **more} if not more:
             prepared = seats.read_set(names, "Those who have said a vector")
-            publics = seats.read_rows(publics, seats.width, "Public values")
-            boxes = seats.read_rows(boxes, seats.box, "Boxes")
+            publics = seats.read_rows(publics, seats.scheme.width, "Public values")
+            boxes = seats.read_rows(boxes, box_of(seats.scheme, seats.sharing), "Boxes")
         case _:
             raise unexpected(me.at.who, "who has said a vector, with which values, and shares")
     view = View(prepared, publics)
@@ -240,8 +240,8 @@ class Table(Cell):
         """One at which nobody has said anything."""
         n = seats.n
         h = len(seats.holders)
-        view = View(np.zeros(n, bool), np.zeros((n, seats.width), np.uint8))
-        boxes = np.zeros((n, h, seats.box), np.uint8)
+        view = View(np.zeros(n, bool), np.zeros((n, seats.scheme.width), np.uint8))
+        boxes = np.zeros((n, h, box_of(seats.scheme, seats.sharing)), np.uint8)
         dealt = np.zeros((n, SIGNATURE), np.uint8)
         signatures = np.zeros((h, SIGNATURE), np.uint8)
         vectors = Vectors.of(seats, keep)

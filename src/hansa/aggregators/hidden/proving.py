@@ -87,6 +87,15 @@ class Dealt:
         return channel is not None and not self.holds(place, channel)
 
 
+@dataclass(frozen=True)
+class Proof:
+    """What a holder shows of a dealer's first message: that no share is in it for this one."""
+
+    dealt: Dealt
+    holder: str
+    shown: bytes
+
+
 def opened(channel: Channel | None, box: bytes, about: bytes) -> Elements | None:
     """What is in a box; None where it does not open, or holds no elements."""
     if channel is None:
@@ -108,15 +117,16 @@ def is_octets(found: Any, shape: tuple[int, ...]) -> bool:
     return isinstance(found, np.ndarray) and found.dtype == np.uint8 and found.shape == shape
 
 
-def proof_entry(dealt: Dealt, holder: str, proof: bytes) -> dict[str, str]:
+def proof_entry(proof: Proof) -> dict[str, str]:
     """A proof as a line of the record holds it."""
+    dealt = proof.dealt
     return {
         "dealer": dealt.dealer,
         "public": dealt.public.hex(),
         "boxes": dealt.boxes.tobytes().hex(),
         "signature": dealt.signature.hex(),
-        "holder": holder,
-        "proof": proof.hex(),
+        "holder": proof.holder,
+        "proof": proof.shown.hex(),
     }
 
 

@@ -60,7 +60,7 @@ def entry_of(cell: Cell, total: Vector | None) -> dict[str, Any]:
         "sum": digest,
         "key": cell.vectors.key.hex(),
         "wrong": cell.wrong,
-        "proven": [proof_entry(one.dealt, one.holder, one.shown) for one in cell.proven],
+        "proven": [proof_entry(one) for one in cell.proven],
         "closed": cell.failure.why if cell.failure else "",
     }
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from ...spec import Vector
 from .. import PROVEN, Channel
-from .cell import LACKING, RESTING, Bodies, Cell
+from .cell import LACKING, RESTING, Bodies, Cell, told_agreed, told_prepared
+from .denials import settle
 from .opening import opened
 
 
@@ -32,12 +33,12 @@ def collect(
     first = {who: word for who in asked if who not in out}
     _turn(channel, first, homes, Cell.hear_prepared)
     for told, hear in (
-        (Cell.told_prepared, Cell.hear_vector),
+        (told_prepared, Cell.hear_vector),
         (Cell.told_inside, Cell.hear_agreed),
-        (Cell.told_agreed, Cell.hear_help),
+        (told_agreed, Cell.hear_help),
     ):
         if hear == Cell.hear_agreed:
-            _settle_denials(channel, cells, homes)
+            settle(channel, cells, homes)
         bodies = {who: body for cell in cells for who, body in told(cell).items()}
         _turn(channel, bodies, homes, hear)
     found = [(cell, opened(cell)) for cell in cells]
@@ -67,20 +68,3 @@ def _left_out(channel: Channel, asked: list[str]) -> dict[str, str]:
         return banned
     resting = {who: RESTING for who in asked if before.get(who) == LACKING}
     return {**banned, **resting}
-
-
-def _settle_denials(channel: Channel, cells: Sequence[Cell], homes: Mapping[str, Cell]) -> None:
-    """Have all who say that they hold no share of somebody prove it: that one is out for the run,
-    or they are named, whose word alone does no harm to others.
-    """
-    bodies = {who: body for cell in cells for who, body in cell.told_denied().items()}
-    if not bodies:
-        return
-    answers = dict(channel.as_completed(bodies))
-    for who in sorted(bodies):
-        if why := homes[who].hear_proofs(who, answers.get(who)):
-            channel.exclude(who, why)
-    for cell in cells:
-        for who in sorted({proof.dealt.dealer for proof in cell.proven}):
-            channel.exclude(who, PROVEN)
-            cell.remove(who)

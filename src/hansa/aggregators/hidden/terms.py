@@ -268,18 +268,6 @@ class Terms:
         """How secrets are shared among the members."""
         return sharing_of(self.scheme, self.n, self.t)
 
-    @property
-    def width(self) -> int:
-        """Bytes of a public value: the scheme's, and a seal."""
-        return self.scheme.width + SEALED_WITH
-
-    @property
-    def box(self) -> int:
-        """Bytes of a share as one member says it to another: a MAC of its public value, and a box
-        that it has sealed.
-        """
-        return member_box_of(self.scheme, self.sharing)
-
     @cached_property
     def binding(self) -> bytes:
         """SHA-256 of what all members have to agree on: run, plan, session, model and turn of the
@@ -334,6 +322,11 @@ def sharing_of(scheme: Scheme, n: int, t: int) -> Sharing:
     """
     most = n - t + 1
     return Sharing(n, t, min(scheme.helped, most))
+
+
+def value_of(scheme: Scheme) -> int:
+    """Bytes of a member's public value: the scheme's, and a seal."""
+    return scheme.width + SEALED_WITH
 
 
 def share_of(scheme: Scheme, sharing: Sharing) -> int:
