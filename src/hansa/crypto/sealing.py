@@ -23,7 +23,7 @@ import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from ..errors import ProtocolError
@@ -90,11 +90,9 @@ class Channel:
         return hmac.compare_digest(self._mac(self._from + _last(message)), mac)
 
     def _opened(self, key: bytes, nonce: bytes, box: bytes, sides: bytes | None) -> bytes:
-        from cryptography.exceptions import InvalidTag
-
         try:
             return bytes(_cipher(key).decrypt(nonce, box, sides))
-        except (InvalidTag, ValueError):  # the latter for what is too short
+        except (_library()[1], ValueError):  # the latter for what is too short
             raise ProtocolError(
                 f"A box of {self.peer} for {self.me} does not open.",
                 "It was sealed by or for somebody else, in another session, or has been changed.",
@@ -211,9 +209,16 @@ def shown(
 
 def _cipher(key: bytes) -> Any:
     """Made anew each time: it takes 3 KB, and a party that speaks with many would have many."""
+    return _library()[0](key)
+
+
+@cache
+def _library() -> tuple[Any, type[Exception]]:
+    """AES-GCM, and what it raises where a tag is wrong; imported once, for a box takes 2 µs."""
+    from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    return AESGCM(key)
+    return AESGCM, InvalidTag
 
 
 def _last(about: bytes) -> bytes:
