@@ -116,6 +116,7 @@ class Record:
         models = dict[int, str]()
         asked = dict[Any, Any]()
         sums = dict[int, list[tuple[str, str]]]()
+        banned = set[str]()
         for number, line in enumerate(self._lines()):
             entry = {name: value for name, value in line.items() if name != "head"}
             if line["head"] != _head(last, entry):
@@ -129,6 +130,7 @@ class Record:
             try:
                 _verify_round(entry, said, roster, kept)
                 _check_once(entry, asked)
+                _check_banned(entry, banned)
             except ProtocolError as error:
                 raise broken(number, error.found) from None
             except UNREADABLE:
@@ -217,6 +219,21 @@ def _check_once(entry: Mapping[str, Any], asked: dict[Any, Any]) -> None:
     for round, model in told["models"].items():
         if asked.setdefault((told["run"], round), model) != model:
             raise ProtocolError(f"round {round} has broadcast two models", "", "")
+
+
+def _check_banned(entry: Mapping[str, Any], banned: set[str]) -> None:
+    """ProtocolError where one takes part of whom a line before has proven that it deals rubbish;
+    those of whom this one does are put beside them.
+    """
+    for cell in entry["cells"]:
+        prepared = bytes.fromhex(cell["prepared"])
+        for name, there in zip(cell["names"], prepared, strict=True):
+            if there and name in banned:
+                raise ProtocolError(
+                    f"{name} takes part, who is proven to have dealt rubbish before", "", ""
+                )
+    for cell in entry["cells"]:
+        banned |= {one["dealer"] for one in cell["proven"]}
 
 
 def _opened(entry: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -36,7 +36,7 @@ class Round:
     scores: Mapping[str, float] = field(default_factory=dict)  # of its model, on the test data
     spent: Mapping[Unit, Spent] = field(default_factory=dict)  # by all rounds so far; where known
     participants: tuple[str, ...] = ()  # who is in the sum
-    # who was asked and is not in it → why, in no word of its own
+    # who was asked and is not in it, or is out for the run → why, in no word of its own
     excluded: Mapping[str, str] = field(default_factory=dict)
     skipped: str = ""  # why the round changed nothing, if so
     seconds: float = math.nan  # since the commit before; NaN where no store has measured them

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tests.attacks.attackers_hidden import KEY, Craft, Talk
+from tests.attacks.attackers_hidden import KEY, Craft, Talk, sealed
 from tests.attacks.attackers_hidden import Line as AnyLine
 
 import hansa as h
@@ -113,11 +113,7 @@ def resaid(circle: Circle, who: str, answer: Mapping[str, Any], vector: Any) -> 
 
 def dealt(circle: Circle, who: str, answer: Mapping[str, Any], shares: Any) -> dict[str, Any]:
     """A first message whose boxes hold these shares [n, columns], well sealed."""
-    me = circle.me(who)
-    boxes = np.zeros_like(answer["boxes"])
-    for name, channel in me.channels.items():
-        i = me.terms.number(name)
-        boxes[i] = np.frombuffer(channel.seal(shares[i].tobytes(), me.terms.binding + answer["public"]), np.uint8)
+    boxes = sealed(circle.me(who), answer["public"], shares)
     return resigned(circle, who, answer, boxes=boxes)
 
 

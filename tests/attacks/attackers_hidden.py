@@ -17,9 +17,9 @@ import hansa as h
 from hansa.aggregators import Draw
 from hansa.aggregators.hidden import HiddenSum
 from hansa.aggregators.hidden.cell import Cell
-from hansa.aggregators.hidden.client import Me, Prepared
+from hansa.aggregators.hidden.client import SAID, Me, Prepared
 from hansa.aggregators.hidden.server import collect
-from hansa.aggregators.hidden.terms import Terms, View, as_set
+from hansa.aggregators.hidden.terms import Terms, View, as_set, member_box_of
 from hansa.aggregators.masked import HALF
 from hansa.crypto.identity import Identity, Member
 from hansa.crypto.keys import PRIVATE, PUBLIC, PrivateKey
@@ -271,11 +271,6 @@ def members(circle: Circle, *out: int) -> Any:
     return as_set(found)
 
 
-def rubbish(turn: int, answer: Any) -> Any:
-    """An honest first message whose shares are any bytes, signed as such by nobody."""
-    return answer
-
-
 def me_of(circle: Circle, who: str) -> Me:
     """What a client knows of itself, for one that cheats."""
     return Me(circle.terms(), circle.at(who))
@@ -288,12 +283,19 @@ def resigned(circle: Circle, who: str, answer: Mapping[str, Any], **changed: Any
     return {**new, "signature": circle.identities[who].signing.sign(message)}
 
 
+def sealed(me: Me, public: bytes, shares: Any) -> Any:
+    """Boxes that hold these shares [n, columns], well sealed."""
+    boxes = np.zeros((me.terms.n, member_box_of(me.terms.scheme, me.terms.sharing)), np.uint8)
+    about = me.terms.binding + public
+    for name, channel in me.sealed_for.items():
+        i = me.terms.number(name)
+        box = me.channels[name].mac(SAID + about) + channel.seal_once(shares[i].tobytes(), about)
+        boxes[i] = np.frombuffer(box, np.uint8)
+    return boxes
+
+
 def dealt(circle: Circle, who: str, answer: Mapping[str, Any], shares: Any, **changed: Any) -> dict[str, Any]:
     """A first message whose boxes hold these shares [n, columns], well sealed."""
-    me = me_of(circle, who)
     public = changed.get("public", answer["public"])
-    boxes = np.zeros_like(answer["boxes"])
-    for name, channel in me.channels.items():
-        i = circle.terms().number(name)
-        boxes[i] = np.frombuffer(channel.seal(shares[i].tobytes(), me.terms.binding + public), np.uint8)
+    boxes = sealed(me_of(circle, who), public, shares)
     return resigned(circle, who, answer, boxes=boxes, **changed)

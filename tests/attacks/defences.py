@@ -22,6 +22,7 @@ from tests.attacks.defences_masks import MASKS
 from tests.attacks.defences_measured import MEASURED
 from tests.attacks.defences_noise import HIDING
 from tests.attacks.defences_operating import OPERATING
+from tests.attacks.defences_proofs import OF_RUBBISH
 from tests.attacks.defences_record import RECORD_OF_A_RUN
 from tests.attacks.defences_remembered import REMEMBERED
 from tests.attacks.defences_rest import REST
@@ -452,6 +453,7 @@ EVERY = (
     MASKS,
     GOSSIP,
     HIDDEN,
+    OF_RUBBISH,
     ENCRYPTION,
     RECORD_OF_A_RUN,
     SITES,

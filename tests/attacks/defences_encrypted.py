@@ -6,6 +6,7 @@ from tests.attacks.defence import Defence
 
 LATTICE, ENCRYPTED = "crypto/lattice.py", "aggregators/encrypted.py"
 CLIENT, SERVER = "aggregators/hidden/client.py", "aggregators/hidden/server.py"
+DENIALS = "aggregators/hidden/denials.py"
 REOPENING, SPOOL = "aggregators/hidden/reopening.py", "aggregators/hidden/spool.py"
 COMMITTEE, HOLDING = "aggregators/hidden/committee.py", "aggregators/hidden/holding.py"
 NEVER = "if False:"
@@ -37,8 +38,8 @@ ENCRYPTION = (
         "return fits(v, packed(terms.spec, terms.n))",
         "return isinstance(v, np.ndarray) and v.size == packed(terms.spec, terms.n).octets",
     ),
-    Defence("who deals rubbish is not in the sum", ENCRYPTED, "while inside.sum() >= terms.t:", "while False:"),
-    Defence("who is left out is taken off the sum", SERVER, "cell.vectors.remove(i)", "pass"),
+    Defence("who deals rubbish is not in the sum", DENIALS, "            _remove(cell, who)\n", ""),
+    Defence("who is left out is taken off the sum", DENIALS, "        cell.vectors.remove(i)\n", ""),
     Defence(
         "a wrong sum of keys may be short",
         ENCRYPTED,
@@ -65,12 +66,6 @@ ENCRYPTION = (
         LATTICE,
         "XofHmacSha256Aes128(self.secret[SEED:], ERRORS)",
         "XofHmacSha256Aes128(self.secret[:SEED], KEY)",
-    ),
-    Defence(
-        "liars do not choose who is left out",
-        ENCRYPTED,
-        "out.append(min(worst, key=lambda i: ranks[i]))",
-        "out.append(worst[0])",
     ),
     Defence("cells share one file", SPOOL, "found = SPOOLS.get(task)", "found = None"),
     Defence("holders are of the roster", COMMITTEE, " + roster_digest(session.roster)", ""),

@@ -7,6 +7,7 @@ from tests.attacks.defence import Defence
 CLIENT, SERVER = "aggregators/hidden/client.py", "aggregators/hidden/server.py"
 CELL, OPENING = "aggregators/hidden/cell.py", "aggregators/hidden/opening.py"
 TERMS, MASKED = "aggregators/hidden/terms.py", "aggregators/masked.py"
+PROVING = "aggregators/hidden/proving.py"
 SEALING = "crypto/sealing.py"
 BOOK, PARTY = "parties/book.py", "parties/__init__.py"
 NEVER = "if False:"
@@ -58,26 +59,26 @@ COHORTS = (
 )
 
 VIEWS = (
-    Defence("a client masks against t others that are real", CLIENT, "if held < terms.t:", NEVER),
+    Defence("a client masks against t others that are real", CLIENT, "if many < terms.t:", NEVER),
     Defence(
         "a share is sealed with the value that it opens",
         CLIENT,
         "about = self.terms.binding + public",
         "about = self.terms.binding",
-        also=(("terms.binding + view.public(i))", "terms.binding)"),),
+        also=(("        about = terms.binding + view.public(i)\n", "        about = terms.binding\n"),),
     ),
     Defence(
         "a share and its value are of one session",
         CLIENT,
         "about = self.terms.binding + public",
         "about = public",
-        also=(("terms.binding + view.public(i))", "view.public(i))"),),
+        also=(("        about = terms.binding + view.public(i)\n", "        about = view.public(i)\n"),),
     ),
     Defence(
         "a changed box holds nothing",
-        CLIENT,
-        "            except ProtocolError:\n                continue\n",
-        "            except ProtocolError:\n                share = boxes[i, OVERHEAD:].tobytes()\n",
+        PROVING,
+        "    except ProtocolError:\n        return None\n",
+        "    except ProtocolError:\n        data = box[:-16]\n",
     ),
     Defence("its own value is the one that it has said", CLIENT, "if view.public(me.place) != mine.public:", NEVER),
     Defence("those who may collude hold too few shares to learn anything", TERMS, "most = n - t + 1", "most = t - 1"),
@@ -96,7 +97,10 @@ SETS = (
     Defence("a client opens no sum without itself", CLIENT, "if not inside[me.place]:", NEVER),
     Defence("a small set is not signed", CLIENT, "if count < terms.least:", NEVER),
     Defence(
-        "who has sealed nothing for a client does not count", CLIENT, "int((inside & held).sum())", "int(inside.sum())"
+        "who has said nothing to a client itself does not count",
+        CLIENT,
+        "int((inside & known).sum())",
+        "int(inside.sum())",
     ),
     Defence("a set has each client once", TERMS, " or (found > 1).any():", ":", only="doubled"),
     Defence("t sign before anything is opened", CLIENT, "    if count < terms.t:\n", f"    {NEVER}\n"),
@@ -109,9 +113,9 @@ SETS = (
     Defence(
         "a MAC is from one of two to the other",
         SEALING,
-        "return self._mac(_sides(self.me, self.peer, message))",
+        "return self._mac(self._to + _last(message))",
         "return self._mac(message)",
-        also=(("self._mac(_sides(self.peer, self.me, message)), mac)", "self._mac(message), mac)"),),
+        also=(("self._mac(self._from + _last(message)), mac)", "self._mac(message), mac)"),),
     ),
     Defence(
         "only who is in a set signs it",
@@ -131,7 +135,7 @@ SETS = (
         MASKED,
         "gone = prepared & ~inside",
         "gone = ~inside",
-        also=(("        if view.prepared[i]:\n", "        if True:\n", CLIENT),),
+        also=(("for i, name in me.others if view.prepared[i]]", "for i, name in me.others]", CLIENT),),
     ),
     Defence(
         "masks are of one plan, session and model",
@@ -161,8 +165,8 @@ LIARS = (
     Defence(
         "a sum that nobody could open is not asked for",
         CELL,
-        "lacking = self.terms.named(wanted & (held < self.terms.t))",
-        "lacking = list[str]()",
+        "lacking = wanted & (held < self.terms.t)",
+        "lacking = wanted & False",
     ),
     Defence(
         "what is opened is what its client has said publicly",
@@ -193,19 +197,16 @@ LIARS = (
     Defence(
         "nobody rests because others have vanished",
         CELL,
-        "self.failure = self.failure or Failure(why, lacking)",
-        "self.failure = Failure(why, lacking)",
+        "self.failure = self.failure or Failure(why)",
+        "self.failure = Failure(why)",
     ),
     Defence(
-        "who deals rubbish rests for a round",
+        "who deals shares of another secret rests for a round",
         SERVER,
-        "resting = [who for who in asked if channel.before.get(who) == LACKING]",
-        "resting = list[str]()",
+        "for who in asked if before.get(who) == LACKING}",
+        "for who in asked if not before}",
     ),
-    Defence(
-        "nobody rests where others have rested", SERVER, "if RESTING in channel.before.values():", "if not channel:"
-    ),
-    Defence("who holds nothing is left out", CELL, "if (held & self.view.prepared).sum() < self.terms.t:", NEVER),
+    Defence("nobody rests where others have rested", SERVER, "if RESTING in before.values():", "if not channel:"),
     Defence(
         "who signs another set is named",
         CELL,

@@ -19,8 +19,8 @@ MASKS = (
     Defence(
         "a pair's secret is of both names and keys",
         KEYS,
-        "info = joined(label, a.encode(), first, b.encode(), second)",
-        "info = joined(label)",
+        "hkdf(secret, joined(label, a.encode(), first, b.encode(), second))",
+        "hkdf(secret, joined(label))",
     ),
     Defence(
         "a pair's mask is of its session",
@@ -48,10 +48,16 @@ MASKS = (
     Defence(
         "a box says from whom, and for whom",
         CIPHER,
-        "return joined(sender.encode(), receiver.encode(), about)",
-        "return about",
+        "        return joined(self.me.encode(), self.peer.encode())\n",
+        '        return b""\n',
+        also=(("        return joined(self.peer.encode(), self.me.encode())\n", '        return b""\n'),),
     ),
-    Defence("a box says what it is about", CIPHER, "receiver.encode(), about)", "receiver.encode())"),
+    Defence(
+        "a box says what it is about",
+        CIPHER,
+        '    return len(about).to_bytes(8, "little") + about\n',
+        '    return b""\n',
+    ),
     Defence("the key of a pair does not print", CIPHER, "key: bytes = field(repr=False)", "key: bytes"),
     Defence(
         "shares lie on one polynomial", SHARING, "if not np.array_equal(values[self.pack :], shares[self.t :]):", NEVER

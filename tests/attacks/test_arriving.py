@@ -102,7 +102,7 @@ def test_a_round_with_two_models_has_no_cell() -> None:
     first = first_of(crowd, {VICTIM: theirs})
     assert all(first.values())
     second = second_of(crowd, first)
-    assert second[VICTIM] is None and "holds shares of 1 of 5" in refusal(crowd)
+    assert second[VICTIM] is None and "1 of 5 clients have said to" in refusal(crowd)
     assert all(not second[who]["holds"][0] for who in crowd.names[1:])
 
 

@@ -131,7 +131,7 @@ def test_a_value_is_that_of_who_has_sealed_a_share_with_it() -> None:
     assert answer is None, found
 
 
-@pytest.mark.guards("who has sealed nothing for a client does not count")
+@pytest.mark.guards("who has said nothing to a client itself does not count")
 def test_clients_that_were_made_up_fill_no_quorum() -> None:
     """Four real ones, and a fifth whose value is the server's: the sum of four, where no fewer than five are one."""
     circle = Circle(spec=spec_of(quorum=5))

@@ -57,6 +57,8 @@ class Draw:
 
 
 NO_VECTOR: Kind = "invalid"  # why a client is left out that says no vector of the plan
+# why one is left out for the rest of a run, as anybody can verify
+PROVEN = "it has dealt rubbish for a share, which is proven"
 
 
 class Channel(Protocol):

@@ -23,7 +23,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..codec import fingerprint
 from ..crypto.field import Elements, Field64
 from ..crypto.lattice import SIGMA, Key, Octets, add, fits, remove
 from ..crypto.packing import DEGREE, ETA, Packing, packing
@@ -53,7 +52,6 @@ from .hidden.terms import (
 )
 
 NAME = b"hansa lattice key: name 1"
-TIE = "hansa left out 1"
 
 
 def packed(spec: Spec, n: int) -> Packing:
@@ -81,6 +79,7 @@ class Lattice(Scheme):
     parts: ClassVar[int] = 1
     helped: ClassVar[int] = DEGREE
     certain: ClassVar[bool] = False  # a wrong sum of keys may be short
+    apart: ClassVar[bool] = True
 
     def rows(self, n: int) -> int:
         """One: the sum of keys."""
@@ -115,26 +114,6 @@ class Lattice(Scheme):
     def total(self, terms: Terms) -> Ciphertexts:
         """A sum mod p."""
         return Ciphertexts(packed(terms.spec, terms.n), Spool.of(terms.task))
-
-    def left_out(self, terms: Terms, holds: Set, inside: Set) -> list[int]:
-        """Who has most clashes, one after another, until t hold the shares of all.
-
-        A clash is of two of which one does not hold the other's share: whoever lies, one of them
-        does, so an honest client has no more of them than there are liars. Among equals a hash of
-        the session chooses, so that liars cannot have the same one left out each time.
-        """
-        ranks = [fingerprint((TIE, terms.binding, name)) for name in terms.names]
-        inside = inside.copy()
-        out = list[int]()
-        while inside.sum() >= terms.t:
-            lacks = ~holds & inside[:, None] & inside[None, :]
-            if (inside & ~lacks.any(axis=1)).sum() >= terms.t:
-                break
-            clashes = (lacks | lacks.T).sum(axis=1)
-            worst = np.flatnonzero(clashes == clashes.max()).tolist()
-            out.append(min(worst, key=lambda i: ranks[i]))
-            inside[out[-1]] = False
-        return out
 
     def helpers(self, holds: Set, inside: Set) -> Set:
         """Who holds the shares of all that are in."""

@@ -15,7 +15,7 @@ from ..errors import ProtocolError, number
 from ..rand import Key
 from .certificates import named
 from .keys import PUBLIC, PrivateKey, SigningKey, agreeable, verify
-from .sealing import Channel, channels
+from .sealing import Channel, Seal, channels, sealed_by
 
 Role = Literal["client", "helper", "server", "gateway"]
 
@@ -98,6 +98,41 @@ class Identity:
 
     @cached_property
     def _channels(self) -> dict[tuple[str, bytes], Channel]:
+        return {}
+
+    @cached_property
+    def seal(self) -> Seal:
+        """What it seals with where a receiver may have to show it: drawn when the party starts."""
+        return Seal(self.who, self.signing.public, SigningKey.fresh())
+
+    def sealed_for(self, others: Mapping[str, bytes]) -> dict[str, Channel]:
+        """A channel to each of the others, by name, in which it seals with its seal; kept."""
+        new = {who: key for who, key in others.items() if (who, key) not in self._sealed_for}
+        made = self.seal.channels(new)
+        self._sealed_for.update({(who, others[who]): channel for who, channel in made.items()})
+        return {who: self._sealed_for[who, key] for who, key in others.items()}
+
+    def sealed_by(self, seals: Mapping[str, bytes]) -> dict[str, Channel]:
+        """The channels in which boxes of others open, by name, that they seal with these seals;
+        without those with which nobody can agree. The last one of each is kept.
+        """
+        new = {who: seal for who, seal in seals.items() if self._seals.get(who) != seal}
+        for who in new:
+            self._sealed_by.pop(who, None)
+        self._sealed_by.update(sealed_by(self.agreement, self.who, new))
+        self._seals.update(new)
+        return {who: self._sealed_by[who] for who in seals if who in self._sealed_by}
+
+    @cached_property
+    def _sealed_for(self) -> dict[tuple[str, bytes], Channel]:
+        return {}
+
+    @cached_property
+    def _seals(self) -> dict[str, bytes]:
+        return {}
+
+    @cached_property
+    def _sealed_by(self) -> dict[str, Channel]:
         return {}
 
     def encode(self) -> bytes:

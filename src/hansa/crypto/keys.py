@@ -122,9 +122,7 @@ class PrivateKey(_Secret):
         own = (me, self.public)
         found = dict[str, bytes]()
         for who, secret in self.exchange(others).items():
-            (a, first), (b, second) = sorted((own, (who, others[who])))
-            info = joined(label, a.encode(), first, b.encode(), second)
-            found[who] = hkdf(secret, info)
+            found[who] = agreed(secret, label, own, (who, others[who]))
         return found
 
 
@@ -156,6 +154,12 @@ def verify(public: bytes, message: bytes, signature: bytes) -> bool:
     except (InvalidSignature, ValueError):  # the latter for what is no key
         return False
     return True
+
+
+def agreed(secret: bytes, label: bytes, one: tuple[str, bytes], other: tuple[str, bytes]) -> bytes:
+    """What two, by name and public key, make of their X25519 secret: see `PrivateKey.agree`."""
+    (a, first), (b, second) = sorted((one, other))
+    return hkdf(secret, joined(label, a.encode(), first, b.encode(), second))
 
 
 def agreeable(public: bytes) -> bool:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
-from ..aggregators import NO_VECTOR
+from ..aggregators import NO_VECTOR, PROVEN
 from ..aggregators.arrivals import Arrivals, arriving
 from ..aggregators.arriving import READY, Arriving, chosen
 from ..codec import fingerprint
@@ -263,7 +263,8 @@ class Lobby:
         """Ask others about the present model, until `busy` train; each once in a round."""
         while len(self._training) < busy:
             at_work = {one.who for one in (*self._training.values(), *self.ready.values())}
-            blocked = at_work | self._now
+            banned = {one for one, why in state.excluded.items() if why == PROVEN}
+            blocked = at_work | self._now | (banned & set(self.roster))
             if len(blocked) >= len(self.roster):
                 return
             session = session_of(self.secret, self._epoch, next(self._numbers))

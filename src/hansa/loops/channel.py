@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import count
 from typing import Any, Protocol, Self
 
-from ..aggregators import NO_VECTOR
+from ..aggregators import NO_VECTOR, PROVEN
 from ..aggregators.arrivals import Arrivals
 from ..codec import Frame
 from ..crypto.identity import Member
@@ -100,8 +100,9 @@ class ServerChannel:
         seconds: float | None = None,
     ):
         self.runtime = runtime
-        self.excluded = dict[str, str]()
         self.before: Mapping[str, str] = state.excluded
+        # who is out for the run stays so, asked or not
+        self.excluded = {who: why for who, why in self.before.items() if why == PROVEN}
         self.notes = list[Mapping[str, Any]]()
         self.encoded = plan.encoded_spec
         self.head = Request(

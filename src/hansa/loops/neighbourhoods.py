@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..aggregators.hidden.cell import Cell, Failure
+from ..aggregators.hidden.cell import Cell, Failure, told_agreed, told_prepared
 from ..aggregators.hidden.opening import opened
 from ..aggregators.hidden.terms import Terms
 from ..spec import Vector
@@ -29,9 +29,9 @@ def opened_sums(
     cells = {centre: Cell.of(one) for centre, one in terms.items()}
     _turn(channel, cells, inboxes, Cell.hear_prepared)
     for told, hear in (
-        (Cell.told_prepared, Cell.hear_vector),
+        (told_prepared, Cell.hear_vector),
         (Cell.told_inside, Cell.hear_agreed),
-        (Cell.told_agreed, Cell.hear_help),
+        (told_agreed, Cell.hear_help),
     ):
         bodies = dict[str, Any]()
         for centre, cell in cells.items():

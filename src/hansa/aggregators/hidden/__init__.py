@@ -5,6 +5,8 @@ server → clients    the cohort
 client → server     a public value, signed; shares of its secrets, sealed for each other client
 server → clients    who has prepared; to each its shares
 client → server     its vector, hidden; whose shares it holds
+(server → client    what those have signed whose shares it says it does not hold
+client → server     the proof that these are rubbish)
 server → clients    who is in
 client → server     its signature on that set, and for each other client a MAC of the same
 server → clients    to each the MACs that are for it
@@ -24,6 +26,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ...crypto.disclosure import PROOF
 from ...crypto.keys import SIGNATURE
 from ...crypto.sealing import MAC
 from ...errors import Fault, PlanError, ProtocolError, RoundError, number, refuse
@@ -36,7 +39,18 @@ from .cell import Cell
 from .client import speak
 from .record import entry_of
 from .server import collect
-from .terms import FEWEST, SHARE, Scheme, Terms, box_of, colluding, help_of, needed, sharing_of
+from .terms import (
+    FEWEST,
+    SHARE,
+    Scheme,
+    Terms,
+    colluding,
+    help_of,
+    member_box_of,
+    needed,
+    sharing_of,
+    value_of,
+)
 
 __all__ = ["HiddenSum"]
 
@@ -181,7 +195,7 @@ class HiddenSum(Aggregator):
     def _boxes(self, n: int) -> int:
         """Bytes of what n clients say to each other."""
         sharing = sharing_of(self.scheme, n, needed(self.threshold, n))
-        return n * n * box_of(self.scheme, sharing)
+        return n * n * member_box_of(self.scheme, sharing)
 
     def min_clients(self, asked: int = 0) -> int:
         """t."""
@@ -196,11 +210,11 @@ class HiddenSum(Aggregator):
         most = spec.sum_facts.clients or MOST
         scheme = self.scheme
         cells = [sharing_of(scheme, n, needed(self.threshold, n)) for n in range(FEWEST, most + 1)]
-        boxes = max(one.n * box_of(scheme, one) for one in cells)
+        boxes = max(one.n * member_box_of(scheme, one) for one in cells)
         helps = max(math.prod(help_of(scheme, one)) for one in cells)
         bodies: list[Any] = [
             {
-                "public": bytes(scheme.width),
+                "public": bytes(value_of(scheme)),
                 "boxes": np.zeros((most, -(-boxes // most)), np.uint8),
                 "signature": bytes(SIGNATURE),
             },
@@ -209,10 +223,15 @@ class HiddenSum(Aggregator):
                 "holds": np.zeros(most, np.uint8),
                 "signature": bytes(SIGNATURE),
             },
+        ]
+        if turn < len(bodies):
+            return largest(bodies[turn])
+        later: list[Any] = [  # which of them a turn has depends on whether somebody denies
+            np.zeros((most, PROOF), np.uint8),
             {"signature": bytes(SIGNATURE), "macs": np.zeros((most, MAC), np.uint8)},
             np.zeros((most, -(-helps // most)), np.uint64),
         ]
-        return largest(bodies[min(turn, 3)])
+        return max(largest(body) for body in later)
 
     def reveals(self) -> Reveals:
         """The server sees the sum alone."""
@@ -247,6 +266,13 @@ class HiddenSum(Aggregator):
             f"more than {share} of them, open a sum together; that the clients are real: each "
             "signs, and who is a client is said by whoever holds the enrolment key"
         )
+        # P590
+        once = (
+            "; with a share that is rubbish it does so once, for to whom it was dealt proves it, "
+            "and it is out for the run"
+        )
+        if getattr(self, "holders", 0):  # of a committee nothing is proven
+            once = ""
         return (
             # P400
             ("server", "random numbers; the sum; who took part, and who vanished when", most),
@@ -260,7 +286,8 @@ class HiddenSum(Aggregator):
             # P400
             (
                 "Byzantine clients",
-                "nothing more; one of them moves the sum as far as it likes, or has the round fail",
+                "nothing more; one of them moves the sum as far as it likes, or has the round fail"
+                + once,
                 "nothing: a vector that nobody sees nobody can judge; VerifiedSum proves bounds",
             ),
             # P400

@@ -19,6 +19,7 @@ from ...crypto.sealing import MAC
 from ...errors import ProtocolError
 from ...spec import Vector
 from .. import NO_VECTOR
+from .proving import Proof
 from .terms import (
     DIGEST,
     Octets,
@@ -26,21 +27,21 @@ from .terms import (
     Terms,
     View,
     as_set,
-    box_of,
     digest_of,
     form_of,
     help_of,
+    member_box_of,
     said_of,
+    value_of,
 )
 
 Bodies = dict[str, Any]  # who → message
 
 NO_SIGNATURE = "what it says is no signature, with a MAC for each"
-# why a client is left out whose shares fewer than t hold, and then again in the round that follows:
-# for no longer, since that rests on the word of the others alone
-LACKING = "too few hold the shares that it has dealt"
-APART = "too few hold the shares that it has dealt, or it holds too few of the others'"
-RESTING = "in the round before, too few held the shares that it had dealt"
+# why a client is left out whose shares do not open to what it has said of them, and then again in
+# the round that follows: for no longer, since it may be those who help that lie
+LACKING = "the shares that it has dealt do not open to what it has said of them"
+RESTING = "in the round before, the shares that it had dealt did not open to what it had said"
 
 
 def unkept(data: Any) -> None:
@@ -49,7 +50,7 @@ def unkept(data: Any) -> None:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a cell has no sum; and whose shares too few hold, if that is why."""
+    """Why a cell has no sum; and whose shares do not open, if that is why."""
 
     why: str
     lacking: list[str] = field(default_factory=list)
@@ -97,10 +98,12 @@ class Cell:
     inside: Set
     between: Octets = field(repr=False)  # [n, n, …]: from, to; sealed shares, and then MACs
     holds: Set = field(repr=False)  # [n, n]: who, whose
+    dealt: Octets = field(repr=False)  # [n, …]: signatures on first messages
     signatures: Octets = field(repr=False)  # [n, …]
     vectors: Vectors = field(repr=False)
     helps: dict[int, Elements] = field(default_factory=dict)  # member → its help
     failure: Failure | None = None  # once there is no sum
+    proven: list[Proof] = field(default_factory=list)  # that somebody has dealt rubbish
     # whose help lies beside that of the others: its own lie, or that of who dealt it a share
     wrong: list[str] = field(default_factory=list)
 
@@ -108,13 +111,14 @@ class Cell:
     def of(cls, terms: Terms, keep: Callable[[Any], None] = unkept) -> Cell:
         """A cell of which nobody has said anything."""
         n = terms.n
-        view = View(np.zeros(n, bool), np.zeros((n, terms.scheme.width), np.uint8))
+        view = View(np.zeros(n, bool), np.zeros((n, value_of(terms.scheme)), np.uint8))
         return cls(
             terms,
             view,
             np.zeros(n, bool),
-            np.zeros((n, n, box_of(terms.scheme, terms.sharing)), np.uint8),
+            np.zeros((n, n, member_box_of(terms.scheme, terms.sharing)), np.uint8),
             np.zeros((n, n), bool),
+            np.zeros((n, SIGNATURE), np.uint8),
             np.zeros((n, SIGNATURE), np.uint8),
             Vectors.of(terms, keep),
         )
@@ -132,7 +136,7 @@ class Cell:
                 **more,
             } if not more:
                 whole = boxes.dtype == np.uint8 and boxes.shape == self.between.shape[1:]
-                if not whole or len(public) != self.terms.scheme.width:
+                if not whole or len(public) != self.view.publics.shape[1]:
                     return NO_VECTOR
             case _:
                 return NO_VECTOR
@@ -147,19 +151,10 @@ class Cell:
         self.view.prepared[i] = True
         self.view.publics[i] = value
         self.between[i] = boxes
+        self.dealt[i] = np.frombuffer(signature, np.uint8)
         return ""
 
     # ── vector ──
-
-    def told_prepared(self) -> Bodies:
-        """Who has prepared, and to each its shares."""
-        self.close(int(self.view.prepared.sum()), "have prepared")
-        named = {"prepared": as_set(self.view.prepared), "publics": self.view.publics}
-        members = np.flatnonzero(self.view.prepared)
-        return _addressed(
-            self,
-            {int(i): {**named, "boxes": np.ascontiguousarray(self.between[:, i])} for i in members},
-        )
 
     def hear_vector(self, who: str, answer: Any) -> str:
         """Add a hidden vector to the others; or why it is none."""
@@ -172,8 +167,6 @@ class Cell:
                     return NO_VECTOR
             case _:
                 return NO_VECTOR
-        if (held & self.view.prepared).sum() < self.terms.t:
-            return "it holds the shares of too few others"
         if why := self.hear_hidden(who, v, signature):
             return why
         self.holds[i] = held
@@ -200,16 +193,17 @@ class Cell:
         self.between = np.zeros((self.terms.n, self.terms.n, MAC), np.uint8)
         held = helpers_of(self)[self.inside].sum(axis=0)
         wanted = self.terms.scheme.wanted(self.view.prepared, self.inside)
-        lacking = self.terms.named(wanted & (held < self.terms.t))
-        if lacking:
+        lacking = wanted & (held < self.terms.t)
+        if lacking.any():
+            whose = ", ".join(self.terms.scheme.dealers(self.terms, lacking)[:5]) or "all"
             why = (
-                f"Fewer than {self.terms.t} clients hold shares of {', '.join(lacking[:5])}: what "
-                "hides the sum could not be taken off."
+                f"Fewer than {self.terms.t} clients hold shares of {whose}: what hides the sum "
+                "could not be taken off."
             )
-            self.failure = self.failure or Failure(why, lacking)
+            self.failure = self.failure or Failure(why)
         message = {"inside": as_set(self.inside)}
         members = np.flatnonzero(self.inside).tolist()
-        return _addressed(self, dict.fromkeys(members, message))
+        return addressed(self, dict.fromkeys(members, message))
 
     def hear_agreed(self, who: str, answer: Any) -> str:
         """Take in a signature on the set, and for each other member a MAC, which it alone can
@@ -232,16 +226,6 @@ class Cell:
         return ""
 
     # ── open ──
-
-    def told_agreed(self) -> Bodies:
-        """To each what those who have signed say to it."""
-        signed = self.signatures.any(axis=1)
-        self.close(int(signed.sum()), "have signed who is in the sum", self.terms.t)
-        able = signed & helpers_of(self).any(axis=1)
-        members = np.flatnonzero(able).tolist()
-        return _addressed(
-            self, {i: {"macs": np.ascontiguousarray(self.between[:, i])} for i in members}
-        )
 
     def hear_help(self, who: str, answer: Any) -> str:
         """Take in a client's help; or why it is none."""
@@ -267,7 +251,27 @@ def helpers_of(cell: Cell) -> Set:
     return cell.terms.scheme.helpers(cell.holds, cell.inside)
 
 
-def _addressed(cell: Cell, bodies: Mapping[int, Any]) -> Bodies:
+def told_prepared(cell: Cell) -> Bodies:
+    """Who has prepared, and to each its shares."""
+    cell.close(int(cell.view.prepared.sum()), "have prepared")
+    named = {"prepared": as_set(cell.view.prepared), "publics": cell.view.publics}
+    members = np.flatnonzero(cell.view.prepared)
+    return addressed(
+        cell,
+        {int(i): {**named, "boxes": np.ascontiguousarray(cell.between[:, i])} for i in members},
+    )
+
+
+def told_agreed(cell: Cell) -> Bodies:
+    """To each what those who have signed say to it."""
+    signed = cell.signatures.any(axis=1)
+    cell.close(int(signed.sum()), "have signed who is in the sum", cell.terms.t)
+    able = signed & helpers_of(cell).any(axis=1)
+    members = np.flatnonzero(able).tolist()
+    return addressed(cell, {i: {"macs": np.ascontiguousarray(cell.between[:, i])} for i in members})
+
+
+def addressed(cell: Cell, bodies: Mapping[int, Any]) -> Bodies:
     """Messages by name; none where the cell has failed."""
     if cell.failure:
         return {}

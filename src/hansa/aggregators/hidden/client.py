@@ -2,13 +2,15 @@
 
     cohort            →  a public value, and a share of its secrets sealed for each other member
     who has prepared  →  its hidden vector, and whose shares it holds
+    (what those have signed whose shares it lacks  →  the proof that these are rubbish)
     who is in         →  its signature on that set, and for each other member a MAC of the same
     t − 1 MACs        →  its help, for exactly that set
 
-It believes the server nothing: a box opens only as its sender has sealed it, with this binding and
-this public value; a set is signed once; and nothing is opened that t members, itself among them,
-have not said to each other. A MAC is as good as a signature to the one whom it is for, and takes 1
-µs to check instead of 100.
+It believes the server nothing: of a public value its client says by a MAC that it is its own, and a
+box opens only as its sender has sealed it, with this binding and this value; a set is signed once;
+and nothing is opened that t members, itself among them, have not said to each other. A MAC is as
+good as a signature to the one whom it is for, and takes 1 µs to check instead of 100. Where others
+have to see who has said what, as of a box that is rubbish, it looks at the signature.
 (Bonawitz et al. 2017, Fig. 4; keys are known beforehand, so the first two rounds are one)
 """
 
@@ -23,14 +25,31 @@ import numpy as np
 
 from ...asks import Work
 from ...codec import dumps, loads
-from ...crypto.field import Elements, Field64
+from ...crypto.disclosure import PROOF
+from ...crypto.field import Elements
 from ...crypto.identity import Identity, Member
-from ...crypto.sealing import MAC, Channel
+from ...crypto.keys import SIGNATURE
+from ...crypto.sealing import MAC, Channel, show
 from ...errors import ProtocolError
 from ...spec import Spec, Vector
 from ...transforms import Context, Session
 from .. import Contribute, Conversation, Draw
-from .terms import Octets, Set, Terms, View, as_set, box_of, digest_of, form_of, said_of, shares_of
+from .proving import Dealt, are_shares, is_octets, opened
+from .terms import (
+    Octets,
+    Set,
+    Terms,
+    View,
+    as_set,
+    digest_of,
+    form_of,
+    member_box_of,
+    said_of,
+    shares_of,
+    value_of,
+)
+
+SAID = b"hansa hidden sum: public value 1"  # before a value, where a MAC says whose it is
 
 
 @dataclass(frozen=True)
@@ -68,7 +87,7 @@ def member(terms: Terms, vector: Callable[[], Work[Vector]], at: Context) -> Con
 
     told = yield {"public": mine.public, "boxes": mine.boxes, "signature": me.signed(mine)}
     view, boxes = _read_prepared(me, mine, told)
-    shares = _opened(me, mine, view, boxes)
+    shares, known = _opened(me, mine, view, boxes)
     others = {
         name: view.public(i)
         for i, name in enumerate(terms.names)
@@ -77,7 +96,9 @@ def member(terms: Terms, vector: Callable[[], Work[Vector]], at: Context) -> Con
     held = np.asarray(shares.any(axis=1))
     # without a name, which would keep the vector for the session
     told = yield me.said((yield from vector()), mine.secret, others, held)
-    inside = _read_inside(me, view, held, told)
+    if _asks_for_proofs(told):
+        told = yield _proofs(me, view, told)
+    inside = _read_inside(me, view, known, told)
     agreed = terms.agreed(view, inside)
 
     told = yield {"signature": me.identity.signing.sign(agreed), "macs": me.macs(agreed)}
@@ -122,17 +143,34 @@ class Me:
             {name: one.agreement for name, one in members if name != self.at.who}
         )
 
+    @cached_property
+    def others(self) -> list[tuple[int, str]]:
+        """All other members, with their numbers."""
+        names = enumerate(self.terms.names)
+        return [(i, name) for i, name in names if name != self.at.who]
+
+    @cached_property
+    def sealed_for(self) -> dict[str, Channel]:
+        """A channel to each other member in which it seals."""
+        members = self.terms.members.items()
+        return self.identity.sealed_for(
+            {name: one.agreement for name, one in members if name != self.at.who}
+        )
+
     def drawn(self) -> bytes:
         """A secret drawn anew, dealt to all members; and what is said of it."""
         scheme = self.terms.scheme
         secret = scheme.draw()
-        public = scheme.public(secret)
+        public = scheme.public(secret) + self.identity.seal.public
         shares = shares_of(self.terms, secret)
-        boxes = np.zeros((self.terms.n, box_of(scheme, self.terms.sharing)), np.uint8)
+        boxes = np.zeros((self.terms.n, member_box_of(scheme, self.terms.sharing)), np.uint8)
         about = self.terms.binding + public
-        for name, channel in self.channels.items():
+        for name, sealed in self.sealed_for.items():
             i = self.terms.number(name)
-            boxes[i] = np.frombuffer(channel.seal(shares[i].tobytes(), about), np.uint8)
+            box = self.channels[name].mac(SAID + about) + sealed.seal_once(
+                shares[i].tobytes(), about
+            )
+            boxes[i] = np.frombuffer(box, np.uint8)
         return Prepared(secret, shares[self.place], public, boxes).encode()
 
     def signed(self, mine: Prepared) -> bytes:
@@ -188,7 +226,7 @@ def _read_prepared(me: Me, mine: Prepared, told: Any) -> tuple[View, Octets]:
     match told:
         case {"prepared": names, "publics": publics, "boxes": boxes, **more} if not more:
             prepared = terms.read_set(names, "Those who have prepared")
-            publics = terms.read_rows(publics, terms.scheme.width, "Public values")
+            publics = terms.read_rows(publics, value_of(terms.scheme), "Public values")
             boxes = terms.read_rows(boxes, mine.boxes.shape[1], "Boxes")
         case _:
             raise unexpected(who, "who has prepared, with which values, and their shares")
@@ -215,41 +253,92 @@ def _read_prepared(me: Me, mine: Prepared, told: Any) -> tuple[View, Octets]:
     return view, boxes
 
 
-def _opened(me: Me, mine: Prepared, view: View, boxes: Octets) -> Elements:
-    """The shares in the boxes that open [n, columns], and zeros for all others.
+def _opened(me: Me, mine: Prepared, view: View, boxes: Octets) -> tuple[Elements, Set]:
+    """The shares in the boxes that open [n, columns], and zeros for all others; and who has said to
+    this client itself that its public value is its own [n].
 
-    ProtocolError where fewer than t open: a server that makes up public values cannot seal for
-    others.
+    ProtocolError where fewer than t have: a server that makes up public values says for nobody else
+    that they are its own.
     """
     terms = me.terms
     shares = np.zeros((terms.n, len(mine.share)), np.uint64)
     shares[me.place] = mine.share
-    for name, channel in me.channels.items():
-        i = terms.number(name)
-        if view.prepared[i]:
-            try:
-                share = channel.open(boxes[i].tobytes(), terms.binding + view.public(i))
-            except ProtocolError:
-                continue
-            shares[i] = np.frombuffer(share, "<u8")
-    shares[(shares >= Field64.p).any(axis=1)] = 0  # of what is no share, nothing is held
-    held = int(shares.any(axis=1).sum())
-    if held < terms.t:
+    known = np.zeros(terms.n, bool)
+    known[me.place] = True
+    there = [(i, name) for i, name in me.others if view.prepared[i]]
+    sealed = me.identity.sealed_by({name: view.seal(i) for i, name in there})
+    for i, name in there:
+        about = terms.binding + view.public(i)
+        known[i] = me.channels[name].said(SAID + about, bytes(boxes[i, :MAC]))
+        share = opened(sealed.get(name), bytes(boxes[i, MAC:]), about)
+        if share is not None:
+            shares[i] = share
+    shares[~are_shares(shares)] = 0  # of what is no share, nothing is held
+    many = int(known.sum())
+    if many < terms.t:
         raise ProtocolError(
-            f"{me.at.who} holds shares of {held} of {terms.n} clients.",
-            f"Fewer than {terms.t} have said to it what the server says they have.",
+            f"{many} of {terms.n} clients have said to {me.at.who} what their public values are.",
+            f"{terms.t} must have, or the server may have made the others up.",
             "Look at the server.",
         )
-    return shares
+    return shares, known
+
+
+# ── prove ──
+
+
+def _asks_for_proofs(told: Any) -> bool:
+    return isinstance(told, dict) and "denied" in told
+
+
+def _proofs(me: Me, view: View, told: Any) -> Octets:
+    """Of each whose share it does not hold, the proof that it was rubbish [k, PROOF]."""
+    terms = me.terms
+    match told:
+        case {"denied": names, "boxes": boxes, "signatures": signatures, **more} if not more:
+            denied = np.flatnonzero(terms.read_set(names, "Those who have dealt nothing")).tolist()
+        case _:
+            raise unexpected(me.at.who, "what others have signed")
+    width = member_box_of(terms.scheme, terms.sharing)
+    whole = is_octets(boxes, (len(denied), terms.n, width))
+    if not whole or not is_octets(signatures, (len(denied), SIGNATURE)):
+        raise unexpected(me.at.who, "what others have signed")
+    proofs = np.zeros((len(denied), PROOF), np.uint8)
+    for k, i in enumerate(denied):
+        name = terms.names[i]
+        row = boxes[k], bytes(signatures[k])
+        dealt = Dealt(terms.binding, name, terms.members[name], view.public(i), *row)
+        proof = _proof(me, dealt)
+        proofs[k, : len(proof)] = np.frombuffer(proof, np.uint8)
+    return proofs
+
+
+def _proof(me: Me, dealt: Dealt) -> bytes:
+    """The proof that a share was rubbish; b"" where the seal alone proves it.
+
+    ProtocolError where its dealer has not signed what it is said to have, or there is a share in
+    it: then it was the server that changed what it was told before.
+    """
+    channel = me.identity.sealed_by({dealt.dealer: dealt.seal}).get(dealt.dealer)
+    if not dealt.signed or dealt.holds(me.place, channel):
+        raise ProtocolError(
+            f"{me.at.who} was asked to show a share of {dealt.dealer} that is none of rubbish.",
+            "It is as good as its own client has dealt it, or that has not signed what is told; "
+            "and with enough of them a vector would lie open.",
+            "Look at the server.",
+        )
+    if not dealt.sealed:
+        return b""
+    return show(me.identity.agreement, dealt.seal, dealt.about)
 
 
 # ── agree, and open ──
 
 
-def _read_inside(me: Me, view: View, held: Set, told: Any) -> Set:
+def _read_inside(me: Me, view: View, known: Set, told: Any) -> Set:
     """Who is in the sum; ProtocolError where that is no set that it may help to open.
 
-    Who has sealed nothing for this client does not count: the server may have made it up.
+    Who has said nothing to this client itself does not count: the server may have made it up.
     """
     who = me.at.who
     terms = me.terms
@@ -263,7 +352,7 @@ def _read_inside(me: Me, view: View, held: Set, told: Any) -> Set:
         wrong = "some who have not prepared"
     if not inside[me.place]:
         wrong = f"all but {who}"
-    count = int((inside & held).sum())
+    count = int((inside & known).sum())
     if count < terms.least:
         wrong = f"{count} clients"
     if wrong:

@@ -137,12 +137,11 @@ def _read_dealt(me: Seat, mine: Prepared | None, told: Any) -> tuple[View, Octet
     ProtocolError where too few have, one's own value is another, or two have one.
     """
     seats = me.terms
-    width = box_of(seats.scheme, seats.sharing)
     match told:
         case {"prepared": names, "publics": publics, "boxes": boxes, **more} if not more:
             prepared = seats.read_set(names, "Those who have said a vector")
             publics = seats.read_rows(publics, seats.scheme.width, "Public values")
-            boxes = seats.read_rows(boxes, width, "Boxes")
+            boxes = seats.read_rows(boxes, box_of(seats.scheme, seats.sharing), "Boxes")
         case _:
             raise unexpected(me.at.who, "who has said a vector, with which values, and shares")
     view = View(prepared, publics)
@@ -243,11 +242,11 @@ class Table(Cell):
         h = len(seats.holders)
         view = View(np.zeros(n, bool), np.zeros((n, seats.scheme.width), np.uint8))
         boxes = np.zeros((n, h, box_of(seats.scheme, seats.sharing)), np.uint8)
+        dealt = np.zeros((n, SIGNATURE), np.uint8)
         signatures = np.zeros((h, SIGNATURE), np.uint8)
         vectors = Vectors.of(seats, keep)
-        return cls(
-            seats, view, np.zeros(n, bool), boxes, np.zeros((h, n), bool), signatures, vectors
-        )
+        holds = np.zeros((h, n), bool)
+        return cls(seats, view, np.zeros(n, bool), boxes, holds, dealt, signatures, vectors)
 
     def hear_first(self, who: str, answer: Any) -> str:
         """Take in all that a member says; or why it is none. A holder that is none says nothing."""

@@ -139,4 +139,5 @@ def _checked(cell: Cell, row: int, elements: Elements) -> bytes | None:
     if elements[scheme.helped :].any():
         return None
     inside = bool(cell.inside[row])
-    return scheme.checked(elements[: scheme.helped], cell.view.public(row), inside)
+    public = cell.view.public(row)[: scheme.width]
+    return scheme.checked(elements[: scheme.helped], public, inside)

@@ -15,6 +15,7 @@ from ...errors import ProtocolError, RoundError
 from ...spec import Vector
 from .cell import Cell
 from .committee import seated
+from .proving import is_proven, proof_entry
 from .reopening import reopened
 from .terms import (
     DIGEST,
@@ -33,8 +34,9 @@ from .terms import (
 
 def entry_of(cell: Cell, total: Vector | None) -> dict[str, Any]:
     """A cell as a line of the record holds it: all that its members have signed, their signatures,
-    and SHA-256 of the sum that they opened; nothing in its place where they did not. And whose help
-    lay beside that of the others, as the server says.
+    and SHA-256 of the sum that they opened; nothing in its place where they did not. Who is proven
+    to have dealt rubbish, by whom and how; and whose help lay beside that of the others, as the
+    server says.
     """
     terms = cell.terms
     holding = getattr(terms, "holding", {})
@@ -58,6 +60,7 @@ def entry_of(cell: Cell, total: Vector | None) -> dict[str, Any]:
         "sum": digest,
         "key": cell.vectors.key.hex(),
         "wrong": cell.wrong,
+        "proven": [proof_entry(one) for one in cell.proven],
         "closed": cell.failure.why if cell.failure else "",
     }
 
@@ -66,7 +69,8 @@ def verify_cell(
     entry: Mapping[str, Any], task: bytes, roster: Mapping[str, Member] | None
 ) -> bytes:
     """ProtocolError where a sum was opened that not enough members have signed, or of vectors that
-    their clients have not, or members are not those of the roster; else the cell's binding.
+    their clients have not, members are not those of the roster, or what it says is proven is not;
+    else the cell's binding.
     """
     names = entry["names"]
     if names != sorted(set(names)) or len(names) < FEWEST:
@@ -84,6 +88,9 @@ def verify_cell(
     binding = binding_of(entry["kind"], task, {name: members[name] for name in names}, t, least)
     if holders:
         binding = seated(binding, {name: members[name] for name in holders})
+    for one in entry["proven"]:
+        if holders or not is_proven(one, names, members, binding):
+            raise _wrong(f"it is not proven that {one['dealer']} has dealt rubbish")
     agreed = agreed_of(binding, view, inside)
     if not entry["sum"]:
         return binding

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...spec import Vector
-from .. import Channel
-from .cell import APART, LACKING, RESTING, Bodies, Cell
+from .. import PROVEN, Channel
+from .cell import LACKING, RESTING, Bodies, Cell, told_agreed, told_prepared
+from .denials import settle
 from .opening import opened
 
 
@@ -25,21 +26,19 @@ def collect(
     told: what all hear first; else who is asked.
     """
     homes = {name: cell for cell in cells for name in cell.terms.names}
-    resting = [who for who in asked if channel.before.get(who) == LACKING]
-    if RESTING in channel.before.values():  # of who is left, one could name honest ones for ever
-        resting = []
-    for who in resting:
-        channel.exclude(who, RESTING)
+    out = _left_out(channel, asked)
+    for who, why in out.items():
+        channel.exclude(who, why)
     word = told or {"cohort": asked}
-    first = {who: word for who in asked if who not in resting}
+    first = {who: word for who in asked if who not in out}
     _turn(channel, first, homes, Cell.hear_prepared)
     for told, hear in (
-        (Cell.told_prepared, Cell.hear_vector),
+        (told_prepared, Cell.hear_vector),
         (Cell.told_inside, Cell.hear_agreed),
-        (Cell.told_agreed, Cell.hear_help),
+        (told_agreed, Cell.hear_help),
     ):
         if hear == Cell.hear_agreed:
-            _leave_out(channel, cells)
+            settle(channel, cells, homes)
         bodies = {who: body for cell in cells for who, body in told(cell).items()}
         _turn(channel, bodies, homes, hear)
     found = [(cell, opened(cell)) for cell in cells]
@@ -61,10 +60,11 @@ def _turn(
             channel.exclude(who, why)
 
 
-def _leave_out(channel: Channel, cells: Sequence[Cell]) -> None:
-    """Take those out of each sum with whom it could not be opened, and without whom it can."""
-    for cell in cells:
-        for i in cell.terms.scheme.left_out(cell.terms, cell.holds, cell.inside):
-            cell.vectors.remove(i)
-            cell.inside[i] = False
-            channel.exclude(cell.terms.names[i], APART)
+def _left_out(channel: Channel, asked: list[str]) -> dict[str, str]:
+    """Who is not asked, and why: for the rest of the run, or for this round."""
+    before = channel.before
+    banned = {who: PROVEN for who in asked if before.get(who) == PROVEN}
+    if RESTING in before.values():  # of who is left, one could name honest ones for ever
+        return banned
+    resting = {who: RESTING for who in asked if before.get(who) == LACKING}
+    return {**banned, **resting}

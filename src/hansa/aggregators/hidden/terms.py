@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ...codec import fingerprint
 from ...crypto.field import Elements
 from ...crypto.identity import Member
-from ...crypto.sealing import OVERHEAD
+from ...crypto.sealing import MAC, OVERHEAD, SEALED_WITH, TAG
 from ...crypto.shamir import Sharing
 from ...errors import ProtocolError
 from ...spec import Spec, Vector
@@ -63,7 +63,10 @@ def colluding(threshold: float, n: int) -> int:
 
 @dataclass(frozen=True)
 class View:
-    """Who has prepared, and with which public values [n, width]; zeros for all others."""
+    """Who has prepared, and with which public values [n, width]; zeros for all others.
+
+    A value is the scheme's, and behind it the seal of the member's boxes.
+    """
 
     prepared: Set
     publics: Octets
@@ -72,13 +75,17 @@ class View:
         """The value of a member."""
         return bytes(self.publics[i])
 
+    def seal(self, i: int) -> bytes:
+        """What a member has sealed its boxes with."""
+        return bytes(self.publics[i, -SEALED_WITH:])
+
 
 class Scheme:
     """How vectors are hidden, and their sum is opened; a subclass says it.
 
     draw, public, elements: what a client draws for a session, shows, and shares. hide, total: its
-    vector under what it has drawn, and how such vectors are added. left_out, helpers: who cannot be
-    in the sum, and who can help to open it. wanted, help: what members say of their shares, for one
+    vector under what it has drawn, and how such vectors are added. helpers: who can help to open
+    the sum. wanted, help: what members say of their shares, for one
     set, in rows, each of which opens to one secret. checked, open: the secrets that this gives, and
     the sum.
     """
@@ -87,6 +94,7 @@ class Scheme:
     parts: ClassVar[int]  # secrets of one client, of which each is opened apart
     helped: ClassVar[int]  # elements of each of them
     certain: ClassVar[bool] = True  # is no wrong secret taken for the right one?
+    apart: ClassVar[bool] = False  # can a vector be taken off the sum again?
 
     def rows(self, n: int) -> int:
         """How many secrets may be opened: here one of each member."""
@@ -125,16 +133,10 @@ class Scheme:
         return terms.spec.fits(v)
 
     def total(self, terms: Terms) -> Any:
-        """A sum of hidden vectors: it can `add` one, and `release` the sum; where somebody may be
-        left out, it can `remove` the k-th that was added.
+        """A sum of hidden vectors: it can `add` one, and `release` the sum; where vectors come off
+        it again, `remove` the k-th that was added.
         """
         return Total()
-
-    def left_out(self, terms: Terms, holds: Set, inside: Set) -> list[int]:
-        """Without whom the sum of the others can be opened, where it cannot with them; `holds`
-        [n, n] tells who holds whose shares.
-        """
-        return []
 
     def helpers(self, holds: Set, inside: Set) -> Set:
         """Who can help to open which row [n, rows]."""
@@ -275,7 +277,7 @@ class Terms:
 
     def prepared(self, who: str, public: bytes, boxes: Octets) -> bytes:
         """What a client signs of its first message."""
-        return fingerprint((PREPARED, self.binding, who, public, boxes))
+        return prepared_of(self.binding, who, public, boxes)
 
     def agreed(self, view: View, inside: Set) -> bytes:
         """What a client signs of a set: who has prepared, with which values, and who is in."""
@@ -322,9 +324,24 @@ def sharing_of(scheme: Scheme, n: int, t: int) -> Sharing:
     return Sharing(n, t, min(scheme.helped, most))
 
 
+def value_of(scheme: Scheme) -> int:
+    """Bytes of a member's public value: the scheme's, and a seal."""
+    return scheme.width + SEALED_WITH
+
+
+def share_of(scheme: Scheme, sharing: Sharing) -> int:
+    """Bytes of a share."""
+    return 8 * scheme.parts * sharing.columns(scheme.helped)
+
+
 def box_of(scheme: Scheme, sharing: Sharing) -> int:
-    """Bytes of a share, as it is sealed."""
-    return 8 * scheme.parts * sharing.columns(scheme.helped) + OVERHEAD
+    """Bytes of a share, as it is sealed for a holder."""
+    return share_of(scheme, sharing) + OVERHEAD
+
+
+def member_box_of(scheme: Scheme, sharing: Sharing) -> int:
+    """Bytes of a share, as it is sealed for a member, and a MAC before it."""
+    return MAC + share_of(scheme, sharing) + TAG
 
 
 def help_of(scheme: Scheme, sharing: Sharing) -> tuple[int, int]:
@@ -353,6 +370,11 @@ def binding_of(kind: str, task: bytes, members: Mapping[str, Member], t: int, le
     names = sorted(members)
     keys = b"".join(members[name].signing + members[name].agreement for name in names)
     return fingerprint((DOMAIN, kind, task, names, keys, t, least))
+
+
+def prepared_of(binding: bytes, who: str, public: bytes, boxes: Octets) -> bytes:
+    """What a client signs of its first message: see `Terms.prepared`."""
+    return fingerprint((PREPARED, binding, who, public, boxes))
 
 
 def digest_of(v: Vector) -> bytes:
