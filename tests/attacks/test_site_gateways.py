@@ -164,6 +164,7 @@ def test_who_is_not_waited_for_is_in_no_sum(attacked: Attacked) -> None:
 
 
 @pytest.mark.promise("P572")
+@pytest.mark.control("an honest sum, which what is refused beside it is not")
 def test_a_sum_of_two_is_heard_as_that(attacked: Attacked) -> None:
     async def attack() -> None:
         both = ("north", "south")
@@ -185,6 +186,7 @@ def test_a_sum_of_two_is_heard_as_that(attacked: Attacked) -> None:
 
 
 @pytest.mark.promise("P574")
+@pytest.mark.control("what does not fit is not refused: it goes on to the server, who names its sender")
 def test_vectors_of_another_kind_are_not_added_up() -> None:
     """What is no vector of the plan goes to the server as it came, which names who has said it."""
     words = between.Folding.of(h.Plan(h.Softmax(4, 3)).encoded_spec)
@@ -197,6 +199,7 @@ def test_vectors_of_another_kind_are_not_added_up() -> None:
 
 
 @pytest.mark.promise("P508")
+@pytest.mark.control("a race of one party with itself, which must end no run")
 def test_an_answer_that_is_let_go_while_it_is_hashed_is_no_fault_of_the_disk(tmp_path: Path) -> None:
     """Who announces another answer at that instant ends no run."""
     spool = Spool(tmp_path / "spool")
