@@ -86,12 +86,13 @@ def test_of_one_class_nothing_is_told() -> None:
     assert math.isnan(nothing.calibration) and math.isnan(nothing.sensitivity())
 
 
-def test_noise_is_sized_for_them_and_counts_below_zero_are_none() -> None:
+def test_noise_is_sized_for_them_and_counts_below_zero_calibrate_nothing() -> None:
     """ε is told as for any histogram; with less noise the AUC is nearer."""
     plan = h.survey({"s": Scores(20)}, most=400, aggregator=h.VerifiedSum(noise=1.0))
     assert 0 < h.planned_privacy(plan).guarantee(1e-3).epsilon < math.inf
     assert asked(aggregator=h.VerifiedSum(noise=1e-4)).auc == pytest.approx(roc_auc_score(Y, P), abs=0.01)
-    assert (Curve(np.array([-2.0, 1.0]), np.array([0.0, 3.0])).negative == [0, 1]).all()
+    share, _ = Curve(np.array([-2.0, 1.0]), np.array([0.0, 3.0])).reliability
+    assert math.isnan(share[0]) and share[1] == 0.75
 
 
 def test_what_is_no_score_is_refused() -> None:
@@ -107,3 +108,32 @@ def test_what_is_no_score_is_refused() -> None:
         *(1, 0, 0, 0, 0, 0, 0, 0, 0, 1),
         *(0, 0, 0, 0, 0, 0, 0, 0, 0, 1),
     ]
+
+
+@pytest.mark.promise("P644")
+@pytest.mark.parametrize("bins", [2, 10, 100, 1000])
+def test_equal_scores_are_in_one_bin_whatever_their_class(bins: int) -> None:
+    """On every edge too: a model that says the same of all has an AUC of one half."""
+    for edge in np.arange(bins + 1) / bins:
+        v, _ = scored(np.full(4, edge), np.array([0, 1, 0, 1]))
+        counts = Scores(bins).client("s", v)["s.counts"]
+        assert Curve(counts[:bins], counts[bins:]).auc == 0.5
+        assert counts[:bins].argmax() == min(round(edge * bins), bins - 1)
+
+
+def test_with_noise_the_auc_is_right_on_average() -> None:
+    """Where an empty bin may be below 0; cut at 0 it would be nearer to one half."""
+    v, _ = scored(P, Y)
+    counts = Scores(100).client("s", v)["s.counts"].astype(float)
+    exact = Curve(counts[:100], counts[100:]).auc
+    rng = np.random.default_rng(0)
+    drawn = [Curve(*(counts + rng.normal(0, 1.0, 200)).reshape(2, 100)).auc for _ in range(300)]
+    assert abs(np.mean(drawn) - exact) < 5 * np.std(drawn) / 300**0.5 < 0.02
+    assert math.isnan(Curve(np.array([-1.0, 0.5]), np.array([1.0, 1.0])).auc)
+
+
+@pytest.mark.parametrize("wrong", [lambda c: c.sensitivity(-0.3), lambda c: c.specificity(30), lambda c: scored(Y, P)])
+def test_what_is_no_threshold_and_no_label_is_refused(wrong: Any) -> None:
+    curve = Curve(np.array([3.0, 2.0]), np.array([1.0, 4.0]))
+    with pytest.raises(DataError):
+        wrong(curve)

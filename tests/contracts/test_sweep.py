@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,8 @@ import hansa as h
 from hansa.app.sweep import Tried, planned, sweep
 from hansa.cli.sweep import parted, tried_of
 from hansa.config import set_, value_of
-from hansa.errors import AppError, HansaError, PlanError
+from hansa.config.run import Config
+from hansa.errors import AppError, PlanError
 from hansa.rounds import Round, Spent
 from hansa.ui.sweeps import by_setting, given_away, line, ordered, table
 
@@ -51,19 +54,13 @@ PLAN = h.Plan(h.Softmax(3, 2), pipe=(h.Clip(1.0), h.Weigh("one")))
         ("algorithm", "FedProx(mu=0.1)", '{use = "FedProx", mu = 0.1}'),
         ("algorithm", "Scaffold", '{use = "Scaffold"}'),
         ("algorithm", "Scaffold(server=Adam(lr=0.1))", '{use = "Scaffold", server = {use = "Adam", lr = 0.1}}'),
-        ("pipe.0", "Clip(norm=2.0, side=-1.0)", '{use = "Clip", norm = 2.0, side = -1.0}'),
+        ("pipe.0", "Clip(norm=2.0, side=3.0)", '{use = "Clip", norm = 2.0, side = 3.0}'),
         ("training.schedule", "Cosine", '{use = "Cosine"}'),
-        ("training.only", '["a*"]', '["a*"]'),
+        ("training.only", '["bias*"]', '["bias*"]'),
     ],
 )
 def test_a_piece_is_written_as_python_writes_it_or_as_toml(path: str, text: str, toml: str) -> None:
-    def found(value: str) -> Any:
-        try:
-            return set_(PLAN, path, value_of(value))
-        except HansaError as error:
-            return str(error)
-
-    assert found(text) == found(toml)
+    assert set_(PLAN, path, value_of(text)) == set_(PLAN, path, value_of(toml)) != PLAN
 
 
 @pytest.mark.parametrize(
@@ -133,7 +130,7 @@ def test_drawn_settings_are_the_same_each_time() -> None:
     [
         ({"training.lr": [1]}, {}, "There is no 'training.lr'"),
         ({"training.learning_rate": [0.1, -1]}, {}, "is a positive number"),
-        ({"training.learning_rate": []}, {}, "to try"),
+        ({"training.learning_rate": np.array([])}, {}, "to try"),
         ({"algorithm": "FedAvg"}, {}, "a list of values"),
         ({"seed": [1, 2]}, {}, "counts seeds"),
         ({}, {"seeds": 0}, "seeds=0"),
@@ -163,24 +160,46 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
 @pytest.mark.promise("P672")
 def test_a_second_call_does_what_is_left(tmp_path: Path) -> None:
     """What is done stays, what was stopped goes on to the bytes of a run that was not."""
-    store = h.Store(tmp_path)
-    runs = sweep(app(), RATES, seeds=2, store=store)
+    file = tmp_path / "app.py"
+    file.touch()
+    config, store = Config(str(file)), h.Store(tmp_path / "runs")
+    runs = sweep(app(), RATES, seeds=2, store=store, config=config)
     first = next(runs)
     runs.close()
     trial = planned(app(), RATES, seeds=2)[1]
     whole = [state.x.tobytes() for state in trial.app.run()]
     plan = trial.app.known_plan
-    kept = {"rounds": None, "seed": None, "set": {**trial.settings, "seed": 1}, "plan": {}, "stop": {}}
-    stopped = store.new("", plan.digest, "", kept, plan.rounds)
+    kept = {"rounds": None, "seed": None, "set": trial.written, "plan": {}, "stop": {}}
+    stopped = store.new("", plan.digest, str(file), kept, plan.rounds)
     next(trial.app.run(stopped))
     stopped.finish("stopped")
-    rest = list(sweep(app(), RATES, seeds=2, store=store))
+    rest = list(sweep(app(), RATES, seeds=2, store=store, config=config))
     assert rest[0].run == first.run and rest[0].rounds == first.rounds and rest[1].run == stopped.id
+    assert [one.before for one in rest] == [True, False, False, False] and "done before" in line(rest[0])
     state = store.open(stopped.id).state()
     assert state is not None and state.x.tobytes() == whole[-1]
     assert len(store.runs()) == 4 and {one.status for one in store.runs()} == {"done"}
-    again = [one.run for one in sweep(app(), RATES, seeds=2, store=store)]
+    again = [one.run for one in sweep(app(), RATES, seeds=2, store=store, config=config)]
     assert again == [one.run for one in rest] and len(store.runs()) == 4
+
+
+@pytest.mark.promise("P672")
+def test_runs_of_another_file_and_of_none_are_not_taken(tmp_path: Path) -> None:
+    """A plan's digest says nothing of data: what began before the file was changed is another app's."""
+    file = tmp_path / "app.py"
+    file.touch()
+    store = h.Store(tmp_path / "runs")
+    config = Config(str(file))
+    (old,) = sweep(app(), {}, store=store, config=config)
+    os.utime(file, (time.time() + 5,) * 2)
+    (new,) = sweep(app(), {}, store=store, config=config)
+    (one,), (other,) = (list(sweep(app(), {}, store=store)) for _ in range(2))
+    assert len({old.run, new.run, one.run, other.run}) == 4
+
+
+def test_the_same_run_twice_is_refused() -> None:
+    with pytest.raises(AppError, match="make the same run"):
+        planned(app(), {"training.learning_rate": (1, 1.0)})
 
 
 # ── what is told ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -202,10 +221,13 @@ def test_a_row_has_mean_and_deviation_of_those_that_ended() -> None:
     rates, runs, losses, _ = cells(found)
     assert rates == ["0.1", "0.2"] and runs == ["2", "2 of 3"]
     assert losses == ["0.500 ± 0.141", "0.300 (1 of 2)"]
-    assert [one.settings["rate"] for one in ordered(found, "loss")] == [0.2, 0.1]
-    assert [one.settings["rate"] for one in ordered(found, "accuracy")] == [0.2, 0.1]
-    with pytest.raises(AppError, match="is not known"):
-        ordered(found, "speed")
+    whole = by_setting([*tried[:2], of(0.3, 0, 0.2), of(0.3, 1, 0.1)])
+    assert [one.settings["rate"] for one in ordered(whole, "loss")] == [0.3, 0.1]
+    assert [one.settings["rate"] for one in ordered(whole, "accuracy")] == [0.3, 0.1]
+    assert [one.settings["rate"] for one in ordered(found, "loss")] == [0.1, 0.2]  # of which one seed alone is left
+    for name, said in (("speed", "is not known"), ("auc", "No run has the score")):
+        with pytest.raises(AppError, match=said):
+            ordered(found, name)
     assert "too few" in line(tried[-1])
 
 
@@ -220,15 +242,18 @@ def test_what_all_runs_give_away_adds_up() -> None:
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("app.py").write_text(APP)
-    words = "sweep", "app.py", "--set", "training.learning_rate=0.01,0.1", "--set", "algorithm=FedAvg,FedProx(mu=0.1)"
+    algorithms = 'algorithm=FedAvg,FedProx(mu=0.1),{use = "Scaffold"}'
+    words = "sweep", "app.py", "--set", "training.learning_rate=0.01", "--set", algorithms
     code, out, err = call(*words, "--seeds", 2, "--sort", "accuracy", "--plot", "a.png")
-    assert code == 0 and "FedProx(mu=0.1)" in out and "±" in out and "8 of 8" in err
+    assert code == 0 and "FedProx(mu=0.1)" in out and "±" in out and "6 of 6" in err
     assert Path("a.png").read_bytes().startswith(b"\x89PNG")
     rows = json.loads(call(*words, "--seeds", 2, "--as", "json")[1])
-    assert len(rows) == 8 == len(h.Store("runs").runs()) and {row["seed"] for row in rows} == {0, 1}
+    assert len(rows) == 6 == len(h.Store("runs").runs()) and {row["seed"] for row in rows} == {0, 1}
     for wrong, said in (
         (("--set", "training.rate=1"), "There is no 'training.rate'"),
         (("--plot", "a.pdf"), "is no PNG"),
+        (("--plot", "no/a.png"), "There is no folder no"),
+        (("--sort", "speed"), "is not known"),
         (("--set", "algorithm"), "sets nothing"),
     ):
         code, _, err = call("sweep", "app.py", *wrong)

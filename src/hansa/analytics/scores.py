@@ -22,24 +22,28 @@ from ..errors import DataError, PlanError, number
 from ..spec import Bound, Counts, Vector
 from .questions import Column
 
+FINEST = 2.0**-30  # of scores
+
 
 def scored(p: ArrayLike, y: ArrayLike) -> tuple[Vector, Vector]:
     """A client's records for `Scores`: (v [n], y [n]), of probabilities p [n] of the class 1 and
     labels y [n].
 
-        v = y + min(p, 1 − 2⁻⁵²)         so that v in 0 … 1 is of class 0, in 1 … 2 of class 1
+        v = y + min(p, 1 − 2⁻³⁰)         so that v in 0 … 1 is of class 0, in 1 … 2 of class 1
 
+    p is rounded to 2⁻³⁰, so that v − y is exact: equal scores are in one bin, whatever their class.
     DataError for what is no probability or label, or of other lengths.
     """
     p = np.asarray(p, np.float64)
-    y = np.asarray(y, np.int64)
+    y = np.asarray(y)
     if p.ndim != 1 or p.shape != y.shape or not (np.isin(y, (0, 1)).all() and _shares(p)):
         raise DataError(
             f"scored(p {p.shape}, y {y.shape}) holds other than probabilities and labels.",
             "Scores are probabilities of the class 1 in 0 … 1, beside labels that are 0 or 1.",
             "Write scored(torch.softmax(outputs, 1)[:, 1], y).",
         )
-    return y + np.minimum(p, 1 - 2.0**-52), y
+    y = y.astype(np.int64)
+    return y + np.round(np.minimum(p, 1 - FINEST) / FINEST) * FINEST, y
 
 
 def _shares(p: Vector) -> bool:
@@ -52,15 +56,13 @@ class Curve:
     """Counts of scores in equal bins of 0 … 1, for the two classes: what ROC, calibration and
     sensitivity are read off.
 
-    negative, positive: [bins]. With noise they need not be whole; below 0 counts as 0.
+    negative, positive: [bins]. With noise they need not be whole, and may be below 0: cut there,
+    every empty bin would seem to hold something. Of sums with noise that is as large as they are
+    nothing can be read.
     """
 
     negative: Vector
     positive: Vector
-
-    def __post_init__(self) -> None:
-        for name in ("negative", "positive"):
-            object.__setattr__(self, name, np.maximum(getattr(self, name), 0.0))
 
     @property
     def auc(self) -> float:
@@ -68,7 +70,7 @@ class Curve:
 
         Σ_b pos_b (Σ_{a<b} neg_a + ½ neg_b) / (Σ pos · Σ neg)
         """
-        pairs = self.positive.sum() * self.negative.sum()
+        pairs = self._pairs
         if not pairs:
             return math.nan
         below = np.cumsum(self.negative) - self.negative
@@ -76,21 +78,27 @@ class Curve:
 
     @property
     def auc_within(self) -> float:
-        """How far `auc` can be from that of the scores themselves, without noise; NaN of one class.
+        """How far bins can carry `auc` from that of the scores; NaN of one class. What noise adds
+        is not in it.
 
         ½ Σ_b pos_b · neg_b / (Σ pos · Σ neg)
         """
-        pairs = self.positive.sum() * self.negative.sum()
+        pairs = self._pairs
         if not pairs:
             return math.nan
-        return float(self.positive @ self.negative / pairs / 2)
+        return float(np.maximum(self.positive, 0) @ np.maximum(self.negative, 0) / pairs / 2)
+
+    @property
+    def _pairs(self) -> float:
+        """Of a positive and a negative; 0 where one class has none, as far as can be told."""
+        return float(max(self.positive.sum(), 0.0) * max(self.negative.sum(), 0.0))
 
     @property
     def calibration(self) -> float:
         """Σ_b n_b/n · |share of positives in b − middle of b|; NaN without any score (Naeini et al.
-        2015).
+        2015). With noise it is too large: what is below 0 counts as 0.
         """
-        n = self.positive + self.negative
+        n = self._counts[0] + self._counts[1]
         if not n.sum():
             return math.nan
         share, middle = self.reliability
@@ -102,11 +110,17 @@ class Curve:
         """The calibration curve: (share of positives in each bin, NaN in an empty one; its middle),
         both [bins].
         """
-        n = self.positive + self.negative
+        negative, positive = self._counts
+        n = positive + negative
         middle = (np.arange(len(n)) + 0.5) / len(n)
         share = np.full(len(n), math.nan)
-        np.divide(self.positive, n, out=share, where=n > 0)
+        np.divide(positive, n, out=share, where=n > 0)
         return share, middle
+
+    @property
+    def _counts(self) -> tuple[Vector, Vector]:
+        """Both, without what noise has made of less than nothing."""
+        return np.maximum(self.negative, 0.0), np.maximum(self.positive, 0.0)
 
     def sensitivity(self, threshold: float = 0.5) -> float:
         """The share of positives whose score is in a bin from the threshold on; NaN without one."""
@@ -118,7 +132,13 @@ class Curve:
 
     def _from(self, counts: Vector, threshold: float) -> float:
         """The share of counts in bins that begin at the threshold, or above."""
-        if not counts.sum():
+        if not (number(threshold) and 0 <= threshold <= 1):
+            raise DataError(
+                f"{threshold!r} is no threshold.",
+                "Scores are probabilities, in 0 … 1.",
+                "Write for example curve.sensitivity(0.3).",
+            )
+        if counts.sum() <= 0:
             return math.nan
         first = math.ceil(threshold * len(counts) - 1e-9)
         return float(counts[first:].sum() / counts.sum())
@@ -163,8 +183,12 @@ class Scores:
 
     def client(self, name: str, values: Vector) -> Parts:
         """Its own counts."""
-        places = np.clip((values.reshape(-1) * self.bins).astype(np.int64), 0, 2 * self.bins - 1)
-        return {f"{name}.counts": np.bincount(places, minlength=2 * self.bins)}
+        values = np.clip(values.reshape(-1), 0, 2 - FINEST)
+        classes = np.floor(values)
+        # what is written as an edge is one, though it may lie a little below in binary
+        places = np.minimum(np.floor((values - classes) * self.bins + 1e-6), self.bins - 1)
+        found = (classes * self.bins + places).astype(np.int64)
+        return {f"{name}.counts": np.bincount(found, minlength=2 * self.bins)}
 
     def answer(self, name: str, sums: Mapping[str, Vector], records: float, width: int) -> Curve:
         """The histograms of all clients together."""

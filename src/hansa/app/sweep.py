@@ -12,7 +12,9 @@ import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import table
@@ -30,13 +32,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tried:
-    """One run of a sweep: its settings and seed, and its rounds; or why it did not end."""
+    """One run of a sweep: its settings and seed, and its rounds; or why it did not end.
+
+    before: was it done before this sweep began, and is not done again?
+    """
 
     settings: Mapping[str, Any]  # path → value
     seed: int
     rounds: tuple[Round, ...] = ()
     error: str = ""
     run: str = ""  # its name in the store, if there is one
+    before: bool = False
 
     @property
     def row(self) -> dict[str, Any]:
@@ -58,6 +64,14 @@ class Trial:
     settings: Mapping[str, Any]
     seed: int
 
+    @property
+    def written(self) -> dict[str, Any]:
+        """Settings and seed as a run keeps them: pieces as tables; AppError for what TOML has no
+        value for.
+        """
+        told = {path: table(value) for path, value in self.settings.items() if value is not None}
+        return {**told, "seed": self.seed}
+
 
 def sweep(
     app: App,
@@ -77,14 +91,18 @@ def sweep(
     settings   path → values, each as `--set` or Python writes it: 0.1, "FedProx(mu=0.1)", FedProx()
     seeds      the plan's, the one after it, and so on
     tries      so many combinations, drawn from the plan's seed, instead of all
-    store      where the runs are kept: what is done there already is not done again, and what was
-               stopped goes on
-    config     the app's file, and what it says beside; names: pieces of that file's own
+    store      where the runs are kept
+    config     the app's file, and what it says beside: what the store has of that file, begun after
+               it was changed, is not done again, and what was stopped goes on
+    names      pieces of that file's own
 
     AppError and PlanError for what cannot be, before anything runs. A run that fails with an error
     of hansa's ends alone, and the sweep goes on; a bug ends the sweep.
     """
     trials = planned(app, settings, seeds, tries, names)
+    if store is not None:
+        for one in trials:
+            _ = one.written
     for one in trials:
         yield _tried(one, store, config)
 
@@ -114,11 +132,27 @@ def planned(
     if tries is not None and tries < len(combined):
         chosen = random.Random(first).sample(range(len(combined)), tries)  # the same in each life
         combined = [combined[i] for i in sorted(chosen)]
-    return [
+    found = [
         Trial(with_settings(app, {**one, "seed": first + i}, names), one, first + i)
         for one in combined
         for i in range(seeds)
     ]
+    _check_each_is_another(found)
+    return found
+
+
+def _check_each_is_another(found: Sequence[Trial]) -> None:
+    """AppError where two trials are the same run: it would count twice, in means and in ε."""
+    seen: dict[tuple[str, str], Trial] = {}
+    for one in found:
+        key = (one.app.known_plan.digest, repr(one.app.stop))
+        if key in seen:
+            raise AppError(
+                f"{dict(seen[key].settings)} and {dict(one.settings)} make the same run.",
+                "It would count twice.",
+                "Leave one of them out.",
+            )
+        seen[key] = one
 
 
 def _faults(settings: Mapping[str, Sequence[Any]], seeds: Any, tries: Any) -> Iterator[Fault]:
@@ -143,7 +177,7 @@ def _faults(settings: Mapping[str, Sequence[Any]], seeds: Any, tries: Any) -> It
     )
     for path, values in settings.items():
         yield (
-            isinstance(values, str) or not values,
+            isinstance(values, str) or len(values) == 0,
             f"{path} has {values!r} to try.",
             "It takes a list of values.",
             f"Write {{{path!r}: [{values!r}]}}, say.",
@@ -158,15 +192,19 @@ def _tried(trial: Trial, store: Store | None, config: Config) -> Tried:
     done = Tried(trial.settings, trial.seed)
     if store is None:
         return _without_store(trial, done)
-    how = replace(config, set={**config.set, **_written(trial.settings), "seed": trial.seed}).kept()
+    how = replace(config, set={**config.set, **trial.written}).kept()
     found = _stored(trial, store, config.app, how)
     if found is not None and found.status == "done":
-        return replace(done, run=found.id, rounds=tuple(store.open(found.id).history()))
+        rounds = tuple(store.open(found.id).history())
+        return replace(done, run=found.id, rounds=rounds, before=True)
     plan = trial.app.known_plan
-    if found is None:
-        run = store.new(expression(plan), plan.digest, config.app, how, plan.rounds)
-    else:
-        run = store.resume(found.id)
+    try:
+        if found is None:
+            run = store.new(expression(plan), plan.digest, config.app, how, plan.rounds)
+        else:
+            run = store.resume(found.id)
+    except HansaError as error:  # another process has it
+        return replace(done, error=str(error))
     done = replace(done, run=run.id)
     try:
         for _ in trial.app.run(run):
@@ -197,18 +235,18 @@ def _without_store(trial: Trial, done: Tried) -> Tried:
 def _stored(trial: Trial, store: Store, file: str, how: Mapping[str, Any]) -> Summary | None:
     """The last run of this trial that the store has; None where it has none.
 
-    how: the settings as a run keeps them, compared as JSON has them.
+    A digest is of the plan, and not of data: so what began before the app's file was changed does
+    not count, nor what a program without a file has left. how: the settings as a run keeps them,
+    compared as JSON has them.
     """
+    if not Path(file).is_file():
+        return None
+    changed = datetime.fromtimestamp(Path(file).stat().st_mtime, UTC)
     how = json.loads(json.dumps(how))
     for one in reversed(store.runs()):
-        if one.app != file:
+        if one.app != file or one.started < changed:
             continue
         run = store.open(one.id)
         if run.digest == trial.app.known_plan.digest and run.settings == how:
             return one
     return None
-
-
-def _written(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as a run keeps them: pieces as tables; AppError for what TOML has no value for."""
-    return {path: table(value) for path, value in settings.items()}

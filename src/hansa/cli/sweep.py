@@ -69,14 +69,26 @@ class Shown:
     how: As = "text"
 
     def check(self) -> None:
-        """AppError for a plot that is no PNG, before hours of work."""
-        if self.plot is not None and self.plot.suffix != ".png":
-            with usage():
+        """AppError for a plot that is no PNG or has no folder, and a score without an order; before
+        hours of work.
+        """
+        from ..ui.sweeps import check_order
+
+        with usage():
+            if self.plot is not None and self.plot.suffix != ".png":
                 raise AppError(
                     f"{self.plot.name} is no PNG.",
                     "That is what is drawn.",
                     "Name it for example rates.png.",
                 )
+            if self.plot is not None and not self.plot.absolute().parent.is_dir():
+                raise AppError(
+                    f"There is no folder {self.plot.parent}.",
+                    "The plot is written into it.",
+                    "Make it, or name another.",
+                )
+            if self.sort is not None:
+                check_order(self.sort)
 
     def show(self, found: Sequence[Tried]) -> None:
         """Print the table, or rows for programs, and draw."""
@@ -87,10 +99,12 @@ class Shown:
 
         groups = by_setting(found)
         names = scores_of(found)
+        if words := given_away(found):
+            say(words)
+        if self.sort is not None:
+            groups = ordered(groups, self.sort)
         if self.how == "text":
-            out().print(table(ordered(groups, self.sort) if self.sort else groups))
-            if words := given_away(found):
-                out().print(words)
+            out().print(table(groups))
         else:
             rows = (one.row for one in found)
             typer.echo((as_json if self.how == "json" else as_csv)(rows).rstrip("\n"))
@@ -113,7 +127,7 @@ def sweep(place: Place, target: Stated, tries: Tries, shown: Shown) -> None:
     from ..app.sweep import planned
     from ..app.sweep import sweep as runs_of
     from ..ui.errors import say
-    from ..ui.sweeps import line
+    from ..ui.sweeps import given_away, line
 
     shown.check()
     config = config_of(target)
@@ -133,6 +147,8 @@ def sweep(place: Place, target: Stated, tries: Tries, shown: Shown) -> None:
             say(f"{len(found)} of {total}  {line(one)}")
     except KeyboardInterrupt:
         say(f"Stopped after {len(found)} of {total} runs. The same command does what is left.")
+        if words := given_away(found):
+            say(words)
         raise typer.Exit(130) from None
     shown.show(found)
     if any(one.error for one in found):

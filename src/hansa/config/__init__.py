@@ -152,6 +152,8 @@ def table(value: Any) -> Any:
         return value
     if isinstance(value, list | tuple):
         return [table(v) for v in value]
+    if isinstance(value, Mapping):
+        return {name: table(v) for name, v in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
         entries = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
         return {"use": type(value).__name__} | {

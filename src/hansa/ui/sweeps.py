@@ -66,10 +66,29 @@ def scores_of(tried: Sequence[Tried]) -> list[str]:
 
 
 def ordered(found: Sequence[Setting], score: str) -> list[Setting]:
-    """The best first, by the mean of a score; what has none comes last.
+    """The best first, by the mean of a score; behind them those of whose runs fewer have it.
 
-    AppError for a score of which nobody knows which way is better.
+    AppError for a score that no run has, or of which nobody knows which way is better.
     """
+    check_order(score)
+    known = scores_of([one for setting in found for one in setting.runs])
+    if score not in known:
+        raise AppError(
+            f"No run has the score {score!r}.",
+            "Settings are sorted by what their last rounds have reported.",
+            f"Write one of {', '.join(known)}.",
+        )
+    sign = {"max": -1, "min": 1}[mode_of(score)]
+
+    def place(one: Setting) -> tuple[int, float]:
+        values = one.values(score)
+        return len(one.runs) - len(values), sign * fmean(values) if values else math.inf
+
+    return sorted(found, key=place)
+
+
+def check_order(score: str) -> None:
+    """AppError for a score of which nobody knows which way is better."""
     better = mode_of(score)
     if not better:
         raise AppError(
@@ -77,13 +96,6 @@ def ordered(found: Sequence[Setting], score: str) -> list[Setting]:
             f"It is of scores whose names end in {', '.join(MODES)}.",
             "Sort by one of them, or leave --sort out.",
         )
-    sign = {"max": -1, "min": 1}[better]
-
-    def place(one: Setting) -> float:
-        values = one.values(score)
-        return sign * fmean(values) if values else math.inf
-
-    return sorted(found, key=place)
 
 
 def table(found: Sequence[Setting]) -> Table:
@@ -155,6 +167,8 @@ def line(one: Tried) -> str:
         return printable(f"{head}: no round")
     last = all_scores(one.rounds[-1].witnessed)
     told = "  ".join(f"{name} {figure(name, value)}" for name, value in last.items())
+    if one.before:
+        told += f"  (done before, as {one.run})"
     return printable(f"{head}: {told}")
 
 
