@@ -48,11 +48,14 @@ def with_settings(
 
     AppError for a path that leads nowhere, PlanError for a plan that cannot mean anything.
     """
+    return with_stop(with_plan(app, lambda plan: plan_with(plan, settings, names)), settings)
+
+
+def plan_with(
+    plan: Plan, settings: Mapping[str, Any], names: Mapping[str, Any] | None = None
+) -> Plan:
+    """The plan with those of these values that are about it."""
     of_plan, _ = of_stop(settings)
-
-    def change(plan: Plan) -> Plan:
-        for path, value in of_plan.items():
-            plan = set_(plan, path, value, names)
-        return plan
-
-    return with_stop(with_plan(app, change), settings)
+    for path, value in of_plan.items():
+        plan = set_(plan, path, value, names)
+    return plan

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AppError, PlanError, StoreError
+from ..plan import Plan
 from .options import usage
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
@@ -66,7 +67,7 @@ def app_of(config: Config, settings: Mapping[str, Any] | None = None) -> App:
     The app file is run, as Python. Its own classes are pieces for both, by their names.
     """
     from ..app.load import load
-    from ..app.settings import with_plan, with_settings, with_stop
+    from ..app.settings import plan_with, with_plan, with_stop
     from ..config.run import STOP
 
     app = load(config.app)
@@ -75,8 +76,14 @@ def app_of(config: Config, settings: Mapping[str, Any] | None = None) -> App:
     if config.stop:
         app = with_stop(app, {STOP: config.stop})
     app = with_stop(app, config.set)
+
+    def changed(plan: Plan) -> Plan:
+        with usage():
+            return plan_with(plan, settings or {}, own)
+
+    app = with_plan(app, changed)
     with usage():
-        return with_settings(app, settings or {}, own)
+        return with_stop(app, settings or {})
 
 
 def own_pieces(config: Config) -> Pieces:
