@@ -26,7 +26,15 @@ GOSSIP = (
         "fingerprint((TASK, session.task, centre))",
         "session.task",
     ),
-    Defence("a sum of neighbours is over four", "aggregators/neighbourhoods.py", "quorum=min(n, FEWEST)", "quorum=1"),
+    Defence(
+        "a sum of neighbours is over four", "aggregators/neighbourhoods.py", "quorum=min(n, FEWEST + light)", "quorum=1"
+    ),
+    Defence(
+        "who weighs next to nothing hides nobody",
+        "aggregators/neighbourhoods.py",
+        "    return sum(not weight or weight < half for weight in others)\n",
+        "    return 0\n",
+    ),
     Defence(
         "what lies furthest is dropped", "aggregators/trimming.py", "kept = heard[b : len(heard) - b]", "kept = heard"
     ),

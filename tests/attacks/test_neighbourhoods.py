@@ -11,7 +11,7 @@ import pytest
 import hansa as h
 from hansa.aggregators.hidden.cell import Cell
 from hansa.audit import audit
-from hansa.errors import ProtocolError
+from hansa.errors import PlanError, ProtocolError
 from hansa.messages import Request, SessionId
 from hansa.testing.algorithm import federation
 
@@ -96,6 +96,46 @@ def test_a_centre_does_not_learn_the_sum_of_two_others() -> None:
     state = next(h.gossip(PLAN, runtime, None, KEY, graph=CUBE))
     assert me not in state.memo["held"] and others[0] in state.memo["held"]
     assert set(state.participants) == set(PARTIES)  # in the sums of the others
+
+
+LIGHT = (0.2, 0.2, 0.2, 1e-3, 1e-3)
+
+
+def circle(*shares: float) -> h.Given:
+    """Each of eight takes these shares of the next ones."""
+    names = sorted(PARTIES)
+    rows = {who: {names[(i + k) % 8]: share for k, share in enumerate(shares, 1)} for i, who in enumerate(names)}
+    return h.Given(rows)
+
+
+def on(graph: Any) -> h.Plan:
+    rule = h.Neighbourhoods(h.MaskedSum(), graph=graph, reach=50.0)
+    return h.Plan(h.Softmax(4, 3), aggregator=rule, pipe=(h.Weigh("one"),), training=TRAINING, rounds=1)
+
+
+@pytest.mark.promise("P616")
+@pytest.mark.guards("who weighs next to nothing hides nobody")
+@pytest.mark.parametrize("shares", [(1.0, 0.0, 0.0, 0.0), (0.4, 1e-12, 1e-12, 1e-12), (0.2, 0.2, 0.005, 0.005)])
+def test_weights_that_give_a_model_away_are_refused(shares: tuple[float, ...]) -> None:
+    """Five are in each neighbourhood, and its centre would learn the model of one, or the sum of two."""
+    graph = circle(*shares)
+    refused = None
+    try:
+        h.gossip(on(graph), Overheard(plan=on(graph)), graph=graph)
+    except PlanError as error:
+        refused = error
+    assert refused is not None and "half the largest" in refused.found and "Regular(4)" in refused.instead
+
+
+@pytest.mark.promise("P615")
+@pytest.mark.guards("who weighs next to nothing hides nobody")
+def test_light_neighbours_do_not_make_up_a_sum() -> None:
+    """Three of five others weigh something: where one of these is lost, the centre has no sum of two and the light."""
+    plan = on(circle(*LIGHT))
+    me, heavy, *_ = sorted(PARTIES)
+    runtime = Overheard([(heavy, me, 1)], plan)
+    state = next(h.gossip(plan, runtime, None, KEY, graph=circle(*LIGHT)))
+    assert me not in state.memo["held"] and heavy in state.memo["held"]
 
 
 @pytest.mark.promise("P616")
