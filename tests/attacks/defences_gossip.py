@@ -30,6 +30,12 @@ GOSSIP = (
         "a sum of neighbours is over four", "aggregators/neighbourhoods.py", "quorum=min(n, FEWEST + light)", "quorum=1"
     ),
     Defence(
+        "NaN is in no hidden sum of neighbours",
+        "aggregators/neighbourhoods.py",
+        "        if not np.isfinite(v).all():\n",
+        "        if False:\n",
+    ),
+    Defence(
         "who weighs next to nothing hides nobody",
         "aggregators/neighbourhoods.py",
         "    return sum(not weight or weight < half for weight in others)\n",

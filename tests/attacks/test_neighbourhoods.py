@@ -138,6 +138,24 @@ def test_light_neighbours_do_not_make_up_a_sum() -> None:
     assert me not in state.memo["held"] and heavy in state.memo["held"]
 
 
+@pytest.mark.promise("P615")
+@pytest.mark.guards("NaN is in no hidden sum of neighbours")
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_who_has_diverged_is_in_no_sum(number: float) -> None:
+    """As an integer NaN would count as 0, and infinity as a bound that nobody has come to."""
+    me, *_ = sorted(PARTIES)
+    runtime = Overheard()
+    learnt = h.Neighbourhoods.say
+
+    def diverged(self: Any, v: Any, mine: Any, inbox: Any) -> Any:
+        return learnt(self, np.full_like(v, number) if inbox.me == me else v, mine, inbox)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(h.Neighbourhoods, "say", diverged)
+        state = next(h.gossip(PLAN, runtime, None, KEY, graph=CUBE))
+    assert me in state.excluded and me not in state.participants
+
+
 @pytest.mark.promise("P616")
 @pytest.mark.control("who says whose sums a peer is in")
 def test_who_carries_messages_makes_up_no_neighbourhood() -> None:

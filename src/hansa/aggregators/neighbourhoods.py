@@ -192,7 +192,15 @@ class Neighbourhoods(PeerRule):
         return float((2 ** (BITS - 1) - 1 - n) / self.reach)
 
     def within(self, v: Vector) -> Vector:
-        """The nearest vector of which no number is further from 0 than `reach`."""
+        """The nearest vector of which no number is further from 0 than `reach`; ProtocolError for
+        NaN and infinity, which as integers would count like numbers.
+        """
+        if not np.isfinite(v).all():
+            raise ProtocolError(
+                "What this peer would say holds NaN or infinity.",
+                "In a hidden sum of integers nobody could tell it from a number.",
+                "Look at its data, or write a lower learning rate.",
+            )
         return np.clip(v, -self.reach, self.reach)
 
     def mix(self, mine: Mine, inbox: Inbox) -> tuple[Vector, Mine]:
