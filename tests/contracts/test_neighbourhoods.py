@@ -144,6 +144,17 @@ def test_a_plan_with_a_graph_is_written_and_read() -> None:
 
 
 @pytest.mark.promise("P616")
+def test_how_many_may_collude_is_told_of_the_neighbourhood_that_stands_fewest() -> None:
+    """Of six two may, of seven one: it does not grow with how many there are."""
+    names = [f"peer-{i}" for i in range(7)]
+    heard = {who: [one for one in names if {who, one} != {"peer-0", "peer-1"}] for who in names}
+    graph = h.Given(heard)
+    text = hidden(graph=graph).told(graph.among(names))
+    assert "of 6 peers at least with its centre, 5 or more are in a sum" in text
+    assert "unless 2 or more of the others are in league" in text
+
+
+@pytest.mark.promise("P616")
 def test_an_app_says_that_it_hides_and_has_no_epsilon() -> None:
     app = h.App(plan(hidden()), PARTIES, loop=h.gossip(graph=TORUS))
     text = str(app.explain())
