@@ -30,6 +30,12 @@ GOSSIP = (
         "a sum of neighbours is over four", "aggregators/neighbourhoods.py", "quorum=min(n, FEWEST + light)", "quorum=1"
     ),
     Defence(
+        "who keeps a neighbourhood without a sum is named",
+        "loops/neighbourhoods.py",
+        "        _name(channel, centre, cell)\n",
+        "",
+    ),
+    Defence(
         "NaN is in no hidden sum of neighbours",
         "aggregators/neighbourhoods.py",
         "        if not np.isfinite(v).all():\n",

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import secrets
+import warnings
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.attacks.attackers_hidden import sealed
 
 import hansa as h
-from hansa.aggregators.hidden.cell import Cell
+from hansa.aggregators.hidden.cell import LACKING, Cell
+from hansa.aggregators.hidden.client import Me
+from hansa.aggregators.hidden.terms import shares_of
 from hansa.audit import audit
 from hansa.errors import PlanError, ProtocolError
 from hansa.messages import Request, SessionId
+from hansa.parties import Said
+from hansa.plan import peers
+from hansa.plan.layout import reported
 from hansa.testing.algorithm import federation
 
 KEY = h.Key.of(0)
@@ -154,6 +162,63 @@ def test_who_has_diverged_is_in_no_sum(number: float) -> None:
         patch.setattr(h.Neighbourhoods, "say", diverged)
         state = next(h.gossip(PLAN, runtime, None, KEY, graph=CUBE))
     assert me in state.excluded and me not in state.participants
+
+
+class Wrong(h.Client):
+    """To all whom it hides among it deals shares of another secret than it has said, well sealed."""
+
+    def answer(self, request: Any, given: Any = None) -> Said:
+        said = super().answer(request, given)
+        if request.turn:
+            return said
+        at = self._at(request, self.secret)
+        size = peers.size(PLAN) + len(reported(PLAN))
+        for centre, terms in RULE.cells(at.session, size, self.who).items():
+            me = Me(terms, at)
+            mine = said.reply[centre]
+            boxes = sealed(me, mine["public"], shares_of(terms, secrets.token_bytes(64)))
+            mine["boxes"][:] = boxes
+            mine["signature"] = me.identity.signing.sign(terms.prepared(self.who, mine["public"], boxes))
+        return said
+
+
+@pytest.mark.promise("P615")
+@pytest.mark.guards("who keeps a neighbourhood without a sum is named")
+def test_who_deals_shares_of_another_secret_is_named() -> None:
+    evil, *_ = sorted(PARTIES)
+    clients = [(Wrong if who == evil else h.Client)(who, PLAN, data, secret=KEY) for who, data in PARTIES.items()]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        state = next(h.gossip(PLAN, h.InProcess(clients, secret=KEY), None, KEY, graph=CUBE))
+    assert state.excluded.get(evil) == LACKING
+    words = [str(one.message) for one in told]
+    for centre in (evil, *CUBE.among(sorted(PARTIES)).neighbours(evil)):
+        assert any(one.startswith(f"{centre}: The shares of {evil} do not open") for one in words)
+        assert centre not in state.memo["held"]
+
+
+class Helping(Overheard):
+    """One helps with other shares than it holds."""
+
+    def receive(self) -> Any:
+        reply = super().receive()
+        if reply.who == (min(PARTIES),) and reply.turn == 3:
+            return replace(reply, body={centre: one ^ np.uint64(1) for centre, one in reply.body.items()})
+        return reply
+
+
+@pytest.mark.promise("P615")
+@pytest.mark.guards("who keeps a neighbourhood without a sum is named")
+def test_whose_help_is_a_lie_is_named() -> None:
+    """Of eight, six of whom open a sum, one lie can be told from the others."""
+    plan = on(h.Complete())
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        state = next(h.gossip(plan, Helping(plan=plan), None, KEY, graph=h.Complete()))
+    assert state.memo["held"].keys() == PARTIES.keys()
+    words = [str(one.message) for one in told]
+    for centre in PARTIES:
+        assert f"{centre}: the help of {min(PARTIES)} lies beside that of the others." in words
 
 
 @pytest.mark.promise("P616")

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..aggregators.hidden.cell import Cell, Failure, told_agreed, told_prepared
+from ..aggregators.hidden.cell import LACKING, Cell, Failure, told_agreed, told_prepared
 from ..aggregators.hidden.opening import opened
 from ..aggregators.hidden.terms import Terms
+from ..errors import tell
 from ..spec import Vector
 from .channel import ServerChannel
 
@@ -24,7 +25,8 @@ def opened_sums(
     """Centre → the sum of its cell, and who is in it; those alone whose sum is opened.
 
     A cell has none once its centre does not answer for it, for that would have had to open it; nor
-    where a liar in it says that it holds no shares.
+    where a liar in it says that it holds no shares. It is told why; proofs of who lies, by which a
+    server bans, are not asked for here.
     """
     cells = {centre: Cell.of(one) for centre, one in terms.items()}
     _turn(channel, cells, inboxes, Cell.hear_prepared)
@@ -41,9 +43,21 @@ def opened_sums(
     found = dict[str, tuple[Vector, list[str]]]()
     for centre, cell in cells.items():
         total = opened(cell)
+        _name(channel, centre, cell)
         if total is not None:
             found[centre] = (total, cell.terms.named(cell.inside))
     return found
+
+
+def _name(channel: ServerChannel, centre: str, cell: Cell) -> None:
+    """Say why a cell has no sum, and whose help is a lie; leave out whose shares do not open."""
+    if cell.wrong:
+        tell(f"{centre}: the help of {', '.join(cell.wrong)} lies beside that of the others.")
+    if not cell.failure:
+        return
+    tell(f"{centre}: {cell.failure.why}")
+    for who in cell.failure.lacking:
+        channel.exclude(who, LACKING)
 
 
 def _turn(
