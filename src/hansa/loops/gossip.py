@@ -104,6 +104,12 @@ def post_office(plan: Plan, graph: Graph, names: Sequence[str]) -> PostOffice:
             "Write a lower quorum, or bring peers.",
         ),
         (
+            rule.alone and plan.sample.quorum > 1,
+            f"The plan wants {plan.sample.quorum} answers in a round of {plan.aggregator!r}.",
+            "One peer trains in each, so every round would be skipped.",
+            "Write Everyone(), of whom one must answer.",
+        ),
+        (
             not mixing.balanced and not rule.directed,
             f"gossip cannot run {plan.aggregator!r} on {graph!r}.",
             "In this graph some are heard whom they do not hear, and shares of what a peer hears "
