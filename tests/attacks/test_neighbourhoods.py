@@ -16,7 +16,8 @@ from hansa.aggregators.hidden.cell import LACKING, Cell
 from hansa.aggregators.hidden.client import Me
 from hansa.aggregators.hidden.terms import shares_of
 from hansa.audit import audit
-from hansa.errors import PlanError, ProtocolError
+from hansa.errors import LeftOut, PlanError, ProtocolError
+from hansa.loops.neighbourhoods import GONE
 from hansa.messages import Request, SessionId
 from hansa.parties import Said
 from hansa.plan import peers
@@ -195,6 +196,29 @@ def test_who_deals_shares_of_another_secret_is_named() -> None:
     for centre in (evil, *CUBE.among(sorted(PARTIES)).neighbours(evil)):
         assert any(one.startswith(f"{centre}: The shares of {evil} do not open") for one in words)
         assert centre not in state.memo["held"]
+
+
+class Empty(Overheard):
+    """One says in its own neighbourhood that it holds nobody's shares."""
+
+    def receive(self) -> Any:
+        reply = super().receive()
+        me = min(PARTIES)
+        if reply.who == (me,) and reply.turn == 1:
+            own = {**reply.body[me], "holds": np.zeros_like(reply.body[me]["holds"])}
+            return replace(reply, body={**reply.body, me: own})
+        return reply
+
+
+@pytest.mark.control("what is said of a round that no sum came of")
+def test_the_cause_is_named_why_there_is_no_sum() -> None:
+    """A centre that cannot help is not gone, for the others open its sum; and all answered where none is opened."""
+    state = next(h.gossip(PLAN, Empty(), None, KEY, graph=CUBE))
+    assert state.memo["held"].keys() == PARTIES.keys()
+    runtime = Overheard([(who, who, 1) for who in PARTIES])
+    with pytest.warns(LeftOut, match=GONE):
+        state = next(h.gossip(PLAN, runtime, None, KEY, graph=CUBE))
+    assert state.skipped == "no neighbourhood's sum could be opened"
 
 
 class Helping(Overheard):
