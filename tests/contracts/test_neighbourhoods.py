@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import hansa as h
 from hansa import config
 from hansa.errors import PlanError
+from hansa.graphs import Graph
 from hansa.loops.gossip import post_office
 from hansa.plan import peers
 from hansa.testing.algorithm import federation
@@ -134,6 +136,27 @@ def test_what_hides_nobody_is_refused_before_any_round(aggregator: Any, graph: A
         p = plan(aggregator, **more)
         h.gossip(p, h.InProcess(clients(p)), graph=graph)
     assert found in error.value.found and instead in error.value.instead
+
+
+@dataclass(frozen=True)
+class Skewed(Graph):
+    """Everybody hears everybody, by weights of which nothing is written."""
+
+    more: float = field(default=0.0, repr=False)
+
+    def rounds(self, names: Any) -> Any:
+        n = len(names)
+        weights = [1 / n + self.more, 1 / n - self.more, *[1 / n] * (n - 2)]
+        return (tuple({(i + k) % n: weight for k, weight in enumerate(weights)} for i in range(n)),)
+
+
+@pytest.mark.promise("P616")
+def test_another_graph_is_refused_though_it_is_written_alike() -> None:
+    p = plan(hidden(graph=Skewed(0.01)))
+    runtime = h.InProcess(clients(p))
+    h.gossip(p, runtime, graph=Skewed(0.01))
+    with pytest.raises(PlanError, match="whose links or weights are others"):
+        h.gossip(p, runtime, graph=Skewed())
 
 
 def test_a_plan_with_a_graph_is_written_and_read() -> None:

@@ -95,12 +95,16 @@ class Neighbourhoods(PeerRule):
         fewest = len(smallest)
         centre, weights = min(cells, key=lambda cell: _heavy(*cell))
         heavy = _heavy(centre, weights)
+        alike = repr(self.graph) == mixing.graph
+        if alike:  # so may graphs of two classes be written, or two of whom not all is written
+            alike = self.graph.among(mixing.names).rows == mixing.rows
         wrong = [
             (
-                repr(self.graph) != mixing.graph,
-                f"{self!r} in gossip(graph={mixing.graph}).",
-                "Peers look into the plan's graph for whose sums they may be in.",
-                f"Write gossip(graph={self.graph!r}).",
+                not alike,
+                f"{self!r} in gossip(graph={mixing.graph}), whose links or weights are others.",
+                "Peers look into the plan's graph for whose sums they may be in, and how much they "
+                "weigh.",
+                f"Write gossip(graph={self.graph!r}), with the very graph of the plan.",
             ),
             (
                 fewest < FEWEST,

@@ -25,7 +25,7 @@ def opened_sums(
     """Centre → the sum of its cell, and who is in it; those alone whose sum is opened.
 
     A cell has none once its centre does not answer for it, for that would have had to open it; nor
-    where too few others are left, or a liar is in it. It is told why; proofs of who lies, by which a
+    where too few others are left, or a liar is in it. Why is told; proofs of who lies, by which a
     server bans, are not asked for here.
     """
     cells = {centre: Cell.of(one) for centre, one in terms.items()}
