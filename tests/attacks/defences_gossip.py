@@ -26,9 +26,7 @@ GOSSIP = (
         "fingerprint((TASK, session.task, centre))",
         "session.task",
     ),
-    Defence(
-        "a sum of neighbours is over four", "aggregators/neighbourhoods.py", "quorum=min(n, FEWEST + light)", "quorum=1"
-    ),
+    Defence("a sum of neighbours is over four", "aggregators/neighbourhoods.py", "quorum=FEWEST + light", "quorum=1"),
     Defence(
         "who keeps a neighbourhood without a sum is named",
         "loops/neighbourhoods.py",

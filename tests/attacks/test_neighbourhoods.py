@@ -136,6 +136,21 @@ def test_weights_that_give_a_model_away_are_refused(shares: tuple[float, ...]) -
     assert refused is not None and "half the largest" in refused.found and "Regular(4)" in refused.instead
 
 
+@pytest.mark.promise("P616")
+@pytest.mark.guards("who weighs next to nothing hides nobody")
+def test_a_peer_says_nothing_where_its_model_would_be_given_away() -> None:
+    """Though whoever runs the loop has not looked at the weights."""
+    plan = on(circle(1.0, 0.0, 0.0, 0.0))
+    me = min(PARTIES)
+    client = Overheard(plan=plan).clients[me]
+    refused = None
+    try:
+        client.answer(Request(plan.digest, 0, SessionId("run"), None, {me: {"weights": {me: 1.0}, "said": {}}}))
+    except ProtocolError as error:
+        refused = error
+    assert refused is not None and "a sum is over 7 at least" in refused.why
+
+
 @pytest.mark.promise("P615")
 @pytest.mark.guards("who weighs next to nothing hides nobody")
 def test_light_neighbours_do_not_make_up_a_sum() -> None:

@@ -130,9 +130,10 @@ class Neighbourhoods(PeerRule):
 
     def added_spec(self, n: int, size: int, light: int = 0) -> Spec:
         """Of what is added in a cell of n peers: `size` integers mod 2³². `light`: of how many the
-        weight hides nobody; without them a sum is over four, so in each there is some weight.
+        weight hides nobody; without them a sum is over four, so in each there is some weight, and
+        a peer refuses a cell that has fewer.
         """
-        facts = SumFacts(modulus=BITS, clients=n, quorum=min(n, FEWEST + light))
+        facts = SumFacts(modulus=BITS, clients=n, quorum=FEWEST + light)
         return Spec({"model": size}, space="integer", sum_facts=facts)
 
     def cells(self, session: Session, size: int, who: str = "") -> dict[str, Terms]:
