@@ -26,7 +26,25 @@ GOSSIP = (
         "fingerprint((TASK, session.task, centre))",
         "session.task",
     ),
-    Defence("a sum of neighbours is over four", "aggregators/neighbourhoods.py", "quorum=min(n, FEWEST)", "quorum=1"),
+    Defence("a sum of neighbours is over four", "aggregators/neighbourhoods.py", "quorum=FEWEST + light", "quorum=1"),
+    Defence(
+        "who keeps a neighbourhood without a sum is named",
+        "loops/neighbourhoods.py",
+        "        _name(channel, centre, cell)\n",
+        "",
+    ),
+    Defence(
+        "NaN is in no hidden sum of neighbours",
+        "aggregators/neighbourhoods.py",
+        "        if not np.isfinite(v).all():\n",
+        "        if False:\n",
+    ),
+    Defence(
+        "who weighs next to nothing hides nobody",
+        "aggregators/neighbourhoods.py",
+        "    return sum(not weight or weight < half for weight in others)\n",
+        "    return 0\n",
+    ),
     Defence(
         "what lies furthest is dropped", "aggregators/trimming.py", "kept = heard[b : len(heard) - b]", "kept = heard"
     ),

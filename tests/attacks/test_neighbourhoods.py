@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import secrets
+import warnings
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.attacks.attackers_hidden import sealed
 
 import hansa as h
-from hansa.aggregators.hidden.cell import Cell
+from hansa.aggregators.hidden.cell import LACKING, Cell
+from hansa.aggregators.hidden.client import Me
+from hansa.aggregators.hidden.terms import shares_of
 from hansa.audit import audit
-from hansa.errors import ProtocolError
+from hansa.errors import LeftOut, PlanError, ProtocolError
+from hansa.loops.neighbourhoods import GONE
 from hansa.messages import Request, SessionId
+from hansa.parties import Said
+from hansa.plan import peers
+from hansa.plan.layout import reported
 from hansa.testing.algorithm import federation
 
 KEY = h.Key.of(0)
@@ -96,6 +105,159 @@ def test_a_centre_does_not_learn_the_sum_of_two_others() -> None:
     state = next(h.gossip(PLAN, runtime, None, KEY, graph=CUBE))
     assert me not in state.memo["held"] and others[0] in state.memo["held"]
     assert set(state.participants) == set(PARTIES)  # in the sums of the others
+
+
+LIGHT = (0.2, 0.2, 0.2, 1e-3, 1e-3)
+
+
+def circle(*shares: float) -> h.Given:
+    """Each of eight takes these shares of the next ones."""
+    names = sorted(PARTIES)
+    rows = {who: {names[(i + k) % 8]: share for k, share in enumerate(shares, 1)} for i, who in enumerate(names)}
+    return h.Given(rows)
+
+
+def on(graph: Any) -> h.Plan:
+    rule = h.Neighbourhoods(h.MaskedSum(), graph=graph, reach=50.0)
+    return h.Plan(h.Softmax(4, 3), aggregator=rule, pipe=(h.Weigh("one"),), training=TRAINING, rounds=1)
+
+
+@pytest.mark.promise("P616")
+@pytest.mark.guards("who weighs next to nothing hides nobody")
+@pytest.mark.parametrize("shares", [(1.0, 0.0, 0.0, 0.0), (0.4, 1e-12, 1e-12, 1e-12), (0.2, 0.2, 0.005, 0.005)])
+def test_weights_that_give_a_model_away_are_refused(shares: tuple[float, ...]) -> None:
+    """Five are in each neighbourhood, and its centre would learn the model of one, or the sum of two."""
+    graph = circle(*shares)
+    refused = None
+    try:
+        h.gossip(on(graph), Overheard(plan=on(graph)), graph=graph)
+    except PlanError as error:
+        refused = error
+    assert refused is not None and "half the largest" in refused.found and "Regular(4)" in refused.instead
+
+
+@pytest.mark.promise("P616")
+@pytest.mark.guards("who weighs next to nothing hides nobody")
+def test_a_peer_says_nothing_where_its_model_would_be_given_away() -> None:
+    """Though whoever runs the loop has not looked at the weights."""
+    plan = on(circle(1.0, 0.0, 0.0, 0.0))
+    me = min(PARTIES)
+    client = Overheard(plan=plan).clients[me]
+    refused = None
+    try:
+        client.answer(Request(plan.digest, 0, SessionId("run"), None, {me: {"weights": {me: 1.0}, "said": {}}}))
+    except ProtocolError as error:
+        refused = error
+    assert refused is not None and "a sum is over 7 at least" in refused.why
+
+
+@pytest.mark.promise("P615")
+@pytest.mark.guards("who weighs next to nothing hides nobody")
+def test_light_neighbours_do_not_make_up_a_sum() -> None:
+    """Three of five others weigh something: where one of these is lost, the centre has no sum of two and the light."""
+    plan = on(circle(*LIGHT))
+    me, heavy, *_ = sorted(PARTIES)
+    runtime = Overheard([(heavy, me, 1)], plan)
+    state = next(h.gossip(plan, runtime, None, KEY, graph=circle(*LIGHT)))
+    assert me not in state.memo["held"] and heavy in state.memo["held"]
+
+
+@pytest.mark.promise("P615")
+@pytest.mark.guards("NaN is in no hidden sum of neighbours")
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_who_has_diverged_is_in_no_sum(number: float) -> None:
+    """As an integer NaN would count as 0, and infinity as a bound that nobody has come to."""
+    me, *_ = sorted(PARTIES)
+    runtime = Overheard()
+    learnt = h.Neighbourhoods.say
+
+    def diverged(self: Any, v: Any, mine: Any, inbox: Any) -> Any:
+        return learnt(self, np.full_like(v, number) if inbox.me == me else v, mine, inbox)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(h.Neighbourhoods, "say", diverged)
+        state = next(h.gossip(PLAN, runtime, None, KEY, graph=CUBE))
+    assert me in state.excluded and me not in state.participants
+
+
+class Wrong(h.Client):
+    """To all whom it hides among it deals shares of another secret than it has said, well sealed."""
+
+    def answer(self, request: Any, given: Any = None) -> Said:
+        said = super().answer(request, given)
+        if request.turn:
+            return said
+        at = self._at(request, self.secret)
+        size = peers.size(PLAN) + len(reported(PLAN))
+        for centre, terms in RULE.cells(at.session, size, self.who).items():
+            me = Me(terms, at)
+            mine = said.reply[centre]
+            boxes = sealed(me, mine["public"], shares_of(terms, secrets.token_bytes(64)))
+            mine["boxes"][:] = boxes
+            mine["signature"] = me.identity.signing.sign(terms.prepared(self.who, mine["public"], boxes))
+        return said
+
+
+@pytest.mark.promise("P615")
+@pytest.mark.guards("who keeps a neighbourhood without a sum is named")
+def test_who_deals_shares_of_another_secret_is_named() -> None:
+    evil, *_ = sorted(PARTIES)
+    clients = [(Wrong if who == evil else h.Client)(who, PLAN, data, secret=KEY) for who, data in PARTIES.items()]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        state = next(h.gossip(PLAN, h.InProcess(clients, secret=KEY), None, KEY, graph=CUBE))
+    assert state.excluded.get(evil) == LACKING
+    words = [str(one.message) for one in told]
+    for centre in (evil, *CUBE.among(sorted(PARTIES)).neighbours(evil)):
+        assert any(one.startswith(f"{centre}: The shares of {evil} do not open") for one in words)
+        assert centre not in state.memo["held"]
+
+
+class Empty(Overheard):
+    """One says in its own neighbourhood that it holds nobody's shares."""
+
+    def receive(self) -> Any:
+        reply = super().receive()
+        me = min(PARTIES)
+        if reply.who == (me,) and reply.turn == 1:
+            own = {**reply.body[me], "holds": np.zeros_like(reply.body[me]["holds"])}
+            return replace(reply, body={**reply.body, me: own})
+        return reply
+
+
+@pytest.mark.control("what is said of a round that no sum came of")
+def test_the_cause_is_named_why_there_is_no_sum() -> None:
+    """A centre that cannot help is not gone, for the others open its sum; and all answered where none is opened."""
+    state = next(h.gossip(PLAN, Empty(), None, KEY, graph=CUBE))
+    assert state.memo["held"].keys() == PARTIES.keys()
+    runtime = Overheard([(who, who, 1) for who in PARTIES])
+    with pytest.warns(LeftOut, match=GONE):
+        state = next(h.gossip(PLAN, runtime, None, KEY, graph=CUBE))
+    assert state.skipped == "no neighbourhood's sum could be opened"
+
+
+class Helping(Overheard):
+    """One helps with other shares than it holds."""
+
+    def receive(self) -> Any:
+        reply = super().receive()
+        if reply.who == (min(PARTIES),) and reply.turn == 3:
+            return replace(reply, body={centre: one ^ np.uint64(1) for centre, one in reply.body.items()})
+        return reply
+
+
+@pytest.mark.promise("P615")
+@pytest.mark.guards("who keeps a neighbourhood without a sum is named")
+def test_whose_help_is_a_lie_is_named() -> None:
+    """Of eight, six of whom open a sum, one lie can be told from the others."""
+    plan = on(h.Complete())
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        state = next(h.gossip(plan, Helping(plan=plan), None, KEY, graph=h.Complete()))
+    assert state.memo["held"].keys() == PARTIES.keys()
+    words = [str(one.message) for one in told]
+    for centre in PARTIES:
+        assert f"{centre}: the help of {min(PARTIES)} lies beside that of the others." in words
 
 
 @pytest.mark.promise("P616")

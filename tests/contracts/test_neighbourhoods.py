@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import hansa as h
 from hansa import config
 from hansa.errors import PlanError
+from hansa.graphs import Graph
 from hansa.loops.gossip import post_office
 from hansa.plan import peers
 from hansa.testing.algorithm import federation
@@ -136,11 +138,43 @@ def test_what_hides_nobody_is_refused_before_any_round(aggregator: Any, graph: A
     assert found in error.value.found and instead in error.value.instead
 
 
+@dataclass(frozen=True)
+class Skewed(Graph):
+    """Everybody hears everybody, by weights of which nothing is written."""
+
+    more: float = field(default=0.0, repr=False)
+
+    def rounds(self, names: Any) -> Any:
+        n = len(names)
+        weights = [1 / n + self.more, 1 / n - self.more, *[1 / n] * (n - 2)]
+        return (tuple({(i + k) % n: weight for k, weight in enumerate(weights)} for i in range(n)),)
+
+
+@pytest.mark.promise("P616")
+def test_another_graph_is_refused_though_it_is_written_alike() -> None:
+    p = plan(hidden(graph=Skewed(0.01)))
+    runtime = h.InProcess(clients(p))
+    h.gossip(p, runtime, graph=Skewed(0.01))
+    with pytest.raises(PlanError, match="whose links or weights are others"):
+        h.gossip(p, runtime, graph=Skewed())
+
+
 def test_a_plan_with_a_graph_is_written_and_read() -> None:
     for graph in (TORUS, h.Regular(4, seed=3), h.OnePeer()):
         p = plan(hidden(graph=graph))
         again = config.build(tomllib.loads(config.toml({"plan": config.table(p)}))["plan"])
         assert again == p and again.digest == p.digest
+
+
+@pytest.mark.promise("P616")
+def test_how_many_may_collude_is_told_of_the_neighbourhood_that_stands_fewest() -> None:
+    """Of six two may, of seven one: it does not grow with how many there are."""
+    names = [f"peer-{i}" for i in range(7)]
+    heard = {who: [one for one in names if {who, one} != {"peer-0", "peer-1"}] for who in names}
+    graph = h.Given(heard)
+    text = hidden(graph=graph).told(graph.among(names))
+    assert "of 6 peers at least with its centre, 5 or more are in a sum" in text
+    assert "unless 2 or more of the others are in league" in text
 
 
 @pytest.mark.promise("P616")

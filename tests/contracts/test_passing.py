@@ -12,6 +12,7 @@ import pytest
 
 import hansa as h
 from hansa.aggregators.passing import Passing
+from hansa.errors import PlanError
 from hansa.testing.algorithm import federation
 from hansa.testing.asserts import equal
 
@@ -86,3 +87,11 @@ def test_in_the_long_run_it_is_with_each_as_often() -> None:
     assert all(abs(seen[who] / 1000 - 1) < 0.4 for who in NAMES)
     text = str(h.App(plan(), PARTIES, loop=h.gossip(graph=CYCLE)).explain())
     assert "One peer trains in a round" in text and "Mixing alone brings peers no nearer" in text
+
+
+@pytest.mark.promise("P618")
+def test_a_quorum_of_more_than_one_is_refused() -> None:
+    p = plan(sample=h.Everyone(quorum=2))
+    with pytest.raises(PlanError, match=r"wants 2 answers in a round of Passing\(\)") as error:
+        h.gossip(p, runtime(p), graph=CYCLE)
+    assert "every round would be skipped" in error.value.why and "Everyone()" in error.value.instead

@@ -91,14 +91,20 @@ class Neighbourhoods(PeerRule):
     def check(self, mixing: Mixing) -> None:
         """Raise PlanError where a neighbourhood hides nobody, or the loop has another graph."""
         cells = _cells(mixing)
-        smallest = min(cells, key=len)
+        smallest = min((sorted(weights) for _, weights in cells), key=len)
         fewest = len(smallest)
+        centre, weights = min(cells, key=lambda cell: _heavy(*cell))
+        heavy = _heavy(centre, weights)
+        alike = repr(self.graph) == mixing.graph
+        if alike:  # so may graphs of two classes be written, or two of whom not all is written
+            alike = self.graph.among(mixing.names).rows == mixing.rows
         wrong = [
             (
-                repr(self.graph) != mixing.graph,
-                f"{self!r} in gossip(graph={mixing.graph}).",
-                "Peers look into the plan's graph for whose sums they may be in.",
-                f"Write gossip(graph={self.graph!r}).",
+                not alike,
+                f"{self!r} in gossip(graph={mixing.graph}), whose links or weights are others.",
+                "Peers look into the plan's graph for whose sums they may be in, and how much they "
+                "weigh.",
+                f"Write gossip(graph={self.graph!r}), with the very graph of the plan.",
             ),
             (
                 fewest < FEWEST,
@@ -109,13 +115,25 @@ class Neighbourhoods(PeerRule):
                 "Write a graph in which each hears three others or more in every round, such as "
                 "Torus() or Regular(4).",
             ),
+            (
+                heavy < FEWEST - 1,
+                f"gossip cannot run {self!r}: on {mixing.graph} {heavy} of those whom {centre} "
+                "hears have half the largest of their weights or more.",
+                f"The others are next to nothing in the sum, so that {centre} would read the "
+                "models of those few off it.",
+                "Write a graph in which each hears three others or more by like weights, such as "
+                "Torus() or Regular(4).",
+            ),
         ]
         refuse(wrong)
-        self.inner.plan(self.added_spec(max(map(len, cells)), 1))
+        self.inner.plan(self.added_spec(max(len(weights) for _, weights in cells), 1))
 
-    def added_spec(self, n: int, size: int) -> Spec:
-        """Of what is added in a cell of n peers: `size` integers mod 2³²."""
-        facts = SumFacts(modulus=BITS, clients=n, quorum=min(n, FEWEST))
+    def added_spec(self, n: int, size: int, light: int = 0) -> Spec:
+        """Of what is added in a cell of n peers: `size` integers mod 2³². `light`: of how many the
+        weight hides nobody; without them a sum is over four, so in each there is some weight, and
+        a peer refuses a cell that has fewer.
+        """
+        facts = SumFacts(modulus=BITS, clients=n, quorum=FEWEST + light)
         return Spec({"model": size}, space="integer", sum_facts=facts)
 
     def cells(self, session: Session, size: int, who: str = "") -> dict[str, Terms]:
@@ -125,12 +143,13 @@ class Neighbourhoods(PeerRule):
         mixing = self.mixing(session)
         found = dict[str, Terms]()
         for centre in mixing.names:
-            members = sorted(mixing.of(centre, session.round))
-            if who and who not in members:
+            weights = mixing.of(centre, session.round)
+            if who and who not in weights:
                 continue
+            members = sorted(weights)
             task = fingerprint((TASK, session.task, centre))
             own = replace(session, task=task)
-            spec = self.added_spec(len(members), size)
+            spec = self.added_spec(len(members), size, _light(centre, weights))
             found[centre] = Terms.of(members, self.inner, spec, own)
         return found
 
@@ -178,7 +197,15 @@ class Neighbourhoods(PeerRule):
         return float((2 ** (BITS - 1) - 1 - n) / self.reach)
 
     def within(self, v: Vector) -> Vector:
-        """The nearest vector of which no number is further from 0 than `reach`."""
+        """The nearest vector of which no number is further from 0 than `reach`; ProtocolError for
+        NaN and infinity, which as integers would count like numbers.
+        """
+        if not np.isfinite(v).all():
+            raise ProtocolError(
+                "What this peer would say holds NaN or infinity.",
+                "In a hidden sum of integers nobody could tell it from a number.",
+                "Look at its data, or write a lower learning rate.",
+            )
         return np.clip(v, -self.reach, self.reach)
 
     def mix(self, mine: Mine, inbox: Inbox) -> tuple[Vector, Mine]:
@@ -192,13 +219,15 @@ class Neighbourhoods(PeerRule):
 
     def told(self, mixing: Mixing) -> str:
         """How few a peer hides among on this graph, and what that does not hide."""
-        n = min(map(len, _cells(mixing)))
-        least = max(self.inner.min_clients(n), FEWEST)
-        most = colluding(self.inner.threshold, n) - 1
+        cells = [(len(weights), _light(who, weights)) for who, weights in _cells(mixing)]
+        n = min(cells)[0]
+        least = min(max(self.inner.min_clients(n), FEWEST + light) for n, light in cells)
+        most = max(0, min(colluding(self.inner.threshold, n) - 1 - light for n, light in cells))
         return (
             # P615
             f"In each neighbourhood, of {n} peers at least with its centre, {least} or more are in "
-            "a sum, which the centre learns; no neighbour's model does it see in a round, unless "
+            "a sum, which the centre learns, among them three others of whom none weighs less than "
+            "half of what another does; no neighbour's model does it see in a round, unless "
             f"{most + 1} or more of the others are in league with it. That is hiding, and no ε: "
             "sums over rounds, and those of two centres together, can be solved for single models "
             "like any linear system; `hansa audit --attacks linear` does it on this graph. A "
@@ -238,6 +267,20 @@ def among(graph: Graph, names: tuple[str, ...]) -> Mixing:
     return graph.among(names)
 
 
-def _cells(mixing: Mixing) -> Sequence[list[str]]:
-    """The members of each closed neighbourhood of each round."""
-    return [sorted(mixing.of(who, round)) for round in range(mixing.period) for who in mixing.names]
+def _cells(mixing: Mixing) -> Sequence[tuple[str, dict[str, float]]]:
+    """The centre of each closed neighbourhood of each round, and its members' weights."""
+    return [(who, mixing.of(who, round)) for round in range(mixing.period) for who in mixing.names]
+
+
+def _light(centre: str, weights: Mapping[str, float]) -> int:
+    """How many of the others weigh nothing, or less than half of what the heaviest does: in a sum
+    they hide nobody.
+    """
+    others = [weight for who, weight in weights.items() if who != centre]
+    half = max(others, default=0.0) / 2
+    return sum(not weight or weight < half for weight in others)
+
+
+def _heavy(centre: str, weights: Mapping[str, float]) -> int:
+    """How many of the others hide each other."""
+    return len(weights) - 1 - _light(centre, weights)

@@ -41,6 +41,7 @@ from .journal import Journal
 from .neighbourhoods import opened_sums
 
 NOT_FINITE = "its model holds NaN or infinity, or is none of this plan"
+NO_SUM = "no neighbourhood's sum could be opened"
 SAID = "said"  # in a state's memo: who → what it has said last
 HELD = "held"  # who → from whom → what it has not heard yet, of rules that add up what is said
 
@@ -102,6 +103,12 @@ def post_office(plan: Plan, graph: Graph, names: Sequence[str]) -> PostOffice:
             f"The plan wants {plan.sample.quorum} answers from {len(names)} peers.",
             "No round could ever be what the plan says.",
             "Write a lower quorum, or bring peers.",
+        ),
+        (
+            rule.alone and plan.sample.quorum > 1,
+            f"The plan wants {plan.sample.quorum} answers in a round of {plan.aggregator!r}.",
+            "One peer trains in each, so every round would be skipped.",
+            "Write Everyone(), of whom one must answer.",
         ),
         (
             not mixing.balanced and not rule.directed,
@@ -299,7 +306,10 @@ def one_round(
     check_mistakes(len(names), channel.mistakes(names))
     there = heard.there
     if len(there) < plan.sample.quorum or not heard.outboxes:
-        return _skipped(plan, channel, state, named, names, len(there))
+        why = f"{len(there)} answered, {plan.sample.quorum} needed"
+        if office.rule.hides and not heard.outboxes:
+            why = NO_SUM
+        return _skipped(plan, channel, state, named, names, why)
     excluded = channel.outcome(names, there)
     told: dict[str, Any] = {"named": named, "participants": there, "excluded": excluded}
     mail = office.carried(state, heard)
@@ -345,18 +355,12 @@ def _sums(
 
 
 def _skipped(
-    plan: Plan,
-    channel: ServerChannel,
-    state: State,
-    named: bool,
-    names: Sequence[str],
-    answered: int,
+    plan: Plan, channel: ServerChannel, state: State, named: bool, names: Sequence[str], why: str
 ) -> State:
     """The state after a round in which too few answered: all is as it was.
 
     Nobody counts, so no peer remembers the round, and the same mail is carried in the next.
     """
-    why = f"{answered} answered, {plan.sample.quorum} needed"
     excluded = dict.fromkeys(names, FAILED) | channel.excluded
     kept = (state.x, state.memo, state.transforms)
     return State(state.round + 1, *kept, skipped=why, excluded=excluded, named=named)
