@@ -110,13 +110,19 @@ def test_a_model_that_does_not_predict_says_what_to_write() -> None:
     assert "does not predict" in told.value.found and "predict(x, data, local)" in told.value.instead
 
 
+def stored_run(app: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A run of an app, in `runs` beside its folder, where the test goes on."""
+    monkeypatch.chdir(app.parent.parent)
+    told = hansa("run", app, "--folder", "runs", "--no-compare")
+    assert told.exit_code == 0, told.output
+    (run,) = (path.name for path in Path("runs").iterdir() if path.is_dir())
+    return run
+
+
 @pytest.mark.promise("P579")
 def test_a_stored_run_predicts_into_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = study(tmp_path / "study")
-    monkeypatch.chdir(tmp_path)
-    told = hansa("run", app, "--folder", "runs", "--no-compare")
-    assert told.exit_code == 0, told.output
-    (run,) = (path.name for path in (tmp_path / "runs").iterdir() if path.is_dir())
+    run = stored_run(app, monkeypatch)
     at = ("--data", app.parent / "data" / "north.csv", "--folder", "runs")
     told = hansa("predict", run, "new.json", *at)
     assert told.exit_code == 0 and "24 predictions of the model of run" in told.output, told.output
@@ -128,3 +134,35 @@ def test_a_stored_run_predicts_into_a_file(tmp_path: Path, monkeypatch: pytest.M
     assert np.array_equal(json.loads(as_text(images, Path("x.json"))), images)
     with pytest.raises(AppError, match="one row of numbers"):
         as_text(images, Path("x.csv"))
+
+
+@pytest.mark.promise("P579")
+def test_parts_that_stay_at_home_are_predicted_with_by_their_client_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = h.Personal(h.Softmax(4, 3), keep=("bias",))
+    own = {"kept": {"bias": np.array([5.0, 0.0, 0.0])}}
+    x = RNG.normal(size=model.size)
+    with pytest.raises(PlanError, match="has no bias: they stay with each client"):
+        predicted(model, x, DATA)
+    assert np.array_equal(
+        predicted(model, x, DATA, own), predicted(model.model, np.append(x, own["kept"]["bias"]), DATA)
+    )
+    app = study(tmp_path / "study")
+    plain = app.read_text()
+    app.write_text(plain.replace("hansa.Softmax(3, 2)", "hansa.Personal(hansa.Softmax(3, 2), keep=('bias',))"))
+    run = stored_run(app, monkeypatch)
+    at = ("--data", app.parent / "data" / "north.csv", "--folder", "runs")
+    told = hansa("predict", run, "new.json", *at)
+    assert told.exit_code == 1 and "bias" in told.output and "--client" in told.output, told.output
+    assert not Path("new.json").exists()
+    told = hansa("predict", run, "new.json", *at, "--client", "north")
+    assert told.exit_code == 0 and "24 predictions of north's own model of run" in told.output, told.output
+    assert "Outside ε" in told.output
+    stored = h.Store("runs").open(run)
+    bias = stored.memory()["north"]["model"]["kept"]["bias"]
+    X = np.loadtxt(app.parent / "data" / "north.csv", delimiter=",")[:, :-1].astype("float32")
+    wanted = predicted(h.Softmax(3, 2), np.append(stored.state().x, bias), Examples.of((X, np.zeros(24, int))))
+    assert bias.any() and np.array_equal(json.loads(Path("new.json").read_text()), wanted)
+    told = hansa("predict", "x.bundle", "other.json", *at, "--kit", "kit", "--client", "north")
+    assert told.exit_code == 1 and "--own" in told.output

@@ -15,15 +15,17 @@ import numpy as np
 from ..data import Examples
 from ..errors import PlanError
 from ..spec import Vector
-from .parts import Personal, without_kept
+from .parts import KEPT, Personal, without_kept
 from .values import NO_LOCAL, Local
 
 
 def predicted(model: Any, x: Vector, data: Examples, local: Local = NO_LOCAL) -> Vector:
     """What a model says of each example [n, …]; with a client's own statistics and parts.
 
-    PlanError where it does not know how to, or says several things of each.
+    PlanError where it does not know how to, or says several things of each, and where parts of it
+    stay with each client and `local` has none of them.
     """
+    check_kept(model, local)
     if isinstance(model, Personal):
         return predicted(model.model, model.whole(x, local), data, without_kept(local))
     if not hasattr(model, "predict"):
@@ -41,3 +43,16 @@ def predicted(model: Any, x: Vector, data: Examples, local: Local = NO_LOCAL) ->
             "Let the net give one tensor; or write the weights with hansa export.",
         )
     return found
+
+
+def check_kept(model: Any, local: Local) -> None:
+    """PlanError where parts of a model stay with each client, and these are not given: the start,
+    which is untrained, stands in no prediction.
+    """
+    if not isinstance(model, Personal) or model.kept.keys() == local.get(KEPT, {}).keys():
+        return
+    raise PlanError(
+        f"The global model has no {', '.join(model.kept)}: they stay with each client.",
+        "Only their start is known here, which no one has trained, and no one uses.",
+        "Predict with a client's own model: of a stored run --client NAME, at a site --own.",
+    )
