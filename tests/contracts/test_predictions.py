@@ -128,6 +128,17 @@ def test_a_stored_run_predicts_into_a_file(tmp_path: Path, monkeypatch: pytest.M
     assert told.exit_code == 0 and "24 predictions of the model of run" in told.output, told.output
     assert len(json.loads(Path("new.json").read_text())) == 24
     assert Path("new.json").stat().st_mode & 0o077 == 0
+    before = Path("new.json").read_bytes()
+    told = hansa("predict", run, "new.json", *at)
+    assert told.exit_code == 1 and "new.json is there already" in told.output
+    assert Path("new.json").read_bytes() == before
+    records = app.parent / "data" / "north.csv"
+    before = records.read_bytes()
+    told = hansa("predict", run, records, *at)
+    assert told.exit_code == 1 and records.read_bytes() == before
+    told = hansa("predict", run, records.parent / "new.csv", "--data", records.parent, "--folder", "runs")
+    assert told.exit_code == 1 and "new.csv lies in the data" in " ".join(told.output.split())
+    assert len(list(records.parent.iterdir())) == 2
     told = hansa("predict", run, "new.txt", *at)
     assert told.exit_code == 1 and "neither CSV nor JSON" in told.output
     images = np.zeros((2, 3, 3))

@@ -16,13 +16,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 
-from ..errors import AppError
+from ..errors import AppError, Fault, refuse
 from .options import AtSite, Id, Place, Whose, command, which_round
 from .options import Which as Round
 from .owned import Mine, predicted_at
@@ -59,7 +60,7 @@ def predict(
     from .. import private
     from ..ui.terminal import out
 
-    _check_form(file)
+    _check_file(file, data)
     if kit is not None:
         _check_here(round_, client)
         found, which = predicted_at(Path(run), kit, data, mine, working)
@@ -69,14 +70,31 @@ def predict(
     out().print(f"{file}: {len(found)} predictions of {which}.")
 
 
-def _check_form(file: Path) -> None:
-    """AppError for a file of another form, before anything is computed."""
-    if file.suffix not in FORMS:
-        raise AppError(
+def _check_file(file: Path, data: Path) -> None:
+    """AppError for a file of another form, one that is there, or one in the data, before anything
+    is computed.
+    """
+    faults: list[Fault] = [
+        (
+            file.suffix not in FORMS,
             f"{file} is neither CSV nor JSON.",
             "Predictions are numbers, a row for each example.",
             f"Name a file that ends in {' or '.join(FORMS)}.",
-        )
+        ),
+        (
+            file.resolve().is_relative_to(data.resolve()),
+            f"{file} lies in the data.",
+            "Predictions would be read as examples, or stand in their place.",
+            "Name a file elsewhere.",
+        ),
+        (
+            os.path.lexists(file),
+            f"{file} is there already.",
+            "Predictions stand in the place of nothing.",
+            "Name another file, or take this one away first.",
+        ),
+    ]
+    refuse(faults, AppError)
 
 
 def _check_here(round_: str | None, client: str | None) -> None:
