@@ -15,7 +15,7 @@ from tests.approving import hansa, study
 import hansa as h
 from hansa.cli.predict import as_text
 from hansa.data import Examples
-from hansa.errors import AppError, PlanError
+from hansa.errors import AppError, DataError, PlanError
 from hansa.models import Model
 from hansa.models.predictions import predicted
 
@@ -94,7 +94,7 @@ MODELS: dict[str, Callable[[], tuple[Any, Any]]] = {
 @pytest.mark.parametrize("name", MODELS)
 def test_a_prediction_is_that_of_the_library(name: str) -> None:
     (model, x), wanted = MODELS[name]()
-    found = predicted(model, x, DATA)
+    found = predicted(model, x, Examples.of((X, Y % 2)))
     assert found.shape == wanted.shape and np.allclose(found, wanted, rtol=1e-5, atol=1e-6)
     again = predicted(model, x, Examples.of((X, np.zeros_like(Y))))
     assert np.array_equal(found, again)  # targets change nothing
@@ -145,6 +145,59 @@ def test_a_stored_run_predicts_into_a_file(tmp_path: Path, monkeypatch: pytest.M
     assert np.array_equal(json.loads(as_text(images, Path("x.json"))), images)
     with pytest.raises(AppError, match="one row of numbers"):
         as_text(images, Path("x.csv"))
+
+
+class Odd(Model):
+    """A model that says what it is told to say."""
+
+    size = 1
+
+    def __init__(self, says: np.ndarray):
+        self.says = says
+
+    def predict(self, x: Any, data: Examples, local: Any) -> np.ndarray:
+        return self.says
+
+
+@pytest.mark.promise("P579")
+@pytest.mark.parametrize(
+    ("says", "words"),
+    [
+        (np.zeros((3, 5)), "for 300 examples"),
+        (np.array(1.0), "for 300 examples"),
+        (np.full(300, "a"), "in the type"),
+        (np.full(300, 1j), "in the type"),
+    ],
+)
+def test_what_is_no_number_for_each_example_is_refused(says: np.ndarray, words: str) -> None:
+    with pytest.raises(PlanError, match=words):
+        predicted(Odd(says), np.zeros(1), DATA)
+    whole = predicted(Odd(np.arange(300)), np.zeros(1), DATA)
+    assert whole.dtype == np.float64 and np.array_equal(whole, np.arange(300))
+
+
+def test_a_net_that_says_one_number_is_refused() -> None:
+    from torch import nn
+
+    class Mean(nn.Linear):
+        def forward(self, x: Any) -> Any:
+            return super().forward(x).mean()
+
+    model = h.TorchModel(Mean(4, 3), lambda outputs, y: outputs.mean())
+    with pytest.raises(PlanError, match="for 300 examples"):
+        predicted(model, model.start(h.Key.of(0)), DATA)
+
+
+@pytest.mark.promise("P579")
+def test_no_nan_is_read_or_written() -> None:
+    holed = X.copy()
+    holed[7, 0] = np.nan
+    with pytest.raises(DataError, match="in row 7"):
+        predicted(h.Softmax(4, 3), np.zeros(15), Examples.of((holed, Y)))
+    odd = np.array([0.0, np.inf, np.nan])
+    with pytest.raises(AppError, match="2 of 3 predictions are NaN or infinite, the first of row 1"):
+        as_text(odd, Path("x.json"))
+    assert as_text(odd, Path("x.csv")).splitlines() == ["prediction", "0.0", "inf", "nan"]
 
 
 @pytest.mark.promise("P579")

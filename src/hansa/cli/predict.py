@@ -147,8 +147,7 @@ def _stored(
     if app.prepare is not None:
         source = prepared(source, app.prepare, found_by(app))
     examples = Client(data.stem, plan, source).examples
-    plan.model.check(examples, data.stem)
-    found = predicted(plan.model, x, examples, local).astype(np.float64)
+    found = predicted(plan.model, x, examples, local, data.stem)
     if client is not None and plan.hides:
         say(OUTSIDE)
     return found, f"{whose} of run {stored.id} after round {state.round}"
@@ -156,10 +155,11 @@ def _stored(
 
 def as_text(found: np.ndarray[Any, Any], file: Path) -> str:
     """Predictions [n, …] as CSV or JSON, by the ending of the file's name; AppError for a CSV of
-    more than one row of numbers for each example.
+    more than one row of numbers for each example, and for a JSON of NaN or infinity.
     """
     if file.suffix == ".json":
-        return json.dumps(found.tolist()) + "\n"
+        _check_finite(found)
+        return json.dumps(found.tolist(), allow_nan=False) + "\n"
     if found.ndim > 2:
         raise AppError(
             f"Each prediction has the shape {list(found.shape[1:])}.",
@@ -175,3 +175,16 @@ def as_text(found: np.ndarray[Any, Any], file: Path) -> str:
     rows.writerow(names)
     rows.writerows(columns.tolist())
     return text.getvalue()
+
+
+def _check_finite(found: np.ndarray[Any, Any]) -> None:
+    """AppError where predictions [n, …] hold what JSON cannot say."""
+    odd = ~np.isfinite(found.reshape(len(found), -1)).all(axis=1)
+    if not odd.any():
+        return
+    raise AppError(
+        f"{odd.sum()} of {len(found)} predictions are NaN or infinite, the first of row "
+        f"{odd.argmax()}.",
+        "JSON has no word for these.",
+        "See whether the model has left the range of numbers; a file that ends in .csv takes them.",
+    )

@@ -228,9 +228,7 @@ class Work:
         model = client.plan.model
         x, kept = self.model(client.plan, asked)
         check_kept(model, kept)
-        examples = client.examples
-        model.check(examples, self.who)
-        return predicted(model, x, examples, kept).astype(np.float64)
+        return predicted(model, x, client.examples, kept, self.who)
 
     def export(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """The weights of a model, by name."""
