@@ -52,6 +52,18 @@ WORKERS = (
         "        resource.setrlimit(resource.RLIMIT_FSIZE, (written, written))\n",
         "        pass\n",
     ),
+    Defence(
+        "a worker does not hide what it has open",
+        BOX,
+        "yield from _where(157, [_word(0), *mortal, *seen, _made()])",
+        "yield from _where(157, [_word(0), *mortal, _made()])",
+    ),
+    Defence(
+        "who hides from its agent is ended",
+        "runtimes/sites/quota.py",
+        "    if isinstance(error, PermissionError):\n        raise error\n",
+        "    return\n",
+    ),
     Defence("a worker's folder has an end", "runtimes/sites/quota.py", "if found > self.most:", "if False:"),
     Defence(
         "what a worker prints has an end",
