@@ -129,6 +129,7 @@ TRIES = {
     "files": lambda: len(os.listdir("/proc/self/fd")),
     "memory": more_memory,
     "fill": fill,
+    "far": lambda place: os.pwrite(os.open("far", os.O_CREAT | os.O_WRONLY), b"x", place),
     "print": lambda lines: print("x" * 1000 + "\\n", end="") or [print("y" * 1000) for _ in range(lines)][:0],
     "print without end": lambda size: sys.stdout.write("z" * size) and None,
     "die": lambda number: os.kill(os.getpid(), number),
