@@ -122,6 +122,7 @@ TRIES = {
     "signal": lambda: os.kill(os.getppid(), 0),
     "limits": lambda *both: resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, both),
     "immortal": lambda: ctypes.CDLL(None).prctl(1, 0, 0, 0, 0),
+    "apart": lambda: ctypes.CDLL(None).syscall(56, 0x10900, 0, 0, 0, 0),
     "hidden": lambda: ctypes.CDLL(None).prctl(4, 0, 0, 0, 0),
     "traced": lambda: ctypes.CDLL(None).ptrace(16, os.getppid(), 0, 0),
     "starter": lambda name: read_bytes(f"/proc/{os.getppid()}/{name}"),

@@ -120,7 +120,7 @@ REFUSED = {
     "the kernel": (321, 298, 323, 425, 426, 427, 248, 249, 250),
 }
 MISSING = (435, 437)  # clone3, openat2: who asks is told to take the older call
-THREAD = 0x10000  # CLONE_THREAD
+THREAD = 0x10000 | 0x400  # CLONE_THREAD and CLONE_FILES: files of its own would not be counted
 OWN_SIGNALS = (62, 234, 129, 297)  # kill, tgkill, rt_sigqueueinfo, rt_tgsigqueueinfo
 
 ALLOW = 0x7FFF0000
@@ -266,7 +266,8 @@ def _program(pid: int) -> Iterator[Step]:
     for number in OWN_SIGNALS:
         yield from _where(number, _only(0, [pid]))
     yield from _where(302, _only(0, [0, pid]))  # prlimit64
-    yield from _where(56, [_word(0), (ANY, 1, 0, THREAD), _refused(), _made()])  # clone
+    thread = [(AND, 0, 0, THREAD), (EQUAL, 1, 0, THREAD), _refused(), _made()]
+    yield from _where(56, [_word(0), *thread])  # clone
     mortal = [(EQUAL, 0, 1, DEATH_SIGNAL), _refused()]
     seen = [(EQUAL, 0, 1, DUMPABLE), _refused()]
     yield from _where(157, [_word(0), *mortal, *seen, _made()])  # prctl

@@ -216,6 +216,12 @@ def test_a_worker_does_not_hide_what_it_has_open(hostile: Hostile) -> None:
     assert hostile.tries("hidden") == -1
 
 
+@pytest.mark.promise("P578")
+@pytest.mark.guards("a worker's threads have the same files")
+def test_no_thread_has_files_of_its_own(hostile: Hostile) -> None:
+    assert hostile.tries("apart") == -1
+
+
 HIDES = """
 import ctypes, os, struct, time
 libc = ctypes.CDLL(None)
