@@ -2,7 +2,8 @@
 
     Landlock   files: it reads what is named, and writes to one folder (landlock(7))
     seccomp    calls: no socket but a pair with itself, no process, no program, no signal to others,
-               no rights or times of files changed, no namespace, no call that is newer than this
+               no rights or times of files changed, no namespace, no call that is newer than this,
+               no hiding from who has started it
     limits     memory, files, no core dump, no privileges; it dies with who has started it
 
 Calls that nobody needs who computes are refused (seccomp(2)), in these groups:
@@ -51,6 +52,7 @@ LANDLOCK = (444, 445, 446)  # create_ruleset, add_rule, restrict_self: on all ma
 SECCOMP = 317
 NO_NEW_PRIVS = 38  # of prctl(2)
 DEATH_SIGNAL = 1
+DUMPABLE = 4  # without it, who counts its files does not see which it has open
 X86_64 = 0xC000003E  # AUDIT_ARCH_X86_64
 NEWEST = 463  # system calls from here on are not known here
 
@@ -118,7 +120,7 @@ REFUSED = {
     "the kernel": (321, 298, 323, 425, 426, 427, 248, 249, 250),
 }
 MISSING = (435, 437)  # clone3, openat2: who asks is told to take the older call
-THREAD = 0x10000  # CLONE_THREAD
+THREAD = 0x10000 | 0x400  # CLONE_THREAD and CLONE_FILES: files of its own would not be counted
 OWN_SIGNALS = (62, 234, 129, 297)  # kill, tgkill, rt_sigqueueinfo, rt_tgsigqueueinfo
 
 ALLOW = 0x7FFF0000
@@ -264,8 +266,11 @@ def _program(pid: int) -> Iterator[Step]:
     for number in OWN_SIGNALS:
         yield from _where(number, _only(0, [pid]))
     yield from _where(302, _only(0, [0, pid]))  # prlimit64
-    yield from _where(56, [_word(0), (ANY, 1, 0, THREAD), _refused(), _made()])  # clone
-    yield from _where(157, [_word(0), (EQUAL, 0, 1, DEATH_SIGNAL), _refused(), _made()])  # prctl
+    thread = [(AND, 0, 0, THREAD), (EQUAL, 1, 0, THREAD), _refused(), _made()]
+    yield from _where(56, [_word(0), *thread])  # clone
+    mortal = [(EQUAL, 0, 1, DEATH_SIGNAL), _refused()]
+    seen = [(EQUAL, 0, 1, DUMPABLE), _refused()]
+    yield from _where(157, [_word(0), *mortal, *seen, _made()])  # prctl
     # a pair of streams of its own; of other kinds one end could be sent elsewhere
     pair = [_word(0), (EQUAL, 1, 0, 1), _refused(), _word(1), (AND, 0, 0, 15)]
     yield from _where(53, [*pair, (EQUAL, 1, 0, 1), _refused(), _made()])

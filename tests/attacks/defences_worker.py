@@ -33,12 +33,7 @@ WORKERS = (
     Defence("a kit is not shown as data", WORKER, "if kit == there or there in kit.parents:", NEVER),
     Defence("a worker signals nobody", BOX, "    for number in OWN_SIGNALS:\n", "    for number in ():\n"),
     Defence("a worker limits nobody", BOX, "    yield from _where(302, _only(0, [0, pid]))  # prlimit64\n", ""),
-    Defence(
-        "a worker is one process",
-        BOX,
-        "    yield from _where(56, [_word(0), (ANY, 1, 0, THREAD), _refused(), _made()])  # clone\n",
-        "",
-    ),
+    Defence("a worker is one process", BOX, "    yield from _where(56, [_word(0), *thread])  # clone\n", ""),
     Defence("a worker knows little of its agent", WORKER, "        if name in NAMED or name.startswith(PASSED)\n", ""),
     Defence(
         "a worker has so much memory",
@@ -51,6 +46,19 @@ WORKERS = (
         BOX,
         "        resource.setrlimit(resource.RLIMIT_FSIZE, (written, written))\n",
         "        pass\n",
+    ),
+    Defence(
+        "a worker does not hide what it has open",
+        BOX,
+        "yield from _where(157, [_word(0), *mortal, *seen, _made()])",
+        "yield from _where(157, [_word(0), *mortal, _made()])",
+    ),
+    Defence("a worker's threads have the same files", BOX, "THREAD = 0x10000 | 0x400", "THREAD = 0x10000"),
+    Defence(
+        "who hides from its agent is ended",
+        "runtimes/sites/quota.py",
+        "    if isinstance(error, PermissionError):\n        raise error\n",
+        "    return\n",
     ),
     Defence("a worker's folder has an end", "runtimes/sites/quota.py", "if found > self.most:", "if False:"),
     Defence(

@@ -15,7 +15,7 @@ from tests.approving import hansa, study
 import hansa as h
 from hansa.cli.predict import as_text
 from hansa.data import Examples
-from hansa.errors import AppError, PlanError
+from hansa.errors import AppError, DataError, PlanError
 from hansa.models import Model
 from hansa.models.predictions import predicted
 
@@ -94,7 +94,7 @@ MODELS: dict[str, Callable[[], tuple[Any, Any]]] = {
 @pytest.mark.parametrize("name", MODELS)
 def test_a_prediction_is_that_of_the_library(name: str) -> None:
     (model, x), wanted = MODELS[name]()
-    found = predicted(model, x, DATA)
+    found = predicted(model, x, Examples.of((X, Y % 2)))
     assert found.shape == wanted.shape and np.allclose(found, wanted, rtol=1e-5, atol=1e-6)
     again = predicted(model, x, Examples.of((X, np.zeros_like(Y))))
     assert np.array_equal(found, again)  # targets change nothing
@@ -110,21 +110,123 @@ def test_a_model_that_does_not_predict_says_what_to_write() -> None:
     assert "does not predict" in told.value.found and "predict(x, data, local)" in told.value.instead
 
 
+def stored_run(app: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A run of an app, in `runs` beside its folder, where the test goes on."""
+    monkeypatch.chdir(app.parent.parent)
+    told = hansa("run", app, "--folder", "runs", "--no-compare")
+    assert told.exit_code == 0, told.output
+    (run,) = (path.name for path in Path("runs").iterdir() if path.is_dir())
+    return run
+
+
 @pytest.mark.promise("P579")
 def test_a_stored_run_predicts_into_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = study(tmp_path / "study")
-    monkeypatch.chdir(tmp_path)
-    told = hansa("run", app, "--folder", "runs", "--no-compare")
-    assert told.exit_code == 0, told.output
-    (run,) = (path.name for path in (tmp_path / "runs").iterdir() if path.is_dir())
+    run = stored_run(app, monkeypatch)
     at = ("--data", app.parent / "data" / "north.csv", "--folder", "runs")
     told = hansa("predict", run, "new.json", *at)
     assert told.exit_code == 0 and "24 predictions of the model of run" in told.output, told.output
     assert len(json.loads(Path("new.json").read_text())) == 24
     assert Path("new.json").stat().st_mode & 0o077 == 0
+    before = Path("new.json").read_bytes()
+    told = hansa("predict", run, "new.json", *at)
+    assert told.exit_code == 1 and "new.json is there already" in told.output
+    assert Path("new.json").read_bytes() == before
+    records = app.parent / "data" / "north.csv"
+    before = records.read_bytes()
+    told = hansa("predict", run, records, *at)
+    assert told.exit_code == 1 and records.read_bytes() == before
+    told = hansa("predict", run, records.parent / "new.csv", "--data", records.parent, "--folder", "runs")
+    assert told.exit_code == 1 and "new.csv lies in the data" in " ".join(told.output.split())
+    assert len(list(records.parent.iterdir())) == 2
     told = hansa("predict", run, "new.txt", *at)
     assert told.exit_code == 1 and "neither CSV nor JSON" in told.output
     images = np.zeros((2, 3, 3))
     assert np.array_equal(json.loads(as_text(images, Path("x.json"))), images)
     with pytest.raises(AppError, match="one row of numbers"):
         as_text(images, Path("x.csv"))
+
+
+class Odd(Model):
+    """A model that says what it is told to say."""
+
+    size = 1
+
+    def __init__(self, says: np.ndarray):
+        self.says = says
+
+    def predict(self, x: Any, data: Examples, local: Any) -> np.ndarray:
+        return self.says
+
+
+@pytest.mark.promise("P579")
+@pytest.mark.parametrize(
+    ("says", "words"),
+    [
+        (np.zeros((3, 5)), "for 300 examples"),
+        (np.array(1.0), "for 300 examples"),
+        (np.full(300, "a"), "in the type"),
+        (np.full(300, 1j), "in the type"),
+    ],
+)
+def test_what_is_no_number_for_each_example_is_refused(says: np.ndarray, words: str) -> None:
+    with pytest.raises(PlanError, match=words):
+        predicted(Odd(says), np.zeros(1), DATA)
+    whole = predicted(Odd(np.arange(300)), np.zeros(1), DATA)
+    assert whole.dtype == np.float64 and np.array_equal(whole, np.arange(300))
+
+
+def test_a_net_that_says_one_number_is_refused() -> None:
+    from torch import nn
+
+    class Mean(nn.Linear):
+        def forward(self, x: Any) -> Any:
+            return super().forward(x).mean()
+
+    model = h.TorchModel(Mean(4, 3), lambda outputs, y: outputs.mean())
+    with pytest.raises(PlanError, match="for 300 examples"):
+        predicted(model, model.start(h.Key.of(0)), DATA)
+
+
+@pytest.mark.promise("P579")
+def test_no_nan_is_read_or_written() -> None:
+    holed = X.copy()
+    holed[7, 0] = np.nan
+    with pytest.raises(DataError, match="in row 7"):
+        predicted(h.Softmax(4, 3), np.zeros(15), Examples.of((holed, Y)))
+    odd = np.array([0.0, np.inf, np.nan])
+    with pytest.raises(AppError, match="2 of 3 predictions are NaN or infinite, the first of row 1"):
+        as_text(odd, Path("x.json"))
+    assert as_text(odd, Path("x.csv")).splitlines() == ["prediction", "0.0", "inf", "nan"]
+
+
+@pytest.mark.promise("P579")
+def test_parts_that_stay_at_home_are_predicted_with_by_their_client_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = h.Personal(h.Softmax(4, 3), keep=("bias",))
+    own = {"kept": {"bias": np.array([5.0, 0.0, 0.0])}}
+    x = RNG.normal(size=model.size)
+    with pytest.raises(PlanError, match="has no bias: they stay with each client"):
+        predicted(model, x, DATA)
+    assert np.array_equal(
+        predicted(model, x, DATA, own), predicted(model.model, np.append(x, own["kept"]["bias"]), DATA)
+    )
+    app = study(tmp_path / "study")
+    plain = app.read_text()
+    app.write_text(plain.replace("hansa.Softmax(3, 2)", "hansa.Personal(hansa.Softmax(3, 2), keep=('bias',))"))
+    run = stored_run(app, monkeypatch)
+    at = ("--data", app.parent / "data" / "north.csv", "--folder", "runs")
+    told = hansa("predict", run, "new.json", *at)
+    assert told.exit_code == 1 and "bias" in told.output and "--client" in told.output, told.output
+    assert not Path("new.json").exists()
+    told = hansa("predict", run, "new.json", *at, "--client", "north")
+    assert told.exit_code == 0 and "24 predictions of north's own model of run" in told.output, told.output
+    assert "Outside ε" in told.output
+    stored = h.Store("runs").open(run)
+    bias = stored.memory()["north"]["model"]["kept"]["bias"]
+    X = np.loadtxt(app.parent / "data" / "north.csv", delimiter=",")[:, :-1].astype("float32")
+    wanted = predicted(h.Softmax(3, 2), np.append(stored.state().x, bias), Examples.of((X, np.zeros(24, int))))
+    assert bias.any() and np.array_equal(json.loads(Path("new.json").read_text()), wanted)
+    told = hansa("predict", "x.bundle", "other.json", *at, "--kit", "kit", "--client", "north")
+    assert told.exit_code == 1 and "--own" in told.output

@@ -104,7 +104,7 @@ def stored_model(app: Federation, run: Run, state: State, who: str) -> tuple[Vec
             f"{who} has no model of its own in run {run.id} after round {state.round}.",
             "It has never taken part, or its model has left the range of numbers: it uses the "
             "global one.",
-            "Leave --client out to export that.",
+            "Leave --client out for that one.",
         ),
     ]
     refuse(faults, AppError)

@@ -98,6 +98,10 @@ Which = Annotated[
         show_default=False,
     ),
 ]
+Whose = Annotated[
+    str | None,
+    typer.Option("--client", metavar="NAME", help="This client's own model.", show_default=False),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(

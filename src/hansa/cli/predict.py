@@ -16,14 +16,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 
-from ..errors import AppError
-from .options import AtSite, Id, Place, command, which_round
+from ..errors import AppError, Fault, refuse
+from .options import AtSite, Id, Place, Whose, command, which_round
 from .options import Which as Round
 from .owned import Mine, predicted_at
 from .target import app_of, resumed
@@ -42,48 +43,87 @@ def predict(
     data: Annotated[Path, typer.Option(help="Data, as a client's.", show_default=False)],
     place: Place,
     round_: Round = None,
+    client: Whose = None,
     kit: AtSite = None,
     mine: Mine = Mine(),
     working: Working = Working(),
 ) -> None:
     """Write what a model says of each example of some data.
 
-    The model is that of a stored run, after its last round or another; with the kit of a site, and
-    the app that was approved there in the place of RUN, the global model as it was told last, or
-    with --own the site's own. The file is written here, and nothing leaves this machine.
+    The model is that of a stored run, after its last round or another, or with --client one that is
+    a client's own; with the kit of a site, and the app that was approved there in the place of RUN,
+    the global model as it was told last, or with --own the site's own. The file is written here,
+    and nothing leaves this machine.
 
     Example: hansa predict heart.bundle new.csv --kit kit/ --data records.csv
     """
     from .. import private
     from ..ui.terminal import out
 
-    _check_form(file)
+    _check_file(file, data)
     if kit is not None:
+        _check_here(round_, client)
         found, which = predicted_at(Path(run), kit, data, mine, working)
     else:
-        found, which = _stored(place, run, data, which_round(round_))
+        found, which = _stored(place, run, data, which_round(round_), client)
     private.write(file, as_text(found, file).encode())
     out().print(f"{file}: {len(found)} predictions of {which}.")
 
 
-def _check_form(file: Path) -> None:
-    """AppError for a file of another form, before anything is computed."""
-    if file.suffix not in FORMS:
-        raise AppError(
+def _check_file(file: Path, data: Path) -> None:
+    """AppError for a file of another form, one that is there, or one in the data, before anything
+    is computed.
+    """
+    faults: list[Fault] = [
+        (
+            file.suffix not in FORMS,
             f"{file} is neither CSV nor JSON.",
             "Predictions are numbers, a row for each example.",
             f"Name a file that ends in {' or '.join(FORMS)}.",
-        )
+        ),
+        (
+            file.resolve().is_relative_to(data.resolve()),
+            f"{file} lies in the data.",
+            "Predictions would be read as examples, or stand in their place.",
+            "Name a file elsewhere.",
+        ),
+        (
+            os.path.lexists(file),
+            f"{file} is there already.",
+            "Predictions stand in the place of nothing.",
+            "Name another file, or take this one away first.",
+        ),
+    ]
+    refuse(faults, AppError)
 
 
-def _stored(place: Place, run: str, data: Path, which: Any) -> tuple[np.ndarray[Any, Any], str]:
-    """What the model of a stored run says of what is at a path [n, …]; and which it is."""
+def _check_here(round_: str | None, client: str | None) -> None:
+    """AppError where options of stored runs are given with a kit."""
+    if round_ is None and client is None:
+        return
+    raise AppError(
+        "--round and --client are of stored runs, and a kit is named.",
+        "A site has the global model as it was told last, and its own, and no others.",
+        "Leave them out; write --own for the site's own model.",
+    )
+
+
+def _stored(
+    place: Place, run: str, data: Path, which: Any, client: str | None
+) -> tuple[np.ndarray[Any, Any], str]:
+    """What the model of a stored run, or a client's own, says of what is at a path [n, …]; and
+    which it is.
+    """
+    from ..app.compare import OUTSIDE
     from ..app.federation import found_by
+    from ..app.personal import stored_model
     from ..config.run import Config
     from ..data import Sites
     from ..data.sites import prepared
-    from ..models.predictions import predicted
+    from ..models import NO_LOCAL
+    from ..models.predictions import check_kept, predicted
     from ..parties.client import Client
+    from ..ui.errors import say
     from .stored import state_of
 
     stored = place.open().open(run)
@@ -95,22 +135,31 @@ def _stored(place: Place, run: str, data: Path, which: Any) -> tuple[np.ndarray[
             "Other data is read from a path, as the app reads that of a client.",
             "Write App(data=Sites(read, 'data/*.csv')), where read(path) gives the examples.",
         )
+    plan = app.known_plan
+    x = state.x
+    local = NO_LOCAL
+    whose = "the model"
+    if client is not None:
+        x, local = stored_model(app, stored, state, client)
+        whose = f"{client}'s own model"
+    check_kept(plan.model, local)
     source = app.data.at(data)
     if app.prepare is not None:
         source = prepared(source, app.prepare, found_by(app))
-    plan = app.known_plan
     examples = Client(data.stem, plan, source).examples
-    plan.model.check(examples, data.stem)
-    found = predicted(plan.model, state.x, examples).astype(np.float64)
-    return found, f"the model of run {stored.id} after round {state.round}"
+    found = predicted(plan.model, x, examples, local, data.stem)
+    if client is not None and plan.hides:
+        say(OUTSIDE)
+    return found, f"{whose} of run {stored.id} after round {state.round}"
 
 
 def as_text(found: np.ndarray[Any, Any], file: Path) -> str:
     """Predictions [n, …] as CSV or JSON, by the ending of the file's name; AppError for a CSV of
-    more than one row of numbers for each example.
+    more than one row of numbers for each example, and for a JSON of NaN or infinity.
     """
     if file.suffix == ".json":
-        return json.dumps(found.tolist()) + "\n"
+        _check_finite(found)
+        return json.dumps(found.tolist(), allow_nan=False) + "\n"
     if found.ndim > 2:
         raise AppError(
             f"Each prediction has the shape {list(found.shape[1:])}.",
@@ -126,3 +175,16 @@ def as_text(found: np.ndarray[Any, Any], file: Path) -> str:
     rows.writerow(names)
     rows.writerows(columns.tolist())
     return text.getvalue()
+
+
+def _check_finite(found: np.ndarray[Any, Any]) -> None:
+    """AppError where predictions [n, …] hold what JSON cannot say."""
+    odd = ~np.isfinite(found.reshape(len(found), -1)).all(axis=1)
+    if not odd.any():
+        return
+    raise AppError(
+        f"{odd.sum()} of {len(found)} predictions are NaN or infinite, the first of row "
+        f"{odd.argmax()}.",
+        "JSON has no word for these.",
+        "See whether the model has left the range of numbers; a file that ends in .csv takes them.",
+    )

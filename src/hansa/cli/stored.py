@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ..errors import AppError
-from .options import As, AtSite, Id, Place, command, which_round
+from .options import As, AtSite, Id, Place, Whose, command, which_round
 from .options import Which as Round
 from .owned import Mine, export_at
 from .target import app_of, resumed
@@ -105,10 +105,7 @@ class Which:
     raw: Annotated[
         bool, typer.Option("--raw", help="One flat vector x, without loading the app.")
     ] = False
-    client: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="This client's own model.", show_default=False),
-    ] = None
+    client: Whose = None
     round_: Round = None
 
 

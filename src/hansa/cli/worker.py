@@ -39,7 +39,7 @@ from ..data.sites import Source, prepared
 from ..errors import AppError, HansaError, ProtocolError, message
 from ..messages import SessionId
 from ..models import NO_LOCAL, Local
-from ..models.predictions import predicted
+from ..models.predictions import check_kept, predicted
 from ..parties.client import Client
 from ..parties.foreign import seeding
 from ..plan import Plan
@@ -227,9 +227,8 @@ class Work:
         client = self.client(asked)
         model = client.plan.model
         x, kept = self.model(client.plan, asked)
-        examples = client.examples
-        model.check(examples, self.who)
-        return predicted(model, x, examples, kept).astype(np.float64)
+        check_kept(model, kept)
+        return predicted(model, x, client.examples, kept, self.who)
 
     def export(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """The weights of a model, by name."""

@@ -12,20 +12,50 @@ from typing import Any
 
 import numpy as np
 
-from ..data import Examples
-from ..errors import PlanError
+from ..data import Examples, check
+from ..errors import Fault, PlanError, refuse
 from ..spec import Vector
-from .parts import Personal, without_kept
+from .parts import KEPT, Personal, without_kept
 from .values import NO_LOCAL, Local
 
 
-def predicted(model: Any, x: Vector, data: Examples, local: Local = NO_LOCAL) -> Vector:
-    """What a model says of each example [n, …]; with a client's own statistics and parts.
+def predicted(
+    model: Any, x: Vector, data: Examples, local: Local = NO_LOCAL, who: str = "data"
+) -> Vector:
+    """What a model says of each example [n, …], in float64; with a client's own statistics and
+    parts.
 
-    PlanError where it does not know how to, or says several things of each.
+    who: whose the examples are, for messages. DataError where they could not be trained on.
+    PlanError where the model does not know how to, or says several things of each, or no real
+    number, and where parts of it stay with each client and `local` has none of them.
     """
+    check_kept(model, local)
+    takes = model.takes
+    n = check(data, who, takes.missing, takes.endless)
+    model.check(data, who)
+    found = _said(model, x, data, local)
+    faults: list[Fault] = [
+        (
+            not np.can_cast(found.dtype, np.float64, "same_kind"),
+            f"{model!r} predicts in the type {found.dtype}.",
+            "A prediction is of real numbers.",
+            "Let predict() give classes as whole numbers, and complex numbers as two of each.",
+        ),
+        (
+            found.shape[:1] != (n,),
+            f"{model!r} gives the shape {list(found.shape)} for {n} examples.",
+            "A prediction has a row for each example.",
+            f"Let it give an array of the shape [{n}, …].",
+        ),
+    ]
+    refuse(faults)
+    return found.astype(np.float64)
+
+
+def _said(model: Any, x: Vector, data: Examples, local: Local) -> Vector:
+    """What its method gives, which is an array; PlanError where it has none, or gives none."""
     if isinstance(model, Personal):
-        return predicted(model.model, model.whole(x, local), data, without_kept(local))
+        return _said(model.model, model.whole(x, local), data, without_kept(local))
     if not hasattr(model, "predict"):
         raise PlanError(
             f"{model!r} does not predict.",
@@ -41,3 +71,16 @@ def predicted(model: Any, x: Vector, data: Examples, local: Local = NO_LOCAL) ->
             "Let the net give one tensor; or write the weights with hansa export.",
         )
     return found
+
+
+def check_kept(model: Any, local: Local) -> None:
+    """PlanError where parts of a model stay with each client, and these are not given: the start,
+    which is untrained, stands in no prediction.
+    """
+    if not isinstance(model, Personal) or model.kept.keys() == local.get(KEPT, {}).keys():
+        return
+    raise PlanError(
+        f"The global model has no {', '.join(model.kept)}: they stay with each client.",
+        "Only their start is known here, which no one has trained, and no one uses.",
+        "Predict with a client's own model: of a stored run --client NAME, at a site --own.",
+    )

@@ -53,7 +53,7 @@ def predicted(given: Callable[[Batch], Any], data: Examples, rows: int) -> Any:
             outputs = given(batch)
             if not isinstance(outputs, Array | np.ndarray):
                 return outputs
-            found.append(np.asarray(outputs))
+            found.append(np.atleast_1d(outputs))
     return np.concatenate(found)
 
 

@@ -312,7 +312,7 @@ class KerasModel(FlatKeras):
             every = [self._feed.reply(self._feed.data(batch)[0]) for batch, _ in scored(data)]
             if any(isinstance(one, list | tuple | Mapping) for one in every):
                 return every[0]
-            return np.concatenate([keras.ops.convert_to_numpy(one) for one in every])
+            return np.concatenate([np.atleast_1d(keras.ops.convert_to_numpy(one)) for one in every])
 
     def check(self, data: Examples, who: str, training: Training | None = None) -> None:
         """Send the first rows through net and loss, and compare all labels with the outputs."""

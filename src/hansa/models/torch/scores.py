@@ -54,7 +54,7 @@ def predicted(net: nn.Module, tensors: Tensors, data: Examples) -> Any:
         outputs, _ = passed(net, inputs, named, "")
         if not isinstance(outputs, Tensor):
             return outputs
-        found.append(outputs.double().cpu().numpy())
+        found.append(np.atleast_1d(outputs.double().cpu().numpy()))
     check_some(len(found))
     return np.concatenate(found)
 

@@ -5,6 +5,8 @@ and again; past its end the worker is ended, and its folder goes with it.
 
     in the folder                     blocks of each file, as the disk has them
     deleted, and open or mapped       the same of what /proc says of the process
+
+Who keeps its agent from looking has passed the end as well.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import stat
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,37 +51,67 @@ class Quota:
             threading.Thread(target=self._watch, args=(process, folder), daemon=True).start()
 
     def _watch(self, process: subprocess.Popen[bytes], folder: Path) -> None:
-        while True:
+        while not _ends(process):
             try:
-                process.wait(LOOK)
-                return
-            except subprocess.TimeoutExpired:
                 found = written(process.pid, folder)
+            except PermissionError:
+                if _ends(process):  # /proc of one that is ending is root's
+                    return
+                self.passed = "shows nobody what it has written, and was ended"
+                process.kill()
+                return
             if found > self.most:
                 self.passed = f"has written {size(found)}, of {size(self.most)}, and was ended"
                 process.kill()
                 return
 
 
+def _ends(process: subprocess.Popen[bytes]) -> bool:
+    """Does a process end before the next look?"""
+    try:
+        process.wait(LOOK)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
 def written(pid: int, folder: Path) -> int:
-    """Bytes on the disk that a process has in a folder, or has deleted there and holds."""
+    """Bytes on the disk that a process has in a folder, or has deleted there and holds.
+
+    PermissionError where a folder, or the process, does not let itself be looked at.
+    """
     found = {(one.st_dev, one.st_ino): one.st_blocks for one in (*_there(folder), *_open(pid))}
     return BLOCK * sum(found.values()) + _mapped(pid, folder)
 
 
+@contextmanager
+def _while_there() -> Iterator[None]:
+    """What goes meanwhile is not there; what is there and is not shown is a PermissionError."""
+    try:
+        yield
+    except OSError as error:
+        _hidden(error)
+
+
+def _hidden(error: OSError) -> None:
+    """Raise an error where it says that something is not shown."""
+    if isinstance(error, PermissionError):
+        raise error
+
+
 def _there(folder: Path) -> Iterator[os.stat_result]:
     """What lies in a folder; links are not followed, and what goes meanwhile is not there."""
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in os.walk(folder, onerror=_hidden):
         for name in (*folders, *names):
-            with suppress(OSError):
+            with _while_there():
                 yield os.lstat(os.path.join(place, name))
 
 
 def _open(pid: int) -> Iterator[os.stat_result]:
     """Files without a name that a process has open."""
-    with suppress(OSError):  # it has ended
+    with _while_there():
         for name in os.listdir(f"/proc/{pid}/fd"):
-            with suppress(OSError):
+            with _while_there():
                 one = os.stat(f"/proc/{pid}/fd/{name}")
                 if stat.S_ISREG(one.st_mode) and not one.st_nlink:
                     yield one
@@ -88,7 +120,7 @@ def _open(pid: int) -> Iterator[os.stat_result]:
 def _mapped(pid: int, folder: Path) -> int:
     """Bytes that a process has mapped of files that were deleted there."""
     found = 0
-    with suppress(OSError):
+    with _while_there():
         for line in Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines():
             span, *_, path = line.split(maxsplit=5)
             if path.startswith(f"{folder}/") and path.endswith(" (deleted)"):
