@@ -277,10 +277,9 @@ def me_of(circle: Circle, who: str) -> Me:
 
 
 def resigned(circle: Circle, who: str, answer: Mapping[str, Any], **changed: Any) -> dict[str, Any]:
-    """A first message that is changed, and signed again by its client."""
+    """A first message that is changed, and signed again by its client and its seal."""
     new = {**answer, **changed}
-    message = circle.terms().prepared(who, new["public"], new["boxes"])
-    return {**new, "signature": circle.identities[who].signing.sign(message)}
+    return {**new, "signature": me_of(circle, who).signed(new["public"], new["boxes"])}
 
 
 def sealed(me: Me, public: bytes, shares: Any) -> Any:
