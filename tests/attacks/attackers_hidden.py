@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import hansa as h
-from hansa.aggregators import Draw
+from hansa.aggregators import PROVEN, Draw
 from hansa.aggregators.hidden import HiddenSum
 from hansa.aggregators.hidden.cell import Cell
 from hansa.aggregators.hidden.client import SAID, Me, Prepared
@@ -164,8 +164,9 @@ class Line:
                 yield who, answer
 
     def exclude(self, who: str, why: str) -> None:
-        """Who is left out."""
-        self.excluded[who] = why
+        """Who is left out; for the run, if it is proven to deal rubbish."""
+        if self.excluded.get(who) != PROVEN:
+            self.excluded[who] = why
 
 
 def served(circle: Circle, line: Line | None = None, **line_of: Any) -> tuple[Vector | None, list[str], Cell, Line]:

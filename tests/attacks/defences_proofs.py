@@ -83,6 +83,12 @@ OF_RUBBISH = (
         "self.excluded = {who: why for who, why in self.before.items() if why == PROVEN}",
         "self.excluded = dict[str, str]()",
     ),
+    Defence(
+        "who is out for the run is so for no lesser reason",
+        CHANNEL,
+        "            if self.excluded.get(who) != PROVEN:\n",
+        "            if True:\n",
+    ),
     Defence("who is out for the run is not asked to be ready", ARRIVING, " | (banned & set(self.roster))", ""),
     Defence(
         "what a record says is proven is",

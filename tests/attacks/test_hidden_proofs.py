@@ -16,9 +16,10 @@ from tests.attacks.attackers_hidden import Cheat, Circle, Craft, me_of, resigned
 import hansa as h
 from hansa.aggregators import PROVEN
 from hansa.aggregators.arrivals import Arrivals
+from hansa.aggregators.hidden.client import Me
 from hansa.aggregators.hidden.denials import UNPROVEN
 from hansa.aggregators.hidden.proving import Dealt
-from hansa.aggregators.hidden.terms import Terms, prepared_of
+from hansa.aggregators.hidden.terms import Terms, prepared_of, shares_of
 from hansa.crypto import disclosure
 from hansa.crypto.disclosure import PROOF, disclosed
 from hansa.crypto.field import Field64
@@ -514,6 +515,40 @@ def test_who_deals_rubbish_closes_one_round_of_a_run_and_no_more() -> None:
     assert [state.excluded["c3"] for state in states] == [PROVEN] * 4
     assert [bool(state.skipped) for state in states] == [True, False, False, False]
     assert all(set(state.participants) == DATA.keys() - {"c3"} for state in states[1:])
+
+
+class Twice(h.Client):
+    """It seals noise for one and shares of another secret for the rest, and says no vector."""
+
+    def answer(self, request: Any, given: Any = None) -> Said:
+        said = super().answer(request, given)
+        if request.turn == 1:
+            return replace(said, reply="no vector")
+        if request.turn == 0:
+            at = self._at(request, self.secret)
+            (cell,) = h.MaskedSum().cells(request.bodies[self.who]["cohort"], self.plan.encoded_spec, at.session)
+            me = Me(cell, at)
+            boxes = sealed(me, said.reply["public"], shares_of(cell, secrets.token_bytes(64)))
+            boxes[0, MAC:] ^= 1
+            said.reply["boxes"][:] = boxes
+            said.reply["signature"] = me.signed(said.reply["public"], boxes)
+        return said
+
+
+@pytest.mark.promise("P590")
+@pytest.mark.promise("P593")
+@pytest.mark.guards("who is out for the run is so for no lesser reason")
+def test_who_deals_rubbish_in_two_ways_is_out_for_the_worse(tmp_path: Path) -> None:
+    """Else it would rest for a round and begin again, in a line that does not hold, as if the server had asked it."""
+    plan = replace(PLAN, rounds=3)
+    some = [(Twice if who == "c3" else h.Client)(who, plan, one) for who, one in DATA.items()]
+    run = Store(tmp_path / "runs").new("plan", plan.digest, "app", {}, plan.rounds)
+    states = list(h.synchronous(plan, h.InProcess(some)))
+    for state in states:
+        run.commit(state)
+    assert [state.excluded["c3"] for state in states] == [PROVEN] * 3
+    assert [bool(state.skipped) for state in states] == [True, False, False]
+    assert verify(run) == 3
 
 
 @pytest.mark.promise("P590")
