@@ -89,6 +89,12 @@ OF_RUBBISH = (
         "            if self.excluded.get(who) != PROVEN:\n",
         "            if True:\n",
     ),
+    Defence(
+        "whose value a client does not know from itself is named",
+        CLIENT,
+        '    return ", ".join(terms.named(members)[:5])\n',
+        '    return ""\n',
+    ),
     Defence("who is out for the run is not asked to be ready", ARRIVING, " | (banned & set(self.roster))", ""),
     Defence(
         "what a record says is proven is",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.attacks.attackers_hidden import Cheat, Circle, Craft, me_of, resigned, sealed, served, why
+from tests.attacks.attackers_hidden import Cheat, Circle, Craft, me_of, resigned, sealed, served, spec_of, why
 
 import hansa as h
 from hansa.aggregators import PROVEN
@@ -473,6 +473,36 @@ def test_a_set_that_needs_those_whom_a_server_has_invented_is_not_signed() -> No
     inside = np.ones(9, np.uint8)
     inside[1] = 0
     assert cheat.talks[VICTIM].hear({"inside": inside}) is None
+
+
+def silent(circle: Circle, to: list[str]) -> Craft:
+    """A liar whose MACs for these are wrong."""
+
+    def craft(turn: int, answer: Any) -> Any:
+        if turn:
+            return answer
+        found = answer["boxes"].copy()
+        for who in to:
+            found[circle.names.index(who), :MAC] ^= 1
+        return resigned(circle, LIAR, answer, boxes=found)
+
+    return craft
+
+
+@pytest.mark.guards("whose value a client does not know from itself is named")
+def test_whose_macs_are_wrong_is_named_to_who_cannot_open_without_it() -> None:
+    """Where all must be in a sum, one is enough; who reads the refusal looks at it, and not at the server alone."""
+    circle = Circle(n=9, spec=spec_of(quorum=9))
+    line = served(circle, crafts={LIAR: silent(circle, [VICTIM])})[-1]
+    assert LIAR in str(line.talks[VICTIM].error) and VICTIM not in line.said[2]
+
+
+@pytest.mark.guards("whose value a client does not know from itself is named")
+def test_whose_macs_are_wrong_is_named_to_whom_too_few_speak() -> None:
+    """Of five all are needed; of those who have prepared one says nothing to the victim."""
+    circle = Circle(n=5, aggregator=h.MaskedSum(threshold=0.9))
+    line = served(circle, crafts={LIAR: silent(circle, [VICTIM])})[-1]
+    assert LIAR in str(line.talks[VICTIM].error) and VICTIM not in line.said[1]
 
 
 # ── in a run ──

@@ -278,11 +278,17 @@ def _opened(me: Me, mine: Prepared, view: View, boxes: Octets) -> tuple[Elements
     many = int(known.sum())
     if many < terms.t:
         raise ProtocolError(
-            f"{many} of {terms.n} clients have said to {me.at.who} what their public values are.",
+            f"{many} of {terms.n} clients have said to {me.at.who} what their public values are; "
+            f"not {_some(terms, view.prepared & ~known)}.",
             f"{terms.t} must have, or the server may have made the others up.",
-            "Look at the server.",
+            f"Look at the server, or at these, which did not say so to {me.at.who}.",
         )
     return shares, known
+
+
+def _some(terms: Terms, members: Set) -> str:
+    """Names to be read, of a few."""
+    return ", ".join(terms.named(members)[:5])
 
 
 # ── prove ──
@@ -354,11 +360,13 @@ def _read_inside(me: Me, view: View, known: Set, told: Any) -> Set:
     count = int((inside & known).sum())
     if count < terms.least:
         wrong = f"{count} clients"
+        if unknown := _some(terms, inside & ~known):
+            wrong += f", beside {unknown}, of whom it knows nothing but by the server"
     if wrong:
         raise ProtocolError(
             f"{who} was asked to open a sum of {wrong}.",
             f"It opens one of at least {terms.least}, itself among them, who have prepared.",
-            "Look at the server, or sample more clients.",
+            f"Look at the server, or at these, which did not say so to {who}; or sample more.",
         )
     return inside
 
