@@ -101,7 +101,8 @@ def resigned(circle: Circle, who: str, answer: Mapping[str, Any], **changed: Any
     """A first message that is changed, and signed again by its client."""
     new = {**answer, **changed}
     message = circle.terms.prepared(who, new["public"], new["boxes"])
-    return {**new, "signature": circle.identities[who].signing.sign(message)}
+    identity = circle.identities[who]
+    return {**new, "signature": identity.signing.sign(message) + identity.seal.sign(message)}
 
 
 def resaid(circle: Circle, who: str, answer: Mapping[str, Any], vector: Any) -> dict[str, Any]:

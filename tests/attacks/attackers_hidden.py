@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import hansa as h
-from hansa.aggregators import Draw
+from hansa.aggregators import PROVEN, Draw
 from hansa.aggregators.hidden import HiddenSum
 from hansa.aggregators.hidden.cell import Cell
 from hansa.aggregators.hidden.client import SAID, Me, Prepared
@@ -164,8 +164,9 @@ class Line:
                 yield who, answer
 
     def exclude(self, who: str, why: str) -> None:
-        """Who is left out."""
-        self.excluded[who] = why
+        """Who is left out; for the run, if it is proven to deal rubbish."""
+        if self.excluded.get(who) != PROVEN:
+            self.excluded[who] = why
 
 
 def served(circle: Circle, line: Line | None = None, **line_of: Any) -> tuple[Vector | None, list[str], Cell, Line]:
@@ -277,10 +278,9 @@ def me_of(circle: Circle, who: str) -> Me:
 
 
 def resigned(circle: Circle, who: str, answer: Mapping[str, Any], **changed: Any) -> dict[str, Any]:
-    """A first message that is changed, and signed again by its client."""
+    """A first message that is changed, and signed again by its client and its seal."""
     new = {**answer, **changed}
-    message = circle.terms().prepared(who, new["public"], new["boxes"])
-    return {**new, "signature": circle.identities[who].signing.sign(message)}
+    return {**new, "signature": me_of(circle, who).signed(new["public"], new["boxes"])}
 
 
 def sealed(me: Me, public: bytes, shares: Any) -> Any:

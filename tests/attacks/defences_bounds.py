@@ -158,7 +158,9 @@ RECORDS = (
         "    if reply in SAID:\n        return reply\n",
         "    return reply\n",
     ),
-    Defence("reasons command no terminal", LOOPS, "self.excluded[who] = printable(why)", "self.excluded[who] = why"),
+    Defence(
+        "reasons command no terminal", LOOPS, "self._leave_out([who], printable(why))", "self._leave_out([who], why)"
+    ),
     Defence(
         "notes command no terminal", "loops/synchronous.py", "skipped = printable(str(error))", "skipped = str(error)"
     ),

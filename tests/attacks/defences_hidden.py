@@ -151,8 +151,8 @@ LIARS = (
     Defence(
         "what a client prepares is signed by it",
         CELL,
-        "if not verify(self.terms.members[who].signing, message, signature):",
-        NEVER,
+        "        if not signed:\n",
+        f"        {NEVER}\n",
         only="signature|signed|boxes changed",
     ),
     Defence(

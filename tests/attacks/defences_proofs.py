@@ -6,19 +6,12 @@ from tests.attacks.defence import Defence
 
 CLIENT, SERVER = "aggregators/hidden/client.py", "aggregators/hidden/server.py"
 DENIALS, PROVING = "aggregators/hidden/denials.py", "aggregators/hidden/proving.py"
-DISCLOSURE = "crypto/disclosure.py"
+DISCLOSURE, SEALING = "crypto/disclosure.py", "crypto/sealing.py"
 RECORD, CHANNEL, ARRIVING = "record.py", "loops/channel.py", "loops/arriving.py"
 NEVER = "if False:"
 
 OF_RUBBISH = (
     Defence("who denies a share is asked to prove it", DENIALS, "    if not bodies:\n", "    if bodies:\n"),
-    Defence(
-        "who seals with no seal of its own is proven to",
-        PROVING,
-        "        if not self.sealed:\n            return True\n",
-        "",
-        only="seal",
-    ),
     Defence(
         "a denial without a proof bans nobody",
         DENIALS,
@@ -58,11 +51,19 @@ OF_RUBBISH = (
         "if not dealt.signed or dealt.holds(me.place, channel):",
         "if dealt.holds(me.place, channel):",
     ),
+    Defence("a seal alone is nobody's word", PROVING, "if not verify(self.member.signing, self.about, own):", NEVER),
     Defence(
-        "a holder looks whose a seal is before it shows what it has with it",
-        CLIENT,
-        "    if not dealt.sealed:\n",
-        f"    {NEVER}\n",
+        "a seal signs each message in which its boxes are",
+        PROVING,
+        "return sealed(self.seal, self.about, seals)",
+        "return True",
+    ),
+    Defence(
+        "the keys of a seal are one",
+        SEALING,
+        "return agreement_of(signing) == seal[PUBLIC:] and verify(",
+        "return verify(",
+        only="two keys",
     ),
     Defence(
         "a public value is its client's own word",
@@ -81,6 +82,18 @@ OF_RUBBISH = (
         CHANNEL,
         "self.excluded = {who: why for who, why in self.before.items() if why == PROVEN}",
         "self.excluded = dict[str, str]()",
+    ),
+    Defence(
+        "who is out for the run is so for no lesser reason",
+        CHANNEL,
+        "            if self.excluded.get(who) != PROVEN:\n",
+        "            if True:\n",
+    ),
+    Defence(
+        "whose value a client does not know from itself is named",
+        CLIENT,
+        '    return ", ".join(terms.named(members)[:5])\n',
+        '    return ""\n',
     ),
     Defence("who is out for the run is not asked to be ready", ARRIVING, " | (banned & set(self.roster))", ""),
     Defence(

@@ -76,7 +76,12 @@ def test_who_repeats_another_s_value_is_left_out_by_name() -> None:
         return answer
 
     def repeat(turn: int, answer: Any) -> Any:
-        return resigned(NINE, LIAR, answer, public=seen["first"]["public"]) if turn == 0 else answer
+        if turn:
+            return answer
+        public = seen["first"]["public"]
+        message = NINE.terms().prepared(LIAR, public, answer["boxes"])
+        liar, helper = (NINE.identities[who] for who in (LIAR, "client-00"))  # who lends it its seal
+        return {**answer, "public": public, "signature": liar.signing.sign(message) + helper.seal.sign(message)}
 
     total, inside, _, line = served(NINE, crafts={"client-00": listen, LIAR: repeat})
     assert inside == HONEST and total is not None and "another client" in line.excluded[LIAR]

@@ -11,20 +11,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.attacks.attackers_hidden import Cheat, Circle, Craft, me_of, resigned, sealed, served, why
+from tests.attacks.attackers_hidden import Cheat, Circle, Craft, me_of, resigned, sealed, served, spec_of, why
 
 import hansa as h
 from hansa.aggregators import PROVEN
 from hansa.aggregators.arrivals import Arrivals
+from hansa.aggregators.hidden.client import Me
 from hansa.aggregators.hidden.denials import UNPROVEN
 from hansa.aggregators.hidden.proving import Dealt
-from hansa.aggregators.hidden.terms import Terms, prepared_of
+from hansa.aggregators.hidden.terms import Terms, prepared_of, shares_of
 from hansa.crypto import disclosure
 from hansa.crypto.disclosure import PROOF, disclosed
 from hansa.crypto.field import Field64
 from hansa.crypto.identity import Identity
-from hansa.crypto.keys import PUBLIC
-from hansa.crypto.sealing import KEYS, MAC, SEALED_WITH, TAG, shown
+from hansa.crypto.keys import PUBLIC, SIGNATURE
+from hansa.crypto.sealing import MAC, SEALED_WITH, TAG, shown
 from hansa.crypto.shamir import uniform
 from hansa.errors import StoreError
 from hansa.parties import Said
@@ -83,9 +84,8 @@ def with_seal(seal: bytes) -> Callable[[Any], Any]:
 
 def strange_seal() -> bytes:
     """Two keys that are not of one number."""
-    one = Identity.fresh(LIAR, "client").seal.public
-    two = Identity.fresh(LIAR, "client").seal.public
-    return one[:PUBLIC] + two[PUBLIC:KEYS] + one[KEYS:]
+    other = Identity.fresh(LIAR, "client").seal.public
+    return NINE.identities[LIAR].seal.public[:PUBLIC] + other[PUBLIC:]
 
 
 RUBBISH: dict[str, Callable[[Any], Any]] = {
@@ -95,9 +95,12 @@ RUBBISH: dict[str, Callable[[Any], Any]] = {
     "no elements": holding(2**64 - 1),
     "p": holding(Field64.p),
     "zeros": holding(0),
-    "another's seal": with_seal(NINE.identities[OTHER].seal.public),
-    "no seal": with_seal(bytes(SEALED_WITH)),
-    "a seal of two keys": with_seal(strange_seal()),
+}
+
+SEALS: dict[str, Callable[[], bytes]] = {
+    "another's seal": lambda: NINE.identities[OTHER].seal.public,
+    "no seal": lambda: bytes(SEALED_WITH),
+    "a seal of two keys": strange_seal,
 }
 
 
@@ -105,14 +108,24 @@ RUBBISH: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.promise("P590")
-@pytest.mark.guards("who denies a share is asked to prove it", "who seals with no seal of its own is proven to")
+@pytest.mark.guards("who denies a share is asked to prove it")
 @pytest.mark.parametrize("rubbish", RUBBISH)
 def test_who_deals_rubbish_is_proven_to(rubbish: str) -> None:
-    """However few boxes it is in; what the seal is does not help."""
+    """However few boxes it is in."""
     total, _, cell, line = served(NINE, crafts={LIAR: dealing(RUBBISH[rubbish])})
     assert line.excluded == {LIAR: PROVEN}
     assert total is None and LIAR in why(cell) and cell.failure and not cell.failure.lacking
     assert len(line.said) == 5 and not line.said[3]  # nobody has signed who is in, nor helped
+
+
+@pytest.mark.promise("P590")
+@pytest.mark.guards("a seal signs each message in which its boxes are", "the keys of a seal are one")
+@pytest.mark.parametrize("seal", SEALS)
+def test_who_seals_with_no_seal_of_its_own_is_left_out_at_once(seal: str) -> None:
+    """It closes no round; nobody is asked to show anything."""
+    total, inside, cell, line = served(NINE, crafts={LIAR: dealing(with_seal(SEALS[seal]()))})
+    assert inside == HONEST and np.array_equal(total, NINE.sum(HONEST))
+    assert "not signed" in line.excluded[LIAR] and not cell.proven
 
 
 @pytest.mark.promise("P590")
@@ -274,6 +287,18 @@ def test_nobody_is_guilty_of_what_another_has_written() -> None:
         assert proof and not is_rubbish(NINE, dealt, LIAR, proof)
 
 
+@pytest.mark.promise("P591")
+@pytest.mark.guards("a seal alone is nobody's word")
+def test_nobody_is_guilty_of_what_another_has_sealed() -> None:
+    """A server writes the whole message, under a seal that it has drawn, and a holder proves that this is rubbish."""
+    honest = message(NINE, OTHER)
+    seal = Identity.fresh(OTHER, "client").seal
+    made_up = replace(honest, public=honest.public[:-SEALED_WITH] + seal.public)
+    made_up = replace(made_up, signature=honest.signature[:SIGNATURE] + seal.sign(made_up.about))
+    proof = disclosure.disclose(NINE.identities[LIAR].agreement, made_up.seal[:PUBLIC], made_up.about)
+    assert proof and not is_rubbish(NINE, made_up, LIAR, proof)
+
+
 # ── what is proven is proven of one message ──
 
 
@@ -345,22 +370,47 @@ def test_a_server_that_writes_for_a_dealer_is_shown_nothing() -> None:
     assert asked(cheat, {"boxes": spoilt(cheat, OTHER)}, OTHER, boxes=row[None]) is None
 
 
+def stolen(cheat: Cheat, whose: str, seal: bytes, seals: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a server says that has a client's signing key: noise under this seal, and that this was dealt."""
+    i, j = (cheat.terms.number(who) for who in (whose, VICTIM))
+    public = secrets.token_bytes(cheat.publics.shape[1] - SEALED_WITH) + seal
+    row = np.frombuffer(secrets.token_bytes(cheat.boxes[i].size), np.uint8).reshape(cheat.boxes[i].shape)
+    publics, boxes = cheat.publics.copy(), cheat.boxes[:, j].copy()
+    publics[i] = np.frombuffer(public, np.uint8)
+    boxes[i] = row[j]
+    message = cheat.terms.prepared(whose, public, row)
+    signature = cheat.circle.identities[whose].signing.sign(message) + seals
+    told = {"publics": publics, "boxes": boxes}
+    return told, {"boxes": row[None], "signatures": np.frombuffer(signature, np.uint8)[None]}
+
+
 @pytest.mark.promise("P592")
-@pytest.mark.guards("a holder looks whose a seal is before it shows what it has with it")
+@pytest.mark.guards("a seal signs each message in which its boxes are")
+@pytest.mark.parametrize("again", [False, True], ids=["zeros", "of what it has sealed"])
+def test_who_steals_a_signing_key_is_shown_nothing_that_its_client_has_sealed(again: bool) -> None:
+    """With what the holder has agreed on with that client's seal its true boxes would open, of all sessions."""
+    cheat = Cheat(Circle(n=9))
+    seals = cheat.first[OTHER]["signature"][SIGNATURE:] if again else bytes(SIGNATURE)
+    told, row = stolen(cheat, OTHER, cheat.circle.identities[OTHER].seal.public, seals)
+    assert asked(cheat, told, OTHER, **row) is None
+    assert "not signed" in str(cheat.talks[VICTIM].error)
+
+
+@pytest.mark.promise("P592")
+@pytest.mark.guards("a seal signs each message in which its boxes are")
 @pytest.mark.parametrize("form", ["a seal", "an agreement key"])
 def test_who_seals_with_another_s_key_is_shown_nothing_of_that(form: str) -> None:
-    """A liar deals rubbish under the seal of an honest client; or under its agreement key, for which it has no seal."""
-    honest = NINE.identities[OTHER]
+    """A liar gives out for its own the seal of an honest client; or the agreement key of one, for which it has none."""
+    circle = Circle(n=9)
+    cheat = Cheat(circle)
+    honest = circle.identities[OTHER]
     seal = honest.seal.public
     if form == "an agreement key":
         point = disclosure._lift(honest.agreement.public)
         assert point is not None
-        seal = disclosure._encoded(point) + honest.agreement.public + bytes(SEALED_WITH - KEYS)
-    _, _, cell, line = served(NINE, crafts={LIAR: dealing(with_seal(seal))})
-    assert line.excluded == {LIAR: PROVEN}
-    for one in cell.proven:
-        me = one.holder, NINE.roster[one.holder].agreement
-        assert shown(me, OTHER, seal, one.shown, one.dealt.about) is None
+        seal = disclosure._encoded(point) + honest.agreement.public
+    told, row = stolen(cheat, LIAR, seal, circle.identities[LIAR].seal.sign(b"something"))
+    assert asked(cheat, told, LIAR, **row) is None
 
 
 @pytest.mark.promise("P592")
@@ -425,6 +475,36 @@ def test_a_set_that_needs_those_whom_a_server_has_invented_is_not_signed() -> No
     assert cheat.talks[VICTIM].hear({"inside": inside}) is None
 
 
+def silent(circle: Circle, to: list[str]) -> Craft:
+    """A liar whose MACs for these are wrong."""
+
+    def craft(turn: int, answer: Any) -> Any:
+        if turn:
+            return answer
+        found = answer["boxes"].copy()
+        for who in to:
+            found[circle.names.index(who), :MAC] ^= 1
+        return resigned(circle, LIAR, answer, boxes=found)
+
+    return craft
+
+
+@pytest.mark.guards("whose value a client does not know from itself is named")
+def test_whose_macs_are_wrong_is_named_to_who_cannot_open_without_it() -> None:
+    """Where all must be in a sum, one is enough; who reads the refusal looks at it, and not at the server alone."""
+    circle = Circle(n=9, spec=spec_of(quorum=9))
+    line = served(circle, crafts={LIAR: silent(circle, [VICTIM])})[-1]
+    assert LIAR in str(line.talks[VICTIM].error) and VICTIM not in line.said[2]
+
+
+@pytest.mark.guards("whose value a client does not know from itself is named")
+def test_whose_macs_are_wrong_is_named_to_whom_too_few_speak() -> None:
+    """Of five all are needed; of those who have prepared one says nothing to the victim."""
+    circle = Circle(n=5, aggregator=h.MaskedSum(threshold=0.9))
+    line = served(circle, crafts={LIAR: silent(circle, [VICTIM])})[-1]
+    assert LIAR in str(line.talks[VICTIM].error) and VICTIM not in line.said[1]
+
+
 # ── in a run ──
 
 rng = np.random.default_rng(7)
@@ -443,7 +523,9 @@ class Rubbish(h.Client):
         if request.turn == self.turn:
             boxes = said.reply["boxes"]
             boxes[:, MAC:] = np.frombuffer(secrets.token_bytes(boxes[:, MAC:].size), np.uint8).reshape(len(boxes), -1)
-            said.reply["signature"] = self.identity.signing.sign(self.signed(request, said.reply))  # type: ignore[union-attr]
+            signed = self.signed(request, said.reply)
+            assert self.identity is not None
+            said.reply["signature"] = self.identity.signing.sign(signed) + self.identity.seal.sign(signed)
         return said
 
     def signed(self, request: Any, reply: Any) -> bytes:
@@ -463,6 +545,40 @@ def test_who_deals_rubbish_closes_one_round_of_a_run_and_no_more() -> None:
     assert [state.excluded["c3"] for state in states] == [PROVEN] * 4
     assert [bool(state.skipped) for state in states] == [True, False, False, False]
     assert all(set(state.participants) == DATA.keys() - {"c3"} for state in states[1:])
+
+
+class Twice(h.Client):
+    """It seals noise for one and shares of another secret for the rest, and says no vector."""
+
+    def answer(self, request: Any, given: Any = None) -> Said:
+        said = super().answer(request, given)
+        if request.turn == 1:
+            return replace(said, reply="no vector")
+        if request.turn == 0:
+            at = self._at(request, self.secret)
+            (cell,) = h.MaskedSum().cells(request.bodies[self.who]["cohort"], self.plan.encoded_spec, at.session)
+            me = Me(cell, at)
+            boxes = sealed(me, said.reply["public"], shares_of(cell, secrets.token_bytes(64)))
+            boxes[0, MAC:] ^= 1
+            said.reply["boxes"][:] = boxes
+            said.reply["signature"] = me.signed(said.reply["public"], boxes)
+        return said
+
+
+@pytest.mark.promise("P590")
+@pytest.mark.promise("P593")
+@pytest.mark.guards("who is out for the run is so for no lesser reason")
+def test_who_deals_rubbish_in_two_ways_is_out_for_the_worse(tmp_path: Path) -> None:
+    """Else it would rest for a round and begin again, in a line that does not hold, as if the server had asked it."""
+    plan = replace(PLAN, rounds=3)
+    some = [(Twice if who == "c3" else h.Client)(who, plan, one) for who, one in DATA.items()]
+    run = Store(tmp_path / "runs").new("plan", plan.digest, "app", {}, plan.rounds)
+    states = list(h.synchronous(plan, h.InProcess(some)))
+    for state in states:
+        run.commit(state)
+    assert [state.excluded["c3"] for state in states] == [PROVEN] * 3
+    assert [bool(state.skipped) for state in states] == [True, False, False]
+    assert verify(run) == 3
 
 
 @pytest.mark.promise("P590")

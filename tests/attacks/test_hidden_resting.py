@@ -31,8 +31,7 @@ class Wrong(h.Client):
             shares = shares_of(me.terms, secrets.token_bytes(64))
             boxes = sealed(me, said.reply["public"], shares)
             said.reply["boxes"][:] = boxes
-            signed = me.terms.prepared(self.who, said.reply["public"], boxes)
-            said.reply["signature"] = self.identity.signing.sign(signed)  # type: ignore[union-attr]
+            said.reply["signature"] = me.signed(said.reply["public"], boxes)
         return said
 
     def _cell(self, request: Any) -> Any:

@@ -232,7 +232,7 @@ def signed(client: h.Client, request: Request, **first: Any) -> dict[str, Any]:
     session = client._at(request, client.secret).session
     (terms,) = plan.aggregator.cells(request.bodies[client.who]["cohort"], plan.encoded_spec, session)
     message = terms.prepared(client.who, first["public"], first["boxes"])
-    return {**first, "signature": client.identity.signing.sign(message)}
+    return {**first, "signature": client.identity.signing.sign(message) + client.identity.seal.sign(message)}
 
 
 def spoilt(client: h.Client, request: Request, answer: Any) -> Any:

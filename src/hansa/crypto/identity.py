@@ -103,7 +103,7 @@ class Identity:
     @cached_property
     def seal(self) -> Seal:
         """What it seals with where a receiver may have to show it: drawn when the party starts."""
-        return Seal(self.who, self.signing.public, SigningKey.fresh())
+        return Seal(self.who, SigningKey.fresh())
 
     def sealed_for(self, others: Mapping[str, bytes]) -> dict[str, Channel]:
         """A channel to each of the others, by name, in which it seals with its seal; kept."""

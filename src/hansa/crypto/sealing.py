@@ -28,18 +28,7 @@ from typing import Any
 
 from ..errors import ProtocolError
 from .disclosure import agreement_of, disclose, disclosed
-from .keys import (
-    PRIVATE,
-    PUBLIC,
-    SIGNATURE,
-    PrivateKey,
-    SigningKey,
-    agreeable,
-    agreed,
-    hkdf,
-    joined,
-    verify,
-)
+from .keys import PRIVATE, PUBLIC, PrivateKey, SigningKey, agreeable, agreed, hkdf, joined, verify
 
 NONCE = 12  # bytes
 TAG = 16  # bytes
@@ -50,7 +39,6 @@ PAIR = b"hansa box of a pair 1"
 VOUCH = b"hansa mac of a pair 1"
 ONCE = b"hansa one box of a pair 1"
 SEAL = b"hansa seal 1"
-OWNED = b"hansa seal: owned 1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,23 +126,23 @@ def channels(
 class Seal:
     """A key of one party that seals boxes, and nothing else.
 
-    It agrees by the number behind an Ed25519 key, with which it also signs whose key this is.
-    `public` is that key, the X25519 key of the same number, and the signature: a receiver that has
-    checked them shows what it has agreed on with the sender, and not with a third whose key the
-    sender has given out for its own.
-
-    holder: the public key by which its party signs.
+    It agrees by the number behind an Ed25519 key, with which it also signs each message in which
+    its boxes are. `public` is that key, and the X25519 key of the same number: a receiver that has
+    checked the signature shows what it has agreed on with who has sealed this very message, and not
+    with a third whose key the sender, or who has stolen the sender's name, gives out for its own.
     """
 
     who: str
-    holder: bytes
     key: SigningKey = field(repr=False)
 
     @cached_property
     def public(self) -> bytes:
-        """128 bytes: what others know of it."""
-        public = self.key.public + self._agreement.public
-        return public + self.key.sign(joined(OWNED, self.holder, public))
+        """64 bytes: what others know of it."""
+        return self.key.public + self._agreement.public
+
+    def sign(self, message: bytes) -> bytes:
+        """A signature on a message in which its boxes are."""
+        return self.key.sign(message)
 
     def channels(self, others: Mapping[str, bytes]) -> dict[str, Channel]:
         """To each of the others, by name, from their agreement keys."""
@@ -165,25 +153,22 @@ class Seal:
         return PrivateKey(hashlib.sha512(self.key.secret).digest()[:PRIVATE])  # RFC 8032, §5.1.5
 
 
-KEYS = 2 * PUBLIC
-SEALED_WITH = KEYS + SIGNATURE  # bytes of the public half of a seal
+SEALED_WITH = 2 * PUBLIC  # bytes of the public half of a seal
 
 
 def sealed_by(own: PrivateKey, me: str, seals: Mapping[str, bytes]) -> dict[str, Channel]:
     """The channels in which boxes of others open, by name, that they seal with these seals;
     without those with which nobody can agree.
     """
-    keys = {who: seal[PUBLIC:KEYS] for who, seal in seals.items()}
+    keys = {who: seal[PUBLIC:] for who, seal in seals.items()}
     some = {who: key for who, key in keys.items() if agreeable(key)}
     return channels(own, me, some, SEAL)
 
 
-def owned(holder: bytes, seal: bytes) -> bool:
-    """Are the keys of this seal one, and that of who signs by the key `holder`?"""
+def sealed(seal: bytes, message: bytes, signature: bytes) -> bool:
+    """Are the keys of this seal one, and has who has it signed this message?"""
     signing = seal[:PUBLIC]
-    if agreement_of(signing) != seal[PUBLIC:KEYS]:
-        return False
-    return verify(signing, joined(OWNED, holder, seal[:KEYS]), seal[KEYS:])
+    return agreement_of(signing) == seal[PUBLIC:] and verify(signing, message, signature)
 
 
 def show(own: PrivateKey, seal: bytes, about: bytes) -> bytes:
@@ -204,7 +189,7 @@ def shown(
     if secret is None:
         return None
     label = joined(PAIR, SEAL)
-    return Channel(me[0], peer, agreed(secret, label, me, (peer, seal[PUBLIC:KEYS])))
+    return Channel(me[0], peer, agreed(secret, label, me, (peer, seal[PUBLIC:])))
 
 
 def _cipher(key: bytes) -> Any:

@@ -8,7 +8,7 @@ channel passes each on once, to whoever waits for it, and notes who is left out 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any, Protocol, Self
@@ -148,14 +148,14 @@ class ServerChannel:
             elif self.encoded.fits(reply.body):
                 total.add(reply.body)
             else:
-                self.excluded |= dict.fromkeys(reply.who, NO_VECTOR)
+                self._leave_out(reply.who, NO_VECTOR)
                 continue
             participants += reply.who
         return total, sorted(participants)
 
     def exclude(self, who: str, why: str) -> None:
-        """Leave out one who answered, for a reason."""
-        self.excluded[who] = printable(why)
+        """Leave out one who answered, for a reason; who is out for the run stays so for its own."""
+        self._leave_out([who], printable(why))
 
     def note(self, entry: Mapping[str, Any]) -> None:
         """Let something stand in the run's record."""
@@ -183,6 +183,11 @@ class ServerChannel:
         out = [who for who in dict.fromkeys([*cohort, *self.excluded]) if who not in counted]
         return {who: self.excluded.get(who, UNSAID) for who in out}
 
+    def _leave_out(self, names: Iterable[str], why: str) -> None:
+        for who in names:
+            if self.excluded.get(who) != PROVEN:
+                self.excluded[who] = why
+
     def _send(self, bodies: Mapping[str, Any], fold: bool = False) -> int:
         """Send to each its message, in the next turn of those parties, whose number it returns."""
         turn = max((self._turns.get(who, 0) for who in bodies), default=0)
@@ -206,7 +211,7 @@ class ServerChannel:
             reply = self._next(waiting, turn)
             waiting -= set(reply.who)
             if reply.body is None:
-                self.excluded |= dict.fromkeys(reply.who, reply.why)
+                self._leave_out(reply.who, reply.why)
             else:
                 yield reply
 

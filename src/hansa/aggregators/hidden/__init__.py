@@ -37,6 +37,7 @@ from .. import Aggregator, Channel, Contribute, Conversation
 from ..reveals import Reveals
 from .cell import Cell
 from .client import speak
+from .proving import DEALT
 from .record import entry_of
 from .server import collect
 from .terms import (
@@ -216,7 +217,7 @@ class HiddenSum(Aggregator):
             {
                 "public": bytes(value_of(scheme)),
                 "boxes": np.zeros((most, -(-boxes // most)), np.uint8),
-                "signature": bytes(SIGNATURE),
+                "signature": bytes(DEALT),
             },
             {
                 "vector": scheme.largest(spec, most),

@@ -19,7 +19,7 @@ from ...crypto.sealing import MAC
 from ...errors import ProtocolError
 from ...spec import Vector
 from .. import NO_VECTOR
-from .proving import Proof
+from .proving import DEALT, Dealt, Proof
 from .terms import (
     DIGEST,
     Octets,
@@ -98,7 +98,7 @@ class Cell:
     inside: Set
     between: Octets = field(repr=False)  # [n, n, …]: from, to; sealed shares, and then MACs
     holds: Set = field(repr=False)  # [n, n]: who, whose
-    dealt: Octets = field(repr=False)  # [n, …]: signatures on first messages
+    dealt: Octets = field(repr=False)  # [n, DEALT]: signatures on first messages
     signatures: Octets = field(repr=False)  # [n, …]
     vectors: Vectors = field(repr=False)
     helps: dict[int, Elements] = field(default_factory=dict)  # member → its help
@@ -118,15 +118,15 @@ class Cell:
             np.zeros(n, bool),
             np.zeros((n, n, member_box_of(terms.scheme, terms.sharing)), np.uint8),
             np.zeros((n, n), bool),
-            np.zeros((n, SIGNATURE), np.uint8),
+            np.zeros((n, DEALT), np.uint8),
             np.zeros((n, SIGNATURE), np.uint8),
             Vectors.of(terms, keep),
         )
 
     # ── prepare ──
 
-    def hear_prepared(self, who: str, answer: Any) -> str:
-        """Take in a first message; or why it is none."""
+    def hear_prepared(self, who: str, answer: Any, seals: bool = True) -> str:
+        """Take in a first message; or why it is none. seals: are its boxes under a seal?"""
         i = self.terms.number(who)
         match answer:
             case {
@@ -140,8 +140,10 @@ class Cell:
                     return NO_VECTOR
             case _:
                 return NO_VECTOR
-        message = self.terms.prepared(who, public, boxes)
-        if not verify(self.terms.members[who].signing, message, signature):
+        member = self.terms.members[who]
+        dealt = Dealt(self.terms.binding, who, member, public, boxes, signature)
+        signed = dealt.signed if seals else verify(member.signing, dealt.about, signature)
+        if not signed:
             return "what it says is not signed by the client that it is said to be of"
         if not self.terms.scheme.sound(public):
             return "nobody can hide a vector against its public value"

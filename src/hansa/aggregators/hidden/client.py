@@ -28,13 +28,12 @@ from ...codec import dumps, loads
 from ...crypto.disclosure import PROOF
 from ...crypto.field import Elements
 from ...crypto.identity import Identity, Member
-from ...crypto.keys import SIGNATURE
 from ...crypto.sealing import MAC, Channel, show
 from ...errors import ProtocolError
 from ...spec import Spec, Vector
 from ...transforms import Context, Session
 from .. import Contribute, Conversation, Draw
-from .proving import Dealt, are_shares, is_octets, opened
+from .proving import DEALT, Dealt, are_shares, is_octets, opened
 from .terms import (
     Octets,
     Set,
@@ -60,10 +59,11 @@ class Prepared:
     share: Elements = field(repr=False)  # its own share of it
     public: bytes
     boxes: Octets = field(repr=False)  # [n, …]: for each other member its share
+    signature: bytes  # on what it says of this: its seal is gone when it starts again
 
     def encode(self) -> bytes:
         """Its bytes, for the book."""
-        return dumps((self.secret, self.share, self.public, self.boxes))
+        return dumps((self.secret, self.share, self.public, self.boxes, self.signature))
 
     @classmethod
     def decode(cls, data: bytes) -> Prepared:
@@ -85,7 +85,7 @@ def member(terms: Terms, vector: Callable[[], Work[Vector]], at: Context) -> Con
     me = Me(terms, at)
     mine = Prepared.decode((yield Draw(me.drawn)))
 
-    told = yield {"public": mine.public, "boxes": mine.boxes, "signature": me.signed(mine)}
+    told = yield {"public": mine.public, "boxes": mine.boxes, "signature": mine.signature}
     view, boxes = _read_prepared(me, mine, told)
     shares, known = _opened(me, mine, view, boxes)
     others = {
@@ -171,12 +171,13 @@ class Me:
                 shares[i].tobytes(), about
             )
             boxes[i] = np.frombuffer(box, np.uint8)
-        return Prepared(secret, shares[self.place], public, boxes).encode()
+        signature = self.signed(public, boxes)
+        return Prepared(secret, shares[self.place], public, boxes, signature).encode()
 
-    def signed(self, mine: Prepared) -> bytes:
-        """Its signature on what it has prepared."""
-        message = self.terms.prepared(self.identity.who, mine.public, mine.boxes)
-        return self.identity.signing.sign(message)
+    def signed(self, public: bytes, boxes: Octets) -> bytes:
+        """Its signature on what it has prepared, and that of the seal of its boxes [DEALT]."""
+        message = self.terms.prepared(self.identity.who, public, boxes)
+        return self.identity.signing.sign(message) + self.identity.seal.sign(message)
 
     def macs(self, agreed: bytes) -> Octets:
         """For each other member a MAC of what it has signed [n, MAC]."""
@@ -277,11 +278,17 @@ def _opened(me: Me, mine: Prepared, view: View, boxes: Octets) -> tuple[Elements
     many = int(known.sum())
     if many < terms.t:
         raise ProtocolError(
-            f"{many} of {terms.n} clients have said to {me.at.who} what their public values are.",
+            f"{many} of {terms.n} clients have said to {me.at.who} what their public values are; "
+            f"not {_some(terms, view.prepared & ~known)}.",
             f"{terms.t} must have, or the server may have made the others up.",
-            "Look at the server.",
+            f"Look at the server, or at these, which did not say so to {me.at.who}.",
         )
     return shares, known
+
+
+def _some(terms: Terms, members: Set) -> str:
+    """Names to be read, of a few."""
+    return ", ".join(terms.named(members)[:5])
 
 
 # ── prove ──
@@ -301,7 +308,7 @@ def _proofs(me: Me, view: View, told: Any) -> Octets:
             raise unexpected(me.at.who, "what others have signed")
     width = member_box_of(terms.scheme, terms.sharing)
     whole = is_octets(boxes, (len(denied), terms.n, width))
-    if not whole or not is_octets(signatures, (len(denied), SIGNATURE)):
+    if not whole or not is_octets(signatures, (len(denied), DEALT)):
         raise unexpected(me.at.who, "what others have signed")
     proofs = np.zeros((len(denied), PROOF), np.uint8)
     for k, i in enumerate(denied):
@@ -314,10 +321,10 @@ def _proofs(me: Me, view: View, told: Any) -> Octets:
 
 
 def _proof(me: Me, dealt: Dealt) -> bytes:
-    """The proof that a share was rubbish; b"" where the seal alone proves it.
+    """The proof that a share was rubbish.
 
-    ProtocolError where its dealer has not signed what it is said to have, or there is a share in
-    it: then it was the server that changed what it was told before.
+    ProtocolError where its dealer has not signed what it is said to have, with key and seal, or
+    there is a share in it: then it was the server that changed what it was told before.
     """
     channel = me.identity.sealed_by({dealt.dealer: dealt.seal}).get(dealt.dealer)
     if not dealt.signed or dealt.holds(me.place, channel):
@@ -327,8 +334,6 @@ def _proof(me: Me, dealt: Dealt) -> bytes:
             "and with enough of them a vector would lie open.",
             "Look at the server.",
         )
-    if not dealt.sealed:
-        return b""
     return show(me.identity.agreement, dealt.seal, dealt.about)
 
 
@@ -355,11 +360,13 @@ def _read_inside(me: Me, view: View, known: Set, told: Any) -> Set:
     count = int((inside & known).sum())
     if count < terms.least:
         wrong = f"{count} clients"
+        if unknown := _some(terms, inside & ~known):
+            wrong += f", beside {unknown}, of whom it knows nothing but by the server"
     if wrong:
         raise ProtocolError(
             f"{who} was asked to open a sum of {wrong}.",
             f"It opens one of at least {terms.least}, itself among them, who have prepared.",
-            "Look at the server, or sample more clients.",
+            f"Look at the server, or at these, which did not say so to {who}; or sample more.",
         )
     return inside
 

@@ -108,13 +108,18 @@ class Seat(Me):
                 continue
             box = self.channels[name].seal(shares[j].tobytes(), seats.binding + public)
             boxes[j] = np.frombuffer(box, np.uint8)
-        return Prepared(secret, share, public, boxes).encode()
+        signature = self.signed(public, boxes)
+        return Prepared(secret, share, public, boxes, signature).encode()
+
+    def signed(self, public: bytes, boxes: Octets) -> bytes:
+        """Its signature on what it has prepared: holders open boxes of its long-lived key."""
+        return self.identity.signing.sign(self.terms.prepared(self.at.who, public, boxes))
 
     def first(self, v: Vector, mine: Prepared) -> dict[str, Any]:
         """All that a member says: its public value, shares and vector, signed."""
         said = self.said(v, mine.secret, {}, np.zeros(0, bool))
         del said["holds"]
-        return {**said, "public": mine.public, "boxes": mine.boxes, "prepared": self.signed(mine)}
+        return {**said, "public": mine.public, "boxes": mine.boxes, "prepared": mine.signature}
 
 
 def _read_cohort(at: Context, told: Any) -> list[str]:
@@ -264,7 +269,7 @@ class Table(Cell):
                 first = {"public": public, "boxes": boxes, "signature": prepared}
             case _:
                 return NO_VECTOR
-        return self.hear_prepared(who, first) or self.hear_hidden(who, v, signature)
+        return self.hear_prepared(who, first, False) or self.hear_hidden(who, v, signature)
 
     def told_dealt(self) -> Bodies:
         """Who has said a vector, and to each holder its boxes."""

@@ -6,8 +6,9 @@
 
 Anybody with the roster sees from it that no share is in the box, so it bans the dealer. The holder
 looks at the signature first: a server that had changed the box could else have an honest dealer's
-share shown; and at whose the seal is, or it would show what it has agreed on with a third. What it
-shows opens boxes from this dealer to this holder, under this seal: no mask, no MAC, no box of
+share shown. The seal has signed the same message: or the holder would show what it has agreed on
+with a third, or, to who has stolen the dealer's signing key, with the dealer itself. What it shows
+opens boxes from this dealer to this holder, under this seal: no mask, no MAC, no box of
 another. Who says that it holds nothing, and does not prove it, is the one that lies.
 """
 
@@ -21,10 +22,12 @@ import numpy as np
 
 from ...crypto.field import Elements, Field64
 from ...crypto.identity import Member
-from ...crypto.keys import verify
-from ...crypto.sealing import MAC, SEALED_WITH, Channel, owned, shown
+from ...crypto.keys import SIGNATURE, verify
+from ...crypto.sealing import MAC, SEALED_WITH, Channel, sealed, shown
 from ...errors import ProtocolError
 from .terms import Octets, Set, prepared_of
+
+DEALT = 2 * SIGNATURE  # bytes of the two signatures on a first message
 
 
 @dataclass(frozen=True)
@@ -36,22 +39,20 @@ class Dealt:
     member: Member
     public: bytes
     boxes: Octets  # [n, …]
-    signature: bytes
+    signature: bytes  # by its key, and by the seal of the boxes: of these very ones
 
     @property
     def signed(self) -> bool:
-        """Is it the dealer's?"""
-        return verify(self.member.signing, self.about, self.signature)
+        """Is it the dealer's, and are the boxes of who has their seal?"""
+        own, seals = self.signature[:SIGNATURE], self.signature[SIGNATURE:]
+        if not verify(self.member.signing, self.about, own):
+            return False
+        return sealed(self.seal, self.about, seals)
 
     @property
     def seal(self) -> bytes:
         """What its boxes are sealed with."""
         return self.public[-SEALED_WITH:]
-
-    @property
-    def sealed(self) -> bool:
-        """Is the seal its dealer's own?"""
-        return owned(self.member.signing, self.seal)
 
     @property
     def about(self) -> bytes:
@@ -75,13 +76,10 @@ class Dealt:
     def is_rubbish(self, place: int, holder: str, member: Member, proof: bytes) -> bool:
         """Does this prove that the dealer has dealt no share to a holder?
 
-        An honest client's seal is its own. Where that is so, the holder has to show what opens the
-        box that it says is rubbish.
+        The holder has to show what opens the box that it says is rubbish.
         """
         if not self.signed:
             return False
-        if not self.sealed:
-            return True
         me = (holder, member.agreement)
         channel = shown(me, self.dealer, self.seal, proof, self.about)
         return channel is not None and not self.holds(place, channel)
