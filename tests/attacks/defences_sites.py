@@ -173,6 +173,18 @@ SITES = (
         "if between.PARTY in request.headers:",
     ),
     Defence(
+        "who is revoked comes back through no gateway",
+        GATEWAYS,
+        "case Came(who) if who in posts and who in self._port.roster:",
+        "case Came(who) if who in posts:",
+    ),
+    Defence(
+        "for who is revoked no gateway speaks",
+        GATEWAY,
+        "if whom not in self.roster:  # posts outlive who is revoked",
+        NEVER,
+    ),
+    Defence(
         "of who attends elsewhere a gateway says nothing",
         GATEWAYS,
         "case From(who, said) if self._at.get(who) is outbox:",

@@ -167,6 +167,12 @@ class Attacked:
         async with patience():
             return await asyncio.to_thread(self.runtime.receive)
 
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds at the server."""
+        async with patience():
+            while not holds():
+                await asyncio.sleep(0.01)
+
     def post(self, who: str = "mallory") -> Any:
         return self.gateway.desk.posts[who]
 

@@ -180,7 +180,10 @@ class Port(ABC):
         """
         try:
             who = door.named(self.roster, request.transport)
-            return self.posts.posts[speaks_for(self.roster[who], who, request)]
+            whom = speaks_for(self.roster[who], who, request)
+            if whom not in self.roster:  # posts outlive who is revoked
+                raise KeyError(whom)
+            return self.posts.posts[whom]
         except (ProtocolError, KeyError):
             tell("stranger", who=str(request.remote))
             raise web.HTTPForbidden(text="not on the roster") from None
