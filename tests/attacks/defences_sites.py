@@ -8,6 +8,7 @@ RUNTIME, DESK, POSTS, DOOR, GATEWAY, GATEWAYS, SPOOL, LINK, MOVING, SITE, BLOBS 
     f"runtimes/sites/{name}.py"
     for name in ("__init__", "desk", "posts", "door", "gateway", "gateways", "spool", "link", "moving", "site", "blobs")
 )
+FOLDS, RELAY, UPSTREAM = (f"runtimes/sites/{name}.py" for name in ("folds", "relay", "upstream"))
 NEVER = "if False:"
 
 SITES = (
@@ -182,6 +183,19 @@ SITES = (
         "for who is revoked no gateway speaks",
         GATEWAY,
         "if whom not in self.roster:  # posts outlive who is revoked",
+        NEVER,
+    ),
+    Defence("who comes makes no sum wait longer", FOLDS, "            if seconds:\n                return\n", ""),
+    Defence(
+        "who comes back while a sum is made undoes no sum",
+        FOLDS,
+        "all(who in fold.ready for who in names)",
+        "all(fold.ready.get(who) is there[who] for who in names)",
+    ),
+    Defence(
+        "the first answer that is whole at a gateway counts",
+        RELAY,
+        "if self._folds.has(who, place) and said.blob != self.posts[who].open[place].coming:",
         NEVER,
     ),
     Defence(
