@@ -185,6 +185,19 @@ SITES = (
         "if whom not in self.roster:  # posts outlive who is revoked",
         NEVER,
     ),
+    Defence(
+        "an upload that is refused ends no link of others",
+        UPSTREAM,
+        "except (aiohttp.ClientError, ConnectionError) as error:",
+        "except NotADirectoryError as error:",
+    ),
+    Defence("of one bundle a server is asked once", UPSTREAM, "if name not in self._bundles:", "if True:"),
+    Defence(
+        "who fetches a bundle counts before it is there",
+        GATEWAY,
+        "with under_way(post):\n            found = await",
+        "if True:\n            found = await",
+    ),
     Defence("who comes makes no sum wait longer", FOLDS, "            if seconds:\n                return\n", ""),
     Defence(
         "who comes back while a sum is made undoes no sum",

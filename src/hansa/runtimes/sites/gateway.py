@@ -247,8 +247,8 @@ class Port(ABC):
     async def _bundle(self, request: web.Request) -> web.StreamResponse:
         """A bundle by its name; who asks for another hears which there are."""
         post = self.party(request)
-        found = await self._bundle_of(request.match_info["name"], post.who)
         with under_way(post):
+            found = await self._bundle_of(request.match_info["name"], post.who)
             response = web.StreamResponse(headers={"Content-Length": str(len(found))})
             await response.prepare(request)
             for at in range(0, len(found), PART):

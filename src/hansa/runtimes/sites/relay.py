@@ -216,7 +216,7 @@ class Relay(Posts):
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        """What fails ends the link to the server, after which all is asked again."""
+        """What fails here, as a full disk, ends the link to the server: then all is asked again."""
         self._sending.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
             return
