@@ -205,7 +205,8 @@ Serves = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Liar:
     """The server of a federation, with its certificate, which says what it likes.
 
-    serves: what a GET of a blob gives, where it is not the blob. said: all that the party has said and sent.
+    serves: what a GET of a blob gives, where it is not the blob. takes: the status of a PUT.
+    said: all that the party has said and sent.
     """
 
     kit: Kit
@@ -213,6 +214,7 @@ class Liar:
     wire: tuple[int, int] = control.WIRE
     serves: Serves | None = None
     attends: Serves | None = None
+    takes: int = 202
     said: list[Any] = field(default_factory=list)
     sent: list[bytes] = field(default_factory=list)
     asked_for: list[str] = field(default_factory=list)
@@ -260,7 +262,7 @@ class Liar:
 
     async def _put(self, request: web.Request) -> web.Response:
         self.sent.append(await request.read())
-        return web.Response(status=202)
+        return web.Response(status=self.takes)
 
     def offer(self, value: Any) -> Blob:
         """A value that can be fetched."""

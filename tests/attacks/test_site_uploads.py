@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
-from tests.attacks.intruders import Attacked, Intruder, reply
+from tests.attacks.intruders import Attacked, Intruder, Liar, blob_of, patience, reply
+from tests.attacks.test_site_gateways import standing
 from tests.attacks.test_sites import done
 from tests.contracts.test_gateways import standing as relaying
 
+from hansa.runtimes.sites.between import Came
 from hansa.runtimes.sites.blobs import REQUESTS
 from hansa.runtimes.sites.control import Ask, Held
+from hansa.runtimes.sites.moving import send_parts
 from hansa.runtimes.sites.upstream import RelayPort
 
 
@@ -98,3 +103,38 @@ def test_who_fetches_a_bundle_counts_before_it_is_there(attacked: Attacked) -> N
             assert await fetched(mallory, "none") == 429
 
     done(attack())
+
+
+@pytest.mark.promise("P574")
+@pytest.mark.control("a question's time is over while its answer is sent: no link ends for that")
+@pytest.mark.parametrize("status", [404, 408])
+def test_what_is_not_expected_any_more_is_not_sent_to_its_end(status: int, attacked: Attacked) -> None:
+    async def attack() -> None:
+        blob = blob_of(b"answer")
+        async with Liar(attacked.sites.kits["server"], takes=status) as liar, patience():
+            context = attacked.sites.kits["north"].client_context()
+            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as http:
+                url = f"https://{liar.address}/v1/blobs/{blob.sha256}"
+                await send_parts(http, url, [b"answer"], blob, 0)
+        assert liar.sent == [b"answer"]
+
+    done(attack())
+
+
+@pytest.mark.promise("P574")
+@pytest.mark.control("who moves to a gateway does nothing that is told as a fault")
+def test_who_moves_to_a_gateway_attends_once(attacked: Attacked, caplog: pytest.LogCaptureFixture) -> None:
+    async def attack() -> None:
+        async with standing(attacked) as gateway, attacked.intruder("north") as north:
+            await north.attend()
+            await gateway.say(Came("north"))
+            assert await north.ended()
+            assert "second time" not in caplog.text
+            async with attacked.intruder("south") as one, attacked.intruder("south") as two:
+                await one.attend()
+                await two.attend()
+                assert await one.ended()
+            assert caplog.text.count("south attends a second time") == 1
+
+    with caplog.at_level(logging.INFO, "hansa.sites"):
+        done(attack())

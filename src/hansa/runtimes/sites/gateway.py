@@ -220,6 +220,8 @@ class Port(ABC):
 
     def _replace(self, who: str, link: web.WebSocketResponse, request: web.Request) -> None:
         """Let this be the party's link; the one before ends at once: who is there may be silent."""
+        if who in self._links:
+            tell("replaced", who=who)
         self.part(who)
         self._links[who] = (link, request)
 
@@ -227,7 +229,6 @@ class Port(ABC):
         """End a party's link to this port, if it has one."""
         before = self._links.pop(who, None)
         if before is not None and (transport := before[1].transport) is not None:
-            tell("replaced", who=who)
             transport.abort()
 
     # what travels beside
