@@ -198,6 +198,13 @@ SITES = (
         "with under_way(post):\n            found = await",
         "if True:\n            found = await",
     ),
+    Defence(
+        "of another federation's run a server tells nothing",
+        GATEWAY,
+        "if federation_at(folder) == self._of:",
+        "if True:",
+    ),
+    Defence("a run goes on in its own federation", DESK, "if before and before != federation:", NEVER),
     Defence("who comes makes no sum wait longer", FOLDS, "            if seconds:\n                return\n", ""),
     Defence(
         "who comes back while a sum is made undoes no sum",

@@ -256,9 +256,9 @@ def _adopt(gateway: Gateway, place: Place, run: Run) -> None:
     away.
     """
     for earlier in place.open().runs():
-        left = run.folder.parent / earlier.id / "sites" / "unsettled"
-        if earlier.status == "done" and left.exists():
-            gateway.soon(gateway.desk.adopt, left)
+        left = run.folder.parent / earlier.id / "sites"
+        if earlier.status == "done" and (left / "unsettled").exists():
+            gateway.adopt(left)
 
 
 def _meanwhile(

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import ssl
 import threading
 from abc import ABC, abstractmethod
@@ -33,7 +34,7 @@ from . import door
 from .blobs import asked_for, part_of, read, stream, under_way
 from .control import MOST, Blob, Said, Settled, ToParty, encode
 from .control import from_party as decoded
-from .desk import Desk
+from .desk import Desk, check_federation, federation_at
 from .events import log, tell
 from .gateways import Gateways, speaks_for
 from .greeting import HANDSHAKE, HEARTBEAT, greet, parting
@@ -345,6 +346,15 @@ class Gateway(Port):
 
         self._loop.call_soon_threadsafe(tried)
 
+    def adopt(self, folder: Path) -> None:
+        """Tell what the server of an earlier run could not tell who was away; in another federation
+        parties of the same names are others, and nothing is told.
+
+        folder: that of the earlier run, for what came and went.
+        """
+        if federation_at(folder) == self._of:
+            self.soon(self.desk.adopt, folder / "unsettled")
+
     def end(self) -> None:
         """The run is over: let all know who attend, and wait a little for their goodbye."""
         self.do(_goodbye(self.desk))
@@ -361,6 +371,8 @@ class Gateway(Port):
         self._loop.call_soon_threadsafe(self._gateways.admit, parties(newer))
 
     def _open(self, folder: Path, app: web.Application) -> Posts:
+        self._of = hashlib.sha256(self._enrolment).hexdigest()
+        check_federation(folder, self._of)
         self.desk = Desk(parties(self.roster), folder, self.inbox.put)
         self._gateways = Gateways(self)
         app.router.add_get("/v1/relay", self._gateways.attend)
