@@ -164,6 +164,8 @@ def explained_at(
 ) -> Explanation:
     """What the app that was approved at a kit asks of a client, and what gateways see; RefusedError
     where the kit does not count now.
+
+    Gateways are told of by this process, from the kit's roster, and not by the app's worker.
     """
     from ..crypto.identity import gateways_of
     from ..explain import before_server
