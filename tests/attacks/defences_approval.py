@@ -102,9 +102,8 @@ APPROVAL = (
     Defence(
         "who fetches is on the roster",
         GATEWAY,
-        'post = self.party(request)\n        found = await self._bundle_of(request.match_info["name"], post.who)',
-        "post = next(iter(self.posts.posts.values()))\n"
-        '        found = await self._bundle_of(request.match_info["name"], post.who)',
+        "post = self.party(request)\n        with under_way(post):\n            found = await",
+        "post = next(iter(self.posts.posts.values()))\n        with under_way(post):\n            found = await",
     ),
     Defence("what is fetched is bounded", FETCH, "if len(found) > MOST:", NEVER),
 )

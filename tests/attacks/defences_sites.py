@@ -8,6 +8,7 @@ RUNTIME, DESK, POSTS, DOOR, GATEWAY, GATEWAYS, SPOOL, LINK, MOVING, SITE, BLOBS 
     f"runtimes/sites/{name}.py"
     for name in ("__init__", "desk", "posts", "door", "gateway", "gateways", "spool", "link", "moving", "site", "blobs")
 )
+FOLDS, RELAY, UPSTREAM = (f"runtimes/sites/{name}.py" for name in ("folds", "relay", "upstream"))
 NEVER = "if False:"
 
 SITES = (
@@ -171,6 +172,51 @@ SITES = (
         GATEWAYS,
         'if member.role == "gateway":',
         "if between.PARTY in request.headers:",
+    ),
+    Defence(
+        "who is revoked comes back through no gateway",
+        GATEWAYS,
+        "case Came(who) if who in posts and who in self._port.roster:",
+        "case Came(who) if who in posts:",
+    ),
+    Defence(
+        "for who is revoked no gateway speaks",
+        GATEWAY,
+        "if whom not in self.roster:  # posts outlive who is revoked",
+        NEVER,
+    ),
+    Defence(
+        "an upload that is refused ends no link of others",
+        UPSTREAM,
+        "except (aiohttp.ClientError, ConnectionError) as error:",
+        "except NotADirectoryError as error:",
+    ),
+    Defence("of one bundle a server is asked once", UPSTREAM, "if name not in self._bundles:", "if True:"),
+    Defence(
+        "who fetches a bundle counts before it is there",
+        GATEWAY,
+        "with under_way(post):\n            found = await",
+        "if True:\n            found = await",
+    ),
+    Defence(
+        "of another federation's run a server tells nothing",
+        GATEWAY,
+        "if federation_at(folder) == self._of:",
+        "if True:",
+    ),
+    Defence("a run goes on in its own federation", DESK, "if before and before != federation:", NEVER),
+    Defence("who comes makes no sum wait longer", FOLDS, "            if seconds:\n                return\n", ""),
+    Defence(
+        "who comes back while a sum is made undoes no sum",
+        FOLDS,
+        "all(who in fold.ready for who in names)",
+        "all(fold.ready.get(who) is there[who] for who in names)",
+    ),
+    Defence(
+        "the first answer that is whole at a gateway counts",
+        RELAY,
+        "if self._folds.has(who, place) and said.blob != self.posts[who].open[place].coming:",
+        NEVER,
     ),
     Defence(
         "of who attends elsewhere a gateway says nothing",

@@ -167,6 +167,12 @@ class Attacked:
         async with patience():
             return await asyncio.to_thread(self.runtime.receive)
 
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds at the server."""
+        async with patience():
+            while not holds():
+                await asyncio.sleep(0.01)
+
     def post(self, who: str = "mallory") -> Any:
         return self.gateway.desk.posts[who]
 
@@ -199,7 +205,8 @@ Serves = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Liar:
     """The server of a federation, with its certificate, which says what it likes.
 
-    serves: what a GET of a blob gives, where it is not the blob. said: all that the party has said and sent.
+    serves: what a GET of a blob gives, where it is not the blob. takes: the status of a PUT.
+    said: all that the party has said and sent.
     """
 
     kit: Kit
@@ -207,6 +214,7 @@ class Liar:
     wire: tuple[int, int] = control.WIRE
     serves: Serves | None = None
     attends: Serves | None = None
+    takes: int = 202
     said: list[Any] = field(default_factory=list)
     sent: list[bytes] = field(default_factory=list)
     asked_for: list[str] = field(default_factory=list)
@@ -254,7 +262,7 @@ class Liar:
 
     async def _put(self, request: web.Request) -> web.Response:
         self.sent.append(await request.read())
-        return web.Response(status=202)
+        return web.Response(status=self.takes)
 
     def offer(self, value: Any) -> Blob:
         """A value that can be fetched."""

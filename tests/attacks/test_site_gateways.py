@@ -17,6 +17,7 @@ from tests.attacks.test_sites import done
 
 import hansa as h
 from hansa.errors import ProtocolError
+from hansa.kits.authority import Authority
 from hansa.messages import Reply, SessionId
 from hansa.runtimes.sites import between, control
 from hansa.runtimes.sites.between import Came, Folded, For, From
@@ -113,6 +114,50 @@ def test_of_who_attends_elsewhere_a_gateway_says_nothing(attacked: Attacked) -> 
             await north.answer(session, reply(session, "north"))
             assert (await attacked.reply()).body is not None
             attacked.end(session)
+
+    done(attack())
+
+
+def revoke(attacked: Attacked, who: str) -> None:
+    """Give the server a roster without this party."""
+    authority = Authority.load(attacked.sites.folder / "pki")
+    attacked.gateway.with_roster(authority.revoke(who).roster)
+
+
+@pytest.mark.promise("P510")
+@pytest.mark.guards("who is revoked comes back through no gateway")
+def test_who_is_revoked_comes_back_through_no_gateway(attacked: Attacked) -> None:
+    """A gateway that has not read the new roster says that north attends."""
+
+    async def attack() -> None:
+        async with standing(attacked) as gateway:
+            await gateway.say(Came("north"))
+            await attacked.until(lambda: attacked.gateway.desk.present == ["north"])
+            revoke(attacked, "north")
+            await attacked.until(lambda: not attacked.gateway.desk.present)
+            await gateway.say(Came("north"))
+            await gateway.say(Came("south"))
+            await attacked.until(lambda: "south" in attacked.gateway.desk.present)
+            assert attacked.gateway.desk.present == ["south"]
+
+    done(attack())
+
+
+@pytest.mark.promise("P510")
+@pytest.mark.guards("for who is revoked no gateway speaks")
+def test_for_who_is_revoked_nothing_is_fetched_through_a_gateway(attacked: Attacked) -> None:
+    attacked.gateway.bundles["app"] = b"all of it"
+
+    async def attack() -> None:
+        async with attacked.intruder("gateway") as one:
+
+            async def fetched() -> int:
+                async with one.http.get(one.url("/v1/bundles/app"), headers=between.headers("north")) as response:
+                    return response.status
+
+            assert await fetched() == 200
+            revoke(attacked, "north")
+            assert await fetched() == 403
 
     done(attack())
 

@@ -6,11 +6,14 @@ import logging
 from pathlib import Path
 
 import pytest
-from tests.attending import Sites
+from tests.attacks.intruders import Attacked
+from tests.attending import HOST, Sites
 from tests.contracts.test_site_runtime import DATA, plan
 
 import hansa as h
+from hansa.errors import RefusedError
 from hansa.kits.authority import Authority
+from hansa.runtimes.sites import Gateway
 
 NOISE = (h.Clip(1.0, side=10.0), h.Weigh("one"), h.GaussianNoise(1.0))
 
@@ -54,3 +57,42 @@ def test_who_comes_is_not_asked_where_a_sum_has_no_room(tmp_path: Path) -> None:
         assert len(runtime.roster()) == 3
     finally:
         sites.gateway.close()
+
+
+def away(folder: Path) -> Attacked:
+    """A run in a federation of its own, whose end north has not heard."""
+    one = Attacked(folder)
+    session = one.ask("north")
+    one.end(session)
+    one.gateway.end()
+    one.gateway.close()
+    return one
+
+
+@pytest.mark.promise("P576")
+@pytest.mark.guards("of another federation's run a server tells nothing")
+def test_of_another_federations_run_a_server_tells_nothing(tmp_path: Path) -> None:
+    """Both have a north, and one store: who tells the wrong one has nothing left to tell the right one."""
+    one = away(tmp_path / "one").sites
+    earlier = (one.folder / "server").rename(one.folder / "earlier")
+    other = Attacked(tmp_path / "other")
+    other.gateway.adopt(earlier)
+    other.gateway.end()
+    assert not other.post("north").unsettled
+    other.gateway.close()
+    same = one.serve()
+    same.adopt(earlier)
+    same.end()
+    assert same.desk.posts["north"].unsettled
+    same.close()
+
+
+@pytest.mark.promise("P576")
+@pytest.mark.guards("a run goes on in its own federation")
+def test_a_run_goes_on_in_its_own_federation(tmp_path: Path) -> None:
+    folder = away(tmp_path / "one").sites.folder / "server"
+    other = Attacked(tmp_path / "other")
+    other.gateway.close()
+    own = other.sites.kits["server"]
+    with pytest.raises(RefusedError, match="another federation"):
+        Gateway(own.roster, own.server_context(), (HOST, 0), folder, own.federation, own.enrolment)

@@ -8,8 +8,9 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from tests.approving import WORDS, copied, hansa, kit, owner, packed, parties, ran, study
+from tests.approving import PARTIES, WORDS, copied, hansa, kit, owner, packed, parties, ran, study
 from tests.attending import HOST, Sites
+from tests.kits import federation
 
 import hansa as h
 from hansa.approval.approvals import approvals
@@ -127,6 +128,22 @@ def test_a_bundle_is_shown_line_by_line_and_nothing_of_it_runs(app: Path, made: 
     assert "-    return table.astype('float32')\n+    return table.astype('float64')" in told.output
     assert "+from words" not in told.output and "not approved" in told.output
     assert not ran(tmp_path)
+
+
+def test_who_decides_is_told_of_each_gateway_on_the_roster(app: Path, tmp_path: Path) -> None:
+    """With a kit; no plan knows of any."""
+    both = dict.fromkeys(("gateway-1", "gateway-2"), "gateway")
+    found = federation(tmp_path / "with", "heart study", {**PARTIES, **both})  # type: ignore[arg-type]
+    bundle, at = packed(app), ("--kit", kit(found, "north"))
+    told = " ".join(hansa("inspect", bundle, *at).output.split())
+    for who in both:
+        assert f"gateway {who} sees all that the server sees, and single vectors before they are added up" in told
+    assert "it can replace or make up" in told
+    assert hansa("approve", bundle, *at, "--by", "officer").exit_code == 0
+    told = hansa("explain", bundle, *at).output
+    assert all(f"gateway {who}" in told for who in both) and "single vectors" in told
+    without = "--kit", kit(parties(tmp_path / "without"), "north")
+    assert "gateway" not in hansa("inspect", bundle, *without).output
 
 
 # ── approval ──

@@ -82,7 +82,7 @@ def test_who_was_away_when_its_run_ended_hears_it_when_it_is_back(
     assert sum(booked(folder)) > 0  # the end of its last session is not settled there
     (sites.folder / "server").rename(sites.folder / "earlier")
     sites.gateway = sites.serve(sites.gateway.port)
-    sites.gateway.soon(sites.gateway.desk.adopt, sites.folder / "earlier" / "unsettled")
+    sites.gateway.adopt(sites.folder / "earlier")
     back: Attendant = sites.attend(who)
     with closing(Runs(folder / "runs")) as runs:
         assert waited(lambda: all(one.ended for one in runs))

@@ -125,12 +125,17 @@ def inspect(
 
 
 def _compared(found: Bundle, kit: Kit, path: Path) -> Iterator[str]:
-    """What a kit knows of a bundle, in lines: who has signed it, which reviews do not count, and
-    who has approved it, or in what it is other than the last one that was approved.
+    """What a kit knows of a bundle, in lines: what gateways see, who has signed it, which reviews
+    do not count, and who has approved it, or in what it is other than the last one.
     """
     from ..approval.approvals import approval_of, last_approved, reviewers, reviews_of
     from ..approval.showing import difference
+    from ..crypto.identity import gateways_of
+    from ..explain import AT_GATEWAY
 
+    for who in gateways_of(kit.roster):
+        sees, rests = AT_GATEWAY
+        yield f"gateway {who} sees {sees}, which rests on this: {rests}"
     signed, wrong = reviewers(reviews_of(path), kit.federation, kit.roster, found)
     yield f"signed by: {', '.join(sorted(signed)) or 'nobody'}"
     for error in wrong:

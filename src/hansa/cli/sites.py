@@ -254,11 +254,14 @@ def _port(kit: Kit, listen: str | None, folder: Path) -> tuple[Any, ...]:
 def _adopt(gateway: Gateway, place: Place, run: Run) -> None:
     """Let the server tell what those of earlier runs, which are done, could not tell who was
     away.
+
+    A store may have runs of several federations: those of this one alone are told of, and what was
+    left of another stays there for its own server.
     """
     for earlier in place.open().runs():
-        left = run.folder.parent / earlier.id / "sites" / "unsettled"
-        if earlier.status == "done" and left.exists():
-            gateway.soon(gateway.desk.adopt, left)
+        left = run.folder.parent / earlier.id / "sites"
+        if earlier.status == "done" and (left / "unsettled").exists():
+            gateway.adopt(left)
 
 
 def _meanwhile(

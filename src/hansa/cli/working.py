@@ -162,14 +162,20 @@ def _checked(agent: Agent, folder: Path) -> Iterator[str]:
 def explained_at(
     target: Path, kit: Path, settings: dict[str, Any], working: Working
 ) -> Explanation:
-    """What the app that was approved at a kit asks of a client; RefusedError where the kit does not
-    count now.
+    """What the app that was approved at a kit asks of a client, and what gateways see; RefusedError
+    where the kit does not count now.
+
+    Gateways are told of by this process, from the kit's roster, and not by the app's worker.
     """
+    from ..crypto.identity import gateways_of
+    from ..explain import before_server
+
     own = kit_of(kit)
     harden()
     agent = working.agent(*approved_bundle(target, own.folder), own, settings, None)
     with contextlib.closing(agent.worker) as worker:
-        return _explanation(worker.ask("explain"))
+        found = _explanation(worker.ask("explain"))
+    return replace(found, sections=(*found.sections, *before_server(gateways_of(own.roster))))
 
 
 def _explanation(told: Any) -> Explanation:

@@ -339,6 +339,11 @@ def clients_of(roster: Mapping[str, Member]) -> Sequence[str]:
     return [who for who, one in roster.items() if one.role == "client"]
 
 
+def gateways_of(roster: Mapping[str, Member]) -> list[str]:
+    """Names of the gateways of a roster, in its order."""
+    return [who for who, one in roster.items() if one.role == "gateway"]
+
+
 UNREADABLE = (AttributeError, KeyError, TypeError, ValueError, RecursionError, ProtocolError)
 
 

@@ -27,17 +27,19 @@ from ..privacy.ledger import default_delta
 from . import peers
 from .privacy import of_clients, of_examples
 from .rounds import rounds
-from .sight import sight, visible
+from .sight import AT_GATEWAY, before_server, sight, visible
 from .source import difference, expression
 from .vector import BEFORE, asked, learnt, sent, steps
 from .warnings import warnings
 from .words import Section
 
 __all__ = [
+    "AT_GATEWAY",
     "BEFORE",
     "Explanation",
     "Section",
     "asked",
+    "before_server",
     "difference",
     "explain",
     "expression",

@@ -8,6 +8,8 @@ the table has all that could be (`hansa.aggregators.revealed`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..aggregators import Aggregator, revealed
 from ..aggregators.arrivals import arriving
 from ..plan import Plan
@@ -25,6 +27,13 @@ HIDDEN = (  # who is in a secret sample
         "neither who took part nor how many",
         "that the server keeps it secret",
     ),
+)
+
+
+AT_GATEWAY = (  # what it sees, and what that rests on
+    "all that the server sees, and single vectors before they are added up",
+    "that whoever runs it is trusted as the server is: what the parties that attend there have not "
+    "signed, it can replace or make up",
 )
 
 
@@ -50,6 +59,21 @@ def sight(plan: Plan, population: int | None = None) -> Section:
     hidden = HIDDEN if plan.encoded_spec.hidden else ()
     rows = (*visible(plan.aggregator), *hidden)
     return Section("Who sees what", text, ("who", "sees", "what this rests on"), rows)
+
+
+def before_server(gateways: Sequence[str]) -> tuple[Section, ...]:
+    """What gateways see that stand before the server; no section where there are none.
+
+    gateways: their names, as a roster has them, which is no part of a plan.
+    """
+    text = (
+        "A party may attend at one of these instead of at the server. They are on the roster that "
+        "is here; a later one may have others."
+    )
+    rows = tuple((f"gateway {who}", *AT_GATEWAY) for who in gateways)
+    if not rows:
+        return ()
+    return (Section("Gateways", text, ("who", "sees", "what this rests on"), rows),)
 
 
 def visible(aggregator: Aggregator) -> tuple[tuple[str, str, str], ...]:

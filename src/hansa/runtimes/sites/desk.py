@@ -35,7 +35,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
-from ...errors import Kind, ProtocolError, StoreError
+from ... import private
+from ...errors import Kind, ProtocolError, RefusedError, StoreError
 from ...messages import SessionId
 from ...parties.database import Database
 from .between import Folding
@@ -52,6 +53,7 @@ CREATE TABLE IF NOT EXISTS unsettled (
 );
 CREATE TABLE IF NOT EXISTS over (run TEXT PRIMARY KEY);
 """
+FEDERATION = "federation"  # the file that says in which one a run is served
 LAST = 100  # runs that are over, of which who comes is told
 ROW = "?, ?, ?, ?, ?"
 OF = "WHERE who = ? AND run = ? AND epoch = ? AND number = ?"
@@ -271,6 +273,27 @@ class Desk(Posts):
             question.ends.cancel()
         post.say(Held(question.ask.session, question.ask.turn))
         return question
+
+
+def federation_at(folder: Path) -> str:
+    """In which federation a run was served, of which this is the folder; "" where none is named."""
+    path = folder / FEDERATION
+    return path.read_text(encoding="ascii") if path.exists() else ""
+
+
+def check_federation(folder: Path, federation: str) -> None:
+    """Write down in which federation a run is served; RefusedError where it was another before.
+
+    folder: the run's, for what comes and goes. federation: by its enrolment key.
+    """
+    before = federation_at(folder)
+    if before and before != federation:
+        raise RefusedError(
+            "This run was served in another federation.",
+            "Its enrolment key is another: parties of the same names are others there.",
+            "Serve it with the server's kit of that federation, or begin another run.",
+        )
+    private.write(folder / FEDERATION, federation.encode())
 
 
 def spooled(desk: Desk) -> int:

@@ -39,6 +39,7 @@ WORDS = {  # name → as people read it
     "came": "{who} attends",
     "left": "{who} has left",
     "replaced": "{who} attends a second time; its first link ends",
+    "changed": "{who} announced another answer to one question; the first counts",
     "foreign": "{who} speaks version {kind}",
     "rejected": "{who}: its link ends ({kind})",
     "torn": "{who}: what came is not what was announced; it is asked for again",
@@ -51,7 +52,7 @@ WORDS = {  # name → as people read it
     "draining": "no new round begins",
 }
 DETAILS = {"still away", "heard", "settled"}  # told where somebody wants to know more
-FAULTS = {"foreign", "replaced", "rejected", "torn", "stranger"}
+FAULTS = {"changed", "foreign", "replaced", "rejected", "torn", "stranger"}
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 

@@ -76,6 +76,11 @@ class Folds:
             wait = 0.0
         self._gather(place, fold, wait)
 
+    def has(self, who: str, place: Place) -> bool:
+        """Is all of a party's answer here, and not yet at the server?"""
+        fold = self._folds.get(place)
+        return fold is not None and who in fold.ready
+
     def drop(self, who: str, place: Place) -> None:
         """The server has somebody's answer, or waits for it no more."""
         fold = self._folds.get(place)
@@ -96,14 +101,19 @@ class Folds:
         return fold.sum, self._sums.path(fold.sum)
 
     def _gather(self, place: Place, fold: Fold, seconds: float) -> None:
-        """Add up what is there, after a while in which more may come."""
+        """Add up what is there, after a while in which more may come; who comes in it makes it no
+        longer.
+        """
         if fold.ticks is not None:
+            if seconds:
+                return
             fold.ticks.cancel()
         loop = asyncio.get_running_loop()
         fold.ticks = loop.call_later(seconds, self._start, place, fold)
 
     def _start(self, place: Place, fold: Fold) -> None:
         """Begin, unless it is under way, or what is announced still holds."""
+        fold.ticks = None
         holds = fold.sent and all(who in fold.ready for who in fold.sent)
         if fold.adding or holds or not fold.ready:
             return
@@ -119,9 +129,11 @@ class Folds:
         finally:
             fold.adding = False
         for who in there.keys() - set(names):
-            if fold.ready.pop(who, None) is not None:
-                self._announce((who,), place, there[who].blob)
-        if made is not None and all(fold.ready.get(who) is there[who] for who in names):
+            alone = fold.ready.pop(who, None)
+            if alone is not None:
+                self._announce((who,), place, alone.blob)
+        # Who left and came back meanwhile may say something else: what was whole first counts.
+        if made is not None and all(who in fold.ready for who in names):
             fold.sent = names
             fold.sum = made
             self._announce(names, place, made)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import ssl
 import threading
 from abc import ABC, abstractmethod
@@ -33,7 +34,7 @@ from . import door
 from .blobs import asked_for, part_of, read, stream, under_way
 from .control import MOST, Blob, Said, Settled, ToParty, encode
 from .control import from_party as decoded
-from .desk import Desk
+from .desk import Desk, check_federation, federation_at
 from .events import log, tell
 from .gateways import Gateways, speaks_for
 from .greeting import HANDSHAKE, HEARTBEAT, greet, parting
@@ -180,7 +181,10 @@ class Port(ABC):
         """
         try:
             who = door.named(self.roster, request.transport)
-            return self.posts.posts[speaks_for(self.roster[who], who, request)]
+            whom = speaks_for(self.roster[who], who, request)
+            if whom not in self.roster:  # posts outlive who is revoked
+                raise KeyError(whom)
+            return self.posts.posts[whom]
         except (ProtocolError, KeyError):
             tell("stranger", who=str(request.remote))
             raise web.HTTPForbidden(text="not on the roster") from None
@@ -217,6 +221,8 @@ class Port(ABC):
 
     def _replace(self, who: str, link: web.WebSocketResponse, request: web.Request) -> None:
         """Let this be the party's link; the one before ends at once: who is there may be silent."""
+        if who in self._links:
+            tell("replaced", who=who)
         self.part(who)
         self._links[who] = (link, request)
 
@@ -224,7 +230,6 @@ class Port(ABC):
         """End a party's link to this port, if it has one."""
         before = self._links.pop(who, None)
         if before is not None and (transport := before[1].transport) is not None:
-            tell("replaced", who=who)
             transport.abort()
 
     # what travels beside
@@ -244,8 +249,8 @@ class Port(ABC):
     async def _bundle(self, request: web.Request) -> web.StreamResponse:
         """A bundle by its name; who asks for another hears which there are."""
         post = self.party(request)
-        found = await self._bundle_of(request.match_info["name"], post.who)
         with under_way(post):
+            found = await self._bundle_of(request.match_info["name"], post.who)
             response = web.StreamResponse(headers={"Content-Length": str(len(found))})
             await response.prepare(request)
             for at in range(0, len(found), PART):
@@ -341,6 +346,15 @@ class Gateway(Port):
 
         self._loop.call_soon_threadsafe(tried)
 
+    def adopt(self, folder: Path) -> None:
+        """Tell what the server of an earlier run could not tell who was away; in another federation
+        parties of the same names are others, and nothing is told.
+
+        folder: that of the earlier run, for what came and went.
+        """
+        if federation_at(folder) == self._of:
+            self.soon(self.desk.adopt, folder / "unsettled")
+
     def end(self) -> None:
         """The run is over: let all know who attend, and wait a little for their goodbye."""
         self.do(_goodbye(self.desk))
@@ -357,6 +371,8 @@ class Gateway(Port):
         self._loop.call_soon_threadsafe(self._gateways.admit, parties(newer))
 
     def _open(self, folder: Path, app: web.Application) -> Posts:
+        self._of = hashlib.sha256(self._enrolment).hexdigest()
+        check_federation(folder, self._of)
         self.desk = Desk(parties(self.roster), folder, self.inbox.put)
         self._gateways = Gateways(self)
         app.router.add_get("/v1/relay", self._gateways.attend)

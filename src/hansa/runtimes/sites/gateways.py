@@ -136,7 +136,7 @@ class Gateways:
             if message.type is not WSMsgType.TEXT:
                 raise ProtocolError("A gateway sent something else than text.")
             match between.of_gateway(message.data):
-                case Came(who) if who in posts:
+                case Came(who) if who in posts and who in self._port.roster:
                     self._come(who, outbox, says)
                 case Left(who) if who in says:
                     self._gone(who, says.pop(who), outbox)

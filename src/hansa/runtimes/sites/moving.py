@@ -58,7 +58,7 @@ async def send_parts(
         last = offset + part.getbuffer().nbytes - 1
         headers = {"Content-Range": f"bytes {offset}-{last}/{blob.size}", **named}
         async with http.put(url, data=part, headers=headers, **more) as response:
-            if response.status == 404:
+            if response.status in (404, 408):
                 return
             if response.status == 409 and tries:
                 tries -= 1

@@ -26,7 +26,7 @@ from ...errors import Kind, printable
 from . import between
 from .between import Came, Elsewhere, Folded, For, From, Left
 from .control import Ask, Begin, Blob, Held, Said, Send, Session, Settle, Settled, ToParty
-from .events import log
+from .events import log, tell
 from .folds import Folds, Ready
 from .posts import Place, Post, Posts, Question
 from .spool import Spool
@@ -117,6 +117,16 @@ class Relay(Posts):
             post.tell = None
             self.up(Left(who))
 
+    def said(self, who: str, said: Said, others: tuple[str, ...] = ()) -> None:
+        """What a party announces; another answer than one that is here, and is being added up, is
+        not heard: the one that is here counts, as at a server.
+        """
+        place = (said.session.id, said.turn)
+        if self._folds.has(who, place) and said.blob != self.posts[who].open[place].coming:
+            tell("changed", who=who)
+            return
+        super().said(who, said, others)
+
     def settled(self, who: str, settled: Settled) -> None:
         self.up(From(who, settled))
 
@@ -206,7 +216,7 @@ class Relay(Posts):
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        """What fails ends the link to the server, after which all is asked again."""
+        """What fails here, as a full disk, ends the link to the server: then all is asked again."""
         self._sending.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
             return

@@ -35,6 +35,7 @@ from .relay import Relay, nobody
 from .spool import Spool
 
 BUSY = 8  # uploads to the server at a time
+AGAIN = 0.5  # seconds until one is tried again that was refused
 
 
 class Upstream:
@@ -45,6 +46,8 @@ class Upstream:
         self._http = http
         self._socket = socket
         self._busy = asyncio.Semaphore(BUSY)
+        self._bundles = dict[str, bytes]()
+        self._fetching = asyncio.Lock()
 
     async def fetch(self, who: str, blob: Blob, spool: Spool) -> None:
         """All of a blob that a party was told of; HTTPNotFound where it is offered no more."""
@@ -60,16 +63,37 @@ class Upstream:
             raise web.HTTPServiceUnavailable from None
 
     async def send(self, who: str, blob: Blob, path: Path, offset: int) -> None:
-        """Send what lies in a file, as this party's answer; what was dropped meanwhile is not."""
-        async with self._busy:
-            with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
-                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-                url = self._url(blob)
+        """Send what lies in a file, as this party's answer; what was dropped meanwhile is not.
+
+        What is refused is sent again until it is dropped: a party may be the cause, which has too
+        much under way, or sends the same itself, and others' links are not to end with its own.
+        """
+        while not await self._sent(who, blob, path, offset):
+            await asyncio.sleep(AGAIN)
+
+    async def _sent(self, who: str, blob: Blob, path: Path, offset: int) -> bool:
+        """Is it sent, or dropped?"""
+        url = self._url(blob)
+        try:
+            async with self._busy:
+                with open(path, "rb") as file:
+                    data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
                 await send_parts(self._http, url, [data], blob, offset, **self._more(who))
+        except FileNotFoundError:
+            return True
+        except (aiohttp.ClientError, ConnectionError) as error:
+            log.warning("%s", printable(str(error)))
+            return False
+        return True
 
     async def bundle(self, name: str, who: str) -> bytes:
-        """The bundle of this name, as a party fetches it."""
-        return await fetch(self._way, name, between.headers(who))
+        """The bundle of this name, which is fetched once, one at a time: else what one party wants
+        of bundles would be as many requests of its at the server.
+        """
+        async with self._fetching:
+            if name not in self._bundles:
+                self._bundles[name] = await fetch(self._way, name, between.headers(who))
+        return self._bundles[name]
 
     def end(self) -> None:
         """End the link, so that all begins anew."""

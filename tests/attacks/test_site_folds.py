@@ -1,0 +1,137 @@
+"""What one party may try to keep a gateway from adding up what the others say."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.attacks.intruders import PLAN, blob_of, patience, question, reply
+from tests.attacks.test_sites import done
+
+from hansa.messages import Reply, SessionId
+from hansa.runtimes.sites import folds
+from hansa.runtimes.sites.between import Folded, Folding, For
+from hansa.runtimes.sites.control import Said, Session
+from hansa.runtimes.sites.relay import Relay
+
+SESSION = SessionId("run", 0, 1)
+SPEC = PLAN.encoded_spec
+
+
+class Gathering:
+    """A gateway at which these attend, and are asked one question; and what it tells the server."""
+
+    def __init__(self, folder: Path, names: tuple[str, ...]):
+        self.told = list[Any]()
+        self.relay = Relay(names, folder)
+        self.relay.up = self.told.append
+        for who in names:
+            self.come(who)
+
+    def come(self, who: str) -> None:
+        """It attends, and hears the question."""
+        self.relay.come(who, lambda message: None)
+        self.relay.hear(For(who, question(SESSION, None), 2**16, Folding.of(SPEC)))
+
+    def answer(self, who: str, value: float) -> None:
+        """All of an answer comes."""
+        data = reply(SESSION, who, np.full(SPEC.size, value, SPEC.word))
+        blob = blob_of(data)
+        self.relay.said(who, Said(Session.of(SESSION), 0, blob))
+        if self.relay.expected(who, blob.sha256) is None:  # a PUT would hear 404
+            return
+        spool = self.relay.posts[who].spool
+        if spool.there(blob) == 0:
+            with spool.appending(blob, 0) as append:
+                append(data)
+        self.relay.came(who, blob, spool.whole(blob))
+
+    @property
+    def sums(self) -> list[Folded]:
+        return [one for one in self.told if isinstance(one, Folded)]
+
+    async def folded(self) -> Folded:
+        """The first sum that it tells of."""
+        async with patience():
+            while not self.sums:
+                await asyncio.sleep(0.01)
+        return self.sums[0]
+
+    def first_number(self) -> float:
+        """Of the sum that is announced."""
+        who = self.sums[-1].who[0]
+        found = self.relay._folds.sum_of(who, (SESSION, 0))
+        assert found is not None
+        total: Any = Reply.decode(found[1], 2**20).body
+        return float(total.value()[0])
+
+
+@pytest.mark.promise("P574")
+@pytest.mark.guards("who comes makes no sum wait longer")
+def test_who_comes_makes_no_sum_wait_longer(tmp_path: Path) -> None:
+    """Somebody comes in each moment in which answers are gathered."""
+    names = tuple(f"site-{i}" for i in range(100))
+
+    async def attack() -> None:
+        one = Gathering(tmp_path, names)
+        for who in names[:20]:
+            one.answer(who, 1.0)
+            await asyncio.sleep(folds.TICK / 4)
+        assert one.sums
+
+    done(attack())
+
+
+@pytest.mark.promise("P574")
+@pytest.mark.guards("the first answer that is whole at a gateway counts")
+def test_who_says_something_else_again_and_again_is_heard_once(tmp_path: Path) -> None:
+    async def attack() -> None:
+        one = Gathering(tmp_path, ("mallory", "north", "south", "west"))
+        one.answer("north", 1.0)
+        one.answer("south", 1.0)
+        for value in range(2, 6):
+            one.answer("mallory", float(value))
+            await asyncio.sleep(folds.TICK / 8)
+        assert set((await one.folded()).who) == {"mallory", "north", "south"}
+        assert one.first_number() == 4.0
+        for value in range(6, 10):
+            one.answer("mallory", float(value))
+            await asyncio.sleep(folds.TICK / 2)
+        assert len(one.sums) == 1 and one.first_number() == 4.0
+
+    done(attack())
+
+
+@pytest.mark.promise("P574")
+@pytest.mark.guards("who comes back while a sum is made undoes no sum")
+def test_who_comes_back_while_a_sum_is_made_undoes_no_sum(tmp_path: Path, monkeypatch: Any) -> None:
+    """Its first answer was whole; what it says on its second link takes no sum back."""
+    made = folds._added
+    begun, back = threading.Event(), threading.Event()
+
+    def slowly(*about: Any) -> Any:
+        found = made(*about)
+        begun.set()
+        back.wait(20)
+        return found
+
+    monkeypatch.setattr(folds, "_added", slowly)
+
+    async def attack() -> None:
+        one = Gathering(tmp_path, ("mallory", "north"))
+        one.answer("north", 1.0)
+        one.answer("mallory", 2.0)
+        await asyncio.to_thread(begun.wait, 20)
+        one.come("mallory")
+        one.answer("mallory", 7.0)
+        back.set()
+        await one.folded()
+        assert one.first_number() == 3.0
+        await asyncio.sleep(2 * folds.TICK)
+        assert len(one.sums) == 1
+
+    done(attack())
