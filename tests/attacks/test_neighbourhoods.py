@@ -194,7 +194,7 @@ class Wrong(h.Client):
             mine = said.reply[centre]
             boxes = sealed(me, mine["public"], shares_of(terms, secrets.token_bytes(64)))
             mine["boxes"][:] = boxes
-            mine["signature"] = me.identity.signing.sign(terms.prepared(self.who, mine["public"], boxes))
+            mine["signature"] = me.signed(mine["public"], boxes)
         return said
 
 

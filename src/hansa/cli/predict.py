@@ -17,6 +17,7 @@ import csv
 import io
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +34,14 @@ from .working import Working
 FORMS = (".csv", ".json")
 
 
+@dataclass(frozen=True)
+class OfRun:
+    """Which model of a stored run; options of `predict`."""
+
+    round_: Round = None
+    client: Whose = None
+
+
 @command
 def predict(
     run: Id,
@@ -42,8 +51,7 @@ def predict(
     ],
     data: Annotated[Path, typer.Option(help="Data, as a client's.", show_default=False)],
     place: Place,
-    round_: Round = None,
-    client: Whose = None,
+    which: OfRun = OfRun(),
     kit: AtSite = None,
     mine: Mine = Mine(),
     working: Working = Working(),
@@ -62,12 +70,12 @@ def predict(
 
     _check_file(file, data)
     if kit is not None:
-        _check_here(round_, client)
-        found, which = predicted_at(Path(run), kit, data, mine, working)
+        _check_here(which)
+        found, name = predicted_at(Path(run), kit, data, mine, working)
     else:
-        found, which = _stored(place, run, data, which_round(round_), client)
+        found, name = _stored(place, run, data, which_round(which.round_), which.client)
     private.write(file, as_text(found, file).encode())
-    out().print(f"{file}: {len(found)} predictions of {which}.")
+    out().print(f"{file}: {len(found)} predictions of {name}.")
 
 
 def _check_file(file: Path, data: Path) -> None:
@@ -97,9 +105,9 @@ def _check_file(file: Path, data: Path) -> None:
     refuse(faults, AppError)
 
 
-def _check_here(round_: str | None, client: str | None) -> None:
+def _check_here(which: OfRun) -> None:
     """AppError where options of stored runs are given with a kit."""
-    if round_ is None and client is None:
+    if which == OfRun():
         return
     raise AppError(
         "--round and --client are of stored runs, and a kit is named.",
