@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from .app.sweep import sweep
     from .graphs.finite import Base, OnePeer
     from .graphs.known import Complete, Given, Hypercube, Regular, Ring, SmallWorld, Star, Torus
+    from .graphs.pairs import Pairs
     from .models.jax import JaxModel
     from .models.keras import KerasModel
     from .models.sklearn import SklearnModel
@@ -111,6 +112,7 @@ LAZY = {  # what needs more than NumPy is imported when it is first asked for
     "ClippedSum": "aggregators.clipping",
     "PushSum": "aggregators.pushing",
     "OnePeer": "graphs.finite",
+    "Pairs": "graphs.pairs",
     "Complete": "graphs.known",
     "Given": "graphs.known",
     "Hypercube": "graphs.known",
@@ -183,6 +185,7 @@ __all__ = [
     "Network",
     "OnePeer",
     "PFedMe",
+    "Pairs",
     "Passing",
     "PerExample",
     "PerFedAvg",
