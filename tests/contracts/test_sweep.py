@@ -154,7 +154,7 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
     tried = list(sweep(tested, {"model.features": (4, 3)}, store=store))
     assert [bool(one.rounds) for one in tried] == [False, True]
     assert "features" in tried[0].error and not tried[1].error
-    assert [one.status for one in store.runs()] == ["failed", "done"]
+    assert [one.status for one in store.runs()] == ["done"]  # one that failed before its first round is no line
 
 
 @pytest.mark.promise("P672")

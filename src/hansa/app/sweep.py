@@ -23,6 +23,7 @@ from ..errors import AppError, Fault, HansaError, number, refuse
 from ..explain import expression
 from ..plan import Plan
 from ..rounds import Round
+from ..store.removal import fail
 from . import App
 from .settings import with_settings
 
@@ -211,13 +212,15 @@ def _tried(trial: Trial, store: Store | None, config: Config) -> Tried:
             pass
         run.finish("done")
     except HansaError as error:
-        run.finish("failed")
-        done = replace(done, error=str(error))
+        done = replace(done, error=str(error), rounds=tuple(run.history()))
+        if fail(run):
+            done = replace(done, run="")
+        return done
     except KeyboardInterrupt:
         run.finish("stopped")
         raise
     except BaseException:
-        run.finish("failed")
+        fail(run)
         raise
     return replace(done, rounds=tuple(run.history()))
 

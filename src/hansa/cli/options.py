@@ -23,7 +23,7 @@ import typer
 from ..errors import AppError, Aside, HansaError
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
-    from ..store import Store
+    from ..store import Label, Store
 
 commands = typer.Typer(
     name="hansa",
@@ -157,6 +157,36 @@ class Place:
         # without the password: a report holds these words
         shown = make_url(self.store).render_as_string()
         return f"{folder} --store {quote(shown)}"
+
+
+@dataclass(frozen=True)
+class Called:
+    """What a person calls a run; options that several commands share."""
+
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What to call it.", show_default=False)
+    ] = None
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TAG", help="A tag; may be given again.", show_default=False),
+    ] = None
+    note: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="A note beside it.", show_default=False)
+    ] = None
+
+    def over(self, label: Label) -> Label:
+        """The label with what is said here in the place of what it has; what is wrong is wrong
+        usage.
+        """
+        from ..store import Label
+
+        tags = label.tags if self.tag is None else tuple(self.tag)
+        with usage():
+            return Label(
+                label.name if self.name is None else self.name,
+                tags,
+                label.note if self.note is None else self.note,
+            )
 
 
 @dataclass(frozen=True)

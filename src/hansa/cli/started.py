@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import AppError
 from ..plan import Plan
-from .options import Place, Way, usage
+from .options import Called, Place, Way, usage
 from .target import app_of, budgeted, config_of, resumed, same_plan
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
@@ -24,7 +24,11 @@ if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --he
 
 
 def new_run(
-    place: Place, way: Way, target: Path | None, settings: Mapping[str, Any]
+    place: Place,
+    way: Way,
+    target: Path | None,
+    settings: Mapping[str, Any],
+    called: Called = Called(),
 ) -> tuple[App, Run, Path]:
     """A new run: the app, where its rounds are stored, and the file that it comes from.
 
@@ -32,6 +36,7 @@ def new_run(
     file. A plan that hangs on a survey is not known yet; it is kept as soon as it is.
     """
     from ..explain import expression
+    from ..store import Label
 
     assert target is not None
     config = config_of(target)
@@ -39,10 +44,17 @@ def new_run(
     path = Path(config.app).resolve()
     how = replace(config, set={**config.set, **settings}).kept()
     plan = app.plan
+    with usage():
+        label = Label(config.name, tuple(config.tags), config.note)
+    label = called.over(label)
     store = place.open(new=True)
+    text = "not known before the survey is asked"
     if isinstance(plan, Plan):
-        return app, store.new(expression(plan), plan.digest, str(path), how, plan.rounds), path
-    return app, store.new("not known before the survey is asked", "", str(path), how), path
+        text = expression(plan)
+        run = store.new(text, plan.digest, str(path), how, plan.rounds, label)
+    else:
+        run = store.new(text, "", str(path), how, label=label)
+    return app, run, path
 
 
 def resumed_run(

@@ -36,8 +36,9 @@ def show(run: Id, place: Place, how: As = "text") -> None:
 
     Example: hansa show 20260102, or hansa show 20260102 --as csv
     """
+    from ..ui.listing import details
     from ..ui.tables import as_csv, as_json, of_round
-    from ..ui.terminal import details, out
+    from ..ui.terminal import out
 
     store = place.open()
     found = store.open(run)

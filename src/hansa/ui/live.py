@@ -22,6 +22,7 @@ from ..app.running import how_it_ended
 from ..errors import HansaError, StoreError
 from ..explain import expression
 from ..rounds import Round
+from ..store.removal import fail
 from .errors import complain, say
 from .profile import Clock, rounds, table
 from .report import ReportData, write
@@ -54,7 +55,7 @@ def follow(
         return 130
     except BaseException:
         with suppress(StoreError):
-            run.finish("failed")
+            _fail(app, run)
         raise
     return _follow(app, run, title, compare, again, profile)
 
@@ -120,8 +121,21 @@ def _ended(run: Run, how: str, app: App, progress: Progress) -> int:
         done = len(past)
         if done >= app.known_plan.rounds or (app.stop is not None and app.stop.over(past)):
             how = "done"
-        run.finish(how)
+        if how == "failed":
+            _fail(app, run)
+        else:
+            run.finish(how)
     return done
+
+
+def _fail(app: App, run: Run) -> None:
+    """Say that a run has failed: one that has not begun leaves nothing, but where sites were
+    asked, which may go on with it.
+    """
+    if app.runtime is None:
+        fail(run)
+    else:
+        run.finish("failed")
 
 
 def _clients(app: App) -> Sequence[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import RenderableType
@@ -17,6 +17,7 @@ from rich.text import Text
 from ..rounds import Round
 from . import all_scores, curves, figure, private, shown, witness
 from .plots import LIGHT, Theme, png
+from .tables import set_otherwise
 from .terminal import sparkline
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ class Compared:
     @classmethod
     def of(cls, run: Run) -> Compared:
         """What is shown of a stored run."""
-        settings = {**_flat(run.settings), "plan": run.plan}
+        otherwise = set_otherwise(run.settings).items()
+        settings = {name: json.dumps(value, ensure_ascii=False) for name, value in otherwise}
+        settings["plan"] = run.plan
         return cls(run.id, Path(run.app).name, settings, [shown(one) for one in run.history()])
 
     @property
@@ -123,17 +126,3 @@ def _lines(axes: Axes, runs: Sequence[Compared], score: str, paper: Theme) -> No
     axes.locator_params(axis="x", integer=True)
     axes.grid(axis="y")
     axes.legend(fontsize=8)
-
-
-def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, str]:
-    """Settings by their path, each as JSON: {"training": {"batch": 8}} → training.batch: 8.
-
-    What a command line set stands under `set`, which is left out of the path.
-    """
-    found = dict[str, str]()
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            found |= _flat(value, f"{before}{name}.")
-        else:
-            found[before + name] = json.dumps(value, ensure_ascii=False)
-    return {name.removeprefix("set."): value for name, value in found.items()}
