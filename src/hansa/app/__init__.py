@@ -36,6 +36,7 @@ from ..progress import tell
 from ..rand import Key
 from ..spec import Vector
 from ..state import State
+from ..ui.trackers.following import followed
 from .clients import clients_of, parties_of
 from .compare import Fair, Row, pooled, trained_alone
 from .federation import Federation, delta_of, found_by
@@ -148,6 +149,7 @@ class App(Federation):
             test=None,
             budget=None,
             stop=None,
+            track=(),
             loop=synchronous,
             secret=secret,
         )
@@ -163,9 +165,10 @@ class App(Federation):
 
         The rounds are those that are left after `state`, or after what the run holds. Each holds
         what its clients report, its model's scores on the test data, and the ε that is spent, by
-        survey and rounds together.
+        survey and rounds together. The app's trackers hear of it before it is yielded.
         """
-        yield from rounds_of(self.asked(run), run, state)
+        app = self.asked(run)
+        yield from followed(rounds_of(app, run, state), app.track, app.known_plan, run)
 
     def compare(
         self, state: State, memory: Mapping[str, ClientState] | None = None

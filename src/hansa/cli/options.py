@@ -218,6 +218,14 @@ class Way:
             show_default=False,
         ),
     ] = None
+    track: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Who follows the rounds: csv, tensorboard, mlflow, wandb; with commas.",
+            show_default=False,
+        ),
+    ] = None
     profile: Annotated[
         bool, typer.Option("--profile", help="Say at the end where a round's time goes.")
     ] = False
@@ -236,7 +244,8 @@ class Way:
         """The options that a resumed run needs again, for a command to copy."""
         budget = f" --budget {self.budget}" if self.budget else ""
         kept = f" --ciphertexts {quote(str(self.ciphertexts))}" if self.ciphertexts else ""
-        return budget + kept
+        track = f" --track {quote(self.track)}" if self.track else ""
+        return budget + kept + track
 
 
 def command(body: Callable[..., None], of: typer.Typer = commands) -> Callable[..., None]:

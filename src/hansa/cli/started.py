@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import AppError
 from ..plan import Plan
 from .options import Called, Place, Way, usage
-from .target import app_of, budgeted, config_of, resumed, same_plan
+from .target import app_of, budgeted, config_of, resumed, same_plan, tracked
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
     from ..app import App
@@ -40,7 +40,7 @@ def new_run(
 
     assert target is not None
     config = config_of(target)
-    app = budgeted(app_of(config, settings), way.budget)
+    app = tracked(budgeted(app_of(config, settings), way.budget), way.track, config)
     path = Path(config.app).resolve()
     how = replace(config, set={**config.set, **settings}).kept()
     plan = app.plan
@@ -83,6 +83,7 @@ def resumed_run(
                 "Leave it out, or start a new run.",
             )
     app = budgeted(app_of(resumed(config, stored)), way.budget).answered(stored)
+    app = tracked(app, way.track, config)
     if not stored.digest or not isinstance(app.plan, Plan):  # it ended before its plan was known
         more = settings.get("rounds")
         app = with_plan(app, lambda plan: replace(plan, rounds=more or plan.rounds))

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import AppError
-from .options import As, Place, Stated, command, usage
-from .target import app_of, config_of, own_pieces, settings_of
+from .options import As, Called, Place, Stated, command, usage
+from .target import app_of, config_of, own_pieces, settings_of, tracked
 
 if TYPE_CHECKING:
     from ..app.sweep import Tried
@@ -46,6 +46,9 @@ class Tries:
     ] = None
     workers: Annotated[
         int | None, typer.Option(min=0, help="As for `hansa run`.", show_default=False)
+    ] = None
+    track: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="As for `hansa run`.", show_default=False)
     ] = None
 
     @property
@@ -115,7 +118,9 @@ class Shown:
 
 
 @command
-def sweep(place: Place, target: Stated, tries: Tries, shown: Shown) -> None:
+def sweep(
+    place: Place, target: Stated, tries: Tries, shown: Shown, called: Called = Called()
+) -> None:
     """Run the app with each combination of settings, one run after another; then show mean and
     deviation of their scores.
 
@@ -126,6 +131,7 @@ def sweep(place: Place, target: Stated, tries: Tries, shown: Shown) -> None:
     """
     from ..app.sweep import planned
     from ..app.sweep import sweep as runs_of
+    from ..store import Label
     from ..ui.errors import say
     from ..ui.sweeps import given_away, line
 
@@ -135,7 +141,13 @@ def sweep(place: Place, target: Stated, tries: Tries, shown: Shown) -> None:
     app = app_of(config, given)
     if tries.workers is not None:
         app = replace(app, workers=tries.workers)
-    config = replace(config, app=str(Path(config.app).resolve()), set={**config.set, **given})
+    app = tracked(app, tries.track, config)
+    with usage():
+        label = called.over(Label(config.name, tuple(config.tags), config.note))
+    named = {"name": label.name, "tags": label.tags, "note": label.note}
+    config = replace(
+        config, app=str(Path(config.app).resolve()), set={**config.set, **given}, **named
+    )
     pieces = own_pieces(config)
     wanted = (app, tries.settings, tries.seeds, tries.random)
     with usage():

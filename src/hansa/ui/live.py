@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -27,6 +28,8 @@ from .errors import complain, say
 from .profile import Clock, rounds, table
 from .report import ReportData, write
 from .terminal import Progress, comparison, out, own_models, tested_sets
+from .trackers import checked
+from .trackers.following import Following
 from .waiting import waiting
 
 if TYPE_CHECKING:
@@ -46,7 +49,10 @@ def follow(
     time the parts of a round. Returns 0, or 130 after Ctrl-C; errors are raised, with a note that
     says how many rounds are stored.
     """
+    trackers = app.track
+    app = replace(app, track=())  # they hear of the report, too, which is written at the end
     try:
+        checked(trackers)
         with waiting(out(), "Asking what is asked before the first round"):
             app = app.asked(run)
     except KeyboardInterrupt:
@@ -57,10 +63,25 @@ def follow(
         with suppress(StoreError):
             _fail(app, run)
         raise
-    return _follow(app, run, title, compare, again, profile)
+    following = Following(trackers, app.known_plan, run)
+    how = "failed"
+    try:
+        code = _follow(app, run, title, compare, again, following, profile)
+        how = "stopped" if code else "done"
+        return code
+    finally:
+        following.end(how)
 
 
-def _follow(app: App, run: Run, title: str, compare: bool | None, again: str, profile: bool) -> int:
+def _follow(
+    app: App,
+    run: Run,
+    title: str,
+    compare: bool | None,
+    again: str,
+    following: Following,
+    profile: bool,
+) -> int:
     """The same, once the plan is known.
 
     Comparison and report come after the last round: if they fail, going on does them again.
@@ -77,6 +98,7 @@ def _follow(app: App, run: Run, title: str, compare: bool | None, again: str, pr
     try:
         with progress:
             for state in rounds(app, run, clock) if profile else app.run(run):
+                following.add(state)
                 progress.show(state)
         run.finish("done")
         if words := how_it_ended(app, progress.past):
