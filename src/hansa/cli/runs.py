@@ -2,7 +2,7 @@
 
 runs        reads the store          a line for each run; --as json and --as csv for programs
 label       writes one row           name, tags and a note of a run
-compare     reads some of its runs   what differs, last scores, courses; --plot FILE.png
+compare     reads some of its runs   what differs, last scores, one plot; --html FILE.html
 rm          deletes one              rows and files
 """
 
@@ -148,46 +148,73 @@ def label(run: Id, place: Place, called: Called = Called()) -> None:
 @command
 def compare(
     ids: Annotated[
-        list[str], typer.Argument(metavar="RUN RUN …", help="Runs, as `hansa runs` lists them.")
+        list[str], typer.Argument(metavar="RUN RUN …", help="Runs, by their ids or names.")
     ],
     place: Place,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw the course of a score here.")
-    ] = None,
     score: Annotated[
         str | None, typer.Option(metavar="NAME", help="Which; the loss, where nothing is said.")
     ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw the course of the score here.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write all of it as one page.")
+    ] = None,
 ) -> None:
-    """Show runs beside each other: what is set otherwise, their last scores, and how they went.
+    """Show runs beside each other: what is set otherwise, their last scores, and how one went, of
+    all runs on one pair of axes.
 
-    Example: hansa compare 20260102-1 20260102-2 --plot losses.png
+    Example: hansa compare baseline 20260102-2 --score accuracy --html compared.html
     """
-    from ..ui.overlay import Compared, drawn, known_scores, table
+    from ..ui.overlay import Compared, drawn, known_scores, overlaid, page, table
     from ..ui.terminal import out
 
     store = place.open()
     compared = [Compared.of(store.open(id)) for id in ids]
     if len({one.id for one in compared}) < 2:
         raise typer.BadParameter("name two runs at least", param_hint="RUN RUN …")
-    drawn_score = None if plot is None else _drawn_score(plot, score, known_scores(compared))
-    for part in table(compared):
-        out().print(part)
-    if plot is not None and drawn_score is not None:
-        plot.write_bytes(drawn(compared, drawn_score))
-        out().print(f"{plot}: the course of {drawn_score}.", soft_wrap=True)
+    known = known_scores(compared)
+    _check_ending(plot, ".png")
+    _check_ending(html, ".html")
+    if known or score or plot or html:
+        score = _known(score, known)
+    console = out()
+    console.print(table(compared))
+    if score is not None:
+        console.print(overlaid(compared, score, min(console.width, 100)))
+    if plot is not None and score is not None:
+        plot.write_bytes(drawn(compared, score))
+        console.print(f"{plot}: the course of {score}.", soft_wrap=True)
+    if html is not None and score is not None:
+        html.write_text(page(compared, score), encoding="utf-8")
+        console.print(f"{html}: the table, and the course of {score}.", soft_wrap=True)
 
 
-def _drawn_score(plot: Path, wanted: str | None, known: Sequence[str]) -> str:
-    """The score that a plot shows; AppError where no run has it, or the file is no PNG."""
-    if plot.suffix != ".png":
+def _check_ending(path: Path | None, ending: str) -> None:
+    """AppError for a file that is named as another kind, or has no folder."""
+    if path is None:
+        return
+    if path.suffix != ending:
         raise AppError(
-            f"{plot.name} is no PNG.", "That is what is drawn.", "Name it for example losses.png."
+            f"{path.name} is no {ending[1:].upper()}.",
+            "That is what is written.",
+            f"Name it for example losses{ending}.",
         )
+    if not path.absolute().parent.is_dir():
+        raise AppError(
+            f"There is no folder {path.parent}.",
+            "The file goes there.",
+            "Make it, or name another.",
+        )
+
+
+def _known(wanted: str | None, known: Sequence[str]) -> str:
+    """The score that is drawn; AppError where no run has it."""
     if not known:
         raise AppError(
             "None of these runs has a score yet.",
             "A plot shows the course of one.",
-            "Leave --plot out, or compare runs that have finished a round.",
+            "Leave it out, or compare runs that have finished a round.",
         )
     if wanted not in (None, *known):
         raise AppError(

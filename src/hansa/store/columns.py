@@ -182,10 +182,10 @@ def participants(found: Any) -> tuple[str, ...] | None:
 
 def tags(found: Any) -> tuple[str, ...]:
     """Tags in their order."""
-    found = names(found)
-    if not all(tag and fits_line(tag, ",") for tag in found):
+    listed = names(found)
+    if not all(tag and fits_line(tag, ",") for tag in listed):
         raise ValueError
-    return found
+    return listed
 
 
 def names(found: Any) -> tuple[str, ...]:

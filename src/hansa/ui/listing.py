@@ -18,7 +18,7 @@ from rich.text import Text
 from ..errors import printable
 from ..rounds import Round
 from . import all_scores, figure, names, private, shown
-from .tables import Best, set_otherwise
+from .tables import Best, otherwise, set_otherwise
 from .terminal import first_line
 
 if TYPE_CHECKING:
@@ -36,23 +36,18 @@ def listed(runs: Sequence[Summary], best: Mapping[str, Best] | None = None) -> R
     if not runs:
         return "No runs yet."
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    columns = ["run", "app", "rounds", "status", "set otherwise", "last scores"]
-    if best is not None:
-        columns.append("best")
-    for name in columns:
-        table.add_column(name, overflow="fold", no_wrap=name in ("rounds", "status"))
+    for name in ("run", "rounds", "set otherwise", "last scores"):
+        table.add_column(name, overflow="fold", no_wrap=name in ("run", "rounds"))
     for one in runs:
-        cells = [
-            Text("\n".join([one.id, *_label(one.label)])),
-            Text(printable(Path(one.app).name)),
-            Text(_rounds(one)),
-            Text(one.status, STATUS.get(one.status, "")),
-            Text("\n".join(f"{name} {value}" for name, value in _settings(one).items())),
-            Text(_told(one.last)),
-        ]
-        if best is not None:
-            cells.append(Text(str(best.get(one.id, "–"))))
-        table.add_row(*cells)
+        told = [_told(one.last, "\n")]
+        if best is not None and one.id in best:
+            told.append(f"{best[one.id]}")
+        table.add_row(
+            Text("\n".join([one.id, *_label(one.label), printable(Path(one.app).name)])),
+            _rounds(one),
+            Text(otherwise(set_otherwise(one.settings))),
+            Text("\n".join(filter(None, told))),
+        )
     return table
 
 
@@ -86,7 +81,7 @@ def details(run: Run, status: str) -> Iterator[RenderableType]:
 
 def _facts(run: Run, status: str, done: int, best: int | None) -> dict[str, str]:
     """What a run is, by the names under which it is told; what it has not is left out."""
-    otherwise = set_otherwise(run.settings)
+    found = set_otherwise(run.settings)
     facts = {
         "run": run.id,
         "name": run.label.name,
@@ -96,7 +91,7 @@ def _facts(run: Run, status: str, done: int, best: int | None) -> dict[str, str]
         "app": run.app,
         "started": f"{run.started.astimezone():%Y-%m-%d %H:%M:%S}",
         "rounds": f"{done} of {run.planned or '?'}",
-        "set otherwise": ", ".join(f"{name} = {value}" for name, value in otherwise.items()),
+        "set otherwise": ", ".join(f"{name} = {value}" for name, value in found.items()),
         "plan": run.plan,
         "fingerprint": run.digest,
         "trackers": "; ".join(f"{name}: {why or 'told'}" for name, why in run.tracked.items()),
@@ -111,24 +106,18 @@ def _label(label: Label) -> list[str]:
     return [line for line in (label.name, " ".join(f"#{tag}" for tag in label.tags)) if line]
 
 
-def _rounds(one: Summary) -> str:
-    """How far a run came, and which round was the best."""
-    told = f"{one.done}/{one.planned or '?'}"
-    return f"{told}\nbest {one.best}" if one.best else told
+def _rounds(one: Summary) -> Text:
+    """How far a run came, how it is, and which round was the best."""
+    told = Text(f"{one.done}/{one.planned or '?'} ")
+    told.append(one.status, STATUS.get(one.status, ""))
+    if one.best:
+        told.append(f"\nbest {one.best}")
+    return told
 
 
-def _settings(one: Summary) -> dict[str, str]:
-    """What a run sets otherwise than its app, by the last word of each path."""
-    found = dict[str, str]()
-    for path, value in set_otherwise(one.settings).items():
-        short = path.rpartition(".")[2]
-        found[path if short in found or short == "use" else short] = printable(f"{value}")
-    return found
-
-
-def _told(one: Round | None) -> str:
+def _told(one: Round | None, between: str = "  ") -> str:
     """The scores of a round, and ε so far; nothing where there is no round yet."""
     if one is None:
         return ""
     told = [f"{name} {figure(name, value)}" for name, value in all_scores(one.witnessed).items()]
-    return "  ".join([*told, private(one)]).rstrip()
+    return between.join(filter(None, [*told, private(one)]))

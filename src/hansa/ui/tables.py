@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..app.stopping import MODES, mode_of
-from ..errors import AppError
+from ..errors import AppError, printable
 from ..rounds import BEGUN, Round
 from ..store import Summary
 from . import figure
@@ -31,7 +31,7 @@ class Best(NamedTuple):
     round: int
 
     def __str__(self) -> str:
-        return f"{self.score} {figure(self.score, self.value)}\nround {self.round}"
+        return f"best {figure(self.score, self.value)}, round {self.round}"
 
 
 def best_of(score: str, rounds: Sequence[Round]) -> Best | None:
@@ -68,6 +68,18 @@ def set_otherwise(settings: Mapping[str, Any], before: str = "") -> dict[str, An
         elif value is not None:
             found[f"{before}{name}".removeprefix("set.")] = value
     return found
+
+
+def otherwise(settings: Mapping[str, Any]) -> str:
+    """Settings in words, a line each, by the last word of each path where that is enough.
+
+    settings: path → value, as `set_otherwise` has them.
+    """
+    found = dict[str, Any]()
+    for path, value in settings.items():
+        short = path.rpartition(".")[2]
+        found[path if short in found or short == "use" else short] = value
+    return printable("\n".join(f"{name} {value}" for name, value in found.items()))
 
 
 def of_run(one: Summary, best: Best | None = None) -> dict[str, Any]:
