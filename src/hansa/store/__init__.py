@@ -27,23 +27,20 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors import numpy as safetensors
 from sqlalchemy import and_, func, insert, select, update
 
 from .. import private
 from ..crypto.identity import Member
 from ..errors import StoreError
-from ..models import NO_LOCAL, Local, Model
 from ..record import digest_of
 from ..rounds import Round
-from ..spec import Vector
 from . import database as db
 from . import files
 from .kept import Kept
 from .label import Label
 from .rows import either, round_of
 from .run import KEEP, Run
+from .weights import export
 
 __all__ = ["KEEP", "Label", "Run", "Store", "Summary", "export"]
 
@@ -226,21 +223,3 @@ def verify(
             "Do not trust what is missing.",
         )
     return len(models)
-
-
-def export(
-    x: Vector, path: str | Path, model: Model | None = None, local: Local = NO_LOCAL
-) -> None:
-    """Write weights to a safetensors file: as `model` names them, for a PyTorch model the entries
-    of its state_dict; of a client's own model also what it keeps of it, `local`.
-
-    Without a model, and for one without names, the file holds one tensor "x" [size].
-    """
-    write_tensors({"x": x} if model is None else model.tensors(x, local), path)
-
-
-def write_tensors(tensors: Mapping[str, Any], path: str | Path) -> None:
-    """Write arrays to a safetensors file, by their names."""
-    data = safetensors.save({name: np.array(tensor, order="C") for name, tensor in tensors.items()})
-    files.write(Path(path), [data])
-    private.settle(Path(path).parent)
