@@ -63,7 +63,11 @@ class Shown:
 
     sort: Annotated[
         str | None,
-        typer.Option(metavar="SCORE", help="The best first, by this score.", show_default=False),
+        typer.Option(
+            metavar="SCORE",
+            help="The best first, by this score: on the clients' validation, where it is taken.",
+            show_default=False,
+        ),
     ] = None
     plot: Annotated[
         Path | None,
@@ -96,7 +100,16 @@ class Shown:
     def show(self, found: Sequence[Tried]) -> None:
         """Print the table, or rows for programs, and draw."""
         from ..ui.errors import say
-        from ..ui.sweeps import by_setting, drawn, given_away, ordered, scores_of, table
+        from ..ui.sweeps import (
+            by_setting,
+            chosen_by,
+            drawn,
+            given_away,
+            ordered,
+            scores_of,
+            table,
+            warned_of,
+        )
         from ..ui.tables import as_csv, as_json
         from ..ui.terminal import out
 
@@ -104,15 +117,19 @@ class Shown:
         names = scores_of(found)
         if words := given_away(found):
             say(words)
+        by = None
         if self.sort is not None:
-            groups = ordered(groups, self.sort)
+            by = chosen_by(found, self.sort)
+            groups = ordered(groups, by)
+            if words := warned_of(found, by):
+                say(words)
         if self.how == "text":
-            out().print(table(groups))
+            out().print(table(groups, by))
         else:
             rows = (one.row for one in found)
             typer.echo((as_json if self.how == "json" else as_csv)(rows).rstrip("\n"))
         if self.plot is not None and names:
-            score = self.sort or names[0]
+            score = by or names[0]
             self.plot.write_bytes(drawn(groups, score))
             say(f"{self.plot}: the course of {score}.")
 
@@ -127,7 +144,7 @@ def sweep(
     Begun again after a stop, it does what is left. A run that fails is told, and the others go on.
 
     Example: hansa sweep hospitals.py --set training.learning_rate=0.01,0.1 --set
-    algorithm=FedAvg,Scaffold --seeds 3
+    algorithm=FedAvg,Scaffold --seeds 3 --sort val_loss
     """
     from ..app.sweep import planned
     from ..app.sweep import sweep as runs_of
