@@ -89,6 +89,7 @@ WIDE = {
     "Request": "a message names all that its answer is bound to",
     "Noise": "all that is known of noise, and most of it left out mostly",
     "Post": "all that a server holds for one party",
+    "App": "a federation, and who follows it",
     "Config": "all that one run is, in the words of its file; most of it is left out mostly",
     "Summary": "all that a list shows of a run",
     "Tracked": "all that a tracker is told of a run",

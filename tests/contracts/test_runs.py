@@ -154,6 +154,7 @@ def test_runs_are_found_by_what_they_are_called_and_how_they_are_set(named: h.St
 
 
 @pytest.mark.promise("P678")
+@pytest.mark.guards("what a run is called commands no terminal")
 def test_a_run_is_called_otherwise(named: h.Store) -> None:
     """What is not said stays; a run that somebody goes on with is not disturbed."""
     first = ids(named)[0]
@@ -312,7 +313,7 @@ def test_an_ending_that_is_not_written_is_refused_with_those_that_are(tmp_path: 
     for model, name, said in (
         (torches, "x.onnx", ".safetensors, .npz, .pt"),
         (torches, "x.pkl", ".safetensors, .npz, .pt"),
-        (h.Softmax(2, 2), "x.pt", ".safetensors, .npz."),
+        (h.Softmax(2, 2), "x.keras", ".safetensors, .npz, .pt."),
         (torches, "x", ".safetensors"),
     ):
         with pytest.raises(AppError) as told:

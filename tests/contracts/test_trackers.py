@@ -148,7 +148,7 @@ def _mlflow(tracker: Mlflow, run: h.store.Run, history: list[Round]) -> None:
     for one in history:
         rounds.put(one)
     rounds.end("stopped")
-    about = Tracked(run.id, "app.py", run.label, "", "", 3, run.started, run.folder)
+    about = Tracked(run.id, "app.py", run.label, "", "", 4, run.started, run.folder, {"rounds": 4})
     tracker.track(about, rounds)
     assert len(client.get_metric_history(found.info.run_id, "val_loss")) == 3
     assert [one.info.status for one in client.search_runs([experiment.experiment_id])] == ["KILLED"]
@@ -202,7 +202,7 @@ def _no_more_than_the_store(heard: Heard, history: list[Round], secret: bytes, t
 
 
 @pytest.mark.promise("P676")
-@pytest.mark.guards("a tracker that fails ends alone")
+@pytest.mark.guards("a tracker that fails is told and ends alone", "the record holds no word of a tracker's error")
 def test_one_that_fails_is_told_once_and_the_run_ends_as_without_it(tmp_path: Path) -> None:
     """On the screen in its words, in the record by their kind: they may hold what a server is reached with."""
     heard = Heard()
@@ -259,7 +259,7 @@ def test_one_that_never_ends_is_left_behind(tmp_path: Path, monkeypatch: pytest.
     ("track", "said"),
     [
         (["tensorbord"], "There is no tracker 'tensorbord'"),
-        ("csv", "It lists trackers"),
+        ("csv", "lists no trackers"),
         ([object()], "tracks nothing"),
         (["mlflow"], "needs mlflow, which is not installed"),
         ([Wandb()], "needs wandb, which is not installed"),
@@ -304,6 +304,15 @@ def test_without_a_store_there_is_a_folder(tmp_path: Path, monkeypatch: pytest.M
     list(app(plan=PLAIN, track=["csv"]).run())
     (file,) = tmp_path.glob("tracked/*/rounds.csv")
     assert len(file.read_text().splitlines()) == 4
+
+
+@pytest.mark.promise("P675")
+@pytest.mark.guards("a tracker without a store hears no more")
+def test_without_a_store_it_hears_no_more() -> None:
+    heard = Heard()
+    states = list(app(track=[heard]).run())
+    assert [one.participants for one in states] != [()] * 3
+    assert len(heard.rounds) == 3 and not any(one.participants or one.excluded for one in heard.rounds)
 
 
 FILE = """

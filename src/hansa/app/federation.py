@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -19,7 +19,6 @@ from ..privacy.ledger import Budget, default_delta
 from ..rand import Key
 from ..runtimes.inprocess import Network
 from ..state import State
-from ..ui.trackers import Tracker, check_name
 from .checks import Wrong, check, check_budget, check_names, check_survey, unasked
 from .first import PlanOf, answers_of, check_first, given_away
 from .peers import graph_of, office_of
@@ -50,8 +49,6 @@ class Federation:
     first      a survey that all are asked before round 1, and whose answers are told to all
     prepare    prepare(data, found) makes of each client's data, and of the test data, what models
                are trained on
-    track      who reads the rounds as they are committed: "csv", "tensorboard", "mlflow", "wandb",
-               or any object with a method track(run, rounds)
     answer     the survey's state, once it was asked
     runtime    where clients live, if not here: (app, secret, book) → Runtime
     secret     what noise grows from. Nobody knows it, unless a simulation wants noise that repeats
@@ -71,7 +68,6 @@ class Federation:
     keep: Literal["last", "all"] = "last"
     first: Plan | None = None
     prepare: Callable[[Any, Any], Any] | None = None
-    track: Sequence[str | Tracker] = field(default=(), repr=False, compare=False)
     answer: State | None = field(default=None, repr=False, compare=False)
     runtime: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
     secret: Key | None = field(default=None, repr=False)
@@ -82,9 +78,6 @@ class Federation:
         """
         check_first(self.plan, self.first, self.prepare)
         check(_wrong(self))
-        for name in self.track:
-            if isinstance(name, str):
-                check_name(name)
         _ = self.tests
         if self.population is not None:
             check_names(self.plan, self.first, self.data, self.policies)
@@ -180,12 +173,6 @@ def _wrong(app: Federation) -> list[Wrong]:
             f"App(stop={app.stop!r})",
             "a run stops early by a metric and a patience",
             "stop=EarlyStopping('val_loss', patience=5)",
-        ),
-        (
-            isinstance(app.track, str) or not isinstance(app.track, Sequence),
-            f"App(track={app.track!r})",
-            "it lists trackers",
-            "track=['tensorboard']",
         ),
         (
             app.keep not in ("last", "all"),

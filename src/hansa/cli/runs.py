@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which runs, and in which order; options of `runs`."""
+    """Which runs, and in which order; options of `runs`.
+
+    A run is listed where all that is given fits. A setting is what the run sets otherwise than its
+    app: what the app itself says is not looked at.
+    """
 
     app: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Those of apps with this in their path.")
@@ -61,6 +65,7 @@ class Chosen:
         return [one for one in found if self._fits(one)]
 
     def _fits(self, one: Summary) -> bool:
+        """Is it one of those that are wanted?"""
         from ..ui.tables import set_otherwise
 
         words = ((self.app, one.app), (self.name, one.label.name))

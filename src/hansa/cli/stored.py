@@ -127,8 +127,8 @@ def export(
     mine: Mine = Mine(),
     working: Working = Working(),
 ) -> None:
-    """Write the weights of a run, as the ending of FILE says: .safetensors or .npz for any model,
-    .pt for one of PyTorch, .keras for one of Keras.
+    """Write the weights of a run, as the ending of FILE says: .safetensors, .npz or .pt for any
+    model, .keras for one of Keras.
 
     Those of a PyTorch model are the entries of its state_dict.
 

@@ -25,7 +25,10 @@ QUOTES = ("'", '"')
 
 @dataclass(frozen=True)
 class Tries:
-    """What is tried; options of `sweep`."""
+    """What is tried; options of `sweep`.
+
+    Each of the runs has as many rounds, and is followed by the same trackers.
+    """
 
     set_: Annotated[
         list[str] | None,
@@ -59,7 +62,11 @@ class Tries:
 
 @dataclass(frozen=True)
 class Shown:
-    """How what was found is shown; options of `sweep`."""
+    """How what was found is shown; options of `sweep`.
+
+    None of them changes what is run, so a sweep that is done is shown otherwise by the same command
+    with others.
+    """
 
     sort: Annotated[
         str | None,

@@ -159,13 +159,6 @@ class Model:
         """
         return {name: x[place] for name, place in self.slices().items()}
 
-    def forms(self, x: Vector, local: Local = NO_LOCAL) -> Mapping[str, Callable[[], bytes]]:
-        """How its own library writes the numbers of x: ending of a file → what makes its bytes.
-
-        None of them is a pickle of objects; any model is also written as its `tensors`.
-        """
-        return {}
-
     def fault(self, parts: dict[str, Vector]) -> str:
         """Why no client can honestly say this of the model, or nothing; asked where the server sees
         what each says.
@@ -354,7 +347,3 @@ class ModelView(Model):
     def tensors(self, x: Vector, local: Local = NO_LOCAL) -> dict[str, Vector]:
         """As the model."""
         return self.model.tensors(x, local)
-
-    def forms(self, x: Vector, local: Local = NO_LOCAL) -> Mapping[str, Callable[[], bytes]]:
-        """As the model."""
-        return self.model.forms(x, local)

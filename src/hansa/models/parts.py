@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -378,7 +378,3 @@ class Personal(ModelView):
         start.
         """
         return self.model.tensors(self.whole(x, local), without_kept(local))
-
-    def forms(self, x: Vector, local: Local = NO_LOCAL) -> Mapping[str, Callable[[], bytes]]:
-        """As the model, of the whole vector."""
-        return self.model.forms(self.whole(x, local), without_kept(local))

@@ -1,7 +1,8 @@
 """Weights in files for other programs, each in the form that its ending names.
 
-.safetensors, .npz   any model, as named arrays
-.pt, .keras, …       where the model's own library writes it: `Model.forms`
+    .safetensors, .npz   any model, as named arrays
+    .pt                  the same as tensors of PyTorch, where that is installed
+    .keras               a Keras model, whole
 
 Nothing that is written here is read again: no file of weights is ever unpickled.
 """
@@ -9,6 +10,8 @@ Nothing that is written here is read again: no file of weights is ever unpickled
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,8 @@ from ..models import NO_LOCAL, Local, Model
 from ..spec import Vector
 from . import files
 
+KERAS = ".keras"
+
 
 def export(
     x: Vector, path: str | Path, model: Model | None = None, local: Local = NO_LOCAL
@@ -34,12 +39,8 @@ def export(
     Without a model, and for one without names, the file holds one tensor "x" [size]. AppError for
     an ending that this model is not written with; it names those that it is.
     """
-    own: Mapping[str, Callable[[], bytes]] = {}
-    if model is not None:
-        own = model.forms(x, local)
-    ending = check_ending(path, tuple(own))
-    if ending in own:
-        _write(path, own[ending]())
+    if check_ending(path, model) == KERAS:
+        _write(path, import_module("..models.keras.files", __package__).whole(model, x, local))
     else:
         write_tensors({"x": x} if model is None else model.tensors(x, local), path)
 
@@ -48,6 +49,27 @@ def write_tensors(tensors: Mapping[str, Any], path: str | Path) -> None:
     """Write arrays by their names; AppError for an ending that is none of arrays."""
     write = ARRAYS[check_ending(path)]
     _write(path, write({name: np.array(tensor, order="C") for name, tensor in tensors.items()}))
+
+
+def check_ending(path: str | Path, model: Model | None = None) -> str:
+    """The ending of a file of weights; AppError where none is written so."""
+    ending = Path(path).suffix.lower()
+    known = [one for one in ARRAYS if one != ".pt" or find_spec("torch") is not None]
+    if _of_keras(model):
+        known.append(KERAS)
+    if ending in known:
+        return ending
+    raise AppError(
+        f"{Path(path).name} does not end as a file that these weights are written to.",
+        f"They are written as {', '.join(known)}.",
+        f"Name it {Path(path).stem}.safetensors, say.",
+    )
+
+
+def _of_keras(model: Model | None) -> bool:
+    """Is it a Keras model, and not the part of one that travels?"""
+    room = f"{Model.__module__}.keras"
+    return any(f"{kind.__module__}.".startswith(f"{room}.") for kind in type(model).__mro__)
 
 
 def _npz(arrays: Mapping[str, Any]) -> bytes:
@@ -60,26 +82,20 @@ def _npz(arrays: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-ARRAYS: Mapping[str, Callable[[Mapping[str, Any]], bytes]] = {
-    ".safetensors": lambda arrays: safetensors.save(dict(arrays)),
-    ".npz": _npz,
-}
-
-
-def check_ending(path: str | Path, own: tuple[str, ...] = ()) -> str:
-    """The ending of a file of weights; AppError where none is written so. own: the model's."""
-    ending = Path(path).suffix.lower()
-    known = (*ARRAYS, *own)
-    if ending in known:
-        return ending
-    raise AppError(
-        f"{Path(path).name} does not end as a file that these weights are written to.",
-        f"They are written as {', '.join(known)}.",
-        f"Name it {Path(path).stem}.safetensors, say.",
-    )
+def _pt(arrays: Mapping[str, Any]) -> bytes:
+    """As torch.save writes a dict of tensors."""
+    found: bytes = import_module("..models.torch.files", __package__).of_arrays(arrays)
+    return found
 
 
 def _write(path: str | Path, data: bytes) -> None:
     """All of a file, or nothing."""
     files.write(Path(path), [data])
     private.settle(Path(path).parent)
+
+
+ARRAYS: Mapping[str, Callable[[Mapping[str, Any]], bytes]] = {
+    ".safetensors": lambda arrays: safetensors.save(dict(arrays)),
+    ".npz": _npz,
+    ".pt": _pt,
+}

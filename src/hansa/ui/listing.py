@@ -31,6 +31,7 @@ LAST = 10  # rounds that `show` lists
 def listed(runs: Sequence[Summary], best: Mapping[str, Best] | None = None) -> RenderableType:
     """Runs in a table: what each is called, how it was set, how far it came, its last scores.
 
+    What stands in one cell has a line each, so that the table fits 80 letters.
     best: by run, the best value of the score by which they are sorted, if it is one.
     """
     if not runs:

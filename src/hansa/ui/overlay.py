@@ -151,7 +151,11 @@ def _draw(
     between: tuple[float, float],
     mark: tuple[str, str],
 ) -> None:
-    """One line, straight between its points, and nothing where it has none."""
+    """One line, straight between its points, and nothing where it has none.
+
+    places: the round at which each column stands. points: [(round, value)]. between: the least and
+    the largest value of all runs, at the lowest and at the highest line.
+    """
     low, high = between
     rounds = [number for number, _ in points]
     values = np.interp(places, rounds, [value for _, value in points], np.nan, np.nan)
@@ -185,7 +189,10 @@ def differing(runs: Sequence[Compared]) -> list[str]:
 
 
 def page(runs: Sequence[Compared], score: str) -> str:
-    """The table and the plot as one HTML file that needs nothing else; every text is escaped."""
+    """The table and the plot as one HTML file that needs nothing else; every text is escaped.
+
+    The plot is part of it twice, for light and for dark screens.
+    """
     head, rows = cells(runs)
     images = {paper.name: b64encode(drawn(runs, score, paper)).decode() for paper in (LIGHT, DARK)}
     return template("compare.html.j2").render(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import keras  # type: ignore[import-untyped]
@@ -110,24 +108,6 @@ class FlatKeras(Model):
         """
         with self._at(x, Key.of(0), local):
             return {name: plain(v) for name, v in by_path(self.net.weights).items()}
-
-    def forms(self, x: Vector, local: Local = NO_LOCAL) -> Mapping[str, Callable[[], bytes]]:
-        """As a file of Keras' own: the model with its weights, for `keras.saving.load_model`."""
-
-        def whole() -> bytes:
-            with self._at(x, Key.of(0), local):
-                values = [(v, value(v)) for v in self.net.weights]
-            before = [(v, value(v)) for v in self.net.weights]
-            put(values)  # and not as `_at` has it, whose model has no optimizer
-            try:
-                with TemporaryDirectory() as folder:
-                    path = Path(folder) / "model.keras"
-                    self.net.save(path)
-                    return path.read_bytes()
-            finally:
-                put(before)
-
-        return {".keras": whole}
 
     def load(self, x: Vector) -> Any:
         """Put x into the model that was given, and return it, ready for `save`, `evaluate` and

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from typing import Literal
 
 import numpy as np
@@ -192,20 +191,6 @@ class FlatNet(Model):
             if isinstance(part, Tensor):
                 found[name] = _array(part)
         return found
-
-    def forms(self, x: Vector, local: Local = NO_LOCAL) -> Mapping[str, Callable[[], bytes]]:
-        """As a file of torch.save: the tensors of `state_dict`, which
-        torch.load(…, weights_only=True) reads.
-        """
-
-        def pt() -> bytes:
-            named = self.state_dict(x, local).items()
-            held = {name: part for name, part in named if isinstance(part, Tensor)}
-            buffer = BytesIO()
-            torch.save(held, buffer)
-            return buffer.getvalue()
-
-        return {".pt": pt}
 
     def load(self, x: Vector) -> nn.Module:
         """Put x into the module that was given, and return it.

@@ -108,7 +108,7 @@ def checked(given: Iterable[str | Tracker]) -> list[tuple[str, Tracker]]:
         name = type(one).__name__
         tracker: Any = one
         if isinstance(one, str):
-            check_name(one)
+            check_names([one])
             name = one
             tracker = getattr(import_module(f".{one}", __name__), NAMES[one])()
         if not callable(getattr(tracker, "track", None)):
@@ -122,14 +122,21 @@ def checked(given: Iterable[str | Tracker]) -> list[tuple[str, Tracker]]:
     return found
 
 
-def check_name(name: str) -> None:
-    """AppError where no tracker has this name."""
-    if name not in NAMES:
+def check_names(given: Any) -> None:
+    """AppError for what lists no trackers, and for the name of none; no library is looked for."""
+    if isinstance(given, str) or not isinstance(given, Sequence):
         raise AppError(
-            f"There is no tracker {name!r}.",
-            f"There is {', '.join(NAMES)}.",
-            "Write one of them, with commas between several; one of your own as App(track=[…]).",
+            f"App(track={given!r}) lists no trackers.",
+            "Several may follow a run.",
+            "Write track=['tensorboard'], say.",
         )
+    for name in given:
+        if isinstance(name, str) and name not in NAMES:
+            raise AppError(
+                f"There is no tracker {name!r}.",
+                f"There is {', '.join(NAMES)}.",
+                "Write one of them, with commas between several; or App(track=[…]) with your own.",
+            )
 
 
 def _check_installed(tracker: Tracker) -> None:

@@ -1,4 +1,11 @@
-"""Following: the trackers of one run, each on a thread of its own, and what became of them."""
+"""Following: the trackers of one run, each on a thread of its own, and what became of them.
+
+    commit  →  add  →  Rounds of each  →  its thread: track(run, rounds)
+                look: has one failed?  →  a warning, once, and a word in the row of the run
+
+The run never waits for a tracker while its rounds go on, and a minute at most when they have ended.
+A thread that is left behind ends with the process.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +42,12 @@ class Untracked(Aside):
 
 @dataclass
 class Follower:
-    """One tracker at work on its thread; error: why it stopped, if it did."""
+    """One tracker at work on its thread.
+
+    error: why it stopped, if it did, which the thread writes and the run reads. lost: what the row
+    of the run says of that, which holds no word of the error, for it may quote an address with a
+    password.
+    """
 
     name: str
     rounds: Rounds = field(default_factory=Rounds)
@@ -45,7 +57,7 @@ class Follower:
     thread: Thread = field(default_factory=Thread)
 
     def begin(self, tracker: Tracker, run: Tracked) -> None:
-        """Let it read."""
+        """Let it read on a thread of its own, until its rounds end."""
 
         def read() -> None:
             try:
@@ -116,6 +128,9 @@ class Following:
         return [] if state is None else [keepable(state).happened]
 
     def _tell(self, rounds: list[Round]) -> None:
+        """Hand rounds on to all that have not failed; the first lets them begin, so that a run
+        which fails before it leaves nothing anywhere.
+        """
         if rounds and not self.told:
             about = _about(self.plan, self.run)
             for follower, tracker in zip(self.followers, self.trackers, strict=True):
@@ -146,7 +161,10 @@ class Following:
 def followed(
     states: Iterator[State], trackers: Iterable[str | Tracker], plan: Plan, run: Run | None
 ) -> Iterator[State]:
-    """The states, each of which the trackers hear of before it is yielded."""
+    """The states, each of which the trackers hear of before it is yielded.
+
+    Whoever takes no more of them has stopped the run: it may be gone on with.
+    """
     following = Following(trackers, plan, run)
     how = "failed"
     try:

@@ -17,7 +17,7 @@ class TensorBoard:
     """Scores, ε and participation as scalars, the plan's settings as hyperparameters.
 
     folder: where; by default tensorboard/ in the folder of the run. It is written anew, so that a
-    run that was resumed has each round once.
+    run that was resumed has each round once. TensorFlow is not needed, and not imported.
     """
 
     folder: str | Path | None = None
