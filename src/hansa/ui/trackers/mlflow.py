@@ -39,7 +39,7 @@ class Mlflow:
             if one.round > done:
                 at = (int(1000 * time.time()), one.round)
                 client.log_batch(id, [Metric(_name(k), v, *at) for k, v in figures(one).items()])
-        if (report := run.report:
+        if report := run.report:
             client.log_artifact(id, str(report))
         client.set_terminated(id, ENDED[rounds.ended])
 
@@ -48,6 +48,7 @@ class Mlflow:
         there = client.get_experiment_by_name(self.experiment)
         experiment = there.experiment_id if there else client.create_experiment(self.experiment)
         for found in client.search_runs([experiment], f"tags.`hansa.run` = '{run.id}'"):
+            client.update_run(found.info.run_id, "RUNNING")
             seen = client.get_metric_history(found.info.run_id, "seconds")
             return found.info.run_id, max((one.step for one in seen), default=0)
         tags = {"hansa.run": run.id, "hansa.app": run.app, "hansa.plan": run.digest}
