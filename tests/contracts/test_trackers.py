@@ -140,7 +140,7 @@ def _mlflow(tracker: Mlflow, run: h.store.Run, history: list[Round]) -> None:
     (found,) = client.search_runs([experiment.experiment_id])
     assert found.info.run_name == "baseline" and found.info.status == "FINISHED"
     assert found.data.params["training.learning_rate"] == "0.1" and found.data.params["pipe.2.noise"] == "0.01"
-    assert found.data.tags["hansa.run"] == run.id and found.data.tags["mlflow.note.content"] == "a note"
+    assert found.data.tags["hansa_run"] == run.id and found.data.tags["mlflow.note.content"] == "a note"
     seen = client.get_metric_history(found.info.run_id, "val_loss")
     assert {one.step: one.value for one in seen} == {one.round: one.metrics["val_loss"] for one in history}
     assert [one.path for one in client.list_artifacts(found.info.run_id)] == ["report.html"]

@@ -47,11 +47,10 @@ class Mlflow:
         """The run as MLflow has it, and how many of its rounds it holds."""
         there = client.get_experiment_by_name(self.experiment)
         experiment = there.experiment_id if there else client.create_experiment(self.experiment)
-        for found in client.search_runs([experiment], f"tags.`hansa.run` = '{run.id}'"):
-            client.update_run(found.info.run_id, "RUNNING")
-            seen = client.get_metric_history(found.info.run_id, "seconds")
-            return found.info.run_id, max((one.step for one in seen), default=0)
-        tags = {"hansa.run": run.id, "hansa.app": run.app, "hansa.plan": run.digest}
+        for found in client.search_runs([experiment], f"tags.hansa_run = '{run.id}'"):
+            client.update_run(id := found.info.run_id, "RUNNING")
+            return id, max([0, *(m.step for m in client.get_metric_history(id, "seconds"))])
+        tags = {"hansa_run": run.id, "hansa_app": run.app, "hansa_plan": run.digest}
         tags |= {"tags": ", ".join(run.label.tags), "mlflow.note.content": run.label.note}
         return client.create_run(experiment, None, tags, run.name).info.run_id, 0
 
