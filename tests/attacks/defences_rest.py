@@ -135,8 +135,8 @@ STORES = (
     Defence(
         "a name is looked up among names",
         STORE,
-        "select(db.runs.c.id).order_by(",
-        "select(db.runs.c.id).where(db.runs.c.id.startswith(id)).order_by(",
+        "select(db.runs.c.id, db.runs.c.name).order_by(",
+        "select(db.runs.c.id, db.runs.c.name).where(db.runs.c.id.startswith(id)).order_by(",
     ),
     Defence(
         "a folder that no system has is told",

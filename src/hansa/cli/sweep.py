@@ -168,7 +168,7 @@ def sweep(
     app = tracked(app, tries.track, config)
     with usage():
         label = called.over(Label(config.name, tuple(config.tags), config.note))
-    named = {"name": label.name, "tags": label.tags, "note": label.note}
+    named: dict[str, Any] = {"name": label.name, "tags": label.tags, "note": label.note}
     config = replace(
         config, app=str(Path(config.app).resolve()), set={**config.set, **given}, **named
     )

@@ -195,9 +195,10 @@ def page(runs: Sequence[Compared], score: str) -> str:
     """
     head, rows = cells(runs)
     images = {paper.name: b64encode(drawn(runs, score, paper)).decode() for paper in (LIGHT, DARK)}
-    return template("compare.html.j2").render(
+    found: str = template("compare.html.j2").render(
         head=head, rows=rows, images=images, score=score, on=_witnesses(runs)
     )
+    return found
 
 
 def drawn(runs: Sequence[Compared], score: str, paper: Theme = LIGHT) -> bytes:

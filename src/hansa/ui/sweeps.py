@@ -136,7 +136,9 @@ def table(found: Sequence[Setting], by: str | None = None) -> Table:
     by: the score by which they are sorted, which has a column in any case.
     """
     runs = [one for setting in found for one in setting.runs]
-    names = list(dict.fromkeys([by] * (by is not None) + scores_of(runs)))
+    names = scores_of(runs)
+    if by is not None and by not in names:
+        names.insert(0, by)
     paths = list(dict.fromkeys(path for one in found for path in one.settings))
     head = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in (*paths, "runs", *names):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from . import Rounds, Tracked, figures
 
-QUIET = {  # what the library would tell beside: the machine's name and load, its packages, code
+QUIET: dict[
+    str, Any
+] = {  # what the library would tell beside: the machine's name and load, its packages, code
     "host": "-",
     "silent": True,
     "console": "off",
@@ -37,6 +39,7 @@ class Wandb:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
+        mode: Any = self.mode or os.environ.get("WANDB_MODE", "offline")
         there = wandb.init(
             project=self.project,
             id=run.id,
@@ -46,7 +49,7 @@ class Wandb:
             config={**run.parameters, "app": run.app, "digest": run.digest},
             dir=run.folder,
             resume="allow",
-            mode=self.mode or os.environ.get("WANDB_MODE", "offline"),
+            mode=mode,
             settings=wandb.Settings(**QUIET),
         )
         for one in rounds:
