@@ -76,8 +76,8 @@ def run(
 
     Each round is stored before it is shown; a run that was stopped or killed goes on with --resume.
 
-    Examples: hansa run hospitals.py --rounds 50 --set pipe.1.norm=2 --name baseline, then hansa run
-    --resume baseline
+    Examples: hansa run hospitals.py --set pipe.1.norm=2 --name baseline, and hansa run --resume
+    baseline --rounds 50
     """
     settings = settings_of(set_) | _given(rounds=rounds, seed=seed)
     if resume is None and target is None:

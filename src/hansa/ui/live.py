@@ -194,7 +194,12 @@ def _story(
         "started": f"{run.started:%Y-%m-%d %H:%M:%S} UTC",
         "go on with": again,
         "plan": expression(app.known_plan),
+        "name": run.label.name,
+        "tags": ", ".join(run.label.tags),
+        "note": run.label.note,
+        "best model": f"round {best}" if (best := run.best()) else "",
     }
+    settings = {name: value for name, value in settings.items() if value}
     compared, sets, own = tables
     return ReportData(
         title,

@@ -56,7 +56,5 @@ class Wandb:
             if one.round >= there.step:
                 there.log(figures(one), step=one.round)
         if run.report is not None:
-            artefact = wandb.Artifact(f"report-{run.id}", type="report")
-            artefact.add_file(str(run.report))
-            there.log_artifact(artefact)
+            there.log_artifact(run.report, f"report-{run.id}", "report")
         there.finish(exit_code=int(rounds.ended == "failed"))
