@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import AppError
+from ..errors import AppError, printable
 from .options import As, Called, Id, Place, command
 from .target import settings_of
 
@@ -147,7 +147,7 @@ def label(run: Id, place: Place, called: Called = Called()) -> None:
     found = place.open().open(run)
     found.relabel(called.over(found.label))
     words = [found.id, found.label.name, *(f"#{tag}" for tag in found.label.tags), found.label.note]
-    out().print("  ".join(filter(None, words)), soft_wrap=True)
+    out().print(printable("  ".join(filter(None, words))), soft_wrap=True)
 
 
 @command
