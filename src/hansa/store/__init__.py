@@ -190,7 +190,7 @@ class Store:
                 for row in c.execute(select(db.runs).order_by(db.runs.c.started))
             ]
 
-    def _summary(self, row: Any, last: Round | None, best: int | None) -> Summary:
+    def _summary(self, row: Any, last: Round | None, best: int | None = None) -> Summary:
         """A row; a run that nobody holds and that says it is running was interrupted."""
         status = row.status
         if status == "running" and not files.held(self.folder / row.id / "lock"):
