@@ -12,7 +12,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import wraps
 from pathlib import Path
 from shlex import quote
@@ -175,18 +175,11 @@ class Called:
     ] = None
 
     def over(self, label: Label) -> Label:
-        """The label with what is said here in the place of what it has; what is wrong is wrong
-        usage.
+        """The label with what is said here in the place of what it has; AppError for what is no
+        name and no tag.
         """
-        from ..store import Label
-
-        tags = label.tags if self.tag is None else tuple(self.tag)
-        with usage():
-            return Label(
-                label.name if self.name is None else self.name,
-                tags,
-                label.note if self.note is None else self.note,
-            )
+        given = {"name": self.name, "tags": self.tag and tuple(self.tag), "note": self.note}
+        return replace(label, **{name: words for name, words in given.items() if words is not None})
 
 
 @dataclass(frozen=True)

@@ -44,9 +44,7 @@ def new_run(
     path = Path(config.app).resolve()
     how = replace(config, set={**config.set, **settings}).kept()
     plan = app.plan
-    with usage():
-        label = Label(config.name, tuple(config.tags), config.note)
-    label = called.over(label)
+    label = called.over(Label(config.name, tuple(config.tags), config.note))
     store = place.open(new=True)
     text = "not known before the survey is asked"
     if isinstance(plan, Plan):

@@ -166,8 +166,7 @@ def sweep(
     if tries.workers is not None:
         app = replace(app, workers=tries.workers)
     app = tracked(app, tries.track, config)
-    with usage():
-        label = called.over(Label(config.name, tuple(config.tags), config.note))
+    label = called.over(Label(config.name, tuple(config.tags), config.note))
     named: dict[str, Any] = {"name": label.name, "tags": label.tags, "note": label.note}
     config = replace(
         config, app=str(Path(config.app).resolve()), set={**config.set, **given}, **named

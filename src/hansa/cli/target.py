@@ -142,12 +142,11 @@ def budgeted(app: App, budget: str | None) -> App:
 
 def tracked(app: App, given: str | None, config: Config) -> App:
     """The app with the trackers that the command line names, or else the run's config; those that
-    the app names itself stay. A name that is none is wrong usage.
+    the app names itself stay. AppError for a name that is none.
     """
     words = list(config.track) if given is None else given.split(",")
-    with usage():
-        named = [str(word).strip() for word in words]
-        return replace(app, track=[*app.track, *(one for one in named if one not in app.track)])
+    named = [str(word).strip() for word in words]
+    return replace(app, track=[*app.track, *(one for one in named if one not in app.track)])
 
 
 def resumed(config: Config, stored: Run) -> Config:
