@@ -56,7 +56,7 @@ ROOF = ("__init__", "__main__")  # they may look down on everything
 UPWARD: dict[tuple[str, str], str] = {}  # (importer, imported) → why it cannot point down
 
 # Slow or optional libraries, each imported only in the file or folder named after it; and who else may, in a function.
-ONE_ROOM = ("torch", "keras", "jax", "sklearn", "ray", "grpc", "xgboost")
+ONE_ROOM = ("torch", "keras", "jax", "sklearn", "ray", "grpc", "xgboost", "tensorboard", "mlflow", "wandb")
 LAZILY = {
     ("datasets", "sklearn"): "reads the records that come with the library, when they are asked for",
     ("metrics", "sklearn"): "computes what it is asked for by name",
@@ -89,6 +89,10 @@ WIDE = {
     "Request": "a message names all that its answer is bound to",
     "Noise": "all that is known of noise, and most of it left out mostly",
     "Post": "all that a server holds for one party",
+    "App": "a federation, and who follows it",
+    "Config": "all that one run is, in the words of its file; most of it is left out mostly",
+    "Summary": "all that a list shows of a run",
+    "Tracked": "all that a tracker is told of a run",
     "Policy": "all that an owner allows, and most of it left out mostly",
     "ReportData": "all that a report tells, in one value",
     "Round": "all that a history holds of a round",

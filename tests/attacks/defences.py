@@ -28,6 +28,7 @@ from tests.attacks.defences_remembered import REMEMBERED
 from tests.attacks.defences_rest import REST
 from tests.attacks.defences_sites import SITES
 from tests.attacks.defences_stopping import STOPPING
+from tests.attacks.defences_tracking import TRACKING
 from tests.attacks.defences_training import TRAINING
 from tests.attacks.defences_worker import WORKERS
 
@@ -457,5 +458,6 @@ EVERY = (
     ENCRYPTION,
     RECORD_OF_A_RUN,
     SITES,
+    TRACKING,
 )
 DEFENCES = {one.name: one for part in EVERY for one in part}

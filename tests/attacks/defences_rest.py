@@ -112,7 +112,7 @@ STORES = (
     Defence(
         "rounds are numbered",
         RUNS,
-        "if [row.round for row in rows] != list(range(1, len(rows) + 1)):",
+        "if [row.round for row in rows] != list(range(after + 1, last + 1)):",
         NEVER,
         only="not numbered",
     ),
@@ -135,8 +135,8 @@ STORES = (
     Defence(
         "a name is looked up among names",
         STORE,
-        "select(db.runs.c.id).order_by(",
-        "select(db.runs.c.id).where(db.runs.c.id.startswith(id)).order_by(",
+        "select(db.runs.c.id, db.runs.c.name).order_by(",
+        "select(db.runs.c.id, db.runs.c.name).where(db.runs.c.id.startswith(id)).order_by(",
     ),
     Defence(
         "a folder that no system has is told",

@@ -20,8 +20,8 @@ Users need `App` alone; the others are for what runs, shows and attacks an app.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from ..algorithms import ClientState
@@ -36,6 +36,8 @@ from ..progress import tell
 from ..rand import Key
 from ..spec import Vector
 from ..state import State
+from ..ui.trackers import Tracker, check_names
+from ..ui.trackers.following import followed
 from .clients import clients_of, parties_of
 from .compare import Fair, Row, pooled, trained_alone
 from .federation import Federation, delta_of, found_by
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from ..store import Run
 
 
+@dataclass(frozen=True, repr=False)
 class App(Federation):
     """What an app file calls `app`: a federation, and what is done with it.
 
@@ -59,7 +62,17 @@ class App(Federation):
     It holds a plan, where each client's data is, and examples that no client has; all further
     fields may be left out, and `Federation` says what each is. AppError where they do not fit
     together.
+
+    track   who reads the rounds as they are committed: "csv", "tensorboard", "mlflow", "wandb", or
+            any object with a method track(run, rounds); it changes nothing of them
     """
+
+    track: Sequence[str | Tracker] = field(default=(), repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """AppError where the fields do not fit together, or no tracker has a name."""
+        super().__post_init__()
+        check_names(self.track)
 
     def __repr__(self) -> str:
         """How many clients and examples; never what they hold."""
@@ -148,6 +161,7 @@ class App(Federation):
             test=None,
             budget=None,
             stop=None,
+            track=(),
             loop=synchronous,
             secret=secret,
         )
@@ -163,9 +177,10 @@ class App(Federation):
 
         The rounds are those that are left after `state`, or after what the run holds. Each holds
         what its clients report, its model's scores on the test data, and the ε that is spent, by
-        survey and rounds together.
+        survey and rounds together. The app's trackers hear of it before it is yielded.
         """
-        yield from rounds_of(self.asked(run), run, state)
+        app = self.asked(run)
+        yield from followed(rounds_of(app, run, state), app.track, app.known_plan, run)
 
     def compare(
         self, state: State, memory: Mapping[str, ClientState] | None = None

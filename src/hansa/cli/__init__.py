@@ -1,7 +1,7 @@
 """The command line: `hansa run`, `sweep`, `explain`, `check`, `audit`, `calibrate`, `new`,
-`doctor`; of stored runs `runs`, `compare`, `rm`, `show`, `verify`, `export`, `predict`, `backup`,
-`restore`; of real sites `enroll`, `provision`, `kit`, `roster`, `bundle`, `fetch`, `inspect`,
-`approve`, `policy`, `serve`, `join`, `helper`, `gateway`, `leave`.
+`doctor`; of stored runs `runs`, `label`, `compare`, `rm`, `show`, `verify`, `export`, `predict`,
+`backup`, `restore`; of real sites `enroll`, `provision`, `kit`, `roster`, `bundle`, `fetch`,
+`inspect`, `approve`, `policy`, `serve`, `join`, `helper`, `gateway`, `leave`.
 
 Each command turns its words into an app (`cli.target`) and calls what the library has for it: a
 command decides nothing that a program could not. Options that several share are in `cli.options`,
@@ -29,6 +29,7 @@ from .options import (
     AtSite,
     Attacks,
     Audited,
+    Called,
     Place,
     Seed,
     Set,
@@ -69,21 +70,24 @@ def run(
         str | None, typer.Option(metavar="RUN", help="Go on with this run.", show_default=False)
     ] = None,
     set_: Set = None,
+    called: Called = Called(),
 ) -> None:
     """Train the app's model over all its clients, round by round, and write a report.
 
     Each round is stored before it is shown; a run that was stopped or killed goes on with --resume.
 
-    Examples: hansa run hospitals.py --rounds 50 --set pipe.1.norm=2, then hansa run --resume
-    20260102
+    Examples: hansa run hospitals.py --set pipe.1.norm=2 --name baseline, and hansa run --resume
+    baseline --rounds 50
     """
     settings = settings_of(set_) | _given(rounds=rounds, seed=seed)
     if resume is None and target is None:
         raise typer.BadParameter("name an app file, or a run to --resume", param_hint="APP.py")
     if resume:
         app, stored, path = resumed_run(place, way, resume, target, settings)
+        if called != Called():
+            stored.relabel(called.over(stored.label))
     else:
-        app, stored, path = new_run(place, way, target, settings)
+        app, stored, path = new_run(place, way, target, settings, called)
     if way.workers is not None:
         app = replace(app, workers=way.workers)
     stored.ciphertexts = way.ciphertexts

@@ -32,6 +32,9 @@ EXTRAS = {
     "metrics": ("scikit-learn", "torchmetrics", "lifelines"),
     "sites": ("aiohttp", "msgspec", "cryptography", "prometheus-client"),
     "otel": ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"),
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow-skinny",),
+    "wandb": ("wandb",),
     "verified": ("cryptography", "numba", "pycryptodome"),
 }
 

@@ -12,7 +12,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import wraps
 from pathlib import Path
 from shlex import quote
@@ -23,7 +23,7 @@ import typer
 from ..errors import AppError, Aside, HansaError
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
-    from ..store import Store
+    from ..store import Label, Store
 
 commands = typer.Typer(
     name="hansa",
@@ -160,6 +160,29 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Called:
+    """What a person calls a run; options that several commands share."""
+
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What to call it.", show_default=False)
+    ] = None
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TAG", help="A tag; may be given again.", show_default=False),
+    ] = None
+    note: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="A note beside it.", show_default=False)
+    ] = None
+
+    def over(self, label: Label) -> Label:
+        """The label with what is said here in the place of what it has; AppError for what is no
+        name and no tag.
+        """
+        given = {"name": self.name, "tags": self.tag and tuple(self.tag), "note": self.note}
+        return replace(label, **{name: words for name, words in given.items() if words is not None})
+
+
+@dataclass(frozen=True)
 class Way:
     """How a run goes, whatever its plan; options of `run`.
 
@@ -188,6 +211,14 @@ class Way:
             show_default=False,
         ),
     ] = None
+    track: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Who follows the rounds: csv, tensorboard, mlflow, wandb; with commas.",
+            show_default=False,
+        ),
+    ] = None
     profile: Annotated[
         bool, typer.Option("--profile", help="Say at the end where a round's time goes.")
     ] = False
@@ -206,7 +237,8 @@ class Way:
         """The options that a resumed run needs again, for a command to copy."""
         budget = f" --budget {self.budget}" if self.budget else ""
         kept = f" --ciphertexts {quote(str(self.ciphertexts))}" if self.ciphertexts else ""
-        return budget + kept
+        track = f" --track {quote(self.track)}" if self.track else ""
+        return budget + kept + track
 
 
 def command(body: Callable[..., None], of: typer.Typer = commands) -> Callable[..., None]:

@@ -122,9 +122,10 @@ def predicted_at(
 
 
 def export_at(target: Path, file: Path, kit: Path, mine: Mine, working: Working) -> None:
-    """Write the weights of a site's model as safetensors."""
-    from ..store import write_tensors
+    """Write the weights of a site's model, as safetensors or npz."""
+    from ..store.weights import check_ending, write_tensors
 
+    check_ending(file)
     with opened(target, kit, None, mine, working, {}) as model:
         found = model.ask("export")
         if not isinstance(found, dict) or not all(

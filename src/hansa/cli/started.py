@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import AppError
 from ..plan import Plan
-from .options import Place, Way, usage
-from .target import app_of, budgeted, config_of, resumed, same_plan
+from .options import Called, Place, Way, usage
+from .target import app_of, budgeted, config_of, resumed, same_plan, tracked
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
     from ..app import App
@@ -24,7 +24,11 @@ if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --he
 
 
 def new_run(
-    place: Place, way: Way, target: Path | None, settings: Mapping[str, Any]
+    place: Place,
+    way: Way,
+    target: Path | None,
+    settings: Mapping[str, Any],
+    called: Called = Called(),
 ) -> tuple[App, Run, Path]:
     """A new run: the app, where its rounds are stored, and the file that it comes from.
 
@@ -32,17 +36,23 @@ def new_run(
     file. A plan that hangs on a survey is not known yet; it is kept as soon as it is.
     """
     from ..explain import expression
+    from ..store import Label
 
     assert target is not None
     config = config_of(target)
-    app = budgeted(app_of(config, settings), way.budget)
+    app = tracked(budgeted(app_of(config, settings), way.budget), way.track, config)
     path = Path(config.app).resolve()
     how = replace(config, set={**config.set, **settings}).kept()
     plan = app.plan
+    label = called.over(Label(config.name, tuple(config.tags), config.note))
     store = place.open(new=True)
+    text = "not known before the survey is asked"
     if isinstance(plan, Plan):
-        return app, store.new(expression(plan), plan.digest, str(path), how, plan.rounds), path
-    return app, store.new("not known before the survey is asked", "", str(path), how), path
+        text = expression(plan)
+        run = store.new(text, plan.digest, str(path), how, plan.rounds, label)
+    else:
+        run = store.new(text, "", str(path), how, label=label)
+    return app, run, path
 
 
 def resumed_run(
@@ -71,6 +81,7 @@ def resumed_run(
                 "Leave it out, or start a new run.",
             )
     app = budgeted(app_of(resumed(config, stored)), way.budget).answered(stored)
+    app = tracked(app, way.track, config)
     if not stored.digest or not isinstance(app.plan, Plan):  # it ended before its plan was known
         more = settings.get("rounds")
         app = with_plan(app, lambda plan: replace(plan, rounds=more or plan.rounds))

@@ -2,7 +2,7 @@
 
     show      reads one run                               prints its plan, rounds and files
     verify    reads its record, and ciphertexts if named  prints how many rounds hold
-    export    reads a round's weights                     writes FILE.safetensors
+    export    reads a round's weights                     writes FILE as its ending says
 
     hansa export 20260102 model.safetensors --round best
 
@@ -36,8 +36,9 @@ def show(run: Id, place: Place, how: As = "text") -> None:
 
     Example: hansa show 20260102, or hansa show 20260102 --as csv
     """
+    from ..ui.listing import details
     from ..ui.tables import as_csv, as_json, of_round
-    from ..ui.terminal import details, out
+    from ..ui.terminal import out
 
     store = place.open()
     found = store.open(run)
@@ -115,7 +116,9 @@ def export(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE.safetensors", help="Where to write the weights.", show_default=False
+            metavar="FILE",
+            help="Where to: FILE.safetensors, FILE.npz, FILE.pt, …",
+            show_default=False,
         ),
     ],
     place: Place,
@@ -124,7 +127,10 @@ def export(
     mine: Mine = Mine(),
     working: Working = Working(),
 ) -> None:
-    """Write the weights of a run as safetensors: those of a PyTorch model as its state_dict.
+    """Write the weights of a run, as the ending of FILE says: .safetensors, .npz or .pt for any
+    model, .keras for one of Keras.
+
+    Those of a PyTorch model are the entries of its state_dict.
 
     With the kit of a site, and the app that was approved there in the place of RUN, they are those
     of the global model as the site was told it last, or with --own its own.

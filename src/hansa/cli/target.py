@@ -140,6 +140,15 @@ def budgeted(app: App, budget: str | None) -> App:
             raise AppError(error.found, error.why, "Write for example --budget 4@1e-6.") from None
 
 
+def tracked(app: App, given: str | None, config: Config) -> App:
+    """The app with the trackers that the command line names, or else the run's config; those that
+    the app names itself stay. AppError for a name that is none.
+    """
+    words = list(config.track) if given is None else given.split(",")
+    named = [str(word).strip() for word in words]
+    return replace(app, track=[*app.track, *(one for one in named if one not in app.track)])
+
+
 def resumed(config: Config, stored: Run) -> Config:
     """The config with the settings that a run has kept; StoreError where it cannot have kept
     them.

@@ -40,6 +40,7 @@ WORDS = {
     "dict": "a table",
     "float": "a number",
     "int": "a whole number",
+    "list": "a list",
     "str": "a text",
 }
 Piece = TypeVar("Piece")

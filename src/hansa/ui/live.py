@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -22,10 +23,13 @@ from ..app.running import how_it_ended
 from ..errors import HansaError, StoreError
 from ..explain import expression
 from ..rounds import Round
+from ..store.removal import fail
 from .errors import complain, say
 from .profile import Clock, rounds, table
 from .report import ReportData, write
 from .terminal import Progress, comparison, out, own_models, tested_sets
+from .trackers import checked
+from .trackers.following import Following
 from .waiting import waiting
 
 if TYPE_CHECKING:
@@ -45,7 +49,10 @@ def follow(
     time the parts of a round. Returns 0, or 130 after Ctrl-C; errors are raised, with a note that
     says how many rounds are stored.
     """
+    trackers = app.track
+    app = replace(app, track=())  # they hear of the report, too, which is written at the end
     try:
+        checked(trackers)
         with waiting(out(), "Asking what is asked before the first round"):
             app = app.asked(run)
     except KeyboardInterrupt:
@@ -54,12 +61,27 @@ def follow(
         return 130
     except BaseException:
         with suppress(StoreError):
-            run.finish("failed")
+            _fail(app, run)
         raise
-    return _follow(app, run, title, compare, again, profile)
+    following = Following(trackers, app.known_plan, run)
+    how = "failed"
+    try:
+        code = _follow(app, run, title, compare, again, following, profile)
+        how = "stopped" if code else "done"
+        return code
+    finally:
+        following.end(how)
 
 
-def _follow(app: App, run: Run, title: str, compare: bool | None, again: str, profile: bool) -> int:
+def _follow(
+    app: App,
+    run: Run,
+    title: str,
+    compare: bool | None,
+    again: str,
+    following: Following,
+    profile: bool,
+) -> int:
     """The same, once the plan is known.
 
     Comparison and report come after the last round: if they fail, going on does them again.
@@ -76,6 +98,7 @@ def _follow(app: App, run: Run, title: str, compare: bool | None, again: str, pr
     try:
         with progress:
             for state in rounds(app, run, clock) if profile else app.run(run):
+                following.add(state)
                 progress.show(state)
         run.finish("done")
         if words := how_it_ended(app, progress.past):
@@ -120,8 +143,21 @@ def _ended(run: Run, how: str, app: App, progress: Progress) -> int:
         done = len(past)
         if done >= app.known_plan.rounds or (app.stop is not None and app.stop.over(past)):
             how = "done"
-        run.finish(how)
+        if how == "failed":
+            _fail(app, run)
+        else:
+            run.finish(how)
     return done
+
+
+def _fail(app: App, run: Run) -> None:
+    """Say that a run has failed: one that has not begun leaves nothing, but where sites were
+    asked, which may go on with it.
+    """
+    if app.runtime is None:
+        fail(run)
+    else:
+        run.finish("failed")
 
 
 def _clients(app: App) -> Sequence[str]:
@@ -158,7 +194,12 @@ def _story(
         "started": f"{run.started:%Y-%m-%d %H:%M:%S} UTC",
         "go on with": again,
         "plan": expression(app.known_plan),
+        "name": run.label.name,
+        "tags": ", ".join(run.label.tags),
+        "note": run.label.note,
+        "best model": f"round {best}" if (best := run.best()) else "",
     }
+    settings = {name: value for name, value in settings.items() if value}
     compared, sets, own = tables
     return ReportData(
         title,
