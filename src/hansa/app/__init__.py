@@ -12,6 +12,7 @@
     personal     the clients' own models
     peers        those of an app without a server
     looking      what keeps a client from taking part
+    statement    what it asks of one client, for whoever answers for its data
     load         app files
     templates    what new ones start from
 
@@ -29,6 +30,7 @@ from ..data import Sites
 from ..data.examples import at_a_glance
 from ..errors import AppError, HansaError
 from ..explain import Explanation, expression
+from ..explain.statement import Statement
 from ..loops.synchronous import synchronous
 from ..parties.population import Population
 from ..plan import Plan
@@ -44,6 +46,7 @@ from .looking import unfit
 from .peers import office_of
 from .personal import has_own_tests, own_tests
 from .running import REMEMBERED, rounds_of
+from .statement import owner_of, stated
 from .stopping import explained_with
 
 if TYPE_CHECKING:
@@ -88,6 +91,18 @@ class App(Federation):
             return told
         sections = tuple(explained_with(self.stop, one) for one in told.sections)
         return replace(told, sections=sections)
+
+    def statement(self, who: str = "", sites: bool = False) -> Statement:
+        """What is asked of one client, or of any, for whoever answers for its data; no data is
+        read, and nobody is asked.
+
+        sites: do clients live at sites of their own, each with a kit? AppError for a client that
+        the app does not have.
+        """
+        told = stated(self, self.explain(), who, sites)
+        if sites:
+            return told
+        return told.with_owner(owner_of(self, who, None))
 
     def answered(self, run: Run) -> Self:
         """This app with what its survey found, if the run holds that.
