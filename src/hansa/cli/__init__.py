@@ -349,6 +349,7 @@ def _common(
 
 from . import approve as approve  # noqa: E402
 from . import backups as backups  # noqa: E402
+from . import data as data  # noqa: E402
 from . import doctor as doctor  # noqa: E402
 from . import explaining as explaining  # noqa: E402
 from . import kits as kits  # noqa: E402
