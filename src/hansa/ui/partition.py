@@ -18,6 +18,8 @@ from .overview import MOST_COLOURS, frequent, name, shown
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+LEGEND: dict[str, Any] = {"loc": "outside lower left", "ncols": 9, "fontsize": 7, "frameon": False}
+
 
 def plot_partition(data: Any) -> Figure:
     """A matplotlib figure of clients' data by name: stacked bars of labels, and distances.
@@ -60,7 +62,7 @@ def _draw_clients(axes: Any, found: Overview, names: Sequence[str]) -> None:
     axes.set_yticks(rows, [name(who) for who in names], parse_math=False)
     axes.invert_yaxis()
     if found.kind == "labels":
-        legend = axes.legend(fontsize=7, title="label", frameon=False)
+        legend = axes.figure.legend(*axes.get_legend_handles_labels(), **LEGEND)
         for text in legend.get_texts():
             text.set_parse_math(False)
 
