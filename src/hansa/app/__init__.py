@@ -9,6 +9,7 @@
     epsilon      what they have given away
     scoring      what models are scored on
     compare      each client alone, and all data pooled
+    comparison   that as one value, which a notebook shows
     personal     the clients' own models
     peers        those of an app without a server
     looking      what keeps a client from taking part
@@ -38,8 +39,11 @@ from ..progress import tell
 from ..rand import Key
 from ..spec import Vector
 from ..state import State
+from ..ui.watched import watched
+from .checks import names_of
 from .clients import clients_of, parties_of
 from .compare import Fair, Row, pooled, trained_alone
+from .comparison import Comparison
 from .federation import Federation, delta_of, found_by
 from .first import answers_of, explained, held, plan_of, secret_of
 from .looking import unfit
@@ -173,18 +177,23 @@ class App(Federation):
         found = answers_of(self.first, state)
         return replace(self, plan=plan_of(self.plan, found), answer=state)
 
-    def run(self, run: Run | None = None, state: State | None = None) -> Iterator[State]:
+    def run(
+        self, run: Run | None = None, state: State | None = None, progress: bool = False
+    ) -> Iterator[State]:
         """The rounds, after the survey if there is one; each is committed before it is yielded.
 
         The rounds are those that are left after `state`, or after what the run holds. Each holds
         what its clients report, its model's scores on the test data, and the ε that is spent, by
-        survey and rounds together.
+        survey and rounds together. progress: show them while they come, in a terminal or notebook.
         """
-        yield from rounds_of(self.asked(run), run, state)
+        app = self.asked(run)
+        states = rounds_of(app, run, state)
+        if progress:
+            past = [] if run is None else run.history()
+            states = watched(states, app.known_plan, names_of(app.data), past)
+        yield from states
 
-    def compare(
-        self, state: State, memory: Mapping[str, ClientState] | None = None
-    ) -> Iterator[Row]:
+    def compare(self, state: State, memory: Mapping[str, ClientState] | None = None) -> Comparison:
         """Rows of the comparison on `test`: each client alone, the federation's model, what each
         client may use on its own test set, one model on all data.
 
@@ -196,6 +205,10 @@ class App(Federation):
         and no noise. Each row says how often that is, and whether it is outside the ε of this app.
         AppError for a population, whose clients are too many to train alone.
         """
+        return Comparison(self._compared(state, memory))
+
+    def _compared(self, state: State, memory: Mapping[str, ClientState] | None) -> Iterator[Row]:
+        """The rows, each when it is asked for."""
         app: Self = vars(self).get("_asked", self)
         plan = app.known_plan
         if not app.tests:

@@ -13,12 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, HansaError, message
+from ..notebook import paragraph, table
 from ..spec import Vector
 from .batches import columns, length, target
 from .examples import Examples
@@ -76,6 +78,21 @@ class Overview:
     def examples(self) -> int:
         """How many there are in all."""
         return sum(one.examples for one in self.clients.values())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a row for each of the first clients, and the notes."""
+        rows = list[tuple[str, ...]]()
+        for who, one in islice(self.clients.items(), MOST_PAIRS):
+            mix = zip(self.labels, one.counts, strict=False)
+            told = ", ".join(f"{label}: {n}" for label, n in mix if n)
+            if one.quarters:
+                told = f"{one.quarters[0]:.3g} to {one.quarters[4]:.3g}"
+            rows.append((who, f"{one.examples}", f"{one.missing}", f"{one.far:.3g}", told))
+        head = ("client", "examples", "missing", "distance", "targets")
+        said = "".join(map(paragraph, (*self.notes, f"Distance: {self.distance}.")))
+        if len(self.clients) > len(rows):
+            said = paragraph(f"The first {len(rows)} of {len(self.clients)} clients.") + said
+        return table(rows, head) + said
 
     @property
     def distance(self) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from .. import __version__
+from .. import __version__, notebook
 from ..errors import printable
 from ..privacy.ledger import Guarantee
 from . import Explanation
@@ -109,6 +109,10 @@ class Statement:
             "sections": sections,
             "warnings": list(self.explained.warnings),
         }
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the facts, then all sections and warnings."""
+        return notebook.table(self.facts) + self.shown._repr_html_()
 
     def json(self) -> str:
         """The table as text, which ends with a line feed."""
