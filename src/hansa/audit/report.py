@@ -311,7 +311,7 @@ def _membership(found: Membership) -> Section:
         f"model was attacked with the {found.runs - 1} others to compare with. {found.records} "
         "records were guessed at in each. The unit is a record, not a client."
     )
-    proves = "That records can be told apart by this model alone: who has it learns who was there."
+    proves = "More members are found than by a coin: who has the model may learn who was there."
     if found.rate <= 2 * LIMIT:
         proves = (
             "The attack has failed: it finds hardly more members than a coin does. That proves "
@@ -355,7 +355,7 @@ def _recovered(likeness: float) -> str:
     """What follows from how like the record the rebuilt one is."""
     if likeness >= OPEN:
         # P706
-        return "who sees this can rebuild the record"
+        return "who sees this can rebuild this record"
     if likeness >= VAGUE:
         return "who sees this learns something of the record"
     return "the attack has failed, which proves nothing of a better one"

@@ -52,6 +52,7 @@ class Keeping:
 def kept(plan: Plan, how: Keeping) -> Section:
     """Who keeps what of a run of `plan`, and until when."""
     text = (
+        # P696
         "This is a simulation: all of it lies on one machine, in the folder of the run or in the "
         "memory of the program."
     )
