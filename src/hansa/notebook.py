@@ -7,12 +7,25 @@ and apps: none of them is markup, and what would turn text around or break a lin
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from html import escape
 
 from .errors import printable
 
 LONGEST = 2_000  # letters of a cell
 CELL = "text-align:left;vertical-align:top;padding:.2em 1em .2em 0"
+
+
+class Arguments:
+    """A dataclass that a notebook shows as a table of its arguments, with its fingerprint."""
+
+    digest: str
+
+    def _repr_html_(self) -> str:
+        """A row for each argument, as the expression that builds it."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
+        rows = [(name, repr(value)) for name, value in values.items()]
+        return table([*rows, ("fingerprint", self.digest)])
 
 
 def text(words: object) -> str:

@@ -284,7 +284,12 @@ def _bounds(found: Canaries) -> tuple[tuple[str, str], ...]:
 
 
 def _proves(found: Canaries) -> str:
-    """What follows from the bounds, in words; nothing follows from an attack that fails."""
+    """What follows from the bounds, in words; nothing follows from an attack that fails.
+
+    shown > promised      the promise has failed
+    most < promised       so many canaries could not have refuted it
+    else                  ε is what is shown, at least
+    """
     shown = f"ε is {found.epsilon:.3g} at least, but for a chance of {1 - found.confidence:.2g}"
     if found.broken:
         # P706

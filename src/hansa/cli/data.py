@@ -1,4 +1,12 @@
-"""`hansa data`: look at each client's data before training; of clients elsewhere nobody does."""
+"""`hansa data`: look at each client's data before training; of clients elsewhere nobody does.
+
+    hansa data hospitals.py                      a row for each client
+    hansa data hospitals.py --html data.html     bars of labels, distances between clients
+    hansa data hospitals.py --json               for programs
+
+What it tells is computed without noise, and is outside ε. Exit code 1 where no client's data can be
+read.
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,15 @@
     hansa explain heart.bundle --kit kit/ --html north.html     at the site, of its own kit
 
 With a kit the app runs in a worker; policy and runs are read here, by who holds the kit.
+
+    what            from
+    explanation     the app: here in a simulation, in a worker at a site
+    SHA-256         the bundle that the app file makes, or that was approved
+    policy          the app's, in a simulation; kit/policy.toml
+    runs            the store that is here, if there is one; kit/runs
+    gateways        the kit's roster
+
+Where one of them is not there, the statement says that it is not known.
 """
 
 from __future__ import annotations
@@ -149,7 +158,10 @@ def _simulated(
 
 
 def _packed(app: Path) -> str:
-    """SHA-256 of the bundle that an app file makes; "" where it makes none."""
+    """SHA-256 of the bundle that an app file makes; "" where it makes none.
+
+    Files are read for it, and none is run.
+    """
     from ..approval.packing import pack
 
     try:
@@ -166,7 +178,11 @@ def _runs_of(place: Place, app: Path) -> list[Summary] | None:
 
 
 def _write(found: Statement, paper: Paper) -> None:
-    """Write what is asked for; the terminal gets it where nothing else is."""
+    """Write what is asked for; the terminal gets it where nothing else is.
+
+    With --json stdout has the JSON and not a byte more, so that its SHA-256 is that of the
+    statement; which files were written is said on stderr.
+    """
     from ..ui import statement
     from ..ui.errors import say
     from ..ui.terminal import out
@@ -231,7 +247,11 @@ def _check_whose(own: Kit, paper: Paper) -> None:
 
 
 def _owner_at(agent: Agent, own: Kit) -> Owner:
-    """What the owner of a kit allows, whether the plan keeps to it, and the runs so far."""
+    """What the owner of a kit allows, whether the plan keeps to it, and the runs so far.
+
+    It is found by the agent, from the plan's outline and the kit's own book, and not told by the
+    app. Where ε is of examples their number decides, and no data is read here.
+    """
     from ..explain.owner import Owner
     from ..runtimes.sites.runs import Runs
     from .there import policy_of
@@ -270,7 +290,7 @@ def _held_against(agent: Agent, runs: Runs) -> str:
 
 
 def _past(one: Any, policy: Any) -> Any:
-    """A run of a kit's book."""
+    """A run of a kit's book: when, how far, and ε of it alone at the policy's δ."""
     from ..explain.owner import PastRun
 
     given = one.given(policy.unit)
@@ -286,7 +306,7 @@ def _past(one: Any, policy: Any) -> Any:
 
 
 def _total(runs: Runs, policy: Any) -> dict[str, Any]:
-    """ε of all runs of a kit together."""
+    """ε of all runs of a kit together, as its budget counts them; nothing where there are none."""
     epsilon = runs.total(policy) if list(runs) else 0.0
     known = math.isfinite(epsilon)
     return {
@@ -298,7 +318,10 @@ def _total(runs: Runs, policy: Any) -> dict[str, Any]:
 
 
 def _statement(told: Any, who: str, bundle: Bundle, config: Config) -> Statement:
-    """What a worker has told, as texts that command no terminal; AppError for anything else."""
+    """What a worker has told, as texts that command no terminal; AppError for anything else.
+
+    The worker has run the app's code, so each part of its answer is looked at before it is used.
+    """
     from ..explain.statement import Statement
 
     match told:

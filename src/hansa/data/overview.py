@@ -251,7 +251,12 @@ def _words(labels: Vector) -> NDArray[np.str_]:
 
 
 def _of_labels(targets: Mapping[str, Vector]) -> Overview:
-    """Counts of each label, and distances of the mixes."""
+    """Counts of each label, and distances of the mixes.
+
+        p_{i,c} = n_{i,c} / Σ_c n_{i,c},    q_c = Σ_i n_{i,c} / Σ n        the mix of all together
+
+    n_{i,c}: how many examples of label c client i has.
+    """
     numbers = all(one.dtype.kind in "biuf" for one in targets.values())
     listed = {who: one if numbers else _words(one) for who, one in targets.items()}
     known = np.unique(np.concatenate([np.unique(one) for one in listed.values()]))
@@ -269,7 +274,11 @@ def _of_labels(targets: Mapping[str, Vector]) -> Overview:
 
 
 def _of_values(targets: Mapping[str, Vector]) -> Overview:
-    """Quartiles of values, and distances of their distributions."""
+    """Quartiles of values, and distances of their distributions.
+
+    All together are the values of all clients as one sample, so that a client with many examples
+    counts for many.
+    """
     listed = {who: np.sort(one.astype(np.float64)) for who, one in targets.items()}
     together = np.sort(np.concatenate(list(listed.values())))
     few = {who: _thinned(one) for who, one in listed.items()}
@@ -306,7 +315,10 @@ def _with_pairs(
 
 
 def _thinned(values: Vector) -> Vector:
-    """Sorted values, or so many quantiles of them where there are more."""
+    """Sorted values, or so many quantiles of them where there are more.
+
+    values at (k + ½) / MOST_VALUES,   k = 0 … MOST_VALUES − 1
+    """
     if len(values) <= MOST_VALUES:
         return values
     at = (np.arange(MOST_VALUES) + 0.5) / MOST_VALUES

@@ -65,7 +65,10 @@ def kept(plan: Plan, how: Keeping) -> Section:
 
 
 def _simulated(plan: Plan) -> Iterator[Row]:
-    """What is kept of a client where all are simulated."""
+    """What is kept of a client where all are simulated.
+
+    Its memory lies in the run's folder: a run that was stopped goes on with it.
+    """
     yield ("the client", "its records, where the app reads them", "as their owner keeps them")
     if words := _memory(plan):
         yield ("the client, in the run's folder", words, UNTIL_DELETED)
@@ -82,7 +85,9 @@ def _simulated(plan: Plan) -> Iterator[Row]:
 
 
 def _at_site(plan: Plan) -> Iterator[Row]:
-    """What is kept in a client's kit."""
+    """What is kept in a client's kit; its owner ends it with `hansa leave`, but for the digests of
+    what was asked.
+    """
     yield ("the client", "its records, where its owner has put them", "as their owner keeps them")
     yield (
         "the client's kit",
@@ -142,7 +147,11 @@ def _server(plan: Plan, how: Keeping) -> Iterator[Row]:
 
 
 def _meanwhile(plan: Plan, how: Keeping) -> Iterator[Row]:
-    """What is there only while rounds last."""
+    """What is there only while rounds last: what the server hears, and what helpers hold.
+
+    Where rounds overlap, or clients are at sites, the server keeps what it has heard in its store
+    until the round is committed, and hears it again after a restart.
+    """
     if how.peers:
         yield ("each peer, in memory", "what its neighbours say", "a round")
         return

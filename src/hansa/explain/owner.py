@@ -72,7 +72,7 @@ class Owner:
 
     @property
     def sections(self) -> tuple[Section, ...]:
-        """What is allowed, and the runs."""
+        """What is allowed, entry by entry, and the runs one by one, with ε of all of them."""
         allowed = [(ABOUT[name], _word(value)) for name, value in asdict(self.policy).items()]
         # P698
         text = f"The policy of the client's owner: {self.verdict}."
@@ -122,7 +122,7 @@ def _gives(epsilon: float | None, delta: float | None, why: str) -> str:
 
 
 def _word(value: Any) -> str:
-    """What an entry of a policy says."""
+    """What an entry of a policy says; what bounds nothing is no limit, and not a number."""
     if value is None:
         return "anything"
     if isinstance(value, bool):

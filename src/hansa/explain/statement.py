@@ -115,7 +115,10 @@ class Statement:
         return notebook.table(self.facts) + self.shown._repr_html_()
 
     def json(self) -> str:
-        """The table as text, which ends with a line feed."""
+        """The table as text, which ends with a line feed.
+
+        Entries are in the order of the table, so that equal statements are equal bytes.
+        """
         return json.dumps(self.table, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..digest import digest_of
 from ..messages import SessionId
 from ..models import Model
 from ..models.parts import check_training
-from ..notebook import table
+from ..notebook import Arguments
 from ..rand import Key
 from ..sample import Everyone, Sample
 from ..spec import Spec
@@ -37,7 +37,7 @@ from .checks import (
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Arguments):
     """A model, an algorithm, the transforms around a sum, and the way the sum is taken.
 
     It prints as the expression that builds it. A plan that cannot mean anything raises PlanError
@@ -140,11 +140,6 @@ class Plan:
         key = own.child(round, session.number, "task", task.hex())
         one = Session(round, common, public.child(*party), own, drawn, task)
         return Context(one, key, self.spec, who or "server", **more)
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows: each argument, and the fingerprint."""
-        rows = [(one.name, repr(getattr(self, one.name))) for one in fields(self)]
-        return table([*rows, ("fingerprint", self.digest)])
 
     def start(self) -> State:
         """The state before the first round."""

@@ -5,6 +5,9 @@
     heatmap      the distance between each two clients
 
 All words are escaped; no script runs, no style is needed, and nothing is loaded from elsewhere.
+Colours are attributes of the shapes, and text has the colour of its page, so a picture may stand on
+light or dark ground. What a shape stands for is told where a pointer is on it, and the numbers are
+in the table beside it, for who sees no picture.
 """
 
 from __future__ import annotations
@@ -47,7 +50,11 @@ def html(found: Overview, title: str, aside: str = "") -> str:
 
 
 def fragment(found: Overview) -> Markup:
-    """Sentences, bars, table and distances, as a part of a page."""
+    """Sentences, bars, table and distances, as a part of a page.
+
+    Bars are there where targets are labels, and distances where two clients have some; all else is
+    there of any data.
+    """
     parts = [Markup("<p>{}</p>\n").format(summary(found))]
     parts += [Markup("<p>{}</p>\n").format(note) for note in notes(found)]
     if found.kind == "labels":
@@ -64,7 +71,7 @@ def fragment(found: Overview) -> Markup:
 
 
 def _table(found: Overview) -> Markup:
-    """A row for each client, numbers alone."""
+    """A row for each client that is shown, numbers alone; a dash for what is not known."""
     names = [name for name in columns(found) if name != "labels"]
     head = Markup("").join(Markup("<th scope=col>{}</th>").format(name) for name in names)
     rows = list[Markup]()
@@ -80,7 +87,13 @@ def _table(found: Overview) -> Markup:
 
 
 def bars(found: Overview) -> Markup:
-    """The labels of each client as a stacked bar, as long as its share of the largest client."""
+    """The labels of each client as a stacked bar, as long as its share of the largest client.
+
+        width = 540 · n / max n        of a label with n examples at a client
+
+    The most frequent labels have a colour each, and all others one together. Behind a bar stands
+    how many examples the client has.
+    """
     names = shown(found)
     most = max(max(found.clients[who].examples for who in names), 1)
     colours = dict(zip(frequent(found), COLOURS, strict=False))
@@ -109,7 +122,12 @@ def bars(found: Overview) -> Markup:
 
 
 def heatmap(found: Overview) -> Markup:
-    """The distance between each two clients; the darker, the farther."""
+    """The distance between each two clients; the darker, the farther.
+
+        opacity = 0.04 + 0.96 · d / max d
+
+    Below stands which distance the darkest field is. Names are left out where there is no room.
+    """
     names = found.drawn
     most = float(found.near.max()) or 1.0
     side = min(26.0, 590 / len(names))
@@ -128,7 +146,10 @@ def heatmap(found: Overview) -> Markup:
 
 
 def _svg(parts: Sequence[Markup], width: float, height: float, words: str) -> Markup:
-    """A picture that is as wide as its page, with words for who does not see it."""
+    """A picture that is as wide as its page, with words for who does not see it.
+
+    width, height: of the plane that its parts are placed on; on a page they are a ratio.
+    """
     frame = Markup(
         '<svg viewBox="0 0 {} {}" role="img" aria-label="{}" font-size="11.5" '
         'fill="currentColor">\n{}</svg>\n'

@@ -48,7 +48,10 @@ def shown(found: Overview) -> list[str]:
 
 
 def notes(found: Overview) -> list[str]:
-    """What a reader has to know, and which clients and labels a picture leaves out."""
+    """What a reader has to know, and which clients and labels a picture leaves out.
+
+    A picture that shows some of many says so: else who is not in it would not be missed.
+    """
     told = [printable(one) for one in found.notes]
     if len(found.clients) > MOST_ROWS:
         told.append(
@@ -75,7 +78,11 @@ def summary(found: Overview) -> str:
 
 
 def terminal(found: Overview) -> Iterator[RenderableType]:
-    """A row for each client; names command nothing."""
+    """A summary, a row for each client, and the notes.
+
+    A label has a letter and a colour of its own, so that a bar can be read where there are no
+    colours. Names command nothing.
+    """
     yield Text(summary(found), style="bold")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns(found):
@@ -96,7 +103,7 @@ def terminal(found: Overview) -> Iterator[RenderableType]:
 
 
 def columns(found: Overview) -> tuple[str, ...]:
-    """The head of the table."""
+    """The head of the table, by what kind of targets there are."""
     more = {"labels": ("labels",), "values": ("least", "median", "largest"), "none": ()}
     return ("client", "examples", "missing", "distance", *more[found.kind])
 
@@ -111,7 +118,11 @@ def cells(found: Overview, who: str) -> list[Text]:
 
 
 def _bar(found: Overview, who: str, colours: dict[int, tuple[str, str]]) -> Text:
-    """The mix of labels of a client, a letter for each thirtieth."""
+    """The mix of labels of a client, a letter for each thirtieth.
+
+    Ends of labels are rounded, and not their lengths, so that all letters together are WIDE. What
+    has no letter of its own is a dot.
+    """
     counts = found.clients[who].counts
     bar = Text()
     if not sum(counts):

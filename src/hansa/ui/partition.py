@@ -26,6 +26,11 @@ def plot_partition(data: Any) -> Figure:
 
     data: as `hansa.overview` takes it, or what that gave. Where targets are values, their quartiles
     are drawn. Save it with `.savefig(…)`; a notebook shows it.
+
+        plot_partition(clients((X, y), dirichlet(y, 10, 0.1, key))).savefig("parts.pdf")
+
+    It is as high as it has clients, of which the largest are drawn where there are many. DataError
+    where there is no client, or the data is not here.
     """
     from matplotlib.figure import Figure
 
@@ -41,7 +46,11 @@ def plot_partition(data: Any) -> Figure:
 
 
 def _draw_clients(axes: Any, found: Overview, names: Sequence[str]) -> None:
-    """Bars of labels, or the quartiles of values, a row for each client."""
+    """Bars of labels, or the quartiles of values, a row for each client.
+
+    Of values a thin line goes from the least to the largest, a thick one from the first quartile to
+    the third, with a mark at the median.
+    """
     rows = np.arange(len(names))
     clients = [found.clients[who] for who in names]
     if found.kind == "values":
@@ -82,7 +91,9 @@ def _stacks(found: Overview, clients: Sequence[Any]) -> Iterator[tuple[str, Any,
 
 
 def _draw_distances(axes: Any, found: Overview) -> None:
-    """The distance between each two clients."""
+    """The distance between each two clients, as a field of colour with its scale; which distance
+    it is stands above.
+    """
     image = axes.imshow(found.near, cmap="Blues", vmin=0)
     ticks = np.arange(len(found.drawn))
     axes.set_yticks(ticks, [name(who) for who in found.drawn], parse_math=False)

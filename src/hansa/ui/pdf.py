@@ -3,6 +3,13 @@
 Letters are those of DejaVu Sans, which comes with matplotlib, or of a font that a person names.
 Where it lacks one of a name, nothing is written: in its place would be a box, and who signs would
 read another name. What joins its letters, or runs from right to left, is laid out by HarfBuzz.
+
+    title, facts      which client, app and plan; ε; the owner's policy
+    warnings          what the plan does not protect
+    sections          what leaves, who sees it, what is kept where, …
+    to be signed      choices, lines for a pen, the SHA-256 of all of it
+
+Paper is written on, so the last block is on one page, with room for a signature.
 """
 
 from __future__ import annotations
@@ -76,11 +83,17 @@ def _fonts(font: Path | None) -> tuple[Path, Path]:
 
 
 def _pages(regular: Path, bold: Path) -> FPDF:
-    """An empty document with its first page, whose pages are numbered."""
+    """An empty document with its first page, whose pages are numbered.
+
+    Both fonts are put into the file, as far as their letters are used, so that it looks the same
+    where they are not installed.
+    """
     from fpdf import FPDF
 
     class Numbered(FPDF):
-        """Pages with their number at the foot."""
+        """Pages with their number at the foot, and how many there are: a page that is missing is
+        missed.
+        """
 
         def footer(self) -> None:
             """The number of the page, and of how many."""
@@ -102,7 +115,11 @@ def _pages(regular: Path, bold: Path) -> FPDF:
 
 
 def _check_glyphs(font: Path, texts: Iterable[str]) -> None:
-    """AppError where the font has no glyph for a letter of these texts, or cannot be read."""
+    """AppError where the font has no glyph for a letter of these texts, or cannot be read.
+
+    A glyph is looked up in the font's table of characters. What shaping makes of several letters is
+    in the font where each of them is, and marks are letters of their own.
+    """
     from fontTools.ttLib import TTFont, TTLibError
 
     try:
@@ -131,7 +148,7 @@ def _check_glyphs(font: Path, texts: Iterable[str]) -> None:
 
 
 def _texts(found: Statement, shown: Explanation) -> Iterator[str]:
-    """All that is written."""
+    """All that is written, so that each letter of it is looked up before the first page is made."""
     yield from (title(found), found.digest, AGREED, *CHOICES, *SIGNED, SAME, "☐•0123456789/")
     for pair in found.facts:
         yield from map(printable, pair)
@@ -159,7 +176,11 @@ def _paragraph(page: FPDF, text: str, line: float = LINE) -> None:
 
 
 def _table(page: FPDF, section: Section) -> None:
-    """The rows of a section; a head that is empty is left out."""
+    """The rows of a section; a head that is empty is left out.
+
+    Columns are as wide as such tables need them: one of two has names and values, one with steps
+    has expressions. A head stands again on each page that the table goes on to.
+    """
     from fpdf.enums import VAlign
     from fpdf.fonts import FontFace
 
@@ -189,7 +210,7 @@ def _table(page: FPDF, section: Section) -> None:
 
 
 def _warnings(page: FPDF, warnings: Sequence[str]) -> None:
-    """What the plan does not protect, near the top."""
+    """What the plan does not protect, near the top: who reads no further has read it."""
     page.set_text_color(*WARN)
     _heading(page, "Warnings", 12)
     page.set_text_color(*INK)
@@ -199,7 +220,11 @@ def _warnings(page: FPDF, warnings: Sequence[str]) -> None:
 
 
 def _to_sign(page: FPDF, digest: str) -> None:
-    """The block that is signed, on one page."""
+    """The block that is signed, on one page.
+
+    The SHA-256 in it is that of the statement as JSON, so paper and file can be told to be the
+    same.
+    """
     if page.will_page_break(95):
         page.add_page()
     _heading(page, "To be signed", 12)

@@ -42,7 +42,10 @@ def title(found: Statement) -> str:
 
 
 def terminal(found: Statement) -> Iterator[RenderableType]:
-    """The statement as a terminal shows it; its names command nothing."""
+    """The statement as a terminal shows it: the facts, then sections and warnings.
+
+    Its names command nothing.
+    """
     yield Text(title(found), style="bold")
     facts = Table.grid(padding=(0, 2))
     for name, value in (*found.facts, ("SHA-256 of this", found.digest)):
@@ -53,7 +56,11 @@ def terminal(found: Statement) -> Iterator[RenderableType]:
 
 
 def html(found: Statement) -> str:
-    """The page."""
+    """The page.
+
+    jinja escapes each word, and a policy in its head lets nothing be loaded, so that not even a
+    mistake of the template makes a name act. It prints on A4.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     tidy: Any = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
@@ -71,7 +78,10 @@ def html(found: Statement) -> str:
 
 
 def put(path: Path, data: bytes) -> None:
-    """Write a file; AppError where that fails."""
+    """Write a file, over one that is there; AppError where that fails.
+
+    path: named by whoever gives the command, relative to where they are.
+    """
     try:
         path.write_bytes(data)
     except OSError as error:

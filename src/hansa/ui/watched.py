@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from ..errors import printable
 from ..plan import Plan
 from ..rounds import Round
 from ..state import State
@@ -41,7 +42,10 @@ def watched(
 
 
 def _in_notebook(states: Iterator[State], progress: Progress) -> Iterator[State]:
-    """The states, with one output that shows how far they are."""
+    """The states, with one output that shows how far they are.
+
+    It is written anew after each round, and stays under the cell when the last is done.
+    """
     from IPython.display import HTML, display
 
     def page() -> Any:
@@ -59,4 +63,4 @@ def as_html(progress: Progress) -> str:
     look: dict[str, Any] = {"force_terminal": True, "force_jupyter": False, "width": WIDTH}
     console = Console(file=StringIO(), record=True, **look)
     console.print(progress.view())
-    return console.export_html(inline_styles=True, code_format=FORM)
+    return printable(console.export_html(inline_styles=True, code_format=FORM))
