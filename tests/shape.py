@@ -21,6 +21,7 @@ FLOORS = (
         "errors",
         "known",
         "progress",
+        "notebook",
         "digest",
         "spec",
         "rand",

@@ -43,6 +43,7 @@ DONE = (  # rooms that stand at the goals
     "metrics",
     "models",
     "native",
+    "notebook",
     "optim",
     "parties",
     "plan",

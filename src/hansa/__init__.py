@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from .app import App
     from .app.stopping import EarlyStopping
     from .app.sweep import sweep
+    from .data.overview import overview
     from .graphs.finite import Base, OnePeer
     from .graphs.known import Complete, Given, Hypercube, Regular, Ring, SmallWorld, Star, Torus
     from .graphs.pairs import Pairs
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from .runtimes.processes import Processes
     from .runtimes.ray import RayCluster
     from .store import Store
+    from .ui.partition import plot_partition
 
 __version__ = "0.2.0"
 
@@ -122,6 +124,8 @@ LAZY = {  # what needs more than NumPy is imported when it is first asked for
     "Star": "graphs.known",
     "Torus": "graphs.known",
     "gossip": "loops.gossip",
+    "overview": "data.overview",
+    "plot_partition": "ui.partition",
 }
 
 
@@ -228,7 +232,9 @@ __all__ = [
     "Yogi",
     "buffered",
     "gossip",
+    "overview",
     "planned_privacy",
+    "plot_partition",
     "spent_privacy",
     "stop_at_budget",
     "survey",

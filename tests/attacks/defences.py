@@ -18,6 +18,7 @@ from tests.attacks.defences_gossip import GOSSIP
 from tests.attacks.defences_hidden import HIDDEN
 from tests.attacks.defences_identity import IDENTITY
 from tests.attacks.defences_kits import KITS
+from tests.attacks.defences_looks import LOOKS
 from tests.attacks.defences_masks import MASKS
 from tests.attacks.defences_measured import MEASURED
 from tests.attacks.defences_noise import HIDING
@@ -459,5 +460,6 @@ EVERY = (
     RECORD_OF_A_RUN,
     SITES,
     TRACKING,
+    LOOKS,
 )
 DEFENCES = {one.name: one for part in EVERY for one in part}

@@ -39,6 +39,7 @@ OTHERS = """
 AtenTensorHandle BatchNorm BatchNormalization BertConfig BertForSequenceClassification DataLoader DejaVu GroupNorm
 InstanceNorm IterableDataset LayerNorm LoraConfig LossScaleOptimizer NoneType NumPy PeftModel PyArrow PyDataset
 LazyFrame PyTorch ResidentialEnergyConsumption SequentialSampler TensorFlow TensorSlice Intel Xeon
+DejaVuSans HarfBuzz OpenType TrueType WeasyPrint
 ClientApp ClientError OpenTelemetry ServerApp SuperLink SuperNode SuperNodes WebSocket
 """
 DRAFTS = """

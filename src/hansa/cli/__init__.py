@@ -42,7 +42,7 @@ from .options import (
 )
 from .started import new_run, resumed_run
 from .target import app_of, config_of, resumed, same_plan, settings_of
-from .working import Working, check_at, explained_at
+from .working import Working, check_at
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
     from ..app import App
@@ -100,38 +100,6 @@ def run(
 def _given(**options: int | None) -> dict[str, int]:
     """The options that were given, by name."""
     return {name: value for name, value in options.items() if value is not None}
-
-
-@command
-def explain(
-    target: Stated,
-    set_: Set = None,
-    ask: Ask = False,
-    kit: AtSite = None,
-    working: Working = Working(),
-) -> None:
-    """Say in words what the app's survey and plan ask of a client, and who sees what; no data is
-    read.
-
-    Where the plan hangs on what the survey finds, that is said, and --ask asks the survey, of the
-    data that is here. With a kit it is the app that was approved there, which runs in a worker.
-
-    Example: hansa explain hospitals.py --set 'pipe.1={use = "Clip", norm = 1.0}'
-    """
-    from ..ui.terminal import explanation, out
-
-    if kit is not None and ask:
-        raise typer.BadParameter("a survey is asked of a simulation's data", param_hint="--ask")
-    if kit is not None:
-        found = explained_at(target, kit, settings_of(set_), working)
-    else:
-        app = app_of(config_of(target), settings_of(set_))
-        if ask:
-            app = app.asked()
-        found = app.explain()
-    console = out()
-    for part in explanation(found):
-        console.print(part)
 
 
 @command
@@ -385,7 +353,9 @@ def _common(
 
 from . import approve as approve  # noqa: E402
 from . import backups as backups  # noqa: E402
+from . import data as data  # noqa: E402
 from . import doctor as doctor  # noqa: E402
+from . import explaining as explaining  # noqa: E402
 from . import kits as kits  # noqa: E402
 from . import owned as owned  # noqa: E402
 from . import predict as predict  # noqa: E402

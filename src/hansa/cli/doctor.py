@@ -35,6 +35,7 @@ EXTRAS = {
     "tensorboard": ("tensorboard",),
     "mlflow": ("mlflow-skinny",),
     "wandb": ("wandb",),
+    "pdf": ("fpdf2", "uharfbuzz"),
     "verified": ("cryptography", "numba", "pycryptodome"),
 }
 

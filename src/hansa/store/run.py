@@ -22,6 +22,7 @@ from .. import codec as wire
 from .. import private
 from ..algorithms import ClientState
 from ..errors import ProtocolError, StoreError
+from ..notebook import table
 from ..rand import Key
 from ..record import Record
 from ..rounds import Round
@@ -327,6 +328,14 @@ class Run:
             f"{why[0].upper()}{why[1:]}.",
             "Put the database back from a backup, or start a new run.",
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: what it is, and its last round."""
+        past = self.history()
+        rows = [("run", self.id), ("app", Path(self.app).name), ("plan", self.plan)]
+        rows.append(("rounds", f"{len(past)} of {self.planned or '?'}"))
+        last = past[-1]._repr_html_() if past else ""
+        return table(rows) + last
 
     def finish(self, status: str) -> None:
         """Say how the run ended ("done", "stopped", "failed"), and let other processes go on with

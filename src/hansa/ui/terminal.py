@@ -110,10 +110,14 @@ class Progress:
             self.live.stop()
         self._open.close()
 
-    def show(self, state: State) -> None:
-        """One more round is done."""
+    def record(self, state: State) -> None:
+        """One more round is done, and the view has it."""
         self.past.append(shown(state.happened))
         self.watch.clear()
+
+    def show(self, state: State) -> None:
+        """One more round is done, and is shown."""
+        self.record(state)
         if self.live is None:
             self.console.print(self.line(), soft_wrap=True)
             self.printed()
