@@ -7,9 +7,9 @@ Each command turns its words into an app (`cli.target`) and calls what the libra
 command decides nothing that a program could not. Options that several share are in `cli.options`,
 and what is printed is laid out in `hansa.ui`.
 
-Exit codes: 0 done; 1 failed (bad data, a plan that cannot mean anything, no such run); 2 wrong
-usage; 3 refused, by the other side, or here by approval, policy or roster; 4 gave up at a deadline;
-130 Ctrl-C.
+Exit codes: 0 done; 1 failed, or an audit that refutes; 2 wrong input, wherever it stands (on the
+command line, in an app, a config, data, a store or a kit); 3 refused, by the other side, or here by
+approval, policy or roster; 4 gave up at a deadline; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ import typer
 
 from .. import __version__
 from ..errors import AppError
-from ..plan import Plan
 from .options import (
     Ask,
     AtSite,
@@ -37,7 +36,6 @@ from .options import (
     Way,
     command,
     commands,
-    usage,
 )
 from .started import new_run, resumed_run
 from .target import app_of, config_of, resumed, same_plan, settings_of
@@ -79,7 +77,11 @@ def run(
     """
     settings = settings_of(set_) | _given(rounds=rounds, seed=seed)
     if resume is None and target is None:
-        raise typer.BadParameter("name an app file, or a run to --resume", param_hint="APP.py")
+        raise AppError(
+            "Neither an app nor a run is named.",
+            "A run has an app, or goes on with the one that it had.",
+            "Write hansa run APP.py, or hansa run --resume RUN.",
+        )
     if resume:
         app, stored, path = resumed_run(place, way, resume, target, settings)
     else:
@@ -117,7 +119,11 @@ def explain(
     from ..ui.terminal import explanation, out
 
     if kit is not None and ask:
-        raise typer.BadParameter("a survey is asked of a simulation's data", param_hint="--ask")
+        raise AppError(
+            "--ask and --kit do not go together.",
+            "A survey is asked of a simulation's data, and with a kit no data is read.",
+            "Leave one of them out.",
+        )
     if kit is not None:
         found = explained_at(target, kit, settings_of(set_), working)
     else:
@@ -151,12 +157,18 @@ def check(
     Examples: hansa check hospitals.py, or hansa check heart.bundle --kit kit/ --data heart.csv
     """
     if (kit is None) != (data is None):
-        raise typer.BadParameter("name a kit, and the data of its client", param_hint="--data")
+        raise AppError(
+            "One of --kit and --data is missing.",
+            "A site is looked at with its kit and its client's data; a simulation has both in its "
+            "app.",
+            "Write both, or neither.",
+        )
     if kit is not None and data is not None:
         check_at(target, kit, data, settings_of(set_), working)
         return
     from ..app.compare import OUTSIDE
     from ..explain import asked
+    from ..plan import Plan
     from ..ui.errors import complain, say
     from ..ui.terminal import out
 
@@ -169,7 +181,7 @@ def check(
     for problem in problems:
         complain(problem)
     if problems:
-        raise typer.Exit(1)
+        raise typer.Exit(max(problem.code for problem in problems))
     out().print(f"{target}: {_checked(app)}")
     if app.first is not None:
         of = f"{app.first.aggregator!r}: {'; '.join(asked(app.first))}"
@@ -182,6 +194,7 @@ def _checked(app: App) -> str:
     """
     from ..app.looking import looked_at
     from ..parties.population import Population
+    from ..plan import Plan
 
     clients = f"all {len(app.data)} clients"
     if isinstance(app.data, Population):
@@ -356,8 +369,7 @@ def new(
     from ..app.templates import create_from_template
     from ..ui.terminal import out
 
-    with usage():
-        made = create_from_template(template, folder)
+    made = create_from_template(template, folder)
     out().print(f"{folder}: {', '.join(path.name for path in made)}. Run it: hansa run {made[0]}")
 
 

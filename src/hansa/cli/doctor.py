@@ -13,7 +13,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
-from importlib import import_module, metadata
+from importlib import import_module
 from importlib.util import find_spec
 
 from .. import __version__
@@ -88,6 +88,8 @@ def _extras() -> Iterator[tuple[str, str]]:
 
 def _version(package: str) -> str:
     """The version of an installed package; nothing where it is not installed."""
+    from importlib import metadata  # here, so that --help is quick
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -90,7 +90,11 @@ def serve(
     from ..ui.live import follow
 
     if resume is None and target is None:
-        raise typer.BadParameter("name an app file, or a run to --resume", param_hint="APP.py")
+        raise AppError(
+            "Neither an app nor a run is named.",
+            "A run has an app, or goes on with the one that it had.",
+            "Write hansa serve APP.py, or hansa serve --resume RUN.",
+        )
     told.begin()
     own = _kit(kit, "server")
     if service.go_on and resume is None:

@@ -1,0 +1,104 @@
+"""How a command ends where something is wrong: with one paragraph, and an exit code.
+
+    found, why, what to write instead      wrong input of any kind, Typer's own messages included
+    frames of the user's own code, and a paragraph      an error that nobody foresaw
+
+`Commands` is the group of all commands; `told` stands around the body of each.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from ..errors import AppError, Aside, HansaError
+
+USUAL = warnings.formatwarning
+
+
+class Commands(TyperGroup):
+    """The commands: what Typer has to say of a wrong command line is said in hansa's own form."""
+
+    def main(
+        self, args: Sequence[str] | None = None, standalone_mode: bool = True, **more: Any
+    ) -> Any:
+        """Run a command and end the process with its exit code: 2 for what Typer cannot read, and
+        for no words at all the help.
+
+        standalone_mode: as Typer has it; without it errors are raised, and nothing ends.
+        """
+        words = list(sys.argv[1:] if args is None else args) or ["--help"]
+        if not standalone_mode:
+            return super().main(words, standalone_mode=False, **more)
+        try:
+            code = super().main(words, standalone_mode=False, **more)
+        except typer.Abort:
+            code = _ended(AppError("Nothing was done.", "It was not answered with yes."))
+        except typer.TyperException as error:
+            code = _ended(_misread(error))
+        sys.exit(code or 0)
+
+
+def _ended(error: HansaError) -> int:
+    """Tell an error, and give its exit code."""
+    from ..ui.errors import complain  # here, so that --help is quick
+
+    complain(error)
+    return error.code
+
+
+def _misread(error: typer.TyperException) -> AppError:
+    """What Typer says of a command line, with how the command is written and what lists the rest.
+
+    Typer quotes names of arguments and options as they stand in the help.
+    """
+    found = " ".join(error.format_message().replace("Value error, ", "").split())
+    if not found.endswith((".", "?", "!", ")")):
+        found = f"{found}."
+    context = getattr(error, "ctx", None)
+    if context is None:
+        return AppError(found, "The command line cannot be read.", "See: hansa --help")
+    written = " ".join(context.get_usage().removeprefix("Usage:").split())
+    return AppError(found, f"It is written {written}.", f"See: {context.command_path} --help")
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Tell an error in one paragraph: a user's mistake without traceback, a bug with the frames of
+    their own code.
+
+    A bug ends with exit code 1, an error with its own. What ends a command on purpose passes
+    through: Ctrl-C, what Typer cannot read, a reader of the output that has gone.
+    """
+    usual = warnings.formatwarning
+    warnings.formatwarning = _as_it_is
+    try:
+        yield
+    except HansaError as error:
+        raise typer.Exit(_ended(error)) from None
+    except (BrokenPipeError, typer.Exit, typer.Abort, KeyboardInterrupt, typer.TyperException):
+        raise
+    except Exception as error:
+        from ..ui.errors import bug
+
+        bug(error)
+        raise typer.Exit(1) from None
+    finally:
+        warnings.formatwarning = usual
+
+
+def _as_it_is(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
+    """What a client says of itself, without the line of hansa's code that heard it; other warnings
+    as ever.
+
+    It stands in the place of `warnings.formatwarning` while a command runs.
+    """
+    if issubclass(category, Aside):
+        return f"{message}\n"
+    return USUAL(message, category, *where, **more)
