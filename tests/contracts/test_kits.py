@@ -123,7 +123,7 @@ def test_what_is_missing_is_said() -> None:
         "sys.argv = ['hansa', 'kit', 'show', 'none']; main()"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 1 and "pip install 'hansa[sites]'" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "pip install 'hansa[sites]'" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

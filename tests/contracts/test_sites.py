@@ -540,7 +540,7 @@ def test_a_run_that_ended_before_its_survey_did_asks_when_it_is_resumed(folder: 
     test = folder / "held" / "central.npz"
     whole = test.read_bytes()
     test.write_text("torn")
-    assert call("run", file, "--folder", runs).exit_code == 1
+    assert call("run", file, "--folder", runs).exit_code == 2
     test.write_bytes(whole)
     (summary,) = Store(runs).runs()
     assert summary.status == "failed" and summary.planned is None

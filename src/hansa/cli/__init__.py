@@ -7,7 +7,7 @@ Each command turns its words into an app (`cli.target`) and calls what the libra
 command decides nothing that a program could not. Options that several share are in `cli.options`,
 and what is printed is laid out in `hansa.ui`.
 
-Exit codes: 0 done; 1 failed, or an audit that refutes; 2 wrong input, wherever it stands (on the
+Exit codes: 0 done; 1 failed, or audit or verify refute; 2 wrong input, wherever it stands (on the
 command line, in an app, a config, data, a store or a kit); 3 refused, by the other side, or here by
 approval, policy or roster; 4 gave up at a deadline; 130 Ctrl-C.
 """
@@ -37,7 +37,7 @@ from .options import (
     command,
     commands,
 )
-from .started import new_run, resumed_run
+from .started import check_named, new_run, resumed_run
 from .target import app_of, config_of, resumed, same_plan, settings_of
 from .working import Working, check_at, explained_at
 
@@ -76,12 +76,7 @@ def run(
     20260102
     """
     settings = settings_of(set_) | _given(rounds=rounds, seed=seed)
-    if resume is None and target is None:
-        raise AppError(
-            "Neither an app nor a run is named.",
-            "A run has an app, or goes on with the one that it had.",
-            "Write hansa run APP.py, or hansa run --resume RUN.",
-        )
+    check_named("run", resume, target)
     if resume:
         app, stored, path = resumed_run(place, way, resume, target, settings)
     else:
@@ -351,24 +346,42 @@ def calibrate(
 @command
 def new(
     template: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="TEMPLATE",
-            help="Which app: hospitals, health, driving, homes or keyboard.",
+            help="Which app; without one, all there are are listed.",
             show_default=False,
         ),
-    ],
+    ] = None,
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A new folder for it.", show_default=False)
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="DIR", help="A new folder for it, or an empty one.", show_default=False
+        ),
+    ] = None,
 ) -> None:
-    """Make a folder with an app that runs, to put your own data into.
+    """Make a folder with an app that runs, to put your own data into; or list what there is.
 
-    Example: hansa new hospitals my-app
+    Example: hansa new hospitals my-app, or hansa new
     """
-    from ..app.templates import create_from_template
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from ..app.templates import create_from_template, templates
     from ..ui.terminal import out
 
+    if template is None:
+        for name, about in templates().items():
+            out().print(Text(name, style="bold"))
+            out().print(Padding(about, (0, 0, 0, 2)))
+        out().print("Begin with one: hansa new hospitals my-app")
+        return
+    if folder is None:
+        raise AppError(
+            f"It is not said where the app {template} is to be.",
+            "Its files are written into a new folder, or an empty one.",
+            f"Write hansa new {template} my-app, or hansa new {template} . for this folder.",
+        )
     made = create_from_template(template, folder)
     out().print(f"{folder}: {', '.join(path.name for path in made)}. Run it: hansa run {made[0]}")
 

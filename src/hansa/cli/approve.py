@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import AppError
+from ..errors import AppError, ApprovalError
 from .options import command, commands
 from .target import config_of
 from .there import KIT, PROXY, kit_of, print_plainly, way_of
@@ -95,7 +95,12 @@ def fetch(
     from ..runtimes.sites.fetch import fetch as fetched
 
     path = Path(name.removesuffix(SUFFIX) + SUFFIX)
-    check_names([str(path)])
+    try:
+        check_names([str(path)])
+    except ApprovalError as error:
+        raise AppError(
+            f"{name} names no app.", error.why, "Write for example hansa fetch heart_study."
+        ) from None
     own = kit_of(kit)
     found = Bundle.decode(asyncio.run(fetched(way_of(own, proxy), path.stem)))
     private.write(path, found.encode())

@@ -1,9 +1,15 @@
-"""How a command ends where something is wrong: with one paragraph, and an exit code.
+"""How a command ends where something is wrong: with one paragraph on stderr, and an exit code.
 
-    found, why, what to write instead      wrong input of any kind, Typer's own messages included
-    frames of the user's own code, and a paragraph      an error that nobody foresaw
+what Typer cannot read     found, how the command is written, what lists the rest     2
+an error of hansa's own    found, why, what to write instead                          its own
+any other error            frames of the user's own code, and a paragraph             1
 
-`Commands` is the group of all commands; `told` stands around the body of each.
+    hansa run mine.py --frob
+    error: No such option: --frob. It is written hansa run [OPTIONS] [APP.py|CONFIG.toml]. See: …
+
+`Commands` is the group of all commands, which has what Typer says; `told` stands around the body of
+each. So a program that calls hansa reads one form, and tells wrong input (2) from what was begun
+and has failed (1).
 """
 
 from __future__ import annotations
@@ -39,15 +45,19 @@ class Commands(TyperGroup):
         try:
             code = super().main(words, standalone_mode=False, **more)
         except typer.Abort:
-            code = _ended(AppError("Nothing was done.", "It was not answered with yes."))
+            _ended(AppError("Nothing was done.", "It was not answered with yes."))
+            code = 1
         except typer.TyperException as error:
             code = _ended(_misread(error))
         sys.exit(code or 0)
 
 
 def _ended(error: HansaError) -> int:
-    """Tell an error, and give its exit code."""
-    from ..ui.errors import complain  # here, so that --help is quick
+    """Tell an error in one paragraph, and give the exit code that is its own.
+
+    error: one that a user can mend. What prints it is imported here, so that --help is quick.
+    """
+    from ..ui.errors import complain
 
     complain(error)
     return error.code
@@ -56,7 +66,8 @@ def _ended(error: HansaError) -> int:
 def _misread(error: typer.TyperException) -> AppError:
     """What Typer says of a command line, with how the command is written and what lists the rest.
 
-    Typer quotes names of arguments and options as they stand in the help.
+    error: Typer's own, which has mostly the context of its command. Typer quotes names of arguments
+    and options as they stand in the help, and what was given as it was.
     """
     found = " ".join(error.format_message().replace("Value error, ", "").split())
     if not found.endswith((".", "?", "!", ")")):

@@ -2,6 +2,10 @@
 
 `@command` makes a function a command: a dataclass among its arguments is a group of options, and an
 error inside it becomes one paragraph and an exit code (`cli.mistakes`).
+
+Place      where runs are stored
+Way        how a run goes, whatever its plan
+Target …   arguments and options that several commands have
 """
 
 from __future__ import annotations

@@ -120,10 +120,20 @@ def compare(
 
 
 def _drawn_score(plot: Path, wanted: str | None, known: Sequence[str]) -> str:
-    """The score that a plot shows; AppError where no run has it, or the file is no PNG."""
+    """The score that a plot shows; AppError where no run has it, the file is no PNG, or there is no
+    folder for it.
+
+    wanted: its name, or None for the first of `known`, which is the loss mostly.
+    """
     if plot.suffix != ".png":
         raise AppError(
             f"{plot.name} is no PNG.", "That is what is drawn.", "Name it for example losses.png."
+        )
+    if not plot.absolute().parent.is_dir():
+        raise AppError(
+            f"There is no folder {plot.parent}.",
+            "The plot is written into it.",
+            "Make it, or name another.",
         )
     if not known:
         raise AppError(

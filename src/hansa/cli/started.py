@@ -23,6 +23,19 @@ if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --he
     from ..store import Run
 
 
+def check_named(command: str, resume: str | None, target: Path | None) -> None:
+    """AppError where neither an app nor a run to go on with is named.
+
+    command: its name, which stands in what to write instead.
+    """
+    if resume is None and target is None:
+        raise AppError(
+            "Neither an app nor a run is named.",
+            "A run has an app, or goes on with the one that it had.",
+            f"Write hansa {command} APP.py, or hansa {command} --resume RUN.",
+        )
+
+
 def new_run(
     place: Place, way: Way, target: Path | None, settings: Mapping[str, Any]
 ) -> tuple[App, Run, Path]:

@@ -43,8 +43,9 @@ WORDS = {
     "str": "a text",
 }
 Piece = TypeVar("Piece")
-# where hansa's names that are imported late may lie
-FLOORS = ("aggregators", "graphs", "models", "transforms")
+# where hansa's own pieces lie, each of whose names is one; and where some are
+ROOMS = ("aggregators", "graphs", "models", "transforms")
+MIXED = ("algorithms", "optim", "plan", "sample", "schedules", "training")
 
 
 class Pieces(Mapping[str, Any]):
@@ -68,10 +69,11 @@ class Pieces(Mapping[str, Any]):
         return getattr(self._hansa, name)
 
     def __iter__(self) -> Iterator[str]:
-        late: Mapping[str, str] = self._hansa.LAZY
-        yield from (name for name, place in late.items() if place.startswith(FLOORS))
-        now = {name: getattr(self._hansa, name) for name in self._hansa.__all__ if name not in late}
-        yield from (name for name, value in {**now, **self._more}.items() if _is_piece(value))
+        places: Mapping[str, str] = self._hansa.LAZY
+        yield from (name for name, place in places.items() if place.startswith(ROOMS))
+        mixed = [name for name, place in places.items() if place.startswith(MIXED)]
+        others = {name: getattr(self._hansa, name) for name in mixed}
+        yield from (name for name, value in {**others, **self._more}.items() if _is_piece(value))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
