@@ -141,8 +141,17 @@ def _call(kind: Any, arguments: Mapping[str, Any]) -> Any:
         raise AppError(
             f"{kind.__name__}({given}) cannot be built.",
             f"{error}.",
-            f"It takes {', '.join(takes)}.",
+            f"It takes {', '.join(takes)}: write for example {_example(kind)}.",
         ) from None
+
+
+def _example(kind: Any) -> str:
+    """A call with the arguments that must be there: FedProx(mu=…)."""
+    parameters = inspect.signature(kind).parameters.values()
+    needed = [one.name for one in parameters if one.default is one.empty] or [
+        one.name for one in parameters
+    ][:1]
+    return f"{kind.__name__}({', '.join(f'{name}=…' for name in needed)})"
 
 
 def table(value: Any) -> Any:
@@ -277,8 +286,10 @@ def set_(plan: Piece, path: str, value: Any, names: Mapping[str, Any] | None = N
 
 def _as_table(value: Any, old: Any) -> Any:
     """The table of a piece for a text in the place of one, or a call in the place of nothing; else
-    the value itself.
+    the value itself. Of a list in the place of pieces, each.
     """
+    if isinstance(value, list) and isinstance(old, tuple) and old and all(map(is_dataclass, old)):
+        return [_as_table(one, old[0]) for one in value]
     if not isinstance(value, str):
         return value
     if is_dataclass(old) or (old is None and (is_call(value) or value[:1].isupper())):
