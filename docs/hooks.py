@@ -71,12 +71,12 @@ def _first_sentence(page: Path) -> str:
     """The first sentence of a page's first paragraph, without markup."""
     for paragraph in _paragraphs(page.read_text(encoding="utf-8")):
         plain = re.sub(r"<!--.*?-->|[*`]|!?\[|\]\([^)]*\)", "", " ".join(paragraph.split()))
-        return re.split(r"(?<=[.:。]) ", plain)[0].strip()
+        return re.split(r"(?<=[.。]) |(?<=。)", plain)[0].strip()
     return ""
 
 
 def _paragraphs(text: str) -> Iterator[str]:
     """The paragraphs of a page that are words: no heading, list, table, code or picture."""
     for part in re.split(r"\n\s*\n", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)):
-        if part.strip() and not re.match(r"\s*(#|\||-|<|!|:::|\d+\.|--8<--|    )", part):
+        if part.strip() and not re.match(r"\s*(#|\||>|-|<|!|:::|\d+\.|--8<--|    )", part):
             yield part

@@ -92,6 +92,7 @@ def check_paragraph(err: str, expected: tuple[str, ...], known: Mapping[str, str
     assert err.count(". ") + err.count("? ") >= 1, err  # what was found is not all
 
 
+@pytest.mark.promise("P707")
 @pytest.mark.parametrize(("words", "expected"), WRONG.items(), ids=WRONG)
 def test_wrong_input_is_told_in_one_paragraph(
     there: tuple[Path, Mapping[str, str]], words: str, expected: tuple[str, ...]
@@ -101,6 +102,7 @@ def test_wrong_input_is_told_in_one_paragraph(
     check_paragraph(err, expected, there[1])
 
 
+@pytest.mark.promise("P707")
 @pytest.mark.parametrize(("words", "expected"), REFUSED.items(), ids=REFUSED)
 def test_what_is_refused_has_a_code_of_its_own(
     there: tuple[Path, Mapping[str, str]], words: str, expected: tuple[str, ...]
@@ -110,6 +112,7 @@ def test_what_is_refused_has_a_code_of_its_own(
     check_paragraph(err, expected, there[1])
 
 
+@pytest.mark.promise("P707")
 def test_check_tells_every_problem_in_a_paragraph_of_its_own(there: tuple[Path, Mapping[str, str]]) -> None:
     code, _, err = call("check", "bad_data.py")
     paragraphs = err.splitlines()
@@ -121,6 +124,7 @@ def test_check_tells_every_problem_in_a_paragraph_of_its_own(there: tuple[Path, 
 REAL = ("frob", "run none.py", "run [draft]/app.py", "show nope", "kit show none")
 
 
+@pytest.mark.promise("P707")
 @pytest.mark.parametrize("words", REAL)
 def test_a_process_says_the_same(there: tuple[Path, Mapping[str, str]], words: str) -> None:
     done = subprocess.run(
@@ -140,6 +144,7 @@ def test_every_command_is_in_the_table() -> None:
 # ── names are no markup ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.promise("P708")
 @pytest.mark.parametrize("path", ["[draft]/app.py", "a[/b].py", "[bold]red[/].py"])
 def test_paths_are_printed_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     """What a terminal library takes for its markup stays in every name, on a terminal too."""

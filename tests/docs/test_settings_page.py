@@ -133,5 +133,6 @@ def test_the_three_ways_to_write_a_piece_mean_the_same(app: hansa.App, tmp_path:
     found = []
     for text, setting in ways:
         (tmp_path / "way.toml").write_text(f'app = "hospitals.py"\n[plan]\n{text}\n')
-        found += [app_of(read(tmp_path / "way.toml")).plan, with_settings(app, settings_of([setting])).plan]
+        found += [app_of(read(tmp_path / "way.toml")).plan.algorithm]
+        found += [with_settings(app, settings_of([setting])).plan.algorithm]
     assert found[0] == found[1] and found[2] == found[3] == found[4] == found[5] != found[0]

@@ -83,7 +83,8 @@ def _extras() -> Iterator[tuple[str, str]]:
             yield extra, ", ".join(f"{name} {version}" for name, version in found.items())
         else:
             missing = ", ".join(name for name, version in found.items() if not version)
-            yield extra, f"{missing} is not installed: pip install 'hansa[{extra}]'"
+            how = f"pip install 'hansa[{extra}]', or '.[{extra}]' in hansa's own folder"
+            yield extra, f"{missing} is not installed: {how}"
 
 
 def _version(package: str) -> str:
