@@ -93,6 +93,7 @@ def check_paragraph(err: str, expected: tuple[str, ...], known: Mapping[str, str
 
 
 @pytest.mark.promise("P707")
+@pytest.mark.guards("what an error quotes is no markup")
 @pytest.mark.parametrize(("words", "expected"), WRONG.items(), ids=WRONG)
 def test_wrong_input_is_told_in_one_paragraph(
     there: tuple[Path, Mapping[str, str]], words: str, expected: tuple[str, ...]
@@ -145,6 +146,7 @@ def test_every_command_is_in_the_table() -> None:
 
 
 @pytest.mark.promise("P708")
+@pytest.mark.guards("a name is no markup")
 @pytest.mark.parametrize("path", ["[draft]/app.py", "a[/b].py", "[bold]red[/].py"])
 def test_paths_are_printed_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     """What a terminal library takes for its markup stays in every name, on a terminal too."""
