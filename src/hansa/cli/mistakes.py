@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,16 +31,17 @@ USUAL = warnings.formatwarning
 class Commands(TyperGroup):
     """The commands: what Typer has to say of a wrong command line is said in hansa's own form."""
 
-    def main(
-        self, args: Sequence[str] | None = None, standalone_mode: bool = True, **more: Any
-    ) -> Any:
+    def main(self, *given: Any, **more: Any) -> Any:
         """Run a command and end the process with its exit code: 2 for what Typer cannot read, and
         for no words at all the help.
 
-        standalone_mode: as Typer has it; without it errors are raised, and nothing ends.
+        given, more: as Typer has them. With standalone_mode=False errors are raised, and nothing
+        ends.
         """
-        words = list(sys.argv[1:] if args is None else args) or ["--help"]
-        if not standalone_mode:
+        alone = more.pop("standalone_mode", True)
+        words = given[0] if given else more.pop("args", None)
+        words = list(sys.argv[1:] if words is None else words) or ["--help"]
+        if not alone:
             return super().main(words, standalone_mode=False, **more)
         try:
             code = super().main(words, standalone_mode=False, **more)
