@@ -75,7 +75,7 @@ NOT_AT_START = (
 )
 
 LONGEST_FILE, LONGEST_FUNCTION, MOST_ARGUMENTS = 450, 55, 8
-IMPORTED, HELPED = 90, 400  # modules, those of Python itself among them
+IMPORTED, HELPED = 90, 220  # modules, those of Python itself among them
 BANNED = re.compile(r"(Manager|Handler|Helper|Factory|Base|Util|Utils|Engine)(?![a-z])")
 WIDE = {
     "Table": "all that a server hears of a session with holders",

@@ -13,7 +13,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "rum": ("No such command 'rum'", "Did you mean", "'run'"),
     "--frob": ("No such option: --frob",),
     "run mine.py --frob": ("No such option: --frob", "hansa run --help"),
-    "run mine.py --rounds": ("--rounds", "requires an argument"),
+    "run mine.py --rounds": ("--rounds", "requires an argument", "hansa run --help"),
     "run mine.py --rounds 0": ("'--rounds'", "greater than or equal to 1"),
     "run mine.py --rounds many": ("'--rounds'", "integer"),
     "run mine.py --rounds 99999999999999999999": ("'--rounds'",),

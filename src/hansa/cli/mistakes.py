@@ -49,7 +49,7 @@ class Commands(TyperGroup):
             _ended(AppError("Nothing was done.", "It was not answered with yes."))
             code = 1
         except typer.TyperException as error:
-            code = _ended(_misread(error))
+            code = _ended(_misread(error, words[0]))
         sys.exit(code or 0)
 
 
@@ -64,19 +64,20 @@ def _ended(error: HansaError) -> int:
     return error.code
 
 
-def _misread(error: typer.TyperException) -> AppError:
+def _misread(error: typer.TyperException, first: str) -> AppError:
     """What Typer says of a command line, with how the command is written and what lists the rest.
 
-    error: Typer's own, which has mostly the context of its command. Typer quotes names of arguments
-    and options as they stand in the help, and what was given as it was.
+    error: Typer's own, which has mostly the context of its command. first: the first word after
+    `hansa`, the command where that is not known. Typer quotes names of arguments and options as
+    they stand in the help, and what was given as it was.
     """
     found = " ".join(error.format_message().replace("Value error, ", "").split())
-    if not found.endswith((".", "?", "!", ")")):
+    if not found.endswith((".", "?", "!")):
         found = f"{found}."
     context = getattr(error, "ctx", None)
     if context is None:
-        return AppError(found, "The command line cannot be read.", "See: hansa --help")
-    written = " ".join(context.get_usage().removeprefix("Usage:").split())
+        return AppError(found, "So it cannot be read.", f"See: hansa {first} --help")
+    written = " ".join(context.get_usage().removeprefix("Usage:").split()).rstrip(".")
     return AppError(found, f"It is written {written}.", f"See: {context.command_path} --help")
 
 

@@ -11,7 +11,6 @@ Target …   arguments and options that several commands have
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
@@ -34,7 +33,7 @@ commands = typer.Typer(
     "in them, and noise.",
     epilog="Begin with: hansa new hospitals my-app, then hansa run my-app/hospitals.py",
     pretty_exceptions_enable=False,
-    rich_markup_mode=None if os.environ.get("NO_COLOR") else "rich",
+    rich_markup_mode=None,  # in panels long words are cut off, and brackets are markup
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -213,8 +212,8 @@ def command(body: Callable[..., None], of: typer.Typer = commands) -> Callable[.
     """A command: a dataclass among its arguments stands for options, its errors are told in one
     paragraph.
 
-    Its name on the command line is that of the function, its help the docstring; `of` is the
-    command above it.
+    Its name on the command line is that of the function, its help the docstring, of which the list
+    of all commands has the first paragraph; `of` is the command above it.
     """
     hints = get_type_hints(body, include_extras=True)
     groups = dict[str, Any]()
@@ -244,7 +243,8 @@ def command(body: Callable[..., None], of: typer.Typer = commands) -> Callable[.
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {one.name: one.annotation for one in parameters}
     del call.__wrapped__
-    return of.command(name=body.__name__.rstrip("_"))(call)
+    brief = " ".join(inspect.cleandoc(body.__doc__ or "").split("\n\n")[0].split())
+    return of.command(name=body.__name__.rstrip("_"), short_help=brief)(call)
 
 
 def which_round(given: str | None) -> int | Literal["best"] | None:
