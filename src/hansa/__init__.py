@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .data.sites import Sites
     from .graphs.finite import Base, OnePeer
     from .graphs.known import Complete, Given, Hypercube, Regular, Ring, SmallWorld, Star, Torus
+    from .graphs.pairs import Pairs
     from .loops.buffered import buffered
     from .loops.gossip import gossip
     from .loops.synchronous import synchronous
@@ -133,6 +134,7 @@ LAZY = {  # where each name lies; its file is imported when it is first asked fo
     "Network": "runtimes.inprocess",
     "OnePeer": "graphs.finite",
     "PFedMe": "algorithms.personal",
+    "Pairs": "graphs.pairs",
     "Passing": "aggregators.passing",
     "PerExample": "training",
     "PerFedAvg": "algorithms.finetuning",
@@ -251,6 +253,7 @@ __all__ = [
     "Network",
     "OnePeer",
     "PFedMe",
+    "Pairs",
     "Passing",
     "PerExample",
     "PerFedAvg",
