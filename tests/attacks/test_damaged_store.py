@@ -237,7 +237,7 @@ def test_a_folder_that_cannot_be_is_told(name: str) -> None:
 def called(*words: str) -> str:
     """What the command line says, when it fails as it should."""
     done = CliRunner().invoke(commands, [*words])
-    assert done.exit_code == 1, (done.output, done.exception)
+    assert done.exit_code == 2, (done.output, done.exception)
     return done.output
 
 

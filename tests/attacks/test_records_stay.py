@@ -349,7 +349,7 @@ def test_no_file_of_a_run_holds_a_word_of_a_client(
     told = done.stderr + "".join(str(one.message) for one in recwarn) + capfd.readouterr().err
     assert CANARY in told  # the developer learns it
     checked = call("check", tmp_path / "mine.py")
-    assert checked.exit_code == 1 and CANARY in checked.stderr and "first in row 3" in checked.stderr
+    assert checked.exit_code == 2 and CANARY in checked.stderr and "first in row 3" in checked.stderr
 
 
 @pytest.mark.promise("P79")

@@ -32,6 +32,7 @@ from hansa import (
     Yogi,
 )
 from hansa.algorithms import Algorithm
+from hansa.config import Pieces
 from hansa.errors import PlanError
 from hansa.messages import SessionId
 from hansa.rand import Key
@@ -75,9 +76,8 @@ def test_every_algorithm(algorithm: Algorithm) -> None:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
 def test_prints_as_the_expression_that_builds_it(algorithm: Algorithm) -> None:
-    import hansa
 
-    assert eval(repr(algorithm), {**vars(hansa), "inf": math.inf}) == algorithm  # noqa: S307
+    assert eval(repr(algorithm), {"inf": math.inf}, Pieces()) == algorithm  # noqa: S307
 
 
 @pytest.mark.parametrize("algorithm", [Scaffold(), FedNova(), MimeLite(), APFL(), PerFedAvg(), PFedMe()], ids=repr)

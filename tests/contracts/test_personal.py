@@ -427,7 +427,7 @@ def test_an_export_of_what_is_not_there_says_so(here: Path, app: str, who: str, 
     assert code == 0, err
     run = re.findall(r"run (\S+)  ", out)[0]
     code, _, err = call("export", run, "x.safetensors", "--client", who)
-    assert code == 1 and all(word in err for word in words), err
+    assert code == 2 and all(word in err for word in words), err
     assert not Path("x.safetensors").exists()
 
 

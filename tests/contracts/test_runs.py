@@ -57,7 +57,7 @@ def test_runs_are_rows_for_programs(store: h.Store) -> None:
     assert [row["run"] for row in sort] == [third, first, second]
     assert [row["run"] for row in json.loads(call("runs", "--last", 1, "--as", "json")[1])] == [third]
     code, _, err = call("runs", "--sort", "speed")
-    assert code == 1 and "No run has a column 'speed'" in err and "loss" in err
+    assert code == 2 and "No run has a column 'speed'" in err and "loss" in err
     rounds = json.loads(call("show", first, "--as", "json")[1])
     assert [one["round"] for one in rounds] == [1, 2, 3] and rounds[2]["loss"] == 1 / 3
 
@@ -82,7 +82,7 @@ def test_runs_are_compared_by_what_is_set_otherwise(store: h.Store, tmp_path: Pa
     assert "0.333" in out and "0.500" in out
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
     for words, said in (
-        ((first, first), "two runs"),
+        ((first, first), "Two runs"),
         ((first, second, "--plot", "loss.svg"), "no PNG"),
         ((first, second, "--plot", "a.png", "--score", "speed"), "No run has the score 'speed'"),
         ((third, second[:-1], "--plot", "a.png", "--score", "val_auc"), "No run has the score"),

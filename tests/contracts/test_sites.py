@@ -541,7 +541,7 @@ def test_a_run_that_ended_before_its_survey_did_asks_when_it_is_resumed(folder: 
     test = folder / "held" / "central.npz"
     whole = test.read_bytes()
     test.write_text("torn")
-    assert call("run", file, "--folder", runs).exit_code == 1
+    assert call("run", file, "--folder", runs).exit_code == 2
     assert not Store(runs).runs()  # what has failed before it began leaves no line
     test.write_bytes(whole)
     Store(runs).new("not known", "", str(file), Config(str(file)).kept()).finish("stopped")

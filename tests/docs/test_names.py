@@ -40,7 +40,9 @@ AtenTensorHandle BatchNorm BatchNormalization BertConfig BertForSequenceClassifi
 InstanceNorm IterableDataset LayerNorm LoraConfig LossScaleOptimizer NoneType NumPy PeftModel PyArrow PyDataset
 LazyFrame PyTorch ResidentialEnergyConsumption SequentialSampler TensorFlow TensorSlice Intel Xeon
 DejaVuSans HarfBuzz OpenType TrueType WeasyPrint
-ClientApp ClientError OpenTelemetry ServerApp SuperLink SuperNode SuperNodes WebSocket
+CentrallyAppliedPrivacyMechanism ClientApp ClientError FedAvgRecipe FedAvgM FedML FedOpt NNTrainHyperParams NVFlare
+OpenTelemetry PyTorchModel ServerApp SimEnv SimulatedBackend SuperLink SuperNode SuperNodes WebSocket
+WeightByDatapoints
 """
 DRAFTS = """
 Pine32HmacSha256Aes128 Pine40HmacSha256Aes128 Pine64HmacSha256Aes128 Prio3Count Prio3Histogram Prio3L1BoundSum

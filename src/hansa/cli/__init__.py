@@ -7,9 +7,9 @@ Each command turns its words into an app (`cli.target`) and calls what the libra
 command decides nothing that a program could not. Options that several share are in `cli.options`,
 and what is printed is laid out in `hansa.ui`.
 
-Exit codes: 0 done; 1 failed (bad data, a plan that cannot mean anything, no such run); 2 wrong
-usage; 3 refused, by the other side, or here by approval, policy or roster; 4 gave up at a deadline;
-130 Ctrl-C.
+Exit codes: 0 done; 1 failed, or audit or verify refute; 2 wrong input, wherever it stands (on the
+command line, in an app, a config, data, a store or a kit); 3 refused, by the other side, or here by
+approval, policy or roster; 4 gave up at a deadline; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ import typer
 
 from .. import __version__
 from ..errors import AppError
-from ..plan import Plan
 from .options import (
     Ask,
     AtSite,
@@ -38,9 +37,8 @@ from .options import (
     Way,
     command,
     commands,
-    usage,
 )
-from .started import new_run, resumed_run
+from .started import check_named, new_run, resumed_run
 from .target import app_of, config_of, resumed, same_plan, settings_of
 from .working import Working, check_at
 
@@ -80,8 +78,7 @@ def run(
     baseline --rounds 50
     """
     settings = settings_of(set_) | _given(rounds=rounds, seed=seed)
-    if resume is None and target is None:
-        raise typer.BadParameter("name an app file, or a run to --resume", param_hint="APP.py")
+    check_named("run", resume, target)
     if resume:
         app, stored, path = resumed_run(place, way, resume, target, settings)
         if called != Called():
@@ -123,12 +120,18 @@ def check(
     Examples: hansa check hospitals.py, or hansa check heart.bundle --kit kit/ --data heart.csv
     """
     if (kit is None) != (data is None):
-        raise typer.BadParameter("name a kit, and the data of its client", param_hint="--data")
+        raise AppError(
+            "One of --kit and --data is missing.",
+            "A site is looked at with its kit and its client's data; a simulation has both in its "
+            "app.",
+            "Write both, or neither.",
+        )
     if kit is not None and data is not None:
         check_at(target, kit, data, settings_of(set_), working)
         return
     from ..app.compare import OUTSIDE
     from ..explain import asked
+    from ..plan import Plan
     from ..ui.errors import complain, say
     from ..ui.terminal import out
 
@@ -141,7 +144,7 @@ def check(
     for problem in problems:
         complain(problem)
     if problems:
-        raise typer.Exit(1)
+        raise typer.Exit(max(problem.code for problem in problems))
     out().print(f"{target}: {_checked(app)}")
     if app.first is not None:
         of = f"{app.first.aggregator!r}: {'; '.join(asked(app.first))}"
@@ -154,6 +157,7 @@ def _checked(app: App) -> str:
     """
     from ..app.looking import looked_at
     from ..parties.population import Population
+    from ..plan import Plan
 
     clients = f"all {len(app.data)} clients"
     if isinstance(app.data, Population):
@@ -310,26 +314,43 @@ def calibrate(
 @command
 def new(
     template: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="TEMPLATE",
-            help="Which app: hospitals, health, driving, homes or keyboard.",
+            help="Which app; without one, all there are are listed.",
             show_default=False,
         ),
-    ],
+    ] = None,
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A new folder for it.", show_default=False)
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="DIR", help="A new folder for it, or an empty one.", show_default=False
+        ),
+    ] = None,
 ) -> None:
-    """Make a folder with an app that runs, to put your own data into.
+    """Make a folder with an app that runs, to put your own data into; or list what there is.
 
-    Example: hansa new hospitals my-app
+    Example: hansa new hospitals my-app, or hansa new
     """
-    from ..app.templates import create_from_template
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from ..app.templates import create_from_template, templates
     from ..ui.terminal import out
 
-    with usage():
-        made = create_from_template(template, folder)
+    if template is None:
+        for name, about in templates().items():
+            out().print(Text(name, style="bold"))
+            out().print(Padding(about, (0, 0, 0, 2)))
+        out().print("Begin with one: hansa new hospitals my-app")
+        return
+    if folder is None:
+        raise AppError(
+            f"It is not said where the app {template} is to be.",
+            "Its files are written into a new folder, or an empty one.",
+            f"Write hansa new {template} my-app, or hansa new {template} . for this folder.",
+        )
+    made = create_from_template(template, folder)
     out().print(f"{folder}: {', '.join(path.name for path in made)}. Run it: hansa run {made[0]}")
 
 

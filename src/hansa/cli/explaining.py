@@ -121,9 +121,17 @@ def explain(
     from ..ui.terminal import explanation, out
 
     if kit is not None and ask:
-        raise typer.BadParameter("a survey is asked of a simulation's data", param_hint="--ask")
+        raise AppError(
+            "--ask and --kit do not go together.",
+            "A survey is asked of a simulation's data, and with a kit no data is read.",
+            "Leave one of them out.",
+        )
     if paper.font is not None and paper.pdf is None:
-        raise typer.BadParameter("a font is for --pdf", param_hint="--font")
+        raise AppError(
+            "--font is given, and no --pdf.",
+            "A font is for paper; a page takes those of its reader.",
+            "Add --pdf FILE.pdf, or leave --font out.",
+        )
     if kit is not None:
         found = stated_at(target, kit, settings_of(set_), working, paper)
     else:

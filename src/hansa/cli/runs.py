@@ -177,7 +177,11 @@ def compare(
     store = place.open()
     compared = [Compared.of(store.open(id)) for id in ids]
     if len({one.id for one in compared}) < 2:
-        raise typer.BadParameter("name two runs at least", param_hint="RUN RUN …")
+        raise AppError(
+            "Two runs at least are compared, and one is named.",
+            "It shows runs beside each other.",
+            "Write hansa compare RUN RUN; `hansa runs` lists them, and `hansa show RUN` shows one.",
+        )
     known = known_scores(compared)
     _check_ending(plot, ".png")
     _check_ending(html, ".html")

@@ -6,7 +6,8 @@
 
     hansa export 20260102 model.safetensors --round best
 
-They end with 1 where there is no such run or round, and where a line of the record does not hold.
+They end with 2 where there is no such run or round; verify ends with 1 where a line of the record
+does not hold.
 None of them changes a run.
 """
 
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..errors import AppError
+from ..errors import AppError, StoreError
 from .options import As, AtSite, Id, Place, Whose, command, which_round
 from .options import Which as Round
 from .owned import Mine, export_at
@@ -86,11 +87,16 @@ def verify(
     """
     from ..crypto.identity import Roster
     from ..store import verify as verified
+    from ..ui.errors import complain
     from ..ui.terminal import out
 
     found = place.open().open(run)
     members = None if roster is None else Roster.decode(roster.read_bytes())
-    rounds = verified(found, members, ciphertexts)
+    try:
+        rounds = verified(found, members, ciphertexts)
+    except StoreError as error:  # no wrong input: it was looked at, and does not hold
+        complain(error)
+        raise typer.Exit(1) from None
     whose = "of the roster" if roster else "that it names itself"
     out().print(
         f"{rounds} rounds hold: each was signed by enough of the clients {whose}.", soft_wrap=True

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import AppError
-from .options import As, Called, Place, Stated, command, usage
+from .options import As, Called, Place, Stated, command
 from .target import app_of, config_of, own_pieces, settings_of, tracked
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Tries:
 
     @property
     def settings(self) -> Mapping[str, list[Any]]:
-        """path → values; what is wrong is wrong usage."""
+        """path → values; AppError for what is wrong."""
         return tried_of(self.set_)
 
 
@@ -88,21 +88,20 @@ class Shown:
         """
         from ..ui.sweeps import check_order
 
-        with usage():
-            if self.plot is not None and self.plot.suffix != ".png":
-                raise AppError(
-                    f"{self.plot.name} is no PNG.",
-                    "That is what is drawn.",
-                    "Name it for example rates.png.",
-                )
-            if self.plot is not None and not self.plot.absolute().parent.is_dir():
-                raise AppError(
-                    f"There is no folder {self.plot.parent}.",
-                    "The plot is written into it.",
-                    "Make it, or name another.",
-                )
-            if self.sort is not None:
-                check_order(self.sort)
+        if self.plot is not None and self.plot.suffix != ".png":
+            raise AppError(
+                f"{self.plot.name} is no PNG.",
+                "That is what is drawn.",
+                "Name it for example rates.png.",
+            )
+        if self.plot is not None and not self.plot.absolute().parent.is_dir():
+            raise AppError(
+                f"There is no folder {self.plot.parent}.",
+                "The plot is written into it.",
+                "Make it, or name another.",
+            )
+        if self.sort is not None:
+            check_order(self.sort)
 
     def show(self, found: Sequence[Tried]) -> None:
         """Print the table, or rows for programs, and draw."""
@@ -173,8 +172,7 @@ def sweep(
     )
     pieces = own_pieces(config)
     wanted = (app, tries.settings, tries.seeds, tries.random)
-    with usage():
-        total = len(planned(*wanted, pieces))
+    total = len(planned(*wanted, pieces))
     found: list[Tried] = []
     try:
         for one in runs_of(*wanted, place.open(new=True), config, pieces):

@@ -46,6 +46,7 @@ from . import (
     shown,
     witness,
 )
+from .axis import Axis
 from .waiting import lines, said
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -159,10 +160,13 @@ class Progress:
         if here > 0 and done < self.rounds:
             left = f"{_clock(spent / here * (self.rounds - done))} left"
         head = Table.grid(padding=(0, 2))
+        title = f"round {done} of {self.rounds}"
+        beside = len(title) + len(_clock(spent)) + len(left) + 6
+        width = max(1, min(WIDEST, self.console.width - beside))
         head.add_row(
-            Text(f"round {done} of {self.rounds}", style="bold"),
+            Text(title, style="bold"),
             ProgressBar(
-                self.rounds, done, width=WIDEST, complete_style="cyan", finished_style="green"
+                self.rounds, done, width=width, complete_style="cyan", finished_style="green"
             ),
             Text(_clock(spent)),
             Text(left, style="dim"),
@@ -289,12 +293,9 @@ def comparison(rows: Sequence[Row]) -> RenderableType:
     for row, value in zip(rows, place, strict=True):
         found = scores(row.scores)
         own = "bold cyan" if row.name == "federated" else ""
-        axis = Text()
+        axis: RenderableType = ""
         if math.isfinite(value):
-            dot = round((WIDEST // 2 - 1) * (value - low) / wide)
-            axis.append("─" * dot, "dim")
-            axis.append("●", own or "none")
-            axis.append("─" * (WIDEST // 2 - 1 - dot), "dim")
+            axis = Axis((value - low) / wide, own or "none")
         cells = [row.name, f"{row.examples}", passes(row.passes)]
         cells += [figure(name, found[name]) for name in columns]
         table.add_row(*(Text(cell, style=own) for cell in cells), axis)
