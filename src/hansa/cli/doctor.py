@@ -32,6 +32,7 @@ EXTRAS = {
     "metrics": ("scikit-learn", "torchmetrics", "lifelines"),
     "sites": ("aiohttp", "msgspec", "cryptography", "prometheus-client"),
     "otel": ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"),
+    "driving": ("highway-env", "gymnasium"),
     "verified": ("cryptography", "numba", "pycryptodome"),
 }
 

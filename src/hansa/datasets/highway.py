@@ -1,13 +1,13 @@
 """Trips on a simulated highway: what drivers of four styles do there, and where a policy gets to.
 
-The simulator is highway-env (Leurent 2018, github.com/Farama-Foundation/HighwayEnv; MIT), the extra
-`hansa[driving]`. Each maker's cars drive in one style; what they see is in the same eighteen numbers
-for all, and what they do is one of five actions.
+The simulator is highway-env (Leurent 2018; MIT), the extra `hansa[driving]`. Each maker's cars
+drive in one style; what they see is in the same eighteen numbers for all, and what they do is one
+of five actions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ LANES = 3
 HERTZ = 2  # decisions in a second
 STEP = 3.0  # m/s by which "faster" and "slower" differ from the speed now
 SPEEDS = np.arange(10.0, 35.0, STEP)
+SLIPS = 1 / 6  # of the actions of a trip for training
 FAR = 100.0  # metres: further off nobody is seen
 LENGTH = 5.0  # metres of a car
 OWN = 3  # numbers of the car itself, before five of each lane
@@ -37,8 +38,8 @@ Policy = Callable[[Vector], int]  # what is seen [18] → place of the action in
 class Style:
     """How a driver drives.
 
-    speed: wanted, in m/s. headway: seconds behind who is ahead. gain: m/s by which another lane must
-    be faster. right: back to the right wherever that costs nothing?
+    speed: wanted, in m/s. headway: seconds behind who is ahead. gain: m/s by which another lane
+    must be faster. right: back to the right wherever that costs nothing?
     """
 
     speed: float
@@ -57,8 +58,10 @@ STYLES = {
 
 @dataclass(frozen=True)
 class Trip:
-    """What happened: seen [n, 18], told [n] by the teacher at each place, the mean speed in m/s,
-    whether it ended in a crash, and pictures [h, w, 3] where they were asked for.
+    """What happened.
+
+    seen [n, 18], told [n] by the policy, the mean speed in m/s, whether it ended in a crash, and
+    pictures [h, w, 3] where they were asked for.
     """
 
     seen: Vector
@@ -77,19 +80,24 @@ def by_style(style: Style, seen: Vector) -> int:
     what is safe.
     """
     v = 30 * seen[0]
-    left, own, right = (_safe(style, v, seen, lane) for lane in range(3))
-    changes = abs(seen[1]) > 0.1 or seen[2] != 0
-    if changes:
-        own = min(own, (left, own, right)[int(seen[2]) + 1])
-    elif left > own + style.gain and left >= right and _clear(v, seen, 0):
-        return 0
-    elif right > own + style.gain and _clear(v, seen, 2):
-        return 2
-    elif style.right and right >= own and _clear(v, seen, 2):
-        return 2
-    if own > v + STEP / 2:
-        return 3
-    return 4 if own < v - STEP / 2 else 1
+    safe = [_safe(style, v, seen, lane) for lane in range(3)]
+    wanted = safe[1]
+    if abs(seen[1]) > 0.1 or seen[2] != 0:  # between two lanes
+        wanted = min(wanted, safe[1 + int(seen[2])])
+    elif safe[0] > safe[1] + style.gain and safe[0] >= safe[2] and _clear(v, seen, 0):
+        return ACTIONS.index("left")
+    elif _goes_right(style, safe) and _clear(v, seen, 2):
+        return ACTIONS.index("right")
+    if wanted > v + STEP / 2:
+        return ACTIONS.index("faster")
+    if wanted < v - STEP / 2:
+        return ACTIONS.index("slower")
+    return ACTIONS.index("idle")
+
+
+def _goes_right(style: Style, safe: list[float]) -> bool:
+    """Is the right lane faster by the gain; or no slower, where one keeps to the right?"""
+    return safe[2] > safe[1] + style.gain or (style.right and safe[2] >= safe[1])
 
 
 def _of_lane(seen: Vector, lane: int) -> tuple[float, float, float, float, float]:
@@ -116,29 +124,27 @@ def _clear(v: float, seen: Vector, lane: int) -> bool:
 
 
 def drive(
-    policy: Policy,
-    key: Key,
-    seconds: int = 30,
-    teacher: Policy | None = None,
-    slips: float = 0.0,
-    pictures: bool = False,
+    policy: Policy, key: Key, seconds: int = 30, slips: float = 0.0, pictures: bool = False
 ) -> Trip:
     """A trip, of so many seconds unless it ends in a crash.
 
-    With probability `slips` an action is another one, at random, and the teacher tells all the
-    same what to do: so a trip has places from which somebody who errs finds back. (Laskey et al.
-    2017, DART) DataError where the simulator is not installed.
+    With probability `slips` the car does something at random, and the trip holds what the policy
+    would have done: so who learns from it sees places where somebody has erred, and the way back.
+    (Laskey et al. 2017, DART) DataError where the simulator is not installed.
     """
     world = simulator(seconds, pictures)
     rng = key.rng()
     world.reset(seed=int(rng.integers(2**31)))
-    seen, told, speeds, shown = [], [], [], []
-    ended = crashed = False
+    seen = list[Vector]()
+    told = list[int]()
+    speeds = list[float]()
+    shown = list[Any]()
+    ended = False
     while not ended:
         now = look(world)
-        seen.append(now)
-        told.append((teacher or policy)(now))
         action = policy(now)
+        seen.append(now)
+        told.append(action)
         if rng.random() < slips:
             action = int(rng.integers(len(ACTIONS)))
         _, _, crashed, over, _ = world.step(action)
@@ -147,9 +153,8 @@ def drive(
         if pictures:
             shown.append(world.render())
     world.close()
-    return Trip(
-        np.stack(seen), np.array(told), float(np.mean(speeds)), bool(crashed), tuple(shown)
-    )
+    mean = float(np.mean(speeds))
+    return Trip(np.stack(seen), np.array(told), mean, bool(crashed), tuple(shown))
 
 
 def simulator(seconds: int, pictures: bool = False) -> Any:
@@ -175,9 +180,11 @@ def simulator(seconds: int, pictures: bool = False) -> Any:
 
 
 def look(world: Any) -> Vector:
-    """What a car sees, [18]: its speed / 30 m/s, metres off the lane's middle / 4, lane that it goes
-    to − its own; and of the lanes left, own and right: is it there, gap / 100 m and speed beyond its
-    own / 10 m/s of who is ahead, and of who is behind.
+    """What a car sees, [18].
+
+    Its speed / 30 m/s, metres off the lane's middle / 4, lane that it goes to − its own. Of the
+    lanes left, own and right: is it there, gap / 100 m and speed beyond its own / 10 m/s of who is
+    ahead, and of who is behind.
     """
     car = world.vehicle
     start, end, place = car.lane_index
@@ -202,11 +209,12 @@ def _of(car: Any, other: Any, side: int) -> tuple[float, float]:
     return gap / FAR, (other.speed - car.speed) / 10
 
 
-def highway(trips: int = 26, held_out: int = 4, key: Key = Key.of(0)) -> Found:
+def highway(trips: int = 26, held_out: int = 4, seconds: int = 30, key: Key = Key.of(0)) -> Found:
     """maker → what its drivers saw, float32 [n, 18], and did, int64 [n]; places in ACTIONS.
 
-    Each maker's cars have a style of STYLES. `trips` are for training, with slips in a sixth of the
-    places; `held_out` others have none. DataError where the simulator is not installed.
+    Each maker's cars have a style of STYLES. So many trips are for training, with slips in a sixth
+    of the places; as many as are held out have none. DataError where the simulator is not
+    installed.
     """
     train = dict[str, Examples]()
     test = dict[str, Examples]()
@@ -214,9 +222,11 @@ def highway(trips: int = 26, held_out: int = 4, key: Key = Key.of(0)) -> Found:
         teacher = partial(by_style, style)
         every = key.child(maker)
         train[maker] = _joined(
-            drive(teacher, every.child("trip", i), slips=1 / 6) for i in range(trips)
+            drive(teacher, every.child("trip", i), seconds, slips=SLIPS) for i in range(trips)
         )
-        test[maker] = _joined(drive(teacher, every.child("test", i)) for i in range(held_out))
+        test[maker] = _joined(
+            drive(teacher, every.child("test", i), seconds) for i in range(held_out)
+        )
     return Found(train, test, "trips on a simulated highway")
 
 
@@ -225,12 +235,3 @@ def _joined(trips: Iterator[Trip]) -> Examples:
     every = list(trips)
     X = np.concatenate([trip.seen for trip in every]).astype(np.float32)
     return X, np.concatenate([trip.told for trip in every])
-
-
-def driven(policies: Mapping[str, Policy], key: Key, trips: int = 20) -> dict[str, tuple[int, float]]:
-    """name → crashes in so many trips, and the mean speed; each name drives in the same traffic."""
-    found = {}
-    for name, policy in policies.items():
-        every = [drive(policy, key.child("trip", i)) for i in range(trips)]
-        found[name] = sum(trip.crashed for trip in every), float(np.mean([t.speed for t in every]))
-    return found
