@@ -7,6 +7,8 @@ pip install 'hansa[driving]'
 hansa run examples/highway.py
 """
 
+from copy import deepcopy
+
 import numpy as np
 import torch
 from torch import nn
@@ -38,7 +40,7 @@ app = hansa.App(plan=plan, data=makers.train, test=makers.test, policies=hansa.P
 
 
 def driver(x):  # what is seen → the action that a model takes
-    net = plan.model.load(x)
+    net = deepcopy(plan.model.load(x))
     return lambda seen: int(net(torch.tensor(seen[None], dtype=torch.float32)).argmax())
 
 

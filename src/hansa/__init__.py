@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from .aggregators import Sum
 from .aggregators.trees import Ensemble
 from .algorithms import FedAvg, FedDyn, FedNova, FedProx, Scaffold
+from .algorithms.adaptive import FedALA
 from .algorithms.finetuning import FineTuned, PerFedAvg
 from .algorithms.mime import MimeLite
 from .algorithms.personal import APFL, Ditto, FedRep, PFedMe
+from .algorithms.sharpness import FedSAM
 from .algorithms.trees import Boosting
 from .data.sites import Sites
 from .errors import HansaError
@@ -155,11 +157,13 @@ __all__ = [
     "EncryptedSum",
     "Ensemble",
     "Everyone",
+    "FedALA",
     "FedAvg",
     "FedDyn",
     "FedNova",
     "FedProx",
     "FedRep",
+    "FedSAM",
     "FineTuned",
     "Finite",
     "GaussianNoise",
