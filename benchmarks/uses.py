@@ -149,6 +149,37 @@ def keyboard(seed: int) -> Iterator[dict[str, Any]]:
     scores = {"accuracy": course[-1][1], "course": course}
     seconds = time.perf_counter() - begun
     yield {"use": "keyboard", "row": "federated", "seed": seed, "scores": scores, "seconds": seconds}
+    if seed == SEEDS[0]:
+        yield from noisy_keyboard(found["app"], plan, seed)
+
+
+def noisy_keyboard(app: h.App, plan: h.Plan, seed: int) -> Iterator[dict[str, Any]]:
+    """The noise that ε = 8 takes among so many users, here: on the mean of a cohort of 50, with updates clipped alike.
+
+    noise / clip = z √d / cohort              the norm of the noise on the mean, in clips
+    """
+    here, all_here = 50, len(app.data)
+    for row, delta, users, cohort in (
+        ("clipped, without noise", 0.0, 0, 1),
+        ("ε = 8 among a million", 1e-7, 10**6, 10_000),
+        ("ε = 8 among 100,000", 1e-6, 10**5, 1_000),
+        ("ε = 8 among these", 1e-4, all_here, here),
+    ):
+        begun = time.perf_counter()
+        z = multiplier(8.0, delta, cohort / users, plan.rounds) if users else 0.0
+        noise = [h.GaussianNoise(z * here / cohort)] if users else []
+        one = replace(
+            plan,
+            pipe=(h.Finite(), h.Clip(5.0), h.Weigh("one"), *noise),
+            training=replace(plan.training, report=False),
+            sample=h.Poisson(here / all_here),
+        )
+        *_, state = replace(app, plan=one, test=None).run()
+        ratio = z * float(np.sqrt(plan.model.size)) / cohort
+        scores = {"accuracy": plan.model.score(state.x, Examples.of(app.test))["accuracy"], "ratio": ratio}
+        seconds = time.perf_counter() - begun
+        print(row, scores, seconds, flush=True)
+        yield {"use": "keyboard", "row": row, "seed": seed, "scores": scores, "seconds": seconds, "noise": z}
 
 
 def rows(use: str, seed: int) -> Iterator[dict[str, Any]]:

@@ -163,7 +163,7 @@ def simulator(seconds: int, pictures: bool = False) -> Any:
         from highway_env.envs.highway_env import HighwayEnvFast
     except ImportError as missing:
         raise DataError(
-            f"{missing.name} is not installed.",
+            f"{(missing.name or 'highway_env').split('.')[0]} is not installed.",
             "Trips are driven in the simulator highway-env.",
             "Install it: pip install 'hansa[driving]'.",
         ) from missing
