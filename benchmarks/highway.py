@@ -70,7 +70,8 @@ def agreement(policy: Policy, X: np.ndarray, y: np.ndarray) -> tuple[float, floa
 def film(policy: Policy) -> None:
     """Fifteen seconds of a trip, as a GIF of at most 200 kB."""
     trip = drive(policy, Key.of(1).child("trip", 0), seconds=15, pictures=True)
-    shown = [Image.fromarray(one).resize((420, 105)).quantize(16, dither=Image.Dither.NONE) for one in trip.pictures]
+    colours = {"colors": 64, "method": Image.Quantize.FASTOCTREE, "dither": Image.Dither.NONE}
+    shown = [Image.fromarray(one).resize((420, 105)).quantize(**colours) for one in trip.pictures]
     if np.ptp(trip.pictures[0]) == 0:
         raise SystemExit("The pictures are black. Unset SDL_VIDEODRIVER, and run it again.")
     shown[0].save(PICTURE, save_all=True, append_images=shown[1:], duration=250, loop=0, optimize=True)

@@ -122,9 +122,7 @@ def homes(seed: int) -> list[dict[str, Any]]:
         if change.get("norm"):
             continue  # the example's net has no layer to normalise
         begun = time.perf_counter()
-        one = changed(plan, change)
-        if change.get("plain"):
-            one = replace(one, training=SGD)
+        one = changed(replace(plan, training=SGD) if change.get("plain") else plan, change)
         _, own = run(h.App(one, train))
         rows.append(shown("homes", name, seed, of_homes(one, test, own), begun))
     return rows

@@ -38,7 +38,7 @@ LeCun McMahan Philox SecAgg SplitMix64 WebSocket XEdDSA
 OTHERS = """
 AtenTensorHandle BatchNorm BatchNormalization BertConfig BertForSequenceClassification DataLoader DejaVu GroupNorm
 InstanceNorm IterableDataset LayerNorm LoraConfig LossScaleOptimizer NoneType NumPy PeftModel PyArrow PyDataset
-LazyFrame PyTorch ResidentialEnergyConsumption SequentialSampler TensorFlow TensorSlice Intel Xeon
+LazyFrame PyTorch ResidentialEnergyConsumption SequentialSampler TensorFlow TensorSlice Intel Xeon DiscreteMetaAction
 ClientApp ClientError OpenTelemetry ServerApp SuperLink SuperNode SuperNodes WebSocket
 """
 DRAFTS = """

@@ -55,12 +55,12 @@ def own_scores(app: h.App, state: h.State, metric: str) -> list[float]:
 
 
 def test_health_reaches_its_floor(public: None) -> None:
-    """FedAvg's accuracy ≥ .73 and AUC ≥ .80 on 254 patients of four centres; own models above both."""
+    """FedAvg's accuracy ≥ .79 and AUC ≥ .86 on 254 patients of four centres; own models above those trained alone."""
     app = app_of("health", aggregator=h.Sum())
     state = last(app)
-    assert state.scores["accuracy"] >= 0.73 and state.scores["auc"] >= 0.80
+    assert state.scores["accuracy"] >= 0.79 and state.scores["auc"] >= 0.86
     sizes = [len(y) for _, y in app.test.values()]
-    assert np.average(own_scores(app, state, "accuracy"), weights=sizes) >= 0.75
+    assert np.average(own_scores(app, state, "accuracy"), weights=sizes) >= 0.76
     rows = {row.name: row.scores for row in app.compare(state)}
     assert rows["own models"]["auc"] > rows["each alone, on its own"]["auc"]
     assert all(np.isfinite([*scores.values()]).all() for scores in rows.values())
