@@ -239,6 +239,20 @@ def test_a_trip_repeats_and_slips_are_not_what_is_told() -> None:
     assert slipping.told.tolist() == [calm(seen) for seen in slipping.seen]
 
 
+@pytest.mark.parametrize(
+    "drive",
+    [
+        lambda: highway.highway(trips=0),
+        lambda: highway.highway(held_out=1.5),  # type: ignore[arg-type]
+        lambda: highway.drive(lambda seen: 0, Key.of(0), seconds=0),
+        lambda: highway.drive(lambda seen: 5, Key.of(0)),
+    ],
+)
+def test_trips_that_nobody_can_drive_are_refused(drive: Any) -> None:
+    with pytest.raises(DataError, match=r"Write|Return"):
+        drive()
+
+
 def road(**lanes: tuple[float, float, float, float]) -> Any:
     """What a car at 24 m/s sees: gap and speed of who is ahead, and of who is behind, in the lanes that there are."""
     seen = [24 / 30, 0.0, 0.0]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
+from ..errors import DataError, number
 from ..rand import Key
 from ..spec import Vector
 from . import Examples, Found
@@ -132,6 +132,7 @@ def drive(
     would have done: so who learns from it sees places where somebody has erred, and the way back.
     (Laskey et al. 2017, DART) DataError where the simulator is not installed.
     """
+    _check(seconds=seconds)
     world = simulator(seconds, pictures)
     rng = key.rng()
     world.reset(seed=int(rng.integers(2**31)))
@@ -143,6 +144,12 @@ def drive(
     while not ended:
         now = look(world)
         action = policy(now)
+        if action not in range(len(ACTIONS)):
+            raise DataError(
+                f"The policy says {action!r}.",
+                f"There are {len(ACTIONS)} actions: {', '.join(ACTIONS)}.",
+                "Return the place of one of them, from 0.",
+            )
         seen.append(now)
         told.append(action)
         if rng.random() < slips:
@@ -155,6 +162,17 @@ def drive(
     world.close()
     mean = float(np.mean(speeds))
     return Trip(np.stack(seen), np.array(told), mean, bool(crashed), tuple(shown))
+
+
+def _check(**counts: int) -> None:
+    """DataError for what counts nothing."""
+    for name, value in counts.items():
+        if not (number(value, whole=True) and value >= 1):
+            raise DataError(
+                f"{name}={value!r}.",
+                "It counts trips, or the seconds of one.",
+                f"Write a whole number from 1, such as {name}=4.",
+            )
 
 
 def simulator(seconds: int, pictures: bool = False) -> Any:
@@ -216,6 +234,7 @@ def highway(trips: int = 26, held_out: int = 4, seconds: int = 30, key: Key = Ke
     of the places; as many as are held out have none. DataError where the simulator is not
     installed.
     """
+    _check(trips=trips, held_out=held_out)
     train = dict[str, Examples]()
     test = dict[str, Examples]()
     for maker, style in STYLES.items():
