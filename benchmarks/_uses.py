@@ -61,8 +61,9 @@ def table(name: str) -> str:
     return "\n".join([begin, *written, "<!-- /measured -->", ""])
 
 
-def _lines(every: dict[str, list[dict[str, Any]]], columns: dict[str, str], wall: bool = True) -> Iterator[str]:
-    """Mean ± standard deviation over the seeds; wall seconds are medians."""
+def _lines(every: dict[str, list[dict[str, Any]]], columns: dict[str, str], of: str = "uses") -> Iterator[str]:
+    """Mean ± standard deviation over the seeds; of the uses themselves wall seconds, which are medians."""
+    wall = of == "uses"
     yield "| " + " | ".join(["", *columns.values(), *["wall seconds"] * wall]) + " |"
     yield "|---" * (len(columns) + 1 + wall) + "|"
     for name, rows in every.items():
@@ -71,13 +72,15 @@ def _lines(every: dict[str, list[dict[str, Any]]], columns: dict[str, str], wall
         took = "of the same training" if name.startswith("personal") else f"{seconds:.1f}"
         yield "| " + " | ".join([name, *cells, *[took] * wall]) + " |"
     yield ""
-    yield _made(max(map(len, every.values())))
+    yield _made([row for rows in every.values() for row in rows], max(map(len, every.values())), of)
 
 
-def _made(seeds: int) -> str:
-    machine = found()["machine"]
+def _made(rows: list[dict[str, Any]], seeds: int, of: str) -> str:
+    """How often, and on what."""
+    machine = found(of)["machine"]
+    cpus = " and ".join(sorted({row.get("cpu", machine["cpu"]) for row in rows}))
     times = "One seed" if seeds == 1 else f"{seeds} seeds"
-    return f"*{times}; {machine['cpu']}, {machine['cores']} cores, which other programs used as well.*"
+    return f"*{times}; {cpus}, {machine['cores']} cores, which other programs used as well.*"
 
 
 def _span(values: list[float]) -> str:
@@ -95,7 +98,7 @@ def _of_homes(task: str) -> Iterator[str]:
     for row in found("homes")["rows"]:
         if row["task"] == task:
             every.setdefault(row["row"], []).append(row)
-    yield from _lines(every, OF_HOMES[task], wall=False)
+    yield from _lines(every, OF_HOMES[task], "homes")
 
 
 def _highway() -> Iterator[str]:
@@ -107,7 +110,7 @@ def _highway() -> Iterator[str]:
         scores = f"{row['accuracy']:.2f} | {row['balanced']:.2f}"
         yield f"| {row['row']} | {row['crashes']} of {row['trips']} | {row['speed']:.1f} | {scores} |"
     yield ""
-    yield _made(len({row["seed"] for row in rows}))
+    yield _made(rows, len({row["seed"] for row in rows}), "highway")
 
 
 def _personal() -> Iterator[str]:
@@ -121,11 +124,26 @@ def _personal() -> Iterator[str]:
             cells.append(_span([row["scores"][score] for row in rows if (row["task"], row["row"]) == (task, name)]))
         yield "| " + " | ".join([name, *cells]) + " |"
     yield ""
-    yield _made(max(row["seed"] for row in rows) + 1)
+    seeds = [sum(row["task"] == task for row in rows if row["row"] == "FedAvg") for task in ("heart", "homes")]
+    yield f"Patients: {seeds[0]} seeds; homes: {seeds[1]}."
+
+
+def _choice() -> Iterator[str]:
+    """How the health app's settings were chosen."""
+    columns = ("federated accuracy", "federated AUC", "own accuracy", "own AUC")
+    yield "| | " + " | ".join(columns) + " |"
+    yield "|---" * (len(columns) + 1) + "|"
+    for row in found("health_choice")["rows"]:
+        scores = [f"{row['scores'][one]:.3f}" for one in columns]
+        if row["choice"] == "noise":
+            scores[2:] = ["", ""]
+        yield "| " + " | ".join([row["row"], *scores]) + " |"
+    yield ""
 
 
 TABLES: dict[str, Callable[[], Iterator[str]]] = {
     **{task: lambda task=task: _of_homes(task) for task in OF_HOMES},
+    "choice": _choice,
     "highway": _highway,
     "personal": _personal,
 }

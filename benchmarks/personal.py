@@ -3,7 +3,7 @@
     python benchmarks/personal.py heart homes:0       these; rows of others, and of other seeds, stay
 
 Patients: 16 hidden units, SGD, 20 rounds of two epochs, all by the models that their hospitals use. Homes: the plan of
-examples/homes.py; what steps by plain SGD has a learning rate of its own, and batches of 105, for it asks for each step.
+examples/homes.py; what steps by plain SGD has a learning rate of its own, and batches of 105, as it asks for each.
 """
 
 from __future__ import annotations

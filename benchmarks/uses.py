@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import RESULTS, ROOT, save
+from common import RESULTS, ROOT, machine, save
 from sklearn.metrics import roc_auc_score
 
 import hansa as h
@@ -233,7 +233,7 @@ def main() -> None:
     asked = [(use, seed) for use, _, seed in named]
     for use, chosen in asked:
         for seed in [int(chosen)] if chosen else SEEDS:
-            new = list(rows(use, seed))
+            new = [{**row, "cpu": machine()["cpu"]} for row in rows(use, seed)]
             earlier = []
             if (RESULTS / "uses.json").is_file():
                 earlier = json.loads((RESULTS / "uses.json").read_text())["rows"]
