@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from .aggregators.trimming import TrimmedGossip
     from .aggregators.verified import VerifiedSum
     from .algorithms import FedAvg, FedDyn, FedNova, FedProx, Scaffold
+    from .algorithms.adaptive import FedALA
     from .algorithms.finetuning import FineTuned, PerFedAvg
     from .algorithms.mime import MimeLite
     from .algorithms.personal import APFL, Ditto, FedRep, PFedMe
+    from .algorithms.sharpness import FedSAM
     from .algorithms.trees import Boosting
     from .analytics import survey
     from .app import App
@@ -109,11 +111,13 @@ LAZY = {  # where each name lies; its file is imported when it is first asked fo
     "EncryptedSum": "aggregators.encrypted",
     "Ensemble": "aggregators.trees",
     "Everyone": "sample",
+    "FedALA": "algorithms.adaptive",
     "FedAvg": "algorithms",
     "FedDyn": "algorithms",
     "FedNova": "algorithms",
     "FedProx": "algorithms",
     "FedRep": "algorithms.personal",
+    "FedSAM": "algorithms.sharpness",
     "FineTuned": "algorithms.finetuning",
     "Finite": "transforms.scale",
     "GaussianNoise": "transforms.noise",
@@ -229,11 +233,13 @@ __all__ = [
     "EncryptedSum",
     "Ensemble",
     "Everyone",
+    "FedALA",
     "FedAvg",
     "FedDyn",
     "FedNova",
     "FedProx",
     "FedRep",
+    "FedSAM",
     "FineTuned",
     "Finite",
     "GaussianNoise",

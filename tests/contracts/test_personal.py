@@ -468,6 +468,7 @@ HEADS = h.Personal(h.Softmax(4, 3), keep=("bias",))
 PERSONAL = [
     (h.Softmax(4, 3), h.FineTuned()),
     (h.Softmax(4, 3), h.PerFedAvg(alpha=0.1)),
+    (h.Softmax(4, 3), h.FedALA(rate=5.0)),
     (h.Softmax(4, 3), h.PFedMe(lam=2.0, rate=0.2)),
     (HEADS, h.FedAvg()),
     (HEADS, h.FedRep(head_epochs=2)),

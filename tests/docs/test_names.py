@@ -38,7 +38,7 @@ LeCun McMahan Philox SecAgg SplitMix64 WebSocket XEdDSA
 OTHERS = """
 AtenTensorHandle BatchNorm BatchNormalization BertConfig BertForSequenceClassification DataLoader DejaVu GroupNorm
 InstanceNorm IterableDataset LayerNorm LoraConfig LossScaleOptimizer NoneType NumPy PeftModel PyArrow PyDataset
-LazyFrame PyTorch ResidentialEnergyConsumption SequentialSampler TensorFlow TensorSlice Intel Xeon
+LazyFrame PyTorch ResidentialEnergyConsumption SequentialSampler TensorFlow TensorSlice Intel Xeon DiscreteMetaAction
 DejaVuSans HarfBuzz OpenType TrueType WeasyPrint
 CentrallyAppliedPrivacyMechanism ClientApp ClientError FedAvgRecipe FedAvgM FedML FedOpt NNTrainHyperParams NVFlare
 OpenTelemetry PyTorchModel ServerApp SimEnv SimulatedBackend SuperLink SuperNode SuperNodes WebSocket

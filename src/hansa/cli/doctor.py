@@ -36,6 +36,7 @@ EXTRAS = {
     "mlflow": ("mlflow-skinny",),
     "wandb": ("wandb",),
     "pdf": ("fpdf2", "uharfbuzz"),
+    "driving": ("highway-env", "gymnasium"),
     "verified": ("cryptography", "numba", "pycryptodome"),
 }
 
