@@ -178,7 +178,8 @@ class Called:
         """The label with what is said here in the place of what it has; AppError for what is no
         name and no tag.
         """
-        given = {"name": self.name, "tags": self.tag and tuple(self.tag), "note": self.note}
+        given: dict[str, Any] = {"name": self.name, "note": self.note}
+        given["tags"] = self.tag and tuple(self.tag)
         return replace(label, **{name: words for name, words in given.items() if words is not None})
 
 
