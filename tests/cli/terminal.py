@@ -7,6 +7,8 @@ import os
 import pty
 import re
 import struct
+import subprocess
+import sys
 import termios
 import time
 from collections.abc import Sequence
@@ -16,6 +18,8 @@ from pathlib import Path
 COLUMNS = 80
 LINES = 24
 PATIENCE = 60.0  # seconds
+# the terminal becomes that of the process, so that Ctrl-C reaches it, and then the command takes its place
+OWN = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 MOVING = re.compile(r"\x1b\[[0-9;?]*[A-HJKSTfhl]")  # all but colours
 
@@ -49,12 +53,19 @@ def typed(words: Sequence[str], folder: Path, stop_at: str = "", answer: str = "
 
     stop_at: press Ctrl-C as soon as this is shown. answer: what is typed at once. TimeoutError after PATIENCE seconds.
     """
-    child, ours = pty.fork()
-    if child == 0:  # in the terminal
-        os.chdir(folder)
-        known = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
-        os.execve(words[0], list(words), {**known, "TERM": "xterm-256color"})
+    ours, theirs = pty.openpty()
     fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
+    known = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+    child = subprocess.Popen(
+        [sys.executable, "-c", OWN, *words],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=folder,
+        env={**known, "TERM": "xterm-256color"},
+        start_new_session=True,
+    )
+    os.close(theirs)
     if answer:
         os.write(ours, f"{answer}\n".encode())
     raw = b""
@@ -65,11 +76,10 @@ def typed(words: Sequence[str], folder: Path, stop_at: str = "", answer: str = "
             stop_at = ""
             os.write(ours, b"\x03")
         if time.monotonic() > end:
-            os.kill(child, 9)
+            child.kill()
             raise TimeoutError(f"{words} has not ended: {raw.decode(errors='replace')}")
     os.close(ours)
-    _, status = os.waitpid(child, 0)
-    return Shown(os.waitstatus_to_exitcode(status), raw.decode(errors="replace"))
+    return Shown(child.wait(), raw.decode(errors="replace"))
 
 
 def _read(terminal: int) -> bytes:

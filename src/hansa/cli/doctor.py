@@ -47,10 +47,14 @@ def doctor() -> None:
 
     Example: hansa doctor
     """
+    from rich.table import Table
+
     from ..ui.terminal import out
 
+    table = Table.grid(padding=(0, 2))
     for name, value in (*_machine(), *_extras(), *_backends()):
-        out().print(f"{name:<12}{value}", soft_wrap=True)
+        table.add_row(name, value)
+    out().print(table)
 
 
 def _machine() -> Iterator[tuple[str, str]]:
