@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from html import escape
+from typing import Any
 
 from .errors import printable
 
@@ -23,8 +24,8 @@ class Arguments:
 
     def _repr_html_(self) -> str:
         """A row for each argument, as the expression that builds it."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
-        rows = [(name, repr(value)) for name, value in values.items()]
+        plain: Any = self
+        rows = [(one.name, repr(getattr(self, one.name))) for one in fields(plain)]
         return table([*rows, ("fingerprint", self.digest)])
 
 
