@@ -39,7 +39,6 @@ from ..progress import tell
 from ..rand import Key
 from ..spec import Vector
 from ..state import State
-from ..ui.watched import watched
 from .checks import names_of
 from .clients import clients_of, parties_of
 from .compare import Fair, Row, pooled, trained_alone
@@ -189,6 +188,8 @@ class App(Federation):
         app = self.asked(run)
         states = rounds_of(app, run, state)
         if progress:
+            from ..ui.watched import watched  # which shows rows of this room, too
+
             past = [] if run is None else run.history()
             states = watched(states, app.known_plan, names_of(app.data), past)
         yield from states
