@@ -20,13 +20,11 @@ CELL = "text-align:left;vertical-align:top;padding:.2em 1em .2em 0"
 class Arguments:
     """A dataclass that a notebook shows as a table of its arguments, with its fingerprint."""
 
-    digest: str
-
     def _repr_html_(self) -> str:
         """A row for each argument, as the expression that builds it."""
         plain: Any = self
         rows = [(one.name, repr(getattr(self, one.name))) for one in fields(plain)]
-        return table([*rows, ("fingerprint", self.digest)])
+        return table([*rows, ("fingerprint", plain.digest)])
 
 
 def text(words: object) -> str:
