@@ -41,7 +41,6 @@ from ..spec import Vector
 from ..state import State
 from ..ui.trackers import Tracker, check_names
 from ..ui.trackers.following import followed
-from ..ui.watched import watched
 from .checks import names_of
 from .clients import clients_of, parties_of
 from .compare import Fair, Row, pooled, trained_alone
@@ -204,6 +203,8 @@ class App(Federation):
         app = self.asked(run)
         states = followed(rounds_of(app, run, state), app.track, app.known_plan, run)
         if progress:
+            from ..ui.watched import watched  # which shows rows of this room, too
+
             past = [] if run is None else run.history()
             states = watched(states, app.known_plan, names_of(app.data), past)
         yield from states

@@ -46,15 +46,14 @@ def _in_notebook(states: Iterator[State], progress: Progress) -> Iterator[State]
 
     It is written anew after each round, and stays under the cell when the last is done.
     """
-    from IPython.display import HTML, display
+    from IPython import display
 
-    def page() -> Any:
-        return HTML(as_html(progress))
-
-    handle = display(page(), display_id=True)
+    show: Any = display.display
+    paper: Any = display.HTML
+    handle = show(paper(as_html(progress)), display_id=True)
     for state in states:
         progress.record(state)
-        handle.update(page())
+        handle.update(paper(as_html(progress)))
         yield state
 
 
