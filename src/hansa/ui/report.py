@@ -1,21 +1,20 @@
-"""The report of a run: one HTML file that needs nothing else, and the plots beside it as PNG.
+"""The report of a run: one HTML file that needs nothing else.
 
 It can be sent to whoever decides: what happened in a few sentences, curves, what the plan asks of a
 client, who was not in the sum and why, and all settings, so that the run can be done again.
-Pictures are part of the file, for light and for dark screens; no script runs, nothing is loaded
-from elsewhere, and every text is escaped: names come from clients.
+Plots are part of the file, for light and for dark screens; no script runs, nothing is loaded from
+elsewhere, and every text is escaped: names come from clients.
 """
 
 from __future__ import annotations
 
 import platform
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..app.compare import OUTSIDE, Row
@@ -24,7 +23,10 @@ from ..explain import Explanation
 from ..privacy.ledger import taken_on_trust
 from ..rounds import Round
 from . import HIDDEN, figure, own_scores, passes, private, scores, witness
-from .plots import DARK, LIGHT, plots
+from .figures import figures
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 PACKAGES = ("numpy", "torch", "scikit-learn")
 
@@ -51,17 +53,13 @@ class ReportData:
 
 
 def write(report_data: ReportData, folder: Path) -> Path:
-    """Write report.html and the plots into the folder of a run, and say where the report is.
+    """Write report.html into the folder of a run, and say where it is.
 
     StoreError where the folder cannot be written; the run is not touched by that.
     """
-    light = plots(report_data.rounds, report_data.clients, report_data.rows, LIGHT)
-    dark = plots(report_data.rounds, report_data.clients, report_data.rows, DARK)
+    path = folder / "report.html"
     try:
-        for name, png in light.items():
-            (folder / f"{name}.png").write_bytes(png)
-        path = folder / "report.html"
-        path.write_text(html(report_data, light, dark), encoding="utf-8")
+        path.write_text(html(report_data), encoding="utf-8")
     except OSError as error:
         raise StoreError(
             f"The report cannot be written: {error}.",
@@ -71,30 +69,37 @@ def write(report_data: ReportData, folder: Path) -> Path:
     return path
 
 
-def html(report_data: ReportData, light: Mapping[str, bytes], dark: Mapping[str, bytes]) -> str:
-    """The page. light, dark: the plots by name, as PNG, for screens of either kind."""
+def html(report_data: ReportData) -> str:
+    """The page."""
+    table = comparison(report_data.rows)
+    return (
+        templates()
+        .get_template("report.html.j2")
+        .render(
+            report_data=report_data,
+            plots=figures(report_data.rounds, report_data.clients, report_data.rows),
+            facts=facts(report_data),
+            summary=summary(report_data),
+            excluded=excluded(report_data.rounds),
+            head=table[0],
+            rows=table[1],
+            sets=comparison(report_data.sets, "tested on"),
+            own=comparison(report_data.own, "clients"),
+            versions=versions(),
+            made=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
+            outside=OUTSIDE if any(row.outside for row in report_data.rows) else "",
+            own_outside=OUTSIDE if any(row.outside for row in report_data.own) else "",
+            hidden=HIDDEN if any(one.hidden for one in report_data.rounds) else "",
+        )
+    )
+
+
+def templates() -> Environment:
+    """The templates of all pages: every text in them is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     tidy: Any = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
-    pages = Environment(loader=PackageLoader("hansa", "ui"), autoescape=True, **tidy)
-    images = {name: (_inline(light[name]), _inline(dark[name])) for name in light}
-    table = comparison(report_data.rows)
-    return pages.get_template("report.html.j2").render(
-        report_data=report_data,
-        images=images,
-        facts=facts(report_data),
-        summary=summary(report_data),
-        excluded=excluded(report_data.rounds),
-        head=table[0],
-        rows=table[1],
-        sets=comparison(report_data.sets, "tested on"),
-        own=comparison(report_data.own, "clients"),
-        versions=versions(),
-        made=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
-        outside=OUTSIDE if any(row.outside for row in report_data.rows) else "",
-        own_outside=OUTSIDE if any(row.outside for row in report_data.own) else "",
-        hidden=HIDDEN if any(one.hidden for one in report_data.rounds) else "",
-    )
+    return Environment(loader=PackageLoader("hansa", "ui"), autoescape=True, **tidy)
 
 
 def facts(report_data: ReportData) -> list[tuple[str, str]]:
@@ -205,8 +210,3 @@ def versions() -> list[tuple[str, str]]:
 def _last(rounds: Sequence[Round]) -> Mapping[str, float]:
     """The scores of the last round that has any."""
     return next((one.witnessed for one in reversed(rounds) if one.witnessed), {})
-
-
-def _inline(png: bytes) -> str:
-    """A picture as an address that holds it."""
-    return "data:image/png;base64," + b64encode(png).decode()

@@ -12,6 +12,7 @@ are escaped, and what would turn text around or break a line is written out.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -203,7 +204,7 @@ class Axes:
         up = '<line class="grid" x2="100%" y1="{0:.2f}%" y2="{0:.2f}%"/>'
         up += '<text x="-.7em" y="{0:.2f}%" dy=".35em" text-anchor="end">{1}</text>'
         for y in ticks(self.low, self.high):
-            yield Markup(up).format(self.down(y), show(y))
+            yield Markup(up).format(self.down(y), _short(show(y)))
         for x in ticks(self.left, self.right, whole=True):
             below = '<text x="{:.2f}%" y="100%" dy="1.7em" text-anchor="middle">{:.0f}</text>'
             yield Markup(below).format(self.across(x), x)
@@ -220,6 +221,11 @@ def ticks(low: float, high: float, most: int = 5, whole: bool = False) -> list[f
         step = max(1.0, step)
     first = math.ceil(low / step - 1e-9)
     return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _short(text: str) -> str:
+    """A number without the zeros at its end: 0.6 for 0.600."""
+    return re.sub(r"(\.\d*?)0+(?=$|\s)", r"\1", text).replace(". ", " ").rstrip(".")
 
 
 def _drawn(
@@ -254,7 +260,7 @@ def _stops(
             if one in found
         ]
         yield Markup(
-            '<g class="stop"><rect x="{:.2f}%" width="{:.2f}%" height="100%"/>'
+            '<g class="stop"><rect x="{0:.2f}%" width="{1:.2f}%" height="100%"/>'
             '<line x1="{2:.2f}%" x2="{2:.2f}%" y2="100%"/>'
             '<text x="100%" y="-.9em" text-anchor="end">{3} {4:g}{5}</text></g>'
         ).format(edges[i], edges[i + 1] - edges[i], places[i], x, one, _join(told))
