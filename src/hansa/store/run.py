@@ -283,13 +283,14 @@ class Run:
             ) from None
         return found
 
-    def history(self) -> list[Round]:
-        """All committed rounds, the first one first; StoreError where one is missing."""
+    def history(self, after: int = 0) -> list[Round]:
+        """All committed rounds `after` one, the first first; StoreError where one is missing."""
         of = db.rounds.c
-        mine = select(db.rounds).where(of.run == self.id).order_by(of.round)
+        mine = select(db.rounds).where(of.run == self.id, of.round > after).order_by(of.round)
         rows = self.database.insist(lambda c: c.execute(mine).all(), write=False)
-        if [row.round for row in rows] != list(range(1, len(rows) + 1)):
-            raise self._damaged(f"its {len(rows)} rounds are not numbered from 1 to {len(rows)}")
+        last = after + len(rows)
+        if [row.round for row in rows] != list(range(after + 1, last + 1)):
+            raise self._damaged(f"its {len(rows)} rounds are not numbered {after + 1} to {last}")
         return [round_of(row) for row in rows]
 
     def _damaged(self, why: str) -> StoreError:

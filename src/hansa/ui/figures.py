@@ -5,6 +5,8 @@ privacy              ε spent after each round, for each client; privacy-example
 participation        who took part, was asked in vain or not asked; of many clients their number
 comparison           each client alone, the federation, all data pooled
 seconds              how long each round took
+
+Of several runs, `compared` draws each score with a line for each run.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from markupsafe import Markup
 from ..app.compare import Row
 from ..rounds import Round, Unit
 from . import SIDES, curves, figure, scores, svg
+from .overlay import Compared
 
 MOST_CLIENTS = 40  # of more, the number in each round is drawn instead of a strip for each
 MOST_ROUNDS = 400
@@ -86,3 +89,15 @@ def _comparison(rows: Sequence[Row]) -> Markup:
     if rows[0].outside:
         title += ", outside ε"
     return svg.bars(values, title, partial(figure, by), zero=False, own=["federated"])
+
+
+def compared(runs: Sequence[Compared]) -> dict[str, Markup]:
+    """score → plot: its course in each of these runs, by the best witness of each."""
+    found = dict[str, dict[str, list[tuple[int, float]]]]()
+    for run in runs:
+        for score, sides in curves(run.rounds).items():
+            found.setdefault(score, {})[run.id] = next(iter(sides.values()))
+    return {
+        score: svg.curves(lines, score, show=partial(figure, score))
+        for score, lines in found.items()
+    }

@@ -22,6 +22,7 @@ from ..app.running import how_it_ended
 from ..errors import HansaError, StoreError
 from ..explain import expression
 from ..rounds import Round
+from . import about
 from .errors import complain, say
 from .profile import Clock, rounds, table
 from .report import ReportData, write
@@ -70,6 +71,7 @@ def _follow(app: App, run: Run, title: str, compare: bool | None, again: str, pr
     clients = _clients(app)
     progress = Progress(console, planned, clients, run.history(), plan.encoded_spec.hidden)
     clock = Clock(run.folder / "profile.txt")
+    about.keep(app, run.folder)
     console.print(
         Text.assemble((title, "bold"), f"  run {run.id}  {len(clients)} clients, {planned} rounds")
     )
