@@ -112,7 +112,7 @@ STORES = (
     Defence(
         "rounds are numbered",
         RUNS,
-        "if [row.round for row in rows] != list(range(1, len(rows) + 1)):",
+        "if [row.round for row in rows] != list(range(after + 1, last + 1)):",
         NEVER,
         only="not numbered",
     ),
