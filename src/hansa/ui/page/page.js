@@ -51,6 +51,7 @@ async function refresh() {
   again = getting;
   if (getting) return;
   getting = true;
+  const begin = performance.now();
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
     if (answer.ok) {
@@ -61,8 +62,11 @@ async function refresh() {
   } catch {
     // the stream tells of it
   } finally {
-    getting = false;
-    if (again) refresh();
+    // at most half of the time goes into it
+    setTimeout(() => {
+      getting = false;
+      if (again) refresh();
+    }, performance.now() - begin);
   }
 }
 
