@@ -234,6 +234,7 @@ def test_every_page_can_be_read_in_every_way(reader: Reader, tmp_path: Path, dar
         assert all(id in page.evaluate(SEEN) for id in ids[:2]) and ids[2] not in page.evaluate(SEEN)
 
 
+@pytest.mark.promise("P687")
 def test_a_report_loads_nothing_and_shows_its_plots(reader: Reader, tmp_path: Path) -> None:
     """From the disk, by its own policy."""
     one = app()
