@@ -135,7 +135,7 @@ def _left(found: Followed) -> str:
         return ""
     left = fmean(seconds) * max(0, planned - found.summary.done)
     if left < 90:
-        return f"{left:.0f} s"
+        return f"{max(1.0, left):.0f} s"
     if left < 5400:
         return f"{left / 60:.0f} min"
     return f"{left / 3600:.1f} h"
@@ -165,7 +165,7 @@ def _line(one: Round) -> dict[str, Any]:
         ),
         "there": "secret" if one.hidden else svg.word(names(one.participants, 3), 200),
         "out": "" if one.hidden else names(out, 3) if out else "",
-        "seconds": "" if math.isnan(one.seconds) else f"{one.seconds:.2f}",
+        "seconds": "" if math.isnan(one.seconds) else f"{one.seconds:.3g}",
         "skipped": svg.word(one.skipped, 300),
     }
 
