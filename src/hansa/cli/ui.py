@@ -32,6 +32,8 @@ def ui(
     import asyncio
 
     try:
+        from yarl import URL
+
         from ..ui.page.server import app_of, is_loopback, serve
     except ModuleNotFoundError as error:
         raise AppError(
@@ -42,13 +44,19 @@ def ui(
     from ..ui.page.reading import Reading
     from ..ui.terminal import out
 
-    token = None if is_loopback(host) else secrets.token_urlsafe(32)
-    file = None if place.store else place.folder / "hansa.sqlite"
+    token = None
+    key = ""
+    if not is_loopback(host):
+        token = secrets.token_urlsafe(32)
+        key = f"?token={token}"
+    file = None
+    if not place.store:
+        file = place.folder / "hansa.sqlite"
 
     def ready(port: int) -> None:
-        name = f"[{host}]" if ":" in host else host
-        key = "" if token is None else f"?token={token}"
-        out().print(f"http://{name}:{port}/{key}", soft_wrap=True)
+        """Say where it is."""
+        address = URL.build(scheme="http", host=host, port=port, path="/")
+        out().print(f"{address}{key}", soft_wrap=True)
         out().print("Ctrl-C ends it.")
 
     asyncio.run(serve(app_of(Reading(place.open, file), token), host, port, ready))

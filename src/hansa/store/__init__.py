@@ -185,14 +185,14 @@ class Store:
         latest = select(db.rounds).where(of.run == id).order_by(of.round.desc()).limit(1)
         with self.database.read() as c:
             row = c.execute(select(db.runs).where(db.runs.c.id == id)).one_or_none()
-            last = c.execute(latest).one_or_none()
+            done = {one.run: round_of(one) for one in c.execute(latest)}
         if row is None:
             raise StoreError(
                 f"There is no run {id!r} in {self.database.name}.",
                 "It has another name, or was deleted.",
                 "Look for it in the list of runs.",
             )
-        return self._summary(row, None if last is None else round_of(last))
+        return self._summary(row, done.get(id))
 
     def _summary(self, row: Any, last: Round | None) -> Summary:
         """A row; a run that nobody holds and that says it is running was interrupted."""

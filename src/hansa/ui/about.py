@@ -26,11 +26,13 @@ UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, Recursio
 
 @dataclass(frozen=True)
 class About:
-    """A run's plan in words, its budget if it has one, and how many processes train."""
+    """A run's plan in words, its budget if it has one, and how many processes train; where nobody
+    has written that down, nothing.
+    """
 
-    explained: Explanation
-    budget: Budget | None
-    workers: int
+    explained: Explanation | None = None
+    budget: Budget | None = None
+    workers: int = 0
 
 
 def keep(app: App, folder: Path) -> None:
@@ -46,16 +48,16 @@ def keep(app: App, folder: Path) -> None:
         ) from error
 
 
-def read(folder: Path) -> About | None:
-    """What was written; None where nothing was, or what is there is no such file."""
+def read(folder: Path) -> About:
+    """What was written; nothing where nothing was, or what is there is no such file."""
     try:
         with open(folder / NAME, encoding="utf-8") as file:
             text = file.read(LARGEST + 1)
         if len(text) > LARGEST:
-            return None
+            return About()
         return _about(json.loads(text))
     except UNREADABLE:
-        return None
+        return About()
 
 
 def _about(found: Mapping[str, Any]) -> About:

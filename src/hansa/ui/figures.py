@@ -44,11 +44,13 @@ def figures(
     for score, sides in curves(rounds).items():
         lines = {SIDES[side]: points for side, points in sides.items()}
         found[score] = svg.curves(lines, score, show=partial(figure, score))
+    limits = dict[str, tuple[str, float]]()
+    if budget is not None:
+        limits["privacy"] = ("budget", budget)
     for name, unit in PRIVACY.items():
         if spent := [(one.round, one.spent[unit].epsilon) for one in rounds if unit in one.spent]:
-            limit = ("budget", budget) if budget and unit == "client" else None
             title = f"ε spent, for each {unit}"
-            found[name] = svg.curves({"spent": spent}, title, zero=True, limit=limit)
+            found[name] = svg.curves({"spent": spent}, title, zero=True, limit=limits.get(name))
     if rounds and not any(one.hidden for one in rounds):
         found["participation"] = _participation(rounds, clients)
     seconds = [(one.round, one.seconds) for one in rounds]
@@ -81,7 +83,10 @@ def _did(who: str, one: Round) -> int:
 
 
 def _comparison(rows: Sequence[Row]) -> Markup:
-    """A dot for each model, by the first score that is no loss; the federation's own stands out."""
+    """A dot for each model, by the first score that is no loss; the federation's own stands out.
+
+    rows: at least one; all have the same scores.
+    """
     names = list(scores(rows[0].scores))
     by = next((name for name in names if name != "loss"), names[0])
     values = {row.name: scores(row.scores)[by] for row in rows}

@@ -95,7 +95,10 @@ def html(report_data: ReportData) -> str:
 
 
 def templates() -> Environment:
-    """The templates of all pages: every text in them is escaped."""
+    """The templates of all pages: every text in them is escaped.
+
+    What is Markup is not: the plots, which have escaped theirs.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     tidy: Any = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}

@@ -25,6 +25,8 @@ MOST_POINTS = 600  # of a line; of more, the lowest and the highest of each stre
 MOST_STOPS = 120  # for a pointer, along a plot
 MOST_ROWS = 200  # of a table
 COLOURS = 4
+TALL = {1: (0, 10)}  # state → top and height of its field in a strip
+THIN = (3, 4)  # of others, which so are told apart without colours
 LONGEST = 60  # letters of a name; its whole is told where a pointer is on it
 
 Point = tuple[float, float]
@@ -80,10 +82,11 @@ def curves(
         _join(_drawn(found, axes, limit)),
         _join(_stops(found, axes, x, show)),
     )
-    names = [*found, *([limit[0]] if limit else [])]
-    classes = [*map(_style, range(len(found))), "limit"]
-    key = _key(names, classes) if len(names) > 1 else ""
-    return FIGURE.format(title=word(title), key=key, body=body, table=_table(found, title, x, show))
+    key = {name: _style(i) for i, name in enumerate(found)}
+    if limit is not None:
+        key[limit[0]] = "limit"
+    table = _table(found, title, x, show)
+    return FIGURE.format(title=word(title), key=_key(key), body=body, table=table)
 
 
 def bars(
@@ -98,7 +101,9 @@ def bars(
     own: names that stand out. All values are told as text beside the bars.
     """
     known = [value for value in values.values() if math.isfinite(value)]
-    low = 0.0 if zero else min(known, default=0.0)
+    low = 0.0
+    if not zero:
+        low = min(known, default=0.0)
     wide = max(known, default=0.0) - low or 1.0
     rows = list[Markup]()
     for name, value in values.items():
@@ -110,8 +115,8 @@ def bars(
                 form = '<line x2="100%" y1="50%" y2="50%"/><circle cx="{:.1f}%" cy="50%" r="5"/>'
             mark = Markup('<svg class="bar" aria-hidden="true">' + form + "</svg>").format(at)
         rows.append(
-            Markup('<li{}>{}{}<span class="value">{}</span></li>').format(
-                Markup(' class="own"') if name in own else "", _name(name), mark, show(value)
+            Markup('<li class="{}">{}{}<span class="value">{}</span></li>').format(
+                "own" * (name in own), _name(name), mark, show(value)
             )
         )
     body = Markup('<ul class="bars">{}</ul>').format(_join(rows))
@@ -125,8 +130,10 @@ def strips(
     first: int = 1,
     x: str = "round",
 ) -> Markup:
-    """A strip for each name: which of `states` it was in, from x = `first` on; the first state is
-    left blank.
+    """A strip for each name: which of `states` it was in, from x = `first` on.
+
+    rows: name → a place in `states` for each x. The first state is left blank, the second is a
+    full field, others are thin ones. How often each was in which is told behind it, as a table.
     """
     wide = max(map(len, rows.values()), default=0)
     parts = list[Markup]()
@@ -143,9 +150,9 @@ def strips(
     ends = Markup('<li class="ends"><span></span><span>{} {}</span><span>{}</span></li>').format(
         x, first, first + wide - 1
     )
-    body = Markup('<ul class="strips">{}{}</ul>').format(_join(parts), ends if wide > 1 else "")
+    body = Markup('<ul class="strips">{}{}</ul>').format(_join(parts), ends)
     table = _rows_table(title, f"{x}s, of {wide}", ["", *states], counts)
-    key = _key(states, [f"k{i}" for i in range(len(states))])
+    key = _key({state: f"k{i}" for i, state in enumerate(states)})
     return FIGURE.format(title=word(title), key=key, body=body, table=table)
 
 
@@ -165,7 +172,11 @@ def thinned(line: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
 
 @dataclass(frozen=True)
 class Axes:
-    """Where numbers lie on a plot: x from `left` to `right`, y from `low` to `high`."""
+    """Where numbers lie on a plot: x from `left` to `right`, y from `low` to `high`.
+
+    Places are shares of the plot, in percent from its upper left; whoever is alone on an axis lies
+    in its middle.
+    """
 
     left: float
     right: float
@@ -187,7 +198,9 @@ class Axes:
         low = min(up)
         high = max(up)
         room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
-        return cls(min(across), max(across), low if zero else low - room, high + room)
+        if not zero:
+            low -= room
+        return cls(min(across), max(across), low, high + room)
 
     def across(self, x: float) -> float:
         """In percent of the width."""
@@ -248,7 +261,11 @@ def _drawn(
 def _stops(
     lines: Mapping[str, Sequence[Point]], axes: Axes, x: str, show: Show
 ) -> Iterator[Markup]:
-    """For a pointer: a column for some x, and what all lines have there."""
+    """For a pointer: a column for some x, and what all lines have there.
+
+    A column reaches half-way to its neighbours. Its words are shown by style alone, above the plot
+    at its right, where no line is.
+    """
     at = _some(sorted({one for line in lines.values() for one, _ in line}), MOST_STOPS)
     values = [dict(line) for line in lines.values()]
     places = [axes.across(one) for one in at]
@@ -283,10 +300,8 @@ def _table(lines: Mapping[str, Sequence[Point]], title: str, x: str, show: Show)
     caption = f"{len(at)} {x}s"
     if len(some) < len(at):
         caption = f"{len(some)} of {len(at)} {x}s, evenly spread"
-    values = [dict(line) for line in lines.values()]
-    rows = {
-        f"{one:g}": [show(found[one]) if one in found else "" for found in values] for one in some
-    }
+    told = [{at: show(y) for at, y in line} for line in lines.values()]
+    rows = {f"{one:g}": [found.get(one, "") for found in told] for one in some}
     return _rows_table(title, caption, [x, *lines], rows)
 
 
@@ -314,27 +329,20 @@ def _fields(found: Sequence[int], states: Sequence[str], first: int, x: str) -> 
             where = f"{x} {first + begin}"
             if n > 1:
                 where = f"{x}s {first + begin} to {first + begin + n - 1}"
-            # thinner ones are told apart without colours
             yield Markup(
                 '<rect class="k{}" x="{}" width="{}" y="{}" height="{}"><title>{}: {}</title>'
                 "</rect>"
-            ).format(
-                state,
-                begin,
-                n,
-                0 if state == 1 else 3,
-                10 if state == 1 else 4,
-                where,
-                states[state],
-            )
+            ).format(state, begin, n, *TALL.get(state, THIN), where, states[state])
         begin += n
 
 
-def _key(names: Sequence[str], classes: Sequence[str]) -> Markup:
-    """Which colour is whose."""
+def _key(classes: Mapping[str, str]) -> Markup:
+    """Which colour is whose, where there are several: name → its classes."""
+    if len(classes) < 2:
+        return Markup("")
     entries = [
         Markup('<li class="{}"><bdi>{}</bdi></li>').format(style, word(name))
-        for name, style in zip(names, classes, strict=False)
+        for name, style in classes.items()
     ]
     return Markup('<ul class="key">{}</ul>').format(_join(entries))
 
@@ -364,8 +372,10 @@ def _join(parts: Iterable[Markup]) -> Markup:
 
 
 def _y(point: Point) -> float:
+    """How high a point is."""
     return point[1]
 
 
 def _finite(point: Point) -> bool:
+    """Can a point be drawn?"""
     return math.isfinite(point[0]) and math.isfinite(point[1])

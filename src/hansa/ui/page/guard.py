@@ -35,7 +35,11 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @web.middleware
 async def guarded(request: web.Request, handler: Answer) -> web.StreamResponse:
-    """The answer to who may have one; HTTP's own words to others."""
+    """The answer to who may have one; HTTP's own words to others.
+
+    405 for what is not GET, 421 for another name, 403 for a page of elsewhere, 401 without the
+    token. None of them has read anything of the store.
+    """
     if request.method != "GET":
         raise web.HTTPMethodNotAllowed(request.method, ["GET"])
     token = request.app.get(TOKEN)
@@ -79,4 +83,5 @@ def _let_in(request: web.Request, token: str) -> web.Response:
 
 
 def _same(given: str, token: str) -> bool:
+    """Is it the token? How long that takes tells nothing of it."""
     return secrets.compare_digest(given.encode("utf-8", "replace"), token.encode())

@@ -59,7 +59,7 @@ class Reading:
         self._runs = dict[str, Followed]()
 
     def runs(self) -> list[Summary]:
-        """All runs, the latest first."""
+        """All runs, the latest first; HansaError where the store cannot be read."""
         with self._lock:
             return self._now().runs()[::-1]
 
@@ -69,7 +69,10 @@ class Reading:
             return self._now().summary(id)
 
     def run(self, id: str) -> Followed:
-        """One run with all its rounds; StoreError where there is none of that name."""
+        """One run with all its rounds; StoreError where there is none of that name.
+
+        Rounds that were read before are kept, unless the store has fewer now: then it was put back.
+        """
         with self._lock:
             store = self._now()
             summary = store.summary(id)
@@ -121,7 +124,10 @@ class Reading:
 
 
 def version(summaries: Sequence[Summary]) -> str:
-    """What changes when something of these runs does."""
+    """What changes when something of these runs does: a hash, of 16 letters.
+
+    It is the same in every process, so that a server that begins anew knows what a page has.
+    """
     facts = repr([(one.id, one.status, one.planned, one.done) for one in summaries])
     return hashlib.blake2b(facts.encode("utf-8", "replace"), digest_size=8).hexdigest()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 from collections.abc import Callable, Sequence
 from importlib.resources import files
@@ -32,11 +33,16 @@ RUN = r"/runs/{id:[0-9A-Za-z][0-9A-Za-z._-]*}"
 READING = web.AppKey("reading", Reading)
 STREAMS = web.AppKey("streams", set[Any])
 REPORT = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
+STATIC = dict.fromkeys(("page.css", "page.js", "icon.svg"), "hansa.ui.page")
+STATIC["plain.css"] = "hansa.ui"
 KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
 def app_of(reading: Reading, token: str | None = None) -> web.Application:
-    """The page of a store; with a token, for those who have it."""
+    """The page of a store; with a token, for those who have it.
+
+    What is in front of all routes: who is answered (`guard`), then errors of the store as pages.
+    """
     app = web.Application(middlewares=[guard.guarded, told])
     app.on_response_prepare.append(guard.head)
     app[READING] = reading
@@ -52,15 +58,17 @@ def app_of(reading: Reading, token: str | None = None) -> web.Application:
             web.get(RUN + "/events", events),
             web.get(RUN + "/rounds.csv", rounds),
             web.get(RUN + "/report", report),
-            *(web.get(f"/{name}", static) for name in ("plain.css", "page.css", "page.js")),
-            web.get("/icon.svg", static),
+            *(web.get(f"/{name}", static) for name in STATIC),
         ]
     )
     return app
 
 
 async def serve(app: web.Application, host: str, port: int, ready: Callable[[int], None]) -> None:
-    """Answer until Ctrl-C or SIGTERM; `ready` hears the port. AppError where it is taken."""
+    """Answer until Ctrl-C or SIGTERM; `ready` hears the port.
+
+    AppError where the port is taken, or the address is none of this machine's.
+    """
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
     await runner.setup()
     over = asyncio.Event()
@@ -98,18 +106,19 @@ async def told(request: web.Request, handler: guard.Answer) -> web.StreamRespons
     try:
         return await handler(request)
     except HansaError as error:
-        status = 404 if await _reachable(request) else 503
-        events = "" if status == 404 else "/events"
-        words = {"title": "Nothing to show", "version": "", "events": events, "why": why(error)}
+        status = 503
+        if await _reachable(request):
+            status = 404
+        words = {"title": "Nothing to show", "version": "", "events": "/events", "why": why(error)}
         return _page("gone", words, status)
 
 
 async def runs(request: web.Request) -> web.Response:
-    """The list."""
+    """The list; `?q=` finds some, and `?page=` turns."""
     summaries = await asyncio.to_thread(request.app[READING].runs)
-    page = request.query.get("page", "1")
-    number = int(page) if page.isdecimal() and 0 < len(page) < 9 else 1
-    return _page("runs", views.listed(summaries, request.query.get("q", ""), max(1, number)))
+    page = re.fullmatch(r"0*([1-9]\d{0,6})", request.query.get("page", ""), re.ASCII)
+    number = int(page[1]) if page else 1
+    return _page("runs", views.listed(summaries, request.query.get("q", ""), number))
 
 
 async def run(request: web.Request) -> web.Response:
@@ -120,7 +129,7 @@ async def run(request: web.Request) -> web.Response:
 
 
 async def compare(request: web.Request) -> web.Response:
-    """Some runs beside each other."""
+    """Some runs beside each other: `?run=` for each; AppError for fewer than two, or too many."""
     reading = request.app[READING]
     ids = list(dict.fromkeys(request.query.getall("run", [])))
     if not 2 <= len(ids) <= views.MOST_COMPARED:
@@ -138,7 +147,7 @@ async def compare(request: web.Request) -> web.Response:
 
 
 async def rounds(request: web.Request) -> web.Response:
-    """All rounds of a run, for programs."""
+    """All rounds of a run, for programs: a line for each, as `hansa show RUN --as csv` has them."""
     reading = request.app[READING]
     id = request.match_info["id"]
     text = await asyncio.to_thread(lambda: as_csv(map(of_round, reading.run(id).rounds)))
@@ -160,15 +169,17 @@ async def report(request: web.Request) -> web.Response:
 
 
 async def static(request: web.Request) -> web.Response:
-    """Style, script and icon; they are part of the package."""
+    """Style, script and icon: parts of the package, by the names in STATIC; no path is read."""
     name = request.path.removeprefix("/")
-    folder = files("hansa.ui") if name == "plain.css" else files("hansa.ui.page")
-    text = (folder / name).read_text("utf-8")
+    text = (files(STATIC[name]) / name).read_text("utf-8")
     return web.Response(text=text, content_type=KINDS[name.rpartition(".")[2]])
 
 
 async def events(request: web.Request) -> web.StreamResponse:
-    """What is new, until the browser goes: of one run, or of the list."""
+    """What is new, until the browser goes: of one run, or of the list.
+
+    It ends when the page is closed, and has no end else; there are MOST_STREAMS at a time.
+    """
     streams = request.app[STREAMS]
     if len(streams) >= MOST_STREAMS:
         raise web.HTTPServiceUnavailable(text="Too many pages are open.")
@@ -186,7 +197,11 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 
 async def _follow(request: web.Request, stream: web.StreamResponse) -> None:
-    """Look at the store again and again; an event where something is new."""
+    """Look at the store again and again; an event where something is new.
+
+    The first look counts from what the browser has: Last-Event-ID where it comes back, else `after`
+    of the page that it has got.
+    """
     seen = request.headers.get("Last-Event-ID") or request.query.get("after", "")
     silent = 0.0
     while request.transport is not None and not request.transport.is_closing():

@@ -1,4 +1,13 @@
-"""What each page shows, from what a store holds: values for its template."""
+"""What each page shows, from what a store holds: values for its template.
+
+listed        the list of runs
+run           one, as far as it is
+comparison    some beside each other
+told          how far one is, for who hears the page
+
+Words of clients and of apps are cut and made one line here; templates escape them. What a page has
+too much of is shortened, and how much is left out is told.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +37,7 @@ LAST = 20  # rounds from which it is told how long the rest takes
 
 QUIET = Markup('<p class="quiet">{}</p>')
 
+NONE = Round(0)  # before the first
 Page = Mapping[str, Any]
 
 
@@ -49,8 +59,12 @@ def listed(summaries: Sequence[Summary], wanted: str, page: int) -> Page:
 
 
 def _row(one: Summary) -> dict[str, Any]:
-    """A run in the list."""
-    told = [] if one.last is None else list(all_scores(one.last.witnessed).items())
+    """A run in the list.
+
+    scores: the first three of its last round, each from its best witness.
+    """
+    last = one.last or NONE
+    told = list(all_scores(last.witnessed).items())
     return {
         "id": one.id,
         "name": svg.word(Path(one.app).stem),
@@ -60,16 +74,21 @@ def _row(one: Summary) -> dict[str, Any]:
         "done": one.done,
         "planned": one.planned,
         "scores": [(svg.word(name), figure(name, value)) for name, value in told[:3]],
-        "private": "" if one.last is None else private(one.last),
+        "private": private(last),
     }
 
 
 def run(found: Followed) -> Page:
-    """One run: figures, plots, who is not in the sum, times, the last rounds, the plan in words."""
+    """One run: figures, plots, who is not in the sum, times, the last rounds, the plan in words.
+
+    Where who took part is secret there is no plot of it; who is not in the sum is not stored then.
+    """
     known = about.read(found.run.folder)
-    budget = None if known is None else known.budget
+    budget = None
+    if known.budget is not None:
+        budget = known.budget.epsilon
     clients = sorted(found.clients)
-    plots = figures(found.rounds, clients, (), budget and budget.epsilon)
+    plots = figures(found.rounds, clients, (), budget)
     hidden = any(one.hidden for one in found.rounds)
     out = excluded(found.rounds)
     apart = ("participation", "seconds", "privacy", "privacy-examples")
@@ -79,19 +98,19 @@ def run(found: Followed) -> Page:
         "version": version([found.summary]),
         "events": f"/runs/{found.run.id}/events",
         "app": svg.word(found.run.app, 400),
-        "facts": _facts(found, budget and budget.epsilon, hidden),
+        "facts": _facts(found, budget, hidden),
         "told": told(found.summary),
         "curves": [plot for name, plot in plots.items() if name not in apart],
         "private": [plots[name] for name in apart[2:] if name in plots],
-        "budget": budget,
+        "budget": known.budget,
         "participation": plots.get("participation"),
-        "hidden": HIDDEN if hidden else "",
+        "hidden": HIDDEN * hidden,
         "excluded": [(svg.word(who), n, svg.word(why, 400)) for who, n, why in out[:MOST_CLIENTS]],
         "excluded_more": max(0, len(out) - MOST_CLIENTS),
         "seconds": plots.get("seconds"),
-        "phases": _phases(found, 0 if known is None else known.workers),
+        "phases": _phases(found, known.workers),
         "log": [_line(one) for one in found.rounds[: -MOST_TOLD - 1 : -1]],
-        "explained": None if known is None else known.explained,
+        "explained": known.explained,
         "plan": found.run.plan,
         "settings": json.dumps(found.run.settings, indent=2, ensure_ascii=False),
         "report": (found.run.folder / "report.html").is_file(),
@@ -101,23 +120,28 @@ def run(found: Followed) -> Page:
 
 def told(one: Summary) -> str:
     """How far a run is, in a sentence, for who hears the page."""
-    name = f"Run {one.id}" if one.last is None else f"Round {one.done}"
-    words = [f"{name} of {one.planned or '?'} is done" if one.last else f"{name} has no round yet"]
-    if one.last is not None:
-        scores = list(all_scores(one.last.witnessed).items())[:2]
-        words += [f"{svg.word(name)} {figure(name, value)}" for name, value in scores]
+    if one.last is None:
+        return f"Run {one.id} has no round yet, and is {svg.word(one.status)}."
+    words = [f"Round {one.done} of {one.planned or '?'} is done"]
+    scores = list(all_scores(one.last.witnessed).items())[:2]
+    words += [f"{svg.word(name)} {figure(name, value)}" for name, value in scores]
     if one.status != "running":
         words.append(f"the run is {svg.word(one.status)}")
     return f"{', '.join(words)}."
 
 
 def _facts(found: Followed, budget: float | None, hidden: bool) -> list[tuple[str, str]]:
-    """The few numbers at the top, as (figure, what it is)."""
+    """The few numbers at the top, as (figure, what it is).
+
+    budget: ε that no client may pass, which is told beside what is spent.
+    """
     last = next((one.witnessed for one in reversed(found.rounds) if one.witnessed), {})
     told = [(figure(name, value), svg.word(name)) for name, value in all_scores(last).items()][:3]
     if found.rounds:
         for unit, spent in found.rounds[-1].spent.items():
-            of = f" of {budget:.3g}" if budget and unit == "client" else ""
+            of = ""
+            if budget and unit == "client":
+                of = f" of {budget:.3g}"
             told.append((f"{spent.epsilon:.3g}", f"ε{of}, δ {spent.delta:.2g}, each {unit}"))
     if found.clients and not hidden:
         told.append((f"{len(found.clients)}", "clients asked"))
@@ -142,7 +166,10 @@ def _left(found: Followed) -> str:
 
 
 def _phases(found: Followed, workers: int) -> Markup:
-    """Seconds of each part of a round, where the run notes them; or why they are not told."""
+    """Seconds of each part of a round, where the run notes them; or why they are not told.
+
+    workers: processes that train, whose seconds lie beside those of the server.
+    """
     clock = profile.Clock(found.run.folder / "profile.txt")
     if not clock.path.is_file():
         return QUIET.format("With hansa run --profile the parts of a round are told here too.")
@@ -163,9 +190,10 @@ def _line(one: Round) -> dict[str, Any]:
             f"{svg.word(name)} {figure(name, value)}"
             for name, value in all_scores(one.witnessed).items()
         ),
-        "there": "secret" if one.hidden else svg.word(names(one.participants, 3), 200),
-        "out": "" if one.hidden else names(out, 3) if out else "",
-        "seconds": "" if math.isnan(one.seconds) else f"{one.seconds:.3g}",
+        "hidden": one.hidden,
+        "there": svg.word(names(one.participants, 3), 200),
+        "out": names(out, 3) * bool(out),
+        "seconds": figure("seconds", one.seconds),
         "skipped": svg.word(one.skipped, 300),
     }
 
@@ -179,8 +207,8 @@ def comparison(runs: Sequence[Compared]) -> Page:
         seconds = sum(each.seconds for each in one.rounds if math.isfinite(each.seconds))
         values = [svg.word(one.settings.get(name, ""), 80) for name in other]
         values += [f"{len(one.rounds)}", f"{seconds:.1f}"]
-        values += [figure(name, one.scores[name]) if name in one.scores else "" for name in scores]
-        values.append(private(one.rounds[-1]) if one.rounds else "")
+        values += [figure(name, one.scores.get(name, math.nan)) for name in scores]
+        values.append(private([NONE, *one.rounds][-1]))
         rows.append((one.id, values))
     seen = dict.fromkeys(witness(one.rounds[-1].witnessed) for one in runs if one.rounds)
     return {
