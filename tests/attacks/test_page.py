@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.pages import get, served, stored
 
-from hansa.ui import svg
+from hansa.ui import about, svg
 
 EVIL = "<script>alert(1)</script>"
 HOSTILE = (EVIL, "\"'><img src=x onerror=alert(1)>", "a\u202egnp.exe", "x" * 300, "two\nlines", "</title></svg><style>")
@@ -50,6 +51,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ids(folder: Path) -> list[str]:
     hostile = stored(folder, 5, HOSTILE, f"{EVIL}.py", {"accuracy": EVIL, "loss": "x" * 300}, EVIL, EVIL)
+    words = {"sections": [{"title": EVIL, "text": EVIL, "head": [EVIL], "rows": [[EVIL]]}], "stated": []}
+    words["warnings"] = [EVIL]
+    told = {"explained": words, "budget": {"epsilon": 9, "delta": 1e-6}, "workers": 0}
+    (folder / hostile / about.NAME).write_text(json.dumps(told))
     return [stored(folder, 4), hostile]
 
 
@@ -77,7 +82,7 @@ def test_names_are_text_on_every_page(port: int, ids: list[str]) -> None:
         assert page.loaded == ["link"] * 3 + ["script", "img"], path
         assert not [name for name in page.attributes if name.startswith("on") or name == "style"]
         assert not [one for one in page.sources if not re.match(r"[/#?]", one)], path
-        assert "\u202e" not in page.text
+        assert "\u202e" not in page.text and "</" not in page.text.replace(EVIL, "").replace("</title></svg>", "")
     shown = Markup(get(port, f"/runs/{hostile}")[2]).text
     assert EVIL in shown and "\\u202egnp.exe" in shown and "two lines" in shown and "x" * 300 not in shown
     found = svg.curves({EVIL: [(1, 0.5), (2, 0.4)], "\u202eb": [(1, 1.0)]}, EVIL, x=EVIL, limit=(EVIL, 1.0))

@@ -7,22 +7,28 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pytest
 from tests.pages import get, served, stored
+from typer.testing import CliRunner
 
 import hansa as h
+from hansa.cli import commands
 from hansa.store import Store
 from hansa.ui import about, report, svg
 from hansa.ui.page import server
+from hansa.ui.profile import Clock
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -198,6 +204,53 @@ def heard(port: int, path: str, headers: dict[str, str]) -> str:
                 found += more
     chunks = found.decode().partition("\r\n\r\n")[2].split("\r\n")
     return "".join(chunks[1::2])
+
+
+def test_what_a_run_has_noted_when_it_began_is_told(tmp_path: Path) -> None:
+    """Its plan in words, its budget, and where a round's time goes; what is damaged is not told, and breaks nothing."""
+    id = stored(tmp_path, 5)
+    pipe = (h.Clip(1.0, side=1.0), h.Weigh("one"), h.GaussianNoise(5.0))
+    noisy = replace(app().known_plan, pipe=pipe)
+    about.keep(replace(app(), plan=noisy, budget=h.Budget(40.0, 1e-6)), tmp_path / id)
+    clock = Clock(tmp_path / id / "profile.txt")
+    for part, seconds in (("round", 4.0), ("wait", 3.0), ("train", 2.0), ("commit", 0.5)):
+        clock.note(part, seconds)
+    with served(tmp_path) as port:
+        text = get(port, f"/runs/{id}")[2]
+        assert "The budget is ε 40 at δ 1e-06" in text and "ε of 40" in text and "who sees what" in text.lower()
+        assert "where 4.0 s went" in text and ">2.00 s<" in text and ">0.50 s<" in text
+        for file, damaged in ((about.NAME, '{"explained": 1}'), (about.NAME, "["), ("profile.txt", "wait ten\n")):
+            (tmp_path / id / file).write_text(damaged)
+            status, _, text = get(port, f"/runs/{id}")
+            assert status == 200 and "Nobody has written it down" in text
+        assert "cannot be read" in text
+
+
+def test_another_database_in_its_place_is_another_store(tmp_path: Path) -> None:
+    """As after a restore: nothing of the old one is shown."""
+    old = stored(tmp_path / "runs", 3)
+    new = stored(tmp_path / "other", 4)
+    with served(tmp_path / "runs") as port:
+        assert get(port, f"/runs/{old}")[0] == 200
+        (tmp_path / "other" / "hansa.sqlite").replace(tmp_path / "runs" / "hansa.sqlite")
+        assert get(port, f"/runs/{old}")[0] == 404
+        assert new in get(port, "/")[2] and "4 of 4 rounds" in get(port, f"/runs/{new}")[2]
+
+
+def test_the_command_says_where_it_is_and_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    """Before there is any run, too."""
+    command = [sys.executable, "-m", "hansa", "ui", "--folder", str(tmp_path / "runs"), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().rsplit(":", 1)[1].strip(" /\n"))
+        status, _, text = get(port, "/")
+        assert status == 503 and "There are no runs in" in text and not (tmp_path / "runs").exists()
+        id = stored(tmp_path / "runs", 3)
+        assert get(port, "/")[0] == 200 and id in get(port, "/")[2]
+        taken = CliRunner().invoke(commands, ["ui", "--folder", str(tmp_path / "runs"), "--port", str(port)])
+        assert taken.exit_code == 1 and f"127.0.0.1:{port} cannot be listened on" in " ".join(taken.stderr.split())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
 
 
 @pytest.mark.promise("P690")

@@ -175,7 +175,10 @@ def _phases(found: Followed, workers: int) -> Markup:
         return QUIET.format("With hansa run --profile the parts of a round are told here too.")
     if clock.path.stat().st_size > LONGEST_PROFILE:
         return QUIET.format("It has noted more times than are added up here: it tells them itself.")
-    spent = profile.seconds(clock, workers)
+    try:
+        spent = profile.seconds(clock, workers)
+    except ValueError:
+        return QUIET.format("What it has noted of the parts of a round cannot be read.")
     whole = spent.pop("round", 0.0)
     parts = {profile.PARTS[name]: spent.get(name, 0.0) for name in profile.PARTS}
     return svg.bars(parts, f"where {whole:.1f} s went", lambda value: f"{value:.2f} s")
