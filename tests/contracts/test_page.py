@@ -206,6 +206,22 @@ def heard(port: int, path: str, headers: dict[str, str]) -> str:
     return "".join(chunks[1::2])
 
 
+def test_the_list_grows_and_what_was_chosen_stays_chosen(reader: Reader, tmp_path: Path) -> None:
+    """A new run comes in front of the others, and moves no mark to another."""
+    first = stored(tmp_path, 3)
+    with served(tmp_path) as port:
+        page = reader.open(port)
+        page.check(f"input[value='{first}']")
+        second = stored(tmp_path, 4, app="later.py")
+        until(page, second)
+        assert page.locator(".runs li").first.get_attribute("data-key") == second
+        assert page.is_checked(f"input[value='{first}']") and not page.is_checked(f"input[value='{second}']")
+        page.fill("#q", "later")
+        page.click("text=Find")
+        until(page, "1 run, the latest first")
+        assert first not in page.evaluate(SEEN) and second in page.evaluate(SEEN)
+
+
 def test_what_a_run_has_noted_when_it_began_is_told(tmp_path: Path) -> None:
     """Its plan in words, its budget, and where a round's time goes; what is damaged is not told, and breaks nothing."""
     id = stored(tmp_path, 5)

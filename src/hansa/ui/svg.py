@@ -272,7 +272,7 @@ def _stops(
     edges = [0.0, *((a + b) / 2 for a, b in pairwise(places)), 100.0]
     for i, one in enumerate(at):
         told = [
-            Markup(' <tspan class="{}" dx=".5em">{}</tspan>').format(_style(k), show(found[one]))
+            Markup(' <tspan class="{}" dx=".5em">●</tspan> {}').format(_style(k), show(found[one]))
             for k, found in enumerate(values)
             if one in found
         ]
@@ -316,7 +316,8 @@ def _rows_table(
         )
         for name, row in rows.items()
     ]
-    names = [Markup('<th scope="col">{}</th>').format(word(one) or "name") for one in head]
+    column = Markup('<th scope="col" class="{}">{}</th>')
+    names = [column.format("number" * (i > 0), word(one) or "name") for i, one in enumerate(head)]
     return TABLE.format(title=word(title), caption=caption, head=_join(names), rows=_join(lines))
 
 
