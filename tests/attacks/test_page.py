@@ -97,6 +97,7 @@ def test_names_are_text_on_every_page(port: int, ids: list[str]) -> None:
     [
         "evil.example",
         "localhost.evil.example",
+        "127.0.0.1.2",
         "127.0.0.1.evil.example",
         "evil@127.0.0.1",
         "10.0.0.7",
@@ -106,7 +107,7 @@ def test_names_are_text_on_every_page(port: int, ids: list[str]) -> None:
 )
 def test_no_page_that_was_bound_to_another_name_is_answered(port: int, host: str) -> None:
     assert get(port, "/", Host=host)[0] in (400, 421)
-    for own in ("localhost", f"127.0.0.1:{port}", "[::1]:80", "LOCALHOST:1"):
+    for own in ("localhost", f"127.0.0.1:{port}", "[::1]:80", "LOCALHOST:1", "127.0.0.2"):
         assert get(port, "/", Host=own)[0] == 200
 
 

@@ -71,11 +71,11 @@ def _follow(app: App, run: Run, title: str, compare: bool | None, again: str, pr
     clients = _clients(app)
     progress = Progress(console, planned, clients, run.history(), plan.encoded_spec.hidden)
     clock = Clock(run.folder / "profile.txt")
-    about.keep(app, run.folder)
     console.print(
         Text.assemble((title, "bold"), f"  run {run.id}  {len(clients)} clients, {planned} rounds")
     )
     try:
+        about.keep(app, run.folder)
         with progress:
             for state in rounds(app, run, clock) if profile else app.run(run):
                 progress.show(state)

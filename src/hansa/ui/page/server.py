@@ -11,7 +11,9 @@ import asyncio
 import json
 import re
 import signal
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from ipaddress import ip_address
 from typing import Any
@@ -73,7 +75,8 @@ async def serve(app: web.Application, host: str, port: int, ready: Callable[[int
     await runner.setup()
     over = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(name, over.set)
+        with suppress(NotImplementedError):  # on Windows Ctrl-C ends the loop itself
+            asyncio.get_running_loop().add_signal_handler(name, over.set)
     try:
         site = web.TCPSite(runner, host, port)
         try:
@@ -205,6 +208,7 @@ async def _follow(request: web.Request, stream: web.StreamResponse) -> None:
     seen = request.headers.get("Last-Event-ID") or request.query.get("after", "")
     silent = 0.0
     while request.transport is not None and not request.transport.is_closing():
+        begin = time.monotonic()
         now, words = await asyncio.to_thread(_news, request.app[READING], request.match_info)
         if now != seen:
             seen = now
@@ -213,8 +217,9 @@ async def _follow(request: web.Request, stream: web.StreamResponse) -> None:
         elif silent >= QUIET:
             silent = 0.0
             await stream.write(b": still here\n\n")
-        await asyncio.sleep(EVERY)
-        silent += EVERY
+        pause = max(EVERY, 4 * (time.monotonic() - begin))  # a slow store is asked less often
+        await asyncio.sleep(pause)
+        silent += pause
 
 
 def _news(reading: Reading, names: web.UrlMappingMatchInfo) -> tuple[str, dict[str, str]]:
