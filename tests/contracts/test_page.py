@@ -131,7 +131,7 @@ def test_a_page_follows_a_run_while_it_goes_on(reader: Reader, tmp_path: Path) -
 
 @pytest.mark.promise("P689")
 def test_ten_thousand_rounds_stay_quick(reader: Reader, tmp_path: Path) -> None:
-    """A page of them is made in a second, and has no more than some hundred points of a line; of tables it is said that they are
+    """A page of them is made in a second, with some hundred points of a line; of tables it is said that they are
     shortened, and all is there as CSV. Peaks are drawn."""
     id = stored(tmp_path, 10_000, status="running")
     with served(tmp_path) as port:
