@@ -1,28 +1,42 @@
-"""Tables and plots of docs/uses, from benchmarks/results/uses.json: `python benchmarks/_uses.py`."""
+"""Tables and plots of docs/uses and docs/how-to/personal.md, from benchmarks/results: `python benchmarks/_uses.py`.
+
+A table stands between `<!-- measured NAME -->` and `<!-- /measured -->`; without a name it is that of the page's use.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-RESULTS = Path(__file__).parent / "results" / "uses.json"
-PAGES = Path(__file__).resolve().parents[1] / "docs" / "uses"
-BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->\n"
+RESULTS = Path(__file__).parent / "results"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGES = DOCS / "uses"
+PERSONAL = DOCS / "how-to" / "personal.md"
+MEASURED = re.compile(r"<!-- measured( \w+)? -->\n.*?<!-- /measured -->\n", re.DOTALL)
 COLUMNS = {
     "health": {"accuracy": "accuracy", "auc": "AUC", "calibration": "calibration error"},
     "driving": {"r2": "mean R²", **{f"driver {i}": f"driver {i}" for i in range(1, 6)}},
     "homes": {"error": "mean error", "10 %": "10 % of homes below", "50 %": "50 % below", "90 %": "90 % below"},
-    "keyboard": {"accuracy": "accuracy"},
+    "keyboard": {"accuracy": "accuracy", "ratio": "noise / clip"},
+}
+KINDS = {"typical": "a typical home", "heat pump": "a typical home with a heat pump", "worst": "the worst home"}
+TENTHS = COLUMNS["homes"]
+OF_HOMES = {  # table → task of benchmarks/homes.py, and its columns
+    "tomorrow": TENTHS,
+    "hour": TENTHS,
+    "heating": {"auc": "AUC", "accuracy": "accuracy"},
+    "house": {"rmse": "RMSE / Wh", "mae": "MAE / Wh"},
 }
 
 
-def found() -> dict[str, Any]:
-    """The results."""
-    return json.loads(RESULTS.read_text("utf-8"))
+def found(name: str = "uses") -> dict[str, Any]:
+    """The results of one benchmark."""
+    return json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
 
 
 def uses() -> list[str]:
@@ -40,41 +54,104 @@ def runs(use: str) -> dict[str, list[dict[str, Any]]]:
     return every
 
 
-def table(use: str) -> str:
-    """Mean ± standard deviation over the seeds; wall seconds are medians."""
-    return BEGIN + "\n".join(_lines(use)) + "\n" + END
+def table(name: str) -> str:
+    """What stands on the pages under a name."""
+    written = TABLES[name]() if name in TABLES else _lines(runs(name), COLUMNS[name])
+    begin = "<!-- measured -->" if name in COLUMNS else f"<!-- measured {name} -->"
+    return "\n".join([begin, *written, "<!-- /measured -->", ""])
 
 
-def _lines(use: str) -> Iterator[str]:
-    columns = COLUMNS[use]
-    yield "| " + " | ".join(["", *columns.values(), "wall seconds"]) + " |"
-    yield "|---" * (len(columns) + 2) + "|"
-    every = runs(use)
+def _lines(every: dict[str, list[dict[str, Any]]], columns: dict[str, str], of: str = "uses") -> Iterator[str]:
+    """Mean ± standard deviation over the seeds; of the uses themselves wall seconds, which are medians."""
+    wall = of == "uses"
+    yield "| " + " | ".join(["", *columns.values(), *["wall seconds"] * wall]) + " |"
+    yield "|---" * (len(columns) + 1 + wall) + "|"
     for name, rows in every.items():
         cells = [_span([row["scores"][one] for row in rows if one in row["scores"]]) for one in columns]
         seconds = np.median([row["seconds"] for row in rows])
         took = "of the same training" if name.startswith("personal") else f"{seconds:.1f}"
-        yield "| " + " | ".join([name, *cells, took]) + " |"
-    seeds = max(map(len, every.values()))
-    machine = found()["machine"]
+        yield "| " + " | ".join([name, *cells, *[took] * wall]) + " |"
     yield ""
+    yield _made([row for rows in every.values() for row in rows], max(map(len, every.values())), of)
+
+
+def _made(rows: list[dict[str, Any]], seeds: int, of: str) -> str:
+    """How often, and on what."""
+    machine = found(of)["machine"]
+    cpus = " and ".join(sorted({row.get("cpu", machine["cpu"]) for row in rows}))
     times = "One seed" if seeds == 1 else f"{seeds} seeds"
-    yield f"*{times}; {machine['cpu']}, {machine['cores']} cores, which other programs used as well.*"
+    return f"*{times}; {cpus}, {machine['cores']} cores, which other programs used as well.*"
 
 
 def _span(values: list[float]) -> str:
     if not values:
         return ""
+    digits = 3 if max(values) < 10 else 1
     if len(values) == 1:
-        return f"{values[0]:.3f}"
-    return f"{np.mean(values):.3f} ± {np.std(values):.3f}"
+        return f"{values[0]:.{digits}f}"
+    return f"{np.mean(values):.{digits}f} ± {np.std(values):.{digits}f}"
 
 
-def with_table(page: str, use: str) -> str:
-    """The page with its measured part written anew."""
-    before, rest = page.split(BEGIN)
-    _, after = rest.split(END)
-    return before + table(use) + after
+def _of_homes(task: str) -> Iterator[str]:
+    """A task of benchmarks/homes.py."""
+    every: dict[str, list[dict[str, Any]]] = {}
+    for row in found("homes")["rows"]:
+        if row["task"] == task:
+            every.setdefault(row["row"], []).append(row)
+    yield from _lines(every, OF_HOMES[task], "homes")
+
+
+def _highway() -> Iterator[str]:
+    """Where policies get to."""
+    yield "| | crashes | m/s | does the same | of each action |"
+    yield "|---|---|---|---|---|"
+    rows = found("highway")["rows"]
+    for row in rows:
+        scores = f"{row['accuracy']:.2f} | {row['balanced']:.2f}"
+        yield f"| {row['row']} | {row['crashes']} of {row['trips']} | {row['speed']:.1f} | {scores} |"
+    yield ""
+    yield _made(rows, len({row["seed"] for row in rows}), "highway")
+
+
+def _personal() -> Iterator[str]:
+    """Every method on two tasks."""
+    yield "| | patients: accuracy | AUC | homes: mean error | 90 % of homes below |"
+    yield "|---|---|---|---|---|"
+    rows = found("personal")["rows"]
+    for name in dict.fromkeys(row["row"] for row in rows):
+        cells = []
+        for task, score in (("heart", "accuracy"), ("heart", "auc"), ("homes", "error"), ("homes", "90 %")):
+            cells.append(_span([row["scores"][score] for row in rows if (row["task"], row["row"]) == (task, name)]))
+        yield "| " + " | ".join([name, *cells]) + " |"
+    yield ""
+    seeds = [sum(row["task"] == task for row in rows if row["row"] == "FedAvg") for task in ("heart", "homes")]
+    yield f"Patients: {seeds[0]} seeds; homes: {seeds[1]}."
+
+
+def _choice() -> Iterator[str]:
+    """How the health app's settings were chosen."""
+    columns = ("federated accuracy", "federated AUC", "own accuracy", "own AUC")
+    yield "| | " + " | ".join(columns) + " |"
+    yield "|---" * (len(columns) + 1) + "|"
+    for row in found("health_choice")["rows"]:
+        scores = [f"{row['scores'][one]:.3f}" for one in columns]
+        if row["choice"] == "noise":
+            scores[2:] = ["", ""]
+        yield "| " + " | ".join([row["row"], *scores]) + " |"
+    yield ""
+
+
+TABLES: dict[str, Callable[[], Iterator[str]]] = {
+    **{task: lambda task=task: _of_homes(task) for task in OF_HOMES},
+    "choice": _choice,
+    "highway": _highway,
+    "personal": _personal,
+}
+
+
+def with_tables(page: str, use: str = "") -> str:
+    """The page with its measured parts written anew."""
+    return MEASURED.sub(lambda part: table((part[1] or use).strip()), page)
 
 
 def plot(use: str) -> None:
@@ -143,12 +220,37 @@ def _keyboard(every: dict[str, list[dict[str, Any]]], axis: Any) -> None:
 PLOTS = {"health": _health, "driving": _driving, "homes": _homes, "keyboard": _keyboard}
 
 
+def plot_forecasts() -> None:
+    """Two weeks of three homes: what was used, and what was told an hour before."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams |= {"svg.hashsalt": "hansa", "font.size": 9}
+    from matplotlib import pyplot
+
+    shown = [row for row in found("homes")["rows"] if row["task"] == "forecasts"]
+    figure, axes = pyplot.subplots(len(shown), 1, figsize=(7.2, 4.8), layout="constrained", sharex=True)
+    for row, axis in zip(shown, axes, strict=True):
+        scores = row["scores"]
+        days = np.arange(len(scores["truth"])) / 24
+        axis.plot(days, scores["truth"], color="0.6", lw=0.8, label="used")
+        axis.plot(days, scores["forecast"], color="C0", lw=0.8, label="forecast")
+        axis.set_title(f"{KINDS[row['row']]}: error {scores['error']:.2f}", fontsize=9, loc="left")
+        axis.set(ylabel="load / mean", ylim=(0, None))
+    axes[0].legend(frameon=False, ncols=2, fontsize=7, loc="upper right")
+    axes[-1].set(xlabel="day", xlim=(0, 14))
+    figure.savefig(PAGES / "forecasts.svg", metadata={"Date": None, "Creator": None})
+    pyplot.close(figure)
+
+
 def main() -> None:
     """Write the tables and draw the plots of all uses that have results."""
     for use in uses():
         page = PAGES / f"{use}.md"
-        page.write_text(with_table(page.read_text("utf-8"), use), "utf-8")
+        page.write_text(with_tables(page.read_text("utf-8"), use), "utf-8")
         plot(use)
+    PERSONAL.write_text(with_tables(PERSONAL.read_text("utf-8")), "utf-8")
+    plot_forecasts()
 
 
 if __name__ == "__main__":

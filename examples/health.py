@@ -25,10 +25,10 @@ metrics = {"accuracy": Mean(accuracy, 1.0), "auc": AUC(), "calibration": Calibra
 
 plan = hansa.Plan(
     model=hansa.TorchModel(net, F.cross_entropy, metrics=metrics),
-    algorithm=hansa.Ditto(lam=0.1),
+    algorithm=hansa.Ditto(lam=0.03),
     pipe=(hansa.Finite(), hansa.Clip(norm=1.0, side=10.0), hansa.Weigh("examples", cap=200)),
     aggregator=hansa.VerifiedSum(helpers=(helper,)),
-    training=hansa.Training(epochs=2, batch=16, learning_rate=0.05),
+    training=hansa.Training(epochs=2, batch=16, learning_rate=0.1),
     sample=hansa.Everyone(quorum=3),
     rounds=20,
 )

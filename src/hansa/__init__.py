@@ -5,44 +5,13 @@ is in them.
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from .aggregators import Sum
-from .aggregators.trees import Ensemble
-from .algorithms import FedAvg, FedDyn, FedNova, FedProx, Scaffold
-from .algorithms.finetuning import FineTuned, PerFedAvg
-from .algorithms.mime import MimeLite
-from .algorithms.personal import APFL, Ditto, FedRep, PFedMe
-from .algorithms.trees import Boosting
-from .data.sites import Sites
 from .errors import HansaError
-from .loops.buffered import buffered
-from .loops.synchronous import synchronous
-from .models.parts import Personal
-from .models.softmax import Softmax
-from .optim import Adagrad, Adam, Momentum, Sgd, Yogi
-from .parties.client import Client
-from .parties.policy import Policy
-from .parties.population import Population
-from .plan import Plan
-from .privacy import planned_privacy, spent_privacy, stop_at_budget
-from .privacy.ledger import Budget
-from .rand import Key
-from .runtimes.inprocess import InProcess, Network
-from .sample import Everyone, InTurn, Poisson, Sample, Uniform
-from .schedules import Cosine, StepDecay, WarmUp
-from .state import State
-from .training import PerExample, Training
-from .transforms.compress import Quantize
-from .transforms.correlated import CorrelatedNoise
-from .transforms.discrete import DiscreteGaussianNoise, SkellamNoise
-from .transforms.noise import GaussianNoise, LaplaceNoise
-from .transforms.rotate import Rotate
-from .transforms.scale import AdaptiveClip, Clip, Finite
-from .transforms.topk import TopK
-from .transforms.weigh import Weigh
 
 if TYPE_CHECKING:
+    from .aggregators import Sum
     from .aggregators.arriving import Arriving
     from .aggregators.clipping import ClippedGossip, ClippedSum
     from .aggregators.encrypted import EncryptedSum
@@ -59,74 +28,183 @@ if TYPE_CHECKING:
         MultiKrum,
         TrimmedMean,
     )
+    from .aggregators.trees import Ensemble
     from .aggregators.trimming import TrimmedGossip
     from .aggregators.verified import VerifiedSum
+    from .algorithms import FedAvg, FedDyn, FedNova, FedProx, Scaffold
+    from .algorithms.adaptive import FedALA
+    from .algorithms.finetuning import FineTuned, PerFedAvg
+    from .algorithms.mime import MimeLite
+    from .algorithms.personal import APFL, Ditto, FedRep, PFedMe
+    from .algorithms.sharpness import FedSAM
+    from .algorithms.trees import Boosting
     from .analytics import survey
     from .app import App
     from .app.stopping import EarlyStopping
     from .app.sweep import sweep
+    from .data.overview import overview
+    from .data.sites import Sites
     from .graphs.finite import Base, OnePeer
     from .graphs.known import Complete, Given, Hypercube, Regular, Ring, SmallWorld, Star, Torus
+    from .graphs.pairs import Pairs
+    from .loops.buffered import buffered
+    from .loops.gossip import gossip
+    from .loops.synchronous import synchronous
     from .models.jax import JaxModel
     from .models.keras import KerasModel
+    from .models.parts import Personal
     from .models.sklearn import SklearnModel
+    from .models.softmax import Softmax
     from .models.torch import TorchModel
     from .models.xgboost import XgboostModel
+    from .optim import Adagrad, Adam, Momentum, Sgd, Yogi
+    from .parties.client import Client
+    from .parties.policy import Policy
+    from .parties.population import Population
+    from .plan import Plan
+    from .privacy import planned_privacy, spent_privacy, stop_at_budget
+    from .privacy.ledger import Budget
+    from .rand import Key
+    from .runtimes.inprocess import InProcess, Network
     from .runtimes.processes import Processes
     from .runtimes.ray import RayCluster
+    from .sample import Everyone, InTurn, Poisson, Sample, Uniform
+    from .schedules import Cosine, StepDecay, WarmUp
+    from .state import State
     from .store import Store
+    from .training import PerExample, Training
+    from .transforms.compress import Quantize
+    from .transforms.correlated import CorrelatedNoise
+    from .transforms.discrete import DiscreteGaussianNoise, SkellamNoise
+    from .transforms.noise import GaussianNoise, LaplaceNoise
+    from .transforms.rotate import Rotate
+    from .transforms.scale import AdaptiveClip, Clip, Finite
+    from .transforms.topk import TopK
+    from .transforms.weigh import Weigh
+    from .ui.partition import plot_partition
 
 __version__ = "0.2.0"
 
-LAZY = {  # what needs more than NumPy is imported when it is first asked for
+LAZY = {  # where each name lies; its file is imported when it is first asked for
+    "APFL": "algorithms.personal",
+    "Adagrad": "optim",
+    "Adam": "optim",
+    "AdaptiveClip": "transforms.scale",
     "App": "app",
     "Arriving": "aggregators.arriving",
+    "Base": "graphs.finite",
+    "Boosting": "algorithms.trees",
+    "Budget": "privacy.ledger",
     "Bulyan": "aggregators.robust",
     "CentredClipping": "aggregators.robust",
-    "EarlyStopping": "app.stopping",
-    "EncryptedSum": "aggregators.encrypted",
-    "GeometricMedian": "aggregators.robust",
-    "JaxModel": "models.jax",
-    "KerasModel": "models.keras",
-    "Krum": "aggregators.robust",
-    "Median": "aggregators.robust",
-    "MultiKrum": "aggregators.robust",
-    "Processes": "runtimes.processes",
-    "RayCluster": "runtimes.ray",
-    "SklearnModel": "models.sklearn",
-    "Store": "store",
-    "TorchModel": "models.torch",
-    "TrimmedMean": "aggregators.robust",
-    "XgboostModel": "models.xgboost",
-    "MaskedSum": "aggregators.masked",
-    "VerifiedSum": "aggregators.verified",
-    "survey": "analytics",
-    "sweep": "app.sweep",
-    "Base": "graphs.finite",
     "Choco": "aggregators.pushing",
-    "Passing": "aggregators.passing",
-    "TrimmedGossip": "aggregators.trimming",
-    "Neighbourhoods": "aggregators.neighbourhoods",
+    "Client": "parties.client",
+    "Clip": "transforms.scale",
     "ClippedGossip": "aggregators.clipping",
     "ClippedSum": "aggregators.clipping",
-    "PushSum": "aggregators.pushing",
-    "OnePeer": "graphs.finite",
     "Complete": "graphs.known",
+    "CorrelatedNoise": "transforms.correlated",
+    "Cosine": "schedules",
+    "DiscreteGaussianNoise": "transforms.discrete",
+    "Ditto": "algorithms.personal",
+    "EarlyStopping": "app.stopping",
+    "EncryptedSum": "aggregators.encrypted",
+    "Ensemble": "aggregators.trees",
+    "Everyone": "sample",
+    "FedALA": "algorithms.adaptive",
+    "FedAvg": "algorithms",
+    "FedDyn": "algorithms",
+    "FedNova": "algorithms",
+    "FedProx": "algorithms",
+    "FedRep": "algorithms.personal",
+    "FedSAM": "algorithms.sharpness",
+    "FineTuned": "algorithms.finetuning",
+    "Finite": "transforms.scale",
+    "GaussianNoise": "transforms.noise",
+    "GeometricMedian": "aggregators.robust",
     "Given": "graphs.known",
     "Hypercube": "graphs.known",
+    "InProcess": "runtimes.inprocess",
+    "InTurn": "sample",
+    "JaxModel": "models.jax",
+    "KerasModel": "models.keras",
+    "Key": "rand",
+    "Krum": "aggregators.robust",
+    "LaplaceNoise": "transforms.noise",
+    "MaskedSum": "aggregators.masked",
+    "Median": "aggregators.robust",
+    "MimeLite": "algorithms.mime",
+    "Momentum": "optim",
+    "MultiKrum": "aggregators.robust",
+    "Neighbourhoods": "aggregators.neighbourhoods",
+    "Network": "runtimes.inprocess",
+    "OnePeer": "graphs.finite",
+    "PFedMe": "algorithms.personal",
+    "Pairs": "graphs.pairs",
+    "Passing": "aggregators.passing",
+    "PerExample": "training",
+    "PerFedAvg": "algorithms.finetuning",
+    "Personal": "models.parts",
+    "Plan": "plan",
+    "Poisson": "sample",
+    "Policy": "parties.policy",
+    "Population": "parties.population",
+    "Processes": "runtimes.processes",
+    "PushSum": "aggregators.pushing",
+    "Quantize": "transforms.compress",
+    "RayCluster": "runtimes.ray",
     "Regular": "graphs.known",
     "Ring": "graphs.known",
+    "Rotate": "transforms.rotate",
+    "Sample": "sample",
+    "Scaffold": "algorithms",
+    "Sgd": "optim",
+    "Sites": "data.sites",
+    "SkellamNoise": "transforms.discrete",
+    "SklearnModel": "models.sklearn",
     "SmallWorld": "graphs.known",
+    "Softmax": "models.softmax",
     "Star": "graphs.known",
+    "State": "state",
+    "StepDecay": "schedules",
+    "Store": "store",
+    "Sum": "aggregators",
+    "TopK": "transforms.topk",
+    "TorchModel": "models.torch",
     "Torus": "graphs.known",
+    "Training": "training",
+    "TrimmedGossip": "aggregators.trimming",
+    "TrimmedMean": "aggregators.robust",
+    "Uniform": "sample",
+    "VerifiedSum": "aggregators.verified",
+    "WarmUp": "schedules",
+    "Weigh": "transforms.weigh",
+    "XgboostModel": "models.xgboost",
+    "Yogi": "optim",
+    "buffered": "loops.buffered",
     "gossip": "loops.gossip",
+    "overview": "data.overview",
+    "planned_privacy": "privacy",
+    "plot_partition": "ui.partition",
+    "spent_privacy": "privacy",
+    "stop_at_budget": "privacy",
+    "survey": "analytics",
+    "sweep": "app.sweep",
+    "synchronous": "loops.synchronous",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in LAZY:
+    """A name of LAZY, or a part of the package, as in `hansa.transforms.Transform`."""
+    if name in LAZY:
+        return getattr(import_module(f".{LAZY[name]}", __name__), name)
+    if find_spec(f"{__name__}.{name}") is None:
         raise AttributeError(f"module 'hansa' has no attribute {name!r}")
-    return getattr(import_module(f".{LAZY[name]}", __name__), name)
+    return import_module(f".{name}", __name__)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 __all__ = [
@@ -155,11 +233,13 @@ __all__ = [
     "EncryptedSum",
     "Ensemble",
     "Everyone",
+    "FedALA",
     "FedAvg",
     "FedDyn",
     "FedNova",
     "FedProx",
     "FedRep",
+    "FedSAM",
     "FineTuned",
     "Finite",
     "GaussianNoise",
@@ -183,6 +263,7 @@ __all__ = [
     "Network",
     "OnePeer",
     "PFedMe",
+    "Pairs",
     "Passing",
     "PerExample",
     "PerFedAvg",
@@ -225,7 +306,9 @@ __all__ = [
     "Yogi",
     "buffered",
     "gossip",
+    "overview",
     "planned_privacy",
+    "plot_partition",
     "spent_privacy",
     "stop_at_budget",
     "survey",

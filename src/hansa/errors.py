@@ -43,7 +43,7 @@ class HansaError(Exception):
     """What was `found`, `why` it cannot work, and what to write `instead`."""
 
     kind: ClassVar[Kind] = "bug"  # all that a server hears of it
-    code: ClassVar[int] = 1  # with which a command ends
+    code: ClassVar[int] = 2  # with which a command ends: wrong input, where nothing else is said
 
     def __init__(self, found: str, why: str = "", instead: str = ""):
         super().__init__(found, why, instead)
@@ -106,6 +106,8 @@ class RefusedError(ProtocolError):
 class RoundError(HansaError):
     """A round cannot end; the state stays as it was."""
 
+    code = 1
+
 
 class StoreError(HansaError):
     """A run store cannot be read or written."""
@@ -113,6 +115,8 @@ class StoreError(HansaError):
 
 class WorkerError(HansaError):
     """The process that runs an app has failed, or has ended."""
+
+    code = 1
 
 
 class AppError(HansaError):

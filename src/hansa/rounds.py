@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal, NamedTuple
 
+from .notebook import table
+
 Unit = Literal["client", "example"]  # whom ε protects
 TEST = "test_"  # before the name of a score on the test data
 BEGUN = ("val_", "personal_")  # these score the models that a round begins with
@@ -52,6 +54,19 @@ class Round:
     def witnessed(self) -> dict[str, float]:
         """What clients report, and beside it the scores on the test data as test_…"""
         return {**self.metrics, **{f"{TEST}{name}": value for name, value in self.scores.items()}}
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: scores, ε, and who is in the sum, unless that is secret."""
+        rows = [("round", f"{self.round}")]
+        rows += [(name, f"{value:.4g}") for name, value in self.witnessed.items()]
+        for unit, one in self.spent.items():
+            rows.append((f"ε of a {unit}", f"{one.epsilon:.4g} at δ = {one.delta:.2g}"))
+        if not self.hidden:
+            rows.append(("in the sum", ", ".join(self.participants) or "nobody"))
+            rows += [(f"{who} is not in it", why) for who, why in self.excluded.items()]
+        if self.skipped:
+            rows.append(("no step", self.skipped))
+        return table(rows)
 
     @property
     def row(self) -> dict[str, float | str]:

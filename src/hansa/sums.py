@@ -24,7 +24,7 @@ from typing import Any, Self
 import numpy as np
 
 from .errors import ProtocolError
-from .spec import Spec, Vector, blocks
+from .spec import BLOCK, Spec, Vector, blocks
 
 WORDS = tuple(map(np.dtype, (np.uint16, np.uint32, np.uint64)))
 
@@ -184,14 +184,22 @@ def _add_real(v: Vector, coarse: Vector, fine: Vector) -> None:
         places = (array.ctypes.data for array in (v, coarse, fine))
         library.add(*places, v.size, COARSE, FINE)
         return
-    for place in blocks(len(v)):  # also for what cannot be added, about which NumPy says why
-        part = np.add(v[place], COARSE, dtype=np.float64)  # h, and then l in the same memory
-        part -= COARSE
-        coarse[place] += part
-        np.subtract(v[place], part, out=part)
-        part += FINE
-        part -= FINE
-        fine[place] += part
+    if v.ndim and len(v) > BLOCK:
+        for place in blocks(len(v)):
+            _add_block(v[place], coarse[place], fine[place])
+    else:  # also what cannot be added, about which NumPy says why
+        _add_block(v, coarse, fine)
+
+
+def _add_block(v: Vector, coarse: Vector, fine: Vector) -> None:
+    """The same, of so few numbers that a cache holds them."""
+    part = np.add(v, COARSE, dtype=np.float64)  # h, and then l in the same memory
+    part -= COARSE
+    coarse += part
+    np.subtract(v, part, out=part)
+    part += FINE
+    part -= FINE
+    fine += part
 
 
 @cache

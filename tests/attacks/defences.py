@@ -18,6 +18,7 @@ from tests.attacks.defences_gossip import GOSSIP
 from tests.attacks.defences_hidden import HIDDEN
 from tests.attacks.defences_identity import IDENTITY
 from tests.attacks.defences_kits import KITS
+from tests.attacks.defences_looks import LOOKS
 from tests.attacks.defences_masks import MASKS
 from tests.attacks.defences_measured import MEASURED
 from tests.attacks.defences_noise import HIDING
@@ -29,6 +30,7 @@ from tests.attacks.defences_remembered import REMEMBERED
 from tests.attacks.defences_rest import REST
 from tests.attacks.defences_sites import SITES
 from tests.attacks.defences_stopping import STOPPING
+from tests.attacks.defences_tracking import TRACKING
 from tests.attacks.defences_training import TRAINING
 from tests.attacks.defences_worker import WORKERS
 
@@ -458,6 +460,8 @@ EVERY = (
     ENCRYPTION,
     RECORD_OF_A_RUN,
     SITES,
+    TRACKING,
+    LOOKS,
     PAGE,
 )
 DEFENCES = {one.name: one for part in EVERY for one in part}

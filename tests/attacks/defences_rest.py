@@ -135,8 +135,8 @@ STORES = (
     Defence(
         "a name is looked up among names",
         STORE,
-        "select(db.runs.c.id).order_by(",
-        "select(db.runs.c.id).where(db.runs.c.id.startswith(id)).order_by(",
+        "select(db.runs.c.id, db.runs.c.name).order_by(",
+        "select(db.runs.c.id, db.runs.c.name).where(db.runs.c.id.startswith(id)).order_by(",
     ),
     Defence(
         "a folder that no system has is told",
@@ -236,4 +236,20 @@ STATE = (
     ),
 )
 
-REST = (*STATE, *PROGRAMS, *STORES, *MESSAGES, *GATEWAYS)
+SHOWN = (
+    Defence(
+        "a name is no markup",
+        "ui/terminal.py",
+        "return Console(highlight=False, markup=False,",
+        "return Console(highlight=False,",
+    ),
+    Defence(
+        "what an error quotes is no markup",
+        "ui/errors.py",
+        'console.print(Text.assemble(("error:", "bold red"), f" {printable(text)}"))',
+        'console.print(f"[bold red]error:[/] {printable(text)}")',
+        only=r"draft",
+    ),
+)
+
+REST = (*SHOWN, *STATE, *PROGRAMS, *STORES, *MESSAGES, *GATEWAYS)

@@ -104,7 +104,7 @@ def test_what_has_the_plans_noise_is_done() -> None:
 
 @pytest.mark.promise("P270")
 @pytest.mark.guards("who asks for gradients says so when the plan is built")
-@pytest.mark.parametrize("algorithm", [h.MimeLite(), h.APFL()], ids=repr)
+@pytest.mark.parametrize("algorithm", [h.MimeLite(), h.APFL(), h.FedSAM(), h.FedALA()], ids=repr)
 def test_hansas_own_that_ask_for_gradients_refuse_such_a_plan(algorithm: Any) -> None:
     try:
         h.Plan(h.Softmax(4, 3), algorithm, training=PRIVATE)

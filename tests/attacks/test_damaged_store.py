@@ -158,6 +158,8 @@ def test_a_flipped_bit_in_the_database_file_is_told_in_words(whole: Path, tmp_pa
     "rounds are numbered",
     "a memory lies in a file of its run",
     "a memory is in its file",
+    "a stored name stands on one line",
+    "stored tags stand on one line",
 )
 @pytest.mark.promise("P58")
 @pytest.mark.parametrize(
@@ -175,6 +177,8 @@ def test_a_flipped_bit_in_the_database_file_is_told_in_words(whole: Path, tmp_pa
         ("UPDATE runs SET id = 'a/b' WHERE rowid = 1", "stands where a name was written"),
         ("UPDATE runs SET plan = X'00'", "stands where a text was written"),
         ("UPDATE runs SET planned = 'nine'", "stands where a whole number was written"),
+        ("UPDATE runs SET name = 'red' || char(27) || '[31m'", "the name of a run"),
+        ("UPDATE runs SET tags = '[\"a,b\"]'", "tags"),
         ("UPDATE rounds SET seconds = 'long'", "stands where a number was written"),
         ("UPDATE rounds SET named = 7", "stands where yes or no was written"),
     ],
@@ -233,7 +237,7 @@ def test_a_folder_that_cannot_be_is_told(name: str) -> None:
 def called(*words: str) -> str:
     """What the command line says, when it fails as it should."""
     done = CliRunner().invoke(commands, [*words])
-    assert done.exit_code == 1, (done.output, done.exception)
+    assert done.exit_code == 2, (done.output, done.exception)
     return done.output
 
 

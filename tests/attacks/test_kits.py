@@ -372,7 +372,7 @@ def test_nobody_makes_himself_a_server(own: Authority, tmp_path: Path, role: Any
     sent = str(tmp_path / "zoe" / "request.pem")
     command = ["provision", "--sign", sent, "--pki", str(own.folder), "--out", str(tmp_path / "answer")]
     told = CliRunner().invoke(commands, [*command, "--words", words(request.message)])
-    assert told.exit_code == 1 and f"asks to be a {role}, and not a client" in told.output
+    assert told.exit_code == 2 and f"asks to be a {role}, and not a client" in told.output
     assert not (tmp_path / "answer").exists()
     told = CliRunner().invoke(commands, [*command, "--words", words(request.message), "--role", role])
     assert told.exit_code == 0 and Authority.load(own.folder).roster["zoe"].role == role
@@ -390,7 +390,7 @@ def test_a_request_with_other_words_is_not_signed(own: Authority, tmp_path: Path
     sent = str(tmp_path / "mine" / "request.pem")
     command = ["provision", "--sign", sent, "--pki", str(own.folder), "--out", str(tmp_path / "answer")]
     told = CliRunner().invoke(commands, [*command, "--words", given])
-    assert told.exit_code == 1
+    assert told.exit_code == 2
     assert not (tmp_path / "answer").exists() and "zoe" not in Authority.load(own.folder).roster
 
 

@@ -15,10 +15,12 @@ from hansa import (
     Adagrad,
     Adam,
     Ditto,
+    FedALA,
     FedAvg,
     FedDyn,
     FedNova,
     FedProx,
+    FedSAM,
     FineTuned,
     MimeLite,
     Momentum,
@@ -32,6 +34,7 @@ from hansa import (
     Yogi,
 )
 from hansa.algorithms import Algorithm
+from hansa.config import Pieces
 from hansa.errors import PlanError
 from hansa.messages import SessionId
 from hansa.rand import Key
@@ -63,6 +66,9 @@ ALGORITHMS = [
     APFL(Adam(0.1), 0.01, alpha=1.0),
     PerFedAvg(),
     PFedMe(Sgd(0.5), lam=1.0, rate=0.5),
+    FedSAM(),
+    FedALA(),
+    FedALA(Adam(0.1), 0.01, rate=2.0),
     FineTuned(),
     FineTuned(Adam(0.1), 0.01, tuning=Training(epochs=2)),
 ]
@@ -75,9 +81,8 @@ def test_every_algorithm(algorithm: Algorithm) -> None:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
 def test_prints_as_the_expression_that_builds_it(algorithm: Algorithm) -> None:
-    import hansa
 
-    assert eval(repr(algorithm), {**vars(hansa), "inf": math.inf}) == algorithm  # noqa: S307
+    assert eval(repr(algorithm), {"inf": math.inf}, Pieces()) == algorithm  # noqa: S307
 
 
 @pytest.mark.parametrize("algorithm", [Scaffold(), FedNova(), MimeLite(), APFL(), PerFedAvg(), PFedMe()], ids=repr)

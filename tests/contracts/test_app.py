@@ -43,6 +43,7 @@ from hansa import (
 )
 from hansa.app.compare import pooled
 from hansa.app.load import load
+from hansa.config import Pieces
 from hansa.data import Examples
 from hansa.errors import AppError, DataError, PlanError
 from hansa.explain import difference, explain, expression
@@ -407,7 +408,7 @@ def test_an_explanation_warns_of_what_the_plan_does_not_protect(change: dict[str
 
 def test_the_expression_builds_the_plan_and_tells_plans_apart() -> None:
     plan = replace(PLAN, pipe=TIGHT, rounds=9)
-    built = eval(expression(plan), vars(hansa) | {"inf": float("inf")})  # noqa: S307
+    built = eval(expression(plan), {"inf": float("inf")}, Pieces())  # noqa: S307
     assert built == plan
     other = expression(replace(PLAN, rounds=9))
     assert difference(expression(PLAN), other) == "It had rounds=4 where the file has rounds=9."

@@ -234,7 +234,7 @@ def test_a_policy_is_a_file_of_its_owner(made: Authority) -> None:
     path = north / "policy.toml"
     assert hansa("policy", "new", path, "--min-cohort", 3, "--epsilon", 4).exit_code == 0
     assert read_policy(north) == h.Policy(min_cohort=3, epsilon=4.0)
-    assert hansa("policy", "new", path).exit_code == 1  # it is not written over
+    assert hansa("policy", "new", path).exit_code == 2  # it is not written over
     assert ABOUT.keys() == {one.name for one in fields(h.Policy)}
     many = h.Policy(sees="sum", colluding=2, stated=True, unit="example", reports=False, max_rounds=9)
     path.write_text(text_of(many))
@@ -271,7 +271,7 @@ def test_a_site_is_checked_before_it_joins(app: Path, made: Authority) -> None:
     assert told.exit_code == 3 and "at most ε = 1 at δ = 1e-06" in told.output
     assert hansa("check", bundle, "--kit", north).exit_code == 2
     told = hansa("check", bundle, "--kit", kit(made, "auditor"), "--data", app)
-    assert told.exit_code == 1 and "the kit of auditor" in told.output
+    assert told.exit_code == 2 and "the kit of auditor" in told.output
 
 
 # ── a budget over all runs ──
@@ -409,7 +409,7 @@ def test_who_leaves_a_run_keeps_no_reply_of_it_and_answers_no_more(tmp_path: Pat
             site.begin(run, plan.digest, None)
         site.close()
         assert f"run {run}" in (shown := hansa("kit", "show", kit_folder).output) and ", left 20" in shown
-        assert hansa("leave", "nothing", "--kit", kit_folder).exit_code == 1
+        assert hansa("leave", "nothing", "--kit", kit_folder).exit_code == 2
         states.close()
 
 

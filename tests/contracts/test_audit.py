@@ -124,7 +124,7 @@ def test_the_command_audits_files_and_runs(tmp_path: Path, monkeypatch: pytest.M
     assert (run / "audit-membership.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((run / "audit.json").read_text())["membership"]["runs"] == 9
     told = call(commands, ["audit", "mine.py", "--attacks", "guessing"])
-    assert told.exit_code == 1 and "no attack 'guessing'" in told.output
+    assert told.exit_code == 2 and "no attack 'guessing'" in told.output
 
 
 def test_an_attack_without_room_is_named_with_its_reason() -> None:

@@ -166,7 +166,7 @@ def test_a_run_that_is_held_is_not_put_back(tmp_path: Path) -> None:
         told = CliRunner().invoke(
             commands, ["restore", str(tmp_path / "saved"), "--folder", str(tmp_path / "runs"), "--replace"]
         )
-        assert told.exit_code == 1 and "is being run by a process" in told.output
+        assert told.exit_code == 2 and "is being run by a process" in told.output
         assert server.child.poll() is None
         server.signal(signal.SIGKILL)
         server.code()

@@ -16,7 +16,7 @@ import pytest
 from hansa import Key, data
 from hansa.datasets import folder
 from hansa.datasets.breast_cancer import HOSPITALS, hospitals
-from hansa.datasets.heart_disease import CENTRES, heart_disease
+from hansa.datasets.heart_disease import CENTRES, heart_centres, heart_disease
 from hansa.datasets.mnist import mnist, mnist_clients
 from hansa.errors import DataError
 
@@ -208,6 +208,22 @@ def test_heart_disease_is_normalised_as_flamby_does(public: None) -> None:
     np.testing.assert_allclose(local["va"]["test"][0], wanted, rtol=1e-4, atol=1e-5)
     with pytest.raises(DataError, match="normalise='global'"):
         heart_disease("global")  # type: ignore[arg-type]
+
+
+@pytest.mark.promise("P646")
+def test_fixed_units_are_those_of_no_data(public: None) -> None:
+    """(age − 50) / 10, and so on, whoever else is there; cholesterol that nobody has measured is in the middle."""
+    raw, fixed = heart_disease("none"), heart_disease("fixed")
+    for centre, parts in raw.items():
+        for part, (X, y) in parts.items():
+            found, same = fixed[centre][part]
+            np.testing.assert_allclose(found[:, 0], (X[:, 0] - 50) / 10, atol=1e-6)
+            np.testing.assert_allclose(found[:, 5], (X[:, 5] - 140) / 25, atol=1e-6)
+            np.testing.assert_array_equal(found[:, 6:], X[:, 6:])
+            np.testing.assert_array_equal(found[X[:, 3] == 0, 3], 0)
+            assert (same == y).all()
+    assert (raw["switzerland"]["train"][0][:, 3] == 0).all()
+    assert all((heart_centres().test[who][0] == fixed[who]["test"][0]).all() for who in fixed)
 
 
 def test_pooled_heart_disease_scores_as_published(public: None) -> None:

@@ -540,3 +540,14 @@ def test_a_prediction_is_that_of_keras() -> None:
     with model._at(x, KEY):
         wanted = keras.ops.convert_to_numpy(model.net(X, training=False))
     assert found.shape == (300, 3) and np.allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.promise("P680")
+def test_a_model_is_written_whole_for_keras_itself(tmp_path: Path) -> None:
+    model = KerasModel(deep())
+    given = weights(model.net)
+    x = model.start(h.Key.of(3))
+    export(x, tmp_path / "x.keras", model)
+    back: Any = keras.saving.load_model(tmp_path / "x.keras", compile=False, safe_mode=True)
+    assert np.array_equal(weights(back), x[: model.trainable].astype(np.float32))
+    assert np.array_equal(weights(model.net), given)  # the caller's own is as it was

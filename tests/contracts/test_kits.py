@@ -91,9 +91,9 @@ def test_a_newcomer_is_enrolled_by_words_on_the_telephone(tmp_path: Path, monkey
     assert "serial 4" in told and "north" not in told
     server = server.with_roster(Roster.decode(Path("pki/roster.json").read_bytes()))
     assert meet(server.server_context(), north.client_context(), server.roster).stage == "roster"
-    hansa("kit", "add", "north", "pki/roster.json", code=1)
+    hansa("kit", "add", "north", "pki/roster.json", code=2)
     assert "serial 5" in hansa("roster", "renew", "--pki", "pki")
-    assert "is not on the roster" in hansa("roster", "revoke", "north", "--pki", "pki", code=1)
+    assert "is not on the roster" in hansa("roster", "revoke", "north", "--pki", "pki", code=2)
 
 
 @pytest.mark.promise("P433")
@@ -123,7 +123,7 @@ def test_what_is_missing_is_said() -> None:
         "sys.argv = ['hansa', 'kit', 'show', 'none']; main()"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 1 and "pip install 'hansa[sites]'" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "pip install 'hansa[sites]'" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -439,7 +439,7 @@ def test_a_federation_that_cannot_be_is_refused_by_what_is_wrong(tmp_path: Path,
     with pytest.raises(ProtocolError) as told:
         read(file)
     assert words_ in str(told.value) and told.value.why and told.value.instead
-    assert "error:" in hansa("provision", str(file), "--out", str(tmp_path / "pki"), code=1)
+    assert "error:" in hansa("provision", str(file), "--out", str(tmp_path / "pki"), code=2)
     assert not (tmp_path / "pki").exists()
 
 

@@ -263,7 +263,7 @@ def test_the_command_says_where_it_is_and_ends_when_it_is_told_to(tmp_path: Path
         id = stored(tmp_path / "runs", 3)
         assert get(port, "/")[0] == 200 and id in get(port, "/")[2]
         taken = subprocess.run([*command, str(port)], capture_output=True, text=True, timeout=60)
-        assert taken.returncode == 1 and f"127.0.0.1:{port} cannot be listened on" in " ".join(taken.stderr.split())
+        assert taken.returncode == 2 and f"127.0.0.1:{port} cannot be listened on" in " ".join(taken.stderr.split())
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
     finally:

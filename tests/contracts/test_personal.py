@@ -427,7 +427,7 @@ def test_an_export_of_what_is_not_there_says_so(here: Path, app: str, who: str, 
     assert code == 0, err
     run = re.findall(r"run (\S+)  ", out)[0]
     code, _, err = call("export", run, "x.safetensors", "--client", who)
-    assert code == 1 and all(word in err for word in words), err
+    assert code == 2 and all(word in err for word in words), err
     assert not Path("x.safetensors").exists()
 
 
@@ -468,6 +468,7 @@ HEADS = h.Personal(h.Softmax(4, 3), keep=("bias",))
 PERSONAL = [
     (h.Softmax(4, 3), h.FineTuned()),
     (h.Softmax(4, 3), h.PerFedAvg(alpha=0.1)),
+    (h.Softmax(4, 3), h.FedALA(rate=5.0)),
     (h.Softmax(4, 3), h.PFedMe(lam=2.0, rate=0.2)),
     (HEADS, h.FedAvg()),
     (HEADS, h.FedRep(head_epochs=2)),

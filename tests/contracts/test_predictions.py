@@ -130,17 +130,17 @@ def test_a_stored_run_predicts_into_a_file(tmp_path: Path, monkeypatch: pytest.M
     assert Path("new.json").stat().st_mode & 0o077 == 0
     before = Path("new.json").read_bytes()
     told = hansa("predict", run, "new.json", *at)
-    assert told.exit_code == 1 and "new.json is there already" in told.output
+    assert told.exit_code == 2 and "new.json is there already" in told.output
     assert Path("new.json").read_bytes() == before
     records = app.parent / "data" / "north.csv"
     before = records.read_bytes()
     told = hansa("predict", run, records, *at)
-    assert told.exit_code == 1 and records.read_bytes() == before
+    assert told.exit_code == 2 and records.read_bytes() == before
     told = hansa("predict", run, records.parent / "new.csv", "--data", records.parent, "--folder", "runs")
-    assert told.exit_code == 1 and "new.csv lies in the data" in " ".join(told.output.split())
+    assert told.exit_code == 2 and "new.csv lies in the data" in " ".join(told.output.split())
     assert len(list(records.parent.iterdir())) == 2
     told = hansa("predict", run, "new.txt", *at)
-    assert told.exit_code == 1 and "neither CSV nor JSON" in told.output
+    assert told.exit_code == 2 and "neither CSV nor JSON" in told.output
     images = np.zeros((2, 3, 3))
     assert np.array_equal(json.loads(as_text(images, Path("x.json"))), images)
     with pytest.raises(AppError, match="one row of numbers"):
@@ -218,7 +218,7 @@ def test_parts_that_stay_at_home_are_predicted_with_by_their_client_alone(
     run = stored_run(app, monkeypatch)
     at = ("--data", app.parent / "data" / "north.csv", "--folder", "runs")
     told = hansa("predict", run, "new.json", *at)
-    assert told.exit_code == 1 and "bias" in told.output and "--client" in told.output, told.output
+    assert told.exit_code == 2 and "bias" in told.output and "--client" in told.output, told.output
     assert not Path("new.json").exists()
     told = hansa("predict", run, "new.json", *at, "--client", "north")
     assert told.exit_code == 0 and "24 predictions of north's own model of run" in told.output, told.output
@@ -229,4 +229,4 @@ def test_parts_that_stay_at_home_are_predicted_with_by_their_client_alone(
     wanted = predicted(h.Softmax(3, 2), np.append(stored.state().x, bias), Examples.of((X, np.zeros(24, int))))
     assert bias.any() and np.array_equal(json.loads(Path("new.json").read_text()), wanted)
     told = hansa("predict", "x.bundle", "other.json", *at, "--kit", "kit", "--client", "north")
-    assert told.exit_code == 1 and "--own" in told.output
+    assert told.exit_code == 2 and "--own" in told.output

@@ -100,9 +100,9 @@ def test_a_secure_sum_survives_too() -> None:
     runtime.close()
 
 
-HIDDEN = {"masked": MaskedSum(), "arriving": Arriving(MaskedSum(), size=5)}
-if "HANSA_KILLS" in os.environ:  # it takes long
-    HIDDEN["encrypted"] = EncryptedSum()
+HIDDEN = {"masked": MaskedSum()}
+if "HANSA_KILLS" in os.environ:  # they take long
+    HIDDEN |= {"arriving": Arriving(MaskedSum(), size=5), "encrypted": EncryptedSum()}
 
 
 @pytest.mark.parametrize("aggregator", HIDDEN.values(), ids=HIDDEN)

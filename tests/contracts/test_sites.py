@@ -38,6 +38,7 @@ from hansa.app.federation import delta_of
 from hansa.app.load import load
 from hansa.app.looking import LOOKED_AT
 from hansa.cli import commands
+from hansa.config.run import Config
 from hansa.errors import AppError, DataError, LeftOut, PolicyError
 from hansa.privacy.ledger import Ledger
 
@@ -540,10 +541,12 @@ def test_a_run_that_ended_before_its_survey_did_asks_when_it_is_resumed(folder: 
     test = folder / "held" / "central.npz"
     whole = test.read_bytes()
     test.write_text("torn")
-    assert call("run", file, "--folder", runs).exit_code == 1
+    assert call("run", file, "--folder", runs).exit_code == 2
+    assert not Store(runs).runs()  # what has failed before it began leaves no line
     test.write_bytes(whole)
+    Store(runs).new("not known", "", str(file), Config(str(file)).kept()).finish("stopped")
     (summary,) = Store(runs).runs()
-    assert summary.status == "failed" and summary.planned is None
+    assert summary.status == "stopped" and summary.planned is None
     resumed = call("run", "--resume", summary.id, "--rounds", 2, "--folder", runs, "--no-compare")
     assert resumed.exit_code == 0, resumed.output
     assert (Store(runs).runs()[0].planned, Store(runs).runs()[0].status) == (2, "done")

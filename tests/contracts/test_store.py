@@ -27,7 +27,7 @@ from hansa import Key, Softmax, State, Store
 from hansa.codec import dumps
 from hansa.errors import StoreError
 from hansa.rounds import Spent
-from hansa.store import KEEP, database, export, heard
+from hansa.store import KEEP, Label, database, export, heard
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -408,6 +408,23 @@ def test_an_old_database_is_upgraded_and_a_new_one_refused(
     with pytest.raises(StoreError) as error:
         Store(tmp_path / "runs", url)
     assert "version next" in error.value.found and "upgrade" in error.value.instead
+
+
+def test_runs_from_before_they_had_names_have_none(tmp_path: Path, url: str | None) -> None:
+    """The columns of 0006 are added with nothing in them, and a run goes on."""
+    run = begin(Store(tmp_path / "runs", url), rounds=2)
+    run.finish("stopped")
+    with Store(tmp_path / "runs", url).database.write() as connection:
+        for name in ("name", "tags", "note", "tracked"):
+            connection.execute(text(f"ALTER TABLE runs DROP COLUMN {name}"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0005'"))
+    again = Store(tmp_path / "runs", url)
+    (found,) = again.runs()
+    assert found.label == Label() and again.open(run.id).tracked == {}
+    again.open(run.id).relabel(Label("old", ("kept",)))
+    run = again.resume("old")
+    run.commit(state(3))
+    assert Store(tmp_path / "runs", url).runs()[0].label == Label("old", ("kept",)) and len(run.rows()) == 3
 
 
 def test_a_store_of_an_earlier_release_is_refused_by_its_name(tmp_path: Path, url: str | None) -> None:

@@ -21,7 +21,7 @@ from hansa.config import set_, value_of
 from hansa.config.run import Config
 from hansa.errors import AppError, PlanError
 from hansa.rounds import Round, Spent
-from hansa.ui.sweeps import by_setting, given_away, line, ordered, table
+from hansa.ui.sweeps import by_setting, chosen_by, drawn, given_away, line, ordered, table, warned_of
 
 RATES = {"training.learning_rate": (0.01, 0.1)}
 APP = """
@@ -154,7 +154,7 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
     tried = list(sweep(tested, {"model.features": (4, 3)}, store=store))
     assert [bool(one.rounds) for one in tried] == [False, True]
     assert "features" in tried[0].error and not tried[1].error
-    assert [one.status for one in store.runs()] == ["failed", "done"]
+    assert [one.status for one in store.runs()] == ["done"]  # one that failed before its first round is no line
 
 
 @pytest.mark.promise("P672")
@@ -239,12 +239,37 @@ def test_what_all_runs_give_away_adds_up() -> None:
     assert "not known" in given_away([*runs, plain]) and not given_away([plain])
 
 
+@pytest.mark.promise("P684")
+def test_settings_are_chosen_by_what_clients_validate_and_not_by_the_test() -> None:
+    """Where both are there, a score's name means the validation; the test data is used on purpose, and that is said."""
+
+    def one(rate: float, val: float, test: float) -> Tried:
+        last = Round(1, metrics={"loss": 0.5, "val_accuracy": val}, scores={"accuracy": test})
+        return Tried({"rate": rate}, 0, (last,))
+
+    tried = [one(0.1, 0.6, 0.9), one(0.2, 0.8, 0.7)]
+    assert chosen_by(tried, "accuracy") == "val_accuracy" == chosen_by(tried, "val_accuracy")
+    by = {name: [one.settings["rate"] for one in ordered(by_setting(tried), name)] for name in NAMES}
+    assert by == {"val_accuracy": [0.2, 0.1], "test_accuracy": [0.1, 0.2], "accuracy": [0.1, 0.2]}
+    assert not warned_of(tried, "val_accuracy") and not warned_of(tried, "loss")
+    assert all("has no test left" in warned_of(tried, name) for name in ("test_accuracy", "accuracy"))
+    head = [column.header for column in table(by_setting(tried), "val_accuracy").columns]
+    assert head == ["rate", "runs", "val_accuracy", "loss", "accuracy"]
+    assert drawn(by_setting(tried), "val_accuracy").startswith(b"\x89PNG")
+    plain = [Tried({}, 0, (Round(1, scores={"accuracy": 0.9}),))]
+    assert chosen_by(plain, "accuracy") == "accuracy" and "no test left" in warned_of(plain, "accuracy")
+
+
+NAMES = ("val_accuracy", "test_accuracy", "accuracy")
+
+
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("app.py").write_text(APP)
     algorithms = 'algorithm=FedAvg,FedProx(mu=0.1),{use = "Scaffold"}'
     words = "sweep", "app.py", "--set", "training.learning_rate=0.01", "--set", algorithms
     code, out, err = call(*words, "--seeds", 2, "--sort", "accuracy", "--plot", "a.png")
+    assert "whoever chooses by it has no test left" in err
     assert code == 0 and "FedProx(mu=0.1)" in out and "±" in out and "6 of 6" in err
     assert Path("a.png").read_bytes().startswith(b"\x89PNG")
     rows = json.loads(call(*words, "--seeds", 2, "--as", "json")[1])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ import numpy as np
 import pytest
 
 from hansa.data import check
-from hansa.datasets import Found, StandIn, polidriving, shakespeare, swiss_meters
+from hansa.datasets import Found, StandIn, highway, polidriving, shakespeare, swiss_meters
 from hansa.datasets.heart_disease import heart_centres
 from hansa.errors import DataError
+from hansa.rand import Key
 
 HOURS = 7 * 168
 
@@ -215,3 +218,64 @@ def test_headings_name_the_roles() -> None:
         "FIRST CITIZEN": ["Before we proceed: hear", "me speak.", "You are all"],
         "ALL": ["Speak, speak."],
     }
+
+
+# ── the highway ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.promise("P647")
+def test_without_the_simulator_there_is_an_error_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "highway_env.envs.highway_env", None)
+    with pytest.raises(DataError, match=r"(?s)highway_env is not installed.*hansa\[driving\]"):
+        highway.highway()
+
+
+def test_a_trip_repeats_and_slips_are_not_what_is_told() -> None:
+    """The same key is the same trip; the driver tells at each place what it would do, and something else is done."""
+    calm = partial(highway.by_style, highway.STYLES["calm"])
+    plain, again, slipping = (highway.drive(calm, Key.of(0), 4, slips=slips) for slips in (0.0, 0.0, 0.9))
+    assert (plain.seen == again.seen).all() and plain.seen.shape == (8, highway.SEEN)
+    assert not np.array_equal(plain.seen[1:], slipping.seen[1:])
+    assert slipping.told.tolist() == [calm(seen) for seen in slipping.seen]
+
+
+@pytest.mark.parametrize(
+    "drive",
+    [
+        lambda: highway.highway(trips=0),
+        lambda: highway.highway(held_out=1.5),  # type: ignore[arg-type]
+        lambda: highway.drive(lambda seen: 0, Key.of(0), seconds=0),
+        lambda: highway.drive(lambda seen: 5, Key.of(0)),
+    ],
+)
+def test_trips_that_nobody_can_drive_are_refused(drive: Any) -> None:
+    with pytest.raises(DataError, match=r"Write|Return"):
+        drive()
+
+
+def road(**lanes: tuple[float, float, float, float]) -> Any:
+    """What a car at 24 m/s sees: gap and speed of who is ahead, and of who is behind, in the lanes that there are."""
+    seen = [24 / 30, 0.0, 0.0]
+    for lane in ("left", "own", "right"):
+        ahead, faster, behind, follows = lanes.get(lane, (0.0, 0.0, 0.0, 0.0))
+        seen += [float(lane in lanes), ahead / 100, faster / 10, behind / 100, follows / 10]
+    return np.array(seen)
+
+
+FREE = (100.0, 0.0, 100.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("style", "seen", "action"),
+    [
+        ("normal", road(own=FREE, left=FREE), "faster"),
+        ("lorry", road(own=FREE), "slower"),
+        ("calm", road(own=(20.0, -6.0, 100.0, 0.0)), "slower"),
+        ("sporty", road(own=(25.0, -4.0, 100.0, 0.0), left=FREE), "left"),
+        ("sporty", road(own=(25.0, -4.0, 100.0, 0.0), left=(100.0, 0.0, 8.0, 6.0)), "slower"),
+        ("calm", road(own=FREE, right=FREE), "right"),
+        ("sporty", road(own=FREE, right=FREE), "faster"),
+    ],
+)
+def test_a_style_does_what_it_says(style: str, seen: Any, action: str) -> None:
+    assert highway.ACTIONS[highway.by_style(highway.STYLES[style], seen)] == action

@@ -165,7 +165,7 @@ def _its_models(sites: Working, state: h.State) -> None:
     (kept,) = (sites.kits["north"].folder / "models").iterdir()
     assert hansa("leave", kept.name, *at).exit_code == 0 and not kept.exists()
     told = hansa("export", sites.folder / "app.py", file, *at)
-    assert told.exit_code == 1 and "There is no model of the run" in told.output
+    assert told.exit_code == 2 and "There is no model of the run" in told.output
 
 
 # ── what an agent knows of a plan ──

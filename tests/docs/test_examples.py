@@ -14,7 +14,7 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-USES = ("driving", "health", "homes", "keyboard")  # in tests/docs/test_uses.py
+USES = ("driving", "health", "highway", "homes", "keyboard")  # in tests/docs/test_uses.py
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
 EXAMPLES = sorted(path for path in FOLDER.glob("*.py") if path.stem not in USES)
 HANSA = [sys.executable, "-c", "from hansa.cli import main; main()"]

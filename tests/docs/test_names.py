@@ -38,8 +38,11 @@ LeCun McMahan Philox SecAgg SplitMix64 WebSocket XEdDSA
 OTHERS = """
 AtenTensorHandle BatchNorm BatchNormalization BertConfig BertForSequenceClassification DataLoader DejaVu GroupNorm
 InstanceNorm IterableDataset LayerNorm LoraConfig LossScaleOptimizer NoneType NumPy PeftModel PyArrow PyDataset
-LazyFrame PyTorch ResidentialEnergyConsumption SequentialSampler TensorFlow TensorSlice Intel Xeon
-ClientApp ClientError OpenTelemetry ServerApp SuperLink SuperNode SuperNodes WebSocket
+LazyFrame PyTorch ResidentialEnergyConsumption SequentialSampler TensorFlow TensorSlice Intel Xeon DiscreteMetaAction
+DejaVuSans HarfBuzz OpenType TrueType WeasyPrint
+CentrallyAppliedPrivacyMechanism ClientApp ClientError FedAvgRecipe FedAvgM FedML FedOpt NNTrainHyperParams NVFlare
+OpenTelemetry PyTorchModel ServerApp SimEnv SimulatedBackend SuperLink SuperNode SuperNodes WebSocket
+WeightByDatapoints
 """
 DRAFTS = """
 Pine32HmacSha256Aes128 Pine40HmacSha256Aes128 Pine64HmacSha256Aes128 Prio3Count Prio3Histogram Prio3L1BoundSum

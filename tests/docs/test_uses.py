@@ -6,6 +6,7 @@ import ast
 import runpy
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 import hansa as h
 from hansa.app.personal import own_model
 from hansa.app.templates import TEMPLATES, create_from_template
-from hansa.datasets import StandIn, shakespeare
+from hansa.datasets import StandIn, highway, shakespeare
 
 ROOT = Path(__file__).resolve().parents[2]
 USES = ("health", "driving", "homes", "keyboard")
@@ -54,12 +55,12 @@ def own_scores(app: h.App, state: h.State, metric: str) -> list[float]:
 
 
 def test_health_reaches_its_floor(public: None) -> None:
-    """FedAvg's accuracy ≥ .73 and AUC ≥ .80 on 254 patients of four centres; own models above both."""
+    """FedAvg's accuracy ≥ .79 and AUC ≥ .86 on 254 patients of four centres; own models above those trained alone."""
     app = app_of("health", aggregator=h.Sum())
     state = last(app)
-    assert state.scores["accuracy"] >= 0.73 and state.scores["auc"] >= 0.80
+    assert state.scores["accuracy"] >= 0.79 and state.scores["auc"] >= 0.86
     sizes = [len(y) for _, y in app.test.values()]
-    assert np.average(own_scores(app, state, "accuracy"), weights=sizes) >= 0.75
+    assert np.average(own_scores(app, state, "accuracy"), weights=sizes) >= 0.76
     rows = {row.name: row.scores for row in app.compare(state)}
     assert rows["own models"]["auc"] > rows["each alone, on its own"]["auc"]
     assert all(np.isfinite([*scores.values()]).all() for scores in rows.values())
@@ -100,6 +101,20 @@ def test_a_keyboard_learns_and_completes(public: None) -> None:
         assert len(list(found["completed"](net, typed))) == 3
 
 
+def test_makers_teach_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One short trip each: the plan runs under masks, and whoever was trained can drive, each by its own model."""
+    monkeypatch.setattr("hansa.datasets.highway.highway", partial(highway.highway, trips=1, held_out=1, seconds=3))
+    example = ROOT / "examples" / "highway.py"
+    found = runpy.run_path(str(example))
+    app = replace(found["app"], plan=replace(found["plan"], rounds=1))
+    state = last(app)
+    one, other = found["driver"](state.x), found["driver"](-state.x)
+    trip = highway.drive(one, h.Key.of(0), seconds=2)
+    assert not trip.crashed and len(trip.seen) == 4 and 15 < trip.speed < 35
+    assert [one(seen) for seen in trip.seen] == trip.told.tolist() != [other(seen) for seen in trip.seen]
+    assert len(example.read_text("utf-8").splitlines()) <= 60
+
+
 @pytest.mark.promise("P645")
 @pytest.mark.parametrize("use", USES)
 def test_a_template_runs_without_its_data(use: str, offline: None, tmp_path: Path) -> None:
@@ -130,5 +145,9 @@ def test_pages_hold_what_was_measured() -> None:
     assert tables["uses"]() == ["health", "driving", "homes", "keyboard"]
     for use in tables["uses"]():
         page = (tables["PAGES"] / f"{use}.md").read_text("utf-8")
-        assert tables["with_table"](page, use) == page
+        assert tables["with_tables"](page, use) == page
         assert (tables["PAGES"] / f"{use}.svg").is_file()
+    page = tables["PERSONAL"].read_text("utf-8")
+    assert tables["with_tables"](page) == page
+    assert (tables["PAGES"] / "forecasts.svg").is_file()
+    assert (tables["PAGES"] / "highway.gif").stat().st_size <= 200_000

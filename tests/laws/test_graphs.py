@@ -26,7 +26,17 @@ SIX = {  # |λ₂| of 16 peers, in closed form
 
 @pytest.mark.parametrize(
     "graph",
-    [*SIX, h.Regular(4), h.Regular(3, seed=2), h.SmallWorld(), h.SmallWorld(2, rewired=0.5), h.OnePeer(), h.Base(1)],
+    [
+        *SIX,
+        h.Regular(4),
+        h.Regular(3, seed=2),
+        h.SmallWorld(),
+        h.SmallWorld(2, rewired=0.5),
+        h.OnePeer(),
+        h.Base(1),
+        h.Pairs(),
+        h.Pairs(h.Regular(4)),
+    ],
     ids=repr,
 )
 def test_every_graph_keeps_its_promises(graph: Graph) -> None:
@@ -110,6 +120,26 @@ def test_random_graphs_are_what_they_say() -> None:
     assert sum(world.degrees) == 64 and world.rows != ring.rows
 
 
+@pytest.mark.promise("P718")
+def test_pairs_are_disjoint_neighbours_and_none_is_left_that_could_be_one() -> None:
+    links = h.Torus().links(NAMES)
+    mixing = h.Pairs(h.Torus(), period=40, seed=3).among(NAMES)
+    for rows in mixing.rows:
+        met = {i: next(iter(row.keys() - {i}), None) for i, row in enumerate(rows)}
+        for i, j in met.items():
+            if j is None:
+                assert rows[i] == {i: 1.0}
+                assert all(met[k] is not None for k in links[i])  # both would have been free
+            else:
+                assert j in links[i] and met[j] == i and rows[i] == {i: 0.5, j: 0.5}
+    assert mixing.rows != h.Pairs(h.Torus(), period=40, seed=4).among(NAMES).rows
+    assert len({str(rows) for rows in mixing.rows}) > 30
+    assert {j for rows in mixing.rows for j in rows[0]} == {0, *links[0]}
+    for wrong in ({"of": "ring"}, {"period": 0}, {"period": 1.5}):
+        with pytest.raises(PlanError, match="draws no pairs"):
+            h.Pairs(**wrong)
+
+
 def test_names_find_their_weights() -> None:
     mixing = h.Given({"b": ["a"], "a": ["b", "c"], "c": ["a"]}).among(["a", "b", "c"])
     assert mixing.neighbours("a") == ("b", "c") and mixing.neighbours("c") == ("a",)
@@ -139,6 +169,8 @@ def test_names_find_their_weights() -> None:
         (h.Given({"a": {"b": 0.3}, "b": {"a": 0.2}}), ["a", "b"], "add up to", "leave the weights out"),
         (h.Given({"a": {"b": 1.5}, "b": {"a": 1.5}}), ["a", "b"], "outside 0 … 1", "shares"),
         (h.Given({"a": {"b": 0.5}, "b": ["a"]}), ["a", "b"], "shares for some", "each link"),
+        (h.Pairs(h.Given({"a": ["b"], "b": ["c"], "c": ["a"]})), ["a", "b", "c"], "cannot join 3", "both directions"),
+        (h.Pairs(period=1), NAMES, "falls apart", "link"),
     ],
     ids=repr,
 )

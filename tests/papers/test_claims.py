@@ -18,11 +18,13 @@ from hansa import (
     Adam,
     Client,
     Ditto,
+    FedALA,
     FedAvg,
     FedDyn,
     FedNova,
     FedProx,
     FedRep,
+    FedSAM,
     InProcess,
     Momentum,
     Network,
@@ -242,6 +244,53 @@ def test_per_fedavg_finds_a_model_that_is_better_after_one_step() -> None:
     other = {who: BEST - alpha * a[0] * (BEST - b[0]) for who, (a, b) in APART.items()}
     ours, theirs = (sum(model.score(v[who], Examples.of(APART[who]))["loss"] for who in APART) for v in (own, other))
     assert ours < 0.95 * theirs
+
+
+def test_fedala_takes_of_the_global_model_what_helps() -> None:
+    """Zhang et al. 2023, abstract: of each number of the global model a client takes what serves it."""
+    sure, torn = [1.0, 2.0, 0.0], [1.0, -4.0, 0.0]  # all want the same of the first and the last number
+    parties = {"anna": bowl([1.0] * D, sure), "bert": bowl([1.0] * D, torn)}
+    short = replace(TEN_STEPS, steps=2, learning_rate=0.1)
+    plan = Plan(Quadratic((5.0, 0.0, -5.0)), FedALA(rate=1.0), (Weigh("one"),), training=short, rounds=20)
+    _, runtime = run(plan, parties)
+    for who, memory in runtime.memory.of(parties).items():
+        assert memory["w"][1] < 0.1, who
+        assert np.linalg.norm(memory["personal"] - parties[who][1][0]) < 0.3
+    for who, (_, b) in parties.items():
+        tuned = last(FedAvg(), 20, parties, first=(5.0, 0.0, -5.0), training=short).x
+        assert np.linalg.norm(tuned - b[0]) > 2.0, who
+
+
+class Valleys(nn.Module):
+    """A number, whose loss has a narrow valley at 0 and a wide one, less deep, at 2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([0.05]))
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        return self.w.expand(len(X))
+
+
+def valleys(w: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return (-1.2 * torch.exp(-((w / 0.15) ** 2)) - torch.exp(-((w - 2.0) ** 2) / 2)).mean()
+
+
+def test_fedsam_leaves_a_sharp_valley() -> None:
+    """Qu et al. 2022, abstract: what minimises the mean loss falls into sharp valleys. FedSAM minimises the worst loss
+    within ρ.
+    """
+    rho = 0.4
+    parties = {who: (np.zeros((4, 1), np.float32), np.zeros(4, np.float32)) for who in ("anna", "bert")}
+    training = Training(epochs=5, batch=0, learning_rate=0.01)
+
+    def worst(algorithm: Any) -> float:
+        plan = Plan(TorchModel(Valleys(), valleys, metrics={}), algorithm, training=training, rounds=60)
+        w = float(run(plan, parties)[0][-1].x[0])
+        nearby = torch.linspace(w - rho, w + rho, 101)
+        return max(float(valleys(one, one)) for one in nearby)
+
+    assert worst(FedSAM(rho=rho)) < worst(FedAvg()) - 0.15
 
 
 def test_fedrep_finds_what_clients_share_where_no_global_model_fits() -> None:

@@ -1,5 +1,5 @@
 """Algorithms that ask for gradients, or train twice, against plain loops over batches on softmax regression:
-Mime, MimeLite, APFL, Per-FedAvg, pFedMe, FedRep and fine-tuning.
+Mime, MimeLite, APFL, Per-FedAvg, pFedMe, FedRep, FedALA, FedSAM, LG-FedAvg and fine-tuning.
 
 Each client's data are batches in an order of their own, so that the loops here see them in the same order.
 """
@@ -195,6 +195,67 @@ def test_per_fedavg() -> None:
         assert near(algorithm.personal_model({"x": state.x}, memory[who]), v)
 
 
+def test_fedsam() -> None:
+    """Each step follows the gradient of its batch at ρ along its gradient."""
+    rho, x = 0.3, MODEL.start(h.Key.of(0))
+    for _ in range(3):
+        ends = []
+        for batches in DATA.values():
+            y = x
+            for batch in steps(batches):
+                g = gradient(y, batch)
+                y = y - ETA * gradient(y + rho * g / np.linalg.norm(g), batch)
+            ends.append(y)
+        x = np.mean(ends, axis=0)
+    state, _ = ran(h.FedSAM(rho=rho), 3)
+    assert near(state.x, x)
+
+
+def test_fedala() -> None:
+    """w is learnt on the way from one's own model to the global one; training starts in between."""
+    rate, x = 20.0, MODEL.start(h.Key.of(0))
+    own, taken = dict.fromkeys(DATA, x), dict.fromkeys(DATA, np.ones_like(x))
+    for _ in range(3):
+        ends = []
+        for who, batches in DATA.items():
+            v, w = own[who], taken[who]
+            y = v + (x - v) * w
+            for batch in batches:
+                w = np.clip(w - rate * gradient(y, [batch]) * (x - v), 0, 1)
+                y = v + (x - v) * w
+            for batch in steps(batches):
+                y = y - ETA * gradient(y, batch)
+            own[who], taken[who] = y, w
+            ends.append(y)
+        x = np.mean(ends, axis=0)
+    algorithm = h.FedALA(rate=rate)
+    state, memory = ran(algorithm, 3)
+    assert near(state.x, x)
+    assert any((w > 0).any() and (w < 1).any() for w in taken.values())
+    for who, v in own.items():
+        assert near(memory[who]["w"], taken[who])
+        assert near(algorithm.personal_model({"x": state.x}, memory[who]), v)
+
+
+def test_lg_fedavg() -> None:
+    """LG-FedAvg is FedAvg of the upper part, above a lower part that each client keeps (Liang et al. 2020)."""
+    start = MODEL.start(h.Key.of(0))
+    lower, upper = dict.fromkeys(DATA, start[:12]), start[12:]
+    for _ in range(3):
+        ends = []
+        for who, batches in DATA.items():
+            y = np.append(lower[who], upper)
+            for batch in steps(batches):
+                y = y - ETA * gradient(y, batch)
+            lower[who] = y[:12]
+            ends.append(y[12:])
+        upper = np.mean(ends, axis=0)
+    state, memory = ran(h.FedAvg(), 3, h.Personal(MODEL, keep=("weight",)))
+    assert near(state.x, upper)
+    for who, kept in lower.items():
+        assert near(memory[who][LOCAL][KEPT]["weight"], kept)
+
+
 def test_pfedme() -> None:
     """θ goes on from batch to batch, and w follows it by the share rate·λ."""
     lam, rate, x = 2.0, 0.25, MODEL.start(h.Key.of(0))
@@ -259,6 +320,8 @@ WRONG = [
     (h.FedRep(), h.Personal(MODEL, keep=("bias",)), replace(TRAINING, only=("bias",)), "one of both is missing"),
     (h.PerFedAvg(), h.Personal(MODEL, keep=("bias",)), TRAINING, "stay with a client"),
     (h.PerFedAvg(), MODEL, replace(TRAINING, only=("bias",)), "at one rate"),
+    (h.FedSAM(), h.Personal(MODEL, keep=("bias",)), TRAINING, "stay with a client"),
+    (h.FedALA(), MODEL, replace(TRAINING, clip=1.0), "not clipped"),
     (h.PFedMe(), h.Personal(MODEL, keep=("bias",)), TRAINING, "client's own already"),
     (h.FineTuned(tuning=TRAINING), MODEL, replace(TRAINING, report=False, private=h.PerExample(1.0, 1.0)), "private="),
 ]
@@ -275,6 +338,8 @@ def test_what_an_algorithm_cannot_train_is_refused(algorithm: Any, model: Any, t
     "make",
     [
         lambda: h.PerFedAvg(alpha=0.0),
+        lambda: h.FedSAM(rho=0.0),
+        lambda: h.FedALA(rate=0.0),
         lambda: h.PFedMe(lam=0.0),
         lambda: h.PFedMe(lam=30.0, rate=0.1),
         lambda: h.PFedMe(inner=0),

@@ -86,18 +86,7 @@ class PerFedAvg(FedAvg):
 
     def plan(self, training: Training, model: Model) -> None:
         """Steps are SGD's, of a vector that gradients move as a whole."""
-        check_plain("PerFedAvg", training, "Its steps follow gradients at another point.")
-        check_gradients("PerFedAvg", training)
-        rates = bool(training.rates) or bool(training.only)
-        if rates or self.pull or model.trainable < model.size or model.traits.personal:
-            raise PlanError(
-                f"PerFedAvg cannot train {type(model).__name__} with pull={self.pull}, "
-                f"only={training.only!r}, rates={training.rates!r}.",
-                "It steps along gradients of the whole vector, which move no running statistics, "
-                "no parts that stay with a client, and all others at one rate.",
-                "Leave pull, only and rates out, take a model without BatchNorm's statistics; or "
-                "take FineTuned() or Ditto().",
-            )
+        check_whole(self, training, model)
 
     def client(
         self,
@@ -123,3 +112,22 @@ class PerFedAvg(FedAvg):
         return {"delta": y - x, "loss": scores["loss"]}, {**client_state, "personal": own}
 
     personal_model = own_model
+
+
+def check_whole(algorithm: FedAvg, training: Training, model: Model) -> None:
+    """Raise PlanError where an algorithm that steps along gradients at another point cannot: its
+    steps are SGD's, of a vector that they move as a whole.
+    """
+    name = type(algorithm).__name__
+    check_plain(name, training, "Its steps follow gradients at another point.")
+    check_gradients(name, training)
+    rates = bool(training.rates) or bool(training.only)
+    if rates or algorithm.pull or model.trainable < model.size or model.traits.personal:
+        raise PlanError(
+            f"{name} cannot train {type(model).__name__} with pull={algorithm.pull}, "
+            f"only={training.only!r}, rates={training.rates!r}.",
+            "It steps along gradients of the whole vector, which move no running statistics, "
+            "no parts that stay with a client, and all others at one rate.",
+            "Leave pull, only and rates out, take a model without BatchNorm's statistics; or "
+            "take FineTuned() or Ditto().",
+        )

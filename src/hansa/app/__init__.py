@@ -9,9 +9,11 @@
     epsilon      what they have given away
     scoring      what models are scored on
     compare      each client alone, and all data pooled
+    comparison   that as one value, which a notebook shows
     personal     the clients' own models
     peers        those of an app without a server
     looking      what keeps a client from taking part
+    statement    what it asks of one client, for whoever answers for its data
     load         app files
     templates    what new ones start from
 
@@ -20,8 +22,8 @@ Users need `App` alone; the others are for what runs, shows and attacks an app.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from ..algorithms import ClientState
@@ -29,6 +31,7 @@ from ..data import Sites
 from ..data.examples import at_a_glance
 from ..errors import AppError, HansaError
 from ..explain import Explanation, expression
+from ..explain.statement import Statement
 from ..loops.synchronous import synchronous
 from ..parties.population import Population
 from ..plan import Plan
@@ -36,20 +39,27 @@ from ..progress import tell
 from ..rand import Key
 from ..spec import Vector
 from ..state import State
+from ..ui.trackers import Tracker, check_names
+from ..ui.trackers.following import followed
+from ..ui.watched import watched
+from .checks import names_of
 from .clients import clients_of, parties_of
 from .compare import Fair, Row, pooled, trained_alone
+from .comparison import Comparison
 from .federation import Federation, delta_of, found_by
 from .first import answers_of, explained, held, plan_of, secret_of
 from .looking import unfit
 from .peers import office_of
 from .personal import has_own_tests, own_tests
 from .running import REMEMBERED, rounds_of
+from .statement import owner_of, stated
 from .stopping import explained_with
 
 if TYPE_CHECKING:
     from ..store import Run
 
 
+@dataclass(frozen=True, repr=False)
 class App(Federation):
     """What an app file calls `app`: a federation, and what is done with it.
 
@@ -59,7 +69,17 @@ class App(Federation):
     It holds a plan, where each client's data is, and examples that no client has; all further
     fields may be left out, and `Federation` says what each is. AppError where they do not fit
     together.
+
+    track   who reads the rounds as they are committed: "csv", "tensorboard", "mlflow", "wandb", or
+            any object with a method track(run, rounds); it changes nothing of them
     """
+
+    track: Sequence[str | Tracker] = field(default=(), repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """AppError where the fields do not fit together, or no tracker has a name."""
+        super().__post_init__()
+        check_names(self.track)
 
     def __repr__(self) -> str:
         """How many clients and examples; never what they hold."""
@@ -88,6 +108,18 @@ class App(Federation):
             return told
         sections = tuple(explained_with(self.stop, one) for one in told.sections)
         return replace(told, sections=sections)
+
+    def statement(self, who: str = "", sites: bool = False) -> Statement:
+        """What is asked of one client, or of any, for whoever answers for its data; no data is
+        read, and nobody is asked.
+
+        sites: do clients live at sites of their own, each with a kit? AppError for a client that
+        the app does not have.
+        """
+        told = stated(self, self.explain(), who, sites)
+        if sites:
+            return told
+        return told.with_owner(owner_of(self, who, None))
 
     def answered(self, run: Run) -> Self:
         """This app with what its survey found, if the run holds that.
@@ -148,6 +180,7 @@ class App(Federation):
             test=None,
             budget=None,
             stop=None,
+            track=(),
             loop=synchronous,
             secret=secret,
         )
@@ -158,18 +191,24 @@ class App(Federation):
         found = answers_of(self.first, state)
         return replace(self, plan=plan_of(self.plan, found), answer=state)
 
-    def run(self, run: Run | None = None, state: State | None = None) -> Iterator[State]:
+    def run(
+        self, run: Run | None = None, state: State | None = None, progress: bool = False
+    ) -> Iterator[State]:
         """The rounds, after the survey if there is one; each is committed before it is yielded.
 
         The rounds are those that are left after `state`, or after what the run holds. Each holds
         what its clients report, its model's scores on the test data, and the ε that is spent, by
-        survey and rounds together.
+        survey and rounds together. The app's trackers hear of it before it is yielded. progress:
+        show rounds while they come, in a terminal or notebook.
         """
-        yield from rounds_of(self.asked(run), run, state)
+        app = self.asked(run)
+        states = followed(rounds_of(app, run, state), app.track, app.known_plan, run)
+        if progress:
+            past = [] if run is None else run.history()
+            states = watched(states, app.known_plan, names_of(app.data), past)
+        yield from states
 
-    def compare(
-        self, state: State, memory: Mapping[str, ClientState] | None = None
-    ) -> Iterator[Row]:
+    def compare(self, state: State, memory: Mapping[str, ClientState] | None = None) -> Comparison:
         """Rows of the comparison on `test`: each client alone, the federation's model, what each
         client may use on its own test set, one model on all data.
 
@@ -181,6 +220,10 @@ class App(Federation):
         and no noise. Each row says how often that is, and whether it is outside the ε of this app.
         AppError for a population, whose clients are too many to train alone.
         """
+        return Comparison(self._compared(state, memory))
+
+    def _compared(self, state: State, memory: Mapping[str, ClientState] | None) -> Iterator[Row]:
+        """The rows, each when it is asked for."""
         app: Self = vars(self).get("_asked", self)
         plan = app.known_plan
         if not app.tests:

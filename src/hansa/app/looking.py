@@ -1,4 +1,5 @@
-"""A look at each client's data before the first round: what keeps it from taking part.
+"""A look at each client's data before the first round: what keeps it from taking part, and what
+there is.
 
 Only who may see the data may look: what is found is outside of all that a sum hides.
 """
@@ -8,9 +9,11 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator, Sequence
 
+from ..data.overview import Overview, overview
 from ..errors import DataError, HansaError, message
 from ..parties.client import Client
 from ..parties.population import Population
+from .federation import Federation
 
 LOOKED_AT = 100  # clients of a population whose data is checked
 
@@ -32,6 +35,17 @@ def unfit(parties: Sequence[Client] | Population) -> Iterator[HansaError]:
                 f"It was raised while the data was read, in {at.filename}, line {at.lineno}.",
                 "Mend what reads this client's data, or leave the client out.",
             )
+
+
+def overview_of(app: Federation) -> Overview:
+    """What each client of an app has, as its owner gave it; of a population, 100 are looked at.
+
+    DataError where the data is at its sites.
+    """
+    if not isinstance(app.data, Population):
+        return overview(app.data)
+    parties = some_of(app.data)
+    return overview({client.who: client.data for client in parties}, len(app.data))
 
 
 def some_of(parties: Sequence[Client] | Population) -> Iterator[Client]:

@@ -23,6 +23,8 @@ from ..errors import AppError, Fault, HansaError, number, refuse
 from ..explain import expression
 from ..plan import Plan
 from ..rounds import Round
+from ..store import Label
+from ..store.removal import fail
 from . import App
 from .settings import with_settings
 
@@ -200,7 +202,8 @@ def _tried(trial: Trial, store: Store | None, config: Config) -> Tried:
     plan = trial.app.known_plan
     try:
         if found is None:
-            run = store.new(expression(plan), plan.digest, config.app, how, plan.rounds)
+            label = Label(config.name, tuple(config.tags), config.note)
+            run = store.new(expression(plan), plan.digest, config.app, how, plan.rounds, label)
         else:
             run = store.resume(found.id)
     except HansaError as error:  # another process has it
@@ -211,13 +214,15 @@ def _tried(trial: Trial, store: Store | None, config: Config) -> Tried:
             pass
         run.finish("done")
     except HansaError as error:
-        run.finish("failed")
-        done = replace(done, error=str(error))
+        done = replace(done, error=str(error), rounds=tuple(run.history()))
+        if fail(run):
+            done = replace(done, run="")
+        return done
     except KeyboardInterrupt:
         run.finish("stopped")
         raise
     except BaseException:
-        run.finish("failed")
+        fail(run)
         raise
     return replace(done, rounds=tuple(run.history()))
 

@@ -111,7 +111,10 @@ class Bundle:
                 f"{error.strerror}.",
                 "Name a bundle; hansa fetch stores that of the server.",
             ) from error
-        return cls.decode(data)
+        try:
+            return cls.decode(data)
+        except ApprovalError as error:
+            raise ApprovalError(f"{path}: {error.found}", error.why, error.instead) from None
 
 
 def _parts(data: bytes) -> tuple[str, dict[str, bytes]]:

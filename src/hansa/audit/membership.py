@@ -136,7 +136,7 @@ def _trained(app: App, data: dict[str, Any], run: int, rounds: int | None) -> Ve
         seed=plan.key.child("run", run).seed(),
     )
     bare: dict[str, Any] = dict.fromkeys(("test", "budget", "first", "prepare", "answer"))
-    for state in replace(app, plan=plan, data=data, **bare).run():
+    for state in replace(app, plan=plan, data=data, track=(), **bare).run():
         x = state.x
     return x
 

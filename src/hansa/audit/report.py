@@ -25,6 +25,11 @@ from .noised import under_noise
 from .plots import canary_plot, inversion_plot, membership_plot
 
 ATTACKS = ("canary", "membership", "inversion", "linear")
+OPEN = 0.9  # the likeness from which a record counts as rebuilt
+VAGUE = 0.5
+PROVES = "what this proves"
+OPENED = "they can solve for these values, for certain, where no noise hides them"
+KEPT_SHUT = "these weights open none by linear equations; of other attacks nothing"
 # its words are not for a file
 DATA = "A client's data cannot be trained on; `hansa check` says whose, and why."
 WARNINGS = (
@@ -264,7 +269,7 @@ def _verdict(found: Canaries) -> str:
 
 
 def _bounds(found: Canaries) -> tuple[tuple[str, str], ...]:
-    """What is shown, and what is promised."""
+    """What is shown, what is promised, and what that proves."""
     epsilon, r, v = found.best
     return (
         ("guesses, right", f"{r}, {v}"),
@@ -274,7 +279,31 @@ def _bounds(found: Canaries) -> tuple[tuple[str, str], ...]:
         ),
         ("promised, by the ledger for this run", str(found.promise)),
         ("the most that so many canaries can show", f"ε ≥ {found.most:.3g}"),
+        (PROVES, _proves(found)),
     )
+
+
+def _proves(found: Canaries) -> str:
+    """What follows from the bounds, in words; nothing follows from an attack that fails.
+
+    shown > promised      the promise has failed
+    most < promised       so many canaries could not have refuted it
+    else                  ε is what is shown, at least
+    """
+    shown = f"ε is {found.epsilon:.3g} at least, but for a chance of {1 - found.confidence:.2g}"
+    if found.broken:
+        # P706
+        return f"The promise has failed: {shown}, which is more than was promised."
+    if found.promise.epsilon is None:
+        return f"No promise was tested. {shown[0].upper()}{shown[1:]}."
+    if found.most < found.promise.epsilon:
+        return (
+            "Nothing about the promise: so few canaries could not refute it, whatever they show. "
+            "More of them could."
+        )
+    if not found.epsilon:
+        return "The attack has failed, which proves nothing: a better one may not."
+    return f"{shown[0].upper()}{shown[1:]}; that the promise holds it does not prove."
 
 
 def _membership(found: Membership) -> Section:
@@ -287,12 +316,19 @@ def _membership(found: Membership) -> Section:
         f"model was attacked with the {found.runs - 1} others to compare with. {found.records} "
         "records were guessed at in each. The unit is a record, not a client."
     )
+    proves = "More members are found than by a coin: who has the model may learn who was there."
+    if found.rate <= 2 * LIMIT:
+        proves = (
+            "The attack has failed: it finds hardly more members than a coin does. That proves "
+            "nothing of a better one."
+        )
     rows = (
         ("area under the curve", f"{found.area:.3f} (a coin: 0.5)"),
         (
             f"members found, with {100 * LIMIT:g} % false alarms",
             f"{100 * found.rate:.2f} % (a coin: {100 * LIMIT:g} %)",
         ),
+        (PROVES, proves),
     )
     return Section("Membership of a record (Carlini et al. 2022)", text, ("", ""), rows)
 
@@ -305,13 +341,29 @@ def _inversion(found: Inversion) -> Section:
         "record: 1 is the record itself."
     )
     rows = tuple(
-        (view.name, f"{view.likeness:.3f}", f"{view.mse:.3g}", f"{view.psnr(found.span):.1f} dB")
+        (
+            view.name,
+            f"{view.likeness:.3f}",
+            f"{view.mse:.3g}",
+            f"{view.psnr(found.span):.1f} dB",
+            _recovered(view.likeness),
+        )
         for view in found.views
     )
-    head = ("what is seen", "likeness", "MSE", "PSNR")
+    head = ("what is seen", "likeness", "MSE", "PSNR", PROVES)
     return Section(
         "A record from an update (Zhu et al. 2019; Geiping et al. 2020)", text, head, rows
     )
+
+
+def _recovered(likeness: float) -> str:
+    """What follows from how like the record the rebuilt one is."""
+    if likeness >= OPEN:
+        # P706
+        return "who sees this can rebuild this record"
+    if likeness >= VAGUE:
+        return "who sees this learns something of the record"
+    return "the attack has failed, which proves nothing of a better one"
 
 
 def _linear(found: Linear) -> Section:
@@ -331,10 +383,17 @@ def _linear(found: Linear) -> Section:
             f"{one.opened} of {found.peers - one.colluders}",
             f"{one.summed}",
             f"{one.trained}",
+            OPENED if one.opened else KEPT_SHUT,
         )
         for one in found.found
     )
-    head = ("curious, the worst", "first values open", "by sums of neighbours", "first updates")
+    head = (
+        "curious, the worst",
+        "first values open",
+        "by sums of neighbours",
+        "first updates",
+        PROVES,
+    )
     return Section("Peers' first values (El Mrini, Cyffers and Bellet 2024)", text, head, rows)
 
 

@@ -1,15 +1,15 @@
 """The command line: `hansa run`, `sweep`, `explain`, `check`, `audit`, `calibrate`, `new`,
-`doctor`; of stored runs `ui`, `runs`, `compare`, `rm`, `show`, `verify`, `export`, `predict`,
-`backup`, `restore`; of real sites `enroll`, `provision`, `kit`, `roster`, `bundle`, `fetch`,
-`inspect`, `approve`, `policy`, `serve`, `join`, `helper`, `gateway`, `leave`.
+`doctor`; of stored runs `ui`, `runs`, `label`, `compare`, `rm`, `show`, `verify`, `export`,
+`predict`, `backup`, `restore`; of real sites `enroll`, `provision`, `kit`, `roster`, `bundle`,
+`fetch`, `inspect`, `approve`, `policy`, `serve`, `join`, `helper`, `gateway`, `leave`.
 
 Each command turns its words into an app (`cli.target`) and calls what the library has for it: a
 command decides nothing that a program could not. Options that several share are in `cli.options`,
 and what is printed is laid out in `hansa.ui`.
 
-Exit codes: 0 done; 1 failed (bad data, a plan that cannot mean anything, no such run); 2 wrong
-usage; 3 refused, by the other side, or here by approval, policy or roster; 4 gave up at a deadline;
-130 Ctrl-C.
+Exit codes: 0 done; 1 failed, or audit or verify refute; 2 wrong input, wherever it stands (on the
+command line, in an app, a config, data, a store or a kit); 3 refused, by the other side, or here by
+approval, policy or roster; 4 gave up at a deadline; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ import typer
 
 from .. import __version__
 from ..errors import AppError
-from ..plan import Plan
 from .options import (
     Ask,
     AtSite,
     Attacks,
     Audited,
+    Called,
     Place,
     Seed,
     Set,
@@ -37,11 +37,10 @@ from .options import (
     Way,
     command,
     commands,
-    usage,
 )
-from .started import new_run, resumed_run
+from .started import check_named, new_run, resumed_run
 from .target import app_of, config_of, resumed, same_plan, settings_of
-from .working import Working, check_at, explained_at
+from .working import Working, check_at
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
     from ..app import App
@@ -69,21 +68,23 @@ def run(
         str | None, typer.Option(metavar="RUN", help="Go on with this run.", show_default=False)
     ] = None,
     set_: Set = None,
+    called: Called = Called(),
 ) -> None:
     """Train the app's model over all its clients, round by round, and write a report.
 
     Each round is stored before it is shown; a run that was stopped or killed goes on with --resume.
 
-    Examples: hansa run hospitals.py --rounds 50 --set pipe.1.norm=2, then hansa run --resume
-    20260102
+    Examples: hansa run hospitals.py --set pipe.1.norm=2 --name baseline, and hansa run --resume
+    baseline --rounds 50
     """
     settings = settings_of(set_) | _given(rounds=rounds, seed=seed)
-    if resume is None and target is None:
-        raise typer.BadParameter("name an app file, or a run to --resume", param_hint="APP.py")
+    check_named("run", resume, target)
     if resume:
         app, stored, path = resumed_run(place, way, resume, target, settings)
+        if called != Called():
+            stored.relabel(called.over(stored.label))
     else:
-        app, stored, path = new_run(place, way, target, settings)
+        app, stored, path = new_run(place, way, target, settings, called)
     if way.workers is not None:
         app = replace(app, workers=way.workers)
     stored.ciphertexts = way.ciphertexts
@@ -96,38 +97,6 @@ def run(
 def _given(**options: int | None) -> dict[str, int]:
     """The options that were given, by name."""
     return {name: value for name, value in options.items() if value is not None}
-
-
-@command
-def explain(
-    target: Stated,
-    set_: Set = None,
-    ask: Ask = False,
-    kit: AtSite = None,
-    working: Working = Working(),
-) -> None:
-    """Say in words what the app's survey and plan ask of a client, and who sees what; no data is
-    read.
-
-    Where the plan hangs on what the survey finds, that is said, and --ask asks the survey, of the
-    data that is here. With a kit it is the app that was approved there, which runs in a worker.
-
-    Example: hansa explain hospitals.py --set 'pipe.1={use = "Clip", norm = 1.0}'
-    """
-    from ..ui.terminal import explanation, out
-
-    if kit is not None and ask:
-        raise typer.BadParameter("a survey is asked of a simulation's data", param_hint="--ask")
-    if kit is not None:
-        found = explained_at(target, kit, settings_of(set_), working)
-    else:
-        app = app_of(config_of(target), settings_of(set_))
-        if ask:
-            app = app.asked()
-        found = app.explain()
-    console = out()
-    for part in explanation(found):
-        console.print(part)
 
 
 @command
@@ -151,12 +120,18 @@ def check(
     Examples: hansa check hospitals.py, or hansa check heart.bundle --kit kit/ --data heart.csv
     """
     if (kit is None) != (data is None):
-        raise typer.BadParameter("name a kit, and the data of its client", param_hint="--data")
+        raise AppError(
+            "One of --kit and --data is missing.",
+            "A site is looked at with its kit and its client's data; a simulation has both in its "
+            "app.",
+            "Write both, or neither.",
+        )
     if kit is not None and data is not None:
         check_at(target, kit, data, settings_of(set_), working)
         return
     from ..app.compare import OUTSIDE
     from ..explain import asked
+    from ..plan import Plan
     from ..ui.errors import complain, say
     from ..ui.terminal import out
 
@@ -169,7 +144,7 @@ def check(
     for problem in problems:
         complain(problem)
     if problems:
-        raise typer.Exit(1)
+        raise typer.Exit(max(problem.code for problem in problems))
     out().print(f"{target}: {_checked(app)}")
     if app.first is not None:
         of = f"{app.first.aggregator!r}: {'; '.join(asked(app.first))}"
@@ -182,6 +157,7 @@ def _checked(app: App) -> str:
     """
     from ..app.looking import looked_at
     from ..parties.population import Population
+    from ..plan import Plan
 
     clients = f"all {len(app.data)} clients"
     if isinstance(app.data, Population):
@@ -338,26 +314,43 @@ def calibrate(
 @command
 def new(
     template: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="TEMPLATE",
-            help="Which app: hospitals, health, driving, homes or keyboard.",
+            help="Which app; without one, all there are are listed.",
             show_default=False,
         ),
-    ],
+    ] = None,
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A new folder for it.", show_default=False)
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="DIR", help="A new folder for it, or an empty one.", show_default=False
+        ),
+    ] = None,
 ) -> None:
-    """Make a folder with an app that runs, to put your own data into.
+    """Make a folder with an app that runs, to put your own data into; or list what there is.
 
-    Example: hansa new hospitals my-app
+    Example: hansa new hospitals my-app, or hansa new
     """
-    from ..app.templates import create_from_template
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from ..app.templates import create_from_template, templates
     from ..ui.terminal import out
 
-    with usage():
-        made = create_from_template(template, folder)
+    if template is None:
+        for name, about in templates().items():
+            out().print(Text(name, style="bold"))
+            out().print(Padding(about, (0, 0, 0, 2)))
+        out().print("Begin with one: hansa new hospitals my-app")
+        return
+    if folder is None:
+        raise AppError(
+            f"It is not said where the app {template} is to be.",
+            "Its files are written into a new folder, or an empty one.",
+            f"Write hansa new {template} my-app, or hansa new {template} . for this folder.",
+        )
+    made = create_from_template(template, folder)
     out().print(f"{folder}: {', '.join(path.name for path in made)}. Run it: hansa run {made[0]}")
 
 
@@ -381,7 +374,9 @@ def _common(
 
 from . import approve as approve  # noqa: E402
 from . import backups as backups  # noqa: E402
+from . import data as data  # noqa: E402
 from . import doctor as doctor  # noqa: E402
+from . import explaining as explaining  # noqa: E402
 from . import kits as kits  # noqa: E402
 from . import owned as owned  # noqa: E402
 from . import predict as predict  # noqa: E402

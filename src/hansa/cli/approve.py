@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import AppError
-from .options import command, commands, usage
+from ..errors import AppError, ApprovalError
+from .options import command, commands
 from .target import config_of
 from .there import KIT, PROXY, kit_of, print_plainly, way_of
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --he
     from ..approval.bundle import Bundle
     from ..kits import Kit
 
-policy = typer.Typer(no_args_is_help=True, help="What the owner of the data allows.")
+policy = typer.Typer(help="What the owner of the data allows.")
 commands.add_typer(policy, name="policy")
 
 BundleFile = Annotated[
@@ -95,7 +95,12 @@ def fetch(
     from ..runtimes.sites.fetch import fetch as fetched
 
     path = Path(name.removesuffix(SUFFIX) + SUFFIX)
-    check_names([str(path)])
+    try:
+        check_names([str(path)])
+    except ApprovalError as error:
+        raise AppError(
+            f"{name} names no app.", error.why, "Write for example hansa fetch heart_study."
+        ) from None
     own = kit_of(kit)
     found = Bundle.decode(asyncio.run(fetched(way_of(own, proxy), path.stem)))
     private.write(path, found.encode())
@@ -177,7 +182,11 @@ def approve(
     from ..approval.bundle import Bundle
 
     if sign == (by is not None):
-        raise typer.BadParameter("say who approves it, or --sign", param_hint="--by")
+        raise AppError(
+            "It is not said who approves it, or it is said and --sign too.",
+            "A bundle is approved by somebody, for this site, or signed by a reviewer, for others.",
+            f"Write hansa approve {target} --kit {kit} --by NAME, or --sign in its place.",
+        )
     own = kit_of(kit)
     found = Bundle.read(target)
     if by is None:
@@ -214,7 +223,6 @@ def new(
     Example: hansa policy new kit/policy.toml --min-cohort 3 --epsilon 4
     """
     from ..approval.policies import write_policy
-    from ..errors import PlanError
     from ..parties.policy import Policy
 
     given: dict[str, Any] = {
@@ -225,12 +233,7 @@ def new(
         "epsilon": epsilon,
         "delta": delta,
     }
-    with usage():
-        try:
-            made = Policy(**given)
-        except PlanError as error:
-            raise AppError(error.found, error.why, error.instead) from None
-    write_policy(target, made)
+    write_policy(target, Policy(**given))
     print_plainly([f"wrote {target}. Edit it; hansa join reads it when it starts."])
 
 

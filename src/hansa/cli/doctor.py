@@ -13,7 +13,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
-from importlib import import_module, metadata
+from importlib import import_module
 from importlib.util import find_spec
 
 from .. import __version__
@@ -33,6 +33,11 @@ EXTRAS = {
     "sites": ("aiohttp", "msgspec", "cryptography", "prometheus-client"),
     "ui": ("aiohttp",),
     "otel": ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"),
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow-skinny",),
+    "wandb": ("wandb",),
+    "pdf": ("fpdf2", "uharfbuzz"),
+    "driving": ("highway-env", "gymnasium"),
     "verified": ("cryptography", "numba", "pycryptodome"),
 }
 
@@ -84,11 +89,14 @@ def _extras() -> Iterator[tuple[str, str]]:
             yield extra, ", ".join(f"{name} {version}" for name, version in found.items())
         else:
             missing = ", ".join(name for name, version in found.items() if not version)
-            yield extra, f"{missing} is not installed: pip install 'hansa[{extra}]'"
+            how = f"pip install 'hansa[{extra}]', or '.[{extra}]' in hansa's own folder"
+            yield extra, f"{missing} is not installed: {how}"
 
 
 def _version(package: str) -> str:
     """The version of an installed package; nothing where it is not installed."""
+    from importlib import metadata  # here, so that --help is quick
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -12,8 +12,8 @@ hansa kit add, show   at the party: makes its folder a kit, and looks at it
              words           ◀── telephone ───     of the federation
     kit add  writes certificate, roster, kit.toml
 
-Each ends with 1 where a file is not what it should be or words are others, with 2 where they are
-not given and nobody can be asked.
+Each ends with 2 where a file is not what it should be, words are others, or they are not given and
+nobody can be asked.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import AppError
-from .options import command, commands, usage
+from .options import command, commands
 from .there import policy_of, print_plainly
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
     from ..kits import Kit
 
-kit = typer.Typer(no_args_is_help=True, help="Make a party's kit whole, and look at it.")
+kit = typer.Typer(help="Make a party's kit whole, and look at it.")
 commands.add_typer(kit, name="kit")
 
 KitFolder = Annotated[
@@ -84,7 +84,11 @@ def enroll(
 
     if renew:
         if name or role:
-            raise typer.BadParameter("a kit has its name and role", param_hint="--renew")
+            raise AppError(
+                "--renew takes neither --name nor --role.",
+                "A kit keeps its name and role.",
+                f"Write hansa enroll --renew --out {out}.",
+            )
         renewed(out)
         console().print(
             f"wrote {out / REQUEST}. Send it to the operator; its old keys have signed it.",
@@ -92,8 +96,10 @@ def enroll(
         )
         return
     if name is None or role not in ROLES:
-        raise typer.BadParameter(
-            f"name the party, and one of {', '.join(ROLES)}", param_hint="--role"
+        raise AppError(
+            f"--name {name or '(nothing)'} and --role {role or '(nothing)'} name no party.",
+            f"A party has a name, and one of the roles {', '.join(ROLES)}.",
+            f"Write for example hansa enroll --name north --role client --out {out}.",
         )
     request = enrol(out, name, role)  # type: ignore[arg-type]
     console().print(words(request.message), style="bold")
@@ -139,7 +145,12 @@ def provision(
     elif file is not None and sign is None and pki is None:
         _provision(file, out)
     else:
-        raise typer.BadParameter("name a federation's file, or --sign and --pki", param_hint="FILE")
+        raise AppError(
+            "There is neither a federation to begin nor a request to answer, or there are both.",
+            "It begins one from FEDERATION.toml, or answers the --sign of a party as --pki.",
+            f"Write hansa provision FEDERATION.toml --out {out}, or hansa provision --sign REQUEST "
+            f"--pki DIR --out {out}.",
+        )
 
 
 def _provision(file: Path, folder: Path) -> None:
@@ -193,15 +204,14 @@ def _answer(sign: Path, pki: Path, path: Path, role: str, heard: str | None) -> 
 
 
 def _asked(what: str) -> str:
-    """Words that somebody types; wrong usage where nobody sits there."""
+    """Words that somebody types; AppError where nobody sits there."""
     if not sys.stdin.isatty():
-        with usage():
-            raise AppError(
-                f"{what} are not given.",
-                "Whoever stands between the two could have changed the file; on the telephone you "
-                "know who speaks.",
-                'Write them with --words "…"',
-            )
+        raise AppError(
+            f"{what} are not given.",
+            "Whoever stands between the two could have changed the file; on the telephone you "
+            "know who speaks.",
+            'Write them with --words "…"',
+        )
     return str(typer.prompt(what))
 
 

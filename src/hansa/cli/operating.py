@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ..errors import AppError
+
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
     from ..kits import Kit
     from ..runtimes.sites import Gateway
@@ -77,14 +79,18 @@ class Told:
 
 
 def host_and_port(given: str, option: str, host: str = "") -> tuple[str, int]:
-    """An address to listen at; `host` where none is named. Wrong usage for what is none.
+    """An address to listen at; `host` where none is named. AppError for what is none.
 
     given: host:port, [::1]:port, or a port alone where `host` is there. option: that it came from.
     """
     named, _, port = given.rpartition(":")
     named = named.strip("[]") or host
     if not named or not port.isdigit() or int(port) > 65_535:
-        raise typer.BadParameter("write for example 0.0.0.0:7443", param_hint=option)
+        raise AppError(
+            f"{option} {given} is no address.",
+            "It takes a host and a port, which is a number up to 65535.",
+            f"Write for example {option} 0.0.0.0:7443.",
+        )
     return named, int(port)
 
 

@@ -1,18 +1,18 @@
-"""What commands share: their options, where runs are stored, and how errors are told.
+"""What commands share: their options, and where runs are stored.
 
 `@command` makes a function a command: a dataclass among its arguments is a group of options, and an
-error inside it becomes one paragraph and an exit code. What a user can mend (HansaError) is told
-without a traceback; anything else with the frames of the user's own code.
+error inside it becomes one paragraph and an exit code (`cli.mistakes`).
+
+Place      where runs are stored
+Way        how a run goes, whatever its plan
+Target …   arguments and options that several commands have
 """
 
 from __future__ import annotations
 
 import inspect
-import os
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import wraps
 from pathlib import Path
 from shlex import quote
@@ -20,24 +20,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from ..errors import AppError, Aside, HansaError
+from ..errors import AppError
+from .mistakes import Commands, told
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
-    from ..store import Store
+    from ..store import Label, Store
 
 commands = typer.Typer(
     name="hansa",
+    cls=Commands,
     help="Federated learning, simulated on machines of one owner: sums that hide and prove what is "
     "in them, and noise.",
     epilog="Begin with: hansa new hospitals my-app, then hansa run my-app/hospitals.py",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None if os.environ.get("NO_COLOR") else "rich",
+    rich_markup_mode=None,  # in panels long words are cut off, and brackets are markup
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-
-USUAL = warnings.formatwarning
 
 Stated = Annotated[
     Path,
@@ -160,6 +159,29 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Called:
+    """What a person calls a run; options that several commands share."""
+
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What to call it.", show_default=False)
+    ] = None
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TAG", help="A tag; may be given again.", show_default=False),
+    ] = None
+    note: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="A note beside it.", show_default=False)
+    ] = None
+
+    def over(self, label: Label) -> Label:
+        """The label with what is said here in the place of what it has; AppError for what is no
+        name and no tag.
+        """
+        given = {"name": self.name, "tags": self.tag and tuple(self.tag), "note": self.note}
+        return replace(label, **{name: words for name, words in given.items() if words is not None})
+
+
+@dataclass(frozen=True)
 class Way:
     """How a run goes, whatever its plan; options of `run`.
 
@@ -188,6 +210,14 @@ class Way:
             show_default=False,
         ),
     ] = None
+    track: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Who follows the rounds: csv, tensorboard, mlflow, wandb; with commas.",
+            show_default=False,
+        ),
+    ] = None
     profile: Annotated[
         bool, typer.Option("--profile", help="Say at the end where a round's time goes.")
     ] = False
@@ -206,15 +236,16 @@ class Way:
         """The options that a resumed run needs again, for a command to copy."""
         budget = f" --budget {self.budget}" if self.budget else ""
         kept = f" --ciphertexts {quote(str(self.ciphertexts))}" if self.ciphertexts else ""
-        return budget + kept
+        track = f" --track {quote(self.track)}" if self.track else ""
+        return budget + kept + track
 
 
 def command(body: Callable[..., None], of: typer.Typer = commands) -> Callable[..., None]:
     """A command: a dataclass among its arguments stands for options, its errors are told in one
     paragraph.
 
-    Its name on the command line is that of the function, its help the docstring; `of` is the
-    command above it.
+    Its name on the command line is that of the function, its help the docstring, of which the list
+    of all commands has the first paragraph; `of` is the command above it.
     """
     hints = get_type_hints(body, include_extras=True)
     groups = dict[str, Any]()
@@ -238,77 +269,31 @@ def command(body: Callable[..., None], of: typer.Typer = commands) -> Callable[.
     def call(**given: Any) -> None:
         for name, kind in groups.items():
             given[name] = kind(**{f.name: given.pop(f.name) for f in fields(kind)})
-        with _told():
+        with told():
             body(**given)
 
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {one.name: one.annotation for one in parameters}
     del call.__wrapped__
-    return of.command(name=body.__name__.rstrip("_"))(call)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Tell an error in one paragraph: a user's mistake without traceback, a bug with the frames of
-    their own code.
-
-    A bug ends with exit code 1, an error with its own. What ends a command on purpose passes
-    through: Ctrl-C, wrong usage, a reader of the output that has gone.
-    """
-    usual = warnings.formatwarning
-    warnings.formatwarning = _as_it_is
-    try:
-        yield
-    except HansaError as error:
-        from ..ui.errors import complain
-
-        complain(error)
-        raise typer.Exit(error.code) from None
-    except (BrokenPipeError, typer.Exit, typer.Abort, KeyboardInterrupt, typer.BadParameter):
-        raise
-    except Exception as error:
-        from ..ui.errors import bug
-
-        bug(error)
-        raise typer.Exit(1) from None
-    finally:
-        warnings.formatwarning = usual
-
-
-def _as_it_is(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
-    """What a client says of itself, without the line of hansa's code that heard it; other warnings
-    as ever.
-
-    It stands in the place of `warnings.formatwarning` while a command runs.
-    """
-    if issubclass(category, Aside):
-        return f"{message}\n"
-    return USUAL(message, category, *where, **more)
+    brief = " ".join(inspect.cleandoc(body.__doc__ or "").split("\n\n")[0].split())
+    return of.command(name=body.__name__.rstrip("_"), short_help=brief)(call)
 
 
 def which_round(given: str | None) -> int | Literal["best"] | None:
     """What --round names: the number of a round, or the one that the run has marked as its best;
     None for the last.
 
-    What is neither is wrong usage. Whether its model is kept is known to the run alone, which
-    says which ones are.
+    AppError for what is neither. Whether its model is kept is known to the run alone, which says
+    which ones are.
     """
     if given is None:
         return None
     if given == "best":
         return "best"
     if not given.isdecimal():
-        raise typer.BadParameter("write a number, or best", param_hint="--round")
+        raise AppError(
+            f"--round {given} names no round.",
+            "A round is named by its number; the best one has a name.",
+            "Write for example --round 3, or --round best.",
+        )
     return int(given)
-
-
-@contextmanager
-def usage() -> Iterator[None]:
-    """What is wrong in here is wrong on the command line: an AppError ends with exit code 2."""
-    try:
-        yield
-    except AppError as error:
-        from ..ui.errors import complain
-
-        complain(error)
-        raise typer.Exit(2) from None

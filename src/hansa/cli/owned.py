@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from ..errors import AppError, WorkerError
@@ -29,6 +28,8 @@ from .there import KIT, approved_bundle, kit_of, print_plainly
 from .working import Working
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
+    import numpy as np
+
     from ..runtimes.sites.models import Told
     from ..runtimes.sites.worker import Worker
 
@@ -114,6 +115,8 @@ def predicted_at(
     target: Path, kit: Path, data: Path, mine: Mine, working: Working
 ) -> tuple[np.ndarray[Any, Any], str]:
     """What a site's model says of each example of what is at a path [n, …]; and which it is."""
+    import numpy as np
+
     with opened(target, kit, data, mine, working, {}) as model:
         found = model.ask("predict", PREDICTED)
         if not isinstance(found, np.ndarray) or found.dtype != np.float64 or not found.ndim:
@@ -122,9 +125,10 @@ def predicted_at(
 
 
 def export_at(target: Path, file: Path, kit: Path, mine: Mine, working: Working) -> None:
-    """Write the weights of a site's model as safetensors."""
-    from ..store import write_tensors
+    """Write the weights of a site's model, as safetensors or npz."""
+    from ..store.weights import check_ending, write_tensors
 
+    check_ending(file)
     with opened(target, kit, None, mine, working, {}) as model:
         found = model.ask("export")
         if not isinstance(found, dict) or not all(

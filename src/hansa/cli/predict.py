@@ -8,7 +8,7 @@
 
 Data is read as the app reads a client's. Its targets are read, too, and change nothing. Of its
 file a CSV has a row for each example, in their order, and a column for each number; a JSON is a
-list of the same. It ends with 1 for a model that does not know how to.
+list of the same. It ends with 2 for a model that does not know how to.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from ..errors import AppError, Fault, refuse
@@ -30,6 +29,9 @@ from .options import Which as Round
 from .owned import Mine, predicted_at
 from .target import app_of, resumed
 from .working import Working
+
+if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
+    import numpy as np
 
 FORMS = (".csv", ".json")
 
@@ -187,6 +189,8 @@ def as_text(found: np.ndarray[Any, Any], file: Path) -> str:
 
 def _check_finite(found: np.ndarray[Any, Any]) -> None:
     """AppError where predictions [n, …] hold what JSON cannot say."""
+    import numpy as np
+
     odd = ~np.isfinite(found.reshape(len(found), -1)).all(axis=1)
     if not odd.any():
         return

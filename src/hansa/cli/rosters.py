@@ -16,7 +16,7 @@ from .options import command, commands
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
     from ..kits.authority import Authority
 
-roster = typer.Typer(no_args_is_help=True, help="Say who takes part, at the authority.")
+roster = typer.Typer(help="Say who takes part, at the authority.")
 commands.add_typer(roster, name="roster")
 
 

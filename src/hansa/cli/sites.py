@@ -46,7 +46,7 @@ from .operating import (
     watched,
 )
 from .options import Place, Set, Target, Way, command
-from .started import new_run, resumed_run
+from .started import check_named, new_run, resumed_run
 from .target import settings_of
 from .there import KIT, approved_bundle, kit_of, way_of
 from .working import Dialling, Working
@@ -89,8 +89,7 @@ def serve(
     from ..approval.packing import pack
     from ..ui.live import follow
 
-    if resume is None and target is None:
-        raise typer.BadParameter("name an app file, or a run to --resume", param_hint="APP.py")
+    check_named("serve", resume, target)
     told.begin()
     own = _kit(kit, "server")
     if service.go_on and resume is None:

@@ -15,16 +15,34 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import AppError
 from ..plan import Plan
-from .options import Place, Way, usage
-from .target import app_of, budgeted, config_of, resumed, same_plan
+from .options import Called, Place, Way
+from .target import app_of, budgeted, config_of, resumed, same_plan, tracked
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
     from ..app import App
+    from ..plan import Plan
     from ..store import Run
 
 
+def check_named(command: str, resume: str | None, target: Path | None) -> None:
+    """AppError where neither an app nor a run to go on with is named.
+
+    command: its name, which stands in what to write instead.
+    """
+    if resume is None and target is None:
+        raise AppError(
+            "Neither an app nor a run is named.",
+            "A run has an app, or goes on with the one that it had.",
+            f"Write hansa {command} APP.py, or hansa {command} --resume RUN.",
+        )
+
+
 def new_run(
-    place: Place, way: Way, target: Path | None, settings: Mapping[str, Any]
+    place: Place,
+    way: Way,
+    target: Path | None,
+    settings: Mapping[str, Any],
+    called: Called = Called(),
 ) -> tuple[App, Run, Path]:
     """A new run: the app, where its rounds are stored, and the file that it comes from.
 
@@ -32,17 +50,24 @@ def new_run(
     file. A plan that hangs on a survey is not known yet; it is kept as soon as it is.
     """
     from ..explain import expression
+    from ..plan import Plan
+    from ..store import Label
 
     assert target is not None
     config = config_of(target)
-    app = budgeted(app_of(config, settings), way.budget)
+    app = tracked(budgeted(app_of(config, settings), way.budget), way.track, config)
     path = Path(config.app).resolve()
     how = replace(config, set={**config.set, **settings}).kept()
     plan = app.plan
+    label = called.over(Label(config.name, tuple(config.tags), config.note))
     store = place.open(new=True)
+    text = "not known before the survey is asked"
     if isinstance(plan, Plan):
-        return app, store.new(expression(plan), plan.digest, str(path), how, plan.rounds), path
-    return app, store.new("not known before the survey is asked", "", str(path), how), path
+        text = expression(plan)
+        run = store.new(text, plan.digest, str(path), how, plan.rounds, label)
+    else:
+        run = store.new(text, "", str(path), how, label=label)
+    return app, run, path
 
 
 def resumed_run(
@@ -58,19 +83,20 @@ def resumed_run(
     """
     from ..app.settings import with_plan
     from ..config.run import Config
+    from ..plan import Plan
 
     store = place.open()
     stored = store.open(resume)
     config = config_of(target) if target else Config(stored.app)
     if set(settings) - {"rounds"}:
-        with usage():
-            raise AppError(
-                f"Run {stored.id} cannot go on with another "
-                f"{' and '.join(sorted(set(settings) - {'rounds'}))}.",
-                "A run has one plan; only the number of rounds can be another.",
-                "Leave it out, or start a new run.",
-            )
+        raise AppError(
+            f"Run {stored.id} cannot go on with another "
+            f"{' and '.join(sorted(set(settings) - {'rounds'}))}.",
+            "A run has one plan; only the number of rounds can be another.",
+            "Leave it out, or start a new run.",
+        )
     app = budgeted(app_of(resumed(config, stored)), way.budget).answered(stored)
+    app = tracked(app, way.track, config)
     if not stored.digest or not isinstance(app.plan, Plan):  # it ended before its plan was known
         more = settings.get("rounds")
         app = with_plan(app, lambda plan: replace(plan, rounds=more or plan.rounds))
@@ -90,22 +116,19 @@ def _rounds(plan: Plan, stored: Run, wanted: int | None) -> int:
     planned = stored.planned or plan.rounds
     rounds = wanted or max(done, planned)
     if rounds < done:
-        with usage():
-            raise AppError(
-                f"Run {stored.id} has {done} rounds, and cannot go on to {rounds}.",
-                "--rounds counts from the first round of the run.",
-                f"Write {done + 10}, say, or leave it out.",
-            )
+        raise AppError(
+            f"Run {stored.id} has {done} rounds, and cannot go on to {rounds}.",
+            "--rounds counts from the first round of the run.",
+            f"Write {done + 10}, say, or leave it out.",
+        )
     if plan.encoded_spec.noise.lasting and rounds != planned:
-        with usage():
-            raise AppError(
-                f"Run {stored.id} cannot go on to {rounds} rounds.",
-                "Its noise is one release over all its rounds, and was sized for as many as were "
-                "planned.",
-                "Leave --rounds out, or start a new run.",
-            )
-    with usage():
-        _check_rates(plan, stored, done, rounds)
+        raise AppError(
+            f"Run {stored.id} cannot go on to {rounds} rounds.",
+            "Its noise is one release over all its rounds, and was sized for as many as were "
+            "planned.",
+            "Leave --rounds out, or start a new run.",
+        )
+    _check_rates(plan, stored, done, rounds)
     return rounds
 
 

@@ -2,11 +2,12 @@
 
     show      reads one run                               prints its plan, rounds and files
     verify    reads its record, and ciphertexts if named  prints how many rounds hold
-    export    reads a round's weights                     writes FILE.safetensors
+    export    reads a round's weights                     writes FILE as its ending says
 
     hansa export 20260102 model.safetensors --round best
 
-They end with 1 where there is no such run or round, and where a line of the record does not hold.
+They end with 2 where there is no such run or round; verify ends with 1 where a line of the record
+does not hold.
 None of them changes a run.
 """
 
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..errors import AppError
+from ..errors import AppError, StoreError
 from .options import As, AtSite, Id, Place, Whose, command, which_round
 from .options import Which as Round
 from .owned import Mine, export_at
@@ -36,8 +37,9 @@ def show(run: Id, place: Place, how: As = "text") -> None:
 
     Example: hansa show 20260102, or hansa show 20260102 --as csv
     """
+    from ..ui.listing import details
     from ..ui.tables import as_csv, as_json, of_round
-    from ..ui.terminal import details, out
+    from ..ui.terminal import out
 
     store = place.open()
     found = store.open(run)
@@ -85,11 +87,16 @@ def verify(
     """
     from ..crypto.identity import Roster
     from ..store import verify as verified
+    from ..ui.errors import complain
     from ..ui.terminal import out
 
     found = place.open().open(run)
     members = None if roster is None else Roster.decode(roster.read_bytes())
-    rounds = verified(found, members, ciphertexts)
+    try:
+        rounds = verified(found, members, ciphertexts)
+    except StoreError as error:  # no wrong input: it was looked at, and does not hold
+        complain(error)
+        raise typer.Exit(1) from None
     whose = "of the roster" if roster else "that it names itself"
     out().print(
         f"{rounds} rounds hold: each was signed by enough of the clients {whose}.", soft_wrap=True
@@ -115,7 +122,9 @@ def export(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE.safetensors", help="Where to write the weights.", show_default=False
+            metavar="FILE",
+            help="Where to: FILE.safetensors, FILE.npz, FILE.pt, …",
+            show_default=False,
         ),
     ],
     place: Place,
@@ -124,7 +133,10 @@ def export(
     mine: Mine = Mine(),
     working: Working = Working(),
 ) -> None:
-    """Write the weights of a run as safetensors: those of a PyTorch model as its state_dict.
+    """Write the weights of a run, as the ending of FILE says: .safetensors, .npz or .pt for any
+    model, .keras for one of Keras.
+
+    Those of a PyTorch model are the entries of its state_dict.
 
     With the kit of a site, and the app that was approved there in the place of RUN, they are those
     of the global model as the site was told it last, or with --own its own.

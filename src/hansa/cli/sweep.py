@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import AppError
-from .options import As, Place, Stated, command, usage
-from .target import app_of, config_of, own_pieces, settings_of
+from .options import As, Called, Place, Stated, command
+from .target import app_of, config_of, own_pieces, settings_of, tracked
 
 if TYPE_CHECKING:
     from ..app.sweep import Tried
@@ -25,7 +25,10 @@ QUOTES = ("'", '"')
 
 @dataclass(frozen=True)
 class Tries:
-    """What is tried; options of `sweep`."""
+    """What is tried; options of `sweep`.
+
+    Each of the runs has as many rounds, and is followed by the same trackers.
+    """
 
     set_: Annotated[
         list[str] | None,
@@ -47,20 +50,31 @@ class Tries:
     workers: Annotated[
         int | None, typer.Option(min=0, help="As for `hansa run`.", show_default=False)
     ] = None
+    track: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="As for `hansa run`.", show_default=False)
+    ] = None
 
     @property
     def settings(self) -> Mapping[str, list[Any]]:
-        """path → values; what is wrong is wrong usage."""
+        """path → values; AppError for what is wrong."""
         return tried_of(self.set_)
 
 
 @dataclass(frozen=True)
 class Shown:
-    """How what was found is shown; options of `sweep`."""
+    """How what was found is shown; options of `sweep`.
+
+    None of them changes what is run, so a sweep that is done is shown otherwise by the same command
+    with others.
+    """
 
     sort: Annotated[
         str | None,
-        typer.Option(metavar="SCORE", help="The best first, by this score.", show_default=False),
+        typer.Option(
+            metavar="SCORE",
+            help="The best first, by this score: on the clients' validation, where it is taken.",
+            show_default=False,
+        ),
     ] = None
     plot: Annotated[
         Path | None,
@@ -74,26 +88,34 @@ class Shown:
         """
         from ..ui.sweeps import check_order
 
-        with usage():
-            if self.plot is not None and self.plot.suffix != ".png":
-                raise AppError(
-                    f"{self.plot.name} is no PNG.",
-                    "That is what is drawn.",
-                    "Name it for example rates.png.",
-                )
-            if self.plot is not None and not self.plot.absolute().parent.is_dir():
-                raise AppError(
-                    f"There is no folder {self.plot.parent}.",
-                    "The plot is written into it.",
-                    "Make it, or name another.",
-                )
-            if self.sort is not None:
-                check_order(self.sort)
+        if self.plot is not None and self.plot.suffix != ".png":
+            raise AppError(
+                f"{self.plot.name} is no PNG.",
+                "That is what is drawn.",
+                "Name it for example rates.png.",
+            )
+        if self.plot is not None and not self.plot.absolute().parent.is_dir():
+            raise AppError(
+                f"There is no folder {self.plot.parent}.",
+                "The plot is written into it.",
+                "Make it, or name another.",
+            )
+        if self.sort is not None:
+            check_order(self.sort)
 
     def show(self, found: Sequence[Tried]) -> None:
         """Print the table, or rows for programs, and draw."""
         from ..ui.errors import say
-        from ..ui.sweeps import by_setting, drawn, given_away, ordered, scores_of, table
+        from ..ui.sweeps import (
+            by_setting,
+            chosen_by,
+            drawn,
+            given_away,
+            ordered,
+            scores_of,
+            table,
+            warned_of,
+        )
         from ..ui.tables import as_csv, as_json
         from ..ui.terminal import out
 
@@ -101,31 +123,38 @@ class Shown:
         names = scores_of(found)
         if words := given_away(found):
             say(words)
+        by = None
         if self.sort is not None:
-            groups = ordered(groups, self.sort)
+            by = chosen_by(found, self.sort)
+            groups = ordered(groups, by)
+            if words := warned_of(found, by):
+                say(words)
         if self.how == "text":
-            out().print(table(groups))
+            out().print(table(groups, by))
         else:
             rows = (one.row for one in found)
             typer.echo((as_json if self.how == "json" else as_csv)(rows).rstrip("\n"))
         if self.plot is not None and names:
-            score = self.sort or names[0]
+            score = by or names[0]
             self.plot.write_bytes(drawn(groups, score))
             say(f"{self.plot}: the course of {score}.")
 
 
 @command
-def sweep(place: Place, target: Stated, tries: Tries, shown: Shown) -> None:
+def sweep(
+    place: Place, target: Stated, tries: Tries, shown: Shown, called: Called = Called()
+) -> None:
     """Run the app with each combination of settings, one run after another; then show mean and
     deviation of their scores.
 
     Begun again after a stop, it does what is left. A run that fails is told, and the others go on.
 
     Example: hansa sweep hospitals.py --set training.learning_rate=0.01,0.1 --set
-    algorithm=FedAvg,Scaffold --seeds 3
+    algorithm=FedAvg,Scaffold --seeds 3 --sort val_loss
     """
     from ..app.sweep import planned
     from ..app.sweep import sweep as runs_of
+    from ..store import Label
     from ..ui.errors import say
     from ..ui.sweeps import given_away, line
 
@@ -135,11 +164,15 @@ def sweep(place: Place, target: Stated, tries: Tries, shown: Shown) -> None:
     app = app_of(config, given)
     if tries.workers is not None:
         app = replace(app, workers=tries.workers)
-    config = replace(config, app=str(Path(config.app).resolve()), set={**config.set, **given})
+    app = tracked(app, tries.track, config)
+    label = called.over(Label(config.name, tuple(config.tags), config.note))
+    named: dict[str, Any] = {"name": label.name, "tags": label.tags, "note": label.note}
+    config = replace(
+        config, app=str(Path(config.app).resolve()), set={**config.set, **given}, **named
+    )
     pieces = own_pieces(config)
     wanted = (app, tries.settings, tries.seeds, tries.random)
-    with usage():
-        total = len(planned(*wanted, pieces))
+    total = len(planned(*wanted, pieces))
     found: list[Tried] = []
     try:
         for one in runs_of(*wanted, place.open(new=True), config, pieces):

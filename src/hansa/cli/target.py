@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AppError, PlanError, StoreError
-from ..plan import Plan
-from .options import usage
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
     from ..app import App
     from ..config import Pieces
     from ..config.run import Config
+    from ..plan import Plan
     from ..store import Run
 
 
@@ -32,8 +31,7 @@ def config_of(target: Path) -> Config:
     from ..config.run import Config, read
 
     if not target.is_file():
-        with usage():
-            raise _missing(target)
+        raise _missing(target)
     if target.suffix == ".toml":
         return read(target)
     return Config(str(target))
@@ -78,12 +76,10 @@ def app_of(config: Config, settings: Mapping[str, Any] | None = None) -> App:
     app = with_stop(app, config.set)
 
     def changed(plan: Plan) -> Plan:
-        with usage():
-            return plan_with(plan, settings or {}, own)
+        return plan_with(plan, settings or {}, own)
 
     app = with_plan(app, changed)
-    with usage():
-        return with_stop(app, settings or {})
+    return with_stop(app, settings or {})
 
 
 def own_pieces(config: Config) -> Pieces:
@@ -101,16 +97,15 @@ def settings_of(given: list[str] | None) -> dict[str, Any]:
     from ..config import value_of
 
     found = {}
-    with usage():
-        for setting in given or []:
-            path, equals, text = setting.partition("=")
-            if not equals or not path:
-                raise AppError(
-                    f"--set {setting} sets nothing.",
-                    "It takes a path and a value.",
-                    "Write for example --set pipe.0.norm=2.",
-                )
-            found[path.strip()] = value_of(text.strip())
+    for setting in given or []:
+        path, equals, text = setting.partition("=")
+        if not equals or not path:
+            raise AppError(
+                f"--set {setting} sets nothing.",
+                "It takes a path and a value.",
+                "Write for example --set pipe.0.norm=2.",
+            )
+        found[path.strip()] = value_of(text.strip())
     return found
 
 
@@ -125,19 +120,25 @@ def budgeted(app: App, budget: str | None) -> App:
     from ..privacy.ledger import Budget
 
     epsilon, at, delta = budget.partition("@")
-    with usage():
-        try:
-            return replace(
-                app, budget=Budget(float(epsilon), float(delta) if at else delta_of(app))
-            )
-        except ValueError:
-            raise AppError(
-                f"--budget {budget} is no budget.",
-                "It takes ε, or ε@δ.",
-                "Write for example --budget 4@1e-6.",
-            ) from None
-        except PlanError as error:
-            raise AppError(error.found, error.why, "Write for example --budget 4@1e-6.") from None
+    try:
+        return replace(app, budget=Budget(float(epsilon), float(delta) if at else delta_of(app)))
+    except ValueError:
+        raise AppError(
+            f"--budget {budget} is no budget.",
+            "It takes ε, or ε@δ.",
+            "Write for example --budget 4@1e-6.",
+        ) from None
+    except PlanError as error:
+        raise AppError(error.found, error.why, "Write for example --budget 4@1e-6.") from None
+
+
+def tracked(app: App, given: str | None, config: Config) -> App:
+    """The app with the trackers that the command line names, or else the run's config; those that
+    the app names itself stay. AppError for a name that is none.
+    """
+    words = list(config.track) if given is None else given.split(",")
+    named = [str(word).strip() for word in words]
+    return replace(app, track=[*app.track, *(one for one in named if one not in app.track)])
 
 
 def resumed(config: Config, stored: Run) -> Config:

@@ -157,8 +157,11 @@ class Work:
         }
 
     def explain(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """The sections and warnings of its explanation."""
-        return asdict(self.app.explain())
+        """What it asks of this client: sections and warnings, fingerprints, ε of a run."""
+        found = self.app.statement(self.who, sites=True)
+        names = ("plan", "survey", "promise")
+        told = {name: getattr(found, name) for name in names}
+        return {**told, "explained": asdict(found.explained)}
 
     def outline(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """What is told of a plan; PlanError where it holds what no agent runs."""

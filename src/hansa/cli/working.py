@@ -3,7 +3,6 @@
 Dialling        how a party reaches its server
 Working         how the app is run, and by which agent
 check_at        could this site take part?
-explained_at    what the app asks of a client
 
     approved bundle ─▶ Working.agent ─▶ Agent ── pair of sockets ── worker ─▶ the app
 
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import AppError, printable
+from ..errors import AppError
 from ..private import harden
 from .operating import Patience
 from .there import PROXY, approved_bundle, kit_of, policy_of, print_plainly
@@ -30,7 +29,6 @@ from .there import PROXY, approved_bundle, kit_of, policy_of, print_plainly
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
     from ..approval.bundle import Bundle
     from ..config.run import Config
-    from ..explain import Explanation
     from ..kits import Kit
     from ..runtimes.sites.agent import Agent
 
@@ -157,40 +155,3 @@ def _checked(agent: Agent, folder: Path) -> Iterator[str]:
             yield f"{party.count} examples can be read."
         runs.check(party)
         yield from runs.told(party)
-
-
-def explained_at(
-    target: Path, kit: Path, settings: dict[str, Any], working: Working
-) -> Explanation:
-    """What the app that was approved at a kit asks of a client, and what gateways see; RefusedError
-    where the kit does not count now.
-
-    Gateways are told of by this process, from the kit's roster, and not by the app's worker.
-    """
-    from ..crypto.identity import gateways_of
-    from ..explain import before_server
-
-    own = kit_of(kit)
-    harden()
-    agent = working.agent(*approved_bundle(target, own.folder), own, settings, None)
-    with contextlib.closing(agent.worker) as worker:
-        found = _explanation(worker.ask("explain"))
-    return replace(found, sections=(*found.sections, *before_server(gateways_of(own.roster))))
-
-
-def _explanation(told: Any) -> Explanation:
-    """What a worker has explained, as text that commands no terminal."""
-    from ..explain import Explanation, Section
-
-    match told:
-        case {"sections": [*sections], "warnings": [*warnings], "stated": [*stated]}:
-            made = [Section(**{str(k): _plain(v) for k, v in one.items()}) for one in sections]
-            return Explanation(tuple(made), _plain(warnings), _plain(stated))
-    raise AppError("The app is not explained.", "Its worker has said something else.", "")
-
-
-def _plain(told: Any) -> Any:
-    """Texts, and rows of texts."""
-    if isinstance(told, list | tuple):
-        return tuple(map(_plain, told))
-    return printable(str(told))

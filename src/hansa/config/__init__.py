@@ -40,11 +40,13 @@ WORDS = {
     "dict": "a table",
     "float": "a number",
     "int": "a whole number",
+    "list": "a list",
     "str": "a text",
 }
 Piece = TypeVar("Piece")
-# where hansa's names that are imported late may lie
-FLOORS = ("aggregators", "graphs", "models", "transforms")
+# where hansa's own pieces lie, each of whose names is one; and where some are
+ROOMS = ("aggregators", "graphs", "models", "transforms")
+MIXED = ("algorithms", "optim", "plan", "sample", "schedules", "training")
 
 
 class Pieces(Mapping[str, Any]):
@@ -68,10 +70,11 @@ class Pieces(Mapping[str, Any]):
         return getattr(self._hansa, name)
 
     def __iter__(self) -> Iterator[str]:
-        late: Mapping[str, str] = self._hansa.LAZY
-        yield from (name for name, place in late.items() if place.startswith(FLOORS))
-        now = {name: getattr(self._hansa, name) for name in self._hansa.__all__ if name not in late}
-        yield from (name for name, value in {**now, **self._more}.items() if _is_piece(value))
+        places: Mapping[str, str] = self._hansa.LAZY
+        yield from (name for name, place in places.items() if place.startswith(ROOMS))
+        mixed = [name for name, place in places.items() if place.startswith(MIXED)]
+        others = {name: getattr(self._hansa, name) for name in mixed}
+        yield from (name for name, value in {**others, **self._more}.items() if _is_piece(value))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -139,8 +142,17 @@ def _call(kind: Any, arguments: Mapping[str, Any]) -> Any:
         raise AppError(
             f"{kind.__name__}({given}) cannot be built.",
             f"{error}.",
-            f"It takes {', '.join(takes)}.",
+            f"It takes {', '.join(takes)}: write for example {_example(kind)}.",
         ) from None
+
+
+def _example(kind: Any) -> str:
+    """A call with the arguments that must be there: FedProx(mu=…)."""
+    parameters = inspect.signature(kind).parameters.values()
+    needed = [one.name for one in parameters if one.default is one.empty] or [
+        one.name for one in parameters
+    ][:1]
+    return f"{kind.__name__}({', '.join(f'{name}=…' for name in needed)})"
 
 
 def table(value: Any) -> Any:
@@ -275,8 +287,10 @@ def set_(plan: Piece, path: str, value: Any, names: Mapping[str, Any] | None = N
 
 def _as_table(value: Any, old: Any) -> Any:
     """The table of a piece for a text in the place of one, or a call in the place of nothing; else
-    the value itself.
+    the value itself. Of a list in the place of pieces, each.
     """
+    if isinstance(value, list) and isinstance(old, tuple) and old and all(map(is_dataclass, old)):
+        return [_as_table(one, old[0]) for one in value]
     if not isinstance(value, str):
         return value
     if is_dataclass(old) or (old is None and (is_call(value) or value[:1].isupper())):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ class Config:
 
     The app builds a plan; `plan` puts other pieces into it, then `rounds` and `seed` count, and
     `set` changes single values last. `stop` is when the rounds end early, {} where the app says it;
-    of `set` what begins with stop is about that.
+    of `set` what begins with stop is about that. What the run is called, and which trackers follow
+    it, changes nothing of what is computed.
     """
 
     app: str
@@ -30,6 +31,10 @@ class Config:
     set: Mapping[str, Any] = field(default_factory=dict)  # path → value
     plan: Mapping[str, Any] = field(default_factory=dict)  # name of a field → table of the piece
     stop: Mapping[str, Any] = field(default_factory=dict)  # {"use": "EarlyStopping", …}
+    name: str = ""
+    tags: Sequence[str] = ()
+    note: str = ""
+    track: Sequence[str] = ()  # names of trackers
 
     def apply(self, plan: Plan, names: Mapping[str, Any] | None = None) -> Plan:
         """The app's plan with what this config says of it: pieces first, then rounds and seed, then
@@ -47,7 +52,9 @@ class Config:
         return plan
 
     def kept(self) -> dict[str, Any]:
-        """As a run keeps it: all but the app's path, which the run has beside it."""
+        """As a run keeps its settings: all but the app's path, and what it is called, which the run
+        has beside them.
+        """
         return {
             "rounds": self.rounds,
             "seed": self.seed,
@@ -62,16 +69,15 @@ class Config:
         AppError where a setting cannot be written as TOML.
         """
         entries = {f.name: getattr(self, f.name) for f in fields(self)}
-        return toml(
-            {name: value for name, value in entries.items() if value is not None and value != {}}
-        )
+        told = {name: value for name, value in entries.items() if value not in (None, "", (), {})}
+        return toml({name: list(v) if isinstance(v, tuple) else v for name, v in told.items()})
 
 
 def read(path: Path) -> Config:
     """The config in a TOML file; the app's path is taken from where the file lies.
 
-    Only app, rounds, seed, set, plan and stop may stand in it. AppError for any other entry, for
-    one of another type, and for a file that cannot be read or is not TOML.
+    Only the fields of `Config` may stand in it. AppError for any other entry, for one of another
+    type, and for a file that cannot be read or is not TOML.
     """
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -85,8 +91,9 @@ def read(path: Path) -> Config:
         raise AppError(
             f"{path} cannot be read: {error}.", "", "Look at its name and its rights."
         ) from None
-    kinds = {"app": "str", "rounds": "int", "seed": "int"}
+    kinds = {"app": "str", "rounds": "int", "seed": "int", "name": "str", "note": "str"}
     kinds |= dict.fromkeys(("set", "plan", "stop"), "dict")
+    kinds |= dict.fromkeys(("tags", "track"), "list")
     for name, value in found.items():
         if name not in kinds:
             raise AppError(

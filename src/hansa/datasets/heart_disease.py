@@ -29,12 +29,16 @@ URLS = ("https://archive.ics.uci.edu/ml/machine-learning-databases/heart-disease
 
 DROPPED = (10, 11, 12)  # slope, ca, thal: unknown in most hospitals
 WORDS = {2: (2, 3, 4), 6: (1, 2)}  # cp, restecg: one 0/1 column for each value but the first
+# What is 0 and what is 1 in fixed units: years, mmHg, mg/dl, beats a minute; columns that are not
+# named stay as they are
+UNITS = {0: (50, 10), 2: (130, 20), 3: (200, 100), 5: (140, 25)}
+CHOLESTEROL = 3  # where it is 0 nobody has measured it: 0 in fixed units as well
 
 Examples = tuple[NDArray[np.float32], NDArray[np.int64]]  # X [n, 13], y [n]: 0 healthy, 1 disease
 
 
 def heart_disease(
-    normalise: Literal["local", "pooled", "none"] = "local",
+    normalise: Literal["local", "pooled", "fixed", "none"] = "local",
 ) -> dict[str, dict[str, Examples]]:
     """centre → {"train": (X, y), "test": (X, y)}.
 
@@ -43,15 +47,15 @@ def heart_disease(
         x ← (x − mean) / (std + 10⁻⁹),    std with n − 1
 
     over the training patients of the centre ("local") or of all centres ("pooled", for a model of
-    all data). Rows with a missing value are left out. X float32 [n, 13]: age, sex, trestbps, chol,
-    fbs, thalach, exang, oldpeak, cp = 2, 3, 4, restecg = 1, 2. (Janosi et al. 1988; du Terrail et
-    al. 2022, FLamby, app. Fed-Heart-Disease)
+    all data); or in units that no data decides ("fixed", `UNITS`). Rows with a missing value are
+    left out. X float32 [n, 13]: age, sex, trestbps, chol, fbs, thalach, exang, oldpeak, cp = 2, 3,
+    4, restecg = 1, 2. (Janosi et al. 1988; du Terrail et al. 2022, FLamby, app. Fed-Heart-Disease)
     """
-    if normalise not in ("local", "pooled", "none"):
+    if normalise not in ("local", "pooled", "fixed", "none"):
         raise DataError(
             f"normalise={normalise!r}.",
-            "There are three ways.",
-            "Write 'local', 'pooled' or 'none'.",
+            "There are four ways.",
+            "Write 'local', 'pooled', 'fixed' or 'none'.",
         )
     place = folder("heart_disease", FILES, URLS)
     centres = {name: _centre(place / f"processed.{name}.data") for name in CENTRES}
@@ -59,19 +63,33 @@ def heart_disease(
     hospitals = {}
     for name, (X, y, train) in centres.items():
         known = pooled if normalise == "pooled" else X[train]
-        if normalise != "none":
+        if normalise in ("local", "pooled"):
             X = (X - known.mean(0)) / (known.std(0, ddof=1) + 1e-9)
+        if normalise == "fixed":
+            X = in_fixed_units(X)
         X = X.astype(np.float32)
         hospitals[name] = {"train": (X[train], y[train]), "test": (X[~train], y[~train])}
     return hospitals
 
 
+def in_fixed_units(X: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(x − middle) / unit by column of X [n, 13], as measured; cholesterol that was not measured is
+    0 there.
+    """
+    scaled = X.copy()
+    for column, (middle, unit) in UNITS.items():
+        scaled[:, column] = (X[:, column] - middle) / unit
+    scaled[X[:, CHOLESTEROL] == 0, CHOLESTEROL] = 0
+    return scaled
+
+
 def heart_centres() -> Found:
-    """The four centres with their patients, each scaled by its own; where they are not here, the
-    four hospitals of `breast_cancer` stand in, each with a third of its patients held out.
+    """The four centres with their patients, in fixed units, so that a value means the same in each;
+    where they are not here, the four hospitals of `breast_cancer` stand in, each with a third of
+    its patients held out.
     """
     try:
-        centres = heart_disease()
+        centres = heart_disease("fixed")
     except AbsentError as absent:
         return stand_in(_breast_cancer(), absent)
     train = {name: parts["train"] for name, parts in centres.items()}

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .. import notebook
 from ..graphs import Mixing
 from ..plan import Plan
 from ..privacy import stated_by
@@ -69,6 +70,17 @@ class Explanation:
         lines += ["Warnings", "========"]
         lines += [f"- {warning}" for warning in self.warnings]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: sections with their tables, then the warnings."""
+        parts = list[str]()
+        for section in self.sections:
+            parts += [notebook.paragraph(section.title, "h4"), notebook.paragraph(section.text)]
+            if section.rows:
+                parts.append(notebook.table(section.rows, section.head))
+        parts.append(notebook.paragraph("Warnings", "h4"))
+        parts += [notebook.paragraph(f"• {one}") for one in self.warnings]
+        return "".join(parts)
 
 
 def explain(

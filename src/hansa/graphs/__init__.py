@@ -11,6 +11,7 @@ each of `period` rounds, and begins again.
 
 known     rings, tori, cubes, random graphs, and those that somebody writes down
 finite    graphs that change, and reach the exact mean after so many rounds
+pairs     graphs that change at random: two and two
 """
 
 from __future__ import annotations

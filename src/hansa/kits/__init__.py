@@ -184,8 +184,9 @@ def check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise StoreError(
             f"There is no folder {folder}.",
-            "A kit is a folder of a party's own.",
-            "Make one with: hansa enroll --name NAME --role client --out kit/",
+            "A kit, or the authority of a federation, is a folder of a party's own.",
+            "Make a kit with: hansa enroll --name NAME --role client --out kit/, or an authority "
+            "with: hansa provision FEDERATION.toml --out pki/",
         )
     about = folder.stat()
     if os.name == "posix" and (about.st_uid != os.geteuid() or about.st_mode & 0o077):

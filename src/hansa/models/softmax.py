@@ -91,8 +91,10 @@ class Softmax(Model):
             rate = rate * paces(self, training).reshape(W.shape)
         decay = training.weight_decay
         private = training.private
-        moved = moves(self, training)
-        parts = moved.get("weight", True), moved.get("bias", True)
+        parts = True, True
+        if private or training.clip is not None:  # of whom norms are taken
+            moved = moves(self, training)
+            parts = moved.get("weight", True), moved.get("bias", True)
         losses = []
         b = 0
         clip = math.inf

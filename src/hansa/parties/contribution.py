@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -57,14 +55,14 @@ class Contribution:
     def __call__(self) -> Work[Vector]:
         """Train, and encode."""
         broadcast, state = self._taken()
-        with self._noted():
+        with Noting(self.at):
             found = yield from self.who.contributed(broadcast, state, self.at)
         return self._said(*found)
 
     def train(self) -> Work[None]:
         """Train; what comes of it rests until it is encoded."""
         broadcast, state = self._taken()
-        with self._noted():
+        with Noting(self.at):
             self.trained = yield from self.who.trained(broadcast, state, self.at)
 
     def encode(self, staleness: int) -> Vector:
@@ -72,7 +70,7 @@ class Contribution:
         trained = self.trained
         assert trained is not None
         self.trained = None
-        with self._noted():
+        with Noting(self.at):
             found = trained.encoded(staleness)
         return self._said(*found)
 
@@ -98,11 +96,16 @@ class Contribution:
             self.learnt = learnt
         return v
 
-    @contextmanager
-    def _noted(self) -> Iterator[None]:
-        """A note on an exception of the client's code: whose it is, and in which round."""
-        try:
-            yield
-        except Exception as error:
+
+class Noting:
+    """A note on an exception of a client's code: whose it is, and in which round."""
+
+    def __init__(self, at: Context):
+        self.at = at
+
+    def __enter__(self) -> None:
+        """Nothing has happened yet."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception):
             error.add_note(f"This happened when {self.at.who} trained in round {self.at.round}.")
-            raise

@@ -16,6 +16,7 @@ from ..digest import digest_of
 from ..messages import SessionId
 from ..models import Model
 from ..models.parts import check_training
+from ..notebook import Arguments
 from ..rand import Key
 from ..sample import Everyone, Sample
 from ..spec import Spec
@@ -36,7 +37,7 @@ from .checks import (
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Arguments):
     """A model, an algorithm, the transforms around a sum, and the way the sum is taken.
 
     It prints as the expression that builds it. A plan that cannot mean anything raises PlanError

@@ -34,6 +34,7 @@ EXAMPLES = {
     "training": "Training(epochs=1)",
     "sample": "Uniform(10)",
 }
+MOST_ROUNDS = 10**9
 ALGORITHM = ("plan", "blocks", "side", "start", "broadcast", "client", "step")
 
 
@@ -66,9 +67,11 @@ def check_pieces(plan: Any) -> None:
                 "The pipe holds what happens to a vector between client and sum.",
                 "Write for example pipe=(Clip(1.0), Weigh('one')).",
             )
-    if not number(plan.rounds, whole=True) or plan.rounds < 1:
+    if not number(plan.rounds, whole=True) or not 1 <= plan.rounds <= MOST_ROUNDS:
         raise PlanError(
-            f"Plan(rounds={plan.rounds!r}) has no end.", "It counts rounds.", "Write rounds=10."
+            f"Plan(rounds={plan.rounds!r}) is no number of rounds.",
+            f"It counts them, from 1 to {MOST_ROUNDS:,}.",
+            "Write for example rounds=10.",
         )
     if not number(plan.seed, whole=True):
         raise PlanError(

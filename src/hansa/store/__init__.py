@@ -27,24 +27,22 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors import numpy as safetensors
 from sqlalchemy import and_, func, insert, select, update
 
 from .. import private
 from ..crypto.identity import Member
 from ..errors import StoreError
-from ..models import NO_LOCAL, Local, Model
 from ..record import digest_of
 from ..rounds import Round
-from ..spec import Vector
 from . import database as db
 from . import files
 from .kept import Kept
+from .label import Label
 from .rows import either, round_of
 from .run import KEEP, Run
+from .weights import export
 
-__all__ = ["KEEP", "Run", "Store", "Summary", "export"]
+__all__ = ["KEEP", "Label", "Run", "Store", "Summary", "export"]
 
 LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none looks like another
 
@@ -59,6 +57,9 @@ class Summary:
     planned: int | None  # rounds, where the plan says so
     status: str  # "running", "interrupted" (its process died), or what `Run.finish` was told
     last: Round | None  # the last that is committed
+    settings: Mapping[str, Any]  # what the run sets otherwise than its app: as the run keeps them
+    label: Label
+    best: int | None  # the round whose model is the best, where the app says by which metric
 
     @property
     def done(self) -> int:
@@ -94,6 +95,7 @@ class Store:
         app: str,
         settings: Mapping[str, Any],
         rounds: int | None = None,
+        label: Label = Label(),
     ) -> Run:
         """A new run of `rounds` rounds, held by this process; settings are what JSON can hold.
 
@@ -121,29 +123,36 @@ class Store:
                 ) from None
         private.settle(self.folder)
         row = {"id": name, "app": app, "plan": plan_text, "digest": digest, "settings": text}
+        row |= {"name": label.name, "tags": json.dumps(label.tags), "note": label.note}
         with self.database.write() as c:
             c.execute(
                 insert(db.runs).values(
-                    row | {"planned": rounds, "started": now.isoformat(), "status": "running"}
+                    row
+                    | {"planned": rounds, "started": now.isoformat(), "status": "running"}
+                    | {"tracked": "{}"}
                 )
             )
         return self.resume(name)
 
     def open(self, id: str) -> Run:
-        """The run whose name begins with `id`, to be read; StoreError where there is none, or more
-        than one.
+        """The run whose id begins with `id`, or whose name it is, to be read; StoreError where
+        there is none, or more than one.
         """
         with self.database.read() as c:
-            names = list(c.scalars(select(db.runs.c.id).order_by(db.runs.c.started)))
+            labels = dict(
+                c.execute(select(db.runs.c.id, db.runs.c.name).order_by(db.runs.c.started)).all()
+            )
+            names = list(labels)
             exact = [id] if id in names else [name for name in names if name.startswith(id)]
+            exact = exact or [name for name, label in labels.items() if id and label == id]
             if len(exact) == 1:
                 row = c.execute(select(db.runs).where(db.runs.c.id == exact[0])).one()
                 return Run(self.folder, self.database, row._asdict())
         if exact:
             raise StoreError(
-                f"{len(exact)} runs begin with {id!r}.",
+                f"{len(exact)} runs begin with {id!r}, or have that name.",
                 "One is needed.",
-                f"Write more of its name: {either(exact[-3:])}.",
+                f"Write more of its id: {either(exact[-3:])}.",
             )
         near = get_close_matches(id, names, 3, 0.5) or names[-3:]
         raise StoreError(
@@ -174,8 +183,10 @@ class Store:
         latest = select(db.rounds).join(last, and_(of.run == last.c.run, of.round == last.c.done))
         with self.database.read() as c:
             done = {row.run: round_of(row) for row in c.execute(latest)}
+            marked = select(db.files.c.run, db.files.c.round).where(db.files.c.kind == "best")
+            best = {row.run: row.round for row in c.execute(marked)}
             return [
-                self._summary(row, done.get(row.id))
+                self._summary(row, done.get(row.id), best.get(row.id))
                 for row in c.execute(select(db.runs).order_by(db.runs.c.started))
             ]
 
@@ -186,20 +197,25 @@ class Store:
         with self.database.read() as c:
             row = c.execute(select(db.runs).where(db.runs.c.id == id)).one_or_none()
             done = {one.run: round_of(one) for one in c.execute(latest)}
+            marked = select(db.files.c.round).where(db.files.c.run == id, db.files.c.kind == "best")
+            best: int | None = c.scalar(marked)
         if row is None:
             raise StoreError(
                 f"There is no run {id!r} in {self.database.name}.",
                 "It has another name, or was deleted.",
                 "Look for it in the list of runs.",
             )
-        return self._summary(row, done.get(id))
+        return self._summary(row, done.get(id), best)
 
-    def _summary(self, row: Any, last: Round | None) -> Summary:
+    def _summary(self, row: Any, last: Round | None, best: int | None = None) -> Summary:
         """A row; a run that nobody holds and that says it is running was interrupted."""
         status = row.status
         if status == "running" and not files.held(self.folder / row.id / "lock"):
             status = "interrupted"
-        return Summary(row.id, row.app, row.started, row.planned, status, last)
+        label = Label(row.name, row.tags, row.note)
+        return Summary(
+            row.id, row.app, row.started, row.planned, status, last, row.settings, label, best
+        )
 
 
 def verify(
@@ -224,21 +240,3 @@ def verify(
             "Do not trust what is missing.",
         )
     return len(models)
-
-
-def export(
-    x: Vector, path: str | Path, model: Model | None = None, local: Local = NO_LOCAL
-) -> None:
-    """Write weights to a safetensors file: as `model` names them, for a PyTorch model the entries
-    of its state_dict; of a client's own model also what it keeps of it, `local`.
-
-    Without a model, and for one without names, the file holds one tensor "x" [size].
-    """
-    write_tensors({"x": x} if model is None else model.tensors(x, local), path)
-
-
-def write_tensors(tensors: Mapping[str, Any], path: str | Path) -> None:
-    """Write arrays to a safetensors file, by their names."""
-    data = safetensors.save({name: np.array(tensor, order="C") for name, tensor in tensors.items()})
-    files.write(Path(path), [data])
-    private.settle(Path(path).parent)

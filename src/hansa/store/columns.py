@@ -18,6 +18,7 @@ from sqlalchemy import Dialect, Double, Integer, Text
 from sqlalchemy.types import TypeDecorator
 
 from ..rounds import Spent, Unit
+from .label import fits_line
 
 FILE = re.compile(r"\w[\w.-]*")  # lies in its folder, and in no other
 
@@ -102,6 +103,18 @@ class Name(Words):
         return text
 
 
+class Line(Words):
+    """What a person calls a run: it stands on one line."""
+
+    cache_ok = True
+
+    def read(self, text: str) -> str:
+        """The text; Damaged where it does not fit."""
+        if not fits_line(text):
+            raise Damaged(f"{text[:80]!r} stands where the name of a run was written")
+        return text
+
+
 class Moment(Words):
     """A time, in ISO 8601 with its zone."""
 
@@ -165,6 +178,14 @@ def reasons(found: Any) -> dict[str, str]:
 def participants(found: Any) -> tuple[str, ...] | None:
     """Texts in their order, or None where they are not kept."""
     return None if found is None else names(found)
+
+
+def tags(found: Any) -> tuple[str, ...]:
+    """Tags in their order."""
+    listed = names(found)
+    if not all(tag and fits_line(tag, ",") for tag in listed):
+        raise ValueError
+    return listed
 
 
 def names(found: Any) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Database: the tables of a store, their versions, and transactions that end in StoreError where
 they fail.
 
-    runs       one row for each run: its plan, app, settings and status
+    runs       one row for each run: its plan, app, settings, status, and what a person calls it
     rounds     one row for each committed round: what `Round` holds, but for the model
     files      the files that count, each with its SHA-256
     memories   in which file each client's latest memory lies
@@ -42,6 +42,7 @@ from .columns import (
     Damaged,
     Flag,
     Json,
+    Line,
     Moment,
     Name,
     Real,
@@ -52,9 +53,10 @@ from .columns import (
     reasons,
     spent,
     table,
+    tags,
 )
 
-SCHEMA = "0005"  # the newest file in migrations/versions
+SCHEMA = "0006"  # the newest file in migrations/versions
 MIGRATIONS = Path(__file__).parent / "migrations"
 # versions that are read no more → the release that reads them
 BEFORE = {"0001": "0.1", "0002": "0.1", "0003": "0.2 before its release"}
@@ -77,6 +79,10 @@ runs = Table(
     Column("planned", Whole(missing=True)),  # rounds
     Column("started", Moment(), nullable=False),  # UTC
     Column("status", Words(), nullable=False),
+    Column("name", Line(), nullable=False),  # what a person calls it
+    Column("tags", Json(tags), nullable=False),
+    Column("note", Words(), nullable=False),
+    Column("tracked", Json(reasons), nullable=False),  # tracker → why it stopped, or nothing
 )
 rounds = Table(
     "rounds",

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Table, delete
 
 from . import Store, heard
 from . import database as db
+from .run import Run
 
 
 def remove(store: Store, id: str) -> str:
@@ -18,12 +19,30 @@ def remove(store: Store, id: str) -> str:
     """
     run = store.open(id)
     run.folder.mkdir(exist_ok=True)  # one that lost its folder is held by the same lock
+    _take_out(run)
+    return run.id
+
+
+def fail(run: Run) -> bool:
+    """Say that a run has failed; one in which nothing has happened yet is taken out.
+
+    So a mistake in an app leaves no line behind. What has a round stays, and so does one whose
+    survey has an answer, or whose clients have signed something.
+    """
+    if run.history() or run.survey()[1] is not None or run.record.path.exists():
+        run.finish("failed")
+        return False
+    _take_out(run)
+    return True
+
+
+def _take_out(run: Run) -> None:
+    """Delete the rows of a run, then its files."""
     run.hold()
-    with store.database.write() as c:
+    with run.database.write() as c:
         forget(c, run.id)
     run.finish("deleted")  # lets go of its lock
     shutil.rmtree(run.folder, ignore_errors=True)
-    return run.id
 
 
 def forget(target: Connection, run: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -73,6 +73,14 @@ def round_of(row: Any) -> Round:
         named=row.named,
         hidden=row.participants is None,
     )
+
+
+def level(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows that all have the same names, in the order in which they come first: None where a row
+    has not.
+    """
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [{name: row.get(name) for name in names} for row in rows]
 
 
 def numbers_text(numbers: Mapping[str, float]) -> str:

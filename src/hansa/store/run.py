@@ -8,6 +8,7 @@ lines here, and `resume` finds the round before or the round after.
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -21,13 +22,15 @@ from .. import codec as wire
 from .. import private
 from ..algorithms import ClientState
 from ..errors import ProtocolError, StoreError
+from ..notebook import table
 from ..rand import Key
 from ..record import Record
 from ..rounds import Round
 from ..state import State
 from . import commits, files, heard
 from . import database as db
-from .rows import either, entries, keepable, round_of, row_of, state_of
+from .label import Label
+from .rows import either, entries, keepable, level, round_of, row_of, state_of
 
 KEEP = 2  # checkpoints of a run; the last one counts, the others are for who wants to look back
 STATES = ("state", "best")  # kinds of files that hold one
@@ -49,6 +52,8 @@ class Run:
         self.settings: dict[str, Any] = row["settings"]
         self.planned: int | None = row["planned"]
         self.started: datetime = row["started"]
+        self.label = Label(row["name"], row["tags"], row["note"])
+        self.tracked: dict[str, str] = row["tracked"]  # tracker → why it stopped, or nothing
         self.folder = folder / self.id
         # of rounds that overlap
         self.book = self.folder / "book"
@@ -147,6 +152,20 @@ class Run:
         self.planned = rounds
         known = {"plan": plan_text, "digest": digest, "planned": rounds}
         changed = update(db.runs).where(db.runs.c.id == self.id).values(known)
+        self.database.insist(lambda c: c.execute(changed))
+
+    def relabel(self, label: Label) -> None:
+        """Call the run otherwise; whoever goes on with it is not disturbed."""
+        told = {"name": label.name, "tags": json.dumps(label.tags), "note": label.note}
+        with self.database.write() as c:
+            c.execute(update(db.runs).where(db.runs.c.id == self.id).values(told))
+        self.label = label
+
+    def keep_tracked(self, tracked: Mapping[str, str]) -> None:
+        """Keep what became of its trackers: name → why it stopped, or nothing."""
+        self.tracked = dict(tracked)
+        changed = update(db.runs).where(db.runs.c.id == self.id)
+        changed = changed.values(tracked=json.dumps(self.tracked))
         self.database.insist(lambda c: c.execute(changed))
 
     def survey(self) -> tuple[str, State | None]:
@@ -284,14 +303,23 @@ class Run:
         return found
 
     def history(self, after: int = 0) -> list[Round]:
-        """All committed rounds `after` one, the first first; StoreError where one is missing."""
+        """All committed rounds `after` one, the first one first; StoreError where one is
+        missing.
+        """
         of = db.rounds.c
         mine = select(db.rounds).where(of.run == self.id, of.round > after).order_by(of.round)
         rows = self.database.insist(lambda c: c.execute(mine).all(), write=False)
         last = after + len(rows)
         if [row.round for row in rows] != list(range(after + 1, last + 1)):
-            raise self._damaged(f"its {len(rows)} rounds are not numbered {after + 1} to {last}")
+            raise self._damaged(f"its {last} rounds are not numbered from 1 to {last}")
         return [round_of(row) for row in rows]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All committed rounds as flat rows: `pandas.DataFrame(run.rows())`, or polars'.
+
+        Every row has the same names; what a round does not have is None.
+        """
+        return level([one.row for one in self.history()])
 
     def _damaged(self, why: str) -> StoreError:
         """What is raised where rows and files of the run do not fit together."""
@@ -300,6 +328,14 @@ class Run:
             f"{why[0].upper()}{why[1:]}.",
             "Put the database back from a backup, or start a new run.",
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: what it is, and its last round."""
+        past = self.history()
+        rows = [("run", self.id), ("app", Path(self.app).name), ("plan", self.plan)]
+        rows.append(("rounds", f"{len(past)} of {self.planned or '?'}"))
+        last = past[-1]._repr_html_() if past else ""
+        return table(rows) + last
 
     def finish(self, status: str) -> None:
         """Say how the run ended ("done", "stopped", "failed"), and let other processes go on with

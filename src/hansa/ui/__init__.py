@@ -22,6 +22,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 from ..errors import printable
 from ..metrics import DEFINED
@@ -167,3 +168,13 @@ def names(words: Iterable[str], most: int = 6) -> str:
     if len(listed) > 1:
         return f"{', '.join(listed[:-1])} and {listed[-1]}"
     return listed[0]
+
+
+def template(name: str) -> Any:
+    """A page of this folder, into which every text goes escaped; what it lacks is an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    tidy: Any = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
+    return Environment(loader=PackageLoader("hansa", "ui"), autoescape=True, **tidy).get_template(
+        name
+    )

@@ -16,7 +16,7 @@ import traceback
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from ..errors import AppError, HansaError, printable
 
@@ -37,7 +37,7 @@ def complain(error: HansaError) -> None:
     )
     # whole lines for what reads them
     console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
-    console.print(f"[bold red]error:[/] {escape(printable(text))}")
+    console.print(Text.assemble(("error:", "bold red"), f" {printable(text)}"))
 
 
 def bug(error: Exception) -> None:

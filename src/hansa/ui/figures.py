@@ -101,7 +101,7 @@ def compared(runs: Sequence[Compared]) -> dict[str, Markup]:
     found = dict[str, dict[str, list[tuple[int, float]]]]()
     for run in runs:
         for score, sides in curves(run.rounds).items():
-            found.setdefault(score, {})[run.id] = next(iter(sides.values()))
+            found.setdefault(score, {})[run.title] = next(iter(sides.values()))
     return {
         score: svg.curves(lines, score, show=partial(figure, score))
         for score, lines in found.items()

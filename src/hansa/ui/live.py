@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -17,22 +18,29 @@ from rich.text import Text
 from ..app import App
 from ..app.checks import names_of
 from ..app.compare import OUTSIDE, Row
+from ..app.looking import overview_of
 from ..app.personal import own_rows
 from ..app.running import how_it_ended
+from ..data.overview import Overview
 from ..errors import HansaError, StoreError
 from ..explain import expression
+from ..parties.population import Population
 from ..rounds import Round
+from ..store.removal import fail
 from . import about
 from .errors import complain, say
 from .profile import Clock, rounds, table
 from .report import ReportData, write
 from .terminal import Progress, comparison, out, own_models, tested_sets
+from .trackers import checked
+from .trackers.following import Following
 from .waiting import waiting
 
 if TYPE_CHECKING:
     from ..state import State
     from ..store import Run
 
+MOST_LOOKED_AT = 100  # clients whose data a report shows
 MOST_ALONE = 20  # clients that are trained alone for the comparison, where nobody asks for it
 
 
@@ -46,21 +54,40 @@ def follow(
     time the parts of a round. Returns 0, or 130 after Ctrl-C; errors are raised, with a note that
     says how many rounds are stored.
     """
+    trackers = app.track
+    app = replace(app, track=())  # they hear of the report, too, which is written at the end
     try:
+        checked(trackers)
         with waiting(out(), "Asking what is asked before the first round"):
             app = app.asked(run)
+        about.keep(app, run.folder)
     except KeyboardInterrupt:
         run.finish("stopped")
         say(f"Stopped before the survey had an answer. Go on with: {again}")
         return 130
     except BaseException:
         with suppress(StoreError):
-            run.finish("failed")
+            _fail(app, run)
         raise
-    return _follow(app, run, title, compare, again, profile)
+    following = Following(trackers, app.known_plan, run)
+    how = "failed"
+    try:
+        code = _follow(app, run, title, compare, again, following, profile)
+        how = "stopped" if code else "done"
+        return code
+    finally:
+        following.end(how)
 
 
-def _follow(app: App, run: Run, title: str, compare: bool | None, again: str, profile: bool) -> int:
+def _follow(
+    app: App,
+    run: Run,
+    title: str,
+    compare: bool | None,
+    again: str,
+    following: Following,
+    profile: bool,
+) -> int:
     """The same, once the plan is known.
 
     Comparison and report come after the last round: if they fail, going on does them again.
@@ -75,9 +102,9 @@ def _follow(app: App, run: Run, title: str, compare: bool | None, again: str, pr
         Text.assemble((title, "bold"), f"  run {run.id}  {len(clients)} clients, {planned} rounds")
     )
     try:
-        about.keep(app, run.folder)
         with progress:
             for state in rounds(app, run, clock) if profile else app.run(run):
+                following.add(state)
                 progress.show(state)
         run.finish("done")
         if words := how_it_ended(app, progress.past):
@@ -122,8 +149,21 @@ def _ended(run: Run, how: str, app: App, progress: Progress) -> int:
         done = len(past)
         if done >= app.known_plan.rounds or (app.stop is not None and app.stop.over(past)):
             how = "done"
-        run.finish(how)
+        if how == "failed":
+            _fail(app, run)
+        else:
+            run.finish(how)
     return done
+
+
+def _fail(app: App, run: Run) -> None:
+    """Say that a run has failed: one that has not begun leaves nothing, but where sites were
+    asked, which may go on with it.
+    """
+    if app.runtime is None:
+        fail(run)
+    else:
+        run.finish("failed")
 
 
 def _clients(app: App) -> Sequence[str]:
@@ -160,7 +200,12 @@ def _story(
         "started": f"{run.started:%Y-%m-%d %H:%M:%S} UTC",
         "go on with": again,
         "plan": expression(app.known_plan),
+        "name": run.label.name,
+        "tags": ", ".join(run.label.tags),
+        "note": run.label.note,
+        "best model": f"round {best}" if (best := run.best()) else "",
     }
+    settings = {name: value for name, value in settings.items() if value}
     compared, sets, own = tables
     return ReportData(
         title,
@@ -174,7 +219,18 @@ def _story(
         own,
         settings,
         how_it_ended(app, rounds),
+        _looked(app),
     )
+
+
+def _looked(app: App) -> Overview | None:
+    """A look at the clients' data; nobody who hides what clients hold gets it unasked, and of many
+    or of those elsewhere nothing is read for it.
+    """
+    here = app.runtime is None and not isinstance(app.data, Population)
+    if not here or app.known_plan.hides or len(app.data) > MOST_LOOKED_AT:
+        return None
+    return overview_of(app)
 
 
 def _own(app: App, run: Run, compare: bool | None) -> list[Row]:

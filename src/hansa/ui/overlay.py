@@ -1,23 +1,28 @@
-"""Runs beside each other: a table of what differs, and their curves on one pair of axes."""
+"""Runs beside each other: a table of what differs, and their curves on one pair of axes; in the
+terminal, as a PNG, and as one HTML file.
+"""
 
 from __future__ import annotations
 
 import json
+import math
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..errors import printable
 from ..rounds import Round
-from . import all_scores, curves, figure, private, shown, witness
-from .plots import LIGHT, Theme, png
-from .terminal import sparkline
+from . import all_scores, curves, figure, private, shown, template, witness
+from .plots import DARK, LIGHT, Theme, png
+from .tables import otherwise, set_otherwise
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +30,10 @@ if TYPE_CHECKING:
     from ..store import Run
 
 HEIGHT = 3.2  # inches
+DOWN = 12  # lines of a plot in the terminal
+ACROSS = 78  # letters of one
+MARKS = "●▲■◆○△□◇"
+STYLES = ("cyan", "yellow", "green", "magenta", "red", "blue")
 
 
 @dataclass(frozen=True)
@@ -35,15 +44,27 @@ class Compared:
     """
 
     id: str
-    app: str
+    name: str  # what a person calls it
     settings: Mapping[str, str]  # name → as it is written
     rounds: Sequence[Round]
 
     @classmethod
     def of(cls, run: Run) -> Compared:
         """What is shown of a stored run."""
-        settings = {**_flat(run.settings), "plan": run.plan}
-        return cls(run.id, Path(run.app).name, settings, [shown(one) for one in run.history()])
+        found = set_otherwise(run.settings).items()
+        settings = {name: json.dumps(value, ensure_ascii=False) for name, value in found}
+        settings["plan"] = run.plan
+        return cls(run.id, run.label.name, settings, [shown(one) for one in run.history()])
+
+    @property
+    def title(self) -> str:
+        """Its id, and what a person calls it."""
+        return f"{self.id} {printable(self.name)}".rstrip()
+
+    @property
+    def seconds(self) -> float:
+        """How long its rounds took."""
+        return sum(one.seconds for one in self.rounds)
 
     @property
     def scores(self) -> dict[str, float]:
@@ -51,35 +72,111 @@ class Compared:
         return all_scores(self.rounds[-1].witnessed) if self.rounds else {}
 
 
-def table(runs: Sequence[Compared]) -> list[RenderableType]:
-    """A row for each run: what is set otherwise, its last scores, ε, seconds; then the course of
-    the first score.
-    """
+def table(runs: Sequence[Compared]) -> RenderableType:
+    """A row for each run: what is set otherwise, how long it went, its last scores, ε."""
+    found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("run", "set otherwise", "rounds", "seconds", "last scores"):
+        right = name in ("rounds", "seconds")
+        found.add_column(name, justify="right" if right else "left", overflow="fold")
+    other = differing(runs)
+    for run in runs:
+        told = [f"{name} {figure(name, value)}" for name, value in run.scores.items()]
+        told += [private(one) for one in run.rounds[-1:]]
+        values = {name: run.settings[name] for name in other if name in run.settings}
+        counts = (f"{len(run.rounds)}", f"{run.seconds:.1f}")
+        row = (run.title, otherwise(values), *counts, "\n".join(filter(None, told)))
+        found.add_row(*map(Text, row))
+    return found
+
+
+def cells(runs: Sequence[Compared]) -> tuple[list[str], list[list[str]]]:
+    """The head of that table, and its rows, as words."""
     names = list(dict.fromkeys(name for run in runs for name in run.scores))
     other = differing(runs)
-    head = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("run", *other, "rounds", "seconds", *names, "privacy"):
-        head.add_column(name, overflow="fold")
+    rows = list[list[str]]()
     for run in runs:
-        seconds = sum(one.seconds for one in run.rounds)
         told = [figure(name, run.scores[name]) if name in run.scores else "" for name in names]
         spent = private(run.rounds[-1]) if run.rounds else ""
-        values = [run.settings.get(name, "") for name in other]
-        row = [run.id, *values, str(len(run.rounds)), f"{seconds:.1f}", *told, spent]
-        head.add_row(*map(Text, row))
-    return [head, *_courses(runs, names[:1])]
+        values = [printable(run.settings.get(name, "")) for name in other]
+        rows.append([run.title, *values, f"{len(run.rounds)}", f"{run.seconds:.1f}", *told, spent])
+    return ["run", *other, "rounds", "seconds", *names, "privacy"], rows
 
 
-def _courses(runs: Sequence[Compared], names: Sequence[str]) -> list[RenderableType]:
-    """A line for each run: how a score went."""
-    found = list[RenderableType]()
-    for name in names:
-        seen = dict.fromkeys(witness(run.rounds[-1].witnessed) for run in runs if run.rounds)
-        found.append(Text(f"{name}, on {', '.join(seen)}", "bold"))
-        for run in runs:
-            values = [all_scores(one.witnessed).get(name, float("nan")) for one in run.rounds]
-            found.append(Text(f"  {run.id}  {sparkline(values)}"))
+def overlaid(runs: Sequence[Compared], score: str, across: int = ACROSS) -> RenderableType:
+    """The course of a score in all runs, drawn with letters on one pair of axes.
+
+    across: how many stand in a line. Each run has its own mark, so that no colour is needed; where
+    two are at one place, the later one is seen.
+    """
+    courses = [course(run, score) for run in runs]
+    at = [float(number) for points in courses for number, _ in points]
+    values = [value for points in courses for _, value in points]
+    if not values:
+        return Text("")
+    low, high = min(values), max(values)
+    labels = [figure(score, high), figure(score, low)]
+    margin = max(map(len, labels))
+    places = np.linspace(min(at), max(at), max(across - margin - 2, 2))
+    paper = [[(" ", "")] * len(places) for _ in range(DOWN)]
+    for i, points in enumerate(courses):
+        if points:
+            _draw(paper, places, points, (low, high), look(i))
+    found = Text(f"{score}, on {_witnesses(runs)}\n", "bold")
+    for i, line in enumerate(paper):
+        label = {0: labels[0], DOWN - 1: labels[1]}.get(i, "")
+        found.append(f"{label:>{margin}} ", "dim")
+        found.append_text(Text("│", "dim"))
+        for mark, style in line:
+            found.append(mark, style)
+        found.append("\n")
+    found.append(f"{'':>{margin}} └{'─' * len(places)}\n", "dim")
+    ends = f"round {min(at):g}"
+    found.append(f"{'':>{margin}}  {ends}{max(at):>{len(places) - len(ends)}g}\n", "dim")
+    for i, run in enumerate(runs):
+        mark, style = look(i)
+        found.append(f"{'':>{margin}}  {mark} {run.title}\n", style)
+    found.rstrip()
     return found
+
+
+def look(i: int) -> tuple[str, str]:
+    """The mark and the colour of a run, by its place."""
+    return MARKS[i % len(MARKS)], STYLES[i % len(STYLES)]
+
+
+def _draw(
+    paper: list[list[tuple[str, str]]],
+    places: Any,
+    points: Sequence[tuple[int, float]],
+    between: tuple[float, float],
+    mark: tuple[str, str],
+) -> None:
+    """One line, straight between its points, and nothing where it has none.
+
+    places: the round at which each column stands. points: [(round, value)]. between: the least and
+    the largest value of all runs, at the lowest and at the highest line.
+    """
+    low, high = between
+    rounds = [number for number, _ in points]
+    values = np.interp(places, rounds, [value for _, value in points], np.nan, np.nan)
+    nearest = int(np.abs(places - rounds[0]).argmin())
+    values[nearest] = points[0][1]  # also of a run with one round
+    for column, value in enumerate(values):
+        if math.isfinite(value):
+            row = round((DOWN - 1) * (high - value) / ((high - low) or 1.0))
+            paper[row][column] = mark
+
+
+def _witnesses(runs: Sequence[Compared]) -> str:
+    """On what the scores were taken."""
+    seen = dict.fromkeys(witness(run.rounds[-1].witnessed) for run in runs if run.rounds)
+    return ", ".join(seen)
+
+
+def course(run: Compared, score: str) -> Sequence[tuple[int, float]]:
+    """[(round, value)] of a score, from its best witness in this run."""
+    sides = curves(run.rounds).get(score, {})
+    return next(iter(sides.values()), [])
 
 
 def differing(runs: Sequence[Compared]) -> list[str]:
@@ -88,6 +185,19 @@ def differing(runs: Sequence[Compared]) -> list[str]:
     found = [name for name in names if len({run.settings.get(name) for run in runs}) > 1]
     if not found and len({run.settings["plan"] for run in runs}) > 1:
         return ["plan"]
+    return found
+
+
+def page(runs: Sequence[Compared], score: str) -> str:
+    """The table and the plot as one HTML file that needs nothing else; every text is escaped.
+
+    The plot is part of it twice, for light and for dark screens.
+    """
+    head, rows = cells(runs)
+    images = {paper.name: b64encode(drawn(runs, score, paper)).decode() for paper in (LIGHT, DARK)}
+    found: str = template("compare.html.j2").render(
+        head=head, rows=rows, images=images, score=score, on=_witnesses(runs)
+    )
     return found
 
 
@@ -108,13 +218,12 @@ def known_scores(runs: Sequence[Compared]) -> list[str]:
 def _lines(axes: Axes, runs: Sequence[Compared], score: str, paper: Theme) -> None:
     """One line for each run that has this score."""
     for i, run in enumerate(runs):
-        sides = curves(run.rounds).get(score, {})
-        points = next(iter(sides.values()), [])
+        points = course(run, score)
         dashes = ("-", "--", ":", "-.")[i // len(paper.lines) % 4]
         axes.plot(
             [one for one, _ in points],
             [value for _, value in points],
-            label=run.id,
+            label=run.title,
             color=paper.lines[i % len(paper.lines)],
             linestyle=dashes,
         )
@@ -123,17 +232,3 @@ def _lines(axes: Axes, runs: Sequence[Compared], score: str, paper: Theme) -> No
     axes.locator_params(axis="x", integer=True)
     axes.grid(axis="y")
     axes.legend(fontsize=8)
-
-
-def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, str]:
-    """Settings by their path, each as JSON: {"training": {"batch": 8}} → training.batch: 8.
-
-    What a command line set stands under `set`, which is left out of the path.
-    """
-    found = dict[str, str]()
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            found |= _flat(value, f"{before}{name}.")
-        else:
-            found[before + name] = json.dumps(value, ensure_ascii=False)
-    return {name.removeprefix("set."): value for name, value in found.items()}

@@ -23,6 +23,7 @@ class Theme:
     faint: grids. lines: one for each line, the first the most important. there: what stands out.
     """
 
+    name: str
     ground: str
     ink: str
     faint: str
@@ -30,8 +31,16 @@ class Theme:
     there: str
 
 
+DARK = Theme(
+    "dark", "#14181d", "#dfe6ee", "#3a434d", ("#56b4e9", "#e69f00", "#45e0b3", "#8f9aa6"), "#56b4e9"
+)
 LIGHT = Theme(
-    "#ffffff", "#1d2733", "#c9d1d9", ("#0072b2", "#d55e00", "#008a64", "#8a94a0"), "#0072b2"
+    "light",
+    "#ffffff",
+    "#1d2733",
+    "#c9d1d9",
+    ("#0072b2", "#d55e00", "#008a64", "#8a94a0"),
+    "#0072b2",
 )
 
 

@@ -14,19 +14,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..app.compare import OUTSIDE, Row
+from ..data.overview import Overview
 from ..errors import KINDS, StoreError
 from ..explain import Explanation
 from ..privacy.ledger import taken_on_trust
 from ..rounds import Round
-from . import HIDDEN, figure, own_scores, passes, private, scores, witness
+from . import HIDDEN, figure, own_scores, passes, private, scores, template, witness
 from .figures import figures
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from .mixes import fragment
 
 PACKAGES = ("numpy", "torch", "scikit-learn")
 
@@ -50,6 +48,7 @@ class ReportData:
     own: tuple[Row, ...] = ()  # the clients' own models on their own examples
     settings: Mapping[str, str] = field(default_factory=dict)
     ended: str = ""  # why before the last round, if so, and which model was the best
+    looked: Overview | None = None  # at the clients' data, where nothing hides it
 
 
 def write(report_data: ReportData, folder: Path) -> Path:
@@ -72,37 +71,24 @@ def write(report_data: ReportData, folder: Path) -> Path:
 def html(report_data: ReportData) -> str:
     """The page."""
     table = comparison(report_data.rows)
-    return (
-        templates()
-        .get_template("report.html.j2")
-        .render(
-            report_data=report_data,
-            plots=figures(report_data.rounds, report_data.clients, report_data.rows),
-            facts=facts(report_data),
-            summary=summary(report_data),
-            excluded=excluded(report_data.rounds),
-            head=table[0],
-            rows=table[1],
-            sets=comparison(report_data.sets, "tested on"),
-            own=comparison(report_data.own, "clients"),
-            versions=versions(),
-            made=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
-            outside=OUTSIDE if any(row.outside for row in report_data.rows) else "",
-            own_outside=OUTSIDE if any(row.outside for row in report_data.own) else "",
-            hidden=HIDDEN if any(one.hidden for one in report_data.rounds) else "",
-        )
+    text: str = template("report.html.j2").render(
+        report_data=report_data,
+        plots=figures(report_data.rounds, report_data.clients, report_data.rows),
+        facts=facts(report_data),
+        summary=summary(report_data),
+        excluded=excluded(report_data.rounds),
+        head=table[0],
+        rows=table[1],
+        sets=comparison(report_data.sets, "tested on"),
+        own=comparison(report_data.own, "clients"),
+        versions=versions(),
+        made=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
+        outside=OUTSIDE if any(row.outside for row in report_data.rows) else "",
+        own_outside=OUTSIDE if any(row.outside for row in report_data.own) else "",
+        looked=fragment(report_data.looked) if report_data.looked else "",
+        hidden=HIDDEN if any(one.hidden for one in report_data.rounds) else "",
     )
-
-
-def templates() -> Environment:
-    """The templates of all pages: every text in them is escaped.
-
-    What is Markup is not: the plots, which have escaped theirs.
-    """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    tidy: Any = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
-    return Environment(loader=PackageLoader("hansa", "ui"), autoescape=True, **tidy)
+    return text
 
 
 def facts(report_data: ReportData) -> list[tuple[str, str]]:

@@ -21,13 +21,15 @@ from ..app.stopping import MODES, mode_of
 from ..app.sweep import Tried
 from ..errors import AppError, printable
 from ..privacy.ledger import NAMED
-from . import all_scores, curves, figure
+from ..rounds import TEST
+from . import SIDES, all_scores, curves, figure
 from .plots import LIGHT, Theme, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HEIGHT = 3.2  # inches
+VAL = "val_"  # before the name of a score that clients take on what they keep from training
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Setting:
 
     def values(self, score: str) -> list[float]:
         """The last of a score in each of its runs, where it is defined."""
-        last = [all_scores(one.rounds[-1].witnessed).get(score, math.nan) for one in self.ended]
+        last = [_named(one).get(score, math.nan) for one in self.ended]
         return [value for value in last if math.isfinite(value)]
 
 
@@ -65,13 +67,42 @@ def scores_of(tried: Sequence[Tried]) -> list[str]:
     return list(dict.fromkeys(name for one in ended for name in all_scores(one.witnessed)))
 
 
+def chosen_by(tried: Sequence[Tried], score: str) -> str:
+    """By what settings are chosen where somebody names a score: by the clients' validation, where
+    some run has it there; else by what the name says.
+    """
+    held_out = f"{VAL}{score}"
+    if any(held_out in _named(one) for one in tried):
+        return held_out
+    return score
+
+
+def warned_of(tried: Sequence[Tried], score: str) -> str:
+    """What is to be said where settings are chosen by the test data; nothing else."""
+    bare = score.removeprefix(TEST)
+    if not any(f"{TEST}{bare}" in _named(one) for one in tried) or score.startswith(VAL):
+        return ""
+    return (
+        f"Sorted by {bare} on the central test: whoever chooses by it has no test left. With "
+        f"Training(validation=0.2) it is --sort {VAL}{bare}."
+    )
+
+
+def _named(one: Tried) -> dict[str, float]:
+    """The last scores of a run: each from its best witness, and val_…, test_… by their sides."""
+    if not one.rounds:
+        return {}
+    last = one.rounds[-1].witnessed
+    return {**last, **all_scores(last)}
+
+
 def ordered(found: Sequence[Setting], score: str) -> list[Setting]:
     """The best first, by the mean of a score; behind them those of whose runs fewer have it.
 
     AppError for a score that no run has, or of which nobody knows which way is better.
     """
     check_order(score)
-    known = scores_of([one for setting in found for one in setting.runs])
+    known = dict.fromkeys(name for setting in found for one in setting.runs for name in _named(one))
     if score not in known:
         raise AppError(
             f"No run has the score {score!r}.",
@@ -98,12 +129,16 @@ def check_order(score: str) -> None:
         )
 
 
-def table(found: Sequence[Setting]) -> Table:
+def table(found: Sequence[Setting], by: str | None = None) -> Table:
     """A row for each setting: how many of its runs ended, and mean ± standard deviation of each of
     their last scores (over n − 1; none of a single run).
+
+    by: the score by which they are sorted, which has a column in any case.
     """
     runs = [one for setting in found for one in setting.runs]
     names = scores_of(runs)
+    if by is not None and by not in names:
+        names.insert(0, by)
     paths = list(dict.fromkeys(path for one in found for path in one.settings))
     head = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in (*paths, "runs", *names):
@@ -179,6 +214,15 @@ def drawn(found: Sequence[Setting], score: str, paper: Theme = LIGHT) -> bytes:
     return png(partial(_lines, found=found, score=score, paper=paper), HEIGHT, paper)
 
 
+def _course(run: Tried, score: str) -> Sequence[tuple[int, float]]:
+    """[(round, value)] of a score; of one that names a side, as that has seen it."""
+    known = curves(run.rounds)
+    if score in known:
+        return next(iter(known[score].values()))
+    side = next(side for side in SIDES if score.startswith(side))
+    return known.get(score.removeprefix(side), {}).get(side, [])
+
+
 def _lines(axes: Axes, found: Sequence[Setting], score: str, paper: Theme) -> None:
     """One line for each setting: its mean in every round that some of its runs had, and behind it
     the range from the least to the most.
@@ -186,8 +230,7 @@ def _lines(axes: Axes, found: Sequence[Setting], score: str, paper: Theme) -> No
     for i, one in enumerate(found):
         values: dict[int, list[float]] = {}
         for run in one.ended:
-            sides = curves(run.rounds).get(score, {})
-            for number, value in next(iter(sides.values()), []):
+            for number, value in _course(run, score):
                 values.setdefault(number, []).append(value)
         places = sorted(values)
         color = paper.lines[i % len(paper.lines)]

@@ -1,7 +1,7 @@
 """Tables for programs: rows of runs and of rounds, as JSON or CSV.
 
 A number that is not finite is null in JSON, which has no such numbers, and empty in CSV; so is what
-a row does not have.
+a row does not have. Of the best value of a score it is known which way is better by its name.
 """
 
 from __future__ import annotations
@@ -10,25 +10,100 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from ..rounds import Round
+from ..app.stopping import MODES, mode_of
+from ..errors import AppError, printable
+from ..rounds import BEGUN, Round
 from ..store import Summary
+from . import figure
 
 Row = Mapping[str, Any]
+BEST = "best_"  # before the name of a score: a column of its best value
 
 
-def of_run(one: Summary) -> dict[str, Any]:
-    """A run in one flat row: what it is, how far it came, and its last round."""
+class Best(NamedTuple):
+    """The best value of a score in a run, and the round whose model has it."""
+
+    score: str
+    value: float
+    round: int
+
+    def __str__(self) -> str:
+        return f"best {figure(self.score, self.value)}, round {self.round}"
+
+
+def best_of(score: str, rounds: Sequence[Round]) -> Best | None:
+    """The best value of a score as `Round.witnessed` names it; None where no round has it.
+
+    Clients score the model that a round begins with: a best val_… is that of the round before, and
+    0 are the first weights. AppError for a score of which nobody knows which way is better.
+    """
+    better = mode_of(score)
+    if not better:
+        raise AppError(
+            f"Whether more of {score!r} is better is not known.",
+            f"It is of scores whose names end in {', '.join(MODES)}.",
+            f"Sort by one of them, or by the last value: --sort {score}.",
+        )
+    found = [
+        Best(score, value, one.round - score.startswith(BEGUN))
+        for one in rounds
+        if math.isfinite(value := one.witnessed.get(score, math.nan))
+    ]
+    choose = {"min": min, "max": max}[better]
+    return choose(found, key=lambda one: one.value, default=None)
+
+
+def set_otherwise(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """What a run sets otherwise than its app, by path: {"set": {"seed": 3}} → {"seed": 3}.
+
+    settings: as a run keeps them. A piece that is a table is one value.
+    """
+    found = dict[str, Any]()
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and "use" not in value:
+            found |= set_otherwise(value, f"{before}{name}.")
+        elif value is not None:
+            found[f"{before}{name}".removeprefix("set.")] = value
+    return found
+
+
+def otherwise(settings: Mapping[str, Any]) -> str:
+    """Settings in words, a line each, by the last word of each path where that is enough.
+
+    settings: path → value, as `set_otherwise` has them.
+    """
+    found = dict[str, Any]()
+    for path, value in settings.items():
+        short = path.rpartition(".")[2]
+        found[path if short in found or short == "use" else short] = value
+    return printable("\n".join(f"{name} {value}" for name, value in found.items()))
+
+
+def of_run(one: Summary, best: Best | None = None) -> dict[str, Any]:
+    """A run in one flat row: what it is, how far it came, how it was set, and its last round.
+
+    best: the best value of a score, which becomes a column of its own.
+    """
     found: dict[str, Any] = {
         "run": one.id,
+        "name": one.label.name,
+        "tags": ",".join(one.label.tags),
+        "note": one.label.note,
         "app": one.app,
         "started": one.started.isoformat(),
         "status": one.status,
         "rounds": one.done,
         "planned": one.planned,
+        "best_round": one.best or None,
     }
+    for path, value in set_otherwise(one.settings).items():
+        found.setdefault(path, _cell(value))
+    if best is not None:
+        found[BEST + best.score] = best.value
+        found[f"{BEST}{best.score}_round"] = best.round
     if one.last is not None:
         last = of_round(one.last)
         found |= {name: value for name, value in last.items() if name not in ("round", "seconds")}
@@ -38,6 +113,13 @@ def of_run(one: Summary) -> dict[str, Any]:
 def of_round(one: Round) -> dict[str, Any]:
     """A round in one flat row."""
     return dict(one.row)
+
+
+def _cell(value: Any) -> Any:
+    """A setting as one cell: a number or a word as it is, all else as JSON."""
+    if isinstance(value, bool | int | float | str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def as_json(rows: Iterable[Row]) -> str:

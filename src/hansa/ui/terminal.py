@@ -2,7 +2,7 @@
 
 `Progress` redraws itself where somebody looks on, and writes a line for each round where the output
 goes to a file. Everything else is a function from values to something that rich can print: tables
-of a comparison, of runs, of one run, of an explanation.
+of a comparison and of an explanation. Stored runs are told by `hansa.ui.listing`.
 
 Names and reasons come from clients and apps: none of them is read as markup, or commands the
 terminal.
@@ -16,9 +16,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -40,7 +39,6 @@ from . import (
     SIDES,
     all_scores,
     figure,
-    names,
     own_scores,
     passes,
     private,
@@ -48,13 +46,9 @@ from . import (
     shown,
     witness,
 )
+from .axis import Axis
 from .waiting import lines, said
 
-if TYPE_CHECKING:
-    from ..store import Run, Summary
-
-STATUS = {"done": "green", "running": "cyan", "failed": "red"}
-LAST = 10  # rounds that `show` lists
 BARS = "▁▂▃▄▅▆▇█"
 MOST_CLIENTS = 12  # of more, only the number is shown
 WIDEST = 40  # rounds in a strip or a sparkline
@@ -117,10 +111,14 @@ class Progress:
             self.live.stop()
         self._open.close()
 
-    def show(self, state: State) -> None:
-        """One more round is done."""
+    def record(self, state: State) -> None:
+        """One more round is done, and the view has it."""
         self.past.append(shown(state.happened))
         self.watch.clear()
+
+    def show(self, state: State) -> None:
+        """One more round is done, and is shown."""
+        self.record(state)
         if self.live is None:
             self.console.print(self.line(), soft_wrap=True)
             self.printed()
@@ -146,7 +144,7 @@ class Progress:
             _missing(last),
         ]
         if last.skipped:
-            parts.append(f"no step: {_first(last.skipped)}")
+            parts.append(f"no step: {first_line(last.skipped)}")
         parts.append(f"{time.monotonic() - self.began:.1f} s")
         return Text("  ".join(part for part in parts if part))
 
@@ -162,10 +160,13 @@ class Progress:
         if here > 0 and done < self.rounds:
             left = f"{_clock(spent / here * (self.rounds - done))} left"
         head = Table.grid(padding=(0, 2))
+        title = f"round {done} of {self.rounds}"
+        beside = len(title) + len(_clock(spent)) + len(left) + 6
+        width = max(1, min(WIDEST, self.console.width - beside))
         head.add_row(
-            Text(f"round {done} of {self.rounds}", style="bold"),
+            Text(title, style="bold"),
             ProgressBar(
-                self.rounds, done, width=WIDEST, complete_style="cyan", finished_style="green"
+                self.rounds, done, width=width, complete_style="cyan", finished_style="green"
             ),
             Text(_clock(spent)),
             Text(left, style="dim"),
@@ -216,14 +217,16 @@ class Progress:
             grid.add_row(
                 Text(f"  {who}"),
                 strip,
-                Text(_first(why), style="red", overflow="ellipsis", no_wrap=True),
+                Text(first_line(why), style="red", overflow="ellipsis", no_wrap=True),
             )
         return grid
 
     def _notes(self) -> Iterator[RenderableType]:
         """Why the last round changed nothing, if so."""
         if self.past and self.past[-1].skipped:
-            yield Text(f"  no step in this round: {_first(self.past[-1].skipped)}", style="yellow")
+            yield Text(
+                f"  no step in this round: {first_line(self.past[-1].skipped)}", style="yellow"
+            )
 
 
 def _there(one: Round) -> str:
@@ -239,7 +242,7 @@ def _missing(one: Round) -> str:
         return ""
     if len(one.excluded) > MOST_CLIENTS:
         return f"not in the sum: {len(one.excluded)}"
-    reasons = ", ".join(f"{who} ({_first(why)})" for who, why in one.excluded.items())
+    reasons = ", ".join(f"{who} ({first_line(why)})" for who, why in one.excluded.items())
     return f"not in the sum: {reasons}"
 
 
@@ -290,12 +293,9 @@ def comparison(rows: Sequence[Row]) -> RenderableType:
     for row, value in zip(rows, place, strict=True):
         found = scores(row.scores)
         own = "bold cyan" if row.name == "federated" else ""
-        axis = Text()
+        axis: RenderableType = ""
         if math.isfinite(value):
-            dot = round((WIDEST // 2 - 1) * (value - low) / wide)
-            axis.append("─" * dot, "dim")
-            axis.append("●", own or "none")
-            axis.append("─" * (WIDEST // 2 - 1 - dot), "dim")
+            axis = Axis((value - low) / wide, own or "none")
         cells = [row.name, f"{row.examples}", passes(row.passes)]
         cells += [figure(name, found[name]) for name in columns]
         table.add_row(*(Text(cell, style=own) for cell in cells), axis)
@@ -369,73 +369,7 @@ def explanation(what: Explanation) -> Iterator[RenderableType]:
     yield warnings
 
 
-def listed(runs: Sequence[Summary]) -> RenderableType:
-    """All runs in a table, with how far each came and its last scores."""
-    if not runs:
-        return "No runs yet."
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    columns = ("run", "app", "started", "rounds", "status", "last scores")
-    _head(table, columns, numbers=("rounds",), overflow="fold")
-    for one in runs:
-        table.add_row(
-            one.id,
-            Path(one.app).name,
-            f"{one.started.astimezone():%Y-%m-%d %H:%M}",
-            f"{one.done}/{one.planned or '?'}",
-            Text(one.status, STATUS.get(one.status, "")),
-            _told(one.last),
-        )
-    return table
-
-
-def details(run: Run, status: str) -> Iterator[RenderableType]:
-    """A run: what it is, its plan, its last rounds, its files.
-
-    The round whose model is the best is marked, if the run keeps one as that; it may be an earlier
-    one than those that are listed, and so stands in the head too.
-    Files of the store itself are left out: checkpoints, the lock, the secret that noise grows from.
-    """
-    rounds = [shown(one) for one in run.history()]
-    head = Table.grid(padding=(0, 2))
-    facts = {
-        "run": run.id,
-        "status": status,
-        "app": run.app,
-        "started": f"{run.started.astimezone():%Y-%m-%d %H:%M:%S}",
-        "rounds": f"{len(rounds)} of {run.planned or '?'}",
-        "plan": run.plan,
-        "fingerprint": run.digest,
-    }
-    best = run.best()
-    if best is not None:
-        facts["best model"] = f"round {best}"
-    for name, value in facts.items():
-        head.add_row(Text(name, "dim"), Text(value, overflow="fold"))
-    yield head
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    columns = ("round", "scores", "took part", "not in the sum")
-    _head(table, columns, numbers=("round",), overflow="fold")
-    for one in rounds[-LAST:]:
-        excluded = ", ".join(f"{who} ({_first(why)})" for who, why in one.excluded.items())
-        took_part = "(secret)" if one.hidden else names(one.participants, 3)
-        mark = "best " * (one.round == best)
-        table.add_row(f"{mark}{one.round}", _told(one), Text(took_part), Text(excluded))
-    if rounds:
-        yield table
-    files = sorted(path.name for path in run.folder.glob("[!0-9.]*"))
-    shown_files = ", ".join(name for name in files if name not in ("lock", "secret"))
-    yield Text(f"files  {run.folder}: {shown_files}")
-
-
-def _told(one: Round | None) -> str:
-    """The scores of a round, and ε so far; nothing where there is no round yet."""
-    if one is None:
-        return ""
-    told = [f"{name} {figure(name, value)}" for name, value in all_scores(one.witnessed).items()]
-    return "  ".join([*told, private(one)]).rstrip()
-
-
-def _first(text: str) -> str:
+def first_line(text: str) -> str:
     """The first line of a text: what was found, of an error in three parts."""
     return text.split("\n")[0]
 

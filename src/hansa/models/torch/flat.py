@@ -85,7 +85,10 @@ class FlatNet(Model):
         if self._carried:
             now = dict(self._net.named_buffers())
             parts += [now[name].reshape(-1) for name in self._carried]
-        return np.concatenate([part.detach().double().cpu().numpy() for part in parts])
+        copies = [part.detach().to("cpu", torch.float64, copy=True).numpy() for part in parts]
+        if len(copies) == 1:
+            return np.asarray(copies[0])
+        return np.concatenate(copies)
 
     def _staying(self) -> dict[str, Vector]:
         """Copies of the buffers that stay with the client, as they are now."""

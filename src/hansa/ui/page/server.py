@@ -22,8 +22,8 @@ from aiohttp import web
 
 from ...errors import AppError, HansaError
 from ...store import Summary
+from .. import template
 from ..overlay import Compared
-from ..report import templates
 from ..tables import as_csv, of_round
 from . import guard, views
 from .reading import Reading, version, why
@@ -246,5 +246,5 @@ async def _reachable(request: web.Request) -> bool:
 
 def _page(name: str, values: views.Page, status: int = 200) -> web.Response:
     """A page, from its template."""
-    text = templates().get_template(f"page/{name}.html.j2").render(values)
+    text = template(f"page/{name}.html.j2").render(values)
     return web.Response(text=text, content_type="text/html", status=status)

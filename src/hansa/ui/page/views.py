@@ -24,7 +24,7 @@ from ...rounds import Round
 from ...store import Summary
 from .. import HIDDEN, about, all_scores, figure, names, private, profile, svg, witness
 from ..figures import compared, figures
-from ..overlay import Compared, differing
+from ..overlay import Compared, cells
 from ..report import excluded
 from .reading import Followed, version
 
@@ -42,8 +42,8 @@ Page = Mapping[str, Any]
 
 
 def listed(summaries: Sequence[Summary], wanted: str, page: int) -> Page:
-    """The list of runs: those with `wanted` in their name, app or status."""
-    found = [one for one in summaries if wanted in f"{one.id} {one.app} {one.status}"]
+    """The list of runs: those with `wanted` in their id, name, tags, app or status."""
+    found = [one for one in summaries if wanted in _words(one)]
     begin = MOST_LISTED * (page - 1)
     return {
         "title": "Runs",
@@ -58,6 +58,11 @@ def listed(summaries: Sequence[Summary], wanted: str, page: int) -> Page:
     }
 
 
+def _words(one: Summary) -> str:
+    """What a run is found by."""
+    return " ".join((one.id, one.app, one.status, one.label.name, *one.label.tags))
+
+
 def _row(one: Summary) -> dict[str, Any]:
     """A run in the list.
 
@@ -67,7 +72,9 @@ def _row(one: Summary) -> dict[str, Any]:
     told = list(all_scores(last.witnessed).items())
     return {
         "id": one.id,
-        "name": svg.word(Path(one.app).stem),
+        "name": svg.word(one.label.name or Path(one.app).stem),
+        "tags": [svg.word(tag) for tag in one.label.tags],
+        "note": svg.word(one.label.note, 400),
         "started": f"{one.started.astimezone():%d %b %Y, %H:%M}",
         "state": svg.word(one.status),
         "rounds": f"{one.done} of {one.planned or '?'} rounds",
@@ -94,7 +101,7 @@ def run(found: Followed) -> Page:
     apart = ("participation", "seconds", "privacy", "privacy-examples")
     return {
         **_row(found.summary),
-        "title": svg.word(Path(found.run.app).stem),
+        "title": svg.word(found.summary.label.name or Path(found.run.app).stem),
         "version": version([found.summary]),
         "events": f"/runs/{found.run.id}/events",
         "app": svg.word(found.run.app, 400),
@@ -203,22 +210,17 @@ def _line(one: Round) -> dict[str, Any]:
 
 def comparison(runs: Sequence[Compared]) -> Page:
     """Runs beside each other: what is set otherwise, their last scores, and their courses."""
-    scores = list(dict.fromkeys(name for run in runs for name in run.scores))
-    other = [name for name in differing(runs) if name != "plan"]
-    rows = list[tuple[str, list[str]]]()
-    for one in runs:
-        seconds = sum(each.seconds for each in one.rounds if math.isfinite(each.seconds))
-        values = [svg.word(one.settings.get(name, ""), 80) for name in other]
-        values += [f"{len(one.rounds)}", f"{seconds:.1f}"]
-        values += [figure(name, one.scores.get(name, math.nan)) for name in scores]
-        values.append(private([NONE, *one.rounds][-1]))
-        rows.append((one.id, values))
+    head, lines = cells(runs)
+    rows = [
+        (one.id, [svg.word(value, 80) for value in line[1:]])
+        for one, line in zip(runs, lines, strict=True)
+    ]
     seen = dict.fromkeys(witness(one.rounds[-1].witnessed) for one in runs if one.rounds)
     return {
         "title": "Runs beside each other",
         "version": "",
         "events": "",
-        "head": [svg.word(name) for name in (*other, "rounds", "seconds", *scores, "privacy")],
+        "head": [svg.word(name) for name in head[1:]],
         "rows": rows,
         "plans": len({one.settings["plan"] for one in runs}),
         "witness": ", ".join(filter(None, seen)),
