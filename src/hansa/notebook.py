@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from html import escape
+from typing import Any
 
 from .errors import printable
 
@@ -17,15 +18,13 @@ CELL = "text-align:left;vertical-align:top;padding:.2em 1em .2em 0"
 
 
 class Arguments:
-    """A dataclass that a notebook shows as a table of its arguments, with its fingerprint."""
-
-    digest: str
+    """A dataclass with a digest, which a notebook shows as a table of its arguments."""
 
     def _repr_html_(self) -> str:
-        """A row for each argument, as the expression that builds it."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
-        rows = [(name, repr(value)) for name, value in values.items()]
-        return table([*rows, ("fingerprint", self.digest)])
+        """A row for each argument, as the expression that builds it, and its fingerprint."""
+        one: Any = self
+        rows = [(field.name, repr(getattr(one, field.name))) for field in fields(one)]
+        return table([*rows, ("fingerprint", one.digest)])
 
 
 def text(words: object) -> str:

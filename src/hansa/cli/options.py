@@ -177,7 +177,11 @@ class Called:
         """The label with what is said here in the place of what it has; AppError for what is no
         name and no tag.
         """
-        given = {"name": self.name, "tags": self.tag and tuple(self.tag), "note": self.note}
+        given: dict[str, Any] = {
+            "name": self.name,
+            "tags": self.tag and tuple(self.tag),
+            "note": self.note,
+        }
         return replace(label, **{name: words for name, words in given.items() if words is not None})
 
 

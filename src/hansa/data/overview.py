@@ -217,10 +217,10 @@ def _read(data: Mapping[str, Any], who: Any) -> tuple[ClientData, Vector | None]
 def _missing(column: Vector) -> NDArray[np.bool_]:
     """In which rows [n] of a column [n, …] something is missing or no finite number."""
     if column.dtype.kind == "f":
-        return ~np.isfinite(column).reshape(len(column), -1).all(axis=1)
+        return np.asarray(~np.isfinite(column).reshape(len(column), -1).all(axis=1))
     if column.dtype == object:
         absent = [one is None or one != one for one in column.reshape(-1)]
-        return np.array(absent, bool).reshape(len(column), -1).any(axis=1)
+        return np.asarray(np.array(absent, bool).reshape(len(column), -1).any(axis=1))
     return np.zeros(len(column), bool)
 
 
