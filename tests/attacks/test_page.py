@@ -10,8 +10,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 from tests.pages import get, served, stored
 
+from hansa.store import Store
+from hansa.store import database as db
 from hansa.ui import about, svg
 
 EVIL = "<script>alert(1)</script>"
@@ -51,6 +54,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ids(folder: Path) -> list[str]:
     hostile = stored(folder, 5, HOSTILE, f"{EVIL}.py", {"accuracy": EVIL, "loss": "x" * 300}, EVIL, EVIL)
+    store = Store(folder)
+    with store.database.write() as connection:
+        connection.execute(update(db.runs).where(db.runs.c.id == hostile).values(name=EVIL, note=EVIL))
     words = {"sections": [{"title": EVIL, "text": EVIL, "head": [EVIL], "rows": [[EVIL]]}], "stated": []}
     words["warnings"] = [EVIL]
     told = {"explained": words, "budget": {"epsilon": 9, "delta": 1e-6}, "workers": 0}
