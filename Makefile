@@ -70,6 +70,6 @@ clean:
 	@touch $@
 
 .venv/test: .venv/made pyproject.toml constraints.txt
-	$(INSTALL) '.[torch,keras,jax,sklearn,xgboost,metrics,ray,privacy,postgres,verified,sites,otel,driving,pdf,tensorboard,mlflow,wandb,zoo,dev,docs]'
+	$(INSTALL) '.[torch,keras,jax,sklearn,xgboost,metrics,ray,privacy,postgres,verified,sites,ui,otel,driving,pdf,tensorboard,mlflow,wandb,zoo,dev,docs]'
 	@du -s --si --apparent-size .venv | sed 's/\t.*/B of packages are installed/'
 	@touch $@ .venv/demo .venv/sites

@@ -23,6 +23,7 @@ from tests.attacks.defences_masks import MASKS
 from tests.attacks.defences_measured import MEASURED
 from tests.attacks.defences_noise import HIDING
 from tests.attacks.defences_operating import OPERATING
+from tests.attacks.defences_page import PAGE
 from tests.attacks.defences_proofs import OF_RUBBISH
 from tests.attacks.defences_record import RECORD_OF_A_RUN
 from tests.attacks.defences_remembered import REMEMBERED
@@ -461,5 +462,6 @@ EVERY = (
     SITES,
     TRACKING,
     LOOKS,
+    PAGE,
 )
 DEFENCES = {one.name: one for part in EVERY for one in part}

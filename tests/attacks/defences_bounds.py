@@ -206,7 +206,7 @@ RECORDS = (
     Defence(
         "no name is markup", TERMINAL, "Console(highlight=False, markup=False, width", "Console(highlight=False, width"
     ),
-    Defence("no name is part of a page", "ui/report.py", "autoescape=True", "autoescape=False"),
+    Defence("no name is part of a page", "ui/__init__.py", "autoescape=True", "autoescape=False"),
     # ── what prints ──
     Defence(
         "an app does not print its data",

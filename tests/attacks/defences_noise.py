@@ -24,7 +24,7 @@ ROWS, RUNS, FILES, TERMINAL, REPORT = (
     "ui/terminal.py",
     "ui/report.py",
 )
-SHOWN, LIVE, PLOTS, COMMANDS = "ui/__init__.py", "ui/live.py", "ui/plots.py", "cli/__init__.py"
+SHOWN, LIVE, PLOTS, COMMANDS = "ui/__init__.py", "ui/live.py", "ui/figures.py", "cli/__init__.py"
 CHECKS, PRIVATE = "app/checks.py", "private.py"
 
 STRANGE = (

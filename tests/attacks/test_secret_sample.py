@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from tests.pages import get, served
 from typer.testing import CliRunner
 
 from hansa import (
@@ -43,7 +44,7 @@ from hansa.transforms import Transform
 from hansa.ui.terminal import Progress
 
 QUIET = Training(report=False)
-# A hyphen, which no picture in base64 holds by chance.
+# A hyphen, so that no word of a page is one of them.
 NAMES = ("st-anouk", "st-bruno", "st-carla", "st-doris", "st-edgar")
 RNG = np.random.default_rng(0)
 DATA = {who: (RNG.normal(size=(8, 3)), RNG.integers(0, 2, 8)) for who in NAMES}
@@ -189,8 +190,12 @@ def test_nothing_that_a_run_leaves_behind_names_who_took_part(here: Path, name: 
     held = [path.read_bytes() for path in [Path("runs/hansa.sqlite"), *folder.iterdir()] if path.is_file()]
     for who in NAMES:
         assert who not in out and who not in page and not any(who.encode() in one for one in held)
+    with served(Path("runs")) as port:
+        live = "".join(get(port, path)[2] for path in ("/", f"/runs/{id}", f"/runs/{id}/rounds.csv"))
+    assert "a secret that ε rests on" in live and not [who for who in NAMES if who in live]
+    assert 'data-plot="who took part' not in live
     assert "took part:" not in out and "not in the sum:" not in out
-    assert not (folder / "participation.png").exists()
+    assert 'data-plot="who took part' not in page
     assert "a secret that ε rests on" in page and "Nobody was lost" not in page
     known = call("run", "everyone.py")
     assert "took part: st-anouk, st-bruno, st-carla, st-edgar" in known and "st-doris" in known

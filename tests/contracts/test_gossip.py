@@ -19,7 +19,7 @@ from hansa.plan import peers
 from hansa.privacy import planned_privacy
 from hansa.testing.algorithm import federation
 from hansa.testing.asserts import equal
-from hansa.ui.plots import curves
+from hansa.ui import curves
 
 KEY = h.Key.of(0)
 PARTIES = federation(8)

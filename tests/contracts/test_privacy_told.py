@@ -105,7 +105,7 @@ def test_show_and_report_tell_it(here: Path) -> None:
     assert "ε" in call("runs")
     page = (here / "runs" / run / "report.html").read_text()
     assert f"bounded: {told}" in page and "Differential privacy" in page
-    assert (here / "runs" / run / "privacy.png").read_bytes()[:4] == b"\x89PNG"
+    assert 'data-plot="ε spent, for each client"' in page
 
 
 @pytest.mark.promise("P26")

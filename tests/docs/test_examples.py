@@ -56,7 +56,6 @@ def test_the_heart_example_shows_auc_and_calibration(shared_data: Path, tmp_path
     assert re.search(r"round +2/2 .* auc 0\.\d+  calibration 0\.\d+", shown)
     assert re.search(r"federated +389 .* 0\.\d+ +0\.\d+", shown)
     (report,) = tmp_path.glob("runs/*/report.html")
-    assert {"auc.png", "calibration.png"} <= {path.name for path in report.parent.iterdir()}
     told = report.read_text("utf-8")
-    assert "auc" in told and "calibration" in told
+    assert 'data-plot="auc"' in told and 'data-plot="calibration"' in told
     assert re.search(r"val_auc_defined +1 +1 where val_auc is defined", hansa("explain", example))

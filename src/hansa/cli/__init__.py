@@ -1,7 +1,7 @@
 """The command line: `hansa run`, `sweep`, `explain`, `check`, `audit`, `calibrate`, `new`,
-`doctor`; of stored runs `runs`, `label`, `compare`, `rm`, `show`, `verify`, `export`, `predict`,
-`backup`, `restore`; of real sites `enroll`, `provision`, `kit`, `roster`, `bundle`, `fetch`,
-`inspect`, `approve`, `policy`, `serve`, `join`, `helper`, `gateway`, `leave`.
+`doctor`; of stored runs `ui`, `runs`, `label`, `compare`, `rm`, `show`, `verify`, `export`,
+`predict`, `backup`, `restore`; of real sites `enroll`, `provision`, `kit`, `roster`, `bundle`,
+`fetch`, `inspect`, `approve`, `policy`, `serve`, `join`, `helper`, `gateway`, `leave`.
 
 Each command turns its words into an app (`cli.target`) and calls what the library has for it: a
 command decides nothing that a program could not. Options that several share are in `cli.options`,
@@ -385,3 +385,4 @@ from . import runs as runs  # noqa: E402
 from . import sites as sites  # noqa: E402
 from . import stored as stored  # noqa: E402  # listed behind those that begin a run
 from . import sweep as sweep  # noqa: E402
+from . import ui as ui  # noqa: E402

@@ -31,6 +31,7 @@ EXTRAS = {
     "postgres": ("psycopg",),
     "metrics": ("scikit-learn", "torchmetrics", "lifelines"),
     "sites": ("aiohttp", "msgspec", "cryptography", "prometheus-client"),
+    "ui": ("aiohttp",),
     "otel": ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"),
     "tensorboard": ("tensorboard",),
     "mlflow": ("mlflow-skinny",),

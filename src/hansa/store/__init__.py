@@ -190,6 +190,23 @@ class Store:
                 for row in c.execute(select(db.runs).order_by(db.runs.c.started))
             ]
 
+    def summary(self, id: str) -> Summary:
+        """One run, by its whole name; StoreError where there is none."""
+        of = db.rounds.c
+        latest = select(db.rounds).where(of.run == id).order_by(of.round.desc()).limit(1)
+        with self.database.read() as c:
+            row = c.execute(select(db.runs).where(db.runs.c.id == id)).one_or_none()
+            done = {one.run: round_of(one) for one in c.execute(latest)}
+            marked = select(db.files.c.round).where(db.files.c.run == id, db.files.c.kind == "best")
+            best: int | None = c.scalar(marked)
+        if row is None:
+            raise StoreError(
+                f"There is no run {id!r} in {self.database.name}.",
+                "It has another name, or was deleted.",
+                "Look for it in the list of runs.",
+            )
+        return self._summary(row, done.get(id), best)
+
     def _summary(self, row: Any, last: Round | None, best: int | None = None) -> Summary:
         """A row; a run that nobody holds and that says it is running was interrupted."""
         status = row.status

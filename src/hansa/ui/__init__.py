@@ -1,11 +1,15 @@
-"""What a person sees: live progress in the terminal, plots, and the report of a run. Readers of
+"""What a person sees: live progress in the terminal, the report of a run, the live page. Readers of
 states only.
 
 live       follow a run to its end, then compare, draw and write
 terminal   the live view, and tables
 errors     errors of one paragraph, and bugs
 report     one HTML file
-plots      PNGs, for the report and beside it
+page       runs in a browser, while they go on
+svg        plots of a page, and the numbers behind them
+figures    which plots a run has
+about      what is known of a run when it begins
+plots      plots as PNG, where no page is
 profile    where a round's time goes
 
 Here is what they share: which of a round's words may be shown, and how scores are told. A score is
@@ -17,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from ..errors import printable
@@ -107,6 +112,7 @@ def _bare(name: str, side: str) -> str:
     return "scored" if bare == DEFINED else bare
 
 
+@lru_cache
 def _side(name: str) -> str:
     """Whose score this is: a key of SIDES, by what its name begins with."""
     return next(side for side in SIDES if name.startswith(side))
@@ -118,14 +124,17 @@ def curves(rounds: Sequence[Round]) -> dict[str, dict[str, list[tuple[int, float
 
     Kept examples score the models that a round begins with, which are those of the round before.
     """
+    lines: dict[str, dict[str, list[tuple[int, float]]]] = {side: {} for side in SIDES}
+    for one in rounds:
+        for name, value in one.witnessed.items():
+            if math.isfinite(value) and not name.endswith(DEFINED):
+                side = _side(name)
+                line = lines[side].setdefault(name.removeprefix(side), [])
+                line.append((one.round - (side in BEGUN), value))
     found: dict[str, dict[str, list[tuple[int, float]]]] = {}
-    for side in SIDES:
-        for one in rounds:
-            for name, value in one.witnessed.items():
-                if math.isfinite(value) and _side(name) == side and not name.endswith(DEFINED):
-                    found.setdefault(name.removeprefix(side), {}).setdefault(side, []).append(
-                        (one.round - (side in BEGUN), value)
-                    )
+    for side, named in lines.items():
+        for score, line in named.items():
+            found.setdefault(score, {})[side] = line
     return dict(sorted(found.items(), key=lambda pair: pair[0] != "loss"))
 
 

@@ -27,6 +27,7 @@ from ..explain import expression
 from ..parties.population import Population
 from ..rounds import Round
 from ..store.removal import fail
+from . import about
 from .errors import complain, say
 from .profile import Clock, rounds, table
 from .report import ReportData, write
@@ -59,6 +60,7 @@ def follow(
         checked(trackers)
         with waiting(out(), "Asking what is asked before the first round"):
             app = app.asked(run)
+        about.keep(app, run.folder)
     except KeyboardInterrupt:
         run.finish("stopped")
         say(f"Stopped before the survey had an answer. Go on with: {again}")

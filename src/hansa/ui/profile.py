@@ -19,7 +19,7 @@ from __future__ import annotations
 import copy
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -66,7 +66,7 @@ class Clock:
         with open(self.path, "a") as file:
             file.write(f"{part} {seconds:.9f}\n")  # so short a line is written in one piece
 
-    def sums(self) -> dict[str, float]:
+    def sums(self) -> defaultdict[str, float]:
         """All seconds of each part; none where nothing was noted."""
         found = defaultdict[str, float](float)
         if self.path.exists():
@@ -151,7 +151,7 @@ def table(clock: Clock, done: int, workers: int) -> Table:
     done: rounds that were timed. With workers, the share of what clients do is of the time that
     all of them together had.
     """
-    spent = _parts(clock.sums(), workers)
+    spent = seconds(clock, workers)
     whole = spent.pop("round", 0.0) or 1e-9
     title = f"{done} rounds, {1e3 * whole / max(1, done):.1f} ms each"
     if workers:
@@ -160,22 +160,23 @@ def table(clock: Clock, done: int, workers: int) -> Table:
     for name in ("part", "ms a round", "share", "what"):
         found.add_column(name, justify="left" if name in ("part", "what") else "right")
     for part, what in PARTS.items():
-        seconds = spent.get(part, 0.0)
-        share = seconds / whole
+        took = spent.get(part, 0.0)
+        share = took / whole
         if workers and part in CLIENTS:
             share /= workers
             what += "; of all workers' time"
-        found.add_row(part, f"{1e3 * seconds / max(1, done):.1f}", f"{share:.1%}", what)
+        found.add_row(part, f"{1e3 * took / max(1, done):.1f}", f"{share:.1%}", what)
     return found
 
 
-def _parts(sums: Mapping[str, float], workers: int) -> dict[str, float]:
-    """Each second once: what was measured around other parts is left with its own share.
+def seconds(clock: Clock, workers: int) -> dict[str, float]:
+    """Seconds of each part, each second once: what was measured around other parts is left with its
+    own share; and of all rounds, as "round".
 
     A server's conversation holds all sending and waiting, and in one process all training too. What
     is left of a round is its rest; differences of clocks never make a part negative.
     """
-    spent = defaultdict[str, float](float, sums)
+    spent = clock.sums()
     in_here = 0.0
     if not workers:
         in_here = spent["train"] + spent["encode"]

@@ -1,21 +1,19 @@
-"""The report of a run: one HTML file that needs nothing else, and the plots beside it as PNG.
+"""The report of a run: one HTML file that needs nothing else.
 
 It can be sent to whoever decides: what happened in a few sentences, curves, what the plan asks of a
 client, who was not in the sum and why, and all settings, so that the run can be done again.
-Pictures are part of the file, for light and for dark screens; no script runs, nothing is loaded
-from elsewhere, and every text is escaped: names come from clients.
+Plots are part of the file, for light and for dark screens; no script runs, nothing is loaded from
+elsewhere, and every text is escaped: names come from clients.
 """
 
 from __future__ import annotations
 
 import platform
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from .. import __version__
 from ..app.compare import OUTSIDE, Row
@@ -24,9 +22,9 @@ from ..errors import KINDS, StoreError
 from ..explain import Explanation
 from ..privacy.ledger import taken_on_trust
 from ..rounds import Round
-from . import HIDDEN, figure, own_scores, passes, private, scores, witness
+from . import HIDDEN, figure, own_scores, passes, private, scores, template, witness
+from .figures import figures
 from .mixes import fragment
-from .plots import DARK, LIGHT, plots
 
 PACKAGES = ("numpy", "torch", "scikit-learn")
 
@@ -54,17 +52,13 @@ class ReportData:
 
 
 def write(report_data: ReportData, folder: Path) -> Path:
-    """Write report.html and the plots into the folder of a run, and say where the report is.
+    """Write report.html into the folder of a run, and say where it is.
 
     StoreError where the folder cannot be written; the run is not touched by that.
     """
-    light = plots(report_data.rounds, report_data.clients, report_data.rows, LIGHT)
-    dark = plots(report_data.rounds, report_data.clients, report_data.rows, DARK)
+    path = folder / "report.html"
     try:
-        for name, png in light.items():
-            (folder / f"{name}.png").write_bytes(png)
-        path = folder / "report.html"
-        path.write_text(html(report_data, light, dark), encoding="utf-8")
+        path.write_text(html(report_data), encoding="utf-8")
     except OSError as error:
         raise StoreError(
             f"The report cannot be written: {error}.",
@@ -74,17 +68,12 @@ def write(report_data: ReportData, folder: Path) -> Path:
     return path
 
 
-def html(report_data: ReportData, light: Mapping[str, bytes], dark: Mapping[str, bytes]) -> str:
-    """The page. light, dark: the plots by name, as PNG, for screens of either kind."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    tidy: Any = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
-    pages = Environment(loader=PackageLoader("hansa", "ui"), autoescape=True, **tidy)
-    images = {name: (_inline(light[name]), _inline(dark[name])) for name in light}
+def html(report_data: ReportData) -> str:
+    """The page."""
     table = comparison(report_data.rows)
-    return pages.get_template("report.html.j2").render(
+    text: str = template("report.html.j2").render(
         report_data=report_data,
-        images=images,
+        plots=figures(report_data.rounds, report_data.clients, report_data.rows),
         facts=facts(report_data),
         summary=summary(report_data),
         excluded=excluded(report_data.rounds),
@@ -99,6 +88,7 @@ def html(report_data: ReportData, light: Mapping[str, bytes], dark: Mapping[str,
         looked=fragment(report_data.looked) if report_data.looked else "",
         hidden=HIDDEN if any(one.hidden for one in report_data.rounds) else "",
     )
+    return text
 
 
 def facts(report_data: ReportData) -> list[tuple[str, str]]:
@@ -209,8 +199,3 @@ def versions() -> list[tuple[str, str]]:
 def _last(rounds: Sequence[Round]) -> Mapping[str, float]:
     """The scores of the last round that has any."""
     return next((one.witnessed for one in reversed(rounds) if one.witnessed), {})
-
-
-def _inline(png: bytes) -> str:
-    """A picture as an address that holds it."""
-    return "data:image/png;base64," + b64encode(png).decode()

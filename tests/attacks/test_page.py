@@ -1,0 +1,203 @@
+"""The live page under attack: names that are markup, pages of elsewhere, other hosts, what is no page of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+from tests.pages import get, served, stored
+
+from hansa.store import Store
+from hansa.store import database as db
+from hansa.ui import about, svg
+
+EVIL = "<script>alert(1)</script>"
+HOSTILE = (EVIL, "\"'><img src=x onerror=alert(1)>", "a\u202egnp.exe", "x" * 300, "two\nlines", "</title></svg><style>")
+TAGS = """
+a b bdi body br button caption circle dd details div dl dt figcaption figure footer form g h1 h2 h3 head header html
+img input label li line link main meta nav p path pre progress rect script section span strong summary svg table tbody
+td text th thead title tr tspan ul code
+"""
+
+
+class Markup(HTMLParser):
+    """The tags and attributes of a page, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags, self.attributes, self.sources = set[str](), set[str](), set[str]()
+        self.text = ""
+        self.loaded = list[str]()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.loaded += [tag] * (tag in ("script", "img", "link", "style"))
+        self.attributes |= {name for name, _ in attrs}
+        self.sources |= {value or "" for name, value in attrs if name in ("src", "href", "action")}
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def ids(folder: Path) -> list[str]:
+    hostile = stored(folder, 5, HOSTILE, f"{EVIL}.py", {"accuracy": EVIL, "loss": "x" * 300}, EVIL, EVIL)
+    store = Store(folder)
+    with store.database.write() as connection:
+        connection.execute(update(db.runs).where(db.runs.c.id == hostile).values(name=EVIL, note=EVIL))
+    words = {"sections": [{"title": EVIL, "text": EVIL, "head": [EVIL], "rows": [[EVIL]]}], "stated": []}
+    words["warnings"] = [EVIL]
+    told = {"explained": words, "budget": {"epsilon": 9, "delta": 1e-6}, "workers": 0}
+    (folder / hostile / about.NAME).write_text(json.dumps(told))
+    return [stored(folder, 4), hostile]
+
+
+@pytest.fixture(scope="module")
+def port(folder: Path, ids: list[str]) -> Iterator[int]:
+    with served(folder) as found:
+        yield found
+
+
+@pytest.mark.guards("no name is part of a page", "no name is part of a plot", "no letter turns a plot around")
+@pytest.mark.promise("P688")
+def test_names_are_text_on_every_page(port: int, ids: list[str]) -> None:
+    """Of clients, runs, scores, reasons and states; nothing but what the templates hold is a tag."""
+    plain, hostile = ids
+    paths = (
+        "/",
+        f"/runs/{hostile}",
+        f"/compare?run={plain}&run={hostile}",
+        f"/?q={'%22%3E%3Cscript%3E'}",
+        "/runs/none",
+    )
+    for path in paths:
+        page = Markup(get(port, path)[2])
+        assert page.tags <= set(TAGS.split()), path
+        assert page.loaded == ["link"] * 3 + ["script", "img"], path
+        assert not [name for name in page.attributes if name.startswith("on") or name == "style"]
+        assert not [one for one in page.sources if not re.match(r"[/#?]", one)], path
+        assert "\u202e" not in page.text and "</" not in page.text.replace(EVIL, "").replace("</title></svg>", "")
+    shown = Markup(get(port, f"/runs/{hostile}")[2]).text
+    assert EVIL in shown and "\\u202egnp.exe" in shown and "two lines" in shown and "x" * 300 not in shown
+    found = svg.curves({EVIL: [(1, 0.5), (2, 0.4)], "\u202eb": [(1, 1.0)]}, EVIL, x=EVIL, limit=(EVIL, 1.0))
+    found += svg.bars({EVIL: 1.0}, EVIL) + svg.strips({EVIL: [0, 1, 2, 2]}, EVIL, [EVIL] * 3)
+    assert Markup(found).tags <= set(TAGS.split()) - {"script"} and "\u202e" not in found
+
+
+@pytest.mark.guards("a page answers its own name alone")
+@pytest.mark.promise("P686")
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.2",
+        "127.0.0.1.evil.example",
+        "evil@127.0.0.1",
+        "10.0.0.7",
+        "",
+        "localhost|evil",
+    ],
+)
+def test_no_page_that_was_bound_to_another_name_is_answered(port: int, host: str) -> None:
+    assert get(port, "/", Host=host)[0] in (400, 421)
+    for own in ("localhost", f"127.0.0.1:{port}", "[::1]:80", "LOCALHOST:1", "127.0.0.2"):
+        assert get(port, "/", Host=own)[0] == 200
+
+
+@pytest.mark.guards("a page answers no page of elsewhere")
+@pytest.mark.promise("P686")
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_page_of_elsewhere_gets_nothing(port: int, site: str) -> None:
+    """Not by a script, an image or a frame; a person may follow a link, and a frame shows it nowhere."""
+    for mode in ("no-cors", "cors", "same-origin"):
+        assert get(port, "/", Sec_Fetch_Site=site, Sec_Fetch_Mode=mode)[0] == 403
+    status, headers, _ = get(port, "/", Sec_Fetch_Site=site, Sec_Fetch_Mode="navigate")
+    assert status == 200 and "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin" and "Access-Control-Allow-Origin" not in headers
+
+
+@pytest.mark.guards("a page is read, and nothing else")
+@pytest.mark.promise("P685")
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "CONNECT"])
+def test_nothing_but_get_is_answered(port: int, ids: list[str], method: str) -> None:
+    for path in ("/", f"/runs/{ids[0]}"):
+        assert get(port, path, method)[0] in (400, 405)
+
+
+@pytest.mark.guards("every answer forbids what is not this page's")
+@pytest.mark.promise("P687")
+def test_every_answer_loads_and_runs_nothing_of_elsewhere(port: int, ids: list[str]) -> None:
+    """Errors and files too."""
+    for path in ("/", f"/runs/{ids[1]}", "/page.js", "/plain.css", "/nothing", "/runs/none", "/compare", "/icon.svg"):
+        policy = get(port, path)[1].get("Content-Security-Policy", "")
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
+        assert "unsafe" not in policy and "*" not in policy and "http" not in policy
+    assert "'none'" in get(port, "/", Host="evil.example")[1]["Content-Security-Policy"]
+
+
+@pytest.mark.guards("a report has no origin")
+@pytest.mark.promise("P687")
+def test_a_report_that_is_another_file_runs_nothing(folder: Path, port: int, ids: list[str]) -> None:
+    (folder / ids[0] / "report.html").write_text(EVIL)
+    status, headers, text = get(port, f"/runs/{ids[0]}/report")
+    assert (status, text) == (200, EVIL)
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "sandbox" in policy and "script" not in policy
+
+
+@pytest.mark.guards("others need the token", "who asks by a loopback name needs the token too")
+@pytest.mark.promise("P686")
+def test_a_page_that_others_reach_is_for_who_has_its_token(folder: Path, ids: list[str]) -> None:
+    """`Host: localhost` is what anybody can write."""
+    with served(folder, token="secret-of-this-server") as port:
+        for path in (
+            "/",
+            "/events",
+            f"/runs/{ids[0]}",
+            "/page.js",
+            "/?token=",
+            "/?token=secret-of-this-serve",
+            "/?token=ü",
+        ):
+            path = path.replace("ü", "%C3%BC")
+            for host in ("localhost", "hansa.example"):
+                assert get(port, path, Host=host, Cookie="hansa-ui=guess")[0] == 401, path
+        status, headers, _ = get(port, "/?token=secret-of-this-server", Host="hansa.example")
+        assert (status, headers["Location"]) == (303, "/")
+        assert "HttpOnly" in headers["Set-Cookie"] and "SameSite=Lax" in headers["Set-Cookie"]
+        cookie = headers["Set-Cookie"].split(";")[0]
+        assert get(port, f"/runs/{ids[0]}", Host="hansa.example", Cookie=cookie)[0] == 200
+
+
+@pytest.mark.control("no path leads to a file: there is none that is read by its name")
+@pytest.mark.promise("P685")
+def test_no_other_file_is_served_and_none_is_changed(folder: Path, port: int, ids: list[str]) -> None:
+    """Neither of a run's folder nor outside it; after all pages the store has the bytes that it had."""
+    (folder / ids[0] / "secret").write_bytes(b"s" * 32)
+    before = {path: hashlib.sha256(path.read_bytes()).digest() for path in folder.rglob("*") if path.is_file()}
+    for path in (
+        f"/runs/{ids[0]}/secret",
+        "/../../etc/passwd",
+        "/runs/..",
+        "/runs/%2e%2e/%2e%2e",
+        "/runs/a%2fb",
+        "/__init__.py",
+    ):
+        assert get(port, path)[0] == 404, path
+    for path in ("/", f"/runs/{ids[0]}", f"/runs/{ids[0]}/rounds.csv", f"/compare?run={ids[0]}&run={ids[1]}"):
+        status, _, text = get(port, path)
+        assert status == 200 and "s" * 32 not in text
+    assert before == {path: hashlib.sha256(path.read_bytes()).digest() for path in folder.rglob("*") if path.is_file()}
