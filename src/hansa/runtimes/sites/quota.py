@@ -1,10 +1,12 @@
 """Quota: how many bytes a worker may have in its folder, as its agent counts them.
 
-The kernel bounds each file of a process, and not their number. So what lies there is added up again
-and again; past its end the worker is ended, and its folder goes with it.
+The kernel bounds each file of a process, and not their number; and the memory that it has for
+itself, and not what it calls shared. So both are added up again and again; past its end the worker
+is ended, and its folder goes with it.
 
     in the folder                     blocks of each file, as the disk has them
     deleted, and open or mapped       the same of what /proc says of the process
+    shared memory                     what is there of it, as /proc says
 
 Who keeps its agent from looking has passed the end as well.
 """
@@ -35,35 +37,43 @@ class Limits:
 
 
 class Quota:
-    """Bytes that one worker may have written; 0 for no limit.
+    """Bytes that one worker may have written, and may share; 0 for no limit.
 
     passed: how it was ended, as a clause; "" while it has kept to that.
     """
 
-    def __init__(self, most: int):
+    def __init__(self, most: Limits):
         self.most = most
         self.passed = ""
 
     def watch(self, process: subprocess.Popen[bytes], folder: Path) -> None:
         """Look at what a process has in a folder until it ends, and end it where that is more."""
         self.passed = ""
-        if self.most:
+        if self.most.written or self.most.memory:
             threading.Thread(target=self._watch, args=(process, folder), daemon=True).start()
 
     def _watch(self, process: subprocess.Popen[bytes], folder: Path) -> None:
         while not _ends(process):
             try:
-                found = written(process.pid, folder)
+                self.passed = self._look(process.pid, folder)
             except PermissionError:
                 if _ends(process):  # /proc of one that is ending is root's
                     return
                 self.passed = "shows nobody what it has written, and was ended"
+            if self.passed:
                 process.kill()
                 return
-            if found > self.most:
-                self.passed = f"has written {size(found)}, of {size(self.most)}, and was ended"
-                process.kill()
-                return
+
+    def _look(self, pid: int, folder: Path) -> str:
+        """Which end a process has passed, as a clause, or nothing."""
+        most = self.most
+        found = written(pid, folder)
+        if most.written and found > most.written:
+            return f"has written {size(found)}, of {size(most.written)}, and was ended"
+        found = shared(pid)
+        if most.memory and found > most.memory:
+            return f"has {size(found)} of shared memory, of {size(most.memory)}, and was ended"
+        return ""
 
 
 def _ends(process: subprocess.Popen[bytes]) -> bool:
@@ -82,6 +92,16 @@ def written(pid: int, folder: Path) -> int:
     """
     found = {(one.st_dev, one.st_ino): one.st_blocks for one in (*_there(folder), *_open(pid))}
     return BLOCK * sum(found.values()) + _mapped(pid, folder)
+
+
+def shared(pid: int) -> int:
+    """Bytes of memory that a process has and calls shared, which its own limit does not count."""
+    with _while_there():
+        for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name == "RssShmem":
+                return 1024 * int(value.split()[0])
+    return 0
 
 
 @contextmanager
