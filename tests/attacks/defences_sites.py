@@ -213,6 +213,12 @@ SITES = (
         "all(fold.ready.get(who) is there[who] for who in names)",
     ),
     Defence(
+        "who leaves again and again undoes one sum",
+        FOLDS,
+        "if one.who in self._left.get(place, ()) and one.who not in fold.making:",
+        NEVER,
+    ),
+    Defence(
         "the first answer that is whole at a gateway counts",
         RELAY,
         "if self._folds.has(who, place) and said.blob != self.posts[who].open[place].coming:",
