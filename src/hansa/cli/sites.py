@@ -193,7 +193,7 @@ def gateway(
     own = _kit(kit, "gateway")
     host_and_port(upstream, "--upstream")
     host = own.address.rpartition(":")[0].strip("[]")
-    way = Way(upstream, own.client_context(), own.federation, host=host)
+    way = Way(upstream, own.server_listed(), own.federation, host=host)
     with (
         RelayPort(way, *_port(own, listen, own.folder / "relay")) as port,
         following(port, own.folder / ROSTER),
