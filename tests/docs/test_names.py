@@ -39,7 +39,7 @@ OTHERS = """
 AtenTensorHandle BatchNorm BatchNormalization BertConfig BertForSequenceClassification DataLoader DejaVu GroupNorm
 InstanceNorm IterableDataset LayerNorm LoraConfig LossScaleOptimizer NoneType NumPy PeftModel PyArrow PyDataset
 LazyFrame PyTorch ResidentialEnergyConsumption SequentialSampler TensorFlow TensorSlice Intel Xeon
-ClientApp ClientError OpenTelemetry ServerApp SuperLink SuperNode SuperNodes WebSocket
+ClientApp ClientError OpenTelemetry RssShmem ServerApp SuperLink SuperNode SuperNodes WebSocket
 """
 DRAFTS = """
 Pine32HmacSha256Aes128 Pine40HmacSha256Aes128 Pine64HmacSha256Aes128 Prio3Count Prio3Histogram Prio3L1BoundSum

@@ -81,5 +81,5 @@ def looking(context: ssl.SSLContext, newest: Newest, roles: Collection[str]) -> 
             raise ssl.SSLCertVerificationError(NO_CODE, why)
 
     more: dict[str, Any] = {"check": staticmethod(check)}
-    context.sslobject_class = type("LooksHere", (Looking,), more)
+    context.sslobject_class = type("Listed", (Looking,), more)
     return context

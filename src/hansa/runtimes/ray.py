@@ -95,7 +95,8 @@ def joined(actors: int, address: str | None) -> bool:
     more: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False}
     if not address:
         more["num_cpus"] = actors
-    ray.init(address=address, logging_level="error", **more)
+    more["logging_level"] = "error"
+    ray.init(address=address, **more)
     return True
 
 

@@ -48,7 +48,8 @@ class Standing:
         """Where it listens, as host:port; RefusedError where the server does not take it."""
         if self._staying.done():
             self._staying.result()
-        return f"{ray.util.get_node_ip_address()}:{self._port.port}"
+        here = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        return f"{here}:{self._port.port}"
 
 
 class RayGateways:
