@@ -221,6 +221,36 @@ def test_a_worker_fills_no_disk(writer: Hostile, how: str) -> None:
 
 
 @pytest.mark.promise("P578")
+@pytest.mark.guards("what is mapped and not open is not hidden", "what a path cannot say is not hidden")
+@pytest.mark.parametrize(
+    "how", [("peep", 6, 2**22), ("dig", 6, 2**22, 30)], ids=["one page of each", "further than a path"]
+)
+def test_a_worker_fills_no_disk_where_nobody_sees_how_much(tmp_path: Path, how: tuple[Any, ...]) -> None:
+    made = Hostile(tmp_path, limits=Limits(written=2**24))
+    with pytest.raises(WorkerError, match="shows nobody what it has written, and was ended"):
+        made.tries(*how)
+    assert not list((made.kit / "scratch").iterdir())
+    made.worker.close()
+
+
+@pytest.mark.promise("P578")
+@pytest.mark.control("it is as on an older kernel, which has no such call")
+def test_there_is_no_file_in_memory(hostile: Hostile) -> None:
+    assert hostile.tries("memfd") == -1
+
+
+@pytest.mark.promise("P578")
+@pytest.mark.control("who counts goes as deep as a path leads, so that there is nothing to take away")
+def test_a_folder_is_looked_at_however_deep_it_is(tmp_path: Path) -> None:
+    """In folders a thousand deep who counts would end itself, and nobody would count any more."""
+    made = Hostile(tmp_path, limits=Limits(written=2**25))
+    with pytest.raises(WorkerError, match="has written"):
+        made.tries("dig", 6, 2**23, 1500, "d")
+    assert not list((made.kit / "scratch").iterdir())  # nor does who deletes it
+    made.worker.close()
+
+
+@pytest.mark.promise("P578")
 @pytest.mark.guards("a worker does not hide what it has open")
 def test_a_worker_does_not_hide_what_it_has_open(hostile: Hostile) -> None:
     assert hostile.tries("hidden") == -1
