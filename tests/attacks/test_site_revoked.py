@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from tests.attacks.test_sites import done
 from tests.attending import HOST
 from tests.kits import federation, kit
 
-from hansa.crypto.identity import Role
+from hansa.crypto.identity import Role, Roster
+from hansa.crypto.keys import SigningKey
 from hansa.errors import RefusedError
 from hansa.kits.authority import Authority
+from hansa.kits.files import write_roster
 from hansa.runtimes.sites import link
 
 PARTIES: dict[str, Role] = {"server": "server", "north": "client", "auditor": "helper", "gate": "gateway"}
@@ -78,6 +81,32 @@ def test_an_open_link_to_a_server_that_is_revoked_ends(made: Authority, monkeypa
                     await asyncio.wait([one.task])
                 with pytest.raises(RefusedError, match="does not count"):
                     one.task.result()
+
+    done(attack())
+
+
+@pytest.mark.promise("P588")
+@pytest.mark.guards("who is dialled is on the roster")
+@pytest.mark.parametrize("what", ["has ended", "is older", "is another's"])
+def test_no_server_is_dialled_by_a_roster_that_does_not_count(made: Authority, what: str) -> None:
+    """Whoever keeps newer ones from a party, or can write into its kit, gains a server by none of these."""
+    own = kit(made, "north")
+    key, serial, until = made.enrolment, made.roster.serial + 1, made.roster.until
+    newer = Roster.signed(dict(made.roster), serial, key, until)
+    bad = {
+        "has ended": Roster.signed(dict(made.roster), serial + 1, key, int(time.time()) - 1),
+        "is older": made.roster,
+        "is another's": Roster.signed(dict(made.roster), serial + 1, SigningKey.fresh(), until),
+    }
+
+    async def attack() -> None:
+        async with Liar(kit(made, "server")) as liar:
+            dialled = way(made, "north", liar.address)
+            write_roster(own.folder / "roster.json", newer)
+            assert await reached(dialled)
+            write_roster(own.folder / "roster.json", bad[what])
+            with pytest.raises(link.aiohttp.ClientConnectorCertificateError):
+                await reached(dialled)
 
     done(attack())
 

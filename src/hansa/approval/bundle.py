@@ -197,6 +197,8 @@ def _delete(folder: Path) -> None:
     Who has filled it may have dug for more folders than a function can call itself: each folder in
     it is moved up to its top, and emptied there.
     """
+    if folder.is_symlink():
+        return
     found = [folder]
     for place in found:
         with contextlib.suppress(OSError):
