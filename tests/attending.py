@@ -42,7 +42,7 @@ class Attendant:
     def start(self) -> None:
         """Begin, or begin again with what is in the folder."""
         self.site = Site(self.kit.folder, self.make, self.accept)
-        way = Way(self.address, self.kit.client_context(), self.kit.federation, self.proxy)
+        way = Way(self.address, self.kit.server_listed(), self.kit.federation, self.proxy)
         self.link = Link(way, self.site, self.kit.folder)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)

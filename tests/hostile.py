@@ -78,16 +78,52 @@ def in_a_thread(port):
 def fill(files, size, how):
     """Files of so many bytes, with a name or without; and wait for what comes of it."""
     kept = []
+    one, other = socket.socketpair()
     for i in range(files):
         file = open(f"fill-{i}", "w+b")
         file.write(os.urandom(size))
         file.flush()
-        kept.append(mmap.mmap(file.fileno(), 0) if how == "mapped" else file)
+        if how == "in flight":
+            socket.send_fds(one, [b"x"], [file.fileno()])
+        else:
+            kept.append(mmap.mmap(file.fileno(), 0) if how == "mapped" else file)
         if how != "named":
             os.unlink(f"fill-{i}")
-        if how == "mapped":
+        if how in ("mapped", "in flight"):
             file.close()
     time.sleep(20)
+
+
+def peep(files, size):
+    """Files that are deleted and closed, of each of which one page is mapped."""
+    libc = ctypes.CDLL(None)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    for i in range(files):
+        with open(f"peep-{i}", "w+b") as file:
+            file.write(os.urandom(size))
+            file.flush()
+            libc.mmap(None, 4096, 1, 1, file.fileno(), 0)
+        os.unlink(f"peep-{i}")
+    time.sleep(20)
+
+
+def dig(files, size, depth, name="d" * 200):
+    """Files in folders within folders; of long names, further down than a path can say."""
+    for _ in range(depth):
+        os.mkdir(name)
+        os.chdir(name)
+    for i in range(files):
+        Path(f"dug-{i}").write_bytes(os.urandom(size))
+    time.sleep(20)
+
+
+def share(size):
+    """Memory that is said to be shared with other processes, of which there are none."""
+    with mmap.mmap(-1, size) as shared:
+        for i in range(0, size, 4096):
+            shared[i] = 1
+        time.sleep(20)
 
 
 def garbage(data):
@@ -123,6 +159,11 @@ TRIES = {
     "limits": lambda *both: resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, both),
     "immortal": lambda: ctypes.CDLL(None).prctl(1, 0, 0, 0, 0),
     "apart": lambda: ctypes.CDLL(None).syscall(56, 0x10900, 0, 0, 0, 0),
+    "apart later": lambda: ctypes.CDLL(None).syscall(436, 10_000, 10_001, 2),
+    "share": share,
+    "peep": peep,
+    "dig": dig,
+    "memfd": lambda: ctypes.CDLL(None).syscall(319, b"x", 0),
     "hidden": lambda: ctypes.CDLL(None).prctl(4, 0, 0, 0, 0),
     "traced": lambda: ctypes.CDLL(None).ptrace(16, os.getppid(), 0, 0),
     "starter": lambda name: read_bytes(f"/proc/{os.getppid()}/{name}"),

@@ -10,6 +10,8 @@ Calls that nobody needs who computes are refused (seccomp(2)), in these groups:
 
     processes and programs        fork, vfork, execve, execveat
     the network                   socket, connect, accept, accept4, bind, listen
+    files on their way            sendmsg, sendmmsg: one in a message that nobody takes is no
+                                  process's, and is not counted
     other processes               tkill, ptrace, kcmp, process_vm_readv, process_vm_writev,
                                   pidfd_send_signal, pidfd_open, pidfd_getfd, process_madvise,
                                   process_mrelease
@@ -110,6 +112,7 @@ GRAPHICS = ("nvidia*", "nvidia-caps", "dri", "kfd")
 REFUSED = {
     "processes and programs": (57, 58, 59, 322),
     "the network": (41, 42, 43, 49, 50, 288),
+    "files on their way": (46, 307),
     "other processes": (200, 101, 312, 310, 311, 424, 434, 438, 440, 448),
     "their share of the machine": (141, 142, 144, 314, 251, 109, 112),
     "what is shared by number": (29, 30, 31, 64, 65, 66, 220, 67, 68, 69, 70, 71, 240),
@@ -119,7 +122,9 @@ REFUSED = {
     "file systems": (155, 161, 165, 166, *range(428, 434), 442, 272, 308),
     "the kernel": (321, 298, 323, 425, 426, 427, 248, 249, 250),
 }
-MISSING = (435, 437)  # clone3, openat2: who asks is told to take the older call
+# clone3, openat2, close_range, with which a thread parts with the files of the others: who asks
+# is told to take the older call; memfd_create, memfd_secret: a file in memory is not counted
+MISSING = (435, 437, 436, 319, 447)
 THREAD = 0x10000 | 0x400  # CLONE_THREAD and CLONE_FILES: files of its own would not be counted
 OWN_SIGNALS = (62, 234, 129, 297)  # kill, tgkill, rt_sigqueueinfo, rt_tgsigqueueinfo
 

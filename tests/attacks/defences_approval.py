@@ -27,10 +27,8 @@ APPROVAL = (
     Defence(
         "an app runs from a copy that is made anew",
         BUNDLE,
-        "            made = held.enter_context(\n"
-        "                tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True)\n"
-        "            )\n",
-        '            made = str(folder / "app")\n            Path(made).mkdir(exist_ok=True)\n',
+        "            made = Path(tempfile.mkdtemp(dir=folder))\n            held.callback(_delete, made)\n",
+        '            made = folder / "app"\n            made.mkdir(exist_ok=True)\n',
         also=(
             ("                _clear(left)\n", "                pass\n"),
             ("os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400", "os.O_WRONLY | os.O_CREAT, 0o600"),

@@ -78,6 +78,16 @@ OF_RUBBISH = (
         "banned = dict[str, str]()",
     ),
     Defence(
+        "nobody is banned by a word",
+        "messages.py",
+        'if self.why not in ("", *KINDS):',
+        "if False:",
+        also=(
+            ('return isinstance(found, str) and found in ("", *KINDS)', "return isinstance(found, str)"),
+            ('why: Kind | Literal[""] = ""', 'why: str = ""', "runtimes/sites/control.py"),
+        ),
+    ),
+    Defence(
         "who is out for the run stays out while it is not asked",
         CHANNEL,
         "self.excluded = {who: why for who, why in self.before.items() if why == PROVEN}",

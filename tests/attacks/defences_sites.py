@@ -213,6 +213,25 @@ SITES = (
         "all(fold.ready.get(who) is there[who] for who in names)",
     ),
     Defence(
+        "who is dialled is on the roster",
+        "kits/listed.py",
+        "        super().do_handshake()\n        self.look()\n",
+        "        super().do_handshake()\n",
+    ),
+    Defence(
+        "a link ends with the certificate of who was dialled",
+        LINK,
+        "        except ssl.SSLCertVerificationError:\n            await socket.close()\n            return\n",
+        "        except ssl.SSLCertVerificationError:\n            return\n",
+    ),
+    Defence("a gateway takes no gateway for the server", "kits/listed.py", "if role not in roles:", NEVER),
+    Defence(
+        "who leaves again and again undoes one sum",
+        FOLDS,
+        "if one.who in self._left.get(place, ()) and one.who not in fold.making:",
+        NEVER,
+    ),
+    Defence(
         "the first answer that is whole at a gateway counts",
         RELAY,
         "if self._folds.has(who, place) and said.blob != self.posts[who].open[place].coming:",

@@ -14,7 +14,15 @@ WORKERS = (
         BOX,
         "    yield from _where(53, [*pair, (EQUAL, 1, 0, 1), _refused(), _made()])\n",
         "",
+        also=(('"files on their way": (46, 307)', '"files on their way": ()'),),
     ),
+    Defence(
+        "no file is on its way between a worker's own sockets",
+        BOX,
+        '"files on their way": (46, 307)',
+        '"files on their way": ()',
+    ),
+    Defence("no thread parts with the files of the others", BOX, "MISSING = (435, 437, 436,", "MISSING = (435, 437,"),
     Defence(
         "garbage ends its worker",
         WORKER,
@@ -57,10 +65,33 @@ WORKERS = (
     Defence(
         "who hides from its agent is ended",
         "runtimes/sites/quota.py",
-        "    if isinstance(error, PermissionError):\n        raise error\n",
-        "    return\n",
+        "        raise PermissionError(*error.args) from error\n",
+        "        return\n",
+        ends="TimeoutExpired",
     ),
-    Defence("a worker's folder has an end", "runtimes/sites/quota.py", "if found > self.most:", "if False:"),
+    Defence(
+        "what a path cannot say is not hidden",
+        "runtimes/sites/quota.py",
+        "        raise PermissionError(*error.args) from error\n",
+        "        if isinstance(error, PermissionError):\n            raise\n",
+        only="further",
+    ),
+    Defence(
+        "what is mapped and not open is not hidden",
+        "runtimes/sites/quota.py",
+        "if hidden and int(inode) not in known:",
+        NEVER,
+        only="page",
+    ),
+    Defence(
+        "a worker's folder has an end", "runtimes/sites/quota.py", "if most.written and found > most.written:", NEVER
+    ),
+    Defence(
+        "a worker's shared memory has an end",
+        "runtimes/sites/quota.py",
+        "if most.memory and found > most.memory:",
+        NEVER,
+    ),
     Defence(
         "what a worker prints has an end",
         WORKER,

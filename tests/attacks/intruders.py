@@ -311,10 +311,12 @@ class Attending:
 
 
 @contextlib.asynccontextmanager
-async def attending(liar: Liar, kit: Kit, make: Callable[[str, Any], Party]) -> AsyncIterator[Attending]:
+async def attending(
+    liar: Liar, kit: Kit, make: Callable[[str, Any], Party], host: str | None = None
+) -> AsyncIterator[Attending]:
     """A real site and its link, for as long as the block lasts."""
     site = Site(kit.folder, make)
-    way = link.Way(liar.address, kit.client_context(), kit.federation)
+    way = link.Way(liar.address, kit.server_listed(), kit.federation, host=host)
     one = link.Link(way, site, kit.folder)
     task = asyncio.create_task(one.attend())
     try:

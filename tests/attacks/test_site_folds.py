@@ -14,8 +14,8 @@ from tests.attacks.test_sites import done
 
 from hansa.messages import Reply, SessionId
 from hansa.runtimes.sites import folds
-from hansa.runtimes.sites.between import Folded, Folding, For
-from hansa.runtimes.sites.control import Said, Session
+from hansa.runtimes.sites.between import Folded, Folding, For, From
+from hansa.runtimes.sites.control import Said, Session, Settle
 from hansa.runtimes.sites.relay import Relay
 
 SESSION = SessionId("run", 0, 1)
@@ -133,5 +133,61 @@ def test_who_comes_back_while_a_sum_is_made_undoes_no_sum(tmp_path: Path, monkey
         assert one.first_number() == 3.0
         await asyncio.sleep(2 * folds.TICK)
         assert len(one.sums) == 1
+
+    done(attack())
+
+
+@pytest.mark.promise("P574")
+@pytest.mark.guards("who leaves again and again undoes one sum")
+@pytest.mark.parametrize("others", [("north", "south"), ("north",)], ids=["a sum", "one other"])
+def test_who_leaves_while_each_sum_is_on_its_way_undoes_one(tmp_path: Path, others: tuple[str, ...]) -> None:
+    """It comes back at once, and says the same: the others' sum would be made anew until the session is over."""
+
+    async def attack() -> None:
+        one = Gathering(tmp_path, ("mallory", *others))
+        for who in others:
+            one.answer(who, 1.0)
+        one.answer("mallory", 2.0)
+        assert set((await one.folded()).who) == {"mallory", *others}
+        for _ in range(6):
+            one.come("mallory")
+            one.answer("mallory", 2.0)
+            await asyncio.sleep(2 * folds.TICK)
+        said = [found.who for found in one.told if isinstance(found, From | Folded)]
+        assert said.count("mallory") == 6  # which is its own matter
+        assert len([who for who in said if who in (list(others), "north")]) == 1  # as a sum, or as it came
+        one.relay.hear(For("mallory", Settle(Session.of(SESSION), False)))
+        assert not one.relay._folds._left
+
+    done(attack())
+
+
+@pytest.mark.promise("P574")
+@pytest.mark.guards("who leaves again and again undoes one sum")
+def test_who_leaves_while_a_sum_is_made_undoes_one(tmp_path: Path, monkeypatch: Any) -> None:
+    """Before each is announced: it is away when it is there."""
+    made = folds._added
+    begun, away = threading.Event(), threading.Event()
+
+    def slowly(*about: Any) -> Any:
+        found = made(*about)
+        begun.set()
+        assert away.wait(20)
+        return found
+
+    async def attack() -> None:
+        one = Gathering(tmp_path, ("mallory", "north", "south"))
+        monkeypatch.setattr(folds, "_added", slowly)
+        one.answer("north", 1.0)
+        one.answer("south", 1.0)
+        one.answer("mallory", 2.0)
+        await asyncio.to_thread(begun.wait, 20)
+        one.relay.go("mallory", one.relay.posts["mallory"].tell or print)
+        away.set()
+        for _ in range(4):
+            await asyncio.sleep(folds.TICK / 2)
+            one.come("mallory")
+            one.answer("mallory", 2.0)
+        assert set((await one.folded()).who) == {"north", "south"}
 
     done(attack())

@@ -16,7 +16,9 @@ from tests.attacks.intruders import PLAN, Attacked, Intruder, blob_of, patience,
 from tests.attacks.test_sites import done
 
 import hansa as h
-from hansa.errors import ProtocolError
+from hansa import codec
+from hansa.aggregators import PROVEN
+from hansa.errors import KINDS, ProtocolError
 from hansa.kits.authority import Authority
 from hansa.messages import Reply, SessionId
 from hansa.runtimes.sites import between, control
@@ -205,6 +207,56 @@ def test_who_is_not_waited_for_is_in_no_sum(attacked: Attacked) -> None:
             assert (found.who, found.body) == (("north",), None)
             attacked.end(session)
 
+    done(attack())
+
+
+@pytest.mark.promise("P591")
+@pytest.mark.guards("nobody is banned by a word")
+@pytest.mark.parametrize("way", ["a gateway's", "its own"])
+def test_nobody_is_banned_by_a_word_that_is_said(attacked: Attacked, way: str) -> None:
+    """The reason for which a client is out for the run, said as that for which north gives no answer."""
+
+    async def attack() -> None:
+        async with standing(attacked) as gateway, attacked.intruder("north") as north:
+            await north.attend()
+            if way == "a gateway's":
+                await gateway.say(Came("north"))
+                await attacked.until(lambda: "north" in attacked.gateway._gateways._at)
+            session = attacked.ask("north")
+            said = Said(Session.of(session), 0, why=PROVEN)  # type: ignore[arg-type]  # which is not looked at here
+            if way == "a gateway's":
+                await gateway.say(From("north", said))
+            else:
+                await north.socket.send_str(control.encode(said))
+            await attacked.until(lambda: not attacked.gateway.desk.present)  # who speaks so is not listened to
+            await north.attend()
+            await north.answer(session, reply(session, "north"))
+            assert (await attacked.reply()).body is not None
+            attacked.end(session)
+
+    done(attack())
+
+
+@pytest.mark.promise("P591")
+@pytest.mark.guards("nobody is banned by a word")
+def test_nobody_is_banned_by_a_word_that_is_sent(attacked: Attacked) -> None:
+    """The same in the bytes of a reply, which a gateway can make up."""
+
+    async def attack() -> None:
+        async with standing(attacked) as gateway:
+            await gateway.say(Came("north"))
+            session = attacked.ask("north")
+            await gateway.until("north", Ask)
+            fields = codec.read(b"".join(Reply(session, 0, ("north",), None, "bug").encode()))
+            data = b"".join(bytes(one) for one in codec.frames({**fields, "why": PROVEN}))
+            await gateway.say(From("north", Said(Session.of(session), 0, blob_of(data))))
+            await gateway.until("north", Send)
+            assert await gateway.one.put(blob_of(data), data, **between.headers("north")) == 202
+            found = await attacked.reply()
+            assert (found.body, found.why) == (None, "invalid")
+            attacked.end(session)
+
+    assert PROVEN not in KINDS
     done(attack())
 
 

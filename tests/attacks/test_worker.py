@@ -191,6 +191,16 @@ def test_memory_has_an_end(hostile: Hostile) -> None:
     assert hostile.tries("memory", 2**20) == 2**20
 
 
+@pytest.mark.promise("P552")
+@pytest.mark.guards("a worker's shared memory has an end")
+def test_memory_that_is_called_shared_has_an_end(tmp_path: Path) -> None:
+    """The kernel's limit is on what a process has for itself."""
+    made = Hostile(tmp_path, limits=Limits(memory=2**30))
+    with pytest.raises(WorkerError, match=r"has [\d.]+ GB of shared memory, of 1.07 GB, and was ended"):
+        made.tries("share", 2**30 + 2**28)
+    made.worker.close()
+
+
 @pytest.fixture(scope="module")
 def writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
     """A worker that may write 16 MiB."""
@@ -211,6 +221,36 @@ def test_a_worker_fills_no_disk(writer: Hostile, how: str) -> None:
 
 
 @pytest.mark.promise("P578")
+@pytest.mark.guards("what is mapped and not open is not hidden", "what a path cannot say is not hidden")
+@pytest.mark.parametrize(
+    "how", [("peep", 6, 2**22), ("dig", 6, 2**22, 30)], ids=["one page of each", "further than a path"]
+)
+def test_a_worker_fills_no_disk_where_nobody_sees_how_much(tmp_path: Path, how: tuple[Any, ...]) -> None:
+    made = Hostile(tmp_path, limits=Limits(written=2**24))
+    with pytest.raises(WorkerError, match="shows nobody what it has written, and was ended"):
+        made.tries(*how)
+    assert not list((made.kit / "scratch").iterdir())
+    made.worker.close()
+
+
+@pytest.mark.promise("P578")
+@pytest.mark.control("it is as on an older kernel, which has no such call")
+def test_there_is_no_file_in_memory(hostile: Hostile) -> None:
+    assert hostile.tries("memfd") == -1
+
+
+@pytest.mark.promise("P578")
+@pytest.mark.control("who counts goes as deep as a path leads, so that there is nothing to take away")
+def test_a_folder_is_looked_at_however_deep_it_is(tmp_path: Path) -> None:
+    """In folders a thousand deep who counts would end itself, and nobody would count any more."""
+    made = Hostile(tmp_path, limits=Limits(written=2**25))
+    with pytest.raises(WorkerError, match="has written"):
+        made.tries("dig", 6, 2**23, 1500, "d")
+    assert not list((made.kit / "scratch").iterdir())  # nor does who deletes it
+    made.worker.close()
+
+
+@pytest.mark.promise("P578")
 @pytest.mark.guards("a worker does not hide what it has open")
 def test_a_worker_does_not_hide_what_it_has_open(hostile: Hostile) -> None:
     assert hostile.tries("hidden") == -1
@@ -220,6 +260,19 @@ def test_a_worker_does_not_hide_what_it_has_open(hostile: Hostile) -> None:
 @pytest.mark.guards("a worker's threads have the same files")
 def test_no_thread_has_files_of_its_own(hostile: Hostile) -> None:
     assert hostile.tries("apart") == -1
+
+
+@pytest.mark.promise("P578")
+@pytest.mark.guards("no thread parts with the files of the others")
+def test_no_thread_parts_with_the_files_of_the_others(hostile: Hostile) -> None:
+    assert hostile.tries("apart later") == -1
+
+
+@pytest.mark.promise("P578")
+@pytest.mark.guards("no file is on its way between a worker's own sockets")
+def test_no_file_is_on_its_way_where_nobody_counts_it(writer: Hostile) -> None:
+    """Deleted, closed, and in a message to itself that it does not take: it would fill the disk unseen."""
+    assert writer.tries("fill", 6, 2**22, "in flight") in REFUSED
 
 
 HIDES = """
@@ -238,7 +291,7 @@ time.sleep(60)
 @pytest.mark.parametrize("how", ["libc.prctl(4, 0, 0, 0, 0)", "os.mkdir('hidden', 0o300)"])
 def test_who_hides_from_its_agent_is_ended(tmp_path: Path, how: str) -> None:
     """Else it would fill the disk where nobody counts. The agent is no root here, nor who hides."""
-    quota = Quota(2**24)
+    quota = Quota(Limits(written=2**24))
     pipe = subprocess.PIPE
     with subprocess.Popen(
         [sys.executable, "-c", HIDES.format(how)], cwd=tmp_path, stdin=pipe, stdout=pipe, text=True

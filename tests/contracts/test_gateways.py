@@ -58,7 +58,7 @@ def heard(sites: Sites) -> Listening:
 def standing(sites: Sites, name: str, port: int = 0) -> Iterator[RelayPort]:
     """A gateway before a server, in this process."""
     own = sites.kits[name]
-    way = Way(f"{HOST}:{sites.gateway.port}", own.client_context(), own.federation, host=HOST)
+    way = Way(f"{HOST}:{sites.gateway.port}", own.server_listed(), own.federation, host=HOST)
     folder = sites.folder / name
     folder.mkdir(exist_ok=True)
     about = (own.roster, own.server_context(), (HOST, port), folder, own.federation, own.enrolment)

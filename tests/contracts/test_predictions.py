@@ -14,8 +14,10 @@ from tests.approving import hansa, study
 
 import hansa as h
 from hansa.cli.predict import as_text
+from hansa.cli.worker import Work
 from hansa.data import Examples
 from hansa.errors import AppError, DataError, PlanError
+from hansa.explain import explain
 from hansa.models import Model
 from hansa.models.predictions import predicted
 
@@ -230,3 +232,67 @@ def test_parts_that_stay_at_home_are_predicted_with_by_their_client_alone(
     assert bias.any() and np.array_equal(json.loads(Path("new.json").read_text()), wanted)
     told = hansa("predict", "x.bundle", "other.json", *at, "--kit", "kit", "--client", "north")
     assert told.exit_code == 2 and "--own" in told.output
+
+
+def normalised() -> h.TorchModel:
+    """A net whose running statistics stay with each client."""
+    from torch import nn
+
+    net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    return h.TorchModel(net, nn.functional.cross_entropy, buffers="local")
+
+
+def at_a_site(model: Any, folder: Path, who: str) -> tuple[Work, dict[str, Any]]:
+    """A worker's work for one client, and what it is asked after a round in which that has counted."""
+    plan = h.Plan(model, rounds=1)
+    client = h.Client(who, plan, (X, Y), secret=h.Key.of(1))
+    runtime = h.InProcess([client])
+    (state,) = h.synchronous(plan, runtime)
+    path = folder / "records.npz"
+    np.savez(path, x=X, y=Y)
+    app = h.App(plan, h.Sites(lambda path: tuple(np.load(path).values()), str(path)))
+    about = {"plan": plan.digest, "found": None, "read": b"", "broadcast": {"x": state.x}}
+    return Work(app, who, path), about | {"state": runtime.memory.after((who,))[who]}
+
+
+@pytest.mark.promise("P587")
+@pytest.mark.parametrize("kind", ["parts", "statistics"])
+def test_a_site_scores_no_start_that_nobody_uses(tmp_path: Path, kind: str) -> None:
+    """The global model lacks what stays at home: it is refused, and the site's own is scored with its own."""
+    model = h.Personal(h.Softmax(4, 3), keep=("bias",)) if kind == "parts" else normalised()
+    stays = "bias" if kind == "parts" else "running statistics"
+    work, asked = at_a_site(model, tmp_path, "north")
+    for what in ("score", "predict"):
+        with pytest.raises(PlanError, match=f"has no {stays}: they stay with each client") as told:
+            work.answer({**asked, "what": what, "own": False})
+        assert "--own" in told.value.instead
+    own = asked["state"]["model"]
+    found = work.answer({**asked, "what": "score", "own": True})
+    assert found == {"examples": 300, "scores": model.score(asked["broadcast"]["x"], DATA, own)}
+    assert found["scores"] != model.score(asked["broadcast"]["x"], DATA)
+    rows = work.answer({**asked, "what": "predict", "own": True})
+    assert np.array_equal(rows, predicted(model, asked["broadcast"]["x"], DATA, own))
+    assert work.answer({**asked, "what": "export", "own": False})["start"] == [stays]
+    assert work.answer({**asked, "what": "export", "own": True})["start"] == []
+    with pytest.raises(AppError, match="no model of its own"):
+        work.answer({**asked, "what": "score", "own": True, "state": {}})
+    assert "a model that no client uses" in " ".join(explain(work.plan(asked)[0]).warnings)
+
+
+@pytest.mark.promise("P587")
+def test_statistics_that_stay_at_home_are_remembered() -> None:
+    """So a secret sample of fixed size hides nobody with them, as with all that clients remember."""
+    assert normalised().traits.statistics and normalised().traits.remembers
+    assert h.Personal(normalised(), keep=("0.bias",)).traits.statistics
+    from torch import nn
+
+    plain = h.TorchModel(nn.Linear(4, 3), nn.functional.cross_entropy, buffers="local")
+    assert not plain.traits.statistics and not plain.traits.remembers
+    with pytest.raises(PlanError, match="no ε is known"):
+        h.Plan(
+            normalised(),
+            pipe=(h.Clip(1.0), h.Weigh("one"), h.GaussianNoise(1.0)),
+            training=h.Training(report=False),
+            sample=h.Uniform(2),
+            rounds=1,
+        )

@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import ray
+from ray.exceptions import RayActorError
+from tests.attending import HOST, SECRET, Sites
+from tests.contracts.test_gateways import NAMES, free, heard, spread
+from tests.contracts.test_site_runtime import DATA, alike, clients
+from tests.contracts.test_site_runtime import plan as site_plan
 
 from hansa import (
     Arriving,
@@ -35,6 +42,7 @@ from hansa import (
 from hansa.errors import PlanError
 from hansa.models import Model, TrainResult
 from hansa.rand import Key
+from hansa.runtimes.sites.ray import RayGateways
 from hansa.testing import check_runtime
 from hansa.testing.asserts import equal
 
@@ -67,11 +75,49 @@ def plan(**more: Any) -> Plan:
     return Plan(Softmax(4, 2), **{"training": Training(batch=5, report=False), "rounds": 6, **more})
 
 
-def kill(runtime: RayCluster, i: int) -> None:
+def kill(runtime: RayCluster | RayGateways, i: int) -> None:
     """End the process of an actor as the kernel would."""
     actor = runtime._actors[i]
     pid = ray.get(actor.__ray_call__.remote(lambda self: os.getpid()))
     os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.promise("P572", "P589")
+def test_gateways_stand_in_actors_and_one_that_is_lost_costs_no_byte(tmp_path: Path) -> None:
+    p = site_plan()
+    wanted = list(synchronous(p, InProcess(clients(p), secret=SECRET), secret=SECRET))
+    sites = Sites(tmp_path, p, DATA, gateways=NAMES)
+    ports = [free() for _ in NAMES]
+    with ExitStack() as stack:
+        upstream = f"{HOST}:{sites.gateway.port}"
+        for name, port in zip(NAMES, ports, strict=True):
+            kits = [sites.kits[name].folder]
+            standing = stack.enter_context(RayGateways(kits, upstream, (HOST, port)))
+            assert [one.rpartition(":")[2] for one in standing.addresses()] == [str(port)]
+        spread(sites, ports)
+        stack.enter_context(sites)
+        sites.wait(*DATA)
+        runtime = heard(sites)
+        states = synchronous(p, runtime, secret=SECRET)
+        found = [next(states)]
+        kill(standing, 0)
+        found += states
+        assert alike(found, wanted) and max(runtime.sizes) == len(DATA) // 2
+        assert standing.addresses()  # Ray has started it again
+
+
+@pytest.mark.promise("P589")
+def test_a_gateway_in_an_actor_has_a_gateways_kit(tmp_path: Path) -> None:
+    sites = Sites(tmp_path, site_plan(), DATA)
+    kits = [sites.kits["server"].folder]
+    refused = pytest.raises(RayActorError, match="is the kit of server")
+    with RayGateways(kits, f"{HOST}:1", (HOST, 0)) as standing, refused:
+        standing.addresses()
+    sites.gateway.close()
+    with pytest.raises(PlanError, match="has no kit"):
+        RayGateways([], f"{HOST}:1")
+    with pytest.raises(PlanError, match="would wait for ever"):
+        RayGateways([tmp_path] * 5, f"{HOST}:1")
 
 
 def test_it_is_a_runtime() -> None:

@@ -42,7 +42,7 @@ LazyFrame PyTorch ResidentialEnergyConsumption SequentialSampler TensorFlow Tens
 DejaVuSans HarfBuzz OpenType TrueType WeasyPrint
 CentrallyAppliedPrivacyMechanism ClientApp ClientError FedAvgRecipe FedAvgM FedML FedOpt NNTrainHyperParams NVFlare
 OpenTelemetry PyTorchModel ServerApp SimEnv SimulatedBackend SuperLink SuperNode SuperNodes WebSocket
-WeightByDatapoints
+RssShmem WeightByDatapoints
 """
 DRAFTS = """
 Pine32HmacSha256Aes128 Pine40HmacSha256Aes128 Pine64HmacSha256Aes128 Prio3Count Prio3Histogram Prio3L1BoundSum

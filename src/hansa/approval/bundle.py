@@ -20,7 +20,7 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
+import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -181,18 +181,47 @@ def fresh(folder: Path) -> Iterator[Path]:
         with _held(folder, wait=True):
             for left in folder.iterdir():
                 _clear(left)
-            made = held.enter_context(
-                tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True)
-            )
-            held.enter_context(_held(Path(made), wait=False))
-        yield Path(made)
+            made = Path(tempfile.mkdtemp(dir=folder))
+            held.callback(_delete, made)
+            held.enter_context(_held(made, wait=False))
+        yield made
 
 
 def _clear(folder: Path) -> None:
     """Delete what a process has left that was killed."""
     with _held(folder, wait=False) as alone:
         if alone:
-            shutil.rmtree(folder, ignore_errors=True)
+            _delete(folder)
+
+
+def _delete(folder: Path) -> None:
+    """Delete a folder, as far as that goes, however deep it is.
+
+    Who has filled it may have dug for more folders than a function can call itself: each folder in
+    it is moved up to its top, and emptied there.
+    """
+    if folder.is_symlink():
+        return
+    found = [folder]
+    for place in found:
+        with contextlib.suppress(OSError):
+            for one in list(place.iterdir()):
+                with contextlib.suppress(OSError):
+                    _take_out(one, folder, found)
+    for place in reversed(found):
+        with contextlib.suppress(OSError):
+            place.rmdir()
+
+
+def _take_out(one: Path, top: Path, found: list[Path]) -> None:
+    """Delete what is no folder; move up what is one, to be emptied with those that were found."""
+    if one.is_symlink() or not one.is_dir():
+        one.unlink()
+        return
+    one.chmod(0o700)
+    up = top / secrets.token_hex(16)
+    one.rename(up)
+    found.append(up)
 
 
 @contextlib.contextmanager

@@ -130,13 +130,12 @@ def export_at(target: Path, file: Path, kit: Path, mine: Mine, working: Working)
 
     check_ending(file)
     with opened(target, kit, None, mine, working, {}) as model:
-        found = model.ask("export")
-        if not isinstance(found, dict) or not all(
-            isinstance(tensor, np.ndarray) for tensor in found.values()
-        ):
-            raise _odd(model.who)
-        write_tensors(found, file)
-        print_plainly([f"{file}: the weights of {model}."])
+        match model.ask("export"):
+            case {"weights": dict(found), "start": list(start)} if _are_weights(found, start):
+                write_tensors(found, file)
+                print_plainly([f"{file}: the weights of {model}.", *said_of_start(start)])
+            case _:
+                raise _odd(model.who)
 
 
 @contextlib.contextmanager
@@ -197,6 +196,23 @@ def _told(scores: dict[str, float]) -> Iterator[str]:
 def _are_scores(found: dict[Any, Any]) -> bool:
     """Are these numbers by name?"""
     return all(isinstance(k, str) and isinstance(v, float) for k, v in found.items())
+
+
+def _are_weights(found: dict[Any, Any], start: list[Any]) -> bool:
+    """Are these arrays by name, and words of which of them are no one's?"""
+    arrays = all(isinstance(k, str) and isinstance(v, np.ndarray) for k, v in found.items())
+    return arrays and all(isinstance(one, str) for one in start)
+
+
+def said_of_start(start: list[str]) -> Iterator[str]:
+    """What is said where a file of the global model's holds the start of what stays with clients.
+
+    start: of what, in words.
+    """
+    if start:
+        # P182
+        named = ", ".join(start)
+        yield f"{named} stay with each client: the file holds their start, which no one uses."
 
 
 def _odd(who: str) -> WorkerError:

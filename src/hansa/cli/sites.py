@@ -183,20 +183,12 @@ def gateway(
     """
     import asyncio
 
-    from ..kits import ROSTER
-    from ..runtimes.sites.link import Way
-    from ..runtimes.sites.revoking import following
-    from ..runtimes.sites.upstream import RelayPort
+    from ..runtimes.sites.standing import standing
 
     told.begin()
     own = _kit(kit, "gateway")
     host_and_port(upstream, "--upstream")
-    host = own.address.rpartition(":")[0].strip("[]")
-    way = Way(upstream, own.client_context(), own.federation, host=host)
-    with (
-        RelayPort(way, *_port(own, listen, own.folder / "relay")) as port,
-        following(port, own.folder / ROSTER),
-    ):
+    with standing(own, upstream, _address(own, listen)) as port:
         asyncio.run(_standing(port))
 
 
@@ -231,23 +223,20 @@ def _kit(folder: Path, role: str) -> Kit:
 
 
 def _gateway(kit: Kit, listen: str | None, folder: Path) -> Gateway:
-    """The port of the server, open."""
-    from ..runtimes.sites import Gateway
+    """The port of the server, open.
 
-    return Gateway(*_port(kit, listen, folder))
-
-
-def _port(kit: Kit, listen: str | None, folder: Path) -> tuple[Any, ...]:
-    """What a port is opened with: at all addresses with the number of the kit's, or as `listen`
-    says.
-
-    folder: for what comes and goes; made where it is not there.
+    folder: for what comes and goes.
     """
+    from ..runtimes.sites import Gateway
+    from ..runtimes.sites.standing import port_of
+
+    return Gateway(*port_of(kit, _address(kit, listen), folder))
+
+
+def _address(kit: Kit, listen: str | None) -> tuple[str, int]:
+    """Where to listen: at all addresses with the number of the kit's, or as `listen` says."""
     port = kit.address.rpartition(":")[2]
-    address = host_and_port(listen or f"0.0.0.0:{port}", "--listen")
-    folder.mkdir(mode=0o700, exist_ok=True)
-    context = kit.server_context()
-    return kit.roster, context, address, folder, kit.federation, kit.enrolment
+    return host_and_port(listen or f"0.0.0.0:{port}", "--listen")
 
 
 def _adopt(gateway: Gateway, place: Place, run: Run) -> None:

@@ -22,7 +22,7 @@ import typer
 from ..errors import AppError, StoreError
 from .options import As, AtSite, Id, Place, Whose, command, which_round
 from .options import Which as Round
-from .owned import Mine, export_at
+from .owned import Mine, export_at, said_of_start
 from .target import app_of, resumed
 from .working import Working
 
@@ -198,14 +198,13 @@ def state_of(stored: Run, which: int | Literal["best"] | None) -> State:
 
 
 def _say_what_stays(model: object) -> None:
-    """Say that parts of a model are the clients' own, where they are.
+    """Say that parts of a model, or its statistics, are the clients' own, where they are.
 
     model: that of the plan; None where it was not loaded, and then nothing is said.
     """
-    from ..models.parts import Personal
+    from ..models.predictions import staying
     from ..ui.terminal import out
 
-    if isinstance(model, Personal):
-        # P182
-        kept = ", ".join(model.kept)
-        out().print(f"{kept} stay with each client: the file holds their start, which no one uses.")
+    if model is not None:
+        for line in said_of_start(staying(model)):
+            out().print(line)

@@ -67,7 +67,7 @@ def way_of(own: Kit, proxy: str | None) -> Way:
     from ..runtimes.sites.proxy import proxy_to
 
     between = proxy_to(own.address, proxy)
-    return Way(own.address, own.client_context(), own.federation, between)
+    return Way(own.address, own.server_listed(), own.federation, between)
 
 
 def approved_bundle(target: Path, kit: Path) -> tuple[Bundle, Config]:

@@ -39,7 +39,7 @@ from ..data.sites import Source, prepared
 from ..errors import AppError, HansaError, ProtocolError, message
 from ..messages import SessionId
 from ..models import NO_LOCAL, Local
-from ..models.predictions import check_kept, predicted
+from ..models.predictions import check_kept, predicted, staying
 from ..parties.client import Client
 from ..parties.foreign import seeding
 from ..plan import Plan
@@ -221,6 +221,7 @@ class Work:
         model = client.plan.model
         x, kept = self.model(client.plan, asked)
         examples = client.examples
+        check_kept(model, kept)
         model.check(examples, self.who)
         scores = model.score(x, examples, kept)
         return {"examples": len(examples), "scores": {k: float(v) for k, v in scores.items()}}
@@ -234,11 +235,14 @@ class Work:
         return predicted(model, x, client.examples, kept, self.who)
 
     def export(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """The weights of a model, by name."""
+        """The weights of a model, by name; and of what the file holds the start alone."""
         plan, _ = self.plan(asked)
         x, kept = self.model(plan, asked)
         tensors = plan.model.tensors(x, kept)
-        return {name: np.array(tensor, order="C") for name, tensor in tensors.items()}
+        return {
+            "weights": {name: np.array(one, order="C") for name, one in tensors.items()},
+            "start": [] if asked["own"] else staying(plan.model),
+        }
 
     def model(self, plan: Plan, asked: Mapping[str, Any]) -> tuple[Vector, Local]:
         """The global model as it was told, or the client's own, and what it keeps of it; AppError
@@ -247,12 +251,13 @@ class Work:
         state = asked["state"]
         own, kept = personal_model(plan.algorithm, asked["broadcast"], state)
         if not asked["own"]:
-            return asked["broadcast"]["x"], NO_LOCAL if plan.model.traits.personal else kept
-        if not personal(plan.model, plan.algorithm) or not state.keys() - {PIPE}:
+            return asked["broadcast"]["x"], NO_LOCAL
+        theirs = personal(plan.model, plan.algorithm) or plan.model.traits.statistics
+        if not theirs or not state.keys() - {PIPE}:
             raise AppError(
                 f"{self.who} has no model of its own in this run.",
                 "The plan trains one model, which all use; or this client has not counted yet.",
-                "Leave --own out.",
+                "Leave --own out; or take part in a round first.",
             )
         return own, kept
 

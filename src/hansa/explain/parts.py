@@ -45,6 +45,12 @@ def warnings(model: Model, training: Training) -> Iterator[str]:
             f"{', '.join(model.kept)}: each client has its own. The global model has their start "
             "in their place: scored or exported alone it is a model that no client uses."
         )
+    if model.traits.statistics:
+        # P587
+        yield (
+            "Running statistics: each client has its own. The global model has those of its start: "
+            "scored or exported alone it is a model that no client uses."
+        )
     moved = moves(model, training)
     still = [name for name in model.slices() if not moved.get(name, True)]
     if still:

@@ -29,6 +29,7 @@ from ..errors import AppError, ProtocolError, StoreError
 from ..rand import Key
 from . import tls
 from .files import contents, read_identity, read_roster, write_roster
+from .listed import Newest, looking
 from .names import check_name, host_and_port
 
 try:
@@ -148,6 +149,13 @@ class Kit:
     def client_context(self) -> ssl.SSLContext:
         """TLS 1.3 for who dials; the server must have the federation's certificate for its host."""
         return tls.client_context(self.folder)
+
+    def server_listed(self) -> ssl.SSLContext:
+        """The same, with asyncio, to a server or a gateway that counts on the newest roster in the
+        kit's folder; a gateway's, to a server alone.
+        """
+        roles = ("server",) if self.role == "gateway" else ("server", "gateway")
+        return looking(self.client_context(), Newest(self.folder / ROSTER, self.enrolment), roles)
 
     def with_roster(self, newer: Roster, now: float | None = None) -> Self:
         """The kit with a newer roster, which is in its folder from here on.

@@ -27,7 +27,7 @@ def predicted(
 
     who: whose the examples are, for messages. DataError where they could not be trained on.
     PlanError where the model does not know how to, or says several things of each, or no real
-    number, and where parts of it stay with each client and `local` has none of them.
+    number, and where parts or statistics of it stay with each client and `local` has none of them.
     """
     check_kept(model, local)
     takes = model.takes
@@ -73,14 +73,26 @@ def _said(model: Any, x: Vector, data: Examples, local: Local) -> Vector:
     return found
 
 
+def staying(model: Any) -> list[str]:
+    """What of a model stays with each client, in words: parts by name, and its statistics."""
+    found = list(model.kept) if isinstance(model, Personal) else []
+    if model.traits.statistics:
+        found.append("running statistics")
+    return found
+
+
 def check_kept(model: Any, local: Local) -> None:
-    """PlanError where parts of a model stay with each client, and these are not given: the start,
-    which is untrained, stands in no prediction.
+    """PlanError where parts of a model, or its statistics, stay with each client, and these are not
+    given: the start, which is untrained, stands in no score and no prediction.
     """
-    if not isinstance(model, Personal) or model.kept.keys() == local.get(KEPT, {}).keys():
+    kept = model.kept if isinstance(model, Personal) else {}
+    lacks = kept.keys() != local.get(KEPT, {}).keys()
+    if model.traits.statistics and not without_kept(local):
+        lacks = True
+    if not lacks:
         return
     raise PlanError(
-        f"The global model has no {', '.join(model.kept)}: they stay with each client.",
+        f"The global model has no {', '.join(staying(model))}: they stay with each client.",
         "Only their start is known here, which no one has trained, and no one uses.",
-        "Predict with a client's own model: of a stored run --client NAME, at a site --own.",
+        "Take a client's own model: of a stored run --client NAME, at a site --own.",
     )

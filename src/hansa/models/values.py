@@ -50,6 +50,8 @@ class Traits:
                   scored with them, beside the model that all share
     remembers     clients keep something from round to round: with it a secret sample of fixed size
                   hides nobody
+    statistics    clients keep statistics of their own that the net computes with, as those of
+                  BatchNorm, and remember them; without them it computes with those of its start
     looks_back    the loss looks at the net that the client's last training ended with
     draws         its code may draw from the global generators of numpy.random or random; then they
                   are seeded
@@ -58,6 +60,7 @@ class Traits:
     grows: bool = False
     personal: bool = False
     remembers: bool = False
+    statistics: bool = False
     looks_back: bool = False
     draws: bool = True
 

@@ -32,7 +32,7 @@ from .processes.worker import answers
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a library does not phone home for its user
 
 try:
-    import ray
+    import ray as ray
     from ray.exceptions import RayActorError, RayTaskError
 except ModuleNotFoundError as missing:
     raise PlanError(
@@ -85,6 +85,32 @@ class Actor:
         return who, said.reply, why
 
 
+def joined(actors: int, address: str | None) -> bool:
+    """Join a cluster, or start one on this machine with a CPU for each actor.
+
+    Was it started here?
+    """
+    if ray.is_initialized():
+        return False
+    more: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False}
+    if not address:
+        more["num_cpus"] = actors
+    more["logging_level"] = "error"
+    ray.init(address=address, **more)
+    return True
+
+
+def check_cores(actors: int, what: str) -> None:
+    """PlanError where the cluster has no CPU for each of so many actors."""
+    cores = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
+    if cores < actors:
+        raise PlanError(
+            f"{what} would wait for ever.",
+            f"Each takes a CPU of the cluster, and it has {cores}.",
+            f"Take {cores or 1}, or bring machines to the cluster first.",
+        )
+
+
 class RayCluster:
     """Clients in `workers` actors of a Ray cluster; the same bytes as in one process.
 
@@ -112,21 +138,9 @@ class RayCluster:
         self._clients = Listed(clients)
         self.helpers = helpers(self._clients, secret)
         self.named = self._clients.named or (secret is not None and not secret.hides)
-        self._started = not ray.is_initialized()
-        if self._started:
-            more: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False}
-            if not address:
-                more["num_cpus"] = workers
-            more["logging_level"] = "error"
-            ray.init(address=address, **more)
+        self._started = joined(workers, address)
         count = min(workers, len(self._clients))
-        cores = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
-        if cores < count:
-            raise PlanError(
-                f"RayCluster(workers={count}) would wait for ever.",
-                f"Each takes a CPU of the cluster, and it has {cores}.",
-                f"Write workers={cores or 1}, or bring machines to the cluster first.",
-            )
+        check_cores(count, f"RayCluster(workers={count})")
         # Without retries of its own, Ray refuses all calls for as long as an actor is being started
         # again.
         kind = ray.remote(max_restarts=-1, max_task_retries=ATTEMPTS, num_cpus=1)(Actor)

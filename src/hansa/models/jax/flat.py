@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, Literal
 
 import jax
@@ -51,6 +52,8 @@ class FlatTree(Model):
         self._start = self._layout.join(first)
         self._trained = sum(leaf.size for leaf in first[: len(leaves)])
         self.size = len(self._start)
+        if self.buffers == "local" and not all(map(is_key, self._first.values())):
+            self.traits = replace(self.traits, remembers=True, statistics=True)
 
     @property
     def trainable(self) -> int:

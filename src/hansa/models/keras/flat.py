@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal
 
 import keras  # type: ignore[import-untyped]
@@ -49,6 +50,8 @@ class FlatKeras(Model):
         self._start = joined(self._vectored)
         self.size = len(self._start)
         self._trainable = sum(size(v) for v in self._weights)
+        if self.buffers == "local" and self._staying:
+            self.traits = replace(self.traits, remembers=True, statistics=True)
 
     @property
     def trainable(self) -> int:

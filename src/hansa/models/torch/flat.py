@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -58,6 +59,8 @@ class FlatNet(Model):
         }
         self._start = self._vector()
         self.size = len(self._start)
+        if self._staying():
+            self.traits = replace(self.traits, remembers=True, statistics=True)
 
     def _where(self) -> list[int]:
         """Where in memory the parameters lie, and their gradients; 0 for none."""

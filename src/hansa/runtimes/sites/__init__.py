@@ -25,6 +25,7 @@
     fetch       the bundle that a server offers
     events      what happens, for a log
     watch       what an operator may see of it
+    standing    a gateway from its kit; ray: in an actor
     metrics     the same for Prometheus, and whether all is well
     traces      the same for OpenTelemetry
 

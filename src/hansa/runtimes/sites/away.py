@@ -81,7 +81,8 @@ def check_refused(error: BaseException) -> None:
         ) from error
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         raise RefusedError(
-            "The server's certificate is not one of this federation.",
-            f"{error.certificate_error}.",
-            "Look at the address in the kit; somebody may stand between.",
+            "The server's certificate does not count in this federation.",
+            f"{str(error.certificate_error).rstrip('.')}.",
+            "Ask who runs the federation for the newest roster, and look at the address in the "
+            "kit; somebody may stand between.",
         ) from error

@@ -8,7 +8,7 @@ import aiohttp
 
 from ...approval.bundle import INDEX, LARGEST
 from ...errors import AppError, DeadlineError, ProtocolError, RefusedError, printable
-from .away import in_words
+from .away import check_refused, in_words
 from .greeting import HANDSHAKE
 from .link import Way
 from .spool import PART
@@ -44,13 +44,8 @@ async def fetch(way: Way, name: str, more: Mapping[str, str] | None = None) -> b
             ) as response,
         ):
             return await _body(response, name)
-    except aiohttp.ClientConnectorCertificateError as error:
-        raise RefusedError(
-            "The server's certificate is not one of this federation.",
-            f"{error.certificate_error}.",
-            "Look at the address in the kit; somebody may stand between.",
-        ) from error
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        check_refused(error)
         raise DeadlineError(
             f"The server at {way.address} is not reached.",
             printable(in_words(error)) or "It said nothing in time.",

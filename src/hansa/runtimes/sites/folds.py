@@ -4,7 +4,9 @@
               └── no vector of the plan ──▶ announced as it came
 
 Where somebody who is in an announced sum is not waited for any more, the others are added up
-anew. So whoever decides needs to say no more than whose answer it has, or does not want.
+anew. So whoever decides needs to say no more than whose answer it has, or does not want. Whose link
+ends has its sum made anew once: what it says on the next goes alone, or it would keep back, by
+leaving while each is on its way, what the others say.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import ProtocolError
-from ...messages import Reply
+from ...messages import Reply, SessionId
 from ...sums import Total
 from .between import MANY
 from .control import Blob
@@ -45,7 +47,7 @@ class Fold:
     sent: tuple[str, ...] = ()
     sum: Blob | None = None
     ticks: asyncio.TimerHandle | None = None
-    adding: bool = False
+    making: tuple[str, ...] = ()  # whose answers are just being added up
 
 
 class Folds:
@@ -66,10 +68,14 @@ class Folds:
         self._announce = announce
         self._beside = beside
         self._folds = dict[Place, Fold]()
+        self._left = dict[Place, set[str]]()  # whose link has ended with an answer here
 
     def put(self, one: Ready, place: Place, asked: int) -> None:
         """An answer is here; asked: of how many that are waited for here."""
         fold = self._folds.setdefault(place, Fold())
+        if one.who in self._left.get(place, ()) and one.who not in fold.making:
+            self._announce((one.who,), place, one.blob)
+            return
         fold.ready[one.who] = one
         wait = TICK
         if len(fold.ready) == asked:
@@ -80,6 +86,17 @@ class Folds:
         """Is all of a party's answer here, and not yet at the server?"""
         fold = self._folds.get(place)
         return fold is not None and who in fold.ready
+
+    def leave(self, who: str, place: Place) -> None:
+        """A party's link has ended, and what it was asked on it comes again."""
+        if self.has(who, place):
+            self._left.setdefault(place, set()).add(who)
+        self.drop(who, place)
+
+    def over(self, session: SessionId) -> None:
+        """Nothing is added up any more of a session."""
+        for place in [place for place in self._left if place[0] == session]:
+            del self._left[place]
 
     def drop(self, who: str, place: Place) -> None:
         """The server has somebody's answer, or waits for it no more."""
@@ -115,19 +132,19 @@ class Folds:
         """Begin, unless it is under way, or what is announced still holds."""
         fold.ticks = None
         holds = fold.sent and all(who in fold.ready for who in fold.sent)
-        if fold.adding or holds or not fold.ready:
+        if fold.making or holds or not fold.ready:
             return
-        fold.adding = True
+        fold.making = tuple(fold.ready)[:MANY]
         self._beside(self._add(place, fold))
 
     async def _add(self, place: Place, fold: Fold) -> None:
         """Add up what is there, and announce it; what is no vector goes as it came."""
         self._let_go(fold)
-        there = dict(list(fold.ready.items())[:MANY])
+        there = {who: fold.ready[who] for who in fold.making if who in fold.ready}
         try:
             names, made = await asyncio.to_thread(_added, self._sums, place, there.values())
         finally:
-            fold.adding = False
+            fold.making = ()
         for who in there.keys() - set(names):
             alone = fold.ready.pop(who, None)
             if alone is not None:

@@ -32,6 +32,7 @@ from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
 from ... import __version__, codec
 from ...codec import Frame
 from ...errors import HansaError, Kind, ProtocolError, printable
+from ...kits.listed import Looking
 from ...messages import Request, SessionId
 from . import away
 from .away import check_patience, check_refused, in_words, why_away
@@ -62,6 +63,7 @@ from .site import Site
 from .spool import Spool
 
 MANY = 10_000  # messages that wait to be answered
+LOOK = 1.0  # seconds between two looks at the party's roster
 FOUND = 2**26  # bytes of what a survey has found
 
 Task = Begin | Ask | Settle | Ended
@@ -70,7 +72,7 @@ News = dict[tuple[Session, int], asyncio.Queue[Held | Send]]  # of answers that 
 
 @dataclass(frozen=True)
 class Way:
-    """How to reach the server of a federation: its address, TLS as `Kit.client_context` has it, and
+    """How to reach the server of a federation: its address, TLS as `Kit.server_listed` has it, and
     a proxy that passes CONNECT, if one stands between.
 
     host: that the server's certificate names, where the address has another.
@@ -343,7 +345,23 @@ async def dialled(
         check_welcome(welcome)
         if welcome.federation != way.federation:
             raise NonsenseError("The server is that of another federation.")
-        yield http, socket
+        watching = asyncio.create_task(_watch(socket))
+        try:
+            yield http, socket
+        finally:
+            watching.cancel()
+
+
+async def _watch(socket: ClientWebSocketResponse) -> None:
+    """End a link as soon as the server's certificate counts no more on the party's roster."""
+    tls = socket.get_extra_info("ssl_object")
+    while isinstance(tls, Looking):
+        await asyncio.sleep(LOOK)
+        try:
+            tls.look()
+        except ssl.SSLCertVerificationError:
+            await socket.close()
+            return
 
 
 async def _stay(*about: object) -> None:

@@ -1,10 +1,15 @@
 """Quota: how many bytes a worker may have in its folder, as its agent counts them.
 
-The kernel bounds each file of a process, and not their number. So what lies there is added up again
-and again; past its end the worker is ended, and its folder goes with it.
+The kernel bounds each file of a process, and not their number; and the memory that it has for
+itself, and not what it calls shared. So both are added up again and again; past its end the worker
+is ended, and its folder goes with it.
 
     in the folder                     blocks of each file, as the disk has them
-    deleted, and open or mapped       the same of what /proc says of the process
+    deleted, and open                 the same of what /proc says of the process
+    shared memory                     what it has mapped of it, as /proc says
+
+Of a file that is deleted, mapped and not open, nobody is told how large it is; nor is one found
+whose path is longer than a path may be. Both are taken for hiding.
 
 Who keeps its agent from looking has passed the end as well.
 """
@@ -15,7 +20,7 @@ import os
 import stat
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,35 +40,43 @@ class Limits:
 
 
 class Quota:
-    """Bytes that one worker may have written; 0 for no limit.
+    """Bytes that one worker may have written, and may share; 0 for no limit.
 
     passed: how it was ended, as a clause; "" while it has kept to that.
     """
 
-    def __init__(self, most: int):
+    def __init__(self, most: Limits):
         self.most = most
         self.passed = ""
 
     def watch(self, process: subprocess.Popen[bytes], folder: Path) -> None:
         """Look at what a process has in a folder until it ends, and end it where that is more."""
         self.passed = ""
-        if self.most:
+        if self.most.written or self.most.memory:
             threading.Thread(target=self._watch, args=(process, folder), daemon=True).start()
 
     def _watch(self, process: subprocess.Popen[bytes], folder: Path) -> None:
         while not _ends(process):
             try:
-                found = written(process.pid, folder)
+                self.passed = self._look(process.pid, folder)
             except PermissionError:
                 if _ends(process):  # /proc of one that is ending is root's
                     return
                 self.passed = "shows nobody what it has written, and was ended"
+            if self.passed:
                 process.kill()
                 return
-            if found > self.most:
-                self.passed = f"has written {size(found)}, of {size(self.most)}, and was ended"
-                process.kill()
-                return
+
+    def _look(self, pid: int, folder: Path) -> str:
+        """Which end a process has passed, as a clause, or nothing."""
+        most = self.most
+        found = written(pid, folder)
+        if most.written and found > most.written:
+            return f"has written {size(found)}, of {size(most.written)}, and was ended"
+        found = shared(pid)
+        if most.memory and found > most.memory:
+            return f"has {size(found)} of shared memory, of {size(most.memory)}, and was ended"
+        return ""
 
 
 def _ends(process: subprocess.Popen[bytes]) -> bool:
@@ -81,7 +94,18 @@ def written(pid: int, folder: Path) -> int:
     PermissionError where a folder, or the process, does not let itself be looked at.
     """
     found = {(one.st_dev, one.st_ino): one.st_blocks for one in (*_there(folder), *_open(pid))}
-    return BLOCK * sum(found.values()) + _mapped(pid, folder)
+    _check_mapped(pid, folder, {inode for _, inode in found})
+    return BLOCK * sum(found.values())
+
+
+def shared(pid: int) -> int:
+    """Bytes of memory that a process has and calls shared, which its own limit does not count."""
+    with _while_there():
+        for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name == "RssShmem":
+                return 1024 * int(value.split()[0])
+    return 0
 
 
 @contextmanager
@@ -89,22 +113,23 @@ def _while_there() -> Iterator[None]:
     """What goes meanwhile is not there; what is there and is not shown is a PermissionError."""
     try:
         yield
+    except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
+        return
     except OSError as error:
-        _hidden(error)
-
-
-def _hidden(error: OSError) -> None:
-    """Raise an error where it says that something is not shown."""
-    if isinstance(error, PermissionError):
-        raise error
+        raise PermissionError(*error.args) from error
 
 
 def _there(folder: Path) -> Iterator[os.stat_result]:
-    """What lies in a folder; links are not followed, and what goes meanwhile is not there."""
-    for place, folders, names in os.walk(folder, onerror=_hidden):
-        for name in (*folders, *names):
-            with _while_there():
-                yield os.lstat(os.path.join(place, name))
+    """What lies in a folder, however deep; links are not followed."""
+    left = [str(folder)]
+    while left:
+        with _while_there(), os.scandir(left.pop()) as entries:
+            for one in entries:
+                with _while_there():
+                    found = os.lstat(one.path)
+                    yield found
+                    if stat.S_ISDIR(found.st_mode):
+                        left.append(one.path)
 
 
 def _open(pid: int) -> Iterator[os.stat_result]:
@@ -117,13 +142,14 @@ def _open(pid: int) -> Iterator[os.stat_result]:
                     yield one
 
 
-def _mapped(pid: int, folder: Path) -> int:
-    """Bytes that a process has mapped of files that were deleted there."""
-    found = 0
+def _check_mapped(pid: int, folder: Path, known: Collection[int]) -> None:
+    """PermissionError where a process has mapped a file that was deleted there, and has not open.
+
+    known: the numbers (inodes) of those that are counted.
+    """
     with _while_there():
         for line in Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines():
-            span, *_, path = line.split(maxsplit=5)
-            if path.startswith(f"{folder}/") and path.endswith(" (deleted)"):
-                start, end = span.split("-")
-                found += int(end, 16) - int(start, 16)
-    return found
+            *_, inode, path = line.split(maxsplit=5) if "/" in line else ("0", "")
+            hidden = path.startswith(f"{folder}/") and path.endswith(" (deleted)")
+            if hidden and int(inode) not in known:
+                raise PermissionError(path)

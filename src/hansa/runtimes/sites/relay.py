@@ -87,6 +87,7 @@ class Relay(Posts):
                 post.say(held)
             case For(message=Settle(session) as settle):
                 post.forget(session.id)
+                self._folds.over(session.id)
                 self.outgoing.clear(but=self._told())
                 post.say(settle)
             case For(message=told):
@@ -194,6 +195,7 @@ class Relay(Posts):
     def _close_all(self, post: Post) -> None:
         """What a party was told on one link ends with it."""
         for place in list(post.open):
+            self._folds.leave(post.who, place)
             self._close(post, place)
 
     # uploads

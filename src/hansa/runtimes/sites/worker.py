@@ -126,7 +126,7 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._link: socket.socket | None = None
         self._printed = _Printed()
-        self._quota = Quota(place.limits.written)
+        self._quota = Quota(place.limits)
 
     @property
     def pid(self) -> int:
