@@ -63,8 +63,16 @@ def enroll(
     ] = None,
     role: Annotated[
         str | None,
-        typer.Option(metavar="ROLE", help="client, helper, server or gateway.", show_default=False),
+        typer.Option(
+            metavar="ROLE", help="client, helper, server, gateway or peer.", show_default=False
+        ),
     ] = None,
+    listen: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT", help="Where a peer is dialled by others.", show_default=False
+        ),
+    ] = "",
     renew: Annotated[
         bool, typer.Option("--renew", help="Ask for a new certificate for this kit.")
     ] = False,
@@ -74,7 +82,8 @@ def enroll(
     No private key leaves the folder. The words that are printed are read to the operator by
     telephone; with --renew none are needed, since the keys that are on the roster sign.
 
-    Example: hansa enroll --name north --role client --out kit/
+    Example: hansa enroll --name north --role client --out kit/, or of a node without a server
+    --role peer --listen north.example.org:7443
     """
     from ..crypto.identity import ROLES
     from ..kits.enrol import REQUEST, enrol
@@ -85,7 +94,7 @@ def enroll(
     if renew:
         if name or role:
             raise typer.BadParameter("a kit has its name and role", param_hint="--renew")
-        renewed(out)
+        renewed(out, listen)
         console().print(
             f"wrote {out / REQUEST}. Send it to the operator; its old keys have signed it.",
             soft_wrap=True,
@@ -95,7 +104,11 @@ def enroll(
         raise typer.BadParameter(
             f"name the party, and one of {', '.join(ROLES)}", param_hint="--role"
         )
-    request = enrol(out, name, role)  # type: ignore[arg-type]
+    if (role == "peer") != bool(listen):
+        raise typer.BadParameter(
+            "a peer names where others dial it, and nobody else does", param_hint="--listen"
+        )
+    request = enrol(out, name, role, listen)  # type: ignore[arg-type]
     console().print(words(request.message), style="bold")
     console().print(
         f"wrote {out / REQUEST}. Send it to the operator, and read them these words by telephone.",
@@ -183,9 +196,14 @@ def _answer(sign: Path, pki: Path, path: Path, role: str, heard: str | None) -> 
         check_words(heard, request.message, f"the request of {request.who}")
     authority, (answer,) = authority.admit([request])
     private.write(path, answer.encode())
+    whom = "the server"
+    where = ""
+    if request.member.role == "peer":
+        whom = "all peers"
+        where = f" at {request.member.address}"
     out().print(
-        f"wrote {path} for {request.who}, a {request.member.role}; the roster has the serial "
-        f"{authority.roster.serial} now. Hand {authority.folder / 'roster.json'} to the server.",
+        f"wrote {path} for {request.who}, a {request.member.role}{where}; the roster has the "
+        f"serial {authority.roster.serial} now. Hand {authority.folder / 'roster.json'} to {whom}.",
         soft_wrap=True,
     )
     if not request.renews:
@@ -258,7 +276,10 @@ def show(folder: KitFolder) -> None:
 
 def _told(found: Kit) -> Iterator[str]:
     """What may be known of a kit."""
-    yield f"{found.who}, {found.role} of {found.federation} at {found.address}"
+    where = found.address
+    if found.role == "peer" and found.who in found.roster:
+        where = found.roster[found.who].address
+    yield f"{found.who}, {found.role} of {found.federation} at {where}"
     yield f"certificate {day(found.until)}"
     yield f"roster of serial {found.roster.serial}, {day(found.roster.until)}"
 

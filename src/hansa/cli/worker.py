@@ -10,6 +10,7 @@
     score      a model, on the client's data
     predict    what a model says of each example of it
     export     a model's weights, by the names that the app gives them
+    mesh, speak, own          a node's half of rounds without a server (`peering`)
 
 It runs in a sandbox, without a key of its party's and without a network, and ends with its link.
 """
@@ -22,6 +23,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ from ..config.run import Config
 from ..data import Sites
 from ..data.sites import Source, prepared
 from ..errors import AppError, HansaError, ProtocolError, message
+from ..loops.gossip import PostOffice
 from ..messages import SessionId
 from ..models import NO_LOCAL, Local
 from ..models.predictions import check_kept, predicted
@@ -49,6 +52,8 @@ from ..rand import Key
 from ..runtimes.allocator import keep
 from ..runtimes.sites.talk import receive, send
 from ..spec import Vector
+from ..transforms import Context
+from . import peering
 from .target import app_of
 
 
@@ -116,6 +121,8 @@ class Work:
     clients: dict[bytes, Client] = field(default_factory=dict)
     # digest of a plan → what came of a training, and what foreign code draws from
     resting: dict[str, tuple[Trained, Key]] = field(default_factory=dict)
+    # of a node: plan and names → what it mixes by
+    offices: dict[tuple[str, tuple[str, ...]], PostOffice] = field(default_factory=dict)
 
     @classmethod
     def of(cls, asked: Mapping[str, Any]) -> Work:
@@ -139,6 +146,9 @@ class Work:
             "score": self.score,
             "predict": self.predict,
             "export": self.export,
+            "mesh": partial(peering.mesh, self),
+            "speak": partial(peering.speak, self),
+            "own": partial(peering.own, self),
         }
         return does[asked["what"]](asked)
 
@@ -180,8 +190,21 @@ class Work:
         """
         client = self.client(asked)
         plan = client.plan
+        at, foreign = self.context(client, asked)
+        does = client.trained if asked["rests"] else client.contributed
+        work: Doing = does(asked["broadcast"], asked["state"], at)
+        found = alone(self.seeded(client, work, foreign), plan.perform)
+        if not asked["rests"]:
+            return _said(found)
+        self.resting[plan.digest] = found, foreign
+        return {}
+
+    def context(self, client: Client, asked: Mapping[str, Any]) -> tuple[Context, Key]:
+        """Where in a run the client trains, with the keys that were dealt; and what foreign code
+        draws from.
+        """
         keys = {name: Key(secret, asked["hides"]) for name, secret in asked["keys"].items()}
-        at = plan.context(
+        at = client.plan.context(
             asked["round"],
             SessionId(*asked["session"]),
             self.who,
@@ -190,16 +213,16 @@ class Work:
             examples=client.count,
             memo=asked["memo"],
         )
-        repeats = at.session.repeats.child(asked["turn"])
-        own = replace(at, key=Dealt(b"", asked["hides"], keys), session=at.session.outside())
-        does = client.trained if asked["rests"] else client.contributed
-        work: Doing = does(asked["broadcast"], asked["state"], own)
-        foreign = keys.get("foreign", repeats)
-        found = alone(_seeded(client, work, foreign), plan.perform)
-        if not asked["rests"]:
-            return _said(found)
-        self.resting[plan.digest] = found, foreign
-        return {}
+        foreign = keys.get("foreign", at.session.repeats.child(asked["turn"]))
+        dealt = Dealt(b"", asked["hides"], keys)
+        return replace(at, key=dealt, session=at.session.outside()), foreign
+
+    @staticmethod
+    def seeded(client: Client, work: Doing, key: Key) -> Doing:
+        """Work in which what foreign code draws follows from a key."""
+        if client.plain():
+            return work
+        return seeding(work, client.plain, key)
 
     def encode(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """The client's vector of what rests, so many rounds later."""
@@ -210,7 +233,7 @@ class Work:
             yield from ()
             return trained.encoded(asked["staleness"])
 
-        return _said(alone(_seeded(client, work(), foreign), client.plan.perform))
+        return _said(alone(self.seeded(client, work(), foreign), client.plan.perform))
 
     def score(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """How a model does on the client's data, all of it: how many examples, and each metric."""
@@ -306,13 +329,6 @@ class Work:
                 "Python.",
             )
         return plan, answers
-
-
-def _seeded(client: Client, work: Doing, key: Key) -> Doing:
-    """Work in which what foreign code draws follows from a key."""
-    if client.plain():
-        return work
-    return seeding(work, client.plain, key)
 
 
 def _said(found: tuple[Vector, ClientState]) -> dict[str, Any]:
