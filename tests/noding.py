@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from tests.meeting import simulated
 from tests.operating import HOST, NO_SANDBOX, Process, free_port
 
 from hansa.approval.approvals import approve
 from hansa.approval.packing import pack
+from hansa.cli.target import app_of
 from hansa.codec import read
+from hansa.config.run import Config
 from hansa.kits.provision import KITS, Design, provision
 
 APP = """
@@ -90,18 +93,4 @@ class Nodes:
 
     def simulated(self) -> dict[str, np.ndarray]:
         """Each peer's own model after the same app in one process."""
-        import hansa
-        from hansa.app.peers import office_of
-        from hansa.cli.target import app_of
-        from hansa.config.run import Config
-        from hansa.plan.peers import PEER
-
-        app = app_of(Config(str(self.folder / "app.py")))
-        office = office_of(app)
-        assert office is not None
-        data = {who: one for who, one in app.sources.items()}
-        clients = [hansa.Client(who, app.plan, one, secret=app.secret) for who, one in data.items()]
-        runtime = hansa.InProcess(clients, secret=app.secret)
-        *_, last = app.loop(app.plan, runtime, secret=app.secret)
-        memory = runtime.memory.after(last.counted)
-        return {who: office.model_of(last, who, memory[who][PEER]) for who in self.names}
+        return simulated(app_of(Config(str(self.folder / "app.py"))))

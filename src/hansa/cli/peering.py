@@ -77,7 +77,8 @@ def office_of(work: Work, asked: Asked) -> PostOffice:
     key = (plan.digest, tuple(asked["names"]))
     if key not in work.offices:
         work.offices[key] = post_office(plan, graph, asked["names"])
-    return work.offices[key]
+    found: PostOffice = work.offices[key]
+    return found
 
 
 def _state(asked: Asked, who: str) -> State:

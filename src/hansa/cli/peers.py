@@ -33,7 +33,7 @@ from .working import Working
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
     from ..kits import Kit
     from ..runtimes.peers.mail import Mail
-    from ..runtimes.peers.node import Course, Node
+    from ..runtimes.peers.node import Course
     from ..runtimes.sites.agent import Agent
 
 
@@ -59,10 +59,7 @@ def peer(
     """
     import asyncio
 
-    from ..kits import ROSTER
     from ..runtimes.peers.mail import Mail
-    from ..runtimes.peers.node import Node
-    from ..runtimes.sites.revoking import following
     from ..runtimes.sites.runs import Runs
     from ..ui.errors import say
 
@@ -80,9 +77,7 @@ def peer(
         if over:
             say(f"The run {course.run[:8]}… is over. Another one: --number {number + 1}")
             return
-        node = Node(own, course, mail, runs, address, give_up)
-        stack.enter_context(following(node, own.folder / ROSTER))
-        asyncio.run(_until_stopped(node))
+        asyncio.run(_until_stopped(own, course, mail, runs, address, give_up))
 
 
 def begun(own: Kit, agent: Agent, mail: Mail, runs: Any, number: int) -> tuple[Course, bool]:
@@ -127,10 +122,16 @@ def begun(own: Kit, agent: Agent, mail: Mail, runs: Any, number: int) -> tuple[C
     return Course(run, number, party, mesh), known is not None and known.over
 
 
-async def _until_stopped(node: Node) -> None:
+async def _until_stopped(own: Kit, *about: Any) -> None:
     """Take part until the run is over, or the process is told to end: then the round under way is
     finished.
     """
+    from ..kits import ROSTER
+    from ..runtimes.peers.node import Node
+    from ..runtimes.sites.revoking import following
+
+    node = Node(own, *about)
     stopping(node.stop)
-    ready()
-    await node.live()
+    with following(node, own.folder / ROSTER):
+        ready()
+        await node.live()

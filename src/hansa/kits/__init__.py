@@ -52,8 +52,9 @@ LENGTH = 32  # bytes of a secret
 class Kit:
     """Who a party is in a federation, by whom it is known there, and whom it knows.
 
-    address: of the server, as "fl.example.org:7443"; nothing where there is none. enrolment: the public Ed25519 key that signs
-    rosters. secret: all that hides grows from it. roster: as this folder has it, verified.
+    address: of the server, as "fl.example.org:7443"; nothing where there is none. enrolment: the
+    public Ed25519 key that signs rosters. secret: all that hides grows from it. roster: as this
+    folder has it, verified.
     """
 
     folder: Path

@@ -25,8 +25,8 @@ DOMAIN = b"hansa answer 1\n"  # what is signed under it is signed as an answer, 
 class Federation:
     """What all parties of one federation know of it.
 
-    address: of its server, or nothing where it has none. enrolment: the public Ed25519 key that signs rosters and answers.
-    authority: the certificate of who issues all others, in PEM.
+    address: of its server, or nothing where it has none. enrolment: the public Ed25519 key that
+    signs rosters and answers. authority: the certificate of who issues all others, in PEM.
     """
 
     name: str

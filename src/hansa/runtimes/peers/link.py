@@ -38,6 +38,8 @@ from .talk import FAULTS, PIECE, Held, In, Message, Refused, Send, Words, decode
 ANSWER = 120.0  # seconds until words that were sent are held
 WAITING = 8  # answers that nobody has read yet
 
+Answers = asyncio.Queue[Message | None]
+
 
 class Speaking(Protocol):
     """Who has something to say: the node."""
@@ -79,12 +81,7 @@ class Link:
                 if self.who in self.node.roster:
                     await self._dial()
                     pause = away.FIRST
-            except (
-                aiohttp.ClientError,
-                OSError,
-                TimeoutError,
-                asyncio.IncompleteReadError,
-            ) as error:
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 log.debug("%s", printable(in_words(error)))
                 self._tell(_why(error))
             except (ProtocolError, RefusedError, NonsenseError) as error:
@@ -129,41 +126,35 @@ class Link:
 
     async def _say(self, socket: ClientWebSocketResponse) -> None:
         """Say what is owed, until the link ends; the roster is looked at again before each."""
-        answers = asyncio.Queue[Message](WAITING)
-        reading = asyncio.create_task(_read(socket, answers))
+        answers = Answers()
+        running = [asyncio.create_task(_read(socket, answers))]
         try:
             while True:
-                waiting = asyncio.ensure_future(self.node.next(self.who))
-                await asyncio.wait([waiting, reading], return_when=asyncio.FIRST_COMPLETED)
-                if reading.done():
-                    waiting.cancel()
-                    reading.result()
+                running[1:] = [asyncio.create_task(self.node.next(self.who))]
+                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                if running[0].done():
+                    running[0].result()
                     return
                 self._check(socket)
-                await self._send(socket, answers, *waiting.result())
+                await self._send(socket, answers, *running[1].result())
                 self._reached = time.monotonic()
         finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     async def _send(
-        self,
-        socket: ClientWebSocketResponse,
-        answers: asyncio.Queue[Message],
-        round: int,
-        words: bytes | Path,
+        self, socket: ClientWebSocketResponse, answers: Answers, round: int, words: bytes | Path
     ) -> None:
         """Say the words of one round, until they are held."""
         began = time.monotonic()
         blob = await asyncio.to_thread(_named, words)
         await socket.send_str(encode(Words(round, blob)))
-        async with asyncio.timeout(ANSWER):
-            answer = await answers.get()
+        answer = await _next(answers)
         if isinstance(answer, Send) and answer.offset < blob.size:
             for piece in _pieces(words, answer.offset):
                 await socket.send_bytes(piece)
-            async with asyncio.timeout(ANSWER):
-                answer = await answers.get()
+            answer = await _next(answers)
         if not isinstance(answer, Held | Refused) or answer.round != round:
             raise NonsenseError("The neighbour answers what was not said.")
         await self.node.held(self.who, round)
@@ -182,12 +173,24 @@ async def _heard(socket: ClientWebSocketResponse) -> Message:
     return decoded(message.data)
 
 
-async def _read(socket: ClientWebSocketResponse, answers: asyncio.Queue[Message]) -> None:
-    """Put what the neighbour says into the queue, until the link ends."""
-    async for message in socket:
-        if message.type is not WSMsgType.TEXT:
-            raise NonsenseError("The neighbour sent something else than text.")
-        await answers.put(decoded(message.data))
+async def _read(socket: ClientWebSocketResponse, answers: Answers) -> None:
+    """Put what the neighbour says into the queue, and None when the link has ended."""
+    try:
+        async for message in socket:
+            if message.type is not WSMsgType.TEXT or answers.qsize() >= WAITING:
+                raise NonsenseError("The neighbour says what nobody has asked it.")
+            answers.put_nowait(decoded(message.data))
+    finally:
+        answers.put_nowait(None)
+
+
+async def _next(answers: Answers) -> Message:
+    """The next of these; ClientError where the link ends before."""
+    async with asyncio.timeout(ANSWER):
+        answer = await answers.get()
+    if answer is None:
+        raise aiohttp.ClientError("the link has ended")
+    return answer
 
 
 def _named(words: bytes | Path) -> Blob:

@@ -40,6 +40,8 @@ from .mesh import Mesh
 from .port import Port, most_of
 from .talk import Fault, Held, Words
 
+LINGER = 5.0  # seconds
+
 
 @dataclass(frozen=True)
 class Course:
@@ -91,9 +93,12 @@ class Node:
         self._patience = patience
         self._latest = dict[str, int]()  # who → the round in which it spoke last
         self._met = set[str]()
+        self._left = set[str]()  # who has said all, and has gone
+        self._period = course.mesh.mixing.period
         self._news = asyncio.Event()  # something came
         self._said = asyncio.Event()  # something is owed
         self._stopping = asyncio.Event()
+        self._broken = asyncio.get_running_loop().create_future()  # the mail, and so the node
         self._port = Port(self, kit.server_context(), address, kit.folder / "coming")
         self._desk = ThreadPoolExecutor(1, "mail")  # one thing after another
         self._bench = ThreadPoolExecutor(1, "rounds")
@@ -104,21 +109,30 @@ class Node:
         self._latest = await self._do(self._mail.latest, self.run)
         await self._port.open()
         hearers = [who for who in self.course.mesh.neighbours if self._speaks_to(who)]
-        links = [asyncio.create_task(Link(self, who).speak()) for who in hearers]
+        rounds = asyncio.create_task(self._rounds())
+        running: list[asyncio.Future[Any]] = [rounds, self._broken]
+        running += [asyncio.create_task(Link(self, who).speak()) for who in hearers]
         try:
-            await self._meet()
-            while self.round < self.course.rounds and not self._stopping.is_set():
-                await self._one_round()
-            if self.round < self.course.rounds:
-                return False
-            return await self._end()
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:  # what is broken ends it all
+                task.result()
+            return rounds.result()
         finally:
-            for task in links:
+            for task in running:
                 task.cancel()
-            await asyncio.gather(*links, return_exceptions=True)
+            await asyncio.gather(*running, return_exceptions=True)
             await self._port.close()
             self._desk.shutdown()
             self._bench.shutdown()
+
+    async def _rounds(self) -> bool:
+        """All rounds that are left, and the end of the run."""
+        await self._meet()
+        while self.round < self.course.rounds and not self._stopping.is_set():
+            await self._one_round()
+        if self.round < self.course.rounds:
+            return False
+        return await self._end()
 
     def stop(self) -> None:
         """Finish the round under way, and leave."""
@@ -239,11 +253,22 @@ class Node:
             if self._stopping.is_set() or not await self._wait(until - time.monotonic()):
                 break
             self._news.clear()
+        await self._linger()
         begun = await self._do(self._mail.begun, *self._named)
         await self._do(self._runs.ended, self.run, begun.answers)
         await self._do(self._mail.end, self.run)
         tell("ended", run=self.run)
         return True
+
+    async def _linger(self) -> None:
+        """Stay a little for a neighbour whose link broke: it may not know that it was heard."""
+        until = time.monotonic() + LINGER
+        sources = self.course.mesh.sources & self.roster.keys()
+        self._news.clear()
+        while sources - self._port.present - self._left and not self._stopping.is_set():
+            if not await self._wait(until - time.monotonic()):
+                break
+            self._news.clear()
 
     def _keep(self) -> None:
         """Put the node's own model where its owner finds it, in the thread of rounds."""
@@ -263,8 +288,17 @@ class Node:
         return True
 
     async def _do(self, work: Callable[..., Any], *about: Any) -> Any:
-        """Do this with the mail, behind what is being done there."""
-        return await asyncio.get_running_loop().run_in_executor(self._desk, work, *about)
+        """Do this with the mail, behind what is being done there; where it fails, so does the
+        node, whoever has asked for it.
+        """
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._desk, work, *about)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            if not self._broken.done():
+                self._broken.set_exception(error)
+            raise
 
     async def _make(self, work: Callable[..., Any]) -> Any:
         """Do this where rounds are made; neighbours are heard meanwhile."""
@@ -281,6 +315,13 @@ class Node:
         if who not in self._met:
             tell("meets", who=who)
         self._met.add(who)
+        self._news.set()
+
+    def left(self, who: str, in_order: bool) -> None:
+        """Its link has ended; in order, where it has closed it."""
+        self._left.discard(who)
+        if in_order and self._latest.get(who, NEVER) >= self.course.rounds - self._period:
+            self._left.add(who)
         self._news.set()
 
     async def fits(self, who: str, words: Words) -> Fault | Held | None:
@@ -306,7 +347,7 @@ class Node:
         return found
 
     async def _noted(self, who: str, words: Words, said: Any, why: Fault) -> Fault | Held:
-        """Written down is what was said, or that it was nonsense: who says that is not waited for."""
+        """Write down what was said, or that it was nonsense: who says that is not waited for."""
         if self._latest.get(who, NEVER) >= words.round:  # by another link meanwhile
             return "late"
         about = (self.run, who, words.round, words.blob.sha256)

@@ -43,6 +43,10 @@ class Hearing(Protocol):
         """It is there, in the same run."""
         ...
 
+    def left(self, who: str, in_order: bool) -> None:
+        """Its link has ended; in order, where it has closed it."""
+        ...
+
     async def fits(self, who: str, words: Words) -> Fault | Held | None:
         """May this come? Held where it is there already."""
         ...
@@ -92,6 +96,11 @@ class Port:
         self.port = self._server.sockets[0].getsockname()[1]
         self._looking = asyncio.create_task(door.keep_looking(self._look))
 
+    @property
+    def present(self) -> set[str]:
+        """Who has a link here."""
+        return set(self._links)
+
     async def close(self) -> None:
         """End all links."""
         self._looking.cancel()
@@ -135,6 +144,7 @@ class Port:
         finally:
             if self._links.get(who) is link:
                 del self._links[who]
+                self.node.left(who, link.close_code == WSCloseCode.OK)
         return link
 
     async def _hear(self, who: str, link: web.WebSocketResponse) -> None:
@@ -154,9 +164,10 @@ class Port:
             if not isinstance(words, Words):
                 raise ProtocolError(f"{who} said what a hearer says.")
             found = await self.node.fits(who, words) or await self._fetched(who, words, link)
-            if isinstance(found, str):
+            if not isinstance(found, Held):
                 self._tell(who, found, words.round)
-                found = Refused(words.round, found)
+                await link.send_str(encode(Refused(words.round, found)))
+                continue
             await link.send_str(encode(found))
 
     def _tell(self, who: str, why: Fault, round: int) -> None:
