@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import aiohttp
 from aiohttp import ClientWebSocketResponse, WSMsgType
@@ -33,7 +33,7 @@ from ..sites.events import log, tell
 from ..sites.greeting import HANDSHAKE
 from ..sites.link import Way, dialled
 from ..sites.moving import NonsenseError
-from .talk import FAULTS, PIECE, Held, In, Message, Refused, Send, Words, decoded, encode
+from .talk import FAULTS, PIECE, Done, Held, In, Message, Refused, Send, Words, decoded, encode
 
 ANSWER = 120.0  # seconds until words that were sent are held
 WAITING = 8  # answers that nobody has read yet
@@ -53,8 +53,8 @@ class Speaking(Protocol):
         """This neighbour is there, in the same run."""
         ...
 
-    async def next(self, who: str) -> tuple[int, bytes | Path]:
-        """The words that are owed to it, and their round; waits for them."""
+    async def next(self, who: str) -> tuple[int, bytes | Path] | None:
+        """The words that are owed to it, and their round; None where it has heard all."""
         ...
 
     async def held(self, who: str, round: int) -> None:
@@ -70,13 +70,14 @@ class Link:
         self.who = who
         self._why = ""  # why it was not reached the last time
         self._reached = time.monotonic()
+        self._over = False
 
     async def speak(self) -> None:
-        """Say what is owed, and dial again where a link ends, until the task is cancelled; a
-        neighbour that is not on the roster is not dialled.
+        """Say what is owed, and dial again where a link ends, until the neighbour has heard all;
+        one that is not on the roster is not dialled.
         """
         pause = away.FIRST
-        while True:
+        while not self._over:
             try:
                 if self.who in self.node.roster:
                     await self._dial()
@@ -87,7 +88,8 @@ class Link:
             except (ProtocolError, RefusedError, NonsenseError) as error:
                 log.debug("%s", printable(str(error)))
                 self._tell("it is not that neighbour, or says what none says")
-            await asyncio.sleep(random.uniform(0, pause))
+            if not self._over:
+                await asyncio.sleep(random.uniform(0, pause))
             pause = away.longer(pause, time.monotonic() - self._reached)
 
     def _tell(self, why: str) -> None:
@@ -127,7 +129,7 @@ class Link:
     async def _say(self, socket: ClientWebSocketResponse) -> None:
         """Say what is owed, until the link ends; the roster is looked at again before each."""
         answers = Answers()
-        running = [asyncio.create_task(_read(socket, answers))]
+        running: list[asyncio.Task[Any]] = [asyncio.create_task(_read(socket, answers))]
         try:
             while True:
                 running[1:] = [asyncio.create_task(self.node.next(self.who))]
@@ -135,8 +137,13 @@ class Link:
                 if running[0].done():
                     running[0].result()
                     return
+                owed = running[1].result()
+                if owed is None:
+                    await socket.send_str(encode(Done()))
+                    self._over = True
+                    return
                 self._check(socket)
-                await self._send(socket, answers, *running[1].result())
+                await self._send(socket, answers, *owed)
                 self._reached = time.monotonic()
         finally:
             for task in running:

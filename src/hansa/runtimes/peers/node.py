@@ -94,7 +94,6 @@ class Node:
         self._latest = dict[str, int]()  # who → the round in which it spoke last
         self._met = set[str]()
         self._left = set[str]()  # who has said all, and has gone
-        self._period = course.mesh.mixing.period
         self._news = asyncio.Event()  # something came
         self._said = asyncio.Event()  # something is owed
         self._stopping = asyncio.Event()
@@ -111,19 +110,32 @@ class Node:
         hearers = [who for who in self.course.mesh.neighbours if self._speaks_to(who)]
         rounds = asyncio.create_task(self._rounds())
         running: list[asyncio.Future[Any]] = [rounds, self._broken]
-        running += [asyncio.create_task(Link(self, who).speak()) for who in hearers]
+        links = [asyncio.create_task(self._link(who)) for who in hearers]
         try:
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in done:  # what is broken ends it all
                 task.result()
             return rounds.result()
         finally:
+            running += links
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
             await self._port.close()
             self._desk.shutdown()
             self._bench.shutdown()
+
+    async def _link(self, who: str) -> None:
+        """Speak to a neighbour, until it has heard all; what goes wrong there ends the node."""
+        try:
+            await Link(self, who).speak()
+        except Exception as error:
+            self._break(error)
+
+    def _break(self, error: BaseException) -> None:
+        """End the node with this."""
+        if not self._broken.done():
+            self._broken.set_exception(error)
 
     async def _rounds(self) -> bool:
         """All rounds that are left, and the end of the run."""
@@ -188,6 +200,10 @@ class Node:
         await self._make(self._speak)
         tell("spoke", round=self.round, seconds=time.monotonic() - began)
         self.round += 1
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let the links look whether there is something to say."""
         self._said.set()
         self._said = asyncio.Event()
 
@@ -223,6 +239,7 @@ class Node:
             return False
         self.round = min(there.values()) + 1
         await self._do(self._mail.behind, self.run, self.round)
+        self._wake()
         tell("behind", round=self.round)
         return True
 
@@ -261,11 +278,11 @@ class Node:
         return True
 
     async def _linger(self) -> None:
-        """Stay a little for a neighbour whose link broke: it may not know that it was heard."""
+        """Stay until all have taken their leave; a little, for one may be gone for good."""
         until = time.monotonic() + LINGER
         sources = self.course.mesh.sources & self.roster.keys()
         self._news.clear()
-        while sources - self._port.present - self._left and not self._stopping.is_set():
+        while sources - self._left and not self._stopping.is_set():
             if not await self._wait(until - time.monotonic()):
                 break
             self._news.clear()
@@ -296,8 +313,7 @@ class Node:
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            if not self._broken.done():
-                self._broken.set_exception(error)
+            self._break(error)
             raise
 
     async def _make(self, work: Callable[..., Any]) -> Any:
@@ -317,11 +333,9 @@ class Node:
         self._met.add(who)
         self._news.set()
 
-    def left(self, who: str, in_order: bool) -> None:
-        """Its link has ended; in order, where it has closed it."""
-        self._left.discard(who)
-        if in_order and self._latest.get(who, NEVER) >= self.course.rounds - self._period:
-            self._left.add(who)
+    def left(self, who: str) -> None:
+        """It has said all."""
+        self._left.add(who)
         self._news.set()
 
     async def fits(self, who: str, words: Words) -> Fault | Held | None:
@@ -362,8 +376,10 @@ class Node:
         mesh = self.course.mesh
         return any(who in mesh.hearers(round) for round in range(mesh.mixing.period))
 
-    async def next(self, who: str) -> tuple[int, bytes | Path]:
-        """The words that are owed to it, and their round; waits for them."""
+    async def next(self, who: str) -> tuple[int, bytes | Path] | None:
+        """The words that are owed to it, and their round; waits for them. None where it has heard
+        all.
+        """
         while True:
             said = self._said
             round = await self._do(self._mail.owed, self.run, who)
@@ -371,6 +387,8 @@ class Node:
                 words = await self._do(self._mail.words, self.run, round)
                 if words is not None:
                     return round, words
+            if self.round >= self.course.rounds:
+                return None
             await said.wait()
 
     async def held(self, who: str, round: int) -> None:

@@ -22,7 +22,7 @@ from ..sites.control import MOST, Blob
 from ..sites.events import tell
 from ..sites.greeting import HANDSHAKE, HEARTBEAT, greet, parting
 from ..sites.spool import Spool
-from .talk import FAULTS, PIECE, Fault, Held, In, Refused, Send, Words, decoded, encode
+from .talk import FAULTS, PIECE, Done, Fault, Held, In, Refused, Send, Words, decoded, encode
 
 SILENT = 60.0  # seconds between two pieces
 GOODBYE = 1.0
@@ -43,8 +43,8 @@ class Hearing(Protocol):
         """It is there, in the same run."""
         ...
 
-    def left(self, who: str, in_order: bool) -> None:
-        """Its link has ended; in order, where it has closed it."""
+    def left(self, who: str) -> None:
+        """It has said all."""
         ...
 
     async def fits(self, who: str, words: Words) -> Fault | Held | None:
@@ -96,11 +96,6 @@ class Port:
         self.port = self._server.sockets[0].getsockname()[1]
         self._looking = asyncio.create_task(door.keep_looking(self._look))
 
-    @property
-    def present(self) -> set[str]:
-        """Who has a link here."""
-        return set(self._links)
-
     async def close(self) -> None:
         """End all links."""
         self._looking.cancel()
@@ -144,7 +139,6 @@ class Port:
         finally:
             if self._links.get(who) is link:
                 del self._links[who]
-                self.node.left(who, link.close_code == WSCloseCode.OK)
         return link
 
     async def _hear(self, who: str, link: web.WebSocketResponse) -> None:
@@ -161,6 +155,9 @@ class Port:
             if message.type is not WSMsgType.TEXT:
                 raise ProtocolError(f"{who} sent what was not announced.")
             words = decoded(message.data)
+            if words == Done():
+                self.node.left(who)
+                continue
             if not isinstance(words, Words):
                 raise ProtocolError(f"{who} said what a hearer says.")
             found = await self.node.fits(who, words) or await self._fetched(who, words, link)

@@ -5,6 +5,7 @@
             ──▶ Words(round, blob)                           ──▶ Send(offset)
             ──▶ pieces, from that byte on                    ──▶ Held, once they are on the disk
                                                                  or Refused, and why in one word
+            ──▶ Done
 
 Hello and Welcome are those of sites (`sites.control`). Of two neighbours each dials the other, and
 speaks on the link that it has dialled.
@@ -61,7 +62,11 @@ class Refused(Struct, frozen=True, forbid_unknown_fields=True, tag="refused"):
     why: Fault
 
 
-Message = In | Words | Send | Held | Refused
+class Done(Struct, frozen=True, forbid_unknown_fields=True, tag="done"):
+    """The speaker has said all that it had to say in the run."""
+
+
+Message = In | Words | Send | Held | Refused | Done
 _ENCODER = json.Encoder()
 _DECODER = json.Decoder(Message)
 
