@@ -113,6 +113,12 @@ class Village:
         *_, vectors = read(path)
         return np.array(vectors["x"])
 
+    def runs(self, who: str) -> int:
+        """In how many rounds a node took part, by what its kit says of the one run."""
+        with contextlib.closing(Runs(self.kit(who).folder / "runs")) as runs:
+            (one,) = runs
+            return one.answers or 0
+
     def models(self) -> dict[str, bytes]:
         return {who: self.model(who).tobytes() for who in self.names}
 

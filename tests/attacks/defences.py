@@ -20,6 +20,7 @@ from tests.attacks.defences_identity import IDENTITY
 from tests.attacks.defences_kits import KITS
 from tests.attacks.defences_masks import MASKS
 from tests.attacks.defences_measured import MEASURED
+from tests.attacks.defences_nodes import NODES
 from tests.attacks.defences_noise import HIDING
 from tests.attacks.defences_operating import OPERATING
 from tests.attacks.defences_proofs import OF_RUBBISH
@@ -452,6 +453,7 @@ EVERY = (
     DATA,
     MASKS,
     GOSSIP,
+    NODES,
     HIDDEN,
     OF_RUBBISH,
     ENCRYPTION,

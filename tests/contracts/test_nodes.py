@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.meeting import Village
+from tests.meeting import ONE, Village
 from tests.noding import Nodes
 
 import hansa as h
 from hansa.parties.database import Database
+from hansa.runtimes.peers import node
+from hansa.runtimes.sites import away
 
 
 @pytest.mark.promise("P620")
@@ -48,6 +51,30 @@ def test_processes_of_which_one_is_killed_end_with_the_same_bytes(tmp_path: Path
         expected = nodes.simulated()
         for who in nodes.names:
             assert np.array_equal(nodes.model(who), expected[who])
+
+
+@pytest.mark.promise("P624")
+def test_a_node_that_was_away_goes_on_where_the_others_are(tmp_path: Path, caplog: Any) -> None:
+    """Without it they go on after the deadline; it takes no part in what it has missed, and comes near them again."""
+    caplog.set_level(logging.INFO, "hansa.sites")
+    there = Village(tmp_path, h.Complete(), pipe=ONE, deadline=0.4, rounds=16)
+
+    async def live() -> None:
+        for who in there.names:
+            there.start(who)
+        await there.until("west", 2)
+        await there.end("west")
+        await there.until("east", 7)
+        await asyncio.gather(there.start("west"), *(there.tasks[who] for who in there.names if who != "west"))
+
+    asyncio.run(live())
+    said = [one.getMessage() for one in caplog.records]
+    assert any("mixed without new words of west" in one for one in said)
+    assert any("the others have gone on" in one for one in said)
+    assert [there.runs(who) for who in ("east", "north", "south")] == [16, 16, 16]
+    assert 4 <= there.runs("west") < 14
+    models = np.stack([there.model(who) for who in there.names])
+    assert np.linalg.norm(models - models.mean(0), axis=1).max() < 0.2
 
 
 class Dead(BaseException):
@@ -86,5 +113,8 @@ def test_a_node_that_ends_at_any_write_goes_on_to_the_same_bytes(
         return ends
 
     monkeypatch.setattr(Database, "write", dying)
+    monkeypatch.setattr(away, "SOON", 0.05)
+    monkeypatch.setattr(node, "LINGER", 0.5)
+    monkeypatch.setattr(away, "FIRST", 0.05)
     assert asyncio.run(live()) > 12
     assert there.models() == there.simulated()

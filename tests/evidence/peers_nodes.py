@@ -176,6 +176,12 @@ def killed(network: Network, rounds: int) -> dict[str, Any]:
     }
 
 
+def passing_on(network: Network) -> None:
+    """Let the hub carry what is for others."""
+    forward = "echo 1 > /proc/sys/net/ipv4/ip_forward"
+    subprocess.run([*network.at(), "sh", "-c", forward], check=True)
+
+
 def part(network: Network, apart: bool) -> None:
     """Let the hub pass nothing between the halves, or all again."""
     for here, there in (HALVES, HALVES[::-1]):
@@ -225,6 +231,7 @@ def main(rounds: int = ROUNDS) -> int:
     rows = list[dict[str, Any]]()
     for one in (killed, parted):
         with Network(NAMES) as network:
+            passing_on(network)
             rows.append(one(network, rounds))
         print(json.dumps(rows[-1]), flush=True)
         save("peers_nodes", rows)
