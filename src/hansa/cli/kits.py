@@ -95,10 +95,8 @@ def enroll(
         if name or role:
             raise typer.BadParameter("a kit has its name and role", param_hint="--renew")
         renewed(out, listen)
-        console().print(
-            f"wrote {out / REQUEST}. Send it to the operator; its old keys have signed it.",
-            soft_wrap=True,
-        )
+        told = f"wrote {out / REQUEST}. Send it to the operator; its old keys have signed it."
+        console().print(told, soft_wrap=True)
         return
     if name is None or role not in ROLES:
         raise typer.BadParameter(
@@ -110,10 +108,8 @@ def enroll(
         )
     request = enrol(out, name, role, listen)  # type: ignore[arg-type]
     console().print(words(request.message), style="bold")
-    console().print(
-        f"wrote {out / REQUEST}. Send it to the operator, and read them these words by telephone.",
-        soft_wrap=True,
-    )
+    told = "Send it to the operator, and read them these words by telephone."
+    console().print(f"wrote {out / REQUEST}. {told}", soft_wrap=True)
 
 
 @command

@@ -24,6 +24,7 @@ from ..plan.peers import PEER
 from ..runtimes.peers.mesh import told_of
 from ..spec import Vector
 from ..state import State
+from .dealing import context, seeded
 
 Work = Any  # of `worker`, which imports this
 Asked = Mapping[str, Any]
@@ -51,9 +52,9 @@ def speak(work: Work, asked: Asked) -> dict[str, Any]:
     inbox = inbox_of(work.who, mail, office.rule.length(office.size))
     if inbox is None:
         raise ProtocolError(f"{work.who} was given what is no inbox.")
-    at, foreign = work.context(client, asked)
+    at, foreign = context(client, asked)
     round = half(client.plan, office.rule, inbox, asked["state"], client, at)
-    outbox, learnt = alone(work.seeded(client, round, foreign), client.plan.perform)
+    outbox, learnt = alone(seeded(client, round, foreign), client.plan.perform)
     return {"words": outbox["says"], "learnt": learnt}
 
 
@@ -74,11 +75,7 @@ def office_of(work: Work, asked: Asked) -> PostOffice:
             "Nodes learn from their neighbours, and nobody is in the middle.",
             "Write App(…, loop=hansa.gossip(graph=Ring())); or use hansa serve and hansa join.",
         )
-    key = (plan.digest, tuple(asked["names"]))
-    if key not in work.offices:
-        work.offices[key] = post_office(plan, graph, asked["names"])
-    found: PostOffice = work.offices[key]
-    return found
+    return post_office(plan, graph, asked["names"])
 
 
 def _state(asked: Asked, who: str) -> State:

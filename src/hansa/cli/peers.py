@@ -15,8 +15,9 @@ Started again it goes on where it was.
 from __future__ import annotations
 
 import contextlib
+import math
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,16 +38,23 @@ if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --he
     from ..runtimes.sites.agent import Agent
 
 
+@dataclass(frozen=True)
+class Meeting:
+    """In which run neighbours meet, and where; options of `peer`."""
+
+    number: Annotated[
+        int, typer.Option(min=1, help="Which run of this plan: all peers name the same.")
+    ] = 1
+    listen: Listen = None
+    give_up: Patience = math.inf
+
+
 @command
 def peer(
     target: App,
     kit: KIT,
     data: Annotated[Path, typer.Option(help="This peer's data.", show_default=False)],
-    number: Annotated[
-        int, typer.Option(min=1, help="Which run of this plan: all peers name the same.")
-    ] = 1,
-    listen: Listen = None,
-    give_up: Patience = float("inf"),
+    meeting: Meeting = Meeting(),
     told: Told = Told(),
     working: Working = Working(),
     set_: Set = None,
@@ -67,17 +75,17 @@ def peer(
     own = _kit(kit, "peer")
     agent = working.agent(*approved_bundle(target, own.folder), own, settings_of(set_), data)
     address = own.listens
-    if listen is not None:
-        address = host_and_port(listen, "--listen")
+    if meeting.listen is not None:
+        address = host_and_port(meeting.listen, "--listen")
     with ExitStack() as stack:
         stack.enter_context(contextlib.closing(agent.worker))
         mail = stack.enter_context(contextlib.closing(Mail(own.folder)))
         runs = stack.enter_context(contextlib.closing(Runs(own.folder / "runs")))
-        course, over = begun(own, agent, mail, runs, number)
+        course, over = begun(own, agent, mail, runs, meeting.number)
         if over:
-            say(f"The run {course.run[:8]}… is over. Another one: --number {number + 1}")
+            say(f"The run {course.run[:8]}… is over. Another one: --number {meeting.number + 1}")
             return
-        asyncio.run(_until_stopped(own, course, mail, runs, address, give_up))
+        asyncio.run(_until_stopped(own, course, mail, runs, address, meeting.give_up))
 
 
 def begun(own: Kit, agent: Agent, mail: Mail, runs: Any, number: int) -> tuple[Course, bool]:

@@ -21,7 +21,7 @@ import socket
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -33,18 +33,15 @@ from ..algorithms import PIPE, ClientState
 from ..algorithms.reports import personal, personal_model
 from ..app import App
 from ..app.first import answers_of, plan_of
-from ..asks import Ask, alone
+from ..asks import alone
 from ..codec import fingerprint
 from ..config.run import Config
 from ..data import Sites
 from ..data.sites import Source, prepared
 from ..errors import AppError, HansaError, ProtocolError, message
-from ..loops.gossip import PostOffice
-from ..messages import SessionId
 from ..models import NO_LOCAL, Local
 from ..models.predictions import check_kept, predicted
 from ..parties.client import Client
-from ..parties.foreign import seeding
 from ..plan import Plan
 from ..plan.client import Trained
 from ..plan.outline import outlined
@@ -52,8 +49,8 @@ from ..rand import Key
 from ..runtimes.allocator import keep
 from ..runtimes.sites.talk import receive, send
 from ..spec import Vector
-from ..transforms import Context
 from . import peering
+from .dealing import Dealt, context, seeded
 from .target import app_of
 
 
@@ -82,35 +79,6 @@ def live(end: int) -> None:
             send(link, number, {"error": "WorkerError", "words": [what, "", "Mend it."]})
 
 
-Doing = Generator[Ask, Any, Any]  # an algorithm's, on a client
-
-
-@dataclass(frozen=True)
-class Dealt(Key):
-    """A key of which nothing is known but some of its children."""
-
-    children: Mapping[str, Key] = field(default_factory=dict, repr=False)
-
-    def child(self, *path: object) -> Any:
-        """One of them."""
-        label = "/".join(map(str, path))
-        if label in self.children:
-            return self.children[label]
-        raise ProtocolError(
-            f"A worker has no key for {label!r}.",
-            "It has those of what is drawn where it trains and encodes.",
-            "What needs another one runs in the agent.",
-        )
-
-    def rng(self) -> Any:
-        """Nothing is drawn from it."""
-        return self.child("rng")
-
-    def seed(self, bits: int = 63) -> Any:
-        """Nothing is seeded by it."""
-        return self.child("seed")
-
-
 @dataclass
 class Work:
     """An app, and what is done with it for one party."""
@@ -121,8 +89,6 @@ class Work:
     clients: dict[bytes, Client] = field(default_factory=dict)
     # digest of a plan → what came of a training, and what foreign code draws from
     resting: dict[str, tuple[Trained, Key]] = field(default_factory=dict)
-    # of a node: plan and names → what it mixes by
-    offices: dict[tuple[str, tuple[str, ...]], PostOffice] = field(default_factory=dict)
 
     @classmethod
     def of(cls, asked: Mapping[str, Any]) -> Work:
@@ -190,50 +156,25 @@ class Work:
         """
         client = self.client(asked)
         plan = client.plan
-        at, foreign = self.context(client, asked)
+        at, foreign = context(client, asked)
         does = client.trained if asked["rests"] else client.contributed
-        work: Doing = does(asked["broadcast"], asked["state"], at)
-        found = alone(self.seeded(client, work, foreign), plan.perform)
+        work = does(asked["broadcast"], asked["state"], at)
+        found = alone(seeded(client, work, foreign), plan.perform)
         if not asked["rests"]:
             return _said(found)
         self.resting[plan.digest] = found, foreign
         return {}
-
-    def context(self, client: Client, asked: Mapping[str, Any]) -> tuple[Context, Key]:
-        """Where in a run the client trains, with the keys that were dealt; and what foreign code
-        draws from.
-        """
-        keys = {name: Key(secret, asked["hides"]) for name, secret in asked["keys"].items()}
-        at = client.plan.context(
-            asked["round"],
-            SessionId(*asked["session"]),
-            self.who,
-            secret=Key(b""),
-            task=asked["task"],
-            examples=client.count,
-            memo=asked["memo"],
-        )
-        foreign = keys.get("foreign", at.session.repeats.child(asked["turn"]))
-        dealt = Dealt(b"", asked["hides"], keys)
-        return replace(at, key=dealt, session=at.session.outside()), foreign
-
-    @staticmethod
-    def seeded(client: Client, work: Doing, key: Key) -> Doing:
-        """Work in which what foreign code draws follows from a key."""
-        if client.plain():
-            return work
-        return seeding(work, client.plain, key)
 
     def encode(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """The client's vector of what rests, so many rounds later."""
         client = self.client(asked)
         trained, foreign = self.resting.pop(client.plan.digest)
 
-        def work() -> Doing:
+        def work() -> Any:
             yield from ()
             return trained.encoded(asked["staleness"])
 
-        return _said(alone(self.seeded(client, work(), foreign), client.plan.perform))
+        return _said(alone(seeded(client, work(), foreign), client.plan.perform))
 
     def score(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """How a model does on the client's data, all of it: how many examples, and each metric."""

@@ -116,8 +116,12 @@ class Link:
             await self._say(socket)
 
     def _check(self, socket: ClientWebSocketResponse) -> None:
-        """ProtocolError unless who answers is this very neighbour, by the roster as it is now."""
+        """ProtocolError unless who answers is this very neighbour, by the roster as it is now;
+        ClientError where the link has ended.
+        """
         tls = socket.get_extra_info("ssl_object")
+        if tls is None:
+            raise aiohttp.ClientError("the link has ended")
         found = self.node.roster.who(tls.getpeercert(True) or b"")
         if found != self.who:
             raise ProtocolError(
