@@ -97,7 +97,7 @@ class Village:
 
     async def until(self, who: str, round: int) -> None:
         """Until a node has so many rounds done."""
-        while who not in self.nodes or self.nodes[who].round < round:
+        while who not in self.nodes or self.nodes[who].desk.round < round:
             if self.tasks[who].done():
                 self.tasks[who].result()
             await asyncio.sleep(0.005)

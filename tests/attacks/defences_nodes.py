@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.attacks.defence import Defence
 
-PORT, NODE, LINK, MESH = (f"runtimes/peers/{name}.py" for name in ("port", "node", "link", "mesh"))
+PORT, NODE, DESK, LINK, MESH = (f"runtimes/peers/{name}.py" for name in ("port", "node", "desk", "link", "mesh"))
 NODES = (
     Defence("who is not heard here is refused", PORT, "        if not self.node.hears(who):\n", "        if False:\n"),
     Defence(
@@ -21,25 +21,30 @@ NODES = (
     ),
     Defence(
         "a node reads no more than a vector of the plan has",
-        NODE,
+        DESK,
         "        if words.blob.size > most_of(self.course.mesh.length):\n",
         "        if False:\n",
     ),
     Defence("a node reads no more than was announced", PORT, " or there + len(message.data) > blob.size:", ":"),
     Defence(
         "a node hears vectors of its plan alone",
-        NODE,
+        DESK,
         "    return np.array(found) if is_vector(found, length) else None\n",
         "    return found\n",
     ),
-    Defence("a round is heard once", NODE, "        if words.round == latest:\n", "        if False:\n"),
-    Defence("a round is one of the run", NODE, " or words.round >= self.course.rounds:", ":"),
+    Defence("a round is heard once", DESK, "        if words.round == latest:\n", "        if False:\n"),
+    Defence("a round is one of the run", DESK, " or words.round >= self.course.rounds:", ":"),
     Defence(
         "one that lies about its round moves nobody",
         NODE,
         "if not there or any(round <= before + mesh.leads[who] for who, round in there.items()):",
         "if all(round <= before for round in there.values()):",
-        also=(("        self.round = min(there.values()) + 1\n", "        self.round = max(there.values()) + 1\n"),),
+        also=(
+            (
+                "        self.desk.round = min(there.values()) + 1\n",
+                "        self.desk.round = max(there.values()) + 1\n",
+            ),
+        ),
     ),
     Defence(
         "a run is that of all who have agreed", PORT, "        if first != In(self.node.run):\n", "        if False:\n"

@@ -75,13 +75,13 @@ def among(there: Village, cheats: Callable[[Speaker, Any], Awaitable[Any]], who:
 
     async def live() -> Any:
         task = there.start("east")
-        while "east" not in there.nodes or not there.nodes["east"]._port.port:
+        while "east" not in there.nodes or not there.nodes["east"].port.port:
             if task.done():
                 task.result()
             await asyncio.sleep(0.01)
         node = there.nodes["east"]
         try:
-            async with speaking(there.kit(who), there.pki.roster["east"].address, node.run) as speaker:
+            async with speaking(there.kit(who), there.pki.roster["east"].address, node.desk.run) as speaker:
                 return await cheats(speaker, node)
         finally:
             await there.end("east")
@@ -121,17 +121,17 @@ def test_who_is_revoked_or_of_another_federation_is_refused(there: Village) -> N
 
     async def live() -> list[int]:
         task = there.start("east")
-        while "east" not in there.nodes or not there.nodes["east"]._port.port:
+        while "east" not in there.nodes or not there.nodes["east"].port.port:
             assert not task.done()
             await asyncio.sleep(0.01)
         node = there.nodes["east"]
-        node.with_roster(roster)
+        node.desk.with_roster(roster)
         listens = {who: f"{HOST}:{free_port()}" for who in NAMES}
         provision(Design("study", "", parties=dict.fromkeys(NAMES, "peer"), addresses=listens), there.folder / "other")
         refused = []
         for kit in (there.kit("west"), Kit.load(there.folder / "other" / KITS / "west")):
             try:
-                async with speaking(kit, there.pki.roster["east"].address, node.run):
+                async with speaking(kit, there.pki.roster["east"].address, node.desk.run):
                     refused.append(0)
             except aiohttp.WSServerHandshakeError as error:
                 refused.append(error.status)
@@ -203,7 +203,7 @@ def test_who_sends_more_than_it_has_announced_is_cut_off(there: Village) -> None
         blob = Spool.named([dumps(np.zeros(LENGTH))])
         assert isinstance(await speaker.announce(0, blob), Send)
         await speaker.socket.send_bytes(bytes(PIECE))
-        return await speaker.hear(), node._latest
+        return await speaker.hear(), node.desk.latest
 
     assert among(there, cheats) == (None, {})
 
@@ -220,7 +220,7 @@ def test_what_is_no_vector_of_the_plan_is_silence(there: Village, caplog: Any, w
 
     async def cheats(speaker: Speaker, node: Any) -> Any:
         answer = await speaker.say(0, words)
-        return answer, node._latest, node._mail.said_by(node.run, "west", 0)
+        return answer, node.desk.latest, node.desk.mail.said_by(node.desk.run, "west", 0)
 
     answer, latest, mixed = among(there, cheats)
     assert answer == Refused(0, "invalid") and latest == {"west": 0} and mixed is None
@@ -234,7 +234,7 @@ def test_a_round_is_said_once_and_in_order(there: Village, caplog: Any) -> None:
 
     async def cheats(speaker: Speaker, node: Any) -> Any:
         found = [await speaker.say(round, words) for round, words in ((1, first), (1, first), (1, other), (0, other))]
-        return found, np.array(node._mail.said_by(node.run, "west", 1))
+        return found, np.array(node.desk.mail.said_by(node.desk.run, "west", 1))
 
     answers, kept = among(there, cheats)
     assert answers == [Held(1), Held(1), Refused(1, "other"), Refused(0, "late")]
@@ -246,7 +246,7 @@ def test_a_round_is_said_once_and_in_order(there: Village, caplog: Any) -> None:
 @pytest.mark.promise("P623")
 def test_rounds_that_the_run_has_not_are_refused(there: Village) -> None:
     async def cheats(speaker: Speaker, node: Any) -> Any:
-        return [await speaker.say(round, np.zeros(LENGTH)) for round in (4, 2**40)], node._latest
+        return [await speaker.say(round, np.zeros(LENGTH)) for round in (4, 2**40)], node.desk.latest
 
     assert among(there, cheats) == ([Refused(4, "late"), Refused(2**40, "late")], {})
 
@@ -259,13 +259,15 @@ def test_one_that_says_it_is_far_ahead_moves_nobody(tmp_path: Path) -> None:
 
     async def live() -> list[int]:
         others = [there.start(who) for who in ("east", "north", "south")]
-        while "east" not in there.nodes or not there.nodes["east"]._port.port:
+        while "east" not in there.nodes or not there.nodes["east"].port.port:
             await asyncio.sleep(0.01)
         node = there.nodes["east"]
         south = there.nodes["south"]
         for one in (node, south):
-            one.met("west")
-            async with speaking(there.kit("west"), there.pki.roster[one.kit.who].address, node.run) as speaker:
+            one.desk.met("west")
+            async with speaking(
+                there.kit("west"), there.pki.roster[one.desk.kit.who].address, node.desk.run
+            ) as speaker:
                 await speaker.say(5, np.zeros(LENGTH))
         for one in others:
             await asyncio.wait_for(one, 60)
@@ -279,7 +281,7 @@ def test_one_that_says_it_is_far_ahead_moves_nobody(tmp_path: Path) -> None:
 def test_a_neighbour_in_another_run_is_not_heard(there: Village, caplog: Any) -> None:
     async def live() -> Any:
         there.start("east")
-        while "east" not in there.nodes or not there.nodes["east"]._port.port:
+        while "east" not in there.nodes or not there.nodes["east"].port.port:
             await asyncio.sleep(0.01)
         async with speaking(there.kit("west"), there.pki.roster["east"].address, "f" * 64) as speaker:
             with contextlib.suppress(ConnectionError):

@@ -140,6 +140,6 @@ async def _until_stopped(own: Kit, *about: Any) -> None:
 
     node = Node(own, *about)
     stopping(node.stop)
-    with following(node, own.folder / ROSTER):
+    with following(node.desk, own.folder / ROSTER):
         ready()
         await node.live()

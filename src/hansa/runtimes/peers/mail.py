@@ -44,12 +44,11 @@ NEVER = -1  # the round of who has said nothing
 
 @dataclass(frozen=True)
 class Begun:
-    """A run as the mail has it: how many rounds are done, in how many of them the node spoke."""
+    """A run as the mail has it: its names, how many rounds are done, and whether it is over."""
 
     run: str
     names: tuple[str, ...]
     round: int
-    answers: int
     over: bool
 
 
@@ -64,7 +63,7 @@ class Mail:
 
         Its names are those that the roster had when it began.
         """
-        columns = "run, names, round, answers, over"
+        columns = "run, names, round, over"
         of = "WHERE plan = ? AND number = ?"
         for run, names, *rest in self._file.execute(
             f"SELECT {columns} FROM runs {of}", (plan, number)
@@ -82,6 +81,11 @@ class Mail:
         ((state,),) = self._file.execute("SELECT state FROM runs WHERE run = ?", (run,))
         found: ClientState = self._file.load(state)
         return found
+
+    def answers(self, run: str) -> int:
+        """In how many rounds the node spoke."""
+        ((answers,),) = self._file.execute("SELECT answers FROM runs WHERE run = ?", (run,))
+        return int(answers)
 
     def latest(self, run: str) -> dict[str, int]:
         """The round in which each neighbour spoke last, also where that was nonsense."""

@@ -55,6 +55,12 @@ class Mesh:
         return tuple(sorted(found))
 
     @cached_property
+    def speaks_to(self) -> tuple[str, ...]:
+        """All that hear it in any round."""
+        heard = [{*self.hearers(round)} for round in range(self.mixing.period)]
+        return tuple(sorted(set[str]().union(*heard)))
+
+    @cached_property
     def sources(self) -> frozenset[str]:
         """All that it hears in any round."""
         return frozenset(self.mixing.neighbours(self.me))
