@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.approving import hansa
 from tests.meeting import ONE, Village
 from tests.noding import Nodes
+from tests.operating import NO_SANDBOX
 
 import hansa as h
 from hansa.parties.database import Database
@@ -38,7 +40,7 @@ def test_nodes_end_with_the_bytes_of_a_simulation(tmp_path: Path, graph: Any, gi
     assert len(set(there.models().values())) > 1 or graph == h.Complete() or graph == h.OnePeer()
 
 
-@pytest.mark.promise("P621")
+@pytest.mark.promise("P621", "P627")
 def test_processes_of_which_one_is_killed_end_with_the_same_bytes(tmp_path: Path) -> None:
     with Nodes(tmp_path, rounds=12) as nodes:
         for who in nodes.names:
@@ -51,6 +53,12 @@ def test_processes_of_which_one_is_killed_end_with_the_same_bytes(tmp_path: Path
         expected = nodes.simulated()
         for who in nodes.names:
             assert np.array_equal(nodes.model(who), expected[who])
+        kit = ("--kit", nodes.kit("east"), *NO_SANDBOX)
+        told = hansa("explain", tmp_path / "app.py", *kit).output
+        assert "Your neighbours" in told and "the model that east says" in told
+        assert (
+            "0 examples" not in hansa("score", tmp_path / "app.py", *kit, "--data", tmp_path / "data/east.npz").output
+        )
 
 
 @pytest.mark.promise("P624")

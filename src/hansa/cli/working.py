@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --he
     from ..approval.bundle import Bundle
     from ..config.run import Config
     from ..explain import Explanation
+    from ..graphs import Mixing
     from ..kits import Kit
     from ..runtimes.sites.agent import Agent
 
@@ -168,14 +169,33 @@ def explained_at(
     Gateways are told of by this process, from the kit's roster, and not by the app's worker.
     """
     from ..crypto.identity import gateways_of
-    from ..explain import before_server
+    from ..explain import before_server, neighbours
 
     own = kit_of(kit)
     harden()
     agent = working.agent(*approved_bundle(target, own.folder), own, settings, None)
     with contextlib.closing(agent.worker) as worker:
         found = _explanation(worker.ask("explain"))
-    return replace(found, sections=(*found.sections, *before_server(gateways_of(own.roster))))
+        more = before_server(gateways_of(own.roster))
+        if own.role == "peer":
+            more = neighbours(own.who, _mixing(own, agent))
+    return replace(found, sections=(*found.sections, *more))
+
+
+def _mixing(own: Kit, agent: Agent) -> Mixing:
+    """Who hears whom among the peers of a kit's roster; PlanError where nodes cannot run the
+    plan.
+    """
+    from ..crypto.identity import peers_of
+    from ..runtimes.peers.agent import AgentPeer
+    from ..runtimes.peers.mesh import check_nodes
+
+    agent = replace(agent, takes=AgentPeer)
+    party = agent(agent.about()["plan"])
+    assert isinstance(party, AgentPeer)
+    names = peers_of(own.roster)
+    check_nodes(party.plan, names, own.who)
+    return party.mesh(names).mixing
 
 
 def _explanation(told: Any) -> Explanation:

@@ -25,6 +25,7 @@ from ..plan import Plan
 from ..privacy import stated_by
 from ..privacy.ledger import default_delta
 from . import peers
+from .peers import neighbours
 from .privacy import of_clients, of_examples
 from .rounds import rounds
 from .sight import AT_GATEWAY, before_server, sight, visible
@@ -43,6 +44,7 @@ __all__ = [
     "difference",
     "explain",
     "expression",
+    "neighbours",
     "visible",
 ]
 
