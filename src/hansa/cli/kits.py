@@ -82,8 +82,7 @@ def enroll(
     No private key leaves the folder. The words that are printed are read to the operator by
     telephone; with --renew none are needed, since the keys that are on the roster sign.
 
-    Example: hansa enroll --name north --role client --out kit/, or of a node without a server
-    --role peer --listen north.example.org:7443
+    Example: hansa enroll --name north --role client --out kit/
     """
     from ..crypto.identity import ROLES
     from ..kits.enrol import REQUEST, enrol
@@ -103,9 +102,7 @@ def enroll(
             f"name the party, and one of {', '.join(ROLES)}", param_hint="--role"
         )
     if (role == "peer") != bool(listen):
-        raise typer.BadParameter(
-            "a peer names where others dial it, and nobody else does", param_hint="--listen"
-        )
+        raise typer.BadParameter("a peer alone names where it is dialled", param_hint="--listen")
     request = enrol(out, name, role, listen)  # type: ignore[arg-type]
     console().print(words(request.message), style="bold")
     told = "Send it to the operator, and read them these words by telephone."
