@@ -53,7 +53,7 @@ def test_processes_of_which_one_is_killed_end_with_the_same_bytes(tmp_path: Path
         expected = nodes.simulated()
         for who in nodes.names:
             assert np.array_equal(nodes.model(who), expected[who])
-        kit = ("--kit", nodes.kit("east"), *NO_SANDBOX)
+        kit = ("--kit", nodes.kit("east"), "--repeats", *NO_SANDBOX)
         told = hansa("explain", tmp_path / "app.py", *kit).output
         assert "Your neighbours" in told and "the model that east says" in told
         scored = hansa("score", tmp_path / "app.py", *kit, "--data", tmp_path / "data/east.npz")
