@@ -33,8 +33,8 @@ from .working import Working
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
     from ..kits import Kit
+    from ..runtimes.peers.desk import Course
     from ..runtimes.peers.mail import Mail
-    from ..runtimes.peers.node import Course
     from ..runtimes.sites.agent import Agent
 
 
@@ -95,8 +95,8 @@ def begun(own: Kit, agent: Agent, mail: Mail, runs: Any, number: int) -> tuple[C
     """
     from ..crypto.identity import peers_of
     from ..runtimes.peers.agent import AgentPeer
+    from ..runtimes.peers.desk import Course
     from ..runtimes.peers.mesh import check_nodes, run_of
-    from ..runtimes.peers.node import Course
 
     agent = replace(agent, takes=AgentPeer)
     about = agent.about()
