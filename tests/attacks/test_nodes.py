@@ -304,7 +304,10 @@ def test_a_policy_keeps_a_node_out(tmp_path: Path) -> None:
     there.policies["east"] = h.Policy(epsilon=0.1)
 
     async def live() -> None:
-        await there.start("east")
+        task = there.start("east")
+        await asyncio.wait([task], timeout=5)
+        assert task.done(), "it takes part"
+        task.result()
 
     with pytest.raises(PolicyError, match="east does not take part"):
         asyncio.run(live())
