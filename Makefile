@@ -10,7 +10,7 @@ BENCH ?= $(filter-out $(addprefix benchmarks/,_tables.py common.py gpu_cifar.py)
 # What is run by hand before a release, or where something that it shows has changed: modules, one after another.
 EVIDENCE ?= tests.evidence.wraparound tests.evidence.remove_defences tests.evidence.restarts $(SITES)
 # Of real sites: faults_sites lays out hosts and a disk, and takes root.
-SITES := $(addprefix tests.evidence.,fuzz_sites thousand_sites large_vectors killed_server faults_sites)
+SITES := $(addprefix tests.evidence.,fuzz_sites thousand_sites large_vectors killed_server faults_sites peers_nodes)
 # How many rounds `make sites` has; 8 at least, for some are killed on the way.
 ROUNDS ?= 20
 # How many times a run is killed, for that.

@@ -85,6 +85,7 @@ WIDE = {
     "Training": "how a client trains is one table of a config, and half of it is left out mostly",
     "Federation": "an app file says all of a federation in one value, and most of it is left out mostly",
     "AgentClient": "a client as any, and the worker that it asks",
+    "AgentPeer": "the same among nodes",
     "Outline": "a plan as any, and what a client says before its pipe",
     "Context": "all that a piece of code is told of where in a run it is",
     "Request": "a message names all that its answer is bound to",

@@ -21,6 +21,7 @@ from tests.attacks.defences_kits import KITS
 from tests.attacks.defences_looks import LOOKS
 from tests.attacks.defences_masks import MASKS
 from tests.attacks.defences_measured import MEASURED
+from tests.attacks.defences_nodes import NODES
 from tests.attacks.defences_noise import HIDING
 from tests.attacks.defences_operating import OPERATING
 from tests.attacks.defences_page import PAGE
@@ -455,6 +456,7 @@ EVERY = (
     DATA,
     MASKS,
     GOSSIP,
+    NODES,
     HIDDEN,
     OF_RUBBISH,
     ENCRYPTION,

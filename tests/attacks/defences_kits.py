@@ -21,7 +21,7 @@ KITS = (
         AUTHORITY,
         "x509.ExtendedKeyUsage(uses.get(role, [Usage.CLIENT_AUTH]))",
         "x509.ExtendedKeyUsage([Usage.SERVER_AUTH, Usage.CLIENT_AUTH])",
-        also=(('        if role in ("server", "gateway"):\n', "        if True:\n"),),
+        also=(("        if role in uses:\n", "        if True:\n"),),
     ),
     Defence(
         "a party issues no certificates",

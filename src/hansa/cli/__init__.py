@@ -379,6 +379,7 @@ from . import doctor as doctor  # noqa: E402
 from . import explaining as explaining  # noqa: E402
 from . import kits as kits  # noqa: E402
 from . import owned as owned  # noqa: E402
+from . import peers as peers  # noqa: E402
 from . import predict as predict  # noqa: E402
 from . import rosters as rosters  # noqa: E402
 from . import runs as runs  # noqa: E402

@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --he
     from ..explain import Explanation
     from ..explain.owner import Owner
     from ..explain.statement import Statement
+    from ..graphs import Mixing
     from ..kits import Kit
     from ..runtimes.sites.agent import Agent
     from ..runtimes.sites.runs import Runs
@@ -221,7 +222,7 @@ def stated_at(
     `--for` names.
     """
     from ..crypto.identity import gateways_of
-    from ..explain import before_server
+    from ..explain import before_server, neighbours
 
     own = kit_of(kit)
     _check_whose(own, paper)
@@ -232,10 +233,28 @@ def stated_at(
         found = _statement(worker.ask("explain"), own.who, bundle, config)
         explained = found.explained
         sections = (*explained.sections, *before_server(gateways_of(own.roster)))
+        if own.role == "peer":
+            sections = (*sections, *neighbours(own.who, _mixing(own, agent)))
         found = replace(found, explained=replace(explained, sections=sections))
         if not paper.asked:
             return found
         return found.with_owner(_owner_at(agent, own))
+
+
+def _mixing(own: Kit, agent: Agent) -> Mixing:
+    """Who hears whom among the peers of a kit's roster; PlanError where nodes cannot run the
+    plan.
+    """
+    from ..crypto.identity import peers_of
+    from ..runtimes.peers.agent import AgentPeer
+    from ..runtimes.peers.mesh import check_nodes
+
+    agent = replace(agent, takes=AgentPeer)
+    party = agent(agent.about()["plan"])
+    assert isinstance(party, AgentPeer)
+    names = peers_of(own.roster)
+    check_nodes(party.plan, names, own.who)
+    return party.mesh(names).mixing
 
 
 def _check_whose(own: Kit, paper: Paper) -> None:

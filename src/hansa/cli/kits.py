@@ -63,8 +63,16 @@ def enroll(
     ] = None,
     role: Annotated[
         str | None,
-        typer.Option(metavar="ROLE", help="client, helper, server or gateway.", show_default=False),
+        typer.Option(
+            metavar="ROLE", help="client, helper, server, gateway or peer.", show_default=False
+        ),
     ] = None,
+    listen: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT", help="Where a peer is dialled by others.", show_default=False
+        ),
+    ] = "",
     renew: Annotated[
         bool, typer.Option("--renew", help="Ask for a new certificate for this kit.")
     ] = False,
@@ -89,11 +97,9 @@ def enroll(
                 "A kit keeps its name and role.",
                 f"Write hansa enroll --renew --out {out}.",
             )
-        renewed(out)
-        console().print(
-            f"wrote {out / REQUEST}. Send it to the operator; its old keys have signed it.",
-            soft_wrap=True,
-        )
+        renewed(out, listen)
+        told = f"wrote {out / REQUEST}. Send it to the operator; its old keys have signed it."
+        console().print(told, soft_wrap=True)
         return
     if name is None or role not in ROLES:
         raise AppError(
@@ -101,12 +107,16 @@ def enroll(
             f"A party has a name, and one of the roles {', '.join(ROLES)}.",
             f"Write for example hansa enroll --name north --role client --out {out}.",
         )
-    request = enrol(out, name, role)  # type: ignore[arg-type]
+    if (role == "peer") != bool(listen):
+        raise AppError(
+            f"--listen {listen or '(nothing)'} does not go with --role {role}.",
+            "A peer, and nobody else, names where others dial it.",
+            f"Write hansa enroll --name {name} --role peer --listen HOST:PORT --out {out}.",
+        )
+    request = enrol(out, name, role, listen)  # type: ignore[arg-type]
     console().print(words(request.message), style="bold")
-    console().print(
-        f"wrote {out / REQUEST}. Send it to the operator, and read them these words by telephone.",
-        soft_wrap=True,
-    )
+    told = "Send it to the operator, and read them these words by telephone."
+    console().print(f"wrote {out / REQUEST}. {told}", soft_wrap=True)
 
 
 @command
@@ -194,9 +204,14 @@ def _answer(sign: Path, pki: Path, path: Path, role: str, heard: str | None) -> 
         check_words(heard, request.message, f"the request of {request.who}")
     authority, (answer,) = authority.admit([request])
     private.write(path, answer.encode())
+    whom = "the server"
+    where = ""
+    if request.member.role == "peer":
+        whom = "all peers"
+        where = f" at {request.member.address}"
     out().print(
-        f"wrote {path} for {request.who}, a {request.member.role}; the roster has the serial "
-        f"{authority.roster.serial} now. Hand {authority.folder / 'roster.json'} to the server.",
+        f"wrote {path} for {request.who}, a {request.member.role}{where}; the roster has the "
+        f"serial {authority.roster.serial} now. Hand {authority.folder / 'roster.json'} to {whom}.",
         soft_wrap=True,
     )
     if not request.renews:
@@ -268,7 +283,10 @@ def show(folder: KitFolder) -> None:
 
 def _told(found: Kit) -> Iterator[str]:
     """What may be known of a kit."""
-    yield f"{found.who}, {found.role} of {found.federation} at {found.address}"
+    where = found.address
+    if found.role == "peer" and found.who in found.roster:
+        where = found.roster[found.who].address
+    yield f"{found.who}, {found.role} of {found.federation} at {where}"
     yield f"certificate {day(found.until)}"
     yield f"roster of serial {found.roster.serial}, {day(found.roster.until)}"
 

@@ -156,11 +156,11 @@ def opened(
     from ..runtimes.sites.site import learnt_in
 
     own = kit_of(kit)
-    if own.role != "client":
+    if own.role not in ("client", "peer"):
         raise AppError(
             f"{kit} is the kit of {own.who}, a {own.role}.",
-            "Models are told to clients.",
-            "Name the kit of a client.",
+            "Models are told to clients, and peers have their own.",
+            "Name the kit of a client or of a peer.",
         )
     harden()
     with contextlib.closing(Runs(own.folder / "runs")) as runs:

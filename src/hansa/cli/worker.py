@@ -10,6 +10,7 @@
     score      a model, on the client's data
     predict    what a model says of each example of it
     export     a model's weights, by the names that the app gives them
+    mesh, speak, own          a node's half of rounds without a server (`peering`)
 
 It runs in a sandbox, without a key of its party's and without a network, and ends with its link.
 """
@@ -20,8 +21,9 @@ import socket
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +33,15 @@ from ..algorithms import PIPE, ClientState
 from ..algorithms.reports import personal, personal_model
 from ..app import App
 from ..app.first import answers_of, plan_of
-from ..asks import Ask, alone
+from ..asks import alone
 from ..codec import fingerprint
 from ..config.run import Config
 from ..data import Sites
 from ..data.sites import Source, prepared
 from ..errors import AppError, HansaError, ProtocolError, message
-from ..messages import SessionId
 from ..models import NO_LOCAL, Local
 from ..models.predictions import check_kept, predicted, staying
 from ..parties.client import Client
-from ..parties.foreign import seeding
 from ..plan import Plan
 from ..plan.client import Trained
 from ..plan.outline import outlined
@@ -49,6 +49,8 @@ from ..rand import Key
 from ..runtimes.allocator import keep
 from ..runtimes.sites.talk import receive, send
 from ..spec import Vector
+from . import peering
+from .dealing import Dealt, context, seeded
 from .target import app_of
 
 
@@ -75,35 +77,6 @@ def live(end: int) -> None:
             traceback.print_exc()
             what = f"The app's code failed: {type(error).__name__}: {message(error)}"
             send(link, number, {"error": "WorkerError", "words": [what, "", "Mend it."]})
-
-
-Doing = Generator[Ask, Any, Any]  # an algorithm's, on a client
-
-
-@dataclass(frozen=True)
-class Dealt(Key):
-    """A key of which nothing is known but some of its children."""
-
-    children: Mapping[str, Key] = field(default_factory=dict, repr=False)
-
-    def child(self, *path: object) -> Any:
-        """One of them."""
-        label = "/".join(map(str, path))
-        if label in self.children:
-            return self.children[label]
-        raise ProtocolError(
-            f"A worker has no key for {label!r}.",
-            "It has those of what is drawn where it trains and encodes.",
-            "What needs another one runs in the agent.",
-        )
-
-    def rng(self) -> Any:
-        """Nothing is drawn from it."""
-        return self.child("rng")
-
-    def seed(self, bits: int = 63) -> Any:
-        """Nothing is seeded by it."""
-        return self.child("seed")
 
 
 @dataclass
@@ -139,6 +112,9 @@ class Work:
             "score": self.score,
             "predict": self.predict,
             "export": self.export,
+            "mesh": partial(peering.mesh, self),
+            "speak": partial(peering.speak, self),
+            "own": partial(peering.own, self),
         }
         return does[asked["what"]](asked)
 
@@ -183,22 +159,10 @@ class Work:
         """
         client = self.client(asked)
         plan = client.plan
-        keys = {name: Key(secret, asked["hides"]) for name, secret in asked["keys"].items()}
-        at = plan.context(
-            asked["round"],
-            SessionId(*asked["session"]),
-            self.who,
-            secret=Key(b""),
-            task=asked["task"],
-            examples=client.count,
-            memo=asked["memo"],
-        )
-        repeats = at.session.repeats.child(asked["turn"])
-        own = replace(at, key=Dealt(b"", asked["hides"], keys), session=at.session.outside())
+        at, foreign = context(client, asked)
         does = client.trained if asked["rests"] else client.contributed
-        work: Doing = does(asked["broadcast"], asked["state"], own)
-        foreign = keys.get("foreign", repeats)
-        found = alone(_seeded(client, work, foreign), plan.perform)
+        work = does(asked["broadcast"], asked["state"], at)
+        found = alone(seeded(client, work, foreign), plan.perform)
         if not asked["rests"]:
             return _said(found)
         self.resting[plan.digest] = found, foreign
@@ -209,11 +173,11 @@ class Work:
         client = self.client(asked)
         trained, foreign = self.resting.pop(client.plan.digest)
 
-        def work() -> Doing:
+        def work() -> Any:
             yield from ()
             return trained.encoded(asked["staleness"])
 
-        return _said(alone(_seeded(client, work(), foreign), client.plan.perform))
+        return _said(alone(seeded(client, work(), foreign), client.plan.perform))
 
     def score(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """How a model does on the client's data, all of it: how many examples, and each metric."""
@@ -314,13 +278,6 @@ class Work:
                 "Python.",
             )
         return plan, answers
-
-
-def _seeded(client: Client, work: Doing, key: Key) -> Doing:
-    """Work in which what foreign code draws follows from a key."""
-    if client.plain():
-        return work
-    return seeding(work, client.plain, key)
 
 
 def _said(found: tuple[Vector, ClientState]) -> dict[str, Any]:

@@ -102,7 +102,7 @@ class Working:
         limited = (limits, not self.no_isolation)
         place = Workplace(found, kit.folder, kit.who, config.kept(), data, reads, *limited)
         policy = policy_of(kit.folder)
-        if policy == ALL and kit.role == "client":
+        if policy == ALL and kit.role in ("client", "peer"):
             log.info("no policy in %s: a plan that is approved may ask for anything", kit.folder)
         if self.no_isolation:
             log.warning("no isolation: the app's code can reach all that %s can", kit.who)

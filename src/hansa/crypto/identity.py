@@ -17,12 +17,13 @@ from .certificates import named
 from .keys import PUBLIC, PrivateKey, SigningKey, agreeable, verify
 from .sealing import Channel, Seal, channels, sealed_by
 
-Role = Literal["client", "helper", "server", "gateway"]
+Role = Literal["client", "helper", "server", "gateway", "peer"]
 
-ROLES = ("client", "helper", "server", "gateway")
+ROLES = ("client", "helper", "server", "gateway", "peer")
 DOMAIN = b"hansa roster 1\n"  # what is signed under it is signed as a roster, and as nothing else
 MEMBERS = b"hansa members 1"  # what channels between members are bound to, beside names and keys
 LONGEST_NAME = 200  # characters
+LONGEST_ADDRESS = 300
 LARGEST = 2**24  # bytes of a roster: about 40,000 members
 MOST = 2  # certificates of a member: the older one, and the one that it is renewed by
 
@@ -32,17 +33,20 @@ class Member:
     """What others know of a party: its role, and its public keys (Ed25519, X25519; 32 bytes).
 
     certificates: SHA-256 of the X.509 certificates by which the network knows it, the newest last;
-    two while one is renewed. Members are equal by role and keys, which stay when those change.
+    two while one is renewed. address: where a peer listens, as "host:port"; nobody else has one.
+    Members are equal by role and keys, which stay when those change.
     """
 
     role: Role
     signing: bytes = field(repr=False)
     agreement: bytes = field(repr=False)
     certificates: tuple[bytes, ...] = field(default=(), repr=False, compare=False)
+    address: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         _check_role(self.role)
         _check_certificates(self.certificates)
+        _check_address(self.role, self.address)
         for key in (self.signing, self.agreement):
             if type(key) is not bytes or len(key) != PUBLIC:
                 raise ProtocolError(
@@ -344,6 +348,11 @@ def gateways_of(roster: Mapping[str, Member]) -> list[str]:
     return [who for who, one in roster.items() if one.role == "gateway"]
 
 
+def peers_of(roster: Mapping[str, Member]) -> list[str]:
+    """Names of the peers of a roster that listen somewhere, sorted: the order of their graph."""
+    return sorted(who for who, one in roster.items() if one.role == "peer" and one.address)
+
+
 UNREADABLE = (AttributeError, KeyError, TypeError, ValueError, RecursionError, ProtocolError)
 
 
@@ -354,12 +363,14 @@ def _text(value: Mapping[str, Any]) -> bytes:
 
 
 def _fields(one: Member) -> dict[str, Any]:
-    """A member as a roster writes it."""
+    """A member as a roster writes it; the address of a peer alone."""
+    address = {"address": one.address} if one.address else {}
     return {
         "role": one.role,
         "signing": one.signing.hex(),
         "agreement": one.agreement.hex(),
         "certificates": [digest.hex() for digest in one.certificates],
+        **address,
     }
 
 
@@ -367,7 +378,7 @@ def _member(value: Mapping[str, Any]) -> Member:
     signing = bytes.fromhex(value["signing"])
     agreement = bytes.fromhex(value["agreement"])
     certificates = tuple(bytes.fromhex(digest) for digest in value["certificates"])
-    return Member(value["role"], signing, agreement, certificates)
+    return Member(value["role"], signing, agreement, certificates, value.get("address", ""))
 
 
 def _check_certificates(digests: Sequence[object]) -> None:
@@ -377,6 +388,16 @@ def _check_certificates(digests: Sequence[object]) -> None:
             f"A party has the certificates {digests!r:.220}.",
             f"They are a tuple of SHA-256, 32 bytes each, {MOST} at most.",
             "Write certificates=(hashlib.sha256(der).digest(),).",
+        )
+
+
+def _check_address(role: str, address: object) -> None:
+    short = isinstance(address, str) and len(address) <= LONGEST_ADDRESS and address.isprintable()
+    if not short or (address and role != "peer"):
+        raise ProtocolError(
+            f"A {role} has the address {address!r:.220}.",
+            "A peer says where it listens; all others dial, or are dialled where their kit says.",
+            "Leave it out, or enrol a peer.",
         )
 
 

@@ -26,6 +26,7 @@ from ..plan import Plan
 from ..privacy import stated_by
 from ..privacy.ledger import default_delta
 from . import peers
+from .peers import neighbours
 from .privacy import of_clients, of_examples
 from .rounds import rounds
 from .sight import AT_GATEWAY, before_server, sight, visible
@@ -44,6 +45,7 @@ __all__ = [
     "difference",
     "explain",
     "expression",
+    "neighbours",
     "visible",
 ]
 

@@ -70,6 +70,29 @@ def sent(plan: Plan, told: Section) -> Section:
     return replace(told, text=text)
 
 
+def neighbours(me: str, mixing: Mixing) -> tuple[Section, ...]:
+    """What each neighbour of one real node sees of it, and in which rounds.
+
+    The names are a roster's, which is no part of a plan.
+    """
+    rows = list[tuple[str, str, str]]()
+    for who in mixing.names:
+        heard = [me in mixing.of(who, round) for round in range(mixing.period)]
+        if who == me or not any(heard):
+            continue
+        when = "in each round"
+        if not all(heard):
+            of = ", ".join(str(round + 1) for round, one in enumerate(heard) if one)
+            when = f"in round {of} of each {mixing.period}"
+        # P627
+        rows.append((who, f"the model that {me} says, by name, {when}", "the noise in it alone"))
+    text = (
+        f"{me} sends its model to these, over TLS, and to no other party; they are the peers of "
+        "the roster that is here. What a neighbour passes on is a mixture with its own."
+    )
+    return (Section("Your neighbours", text, ("who", "sees", "what this rests on"), tuple(rows)),)
+
+
 def steps(told: Section) -> Section:
     """The pipe, which ends with the peer itself.
 

@@ -30,7 +30,7 @@ from ..rand import Key
 from . import tls
 from .files import contents, read_identity, read_roster, write_roster
 from .listed import Newest, looking
-from .names import check_name, host_and_port
+from .names import check_name, check_server, host_and_port
 
 try:
     import cryptography  # noqa: F401
@@ -53,8 +53,9 @@ LENGTH = 32  # bytes of a secret
 class Kit:
     """Who a party is in a federation, by whom it is known there, and whom it knows.
 
-    address: of the server, as "fl.example.org:7443". enrolment: the public Ed25519 key that signs
-    rosters. secret: all that hides grows from it. roster: as this folder has it, verified.
+    address: of the server, as "fl.example.org:7443"; nothing where there is none. enrolment: the
+    public Ed25519 key that signs rosters. secret: all that hides grows from it. roster: as this
+    folder has it, verified.
     """
 
     folder: Path
@@ -110,6 +111,13 @@ class Kit:
     def role(self) -> Role:
         """What it may say."""
         return self.identity.role
+
+    @property
+    def listens(self) -> tuple[str, int]:
+        """Where a peer is dialled, by word of the roster; ProtocolError for who is dialled
+        nowhere.
+        """
+        return host_and_port(self.roster[self.who].address)
 
     @property
     def certificate(self) -> bytes:
@@ -235,7 +243,7 @@ def about_of(path: Path) -> tuple[str, str, bytes]:
         federation, address = found["federation"], found["address"]
         enrolment = bytes.fromhex(found["enrolment"])
         check_name(federation, "A federation")
-        host_and_port(address)
+        check_server(address)
         whole = len(found) == 3 and len(enrolment) == PUBLIC
     except (KeyError, TypeError, ValueError, ProtocolError):
         whole = False

@@ -15,7 +15,7 @@ from ..crypto.identity import UNREADABLE, Roster
 from ..crypto.keys import SigningKey, verify
 from ..errors import ProtocolError
 from .armour import armoured, canonical, opened, unreadable
-from .names import check_name, host_and_port
+from .names import check_name, check_server
 
 LABEL = "ANSWER"
 DOMAIN = b"hansa answer 1\n"  # what is signed under it is signed as an answer, and as nothing else
@@ -25,8 +25,8 @@ DOMAIN = b"hansa answer 1\n"  # what is signed under it is signed as an answer, 
 class Federation:
     """What all parties of one federation know of it.
 
-    address: of its server. enrolment: the public Ed25519 key that signs rosters and answers.
-    authority: the certificate of who issues all others, in PEM.
+    address: of its server, or nothing where it has none. enrolment: the public Ed25519 key that
+    signs rosters and answers. authority: the certificate of who issues all others, in PEM.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Federation:
 
     def __post_init__(self) -> None:
         check_name(self.name, "A federation")
-        host_and_port(self.address)
+        check_server(self.address)
 
     @property
     def message(self) -> bytes:

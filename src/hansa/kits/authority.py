@@ -29,7 +29,7 @@ from ..errors import ProtocolError, StoreError, number
 from . import check_folder, tls
 from .answers import Answer, Federation
 from .files import contents, read_roster, write_roster
-from .names import check_name, check_new, host_and_port, is_ip
+from .names import check_name, check_new, check_server, host_and_port, is_ip
 from .requests import Request, public_key
 
 ABOUT = "federation.toml"
@@ -63,7 +63,7 @@ class Authority:
         is there.
         """
         check_name(name, "A federation")
-        host_and_port(address)
+        check_server(address)
         check_days(days)
         key = fresh_key()
         enrolment = SigningKey.fresh()
@@ -111,7 +111,8 @@ class Authority:
         for request in requests:
             request.verify()
             before = _before(request, members)
-            pem = self.issue(request.who, request.member.role, public_key(request.tls), now)
+            role, address = request.member.role, request.member.address
+            pem = self.issue(request.who, role, public_key(request.tls), now, address)
             digest = hashlib.sha256(tls.der_of(tls.certificate_of(pem, request.who))).digest()
             members[request.who] = replace(request.member, certificates=(*before, digest))
             certificates.append(pem)
@@ -121,25 +122,28 @@ class Authority:
             for request, pem in zip(requests, certificates, strict=True)
         ]
 
-    def issue(self, who: str, role: str, public: Any, now: float | None = None) -> bytes:
+    def issue(
+        self, who: str, role: str, public: Any, now: float | None = None, address: str = ""
+    ) -> bytes:
         """A certificate in PEM, for a year: of a client or helper to dial with, of a server to be
-        dialled at the federation's address; of a gateway for both.
+        dialled at the federation's address; of a gateway for both, and of a peer at its own.
         """
         from cryptography import x509
         from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 
         check_name(who)
+        host, _ = host_and_port(address or self.federation.address)
         issuer = tls.certificate_of(self.federation.authority, tls.AUTHORITY)
         found = _begun(_subject(who, role), issuer.subject, public, YEAR, now)
         found = found.add_extension(x509.BasicConstraints(False, None), critical=True)
         found = found.add_extension(_usage(signs=False), critical=True)
-        uses = {"server": [Usage.SERVER_AUTH], "gateway": [Usage.SERVER_AUTH, Usage.CLIENT_AUTH]}
+        both = [Usage.SERVER_AUTH, Usage.CLIENT_AUTH]
+        uses = {"server": [Usage.SERVER_AUTH], "gateway": both, "peer": both}
         usage = x509.ExtendedKeyUsage(uses.get(role, [Usage.CLIENT_AUTH]))
         found = found.add_extension(usage, critical=False)
         above = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
         found = found.add_extension(above, critical=False)
-        if role in ("server", "gateway"):
-            host, _ = host_and_port(self.federation.address)
+        if role in uses:
             found = found.add_extension(x509.SubjectAlternativeName([_host(host)]), critical=False)
         return _pem(found, self.key)
 
@@ -327,7 +331,7 @@ def _about(path: Path) -> tuple[str, str, int]:
         found = tomllib.loads(data.decode())
         name, address, days = found["name"], found["address"], found["days"]
         check_name(name, "A federation")
-        host_and_port(address)
+        check_server(address)
         check_days(days)
         whole = len(found) == 3
     except (KeyError, TypeError, ValueError, ProtocolError):

@@ -35,8 +35,10 @@ REQUEST = "request.pem"
 NEXT = "next.key"  # the private key of a certificate that is asked for, while another one counts
 
 
-def enrol(folder: Path, who: str, role: Role) -> Request:
+def enrol(folder: Path, who: str, role: Role, address: str = "") -> Request:
     """Make a party's keys in a new folder, and its request; no private key leaves the folder.
+
+    address: where a peer listens.
 
     The identity is the last that is written but the request: a folder without it was cut short, and
     holds nothing that anybody knows. StoreError where the folder is there.
@@ -44,7 +46,8 @@ def enrol(folder: Path, who: str, role: Role) -> Request:
     check_name(who)
     identity = Identity.fresh(who, role)
     key = fresh_key()
-    request = Request.signed(identity, key)
+    request = Request.signed(identity, key, address=address)
+    request.verify()
     make_folder(folder)
     private.write(folder / tls.KEY, pem_of(key))
     private.write(folder / SECRET, secrets.token_bytes(LENGTH))
@@ -53,17 +56,20 @@ def enrol(folder: Path, who: str, role: Role) -> Request:
     return request
 
 
-def renew(folder: Path) -> Request:
+def renew(folder: Path, address: str = "") -> Request:
     """Make a new key for the certificate of a kit, and a request that its old keys have signed.
 
     A key that waits for its answer already is asked for again. The old one counts on until the
-    answer is added.
+    answer is added. address: where a peer listens from then on; else where it did.
     """
     kit = Kit.read(folder)
     if not (folder / NEXT).exists():
         private.write(folder / NEXT, pem_of(fresh_key()))
     key = tls.private_key(folder / NEXT)
-    request = Request.signed(kit.identity, key, hashlib.sha256(kit.certificate).digest())
+    if kit.who in kit.roster:
+        address = address or kit.roster[kit.who].address
+    request = Request.signed(kit.identity, key, hashlib.sha256(kit.certificate).digest(), address)
+    request.verify()
     private.write(folder / REQUEST, request.encode())
     return request
 

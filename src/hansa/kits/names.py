@@ -74,6 +74,14 @@ def host_and_port(address: object) -> tuple[str, int]:
     return host, int(port)
 
 
+def check_server(address: object) -> None:
+    """ProtocolError for what is no address of a server; none at all is that of peers, which have no
+    server.
+    """
+    if address != "":
+        host_and_port(address)
+
+
 def is_ip(host: str) -> bool:
     """Is it a number, and no name?"""
     try:

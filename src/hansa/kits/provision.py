@@ -6,7 +6,10 @@
 
     [[party]]
     name = "north"
-    role = "client"                    # client, helper, server or gateway
+    role = "client"                    # client, helper, server, gateway or peer
+
+A peer's table has its own address, at which it listens; where all are peers there is no server, and
+no other address is needed.
 
 Where no party is listed, there is an authority alone, and each party makes its own keys
 (`kits.enrol`).
@@ -25,22 +28,26 @@ from ..errors import ProtocolError
 from .authority import DAYS, Authority, check_days, make_folder
 from .enrol import add, enrol
 from .files import contents
-from .names import check_name, check_new, host_and_port
+from .names import check_name, check_new, check_server, host_and_port
 from .words import words
 
 KEYS = ("name", "address", "days", "party")
-PARTY = ("name", "role")
+PARTY = ("name", "role", "address")
 KITS = "kits"  # the folder of all kits, in that of the authority
 
 
 @dataclass(frozen=True)
 class Design:
-    """What a `federation.toml` says: who takes part, by name, and where the server is."""
+    """What a `federation.toml` says: who takes part, by name, where the server is, and each peer.
+
+    addresses: where each peer listens, by name.
+    """
 
     name: str
     address: str
     days: int = DAYS
     parties: Mapping[str, Role] = field(default_factory=dict)
+    addresses: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(path: Path) -> Design:
@@ -56,16 +63,21 @@ def read(path: Path) -> Design:
             "A federation is written as a TOML file.",
             'Begin it with name = "heart study".',
         ) from None
-    _check_keys(path, found, KEYS, ("name", "address"))
+    parties, addresses = _parties(path, found.get("party", []))
+    needed: tuple[str, ...] = ("name", "address")
+    if addresses and len(addresses) == len(parties):
+        needed = ("name",)
+    _check_keys(path, found, KEYS, needed)
     check_name(found["name"], "A federation")
-    host_and_port(found["address"])
+    address = found.get("address", "")
+    check_server(address)
     days = found.get("days", DAYS)
     check_days(days)
-    return Design(found["name"], found["address"], days, _parties(path, found.get("party", [])))
+    return Design(found["name"], address, days, parties, addresses)
 
 
-def _parties(path: Path, listed: object) -> Mapping[str, Role]:
-    """name → role of the [[party]] tables."""
+def _parties(path: Path, listed: object) -> tuple[Mapping[str, Role], Mapping[str, str]]:
+    """name → role of the [[party]] tables, and name → address of peers."""
     if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
         raise ProtocolError(
             f"{path} has party = {listed!r:.220}.",
@@ -73,9 +85,11 @@ def _parties(path: Path, listed: object) -> Mapping[str, Role]:
             'Write [[party]], and below it name = "north" and role = "client".',
         )
     parties = dict[str, Role]()
+    addresses = dict[str, str]()
     for number, one in enumerate(listed, 1):
         where = f"{path}, [[party]] {number}"
-        _check_keys(where, one, PARTY, PARTY)
+        needed = PARTY if one.get("role") == "peer" else PARTY[:2]
+        _check_keys(where, one, needed, needed)
         check_name(one["name"], f"{where}: a party")
         check_new(one["name"], parties)
         if one["role"] not in ROLES:
@@ -85,7 +99,10 @@ def _parties(path: Path, listed: object) -> Mapping[str, Role]:
                 f"Write one of {', '.join(ROLES)}.",
             )
         parties[one["name"]] = one["role"]
-    return parties
+        if one["role"] == "peer":
+            host_and_port(one["address"])
+            addresses[one["name"]] = one["address"]
+    return parties, addresses
 
 
 def _check_keys(
@@ -116,7 +133,10 @@ def provision(design: Design, folder: Path) -> Authority:
         return made
     kits = folder / KITS
     make_folder(kits)
-    requests = [enrol(kits / who, who, role) for who, role in design.parties.items()]
+    listens = design.addresses
+    requests = [
+        enrol(kits / who, who, role, listens.get(who, "")) for who, role in design.parties.items()
+    ]
     made, answers = made.admit(requests)
     heard = words(made.federation.message)
     for request, answer in zip(requests, answers, strict=True):

@@ -15,7 +15,7 @@ from ..crypto.identity import UNREADABLE, Identity, Member
 from ..crypto.keys import verify
 from ..errors import ProtocolError
 from .armour import armoured, canonical, opened, unreadable
-from .names import check_name
+from .names import check_name, host_and_port
 from .possession import prove, proven
 
 LABEL = "REQUEST"
@@ -40,12 +40,14 @@ class Request:
     proofs: tuple[bytes, bytes, bytes] = field(default=(b"", b"", b""), repr=False)
 
     @classmethod
-    def signed(cls, identity: Identity, key: Any, renews: bytes = b"") -> Self:
-        """The request of a party, with the private key on P-256 for its certificate."""
+    def signed(cls, identity: Identity, key: Any, renews: bytes = b"", address: str = "") -> Self:
+        """The request of a party, with the private key on P-256 for its certificate, and of a peer
+        where it listens.
+        """
         from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
         from cryptography.hazmat.primitives.hashes import SHA256
 
-        member = replace(identity.member, certificates=())
+        member = replace(identity.member, certificates=(), address=address)
         unsigned = cls(identity.who, member, public_of(key.public_key()), renews)
         message = unsigned.message
         own = identity.signing.sign(message)
@@ -65,6 +67,8 @@ class Request:
     def verify(self) -> None:
         """ProtocolError unless each of the three private keys has signed this very request."""
         check_name(self.who)
+        if self.member.role == "peer":
+            host_and_port(self.member.address)
         signing, agreement, tls = self.proofs
         message = self.message
         held = (
@@ -102,7 +106,7 @@ class Request:
             first, second, third = (bytes.fromhex(one) for one in value["proofs"])
             found = cls(
                 value["who"],
-                Member(value["role"], signing, agreement),
+                Member(value["role"], signing, agreement, address=value.get("address", "")),
                 bytes.fromhex(value["tls"]),
                 bytes.fromhex(value["renews"]),
                 (first, second, third),
@@ -117,6 +121,7 @@ class Request:
 
     @property
     def _value(self) -> Mapping[str, Any]:
+        address = {"address": self.member.address} if self.member.address else {}
         return {
             "who": self.who,
             "role": self.member.role,
@@ -124,6 +129,7 @@ class Request:
             "agreement": self.member.agreement.hex(),
             "tls": self.tls.hex(),
             "renews": self.renews.hex(),
+            **address,
         }
 
 

@@ -198,6 +198,7 @@ class Agent:
     secret: Key = field(repr=False)
     policy: Policy = Policy()
     repeats: bool = False
+    takes: type[AgentClient] = AgentClient  # what a party with data is here
 
     def about(self) -> Mapping[str, Any]:
         """The digests of the app's survey and plan, as `first` and `plan`, "" where there is none,
@@ -234,7 +235,7 @@ class Agent:
         if told["first"] and digest != told["first"]:
             before = self._outline(told["first"], None)
         more |= {"before": before, "worker": self.worker, "found": found}
-        return AgentClient(who, plan, None, self.policy, **more)
+        return self.takes(who, plan, None, self.policy, **more)
 
     def _told(self) -> dict[str, Any]:
         """What the worker says of its app."""

@@ -50,9 +50,28 @@ WORDS = {  # name → as people read it
     "gateway": "{who}, a gateway, stands before this server",
     "ungated": "{who}, a gateway, is there no more",
     "draining": "no new round begins",
+    "meets": "{who} is there",
+    "waits": "waits for {who}",
+    "spoke": "round {round}: trained and said{seconds}",
+    "told": "round {round}: {who} has {bytes}{seconds}",
+    "heeds": "round {round}: heard {who}",
+    "alone": "round {round}: mixed without new words of {who}",
+    "behind": "the others have gone on: the next round is {round}",
+    "refused": "refused: {who} says {kind}",
+    "unheard": "round {round}: {who} does not take it: {kind}",
+    "unreached": "{who} is not reached: {kind}",
+    "elsewhere": "{who} is in another run: of another app, graph, roster or number",
+    "no neighbour": "refused: {who} is on the roster, and is not heard here",
 }
-DETAILS = {"still away", "heard", "settled"}  # told where somebody wants to know more
-FAULTS = {"changed", "foreign", "replaced", "rejected", "torn", "stranger"}
+DETAILS = {
+    "still away",
+    "heard",
+    "settled",
+    "told",
+    "heeds",
+}  # told where somebody wants to know more
+FAULTS = {"changed", "foreign", "replaced", "rejected", "torn", "stranger",
+          "refused", "unheard", "elsewhere", "no neighbour"}  # fmt: skip
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 

@@ -13,18 +13,28 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from ...crypto.identity import Roster
 from ...errors import HansaError, StoreError
-from .gateway import Port
 
 LOOK = 1.0  # seconds between two looks at the file
 
 log = logging.getLogger("hansa.sites")
 
 
+class Admitting(Protocol):
+    """Who lets parties in by a roster: a gateway, or a node."""
+
+    roster: Roster
+
+    def with_roster(self, newer: Roster) -> None:
+        """Let a newer one count; ProtocolError where it does not."""
+        ...
+
+
 @contextmanager
-def following(gateway: Port, path: Path) -> Iterator[None]:
+def following(gateway: Admitting, path: Path) -> Iterator[None]:
     """Give a gateway the roster at `path` whenever that has changed; one that does not count is
     named in the log, and the one before counts on.
     """
@@ -38,7 +48,7 @@ def following(gateway: Port, path: Path) -> Iterator[None]:
         thread.join()
 
 
-def _follow(gateway: Port, path: Path, over: threading.Event) -> None:
+def _follow(gateway: Admitting, path: Path, over: threading.Event) -> None:
     """Look until it is over; the same bytes are looked at once, also where they do not count."""
     seen = gateway.roster.encode()
     while not over.wait(LOOK):

@@ -1,0 +1,83 @@
+"""Defences of real nodes that gossip without a server."""
+
+from __future__ import annotations
+
+from tests.attacks.defence import Defence
+
+PORT, NODE, DESK, LINK, MESH = (f"runtimes/peers/{name}.py" for name in ("port", "node", "desk", "link", "mesh"))
+NODES = (
+    Defence("who is not heard here is refused", PORT, "        if not self.node.hears(who):\n", "        if False:\n"),
+    Defence(
+        "a node looks on the roster who dials",
+        PORT,
+        "            who = door.named(self.node.roster, request.transport)\n",
+        "            who = door.named(self.node.kit.roster, request.transport)\n",
+    ),
+    Defence(
+        "a node says nothing to who is not its neighbour",
+        LINK,
+        "            self._check(socket)\n            await socket.send_str(encode(In(",
+        "            await socket.send_str(encode(In(",
+    ),
+    Defence(
+        "a node reads no more than a vector of the plan has",
+        DESK,
+        "        if words.blob.size > most_of(self.course.mesh.length):\n",
+        "        if False:\n",
+    ),
+    Defence("a node reads no more than was announced", PORT, " or there + len(message.data) > blob.size:", ":"),
+    Defence(
+        "a node hears vectors of its plan alone",
+        DESK,
+        "    return np.array(found) if is_vector(found, length) else None\n",
+        "    return found\n",
+    ),
+    Defence("a round is heard once", DESK, "        if words.round == latest:\n", "        if False:\n"),
+    Defence("a round is one of the run", DESK, " or words.round >= self.course.rounds:", ":"),
+    Defence(
+        "one that lies about its round moves nobody",
+        NODE,
+        "if not there or any(round <= before + mesh.leads[who] for who, round in there.items()):",
+        "if all(round <= before for round in there.values()):",
+        also=(
+            (
+                "        self.desk.round = min(there.values()) + 1\n",
+                "        self.desk.round = max(there.values()) + 1\n",
+            ),
+        ),
+    ),
+    Defence(
+        "a run is that of all who have agreed", PORT, "        if first != In(self.node.run):\n", "        if False:\n"
+    ),
+    Defence(
+        "an owner's policy counts at a node",
+        "cli/peers.py",
+        "            party.check()\n            runs.check(party)\n",
+        "",
+        also=(
+            (
+                "            self.allow.check(self.plan, self.who, before=self.before)\n            told =",
+                "            told =",
+                "runtimes/sites/agent.py",
+            ),
+            (
+                "                    self.allow.check(self.plan, self.who, n, self.before)\n",
+                "",
+                "runtimes/sites/agent.py",
+            ),
+        ),
+    ),
+    Defence(
+        "a worker's graph names peers of the roster",
+        MESH,
+        "                inside = ends.min() >= 0 and ends.max() < n\n",
+        "                inside = True\n",
+        ends="IndexError",
+    ),
+    Defence(
+        "nodes refuse what needs a middle",
+        MESH,
+        "    refuse([*_wrong_rule(plan, rule), *_wrong_sample(plan)])\n",
+        "    assert rule\n",
+    ),
+)
