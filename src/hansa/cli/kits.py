@@ -86,20 +86,11 @@ def enroll(
     """
     from ..crypto.identity import ROLES
     from ..kits.enrol import REQUEST, enrol
-    from ..kits.enrol import renew as renewed
     from ..kits.words import words
     from ..ui.terminal import out as console
 
     if renew:
-        if name or role:
-            raise AppError(
-                "--renew takes neither --name nor --role.",
-                "A kit keeps its name and role.",
-                f"Write hansa enroll --renew --out {out}.",
-            )
-        renewed(out, listen)
-        told = f"wrote {out / REQUEST}. Send it to the operator; its old keys have signed it."
-        console().print(told, soft_wrap=True)
+        _renew(out, bool(name or role), listen)
         return
     if name is None or role not in ROLES:
         raise AppError(
@@ -117,6 +108,22 @@ def enroll(
     console().print(words(request.message), style="bold")
     told = "Send it to the operator, and read them these words by telephone."
     console().print(f"wrote {out / REQUEST}. {told}", soft_wrap=True)
+
+
+def _renew(out: Path, named: bool, listen: str) -> None:
+    """Ask for a new certificate; AppError where the command names the party anew."""
+    from ..kits.enrol import REQUEST, renew
+    from ..ui.terminal import out as console
+
+    if named:
+        raise AppError(
+            "--renew takes neither --name nor --role.",
+            "A kit keeps its name and role.",
+            f"Write hansa enroll --renew --out {out}.",
+        )
+    renew(out, listen)
+    told = f"wrote {out / REQUEST}. Send it to the operator; its old keys have signed it."
+    console().print(told, soft_wrap=True)
 
 
 @command

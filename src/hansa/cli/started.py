@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AppError
-from ..plan import Plan
 from .options import Called, Place, Way
 from .target import app_of, budgeted, config_of, resumed, same_plan, tracked
 

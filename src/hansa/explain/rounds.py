@@ -1,7 +1,8 @@
 """Who is asked, for how long, and what else happens in a round.
 
 The last section of an explanation: what a client needs to know to be there when it is asked, and
-the fingerprint by which it sees that server and clients mean one and the same plan.
+the fingerprint by which it sees that server and clients mean one and the same plan. All of it is
+read from the plan, and nothing from data.
 """
 
 from __future__ import annotations

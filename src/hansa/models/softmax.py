@@ -91,10 +91,7 @@ class Softmax(Model):
             rate = rate * paces(self, training).reshape(W.shape)
         decay = training.weight_decay
         private = training.private
-        parts = True, True
-        if private or training.clip is not None:  # of whom norms are taken
-            moved = moves(self, training)
-            parts = moved.get("weight", True), moved.get("bias", True)
+        parts = self._normed(training)
         losses = []
         b = 0
         clip = math.inf
@@ -121,6 +118,13 @@ class Softmax(Model):
             W -= g
             losses.append(loss)
         return TrainResult(W.ravel(), len(losses), sum(losses) / len(losses))
+
+    def _normed(self, training: Training) -> tuple[bool, bool]:
+        """Are weights, and biases, among the numbers whose norm is taken, if one is?"""
+        if not training.private and training.clip is None:
+            return True, True
+        moved = moves(self, training)
+        return moved.get("weight", True), moved.get("bias", True)
 
     def _gradient(
         self,
