@@ -200,6 +200,8 @@ def _are_scores(found: dict[Any, Any]) -> bool:
 
 def _are_weights(found: dict[Any, Any], start: list[Any]) -> bool:
     """Are these arrays by name, and words of which of them are no one's?"""
+    import numpy as np
+
     arrays = all(isinstance(k, str) and isinstance(v, np.ndarray) for k, v in found.items())
     return arrays and all(isinstance(one, str) for one in start)
 
