@@ -16,7 +16,7 @@ from hansa.cli.options import Place, Way
 from hansa.cli.started import new_run, resumed_run
 from hansa.errors import AppError, StoreError
 from hansa.rounds import Round
-from hansa.ui.overlay import Compared, differing, overlaid
+from hansa.ui.overlay import Compared, differing, drawn, overlaid
 from hansa.ui.tables import otherwise, set_at
 from hansa.ui.trackers import checked, parameters
 from hansa.ui.trackers import following as trackers
@@ -208,5 +208,6 @@ def test_apps_and_plans_that_differ_are_shown_beside_settings() -> None:
 
 def test_the_largest_scores_are_drawn() -> None:
     text = str(overlaid([compared("p", loss=1.7e308), compared("q", loss=1.0)], "loss"))
+    assert drawn([compared("p", loss=1.7e308), compared("q")], "loss").startswith(b"\x89PNG")
     plot = [line for line in text.splitlines() if "│" in line]
     assert len(plot) == 12 and "●" in plot[0] and "●" in plot[-1] and "▲" in "".join(plot[5:7])

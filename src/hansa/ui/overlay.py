@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 HEIGHT = 3.2  # inches
 DOWN = 12  # lines of a plot in the terminal
 ACROSS = 78  # letters of one
+LARGEST = 1e300  # of either sign, in a PNG: matplotlib cannot draw from -1e308 to 1e308
 MARKS = "●▲■◆○△□◇"
 STYLES = ("cyan", "yellow", "green", "magenta", "red", "blue")
 
@@ -238,7 +239,7 @@ def _lines(axes: Axes, runs: Sequence[Compared], score: str, paper: Theme) -> No
         dashes = ("-", "--", ":", "-.")[i // len(paper.lines) % 4]
         axes.plot(
             [one for one, _ in points],
-            [value for _, value in points],
+            np.clip([value for _, value in points], -LARGEST, LARGEST),
             label=run.title,
             color=paper.lines[i % len(paper.lines)],
             linestyle=dashes,

@@ -2,7 +2,7 @@
 
     csv           rounds.csv in the folder of the run
     tensorboard   tensorboard/ in the folder of the run
-    mlflow        where MLFLOW_TRACKING_URI says, else mlflow.db where the program runs
+    mlflow        where MLFLOW_TRACKING_URI says, else mlflow.db and mlruns/ where the program runs
     wandb         wandb/ in the folder of the run, offline; elsewhere where WANDB_MODE says so
 
 Each has one method, and whatever has that method is one:
@@ -12,9 +12,9 @@ Each has one method, and whatever has that method is one:
             for one in rounds:
                 print(run.id, one.round, one.witnessed)
 
-A tracker hears what the store of the run holds, and nothing else: no record of a client, no secret,
-and not who took part where ε rests on that. It works on a thread of its own, so that neither its
-errors nor its waiting stop the run.
+A tracker is told what the store of the run holds of its plan and rounds: no record of a client, no
+secret, and not who took part where ε rests on that. It works on a thread of its own, so that
+neither its errors nor its waiting stop the run.
 """
 
 from __future__ import annotations

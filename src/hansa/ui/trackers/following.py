@@ -197,8 +197,13 @@ def _distinct(names: Iterable[str]) -> Iterator[str]:
 
 def _copy(one: Round) -> Round:
     """A round for one tracker, which may change what it is given: the run goes on with its own."""
-    numbers = {"metrics": dict(one.metrics), "scores": dict(one.scores)}
-    return replace(one, **numbers, spent=dict(one.spent), excluded=dict(one.excluded))
+    return replace(
+        one,
+        metrics=dict(one.metrics),
+        scores=dict(one.scores),
+        spent=dict(one.spent),
+        excluded=dict(one.excluded),
+    )
 
 
 def _parameters(plan: Plan) -> Mapping[str, str | float]:
