@@ -16,6 +16,8 @@ from .notebook import table
 Unit = Literal["client", "example"]  # whom ε protects
 TEST = "test_"  # before the name of a score on the test data
 BEGUN = ("val_", "personal_")  # these score the models that a round begins with
+# beside an ε, where `named` says so
+NAMED = "not against who knows the secret that the simulation names: it takes the noise off again"
 
 
 class Spent(NamedTuple):
@@ -60,7 +62,8 @@ class Round:
         rows = [("round", f"{self.round}")]
         rows += [(name, f"{value:.4g}") for name, value in self.witnessed.items()]
         for unit, one in self.spent.items():
-            rows.append((f"ε of a {unit}", f"{one.epsilon:.4g} at δ = {one.delta:.2g}"))
+            but = f" ({NAMED})" if self.named else ""
+            rows.append((f"ε of a {unit}", f"{one.epsilon:.4g} at δ = {one.delta:.2g}{but}"))
         if not self.hidden:
             rows.append(("in the sum", ", ".join(self.participants) or "nobody"))
             rows += [(f"{who} is not in it", why) for who, why in self.excluded.items()]
@@ -73,11 +76,14 @@ class Round:
         """One flat row of a table: `pandas.DataFrame([one.row for one in run.history()])`.
 
         Beside what is witnessed: how many are in the sum and how many are not, unless that is
-        secret; ε and δ as epsilon_client and so on, where they are known.
+        secret; ε and δ as epsilon_client and so on, where they are known, and beside them `named`:
+        then ε does not hold against who knows the secret that the simulation names.
         """
         spent = dict[str, float]()
         for unit, one in self.spent.items():
             spent |= {f"epsilon_{unit}": one.epsilon, f"delta_{unit}": one.delta}
+        if spent:
+            spent["named"] = self.named
         told = dict[str, float]()
         if not self.hidden:
             told = {"participants": len(self.participants), "excluded": len(self.excluded)}

@@ -9,6 +9,24 @@ RAW = "TypeError|ValueError|AttributeError|KeyError|AppError"
 
 TRACKING = (
     Defence(
+        "what a tracker does to a round stays with it",
+        FOLLOWING,
+        "follower.rounds.put(_copy(one))",
+        "follower.rounds.put(one)",
+    ),
+    Defence(
+        "no report is sent unasked",
+        "ui/trackers/mlflow.py",
+        "if self.report and run.report is not None:",
+        "if run.report is not None:",
+    ),
+    Defence(
+        "nothing is no name of a run",
+        "store/__init__.py",
+        "[name for name in names if id and name.startswith(id)]",
+        "[name for name in names if name.startswith(id)]",
+    ),
+    Defence(
         "a tracker hears what the store holds",
         FOLLOWING,
         "            return self.run.history(after=self.told)",

@@ -17,7 +17,7 @@ from tests.contracts.test_cli import call
 import hansa as h
 from hansa.cli.doctor import EXTRAS
 from hansa.errors import AppError
-from hansa.rounds import Round, Spent
+from hansa.rounds import NAMED, Round, Spent
 from hansa.store import export
 from hansa.store.removal import fail, remove
 from hansa.ui.tables import best_of
@@ -69,8 +69,10 @@ def test_a_round_is_one_flat_row() -> None:
     one = Round(1, metrics={"loss": 0.5}, scores={"accuracy": 0.9}, spent=spent, participants=("a",), seconds=2.0)
     assert one.row == {
         "round": 1, "seconds": 2.0, "participants": 1, "excluded": 0, "loss": 0.5, "test_accuracy": 0.9,
-        "epsilon_client": 2.0, "delta_client": 1e-5, "skipped": "",
+        "epsilon_client": 2.0, "delta_client": 1e-5, "named": False, "skipped": "",
     }  # fmt: skip
+    assert replace(one, named=True).row["named"] is True and "named" not in Round(1).row
+    assert NAMED in replace(one, named=True)._repr_html_() and NAMED not in one._repr_html_()
     assert not {"participants", "excluded"} & Round(1, participants=("a",), hidden=True).row.keys()
 
 

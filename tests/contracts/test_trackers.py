@@ -95,7 +95,7 @@ def followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[
 
 
 @pytest.mark.promise("P674", "P675")
-@pytest.mark.guards("a tracker hears what the store holds")
+@pytest.mark.guards("a tracker hears what the store holds", "no report is sent unasked")
 def test_all_of_ours(followed: Any, tmp_path: Path) -> None:
     """In one test, for one run is read by all: each by its library's own reader."""
     run, ours, secret = followed
@@ -143,15 +143,19 @@ def _mlflow(tracker: Mlflow, run: h.store.Run, history: list[Round]) -> None:
     assert found.data.tags["hansa_run"] == run.id and found.data.tags["mlflow.note.content"] == "a note"
     seen = client.get_metric_history(found.info.run_id, "val_loss")
     assert {one.step: one.value for one in seen} == {one.round: one.metrics["val_loss"] for one in history}
-    assert [one.path for one in client.list_artifacts(found.info.run_id)] == ["report.html"]
+    assert not client.list_artifacts(found.info.run_id)  # nobody has asked for it
     rounds = Rounds()  # once more, as a run that was resumed is told: nothing is there twice
     for one in history:
         rounds.put(one)
     rounds.end("stopped")
-    about = Tracked(run.id, "app.py", run.label, "", "", 4, run.started, run.folder, {"rounds": 4})
-    tracker.track(about, rounds)
+    label = h.store.Label("renamed", ("final",))
+    about = Tracked(run.id, "app.py", label, "", "", 4, run.started, run.folder, {"rounds": 4})
+    replace(tracker, report=True).track(about, rounds)
     assert len(client.get_metric_history(found.info.run_id, "val_loss")) == 3
-    assert [one.info.status for one in client.search_runs([experiment.experiment_id])] == ["KILLED"]
+    (again,) = client.search_runs([experiment.experiment_id])
+    assert (again.info.status, again.info.run_name) == ("KILLED", "renamed")
+    assert (again.data.tags["hansa_rounds"], again.data.tags["tags"]) == ("4", "final")
+    assert [one.path for one in client.list_artifacts(found.info.run_id)] == ["report.html"]
 
 
 def _wandb(run: h.store.Run, history: list[Round]) -> None:
@@ -167,7 +171,7 @@ def _wandb(run: h.store.Run, history: list[Round]) -> None:
     rows = [{one.key or ".".join(one.nested_key): one.value_json for one in r.history.item} for r in records]
     losses = [float(row["val_loss"]) for row in rows if "val_loss" in row]
     assert losses == [one.metrics["val_loss"] for one in history]
-    assert any(one.HasField("artifact") and "report.html" in str(one.artifact.manifest) for one in records)
+    assert not any(one.HasField("artifact") and "report.html" in str(one.artifact) for one in records)
 
 
 def _log(held: bytes) -> Iterator[bytes]:
@@ -296,7 +300,7 @@ def test_a_resumed_run_is_told_from_its_first_round(tmp_path: Path) -> None:
     assert len(list(replace(one, track=[heard, Csv()]).run(run))) == 3
     assert [one.round for one in heard.rounds] == [1, 2, 3, 4] == [one.round for one in run.history()]
     assert len((run.folder / "rounds.csv").read_text().splitlines()) == 5
-    assert h.Store(tmp_path / "runs").open(run.id).tracked == {"Csv": "", "Heard": ""}
+    assert h.Store(tmp_path / "runs").open(run.id).tracked == {"Csv": "", "TensorBoard": "", "Heard": ""}
 
 
 def test_without_a_store_there_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,7 +342,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (one,) = h.Store("runs").runs()
     assert Path("heard.txt").read_text() == "first 1\nfirst 2\n"
     assert (Path("runs") / one.id / "rounds.csv").is_file()
-    assert "Printed: told; csv: told" in " ".join(call("show", "first")[1].split())
+    assert "csv: told; Printed: told" in " ".join(call("show", "first")[1].split())
     code, _, err = call("run", "mine.py", "--track", "csv,mlflo")
     assert code and "There is no tracker 'mlflo'" in err and len(h.Store("runs").runs()) == 1
     Path("mine.toml").write_text('app = "mine.py"\nname = "second"\ntags = ["a", "b"]\ntrack = ["csv"]\n')

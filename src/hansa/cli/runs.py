@@ -66,16 +66,15 @@ class Chosen:
 
     def _fits(self, one: Summary) -> bool:
         """Is it one of those that are wanted?"""
-        from ..ui.tables import set_otherwise
+        from ..ui.tables import set_at
 
         words = ((self.app, one.app), (self.name, one.label.name))
         if not all(wanted is None or wanted in text for wanted, text in words):
             return False
         if self.status is not None and one.status != self.status:
             return False
-        otherwise = set_otherwise(one.settings)
         wanted = settings_of(self.setting).items()
-        same = all(otherwise.get(path) == value for path, value in wanted)
+        same = all(set_at(one.settings, path) == value for path, value in wanted)
         return same and set(self.tag or ()) <= set(one.label.tags)
 
 

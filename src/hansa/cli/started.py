@@ -51,10 +51,13 @@ def new_run(
     from ..explain import expression
     from ..plan import Plan
     from ..store import Label
+    from ..ui.trackers import NAMES, checked
+    from ..ui.trackers.following import OPEN
 
     assert target is not None
     config = config_of(target)
     app = tracked(budgeted(app_of(config, settings), way.budget), way.track, config)
+    following = [name for name, _ in checked(app.track) if name in NAMES]
     path = Path(config.app).resolve()
     how = replace(config, set={**config.set, **settings}).kept()
     plan = app.plan
@@ -66,6 +69,7 @@ def new_run(
         run = store.new(text, plan.digest, str(path), how, plan.rounds, label)
     else:
         run = store.new(text, "", str(path), how, label=label)
+    run.keep_tracked(dict.fromkeys(following, OPEN))  # so that --resume knows them
     return app, run, path
 
 
@@ -77,12 +81,14 @@ def resumed_run(
 
     The app's file is the one that the run has stored, or `target`, where it lies elsewhere now.
     AppError where the plan is another, and for settings beside --rounds; StoreError where the run
-    is not there, or is damaged. A run that was stopped before its survey had an answer has no plan
+    is not there, or is damaged. The trackers that followed it by name do so again, where --track
+    names no others. A run that was stopped before its survey had an answer has no plan
     yet, and gets it as a new one does.
     """
     from ..app.settings import with_plan
     from ..config.run import Config
     from ..plan import Plan
+    from ..ui.trackers import NAMES
 
     store = place.open()
     stored = store.open(resume)
@@ -95,7 +101,8 @@ def resumed_run(
             "Leave it out, or start a new run.",
         )
     app = budgeted(app_of(resumed(config, stored)), way.budget).answered(stored)
-    app = tracked(app, way.track, config)
+    kept = [name for name in stored.tracked if name in NAMES]  # by which they were asked for
+    app = tracked(app, way.track, replace(config, track=(*config.track, *kept)))
     if not stored.digest or not isinstance(app.plan, Plan):  # it ended before its plan was known
         more = settings.get("rounds")
         app = with_plan(app, lambda plan: replace(plan, rounds=more or plan.rounds))

@@ -178,6 +178,8 @@ def sweep(
         for one in runs_of(*wanted, place.open(new=True), config, pieces):
             found.append(one)
             say(f"{len(found)} of {total}  {line(one)}")
+            if one.before and (tries.track or called != Called()):
+                say("  It stays as it was: --track, --name, --tag and --note are of new runs.")
     except KeyboardInterrupt:
         say(f"Stopped after {len(found)} of {total} runs. The same command does what is left.")
         if words := given_away(found):

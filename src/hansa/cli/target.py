@@ -138,7 +138,8 @@ def tracked(app: App, given: str | None, config: Config) -> App:
     """
     words = list(config.track) if given is None else given.split(",")
     named = [str(word).strip() for word in words]
-    return replace(app, track=[*app.track, *(one for one in named if one not in app.track)])
+    more = [one for one in dict.fromkeys(named) if one not in app.track]
+    return replace(app, track=[*app.track, *more])
 
 
 def resumed(config: Config, stored: Run) -> Config:

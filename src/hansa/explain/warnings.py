@@ -17,7 +17,8 @@ from ..plan import Plan
 from ..plan.checks import remembering
 from ..plan.layout import reported
 from ..privacy import stated_by, unstated
-from ..privacy.ledger import NAMED, taken_on_trust
+from ..privacy.ledger import taken_on_trust
+from ..rounds import NAMED
 from ..spec import Spec
 from . import parts
 from .words import count, listed

@@ -18,12 +18,11 @@ from importlib.util import find_spec
 from typing import Literal
 
 from ..errors import PlanError, number
-from ..rounds import Spent, Unit
+from ..rounds import NAMED, Spent, Unit
 from .mechanisms import NEIGHBOURS, Release, curve
 
 # how many there are is no secret
 EXAMPLE = "its client's data with the example, or with nothing in its place"
-NAMED = "not against who knows the secret that the simulation names: it takes the noise off again"
 MISSING = "the library that adds up privacy is not installed: pip install 'hansa[privacy]'"
 
 

@@ -135,16 +135,17 @@ class Store:
         return self.resume(name)
 
     def open(self, id: str) -> Run:
-        """The run whose id begins with `id`, or whose name it is, to be read; StoreError where
-        there is none, or more than one.
+        """The run with that id, or else with that name, or else whose id begins so, to be read;
+        StoreError where there is none, or more than one.
         """
         with self.database.read() as c:
             labels = dict(
                 c.execute(select(db.runs.c.id, db.runs.c.name).order_by(db.runs.c.started)).all()
             )
             names = list(labels)
-            exact = [id] if id in names else [name for name in names if name.startswith(id)]
+            exact = [name for name in names if name == id]
             exact = exact or [name for name, label in labels.items() if id and label == id]
+            exact = exact or [name for name in names if id and name.startswith(id)]
             if len(exact) == 1:
                 row = c.execute(select(db.runs).where(db.runs.c.id == exact[0])).one()
                 return Run(self.folder, self.database, row._asdict())
@@ -162,7 +163,7 @@ class Store:
         )
 
     def resume(self, id: str, rounds: int | None = None) -> Run:
-        """The run whose name begins with `id`, to go on with, up to `rounds` rounds where they are
+        """The run that `open` finds, to go on with, up to `rounds` rounds where they are
         others.
 
         No other process can go on with it until this one finishes it or ends. StoreError where

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import AppError, Fault, refuse
@@ -24,6 +25,17 @@ class Label:
     note: str = ""
 
     def __post_init__(self) -> None:
+        refuse(
+            [
+                (
+                    isinstance(self.tags, str) or not isinstance(self.tags, Sequence),
+                    f"The tags {self.tags!r} are no list.",
+                    "A run may have several.",
+                    'Write tags=("paper",), say.',
+                )
+            ],
+            AppError,
+        )
         refuse(
             [
                 _fault("The name", self.name, fits_line(self.name)),

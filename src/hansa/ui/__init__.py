@@ -26,8 +26,7 @@ from typing import Any
 
 from ..errors import printable
 from ..metrics import DEFINED
-from ..privacy.ledger import NAMED
-from ..rounds import BEGUN, Round
+from ..rounds import BEGUN, NAMED, Round
 
 HIDDEN = "who took part is a secret that ε rests on"
 

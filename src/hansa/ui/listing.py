@@ -39,6 +39,7 @@ def listed(runs: Sequence[Summary], best: Mapping[str, Best] | None = None) -> R
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("run", "rounds", "set otherwise", "last scores"):
         table.add_column(name, overflow="fold", no_wrap=name in ("run", "rounds"))
+    known = {path for one in runs for path in set_otherwise(one.settings)}
     for one in runs:
         told = [_told(one.last, "\n")]
         if best is not None and one.id in best:
@@ -46,7 +47,7 @@ def listed(runs: Sequence[Summary], best: Mapping[str, Best] | None = None) -> R
         table.add_row(
             Text("\n".join([one.id, *_label(one.label), printable(Path(one.app).name)])),
             _rounds(one),
-            Text(otherwise(set_otherwise(one.settings))),
+            Text(otherwise(set_otherwise(one.settings), known)),
             Text("\n".join(filter(None, told))),
         )
     return table

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 HEIGHT = 3.2  # inches
 DOWN = 12  # lines of a plot in the terminal
 ACROSS = 78  # letters of one
+LARGEST = 1e300  # of either sign, in a PNG: matplotlib cannot draw from -1e308 to 1e308
 MARKS = "●▲■◆○△□◇"
 STYLES = ("cyan", "yellow", "green", "magenta", "red", "blue")
 
@@ -53,7 +54,7 @@ class Compared:
         """What is shown of a stored run."""
         found = set_otherwise(run.settings).items()
         settings = {name: json.dumps(value, ensure_ascii=False) for name, value in found}
-        settings["plan"] = run.plan
+        settings |= {"app": run.app, "plan": run.plan}
         return cls(run.id, run.label.name, settings, [shown(one) for one in run.history()])
 
     @property
@@ -79,12 +80,12 @@ def table(runs: Sequence[Compared]) -> RenderableType:
         right = name in ("rounds", "seconds")
         found.add_column(name, justify="right" if right else "left", overflow="fold")
     other = differing(runs)
-    for run in runs:
+    known = {name for one in other for name in one}
+    for run, values in zip(runs, other, strict=True):
         told = [f"{name} {figure(name, value)}" for name, value in run.scores.items()]
         told += [private(one) for one in run.rounds[-1:]]
-        values = {name: run.settings[name] for name in other if name in run.settings}
         counts = (f"{len(run.rounds)}", f"{run.seconds:.1f}")
-        row = (run.title, otherwise(values), *counts, "\n".join(filter(None, told)))
+        row = (run.title, otherwise(values, known), *counts, "\n".join(filter(None, told)))
         found.add_row(*map(Text, row))
     return found
 
@@ -93,13 +94,14 @@ def cells(runs: Sequence[Compared]) -> tuple[list[str], list[list[str]]]:
     """The head of that table, and its rows, as words."""
     names = list(dict.fromkeys(name for run in runs for name in run.scores))
     other = differing(runs)
+    columns = list(dict.fromkeys(name for one in other for name in one))
     rows = list[list[str]]()
-    for run in runs:
+    for run, differs in zip(runs, other, strict=True):
         told = [figure(name, run.scores[name]) if name in run.scores else "" for name in names]
         spent = private(run.rounds[-1]) if run.rounds else ""
-        values = [printable(run.settings.get(name, "")) for name in other]
+        values = [printable(differs.get(name, "")) for name in columns]
         rows.append([run.title, *values, f"{len(run.rounds)}", f"{run.seconds:.1f}", *told, spent])
-    return ["run", *other, "rounds", "seconds", *names, "privacy"], rows
+    return ["run", *columns, "rounds", "seconds", *names, "privacy"], rows
 
 
 def overlaid(runs: Sequence[Compared], score: str, across: int = ACROSS) -> RenderableType:
@@ -156,15 +158,15 @@ def _draw(
     places: the round at which each column stands. points: [(round, value)]. between: the least and
     the largest value of all runs, at the lowest and at the highest line.
     """
-    low, high = between
+    low, high = (value / 2 for value in between)  # for their difference may be no number
     rounds = [number for number, _ in points]
-    values = np.interp(places, rounds, [value for _, value in points], np.nan, np.nan)
+    downs = [(high - value / 2) / ((high - low) or 1.0) for _, value in points]
+    across = np.interp(places, rounds, downs, np.nan, np.nan)
     nearest = int(np.abs(places - rounds[0]).argmin())
-    values[nearest] = points[0][1]  # also of a run with one round
-    for column, value in enumerate(values):
-        if math.isfinite(value):
-            row = round((DOWN - 1) * (high - value) / ((high - low) or 1.0))
-            paper[row][column] = mark
+    across[nearest] = downs[0]  # also of a run with one round
+    for column, down in enumerate(across):
+        if math.isfinite(down):
+            paper[round((DOWN - 1) * down)][column] = mark
 
 
 def _witnesses(runs: Sequence[Compared]) -> str:
@@ -179,13 +181,28 @@ def course(run: Compared, score: str) -> Sequence[tuple[int, float]]:
     return next(iter(sides.values()), [])
 
 
-def differing(runs: Sequence[Compared]) -> list[str]:
-    """The settings that are not the same in all of them; the plan alone where no setting tells."""
-    names = dict.fromkeys(name for run in runs for name in run.settings if name != "plan")
-    found = [name for name in names if len({run.settings.get(name) for run in runs}) > 1]
-    if not found and len({run.settings["plan"] for run in runs}) > 1:
-        return ["plan"]
+def differing(runs: Sequence[Compared]) -> list[dict[str, str]]:
+    """Of each run, what is not the same in all of them: settings, the app, and of its plan the
+    lines that are not in all.
+    """
+    known = dict.fromkeys(name for run in runs for name in run.settings)
+    names = [name for name in known if len({run.settings.get(name) for run in runs}) > 1]
+    found = [{name: run.settings[name] for name in names if name in run.settings} for run in runs]
+    if "plan" in names:
+        for one, lines in zip(found, _own_lines([one["plan"] for one in found]), strict=True):
+            one["plan"] = lines
     return found
+
+
+def _own_lines(plans: Sequence[str]) -> list[str]:
+    """Of each plan the lines that are not in all; all lines, where these do not tell plans apart,
+    as with pieces in another order.
+    """
+    same = set.intersection(*(set(plan.splitlines()) for plan in plans))
+    own = ["\n".join(line.strip() for line in p.splitlines() if line not in same) for p in plans]
+    if len(set(own)) < len(set(plans)):
+        return list(plans)
+    return own
 
 
 def page(runs: Sequence[Compared], score: str) -> str:
@@ -222,7 +239,7 @@ def _lines(axes: Axes, runs: Sequence[Compared], score: str, paper: Theme) -> No
         dashes = ("-", "--", ":", "-.")[i // len(paper.lines) % 4]
         axes.plot(
             [one for one, _ in points],
-            [value for _, value in points],
+            np.clip([value for _, value in points], -LARGEST, LARGEST),
             label=run.title,
             color=paper.lines[i % len(paper.lines)],
             linestyle=dashes,

@@ -20,8 +20,7 @@ from rich.text import Text
 from ..app.stopping import MODES, mode_of
 from ..app.sweep import Tried
 from ..errors import AppError, printable
-from ..privacy.ledger import NAMED
-from ..rounds import TEST
+from ..rounds import NAMED, TEST
 from . import SIDES, all_scores, curves, figure
 from .plots import LIGHT, Theme, png
 

@@ -10,7 +10,8 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..app.stopping import MODES, mode_of
@@ -70,16 +71,47 @@ def set_otherwise(settings: Mapping[str, Any], before: str = "") -> dict[str, An
     return found
 
 
-def otherwise(settings: Mapping[str, Any]) -> str:
-    """Settings in words, a line each, by the last word of each path where that is enough.
+def otherwise(settings: Mapping[str, Any], known: Collection[str]) -> str:
+    """Settings in words, a line each, by the last word of each path where no other has it.
 
-    settings: path → value, as `set_otherwise` has them.
+    settings: path → value, as `set_otherwise` has them. known: the paths of all rows of a table, in
+    which one word means one path.
     """
-    found = dict[str, Any]()
+    ends = Counter(path.rpartition(".")[2] for path in known)
+    found = list[str]()
     for path, value in settings.items():
         short = path.rpartition(".")[2]
-        found[path if short in found or short == "use" else short] = value
-    return printable("\n".join(f"{name} {value}" for name, value in found.items()))
+        whole = ends[short] > 1 or short == "use" or short.isdigit()
+        found.append(f"{path if whole else short} {value}")
+    return printable("\n".join(found))
+
+
+def set_at(settings: Mapping[str, Any], path: str) -> Any:
+    """What a run sets at a path, also within a piece that it sets as a table; None where it sets
+    nothing there.
+
+    settings: as a run keeps them; of them `set` comes before `plan`, whose pieces it changes.
+    """
+    found = set_otherwise(settings)
+    for whole in (path, f"plan.{path}"):
+        words = whole.split(".")
+        for i in range(len(words), 0, -1):
+            above = ".".join(words[:i])
+            if above in found:
+                return _within(found[above], words[i:])
+    return None
+
+
+def _within(value: Any, words: Sequence[str]) -> Any:
+    """What is in a table or a list at a path; None where nothing is."""
+    for word in words:
+        if isinstance(value, Mapping):
+            value = value.get(word)
+        elif isinstance(value, list) and word.isdigit() and int(word) < len(value):
+            value = value[int(word)]
+        else:
+            return None
+    return value
 
 
 def of_run(one: Summary, best: Best | None = None) -> dict[str, Any]:

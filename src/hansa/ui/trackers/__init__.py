@@ -2,7 +2,7 @@
 
     csv           rounds.csv in the folder of the run
     tensorboard   tensorboard/ in the folder of the run
-    mlflow        where MLFLOW_TRACKING_URI says, else mlflow.db where the program runs
+    mlflow        where MLFLOW_TRACKING_URI says, else mlflow.db and mlruns/ where the program runs
     wandb         wandb/ in the folder of the run, offline; elsewhere where WANDB_MODE says so
 
 Each has one method, and whatever has that method is one:
@@ -12,9 +12,9 @@ Each has one method, and whatever has that method is one:
             for one in rounds:
                 print(run.id, one.round, one.witnessed)
 
-A tracker hears what the store of the run holds, and nothing else: no record of a client, no secret,
-and not who took part where ε rests on that. It works on a thread of its own, so that neither its
-errors nor its waiting stop the run.
+A tracker is told what the store of the run holds of its plan and rounds: no record of a client, no
+secret, and not who took part where ε rests on that. It works on a thread of its own, so that
+neither its errors nor its waiting stop the run.
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ class Tracker(Protocol):
 
 
 def checked(given: Iterable[str | Tracker]) -> list[tuple[str, Tracker]]:
-    """Trackers by name, ready to begin; AppError where one is none, or needs what is not here."""
+    """Trackers by name, ready to begin; of ours one for each place to which they write. AppError
+    where one is none, or needs what is not here.
+    """
     found = list[tuple[str, Tracker]]()
     for one in given:
         name = type(one).__name__
@@ -118,7 +120,9 @@ def checked(given: Iterable[str | Tracker]) -> list[tuple[str, Tracker]]:
                 f"Write one of {', '.join(map(repr, NAMES))}, or an object with that method.",
             )
         _check_installed(tracker)
-        found.append((name, tracker))
+        ours = type(tracker).__module__.startswith(f"{__name__}.")
+        if not (ours and any(tracker == other for _, other in found)):  # it would write all twice
+            found.append((name, tracker))
     return found
 
 
@@ -161,24 +165,35 @@ def figures(one: Round) -> dict[str, float]:
 
 
 def parameters(plan: Plan) -> dict[str, str | float]:
-    """What a plan is set to, by path: numbers and words; of all else, what it is."""
-    return {path: value for path, value in _leaves(plan, "") if path}
+    """What a plan is set to, by path: numbers and words; of all else, what it is.
+
+    Bytes, and what a piece does not show in its own expression, are left out.
+    """
+    return {path: value for path, value in _leaves(plan, "", ()) if path}
 
 
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, str | float]]:
-    """Each value of a piece, and of the pieces in it."""
+def _leaves(value: Any, path: str, above: tuple[int, ...]) -> Iterator[tuple[str, str | float]]:
+    """Each value of a piece, and of the pieces in it.
+
+    above: the ids of what it is in, so that a piece which holds itself comes to an end.
+    """
+    if id(value) in above or isinstance(value, bytes | bytearray | memoryview):
+        return
+    within = (*above, id(value))
     if is_dataclass(value) and not isinstance(value, type):
         yield path, type(value).__name__
         for one in fields(value):
-            yield from _leaves(getattr(value, one.name), f"{path}.{one.name}".lstrip("."))
+            if one.repr and hasattr(value, one.name):
+                below = f"{path}.{one.name}".lstrip(".")
+                yield from _leaves(getattr(value, one.name), below, within)
     elif isinstance(value, str):
         yield path, value
     elif isinstance(value, bool):
         yield path, str(value)
-    elif isinstance(value, int | float) and math.isfinite(value):
-        yield path, value
+    elif isinstance(value, int | float):
+        yield path, value if math.isfinite(value) else str(value)
     elif isinstance(value, Sequence) and len(value) <= LONGEST:
         for i, one in enumerate(value):
-            yield from _leaves(one, f"{path}.{i}")
+            yield from _leaves(one, f"{path}.{i}", within)
     elif value is not None:
         yield path, getattr(value, "__name__", type(value).__name__)

@@ -12,9 +12,9 @@ from __future__ import annotations
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 WAIT = 60.0  # seconds after the end of a run, in which trackers finish
 WORDS = 300  # letters of an error that are told
+OPEN = "has not ended"  # what the row of a run says of a tracker at work
 
 
 class Untracked(Aside):
@@ -61,7 +62,7 @@ class Follower:
 
         def read() -> None:
             try:
-                tracker.track(run, self.rounds)
+                tracker.track(replace(run, parameters=dict(run.parameters)), self.rounds)
             except BaseException as error:
                 self.error = error
 
@@ -74,7 +75,10 @@ class Follower:
             return ""
         kind = type(self.error).__name__
         self.lost = f"failed by round {self.heard} ({kind})"
-        said = message(self.error).splitlines()[0][:WORDS]
+        try:
+            said = message(self.error).splitlines()[0][:WORDS]
+        except Exception:  # of an error that cannot say what it is
+            said = "(no message)."
         return f"The tracker {self.name} has failed, and the run goes on without it. {kind}: {said}"
 
 
@@ -135,14 +139,15 @@ class Following:
             about = _about(self.plan, self.run)
             for follower, tracker in zip(self.followers, self.trackers, strict=True):
                 follower.begin(tracker, about)
+            self._keep(OPEN)
         for one in rounds:
             self.told = one.round
             for follower in self.followers:
                 if follower.error is None:
                     follower.heard = one.round
-                    follower.rounds.put(one)
+                    follower.rounds.put(_copy(one))
         if self._look():
-            self._keep()
+            self._keep(OPEN)
 
     def _look(self) -> bool:
         """Say which have failed since; has any?"""
@@ -151,11 +156,14 @@ class Following:
             _say(one)
         return bool(words)
 
-    def _keep(self) -> None:
-        """Keep with the run what became of each; a store that is gone ends nothing here."""
+    def _keep(self, so_far: str = "") -> None:
+        """Keep with the run what became of each, beside those that have followed it before; a store
+        that is gone ends nothing here.
+        """
         if self.run is not None:
+            told = {one.name: one.lost or so_far for one in self.followers}
             with suppress(StoreError):
-                self.run.keep_tracked({one.name: one.lost for one in self.followers})
+                self.run.keep_tracked({**self.run.tracked, **told})
 
 
 def followed(
@@ -187,15 +195,39 @@ def _distinct(names: Iterable[str]) -> Iterator[str]:
         yield name if seen[name] == 1 else f"{name} {seen[name]}"
 
 
+def _copy(one: Round) -> Round:
+    """A round for one tracker, which may change what it is given: the run goes on with its own."""
+    return replace(
+        one,
+        metrics=dict(one.metrics),
+        scores=dict(one.scores),
+        spent=dict(one.spent),
+        excluded=dict(one.excluded),
+    )
+
+
+def _parameters(plan: Plan) -> Mapping[str, str | float]:
+    """What the plan is set to; nothing, and that is said, where a piece of somebody's cannot be
+    looked at.
+    """
+    try:
+        return parameters(plan)
+    except Exception as error:
+        kind = type(error).__name__
+        _say(f"What the plan is set to cannot be looked at ({kind}): no tracker is told of it.")
+        return {}
+
+
 def _about(plan: Plan, run: Run | None) -> Tracked:
     """What is told of a run before its first round."""
+    found = _parameters(plan)
     told = (expression(plan), plan.digest, plan.rounds)
     if run is None:
         now = datetime.now(UTC)
         id = f"{now:%Y%m%d-%H%M%S-%f}"
-        return Tracked(id, "", Label(), *told, now, Path("tracked") / id, parameters(plan))
+        return Tracked(id, "", Label(), *told, now, Path("tracked") / id, found)
     app = Path(run.app).name
-    return Tracked(run.id, app, run.label, *told, run.started, run.folder, parameters(plan))
+    return Tracked(run.id, app, run.label, *told, run.started, run.folder, found)
 
 
 def _say(words: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from . import Rounds, Tracked, figures
@@ -25,17 +25,19 @@ QUIET: dict[
 
 @dataclass(frozen=True)
 class Wandb:
-    """Config, metrics and the report of a run, for Weights & Biases.
+    """Config and metrics of a run, for Weights & Biases.
 
     mode: "offline" writes to the folder of the run, and `wandb sync` sends it; by default what
     WANDB_MODE says, or else offline. Of the machine it tells the system and Python's version.
+    report: send the report at the end, too, which tells of clients and of this machine's paths.
     """
 
     project: str = "hansa"
-    mode: Literal["online", "offline"] | None = None
+    mode: Literal["online", "offline"] | None = field(default=None, compare=False)
+    report: bool = field(default=False, compare=False)  # no other place
 
     def track(self, run: Tracked, rounds: Rounds) -> None:
-        """Log each round as it comes, and the report as an artefact at the end."""
+        """Log each round as it comes; where it is wanted, the report as an artefact at the end."""
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
@@ -49,12 +51,13 @@ class Wandb:
             config={**run.parameters, "app": run.app, "digest": run.digest},
             dir=run.folder,
             resume="allow",
+            reinit="create_new",  # several runs of a process may go on at one time
             mode=mode,
             settings=wandb.Settings(**QUIET),
         )
         for one in rounds:
             if one.round >= there.step:
                 there.log(figures(one), step=one.round)
-        if run.report is not None:
+        if self.report and run.report is not None:
             there.log_artifact(run.report, f"report-{run.id}", "report")
         there.finish(exit_code=int(rounds.ended == "failed"))
