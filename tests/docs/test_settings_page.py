@@ -50,7 +50,7 @@ def example(cells: list[str]) -> str:
     return cells[-1].strip().strip("`")
 
 
-FILE = ("app", "rounds", "seed", "plan", "set", "stop")
+FILE = ("app", "rounds", "seed", "name", "tags", "note", "track", "plan", "set", "stop")
 PATHS = {path: example(cells) for path, cells in rows().items() if re.fullmatch(r"[\w.]+=.*", example(cells))}
 TABLE = {key: example(cells) for key, cells in rows().items() if " = " in example(cells) and key not in PATHS}
 
