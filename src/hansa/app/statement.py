@@ -205,24 +205,29 @@ def _unknown(app: Federation, found: Owner) -> str:
 def _over_all(app: Federation, plan: Plan, found: Owner) -> str:
     """Why stored runs and this plan together may pass the policy, if so.
 
-        Σ ε_i + ε ≤ ε of the policy   at   Σ δ_i + δ ≤ δ of the policy
+        Σ ε_i + ε(δ − Σ δ_i) ≤ ε of the policy, at its δ     (Dwork and Roth 2014, Thm 3.16)
 
-    It is an upper bound: that the runs were on this client's data is not known.
+    It is an upper bound, and that the runs were on this client's data is not known.
     """
     policy = found.policy
-    before = found.total["epsilon"]
-    if before is None:
-        return f"alone it does; but there is no ε for all runs: {found.total['why']}"
+    before = found.total
+    if before["epsilon"] is None:
+        return f"alone it does; but there is no ε for all runs: {before['why']}"
+    left = policy.delta - before["delta"]
+    if left <= 0:
+        return (
+            f"alone it does; but δ of the stored runs adds up to {before['delta']:.2g}, and "
+            f"{policy.delta:.2g} is allowed for all runs"
+        )
     planned = given_away(app.first, None, None).merge(planned_privacy(plan))
-    alone = planned.guarantee(policy.delta).epsilon
+    alone = planned.guarantee(left).epsilon
     assert alone is not None  # else the policy has refused it
-    epsilon = before + alone
-    delta = found.total["delta"] + policy.delta
-    if epsilon <= policy.epsilon and delta <= policy.delta:
+    epsilon = before["epsilon"] + alone
+    if epsilon <= policy.epsilon:
         return ""
     return (
-        f"alone it does; but with the stored runs it may be ε = {epsilon:.4g} at δ = {delta:.2g}, "
-        f"and ε = {policy.epsilon:g} at δ = {policy.delta:.2g} is allowed for all runs"
+        f"alone it does; but with the stored runs it may be ε = {epsilon:.4g} at δ = "
+        f"{policy.delta:.2g}, and {policy.epsilon:g} is allowed for all runs"
     )
 
 
