@@ -196,6 +196,7 @@ app = hansa.App({plan}, data, first=survey)
     assert json.loads(call("data", "mine.py", "--json")[1])["outside"] is None
 
 
+@pytest.mark.promise("P702")
 def test_a_report_tells_no_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """How many of which label a client has nobody gets unasked, whether anything hides it or not."""
     monkeypatch.chdir(tmp_path)

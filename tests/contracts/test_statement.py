@@ -120,7 +120,7 @@ def test_who_is_not_there_is_named_with_who_is(here: Path) -> None:
     code, _, err = command("explain", "mine.py", "--font", "x.ttf")
     assert code == 2
     code, _, err = command("explain", "mine.py", "--html", "nowhere/x.html")
-    assert code == 1 and "cannot be written" in err
+    assert code == 2 and "cannot be written" in err
 
 
 @pytest.mark.promise("P698")

@@ -128,7 +128,10 @@ def _row(one: PastRun) -> tuple[str, ...]:
 
 
 def _gives(found: Mapping[str, Any]) -> str:
-    """What is given away, with what is to be said beside it; or why nobody knows."""
+    """What is given away, with what is to be said beside it; or why nobody knows.
+
+    found: of one run, or of all together: epsilon, delta, why, named and stated.
+    """
     if found["epsilon"] is None or found["delta"] is None:
         return f"no ε: {found['why']}"
     but = proviso(found["named"], found["stated"])

@@ -53,7 +53,12 @@ def of_clients(plan: Plan, population: int | None, delta: float, first: Plan | N
 
 
 def _meant(promise: Guarantee, counted: str) -> str:
-    """What ε at δ means for a client; counted: of which rounds."""
+    """What ε at δ means for a client, in odds; where it is too large to mean anything, that.
+
+        Pr[conclusion | it took part] ≤ e^ε · Pr[conclusion | neighbour] + δ
+
+    counted: of which rounds. Of an ε above 709 e^ε is no number that a machine has.
+    """
     assert promise.epsilon is not None
     told = f"What the models of {counted} tell of one client, whether it took part or what it holds"
     if promise.epsilon > WORTH:
