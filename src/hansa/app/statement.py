@@ -34,7 +34,6 @@ STORED = (
     "the same data. Whose word on noise they rest on is told by the app as it is now. Runs that "
     "are stored elsewhere are not counted."
 )
-NOT_COUNTED = "are not counted either: they have other names and other plans."
 
 
 def stated(app: Federation, explained: Explanation, who: str, sites: bool) -> Statement:
@@ -130,7 +129,8 @@ def _with_runs(found: Owner, app: Federation, file: str, runs: list[Summary]) ->
     others = len(runs) - len(past)
     counted = STORED
     if others:
-        counted = f"{STORED} {count(others, 'other run', 'other runs')} of this store {NOT_COUNTED}"
+        more = count(others, "other run", "other runs")
+        counted = f"{STORED} Nor counted: {more} of this store, by other names and of other plans."
     total = added_up(past)
     if others and not past:
         total |= {"epsilon": None, "why": "no run of this store was counted, and it has some"}
