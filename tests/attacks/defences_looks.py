@@ -13,4 +13,10 @@ LOOKS = (
         "    return form.format(x, y, anchor, Markup(text))",
     ),
     Defence("notebooks escape words", "notebook.py", "    return escape(line)", "    return line"),
+    Defence(
+        "stored runs count beside a plan",
+        "app/statement.py",
+        "    if epsilon <= policy.epsilon:",
+        "    if alone <= policy.epsilon:",
+    ),
 )

@@ -160,7 +160,7 @@ SECRETS = (
         "self.clients.named",
     ),
     Defence("a ledger tells of a named secret", SPENT, "if happened.named:", NEVER),
-    Defence("a guarantee tells of a named secret", ACCOUNTING, "if self.named else", "if False else"),
+    Defence("a guarantee tells of a named secret", ACCOUNTING, "    if named:\n", "    if False:\n"),
     Defence("an explanation tells of a named secret", EXPLAIN, "if named and plan.hides:", NEVER),
     Defence("ε is shown with a named secret", SHOWN, "if found and one.named else", "if False else"),
     Defence(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 import hansa
 from hansa.app.compare import Row
 from hansa.app.comparison import Comparison
+from hansa.audit.bounds import area_of_a_coin, rate_between
 from hansa.audit.canary import Canaries
+from hansa.audit.membership import Membership
 from hansa.audit.report import AuditReport
 from hansa.explain import Explanation, Section
 from hansa.explain.statement import Statement
@@ -76,6 +79,14 @@ def test_a_plan_and_its_rounds_show_themselves(capsys: pytest.CaptureFixture[str
     first = next(compared)
     assert first.name == "north alone" and "all data pooled" in compared._repr_html_()
     assert compared.rows[0] is first and len(compared.rows) == 4
+    assert list(compared) == list(compared) == compared.rows and next(compared, None) is None
+
+
+def test_what_cannot_be_compared_is_told_and_raises_nothing() -> None:
+    app = hansa.App(hansa.Plan(hansa.Softmax(4, 2), rounds=1), DATA)
+    compared = app.compare(list(app.run())[-1])
+    for _ in range(2):
+        assert "There is nothing to compare on" in compared._repr_html_()
 
 
 def canaries(shift: float, promised: float | None, why: str = "") -> str:
@@ -94,3 +105,23 @@ def test_an_audit_says_what_it_proves() -> None:
     assert "so few canaries could not refute it" in canaries(3.0, 500.0)
     assert "which proves nothing" in canaries(0.0, 2.0)
     assert "No promise was tested" in canaries(3.0, None, "the plan adds no noise")
+
+
+def membership(area: float, records: int) -> str:
+    """What the report says of so many records, scored in 9 runs; area: of the curve, about."""
+    rng = np.random.default_rng(0)
+    truth = rng.random(9 * records) < 0.5
+    shift = np.sqrt(2) * NormalDist().inv_cdf(area)
+    scores = np.minimum(rng.normal(size=len(truth)) + shift * truth, 2.0)  # none of them is far above all others
+    report = AuditReport("Audit", "Plan()", membership=Membership(scores, truth, 9, records))
+    return str(report.told())
+
+
+@pytest.mark.promise("P706")
+def test_membership_is_told_by_all_guesses_and_with_bounds() -> None:
+    """The area counts as much as the surest guesses; of few records neither shows anything."""
+    assert "More members are found" in membership(0.8, 1000)
+    assert "The attack has failed" in membership(0.5, 40) and "at 95 % confidence" in membership(0.5, 40)
+    low, high = rate_between(0.5, 100)
+    assert low == pytest.approx(0.419, abs=1e-3) and high == pytest.approx(0.581, abs=1e-3)
+    assert area_of_a_coin(100) == pytest.approx(0.5 + 1.645 * np.sqrt(101 / 30_000), abs=1e-3)

@@ -73,6 +73,32 @@ def test_values_have_quartiles_and_are_counted_without_what_is_missing() -> None
     assert 0.9 < found.near[0, 1] < 1.2
 
 
+@pytest.mark.promise("P703")
+def test_what_is_missing_makes_no_label_of_a_number() -> None:
+    """Holes make objects of a column: its numbers are numbers still, beside the same ones without holes."""
+    y = np.arange(6) % 2
+    holes = np.array([1.0, None, 0.0], object)
+    found = hansa.overview({"a": (X[:6], y), "b": (X[:3], holes)})
+    assert found.labels == ("0", "1") and found.clients["b"].counts == (1, 1) and found.clients["b"].missing == 1
+    assert hansa.overview({"a": (X[:3], np.array([0.3, None, 0.7], object))}).kind == "values"
+    days = np.array(["2020-01-01", "NaT"], "datetime64[D]")
+    assert hansa.overview({"a": (X[:2], days)}).labels == ("2020-01-01",)
+
+
+@pytest.mark.promise("P703")
+def test_rare_and_far_values_count_in_distances() -> None:
+    """40 of 100,000 values that are a million away are 400 away, on average."""
+    y = 0.25 * (np.arange(100_000) % 2)
+    far = np.where(np.arange(100_000) < 40, 1e6, 0) + y
+    found = hansa.overview({"a": (y[:, None], far), "b": (y[:, None], y)})
+    assert found.near[0, 1] == pytest.approx(400, rel=1e-3)
+
+
+def test_two_clients_of_one_name_are_refused() -> None:
+    with pytest.raises(DataError, match="Several clients have the name '1'"):
+        hansa.overview({1: (X, X), "1": (X, X)})  # type: ignore[dict-item]
+
+
 @pytest.mark.promise("P702")
 def test_bad_data_is_told_of_its_client_and_ends_nothing() -> None:
     """Nothing at all, no data, images for targets, one label, an error of the reader."""
@@ -125,9 +151,9 @@ app = hansa.App(hansa.Plan(hansa.Softmax(3, 2)), hansa.Sites(print, "nowhere/*.c
 """
     Path("far.py").write_text(text)
     code, _, err = call("data", "far.py")
-    assert code == 1 and "at its sites" in err and "hansa.survey(" in err
+    assert code == 2 and "at its sites" in err and "hansa.survey(" in err
     code, _, err = call("data", "far.bundle")
-    assert code == 1 and "survey" in err
+    assert code == 2 and "survey" in err
 
 
 def test_the_command_shows_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,6 +173,44 @@ app = hansa.App(hansa.Plan(hansa.Softmax(4, 2), pipe=pipe, training=hansa.Traini
     assert "Outside ε" in err and "Outside ε" in Path("d.html").read_text()
     code, out, _ = call("data", "mine.py")
     assert code == 0 and "north" in out and "total variation" in out
+    assert "Outside ε" in found["outside"]
+
+
+@pytest.mark.parametrize("plan", ["lambda found: plan", "plan"], ids=["hanging on it", "beside it"])
+def test_a_survey_puts_a_look_outside_epsilon(plan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its noise, or a plan that nobody knows before it; where nothing has any, nothing is said."""
+    monkeypatch.chdir(tmp_path)
+    text = f"""
+import numpy as np
+import hansa
+from hansa.analytics import Count
+data = {{who: (np.eye(4), np.arange(4) % 2) for who in ("north", "south")}}
+plan = hansa.Plan(hansa.Softmax(4, 2))
+survey = hansa.survey({{"n": Count()}}, most=9, aggregator=hansa.Sum(), pipe=(hansa.GaussianNoise(1.0),))
+app = hansa.App({plan}, data, first=survey)
+"""
+    Path("mine.py").write_text(text)
+    code, out, err = call("data", "mine.py", "--json")
+    assert code == 0 and "Outside ε" in json.loads(out)["outside"] and "Outside ε" in err
+    Path("mine.py").write_text(text.replace(f"App({plan}, data, first=survey)", "App(plan, data)"))
+    assert json.loads(call("data", "mine.py", "--json")[1])["outside"] is None
+
+
+@pytest.mark.promise("P702")
+def test_a_report_tells_no_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many of which label a client has nobody gets unasked, whether anything hides it or not."""
+    monkeypatch.chdir(tmp_path)
+    text = """
+import numpy as np
+import hansa
+data = {who: (np.eye(4), np.arange(4) % 2) for who in ("north", "south")}
+app = hansa.App(hansa.Plan(hansa.Softmax(4, 2), rounds=1), data)
+"""
+    Path("mine.py").write_text(text)
+    assert call("run", "mine.py", "--no-compare")[0] == 0
+    (report,) = Path("runs").glob("*/report.html")
+    page = Tags(report.read_text()).text
+    assert "Warnings" in page and "Labels of each client" not in page and "Distance between clients" not in page
 
 
 def test_a_population_is_looked_at_in_part() -> None:

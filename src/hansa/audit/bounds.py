@@ -7,6 +7,7 @@ guesses are right, ε is large; how large at least, at what confidence, is what 
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 
@@ -91,6 +92,28 @@ def area(false: Vector, true: Vector) -> float:
 def rate_at(false: Vector, true: Vector, limit: float) -> float:
     """The highest true positive rate with at most so many false positives."""
     return float(true[false <= limit].max())
+
+
+def rate_between(rate: float, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """What a rate that was seen in n trials is at least, and at most, each at this confidence.
+
+        (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n)       z: the normal's quantile
+
+    (Wilson 1927)
+    """
+    z = NormalDist().inv_cdf(confidence)
+    centre = rate + z * z / (2 * n)
+    half = z * math.sqrt(rate * (1 - rate) / n + (z / (2 * n)) ** 2)
+    whole = 1 + z * z / n
+    return (centre - half) / whole, (centre + half) / whole
+
+
+def area_of_a_coin(n: int, confidence: float = CONFIDENCE) -> float:
+    """Below what the area is where n scores, half of members, say nothing, at this confidence.
+
+    ½ + z √((n + 1) / 3n²)                                     (Mann and Whitney 1947)
+    """
+    return 0.5 + NormalDist().inv_cdf(confidence) * math.sqrt((n + 1) / 3) / n
 
 
 def _binomial(n: int, epsilon: float) -> Vector:

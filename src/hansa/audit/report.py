@@ -17,6 +17,7 @@ from ..app.compare import OUTSIDE
 from ..app.peers import graph_of
 from ..errors import AppError, HansaError, StoreError
 from ..explain import Explanation, Section, expression
+from .bounds import CONFIDENCE, area_of_a_coin, rate_between
 from .canary import Canaries, canaries
 from .inversion import Inversion, inversion
 from .linear import Linear, linear
@@ -203,12 +204,17 @@ def _canary_numbers(found: Canaries) -> dict[str, Any]:
 
 def _membership_numbers(found: Membership) -> dict[str, Any]:
     """What membership inference found, for JSON."""
+    coin, least, most = _chance(found)
     return {
         "runs": found.runs,
         "records": found.records,
         "area": found.area,
+        "area_of_a_coin_at_most": coin,
         "false_positive_rate": LIMIT,
+        "false_positive_rate_at_most": most,
         "true_positive_rate": found.rate,
+        "true_positive_rate_at_least": least,
+        "confidence": CONFIDENCE,
     }
 
 
@@ -316,21 +322,36 @@ def _membership(found: Membership) -> Section:
         f"model was attacked with the {found.runs - 1} others to compare with. {found.records} "
         "records were guessed at in each. The unit is a record, not a client."
     )
-    proves = "More members are found than by a coin: who has the model may learn who was there."
-    if found.rate <= 2 * LIMIT:
-        proves = (
-            "The attack has failed: it finds hardly more members than a coin does. That proves "
-            "nothing of a better one."
-        )
+    coin, least, most = _chance(found)
+    proves = (
+        "The attack has failed: it finds no more members than a coin might. That proves nothing of "
+        "a better one."
+    )
+    if found.area > coin or least > most:
+        proves = "More members are found than by a coin: who has the model may learn who was there."
+    sure = f"at {100 * CONFIDENCE:g} % confidence"
     rows = (
-        ("area under the curve", f"{found.area:.3f} (a coin: 0.5)"),
+        ("area under the curve", f"{found.area:.3f} (a coin: 0.5, below {coin:.3f} {sure})"),
         (
             f"members found, with {100 * LIMIT:g} % false alarms",
-            f"{100 * found.rate:.2f} % (a coin: {100 * LIMIT:g} %)",
+            f"{100 * found.rate:.2f} %, {100 * least:.2f} % at least, {sure} (a coin: "
+            f"{100 * LIMIT:g} %, below {100 * most:.2f} %)",
         ),
         (PROVES, proves),
     )
     return Section("Membership of a record (Carlini et al. 2022)", text, ("", ""), rows)
+
+
+def _chance(found: Membership) -> tuple[float, float, float]:
+    """(the area that a coin stays below, the rate of members found at least, the rate of false
+    alarms at most).
+
+    A record counts once, though each run guesses at it: those guesses hang together.
+    """
+    half = max(1, found.records // 2)
+    least, _ = rate_between(found.rate, half)
+    _, most = rate_between(LIMIT, half)
+    return area_of_a_coin(2 * half), least, most
 
 
 def _inversion(found: Inversion) -> Section:

@@ -21,6 +21,7 @@ from .options import Set, command
 from .target import app_of, config_of, settings_of
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --help is quick
+    from ..app import App
     from ..data.overview import Overview
 
 
@@ -48,7 +49,6 @@ def data(
     """
     from ..app.compare import OUTSIDE
     from ..app.looking import overview_of
-    from ..plan import Plan
     from ..ui import overview as words
     from ..ui.errors import say
     from ..ui.terminal import out
@@ -61,19 +61,29 @@ def data(
         )
     app = app_of(config_of(target), settings_of(set_))
     found = overview_of(app)
-    hides = isinstance(app.plan, Plan) and app.plan.hides
-    if hides:
-        say(OUTSIDE)
+    aside = ""
+    if _hides(app):
+        aside = OUTSIDE
+        say(aside)
     if html is not None:
-        _write(found, html, target.name, OUTSIDE if hides else "")
+        _write(found, html, target.name, aside)
         say(f"wrote {html}")
     if json_:
-        typer.echo(json.dumps(found.table, indent=1, ensure_ascii=False, allow_nan=False))
+        told = found.table | {"outside": aside or None}
+        typer.echo(json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False))
     elif html is None:
         for part in words.terminal(found):
             out().print(part)
     if all(one.why for one in found.clients.values()):
         raise typer.Exit(1)
+
+
+def _hides(app: App) -> bool:
+    """May survey or rounds have an ε? A plan that is a function of the survey may have one."""
+    from ..plan import Plan
+
+    plans = [one for one in (app.first, app.plan) if one is not None]
+    return any(not isinstance(one, Plan) or one.hides for one in plans)
 
 
 def _write(found: Overview, path: Path, name: str, aside: str) -> None:

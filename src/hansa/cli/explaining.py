@@ -51,6 +51,7 @@ BOOKED = (
     "sum of Rényi divergences at one order, which the first of them fixed: it may be less than the "
     "sum of their ε."
 )
+BELIEVED = "The owner believes strangers' words on their noise, and ε may rest on one."
 PROMISED = {  # of ε of a run, as a worker tells it
     "unit": str,
     "epsilon": float | None,
@@ -163,7 +164,7 @@ def _simulated(
     found = replace(found, sha256=_packed(Path(config.app)))
     if not paper.for_:
         return found
-    return found.with_owner(owner_of(app, paper.for_, _runs_of(place, Path(config.app))))
+    return found.with_owner(owner_of(app, paper.for_, _runs_of(place), found.app))
 
 
 def _packed(app: Path) -> str:
@@ -179,11 +180,11 @@ def _packed(app: Path) -> str:
         return ""
 
 
-def _runs_of(place: Place, app: Path) -> list[Summary] | None:
-    """The stored runs of an app, by its file; None where no store is there."""
+def _runs_of(place: Place) -> list[Summary] | None:
+    """All runs of the store; None where none is there."""
     if not (place.store or (place.folder / "hansa.sqlite").is_file()):
         return None
-    return [one for one in place.open().runs() if Path(one.app).resolve() == app.resolve()]
+    return place.open().runs()
 
 
 def _write(found: Statement, paper: Paper) -> None:
@@ -296,7 +297,10 @@ def _owner_at(agent: Agent, own: Kit) -> Owner:
                 open = _held_against(agent, runs)
             except PolicyError as error:
                 refusal = f"{error.found} {error.why}"
-    return Owner(policy, refusal, open, past, total, BOOKED)
+    counted = BOOKED
+    if policy.stated:
+        counted = f"{BOOKED} {BELIEVED}"
+    return Owner(policy, refusal, open, past, total, counted)
 
 
 def _held_against(agent: Agent, runs: Runs) -> str:
@@ -341,6 +345,8 @@ def _total(runs: Runs, policy: Any) -> dict[str, Any]:
         "epsilon": epsilon if known else None,
         "delta": policy.delta,
         "why": None if known else "of one of the runs nobody knows it",
+        "named": False,
+        "stated": [],
     }
 
 

@@ -11,6 +11,7 @@ data; where the data is elsewhere, a survey asks (`hansa.analytics`).
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -31,7 +32,6 @@ Kind = Literal["labels", "values", "none"]
 
 MOST_LABELS = 100  # of more values numbers are measured, and words are no classes
 MOST_PAIRS = 40  # clients between which each distance is computed
-MOST_VALUES = 2_000  # of more, so many quantiles stand for a client's values
 QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 DISTANCE: Mapping[Kind, str] = {
     "labels": "total variation: ½ Σ |p_c − q_c| over labels c; 0 is the same mix, 1 no label in "
@@ -158,7 +158,7 @@ def wasserstein(a: Vector, b: Vector) -> float:
 
     In one dimension it is the least total way from one to the other, for each unit of mass.
     """
-    both = np.sort(np.concatenate([a, b]))
+    both = np.sort(np.concatenate([a, b]), kind="stable")  # which merges what is sorted
     widths = np.diff(both)
     F = np.searchsorted(a, both[:-1], side="right") / len(a)
     G = np.searchsorted(b, both[:-1], side="right") / len(b)
@@ -182,6 +182,13 @@ def _check_given(data: object) -> None:
             "Each client's data is looked at by the client's name.",
             "Give {'north': (X, y), 'south': (X, y)}, or clients(data, parts) of a partitioner.",
         )
+    names = Counter(map(str, data))
+    if twice := [who for who, n in names.items() if n > 1]:
+        raise DataError(
+            f"Several clients have the name {twice[0]!r:.100}.",
+            "A name is text, whatever it was given as: 1 and '1' are one and the same.",
+            "Give each client a name of its own.",
+        )
 
 
 def _read(data: Mapping[str, Any], who: Any) -> tuple[ClientData, Vector | None]:
@@ -204,7 +211,7 @@ def _read(data: Mapping[str, Any], who: Any) -> tuple[ClientData, Vector | None]
             if y.ndim == 2 and y.shape[1] == 1:
                 y = y[:, 0]
             single = single and y.ndim == 1
-            targets.append(y[~_missing(y)] if single else y[:0])
+            targets.append(_numbers(y[~_missing(y)]) if single else y[:0])
     except HansaError as error:
         return ClientData(why=f"{error.found} {error.why}".strip()), None
     except Exception as error:  # whatever the code stumbles over that reads this client's data
@@ -221,7 +228,23 @@ def _missing(column: Vector) -> NDArray[np.bool_]:
     if column.dtype == object:
         absent = [one is None or one != one for one in column.reshape(-1)]
         return np.asarray(np.array(absent, bool).reshape(len(column), -1).any(axis=1))
+    if column.dtype.kind in "mM":
+        return np.asarray(np.isnat(column).reshape(len(column), -1).any(axis=1))
     return np.zeros(len(column), bool)
+
+
+def _numbers(present: Vector) -> Vector:
+    """Objects that are all numbers as numbers; others as they are.
+
+    A column of numbers with None in it is one of objects. What is left of it without None is
+    compared with the numbers of other clients, so that 1 here and 1.0 there are one label.
+    """
+    if present.dtype != object or not len(present):
+        return present
+    found = np.array(present.tolist())
+    if found.dtype.kind in "biuf" and found.shape == present.shape:
+        return found
+    return present
 
 
 def _kind(targets: list[Vector]) -> Kind:
@@ -276,21 +299,22 @@ def _of_labels(targets: Mapping[str, Vector]) -> Overview:
 def _of_values(targets: Mapping[str, Vector]) -> Overview:
     """Quartiles of values, and distances of their distributions.
 
+        F_i(t) = #{values of client i ≤ t} / n_i          far_i = ∫ |F_i(t) − F(t)| dt
+
+    Each value counts, for the farthest ones are few and weigh most.
+
     All together are the values of all clients as one sample, so that a client with many examples
     counts for many.
     """
     listed = {who: np.sort(one.astype(np.float64)) for who, one in targets.items()}
     together = np.sort(np.concatenate(list(listed.values())))
-    few = {who: _thinned(one) for who, one in listed.items()}
-    all_of_them = _thinned(together)
     clients = {
         who: ClientData(
-            quarters=tuple(map(float, np.quantile(one, QUARTERS))),
-            far=wasserstein(few[who], all_of_them),
+            quarters=tuple(map(float, np.quantile(one, QUARTERS))), far=wasserstein(one, together)
         )
         for who, one in listed.items()
     }
-    return _with_pairs(clients, "values", (), few)
+    return _with_pairs(clients, "values", (), listed)
 
 
 def _with_pairs(
@@ -314,17 +338,6 @@ def _with_pairs(
     return Overview(clients, kind, labels, tuple(drawn), near)
 
 
-def _thinned(values: Vector) -> Vector:
-    """Sorted values, or so many quantiles of them where there are more.
-
-    values at (k + ½) / MOST_VALUES,   k = 0 … MOST_VALUES − 1
-    """
-    if len(values) <= MOST_VALUES:
-        return values
-    at = (np.arange(MOST_VALUES) + 0.5) / MOST_VALUES
-    return np.asarray(np.quantile(values, at))
-
-
 # ── words ──
 
 
@@ -343,8 +356,6 @@ def _notes(found: Overview) -> Iterator[str]:
             f"Distances between clients are those of the {len(found.drawn)} that are farthest from "
             "all together."
         )
-    if found.kind == "values" and any(n.examples > MOST_VALUES for n in found.clients.values()):
-        yield f"Of more than {MOST_VALUES:,} values so many quantiles stand for all, in distances."
 
 
 def _remarkable(found: Overview) -> Iterable[tuple[str, list[str]]]:

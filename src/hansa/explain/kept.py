@@ -163,7 +163,7 @@ def _meanwhile(plan: Plan, how: Keeping) -> Iterator[Row]:
     yield (where, f"what clients say, as it hears it: {heard}", "until its round is committed")
     if helpers := plan.aggregator.parties:
         yield (
-            f"{', '.join(helpers)} as helper, in memory",
+            f"{', '.join(helpers)}, in memory",
             "shares of what clients say, who sent them, the model, and its own keys",
             "until it is asked in the next round, or stops; keys as long as it runs",
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..approval.policies import ABOUT
 from ..parties.policy import ALL, Policy
+from ..privacy.ledger import proviso
 from .words import Section
 
 ALLOWS = "What its owner allows"
@@ -25,7 +26,7 @@ class PastRun:
     """A run that the client has taken part in, or may have.
 
     epsilon: what it has given away at δ; None where nobody knows, and `why`. went: how far it came,
-    in words.
+    in words. named: did a simulation name what its noise grew from? stated: whose word ε rests on.
     """
 
     run: str
@@ -35,6 +36,8 @@ class PastRun:
     epsilon: float | None = None
     delta: float | None = None
     why: str = ""
+    named: bool = False
+    stated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Owner:
 
     refusal: why the policy refuses the plan, if so. open: why that is not known, if so. runs: None
     where no book of them was given. total: ε of all of them. counted: which are counted, and how.
+    others: how many there are beside them that are not counted.
     """
 
     policy: Policy = ALL
@@ -51,6 +55,7 @@ class Owner:
     runs: tuple[PastRun, ...] | None = None
     total: Mapping[str, Any] = field(default_factory=dict)
     counted: str = "No kit and no store was given, so what earlier runs have given away is unknown."
+    others: int = 0
 
     @property
     def keeps(self) -> bool | None:
@@ -86,13 +91,16 @@ class Owner:
         first = Section(ALLOWS, text, ("", ""), tuple(allowed))
         if not rows:
             return first, Section(RUNS, f"{self.counted} {self._none}".rstrip())
-        gives = _gives(self.total["epsilon"], self.total["delta"], self.total["why"])
-        return first, Section(RUNS, f"{self.counted} All of them: {gives}.", head, rows)
+        return first, Section(
+            RUNS, f"{self.counted} All of them: {_gives(self.total)}.", head, rows
+        )
 
     @property
     def _none(self) -> str:
-        """That there are no runs, where a book of them was given."""
-        return "" if self.runs is None else "There are none yet."
+        """That there are no runs, where a book of them was given and all of it was counted."""
+        if self.runs is None or self.others:
+            return ""
+        return "There are none yet."
 
     @property
     def policy_table(self) -> dict[str, Any]:
@@ -106,19 +114,28 @@ class Owner:
         listed = None
         if self.runs is not None:
             listed = [asdict(one) for one in self.runs]
-        return {"listed": listed, "all": dict(self.total), "counted": self.counted}
+        return {
+            "listed": listed,
+            "all": dict(self.total),
+            "counted": self.counted,
+            "others": self.others,
+        }
 
 
 def _row(one: PastRun) -> tuple[str, ...]:
     """A run as a row of a table."""
-    return one.run, one.plan, one.began, one.went, _gives(one.epsilon, one.delta, one.why)
+    return one.run, one.plan, one.began, one.went, _gives(asdict(one))
 
 
-def _gives(epsilon: float | None, delta: float | None, why: str) -> str:
-    """What is given away, or why nobody knows."""
-    if epsilon is None or delta is None:
-        return f"no ε: {why}"
-    return f"ε = {epsilon:.4g} at δ = {delta:.2g}"
+def _gives(found: Mapping[str, Any]) -> str:
+    """What is given away, with what is to be said beside it; or why nobody knows.
+
+    found: of one run, or of all together: epsilon, delta, why, named and stated.
+    """
+    if found["epsilon"] is None or found["delta"] is None:
+        return f"no ε: {found['why']}"
+    but = proviso(found["named"], found["stated"])
+    return f"ε = {found['epsilon']:.4g} at δ = {found['delta']:.2g}{but}"
 
 
 def _word(value: Any) -> str:

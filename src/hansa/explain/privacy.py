@@ -19,6 +19,7 @@ from ..privacy.ledger import Guarantee, Ledger, default_delta, taken_on_trust
 from ..privacy.planned import noise_piece
 from .words import Section, count, many, whose
 
+WORTH = 20.0  # above that ε bounds nothing that anybody could mean: e^20 is 5 · 10⁸
 SIZES = (100, 1_000, 10_000)  # of clients, whose examples ε is told for
 
 
@@ -48,14 +49,26 @@ def of_clients(plan: Plan, population: int | None, delta: float, first: Plan | N
         ("what is compared", f"the federation {promise.neighbours}"),
         ("noise", f"multiplier {noise.multiplier:g}; {_drawn(plan)}"),
     ]
+    return Section("Differential privacy", _meant(promise, counted), ("", ""), tuple(rows))
+
+
+def _meant(promise: Guarantee, counted: str) -> str:
+    """What ε at δ means for a client, in odds; where it is too large to mean anything, that.
+
+        Pr[conclusion | it took part] ≤ e^ε · Pr[conclusion | neighbour] + δ
+
+    counted: of which rounds. Of an ε above 709 e^ε is no number that a machine has.
+    """
+    assert promise.epsilon is not None
+    told = f"What the models of {counted} tell of one client, whether it took part or what it holds"
+    if promise.epsilon > WORTH:
+        return f"{told}, has no bound worth the name: ε is above {WORTH:g}."
     odds = math.exp(promise.epsilon)
-    text = (
-        # P26
-        f"What the models of {counted} tell of one client, whether it took part or what it holds, "
-        f"is bounded: any conclusion about it is at most e^ε = {odds:.3g} times as likely as "
-        f"{promise.neighbours.split(' or ')[-1]}, but for a chance of δ = {promise.delta:.2g}."
+    # P26
+    return (
+        f"{told}, is bounded: any conclusion about it is at most e^ε = {odds:.3g} times as likely "
+        f"as {promise.neighbours.split(' or ')[-1]}, but for a chance of δ = {promise.delta:.2g}."
     )
-    return Section("Differential privacy", text, ("", ""), tuple(rows))
 
 
 def of_examples(plan: Plan, first: Plan | None) -> Iterator[Section]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from .. import __version__, notebook
 from ..errors import printable
-from ..privacy.ledger import Guarantee
+from ..privacy.ledger import Guarantee, proviso
 from . import Explanation
 from .kept import KEPT
 from .owner import Owner
@@ -146,10 +146,14 @@ def promise_table(found: Guarantee, after: int | None) -> dict[str, Any]:
 
 
 def epsilon_in_words(promise: Mapping[str, Any]) -> str:
-    """ε of a table, or that there is none and why."""
+    """ε of a table with what is to be said beside it, or that there is none and why."""
     if promise.get("epsilon") is None:
-        return f"none: {promise.get('why') or 'nobody knows it'}"
-    return f"{promise['epsilon']:.4g} at δ = {promise['delta']:.2g} for each {promise['unit']}"
+        whose = {"client": " for a client", "example": " for an example"}
+        why = promise.get("why") or "nobody knows it"
+        return f"none{whose.get(promise.get('unit', ''), '')}: {why}"
+    but = proviso(promise["named"], promise.get("stated", ()))
+    at = f"{promise['epsilon']:.4g} at δ = {promise['delta']:.2g}"
+    return f"{at} for each {promise['unit']}{but}"
 
 
 def _printable(one: Section) -> Section:

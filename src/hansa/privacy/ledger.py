@@ -31,6 +31,16 @@ def taken_on_trust(stated: Sequence[str]) -> str:
     return f"as {' and '.join(stated)} states of its noise, which hansa has not checked"
 
 
+def proviso(named: bool, stated: Sequence[str]) -> str:
+    """What is to be said beside an ε: against whom it does not hold, whose word it rests on."""
+    but = ""
+    if named:
+        but = f", but {NAMED}"
+    if stated:
+        but += f", {taken_on_trust(stated)}"
+    return but
+
+
 @dataclass(frozen=True)
 class Guarantee:
     """What a run promises each client: ε at δ; or no ε, and why not.
@@ -56,12 +66,9 @@ class Guarantee:
         if self.epsilon is None:
             unit = {"client": "a client", "example": "an example"}[self.unit]
             return f"no ε for {unit}: {self.why}"
-        but = f", but {NAMED}" if self.named else ""
-        if self.stated:
-            but += f", {taken_on_trust(self.stated)}"
         return (
             f"ε = {self.epsilon:.4g} at δ = {self.delta:.2g} for each {self.unit} "
-            f"({self.neighbours}){but}"
+            f"({self.neighbours}){proviso(self.named, self.stated)}"
         )
 
 

@@ -60,6 +60,7 @@ class Summary:
     settings: Mapping[str, Any]  # what the run sets otherwise than its app: as the run keeps them
     label: Label
     best: int | None  # the round whose model is the best, where the app says by which metric
+    digest: str = ""  # of its plan
 
     @property
     def done(self) -> int:
@@ -214,9 +215,8 @@ class Store:
         if status == "running" and not files.held(self.folder / row.id / "lock"):
             status = "interrupted"
         label = Label(row.name, row.tags, row.note)
-        return Summary(
-            row.id, row.app, row.started, row.planned, status, last, row.settings, label, best
-        )
+        about = (row.id, row.app, row.started, row.planned, status, last, row.settings, label)
+        return Summary(*about, best, row.digest)
 
 
 def verify(

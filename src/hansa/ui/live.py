@@ -18,13 +18,10 @@ from rich.text import Text
 from ..app import App
 from ..app.checks import names_of
 from ..app.compare import OUTSIDE, Row
-from ..app.looking import overview_of
 from ..app.personal import own_rows
 from ..app.running import how_it_ended
-from ..data.overview import Overview
 from ..errors import HansaError, StoreError
 from ..explain import expression
-from ..parties.population import Population
 from ..rounds import Round
 from ..store.removal import fail
 from . import about
@@ -40,7 +37,6 @@ if TYPE_CHECKING:
     from ..state import State
     from ..store import Run
 
-MOST_LOOKED_AT = 100  # clients whose data a report shows
 MOST_ALONE = 20  # clients that are trained alone for the comparison, where nobody asks for it
 
 
@@ -219,18 +215,7 @@ def _story(
         own,
         settings,
         how_it_ended(app, rounds),
-        _looked(app),
     )
-
-
-def _looked(app: App) -> Overview | None:
-    """A look at the clients' data; nobody who hides what clients hold gets it unasked, and of many
-    or of those elsewhere nothing is read for it.
-    """
-    here = app.runtime is None and not isinstance(app.data, Population)
-    if not here or app.known_plan.hides or len(app.data) > MOST_LOOKED_AT:
-        return None
-    return overview_of(app)
 
 
 def _own(app: App, run: Run, compare: bool | None) -> list[Row]:

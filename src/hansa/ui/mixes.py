@@ -1,6 +1,6 @@
 """Clients' data beside each other, as a page or a part of one: sentences, tables, and SVG.
 
-    fragment     all of it, for a page or a report
+    fragment     all of it, as a part of a page
     bars         the labels of each client, stacked
     heatmap      the distance between each two clients
 

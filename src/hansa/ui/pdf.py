@@ -15,12 +15,14 @@ Paper is written on, so the last block is on one page, with room for a signature
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AppError, message, printable
 from ..explain import Explanation, Section
 from ..explain.statement import Statement
+from ..explain.words import Row
 from .statement import AGREED, CHOICES, SAME, SIGNED, title
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ WIDTHS = {2: (34, 66), 3: (22, 39, 39), 4: (16, 13, 46, 25), 5: (20, 22, 18, 22,
 STEPS = (4, 30, 38, 28)  # of the table that has expressions
 UNSEEN = frozenset("\n\t")  # needs no glyph
 FEW = 5  # letters that an error shows
+LONGEST = 1_500  # letters of a cell, and LINES of its lines, for more would not go on one page
+LINES = 40
+PAGES = "\ue000\uf8ff\ue000"  # stands for how many pages there are: no text has a private letter
 
 
 def pdf(found: Statement, font: Path | None = None) -> bytes:
@@ -46,7 +51,9 @@ def pdf(found: Statement, font: Path | None = None) -> bytes:
     """
     regular, bold = _fonts(font)
     shown = found.shown
-    _check_glyphs(regular, _texts(found, shown))
+    texts = list(_texts(found, shown))
+    for letters in dict.fromkeys((regular, bold)):
+        _check_glyphs(letters, texts)
     page = _pages(regular, bold)
     page.set_title(title(found))
     _heading(page, title(found), 18)
@@ -100,9 +107,10 @@ def _pages(regular: Path, bold: Path) -> FPDF:
             self.set_y(-12)
             self.set_font(FONT, size=7.5)
             self.set_text_color(*QUIET)
-            self.cell(0, 5, f"{self.page_no()} / {{nb}}", align="R")
+            self.cell(0, 5, f"{self.page_no()} / {PAGES}", align="R")
 
     page = Numbered(format="A4")
+    page.alias_nb_pages(PAGES)
     page.set_margins(18, 16)
     page.set_auto_page_break(True, 18)
     page.add_font(FONT, "", regular)
@@ -185,7 +193,7 @@ def _table(page: FPDF, section: Section) -> None:
     from fpdf.fonts import FontFace
 
     headed = any(section.head)
-    rows: Sequence[Sequence[str]] = section.rows
+    rows = [part for row in section.rows for part in _parts(row)]
     columns = max(map(len, rows))
     look: dict[str, Any] = {
         "borders_layout": "HORIZONTAL_LINES",
@@ -207,6 +215,22 @@ def _table(page: FPDF, section: Section) -> None:
             for i, cell in enumerate(cells):
                 row.cell(cell, style=FontFace(emphasis="B") if i == 0 else None)
     page.set_font(FONT, size=SIZE)
+
+
+def _parts(row: Row) -> Iterator[Row]:
+    """A row as several where a cell of it is too long for a page: the next begin where it ends."""
+    cells = [_pieces(cell) for cell in row]
+    return zip_longest(*cells, fillvalue="")
+
+
+def _pieces(cell: str) -> list[str]:
+    """A cell in pieces, each of so many letters and lines at most."""
+    found = list[str]()
+    lines = cell.split("\n")
+    for i in range(0, len(lines), LINES):
+        text = "\n".join(lines[i : i + LINES])
+        found += [text[j : j + LONGEST] for j in range(0, max(len(text), 1), LONGEST)]
+    return found
 
 
 def _warnings(page: FPDF, warnings: Sequence[str]) -> None:

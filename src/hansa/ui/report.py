@@ -17,14 +17,12 @@ from pathlib import Path
 
 from .. import __version__
 from ..app.compare import OUTSIDE, Row
-from ..data.overview import Overview
 from ..errors import KINDS, StoreError
 from ..explain import Explanation
 from ..privacy.ledger import taken_on_trust
 from ..rounds import Round
 from . import HIDDEN, figure, own_scores, passes, private, scores, template, witness
 from .figures import figures
-from .mixes import fragment
 
 PACKAGES = ("numpy", "torch", "scikit-learn")
 
@@ -48,7 +46,6 @@ class ReportData:
     own: tuple[Row, ...] = ()  # the clients' own models on their own examples
     settings: Mapping[str, str] = field(default_factory=dict)
     ended: str = ""  # why before the last round, if so, and which model was the best
-    looked: Overview | None = None  # at the clients' data, where nothing hides it
 
 
 def write(report_data: ReportData, folder: Path) -> Path:
@@ -85,7 +82,6 @@ def html(report_data: ReportData) -> str:
         made=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
         outside=OUTSIDE if any(row.outside for row in report_data.rows) else "",
         own_outside=OUTSIDE if any(row.outside for row in report_data.own) else "",
-        looked=fragment(report_data.looked) if report_data.looked else "",
         hidden=HIDDEN if any(one.hidden for one in report_data.rounds) else "",
     )
     return text
