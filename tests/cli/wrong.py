@@ -82,6 +82,9 @@ WRONG: dict[str, tuple[str, ...]] = {
     "sweep mine.py --sort loudness": ("loudness",),
     # ── configs
     "run bad.toml": ("bad.toml", "not TOML"),
+    "run digits.toml": ("digits.toml", "digits"),
+    "run deep.toml": ("deep.toml", "deep"),
+    "run \udcff.py": ("\\udcff.py is no text", "Rename the file"),
     "run names_no_app.toml": ("names no app",),
     "run gone.toml": ("gone.py",),
     "run unknown.toml": ("pipe.7",),

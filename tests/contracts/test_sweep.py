@@ -117,7 +117,7 @@ def test_values_of_one_piece_are_checked_together() -> None:
         assert set_(PLAN, {path: values[path] for path in order}).algorithm == h.FedAvg(pull=wins)
 
 
-@pytest.mark.parametrize("text", ["9" * 5000, "0x" + "f" * 5000, "[" * 100_000, "[" * 30 + "]" * 30])
+@pytest.mark.parametrize("text", ["9" * 5000, "0x" + "f" * 5000, "[" * 100_000, "[" * 30 + "]" * 30], ids=len)
 def test_a_value_that_is_too_large_is_told(text: str) -> None:
     with pytest.raises(AppError, match="cannot be read"):
         value_of(text)

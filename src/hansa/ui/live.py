@@ -22,7 +22,7 @@ from ..app.looking import overview_of
 from ..app.personal import own_rows
 from ..app.running import how_it_ended
 from ..data.overview import Overview
-from ..errors import HansaError, StoreError
+from ..errors import HansaError, StoreError, printable
 from ..explain import expression
 from ..parties.population import Population
 from ..rounds import Round
@@ -99,7 +99,9 @@ def _follow(
     progress = Progress(console, planned, clients, run.history(), plan.encoded_spec.hidden)
     clock = Clock(run.folder / "profile.txt")
     console.print(
-        Text.assemble((title, "bold"), f"  run {run.id}  {len(clients)} clients, {planned} rounds")
+        Text.assemble(
+            (printable(title), "bold"), f"  run {run.id}  {len(clients)} clients, {planned} rounds"
+        )
     )
     try:
         with progress:
