@@ -801,7 +801,8 @@ def gossip_peers() -> Iterator[str]:
 def page() -> str:
     """The whole page."""
     head = "# Measured\n\nWritten by `benchmarks/_tables.py` from `benchmarks/results/`. Robust rules under attack: "
-    head += "[the robust page](how-to/robust.md).\n"
+    head += "[the robust page](how-to/robust.md).\n\nCommits of older results may be of branches that were merged and "
+    head += "are not in the history\nthemselves. A + after a commit is a tree with changes.\n"
     parts = (
         heart,
         survival,

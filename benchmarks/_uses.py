@@ -24,6 +24,7 @@ COLUMNS = {
     "homes": {"error": "mean error", "10 %": "10 % of homes below", "50 %": "50 % below", "90 %": "90 % below"},
     "keyboard": {"accuracy": "accuracy", "ratio": "noise / clip"},
 }
+SPREAD = "± their standard deviation (n − 1)"
 KINDS = {"typical": "a typical home", "heat pump": "a typical home with a heat pump", "worst": "the worst home"}
 TENTHS = COLUMNS["homes"]
 OF_HOMES = {  # table → task of benchmarks/homes.py, and its columns
@@ -62,7 +63,7 @@ def table(name: str) -> str:
 
 
 def _lines(every: dict[str, list[dict[str, Any]]], columns: dict[str, str], of: str = "uses") -> Iterator[str]:
-    """Mean ± standard deviation over the seeds; of the uses themselves wall seconds, which are medians."""
+    """Mean ± sample standard deviation over the seeds; of the uses themselves wall seconds, which are medians."""
     wall = of == "uses"
     yield "| " + " | ".join(["", *columns.values(), *["wall seconds"] * wall]) + " |"
     yield "|---" * (len(columns) + 1 + wall) + "|"
@@ -79,17 +80,18 @@ def _made(rows: list[dict[str, Any]], seeds: int, of: str) -> str:
     """How often, and on what."""
     machine = found(of)["machine"]
     cpus = " and ".join(sorted({row.get("cpu", machine["cpu"]) for row in rows}))
-    times = "One seed" if seeds == 1 else f"{seeds} seeds"
+    times = "One seed" if seeds == 1 else f"{seeds} seeds, {SPREAD}"
     return f"*{times}; {cpus}, {machine['cores']} cores, which other programs used as well.*"
 
 
 def _span(values: list[float]) -> str:
+    """Mean ± standard deviation of a sample; of one value itself."""
     if not values:
         return ""
     digits = 3 if max(values) < 10 else 1
     if len(values) == 1:
         return f"{values[0]:.{digits}f}"
-    return f"{np.mean(values):.{digits}f} ± {np.std(values):.{digits}f}"
+    return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
 
 
 def _of_homes(task: str) -> Iterator[str]:
@@ -125,7 +127,7 @@ def _personal() -> Iterator[str]:
         yield "| " + " | ".join([name, *cells]) + " |"
     yield ""
     seeds = [sum(row["task"] == task for row in rows if row["row"] == "FedAvg") for task in ("heart", "homes")]
-    yield f"Patients: {seeds[0]} seeds; homes: {seeds[1]}."
+    yield f"Patients: {seeds[0]} seeds, {SPREAD}; homes: {seeds[1]}."
 
 
 def _choice() -> Iterator[str]:

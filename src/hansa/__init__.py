@@ -193,18 +193,37 @@ LAZY = {  # where each name lies; its file is imported when it is first asked fo
     "synchronous": "loops.synchronous",
 }
 
+LIBRARIES = {  # what some names cannot be without
+    "JaxModel": "jax",
+    "KerasModel": "keras",
+    "RayCluster": "ray",
+    "SklearnModel": "sklearn",
+    "TorchModel": "torch",
+    "XgboostModel": "xgboost",
+}
+
 
 def __getattr__(name: str) -> Any:
     """A name of LAZY, or a part of the package, as in `hansa.transforms.Transform`."""
     if name in LAZY:
         return getattr(import_module(f".{LAZY[name]}", __name__), name)
-    if find_spec(f"{__name__}.{name}") is None:
+    if not name.isidentifier() or find_spec(f"{__name__}.{name}") is None:
         raise AttributeError(f"module 'hansa' has no attribute {name!r}")
     return import_module(f".{name}", __name__)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    """All names but those whose library is not installed, which no one can look at."""
+    missing = {name for name, library in LIBRARIES.items() if not _installed(library)}
+    return sorted({*globals(), *__all__} - missing)
+
+
+def _installed(library: str) -> bool:
+    """Is it there? It is not imported for that."""
+    try:
+        return find_spec(library) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 __all__ = [

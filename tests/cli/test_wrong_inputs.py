@@ -55,6 +55,8 @@ FILES = {
     "text_rounds.toml": 'app = "mine.py"\nrounds = "three"\n',
     "set_is_no_table.toml": 'app = "mine.py"\nset = 3\n',
     "app_is_no_text.toml": "app = 3\n",
+    "digits.toml": f"rounds = {'9' * 5000}\n",
+    "deep.toml": f"tags = {'[' * 100_000}\n",
 }
 
 
@@ -135,6 +137,15 @@ def test_a_process_says_the_same(there: tuple[Path, Mapping[str, str]], words: s
     check_paragraph(done.stderr, WRONG.get(words, ()), there[1])
 
 
+@pytest.mark.promise("P707")
+@pytest.mark.parametrize(("output", "said"), {">/dev/full": "No space left", ">&-": "output is closed"}.items())
+def test_an_output_that_takes_nothing_is_told(output: str, said: str) -> None:
+    words = f"{sys.executable} -m hansa new {output}"
+    done = subprocess.run(["sh", "-c", words], capture_output=True, text=True, check=False)
+    assert done.returncode in (1, 2)
+    check_paragraph(done.stderr, (said,), {})
+
+
 def test_every_command_is_in_the_table() -> None:
     typed = {word for words in WRONG for word in words.split()[:2]}
     assert {one.name or one.callback.__name__.rstrip("_") for one in commands.registered_commands} - typed == {"doctor"}
@@ -177,6 +188,17 @@ def test_paths_are_printed_as_they_are(tmp_path: Path, monkeypatch: pytest.Monke
         assert path in plain(out), out
     code, _, err = call("predict", run, "x.csv", "--data", f"{path}.data", "--folder", folder)
     assert code == 2 and "Traceback" not in err
+
+
+@pytest.mark.promise("P708")
+def test_no_path_commands_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    path = "\x1b[31mred.py"
+    Path(path).write_text(APP)
+    for words in (("new", "hospitals", "\x1b[2J"), ("check", path), ("run", path, "--no-compare")):
+        code, out, _ = call(*words)
+        assert code == 0 and "\x1b" not in out and "\\x1b" in out
 
 
 def plain(text: str) -> str:

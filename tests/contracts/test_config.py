@@ -183,7 +183,7 @@ def with_clip(clip: Clip) -> Plan:
     ],
 )
 def test_a_setting_changes_what_it_names_and_nothing_else(path: str, text: str, expected: Plan) -> None:
-    changed = set_(PLAN, path, value_of(text))
+    changed = set_(PLAN, {path: value_of(text)})
     assert changed == expected
     assert repr(changed) == repr(expected)
 
@@ -210,15 +210,15 @@ def test_a_setting_changes_what_it_names_and_nothing_else(path: str, text: str, 
 )
 def test_a_setting_that_cannot_be_made_says_what_there_is(path: str, text: str, words: list[str]) -> None:
     with pytest.raises(HansaError) as error:
-        set_(PLAN, path, value_of(text))
+        set_(PLAN, {path: value_of(text)})
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
 def test_a_setting_that_makes_a_wrong_plan_raises_its_error() -> None:
     with pytest.raises(PlanError, match="not a length"):
-        set_(PLAN, "pipe.1.norm", -1)
+        set_(PLAN, {"pipe.1.norm": -1})
     with pytest.raises(PlanError, match="rounds=0"):
-        set_(PLAN, "rounds", 0)
+        set_(PLAN, {"rounds": 0})
 
 
 # ── a run's config ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -146,3 +146,10 @@ def test_a_clients_view_has_all_that_its_model_has() -> None:
     assert view.tensors(x).keys() == model.tensors(x).keys()
     with pytest.raises(AttributeError, match="flights"):
         _ = view.flights
+
+
+@pytest.mark.parametrize("algorithm", [h.FedSAM(), h.PerFedAvg()], ids=repr)
+def test_steps_along_gradients_alone_have_no_statistics_of_a_client(algorithm: h.FedAvg) -> None:
+    """No step of theirs would move these: the net would be scored with those of its start."""
+    with pytest.raises(h.HansaError, match="a client's own neither"):
+        h.Plan(norm(), algorithm)

@@ -463,5 +463,5 @@ def test_an_owner_bounds_what_is_told_of_an_example() -> None:
 def test_it_travels_as_text() -> None:
     plan = two()
     assert build(table(plan.training)) == plan.training
-    louder = set_(plan, "training.private.noise", 2)
+    louder = set_(plan, {"training.private.noise": 2})
     assert louder.training.private == PerExample(1.0, 2.0) and louder.digest != plan.digest

@@ -193,6 +193,8 @@ def test_a_client_without_some_classes() -> None:
         (lambda: SklearnModel(MultinomialNB(), 8, 2), "gradient steps"),
         (lambda: SklearnModel(SGDOneClassSVM(), 8), "gradient steps"),
         (lambda: SklearnModel(SGDClassifier(learning_rate="pa1"), 8, 2), "learning rate"),
+        (lambda: SklearnModel(SGDClassifier(), 8, (0, 1)), "two classes"),
+        (lambda: SklearnModel(SGDClassifier(), "8", 2), "one feature"),
         (lambda: SklearnModel(SGDClassifier(average=True), 8, 2), "average"),
         (lambda: SklearnModel(SGDClassifier(early_stopping=True), 8, 2), "early_stopping"),
         (lambda: SklearnModel(SGDClassifier(class_weight="balanced"), 8, 2), "class_weight={"),

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tests.contracts.test_cli import call
 
 import hansa as h
@@ -20,6 +21,7 @@ from hansa.cli.sweep import parted, tried_of
 from hansa.config import set_, value_of
 from hansa.config.run import Config
 from hansa.errors import AppError, PlanError
+from hansa.plan.checks import EXAMPLES
 from hansa.rounds import Round, Spent
 from hansa.ui.sweeps import by_setting, chosen_by, drawn, given_away, line, ordered, table, warned_of
 
@@ -60,7 +62,7 @@ PLAN = h.Plan(h.Softmax(3, 2), pipe=(h.Clip(1.0), h.Weigh("one")))
     ],
 )
 def test_a_piece_is_written_as_python_writes_it_or_as_toml(path: str, text: str, toml: str) -> None:
-    assert set_(PLAN, path, value_of(text)) == set_(PLAN, path, value_of(toml)) != PLAN
+    assert set_(PLAN, {path: value_of(text)}) == set_(PLAN, {path: value_of(toml)}) != PLAN
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ def test_a_piece_is_written_as_python_writes_it_or_as_toml(path: str, text: str,
 )
 def test_what_is_no_piece_is_told(path: str, text: str, said: str) -> None:
     with pytest.raises(AppError) as told:
-        set_(PLAN, path, value_of(text))
+        set_(PLAN, {path: value_of(text)})
     assert said in str(told.value)
 
 
@@ -92,8 +94,35 @@ class Named(h.FedAvg):
 
 def test_a_text_stays_a_text_where_one_stands() -> None:
     plan = h.Plan(h.Softmax(3, 2), Named(mode="fast"))
-    assert set_(plan, "algorithm.mode", "Adam").algorithm == Named(mode="Adam")
-    assert set_(h.Plan(h.Softmax(3, 2), Named()), "algorithm.mode", "slow").algorithm == Named(mode="slow")
+    assert set_(plan, {"algorithm.mode": "Adam"}).algorithm == Named(mode="Adam")
+    assert set_(h.Plan(h.Softmax(3, 2), Named()), {"algorithm.mode": "slow"}).algorithm == Named(mode="slow")
+
+
+def test_a_piece_is_read_where_one_is_declared_whatever_stood_there() -> None:
+    """A model of torch is no dataclass; a list of pieces may stand where there was none."""
+    net = torch.nn.Linear(3, 2)
+    plan = h.Plan(h.TorchModel(net, torch.nn.functional.cross_entropy))
+    assert set_(plan, {"model": value_of("Softmax(features=3, classes=2)")}).model == h.Softmax(3, 2)
+    assert set_(plan, {"pipe": ["Clip(norm=1.0)", "Weigh(by='one')"]}).pipe == PLAN.pipe
+    for name, words in EXAMPLES.items():
+        assert set_(PLAN, {name: value_of(words)})
+
+
+def test_values_of_one_piece_are_checked_together() -> None:
+    settings = {"training.private": "PerExample(clip=1.0, noise=1.1)", "training.report": False}
+    for order in (settings, dict(reversed(settings.items()))):
+        assert set_(PLAN, order).training == h.Training(private=h.PerExample(1.0, 1.1), report=False)
+    for wins, order in ((0.2, ("algorithm", "algorithm.pull")), (0.1, ("algorithm.pull", "algorithm"))):
+        values = {"algorithm": "FedProx(mu=0.1)", "algorithm.pull": 0.2}
+        assert set_(PLAN, {path: values[path] for path in order}).algorithm == h.FedAvg(pull=wins)
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "0x" + "f" * 5000, "[" * 100_000, "[" * 30 + "]" * 30], ids=len)
+def test_a_value_that_is_too_large_is_told(text: str) -> None:
+    with pytest.raises(AppError, match="cannot be read"):
+        value_of(text)
+    with pytest.raises(AppError):
+        set_(PLAN, {"model": f"Softmax(features={text}, classes=2)"})
 
 
 def test_commas_part_values_but_not_inside_brackets_and_quotes() -> None:

@@ -206,12 +206,12 @@ def test_digests_tell_plans_apart() -> None:
 
 def test_settings_change_it() -> None:
     plan = plan_of()
-    assert set_(plan, "aggregator.noise", 0.5) == plan_of(h.VerifiedSum(noise=0.5))
-    assert set_(plan, "aggregator.helpers", 2) == plan_of(h.VerifiedSum(2))
+    assert set_(plan, {"aggregator.noise": 0.5}) == plan_of(h.VerifiedSum(noise=0.5))
+    assert set_(plan, {"aggregator.helpers": 2}) == plan_of(h.VerifiedSum(2))
     named = overlay(plan_of(h.Sum()), {"aggregator": {"use": "VerifiedSum", "helpers": ["a", "b"]}})
     assert named == plan_of(h.VerifiedSum(("a", "b")))
     with pytest.raises(h.errors.PlanError, match="1 to 8"):
-        set_(plan, "aggregator.helpers", 0)
+        set_(plan, {"aggregator.helpers": 0})
 
 
 WRONG: dict[str, tuple[Callable[[], Any], str]] = {
@@ -302,7 +302,7 @@ def test_there_is_one_profile() -> None:
     with pytest.raises(TypeError):
         h.VerifiedSum(profile="compact")  # type: ignore[call-arg]
     with pytest.raises(AppError, match="profile"):
-        set_(plan_of(), "aggregator.profile", "compact")
+        set_(plan_of(), {"aggregator.profile": "compact"})
 
 
 def test_buffers_cannot_hold_shares() -> None:

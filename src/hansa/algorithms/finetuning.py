@@ -121,13 +121,15 @@ def check_whole(algorithm: FedAvg, training: Training, model: Model) -> None:
     name = type(algorithm).__name__
     check_plain(name, training, "Its steps follow gradients at another point.")
     check_gradients(name, training)
-    rates = bool(training.rates) or bool(training.only)
-    if rates or algorithm.pull or model.trainable < model.size or model.traits.personal:
+    traits = model.traits
+    stays = model.trainable < model.size or traits.personal or traits.statistics
+    if training.rates or training.only or algorithm.pull or stays:
         raise PlanError(
             f"{name} cannot train {type(model).__name__} with pull={algorithm.pull}, "
             f"only={training.only!r}, rates={training.rates!r}.",
-            "It steps along gradients of the whole vector, which move no running statistics, "
-            "no parts that stay with a client, and all others at one rate.",
+            "It steps along gradients of the whole vector, which move no running statistics "
+            "(a client's own neither), no parts that stay with a client, and all others at one "
+            "rate.",
             "Leave pull, only and rates out, take a model without BatchNorm's statistics; or "
             "take FineTuned() or Ditto().",
         )

@@ -36,9 +36,7 @@ def with_plan(app: App, change: Callable[[Plan], Plan]) -> App:
 def with_stop(app: Declared, settings: Mapping[str, Any]) -> Declared:
     """The app whose rounds end early as these settings say, of which others are left alone."""
     _, of_it = of_stop(settings)
-    for path, value in of_it.items():
-        app = set_(app, path, value, {EarlyStopping.__name__: EarlyStopping})
-    return app
+    return set_(app, of_it, {EarlyStopping.__name__: EarlyStopping})
 
 
 def with_settings(
@@ -56,6 +54,4 @@ def plan_with(
 ) -> Plan:
     """The plan with those of these values that are about it."""
     of_plan, _ = of_stop(settings)
-    for path, value in of_plan.items():
-        plan = set_(plan, path, value, names)
-    return plan
+    return set_(plan, of_plan, names)

@@ -14,16 +14,18 @@ and has failed (1).
 
 from __future__ import annotations
 
+import errno
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from ..errors import AppError, Aside, HansaError
+from ..errors import AppError, Aside, HansaError, WorkerError
 
 USUAL = warnings.formatwarning
 
@@ -44,12 +46,17 @@ class Commands(TyperGroup):
         if not alone:
             return super().main(words, standalone_mode=False, **more)
         try:
+            _check_output()
             code = super().main(words, standalone_mode=False, **more)
         except typer.Abort:
             _ended(AppError("Nothing was done.", "It was not answered with yes."))
             code = 1
         except typer.TyperException as error:
             code = _ended(_misread(error, words[0]))
+        except AppError as error:
+            code = _ended(error)
+        except OSError as error:
+            code = _ended(_full(error))
         sys.exit(code or 0)
 
 
@@ -62,6 +69,32 @@ def _ended(error: HansaError) -> int:
 
     complain(error)
     return error.code
+
+
+def _check_output() -> None:
+    """AppError where nothing can be printed: standard output was closed before."""
+    if sys.stdout is None:
+        raise AppError(
+            "Standard output is closed.",
+            "What comes of a command is printed there.",
+            "Write > /dev/null where nobody reads it.",
+        )
+
+
+def _full(error: OSError) -> HansaError:
+    """The error for a disk, or an output, that takes no more; any other is raised as it is.
+
+    What is left of the output is dropped, else it would fail again when the process ends.
+    """
+    if error.errno != errno.ENOSPC:
+        raise error
+    if error.filename is None:
+        sys.stdout = StringIO()
+    return WorkerError(
+        f"Nothing more can be written: {error.strerror}.",
+        "The output of the command is full, or the disk that its folder is on.",
+        "Make room, or name another place, and run it again.",
+    )
 
 
 def _misread(error: typer.TyperException, first: str) -> AppError:
@@ -98,6 +131,8 @@ def told() -> Iterator[None]:
     except (BrokenPipeError, typer.Exit, typer.Abort, KeyboardInterrupt, typer.TyperException):
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
         from ..ui.errors import bug
 
         bug(error)

@@ -26,10 +26,17 @@ if TYPE_CHECKING:  # what a command needs is imported when it runs, so that --he
 def config_of(target: Path) -> Config:
     """What a target says: an app file says nothing but itself.
 
-    A missing file is a mistake on the command line, told with the apps that lie near it.
+    A missing file is a mistake on the command line, told with the apps that lie near it; so is a
+    name that no store can keep.
     """
     from ..config.run import Config, read
 
+    if any("\ud800" <= c <= "\udfff" for c in str(target.resolve())):
+        raise AppError(
+            f"The name of {target.resolve()} is no text.",
+            "A run keeps the path of its app as a text, in UTF-8.",
+            "Rename the file, or the folder.",
+        )
     if not target.is_file():
         raise _missing(target)
     if target.suffix == ".toml":

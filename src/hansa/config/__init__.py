@@ -13,8 +13,9 @@ AppError lists what there is, and what was probably meant. A config runs no code
 from __future__ import annotations
 
 import inspect
+import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
 from importlib import import_module
@@ -30,6 +31,7 @@ from ..schedules import Schedule
 from ..training import PerExample, Training
 from ..transforms import Transform
 from .calls import is_call, table_of
+from .parse import parse
 
 if TYPE_CHECKING:
     from tomlkit.items import Item
@@ -184,9 +186,9 @@ def overlay(plan: Plan, entries: Mapping[str, Any], names: Mapping[str, Any] | N
     entries: name of a field of `Plan` → the piece, as a table or a call. AppError for a field that
     it lacks.
     """
-    takes = [f.name for f in fields(plan)]
+    takes = {f.name: _declared(f.type) for f in fields(plan)}
     given = {
-        key: build(_as_table(value, getattr(plan, key, None)), names)
+        key: build(_as_table(value, takes.get(key, ""), getattr(plan, key, None)), names)
         for key, value in entries.items()
         if key != "use"
     }
@@ -194,7 +196,7 @@ def overlay(plan: Plan, entries: Mapping[str, Any], names: Mapping[str, Any] | N
         raise AppError(
             f"A plan has no {_quoted(unknown)}.",
             f"It has {', '.join(takes)}.",
-            did_you_mean(unknown[0], takes),
+            did_you_mean(unknown[0], list(takes)),
         )
     return replace(plan, **given)
 
@@ -255,9 +257,15 @@ def value_of(text: str) -> Any:
     are needed within quotes. AppError for what is neither.
     """
     try:
-        found = tomllib.loads(f"value = {text}")
+        found = parse(f"value = {text}")
     except tomllib.TOMLDecodeError:
         found = {}
+    except ValueError as error:
+        raise AppError(
+            f"A value of {len(text)} characters cannot be read.",
+            f"{str(error).capitalize()}.",
+            "Write a shorter one.",
+        ) from None
     if len(found) == 1:
         return found["value"]
     word = text and all(c.isalnum() or c in "-_." for c in text)
@@ -273,57 +281,94 @@ def value_of(text: str) -> Any:
 # ── settings ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def set_(plan: Piece, path: str, value: Any, names: Mapping[str, Any] | None = None) -> Piece:
-    """The plan with another value at a dotted path: fields by name, entries of a tuple by number,
+def set_(plan: Piece, settings: Mapping[str, Any], names: Mapping[str, Any] | None = None) -> Piece:
+    """The plan with other values at dotted paths: fields by name, entries of a tuple by number,
     from 0. Or the app, of which only what lies below `stop` has such a path.
 
-    The plan itself is not changed; the new one is checked like any. `value` is as TOML has it: a
-    table with `use` becomes a piece, and so does a text, FedProx(mu=0.1), where a piece stands.
+    The plan itself is not changed; the new one is checked like any, once it has all the values. A
+    value is as TOML has it: a table with `use` becomes a piece, and so does a text,
+    FedProx(mu=0.1), where a piece is declared. Where one path lies below another, the later one of
+    the two wins.
     AppError for a path that leads nowhere, and a value of another type than is declared there.
     """
-    new: Piece = _put(plan, path.split("."), 0, lambda old: build(_as_table(value, old), names))
+    given = [(path.split("."), value) for path, value in settings.items()]
+    new: Piece = _put(plan, "", given, "", names)
     return new
 
 
-def _as_table(value: Any, old: Any) -> Any:
-    """The table of a piece for a text in the place of one, or a call in the place of nothing; else
-    the value itself. Of a list in the place of pieces, each.
+def _as_table(value: Any, declared: str, old: Any) -> Any:
+    """The table of a piece for a text in the place of one; else the value itself. Of a list in the
+    place of pieces, each.
     """
-    if isinstance(value, list) and isinstance(old, tuple) and old and all(map(is_dataclass, old)):
-        return [_as_table(one, old[0]) for one in value]
-    if not isinstance(value, str):
-        return value
-    if is_dataclass(old) or (old is None and (is_call(value) or value[:1].isupper())):
+    if isinstance(value, list):
+        return [_as_table(one, _entry(declared), None) for one in value]
+    if isinstance(value, str) and _takes_piece(declared, old):
         return table_of(value)
     return value
 
 
-def _put(here: Any, path: list[str], depth: int, made: Callable[[Any], Any]) -> Any:
-    """`here` with another value at path[depth:], made for what stands there; each piece on the way
-    is built anew.
+def _takes_piece(declared: str, old: Any) -> bool:
+    """Does a piece belong where this type is declared: is it a class, and no text? Where it says
+    nothing, what stands there now is one.
     """
-    there = _children(here)
-    name = path[depth]
-    so_far = ".".join(path[: depth + 1])
-    if name not in there:
-        raise _nowhere(here, ".".join(path[:depth]) or "the plan", name, so_far)
-    old, declared = there[name]
-    if depth == len(path) - 1:
-        new = _fitting(declared, old, made(old), so_far)
-    else:
-        new = _put(old, path, depth + 1, made)
-    if isinstance(here, tuple):
-        return tuple(new if str(i) == name else kept for i, kept in enumerate(here))
+    words = set(re.findall(r"[A-Za-z_]\w*", declared)) - {"None"}
+    if words <= {"Any"}:
+        return is_dataclass(old)
+    return not (words <= WORDS.keys() or words & {"str", "Literal"})
+
+
+def _put(
+    old: Any,
+    declared: str,
+    given: list[tuple[list[str], Any]],
+    at: str,
+    names: Mapping[str, Any] | None,
+) -> Any:
+    """What stands at the path `at`, with other values below it, or in place of it where no path is
+    left; each piece on the way is built anew, once.
+    """
+    if whole := [i for i, (path, _) in enumerate(given) if not path]:
+        value = build(_as_table(given[whole[-1]][1], declared, old), names)
+        old = _fitting(declared, old, value, at)
+        given = given[whole[-1] + 1 :]
+    below: dict[str, list[tuple[list[str], Any]]] = {}
+    for path, value in given:
+        below.setdefault(path[0], []).append((path[1:], value))
+    there = _children(old, declared)
+    new = {}
+    for name, inner in below.items():
+        so_far = f"{at}.{name}".lstrip(".")
+        if name not in there:
+            raise _nowhere(old, there, at or "the plan", name, so_far)
+        was, kind = there[name]
+        new[name] = _put(was, kind, inner, so_far, names)
+    return _with(old, new, at)
+
+
+def _with(old: Any, new: Mapping[str, Any], at: str) -> Any:
+    """A piece or a tuple with other values directly below it; AppError where it cannot have them.
+
+    at: its path.
+    """
+    if not new:
+        return old
+    if isinstance(old, tuple):
+        return tuple(new.get(str(i), kept) for i, kept in enumerate(old))
     try:
-        return replace(here, **{name: new})
+        return replace(old, **new)
     # what pieces do with a value that they never expect
     except (TypeError, ValueError, AttributeError) as error:
-        raise AppError(f"{so_far} cannot be {new!r}.", f"{error}.", f"It is {old!r} now.") from None
+        found = [f"{at}.{name} cannot be {value!r}".lstrip(".") for name, value in new.items()]
+        now = [repr(getattr(old, name)) for name in new]
+        raise AppError(
+            f"{', '.join(found)}.", f"{error}.", f"It is {', '.join(now)} now."
+        ) from None
 
 
-def _nowhere(here: Any, where: str, name: str, so_far: str) -> AppError:
+def _nowhere(
+    here: Any, there: Mapping[str, tuple[Any, str]], where: str, name: str, so_far: str
+) -> AppError:
     """A path has left the plan: `name` does not lie below `here`, which stands at `where`."""
-    there = _children(here)
     found = f"There is no {so_far!r} in this plan."
     if not there:
         why = f"{where} is {here!r}, and nothing lies below it."
@@ -332,13 +377,13 @@ def _nowhere(here: Any, where: str, name: str, so_far: str) -> AppError:
     return AppError(found, why, did_you_mean(name, list(there)))
 
 
-def _children(value: Any) -> dict[str, tuple[Any, str]]:
+def _children(value: Any, declared: str) -> dict[str, tuple[Any, str]]:
     """What lies directly below a value: name → (value, its declared type).
 
     Nothing lies below a number, a text, a function or an object that is no dataclass.
     """
     if isinstance(value, tuple):
-        return {str(i): (v, "") for i, v in enumerate(value)}
+        return {str(i): (v, _entry(declared)) for i, v in enumerate(value)}
     if is_dataclass(value) and not isinstance(value, type):
         return {
             f.name: (getattr(value, f.name), _declared(f.type)) for f in fields(value) if f.init
@@ -348,9 +393,15 @@ def _children(value: Any) -> dict[str, tuple[Any, str]]:
 
 def _declared(kind: Any) -> str:
     """The declared type of a field as it is written, whether annotations are evaluated or not."""
-    if isinstance(kind, str):
-        return kind
-    return getattr(kind, "__name__", str(kind))
+    if isinstance(kind, type):
+        return kind.__name__
+    return str(kind)
+
+
+def _entry(declared: str) -> str:
+    """The type of a tuple's entries: Transform of tuple[Transform, ...]; "" where it says none."""
+    found = re.search(r"tuple\[(.+), \.\.\.\]", declared)
+    return found.group(1) if found else ""
 
 
 def _listed(here: Any, there: Mapping[str, tuple[Any, str]]) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from ..errors import AppError
+from ..errors import AppError, message
+from .parse import check
 
 LITERALS = (ast.Constant, ast.UnaryOp, ast.Tuple, ast.List)
 
@@ -29,15 +30,23 @@ def table_of(text: str) -> dict[str, Any]:
     """
     try:
         found = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise AppError(
             f"{text!r} is no piece.",
-            f"As Python it is wrong: {error.msg}.",
+            f"As Python it is wrong: {message(error)}",
             "Write for example FedProx(mu=0.1).",
         ) from None
     if not isinstance(found, ast.Name | ast.Call):
         raise _no_piece(text)
-    table: dict[str, Any] = _value(found, text)
+    try:
+        table: dict[str, Any] = _value(found, text)
+        check(table)
+    except (ValueError, RecursionError) as error:
+        raise AppError(
+            f"A piece of {len(text)} characters cannot be read.",
+            f"{str(error).capitalize()}.",
+            "Write a shorter one.",
+        ) from None
     return table
 
 

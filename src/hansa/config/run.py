@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from ..errors import AppError
 from ..plan import Plan
 from . import WORDS, did_you_mean, inline, overlay, set_, toml
+from .parse import parse
 
 STOP = "stop"  # the field of an app, beside its plan, that settings reach
 
@@ -47,9 +47,7 @@ class Config:
             if getattr(self, name) is not None
         }
         of_plan, _ = of_stop(self.set)
-        for path, value in {**given, **of_plan}.items():
-            plan = set_(plan, path, value, names)
-        return plan
+        return set_(plan, {**given, **of_plan}, names)
 
     def kept(self) -> dict[str, Any]:
         """As a run keeps its settings: all but the app's path, and what it is called, which the run
@@ -80,16 +78,16 @@ def read(path: Path) -> Config:
     type, and for a file that cannot be read or is not TOML.
     """
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+        found = parse(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise AppError(
+            f"{path} cannot be read: {error}.", "", "Look at its name and its rights."
+        ) from None
+    except ValueError as error:
         raise AppError(
             f"{path} is not TOML: {error}.",
             "A run's config is a TOML file.",
             'Begin it with app = "app.py".',
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise AppError(
-            f"{path} cannot be read: {error}.", "", "Look at its name and its rights."
         ) from None
     kinds = {"app": "str", "rounds": "int", "seed": "int", "name": "str", "note": "str"}
     kinds |= dict.fromkeys(("set", "plan", "stop"), "dict")

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..data.batches import mass, relative, weighed
 from ..data.examples import Examples
-from ..errors import DataError, PlanError, refuse
+from ..errors import DataError, PlanError, number, refuse
 from ..metrics import (
     LOSS,
     RATE,
@@ -85,7 +85,10 @@ class SklearnModel(Model):
         found = f"SklearnModel cannot train {name} so: {self.estimator!r}."
         wrong = _faults(self.estimator, name, self.features, self.classes is not None)
         refuse((bad, found, why, instead) for bad, why, instead in wrong)
-        if self.features < 1 or (self.classes is not None and self.classes < 2):
+        counted = number(self.features, whole=True) and self.features >= 1
+        if self.classes is not None:
+            counted = counted and number(self.classes, whole=True) and self.classes >= 2
+        if not counted:
             raise PlanError(
                 f"{self!r} has nothing to learn from, or nothing to tell apart.",
                 "It needs at least one feature, and a classifier two classes.",

@@ -29,10 +29,10 @@ PIECES: dict[str, type] = {
     "sample": Sample,
 }
 EXAMPLES = {
-    "model": "Softmax(784, 10)",
+    "model": "Softmax(features=784, classes=10)",
     "aggregator": "Sum()",
     "training": "Training(epochs=1)",
-    "sample": "Uniform(10)",
+    "sample": "Uniform(size=10)",
 }
 MOST_ROUNDS = 10**9
 ALGORITHM = ("plan", "blocks", "side", "start", "broadcast", "client", "step")
@@ -65,7 +65,7 @@ def check_pieces(plan: Any) -> None:
             raise PlanError(
                 f"{piece!r} stands in the pipe and is no Transform.",
                 "The pipe holds what happens to a vector between client and sum.",
-                "Write for example pipe=(Clip(1.0), Weigh('one')).",
+                "Write for example pipe=(Clip(norm=1.0), Weigh(by='one')).",
             )
     if not number(plan.rounds, whole=True) or not 1 <= plan.rounds <= MOST_ROUNDS:
         raise PlanError(

@@ -20,7 +20,7 @@ from ..app.checks import names_of
 from ..app.compare import OUTSIDE, Row
 from ..app.personal import own_rows
 from ..app.running import how_it_ended
-from ..errors import HansaError, StoreError
+from ..errors import HansaError, StoreError, printable
 from ..explain import expression
 from ..rounds import Round
 from ..store.removal import fail
@@ -95,7 +95,9 @@ def _follow(
     progress = Progress(console, planned, clients, run.history(), plan.encoded_spec.hidden)
     clock = Clock(run.folder / "profile.txt")
     console.print(
-        Text.assemble((title, "bold"), f"  run {run.id}  {len(clients)} clients, {planned} rounds")
+        Text.assemble(
+            (printable(title), "bold"), f"  run {run.id}  {len(clients)} clients, {planned} rounds"
+        )
     )
     try:
         with progress:

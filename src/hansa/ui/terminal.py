@@ -54,9 +54,18 @@ MOST_CLIENTS = 12  # of more, only the number is shown
 WIDEST = 40  # rounds in a strip or a sparkline
 
 
+class Plain(Console):
+    """A console whose texts are as they are: none is markup, or commands the terminal."""
+
+    def print(self, *objects: Any, **more: Any) -> None:
+        """As rich prints it, but texts with their escapes written out."""
+        shown = [printable(one) if isinstance(one, str) else one for one in objects]
+        super().print(*shown, **more)
+
+
 def out() -> Console:
     """Where results go; as they are, for a name may look like markup."""
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 140)
+    return Plain(highlight=False, markup=False, width=None if sys.stdout.isatty() else 140)
 
 
 def _nothing() -> None:
