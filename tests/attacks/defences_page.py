@@ -27,7 +27,7 @@ PAGE = (
     Defence(
         "others need the token",
         GUARD,
-        'if token is not None and not _same(request.cookies.get(COOKIE, ""), token):',
+        'if token is not None and not _same(request.cookies.get(_cookie(request), ""), token):',
         NEVER,
     ),
     Defence(
