@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.attacks.defence import Defence
 
 GUARD, SERVER, SVG = "ui/page/guard.py", "ui/page/server.py", "ui/svg.py"
+READING = "ui/page/reading.py"
 NEVER = "if False:"
 
 PAGE = (
@@ -23,6 +24,8 @@ PAGE = (
     Defence(
         "every answer forbids what is not this page's", SERVER, "app.on_response_prepare.append(guard.head)", "pass"
     ),
+    Defence("a report is no link", READING, "return path.is_file() and not path.is_symlink()", "return path.is_file()"),
+    Defence("who reads makes no store", "store/database.py", "if found is None and not new:", NEVER),
     Defence("a report has no origin", SERVER, "img-src data:; sandbox", "img-src data:"),
     Defence(
         "others need the token",

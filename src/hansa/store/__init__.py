@@ -73,9 +73,10 @@ class Store:
     """Runs: their files in `folder`/RUN/, the rest in `folder`/hansa.sqlite or in the PostgreSQL
     database at `url`.
 
-    The folder is made where it is not there, and the tables too, unless `new` is False: then a
-    database without tables is refused, and nothing is made. StoreError where the folder cannot be
-    made, or the database cannot be opened. Several processes may use one store at the same time, each of its runs one of them.
+    The folder is made where it is not there, and the tables too; unless `new`, nothing is made, and
+    a database without tables is refused. StoreError where the folder cannot be made, or the
+    database cannot be opened. Several processes may use one store at the same time, each of its
+    runs one of them.
     """
 
     def __init__(self, folder: str | Path = "runs", url: str | None = None, new: bool = True):

@@ -53,7 +53,9 @@ async def guarded(request: web.Request, handler: Answer) -> web.StreamResponse:
 
 
 async def head(request: web.Request, response: web.StreamResponse) -> None:
-    """What every answer says to the browser, errors too."""
+    """What every answer says to the browser, errors too; but for what is no HTTP, which aiohttp
+    refuses itself, in plain text.
+    """
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers["Server"] = HEADERS["Server"]
