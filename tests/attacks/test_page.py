@@ -179,6 +179,7 @@ def test_a_report_that_leads_elsewhere_is_none(tmp_path: Path) -> None:
         os.open(tmp_path / "runs" / id / "report.html", reading.NO_LINK)
 
 
+@pytest.mark.guards("damaged words of a plan are nothing")
 @pytest.mark.parametrize(
     "told",
     [
@@ -201,6 +202,7 @@ def test_damaged_words_of_a_plan_are_not_shown(folder: Path, port: int, ids: lis
     assert not {"\u202e", "\x1b"} & set(text)
 
 
+@pytest.mark.guards("no setting turns a line around")
 @pytest.mark.promise("P688")
 def test_no_setting_turns_a_line_around(tmp_path: Path) -> None:
     id = stored(tmp_path, 3)
@@ -231,6 +233,7 @@ def test_a_database_without_tables_stays_one(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.guards("a damaged run hides no other")
 def test_a_damaged_run_hides_no_other(tmp_path: Path) -> None:
     """It says of itself that it is damaged; a store's own list, which sums are made of, is refused."""
     whole, damaged = stored(tmp_path, 3), stored(tmp_path, 4)
@@ -292,6 +295,7 @@ def test_no_other_file_is_served_and_none_is_changed(folder: Path, port: int, id
     assert before == {path: hashlib.sha256(path.read_bytes()).digest() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.guards("a host is looked at before it is listened on")
 @pytest.mark.parametrize("host", ["", "no such name", "127.0.0.1:80", "\x00", "203.0.113.9"])
 def test_what_is_no_address_of_this_machine_is_told_so(host: str, tmp_path: Path) -> None:
     """And no other port is advised."""
