@@ -33,7 +33,7 @@ def served(folder: Path, port: int = 0, token: str | None = None) -> Iterator[in
 
     async def serve() -> None:
         found["over"], found["loop"] = asyncio.Event(), asyncio.get_running_loop()
-        reading = Reading(lambda: Store(folder), folder / "hansa.sqlite")
+        reading = Reading(lambda: Store(folder, new=False), folder / "hansa.sqlite")
         runner = web.AppRunner(server.app_of(reading, token), access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()

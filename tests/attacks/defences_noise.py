@@ -162,7 +162,7 @@ SECRETS = (
     Defence("a ledger tells of a named secret", SPENT, "if happened.named:", NEVER),
     Defence("a guarantee tells of a named secret", ACCOUNTING, "    if named:\n", "    if False:\n"),
     Defence("an explanation tells of a named secret", EXPLAIN, "if named and plan.hides:", NEVER),
-    Defence("ε is shown with a named secret", SHOWN, "if found and one.named else", "if False else"),
+    Defence("ε is shown with a named secret", SHOWN, "if found and one.named:", "if False:"),
     Defence(
         "an explanation knows of a named secret",
         APP,

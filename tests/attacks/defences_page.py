@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.attacks.defence import Defence
 
 GUARD, SERVER, SVG = "ui/page/guard.py", "ui/page/server.py", "ui/svg.py"
+READING, VIEWS = "ui/page/reading.py", "ui/page/views.py"
 NEVER = "if False:"
 
 PAGE = (
@@ -23,11 +24,17 @@ PAGE = (
     Defence(
         "every answer forbids what is not this page's", SERVER, "app.on_response_prepare.append(guard.head)", "pass"
     ),
+    Defence("a report is no link", READING, "return path.is_file() and not path.is_symlink()", "return path.is_file()"),
+    Defence("damaged words of a plan are nothing", "ui/about.py", "    *(OverflowError, HansaError),\n", ""),
+    Defence("no setting turns a line around", VIEWS, '"plan": printable(found.run.plan)', '"plan": found.run.plan'),
+    Defence("a damaged run hides no other", READING, "readable(self._now())[::-1]", "self._now().runs()[::-1]"),
+    Defence("a host is looked at before it is listened on", "cli/ui.py", "    check_host(host)\n", ""),
+    Defence("who reads makes no store", "store/database.py", "if found is None and not new:", NEVER),
     Defence("a report has no origin", SERVER, "img-src data:; sandbox", "img-src data:"),
     Defence(
         "others need the token",
         GUARD,
-        'if token is not None and not _same(request.cookies.get(COOKIE, ""), token):',
+        'if token is not None and not _same(request.cookies.get(_cookie(request), ""), token):',
         NEVER,
     ),
     Defence(

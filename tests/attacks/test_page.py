@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import text as sql
 from sqlalchemy import update
 from tests.pages import get, served, stored
+from typer.testing import CliRunner
 
+from hansa.cli import commands
+from hansa.errors import StoreError
 from hansa.store import Store
 from hansa.store import database as db
 from hansa.ui import about, svg
+from hansa.ui.page import reading
 
 EVIL = "<script>alert(1)</script>"
 HOSTILE = (EVIL, "\"'><img src=x onerror=alert(1)>", "a\u202egnp.exe", "x" * 300, "two\nlines", "</title></svg><style>")
@@ -158,6 +165,89 @@ def test_a_report_that_is_another_file_runs_nothing(folder: Path, port: int, ids
     assert "default-src 'none'" in policy and "sandbox" in policy and "script" not in policy
 
 
+@pytest.mark.guards("a report is no link")
+@pytest.mark.promise("P685")
+def test_a_report_that_leads_elsewhere_is_none(tmp_path: Path) -> None:
+    id = stored(tmp_path / "runs", 3)
+    (tmp_path / "secret").write_text("s" * 32)
+    (tmp_path / "runs" / id / "report.html").symlink_to(tmp_path / "secret")
+    with served(tmp_path / "runs") as port:
+        status, _, text = get(port, f"/runs/{id}/report")
+        assert status == 404 and "s" * 32 not in text
+        assert "Its report" not in get(port, f"/runs/{id}")[2]
+    with pytest.raises(OSError):
+        os.open(tmp_path / "runs" / id / "report.html", reading.NO_LINK)
+
+
+@pytest.mark.guards("damaged words of a plan are nothing")
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"budget": {"epsilon": 1e400, "delta": 1}},
+        {"budget": {"epsilon": True, "delta": "\ud800"}},
+        {"workers": 1e400},
+        {"workers": -1},
+        {"rows": [["1", "2", "3"]]},
+        {"title": "\ud800\u202e\x1b"},
+    ],
+)
+def test_damaged_words_of_a_plan_are_not_shown(folder: Path, port: int, ids: list[str], told: dict[str, Any]) -> None:
+    section = {"title": "a", "text": "b", "head": ["step"], "rows": [["1"]]}
+    section |= {name: told[name] for name in section if name in told}
+    found = {"explained": {"sections": [section], "warnings": [], "stated": []}, "budget": None, "workers": 0}
+    found |= {name: told[name] for name in found if name in told}
+    (folder / ids[0] / about.NAME).write_text(json.dumps(found))
+    status, _, text = get(port, f"/runs/{ids[0]}")
+    assert status == 200 and ("Nobody has written it down" in text) == ("title" not in told)
+    assert not {"\u202e", "\x1b"} & set(text)
+
+
+@pytest.mark.guards("no setting turns a line around")
+@pytest.mark.promise("P688")
+def test_no_setting_turns_a_line_around(tmp_path: Path) -> None:
+    id = stored(tmp_path, 3)
+    store = Store(tmp_path)
+    with store.database.write() as connection:
+        connection.execute(
+            update(db.runs).values(settings=json.dumps({"a": "b\u202ec"}), plan="P\u202e", digest="\u202e")
+        )
+    with served(tmp_path) as port:
+        text = get(port, f"/runs/{id}")[2]
+    assert text.count("\\u202e") == 3 and "\u202e" not in text
+
+
+@pytest.mark.guards("who reads makes no store")
+@pytest.mark.promise("P685")
+def test_a_database_without_tables_stays_one(tmp_path: Path) -> None:
+    """As while it is being copied back; and what is not there is not made."""
+    id = stored(tmp_path, 3)
+    file = tmp_path / "hansa.sqlite"
+    whole = file.read_bytes()
+    with served(tmp_path) as port:
+        file.write_bytes(b"")
+        assert get(port, "/")[0] == 503 and file.read_bytes() == b""
+        file.write_bytes(whole)
+        assert id in get(port, "/")[2]
+    with pytest.raises(StoreError):
+        Store(tmp_path / "none", new=False)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.guards("a damaged run hides no other")
+def test_a_damaged_run_hides_no_other(tmp_path: Path) -> None:
+    """It says of itself that it is damaged; a store's own list, which sums are made of, is refused."""
+    whole, damaged = stored(tmp_path, 3), stored(tmp_path, 4)
+    store = Store(tmp_path)
+    with store.database.write() as connection:
+        connection.execute(sql("UPDATE rounds SET scores = '?' WHERE run = :run"), {"run": damaged})
+    with pytest.raises(StoreError):
+        store.runs()
+    with served(tmp_path) as port:
+        status, _, page = get(port, "/")
+        assert status == 200 and f"/runs/{whole}" in page and page.count(">damaged<") == 1
+        assert get(port, f"/runs/{damaged}")[0] == 404 and get(port, f"/runs/{whole}")[0] == 200
+
+
 @pytest.mark.guards("others need the token", "who asks by a loopback name needs the token too")
 @pytest.mark.promise("P686")
 def test_a_page_that_others_reach_is_for_who_has_its_token(folder: Path, ids: list[str]) -> None:
@@ -174,12 +264,14 @@ def test_a_page_that_others_reach_is_for_who_has_its_token(folder: Path, ids: li
         ):
             path = path.replace("ü", "%C3%BC")
             for host in ("localhost", "hansa.example"):
-                assert get(port, path, Host=host, Cookie="hansa-ui=guess")[0] == 401, path
+                assert get(port, path, Host=host, Cookie=f"hansa-ui-{port}=guess")[0] == 401, path
         status, headers, _ = get(port, "/?token=secret-of-this-server", Host="hansa.example")
         assert (status, headers["Location"]) == (303, "/")
         assert "HttpOnly" in headers["Set-Cookie"] and "SameSite=Lax" in headers["Set-Cookie"]
         cookie = headers["Set-Cookie"].split(";")[0]
         assert get(port, f"/runs/{ids[0]}", Host="hansa.example", Cookie=cookie)[0] == 200
+        assert str(port) in cookie.split("=")[0], "another server's would take its place"
+        assert get(port, "//evil.example/?token=secret-of-this-server")[1]["Location"] == "/evil.example/"
 
 
 @pytest.mark.control("no path leads to a file: there is none that is read by its name")
@@ -201,3 +293,11 @@ def test_no_other_file_is_served_and_none_is_changed(folder: Path, port: int, id
         status, _, text = get(port, path)
         assert status == 200 and "s" * 32 not in text
     assert before == {path: hashlib.sha256(path.read_bytes()).digest() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.guards("a host is looked at before it is listened on")
+@pytest.mark.parametrize("host", ["", "no such name", "127.0.0.1:80", "\x00", "203.0.113.9"])
+def test_what_is_no_address_of_this_machine_is_told_so(host: str, tmp_path: Path) -> None:
+    """And no other port is advised."""
+    found = CliRunner().invoke(commands, ["ui", "--folder", str(tmp_path), "--port", "0", "--host", host])
+    assert found.exit_code == 2 and "Name an address" in " ".join(found.output.split())

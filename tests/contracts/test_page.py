@@ -5,6 +5,8 @@ in which way.
 from __future__ import annotations
 
 import itertools
+import json
+import math
 import re
 import shutil
 import signal
@@ -15,16 +17,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 from tests.pages import get, served, stored
 
 import hansa as h
-from hansa.store import Store
-from hansa.ui import about, report, svg
+from hansa.privacy.ledger import NAMED, taken_on_trust
+from hansa.rounds import Round
+from hansa.store import Store, files
+from hansa.store import database as db
+from hansa.ui import about, figure, report, svg
 from hansa.ui.page import server
 from hansa.ui.profile import Clock
 
@@ -321,6 +328,102 @@ def test_a_report_loads_nothing_and_shows_its_plots(reader: Reader, tmp_path: Pa
     found = Axe().run(page)
     assert not found.violations_count, found.generate_report()
     page.close()
+
+
+def changed(folder: Path, table: Any, **values: Any) -> None:
+    """All rows of a table have other values."""
+    store = Store(folder)
+    with store.database.write() as connection:
+        connection.execute(update(table).values(values))
+    store.database.close()
+
+
+def test_no_epsilon_is_shown_without_what_it_rests_on(tmp_path: Path) -> None:
+    """Against whom it does not hold, and on whose word: beside the fact, under Privacy, and uncut beside other runs."""
+    ids = [stored(tmp_path, 3), stored(tmp_path, 4)]
+    changed(tmp_path, db.rounds, named=1)
+    told = {"explained": {"sections": [], "warnings": [], "stated": ["Vendor"]}, "budget": None, "workers": 0}
+    (tmp_path / ids[0] / about.NAME).write_text(json.dumps(told))
+    with served(tmp_path) as port:
+        text = get(port, f"/runs/{ids[0]}")[2]
+        assert text.count(NAMED) == 2 and text.count(taken_on_trust(["Vendor"])) == 2
+        assert get(port, f"/compare?run={ids[0]}&run={ids[1]}")[2].count(NAMED) == 2
+
+
+def test_a_score_may_have_the_name_of_a_plot(tmp_path: Path) -> None:
+    """Neither takes the place of the other."""
+    id = stored(tmp_path, 3, names={"loss": "seconds", "accuracy": "privacy"})
+    with served(tmp_path) as port:
+        plots = re.findall(r'data-plot="([^"]*)"', get(port, f"/runs/{id}")[2])
+    ours = ["ε spent, for each client", "who took part", "seconds a round"]
+    assert sorted(plots) == sorted(["seconds", "privacy", "loss", "accuracy", *ours])
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "labels", "words"),
+    [
+        ("loss", [(1, 1e-5), (2, 3e-5)], ["1e-05", "1.5e-05", "2e-05", "2.5e-05", "3e-05"], "a: 1e-05 at round 1,"),
+        ("accuracy", [(1, 0.9991), (2, 0.9994)], ["99.91 %", "99.92 %", "99.93 %", "99.94 %"], "99.94 % at round 2"),
+        ("loss", [(1, 123456.0), (2, 123470.0)], ["123460", "123465", "123470"], "a: 123456 at round 1, 123470"),
+        ("loss", [(1234567, 0.2), (1234568, 0.4)], ["0.2", "0.25", "0.3", "0.35", "0.4"], "at round 1234568."),
+        ("loss", [(1, 1.7e308), (2, -1.7e308)], ["-1e+308", "0", "1e+308"], "1.7e+308 at round 1"),
+        ("ε", [(1, 2.0), (2, math.inf), (3, math.inf)], ["1.8", "1.9", "2", "2.1", "2.2"], "unbounded from round 2 on"),
+    ],
+)
+def test_numbers_on_a_plot_are_those_of_its_points(
+    name: str, line: list[tuple[int, float]], labels: list[str], words: str
+) -> None:
+    """Labels are told apart, the sentence has figures enough, the largest floats have a place, and what is unbounded
+    is said."""
+    found = svg.curves({"a": line}, name, show=partial(figure, name))
+    assert re.findall(r'text-anchor="end">([^<]*)</text>', found)[: len(labels)] == labels
+    assert words in re.findall('aria-label="([^"]*)"', found)[0] and "nan" not in found
+    report.html(report.ReportData("t", "r", (Round(1, scores={name: 1.7e308}),), 1, ["a"], app().explain()))
+
+
+def test_no_bar_is_narrower_than_nothing() -> None:
+    assert "inf" not in svg.bars({"a": 1.7e308, "b": -1.7e308}, "t", zero=False)
+    with pytest.raises(ValueError, match="begin at 0"):
+        svg.bars({"a": -5.0, "b": 1.0}, "t")
+
+
+def test_an_open_page_hears_of_report_label_and_words(tmp_path: Path) -> None:
+    """They come without a round; so they are part of the version."""
+    id = stored(tmp_path, 3)
+    found = list[str]()
+    with served(tmp_path) as port:
+        for change in (
+            lambda: None,
+            lambda: (tmp_path / id / "report.html").write_text("x"),
+            lambda: (tmp_path / id / about.NAME).write_text("{}"),
+            lambda: changed(tmp_path, db.runs, name="called"),
+        ):
+            change()
+            found += re.findall('data-version="([^"]*)"', get(port, f"/runs/{id}")[2])
+        assert len(set(found)) == 4
+        assert heard(port, f"/runs/{id}/events?after={found[-1]}", {}) == "retry: 1000\n\n"
+
+
+def test_rows_with_one_key_are_all_kept(reader: Reader, tmp_path: Path) -> None:
+    stored(tmp_path, 3)
+    table = "<table><tr data-key=q><td>%d<tr data-key=q><td>%d<tr data-key=q><td>%d</table>"
+    with served(tmp_path) as port:
+        page = reader.open(port)
+        page.evaluate(f"document.body.innerHTML = `{table % (1, 2, 3)}{table % (4, 5, 6)}`")
+        page.evaluate("renew(...document.querySelectorAll('table'))")
+        assert page.inner_text("table >> nth=0").split() == ["4", "5", "6"]
+
+
+def test_two_who_look_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """Who looks holds nothing; who holds is seen by all."""
+    path = tmp_path / "lock"
+    path.touch()
+    with open(path, "a+") as looking:
+        files._lock(looking, shared=True)
+        assert not files.held(path)
+    holding = files.hold(path)
+    assert holding is not None and files.held(path)
+    holding.close()
 
 
 # ── colours, by numbers ──────────────────────────────────────────────────────────────────────────────────────────────

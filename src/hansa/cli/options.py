@@ -142,7 +142,7 @@ class Place:
                 "Runs are looked for in a folder `runs` of where you are.",
                 "Name another with --folder, or start a run with: hansa run APP.py",
             )
-        return Store(self.folder, self.store)
+        return Store(self.folder, self.store, new)
 
     def words(self) -> str:
         """The options that lead here, for a command to copy; nothing for the defaults."""

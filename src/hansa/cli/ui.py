@@ -34,7 +34,7 @@ def ui(
     try:
         from yarl import URL
 
-        from ..ui.page.server import app_of, is_loopback, serve
+        from ..ui.page.server import app_of, check_host, is_loopback, serve
     except ModuleNotFoundError as error:
         raise AppError(
             f"hansa ui needs {error.name}.",
@@ -44,6 +44,7 @@ def ui(
     from ..ui.page.reading import Reading
     from ..ui.terminal import out
 
+    check_host(host)
     token = None
     key = ""
     if not is_loopback(host):

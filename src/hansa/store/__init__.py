@@ -74,20 +74,23 @@ class Store:
     """Runs: their files in `folder`/RUN/, the rest in `folder`/hansa.sqlite or in the PostgreSQL
     database at `url`.
 
-    The folder is made where it is not there; StoreError where it cannot be, or the database cannot
-    be opened. Several processes may use one store at the same time, each of its runs one of them.
+    The folder is made where it is not there, and the tables too; unless `new`, nothing is made, and
+    a database without tables is refused. StoreError where the folder cannot be made, or the
+    database cannot be opened. Several processes may use one store at the same time, each of its
+    runs one of them.
     """
 
-    def __init__(self, folder: str | Path = "runs", url: str | None = None):
+    def __init__(self, folder: str | Path = "runs", url: str | None = None, new: bool = True):
         self.folder = Path(folder)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            if new:
+                self.folder.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:  # ValueError: a name that no file system has
             why = getattr(error, "strerror", None) or error
             raise StoreError(
                 f"{str(folder)!r} cannot be made a folder.", f"{why}.", "Name another one."
             ) from error
-        self.database = db.Database(db.address(self.folder, url))
+        self.database = db.Database(db.address(self.folder, url), new)
 
     def new(
         self,

@@ -144,9 +144,10 @@ class Database:
 
     StoreError where it cannot be reached or is of a newer version. `name` is its URL without the
     password, so that it may be shown. `waiting` says whether what is insisted on waits for it.
+    Tables are made where there are none, unless `new` is False: that is a StoreError then.
     """
 
-    def __init__(self, url: URL):
+    def __init__(self, url: URL, new: bool = True):
         self.name = url.render_as_string(hide_password=True)
         self.waiting = Waiting()
         sqlite = url.get_backend_name() == "sqlite"
@@ -166,7 +167,7 @@ class Database:
         if sqlite:
             event.listen(self._engine, "connect", _by_hand)
             event.listen(self._engine, "begin", _begin)
-        self._upgrade()
+        self._upgrade(new)
 
     @contextmanager
     def read(self, write: bool = False) -> Iterator[Connection]:
@@ -225,11 +226,19 @@ class Database:
         """Let the database go."""
         self._engine.dispose()
 
-    def _upgrade(self) -> None:
+    def _upgrade(self, new: bool) -> None:
         """Bring the tables to this version, one process at a time."""
         with self.read() as connection:
-            if _version(connection) == SCHEMA:
-                return
+            found = _version(connection)
+        if found == SCHEMA:
+            return
+        if found is None and not new:
+            self.close()
+            raise StoreError(
+                f"{self.name} holds no runs.",
+                "It has no tables: no run has begun there yet, or it is just being put back.",
+                "Start one there: hansa run APP.py",
+            )
         with self.write() as connection:  # on SQLite, nobody else has one now
             if connection.dialect.name == "postgresql":
                 connection.execute(select(func.pg_advisory_xact_lock(UPGRADE)))

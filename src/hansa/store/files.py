@@ -39,15 +39,18 @@ OURS = re.compile(r"\d{6,}-(state|memory|survey)(-[0-9a-f]{12}\.safetensors|\.pa
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(file: IO[str]) -> None:
+    def _lock(file: IO[str], shared: bool = False) -> None:
         file.seek(2**30)  # not where the text is: there, a lock would keep others from reading it
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
 
 else:
     import fcntl
 
-    def _lock(file: IO[str]) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def _lock(file: IO[str], shared: bool = False) -> None:
+        kind = fcntl.LOCK_EX
+        if shared:
+            kind = fcntl.LOCK_SH
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
 
 
 def write(path: Path, frames: Iterable[Frame]) -> None:
@@ -201,11 +204,12 @@ def hold(path: Path) -> IO[str] | None:
 def held(path: Path) -> bool:
     """Does a process hold the file at `path`?
 
-    It is tried for a moment: whoever wants to hold it meanwhile tries again (see `hold`).
+    It is tried for a moment: whoever wants to hold it meanwhile tries again (see `hold`). Several
+    may look at a time.
     """
     if not path.exists():
         return False
-    file = _try(path)
+    file = _try(path, shared=True)
     if file is not None:
         file.close()
     return file is None
@@ -223,8 +227,8 @@ def _keep_from_children(file: IO[str]) -> None:
         os.register_at_fork(after_in_child=close)
 
 
-def _try(path: Path) -> IO[str] | None:
-    """The file at `path`, held; None where another process holds it."""
+def _try(path: Path, shared: bool = False) -> IO[str] | None:
+    """The file at `path`, held; None where another process holds it. Windows shares none."""
     try:
         file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
     except OSError as error:
@@ -235,7 +239,7 @@ def _try(path: Path) -> IO[str] | None:
             "write there.",
         ) from error
     try:
-        _lock(file)
+        _lock(file, shared)
     except (BlockingIOError, PermissionError):
         file.close()
         return None

@@ -26,6 +26,7 @@ from typing import Any
 
 from ..errors import printable
 from ..metrics import DEFINED
+from ..privacy.ledger import taken_on_trust
 from ..rounds import BEGUN, NAMED, Round
 
 HIDDEN = "who took part is a secret that ε rests on"
@@ -94,15 +95,19 @@ def witness(metrics: Mapping[str, float]) -> str:
     return next((words for side, words in SIDES.items() if side in map(_side, metrics)), "")
 
 
-def private(one: Round) -> str:
-    """What has been given away, where it is known: ε, its δ, of whom; and against whom it does not
-    hold.
+def private(one: Round, stated: Sequence[str] = ()) -> str:
+    """What has been given away, where it is known: ε, its δ, of whom; against whom it does not
+    hold; and on whose word it rests, for noise that is `stated`.
     """
     found = "; ".join(
         f"ε {spent.epsilon:.3g} at δ {spent.delta:.2g} for each {unit}"
         for unit, spent in one.spent.items()
     )
-    return f"{found} ({NAMED})" if found and one.named else found
+    if found and one.named:
+        found += f" ({NAMED})"
+    if found and stated:
+        found += f", {taken_on_trust(stated)}"
+    return found
 
 
 def _bare(name: str, side: str) -> str:
@@ -137,17 +142,33 @@ def curves(rounds: Sequence[Round]) -> dict[str, dict[str, list[tuple[int, float
     return dict(sorted(found.items(), key=lambda pair: pair[0] != "loss"))
 
 
-def figure(name: str, value: float) -> str:
+def figure(name: str, value: float, step: float = 0.0) -> str:
     """A score as people write it: accuracies and shares in percent, what is below 1 with three
-    decimals, a dash for what is not defined.
+    decimals, what would be 0 so with two figures, a dash for what is not defined.
+
+    step: more figures where two that lie so far apart would look the same.
     """
     if math.isnan(value):
         return "–"
     if name.endswith(("accuracy", DEFINED, "scored")):
-        return f"{100 * value:.1f} %"
+        return _finer(f"{100 * value:.1f}", 100 * value, 100 * step, 0.1) + " %"
     if abs(value) >= 1:
-        return f"{value:.4g}"
-    return f"{value:.3f}"
+        return _finer(f"{value:.4g}", value, step, 0.0)
+    if 0 < abs(value) < 0.0005:
+        return _finer(f"{value:.2g}", value, step, 0.1 * abs(value))
+    return _finer(f"{value:.3f}", value, step, 0.001)
+
+
+def _finer(text: str, value: float, step: float, least: float) -> str:
+    """A number in words that tell it from one a step away; `text` where that does, which tells
+    differences of `least`.
+    """
+    if not 0 < step < max(least, 1e-3 * abs(value)) or not math.isfinite(value):
+        return text
+    if not value:
+        return "0"
+    figures = math.floor(math.log10(abs(value))) - math.floor(math.log10(step)) + 1
+    return f"{value:.{max(1, figures)}g}"
 
 
 def passes(times: float) -> str:

@@ -9,19 +9,23 @@ an app, which no reader of runs loads. So who runs it writes them down.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..app import App
-from ..errors import StoreError
+from ..errors import HansaError, StoreError, printable
 from ..explain import Explanation, Section
 from ..privacy.ledger import Budget
 
 NAME = "about.json"
 LARGEST = 2**22  # bytes; what is larger was not written here
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+MOST_WORKERS = 2**16
+UNREADABLE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError),
+    *(OverflowError, HansaError),
+)
 
 
 @dataclass(frozen=True)
@@ -61,22 +65,33 @@ def read(folder: Path) -> About:
 
 
 def _about(found: Mapping[str, Any]) -> About:
-    """The value that JSON has; one of UNREADABLE where it is none."""
+    """The value that JSON has, in words that command no screen; one of UNREADABLE where it is
+    none.
+    """
     told = found["explained"]
     budget = found["budget"]
     sections = tuple(
         Section(
-            str(one["title"]),
-            str(one["text"]),
-            tuple(map(str, one["head"])),
-            tuple(tuple(map(str, row)) for row in one["rows"]),
+            printable(str(one["title"])),
+            printable(str(one["text"])),
+            _words(one["head"]),
+            tuple(map(_words, one["rows"])),
         )
         for one in told["sections"]
     )
-    explained = Explanation(
-        sections, tuple(map(str, told["warnings"])), tuple(map(str, told["stated"]))
-    )
+    for one in sections:
+        if one.head and any(len(row) > len(one.head) for row in one.rows):
+            raise ValueError(f"{one.title} has cells without a head")
+    explained = Explanation(sections, _words(told["warnings"]), _words(told["stated"]))
     kept = None
     if budget is not None:
         kept = Budget(float(budget["epsilon"]), float(budget["delta"]))
-    return About(explained, kept, int(found["workers"]))
+    workers = int(found["workers"])
+    if not 0 <= workers <= MOST_WORKERS:
+        raise ValueError(f"{workers} processes train nothing")
+    return About(explained, kept, workers)
+
+
+def _words(found: Sequence[Any]) -> tuple[str, ...]:
+    """Texts of a list."""
+    return tuple(printable(str(one)) for one in found)

@@ -1,6 +1,9 @@
 """The plots of a run, of its rounds: for a report, and for the live page.
 
 name of a score      its course over rounds, one line for each side that has seen it
+
+and apart from these, since a score may have any name:
+
 privacy              ε spent after each round, for each client; privacy-examples for each example
 participation        who took part, was asked in vain or not asked; of many clients their number
 comparison           each client alone, the federation, all data pooled
@@ -34,16 +37,17 @@ def figures(
     clients: Sequence[str],
     rows: Sequence[Row] = (),
     budget: float | None = None,
-) -> dict[str, Markup]:
-    """name → plot: each score, ε where there is one, who took part, seconds, and the comparison
-    where there is one.
+) -> tuple[dict[str, Markup], dict[str, Markup]]:
+    """Two mappings, name → plot: of each score; and of ε where there is one, who took part,
+    seconds, and the comparison where there is one.
 
     Who took part is drawn only where no round keeps that secret. budget: ε that no client may pass.
     """
+    scored = dict[str, Markup]()
     found = dict[str, Markup]()
     for score, sides in curves(rounds).items():
         lines = {SIDES[side]: points for side, points in sides.items()}
-        found[score] = svg.curves(lines, score, show=partial(figure, score))
+        scored[score] = svg.curves(lines, score, show=partial(figure, score))
     limits = dict[str, tuple[str, float]]()
     if budget is not None:
         limits["privacy"] = ("budget", budget)
@@ -58,7 +62,7 @@ def figures(
         found["seconds"] = svg.curves({"seconds": seconds}, "seconds a round", zero=True)
     if rows:
         found["comparison"] = _comparison(rows)
-    return found
+    return scored, found
 
 
 def _participation(rounds: Sequence[Round], clients: Sequence[str]) -> Markup:

@@ -19,7 +19,6 @@ from .. import __version__
 from ..app.compare import OUTSIDE, Row
 from ..errors import KINDS, StoreError
 from ..explain import Explanation
-from ..privacy.ledger import taken_on_trust
 from ..rounds import Round
 from . import HIDDEN, figure, own_scores, passes, private, scores, template, witness
 from .figures import figures
@@ -68,9 +67,11 @@ def write(report_data: ReportData, folder: Path) -> Path:
 def html(report_data: ReportData) -> str:
     """The page."""
     table = comparison(report_data.rows)
+    scored, plots = figures(report_data.rounds, report_data.clients, report_data.rows)
     text: str = template("report.html.j2").render(
         report_data=report_data,
-        plots=figures(report_data.rounds, report_data.clients, report_data.rows),
+        scored=scored,
+        plots=plots,
         facts=facts(report_data),
         summary=summary(report_data),
         excluded=excluded(report_data.rounds),
@@ -123,9 +124,8 @@ def summary(report_data: ReportData) -> str:
     if own := own_scores(last):
         told = " and ".join(f"{name} {figure(name, value)}" for name, value in own.items())
         text.append(f"For the clients' own models, on what they keep from training, it is {told}.")
-    if report_data.rounds and (spent := private(report_data.rounds[-1])):
-        if stated := report_data.explained.stated:
-            spent = f"{spent}, {taken_on_trust(stated)}"
+    stated = report_data.explained.stated
+    if report_data.rounds and (spent := private(report_data.rounds[-1], stated)):
         text.append(f"What it has given away is bounded: {spent}.")
     if void := [one for one in report_data.rounds if one.skipped]:
         why = void[-1].skipped.split("\n")[0].rstrip(".")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -29,8 +30,12 @@ TALL = {1: (0, 10)}  # state → top and height of its field in a strip
 THIN = (3, 4)  # of others, which so are told apart without colours
 LONGEST = 60  # letters of a name; its whole is told where a pointer is on it
 
+TINY = 1e-300  # two numbers that lie nearer are drawn as one, for shares of less are not computed
+NEAR = 1e-13  # the same, as a share of them
+LARGEST = sys.float_info.max
+
 Point = tuple[float, float]
-Show = Callable[[float], str]
+Show = Callable[[float, float], str]  # a number, and how small a difference is to be seen
 
 FIGURE = Markup(
     '<figure class="plot" data-plot="{title}"><figcaption><strong>{title}</strong>{key}'
@@ -52,9 +57,12 @@ def word(text: str, most: int = LONGEST) -> str:
     return f"{line[: most - 9]}…{line[-8:]}"
 
 
-def number(value: float) -> str:
-    """A number with four figures."""
-    return f"{value:.4g}"
+def number(value: float, step: float = 0.0) -> str:
+    """A number with four figures, or as many as tell it from one that is a `step` away."""
+    figures = 4
+    if 0 < step < abs(value):
+        figures = max(4, math.floor(math.log10(abs(value))) - math.floor(math.log10(step)) + 1)
+    return f"{value:.{figures}g}"
 
 
 def curves(
@@ -65,27 +73,31 @@ def curves(
     zero: bool = False,
     limit: tuple[str, float] | None = None,
 ) -> Markup:
-    """Lines over x; name → [(x, y)] by rising x. What is not finite is left out.
+    """Lines over x; name → [(x, y)] by rising x. What is not finite is left out; from where on a
+    line is infinite is said.
 
     show: y in words. zero: the axis begins at 0. limit: a dashed line, its name and its y.
     """
-    found = {name: [one for one in line if _finite(one)] for name, line in lines.items()}
+    whole = {name: list(line) for name, line in lines.items()}
+    found = {name: [one for one in line if _finite(one)] for name, line in whole.items()}
     found = {name: line for name, line in found.items() if line}
+    endless = _endless(whole, x)
     if not found:
-        return FIGURE.format(
-            title=word(title), key="", body=Markup("<p>No numbers yet.</p>"), table=""
-        )
+        body = Markup("<p>{}</p>").format(endless or "No numbers yet.")
+        return FIGURE.format(title=word(title), key="", body=body, table="")
     axes = Axes.of(found.values(), zero, limit)
     body = Markup('<svg class="axes" role="img" aria-label="{}">{}{}{}</svg>').format(
-        _told(found, title, x, show),
+        f"{_told(found, title, x, axes.show(show))} {endless}".rstrip(),
         _join(axes.grid(show)),
         _join(_drawn(found, axes, limit)),
-        _join(_stops(found, axes, x, show)),
+        _join(_stops(found, axes, x, axes.show(show))),
     )
+    if endless:
+        body += Markup("<p>{}</p>").format(endless)
     key = {name: _style(i) for i, name in enumerate(found)}
     if limit is not None:
         key[limit[0]] = "limit"
-    table = _table(found, title, x, show)
+    table = _table(found, title, x, axes.show(show))
     return FIGURE.format(title=word(title), key=_key(key), body=body, table=table)
 
 
@@ -98,25 +110,28 @@ def bars(
 ) -> Markup:
     """A bar for each name, from 0; without `zero` a dot for each, between the least and the most.
 
-    own: names that stand out. All values are told as text beside the bars.
+    own: names that stand out. All values are told as text beside the bars. ValueError for a bar
+    below 0.
     """
     known = [value for value in values.values() if math.isfinite(value)]
-    low = 0.0
-    if not zero:
-        low = min(known, default=0.0)
-    wide = max(known, default=0.0) - low or 1.0
+    low = min(known, default=0.0)
+    if zero and low < 0:
+        raise ValueError(f"{low} has no bar: bars begin at 0")
+    if zero:
+        low = 0.0
+    wide = max(known, default=0.0) / 2 - low / 2 or 1.0  # halves, for the whole may be too large
     rows = list[Markup]()
     for name, value in values.items():
         mark = Markup("")
         if math.isfinite(value):
-            at = 2 + 96 * (value - low) / wide
+            at = 2 + 96 * ((value / 2 - low / 2) / wide)
             form = '<rect width="{:.1f}%" height="100%" rx="2"/>'
             if not zero:
                 form = '<line x2="100%" y1="50%" y2="50%"/><circle cx="{:.1f}%" cy="50%" r="5"/>'
             mark = Markup('<svg class="bar" aria-hidden="true">' + form + "</svg>").format(at)
         rows.append(
             Markup('<li class="{}">{}{}<span class="value">{}</span></li>').format(
-                "own" * (name in own), _name(name), mark, show(value)
+                "own" * (name in own), _name(name), mark, show(value, wide / 5)
             )
         )
     body = Markup('<ul class="bars">{}</ul>').format(_join(rows))
@@ -197,10 +212,11 @@ class Axes:
             up.append(0.0)
         low = min(up)
         high = max(up)
-        room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
+        rooms = (0.06 * high - 0.06 * low, 0.1 * abs(high), 1.0)
+        room = next(one for one in rooms if one > max(TINY, NEAR * abs(high)))
         if not zero:
-            low -= room
-        return cls(min(across), max(across), low, high + room)
+            low = max(-LARGEST, low - room)
+        return cls(min(across), max(across), low, min(LARGEST, high + room))
 
     def across(self, x: float) -> float:
         """In percent of the width."""
@@ -210,14 +226,19 @@ class Axes:
 
     def down(self, y: float) -> float:
         """In percent of the height, from above."""
-        return 100 * (1 - (y - self.low) / (self.high - self.low))
+        # halves, for the whole may be too large
+        return 100 * (1 - (y / 2 - self.low / 2) / (self.high / 2 - self.low / 2))
+
+    def show(self, show: Show) -> Callable[[float], str]:
+        """y in words, with a figure more than the axis has."""
+        return lambda y: show(y, step_of(self.low, self.high) / 10)
 
     def grid(self, show: Show) -> Iterator[Markup]:
         """Lines at round numbers of y, and round numbers below."""
         up = '<line class="grid" x2="100%" y1="{0:.2f}%" y2="{0:.2f}%"/>'
         up += '<text x="-.7em" y="{0:.2f}%" dy=".35em" text-anchor="end">{1}</text>'
         for y in ticks(self.low, self.high):
-            yield Markup(up).format(self.down(y), _short(show(y)))
+            yield Markup(up).format(self.down(y), _short(show(y, step_of(self.low, self.high))))
         for x in ticks(self.left, self.right, whole=True):
             below = '<text x="{:.2f}%" y="100%" dy="1.7em" text-anchor="middle">{:.0f}</text>'
             yield Markup(below).format(self.across(x), x)
@@ -227,13 +248,37 @@ def ticks(low: float, high: float, most: int = 5, whole: bool = False) -> list[f
     """At most `most` + 1 round numbers, 1, 2 or 5 times a power of ten apart; `whole` ones only."""
     if high <= low:
         return [low]
-    least = (high - low) / most
-    power = 10.0 ** math.floor(math.log10(least))
-    step = next(power * one for one in (1, 2, 5, 10) if power * one >= least * (1 - 1e-9))
+    step = step_of(low, high, most)
     if whole:
         step = max(1.0, step)
     first = math.ceil(low / step - 1e-9)
     return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def step_of(low: float, high: float, most: int = 5) -> float:
+    """How far those numbers are apart; low < high."""
+    least = high / most - low / most
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(power * one for one in (1, 2, 5, 10) if power * one >= least * (1 - 1e-9))
+
+
+def _endless(lines: Mapping[str, Sequence[Point]], x: str) -> str:
+    """Since when lines are infinite, in a sentence for each; nothing where none is."""
+    first = {
+        name: next((at for at, y in line if math.isinf(y)), None) for name, line in lines.items()
+    }
+    return " ".join(
+        f"{word(name)}: unbounded from {x} {_place(at)} on."
+        for name, at in first.items()
+        if at is not None
+    )
+
+
+def _place(x: float) -> str:
+    """A place on the x axis: all figures of a whole one."""
+    if x == round(x):
+        return f"{x:.0f}"
+    return f"{x:g}"
 
 
 def _short(text: str) -> str:
@@ -259,7 +304,7 @@ def _drawn(
 
 
 def _stops(
-    lines: Mapping[str, Sequence[Point]], axes: Axes, x: str, show: Show
+    lines: Mapping[str, Sequence[Point]], axes: Axes, x: str, show: Callable[[float], str]
 ) -> Iterator[Markup]:
     """For a pointer: a column for some x, and what all lines have there.
 
@@ -279,21 +324,25 @@ def _stops(
         yield Markup(
             '<g class="stop"><rect x="{0:.2f}%" width="{1:.2f}%" height="100%"/>'
             '<line x1="{2:.2f}%" x2="{2:.2f}%" y2="100%"/>'
-            '<text x="100%" y="-.9em" text-anchor="end">{3} {4:g}{5}</text></g>'
-        ).format(edges[i], edges[i + 1] - edges[i], places[i], x, one, _join(told))
+            '<text x="100%" y="-.9em" text-anchor="end">{3} {4}{5}</text></g>'
+        ).format(edges[i], edges[i + 1] - edges[i], places[i], x, _place(one), _join(told))
 
 
-def _told(lines: Mapping[str, Sequence[Point]], title: str, x: str, show: Show) -> str:
+def _told(
+    lines: Mapping[str, Sequence[Point]], title: str, x: str, show: Callable[[float], str]
+) -> str:
     """What a plot shows, for who does not see it: where each line begins and ends."""
     ends = [
-        f"{word(name)}: {show(line[0][1])} at {x} {line[0][0]:g}, "
-        f"{show(line[-1][1])} at {x} {line[-1][0]:g}"
+        f"{word(name)}: {show(line[0][1])} at {x} {_place(line[0][0])}, "
+        f"{show(line[-1][1])} at {x} {_place(line[-1][0])}"
         for name, line in lines.items()
     ]
     return f"{word(title)} by {x}. {'; '.join(ends)}."
 
 
-def _table(lines: Mapping[str, Sequence[Point]], title: str, x: str, show: Show) -> Markup:
+def _table(
+    lines: Mapping[str, Sequence[Point]], title: str, x: str, show: Callable[[float], str]
+) -> Markup:
     """The numbers of all lines; of many some, which is said."""
     at = sorted({one for line in lines.values() for one, _ in line})
     some = _some(at, MOST_ROWS)
@@ -301,7 +350,7 @@ def _table(lines: Mapping[str, Sequence[Point]], title: str, x: str, show: Show)
     if len(some) < len(at):
         caption = f"{len(some)} of {len(at)} {x}s, evenly spread"
     told = [{at: show(y) for at, y in line} for line in lines.values()]
-    rows = {f"{one:g}": [found.get(one, "") for found in told] for one in some}
+    rows = {_place(one): [found.get(one, "") for found in told] for one in some}
     return _rows_table(title, caption, [x, *lines], rows)
 
 

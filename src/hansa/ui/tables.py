@@ -1,7 +1,8 @@
 """Tables for programs: rows of runs and of rounds, as JSON or CSV.
 
-A number that is not finite is null in JSON, which has no such numbers, and empty in CSV; so is what
-a row does not have. Of the best value of a score it is known which way is better by its name.
+A number that is not finite is null in JSON, which has no such numbers. In CSV infinity is inf, and
+what is not defined is empty; so is what a row does not have. Of the best value of a score it is
+known which way is better by its name.
 """
 
 from __future__ import annotations
@@ -166,8 +167,15 @@ def as_csv(rows: Iterable[Row]) -> str:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _plain(value) for name, value in row.items()} for row in listed)
+    writer.writerows({name: _cell_of(value) for name, value in row.items()} for row in listed)
     return text.getvalue()
+
+
+def _cell_of(value: Any) -> Any:
+    """None for a number that is not defined; an ε that nothing bounds is inf."""
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value
 
 
 def _plain(value: Any) -> Any:

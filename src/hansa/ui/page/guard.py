@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 LOOPBACK = re.compile(r"(?i)(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?")
-COOKIE = "hansa-ui"
+COOKIE = "hansa-ui-{}"  # with the port, for a browser sends a host's cookies to all of its ports
 TOKEN = web.AppKey("token", str)
 HEADERS = {
     # nothing but what this server sends; no markup that came with a name could run or load
@@ -47,13 +47,15 @@ async def guarded(request: web.Request, handler: Answer) -> web.StreamResponse:
         raise web.HTTPMisdirectedRequest(text="This page is for http://127.0.0.1 and localhost.")
     if _of_elsewhere(request):
         raise web.HTTPForbidden(text="No page of elsewhere is answered.")
-    if token is not None and not _same(request.cookies.get(COOKIE, ""), token):
+    if token is not None and not _same(request.cookies.get(_cookie(request), ""), token):
         return _let_in(request, token)
     return await handler(request)
 
 
 async def head(request: web.Request, response: web.StreamResponse) -> None:
-    """What every answer says to the browser, errors too."""
+    """What every answer says to the browser, errors too; but for what is no HTTP, which aiohttp
+    refuses itself, in plain text.
+    """
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers["Server"] = HEADERS["Server"]
@@ -77,9 +79,15 @@ def _let_in(request: web.Request, token: str) -> web.Response:
     """Who brings the token gets a cookie, and the page without it in its address."""
     if not _same(request.query.get("token", ""), token):
         raise web.HTTPUnauthorized(text="Write ?token=… behind the address, as hansa ui has shown.")
-    found = web.HTTPSeeOther(request.path)
-    found.set_cookie(COOKIE, token, httponly=True, samesite="Lax")
+    found = web.HTTPSeeOther(f"/{request.path.lstrip('/')}")  # of here: //host/ is elsewhere
+    found.set_cookie(_cookie(request), token, httponly=True, samesite="Lax")
     raise found
+
+
+def _cookie(request: web.Request) -> str:
+    """Its name, which no server at another port has."""
+    _, port, *_ = request.get_extra_info("sockname", ("", 0))
+    return COOKIE.format(port)
 
 
 def _same(given: str, token: str) -> bool:

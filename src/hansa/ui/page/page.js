@@ -83,6 +83,7 @@ function renew(old, now) {
   for (const next of [...now.childNodes]) {
     const same = kept.get(key(next));
     if (same) {
+      kept.delete(key(next));
       if (same === place) place = place.nextSibling;
       else old.insertBefore(same, place);
       renew(same, next);

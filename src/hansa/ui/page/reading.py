@@ -7,6 +7,8 @@ the page is open. Nothing here writes to it.
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,9 +17,13 @@ from threading import Lock
 from ...errors import HansaError, StoreError
 from ...rounds import Round
 from ...store import Run, Store, Summary
-from .. import shown
+from ...store.health import readable
+from .. import about, shown
 
 MOST_RUNS = 8  # whose rounds are kept in memory
+REPORT = "report.html"
+# what came there meanwhile is not followed, and not waited for; Windows has no such words
+NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 @dataclass
@@ -61,7 +67,7 @@ class Reading:
     def runs(self) -> list[Summary]:
         """All runs, the latest first; HansaError where the store cannot be read."""
         with self._lock:
-            return self._now().runs()[::-1]
+            return readable(self._now())[::-1]
 
     def summary(self, id: str) -> Summary:
         """How far one run is."""
@@ -85,6 +91,11 @@ class Reading:
             for old in list(self._runs)[:-MOST_RUNS]:
                 del self._runs[old]
             return found
+
+    def version(self, summary: Summary) -> str:
+        """That of what a run's page shows."""
+        with self._lock:
+            return version([summary], self._now().folder / summary.id)
 
     def open(self, id: str) -> Run:
         """One run, to be read in another way."""
@@ -123,13 +134,40 @@ class Reading:
         self._runs.clear()
 
 
-def version(summaries: Sequence[Summary]) -> str:
+def version(summaries: Sequence[Summary], folder: Path | None = None) -> str:
     """What changes when something of these runs does: a hash, of 16 letters.
 
     It is the same in every process, so that a server that begins anew knows what a page has.
+    folder: that of a run, whose report and plan in words count too.
     """
-    facts = repr([(one.id, one.status, one.planned, one.done) for one in summaries])
+    told = [(one.id, one.status, one.planned, one.done, one.label) for one in summaries]
+    written = [_written(folder / name) for name in (REPORT, about.NAME) if folder]
+    facts = repr((told, written))
     return hashlib.blake2b(facts.encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+
+def _written(path: Path) -> int:
+    """When a file was written, in nanoseconds; 0 where there is none."""
+    try:
+        return path.lstat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def is_report(path: Path) -> bool:
+    """Is a file there, and no link to one?"""
+    return path.is_file() and not path.is_symlink()
+
+
+def report(folder: Path) -> str:
+    """The report of a run; OSError or ValueError where there is none, or a link stands there."""
+    if not is_report(folder / REPORT):
+        raise FileNotFoundError(folder / REPORT)
+    there = os.open(folder / REPORT, os.O_RDONLY | NO_LINK)
+    with open(there, encoding="utf-8") as file:
+        if not stat.S_ISREG(os.fstat(there).st_mode):
+            raise FileNotFoundError(folder / REPORT)
+        return file.read()
 
 
 def why(error: HansaError) -> str:

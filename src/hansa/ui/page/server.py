@@ -8,9 +8,11 @@ where that is another. So a server that begins anew needs to know nothing.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import re
 import signal
+import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,6 +21,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from aiohttp import web
+from yarl import URL
 
 from ...errors import AppError, HansaError
 from ...store import Summary
@@ -27,6 +30,7 @@ from ..overlay import Compared
 from ..tables import as_csv, of_round
 from . import guard, views
 from .reading import Reading, version, why
+from .reading import report as report_of
 
 EVERY = 1.0  # seconds between two looks at the store
 QUIET = 15.0  # seconds after which a stream says that it is still there
@@ -34,9 +38,11 @@ MOST_STREAMS = 100
 RUN = r"/runs/{id:[0-9A-Za-z][0-9A-Za-z._-]*}"
 READING = web.AppKey("reading", Reading)
 STREAMS = web.AppKey("streams", set[Any])
-REPORT = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
+REPORT = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; "
+REPORT += "frame-ancestors 'none'"
 STATIC = dict.fromkeys(("page.css", "page.js", "icon.svg"), "hansa.ui.page")
 STATIC["plain.css"] = "hansa.ui"
+NAME = "Name an address that this machine has: 127.0.0.1, or 0.0.0.0 for all of them."
 KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
@@ -82,15 +88,26 @@ async def serve(app: web.Application, host: str, port: int, ready: Callable[[int
         try:
             await site.start()
         except OSError as error:
+            instead = "Name another port, such as --port 0, which is any that is free."
+            if error.errno == errno.EADDRNOTAVAIL:
+                instead = NAME
             raise AppError(
-                f"{host}:{port} cannot be listened on.",
-                f"{error.strerror}.",
-                "Name another port, such as --port 0, which is any that is free.",
+                f"{host}:{port} cannot be listened on.", f"{error.strerror}.", instead
             ) from None
         ready(runner.addresses[0][1])
         await over.wait()
     finally:
         await runner.cleanup()
+
+
+def check_host(host: str) -> None:
+    """AppError for what is no name and no address of a machine."""
+    try:
+        URL.build(scheme="http", host=host)
+        socket.getaddrinfo(host, None)
+    except (OSError, ValueError) as error:  # UnicodeError is one
+        why = getattr(error, "strerror", None) or error
+        raise AppError(f"--host {host!r} is no address.", f"{why}.", NAME) from None
 
 
 def is_loopback(host: str) -> bool:
@@ -160,9 +177,9 @@ async def rounds(request: web.Request) -> web.Response:
 
 async def report(request: web.Request) -> web.Response:
     """The report that a run has written, on an origin of its own: it is a file, and may be any."""
-    path = (await asyncio.to_thread(request.app[READING].open, request.match_info["id"])).folder
+    folder = (await asyncio.to_thread(request.app[READING].open, request.match_info["id"])).folder
     try:
-        text = await asyncio.to_thread((path / "report.html").read_text, "utf-8")
+        text = await asyncio.to_thread(report_of, folder)
     except (OSError, ValueError):
         raise AppError(
             "This run has no report.", "One is written at its end.", "Wait for it."
@@ -228,7 +245,7 @@ def _news(reading: Reading, names: web.UrlMappingMatchInfo) -> tuple[str, dict[s
         found: Sequence[Summary]
         if "id" in names:
             found = [reading.summary(names["id"])]
-            return version(found), {"told": views.told(found[0])}
+            return reading.version(found[0]), {"told": views.told(found[0])}
         found = reading.runs()
         return version(found), {"told": f"{len(found)} runs."}
     except HansaError as error:

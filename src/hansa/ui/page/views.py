@@ -20,13 +20,15 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ...errors import printable
+from ...privacy.ledger import NAMED, taken_on_trust
 from ...rounds import Round
 from ...store import Summary
 from .. import HIDDEN, about, all_scores, figure, names, private, profile, svg, witness
-from ..figures import compared, figures
+from ..figures import PRIVACY, compared, figures
 from ..overlay import Compared, cells
 from ..report import excluded
-from .reading import Followed, version
+from .reading import REPORT, Followed, is_report, version
 
 MOST_LISTED = 50  # runs on a page of the list
 MOST_TOLD = 30  # rounds in the log
@@ -72,7 +74,7 @@ def _row(one: Summary) -> dict[str, Any]:
     told = list(all_scores(last.witnessed).items())
     return {
         "id": one.id,
-        "name": svg.word(one.label.name or Path(one.app).stem),
+        "name": svg.word(one.label.name or Path(one.app).stem or one.id),
         "tags": [svg.word(tag) for tag in one.label.tags],
         "note": svg.word(one.label.note, 400),
         "started": f"{one.started.astimezone():%d %b %Y, %H:%M}",
@@ -95,33 +97,38 @@ def run(found: Followed) -> Page:
     if known.budget is not None:
         budget = known.budget.epsilon
     clients = sorted(found.clients)
-    plots = figures(found.rounds, clients, (), budget)
+    scored, plots = figures(found.rounds, clients, (), budget)
+    stated: Sequence[str] = ()
+    if known.explained is not None:
+        stated = known.explained.stated
     hidden = any(one.hidden for one in found.rounds)
     out = excluded(found.rounds)
-    apart = ("participation", "seconds", "privacy", "privacy-examples")
     return {
         **_row(found.summary),
         "title": svg.word(found.summary.label.name or Path(found.run.app).stem),
-        "version": version([found.summary]),
+        "version": version([found.summary], found.run.folder),
         "events": f"/runs/{found.run.id}/events",
         "app": svg.word(found.run.app, 400),
-        "facts": _facts(found, budget, hidden),
+        "facts": _facts(found, budget, stated, hidden),
         "told": told(found.summary),
-        "curves": [plot for name, plot in plots.items() if name not in apart],
-        "private": [plots[name] for name in apart[2:] if name in plots],
+        "curves": list(scored.values()),
+        "private": [plots[name] for name in PRIVACY if name in plots],
+        "given": "".join(private(one, stated) for one in found.rounds[-1:]),
         "budget": known.budget,
         "participation": plots.get("participation"),
         "hidden": HIDDEN * hidden,
-        "excluded": [(svg.word(who), n, svg.word(why, 400)) for who, n, why in out[:MOST_CLIENTS]],
+        "excluded": [
+            (who, svg.word(who), n, svg.word(why, 400)) for who, n, why in out[:MOST_CLIENTS]
+        ],
         "excluded_more": max(0, len(out) - MOST_CLIENTS),
         "seconds": plots.get("seconds"),
         "phases": _phases(found, known.workers),
         "log": [_line(one) for one in found.rounds[: -MOST_TOLD - 1 : -1]],
         "explained": known.explained,
-        "plan": found.run.plan,
-        "settings": json.dumps(found.run.settings, indent=2, ensure_ascii=False),
-        "report": (found.run.folder / "report.html").is_file(),
-        "digest": found.run.digest,
+        "plan": printable(found.run.plan),
+        "settings": printable(json.dumps(found.run.settings, indent=2, ensure_ascii=False)),
+        "report": is_report(found.run.folder / REPORT),
+        "digest": printable(found.run.digest),
     }
 
 
@@ -137,19 +144,25 @@ def told(one: Summary) -> str:
     return f"{', '.join(words)}."
 
 
-def _facts(found: Followed, budget: float | None, hidden: bool) -> list[tuple[str, str]]:
+def _facts(
+    found: Followed, budget: float | None, stated: Sequence[str], hidden: bool
+) -> list[tuple[str, str]]:
     """The few numbers at the top, as (figure, what it is).
 
-    budget: ε that no client may pass, which is told beside what is spent.
+    budget: ε that no client may pass, which is told beside what is spent. stated: on whose word it
+    rests, which is told with each ε, as is against whom it does not hold.
     """
     last = next((one.witnessed for one in reversed(found.rounds) if one.witnessed), {})
     told = [(figure(name, value), svg.word(name)) for name, value in all_scores(last).items()][:3]
-    if found.rounds:
-        for unit, spent in found.rounds[-1].spent.items():
+    for one in found.rounds[-1:]:
+        but = f", {NAMED}" * one.named
+        if stated:
+            but += f", {taken_on_trust(stated)}"
+        for unit, spent in one.spent.items():
             of = ""
             if budget and unit == "client":
                 of = f" of {budget:.3g}"
-            told.append((f"{spent.epsilon:.3g}", f"ε{of}, δ {spent.delta:.2g}, each {unit}"))
+            told.append((f"{spent.epsilon:.3g}", f"ε{of}, δ {spent.delta:.2g}, each {unit}{but}"))
     if found.clients and not hidden:
         told.append((f"{len(found.clients)}", "clients asked"))
     told.append((f"{found.summary.done}", f"of {found.summary.planned or '?'} rounds"))
@@ -184,11 +197,11 @@ def _phases(found: Followed, workers: int) -> Markup:
         return QUIET.format("It has noted more times than are added up here: it tells them itself.")
     try:
         spent = profile.seconds(clock, workers)
+        whole = spent.pop("round", 0.0)
+        parts = {profile.PARTS[name]: spent.get(name, 0.0) for name in profile.PARTS}
+        return svg.bars(parts, f"where {whole:.1f} s went", lambda value, _: f"{value:.2f} s")
     except ValueError:
         return QUIET.format("What it has noted of the parts of a round cannot be read.")
-    whole = spent.pop("round", 0.0)
-    parts = {profile.PARTS[name]: spent.get(name, 0.0) for name in profile.PARTS}
-    return svg.bars(parts, f"where {whole:.1f} s went", lambda value: f"{value:.2f} s")
 
 
 def _line(one: Round) -> dict[str, Any]:
@@ -212,7 +225,7 @@ def comparison(runs: Sequence[Compared]) -> Page:
     """Runs beside each other: what is set otherwise, their last scores, and their courses."""
     head, lines = cells(runs)
     rows = [
-        (one.id, [svg.word(value, 80) for value in line[1:]])
+        (one.id, [svg.word(value, 80) for value in line[1:-1]], printable(line[-1]))
         for one, line in zip(runs, lines, strict=True)
     ]
     seen = dict.fromkeys(witness(one.rounds[-1].witnessed) for one in runs if one.rounds)
@@ -220,7 +233,7 @@ def comparison(runs: Sequence[Compared]) -> Page:
         "title": "Runs beside each other",
         "version": "",
         "events": "",
-        "head": [svg.word(name) for name in head[1:]],
+        "head": [svg.word(name) for name in head[1:-1]],
         "rows": rows,
         "plans": len({one.settings["plan"] for one in runs}),
         "witness": ", ".join(filter(None, seen)),
