@@ -21,8 +21,8 @@ from typing import Any
 from markupsafe import Markup
 
 from ...errors import printable
-from ...privacy.ledger import NAMED, taken_on_trust
-from ...rounds import Round
+from ...privacy.ledger import taken_on_trust
+from ...rounds import NAMED, Round
 from ...store import Summary
 from .. import HIDDEN, about, all_scores, figure, names, private, profile, svg, witness
 from ..figures import PRIVACY, compared, figures
