@@ -92,6 +92,7 @@ WIDE = {
     "Noise": "all that is known of noise, and most of it left out mostly",
     "Post": "all that a server holds for one party",
     "App": "a federation, and who follows it",
+    "PastRun": "a row of a statement that is signed: what a run was, what it cost, and on whose word",
     "Config": "all that one run is, in the words of its file; most of it is left out mostly",
     "Summary": "all that a list shows of a run",
     "Tracked": "all that a tracker is told of a run",

@@ -59,11 +59,9 @@ class Round:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: scores, ε, and who is in the sum, unless that is secret."""
-        from .privacy.ledger import proviso  # which itself counts rounds
-
         rows = [("round", f"{self.round}")]
         rows += [(name, f"{value:.4g}") for name, value in self.witnessed.items()]
-        but = proviso(self.named, ())
+        but = f" ({NAMED})" if self.named else ""
         for unit, one in self.spent.items():
             rows.append((f"ε of a {unit}", f"{one.epsilon:.4g} at δ = {one.delta:.2g}{but}"))
         if not self.hidden:
