@@ -204,7 +204,7 @@ RECORDS = (
         "isinstance(name, str) for",
     ),
     Defence(
-        "no name is markup", TERMINAL, "Console(highlight=False, markup=False, width", "Console(highlight=False, width"
+        "no name is markup", TERMINAL, "Plain(highlight=False, markup=False, width", "Plain(highlight=False, width"
     ),
     Defence("no name is part of a page", "ui/__init__.py", "autoescape=True", "autoescape=False"),
     # ── what prints ──

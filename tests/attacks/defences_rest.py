@@ -240,8 +240,8 @@ SHOWN = (
     Defence(
         "a name is no markup",
         "ui/terminal.py",
-        "return Console(highlight=False, markup=False,",
-        "return Console(highlight=False,",
+        "return Plain(highlight=False, markup=False,",
+        "return Plain(highlight=False,",
     ),
     Defence(
         "what an error quotes is no markup",

@@ -98,11 +98,8 @@ def _follow(
     clients = _clients(app)
     progress = Progress(console, planned, clients, run.history(), plan.encoded_spec.hidden)
     clock = Clock(run.folder / "profile.txt")
-    console.print(
-        Text.assemble(
-            (printable(title), "bold"), f"  run {run.id}  {len(clients)} clients, {planned} rounds"
-        )
-    )
+    counted = f"  run {run.id}  {len(clients)} clients, {planned} rounds"
+    console.print(Text.assemble((printable(title), "bold"), counted))
     try:
         with progress:
             for state in rounds(app, run, clock) if profile else app.run(run):
