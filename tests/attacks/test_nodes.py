@@ -317,7 +317,7 @@ def test_a_policy_keeps_a_node_out(tmp_path: Path) -> None:
 @pytest.mark.guards("a worker's graph names peers of the roster")
 @pytest.mark.promise("P622")
 def test_a_worker_cannot_name_whom_a_node_dials(tmp_path: Path) -> None:
-    told = {"graph": "Ring()", "rounds": told_of(h.Ring().among(NAMES)), "length": 3, "adds": False}
+    told = {"graph": "Ring()", "rounds": told_of(h.Ring().among(NAMES)), "length": 3}
     assert mesh_of("east", NAMES, told).heard(0) == ("north", "west")
     ((hearers, heard, weights),) = told["rounds"]
     beyond, below = heard.copy(), hearers.copy()
@@ -340,7 +340,7 @@ def test_how_far_a_neighbour_may_be_ahead() -> None:
     assert lead(ring, "north", "east") == 1 and lead(ring, "south", "east") == 2
     circle = h.Given({"east": ["north"], "north": ["south"], "south": ["west"], "west": ["east"]}).among(NAMES)
     assert lead(circle, "east", "north") == 1 and lead(circle, "north", "east") == 3
-    assert Mesh("east", circle, 3, False).leads == {"north": 3, "west": 1}
+    assert Mesh("east", circle, 3).leads == {"north": 3, "west": 1}
 
 
 @pytest.mark.guards("nodes refuse what needs a middle")
@@ -349,6 +349,8 @@ def test_how_far_a_neighbour_may_be_ahead() -> None:
     ("given", "words"),
     [
         ({"aggregator": h.Passing()}, "Who has the model next"),
+        ({"aggregator": h.PushSum()}, "its share is lost"),
+        ({"aggregator": h.Choco(0.3, 0.5)}, "its share is lost"),
         ({"quorum": 3}, "not how many took part"),
         ({"deadline": float("inf")}, "without end"),
     ],

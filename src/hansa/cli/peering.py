@@ -39,7 +39,6 @@ def mesh(work: Work, asked: Asked) -> dict[str, Any]:
         "graph": office.mixing.graph,
         "rounds": told_of(office.mixing),
         "length": office.rule.length(office.size),
-        "adds": office.rule.adds,
     }
 
 
@@ -80,5 +79,4 @@ def office_of(work: Work, asked: Asked) -> PostOffice:
 
 def _state(asked: Asked, who: str) -> State:
     """What the loop's `inbox` looks at: how many rounds are done, and what was heard."""
-    memo = {SAID: asked["said"], HELD: {who: asked["held"]}}
-    return State(asked["round"], np.zeros(0), memo)
+    return State(asked["round"], np.zeros(0), {SAID: asked["said"], HELD: {}})

@@ -6,15 +6,13 @@
     behind   rounds are skipped, in which the node took no part
 
 A node that is killed goes on from here: what was not said is made again, and what was said is sent
-again as it was. Of rules that replace what was said before, so many words of each neighbour are
-kept as one may be ahead, and as many are owed; where they are added up, all are until they are
-mixed, and until they are held.
+again as it was. So many words of each neighbour are kept as one may be ahead, and as many are owed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,13 +102,12 @@ class Mail:
     ) -> None:
         """Write down what a neighbour says in a round; None for what is no vector of the plan."""
         kept = None if words is None else frames(words)
+        newest = "SELECT round FROM heard WHERE run = ? AND who = ? ORDER BY round DESC LIMIT ?"
+        old = f"DELETE FROM heard WHERE run = ? AND who = ? AND round NOT IN ({newest})"
         rows: list[Row] = [
-            ("INSERT OR IGNORE INTO heard VALUES (?, ?, ?, ?, ?)", (run, who, round, sha256, kept))
+            ("INSERT OR IGNORE INTO heard VALUES (?, ?, ?, ?, ?)", (run, who, round, sha256, kept)),
+            (old, (run, who, run, who, mesh.leads[who] + 1)),
         ]
-        if not mesh.adds:
-            newest = "SELECT round FROM heard WHERE run = ? AND who = ? ORDER BY round DESC LIMIT ?"
-            old = f"DELETE FROM heard WHERE run = ? AND who = ? AND round NOT IN ({newest})"
-            rows.append((old, (run, who, run, who, mesh.leads[who] + 1)))
         self._file.write(rows)
 
     def said_by(self, run: str, who: str, round: int) -> Vector | None:
@@ -126,20 +123,10 @@ class Mail:
                 return found
         return None
 
-    def parcels(self, run: str, before: int) -> Iterator[tuple[str, int, Vector]]:
-        """What was heard of rounds before this one, and is not mixed yet: whose, and of which."""
-        of = "WHERE run = ? AND round < ? AND words IS NOT NULL ORDER BY who, round"
-        for who, round, words in self._file.execute(
-            f"SELECT who, round, words FROM heard {of}", (run, before)
-        ):
-            yield who, round, self._file.load(words)
-
     def say(
         self, run: str, round: int, words: Sequence[Frame], state: ClientState, mesh: Mesh
     ) -> None:
-        """A round is over: what it has said is owed to all who hear it, and what it has mixed goes
-        where that is heard once.
-        """
+        """A round is over: what it has said is owed to all who hear it."""
         of = "WHERE run = ? AND who = ?"
         rows: list[Row] = [
             ("INSERT INTO said VALUES (?, ?, ?)", (run, round, list(words))),
@@ -150,16 +137,9 @@ class Mail:
         ]
         for who in mesh.hearers(round):
             rows.append(("INSERT INTO owed VALUES (?, ?, ?)", (run, who, round)))
-            if not mesh.adds:
-                newest = f"SELECT round FROM owed {of} ORDER BY round DESC LIMIT ?"
-                old = f"DELETE FROM owed {of} AND round NOT IN ({newest})"
-                rows.append((old, (run, who, run, who, mesh.lags[who] + 1)))
-        if mesh.adds:
-            mixed = "UPDATE heard SET words = NULL WHERE run = ? AND round < ?"
-            rows.append((mixed, (run, round)))
-            last = "SELECT MAX(round) FROM heard AS h WHERE h.run = heard.run AND h.who = heard.who"
-            rows.append((f"DELETE FROM heard WHERE run = ? AND words IS NULL AND round < ({last})",
-                         (run,)))  # fmt: skip
+            newest = f"SELECT round FROM owed {of} ORDER BY round DESC LIMIT ?"
+            old = f"DELETE FROM owed {of} AND round NOT IN ({newest})"
+            rows.append((old, (run, who, run, who, mesh.lags[who] + 1)))
         rows.append(self._paid(run))
         self._file.write(rows)
         self._file.forget()
@@ -216,24 +196,13 @@ class Mail:
 def inbox_of_mail(
     mail: Mail, run: str, mesh: Mesh, round: int, gone: Collection[str] = ()
 ) -> dict[str, Any]:
-    """What the loop's `inbox` is made of in a round: what each neighbour has said last, or of what
-    is added up the sum of the parcels that have come.
-
-        held[j] = Σ_r W_r[i, j] · words_r[j]
+    """What the loop's `inbox` is made of in a round: what each neighbour has said last.
 
     gone: who is on the roster no more, and silent: its share is the node's own.
     """
-    silent = tuple(sorted(gone))
-    if mesh.adds:
-        held = dict[str, Any]()
-        for who, said, words in mail.parcels(run, round):
-            weight = mesh.mixing.of(mesh.me, said).get(who, 0.0)
-            parcel = weight * words
-            held[who] = held[who] + parcel if who in held else parcel
-        return {"said": {}, "held": held, "silent": silent}
     found = dict[str, Vector]()
     if round:
         for who in mesh.heard(round - 1):
             if (one := mail.said_by(run, who, round - 1)) is not None:
                 found[who] = one
-    return {"said": found, "held": {}, "silent": silent}
+    return {"said": found, "silent": tuple(sorted(gone))}
