@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tests.attacks.defence import Defence
 
-PORT, NODE, DESK, LINK, MESH = (f"runtimes/peers/{name}.py" for name in ("port", "node", "desk", "link", "mesh"))
+PORT, NODE, DESK, LINK, MESH, PART, GATE = (
+    f"runtimes/peers/{name}.py" for name in ("port", "node", "desk", "link", "mesh", "part", "gate")
+)
 NODES = (
     Defence("who is not heard here is refused", PORT, "        if not self.node.hears(who):\n", "        if False:\n"),
     Defence(
@@ -66,6 +68,20 @@ NODES = (
                 "runtimes/sites/agent.py",
             ),
         ),
+    ),
+    Defence("who has left takes no part", PART, "    if taken is not None and taken.gone:\n", "    if False:\n"),
+    Defence(
+        "a node that has left counts what it has said",
+        PART,
+        "    return found.rounds if spoken is None else spoken\n",
+        "    return 0\n",
+    ),
+    Defence("a node does not go on from a backup", PART, "    if runs.void(run):\n", "    if False:\n"),
+    Defence(
+        "a node without its mail begins no run again",
+        PART,
+        "    if taken is not None and known is None:\n",
+        "    if False:\n",
     ),
     Defence(
         "a worker's graph names peers of the roster",

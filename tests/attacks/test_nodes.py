@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +20,19 @@ from tests.operating import HOST, free_port
 
 import hansa as h
 from hansa.codec import dumps
-from hansa.errors import PlanError, PolicyError, WorkerError
+from hansa.errors import AppError, PlanError, PolicyError, WorkerError
 from hansa.kits import Kit
 from hansa.kits.provision import KITS, Design, provision
+from hansa.parties.database import Database
+from hansa.runtimes.peers.mail import TABLES, Mail
 from hansa.runtimes.peers.mesh import Mesh, lead, mesh_of, told_of
+from hansa.runtimes.peers.part import check_new, leave
 from hansa.runtimes.peers.port import most_of
 from hansa.runtimes.peers.talk import FAULTS, PIECE, Held, In, Message, Refused, Send, Words, decoded, encode
+from hansa.runtimes.sites.backup import backup, restore
 from hansa.runtimes.sites.control import MOST, Blob
 from hansa.runtimes.sites.link import Way, dialled
+from hansa.runtimes.sites.runs import Runs
 from hansa.runtimes.sites.spool import Spool
 
 FIVE = (*NAMES, "zoe")
@@ -312,6 +318,96 @@ def test_a_policy_keeps_a_node_out(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="east does not take part"):
         asyncio.run(live())
     assert "east" not in there.nodes
+
+
+def told(there: Village, who: str) -> list[tuple[float, int | None]]:
+    """What a node's runs give away, and how many rounds of each were answered."""
+    with contextlib.closing(Runs(there.kit(who).folder / "runs")) as runs:
+        return [(runs.total(h.Policy()), one.answers) for one in runs]
+
+
+def away(there: Village, between: Callable[[Path], str]) -> tuple[str, int]:
+    """West ends after some rounds, something happens to its kit, and it is refused when it comes back: why, and how
+    many rounds it had said.
+    """
+
+    async def live() -> tuple[str, int]:
+        for who in there.names:
+            there.start(who)
+        await there.until("west", 2)
+        await there.end("west")
+        said = there.nodes["west"].desk.round
+        run = between(there.kit("west").folder)
+        assert run in (there.nodes["west"].desk.run, "")
+        try:
+            await asyncio.wait_for(there.start("west"), 3)
+            why = "it takes part"
+        except AppError as error:
+            why = str(error)
+        except TimeoutError:
+            why = "it takes part"
+        for who in there.names:
+            await there.end(who)
+        return why, said
+
+    return asyncio.run(live())
+
+
+@pytest.mark.guards("who has left takes no part", "a node that has left counts what it has said")
+@pytest.mark.promise("P628")
+def test_who_has_left_takes_no_part_and_what_it_said_counts(tmp_path: Path) -> None:
+    there = Village(tmp_path, h.Ring(), rounds=6)
+    why, said = away(there, lambda folder: leave(folder, _only(folder)))
+    ((_, answers),) = told(there, "west")
+    assert "was left at" in why
+    assert answers in (said, said + 1)
+    with contextlib.closing(Database(there.kit("west").folder / "mail", TABLES)) as mail:
+        assert [mail.execute(f"SELECT 1 FROM {name}") for name in ("heard", "said", "owed")] == [[], [], []]
+
+
+@pytest.mark.guards("a node does not go on from a backup")
+@pytest.mark.promise("P628")
+def test_a_kit_that_was_put_back_says_nothing_twice(tmp_path: Path) -> None:
+    """Not in the run that it knows, nor in one that it may have forgotten; and if it leaves, all rounds count."""
+    there = Village(tmp_path, h.Ring(), rounds=6)
+
+    def put_back(folder: Path) -> str:
+        backup(folder, tmp_path / "backup")
+        shutil.rmtree(folder)
+        restore(tmp_path / "backup", folder)
+        return ""
+
+    why, _ = away(there, put_back)
+    assert "put back from a backup" in why
+    folder = there.kit("west").folder
+    with contextlib.closing(Mail(folder)) as mail, contextlib.closing(Runs(folder / "runs")) as runs:
+        plan = there.app.known_plan.digest
+        with pytest.raises(AppError, match="--number 3"):
+            check_new(runs, mail, plan, 2)
+        check_new(runs, mail, plan, 3)
+    leave(folder, _only(folder))
+    assert told(there, "west")[0][1] == 6
+
+
+@pytest.mark.guards("a node without its mail begins no run again")
+@pytest.mark.promise("P628")
+def test_a_node_without_its_mail_begins_no_run_again(tmp_path: Path) -> None:
+    there = Village(tmp_path, h.Ring(), rounds=6)
+
+    def lose(folder: Path) -> str:
+        for path in folder.glob("mail*"):
+            path.unlink()
+        return ""
+
+    why, _ = away(there, lose)
+    assert "its mail is not in the kit" in why
+
+
+def _only(folder: Path) -> str:
+    """The one run of a kit."""
+    with contextlib.closing(Runs(folder / "runs")) as runs:
+        (one,) = runs
+        return one.run
 
 
 @pytest.mark.guards("a worker's graph names peers of the roster")

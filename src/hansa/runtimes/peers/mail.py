@@ -80,10 +80,17 @@ class Mail:
         found: ClientState = self._file.load(state)
         return found
 
-    def answers(self, run: str) -> int:
-        """In how many rounds the node spoke."""
-        ((answers,),) = self._file.execute("SELECT answers FROM runs WHERE run = ?", (run,))
-        return int(answers)
+    def answers(self, run: str) -> int | None:
+        """In how many rounds the node spoke; None where the mail has no such run."""
+        for (answers,) in self._file.execute("SELECT answers FROM runs WHERE run = ?", (run,)):
+            return int(answers)
+        return None
+
+    def last(self, plan: str) -> int:
+        """The largest number of a plan's runs; 0 where none has begun."""
+        of = "SELECT coalesce(MAX(number), 0) FROM runs WHERE plan = ?"
+        ((number,),) = self._file.execute(of, (plan,))
+        return int(number)
 
     def latest(self, run: str) -> dict[str, int]:
         """The round in which each neighbour spoke last, also where that was nonsense."""
@@ -181,6 +188,12 @@ class Mail:
             ]
         )
         self._file.forget()
+
+    def leave(self, run: str) -> None:
+        """The run is over, and what is remembered of it goes too."""
+        nothing = frames({})
+        self._file.execute("UPDATE runs SET state = ? WHERE run = ?", (nothing, run))
+        self.end(run)
 
     def close(self) -> None:
         """Let the file go."""

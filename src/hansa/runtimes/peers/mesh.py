@@ -182,8 +182,8 @@ def _wrong_rule(plan: Plan, rule: Rule) -> list[Fault]:
         (
             rule.adds,
             f"Nodes cannot run {plan.aggregator!r}.",
-            "What it says is added up: where a node is revoked or gone for good, or is put back from "
-            "a backup, its share is lost, and the ratio that is left means nothing.",
+            "What it says is added up: where a node is revoked, gone for good, or put back from a "
+            "backup, its share is lost, and the ratio that is left means nothing.",
             "Take Sum(), whose last words count; or simulate it: hansa run.",
         ),
     ]

@@ -208,6 +208,7 @@ class Node:
             self.desk.news.clear()
         await self._linger()
         answers = await self.desk.do(self._mail.answers, run)
+        assert answers is not None
         await self.desk.do(self._runs.ended, run, answers)
         await self.desk.do(self._mail.end, run)
         tell("ended", run=run)
