@@ -36,10 +36,45 @@ NODES = (
     ),
     Defence("a round is heard once", DESK, "        if words.round == latest:\n", "        if False:\n"),
     Defence("a round is one of the run", DESK, " or words.round >= self.course.rounds:", ":"),
+    Defence("nobody skips on nonsense", NODE, "self.desk.vectors.get(who, NEVER)", "self._latest(who)"),
+    Defence(
+        "nobody skips while a source is in step",
+        NODE,
+        "for who in sources}\n        if len(there) < 2 or any(",
+        "for who in sources}\n"
+        "        there = {who: round for who, round in there.items() if round >= before}\n        if any(",
+    ),
+    Defence("neighbours share no spool", PORT, "Spool(self._coming / who)", "Spool(self._coming)"),
+    Defence(
+        "what came wrong is asked for again",
+        PORT,
+        "        path = await asyncio.to_thread(coming.whole, blob)\n",
+        "        try:\n            path = await asyncio.to_thread(coming.whole, blob)\n"
+        '        except ProtocolError:\n            return "invalid"\n',
+    ),
+    Defence("pieces are not empty", PORT, " or not message.data:", ":"),
+    Defence(
+        "what a neighbour causes is told in few lines",
+        "runtimes/peers/once.py",
+        "        if times == 1:\n",
+        "        if times:\n",
+    ),
+    Defence(
+        "a revoked neighbour's words are in no last model",
+        "cli/peering.py",
+        'work.who, mine, asked["silent"]))',
+        "work.who, mine))",
+    ),
+    Defence(
+        "nothing is owed to who is revoked",
+        NODE,
+        "            await self.desk.do(self._mail.forgive, self.course.run, who)\n",
+        "            pass\n",
+    ),
     Defence(
         "one that lies about its round moves nobody",
         NODE,
-        "if not there or any(round <= before + mesh.leads[who] for who, round in there.items()):",
+        "if len(there) < 2 or any(round <= before + mesh.leads[who] for who, round in there.items()):",
         "if all(round <= before for round in there.values()):",
         also=(
             (

@@ -97,6 +97,11 @@ class Mail:
         of = "SELECT who, MAX(round) FROM heard WHERE run = ? GROUP BY who"
         return dict(self._file.execute(of, (run,)))
 
+    def vectors(self, run: str) -> dict[str, int]:
+        """The round in which each neighbour last said a vector of the plan."""
+        of = "WHERE run = ? AND words IS NOT NULL GROUP BY who"
+        return dict(self._file.execute(f"SELECT who, MAX(round) FROM heard {of}", (run,)))
+
     def sha256(self, run: str, who: str, round: int) -> str:
         """What was heard of a neighbour in a round; "" where nothing was, or it is not kept."""
         of = "SELECT sha256 FROM heard WHERE run = ? AND who = ? AND round = ?"
@@ -175,6 +180,11 @@ class Mail:
     def held(self, run: str, who: str, round: int) -> None:
         """A neighbour has the words of a round, or does not take them."""
         row = ("DELETE FROM owed WHERE run = ? AND who = ? AND round = ?", (run, who, round))
+        self._file.write([row, self._paid(run)])
+
+    def forgive(self, run: str, who: str) -> None:
+        """Nothing is owed to this one."""
+        row = ("DELETE FROM owed WHERE run = ? AND who = ?", (run, who))
         self._file.write([row, self._paid(run)])
 
     def end(self, run: str) -> None:

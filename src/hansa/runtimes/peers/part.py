@@ -39,6 +39,8 @@ def over(runs: Runs, mail: Mail, run: str, known: Begun | None) -> bool:
         )
     if known is None:
         return False
+    if known.over:
+        return True
     if taken is not None and taken.ended:
         mail.end(run)  # it was, when the process ended
         return True
@@ -49,7 +51,7 @@ def over(runs: Runs, mail: Mail, run: str, known: Begun | None) -> bool:
             "difference from the first, what noise hides.",
             "Begin another run: --number",
         )
-    return known.over
+    return False
 
 
 def check_new(runs: Runs, mail: Mail, plan: str, number: int) -> None:
