@@ -44,6 +44,18 @@ NODES = (
         "for who in sources}\n"
         "        there = {who: round for who, round in there.items() if round >= before}\n        if any(",
     ),
+    Defence(
+        "connections without a certificate are bounded",
+        GATE,
+        "                if len(self._pending) >= PENDING:\n",
+        "                if False:\n",
+    ),
+    Defence(
+        "a gate waits where no file is left",
+        GATE,
+        "                    await asyncio.sleep(AGAIN)\n                    continue\n",
+        "                    return\n",
+    ),
     Defence("neighbours share no spool", PORT, "Spool(self._coming / who)", "Spool(self._coming)"),
     Defence(
         "what came wrong is asked for again",

@@ -24,6 +24,7 @@ from hansa.errors import AppError, PlanError, PolicyError, WorkerError
 from hansa.kits import Kit
 from hansa.kits.provision import KITS, Design, provision
 from hansa.parties.database import Database
+from hansa.runtimes.peers.gate import PENDING
 from hansa.runtimes.peers.mail import TABLES, Mail
 from hansa.runtimes.peers.mesh import Mesh, lead, mesh_of, told_of
 from hansa.runtimes.peers.part import check_new, leave
@@ -370,6 +371,47 @@ def test_who_is_revoked_is_in_no_last_model_and_is_owed_nothing(there: Village) 
         return abs(x).max() < 1e3, [node._mail.owed(course.run, who) for who in ("north", "west")]
 
     assert among(there, cheats) == (True, [0, None])
+
+
+@pytest.mark.guards("connections without a certificate are bounded")
+@pytest.mark.promise("P629")
+def test_connections_without_a_certificate_are_bounded(there: Village) -> None:
+    """Three hundred that say nothing; a neighbour is heard behind them, and all but the last of them have ended."""
+
+    async def cheats(speaker: Speaker, node: Any) -> Any:
+        host, port = there.pki.roster["east"].address.split(":")
+        strangers = [await asyncio.open_connection(host, int(port)) for _ in range(300)]
+        async with speaking(there.kit("north"), there.pki.roster["east"].address, node.desk.run) as north:
+            found = await north.say(0, np.zeros(LENGTH))
+        await asyncio.sleep(0.2)
+        left = [reader for reader, _ in strangers if not reader.at_eof() and reader.exception() is None]
+        for _, writer in strangers:
+            writer.close()
+        return found, len(left) <= PENDING, len(left) > 0
+
+    assert among(there, cheats) == (Held(0), True, True)
+
+
+@pytest.mark.guards("a gate waits where no file is left")
+@pytest.mark.promise("P629")
+def test_a_gate_waits_where_no_file_is_left(there: Village, monkeypatch: Any) -> None:
+    """Accepting fails three times, as where too many files are open."""
+    loops: Any = asyncio.SelectorEventLoop
+    accept = loops.sock_accept
+    failed = []
+
+    async def failing(self: Any, listener: Any) -> Any:
+        if len(failed) < 3:
+            failed.append(1)
+            raise OSError(24, "Too many open files")
+        return await accept(self, listener)
+
+    monkeypatch.setattr(loops, "sock_accept", failing)
+
+    async def cheats(speaker: Speaker, node: Any) -> Any:
+        return await speaker.say(0, np.zeros(LENGTH))
+
+    assert among(there, cheats) == Held(0) and len(failed) == 3
 
 
 @pytest.mark.guards("a run is that of all who have agreed")

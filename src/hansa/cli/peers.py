@@ -67,11 +67,13 @@ def peer(
     """
     import asyncio
 
+    from ..runtimes.peers.gate import more_files
     from ..runtimes.peers.mail import Mail
     from ..runtimes.sites.runs import Runs
     from ..ui.errors import say
 
     told.begin()
+    more_files()
     own = _kit(kit, "peer")
     agent = working.agent(*approved_bundle(target, own.folder), own, settings_of(set_), data)
     address = own.listens

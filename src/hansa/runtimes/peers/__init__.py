@@ -5,7 +5,9 @@
     part       in which runs it may take part, and how its owner ends that
     agent      the node's party: it trains in a worker, by the functions of the loop
     talk       the messages between two nodes
+    gate       accepts connections, a bounded number of them without a certificate
     port       where neighbours dial in, and what they say is heard
+    once       what others cause in the log, in few lines
     link       the way to one who hears this node
     node       the rounds
 

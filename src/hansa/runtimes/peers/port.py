@@ -22,6 +22,7 @@ from ..sites import door
 from ..sites.control import MOST
 from ..sites.greeting import HANDSHAKE, HEARTBEAT, greet, parting
 from ..sites.spool import Spool
+from .gate import Gate
 from .once import Once
 from .talk import FAULTS, PIECE, Done, Fault, Held, In, Refused, Send, Words, decoded, encode
 
@@ -79,28 +80,16 @@ class Port:
             app, access_log=None, handle_signals=False, shutdown_timeout=GOODBYE
         )
         await self._runner.setup()
-        host, port = self._address
-        try:
-            self._server = await asyncio.get_running_loop().create_server(
-                self._runner.server,  # type: ignore[arg-type]
-                host,
-                port,
-                ssl=self._context,
-                ssl_handshake_timeout=HANDSHAKE,
-            )
-        except OSError as error:
-            raise StoreError(
-                f"Nobody can listen at {host}:{port}.",
-                f"{error.strerror}.",
-                "End what listens there, or name another address of this machine: --listen",
-            ) from error
-        self.port = self._server.sockets[0].getsockname()[1]
+        assert self._runner.server is not None
+        self._gate = Gate(self._runner.server, self._context)
+        await self._gate.open(*self._address)
+        self.port = self._gate.port
         self._looking = asyncio.create_task(door.keep_looking(self._look))
 
     async def close(self) -> None:
         """End all links."""
         self._looking.cancel()
-        self._server.close()
+        await self._gate.close()
         for link in list(self._links.values()):
             await link.close(code=WSCloseCode.GOING_AWAY)
         await self._runner.cleanup()
