@@ -27,7 +27,12 @@ NODES = (
         "        if words.blob.size > most_of(self.course.mesh.length):\n",
         "        if False:\n",
     ),
-    Defence("a node reads no more than was announced", PORT, " or there + len(message.data) > blob.size:", ":"),
+    Defence(
+        "a node reads no more than was announced",
+        PORT,
+        "            if there + len(message.data) > blob.size:\n",
+        "            if False:\n",
+    ),
     Defence(
         "a node hears vectors of its plan alone",
         DESK,
@@ -101,7 +106,7 @@ NODES = (
     Defence(
         "an owner's policy counts at a node",
         "cli/peers.py",
-        "            party.check()\n            runs.check(party)\n",
+        "        party.check()\n        runs.check(party)\n",
         "",
         also=(
             (
