@@ -82,7 +82,7 @@ class Desk:
         about = self.course.party.plan.digest, self.course.number
         self.round = (await self.do(self.mail.begun, *about)).round
         self.latest = await self.do(self.mail.latest, self.run)
-        self.vectors = await self.do(self.mail.vectors, self.run)
+        self.vectors = await self.do(self.mail.latest, self.run, False)
 
     def close(self) -> None:
         """End the thread."""

@@ -92,15 +92,10 @@ class Mail:
         ((number,),) = self._file.execute(of, (plan,))
         return int(number)
 
-    def latest(self, run: str) -> dict[str, int]:
-        """The round in which each neighbour spoke last, also where that was nonsense."""
-        of = "SELECT who, MAX(round) FROM heard WHERE run = ? GROUP BY who"
-        return dict(self._file.execute(of, (run,)))
-
-    def vectors(self, run: str) -> dict[str, int]:
-        """The round in which each neighbour last said a vector of the plan."""
-        of = "WHERE run = ? AND words IS NOT NULL GROUP BY who"
-        return dict(self._file.execute(f"SELECT who, MAX(round) FROM heard {of}", (run,)))
+    def latest(self, run: str, nonsense: bool = True) -> dict[str, int]:
+        """The round in which each neighbour spoke last; or last said a vector of the plan."""
+        of = "WHERE run = ? AND (? OR words IS NOT NULL) GROUP BY who"
+        return dict(self._file.execute(f"SELECT who, MAX(round) FROM heard {of}", (run, nonsense)))
 
     def sha256(self, run: str, who: str, round: int) -> str:
         """What was heard of a neighbour in a round; "" where nothing was, or it is not kept."""
@@ -152,7 +147,7 @@ class Mail:
             newest = f"SELECT round FROM owed {of} ORDER BY round DESC LIMIT ?"
             old = f"DELETE FROM owed {of} AND round NOT IN ({newest})"
             rows.append((old, (run, who, run, who, mesh.lags[who] + 1)))
-        rows.append(self._paid(run))
+        rows.append(_paid(run))
         self._file.write(rows)
         self._file.forget()
 
@@ -180,12 +175,12 @@ class Mail:
     def held(self, run: str, who: str, round: int) -> None:
         """A neighbour has the words of a round, or does not take them."""
         row = ("DELETE FROM owed WHERE run = ? AND who = ? AND round = ?", (run, who, round))
-        self._file.write([row, self._paid(run)])
+        self._file.write([row, _paid(run)])
 
     def forgive(self, run: str, who: str) -> None:
         """Nothing is owed to this one."""
         row = ("DELETE FROM owed WHERE run = ? AND who = ?", (run, who))
-        self._file.write([row, self._paid(run)])
+        self._file.write([row, _paid(run)])
 
     def end(self, run: str) -> None:
         """The run is over: what was heard and said goes, and what is remembered stays."""
@@ -209,11 +204,11 @@ class Mail:
         """Let the file go."""
         self._file.close()
 
-    @staticmethod
-    def _paid(run: str) -> Row:
-        """What lets go of words that nobody has to hear any more."""
-        due = "SELECT round FROM owed WHERE owed.run = said.run"
-        return f"DELETE FROM said WHERE run = ? AND round NOT IN ({due})", (run,)
+
+def _paid(run: str) -> Row:
+    """What lets go of words that nobody has to hear any more."""
+    due = "SELECT round FROM owed WHERE owed.run = said.run"
+    return f"DELETE FROM said WHERE run = ? AND round NOT IN ({due})", (run,)
 
 
 def inbox_of_mail(
