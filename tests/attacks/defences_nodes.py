@@ -60,6 +60,7 @@ NODES = (
         GATE,
         "                    await asyncio.sleep(AGAIN)\n                    continue\n",
         "                    return\n",
+        ends="ClientConnectorError",
     ),
     Defence("neighbours share no spool", PORT, "Spool(self._coming / who)", "Spool(self._coming)"),
     Defence(
@@ -134,6 +135,7 @@ NODES = (
         PART,
         "    if taken is not None and known is None:\n",
         "    if False:\n",
+        ends="AttributeError",
     ),
     Defence(
         "a worker's graph names peers of the roster",
