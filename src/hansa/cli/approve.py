@@ -12,7 +12,7 @@ hansa leave             ends the part in a run
     approve       reads bundle and reviews              writes kit/approvals and kit/bundles
       --sign      reads the bundle                      writes X.bundle.NAME.review
     policy new    reads nothing                         writes kit/policy.toml, where there is none
-    leave         reads kit/runs                        writes kit/book and kit/runs
+    leave         reads kit/runs                        writes kit/runs, and kit/book or kit/mail
 
     hansa approve heart.bundle --kit kit/ --by "data protection officer" --signed-by 2
 
@@ -252,16 +252,19 @@ def leave(
     Example: hansa leave 3f2a --kit kit/
     """
     from ..kits import Kit
+    from ..runtimes.peers.part import leave as left
     from ..runtimes.sites.site import Site
 
     own = Kit.read(kit)  # also one that is on no roster any more may leave
-    with contextlib.closing(Site(own.folder, _no_app)) as site:
-        found = site.runs.named(run)
-        site.leave(found.run)
+    if own.role == "peer":
+        name = left(own.folder, run)
+    else:
+        with contextlib.closing(Site(own.folder, _no_app)) as site:
+            name = site.runs.named(run).run
+            site.leave(name)
     print_plainly(
         [
-            f"left run {found.run}. Its replies are deleted here, and no question of it is "
-            "answered.",
+            f"left run {name}. Its replies are deleted here, and no question of it is answered.",
             "What was answered before is in the models of past rounds, and stays there.",
         ]
     )

@@ -39,7 +39,6 @@ def mesh(work: Work, asked: Asked) -> dict[str, Any]:
         "graph": office.mixing.graph,
         "rounds": told_of(office.mixing),
         "length": office.rule.length(office.size),
-        "adds": office.rule.adds,
     }
 
 
@@ -47,8 +46,7 @@ def speak(work: Work, asked: Asked) -> dict[str, Any]:
     """What the node says in a round to all who hear it, and what it remembers then."""
     office = office_of(work, asked)
     client = work.client(asked)
-    mail = office.inbox(_state(asked, work.who), work.who)
-    mail["said"] = {who: v for who, v in mail["said"].items() if who not in asked["silent"]}
+    mail = office.inbox(_state(asked, work.who), work.who, asked["silent"])
     inbox = inbox_of(work.who, mail, office.rule.length(office.size))
     if inbox is None:
         raise ProtocolError(f"{work.who} was given what is no inbox.")
@@ -62,7 +60,7 @@ def own(work: Work, asked: Asked) -> Vector:
     """The node's own model [size] after so many rounds: where it would train from next."""
     office = office_of(work, asked)
     mine = asked["state"].get(PEER)
-    return np.array(office.model_of(_state(asked, work.who), work.who, mine))
+    return np.array(office.model_of(_state(asked, work.who), work.who, mine, asked["silent"]))
 
 
 def office_of(work: Work, asked: Asked) -> PostOffice:
@@ -80,5 +78,4 @@ def office_of(work: Work, asked: Asked) -> PostOffice:
 
 def _state(asked: Asked, who: str) -> State:
     """What the loop's `inbox` looks at: how many rounds are done, and what was heard."""
-    memo = {SAID: asked["said"], HELD: {who: asked["held"]}}
-    return State(asked["round"], np.zeros(0), memo)
+    return State(asked["round"], np.zeros(0), {SAID: asked["said"], HELD: {}})

@@ -67,11 +67,13 @@ def peer(
     """
     import asyncio
 
+    from ..runtimes.peers.gate import more_files
     from ..runtimes.peers.mail import Mail
     from ..runtimes.sites.runs import Runs
     from ..ui.errors import say
 
     told.begin()
+    more_files()
     own = _kit(kit, "peer")
     agent = working.agent(*approved_bundle(target, own.folder), own, settings_of(set_), data)
     address = own.listens
@@ -91,12 +93,14 @@ def peer(
 def begun(own: Kit, agent: Agent, mail: Mail, runs: Any, number: int) -> tuple[Course, bool]:
     """The run that a kit's peer takes part in, begun here where it has not; and whether it is over.
 
-    PlanError for a plan that nodes cannot run, PolicyError for one that its owner does not allow.
+    PlanError for a plan that nodes cannot run, PolicyError for one that its owner does not allow,
+    AppError for a run that may not be gone on with.
     """
     from ..crypto.identity import peers_of
     from ..runtimes.peers.agent import AgentPeer
     from ..runtimes.peers.desk import Course
     from ..runtimes.peers.mesh import check_nodes, run_of
+    from ..runtimes.peers.part import check_new, over
 
     agent = replace(agent, takes=AgentPeer)
     about = agent.about()
@@ -121,13 +125,17 @@ def begun(own: Kit, agent: Agent, mail: Mail, runs: Any, number: int) -> tuple[C
             "Who hears whom is part of a run.",
             f"Take the app as it was; or begin another run: --number {number + 1}",
         )
-    if known is None:
-        if runs.get(run) is None:  # else it has begun, and ended before the next line
-            party.check()
-            runs.check(party)
-            runs.began(run, party)
-        mail.begin(run, party.plan.digest, number, names)
-    return Course(run, number, party, mesh), known is not None and known.over
+    course = Course(run, number, party, mesh)
+    if over(runs, mail, run, known):
+        return course, True
+    if runs.get(run) is None:
+        if known is None:
+            check_new(runs, mail, party.plan.digest, number)
+        party.check()
+        runs.check(party)
+        mail.begin(run, party.plan.digest, number, names)  # before it counts: else it were lost
+        runs.began(run, party)
+    return course, False
 
 
 async def _until_stopped(own: Kit, *about: Any) -> None:

@@ -16,7 +16,7 @@ What is on its way between two rounds lies in the state, so a run that was stopp
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, overload
@@ -166,10 +166,10 @@ class PostOffice:
         has = state.memo[SAID].keys()
         return self.rule.asked(self.mixing, has, state.round, self.plan.key)
 
-    def inbox(self, state: State, who: str) -> dict[str, Any]:
+    def inbox(self, state: State, who: str, silent: Collection[str] = ()) -> dict[str, Any]:
         """What a peer is given in the round after `state`: shares, and what others said last.
 
-        Before its first words a neighbour is where all begin.
+        Before its first words a neighbour is where all begin. silent: whose share is its own.
         """
         if self.rule.adds or self.rule.hides:
             share = self.mixing.of(who, state.round)[who]
@@ -184,17 +184,19 @@ class PostOffice:
             return {"weights": {who: 1.0}, "said": {}}
         weights = self.mixing.of(who, state.round - 1)
         said = state.memo[SAID]
-        heard = sorted(weights.keys() - {who})
+        heard = sorted(weights.keys() - {who, *silent})
         return {"weights": weights, "said": {one: said.get(one, self.first) for one in heard}}
 
-    def model_of(self, state: State, who: str, mine: Mine | None) -> Vector:
+    def model_of(
+        self, state: State, who: str, mine: Mine | None, silent: Collection[str] = ()
+    ) -> Vector:
         """A peer's own model [size] when it has opened its inbox; `mine`: what it keeps of mixing.
 
         That is what it trains from in the next round, and what it would use after the last.
         """
         if mine is None:
             mine = self.rule.start(self.first)
-        given = inbox_of(who, self.inbox(state, who), self.rule.length(self.size))
+        given = inbox_of(who, self.inbox(state, who, silent), self.rule.length(self.size))
         assert given is not None  # hansa has made it
         point, _ = self.rule.mix(mine, given)
         return peers.unpacked(self.plan, point)["x"]

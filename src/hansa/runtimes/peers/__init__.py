@@ -2,9 +2,12 @@
 
     mesh       who hears whom among the names of a roster, and what of that can be a run of nodes
     mail       what a node has heard, said, and still owes, on the disk
+    part       in which runs it may take part, and how its owner ends that
     agent      the node's party: it trains in a worker, by the functions of the loop
     talk       the messages between two nodes
+    gate       accepts connections, a bounded number of them without a certificate
     port       where neighbours dial in, and what they say is heard
+    once       what others cause in the log, in few lines
     link       the way to one who hears this node
     node       the rounds
 
@@ -17,6 +20,7 @@ roster; a node dials whom its roster names, and nobody else.
 
 What is on the disk, and from when on:
 
+    mail      the run                                          before it counts
     runs      the run, and what it may give away               before its first round
     mail      the words of a neighbour                         before they are held
     mail      what the node remembers, says, and owes whom     in one transaction, before it is said

@@ -54,8 +54,8 @@ class Course:
 class Desk:
     """What comes and goes at one node, in the running loop.
 
-    round: how many are done. latest: who → the round in which it spoke last. news: is set where
-    something has come. broken: what ends the node.
+    round: how many are done. latest: who → the round in which it spoke last, vectors: in which that
+    was a vector of the plan. news: is set where something has come. broken: what ends the node.
     """
 
     def __init__(self, kit: Kit, course: Course, mail: Mail):
@@ -68,10 +68,12 @@ class Desk:
         self.context: ssl.SSLContext = kit.client_context()
         self.round = 0
         self.latest = dict[str, int]()
+        self.vectors = dict[str, int]()
         self.there = set[str]()  # who has been there in this run
         self.gone = set[str]()  # who has said all
         self.news = asyncio.Event()
-        self.broken: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self.broken: asyncio.Future[Any] = self._loop.create_future()
         self._said = asyncio.Event()  # something is owed
         self._thread = ThreadPoolExecutor(1, "mail")
 
@@ -80,6 +82,7 @@ class Desk:
         about = self.course.party.plan.digest, self.course.number
         self.round = (await self.do(self.mail.begun, *about)).round
         self.latest = await self.do(self.mail.latest, self.run)
+        self.vectors = await self.do(self.mail.latest, self.run, False)
 
     def close(self) -> None:
         """End the thread."""
@@ -117,6 +120,7 @@ class Desk:
         """
         newer.verify(self.kit.enrolment, self.roster.serial)
         self.roster = newer
+        self._loop.call_soon_threadsafe(self.news.set)  # who is not waited for any more
         log.info("the roster of serial %d counts", newer.serial)
 
     # what the port asks
@@ -166,6 +170,8 @@ class Desk:
         about = (self.run, who, words.round, words.blob.sha256)
         await self.do(self.mail.hear, *about, said, self.course.mesh)
         self.latest[who] = max(words.round, self.latest.get(who, NEVER))
+        if said is not None:
+            self.vectors[who] = max(words.round, self.vectors.get(who, NEVER))
         self.news.set()
         return Held(words.round) if said is not None else why
 

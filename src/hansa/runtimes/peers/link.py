@@ -33,6 +33,7 @@ from ..sites.events import log, tell
 from ..sites.greeting import HANDSHAKE
 from ..sites.link import Way, dialled
 from ..sites.moving import NonsenseError
+from .once import Once
 from .talk import FAULTS, PIECE, Done, Held, In, Message, Refused, Send, Words, decoded, encode
 
 ANSWER = 120.0  # seconds until words that were sent are held
@@ -68,6 +69,7 @@ class Link:
     def __init__(self, node: Speaking, who: str):
         self.node = node
         self.who = who
+        self._said = Once()
         self._why = ""  # why it was not reached the last time
         self._reached = time.monotonic()
         self._over = False
@@ -95,7 +97,7 @@ class Link:
     def _tell(self, why: str) -> None:
         """Say why it is not reached; once, while that is why."""
         if why != self._why:
-            tell("unreached", who=self.who, kind=why)
+            self._said.tell("unreached", who=self.who, kind=why)
         self._why = why
 
     async def _dial(self) -> None:
@@ -170,7 +172,7 @@ class Link:
             raise NonsenseError("The neighbour answers what was not said.")
         await self.node.held(self.who, round)
         if isinstance(answer, Refused):
-            tell("unheard", who=self.who, round=round, kind=FAULTS[answer.why])
+            self._said.tell("unheard", who=self.who, kind=FAULTS[answer.why])
             return
         took = time.monotonic() - began
         tell("told", who=self.who, round=round, bytes=blob.size, seconds=took)

@@ -6,15 +6,13 @@
     behind   rounds are skipped, in which the node took no part
 
 A node that is killed goes on from here: what was not said is made again, and what was said is sent
-again as it was. Of rules that replace what was said before, so many words of each neighbour are
-kept as one may be ahead, and as many are owed; where they are added up, all are until they are
-mixed, and until they are held.
+again as it was. So many words of each neighbour are kept as one may be ahead, and as many are owed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,15 +80,22 @@ class Mail:
         found: ClientState = self._file.load(state)
         return found
 
-    def answers(self, run: str) -> int:
-        """In how many rounds the node spoke."""
-        ((answers,),) = self._file.execute("SELECT answers FROM runs WHERE run = ?", (run,))
-        return int(answers)
+    def answers(self, run: str) -> int | None:
+        """In how many rounds the node spoke; None where the mail has no such run."""
+        for (answers,) in self._file.execute("SELECT answers FROM runs WHERE run = ?", (run,)):
+            return int(answers)
+        return None
 
-    def latest(self, run: str) -> dict[str, int]:
-        """The round in which each neighbour spoke last, also where that was nonsense."""
-        of = "SELECT who, MAX(round) FROM heard WHERE run = ? GROUP BY who"
-        return dict(self._file.execute(of, (run,)))
+    def last(self, plan: str) -> int:
+        """The largest number of a plan's runs; 0 where none has begun."""
+        of = "SELECT coalesce(MAX(number), 0) FROM runs WHERE plan = ?"
+        ((number,),) = self._file.execute(of, (plan,))
+        return int(number)
+
+    def latest(self, run: str, nonsense: bool = True) -> dict[str, int]:
+        """The round in which each neighbour spoke last; or last said a vector of the plan."""
+        of = "WHERE run = ? AND (? OR words IS NOT NULL) GROUP BY who"
+        return dict(self._file.execute(f"SELECT who, MAX(round) FROM heard {of}", (run, nonsense)))
 
     def sha256(self, run: str, who: str, round: int) -> str:
         """What was heard of a neighbour in a round; "" where nothing was, or it is not kept."""
@@ -104,13 +109,12 @@ class Mail:
     ) -> None:
         """Write down what a neighbour says in a round; None for what is no vector of the plan."""
         kept = None if words is None else frames(words)
+        newest = "SELECT round FROM heard WHERE run = ? AND who = ? ORDER BY round DESC LIMIT ?"
+        old = f"DELETE FROM heard WHERE run = ? AND who = ? AND round NOT IN ({newest})"
         rows: list[Row] = [
-            ("INSERT OR IGNORE INTO heard VALUES (?, ?, ?, ?, ?)", (run, who, round, sha256, kept))
+            ("INSERT OR IGNORE INTO heard VALUES (?, ?, ?, ?, ?)", (run, who, round, sha256, kept)),
+            (old, (run, who, run, who, mesh.leads[who] + 1)),
         ]
-        if not mesh.adds:
-            newest = "SELECT round FROM heard WHERE run = ? AND who = ? ORDER BY round DESC LIMIT ?"
-            old = f"DELETE FROM heard WHERE run = ? AND who = ? AND round NOT IN ({newest})"
-            rows.append((old, (run, who, run, who, mesh.leads[who] + 1)))
         self._file.write(rows)
 
     def said_by(self, run: str, who: str, round: int) -> Vector | None:
@@ -126,20 +130,10 @@ class Mail:
                 return found
         return None
 
-    def parcels(self, run: str, before: int) -> Iterator[tuple[str, int, Vector]]:
-        """What was heard of rounds before this one, and is not mixed yet: whose, and of which."""
-        of = "WHERE run = ? AND round < ? AND words IS NOT NULL ORDER BY who, round"
-        for who, round, words in self._file.execute(
-            f"SELECT who, round, words FROM heard {of}", (run, before)
-        ):
-            yield who, round, self._file.load(words)
-
     def say(
         self, run: str, round: int, words: Sequence[Frame], state: ClientState, mesh: Mesh
     ) -> None:
-        """A round is over: what it has said is owed to all who hear it, and what it has mixed goes
-        where that is heard once.
-        """
+        """A round is over: what it has said is owed to all who hear it."""
         of = "WHERE run = ? AND who = ?"
         rows: list[Row] = [
             ("INSERT INTO said VALUES (?, ?, ?)", (run, round, list(words))),
@@ -150,17 +144,10 @@ class Mail:
         ]
         for who in mesh.hearers(round):
             rows.append(("INSERT INTO owed VALUES (?, ?, ?)", (run, who, round)))
-            if not mesh.adds:
-                newest = f"SELECT round FROM owed {of} ORDER BY round DESC LIMIT ?"
-                old = f"DELETE FROM owed {of} AND round NOT IN ({newest})"
-                rows.append((old, (run, who, run, who, mesh.lags[who] + 1)))
-        if mesh.adds:
-            mixed = "UPDATE heard SET words = NULL WHERE run = ? AND round < ?"
-            rows.append((mixed, (run, round)))
-            last = "SELECT MAX(round) FROM heard AS h WHERE h.run = heard.run AND h.who = heard.who"
-            rows.append((f"DELETE FROM heard WHERE run = ? AND words IS NULL AND round < ({last})",
-                         (run,)))  # fmt: skip
-        rows.append(self._paid(run))
+            newest = f"SELECT round FROM owed {of} ORDER BY round DESC LIMIT ?"
+            old = f"DELETE FROM owed {of} AND round NOT IN ({newest})"
+            rows.append((old, (run, who, run, who, mesh.lags[who] + 1)))
+        rows.append(_paid(run))
         self._file.write(rows)
         self._file.forget()
 
@@ -188,7 +175,12 @@ class Mail:
     def held(self, run: str, who: str, round: int) -> None:
         """A neighbour has the words of a round, or does not take them."""
         row = ("DELETE FROM owed WHERE run = ? AND who = ? AND round = ?", (run, who, round))
-        self._file.write([row, self._paid(run)])
+        self._file.write([row, _paid(run)])
+
+    def forgive(self, run: str, who: str) -> None:
+        """Nothing is owed to this one."""
+        row = ("DELETE FROM owed WHERE run = ? AND who = ?", (run, who))
+        self._file.write([row, _paid(run)])
 
     def end(self, run: str) -> None:
         """The run is over: what was heard and said goes, and what is remembered stays."""
@@ -202,38 +194,33 @@ class Mail:
         )
         self._file.forget()
 
+    def leave(self, run: str) -> None:
+        """The run is over, and what is remembered of it goes too."""
+        nothing = frames({})
+        self._file.execute("UPDATE runs SET state = ? WHERE run = ?", (nothing, run))
+        self.end(run)
+
     def close(self) -> None:
         """Let the file go."""
         self._file.close()
 
-    @staticmethod
-    def _paid(run: str) -> Row:
-        """What lets go of words that nobody has to hear any more."""
-        due = "SELECT round FROM owed WHERE owed.run = said.run"
-        return f"DELETE FROM said WHERE run = ? AND round NOT IN ({due})", (run,)
+
+def _paid(run: str) -> Row:
+    """What lets go of words that nobody has to hear any more."""
+    due = "SELECT round FROM owed WHERE owed.run = said.run"
+    return f"DELETE FROM said WHERE run = ? AND round NOT IN ({due})", (run,)
 
 
 def inbox_of_mail(
     mail: Mail, run: str, mesh: Mesh, round: int, gone: Collection[str] = ()
 ) -> dict[str, Any]:
-    """What the loop's `inbox` is made of in a round: what each neighbour has said last, or of what
-    is added up the sum of the parcels that have come.
-
-        held[j] = Σ_r W_r[i, j] · words_r[j]
+    """What the loop's `inbox` is made of in a round: what each neighbour has said last.
 
     gone: who is on the roster no more, and silent: its share is the node's own.
     """
-    silent = tuple(sorted(gone))
-    if mesh.adds:
-        held = dict[str, Any]()
-        for who, said, words in mail.parcels(run, round):
-            weight = mesh.mixing.of(mesh.me, said).get(who, 0.0)
-            parcel = weight * words
-            held[who] = held[who] + parcel if who in held else parcel
-        return {"said": {}, "held": held, "silent": silent}
     found = dict[str, Vector]()
     if round:
         for who in mesh.heard(round - 1):
             if (one := mail.said_by(run, who, round - 1)) is not None:
                 found[who] = one
-    return {"said": found, "held": {}, "silent": silent}
+    return {"said": found, "silent": tuple(sorted(gone))}

@@ -29,13 +29,12 @@ MOST = 2**24  # weights of all rounds together
 class Mesh:
     """The graph of a run as one node sees it, by name.
 
-    length: how many numbers one says. adds: is each heard once, and added up?
+    length: how many numbers one says.
     """
 
     me: str
     mixing: Mixing
     length: int
-    adds: bool
 
     def heard(self, round: int) -> tuple[str, ...]:
         """Whose words of a round this node mixes, beside its own."""
@@ -101,14 +100,11 @@ def mesh_of(me: str, names: Sequence[str], told: Any) -> Mesh:
     told: its expression, and of each round who hears whom how much, as three columns.
     """
     match told:
-        case {
-            "graph": str(graph),
-            "rounds": [*rounds],
-            "length": int(length),
-            "adds": bool(adds),
-        } if rounds and length > 0 and len(graph) < 2**16:
+        case {"graph": str(graph), "rounds": [*rounds], "length": int(length)} if (
+            rounds and length > 0 and len(graph) < 2**16
+        ):
             rows = tuple(_rows(one, len(names)) for one in rounds)
-            return Mesh(me, Mixing(tuple(names), rows, graph), length, adds)
+            return Mesh(me, Mixing(tuple(names), rows, graph), length)
     raise _odd(me)
 
 
@@ -181,7 +177,14 @@ def _wrong_rule(plan: Plan, rule: Rule) -> list[Fault]:
             f"Nodes cannot run {plan.aggregator!r}.",
             "Who has the model next follows from who has had it; where a message is late, nobody "
             "can tell whether it was lost, and two would go on with it.",
-            "Take Sum(), or PushSum() where messages are lost.",
+            "Take Sum().",
+        ),
+        (
+            rule.adds,
+            f"Nodes cannot run {plan.aggregator!r}.",
+            "What it says is added up: where a node is revoked, gone for good, or put back from a "
+            "backup, its share is lost, and the ratio that is left means nothing.",
+            "Take Sum(), whose last words count; or simulate it: hansa run.",
         ),
     ]
 

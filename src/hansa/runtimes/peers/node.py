@@ -6,8 +6,9 @@
 
 Who is not heard in time counts with what it said last, as the loop of a simulation has it. A node
 that was away finds that all it hears have gone on without it: it skips to where they are, and took
-no part in the rounds between; its model is as it was. A neighbour is in step if it is ahead by no
-more rounds than it could be if all had waited, so that one that lies about its round moves nobody.
+no part in the rounds between; its model is as it was. A neighbour is in step unless it is ahead by
+more rounds than it could be if all had waited, and said a vector of the plan there. While one is in
+step, and on one voice alone, nobody skips: so one that lies about its round moves nobody.
 """
 
 from __future__ import annotations
@@ -129,6 +130,7 @@ class Node:
             return
         if await self._skipped():
             return
+        await self._forgive()
         round = self.desk.round
         if missing:
             tell("alone", round=round, who=", ".join(missing))
@@ -161,14 +163,16 @@ class Node:
         return self.desk.latest.get(who, NEVER)
 
     async def _skipped(self) -> bool:
-        """Go on where the others are, if all that are heard have gone on without this node."""
+        """Go on where the others are, if all sources, and two at least, have gone on without this
+        node.
+        """
         before = self.desk.round - 1
         if before < 0:
             return False
         mesh = self.course.mesh
-        there = {who: self._latest(who) for who in mesh.heard(before)}
-        there = {who: round for who, round in there.items() if round >= before}
-        if not there or any(round <= before + mesh.leads[who] for who, round in there.items()):
+        sources = mesh.sources & self.desk.roster.keys()
+        there = {who: self.desk.vectors.get(who, NEVER) for who in sources}
+        if len(there) < 2 or any(round <= before + mesh.leads[who] for who, round in there.items()):
             return False
         self.desk.round = min(there.values()) + 1
         await self.desk.do(self._mail.behind, self.course.run, self.desk.round)
@@ -189,8 +193,8 @@ class Node:
     def _opened(self) -> tuple[Inbox, Any]:
         """What was heard, and what is remembered."""
         course = self.course
-        gone = set(course.mesh.neighbours) - self.desk.roster.keys()
-        inbox = inbox_of_mail(self._mail, course.run, course.mesh, self.desk.round, gone)
+        about = course.run, course.mesh, self.desk.round, self._revoked()
+        inbox = inbox_of_mail(self._mail, *about)
         return inbox, self._mail.state(course.run)
 
     async def _end(self) -> bool:
@@ -202,23 +206,35 @@ class Node:
         until = time.monotonic() + self.course.deadline
         run = self.course.run
         self.desk.news.clear()
+        await self._forgive()
         while await self.desk.do(self._mail.owes, run):
             if self._stopping.is_set() or not await self._wait(until - time.monotonic()):
                 break
             self.desk.news.clear()
+            await self._forgive()
         await self._linger()
         answers = await self.desk.do(self._mail.answers, run)
+        assert answers is not None
         await self.desk.do(self._runs.ended, run, answers)
         await self.desk.do(self._mail.end, run)
         tell("ended", run=run)
         return True
 
+    async def _forgive(self) -> None:
+        """Owe nothing to who is on the roster no more."""
+        for who in self._revoked():
+            await self.desk.do(self._mail.forgive, self.course.run, who)
+
+    def _revoked(self) -> set[str]:
+        """Which neighbours are on the roster no more."""
+        return set(self.course.mesh.neighbours) - self.desk.roster.keys()
+
     async def _linger(self) -> None:
         """Stay until all have taken their leave; a little, for one may be gone for good."""
         until = time.monotonic() + LINGER
-        sources = self.course.mesh.sources & self.desk.roster.keys()
+        sources = self.course.mesh.sources
         self.desk.news.clear()
-        while sources - self.desk.gone and not self._stopping.is_set():
+        while (sources & self.desk.roster.keys()) - self.desk.gone and not self._stopping.is_set():
             if not await self._wait(until - time.monotonic()):
                 break
             self.desk.news.clear()

@@ -8,20 +8,22 @@ plan has; its pieces go into a file, and it is held when it is in the mail.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import ssl
 from pathlib import Path
 from typing import Protocol
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import ClientError, WSCloseCode, WSMsgType, web
 
 from ...codec import HEAD
 from ...crypto.identity import Roster
 from ...errors import ProtocolError, StoreError
 from ..sites import door
-from ..sites.control import MOST, Blob
-from ..sites.events import tell
+from ..sites.control import MOST
 from ..sites.greeting import HANDSHAKE, HEARTBEAT, greet, parting
 from ..sites.spool import Spool
+from .gate import Gate
+from .once import Once
 from .talk import FAULTS, PIECE, Done, Fault, Held, In, Refused, Send, Words, decoded, encode
 
 SILENT = 60.0  # seconds between two pieces
@@ -64,11 +66,11 @@ class Port:
         self.port = 0
         self._context = context
         self._address = address
-        self._coming = Spool(at)
-        self._coming.clear()
+        self._coming = at
+        self._spools = dict[str, Spool]()  # one of each neighbour: none touches another's words
+        shutil.rmtree(at, ignore_errors=True)
         self._links = dict[str, web.WebSocketResponse]()
-        self._told = dict[str, tuple[Fault, int]]()  # who → what of it was told last
-        self._under_way = dict[str, Blob]()  # one of each neighbour
+        self._said = Once()
 
     async def open(self) -> None:
         """Listen from here on."""
@@ -78,28 +80,16 @@ class Port:
             app, access_log=None, handle_signals=False, shutdown_timeout=GOODBYE
         )
         await self._runner.setup()
-        host, port = self._address
-        try:
-            self._server = await asyncio.get_running_loop().create_server(
-                self._runner.server,  # type: ignore[arg-type]
-                host,
-                port,
-                ssl=self._context,
-                ssl_handshake_timeout=HANDSHAKE,
-            )
-        except OSError as error:
-            raise StoreError(
-                f"Nobody can listen at {host}:{port}.",
-                f"{error.strerror}.",
-                "End what listens there, or name another address of this machine: --listen",
-            ) from error
-        self.port = self._server.sockets[0].getsockname()[1]
+        assert self._runner.server is not None
+        self._gate = Gate(self._runner.server, self._context)
+        await self._gate.open(*self._address)
+        self.port = self._gate.port
         self._looking = asyncio.create_task(door.keep_looking(self._look))
 
     async def close(self) -> None:
         """End all links."""
         self._looking.cancel()
-        self._server.close()
+        await self._gate.close()
         for link in list(self._links.values()):
             await link.close(code=WSCloseCode.GOING_AWAY)
         await self._runner.cleanup()
@@ -114,10 +104,10 @@ class Port:
         try:
             who = door.named(self.node.roster, request.transport)
         except ProtocolError:
-            tell("stranger", who=str(request.remote))
+            self._said.tell("stranger", who=str(request.remote))
             raise web.HTTPForbidden(text="not on the roster") from None
         if not self.node.hears(who):
-            tell("no neighbour", who=who)
+            self._said.tell("no neighbour", who=who)
             raise web.HTTPForbidden(text="no neighbour")
         return who
 
@@ -133,8 +123,8 @@ class Port:
         try:
             if await greet(self.node.federation, who, link):
                 await self._hear(who, link)
-        except (ProtocolError, TimeoutError) as error:
-            tell("rejected", who=who, kind=parting(error))
+        except (ProtocolError, TimeoutError, StoreError, OSError, ClientError) as error:
+            self._said.tell("rejected", who=who, kind=_parting(error))
             await link.close(code=WSCloseCode.POLICY_VIOLATION)
         finally:
             if self._links.get(who) is link:
@@ -147,7 +137,7 @@ class Port:
             first = decoded(await _text(link))
         await link.send_str(encode(In(self.node.run)))
         if first != In(self.node.run):
-            tell("elsewhere", who=who)
+            self._said.tell("elsewhere", who=who)
             await link.close()
             return
         self.node.met(who)
@@ -162,47 +152,43 @@ class Port:
                 raise ProtocolError(f"{who} said what a hearer says.")
             found = await self.node.fits(who, words) or await self._fetched(who, words, link)
             if not isinstance(found, Held):
-                self._tell(who, found, words.round)
+                self._said.tell("refused", who=who, kind=FAULTS[found])
                 await link.send_str(encode(Refused(words.round, found)))
                 continue
             await link.send_str(encode(found))
 
-    def _tell(self, who: str, why: Fault, round: int) -> None:
-        """Say that words are refused; once of each, however often they come."""
-        if self._told.get(who) != (why, round):
-            self._told[who] = (why, round)
-            tell("refused", who=who, kind=FAULTS[why])
-
     async def _fetched(self, who: str, words: Words, link: web.WebSocketResponse) -> Fault | Held:
         """What was announced, once it is in the mail; what has come of it stays for the next link
-        where this one breaks.
+        where this one breaks. ProtocolError for what is not what was announced: its speaker comes
+        again, and begins anew.
         """
         blob = words.blob
-        self._coming.clear(but=self._kept(who, blob))
-        self._coming.check_room(blob)
-        there = self._coming.there(blob)
+        coming = self._spool(who)
+        coming.clear(but=[blob])
+        coming.check_room(blob)
+        there = coming.there(blob)
         await link.send_str(encode(Send(there)))
         while there < blob.size:
             async with asyncio.timeout(SILENT):
                 message = await link.receive()
-            if message.type is not WSMsgType.BINARY or there + len(message.data) > blob.size:
+            if message.type is not WSMsgType.BINARY or not message.data:
+                raise ProtocolError(f"{who} did not go on with what it announced.")
+            if there + len(message.data) > blob.size:
                 raise ProtocolError(f"{who} did not send what it announced.")
-            with self._coming.appending(blob, there) as append:
+            with coming.appending(blob, there) as append:
                 append(message.data)
             there += len(message.data)
-        try:
-            path = await asyncio.to_thread(self._coming.whole, blob)
-        except ProtocolError:
-            return "invalid"
+        path = await asyncio.to_thread(coming.whole, blob)
         try:
             return await self.node.heard(who, words, path)
         finally:
-            self._coming.drop(blob)
+            coming.drop(blob)
 
-    def _kept(self, who: str, blob: Blob) -> list[Blob]:
-        """What is coming now: one blob of each neighbour."""
-        self._under_way[who] = blob
-        return list(self._under_way.values())
+    def _spool(self, who: str) -> Spool:
+        """Where the words of this neighbour come."""
+        if who not in self._spools:
+            self._spools[who] = Spool(self._coming / who)
+        return self._spools[who]
 
 
 async def _text(link: web.WebSocketResponse) -> str:
@@ -211,6 +197,13 @@ async def _text(link: web.WebSocketResponse) -> str:
     if message.type is not WSMsgType.TEXT:
         raise ProtocolError("A link ended before it said in which run it is.")
     return str(message.data)
+
+
+def _parting(error: BaseException) -> str:
+    """Why a link ends, in words that nobody else chooses."""
+    if isinstance(error, ProtocolError | TimeoutError):
+        return parting(error)
+    return type(error).__name__
 
 
 def most_of(length: int) -> int:

@@ -58,9 +58,10 @@ WORDS = {  # name → as people read it
     "alone": "round {round}: mixed without new words of {who}",
     "behind": "the others have gone on: the next round is {round}",
     "refused": "refused: {who} says {kind}",
-    "unheard": "round {round}: {who} does not take it: {kind}",
+    "unheard": "{who} does not take what is said: {kind}",
     "unreached": "{who} is not reached: {kind}",
     "elsewhere": "{who} is in another run: of another app, graph, roster or number",
+    "again": "{who}, {kind}",
     "no neighbour": "refused: {who} is on the roster, and is not heard here",
 }
 DETAILS = {
@@ -71,7 +72,7 @@ DETAILS = {
     "heeds",
 }  # told where somebody wants to know more
 FAULTS = {"changed", "foreign", "replaced", "rejected", "torn", "stranger",
-          "refused", "unheard", "elsewhere", "no neighbour"}  # fmt: skip
+          "refused", "unheard", "elsewhere", "again", "no neighbour"}  # fmt: skip
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 

@@ -209,15 +209,26 @@ class Runs:
         """A run is over, with so many sessions answered; what it has learnt goes where its owner
         has left it.
 
-        Told a second time, when it was over and how many were answered stay as they are.
+        Told a second time, when it was over and how many were answered stay as they are. Of one
+        that began before a backup all count, for what was answered since is forgotten.
         """
-        values = f"ended = coalesce(ended, {NOW}), answers = coalesce(answers, ?)"
+        known = "CASE WHEN run IN (SELECT run FROM void) THEN rounds ELSE ? END"
+        values = f"ended = coalesce(ended, {NOW}), answers = coalesce(answers, {known})"
         rows: list[Row] = [(f"UPDATE runs SET {values} WHERE run = ?", (answers, run))]
         if left:
             rows.append((f"UPDATE runs SET gone = {NOW}, state = NULL WHERE run = ?", (run,)))
         self.file.write(rows)
         if left:
             self.file.forget()
+
+    def void(self, run: str) -> bool:
+        """Did it begin before this kit was put back from a backup?"""
+        return bool(self.file.execute("SELECT 1 FROM void WHERE run = ? LIMIT 1", (run,)))
+
+    def restored(self) -> int:
+        """How often this kit was put back from a backup."""
+        ((restored,),) = self.file.execute("SELECT COUNT(*) FROM void WHERE run = ''")
+        return int(restored)
 
     def _order(self, policy: Policy, planned: Given) -> int:
         """The place of the order that was fixed with the first run, or is with this one."""
