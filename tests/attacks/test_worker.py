@@ -265,7 +265,8 @@ def test_no_name_hides_what_is_mapped(tmp_path: Path, name: str) -> None:
 
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(["/bin/sleep", "60"]) as one:
+    null = subprocess.DEVNULL
+    with subprocess.Popen(["/bin/sleep", "60"], stdin=null, stdout=null, stderr=null) as one:
         yield one
         one.kill()
 
