@@ -21,7 +21,7 @@ from typing import Any, Self
 from ...errors import AppError, PlanError, printable
 from ...kits import Kit
 from ...private import harden
-from ..ray import RayTaskError, check_cores, joined, ray
+from ..ray import check_cores, joined, ray
 from .events import log
 from .standing import standing
 
@@ -120,7 +120,7 @@ class RayGateways:
         """
         try:
             return list(ray.get([actor.address.remote() for actor in self._actors]))
-        except RayTaskError as error:
+        except ray.exceptions.RayTaskError as error:
             raise error.cause from None
 
     def __enter__(self) -> Self:
