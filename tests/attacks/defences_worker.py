@@ -76,6 +76,7 @@ WORKERS = (
         QUOTA,
         "HIDING = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)",
         "HIDING = (errno.EACCES, errno.EPERM)",
+        also=(("times < BLIND", "True"),),
         only="further",
     ),
     Defence(
