@@ -94,6 +94,14 @@ def fill(files, size, how):
     time.sleep(20)
 
 
+def reserve(size):
+    """Room for a file: of the kernel's own call, and of the C library's."""
+    with open("reserved", "wb") as file:
+        found = ctypes.CDLL(None).fallocate(file.fileno(), 0, ctypes.c_long(0), ctypes.c_long(size))
+        os.posix_fallocate(file.fileno(), 0, size)
+    return [found, os.path.getsize("reserved")]
+
+
 def peep(files, size):
     """Files that are deleted and closed, of each of which one page is mapped."""
     libc = ctypes.CDLL(None)
@@ -162,6 +170,8 @@ TRIES = {
     "apart later": lambda: ctypes.CDLL(None).syscall(436, 10_000, 10_001, 2),
     "share": share,
     "peep": peep,
+    "rules": lambda: ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1),
+    "reserve": reserve,
     "dig": dig,
     "memfd": lambda: ctypes.CDLL(None).syscall(319, b"x", 0),
     "hidden": lambda: ctypes.CDLL(None).prctl(4, 0, 0, 0, 0),

@@ -9,6 +9,7 @@ DIR: a new folder for kits, data and runs; else a temporary one. N: rounds, 8 at
 """
 
 import argparse
+import shutil
 import signal
 import socket
 import subprocess
@@ -82,13 +83,19 @@ class Party:
             self.lines.append(line)
             print(f"{self.who:>17} │ {line}", end="", flush=True)
 
-    def wait_for(self, word, seconds=300):
-        """Until it has said this."""
+    def says(self, word, seconds=300):
+        """Has it said this, before it has failed?"""
         until = time.monotonic() + seconds
         while not any(word in line for line in self.lines):
             if time.monotonic() > until or self.process.poll() not in (None, 0):
-                sys.exit(f"{self.who} has not said {word!r}.")
+                return False
             time.sleep(0.05)
+        return True
+
+    def wait_for(self, word):
+        """Until it has said this."""
+        if not self.says(word):
+            sys.exit(f"{self.who} has not said {word!r}.")
 
     def kill(self):
         """As a power cut would."""
@@ -108,12 +115,29 @@ def model(folder):
     return Store(folder).open(run.id).state()
 
 
+def free():
+    """An address of this machine at which nobody listens just now."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return f"127.0.0.1:{found.getsockname()[1]}"
+
+
+def served(folder, address):
+    """The server; where another program has taken its port meanwhile, at another one, as all kits are told."""
+    for _ in range(5):
+        server = Party(folder, "server", "serve", "app.py", "--folder", "sites")
+        if server.says("Waiting for"):
+            return server
+        shutil.rmtree(folder / "sites", ignore_errors=True)
+        before, address = address, free()
+        for about in folder.glob(f"pki/{KITS}/*/kit.toml"):
+            about.write_text(about.read_text().replace(before, address))
+    sys.exit("The server does not listen.")
+
+
 def main(folder, rounds):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    laid_out(folder, f"127.0.0.1:{port}", rounds)
-    server = Party(folder, "server", "serve", "app.py", "--folder", "sites")
-    server.wait_for("Waiting for")
+    address = free()
+    laid_out(folder, address, rounds)
+    server = served(folder, address)
     hansa(folder, "fetch", "app", "--kit", f"pki/{KITS}/{HOSPITALS[0]}")
     for who in (HELPER, *HOSPITALS):
         hansa(folder, "approve", "app.bundle", "--kit", f"pki/{KITS}/{who}", "--by", "data protection officer")

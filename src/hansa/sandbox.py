@@ -12,6 +12,8 @@ Calls that nobody needs who computes are refused (seccomp(2)), in these groups:
     the network                   socket, connect, accept, accept4, bind, listen
     files on their way            sendmsg, sendmmsg: one in a message that nobody takes is no
                                   process's, and is not counted
+    files that rules hold         Landlock's own calls, once it is entered: a rule keeps a file
+                                  that is deleted, and nobody counts that
     other processes               tkill, ptrace, kcmp, process_vm_readv, process_vm_writev,
                                   pidfd_send_signal, pidfd_open, pidfd_getfd, process_madvise,
                                   process_mrelease
@@ -113,6 +115,7 @@ REFUSED = {
     "processes and programs": (57, 58, 59, 322),
     "the network": (41, 42, 43, 49, 50, 288),
     "files on their way": (46, 307),
+    "files that rules hold": LANDLOCK,
     "other processes": (200, 101, 312, 310, 311, 424, 434, 438, 440, 448),
     "their share of the machine": (141, 142, 144, 314, 251, 109, 112),
     "what is shared by number": (29, 30, 31, 64, 65, 66, 220, 67, 68, 69, 70, 71, 240),
@@ -125,6 +128,7 @@ REFUSED = {
 # clone3, openat2, close_range, with which a thread parts with the files of the others: who asks
 # is told to take the older call; memfd_create, memfd_secret: a file in memory is not counted
 MISSING = (435, 437, 436, 319, 447)
+UNSUPPORTED = 285  # fallocate fills a disk in no time; without it the C library writes zeros
 THREAD = 0x10000 | 0x400  # CLONE_THREAD and CLONE_FILES: files of its own would not be counted
 OWN_SIGNALS = (62, 234, 129, 297)  # kill, tgkill, rt_sigqueueinfo, rt_tgsigqueueinfo
 
@@ -265,6 +269,7 @@ def _program(pid: int) -> Iterator[Step]:
     yield RETURN, 0, 0, REFUSE | errno.ENOSYS
     for number in MISSING:
         yield from _where(number, [_refused(errno.ENOSYS)])
+    yield from _where(UNSUPPORTED, [_refused(errno.EOPNOTSUPP)])
     for numbers in REFUSED.values():
         for number in numbers:
             yield from _where(number, [_refused()])

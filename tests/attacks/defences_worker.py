@@ -6,6 +6,7 @@ from tests.attacks.defence import Defence
 
 NEVER = "if False:"
 BOX, WORKER, TALK = "sandbox.py", "runtimes/sites/worker.py", "runtimes/sites/talk.py"
+QUOTA = "runtimes/sites/quota.py"
 
 WORKERS = (
     Defence("a worker has no network", BOX, '"the network": (41, 42, 43, 49, 50, 288)', '"the network": ()'),
@@ -64,34 +65,56 @@ WORKERS = (
     Defence("a worker's threads have the same files", BOX, "THREAD = 0x10000 | 0x400", "THREAD = 0x10000"),
     Defence(
         "who hides from its agent is ended",
-        "runtimes/sites/quota.py",
-        "        raise PermissionError(*error.args) from error\n",
-        "        return\n",
+        QUOTA,
+        "HIDING = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)",
+        "HIDING = ()",
+        also=(("times < BLIND", "True"),),
         ends="TimeoutExpired",
     ),
     Defence(
         "what a path cannot say is not hidden",
-        "runtimes/sites/quota.py",
-        "        raise PermissionError(*error.args) from error\n",
-        "        if isinstance(error, PermissionError):\n            raise\n",
+        QUOTA,
+        "HIDING = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)",
+        "HIDING = (errno.EACCES, errno.EPERM)",
+        also=(("times < BLIND", "True"),),
         only="further",
     ),
     Defence(
         "what is mapped and not open is not hidden",
-        "runtimes/sites/quota.py",
-        "if hidden and int(inode) not in known:",
+        QUOTA,
+        "if hidden := mapped.keys() - {one.st_ino for one in held}:",
         NEVER,
         only="page",
     ),
     Defence(
-        "a worker's folder has an end", "runtimes/sites/quota.py", "if most.written and found > most.written:", NEVER
+        "a name is not two lines",
+        QUOTA,
+        'maps").read_bytes().split(b"\\n")',
+        'maps").read_bytes().splitlines()',
+        only="re",
     ),
     Defence(
-        "a worker's shared memory has an end",
-        "runtimes/sites/quota.py",
-        "if most.memory and found > most.memory:",
-        NEVER,
+        "a folder is looked at as the kernel names it",
+        QUOTA,
+        "    folder = folder.resolve()  # as the kernel names it\n",
+        "",
     ),
+    Defence(
+        "where nobody looks any more a worker is ended",
+        QUOTA,
+        "except Exception as error:  # where",
+        "except OSError as error:  # where",
+        ends="TimeoutExpired",
+        only="error0",
+    ),
+    Defence("who is not seen for long is ended", QUOTA, "times < BLIND", "True", ends="TimeoutExpired", only="error1"),
+    Defence("a folder has so many names", QUOTA, "if len(held) > NAMES:", NEVER),
+    Defence("no rule holds a file", BOX, '"files that rules hold": LANDLOCK', '"files that rules hold": ()'),
+    Defence(
+        "a disk is not filled at once", BOX, "    yield from _where(UNSUPPORTED, [_refused(errno.EOPNOTSUPP)])\n", ""
+    ),
+    Defence("a worker's folder has an end", QUOTA, "if most.written and found > most.written:", NEVER),
+    Defence("a worker's shared memory has an end", QUOTA, "if most.memory and found > most.memory:", NEVER),
     Defence(
         "what a worker prints has an end",
         WORKER,

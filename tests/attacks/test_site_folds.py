@@ -162,6 +162,29 @@ def test_who_leaves_while_each_sum_is_on_its_way_undoes_one(tmp_path: Path, othe
     done(attack())
 
 
+@pytest.mark.promise("P572")
+@pytest.mark.control("the server's link breaks by nobody's will here")
+def test_who_is_let_go_with_the_servers_link_has_not_left(tmp_path: Path) -> None:
+    """All say the same again, and are added up again."""
+
+    async def breaks() -> None:
+        names = ("east", "north", "south")
+        one = Gathering(tmp_path, names)
+        for who in names:
+            one.answer(who, 1.0)
+        await one.folded()
+        one.relay.forget()
+        one.told.clear()
+        for who in names:
+            one.come(who)
+        for who in names:
+            one.answer(who, 1.0)
+        assert set((await one.folded()).who) == set(names)
+        assert not [found for found in one.told if isinstance(found, From)]
+
+    done(breaks())
+
+
 @pytest.mark.promise("P574")
 @pytest.mark.guards("who leaves again and again undoes one sum")
 def test_who_leaves_while_a_sum_is_made_undoes_one(tmp_path: Path, monkeypatch: Any) -> None:

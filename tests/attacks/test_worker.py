@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import logging
+import mmap
 import os
 import resource
 import signal
@@ -26,6 +27,7 @@ from hansa.crypto.identity import Identity
 from hansa.errors import AppError, ProtocolError, WorkerError
 from hansa.plan.outline import Outline
 from hansa.plan.pieces import read
+from hansa.runtimes.sites import quota
 from hansa.runtimes.sites.agent import Agent
 from hansa.runtimes.sites.quota import LOOK, Limits, Quota
 from hansa.runtimes.sites.talk import receive
@@ -223,14 +225,115 @@ def test_a_worker_fills_no_disk(writer: Hostile, how: str) -> None:
 @pytest.mark.promise("P578")
 @pytest.mark.guards("what is mapped and not open is not hidden", "what a path cannot say is not hidden")
 @pytest.mark.parametrize(
-    "how", [("peep", 6, 2**22), ("dig", 6, 2**22, 30)], ids=["one page of each", "further than a path"]
+    ("how", "why"),
+    [
+        (("peep", 6, 2**22), r"has mapped peep-\d, which it has deleted and closed, so that nobody sees"),
+        (("dig", 6, 2**22, 30), "shows nobody what it has written, and was ended"),
+    ],
+    ids=["one page of each", "further than a path"],
 )
-def test_a_worker_fills_no_disk_where_nobody_sees_how_much(tmp_path: Path, how: tuple[Any, ...]) -> None:
+def test_a_worker_fills_no_disk_where_nobody_sees_how_much(tmp_path: Path, how: tuple[Any, ...], why: str) -> None:
     made = Hostile(tmp_path, limits=Limits(written=2**24))
-    with pytest.raises(WorkerError, match="shows nobody what it has written, and was ended"):
+    with pytest.raises(WorkerError, match=why):
         made.tries(*how)
     assert not list((made.kit / "scratch").iterdir())
     made.worker.close()
+
+
+def mapped(path: Path) -> mmap.mmap:
+    """A file that was written, mapped, closed and deleted."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(bytes(8192))
+    with open(path, "rb") as file:
+        found = mmap.mmap(os.dup(file.fileno()), 0, prot=mmap.PROT_READ)
+    path.unlink()
+    return found
+
+
+@pytest.mark.promise("P578")
+@pytest.mark.guards("a name is not two lines", "a folder is looked at as the kernel names it")
+@pytest.mark.parametrize("name", ["pe\x0cep", "re\rturn", "a\x0cb/c", "x\u2028y", "n\new", "a  b"])
+def test_no_name_hides_what_is_mapped(tmp_path: Path, name: str) -> None:
+    """Names that lines are broken at, and a kit that a link leads to."""
+    real = tmp_path / "real"
+    real.mkdir()
+    (tmp_path / "link").symlink_to(real)
+    with mapped(real / name):
+        _, found = quota.holds(os.getpid(), tmp_path / "link")
+    assert len(found) == 1
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    null = subprocess.DEVNULL
+    with subprocess.Popen(["/bin/sleep", "60"], stdin=null, stdout=null, stderr=null) as one:
+        yield one
+        one.kill()
+
+
+@pytest.mark.promise("P578")
+@pytest.mark.guards("where nobody looks any more a worker is ended", "who is not seen for long is ended")
+@pytest.mark.parametrize("error", [ValueError("odd"), OSError(errno.EMFILE, "too many")])
+def test_who_is_not_looked_at_is_ended(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*about: object) -> str:
+        raise error
+
+    monkeypatch.setattr(quota, "LOOK", 0.01)
+    monkeypatch.setattr(Quota, "_look", fails)
+    one = Quota(Limits(written=1))
+    one.watch(sleeper, tmp_path)
+    sleeper.wait(10)
+    assert "nobody knows how much" in one.passed
+
+
+@pytest.mark.promise("P578")
+@pytest.mark.control("an honest worker is not ended for what its agent lacks")
+def test_who_is_not_seen_for_a_moment_lives_on(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[OSError] = [OSError(number, "") for number in (errno.EMFILE, errno.EIO, errno.ESTALE)]
+    seen = threading.Event()
+
+    def looks(*about: object) -> str:
+        if found:
+            raise found.pop()
+        seen.set()
+        return ""
+
+    monkeypatch.setattr(quota, "LOOK", 0.01)
+    monkeypatch.setattr(Quota, "_look", looks)
+    Quota(Limits(written=1)).watch(sleeper, tmp_path)
+    assert seen.wait(10) and sleeper.poll() is None
+
+
+@pytest.mark.promise("P578")
+@pytest.mark.guards("a folder has so many names")
+def test_a_folder_has_so_many_names(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is one file: who looks would be busy with them while the disk is filled."""
+    monkeypatch.setattr(quota, "NAMES", 10)
+    (tmp_path / "one").touch()
+    for i in range(9):
+        (tmp_path / f"name-{i}").hardlink_to(tmp_path / "one")
+    assert not Quota(Limits(written=2**20))._look(sleeper.pid, tmp_path)
+    (tmp_path / "more").hardlink_to(tmp_path / "one")
+    assert "more than 10 files" in Quota(Limits(written=2**20))._look(sleeper.pid, tmp_path)
+
+
+@pytest.mark.promise("P578")
+@pytest.mark.guards("no rule holds a file")
+def test_no_rule_holds_a_file_that_nobody_counts(hostile: Hostile) -> None:
+    assert hostile.tries("rules") == -1
+
+
+@pytest.mark.promise("P578")
+@pytest.mark.guards("a disk is not filled at once")
+def test_room_is_written_and_not_reserved(hostile: Hostile) -> None:
+    """Else it would have all of the disk between two looks; who needs room for a file gets it all the same."""
+    assert hostile.tries("reserve", 2**16) == [-1, 2**16]
 
 
 @pytest.mark.promise("P578")
@@ -291,13 +394,13 @@ time.sleep(60)
 @pytest.mark.parametrize("how", ["libc.prctl(4, 0, 0, 0, 0)", "os.mkdir('hidden', 0o300)"])
 def test_who_hides_from_its_agent_is_ended(tmp_path: Path, how: str) -> None:
     """Else it would fill the disk where nobody counts. The agent is no root here, nor who hides."""
-    quota = Quota(Limits(written=2**24))
+    own = Quota(Limits(written=2**24))
     pipe = subprocess.PIPE
     with subprocess.Popen(
         [sys.executable, "-c", HIDES.format(how)], cwd=tmp_path, stdin=pipe, stdout=pipe, text=True
     ) as one:
         assert one.stdin and one.stdout and one.stdout.readline() == "here\n"
-        watch = threading.Thread(target=lambda: (_plain(), quota.watch(one, tmp_path)))
+        watch = threading.Thread(target=lambda: (_plain(), own.watch(one, tmp_path)))
         watch.start()
         watch.join()
         try:
@@ -307,7 +410,7 @@ def test_who_hides_from_its_agent_is_ended(tmp_path: Path, how: str) -> None:
             one.wait(20)
         finally:
             one.kill()
-    assert quota.passed == "shows nobody what it has written, and was ended"
+    assert own.passed == "shows nobody what it has written, and was ended"
 
 
 def _plain() -> None:

@@ -71,6 +71,8 @@ def test_a_newcomer_is_enrolled_by_words_on_the_telephone(tmp_path: Path, monkey
         assert "are not given" in hansa(*sign, code=2)
         assert not Path(f"{who}.answer").exists()
         answered = hansa(*sign, "--words", told.splitlines()[0].replace("-", " ").upper())
+        whom = "to every party first" if role == "server" else "to the server."
+        assert whom in answered
         assert "are not given" in hansa("kit", "add", who, f"{who}.answer", code=2)
         heard = answered.strip().rpartition(": ")[2]
         shown = hansa("kit", "add", who, f"{who}.answer", "--words", heard)

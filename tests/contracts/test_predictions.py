@@ -260,7 +260,7 @@ def at_a_site(model: Any, folder: Path, who: str) -> tuple[Work, dict[str, Any]]
 def test_a_site_scores_no_start_that_nobody_uses(tmp_path: Path, kind: str) -> None:
     """The global model lacks what stays at home: it is refused, and the site's own is scored with its own."""
     model = h.Personal(h.Softmax(4, 3), keep=("bias",)) if kind == "parts" else normalised()
-    stays = "bias" if kind == "parts" else "running statistics"
+    stays = "bias" if kind == "parts" else "buffers, such as running statistics"
     work, asked = at_a_site(model, tmp_path, "north")
     for what in ("score", "predict"):
         with pytest.raises(PlanError, match=f"has no {stays}: they stay with each client") as told:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -13,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import ray
-from ray.exceptions import RayActorError
 from tests.attending import HOST, SECRET, Sites
 from tests.contracts.test_gateways import NAMES, free, heard, spread
 from tests.contracts.test_site_runtime import DATA, alike, clients
@@ -39,7 +39,7 @@ from hansa import (
     buffered,
     synchronous,
 )
-from hansa.errors import PlanError
+from hansa.errors import AppError, PlanError, StoreError
 from hansa.models import Model, TrainResult
 from hansa.rand import Key
 from hansa.runtimes.sites.ray import RayGateways
@@ -110,14 +110,38 @@ def test_gateways_stand_in_actors_and_one_that_is_lost_costs_no_byte(tmp_path: P
 def test_a_gateway_in_an_actor_has_a_gateways_kit(tmp_path: Path) -> None:
     sites = Sites(tmp_path, site_plan(), DATA)
     kits = [sites.kits["server"].folder]
-    refused = pytest.raises(RayActorError, match="is the kit of server")
+    refused = pytest.raises(AppError, match="is the kit of server")
     with RayGateways(kits, f"{HOST}:1", (HOST, 0)) as standing, refused:
         standing.addresses()
     sites.gateway.close()
+    with pytest.raises(PlanError, match="would listen at the port 7443"):
+        RayGateways([*kits, *kits], f"{HOST}:1")
     with pytest.raises(PlanError, match="has no kit"):
         RayGateways([], f"{HOST}:1")
     with pytest.raises(PlanError, match="would wait for ever"):
-        RayGateways([tmp_path] * 5, f"{HOST}:1")
+        RayGateways([tmp_path] * 5, f"{HOST}:1", (HOST, 0))
+
+
+@pytest.mark.promise("P589")
+def test_a_gateway_that_cannot_stand_is_started_again_until_it_can(tmp_path: Path) -> None:
+    """Its kit is not on the machine at first."""
+    sites = Sites(tmp_path, site_plan(), DATA, gateways=NAMES[:1])
+    folder = sites.kits[NAMES[0]].folder
+    away = folder.with_name("away")
+    folder.rename(away)
+    with RayGateways([folder], f"{HOST}:1", (HOST, 0)) as standing:
+        with pytest.raises(StoreError, match="There is no folder"):
+            standing.addresses()
+        away.rename(folder)
+        until = time.monotonic() + 60
+        while True:
+            try:
+                assert standing.addresses()
+                break
+            except StoreError:
+                assert time.monotonic() < until
+                time.sleep(0.5)
+    sites.gateway.close()
 
 
 def test_it_is_a_runtime() -> None:

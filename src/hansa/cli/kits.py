@@ -213,6 +213,8 @@ def _answer(sign: Path, pki: Path, path: Path, role: str, heard: str | None) -> 
     private.write(path, answer.encode())
     whom = "the server"
     where = ""
+    if request.member.role in ("server", "gateway"):  # nobody dials who is not on its roster
+        whom = "every party first, and only then the answer to its own"
     if request.member.role == "peer":
         whom = "all peers"
         where = f" at {request.member.address}"

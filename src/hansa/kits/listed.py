@@ -25,8 +25,15 @@ Check = Callable[[bytes], None]  # of a peer's certificate in DER
 NO_CODE = 1  # of OpenSSL's errors, for one that is not its own
 
 
+class UnlistedError(ssl.SSLCertVerificationError):
+    """A certificate that does not count on the roster in the kit, which may be older than it."""
+
+
 class Newest:
-    """The roster in a kit's folder, as it is now."""
+    """The roster in a kit's folder, as it is now; none that is older than one seen before here.
+
+    A process that starts takes the one that it finds.
+    """
 
     def __init__(self, path: Path, enrolment: bytes):
         self._path = path
@@ -75,10 +82,10 @@ def looking(context: ssl.SSLContext, newest: Newest, roles: Collection[str]) -> 
             roster = newest()
             role = roster[roster.who(certificate)].role
         except (ProtocolError, StoreError) as error:
-            raise ssl.SSLCertVerificationError(NO_CODE, error.found) from None
+            raise UnlistedError(NO_CODE, error.found) from None
         if role not in roles:
             why = f"It is that of a {role}, and not of a {' or '.join(roles)}."
-            raise ssl.SSLCertVerificationError(NO_CODE, why)
+            raise UnlistedError(NO_CODE, why)
 
     more: dict[str, Any] = {"check": staticmethod(check)}
     context.sslobject_class = type("Listed", (Looking,), more)

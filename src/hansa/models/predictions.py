@@ -77,7 +77,7 @@ def staying(model: Any) -> list[str]:
     """What of a model stays with each client, in words: parts by name, and its statistics."""
     found = list(model.kept) if isinstance(model, Personal) else []
     if model.traits.statistics:
-        found.append("running statistics")
+        found.append("buffers, such as running statistics")
     return found
 
 
@@ -94,5 +94,6 @@ def check_kept(model: Any, local: Local) -> None:
     raise PlanError(
         f"The global model has no {', '.join(staying(model))}: they stay with each client.",
         "Only their start is known here, which no one has trained, and no one uses.",
-        "Take a client's own model: of a stored run --client NAME, at a site --own.",
+        "Take a client's own model: of a stored run --client NAME, at a site --own. A buffer of a "
+        "torch net that is constant is none of these with register_buffer(…, persistent=False).",
     )

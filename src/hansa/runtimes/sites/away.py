@@ -1,6 +1,7 @@
 """Away: why a server is not reached, and when it makes no sense to try again.
 
 no name, no listener, no proxy, silence, a link that ended     it is tried again
+on no roster in the kit                                        the same: a newer one may come
 403, or a certificate of another federation                    RefusedError, exit code 3
 away for longer than the patience                              DeadlineError, exit code 4
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import aiohttp
 
 from ...errors import DeadlineError, RefusedError
+from ...kits.listed import UnlistedError
 
 FIRST = 0.5  # seconds before the second try, at most
 SOON = 3.0  # between two, at most, until it has been away for RECENT
@@ -35,6 +37,8 @@ def longer(pause: float, away: float) -> float:
 
 def why_away(error: BaseException) -> str:
     """Why a server is not reached, in words that no server chooses."""
+    if _unlisted(error):
+        return "it is not on the roster in the kit that counts: ask for the newest, hansa kit add"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "nobody knows its name"
     if isinstance(error, aiohttp.ClientProxyConnectionError):
@@ -66,6 +70,21 @@ def check_patience(seconds: float, patience: float) -> None:
             f"This party gives up after {patience:g}.",
             "Start it again when the server runs; it goes on where it was.",
         )
+
+
+def check_lasting(error: BaseException) -> None:
+    """RefusedError where no later try is any better: the same, but for a server that is not on the
+    roster in the kit, which is read at each try.
+    """
+    if not _unlisted(error):
+        check_refused(error)
+
+
+def _unlisted(error: BaseException) -> bool:
+    """Does the server not count on the roster in the kit?"""
+    if not isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return False
+    return isinstance(error.certificate_error, UnlistedError)
 
 
 def check_refused(error: BaseException) -> None:

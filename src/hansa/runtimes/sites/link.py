@@ -35,7 +35,7 @@ from ...errors import HansaError, Kind, ProtocolError, printable
 from ...kits.listed import Looking
 from ...messages import Request, SessionId
 from . import away
-from .away import check_patience, check_refused, in_words, why_away
+from .away import check_lasting, check_patience, in_words, why_away
 from .control import (
     MOST,
     WIRE,
@@ -137,7 +137,7 @@ class Link:
                     finally:
                         reached = time.monotonic()
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                check_refused(error)
+                check_lasting(error)
                 log.debug("%s", printable(in_words(error)))
                 why = why_away(error)
                 tell("still away" if why == self._why else "away", kind=why)

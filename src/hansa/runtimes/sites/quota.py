@@ -11,24 +11,34 @@ is ended, and its folder goes with it.
 Of a file that is deleted, mapped and not open, nobody is told how large it is; nor is one found
 whose path is longer than a path may be. Both are taken for hiding.
 
-Who keeps its agent from looking has passed the end as well.
+Who keeps its agent from looking has passed the end as well; so has who keeps it busy, with more
+names than it looks at.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
 import threading
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from .events import size
+from ...errors import printable
+from .events import log, size
 
 LOOK = 0.25  # seconds between two looks
 BLOCK = 512  # bytes, in which st_blocks counts
+NAMES = 50_000  # that a folder may have in it: one look takes less than a second
+BLIND = 40  # looks in a row that may fail for reasons of the machine's own
+NAME = 60  # letters of a file's name that are said
+DELETED = b" (deleted)"  # behind a path, as /proc has it
+HIDING = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
+GONE = (FileNotFoundError, NotADirectoryError, ProcessLookupError)  # meanwhile
 
 
 @dataclass(frozen=True)
@@ -56,13 +66,16 @@ class Quota:
             threading.Thread(target=self._watch, args=(process, folder), daemon=True).start()
 
     def _watch(self, process: subprocess.Popen[bytes], folder: Path) -> None:
+        blind = 0
         while not _ends(process):
             try:
                 self.passed = self._look(process.pid, folder)
-            except PermissionError:
+                blind = 0
+            except Exception as error:  # where nobody looks any more, a worker has no end
                 if _ends(process):  # /proc of one that is ending is root's
                     return
-                self.passed = "shows nobody what it has written, and was ended"
+                blind += 1
+                self.passed = _why_blind(error, blind)
             if self.passed:
                 process.kill()
                 return
@@ -70,9 +83,18 @@ class Quota:
     def _look(self, pid: int, folder: Path) -> str:
         """Which end a process has passed, as a clause, or nothing."""
         most = self.most
-        found = written(pid, folder)
+        held, mapped = holds(pid, folder)
+        if len(held) > NAMES:
+            return f"has more than {NAMES} files and folders, and was ended"
+        found = BLOCK * sum({(one.st_dev, one.st_ino): one.st_blocks for one in held}.values())
         if most.written and found > most.written:
             return f"has written {size(found)}, of {size(most.written)}, and was ended"
+        if hidden := mapped.keys() - {one.st_ino for one in held}:
+            name = printable(mapped[min(hidden)].decode(errors="replace"))[:NAME]
+            return (
+                f"has mapped {name}, which it has deleted and closed, so that nobody sees how "
+                "large it is, and was ended"
+            )
         found = shared(pid)
         if most.memory and found > most.memory:
             return f"has {size(found)} of shared memory, of {size(most.memory)}, and was ended"
@@ -88,44 +110,47 @@ def _ends(process: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def written(pid: int, folder: Path) -> int:
-    """Bytes on the disk that a process has in a folder, or has deleted there and holds.
-
-    PermissionError where a folder, or the process, does not let itself be looked at.
+def _why_blind(error: Exception, times: int) -> str:
+    """How a worker is ended whose agent does not see what it has, as a clause; nothing where it is
+    to look again. times: how often it has not seen that, in a row.
     """
-    found = {(one.st_dev, one.st_ino): one.st_blocks for one in (*_there(folder), *_open(pid))}
-    _check_mapped(pid, folder, {inode for _, inode in found})
-    return BLOCK * sum(found.values())
+    if isinstance(error, OSError) and error.errno in HIDING:
+        return "shows nobody what it has written, and was ended"
+    if isinstance(error, OSError) and times < BLIND:  # as of files that the agent may have open
+        return ""
+    log.warning("what a worker has written is not seen: %s", printable(str(error)))
+    return "has written nobody knows how much, and was ended"
+
+
+def holds(pid: int, folder: Path) -> tuple[list[os.stat_result], dict[int, bytes]]:
+    """What a process has in a folder, or has deleted there and has open, NAMES + 1 at most; and the
+    names of what it has deleted there and has mapped, by their inodes.
+
+    OSError, as one of HIDING, where a folder or the process does not let itself be looked at.
+    """
+    folder = folder.resolve()  # as the kernel names it
+    held = list(islice(_there(folder), NAMES + 1))
+    mapped = _mapped(pid, folder)  # before what is open: what is closed in between is not hidden
+    return held + list(_open(pid)), mapped
 
 
 def shared(pid: int) -> int:
     """Bytes of memory that a process has and calls shared, which its own limit does not count."""
-    with _while_there():
-        for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            if name == "RssShmem":
+    with suppress(*GONE):
+        for line in Path(f"/proc/{pid}/status").read_bytes().split(b"\n"):
+            name, _, value = line.partition(b":")
+            if name == b"RssShmem":
                 return 1024 * int(value.split()[0])
     return 0
-
-
-@contextmanager
-def _while_there() -> Iterator[None]:
-    """What goes meanwhile is not there; what is there and is not shown is a PermissionError."""
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
-        return
-    except OSError as error:
-        raise PermissionError(*error.args) from error
 
 
 def _there(folder: Path) -> Iterator[os.stat_result]:
     """What lies in a folder, however deep; links are not followed."""
     left = [str(folder)]
     while left:
-        with _while_there(), os.scandir(left.pop()) as entries:
+        with suppress(*GONE), os.scandir(left.pop()) as entries:
             for one in entries:
-                with _while_there():
+                with suppress(*GONE):
                     found = os.lstat(one.path)
                     yield found
                     if stat.S_ISDIR(found.st_mode):
@@ -134,22 +159,21 @@ def _there(folder: Path) -> Iterator[os.stat_result]:
 
 def _open(pid: int) -> Iterator[os.stat_result]:
     """Files without a name that a process has open."""
-    with _while_there():
+    with suppress(*GONE):
         for name in os.listdir(f"/proc/{pid}/fd"):
-            with _while_there():
+            with suppress(*GONE):
                 one = os.stat(f"/proc/{pid}/fd/{name}")
                 if stat.S_ISREG(one.st_mode) and not one.st_nlink:
                     yield one
 
 
-def _check_mapped(pid: int, folder: Path, known: Collection[int]) -> None:
-    """PermissionError where a process has mapped a file that was deleted there, and has not open.
-
-    known: the numbers (inodes) of those that are counted.
-    """
-    with _while_there():
-        for line in Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines():
-            *_, inode, path = line.split(maxsplit=5) if "/" in line else ("0", "")
-            hidden = path.startswith(f"{folder}/") and path.endswith(" (deleted)")
-            if hidden and int(inode) not in known:
-                raise PermissionError(path)
+def _mapped(pid: int, folder: Path) -> dict[int, bytes]:
+    """Names of files that were deleted in a folder and that a process has mapped, by inode."""
+    found = dict[int, bytes]()
+    inside = os.fsencode(folder).replace(b"\n", b"\\012") + b"/"
+    with suppress(*GONE):
+        for line in Path(f"/proc/{pid}/maps").read_bytes().split(b"\n"):
+            *_, inode, path = line.split(maxsplit=5) if b"/" in line else (b"0", b"")
+            if path.startswith(inside) and path.endswith(DELETED):
+                found[int(inode)] = path.removeprefix(inside).removesuffix(DELETED)
+    return found

@@ -96,9 +96,10 @@ class Relay(Posts):
                 post.say(told)
 
     def forget(self) -> None:
-        """The server is not there any more, and what was asked comes again."""
+        """The server is not there any more, and what was asked comes again; no party has left."""
         for post in self.posts.values():
-            self._close_all(post)
+            for place in list(post.open):
+                self._close(post, place)
             post.tell = None
         for task in self._sending:
             task.cancel()

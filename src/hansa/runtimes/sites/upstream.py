@@ -23,7 +23,7 @@ from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, web
 
 from ...errors import AppError, HansaError, ProtocolError, RefusedError, printable
 from . import away, between
-from .away import check_refused, why_away
+from .away import check_lasting, why_away
 from .control import Blob
 from .events import log, tell
 from .fetch import fetch
@@ -147,7 +147,7 @@ class RelayPort(Port):
                     finally:
                         reached = time.monotonic()
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                check_refused(error)
+                check_lasting(error)
                 tell("away", kind=why_away(error))
             except (ProtocolError, NonsenseError) as error:
                 if isinstance(error, RefusedError):
