@@ -68,7 +68,7 @@ DONE = (  # rooms that stand at the goals
 )
 
 # Where the package stands: a change may lower these, and raises none.
-TOKENS = 457_000  # it grows with what hansa does, and with nothing else
+TOKENS = 456_500  # it grows with what hansa does, and with nothing else
 TUPLE_ASSIGNMENTS = 0.6  # in 1,000 lines of code
 CONDITIONAL_EXPRESSIONS = 7.2  # in 1,000 lines of code
 TOKENS_A_LINE = 8.8
