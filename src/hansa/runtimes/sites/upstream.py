@@ -135,11 +135,13 @@ class RelayPort(Port):
 
     async def _stay(self) -> None:
         """Dial, again and again."""
+        why = ""  # the server was not reached the last time
         pause = away.FIRST
         reached = time.monotonic()
         while True:
             try:
                 async with dialled(self.way, "/v1/relay", between.MOST) as (http, socket):
+                    why = ""
                     pause = away.FIRST
                     tell("attends")
                     try:
@@ -148,7 +150,8 @@ class RelayPort(Port):
                         reached = time.monotonic()
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 check_lasting(error)
-                tell("away", kind=why_away(error))
+                tell("still away" if why_away(error) == why else "away", kind=why_away(error))
+                why = why_away(error)
             except (ProtocolError, NonsenseError) as error:
                 if isinstance(error, RefusedError):
                     raise
