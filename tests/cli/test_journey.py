@@ -56,7 +56,9 @@ STEPS = (
     Step("new hospitals .", ["hospitals.py, README.md. Run it: hansa run hospitals.py"]),
     Step("new hospitals .", ["error: . is there already.", "Name a new folder."], code=2),
     Step("check mine.py", ["the plan holds together, and all 3 clients can take part"]),
+    Step("data mine.py", ["referral centre", "rural hospital"]),
     Step("explain mine.py", ["What a client sends", "Who sees what", "Warnings"]),
+    Step("explain mine.py --html asked.html", ["wrote asked.html"]),
     Step("run mine.py", ["Stopped after", "Go on with: hansa run --resume"], code=130, stop_at="round 1 of 4"),
     Step("run --resume {run}", ["round 4 of 4", "On the central test", "federated", "report.html"]),
     Step("sweep mine.py --set training.learning_rate=0.1,0.2 --rounds 1", ["2 of 2", "training.learning_rate"]),
@@ -64,6 +66,7 @@ STEPS = (
     Step("show {run}", ["{run}", "4 of 4", "Clip(norm=5.0"]),
     Step("compare {run} {other}", ["{run}", "{other}", "loss, on the central test"]),
     Step("export {run} model.safetensors", ["model.safetensors: the weights of run {run} after round 4."]),
+    Step("ui --port 0", ["http://127.0.0.1:"], stop_at="http://127.0.0.1:"),
     Step("export nope model.safetensors", ["error: There is no run 'nope'", "Did you mean"], code=2),
 )
 

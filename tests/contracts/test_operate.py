@@ -57,8 +57,9 @@ def test_an_event_is_one_line_for_people_or_as_json(caplog: pytest.LogCaptureFix
 
 
 def test_every_event_that_is_told_has_words_and_each_has_one_that_tells_it() -> None:
-    source = "".join(path.read_text() for path in (Path(__file__).parents[2] / "src/hansa/runtimes/sites").glob("*.py"))
-    found = set(re.findall(r'\btell\(\s*"(\w+)"', source)) | {"counted", "uncounted", "still away", "away"}
+    rooms = (Path(__file__).parents[2] / "src/hansa/runtimes" / room for room in ("sites", "peers"))
+    source = "".join(path.read_text() for room in rooms for path in room.glob("*.py"))
+    found = set(re.findall(r'\btell\(\s*"([\w ]+)"', source)) | {"counted", "uncounted", "still away", "away"}
     assert found == set(WORDS)
 
 

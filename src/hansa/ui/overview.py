@@ -24,8 +24,8 @@ from ..errors import printable
 
 MOST_ROWS = 30  # clients in a table or a picture of bars
 MOST_COLOURS = 8  # labels that are told apart; the others are one colour
-WIDE = 30  # letters of a bar
-LONGEST = 28  # letters of a name
+WIDE = 20  # letters of a bar: with a long name the table is 80 wide
+LONGEST = 22  # letters of a name
 STYLES = (  # of a label in a bar: letter and colour
     ("█", "cyan"),
     ("▓", "yellow"),
@@ -118,7 +118,7 @@ def cells(found: Overview, who: str) -> list[Text]:
 
 
 def _bar(found: Overview, who: str, colours: dict[int, tuple[str, str]]) -> Text:
-    """The mix of labels of a client, a letter for each thirtieth.
+    """The mix of labels of a client, a letter for each twentieth.
 
     Ends of labels are rounded, and not their lengths, so that all letters together are WIDE. What
     has no letter of its own is a dot.
